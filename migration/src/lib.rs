@@ -1,0 +1,72 @@
+//! The schema's history, oldest first. A migration is written once and never edited after it has
+//! run anywhere: it names tables and columns by strings and knows no entity, because entities
+//! change and history does not.
+//!
+//! Old instances run beside new ones during a deploy, so a migration first expands (adds what the
+//! new code needs) and a later one contracts (drops what no running code uses).
+
+#![expect(
+    elided_lifetimes_in_paths,
+    reason = "SeaORM's trait elides them, and an implementation has to be written the same way"
+)]
+
+use sea_orm_migration::{
+    prelude::*,
+    sea_orm::{
+        DatabaseConnection, DbBackend, SqliteTransactionMode, TransactionOptions, TransactionTrait,
+    },
+};
+
+mod m20261122_000001_users;
+mod m20261122_000002_notes;
+mod m20261122_000003_oauth_signing_keys;
+
+/// The ordered list of migrations. To bring a database up to date use [`migrate`], which also keeps
+/// two processes from doing it at once.
+#[derive(Debug)]
+pub struct Migrator;
+
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![
+            Box::new(m20261122_000001_users::Migration),
+            Box::new(m20261122_000002_notes::Migration),
+            Box::new(m20261122_000003_oauth_signing_keys::Migration),
+        ]
+    }
+}
+
+/// The name of the lock under which a Postgres database is migrated: `notes-mcp` in ASCII, cut to
+/// eight bytes. Any number does, as long as nobody else who uses the database has chosen it too.
+const LOCK: i64 = 0x6e6f_7465_732d_6d63;
+
+/// How long one process waits for another one that migrates. Longer than any of our migrations
+/// takes; an instance that gives up is started again by its platform.
+const LOCK_WAIT: &str = "120s";
+
+/// Brings the database up to the newest schema: all of it, or nothing of it.
+///
+/// Safe to call from several processes at once. They take turns, by an advisory lock on Postgres
+/// and by the write lock on SQLite, and all but the first find nothing left to do. Both locks end
+/// with the transaction, so a process that dies while migrating leaves neither a lock nor half a
+/// schema behind.
+pub async fn migrate(db: &DatabaseConnection) -> Result<(), DbErr> {
+    let transaction = db
+        .begin_with_options(TransactionOptions {
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+            ..Default::default()
+        })
+        .await?;
+    if db.get_database_backend() == DbBackend::Postgres {
+        // The pool's bound on a statement is meant for requests, and waiting for the lock is one
+        // statement.
+        transaction
+            .execute_unprepared(&format!(
+                "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '{LOCK_WAIT}'; \
+                 SELECT pg_advisory_xact_lock({LOCK});"
+            ))
+            .await?;
+    }
+    Migrator::up(&transaction, None).await?;
+    transaction.commit().await
+}

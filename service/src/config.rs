@@ -1,0 +1,581 @@
+//! Configuration: the only reader of the environment.
+//!
+//! Every variable is in [`VARIABLES`], and a test holds `.env.example` to that list. An empty value
+//! counts as absent. All problems are reported at once, each in one line that says what to do, and
+//! no line ever shows a secret.
+//!
+//! The program is **embedded** while its public URL is a loopback address: everything has a default,
+//! data is kept under `DATA_DIR`, and nobody else can reach it. With any other public URL it is
+//! **deployed**, and refuses to start until it has what several instances must share.
+
+use std::{
+    fmt, fs,
+    io::{ErrorKind, Write as _},
+    net::{IpAddr, Ipv4Addr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use url::{Host, Url};
+
+use crate::{oauth::access_token, secret::Secret, telemetry};
+
+/// A setting of the environment.
+#[derive(Clone, Copy, Debug)]
+pub struct Variable {
+    /// The name of the environment variable.
+    pub name: &'static str,
+    /// What it means, and in which unit, for `.env.example`.
+    pub meaning: &'static str,
+    /// What holds without it, as it would be written; empty if nothing does.
+    pub default: &'static str,
+}
+
+/// Every variable, in the order of `.env.example`.
+pub const VARIABLES: &[Variable] = &[
+    PUBLIC_URL,
+    PORT,
+    HOST,
+    ALLOWED_ORIGINS,
+    DATA_DIR,
+    DATABASE_URL,
+    DATABASE_MAX_CONNECTIONS,
+    JWT_SIGNING_SECRET,
+    ACCESS_TOKEN_TTL,
+    SESSION_TTL,
+    SHUTDOWN_TIMEOUT,
+    LOG,
+    LOG_FORMAT,
+];
+
+/// Where clients reach us.
+pub const PUBLIC_URL: Variable = Variable {
+    name: "PUBLIC_URL",
+    meaning: "Where clients reach the server: scheme and host, without a path. It names this server \
+              in every access token, so a change signs everybody out. Anything but a loopback \
+              address has to be https, and makes DATABASE_URL and JWT_SIGNING_SECRET mandatory.",
+    default: "http://localhost:8080",
+};
+
+/// Where we listen.
+pub const PORT: Variable = Variable {
+    name: "PORT",
+    meaning: "The TCP port to listen on. The default of PUBLIC_URL follows it.",
+    default: "8080",
+};
+
+/// On which address we listen.
+pub const HOST: Variable = Variable {
+    name: "HOST",
+    meaning: "The IP address to listen on. With a public URL that is not a loopback address the \
+              default is 0.0.0.0.",
+    default: "127.0.0.1",
+};
+
+/// Who may call from a browser.
+pub const ALLOWED_ORIGINS: Variable = Variable {
+    name: "ALLOWED_ORIGINS",
+    meaning: "Origins of web pages that may call the server from a browser, besides PUBLIC_URL, \
+              separated by commas, such as https://app.example.com.",
+    default: "",
+};
+
+/// Where files go.
+pub const DATA_DIR: Variable = Variable {
+    name: "DATA_DIR",
+    meaning: "The directory for what has no other place: the SQLite database without DATABASE_URL, \
+              and a generated secret without JWT_SIGNING_SECRET.",
+    default: "./data",
+};
+
+/// Where the data is.
+pub const DATABASE_URL: Variable = Variable {
+    name: "DATABASE_URL",
+    meaning: "The database: postgres://user:password@host/name. Without it, a SQLite file in \
+              DATA_DIR.",
+    default: "",
+};
+
+/// How many connections to the database.
+pub const DATABASE_MAX_CONNECTIONS: Variable = Variable {
+    name: "DATABASE_MAX_CONNECTIONS",
+    meaning: "The most connections that one process opens to the database, 1 to 100. During a \
+              deploy old and new processes each have that many.",
+    default: "5",
+};
+
+/// What seals the signing keys.
+pub const JWT_SIGNING_SECRET: Variable = Variable {
+    name: "JWT_SIGNING_SECRET",
+    meaning: "Seals the private keys that sign access tokens: at least 32 bytes, the same for all \
+              instances, such as the output of `openssl rand -base64 32`. It can be changed at any \
+              time; tokens that were already issued stay valid. Without it, one is generated in \
+              DATA_DIR.",
+    default: "",
+};
+
+/// How long an access token lives.
+pub const ACCESS_TOKEN_TTL: Variable = Variable {
+    name: "ACCESS_TOKEN_TTL",
+    meaning: "How long an access token is valid, from 1m to 1h.",
+    default: "30m",
+};
+
+/// How long a session lives.
+pub const SESSION_TTL: Variable = Variable {
+    name: "SESSION_TTL",
+    meaning: "How long an MCP session is kept after its last request, from 1m to 30d.",
+    default: "24h",
+};
+
+/// How long a shutdown may take.
+pub const SHUTDOWN_TIMEOUT: Variable = Variable {
+    name: "SHUTDOWN_TIMEOUT",
+    meaning: "How long running calls may take to finish after a request to stop, from 1s to 5m. \
+              Keep it below the time after which the platform kills the process.",
+    default: "25s",
+};
+
+/// What is logged.
+pub const LOG: Variable = Variable {
+    name: "LOG",
+    meaning: "What is logged: error, warn, info, debug or trace, also for each module, as in \
+              info,service=debug.",
+    default: "info",
+};
+
+/// How it is logged.
+pub const LOG_FORMAT: Variable = Variable {
+    name: "LOG_FORMAT",
+    meaning: "How it is logged: pretty for people or json for machines. With a public URL that is \
+              not a loopback address the default is json.",
+    default: "pretty",
+};
+
+/// Below this a signing secret could be guessed.
+const MIN_SECRET_BYTES: usize = 32;
+
+/// Everything that the environment decides. Reading it once proves that it is complete.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Embedded or deployed; follows from `PUBLIC_URL`.
+    pub mode: Mode,
+    /// `PUBLIC_URL`.
+    pub public_url: PublicUrl,
+    /// `HOST`: the address to listen on.
+    pub host: IpAddr,
+    /// `PORT`: the port to listen on.
+    pub port: u16,
+    /// `ALLOWED_ORIGINS`: origins in their serialised form, such as `https://app.example.com`.
+    pub allowed_origins: Vec<String>,
+    /// `DATA_DIR`; it need not exist.
+    pub data_dir: PathBuf,
+    /// `DATABASE_URL` and `DATABASE_MAX_CONNECTIONS`.
+    pub database: DatabaseSettings,
+    /// `JWT_SIGNING_SECRET`, or the generated one.
+    pub jwt_signing_secret: Secret,
+    /// `ACCESS_TOKEN_TTL`.
+    pub access_token_ttl: Duration,
+    /// `SESSION_TTL`.
+    pub session_ttl: Duration,
+    /// `SHUTDOWN_TIMEOUT`.
+    pub shutdown_timeout: Duration,
+    /// `LOG`, already checked.
+    pub log: String,
+    /// `LOG_FORMAT`.
+    pub log_format: LogFormat,
+}
+
+/// Who can reach the program, and what it therefore insists on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// On one's own machine: defaults for everything.
+    Embedded,
+    /// Reachable by others: nothing that instances must share may be missing.
+    Deployed,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Pretty,
+    /// For machines.
+    Json,
+}
+
+/// Where the data is, and how much of the database one process may take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DatabaseSettings {
+    /// `postgres://…` or `sqlite:…`; may hold a password.
+    pub url: Secret,
+    /// The size of the pool.
+    pub max_connections: u32,
+}
+
+/// Where clients reach us: an origin, so it has no path and no trailing slash, its host is in lower
+/// case, and a default port is left out. It is compared byte by byte wherever it is compared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicUrl {
+    origin: String,
+    loopback: bool,
+}
+
+impl PublicUrl {
+    /// Parses and normalises. The error says what is wrong, to follow the name of the variable.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let url = origin(text)?;
+        let loopback = match url.host() {
+            Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+            Some(Host::Ipv4(address)) => address.is_loopback(),
+            Some(Host::Ipv6(address)) => address.is_loopback(),
+            None => false,
+        };
+        if !loopback && url.scheme() != "https" {
+            return Err("must begin with https:// unless it is a loopback address".into());
+        }
+        Ok(Self { origin: url.origin().ascii_serialization(), loopback })
+    }
+
+    /// The URL itself, which is also the OAuth issuer.
+    pub fn as_str(&self) -> &str {
+        &self.origin
+    }
+
+    /// The same as an origin that a browser would send.
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// The MCP endpoint, which is also the audience of access tokens.
+    pub fn mcp(&self) -> String {
+        format!("{}/mcp", self.origin)
+    }
+
+    /// Whether only this machine can reach it.
+    pub fn is_loopback(&self) -> bool {
+        self.loopback
+    }
+}
+
+impl fmt::Display for PublicUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.origin)
+    }
+}
+
+/// Everything that is wrong with the environment: one line each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigErrors(pub Vec<String>);
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("\n"))
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+impl Config {
+    /// Reads the environment of the process. Without `JWT_SIGNING_SECRET` an embedded program keeps
+    /// a generated one in `DATA_DIR`, which this creates if need be.
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+    pub fn from_env() -> Result<Self, ConfigErrors> {
+        Self::read(|name| std::env::var_os(name).map(|it| it.to_string_lossy().into_owned()))
+    }
+
+    /// The same over any source of variables.
+    pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
+        let mut reader = Reader { variable, problems: Vec::new() };
+
+        let port = reader.parse(PORT, |text| number(text, 1, u16::MAX)).unwrap_or(8080);
+        let public_url = reader.parse(PUBLIC_URL, PublicUrl::parse).unwrap_or_else(|| PublicUrl {
+            origin: format!("http://localhost:{port}"),
+            loopback: true,
+        });
+        let mode = if public_url.loopback { Mode::Embedded } else { Mode::Deployed };
+        let host = reader.parse(HOST, address).unwrap_or(match mode {
+            Mode::Embedded => Ipv4Addr::LOCALHOST.into(),
+            Mode::Deployed => Ipv4Addr::UNSPECIFIED.into(),
+        });
+        let allowed_origins = reader.parse(ALLOWED_ORIGINS, origins).unwrap_or_default();
+        let data_dir = PathBuf::from(reader.text(DATA_DIR).unwrap_or(DATA_DIR.default.into()));
+        let database_url = reader
+            .parse(DATABASE_URL, |text| database_url(text, mode))
+            .or_else(|| reader.unless_deployed(mode, DATABASE_URL, || sqlite_file(&data_dir)));
+        let max_connections =
+            reader.parse(DATABASE_MAX_CONNECTIONS, |text| number(text, 1, 100)).unwrap_or(5);
+        let access_token_ttl = reader.duration(
+            ACCESS_TOKEN_TTL,
+            Duration::from_mins(1)..=access_token::MAX_CONFIGURED_TTL,
+        );
+        let session_ttl =
+            reader.duration(SESSION_TTL, Duration::from_mins(1)..=Duration::from_hours(30 * 24));
+        let shutdown_timeout =
+            reader.duration(SHUTDOWN_TIMEOUT, Duration::from_secs(1)..=Duration::from_mins(5));
+        let log = reader.parse(LOG, log_filter).unwrap_or(LOG.default.into());
+        let log_format = reader.parse(LOG_FORMAT, log_format).unwrap_or(match mode {
+            Mode::Embedded => LogFormat::Pretty,
+            Mode::Deployed => LogFormat::Json,
+        });
+        // Last, because this one may write a file, which a refused start should not leave behind.
+        let jwt_signing_secret = reader.signing_secret(mode, &data_dir);
+
+        match (database_url, jwt_signing_secret) {
+            (Some(url), Some(jwt_signing_secret)) if reader.problems.is_empty() => Ok(Self {
+                mode,
+                public_url,
+                host,
+                port,
+                allowed_origins,
+                data_dir,
+                database: DatabaseSettings { url, max_connections },
+                jwt_signing_secret,
+                access_token_ttl,
+                session_ttl,
+                shutdown_timeout,
+                log,
+                log_format,
+            }),
+            _ => Err(ConfigErrors(reader.problems)),
+        }
+    }
+}
+
+/// The text that `.env.example` has to hold.
+pub fn env_example() -> String {
+    let mut text = String::from(
+        "# Every variable that notes-mcp reads. All of them are optional on your own machine.\n",
+    );
+    for Variable { name, meaning, default } in VARIABLES {
+        text.push('\n');
+        let mut width = 0;
+        for word in meaning.split(' ') {
+            if width == 0 || width + 1 + word.len() > 98 {
+                text.push_str(if width == 0 { "#" } else { "\n#" });
+                width = 0;
+            }
+            text.push(' ');
+            text.push_str(word);
+            width += 1 + word.len();
+        }
+        text.push_str(&format!("\n# {name}={default}\n"));
+    }
+    text
+}
+
+/// Reads variables and collects what is wrong with them.
+struct Reader<F> {
+    variable: F,
+    problems: Vec<String>,
+}
+
+impl<F: Fn(&str) -> Option<String>> Reader<F> {
+    fn text(&self, variable: Variable) -> Option<String> {
+        let text = (self.variable)(variable.name)?;
+        let text = text.trim();
+        (!text.is_empty()).then(|| text.to_owned())
+    }
+
+    /// Nothing when the variable is absent or wrong; the latter is noted.
+    fn parse<T>(
+        &mut self,
+        variable: Variable,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        parse(&self.text(variable)?)
+            .map_err(|problem| self.problems.push(format!("{} {problem}", variable.name)))
+            .ok()
+    }
+
+    fn duration(
+        &mut self,
+        variable: Variable,
+        range: std::ops::RangeInclusive<Duration>,
+    ) -> Duration {
+        self.parse(variable, |text| match duration(text) {
+            Some(time) if range.contains(&time) => Ok(time),
+            _ => Err(format!(
+                "must be a time such as {}, {}; it is “{text}”",
+                variable.default,
+                variable.meaning.rsplit(", ").next().unwrap_or_default().trim_end_matches('.'),
+            )),
+        })
+        .unwrap_or_else(|| duration(variable.default).expect("a default is a valid value"))
+    }
+
+    /// What stands in for an absent variable, or a problem when the program is deployed.
+    fn unless_deployed<T>(
+        &mut self,
+        mode: Mode,
+        variable: Variable,
+        default: impl FnOnce() -> T,
+    ) -> Option<T> {
+        match mode {
+            _ if self.text(variable).is_some() => None, // present but wrong, and noted
+            Mode::Embedded => Some(default()),
+            Mode::Deployed => {
+                self.problems.push(format!(
+                    "{} is missing: it must be set when PUBLIC_URL is not a loopback address",
+                    variable.name
+                ));
+                None
+            }
+        }
+    }
+
+    fn signing_secret(&mut self, mode: Mode, data_dir: &Path) -> Option<Secret> {
+        let secret = self.parse(JWT_SIGNING_SECRET, signing_secret);
+        if secret.is_some() {
+            return secret;
+        }
+        let may_generate = self.unless_deployed(mode, JWT_SIGNING_SECRET, || ()).is_some();
+        if !may_generate || !self.problems.is_empty() {
+            return None;
+        }
+        kept_secret(data_dir)
+            .map_err(|problem| self.problems.push(format!("{} {problem}", DATA_DIR.name)))
+            .ok()
+    }
+}
+
+fn number<T>(text: &str, least: T, most: T) -> Result<T, String>
+where
+    T: std::str::FromStr + PartialOrd + fmt::Display,
+{
+    match text.parse() {
+        Ok(number) if least <= number && number <= most => Ok(number),
+        _ => Err(format!("must be a whole number from {least} to {most}; it is “{text}”")),
+    }
+}
+
+fn address(text: &str) -> Result<IpAddr, String> {
+    text.parse().map_err(|_| format!("must be an IP address such as 127.0.0.1; it is “{text}”"))
+}
+
+/// A whole number with a unit (`s`, `m`, `h`, `d`), or of seconds without one.
+fn duration(text: &str) -> Option<Duration> {
+    let unit = text.trim_start_matches(|it: char| it.is_ascii_digit());
+    let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
+    let seconds = match unit {
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 60 * 60,
+        "d" => 24 * 60 * 60,
+        _ => return None,
+    };
+    number.checked_mul(seconds).map(Duration::from_secs)
+}
+
+/// A URL that is nothing but an origin.
+fn origin(text: &str) -> Result<Url, String> {
+    let expected = "must be a scheme and a host such as https://notes.example.com";
+    let url = Url::parse(text).map_err(|error| format!("{expected}: {error}"))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(format!("{expected}: the scheme has to be https or http"));
+    }
+    // A user name or password is not repeated here.
+    let bare = url.username().is_empty()
+        && url.password().is_none()
+        && url.path() == "/"
+        && url.query().is_none()
+        && url.fragment().is_none();
+    if bare { Ok(url) } else { Err(format!("{expected}, without a path or anything after it")) }
+}
+
+fn origins(text: &str) -> Result<Vec<String>, String> {
+    text.split(',')
+        .map(str::trim)
+        .filter(|it| !it.is_empty())
+        .map(|it| origin(it).map(|url| url.origin().ascii_serialization()))
+        .collect()
+}
+
+/// The value is not repeated in a problem: it may hold a password.
+fn database_url(text: &str, mode: Mode) -> Result<Secret, String> {
+    let scheme = text.split_once(':').map(|(scheme, _)| scheme);
+    match (scheme, mode) {
+        (Some("postgres" | "postgresql"), _) | (Some("sqlite"), Mode::Embedded) => {
+            Ok(Secret::new(text))
+        }
+        (Some("sqlite"), Mode::Deployed) => Err("must be a Postgres database, which several \
+             instances can share, when PUBLIC_URL is not a loopback address"
+            .into()),
+        _ => Err("must begin with postgres://".into()),
+    }
+}
+
+/// The URL of the SQLite database in the data directory.
+fn sqlite_file(data_dir: &Path) -> Secret {
+    let path = data_dir.join("notes.db");
+    // The two characters that a SQLite URL would not take as part of a path.
+    let path = path.to_string_lossy().replace('%', "%25").replace('?', "%3F");
+    Secret::new(format!("sqlite:{path}"))
+}
+
+fn signing_secret(text: &str) -> Result<Secret, String> {
+    if text.len() < MIN_SECRET_BYTES {
+        return Err(format!(
+            "must have at least {MIN_SECRET_BYTES} bytes, and has {}: take the output of `openssl \
+             rand -base64 32`",
+            text.len()
+        ));
+    }
+    Ok(Secret::new(text))
+}
+
+fn log_filter(text: &str) -> Result<String, String> {
+    telemetry::parse_filter(text)
+        .map(|_| text.to_owned())
+        .map_err(|error| format!("must be a level such as info, or module=level pairs: {error}"))
+}
+
+fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "pretty" => Ok(LogFormat::Pretty),
+        "json" => Ok(LogFormat::Json),
+        _ => Err(format!("must be pretty or json; it is “{text}”")),
+    }
+}
+
+/// The generated secret of a data directory: made at the first start, kept from then on, so that
+/// tokens survive a restart.
+///
+/// Two processes that start at once agree on one: the file appears under its name with its content
+/// in it, by a link that only one of them can make.
+fn kept_secret(data_dir: &Path) -> Result<Secret, String> {
+    let file = data_dir.join("secret");
+    let read = || match fs::read_to_string(&file) {
+        Ok(text) => signing_secret(text.trim())
+            .map(Some)
+            .map_err(|_| format!("holds a damaged file: delete {} to have it made anew", file.display())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(format!("cannot be used: {} cannot be read: {error}", file.display())),
+    };
+    if let Some(secret) = read()? {
+        return Ok(secret);
+    }
+    write_secret(data_dir, &file)
+        .map_err(|error| format!("must be a writable directory; it is {}: {error}", data_dir.display()))?;
+    read()?.ok_or_else(|| format!("cannot be used: {} has disappeared", file.display()))
+}
+
+fn write_secret(data_dir: &Path, file: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(data_dir)?;
+    let draft = data_dir.join(format!(".secret-{:016x}", rand::random::<u64>()));
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut open = options.open(&draft)?;
+    let written = open
+        .write_all(URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()).as_bytes())
+        .and_then(|()| open.sync_all())
+        .and_then(|()| match fs::hard_link(&draft, file) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+            linked => linked,
+        });
+    fs::remove_file(&draft)?;
+    written
+}

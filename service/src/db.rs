@@ -1,0 +1,151 @@
+//! The pool of database connections, and what the failure of a statement lets a caller conclude.
+
+use std::{io, path::Path, time::Duration};
+
+use anyhow::Context as _;
+use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbErr, RuntimeErr};
+use sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
+
+use crate::{config::DatabaseSettings, secret::Secret};
+
+/// How long a request waits for a connection, be it a free one of the pool or a new one. Longer than
+/// the usual restart of a pooler, shorter than the patience of a client.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long one statement may run on Postgres. Ours take milliseconds, so this only ends what went
+/// wrong before it blocks the pool.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a writer on SQLite waits for another one. Same bound as a statement on Postgres.
+const BUSY_TIMEOUT: Duration = STATEMENT_TIMEOUT;
+
+/// A connection idle for this long is given back, so that a quiet instance holds few.
+const IDLE_TIMEOUT: Duration = Duration::from_mins(5);
+
+/// A connection idle for longer than this is tried before it is used: the server, or something in
+/// between, may have closed it. One used just now is not, which saves a round trip for each call.
+const TRUST_IDLE: Duration = Duration::from_secs(30);
+
+/// Why a statement gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The database cannot be reached, or is too busy: the same request may succeed later.
+    #[error("the database is unavailable")]
+    Unavailable(#[source] DbErr),
+    /// Anything else, for the log.
+    #[error("the database gave an unexpected answer")]
+    Internal(#[source] anyhow::Error),
+}
+
+impl From<DbErr> for Failure {
+    fn from(error: DbErr) -> Self {
+        if is_unavailable(&error) { Self::Unavailable(error) } else { Self::Internal(error.into()) }
+    }
+}
+
+/// Opens the pool. A SQLite file, and its directory, is created if it is not there.
+pub(crate) async fn connect(settings: &DatabaseSettings) -> anyhow::Result<DatabaseConnection> {
+    let url = canonical(&settings.url);
+    if let Some(file) = sqlite_file(&url)
+        && let Some(directory) = Path::new(&file).parent()
+    {
+        std::fs::create_dir_all(directory)
+            .with_context(|| format!("could not create {}", directory.display()))?;
+    }
+
+    let mut options = ConnectOptions::new(url);
+    options
+        .max_connections(settings.max_connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .connect_timeout(ACQUIRE_TIMEOUT)
+        .idle_timeout(IDLE_TIMEOUT)
+        .statement_timeout(STATEMENT_TIMEOUT)
+        .test_before_acquire(false)
+        .test_before_acquire_if_idle_for(TRUST_IDLE)
+        .sqlx_logging(false)
+        .record_stmt_in_spans(false)
+        .set_application_name("notes-mcp")
+        .map_sqlx_sqlite_opts(|sqlite| {
+            sqlite
+                .create_if_missing(true)
+                .journal_mode(SqliteJournalMode::Wal)
+                .synchronous(SqliteSynchronous::Normal) // safe with a write-ahead log
+                .busy_timeout(BUSY_TIMEOUT)
+                .foreign_keys(true)
+        });
+    Database::connect(options).await.context("could not connect to the database")
+}
+
+/// Whether the database is there and answers.
+pub(crate) async fn ping(db: &DatabaseConnection) -> Result<(), Failure> {
+    Ok(db.ping().await?)
+}
+
+/// `postgres` and `postgresql` are the same scheme, and SeaORM knows only the first.
+fn canonical(url: &Secret) -> String {
+    match url.expose().strip_prefix("postgresql:") {
+        Some(rest) => format!("postgres:{rest}"),
+        None => url.expose().to_owned(),
+    }
+}
+
+/// The file that a SQLite URL names, if it names one.
+fn sqlite_file(url: &str) -> Option<String> {
+    let path = url.strip_prefix("sqlite:")?;
+    let path = path.strip_prefix("//").unwrap_or(path);
+    let path = path.split_once('?').map_or(path, |(path, _)| path);
+    let memory = path.is_empty() || path == ":memory:" || url.contains("mode=memory");
+    (!memory).then(|| path.replace("%3F", "?").replace("%25", "%"))
+}
+
+fn is_unavailable(error: &DbErr) -> bool {
+    match error {
+        DbErr::ConnectionAcquire(_) => true,
+        DbErr::Conn(RuntimeErr::SqlxError(error))
+        | DbErr::Exec(RuntimeErr::SqlxError(error))
+        | DbErr::Query(RuntimeErr::SqlxError(error)) => sqlx_says_unavailable(error),
+        _ => false,
+    }
+}
+
+fn sqlx_says_unavailable(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(error) => error.kind() != io::ErrorKind::InvalidInput,
+        sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed
+        | sqlx::Error::BeginFailed
+        | sqlx::Error::Tls(_) => true,
+        sqlx::Error::Database(error) => match error.code().as_deref() {
+            // Postgres: statement or lock timeout, serialization failure or deadlock, read-only
+            // standby after a fail-over.
+            Some("57014" | "55P03" | "40001" | "40P01" | "25006") => true,
+            // SQLite: busy and locked, with their extended codes.
+            Some("5" | "6" | "261" | "262" | "517" | "773") => true,
+            // Postgres: connection trouble, out of resources, operator intervention.
+            Some(code) => ["08", "53", "57P"].iter().any(|class| code.starts_with(class)),
+            None => false,
+        },
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sqlite_url_names_a_file_or_memory() {
+        assert_eq!(sqlite_file("sqlite:./data/notes.db").as_deref(), Some("./data/notes.db"));
+        assert_eq!(sqlite_file("sqlite:///tmp/a%3Fb?mode=rwc").as_deref(), Some("/tmp/a?b"));
+        for none in ["sqlite::memory:", "sqlite:x?mode=memory", "postgres://localhost/notes"] {
+            assert_eq!(sqlite_file(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn both_names_of_the_postgres_scheme_are_taken() {
+        let url = canonical(&Secret::new("postgresql://user@host/notes"));
+        assert_eq!(url, "postgres://user@host/notes");
+    }
+}

@@ -1,0 +1,123 @@
+//! What the product does, without HTTP and without a schedule.
+//!
+//! | to … | look at |
+//! |---|---|
+//! | see what can be configured | [`config`] |
+//! | work with notes | [`notes`] |
+//! | know who somebody is | [`users`] |
+//! | mint or verify an access token | [`oauth::access_token`], [`oauth::signing_keys`] |
+//! | tell listeners about a change | [`changes`] |
+//!
+//! Everything hangs on a [`Service`], which is made once and passed down. Time comes from its clock,
+//! the environment is read in `config` alone, and no module keeps a global: two services run in one
+//! process without knowing of each other.
+
+use std::{fmt, sync::Arc};
+
+use sea_orm::DatabaseConnection;
+
+use crate::{
+    clock::Clock,
+    config::Config,
+    oauth::{access_token::AccessTokens, signing_keys::SigningKeys},
+};
+
+pub mod changes;
+pub mod clock;
+pub mod config;
+pub mod db;
+pub mod health;
+pub mod notes;
+pub mod oauth;
+pub mod secret;
+pub mod telemetry;
+pub mod users;
+
+/// What every verb works with. Cheap to clone; clones share everything.
+#[derive(Clone)]
+pub struct Service(Arc<Inner>);
+
+struct Inner {
+    config: Config,
+    db: DatabaseConnection,
+    clock: Arc<dyn Clock>,
+    bus: Arc<dyn mcp::Bus>,
+    keys: SigningKeys,
+    tokens: AccessTokens,
+    health: health::Cache,
+}
+
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Service")
+    }
+}
+
+impl Service {
+    /// Opens the database. The schema is not looked at, so it may be migrated afterwards; the
+    /// signing keys are read, or made, when they are first needed.
+    pub async fn connect(
+        config: &Config,
+        clock: Arc<dyn Clock>,
+        bus: Arc<dyn mcp::Bus>,
+    ) -> anyhow::Result<Self> {
+        let db = db::connect(&config.database).await?;
+        let keys = SigningKeys::new(db.clone(), Arc::clone(&clock), &config.jwt_signing_secret);
+        let tokens = AccessTokens::new(
+            config.public_url.as_str(),
+            &config.public_url.mcp(),
+            config.access_token_ttl,
+            keys.clone(),
+            Arc::clone(&clock),
+        );
+        Ok(Self(Arc::new(Inner {
+            config: config.clone(),
+            db,
+            clock,
+            bus,
+            keys,
+            tokens,
+            health: health::Cache::default(),
+        })))
+    }
+
+    /// The configuration that it was made with.
+    pub fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    /// The pool of database connections, for verbs that read.
+    pub fn db(&self) -> &DatabaseConnection {
+        &self.0.db
+    }
+
+    /// Where the time comes from.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.0.clock
+    }
+
+    /// The keys that sign access tokens.
+    pub fn keys(&self) -> &SigningKeys {
+        &self.0.keys
+    }
+
+    /// Mints and verifies access tokens.
+    pub fn tokens(&self) -> &AccessTokens {
+        &self.0.tokens
+    }
+
+    /// Closes the pool after the statements that are running, so that the process can end.
+    pub async fn close(&self) {
+        if let Err(error) = self.0.db.close_by_ref().await {
+            tracing::warn!(error = ?error, "The database connections were not closed: {error}");
+        }
+    }
+
+    fn bus(&self) -> &dyn mcp::Bus {
+        &*self.0.bus
+    }
+
+    fn health_cache(&self) -> &health::Cache {
+        &self.0.health
+    }
+}

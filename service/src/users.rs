@@ -1,0 +1,65 @@
+//! People who have signed in. A note belongs to a `sub` and needs no row here, so the table says who
+//! somebody is, never what they may do.
+
+use chrono::{DateTime, Utc};
+use entity::users::{ActiveModel, COLUMN, Column, Entity, Model};
+use mcp::UserId;
+use sea_orm::{
+    ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _, Set,
+    sea_query::{Expr, OnConflict},
+};
+
+use crate::db::Failure;
+
+/// Who signed in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignIn {
+    /// The identity, which stays the same when names change.
+    pub user: UserId,
+    /// The name to sign in with, as it is now.
+    pub login: String,
+    /// The name to be called by, as it is now.
+    pub display_name: Option<String>,
+}
+
+/// Remembers a sign-in: makes the person's row at the first one, brings their names up to date at
+/// later ones.
+pub async fn upsert(
+    db: &impl ConnectionTrait,
+    now: DateTime<Utc>,
+    sign_in: SignIn,
+) -> Result<(), Failure> {
+    let row = ActiveModel {
+        sub: Set(sign_in.user.as_str().to_owned()),
+        login: Set(sign_in.login),
+        display_name: Set(sign_in.display_name),
+        created_at: Set(now),
+        last_seen_at: Set(now),
+    };
+    let on_conflict = OnConflict::column(Column::Sub)
+        .update_columns([Column::Login, Column::DisplayName, Column::LastSeenAt])
+        .to_owned();
+    Entity::insert(row).on_conflict(on_conflict).exec_without_returning(db).await?;
+    Ok(())
+}
+
+/// Notes that a person used the service, without going back in time. Says whether there is such a
+/// person.
+pub async fn seen(
+    db: &impl ConnectionTrait,
+    now: DateTime<Utc>,
+    user: &UserId,
+) -> Result<bool, Failure> {
+    let updated = Entity::update_many()
+        .col_expr(Column::LastSeenAt, Expr::value(now))
+        .filter(COLUMN.sub.eq(user.as_str()))
+        .filter(Column::LastSeenAt.lt(now))
+        .exec(db)
+        .await?;
+    Ok(updated.rows_affected > 0 || get(db, user).await?.is_some())
+}
+
+/// What is known about a person.
+pub async fn get(db: &impl ConnectionTrait, user: &UserId) -> Result<Option<Model>, Failure> {
+    Ok(Entity::find_by_id(user.as_str()).one(db).await?)
+}

@@ -1,0 +1,58 @@
+// A reverse proxy for test suites that can neither send a token nor talk to several instances.
+//
+// It adds `Authorization` to requests that have none, and sends each request to the next instance,
+// as a load balancer without sticky sessions does. Everything else passes unchanged and at once:
+// Host and Origin, event streams, and a disconnect on either side.
+import http from 'node:http';
+
+export async function startProxy() {
+    let upstreams = [];
+    let token;
+    let next = 0;
+
+    const server = http.createServer((request, response) => {
+        const headers = request.rawHeaders.slice();
+        if (!request.headers.authorization) headers.push('Authorization', `Bearer ${token}`);
+        const upstream = http.request(
+            {
+                host: '127.0.0.1',
+                port: upstreams[next++ % upstreams.length],
+                method: request.method,
+                path: request.url,
+                headers,
+                setHost: false,
+                agent: false,
+            },
+            (answer) => {
+                response.writeHead(answer.statusCode, answer.statusMessage, answer.rawHeaders);
+                response.flushHeaders();
+                answer.pipe(response);
+                answer.on('error', () => response.destroy());
+            },
+        );
+        upstream.setNoDelay(true);
+        upstream.on('error', (error) => {
+            if (response.headersSent) response.destroy();
+            else response.writeHead(502).end(String(error));
+        });
+        response.on('close', () => {
+            if (!response.writableFinished) upstream.destroy();
+        });
+        request.pipe(upstream);
+    });
+    // An event stream may stay open as long as it likes.
+    server.requestTimeout = 0;
+    await new Promise((ready) => server.listen(0, '127.0.0.1', ready));
+
+    return {
+        origin: `http://127.0.0.1:${server.address().port}`,
+        forwardTo(ports, bearer) {
+            upstreams = ports;
+            token = bearer;
+        },
+        close() {
+            server.close();
+            server.closeAllConnections();
+        },
+    };
+}

@@ -1,0 +1,49 @@
+//! `conformance-web`: the fixtures on the very same engine and web code as the product, for the
+//! official conformance suite.
+//!
+//! Says on its first line, in JSON, on which ports it listens and which token opens it. Ends when
+//! its standard input does.
+
+use anyhow::Context as _;
+use clap::Parser;
+use serde_json::json;
+use tests::cluster::{Database, Offer, Setup};
+use tokio::io::AsyncReadExt as _;
+
+#[derive(Parser)]
+struct Arguments {
+    /// How many instances to start.
+    #[arg(long, default_value_t = 1)]
+    instances: usize,
+    /// Where the suite will find them: the address of the proxy in front.
+    #[arg(long)]
+    public_url: String,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let cluster = Setup::new(Database::Sqlite)
+        .offer(Offer::Fixtures)
+        .instances(arguments.instances)
+        .real_time()
+        .with("PUBLIC_URL", arguments.public_url)
+        .start()
+        .await;
+    let token = cluster.token("conformance").await;
+
+    #[expect(
+        clippy::print_stdout,
+        reason = "this is how a program of tests is reached"
+    )]
+    {
+        println!("{}", json!({ "ports": cluster.ports(), "token": token }));
+    }
+    let mut ignored = Vec::new();
+    tokio::io::stdin()
+        .read_to_end(&mut ignored)
+        .await
+        .context("could not wait for the end of standard input")?;
+    cluster.stop().await;
+    Ok(())
+}

@@ -1,0 +1,248 @@
+//! A client of the revisions with sessions: 2025-03-26, 2025-06-18 and 2025-11-25.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
+};
+
+use reqwest::{Method, RequestBuilder, StatusCode};
+use serde_json::{Value, json};
+
+use super::{ACCEPT, Answer, Page, Stream, Web, answer, header, ledger};
+use crate::schema::{Ledger, Revision};
+
+/// What a client declares that can do everything a server may ask for in this revision.
+pub(super) fn all_capabilities(revision: Revision) -> Value {
+    match revision {
+        Revision::March2025 => json!({ "sampling": {}, "roots": {} }),
+        Revision::June2025 => json!({ "sampling": {}, "roots": {}, "elicitation": {} }),
+        _ => json!({ "sampling": {}, "roots": {}, "elicitation": { "form": {}, "url": {} } }),
+    }
+}
+
+/// A client with a session.
+#[derive(Clone)]
+pub struct Legacy {
+    web: Web,
+    token: String,
+    session: String,
+    hello: Value,
+    ids: Arc<AtomicI64>,
+    ledger: Arc<Ledger>,
+}
+
+impl Legacy {
+    pub(super) async fn connect(
+        web: Web,
+        token: String,
+        revision: Revision,
+        capabilities: Value,
+    ) -> Self {
+        let mut client = Self {
+            web,
+            token,
+            session: String::new(),
+            hello: Value::Null,
+            ids: Arc::new(AtomicI64::new(1)),
+            ledger: ledger(revision),
+        };
+        let hello = client
+            .call(
+                "initialize",
+                json!({
+                    "protocolVersion": revision.as_str(),
+                    "capabilities": capabilities,
+                    "clientInfo": { "name": "tests", "version": "1" },
+                }),
+            )
+            .await;
+        assert_eq!(hello.result()["protocolVersion"], revision.as_str());
+        client.session = header(&hello.headers, "mcp-session-id").to_owned();
+        client.hello = hello.result().clone();
+        assert!(
+            !client.session.is_empty()
+                && client
+                    .session
+                    .bytes()
+                    .all(|byte| (0x21..=0x7e).contains(&byte)),
+            "a session id is visible ASCII: `{}`",
+            client.session
+        );
+        assert_eq!(
+            client
+                .notify("notifications/initialized", Value::Null)
+                .await,
+            202
+        );
+        client
+    }
+
+    /// The answer to `initialize`.
+    pub fn hello(&self) -> &Value {
+        &self.hello
+    }
+
+    /// The session id.
+    pub fn session(&self) -> &str {
+        &self.session
+    }
+
+    /// The same session, used through another instance.
+    #[must_use]
+    pub fn at(&self, web: &Web) -> Self {
+        Self {
+            web: web.clone(),
+            ..self.clone()
+        }
+    }
+
+    /// The same session, presented with another token.
+    #[must_use]
+    pub fn presented_with(&self, token: impl Into<String>) -> Self {
+        Self {
+            token: token.into(),
+            ..self.clone()
+        }
+    }
+
+    /// The same token with another session id.
+    #[must_use]
+    pub fn with_session(&self, session: &str) -> Self {
+        Self {
+            session: session.to_owned(),
+            ..self.clone()
+        }
+    }
+
+    /// Sends a request and reads everything up to its answer.
+    pub async fn call(&self, method: &str, params: Value) -> Answer {
+        let body = self.body(method, params);
+        let id = body["id"].clone();
+        answer(self.send(&body).await, &id).await
+    }
+
+    /// `tools/call`.
+    pub async fn tool(&self, name: &str, arguments: Value) -> Answer {
+        self.call(
+            "tools/call",
+            json!({ "name": name, "arguments": arguments }),
+        )
+        .await
+    }
+
+    /// Sends a request and lets the test read the answer.
+    pub async fn open(&self, method: &str, params: Value) -> Stream {
+        self.send(&self.body(method, params)).await
+    }
+
+    /// Opens the stream of messages that answer no request.
+    pub async fn listen(&self) -> Stream {
+        self.get(None).await
+    }
+
+    /// Goes on reading the stream of `event`, after it.
+    pub async fn resume(&self, event: &str) -> Stream {
+        self.get(Some(event)).await
+    }
+
+    /// Sends a notification and gives the status.
+    pub async fn notify(&self, method: &str, params: Value) -> StatusCode {
+        let mut body = json!({ "jsonrpc": "2.0", "method": method });
+        if !params.is_null() {
+            body["params"] = params;
+        }
+        self.ledger.sent(&body);
+        self.post(&body).await
+    }
+
+    /// Answers a request of the server and gives the status.
+    pub async fn respond(&self, request: &Value, result: Value) -> StatusCode {
+        let body = json!({ "jsonrpc": "2.0", "id": request["id"], "result": result });
+        self.ledger.sent(&body);
+        self.post(&body).await
+    }
+
+    /// Refuses a request of the server and gives the status.
+    pub async fn refuse(&self, request: &Value, code: i64, message: &str) -> StatusCode {
+        let error = json!({ "code": code, "message": message });
+        let body = json!({ "jsonrpc": "2.0", "id": request["id"], "error": error });
+        self.ledger.sent(&body);
+        self.post(&body).await
+    }
+
+    /// Sends several messages as one batch.
+    pub async fn batch(&self, messages: &[Value]) -> Stream {
+        for message in messages {
+            self.ledger.sent(message);
+        }
+        let body = Value::Array(messages.to_vec());
+        Stream::open(self.request(&body), Arc::clone(&self.ledger)).await
+    }
+
+    /// Ends the session.
+    pub async fn end(&self) -> StatusCode {
+        Page::read(self.headers(self.web.request(Method::DELETE, "/mcp")))
+            .await
+            .status
+    }
+
+    /// The body of a request.
+    pub fn body(&self, method: &str, params: Value) -> Value {
+        let id = self.ids.fetch_add(1, Ordering::Relaxed);
+        let mut body = json!({ "jsonrpc": "2.0", "id": id, "method": method });
+        if !params.is_null() {
+            body["params"] = params;
+        }
+        body
+    }
+
+    /// Sends a request as it is.
+    pub async fn send(&self, body: &Value) -> Stream {
+        self.ledger.sent(body);
+        Stream::open(self.request(body), Arc::clone(&self.ledger)).await
+    }
+
+    /// Sends a message of any kind that may be wrong on purpose, and reads the plain HTTP answer.
+    pub async fn send_on_purpose(&self, body: &Value) -> Page {
+        self.ledger.sent_on_purpose(body);
+        Page::read(self.request(body)).await
+    }
+
+    /// Opens a stream with `GET`; the test looks at the status itself.
+    pub async fn get(&self, after: Option<&str>) -> Stream {
+        let mut request = self
+            .headers(self.web.request(Method::GET, "/mcp"))
+            .header("accept", "text/event-stream");
+        if let Some(event) = after {
+            request = request.header("last-event-id", event);
+        }
+        Stream::open(request, Arc::clone(&self.ledger)).await
+    }
+
+    async fn post(&self, body: &Value) -> StatusCode {
+        let page = Page::read(self.request(body)).await;
+        if page.status == 202 {
+            assert!(page.body.is_empty(), "202 has no body: {}", page.text());
+        }
+        page.status
+    }
+
+    fn request(&self, body: &Value) -> RequestBuilder {
+        self.headers(self.web.request(Method::POST, "/mcp"))
+            .header("content-type", "application/json")
+            .header("accept", ACCEPT)
+            .body(body.to_string())
+    }
+
+    fn headers(&self, mut request: RequestBuilder) -> RequestBuilder {
+        request = request.bearer_auth(&self.token);
+        if self.session.is_empty() {
+            return request;
+        }
+        // The header came with 2025-06-18.
+        if self.ledger.revision() > Revision::March2025 {
+            request = request.header("mcp-protocol-version", self.ledger.revision().as_str());
+        }
+        request.header("mcp-session-id", &self.session)
+    }
+}

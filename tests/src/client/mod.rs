@@ -1,0 +1,257 @@
+//! A client that speaks the protocol in raw JSON over real HTTP, in both eras.
+//!
+//! It shares no type with the server, so that the wire format is tested by something that can
+//! disagree with it, and it holds every message that it sends and receives against the official
+//! schema ([`crate::schema`]). [`Web`] is one instance seen from outside; [`Modern`] is a client of
+//! 2026-07-28, where every request stands alone; [`Legacy`] is a client with a session.
+
+mod legacy;
+mod modern;
+pub mod sse;
+mod stream;
+
+pub use legacy::Legacy;
+pub use modern::Modern;
+use reqwest::{Method, RequestBuilder, StatusCode, header::HeaderMap};
+use serde_json::Value;
+pub use stream::{Event, Stream};
+
+use crate::{
+    eventually::in_time,
+    schema::{Ledger, Revision},
+};
+
+/// What a well-behaved client accepts.
+pub const ACCEPT: &str = "application/json, text/event-stream";
+
+/// One web instance, as seen from outside.
+#[derive(Clone, Debug)]
+pub struct Web {
+    http: reqwest::Client,
+    origin: String,
+}
+
+impl Web {
+    /// The instance at `origin`, such as `http://127.0.0.1:4321`.
+    pub fn new(origin: impl Into<String>) -> Self {
+        let http = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .build()
+            .expect("a plain client can be built");
+        Self {
+            http,
+            origin: origin.into(),
+        }
+    }
+
+    /// `http://127.0.0.1:port`.
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// The MCP endpoint.
+    pub fn mcp(&self) -> String {
+        format!("{}/mcp", self.origin)
+    }
+
+    /// A request that a test fills in itself.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.origin))
+    }
+
+    /// `GET path`.
+    pub async fn get(&self, path: &str) -> Page {
+        Page::read(self.request(Method::GET, path)).await
+    }
+
+    /// `POST /mcp` with a body and nothing else but the content type, the accepted types and the
+    /// token.
+    pub fn post(&self, token: &str, body: impl Into<reqwest::Body>) -> RequestBuilder {
+        self.request(Method::POST, "/mcp")
+            .bearer_auth(token)
+            .header("content-type", "application/json")
+            .header("accept", ACCEPT)
+            .body(body)
+    }
+
+    /// A client of 2026-07-28.
+    pub fn modern(&self, token: impl Into<String>) -> Modern {
+        Modern::new(self.clone(), token.into())
+    }
+
+    /// A client of an earlier revision that has shaken hands and declared sampling, elicitation and
+    /// roots.
+    pub async fn legacy(&self, token: impl Into<String>, revision: Revision) -> Legacy {
+        Legacy::connect(
+            self.clone(),
+            token.into(),
+            revision,
+            legacy::all_capabilities(revision),
+        )
+        .await
+    }
+
+    /// The same with these client capabilities.
+    pub async fn legacy_with(
+        &self,
+        token: impl Into<String>,
+        revision: Revision,
+        capabilities: Value,
+    ) -> Legacy {
+        Legacy::connect(self.clone(), token.into(), revision, capabilities).await
+    }
+}
+
+/// An HTTP answer, read to its end.
+#[derive(Debug)]
+pub struct Page {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl Page {
+    /// Sends `request` and reads all of the answer.
+    pub async fn read(request: RequestBuilder) -> Self {
+        in_time("an HTTP answer", async {
+            let response = request.send().await.expect("the instance answers");
+            let status = response.status();
+            let headers = response.headers().clone();
+            let body = response
+                .bytes()
+                .await
+                .expect("the answer has an end")
+                .to_vec();
+            Self {
+                status,
+                headers,
+                body,
+            }
+        })
+        .await
+    }
+
+    /// The body as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("not JSON ({error}): {}", self.text()))
+    }
+
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// A header as text, empty if it is missing.
+    pub fn header(&self, name: &str) -> &str {
+        header(&self.headers, name)
+    }
+}
+
+/// Everything that answered one request.
+#[derive(Debug)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// The HTTP headers.
+    pub headers: HeaderMap,
+    /// Messages that came before the answer on its stream.
+    pub before: Vec<Value>,
+    /// The JSON-RPC answer.
+    pub message: Value,
+}
+
+impl Answer {
+    /// The result; fails on an error.
+    pub fn result(&self) -> &Value {
+        self.message
+            .get("result")
+            .unwrap_or_else(|| panic!("an error ({}): {:#}", self.status, self.message))
+    }
+
+    /// The JSON-RPC error code; fails on a result.
+    pub fn code(&self) -> i64 {
+        self.message
+            .pointer("/error/code")
+            .and_then(Value::as_i64)
+            .unwrap_or_else(|| panic!("no error: {:#}", self.message))
+    }
+
+    /// `structuredContent` of a tool that succeeded.
+    pub fn output(&self) -> &Value {
+        let result = self.result();
+        assert_ne!(
+            result.get("isError"),
+            Some(&Value::Bool(true)),
+            "the tool failed: {result:#}"
+        );
+        result
+            .get("structuredContent")
+            .unwrap_or_else(|| panic!("unstructured: {result:#}"))
+    }
+
+    /// The text of a tool that failed.
+    pub fn tool_error(&self) -> &str {
+        let result = self.result();
+        assert_eq!(
+            result.get("isError"),
+            Some(&Value::Bool(true)),
+            "it succeeded: {result:#}"
+        );
+        text(result)
+    }
+
+    /// The text of the first content block.
+    pub fn text(&self) -> &str {
+        text(self.result())
+    }
+
+    /// A header as text, empty if it is missing.
+    pub fn header(&self, name: &str) -> &str {
+        header(&self.headers, name)
+    }
+}
+
+fn text(result: &Value) -> &str {
+    result
+        .pointer("/content/0/text")
+        .and_then(Value::as_str)
+        .unwrap_or_else(|| panic!("no text: {result:#}"))
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
+    headers
+        .get(name)
+        .map_or("", |value| value.to_str().expect("our headers are ASCII"))
+}
+
+/// Reads a stream until the answer to `id`.
+async fn answer(mut stream: Stream, id: &Value) -> Answer {
+    let (status, headers) = (stream.status(), stream.headers().clone());
+    let mut before = Vec::new();
+    loop {
+        let message = stream.message().await;
+        if message.get("method").is_none() {
+            assert!(
+                message.get("id") == Some(id) || message.get("error").is_some(),
+                "an answer to something else than {id}: {message:#}"
+            );
+            return Answer {
+                status,
+                headers,
+                before,
+                message,
+            };
+        }
+        before.push(message);
+    }
+}
+
+/// The record of what one client says and hears.
+fn ledger(revision: Revision) -> std::sync::Arc<Ledger> {
+    std::sync::Arc::new(Ledger::new(revision))
+}

@@ -1,0 +1,305 @@
+//! Web instances in this process, on a database of their own.
+
+use std::{collections::HashMap, sync::Arc};
+
+use mcp::{Engine, Stores, UserId};
+use service::{
+    Service,
+    clock::{Clock, MockClock, SystemClock},
+    config::Config,
+    oauth::{access_token::NewToken, scope},
+};
+use tempfile::TempDir;
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    client::Web,
+    fixtures::{self, Gate, Gates},
+    in_time, postgres,
+};
+
+/// Which database a cluster runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Database {
+    /// A file of its own.
+    Sqlite,
+    /// A fresh copy of the migrated template ([`crate::postgres`]).
+    Postgres,
+}
+
+/// What a cluster offers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offer {
+    /// The product.
+    Notes,
+    /// The fixtures of the conformance suite and of our own protocol tests.
+    Fixtures,
+}
+
+/// What a cluster is to be. Every value that a test does not care about has a default.
+#[derive(Debug)]
+pub struct Setup {
+    database: Database,
+    offer: Offer,
+    instances: usize,
+    real_time: bool,
+    environment: HashMap<&'static str, String>,
+}
+
+impl Setup {
+    /// One instance of the product.
+    pub fn new(database: Database) -> Self {
+        Self {
+            database,
+            offer: Offer::Notes,
+            instances: 1,
+            real_time: false,
+            environment: HashMap::new(),
+        }
+    }
+
+    /// Several instances that share the database and the stores.
+    #[must_use]
+    pub fn instances(mut self, instances: usize) -> Self {
+        self.instances = instances;
+        self
+    }
+
+    /// Something else than the notes.
+    #[must_use]
+    pub fn offer(mut self, offer: Offer) -> Self {
+        self.offer = offer;
+        self
+    }
+
+    /// A setting, as the environment would have it.
+    #[must_use]
+    pub fn with(mut self, variable: &'static str, value: impl Into<String>) -> Self {
+        self.environment.insert(variable, value.into());
+        self
+    }
+
+    /// Uses the clock of the machine instead of one that the test moves.
+    #[must_use]
+    pub fn real_time(mut self) -> Self {
+        self.real_time = true;
+        self
+    }
+
+    /// Starts it.
+    pub async fn start(self) -> Cluster {
+        Cluster::from(self).await
+    }
+}
+
+/// Web instances that share a database and the stores for sessions, streams and signals.
+pub struct Cluster {
+    instances: Vec<Instance>,
+    service: Service,
+    clock: Arc<MockClock>,
+    gates: Gates,
+    /// Deleted with the cluster.
+    _folder: TempDir,
+}
+
+struct Instance {
+    web: Web,
+    port: u16,
+    shutdown: CancellationToken,
+    running: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Cluster {
+    /// The product on Postgres, with this many instances.
+    pub async fn start(instances: usize) -> Self {
+        Setup::new(Database::Postgres)
+            .instances(instances)
+            .start()
+            .await
+    }
+
+    /// The product as `cargo run` starts it: one instance on SQLite.
+    pub async fn embedded() -> Self {
+        Setup::new(Database::Sqlite).start().await
+    }
+
+    /// The fixtures, with this many instances.
+    pub async fn fixtures(instances: usize) -> Self {
+        Setup::new(Database::Sqlite)
+            .offer(Offer::Fixtures)
+            .instances(instances)
+            .start()
+            .await
+    }
+
+    async fn from(setup: Setup) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let mut listeners = Vec::new();
+        for _ in 0..setup.instances {
+            listeners.push(
+                TcpListener::bind("127.0.0.1:0")
+                    .await
+                    .expect("loopback has ports"),
+            );
+        }
+        let config = configuration(&setup, &folder, port(&listeners[0])).await;
+
+        let now = SystemClock.now();
+        let mock = Arc::new(MockClock::at(now));
+        let clock: Arc<dyn Clock> = if setup.real_time {
+            Arc::new(SystemClock)
+        } else {
+            Arc::clone(&mock) as _
+        };
+        let stores = Stores::in_memory(config.session_ttl);
+        let gates = Gates::default();
+
+        let mut instances = Vec::new();
+        let mut services = Vec::new();
+        for listener in listeners {
+            let service = Service::connect(&config, Arc::clone(&clock), stores.bus.clone())
+                .await
+                .expect("the database is there");
+            if services.is_empty() {
+                migration::migrate(service.db())
+                    .await
+                    .expect("the migrations run");
+            }
+            let catalog = match setup.offer {
+                Offer::Notes => service::catalog(service.clone()),
+                Offer::Fixtures => fixtures::catalog(gates.clone()),
+            };
+            let engine = Engine::new(
+                catalog,
+                stores.clone(),
+                service::mcp_settings(&config),
+            );
+            services.push(service.clone());
+            instances.push(Instance::start(listener, service, engine));
+        }
+        let service = services.swap_remove(0);
+        Self {
+            instances,
+            service,
+            clock: mock,
+            gates,
+            _folder: folder,
+        }
+    }
+
+    /// One of the instances.
+    pub fn web(&self, index: usize) -> &Web {
+        &self.instances[index].web
+    }
+
+    /// The ports of all instances.
+    pub fn ports(&self) -> Vec<u16> {
+        self.instances
+            .iter()
+            .map(|instance| instance.port)
+            .collect()
+    }
+
+    /// The clock of all instances, unless they run in real time.
+    pub fn clock(&self) -> &MockClock {
+        &self.clock
+    }
+
+    /// What the instances work with, for what no route offers.
+    pub fn service(&self) -> &Service {
+        &self.service
+    }
+
+    /// The gate of that name, where calls of `test_gate` wait.
+    pub fn gate(&self, name: &str) -> Gate {
+        self.gates.named(name)
+    }
+
+    /// An access token that may do everything.
+    pub async fn token(&self, user: &str) -> String {
+        self.token_for(user, scope::ALL).await
+    }
+
+    /// An access token with these scopes.
+    pub async fn token_for(&self, user: &str, scopes: &[&str]) -> String {
+        self.service
+            .tokens()
+            .mint(NewToken {
+                user: UserId::new(format!("dev:{user}")),
+                client: "tests".to_owned(),
+                scopes: scopes.iter().map(|&scope| scope.to_owned()).collect(),
+                session_id: "tests".to_owned(),
+                ttl: None,
+            })
+            .await
+            .expect("a token can be minted")
+    }
+
+    /// Asks one instance to end, without waiting.
+    pub fn shut_down(&self, index: usize) {
+        self.instances[index].shutdown.cancel();
+    }
+
+    /// Waits until one instance has ended.
+    pub async fn ended(&mut self, index: usize) {
+        let running = &mut self.instances[index].running;
+        in_time("an instance ends", running)
+            .await
+            .expect("an instance does not panic")
+            .expect("an instance ends without an error");
+    }
+
+    /// Ends all instances and waits for them.
+    pub async fn stop(mut self) {
+        for index in 0..self.instances.len() {
+            self.shut_down(index);
+        }
+        for index in 0..self.instances.len() {
+            self.ended(index).await;
+        }
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for instance in &self.instances {
+            instance.shutdown.cancel();
+        }
+    }
+}
+
+impl Instance {
+    fn start(listener: TcpListener, service: Service, engine: Engine) -> Self {
+        let port = port(&listener);
+        let shutdown = CancellationToken::new();
+        let running = tokio::spawn(web::run(listener, service, engine, shutdown.clone()));
+        Self {
+            web: Web::new(format!("http://127.0.0.1:{port}")),
+            port,
+            shutdown,
+            running,
+        }
+    }
+}
+
+fn port(listener: &TcpListener) -> u16 {
+    listener
+        .local_addr()
+        .expect("a bound listener has an address")
+        .port()
+}
+
+async fn configuration(setup: &Setup, folder: &TempDir, port: u16) -> Config {
+    let mut environment = setup.environment.clone();
+    let mut default = |variable, value: String| {
+        environment.entry(variable).or_insert(value);
+    };
+    default("PUBLIC_URL", format!("http://127.0.0.1:{port}"));
+    default("DATA_DIR", folder.path().display().to_string());
+    default("SHUTDOWN_TIMEOUT", "10s".to_owned());
+    if setup.database == Database::Postgres {
+        default("DATABASE_URL", postgres::fresh_database().await);
+    }
+    Config::read(|name| environment.get(name).cloned()).expect("the settings are good")
+}

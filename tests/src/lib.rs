@@ -1,0 +1,14 @@
+//! What the tests are made of: a private PostgreSQL, a cluster of web instances in this process, a
+//! client that speaks raw JSON, and the official schemas that every message is held against.
+//!
+//! Nothing here ships. The integration tests are in `tests/it`, the programs that other test suites
+//! talk to in `tests/src/bin`.
+
+pub mod client;
+pub mod cluster;
+mod eventually;
+pub mod fixtures;
+pub mod postgres;
+pub mod schema;
+
+pub use eventually::{PATIENCE, eventually, in_time};

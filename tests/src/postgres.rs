@@ -1,0 +1,328 @@
+//! A private PostgreSQL server made from the machine's own binaries, and a fresh database for each
+//! test.
+//!
+//! The server listens on a free port of 127.0.0.1, keeps its data in a temporary folder and goes
+//! away with the process that started it, however that process ends. `scripts/test` starts one for
+//! the whole run (the `with-postgres` binary); without it every test process starts its own.
+
+use std::{
+    env, fs,
+    io::Read as _,
+    net::TcpListener,
+    os::unix::{
+        fs::{MetadataExt as _, PermissionsExt as _, chown},
+        process::CommandExt as _,
+    },
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use sea_orm::{ConnectOptions, ConnectionTrait as _, Database, DatabaseConnection};
+use tokio::sync::OnceCell;
+
+use crate::eventually::eventually;
+
+/// Names a running server, so that the processes of one test run share it.
+pub const URL_VARIABLE: &str = "TEST_POSTGRES_URL";
+
+/// A migrated database that no test writes to. Every test gets a copy.
+const TEMPLATE: &str = "notes_template";
+
+/// The migrated template is made once per server, by whoever takes this lock first.
+const TEMPLATE_LOCK: i64 = 7_208_134;
+
+/// A free port may be taken by somebody else between finding it and using it.
+const START_ATTEMPTS: usize = 3;
+
+/// A fresh, migrated database of its own. It ends with the server.
+pub async fn fresh_database() -> String {
+    static SERVER: OnceCell<(String, Option<Server>)> = OnceCell::const_new();
+    let (url, _) = SERVER
+        .get_or_init(|| async {
+            match env::var(URL_VARIABLE) {
+                Ok(url) => (url, None),
+                Err(_unset) => {
+                    let server = Server::start().await;
+                    (server.url.clone(), Some(server))
+                }
+            }
+        })
+        .await;
+
+    let name = format!("notes_{:032x}", rand::random::<u128>());
+    let admin = connect(&database_url(url, "postgres"))
+        .await
+        .expect("the server was reachable");
+    admin
+        .execute_unprepared(&format!("SELECT pg_advisory_lock({TEMPLATE_LOCK})"))
+        .await
+        .expect("the lock can be taken");
+    make_template(url, &admin).await;
+    admin
+        .execute_unprepared(&format!("SELECT pg_advisory_unlock({TEMPLATE_LOCK})"))
+        .await
+        .expect("the lock was held");
+    admin
+        .execute_unprepared(&format!("CREATE DATABASE {name} TEMPLATE {TEMPLATE}"))
+        .await
+        .expect("the template can be copied");
+    admin.close().await.expect("closing cannot fail");
+    database_url(url, &name)
+}
+
+async fn make_template(url: &str, admin: &DatabaseConnection) {
+    let exists = admin
+        .query_one_raw(sea_orm::Statement::from_string(
+            sea_orm::DatabaseBackend::Postgres,
+            format!("SELECT 1 FROM pg_database WHERE datname = '{TEMPLATE}'"),
+        ))
+        .await
+        .expect("pg_database can be read")
+        .is_some();
+    if exists {
+        return;
+    }
+    // Renamed only when it is complete: a run that is killed half-way leaves no broken template.
+    for sql in [
+        format!("DROP DATABASE IF EXISTS {TEMPLATE}_draft"),
+        format!("CREATE DATABASE {TEMPLATE}_draft"),
+    ] {
+        admin
+            .execute_unprepared(&sql)
+            .await
+            .expect("an empty database can be made");
+    }
+    let draft = connect(&database_url(url, &format!("{TEMPLATE}_draft")))
+        .await
+        .expect("the new database is reachable");
+    migration::migrate(&draft)
+        .await
+        .expect("the migrations run on an empty database");
+    draft.close().await.expect("closing cannot fail");
+    admin
+        .execute_unprepared(&format!(
+            "ALTER DATABASE {TEMPLATE}_draft RENAME TO {TEMPLATE}"
+        ))
+        .await
+        .expect("nobody else uses the draft");
+}
+
+/// One connection, so that a session lock and its release meet the same session.
+async fn connect(url: &str) -> Result<DatabaseConnection, sea_orm::DbErr> {
+    let mut options = ConnectOptions::new(url);
+    options.max_connections(1).sqlx_logging(false);
+    Database::connect(options).await
+}
+
+fn database_url(server: &str, database: &str) -> String {
+    format!("{server}/{database}")
+}
+
+/// A running server. Dropping it, or the end of this process, stops it and deletes its data.
+pub struct Server {
+    url: String,
+    /// Waits for the end of its standard input, which this process holds; then it ends the server.
+    guard: Child,
+}
+
+impl Server {
+    /// Starts a server and waits until it answers.
+    pub async fn start() -> Self {
+        let binaries = find_binaries().expect(
+            "PostgreSQL's server programs (initdb, postgres) are needed: scripts/test installs them",
+        );
+        for _ in 1..START_ATTEMPTS {
+            if let Ok(server) = Self::try_start(&binaries).await {
+                return server;
+            }
+        }
+        match Self::try_start(&binaries).await {
+            Ok(server) => server,
+            Err(log) => panic!("PostgreSQL did not start:\n{log}"),
+        }
+    }
+
+    /// `postgres://…@127.0.0.1:port`, without a database.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    async fn try_start(binaries: &Path) -> Result<Self, String> {
+        let folder = tempfile::Builder::new()
+            .prefix("notes-postgres-")
+            .tempdir()
+            .expect("a temporary folder can be made")
+            .keep();
+        let account = unprivileged(&folder);
+        let command = |program: &Path| {
+            let mut command = Command::new(program);
+            command
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null());
+            if let Some((user, group)) = account {
+                command.uid(user).gid(group);
+            }
+            command
+        };
+
+        let log = folder.join("log");
+        let initdb = command(&binaries.join("initdb"))
+            .args([
+                "-U",
+                "postgres",
+                "-A",
+                "trust",
+                "-E",
+                "UTF8",
+                "--locale=C",
+                "--no-sync",
+                "-D",
+            ])
+            .arg(folder.join("data"))
+            .output()
+            .expect("initdb can be started");
+        if !initdb.status.success() {
+            return Err(String::from_utf8_lossy(&initdb.stderr).into_owned());
+        }
+
+        let port = TcpListener::bind("127.0.0.1:0")
+            .and_then(|listener| listener.local_addr())
+            .expect("loopback has free ports")
+            .port();
+        let guard = command(Path::new("/bin/sh"))
+            .args(["-c", GUARD, "guard"])
+            .arg(&folder)
+            .arg(binaries.join("postgres"))
+            .args([
+                "-D",
+                "data",
+                "-k",
+                "",
+                "-h",
+                "127.0.0.1",
+                "-p",
+                &port.to_string(),
+            ])
+            // Nothing here has to survive a crash, and many small clusters share one server.
+            .args([
+                "-c",
+                "fsync=off",
+                "-c",
+                "synchronous_commit=off",
+                "-c",
+                "full_page_writes=off",
+            ])
+            .args(["-c", "max_connections=300", "-c", "shared_buffers=64MB"])
+            .stdin(Stdio::piped())
+            // Not the terminal's Ctrl-C: it ends when we end.
+            .process_group(0)
+            .spawn()
+            .expect("/bin/sh can be started");
+        let mut server = Self {
+            url: format!("postgres://postgres@127.0.0.1:{port}"),
+            guard,
+        };
+
+        let started = eventually("PostgreSQL starts", async || {
+            if let Ok(connection) = connect(&database_url(&server.url, "postgres")).await {
+                connection.close().await.expect("closing cannot fail");
+                return Some(true);
+            }
+            read(&log)
+                .contains("database system is shut down")
+                .then_some(false)
+        })
+        .await;
+        if started {
+            return Ok(server);
+        }
+        let log = read(&log);
+        server.stop();
+        Err(log)
+    }
+
+    fn stop(&mut self) {
+        drop(self.guard.stdin.take());
+        if let Err(error) = self.guard.wait() {
+            tracing::warn!(%error, "Could not wait for the end of PostgreSQL");
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Runs the server as a child and ends it when standard input ends: that is when the process that
+/// holds the other end is gone, even by `kill -9`.
+const GUARD: &str = r#"
+cd "$1" || exit
+folder=$1
+shift
+"$@" >log 2>&1 &
+cat >/dev/null
+kill -QUIT $!
+wait $!
+cd / && rm -rf "$folder"
+"#;
+
+fn read(path: &Path) -> String {
+    let mut text = String::new();
+    match fs::File::open(path).and_then(|mut file| file.read_to_string(&mut text)) {
+        Ok(_) => text,
+        Err(error) => format!("no log: {error}"),
+    }
+}
+
+/// The folder with `initdb` and `postgres`: on the PATH, or where Debian and Homebrew keep them.
+fn find_binaries() -> Option<PathBuf> {
+    let on_path = env::var_os("PATH").unwrap_or_default();
+    let mut candidates: Vec<PathBuf> = env::split_paths(&on_path).collect();
+    for (parent, child) in [
+        ("/usr/lib/postgresql", "bin"),
+        ("/opt/homebrew/opt", "bin"),
+        ("/usr/local/opt", "bin"),
+    ] {
+        let mut found: Vec<PathBuf> = fs::read_dir(parent)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path().join(child))
+            .collect();
+        // The newest version is the last by name.
+        found.sort();
+        candidates.extend(found.into_iter().rev());
+    }
+    candidates
+        .into_iter()
+        .find(|folder| folder.join("initdb").is_file() && folder.join("postgres").is_file())
+}
+
+/// PostgreSQL refuses to run as root: then it runs as somebody else, who gets the folder.
+fn unprivileged(folder: &Path) -> Option<(u32, u32)> {
+    // We made the folder just now, so its owner is who we are.
+    if fs::metadata(folder)
+        .expect("the folder was just made")
+        .uid()
+        != 0
+    {
+        return None;
+    }
+    let accounts = fs::read_to_string("/etc/passwd").expect("a root account implies /etc/passwd");
+    let (user, group) = ["postgres", "nobody"]
+        .iter()
+        .find_map(|name| {
+            let line = accounts
+                .lines()
+                .find(|line| line.starts_with(&format!("{name}:")))?;
+            let fields: Vec<&str> = line.split(':').collect();
+            Some((fields.get(2)?.parse().ok()?, fields.get(3)?.parse().ok()?))
+        })
+        .expect("every system has the account `nobody`");
+    chown(folder, Some(user), Some(group)).expect("root may give the folder away");
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).expect("it is ours to set");
+    Some((user, group))
+}

@@ -1,0 +1,334 @@
+//! One call of a tool, resource or prompt: who calls, what the client can do, and the ways to talk
+//! to it while the call runs.
+//!
+//! **Asking is re-entrant.** [`Call::elicit`], [`Call::elicit_url`], [`Call::sample`] and
+//! [`Call::roots`] give the answer if the client has already answered this key. Otherwise they note
+//! the question and end the run; the engine asks, and runs the tool again from the start once the
+//! answers are there, possibly in another process. To ask several questions at once, note each with
+//! [`Call::ask`] and end with [`Call::settle`].
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+};
+
+use async_trait::async_trait;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    caller::{Caller, UserId},
+    error::{InputRequired, ToolError},
+    question::{Answer, BadAnswer, Elicited, Question, Root, SampleRequest, Sampled},
+    rpc::{self, RequestId, RpcError},
+    store::Signal,
+    types::{ClientCapabilities, LogLevel},
+    version::ProtocolVersion,
+};
+
+/// How many questions one call may ask over all its rounds: a tool that asks for ever is broken.
+const MAX_QUESTIONS: usize = 32;
+
+/// Where the messages of a running call go.
+#[async_trait]
+pub(crate) trait Outlet: Send + Sync {
+    /// Sends a notification on the call's own stream.
+    async fn send(&self, notification: String);
+    /// Closes the socket of a legacy stream; the client comes back for the rest.
+    async fn release(&self) {}
+    /// Tells subscribers that something has changed.
+    async fn publish(&self, signal: Signal);
+}
+
+/// What the engine knows about one call.
+pub(crate) struct CallContext {
+    pub(crate) caller: Caller,
+    pub(crate) version: ProtocolVersion,
+    pub(crate) capabilities: ClientCapabilities,
+    pub(crate) progress_token: Option<RequestId>,
+    /// The least severity that the client wants, if it wants log messages at all.
+    pub(crate) log_level: Option<LogLevel>,
+    pub(crate) answers: BTreeMap<String, Answer>,
+    /// The last progress that the client saw.
+    pub(crate) progress: Option<f64>,
+    pub(crate) cancel: CancellationToken,
+    pub(crate) outlet: Box<dyn Outlet>,
+}
+
+/// One call of a tool, resource or prompt.
+pub struct Call {
+    caller: Caller,
+    version: ProtocolVersion,
+    capabilities: ClientCapabilities,
+    progress_token: Option<RequestId>,
+    log_level: Option<LogLevel>,
+    answers: BTreeMap<String, Answer>,
+    progress: Mutex<Option<f64>>,
+    asked: Mutex<BTreeMap<String, Question>>,
+    cancel: CancellationToken,
+    outlet: Box<dyn Outlet>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Progress<'a> {
+    progress_token: &'a RequestId,
+    progress: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct LogMessage<'a> {
+    level: LogLevel,
+    data: &'a Value,
+}
+
+impl Call {
+    pub(crate) fn new(context: CallContext) -> Self {
+        Self {
+            caller: context.caller,
+            version: context.version,
+            capabilities: context.capabilities,
+            progress_token: context.progress_token,
+            log_level: context.log_level,
+            answers: context.answers,
+            progress: Mutex::new(context.progress),
+            asked: Mutex::default(),
+            cancel: context.cancel,
+            outlet: context.outlet,
+        }
+    }
+
+    /// The person on whose behalf the tool runs. Every query begins with it.
+    pub fn user(&self) -> &UserId {
+        &self.caller.user
+    }
+
+    /// The person, the OAuth client and the scopes.
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// The protocol revision of this call.
+    pub fn version(&self) -> ProtocolVersion {
+        self.version
+    }
+
+    /// Whether the client has declared the extension of that name (2026-07-28).
+    pub fn has_extension(&self, name: &str) -> bool {
+        self.capabilities.extensions.contains_key(name)
+    }
+
+    /// Tells the client how far the work is. `done` must grow from call to call: what does not is
+    /// dropped, as is everything if the client did not ask for progress.
+    pub async fn progress(&self, done: f64, total: Option<f64>, message: Option<&str>) {
+        let Some(progress_token) = &self.progress_token else {
+            return;
+        };
+        {
+            let mut last = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+            if !done.is_finite() || last.is_some_and(|last| done <= last) {
+                return;
+            }
+            *last = Some(done);
+        }
+        let params = Progress {
+            progress_token,
+            progress: done,
+            total,
+            message,
+        };
+        self.outlet
+            .send(rpc::encode_notification(
+                "notifications/progress",
+                Some(&params),
+            ))
+            .await;
+    }
+
+    /// Sends a log message to the client, if it wants ones of this severity. Never put secrets,
+    /// personal data or internals into it.
+    pub async fn log(&self, level: LogLevel, data: impl Into<Value> + Send) {
+        if self.log_level.is_none_or(|least| level < least) {
+            return;
+        }
+        let params = LogMessage {
+            level,
+            data: &data.into(),
+        };
+        self.outlet
+            .send(rpc::encode_notification(
+                "notifications/message",
+                Some(&params),
+            ))
+            .await;
+    }
+
+    /// Ends when the client has cancelled the call or the instance cannot wait any longer. A tool
+    /// is dropped at its next await then; whoever hands work to another task passes this on.
+    pub fn cancelled(&self) -> &CancellationToken {
+        &self.cancel
+    }
+
+    /// Closes the client's connection in the middle of the call (SEP-1699); the client comes back
+    /// and reads on. Does nothing for clients that do not expect it.
+    pub async fn release_stream(&self) {
+        if self.version == ProtocolVersion::V2025_11_25 {
+            self.outlet.release().await;
+        }
+    }
+
+    /// Tells subscribers that something has changed. For changes in a database, after the commit.
+    pub async fn publish(&self, signal: Signal) {
+        self.outlet.publish(signal).await;
+    }
+
+    /// Asks the user for the fields of `T`, by a form.
+    pub fn elicit<T: DeserializeOwned + JsonSchema>(
+        &self,
+        key: &str,
+        message: impl Into<String>,
+    ) -> Result<Elicited<T>, ToolError> {
+        let answer = self.require(key, || Question::elicit::<T>(message))?;
+        answer.elicited().map_err(|bad| self.bad_answer(key, bad))
+    }
+
+    /// Asks the user by a form with a schema written by hand.
+    pub fn elicit_with(
+        &self,
+        key: &str,
+        message: impl Into<String>,
+        schema: Value,
+    ) -> Result<Elicited<Value>, ToolError> {
+        let question = || Question::Elicit {
+            message: message.into(),
+            schema,
+        };
+        let answer = self.require(key, question)?;
+        answer.elicited().map_err(|bad| self.bad_answer(key, bad))
+    }
+
+    /// Asks the user to open a URL (2025-11-25 and later). The page must check that whoever opens
+    /// it is the user of this call.
+    pub fn elicit_url(
+        &self,
+        key: &str,
+        message: impl Into<String>,
+        url: impl Into<String>,
+    ) -> Result<Elicited<()>, ToolError> {
+        let question = || Question::ElicitUrl {
+            message: message.into(),
+            url: url.into(),
+        };
+        let answer = self.require(key, question)?;
+        answer
+            .elicited_url()
+            .map_err(|bad| self.bad_answer(key, bad))
+    }
+
+    /// Runs messages through the client's model.
+    pub fn sample(&self, key: &str, request: SampleRequest) -> Result<Sampled, ToolError> {
+        let answer = self.require(key, || Question::Sample(request))?;
+        answer.sampled().map_err(|bad| self.bad_answer(key, bad))
+    }
+
+    /// Asks which folders the user works in.
+    pub fn roots(&self, key: &str) -> Result<Vec<Root>, ToolError> {
+        let answer = self.require(key, || Question::Roots)?;
+        answer.roots().map_err(|bad| self.bad_answer(key, bad))
+    }
+
+    /// Notes a question without ending the run, so that several travel together. End with
+    /// [`Self::settle`], then read the answers with [`Self::elicit`] and its siblings under the
+    /// same keys.
+    pub fn ask(&self, key: &str, question: Question) -> Result<(), ToolError> {
+        if self.answers.contains_key(key) {
+            return Ok(());
+        }
+        let capability = question.capability();
+        if !capability.declared_in(&self.capabilities, self.version) {
+            return Err(ToolError::MissingCapability(capability));
+        }
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.answers.len() + asked.len() >= MAX_QUESTIONS {
+            return Err(ToolError::internal(
+                "a tool asks more questions than one call may",
+            ));
+        }
+        asked.insert(key.to_owned(), question);
+        Ok(())
+    }
+
+    /// Ends the run if a question is open.
+    pub fn settle(&self) -> Result<(), ToolError> {
+        let open = !self
+            .asked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_empty();
+        if open {
+            Err(ToolError::InputRequired(InputRequired(())))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Whether the client can do what this question asks of it.
+    pub fn can_ask(&self, capability: crate::Capability) -> bool {
+        capability.declared_in(&self.capabilities, self.version)
+    }
+
+    fn require(
+        &self,
+        key: &str,
+        question: impl FnOnce() -> Question,
+    ) -> Result<&Answer, ToolError> {
+        if let Some(answer) = self.answers.get(key) {
+            return Ok(answer);
+        }
+        self.ask(key, question())?;
+        Err(ToolError::InputRequired(InputRequired(())))
+    }
+
+    fn bad_answer(&self, key: &str, bad: BadAnswer) -> ToolError {
+        match bad {
+            BadAnswer::Refused(reason) => ToolError::Failed(format!(
+                "The client did not answer the question `{key}`: {}",
+                rpc::shorten(&reason)
+            )),
+            BadAnswer::Malformed(problem) if self.version.is_modern() => {
+                ToolError::Rpc(RpcError::invalid_params(format!(
+                    "`inputResponses.{key}` does not answer its question: {problem}"
+                )))
+            }
+            BadAnswer::Malformed(problem) => ToolError::Failed(format!(
+                "The client's answer to the question `{key}` cannot be used: {problem}"
+            )),
+        }
+    }
+
+    pub(crate) fn take_questions(&self) -> BTreeMap<String, Question> {
+        std::mem::take(&mut self.asked.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn into_progress_and_answers(self) -> (Option<f64>, BTreeMap<String, Answer>) {
+        (
+            self.progress
+                .into_inner()
+                .unwrap_or_else(PoisonError::into_inner),
+            self.answers,
+        )
+    }
+}
+
+/// The parts of a request's `_meta` that concern a running call.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct CallMeta {
+    pub(crate) progress_token: Option<RequestId>,
+}

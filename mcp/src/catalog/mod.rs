@@ -1,0 +1,303 @@
+//! What a server offers: its tools, resources and prompts.
+//!
+//! A product writes each as one type in one file ([`Tool`], [`Resource`], [`Prompt`]) and names it
+//! in one list. [`CatalogOf`] joins the lists with the product's state; the engine sees only
+//! [`Catalog`] and knows nothing of either.
+
+pub(crate) mod schema;
+
+mod prompt;
+mod resource;
+mod tool;
+
+use std::collections::{BTreeMap, HashMap};
+
+use futures_util::future::BoxFuture;
+use serde_json::value::RawValue;
+
+pub use self::{
+    prompt::{AnyPrompt, Prompt, PromptArgument, PromptDefinition, PromptEntry},
+    resource::{MatchedUri, Resource, ResourcePage, ResourceTemplate},
+    schema::HeaderParam,
+    tool::{AnyTool, NoInput, Run, Text, Tool, ToolDefinition, ToolEntry, ToolOutput},
+};
+use crate::{
+    call::Call,
+    error::ToolError,
+    types::{
+        CallToolResult, Completion, Implementation, PromptResult, ResourceContents, ResourceEntry,
+    },
+};
+
+/// The name of the server and what it tells a model about itself.
+#[derive(Clone, Debug)]
+pub struct ServerInfo {
+    /// Name, version, icons.
+    pub implementation: Implementation,
+    /// How to use the server, for the model's system prompt.
+    pub instructions: Option<String>,
+}
+
+/// What the engine serves. Indices are those of the lists, which never change while it runs.
+pub trait Catalog: Send + Sync + 'static {
+    /// Who we are.
+    fn info(&self) -> &ServerInfo;
+    /// Every tool, in the order clients see them.
+    fn tools(&self) -> &[ToolEntry];
+    /// The tool of that name, or of that name with dots for underscores.
+    fn find_tool(&self, name: &str) -> Option<usize>;
+    /// Calls a tool.
+    fn call_tool<'a>(
+        &'a self,
+        index: usize,
+        call: &'a Call,
+        arguments: &'a RawValue,
+    ) -> BoxFuture<'a, Result<CallToolResult, ToolError>>;
+
+    /// Every prompt, in the order clients see them.
+    fn prompts(&self) -> &[PromptEntry];
+    /// The prompt of that name.
+    fn find_prompt(&self, name: &str) -> Option<usize>;
+    /// Writes a prompt's conversation.
+    fn get_prompt<'a>(
+        &'a self,
+        index: usize,
+        call: &'a Call,
+        arguments: &'a RawValue,
+    ) -> BoxFuture<'a, Result<PromptResult, ToolError>>;
+    /// Suggestions for an argument of a prompt.
+    fn complete_prompt<'a>(
+        &'a self,
+        index: usize,
+        call: &'a Call,
+        argument: &'a str,
+        value: &'a str,
+        given: &'a BTreeMap<String, String>,
+    ) -> BoxFuture<'a, Result<Completion, ToolError>>;
+
+    /// Every resource and template, in the order clients see them.
+    fn resources(&self) -> &[ResourceSlot];
+    /// The resource that a URI belongs to.
+    fn find_resource(&self, uri: &str) -> Option<(usize, MatchedUri)>;
+    /// The caller's resources of one template.
+    fn list_resources<'a>(
+        &'a self,
+        index: usize,
+        call: &'a Call,
+        cursor: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<ResourcePage, ToolError>>;
+    /// The contents of a resource.
+    fn read_resource<'a>(
+        &'a self,
+        index: usize,
+        call: &'a Call,
+        uri: &'a MatchedUri,
+    ) -> BoxFuture<'a, Result<Vec<ResourceContents>, ToolError>>;
+    /// Suggestions for a variable of a template.
+    fn complete_resource<'a>(
+        &'a self,
+        index: usize,
+        call: &'a Call,
+        variable: &'a str,
+        value: &'a str,
+    ) -> BoxFuture<'a, Result<Completion, ToolError>>;
+}
+
+/// A place in the list of resources.
+#[derive(Clone, Debug)]
+pub struct ResourceSlot {
+    /// What `resources/list` or `resources/templates/list` shows.
+    pub kind: ResourceKind,
+    /// The scope that a token must have.
+    pub scope: &'static str,
+}
+
+/// A resource with one URI, or a family of them.
+#[derive(Clone, Debug)]
+pub enum ResourceKind {
+    /// One URI.
+    Single(ResourceEntry),
+    /// A template.
+    Template(ResourceTemplate),
+}
+
+/// The lists of a product and its state.
+pub struct CatalogOf<S: 'static> {
+    info: ServerInfo,
+    state: S,
+    tools: &'static [&'static dyn AnyTool<S>],
+    tool_entries: Vec<ToolEntry>,
+    tool_names: HashMap<String, usize>,
+    prompts: &'static [&'static dyn AnyPrompt<S>],
+    prompt_entries: Vec<PromptEntry>,
+    resources: &'static [&'static dyn Resource<S>],
+    resource_slots: Vec<ResourceSlot>,
+}
+
+impl<S: Send + Sync + 'static> CatalogOf<S> {
+    /// Joins the lists.
+    ///
+    /// # Panics
+    /// When a name is used twice or is one that clients refuse: a mistake in a list, found at the
+    /// first start.
+    pub fn new(
+        info: ServerInfo,
+        state: S,
+        tools: &'static [&'static dyn AnyTool<S>],
+        resources: &'static [&'static dyn Resource<S>],
+        prompts: &'static [&'static dyn AnyPrompt<S>],
+    ) -> Self {
+        let tool_entries: Vec<_> = tools.iter().map(|it| it.entry()).collect();
+        let mut tool_names = HashMap::new();
+        for (index, entry) in tool_entries.iter().enumerate() {
+            let name = entry.definition.name;
+            assert!(
+                is_portable_name(name),
+                "clients refuse the tool name `{name}`"
+            );
+            let taken = tool_names.insert(name.to_owned(), index);
+            assert!(taken.is_none(), "two tools are named `{name}`");
+        }
+        for (index, entry) in tool_entries.iter().enumerate() {
+            // `notes.create` finds `notes_create`: the form that older notes and habits have.
+            let dotted = entry.definition.name.replacen('_', ".", 1);
+            tool_names.entry(dotted).or_insert(index);
+        }
+        let prompt_entries: Vec<_> = prompts.iter().map(|it| it.entry()).collect();
+        let resource_slots = resources.iter().map(|it| slot(*it)).collect();
+        Self {
+            info,
+            state,
+            tools,
+            tool_entries,
+            tool_names,
+            prompts,
+            prompt_entries,
+            resources,
+            resource_slots,
+        }
+    }
+}
+
+/// Claude, Cursor, Copilot CLI and Codex drop a whole server for one name outside this set.
+fn is_portable_name(name: &str) -> bool {
+    (1..=64).contains(&name.len())
+        && name
+            .bytes()
+            .all(|it| it.is_ascii_alphanumeric() || it == b'_' || it == b'-')
+}
+
+fn slot<S: 'static>(resource: &dyn Resource<S>) -> ResourceSlot {
+    let kind = if resource::is_template(resource.uri()) {
+        ResourceKind::Template(ResourceTemplate {
+            uri_template: resource.uri(),
+            name: resource.name(),
+            title: Some(resource.title()),
+            description: resource.description(),
+            mime_type: resource.mime_type(),
+        })
+    } else {
+        ResourceKind::Single(ResourceEntry {
+            title: Some(resource.title().to_owned()),
+            description: Some(resource.description().to_owned()),
+            mime_type: Some(resource.mime_type().to_owned()),
+            ..ResourceEntry::new(resource.uri(), resource.name())
+        })
+    };
+    ResourceSlot {
+        kind,
+        scope: resource.scope(),
+    }
+}
+
+impl<S: Send + Sync + 'static> Catalog for CatalogOf<S> {
+    fn info(&self) -> &ServerInfo {
+        &self.info
+    }
+
+    fn tools(&self) -> &[ToolEntry] {
+        &self.tool_entries
+    }
+
+    fn find_tool(&self, name: &str) -> Option<usize> {
+        self.tool_names.get(name).copied()
+    }
+
+    fn call_tool<'a>(
+        &'a self,
+        index: usize,
+        call: &'a Call,
+        arguments: &'a RawValue,
+    ) -> BoxFuture<'a, Result<CallToolResult, ToolError>> {
+        self.tools[index].call(call, &self.state, arguments)
+    }
+
+    fn prompts(&self) -> &[PromptEntry] {
+        &self.prompt_entries
+    }
+
+    fn find_prompt(&self, name: &str) -> Option<usize> {
+        self.prompt_entries
+            .iter()
+            .position(|it| it.definition.name == name)
+    }
+
+    fn get_prompt<'a>(
+        &'a self,
+        index: usize,
+        call: &'a Call,
+        arguments: &'a RawValue,
+    ) -> BoxFuture<'a, Result<PromptResult, ToolError>> {
+        self.prompts[index].get(call, &self.state, arguments)
+    }
+
+    fn complete_prompt<'a>(
+        &'a self,
+        index: usize,
+        call: &'a Call,
+        argument: &'a str,
+        value: &'a str,
+        given: &'a BTreeMap<String, String>,
+    ) -> BoxFuture<'a, Result<Completion, ToolError>> {
+        self.prompts[index].complete(call, &self.state, argument, value, given)
+    }
+
+    fn resources(&self) -> &[ResourceSlot] {
+        &self.resource_slots
+    }
+
+    fn find_resource(&self, uri: &str) -> Option<(usize, MatchedUri)> {
+        self.resources
+            .iter()
+            .enumerate()
+            .find_map(|(index, it)| Some((index, resource::match_uri(it.uri(), uri)?)))
+    }
+
+    fn list_resources<'a>(
+        &'a self,
+        index: usize,
+        call: &'a Call,
+        cursor: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<ResourcePage, ToolError>> {
+        self.resources[index].list(call, &self.state, cursor)
+    }
+
+    fn read_resource<'a>(
+        &'a self,
+        index: usize,
+        call: &'a Call,
+        uri: &'a MatchedUri,
+    ) -> BoxFuture<'a, Result<Vec<ResourceContents>, ToolError>> {
+        self.resources[index].read(call, &self.state, uri)
+    }
+
+    fn complete_resource<'a>(
+        &'a self,
+        index: usize,
+        call: &'a Call,
+        variable: &'a str,
+        value: &'a str,
+    ) -> BoxFuture<'a, Result<Completion, ToolError>> {
+        self.resources[index].complete(call, &self.state, variable, value)
+    }
+}

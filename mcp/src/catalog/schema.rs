@@ -1,0 +1,245 @@
+//! From Rust types to the JSON Schemas that clients see.
+//!
+//! Schemas are written out in full, without `$ref`, because several clients cannot follow one.
+
+use schemars::{JsonSchema, generate::SchemaSettings};
+use serde_json::{Map, Value, json};
+
+/// The schema of a tool's arguments.
+pub(crate) fn input<T: JsonSchema>() -> Value {
+    let settings = SchemaSettings::draft2020_12().for_deserialize();
+    let mut schema = plain::<T>(settings);
+    // A model that leaves an optional argument out need not know that null would do as well.
+    for_each_property(&mut schema, &mut |property| drop_null(property));
+    schema
+}
+
+/// The schema of a tool's structured output.
+pub(crate) fn output<T: JsonSchema>() -> Value {
+    plain::<T>(SchemaSettings::draft2020_12().for_serialize())
+}
+
+/// The schema of an elicitation form: a flat object of primitives and enums (2025-11-25,
+/// client/elicitation, "Requested Schema").
+pub(crate) fn form<T: JsonSchema>() -> Value {
+    let mut schema = input::<T>();
+    if let Some(root) = schema.as_object_mut() {
+        root.retain(|key, _| matches!(key.as_str(), "type" | "properties" | "required"));
+        root.entry("properties").or_insert_with(|| json!({}));
+    }
+    for_each_property(&mut schema, &mut |property| {
+        name_choices(property);
+        let is_text = property.get("type").is_some_and(|it| it == "string");
+        property.retain(|key, value| match key.as_str() {
+            "type" | "title" | "description" | "default" | "enum" | "oneOf" | "items"
+            | "minItems" | "maxItems" | "minLength" | "maxLength" | "minimum" | "maximum" => true,
+            "format" => {
+                is_text
+                    && ["email", "uri", "date", "date-time"]
+                        .contains(&value.as_str().unwrap_or_default())
+            }
+            _ => false,
+        });
+    });
+    schema
+}
+
+fn plain<T: JsonSchema>(settings: SchemaSettings) -> Value {
+    let mut settings = settings;
+    settings.inline_subschemas = true;
+    settings.meta_schema = None;
+    let mut schema = settings
+        .into_generator()
+        .into_root_schema_for::<T>()
+        .to_value();
+    if let Some(root) = schema.as_object_mut() {
+        // The tool has a name and a description of its own.
+        root.remove("title");
+        root.remove("description");
+    }
+    schema
+}
+
+fn for_each_property(schema: &mut Value, visit: &mut impl FnMut(&mut Map<String, Value>)) {
+    let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) else {
+        return;
+    };
+    for property in properties.values_mut().filter_map(Value::as_object_mut) {
+        visit(property);
+    }
+}
+
+fn drop_null(property: &mut Map<String, Value>) {
+    if let Some(Value::Array(types)) = property.get_mut("type") {
+        types.retain(|it| it != "null");
+        if let [single] = types.as_slice() {
+            let single = single.clone();
+            property.insert("type".into(), single);
+        }
+    }
+    if property.get("default").is_some_and(Value::is_null) {
+        property.remove("default");
+    }
+    if let Some(Value::Array(choices)) = property.get_mut("anyOf") {
+        choices.retain(|it| it.get("type").is_none_or(|it| it != "null"));
+        if let [Value::Object(single)] = choices.as_slice() {
+            let single = single.clone();
+            property.remove("anyOf");
+            for (key, value) in single {
+                property.entry(key).or_insert(value);
+            }
+        }
+    }
+    if let Some(Value::Array(choices)) = property.get_mut("enum") {
+        choices.retain(|it| !it.is_null());
+    }
+}
+
+/// `oneOf` of described constants becomes the titled enum of the protocol.
+fn name_choices(property: &mut Map<String, Value>) {
+    let Some(Value::Array(choices)) = property.get_mut("oneOf") else {
+        return;
+    };
+    for choice in choices {
+        let Some(choice) = choice.as_object_mut() else {
+            continue;
+        };
+        let title = choice
+            .remove("description")
+            .or_else(|| choice.get("const").cloned());
+        choice.retain(|key, _| key == "const");
+        choice.insert("title".into(), title.unwrap_or_default());
+    }
+    property.insert("type".into(), "string".into());
+}
+
+/// A parameter that a modern client repeats in an `Mcp-Param-<name>` header, because its schema
+/// says `x-mcp-header` (2026-07-28, Streamable HTTP, "Custom Headers").
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeaderParam {
+    /// The part of the header name after `Mcp-Param-`, in lower case.
+    pub(crate) header: String,
+    /// Where the value is: property names from the root of the arguments.
+    pub(crate) path: Vec<String>,
+}
+
+/// Every `x-mcp-header` of an input schema.
+///
+/// # Panics
+/// When the annotation breaks the protocol's rules, because that is a mistake in a tool: the name
+/// must be a token, unique without regard to case, and on a string, integer or boolean that is
+/// reachable by `properties` alone.
+pub(crate) fn header_params(schema: &Value) -> Vec<HeaderParam> {
+    let mut found = Vec::new();
+    collect_header_params(schema, &mut Vec::new(), &mut found);
+    for (index, param) in found.iter().enumerate() {
+        assert!(
+            found[..index].iter().all(|it| it.header != param.header),
+            "x-mcp-header `{}` is used twice",
+            param.header
+        );
+    }
+    found
+}
+
+fn collect_header_params(schema: &Value, path: &mut Vec<String>, found: &mut Vec<HeaderParam>) {
+    let Some(properties) = schema.get("properties").and_then(Value::as_object) else {
+        return;
+    };
+    for (name, property) in properties {
+        path.push(name.clone());
+        if let Some(header) = property.get("x-mcp-header").and_then(Value::as_str) {
+            assert!(
+                !header.is_empty()
+                    && header
+                        .bytes()
+                        .all(|it| it.is_ascii_alphanumeric() || it == b'-'),
+                "x-mcp-header `{header}` is not a header token"
+            );
+            let kind = property.get("type").and_then(Value::as_str);
+            assert!(
+                matches!(kind, Some("string" | "integer" | "boolean")),
+                "x-mcp-header `{header}` is not on a string, integer or boolean"
+            );
+            found.push(HeaderParam {
+                header: header.to_ascii_lowercase(),
+                path: path.clone(),
+            });
+        }
+        collect_header_params(property, path, found);
+        path.pop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use schemars::JsonSchema;
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Deserialize, JsonSchema)]
+    #[expect(dead_code, reason = "only the schema is looked at")]
+    struct Sample {
+        /// How many.
+        count: Option<u32>,
+        mood: Mood,
+        size: Option<Size>,
+        #[schemars(extend("x-mcp-header" = "Region"))]
+        region: String,
+    }
+
+    #[derive(Deserialize, JsonSchema)]
+    #[serde(rename_all = "lowercase")]
+    #[expect(dead_code, reason = "only the schema is looked at")]
+    enum Mood {
+        Good,
+        Bad,
+    }
+
+    #[derive(Deserialize, JsonSchema)]
+    #[serde(rename_all = "lowercase")]
+    #[expect(dead_code, reason = "only the schema is looked at")]
+    enum Size {
+        /// As big as a house.
+        Big,
+        /// As small as a mouse.
+        Small,
+    }
+
+    #[test]
+    fn an_input_schema_has_no_references_and_no_nulls() {
+        let schema = input::<Sample>();
+        assert_eq!(schema["type"], "object");
+        assert_eq!(schema["properties"]["count"]["type"], "integer");
+        assert_eq!(schema["required"], json!(["mood", "region"]));
+        assert!(!schema.to_string().contains("$ref"), "{schema}");
+        assert!(!schema.to_string().contains("null"), "{schema}");
+    }
+
+    #[test]
+    fn a_form_has_only_what_the_protocol_knows() {
+        let schema = form::<Sample>();
+        assert_eq!(
+            schema["properties"]["count"],
+            json!({ "type": "integer", "description": "How many.", "minimum": 0 })
+        );
+        assert_eq!(
+            schema["properties"]["mood"],
+            json!({"type":"string","enum":["good","bad"]})
+        );
+        assert_eq!(
+            schema["properties"]["size"]["oneOf"][0],
+            json!({ "const": "big", "title": "As big as a house." })
+        );
+    }
+
+    #[test]
+    fn header_parameters_are_found_by_their_path() {
+        let expected = HeaderParam {
+            header: "region".into(),
+            path: vec!["region".into()],
+        };
+        assert_eq!(header_params(&input::<Sample>()), [expected]);
+    }
+}

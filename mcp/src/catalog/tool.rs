@@ -1,0 +1,249 @@
+//! What a tool is: a contract for the model and a function, in one place.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::future::BoxFuture;
+use schemars::JsonSchema;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, value::RawValue};
+
+use super::schema::{self, HeaderParam};
+use crate::{
+    call::Call,
+    error::ToolError,
+    rpc,
+    types::{CallToolResult, Content, Icon, ToolAnnotations},
+};
+
+/// A tool, written once for both protocol eras.
+///
+/// `S` is the state that the tools of a product share, such as a database pool.
+///
+/// **Before its last question a tool only reads.** [`Call::elicit`] and its siblings return the
+/// answer if the client has given it; otherwise they end this run, and the engine runs the tool
+/// again from the start, possibly on another instance, once the answer is there.
+pub trait Tool<S>: Send + Sync + 'static {
+    /// Unique, and `^[a-zA-Z0-9_-]{1,64}$`: a dot makes several clients drop the whole server.
+    const NAME: &'static str;
+    /// The name for people.
+    const TITLE: &'static str;
+    /// What it does and when to use it, for the model.
+    const DESCRIPTION: &'static str;
+    /// The OAuth scope that a token must have. Empty: any token.
+    const SCOPE: &'static str = "";
+    /// Hints to the client.
+    const ANNOTATIONS: ToolAnnotations = ToolAnnotations::NONE;
+    /// Where it runs.
+    const RUN: Run = Run::DEFAULT;
+
+    /// The arguments. Doc comments of the fields reach the model. Use `deny_unknown_fields`, so
+    /// that a misspelt optional argument is an error that the model can correct.
+    type Input: DeserializeOwned + JsonSchema + Send;
+    /// The result: a type with a schema becomes `structuredContent` and text; [`Text`] and
+    /// [`CallToolResult`] are sent as they are.
+    type Output: ToolOutput;
+
+    /// Pictures for people.
+    fn icons(&self) -> Vec<Icon> {
+        Vec::new()
+    }
+
+    /// The schema of the arguments, if it is to be another than that of [`Self::Input`].
+    fn input_schema(&self) -> Value {
+        schema::input::<Self::Input>()
+    }
+
+    /// Does the work.
+    fn call(
+        &self,
+        call: &Call,
+        state: &S,
+        input: Self::Input,
+    ) -> impl Future<Output = Result<Self::Output, ToolError>> + Send;
+}
+
+/// Where a tool runs, and for how long at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Run {
+    /// In the instance that received the call.
+    Inline {
+        /// How long one run may take. Waiting for the user is not part of a run.
+        timeout: Duration,
+    },
+}
+
+impl Run {
+    /// Inline for at most a minute: common clients give up after that long without progress.
+    pub const DEFAULT: Self = Self::Inline {
+        timeout: Duration::from_mins(1),
+    };
+}
+
+/// The arguments of a tool that has none.
+#[derive(Debug, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NoInput {}
+
+/// What a tool may return.
+pub trait ToolOutput: Send {
+    /// The schema of the structured part, if there is one.
+    fn schema() -> Option<Value>;
+    /// The result as it goes to the client.
+    fn into_result(self) -> Result<CallToolResult, serde_json::Error>;
+}
+
+impl<T: Serialize + JsonSchema + Send> ToolOutput for T {
+    fn schema() -> Option<Value> {
+        Some(schema::output::<T>())
+    }
+
+    /// The specification asks for the JSON as text too, for clients that do not read
+    /// `structuredContent` (2025-06-18, server/tools, "Structured Content").
+    fn into_result(self) -> Result<CallToolResult, serde_json::Error> {
+        let json = serde_json::to_string(&self)?;
+        let content = vec![Content::text(json.clone())];
+        let structured_content = Some(RawValue::from_string(json)?);
+        Ok(CallToolResult {
+            content,
+            structured_content,
+            is_error: false,
+        })
+    }
+}
+
+/// Text for the model and nothing else.
+#[derive(Clone, Debug)]
+pub struct Text(pub String);
+
+impl ToolOutput for Text {
+    fn schema() -> Option<Value> {
+        None
+    }
+
+    fn into_result(self) -> Result<CallToolResult, serde_json::Error> {
+        Ok(CallToolResult::content(vec![Content::text(self.0)]))
+    }
+}
+
+impl ToolOutput for CallToolResult {
+    fn schema() -> Option<Value> {
+        None
+    }
+
+    fn into_result(self) -> Result<CallToolResult, serde_json::Error> {
+        Ok(self)
+    }
+}
+
+/// A tool as `tools/list` shows it, and what the engine needs to know before it calls it.
+#[derive(Clone, Debug)]
+pub struct ToolEntry {
+    /// What clients see.
+    pub definition: ToolDefinition,
+    /// The scope that a token must have.
+    pub scope: &'static str,
+    /// Where it runs.
+    pub run: Run,
+    /// The parameters that travel in headers too.
+    pub headers: Arc<[HeaderParam]>,
+}
+
+/// One element of `tools/list`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ToolDefinition {
+    /// What `tools/call` takes.
+    pub name: &'static str,
+    /// The name for people (2025-06-18 and later).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub title: Option<&'static str>,
+    /// For the model.
+    pub description: &'static str,
+    /// JSON Schema of the arguments.
+    pub input_schema: Value,
+    /// JSON Schema of `structuredContent` (2025-06-18 and later).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_schema: Option<Value>,
+    /// Hints.
+    pub annotations: ToolAnnotations,
+    /// Pictures (2025-11-25 and later).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub icons: Vec<Icon>,
+}
+
+/// The face of [`Tool`] that fits into a list.
+pub trait AnyTool<S>: Send + Sync {
+    /// Contract and schemas.
+    fn entry(&self) -> ToolEntry;
+    /// Reads the arguments and does the work.
+    fn call<'a>(
+        &'a self,
+        call: &'a Call,
+        state: &'a S,
+        arguments: &'a RawValue,
+    ) -> BoxFuture<'a, Result<CallToolResult, ToolError>>;
+}
+
+impl<S: Sync, T: Tool<S>> AnyTool<S> for T {
+    fn entry(&self) -> ToolEntry {
+        let input_schema = self.input_schema();
+        ToolEntry {
+            scope: T::SCOPE,
+            run: T::RUN,
+            headers: schema::header_params(&input_schema).into(),
+            definition: ToolDefinition {
+                name: T::NAME,
+                title: Some(T::TITLE),
+                description: T::DESCRIPTION,
+                input_schema,
+                output_schema: T::Output::schema(),
+                annotations: T::ANNOTATIONS,
+                icons: self.icons(),
+            },
+        }
+    }
+
+    fn call<'a>(
+        &'a self,
+        call: &'a Call,
+        state: &'a S,
+        arguments: &'a RawValue,
+    ) -> BoxFuture<'a, Result<CallToolResult, ToolError>> {
+        Box::pin(async move {
+            let input = read_arguments::<T::Input>(T::NAME, arguments)?;
+            let output = Tool::call(self, call, state, input).await?;
+            output.into_result().map_err(ToolError::internal)
+        })
+    }
+}
+
+/// Reads arguments; the error names the place and what is expected, so that a model can correct
+/// itself (SEP-1303).
+pub(super) fn read_arguments<T: DeserializeOwned>(
+    name: &str,
+    arguments: &RawValue,
+) -> Result<T, ToolError> {
+    serde_json::from_str(arguments.get()).or_else(|_without_path| {
+        let mut json = serde_json::Deserializer::from_str(arguments.get());
+        serde_path_to_error::deserialize(&mut json).map_err(|error| {
+            let path = error.path().to_string();
+            let problem = error.into_inner().to_string();
+            // The position is one in the text of the arguments, which the model never saw.
+            let problem = problem
+                .split(" at line ")
+                .next()
+                .unwrap_or_default()
+                .to_owned();
+            let place = if path == "." {
+                String::new()
+            } else {
+                format!("`{path}`: ")
+            };
+            ToolError::Input(format!(
+                "The arguments do not fit the input schema of `{name}`: {place}{}. \
+                 Correct them and try again.",
+                rpc::shorten_to(&problem, 400)
+            ))
+        })
+    })
+}

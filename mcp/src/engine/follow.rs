@@ -1,0 +1,302 @@
+//! A socket that follows a legacy stream: reads the log, sends what is new, waits for a signal.
+//!
+//! A signal is only a hint to read again, so a lost one costs time, never an event. The follower
+//! subscribes before it reads.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use bytes::Bytes;
+use futures_util::stream::{self, BoxStream, StreamExt as _};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use super::{Inner, notify};
+use crate::{
+    caller::{Caller, UserId},
+    rpc::{self, RequestId, RpcError, codes},
+    sse,
+    store::{
+        EventId, EventNumber, Received, Signal, StoreError, StreamKey, Subscription, Topic,
+        random_id,
+    },
+    version::ProtocolVersion,
+};
+
+/// How many events are read from the log at once.
+const READ_AHEAD: usize = 64;
+
+/// A socket that follows a legacy stream.
+pub(super) struct Follower {
+    engine: Arc<Inner>,
+    key: StreamKey,
+    version: ProtocolVersion,
+    user: UserId,
+    /// Tells this socket from another one for the same stream.
+    holder: String,
+    after: EventNumber,
+    ready: VecDeque<Bytes>,
+    /// Whether there may be something new in the log.
+    unread: bool,
+    ended: bool,
+    session_signals: Subscription,
+    /// The user's changes and everyone's: for the standalone stream only.
+    changes: Option<(Subscription, Subscription)>,
+    keep_alive: Instant,
+    expires: Instant,
+    _busy: TaskTrackerToken,
+}
+
+enum Event {
+    Session(Received),
+    Change(Received),
+    KeepAlive,
+    Drain,
+    Expired,
+}
+
+impl Follower {
+    /// Begins to listen; events are read when the stream is polled.
+    pub(super) async fn start(
+        engine: &Arc<Inner>,
+        key: StreamKey,
+        version: ProtocolVersion,
+        caller: &Caller,
+        after: EventNumber,
+    ) -> Result<Self, StoreError> {
+        let bus = &engine.stores.bus;
+        let session_signals = bus.subscribe(Topic::Session(key.session.clone())).await?;
+        let changes = if key.stream.is_standalone() {
+            let user = bus.subscribe(Topic::User(caller.user.clone())).await?;
+            Some((user, bus.subscribe(Topic::Everyone).await?))
+        } else {
+            None
+        };
+        let first = if version >= ProtocolVersion::V2025_11_25 {
+            sse::priming(&EventId {
+                stream: key.stream.clone(),
+                number: after,
+            })
+        } else {
+            // Older clients fail on an event without data.
+            sse::comment()
+        };
+        let now = Instant::now();
+        Ok(Self {
+            key,
+            version,
+            user: caller.user.clone(),
+            holder: random_id(),
+            after,
+            ready: VecDeque::from([first]),
+            unread: true,
+            ended: false,
+            session_signals,
+            changes,
+            keep_alive: now + sse::KEEP_ALIVE,
+            expires: now + engine.until_expiry(caller),
+            _busy: engine.busy.token(),
+            engine: Arc::clone(engine),
+        })
+    }
+
+    /// Makes every other socket of this stream close, so that each message goes to one only.
+    ///
+    /// A standalone stream is written by its follower, so a client that resumes it may have missed
+    /// changes in between: it is told that whatever it follows may have changed.
+    pub(super) async fn take_over(&mut self, resumes: bool) {
+        let signal = Signal::StreamTaken {
+            key: self.key.clone(),
+            holder: self.holder.clone(),
+        };
+        self.engine.publish(signal).await;
+        if resumes && self.key.stream.is_standalone() {
+            self.on_change(Received::Missed).await;
+        }
+    }
+
+    /// The body of the response.
+    pub(super) fn into_body(self) -> BoxStream<'static, Bytes> {
+        stream::unfold(self, |mut follower| async move {
+            let chunk = follower.next().await?;
+            Some((chunk, follower))
+        })
+        .boxed()
+    }
+
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if let Some(chunk) = self.ready.pop_front() {
+                self.keep_alive = Instant::now() + sse::KEEP_ALIVE;
+                return Some(chunk);
+            }
+            if self.ended {
+                return None;
+            }
+            if self.unread {
+                self.read().await;
+            } else {
+                match self.wait().await {
+                    Event::Session(received) => self.on_session_signal(received),
+                    Event::Change(received) => self.on_change(received).await,
+                    Event::KeepAlive => self.on_keep_alive().await,
+                    Event::Drain => self.hang_up(),
+                    Event::Expired => self.ended = true,
+                }
+            }
+        }
+    }
+
+    async fn wait(&mut self) -> Event {
+        let change = async {
+            match &mut self.changes {
+                None => std::future::pending().await,
+                Some((user, everyone)) => tokio::select! {
+                    received = user.recv() => received,
+                    received = everyone.recv() => received,
+                },
+            }
+        };
+        tokio::select! {
+            received = self.session_signals.recv() => Event::Session(received),
+            received = change => Event::Change(received),
+            () = sleep_until(self.keep_alive) => Event::KeepAlive,
+            () = self.engine.drain.cancelled() => Event::Drain,
+            () = sleep_until(self.expires) => Event::Expired,
+        }
+    }
+
+    /// Moves what is new in the log to the socket.
+    async fn read(&mut self) {
+        let page = match self
+            .engine
+            .stores
+            .log
+            .read(&self.key, self.after, READ_AHEAD)
+            .await
+        {
+            Ok(Some(page)) => page,
+            // The stream has expired: there is nothing more to come.
+            Ok(None) => {
+                self.ended = true;
+                return;
+            }
+            Err(error) => {
+                tracing::warn!(error = %error, "A stream cannot be read and is closed: {error}");
+                self.hang_up();
+                return;
+            }
+        };
+        self.unread = page.events.len() == READ_AHEAD;
+        self.ended = page.ended;
+        for (number, message) in page.events {
+            self.after = number;
+            let id = EventId {
+                stream: self.key.stream.clone(),
+                number,
+            };
+            self.ready.push_back(sse::event(Some(&id), &message));
+        }
+        if page.orphaned && self.ready.is_empty() {
+            self.abandon().await;
+        }
+    }
+
+    /// The instance that ran the call has died: says so instead of being silent for ever.
+    async fn abandon(&mut self) {
+        let error = RpcError::new(
+            codes::INTERNAL_ERROR,
+            "the call was lost: its server went away, or its question was not answered in time. \
+             It may or may not have taken effect; check, then call again",
+        );
+        let write = |request: &RequestId| rpc::into_text(rpc::encode_error(Some(request), &error));
+        if let Err(error) = self.engine.stores.log.abandon(&self.key, &write).await {
+            tracing::warn!(error = %error, "A lost call could not be closed: {error}");
+        }
+        self.unread = true;
+    }
+
+    fn on_session_signal(&mut self, received: Received) {
+        match received {
+            Received::Missed => self.unread = true,
+            Received::Signal(Signal::StreamChanged(key)) => self.unread |= key == self.key,
+            Received::Signal(Signal::StreamReleased(key)) if key == self.key => self.hang_up(),
+            Received::Signal(Signal::StreamTaken { key, holder })
+                if key == self.key && holder != self.holder =>
+            {
+                self.ended = true;
+            }
+            Received::Signal(Signal::SessionEnded(_)) => self.ended = true,
+            Received::Signal(_) => {}
+        }
+    }
+
+    /// A change goes through the log like everything else, so that a resumed stream has it too.
+    async fn on_change(&mut self, received: Received) {
+        let session = match self.engine.stores.sessions.load(&self.key.session).await {
+            Ok(Some(session)) => session,
+            Ok(None) => {
+                self.ended = true;
+                return;
+            }
+            Err(error) => {
+                tracing::warn!(error = %error, "A change could not be passed on: {error}");
+                return;
+            }
+        };
+        let signals = match received {
+            Received::Signal(Signal::ResourceUpdated { uri, .. })
+                if !session.subscriptions.contains(&uri) =>
+            {
+                return;
+            }
+            Received::Signal(signal) => vec![signal],
+            // Some changes were lost: whatever the client follows may have changed.
+            Received::Missed => {
+                let user = &self.user;
+                let updated =
+                    session
+                        .subscriptions
+                        .into_iter()
+                        .map(|uri| Signal::ResourceUpdated {
+                            user: user.clone(),
+                            uri,
+                        });
+                let list = Signal::ResourceListChanged { user: user.clone() };
+                updated.chain([list]).collect()
+            }
+        };
+        for notification in signals
+            .iter()
+            .filter_map(|it| notify::notification(it, None))
+        {
+            if let Err(error) = self
+                .engine
+                .stores
+                .log
+                .append(&self.key, &notification)
+                .await
+            {
+                tracing::warn!(error = %error, "A change could not be passed on: {error}");
+            }
+        }
+        self.unread = true;
+    }
+
+    async fn on_keep_alive(&mut self) {
+        // A signal may have been lost, and an open stream keeps its session alive.
+        self.unread = true;
+        if let Ok(None) = self.engine.stores.sessions.load(&self.key.session).await {
+            self.ended = true;
+            return;
+        }
+        self.ready.push_back(sse::comment());
+    }
+
+    /// Closes the socket of a stream that has not ended; the client comes back for the rest.
+    fn hang_up(&mut self) {
+        if self.version >= ProtocolVersion::V2025_11_25 || self.engine.drain.is_cancelled() {
+            self.ready.push_back(sse::retry());
+        }
+        self.ended = true;
+    }
+}

@@ -1,0 +1,242 @@
+//! `subscriptions/listen`: a modern client's stream of changes (2026-07-28,
+//! basic/patterns/subscriptions).
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use bytes::Bytes;
+use futures_util::stream::{self, BoxStream, StreamExt as _};
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use super::{
+    Inner,
+    notify::{self, SubscriptionMeta},
+    operation::read_params,
+};
+use crate::{
+    caller::Caller,
+    reply::{Reply, ReplyBody},
+    rpc::{self, Request, RequestId, RpcError},
+    sse,
+    store::{MAX_SUBSCRIPTIONS, Received, Signal, StoreError, Subscription, Topic},
+};
+
+#[derive(Deserialize)]
+struct Params {
+    notifications: Filter,
+}
+
+/// What the client wants to hear of, or what it will.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Filter {
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    tools_list_changed: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    prompts_list_changed: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    resources_list_changed: bool,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    resource_subscriptions: BTreeSet<String>,
+}
+
+impl Filter {
+    /// The part that is served: what exists, and what the token may see.
+    fn honoured(mut self, engine: &Inner, caller: &Caller) -> Self {
+        self.prompts_list_changed &= !engine.catalog.prompts().is_empty();
+        self.resources_list_changed &= !engine.catalog.resources().is_empty();
+        self.resource_subscriptions.retain(|uri| {
+            let found = engine.catalog.find_resource(uri);
+            found.is_some_and(|(index, _)| caller.may(engine.catalog.resources()[index].scope))
+        });
+        self
+    }
+
+    fn wants(&self, signal: &Signal) -> bool {
+        match signal {
+            Signal::ResourceUpdated { uri, .. } => self.resource_subscriptions.contains(uri),
+            Signal::ResourceListChanged { .. } => self.resources_list_changed,
+            Signal::ToolListChanged => self.tools_list_changed,
+            Signal::PromptListChanged => self.prompts_list_changed,
+            _ => false,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Acknowledged<'a> {
+    #[serde(rename = "_meta")]
+    meta: SubscriptionMeta<'a>,
+    notifications: &'a Filter,
+}
+
+pub(super) async fn listen(
+    engine: &Arc<Inner>,
+    caller: Caller,
+    request: &Request<'_>,
+    may_stream: bool,
+) -> Reply {
+    let id = Some(&request.id);
+    let filter = match read_params::<Params>("subscriptions/listen", request.params) {
+        Ok(params) => params.notifications,
+        Err(error) => return Reply::bad_request(id, &error),
+    };
+    if filter.resource_subscriptions.len() > MAX_SUBSCRIPTIONS {
+        let error = RpcError::invalid_params(format!(
+            "one stream follows at most {MAX_SUBSCRIPTIONS} resources"
+        ));
+        return Reply::bad_request(id, &error);
+    }
+    if !may_stream {
+        let error = RpcError::invalid_request(
+            "this method answers with a stream: accept `text/event-stream`",
+        );
+        return Reply::error(StatusCode::NOT_ACCEPTABLE, id, &error);
+    }
+    if engine.drain.is_cancelled() {
+        let error = RpcError::invalid_request("this instance is shutting down; try again now");
+        return Reply::error(StatusCode::SERVICE_UNAVAILABLE, id, &error);
+    }
+    let filter = filter.honoured(engine, &caller);
+    match Listener::start(engine, &caller, request.id.clone(), filter).await {
+        Ok(listener) => Reply::new(StatusCode::OK, ReplyBody::Events(listener.into_body())),
+        Err(error) => Reply::store_away(id, &error),
+    }
+}
+
+/// An open listen stream.
+struct Listener {
+    engine: Arc<Inner>,
+    id: RequestId,
+    filter: Filter,
+    user: Subscription,
+    everyone: Subscription,
+    caller: Caller,
+    acknowledged: bool,
+    ready: Vec<String>,
+    ended: bool,
+    keep_alive: Instant,
+    expires: Instant,
+    _busy: TaskTrackerToken,
+}
+
+impl Listener {
+    async fn start(
+        engine: &Arc<Inner>,
+        caller: &Caller,
+        id: RequestId,
+        filter: Filter,
+    ) -> Result<Self, StoreError> {
+        let bus = &engine.stores.bus;
+        Ok(Self {
+            id,
+            filter,
+            user: bus.subscribe(Topic::User(caller.user.clone())).await?,
+            everyone: bus.subscribe(Topic::Everyone).await?,
+            caller: caller.clone(),
+            acknowledged: false,
+            ready: Vec::new(),
+            ended: false,
+            keep_alive: Instant::now() + sse::KEEP_ALIVE,
+            expires: Instant::now() + engine.until_expiry(caller),
+            _busy: engine.busy.token(),
+            engine: Arc::clone(engine),
+        })
+    }
+
+    fn into_body(self) -> BoxStream<'static, Bytes> {
+        stream::unfold(self, |mut listener| async move {
+            let chunk = listener.next().await?;
+            Some((chunk, listener))
+        })
+        .boxed()
+    }
+
+    async fn next(&mut self) -> Option<Bytes> {
+        if !self.acknowledged {
+            self.acknowledged = true;
+            let params = Acknowledged {
+                meta: SubscriptionMeta {
+                    subscription: &self.id,
+                },
+                notifications: &self.filter,
+            };
+            let method = "notifications/subscriptions/acknowledged";
+            return Some(sse::event(
+                None,
+                &rpc::encode_notification(method, Some(&params)),
+            ));
+        }
+        loop {
+            if let Some(message) = self.ready.pop() {
+                self.keep_alive = Instant::now() + sse::KEEP_ALIVE;
+                return Some(sse::event(None, &message));
+            }
+            if self.ended {
+                return None;
+            }
+            let received = tokio::select! {
+                received = self.user.recv() => received,
+                received = self.everyone.recv() => received,
+                () = sleep_until(self.keep_alive) => {
+                    self.keep_alive = Instant::now() + sse::KEEP_ALIVE;
+                    return Some(sse::comment());
+                }
+                () = self.engine.drain.cancelled() => {
+                    self.ended = true;
+                    return Some(sse::event(None, &self.farewell()));
+                }
+                () = sleep_until(self.expires) => return None,
+            };
+            self.hear(received);
+        }
+    }
+
+    fn hear(&mut self, received: Received) {
+        let signals =
+            match received {
+                Received::Signal(signal) => vec![signal],
+                // Some changes were lost: whatever the client wants to hear of may have changed.
+                Received::Missed => {
+                    let user = &self.caller.user;
+                    let updated = self.filter.resource_subscriptions.iter().map(|uri| {
+                        Signal::ResourceUpdated {
+                            user: user.clone(),
+                            uri: uri.clone(),
+                        }
+                    });
+                    let lists = [
+                        Signal::ResourceListChanged { user: user.clone() },
+                        Signal::ToolListChanged,
+                        Signal::PromptListChanged,
+                    ];
+                    updated.chain(lists).collect()
+                }
+            };
+        let wanted = signals.iter().filter(|it| self.filter.wants(it));
+        let messages = wanted.filter_map(|it| notify::notification(it, Some(&self.id)));
+        self.ready = messages.collect();
+        self.ready.reverse();
+    }
+
+    /// The result of the request: the stream ends because the server wants it to.
+    fn farewell(&self) -> String {
+        #[derive(Serialize)]
+        struct Farewell<'a> {
+            #[serde(rename = "resultType")]
+            result_type: &'static str,
+            #[serde(rename = "_meta")]
+            meta: SubscriptionMeta<'a>,
+        }
+        let meta = SubscriptionMeta {
+            subscription: &self.id,
+        };
+        let result = Farewell {
+            result_type: "complete",
+            meta,
+        };
+        rpc::into_text(rpc::encode_result(&self.id, &result))
+    }
+}

@@ -1,0 +1,192 @@
+//! The lists of a catalog, page by page.
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
+
+use crate::{
+    catalog::{Catalog, PromptDefinition, ResourceKind, ResourceTemplate, ToolDefinition},
+    rpc::RpcError,
+    types::ResourceEntry,
+    version::ProtocolVersion,
+};
+
+/// Tools, prompts and templates as each revision shows them, written once.
+pub(super) struct Rendered {
+    by_version: Vec<(ProtocolVersion, RenderedLists)>,
+}
+
+struct RenderedLists {
+    tools: Vec<Box<RawValue>>,
+    prompts: Vec<Box<RawValue>>,
+    templates: Vec<Box<RawValue>>,
+}
+
+impl Rendered {
+    pub(super) fn new(catalog: &dyn Catalog) -> Self {
+        let by_version = ProtocolVersion::ALL
+            .into_iter()
+            .map(|version| (version, RenderedLists::new(catalog, version)))
+            .collect();
+        Self { by_version }
+    }
+
+    fn lists(&self, version: ProtocolVersion) -> &RenderedLists {
+        let found = self.by_version.iter().find(|it| it.0 == version);
+        &found.expect("every version was rendered").1
+    }
+
+    pub(super) fn tools(&self, version: ProtocolVersion) -> &[Box<RawValue>] {
+        &self.lists(version).tools
+    }
+
+    pub(super) fn prompts(&self, version: ProtocolVersion) -> &[Box<RawValue>] {
+        &self.lists(version).prompts
+    }
+
+    pub(super) fn templates(&self, version: ProtocolVersion) -> &[Box<RawValue>] {
+        &self.lists(version).templates
+    }
+}
+
+impl RenderedLists {
+    fn new(catalog: &dyn Catalog, version: ProtocolVersion) -> Self {
+        let titles = version >= ProtocolVersion::V2025_06_18;
+        let icons = version >= ProtocolVersion::V2025_11_25;
+        let tools = catalog.tools().iter().map(|it| {
+            let mut definition: ToolDefinition = it.definition.clone();
+            if !titles {
+                definition.title = None;
+                definition.output_schema = None;
+            }
+            if !icons {
+                definition.icons = Vec::new();
+            }
+            raw(&definition)
+        });
+        let prompts = catalog.prompts().iter().map(|it| {
+            let mut definition: PromptDefinition = it.definition.clone();
+            if !titles {
+                definition.title = None;
+            }
+            raw(&definition)
+        });
+        let templates = catalog.resources().iter().filter_map(|it| match &it.kind {
+            ResourceKind::Single(_) => None,
+            ResourceKind::Template(template) => Some(raw(&ResourceTemplate {
+                title: template.title.filter(|_| titles),
+                ..template.clone()
+            })),
+        });
+        Self {
+            tools: tools.collect(),
+            prompts: prompts.collect(),
+            templates: templates.collect(),
+        }
+    }
+}
+
+fn raw(value: &impl Serialize) -> Box<RawValue> {
+    to_raw_value(value).expect("a definition is plain data")
+}
+
+/// A resource as a revision shows it.
+pub(super) fn entry_for(mut entry: ResourceEntry, version: ProtocolVersion) -> ResourceEntry {
+    if version < ProtocolVersion::V2025_06_18 {
+        entry.title = None;
+        if let Some(annotations) = &mut entry.annotations {
+            annotations.last_modified = None;
+        }
+    }
+    entry
+}
+
+/// A page of a list that is in memory, and the cursor of the next one.
+pub(super) fn page<'a, T>(
+    all: &'a [T],
+    cursor: Option<&str>,
+    size: usize,
+) -> Result<(&'a [T], Option<String>), RpcError> {
+    let start = match cursor {
+        None => 0,
+        Some(cursor) => {
+            let (start, inner) = read_cursor(cursor)?;
+            if start > all.len() || inner.is_some() {
+                return Err(bad_cursor());
+            }
+            start
+        }
+    };
+    let end = all.len().min(start.saturating_add(size));
+    let next = (end < all.len()).then(|| write_cursor(end, None));
+    Ok((&all[start..end], next))
+}
+
+/// Marks a text as a cursor of this format.
+const CURSOR_MARK: &str = "1";
+
+/// A cursor: a position in a list of ours and, if what stands there is a list itself, the position
+/// in that one.
+pub(super) fn write_cursor(position: usize, inner: Option<&str>) -> String {
+    let text = match inner {
+        None => format!("{CURSOR_MARK}:{position}"),
+        Some(inner) => format!("{CURSOR_MARK}:{position}:{inner}"),
+    };
+    URL_SAFE_NO_PAD.encode(text)
+}
+
+pub(super) fn read_cursor(cursor: &str) -> Result<(usize, Option<String>), RpcError> {
+    let bytes = URL_SAFE_NO_PAD
+        .decode(cursor)
+        .map_err(|_not_base64| bad_cursor())?;
+    let text = String::from_utf8(bytes).map_err(|_not_text| bad_cursor())?;
+    let mut parts = text.splitn(3, ':');
+    if parts.next() != Some(CURSOR_MARK) {
+        return Err(bad_cursor());
+    }
+    let position = parts
+        .next()
+        .and_then(|it| it.parse().ok())
+        .ok_or_else(bad_cursor)?;
+    Ok((position, parts.next().map(str::to_owned)))
+}
+
+pub(super) fn bad_cursor() -> RpcError {
+    RpcError::invalid_params("`cursor` is not one that this server gave; list from the start")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn pages_cover_a_list_exactly_once() {
+        let all: Vec<usize> = (0..25).collect();
+        let mut seen = Vec::new();
+        let mut cursor = None;
+        loop {
+            let (items, next) = page(&all, cursor.as_deref(), 10).unwrap();
+            seen.extend_from_slice(items);
+            cursor = next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        assert_eq!(seen, all);
+    }
+
+    proptest! {
+        #[test]
+        fn a_cursor_reads_back(position: usize, inner: Option<String>) {
+            let cursor = write_cursor(position, inner.as_deref());
+            prop_assert_eq!(read_cursor(&cursor), Ok((position, inner)));
+        }
+
+        #[test]
+        fn no_text_makes_a_page_panic(cursor: String) {
+            drop(page(&[1, 2, 3], Some(&cursor), 2));
+        }
+    }
+}

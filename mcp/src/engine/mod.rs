@@ -1,0 +1,214 @@
+//! From an HTTP request to a reply: everything that a server must do whatever it serves.
+//!
+//! An engine keeps nothing that another instance would miss. What is in memory here are open
+//! sockets and running calls.
+
+mod exchange;
+mod follow;
+mod legacy;
+mod listen;
+mod lists;
+mod modern;
+mod notify;
+mod operation;
+mod post;
+mod running;
+
+use std::{sync::Arc, time::Duration};
+
+use http::{HeaderMap, StatusCode};
+use serde_json::value::RawValue;
+use sha2::{Digest as _, Sha256};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use self::{lists::Rendered, running::Running};
+use crate::{
+    caller::Caller,
+    catalog::Catalog,
+    reply::{About, Reply, ReplyBody},
+    rpc::{self, RequestId, RpcError},
+    seal::SealKey,
+    store::{SessionId, StoreError, Stores},
+};
+
+/// How long a call may take before its answer becomes a stream, so that proxies and clients see
+/// that something happens.
+const QUICK: Duration = Duration::from_secs(2);
+
+/// What an engine must be told.
+#[derive(Clone)]
+pub struct Settings {
+    /// Keys that seal `requestState`: the first one seals, all of them open. The same on every
+    /// instance.
+    pub seal_keys: Vec<SealKey>,
+    /// The time, in seconds since the Unix epoch.
+    pub now: Arc<dyn Fn() -> i64 + Send + Sync>,
+    /// How many elements a page of a list has.
+    pub page_size: usize,
+}
+
+impl Settings {
+    /// A page that holds every tool of an ordinary server, since some clients read only one.
+    pub const PAGE_SIZE: usize = 100;
+}
+
+/// Serves one catalog. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    catalog: Arc<dyn Catalog>,
+    rendered: Rendered,
+    stores: Stores,
+    settings: Settings,
+    server_meta: Box<RawValue>,
+    running: Running,
+    /// Cancelled when the instance is about to go.
+    drain: CancellationToken,
+    /// Every running call and open stream.
+    busy: TaskTracker,
+}
+
+impl Engine {
+    /// Begins to serve. Must be called within a tokio runtime.
+    ///
+    /// # Panics
+    /// Without a key to seal with.
+    pub fn new(catalog: Arc<dyn Catalog>, stores: Stores, settings: Settings) -> Self {
+        assert!(
+            !settings.seal_keys.is_empty(),
+            "an engine needs a key to seal request states"
+        );
+        let server_meta = serde_json::json!({
+            "io.modelcontextprotocol/serverInfo": catalog.info().implementation
+        });
+        let inner = Arc::new(Inner {
+            rendered: Rendered::new(&*catalog),
+            server_meta: serde_json::value::to_raw_value(&server_meta)
+                .expect("server information is plain data"),
+            catalog,
+            stores,
+            settings,
+            running: Running::default(),
+            drain: CancellationToken::new(),
+            busy: TaskTracker::new(),
+        });
+        running::listen_for_cancellations(&inner);
+        Self { inner }
+    }
+
+    /// `POST` on the MCP endpoint.
+    pub async fn post(&self, caller: Caller, headers: &HeaderMap, body: bytes::Bytes) -> Reply {
+        post::post(&self.inner, caller, headers, &body).await
+    }
+
+    /// `GET` on the MCP endpoint: the standalone stream of a legacy session, or the rest of one
+    /// that was cut.
+    pub async fn get(&self, caller: Caller, headers: &HeaderMap) -> Reply {
+        legacy::get(&self.inner, caller, headers).await
+    }
+
+    /// `DELETE` on the MCP endpoint: the end of a legacy session.
+    pub async fn delete(&self, caller: Caller, headers: &HeaderMap) -> Reply {
+        legacy::delete(&self.inner, &caller, headers).await
+    }
+
+    /// The instance is about to go: refuses new streams, closes legacy ones so that their clients
+    /// resume elsewhere, and ends listen streams with their result. Running calls go on.
+    pub fn drain(&self) {
+        self.inner.drain.cancel();
+        self.inner.busy.close();
+    }
+
+    /// Waits until no call runs and no stream is open. Bound this wait: a call may take its time.
+    pub async fn drained(&self) {
+        self.inner.busy.wait().await;
+    }
+
+    /// How many calls run and streams are open now.
+    pub fn busy(&self) -> usize {
+        self.inner.busy.len()
+    }
+}
+
+impl Inner {
+    fn now(&self) -> i64 {
+        (self.settings.now)()
+    }
+
+    /// How long until a caller's token expires.
+    fn until_expiry(&self, caller: &Caller) -> Duration {
+        let seconds = caller.expires_at.saturating_sub(self.now());
+        /// Longer than any token lives; keeps the arithmetic of timers in range.
+        const AT_MOST: u64 = 7 * 24 * 3600;
+        Duration::from_secs(u64::try_from(seconds).unwrap_or(0).min(AT_MOST))
+    }
+}
+
+impl Reply {
+    fn new(status: StatusCode, body: ReplyBody) -> Self {
+        Self {
+            status,
+            session: None,
+            body,
+            about: About::default(),
+        }
+    }
+
+    fn json(status: StatusCode, body: Vec<u8>) -> Self {
+        Self::new(status, ReplyBody::Json(body))
+    }
+
+    fn accepted() -> Self {
+        Self::new(StatusCode::ACCEPTED, ReplyBody::Empty)
+    }
+
+    fn error(status: StatusCode, id: Option<&RequestId>, error: &RpcError) -> Self {
+        let mut reply = Self::json(status, rpc::encode_error(id, error));
+        reply.about.error = Some(error.code);
+        reply
+    }
+
+    fn bad_request(id: Option<&RequestId>, error: &RpcError) -> Self {
+        Self::error(StatusCode::BAD_REQUEST, id, error)
+    }
+
+    fn store_away(id: Option<&RequestId>, error: &StoreError) -> Self {
+        tracing::error!(error = %error, "The session store cannot be reached: {error}");
+        Self::error(
+            StatusCode::SERVICE_UNAVAILABLE,
+            id,
+            &RpcError::unavailable(),
+        )
+    }
+
+    fn insufficient_scope(id: Option<&RequestId>, needed: &str) -> Self {
+        let error =
+            RpcError::invalid_request(format!("the access token lacks the scope `{needed}`"));
+        let mut reply = Self::new(
+            StatusCode::FORBIDDEN,
+            ReplyBody::InsufficientScope {
+                needed: needed.to_owned(),
+                body: rpc::encode_error(id, &error),
+            },
+        );
+        reply.about.error = Some(error.code);
+        reply
+    }
+
+    #[must_use]
+    fn with_about(mut self, about: About) -> Self {
+        let error = self.about.error.or(about.error);
+        self.about = About { error, ..about };
+        self
+    }
+}
+
+/// Tells sessions apart in a log without giving one away.
+fn hashed(session: &SessionId) -> String {
+    use base64::Engine as _;
+    let hash = Sha256::digest(session.as_str());
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(&hash[..9])
+}

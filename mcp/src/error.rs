@@ -1,0 +1,39 @@
+//! Why a tool, resource or prompt did not answer, in terms of what the caller can conclude.
+
+use crate::{question::Capability, rpc::RpcError};
+
+/// A source of an error, for the log.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a tool, resource or prompt did not answer.
+///
+/// There is no `Display`: what a model, a client and a log may read are three different texts, and
+/// the engine chooses.
+#[derive(Debug)]
+pub enum ToolError {
+    /// The arguments are wrong. The text goes to the model, which may correct itself.
+    Input(String),
+    /// What was named does not exist, or is not the caller's: the two must not be told apart.
+    NotFound(String),
+    /// It cannot be done now. The text goes to the model and says what to do about it.
+    Failed(String),
+    /// The client must answer first. Made by [`crate::Call`] only.
+    InputRequired(InputRequired),
+    /// The client cannot do something that the call needs.
+    MissingCapability(Capability),
+    /// A JSON-RPC error, as it is.
+    Rpc(RpcError),
+    /// Our fault. The source goes to the log, never to the wire.
+    Internal(BoxError),
+}
+
+/// Proof that questions were noted in the call. Only [`crate::Call`] makes one.
+#[derive(Debug)]
+pub struct InputRequired(pub(crate) ());
+
+impl ToolError {
+    /// Our fault, with its source for the log.
+    pub fn internal(source: impl Into<BoxError>) -> Self {
+        Self::Internal(source.into())
+    }
+}

@@ -1,0 +1,50 @@
+//! The Model Context Protocol, server side, for any catalog of tools, resources and prompts.
+//!
+//! One endpoint serves both eras: *modern* requests (2026-07-28), which carry everything
+//! themselves, and *legacy* sessions (2025-11-25, 2025-06-18, 2025-03-26). Neither keeps anything
+//! in this process that another instance would miss: what must outlive a request is in [`store`].
+//!
+//! | to … | look at |
+//! |---|---|
+//! | write a tool, resource or prompt | [`Tool`], [`Resource`], [`Prompt`], [`Call`] |
+//! | serve them | [`CatalogOf`], [`Engine`], [`Reply`] |
+//! | keep sessions elsewhere | [`store`] and its [`store::suite`] |
+//! | see how a request is told apart | `engine::post` |
+//! | see how a call becomes a stream | `engine::exchange` (legacy), `engine::modern` |
+
+mod call;
+mod caller;
+mod catalog;
+mod engine;
+mod error;
+mod headers;
+mod question;
+mod reply;
+mod rpc;
+mod seal;
+mod sse;
+pub mod store;
+mod types;
+mod version;
+
+pub use call::Call;
+pub use caller::{Caller, UserId};
+pub use catalog::{
+    AnyPrompt, AnyTool, Catalog, CatalogOf, HeaderParam, MatchedUri, NoInput, Prompt,
+    PromptArgument, PromptDefinition, PromptEntry, Resource, ResourceKind, ResourcePage,
+    ResourceSlot, ResourceTemplate, Run, ServerInfo, Text, Tool, ToolDefinition, ToolEntry,
+    ToolOutput,
+};
+pub use engine::{Engine, Settings};
+pub use error::{BoxError, InputRequired, ToolError};
+pub use question::{Answer, Capability, Elicited, Question, Root, SampleRequest, Sampled};
+pub use reply::{About, Reply, ReplyBody};
+pub use rpc::{RequestId, RpcError, codes};
+pub use seal::SealKey;
+pub use store::{Bus, Signal, StoreError, Stores};
+pub use types::{
+    Annotations, CallToolResult, ClientCapabilities, Completion, Content, ElicitationCapability,
+    Icon, Implementation, LogLevel, PromptMessage, PromptResult, ResourceContents, ResourceData,
+    ResourceEntry, Role, ToolAnnotations,
+};
+pub use version::ProtocolVersion;

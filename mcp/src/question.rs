@@ -1,0 +1,359 @@
+//! What a tool may ask the client, and what comes back.
+//!
+//! How a question travels is the engine's business: in the result of the call for a modern client
+//! (2026-07-28, multi round-trip requests), as a JSON-RPC request on the call's stream for a legacy
+//! one.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+
+use crate::{
+    catalog::schema,
+    types::{ClientCapabilities, Content, PromptMessage},
+    version::ProtocolVersion,
+};
+
+/// A question to the client.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Question {
+    /// Asks the user by a form (`elicitation/create`).
+    Elicit {
+        /// Why we ask.
+        message: String,
+        /// A flat object schema of primitives and enums.
+        schema: Value,
+    },
+    /// Asks the user to open a URL (`elicitation/create`, mode `url`; 2025-11-25 and later). For
+    /// anything secret: it never passes through the client.
+    ElicitUrl {
+        /// Why we ask.
+        message: String,
+        /// Where to go. Whoever opens it must be checked to be the user of the call.
+        url: String,
+    },
+    /// Runs messages through the client's model (`sampling/createMessage`).
+    Sample(SampleRequest),
+    /// Asks which folders the user works in (`roots/list`).
+    Roots,
+}
+
+/// Parameters of `sampling/createMessage`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SampleRequest {
+    /// The conversation.
+    pub messages: Vec<PromptMessage>,
+    /// What the model should be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub system_prompt: Option<String>,
+    /// The most tokens that the answer may have.
+    pub max_tokens: u32,
+}
+
+impl SampleRequest {
+    /// One user message.
+    pub fn new(text: impl Into<String>, max_tokens: u32) -> Self {
+        Self {
+            messages: vec![PromptMessage::user(text)],
+            system_prompt: None,
+            max_tokens,
+        }
+    }
+
+    /// Says what the model should be.
+    #[must_use]
+    pub fn system(mut self, prompt: impl Into<String>) -> Self {
+        self.system_prompt = Some(prompt.into());
+        self
+    }
+}
+
+/// Something a client may be able to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Capability {
+    /// Ask its user by a form.
+    ElicitationForm,
+    /// Ask its user to open a URL.
+    ElicitationUrl,
+    /// Run its model for us.
+    Sampling,
+    /// Name the user's folders.
+    Roots,
+}
+
+impl Capability {
+    /// What a client must declare, as `-32021` names it in `data.requiredCapabilities`.
+    pub(crate) fn declaration(self) -> Value {
+        match self {
+            Self::ElicitationForm => json!({ "elicitation": { "form": {} } }),
+            Self::ElicitationUrl => json!({ "elicitation": { "url": {} } }),
+            Self::Sampling => json!({ "sampling": {} }),
+            Self::Roots => json!({ "roots": {} }),
+        }
+    }
+
+    /// The name in a sentence.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ElicitationForm => "form elicitation",
+            Self::ElicitationUrl => "URL elicitation",
+            Self::Sampling => "sampling",
+            Self::Roots => "roots",
+        }
+    }
+
+    pub(crate) fn declared_in(self, client: &ClientCapabilities, version: ProtocolVersion) -> bool {
+        let elicitation = client.elicitation.as_ref();
+        match self {
+            Self::ElicitationForm => elicitation.is_some_and(|it| it.has_form()),
+            Self::ElicitationUrl => {
+                version >= ProtocolVersion::V2025_11_25
+                    && elicitation.is_some_and(|it| it.url.is_some())
+            }
+            Self::Sampling => client.sampling.is_some(),
+            Self::Roots => client.roots.is_some(),
+        }
+    }
+}
+
+impl Question {
+    /// A form whose fields are those of `T`: strings, numbers, booleans and unit enums.
+    pub fn elicit<T: JsonSchema>(message: impl Into<String>) -> Self {
+        Self::Elicit {
+            message: message.into(),
+            schema: schema::form::<T>(),
+        }
+    }
+
+    pub(crate) fn capability(&self) -> Capability {
+        match self {
+            Self::Elicit { .. } => Capability::ElicitationForm,
+            Self::ElicitUrl { .. } => Capability::ElicitationUrl,
+            Self::Sample(_) => Capability::Sampling,
+            Self::Roots => Capability::Roots,
+        }
+    }
+
+    pub(crate) fn method(&self) -> &'static str {
+        match self {
+            Self::Elicit { .. } | Self::ElicitUrl { .. } => "elicitation/create",
+            Self::Sample(_) => "sampling/createMessage",
+            Self::Roots => "roots/list",
+        }
+    }
+
+    /// The `params` of the request. `elicitation_id` is given to legacy clients only, where it ties
+    /// a URL elicitation to its completion.
+    pub(crate) fn params(
+        &self,
+        version: ProtocolVersion,
+        elicitation_id: Option<&str>,
+    ) -> Option<Value> {
+        match self {
+            Self::Elicit { message, schema } => {
+                let mut params = json!({ "message": message, "requestedSchema": schema });
+                if version >= ProtocolVersion::V2025_11_25 {
+                    params["mode"] = "form".into();
+                }
+                Some(params)
+            }
+            Self::ElicitUrl { message, url } => {
+                let mut params = json!({ "mode": "url", "message": message, "url": url });
+                if let Some(id) = elicitation_id {
+                    params["elicitationId"] = id.into();
+                }
+                Some(params)
+            }
+            Self::Sample(request) => {
+                Some(serde_json::to_value(request).expect("a sampling request is plain data"))
+            }
+            Self::Roots => None,
+        }
+    }
+}
+
+/// The user's decision about a form or a URL.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Elicited<T> {
+    /// The user agreed, with this content.
+    Accepted(T),
+    /// The user said no.
+    Declined,
+    /// The user closed the question without deciding.
+    Cancelled,
+}
+
+impl<T> Elicited<T> {
+    /// The content, if the user agreed.
+    pub fn accepted(self) -> Option<T> {
+        match self {
+            Self::Accepted(content) => Some(content),
+            Self::Declined | Self::Cancelled => None,
+        }
+    }
+}
+
+/// What the client's model said.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Sampled {
+    /// Which model it was.
+    pub model: String,
+    /// One block of content, or an array of them from 2025-11-25 on.
+    content: Value,
+    /// Why it stopped, such as `endTurn` or `maxTokens`.
+    pub stop_reason: Option<String>,
+}
+
+impl Sampled {
+    /// The text blocks, joined.
+    pub fn text(&self) -> String {
+        let blocks = match &self.content {
+            Value::Array(blocks) => blocks.as_slice(),
+            block => std::slice::from_ref(block),
+        };
+        let texts: Vec<String> = blocks
+            .iter()
+            .filter_map(|it| match Content::deserialize(it) {
+                Ok(Content::Text { text }) => Some(text),
+                _ => None,
+            })
+            .collect();
+        texts.join("\n")
+    }
+}
+
+/// A folder that the user works in.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Root {
+    /// A `file:` URI.
+    pub uri: String,
+    /// A name for people.
+    pub name: Option<String>,
+}
+
+/// The client's answer to one question, as it was sent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Answer {
+    /// The `result`.
+    Result(Value),
+    /// The `error`: the client could not or would not answer. Legacy only.
+    Error(Value),
+}
+
+#[derive(Deserialize)]
+struct ElicitResult {
+    action: Action,
+    content: Option<Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Action {
+    Accept,
+    Decline,
+    Cancel,
+}
+
+#[derive(Deserialize)]
+struct RootsResult {
+    roots: Vec<Root>,
+}
+
+/// Why an answer cannot be used.
+#[derive(Debug)]
+pub(crate) enum BadAnswer {
+    /// It is not of the form that the question asks for.
+    Malformed(String),
+    /// The client answered with an error.
+    Refused(String),
+}
+
+impl Answer {
+    fn read<T: DeserializeOwned>(&self) -> Result<T, BadAnswer> {
+        match self {
+            Self::Result(value) => serde_path_to_error::deserialize(value)
+                .map_err(|error| BadAnswer::Malformed(error.to_string())),
+            Self::Error(error) => {
+                let message = error.get("message").and_then(Value::as_str);
+                Err(BadAnswer::Refused(
+                    message.unwrap_or("no reason given").to_owned(),
+                ))
+            }
+        }
+    }
+
+    pub(crate) fn elicited<T: DeserializeOwned>(&self) -> Result<Elicited<T>, BadAnswer> {
+        let result: ElicitResult = self.read()?;
+        match result.action {
+            Action::Decline => Ok(Elicited::Declined),
+            Action::Cancel => Ok(Elicited::Cancelled),
+            Action::Accept => {
+                let content = result.content.unwrap_or_else(|| json!({}));
+                serde_path_to_error::deserialize(content)
+                    .map(Elicited::Accepted)
+                    .map_err(|error| BadAnswer::Malformed(error.to_string()))
+            }
+        }
+    }
+
+    pub(crate) fn elicited_url(&self) -> Result<Elicited<()>, BadAnswer> {
+        let result: ElicitResult = self.read()?;
+        Ok(match result.action {
+            Action::Accept => Elicited::Accepted(()),
+            Action::Decline => Elicited::Declined,
+            Action::Cancel => Elicited::Cancelled,
+        })
+    }
+
+    pub(crate) fn sampled(&self) -> Result<Sampled, BadAnswer> {
+        self.read()
+    }
+
+    pub(crate) fn roots(&self) -> Result<Vec<Root>, BadAnswer> {
+        self.read::<RootsResult>().map(|it| it.roots)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_elicitation_capability_means_forms() {
+        let client: ClientCapabilities =
+            serde_json::from_value(json!({ "elicitation": {} })).unwrap();
+        let version = ProtocolVersion::V2025_11_25;
+        assert!(Capability::ElicitationForm.declared_in(&client, version));
+        assert!(!Capability::ElicitationUrl.declared_in(&client, version));
+        let client: ClientCapabilities =
+            serde_json::from_value(json!({ "elicitation": { "url": {} } })).unwrap();
+        assert!(!Capability::ElicitationForm.declared_in(&client, version));
+        assert!(!Capability::ElicitationUrl.declared_in(&client, ProtocolVersion::V2025_06_18));
+    }
+
+    #[test]
+    fn sampled_text_comes_from_one_block_or_many() {
+        let one = json!({"role":"assistant","model":"m","content":{"type":"text","text":"a"}});
+        let many = json!({"role":"assistant","model":"m","content":[
+            {"type":"text","text":"a"}, {"type":"tool_use","id":"1","name":"x","input":{}},
+            {"type":"text","text":"b"}]});
+        assert_eq!(Answer::Result(one).sampled().unwrap().text(), "a");
+        assert_eq!(Answer::Result(many).sampled().unwrap().text(), "a\nb");
+    }
+
+    #[test]
+    fn an_answer_that_is_not_an_elicitation_result_is_malformed() {
+        for bad in [
+            json!(12345),
+            json!(null),
+            json!({}),
+            json!({"action":"maybe"}),
+        ] {
+            let answer = Answer::Result(bad).elicited::<Value>();
+            assert!(matches!(answer, Err(BadAnswer::Malformed(_))));
+        }
+    }
+}

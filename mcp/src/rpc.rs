@@ -1,0 +1,482 @@
+//! The JSON-RPC 2.0 envelope: one pass over the body, then straight to the method.
+//!
+//! Only the envelope is parsed here. `params`, `result` and `error` stay the client's own text
+//! ([`RawValue`]) until the method that knows their type reads them: an untagged enum over all
+//! requests is slow and turns bad parameters into "method not found".
+
+use std::{borrow::Cow, fmt};
+
+use serde::{Deserialize, Deserializer, Serialize, de};
+use serde_json::{Value, value::RawValue};
+
+/// A JSON-RPC request id: a string or an integer, never null (MCP basic, "Requests").
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum RequestId {
+    /// An integer id.
+    Number(i64),
+    /// A string id.
+    String(String),
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::String(text) => text.fmt(f),
+        }
+    }
+}
+
+impl Serialize for RequestId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Number(number) => serializer.serialize_i64(*number),
+            Self::String(text) => serializer.serialize_str(text),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for RequestId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl de::Visitor<'_> for Visitor {
+            type Value = RequestId;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string or an integer")
+            }
+
+            fn visit_i64<E>(self, number: i64) -> Result<RequestId, E> {
+                Ok(RequestId::Number(number))
+            }
+
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<RequestId, E> {
+                i64::try_from(number).map(RequestId::Number).map_err(|_| {
+                    E::invalid_value(de::Unexpected::Unsigned(number), &"a 64-bit signed integer")
+                })
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<RequestId, E> {
+                Ok(RequestId::String(text.to_owned()))
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+/// One JSON-RPC message from a client. Borrows from the body.
+#[derive(Debug)]
+pub(crate) enum Message<'a> {
+    Request(Request<'a>),
+    Notification {
+        method: Cow<'a, str>,
+        params: Option<&'a RawValue>,
+    },
+    /// An answer to a question that we asked. `id` is absent when the client could not tell which.
+    Response {
+        id: Option<RequestId>,
+        outcome: Result<&'a RawValue, &'a RawValue>,
+    },
+}
+
+/// A JSON-RPC request: it gets exactly one answer.
+#[derive(Debug)]
+pub(crate) struct Request<'a> {
+    pub(crate) id: RequestId,
+    pub(crate) method: Cow<'a, str>,
+    pub(crate) params: Option<&'a RawValue>,
+}
+
+/// A whole HTTP body.
+#[derive(Debug)]
+pub(crate) enum Body<'a> {
+    Single(Message<'a>),
+    /// A batch of 2025-03-26; each element stands or falls alone.
+    Batch(Vec<Result<Message<'a>, Malformed>>),
+}
+
+/// A message that is not JSON-RPC 2.0, with the id if that much could be read.
+#[derive(Debug)]
+pub(crate) struct Malformed {
+    pub(crate) id: Option<RequestId>,
+    pub(crate) error: RpcError,
+}
+
+impl From<RpcError> for Malformed {
+    fn from(error: RpcError) -> Self {
+        Self { id: None, error }
+    }
+}
+
+/// How many messages one 2025-03-26 batch may hold. The specification sets no limit; without one a
+/// single request could start four million calls.
+pub(crate) const MAX_BATCH: usize = 50;
+
+/// Reads the envelope of a body.
+pub(crate) fn parse_body(body: &[u8]) -> Result<Body<'_>, Malformed> {
+    let is_batch = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
+    if !is_batch {
+        return parse_message(body).map(Body::Single);
+    }
+    let elements: Vec<&RawValue> =
+        serde_json::from_slice(body).map_err(|error| RpcError::parse(&error))?;
+    if elements.is_empty() {
+        return Err(RpcError::invalid_request("a batch must not be empty").into());
+    }
+    if elements.len() > MAX_BATCH {
+        return Err(RpcError::invalid_request(format!(
+            "a batch holds at most {MAX_BATCH} messages, this one has {}",
+            elements.len()
+        ))
+        .into());
+    }
+    Ok(Body::Batch(
+        elements
+            .into_iter()
+            .map(|it| parse_message(it.get().as_bytes()))
+            .collect(),
+    ))
+}
+
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow)]
+    jsonrpc: Option<Text<'a>>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    method: Option<Text<'a>>,
+    #[serde(borrow)]
+    params: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    result: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    error: Option<&'a RawValue>,
+}
+
+/// Keeps `null` apart from absent, which a plain `Option` would not.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
+}
+
+fn parse_message(text: &[u8]) -> Result<Message<'_>, Malformed> {
+    let envelope: Envelope<'_> = serde_json::from_slice(text).map_err(|error| {
+        if error.is_data() {
+            RpcError::invalid_request(format!("not a JSON-RPC 2.0 message: {error}"))
+        } else {
+            RpcError::parse(&error)
+        }
+    })?;
+    // JSON-RPC has `"id": null` in answers to unreadable requests only.
+    let id = match envelope.id.map(RawValue::get) {
+        None | Some("null") => None,
+        Some(raw) => Some(serde_json::from_str::<RequestId>(raw).map_err(|error| {
+            RpcError::invalid_request(format!("the request id is not usable: {error}"))
+        })?),
+    };
+    let malformed = |message: &'static str| Malformed {
+        id: id.clone(),
+        error: RpcError::invalid_request(message),
+    };
+    if envelope.jsonrpc.as_ref().is_none_or(|it| it.0 != "2.0") {
+        return Err(malformed("`jsonrpc` must be \"2.0\""));
+    }
+    match (envelope.method, envelope.result, envelope.error) {
+        (Some(Text(method)), None, None) => {
+            if envelope.params.is_some_and(|it| !it.get().starts_with('{')) {
+                return Err(Malformed {
+                    id,
+                    error: RpcError::invalid_params("`params` must be an object"),
+                });
+            }
+            match (id, envelope.id) {
+                (Some(id), _) => Ok(Message::Request(Request {
+                    id,
+                    method,
+                    params: envelope.params,
+                })),
+                (None, None) => Ok(Message::Notification {
+                    method,
+                    params: envelope.params,
+                }),
+                (None, Some(_)) => Err(RpcError::invalid_request(
+                    "a request id must be a string or an integer, never null",
+                )
+                .into()),
+            }
+        }
+        (None, Some(result), None) => Ok(Message::Response {
+            id,
+            outcome: Ok(result),
+        }),
+        (None, None, Some(error)) => Ok(Message::Response {
+            id,
+            outcome: Err(error),
+        }),
+        _ => Err(malformed(
+            "a message has exactly one of `method`, `result` and `error`",
+        )),
+    }
+}
+
+/// A JSON-RPC error object.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RpcError {
+    /// One of [`codes`], or a code of the application outside the reserved ranges.
+    pub code: i64,
+    /// One sentence for the developer of the client.
+    pub message: Cow<'static, str>,
+    /// What a program may look at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<Value>,
+}
+
+/// Error codes of JSON-RPC 2.0 and of MCP 2026-07-28 (basic, "Error Codes").
+pub mod codes {
+    /// The body is not JSON.
+    pub const PARSE_ERROR: i64 = -32700;
+    /// The body is JSON, but not a message that may stand here.
+    pub const INVALID_REQUEST: i64 = -32600;
+    /// No such method in the protocol revision of the request.
+    pub const METHOD_NOT_FOUND: i64 = -32601;
+    /// The parameters do not fit the method; also an unknown tool, prompt, cursor or (modern)
+    /// resource.
+    pub const INVALID_PARAMS: i64 = -32602;
+    /// Our fault.
+    pub const INTERNAL_ERROR: i64 = -32603;
+    /// Legacy revisions only: no such resource. Must not be sent to a modern client.
+    pub const RESOURCE_NOT_FOUND: i64 = -32002;
+    /// A header says something else than the body.
+    pub const HEADER_MISMATCH: i64 = -32020;
+    /// The request needs a capability that the client did not declare with it.
+    pub const MISSING_CLIENT_CAPABILITY: i64 = -32021;
+    /// The named revision is not served.
+    pub const UNSUPPORTED_PROTOCOL_VERSION: i64 = -32022;
+}
+
+impl RpcError {
+    /// An error without data.
+    pub fn new(code: i64, message: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            data: None,
+        }
+    }
+
+    /// Adds what a program may look at.
+    #[must_use]
+    pub fn with_data(mut self, data: Value) -> Self {
+        self.data = Some(data);
+        self
+    }
+
+    pub(crate) fn parse(error: &serde_json::Error) -> Self {
+        Self::new(codes::PARSE_ERROR, format!("the body is not JSON: {error}"))
+    }
+
+    pub(crate) fn invalid_request(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(codes::INVALID_REQUEST, message)
+    }
+
+    /// The parameters do not fit: say which one and what is expected.
+    pub fn invalid_params(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(codes::INVALID_PARAMS, message)
+    }
+
+    pub(crate) fn method_not_found(method: &str) -> Self {
+        Self::new(
+            codes::METHOD_NOT_FOUND,
+            format!("there is no method `{}`", shorten(method)),
+        )
+    }
+
+    /// Something on our side failed. The message reaches the client: no detail belongs in it.
+    pub fn internal() -> Self {
+        Self::new(
+            codes::INTERNAL_ERROR,
+            "something went wrong on our side; please try again",
+        )
+    }
+
+    pub(crate) fn unavailable() -> Self {
+        Self::new(
+            codes::INTERNAL_ERROR,
+            "the session store cannot be reached right now; please try again in a few seconds",
+        )
+    }
+
+    pub(crate) fn header_mismatch(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(codes::HEADER_MISMATCH, message)
+    }
+}
+
+/// Client text that is echoed in a message is cut here, so that an error stays readable.
+const ECHO_LIMIT: usize = 100;
+
+/// The beginning of a text from the client, for an error message.
+pub(crate) fn shorten(text: &str) -> Cow<'_, str> {
+    shorten_to(text, ECHO_LIMIT)
+}
+
+/// The first `limit` characters of a text.
+pub(crate) fn shorten_to(text: &str, limit: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(limit) {
+        None => Cow::Borrowed(text),
+        Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
+    }
+}
+
+#[derive(Serialize)]
+struct ResultResponse<'a, R> {
+    jsonrpc: &'static str,
+    id: &'a RequestId,
+    result: &'a R,
+}
+
+#[derive(Serialize)]
+struct ErrorResponse<'a> {
+    jsonrpc: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a RequestId>,
+    error: &'a RpcError,
+}
+
+#[derive(Serialize)]
+struct Outgoing<'a, P> {
+    jsonrpc: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    method: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    params: Option<P>,
+}
+
+/// Turns a value of ours into JSON.
+pub(crate) fn encode(value: &impl Serialize) -> Vec<u8> {
+    // Our message types have string keys and no failing Serialize implementation.
+    serde_json::to_vec(value).expect("a message of ours is always representable as JSON")
+}
+
+/// The answer to a request that succeeded.
+pub(crate) fn encode_result(id: &RequestId, result: &impl Serialize) -> Vec<u8> {
+    encode(&ResultResponse {
+        jsonrpc: "2.0",
+        id,
+        result,
+    })
+}
+
+/// The answer to a request that failed; without an id if the request could not be read.
+pub(crate) fn encode_error(id: Option<&RequestId>, error: &RpcError) -> Vec<u8> {
+    encode(&ErrorResponse {
+        jsonrpc: "2.0",
+        id,
+        error,
+    })
+}
+
+/// A notification to the client.
+pub(crate) fn encode_notification(method: &str, params: Option<&impl Serialize>) -> String {
+    into_text(encode(&Outgoing {
+        jsonrpc: "2.0",
+        id: None,
+        method,
+        params,
+    }))
+}
+
+/// A request to a legacy client.
+pub(crate) fn encode_request(id: &str, method: &str, params: Option<&impl Serialize>) -> String {
+    into_text(encode(&Outgoing {
+        jsonrpc: "2.0",
+        id: Some(id),
+        method,
+        params,
+    }))
+}
+
+/// What [`encode`] wrote, as text.
+pub(crate) fn into_text(json: Vec<u8>) -> String {
+    String::from_utf8(json).expect("serde_json writes UTF-8")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn code(body: &str) -> i64 {
+        parse_body(body.as_bytes())
+            .expect_err("must be refused")
+            .error
+            .code
+    }
+
+    #[test]
+    fn tells_the_kinds_of_message_apart() {
+        let body = br#" {"jsonrpc":"2.0","id":"a","method":"ping","params":{"x":1}} "#;
+        let Body::Single(Message::Request(request)) = parse_body(body).unwrap() else {
+            panic!("a request")
+        };
+        assert_eq!(request.id, RequestId::String("a".into()));
+        assert_eq!(request.params.unwrap().get(), r#"{"x":1}"#);
+        let note = br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+        assert!(matches!(
+            parse_body(note),
+            Ok(Body::Single(Message::Notification { .. }))
+        ));
+        let answer = br#"{"jsonrpc":"2.0","id":3,"result":{}}"#;
+        assert!(matches!(
+            parse_body(answer),
+            Ok(Body::Single(Message::Response {
+                id: Some(RequestId::Number(3)),
+                outcome: Ok(_)
+            }))
+        ));
+    }
+
+    #[test]
+    fn refuses_what_is_not_json_rpc() {
+        assert_eq!(code(""), codes::PARSE_ERROR);
+        assert_eq!(code("{"), codes::PARSE_ERROR);
+        assert_eq!(code("null"), codes::INVALID_REQUEST);
+        assert_eq!(code("[]"), codes::INVALID_REQUEST);
+        assert_eq!(code(r#"{"id":1,"method":"ping"}"#), codes::INVALID_REQUEST);
+        assert_eq!(
+            code(r#"{"jsonrpc":"2.0","id":null,"method":"ping"}"#),
+            codes::INVALID_REQUEST
+        );
+        assert_eq!(
+            code(r#"{"jsonrpc":"2.0","id":1.5,"method":"ping"}"#),
+            codes::INVALID_REQUEST
+        );
+        assert_eq!(code(r#"{"jsonrpc":"2.0","id":1}"#), codes::INVALID_REQUEST);
+        assert_eq!(
+            code(r#"{"jsonrpc":"2.0","id":1,"method":"ping","params":[1]}"#),
+            codes::INVALID_PARAMS
+        );
+        let batch = format!("[{}]", vec!["{}"; MAX_BATCH + 1].join(","));
+        assert_eq!(code(&batch), codes::INVALID_REQUEST);
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(body: Vec<u8>) {
+            drop(parse_body(&body));
+        }
+
+        #[test]
+        fn an_id_reads_back(number: i64, text: String) {
+            for id in [RequestId::Number(number), RequestId::String(text)] {
+                let json = serde_json::to_string(&id).unwrap();
+                prop_assert_eq!(serde_json::from_str::<RequestId>(&json).unwrap(), id);
+            }
+        }
+    }
+}

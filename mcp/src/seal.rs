@@ -1,0 +1,222 @@
+//! The sealed `requestState` of a multi round-trip request: everything that the next round needs,
+//! carried by the client, who can neither read nor change it (2026-07-28, basic/patterns/mrtr).
+
+use std::collections::BTreeMap;
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use chacha20poly1305::{
+    KeyInit as _, XChaCha20Poly1305, XNonce,
+    aead::{Aead as _, Payload},
+};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::{caller::Caller, question::Answer};
+
+/// How long the client has for one round.
+pub(crate) const LIFETIME_SECONDS: i64 = 600;
+
+/// The longest state that is opened: more than thirty long answers.
+const MAX_LENGTH: usize = 1 << 20;
+
+const NONCE_LENGTH: usize = 24;
+
+/// Binds the ciphertext to its purpose and format.
+const PURPOSE: &[u8] = b"mcp/request-state/v1";
+
+/// A key that seals request states. All instances hold the same ones.
+#[derive(Clone)]
+pub struct SealKey([u8; 32]);
+
+impl SealKey {
+    /// Takes 256 secret bits that are used for nothing else.
+    pub fn new(key: [u8; 32]) -> Self {
+        Self(key)
+    }
+
+    fn cipher(&self) -> XChaCha20Poly1305 {
+        XChaCha20Poly1305::new(&self.0.into())
+    }
+}
+
+impl std::fmt::Debug for SealKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SealKey")
+    }
+}
+
+/// Which request a state belongs to.
+pub(crate) struct Binding<'a> {
+    pub(crate) caller: &'a Caller,
+    pub(crate) method: &'a str,
+    /// The tool or prompt name or the resource URI.
+    pub(crate) target: &'a str,
+    pub(crate) arguments: &'a str,
+}
+
+impl Binding<'_> {
+    fn digest(&self) -> String {
+        // Equal arguments with other spacing or order of keys are the same arguments.
+        let canonical = serde_json::from_str::<serde_json::Value>(self.arguments)
+            .map_or_else(|_| self.arguments.to_owned(), |it| it.to_string());
+        let mut hash = Sha256::new();
+        for part in [self.method, self.target, &canonical] {
+            hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+            hash.update(part);
+        }
+        URL_SAFE_NO_PAD.encode(hash.finalize())
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct State {
+    user: String,
+    client: String,
+    request: String,
+    expires: i64,
+    answers: BTreeMap<String, Answer>,
+}
+
+/// A state that is not ours, not for this request, or too old.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct BadState(pub(crate) &'static str);
+
+/// Seals the answers so far under the first key.
+pub(crate) fn seal(
+    keys: &[SealKey],
+    now: i64,
+    binding: &Binding<'_>,
+    answers: &BTreeMap<String, Answer>,
+) -> String {
+    let state = State {
+        user: binding.caller.user.as_str().to_owned(),
+        client: binding.caller.client.to_string(),
+        request: binding.digest(),
+        expires: now + LIFETIME_SECONDS,
+        answers: answers.clone(),
+    };
+    let message = crate::rpc::encode(&state);
+    let nonce: [u8; NONCE_LENGTH] = rand::random();
+    let key = keys.first().expect("an engine has at least one key");
+    let sealed = key
+        .cipher()
+        .encrypt(
+            &XNonce::from(nonce),
+            Payload {
+                msg: &message,
+                aad: PURPOSE,
+            },
+        )
+        .expect("a message that fits into memory can be sealed");
+    URL_SAFE_NO_PAD.encode([nonce.as_slice(), &sealed].concat())
+}
+
+/// Opens a state with any of the keys and checks that it belongs to this request.
+pub(crate) fn open(
+    keys: &[SealKey],
+    now: i64,
+    binding: &Binding<'_>,
+    text: &str,
+) -> Result<BTreeMap<String, Answer>, BadState> {
+    const FORGED: BadState = BadState("`requestState` is not one of ours, or was changed");
+    if text.len() > MAX_LENGTH {
+        return Err(BadState("`requestState` is too long"));
+    }
+    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_not_base64| FORGED)?;
+    let (nonce, sealed) = bytes.split_first_chunk::<NONCE_LENGTH>().ok_or(FORGED)?;
+    let nonce = XNonce::from(*nonce);
+    let message = keys
+        .iter()
+        .find_map(|key| {
+            key.cipher()
+                .decrypt(
+                    &nonce,
+                    Payload {
+                        msg: sealed,
+                        aad: PURPOSE,
+                    },
+                )
+                .ok()
+        })
+        .ok_or(FORGED)?;
+    let state: State = serde_json::from_slice(&message).map_err(|_other_format| FORGED)?;
+    if state.user != binding.caller.user.as_str() || state.client != *binding.caller.client {
+        return Err(FORGED);
+    }
+    if state.request != binding.digest() {
+        return Err(BadState(
+            "`requestState` belongs to a request with other parameters",
+        ));
+    }
+    if now >= state.expires {
+        return Err(BadState(
+            "`requestState` has expired; send the request again without it",
+        ));
+    }
+    Ok(state.answers)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::caller::UserId;
+
+    fn caller(user: &str) -> Caller {
+        Caller {
+            user: UserId::new(user),
+            client: "c".into(),
+            scopes: BTreeSet::new(),
+            expires_at: i64::MAX,
+        }
+    }
+
+    fn binding<'a>(caller: &'a Caller, arguments: &'a str) -> Binding<'a> {
+        Binding {
+            caller,
+            method: "tools/call",
+            target: "t",
+            arguments,
+        }
+    }
+
+    #[test]
+    fn a_state_opens_for_its_own_request_only() {
+        let (old, new) = (SealKey::new([1; 32]), SealKey::new([2; 32]));
+        let (ada, bob) = (caller("ada"), caller("bob"));
+        let answers = BTreeMap::from([("k".to_owned(), Answer::Result(true.into()))]);
+        let sealed = seal(
+            std::slice::from_ref(&old),
+            100,
+            &binding(&ada, r#"{"a":1,"b":2}"#),
+            &answers,
+        );
+        let keys = [new, old];
+        let open =
+            |caller, arguments, now| super::open(&keys, now, &binding(caller, arguments), &sealed);
+        assert_eq!(open(&ada, r#"{ "b": 2, "a": 1 }"#, 101), Ok(answers));
+        assert!(open(&bob, r#"{"a":1,"b":2}"#, 101).is_err());
+        assert!(open(&ada, r#"{"a":1,"b":3}"#, 101).is_err());
+        assert!(open(&ada, r#"{"a":1,"b":2}"#, 100 + LIFETIME_SECONDS).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_other_text_opens(text: String, position: usize, byte: u8) {
+            let ada = caller("ada");
+            let keys = [SealKey::new([1; 32])];
+            let binding = binding(&ada, "{}");
+            prop_assert!(open(&keys, 0, &binding, &text).is_err());
+            let mut sealed = seal(&keys, 0, &binding, &BTreeMap::new()).into_bytes();
+            let position = position % sealed.len();
+            let original = std::mem::replace(&mut sealed[position], byte);
+            if original != byte {
+                let text = String::from_utf8_lossy(&sealed);
+                prop_assert!(open(&keys, 0, &binding, &text).is_err());
+            }
+        }
+    }
+}

@@ -1,0 +1,442 @@
+//! What must outlive a request and be seen by every instance: sessions, waiting calls, stream logs
+//! and signals.
+//!
+//! Four small traits. [`memory`] serves one process; [`suite`] is what any implementation must
+//! pass. No caller may rely on an answer arriving at the same object that asked.
+
+mod fanout;
+pub mod memory;
+pub mod suite;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+pub use self::fanout::{Fanout, Received, Subscription};
+use crate::{
+    caller::{Caller, UserId},
+    question::Answer,
+    rpc::RequestId,
+    types::{ClientCapabilities, Implementation, LogLevel},
+    version::ProtocolVersion,
+};
+
+/// The stores that an engine works on. Cheap to clone.
+#[derive(Clone)]
+pub struct Stores {
+    /// Legacy sessions.
+    pub sessions: Arc<dyn Sessions>,
+    /// Calls that wait for the client.
+    pub questions: Arc<dyn Questions>,
+    /// Events of legacy streams.
+    pub log: Arc<dyn StreamLog>,
+    /// Signals between instances.
+    pub bus: Arc<dyn Bus>,
+}
+
+/// A store could not be reached or gave back something unreadable. Says nothing about the data.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct StoreError(#[source] pub crate::error::BoxError);
+
+/// The id of a legacy session: 128 random bits in URL-safe base64. Not a credential: a session is
+/// found only together with the user it belongs to.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SessionId(Arc<str>);
+
+impl SessionId {
+    /// A new id.
+    pub fn random() -> Self {
+        Self(random_id().into())
+    }
+
+    /// Takes what a client sent, if it has the form of an id of ours.
+    pub fn parse(text: &str) -> Option<Self> {
+        is_random_id(text).then(|| Self(text.into()))
+    }
+
+    /// The id as it stands in the `Mcp-Session-Id` header.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SessionId")
+    }
+}
+
+/// Characters of 128 bits in base64 without padding.
+const ID_LENGTH: usize = 22;
+
+/// 128 random bits in URL-safe base64.
+pub(crate) fn random_id() -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(rand::random::<[u8; 16]>())
+}
+
+fn is_random_id(text: &str) -> bool {
+    text.len() == ID_LENGTH
+        && text
+            .bytes()
+            .all(|it| it.is_ascii_alphanumeric() || it == b'_' || it == b'-')
+}
+
+/// What is known of a legacy session.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Session {
+    /// Whose it is. Presented by anyone else, the session does not exist.
+    pub user: UserId,
+    /// The negotiated revision.
+    pub version: ProtocolVersion,
+    /// What the client can do.
+    pub capabilities: ClientCapabilities,
+    /// What the client calls itself. Never used for a decision.
+    pub client_info: Option<Implementation>,
+    /// The least severity that the client wants to hear of.
+    pub log_level: LogLevel,
+    /// The resources that the client follows.
+    pub subscriptions: BTreeSet<String>,
+}
+
+/// How many resources one session may follow. Bounds the size of a session record.
+pub const MAX_SUBSCRIPTIONS: usize = 1_000;
+
+/// Legacy sessions (2025-11-25, basic/transports, "Session Management").
+#[async_trait]
+pub trait Sessions: Send + Sync {
+    /// Keeps a new session. Returns only when every instance will find it.
+    async fn create(&self, id: &SessionId, session: &Session) -> Result<(), StoreError>;
+    /// Finds a session and starts its idle time anew.
+    async fn load(&self, id: &SessionId) -> Result<Option<Session>, StoreError>;
+    /// Changes the log level. Nothing happens if the session is gone.
+    async fn set_log_level(&self, id: &SessionId, level: LogLevel) -> Result<(), StoreError>;
+    /// Follows a resource. False if the session is gone or follows [`MAX_SUBSCRIPTIONS`] already.
+    async fn subscribe(&self, id: &SessionId, uri: &str) -> Result<bool, StoreError>;
+    /// Follows a resource no more.
+    async fn unsubscribe(&self, id: &SessionId, uri: &str) -> Result<(), StoreError>;
+    /// Ends a session, with its waiting calls. False if it was gone already.
+    async fn delete(&self, id: &SessionId) -> Result<bool, StoreError>;
+}
+
+/// A legacy call that waits for the client. Everything that any instance needs to go on with it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SuspendedCall {
+    /// Where its events go.
+    pub stream: StreamId,
+    /// The client's id of the call.
+    pub request: RequestId,
+    /// The method.
+    pub method: String,
+    /// The parameters, as they were sent.
+    pub params: Option<Box<RawValue>>,
+    /// Who called.
+    pub caller: Caller,
+    /// The answers so far, by the tool's own key.
+    pub answers: BTreeMap<String, Answer>,
+    /// The questions that are still open: id of our request to the client, and the tool's own key.
+    pub open: BTreeMap<String, String>,
+    /// The last progress that the client saw: it may only grow.
+    pub progress: Option<f64>,
+}
+
+/// What an answer led to.
+#[derive(Debug)]
+pub enum Answered {
+    /// No such question: answered already, too late, or never asked in this session.
+    Unknown,
+    /// Noted; other questions of the same call are still open.
+    Waiting,
+    /// That was the last one. Only one caller ever gets this for one call.
+    Complete(Box<SuspendedCall>),
+}
+
+/// Calls that wait for the client. A question is taken by one atomic step.
+#[async_trait]
+pub trait Questions: Send + Sync {
+    /// Keeps a call with its open questions for at most `ttl`. Returns only when every instance
+    /// will find it.
+    async fn suspend(
+        &self,
+        session: &SessionId,
+        call: &SuspendedCall,
+        ttl: Duration,
+    ) -> Result<(), StoreError>;
+    /// Takes a question and notes its answer.
+    async fn answer(
+        &self,
+        session: &SessionId,
+        question: &str,
+        answer: Answer,
+    ) -> Result<Answered, StoreError>;
+    /// Takes a waiting call away because the client cancelled it.
+    async fn withdraw(
+        &self,
+        session: &SessionId,
+        request: &RequestId,
+    ) -> Result<Option<Box<SuspendedCall>>, StoreError>;
+}
+
+/// The id of one event stream of a session: random for the stream of a POST, and
+/// [`StreamId::standalone`] for the one that GET opens.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct StreamId(Arc<str>);
+
+impl StreamId {
+    const STANDALONE: &'static str = "get";
+
+    /// The id of a new stream.
+    pub fn random() -> Self {
+        Self(random_id().into())
+    }
+
+    /// The session's one stream for messages that belong to no call.
+    pub fn standalone() -> Self {
+        Self(Self::STANDALONE.into())
+    }
+
+    /// Whether this is the stream that GET opens.
+    pub fn is_standalone(&self) -> bool {
+        &*self.0 == Self::STANDALONE
+    }
+
+    /// The id as it stands in an event id.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The position of an event in its stream: 1 is the first, 0 is before it.
+pub type EventNumber = u64;
+
+/// An SSE event id: which stream, and where in it. Unique within the session, since stream ids are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventId {
+    /// The stream.
+    pub stream: StreamId,
+    /// The position.
+    pub number: EventNumber,
+}
+
+impl EventId {
+    /// Reads a `Last-Event-ID` header.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (stream, number) = text.rsplit_once('.')?;
+        if !(is_random_id(stream) || stream == StreamId::STANDALONE) {
+            return None;
+        }
+        // One spelling per id: no sign, no leading zero.
+        let number: EventNumber = number
+            .parse()
+            .ok()
+            .filter(|it: &u64| it.to_string() == number)?;
+        Some(Self {
+            stream: StreamId(stream.into()),
+            number,
+        })
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.stream.as_str(), self.number)
+    }
+}
+
+/// A stream of a session. The session is part of the name, so no event id can reach another's.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct StreamKey {
+    /// The session.
+    pub session: SessionId,
+    /// The stream.
+    pub stream: StreamId,
+}
+
+/// Some events of a stream.
+#[derive(Debug, Default)]
+pub struct Page {
+    /// Each a whole JSON-RPC message, in order.
+    pub events: Vec<(EventNumber, Arc<str>)>,
+    /// Whether nothing follows after these.
+    pub ended: bool,
+    /// Whether the instance that should write here has let its lease lapse.
+    pub orphaned: bool,
+}
+
+/// Events kept per stream; the oldest go first. A client that was away for more of them than this
+/// misses progress messages, never the answer, which is last.
+pub const MAX_EVENTS: usize = 1_000;
+
+/// How long an ended or silent stream can be resumed.
+pub const STREAM_TTL: Duration = Duration::from_mins(15);
+
+/// The events of legacy streams (2025-11-25, basic/transports, "Resumability and Redelivery").
+///
+/// Every implementation publishes [`Signal::StreamChanged`] after each change, so that a follower
+/// can subscribe first, then read, then wait.
+#[async_trait]
+pub trait StreamLog: Send + Sync {
+    /// Begins the stream of a POST that will hold the answers to `pending`. It ends with the last
+    /// of them. `lease`: how long the writer may be silent before it counts as dead.
+    async fn open(
+        &self,
+        key: &StreamKey,
+        pending: &[RequestId],
+        lease: Duration,
+    ) -> Result<(), StoreError>;
+    /// Appends a message that answers nothing. The standalone stream begins by itself; any other
+    /// must be open, or nothing happens.
+    async fn append(&self, key: &StreamKey, message: &str) -> Result<(), StoreError>;
+    /// Appends the answer to a pending request, or drops the request without an answer. The first
+    /// call per request wins; later ones change nothing.
+    async fn finish(
+        &self,
+        key: &StreamKey,
+        request: &RequestId,
+        answer: Option<&str>,
+    ) -> Result<(), StoreError>;
+    /// Renews the writer's lease.
+    async fn renew(&self, key: &StreamKey, lease: Duration) -> Result<(), StoreError>;
+    /// At most `max` events after a position. Nothing if there is no such stream (any more); a
+    /// standalone stream always exists.
+    async fn read(
+        &self,
+        key: &StreamKey,
+        after: EventNumber,
+        max: usize,
+    ) -> Result<Option<Page>, StoreError>;
+    /// If the lease has lapsed: answers every pending request with what `write` gives, which ends
+    /// the stream. Of many that try, one succeeds.
+    async fn abandon(
+        &self,
+        key: &StreamKey,
+        write: &(dyn for<'a> Fn(&'a RequestId) -> String + Send + Sync),
+    ) -> Result<(), StoreError>;
+    /// Forgets every stream of a session.
+    async fn forget(&self, session: &SessionId) -> Result<(), StoreError>;
+}
+
+/// Something that other instances may want to know now. A hint, never the only copy: whoever misses
+/// one finds the same by reading.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Signal {
+    /// A resource of this user has new contents.
+    ResourceUpdated {
+        /// Whose.
+        user: UserId,
+        /// Which.
+        uri: String,
+    },
+    /// This user's list of resources has changed.
+    ResourceListChanged {
+        /// Whose.
+        user: UserId,
+    },
+    /// The list of tools has changed, for everyone.
+    ToolListChanged,
+    /// The list of prompts has changed, for everyone.
+    PromptListChanged,
+    /// The client cancelled a call, or all calls of a session.
+    Cancelled {
+        /// The session.
+        session: SessionId,
+        /// The call; all of them if absent.
+        request: Option<RequestId>,
+    },
+    /// A stream has new events or has ended.
+    StreamChanged(StreamKey),
+    /// The writer asks that the socket be closed: the client will come back for the rest.
+    StreamReleased(StreamKey),
+    /// Another socket has taken the stream over: the old one must close, so that each message goes
+    /// to one socket only.
+    StreamTaken {
+        /// The stream.
+        key: StreamKey,
+        /// Who has it now.
+        holder: String,
+    },
+    /// The session was deleted.
+    SessionEnded(SessionId),
+}
+
+/// What a [`Subscription`] listens to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Topic {
+    /// Changes of one user's resources.
+    User(UserId),
+    /// Changes for everyone.
+    Everyone,
+    /// Streams of one session.
+    Session(SessionId),
+    /// What each instance must see: cancellations.
+    Control,
+}
+
+impl Signal {
+    /// Who hears of it.
+    pub fn topic(&self) -> Topic {
+        match self {
+            Self::ResourceUpdated { user, .. } | Self::ResourceListChanged { user } => {
+                Topic::User(user.clone())
+            }
+            Self::ToolListChanged | Self::PromptListChanged => Topic::Everyone,
+            Self::Cancelled { .. } => Topic::Control,
+            Self::StreamChanged(key)
+            | Self::StreamReleased(key)
+            | Self::StreamTaken { key, .. } => Topic::Session(key.session.clone()),
+            Self::SessionEnded(session) => Topic::Session(session.clone()),
+        }
+    }
+}
+
+/// Signals between instances.
+#[async_trait]
+pub trait Bus: Send + Sync {
+    /// Tells everyone who listens now.
+    async fn publish(&self, signal: Signal) -> Result<(), StoreError>;
+    /// Listens from now on.
+    async fn subscribe(&self, topic: Topic) -> Result<Subscription, StoreError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn ids_of_ours_are_recognised() {
+        let id = SessionId::random();
+        assert_eq!(SessionId::parse(id.as_str()), Some(id));
+        for bad in ["", "x", "aaaaaaaaaaaaaaaaaaaaa!", "aaaaaaaaaaaaaaaaaaaaaaa"] {
+            assert_eq!(SessionId::parse(bad), None);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_event_id_reads_back(number: u64, standalone: bool) {
+            let stream =
+                if standalone { StreamId::standalone() } else { StreamId::random() };
+            let id = EventId { stream, number };
+            prop_assert_eq!(EventId::parse(&id.to_string()), Some(id));
+        }
+
+        #[test]
+        fn any_text_is_one_event_id_or_none(text: String) {
+            if let Some(id) = EventId::parse(&text) {
+                prop_assert_eq!(id.to_string(), text);
+            }
+        }
+    }
+}

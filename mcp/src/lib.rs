@@ -30,7 +30,7 @@ mod version;
 pub use call::Call;
 pub use caller::{Caller, UserId};
 pub use catalog::{
-    AnyPrompt, AnyTool, Catalog, CatalogOf, HeaderParam, MatchedUri, NoInput, Prompt,
+    AnyPrompt, AnyResource, AnyTool, Catalog, CatalogOf, HeaderParam, MatchedUri, NoInput, Prompt,
     PromptArgument, PromptDefinition, PromptEntry, Resource, ResourceKind, ResourcePage,
     ResourceSlot, ResourceTemplate, Run, ServerInfo, Text, Tool, ToolDefinition, ToolEntry,
     ToolOutput,

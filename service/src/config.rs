@@ -397,9 +397,10 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
         self.parse(variable, |text| match duration(text) {
             Some(time) if range.contains(&time) => Ok(time),
             _ => Err(format!(
-                "must be a time such as {}, {}; it is “{text}”",
+                "must be a time from {:?} to {:?}, such as {}; it is “{text}”",
+                range.start(),
+                range.end(),
                 variable.default,
-                variable.meaning.rsplit(", ").next().unwrap_or_default().trim_end_matches('.'),
             )),
         })
         .unwrap_or_else(|| duration(variable.default).expect("a default is a valid value"))
@@ -578,4 +579,196 @@ fn write_secret(data_dir: &Path, file: &Path) -> std::io::Result<()> {
         });
     fs::remove_file(&draft)?;
     written
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn read(variables: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
+        let variables: HashMap<_, _> = variables.iter().copied().collect();
+        Config::read(|name| variables.get(name).map(ToString::to_string))
+    }
+
+    fn path(directory: &TempDir) -> &str {
+        directory.path().to_str().expect("temporary paths are plain")
+    }
+
+    const SECRET: &str = "an-example-of-a-secret-of-32-byte";
+
+    #[test]
+    fn the_example_file_lists_every_variable() {
+        let file = include_str!("../../.env.example");
+        assert_eq!(file, env_example(), "write the second text into .env.example");
+    }
+
+    #[test]
+    fn documented_defaults_are_the_real_ones() {
+        let directory = TempDir::new().unwrap();
+        let mut documented: Vec<_> = VARIABLES
+            .iter()
+            .map(|it| (it.name, it.default))
+            .filter(|(name, _)| *name != "DATA_DIR")
+            .collect();
+        documented.push(("DATA_DIR", path(&directory)));
+        let documented = read(&documented).unwrap();
+        let absent = read(&[("DATA_DIR", path(&directory))]).unwrap();
+        assert_eq!(format!("{documented:?}"), format!("{absent:?}"));
+        assert_eq!(documented.jwt_signing_secret, absent.jwt_signing_secret);
+        assert_eq!(documented.database, absent.database);
+    }
+
+    #[test]
+    fn nothing_set_is_the_embedded_program() {
+        let directory = TempDir::new().unwrap();
+        let config = read(&[("DATA_DIR", path(&directory)), ("DATABASE_URL", " ")]).unwrap();
+        assert_eq!(config.mode, Mode::Embedded);
+        assert_eq!(config.public_url.mcp(), "http://localhost:8080/mcp");
+        assert!(config.host.is_loopback());
+        assert_eq!(config.log_format, LogFormat::Pretty);
+        let url = format!("sqlite:{}/notes.db", path(&directory));
+        assert_eq!(config.database.url.expose(), url);
+    }
+
+    #[test]
+    fn the_default_public_url_follows_the_port() {
+        let directory = TempDir::new().unwrap();
+        let config = read(&[("DATA_DIR", path(&directory)), ("PORT", "9000")]).unwrap();
+        assert_eq!(config.public_url.as_str(), "http://localhost:9000");
+    }
+
+    #[test]
+    fn a_generated_secret_is_kept_and_is_for_its_owner_alone() {
+        let directory = TempDir::new().unwrap();
+        let data = directory.path().join("not/there/yet");
+        let first = kept_secret(&data).unwrap();
+        assert_eq!(first, kept_secret(&data).unwrap());
+        assert!(first.expose().len() >= MIN_SECRET_BYTES);
+        let left: Vec<_> = fs::read_dir(&data).unwrap().map(|it| it.unwrap().file_name()).collect();
+        assert_eq!(left, ["secret"]);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            let mode = fs::metadata(data.join("secret")).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+        }
+
+        fs::write(data.join("secret"), "short").unwrap();
+        let problem = kept_secret(&data).unwrap_err();
+        assert!(problem.contains("delete"), "{problem}");
+    }
+
+    #[test]
+    fn processes_that_start_at_once_agree_on_a_secret() {
+        let directory = TempDir::new().unwrap();
+        let secrets: Vec<_> = std::thread::scope(|scope| {
+            let starts: Vec<_> =
+                (0..8).map(|_| scope.spawn(|| kept_secret(directory.path()).unwrap())).collect();
+            starts.into_iter().map(|it| it.join().unwrap()).collect()
+        });
+        assert!(secrets.iter().all(|it| *it == secrets[0]));
+    }
+
+    #[test]
+    fn a_public_program_needs_what_instances_share() {
+        let directory = TempDir::new().unwrap();
+        let data = directory.path().join("data");
+        let public = [
+            ("PUBLIC_URL", "https://notes.example.com"),
+            ("DATA_DIR", data.to_str().unwrap()),
+        ];
+        let lines = read(&public).unwrap_err().0;
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert!(lines[0].starts_with("DATABASE_URL is missing"), "{lines:?}");
+        assert!(lines[1].starts_with("JWT_SIGNING_SECRET is missing"), "{lines:?}");
+        assert!(!data.exists(), "a refused start leaves nothing behind");
+
+        let mut complete = public.to_vec();
+        complete.push(("DATABASE_URL", "postgresql://me:hunter2@db/notes"));
+        complete.push(("JWT_SIGNING_SECRET", SECRET));
+        let config = read(&complete).unwrap();
+        assert_eq!(config.mode, Mode::Deployed);
+        assert_eq!(config.host, IpAddr::from([0, 0, 0, 0]));
+        assert_eq!(config.log_format, LogFormat::Json);
+        let printed = format!("{config:?}");
+        assert!(!printed.contains("hunter2") && !printed.contains(SECRET), "{printed}");
+    }
+
+    #[test]
+    fn all_problems_come_at_once_and_none_shows_a_secret() {
+        let ConfigErrors(lines) = read(&[
+            ("PUBLIC_URL", "http://notes.example.com"),
+            ("PORT", "0"),
+            ("HOST", "localhost"),
+            ("ALLOWED_ORIGINS", "https://app.example.com, chrome"),
+            ("DATABASE_URL", "mysql://root:hunter2@db"),
+            ("DATABASE_MAX_CONNECTIONS", "many"),
+            ("JWT_SIGNING_SECRET", "hunter2"),
+            ("ACCESS_TOKEN_TTL", "2h"),
+            ("SESSION_TTL", "soon"),
+            ("SHUTDOWN_TIMEOUT", "1w"),
+            ("LOG", "info,service=loud"),
+            ("LOG_FORMAT", "xml"),
+        ])
+        .unwrap_err();
+        assert_eq!(lines.len(), 12, "{lines:#?}");
+        for (line, variable) in lines.iter().zip([
+            "PORT",
+            "PUBLIC_URL",
+            "HOST",
+            "ALLOWED_ORIGINS",
+            "DATABASE_URL",
+            "DATABASE_MAX_CONNECTIONS",
+            "ACCESS_TOKEN_TTL",
+            "SESSION_TTL",
+            "SHUTDOWN_TIMEOUT",
+            "LOG",
+            "LOG_FORMAT",
+            "JWT_SIGNING_SECRET",
+        ]) {
+            assert!(line.starts_with(&format!("{variable} must ")), "{line}");
+            assert!(!line.contains("hunter2") && !line.contains('\n'), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_public_url_is_an_origin() {
+        for (text, normal) in [
+            ("https://Notes.Example.com:443/", "https://notes.example.com"),
+            ("https://notes.example.com:8443", "https://notes.example.com:8443"),
+            ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
+            ("http://[::1]:8080", "http://[::1]:8080"),
+            ("http://notes.localhost", "http://notes.localhost"),
+        ] {
+            assert_eq!(PublicUrl::parse(text).unwrap().as_str(), normal);
+        }
+        for bad in [
+            "",
+            "notes.example.com",
+            "ftp://notes.example.com",
+            "https://notes.example.com/path",
+            "https://notes.example.com/?q",
+            "https://notes.example.com/#f",
+            "https://me@notes.example.com",
+            "http://notes.example.com",
+            "http://192.168.1.5:8080",
+            "http://localhost.example.com",
+        ] {
+            assert!(PublicUrl::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn times_are_numbers_with_a_unit() {
+        for (text, seconds) in [("90", 90), ("90s", 90), ("30m", 1800), ("1h", 3600), ("2d", 172_800)] {
+            assert_eq!(duration(text), Some(Duration::from_secs(seconds)), "{text}");
+        }
+        for bad in ["", "h", "-1", "1.5h", "1 h", "1h30m", "99999999999999999999", "9999999999999999d"] {
+            assert_eq!(duration(bad), None, "{bad}");
+        }
+    }
 }

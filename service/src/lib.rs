@@ -3,6 +3,7 @@
 //! | to … | look at |
 //! |---|---|
 //! | see what can be configured | [`config`] |
+//! | add a tool, resource or prompt | [`tools`], [`resources`], [`prompts`] |
 //! | work with notes | [`notes`] |
 //! | know who somebody is | [`users`] |
 //! | mint or verify an access token | [`oauth::access_token`], [`oauth::signing_keys`] |
@@ -22,6 +23,7 @@ use crate::{
     oauth::{access_token::AccessTokens, signing_keys::SigningKeys},
 };
 
+mod catalog;
 pub mod changes;
 pub mod clock;
 pub mod config;
@@ -29,9 +31,14 @@ pub mod db;
 pub mod health;
 pub mod notes;
 pub mod oauth;
+pub mod prompts;
+pub mod resources;
 pub mod secret;
 pub mod telemetry;
+pub mod tools;
 pub mod users;
+
+pub use catalog::{catalog, mcp_settings};
 
 /// What every verb works with. Cheap to clone; clones share everything.
 #[derive(Clone)]

@@ -167,13 +167,13 @@ impl Cluster {
                     .expect("the migrations run");
             }
             let catalog = match setup.offer {
-                Offer::Notes => service::catalog(service.clone()),
+                Offer::Notes => fixtures::catalog(gates.clone()),
                 Offer::Fixtures => fixtures::catalog(gates.clone()),
             };
             let engine = Engine::new(
                 catalog,
                 stores.clone(),
-                service::mcp_settings(&config),
+                mcp::Settings { seal_keys: vec![mcp::SealKey::new([7; 32])], now: { let c = Arc::clone(&clock); Arc::new(move || c.now().timestamp()) }, page_size: 100 },
             );
             services.push(service.clone());
             instances.push(Instance::start(listener, service, engine));

@@ -17,16 +17,17 @@ use serde_json::value::RawValue;
 
 pub use self::{
     prompt::{AnyPrompt, Prompt, PromptArgument, PromptDefinition, PromptEntry},
-    resource::{MatchedUri, Resource, ResourcePage, ResourceTemplate},
+    resource::{
+        AnyResource, MatchedUri, Resource, ResourceKind, ResourcePage, ResourceSlot,
+        ResourceTemplate,
+    },
     schema::HeaderParam,
     tool::{AnyTool, NoInput, Run, Text, Tool, ToolDefinition, ToolEntry, ToolOutput},
 };
 use crate::{
     call::Call,
     error::ToolError,
-    types::{
-        CallToolResult, Completion, Implementation, PromptResult, ResourceContents, ResourceEntry,
-    },
+    types::{CallToolResult, Completion, Implementation, PromptResult, ResourceContents},
 };
 
 /// The name of the server and what it tells a model about itself.
@@ -103,24 +104,6 @@ pub trait Catalog: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<Completion, ToolError>>;
 }
 
-/// A place in the list of resources.
-#[derive(Clone, Debug)]
-pub struct ResourceSlot {
-    /// What `resources/list` or `resources/templates/list` shows.
-    pub kind: ResourceKind,
-    /// The scope that a token must have.
-    pub scope: &'static str,
-}
-
-/// A resource with one URI, or a family of them.
-#[derive(Clone, Debug)]
-pub enum ResourceKind {
-    /// One URI.
-    Single(ResourceEntry),
-    /// A template.
-    Template(ResourceTemplate),
-}
-
 /// The lists of a product and its state.
 pub struct CatalogOf<S: 'static> {
     info: ServerInfo,
@@ -130,7 +113,7 @@ pub struct CatalogOf<S: 'static> {
     tool_names: HashMap<String, usize>,
     prompts: &'static [&'static dyn AnyPrompt<S>],
     prompt_entries: Vec<PromptEntry>,
-    resources: &'static [&'static dyn Resource<S>],
+    resources: &'static [&'static dyn AnyResource<S>],
     resource_slots: Vec<ResourceSlot>,
 }
 
@@ -144,7 +127,7 @@ impl<S: Send + Sync + 'static> CatalogOf<S> {
         info: ServerInfo,
         state: S,
         tools: &'static [&'static dyn AnyTool<S>],
-        resources: &'static [&'static dyn Resource<S>],
+        resources: &'static [&'static dyn AnyResource<S>],
         prompts: &'static [&'static dyn AnyPrompt<S>],
     ) -> Self {
         let tool_entries: Vec<_> = tools.iter().map(|it| it.entry()).collect();
@@ -164,7 +147,7 @@ impl<S: Send + Sync + 'static> CatalogOf<S> {
             tool_names.entry(dotted).or_insert(index);
         }
         let prompt_entries: Vec<_> = prompts.iter().map(|it| it.entry()).collect();
-        let resource_slots = resources.iter().map(|it| slot(*it)).collect();
+        let resource_slots = resources.iter().map(|it| it.slot()).collect();
         Self {
             info,
             state,
@@ -185,29 +168,6 @@ fn is_portable_name(name: &str) -> bool {
         && name
             .bytes()
             .all(|it| it.is_ascii_alphanumeric() || it == b'_' || it == b'-')
-}
-
-fn slot<S: 'static>(resource: &dyn Resource<S>) -> ResourceSlot {
-    let kind = if resource::is_template(resource.uri()) {
-        ResourceKind::Template(ResourceTemplate {
-            uri_template: resource.uri(),
-            name: resource.name(),
-            title: Some(resource.title()),
-            description: resource.description(),
-            mime_type: resource.mime_type(),
-        })
-    } else {
-        ResourceKind::Single(ResourceEntry {
-            title: Some(resource.title().to_owned()),
-            description: Some(resource.description().to_owned()),
-            mime_type: Some(resource.mime_type().to_owned()),
-            ..ResourceEntry::new(resource.uri(), resource.name())
-        })
-    };
-    ResourceSlot {
-        kind,
-        scope: resource.scope(),
-    }
 }
 
 impl<S: Send + Sync + 'static> Catalog for CatalogOf<S> {

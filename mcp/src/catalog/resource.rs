@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use serde::Serialize;
 
 use crate::{
@@ -11,56 +11,159 @@ use crate::{
     types::{Completion, ResourceContents, ResourceEntry},
 };
 
-/// A resource or a family of resources.
+/// A resource or a family of resources, written once for both protocol eras.
 ///
 /// A URI with `{variables}` is a template (RFC 6570 level 1): each variable stands for one segment,
 /// percent-encoded.
-#[async_trait]
 pub trait Resource<S>: Send + Sync + 'static {
     /// The URI or URI template.
-    fn uri(&self) -> &'static str;
+    const URI: &'static str;
     /// The programmatic name.
-    fn name(&self) -> &'static str;
+    const NAME: &'static str;
     /// The name for people.
-    fn title(&self) -> &'static str;
+    const TITLE: &'static str;
     /// What it holds, for the model.
-    fn description(&self) -> &'static str;
+    const DESCRIPTION: &'static str;
     /// Such as `text/markdown`.
-    fn mime_type(&self) -> &'static str;
+    const MIME_TYPE: &'static str;
     /// The OAuth scope that a token must have. Empty: any token.
-    fn scope(&self) -> &'static str {
-        ""
-    }
-
-    /// The caller's resources of this template, for `resources/list`. A resource without variables
-    /// is listed by itself and need not implement this.
-    async fn list(
-        &self,
-        _call: &Call,
-        _state: &S,
-        _cursor: Option<&str>,
-    ) -> Result<ResourcePage, ToolError> {
-        Ok(ResourcePage::default())
-    }
+    const SCOPE: &'static str = "";
 
     /// The contents. Never empty: what does not exist is [`ToolError::NotFound`].
-    async fn read(
+    fn read(
         &self,
         call: &Call,
         state: &S,
         uri: &MatchedUri,
-    ) -> Result<Vec<ResourceContents>, ToolError>;
+    ) -> impl Future<Output = Result<Vec<ResourceContents>, ToolError>> + Send;
+
+    /// The caller's resources of this template, for `resources/list`. A resource without variables
+    /// is listed by itself and need not implement this. A cursor of another list is
+    /// [`ToolError::Input`].
+    fn list(
+        &self,
+        _call: &Call,
+        _state: &S,
+        _cursor: Option<&str>,
+    ) -> impl Future<Output = Result<ResourcePage, ToolError>> + Send {
+        async { Ok(ResourcePage::default()) }
+    }
 
     /// Suggestions for a variable of the template.
-    async fn complete(
+    fn complete(
         &self,
         _call: &Call,
         _state: &S,
         _variable: &str,
         _value: &str,
-    ) -> Result<Completion, ToolError> {
-        Ok(Completion::default())
+    ) -> impl Future<Output = Result<Completion, ToolError>> + Send {
+        async { Ok(Completion::default()) }
     }
+}
+
+/// The face of [`Resource`] that fits into a list.
+pub trait AnyResource<S>: Send + Sync {
+    /// The URI or URI template.
+    fn uri(&self) -> &'static str;
+    /// What clients see, and the scope.
+    fn slot(&self) -> ResourceSlot;
+    /// The contents.
+    fn read<'a>(
+        &'a self,
+        call: &'a Call,
+        state: &'a S,
+        uri: &'a MatchedUri,
+    ) -> BoxFuture<'a, Result<Vec<ResourceContents>, ToolError>>;
+    /// The caller's resources of this template.
+    fn list<'a>(
+        &'a self,
+        call: &'a Call,
+        state: &'a S,
+        cursor: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<ResourcePage, ToolError>>;
+    /// Suggestions for a variable of the template.
+    fn complete<'a>(
+        &'a self,
+        call: &'a Call,
+        state: &'a S,
+        variable: &'a str,
+        value: &'a str,
+    ) -> BoxFuture<'a, Result<Completion, ToolError>>;
+}
+
+impl<S: Sync, R: Resource<S>> AnyResource<S> for R {
+    fn uri(&self) -> &'static str {
+        R::URI
+    }
+
+    fn slot(&self) -> ResourceSlot {
+        let kind = if R::URI.contains('{') {
+            ResourceKind::Template(ResourceTemplate {
+                uri_template: R::URI,
+                name: R::NAME,
+                title: Some(R::TITLE),
+                description: R::DESCRIPTION,
+                mime_type: R::MIME_TYPE,
+            })
+        } else {
+            ResourceKind::Single(ResourceEntry {
+                title: Some(R::TITLE.to_owned()),
+                description: Some(R::DESCRIPTION.to_owned()),
+                mime_type: Some(R::MIME_TYPE.to_owned()),
+                ..ResourceEntry::new(R::URI, R::NAME)
+            })
+        };
+        ResourceSlot {
+            kind,
+            scope: R::SCOPE,
+        }
+    }
+
+    fn read<'a>(
+        &'a self,
+        call: &'a Call,
+        state: &'a S,
+        uri: &'a MatchedUri,
+    ) -> BoxFuture<'a, Result<Vec<ResourceContents>, ToolError>> {
+        Box::pin(Resource::read(self, call, state, uri))
+    }
+
+    fn list<'a>(
+        &'a self,
+        call: &'a Call,
+        state: &'a S,
+        cursor: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<ResourcePage, ToolError>> {
+        Box::pin(Resource::list(self, call, state, cursor))
+    }
+
+    fn complete<'a>(
+        &'a self,
+        call: &'a Call,
+        state: &'a S,
+        variable: &'a str,
+        value: &'a str,
+    ) -> BoxFuture<'a, Result<Completion, ToolError>> {
+        Box::pin(Resource::complete(self, call, state, variable, value))
+    }
+}
+
+/// A place in the list of resources.
+#[derive(Clone, Debug)]
+pub struct ResourceSlot {
+    /// What `resources/list` or `resources/templates/list` shows.
+    pub kind: ResourceKind,
+    /// The scope that a token must have.
+    pub scope: &'static str,
+}
+
+/// A resource with one URI, or a family of them.
+#[derive(Clone, Debug)]
+pub enum ResourceKind {
+    /// One URI.
+    Single(ResourceEntry),
+    /// A template.
+    Template(ResourceTemplate),
 }
 
 /// One page of a list of resources.
@@ -103,11 +206,6 @@ pub struct ResourceTemplate {
     pub description: &'static str,
     /// Such as `text/markdown`.
     pub mime_type: &'static str,
-}
-
-/// Whether a URI has variables.
-pub(super) fn is_template(uri: &str) -> bool {
-    uri.contains('{')
 }
 
 /// Matches a URI against a URI or a template of level 1.

@@ -11,7 +11,7 @@ use entity::notes::{Column, Entity, Model, TagList};
 use mcp::UserId;
 use schemars::JsonSchema;
 use sea_orm::{
-    Condition, ConnectionTrait, DbBackend, DbErr, EntityTrait as _, ExprTrait as _, FromQueryResult,
+    Condition, ConnectionTrait, DbBackend, DbErr, ExprTrait as _, FromQueryResult,
     QueryFilter as _, QueryOrder as _, QuerySelect as _,
     sea_query::{Expr, Func, SimpleExpr},
 };

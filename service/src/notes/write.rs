@@ -8,7 +8,7 @@ use entity::{
 };
 use mcp::UserId;
 use sea_orm::{
-    ConnectionTrait, EntityTrait as _, IntoActiveModel as _, QueryFilter as _, sea_query::Expr,
+    ConnectionTrait, EntityTrait as _, IntoActiveModel as _, sea_query::Expr,
 };
 use uuid::{NoContext, Timestamp, Uuid};
 

@@ -1,0 +1,72 @@
+//! The prompt `summarize_notes`: what do my notes say about a subject?
+
+use std::collections::BTreeMap;
+
+use mcp::{Call, Completion, Prompt, PromptMessage, PromptResult, ToolError};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::{
+    Service,
+    notes::{self, PageSize, Words},
+    oauth::scope,
+    tools::failed,
+};
+
+pub(super) struct SummarizeNotes;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Arguments {
+    /// What the summary is about: a title or some words.
+    subject: Words,
+}
+
+impl Prompt<Service> for SummarizeNotes {
+    const NAME: &'static str = "summarize_notes";
+    const TITLE: &'static str = "Summarize my notes";
+    const DESCRIPTION: &'static str = "Summarizes what the user's notes say about a subject.";
+    const SCOPE: &'static str = scope::NOTES_READ;
+    type Arguments = Arguments;
+
+    async fn get(
+        &self,
+        call: &Call,
+        service: &Service,
+        Arguments { subject }: Arguments,
+    ) -> Result<PromptResult, ToolError> {
+        let found = notes::search(service.db(), call.user(), &subject, PageSize::default())
+            .await
+            .map_err(failed)?;
+        let mut text = format!(
+            "Summarize what my notes say about “{subject}”: the main points first, then what is \
+             still open. Name the notes you rely on.\n\n"
+        );
+        if found.notes.is_empty() {
+            text.push_str("A search for it found nothing; try other words with notes_search.");
+        } else {
+            text.push_str("A search found these; read the ones that matter with notes_get:\n");
+            for note in &found.notes {
+                text.push_str(&format!("- {} (id {})\n", note.title, note.id));
+            }
+        }
+        Ok(PromptResult {
+            description: Some(Self::DESCRIPTION.to_owned()),
+            messages: vec![PromptMessage::user(text)],
+        })
+    }
+
+    async fn complete(
+        &self,
+        call: &Call,
+        service: &Service,
+        _argument: &str,
+        value: &str,
+        _given: &BTreeMap<String, String>,
+    ) -> Result<Completion, ToolError> {
+        let titles = notes::complete_titles(service.db(), call.user(), value)
+            .await
+            .map_err(failed)?;
+        Ok(Completion::of(titles))
+    }
+}

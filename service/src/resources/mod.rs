@@ -1,0 +1,13 @@
+//! The resources, one per file.
+//!
+//! To add one, write its file after the model of [`recent`] and name it in [`ALL`].
+
+mod note;
+mod recent;
+
+use mcp::AnyResource;
+
+use crate::Service;
+
+/// Every resource and template, in the order clients see them.
+pub const ALL: &[&dyn AnyResource<Service>] = &[&recent::RecentNotes, &note::NoteById];

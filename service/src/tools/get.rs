@@ -1,0 +1,39 @@
+//! `notes_get`: one note, whole.
+
+use entity::NoteId;
+use mcp::{Call, Tool, ToolAnnotations, ToolError};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::failed_for;
+use crate::{
+    Service,
+    notes::{self, Note},
+    oauth::scope,
+};
+
+pub(super) struct GetNote;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Input {
+    /// The id of the note, as `notes_list` or `notes_search` gives it.
+    id: NoteId,
+}
+
+impl Tool<Service> for GetNote {
+    const NAME: &'static str = "notes_get";
+    const TITLE: &'static str = "Read a note";
+    const DESCRIPTION: &'static str = "Returns one of the user's notes in full, with title, body, \
+        tags and times.";
+    const SCOPE: &'static str = scope::NOTES_READ;
+    const ANNOTATIONS: ToolAnnotations = ToolAnnotations::READ_ONLY;
+    type Input = Input;
+    type Output = Note;
+
+    async fn call(&self, call: &Call, service: &Service, input: Input) -> Result<Note, ToolError> {
+        notes::get(service.db(), call.user(), input.id)
+            .await
+            .map_err(failed_for(input.id))
+    }
+}

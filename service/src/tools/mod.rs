@@ -1,0 +1,56 @@
+//! The tools, one per file: contract, code and tests.
+//!
+//! To add one, write its file after the model of [`create`] and name it in [`ALL`]. Nothing else
+//! changes: web lists, validates and routes from the list.
+
+mod create;
+mod delete;
+mod get;
+mod list;
+mod search;
+mod summarize;
+mod update;
+
+use entity::NoteId;
+use mcp::{AnyTool, ToolError};
+
+use crate::{Service, notes::NotesError};
+
+/// Every tool, in the order clients see them: what a model needs first comes first.
+pub const ALL: &[&dyn AnyTool<Service>] = &[
+    &search::SearchNotes,
+    &list::ListNotes,
+    &get::GetNote,
+    &create::CreateNote,
+    &update::UpdateNote,
+    &delete::DeleteNote,
+    &summarize::SummarizeNotes,
+];
+
+/// What a model is told when a verb gave no answer.
+pub(crate) fn failed(error: NotesError) -> ToolError {
+    match error {
+        NotesError::NotFound => ToolError::NotFound(
+            "There is no such note. Take the id from notes_list or notes_search.".into(),
+        ),
+        NotesError::Unavailable(source) => {
+            tracing::warn!(error = ?source, "The database is unavailable: {source}");
+            ToolError::Failed(
+                "The notes cannot be reached at the moment. Nothing is lost: try again in a few \
+                 seconds."
+                    .into(),
+            )
+        }
+        NotesError::Internal(source) => ToolError::internal(source),
+    }
+}
+
+/// The same, for one note that was asked for.
+fn failed_for(id: NoteId) -> impl Fn(NotesError) -> ToolError {
+    move |error| match error {
+        NotesError::NotFound => ToolError::NotFound(format!(
+            "There is no note {id}. Take the id from notes_list or notes_search."
+        )),
+        error => failed(error),
+    }
+}

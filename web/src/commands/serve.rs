@@ -1,0 +1,180 @@
+//! `notes-mcp serve`: one instance, until somebody ends it.
+
+use std::{fmt, io::ErrorKind, net::SocketAddr};
+
+use anyhow::{Context as _, bail};
+use mcp::Engine;
+use service::{
+    config::{Config, Mode},
+    telemetry,
+};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// Starts everything, in the order in which it can go wrong for the person who typed the command.
+pub(super) async fn run(config: Config) -> anyhow::Result<()> {
+    telemetry::init(config.log_format, &config.log);
+    let listener = listen(&config).await?;
+    let stores = super::stores(&config);
+    let service = super::connect(&config, &stores).await?;
+    // The first request would find out as well, but whoever deploys is watching now.
+    service.keys().jwks().await.context(
+        "could not read the signing keys. If this database is new or this version is, run \
+         `notes-mcp migrate` first",
+    )?;
+    let catalog = service::catalog(service.clone());
+    let engine = Engine::new(catalog, stores, service::mcp_settings(&service));
+
+    let shutdown = CancellationToken::new();
+    tokio::spawn(cancel_on_signal(shutdown.clone()));
+    match config.mode {
+        Mode::Embedded => super::say(Banner(&config)),
+        Mode::Deployed => tracing::info!(
+            url = %config.public_url.mcp(),
+            "Serving {}. Sessions are kept in this process: run one instance only",
+            config.public_url.mcp()
+        ),
+    }
+    let worker = async {
+        match config.mode {
+            Mode::Embedded => worker::run(service.clone(), shutdown.clone()).await,
+            Mode::Deployed => Ok(()), // a process of its own
+        }
+    };
+    let web = web::run(listener, service.clone(), engine, shutdown.clone());
+    tokio::try_join!(web, worker)?;
+    service.close().await;
+    Ok(())
+}
+
+async fn listen(config: &Config) -> anyhow::Result<TcpListener> {
+    let address = SocketAddr::new(config.host, config.port);
+    match TcpListener::bind(address).await {
+        Ok(listener) => Ok(listener),
+        Err(error) if error.kind() == ErrorKind::AddrInUse => bail!(
+            "port {port} is in use, perhaps by another notes-mcp. End that one, or choose another \
+             port: PORT={other} {program}",
+            port = config.port,
+            other = config.port.checked_add(1).unwrap_or(8080),
+            program = program(),
+        ),
+        Err(error) => Err(error).with_context(|| format!("could not listen on {address}")),
+    }
+}
+
+/// The first Ctrl-C or SIGTERM lets everything end in order; the second ends the process at once.
+#[expect(clippy::exit, reason = "that is what the second signal asks for")]
+async fn cancel_on_signal(shutdown: CancellationToken) {
+    signal().await;
+    super::say("Ending. Press Ctrl-C again to end at once.");
+    shutdown.cancel();
+    signal().await;
+    std::process::exit(EXIT_INTERRUPTED);
+}
+
+/// As a shell would say it: 128 and the number of SIGINT.
+const EXIT_INTERRUPTED: i32 = 130;
+
+#[cfg(unix)]
+async fn signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let mut terminate = signal(SignalKind::terminate()).expect("SIGTERM can be handled");
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+#[cfg(not(unix))]
+async fn signal() {
+    tokio::signal::ctrl_c().await.expect("Ctrl-C can be handled");
+}
+
+/// How the person at the terminal calls this program.
+fn program() -> &'static str {
+    let executable = std::env::current_exe().unwrap_or_default();
+    if executable.components().any(|part| part.as_os_str() == "target") {
+        "cargo run"
+    } else {
+        "notes-mcp"
+    }
+}
+
+/// What somebody who started the server for the first time needs to know.
+struct Banner<'a>(&'a Config);
+
+impl fmt::Display for Banner<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(config) = *self;
+        let url = config.public_url.mcp();
+        let notes = data(config);
+        let reach = if config.host.is_loopback() {
+            "reachable from this machine only"
+        } else {
+            "reachable from other machines, since HOST says so"
+        };
+        let token = token_command(config);
+        writeln!(
+            f,
+            r#"
+notes-mcp is running.
+
+  MCP endpoint   {url}
+  Notes          {notes}
+  Mode           development, {reach}.
+                 There is no sign-in yet: a client gets in with a token that you print.
+                 Sessions and streams end with this process; the notes stay.
+
+To connect a client, open a second terminal in this folder.
+
+  Claude Code
+    claude mcp add --transport http notes {url} \
+      --header "Authorization: Bearer $({token})"
+
+  Cursor, in ~/.cursor/mcp.json
+    {{"mcpServers": {{"notes": {{"url": "{url}",
+      "headers": {{"Authorization": "Bearer TOKEN"}}}}}}}}
+
+  VS Code, in .vscode/mcp.json
+    {{"servers": {{"notes": {{"type": "http", "url": "{url}",
+      "headers": {{"Authorization": "Bearer TOKEN"}}}}}}}}
+
+  MCP Inspector
+    npx @modelcontextprotocol/inspector --cli {url} --transport http \
+      --header "Authorization: Bearer $({token})" --method tools/list
+
+TOKEN stands for what this prints; it is good for 12 hours:
+    {token}
+
+Ctrl-C ends the server."#
+        )
+    }
+}
+
+/// Where the notes are, without the password of a database.
+fn data(config: &Config) -> String {
+    match config.database.url.expose().strip_prefix("sqlite:") {
+        Some(file) => {
+            let file = file.trim_start_matches("//");
+            let file = file.split_once('?').map_or(file, |(file, _)| file);
+            let absolute = std::path::absolute(file).unwrap_or_else(|_| file.into());
+            absolute.display().to_string()
+        }
+        None => "in the database of DATABASE_URL".to_owned(),
+    }
+}
+
+/// The command that prints a token for this very server. The port is part of the address that the
+/// token is made for.
+fn token_command(config: &Config) -> String {
+    let port = match config.port {
+        8080 => String::new(),
+        port => format!("PORT={port} "),
+    };
+    let program = match program() {
+        "cargo run" => "cargo run -q --",
+        program => program,
+    };
+    format!("{port}{program} token --user me")
+}

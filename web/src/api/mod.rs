@@ -1,0 +1,32 @@
+//! Every endpoint that is neither `/mcp` nor a page, described in `/openapi.json`.
+
+mod probes;
+mod well_known;
+
+use poem_openapi::{ExtraHeader, LicenseObject, OpenApiService};
+
+use crate::Instance;
+
+/// The API of one instance.
+pub(crate) type Api = (well_known::WellKnown, probes::Probes);
+
+/// The API of one instance, with its document.
+pub(crate) fn service(instance: &Instance) -> OpenApiService<Api, ()> {
+    let apis = (
+        well_known::WellKnown::new(instance),
+        probes::Probes::new(instance),
+    );
+    let license = LicenseObject::new("MIT OR Apache-2.0");
+    OpenApiService::new(apis, "notes-mcp", env!("CARGO_PKG_VERSION"))
+        .description(DESCRIPTION)
+        .license(license)
+        .extra_response_header::<String, _>(
+            ExtraHeader::new("X-Request-Id").description(
+                "Finds this request in the log. Taken from the request if it has one.",
+            ),
+        )
+}
+
+const DESCRIPTION: &str = "The HTTP endpoints around the MCP endpoint. `/mcp` itself speaks the \
+Model Context Protocol (Streamable HTTP, revisions 2025-03-26 to 2026-07-28), which describes its \
+own tools, resources and prompts.";

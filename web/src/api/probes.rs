@@ -1,0 +1,96 @@
+//! For the platform that runs us: is the process alive, and should it get requests?
+
+use poem::web::Data;
+use poem_openapi::{ApiResponse, Object, OpenApi, Tags, payload::Json};
+use service::{Service, health};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Instance,
+    error::{ErrorBody, RETRY_AFTER_SECONDS},
+    observe::RequestId,
+};
+
+/// `/healthz` and `/livez`.
+#[derive(Clone)]
+pub(crate) struct Probes {
+    service: Service,
+    ending: CancellationToken,
+}
+
+#[derive(Tags)]
+enum Tag {
+    /// For the platform that runs the server.
+    Probes,
+}
+
+/// The instance is well.
+#[derive(Object)]
+struct Status {
+    /// Always `ok`.
+    status: String,
+}
+
+#[derive(ApiResponse)]
+enum Readiness {
+    /// The instance can answer requests.
+    #[oai(status = 200)]
+    Ready(Json<Status>),
+    /// The database does not answer, or the instance is about to end. Send requests to another
+    /// instance and ask again later.
+    #[oai(status = 503)]
+    NotReady(
+        Json<ErrorBody>,
+        /// Seconds until it is worth asking again.
+        #[oai(header = "Retry-After")]
+        u32,
+    ),
+}
+
+#[derive(ApiResponse)]
+enum Liveness {
+    /// The process runs.
+    #[oai(status = 200)]
+    Alive(Json<Status>),
+}
+
+impl Probes {
+    pub(super) fn new(instance: &Instance) -> Self {
+        Self {
+            service: instance.service.clone(),
+            ending: instance.ending.clone(),
+        }
+    }
+}
+
+#[OpenApi(tag = "Tag::Probes")]
+impl Probes {
+    /// Whether this instance should get requests
+    ///
+    /// Answers within 2 seconds, whatever the database does.
+    #[oai(path = "/healthz", method = "get", operation_id = "readiness")]
+    async fn readiness(&self, request: Data<&RequestId>) -> Readiness {
+        let problem = if self.ending.is_cancelled() {
+            "This instance is about to end. Send requests to another one."
+        } else if !health::check(&self.service).await.database {
+            "The database does not answer. Check DATABASE_URL and the database itself."
+        } else {
+            return Readiness::Ready(ok());
+        };
+        let body = ErrorBody::new("not_ready", problem, &request);
+        Readiness::NotReady(Json(body), RETRY_AFTER_SECONDS)
+    }
+
+    /// Whether the process runs
+    ///
+    /// Says nothing about the database: a restart would not bring that back.
+    #[oai(path = "/livez", method = "get", operation_id = "liveness")]
+    async fn liveness(&self) -> Liveness {
+        Liveness::Alive(ok())
+    }
+}
+
+fn ok() -> Json<Status> {
+    let status = "ok".to_owned();
+    Json(Status { status })
+}

@@ -1,0 +1,264 @@
+//! Who is calling: the `Authorization` header becomes a `Caller`, or a challenge that tells the
+//! client how to get a token (RFC 6750 section 3, RFC 9728 section 5.1).
+
+use std::{collections::BTreeSet, fmt::Write as _};
+
+use ::mcp::Caller;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use service::{
+    Service,
+    oauth::{access_token::TokenError, scope},
+};
+
+use crate::{error::Refusal, routes};
+
+/// The caller of a request, from its access token. Only the header counts: a token in the query
+/// would end up in logs and in browser histories, so it is never read.
+pub(crate) async fn authenticate(
+    service: &Service,
+    headers: &HeaderMap,
+) -> Result<Caller, Refusal> {
+    let resource_metadata = resource_metadata(service);
+    let challenge = |problem| Challenge::new(problem, resource_metadata.clone());
+    let token = bearer(headers).map_err(challenge)?;
+    match service.tokens().verify(token).await {
+        Ok(claims) => Ok(claims.caller()),
+        Err(TokenError::Unavailable) => Err(Refusal::KeysAway),
+        Err(TokenError::Expired) => Err(challenge(Problem::Expired).into()),
+        Err(TokenError::Malformed) => Err(challenge(Problem::NotOurs).into()),
+        Err(TokenError::Invalid(reason)) => {
+            tracing::debug!(reason, "Refused an access token: {reason}");
+            Err(challenge(Problem::NotOurs).into())
+        }
+    }
+}
+
+/// The `WWW-Authenticate` value for a good token that grants too little. It asks for what was
+/// granted before as well, because a client of 2025-11-25 forgets what the challenge does not name.
+pub(crate) fn insufficient_scope(
+    service: &Service,
+    granted: &BTreeSet<String>,
+    needed: &str,
+) -> HeaderValue {
+    let mut scopes = granted.clone();
+    scopes.extend(needed.split_whitespace().map(ToOwned::to_owned));
+    let scopes = scopes.into_iter().collect::<Vec<_>>().join(" ");
+    challenge_header(&[
+        ("error", "insufficient_scope"),
+        ("scope", &scopes),
+        ("resource_metadata", &resource_metadata(service)),
+        (
+            "error_description",
+            "This needs more scopes than your access token grants.",
+        ),
+    ])
+}
+
+fn resource_metadata(service: &Service) -> String {
+    format!(
+        "{}{}",
+        service.config().public_url,
+        routes::PROTECTED_RESOURCE_MCP
+    )
+}
+
+/// The token of an `Authorization: Bearer …` header.
+fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let Some(value) = values.next() else {
+        return Err(Problem::Missing);
+    };
+    if values.next().is_some() {
+        return Err(Problem::Several);
+    }
+    let Ok(value) = value.to_str() else {
+        return Err(Problem::Malformed);
+    };
+    let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
+    if !scheme.eq_ignore_ascii_case("Bearer") {
+        // Credentials of another kind: the client does not know yet that we want a token.
+        return Err(Problem::Missing);
+    }
+    let token = token.trim_matches(' ');
+    if is_b64token(token) {
+        Ok(token)
+    } else {
+        Err(Problem::Malformed)
+    }
+}
+
+/// The grammar of RFC 6750 section 2.1.
+fn is_b64token(token: &str) -> bool {
+    let body = token.trim_end_matches('=');
+    !body.is_empty()
+        && body
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b))
+}
+
+/// What is wrong with the token of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Problem {
+    Missing,
+    Several,
+    Malformed,
+    Expired,
+    NotOurs,
+}
+
+/// An answer that asks for a (better) access token.
+#[derive(Debug, thiserror::Error)]
+#[error("access token {problem:?}")]
+pub(crate) struct Challenge {
+    problem: Problem,
+    resource_metadata: String,
+}
+
+impl Challenge {
+    fn new(problem: Problem, resource_metadata: String) -> Self {
+        Self {
+            problem,
+            resource_metadata,
+        }
+    }
+
+    /// 400 for a request that contradicts itself, 401 for everything that a token could mend.
+    pub(crate) fn status(&self) -> StatusCode {
+        match self.problem {
+            Problem::Several | Problem::Malformed => StatusCode::BAD_REQUEST,
+            Problem::Missing | Problem::Expired | Problem::NotOurs => StatusCode::UNAUTHORIZED,
+        }
+    }
+
+    /// The code in the body.
+    pub(crate) fn code(&self) -> &'static str {
+        // RFC 6750 wants no error code in the header for a request that brought no token. The body
+        // has one all the same, so that every error body looks alike.
+        self.error().unwrap_or("unauthorized")
+    }
+
+    /// The sentence in the header and in the body.
+    pub(crate) fn description(&self) -> &'static str {
+        match self.problem {
+            Problem::Missing => {
+                "This needs an access token. Send it in the header Authorization: Bearer <token>."
+            }
+            Problem::Several => {
+                "There are several Authorization headers. Send exactly one, with one token."
+            }
+            Problem::Malformed => {
+                "The Authorization header is malformed. Send Authorization: Bearer <token>."
+            }
+            Problem::Expired => "The access token has expired. Get a new one and try again.",
+            Problem::NotOurs => {
+                "The access token is not valid for this server. Get a new one and try again."
+            }
+        }
+    }
+
+    /// The value of `WWW-Authenticate`.
+    pub(crate) fn header(&self) -> HeaderValue {
+        let mut parameters = Vec::with_capacity(4);
+        if let Some(error) = self.error() {
+            parameters.push(("error", error));
+            parameters.push(("error_description", self.description()));
+        }
+        parameters.push(("resource_metadata", &self.resource_metadata));
+        // The least that is useful: a client that wants to write is told so when it tries.
+        parameters.push(("scope", scope::NOTES_READ));
+        challenge_header(&parameters)
+    }
+
+    fn error(&self) -> Option<&'static str> {
+        match self.problem {
+            Problem::Missing => None,
+            Problem::Several | Problem::Malformed => Some("invalid_request"),
+            Problem::Expired | Problem::NotOurs => Some("invalid_token"),
+        }
+    }
+}
+
+/// `Bearer name="value", …`. A value with a quote, a backslash or anything beyond visible ASCII is
+/// left out: none of ours has one, and half a header is better than a split one.
+fn challenge_header(parameters: &[(&str, &str)]) -> HeaderValue {
+    let mut text = String::from("Bearer");
+    let mut separator = " ";
+    for (name, value) in parameters {
+        let quotable = |b: u8| matches!(b, b' '..=b'~') && b != b'"' && b != b'\\';
+        if value.bytes().all(quotable) {
+            write!(text, "{separator}{name}=\"{value}\"").expect("writing to a String cannot fail");
+            separator = ", ";
+        }
+    }
+    HeaderValue::try_from(text).expect("only visible ASCII was written")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(values: &[&[u8]]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(
+                header::AUTHORIZATION,
+                HeaderValue::from_bytes(value).unwrap(),
+            );
+        }
+        headers
+    }
+
+    #[test]
+    fn only_one_well_formed_bearer_header_is_a_token() {
+        let cases: &[(&[&[u8]], Result<&str, Problem>)] = &[
+            (&[b"Bearer abc.def-g_h~+/=="], Ok("abc.def-g_h~+/==")),
+            (&[b"bearer abc"], Ok("abc")),
+            (&[b"BEARER  abc "], Ok("abc")),
+            (&[], Err(Problem::Missing)),
+            (&[b"Basic YTpi"], Err(Problem::Missing)),
+            (&[b"Bearer"], Err(Problem::Malformed)),
+            (&[b"Bearer "], Err(Problem::Malformed)),
+            (&[b"Bearer =="], Err(Problem::Malformed)),
+            (&[b"Bearer a b"], Err(Problem::Malformed)),
+            (&[b"Bearer a,b"], Err(Problem::Malformed)),
+            (&[b"Bearer \"a\""], Err(Problem::Malformed)),
+            (&[b"Bearer \xff"], Err(Problem::Malformed)),
+            (&[b"Bearer a", b"Bearer a"], Err(Problem::Several)),
+            (&[b"Basic YTpi", b"Bearer a"], Err(Problem::Several)),
+        ];
+        for (values, expected) in cases {
+            assert_eq!(bearer(&headers(values)), *expected, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn a_challenge_says_what_rfc_6750_wants() {
+        let metadata = "https://h/.well-known/oauth-protected-resource/mcp";
+        let challenge = |problem| {
+            let challenge = Challenge::new(problem, metadata.to_owned());
+            let header = challenge.header().to_str().unwrap().to_owned();
+            (challenge.status().as_u16(), header)
+        };
+        let tail = format!(r#"resource_metadata="{metadata}", scope="notes:read""#);
+
+        assert_eq!(challenge(Problem::Missing), (401, format!("Bearer {tail}")));
+        for (problem, status, error) in [
+            (Problem::Expired, 401, "invalid_token"),
+            (Problem::NotOurs, 401, "invalid_token"),
+            (Problem::Several, 400, "invalid_request"),
+            (Problem::Malformed, 400, "invalid_request"),
+        ] {
+            let (got, header) = challenge(problem);
+            assert_eq!(got, status);
+            let start = format!(r#"Bearer error="{error}", error_description=""#);
+            assert!(header.starts_with(&start), "{header}");
+            assert!(header.ends_with(&tail), "{header}");
+        }
+    }
+
+    #[test]
+    fn a_value_cannot_break_out_of_its_quotes() {
+        let header = challenge_header(&[("a", "x\"y"), ("b", "x\\"), ("c", "x\ny"), ("d", "ok")]);
+        assert_eq!(header, r#"Bearer d="ok""#);
+    }
+}

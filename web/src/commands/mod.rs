@@ -1,0 +1,100 @@
+//! The command line: what an operator, or a developer, can ask for.
+
+mod migrate;
+mod serve;
+mod token;
+
+use std::{
+    fmt,
+    io::{self, Write as _},
+    process::ExitCode,
+    sync::Arc,
+};
+
+use clap::{Parser, Subcommand};
+use mcp::Stores;
+use service::{
+    Service,
+    clock::SystemClock,
+    config::{Config, Mode},
+};
+
+/// An MCP server for notes.
+#[derive(Debug, Parser)]
+#[command(name = "notes-mcp", version, after_help = AFTER_HELP)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+const AFTER_HELP: &str = "\
+Everything else is configured by environment variables, all optional for development:
+.env.example explains each.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve until Ctrl-C or SIGTERM (the default)
+    Serve,
+    /// Bring the database's schema up to date
+    Migrate,
+    /// Print an access token
+    Token(token::Options),
+}
+
+/// The arguments or the environment are wrong, so that trying again is no use: `EX_USAGE` of
+/// sysexits.
+const EXIT_USAGE: u8 = 64;
+
+/// Reads the command line and the environment, and does what they say.
+pub(crate) async fn run() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(message) => {
+            let shown = message.print();
+            return if message.use_stderr() || shown.is_err() {
+                ExitCode::from(EXIT_USAGE)
+            } else {
+                ExitCode::SUCCESS // --help, --version
+            };
+        }
+    };
+    let config = match Config::from_env() {
+        Ok(config) => config,
+        Err(problems) => {
+            say(problems);
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    let done = match arguments.command.unwrap_or(Command::Serve) {
+        Command::Serve => serve::run(config).await,
+        Command::Migrate => migrate::run(config).await,
+        Command::Token(options) => token::run(config, options).await,
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(format_args!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Where sessions and streams are kept: in this process.
+fn stores(config: &Config) -> Stores {
+    Stores::in_memory(config.session_ttl)
+}
+
+/// Connects to the database and, in development, makes sure that there is one.
+async fn connect(config: &Config, stores: &Stores) -> anyhow::Result<Service> {
+    let service = Service::connect(config, Arc::new(SystemClock), stores.bus.clone()).await?;
+    if config.mode == Mode::Embedded {
+        migration::migrate(service.db()).await?;
+    }
+    Ok(service)
+}
+
+/// Tells the person at the terminal something that is not the result: on stderr. There is nobody to
+/// tell when that fails.
+fn say(text: impl fmt::Display) {
+    drop(writeln!(io::stderr(), "{text}"));
+}

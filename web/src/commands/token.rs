@@ -1,0 +1,177 @@
+//! `notes-mcp token`
+
+use std::{
+    collections::BTreeSet,
+    io::{self, Write as _},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use clap::Args;
+use service::{
+    config::Config,
+    oauth::{
+        access_token::{MAX_TTL, NewToken},
+        scope,
+    },
+};
+
+/// What the token is for.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Whose notes it opens: a short name such as `me`, or a full one such as `github:1234567`
+    #[arg(long, value_name = "NAME", value_parser = user)]
+    user: mcp::UserId,
+    /// What it allows, separated by spaces
+    #[arg(long, value_name = "SCOPES", default_value = "notes:read notes:write", value_parser = scopes)]
+    scope: Scopes,
+    /// How long it is good for: a number with s, m or h; at most 24h
+    #[arg(long, value_name = "TIME", default_value = "12h", value_parser = duration)]
+    ttl: Duration,
+}
+
+/// Checked scopes, in alphabetical order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Scopes(BTreeSet<String>);
+
+/// Who holds the tokens of this command: they were given to a person, not to a registered client.
+const CLIENT: &str = "command-line";
+
+/// Prints a token, and nothing else, on stdout.
+pub(super) async fn run(config: Config, options: Options) -> anyhow::Result<()> {
+    let stores = super::stores(&config);
+    let service = super::connect(&config, &stores).await?;
+    let Options { user, scope, ttl } = options;
+    let token = service
+        .tokens()
+        .mint(NewToken {
+            user: user.clone(),
+            client: CLIENT.into(),
+            scopes: scope.0.clone(),
+            // Nothing can revoke it, and nothing else shares its fate.
+            session_id: uuid::Uuid::new_v4().to_string(),
+            ttl: Some(ttl),
+        })
+        .await
+        .context("could not make the token")?;
+
+    let scopes = scope.0.into_iter().collect::<Vec<_>>().join(" ");
+    super::say(format_args!(
+        "An access token for {user} ({scopes}) at {}, good for {}.\n\
+         Whoever has it can use these notes, and it cannot be taken back: treat it like a password.",
+        config.public_url.mcp(),
+        in_words(ttl),
+    ));
+    writeln!(io::stdout(), "{token}").context("could not print the token")
+}
+
+fn user(text: &str) -> Result<mcp::UserId, String> {
+    let (kind, name) = text.split_once(':').unwrap_or(("dev", text));
+    let well_formed = |part: &str| {
+        !part.is_empty()
+            && part.len() <= 64
+            && part
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+    };
+    if well_formed(kind) && well_formed(name) {
+        Ok(mcp::UserId::new(format!("{kind}:{name}")))
+    } else {
+        Err(
+            "use letters, digits, dots, dashes and underscores, as in `me` or `github:1234567`"
+                .into(),
+        )
+    }
+}
+
+fn scopes(text: &str) -> Result<Scopes, String> {
+    let scopes: BTreeSet<String> = text.split_whitespace().map(ToOwned::to_owned).collect();
+    let known = scope::ALL.join(" ");
+    match scopes.iter().find(|it| !scope::ALL.contains(&it.as_str())) {
+        Some(unknown) => Err(format!("there is no scope `{unknown}`; there are: {known}")),
+        None if scopes.is_empty() => Err(format!("name at least one of: {known}")),
+        None => Ok(Scopes(scopes)),
+    }
+}
+
+/// The units of a time, longest first, in seconds.
+const UNITS: [(&str, &str, u64); 3] = [
+    ("h", "hours", 60 * 60),
+    ("m", "minutes", 60),
+    ("s", "seconds", 1),
+];
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let read = |(unit, _, seconds): &(&str, &str, u64)| {
+        let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
+        Some(Duration::from_secs(number.checked_mul(*seconds)?))
+    };
+    match UNITS.iter().find_map(read) {
+        Some(ttl) if ttl.is_zero() => Err("the token would be dead at once".into()),
+        Some(ttl) if ttl > MAX_TTL => Err(format!("at most {}", in_words(MAX_TTL))),
+        Some(ttl) => Ok(ttl),
+        None => Err("use a number with s, m or h, as in `12h`".into()),
+    }
+}
+
+/// In the longest unit that fits without a rest.
+fn in_words(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let unit = UNITS.iter().find(|unit| seconds.is_multiple_of(unit.2));
+    let (_, name, size) = unit.expect("a second fits everything");
+    match seconds / size {
+        1 => format!("1 {}", name.trim_end_matches('s')),
+        number => format!("{number} {name}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_a_number_with_a_unit() {
+        for (text, seconds) in [("90s", 90), ("5m", 300), ("12h", 43_200), ("24h", 86_400)] {
+            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)));
+        }
+        for wrong in [
+            "",
+            "h",
+            "12",
+            "-1h",
+            "1.5h",
+            "0s",
+            "25h",
+            "1d",
+            "18446744073709551615h",
+            "1 h",
+        ] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(in_words(Duration::from_hours(12)), "12 hours");
+        assert_eq!(in_words(Duration::from_hours(24)), "24 hours");
+        assert_eq!(in_words(Duration::from_secs(90)), "90 seconds");
+    }
+
+    #[test]
+    fn a_short_name_is_a_development_user() {
+        assert_eq!(user("me").unwrap().as_str(), "dev:me");
+        assert_eq!(user("github:42").unwrap().as_str(), "github:42");
+        for wrong in ["", ":", "a:", ":a", "a b", "a:b:c", "ä"] {
+            assert!(user(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn only_known_scopes_are_given() {
+        let scopes_of = |text| scopes(text).map(|it| Vec::from_iter(it.0));
+        assert_eq!(scopes_of("notes:read"), Ok(vec!["notes:read".to_owned()]));
+        assert!(scopes_of("notes:write  notes:read").is_ok());
+        assert!(scopes_of("").is_err());
+        assert!(
+            scopes_of("notes:admin")
+                .unwrap_err()
+                .contains("notes:admin")
+        );
+    }
+}

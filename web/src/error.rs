@@ -1,0 +1,217 @@
+//! The one place that turns a failure into a status and a body.
+//!
+//! Every error body is JSON: a code for programs, a sentence for people that says what to do, and
+//! the request id to look for in the log. What went wrong inside never leaves by this door. The
+//! only answers made elsewhere are the JSON-RPC errors of the engine and hyper's own to bytes that
+//! are not HTTP (400, 431), which have no body.
+
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use poem::{
+    Response,
+    error::{MethodNotAllowedError, NotFoundError, ResponseError},
+};
+use poem_openapi::Object;
+
+use crate::{caller::Challenge, mcp, observe::RequestId};
+
+/// How long a client should wait before it asks again, in seconds, when something that usually
+/// comes back by itself is away.
+pub(crate) const RETRY_AFTER_SECONDS: u32 = 5;
+
+/// Why a request got no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refusal {
+    /// The `Host` is not ours: a page elsewhere may have pointed its own name at our address.
+    #[error("foreign host")]
+    Host,
+    /// A web page that is not on the list sent this.
+    #[error("foreign origin")]
+    Origin,
+    /// The access token is missing, malformed or not good.
+    #[error("{0}")]
+    Token(#[from] Challenge),
+    /// The signing keys could not be read, so nothing can be said about the token.
+    #[error("signing keys unavailable")]
+    KeysAway,
+    /// More than [`mcp::MAX_BODY_BYTES`].
+    #[error("request body too large")]
+    BodyTooLarge,
+    /// Not complete after [`mcp::BODY_READ_LIMIT`].
+    #[error("request body too slow")]
+    BodyTooSlow,
+    /// The client went away, or its chunks were malformed.
+    #[error("request body broken off")]
+    BodyBroken,
+    /// No such path.
+    #[error("no such path")]
+    NotFound,
+    /// The path exists; these are the methods it takes.
+    #[error("method not allowed")]
+    Method(&'static str),
+    /// Anything refused by a library before our own code saw it.
+    #[error("refused with {0}")]
+    Other(StatusCode),
+    /// A bug. The log has the details.
+    #[error("internal error")]
+    Internal,
+}
+
+impl ResponseError for Refusal {
+    fn status(&self) -> StatusCode {
+        self.parts().0
+    }
+}
+
+/// The body of every error that is not a JSON-RPC one.
+#[derive(Debug, Object)]
+#[oai(rename = "Error")]
+pub(crate) struct ErrorBody {
+    /// A code for programs. It does not change between versions.
+    pub error: String,
+    /// What happened and what to do, in a sentence.
+    pub error_description: String,
+    /// The same as the `X-Request-Id` header: the operator finds the request by it.
+    pub request_id: String,
+}
+
+impl ErrorBody {
+    /// A body with these three parts.
+    pub(crate) fn new(code: &str, description: impl Into<String>, request: &RequestId) -> Self {
+        Self {
+            error: code.to_owned(),
+            error_description: description.into(),
+            request_id: request.to_string(),
+        }
+    }
+}
+
+impl Refusal {
+    /// What goes over the wire.
+    pub(crate) fn into_response(self, request: &RequestId) -> Response {
+        let (status, code, description) = self.parts();
+        let body = serde_json::json!({
+            "error": code,
+            "error_description": description,
+            "request_id": request.to_string(),
+        });
+        let mut response = Response::builder()
+            .status(status)
+            .content_type("application/json")
+            .header(header::CACHE_CONTROL, "no-store")
+            .body(body.to_string());
+        if let Some((name, value)) = self.header() {
+            response.headers_mut().insert(name, value);
+        }
+        response
+    }
+
+    fn parts(&self) -> (StatusCode, &'static str, String) {
+        let (status, code, description) = match self {
+            Self::Host => (
+                StatusCode::FORBIDDEN,
+                "forbidden_host",
+                "This server does not answer under the Host of your request. Use the address \
+                 from PUBLIC_URL, or set PUBLIC_URL to the address you use."
+                    .to_owned(),
+            ),
+            Self::Origin => (
+                StatusCode::FORBIDDEN,
+                "forbidden_origin",
+                "Web pages from this Origin may not call this server. Its operator can add the \
+                 origin to ALLOWED_ORIGINS."
+                    .to_owned(),
+            ),
+            Self::Token(challenge) => (
+                challenge.status(),
+                challenge.code(),
+                challenge.description().to_owned(),
+            ),
+            Self::KeysAway => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "temporarily_unavailable",
+                "The access token cannot be checked at the moment. Keep it and try again in a few \
+                 seconds."
+                    .to_owned(),
+            ),
+            Self::BodyTooLarge => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "payload_too_large",
+                format!(
+                    "The request body is larger than {} MiB. Send less in one request.",
+                    mcp::MAX_BODY_BYTES >> 20
+                ),
+            ),
+            Self::BodyTooSlow => (
+                StatusCode::REQUEST_TIMEOUT,
+                "request_timeout",
+                format!(
+                    "The request body did not arrive within {} seconds. Send it again.",
+                    mcp::BODY_READ_LIMIT.as_secs()
+                ),
+            ),
+            Self::BodyBroken => (
+                StatusCode::BAD_REQUEST,
+                "invalid_request",
+                "The request body broke off or was not valid HTTP. Send it again.".to_owned(),
+            ),
+            Self::NotFound => (
+                StatusCode::NOT_FOUND,
+                "not_found",
+                "There is nothing at this path. The MCP endpoint is /mcp, the HTTP API is \
+                 described at /docs."
+                    .to_owned(),
+            ),
+            Self::Method(allowed) => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                format!("This path answers to {allowed} only."),
+            ),
+            Self::Other(status) => (
+                *status,
+                "invalid_request",
+                "The request was not understood. The HTTP API is described at /docs.".to_owned(),
+            ),
+            Self::Internal => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "server_error",
+                "Something went wrong on our side. If it happens again, give the request id to \
+                 the operator of this server."
+                    .to_owned(),
+            ),
+        };
+        (status, code, description)
+    }
+
+    fn header(&self) -> Option<(HeaderName, HeaderValue)> {
+        match self {
+            Self::Token(challenge) => Some((header::WWW_AUTHENTICATE, challenge.header())),
+            Self::KeysAway => Some((header::RETRY_AFTER, RETRY_AFTER_SECONDS.into())),
+            Self::Method(allowed) => Some((header::ALLOW, HeaderValue::from_static(allowed))),
+            // What is left of the body would be taken for the next request.
+            Self::BodyTooLarge | Self::BodyTooSlow | Self::BodyBroken => {
+                Some((header::CONNECTION, HeaderValue::from_static("close")))
+            }
+            Self::Host | Self::Origin | Self::NotFound | Self::Other(_) | Self::Internal => None,
+        }
+    }
+}
+
+/// Reads an error of poem, of poem-openapi or of our own. `allowed` names the methods of the route,
+/// which poem does not tell.
+pub(crate) fn refusal(error: poem::Error, allowed: &'static str) -> Refusal {
+    let error = match error.downcast::<Refusal>() {
+        Ok(refusal) => return refusal,
+        Err(error) => error,
+    };
+    if error.is::<NotFoundError>() {
+        return Refusal::NotFound;
+    }
+    if error.is::<MethodNotAllowedError>() {
+        return Refusal::Method(allowed);
+    }
+    if error.status().is_client_error() {
+        return Refusal::Other(error.status());
+    }
+    tracing::error!(%error, "A request failed: {error}");
+    Refusal::Internal
+}

@@ -1,0 +1,80 @@
+//! HTTP: a request comes in, a verb of `service` or of the MCP engine is called, an answer goes
+//! out.
+//!
+//! [`run`] is a whole instance. It keeps nothing that another instance would miss: what it holds
+//! in memory is open sockets and caches. Start reading at `routes`, the list of every path.
+
+mod api;
+mod caller;
+mod cors;
+mod error;
+mod mcp;
+mod observe;
+mod origin;
+mod pages;
+mod routes;
+mod server;
+
+use std::time::Duration;
+
+use ::mcp::Engine;
+use service::Service;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// What every part of one instance may reach.
+#[derive(Clone)]
+pub(crate) struct Instance {
+    service: Service,
+    engine: Engine,
+    /// Cancelled from the moment this instance is asked to end: readiness is false from then on.
+    ending: CancellationToken,
+}
+
+/// The part of the shutdown bound that is kept for connections to close after the last stream
+/// ended, as a divisor.
+const CLOSING_SHARE: u32 = 4;
+
+/// Serves until `shutdown` is cancelled, then ends within the configured `shutdown_timeout`,
+/// whatever its clients do: readiness becomes false, streams are told to go elsewhere, running
+/// calls may finish, and what is still open at the end is dropped.
+///
+/// Any number of instances can run in one process, each on its own listener.
+pub async fn run(
+    listener: TcpListener,
+    service: Service,
+    engine: Engine,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let bound = service.config().shutdown_timeout;
+    let closing = bound / CLOSING_SHARE;
+    let instance = Instance {
+        service,
+        engine: engine.clone(),
+        ending: shutdown.clone(),
+    };
+    let app = routes::all(&instance)?;
+    let stop_accepting = CancellationToken::new();
+
+    // New connections are taken while streams end: the platform has to hear that we are not ready.
+    let ending = async {
+        shutdown.cancelled().await;
+        drain(&engine, bound.saturating_sub(closing)).await;
+        stop_accepting.cancel();
+    };
+    let serving = server::serve(listener, app, stop_accepting.clone(), closing);
+    tokio::join!(serving, ending);
+    Ok(())
+}
+
+async fn drain(engine: &Engine, patience: Duration) {
+    tracing::info!("Ending: no new streams, waiting for running calls");
+    engine.drain();
+    if tokio::time::timeout(patience, engine.drained())
+        .await
+        .is_err()
+    {
+        let seconds = patience.as_secs_f32();
+        tracing::warn!(seconds, "Calls or streams are still open after {seconds} s");
+    }
+}

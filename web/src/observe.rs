@@ -1,0 +1,213 @@
+//! One request, one id, one log line.
+
+use std::{
+    fmt,
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use ::mcp::{About, Caller};
+use futures_util::FutureExt;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use poem::{Endpoint, IntoResponse, Request, Response};
+use tracing::Instrument;
+
+use crate::error::{self, Refusal};
+
+/// The header that carries the request id, both ways.
+pub(crate) const REQUEST_ID: &str = "x-request-id";
+
+/// Longest request id that is taken from a client or a proxy, in characters.
+const REQUEST_ID_MAX: usize = 64;
+
+/// Finds one request in the logs of all processes. It proves nothing, so a client may choose it.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestId(Arc<str>);
+
+impl RequestId {
+    /// The one that the request brought, if it is well-formed, or a new one.
+    fn of(headers: &HeaderMap) -> Self {
+        let well_formed = |id: &&str| {
+            !id.is_empty()
+                && id.len() <= REQUEST_ID_MAX
+                && id
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+        };
+        let brought = headers
+            .get(REQUEST_ID)
+            .and_then(|value| value.to_str().ok());
+        Self(match brought.filter(well_formed) {
+            Some(id) => id.into(),
+            None => uuid::Uuid::new_v4().simple().to_string().into(),
+        })
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The route that answered, put into its response: unlike the path it is from a closed set.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RouteName(pub &'static str);
+
+/// Who called `/mcp` and what for, put into the response for the log line.
+#[derive(Clone, Debug)]
+pub(crate) struct McpCall {
+    /// The person and their client.
+    pub caller: Caller,
+    /// What the engine says about the request.
+    pub about: About,
+}
+
+/// Wraps everything: names the request, answers what no route answered, and logs.
+pub(crate) struct Observed<E>(pub E);
+
+impl<E: Endpoint<Output = Response>> Endpoint for Observed<E> {
+    type Output = Response;
+
+    async fn call(&self, mut request: Request) -> poem::Result<Response> {
+        let started = Instant::now();
+        let id = RequestId::of(request.headers());
+        request.set_data(id.clone());
+        let method = request.method().clone();
+        let span = tracing::info_span!("request", request_id = %id);
+
+        let mut response = match self.0.call(request).instrument(span.clone()).await {
+            Ok(response) => response,
+            Err(error) => error::refusal(error, "").into_response(&id),
+        };
+
+        let headers = response.headers_mut();
+        headers.insert(
+            REQUEST_ID,
+            HeaderValue::try_from(&*id.0).expect("letters, digits, dots, dashes only"),
+        );
+        headers.insert(
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        );
+        span.in_scope(|| log(&method, &response, started.elapsed()));
+        Ok(response)
+    }
+}
+
+/// Writes the line of one request. For an event stream it comes when the stream begins.
+fn log(method: &Method, response: &Response, duration: Duration) {
+    let status = response.status();
+    let route = response.data::<RouteName>().map_or("none", |route| route.0);
+    let call = response.data::<McpCall>();
+    let about = call.map(|call| &call.about);
+    let outcome = outcome(status, about);
+    let user = call.map(|call| call.caller.user.as_str());
+    let client = call.map(|call| &*call.caller.client);
+    let era = about.and_then(|about| about.era);
+    let mcp_method = about.and_then(|about| about.method);
+    let target = about.and_then(|about| about.target.as_deref());
+    let session = about.and_then(|about| about.session.as_deref());
+    let rpc_error = about.and_then(|about| about.error);
+    let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let what = [mcp_method, target]
+        .into_iter()
+        .flatten()
+        .fold(format!("{method} {route}"), |text, word| text + " " + word);
+
+    // The level of an event is fixed where it is written, so there is one per level.
+    macro_rules! line {
+        ($level:ident) => {
+            tracing::$level!(
+                %method,
+                route,
+                status = status.as_u16(),
+                duration_ms,
+                outcome,
+                user,
+                client,
+                era,
+                mcp_method,
+                target,
+                rpc_error,
+                session,
+                "{what} answered {} in {duration_ms} ms",
+                status.as_u16()
+            )
+        };
+    }
+    if status == StatusCode::INTERNAL_SERVER_ERROR {
+        line!(error);
+    } else if status.is_server_error() {
+        line!(warn);
+    } else if crate::routes::PROBES.contains(&route) {
+        line!(debug);
+    } else {
+        line!(info);
+    }
+}
+
+fn outcome(status: StatusCode, about: Option<&About>) -> &'static str {
+    match about {
+        _ if status.is_server_error() => "failed",
+        _ if status.is_client_error() => "refused",
+        Some(about) if about.error.is_some() => "error",
+        Some(about) if about.tool_error => "tool_error",
+        _ => "ok",
+    }
+}
+
+/// One route of the list: tells its name to the log, its methods to a client that used another, and
+/// answers for it when it panics.
+pub(crate) struct Named<E> {
+    /// As in the list.
+    pub name: &'static str,
+    /// The value of `Allow`.
+    pub methods: &'static str,
+    /// What answers.
+    pub inner: E,
+}
+
+impl<E: Endpoint> Endpoint for Named<E> {
+    type Output = Response;
+
+    async fn call(&self, request: Request) -> poem::Result<Response> {
+        let id = request.data::<RequestId>().cloned();
+        let id = id.unwrap_or_else(|| RequestId::of(request.headers()));
+        let answering = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
+        let mut response = match answering.await {
+            Ok(Ok(answer)) => answer.into_response(),
+            Ok(Err(error)) => error::refusal(error, self.methods).into_response(&id),
+            Err(_panic) => Refusal::Internal.into_response(&id), // the panic hook has logged it
+        };
+        response.set_data(RouteName(self.name));
+        Ok(response)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_id_is_kept_only_when_it_is_well_formed() {
+        let id = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(
+                REQUEST_ID,
+                HeaderValue::from_bytes(value.as_bytes()).unwrap(),
+            );
+            RequestId::of(&headers).to_string()
+        };
+        let longest = "a".repeat(REQUEST_ID_MAX);
+        for kept in ["a", "Req-1_2.3", longest.as_str()] {
+            assert_eq!(id(kept), kept);
+        }
+        for replaced in ["", "a b", "a\"b", "ä", &format!("{longest}a"), "a/b"] {
+            let new = id(replaced);
+            assert_eq!(new.len(), 32, "{replaced:?} became {new:?}");
+        }
+        assert_eq!(RequestId::of(&HeaderMap::new()).to_string().len(), 32);
+    }
+}

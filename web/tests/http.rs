@@ -1,0 +1,481 @@
+//! What any HTTP client sees, whatever the MCP engine does: over real connections, on SQLite.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use mcp::{Engine, Stores, UserId};
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
+use serde_json::Value;
+use service::{
+    Service,
+    clock::SystemClock,
+    config::Config,
+    oauth::{
+        access_token::NewToken,
+        scope::{NOTES_READ, NOTES_WRITE},
+    },
+};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+
+/// One instance with a database of its own.
+struct Server {
+    port: u16,
+    url: String,
+    client: Client,
+    service: Service,
+    shutdown: CancellationToken,
+    running: JoinHandle<anyhow::Result<()>>,
+    _data: TempDir,
+}
+
+impl Server {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let url = format!("http://127.0.0.1:{port}");
+        let data = TempDir::new().unwrap();
+        let config = Config::read(|name| match name {
+            "PUBLIC_URL" => Some(url.clone()),
+            "DATA_DIR" => Some(data.path().to_str().unwrap().to_owned()),
+            "ALLOWED_ORIGINS" => Some("https://app.example".to_owned()),
+            "SHUTDOWN_TIMEOUT" => Some("1s".to_owned()),
+            _ => None,
+        })
+        .unwrap();
+        let stores = Stores::in_memory(config.session_ttl);
+        let service = Service::connect(&config, Arc::new(SystemClock), stores.bus.clone()).await;
+        let service = service.unwrap();
+        migration::migrate(service.db()).await.unwrap();
+        let catalog = service::catalog(service.clone());
+        let engine = Engine::new(catalog, stores, service::mcp_settings(&service));
+        let shutdown = CancellationToken::new();
+        let running = tokio::spawn(web::run(
+            listener,
+            service.clone(),
+            engine,
+            shutdown.clone(),
+        ));
+        Self {
+            port,
+            url,
+            client: Client::new(),
+            service,
+            shutdown,
+            running,
+            _data: data,
+        }
+    }
+
+    async fn token(&self, scopes: &[&str]) -> String {
+        let new = NewToken {
+            user: UserId::new("dev:alice"),
+            client: "test".to_owned(),
+            scopes: scopes.iter().map(ToString::to_string).collect(),
+            session_id: "test".to_owned(),
+            ttl: None,
+        };
+        self.service.tokens().mint(new).await.unwrap()
+    }
+
+    fn request(&self, method: &str, path: &str) -> RequestBuilder {
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        self.client.request(method, format!("{}{path}", self.url))
+    }
+
+    /// A modern call, which needs no session.
+    fn call(&self, token: &str, tool: &str, arguments: &Value) -> RequestBuilder {
+        let body = serde_json::json!({
+            "jsonrpc": "2.0",
+            "id": 1,
+            "method": "tools/call",
+            "params": {
+                "name": tool,
+                "arguments": arguments,
+                "_meta": {
+                    "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+                    "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},
+                    "io.modelcontextprotocol/clientCapabilities": {},
+                },
+            },
+        });
+        self.request("POST", "/mcp")
+            .bearer_auth(token)
+            .header("accept", "application/json, text/event-stream")
+            .header("content-type", "application/json")
+            .header("mcp-protocol-version", "2026-07-28")
+            .header("mcp-method", "tools/call")
+            .header("mcp-name", tool)
+            .body(body.to_string())
+    }
+
+    async fn raw(&self, bytes: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
+        stream.write_all(bytes.as_bytes()).await.unwrap();
+        stream
+    }
+}
+
+/// Checks that a refusal looks like every other one, and gives its code.
+async fn refusal(response: Response) -> (u16, String) {
+    let status = response.status().as_u16();
+    let header = |name: &str| {
+        let value = response.headers().get(name);
+        value.map(|value| value.to_str().unwrap().to_owned())
+    };
+    let request_id = header("x-request-id").expect("every answer has a request id");
+    assert_eq!(header("content-type").as_deref(), Some("application/json"));
+    let body: Value = response.json().await.expect("every refusal is JSON");
+    assert_eq!(body["request_id"], *request_id);
+    let sentence = body["error_description"].as_str().unwrap();
+    assert!(sentence.ends_with('.'), "not a sentence: {sentence}");
+    assert_eq!(body.as_object().unwrap().len(), 3, "{body}");
+    (status, body["error"].as_str().unwrap().to_owned())
+}
+
+#[tokio::test]
+async fn every_refusal_has_its_status_and_says_what_to_do() {
+    let server = Server::start().await;
+    let token = server.token(&[NOTES_READ]).await;
+    let get = |path| server.request("GET", path);
+    let mcp = || server.request("POST", "/mcp").body("{}");
+    let authorized = || mcp().bearer_auth(&token);
+    let port = server.port;
+
+    for (request, status, code) in [
+        (get("/nothing"), 404, "not_found"),
+        (get("/mcp/"), 404, "not_found"),
+        (
+            server.request("POST", "/healthz"),
+            405,
+            "method_not_allowed",
+        ),
+        (server.request("DELETE", "/"), 405, "method_not_allowed"),
+        (
+            server.request("PUT", "/mcp").bearer_auth(&token),
+            405,
+            "method_not_allowed",
+        ),
+        (mcp(), 401, "unauthorized"),
+        (get("/mcp"), 401, "unauthorized"),
+        (server.request("DELETE", "/mcp"), 401, "unauthorized"),
+        (
+            server.request("POST", &format!("/mcp?access_token={token}")),
+            401,
+            "unauthorized",
+        ),
+        (mcp().basic_auth("a", Some("b")), 401, "unauthorized"),
+        (mcp().bearer_auth("nonsense"), 401, "invalid_token"),
+        (mcp().bearer_auth("two words"), 400, "invalid_request"),
+        (authorized().bearer_auth(&token), 400, "invalid_request"),
+        (
+            authorized().header("host", "evil.example"),
+            403,
+            "forbidden_host",
+        ),
+        (
+            authorized().header("origin", "http://evil.example"),
+            403,
+            "forbidden_origin",
+        ),
+        (
+            authorized().header("origin", "null"),
+            403,
+            "forbidden_origin",
+        ),
+        (
+            mcp().header("host", format!("evil.example:{port}")),
+            403,
+            "forbidden_host",
+        ),
+        (
+            authorized().body(vec![b' '; 4 * 1024 * 1024 + 1]),
+            413,
+            "payload_too_large",
+        ),
+    ] {
+        let request = request.build().unwrap();
+        let what = format!("{} {}", request.method(), request.url());
+        let refused = refusal(server.client.execute(request).await.unwrap()).await;
+        assert_eq!(refused, (status, code.to_owned()), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_token_comes_with_a_challenge() {
+    let server = Server::start().await;
+    let challenge = async |request: RequestBuilder| {
+        let response = request.send().await.unwrap();
+        response.headers()["www-authenticate"]
+            .to_str()
+            .unwrap()
+            .to_owned()
+    };
+    let metadata = format!("{}/.well-known/oauth-protected-resource/mcp", server.url);
+
+    let missing = challenge(server.request("POST", "/mcp")).await;
+    assert_eq!(
+        missing,
+        format!(r#"Bearer resource_metadata="{metadata}", scope="notes:read""#)
+    );
+    let bad = challenge(server.request("POST", "/mcp").bearer_auth("bad")).await;
+    assert!(
+        bad.starts_with(r#"Bearer error="invalid_token", error_description=""#),
+        "{bad}"
+    );
+    assert!(
+        bad.contains(&format!(r#"resource_metadata="{metadata}""#)),
+        "{bad}"
+    );
+
+    // What the challenge points to exists and names what it protects.
+    let document: Value = server
+        .client
+        .get(metadata)
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    assert_eq!(document["resource"], format!("{}/mcp", server.url));
+    assert_eq!(
+        document["authorization_servers"],
+        serde_json::json!([server.url])
+    );
+}
+
+#[tokio::test]
+async fn a_missing_scope_is_asked_for_together_with_those_that_are_there() {
+    let server = Server::start().await;
+    let arguments = serde_json::json!({"title": "t", "body": "b"});
+
+    let token = server.token(&[NOTES_READ]).await;
+    let refused = server
+        .call(&token, "notes_create", &arguments)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(refused.status(), StatusCode::FORBIDDEN);
+    let challenge = refused.headers()["www-authenticate"].to_str().unwrap();
+    let start = r#"Bearer error="insufficient_scope", scope="notes:read notes:write", "#;
+    assert!(challenge.starts_with(start), "{challenge}");
+
+    let token = server.token(&[NOTES_READ, NOTES_WRITE]).await;
+    let done = server
+        .call(&token, "notes_create", &arguments)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(done.status(), StatusCode::OK);
+    assert_eq!(done.headers()["cache-control"], "no-store");
+    let answer: Value = done.json().await.unwrap();
+    assert_eq!(
+        answer["result"]["isError"].as_bool().unwrap_or(false),
+        false,
+        "{answer}"
+    );
+}
+
+#[tokio::test]
+async fn a_token_is_asked_for_before_a_byte_of_the_body_has_come() {
+    let server = Server::start().await;
+    let head = format!(
+        "POST /mcp HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nContent-Length: 1000000\r\n\r\n",
+        server.port
+    );
+    let mut stream = server.raw(&head).await;
+    let mut answer = vec![0; 12];
+    stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(answer, b"HTTP/1.1 401");
+}
+
+#[tokio::test]
+async fn a_welcome_page_can_read_the_answers_of_mcp_and_a_foreign_one_cannot() {
+    let server = Server::start().await;
+    let preflight = |origin: &str| {
+        server
+            .request("OPTIONS", "/mcp")
+            .header("origin", origin)
+            .header("access-control-request-method", "POST")
+            .header(
+                "access-control-request-headers",
+                "authorization,mcp-param-x,cookie",
+            )
+    };
+    let welcome = format!("http://localhost:{}", server.port);
+    for origin in ["https://app.example", &welcome] {
+        let allowed = preflight(origin).send().await.unwrap();
+        assert_eq!(allowed.status(), StatusCode::NO_CONTENT);
+        let headers = allowed.headers();
+        assert_eq!(headers["access-control-allow-origin"], origin);
+        assert_eq!(
+            headers["access-control-allow-headers"],
+            "authorization, mcp-param-x"
+        );
+
+        let refused = server
+            .request("POST", "/mcp")
+            .header("origin", origin)
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
+        let headers = refused.headers();
+        assert_eq!(headers["access-control-allow-origin"], origin);
+        assert_eq!(headers["vary"], "Origin");
+        let exposed = headers["access-control-expose-headers"].to_str().unwrap();
+        assert!(exposed.contains("WWW-Authenticate") && exposed.contains("Mcp-Session-Id"));
+    }
+    let foreign = preflight("https://evil.example").send().await.unwrap();
+    assert_eq!(foreign.status(), StatusCode::FORBIDDEN);
+    assert!(
+        !foreign
+            .headers()
+            .contains_key("access-control-allow-origin")
+    );
+
+    let document = server.request("GET", "/.well-known/oauth-protected-resource");
+    let document = document
+        .header("origin", "https://evil.example")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(document.headers()["access-control-allow-origin"], "*");
+}
+
+#[tokio::test]
+async fn the_request_id_of_a_client_comes_back_and_a_bad_one_is_replaced() {
+    let server = Server::start().await;
+    let id = async |id: &str| {
+        let response = server
+            .request("GET", "/livez")
+            .header("x-request-id", id)
+            .send()
+            .await;
+        response.unwrap().headers()["x-request-id"]
+            .to_str()
+            .unwrap()
+            .to_owned()
+    };
+    assert_eq!(id("My-request.1").await, "My-request.1");
+    assert_ne!(id("two words").await, "two words");
+}
+
+#[tokio::test]
+async fn the_openapi_document_is_as_reviewed_and_lists_every_path_that_is_no_page() {
+    let server = Server::start().await;
+    let document = server.request("GET", "/openapi.json").send().await.unwrap();
+    let mut document: Value = document.json().await.unwrap();
+
+    let paths = document["paths"].as_object().unwrap();
+    let documented: Vec<&str> = paths.keys().map(String::as_str).collect();
+    assert_eq!(
+        documented,
+        [
+            "/.well-known/jwks.json",
+            "/.well-known/oauth-protected-resource",
+            "/.well-known/oauth-protected-resource/mcp",
+            "/healthz",
+            "/livez",
+        ]
+    );
+    for path in documented {
+        let answer = server.request("GET", path).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK, "{path}");
+        let known = &document["paths"][path]["get"]["responses"]["200"]["headers"];
+        for name in known.as_object().unwrap().keys() {
+            assert!(
+                answer.headers().contains_key(name.as_str()),
+                "{path} lacks {name}"
+            );
+        }
+    }
+    document["info"]["version"] = "0.0.0".into(); // a release changes nothing else
+    insta::assert_json_snapshot!("openapi", document);
+}
+
+#[tokio::test]
+async fn the_public_keys_are_published_without_their_private_halves() {
+    let server = Server::start().await;
+    server.token(&[NOTES_READ]).await;
+    let answer = server
+        .request("GET", "/.well-known/jwks.json")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.headers()["cache-control"], "public, max-age=300");
+    let set: Value = answer.json().await.unwrap();
+    let key = set["keys"][0].as_object().unwrap();
+    let members: Vec<_> = key.keys().map(String::as_str).collect();
+    assert_eq!(members, ["alg", "crv", "kid", "kty", "use", "x", "y"]);
+}
+
+#[tokio::test]
+async fn pages_show_the_address_and_run_nothing_foreign() {
+    let server = Server::start().await;
+    for (path, expected) in [
+        ("/", format!("{}/mcp", server.url)),
+        ("/docs", "openapi".into()),
+    ] {
+        let page = server.request("GET", path).send().await.unwrap();
+        let policy = page.headers()["content-security-policy"].to_str().unwrap();
+        assert!(policy.starts_with("default-src 'none'"), "{policy}");
+        assert!(page.text().await.unwrap().contains(&expected), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn an_instance_ends_in_time_whatever_its_clients_do() {
+    let server = Server::start().await;
+    // One that never finishes its request, one that does nothing, and one with an answer that is
+    // never read.
+    let _half = server.raw("POST /mcp HTTP/1.1\r\nHost: 127.0.0.1").await;
+    let _idle = server.raw("GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    let token = server.token(&[NOTES_READ]).await;
+    let body = format!(
+        "POST /mcp HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nAuthorization: Bearer {token}\r\n\
+         Content-Length: 100\r\n\r\n",
+        server.port
+    );
+    let _without_its_body = server.raw(&body).await;
+    let alive = server.request("GET", "/healthz").send().await.unwrap();
+    assert_eq!(alive.status(), StatusCode::OK);
+
+    let asked = Instant::now();
+    server.shutdown.cancel();
+    let ended = tokio::time::timeout(Duration::from_secs(5), server.running).await;
+    ended.expect("it did not end").unwrap().unwrap();
+    assert!(
+        asked.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        asked.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn two_instances_run_in_one_process_and_end_apart() {
+    let (first, second) = tokio::join!(Server::start(), Server::start());
+    let token = first.token(&[NOTES_READ]).await;
+    // A token is for one server only.
+    let refused = second
+        .request("POST", "/mcp")
+        .bearer_auth(&token)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
+
+    first.shutdown.cancel();
+    first.running.await.unwrap().unwrap();
+    let alive = second.request("GET", "/livez").send().await.unwrap();
+    assert_eq!(alive.status(), StatusCode::OK);
+    assert!(TcpStream::connect(("127.0.0.1", first.port)).await.is_err());
+}

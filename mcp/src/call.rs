@@ -73,7 +73,7 @@ pub struct Call {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Progress<'a> {
+struct ProgressParams<'a> {
     progress_token: &'a RequestId,
     progress: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -83,7 +83,7 @@ struct Progress<'a> {
 }
 
 #[derive(Serialize)]
-struct LogMessage<'a> {
+struct MessageParams<'a> {
     level: LogLevel,
     data: &'a Value,
 }
@@ -137,7 +137,7 @@ impl Call {
             }
             *last = Some(done);
         }
-        let params = Progress {
+        let params = ProgressParams {
             progress_token,
             progress: done,
             total,
@@ -157,7 +157,7 @@ impl Call {
         if self.log_level.is_none_or(|least| level < least) {
             return;
         }
-        let params = LogMessage {
+        let params = MessageParams {
             level,
             data: &data.into(),
         };

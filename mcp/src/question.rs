@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::{
     catalog::schema,
-    types::{ClientCapabilities, Content, PromptMessage},
+    types::{ClientCapabilities, Content, ElicitationCapability, PromptMessage},
     version::ProtocolVersion,
 };
 
@@ -106,7 +106,7 @@ impl Capability {
     pub(crate) fn declared_in(self, client: &ClientCapabilities, version: ProtocolVersion) -> bool {
         let elicitation = client.elicitation.as_ref();
         match self {
-            Self::ElicitationForm => elicitation.is_some_and(|it| it.has_form()),
+            Self::ElicitationForm => elicitation.is_some_and(ElicitationCapability::has_form),
             Self::ElicitationUrl => {
                 version >= ProtocolVersion::V2025_11_25
                     && elicitation.is_some_and(|it| it.url.is_some())

@@ -51,9 +51,14 @@ impl<'de> Deserialize<'de> for RequestId {
             }
 
             fn visit_u64<E: de::Error>(self, number: u64) -> Result<RequestId, E> {
-                i64::try_from(number).map(RequestId::Number).map_err(|_| {
-                    E::invalid_value(de::Unexpected::Unsigned(number), &"a 64-bit signed integer")
-                })
+                i64::try_from(number)
+                    .map(RequestId::Number)
+                    .map_err(|_too_large| {
+                        E::invalid_value(
+                            de::Unexpected::Unsigned(number),
+                            &"a 64-bit signed integer",
+                        )
+                    })
             }
 
             fn visit_str<E>(self, text: &str) -> Result<RequestId, E> {

@@ -57,7 +57,24 @@ fn plain<T: JsonSchema>(settings: SchemaSettings) -> Value {
         root.remove("title");
         root.remove("description");
     }
+    join_lines(&mut schema);
     schema
+}
+
+/// Doc comments are wrapped for us, not for the model.
+fn join_lines(schema: &mut Value) {
+    match schema {
+        Value::Array(items) => items.iter_mut().for_each(join_lines),
+        Value::Object(map) => {
+            for (key, value) in map {
+                match value {
+                    Value::String(text) if key == "description" => *text = text.replace('\n', " "),
+                    value => join_lines(value),
+                }
+            }
+        }
+        _ => {}
+    }
 }
 
 fn for_each_property(schema: &mut Value, visit: &mut impl FnMut(&mut Map<String, Value>)) {
@@ -191,7 +208,6 @@ mod tests {
 
     #[derive(Deserialize, JsonSchema)]
     #[serde(rename_all = "lowercase")]
-    #[expect(dead_code, reason = "only the schema is looked at")]
     enum Mood {
         Good,
         Bad,
@@ -199,7 +215,6 @@ mod tests {
 
     #[derive(Deserialize, JsonSchema)]
     #[serde(rename_all = "lowercase")]
-    #[expect(dead_code, reason = "only the schema is looked at")]
     enum Size {
         /// As big as a house.
         Big,

@@ -168,10 +168,9 @@ impl Exchange {
 
     /// Tells the log that the writer is alive. Does nothing before there is a stream.
     pub(super) async fn renew(&self) {
-        if matches!(*self.state.lock().await, State::Streaming) {
-            if let Err(error) = self.engine.stores.log.renew(&self.key, LEASE).await {
-                tracing::warn!(error = %error, "A lease could not be renewed: {error}");
-            }
+        let streaming = matches!(*self.state.lock().await, State::Streaming);
+        if streaming && let Err(error) = self.engine.stores.log.renew(&self.key, LEASE).await {
+            tracing::warn!(error = %error, "A lease could not be renewed: {error}");
         }
     }
 }

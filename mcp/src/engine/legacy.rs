@@ -12,7 +12,9 @@ use super::{
     exchange::{Decision, Exchange, LEASE, LegacyOutlet},
     follow::Follower,
     hashed,
-    operation::{Failure, Method, Operation, Output, progress_token, read_params},
+    operation::{
+        Failure, Method, Operation, Output, progress_token, read_params, resource_not_found,
+    },
 };
 use crate::{
     call::{Call, CallContext},
@@ -22,8 +24,8 @@ use crate::{
     reply::{About, Reply, ReplyBody},
     rpc::{self, Message, Request, RequestId, RpcError},
     store::{
-        Answered, EventId, MAX_SUBSCRIPTIONS, Session, SessionId, Signal, StreamId, StreamKey,
-        SuspendedCall, random_id,
+        Answered, EventId, MAX_SUBSCRIPTIONS, Session, SessionId, Signal, StoreError, StreamId,
+        StreamKey, SuspendedCall, random_id,
     },
     types::{ClientCapabilities, Implementation, LogLevel},
     version::ProtocolVersion,
@@ -266,9 +268,17 @@ async fn requests(
 ) -> Reply {
     let mut tasks = Vec::new();
     for request in requested {
+        let id = Some(&request.id);
         let task = match prepare(engine, &caller, &entered, &request, &mut about).await {
             Ok(task) => task,
-            Err(reply) => return reply.with_about(about),
+            Err(Stop::Rpc(error)) => Task::Answered {
+                answer: rpc::encode_error(id, &error),
+                error: Some(error.code),
+            },
+            Err(Stop::Scope(scope)) => {
+                return Reply::insufficient_scope(id, scope).with_about(about);
+            }
+            Err(Stop::Away(error)) => return Reply::store_away(id, &error).with_about(about),
         };
         tasks.push((request.id, task));
     }
@@ -388,6 +398,33 @@ impl Decide<'_> {
     }
 }
 
+/// Why a request is not run.
+enum Stop {
+    /// The request is answered with an error; others of its batch go on.
+    Rpc(RpcError),
+    /// The token lacks this scope.
+    Scope(&'static str),
+    /// Nothing can be done now.
+    Away(StoreError),
+}
+
+impl From<RpcError> for Stop {
+    fn from(error: RpcError) -> Self {
+        Self::Rpc(error)
+    }
+}
+
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        Self::Away(error)
+    }
+}
+
+#[derive(Deserialize)]
+struct LevelParams {
+    level: LogLevel,
+}
+
 /// Answers what can be answered at once, and prepares the rest.
 async fn prepare(
     engine: &Arc<Inner>,
@@ -395,34 +432,25 @@ async fn prepare(
     entered: &Entered,
     request: &Request<'_>,
     about: &mut About,
-) -> Result<Task, Reply> {
-    let answer = |answer: Result<Vec<u8>, RpcError>| match answer {
-        Ok(answer) => Task::Answered {
+) -> Result<Task, Stop> {
+    let version = entered.session.version;
+    let sessions = &engine.stores.sessions;
+    let answered = |answer| {
+        Ok(Task::Answered {
             answer,
             error: None,
-        },
-        Err(error) => Task::Answered {
-            answer: rpc::encode_error(Some(&request.id), &error),
-            error: Some(error.code),
-        },
+        })
     };
-    let empty = || Ok(rpc::encode_result(&request.id, &Empty {}));
     if let Some(method) = Method::parse(&request.method) {
         about.method = Some(method.name());
-        let version = entered.session.version;
-        let operation = match Operation::prepare(engine, version, method, request.params) {
-            Ok(operation) => operation,
-            Err(unusable) => return Ok(answer(Err(unusable.error))),
-        };
+        let operation = Operation::prepare(engine, version, method, request.params)
+            .map_err(|unusable| unusable.error)?;
         about.target = operation.target(engine);
-        let scope = operation.scope(engine);
-        if !caller.may(scope) {
-            return Err(Reply::insufficient_scope(Some(&request.id), scope));
-        }
+        allow(caller, operation.scope(engine))?;
         if operation.is_list() {
-            let listed = engine.list(&operation, version);
-            return Ok(answer(
-                listed.map(|it| rpc::encode_result(&request.id, &it)),
+            return answered(rpc::encode_result(
+                &request.id,
+                &engine.list(&operation, version)?,
             ));
         }
         return Ok(Task::Run {
@@ -430,93 +458,64 @@ async fn prepare(
             progress_token: progress_token(request.params),
         });
     }
-    let answered = match &*request.method {
-        "ping" => {
-            about.method = Some("ping");
-            empty()
-        }
-        "initialize" => Err(RpcError::invalid_request(
-            "`initialize` stands alone, never in a batch",
-        )),
+    match &*request.method {
+        "ping" => about.method = Some("ping"),
         "logging/setLevel" => {
             about.method = Some("logging/setLevel");
-            #[derive(Deserialize)]
-            struct Params {
-                level: LogLevel,
-            }
-            match read_params::<Params>("logging/setLevel", request.params) {
-                Err(error) => Err(error),
-                Ok(Params { level }) => {
-                    let set = engine
-                        .stores
-                        .sessions
-                        .set_log_level(&entered.id, level)
-                        .await;
-                    set.map_err(|error| Reply::store_away(Some(&request.id), &error))?;
-                    empty()
-                }
-            }
+            let params: LevelParams = read_params("logging/setLevel", request.params)?;
+            sessions.set_log_level(&entered.id, params.level).await?;
         }
         "resources/subscribe" => {
             about.method = Some("resources/subscribe");
-            match followed(engine, caller, entered, request)? {
-                Err(error) => Err(error),
-                Ok(uri) => {
-                    let subscribed = engine.stores.sessions.subscribe(&entered.id, &uri).await;
-                    let subscribed =
-                        subscribed.map_err(|error| Reply::store_away(Some(&request.id), &error))?;
-                    if subscribed {
-                        empty()
-                    } else {
-                        Err(RpcError::invalid_request(format!(
-                            "a session follows at most {MAX_SUBSCRIPTIONS} resources; \
-                             unsubscribe from some first"
-                        )))
-                    }
-                }
+            let uri = followed(engine, caller, version, request)?;
+            if !sessions.subscribe(&entered.id, &uri).await? {
+                return Err(RpcError::invalid_request(format!(
+                    "a session follows at most {MAX_SUBSCRIPTIONS} resources; unsubscribe from \
+                     some first"
+                ))
+                .into());
             }
         }
         "resources/unsubscribe" => {
             about.method = Some("resources/unsubscribe");
-            match followed(engine, caller, entered, request)? {
-                Err(error) => Err(error),
-                Ok(uri) => {
-                    let done = engine.stores.sessions.unsubscribe(&entered.id, &uri).await;
-                    done.map_err(|error| Reply::store_away(Some(&request.id), &error))?;
-                    empty()
-                }
-            }
+            let uri = followed(engine, caller, version, request)?;
+            sessions.unsubscribe(&entered.id, &uri).await?;
         }
-        method => Err(RpcError::method_not_found(method)),
-    };
-    Ok(answer(answered))
+        "initialize" => {
+            let error = "`initialize` stands alone, never in a batch";
+            return Err(RpcError::invalid_request(error).into());
+        }
+        method => return Err(RpcError::method_not_found(method).into()),
+    }
+    answered(rpc::encode_result(&request.id, &Empty {}))
+}
+
+fn allow(caller: &Caller, scope: &'static str) -> Result<(), Stop> {
+    if caller.may(scope) {
+        Ok(())
+    } else {
+        Err(Stop::Scope(scope))
+    }
 }
 
 /// The URI of a resource that the caller may follow.
 fn followed(
     engine: &Inner,
     caller: &Caller,
-    entered: &Entered,
+    version: ProtocolVersion,
     request: &Request<'_>,
-) -> Result<Result<String, RpcError>, Reply> {
+) -> Result<String, Stop> {
     #[derive(Deserialize)]
     struct Params {
         uri: String,
     }
-    let uri = match read_params::<Params>(&request.method, request.params) {
-        Ok(params) => params.uri,
-        Err(error) => return Ok(Err(error)),
-    };
-    let Some((index, _)) = engine.catalog.find_resource(&uri) else {
-        let error = super::operation::resource_not_found(&uri, entered.session.version);
-        return Ok(Err(error));
-    };
-    let scope = engine.catalog.resources()[index].scope;
-    if caller.may(scope) {
-        Ok(Ok(uri))
-    } else {
-        Err(Reply::insufficient_scope(Some(&request.id), scope))
-    }
+    let Params { uri } = read_params(&request.method, request.params)?;
+    let (index, _) = engine
+        .catalog
+        .find_resource(&uri)
+        .ok_or_else(|| resource_not_found(&uri, version))?;
+    allow(caller, engine.catalog.resources()[index].scope)?;
+    Ok(uri)
 }
 
 /// A notification gets no answer, whatever it says.
@@ -583,19 +582,16 @@ async fn response(
     let Some(RequestId::String(question)) = id else {
         return Reply::accepted();
     };
-    let parse = |raw: &RawValue| {
-        serde_json::from_str::<Value>(raw.get()).map_err(|error| {
-            let error = RpcError::invalid_request(format!("the answer cannot be read: {error}"));
-            Reply::bad_request(None, &error)
-        })
+    let parsed = match outcome {
+        Ok(result) => serde_json::from_str(result.get()).map(Answer::Result),
+        Err(error) => serde_json::from_str(error.get()).map(Answer::Error),
     };
-    let answer = match outcome {
-        Ok(result) => parse(result).map(Answer::Result),
-        Err(error) => parse(error).map(Answer::Error),
-    };
-    let answer = match answer {
+    let answer = match parsed {
         Ok(answer) => answer,
-        Err(reply) => return reply,
+        Err(error) => {
+            let error = RpcError::invalid_request(format!("the answer cannot be read: {error}"));
+            return Reply::bad_request(None, &error);
+        }
     };
     match engine
         .stores

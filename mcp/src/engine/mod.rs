@@ -63,6 +63,7 @@ struct Inner {
     rendered: Rendered,
     stores: Stores,
     settings: Settings,
+    /// The `_meta` of every modern result.
     server_meta: Box<RawValue>,
     running: Running,
     /// Cancelled when the instance is about to go.
@@ -81,9 +82,11 @@ impl Engine {
             !settings.seal_keys.is_empty(),
             "an engine needs a key to seal request states"
         );
-        let server_meta = serde_json::json!({
-            "io.modelcontextprotocol/serverInfo": catalog.info().implementation
-        });
+        // Name and version are enough for every answer; `server/discover` tells the rest.
+        let implementation = &catalog.info().implementation;
+        let server_meta = serde_json::json!({ "io.modelcontextprotocol/serverInfo": {
+            "name": implementation.name, "version": implementation.version
+        } });
         let inner = Arc::new(Inner {
             rendered: Rendered::new(&*catalog),
             server_meta: serde_json::value::to_raw_value(&server_meta)
@@ -140,9 +143,9 @@ impl Inner {
 
     /// How long until a caller's token expires.
     fn until_expiry(&self, caller: &Caller) -> Duration {
-        let seconds = caller.expires_at.saturating_sub(self.now());
         /// Longer than any token lives; keeps the arithmetic of timers in range.
         const AT_MOST: u64 = 7 * 24 * 3600;
+        let seconds = caller.expires_at.saturating_sub(self.now());
         Duration::from_secs(u64::try_from(seconds).unwrap_or(0).min(AT_MOST))
     }
 }

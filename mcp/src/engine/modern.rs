@@ -346,9 +346,13 @@ impl Inner {
             capabilities: self.capabilities(),
             instructions: self.catalog.info().instructions.as_deref(),
         };
-        let caching = Some(Caching::PUBLIC);
-        let body = rpc::encode_result(id, &self.modern(&discovered, "complete", caching));
-        Reply::json(StatusCode::OK, body)
+        let meta = serde_json::json!({
+            "io.modelcontextprotocol/serverInfo": self.catalog.info().implementation
+        });
+        let meta = serde_json::value::to_raw_value(&meta).expect("plain data");
+        let mut result = self.modern(&discovered, "complete", Some(Caching::PUBLIC));
+        result.meta = &meta;
+        Reply::json(StatusCode::OK, rpc::encode_result(id, &result))
     }
 
     /// What the server can do, in both eras.

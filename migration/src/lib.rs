@@ -17,6 +17,9 @@ use sea_orm_migration::{
     },
 };
 
+/// What a [`Migrator`] can do besides: tell the state, go back.
+pub use sea_orm_migration::MigratorTrait;
+
 mod m20261122_000001_users;
 mod m20261122_000002_notes;
 mod m20261122_000003_oauth_signing_keys;

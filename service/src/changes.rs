@@ -19,7 +19,9 @@ const PUBLISH_TIMEOUT: Duration = Duration::from_secs(1);
 pub(crate) enum Change {
     Created,
     /// `listed` if what a list of notes shows of it, its title, is different now.
-    Updated { listed: bool },
+    Updated {
+        listed: bool,
+    },
     Deleted,
 }
 
@@ -35,13 +37,19 @@ impl Service {
 
     /// Publishes everything that follows from a change of one note.
     pub(crate) async fn note_changed(&self, owner: &UserId, id: NoteId, change: Change) {
-        let updated = |uri| Signal::ResourceUpdated { user: owner.clone(), uri };
+        let updated = |uri| Signal::ResourceUpdated {
+            user: owner.clone(),
+            uri,
+        };
         if change != Change::Created {
             self.changed(updated(notes::uri(id))).await;
         }
         self.changed(updated(notes::RECENT_URI.to_owned())).await;
         if change != (Change::Updated { listed: false }) {
-            self.changed(Signal::ResourceListChanged { user: owner.clone() }).await;
+            self.changed(Signal::ResourceListChanged {
+                user: owner.clone(),
+            })
+            .await;
         }
     }
 }

@@ -39,7 +39,11 @@ pub enum Failure {
 
 impl From<DbErr> for Failure {
     fn from(error: DbErr) -> Self {
-        if is_unavailable(&error) { Self::Unavailable(error) } else { Self::Internal(error.into()) }
+        if is_unavailable(&error) {
+            Self::Unavailable(error)
+        } else {
+            Self::Internal(error.into())
+        }
     }
 }
 
@@ -73,7 +77,9 @@ pub(crate) async fn connect(settings: &DatabaseSettings) -> anyhow::Result<Datab
                 .busy_timeout(BUSY_TIMEOUT)
                 .foreign_keys(true)
         });
-    Database::connect(options).await.context("could not connect to the database")
+    Database::connect(options)
+        .await
+        .context("could not connect to the database")
 }
 
 /// Whether the database is there and answers.
@@ -123,7 +129,9 @@ fn sqlx_says_unavailable(error: &sqlx::Error) -> bool {
             // SQLite: busy and locked, with their extended codes.
             Some("5" | "6" | "261" | "262" | "517" | "773") => true,
             // Postgres: connection trouble, out of resources, operator intervention.
-            Some(code) => ["08", "53", "57P"].iter().any(|class| code.starts_with(class)),
+            Some(code) => ["08", "53", "57P"]
+                .iter()
+                .any(|class| code.starts_with(class)),
             None => false,
         },
         _ => false,
@@ -136,9 +144,19 @@ mod tests {
 
     #[test]
     fn a_sqlite_url_names_a_file_or_memory() {
-        assert_eq!(sqlite_file("sqlite:./data/notes.db").as_deref(), Some("./data/notes.db"));
-        assert_eq!(sqlite_file("sqlite:///tmp/a%3Fb?mode=rwc").as_deref(), Some("/tmp/a?b"));
-        for none in ["sqlite::memory:", "sqlite:x?mode=memory", "postgres://localhost/notes"] {
+        assert_eq!(
+            sqlite_file("sqlite:./data/notes.db").as_deref(),
+            Some("./data/notes.db")
+        );
+        assert_eq!(
+            sqlite_file("sqlite:///tmp/a%3Fb?mode=rwc").as_deref(),
+            Some("/tmp/a?b")
+        );
+        for none in [
+            "sqlite::memory:",
+            "sqlite:x?mode=memory",
+            "postgres://localhost/notes",
+        ] {
             assert_eq!(sqlite_file(none), None, "{none}");
         }
     }

@@ -12,10 +12,16 @@ const QUIET: &str = "sqlx=warn,sea_orm=warn,sea_orm_migration=warn,";
 /// later calls change nothing.
 pub fn init(format: LogFormat, filter: &str) {
     let filter = parse_filter(filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     let started = match format {
         LogFormat::Pretty => builder.with_target(false).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).with_current_span(true).try_init(),
+        LogFormat::Json => builder
+            .json()
+            .flatten_event(true)
+            .with_current_span(true)
+            .try_init(),
     };
     if started.is_err() {
         tracing::debug!("Logging was started before");

@@ -56,15 +56,22 @@ impl FromStr for Cursor {
         let Ok(BYTES) = URL_SAFE_NO_PAD.decode_slice(text, &mut bytes) else {
             return Err(NotACursor);
         };
-        let [VERSION, rest @ ..] = bytes else { return Err(NotACursor) };
-        let Some((micros, id)) = rest.split_first_chunk() else { return Err(NotACursor) };
+        let [VERSION, rest @ ..] = bytes else {
+            return Err(NotACursor);
+        };
+        let Some((micros, id)) = rest.split_first_chunk() else {
+            return Err(NotACursor);
+        };
         let micros = i64::from_be_bytes(*micros);
         if !(0..=LAST_MICROSECOND).contains(&micros) {
             return Err(NotACursor);
         }
         let created_at = DateTime::from_timestamp_micros(micros).ok_or(NotACursor)?;
         let id = Uuid::from_slice(id).map_err(|_| NotACursor)?;
-        Ok(Self { created_at, id: NoteId(id) })
+        Ok(Self {
+            created_at,
+            id: NoteId(id),
+        })
     }
 }
 
@@ -76,7 +83,9 @@ impl Serialize for Cursor {
 
 impl<'de> Deserialize<'de> for Cursor {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Cow::<'de, str>::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+        Cow::<'de, str>::deserialize(deserializer)?
+            .parse()
+            .map_err(D::Error::custom)
     }
 }
 

@@ -63,13 +63,21 @@ pub async fn search(
         DbBackend::Postgres => postgres(owner, words, fetched),
         _ => match sqlite(owner, words, fetched) {
             Some(statement) => statement,
-            None => return Ok(Hits { notes: Vec::new(), more: false }),
+            None => {
+                return Ok(Hits {
+                    notes: Vec::new(),
+                    more: false,
+                });
+            }
         },
     };
     let mut rows = HitRow::find_by_statement(statement).all(db).await?;
     let more = rows.len() > usize::from(limit.get());
     rows.truncate(usize::from(limit.get()));
-    Ok(Hits { notes: rows.into_iter().map(Hit::from).collect(), more })
+    Ok(Hits {
+        notes: rows.into_iter().map(Hit::from).collect(),
+        more,
+    })
 }
 
 /// That a note of this owner has a tag.
@@ -77,7 +85,11 @@ pub(super) fn has_tag(backend: DbBackend, owner: &UserId, tag: &Tag) -> SimpleEx
     match backend {
         DbBackend::Postgres => Expr::cust_with_values(
             "search @@ $1::tsquery",
-            [format!("{} & {}", lexeme('=', owner.as_str()), lexeme('#', tag.as_str()))],
+            [format!(
+                "{} & {}",
+                lexeme('=', owner.as_str()),
+                lexeme('#', tag.as_str())
+            )],
         ),
         _ => {
             let _ = Column::Tags;
@@ -173,7 +185,11 @@ fn sqlite(owner: &UserId, words: &Words, limit: i64) -> Option<Statement> {
         Fts5::Without(question) => (SQLITE_WITHOUT, question),
     };
     let values: [Value; 3] = [question.into(), owner.as_str().into(), limit.into()];
-    Some(Statement::from_sql_and_values(DbBackend::Sqlite, sql, values))
+    Some(Statement::from_sql_and_values(
+        DbBackend::Sqlite,
+        sql,
+        values,
+    ))
 }
 
 /// A question in the syntax of FTS5.
@@ -194,20 +210,35 @@ fn fts5(text: &str) -> Fts5 {
     for term in terms(text) {
         match term {
             Term::Or => alternatives.push(Alternative::default()),
-            Term::With(quoted) => alternatives.last_mut().expect("one at least").with.push(quoted),
+            Term::With(quoted) => alternatives
+                .last_mut()
+                .expect("one at least")
+                .with
+                .push(quoted),
             Term::Without(quoted) => {
-                alternatives.last_mut().expect("one at least").without.push(quoted);
+                alternatives
+                    .last_mut()
+                    .expect("one at least")
+                    .without
+                    .push(quoted);
             }
         }
     }
-    let wanted: Vec<String> = alternatives.iter().filter_map(Alternative::to_fts5).collect();
+    let wanted: Vec<String> = alternatives
+        .iter()
+        .filter_map(Alternative::to_fts5)
+        .collect();
     if !wanted.is_empty() {
         return Fts5::With(wanted.join(" OR "));
     }
     // All that remains is to exclude. Several exclusions with OR between them exclude only what
     // has all of them; FTS5 and people rarely meet there, so each of them counts.
     let unwanted: Vec<String> = alternatives.into_iter().flat_map(|it| it.without).collect();
-    if unwanted.is_empty() { Fts5::Nothing } else { Fts5::Without(unwanted.join(" OR ")) }
+    if unwanted.is_empty() {
+        Fts5::Nothing
+    } else {
+        Fts5::Without(unwanted.join(" OR "))
+    }
 }
 
 /// What stands between two ORs.
@@ -258,7 +289,11 @@ fn terms(text: &str) -> impl Iterator<Item = Term> {
             // What holds no letter or digit is no word.
             if word.chars().any(char::is_alphanumeric) {
                 let word = format!("\"{}\"", word.replace('"', ""));
-                return Some(if unwanted { Term::Without(word) } else { Term::With(word) });
+                return Some(if unwanted {
+                    Term::Without(word)
+                } else {
+                    Term::With(word)
+                });
             }
         }
     })
@@ -277,13 +312,23 @@ mod tests {
             (r#""green tea" cake"#, with(r#"("green tea" AND "cake")"#)),
             ("tea or coffee", with(r#"("tea") OR ("coffee")"#)),
             ("tea -coffee", with(r#"(("tea") NOT "coffee")"#)),
-            ("tea OR coffee -milk", with(r#"("tea") OR (("coffee") NOT "milk")"#)),
+            (
+                "tea OR coffee -milk",
+                with(r#"("tea") OR (("coffee") NOT "milk")"#),
+            ),
             ("-milk", Fts5::Without(r#""milk""#.to_owned())),
-            (r#"-"cold milk" -tea"#, Fts5::Without(r#""cold milk" OR "tea""#.to_owned())),
-            ("NEAR(a b) title:x* ^y {z}", with(
-                r#"("NEAR(a" AND "b)" AND "title:x*" AND "^y" AND "{z}")"#,
-            )),
-            (r#"unclosed "phrase here"#, with(r#"("unclosed" AND "phrase here")"#)),
+            (
+                r#"-"cold milk" -tea"#,
+                Fts5::Without(r#""cold milk" OR "tea""#.to_owned()),
+            ),
+            (
+                "NEAR(a b) title:x* ^y {z}",
+                with(r#"("NEAR(a" AND "b)" AND "title:x*" AND "^y" AND "{z}")"#),
+            ),
+            (
+                r#"unclosed "phrase here"#,
+                with(r#"("unclosed" AND "phrase here")"#),
+            ),
             (r#"a"b"c"#, with(r#"("a" AND "b" AND "c")"#)),
             (r#"" - -- *** ""#, Fts5::Nothing),
             ("or", Fts5::Nothing),

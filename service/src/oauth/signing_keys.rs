@@ -6,8 +6,8 @@
 //! the old ones signed: changing the secret signs nobody out.
 //!
 //! A key set is held in memory. It is read again when it is older than [`REFRESH_AFTER`], and at
-//! once when a token names a key that is not in it, but never twice within [`RELOAD_PAUSE`], so that
-//! invented key ids cannot become load on the database.
+//! once when a token names a key that is not in it. A reading that did not find the key is followed
+//! by a pause ([`RELOAD_PAUSE`]), so that invented key ids cannot become load on the database.
 
 use std::{
     collections::HashMap,
@@ -16,9 +16,7 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow};
-use aws_lc_rs::{
-    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair},
-};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use chacha20poly1305::{
     XChaCha20Poly1305, XNonce,
@@ -32,7 +30,8 @@ use entity::{
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
 use sea_orm::{
     ActiveEnum as _, ColumnTrait as _, Condition, DatabaseConnection, EntityTrait as _,
-    QueryFilter as _, Set, sea_query::Expr,
+    QueryFilter as _, Set,
+    sea_query::{Expr, OnConflict},
 };
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -46,8 +45,9 @@ pub(crate) const ALGORITHM: &str = "ES256";
 /// How old a key set may become. A revoked key is trusted for this long at most.
 const REFRESH_AFTER: TimeDelta = TimeDelta::seconds(60);
 
-/// The least time between two readings of the keys. A token signed by a brand-new key of another
-/// instance is refused for this long at most, and only if somebody else has just asked in vain.
+/// How long nothing is looked up after a look-up in vain or a failed one. A token signed by a
+/// brand-new key of another instance is refused for this long at most, and only if somebody has just
+/// sent one that names a key that does not exist.
 const RELOAD_PAUSE: TimeDelta = TimeDelta::seconds(5);
 
 /// How exactly `last_signed_at` is kept: one write a minute, however many tokens are signed.
@@ -68,15 +68,18 @@ struct Inner {
     /// The last key set that was read; nothing before the first reading.
     known: RwLock<Option<Arc<KeySet>>>,
     /// Held while the keys are read, so that one reading serves all who wait for it.
-    reloading: Mutex<Option<LastReload>>,
+    reloading: Arc<Mutex<Outcomes>>,
     /// When `last_signed_at` was last written.
     signed: std::sync::Mutex<Option<(Kid, DateTime<Utc>)>>,
 }
 
-#[derive(Clone, Copy)]
-struct LastReload {
-    at: DateTime<Utc>,
-    succeeded: bool,
+/// How earlier readings went, as far as it bears on the next one.
+#[derive(Default)]
+struct Outcomes {
+    /// When a key was last looked for and not found.
+    in_vain: Option<DateTime<Utc>>,
+    /// When the last reading failed; nothing if it succeeded.
+    failed: Option<DateTime<Utc>>,
 }
 
 /// The keys at one point in time.
@@ -107,7 +110,7 @@ impl SigningKeys {
             clock,
             kek: Kek::derive(secret),
             known: RwLock::default(),
-            reloading: Mutex::default(),
+            reloading: Arc::default(),
             signed: std::sync::Mutex::default(),
         }))
     }
@@ -116,26 +119,28 @@ impl SigningKeys {
     /// the first key if there is none, so it is never empty.
     pub async fn jwks(&self) -> Result<Arc<Value>, Failure> {
         self.signer().await?;
-        let set = self.known().context("no keys after a reading").map_err(Failure::Internal)?;
+        let set = self
+            .known()
+            .context("no keys after a reading")
+            .map_err(Failure::Internal)?;
         Ok(Arc::clone(&set.jwks))
     }
 
     /// The key to sign with. Makes one if this instance can open none; of instances that do so at
     /// once, the unique index lets one win, and all sign with that one.
     pub(crate) async fn signer(&self) -> Result<Arc<Signer>, Failure> {
-        if let Some(signer) = self.known().and_then(|set| set.signing.clone()) {
-            self.refresh_in_background();
+        if let Some(signer) = self.current().and_then(|set| set.signing.clone()) {
             return Ok(signer);
         }
-        let mut last = self.0.reloading.lock().await;
+        let mut outcomes = self.0.reloading.lock().await;
         // Whoever held the lock before may have done all of this.
         if let Some(signer) = self.known().and_then(|set| set.signing.clone()) {
             return Ok(signer);
         }
-        let mut set = self.reload(&mut last).await?;
+        let mut set = self.reload(&mut outcomes).await?;
         if set.signing.is_none() {
             self.insert_first_key().await?;
-            set = self.reload(&mut last).await?;
+            set = self.reload(&mut outcomes).await?;
         }
         set.signing
             .clone()
@@ -143,31 +148,49 @@ impl SigningKeys {
             .map_err(Failure::Internal)
     }
 
-    /// The public half of a key, if its signatures count. An unknown name costs a reading of the
-    /// database at most once in [`RELOAD_PAUSE`].
+    /// The public half of a key, if its signatures count. A name that does not exist costs a reading
+    /// of the database at most once in [`RELOAD_PAUSE`].
     pub(crate) async fn verifier(&self, kid: &Kid) -> Result<Option<Arc<DecodingKey>>, Failure> {
-        if let Some(key) = self.known().and_then(|set| set.verifying.get(kid).cloned()) {
-            self.refresh_in_background();
+        if let Some(key) = self
+            .current()
+            .and_then(|set| set.verifying.get(kid).cloned())
+        {
             return Ok(Some(key));
         }
-        let mut last = self.0.reloading.lock().await;
+        let mut outcomes = self.0.reloading.lock().await;
         // Whoever held the lock before may have read the key that we are looking for.
         if let Some(key) = self.known().and_then(|set| set.verifying.get(kid).cloned()) {
             return Ok(Some(key));
         }
         let now = self.0.clock.now();
-        match *last {
-            Some(last) if within(last.at, now, RELOAD_PAUSE) => {
-                if last.succeeded { Ok(None) } else { Err(unavailable_a_moment_ago()) }
-            }
-            _ => Ok(self.reload(&mut last).await?.verifying.get(kid).cloned()),
+        if outcomes
+            .failed
+            .is_some_and(|it| within(it, now, RELOAD_PAUSE))
+        {
+            return Err(unavailable_a_moment_ago());
         }
+        if outcomes
+            .in_vain
+            .is_some_and(|it| within(it, now, RELOAD_PAUSE))
+        {
+            return Ok(None);
+        }
+        let found = self
+            .reload(&mut outcomes)
+            .await?
+            .verifying
+            .get(kid)
+            .cloned();
+        if found.is_none() {
+            outcomes.in_vain = Some(now);
+        }
+        Ok(found)
     }
 
     /// Whether signatures of a key still count, from memory.
     pub(crate) fn still_trusts(&self, kid: &Kid) -> bool {
-        self.refresh_in_background();
-        self.known().is_some_and(|set| set.verifying.contains_key(kid))
+        self.current()
+            .is_some_and(|set| set.verifying.contains_key(kid))
     }
 
     /// Remembers that a key has signed, to the minute: a retiring key is kept until what it signed
@@ -197,36 +220,50 @@ impl SigningKeys {
     }
 
     fn known(&self) -> Option<Arc<KeySet>> {
-        self.0.known.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .known
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
-    /// Reads the keys again if what is known has become old. Nobody waits for it: while the
-    /// database is away, what is known goes on being used.
-    fn refresh_in_background(&self) {
+    /// What is known, which has itself refreshed in the background if it is old. Nobody waits for
+    /// that: while the database is away, what is known goes on being used.
+    fn current(&self) -> Option<Arc<KeySet>> {
+        let set = self.known()?;
         let now = self.0.clock.now();
-        let fresh = self.known().is_some_and(|set| within(set.read_at, now, REFRESH_AFTER));
-        if fresh {
+        if !within(set.read_at, now, REFRESH_AFTER) {
+            self.refresh_in_background(now);
+        }
+        Some(set)
+    }
+
+    fn refresh_in_background(&self, now: DateTime<Utc>) {
+        // Somebody else is at it if the lock is taken.
+        let Ok(mut outcomes) = Arc::clone(&self.0.reloading).try_lock_owned() else {
+            return;
+        };
+        if outcomes
+            .failed
+            .is_some_and(|it| within(it, now, RELOAD_PAUSE))
+        {
             return;
         }
         let keys = self.clone();
         tokio::spawn(async move {
-            // Somebody else is at it if the lock is taken.
-            let Ok(mut last) = keys.0.reloading.try_lock() else { return };
-            if last.is_some_and(|it| within(it.at, keys.0.clock.now(), RELOAD_PAUSE)) {
-                return;
-            }
-            if let Err(error) = keys.reload(&mut last).await {
+            if let Err(error) = keys.reload(&mut outcomes).await {
                 tracing::warn!(error = ?error, "The signing keys could not be read again: {error}");
             }
         });
     }
 
-    async fn reload(&self, last: &mut Option<LastReload>) -> Result<Arc<KeySet>, Failure> {
-        let at = self.0.clock.now();
-        *last = Some(LastReload { at, succeeded: false });
+    async fn reload(&self, outcomes: &mut Outcomes) -> Result<Arc<KeySet>, Failure> {
+        let now = self.0.clock.now();
+        // Stays if this future is dropped half-way, which counts as a failure.
+        outcomes.failed = Some(now);
         let rows = Entity::trusted().all(&self.0.db).await?;
-        let set = Arc::new(self.0.kek.open_all(rows, at));
-        *last = Some(LastReload { at, succeeded: true });
+        outcomes.failed = None;
+        let set = Arc::new(self.0.kek.open_all(rows, now));
         *self.0.known.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&set));
         Ok(set)
     }
@@ -249,9 +286,13 @@ impl SigningKeys {
             wiped_at: Set(None),
             last_signed_at: Set(None),
         };
-        let inserted =
-            Entity::insert(row).on_conflict_do_nothing().exec_without_returning(&self.0.db).await?;
-        if matches!(inserted, sea_orm::TryInsertResult::Inserted(1)) {
+        // Whichever unique index objects: somebody else's key is as good as ours.
+        let on_conflict = OnConflict::new().do_nothing().to_owned();
+        let inserted = Entity::insert(row)
+            .on_conflict(on_conflict)
+            .exec_without_returning(&self.0.db)
+            .await?;
+        if inserted == 1 {
             tracing::info!(%kid, "Made signing key `{kid}`");
         }
         Ok(())
@@ -332,19 +373,35 @@ impl Kek {
         let aad = self.aad(&key.kid, ALGORITHM);
         let sealed = self
             .cipher
-            .encrypt(&XNonce::from(nonce), Payload { msg: &key.pkcs8, aad: aad.as_bytes() })
+            .encrypt(
+                &XNonce::from(nonce),
+                Payload {
+                    msg: &key.pkcs8,
+                    aad: aad.as_bytes(),
+                },
+            )
             .map_err(|_| anyhow!("could not seal a private key"))?;
         Ok([&nonce[..], &sealed].concat())
     }
 
     fn open(&self, key: &Model) -> anyhow::Result<EncodingKey> {
-        let sealed = key.private_sealed.as_deref().context("the private key was wiped")?;
-        let (nonce, sealed) =
-            sealed.split_first_chunk::<NONCE>().context("the sealed private key is too short")?;
+        let sealed = key
+            .private_sealed
+            .as_deref()
+            .context("the private key was wiped")?;
+        let (nonce, sealed) = sealed
+            .split_first_chunk::<NONCE>()
+            .context("the sealed private key is too short")?;
         let aad = self.aad(&key.kid, &key.alg);
         let pkcs8 = self
             .cipher
-            .decrypt(&XNonce::from(*nonce), Payload { msg: sealed, aad: aad.as_bytes() })
+            .decrypt(
+                &XNonce::from(*nonce),
+                Payload {
+                    msg: sealed,
+                    aad: aad.as_bytes(),
+                },
+            )
             .map_err(|_| anyhow!("the sealed private key is damaged"))?;
         Ok(EncodingKey::from_ec_der(&pkcs8))
     }
@@ -370,7 +427,12 @@ impl Kek {
             // The rows come oldest first, so the newest key that may sign is the one that does.
             if row.state == State::Active && row.activate_at <= now && row.kek_id == self.id {
                 match self.open(&row) {
-                    Ok(key) => signing = Some(Arc::new(Signer { kid: row.kid.clone(), key })),
+                    Ok(key) => {
+                        signing = Some(Arc::new(Signer {
+                            kid: row.kid.clone(),
+                            key,
+                        }))
+                    }
                     Err(error) => tracing::error!(
                         kid = %row.kid, state = row.state.to_value(),
                         "Signing key `{}` cannot sign: {error:#}", row.kid
@@ -379,20 +441,143 @@ impl Kek {
             }
             published.push(row.public_jwk);
         }
-        KeySet { read_at: now, verifying, signing, jwks: Arc::new(json!({ "keys": published })) }
+        KeySet {
+            read_at: now,
+            verifying,
+            signing,
+            jwks: Arc::new(json!({ "keys": published })),
+        }
     }
 }
 
 /// The public half of a row, after a check that it is what its name says.
 fn verifying_key(row: &Model) -> anyhow::Result<DecodingKey> {
     let coordinate = |name| {
-        row.public_jwk.get(name).and_then(Value::as_str).with_context(|| format!("`{name}` is missing"))
+        row.public_jwk
+            .get(name)
+            .and_then(Value::as_str)
+            .with_context(|| format!("`{name}` is missing"))
     };
     let (x, y) = (coordinate("x")?, coordinate("y")?);
     anyhow::ensure!(row.alg == ALGORITHM, "its algorithm is {}", row.alg);
-    anyhow::ensure!(row.kid == thumbprint(x, y), "its id is not the thumbprint of its public key");
+    anyhow::ensure!(
+        row.kid == thumbprint(x, y),
+        "its id is not the thumbprint of its public key"
+    );
     Ok(DecodingKey::from_ec_components(x, y)?)
 }
 
 /// The same algorithm as the library knows it.
 pub(crate) const JWT_ALGORITHM: Algorithm = Algorithm::ES256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(kek: &Kek, key: FreshKey) -> Model {
+        let sealed = kek.seal(&key).unwrap();
+        Model {
+            kid: key.kid,
+            alg: ALGORITHM.to_owned(),
+            public_jwk: key.jwk,
+            private_sealed: Some(sealed),
+            kek_id: kek.id.clone(),
+            state: State::Active,
+            created_at: DateTime::UNIX_EPOCH,
+            activate_at: DateTime::UNIX_EPOCH,
+            retire_at: None,
+            wiped_at: None,
+            last_signed_at: None,
+        }
+    }
+
+    #[test]
+    fn a_thumbprint_is_that_of_rfc_7638() {
+        // The EC key of RFC 7517, appendix A.1, and its thumbprint by another implementation.
+        let kid = thumbprint(
+            "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4",
+            "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM",
+        );
+        assert_eq!(kid.as_str(), "cn-I_WNMClehiVp51i_0VpOENW1upEerA8sEam5hn-s");
+    }
+
+    #[test]
+    fn a_sealed_key_opens_only_under_its_own_name_and_secret() {
+        let kek = Kek::derive(&Secret::new("one secret"));
+        let key = row(&kek, FreshKey::generate().unwrap());
+        assert!(kek.open(&key).is_ok());
+
+        let other = row(&kek, FreshKey::generate().unwrap());
+        assert!(
+            kek.open(&Model {
+                kid: other.kid,
+                ..key.clone()
+            })
+            .is_err()
+        );
+        assert!(
+            kek.open(&Model {
+                alg: "ES384".to_owned(),
+                ..key.clone()
+            })
+            .is_err()
+        );
+        assert!(
+            kek.open(&Model {
+                private_sealed: None,
+                ..key.clone()
+            })
+            .is_err()
+        );
+        assert!(
+            kek.open(&Model {
+                private_sealed: Some(vec![0; 8]),
+                ..key.clone()
+            })
+            .is_err()
+        );
+        assert!(
+            Kek::derive(&Secret::new("another secret"))
+                .open(&key)
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn only_a_key_that_is_what_it_says_is_used() {
+        let kek = Kek::derive(&Secret::new("one secret"));
+        let good = row(&kek, FreshKey::generate().unwrap());
+        let other = row(&kek, FreshKey::generate().unwrap());
+        let renamed = Model {
+            kid: Kid("another-name".to_owned()),
+            ..good.clone()
+        };
+        let swapped = Model {
+            public_jwk: other.public_jwk.clone(),
+            ..good.clone()
+        };
+        let weak = Model {
+            alg: "HS256".to_owned(),
+            ..good.clone()
+        };
+        let not_yet = Model {
+            activate_at: DateTime::UNIX_EPOCH + TimeDelta::days(1),
+            ..other.clone()
+        };
+        let now = DateTime::UNIX_EPOCH;
+
+        for bad in [renamed, swapped, weak] {
+            let set = kek.open_all(vec![bad, good.clone()], now);
+            assert_eq!(set.verifying.keys().collect::<Vec<_>>(), [&good.kid]);
+            assert_eq!(set.jwks["keys"].as_array().unwrap().len(), 1);
+        }
+        let set = kek.open_all(vec![good.clone(), not_yet], now);
+        assert_eq!(
+            (set.verifying.len(), &set.signing.unwrap().kid),
+            (2, &good.kid)
+        );
+        let elsewhere = Kek::derive(&Secret::new("another secret"));
+        let set = elsewhere.open_all(vec![good, other], now);
+        assert_eq!((set.verifying.len(), set.signing.is_none()), (2, true));
+    }
+}

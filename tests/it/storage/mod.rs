@@ -1,0 +1,12 @@
+//! What is stored, on both databases: notes and who may see them, search, people, signing keys, and
+//! the schema itself. Every story runs on SQLite and on Postgres.
+
+mod keys;
+mod notes;
+mod plans;
+mod schema;
+mod search;
+mod users;
+mod world;
+
+use world::{World, on_both};

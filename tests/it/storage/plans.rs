@@ -1,0 +1,177 @@
+//! How the databases find what they are asked for: by index, in one statement, however much other
+//! people keep.
+
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DbBackend, DbErr, ExecResult, QueryResult, Statement,
+};
+use service::notes::{self, Cursor, Listing, NoteId, PageSize, Tag, Words};
+
+use super::{
+    World, on_both,
+    world::{beginning, user},
+};
+
+on_both!(every_question_is_one_statement_that_reads_no_table_from_end_to_end);
+
+async fn every_question_is_one_statement_that_reads_no_table_from_end_to_end(world: World) {
+    if world.is_postgres() {
+        fill(world.service.db()).await;
+    }
+    let ada = user("p1");
+    let asked = Explaining::new(world.service.db());
+    let cursor: Cursor = first_page(&world).await;
+
+    for cursor in [None, Some(cursor)] {
+        for tag in [None, Some(Tag::parse("t3").unwrap())] {
+            let listing = Listing {
+                cursor,
+                tag,
+                ..Listing::default()
+            };
+            notes::list(&asked, &ada, listing).await.unwrap();
+            asked.reads_by_index("a list").await;
+        }
+    }
+    for question in [
+        "w17",             // in every fifteenth note of everybody
+        "common",          // in every note of everybody
+        "common w17 -w18", // some of each
+        "\"common word\"",
+        "w1 or w2",
+        "-w17", // all but a few
+        "absent",
+    ] {
+        let words = Words::parse(question).unwrap();
+        notes::search(&asked, &ada, &words, PageSize::default())
+            .await
+            .unwrap();
+        asked.reads_by_index(question).await;
+    }
+    let id: NoteId = "00000000-0000-7000-8000-000000000000".parse().unwrap();
+    assert!(notes::get(&asked, &ada, id).await.is_err());
+    asked.reads_by_index("one note").await;
+    for typed in ["", "0000", "title"] {
+        notes::complete_ids(&asked, &ada, typed).await.unwrap();
+        asked.reads_by_index("ids").await;
+        notes::complete_titles(&asked, &ada, typed).await.unwrap();
+        asked.reads_by_index("titles").await;
+    }
+}
+
+async fn first_page(world: &World) -> Cursor {
+    let ada = user("p1");
+    for _ in 0..2 {
+        world.note(&ada, "Title", "common words", &["t3"]).await;
+    }
+    let listing = Listing {
+        limit: PageSize::new(1).unwrap(),
+        ..Listing::default()
+    };
+    let page = notes::list(world.service.db(), &ada, listing)
+        .await
+        .unwrap();
+    page.next_cursor.expect("there are two notes")
+}
+
+/// Ten people, 1,500 notes each.
+async fn fill(db: &DatabaseConnection) {
+    let start = beginning().to_rfc3339();
+    db.execute_unprepared(&format!(
+        "INSERT INTO notes (id, owner_sub, title, body, tags, created_at, updated_at)
+         SELECT gen_random_uuid(), 'dev:p' || n % 10, 'Title ' || n,
+             'a common word, and w' || n % 150 || ' w' || n % 151,
+             jsonb_build_array('t' || n % 7),
+             '{start}'::timestamptz - n * interval '1 second', '{start}'::timestamptz
+         FROM generate_series(1, 15000) AS n;
+         ANALYZE notes;"
+    ))
+    .await
+    .unwrap();
+}
+
+/// A connection that remembers what it was asked.
+struct Explaining<'a> {
+    db: &'a DatabaseConnection,
+    asked: Mutex<Vec<Statement>>,
+}
+
+impl<'a> Explaining<'a> {
+    fn new(db: &'a DatabaseConnection) -> Self {
+        Self {
+            db,
+            asked: Mutex::default(),
+        }
+    }
+
+    /// Checks the plan of the one statement that was asked since the last time.
+    async fn reads_by_index(&self, what: &str) {
+        let asked = std::mem::take(&mut *self.asked.lock().expect("nobody panics with it"));
+        let [statement] = &asked[..] else {
+            panic!("{what} takes {} statements", asked.len())
+        };
+        let postgres = self.db.get_database_backend() == DbBackend::Postgres;
+        let explain = if postgres {
+            "EXPLAIN"
+        } else {
+            "EXPLAIN QUERY PLAN"
+        };
+        let mut explained = statement.clone();
+        explained.sql = format!("{explain} {}", statement.sql);
+        let column = if postgres { "QUERY PLAN" } else { "detail" };
+        let plan: Vec<String> = self
+            .db
+            .query_all_raw(explained)
+            .await
+            .unwrap()
+            .iter()
+            .map(|row| row.try_get("", column).unwrap())
+            .collect();
+        let whole = |line: &String| {
+            if postgres {
+                line.contains("Seq Scan")
+            } else {
+                // A virtual table is always scanned, by its own index; so is what was found.
+                line.starts_with("SCAN notes") && !line.contains("VIRTUAL TABLE")
+            }
+        };
+        assert!(!plan.iter().any(whole), "{what}:\n{}", plan.join("\n"));
+    }
+}
+
+#[async_trait]
+impl ConnectionTrait for Explaining<'_> {
+    fn get_database_backend(&self) -> DbBackend {
+        self.db.get_database_backend()
+    }
+
+    async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
+        self.asked
+            .lock()
+            .expect("nobody panics with it")
+            .push(statement.clone());
+        self.db.execute_raw(statement).await
+    }
+
+    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
+        self.db.execute_unprepared(sql).await
+    }
+
+    async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
+        self.asked
+            .lock()
+            .expect("nobody panics with it")
+            .push(statement.clone());
+        self.db.query_one_raw(statement).await
+    }
+
+    async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        self.asked
+            .lock()
+            .expect("nobody panics with it")
+            .push(statement.clone());
+        self.db.query_all_raw(statement).await
+    }
+}

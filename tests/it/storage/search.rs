@@ -1,0 +1,243 @@
+//! The same questions, and the same answers, on both databases.
+
+use service::notes::{self, Body, Changes, Hit, PageSize, Title, Words};
+
+use super::{
+    World, on_both,
+    world::{tags, user},
+};
+
+on_both!(
+    words_phrases_alternatives_and_exclusions,
+    titles_count_for_more_than_text,
+    what_was_found_is_marked,
+    the_index_follows_every_change,
+    no_question_is_an_error,
+    there_may_be_more,
+);
+
+async fn found(world: &World, question: &str) -> Vec<Hit> {
+    let words = Words::parse(question).unwrap();
+    notes::search(
+        world.service.db(),
+        &user("ada"),
+        &words,
+        PageSize::default(),
+    )
+    .await
+    .unwrap_or_else(|error| panic!("“{question}”: {error:?}"))
+    .notes
+}
+
+async fn titles(world: &World, question: &str) -> Vec<String> {
+    let mut titles: Vec<_> = found(world, question)
+        .await
+        .into_iter()
+        .map(|it| it.title)
+        .collect();
+    titles.sort();
+    titles
+}
+
+async fn words_phrases_alternatives_and_exclusions(world: World) {
+    let ada = user("ada");
+    world
+        .note(&ada, "Tea", "We drink green tea at meetings", &["drinks"])
+        .await;
+    world
+        .note(
+            &ada,
+            "Coffee",
+            "Black coffee, no green beans",
+            &["drinks", "beans"],
+        )
+        .await;
+    world
+        .note(&ada, "To be or not to be", "Grüße aus Köln", &[])
+        .await;
+    world
+        .note(&user("eve"), "Eve's tea", "green tea", &["drinks"])
+        .await;
+
+    for (question, expected) in [
+        ("tea", &["Tea"][..]),
+        ("TEA", &["Tea"]),
+        ("green", &["Coffee", "Tea"]),
+        ("green coffee", &["Coffee"]),
+        ("green missing", &[]),
+        ("meeting", &["Tea"]), // stemmed alike
+        ("drinking", &["Coffee", "Tea"]),
+        ("\"green tea\"", &["Tea"]),
+        ("\"tea green\"", &[]),
+        ("tea or coffee", &["Coffee", "Tea"]),
+        ("green -coffee", &["Tea"]),
+        ("-coffee", &["Tea", "To be or not to be"]),
+        ("-\"green tea\" -köln", &["Coffee"]),
+        ("\"to be\"", &["To be or not to be"]), // no word is too common
+        ("not", &["To be or not to be"]),
+        ("grüße", &["To be or not to be"]),
+        ("beans", &["Coffee"]),
+        ("dev", &[]),
+        ("ada", &[]),
+    ] {
+        assert_eq!(titles(&world, question).await, expected, "{question}");
+    }
+}
+
+async fn titles_count_for_more_than_text(world: World) {
+    let ada = user("ada");
+    let text = world
+        .note(&ada, "First", "all about sailing and sailing", &[])
+        .await;
+    let title = world.note(&ada, "Sailing", "all about the sea", &[]).await;
+    let tag = world
+        .note(&ada, "Second", "all about the sea", &["sailing"])
+        .await;
+    let order: Vec<_> = found(&world, "sailing")
+        .await
+        .into_iter()
+        .map(|it| it.id)
+        .collect();
+    assert_eq!(order, [title.id, tag.id, text.id]);
+
+    // Of equally good ones, the newest first.
+    let newer = world.note(&ada, "Sailing", "all about the sea", &[]).await;
+    let order: Vec<_> = found(&world, "sailing")
+        .await
+        .into_iter()
+        .map(|it| it.id)
+        .collect();
+    assert_eq!(order[..2], [newer.id, title.id]);
+}
+
+async fn what_was_found_is_marked(world: World) {
+    let ada = user("ada");
+    let filler = "lorem ipsum dolor sit amet ".repeat(40);
+    let body = format!("{filler} the hidden treasure lies here {filler}");
+    world.note(&ada, "Map", &body, &[]).await;
+
+    let hits = found(&world, "treasures").await;
+    let snippet = &hits[0].snippet;
+    assert!(snippet.contains("hidden **treasure** lies"), "{snippet}");
+    assert!(snippet.len() < 500, "a passage, not the text: {snippet}");
+
+    let hits = found(&world, "map").await;
+    let snippet = &hits[0].snippet;
+    assert!(
+        snippet.starts_with("lorem ipsum") && !snippet.contains("**"),
+        "{snippet}"
+    );
+
+    let hits = found(&world, "-nothing").await;
+    assert!(
+        hits[0].snippet.starts_with("lorem ipsum"),
+        "{:?}",
+        hits[0].snippet
+    );
+}
+
+async fn the_index_follows_every_change(world: World) {
+    let ada = user("ada");
+    let note = world.note(&ada, "Alpha", "bravo", &["charlie"]).await;
+    for word in ["alpha", "bravo", "charlie"] {
+        assert_eq!(found(&world, word).await.len(), 1, "{word}");
+    }
+    let changes = Changes {
+        title: Some(Title::parse("Delta").unwrap()),
+        body: Some(Body::parse("echo").unwrap()),
+        tags: Some(tags(&["foxtrot"])),
+    };
+    notes::update(&world.service, &ada, note.id, changes)
+        .await
+        .unwrap();
+    for word in ["alpha", "bravo", "charlie"] {
+        assert_eq!(found(&world, word).await, [], "{word}");
+    }
+    for word in ["delta", "echo", "foxtrot"] {
+        assert_eq!(found(&world, word).await.len(), 1, "{word}");
+    }
+    notes::delete(&world.service, &ada, note.id).await.unwrap();
+    assert_eq!(found(&world, "delta").await, []);
+}
+
+async fn no_question_is_an_error(world: World) {
+    let ada = user("ada");
+    world.note(&ada, "Plain", "some plain words", &[]).await;
+    for question in [
+        "\"",
+        "\"\"",
+        "'",
+        "\\",
+        "(",
+        ")",
+        "NEAR(a, b)",
+        "a AND",
+        "AND",
+        "OR",
+        "NOT",
+        "or or or",
+        "title:plain",
+        "plain*",
+        "^plain",
+        "{title body}: plain",
+        "plain + words",
+        "a & b | !c",
+        "<->",
+        ":*",
+        "plain:A",
+        "--",
+        "-",
+        "- plain",
+        "-\"",
+        "\"-\"",
+        "\"unclosed phrase",
+        "%",
+        "_",
+        "; DROP TABLE notes",
+        "$1",
+        "?",
+        "\u{0}",
+        "a\u{0}b",
+        "🦀",
+        "\u{301}",
+        "\u{903}",
+        "…",
+        "· – —",
+        "http://example.com/a?b=c#d",
+        "user@example.com",
+        "1.5e300",
+        "<b>x</b>",
+    ] {
+        found(&world, question).await;
+    }
+    for question in ["\"…\"", "🦀", "…", "- --", "\u{301}"] {
+        assert_eq!(
+            found(&world, question).await,
+            [],
+            "{question} holds no word"
+        );
+    }
+    found(&world, &"x".repeat(notes::MAX_WORDS)).await;
+    found(&world, &"ß ".repeat(notes::MAX_WORDS / 2)).await;
+    found(&world, &"-a ".repeat(notes::MAX_WORDS / 3)).await;
+    found(&world, &"a or ".repeat(notes::MAX_WORDS / 5)).await;
+    assert_eq!(titles(&world, "plain; DROP -table").await, [""; 0]);
+}
+
+async fn there_may_be_more(world: World) {
+    let ada = user("ada");
+    for _ in 0..4 {
+        world.note(&ada, "Same", "words", &[]).await;
+    }
+    let words = Words::parse("same").unwrap();
+    for (limit, more) in [(3, true), (4, false)] {
+        let limit = PageSize::new(limit).unwrap();
+        let hits = notes::search(world.service.db(), &ada, &words, limit)
+            .await
+            .unwrap();
+        assert_eq!(
+            (hits.notes.len(), hits.more),
+            (usize::from(limit.get()), more)
+        );
+    }
+}

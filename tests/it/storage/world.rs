@@ -1,0 +1,179 @@
+//! A service over a fresh database, with a clock that stands still and a bus that remembers.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use mcp::{
+    Bus, Signal, StoreError, UserId,
+    store::{Subscription, Topic},
+};
+use service::{
+    Service,
+    clock::MockClock,
+    config::Config,
+    notes::{self, Body, Draft, Note, Tag, Tags, Title},
+};
+use tempfile::TempDir;
+use tests::postgres;
+
+/// Runs each of these stories on a world of SQLite and on one of Postgres.
+macro_rules! on_both {
+    ($($story:ident),* $(,)?) => {
+        mod on_sqlite {
+            $(#[tokio::test]
+            async fn $story() {
+                super::$story(crate::storage::World::sqlite().await).await;
+            })*
+        }
+        mod on_postgres {
+            $(#[tokio::test]
+            async fn $story() {
+                super::$story(crate::storage::World::postgres().await).await;
+            })*
+        }
+    };
+}
+pub(super) use on_both;
+
+/// One database, and one service on it; more can be added.
+pub(super) struct World {
+    pub(super) service: Service,
+    pub(super) clock: Arc<MockClock>,
+    bus: Arc<RememberingBus>,
+    directory: TempDir,
+    database_url: String,
+}
+
+/// The secret that services of a world share.
+pub(super) const SECRET: &str = "the secret of all services of one world";
+
+/// When every world begins.
+pub(super) fn beginning() -> DateTime<Utc> {
+    DateTime::from_timestamp_micros(1_700_000_000_123_456).expect("a time in 2023")
+}
+
+impl World {
+    pub(super) async fn sqlite() -> Self {
+        let world = Self::at(None).await;
+        migration::migrate(world.service.db())
+            .await
+            .expect("the migrations run");
+        world
+    }
+
+    pub(super) async fn postgres() -> Self {
+        Self::at(Some(postgres::fresh_database().await)).await
+    }
+
+    /// A SQLite file without a schema.
+    pub(super) async fn empty_sqlite() -> Self {
+        Self::at(None).await
+    }
+
+    async fn at(database_url: Option<String>) -> Self {
+        let directory = TempDir::new().expect("a temporary directory can be made");
+        let database_url = database_url
+            .unwrap_or_else(|| format!("sqlite:{}/notes.db", directory.path().display()));
+        let clock = Arc::new(MockClock::at(beginning()));
+        let bus = Arc::new(RememberingBus::default());
+        let service = connect(&database_url, SECRET, &clock, &bus).await;
+        Self {
+            service,
+            clock,
+            bus,
+            directory,
+            database_url,
+        }
+    }
+
+    /// Another instance on the same database and clock.
+    pub(super) async fn another(&self) -> Service {
+        self.another_with(SECRET).await
+    }
+
+    /// Another instance, started with another secret.
+    pub(super) async fn another_with(&self, secret: &str) -> Service {
+        connect(&self.database_url, secret, &self.clock, &self.bus).await
+    }
+
+    /// What was published since the last time that this was asked.
+    pub(super) fn published(&self) -> Vec<Signal> {
+        std::mem::take(&mut self.bus.0.lock().expect("nobody panics with it"))
+    }
+
+    /// Keeps a note and lets a second pass.
+    pub(super) async fn note(
+        &self,
+        owner: &UserId,
+        title: &str,
+        body: &str,
+        tags: &[&str],
+    ) -> Note {
+        let note = notes::create(&self.service, owner, draft(title, body, tags))
+            .await
+            .expect("the database is there");
+        self.clock.advance(Duration::from_secs(1));
+        note
+    }
+
+    pub(super) fn is_postgres(&self) -> bool {
+        self.database_url.starts_with("postgres")
+    }
+
+    pub(super) fn directory(&self) -> &std::path::Path {
+        self.directory.path()
+    }
+}
+
+async fn connect(
+    url: &str,
+    secret: &str,
+    clock: &Arc<MockClock>,
+    bus: &Arc<RememberingBus>,
+) -> Service {
+    let config = Config::read(|name| match name {
+        "DATABASE_URL" => Some(url.to_owned()),
+        "JWT_SIGNING_SECRET" => Some(secret.to_owned()),
+        _ => None,
+    })
+    .expect("a complete configuration");
+    Service::connect(&config, Arc::clone(clock) as _, Arc::clone(bus) as _)
+        .await
+        .expect("the database is there")
+}
+
+pub(super) fn user(name: &str) -> UserId {
+    UserId::new(format!("dev:{name}"))
+}
+
+pub(super) fn draft(title: &str, body: &str, tags: &[&str]) -> Draft {
+    Draft {
+        title: Title::parse(title).expect("a valid title"),
+        body: Body::parse(body).expect("a valid body"),
+        tags: self::tags(tags),
+    }
+}
+
+pub(super) fn tags(tags: &[&str]) -> Tags {
+    Tags::parse(tags.iter().map(|it| Tag::parse(it).expect("a valid tag"))).expect("few tags")
+}
+
+/// A bus that nobody listens to.
+#[derive(Default)]
+struct RememberingBus(Mutex<Vec<Signal>>);
+
+#[async_trait]
+impl Bus for RememberingBus {
+    async fn publish(&self, signal: Signal) -> Result<(), StoreError> {
+        self.0.lock().expect("nobody panics with it").push(signal);
+        Ok(())
+    }
+
+    async fn subscribe(&self, _: Topic) -> Result<Subscription, StoreError> {
+        Err(StoreError("nobody listens here".into()))
+    }
+}

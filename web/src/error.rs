@@ -5,6 +5,8 @@
 //! only answers made elsewhere are the JSON-RPC errors of the engine and hyper's own to bytes that
 //! are not HTTP (400, 431), which have no body.
 
+use std::io;
+
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use poem::{
     Response,
@@ -41,7 +43,7 @@ pub(crate) enum Refusal {
     BodyTooSlow,
     /// The client went away, or its chunks were malformed.
     #[error("request body broken off")]
-    BodyBroken,
+    BodyBroken(#[source] io::Error),
     /// No such path.
     #[error("no such path")]
     NotFound,
@@ -149,7 +151,7 @@ impl Refusal {
                     mcp::BODY_READ_LIMIT.as_secs()
                 ),
             ),
-            Self::BodyBroken => (
+            Self::BodyBroken(_) => (
                 StatusCode::BAD_REQUEST,
                 "invalid_request",
                 "The request body broke off or was not valid HTTP. Send it again.".to_owned(),
@@ -188,7 +190,7 @@ impl Refusal {
             Self::KeysAway => Some((header::RETRY_AFTER, RETRY_AFTER_SECONDS.into())),
             Self::Method(allowed) => Some((header::ALLOW, HeaderValue::from_static(allowed))),
             // What is left of the body would be taken for the next request.
-            Self::BodyTooLarge | Self::BodyTooSlow | Self::BodyBroken => {
+            Self::BodyTooLarge | Self::BodyTooSlow | Self::BodyBroken(_) => {
                 Some((header::CONNECTION, HeaderValue::from_static("close")))
             }
             Self::Host | Self::Origin | Self::NotFound | Self::Other(_) | Self::Internal => None,

@@ -24,7 +24,7 @@ use crate::{
 pub(crate) const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
 
 /// From the end of the head until the whole body has arrived.
-pub(crate) const BODY_READ_LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const BODY_READ_LIMIT: Duration = Duration::from_mins(1);
 
 /// The value of `Allow`.
 pub(crate) const METHODS: &str = "GET, POST, DELETE, OPTIONS";
@@ -152,7 +152,7 @@ async fn read(body: Body, declared: Option<usize>) -> Result<Bytes, Refusal> {
         let mut pieces = pin!(body.into_bytes_stream());
         let mut first = Bytes::new();
         let mut whole = BytesMut::new();
-        while let Some(piece) = pieces.try_next().await.map_err(|_| Refusal::BodyBroken)? {
+        while let Some(piece) = pieces.try_next().await.map_err(Refusal::BodyBroken)? {
             if first.len() + whole.len() + piece.len() > MAX_BODY_BYTES {
                 return Err(Refusal::BodyTooLarge);
             }

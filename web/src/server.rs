@@ -40,14 +40,14 @@ const MAX_CONNECTIONS: usize = 8_192;
 
 /// From the moment a connection is ready for a request until the whole head has arrived. It is
 /// also how long an unused connection is kept open.
-pub(crate) const HEAD_READ_LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const HEAD_READ_LIMIT: Duration = Duration::from_mins(1);
 
 /// Bytes of a request line and its headers. Access tokens are the largest part, at about 1 KiB.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 
 /// How long the other side may refuse to take any byte of our answer. Event streams write at least
 /// every 15 s, so a reader that vanished without a word is noticed this way.
-const WRITE_STALL_LIMIT: Duration = Duration::from_secs(60);
+const WRITE_STALL_LIMIT: Duration = Duration::from_mins(1);
 
 /// Pause after a failed `accept`: usually file descriptors ran out, and some must close first.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);

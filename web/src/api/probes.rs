@@ -1,5 +1,10 @@
 //! For the platform that runs us: is the process alive, and should it get requests?
 
+#![expect(
+    clippy::unused_async,
+    reason = "poem-openapi wants every endpoint to be async"
+)]
+
 use poem::web::Data;
 use poem_openapi::{ApiResponse, Object, OpenApi, Tags, payload::Json};
 use service::{Service, health};

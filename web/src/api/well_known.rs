@@ -1,5 +1,10 @@
 //! The documents by which a client finds the way in.
 
+#![expect(
+    clippy::unused_async,
+    reason = "poem-openapi wants every endpoint to be async"
+)]
+
 use poem::web::Data;
 use poem_openapi::{ApiResponse, Object, OpenApi, Tags, payload::Json, types::ParseFromJSON as _};
 use service::{Service, oauth::scope};

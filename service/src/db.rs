@@ -1,6 +1,6 @@
 //! The pool of database connections, and what the failure of a statement lets a caller conclude.
 
-use std::{io, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 
 use anyhow::Context as _;
 use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbErr, RuntimeErr};
@@ -116,26 +116,31 @@ fn is_unavailable(error: &DbErr) -> bool {
 
 fn sqlx_says_unavailable(error: &sqlx::Error) -> bool {
     match error {
-        sqlx::Error::Io(error) => error.kind() != io::ErrorKind::InvalidInput,
-        sqlx::Error::PoolTimedOut
+        sqlx::Error::Io(_)
+        | sqlx::Error::PoolTimedOut
         | sqlx::Error::PoolClosed
         | sqlx::Error::WorkerCrashed
         | sqlx::Error::BeginFailed
         | sqlx::Error::Tls(_) => true,
-        sqlx::Error::Database(error) => match error.code().as_deref() {
-            // Postgres: statement or lock timeout, serialization failure or deadlock, read-only
-            // standby after a fail-over.
-            Some("57014" | "55P03" | "40001" | "40P01" | "25006") => true,
-            // SQLite: busy and locked, with their extended codes.
-            Some("5" | "6" | "261" | "262" | "517" | "773") => true,
-            // Postgres: connection trouble, out of resources, operator intervention.
-            Some(code) => ["08", "53", "57P"]
-                .iter()
-                .any(|class| code.starts_with(class)),
-            None => false,
-        },
+        sqlx::Error::Database(error) => error.code().is_some_and(|it| is_transient(&it)),
         _ => false,
     }
+}
+
+fn is_transient(code: &str) -> bool {
+    /// Of Postgres: statement or lock timeout, serialization failure, deadlock, and a standby that
+    /// is read-only after a fail-over.
+    const POSTGRES: [&str; 5] = ["57014", "55P03", "40001", "40P01", "25006"];
+    /// Of Postgres, by their beginning: trouble with the connection, out of resources, operator
+    /// intervention.
+    const POSTGRES_CLASSES: [&str; 3] = ["08", "53", "57P"];
+    /// Of SQLite: busy and locked, with their extended codes, and a file that cannot be opened.
+    const SQLITE: [&str; 7] = ["5", "6", "14", "261", "262", "517", "773"];
+
+    POSTGRES.contains(&code)
+        || SQLITE.contains(&code)
+        // All codes of Postgres have five characters.
+        || code.len() == 5 && POSTGRES_CLASSES.iter().any(|it| code.starts_with(it))
 }
 
 #[cfg(test)]
@@ -165,5 +170,15 @@ mod tests {
     fn both_names_of_the_postgres_scheme_are_taken() {
         let url = canonical(&Secret::new("postgresql://user@host/notes"));
         assert_eq!(url, "postgres://user@host/notes");
+    }
+
+    #[test]
+    fn what_may_pass_is_told_from_what_is_wrong() {
+        for transient in ["57014", "57P03", "53300", "08006", "5", "517"] {
+            assert!(is_transient(transient), "{transient}");
+        }
+        for wrong in ["42P01", "23505", "22021", "1", "11", "19", "2067", "531"] {
+            assert!(!is_transient(wrong), "{wrong}");
+        }
     }
 }

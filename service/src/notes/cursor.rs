@@ -67,7 +67,7 @@ impl FromStr for Cursor {
             return Err(NotACursor);
         }
         let created_at = DateTime::from_timestamp_micros(micros).ok_or(NotACursor)?;
-        let id = Uuid::from_slice(id).map_err(|_| NotACursor)?;
+        let id = Uuid::from_slice(id).map_err(|_wrong_length| NotACursor)?;
         Ok(Self {
             created_at,
             id: NoteId(id),

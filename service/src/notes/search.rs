@@ -6,10 +6,7 @@
 //! is told where the index is made, in the migration of notes.
 
 use chrono::{DateTime, Utc};
-use entity::{
-    NoteId,
-    notes::{Column, TagList},
-};
+use entity::{NoteId, notes::TagList};
 use mcp::UserId;
 use schemars::JsonSchema;
 use sea_orm::{
@@ -82,22 +79,16 @@ pub async fn search(
 
 /// That a note of this owner has a tag.
 pub(super) fn has_tag(backend: DbBackend, owner: &UserId, tag: &Tag) -> SimpleExpr {
-    match backend {
-        DbBackend::Postgres => Expr::cust_with_values(
-            "search @@ $1::tsquery",
-            [format!(
-                "{} & {}",
-                lexeme('=', owner.as_str()),
-                lexeme('#', tag.as_str())
-            )],
-        ),
-        _ => {
-            let _ = Column::Tags;
-            Expr::cust_with_values(
-                "EXISTS (SELECT 1 FROM json_each(notes.tags) WHERE json_each.value = ?)",
-                [tag.as_str()],
-            )
-        }
+    if backend == DbBackend::Postgres {
+        let both = format!(
+            "{} & {}",
+            lexeme('=', owner.as_str()),
+            lexeme('#', tag.as_str())
+        );
+        Expr::cust_with_values("search @@ $1::tsquery", [both])
+    } else {
+        let has = "EXISTS (SELECT 1 FROM json_each(notes.tags) WHERE json_each.value = ?)";
+        Expr::cust_with_values(has, [tag.as_str()])
     }
 }
 
@@ -275,12 +266,11 @@ fn terms(text: &str) -> impl Iterator<Item = Term> {
             let unwanted = rest.starts_with('-');
             let from = rest.trim_start_matches('-');
             let quoted = from.strip_prefix('"');
-            let (word, after) = match quoted {
-                Some(phrase) => phrase.split_once('"').unwrap_or((phrase, "")),
-                None => {
-                    let end = from.find(|it: char| it.is_whitespace() || it == '"');
-                    from.split_at(end.unwrap_or(from.len()))
-                }
+            let (word, after) = if let Some(phrase) = quoted {
+                phrase.split_once('"').unwrap_or((phrase, ""))
+            } else {
+                let end = from.find(|it: char| it.is_whitespace() || it == '"');
+                from.split_at(end.unwrap_or(from.len()))
             };
             rest = after;
             if quoted.is_none() && !unwanted && word.eq_ignore_ascii_case("or") {

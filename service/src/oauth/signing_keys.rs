@@ -16,11 +16,14 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow};
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
+use aws_lc_rs::{
+    error::Unspecified,
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair},
+};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use chacha20poly1305::{
     XChaCha20Poly1305, XNonce,
-    aead::{Aead as _, KeyInit as _, Payload},
+    aead::{self, Aead as _, KeyInit as _, Payload},
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use entity::{
@@ -324,10 +327,10 @@ impl FreshKey {
         use aws_lc_rs::signature::KeyPair as _;
 
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)
-            .map_err(|_| anyhow!("could not generate a P-256 key"))?;
+            .map_err(|Unspecified| anyhow!("could not generate a P-256 key"))?;
         let pkcs8 = pair
             .to_pkcs8v1()
-            .map_err(|_| anyhow!("could not encode a P-256 key"))?
+            .map_err(|Unspecified| anyhow!("could not encode a P-256 key"))?
             .as_ref()
             .to_owned();
         // An uncompressed point: 4, x, y.
@@ -362,7 +365,7 @@ impl Kek {
         let id: [u8; 8] = secret.derive("kek-id");
         let key: [u8; 32] = secret.derive("signing-kek/v1");
         Self {
-            id: id.iter().map(|byte| format!("{byte:02x}")).collect(),
+            id: format!("{:016x}", u64::from_be_bytes(id)),
             cipher: XChaCha20Poly1305::new(&key.into()),
         }
     }
@@ -380,7 +383,7 @@ impl Kek {
                     aad: aad.as_bytes(),
                 },
             )
-            .map_err(|_| anyhow!("could not seal a private key"))?;
+            .map_err(|aead::Error| anyhow!("could not seal a private key"))?;
         Ok([&nonce[..], &sealed].concat())
     }
 
@@ -402,7 +405,7 @@ impl Kek {
                     aad: aad.as_bytes(),
                 },
             )
-            .map_err(|_| anyhow!("the sealed private key is damaged"))?;
+            .map_err(|aead::Error| anyhow!("the sealed private key is damaged"))?;
         Ok(EncodingKey::from_ec_der(&pkcs8))
     }
 
@@ -428,10 +431,8 @@ impl Kek {
             if row.state == State::Active && row.activate_at <= now && row.kek_id == self.id {
                 match self.open(&row) {
                     Ok(key) => {
-                        signing = Some(Arc::new(Signer {
-                            kid: row.kid.clone(),
-                            key,
-                        }))
+                        let kid = row.kid.clone();
+                        signing = Some(Arc::new(Signer { kid, key }));
                     }
                     Err(error) => tracing::error!(
                         kid = %row.kid, state = row.state.to_value(),

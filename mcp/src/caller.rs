@@ -42,6 +42,8 @@ pub struct Caller {
     pub client: Arc<str>,
     /// The scopes that the token grants.
     pub scopes: BTreeSet<String>,
+    /// The authorization (grant) that the token came from: when it is revoked, open streams end.
+    pub grant: Arc<str>,
     /// When the access token expires, in seconds since the Unix epoch: an open stream is closed
     /// then.
     pub expires_at: i64,

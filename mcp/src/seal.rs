@@ -169,6 +169,7 @@ mod tests {
         Caller {
             user: UserId::new(user),
             client: "c".into(),
+            grant: "g".into(),
             scopes: BTreeSet::new(),
             expires_at: i64::MAX,
         }

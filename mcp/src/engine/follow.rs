@@ -10,7 +10,7 @@ use futures_util::stream::{self, BoxStream, StreamExt as _};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::{Inner, notify};
+use super::{Inner, grants::OpenStream, notify};
 use crate::{
     caller::{Caller, UserId},
     rpc::{self, RequestId, RpcError, codes},
@@ -43,6 +43,7 @@ pub(super) struct Follower {
     changes: Option<(Subscription, Subscription)>,
     keep_alive: Instant,
     expires: Instant,
+    open: OpenStream,
     _busy: TaskTrackerToken,
 }
 
@@ -94,6 +95,7 @@ impl Follower {
             changes,
             keep_alive: now + sse::KEEP_ALIVE,
             expires: now + engine.until_expiry(caller),
+            open: engine.grants.open(&caller.grant),
             _busy: engine.busy.token(),
             engine: Arc::clone(engine),
         })
@@ -162,6 +164,7 @@ impl Follower {
             () = sleep_until(self.keep_alive) => Event::KeepAlive,
             () = self.engine.drain.cancelled() => Event::Drain,
             () = sleep_until(self.expires) => Event::Expired,
+            () = self.open.revoked() => Event::Expired,
         }
     }
 

@@ -12,6 +12,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{
     Inner,
+    grants::OpenStream,
     notify::{self, SubscriptionMeta},
     operation::read_params,
 };
@@ -119,6 +120,7 @@ struct Listener {
     ended: bool,
     keep_alive: Instant,
     expires: Instant,
+    open: OpenStream,
     _busy: TaskTrackerToken,
 }
 
@@ -141,6 +143,7 @@ impl Listener {
             ended: false,
             keep_alive: Instant::now() + sse::KEEP_ALIVE,
             expires: Instant::now() + engine.until_expiry(caller),
+            open: engine.grants.open(&caller.grant),
             _busy: engine.busy.token(),
             engine: Arc::clone(engine),
         })
@@ -189,6 +192,7 @@ impl Listener {
                     return Some(sse::event(None, &self.farewell()));
                 }
                 () = sleep_until(self.expires) => return None,
+                () = self.open.revoked() => return None,
             };
             self.hear(received);
         }

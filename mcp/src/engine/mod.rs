@@ -5,6 +5,7 @@
 
 mod exchange;
 mod follow;
+mod grants;
 mod legacy;
 mod listen;
 mod lists;
@@ -21,7 +22,7 @@ use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::{lists::Rendered, running::Running};
+use self::{grants::Grants, lists::Rendered, running::Running};
 use crate::{
     caller::Caller,
     catalog::Catalog,
@@ -66,6 +67,7 @@ struct Inner {
     /// The `_meta` of every modern result.
     server_meta: Box<RawValue>,
     running: Running,
+    grants: Grants,
     /// Cancelled when the instance is about to go.
     drain: CancellationToken,
     /// Every running call and open stream.
@@ -95,6 +97,7 @@ impl Engine {
             stores,
             settings,
             running: Running::default(),
+            grants: Grants::default(),
             drain: CancellationToken::new(),
             busy: TaskTracker::new(),
         });
@@ -128,6 +131,11 @@ impl Engine {
     /// Waits until no call runs and no stream is open. Bound this wait: a call may take its time.
     pub async fn drained(&self) {
         self.inner.busy.wait().await;
+    }
+
+    /// Closes the streams that were opened under a grant, in this instance: it was revoked.
+    pub fn end_streams(&self, grant: &str) {
+        self.inner.grants.revoke(grant);
     }
 
     /// How many calls run and streams are open now.

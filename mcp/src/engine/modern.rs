@@ -24,7 +24,9 @@ use tokio_util::{
 };
 
 use super::{
-    Inner, QUICK, listen,
+    Inner, QUICK,
+    grants::OpenStream,
+    listen,
     operation::{Caching, Failure, Method, Operation, Output, progress_token, read_params},
 };
 use crate::{
@@ -419,6 +421,7 @@ impl Run {
         let guard = cancel.clone().drop_guard();
         let busy = self.engine.busy.token();
         let expires = Instant::now() + self.engine.until_expiry(&self.caller);
+        let open = self.engine.grants.open(&self.caller.grant);
         let engine = Arc::clone(&self.engine);
         let outlet = ModernOutlet {
             engine,
@@ -458,6 +461,7 @@ impl Run {
             last: None,
             keep_alive: Instant::now(),
             expires,
+            open,
             _cancel: guard,
             _busy: busy,
         };
@@ -556,6 +560,7 @@ struct Running {
     last: Option<Vec<u8>>,
     keep_alive: Instant,
     expires: Instant,
+    open: OpenStream,
     /// Cancels the call when the stream is dropped.
     _cancel: DropGuard,
     _busy: TaskTrackerToken,
@@ -602,6 +607,7 @@ impl Running {
                     return Some(sse::comment());
                 }
                 () = sleep_until(self.expires) => return None,
+                () = self.open.revoked() => return None,
             }
         }
     }

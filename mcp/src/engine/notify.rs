@@ -30,6 +30,7 @@ pub(super) fn notification(signal: &Signal, subscription: Option<&RequestId>) ->
         Signal::ToolListChanged => ("notifications/tools/list_changed", None),
         Signal::PromptListChanged => ("notifications/prompts/list_changed", None),
         Signal::Cancelled { .. }
+        | Signal::Revoked { .. }
         | Signal::StreamChanged(_)
         | Signal::StreamReleased(_)
         | Signal::StreamTaken { .. }

@@ -95,8 +95,12 @@ pub(super) fn listen_for_cancellations(engine: &Arc<Inner>) {
             let Some(engine) = engine.upgrade() else {
                 return;
             };
-            if let Received::Signal(Signal::Cancelled { session, request }) = received {
-                engine.running.cancel(&session, request.as_ref());
+            match received {
+                Received::Signal(Signal::Cancelled { session, request }) => {
+                    engine.running.cancel(&session, request.as_ref());
+                }
+                Received::Signal(Signal::Revoked { grant }) => engine.grants.revoke(&grant),
+                Received::Signal(_) | Received::Missed => {}
             }
         }
     });

@@ -346,6 +346,11 @@ pub enum Signal {
     ToolListChanged,
     /// The list of prompts has changed, for everyone.
     PromptListChanged,
+    /// A grant was revoked: its tokens are worth nothing, and its streams end.
+    Revoked {
+        /// The grant.
+        grant: String,
+    },
     /// The client cancelled a call, or all calls of a session.
     Cancelled {
         /// The session.
@@ -378,7 +383,7 @@ pub enum Topic {
     Everyone,
     /// Streams of one session.
     Session(SessionId),
-    /// What each instance must see: cancellations.
+    /// What each instance must see: cancellations and revocations.
     Control,
 }
 
@@ -390,7 +395,7 @@ impl Signal {
                 Topic::User(user.clone())
             }
             Self::ToolListChanged | Self::PromptListChanged => Topic::Everyone,
-            Self::Cancelled { .. } => Topic::Control,
+            Self::Cancelled { .. } | Self::Revoked { .. } => Topic::Control,
             Self::StreamChanged(key)
             | Self::StreamReleased(key)
             | Self::StreamTaken { key, .. } => Topic::Session(key.session.clone()),

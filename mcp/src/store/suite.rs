@@ -63,6 +63,7 @@ fn call(request: i64, open: &[(&str, &str)]) -> SuspendedCall {
         caller: Caller {
             user: UserId::new("test:ada"),
             client: "suite".into(),
+            grant: "grant".into(),
             scopes: BTreeSet::new(),
             expires_at: i64::MAX,
         },

@@ -118,6 +118,7 @@ impl Claims {
             user: self.user.clone(),
             client: Arc::clone(&self.client),
             scopes: self.scopes.clone(),
+            grant: Arc::clone(&self.session_id),
             expires_at: self.expires_at,
         }
     }

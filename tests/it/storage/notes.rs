@@ -72,16 +72,16 @@ async fn an_update_changes_only_what_it_names(world: World) {
         title: Some(Title::parse("New title").unwrap()),
         ..Changes::default()
     };
-    let changed = notes::update(&world.service, &ada, made.id, changes)
+    let renamed = notes::update(&world.service, &ada, made.id, changes)
         .await
         .unwrap();
     assert_eq!(
-        (changed.title.as_str(), changed.body.as_str()),
+        (renamed.title.as_str(), renamed.body.as_str()),
         ("New title", "Body")
     );
-    assert_eq!(changed.updated_at, beginning() + Duration::from_secs(1));
+    assert_eq!(renamed.updated_at, beginning() + Duration::from_secs(1));
     assert_eq!(
-        (changed.created_at, &changed.tags),
+        (renamed.created_at, &renamed.tags),
         (made.created_at, &made.tags)
     );
 
@@ -433,13 +433,13 @@ async fn the_largest_notes_fit(world: World) {
         words("@a.de ", 2),
         (0..)
             .map(|it: u32| format!("{it:x}-"))
-            .flat_map(|it| it.into_bytes())
+            .flat_map(String::into_bytes)
             .map(char::from)
             .take(notes::MAX_BODY)
             .collect(),
         (0..)
             .map(|it: u32| format!("a{it:x}-b{it:x} "))
-            .flat_map(|it| it.into_bytes())
+            .flat_map(String::into_bytes)
             .map(char::from)
             .take(notes::MAX_BODY)
             .collect(),

@@ -2,6 +2,7 @@
 
 use migration::{Migrator, MigratorTrait as _};
 use sea_orm::ConnectionTrait as _;
+use service::notes::{self, PageSize, Words};
 
 use super::{World, on_both, world::user};
 
@@ -24,7 +25,7 @@ async fn migrations_go_down_and_up_again(world: World) {
 async fn a_migrated_database_is_left_alone(world: World) {
     let note = world.note(&user("ada"), "Title", "body", &["tag"]).await;
     migration::migrate(world.service.db()).await.unwrap();
-    let kept = service::notes::get(world.service.db(), &user("ada"), note.id)
+    let kept = notes::get(world.service.db(), &user("ada"), note.id)
         .await
         .unwrap();
     assert_eq!(kept, note);
@@ -63,9 +64,7 @@ async fn compacting_a_sqlite_file_keeps_the_search_index_right() {
     let ada = user("ada");
     let first = world.note(&ada, "First", "alpha", &[]).await;
     world.note(&ada, "Second", "bravo", &[]).await;
-    service::notes::delete(&world.service, &ada, first.id)
-        .await
-        .unwrap();
+    notes::delete(&world.service, &ada, first.id).await.unwrap();
     world
         .service
         .db()
@@ -73,8 +72,8 @@ async fn compacting_a_sqlite_file_keeps_the_search_index_right() {
         .await
         .unwrap();
 
-    let words = service::notes::Words::parse("bravo").unwrap();
-    let hits = service::notes::search(world.service.db(), &ada, &words, Default::default())
+    let words = Words::parse("bravo").unwrap();
+    let hits = notes::search(world.service.db(), &ada, &words, PageSize::default())
         .await
         .unwrap();
     assert_eq!(

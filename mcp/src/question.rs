@@ -106,7 +106,10 @@ impl Capability {
     pub(crate) fn declared_in(self, client: &ClientCapabilities, version: ProtocolVersion) -> bool {
         let elicitation = client.elicitation.as_ref();
         match self {
-            Self::ElicitationForm => elicitation.is_some_and(ElicitationCapability::has_form),
+            Self::ElicitationForm => {
+                version >= ProtocolVersion::V2025_06_18
+                    && elicitation.is_some_and(ElicitationCapability::has_form)
+            }
             Self::ElicitationUrl => {
                 version >= ProtocolVersion::V2025_11_25
                     && elicitation.is_some_and(|it| it.url.is_some())
@@ -328,6 +331,8 @@ mod tests {
         let version = ProtocolVersion::V2025_11_25;
         assert!(Capability::ElicitationForm.declared_in(&client, version));
         assert!(!Capability::ElicitationUrl.declared_in(&client, version));
+        let before = ProtocolVersion::V2025_03_26;
+        assert!(!Capability::ElicitationForm.declared_in(&client, before));
         let client: ClientCapabilities =
             serde_json::from_value(json!({ "elicitation": { "url": {} } })).unwrap();
         assert!(!Capability::ElicitationForm.declared_in(&client, version));

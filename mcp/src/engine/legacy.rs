@@ -97,6 +97,9 @@ pub(super) async fn initialize(
         implementation.description = None;
         implementation.website_url = None;
     }
+    if version < ProtocolVersion::V2025_06_18 {
+        implementation.title = None;
+    }
     let result = InitializeResult {
         protocol_version: version.as_str(),
         capabilities: engine.capabilities(),

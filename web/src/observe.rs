@@ -111,7 +111,8 @@ fn log(method: &Method, response: &Response, duration: Duration) {
     let session = about.and_then(|about| about.session.as_deref());
     let rpc_error = about.and_then(|about| about.error);
     let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    let what = [mcp_method, target]
+    let spoken = mcp_method.filter(|it| *it != method.as_str()); // GET and DELETE are in both
+    let what = [spoken, target]
         .into_iter()
         .flatten()
         .fold(format!("{method} {route}"), |text, word| text + " " + word);

@@ -5,7 +5,7 @@ use std::{fmt, io::ErrorKind, net::SocketAddr};
 use anyhow::{Context as _, bail};
 use mcp::Engine;
 use service::{
-    config::{Config, Mode},
+    config::{self, Config, Mode},
     telemetry,
 };
 use tokio::net::TcpListener;
@@ -55,7 +55,7 @@ async fn listen(config: &Config) -> anyhow::Result<TcpListener> {
             "port {port} is in use, perhaps by another notes-mcp. End that one, or choose another \
              port: PORT={other} {program}",
             port = config.port,
-            other = config.port.checked_add(1).unwrap_or(8080),
+            other = config.port.checked_add(1).unwrap_or(1024),
             program = program(),
         ),
         Err(error) => Err(error).with_context(|| format!("could not listen on {address}")),
@@ -131,7 +131,7 @@ notes-mcp is running.
                  There is no sign-in yet: a client gets in with a token that you print.
                  Sessions and streams end with this process; the notes stay.
 
-To connect a client, open a second terminal in this folder.
+To connect a client, open a second terminal in this folder, with the same environment.
 
   Claude Code
     claude mcp add --transport http notes {url} \
@@ -145,12 +145,11 @@ To connect a client, open a second terminal in this folder.
     {{"servers": {{"notes": {{"type": "http", "url": "{url}",
       "headers": {{"Authorization": "Bearer TOKEN"}}}}}}}}
 
-  MCP Inspector
+  MCP Inspector, with Node 22.19 or newer
     npx @modelcontextprotocol/inspector --cli {url} --transport http \
       --header "Authorization: Bearer $({token})" --method tools/list
 
-TOKEN stands for what this prints; it is good for 12 hours:
-    {token}
+TOKEN stands for what the command in $(…) prints. It is good for 12 hours.
 
 Ctrl-C ends the server."#
         )
@@ -170,16 +169,22 @@ fn data(config: &Config) -> String {
     }
 }
 
-/// The command that prints a token for this very server. The port is part of the address that the
-/// token is made for.
+/// The command that prints a token for this very server, started in the same folder. The port is
+/// part of the address that a token is made for, and the key that signs it is where the data is.
 fn token_command(config: &Config) -> String {
-    let port = match config.port {
-        8080 => String::new(),
-        port => format!("PORT={port} "),
-    };
+    let mut words = Vec::new();
+    for (variable, value) in [
+        (config::PORT, config.port.to_string()),
+        (config::DATA_DIR, config.data_dir.display().to_string()),
+    ] {
+        if value != variable.default {
+            words.push(format!("{}='{value}'", variable.name));
+        }
+    }
     let program = match program() {
         "cargo run" => "cargo run -q --",
         program => program,
     };
-    format!("{port}{program} token --user me")
+    words.push(format!("{program} token --user me"));
+    words.join(" ")
 }

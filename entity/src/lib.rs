@@ -1,9 +1,16 @@
 //! What a row is: one module per table, an id newtype for each kind of id, and finders that begin
 //! with the owner. No rules live here; what may be done with a row is decided in `service`.
 
+pub mod github_tokens;
 pub mod ids;
+pub mod login_pins;
 pub mod notes;
+pub mod oauth_audit;
+pub mod oauth_clients;
+pub mod oauth_codes;
+pub mod oauth_grants;
+pub mod oauth_refresh_tokens;
 pub mod oauth_signing_keys;
 pub mod users;
 
-pub use ids::{Kid, NoteId};
+pub use ids::{AuditId, ClientId, Digest, GrantId, Kid, NoteId};

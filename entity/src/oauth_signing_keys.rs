@@ -30,12 +30,14 @@ pub struct Model {
     pub created_at: DateTimeUtc,
     /// From when on it may sign.
     pub activate_at: DateTimeUtc,
-    /// From when on nothing that it signed is still valid; nothing while it may sign.
+    /// From when on nothing that it signed is still valid; nothing while it may still sign.
     pub retire_at: Option<DateTimeUtc>,
     /// When the private half was wiped.
     pub wiped_at: Option<DateTimeUtc>,
     /// When it last signed, to the minute.
     pub last_signed_at: Option<DateTimeUtc>,
+    /// When a successor is to take its place; nothing while nobody has asked for one.
+    pub replace_at: Option<DateTimeUtc>,
 }
 
 /// The life of a signing key.

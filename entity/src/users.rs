@@ -21,6 +21,21 @@ pub struct Model {
     pub created_at: DateTimeUtc,
     /// Last sign-in.
     pub last_seen_at: DateTimeUtc,
+    /// The number in `sub`, if GitHub gave it. It names the person for ever.
+    pub github_id: Option<i64>,
+    /// When an operator shut them out; nothing while they may come in.
+    pub blocked_at: Option<DateTimeUtc>,
+    /// When it was last found that they may come in.
+    pub gate_checked_at: Option<DateTimeUtc>,
+    /// When an instance last set out to find that, so that others need not.
+    pub gate_asked_at: Option<DateTimeUtc>,
 }
 
 impl ActiveModelBehavior for ActiveModel {}
+
+impl Entity {
+    /// A change of one person's row.
+    pub fn update_one_of(sub: &str) -> sea_orm::UpdateMany<Self> {
+        Self::update_many().filter(COLUMN.sub.eq(sub))
+    }
+}

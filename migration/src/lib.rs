@@ -20,9 +20,16 @@ use sea_orm_migration::{
 /// What a [`Migrator`] can do besides: tell the state, go back.
 pub use sea_orm_migration::MigratorTrait;
 
+mod dialect;
 mod m20261122_000001_users;
 mod m20261122_000002_notes;
 mod m20261122_000003_oauth_signing_keys;
+mod m20261122_000004_users_sign_in;
+mod m20261122_000005_oauth_clients;
+mod m20261122_000006_oauth_grants;
+mod m20261122_000007_oauth_audit;
+mod m20261122_000008_github_tokens;
+mod m20261122_000009_signing_key_rotation;
 
 /// The ordered list of migrations. To bring a database up to date use [`migrate`], which also keeps
 /// two processes from doing it at once.
@@ -35,6 +42,12 @@ impl MigratorTrait for Migrator {
             Box::new(m20261122_000001_users::Migration),
             Box::new(m20261122_000002_notes::Migration),
             Box::new(m20261122_000003_oauth_signing_keys::Migration),
+            Box::new(m20261122_000004_users_sign_in::Migration),
+            Box::new(m20261122_000005_oauth_clients::Migration),
+            Box::new(m20261122_000006_oauth_grants::Migration),
+            Box::new(m20261122_000007_oauth_audit::Migration),
+            Box::new(m20261122_000008_github_tokens::Migration),
+            Box::new(m20261122_000009_signing_key_rotation::Migration),
         ]
     }
 }

@@ -35,6 +35,8 @@ pub async fn upsert(
         display_name: Set(sign_in.display_name),
         created_at: Set(now),
         last_seen_at: Set(now),
+        github_id: Set(github_id(&sign_in.user)),
+        ..Default::default()
     };
     let on_conflict = OnConflict::column(Column::Sub)
         .update_columns([Column::Login, Column::DisplayName, Column::LastSeenAt])
@@ -44,6 +46,11 @@ pub async fn upsert(
         .exec_without_returning(db)
         .await?;
     Ok(())
+}
+
+/// The number that GitHub knows a person by, if their identity is GitHub's.
+pub fn github_id(user: &UserId) -> Option<i64> {
+    user.as_str().strip_prefix("github:")?.parse().ok()
 }
 
 /// Notes that a person used the service, without going back in time. Says whether there is such a

@@ -288,6 +288,7 @@ impl SigningKeys {
             retire_at: Set(None),
             wiped_at: Set(None),
             last_signed_at: Set(None),
+            replace_at: Set(None),
         };
         // Whichever unique index objects: somebody else's key is as good as ours.
         let on_conflict = OnConflict::new().do_nothing().to_owned();
@@ -489,6 +490,7 @@ mod tests {
             retire_at: None,
             wiped_at: None,
             last_signed_at: None,
+            replace_at: None,
         }
     }
 

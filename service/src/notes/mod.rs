@@ -21,6 +21,7 @@ use uuid::Uuid;
 use crate::{Service, changes::Change, db::Failure};
 
 mod cursor;
+mod passages;
 mod search;
 mod text;
 mod write;

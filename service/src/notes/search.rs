@@ -15,7 +15,10 @@ use sea_orm::{
 };
 use serde::Serialize;
 
-use super::{NotesError, PageSize, Tag, Words};
+use super::{
+    NotesError, PageSize, Tag, Words,
+    passages::{START, STOP, passages},
+};
 
 /// What stands before and after each found word.
 pub const MARK: &str = "**";
@@ -96,7 +99,8 @@ pub(super) fn has_tag(backend: DbBackend, owner: &UserId, tag: &Tag) -> SimpleEx
 struct HitRow {
     id: NoteId,
     title: String,
-    snippet: String,
+    /// The text, with the found words between [`START`] and [`STOP`].
+    marked: String,
     tags: TagList,
     created_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
@@ -107,7 +111,7 @@ impl From<HitRow> for Hit {
         Self {
             id: row.id,
             title: row.title,
-            snippet: row.snippet,
+            snippet: passages(&row.marked),
             tags: row.tags.0,
             created_at: row.created_at,
             updated_at: row.updated_at,
@@ -115,12 +119,14 @@ impl From<HitRow> for Hit {
     }
 }
 
-/// The rows are ranked and limited first, so that passages are only cut out of what is shown. A
-/// question without a single word (such as `"…"`) would ask for nothing but the owner, hence
-/// `numnode`.
+/// The rows are ranked and limited first, so that words are only marked in what is shown. A question
+/// without a single word (such as `"…"`) would ask for nothing but the owner, hence `numnode`.
+///
+/// Words are marked by a question of their own, which knows neither phrases nor AND: with those,
+/// `ts_headline` takes gigabytes for a long text of one word repeated.
 const POSTGRES: &str = "
 SELECT id, title, tags, created_at, updated_at,
-    ts_headline('notes_words', body, websearch_to_tsquery('notes_words', $3), $4) AS snippet
+    ts_headline('notes_words', body, websearch_to_tsquery('notes_words', $4), $5) AS marked
 FROM (
     SELECT id, title, body, tags, created_at, updated_at,
         ts_rank(search, websearch_to_tsquery('notes_words', $3)) AS rank
@@ -129,23 +135,36 @@ FROM (
         AND search @@ ($2::tsquery && websearch_to_tsquery('notes_words', $3))
         AND numnode(websearch_to_tsquery('notes_words', $3)) > 0
     ORDER BY rank DESC, created_at DESC, id DESC
-    LIMIT $5
+    LIMIT $6
 ) AS found
 ORDER BY rank DESC, created_at DESC, id DESC";
 
-/// How Postgres cuts passages out of a text.
-const HEADLINE: &str =
-    "StartSel=**, StopSel=**, MaxFragments=2, MaxWords=24, MinWords=8, FragmentDelimiter=\" … \"";
-
 fn postgres(owner: &UserId, words: &Words, limit: i64) -> Statement {
-    let values: [Value; 5] = [
+    let options = format!("HighlightAll=true, StartSel=\"{START}\", StopSel=\"{STOP}\"");
+    let values: [Value; 6] = [
         owner.as_str().into(),
         lexeme('=', owner.as_str()).into(),
         words.as_str().into(),
-        HEADLINE.into(),
+        to_mark(words.as_str()).into(),
+        options.into(),
         limit.into(),
     ];
     Statement::from_sql_and_values(DbBackend::Postgres, POSTGRES, values)
+}
+
+/// The single words that a question asks for, each once, in the syntax of `websearch_to_tsquery`.
+fn to_mark(text: &str) -> String {
+    let mut words = Vec::new();
+    for term in terms(text) {
+        let Term::With(quoted) = term else { continue };
+        for word in quoted.split(|it: char| !it.is_alphanumeric()) {
+            let known = words.iter().any(|it| it == word);
+            if !(word.is_empty() || known || word.eq_ignore_ascii_case("or")) {
+                words.push(word.to_owned());
+            }
+        }
+    }
+    words.join(" or ")
 }
 
 /// One lexeme of ours in the syntax of `tsquery`, quoted.
@@ -155,7 +174,7 @@ fn lexeme(kind: char, text: &str) -> String {
 
 const SQLITE: &str = "
 SELECT notes.id, notes.title, notes.tags, notes.created_at, notes.updated_at,
-    snippet(notes_search, 2, '**', '**', ' … ', 32) AS snippet
+    highlight(notes_search, 2, char(2), char(3)) AS marked
 FROM notes_search JOIN notes ON notes.row = notes_search.rowid
 WHERE notes_search MATCH ? AND notes.owner_sub = ?
 ORDER BY bm25(notes_search, 10.0, 5.0, 1.0), notes.created_at DESC, notes.id DESC
@@ -163,7 +182,7 @@ LIMIT ?";
 
 /// FTS5 has no question that only excludes.
 const SQLITE_WITHOUT: &str = "
-SELECT id, title, tags, created_at, updated_at, substr(body, 1, 200) AS snippet
+SELECT id, title, tags, created_at, updated_at, substr(body, 1, 201) AS marked
 FROM notes
 WHERE row NOT IN (SELECT rowid FROM notes_search WHERE notes_search MATCH ?) AND owner_sub = ?
 ORDER BY created_at DESC, id DESC
@@ -324,6 +343,22 @@ mod tests {
             ("or", Fts5::Nothing),
         ] {
             assert_eq!(fts5(text), question, "{text}");
+        }
+    }
+
+    #[test]
+    fn single_words_are_marked_each_once() {
+        for (text, marked) in [
+            ("tea", "tea"),
+            ("\"green tea\" or Cake -milk tea", "green or tea or Cake"),
+            (
+                "user@example.com foo-bar",
+                "user or example or com or foo or bar",
+            ),
+            ("\"this or that\" a|b!c:*", "this or that or a or b or c"),
+            ("-milk … \"\"", ""),
+        ] {
+            assert_eq!(to_mark(text), marked, "{text}");
         }
     }
 

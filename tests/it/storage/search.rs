@@ -1,5 +1,7 @@
 //! The same questions, and the same answers, on both databases.
 
+use std::time::Duration;
+
 use service::notes::{self, Body, Changes, Hit, PageSize, Title, Words};
 
 use super::{
@@ -13,6 +15,7 @@ on_both!(
     what_was_found_is_marked,
     the_index_follows_every_change,
     no_question_is_an_error,
+    no_text_is_expensive_to_search,
     there_may_be_more,
 );
 
@@ -222,6 +225,36 @@ async fn no_question_is_an_error(world: World) {
     found(&world, &"-a ".repeat(notes::MAX_WORDS / 3)).await;
     found(&world, &"a or ".repeat(notes::MAX_WORDS / 5)).await;
     assert_eq!(titles(&world, "plain; DROP -table").await, [""; 0]);
+}
+
+/// Long texts of few words: what the databases' own ways of cutting passages choke on.
+async fn no_text_is_expensive_to_search(world: World) {
+    let ada = user("ada");
+    for body in [
+        "a ".repeat(50_000),
+        "a b ".repeat(25_000),
+        "a ".repeat(25_000) + &"b ".repeat(25_000),
+    ] {
+        world.note(&ada, "Title", &body, &[]).await;
+    }
+    let long_phrase = format!("\"{}\"", "a ".repeat(99));
+    for question in [
+        "a",
+        "\"a a\"",
+        "a b",
+        "\"a b\" or \"b a\"",
+        &long_phrase,
+        &"a b ".repeat(50),
+        "a -c",
+    ] {
+        let begun = std::time::Instant::now();
+        assert_ne!(found(&world, question).await, [], "{question}");
+        let taken = begun.elapsed();
+        assert!(
+            taken < Duration::from_secs(5),
+            "“{question}” took {taken:?}"
+        );
+    }
 }
 
 async fn there_may_be_more(world: World) {

@@ -1,5 +1,9 @@
 //! What a token may do.
 
+use std::{collections::BTreeSet, fmt};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 /// Read notes.
 pub const NOTES_READ: &str = "notes:read";
 
@@ -8,6 +12,28 @@ pub const NOTES_WRITE: &str = "notes:write";
 
 /// Every scope there is, in the order in which a consent page shows them.
 pub const ALL: &[&str] = &[NOTES_READ, NOTES_WRITE];
+
+/// Asked for by clients that want a refresh token. Every client that may refresh gets one without
+/// asking, so the word is understood and means nothing.
+const OFFLINE_ACCESS: &str = "offline_access";
+
+/// The most scopes that one request may name. Ours are few; more is garbage.
+const MAX_NAMED: usize = 32;
+
+/// A set of scopes that exist. Written, and stored, in the order of [`ALL`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Scopes(BTreeSet<&'static str>);
+
+/// Why a request for scopes is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ScopeError {
+    /// It breaks the grammar of RFC 6749, section 3.3, or is endless.
+    #[error("scope must be names separated by single spaces")]
+    Malformed,
+    /// It names a scope that does not exist.
+    #[error("scope names something that this server does not offer")]
+    Unknown,
+}
 
 /// What a scope allows, in words for the person who grants it.
 pub fn describe(scope: &str) -> Option<&'static str> {
@@ -18,12 +44,198 @@ pub fn describe(scope: &str) -> Option<&'static str> {
     }
 }
 
+impl Scopes {
+    /// Everything that exists.
+    pub fn all() -> Self {
+        ALL.iter().copied().collect()
+    }
+
+    /// What a client gets that asks for nothing: to read.
+    pub fn default_request() -> Self {
+        [NOTES_READ].into_iter().collect()
+    }
+
+    /// What a request asks for, strictly. `offline_access` is understood and left out. Blanks alone,
+    /// and nothing at all, are the empty set.
+    pub fn parse(text: &str) -> Result<Self, ScopeError> {
+        let mut scopes = Self::default();
+        for (count, name) in names(text).enumerate() {
+            if count == MAX_NAMED || !name.bytes().all(is_scope_byte) {
+                return Err(ScopeError::Malformed);
+            }
+            match known(name) {
+                Some(scope) => drop(scopes.0.insert(scope)),
+                None if name == OFFLINE_ACCESS => {}
+                None => return Err(ScopeError::Unknown),
+            }
+        }
+        Ok(scopes)
+    }
+
+    /// What exists of the scopes in a text, leniently: for what was stored by another version, and
+    /// for what a client says of itself.
+    pub fn known(text: &str) -> Self {
+        names(text).filter_map(known).collect()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether it holds a scope.
+    pub fn contains(&self, scope: &str) -> bool {
+        self.0.contains(scope)
+    }
+
+    /// Whether everything in it is in the other one too.
+    pub fn is_subset(&self, of: &Self) -> bool {
+        self.0.is_subset(&of.0)
+    }
+
+    /// What is in both.
+    #[must_use]
+    pub fn intersect(&self, other: &Self) -> Self {
+        Self(self.0.intersection(&other.0).copied().collect())
+    }
+
+    /// What is in either.
+    #[must_use]
+    pub fn union(&self, other: &Self) -> Self {
+        Self(self.0.union(&other.0).copied().collect())
+    }
+
+    /// The scopes in the order of [`ALL`].
+    pub fn iter(&self) -> impl Iterator<Item = &'static str> + '_ {
+        ALL.iter().copied().filter(|it| self.0.contains(it))
+    }
+
+    /// The same as a set of texts, as an access token carries it.
+    pub fn to_set(&self) -> BTreeSet<String> {
+        self.iter().map(str::to_owned).collect()
+    }
+}
+
+impl FromIterator<&'static str> for Scopes {
+    /// Takes scopes that exist; anything else is left out.
+    fn from_iter<T: IntoIterator<Item = &'static str>>(scopes: T) -> Self {
+        Self(scopes.into_iter().filter_map(known).collect())
+    }
+}
+
+impl fmt::Display for Scopes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut gap = "";
+        for scope in self.iter() {
+            write!(f, "{gap}{scope}")?;
+            gap = " ";
+        }
+        Ok(())
+    }
+}
+
+impl Serialize for Scopes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Scopes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(|it| Self::known(&it))
+    }
+}
+
+fn names(text: &str) -> impl Iterator<Item = &str> {
+    text.split(' ').filter(|it| !it.is_empty())
+}
+
+fn known(name: &str) -> Option<&'static str> {
+    ALL.iter().copied().find(|it| *it == name)
+}
+
+/// RFC 6749: `%x21 / %x23-5B / %x5D-7E`.
+fn is_scope_byte(byte: u8) -> bool {
+    matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e)
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::{prelude::*, sample::subsequence};
+
     use super::*;
 
     #[test]
     fn every_scope_can_be_explained() {
         assert!(ALL.iter().all(|it| describe(it).is_some()));
+    }
+
+    #[test]
+    fn a_request_is_taken_or_refused_as_a_whole() {
+        let both = Scopes::all();
+        for (text, expected) in [
+            ("", Ok(Scopes::default())),
+            ("   ", Ok(Scopes::default())),
+            ("notes:read", Ok(Scopes::default_request())),
+            (" notes:write  notes:read ", Ok(both.clone())),
+            ("notes:read notes:read", Ok(Scopes::default_request())),
+            ("offline_access", Ok(Scopes::default())),
+            ("notes:read notes:write offline_access", Ok(both)),
+            ("notes:admin", Err(ScopeError::Unknown)),
+            ("Notes:Read", Err(ScopeError::Unknown)),
+            ("notes:read openid", Err(ScopeError::Unknown)),
+            ("notes:read\"", Err(ScopeError::Malformed)),
+            ("notes\\read", Err(ScopeError::Malformed)),
+            ("notes:read\tnotes:write", Err(ScopeError::Malformed)),
+            ("notes:read\0", Err(ScopeError::Malformed)),
+            ("nötes:read", Err(ScopeError::Malformed)),
+        ] {
+            assert_eq!(Scopes::parse(text), expected, "{text:?}");
+        }
+        let endless = "notes:read ".repeat(200);
+        assert_eq!(Scopes::parse(&endless), Err(ScopeError::Malformed));
+    }
+
+    #[test]
+    fn what_is_stored_may_name_what_no_longer_exists() {
+        assert_eq!(
+            Scopes::known("notes:read notes:share openid"),
+            Scopes::default_request()
+        );
+        assert_eq!(Scopes::known("openid"), Scopes::default());
+    }
+
+    fn scopes() -> impl Strategy<Value = Scopes> {
+        subsequence(ALL, 0..=ALL.len()).prop_map(|it| it.into_iter().collect())
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_reads_the_same(scopes in scopes()) {
+            prop_assert_eq!(Scopes::parse(&scopes.to_string()), Ok(scopes.clone()));
+            let json = serde_json::to_string(&scopes).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Scopes>(&json).unwrap(), scopes);
+        }
+
+        #[test]
+        fn sets_behave_as_sets(a in scopes(), b in scopes(), c in scopes()) {
+            prop_assert_eq!(a.union(&b), b.union(&a));
+            prop_assert_eq!(a.intersect(&b), b.intersect(&a));
+            prop_assert_eq!(a.union(&b).union(&c), a.union(&b.union(&c)));
+            prop_assert_eq!(
+                a.intersect(&b.union(&c)),
+                a.intersect(&b).union(&a.intersect(&c))
+            );
+            prop_assert!(a.intersect(&b).is_subset(&a) && a.is_subset(&a.union(&b)));
+            prop_assert_eq!(a.is_subset(&b), a.union(&b) == b);
+            prop_assert_eq!(a.is_subset(&b) && b.is_subset(&a), a == b);
+        }
+
+        #[test]
+        fn no_text_grants_more_than_it_names(text in "\\PC{0,80}") {
+            if let Ok(scopes) = Scopes::parse(&text) {
+                prop_assert!(scopes.iter().all(|it| text.contains(it)));
+            }
+        }
     }
 }

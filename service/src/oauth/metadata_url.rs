@@ -1,0 +1,240 @@
+//! Client identifiers that are URLs: where a Client ID Metadata Document can be.
+//!
+//! The rules are those of the draft plus what keeps a fetch harmless: no address in place of a name,
+//! no other port, nothing that parsers understand differently. A URL that is refused here is never
+//! connected to.
+
+use std::fmt;
+
+use url::{Host, Url};
+
+use super::redirect_uri::has_dot_segments;
+
+/// The longest URL that is taken.
+pub const MAX_BYTES: usize = 512;
+
+/// The URL of a metadata document, which is also the `client_id`. Kept exactly as it was written.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct MetadataUrl {
+    text: String,
+    host: String,
+}
+
+/// Why a `client_id` cannot be the URL of a metadata document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MetadataUrlError {
+    /// More than [`MAX_BYTES`].
+    #[error("it is longer than 512 characters")]
+    TooLong,
+    /// Not `https://`, or not absolute, or with characters that a URL does not have.
+    #[error("it is not a plain https:// URL")]
+    NotHttps,
+    /// Nothing after the host.
+    #[error("it has no path")]
+    NoPath,
+    /// `.` or `..`, also encoded.
+    #[error("its path has dot segments")]
+    DotSegments,
+    /// `#`.
+    #[error("it has a fragment")]
+    Fragment,
+    /// `user:password@`.
+    #[error("it holds a user name")]
+    UserInfo,
+    /// Any port, even the usual one.
+    #[error("it names a port")]
+    Port,
+    /// An address, a name that only a local network knows, or our own name.
+    #[error("its host is not a public host name")]
+    Host,
+}
+
+impl MetadataUrl {
+    /// Whether a `client_id` is meant as a URL at all.
+    pub fn looks_like(client_id: &str) -> bool {
+        client_id.contains("://")
+    }
+
+    /// Takes a `client_id`. `own_host` is the host of this server, whose documents would be its own
+    /// answers.
+    pub fn parse(client_id: &str, own_host: &str) -> Result<Self, MetadataUrlError> {
+        use MetadataUrlError as Error;
+
+        if client_id.len() > MAX_BYTES {
+            return Err(Error::TooLong);
+        }
+        let rest = client_id.strip_prefix("https://").ok_or(Error::NotHttps)?;
+        let plain = client_id
+            .bytes()
+            .all(|it| it.is_ascii_graphic() && !b"\\\"<>^`{|}".contains(&it));
+        if !plain {
+            return Err(Error::NotHttps);
+        }
+        if client_id.contains('#') {
+            return Err(Error::Fragment);
+        }
+        let end = rest.find(['/', '?']).unwrap_or(rest.len());
+        let (authority, path_and_query) = rest.split_at(end);
+        if authority.contains('@') {
+            return Err(Error::UserInfo);
+        }
+        let path = path_and_query
+            .split_once('?')
+            .map_or(path_and_query, |(path, _)| path);
+        if path.len() < 2 {
+            return Err(Error::NoPath);
+        }
+        if has_dot_segments(path) {
+            return Err(Error::DotSegments);
+        }
+        if authority.starts_with('[') {
+            return Err(Error::Host);
+        }
+        if authority.contains(':') {
+            return Err(Error::Port);
+        }
+        let host = public_host(client_id, authority).ok_or(Error::Host)?;
+        if host == own_host {
+            return Err(Error::Host);
+        }
+        Ok(Self {
+            text: client_id.to_owned(),
+            host,
+        })
+    }
+
+    /// Exactly as it was written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The host that vouches for the client.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+}
+
+impl fmt::Display for MetadataUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// The host if it is a name, written as the parser would write it, that somebody can own.
+fn public_host(text: &str, authority: &str) -> Option<String> {
+    let url = Url::parse(text).ok()?;
+    let Some(Host::Domain(name)) = url.host() else {
+        return None;
+    };
+    let public = name == authority
+        && !name.ends_with('.')
+        && !name.split('.').any(str::is_empty)
+        && psl::domain(name.as_bytes()).is_some()
+        && !["localhost", "local", "internal", "home.arpa"]
+            .iter()
+            .any(|it| name.strip_suffix(it).is_some_and(|rest| rest.ends_with('.')));
+    public.then(|| name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parse(text: &str) -> Result<MetadataUrl, MetadataUrlError> {
+        MetadataUrl::parse(text, "notes.example.com")
+    }
+
+    #[test]
+    fn documents_of_real_clients_are_taken() {
+        for (good, host) in [
+            ("https://claude.ai/oauth/claude-code-client-metadata", "claude.ai"),
+            ("https://vscode.dev/oauth/client-metadata.json", "vscode.dev"),
+            ("https://app.example.com/client.json?v=2", "app.example.com"),
+            ("https://app.example.com/a/", "app.example.com"),
+            ("https://me.github.io/c", "me.github.io"),
+            ("https://xn--mnchen-3ya.de/c", "xn--mnchen-3ya.de"),
+        ] {
+            assert_eq!(parse(good).unwrap().host(), host, "{good}");
+            assert_eq!(parse(good).unwrap().as_str(), good);
+        }
+    }
+
+    #[test]
+    fn nothing_else_is_ever_connected_to() {
+        use MetadataUrlError as E;
+        for (bad, error) in [
+            ("http://app.example.com/c", E::NotHttps),
+            ("HTTPS://app.example.com/c", E::NotHttps),
+            ("https:/app.example.com/c", E::NotHttps),
+            ("app.example.com/c", E::NotHttps),
+            ("javascript://app.example.com/c", E::NotHttps),
+            ("https://app.example.com/c d", E::NotHttps),
+            ("https://app.example.com/c\n", E::NotHttps),
+            ("https://app.example.com/\\c", E::NotHttps),
+            ("https://äpp.example.com/c", E::NotHttps),
+            ("https://app.example.com", E::NoPath),
+            ("https://app.example.com/", E::NoPath),
+            ("https://app.example.com?c", E::NoPath),
+            ("https://app.example.com/?c", E::NoPath),
+            ("https://app.example.com/a/../c", E::DotSegments),
+            ("https://app.example.com/./c", E::DotSegments),
+            ("https://app.example.com/a/%2e%2E/c", E::DotSegments),
+            ("https://app.example.com/c/..", E::DotSegments),
+            ("https://app.example.com/c#f", E::Fragment),
+            ("https://app.example.com/c#", E::Fragment),
+            ("https://me@app.example.com/c", E::UserInfo),
+            ("https://me:pw@app.example.com/c", E::UserInfo),
+            ("https://app.example.com:8443/c", E::Port),
+            ("https://app.example.com:443/c", E::Port),
+            ("https://app.example.com:/c", E::Port),
+            ("https://127.0.0.1/c", E::Host),
+            ("https://192.0.2.1/c", E::Host),
+            ("https://[::1]/c", E::Host),
+            ("https://[2001:db8::1]/c", E::Host),
+            ("https://2130706433/c", E::Host),
+            ("https://0x7f000001/c", E::Host),
+            ("https://0177.0.0.1/c", E::Host),
+            ("https://127.1/c", E::Host),
+            ("https://App.example.com/c", E::Host),
+            ("https://app.example.com./c", E::Host),
+            ("https://app..example.com/c", E::Host),
+            ("https://exa%6dple.com/c", E::Host),
+            ("https://localhost/c", E::Host),
+            ("https://app.localhost/c", E::Host),
+            ("https://printer.local/c", E::Host),
+            ("https://metadata.google.internal/c", E::Host),
+            ("https://router.home.arpa/c", E::Host),
+            ("https://intranet/c", E::Host),
+            ("https://com/c", E::Host),
+            ("https://notes.example.com/c", E::Host),
+            ("https:///c", E::Host),
+            ("", E::NotHttps),
+        ] {
+            assert_eq!(parse(bad), Err(error), "{bad:?}");
+        }
+        let long = format!("https://app.example.com/{}", "a".repeat(MAX_BYTES - 23));
+        assert_eq!(parse(&long), Err(E::TooLong));
+        assert!(parse(&long[..MAX_BYTES]).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_taken_is_what_the_parser_sees(text in "https://[ -~]{0,40}") {
+            if let Ok(taken) = parse(&text) {
+                let url = Url::parse(taken.as_str()).unwrap();
+                prop_assert_eq!(url.host_str(), Some(taken.host()));
+                prop_assert_eq!(url.port_or_known_default(), Some(443));
+                prop_assert!(url.username().is_empty() && url.fragment().is_none());
+                prop_assert!(matches!(url.host(), Some(Host::Domain(_))));
+                prop_assert_eq!(url.as_str(), taken.as_str());
+            }
+        }
+
+        #[test]
+        fn any_text_is_judged_without_a_panic(text in "\\PC{0,100}") {
+            drop(parse(&text));
+        }
+    }
+}

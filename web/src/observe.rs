@@ -107,12 +107,12 @@ fn log(method: &Method, response: &Response, duration: Duration) {
     let client = call.map(|call| &*call.caller.client);
     let era = about.and_then(|about| about.era);
     let mcp_method = about.and_then(|about| about.method);
-    let target = about.and_then(|about| about.target.as_deref());
+    let mcp_name = about.and_then(|about| about.target.as_deref());
     let session = about.and_then(|about| about.session.as_deref());
     let rpc_error = about.and_then(|about| about.error);
     let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let spoken = mcp_method.filter(|it| *it != method.as_str()); // GET and DELETE are in both
-    let what = [spoken, target]
+    let what = [spoken, mcp_name]
         .into_iter()
         .flatten()
         .fold(format!("{method} {route}"), |text, word| text + " " + word);
@@ -130,7 +130,7 @@ fn log(method: &Method, response: &Response, duration: Duration) {
                 client,
                 era,
                 mcp_method,
-                target,
+                mcp_name,
                 rpc_error,
                 session,
                 "{what} answered {} in {duration_ms} ms",

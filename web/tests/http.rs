@@ -85,6 +85,7 @@ impl Server {
             client: "test".to_owned(),
             scopes: scopes.iter().map(ToString::to_string).collect(),
             session_id: "test".to_owned(),
+            signed_in_at: None,
             ttl: None,
         };
         self.service.tokens().mint(new).await.unwrap()

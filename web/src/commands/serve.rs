@@ -1,6 +1,10 @@
 //! `notes-mcp serve`: one instance, until somebody ends it.
 
-use std::{fmt, io::ErrorKind, net::SocketAddr};
+use std::{
+    fmt,
+    io::{self, ErrorKind, IsTerminal as _},
+    net::SocketAddr,
+};
 
 use anyhow::{Context as _, bail};
 use mcp::Engine;
@@ -66,7 +70,9 @@ async fn listen(config: &Config) -> anyhow::Result<TcpListener> {
 #[expect(clippy::exit, reason = "that is what the second signal asks for")]
 async fn cancel_on_signal(shutdown: CancellationToken) {
     signal().await;
-    super::say("Ending. Press Ctrl-C again to end at once.");
+    if io::stderr().is_terminal() {
+        super::say("Ending. Press Ctrl-C again to end at once.");
+    }
     shutdown.cancel();
     signal().await;
     std::process::exit(EXIT_INTERRUPTED);

@@ -50,6 +50,7 @@ pub(super) async fn run(config: Config, options: Options) -> anyhow::Result<()> 
             scopes: scope.0.clone(),
             // Nothing can revoke it, and nothing else shares its fate.
             session_id: uuid::Uuid::new_v4().to_string(),
+            signed_in_at: None,
             ttl: Some(ttl),
         })
         .await

@@ -15,7 +15,7 @@ use super::{Signal, Topic};
 /// How many signals a slow subscriber may lag behind before it is told to read everything anew.
 const BACKLOG: usize = 64;
 
-type Topics = Mutex<HashMap<Topic, broadcast::Sender<Signal>>>;
+type Topics = Mutex<HashMap<Topic, broadcast::Sender<Received>>>;
 
 /// Signals by topic. Cheap to clone; a topic that nobody listens to costs nothing.
 #[derive(Clone, Default)]
@@ -42,23 +42,33 @@ impl Fanout {
         let topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(sender) = topics.get(&signal.topic()) {
             // Fails only if nobody listens any more, which is fine.
-            drop(sender.send(signal));
+            drop(sender.send(Received::Signal(signal)));
         }
     }
 
-    /// Whether anybody listens to a topic.
-    pub fn has_subscribers(&self, topic: &Topic) -> bool {
+    /// Tells everyone that signals may have been lost.
+    pub fn missed(&self) {
+        let topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
+        for sender in topics.values() {
+            drop(sender.send(Received::Missed));
+        }
+    }
+
+    /// The topics that somebody listens to.
+    pub fn topics(&self) -> Vec<Topic> {
         self.topics
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .contains_key(topic)
+            .keys()
+            .cloned()
+            .collect()
     }
 }
 
 /// Signals of one topic, from the moment of subscription on.
 pub struct Subscription {
     /// Empty only while it is dropped.
-    receiver: Option<broadcast::Receiver<Signal>>,
+    receiver: Option<broadcast::Receiver<Received>>,
     topic: Topic,
     topics: Arc<Topics>,
 }
@@ -79,7 +89,7 @@ impl Subscription {
             return std::future::pending().await;
         };
         match receiver.recv().await {
-            Ok(signal) => Received::Signal(signal),
+            Ok(received) => received,
             Err(broadcast::error::RecvError::Lagged(_)) => Received::Missed,
             // The sender lives in `topics` as long as this receiver does.
             Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
@@ -121,8 +131,8 @@ mod tests {
         let first = fanout.subscribe(Topic::Everyone);
         let second = fanout.subscribe(Topic::Everyone);
         drop(first);
-        assert!(fanout.has_subscribers(&Topic::Everyone));
+        assert_eq!(fanout.topics(), [Topic::Everyone]);
         drop(second);
-        assert!(!fanout.has_subscribers(&Topic::Everyone));
+        assert_eq!(fanout.topics(), []);
     }
 }

@@ -1,11 +1,12 @@
 //! What must outlive a request and be seen by every instance: sessions, waiting calls, stream logs
 //! and signals.
 //!
-//! Four small traits. [`memory`] serves one process; [`suite`] is what any implementation must
+//! Four small traits. [`memory`] serves one process and [`redis`] many; [`suite`] is what any implementation must
 //! pass. No caller may rely on an answer arriving at the same object that asked.
 
 mod fanout;
 pub mod memory;
+pub mod redis;
 pub mod suite;
 
 use std::{

@@ -1,0 +1,231 @@
+//! Signals between processes: one pub/sub connection, which fans out to the subscribers here.
+//!
+//! A channel is subscribed to while anybody here listens to its topic. When the connection was
+//! lost, everyone is told that they may have missed something: a signal is only a hint, and whoever
+//! gets one reads what is true.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use futures_util::StreamExt as _;
+use redis::{Client, aio::PubSubSink};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::sleep,
+};
+
+use super::{COMMAND_LIMIT, CONNECT_LIMIT, Redis, Settings, away, read, write};
+use crate::store::{Bus, Fanout, Signal, StoreError, Subscription, Topic};
+
+/// How long to wait before connecting again.
+const RECONNECT: Duration = Duration::from_millis(250);
+
+/// How often channels that nobody listens to any more are given up.
+const TIDY: Duration = Duration::from_secs(10);
+
+/// How many wishes wait for the connection. Whoever comes later waits to wish.
+const WISHES: usize = 1_024;
+
+/// The bus of one process.
+pub(super) struct RedisBus {
+    redis: Arc<Redis>,
+    fanout: Fanout,
+    wishes: mpsc::Sender<Wish>,
+}
+
+/// Somebody wants to listen to a channel, and waits until it is so.
+struct Wish {
+    channel: String,
+    done: oneshot::Sender<()>,
+}
+
+/// The channel of a topic.
+pub(super) fn channel(prefix: &str, topic: &Topic) -> String {
+    match topic {
+        Topic::User(user) => format!("{prefix}user:{user}"),
+        Topic::Everyone => format!("{prefix}everyone"),
+        Topic::Session(session) => format!("{prefix}mcp:{{{}}}", session.as_str()),
+        Topic::Control => format!("{prefix}control"),
+    }
+}
+
+/// A signal as it travels.
+pub(super) fn encode(signal: &Signal) -> Result<String, StoreError> {
+    write(signal)
+}
+
+impl RedisBus {
+    pub(super) fn start(settings: &Settings, redis: &Arc<Redis>) -> Result<Self, StoreError> {
+        let client = Client::open(settings.url.as_str()).map_err(away)?;
+        let fanout = Fanout::default();
+        let (wishes, wished) = mpsc::channel(WISHES);
+        let listener = Listener {
+            client,
+            fanout: fanout.clone(),
+            prefix: settings.prefix.clone(),
+            wished,
+            channels: HashSet::new(),
+        };
+        tokio::spawn(listener.run());
+        Ok(Self {
+            redis: Arc::clone(redis),
+            fanout,
+            wishes,
+        })
+    }
+}
+
+#[async_trait]
+impl Bus for RedisBus {
+    async fn publish(&self, signal: Signal) -> Result<(), StoreError> {
+        let mut pipeline = redis::pipe();
+        let channel = channel(&self.redis.prefix, &signal.topic());
+        pipeline.publish(channel, encode(&signal)?).ignore();
+        self.redis.pipeline(&pipeline).await
+    }
+
+    async fn subscribe(&self, topic: Topic) -> Result<Subscription, StoreError> {
+        let channel = channel(&self.redis.prefix, &topic);
+        // First here, so that what arrives once the channel is open is not lost.
+        let subscription = self.fanout.subscribe(topic);
+        let (done, listening) = oneshot::channel();
+        let wish = async {
+            self.wishes
+                .send(Wish { channel, done })
+                .await
+                .map_err(away)?;
+            listening.await.map_err(away)
+        };
+        match tokio::time::timeout(COMMAND_LIMIT, wish).await {
+            Ok(listening) => listening.map(|()| subscription),
+            Err(elapsed) => Err(away(elapsed)),
+        }
+    }
+}
+
+/// Holds the pub/sub connection. Ends with the bus.
+struct Listener {
+    client: Client,
+    fanout: Fanout,
+    prefix: String,
+    wished: mpsc::Receiver<Wish>,
+    /// The channels that are open.
+    channels: HashSet<String>,
+}
+
+/// Why a connection is left.
+enum Left {
+    /// It broke.
+    Lost,
+    /// The bus is gone.
+    Over,
+}
+
+impl Listener {
+    async fn run(mut self) {
+        let mut first = true;
+        loop {
+            match self.listen(first).await {
+                Ok(Left::Over) => return,
+                Ok(Left::Lost) => {
+                    tracing::warn!("The connection for signals was lost; connecting again");
+                }
+                Err(error) => {
+                    tracing::warn!(error = %error, "No connection for signals: {error}");
+                }
+            }
+            first = false;
+            if self.wished.is_closed() && self.wished.is_empty() {
+                return;
+            }
+            sleep(RECONNECT).await;
+        }
+    }
+
+    /// Serves one connection until it ends.
+    async fn listen(&mut self, first: bool) -> Result<Left, StoreError> {
+        let connecting = self.client.get_async_pubsub();
+        let pubsub = tokio::time::timeout(CONNECT_LIMIT, connecting)
+            .await
+            .map_err(away)??;
+        let (mut sink, mut messages) = pubsub.split();
+        let topics = self.fanout.topics();
+        self.channels = topics.iter().map(|it| channel(&self.prefix, it)).collect();
+        open(&mut sink, self.channels.iter()).await?;
+        if !first {
+            self.fanout.missed();
+        }
+        let mut tidy = tokio::time::interval(TIDY);
+        loop {
+            tokio::select! {
+                message = messages.next() => match message {
+                    None => return Ok(Left::Lost),
+                    Some(message) => {
+                        let text: String = message.get_payload()?;
+                        match read(&text) {
+                            Ok(signal) => self.fanout.deliver(signal),
+                            Err(error) => {
+                                tracing::warn!(error = %error, "A signal cannot be read: {error}");
+                            }
+                        }
+                    }
+                },
+                wish = self.wished.recv() => match wish {
+                    None => return Ok(Left::Over),
+                    Some(wish) => self.grant(&mut sink, wish).await?,
+                },
+                _ = tidy.tick() => self.give_up_unused(&mut sink).await?,
+            }
+        }
+    }
+
+    /// Opens the channel of a wish, and of all others that wait already.
+    async fn grant(&mut self, sink: &mut PubSubSink, wish: Wish) -> Result<(), StoreError> {
+        let mut wishes = vec![wish];
+        while let Ok(wish) = self.wished.try_recv() {
+            wishes.push(wish);
+        }
+        let new: HashSet<&String> = wishes
+            .iter()
+            .map(|it| &it.channel)
+            .filter(|it| !self.channels.contains(*it))
+            .collect();
+        open(sink, new.into_iter()).await?;
+        for wish in wishes {
+            self.channels.insert(wish.channel);
+            if wish.done.send(()).is_err() {
+                tracing::debug!("Whoever wished to listen has given up");
+            }
+        }
+        Ok(())
+    }
+
+    async fn give_up_unused(&mut self, sink: &mut PubSubSink) -> Result<(), StoreError> {
+        let used: HashSet<String> = self
+            .fanout
+            .topics()
+            .iter()
+            .map(|it| channel(&self.prefix, it))
+            .collect();
+        let unused: Vec<String> = self.channels.difference(&used).cloned().collect();
+        if !unused.is_empty() {
+            sink.unsubscribe(&unused).await?;
+            self.channels.retain(|it| used.contains(it));
+        }
+        Ok(())
+    }
+}
+
+async fn open(
+    sink: &mut PubSubSink,
+    channels: impl Iterator<Item = &String>,
+) -> Result<(), StoreError> {
+    let channels: Vec<&String> = channels.collect();
+    if channels.is_empty() {
+        return Ok(());
+    }
+    let opening = sink.subscribe(&channels);
+    Ok(tokio::time::timeout(COMMAND_LIMIT, opening)
+        .await
+        .map_err(away)??)
+}

@@ -1,2 +1,48 @@
-//! Placeholder.
-fn main() {}
+//! Integration tests: one binary, one module per promise. Each test starts its own cluster and talks
+//! to it over real HTTP in raw JSON; every message is held against the official schema.
+
+use tests::cluster::Database;
+
+/// Runs tests that take a [`Database`] on SQLite and on Postgres.
+macro_rules! on_both_databases {
+    ($($name:ident),+ $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(tests::cluster::Database::Sqlite).await;
+            })+
+        }
+        mod postgres {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(tests::cluster::Database::Postgres).await;
+            })+
+        }
+    };
+}
+
+mod batches;
+mod cancellation;
+mod contracts;
+mod edges;
+mod fuzz;
+mod isolation;
+mod logging;
+mod notes;
+mod pagination;
+mod questions;
+mod rmcp_client;
+mod scopes;
+mod sessions;
+mod shutdown;
+mod storage;
+mod stores;
+mod streams;
+mod subscriptions;
+mod tidy;
+mod versions;
+
+/// One instance of the product.
+async fn notes_on(database: Database) -> tests::cluster::Cluster {
+    tests::cluster::Setup::new(database).start().await
+}

@@ -167,14 +167,10 @@ impl Cluster {
                     .expect("the migrations run");
             }
             let catalog = match setup.offer {
-                Offer::Notes => fixtures::catalog(gates.clone()),
+                Offer::Notes => service::catalog(service.clone()),
                 Offer::Fixtures => fixtures::catalog(gates.clone()),
             };
-            let engine = Engine::new(
-                catalog,
-                stores.clone(),
-                mcp::Settings { seal_keys: vec![mcp::SealKey::new([7; 32])], now: { let c = Arc::clone(&clock); Arc::new(move || c.now().timestamp()) }, page_size: 100 },
-            );
+            let engine = Engine::new(catalog, stores.clone(), service::mcp_settings(&service));
             services.push(service.clone());
             instances.push(Instance::start(listener, service, engine));
         }
@@ -230,6 +226,7 @@ impl Cluster {
                 client: "tests".to_owned(),
                 scopes: scopes.iter().map(|&scope| scope.to_owned()).collect(),
                 session_id: "tests".to_owned(),
+                signed_in_at: None,
                 ttl: None,
             })
             .await

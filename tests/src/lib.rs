@@ -9,6 +9,7 @@ pub mod cluster;
 mod eventually;
 pub mod fixtures;
 pub mod postgres;
+pub mod redis;
 pub mod schema;
 
 pub use eventually::{PATIENCE, eventually, in_time};

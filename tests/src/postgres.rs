@@ -258,7 +258,7 @@ impl Drop for Server {
 
 /// Runs the server as a child and ends it when standard input ends: that is when the process that
 /// holds the other end is gone, even by `kill -9`.
-const GUARD: &str = r#"
+pub(crate) const GUARD: &str = r#"
 cd "$1" || exit
 folder=$1
 shift

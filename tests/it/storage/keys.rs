@@ -32,6 +32,7 @@ async fn token(service: &Service) -> String {
         client: "a-client".to_owned(),
         scopes: BTreeSet::from([scope::NOTES_READ.to_owned()]),
         session_id: "a-session".to_owned(),
+        signed_in_at: None,
         ttl: None,
     };
     service

@@ -1,0 +1,161 @@
+//! Pages join up to the whole list, once each, and a cursor that is not ours is refused.
+
+use std::{collections::HashSet, time::Duration};
+
+use serde_json::{Value, json};
+use tests::{
+    client::Modern,
+    cluster::{Cluster, Database},
+    schema::Revision,
+};
+
+use crate::notes_on;
+
+on_both_databases!(
+    pages_of_notes_join_up,
+    pages_of_resources_join_up,
+    a_note_that_comes_in_between_moves_nothing,
+);
+
+/// Notes with one second between each and the next.
+async fn create(cluster: &Cluster, client: &Modern, count: usize) {
+    for number in 0..count {
+        let note = json!({ "title": format!("Note {number}"), "body": "" });
+        client.tool("notes_create", note).await.output();
+        cluster.clock().advance(Duration::from_secs(1));
+    }
+}
+
+/// The titles of all notes, page by page, and how many pages there were.
+async fn titles(client: &Modern, limit: usize) -> (Vec<String>, usize) {
+    let mut titles = Vec::new();
+    let mut arguments = json!({ "limit": limit });
+    for pages in 1.. {
+        let page = client.tool("notes_list", arguments.clone()).await;
+        for note in page.output()["notes"].as_array().unwrap() {
+            titles.push(note["title"].as_str().unwrap().to_owned());
+        }
+        match page.output().get("next_cursor") {
+            Some(cursor) => arguments["cursor"] = cursor.clone(),
+            None => return (titles, pages),
+        }
+    }
+    unreachable!("pages end")
+}
+
+async fn pages_of_notes_join_up(database: Database) {
+    let cluster = notes_on(database).await;
+    let ada = cluster.web(0).modern(cluster.token("ada").await);
+    create(&cluster, &ada, 7).await;
+    let newest_first: Vec<String> = (0..7)
+        .rev()
+        .map(|number| format!("Note {number}"))
+        .collect();
+    for (limit, pages) in [(1, 7), (3, 3), (7, 1), (20, 1)] {
+        assert_eq!(
+            titles(&ada, limit).await,
+            (newest_first.clone(), pages),
+            "by {limit}"
+        );
+    }
+}
+
+async fn pages_of_resources_join_up(database: Database) {
+    let cluster = notes_on(database).await;
+    let token = cluster.token("ada").await;
+    let ada = cluster.web(0).modern(&token);
+    create(&cluster, &ada, 130).await;
+    let session = cluster.web(0).legacy(&token, Revision::June2025).await;
+    for modern in [true, false] {
+        let mut uris = HashSet::new();
+        let mut params = json!({});
+        loop {
+            let page = if modern {
+                ada.call("resources/list", params.clone()).await
+            } else {
+                session.call("resources/list", params.clone()).await
+            };
+            for resource in page.result()["resources"].as_array().unwrap() {
+                let uri = resource["uri"].as_str().unwrap().to_owned();
+                assert!(uris.insert(uri.clone()), "{uri} comes twice");
+            }
+            match page.result().get("nextCursor") {
+                Some(cursor) => params["cursor"] = cursor.clone(),
+                None => break,
+            }
+        }
+        assert_eq!(uris.len(), 131, "every note, and the newest ones together");
+        assert!(uris.contains("notes://recent"));
+    }
+}
+
+async fn a_note_that_comes_in_between_moves_nothing(database: Database) {
+    let cluster = notes_on(database).await;
+    let ada = cluster.web(0).modern(cluster.token("ada").await);
+    create(&cluster, &ada, 4).await;
+    let first = ada.tool("notes_list", json!({ "limit": 2 })).await;
+    ada.tool("notes_create", json!({ "title": "In between", "body": "" }))
+        .await
+        .output();
+    let cursor = &first.output()["next_cursor"];
+    let second = ada
+        .tool("notes_list", json!({ "limit": 2, "cursor": cursor }))
+        .await;
+    let titles: Vec<&Value> = second.output()["notes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|note| &note["title"])
+        .collect();
+    assert_eq!(titles, ["Note 1", "Note 0"]);
+}
+
+#[tokio::test]
+async fn a_cursor_that_is_not_ours_is_refused() {
+    let cluster = Cluster::embedded().await;
+    let token = cluster.token("ada").await;
+    let ada = cluster.web(0).modern(&token);
+    let session = cluster.web(0).legacy(&token, Revision::November2025).await;
+    for cursor in ["x", "0", "AAAA", "../../etc/passwd", "eyJ9"] {
+        for method in [
+            "tools/list",
+            "prompts/list",
+            "resources/list",
+            "resources/templates/list",
+        ] {
+            let params = json!({ "cursor": cursor });
+            assert_eq!(
+                ada.call(method, params.clone()).await.code(),
+                -32602,
+                "{method} {cursor}"
+            );
+            assert_eq!(
+                session.call(method, params).await.code(),
+                -32602,
+                "{method} {cursor}"
+            );
+        }
+        let refused = ada.tool("notes_list", json!({ "cursor": cursor })).await;
+        assert!(
+            refused.tool_error().contains("cursor"),
+            "{}",
+            refused.tool_error()
+        );
+    }
+}
+
+#[tokio::test]
+async fn lists_keep_their_order() {
+    let cluster = Cluster::start(2).await;
+    let ada = cluster.web(0).modern(cluster.token("ada").await);
+    let bob = cluster.web(1).modern(cluster.token("bob").await);
+    for method in ["tools/list", "prompts/list", "resources/templates/list"] {
+        let first = ada.call(method, Value::Null).await;
+        for other in [&ada, &bob] {
+            assert_eq!(
+                other.call(method, Value::Null).await.result(),
+                first.result()
+            );
+        }
+    }
+}

@@ -3,7 +3,10 @@
 use std::{path::Path, time::Duration};
 
 use anyhow::Context as _;
-use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbErr, RuntimeErr};
+use sea_orm::{
+    ConnectOptions, ConnectionTrait as _, Database, DatabaseConnection, DatabaseTransaction,
+    DbBackend, DbErr, RuntimeErr, SqliteTransactionMode, TransactionOptions, TransactionTrait as _,
+};
 use sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 
 use crate::{config::DatabaseSettings, secret::Secret};
@@ -15,6 +18,11 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long one statement may run on Postgres. Ours take milliseconds, so this only ends what went
 /// wrong before it blocks the pool.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a transaction that locks rows waits for one, and how long each of its statements may
+/// take, on Postgres.
+const TRANSACTION_BOUNDS: &str =
+    "SET LOCAL lock_timeout = '1s'; SET LOCAL statement_timeout = '2s'";
 
 /// How long a writer on SQLite waits for another one. Same bound as a statement on Postgres.
 const BUSY_TIMEOUT: Duration = STATEMENT_TIMEOUT;
@@ -80,6 +88,25 @@ pub(crate) async fn connect(settings: &DatabaseSettings) -> anyhow::Result<Datab
     Database::connect(options)
         .await
         .context("could not connect to the database")
+}
+
+/// Begins a transaction that will write.
+///
+/// On SQLite it takes the write lock at once: what is read in it stays true until the commit, as a
+/// locked row does on Postgres, and two such transactions take turns. On Postgres a wait for a
+/// lock, and each statement, is bounded by far less than usual: whoever waits here holds a
+/// connection, and the client would rather be told to try again.
+pub(crate) async fn begin(db: &DatabaseConnection) -> Result<DatabaseTransaction, Failure> {
+    let transaction = db
+        .begin_with_options(TransactionOptions {
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+            ..Default::default()
+        })
+        .await?;
+    if db.get_database_backend() == DbBackend::Postgres {
+        transaction.execute_unprepared(TRANSACTION_BOUNDS).await?;
+    }
+    Ok(transaction)
 }
 
 /// Whether the database is there and answers.

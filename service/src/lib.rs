@@ -20,7 +20,7 @@ use sea_orm::DatabaseConnection;
 use crate::{
     clock::Clock,
     config::Config,
-    oauth::{access_token::AccessTokens, signing_keys::SigningKeys},
+    oauth::{access_token::AccessTokens, revoked::RevokedGrants, signing_keys::SigningKeys},
 };
 
 mod catalog;
@@ -50,6 +50,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     bus: Arc<dyn mcp::Bus>,
     keys: SigningKeys,
+    revoked: RevokedGrants,
     tokens: AccessTokens,
     health: health::Cache,
 }
@@ -70,11 +71,13 @@ impl Service {
     ) -> anyhow::Result<Self> {
         let db = db::connect(&config.database).await?;
         let keys = SigningKeys::new(db.clone(), Arc::clone(&clock), &config.jwt_signing_secret);
+        let revoked = RevokedGrants::new(db.clone(), Arc::clone(&clock));
         let tokens = AccessTokens::new(
             config.public_url.as_str(),
             &config.public_url.mcp(),
             config.access_token_ttl,
             keys.clone(),
+            revoked.clone(),
             Arc::clone(&clock),
         );
         Ok(Self(Arc::new(Inner {
@@ -83,6 +86,7 @@ impl Service {
             clock,
             bus,
             keys,
+            revoked,
             tokens,
             health: health::Cache::default(),
         })))
@@ -106,6 +110,11 @@ impl Service {
     /// The keys that sign access tokens.
     pub fn keys(&self) -> &SigningKeys {
         &self.0.keys
+    }
+
+    /// Which grants were revoked lately.
+    pub fn revoked(&self) -> &RevokedGrants {
+        &self.0.revoked
     }
 
     /// Mints and verifies access tokens.

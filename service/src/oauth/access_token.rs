@@ -8,6 +8,7 @@
 use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use chrono::{DateTime, Utc};
 use entity::Kid;
 use jsonwebtoken::{DecodingKey, crypto};
 use mcp::{Caller, UserId};
@@ -15,7 +16,10 @@ use moka::sync::Cache;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest as _, Sha256};
 
-use super::signing_keys::{ALGORITHM, JWT_ALGORITHM, SigningKeys};
+use super::{
+    revoked::RevokedGrants,
+    signing_keys::{ALGORITHM, JWT_ALGORITHM, Signer, SigningKeys},
+};
 use crate::{clock::Clock, db::Failure};
 
 /// The longest life that a token may have. Tokens of clients live for [`MAX_CONFIGURED_TTL`] at
@@ -36,8 +40,8 @@ pub const MAX_BYTES: usize = 8 * 1024;
 /// Bytes of an ES256 signature: two numbers of 256 bits.
 const SIGNATURE_BYTES: usize = 64;
 
-/// How long verified claims are remembered. Expiry and the trust in the key are checked anew at each
-/// use all the same.
+/// How long verified claims are remembered. Expiry, revocation and the trust in the key are checked
+/// anew at each use all the same.
 const REMEMBERED: Duration = Duration::from_mins(1);
 
 /// How many verified tokens are remembered, of about 500 bytes each. One more only costs its
@@ -54,6 +58,7 @@ pub struct AccessTokens {
     audience: Arc<str>,
     ttl: Duration,
     keys: SigningKeys,
+    revoked: RevokedGrants,
     clock: Arc<dyn Clock>,
     verified: Cache<[u8; 32], Arc<Claims>>,
 }
@@ -69,6 +74,8 @@ pub struct NewToken {
     pub scopes: BTreeSet<String>,
     /// What it is revoked by: the grant, or anything unique for a token without one.
     pub session_id: String,
+    /// When the person signed in, if they did.
+    pub signed_in_at: Option<DateTime<Utc>>,
     /// How long it lives, if not as long as configured; cut to [`MAX_TTL`].
     pub ttl: Option<Duration>,
 }
@@ -90,6 +97,8 @@ pub struct Claims {
     pub issued_at: i64,
     /// When it expires, in seconds since the Unix epoch.
     pub expires_at: i64,
+    /// When the person signed in, in seconds since the Unix epoch, if the token says so.
+    pub signed_in_at: Option<i64>,
     /// Which key signed it.
     kid: Kid,
 }
@@ -150,6 +159,7 @@ impl AccessTokens {
         audience: &str,
         ttl: Duration,
         keys: SigningKeys,
+        revoked: RevokedGrants,
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self {
@@ -157,6 +167,7 @@ impl AccessTokens {
             audience: audience.into(),
             ttl,
             keys,
+            revoked,
             clock,
             verified: Cache::builder()
                 .max_capacity(MAX_REMEMBERED)
@@ -172,30 +183,18 @@ impl AccessTokens {
 
     /// Signs a new token.
     pub async fn mint(&self, new: NewToken) -> Result<String, Failure> {
+        self.minter().await?.mint(new)
+    }
+
+    /// Whatever signing needs of the database, so that a token can be signed within a transaction
+    /// that holds the only connection, or, on SQLite, the only right to write.
+    pub(crate) async fn minter(&self) -> Result<Minter, Failure> {
         let signer = self.keys.signer().await?;
-        let issued_at = self.clock.now().timestamp();
-        let ttl = new.ttl.unwrap_or(self.ttl).min(MAX_TTL).as_secs();
-        let scopes: Vec<&str> = new.scopes.iter().map(String::as_str).collect();
-        let claims = WireClaims {
-            iss: (*self.issuer).to_owned(),
-            aud: Audience::One((*self.audience).to_owned()),
-            sub: new.user.as_str().to_owned(),
-            client_id: new.client,
-            scope: scopes.join(" "),
-            iat: issued_at,
-            exp: issued_at.saturating_add_unsigned(ttl),
-            nbf: None,
-            jti: URL_SAFE_NO_PAD.encode(rand::random::<[u8; 16]>()),
-            sid: new.session_id,
-        };
-        let header = WireHeader {
-            typ: TYPES[0].to_owned(),
-            alg: ALGORITHM.to_owned(),
-            kid: signer.kid.as_str().to_owned(),
-        };
-        let token = sign(&header, &claims, &signer.key).map_err(Failure::Internal)?;
         self.keys.has_signed(&signer.kid).await?;
-        Ok(token)
+        Ok(Minter {
+            tokens: self.clone(),
+            signer,
+        })
     }
 
     /// Checks a token in every respect but what it may do. Touches the database only when the token
@@ -211,6 +210,7 @@ impl AccessTokens {
                 return Err(TokenError::Invalid("its key is no longer trusted"));
             }
             self.check_times(claims.issued_at, claims.expires_at, None)?;
+            self.check_revocation(&claims).await?;
             return Ok(claims);
         }
         let token = Parts::split(token).ok_or(TokenError::Malformed)?;
@@ -218,8 +218,25 @@ impl AccessTokens {
         let key = self.key(&kid).await?;
         token.check_signature(&key)?;
         let claims = Arc::new(self.check_claims(json(token.claims)?, kid)?);
+        self.check_revocation(&claims).await?;
         self.verified.insert(hash, Arc::clone(&claims));
         Ok(claims)
+    }
+
+    /// Asks memory, except for the very first time.
+    async fn check_revocation(&self, claims: &Claims) -> Result<(), TokenError> {
+        match self
+            .revoked
+            .contains(&claims.session_id, claims.issued_at)
+            .await
+        {
+            Ok(false) => Ok(()),
+            Ok(true) => Err(TokenError::Invalid("it was revoked")),
+            Err(error) => {
+                tracing::warn!(error = ?error, "The revoked grants could not be read: {error}");
+                Err(TokenError::Unavailable)
+            }
+        }
     }
 
     async fn key(&self, kid: &Kid) -> Result<Arc<DecodingKey>, TokenError> {
@@ -260,6 +277,7 @@ impl AccessTokens {
             id: claims.jti.into(),
             issued_at: claims.iat,
             expires_at: claims.exp,
+            signed_in_at: claims.auth_time,
             kid,
         })
     }
@@ -279,6 +297,41 @@ impl AccessTokens {
         } else {
             Ok(())
         }
+    }
+}
+
+/// Signs tokens without touching the database. To be used at once: the key may be replaced.
+pub(crate) struct Minter {
+    tokens: AccessTokens,
+    signer: Arc<Signer>,
+}
+
+impl Minter {
+    /// Signs a new token.
+    pub(crate) fn mint(&self, new: NewToken) -> Result<String, Failure> {
+        let Self { tokens, signer } = self;
+        let issued_at = tokens.clock.now().timestamp();
+        let ttl = new.ttl.unwrap_or(tokens.ttl).min(MAX_TTL).as_secs();
+        let scopes: Vec<&str> = new.scopes.iter().map(String::as_str).collect();
+        let claims = WireClaims {
+            iss: (*tokens.issuer).to_owned(),
+            aud: Audience::One((*tokens.audience).to_owned()),
+            sub: new.user.as_str().to_owned(),
+            client_id: new.client,
+            scope: scopes.join(" "),
+            iat: issued_at,
+            exp: issued_at.saturating_add_unsigned(ttl),
+            nbf: None,
+            jti: URL_SAFE_NO_PAD.encode(rand::random::<[u8; 16]>()),
+            sid: new.session_id,
+            auth_time: new.signed_in_at.map(|it| it.timestamp()),
+        };
+        let header = WireHeader {
+            typ: TYPES[0].to_owned(),
+            alg: ALGORITHM.to_owned(),
+            kid: signer.kid.as_str().to_owned(),
+        };
+        sign(&header, &claims, &signer.key).map_err(Failure::Internal)
     }
 }
 
@@ -306,6 +359,8 @@ struct WireClaims {
     nbf: Option<i64>,
     jti: String,
     sid: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    auth_time: Option<i64>,
 }
 
 /// One audience, either way of writing it. More than one is refused: such a token would be good
@@ -390,7 +445,6 @@ fn sign(
 #[cfg(test)]
 mod tests {
     use aws_lc_rs::hmac;
-    use chrono::{DateTime, Utc};
     use proptest::prelude::*;
     use serde_json::{Value, json};
     use tempfile::TempDir;
@@ -420,9 +474,11 @@ mod tests {
             .unwrap();
             migration::migrate(&db).await.unwrap();
             let clock = Arc::new(MockClock::at(now()));
-            let keys = SigningKeys::new(db, Arc::clone(&clock) as _, &Secret::new("a secret"));
+            let shared = || Arc::clone(&clock) as Arc<dyn Clock>;
+            let keys = SigningKeys::new(db.clone(), shared(), &Secret::new("a secret"));
+            let revoked = RevokedGrants::new(db, shared());
             let ttl = Duration::from_mins(30);
-            let tokens = AccessTokens::new(ISSUER, AUDIENCE, ttl, keys, Arc::clone(&clock) as _);
+            let tokens = AccessTokens::new(ISSUER, AUDIENCE, ttl, keys, revoked, shared());
             Self {
                 tokens,
                 clock,
@@ -457,6 +513,7 @@ mod tests {
             client: "a-client".to_owned(),
             scopes: BTreeSet::from(["notes:read".to_owned(), "notes:write".to_owned()]),
             session_id: "a-session".to_owned(),
+            signed_in_at: Some(now()),
             ttl: None,
         }
     }
@@ -491,6 +548,7 @@ mod tests {
             assert!(caller.may("notes:read") && caller.may("notes:write") && !caller.may("admin"));
             assert_eq!(caller.expires_at, now().timestamp() + 1800);
             assert_eq!(&*claims.session_id, "a-session");
+            assert_eq!(claims.signed_in_at, Some(now().timestamp()));
         }
         assert!(token.len() < 1024, "{}", token.len());
     }
@@ -594,6 +652,7 @@ mod tests {
             ("exp", json!(iat + 24 * 60 * 60)),
             ("nbf", json!(iat)),
             ("scope", json!("")),
+            ("auth_time", json!(iat - 1_000_000)),
             ("extra", json!({ "is": "ignored" })),
         ] {
             let token = forge
@@ -641,6 +700,7 @@ mod tests {
             ("exp", json!(iat + 24 * 60 * 60 + 1)),
             ("nbf", json!(iat + 6)),
             ("nbf", json!("soon")),
+            ("auth_time", json!("then")),
         ] {
             let token = forge
                 .sign(&header, &with(claims(), member, value.clone()))

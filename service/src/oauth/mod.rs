@@ -15,11 +15,15 @@
 //! instances share.
 
 pub mod access_token;
+pub mod audit;
 pub mod display_name;
+pub mod grant;
 pub mod metadata_url;
 pub mod pkce;
 pub mod redirect_uri;
 pub mod resource;
+pub mod revoked;
 pub mod scope;
 pub mod signing_keys;
 pub mod special_use;
+pub mod token_format;

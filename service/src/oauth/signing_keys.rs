@@ -5,9 +5,27 @@
 //! secret cannot use the old private keys, makes one of its own, and still verifies everything that
 //! the old ones signed: changing the secret signs nobody out.
 //!
-//! A key set is held in memory. It is read again when it is older than [`REFRESH_AFTER`], and at
-//! once when a token names a key that is not in it. A reading that did not find the key is followed
-//! by a pause ([`RELOAD_PAUSE`]), so that invented key ids cannot become load on the database.
+//! A key set is held in memory. It is read again every few seconds ([`SigningKeys::keep_up`]), or
+//! when it is older than [`REFRESH_AFTER`], and at once when a token names a key that is not in it.
+//! A reading that did not find the key is followed by a pause ([`RELOAD_PAUSE`]), so that invented
+//! key ids cannot become load on the database.
+//!
+//! # The life of a key
+//!
+//! | state | published | signs | until |
+//! |---|---|---|---|
+//! | pending | yes | no | its time has come: [`PREPUBLISHED`] after it was made, or more |
+//! | active | yes | yes | its successor's time has come |
+//! | retiring | yes | no | all that it signed has expired ([`RETIRING_FOR`]) |
+//! | retired | no | no | [`KEPT_FOR_FORENSICS`] has passed; the private half is gone at once |
+//! | revoked | no | no | the same: somebody said that it leaked |
+//!
+//! Every instance that signs looks after the keys ([`SigningKeys::keep_up`]); no other process has
+//! to, and none needs to be chosen. Each step is one conditional statement that does nothing if
+//! somebody else was faster, and the program may be killed between any two of them: which key signs
+//! follows from the times in the rows ([`signs`]), so the steps only write down what already holds.
+//! A successor is made by an instance with the same secret as the key that it replaces; whoever asks
+//! for one, be it the schedule or a person, only leaves a note in the row.
 
 use std::{
     collections::HashMap,
@@ -33,19 +51,51 @@ use entity::{
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
 use sea_orm::{
     ActiveEnum as _, ColumnTrait as _, Condition, DatabaseConnection, EntityTrait as _,
-    QueryFilter as _, Set,
-    sea_query::{Expr, OnConflict},
+    ExprTrait as _, QueryFilter as _, QueryOrder as _, Set,
+    sea_query::{Alias, Expr, OnConflict, Query, SelectStatement},
 };
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Mutex;
 
+use super::{
+    access_token::{LEEWAY, MAX_TTL},
+    audit::{self, Event, RequestInfo},
+};
 use crate::{clock::Clock, db::Failure, secret::Secret};
 
 /// The only algorithm. Every client library can check it, and it needs no RSA implementation.
 pub(crate) const ALGORITHM: &str = "ES256";
 
-/// How old a key set may become. A revoked key is trusted for this long at most.
+/// How long a key signs before it is replaced.
+pub const ROTATE_EVERY: TimeDelta = TimeDelta::days(30);
+
+/// How long before its time a successor is published that the schedule asks for: a day, so that
+/// everybody who keeps a copy of the JWK Set has seen it.
+pub const SCHEDULED_AHEAD: TimeDelta = TimeDelta::hours(24);
+
+/// How long a successor is published before it signs, at the least: the time for which others may
+/// keep a copy of the JWK Set (5 min), or a deploy takes in which an instance comes to be that was
+/// started with older code, whichever is longer.
+pub const PREPUBLISHED: TimeDelta = TimeDelta::minutes(10);
+
+/// How long a key is trusted after it last signed: as long as a token can live, and a little more.
+pub const RETIRING_FOR: TimeDelta =
+    TimeDelta::seconds(MAX_TTL.as_secs().cast_signed() + 60 * LEEWAY);
+
+/// How long the row of a key is kept that is no longer trusted, without its private half: to tell
+/// what a token was that turns up in an investigation.
+pub const KEPT_FOR_FORENSICS: TimeDelta = TimeDelta::days(90);
+
+/// A key that has not signed for this long, while a newer one of another secret has, belongs to
+/// instances that are gone: old and new ones run side by side for minutes during a deploy.
+const ABANDONED_AFTER: TimeDelta = TimeDelta::minutes(10);
+
+/// How much earlier than the row says a pending key is believed. Instances' clocks differ by less.
+const EARLY: TimeDelta = TimeDelta::seconds(60);
+
+/// How old a key set may become where nobody keeps it up. A revoked key is trusted for this long at
+/// most.
 const REFRESH_AFTER: TimeDelta = TimeDelta::seconds(60);
 
 /// How long nothing is looked up after a look-up in vain or a failed one. A token signed by a
@@ -88,9 +138,38 @@ struct Outcomes {
 /// The keys at one point in time.
 struct KeySet {
     read_at: DateTime<Utc>,
-    verifying: HashMap<Kid, Arc<DecodingKey>>,
+    verifying: HashMap<Kid, Verifier>,
     signing: Option<Arc<Signer>>,
     jwks: Arc<Value>,
+}
+
+/// A public half, and from when on its signatures count.
+struct Verifier {
+    key: Arc<DecodingKey>,
+    from: DateTime<Utc>,
+}
+
+/// What there is to know of a key, for whoever looks after them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyInfo {
+    /// Its name.
+    pub kid: Kid,
+    /// Where it is in its life.
+    pub state: State,
+    /// Whether this instance can open its private half.
+    pub ours: bool,
+    /// Whether this instance signs with it.
+    pub signs: bool,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+    /// From when on it signs.
+    pub activate_at: DateTime<Utc>,
+    /// When it will be replaced, if that is settled.
+    pub replace_at: Option<DateTime<Utc>>,
+    /// When it last signed, to the minute.
+    pub last_signed_at: Option<DateTime<Utc>>,
+    /// From when on nothing that it signed is valid, if it no longer signs.
+    pub retire_at: Option<DateTime<Utc>>,
 }
 
 /// The key that signs now, and its name.
@@ -154,18 +233,15 @@ impl SigningKeys {
     /// The public half of a key, if its signatures count. A name that does not exist costs a reading
     /// of the database at most once in [`RELOAD_PAUSE`].
     pub(crate) async fn verifier(&self, kid: &Kid) -> Result<Option<Arc<DecodingKey>>, Failure> {
-        if let Some(key) = self
-            .current()
-            .and_then(|set| set.verifying.get(kid).cloned())
-        {
+        let now = self.0.clock.now();
+        if let Some(key) = self.current().and_then(|set| set.verifier(kid, now)) {
             return Ok(Some(key));
         }
         let mut outcomes = self.0.reloading.lock().await;
         // Whoever held the lock before may have read the key that we are looking for.
-        if let Some(key) = self.known().and_then(|set| set.verifying.get(kid).cloned()) {
+        if let Some(key) = self.known().and_then(|set| set.verifier(kid, now)) {
             return Ok(Some(key));
         }
-        let now = self.0.clock.now();
         if outcomes
             .failed
             .is_some_and(|it| within(it, now, RELOAD_PAUSE))
@@ -178,12 +254,7 @@ impl SigningKeys {
         {
             return Ok(None);
         }
-        let found = self
-            .reload(&mut outcomes)
-            .await?
-            .verifying
-            .get(kid)
-            .cloned();
+        let found = self.reload(&mut outcomes).await?.verifier(kid, now);
         if found.is_none() {
             outcomes.in_vain = Some(now);
         }
@@ -193,7 +264,107 @@ impl SigningKeys {
     /// Whether signatures of a key still count, from memory.
     pub(crate) fn still_trusts(&self, kid: &Kid) -> bool {
         self.current()
-            .is_some_and(|set| set.verifying.contains_key(kid))
+            .is_some_and(|set| set.verifier(kid, self.0.clock.now()).is_some())
+    }
+
+    /// Reads the keys and does what is due: asks for a successor when a key is old enough, makes the
+    /// successor, lets it take over, and ends what nobody needs any more. To be called every few
+    /// seconds by every instance that signs, and harmless anywhere else.
+    pub async fn keep_up(&self) -> Result<(), Failure> {
+        let now = self.0.clock.now();
+        let rows = {
+            let mut outcomes = self.0.reloading.lock().await;
+            let rows = self.read(&mut outcomes).await?;
+            self.remember(rows.clone());
+            rows
+        };
+        let steps = due(&rows, &self.0.kek.id, now);
+        for step in &steps {
+            self.take(step, now).await?;
+        }
+        if !steps.is_empty() {
+            self.reload(&mut *self.0.reloading.lock().await).await?;
+        }
+        Ok(())
+    }
+
+    /// Asks for new keys: each key that signs is replaced [`PREPUBLISHED`] from now, or sooner if
+    /// that was settled. Gives that time. Safe to repeat, also by somebody whose secret opens none
+    /// of the keys.
+    pub async fn rotate(&self, request: &RequestInfo) -> Result<DateTime<Utc>, Failure> {
+        let now = self.0.clock.now();
+        let at = now + PREPUBLISHED;
+        let transaction = crate::db::begin(&self.0.db).await?;
+        Entity::update_many()
+            .col_expr(Column::ReplaceAt, Expr::value(at))
+            .filter(COLUMN.state.eq(State::Active))
+            .filter(
+                Condition::any()
+                    .add(Column::ReplaceAt.is_null())
+                    .add(Column::ReplaceAt.gt(at)),
+            )
+            .exec(&transaction)
+            .await?;
+        // A successor that waits for the schedule need not wait any longer.
+        Entity::update_many()
+            .col_expr(Column::ActivateAt, Expr::value(at))
+            .filter(COLUMN.state.eq(State::Pending))
+            .filter(COLUMN.activate_at.gt(at))
+            .exec(&transaction)
+            .await?;
+        let event = Event::new(audit::Kind::KeyRotationRequested, request);
+        audit::write(&transaction, now, &event).await?;
+        transaction.commit().await?;
+        event.log();
+        Ok(at)
+    }
+
+    /// Ends the trust in a key at once, because it leaked: every token that it signed is worth
+    /// nothing, everywhere, within seconds. If it was the one that signs here, another one takes its
+    /// place. Says whether there was such a key to revoke.
+    pub async fn revoke(&self, kid: &Kid, request: &RequestInfo) -> Result<bool, Failure> {
+        let now = self.0.clock.now();
+        let transaction = crate::db::begin(&self.0.db).await?;
+        let revoked = end(Entity::update_many(), State::Revoked, now)
+            .filter(COLUMN.kid.eq(kid.clone()))
+            .filter(COLUMN.state.ne(State::Revoked))
+            .exec(&transaction)
+            .await?;
+        if revoked.rows_affected == 0 {
+            return Ok(false);
+        }
+        let event = Event::new(audit::Kind::KeyRevoked, request).detail(kid.to_string());
+        audit::write(&transaction, now, &event).await?;
+        transaction.commit().await?;
+        event.log();
+        self.reload(&mut *self.0.reloading.lock().await).await?;
+        self.signer().await?;
+        Ok(true)
+    }
+
+    /// All keys that there are, newest first.
+    pub async fn list(&self) -> Result<Vec<KeyInfo>, Failure> {
+        let now = self.0.clock.now();
+        let rows = Entity::find()
+            .order_by_desc(Column::CreatedAt)
+            .order_by_desc(Column::Kid)
+            .all(&self.0.db)
+            .await?;
+        let signing = newest_that_signs(&rows, &self.0.kek.id, now).map(|it| it.kid.clone());
+        Ok(rows
+            .into_iter()
+            .map(|row| KeyInfo {
+                ours: row.kek_id == self.0.kek.id && row.private_sealed.is_some(),
+                signs: signing.as_ref() == Some(&row.kid),
+                kid: row.kid,
+                state: row.state,
+                created_at: row.created_at,
+                activate_at: row.activate_at,
+                replace_at: row.replace_at,
+                last_signed_at: row.last_signed_at,
+                retire_at: row.retire_at,
+            })
+            .collect())
     }
 
     /// Remembers that a key has signed, to the minute: a retiring key is kept until what it signed
@@ -261,18 +432,37 @@ impl SigningKeys {
     }
 
     async fn reload(&self, outcomes: &mut Outcomes) -> Result<Arc<KeySet>, Failure> {
-        let now = self.0.clock.now();
+        let rows = self.read(outcomes).await?;
+        Ok(self.remember(rows))
+    }
+
+    async fn read(&self, outcomes: &mut Outcomes) -> Result<Vec<Model>, Failure> {
         // Stays if this future is dropped half-way, which counts as a failure.
-        outcomes.failed = Some(now);
+        outcomes.failed = Some(self.0.clock.now());
         let rows = Entity::trusted().all(&self.0.db).await?;
         outcomes.failed = None;
-        let set = Arc::new(self.0.kek.open_all(rows, now));
+        Ok(rows)
+    }
+
+    fn remember(&self, rows: Vec<Model>) -> Arc<KeySet> {
+        let set = Arc::new(self.0.kek.open_all(rows, self.0.clock.now()));
         *self.0.known.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&set));
-        Ok(set)
+        set
     }
 
     async fn insert_first_key(&self) -> Result<(), Failure> {
         let now = self.0.clock.now();
+        self.insert(State::Active, now, now).await
+    }
+
+    /// Makes a key, unless there is one in the same state under the same secret: then somebody
+    /// else's is as good as ours.
+    async fn insert(
+        &self,
+        state: State,
+        activate_at: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<(), Failure> {
         let fresh = FreshKey::generate().map_err(Failure::Internal)?;
         let sealed = self.0.kek.seal(&fresh).map_err(Failure::Internal)?;
         let kid = fresh.kid.clone();
@@ -282,24 +472,229 @@ impl SigningKeys {
             public_jwk: Set(fresh.jwk),
             private_sealed: Set(Some(sealed)),
             kek_id: Set(self.0.kek.id.clone()),
-            state: Set(State::Active),
+            state: Set(state),
             created_at: Set(now),
-            activate_at: Set(now),
+            activate_at: Set(activate_at),
             retire_at: Set(None),
             wiped_at: Set(None),
             last_signed_at: Set(None),
             replace_at: Set(None),
         };
-        // Whichever unique index objects: somebody else's key is as good as ours.
         let on_conflict = OnConflict::new().do_nothing().to_owned();
         let inserted = Entity::insert(row)
             .on_conflict(on_conflict)
             .exec_without_returning(&self.0.db)
             .await?;
         if inserted == 1 {
-            tracing::info!(%kid, "Made signing key `{kid}`");
+            self.tell(audit::Kind::KeyCreated, &kid).await?;
         }
         Ok(())
+    }
+
+    /// Takes one step, unless somebody else has.
+    async fn take(&self, step: &Step, now: DateTime<Utc>) -> Result<(), Failure> {
+        let db = &self.0.db;
+        match step {
+            Step::AskForSuccessor(kid) => {
+                Entity::update_many()
+                    .col_expr(Column::ReplaceAt, Expr::value(now + SCHEDULED_AHEAD))
+                    .filter(COLUMN.kid.eq(kid.clone()))
+                    .filter(COLUMN.state.eq(State::Active))
+                    .filter(COLUMN.replace_at.is_null())
+                    .exec(db)
+                    .await?;
+            }
+            Step::MakeSuccessor { activate_at } => {
+                self.insert(State::Pending, *activate_at, now).await?;
+            }
+            Step::TakeOver { kid, kek_id } => {
+                retire(Entity::update_many(), now)
+                    .filter(COLUMN.kek_id.eq(kek_id.as_str()))
+                    .filter(COLUMN.state.eq(State::Active))
+                    .filter(Expr::exists(successor(kid, now)))
+                    .exec(db)
+                    .await?;
+                let active = Entity::update_many()
+                    .col_expr(Column::State, Expr::value(State::Active))
+                    .filter(COLUMN.kid.eq(kid.clone()))
+                    .filter(COLUMN.state.eq(State::Pending))
+                    .filter(Expr::exists(active(kek_id)).not())
+                    .exec(db)
+                    .await?;
+                if active.rows_affected == 1 {
+                    self.tell(audit::Kind::KeyActivated, kid).await?;
+                }
+            }
+            Step::Abandon(kid) => {
+                retire(Entity::update_many(), now)
+                    .filter(COLUMN.kid.eq(kid.clone()))
+                    .filter(COLUMN.state.eq(State::Active))
+                    .filter(not_signed_since(now - ABANDONED_AFTER))
+                    .exec(db)
+                    .await?;
+            }
+            Step::Retire(kid) => {
+                let retired = end(Entity::update_many(), State::Retired, now)
+                    .filter(COLUMN.kid.eq(kid.clone()))
+                    .filter(COLUMN.state.eq(State::Retiring))
+                    .filter(COLUMN.retire_at.lte(now))
+                    .filter(not_signed_since(now - RETIRING_FOR))
+                    .exec(db)
+                    .await?;
+                if retired.rows_affected == 1 {
+                    self.tell(audit::Kind::KeyRetired, kid).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn tell(&self, kind: audit::Kind, kid: &Kid) -> Result<(), Failure> {
+        let event = Event::new(kind, &RequestInfo::none()).detail(kid.to_string());
+        audit::write(&self.0.db, self.0.clock.now(), &event).await?;
+        event.log();
+        Ok(())
+    }
+}
+
+/// Something that is due.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Step {
+    /// A key has signed for long enough.
+    AskForSuccessor(Kid),
+    /// A key of this instance's secret is to be replaced, and there is nothing to replace it with.
+    MakeSuccessor { activate_at: DateTime<Utc> },
+    /// A pending key's time has come.
+    TakeOver { kid: Kid, kek_id: String },
+    /// Nobody has the secret of a key any more.
+    Abandon(Kid),
+    /// All that a key signed has expired.
+    Retire(Kid),
+}
+
+/// What is due, of the keys that are trusted. `kek_id`: the secret of this instance.
+fn due(rows: &[Model], kek_id: &str, now: DateTime<Utc>) -> Vec<Step> {
+    let pending_under = |kek_id: &str| {
+        rows.iter()
+            .any(|it| it.state == State::Pending && it.kek_id == kek_id)
+    };
+    let mut steps = Vec::new();
+    for row in rows {
+        match row.state {
+            State::Pending if row.activate_at <= now => steps.push(Step::TakeOver {
+                kid: row.kid.clone(),
+                kek_id: row.kek_id.clone(),
+            }),
+            State::Active if is_abandoned(row, rows, now) => {
+                steps.push(Step::Abandon(row.kid.clone()));
+            }
+            State::Active => match row.replace_at {
+                None if row.activate_at + ROTATE_EVERY <= now => {
+                    steps.push(Step::AskForSuccessor(row.kid.clone()));
+                }
+                Some(at) if row.kek_id == kek_id && !pending_under(kek_id) => {
+                    let activate_at = Ord::max(at, now + PREPUBLISHED);
+                    steps.push(Step::MakeSuccessor { activate_at });
+                }
+                _ => {}
+            },
+            State::Retiring => {
+                let expired = row.retire_at.is_some_and(|it| it <= now)
+                    && row.last_signed_at.is_none_or(|it| it <= now - RETIRING_FOR);
+                if expired {
+                    steps.push(Step::Retire(row.kid.clone()));
+                }
+            }
+            State::Pending | State::Retired | State::Revoked => {}
+        }
+    }
+    steps
+}
+
+/// Whether the instances that could sign with a key are gone: instances with another secret came
+/// after it, have signed since, and it has not.
+fn is_abandoned(key: &Model, rows: &[Model], now: DateTime<Utc>) -> bool {
+    let quiet_since = key.last_signed_at.unwrap_or(key.activate_at);
+    quiet_since <= now - ABANDONED_AFTER
+        && rows.iter().any(|other| {
+            other.state == State::Active
+                && other.kek_id != key.kek_id
+                && other.activate_at > key.activate_at
+                && other.activate_at <= now - ABANDONED_AFTER
+                && other.last_signed_at.is_some_and(|it| it > quiet_since)
+        })
+}
+
+/// Whether a key is one to sign with, as far as its row tells. A pending one is from its time on,
+/// whether or not anybody has written that down yet.
+fn signs(row: &Model, now: DateTime<Utc>) -> bool {
+    matches!(row.state, State::Pending | State::Active) && row.activate_at <= now
+}
+
+/// The key that an instance with this secret signs with.
+fn newest_that_signs<'a>(rows: &'a [Model], kek_id: &str, now: DateTime<Utc>) -> Option<&'a Model> {
+    rows.iter()
+        .filter(|row| row.kek_id == kek_id && signs(row, now))
+        .max_by(|a, b| (a.activate_at, &a.kid).cmp(&(b.activate_at, &b.kid)))
+}
+
+/// A key signs no more.
+fn retire(update: sea_orm::UpdateMany<Entity>, now: DateTime<Utc>) -> sea_orm::UpdateMany<Entity> {
+    update
+        .col_expr(Column::State, Expr::value(State::Retiring))
+        .col_expr(Column::RetireAt, Expr::value(now + RETIRING_FOR))
+}
+
+/// A key is no longer trusted, and its private half is gone.
+fn end(
+    update: sea_orm::UpdateMany<Entity>,
+    state: State,
+    now: DateTime<Utc>,
+) -> sea_orm::UpdateMany<Entity> {
+    update
+        .col_expr(Column::State, Expr::value(state))
+        .col_expr(Column::PrivateSealed, Expr::value(None::<Vec<u8>>))
+        .col_expr(Column::WipedAt, Expr::value(now))
+}
+
+fn not_signed_since(then: DateTime<Utc>) -> Condition {
+    Condition::any()
+        .add(Column::LastSignedAt.is_null())
+        .add(Column::LastSignedAt.lte(then))
+}
+
+/// A pending key whose time has come.
+fn successor(kid: &Kid, now: DateTime<Utc>) -> SelectStatement {
+    other_keys()
+        .and_where(Expr::col((Alias::new(OTHER), Column::Kid)).eq(kid.clone()))
+        .and_where(Expr::col((Alias::new(OTHER), Column::State)).eq(State::Pending))
+        .and_where(Expr::col((Alias::new(OTHER), Column::ActivateAt)).lte(now))
+        .take()
+}
+
+/// The active key under a secret.
+fn active(kek_id: &str) -> SelectStatement {
+    other_keys()
+        .and_where(Expr::col((Alias::new(OTHER), Column::KekId)).eq(kek_id))
+        .and_where(Expr::col((Alias::new(OTHER), Column::State)).eq(State::Active))
+        .take()
+}
+
+/// What the table is called where a condition looks at other rows than the one that is changed.
+const OTHER: &str = "other";
+
+fn other_keys() -> SelectStatement {
+    Query::select()
+        .expr(Expr::val(1))
+        .from_as(Entity, Alias::new(OTHER))
+        .take()
+}
+
+impl KeySet {
+    /// The public half of a key, if its signatures count now.
+    fn verifier(&self, kid: &Kid, now: DateTime<Utc>) -> Option<Arc<DecodingKey>> {
+        let verifier = self.verifying.get(kid)?;
+        (verifier.from <= now).then(|| Arc::clone(&verifier.key))
     }
 }
 
@@ -418,37 +813,46 @@ impl Kek {
     /// out: the others still work.
     fn open_all(&self, rows: Vec<Model>, now: DateTime<Utc>) -> KeySet {
         let mut verifying = HashMap::new();
-        let mut signing = None;
-        let mut published = Vec::new();
+        let mut sound = Vec::new();
         for row in rows {
             match verifying_key(&row) {
-                Ok(key) => verifying.insert(row.kid.clone(), Arc::new(key)),
+                Ok(key) => {
+                    let verifier = Verifier {
+                        key: Arc::new(key),
+                        from: row.activate_at - EARLY,
+                    };
+                    verifying.insert(row.kid.clone(), verifier);
+                    sound.push(row);
+                }
                 Err(error) => {
                     tracing::error!(kid = %row.kid, "Signing key `{}` is unusable: {error:#}", row.kid);
-                    continue;
-                }
-            };
-            // The rows come oldest first, so the newest key that may sign is the one that does.
-            if row.state == State::Active && row.activate_at <= now && row.kek_id == self.id {
-                match self.open(&row) {
-                    Ok(key) => {
-                        let kid = row.kid.clone();
-                        signing = Some(Arc::new(Signer { kid, key }));
-                    }
-                    Err(error) => tracing::error!(
-                        kid = %row.kid, state = row.state.to_value(),
-                        "Signing key `{}` cannot sign: {error:#}", row.kid
-                    ),
                 }
             }
-            published.push(row.public_jwk);
         }
         KeySet {
             read_at: now,
             verifying,
-            signing,
-            jwks: Arc::new(json!({ "keys": published })),
+            signing: self.signer(&sound, now),
+            jwks: Arc::new(json!({
+                "keys": sound.into_iter().map(|it| it.public_jwk).collect::<Vec<_>>(),
+            })),
         }
+    }
+
+    /// The newest key that signs and can be opened.
+    fn signer(&self, rows: &[Model], now: DateTime<Utc>) -> Option<Arc<Signer>> {
+        let mut candidates = rows.to_vec();
+        while let Some(row) = newest_that_signs(&candidates, &self.id, now) {
+            let kid = row.kid.clone();
+            match self.open(row) {
+                Ok(key) => return Some(Arc::new(Signer { kid, key })),
+                Err(error) => tracing::error!(
+                    %kid, state = row.state.to_value(), "Signing key `{kid}` cannot sign: {error:#}"
+                ),
+            }
+            candidates.retain(|it| it.kid != kid);
+        }
+        None
     }
 }
 
@@ -492,6 +896,216 @@ mod tests {
             last_signed_at: None,
             replace_at: None,
         }
+    }
+
+    fn day(n: i64) -> DateTime<Utc> {
+        DateTime::UNIX_EPOCH + TimeDelta::days(n)
+    }
+
+    /// Keys without content, for rules that look at states and times alone.
+    fn bare(kid: &str, kek_id: &str, state: State, activate_at: DateTime<Utc>) -> Model {
+        Model {
+            kid: Kid(kid.to_owned()),
+            alg: ALGORITHM.to_owned(),
+            public_jwk: Value::Null,
+            private_sealed: None,
+            kek_id: kek_id.to_owned(),
+            state,
+            created_at: activate_at,
+            activate_at,
+            retire_at: None,
+            wiped_at: None,
+            last_signed_at: None,
+            replace_at: None,
+        }
+    }
+
+    #[test]
+    fn what_is_due_follows_from_the_rows() {
+        let kid = |it: &str| Kid(it.to_owned());
+        let now = day(100);
+        let minutes = |n| now - TimeDelta::minutes(n);
+        let active = bare("a", "ours", State::Active, day(90));
+        let old = Model {
+            activate_at: day(70),
+            ..active.clone()
+        };
+        let asked = |at| Model {
+            replace_at: Some(at),
+            ..old.clone()
+        };
+        let pending = |at| bare("p", "ours", State::Pending, at);
+        let retiring = |at| Model {
+            retire_at: Some(at),
+            ..bare("r", "gone", State::Retiring, day(1))
+        };
+        let signed = |at, key: &Model| Model {
+            last_signed_at: Some(at),
+            ..key.clone()
+        };
+        let elsewhere = bare("e", "theirs", State::Active, minutes(30));
+        let make = |activate_at| Step::MakeSuccessor { activate_at };
+        let take_over = || Step::TakeOver {
+            kid: kid("p"),
+            kek_id: "ours".to_owned(),
+        };
+
+        for (why, rows, expected) in [
+            ("nothing to do", vec![active.clone()], vec![]),
+            (
+                "old enough",
+                vec![old.clone()],
+                vec![Step::AskForSuccessor(kid("a"))],
+            ),
+            (
+                "to the moment",
+                vec![Model {
+                    activate_at: day(70) + TimeDelta::microseconds(1),
+                    ..old.clone()
+                }],
+                vec![],
+            ),
+            ("asked for", vec![asked(day(101))], vec![make(day(101))]),
+            (
+                "asked for at short notice",
+                vec![asked(now)],
+                vec![make(now + PREPUBLISHED)],
+            ),
+            ("made", vec![asked(day(101)), pending(day(101))], vec![]),
+            (
+                "its time has come",
+                vec![asked(now), pending(now)],
+                vec![take_over()],
+            ),
+            (
+                "killed half-way",
+                vec![retiring(day(101)), pending(now)],
+                vec![take_over()],
+            ),
+            (
+                "another secret's is not ours to make",
+                vec![Model {
+                    kek_id: "theirs".to_owned(),
+                    ..asked(day(101))
+                }],
+                vec![],
+            ),
+            (
+                "still valid",
+                vec![retiring(now + TimeDelta::seconds(1))],
+                vec![],
+            ),
+            ("expired", vec![retiring(now)], vec![Step::Retire(kid("r"))]),
+            (
+                "signed late",
+                vec![signed(
+                    now - RETIRING_FOR + TimeDelta::seconds(1),
+                    &retiring(now),
+                )],
+                vec![],
+            ),
+            (
+                "signed long ago",
+                vec![signed(now - RETIRING_FOR, &retiring(now))],
+                vec![Step::Retire(kid("r"))],
+            ),
+            (
+                "abandoned",
+                vec![signed(minutes(10), &active), signed(minutes(1), &elsewhere)],
+                vec![Step::Abandon(kid("a"))],
+            ),
+            (
+                "abandoned without ever having signed",
+                vec![active.clone(), signed(minutes(1), &elsewhere)],
+                vec![Step::Abandon(kid("a"))],
+            ),
+            (
+                "signed lately",
+                vec![signed(minutes(9), &active), signed(minutes(1), &elsewhere)],
+                vec![],
+            ),
+            (
+                "the other one does not sign",
+                vec![signed(minutes(20), &active), elsewhere.clone()],
+                vec![],
+            ),
+            (
+                "the other one signed before",
+                vec![
+                    signed(minutes(20), &active),
+                    signed(minutes(25), &elsewhere),
+                ],
+                vec![],
+            ),
+            (
+                "the other one is young",
+                vec![
+                    signed(minutes(20), &active),
+                    signed(
+                        minutes(1),
+                        &Model {
+                            activate_at: minutes(9),
+                            ..elsewhere.clone()
+                        },
+                    ),
+                ],
+                vec![],
+            ),
+        ] {
+            assert_eq!(due(&rows, "ours", now), expected, "{why}");
+        }
+    }
+
+    #[test]
+    fn the_newest_key_signs_whose_time_has_come() {
+        let now = day(100);
+        let rows = [
+            bare("retiring", "ours", State::Retiring, day(99)),
+            bare("old", "ours", State::Active, day(1)),
+            bare("due", "ours", State::Pending, now),
+            bare(
+                "not yet",
+                "ours",
+                State::Pending,
+                now + TimeDelta::seconds(1),
+            ),
+            bare("theirs", "theirs", State::Active, now),
+        ];
+        let signing = |rows| newest_that_signs(rows, "ours", now).map(|it| it.kid.as_str());
+        assert_eq!(signing(&rows), Some("due"));
+        assert_eq!(signing(&rows[..2]), Some("old"));
+        assert_eq!(signing(&rows[..1]), None);
+        assert_eq!(signing(&rows[3..]), None);
+    }
+
+    #[test]
+    fn a_pending_key_verifies_nothing_before_its_time() {
+        let kek = Kek::derive(&Secret::new("one secret"));
+        let key = Model {
+            state: State::Pending,
+            activate_at: day(1),
+            ..row(&kek, FreshKey::generate().unwrap())
+        };
+        let set = kek.open_all(vec![key.clone()], day(0));
+        assert_eq!(
+            set.jwks["keys"].as_array().unwrap().len(),
+            1,
+            "but it is published"
+        );
+        for (at, trusted) in [
+            (day(0), false),
+            (day(1) - EARLY - TimeDelta::seconds(1), false),
+            (day(1) - EARLY, true),
+            (day(2), true),
+        ] {
+            assert_eq!(set.verifier(&key.kid, at).is_some(), trusted, "{at}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_trusted_for_longer_than_any_token_lives() {
+        assert!(RETIRING_FOR > TimeDelta::from_std(MAX_TTL).unwrap());
+        assert!(SCHEDULED_AHEAD > PREPUBLISHED && ROTATE_EVERY > SCHEDULED_AHEAD);
     }
 
     #[test]

@@ -1,0 +1,206 @@
+//! A grant: what a person allowed one installation of a client, once. Every token that comes from
+//! it carries its id as `sid`, and ends with it.
+//!
+//! Times come from the service's clock, not from the database's. Instances agree to within a few
+//! seconds (a token from further ahead is refused), every lifetime here is minutes or more, and
+//! what must happen once is settled by locks and unique indexes, never by comparing clocks. In
+//! return both databases behave alike, and a test can hold the time.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use entity::{
+    ClientId, GrantId, oauth_clients,
+    oauth_grants::{COLUMN, Entity, Model},
+};
+use mcp::UserId;
+use sea_orm::{
+    ColumnTrait as _, Condition, ConnectionTrait, EntityTrait as _, QueryFilter as _,
+    QuerySelect as _, sea_query::Expr,
+};
+use uuid::{NoContext, Timestamp, Uuid};
+
+use super::{
+    access_token::{Minter, NewToken},
+    scope::Scopes,
+    token_format::PlainToken,
+};
+use crate::db::Failure;
+
+/// A grant that is not used for this long ends. Each use starts it anew.
+pub const IDLE_LIFETIME: TimeDelta = TimeDelta::days(30);
+
+/// A grant ends after this long however much it is used: then the person is asked again.
+pub const ABSOLUTE_LIFETIME: TimeDelta = TimeDelta::days(90);
+
+/// How long a grant is kept after its end, so that a token that turns up late is known for what it
+/// is. Must outlive every access token, since instances learn of a revocation from the row.
+pub const ENDED_RETENTION: TimeDelta = TimeDelta::days(30);
+
+/// A client that registered itself and was never given a token is forgotten after this long.
+pub const CLIENT_UNUSED_LIFETIME: TimeDelta = TimeDelta::hours(24);
+
+/// A client that is given no token for this long is forgotten. As long as a grant can live, so that
+/// none loses its client.
+pub const CLIENT_IDLE_LIFETIME: TimeDelta = ABSOLUTE_LIFETIME;
+
+/// How exactly the last use of a client is kept. Many people share one client, whose row would
+/// otherwise be where they all wait for each other.
+const CLIENT_USE_PRECISION: TimeDelta = TimeDelta::hours(1);
+
+/// What a client gets for a code or a refresh token.
+#[derive(Debug)]
+pub struct TokenSet {
+    /// The access token: a JWT.
+    pub access_token: AccessToken,
+    /// How long it lives.
+    pub expires_in: Duration,
+    /// The refresh token, if the client may have one.
+    pub refresh_token: Option<PlainToken>,
+    /// What the access token may do.
+    pub scope: Scopes,
+}
+
+/// An access token as it is handed out. It does not print.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AccessToken(Box<str>);
+
+impl AccessToken {
+    /// The token itself.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for AccessToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("AccessToken")
+    }
+}
+
+/// Why a grant can be revoked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The client gave a token back (RFC 7009).
+    Client,
+    /// The person disconnected the app.
+    Person,
+    /// The person deleted their account.
+    AccountDeleted,
+    /// An operator wanted it.
+    Operator,
+    /// The person may no longer come in.
+    Gate,
+    /// Its code was presented again.
+    CodeReplay,
+    /// One of its refresh tokens was presented again.
+    RefreshReplay,
+}
+
+impl Reason {
+    /// The word in the row.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Person => "person",
+            Self::AccountDeleted => "account_deleted",
+            Self::Operator => "operator",
+            Self::Gate => "gate",
+            Self::CodeReplay => "code_replay",
+            Self::RefreshReplay => "refresh_replay",
+        }
+    }
+}
+
+/// A UUID of version 7, so that what is made later sorts later.
+pub(crate) fn uuid_at(now: DateTime<Utc>) -> Uuid {
+    Uuid::new_v7(Timestamp::from_unix(
+        NoContext,
+        now.timestamp().try_into().unwrap_or_default(),
+        now.timestamp_subsec_nanos(),
+    ))
+}
+
+/// When a grant ends that is used now and not again.
+pub(super) fn ends_at(created_at: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
+    Ord::min(created_at + ABSOLUTE_LIFETIME, now + IDLE_LIFETIME)
+}
+
+/// Whether tokens may still be issued from a grant.
+pub(super) fn is_live(grant: &Model, now: DateTime<Utc>) -> bool {
+    grant.revoked_at.is_none() && now < grant.ends_at
+}
+
+/// A grant, which nobody else changes until the transaction ends.
+pub(super) async fn lock(db: &impl ConnectionTrait, id: GrantId) -> Result<Option<Model>, Failure> {
+    Ok(Entity::find_by_id(id).lock_exclusive().one(db).await?)
+}
+
+/// Signs an access token of a grant.
+pub(super) fn mint(minter: &Minter, grant: &Model, scope: &Scopes) -> Result<AccessToken, Failure> {
+    let token = minter.mint(NewToken {
+        user: UserId::new(grant.user_sub.as_str()),
+        client: grant.client_id.as_str().to_owned(),
+        scopes: scope.to_set(),
+        session_id: grant.id.to_string(),
+        signed_in_at: Some(grant.auth_time),
+        ttl: None,
+    })?;
+    Ok(AccessToken(token.into()))
+}
+
+/// Notes that a client was given a token, to the hour, which lets it live on.
+pub(super) async fn client_used(
+    db: &impl ConnectionTrait,
+    now: DateTime<Utc>,
+    client: &ClientId,
+) -> Result<(), Failure> {
+    use oauth_clients::{COLUMN, Column, Entity};
+    use sea_orm::ExprTrait as _;
+
+    let lives_on = Expr::case(
+        Expr::col(Column::ExpiresAt).is_not_null(),
+        Expr::value(now + CLIENT_IDLE_LIFETIME),
+    )
+    .finally(Expr::value(None::<DateTime<Utc>>));
+    Entity::update_many()
+        .col_expr(Column::LastUsedAt, Expr::value(now))
+        .col_expr(Column::ExpiresAt, lives_on.into())
+        .filter(COLUMN.id.eq(client.clone()))
+        .filter(
+            Condition::any()
+                .add(Column::LastUsedAt.is_null())
+                .add(Column::LastUsedAt.lt(now - CLIENT_USE_PRECISION)),
+        )
+        .exec(db)
+        .await?;
+    Ok(())
+}
+
+/// Grants that live: the condition of every question about connected apps.
+pub(super) fn live(now: DateTime<Utc>) -> Condition {
+    Condition::all()
+        .add(COLUMN.revoked_at.is_null())
+        .add(COLUMN.ends_at.gt(now))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grant_ends_when_it_is_idle_and_at_the_latest_after_ninety_days() {
+        let created = DateTime::UNIX_EPOCH;
+        let day = |n| created + TimeDelta::days(n);
+        for (used, ends) in [(0, 30), (1, 31), (29, 59), (60, 90), (61, 90), (89, 90)] {
+            assert_eq!(ends_at(created, day(used)), day(ends), "used on day {used}");
+        }
+    }
+
+    #[test]
+    fn rows_are_kept_until_no_token_needs_them() {
+        let longest = TimeDelta::from_std(crate::oauth::access_token::MAX_TTL).unwrap();
+        assert!(ENDED_RETENTION > longest);
+        assert!(CLIENT_IDLE_LIFETIME >= ABSOLUTE_LIFETIME);
+    }
+}

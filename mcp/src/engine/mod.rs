@@ -12,6 +12,7 @@ mod lists;
 mod modern;
 mod notify;
 mod operation;
+mod perform;
 mod post;
 mod running;
 

@@ -27,7 +27,8 @@ use super::{
     Inner, QUICK,
     grants::OpenStream,
     listen,
-    operation::{Caching, Failure, Method, Operation, Output, progress_token, read_params},
+    operation::{Method, Operation, progress_token, read_params},
+    perform::{Caching, Failure, Output},
 };
 use crate::{
     call::{Call, CallContext, Outlet},

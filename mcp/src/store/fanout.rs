@@ -89,7 +89,7 @@ impl Subscription {
             return std::future::pending().await;
         };
         match receiver.recv().await {
-            Ok(received) => received,
+            Ok(heard) => heard,
             Err(broadcast::error::RecvError::Lagged(_)) => Received::Missed,
             // The sender lives in `topics` as long as this receiver does.
             Err(broadcast::error::RecvError::Closed) => std::future::pending().await,

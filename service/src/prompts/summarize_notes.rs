@@ -46,9 +46,11 @@ impl Prompt<Service> for SummarizeNotes {
             text.push_str("A search for it found nothing; try other words with notes_search.");
         } else {
             text.push_str("A search found these; read the ones that matter with notes_get:\n");
-            for note in &found.notes {
-                text.push_str(&format!("- {} (id {})\n", note.title, note.id));
-            }
+            let lines = found
+                .notes
+                .iter()
+                .map(|it| format!("- {} (id {})\n", it.title, it.id));
+            text.extend(lines);
         }
         Ok(PromptResult {
             description: Some(Self::DESCRIPTION.to_owned()),

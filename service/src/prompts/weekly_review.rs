@@ -52,7 +52,7 @@ impl Prompt<Service> for WeeklyReview {
             and open tasks, and suggest what to do next week."
                 .to_owned();
         if let Some(focus) = focus {
-            text.push_str(&format!(" Look at this in particular: {focus}."));
+            text.extend([" Look at this in particular: ", &focus, "."]);
         }
         let of_the_week: Vec<_> = page
             .notes
@@ -63,14 +63,15 @@ impl Prompt<Service> for WeeklyReview {
             text.push_str("\n\nI wrote no notes in the last seven days.");
         } else {
             text.push_str("\n\nMy notes of the last seven days (read them with notes_get):\n");
-            for note in of_the_week {
-                text.push_str(&format!(
+            let lines = of_the_week.iter().map(|it| {
+                format!(
                     "- {}: {} (id {})\n",
-                    note.created_at.date_naive(),
-                    note.title,
-                    note.id
-                ));
-            }
+                    it.created_at.date_naive(),
+                    it.title,
+                    it.id
+                )
+            });
+            text.extend(lines);
         }
         Ok(PromptResult {
             description: Some(Self::DESCRIPTION.to_owned()),

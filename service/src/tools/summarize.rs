@@ -168,7 +168,7 @@ fn manuscript(notes: &[Note]) -> (String, bool) {
                 &note.body[..end]
             }
         };
-        text.push_str(&format!("# {}\n\n{body}\n\n", note.title));
+        text.extend(["# ", &note.title, "\n\n", body, "\n\n"]);
     }
     (text, truncated)
 }

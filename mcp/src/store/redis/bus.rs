@@ -58,12 +58,12 @@ impl RedisBus {
     pub(super) fn start(settings: &Settings, redis: &Arc<Redis>) -> Result<Self, StoreError> {
         let client = Client::open(settings.url.as_str()).map_err(away)?;
         let fanout = Fanout::default();
-        let (wishes, wished) = mpsc::channel(WISHES);
+        let (wishes, inbox) = mpsc::channel(WISHES);
         let listener = Listener {
             client,
             fanout: fanout.clone(),
             prefix: settings.prefix.clone(),
-            wished,
+            inbox,
             channels: HashSet::new(),
         };
         tokio::spawn(listener.run());
@@ -108,7 +108,7 @@ struct Listener {
     client: Client,
     fanout: Fanout,
     prefix: String,
-    wished: mpsc::Receiver<Wish>,
+    inbox: mpsc::Receiver<Wish>,
     /// The channels that are open.
     channels: HashSet<String>,
 }
@@ -135,7 +135,7 @@ impl Listener {
                 }
             }
             first = false;
-            if self.wished.is_closed() && self.wished.is_empty() {
+            if self.inbox.is_closed() && self.inbox.is_empty() {
                 return;
             }
             sleep(RECONNECT).await;
@@ -170,7 +170,7 @@ impl Listener {
                         }
                     }
                 },
-                wish = self.wished.recv() => match wish {
+                wish = self.inbox.recv() => match wish {
                     None => return Ok(Left::Over),
                     Some(wish) => self.grant(&mut sink, wish).await?,
                 },
@@ -182,7 +182,7 @@ impl Listener {
     /// Opens the channel of a wish, and of all others that wait already.
     async fn grant(&mut self, sink: &mut PubSubSink, wish: Wish) -> Result<(), StoreError> {
         let mut wishes = vec![wish];
-        while let Ok(wish) = self.wished.try_recv() {
+        while let Ok(wish) = self.inbox.try_recv() {
             wishes.push(wish);
         }
         let new: HashSet<&String> = wishes

@@ -28,12 +28,12 @@ fn field(request: &RequestId) -> String {
     serde_json::to_string(request).unwrap_or_default()
 }
 
-fn assemble(fields: HashMap<String, String>) -> Result<Option<Box<SuspendedCall>>, StoreError> {
+fn assemble(fields: &HashMap<String, String>) -> Result<Option<Box<SuspendedCall>>, StoreError> {
     let Some(call) = fields.get(CALL) else {
         return Ok(None);
     };
     let mut call: SuspendedCall = read(call)?;
-    for (name, answer) in &fields {
+    for (name, answer) in fields {
         if let Some(key) = name.strip_prefix(ANSWER) {
             call.answers.insert(key.to_owned(), read(answer)?);
         }
@@ -102,7 +102,7 @@ impl Questions for Redis {
         match taken {
             None => Ok(Answered::Unknown),
             Some(fields) if fields.is_empty() => Ok(Answered::Waiting),
-            Some(fields) => assemble(fields)?
+            Some(fields) => assemble(&fields)?
                 .map(Answered::Complete)
                 .ok_or_else(|| away("a waiting call has lost its contents")),
         }
@@ -118,6 +118,6 @@ impl Questions for Redis {
             .arg(self.key(session, "call:"))
             .arg(field(request));
         let taken: Option<HashMap<String, String>> = self.script(&take).await?;
-        assemble(taken.unwrap_or_default())
+        assemble(&taken.unwrap_or_default())
     }
 }

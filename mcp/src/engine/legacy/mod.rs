@@ -1,0 +1,238 @@
+//! Legacy sessions: 2025-11-25, 2025-06-18 and 2025-03-26.
+
+mod client;
+mod requests;
+mod run;
+mod streams;
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use http::{HeaderMap, StatusCode};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+pub(super) use self::streams::{delete, get};
+use super::{Inner, hashed, operation::read_params};
+use crate::{
+    caller::Caller,
+    headers,
+    reply::{About, Reply},
+    rpc::{self, Message, Request, RequestId, RpcError},
+    store::{Session, SessionId},
+    types::{ClientCapabilities, Implementation, LogLevel},
+    version::ProtocolVersion,
+};
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct InitializeParams {
+    protocol_version: String,
+    capabilities: ClientCapabilities,
+    client_info: Option<Implementation>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct InitializeResult<'a> {
+    protocol_version: &'static str,
+    capabilities: Value,
+    server_info: &'a Implementation,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instructions: Option<&'a str>,
+}
+
+/// `initialize`: agrees on a revision and makes a session.
+pub(super) async fn initialize(
+    engine: &Arc<Inner>,
+    caller: Caller,
+    request: &Request<'_>,
+) -> Reply {
+    let about = About {
+        era: Some("legacy"),
+        method: Some("initialize"),
+        ..About::default()
+    };
+    let params: InitializeParams = match read_params("initialize", request.params) {
+        Ok(params) => params,
+        Err(error) => {
+            return Reply::error(StatusCode::OK, Some(&request.id), &error).with_about(about);
+        }
+    };
+    let version = params
+        .protocol_version
+        .parse()
+        .ok()
+        .filter(|it: &ProtocolVersion| !it.is_modern())
+        .unwrap_or(ProtocolVersion::LATEST_LEGACY);
+    let id = SessionId::random();
+    let session = Session {
+        user: caller.user,
+        version,
+        capabilities: params.capabilities,
+        client_info: params.client_info,
+        log_level: LogLevel::Info,
+        subscriptions: BTreeSet::new(),
+    };
+    if let Err(error) = engine.stores.sessions.create(&id, &session).await {
+        return Reply::store_away(Some(&request.id), &error).with_about(about);
+    }
+    let info = engine.catalog.info();
+    let mut implementation = info.implementation.clone();
+    if version < ProtocolVersion::V2025_11_25 {
+        implementation.icons = Vec::new();
+        implementation.description = None;
+        implementation.website_url = None;
+    }
+    if version < ProtocolVersion::V2025_06_18 {
+        implementation.title = None;
+    }
+    let result = InitializeResult {
+        protocol_version: version.as_str(),
+        capabilities: engine.capabilities(),
+        server_info: &implementation,
+        instructions: info.instructions.as_deref(),
+    };
+    let mut reply = Reply::json(StatusCode::OK, rpc::encode_result(&request.id, &result));
+    reply.session = Some(id.as_str().to_owned());
+    reply.with_about(About {
+        session: Some(hashed(&id)),
+        ..about
+    })
+}
+
+/// A session that the request names and may use.
+struct Entered {
+    id: SessionId,
+    session: Session,
+}
+
+/// Finds the session of a request: 400 without one, 404 for one that is unknown, ended or somebody
+/// else's (2025-11-25, basic/transports, "Session Management").
+async fn enter(
+    engine: &Inner,
+    caller: &Caller,
+    headers: &HeaderMap,
+    request: Option<&RequestId>,
+) -> Result<Entered, Reply> {
+    if let Some(version) = headers::get(headers, headers::PROTOCOL_VERSION)
+        && !version
+            .parse()
+            .is_ok_and(|it: ProtocolVersion| !it.is_modern())
+    {
+        let error = RpcError::invalid_request(format!(
+            "the header `MCP-Protocol-Version` names a version that has no sessions here; served \
+             are {}",
+            ProtocolVersion::names().join(", ")
+        ));
+        return Err(Reply::bad_request(request, &error));
+    }
+    let Some(sent) = headers::get(headers, headers::SESSION_ID) else {
+        let error = RpcError::invalid_request(
+            "the header `Mcp-Session-Id` is missing: send `initialize` first, then its session \
+             with every request",
+        );
+        return Err(Reply::bad_request(request, &error));
+    };
+    let unknown = || {
+        let error =
+            RpcError::invalid_request("this session has ended or never was; initialize again");
+        Reply::error(StatusCode::NOT_FOUND, request, &error)
+    };
+    let id = SessionId::parse(sent).ok_or_else(unknown)?;
+    match engine.stores.sessions.load(&id).await {
+        Ok(Some(session)) if session.user == caller.user => Ok(Entered { id, session }),
+        Ok(_) => Err(unknown()),
+        Err(error) => Err(Reply::store_away(request, &error)),
+    }
+}
+
+/// One message of a legacy session.
+pub(super) async fn message(
+    engine: &Arc<Inner>,
+    caller: Caller,
+    headers: &HeaderMap,
+    message: Message<'_>,
+) -> Reply {
+    let id = match &message {
+        Message::Request(request) => Some(&request.id),
+        Message::Notification { .. } | Message::Response { .. } => None,
+    };
+    let mut about = About {
+        era: Some("legacy"),
+        ..About::default()
+    };
+    let entered = match enter(engine, &caller, headers, id).await {
+        Ok(entered) => entered,
+        Err(reply) => return reply.with_about(about),
+    };
+    about.session = Some(hashed(&entered.id));
+    match message {
+        Message::Request(request) => {
+            let accepted = headers::accepted(headers);
+            requests::answer(
+                engine,
+                caller,
+                entered,
+                vec![request],
+                false,
+                accepted,
+                about,
+            )
+            .await
+        }
+        Message::Notification { method, params } => {
+            about.method = client::notification(engine, &entered, &method, params).await;
+            Reply::accepted().with_about(about)
+        }
+        Message::Response { id, outcome } => {
+            client::response(engine, caller, &entered, id, outcome)
+                .await
+                .with_about(about)
+        }
+    }
+}
+
+/// A batch (2025-03-26 only).
+pub(super) async fn batch(
+    engine: &Arc<Inner>,
+    caller: Caller,
+    headers: &HeaderMap,
+    messages: Vec<Message<'_>>,
+) -> Reply {
+    let mut about = About {
+        era: Some("legacy"),
+        ..About::default()
+    };
+    let entered = match enter(engine, &caller, headers, None).await {
+        Ok(entered) => entered,
+        Err(reply) => return reply.with_about(about),
+    };
+    about.session = Some(hashed(&entered.id));
+    if entered.session.version != ProtocolVersion::V2025_03_26 {
+        let error = RpcError::invalid_request(format!(
+            "batches exist in 2025-03-26 only, and this session speaks {}",
+            entered.session.version
+        ));
+        return Reply::bad_request(None, &error).with_about(about);
+    }
+    let mut requested = Vec::new();
+    for message in messages {
+        match message {
+            Message::Request(request) => requested.push(request),
+            Message::Notification { method, params } => {
+                client::notification(engine, &entered, &method, params).await;
+            }
+            Message::Response { id, outcome } => {
+                let reply = client::response(engine, caller.clone(), &entered, id, outcome).await;
+                if !reply.status.is_success() {
+                    return reply.with_about(about);
+                }
+            }
+        }
+    }
+    if requested.is_empty() {
+        return Reply::accepted().with_about(about);
+    }
+    let accepted = headers::accepted(headers);
+    requests::answer(engine, caller, entered, requested, true, accepted, about).await
+}

@@ -1,0 +1,299 @@
+//! The requests of one POST of a session: answered at once, or run.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+
+use super::{Entered, run::Run};
+use crate::{
+    caller::Caller,
+    engine::{
+        Inner, QUICK,
+        exchange::{Decision, Exchange},
+        follow::Follower,
+        operation::{Method, Operation, progress_token, read_params, resource_not_found},
+    },
+    headers,
+    reply::{About, Reply, ReplyBody},
+    rpc::{self, Request, RequestId, RpcError},
+    store::{MAX_SUBSCRIPTIONS, StoreError, StreamId, StreamKey},
+    types::{ClientCapabilities, LogLevel},
+    version::ProtocolVersion,
+};
+
+#[derive(Serialize)]
+struct Empty {}
+
+/// What a request turned out to be.
+enum Task {
+    /// Answered already.
+    Answered { answer: Vec<u8>, error: Option<i64> },
+    /// To be run.
+    Run {
+        operation: Operation,
+        progress_token: Option<RequestId>,
+    },
+}
+
+/// Answers the requests of one POST, together.
+pub(super) async fn answer(
+    engine: &Arc<Inner>,
+    caller: Caller,
+    mut entered: Entered,
+    requested: Vec<Request<'_>>,
+    batch: bool,
+    accepted: headers::Accepted,
+    mut about: About,
+) -> Reply {
+    let mut tasks = Vec::new();
+    for request in requested {
+        let id = Some(&request.id);
+        let task = match prepare(engine, &caller, &entered, &request, &mut about).await {
+            Ok(task) => task,
+            Err(Stop::Rpc(error)) => Task::Answered {
+                answer: rpc::encode_error(id, &error),
+                error: Some(error.code),
+            },
+            Err(Stop::Scope(scope)) => {
+                return Reply::insufficient_scope(id, scope).with_about(about);
+            }
+            Err(Stop::Away(error)) => return Reply::store_away(id, &error).with_about(about),
+        };
+        tasks.push((request.id, task));
+    }
+    if !accepted.events {
+        // A client that takes no stream cannot be asked anything.
+        entered.session.capabilities = ClientCapabilities::default();
+    }
+    if !batch
+        && accepted.json
+        && let [(_, Task::Answered { .. })] = tasks.as_slice()
+        && let Some((_, Task::Answered { answer, error })) = tasks.pop()
+    {
+        about.error = error;
+        return Reply::json(StatusCode::OK, answer).with_about(about);
+    }
+    let key = StreamKey {
+        session: entered.id.clone(),
+        stream: StreamId::random(),
+    };
+    let pending = tasks.iter().map(|it| it.0.clone()).collect();
+    let (exchange, decision) =
+        Exchange::new(Arc::clone(engine), key, pending, batch, accepted.events);
+    let session = Arc::new(entered.session);
+    for (request, task) in tasks {
+        match task {
+            Task::Answered { answer, .. } => exchange.finish(&request, Some(answer)).await,
+            Task::Run {
+                operation,
+                progress_token,
+            } => {
+                let run = Run {
+                    engine: Arc::clone(engine),
+                    exchange: Arc::clone(&exchange),
+                    session: Arc::clone(&session),
+                    caller: caller.clone(),
+                    request,
+                    operation,
+                    progress_token,
+                    answers: BTreeMap::new(),
+                    progress: None,
+                };
+                engine.busy.spawn(run.run());
+            }
+        }
+    }
+    let decided = Decide {
+        accepted,
+        version: session.version,
+        caller: &caller,
+    };
+    decided
+        .reply(engine, &exchange, decision)
+        .await
+        .with_about(about)
+}
+
+/// Waits for the answer to become JSON or a stream.
+struct Decide<'a> {
+    accepted: headers::Accepted,
+    version: ProtocolVersion,
+    caller: &'a Caller,
+}
+
+impl Decide<'_> {
+    async fn reply(
+        &self,
+        engine: &Arc<Inner>,
+        exchange: &Arc<Exchange>,
+        mut decision: tokio::sync::oneshot::Receiver<Decision>,
+    ) -> Reply {
+        let patience = if self.accepted.json {
+            QUICK
+        } else {
+            Duration::ZERO
+        };
+        let decided = match tokio::time::timeout(patience, &mut decision).await {
+            Ok(decided) => decided,
+            Err(_elapsed) => {
+                let exchange = Arc::clone(exchange);
+                let opening = async move {
+                    if let Err(error) = exchange.open_stream().await {
+                        tracing::warn!(error = %error, "A stream could not be opened: {error}");
+                    }
+                };
+                // On its own, because it waits until we follow the stream.
+                engine.busy.spawn(opening);
+                decision.await
+            }
+        };
+        let follow = |after| {
+            Follower::start(
+                engine,
+                exchange.key.clone(),
+                self.version,
+                self.caller,
+                after,
+            )
+        };
+        match decided {
+            Ok(Decision::Json(body)) => Reply::json(StatusCode::OK, body),
+            Ok(Decision::Stream { listening }) => match follow(0).await {
+                Ok(follower) => {
+                    if listening.send(()).is_err() {
+                        tracing::debug!("The call went on before its client listened");
+                    }
+                    Reply::new(StatusCode::OK, ReplyBody::Events(follower.into_body()))
+                }
+                Err(error) => Reply::store_away(None, &error),
+            },
+            // The client cancelled, and wants no answer: an event stream without events.
+            Ok(Decision::Nothing) => {
+                let nothing = futures_util::stream::iter([crate::sse::comment()]);
+                Reply::new(StatusCode::OK, ReplyBody::Events(Box::pin(nothing)))
+            }
+            Err(_call_panicked) => Reply::error(StatusCode::OK, None, &RpcError::internal()),
+        }
+    }
+}
+
+/// Why a request is not run.
+enum Stop {
+    /// The request is answered with an error; others of its batch go on.
+    Rpc(RpcError),
+    /// The token lacks this scope.
+    Scope(&'static str),
+    /// Nothing can be done now.
+    Away(StoreError),
+}
+
+impl From<RpcError> for Stop {
+    fn from(error: RpcError) -> Self {
+        Self::Rpc(error)
+    }
+}
+
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        Self::Away(error)
+    }
+}
+
+#[derive(Deserialize)]
+struct LevelParams {
+    level: LogLevel,
+}
+
+/// Answers what can be answered at once, and prepares the rest.
+async fn prepare(
+    engine: &Arc<Inner>,
+    caller: &Caller,
+    entered: &Entered,
+    request: &Request<'_>,
+    about: &mut About,
+) -> Result<Task, Stop> {
+    let version = entered.session.version;
+    let sessions = &engine.stores.sessions;
+    let answered = |answer| {
+        Ok(Task::Answered {
+            answer,
+            error: None,
+        })
+    };
+    if let Some(method) = Method::parse(&request.method) {
+        about.method = Some(method.name());
+        let operation = Operation::prepare(engine, version, method, request.params)
+            .map_err(|unusable| unusable.error)?;
+        about.target = operation.target(engine);
+        allow(caller, operation.scope(engine))?;
+        if operation.is_list() {
+            return answered(rpc::encode_result(
+                &request.id,
+                &engine.list(&operation, version)?,
+            ));
+        }
+        return Ok(Task::Run {
+            operation,
+            progress_token: progress_token(request.params),
+        });
+    }
+    match &*request.method {
+        "ping" => about.method = Some("ping"),
+        "logging/setLevel" => {
+            about.method = Some("logging/setLevel");
+            let params: LevelParams = read_params("logging/setLevel", request.params)?;
+            sessions.set_log_level(&entered.id, params.level).await?;
+        }
+        "resources/subscribe" => {
+            about.method = Some("resources/subscribe");
+            let uri = followed(engine, caller, version, request)?;
+            if !sessions.subscribe(&entered.id, &uri).await? {
+                return Err(RpcError::invalid_request(format!(
+                    "a session follows at most {MAX_SUBSCRIPTIONS} resources; unsubscribe from \
+                     some first"
+                ))
+                .into());
+            }
+        }
+        "resources/unsubscribe" => {
+            about.method = Some("resources/unsubscribe");
+            let uri = followed(engine, caller, version, request)?;
+            sessions.unsubscribe(&entered.id, &uri).await?;
+        }
+        "initialize" => {
+            let error = "`initialize` stands alone, never in a batch";
+            return Err(RpcError::invalid_request(error).into());
+        }
+        method => return Err(RpcError::method_not_found(method).into()),
+    }
+    answered(rpc::encode_result(&request.id, &Empty {}))
+}
+
+fn allow(caller: &Caller, scope: &'static str) -> Result<(), Stop> {
+    if caller.may(scope) {
+        Ok(())
+    } else {
+        Err(Stop::Scope(scope))
+    }
+}
+
+/// The URI of a resource that the caller may follow.
+fn followed(
+    engine: &Inner,
+    caller: &Caller,
+    version: ProtocolVersion,
+    request: &Request<'_>,
+) -> Result<String, Stop> {
+    #[derive(Deserialize)]
+    struct Params {
+        uri: String,
+    }
+    let Params { uri } = read_params(&request.method, request.params)?;
+    let (index, _) = engine
+        .catalog
+        .find_resource(&uri)
+        .ok_or_else(|| resource_not_found(&uri, version))?;
+    allow(caller, engine.catalog.resources()[index].scope)?;
+    Ok(uri)
+}

@@ -1,0 +1,370 @@
+//! Doing what a method asks for, and turning what a tool says into what the protocol says.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::{
+    Inner, lists,
+    operation::{Operation, resource_not_found},
+};
+use crate::{
+    call::Call,
+    catalog::{ResourceKind, Run},
+    error::ToolError,
+    question::Question,
+    rpc::{RpcError, codes},
+    types::{CallToolResult, Completion, Content, PromptResult, ResourceContents, ResourceEntry},
+    version::ProtocolVersion,
+};
+
+/// What an operation gives.
+#[derive(Serialize)]
+#[serde(untagged, rename_all_fields = "camelCase")]
+pub(super) enum Output<'a> {
+    Tools {
+        tools: &'a [Box<RawValue>],
+        #[serde(skip_serializing_if = "Option::is_none")]
+        next_cursor: Option<String>,
+    },
+    Tool(CallToolResult),
+    Resources {
+        resources: Vec<ResourceEntry>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        next_cursor: Option<String>,
+    },
+    Templates {
+        resource_templates: &'a [Box<RawValue>],
+        #[serde(skip_serializing_if = "Option::is_none")]
+        next_cursor: Option<String>,
+    },
+    Contents {
+        contents: Vec<ResourceContents>,
+    },
+    Prompts {
+        prompts: &'a [Box<RawValue>],
+        #[serde(skip_serializing_if = "Option::is_none")]
+        next_cursor: Option<String>,
+    },
+    Prompt(PromptResult),
+    Completion {
+        completion: Completion,
+    },
+}
+
+/// How long a client may keep a result, and whether it may share it among users.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Caching {
+    pub(super) ttl_ms: u64,
+    pub(super) scope: &'static str,
+}
+
+impl Caching {
+    /// The same for everyone until the next deploy. Short enough that a client which missed the
+    /// notification of a deploy is not behind for long.
+    pub(super) const PUBLIC: Self = Self {
+        ttl_ms: 60_000,
+        scope: "public",
+    };
+    /// One user's data, which may change at any moment.
+    pub(super) const PRIVATE: Self = Self {
+        ttl_ms: 0,
+        scope: "private",
+    };
+}
+
+impl Output<'_> {
+    /// The cache hint of 2026-07-28 (server/utilities/caching), for the results that have one.
+    pub(super) fn caching(&self) -> Option<Caching> {
+        match self {
+            Self::Tools { .. } | Self::Templates { .. } | Self::Prompts { .. } => {
+                Some(Caching::PUBLIC)
+            }
+            Self::Resources { .. } | Self::Contents { .. } => Some(Caching::PRIVATE),
+            Self::Tool(_) | Self::Prompt(_) | Self::Completion { .. } => None,
+        }
+    }
+
+    pub(super) fn is_tool_error(&self) -> bool {
+        matches!(self, Self::Tool(result) if result.is_error)
+    }
+}
+
+/// Why an operation gave nothing.
+#[derive(Debug)]
+pub(super) enum Failure {
+    Rpc(RpcError),
+    /// The client must answer these first.
+    InputRequired(BTreeMap<String, Question>),
+}
+
+impl From<RpcError> for Failure {
+    fn from(error: RpcError) -> Self {
+        Self::Rpc(error)
+    }
+}
+
+/// Resources are read and prompts written within this time.
+const READ_LIMIT: Duration = Duration::from_secs(30);
+
+impl Inner {
+    /// Runs an operation to its end.
+    pub(super) async fn run(
+        &self,
+        operation: &Operation,
+        call: &Call,
+    ) -> Result<Output<'_>, Failure> {
+        let version = call.version();
+        match operation {
+            Operation::CallTool {
+                index,
+                name,
+                arguments,
+            } => self.call_tool(*index, name, arguments, call).await,
+            Operation::ReadResource { index, uri } => {
+                let contents =
+                    bounded(READ_LIMIT, self.catalog.read_resource(*index, call, uri)).await;
+                match contents {
+                    Ok(contents) => Ok(Output::Contents { contents }),
+                    Err(ToolError::NotFound(_)) => {
+                        Err(resource_not_found(&uri.uri, version).into())
+                    }
+                    Err(error) => Err(refuse(error, call)),
+                }
+            }
+            Operation::GetPrompt {
+                index, arguments, ..
+            } => bounded(READ_LIMIT, self.catalog.get_prompt(*index, call, arguments))
+                .await
+                .map(|prompt| Output::Prompt(prompt_for(prompt, version)))
+                .map_err(|error| refuse(error, call)),
+            Operation::CompletePrompt {
+                index,
+                argument,
+                given,
+            } => {
+                let (name, value) = (&*argument.name, &*argument.value);
+                bounded(
+                    READ_LIMIT,
+                    self.catalog
+                        .complete_prompt(*index, call, name, value, given),
+                )
+                .await
+                .map(|completion| Output::Completion { completion })
+                .map_err(|error| refuse(error, call))
+            }
+            Operation::CompleteResource { index, argument } => {
+                let (name, value) = (&*argument.name, &*argument.value);
+                bounded(
+                    READ_LIMIT,
+                    self.catalog.complete_resource(*index, call, name, value),
+                )
+                .await
+                .map(|completion| Output::Completion { completion })
+                .map_err(|error| refuse(error, call))
+            }
+            Operation::ListResources { cursor } => {
+                self.list_resources(cursor.as_deref(), call).await
+            }
+            Operation::ListTools { .. }
+            | Operation::ListTemplates { .. }
+            | Operation::ListPrompts { .. } => Ok(self.list(operation, version)?),
+        }
+    }
+
+    /// The lists that are in memory.
+    pub(super) fn list(
+        &self,
+        operation: &Operation,
+        version: ProtocolVersion,
+    ) -> Result<Output<'_>, RpcError> {
+        let size = self.settings.page_size;
+        match operation {
+            Operation::ListTools { cursor } => {
+                let (tools, next_cursor) =
+                    lists::page(self.rendered.tools(version), cursor.as_deref(), size)?;
+                Ok(Output::Tools { tools, next_cursor })
+            }
+            Operation::ListTemplates { cursor } => {
+                let (resource_templates, next_cursor) =
+                    lists::page(self.rendered.templates(version), cursor.as_deref(), size)?;
+                Ok(Output::Templates {
+                    resource_templates,
+                    next_cursor,
+                })
+            }
+            Operation::ListPrompts { cursor } => {
+                let (prompts, next_cursor) =
+                    lists::page(self.rendered.prompts(version), cursor.as_deref(), size)?;
+                Ok(Output::Prompts {
+                    prompts,
+                    next_cursor,
+                })
+            }
+            _ => Err(RpcError::internal()),
+        }
+    }
+
+    async fn call_tool(
+        &self,
+        index: usize,
+        name: &str,
+        arguments: &RawValue,
+        call: &Call,
+    ) -> Result<Output<'_>, Failure> {
+        let Run::Inline { timeout } = self.catalog.tools()[index].run;
+        let called = bounded(timeout, self.catalog.call_tool(index, call, arguments)).await;
+        let error = match called {
+            Ok(result) => return Ok(Output::Tool(result_for(result, call.version()))),
+            Err(error) => error,
+        };
+        let message = match error {
+            ToolError::Input(message)
+            | ToolError::NotFound(message)
+            | ToolError::Failed(message) => message,
+            ToolError::InputRequired(_) => {
+                return Err(Failure::InputRequired(call.take_questions()));
+            }
+            ToolError::MissingCapability(capability) if call.version().is_modern() => {
+                return Err(missing_capability(capability).into());
+            }
+            ToolError::MissingCapability(capability) => format!(
+                "`{name}` needs a client that supports {}, and yours has not declared it. \
+                 Use another client for this, or another tool.",
+                capability.name()
+            ),
+            ToolError::Rpc(error) => return Err(error.into()),
+            ToolError::Internal(source) => {
+                tracing::error!(tool = name, error = %source, "Tool `{name}` failed: {source}");
+                format!("`{name}` failed for a reason on our side. Please try again.")
+            }
+        };
+        Ok(Output::Tool(CallToolResult::error(message)))
+    }
+
+    /// One page of resources: those with one URI, then each template's own, as far as the token may
+    /// see them.
+    async fn list_resources(
+        &self,
+        cursor: Option<&str>,
+        call: &Call,
+    ) -> Result<Output<'_>, Failure> {
+        let slots = self.catalog.resources();
+        let (start, mut inner) = cursor.map_or(Ok((0, None)), lists::read_cursor)?;
+        if start > slots.len() {
+            return Err(lists::bad_cursor().into());
+        }
+        let mut resources = Vec::new();
+        for (index, slot) in slots.iter().enumerate().skip(start) {
+            if resources.len() >= self.settings.page_size {
+                let next_cursor = Some(lists::write_cursor(index, None));
+                return Ok(Output::Resources {
+                    resources,
+                    next_cursor,
+                });
+            }
+            match &slot.kind {
+                ResourceKind::Single(entry) => {
+                    resources.push(lists::entry_for(entry.clone(), call.version()));
+                }
+                ResourceKind::Template(_) if call.caller().may(slot.scope) => {
+                    let inner = inner.take();
+                    let listed = self.catalog.list_resources(index, call, inner.as_deref());
+                    let page = bounded(READ_LIMIT, listed)
+                        .await
+                        .map_err(|error| match error {
+                            ToolError::Input(_) => lists::bad_cursor().into(),
+                            error => refuse(error, call),
+                        })?;
+                    let entries = page.entries.into_iter();
+                    resources.extend(entries.map(|it| lists::entry_for(it, call.version())));
+                    if let Some(next) = page.next {
+                        let next_cursor = Some(lists::write_cursor(index, Some(&next)));
+                        return Ok(Output::Resources {
+                            resources,
+                            next_cursor,
+                        });
+                    }
+                }
+                ResourceKind::Template(_) => {}
+            }
+        }
+        Ok(Output::Resources {
+            resources,
+            next_cursor: None,
+        })
+    }
+}
+
+async fn bounded<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, ToolError>>,
+) -> Result<T, ToolError> {
+    tokio::time::timeout(limit, work).await.unwrap_or_else(|_elapsed| {
+        Err(ToolError::Failed(format!(
+            "This took longer than {} seconds and was stopped. Ask for less at once, or try again.",
+            limit.as_secs()
+        )))
+    })
+}
+
+/// A failure outside of a tool: there is no `isError` to put it into.
+fn refuse(error: ToolError, call: &Call) -> Failure {
+    match error {
+        ToolError::Input(message) | ToolError::NotFound(message) => {
+            RpcError::invalid_params(message).into()
+        }
+        ToolError::Failed(message) => RpcError::new(codes::INTERNAL_ERROR, message).into(),
+        ToolError::InputRequired(_) => Failure::InputRequired(call.take_questions()),
+        ToolError::MissingCapability(capability) if call.version().is_modern() => {
+            missing_capability(capability).into()
+        }
+        ToolError::MissingCapability(capability) => RpcError::invalid_params(format!(
+            "this needs a client that supports {}",
+            capability.name()
+        ))
+        .into(),
+        ToolError::Rpc(error) => error.into(),
+        ToolError::Internal(source) => {
+            tracing::error!(error = %source, "A resource or prompt failed: {source}");
+            RpcError::internal().into()
+        }
+    }
+}
+
+fn missing_capability(capability: crate::Capability) -> RpcError {
+    let data = serde_json::json!({ "requiredCapabilities": capability.declaration() });
+    RpcError::new(
+        codes::MISSING_CLIENT_CAPABILITY,
+        format!("this needs a client that supports {}", capability.name()),
+    )
+    .with_data(data)
+}
+
+/// A result as a revision knows it.
+fn result_for(mut result: CallToolResult, version: ProtocolVersion) -> CallToolResult {
+    if version < ProtocolVersion::V2025_06_18 {
+        result.structured_content = None;
+        for content in &mut result.content {
+            make_plain(content);
+        }
+    }
+    result
+}
+
+fn prompt_for(mut prompt: PromptResult, version: ProtocolVersion) -> PromptResult {
+    if version < ProtocolVersion::V2025_06_18 {
+        for message in &mut prompt.messages {
+            make_plain(&mut message.content);
+        }
+    }
+    prompt
+}
+
+/// 2025-03-26 has no resource links: they become text.
+fn make_plain(content: &mut Content) {
+    if let Content::ResourceLink(entry) = content {
+        *content = Content::text(format!("{}: {}", entry.name, entry.uri));
+    }
+}

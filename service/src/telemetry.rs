@@ -1,6 +1,8 @@
 //! Logs: one line for an event, as JSON for machines or coloured text for people, to standard error
 //! so that standard output stays free for what a command was asked to print.
 
+use std::io::IsTerminal as _;
+
 use tracing_subscriber::{EnvFilter, filter::ParseError};
 
 use crate::config::LogFormat;
@@ -14,6 +16,7 @@ pub fn init(format: LogFormat, filter: &str) {
     let filter = parse_filter(filter).unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     let started = match format {
         LogFormat::Pretty => builder.with_target(false).try_init(),

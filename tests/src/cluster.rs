@@ -1,6 +1,6 @@
 //! Web instances in this process, on a database of their own.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use mcp::{Engine, Stores, UserId};
 use service::{
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     client::Web,
     fixtures::{self, Gate, Gates},
-    in_time, postgres,
+    in_time, postgres, redis,
 };
 
 /// Which database a cluster runs on.
@@ -152,12 +152,13 @@ impl Cluster {
         } else {
             Arc::clone(&mock) as _
         };
-        let stores = Stores::in_memory(config.session_ttl);
+        let shared = SharedStores::choose(config.session_ttl).await;
         let gates = Gates::default();
 
         let mut instances = Vec::new();
         let mut services = Vec::new();
         for listener in listeners {
+            let stores = shared.for_one_instance();
             let service = Service::connect(&config, Arc::clone(&clock), stores.bus.clone())
                 .await
                 .expect("the database is there");
@@ -170,7 +171,7 @@ impl Cluster {
                 Offer::Notes => service::catalog(service.clone()),
                 Offer::Fixtures => fixtures::catalog(gates.clone()),
             };
-            let engine = Engine::new(catalog, stores.clone(), service::mcp_settings(&service));
+            let engine = Engine::new(catalog, stores, service::mcp_settings(&service));
             services.push(service.clone());
             instances.push(Instance::start(listener, service, engine));
         }
@@ -262,6 +263,38 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         for instance in &self.instances {
             instance.shutdown.cancel();
+        }
+    }
+}
+
+/// Where the instances of a cluster keep sessions, streams and signals.
+enum SharedStores {
+    /// One object for all.
+    Memory(Stores),
+    /// Redis: every instance has connections of its own, so nothing is shared but the server.
+    Redis(mcp::store::redis::Settings),
+}
+
+/// Says `redis` to run the tests with the stores in Redis instead of those in memory.
+const STORES_VARIABLE: &str = "TEST_STORES";
+
+impl SharedStores {
+    async fn choose(session_ttl: Duration) -> Self {
+        match std::env::var(STORES_VARIABLE).as_deref() {
+            Ok("redis") => Self::Redis(mcp::store::redis::Settings {
+                url: redis::shared().await.to_owned(),
+                prefix: redis::fresh_prefix(),
+                session_ttl,
+            }),
+            Ok(other) => panic!("{STORES_VARIABLE} is `redis` or unset, not `{other}`"),
+            Err(_unset) => Self::Memory(Stores::in_memory(session_ttl)),
+        }
+    }
+
+    fn for_one_instance(&self) -> Stores {
+        match self {
+            Self::Memory(stores) => stores.clone(),
+            Self::Redis(settings) => Stores::in_redis(settings).expect("the URL is good"),
         }
     }
 }

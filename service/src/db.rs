@@ -97,15 +97,23 @@ pub(crate) async fn connect(settings: &DatabaseSettings) -> anyhow::Result<Datab
 /// lock, and each statement, is bounded by far less than usual: whoever waits here holds a
 /// connection, and the client would rather be told to try again.
 pub(crate) async fn begin(db: &DatabaseConnection) -> Result<DatabaseTransaction, Failure> {
+    let transaction = begin_patiently(db).await?;
+    if db.get_database_backend() == DbBackend::Postgres {
+        transaction.execute_unprepared(TRANSACTION_BOUNDS).await?;
+    }
+    Ok(transaction)
+}
+
+/// The same for what takes its time, with the usual bound on a statement.
+pub(crate) async fn begin_patiently(
+    db: &DatabaseConnection,
+) -> Result<DatabaseTransaction, Failure> {
     let transaction = db
         .begin_with_options(TransactionOptions {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..Default::default()
         })
         .await?;
-    if db.get_database_backend() == DbBackend::Postgres {
-        transaction.execute_unprepared(TRANSACTION_BOUNDS).await?;
-    }
     Ok(transaction)
 }
 

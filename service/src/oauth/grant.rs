@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use entity::{
-    ClientId, GrantId, oauth_clients,
+    GrantId,
     oauth_grants::{COLUMN, Entity, Model},
+    users,
 };
 use mcp::UserId;
 use sea_orm::{
-    ColumnTrait as _, Condition, ConnectionTrait, EntityTrait as _, QueryFilter as _,
-    QuerySelect as _, sea_query::Expr,
+    Condition, ConnectionTrait, EntityTrait as _, QueryFilter as _, QuerySelect as _,
+    sea_query::Expr,
 };
 use uuid::{NoContext, Timestamp, Uuid};
 
@@ -36,17 +37,6 @@ pub const ABSOLUTE_LIFETIME: TimeDelta = TimeDelta::days(90);
 /// How long a grant is kept after its end, so that a token that turns up late is known for what it
 /// is. Must outlive every access token, since instances learn of a revocation from the row.
 pub const ENDED_RETENTION: TimeDelta = TimeDelta::days(30);
-
-/// A client that registered itself and was never given a token is forgotten after this long.
-pub const CLIENT_UNUSED_LIFETIME: TimeDelta = TimeDelta::hours(24);
-
-/// A client that is given no token for this long is forgotten. As long as a grant can live, so that
-/// none loses its client.
-pub const CLIENT_IDLE_LIFETIME: TimeDelta = ABSOLUTE_LIFETIME;
-
-/// How exactly the last use of a client is kept. Many people share one client, whose row would
-/// otherwise be where they all wait for each other.
-const CLIENT_USE_PRECISION: TimeDelta = TimeDelta::hours(1);
 
 /// What a client gets for a code or a refresh token.
 #[derive(Debug)]
@@ -149,28 +139,18 @@ pub(super) fn mint(minter: &Minter, grant: &Model, scope: &Scopes) -> Result<Acc
     Ok(AccessToken(token.into()))
 }
 
-/// Notes that a client was given a token, to the hour, which lets it live on.
-pub(super) async fn client_used(
+/// Notes that a person was found to be one who may come in, without going back in time.
+pub(super) async fn gate_was_open(
     db: &impl ConnectionTrait,
-    now: DateTime<Utc>,
-    client: &ClientId,
+    user: &str,
+    checked_at: DateTime<Utc>,
 ) -> Result<(), Failure> {
-    use oauth_clients::{COLUMN, Column, Entity};
-    use sea_orm::ExprTrait as _;
-
-    let lives_on = Expr::case(
-        Expr::col(Column::ExpiresAt).is_not_null(),
-        Expr::value(now + CLIENT_IDLE_LIFETIME),
-    )
-    .finally(Expr::value(None::<DateTime<Utc>>));
-    Entity::update_many()
-        .col_expr(Column::LastUsedAt, Expr::value(now))
-        .col_expr(Column::ExpiresAt, lives_on.into())
-        .filter(COLUMN.id.eq(client.clone()))
+    users::Entity::update_one_of(user)
+        .col_expr(users::Column::GateCheckedAt, Expr::value(checked_at))
         .filter(
             Condition::any()
-                .add(Column::LastUsedAt.is_null())
-                .add(Column::LastUsedAt.lt(now - CLIENT_USE_PRECISION)),
+                .add(users::COLUMN.gate_checked_at.is_null())
+                .add(users::COLUMN.gate_checked_at.lt(checked_at)),
         )
         .exec(db)
         .await?;
@@ -201,6 +181,7 @@ mod tests {
     fn rows_are_kept_until_no_token_needs_them() {
         let longest = TimeDelta::from_std(crate::oauth::access_token::MAX_TTL).unwrap();
         assert!(ENDED_RETENTION > longest);
-        assert!(CLIENT_IDLE_LIFETIME >= ABSOLUTE_LIFETIME);
+        // A grant never loses its client.
+        assert!(crate::oauth::client::IDLE_LIFETIME >= ABSOLUTE_LIFETIME);
     }
 }

@@ -1,0 +1,213 @@
+//! What a person can see and end of what they allowed, and what an operator can do about a person.
+
+use chrono::{DateTime, Utc};
+use entity::{
+    ClientId, GrantId, github_tokens, notes,
+    oauth_grants::{Entity, Model},
+    users,
+};
+use mcp::{Signal, UserId};
+use sea_orm::{EntityTrait as _, QueryFilter as _, QuerySelect as _, sea_query::Expr};
+
+use super::{
+    audit::{self, Event, RequestInfo},
+    client,
+    display_name::DisplayName,
+    grant::{self, Reason},
+    revoke,
+    scope::Scopes,
+};
+use crate::{
+    Service,
+    db::{self, Failure},
+};
+
+/// The most connected apps that are listed; more than that is not a list that anybody reads. All of
+/// them can be disconnected at once all the same.
+pub const MAX_LISTED: u64 = 200;
+
+/// An app that a person has connected: one installation of a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectedApp {
+    /// What it is disconnected by.
+    pub grant: GrantId,
+    /// The client.
+    pub client: ClientId,
+    /// What the client calls itself, if it is still known.
+    pub name: Option<DisplayName>,
+    /// Where its code was sent, which tells installations apart.
+    pub redirect_uri: String,
+    /// What it may do.
+    pub scope: Scopes,
+    /// When it was connected.
+    pub connected_at: DateTime<Utc>,
+    /// When it last asked for a token, which it does at least once in the life of one while it is
+    /// used.
+    pub last_used_at: DateTime<Utc>,
+    /// When it will have to be connected again if it is not used until then.
+    pub ends_at: DateTime<Utc>,
+}
+
+/// What was deleted with an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deleted {
+    /// How many notes.
+    pub notes: u64,
+    /// How many connected apps.
+    pub apps: usize,
+}
+
+/// The apps that a person has connected, newest first.
+pub async fn connected(service: &Service, user: &UserId) -> Result<Vec<ConnectedApp>, Failure> {
+    let now = service.clock().now();
+    let grants = Entity::owned_by(user.as_str())
+        .filter(grant::live(now))
+        .limit(MAX_LISTED)
+        .all(service.db())
+        .await?;
+    let mut apps: Vec<ConnectedApp> = Vec::with_capacity(grants.len());
+    for grant in grants {
+        // Most people have a few clients, several times.
+        let name = match apps.iter().find(|it| it.client == grant.client_id) {
+            Some(same) => same.name.clone(),
+            None => name(service, &grant.client_id).await,
+        };
+        apps.push(app(grant, name));
+    }
+    Ok(apps)
+}
+
+/// Disconnects one app. Says whether it was connected, and this person's.
+pub async fn disconnect(
+    service: &Service,
+    user: &UserId,
+    grant: GrantId,
+    request: &RequestInfo,
+) -> Result<bool, Failure> {
+    revoke::owned(service, user, grant, Reason::Person, request).await
+}
+
+/// Disconnects all apps of a person. Says how many there were.
+pub async fn disconnect_all(
+    service: &Service,
+    user: &UserId,
+    request: &RequestInfo,
+) -> Result<usize, Failure> {
+    Ok(revoke::user(service, user, Reason::Person, request)
+        .await?
+        .len())
+}
+
+/// Deletes an account with all its notes, for good: all of it, or nothing of it.
+///
+/// Three things stay. Grants stay, revoked, until every instance knows that and then for the usual
+/// time; the audit log stays for its time; and the row of a person who is blocked stays, or deleting
+/// the account would be the way around that.
+pub async fn delete(
+    service: &Service,
+    user: &UserId,
+    request: &RequestInfo,
+) -> Result<Deleted, Failure> {
+    let now = service.clock().now();
+    let transaction = db::begin_patiently(service.db()).await?;
+    let grants = revoke::all_of(&transaction, now, user, Reason::AccountDeleted).await?;
+    let notes = notes::Entity::delete_many()
+        .filter(notes::COLUMN.owner_sub.eq(user.as_str()))
+        .exec(&transaction)
+        .await?;
+    github_tokens::Entity::delete_by_id(user.as_str())
+        .exec(&transaction)
+        .await?;
+    users::Entity::delete_many()
+        .filter(users::COLUMN.sub.eq(user.as_str()))
+        .filter(users::COLUMN.blocked_at.is_null())
+        .exec(&transaction)
+        .await?;
+    let deleted = Deleted {
+        notes: notes.rows_affected,
+        apps: grants.len(),
+    };
+    let event = Event::new(audit::Kind::AccountDeleted, request)
+        .user(user)
+        .detail(format!("{} notes, {} apps", deleted.notes, deleted.apps));
+    audit::write(&transaction, now, &event).await?;
+    transaction.commit().await?;
+    event.log();
+
+    let grants: Vec<GrantId> = grants.iter().map(|it| it.id).collect();
+    revoke::tell(service, now, &grants).await;
+    service
+        .changed(Signal::ResourceListChanged { user: user.clone() })
+        .await;
+    Ok(deleted)
+}
+
+/// Shuts a person out, at once and until [`unblock`]. Says whether they were let in before.
+pub async fn block(
+    service: &Service,
+    user: &UserId,
+    request: &RequestInfo,
+) -> Result<bool, Failure> {
+    let now = service.clock().now();
+    let transaction = db::begin(service.db()).await?;
+    let blocked = users::Entity::update_one_of(user.as_str())
+        .col_expr(users::Column::BlockedAt, Expr::value(now))
+        .filter(users::COLUMN.blocked_at.is_null())
+        .exec(&transaction)
+        .await?;
+    if blocked.rows_affected == 0 {
+        return Ok(false);
+    }
+    let grants = revoke::all_of(&transaction, now, user, Reason::Operator).await?;
+    let event = Event::new(audit::Kind::UserBlocked, request)
+        .user(user)
+        .detail(format!("{} apps", grants.len()));
+    audit::write(&transaction, now, &event).await?;
+    transaction.commit().await?;
+    event.log();
+    let grants: Vec<GrantId> = grants.iter().map(|it| it.id).collect();
+    revoke::tell(service, now, &grants).await;
+    Ok(true)
+}
+
+/// Lets a person in again who was shut out. Says whether they were.
+pub async fn unblock(
+    service: &Service,
+    user: &UserId,
+    request: &RequestInfo,
+) -> Result<bool, Failure> {
+    let now = service.clock().now();
+    let transaction = db::begin(service.db()).await?;
+    let unblocked = users::Entity::update_one_of(user.as_str())
+        .col_expr(users::Column::BlockedAt, Expr::value(None::<DateTime<Utc>>))
+        .filter(users::COLUMN.blocked_at.is_not_null())
+        .exec(&transaction)
+        .await?;
+    if unblocked.rows_affected == 0 {
+        return Ok(false);
+    }
+    let event = Event::new(audit::Kind::UserUnblocked, request).user(user);
+    audit::write(&transaction, now, &event).await?;
+    transaction.commit().await?;
+    event.log();
+    Ok(true)
+}
+
+/// The name of a client, if it is known and can be found out.
+async fn name(service: &Service, id: &ClientId) -> Option<DisplayName> {
+    let client = client::find_snapshot(service, id.as_str()).await;
+    client.ok().map(|it| it.name)
+}
+
+fn app(grant: Model, name: Option<DisplayName>) -> ConnectedApp {
+    ConnectedApp {
+        grant: grant.id,
+        client: grant.client_id,
+        name,
+        redirect_uri: grant.redirect_uri,
+        scope: Scopes::known(&grant.scope),
+        connected_at: grant.created_at,
+        last_used_at: grant.last_used_at,
+        ends_at: grant.ends_at,
+    }
+}

@@ -1,0 +1,258 @@
+//! Ending grants before their time: by the client (RFC 7009), the person, an operator, or because
+//! something is wrong.
+//!
+//! A revocation is a statement on the grant's row. Refresh tokens see it at once, since they are
+//! exchanged under a lock on that row; access tokens are refused by every instance that has heard
+//! of it ([`super::revoked`]).
+
+use anyhow::anyhow;
+use chrono::{DateTime, Utc};
+use entity::{
+    ClientId, GrantId, oauth_codes,
+    oauth_grants::{COLUMN, Column, Entity, Model},
+    oauth_refresh_tokens,
+};
+use mcp::{Signal, UserId};
+use sea_orm::{
+    ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _, UpdateMany,
+    sea_query::Expr,
+};
+
+use super::{
+    access_token::TokenError,
+    audit::{self, Event, RequestInfo},
+    client::Client,
+    grant::Reason,
+    token_format::PlainToken,
+};
+use crate::{
+    Service,
+    db::{self, Failure},
+};
+
+/// The most signals that one revocation sends. Whoever hears none asks within seconds anyway.
+const MAX_SIGNALS: usize = 100;
+
+/// Why a client could not give a token back.
+#[derive(Debug, thiserror::Error)]
+pub enum RevokeError {
+    /// The token is another client's, and stays valid.
+    #[error("the token was issued to another client")]
+    OtherClient,
+    /// Nothing was revoked: the same request may succeed later.
+    #[error("the token cannot be looked up at the moment")]
+    Unavailable(#[from] Failure),
+}
+
+/// Takes a token back, of either kind, and with it everything that came from the same sign-in. A
+/// token that is worth nothing already, or never was, is as good as revoked.
+///
+/// What kind of token it is shows in its text, so a hint is not needed. A refresh token counts also
+/// if it was used: whoever gives one back wants the access to end.
+pub async fn token(
+    service: &Service,
+    client: &Client,
+    token: &str,
+    request: &RequestInfo,
+) -> Result<(), RevokeError> {
+    let grant = match PlainToken::parse(token) {
+        Some(token) => grant_of_refresh_token(service, client, &token).await?,
+        None => grant_of_access_token(service, client, token).await?,
+    };
+    if let Some(grant) = grant {
+        self::grant(service, grant, Reason::Client, request).await?;
+    }
+    Ok(())
+}
+
+/// Revokes one grant. Says whether it was still good.
+pub async fn grant(
+    service: &Service,
+    grant: GrantId,
+    reason: Reason,
+    request: &RequestInfo,
+) -> Result<bool, Failure> {
+    let which = Entity::update_many().filter(COLUMN.id.eq(grant));
+    Ok(!revoke(service, which, None, reason, request)
+        .await?
+        .is_empty())
+}
+
+/// Revokes one grant, if it is this person's. Says whether it was still good.
+pub async fn owned(
+    service: &Service,
+    owner: &UserId,
+    grant: GrantId,
+    reason: Reason,
+    request: &RequestInfo,
+) -> Result<bool, Failure> {
+    let which = Entity::update_owned(owner.as_str(), grant);
+    Ok(!revoke(service, which, None, reason, request)
+        .await?
+        .is_empty())
+}
+
+/// Revokes all grants of a person, and the codes that could become one. Gives the grants.
+pub async fn user(
+    service: &Service,
+    user: &UserId,
+    reason: Reason,
+    request: &RequestInfo,
+) -> Result<Vec<GrantId>, Failure> {
+    let which = Entity::update_owned_by(user.as_str());
+    revoke(service, which, Some(user), reason, request).await
+}
+
+/// Revokes all grants of a client. Gives them.
+pub async fn client(
+    service: &Service,
+    client: &ClientId,
+    reason: Reason,
+    request: &RequestInfo,
+) -> Result<Vec<GrantId>, Failure> {
+    let which = Entity::update_many().filter(COLUMN.client_id.eq(client.clone()));
+    revoke(service, which, None, reason, request).await
+}
+
+/// Tells this instance, and then the others, what was revoked. Follows the commit.
+pub(super) async fn tell(service: &Service, now: DateTime<Utc>, grants: &[GrantId]) {
+    for grant in grants {
+        service.revoked().insert(*grant, now);
+    }
+    for grant in grants.iter().take(MAX_SIGNALS) {
+        let grant = grant.to_string();
+        service.changed(Signal::Revoked { grant }).await;
+    }
+}
+
+/// Revokes one grant as a part of something else. Gives it if it was still good.
+pub(super) async fn one(
+    db: &impl ConnectionTrait,
+    now: DateTime<Utc>,
+    grant: GrantId,
+    reason: Reason,
+) -> Result<Option<Model>, Failure> {
+    let which = Entity::update_many().filter(COLUMN.id.eq(grant));
+    Ok(all(db, now, which, reason).await?.pop())
+}
+
+/// Revokes all grants of a person as a part of something else, and gives those that were still
+/// good.
+///
+/// Codes go first: somebody who redeems one at this moment holds its row, so once it is gone the
+/// grant is there to be revoked.
+pub(super) async fn all_of(
+    db: &impl ConnectionTrait,
+    now: DateTime<Utc>,
+    user: &UserId,
+    reason: Reason,
+) -> Result<Vec<Model>, Failure> {
+    oauth_codes::Entity::delete_owned_by(user.as_str())
+        .exec(db)
+        .await?;
+    all(db, now, Entity::update_owned_by(user.as_str()), reason).await
+}
+
+async fn all(
+    db: &impl ConnectionTrait,
+    now: DateTime<Utc>,
+    which: UpdateMany<Entity>,
+    reason: Reason,
+) -> Result<Vec<Model>, Failure> {
+    let revoked = which
+        .col_expr(Column::RevokedAt, Expr::value(now))
+        .col_expr(Column::RevokedReason, Expr::value(reason.as_str()))
+        .col_expr(Column::EndsAt, Expr::value(now))
+        .filter(COLUMN.revoked_at.is_null())
+        // What has ended by itself needs no revocation, and no clean-up later than it was due.
+        .filter(Column::EndsAt.gt(now))
+        .exec_with_returning(db)
+        .await?;
+    Ok(revoked)
+}
+
+async fn revoke(
+    service: &Service,
+    which: UpdateMany<Entity>,
+    user: Option<&UserId>,
+    reason: Reason,
+    request: &RequestInfo,
+) -> Result<Vec<GrantId>, Failure> {
+    let now = service.clock().now();
+    let transaction = db::begin(service.db()).await?;
+    let revoked = match user {
+        Some(user) => all_of(&transaction, now, user, reason).await?,
+        None => all(&transaction, now, which, reason).await?,
+    };
+    let event = revoked
+        .first()
+        .map(|first| event(&revoked, first, reason, request));
+    if let Some(event) = &event {
+        audit::write(&transaction, now, event).await?;
+    }
+    transaction.commit().await?;
+    if let Some(event) = event {
+        event.log();
+    }
+    let grants: Vec<GrantId> = revoked.iter().map(|it| it.id).collect();
+    tell(service, now, &grants).await;
+    Ok(grants)
+}
+
+/// One event, however many grants: it names what they have in common.
+fn event(revoked: &[Model], first: &Model, reason: Reason, request: &RequestInfo) -> Event {
+    let kind = match reason {
+        Reason::Gate => audit::Kind::GateClosed,
+        _ => audit::Kind::GrantRevoked,
+    };
+    let mut event = Event::new(kind, request);
+    if revoked.iter().all(|it| it.user_sub == first.user_sub) {
+        event = event.user(&UserId::new(first.user_sub.as_str()));
+    }
+    if revoked.iter().all(|it| it.client_id == first.client_id) {
+        event = event.client(&first.client_id);
+    }
+    match revoked {
+        [only] => event.grant(only.id).detail(reason.as_str()),
+        several => event.detail(format!("{}: {} grants", reason.as_str(), several.len())),
+    }
+}
+
+async fn grant_of_refresh_token(
+    service: &Service,
+    client: &Client,
+    token: &PlainToken,
+) -> Result<Option<GrantId>, RevokeError> {
+    let found = oauth_refresh_tokens::Entity::find_by_id(token.hash())
+        .one(service.db())
+        .await
+        .map_err(Failure::from)?;
+    let Some(token) = found else {
+        return Ok(None);
+    };
+    let grant = Entity::find_by_id(token.grant_id)
+        .one(service.db())
+        .await
+        .map_err(Failure::from)?;
+    match grant {
+        Some(grant) if grant.client_id != client.id => Err(RevokeError::OtherClient),
+        grant => Ok(grant.map(|it| it.id)),
+    }
+}
+
+async fn grant_of_access_token(
+    service: &Service,
+    client: &Client,
+    token: &str,
+) -> Result<Option<GrantId>, RevokeError> {
+    match service.tokens().verify(token).await {
+        Ok(claims) if *claims.client != *client.id.as_str() => Err(RevokeError::OtherClient),
+        // A token without a grant was minted by hand, and lives until it expires.
+        Ok(claims) => Ok(claims.session_id.parse().ok()),
+        Err(TokenError::Unavailable) => {
+            let failure = anyhow!("a token that was to be revoked could not be verified");
+            Err(Failure::Internal(failure).into())
+        }
+        Err(TokenError::Malformed | TokenError::Invalid(_) | TokenError::Expired) => Ok(None),
+    }
+}

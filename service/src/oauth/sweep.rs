@@ -1,0 +1,125 @@
+//! Clean-up: verbs that delete what nobody needs any more. Somebody else says when.
+//!
+//! Each call deletes at most [`BATCH`] rows in one statement and says how many: call again while
+//! that is [`BATCH`]. Several workers may do so at once; on Postgres a row that one of them has is
+//! skipped by the others, and on SQLite they take turns. How long something is kept is a constant
+//! beside the lifetime that it belongs to, so that what is swept here is what is refused there.
+
+use entity::{
+    oauth_audit, oauth_clients, oauth_codes, oauth_grants, oauth_refresh_tokens,
+    oauth_signing_keys::{self, State},
+};
+use sea_orm::{
+    ColumnTrait as _, Condition, EntityTrait, QueryFilter as _, QuerySelect as _, QueryTrait as _,
+    sea_query::{Expr, ExprTrait as _, LockBehavior, LockType, Query},
+};
+
+use super::{audit, code, grant, signing_keys};
+use crate::{Service, db::Failure};
+
+/// The most rows that one call deletes: few enough that nobody waits for it.
+pub const BATCH: u64 = 500;
+
+/// Codes that expired [`code::RETENTION`] ago or more.
+pub async fn codes(service: &Service) -> Result<u64, Failure> {
+    use oauth_codes::{COLUMN, Column, Entity};
+
+    let expired = COLUMN
+        .expires_at
+        .lte(service.clock().now() - code::RETENTION);
+    batch::<Entity>(service, Column::CodeHash, Condition::all().add(expired)).await
+}
+
+/// Refresh tokens of grants that ended [`grant::ENDED_RETENTION`] ago or more. Until then used ones
+/// are how a stolen one is noticed. Before [`grants`]: a grant can have thousands.
+pub async fn refresh_tokens(service: &Service) -> Result<u64, Failure> {
+    use oauth_refresh_tokens::{Column, Entity};
+
+    let ended = oauth_grants::Entity::find()
+        .select_only()
+        .column(oauth_grants::Column::Id)
+        .filter(long_ended(service))
+        .into_query();
+    let theirs = Expr::col((Entity, Column::GrantId)).in_subquery(ended);
+    batch::<Entity>(service, Column::TokenHash, Condition::all().add(theirs)).await
+}
+
+/// Grants that ended [`grant::ENDED_RETENTION`] ago or more and have no refresh tokens left.
+pub async fn grants(service: &Service) -> Result<u64, Failure> {
+    use oauth_grants::{Column, Entity};
+    use oauth_refresh_tokens as tokens;
+
+    let left = Query::select()
+        .expr(Expr::val(1))
+        .from(tokens::Entity)
+        .and_where(
+            Expr::col((tokens::Entity, tokens::Column::GrantId)).equals((Entity, Column::Id)),
+        )
+        .take();
+    let which = long_ended(service).add(Expr::exists(left).not());
+    batch::<Entity>(service, Column::Id, which).await
+}
+
+/// Clients that nobody used for as long as they were given, and that no live grant needs.
+pub async fn clients(service: &Service) -> Result<u64, Failure> {
+    use oauth_clients::{COLUMN, Column, Entity};
+    use oauth_grants as grants;
+
+    let now = service.clock().now();
+    let needed = Query::select()
+        .expr(Expr::val(1))
+        .from(grants::Entity)
+        .and_where(
+            Expr::col((grants::Entity, grants::Column::ClientId)).equals((Entity, Column::Id)),
+        )
+        .cond_where(grant::live(now))
+        .take();
+    let which = Condition::all()
+        .add(COLUMN.expires_at.lte(now))
+        .add(Expr::exists(needed).not());
+    batch::<Entity>(service, Column::Id, which).await
+}
+
+/// Signing keys that have not been trusted for [`signing_keys::KEPT_FOR_FORENSICS`].
+pub async fn keys(service: &Service) -> Result<u64, Failure> {
+    use oauth_signing_keys::{COLUMN, Column, Entity};
+
+    let long_ago = service.clock().now() - signing_keys::KEPT_FOR_FORENSICS;
+    let which = Condition::all()
+        .add(COLUMN.state.is_in([State::Retired, State::Revoked]))
+        .add(COLUMN.wiped_at.lte(long_ago));
+    batch::<Entity>(service, Column::Kid, which).await
+}
+
+/// Rows of the audit log that are older than [`audit::RETENTION`].
+pub async fn audit(service: &Service) -> Result<u64, Failure> {
+    use oauth_audit::{COLUMN, Column, Entity};
+
+    let old = COLUMN.at.lte(service.clock().now() - audit::RETENTION);
+    batch::<Entity>(service, Column::Id, Condition::all().add(old)).await
+}
+
+/// Grants that ended so long ago that nothing refers to them any more. A revocation is an end too.
+fn long_ended(service: &Service) -> Condition {
+    let long_ago = service.clock().now() - grant::ENDED_RETENTION;
+    Condition::all().add(oauth_grants::COLUMN.ends_at.lte(long_ago))
+}
+
+async fn batch<E: EntityTrait>(
+    service: &Service,
+    key: E::Column,
+    which: Condition,
+) -> Result<u64, Failure> {
+    let some = E::find()
+        .select_only()
+        .column(key)
+        .filter(which)
+        .limit(BATCH)
+        .lock_with_behavior(LockType::Update, LockBehavior::SkipLocked)
+        .into_query();
+    let deleted = E::delete_many()
+        .filter(Expr::col(key).in_subquery(some))
+        .exec(service.db())
+        .await?;
+    Ok(deleted.rows_affected)
+}

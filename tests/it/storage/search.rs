@@ -1,7 +1,5 @@
 //! The same questions, and the same answers, on both databases.
 
-use std::time::Duration;
-
 use service::notes::{self, Body, Changes, Hit, PageSize, Title, Words};
 
 use super::{
@@ -247,13 +245,9 @@ async fn no_text_is_expensive_to_search(world: World) {
         &"a b ".repeat(50),
         "a -c",
     ] {
-        let begun = std::time::Instant::now();
-        assert_ne!(found(&world, question).await, [], "{question}");
-        let taken = begun.elapsed();
-        assert!(
-            taken < Duration::from_secs(5),
-            "“{question}” took {taken:?}"
-        );
+        // Bounded by patience alone: with the database's own snippets this took half a minute.
+        let found = tests::in_time("the search", found(&world, question)).await;
+        assert_ne!(found, [], "{question}");
     }
 }
 

@@ -1,6 +1,9 @@
 // Starts one of our programs for a test.
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import fs from 'node:fs';
+import net from 'node:net';
+import os from 'node:os';
 import path from 'node:path';
 import readline from 'node:readline';
 
@@ -12,7 +15,7 @@ const target = path.resolve(
 );
 
 // The path of a program that `cargo build` made.
-export function program(name) {
+function program(name) {
     return path.join(target, name);
 }
 
@@ -36,4 +39,51 @@ export async function startProgram(name, args, env = {}) {
             if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
         },
     };
+}
+
+const PATIENCE = 30_000;
+
+// Starts the product as `cargo run` does, in a folder of its own.
+export async function startServer() {
+    const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'notes-mcp-'));
+    const port = await freePort();
+    const origin = `http://127.0.0.1:${port}`;
+    const env = { PATH: process.env.PATH, PORT: `${port}`, PUBLIC_URL: origin, DATA_DIR: folder };
+    const logPath = path.join(folder, 'log');
+    const log = fs.openSync(logPath, 'w');
+    const options = { env, cwd: folder, stdio: ['ignore', log, log] };
+    const child = spawn(program('notes-mcp'), [], options);
+
+    const deadline = Date.now() + PATIENCE;
+    while (!(await fetch(`${origin}/healthz`).then((it) => it.ok, () => false))) {
+        if (child.exitCode !== null || Date.now() > deadline) {
+            throw new Error(`notes-mcp did not start:\n${fs.readFileSync(logPath)}`);
+        }
+        await new Promise((again) => setTimeout(again, 20));
+    }
+    return {
+        origin,
+        // A token, as the operator's command prints it.
+        token(user) {
+            const printed = execFileSync(program('notes-mcp'), ['token', '--user', user], {
+                ...options,
+                stdio: ['ignore', 'pipe', log],
+            });
+            return printed.toString().trim();
+        },
+        async stop(forgetLog) {
+            child.kill('SIGTERM');
+            if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
+            if (forgetLog) fs.rmSync(folder, { recursive: true });
+            else console.log(`The server's log is ${logPath}`);
+        },
+    };
+}
+
+async function freePort() {
+    const server = net.createServer().listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const { port } = server.address();
+    server.close();
+    return port;
 }

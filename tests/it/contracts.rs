@@ -25,7 +25,7 @@ async fn every_tool_is_as_reviewed() {
         if let Some(icons) = tool.get_mut("icons") {
             *icons = json!(icons.as_array().unwrap().len());
         }
-        insta::assert_json_snapshot!(format!("tool {name}"), tool);
+        insta::assert_json_snapshot!(format!("tool-{name}"), tool);
     }
 }
 

@@ -10,13 +10,13 @@ use std::sync::{
 };
 
 use rmcp::{
-    ClientHandler, ClientLifecycleMode, ClientServiceExt as _, ErrorData, Peer, RoleClient,
+    ClientHandler, ClientLifecycleMode, ClientServiceExt as _, ErrorData, RoleClient,
     model::{
         CallToolRequestParams, ClientCapabilities, ClientConfig, CreateMessageRequestParams,
         CreateMessageResult, ElicitRequestParams, ElicitResult, ElicitationAction, Implementation,
         ProgressNotificationParam, ProtocolVersion, ReadResourceRequestParams, SamplingMessage,
     },
-    service::{NotificationContext, RequestContext},
+    service::{NotificationContext, RequestContext, RunningService},
     transport::{
         StreamableHttpClientTransport, streamable_http_client::StreamableHttpClientTransportConfig,
     },
@@ -76,7 +76,11 @@ impl ClientHandler for Client {
 }
 
 /// The structured result of a tool, or nothing if it failed.
-async fn call(client: &Peer<RoleClient>, name: &'static str, arguments: Value) -> Option<Value> {
+async fn call(
+    client: &RunningService<RoleClient, Client>,
+    name: &'static str,
+    arguments: Value,
+) -> Option<Value> {
     let Value::Object(arguments) = arguments else {
         panic!("arguments are an object")
     };
@@ -96,21 +100,20 @@ async fn uses_the_notes(lifecycle: ClientLifecycleMode) {
     let config = StreamableHttpClientTransportConfig::with_uri(cluster.web(0).mcp())
         .auth_header(cluster.token("ada").await);
     let person = std::sync::Arc::new(Person::default());
-    let running = Client(person.clone())
+    let client = Client(person.clone())
         .serve_with_lifecycle(
             StreamableHttpClientTransport::from_config(config),
             lifecycle,
         )
         .await
         .expect("the client connects");
-    let client = running.peer();
 
     let tools = client.list_all_tools().await.expect("the tools are listed");
     assert!(tools.iter().any(|tool| tool.name == "notes_delete"));
 
     let note = json!({ "title": "Groceries", "body": "Milk, bread" });
-    let id = call(client, "notes_create", note).await.unwrap()["id"].clone();
-    let read = call(client, "notes_get", json!({ "id": id }))
+    let id = call(&client, "notes_create", note).await.unwrap()["id"].clone();
+    let read = call(&client, "notes_get", json!({ "id": id }))
         .await
         .unwrap();
     assert_eq!(read["body"], "Milk, bread");
@@ -127,7 +130,7 @@ async fn uses_the_notes(lifecycle: ClientLifecycleMode) {
             .contains("Milk, bread")
     );
 
-    let summary = call(client, "notes_summarize", json!({ "ids": [id] }))
+    let summary = call(&client, "notes_summarize", json!({ "ids": [id] }))
         .await
         .unwrap();
     assert_eq!(summary["summary"], "Buy milk and bread.");
@@ -136,17 +139,17 @@ async fn uses_the_notes(lifecycle: ClientLifecycleMode) {
         "progress arrived"
     );
 
-    call(client, "notes_delete", json!({ "id": id })).await;
+    call(&client, "notes_delete", json!({ "id": id })).await;
     assert!(
-        call(client, "notes_get", json!({ "id": id }))
+        call(&client, "notes_get", json!({ "id": id }))
             .await
             .is_some(),
         "the person declined"
     );
     *person.agrees.lock().unwrap() = true;
-    call(client, "notes_delete", json!({ "id": id })).await;
+    call(&client, "notes_delete", json!({ "id": id })).await;
     assert!(
-        call(client, "notes_get", json!({ "id": id }))
+        call(&client, "notes_get", json!({ "id": id }))
             .await
             .is_none(),
         "the person agreed"
@@ -160,7 +163,7 @@ async fn uses_the_notes(lifecycle: ClientLifecycleMode) {
             .all(|question| question.contains("Groceries"))
     );
 
-    running.cancel().await.expect("the client ends");
+    client.cancel().await.expect("the client ends");
 }
 
 #[tokio::test]

@@ -19,7 +19,17 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use url::{Host, Url};
 
-use crate::{oauth::access_token, secret::Secret, telemetry};
+use crate::{
+    oauth::{
+        access_token,
+        client::{self, Client},
+        data_keys::DataKeys,
+        gate,
+        redirect_uri::Schemes,
+    },
+    secret::Secret,
+    telemetry,
+};
 
 /// A setting of the environment.
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +51,19 @@ pub const VARIABLES: &[Variable] = &[
     DATA_DIR,
     DATABASE_URL,
     DATABASE_MAX_CONNECTIONS,
+    REDIS_URL,
+    REDIS_PREFIX,
     JWT_SIGNING_SECRET,
+    GITHUB_CLIENT_ID,
+    GITHUB_CLIENT_SECRET,
+    GITHUB_URL,
+    GITHUB_API_URL,
+    ALLOWED_GITHUB_LOGINS,
+    ALLOWED_GITHUB_ORG,
+    DATA_KEYS,
+    REDIRECT_SCHEMES,
+    OAUTH_CLIENTS,
+    TRUSTED_PROXY_HOPS,
     ACCESS_TOKEN_TTL,
     SESSION_TTL,
     SHUTDOWN_TIMEOUT,
@@ -54,7 +76,8 @@ pub const PUBLIC_URL: Variable = Variable {
     name: "PUBLIC_URL",
     meaning: "Where clients reach the server: scheme and host, without a path. It names this server \
               in every access token, so a change signs everybody out. Anything but a loopback \
-              address has to be https, and makes DATABASE_URL and JWT_SIGNING_SECRET mandatory.",
+              address has to be https, and makes DATABASE_URL, \
+              JWT_SIGNING_SECRET and the GITHUB_CLIENT_ variables mandatory.",
     default: "http://localhost:8080",
 };
 
@@ -105,6 +128,23 @@ pub const DATABASE_MAX_CONNECTIONS: Variable = Variable {
     default: "5",
 };
 
+/// Where sessions, streams and signals are kept.
+pub const REDIS_URL: Variable = Variable {
+    name: "REDIS_URL",
+    meaning: "Redis 7 or Valkey 8 as redis:// or rediss://, for sessions, streams and signals. \
+              Needed as soon as there is more than one instance; without it they end with the \
+              process.",
+    default: "",
+};
+
+/// What keys begin with.
+pub const REDIS_PREFIX: Variable = Variable {
+    name: "REDIS_PREFIX",
+    meaning: "What every key and channel in Redis begins with, so that several deployments share a \
+              server.",
+    default: "notes:",
+};
+
 /// What seals the signing keys.
 pub const JWT_SIGNING_SECRET: Variable = Variable {
     name: "JWT_SIGNING_SECRET",
@@ -113,6 +153,92 @@ pub const JWT_SIGNING_SECRET: Variable = Variable {
               time; tokens that were already issued stay valid. Without it, one is generated in \
               DATA_DIR.",
     default: "",
+};
+
+/// Who we are at GitHub.
+pub const GITHUB_CLIENT_ID: Variable = Variable {
+    name: "GITHUB_CLIENT_ID",
+    meaning: "The client id of the GitHub OAuth app through which people sign in. Its callback URL \
+              is PUBLIC_URL followed by /oauth/github/callback. Without it, a page on your own \
+              machine asks for a name instead; with a public URL that is not a loopback address it \
+              is mandatory.",
+    default: "",
+};
+
+/// How we prove it.
+pub const GITHUB_CLIENT_SECRET: Variable = Variable {
+    name: "GITHUB_CLIENT_SECRET",
+    meaning: "The client secret of that GitHub OAuth app.",
+    default: "",
+};
+
+/// Where people sign in.
+pub const GITHUB_URL: Variable = Variable {
+    name: "GITHUB_URL",
+    meaning: "Where GitHub is, for GitHub Enterprise Server. Has to be https unless it is a \
+              loopback address, and then GITHUB_API_URL has to be set as well.",
+    default: "https://github.com",
+};
+
+/// Where we ask who somebody is.
+pub const GITHUB_API_URL: Variable = Variable {
+    name: "GITHUB_API_URL",
+    meaning: "Where the API of GitHub is, such as https://github.example.com/api/v3 for GitHub \
+              Enterprise Server.",
+    default: "https://api.github.com",
+};
+
+/// Who may sign in, one by one.
+pub const ALLOWED_GITHUB_LOGINS: Variable = Variable {
+    name: "ALLOWED_GITHUB_LOGINS",
+    meaning: "Who may sign in, separated by commas: GitHub logins such as octocat, or numeric ids \
+              such as id:583231. A login is pinned to its account when it first signs in, so \
+              nobody inherits the right with the name. Without it, everybody may.",
+    default: "",
+};
+
+/// Who may sign in, by membership.
+pub const ALLOWED_GITHUB_ORG: Variable = Variable {
+    name: "ALLOWED_GITHUB_ORG",
+    meaning: "The GitHub organisation whose active members may sign in. Asks people for the \
+              permission read:org, and makes DATA_KEYS mandatory. With ALLOWED_GITHUB_LOGINS as \
+              well, both must hold.",
+    default: "",
+};
+
+/// What seals GitHub's tokens.
+pub const DATA_KEYS: Variable = Variable {
+    name: "DATA_KEYS",
+    meaning: "Seals the GitHub tokens that membership is checked with: secrets of at least 32 bytes \
+              each, separated by commas. The first one seals, all of them open, so a new one goes \
+              to the front.",
+    default: "",
+};
+
+/// Which programs a code may be sent to besides web sites.
+pub const REDIRECT_SCHEMES: Variable = Variable {
+    name: "REDIRECT_SCHEMES",
+    meaning: "URI schemes of further programs that clients may redirect to, separated by commas, \
+              such as com.example.app. claude, cursor, vscode and vscode-insiders are always \
+              allowed.",
+    default: "",
+};
+
+/// Clients that we vouch for.
+pub const OAUTH_CLIENTS: Variable = Variable {
+    name: "OAUTH_CLIENTS",
+    meaning: "Clients that need not register: a JSON array of objects with client_id, client_name \
+              and redirect_uris, and if need be client_secret (at least 32 bytes) and scope.",
+    default: "",
+};
+
+/// Whose word about addresses we take.
+pub const TRUSTED_PROXY_HOPS: Variable = Variable {
+    name: "TRUSTED_PROXY_HOPS",
+    meaning: "How many proxies of your own stand before the server, 0 to 10: the address of a \
+              client is that many entries from the right in X-Forwarded-For. With a public URL that \
+              is not a loopback address the default is 1.",
+    default: "0",
 };
 
 /// How long an access token lives.
@@ -173,8 +299,22 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// `DATABASE_URL` and `DATABASE_MAX_CONNECTIONS`.
     pub database: DatabaseSettings,
+    /// `REDIS_URL` and `REDIS_PREFIX`, if sessions are shared between instances.
+    pub redis: Option<RedisSettings>,
     /// `JWT_SIGNING_SECRET`, or the generated one.
     pub jwt_signing_secret: Secret,
+    /// `GITHUB_CLIENT_ID` and what belongs to it; nothing when people do not sign in with GitHub.
+    pub github: Option<GitHubSettings>,
+    /// `ALLOWED_GITHUB_LOGINS` and `ALLOWED_GITHUB_ORG`: who may sign in.
+    pub gate: gate::Rules,
+    /// `DATA_KEYS`; empty unless they are needed.
+    pub data_keys: DataKeys,
+    /// `REDIRECT_SCHEMES`, and the known ones.
+    pub redirect_schemes: Schemes,
+    /// `OAUTH_CLIENTS`.
+    pub clients: Vec<Client>,
+    /// `TRUSTED_PROXY_HOPS`.
+    pub trusted_proxy_hops: u8,
     /// `ACCESS_TOKEN_TTL`.
     pub access_token_ttl: Duration,
     /// `SESSION_TTL`.
@@ -205,6 +345,15 @@ pub enum LogFormat {
     Json,
 }
 
+/// How to reach Redis.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RedisSettings {
+    /// A `redis://` or `rediss://` URL, which may hold a password.
+    pub url: Secret,
+    /// What every key and channel begins with.
+    pub prefix: String,
+}
+
 /// Where the data is, and how much of the database one process may take.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DatabaseSettings {
@@ -212,6 +361,19 @@ pub struct DatabaseSettings {
     pub url: Secret,
     /// The size of the pool.
     pub max_connections: u32,
+}
+
+/// Who we are at GitHub, and where GitHub is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GitHubSettings {
+    /// `GITHUB_CLIENT_ID`.
+    pub client_id: String,
+    /// `GITHUB_CLIENT_SECRET`.
+    pub client_secret: Secret,
+    /// `GITHUB_URL`, without a trailing slash.
+    pub url: String,
+    /// `GITHUB_API_URL`, without a trailing slash.
+    pub api_url: String,
 }
 
 /// Where clients reach us: an origin, so it has no path and no trailing slash, its host is in lower
@@ -320,6 +482,37 @@ impl Config {
         let max_connections = reader
             .parse(DATABASE_MAX_CONNECTIONS, |text| number(text, 1, 100))
             .unwrap_or(5);
+        let redis_prefix = reader
+            .text(REDIS_PREFIX)
+            .unwrap_or(REDIS_PREFIX.default.into());
+        let redis = reader.parse(REDIS_URL, redis_url).map(|url| RedisSettings {
+            url,
+            prefix: redis_prefix,
+        });
+        let github = reader.github(mode);
+        let gate = gate::Rules {
+            logins: reader
+                .parse(ALLOWED_GITHUB_LOGINS, gate::parse_logins)
+                .unwrap_or_default(),
+            org: reader.parse(ALLOWED_GITHUB_ORG, gate::parse_org),
+        };
+        if gate.org.is_some() && reader.text(DATA_KEYS).is_none() {
+            reader.missing(DATA_KEYS, "it must be set when ALLOWED_GITHUB_ORG is");
+        }
+        let data_keys = reader.parse(DATA_KEYS, data_keys).unwrap_or_default();
+        let redirect_schemes = reader.parse(REDIRECT_SCHEMES, schemes).unwrap_or_default();
+        let clients = reader
+            .parse(OAUTH_CLIENTS, |text| {
+                client::parse_preregistered(text, &redirect_schemes)
+            })
+            .unwrap_or_default();
+        let trusted_proxy_hops = reader
+            .parse(TRUSTED_PROXY_HOPS, |text| number(text, 0, 10))
+            .unwrap_or(match mode {
+                Mode::Embedded => 0,
+                // It speaks https only through a proxy.
+                Mode::Deployed => 1,
+            });
         let access_token_ttl = reader.duration(
             ACCESS_TOKEN_TTL,
             Duration::from_mins(1)..=access_token::MAX_CONFIGURED_TTL,
@@ -352,7 +545,14 @@ impl Config {
                     url,
                     max_connections,
                 },
+                redis,
                 jwt_signing_secret,
+                github,
+                gate,
+                data_keys,
+                redirect_schemes,
+                clients,
+                trusted_proxy_hops,
                 access_token_ttl,
                 session_ttl,
                 shutdown_timeout,
@@ -443,13 +643,45 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
             _ if self.text(variable).is_some() => None, // present but wrong, and noted
             Mode::Embedded => Some(default()),
             Mode::Deployed => {
-                self.problems.push(format!(
-                    "{} is missing: it must be set when PUBLIC_URL is not a loopback address",
-                    variable.name
-                ));
+                let why = "it must be set when PUBLIC_URL is not a loopback address";
+                self.missing(variable, why);
                 None
             }
         }
+    }
+
+    fn missing(&mut self, variable: Variable, why: &str) {
+        self.problems
+            .push(format!("{} is missing: {why}", variable.name));
+    }
+
+    fn github(&mut self, mode: Mode) -> Option<GitHubSettings> {
+        let client_id = self.text(GITHUB_CLIENT_ID);
+        let client_secret = self.text(GITHUB_CLIENT_SECRET);
+        let url = self.parse(GITHUB_URL, base_url);
+        let api_url = self.parse(GITHUB_API_URL, base_url);
+        // Whoever signs in at one GitHub must not be looked up at another.
+        if url.is_some() && self.text(GITHUB_API_URL).is_none() {
+            self.missing(GITHUB_API_URL, "it must be set when GITHUB_URL is");
+        }
+        if mode == Mode::Deployed || client_id.is_some() || client_secret.is_some() {
+            let why = match mode {
+                Mode::Embedded => "GITHUB_CLIENT_ID and GITHUB_CLIENT_SECRET belong together",
+                Mode::Deployed => "it must be set when PUBLIC_URL is not a loopback address",
+            };
+            if client_id.is_none() {
+                self.missing(GITHUB_CLIENT_ID, why);
+            }
+            if client_secret.is_none() {
+                self.missing(GITHUB_CLIENT_SECRET, why);
+            }
+        }
+        Some(GitHubSettings {
+            client_id: client_id?,
+            client_secret: Secret::new(client_secret?),
+            url: url.unwrap_or_else(|| GITHUB_URL.default.into()),
+            api_url: api_url.unwrap_or_else(|| GITHUB_API_URL.default.into()),
+        })
     }
 
     fn signing_secret(&mut self, mode: Mode, data_dir: &Path) -> Option<Secret> {
@@ -529,6 +761,16 @@ fn origins(text: &str) -> Result<Vec<String>, String> {
         .collect()
 }
 
+fn redis_url(text: &str) -> Result<Secret, String> {
+    let url = Url::parse(text)
+        .ok()
+        .filter(|it| matches!(it.scheme(), "redis" | "rediss"));
+    match url {
+        Some(url) if url.has_host() => Ok(Secret::new(text)),
+        _ => Err("must begin with redis:// or rediss:// and name a host".into()),
+    }
+}
+
 /// The value is not repeated in a problem: it may hold a password.
 fn database_url(text: &str, mode: Mode) -> Result<Secret, String> {
     let scheme = text.split_once(':').map(|(scheme, _)| scheme);
@@ -563,6 +805,53 @@ fn signing_secret(text: &str) -> Result<Secret, String> {
         ));
     }
     Ok(Secret::new(text))
+}
+
+/// A URL that paths are appended to. What it holds is not repeated: it could be a password.
+fn base_url(text: &str) -> Result<String, String> {
+    let expected = "must be a URL such as https://github.example.com";
+    let url = Url::parse(text).map_err(|error| format!("{expected}: {error}"))?;
+    let loopback = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    let scheme = url.scheme() == "https" || (url.scheme() == "http" && loopback);
+    let bare = url.username().is_empty()
+        && url.password().is_none()
+        && url.query().is_none()
+        && url.fragment().is_none();
+    if scheme && bare {
+        Ok(url.as_str().trim_end_matches('/').to_owned())
+    } else {
+        Err(format!(
+            "{expected}: https unless it is a loopback address, without a user name, a query or a \
+             fragment"
+        ))
+    }
+}
+
+fn data_keys(text: &str) -> Result<DataKeys, String> {
+    let secrets: Vec<_> = text.split(',').map(str::trim).collect();
+    if secrets.iter().any(|it| it.len() < MIN_SECRET_BYTES) {
+        return Err(format!(
+            "must be secrets of at least {MIN_SECRET_BYTES} bytes each, separated by commas: take \
+             the output of `openssl rand -base64 32`"
+        ));
+    }
+    let secrets: Vec<_> = secrets.into_iter().map(Secret::new).collect();
+    Ok(DataKeys::new(&secrets))
+}
+
+fn schemes(text: &str) -> Result<Schemes, String> {
+    let names = text.split(',').map(str::trim).filter(|it| !it.is_empty());
+    Schemes::with(names.map(str::to_owned)).map_err(|scheme| {
+        format!(
+            "must be private-use URI schemes in lower case, such as com.example.app, separated by \
+             commas; one is “{scheme}”"
+        )
+    })
 }
 
 fn log_filter(text: &str) -> Result<String, String> {
@@ -749,18 +1038,29 @@ mod tests {
             ("DATA_DIR", data.to_str().unwrap()),
         ];
         let lines = read(&public).unwrap_err().0;
-        assert_eq!(lines.len(), 2, "{lines:?}");
-        assert!(lines[0].starts_with("DATABASE_URL is missing"), "{lines:?}");
-        assert!(
-            lines[1].starts_with("JWT_SIGNING_SECRET is missing"),
-            "{lines:?}"
-        );
+        let missing = [
+            "DATABASE_URL",
+            "GITHUB_CLIENT_ID",
+            "GITHUB_CLIENT_SECRET",
+            "JWT_SIGNING_SECRET",
+        ];
+        assert_eq!(lines.len(), missing.len(), "{lines:?}");
+        for (line, variable) in lines.iter().zip(missing) {
+            assert!(
+                line.starts_with(&format!("{variable} is missing: ")),
+                "{line}"
+            );
+        }
         assert!(!data.exists(), "a refused start leaves nothing behind");
 
         let mut complete = public.to_vec();
         complete.push(("DATABASE_URL", "postgresql://me:hunter2@db/notes"));
         complete.push(("JWT_SIGNING_SECRET", SECRET));
+        complete.push(("GITHUB_CLIENT_ID", "Iv1.0123456789abcdef"));
+        complete.push(("GITHUB_CLIENT_SECRET", "hunter2"));
         let config = read(&complete).unwrap();
+        assert_eq!(config.trusted_proxy_hops, 1);
+        assert_eq!(config.github.as_ref().unwrap().url, "https://github.com");
         assert_eq!(config.mode, Mode::Deployed);
         assert_eq!(config.host, IpAddr::from([0, 0, 0, 0]));
         assert_eq!(config.log_format, LogFormat::Json);
@@ -781,6 +1081,14 @@ mod tests {
             ("DATABASE_URL", "mysql://root:hunter2@db"),
             ("DATABASE_MAX_CONNECTIONS", "many"),
             ("JWT_SIGNING_SECRET", "hunter2"),
+            ("GITHUB_URL", "http://github.example.com"),
+            ("GITHUB_API_URL", "https://me:hunter2@github.example.com"),
+            ("ALLOWED_GITHUB_LOGINS", "octo cat, id:x"),
+            ("ALLOWED_GITHUB_ORG", "../admin"),
+            ("DATA_KEYS", "hunter2, hunter2"),
+            ("REDIRECT_SCHEMES", "javascript"),
+            ("OAUTH_CLIENTS", "[{\"client_secret\": \"hunter2\"}]"),
+            ("TRUSTED_PROXY_HOPS", "-1"),
             ("ACCESS_TOKEN_TTL", "2h"),
             ("SESSION_TTL", "soon"),
             ("SHUTDOWN_TIMEOUT", "1w"),
@@ -788,7 +1096,7 @@ mod tests {
             ("LOG_FORMAT", "xml"),
         ])
         .unwrap_err();
-        assert_eq!(lines.len(), 12, "{lines:#?}");
+        assert_eq!(lines.len(), 20, "{lines:#?}");
         for (line, variable) in lines.iter().zip([
             "PORT",
             "PUBLIC_URL",
@@ -796,6 +1104,14 @@ mod tests {
             "ALLOWED_ORIGINS",
             "DATABASE_URL",
             "DATABASE_MAX_CONNECTIONS",
+            "GITHUB_URL",
+            "GITHUB_API_URL",
+            "ALLOWED_GITHUB_LOGINS",
+            "ALLOWED_GITHUB_ORG",
+            "DATA_KEYS",
+            "REDIRECT_SCHEMES",
+            "OAUTH_CLIENTS",
+            "TRUSTED_PROXY_HOPS",
             "ACCESS_TOKEN_TTL",
             "SESSION_TTL",
             "SHUTDOWN_TIMEOUT",
@@ -806,6 +1122,56 @@ mod tests {
             assert!(line.starts_with(&format!("{variable} must ")), "{line}");
             assert!(!line.contains("hunter2") && !line.contains('\n'), "{line}");
         }
+    }
+
+    #[test]
+    fn what_belongs_together_is_asked_for_together() {
+        let directory = TempDir::new().unwrap();
+        let data = ("DATA_DIR", path(&directory));
+        for (set, missing) in [
+            (("GITHUB_CLIENT_ID", "x"), "GITHUB_CLIENT_SECRET"),
+            (("GITHUB_CLIENT_SECRET", "x"), "GITHUB_CLIENT_ID"),
+            (
+                ("GITHUB_URL", "https://github.example.com"),
+                "GITHUB_API_URL",
+            ),
+            (("ALLOWED_GITHUB_ORG", "octo-org"), "DATA_KEYS"),
+        ] {
+            let ConfigErrors(lines) = read(&[data, set]).unwrap_err();
+            assert_eq!(lines.len(), 1, "{lines:?}");
+            assert!(
+                lines[0].starts_with(&format!("{missing} is missing: ")),
+                "{lines:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn signing_in_with_github_can_be_set_up() {
+        let directory = TempDir::new().unwrap();
+        let keys = format!("{SECRET}, {SECRET}-2");
+        let config = read(&[
+            ("DATA_DIR", path(&directory)),
+            ("GITHUB_CLIENT_ID", "x"),
+            ("GITHUB_CLIENT_SECRET", "hunter2"),
+            ("GITHUB_URL", "http://127.0.0.1:9999/"),
+            ("GITHUB_API_URL", "http://127.0.0.1:9999/api/v3/"),
+            ("ALLOWED_GITHUB_LOGINS", " Octocat ,id:583231, "),
+            ("ALLOWED_GITHUB_ORG", "Octo-Org"),
+            ("DATA_KEYS", &keys),
+            ("REDIRECT_SCHEMES", "com.example.app"),
+        ])
+        .unwrap();
+        let github = config.github.as_ref().unwrap();
+        assert_eq!(github.url, "http://127.0.0.1:9999");
+        assert_eq!(github.api_url, "http://127.0.0.1:9999/api/v3");
+        assert_eq!(config.gate.logins.len(), 2);
+        assert_eq!(config.gate.org.as_deref(), Some("Octo-Org"));
+        let printed = format!("{config:?}");
+        assert!(
+            !printed.contains("hunter2") && !printed.contains(SECRET),
+            "{printed}"
+        );
     }
 
     #[test]

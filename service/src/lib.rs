@@ -20,7 +20,10 @@ use sea_orm::DatabaseConnection;
 use crate::{
     clock::Clock,
     config::Config,
-    oauth::{access_token::AccessTokens, revoked::RevokedGrants, signing_keys::SigningKeys},
+    oauth::{
+        access_token::AccessTokens, cimd::Fetching, github::GitHub, limits::Limiter,
+        pending::PendingStore, revoked::RevokedGrants, signing_keys::SigningKeys,
+    },
 };
 
 mod catalog;
@@ -28,6 +31,7 @@ pub mod changes;
 pub mod clock;
 pub mod config;
 pub mod db;
+mod dependencies;
 pub mod health;
 pub mod notes;
 pub mod oauth;
@@ -39,6 +43,7 @@ pub mod tools;
 pub mod users;
 
 pub use catalog::{catalog, mcp_settings};
+pub use dependencies::Dependencies;
 
 /// What every verb works with. Cheap to clone; clones share everything.
 #[derive(Clone)]
@@ -47,8 +52,9 @@ pub struct Service(Arc<Inner>);
 struct Inner {
     config: Config,
     db: DatabaseConnection,
-    clock: Arc<dyn Clock>,
-    bus: Arc<dyn mcp::Bus>,
+    given: Dependencies,
+    fetching: Fetching,
+    github: Option<GitHub>,
     keys: SigningKeys,
     revoked: RevokedGrants,
     tokens: AccessTokens,
@@ -62,13 +68,19 @@ impl fmt::Debug for Service {
 }
 
 impl Service {
-    /// Opens the database. The schema is not looked at, so it may be migrated afterwards; the
-    /// signing keys are read, or made, when they are first needed.
+    /// Opens the database, with stores of this process. The schema is not looked at, so it may be
+    /// migrated afterwards; the signing keys are read, or made, when they are first needed.
     pub async fn connect(
         config: &Config,
         clock: Arc<dyn Clock>,
         bus: Arc<dyn mcp::Bus>,
     ) -> anyhow::Result<Self> {
+        Self::connect_with(config, Dependencies::in_process(clock, bus)).await
+    }
+
+    /// The same with any stores, which several instances may share.
+    pub async fn connect_with(config: &Config, given: Dependencies) -> anyhow::Result<Self> {
+        let clock = Arc::clone(&given.clock);
         let db = db::connect(&config.database).await?;
         let keys = SigningKeys::new(db.clone(), Arc::clone(&clock), &config.jwt_signing_secret);
         let revoked = RevokedGrants::new(db.clone(), Arc::clone(&clock));
@@ -83,8 +95,14 @@ impl Service {
         Ok(Self(Arc::new(Inner {
             config: config.clone(),
             db,
-            clock,
-            bus,
+            fetching: Fetching::new(
+                Arc::clone(&given.resolver),
+                given.roots.clone(),
+                Arc::clone(&given.documents),
+                config.public_url.as_str(),
+            ),
+            github: config.github.clone().map(GitHub::new),
+            given,
             keys,
             revoked,
             tokens,
@@ -104,7 +122,27 @@ impl Service {
 
     /// Where the time comes from.
     pub fn clock(&self) -> &Arc<dyn Clock> {
-        &self.0.clock
+        &self.0.given.clock
+    }
+
+    /// Where half-done sign-ins wait.
+    pub fn pending(&self) -> &dyn PendingStore {
+        &*self.0.given.pending
+    }
+
+    /// What counts how often somebody does something.
+    pub fn limiter(&self) -> &dyn Limiter {
+        &*self.0.given.limiter
+    }
+
+    /// How documents of clients are fetched.
+    pub(crate) fn fetching(&self) -> &Fetching {
+        &self.0.fetching
+    }
+
+    /// GitHub, if people sign in there.
+    pub(crate) fn github(&self) -> Option<&GitHub> {
+        self.0.github.as_ref()
     }
 
     /// The keys that sign access tokens.
@@ -130,7 +168,7 @@ impl Service {
     }
 
     fn bus(&self) -> &dyn mcp::Bus {
-        &*self.0.bus
+        &*self.0.given.bus
     }
 
     fn health_cache(&self) -> &health::Cache {

@@ -22,7 +22,11 @@ impl DisplayName {
         let mut name = String::new();
         let words = text
             .split(|it: char| it.is_whitespace() || it.is_control())
-            .map(|word| word.chars().filter(|it| !is_invisible(*it)).collect::<String>());
+            .map(|word| {
+                word.chars()
+                    .filter(|it| !is_invisible(*it))
+                    .collect::<String>()
+            });
         for word in words.filter(|it| !it.is_empty()) {
             if !name.is_empty() {
                 name.push(' ');
@@ -33,7 +37,10 @@ impl DisplayName {
             }
         }
         if let Some((end, _)) = name.char_indices().nth(MAX_CHARS) {
-            let clipped = name.char_indices().nth(MAX_CHARS - 1).map_or(end, |(at, _)| at);
+            let clipped = name
+                .char_indices()
+                .nth(MAX_CHARS - 1)
+                .map_or(end, |(at, _)| at);
             name.truncate(clipped);
             name.push('…');
         }
@@ -80,8 +87,13 @@ mod tests {
     #[test]
     fn names_of_real_clients_stay_as_they_are() {
         for name in [
-            "Claude Code (notes)", "Visual Studio Code", "MCP Inspector", "Ünïcode Çlient",
-            "メモ", "ملاحظات", "GitHub",
+            "Claude Code (notes)",
+            "Visual Studio Code",
+            "MCP Inspector",
+            "Ünïcode Çlient",
+            "メモ",
+            "ملاحظات",
+            "GitHub",
         ] {
             assert_eq!(DisplayName::sanitize(name).as_str(), name);
         }

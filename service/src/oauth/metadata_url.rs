@@ -132,7 +132,10 @@ fn public_host(text: &str, authority: &str) -> Option<String> {
         && psl::domain(name.as_bytes()).is_some()
         && !["localhost", "local", "internal", "home.arpa"]
             .iter()
-            .any(|it| name.strip_suffix(it).is_some_and(|rest| rest.ends_with('.')));
+            .any(|it| {
+                name.strip_suffix(it)
+                    .is_some_and(|rest| rest.ends_with('.'))
+            });
     public.then(|| name.to_owned())
 }
 
@@ -149,8 +152,14 @@ mod tests {
     #[test]
     fn documents_of_real_clients_are_taken() {
         for (good, host) in [
-            ("https://claude.ai/oauth/claude-code-client-metadata", "claude.ai"),
-            ("https://vscode.dev/oauth/client-metadata.json", "vscode.dev"),
+            (
+                "https://claude.ai/oauth/claude-code-client-metadata",
+                "claude.ai",
+            ),
+            (
+                "https://vscode.dev/oauth/client-metadata.json",
+                "vscode.dev",
+            ),
             ("https://app.example.com/client.json?v=2", "app.example.com"),
             ("https://app.example.com/a/", "app.example.com"),
             ("https://me.github.io/c", "me.github.io"),

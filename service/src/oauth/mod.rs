@@ -15,15 +15,32 @@
 //! instances share.
 
 pub mod access_token;
+pub mod account;
 pub mod audit;
+pub mod authorize;
+pub mod cimd;
+pub mod client;
+pub mod code;
+pub mod consent;
+pub mod data_keys;
 pub mod display_name;
+pub mod gate;
+pub mod github;
 pub mod grant;
+pub mod limits;
 pub mod metadata_url;
+pub mod pending;
 pub mod pkce;
 pub mod redirect_uri;
+pub mod refresh;
+pub mod register;
 pub mod resource;
+pub mod revoke;
 pub mod revoked;
 pub mod scope;
+pub mod sign_in;
 pub mod signing_keys;
 pub mod special_use;
+mod strict_json;
+pub mod sweep;
 pub mod token_format;

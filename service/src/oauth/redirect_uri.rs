@@ -26,13 +26,40 @@ pub const KNOWN_SCHEMES: [&str; 4] = ["claude", "cursor", "vscode", "vscode-insi
 /// Schemes that mean something to a browser or to the system, and so can never be private. The
 /// list of allowed schemes decides; this one only keeps such a scheme from being configured.
 const NEVER_PRIVATE: [&str; 23] = [
-    "about", "blob", "chrome", "content", "data", "feed", "file", "filesystem", "ftp", "ftps",
-    "http", "https", "intent", "jar", "javascript", "mailto", "resource", "sms", "tel", "vbscript",
-    "view-source", "ws", "wss",
+    "about",
+    "blob",
+    "chrome",
+    "content",
+    "data",
+    "feed",
+    "file",
+    "filesystem",
+    "ftp",
+    "ftps",
+    "http",
+    "https",
+    "intent",
+    "jar",
+    "javascript",
+    "mailto",
+    "resource",
+    "sms",
+    "tel",
+    "vbscript",
+    "view-source",
+    "ws",
+    "wss",
 ];
 
 /// Parameters of our answer. A registered query that holds one could pass for an answer.
-const ANSWERS: [&str; 6] = ["code", "state", "iss", "error", "error_description", "error_uri"];
+const ANSWERS: [&str; 6] = [
+    "code",
+    "state",
+    "iss",
+    "error",
+    "error_description",
+    "error_uri",
+];
 
 /// A redirect URI that a client may have. Kept exactly as it was written.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -168,11 +195,6 @@ impl RedirectUri {
         Ok(Self(text.to_owned()))
     }
 
-    /// Takes one that was stored after it had been parsed.
-    pub(crate) fn stored(text: String) -> Self {
-        Self(text)
-    }
-
     /// Exactly as it was registered.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -218,10 +240,7 @@ pub fn destination(uri: &str) -> Destination {
 }
 
 /// The URI with an answer added to its own query, which stays as it is.
-pub fn with_answer<'a>(
-    uri: &str,
-    answer: impl IntoIterator<Item = (&'a str, &'a str)>,
-) -> String {
+pub fn with_answer<'a>(uri: &str, answer: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
     let added = form_urlencoded::Serializer::new(String::new())
         .extend_pairs(answer)
         .finish();
@@ -496,8 +515,15 @@ mod tests {
         let schemes = Schemes::with(["com.example.app".to_owned()]).unwrap();
         assert!(RedirectUri::parse("com.example.app:/cb", &schemes).is_ok());
         assert!(RedirectUri::parse("cursor://x/cb", &schemes).is_ok());
-        for bad in NEVER_PRIVATE.into_iter().chain(["", "1app", "My", "a b", "a:"]) {
-            assert_eq!(Schemes::with([bad.to_owned()]), Err(bad.to_owned()), "{bad}");
+        for bad in NEVER_PRIVATE
+            .into_iter()
+            .chain(["", "1app", "My", "a b", "a:"])
+        {
+            assert_eq!(
+                Schemes::with([bad.to_owned()]),
+                Err(bad.to_owned()),
+                "{bad}"
+            );
         }
     }
 
@@ -532,7 +558,10 @@ mod tests {
     #[test]
     fn on_loopback_the_port_does_not_matter() {
         for (registered, presented) in [
-            ("http://localhost/callback", "http://localhost:53111/callback"),
+            (
+                "http://localhost/callback",
+                "http://localhost:53111/callback",
+            ),
             ("http://localhost:1/callback", "http://localhost/callback"),
             ("http://127.0.0.1/", "http://127.0.0.1:54321/"),
             ("http://127.0.0.1:33418/", "http://127.0.0.1:54321"),
@@ -541,7 +570,10 @@ mod tests {
             ("http://[::1]:1/cb", "http://[::1]/cb"),
             ("http://localhost/cb?a=1", "http://localhost:9/cb?a=1"),
         ] {
-            assert!(parse(registered).unwrap().matches(presented), "{registered} {presented}");
+            assert!(
+                parse(registered).unwrap().matches(presented),
+                "{registered} {presented}"
+            );
         }
         for (registered, presented) in [
             ("http://localhost/cb", "http://localhost:1/other"),
@@ -571,7 +603,10 @@ mod tests {
             ("https://localhost/cb", "https://localhost:1/cb"),
             ("cursor://x/cb", "cursor://x:1/cb"),
         ] {
-            assert!(!parse(registered).unwrap().matches(presented), "{registered} {presented:?}");
+            assert!(
+                !parse(registered).unwrap().matches(presented),
+                "{registered} {presented:?}"
+            );
         }
     }
 
@@ -580,7 +615,10 @@ mod tests {
         for (uri, expected) in [
             ("https://e.com/cb", "https://e.com/cb?code=a%26b&iss=x"),
             ("https://e.com/cb?", "https://e.com/cb?code=a%26b&iss=x"),
-            ("https://e.com/cb?t=1", "https://e.com/cb?t=1&code=a%26b&iss=x"),
+            (
+                "https://e.com/cb?t=1",
+                "https://e.com/cb?t=1&code=a%26b&iss=x",
+            ),
             ("cursor://x/cb?t=1&", "cursor://x/cb?t=1&code=a%26b&iss=x"),
         ] {
             assert_eq!(with_answer(uri, [("code", "a&b"), ("iss", "x")]), expected);
@@ -590,11 +628,26 @@ mod tests {
     #[test]
     fn a_person_can_tell_who_receives_the_answer() {
         for (uri, expected) in [
-            ("https://claude.ai/cb", Destination::Site { host: "claude.ai".into() }),
-            ("https://e.com:8443/cb", Destination::Site { host: "e.com:8443".into() }),
+            (
+                "https://claude.ai/cb",
+                Destination::Site {
+                    host: "claude.ai".into(),
+                },
+            ),
+            (
+                "https://e.com:8443/cb",
+                Destination::Site {
+                    host: "e.com:8443".into(),
+                },
+            ),
             ("http://localhost:5/cb", Destination::ThisMachine),
             ("http://[::1]/cb", Destination::ThisMachine),
-            ("cursor://x/cb", Destination::App { scheme: "cursor".into() }),
+            (
+                "cursor://x/cb",
+                Destination::App {
+                    scheme: "cursor".into(),
+                },
+            ),
         ] {
             assert_eq!(destination(uri), expected, "{uri}");
         }

@@ -26,7 +26,10 @@ pub fn check<'a>(
             return Err(InvalidTarget);
         }
         if resource.contains('?') {
-            tracing::info!(resource, "A query was dropped from the resource of a request");
+            tracing::info!(
+                resource,
+                "A query was dropped from the resource of a request"
+            );
         }
     }
     Ok(())
@@ -39,7 +42,9 @@ fn is_ours(ours: &PublicUrl, resource: &str) -> bool {
     }
     // The parser drops control characters, and repairs slashes: what needs a repair is refused.
     let plain = resource.len() <= MAX_BYTES
-        && resource.bytes().all(|it| it.is_ascii_graphic() && it != b'\\')
+        && resource
+            .bytes()
+            .all(|it| it.is_ascii_graphic() && it != b'\\')
         && resource.contains("://")
         && !resource.contains('#')
         && !resource.contains('@');
@@ -86,10 +91,7 @@ mod tests {
         ] {
             assert_eq!(check(&ours(), [good]), Ok(()), "{good}");
         }
-        assert_eq!(
-            check(&ours(), ["https://notes.example.com/mcp"; 2]),
-            Ok(())
-        );
+        assert_eq!(check(&ours(), ["https://notes.example.com/mcp"; 2]), Ok(()));
     }
 
     #[test]
@@ -125,7 +127,10 @@ mod tests {
         ] {
             assert_eq!(check(&ours(), [bad]), Err(InvalidTarget), "{bad:?}");
         }
-        let two = ["https://notes.example.com/mcp", "https://other.example.com/mcp"];
+        let two = [
+            "https://notes.example.com/mcp",
+            "https://other.example.com/mcp",
+        ];
         assert_eq!(check(&ours(), two), Err(InvalidTarget));
     }
 

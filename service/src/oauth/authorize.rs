@@ -1,0 +1,411 @@
+//! The beginning of a sign-in: what a client asks for, checked before anybody is bothered with it.
+//!
+//! The order of the checks matters. Until the client and its redirect URI are known, nothing may be
+//! sent anywhere, so those problems are a page. From then on the client is told, by a redirect, with
+//! one exception: a client that nobody vouches for and that asks for an answer at some web site could
+//! use us to lend that site our name, so the person sees a page with a link instead (OAuth 2.1 on
+//! open redirectors).
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    audit::RequestInfo,
+    client::{self, Client, ClientError, ClientId, ClientKind},
+    display_name::DisplayName,
+    pending::{self, PENDING_TTL, Record, SecretHash, StoreUnavailable, new_secret},
+    pkce::Challenge,
+    redirect_uri::{self, Destination},
+    resource,
+    scope::Scopes,
+    sign_in::{self, SignInWith},
+};
+use crate::Service;
+
+/// The longest query that is read.
+pub const MAX_QUERY_BYTES: usize = 8 * 1024;
+
+/// The longest `state` that is given back.
+pub const MAX_STATE_BYTES: usize = 1_024;
+
+/// A sign-in has begun.
+#[derive(Debug)]
+pub struct Begun {
+    /// Names the sign-in in the address of the consent page.
+    pub transaction: String,
+    /// Binds it to the browser, in a cookie.
+    pub browser_nonce: String,
+}
+
+/// Why no sign-in begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AuthorizeError {
+    /// The person is told, and nothing is sent anywhere.
+    Page(PageError),
+    /// The client is told: this is the whole address to go to.
+    Redirect {
+        /// The redirect URI with the answer in its query.
+        uri: String,
+    },
+    /// Nothing can be concluded at the moment; the same request may succeed later.
+    Unavailable,
+}
+
+/// What a person is told when nothing may be sent to the client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PageError {
+    /// The request is broken; says how.
+    Request(&'static str),
+    /// There is no such client, or no longer.
+    UnknownClient,
+    /// The client's metadata document cannot be used; says why in a sentence.
+    ClientRefused(String),
+    /// The client has not registered where the answer shall go.
+    RedirectUri,
+    /// There is no way to sign in here.
+    NoSignIn,
+    /// The client made a mistake. Whether it is told is up to the person.
+    Client {
+        /// The name that the client gives itself.
+        name: DisplayName,
+        /// The error code of the protocol.
+        error: &'static str,
+        /// What is wrong, for whoever wrote the client.
+        description: &'static str,
+        /// The site that would receive the answer.
+        destination: Destination,
+        /// The redirect URI with the answer in its query, for a link.
+        back: String,
+    },
+}
+
+impl From<StoreUnavailable> for AuthorizeError {
+    fn from(error: StoreUnavailable) -> Self {
+        tracing::error!("A sign-in cannot begin: {error}");
+        Self::Unavailable
+    }
+}
+
+/// What a client asks for, once everything about it is right. Kept while the person is busy.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Request {
+    pub(super) client: ClientId,
+    pub(super) client_name: DisplayName,
+    pub(super) client_kind: ClientKind,
+    /// Exactly as the client sent it.
+    pub(super) redirect_uri: String,
+    pub(super) challenge: Challenge,
+    pub(super) scope: Scopes,
+    pub(super) state: Option<String>,
+}
+
+/// A sign-in that waits for the person to agree.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Asked {
+    pub(super) request: Request,
+    /// What the form of the consent page has to bring back. The same at every look, so that no
+    /// reload and no second tab makes the form in front of the person worthless.
+    pub(super) csrf: String,
+    pub(super) nonce: SecretHash,
+}
+
+impl Record for Asked {
+    const KIND: &'static str = "pend";
+}
+
+/// Takes the query of an authorization request, decoded, in its order.
+pub async fn begin(
+    service: &Service,
+    pairs: &[(String, String)],
+    request: &RequestInfo,
+) -> Result<Begun, AuthorizeError> {
+    let parameters = Parameters(pairs);
+    let (client, redirect_uri) = identify(service, &parameters).await?;
+    // From here on the client is told.
+    let asked = check(service, &client, redirect_uri, &parameters).map_err(|problem| {
+        tracing::info!(
+            client = %client.id, error = problem.error, request_id = request.id,
+            "An authorization request is refused: {}", problem.description
+        );
+        problem.tell(service, &client, redirect_uri, &parameters)
+    })?;
+    if sign_in::with(service) == SignInWith::Nothing {
+        return Err(AuthorizeError::Page(PageError::NoSignIn));
+    }
+    let (transaction, browser_nonce) = (new_secret(), new_secret());
+    let asked = Asked {
+        request: asked,
+        csrf: new_secret(),
+        nonce: SecretHash::of(&browser_nonce),
+    };
+    pending::put(service.pending(), &transaction, &asked, PENDING_TTL).await?;
+    Ok(Begun {
+        transaction,
+        browser_nonce,
+    })
+}
+
+/// The address that tells a client something went wrong, with `state` and exactly one `iss`.
+pub(super) fn error_uri(
+    service: &Service,
+    redirect_uri: &str,
+    state: Option<&str>,
+    error: &str,
+    description: &str,
+) -> String {
+    let mut answer = vec![("error", error)];
+    if !description.is_empty() {
+        answer.push(("error_description", description));
+    }
+    answer.extend(state.map(|it| ("state", it)));
+    answer.push(("iss", service.config().public_url.as_str()));
+    redirect_uri::with_answer(redirect_uri, answer)
+}
+
+/// The client and where its answer goes: the part in which nothing is sent anywhere.
+async fn identify<'a>(
+    service: &Service,
+    parameters: &Parameters<'a>,
+) -> Result<(Client, &'a str), AuthorizeError> {
+    let page = |error| AuthorizeError::Page(error);
+    if parameters.bytes() > MAX_QUERY_BYTES {
+        return Err(page(PageError::Request("The request is too long.")));
+    }
+    let twice = |_: Twice| {
+        page(PageError::Request(
+            "The request names its client or its target twice.",
+        ))
+    };
+    let client_id = parameters
+        .one("client_id")
+        .map_err(twice)?
+        .ok_or(page(PageError::Request(
+            "The request does not name a client.",
+        )))?;
+    let redirect_uri =
+        parameters
+            .one("redirect_uri")
+            .map_err(twice)?
+            .ok_or(page(PageError::Request(
+                "The request does not say where the answer shall go.",
+            )))?;
+    let client = client::find(service, client_id)
+        .await
+        .map_err(|error| match error {
+            ClientError::Unknown => page(PageError::UnknownClient),
+            ClientError::Refused(why) => page(PageError::ClientRefused(why)),
+            ClientError::Unavailable => AuthorizeError::Unavailable,
+        })?;
+    if !client
+        .redirect_uris
+        .iter()
+        .any(|it| it.matches(redirect_uri))
+    {
+        tracing::info!(client = %client.id, "A redirect URI that is not registered is refused");
+        return Err(page(PageError::RedirectUri));
+    }
+    Ok((client, redirect_uri))
+}
+
+/// Everything else, in the order of the specification.
+fn check(
+    service: &Service,
+    client: &Client,
+    redirect_uri: &str,
+    parameters: &Parameters<'_>,
+) -> Result<Request, Problem> {
+    if parameters.repeat_anything() {
+        return Err(Problem::request("a parameter stands twice"));
+    }
+    let state = parameters.first("state");
+    if state.is_some_and(|it| !is_returnable(it)) {
+        return Err(Problem::request(
+            "state must be up to 1,024 characters without control characters",
+        ));
+    }
+    match parameters.first("response_type") {
+        None => return Err(Problem::request("response_type is required")),
+        Some("code") => {}
+        Some(_) => {
+            return Err(Problem::new(
+                "unsupported_response_type",
+                "response_type must be code",
+            ));
+        }
+    }
+    if parameters
+        .first("response_mode")
+        .is_some_and(|it| it != "query")
+    {
+        return Err(Problem::request("response_mode must be query"));
+    }
+    for (parameter, error) in [
+        ("request", "request_not_supported"),
+        ("request_uri", "request_uri_not_supported"),
+    ] {
+        if parameters.first(parameter).is_some() {
+            return Err(Problem::new(error, "request objects are not supported"));
+        }
+    }
+    let challenge = Challenge::parse(
+        parameters.first("code_challenge"),
+        parameters.first("code_challenge_method"),
+    )
+    .map_err(|error| {
+        Problem::request(match error {
+            super::pkce::PkceError::ChallengeMissing => "code_challenge is required",
+            super::pkce::PkceError::Method => "code_challenge_method must be S256",
+            _ => "code_challenge must be 43 characters of base64url without padding",
+        })
+    })?;
+    let scope = requested_scope(client, parameters.first("scope").unwrap_or_default())?;
+    let resources = parameters.all("resource");
+    resource::check(&service.config().public_url, resources).map_err(|_another| {
+        Problem::new(
+            "invalid_target",
+            "resource must be the MCP endpoint of this server",
+        )
+    })?;
+    if parameters
+        .first("prompt")
+        .is_some_and(|it| it.split(' ').any(|it| it == "none"))
+    {
+        return Err(Problem::new(
+            "interaction_required",
+            "every sign-in asks the person",
+        ));
+    }
+    Ok(Request {
+        client: client.id.clone(),
+        client_name: client.name.clone(),
+        client_kind: client.kind.clone(),
+        redirect_uri: redirect_uri.to_owned(),
+        challenge,
+        scope,
+        state: state.map(str::to_owned),
+    })
+}
+
+fn requested_scope(client: &Client, text: &str) -> Result<Scopes, Problem> {
+    let invalid = |description| Problem::new("invalid_scope", description);
+    let scope = Scopes::parse(text).map_err(|error| {
+        invalid(match error {
+            super::scope::ScopeError::Malformed => "scope must be names separated by spaces",
+            super::scope::ScopeError::Unknown => "scope names something that is not offered here",
+        })
+    })?;
+    let allowed = client.scope.clone().unwrap_or_else(Scopes::all);
+    if scope.is_empty() {
+        // Never everything: whoever asks for nothing may read, or what little it registered for.
+        let usual = Scopes::default_request().intersect(&allowed);
+        return Ok(if usual.is_empty() { allowed } else { usual });
+    }
+    if scope.is_subset(&allowed) {
+        Ok(scope)
+    } else {
+        Err(invalid(
+            "scope names something that the client has not registered for",
+        ))
+    }
+}
+
+/// A mistake that a client is told of.
+struct Problem {
+    error: &'static str,
+    description: &'static str,
+}
+
+impl Problem {
+    fn new(error: &'static str, description: &'static str) -> Self {
+        Self { error, description }
+    }
+
+    fn request(description: &'static str) -> Self {
+        Self::new("invalid_request", description)
+    }
+
+    fn tell(
+        &self,
+        service: &Service,
+        client: &Client,
+        redirect_uri: &str,
+        parameters: &Parameters<'_>,
+    ) -> AuthorizeError {
+        let state = parameters
+            .one("state")
+            .ok()
+            .flatten()
+            .filter(|it| is_returnable(it));
+        let uri = error_uri(service, redirect_uri, state, self.error, self.description);
+        let destination = redirect_uri::destination(redirect_uri);
+        let at_a_site = matches!(destination, Destination::Site { .. });
+        if client.kind == ClientKind::Dynamic && at_a_site {
+            return AuthorizeError::Page(PageError::Client {
+                name: client.name.clone(),
+                error: self.error,
+                description: self.description,
+                destination,
+                back: uri,
+            });
+        }
+        AuthorizeError::Redirect { uri }
+    }
+}
+
+fn is_returnable(state: &str) -> bool {
+    state.len() <= MAX_STATE_BYTES && !state.chars().any(char::is_control)
+}
+
+/// The parameters of a query.
+struct Parameters<'a>(&'a [(String, String)]);
+
+/// A parameter stands more than once.
+struct Twice;
+
+impl<'a> Parameters<'a> {
+    /// About as long as the query was: what is encoded was longer, never shorter.
+    fn bytes(&self) -> usize {
+        self.0
+            .iter()
+            .map(|(name, value)| name.len() + value.len() + 2)
+            .sum()
+    }
+
+    fn all(&self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0
+            .iter()
+            .filter(move |(it, _)| it == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    fn first(&self, name: &'a str) -> Option<&'a str> {
+        self.all(name).next()
+    }
+
+    fn one(&self, name: &'a str) -> Result<Option<&'a str>, Twice> {
+        let mut values = self.all(name);
+        let first = values.next();
+        if values.next().is_some() {
+            return Err(Twice);
+        }
+        Ok(first)
+    }
+
+    /// Whether one of the parameters that may stand once stands twice. Several resources are
+    /// allowed, and judged together.
+    fn repeat_anything(&self) -> bool {
+        const ONCE: [&str; 11] = [
+            "client_id",
+            "redirect_uri",
+            "state",
+            "response_type",
+            "response_mode",
+            "scope",
+            "code_challenge",
+            "code_challenge_method",
+            "prompt",
+            "request",
+            "request_uri",
+        ];
+        ONCE.iter().any(|it| self.one(it).is_err())
+    }
+}

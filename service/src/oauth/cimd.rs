@@ -1,0 +1,616 @@
+//! Client ID Metadata Documents: a client whose id is the address of a document that says who it is.
+//!
+//! Whoever sends a request chooses the address, so the fetch must not become a way into our own
+//! network, nor a way to make us attack somebody else:
+//!
+//! - the address is checked by [`MetadataUrl`] before anything is resolved;
+//! - the name is resolved once, all addresses are checked by [`special_use`], and the connection goes
+//!   to the checked addresses, so no second answer can differ;
+//! - https alone, no redirect, no proxy, no cookie, no compression, [`FETCH_TIMEOUT`] and
+//!   [`MAX_DOCUMENT_BYTES`] for everything together;
+//! - one fetch at a time for each document, over all instances, and a budget for each host and for
+//!   all hosts.
+//!
+//! A good document is kept as long as its header allows, within bounds; a failure never is. What the
+//! document said when a person agreed is kept in the database as a **snapshot**, and that is what the
+//! token endpoint goes by: a document that vanishes ends no session, and one that changes counts from
+//! the next consent on.
+
+use std::{
+    collections::HashMap,
+    fmt, io,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use entity::oauth_clients::{ActiveModel, Column, Entity, Kind};
+use reqwest::{
+    StatusCode,
+    dns::{Addrs, Name, Resolve, Resolving},
+    header::{ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_TYPE, HeaderMap},
+};
+use sea_orm::{EntityTrait as _, Set, sea_query::OnConflict};
+use serde_json::{Map, Value};
+use tokio::{sync::OnceCell, time::Instant};
+
+use super::{
+    client::{self, Client, ClientError, ClientId, ClientKind, Metadata, Method, UNUSED_LIFETIME},
+    display_name::DisplayName,
+    limits::{METADATA_ALL, METADATA_HOST},
+    metadata_url::MetadataUrl,
+    redirect_uri::{RedirectUri, Schemes},
+    register::holds_private_key,
+    scope::Scopes,
+    special_use, strict_json,
+};
+use crate::{Service, clock::Clock, db::Failure};
+
+/// The largest document that is read. Real ones have a few hundred bytes.
+pub const MAX_DOCUMENT_BYTES: usize = 5 * 1024;
+
+/// How long a fetch may take, from the question for the name to the last byte.
+pub const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long the connection alone may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A document is kept at least this long, so that a flood of requests is one fetch.
+const LEAST_FRESH: Duration = Duration::from_mins(1);
+
+/// A document is kept at most this long, so that a changed one counts within a day.
+const MOST_FRESH: Duration = Duration::from_hours(24);
+
+/// How long a document without a header is kept.
+const USUALLY_FRESH: Duration = Duration::from_mins(5);
+
+/// How often an instance looks whether another one has fetched the document.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// The port of https.
+const HTTPS: u16 = 443;
+
+/// The most addresses of a name that are tried.
+const MAX_ADDRESSES: usize = 16;
+
+/// Turns names into addresses. The check of the addresses is not its business, and cannot be
+/// replaced.
+#[async_trait]
+pub trait Resolver: Send + Sync + fmt::Debug {
+    /// All addresses of a name.
+    async fn lookup(&self, host: &str) -> io::Result<Vec<IpAddr>>;
+
+    /// Where to connect to for an address that has passed the check. A test leads the way to its own
+    /// host from here.
+    fn route(&self, checked: IpAddr) -> SocketAddr {
+        SocketAddr::new(checked, HTTPS)
+    }
+}
+
+/// The resolver of the operating system.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemResolver;
+
+#[async_trait]
+impl Resolver for SystemResolver {
+    async fn lookup(&self, host: &str) -> io::Result<Vec<IpAddr>> {
+        // With a dot at its end the name is complete: no search domain is tried.
+        let found = tokio::net::lookup_host((format!("{host}."), HTTPS)).await?;
+        Ok(found.map(|it| it.ip()).collect())
+    }
+}
+
+/// Keeps documents for all instances, and lets one of them fetch at a time. Best effort: when the
+/// store is away, each instance fetches for itself.
+#[async_trait]
+pub trait Documents: Send + Sync + fmt::Debug {
+    /// What is kept under a key.
+    async fn get(&self, key: &str) -> Option<Vec<u8>>;
+
+    /// Keeps a value for as long as `ttl`.
+    async fn put(&self, key: &str, value: Vec<u8>, ttl: Duration);
+
+    /// Whether the caller is the one who fetches. The right ends by itself after `lease`.
+    async fn lead(&self, key: &str, lease: Duration) -> bool;
+
+    /// Gives the right back.
+    async fn resign(&self, key: &str);
+}
+
+/// What is needed to fetch documents: shared by all clones of a service.
+pub(crate) struct Fetching {
+    resolver: Arc<dyn Resolver>,
+    /// Certificates in PEM that stand in for those of the system.
+    roots: Option<Arc<[u8]>>,
+    documents: Arc<dyn Documents>,
+    user_agent: String,
+    /// Made at the first fetch: reading the certificates of the system takes a while.
+    http: OnceLock<Result<reqwest::Client, String>>,
+    flights: Mutex<HashMap<String, Weak<Flight>>>,
+}
+
+/// One fetch that several requests wait for.
+type Flight = OnceCell<Result<Metadata, ClientError>>;
+
+impl Fetching {
+    pub(crate) fn new(
+        resolver: Arc<dyn Resolver>,
+        roots: Option<Arc<[u8]>>,
+        documents: Arc<dyn Documents>,
+        public_url: &str,
+    ) -> Self {
+        Self {
+            resolver,
+            roots,
+            documents,
+            user_agent: format!("notes-mcp/{} (+{public_url})", env!("CARGO_PKG_VERSION")),
+            http: OnceLock::new(),
+            flights: Mutex::default(),
+        }
+    }
+
+    fn http(&self) -> Result<&reqwest::Client, FetchError> {
+        self.http
+            .get_or_init(|| self.make_http().map_err(|error| format!("{error:#}")))
+            .as_ref()
+            .map_err(|error| {
+                tracing::error!("Documents of clients cannot be fetched: {error}");
+                FetchError::Ours
+            })
+    }
+
+    fn make_http(&self) -> anyhow::Result<reqwest::Client> {
+        let mut builder = reqwest::Client::builder()
+            .https_only(true)
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .referer(false)
+            .no_proxy()
+            .dns_resolver(Arc::new(Checked(Arc::clone(&self.resolver))))
+            // A connection that is kept would outlive the check of its address.
+            .pool_max_idle_per_host(0)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(FETCH_TIMEOUT)
+            .user_agent(&self.user_agent);
+        if let Some(roots) = &self.roots {
+            builder = builder.tls_certs_only(reqwest::Certificate::from_pem_bundle(roots)?);
+        }
+        Ok(builder.build()?)
+    }
+
+    fn flight(&self, key: &str) -> Arc<Flight> {
+        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(flight) = flights.get(key).and_then(Weak::upgrade) {
+            return flight;
+        }
+        flights.retain(|_, it| it.strong_count() > 0);
+        let flight = Arc::new(Flight::new());
+        flights.insert(key.to_owned(), Arc::downgrade(&flight));
+        flight
+    }
+}
+
+impl fmt::Debug for Fetching {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fetching")
+    }
+}
+
+/// Hands only checked addresses to the connection. One address that must not be reached spoils the
+/// whole answer: a name that leads inside and outside at once is not a client's.
+struct Checked(Arc<dyn Resolver>);
+
+impl Resolve for Checked {
+    fn resolve(&self, name: Name) -> Resolving {
+        let resolver = Arc::clone(&self.0);
+        Box::pin(async move {
+            let addresses = resolver.lookup(name.as_str()).await?;
+            if let Some((address, meaning)) = addresses
+                .iter()
+                .find_map(|it| special_use::meaning(*it).map(|meaning| (it, meaning)))
+            {
+                tracing::warn!(
+                    host = name.as_str(), %address, meaning,
+                    "The document of a client is at an address that is not public"
+                );
+                return Err(NotPublic.into());
+            }
+            let routes: Vec<_> = addresses
+                .into_iter()
+                .take(MAX_ADDRESSES)
+                .map(|it| resolver.route(it))
+                .collect();
+            Ok(Box::new(routes.into_iter()) as Addrs)
+        })
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the address is not public")]
+struct NotPublic;
+
+/// Why there is no document.
+#[derive(Debug, thiserror::Error)]
+enum FetchError {
+    /// It is not where it should be, too slow, too large, or not JSON.
+    #[error("{0}")]
+    Theirs(&'static str),
+    /// We cannot fetch anything, or not now.
+    #[error("it cannot be fetched at the moment")]
+    Ours,
+}
+
+/// The client of an address. Uses what is kept of the document, or fetches it, and keeps a snapshot.
+pub(super) async fn find(service: &Service, id: &str) -> Result<Client, ClientError> {
+    let url = MetadataUrl::parse(id, own_host(service)).map_err(|error| {
+        ClientError::Refused(format!(
+            "The address of the client's document is wrong: {error}."
+        ))
+    })?;
+    let metadata = document(service, &url).await?;
+    snapshot(service, &url, metadata).await
+}
+
+fn own_host(service: &Service) -> &str {
+    let origin = service.config().public_url.origin();
+    let host = origin.split_once("://").map_or(origin, |(_, host)| host);
+    host.split(':').next().unwrap_or(host)
+}
+
+/// What the document says, as recently as its header demands.
+async fn document(service: &Service, url: &MetadataUrl) -> Result<Metadata, ClientError> {
+    let fetching = service.fetching();
+    let key = url.as_str();
+    if let Some(kept) = kept(fetching, key).await {
+        return Ok(kept);
+    }
+    // Requests that come meanwhile share the outcome, good or bad; the next one after that fetches.
+    let flight = fetching.flight(key);
+    flight
+        .get_or_init(|| async {
+            // A task of its own: whoever began it may go away while others wait.
+            let (service, url) = (service.clone(), url.clone());
+            tokio::spawn(async move { lead_or_follow(&service, &url).await })
+                .await
+                .unwrap_or(Err(ClientError::Unavailable))
+        })
+        .await
+        .clone()
+}
+
+async fn kept(fetching: &Fetching, key: &str) -> Option<Metadata> {
+    let value = fetching.documents.get(key).await?;
+    serde_json::from_slice(&value).ok()
+}
+
+/// Of the instances, one fetches, and the others look for what it has found. When it has found
+/// nothing, the next one tries.
+async fn lead_or_follow(service: &Service, url: &MetadataUrl) -> Result<Metadata, ClientError> {
+    let fetching = service.fetching();
+    let key = url.as_str();
+    let patience = Instant::now() + FETCH_TIMEOUT;
+    while !fetching.documents.lead(key, FETCH_TIMEOUT).await {
+        tokio::time::sleep(LOOK_AGAIN).await;
+        if let Some(kept) = kept(fetching, key).await {
+            return Ok(kept);
+        }
+        if Instant::now() >= patience {
+            return Err(ClientError::Unavailable);
+        }
+    }
+    let fetched = match kept(fetching, key).await {
+        Some(kept) => Ok(kept),
+        None => fetch_and_keep(service, url).await,
+    };
+    fetching.documents.resign(key).await;
+    fetched
+}
+
+async fn fetch_and_keep(service: &Service, url: &MetadataUrl) -> Result<Metadata, ClientError> {
+    let limiter = service.limiter();
+    for (bucket, key) in [(&METADATA_HOST, url.host()), (&METADATA_ALL, "all")] {
+        if !limiter.check(bucket, key).await.is_allowed() {
+            tracing::warn!(
+                bucket = bucket.name,
+                host = url.host(),
+                "The document of a client is not fetched: too many were"
+            );
+            return Err(ClientError::Unavailable);
+        }
+    }
+    let fetching = service.fetching();
+    let (body, fresh) = fetch(fetching, url).await.map_err(|error| {
+        tracing::info!(
+            client = url.as_str(),
+            "The document of a client is not usable: {error}"
+        );
+        match error {
+            FetchError::Theirs(why) => ClientError::Refused(format!(
+                "The client's document at {} cannot be used: {why}.",
+                url.host()
+            )),
+            FetchError::Ours => ClientError::Unavailable,
+        }
+    })?;
+    let metadata = parse(&body, url, &service.config().redirect_schemes).map_err(|why| {
+        tracing::info!(
+            client = url.as_str(),
+            "The document of a client is wrong: {why}"
+        );
+        ClientError::Refused(format!(
+            "The client's document at {} is wrong: {why}.",
+            url.host()
+        ))
+    })?;
+    if let Ok(value) = serde_json::to_vec(&metadata) {
+        fetching.documents.put(url.as_str(), value, fresh).await;
+    }
+    Ok(metadata)
+}
+
+/// The document and how long it may be kept.
+async fn fetch(fetching: &Fetching, url: &MetadataUrl) -> Result<(Vec<u8>, Duration), FetchError> {
+    let failed = |error: reqwest::Error| {
+        tracing::info!(error = ?error, "The document of a client was not fetched: {error}");
+        FetchError::Theirs(if error.is_timeout() {
+            "it did not arrive in time"
+        } else {
+            "it could not be fetched"
+        })
+    };
+    let mut response = fetching
+        .http()?
+        .get(url.as_str())
+        .header(ACCEPT, "application/json")
+        .header(ACCEPT_ENCODING, "identity")
+        .send()
+        .await
+        .map_err(failed)?;
+    if response.status() != StatusCode::OK {
+        return Err(FetchError::Theirs("the answer is not 200"));
+    }
+    if !is_json(response.headers()) {
+        return Err(FetchError::Theirs("the answer is not JSON"));
+    }
+    let fresh = fresh_for(response.headers());
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(failed)? {
+        if body.len() + chunk.len() > MAX_DOCUMENT_BYTES {
+            return Err(FetchError::Theirs("it is larger than 5 kB"));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok((body, fresh))
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let Some(Ok(value)) = headers.get(CONTENT_TYPE).map(|it| it.to_str()) else {
+        return false;
+    };
+    let essence = value.split(';').next().unwrap_or_default().trim();
+    let essence = essence.to_ascii_lowercase();
+    essence == "application/json"
+        || (essence.starts_with("application/") && essence.ends_with("+json"))
+}
+
+/// How long a document may be kept, by `Cache-Control`, within our own bounds.
+fn fresh_for(headers: &HeaderMap) -> Duration {
+    let mut fresh = USUALLY_FRESH;
+    for value in headers.get_all(CACHE_CONTROL) {
+        for directive in value.to_str().unwrap_or_default().split(',') {
+            let directive = directive.trim().to_ascii_lowercase();
+            match directive.split_once('=') {
+                None if directive == "no-store" || directive == "no-cache" => return LEAST_FRESH,
+                Some(("max-age", seconds)) => {
+                    // A number too large to read is a long time all the same.
+                    let digits = seconds.trim_matches('"');
+                    fresh = match digits.parse() {
+                        Ok(seconds) => Duration::from_secs(seconds),
+                        Err(_) if digits.bytes().all(|it| it.is_ascii_digit()) => MOST_FRESH,
+                        Err(_) => LEAST_FRESH,
+                    };
+                }
+                _ => {}
+            }
+        }
+    }
+    fresh.clamp(LEAST_FRESH, MOST_FRESH)
+}
+
+/// What is kept of a document, if it is one that we can serve.
+fn parse(body: &[u8], url: &MetadataUrl, schemes: &Schemes) -> Result<Metadata, &'static str> {
+    let object = strict_json::object(body).ok_or("it is not a JSON object")?;
+    if object.get("client_id").and_then(Value::as_str) != Some(url.as_str()) {
+        return Err("its client_id is not its own address");
+    }
+    if object.contains_key("client_secret") || object.contains_key("client_secret_expires_at") {
+        return Err("a public document cannot hold a secret");
+    }
+    if holds_private_key(&object) {
+        return Err("a public document cannot hold a private key");
+    }
+    if !can_do_without_proof(&object) {
+        return Err("its token_endpoint_auth_method is not supported here, only none is");
+    }
+    let has = |member: &str, needed: &str| match object.get(member) {
+        None | Some(Value::Null) => true,
+        Some(Value::Array(items)) => items.iter().any(|it| it == needed),
+        Some(_) => false,
+    };
+    if !has("response_types", "code") {
+        return Err("its response_types do not hold code");
+    }
+    if !has("grant_types", "authorization_code") {
+        return Err("its grant_types do not hold authorization_code");
+    }
+    let redirect_uris = match object.get("redirect_uris") {
+        Some(Value::Array(items)) if items.iter().all(Value::is_string) => items
+            .iter()
+            .filter_map(Value::as_str)
+            // The document serves other servers too: what is not allowed here is left out.
+            .filter_map(|it| RedirectUri::parse(it, schemes).ok())
+            .collect(),
+        _ => vec![],
+    };
+    if redirect_uris.is_empty() {
+        return Err("it has no redirect_uris that are allowed here");
+    }
+    let name = match object.get("client_name") {
+        Some(Value::String(name)) => name.as_str(),
+        _ => url.host(),
+    };
+    Ok(Metadata {
+        client_name: DisplayName::sanitize(name),
+        redirect_uris,
+        method: Method::None,
+        may_refresh: has("grant_types", "refresh_token"),
+        scope: object
+            .get("scope")
+            .and_then(Value::as_str)
+            .map(Scopes::known)
+            .filter(|it| !it.is_empty()),
+    })
+}
+
+/// Whether the client can come without a proof of who it is. One that prefers another way but lists
+/// `none` among those it can do is met there: ChatGPT is such a client.
+fn can_do_without_proof(object: &Map<String, Value>) -> bool {
+    let lists_none = [
+        "token_endpoint_auth_methods_supported",
+        "token_endpoint_auth_methods",
+    ]
+    .iter()
+    .filter_map(|it| object.get(*it).and_then(Value::as_array))
+    .any(|items| items.iter().any(|it| it == "none"));
+    match object.get("token_endpoint_auth_method") {
+        None | Some(Value::Null) => true,
+        Some(Value::String(method)) => match method.as_str() {
+            "none" => true,
+            // A secret would have to be in the public document.
+            "client_secret_basic" | "client_secret_post" | "client_secret_jwt" => false,
+            _ => lists_none,
+        },
+        Some(_) => false,
+    }
+}
+
+/// Keeps what the document says now, unless that is what is kept already.
+async fn snapshot(
+    service: &Service,
+    url: &MetadataUrl,
+    metadata: Metadata,
+) -> Result<Client, ClientError> {
+    let now = service.clock().now();
+    let row = client::row(service.db(), url.as_str()).await?;
+    if row.as_ref().is_some_and(|it| it.disabled_at.is_some()) {
+        return Err(ClientError::Unknown);
+    }
+    let hash = metadata.hash();
+    let ends = row.as_ref().and_then(|it| it.expires_at);
+    let still_right = row
+        .as_ref()
+        .is_some_and(|it| it.metadata_hash.as_bytes() == hash)
+        && ends.is_some_and(|it| it > now + UNUSED_LIFETIME / 2);
+    let id = ClientId(url.as_str().to_owned());
+    if !still_right {
+        let kept_until = ends.unwrap_or(now).max(now + UNUSED_LIFETIME);
+        let row = ActiveModel {
+            id: Set(id.clone()),
+            kind: Set(Kind::MetadataDocument),
+            metadata: Set(serde_json::to_value(&metadata).map_err(|error| {
+                Failure::Internal(anyhow::Error::new(error).context("could not write metadata"))
+            })?),
+            metadata_hash: Set(entity::Digest::new(hash)),
+            secret_hash: Set(None),
+            created_at: Set(now),
+            fetched_at: Set(Some(now)),
+            last_used_at: Set(None),
+            expires_at: Set(Some(kept_until)),
+            disabled_at: Set(None),
+        };
+        let newer = OnConflict::column(Column::Id)
+            .update_columns([
+                Column::Metadata,
+                Column::MetadataHash,
+                Column::FetchedAt,
+                Column::ExpiresAt,
+            ])
+            .to_owned();
+        Entity::insert(row)
+            .on_conflict(newer)
+            .exec_without_returning(service.db())
+            .await
+            .map_err(Failure::from)?;
+    }
+    let kind = ClientKind::MetadataDocument {
+        host: url.host().to_owned(),
+    };
+    Ok(client::client(id, kind, metadata, None))
+}
+
+/// How many documents this process keeps, of at most [`MAX_DOCUMENT_BYTES`] each.
+const MAX_KEPT: usize = 2_000;
+
+/// Documents of this process alone.
+pub struct InProcess {
+    clock: Arc<dyn Clock>,
+    kept: Mutex<HashMap<String, (DateTime<Utc>, Vec<u8>)>>,
+    leaders: Mutex<HashMap<String, Instant>>,
+}
+
+impl InProcess {
+    /// None yet.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            clock,
+            kept: Mutex::default(),
+            leaders: Mutex::default(),
+        }
+    }
+}
+
+#[async_trait]
+impl Documents for InProcess {
+    async fn get(&self, key: &str) -> Option<Vec<u8>> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let (end, value) = kept.get(key)?;
+        (*end > self.clock.now()).then(|| value.clone())
+    }
+
+    async fn put(&self, key: &str, value: Vec<u8>, ttl: Duration) {
+        let now = self.clock.now();
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() >= MAX_KEPT {
+            kept.retain(|_, (end, _)| *end > now);
+        }
+        // Anything can be fetched again, so a full store begins anew.
+        if kept.len() >= MAX_KEPT {
+            kept.clear();
+        }
+        kept.insert(key.to_owned(), (now + ttl, value));
+    }
+
+    async fn lead(&self, key: &str, lease: Duration) -> bool {
+        let now = Instant::now();
+        let mut leaders = self.leaders.lock().unwrap_or_else(PoisonError::into_inner);
+        leaders.retain(|_, end| *end > now);
+        if leaders.contains_key(key) {
+            return false;
+        }
+        leaders.insert(key.to_owned(), now + lease);
+        true
+    }
+
+    async fn resign(&self, key: &str) {
+        let mut leaders = self.leaders.lock().unwrap_or_else(PoisonError::into_inner);
+        leaders.remove(key);
+    }
+}
+
+impl fmt::Debug for InProcess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("InProcess")
+    }
+}

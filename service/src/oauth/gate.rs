@@ -1,0 +1,479 @@
+//! Who may come in: a list of people, membership of an organisation, or both. Without a rule,
+//! everybody with a GitHub account may.
+//!
+//! It fails closed. A login on the list is only a way to name somebody: the first successful sign-in
+//! under it pins it to the account's number, and from then on the number decides, so whoever takes
+//! over a login later inherits nothing, and whoever changes theirs loses nothing.
+//!
+//! The question is asked at sign-in, before a code is issued, and again while a client keeps its
+//! connection ([`recheck`]). How often, and for how long an old answer holds, is decided where tokens
+//! are refreshed.
+
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use entity::{
+    github_tokens,
+    login_pins::{ActiveModel, COLUMN, Column, Entity},
+};
+use mcp::UserId;
+use sea_orm::{ConnectionTrait, EntityTrait as _, QueryFilter as _, Set, sea_query::OnConflict};
+
+use super::{
+    github::{Account, Deadline, GitHubError, Membership},
+    sign_in::{self, SignInWith},
+};
+use crate::{Service, db::Failure, secret::Secret, users};
+
+/// The longest login that GitHub gives.
+const MAX_LOGIN: usize = 39;
+
+/// Who may come in. All rules that are set must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// `ALLOWED_GITHUB_LOGINS`; everybody if there is none.
+    pub logins: Vec<Allowed>,
+    /// `ALLOWED_GITHUB_ORG`.
+    pub org: Option<String>,
+}
+
+/// One person on the list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Allowed {
+    /// By login, in lower case: GitHub tells no cases apart.
+    Login(String),
+    /// By the number of the account.
+    Id(i64),
+}
+
+/// What is known about somebody who had come in before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GateAnswer {
+    /// They may stay.
+    Open,
+    /// They may not.
+    Closed(Closed),
+    /// GitHub, or the database, gave no answer.
+    Unknown,
+}
+
+/// Why somebody may not come in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// They are not on the list.
+    NotListed,
+    /// Their login is on the list, but it belonged to another account when it first signed in.
+    LoginRecycled,
+    /// They do not belong to the organisation.
+    NotAMember,
+    /// They were invited to the organisation and have not accepted yet.
+    MembershipPending,
+    /// The organisation does not let this server ask.
+    OrgRefuses,
+    /// An operator shut them out.
+    Blocked,
+    /// What is known about them is not enough to go on.
+    SignInAgain,
+}
+
+impl Closed {
+    /// The same in one word, for logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotListed => "not_listed",
+            Self::LoginRecycled => "login_recycled",
+            Self::NotAMember => "not_a_member",
+            Self::MembershipPending => "membership_pending",
+            Self::OrgRefuses => "org_refuses",
+            Self::Blocked => "blocked",
+            Self::SignInAgain => "sign_in_again",
+        }
+    }
+
+    /// The same in sentences for the person: what is wrong, and what to do.
+    pub fn sentence(self, rules: &Rules) -> String {
+        let org = rules.org.as_deref().unwrap_or("GitHub");
+        match self {
+            Self::NotListed => {
+                "This account is not on the list of people who may use this server. \
+                 Ask the person who runs it to add you."
+                    .into()
+            }
+            Self::LoginRecycled => {
+                "This login is on the list of people who may use this server, but \
+                 it belonged to another account when it was first used here. Ask the person who \
+                 runs it to allow your account by its number."
+                    .into()
+            }
+            Self::NotAMember => format!(
+                "This server is for members of the organisation {org}, and this account is not one. \
+                 Ask an owner of {org} for an invitation."
+            ),
+            Self::MembershipPending => format!(
+                "You were invited to the organisation {org} but have not accepted yet. Accept the \
+                 invitation on GitHub, then connect again."
+            ),
+            Self::OrgRefuses => format!(
+                "The organisation {org} does not allow this server to see who its members are. Ask \
+                 an owner of {org} to approve it."
+            ),
+            Self::Blocked => {
+                "This account was shut out of this server. Ask the person who runs it.".into()
+            }
+            Self::SignInAgain => "Sign in again.".into(),
+        }
+    }
+}
+
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why somebody who has just signed in is not let in.
+#[derive(Debug)]
+pub(super) enum NotAdmitted {
+    /// The rules say no.
+    Closed(Closed),
+    /// GitHub gave no answer.
+    GitHub(GitHubError),
+    /// The database gave none.
+    Failure(Failure),
+}
+
+impl From<Failure> for NotAdmitted {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
+impl Rules {
+    /// Whether there is any.
+    pub fn is_set(&self) -> bool {
+        !self.logins.is_empty() || self.org.is_some()
+    }
+
+    fn lists_id(&self, id: i64) -> bool {
+        self.logins.contains(&Allowed::Id(id))
+    }
+
+    fn lists_login(&self, login: &str) -> bool {
+        self.logins
+            .iter()
+            .any(|it| matches!(it, Allowed::Login(listed) if listed == login))
+    }
+}
+
+/// Reads a list of people: separated by commas, blanks tolerated.
+pub(crate) fn parse_logins(text: &str) -> Result<Vec<Allowed>, String> {
+    text.split(',')
+        .map(str::trim)
+        .filter(|it| !it.is_empty())
+        .map(|entry| {
+            let allowed = match entry.split_once(':') {
+                Some((kind, id)) if kind.trim().eq_ignore_ascii_case("id") => {
+                    id.trim().parse().ok().filter(|it| *it > 0).map(Allowed::Id)
+                }
+                _ => is_login(entry).then(|| Allowed::Login(entry.to_ascii_lowercase())),
+            };
+            allowed.ok_or_else(|| {
+                format!(
+                    "must be GitHub logins or numeric ids, such as octocat,id:583231; one is \
+                     “{entry}”"
+                )
+            })
+        })
+        .collect()
+}
+
+/// Reads the name of an organisation.
+pub(crate) fn parse_org(text: &str) -> Result<String, String> {
+    if is_login(text) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
+            "must be the name of a GitHub organisation; it is “{text}”"
+        ))
+    }
+}
+
+fn is_login(text: &str) -> bool {
+    (1..=MAX_LOGIN).contains(&text.len())
+        && text
+            .bytes()
+            .all(|it| it.is_ascii_alphanumeric() || it == b'-' || it == b'_')
+}
+
+/// Lets somebody in who has just signed in, or says why not. Pins the login that they came in by.
+pub(super) async fn admit(
+    service: &Service,
+    account: &Account,
+    token: &Secret,
+    deadline: Deadline,
+) -> Result<(), NotAdmitted> {
+    let rules = &service.config().gate;
+    let known = users::get(service.db(), &account.user()).await?;
+    if known.is_some_and(|it| it.blocked_at.is_some()) {
+        return Err(NotAdmitted::Closed(Closed::Blocked));
+    }
+    let pin = listed(service, account.id, Some(&account.login)).await?;
+    let Some(github) = service.github() else {
+        return Err(NotAdmitted::Closed(Closed::SignInAgain));
+    };
+    if let Some(org) = &rules.org {
+        let membership = github
+            .membership(token, org, deadline)
+            .await
+            .map_err(NotAdmitted::GitHub)?;
+        judge(membership).map_err(NotAdmitted::Closed)?;
+    }
+    if let Pin::New(login) = pin {
+        let holder = keep_pin(service.db(), &login, account.id, service.clock().now()).await?;
+        // Somebody else was faster by a moment.
+        if holder != account.id {
+            return Err(NotAdmitted::Closed(Closed::LoginRecycled));
+        }
+    }
+    Ok(())
+}
+
+/// Asks again about somebody who had come in before.
+pub async fn recheck(service: &Service, user: &UserId) -> GateAnswer {
+    match ask_again(service, user).await {
+        Ok(()) => GateAnswer::Open,
+        Err(NotAdmitted::Closed(why)) => {
+            tracing::info!(
+                user = user.as_str(),
+                why = why.as_str(),
+                "The gate has closed for {user}"
+            );
+            GateAnswer::Closed(why)
+        }
+        Err(NotAdmitted::GitHub(error)) => {
+            tracing::warn!(
+                user = user.as_str(),
+                "The gate could not be asked about {user}: {error}"
+            );
+            GateAnswer::Unknown
+        }
+        Err(NotAdmitted::Failure(failure)) => {
+            tracing::error!(
+                user = user.as_str(), error = ?failure,
+                "The gate could not be asked about {user}: {failure}"
+            );
+            GateAnswer::Unknown
+        }
+    }
+}
+
+async fn ask_again(service: &Service, user: &UserId) -> Result<(), NotAdmitted> {
+    let rules = &service.config().gate;
+    let Some(id) = users::github_id(user) else {
+        // Whoever signed in during development does not outlive it.
+        return match sign_in::with(service) {
+            SignInWith::Development => Ok(()),
+            _ => Err(NotAdmitted::Closed(Closed::SignInAgain)),
+        };
+    };
+    match users::get(service.db(), user).await? {
+        Some(person) if person.blocked_at.is_some() => {
+            return Err(NotAdmitted::Closed(Closed::Blocked));
+        }
+        Some(_) => {}
+        None => return Err(NotAdmitted::Closed(Closed::SignInAgain)),
+    }
+    // Their login is not asked for: it may have changed hands since they gave it.
+    listed(service, id, None).await?;
+    let Some(org) = &rules.org else {
+        return Ok(());
+    };
+    let again = || NotAdmitted::Closed(Closed::SignInAgain);
+    let github = service.github().ok_or_else(again)?;
+    let token = kept_token(service, user).await?.ok_or_else(again)?;
+    let membership = github
+        .membership(&token, org, Deadline::start())
+        .await
+        .map_err(NotAdmitted::GitHub)?;
+    judge(membership).map_err(NotAdmitted::Closed)
+}
+
+fn judge(membership: Membership) -> Result<(), Closed> {
+    match membership {
+        Membership::Active => Ok(()),
+        Membership::Pending => Err(Closed::MembershipPending),
+        Membership::None => Err(Closed::NotAMember),
+        Membership::Denied => Err(Closed::OrgRefuses),
+        Membership::TokenRevoked => Err(Closed::SignInAgain),
+    }
+}
+
+/// What a sign-in does to the pins.
+enum Pin {
+    /// Nothing: there is no list, or the number is known.
+    Settled,
+    /// The login is on the list, and nobody has come in by it yet.
+    New(String),
+}
+
+/// Whether somebody is on the list, if there is one.
+async fn listed(service: &Service, id: i64, login: Option<&str>) -> Result<Pin, NotAdmitted> {
+    let rules = &service.config().gate;
+    if rules.logins.is_empty() || rules.lists_id(id) {
+        return Ok(Pin::Settled);
+    }
+    let pinned = Entity::find()
+        .filter(COLUMN.github_id.eq(id))
+        .all(service.db())
+        .await
+        .map_err(Failure::from)?;
+    if pinned.iter().any(|it| rules.lists_login(&it.login)) {
+        return Ok(Pin::Settled);
+    }
+    let login = login.map(str::to_ascii_lowercase);
+    let Some(login) = login.filter(|it| rules.lists_login(it)) else {
+        return Err(NotAdmitted::Closed(Closed::NotListed));
+    };
+    match pin_of(service.db(), &login).await? {
+        None => Ok(Pin::New(login)),
+        Some(_another) => Err(NotAdmitted::Closed(Closed::LoginRecycled)),
+    }
+}
+
+async fn pin_of(db: &impl ConnectionTrait, login: &str) -> Result<Option<i64>, Failure> {
+    let pin = Entity::find_by_id(login.to_owned()).one(db).await?;
+    Ok(pin.map(|it| it.github_id))
+}
+
+/// Pins a login unless it is pinned, and says to whom it is.
+async fn keep_pin(
+    db: &impl ConnectionTrait,
+    login: &str,
+    id: i64,
+    now: DateTime<Utc>,
+) -> Result<i64, Failure> {
+    let row = ActiveModel {
+        login: Set(login.to_owned()),
+        github_id: Set(id),
+        pinned_at: Set(now),
+    };
+    let first_one_wins = OnConflict::column(Column::Login).do_nothing().to_owned();
+    Entity::insert(row)
+        .on_conflict(first_one_wins)
+        .exec_without_returning(db)
+        .await?;
+    Ok(pin_of(db, login).await?.unwrap_or(id))
+}
+
+/// Keeps GitHub's token of a person, sealed, while membership has to be asked about; forgets it
+/// otherwise.
+pub(super) async fn keep_token(
+    db: &impl ConnectionTrait,
+    service: &Service,
+    user: &UserId,
+    token: Option<&Secret>,
+) -> Result<(), Failure> {
+    use github_tokens::{ActiveModel, Column, Entity};
+
+    let Some(token) = token.filter(|_| service.config().gate.org.is_some()) else {
+        Entity::delete_by_id(user.as_str()).exec(db).await?;
+        return Ok(());
+    };
+    let sealed = service
+        .config()
+        .data_keys
+        .seal(&purpose(user), token.expose())
+        .ok_or_else(|| Failure::Internal(anyhow::anyhow!("there is no key in DATA_KEYS")))?;
+    let row = ActiveModel {
+        user_sub: Set(user.as_str().to_owned()),
+        sealed: Set(sealed),
+        updated_at: Set(service.clock().now()),
+    };
+    let newer = OnConflict::column(Column::UserSub)
+        .update_columns([Column::Sealed, Column::UpdatedAt])
+        .to_owned();
+    Entity::insert(row)
+        .on_conflict(newer)
+        .exec_without_returning(db)
+        .await?;
+    Ok(())
+}
+
+async fn kept_token(service: &Service, user: &UserId) -> Result<Option<Secret>, Failure> {
+    let row = github_tokens::Entity::find_by_id(user.as_str())
+        .one(service.db())
+        .await?;
+    let Some(row) = row else {
+        return Ok(None);
+    };
+    match service.config().data_keys.open(&purpose(user), &row.sealed) {
+        Ok(token) => Ok(Some(token)),
+        Err(error) => {
+            tracing::error!(
+                user = user.as_str(),
+                "GitHub's token of {user} cannot be opened: {error}"
+            );
+            Ok(None)
+        }
+    }
+}
+
+/// What a token is sealed for: one person's, and nothing else.
+fn purpose(user: &UserId) -> String {
+    format!("github-token/v1|{user}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_read_as_people_write_it() {
+        let login = |it: &str| Allowed::Login(it.to_owned());
+        for (text, expected) in [
+            ("octocat", vec![login("octocat")]),
+            (" Octocat , hubot ", vec![login("octocat"), login("hubot")]),
+            ("octocat,,", vec![login("octocat")]),
+            ("id:583231", vec![Allowed::Id(583_231)]),
+            (
+                "ID: 583231, a-b_c",
+                vec![Allowed::Id(583_231), login("a-b_c")],
+            ),
+            ("id", vec![login("id")]),
+        ] {
+            assert_eq!(parse_logins(text), Ok(expected), "{text}");
+        }
+        let long = "a".repeat(40);
+        for bad in [
+            "octo cat", "id:", "id:0", "id:-1", "id:x", "@octocat", "a/b", "x:1", &long,
+        ] {
+            assert!(parse_logins(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_organisation_is_one_name() {
+        assert_eq!(parse_org("Octo-Org"), Ok("Octo-Org".to_owned()));
+        for bad in ["a,b", "a/b", "..", "a b", "https://github.com/a"] {
+            assert!(parse_org(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_an_active_member_comes_in() {
+        assert_eq!(judge(Membership::Active), Ok(()));
+        for (membership, why) in [
+            (Membership::Pending, Closed::MembershipPending),
+            (Membership::None, Closed::NotAMember),
+            (Membership::Denied, Closed::OrgRefuses),
+            (Membership::TokenRevoked, Closed::SignInAgain),
+        ] {
+            assert_eq!(judge(membership), Err(why));
+            let rules = Rules {
+                logins: vec![],
+                org: Some("octo-org".into()),
+            };
+            assert!(!why.sentence(&rules).is_empty());
+        }
+    }
+}

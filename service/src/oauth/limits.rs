@@ -1,0 +1,413 @@
+//! How often somebody may do something: all buckets in one list, behind one small trait.
+//!
+//! The algorithm is GCRA: a bucket remembers one time for each key, up to which the key has used its
+//! share, so a burst may be as large as the limit and the share grows back evenly. An implementation
+//! that is shared by instances keeps the same number in Redis and moves it in one step.
+//!
+//! A limiter never fails: when its store is away it goes on by itself, because refusing everybody is
+//! worse than counting for each instance.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    net::{IpAddr, Ipv6Addr},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::clock::Clock;
+
+/// A limit: so many within a window, for each key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bucket {
+    /// Its name in stores and logs.
+    pub name: &'static str,
+    /// How many.
+    pub limit: u32,
+    /// Within how long.
+    pub window: Duration,
+}
+
+/// Registrations of one network. A person registers a few clients a day.
+pub const REGISTER: Bucket = per_hour("register", 10);
+
+/// Registrations of everybody, so that a flood from many networks stays small enough to clean up.
+pub const REGISTER_ALL: Bucket = per_hour("register_all", 300);
+
+/// Authorization requests of one network.
+pub const AUTHORIZE: Bucket = per_minute("authorize", 30);
+
+/// Views of and decisions on consent pages by one network.
+pub const CONSENT: Bucket = per_minute("consent", 30);
+
+/// Returns from GitHub to one network.
+pub const CALLBACK: Bucket = per_minute("callback", 30);
+
+/// Token requests of one client in one network.
+pub const TOKEN: Bucket = per_minute("token", 60);
+
+/// Token requests of one network that failed: guesses.
+pub const TOKEN_FAILURES: Bucket = per_minute("token_failures", 10);
+
+/// Fetches of metadata documents from one host, which did not ask for them.
+pub const METADATA_HOST: Bucket = per_minute("metadata_host", 10);
+
+/// Fetches of metadata documents altogether.
+pub const METADATA_ALL: Bucket = per_minute("metadata_all", 60);
+
+/// Requests of one network with a bad access token.
+pub const UNAUTHORIZED: Bucket = per_minute("unauthorized", 60);
+
+/// Every bucket.
+pub const ALL: [Bucket; 10] = [
+    REGISTER,
+    REGISTER_ALL,
+    AUTHORIZE,
+    CONSENT,
+    CALLBACK,
+    TOKEN,
+    TOKEN_FAILURES,
+    METADATA_HOST,
+    METADATA_ALL,
+    UNAUTHORIZED,
+];
+
+const fn per_minute(name: &'static str, limit: u32) -> Bucket {
+    Bucket {
+        name,
+        limit,
+        window: Duration::from_mins(1),
+    }
+}
+
+const fn per_hour(name: &'static str, limit: u32) -> Bucket {
+    Bucket {
+        name,
+        limit,
+        window: Duration::from_hours(1),
+    }
+}
+
+/// Whether something may be done now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Yes.
+    Allowed {
+        /// How many more could follow at once.
+        remaining: u32,
+    },
+    /// Not yet.
+    Refused {
+        /// After how long it is worth another try, in whole seconds, at least one.
+        retry_after: Duration,
+    },
+}
+
+impl Verdict {
+    /// Whether it is a yes.
+    pub fn is_allowed(self) -> bool {
+        matches!(self, Self::Allowed { .. })
+    }
+}
+
+/// Counts. Cheap to call; one step of a store at most.
+#[async_trait]
+pub trait Limiter: Send + Sync + fmt::Debug {
+    /// Takes one from the key's share, if there is any left.
+    async fn check(&self, bucket: &Bucket, key: &str) -> Verdict;
+
+    /// Whether there is any left, without taking one: for what counts only when it fails.
+    async fn peek(&self, bucket: &Bucket, key: &str) -> Verdict;
+}
+
+/// The network of a client as a key: an IPv4 address, or the /64 of an IPv6 address, which is what
+/// one customer has.
+pub fn network(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => {
+            let network = Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64));
+            format!("{network}/64")
+        }
+    }
+}
+
+/// The address of a client behind proxies: each of our own `hops` proxies has appended the address
+/// that it saw, so the client's is that many from the right. What stands further left was written by
+/// the client and proves nothing. With fewer entries than hops, or one that is no address, the
+/// leftmost readable one of ours counts, at last the peer of the connection.
+pub fn client_address<'a>(
+    peer: IpAddr,
+    forwarded_for: impl DoubleEndedIterator<Item = &'a str>,
+    hops: u8,
+) -> IpAddr {
+    forwarded_for
+        .rev()
+        .take(hops.into())
+        .map_while(|it| address(it.trim()))
+        .last()
+        .unwrap_or(peer)
+}
+
+/// An address with or without a port, as proxies write it.
+fn address(text: &str) -> Option<IpAddr> {
+    text.parse()
+        .ok()
+        .or_else(|| text.parse().ok().map(|it: std::net::SocketAddr| it.ip()))
+        .or_else(|| text.strip_prefix('[')?.strip_suffix(']')?.parse().ok())
+}
+
+/// How many keys are remembered, of about 100 bytes each.
+const MAX_KEYS: usize = 100_000;
+
+/// A limiter of this process alone.
+pub struct InProcess {
+    clock: Arc<dyn Clock>,
+    /// Up to when each key has used its share.
+    used_until: Mutex<HashMap<(&'static str, Box<str>), DateTime<Utc>>>,
+}
+
+impl InProcess {
+    /// An empty one.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            clock,
+            used_until: Mutex::default(),
+        }
+    }
+
+    fn judge(&self, bucket: &Bucket, key: &str, take: bool) -> Verdict {
+        let now = self.clock.now();
+        let mut used_until = self
+            .used_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let key = (bucket.name, Box::from(key));
+        let (used, verdict) = step(bucket, now, used_until.get(&key).copied());
+        if take && verdict.is_allowed() {
+            if used_until.len() >= MAX_KEYS {
+                used_until.retain(|_, it| *it > now);
+            }
+            // With everything full of keys that still count, a new one is not counted: otherwise
+            // whoever fills the table would lock out everybody else.
+            if used_until.len() < MAX_KEYS || used_until.contains_key(&key) {
+                used_until.insert(key, used);
+            } else {
+                tracing::warn!(bucket = bucket.name, "The table of rate limits is full");
+            }
+        }
+        verdict
+    }
+}
+
+/// Where the key's time moves to if one is taken now, and whether it may be.
+fn step(
+    bucket: &Bucket,
+    now: DateTime<Utc>,
+    used_until: Option<DateTime<Utc>>,
+) -> (DateTime<Utc>, Verdict) {
+    let window = TimeDelta::from_std(bucket.window).unwrap_or(TimeDelta::MAX);
+    let interval = window / i32::try_from(bucket.limit).unwrap_or(i32::MAX).max(1);
+    let used = used_until.map_or(now, |it| it.max(now)) + interval;
+    let free = window - (used - now);
+    let verdict = if free >= TimeDelta::zero() {
+        let remaining =
+            free.num_microseconds().unwrap_or(0) / interval.num_microseconds().unwrap_or(1).max(1);
+        Verdict::Allowed {
+            remaining: u32::try_from(remaining).unwrap_or(0),
+        }
+    } else {
+        let wait = (-free).to_std().unwrap_or(bucket.window);
+        Verdict::Refused {
+            retry_after: Duration::from_secs(
+                wait.as_millis()
+                    .div_ceil(1_000)
+                    .try_into()
+                    .unwrap_or(1)
+                    .max(1),
+            ),
+        }
+    };
+    (used, verdict)
+}
+
+#[async_trait]
+impl Limiter for InProcess {
+    async fn check(&self, bucket: &Bucket, key: &str) -> Verdict {
+        self.judge(bucket, key, true)
+    }
+
+    async fn peek(&self, bucket: &Bucket, key: &str) -> Verdict {
+        self.judge(bucket, key, false)
+    }
+}
+
+impl fmt::Debug for InProcess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("InProcess")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::clock::MockClock;
+
+    fn limiter() -> (InProcess, Arc<MockClock>) {
+        let clock = Arc::new(MockClock::at(
+            DateTime::from_timestamp(1_700_000_000, 0).unwrap(),
+        ));
+        (InProcess::new(Arc::clone(&clock) as _), clock)
+    }
+
+    #[test]
+    fn buckets_have_names_of_their_own() {
+        let names: BTreeSet<_> = ALL.iter().map(|it| it.name).collect();
+        assert_eq!(names.len(), ALL.len());
+    }
+
+    #[tokio::test]
+    async fn a_burst_is_as_large_as_the_limit_and_grows_back_evenly() {
+        let (limiter, clock) = limiter();
+        for left in (0..10).rev() {
+            let verdict = limiter.check(&REGISTER, "a").await;
+            assert_eq!(verdict, Verdict::Allowed { remaining: left });
+        }
+        let six_minutes = Verdict::Refused {
+            retry_after: Duration::from_mins(6),
+        };
+        assert_eq!(limiter.check(&REGISTER, "a").await, six_minutes);
+        assert_eq!(
+            limiter.check(&REGISTER, "a").await,
+            six_minutes,
+            "a refusal costs nothing"
+        );
+        assert!(limiter.check(&REGISTER, "b").await.is_allowed());
+        assert!(limiter.check(&REGISTER_ALL, "a").await.is_allowed());
+
+        clock.advance(Duration::from_mins(6));
+        assert!(limiter.check(&REGISTER, "a").await.is_allowed());
+        assert!(!limiter.check(&REGISTER, "a").await.is_allowed());
+        clock.advance(Duration::from_hours(1));
+        assert_eq!(
+            limiter.check(&REGISTER, "a").await,
+            Verdict::Allowed { remaining: 9 }
+        );
+    }
+
+    #[tokio::test]
+    async fn looking_takes_nothing() {
+        let (limiter, _) = limiter();
+        for _ in 0..100 {
+            assert!(limiter.peek(&TOKEN_FAILURES, "a").await.is_allowed());
+        }
+        for _ in 0..10 {
+            assert!(limiter.check(&TOKEN_FAILURES, "a").await.is_allowed());
+        }
+        assert!(!limiter.peek(&TOKEN_FAILURES, "a").await.is_allowed());
+    }
+
+    #[tokio::test]
+    async fn memory_is_bounded_and_nobody_is_locked_out() {
+        let (limiter, clock) = limiter();
+        let small = Bucket {
+            name: "small",
+            limit: 1,
+            window: Duration::from_secs(1),
+        };
+        for key in 0..=MAX_KEYS {
+            assert!(limiter.check(&small, &key.to_string()).await.is_allowed());
+        }
+        assert_eq!(limiter.used_until.lock().unwrap().len(), MAX_KEYS);
+        assert!(
+            !limiter.check(&small, "1").await.is_allowed(),
+            "known keys still count"
+        );
+        clock.advance(Duration::from_secs(2));
+        assert!(limiter.check(&small, "another").await.is_allowed());
+        assert_eq!(limiter.used_until.lock().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn the_address_is_so_many_from_the_right_as_there_are_proxies() {
+        let peer: IpAddr = "10.0.0.1".parse().unwrap();
+        for (header, hops, expected) in [
+            ("", 0, "10.0.0.1"),
+            ("", 1, "10.0.0.1"),
+            ("1.1.1.1", 0, "10.0.0.1"),
+            ("6.6.6.6, 1.1.1.1", 1, "1.1.1.1"),
+            ("6.6.6.6, 1.1.1.1, 10.0.0.2", 2, "1.1.1.1"),
+            ("1.1.1.1", 3, "1.1.1.1"),
+            ("6.6.6.6, garbage, 10.0.0.2", 2, "10.0.0.2"),
+            ("6.6.6.6, unknown", 1, "10.0.0.1"),
+            ("6.6.6.6, 1.1.1.1:4711", 1, "1.1.1.1"),
+            ("6.6.6.6, [2001:db8::1]:80", 1, "2001:db8::1"),
+            ("6.6.6.6, [2001:db8::1]", 1, "2001:db8::1"),
+            ("6.6.6.6, 2001:db8::1", 1, "2001:db8::1"),
+        ] {
+            let found = client_address(peer, header.split(','), hops);
+            assert_eq!(found.to_string(), expected, "{header} {hops}");
+        }
+    }
+
+    #[test]
+    fn a_network_is_what_one_customer_has() {
+        for (address, key) in [
+            ("203.0.113.7", "203.0.113.7"),
+            ("::ffff:203.0.113.7", "203.0.113.7"),
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ] {
+            assert_eq!(network(address.parse().unwrap()), key);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_window_holds_more_than_twice_the_limit(
+            waits in proptest::collection::vec(0_u64..20_000, 1..200),
+        ) {
+            let mut now = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
+            let mut used = None;
+            let mut allowed = Vec::new();
+            for wait in waits {
+                now += Duration::from_millis(wait);
+                let (moved, verdict) = step(&AUTHORIZE, now, used);
+                if verdict.is_allowed() {
+                    used = Some(moved);
+                    allowed.push(now);
+                }
+            }
+            // The burst, and what grew back meanwhile.
+            for start in &allowed {
+                let within = allowed
+                    .iter()
+                    .filter(|it| **it >= *start && **it < *start + AUTHORIZE.window)
+                    .count();
+                prop_assert!(within <= 2 * AUTHORIZE.limit as usize);
+            }
+        }
+
+        #[test]
+        fn whoever_waits_as_told_gets_through(waits in proptest::collection::vec(0_u64..500, 1..80)) {
+            let mut now = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
+            let mut used = None;
+            for wait in waits {
+                now += Duration::from_millis(wait);
+                match step(&AUTHORIZE, now, used) {
+                    (moved, Verdict::Allowed { .. }) => used = Some(moved),
+                    (_, Verdict::Refused { retry_after }) => {
+                        let (_, later) = step(&AUTHORIZE, now + retry_after, used);
+                        prop_assert!(later.is_allowed());
+                    }
+                }
+            }
+        }
+    }
+}

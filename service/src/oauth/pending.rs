@@ -1,0 +1,331 @@
+//! Where what is half done waits: an authorization between two pages, a person who is at GitHub, and
+//! the browser session of the account page.
+//!
+//! A store is a small trait, shaped for Redis: a value of bytes under a key, every one with an end,
+//! and one step that takes a value so that no two callers get it. What is secret in a key is kept as
+//! its hash. A value begins with a version, so that old and new instances that run side by side
+//! during a deploy read each other's.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+
+use crate::clock::Clock;
+
+/// How long a person may take between two steps of a sign-in.
+pub const PENDING_TTL: Duration = Duration::from_mins(10);
+
+/// The version that is written before each value. A change of a record that old instances could not
+/// read takes a new one, and a reader for both.
+const VERSION: u8 = 1;
+
+/// The store gave no answer. The same request may succeed later.
+#[derive(Debug, thiserror::Error)]
+#[error("the store of pending authorizations is unavailable: {0}")]
+pub struct StoreUnavailable(pub String);
+
+/// Where a value is: `oauth:<kind>:<hash>`.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Key(String);
+
+/// Keeps values for a while.
+#[async_trait]
+pub trait PendingStore: Send + Sync + fmt::Debug {
+    /// Keeps a value for as long as `ttl`. There is none under the key yet.
+    async fn put(&self, key: &Key, value: Vec<u8>, ttl: Duration) -> Result<(), StoreUnavailable>;
+
+    /// Looks at a value.
+    async fn peek(&self, key: &Key) -> Result<Option<Vec<u8>>, StoreUnavailable>;
+
+    /// Takes a value away, in one step: of several callers one gets it.
+    async fn take(&self, key: &Key) -> Result<Option<Vec<u8>>, StoreUnavailable>;
+}
+
+impl Key {
+    /// Where the value of a kind is that somebody finds by a secret.
+    pub fn new(kind: &'static str, secret: &str) -> Self {
+        let hash = URL_SAFE_NO_PAD.encode(Sha256::digest(secret.as_bytes()));
+        Self(format!("oauth:{kind}:{hash}"))
+    }
+
+    /// The key as a store uses it. Holds no secret.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Something that can wait in a store.
+pub(crate) trait Record: Serialize + DeserializeOwned {
+    /// What it is called in keys.
+    const KIND: &'static str;
+}
+
+/// Keeps a record under a secret.
+pub(crate) async fn put<R: Record>(
+    store: &dyn PendingStore,
+    secret: &str,
+    record: &R,
+    ttl: Duration,
+) -> Result<(), StoreUnavailable> {
+    let mut value = vec![VERSION];
+    serde_json::to_writer(&mut value, record)
+        .map_err(|error| StoreUnavailable(format!("a record cannot be written: {error}")))?;
+    store.put(&Key::new(R::KIND, secret), value, ttl).await
+}
+
+/// Looks at the record under a secret.
+pub(crate) async fn peek<R: Record>(
+    store: &dyn PendingStore,
+    secret: &str,
+) -> Result<Option<R>, StoreUnavailable> {
+    Ok(store
+        .peek(&Key::new(R::KIND, secret))
+        .await?
+        .and_then(|it| read(&it)))
+}
+
+/// Takes the record under a secret: of several callers one gets it.
+pub(crate) async fn take<R: Record>(
+    store: &dyn PendingStore,
+    secret: &str,
+) -> Result<Option<R>, StoreUnavailable> {
+    Ok(store
+        .take(&Key::new(R::KIND, secret))
+        .await?
+        .and_then(|it| read(&it)))
+}
+
+/// A record that cannot be read does not exist: somebody begins anew, which is all that could be
+/// done about it.
+fn read<R: Record>(value: &[u8]) -> Option<R> {
+    let (VERSION, json) = value
+        .split_first()
+        .map(|(version, json)| (*version, json))?
+    else {
+        tracing::warn!(
+            kind = R::KIND,
+            "A pending record has a version that is not known here"
+        );
+        return None;
+    };
+    serde_json::from_slice(json)
+        .inspect_err(|error| tracing::warn!(kind = R::KIND, "A pending record is damaged: {error}"))
+        .ok()
+}
+
+/// A new secret of 256 bits in base64url: the name of something that waits, or what binds it to a
+/// browser.
+pub(crate) fn new_secret() -> String {
+    URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>())
+}
+
+/// What is kept of a secret that binds something to a browser.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct SecretHash([u8; 32]);
+
+impl SecretHash {
+    /// What is kept of this one.
+    pub(crate) fn of(secret: &str) -> Self {
+        Self(Sha256::digest(secret.as_bytes()).into())
+    }
+
+    /// Whether somebody has brought the secret, in constant time.
+    pub(crate) fn is_of(&self, brought: Option<&str>) -> bool {
+        brought.is_some_and(|it| Self::of(it).0.ct_eq(&self.0).into())
+    }
+}
+
+/// How many values this process keeps, of about a kilobyte each. The limits on requests let one
+/// network have a few hundred at a time.
+const MAX_VALUES: usize = 50_000;
+
+/// A store of this process alone.
+pub struct InProcess {
+    clock: Arc<dyn Clock>,
+    values: Mutex<HashMap<Key, (DateTime<Utc>, Vec<u8>)>>,
+}
+
+impl InProcess {
+    /// An empty one.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            clock,
+            values: Mutex::default(),
+        }
+    }
+
+    fn with<T>(
+        &self,
+        then: impl FnOnce(&mut HashMap<Key, (DateTime<Utc>, Vec<u8>)>, DateTime<Utc>) -> T,
+    ) -> T {
+        let mut values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
+        then(&mut values, self.clock.now())
+    }
+}
+
+#[async_trait]
+impl PendingStore for InProcess {
+    async fn put(&self, key: &Key, value: Vec<u8>, ttl: Duration) -> Result<(), StoreUnavailable> {
+        self.with(|values, now| {
+            if values.len() >= MAX_VALUES {
+                values.retain(|_, (end, _)| *end > now);
+            }
+            // Nothing that waits is given up for something new.
+            if values.len() >= MAX_VALUES {
+                return Err(StoreUnavailable("it is full".into()));
+            }
+            values.insert(key.clone(), (now + ttl, value));
+            Ok(())
+        })
+    }
+
+    async fn peek(&self, key: &Key) -> Result<Option<Vec<u8>>, StoreUnavailable> {
+        Ok(self.with(|values, now| {
+            let (end, value) = values.get(key)?;
+            (*end > now).then(|| value.clone())
+        }))
+    }
+
+    async fn take(&self, key: &Key) -> Result<Option<Vec<u8>>, StoreUnavailable> {
+        Ok(self.with(|values, now| {
+            let (end, value) = values.remove(key)?;
+            (end > now).then_some(value)
+        }))
+    }
+}
+
+impl fmt::Debug for InProcess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("InProcess")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::MockClock;
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Note {
+        text: String,
+    }
+
+    impl Record for Note {
+        const KIND: &'static str = "note";
+    }
+
+    fn store() -> (InProcess, Arc<MockClock>) {
+        let clock = Arc::new(MockClock::at(
+            DateTime::from_timestamp(1_700_000_000, 0).unwrap(),
+        ));
+        (InProcess::new(Arc::clone(&clock) as _), clock)
+    }
+
+    #[tokio::test]
+    async fn a_record_can_be_looked_at_often_and_taken_once() {
+        let (store, _) = store();
+        let note = Note { text: "x".into() };
+        put(&store, "secret", &note, PENDING_TTL).await.unwrap();
+        for _ in 0..3 {
+            assert_eq!(
+                peek::<Note>(&store, "secret").await.unwrap().as_ref(),
+                Some(&note)
+            );
+        }
+        assert_eq!(peek::<Note>(&store, "other").await.unwrap(), None);
+        assert_eq!(take::<Note>(&store, "secret").await.unwrap(), Some(note));
+        assert_eq!(take::<Note>(&store, "secret").await.unwrap(), None);
+        assert_eq!(peek::<Note>(&store, "secret").await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn a_record_ends() {
+        let (store, clock) = store();
+        let note = Note { text: "x".into() };
+        put(&store, "a", &note, PENDING_TTL).await.unwrap();
+        clock.advance(PENDING_TTL - Duration::from_secs(1));
+        assert!(peek::<Note>(&store, "a").await.unwrap().is_some());
+        clock.advance(Duration::from_secs(1));
+        assert!(peek::<Note>(&store, "a").await.unwrap().is_none());
+        assert!(take::<Note>(&store, "a").await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn of_several_callers_one_gets_it() {
+        let (store, _) = store();
+        let store = Arc::new(store);
+        for _ in 0..50 {
+            put(&*store, "a", &Note { text: "x".into() }, PENDING_TTL)
+                .await
+                .unwrap();
+            let takers: Vec<_> = (0..16)
+                .map(|_| {
+                    let store = Arc::clone(&store);
+                    tokio::spawn(async move { take::<Note>(&*store, "a").await.unwrap() })
+                })
+                .collect();
+            let mut winners = 0;
+            for taker in takers {
+                winners += usize::from(taker.await.unwrap().is_some());
+            }
+            assert_eq!(winners, 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_another_version_wrote_does_not_exist() {
+        let (store, _) = store();
+        let key = Key::new(Note::KIND, "a");
+        for value in [
+            vec![],
+            vec![9, b'{', b'}'],
+            vec![VERSION],
+            b"\x01{}".to_vec(),
+        ] {
+            store.put(&key, value, PENDING_TTL).await.unwrap();
+            assert!(peek::<Note>(&store, "a").await.unwrap().is_none());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_full_store_keeps_what_it_has() {
+        let (store, clock) = store();
+        for number in 0..MAX_VALUES {
+            let key = Key::new("n", &number.to_string());
+            store.put(&key, vec![], PENDING_TTL).await.unwrap();
+        }
+        let one_more = Key::new("n", "one more");
+        assert!(store.put(&one_more, vec![], PENDING_TTL).await.is_err());
+        assert!(store.peek(&Key::new("n", "0")).await.unwrap().is_some());
+        clock.advance(PENDING_TTL);
+        assert!(store.put(&one_more, vec![], PENDING_TTL).await.is_ok());
+    }
+
+    #[test]
+    fn keys_and_hashes_hold_no_secret() {
+        let key = Key::new("pend", "hunter2");
+        assert!(key.as_str().starts_with("oauth:pend:") && !key.as_str().contains("hunter2"));
+        assert!(SecretHash::of("a").is_of(Some("a")));
+        assert!(!SecretHash::of("a").is_of(Some("b")));
+        assert!(!SecretHash::of("a").is_of(None));
+        assert_eq!(new_secret().len(), 43);
+        assert_ne!(new_secret(), new_secret());
+    }
+}

@@ -1,0 +1,549 @@
+//! Signing in: the hop to whoever says who a person is, the way back, and the browser session of the
+//! account page.
+//!
+//! People sign in with GitHub. On one's own machine, without a GitHub app, a page that asks for a
+//! name stands in for it; it exists only while nobody else can reach the server, and no setting can
+//! change that.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use entity::users as users_table;
+use mcp::UserId;
+use sea_orm::EntityTrait as _;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    audit::{self, Event, RequestInfo},
+    authorize::{Request, error_uri},
+    code::{self, NewCode},
+    display_name::DisplayName,
+    gate,
+    github::GitHubHop,
+    pending::{self, PENDING_TTL, Record, SecretHash, StoreUnavailable, new_secret},
+    pkce::Verifier,
+    redirect_uri,
+};
+use crate::{
+    Service,
+    config::Mode,
+    db::{self, Failure},
+    secret::Secret,
+    users::{self, SignIn},
+};
+
+/// How long the account page stays signed in, however much it is used.
+pub const SESSION_TTL: Duration = Duration::from_hours(12);
+
+/// The longest name in development.
+const MAX_NAME: usize = 39;
+
+/// How people sign in here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SignInWith {
+    /// With GitHub.
+    GitHub,
+    /// By saying a name: on one's own machine only.
+    Development,
+    /// Not at all: GitHub is not set up, and others can reach the server.
+    Nothing,
+}
+
+/// The hop to whoever says who a person is.
+#[derive(Debug)]
+pub enum Start {
+    /// To GitHub.
+    GitHub {
+        /// The whole address.
+        url: String,
+        /// Names the hop; part of the address, and of the cookie's name.
+        state: String,
+        /// Binds it to the browser, in a cookie.
+        nonce: String,
+    },
+    /// To the page that asks for a name.
+    Development {
+        /// Names the hop.
+        state: String,
+        /// Binds it to the browser, in a cookie.
+        nonce: String,
+    },
+    /// There is no way to sign in.
+    Nothing,
+}
+
+/// Where a person goes who has come back.
+#[derive(Debug)]
+pub enum Arrived {
+    /// To the client, with a code or an error.
+    ToClient {
+        /// The redirect URI with the answer in its query.
+        uri: String,
+    },
+    /// To the account page.
+    ToAccount {
+        /// The value of the session's cookie, for [`SESSION_TTL`].
+        session: String,
+    },
+}
+
+/// Why nobody has come back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CallbackError {
+    /// The request is not one that we sent anybody to.
+    Malformed,
+    /// The hop does not exist, has expired, or was finished already.
+    NotFound,
+    /// It began in another browser.
+    OtherBrowser,
+    /// The name cannot be used; the person may try another one.
+    Name,
+    /// The person may not come in.
+    Refused(Refusal),
+    /// The person said no, and no client waits for the answer.
+    Denied,
+    /// GitHub's answer cannot be used, and no client waits for ours.
+    Failed,
+    /// Nothing can be concluded at the moment; a new try may succeed.
+    Unavailable,
+}
+
+/// What a person reads who may not come in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Who they are signed in as.
+    pub login: String,
+    /// Why not, and whom to ask, in sentences.
+    pub sentence: String,
+    /// The address that tells the client, if one waits: its redirect URI with `access_denied`.
+    pub back: Option<String>,
+}
+
+impl From<StoreUnavailable> for CallbackError {
+    fn from(error: StoreUnavailable) -> Self {
+        tracing::error!("A sign-in cannot go on: {error}");
+        Self::Unavailable
+    }
+}
+
+/// Somebody signed in to the account page.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// The person.
+    pub user: UserId,
+    /// The name that they sign in with.
+    pub login: String,
+    /// What every form of the account page has to bring back.
+    pub csrf: String,
+    /// When they signed in.
+    pub signed_in_at: DateTime<Utc>,
+}
+
+/// What the page shows that asks for a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DevelopmentView {
+    /// The client that waits; none if it is the account page.
+    pub client_name: Option<DisplayName>,
+}
+
+/// What a person signs in for.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Purpose {
+    /// To give a client what it asked for.
+    Client(Request),
+    /// To see the account page.
+    Account,
+}
+
+/// A person is away to say who they are.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Hop {
+    pub(super) purpose: Purpose,
+    pub(super) nonce: SecretHash,
+    /// The PKCE verifier of our own request.
+    pub(super) verifier: String,
+}
+
+/// The hop to our own page, which no callback of GitHub can finish.
+#[derive(Serialize, Deserialize)]
+#[serde(transparent)]
+struct DevelopmentHop(Hop);
+
+impl Record for DevelopmentHop {
+    const KIND: &'static str = "dev";
+}
+
+/// Who has come back, and may come in.
+pub(super) struct Person {
+    pub(super) sign_in: SignIn,
+    pub(super) gate_checked_at: Option<DateTime<Utc>>,
+    pub(super) github_token: Option<Secret>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredSession {
+    user: UserId,
+    login: String,
+    csrf: String,
+    signed_in_at: DateTime<Utc>,
+}
+
+impl Record for StoredSession {
+    const KIND: &'static str = "session";
+}
+
+/// How people sign in here.
+pub fn with(service: &Service) -> SignInWith {
+    let config = service.config();
+    // Whoever can say any name can be anybody. So it takes a server that only its own machine knows
+    // by name and that listens nowhere else.
+    let alone = config.mode == Mode::Embedded
+        && config.public_url.is_loopback()
+        && config.host.is_loopback();
+    match service.github() {
+        Some(_) => SignInWith::GitHub,
+        None if alone => SignInWith::Development,
+        None => SignInWith::Nothing,
+    }
+}
+
+/// Begins a sign-in to the account page.
+pub async fn begin_account(service: &Service) -> Result<Start, StoreUnavailable> {
+    start(service, Purpose::Account).await
+}
+
+/// Sends a person to whoever says who they are.
+pub(super) async fn start(service: &Service, purpose: Purpose) -> Result<Start, StoreUnavailable> {
+    let (state, nonce, verifier) = (new_secret(), new_secret(), Verifier::generate());
+    let hop = Hop {
+        purpose,
+        nonce: SecretHash::of(&nonce),
+        verifier: verifier.expose().to_owned(),
+    };
+    match (with(service), service.github()) {
+        (SignInWith::GitHub, Some(github)) => {
+            pending::put(service.pending(), &state, &GitHubHop(hop), PENDING_TTL).await?;
+            let url = github.authorize_url(service, &state, &verifier);
+            Ok(Start::GitHub { url, state, nonce })
+        }
+        (SignInWith::Development, _) => {
+            pending::put(service.pending(), &state, &DevelopmentHop(hop), PENDING_TTL).await?;
+            Ok(Start::Development { state, nonce })
+        }
+        _ => Ok(Start::Nothing),
+    }
+}
+
+/// What the page shows that asks for a name.
+pub async fn development_view(
+    service: &Service,
+    state: &str,
+    nonce: Option<&str>,
+) -> Result<DevelopmentView, CallbackError> {
+    let hop = development_hop(service, state, nonce).await?;
+    Ok(DevelopmentView {
+        client_name: match hop.purpose {
+            Purpose::Client(request) => Some(request.client_name),
+            Purpose::Account => None,
+        },
+    })
+}
+
+/// Takes the name that a person gave on that page.
+pub async fn development(
+    service: &Service,
+    state: &str,
+    nonce: Option<&str>,
+    name: &str,
+    request: &RequestInfo,
+) -> Result<Arrived, CallbackError> {
+    development_hop(service, state, nonce).await?;
+    let name = development_name(name).ok_or(CallbackError::Name)?;
+    let DevelopmentHop(hop) = pending::take(service.pending(), state)
+        .await?
+        .ok_or(CallbackError::NotFound)?;
+    let person = Person {
+        sign_in: SignIn {
+            user: UserId::new(format!("dev:{name}")),
+            login: name,
+            display_name: None,
+        },
+        gate_checked_at: None,
+        github_token: None,
+    };
+    let known = users::get(service.db(), &person.sign_in.user).await;
+    if matches!(known, Ok(Some(known)) if known.blocked_at.is_some()) {
+        return Err(CallbackError::Refused(Refusal {
+            sentence: gate::Closed::Blocked.sentence(&service.config().gate),
+            login: person.sign_in.login,
+            back: hop.purpose.refusal_uri(service),
+        }));
+    }
+    arrive(service, hop.purpose, person, request).await
+}
+
+async fn development_hop(
+    service: &Service,
+    state: &str,
+    nonce: Option<&str>,
+) -> Result<Hop, CallbackError> {
+    if with(service) != SignInWith::Development {
+        return Err(CallbackError::NotFound);
+    }
+    let DevelopmentHop(hop) = pending::peek(service.pending(), state)
+        .await?
+        .ok_or(CallbackError::NotFound)?;
+    if hop.nonce.is_of(nonce) {
+        Ok(hop)
+    } else {
+        Err(CallbackError::OtherBrowser)
+    }
+}
+
+fn development_name(text: &str) -> Option<String> {
+    let name = text.trim().to_ascii_lowercase();
+    let plain = (1..=MAX_NAME).contains(&name.len())
+        && name
+            .bytes()
+            .all(|it| it.is_ascii_alphanumeric() || b"-_.".contains(&it));
+    plain.then_some(name)
+}
+
+/// Lets a person in: their row, their token if it is kept, and what they came for.
+pub(super) async fn arrive(
+    service: &Service,
+    purpose: Purpose,
+    person: Person,
+    request: &RequestInfo,
+) -> Result<Arrived, CallbackError> {
+    match come_in(service, &purpose, person, request).await {
+        Ok(arrived) => Ok(arrived),
+        Err(Trouble::Failure(failure)) => {
+            tracing::error!(error = ?failure, "A sign-in cannot go on: {failure}");
+            purpose.unavailable(service)
+        }
+        Err(Trouble::Store(error)) => {
+            tracing::error!("A sign-in cannot go on: {error}");
+            purpose.unavailable(service)
+        }
+    }
+}
+
+/// What can keep a person out who may come in.
+enum Trouble {
+    Failure(Failure),
+    Store(StoreUnavailable),
+}
+
+impl<E: Into<Failure>> From<E> for Trouble {
+    fn from(error: E) -> Self {
+        Self::Failure(error.into())
+    }
+}
+
+async fn come_in(
+    service: &Service,
+    purpose: &Purpose,
+    person: Person,
+    request: &RequestInfo,
+) -> Result<Arrived, Trouble> {
+    let Person {
+        sign_in,
+        gate_checked_at,
+        github_token,
+    } = person;
+    let now = service.clock().now();
+    let user = sign_in.user.clone();
+    let login = sign_in.login.clone();
+    let event = purpose
+        .event(audit::Kind::SignedIn, request)
+        .user(&user)
+        .detail(format!("as {login}"));
+
+    let transaction = db::begin(service.db()).await?;
+    users::upsert(&transaction, now, sign_in).await?;
+    if let Some(checked_at) = gate_checked_at {
+        use sea_orm::{QueryFilter as _, sea_query::Expr};
+        users_table::Entity::update_many()
+            .col_expr(users_table::Column::GateCheckedAt, Expr::value(checked_at))
+            .filter(users_table::COLUMN.sub.eq(user.as_str()))
+            .exec(&transaction)
+            .await?;
+    }
+    gate::keep_token(&transaction, service, &user, github_token.as_ref()).await?;
+    audit::write(&transaction, now, &event).await?;
+    transaction.commit().await?;
+    event.log();
+
+    match purpose {
+        Purpose::Client(asked) => {
+            let code = code::issue(
+                service,
+                NewCode {
+                    client: asked.client.clone(),
+                    redirect_uri: asked.redirect_uri.clone(),
+                    redirect_uri_was_sent: true,
+                    challenge: asked.challenge,
+                    scope: asked.scope.clone(),
+                    user,
+                    auth_time: now,
+                    gate_checked_at,
+                    request: request.clone(),
+                },
+            )
+            .await?;
+            let mut answer = vec![("code", code.expose())];
+            answer.extend(asked.state.as_deref().map(|it| ("state", it)));
+            answer.push(("iss", service.config().public_url.as_str()));
+            Ok(Arrived::ToClient {
+                uri: redirect_uri::with_answer(&asked.redirect_uri, answer),
+            })
+        }
+        Purpose::Account => {
+            let session = new_secret();
+            let stored = StoredSession {
+                user,
+                login,
+                csrf: new_secret(),
+                signed_in_at: now,
+            };
+            pending::put(service.pending(), &session, &stored, SESSION_TTL)
+                .await
+                .map_err(Trouble::Store)?;
+            Ok(Arrived::ToAccount { session })
+        }
+    }
+}
+
+/// Who is signed in to the account page, by the value of the session's cookie. Nobody, once the
+/// account is gone or shut out.
+pub async fn session(service: &Service, cookie: &str) -> Result<Option<Session>, CallbackError> {
+    let Some(stored) = pending::peek::<StoredSession>(service.pending(), cookie).await? else {
+        return Ok(None);
+    };
+    let person = users::get(service.db(), &stored.user)
+        .await
+        .map_err(|failure| {
+            tracing::error!(error = ?failure, "A session cannot be looked up: {failure}");
+            CallbackError::Unavailable
+        })?;
+    let is_here = person.is_some_and(|it| it.blocked_at.is_none());
+    Ok(is_here.then(|| Session {
+        user: stored.user,
+        login: stored.login,
+        csrf: stored.csrf,
+        signed_in_at: stored.signed_in_at,
+    }))
+}
+
+/// Ends a session of the account page.
+pub async fn sign_out(service: &Service, cookie: &str) -> Result<(), StoreUnavailable> {
+    pending::take::<StoredSession>(service.pending(), cookie)
+        .await
+        .map(drop)
+}
+
+/// Notes something in the audit log. What happened has happened, so a failure is only reported; the
+/// line is logged in any case.
+pub(super) async fn note(service: &Service, event: Event) {
+    if let Err(failure) = audit::record(service, event.clone()).await {
+        event.log();
+        tracing::error!(error = ?failure, "An event was not written to the audit log: {failure}");
+    }
+}
+
+impl Purpose {
+    pub(super) fn event(&self, kind: audit::Kind, request: &RequestInfo) -> Event {
+        let event = Event::new(kind, request);
+        match self {
+            Self::Client(asked) => event.client(&asked.client),
+            Self::Account => event,
+        }
+    }
+
+    /// The person said no.
+    pub(super) fn denied(&self, service: &Service) -> Result<Arrived, CallbackError> {
+        self.tell(
+            service,
+            "access_denied",
+            "the person said no",
+            CallbackError::Denied,
+        )
+    }
+
+    /// GitHub said something that cannot be used.
+    pub(super) fn failed(&self, service: &Service) -> Result<Arrived, CallbackError> {
+        self.tell(
+            service,
+            "server_error",
+            "the sign-in failed",
+            CallbackError::Failed,
+        )
+    }
+
+    /// Somebody did not answer.
+    pub(super) fn unavailable(&self, service: &Service) -> Result<Arrived, CallbackError> {
+        self.tell(
+            service,
+            "temporarily_unavailable",
+            "the sign-in is not possible at the moment",
+            CallbackError::Unavailable,
+        )
+    }
+
+    /// The address that tells the client that the person may not come in.
+    pub(super) fn refusal_uri(&self, service: &Service) -> Option<String> {
+        match self {
+            Self::Client(asked) => Some(asked.error_uri(
+                service,
+                "access_denied",
+                "the person may not use this server",
+            )),
+            Self::Account => None,
+        }
+    }
+
+    fn tell(
+        &self,
+        service: &Service,
+        error: &str,
+        description: &str,
+        otherwise: CallbackError,
+    ) -> Result<Arrived, CallbackError> {
+        match self {
+            Self::Client(asked) => Ok(Arrived::ToClient {
+                uri: asked.error_uri(service, error, description),
+            }),
+            Self::Account => Err(otherwise),
+        }
+    }
+}
+
+impl Request {
+    fn error_uri(&self, service: &Service, error: &str, description: &str) -> String {
+        error_uri(
+            service,
+            &self.redirect_uri,
+            self.state.as_deref(),
+            error,
+            description,
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_in_development_is_plain() {
+        for (text, name) in [("ada", "ada"), (" Ada ", "ada"), ("a.b-c_9", "a.b-c_9")] {
+            assert_eq!(development_name(text).as_deref(), Some(name));
+        }
+        let long = "a".repeat(40);
+        for bad in ["", "  ", "a b", "github:1", "ä", "a\0", "<b>", &long] {
+            assert_eq!(development_name(bad), None, "{bad}");
+        }
+    }
+}

@@ -6,7 +6,7 @@ use service::config::Config;
 /// Brings the schema up to date. A deployment calls it before it starts new instances; several at
 /// once take turns.
 pub(super) async fn run(config: Config) -> anyhow::Result<()> {
-    let stores = super::stores(&config);
+    let stores = super::stores(&config)?;
     let service = super::connect(&config, &stores).await?;
     migration::migrate(service.db())
         .await

@@ -79,9 +79,16 @@ pub(crate) async fn run() -> ExitCode {
     }
 }
 
-/// Where sessions and streams are kept: in this process.
-fn stores(config: &Config) -> Stores {
-    Stores::in_memory(config.session_ttl)
+/// Where sessions and streams are kept: in Redis for many instances, or in this process for one.
+fn stores(config: &Config) -> anyhow::Result<Stores> {
+    match &config.redis {
+        None => Ok(Stores::in_memory(config.session_ttl)),
+        Some(redis) => Ok(Stores::in_redis(&mcp::store::redis::Settings {
+            url: redis.url.expose().to_owned(),
+            prefix: redis.prefix.clone(),
+            session_ttl: config.session_ttl,
+        })?),
+    }
 }
 
 /// Connects to the database and, in development, makes sure that there is one.

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     telemetry::init(config.log_format, &config.log);
     let listener = listen(&config).await?;
-    let stores = super::stores(&config);
+    let stores = super::stores(&config)?;
     let service = super::connect(&config, &stores).await?;
     // The first request would find out as well, but whoever deploys is watching now.
     service.keys().jwks().await.context(
@@ -33,11 +33,16 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     tokio::spawn(cancel_on_signal(shutdown.clone()));
     match config.mode {
         Mode::Embedded => super::say(Banner(&config)),
-        Mode::Deployed => tracing::info!(
-            url = %config.public_url.mcp(),
-            "Serving {}. Sessions are kept in this process: run one instance only",
-            config.public_url.mcp()
-        ),
+        Mode::Deployed => {
+            let url = config.public_url.mcp();
+            if config.redis.is_none() {
+                tracing::warn!(
+                    "Without REDIS_URL sessions are kept in this process: run one \
+                     instance only"
+                );
+            }
+            tracing::info!(%url, "Serving {url}");
+        }
     }
     let worker = async {
         match config.mode {

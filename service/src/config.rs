@@ -78,7 +78,7 @@ pub const PUBLIC_URL: Variable = Variable {
               in every access token, so a change signs everybody out. Anything but a loopback \
               address has to be https, and makes DATABASE_URL, \
               JWT_SIGNING_SECRET and the GITHUB_CLIENT_ variables mandatory.",
-    default: "http://localhost:8080",
+    default: "http://127.0.0.1:8080",
 };
 
 /// Where we listen.
@@ -462,7 +462,7 @@ impl Config {
         let public_url = reader
             .parse(PUBLIC_URL, PublicUrl::parse)
             .unwrap_or_else(|| PublicUrl {
-                origin: format!("http://localhost:{port}"),
+                origin: format!("http://127.0.0.1:{port}"),
                 loopback: true,
             });
         let mode = if public_url.loopback {
@@ -976,7 +976,7 @@ mod tests {
         let directory = TempDir::new().unwrap();
         let config = read(&[("DATA_DIR", path(&directory)), ("DATABASE_URL", " ")]).unwrap();
         assert_eq!(config.mode, Mode::Embedded);
-        assert_eq!(config.public_url.mcp(), "http://localhost:8080/mcp");
+        assert_eq!(config.public_url.mcp(), "http://127.0.0.1:8080/mcp");
         assert!(config.host.is_loopback());
         assert_eq!(config.log_format, LogFormat::Pretty);
         let url = format!("sqlite:{}/notes.db", path(&directory));
@@ -987,7 +987,7 @@ mod tests {
     fn the_default_public_url_follows_the_port() {
         let directory = TempDir::new().unwrap();
         let config = read(&[("DATA_DIR", path(&directory)), ("PORT", "9000")]).unwrap();
-        assert_eq!(config.public_url.as_str(), "http://localhost:9000");
+        assert_eq!(config.public_url.as_str(), "http://127.0.0.1:9000");
     }
 
     #[test]

@@ -18,6 +18,10 @@ async fn stores(session_ttl: Duration) -> Stores {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "time of a real server cannot be advanced"
+)]
 async fn redis_passes_the_suite_of_the_stores() {
     suite::run(stores, tokio::time::sleep).await;
 }

@@ -15,7 +15,7 @@ use poem::{
     web::{Data, Json},
 };
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Value, json, value::RawValue};
 use service::{
     Service,
     clock::SystemClock,
@@ -63,30 +63,32 @@ async fn create(Data(service): Data<&Service>, Json(_): Json<Value>) -> Response
     }
 }
 
+#[derive(Serialize)]
+struct Answer<'a> {
+    jsonrpc: &'a str,
+    id: u8,
+    result: Content<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Content<'a> {
+    content: [Value; 1],
+    structured_content: &'a RawValue,
+}
+
 fn answer(structured: &impl Serialize) -> Response {
     let text = serde_json::to_string(structured).expect("plain data");
-    let structured: &serde_json::value::RawValue =
-        serde_json::from_str(&text).expect("it was just written");
-    #[derive(Serialize)]
-    struct Answer<'a> {
-        jsonrpc: &'a str,
-        id: u8,
-        result: Content<'a>,
-    }
-    #[derive(Serialize)]
-    struct Content<'a> {
-        content: [Value; 1],
-        #[serde(rename = "structuredContent")]
-        structured: &'a serde_json::value::RawValue,
-    }
+    let structured_content: &RawValue = serde_json::from_str(&text).expect("it was just written");
     let content = [json!({ "type": "text", "text": text })];
+    let result = Content {
+        content,
+        structured_content,
+    };
     Json(Answer {
         jsonrpc: "2.0",
         id: 1,
-        result: Content {
-            content,
-            structured,
-        },
+        result,
     })
     .into_response()
 }

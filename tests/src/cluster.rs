@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use mcp::{Engine, Stores, UserId};
 use service::{
-    Service,
+    Dependencies, Service,
     clock::{Clock, MockClock, SystemClock},
     config::Config,
     oauth::{access_token::NewToken, scope},
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     client::Web,
     fixtures::{self, Gate, Gates},
+    github::{self, GitHub},
     in_time, postgres, redis,
 };
 
@@ -78,6 +79,17 @@ impl Setup {
     pub fn with(mut self, variable: &'static str, value: impl Into<String>) -> Self {
         self.environment.insert(variable, value.into());
         self
+    }
+
+    /// Lets people sign in through this GitHub. The instances believe `X-Forwarded-For`, so that a
+    /// test can be many visitors, each with a share of its own.
+    #[must_use]
+    pub fn with_github(self, github: &GitHub) -> Self {
+        self.with("GITHUB_URL", github.origin())
+            .with("GITHUB_API_URL", github.origin())
+            .with("GITHUB_CLIENT_ID", github::CLIENT_ID)
+            .with("GITHUB_CLIENT_SECRET", github::CLIENT_SECRET)
+            .with("TRUSTED_PROXY_HOPS", "1")
     }
 
     /// Uses the clock of the machine instead of one that the test moves.
@@ -155,11 +167,20 @@ impl Cluster {
         let shared = SharedStores::choose(config.session_ttl).await;
         let gates = Gates::default();
 
+        let stores: Vec<_> = listeners
+            .iter()
+            .map(|_| shared.for_one_instance())
+            .collect();
+        // What half-done sign-ins wait in is shared by all instances.
+        let given = Dependencies::in_process(clock, stores[0].bus.clone());
         let mut instances = Vec::new();
         let mut services = Vec::new();
-        for listener in listeners {
-            let stores = shared.for_one_instance();
-            let service = Service::connect(&config, Arc::clone(&clock), stores.bus.clone())
+        for (listener, stores) in listeners.into_iter().zip(stores) {
+            let given = Dependencies {
+                bus: stores.bus.clone(),
+                ..given.clone()
+            };
+            let service = Service::connect_with(&config, given)
                 .await
                 .expect("the database is there");
             if services.is_empty() {

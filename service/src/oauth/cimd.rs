@@ -553,10 +553,13 @@ async fn snapshot(
 /// How many documents this process keeps, of at most [`MAX_DOCUMENT_BYTES`] each.
 const MAX_KEPT: usize = 2_000;
 
+/// Each with its end.
+type Kept = HashMap<String, (DateTime<Utc>, Vec<u8>)>;
+
 /// Documents of this process alone.
 pub struct InProcess {
     clock: Arc<dyn Clock>,
-    kept: Mutex<HashMap<String, (DateTime<Utc>, Vec<u8>)>>,
+    kept: Mutex<Kept>,
     leaders: Mutex<HashMap<String, Instant>>,
 }
 

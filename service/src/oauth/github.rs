@@ -203,7 +203,7 @@ async fn arrive(
     match gate::admit(service, &account, &token, deadline).await {
         Ok(()) => {}
         Err(NotAdmitted::Closed(why)) => {
-            github.forget(token);
+            github.forget(&token);
             let kind = match why {
                 Closed::LoginRecycled => audit::Kind::LoginRecycled,
                 _ => audit::Kind::SignInRefused,
@@ -217,12 +217,12 @@ async fn arrive(
             }));
         }
         Err(NotAdmitted::GitHub(error)) => {
-            github.forget(token);
+            github.forget(&token);
             failed(service, &hop.purpose, &error, request).await;
             return hop.purpose.unavailable(service);
         }
         Err(NotAdmitted::Failure(failure)) => {
-            github.forget(token);
+            github.forget(&token);
             tracing::error!(error = ?failure, "A sign-in cannot go on: {failure}");
             return hop.purpose.unavailable(service);
         }
@@ -238,7 +238,7 @@ async fn arrive(
         github_token: rules.org.is_some().then(|| token.clone()),
     };
     if rules.org.is_none() {
-        github.forget(token);
+        github.forget(&token);
     }
     sign_in::arrive(service, hop.purpose, person, request).await
 }
@@ -375,7 +375,7 @@ impl GitHub {
     }
 
     /// Gives a token back that is of no use any more. Best effort, while nobody waits.
-    fn forget(&self, token: Secret) {
+    fn forget(&self, token: &Secret) {
         let path = format!("/applications/{}/token", self.settings.client_id);
         let Ok(request) = self.request(
             Method::DELETE,

@@ -163,11 +163,14 @@ fn address(text: &str) -> Option<IpAddr> {
 /// How many keys are remembered, of about 100 bytes each.
 const MAX_KEYS: usize = 100_000;
 
+/// The name of a bucket, and who draws from it.
+type Key = (&'static str, Box<str>);
+
 /// A limiter of this process alone.
 pub struct InProcess {
     clock: Arc<dyn Clock>,
     /// Up to when each key has used its share.
-    used_until: Mutex<HashMap<(&'static str, Box<str>), DateTime<Utc>>>,
+    used_until: Mutex<HashMap<Key, DateTime<Utc>>>,
 }
 
 impl InProcess {

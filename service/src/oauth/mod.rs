@@ -12,7 +12,7 @@
 //!
 //! [`redirect_uri`], [`pkce`], [`scope`], [`resource`], [`metadata_url`], [`special_use`] and
 //! [`display_name`] are rules without any IO. [`pending`] and [`limits`] are the stores that
-//! instances share.
+//! instances share, [`data_keys`] seals what is kept for a person.
 
 pub mod access_token;
 pub mod account;

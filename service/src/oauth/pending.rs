@@ -156,10 +156,13 @@ impl SecretHash {
 /// network have a few hundred at a time.
 const MAX_VALUES: usize = 50_000;
 
+/// Each with its end.
+type Values = HashMap<Key, (DateTime<Utc>, Vec<u8>)>;
+
 /// A store of this process alone.
 pub struct InProcess {
     clock: Arc<dyn Clock>,
-    values: Mutex<HashMap<Key, (DateTime<Utc>, Vec<u8>)>>,
+    values: Mutex<Values>,
 }
 
 impl InProcess {
@@ -171,10 +174,7 @@ impl InProcess {
         }
     }
 
-    fn with<T>(
-        &self,
-        then: impl FnOnce(&mut HashMap<Key, (DateTime<Utc>, Vec<u8>)>, DateTime<Utc>) -> T,
-    ) -> T {
+    fn with<T>(&self, then: impl FnOnce(&mut Values, DateTime<Utc>) -> T) -> T {
         let mut values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
         then(&mut values, self.clock.now())
     }
@@ -260,7 +260,7 @@ mod tests {
         let (store, clock) = store();
         let note = Note { text: "x".into() };
         put(&store, "a", &note, PENDING_TTL).await.unwrap();
-        clock.advance(PENDING_TTL - Duration::from_secs(1));
+        clock.advance(Duration::from_secs(599));
         assert!(peek::<Note>(&store, "a").await.unwrap().is_some());
         clock.advance(Duration::from_secs(1));
         assert!(peek::<Note>(&store, "a").await.unwrap().is_none());

@@ -223,9 +223,13 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_judged_without_a_panic(text in "\\PC{0,200}") {
-            drop(Challenge::parse(Some(&text), Some(METHOD)));
-            drop(Verifier::parse(&text));
+        fn what_is_taken_is_taken_as_it_is(text in "\\PC{0,200}") {
+            if let Ok(challenge) = Challenge::parse(Some(&text), Some(METHOD)) {
+                prop_assert_eq!(challenge.to_string(), text.as_str());
+            }
+            if let Ok(verifier) = Verifier::parse(&text) {
+                prop_assert_eq!(verifier.expose(), text.as_str());
+            }
         }
     }
 

@@ -219,11 +219,10 @@ fn redirect_uris(
         uris.push(uri);
     }
     match text(object, "application_type")? {
-        None | Some("native") => Ok(uris),
         Some("web") if uris.iter().any(RedirectUri::is_loopback) => Err(refused(
             "a web application must not redirect to the machine of the person",
         )),
-        Some("web") => Ok(uris),
+        None | Some("native" | "web") => Ok(uris),
         Some(_) => Err(metadata("application_type must be native or web")),
     }
 }

@@ -429,7 +429,7 @@ pub async fn session(service: &Service, cookie: &str) -> Result<Option<Session>,
             CallbackError::Unavailable
         })?;
     let is_here = person.is_some_and(|it| it.blocked_at.is_none());
-    Ok(is_here.then(|| Session {
+    Ok(is_here.then_some(Session {
         user: stored.user,
         login: stored.login,
         csrf: stored.csrf,

@@ -1,5 +1,6 @@
 //! Integration tests: one binary, one module per promise. Each test starts its own cluster and talks
 //! to it over real HTTP in raw JSON; every message is held against the official schema.
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use tests::cluster::Database;
 

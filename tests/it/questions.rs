@@ -1,4 +1,5 @@
 //! Questions to the client: asked once, answered anywhere, and bound to who was asked.
+#![expect(clippy::needless_pass_by_value, reason = "`json!` reads better without a borrow")]
 
 use std::time::Duration;
 

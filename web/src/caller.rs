@@ -122,6 +122,12 @@ impl Challenge {
         }
     }
 
+    /// Whether there was a token, and not one of ours: somebody may be trying. An expired one is an
+    /// honest mistake.
+    pub(crate) fn is_of_a_bad_token(&self) -> bool {
+        self.problem == Problem::NotOurs
+    }
+
     /// 400 for a request that contradicts itself, 401 for everything that a token could mend.
     pub(crate) fn status(&self) -> StatusCode {
         match self.problem {

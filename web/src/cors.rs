@@ -70,8 +70,14 @@ pub(crate) fn allow(response: &mut Response, origin: Option<HeaderValue>) {
     }
 }
 
-/// Public documents, which every page may read: a client in a browser finds the way in by them.
-pub(crate) struct Public<E>(pub E);
+/// What every page may use: documents by which a client in a browser finds the way in, and the
+/// endpoints where it gets its tokens.
+pub(crate) struct Public<E> {
+    /// The methods that it takes.
+    pub methods: &'static str,
+    /// What answers.
+    pub inner: E,
+}
 
 /// The methods of a public document.
 pub(crate) const PUBLIC_METHODS: &str = "GET, HEAD, OPTIONS";
@@ -81,9 +87,9 @@ impl<E: Endpoint> Endpoint for Public<E> {
 
     async fn call(&self, request: Request) -> poem::Result<Response> {
         let mut response = if request.method() == http::Method::OPTIONS {
-            preflight(request.headers(), PUBLIC_METHODS)
+            preflight(request.headers(), self.methods)
         } else {
-            self.0.call(request).await?.into_response()
+            self.inner.call(request).await?.into_response()
         };
         let headers = response.headers_mut();
         headers.insert(

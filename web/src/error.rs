@@ -5,7 +5,7 @@
 //! only answers made elsewhere are the JSON-RPC errors of the engine and hyper's own to bytes that
 //! are not HTTP (400, 431), which have no body.
 
-use std::io;
+use std::{io, time::Duration};
 
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use poem::{
@@ -14,7 +14,7 @@ use poem::{
 };
 use poem_openapi::Object;
 
-use crate::{caller::Challenge, mcp, observe::RequestId};
+use crate::{body::Bounds, caller::Challenge, observe::RequestId};
 
 /// How long a client should wait before it asks again, in seconds, when something that usually
 /// comes back by itself is away.
@@ -35,12 +35,15 @@ pub(crate) enum Refusal {
     /// The signing keys could not be read, so nothing can be said about the token.
     #[error("signing keys unavailable")]
     KeysAway,
-    /// More than [`mcp::MAX_BODY_BYTES`].
+    /// More than may be sent.
     #[error("request body too large")]
-    BodyTooLarge,
-    /// Not complete after [`mcp::BODY_READ_LIMIT`].
+    BodyTooLarge(Bounds),
+    /// Not complete in time.
     #[error("request body too slow")]
-    BodyTooSlow,
+    BodyTooSlow(Bounds),
+    /// Too often; it is worth another try after this long.
+    #[error("too many requests")]
+    TooMany(Duration),
     /// The client went away, or its chunks were malformed.
     #[error("request body broken off")]
     BodyBroken(#[source] io::Error),
@@ -107,7 +110,8 @@ impl Refusal {
         response
     }
 
-    fn parts(&self) -> (StatusCode, &'static str, String) {
+    /// The status, the code for programs, and the sentence for people.
+    pub(crate) fn parts(&self) -> (StatusCode, &'static str, String) {
         let (status, code, description) = match self {
             Self::Host => (
                 StatusCode::FORBIDDEN,
@@ -135,20 +139,29 @@ impl Refusal {
                  seconds."
                     .to_owned(),
             ),
-            Self::BodyTooLarge => (
+            Self::BodyTooLarge(bounds) => (
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "payload_too_large",
                 format!(
-                    "The request body is larger than {} MiB. Send less in one request.",
-                    mcp::MAX_BODY_BYTES >> 20
+                    "The request body is larger than {} KiB. Send less in one request.",
+                    bounds.bytes >> 10
                 ),
             ),
-            Self::BodyTooSlow => (
+            Self::BodyTooSlow(bounds) => (
                 StatusCode::REQUEST_TIMEOUT,
                 "request_timeout",
                 format!(
                     "The request body did not arrive within {} seconds. Send it again.",
-                    mcp::BODY_READ_LIMIT.as_secs()
+                    bounds.time.as_secs()
+                ),
+            ),
+            Self::TooMany(wait) => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "temporarily_unavailable",
+                format!(
+                    "There were too many requests of this kind from your network. Wait {} seconds \
+                     and try again.",
+                    wait.as_secs()
                 ),
             ),
             Self::BodyBroken(_) => (
@@ -184,13 +197,15 @@ impl Refusal {
         (status, code, description)
     }
 
-    fn header(&self) -> Option<(HeaderName, HeaderValue)> {
+    /// The header that belongs to it.
+    pub(crate) fn header(&self) -> Option<(HeaderName, HeaderValue)> {
         match self {
             Self::Token(challenge) => Some((header::WWW_AUTHENTICATE, challenge.header())),
             Self::KeysAway => Some((header::RETRY_AFTER, RETRY_AFTER_SECONDS.into())),
+            Self::TooMany(wait) => Some((header::RETRY_AFTER, wait.as_secs().into())),
             Self::Method(allowed) => Some((header::ALLOW, HeaderValue::from_static(allowed))),
             // What is left of the body would be taken for the next request.
-            Self::BodyTooLarge | Self::BodyTooSlow | Self::BodyBroken(_) => {
+            Self::BodyTooLarge(_) | Self::BodyTooSlow(_) | Self::BodyBroken(_) => {
                 Some((header::CONNECTION, HeaderValue::from_static("close")))
             }
             Self::Host | Self::Origin | Self::NotFound | Self::Other(_) | Self::Internal => None,

@@ -5,20 +5,26 @@
 //! in memory is open sockets and caches. Start reading at `routes`, the list of every path.
 
 mod api;
+mod body;
 mod caller;
+mod cookies;
 mod cors;
 mod error;
+mod home;
 mod mcp;
+mod oauth;
 mod observe;
 mod origin;
-mod pages;
+mod page;
+mod reference;
 mod routes;
 mod server;
+mod visitor;
 
 use std::time::Duration;
 
 use ::mcp::Engine;
-use service::Service;
+use service::{Service, oauth::revoked};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -54,6 +60,11 @@ pub async fn run(
         ending: shutdown.clone(),
     };
     let app = routes::all(&instance)?;
+    // Before the first request, so that nothing is accepted that was revoked. If the database is
+    // away, the first token has to wait for it instead.
+    if let Err(error) = instance.service.revoked().load().await {
+        tracing::warn!(error = ?error, "The revoked grants could not be read: {error}");
+    }
     let stop_accepting = CancellationToken::new();
 
     // New connections are taken while streams end: the platform has to hear that we are not ready.
@@ -63,7 +74,13 @@ pub async fn run(
         stop_accepting.cancel();
     };
     let serving = server::serve(listener, app, stop_accepting.clone(), closing);
-    tokio::join!(serving, ending);
+    let following = revoked::follow(&instance.service, |grant| {
+        engine.end_streams(&grant.to_string());
+    });
+    tokio::select! {
+        ((), ()) = async { tokio::join!(serving, ending) } => {}
+        () = following => {}
+    }
     Ok(())
 }
 

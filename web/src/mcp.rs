@@ -3,28 +3,30 @@
 //! A request passes the doors (`Host` and `Origin`), shows its token, and only then is its body
 //! read. What the body means, and with which status it is answered, is the engine's business.
 
-use std::{io, pin::pin, time::Duration};
+use std::{io, time::Duration};
 
 use ::mcp::{Caller, Engine, Reply, ReplyBody};
-use bytes::{Bytes, BytesMut};
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::StreamExt;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use poem::{Body, Endpoint, Request, Response};
-use service::Service;
+use service::{Service, oauth::limits};
 
 use crate::{
-    Instance, caller, cors,
+    Instance,
+    body::{self, Bounds},
+    caller, cors,
     error::{RETRY_AFTER_SECONDS, Refusal},
     observe::{McpCall, RequestId},
     origin::Doors,
+    visitor,
 };
 
-/// Largest request body, in bytes. The largest note is 100,000 characters, at most 600 kB of JSON;
-/// the rest is room for batches and for the answers of a client's model.
-pub(crate) const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
-
-/// From the end of the head until the whole body has arrived.
-pub(crate) const BODY_READ_LIMIT: Duration = Duration::from_mins(1);
+/// The largest note is 100,000 characters, at most 600 kB of JSON; the rest is room for batches and
+/// for the answers of a client's model.
+const BODY: Bounds = Bounds {
+    bytes: 4 * 1024 * 1024,
+    time: Duration::from_mins(1),
+};
 
 /// The value of `Allow`.
 pub(crate) const METHODS: &str = "GET, POST, DELETE, OPTIONS";
@@ -50,11 +52,14 @@ impl Mcp {
     }
 
     async fn answer(&self, request: Request) -> Result<Response, Refusal> {
-        let caller = caller::authenticate(&self.service, request.headers()).await?;
+        let caller = match caller::authenticate(&self.service, request.headers()).await {
+            Ok(caller) => caller,
+            Err(refusal) => return Err(self.count(&request, refusal).await),
+        };
         let (head, body) = request.into_parts();
         let reply = match head.method {
             Method::POST => {
-                let body = read(body, declared_length(&head.headers)).await?;
+                let body = body::read(&head.headers, body, BODY).await?;
                 self.engine.post(caller.clone(), &head.headers, body).await
             }
             Method::GET => self.engine.get(caller.clone(), &head.headers).await,
@@ -62,6 +67,17 @@ impl Mcp {
             _ => return Err(Refusal::Method(METHODS)),
         };
         Ok(self.respond(caller, reply))
+    }
+
+    /// Counts a bad token. Who brings none at all only asks for the way in.
+    async fn count(&self, request: &Request, refusal: Refusal) -> Refusal {
+        let is_a_guess = matches!(&refusal, Refusal::Token(it) if it.is_of_a_bad_token());
+        if !is_a_guess {
+            return refusal;
+        }
+        let network = visitor::network(&self.service, request);
+        let taken = visitor::take(&self.service, &limits::UNAUTHORIZED, &network).await;
+        taken.err().unwrap_or(refusal)
     }
 
     fn respond(&self, caller: Caller, reply: Reply) -> Response {
@@ -131,89 +147,5 @@ impl Endpoint for Mcp {
         };
         cors::allow(&mut response, origin);
         Ok(response)
-    }
-}
-
-fn declared_length(headers: &http::HeaderMap) -> Option<usize> {
-    headers
-        .get(header::CONTENT_LENGTH)?
-        .to_str()
-        .ok()?
-        .parse()
-        .ok()
-}
-
-/// The whole body, within the limits. One that arrived in one piece, as most do, is not copied.
-async fn read(body: Body, declared: Option<usize>) -> Result<Bytes, Refusal> {
-    if declared.is_some_and(|length| length > MAX_BODY_BYTES) {
-        return Err(Refusal::BodyTooLarge);
-    }
-    let reading = async {
-        let mut pieces = pin!(body.into_bytes_stream());
-        let mut first = Bytes::new();
-        let mut whole = BytesMut::new();
-        while let Some(piece) = pieces.try_next().await.map_err(Refusal::BodyBroken)? {
-            if first.len() + whole.len() + piece.len() > MAX_BODY_BYTES {
-                return Err(Refusal::BodyTooLarge);
-            }
-            if first.is_empty() && whole.is_empty() {
-                first = piece;
-                continue;
-            }
-            if whole.is_empty() {
-                whole.reserve(declared.unwrap_or(first.len() + piece.len()));
-                whole.extend_from_slice(&std::mem::take(&mut first));
-            }
-            whole.extend_from_slice(&piece);
-        }
-        Ok(if whole.is_empty() {
-            first
-        } else {
-            whole.freeze()
-        })
-    };
-    let read = tokio::time::timeout(BODY_READ_LIMIT, reading).await;
-    read.unwrap_or(Err(Refusal::BodyTooSlow))
-}
-
-#[cfg(test)]
-mod tests {
-    use futures_util::stream;
-
-    use super::*;
-
-    fn in_pieces(pieces: Vec<Vec<u8>>) -> Body {
-        Body::from_bytes_stream(stream::iter(pieces.into_iter().map(Ok::<_, io::Error>)))
-    }
-
-    #[tokio::test]
-    async fn a_body_is_the_same_in_one_piece_or_in_many() {
-        assert_eq!(read(Body::empty(), None).await.unwrap(), "");
-        assert_eq!(read(Body::from("abc"), Some(3)).await.unwrap(), "abc");
-        let pieces = ["a", "", "b", "c"]
-            .map(|it| it.as_bytes().to_vec())
-            .to_vec();
-        assert_eq!(read(in_pieces(pieces), None).await.unwrap(), "abc");
-    }
-
-    #[tokio::test]
-    async fn a_body_may_have_the_limit_and_no_byte_more() {
-        let half = vec![b' '; MAX_BODY_BYTES / 2];
-        let body = in_pieces(vec![half.clone(), half.clone()]);
-        assert_eq!(read(body, None).await.unwrap().len(), MAX_BODY_BYTES);
-
-        let body = in_pieces(vec![half.clone(), half, b" ".to_vec()]);
-        assert!(matches!(read(body, None).await, Err(Refusal::BodyTooLarge)));
-        let declared = Some(MAX_BODY_BYTES + 1);
-        assert!(matches!(
-            read(Body::empty(), declared).await,
-            Err(Refusal::BodyTooLarge)
-        ));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_body_that_does_not_end_is_given_up() {
-        let body = Body::from_bytes_stream(stream::pending::<io::Result<Bytes>>());
-        assert!(matches!(read(body, None).await, Err(Refusal::BodyTooSlow)));
     }
 }

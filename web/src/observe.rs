@@ -179,6 +179,8 @@ impl<E: Endpoint> Endpoint for Named<E> {
         let answering = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
         let mut response = match answering.await {
             Ok(Ok(answer)) => answer.into_response(),
+            // Written by an API already.
+            Ok(Err(error)) if error.is_from_response() => error.into_response(),
             Ok(Err(error)) => error::refusal(error, self.methods).into_response(&id),
             Err(_panic) => Refusal::Internal.into_response(&id), // the panic hook has logged it
         };

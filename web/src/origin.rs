@@ -44,19 +44,7 @@ impl Doors {
         headers: &HeaderMap,
         local_port: u16,
     ) -> Result<Option<HeaderValue>, Refusal> {
-        let host = single(headers, header::HOST.as_str())
-            .flatten()
-            .and_then(|value| value.to_str().ok()?.parse().ok())
-            .ok_or(Refusal::Host)?;
-        // A request may name a host in its first line as well; then both have to be ours.
-        for authority in [Some(&host), uri.authority()].into_iter().flatten() {
-            let Some(address) = Origin::of(&self.public.scheme, authority) else {
-                return Err(Refusal::Host);
-            };
-            if !self.is_ours(&address, local_port) {
-                return Err(Refusal::Host);
-            }
-        }
+        self.check_host(uri, headers, local_port)?;
         let Some(value) = single(headers, header::ORIGIN.as_str()).ok_or(Refusal::Origin)? else {
             return Ok(None);
         };
@@ -70,6 +58,29 @@ impl Doors {
         } else {
             Err(Refusal::Origin)
         }
+    }
+
+    /// The half of [`Doors::check`] that does not ask which page a request comes from.
+    pub(crate) fn check_host(
+        &self,
+        uri: &Uri,
+        headers: &HeaderMap,
+        local_port: u16,
+    ) -> Result<(), Refusal> {
+        let host = single(headers, header::HOST.as_str())
+            .flatten()
+            .and_then(|value| value.to_str().ok()?.parse().ok())
+            .ok_or(Refusal::Host)?;
+        // A request may name a host in its first line as well; then both have to be ours.
+        for authority in [Some(&host), uri.authority()].into_iter().flatten() {
+            let Some(address) = Origin::of(&self.public.scheme, authority) else {
+                return Err(Refusal::Host);
+            };
+            if !self.is_ours(&address, local_port) {
+                return Err(Refusal::Host);
+            }
+        }
+        Ok(())
     }
 
     /// The public address, or, when that is on loopback, any name of loopback with the public port

@@ -3,18 +3,32 @@
 use std::sync::Arc;
 
 use poem::{Endpoint, IntoEndpoint, Response, Route, get};
+use service::oauth::github::CALLBACK_PATH;
 
 use crate::{
     Instance, api,
     cors::{PUBLIC_METHODS, Public},
+    home::Home,
     mcp,
+    oauth::{
+        self, ForClients,
+        account::{self, Account},
+        authorize::{self, Authorize},
+        consent::{self, Consent},
+        sign_in::{self, Callback, Development},
+    },
     observe::{Named, Observed},
-    pages,
+    page::Paged,
+    reference,
 };
 
 /// The document of the protected resource, at the path that RFC 9728 derives from `…/mcp`. The
 /// challenge of a 401 points here.
 pub(crate) const PROTECTED_RESOURCE_MCP: &str = "/.well-known/oauth-protected-resource/mcp";
+
+const PROTECTED_RESOURCE: &str = "/.well-known/oauth-protected-resource";
+
+const AUTHORIZATION_SERVER: &str = "/.well-known/oauth-authorization-server";
 
 /// What a platform asks every few seconds: logged only when the answer is bad.
 pub(crate) const PROBES: [&str; 2] = ["/healthz", "/livez"];
@@ -28,31 +42,78 @@ pub(crate) fn all(instance: &Instance) -> anyhow::Result<impl Endpoint<Output = 
     let document = api.spec();
     let api = Arc::new(api.into_endpoint());
 
+    let public = |inner| Public {
+        methods: PUBLIC_METHODS,
+        inner,
+    };
+    let for_clients = |inner| -> anyhow::Result<_> {
+        Ok(Public {
+            methods: oauth::METHODS,
+            inner: ForClients::new(instance, inner)?,
+        })
+    };
+
     let routes = Listed::default()
         // MCP clients, with an access token.
         .at("/mcp", mcp::METHODS, mcp::Mcp::new(instance)?)
-        // MCP clients that look for the way in: public, from any page.
-        .at(
-            "/.well-known/oauth-protected-resource",
-            PUBLIC_METHODS,
-            Public(api.clone()),
-        )
-        .at(PROTECTED_RESOURCE_MCP, PUBLIC_METHODS, Public(api.clone()))
+        // Clients that look for the way in: public, from any page.
+        .at(PROTECTED_RESOURCE, PUBLIC_METHODS, public(api.clone()))
+        .at(PROTECTED_RESOURCE_MCP, PUBLIC_METHODS, public(api.clone()))
+        .at(AUTHORIZATION_SERVER, PUBLIC_METHODS, public(api.clone()))
         .at(
             "/.well-known/jwks.json",
             PUBLIC_METHODS,
-            Public(api.clone()),
+            public(api.clone()),
         )
+        // Clients that want an access token: from any page, without cookies.
+        .at("/register", oauth::METHODS, for_clients(api.clone())?)
+        .at("/token", oauth::METHODS, for_clients(api.clone())?)
+        .at("/revoke", oauth::METHODS, for_clients(api.clone())?)
         // The platform that runs us.
         .at("/healthz", READ, api.clone())
         .at("/livez", READ, api)
-        // People with a browser.
-        .at("/", READ, get(pages::welcome(instance)))
-        .at("/docs", READ, get(pages::reference(instance)))
+        // People with a browser, sent by a client.
+        .page(
+            instance,
+            "/authorize",
+            authorize::METHODS,
+            Authorize::new(instance),
+        )?
+        .page(
+            instance,
+            "/consent",
+            consent::METHODS,
+            Consent::new(instance),
+        )?
+        .page(
+            instance,
+            sign_in::PATH,
+            sign_in::METHODS,
+            Development::new(instance),
+        )?
+        .page(
+            instance,
+            CALLBACK_PATH,
+            sign_in::CALLBACK_METHODS,
+            Callback::new(instance),
+        )?
+        // People with a browser, by themselves.
+        .page(instance, "/", READ, Home::new(instance))?
+        .page(
+            instance,
+            "/account",
+            account::METHODS,
+            Account::new(instance),
+        )?
+        .page(instance, account::DELETE_PATH, READ, Account::new(instance))?
+        .page(instance, "/docs", READ, reference::page(instance))?
         .at(
             "/openapi.json",
             PUBLIC_METHODS,
-            Public(get(pages::document(document))),
+            Public {
+                methods: PUBLIC_METHODS,
+                inner: get(reference::document(document)),
+            },
         );
     Ok(Observed(routes.0))
 }
@@ -68,5 +129,17 @@ impl Listed {
             inner,
         };
         Self(self.0.at(name, named))
+    }
+
+    /// A page for people.
+    fn page(
+        self,
+        instance: &Instance,
+        name: &'static str,
+        methods: &'static str,
+        inner: impl Endpoint<Output = Response> + 'static,
+    ) -> anyhow::Result<Self> {
+        let inner = Paged::new(instance, methods, inner)?;
+        Ok(self.at(name, methods, inner))
     }
 }

@@ -5,15 +5,29 @@ mod well_known;
 
 use poem_openapi::{ExtraHeader, LicenseObject, OpenApiService};
 
-use crate::Instance;
+use crate::{
+    Instance,
+    oauth::{metadata::Metadata, register::Register, revoke::Revoke, token::Token},
+};
 
 /// The API of one instance.
-pub(crate) type Api = (well_known::WellKnown, probes::Probes);
+pub(crate) type Api = (
+    well_known::WellKnown,
+    Metadata,
+    Register,
+    Token,
+    Revoke,
+    probes::Probes,
+);
 
 /// The API of one instance, with its document.
 pub(crate) fn service(instance: &Instance) -> OpenApiService<Api, ()> {
     let apis = (
         well_known::WellKnown::new(instance),
+        Metadata::new(instance),
+        Register::new(instance),
+        Token::new(instance),
+        Revoke::new(instance),
         probes::Probes::new(instance),
     );
     let license = LicenseObject::new("MIT OR Apache-2.0");

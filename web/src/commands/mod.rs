@@ -1,5 +1,6 @@
 //! The command line: what an operator, or a developer, can ask for.
 
+mod keys;
 mod migrate;
 mod serve;
 mod token;
@@ -39,6 +40,9 @@ enum Command {
     Migrate,
     /// Print an access token
     Token(token::Options),
+    /// Look after the keys that sign access tokens
+    #[command(subcommand)]
+    Keys(keys::Command),
 }
 
 /// The arguments or the environment are wrong, so that trying again is no use: `EX_USAGE` of
@@ -69,6 +73,7 @@ pub(crate) async fn run() -> ExitCode {
         Command::Serve => serve::run(config).await,
         Command::Migrate => migrate::run(config).await,
         Command::Token(options) => token::run(config, options).await,
+        Command::Keys(command) => keys::run(config, command).await,
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

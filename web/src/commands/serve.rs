@@ -131,6 +131,12 @@ impl fmt::Display for Banner<'_> {
             "reachable from other machines, since HOST says so"
         };
         let token = token_command(config);
+        let url_home = format!("{}/", config.public_url);
+        let sign_in = match (&config.github, config.host.is_loopback()) {
+            (Some(_), _) => "with GitHub",
+            (None, true) => "you type a name, no password: set GITHUB_CLIENT_ID for the real one",
+            (None, false) => "nobody can: with HOST set, GITHUB_CLIENT_ID has to be set, too",
+        };
         writeln!(
             f,
             r#"
@@ -139,28 +145,18 @@ notes-mcp is running.
   MCP endpoint   {url}
   Notes          {notes}
   Mode           development, {reach}.
-                 There is no sign-in yet: a client gets in with a token that you print.
-                 Sessions and streams end with this process; the notes stay.
+  Sign-in        {sign_in}
 
-To connect a client, open a second terminal in this folder, with the same environment.
+Connect a client with nothing but the address; it opens your browser. {url_home} has more.
 
-  Claude Code
-    claude mcp add --transport http notes {url} \
-      --header "Authorization: Bearer $({token})"
+  Claude Code    claude mcp add --transport http notes {url}
+                 then /mcp in Claude Code, to sign in
+  Cursor         in ~/.cursor/mcp.json
+                 {{"mcpServers": {{"notes": {{"url": "{url}"}}}}}}
+  VS Code        in .vscode/mcp.json
+                 {{"servers": {{"notes": {{"type": "http", "url": "{url}"}}}}}}
 
-  Cursor, in ~/.cursor/mcp.json
-    {{"mcpServers": {{"notes": {{"url": "{url}",
-      "headers": {{"Authorization": "Bearer TOKEN"}}}}}}}}
-
-  VS Code, in .vscode/mcp.json
-    {{"servers": {{"notes": {{"type": "http", "url": "{url}",
-      "headers": {{"Authorization": "Bearer TOKEN"}}}}}}}}
-
-  MCP Inspector, with Node 22.19 or newer
-    npx @modelcontextprotocol/inspector --cli {url} --transport http \
-      --header "Authorization: Bearer $({token})" --method tools/list
-
-TOKEN stands for what the command in $(…) prints. It is good for 12 hours.
+Without a browser, a token serves as well: {token}
 
 Ctrl-C ends the server."#
         )

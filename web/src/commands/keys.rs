@@ -1,0 +1,121 @@
+//! `notes-mcp keys`
+
+use std::io::{self, Write as _};
+
+use anyhow::{Context as _, bail};
+use clap::Subcommand;
+use service::{
+    Service,
+    config::Config,
+    oauth::{audit::RequestInfo, signing_keys::KeyInfo},
+};
+
+/// What to do with the keys that sign access tokens.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// List them, newest first
+    List,
+    /// Ask for new ones, which take over after ten minutes: no token becomes invalid
+    Rotate,
+    /// Stop trusting one at once, because it leaked: all tokens that it signed become invalid
+    Revoke {
+        /// The name of the key, as `keys list` shows it
+        #[arg(value_name = "KID")]
+        kid: String,
+    },
+}
+
+/// Does it.
+pub(super) async fn run(config: Config, command: Command) -> anyhow::Result<()> {
+    let stores = super::stores(&config)?;
+    let service = super::connect(&config, &stores).await?;
+    match command {
+        Command::List => list(&service).await,
+        Command::Rotate => rotate(&service).await,
+        Command::Revoke { kid } => revoke(&service, &kid).await,
+    }
+}
+
+async fn list(service: &Service) -> anyhow::Result<()> {
+    let keys = keys(service).await?;
+    let mut text = format!(
+        "{:43}  {:8}  {:16}  {:16}  {}\n",
+        "KID", "STATE", "CREATED", "LAST SIGNED", "NOTE"
+    );
+    for key in &keys {
+        let last_signed = key
+            .last_signed_at
+            .map_or_else(String::new, |it| it.format("%Y-%m-%d %H:%M").to_string());
+        let line = format!(
+            "{:43}  {:8}  {}  {last_signed:16}  {}",
+            key.kid.to_string(),
+            state(key),
+            key.created_at.format("%Y-%m-%d %H:%M"),
+            note(key)
+        );
+        text += line.trim_end();
+        text.push('\n');
+    }
+    if keys.is_empty() {
+        super::say("There are no keys yet. The server makes one when it first needs it.");
+        return Ok(());
+    }
+    write!(io::stdout(), "{text}").context("could not print the keys")
+}
+
+async fn rotate(service: &Service) -> anyhow::Result<()> {
+    let at = service
+        .keys()
+        .rotate(&RequestInfo::none())
+        .await
+        .context("could not ask for new keys")?;
+    super::say(format_args!(
+        "The servers that run will make a new key now and sign with it from {} UTC on. Tokens that \
+         the old key signed stay valid.",
+        at.format("%Y-%m-%d %H:%M")
+    ));
+    Ok(())
+}
+
+async fn revoke(service: &Service, kid: &str) -> anyhow::Result<()> {
+    let keys = keys(service).await?;
+    let Some(key) = keys.iter().find(|it| it.kid.to_string() == kid) else {
+        bail!("there is no key `{kid}`; `keys list` shows those that there are");
+    };
+    let revoked = service
+        .keys()
+        .revoke(&key.kid, &RequestInfo::none())
+        .await
+        .context("could not revoke the key")?;
+    super::say(if revoked {
+        "The key is revoked. Within seconds no server accepts a token that it signed; clients get \
+         new ones by themselves."
+    } else {
+        "The key was revoked before."
+    });
+    Ok(())
+}
+
+async fn keys(service: &Service) -> anyhow::Result<Vec<KeyInfo>> {
+    let keys = service.keys().list().await;
+    keys.context("could not read the keys; is the schema up to date (`notes-mcp migrate`)?")
+}
+
+/// The state in one word.
+fn state(key: &KeyInfo) -> String {
+    format!("{:?}", key.state).to_ascii_lowercase()
+}
+
+fn note(key: &KeyInfo) -> String {
+    if key.signs {
+        return match key.replace_at {
+            Some(at) => format!("signs until {} UTC", at.format("%Y-%m-%d %H:%M")),
+            None => "signs".to_owned(),
+        };
+    }
+    match key.retire_at {
+        Some(at) => format!("trusted until {} UTC", at.format("%Y-%m-%d %H:%M")),
+        None if !key.ours => "sealed with another JWT_SIGNING_SECRET".to_owned(),
+        None => String::new(),
+    }
+}

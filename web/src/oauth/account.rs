@@ -1,0 +1,306 @@
+//! `/account`: which apps a person has connected, and how to end that.
+
+use askama::Template;
+use http::{Method, StatusCode};
+use poem::{Endpoint, Request, Response};
+use service::{
+    Service,
+    oauth::{
+        account::{self, ConnectedApp},
+        consent, limits,
+        pending::PENDING_TTL,
+        redirect_uri::{self, Destination},
+        sign_in::{self, Session, SignInWith, Start},
+    },
+};
+
+use subtle::ConstantTimeEq as _;
+
+use super::sign_in::location;
+use crate::{
+    Instance,
+    cookies::{Cookies, Kind},
+    page::{Fields, Frame, Trouble, see_other},
+    visitor,
+};
+
+/// The methods of the pages.
+pub(crate) const METHODS: &str = "GET, HEAD, POST";
+
+/// The cookie of the account page's own session.
+pub(super) const SESSION: &str = "session";
+
+/// The page that asks before everything is deleted.
+pub(crate) const DELETE_PATH: &str = "/account/delete";
+
+const PATH: &str = "/account";
+
+/// The pages.
+#[derive(Clone)]
+pub(crate) struct Account {
+    service: Service,
+}
+
+#[derive(Template)]
+#[template(path = "account_out.html")]
+struct SignedOutPage<'a> {
+    frame: &'a Frame,
+    with: &'a SignInWith,
+    done: Option<&'a str>,
+}
+
+#[derive(Template)]
+#[template(path = "account.html")]
+struct AccountPage<'a> {
+    frame: &'a Frame,
+    session: &'a Session,
+    apps: &'a [App],
+    done: Option<&'a str>,
+}
+
+#[derive(Template)]
+#[template(path = "account_delete.html")]
+struct DeletePage<'a> {
+    frame: &'a Frame,
+    session: &'a Session,
+    /// Whether something else than the name was typed.
+    refused: bool,
+}
+
+/// A connected app in words.
+struct App {
+    grant: String,
+    name: String,
+    may: String,
+    destination: String,
+    used: String,
+    connected: String,
+}
+
+impl Account {
+    /// The pages of one instance.
+    pub(crate) fn new(instance: &Instance) -> Self {
+        Self {
+            service: instance.service.clone(),
+        }
+    }
+
+    async fn show(&self, request: &Request) -> Result<Response, Trouble> {
+        let frame = Frame::of(request);
+        let done = Fields::of_query(request.uri());
+        let done = done.one("done").and_then(told);
+        let Some(session) = self.session(request).await? else {
+            let page = SignedOutPage {
+                frame: &frame,
+                with: &sign_in::with(&self.service),
+                done,
+            };
+            return Ok(frame.show(StatusCode::OK, &page));
+        };
+        if request.uri().path() == DELETE_PATH {
+            let page = DeletePage {
+                frame: &frame,
+                session: &session,
+                refused: false,
+            };
+            return Ok(frame.show(StatusCode::OK, &page));
+        }
+        let apps = account::connected(&self.service, &session.user).await;
+        let apps: Vec<App> = apps
+            .map_err(|error| failed(&error))?
+            .iter()
+            .map(|app| self.in_words(app))
+            .collect();
+        let page = AccountPage {
+            frame: &frame,
+            session: &session,
+            apps: &apps,
+            done,
+        };
+        Ok(frame.show(StatusCode::OK, &page))
+    }
+
+    async fn act(&self, mut request: Request) -> Result<Response, Trouble> {
+        let form = Fields::of_form(&mut request).await?;
+        let action = form.one("action").ok_or_else(Trouble::forged)?;
+        if action == "sign_in" {
+            return self.sign_in(&request).await;
+        }
+        let Some(session) = self.session(&request).await? else {
+            return see_other(PATH);
+        };
+        let csrf = form.one("csrf").unwrap_or_default();
+        if !bool::from(session.csrf.as_bytes().ct_eq(csrf.as_bytes())) {
+            return Err(Trouble::forged());
+        }
+        let info = visitor::info(&self.service, &request);
+        let user = &session.user;
+        match action {
+            "disconnect" => {
+                let grant = form.one("grant").ok_or_else(Trouble::forged)?;
+                let apps = account::connected(&self.service, user).await;
+                let apps = apps.map_err(|error| failed(&error))?;
+                // One that is not there was disconnected already, perhaps in another tab.
+                if let Some(app) = apps.iter().find(|it| it.grant.to_string() == grant) {
+                    account::disconnect(&self.service, user, app.grant, &info)
+                        .await
+                        .map_err(|error| failed(&error))?;
+                }
+                see_other("/account?done=disconnected")
+            }
+            "disconnect_all" => {
+                account::disconnect_all(&self.service, user, &info)
+                    .await
+                    .map_err(|error| failed(&error))?;
+                see_other("/account?done=all-disconnected")
+            }
+            "sign_out" => self.sign_out(&request, "/account?done=signed-out").await,
+            "delete" if form.one("confirm").map(str::trim) == Some(&*session.login) => {
+                account::delete(&self.service, user, &info)
+                    .await
+                    .map_err(|error| failed(&error))?;
+                self.sign_out(&request, "/account?done=deleted").await
+            }
+            "delete" => {
+                let frame = Frame::of(&request);
+                let page = DeletePage {
+                    frame: &frame,
+                    session: &session,
+                    refused: true,
+                };
+                Ok(frame.show(StatusCode::BAD_REQUEST, &page))
+            }
+            _ => Err(Trouble::forged()),
+        }
+    }
+
+    async fn sign_in(&self, request: &Request) -> Result<Response, Trouble> {
+        let start = sign_in::begin_account(&self.service).await;
+        let start = start.map_err(|error| {
+            tracing::error!(%error, "A sign-in cannot begin: {error}");
+            Trouble::unavailable()
+        })?;
+        let (mut response, state, nonce) = match start {
+            Start::GitHub { url, state, nonce } => (see_other(&url)?, state, nonce),
+            Start::Development { state, nonce } => (see_other(&location(&state))?, state, nonce),
+            Start::Nothing => return see_other(PATH),
+        };
+        self.cookies().set(
+            request.headers(),
+            response.headers_mut(),
+            Kind::SignIn,
+            &state,
+            &nonce,
+            PENDING_TTL,
+        );
+        Ok(response)
+    }
+
+    async fn sign_out(&self, request: &Request, next: &str) -> Result<Response, Trouble> {
+        if let Some(cookie) = self.cookies().read_named(request.headers(), SESSION) {
+            let ended = sign_in::sign_out(&self.service, cookie).await;
+            ended.map_err(|error| {
+                tracing::error!(%error, "A session cannot be ended: {error}");
+                Trouble::unavailable()
+            })?;
+        }
+        let mut response = see_other(next)?;
+        self.cookies().clear_named(response.headers_mut(), SESSION);
+        Ok(response)
+    }
+
+    async fn session(&self, request: &Request) -> Result<Option<Session>, Trouble> {
+        let Some(cookie) = self.cookies().read_named(request.headers(), SESSION) else {
+            return Ok(None);
+        };
+        let session = sign_in::session(&self.service, cookie).await;
+        session.map_err(|_unavailable| Trouble::unavailable())
+    }
+
+    fn in_words(&self, app: &ConnectedApp) -> App {
+        let now = self.service.clock().now();
+        let permissions = consent::permissions(&app.scope);
+        let may: Vec<&str> = permissions.iter().map(|it| it.words).collect();
+        App {
+            grant: app.grant.to_string(),
+            name: match &app.name {
+                Some(name) => name.to_string(),
+                None => "An app that is no longer known".to_owned(),
+            },
+            may: may.join("; "),
+            destination: match redirect_uri::destination(&app.redirect_uri) {
+                Destination::Site { host } => host,
+                Destination::ThisMachine => "your computer".to_owned(),
+                Destination::App { scheme } => format!("{scheme}:// on your device"),
+            },
+            used: ago((now - app.last_used_at).num_minutes()),
+            connected: app.connected_at.format("%-d %B %Y").to_string(),
+        }
+    }
+
+    fn cookies(&self) -> Cookies {
+        Cookies::of(&self.service.config().public_url)
+    }
+}
+
+impl Endpoint for Account {
+    type Output = Response;
+
+    async fn call(&self, request: Request) -> poem::Result<Response> {
+        let network = visitor::network(&self.service, &request);
+        visitor::take(&self.service, &limits::CONSENT, &network).await?;
+        Ok(match *request.method() {
+            Method::POST => self.act(request).await?,
+            _ => self.show(&request).await?,
+        })
+    }
+}
+
+/// What has just been done, from a closed set: nobody can put words on the page by a link.
+fn told(done: &str) -> Option<&'static str> {
+    match done {
+        "disconnected" => Some("The app is disconnected."),
+        "all-disconnected" => Some("All apps are disconnected."),
+        "signed-out" => Some("You are signed out."),
+        "deleted" => Some("Your account and all your notes are deleted."),
+        _ => None,
+    }
+}
+
+fn failed(error: &(impl std::fmt::Display + std::fmt::Debug)) -> Trouble {
+    tracing::error!(error = ?error, "The account page does not work: {error}");
+    Trouble::unavailable()
+}
+
+/// How long ago something was, as one says it.
+fn ago(minutes: i64) -> String {
+    let (number, unit) = match minutes {
+        ..2 => return "just now".to_owned(),
+        2..60 => (minutes, "minute"),
+        60..1_440 => (minutes / 60, "hour"),
+        _ => (minutes / 1_440, "day"),
+    };
+    let s = if number == 1 { "" } else { "s" };
+    format!("{number} {unit}{s} ago")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_said_as_people_do() {
+        for (minutes, words) in [
+            (-3, "just now"),
+            (1, "just now"),
+            (2, "2 minutes ago"),
+            (60, "1 hour ago"),
+            (119, "1 hour ago"),
+            (1_439, "23 hours ago"),
+            (1_440, "1 day ago"),
+            (100_000, "69 days ago"),
+        ] {
+            assert_eq!(ago(minutes), words);
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! `GET /authorize`: a client sends a person here.
+
+use http::StatusCode;
+use poem::{Endpoint, Request, Response};
+use service::{
+    Service,
+    oauth::{
+        authorize::{self, AuthorizeError, PageError},
+        limits,
+        pending::PENDING_TTL,
+        redirect_uri::Destination,
+    },
+};
+use url::form_urlencoded;
+
+use crate::{
+    Instance,
+    cookies::{Cookies, Kind},
+    page::{Fields, Trouble, is_only_a_look, see_other},
+    visitor,
+};
+
+/// The methods of the endpoint.
+pub(crate) const METHODS: &str = "GET, HEAD";
+
+/// The endpoint.
+pub(crate) struct Authorize {
+    service: Service,
+}
+
+impl Authorize {
+    /// The endpoint of one instance.
+    pub(crate) fn new(instance: &Instance) -> Self {
+        Self {
+            service: instance.service.clone(),
+        }
+    }
+
+    async fn begin(&self, request: &Request) -> Result<Response, Trouble> {
+        if is_only_a_look(request) {
+            return Err(Trouble::unavailable());
+        }
+        let network = visitor::network(&self.service, request);
+        visitor::take(&self.service, &limits::AUTHORIZE, &network).await?;
+        let query = request.uri().query().unwrap_or_default();
+        if query.len() > authorize::MAX_QUERY_BYTES {
+            return Err(trouble(PageError::Request("The request is too long.")));
+        }
+        let Fields(pairs) = Fields::of_query(request.uri());
+        let info = visitor::info(&self.service, request);
+        let begun = match authorize::begin(&self.service, &pairs, &info).await {
+            Ok(begun) => begun,
+            Err(AuthorizeError::Page(error)) => return Err(trouble(error)),
+            Err(AuthorizeError::Redirect { uri }) => return see_other(&uri),
+            Err(AuthorizeError::Unavailable) => return Err(Trouble::unavailable()),
+        };
+        let txn = form_urlencoded::byte_serialize(begun.transaction.as_bytes());
+        // Not the public URL: the cookie is for the host that the browser has used.
+        let mut response = see_other(&format!("/consent?txn={}", txn.collect::<String>()))?;
+        Cookies::of(&self.service.config().public_url).set(
+            request.headers(),
+            response.headers_mut(),
+            Kind::Transaction,
+            &begun.transaction,
+            &begun.browser_nonce,
+            PENDING_TTL,
+        );
+        Ok(response)
+    }
+}
+
+impl Endpoint for Authorize {
+    type Output = Response;
+
+    async fn call(&self, request: Request) -> poem::Result<Response> {
+        Ok(self.begin(&request).await?)
+    }
+}
+
+/// The page of a request about which no client may be told.
+fn trouble(error: PageError) -> Trouble {
+    let bad = |title, what: String, next| Trouble::new(StatusCode::BAD_REQUEST, title, what, next);
+    match error {
+        PageError::Request(what) => bad(
+            "This link is broken",
+            format!("An app sent you here, but its request is not complete. {what}"),
+            "Go back to the app and connect again. If that does not help, its maker has to mend it.",
+        ),
+        PageError::UnknownClient => bad(
+            "This app is not known here",
+            "It never registered with this server, or so long ago that it was forgotten."
+                .to_owned(),
+            "Remove this server from the app, add it again, and connect again.",
+        ),
+        PageError::ClientRefused(why) => bad(
+            "This app cannot be identified",
+            "It says who it is by a document on the web, and that document cannot be used."
+                .to_owned(),
+            "Try again in a minute. If that does not help, the app's maker has to mend it.",
+        )
+        .with_detail(why),
+        PageError::RedirectUri => bad(
+            "This app asks for an answer at a strange place",
+            "It wants the answer sent to an address that it has not registered, so nothing was \
+             sent."
+                .to_owned(),
+            "Do not go on if you did not start this. If you did, remove this server from the app, \
+             add it again, and connect again.",
+        ),
+        PageError::NoSignIn => Trouble::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Nobody can sign in here yet",
+            "The operator of this server has not set up sign-in with GitHub.",
+            "Ask the operator to set GITHUB_CLIENT_ID and GITHUB_CLIENT_SECRET.",
+        ),
+        PageError::Client {
+            name,
+            error,
+            description,
+            destination,
+            back,
+        } => {
+            let words = match destination {
+                Destination::Site { host } => format!("Go back to {host}"),
+                Destination::ThisMachine | Destination::App { .. } => "Go back".to_owned(),
+            };
+            bad(
+                "This app made a mistake",
+                format!(
+                    "{name} (a name that nobody has checked) asked for something that this server \
+                     does not offer."
+                ),
+                "Go back only if you started this there.",
+            )
+            .with_link(words, back)
+            .with_detail(format!("{error}: {description}"))
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! `/consent`: the person decides.
+
+use askama::Template;
+use http::{Method, StatusCode};
+use poem::{Endpoint, Request, Response};
+use service::{
+    Service,
+    oauth::{
+        client::ClientKind,
+        consent::{self, ConsentError, ConsentView, Decision, Next},
+        limits,
+        pending::PENDING_TTL,
+        redirect_uri::Destination,
+        sign_in::SignInWith,
+    },
+};
+
+use super::sign_in;
+use crate::{
+    Instance,
+    cookies::{Cookies, Kind},
+    page::{self, Fields, Frame, Trouble, see_other},
+    visitor,
+};
+
+/// The methods of the page.
+pub(crate) const METHODS: &str = "GET, HEAD, POST";
+
+/// The page.
+pub(crate) struct Consent {
+    service: Service,
+}
+
+#[derive(Template)]
+#[template(path = "consent.html")]
+struct ConsentPage<'a> {
+    frame: &'a Frame,
+    view: &'a ConsentView,
+    /// Where the notes are.
+    host: &'a str,
+}
+
+impl Consent {
+    /// The page of one instance.
+    pub(crate) fn new(instance: &Instance) -> Self {
+        Self {
+            service: instance.service.clone(),
+        }
+    }
+
+    async fn view(&self, request: &Request) -> Result<Response, Trouble> {
+        let query = Fields::of_query(request.uri());
+        let txn = query
+            .one("txn")
+            .ok_or_else(|| trouble(ConsentError::NotFound))?;
+        let nonce = self
+            .cookies()
+            .read(request.headers(), Kind::Transaction, txn);
+        let view = consent::view(&self.service, txn, nonce).await;
+        let view = view.map_err(trouble)?;
+        let frame = Frame::of(request);
+        let page = ConsentPage {
+            frame: &frame,
+            view: &view,
+            host: page::host(&self.service),
+        };
+        Ok(frame.show(StatusCode::OK, &page))
+    }
+
+    async fn decide(&self, mut request: Request) -> Result<Response, Trouble> {
+        let form = Fields::of_form(&mut request).await?;
+        let txn = form
+            .one("txn")
+            .ok_or_else(|| trouble(ConsentError::NotFound))?;
+        let csrf = form.one("csrf").ok_or_else(Trouble::forged)?;
+        let decision = match form.one("decision") {
+            Some("approve") => Decision::Approve,
+            Some("deny") => Decision::Deny,
+            _ => return Err(Trouble::forged()),
+        };
+        let cookies = self.cookies();
+        let nonce = cookies.read(request.headers(), Kind::Transaction, txn);
+        let info = visitor::info(&self.service, &request);
+        let next = consent::decide(&self.service, txn, csrf, nonce, decision, &info).await;
+        let mut response = match next.map_err(trouble)? {
+            Next::ToClient { uri } => see_other(&uri)?,
+            Next::ToGitHub { url, state, nonce } => {
+                self.away(&request, see_other(&url)?, &state, &nonce)
+            }
+            Next::ToDevelopmentSignIn { state, nonce } => {
+                let response = see_other(&sign_in::location(&state))?;
+                self.away(&request, response, &state, &nonce)
+            }
+        };
+        cookies.clear(response.headers_mut(), Kind::Transaction, txn);
+        Ok(response)
+    }
+
+    /// Binds the hop to the browser.
+    fn away(&self, request: &Request, response: Response, state: &str, nonce: &str) -> Response {
+        let mut response = response;
+        self.cookies().set(
+            request.headers(),
+            response.headers_mut(),
+            Kind::SignIn,
+            state,
+            nonce,
+            PENDING_TTL,
+        );
+        response
+    }
+
+    fn cookies(&self) -> Cookies {
+        Cookies::of(&self.service.config().public_url)
+    }
+}
+
+impl Endpoint for Consent {
+    type Output = Response;
+
+    async fn call(&self, request: Request) -> poem::Result<Response> {
+        let network = visitor::network(&self.service, &request);
+        visitor::take(&self.service, &limits::CONSENT, &network).await?;
+        Ok(match *request.method() {
+            Method::POST => self.decide(request).await?,
+            _ => self.view(&request).await?,
+        })
+    }
+}
+
+fn trouble(error: ConsentError) -> Trouble {
+    match error {
+        ConsentError::NotFound => Trouble::new(
+            StatusCode::BAD_REQUEST,
+            "This sign-in is over",
+            "It was finished already, or more than ten minutes have passed.",
+            "Go back to your app and connect again.",
+        ),
+        ConsentError::OtherBrowser => Trouble::new(
+            StatusCode::FORBIDDEN,
+            "Not the browser where you started",
+            "This sign-in began in another browser, or your browser does not keep cookies. \
+             Nothing has been changed.",
+            "Open the link in the browser where you started, or go back to your app and connect \
+             again. If somebody sent you this link, close this page.",
+        ),
+        ConsentError::Forged => Trouble::forged(),
+        ConsentError::Unavailable => Trouble::unavailable(),
+    }
+}

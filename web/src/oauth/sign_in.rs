@@ -1,0 +1,229 @@
+//! The way back of a person who has signed in: `/oauth/github/callback`, and `/sign-in`, the page
+//! that stands in for GitHub on one's own machine.
+
+use askama::Template;
+use http::{Method, StatusCode};
+use poem::{Endpoint, Request, Response};
+use service::{
+    Service,
+    oauth::{
+        github, limits,
+        sign_in::{self, Arrived, CallbackError, DevelopmentView, SESSION_TTL},
+    },
+};
+use url::form_urlencoded;
+
+use super::account::SESSION;
+use crate::{
+    Instance,
+    cookies::{Cookies, Kind},
+    page::{Fields, Frame, Trouble, see_other},
+    visitor,
+};
+
+/// The path of the page that asks for a name.
+pub(crate) const PATH: &str = "/sign-in";
+
+/// The methods of the page that asks for a name.
+pub(crate) const METHODS: &str = "GET, HEAD, POST";
+
+/// The methods of the way back from GitHub.
+pub(crate) const CALLBACK_METHODS: &str = "GET, HEAD";
+
+/// The address of the page that asks for a name, for one hop.
+pub(super) fn location(state: &str) -> String {
+    let state: String = form_urlencoded::byte_serialize(state.as_bytes()).collect();
+    format!("{PATH}?state={state}")
+}
+
+/// The way back from GitHub.
+pub(crate) struct Callback {
+    service: Service,
+}
+
+impl Callback {
+    /// The endpoint of one instance.
+    pub(crate) fn new(instance: &Instance) -> Self {
+        Self {
+            service: instance.service.clone(),
+        }
+    }
+
+    async fn arrive(&self, request: &Request) -> Result<Response, Trouble> {
+        if request.method() == Method::HEAD {
+            return Err(Trouble::unavailable());
+        }
+        let network = visitor::network(&self.service, request);
+        visitor::take(&self.service, &limits::CALLBACK, &network).await?;
+        let Fields(pairs) = Fields::of_query(request.uri());
+        let state = github::state_of(&pairs).ok_or_else(|| trouble(CallbackError::Malformed))?;
+        let cookies = Cookies::of(&self.service.config().public_url);
+        let nonce = cookies.read(request.headers(), Kind::SignIn, state);
+        let info = visitor::info(&self.service, request);
+        let arrived = github::callback(&self.service, &pairs, nonce, &info).await;
+        arrived_at(cookies, state, arrived.map_err(trouble)?)
+    }
+}
+
+impl Endpoint for Callback {
+    type Output = Response;
+
+    async fn call(&self, request: Request) -> poem::Result<Response> {
+        Ok(self.arrive(&request).await?)
+    }
+}
+
+/// The page that asks for a name.
+pub(crate) struct Development {
+    service: Service,
+}
+
+#[derive(Template)]
+#[template(path = "sign_in.html")]
+struct DevelopmentPage<'a> {
+    frame: &'a Frame,
+    view: &'a DevelopmentView,
+    state: &'a str,
+    /// What the person has typed.
+    name: &'a str,
+    /// Whether that cannot be used.
+    refused: bool,
+}
+
+/// The name that is in the field at first.
+const USUAL_NAME: &str = "me";
+
+impl Development {
+    /// The page of one instance.
+    pub(crate) fn new(instance: &Instance) -> Self {
+        Self {
+            service: instance.service.clone(),
+        }
+    }
+
+    async fn ask(
+        &self,
+        request: &Request,
+        state: &str,
+        refused: Option<&str>,
+    ) -> Result<Response, Trouble> {
+        let nonce = self.cookies().read(request.headers(), Kind::SignIn, state);
+        let view = sign_in::development_view(&self.service, state, nonce).await;
+        let view = view.map_err(trouble)?;
+        let frame = Frame::of(request);
+        let page = DevelopmentPage {
+            frame: &frame,
+            view: &view,
+            state,
+            name: refused.unwrap_or(USUAL_NAME),
+            refused: refused.is_some(),
+        };
+        let status = match refused {
+            Some(_) => StatusCode::BAD_REQUEST,
+            None => StatusCode::OK,
+        };
+        Ok(frame.show(status, &page))
+    }
+
+    async fn take(&self, mut request: Request) -> Result<Response, Trouble> {
+        let form = Fields::of_form(&mut request).await?;
+        let state = form
+            .one("state")
+            .ok_or_else(|| trouble(CallbackError::Malformed))?;
+        let name = form.one("name").unwrap_or_default();
+        let cookies = self.cookies();
+        let nonce = cookies.read(request.headers(), Kind::SignIn, state);
+        let info = visitor::info(&self.service, &request);
+        match sign_in::development(&self.service, state, nonce, name, &info).await {
+            Ok(arrived) => arrived_at(cookies, state, arrived),
+            Err(CallbackError::Name) => self.ask(&request, state, Some(name)).await,
+            Err(error) => Err(trouble(error)),
+        }
+    }
+
+    fn cookies(&self) -> Cookies {
+        Cookies::of(&self.service.config().public_url)
+    }
+}
+
+impl Endpoint for Development {
+    type Output = Response;
+
+    async fn call(&self, request: Request) -> poem::Result<Response> {
+        let network = visitor::network(&self.service, &request);
+        visitor::take(&self.service, &limits::CALLBACK, &network).await?;
+        if request.method() == Method::POST {
+            return Ok(self.take(request).await?);
+        }
+        let query = Fields::of_query(request.uri());
+        let state = query
+            .one("state")
+            .ok_or_else(|| trouble(CallbackError::Malformed))?;
+        Ok(self.ask(&request, state, None).await?)
+    }
+}
+
+/// Sends a person on who has come back.
+fn arrived_at(cookies: Cookies, state: &str, arrived: Arrived) -> Result<Response, Trouble> {
+    let mut response = match &arrived {
+        Arrived::ToClient { uri } => see_other(uri)?,
+        Arrived::ToAccount { .. } => see_other("/account")?,
+    };
+    cookies.clear(response.headers_mut(), Kind::SignIn, state);
+    if let Arrived::ToAccount { session } = arrived {
+        cookies.set_named(response.headers_mut(), SESSION, &session, SESSION_TTL);
+    }
+    Ok(response)
+}
+
+fn trouble(error: CallbackError) -> Trouble {
+    const AGAIN: &str = "Go back to your app, or to the account page, and sign in again.";
+
+    match error {
+        CallbackError::Malformed | CallbackError::Name => Trouble::new(
+            StatusCode::BAD_REQUEST,
+            "This link is broken",
+            "It is not one that this server sent anybody to.",
+            AGAIN,
+        ),
+        CallbackError::NotFound => Trouble::new(
+            StatusCode::BAD_REQUEST,
+            "This sign-in is over",
+            "It was finished already, or more than ten minutes have passed.",
+            AGAIN,
+        ),
+        CallbackError::OtherBrowser => Trouble::new(
+            StatusCode::FORBIDDEN,
+            "Not the browser where you started",
+            "This sign-in began in another browser, or your browser does not keep cookies. \
+             Nothing has been changed.",
+            "Finish it in the browser where you started. If somebody sent you this link, close \
+             this page.",
+        ),
+        CallbackError::Refused(refusal) => {
+            let trouble = Trouble::new(
+                StatusCode::FORBIDDEN,
+                "You may not use this server",
+                format!("You are signed in at GitHub as {}.", refusal.login),
+                refusal.sentence,
+            );
+            match refusal.back {
+                Some(back) => trouble.with_link("Go back to the app", back),
+                None => trouble,
+            }
+        }
+        CallbackError::Denied => Trouble::new(
+            StatusCode::FORBIDDEN,
+            "You are not signed in",
+            "You said no at GitHub, so nothing has been changed.",
+            AGAIN,
+        ),
+        CallbackError::Failed => Trouble::new(
+            StatusCode::BAD_GATEWAY,
+            "The sign-in failed",
+            "GitHub gave an answer that this server cannot use.",
+            AGAIN,
+        ),
+        CallbackError::Unavailable => Trouble::unavailable(),
+    }
+}

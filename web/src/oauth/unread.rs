@@ -1,0 +1,62 @@
+//! A body that is described in `/openapi.json` and read later, after the checks that need no body.
+
+use std::marker::PhantomData;
+
+use bytes::Bytes;
+use poem::{Body, Request, RequestBody};
+use poem_openapi::{
+    ApiExtractor, ApiExtractorType, ExtractParamOptions,
+    payload::Payload,
+    registry::{MetaMediaType, MetaRequest, Registry},
+};
+
+use crate::{
+    body::{self, Bounds},
+    error::Refusal,
+};
+
+/// A body that shall be a `P`.
+pub(crate) struct Unread<P> {
+    body: Body,
+    kind: PhantomData<fn() -> P>,
+}
+
+impl<P> Unread<P> {
+    /// Reads it.
+    pub(crate) async fn read(self, request: &Request, bounds: Bounds) -> Result<Bytes, Refusal> {
+        body::read(request.headers(), self.body, bounds).await
+    }
+}
+
+impl<'a, P: Payload> ApiExtractor<'a> for Unread<P> {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
+
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        P::register(registry);
+    }
+
+    fn request_meta() -> Option<MetaRequest> {
+        Some(MetaRequest {
+            description: None,
+            content: vec![MetaMediaType {
+                content_type: P::CONTENT_TYPE,
+                schema: P::schema_ref(),
+            }],
+            required: true,
+        })
+    }
+
+    async fn from_request(
+        _request: &'a Request,
+        body: &mut RequestBody,
+        _options: ExtractParamOptions<()>,
+    ) -> poem::Result<Self> {
+        Ok(Self {
+            body: body.take()?,
+            kind: PhantomData,
+        })
+    }
+}

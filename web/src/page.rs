@@ -1,0 +1,438 @@
+//! Pages for people: how they are written, which headers they have, and what somebody reads when
+//! something goes wrong.
+//!
+//! A page is a template, which escapes everything, with one style sheet that a nonce admits. No page
+//! has a script, an image or anything from elsewhere.
+
+use std::{borrow::Cow, panic::AssertUnwindSafe, time::Duration};
+
+use askama::Template;
+use futures_util::FutureExt as _;
+use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use poem::{Endpoint, Request, Response, error::ResponseError};
+use service::{Service, config::PublicUrl};
+use url::form_urlencoded;
+
+use crate::{
+    Instance,
+    body::{self, Bounds},
+    error::{self, Refusal},
+    observe::RequestId,
+    origin::Doors,
+    visitor,
+};
+
+/// What every template has: the nonce of its style sheet, and the request id.
+pub(crate) struct Frame {
+    /// Admits the style sheet of this one page.
+    pub nonce: String,
+    /// What the operator finds the request by.
+    pub request_id: String,
+}
+
+impl Frame {
+    /// The frame of the answer to a request.
+    pub(crate) fn of(request: &Request) -> Self {
+        Self {
+            nonce: uuid::Uuid::new_v4().simple().to_string(),
+            request_id: request
+                .data::<RequestId>()
+                .map_or_else(String::new, ToString::to_string),
+        }
+    }
+
+    /// The page.
+    pub(crate) fn show(&self, status: StatusCode, page: &impl Template) -> Response {
+        let html = match page.render() {
+            Ok(html) => html,
+            Err(error) => {
+                tracing::error!(%error, "A page could not be written: {error}");
+                return StatusCode::INTERNAL_SERVER_ERROR.into();
+            }
+        };
+        let policy = format!(
+            "default-src 'none'; style-src 'nonce-{}'; base-uri 'none'; frame-ancestors 'none'",
+            self.nonce
+        );
+        let mut response = Response::builder()
+            .status(status)
+            .content_type("text/html; charset=utf-8")
+            .body(html);
+        if let Ok(policy) = HeaderValue::try_from(policy) {
+            let headers = response.headers_mut();
+            headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+        }
+        response
+    }
+}
+
+/// Sends the browser elsewhere, with a request that has no body.
+pub(crate) fn see_other(location: &str) -> Result<Response, Trouble> {
+    let location = HeaderValue::try_from(location).map_err(|error| {
+        tracing::error!(%error, "An address cannot be a header: {error}");
+        Trouble::internal()
+    })?;
+    let mut response = Response::from(StatusCode::SEE_OTHER);
+    response.headers_mut().insert(header::LOCATION, location);
+    Ok(response)
+}
+
+/// What a person reads when something does not go on: what happened, and what to do next.
+#[derive(Debug, thiserror::Error)]
+#[error("{title}")]
+pub(crate) struct Trouble {
+    pub(crate) status: StatusCode,
+    pub(crate) title: Cow<'static, str>,
+    /// What happened.
+    pub(crate) what: Cow<'static, str>,
+    /// What to do next.
+    pub(crate) next: Cow<'static, str>,
+    /// Where to go, and the words of the link.
+    pub(crate) link: Option<Box<(String, String)>>,
+    /// For whoever wrote the client.
+    pub(crate) detail: Option<Box<str>>,
+    header: Option<Box<(HeaderName, HeaderValue)>>,
+}
+
+impl Trouble {
+    /// What happened and what to do next.
+    pub(crate) fn new(
+        status: StatusCode,
+        title: &'static str,
+        what: impl Into<Cow<'static, str>>,
+        next: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self {
+            status,
+            title: title.into(),
+            what: what.into(),
+            next: next.into(),
+            link: None,
+            detail: None,
+            header: None,
+        }
+    }
+
+    /// Something that usually comes back by itself is away.
+    pub(crate) fn unavailable() -> Self {
+        let trouble = Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Not possible at the moment",
+            "A part of this server does not answer. Nothing has been changed.",
+            "Wait a few seconds and load this page again.",
+        );
+        trouble.retry_after(error::RETRY_AFTER_SECONDS.into())
+    }
+
+    /// A bug. The log has the details.
+    pub(crate) fn internal() -> Self {
+        Self::from(Refusal::Internal)
+    }
+
+    /// A form that did not come from the page in front of the person.
+    pub(crate) fn forged() -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "This form cannot be used",
+            "It did not come from a page of this server in this browser. Nothing has been changed.",
+            "Go back, load the page again, and use the form on it.",
+        )
+    }
+
+    /// A link to go on with.
+    pub(crate) fn with_link(mut self, words: impl Into<String>, href: impl Into<String>) -> Self {
+        self.link = Some(Box::new((words.into(), href.into())));
+        self
+    }
+
+    /// More, for whoever wrote the client.
+    pub(crate) fn with_detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into().into());
+        self
+    }
+
+    fn retry_after(mut self, seconds: u64) -> Self {
+        self.header = Some(Box::new((header::RETRY_AFTER, seconds.into())));
+        self
+    }
+}
+
+impl ResponseError for Trouble {
+    fn status(&self) -> StatusCode {
+        self.status
+    }
+}
+
+impl From<Refusal> for Trouble {
+    fn from(refusal: Refusal) -> Self {
+        let (status, _, description) = refusal.parts();
+        let (title, next) = match refusal {
+            Refusal::TooMany(_) => (
+                "Too many requests",
+                "Wait a little, then load this page again.",
+            ),
+            Refusal::Host => (
+                "Not the address of this server",
+                "Use the address in PUBLIC_URL.",
+            ),
+            Refusal::Method(_) => ("Not possible this way", "Start again from the beginning."),
+            Refusal::Internal => ("Something went wrong", "Try again in a moment."),
+            _ => ("This request cannot be used", "Go back and try again."),
+        };
+        let header = refusal.header().map(Box::new);
+        Self {
+            header,
+            ..Self::new(status, title, description, next)
+        }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "trouble.html")]
+struct TroublePage<'a> {
+    frame: &'a Frame,
+    trouble: &'a Trouble,
+}
+
+/// A page, or a few with the same path: everything around what it says.
+///
+/// It answers under our own names only, has the headers that every page has, and turns whatever goes
+/// wrong inside into a page.
+pub(crate) struct Paged<E> {
+    inner: E,
+    doors: Doors,
+    https: bool,
+    methods: &'static str,
+}
+
+impl<E: Endpoint<Output = Response>> Paged<E> {
+    /// Wraps a page of one instance that takes these methods.
+    pub(crate) fn new(
+        instance: &Instance,
+        methods: &'static str,
+        inner: E,
+    ) -> anyhow::Result<Self> {
+        let config = instance.service.config();
+        Ok(Self {
+            inner,
+            doors: Doors::new(&config.public_url, &[])?,
+            https: config.public_url.as_str().starts_with("https://"),
+            methods,
+        })
+    }
+
+    async fn answer(&self, request: Request) -> Result<Response, Trouble> {
+        self.doors.check_host(
+            request.uri(),
+            request.headers(),
+            visitor::local_port(&request),
+        )?;
+        match request.method() {
+            method if !self.methods.split(", ").any(|it| *method == it) => {
+                return Err(Refusal::Method(self.methods).into());
+            }
+            // Anything but looking has to come from one of our own pages.
+            &Method::POST if !self.is_from_here(&request) => return Err(Trouble::forged()),
+            _ => {}
+        }
+        let answering = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
+        match answering.await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => Err(match error.downcast::<Trouble>() {
+                Ok(trouble) => trouble,
+                Err(error) => error::refusal(error, self.methods).into(),
+            }),
+            Err(_panic) => Err(Trouble::internal()), // the panic hook has logged it
+        }
+    }
+
+    /// Every browser of the last years says where a form was; an older one sends an `Origin`.
+    fn is_from_here(&self, request: &Request) -> bool {
+        if let Some(site) = request.headers().get("sec-fetch-site") {
+            return site == "same-origin";
+        }
+        let port = visitor::local_port(request);
+        let came_from = self.doors.check(request.uri(), request.headers(), port);
+        matches!(came_from, Ok(Some(_)))
+    }
+}
+
+impl<E: Endpoint<Output = Response>> Endpoint for Paged<E> {
+    type Output = Response;
+
+    async fn call(&self, request: Request) -> poem::Result<Response> {
+        let frame = Frame::of(&request);
+        let answer = self.answer(request).await;
+        let mut response = answer.unwrap_or_else(|trouble| {
+            let page = TroublePage {
+                frame: &frame,
+                trouble: &trouble,
+            };
+            let mut response = frame.show(trouble.status, &page);
+            if let Some((name, value)) = trouble.header.map(|it| *it) {
+                response.headers_mut().insert(name, value);
+            }
+            response
+        });
+        protect(&mut response, self.https);
+        Ok(response)
+    }
+}
+
+/// The headers of every page. There is no `form-action`: browsers apply it to the whole chain of
+/// redirects, which ends at a client.
+fn protect(response: &mut Response, https: bool) {
+    let headers = response.headers_mut();
+    headers
+        .entry(header::CONTENT_SECURITY_POLICY)
+        .or_insert(HeaderValue::from_static(
+            "default-src 'none'; base-uri 'none'; frame-ancestors 'none'",
+        ));
+    headers
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
+    for (name, value) in PROTECTION {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    if https {
+        let value = HeaderValue::from_static("max-age=31536000");
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, value);
+    }
+}
+
+const PROTECTION: [(&str, &str); 5] = [
+    ("x-frame-options", "DENY"),
+    ("referrer-policy", "no-referrer"),
+    ("cross-origin-opener-policy", "same-origin"),
+    ("cross-origin-resource-policy", "same-origin"),
+    ("x-content-type-options", "nosniff"),
+];
+
+/// A form of one of our pages.
+const FORM: Bounds = Bounds {
+    bytes: 16 * 1024,
+    time: Duration::from_secs(10),
+};
+
+/// The fields of a form or of a query.
+pub(crate) struct Fields(pub Vec<(String, String)>);
+
+impl Fields {
+    /// Those of the address.
+    pub(crate) fn of_query(uri: &Uri) -> Self {
+        Self::decode(uri.query().unwrap_or_default().as_bytes())
+    }
+
+    /// Those of the body of a form.
+    pub(crate) async fn of_form(request: &mut Request) -> Result<Self, Trouble> {
+        let body = request.take_body();
+        let body = body::read(request.headers(), body, FORM).await?;
+        Ok(Self::decode(&body))
+    }
+
+    /// The value of a field that is there once.
+    pub(crate) fn one(&self, name: &str) -> Option<&str> {
+        let mut values = self.0.iter().filter(|(it, _)| it == name);
+        let (_, value) = values.next()?;
+        values.next().is_none().then_some(value)
+    }
+
+    fn decode(text: &[u8]) -> Self {
+        Self(form_urlencoded::parse(text).into_owned().collect())
+    }
+}
+
+/// Whether the browser only looks ahead, or somebody only asks for the headers: then nothing may
+/// begin.
+pub(crate) fn is_only_a_look(request: &Request) -> bool {
+    let ahead = ["sec-purpose", "purpose", "x-moz", "x-purpose"]
+        .iter()
+        .filter_map(|name| request.headers().get(*name)?.to_str().ok())
+        .any(|value| {
+            let value = value.to_ascii_lowercase();
+            ["prefetch", "prerender", "preview"]
+                .iter()
+                .any(|it| value.contains(it))
+        });
+    ahead || request.method() == Method::HEAD
+}
+
+/// The address of the page itself, for a person who reads it.
+pub(crate) fn host(service: &Service) -> &str {
+    host_of(&service.config().public_url)
+}
+
+fn host_of(url: &PublicUrl) -> &str {
+    let url = url.as_str();
+    url.split_once("://").map_or(url, |(_, host)| host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_page_has_the_headers_that_protect_it() {
+        for https in [true, false] {
+            let mut response = Response::default();
+            protect(&mut response, https);
+            let header = |name: &str| response.header(name).unwrap_or_default().to_owned();
+            assert_eq!(header("x-frame-options"), "DENY");
+            assert_eq!(header("referrer-policy"), "no-referrer");
+            assert_eq!(header("cache-control"), "no-store");
+            assert_eq!(header("cross-origin-opener-policy"), "same-origin");
+            assert_eq!(header("cross-origin-resource-policy"), "same-origin");
+            assert_eq!(header("x-content-type-options"), "nosniff");
+            let policy = header("content-security-policy");
+            assert!(policy.contains("frame-ancestors 'none'") && !policy.contains("form-action"));
+            assert_eq!(!header("strict-transport-security").is_empty(), https);
+            assert!(
+                !response
+                    .headers()
+                    .keys()
+                    .any(|it| it.as_str().starts_with("access-control"))
+            );
+        }
+    }
+
+    #[test]
+    fn each_page_has_a_nonce_of_its_own() {
+        let request = Request::default();
+        let (one, other) = (Frame::of(&request), Frame::of(&request));
+        assert_ne!(one.nonce, other.nonce);
+        let trouble = Trouble::forged();
+        let page = TroublePage {
+            frame: &one,
+            trouble: &trouble,
+        };
+        let response = one.show(StatusCode::FORBIDDEN, &page);
+        let policy = response.header("content-security-policy").unwrap();
+        assert!(policy.contains(&format!("style-src 'nonce-{}'", one.nonce)));
+    }
+
+    #[test]
+    fn looking_ahead_begins_nothing() {
+        for (name, value) in [
+            ("sec-purpose", "prefetch"),
+            ("sec-purpose", "prefetch;prerender"),
+            ("purpose", "preview"),
+            ("x-moz", "prefetch"),
+        ] {
+            assert!(is_only_a_look(
+                &Request::builder().header(name, value).finish()
+            ));
+        }
+        assert!(is_only_a_look(
+            &Request::builder().method(Method::HEAD).finish()
+        ));
+        assert!(!is_only_a_look(&Request::default()));
+    }
+
+    #[test]
+    fn a_field_that_stands_twice_is_not_there() {
+        let fields = Fields::of_query(&Uri::from_static("/?a=1&b=2&b=3&c=%20x"));
+        assert_eq!(fields.one("a"), Some("1"));
+        assert_eq!(fields.one("b"), None);
+        assert_eq!(fields.one("c"), Some(" x"));
+    }
+}

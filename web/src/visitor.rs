@@ -1,0 +1,72 @@
+//! Who sends a request, as far as the network tells, and whether they did so too often.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use http::header;
+use poem::Request;
+use service::{
+    Service,
+    oauth::{
+        audit::RequestInfo,
+        limits::{self, Bucket, Verdict},
+    },
+};
+
+use crate::{error::Refusal, observe::RequestId};
+
+const FORWARDED_FOR: &str = "x-forwarded-for";
+
+/// The address of the client, past as many proxies as the operator says there are.
+pub(crate) fn address(service: &Service, request: &Request) -> IpAddr {
+    let peer = request
+        .remote_addr()
+        .as_socket_addr()
+        .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), std::net::SocketAddr::ip);
+    let forwarded: Vec<&str> = request
+        .headers()
+        .get_all(FORWARDED_FOR)
+        .iter()
+        .flat_map(|value| value.to_str().unwrap_or_default().split(','))
+        .collect();
+    let hops = service.config().trusted_proxy_hops;
+    limits::client_address(peer, forwarded.into_iter(), hops)
+}
+
+/// What the audit log remembers of a request.
+pub(crate) fn info(service: &Service, request: &Request) -> RequestInfo {
+    let id = request.data::<RequestId>().map(ToString::to_string);
+    let agent = request.headers().get(header::USER_AGENT);
+    RequestInfo::new(
+        id.unwrap_or_default(),
+        Some(address(service, request)),
+        agent.and_then(|value| value.to_str().ok()),
+    )
+}
+
+/// The network of the client: what limits are counted for.
+pub(crate) fn network(service: &Service, request: &Request) -> String {
+    limits::network(address(service, request))
+}
+
+/// The port that a request came to.
+pub(crate) fn local_port(request: &Request) -> u16 {
+    let address = request.local_addr().as_socket_addr();
+    address.map_or(0, std::net::SocketAddr::port)
+}
+
+/// Takes one from a share, or says when there will be one again.
+pub(crate) async fn take(service: &Service, bucket: &Bucket, key: &str) -> Result<(), Refusal> {
+    allowed(service.limiter().check(bucket, key).await)
+}
+
+/// Whether there is anything left of a share, without taking it.
+pub(crate) async fn look(service: &Service, bucket: &Bucket, key: &str) -> Result<(), Refusal> {
+    allowed(service.limiter().peek(bucket, key).await)
+}
+
+fn allowed(verdict: Verdict) -> Result<(), Refusal> {
+    match verdict {
+        Verdict::Allowed { .. } => Ok(()),
+        Verdict::Refused { retry_after } => Err(Refusal::TooMany(retry_after)),
+    }
+}

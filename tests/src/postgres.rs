@@ -193,6 +193,7 @@ impl Server {
         let guard = command(Path::new("/bin/sh"))
             .args(["-c", GUARD, "guard"])
             .arg(&folder)
+            .arg("QUIT")
             .arg(binaries.join("postgres"))
             .args([
                 "-D",
@@ -256,15 +257,17 @@ impl Drop for Server {
     }
 }
 
-/// Runs the server as a child and ends it when standard input ends: that is when the process that
-/// holds the other end is gone, even by `kill -9`.
+/// Runs a server as a child and ends it, by the signal it takes for "at once", when standard input
+/// ends: that is when the process that holds the other end is gone, even by `kill -9`. Arguments: a
+/// folder, the signal, the command.
 pub(crate) const GUARD: &str = r#"
 cd "$1" || exit
 folder=$1
-shift
+signal=$2
+shift 2
 "$@" >log 2>&1 &
 cat >/dev/null
-kill -QUIT $!
+kill -"$signal" $!
 wait $!
 cd / && rm -rf "$folder"
 "#;

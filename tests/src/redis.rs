@@ -58,6 +58,8 @@ impl Server {
         let guard = Command::new("/bin/sh")
             .args(["-c", GUARD, "guard"])
             .arg(&folder)
+            // A shell lets its background processes ignore QUIT, and Redis does.
+            .arg("TERM")
             .arg(program)
             .args([
                 "--port",

@@ -36,6 +36,8 @@ CREATE TABLE login_pins (
     pinned_at {time} NOT NULL,
     CONSTRAINT login_pins_pkey PRIMARY KEY (login)
 );
+-- Whoever has come in is asked for by number.
+CREATE INDEX login_pins_github_id ON login_pins (github_id);
 ";
 
 const DOWN: &str = "

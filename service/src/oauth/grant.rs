@@ -23,6 +23,7 @@ use uuid::{NoContext, Timestamp, Uuid};
 
 use super::{
     access_token::{Minter, NewToken},
+    gate::Closed,
     scope::Scopes,
     token_format::PlainToken,
 };
@@ -80,7 +81,7 @@ pub enum Reason {
     /// An operator wanted it.
     Operator,
     /// The person may no longer come in.
-    Gate,
+    Gate(Closed),
     /// Its code was presented again.
     CodeReplay,
     /// One of its refresh tokens was presented again.
@@ -95,9 +96,18 @@ impl Reason {
             Self::Person => "person",
             Self::AccountDeleted => "account_deleted",
             Self::Operator => "operator",
-            Self::Gate => "gate",
+            Self::Gate(_) => "gate",
             Self::CodeReplay => "code_replay",
             Self::RefreshReplay => "refresh_replay",
+        }
+    }
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Gate(why) => write!(f, "gate: {why}"),
+            other => f.write_str(other.as_str()),
         }
     }
 }

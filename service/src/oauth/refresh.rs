@@ -45,7 +45,7 @@ use super::{
     audit::{self, Event, RequestInfo},
     client::{self, Client},
     code,
-    gate::{self, GateAnswer},
+    gate::{self, Closed, GateAnswer},
     grant::{self, Reason, TokenSet},
     resource, revoke,
     scope::{ScopeError, Scopes},
@@ -245,7 +245,8 @@ impl Exchange<'_> {
             .map_err(Failure::from)?;
         let checked_at = match person {
             Some(person) if person.blocked_at.is_none() => person.gate_checked_at,
-            _ => return self.close_gate(&user).await,
+            Some(_) => return self.close_gate(&user, Closed::Blocked).await,
+            None => return self.close_gate(&user, Closed::SignInAgain).await,
         };
         if checked_at.is_some_and(|it| now - it < GATE_RECHECK_AFTER) {
             return Ok(());
@@ -265,17 +266,18 @@ impl Exchange<'_> {
                 grant::gate_was_open(service.db(), user.as_str(), now).await?;
                 Ok(())
             }
-            GateAnswer::Closed(_) => self.close_gate(&user).await,
+            GateAnswer::Closed(why) => self.close_gate(&user, why).await,
             GateAnswer::Unknown if holds => Ok(()),
             GateAnswer::Unknown => Err(RefreshError::GateUnknown),
         }
     }
 
     /// The gate is about the person, not about the app: all of theirs end.
-    async fn close_gate(&self, user: &UserId) -> Result<(), RefreshError> {
-        revoke::user(self.service, user, Reason::Gate, &self.request).await?;
-        let why = "the person may no longer come in";
-        Err(RefreshError::InvalidGrant(why))
+    async fn close_gate(&self, user: &UserId, why: Closed) -> Result<(), RefreshError> {
+        revoke::user(self.service, user, Reason::Gate(why), &self.request).await?;
+        Err(RefreshError::InvalidGrant(
+            "the person may no longer come in",
+        ))
     }
 
     async fn rotate(&self, grant: GrantId, minter: &Minter) -> Result<TokenSet, RefreshError> {

@@ -202,7 +202,7 @@ async fn revoke(
 /// One event, however many grants: it names what they have in common.
 fn event(revoked: &[Model], first: &Model, reason: Reason, request: &RequestInfo) -> Event {
     let kind = match reason {
-        Reason::Gate => audit::Kind::GateClosed,
+        Reason::Gate(_) => audit::Kind::GateClosed,
         _ => audit::Kind::GrantRevoked,
     };
     let mut event = Event::new(kind, request);
@@ -213,8 +213,8 @@ fn event(revoked: &[Model], first: &Model, reason: Reason, request: &RequestInfo
         event = event.client(&first.client_id);
     }
     match revoked {
-        [only] => event.grant(only.id).detail(reason.as_str()),
-        several => event.detail(format!("{}: {} grants", reason.as_str(), several.len())),
+        [only] => event.grant(only.id).detail(reason.to_string()),
+        several => event.detail(format!("{reason}, {} grants", several.len())),
     }
 }
 

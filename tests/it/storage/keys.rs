@@ -165,6 +165,7 @@ async fn only_public_halves_are_published(world: World) {
 
 async fn tokens_are_verified_while_the_database_is_away(world: World) {
     let token = token(&world.service).await;
+    world.service.revoked().load().await.unwrap();
     let stranger = self::token(&world.another_with(&"second secret ".repeat(4)).await).await;
     world.clock.advance(Duration::from_secs(6));
     world.service.close().await;

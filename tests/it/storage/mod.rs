@@ -14,4 +14,4 @@ mod search;
 mod users;
 mod world;
 
-use world::{World, on_both};
+pub(crate) use world::{World, on_both, user};

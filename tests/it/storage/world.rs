@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use mcp::{
     Bus, Signal, StoreError, UserId,
-    store::{Subscription, Topic},
+    store::{Fanout, Subscription, Topic},
 };
 use service::{
     Service,
@@ -37,27 +37,27 @@ macro_rules! on_both {
         }
     };
 }
-pub(super) use on_both;
+pub(crate) use on_both;
 
 /// One database, and one service on it; more can be added.
-pub(super) struct World {
-    pub(super) service: Service,
-    pub(super) clock: Arc<MockClock>,
+pub(crate) struct World {
+    pub(crate) service: Service,
+    pub(crate) clock: Arc<MockClock>,
     bus: Arc<RememberingBus>,
     directory: TempDir,
     database_url: String,
 }
 
 /// The secret that services of a world share.
-pub(super) const SECRET: &str = "the secret of all services of one world";
+pub(crate) const SECRET: &str = "the secret of all services of one world";
 
 /// When every world begins.
-pub(super) fn beginning() -> DateTime<Utc> {
+pub(crate) fn beginning() -> DateTime<Utc> {
     DateTime::from_timestamp_micros(1_700_000_000_123_456).expect("a time in 2023")
 }
 
 impl World {
-    pub(super) async fn sqlite() -> Self {
+    pub(crate) async fn sqlite() -> Self {
         let world = Self::at(None).await;
         migration::migrate(world.service.db())
             .await
@@ -65,12 +65,12 @@ impl World {
         world
     }
 
-    pub(super) async fn postgres() -> Self {
+    pub(crate) async fn postgres() -> Self {
         Self::at(Some(postgres::fresh_database().await)).await
     }
 
     /// A SQLite file without a schema.
-    pub(super) async fn empty_sqlite() -> Self {
+    pub(crate) async fn empty_sqlite() -> Self {
         Self::at(None).await
     }
 
@@ -91,22 +91,27 @@ impl World {
     }
 
     /// Another instance on the same database and clock.
-    pub(super) async fn another(&self) -> Service {
+    pub(crate) async fn another(&self) -> Service {
         self.another_with(SECRET).await
     }
 
     /// Another instance, started with another secret.
-    pub(super) async fn another_with(&self, secret: &str) -> Service {
+    pub(crate) async fn another_with(&self, secret: &str) -> Service {
         connect(&self.database_url, secret, &self.clock, &self.bus).await
     }
 
+    /// Another instance that hears nothing of what the others publish.
+    pub(crate) async fn another_that_hears_nothing(&self) -> Service {
+        connect(&self.database_url, SECRET, &self.clock, &Arc::default()).await
+    }
+
     /// What was published since the last time that this was asked.
-    pub(super) fn published(&self) -> Vec<Signal> {
-        std::mem::take(&mut self.bus.0.lock().expect("nobody panics with it"))
+    pub(crate) fn published(&self) -> Vec<Signal> {
+        std::mem::take(&mut self.bus.published.lock().expect("nobody panics with it"))
     }
 
     /// Keeps a note and lets a second pass.
-    pub(super) async fn note(
+    pub(crate) async fn note(
         &self,
         owner: &UserId,
         title: &str,
@@ -120,11 +125,11 @@ impl World {
         note
     }
 
-    pub(super) fn is_postgres(&self) -> bool {
+    pub(crate) fn is_postgres(&self) -> bool {
         self.database_url.starts_with("postgres")
     }
 
-    pub(super) fn directory(&self) -> &std::path::Path {
+    pub(crate) fn directory(&self) -> &std::path::Path {
         self.directory.path()
     }
 }
@@ -146,11 +151,11 @@ async fn connect(
         .expect("the database is there")
 }
 
-pub(super) fn user(name: &str) -> UserId {
+pub(crate) fn user(name: &str) -> UserId {
     UserId::new(format!("dev:{name}"))
 }
 
-pub(super) fn draft(title: &str, body: &str, tags: &[&str]) -> Draft {
+pub(crate) fn draft(title: &str, body: &str, tags: &[&str]) -> Draft {
     Draft {
         title: Title::parse(title).expect("a valid title"),
         body: Body::parse(body).expect("a valid body"),
@@ -158,22 +163,29 @@ pub(super) fn draft(title: &str, body: &str, tags: &[&str]) -> Draft {
     }
 }
 
-pub(super) fn tags(tags: &[&str]) -> Tags {
+pub(crate) fn tags(tags: &[&str]) -> Tags {
     Tags::parse(tags.iter().map(|it| Tag::parse(it).expect("a valid tag"))).expect("few tags")
 }
 
-/// A bus that nobody listens to.
+/// A bus that remembers what it was told.
 #[derive(Default)]
-struct RememberingBus(Mutex<Vec<Signal>>);
+struct RememberingBus {
+    published: Mutex<Vec<Signal>>,
+    fanout: Fanout,
+}
 
 #[async_trait]
 impl Bus for RememberingBus {
     async fn publish(&self, signal: Signal) -> Result<(), StoreError> {
-        self.0.lock().expect("nobody panics with it").push(signal);
+        self.published
+            .lock()
+            .expect("nobody panics with it")
+            .push(signal.clone());
+        self.fanout.deliver(signal);
         Ok(())
     }
 
-    async fn subscribe(&self, _: Topic) -> Result<Subscription, StoreError> {
-        Err(StoreError("nobody listens here".into()))
+    async fn subscribe(&self, topic: Topic) -> Result<Subscription, StoreError> {
+        Ok(self.fanout.subscribe(topic))
     }
 }

@@ -1,0 +1,181 @@
+//! What people see of what they allowed, and how they end it.
+
+use entity::{github_tokens, notes, oauth_grants, users};
+use mcp::Signal;
+use sea_orm::{ActiveModelTrait as _, EntityTrait as _, PaginatorTrait as _, Set};
+use service::oauth::{account, audit::Kind, scope::Scopes};
+
+use super::{
+    REDIRECT_URI, World, agree, client, connect, days, grant_of, hours, is_accepted, on_both,
+    refresh, refresh_token, request, told, user,
+};
+
+on_both!(
+    connected_apps_are_listed,
+    a_person_disconnects_their_own_apps_only,
+    an_account_is_deleted_with_everything,
+    a_blocked_person_cannot_leave_and_come_back,
+);
+
+async fn connected_apps_are_listed(world: World) {
+    let service = &world.service;
+    let (one, two) = (client("one"), client("two"));
+    let ada = user("ada");
+    assert_eq!(account::connected(service, &ada).await.unwrap(), []);
+    let first = connect(service, &one, &ada).await;
+    world.clock.advance(hours(1));
+    let second = connect(service, &two, &ada).await;
+    let second = grant_of(service, &second).await;
+    connect(service, &one, &user("bob")).await;
+    world.clock.advance(hours(1));
+    refresh(service, &one, &refresh_token(&first))
+        .await
+        .unwrap();
+
+    let apps = account::connected(service, &ada).await.unwrap();
+    let now = service.clock().now();
+    let [newest, oldest] = &apps[..] else {
+        panic!("there are {} apps", apps.len())
+    };
+    assert_eq!(
+        (newest.client.as_str(), oldest.client.as_str()),
+        ("two", "one")
+    );
+    assert_eq!(newest.grant, second);
+    assert_eq!(oldest.redirect_uri, REDIRECT_URI);
+    assert_eq!(oldest.scope, Scopes::all());
+    assert_eq!(oldest.last_used_at, now);
+    assert_eq!(now - oldest.connected_at, chrono::TimeDelta::hours(2));
+    assert_eq!(now - newest.last_used_at, chrono::TimeDelta::hours(1));
+
+    world.clock.advance(days(30) - hours(1));
+    let apps = account::connected(service, &ada).await.unwrap();
+    assert_eq!(apps.len(), 1, "what nobody used has ended");
+}
+
+async fn a_person_disconnects_their_own_apps_only(world: World) {
+    let service = &world.service;
+    let app = client("an-app");
+    let (ada, bob) = (user("ada"), user("bob"));
+    let adas = [
+        connect(service, &app, &ada).await,
+        connect(service, &app, &ada).await,
+        connect(service, &app, &ada).await,
+    ];
+    let bobs = connect(service, &app, &bob).await;
+    let grant = grant_of(service, &bobs).await;
+    assert!(
+        !account::disconnect(service, &ada, grant, &request())
+            .await
+            .unwrap()
+    );
+    assert!(is_accepted(service, &bobs).await);
+
+    let grant = grant_of(service, &adas[0]).await;
+    assert!(
+        account::disconnect(service, &ada, grant, &request())
+            .await
+            .unwrap()
+    );
+    assert!(
+        !account::disconnect(service, &ada, grant, &request())
+            .await
+            .unwrap()
+    );
+    assert!(!is_accepted(service, &adas[0]).await && is_accepted(service, &adas[1]).await);
+    assert_eq!(
+        account::disconnect_all(service, &ada, &request())
+            .await
+            .unwrap(),
+        2
+    );
+    assert_eq!(account::connected(service, &ada).await.unwrap(), []);
+    assert!(is_accepted(service, &bobs).await);
+    assert_eq!(
+        told(service, Kind::GrantRevoked).await,
+        2,
+        "one for each time that she asked"
+    );
+}
+
+async fn an_account_is_deleted_with_everything(world: World) {
+    let service = &world.service;
+    let db = service.db();
+    let app = client("an-app");
+    let (ada, bob) = (user("ada"), user("bob"));
+    let tokens = connect(service, &app, &ada).await;
+    let bobs = connect(service, &app, &bob).await;
+    let on_its_way = agree(service, &app, &ada).await;
+    for person in [&ada, &ada, &bob] {
+        world.note(person, "Title", "body", &["tag"]).await;
+    }
+    github_tokens::ActiveModel {
+        user_sub: Set(ada.as_str().to_owned()),
+        sealed: Set(vec![0; 8]),
+        updated_at: Set(service.clock().now()),
+    }
+    .insert(db)
+    .await
+    .unwrap();
+    assert!(is_accepted(service, &tokens).await);
+    world.published();
+
+    let deleted = account::delete(service, &ada, &request()).await.unwrap();
+    assert_eq!((deleted.notes, deleted.apps), (2, 1));
+    assert!(!is_accepted(service, &tokens).await);
+    assert!(
+        !is_accepted(&world.another().await, &tokens).await,
+        "other instances learn of it"
+    );
+    assert!(
+        refresh(service, &app, &refresh_token(&tokens))
+            .await
+            .is_err()
+    );
+    assert!(on_its_way.redeem(service, &app).await.is_err());
+    assert_eq!(notes::Entity::find().count(db).await.unwrap(), 1);
+    assert_eq!(github_tokens::Entity::find().count(db).await.unwrap(), 0);
+    assert!(
+        users::Entity::find_by_id(ada.as_str())
+            .one(db)
+            .await
+            .unwrap()
+            .is_none()
+    );
+    assert_eq!(told(service, Kind::AccountDeleted).await, 1);
+    assert_eq!(
+        told(service, Kind::GrantRevoked).await,
+        0,
+        "it is told once"
+    );
+    assert!(
+        world
+            .published()
+            .contains(&Signal::ResourceListChanged { user: ada.clone() })
+    );
+
+    // Bob is still there, and Ada can begin anew.
+    assert!(is_accepted(service, &bobs).await);
+    let again = account::delete(service, &ada, &request()).await.unwrap();
+    assert_eq!((again.notes, again.apps), (0, 0));
+    let tokens = connect(service, &app, &ada).await;
+    assert!(is_accepted(service, &tokens).await);
+    assert_eq!(
+        oauth_grants::Entity::owned_by(ada.as_str())
+            .count(db)
+            .await
+            .unwrap(),
+        2
+    );
+}
+
+async fn a_blocked_person_cannot_leave_and_come_back(world: World) {
+    let service = &world.service;
+    let app = client("an-app");
+    let eve = user("eve");
+    connect(service, &app, &eve).await;
+    account::block(service, &eve, &request()).await.unwrap();
+    account::delete(service, &eve, &request()).await.unwrap();
+    let again = agree(service, &app, &eve).await;
+    assert!(again.redeem(service, &app).await.is_err());
+}

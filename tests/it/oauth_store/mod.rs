@@ -1,0 +1,191 @@
+//! What signing in leaves in the database, on both databases: codes, grants, refresh tokens,
+//! revocations, signing keys and the audit log. Every story runs on SQLite and on Postgres, without
+//! HTTP; several services on one database are several instances.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a story that does not go on as told is a failure"
+)]
+
+mod account;
+mod code;
+mod keys;
+mod refresh;
+mod revocation;
+mod sweep;
+
+use std::time::Duration;
+
+use entity::{GrantId, oauth_audit, oauth_grants};
+use mcp::UserId;
+use sea_orm::{EntityTrait as _, PaginatorTrait as _, QueryFilter as _};
+use service::{
+    Service,
+    oauth::{
+        audit::{Kind, RequestInfo},
+        client::{Authentication, Client, ClientId, ClientKind},
+        code::{NewCode, RedeemError, Redemption},
+        display_name::DisplayName,
+        grant::TokenSet,
+        pkce::{Challenge, Verifier},
+        refresh::{RefreshError, Rotation},
+        scope::Scopes,
+        token_format::PlainCode,
+    },
+    users::{self, SignIn},
+};
+
+use crate::storage::{World, on_both, user};
+
+/// Where the client of these stories receives codes.
+const REDIRECT_URI: &str = "http://127.0.0.1:33418/callback";
+
+/// How many try the same thing at once, and how often that is tried.
+const RACERS: usize = 16;
+const ROUNDS: usize = 6;
+
+/// A public client that may refresh.
+fn client(id: &str) -> Client {
+    Client {
+        id: ClientId(id.to_owned()),
+        kind: ClientKind::Dynamic,
+        name: DisplayName::sanitize("An app"),
+        redirect_uris: Vec::new(),
+        scope: None,
+        authentication: Authentication::None,
+        may_refresh: true,
+        metadata_hash: [0; 32],
+    }
+}
+
+/// A request that changes nothing.
+fn request() -> RequestInfo {
+    RequestInfo::new(
+        "a-request",
+        Some([203, 0, 113, 7].into()),
+        Some("a program"),
+    )
+}
+
+/// A code on its way to a client.
+struct Issued {
+    code: PlainCode,
+    verifier: Verifier,
+}
+
+impl Issued {
+    /// What the client sends when it does everything right.
+    fn redemption(&self) -> Redemption<'_> {
+        Redemption {
+            code: self.code.expose(),
+            verifier: self.verifier.expose(),
+            redirect_uri: Some(REDIRECT_URI),
+            resource: &[],
+            request: request(),
+        }
+    }
+
+    async fn redeem(&self, service: &Service, client: &Client) -> Result<TokenSet, RedeemError> {
+        service::oauth::code::redeem(service, client, self.redemption()).await
+    }
+}
+
+/// Somebody signs in and agrees to everything.
+async fn agree(service: &Service, client: &Client, person: &UserId) -> Issued {
+    let now = service.clock().now();
+    let sign_in = SignIn {
+        user: person.clone(),
+        login: "ada".to_owned(),
+        display_name: None,
+    };
+    users::upsert(service.db(), now, sign_in).await.unwrap();
+    let verifier = Verifier::generate();
+    let new = NewCode {
+        client: client.id.clone(),
+        redirect_uri: REDIRECT_URI.to_owned(),
+        redirect_uri_was_sent: true,
+        challenge: Challenge::of(&verifier),
+        scope: Scopes::all(),
+        user: person.clone(),
+        auth_time: now,
+        gate_checked_at: Some(now),
+        request: request(),
+    };
+    let code = service::oauth::code::issue(service, new).await.unwrap();
+    Issued { code, verifier }
+}
+
+/// Somebody connects a client, and these are its tokens.
+async fn connect(service: &Service, client: &Client, person: &UserId) -> TokenSet {
+    let issued = agree(service, client, person).await;
+    issued.redeem(service, client).await.unwrap()
+}
+
+/// The refresh token of an answer.
+fn refresh_token(tokens: &TokenSet) -> String {
+    tokens.refresh_token.as_ref().unwrap().expose().to_owned()
+}
+
+async fn refresh(
+    service: &Service,
+    client: &Client,
+    token: &str,
+) -> Result<TokenSet, RefreshError> {
+    refresh_for(service, client, token, None).await
+}
+
+async fn refresh_for(
+    service: &Service,
+    client: &Client,
+    token: &str,
+    scope: Option<&str>,
+) -> Result<TokenSet, RefreshError> {
+    let rotation = Rotation {
+        token,
+        scope,
+        resource: &[],
+        request: request(),
+    };
+    service::oauth::refresh::rotate(service, client, rotation).await
+}
+
+/// The grant that an access token belongs to, by an instance that trusts it.
+async fn grant_of(service: &Service, tokens: &TokenSet) -> GrantId {
+    let claims = service
+        .tokens()
+        .verify(tokens.access_token.expose())
+        .await
+        .unwrap();
+    claims.session_id.parse().unwrap()
+}
+
+async fn is_accepted(service: &Service, tokens: &TokenSet) -> bool {
+    let verified = service.tokens().verify(tokens.access_token.expose()).await;
+    verified.is_ok()
+}
+
+async fn row(service: &Service, grant: GrantId) -> oauth_grants::Model {
+    let found = oauth_grants::Entity::find_by_id(grant).one(service.db());
+    found.await.unwrap().unwrap()
+}
+
+/// How often something stands in the audit log.
+async fn told(service: &Service, kind: Kind) -> u64 {
+    oauth_audit::Entity::find()
+        .filter(oauth_audit::COLUMN.event.eq(kind.as_str()))
+        .count(service.db())
+        .await
+        .unwrap()
+}
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn hours(hours: u64) -> Duration {
+    Duration::from_hours(hours)
+}
+
+fn days(days: u64) -> Duration {
+    Duration::from_hours(24 * days)
+}

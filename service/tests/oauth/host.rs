@@ -2,7 +2,10 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -50,6 +53,7 @@ type Answers = dyn Fn(&Seen) -> Reply + Send + Sync;
 pub(crate) struct Host {
     pub(crate) address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
+    connections: Arc<AtomicUsize>,
     answers: Arc<Mutex<Arc<Answers>>>,
     serving: JoinHandle<()>,
 }
@@ -74,11 +78,14 @@ impl Host {
         let address = listener.local_addr().unwrap();
         let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
         let answers: Arc<Mutex<Arc<Answers>>> = Arc::new(Mutex::new(Arc::new(answers)));
+        let connections: Arc<AtomicUsize> = Arc::default();
         let serving = tokio::spawn({
             let (seen, answers) = (Arc::clone(&seen), Arc::clone(&answers));
+            let connections = Arc::clone(&connections);
             async move {
                 loop {
                     let (socket, _) = listener.accept().await.unwrap();
+                    connections.fetch_add(1, Ordering::Relaxed);
                     let (seen, answers, tls) =
                         (Arc::clone(&seen), Arc::clone(&answers), tls.clone());
                     tokio::spawn(async move {
@@ -96,6 +103,7 @@ impl Host {
         Self {
             address,
             seen,
+            connections,
             answers,
             serving,
         }
@@ -104,6 +112,11 @@ impl Host {
     /// From now on it answers like this.
     pub(crate) fn answer(&self, answers: impl Fn(&Seen) -> Reply + Send + Sync + 'static) {
         *self.answers.lock().unwrap() = Arc::new(answers);
+    }
+
+    /// How often somebody has connected, whatever came of it.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
     }
 
     pub(crate) fn seen(&self) -> Vec<Seen> {

@@ -549,8 +549,8 @@ impl SigningKeys {
         Ok(())
     }
 
-    async fn tell(&self, kind: audit::Kind, kid: &Kid) -> Result<(), Failure> {
-        let event = Event::new(kind, &RequestInfo::none()).detail(kid.to_string());
+    async fn tell(&self, what: audit::Kind, kid: &Kid) -> Result<(), Failure> {
+        let event = Event::new(what, &RequestInfo::none()).detail(kid.to_string());
         audit::write(&self.0.db, self.0.clock.now(), &event).await?;
         event.log();
         Ok(())

@@ -13,4 +13,5 @@ mod github;
 mod host;
 mod register;
 mod sign_in;
+mod tokens;
 mod world;

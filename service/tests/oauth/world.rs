@@ -53,6 +53,7 @@ pub(crate) struct World {
     pub(crate) names: Arc<Names>,
     given: Dependencies,
     config: Config,
+    variables: HashMap<String, String>,
     _data: TempDir,
 }
 
@@ -156,6 +157,10 @@ impl World {
             names,
             given,
             config,
+            variables: all
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect(),
             _data: data,
         }
     }
@@ -163,6 +168,18 @@ impl World {
     /// Another instance with the same stores and the same database.
     pub(crate) async fn another(&self) -> Service {
         Service::connect_with(&self.config, self.given.clone())
+            .await
+            .unwrap()
+    }
+
+    /// Another instance that was started later, with some variables changed.
+    pub(crate) async fn another_with(&self, variables: &[(&str, &str)]) -> Service {
+        let changed = |name: &str| variables.iter().find(|(it, _)| *it == name);
+        let config = Config::read(|name| match changed(name) {
+            Some((_, value)) => Some((*value).to_owned()),
+            None => self.variables.get(name).cloned(),
+        });
+        Service::connect_with(&config.unwrap(), self.given.clone())
             .await
             .unwrap()
     }

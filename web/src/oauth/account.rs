@@ -227,14 +227,17 @@ impl Account {
                 Some(name) => name.to_string(),
                 None => "An app that is no longer known".to_owned(),
             },
-            may: may.join("; "),
+            may: may.join(". "),
             destination: match redirect_uri::destination(&app.redirect_uri) {
                 Destination::Site { host } => host,
                 Destination::ThisMachine => "your computer".to_owned(),
                 Destination::App { scheme } => format!("{scheme}:// on your device"),
             },
             used: ago((now - app.last_used_at).num_minutes()),
-            connected: app.connected_at.format("%-d %B %Y").to_string(),
+            connected: app
+                .connected_at
+                .format("%-d %B %Y at %H:%M UTC")
+                .to_string(),
         }
     }
 

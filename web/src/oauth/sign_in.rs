@@ -204,7 +204,7 @@ fn trouble(error: CallbackError) -> Trouble {
             let trouble = Trouble::new(
                 StatusCode::FORBIDDEN,
                 "You may not use this server",
-                format!("You are signed in at GitHub as {}.", refusal.login),
+                format!("You are signed in as {}.", refusal.login),
                 refusal.sentence,
             );
             match refusal.back {

@@ -30,6 +30,7 @@ mod fuzz;
 mod isolation;
 mod logging;
 mod notes;
+mod oauth;
 mod oauth_store;
 mod pagination;
 mod questions;

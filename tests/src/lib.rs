@@ -4,10 +4,12 @@
 //! Nothing here ships. The integration tests are in `tests/it`, the programs that other test suites
 //! talk to in `tests/src/bin`.
 
+pub mod browser;
 pub mod client;
 pub mod cluster;
 mod eventually;
 pub mod fixtures;
+pub mod github;
 pub mod postgres;
 pub mod redis;
 pub mod schema;

@@ -1,0 +1,118 @@
+//! Sixteen at once, on two instances, again and again: one wins.
+
+use std::collections::BTreeSet;
+
+use futures_util::future::join_all;
+use tests::{browser::Browser, client::Page};
+
+use super::{Stage, text};
+
+const RACERS: usize = 16;
+const ROUNDS: usize = 20;
+
+/// Everybody does the same at once, half of them on each instance.
+async fn all_at_once<F: Future<Output = Page>>(
+    stage: &Stage,
+    mut act: impl FnMut(Browser) -> F,
+    browser: &Browser,
+) -> Vec<Page> {
+    let racers = (0..RACERS).map(|number| {
+        let web = if number % 2 == 0 {
+            stage.one()
+        } else {
+            stage.other()
+        };
+        act(browser.at(web))
+    });
+    join_all(racers).await
+}
+
+fn with_status(pages: &[Page], status: u16) -> Vec<&Page> {
+    pages.iter().filter(|it| it.status == status).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn n81_one_of_many_redeems_a_code() {
+    let stage = Stage::new().await;
+    let (browser, app) = (stage.browser(), stage.app().await);
+    for round in 0..ROUNDS {
+        let code = app.code(&browser).await;
+        let racers = (0..RACERS).map(|number| {
+            let web = if number % 2 == 0 {
+                stage.one()
+            } else {
+                stage.other()
+            };
+            code.redeem(web)
+        });
+        let pages = join_all(racers).await;
+        let won = with_status(&pages, 200);
+        assert_eq!(won.len(), 1, "round {round}");
+        assert_eq!(with_status(&pages, 400).len(), RACERS - 1, "round {round}");
+        stage.is_good(&text(&won[0].json(), "access_token")).await;
+        stage.pass(61); // a new minute, with new shares
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn n90_many_who_refresh_get_one_successor() {
+    let stage = Stage::new().await;
+    let app = stage.app().await;
+    let mut token = text(&app.connect(&stage.browser()).await, "refresh_token");
+    for round in 0..ROUNDS {
+        let racers = (0..RACERS).map(|number| {
+            let web = if number % 2 == 0 {
+                stage.one()
+            } else {
+                stage.other()
+            };
+            app.refresh(web, &token)
+        });
+        let pages = join_all(racers).await;
+        assert_eq!(with_status(&pages, 200).len(), RACERS, "round {round}");
+        let successors: BTreeSet<String> = pages
+            .iter()
+            .map(|page| text(&page.json(), "refresh_token"))
+            .collect();
+        assert_eq!(successors.len(), 1, "round {round}");
+        assert!(!successors.contains(&token), "round {round}");
+        token = successors.into_iter().next().expect("there is one");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn n62_one_of_many_comes_back_from_github() {
+    let stage = Stage::new().await;
+    let (browser, app) = (stage.browser(), stage.app().await);
+    for round in 0..ROUNDS {
+        let asked = app.asks();
+        let callback = browser.to_callback(&asked).await;
+        let arrive = |browser: Browser| {
+            let callback = &callback;
+            async move { browser.get(callback).await }
+        };
+        let pages = all_at_once(&stage, arrive, &browser).await;
+        let won = with_status(&pages, 303);
+        assert_eq!(won.len(), 1, "round {round}");
+        asked.code(won[0]);
+        assert_eq!(with_status(&pages, 400).len(), RACERS - 1, "round {round}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn n55_one_of_many_clicks_counts() {
+    let stage = Stage::new().await;
+    let (browser, app) = (stage.browser(), stage.app().await);
+    for round in 0..ROUNDS {
+        let form = browser.to_consent(&app.asks()).await;
+        let click = |browser: Browser| {
+            let form = &form;
+            async move { browser.submit(form, "approve").await }
+        };
+        let pages = all_at_once(&stage, click, &browser).await;
+        let won = with_status(&pages, 303);
+        assert_eq!(won.len(), 1, "round {round}");
+        assert!(won[0].header("location").starts_with(stage.github.origin()));
+        assert_eq!(with_status(&pages, 400).len(), RACERS - 1, "round {round}");
+    }
+}

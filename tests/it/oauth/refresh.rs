@@ -1,0 +1,250 @@
+//! Refresh tokens at `/token`: N90 to N98.
+
+use serde_json::json;
+use tests::{
+    browser::{App, post, with},
+    github::{Manner, Question},
+};
+
+use super::{Stage, text, told};
+
+async fn connected(stage: &Stage) -> (App, String, String) {
+    let app = stage.app().await;
+    let tokens = app.connect(&stage.browser()).await;
+    let (access, refresh) = (
+        text(&tokens, "access_token"),
+        text(&tokens, "refresh_token"),
+    );
+    (app, access, refresh)
+}
+
+/// Exchanges a token and gives the next one.
+async fn next(stage: &Stage, app: &App, token: &str) -> String {
+    let page = app.refresh(stage.other(), token).await;
+    assert_eq!(page.status, 200, "{}", page.text());
+    stage.is_good(&text(&page.json(), "access_token")).await;
+    text(&page.json(), "refresh_token")
+}
+
+#[tokio::test]
+async fn n91_a_lost_answer_is_given_again() {
+    let stage = Stage::new().await;
+    let (app, _, first) = connected(&stage).await;
+    let second = next(&stage, &app, &first).await;
+    assert_ne!(first, second);
+    stage.pass(119);
+    assert_eq!(next(&stage, &app, &first).await, second);
+    next(&stage, &app, &second).await;
+}
+
+#[tokio::test]
+async fn n92_a_lost_successor_is_replaced_once_a_day() {
+    let stage = Stage::new().await;
+    let (app, access, first) = connected(&stage).await;
+    next(&stage, &app, &first).await;
+    stage.pass(600);
+    let replaced = next(&stage, &app, &first).await;
+    assert_eq!(stage.audited("refresh_recovered").await, 1, "N92");
+    let last = next(&stage, &app, &replaced).await;
+    stage.pass(600);
+    told(
+        "N92",
+        &app.refresh(stage.one(), &replaced).await,
+        400,
+        "invalid_grant",
+    );
+    told(
+        "N92",
+        &app.refresh(stage.one(), &last).await,
+        400,
+        "invalid_grant",
+    );
+    stage.is_refused(&access).await;
+}
+
+#[tokio::test]
+async fn n93_an_old_token_ends_its_grant_and_n96_no_other() {
+    let stage = Stage::new().await;
+    let (app, _, first) = connected(&stage).await;
+    // The same person and the same program on another machine.
+    let elsewhere = text(&app.connect(&stage.browser()).await, "refresh_token");
+    let second = next(&stage, &app, &first).await;
+    let page = app.refresh(stage.one(), &second).await.json();
+    let (access, third) = (text(&page, "access_token"), text(&page, "refresh_token"));
+    stage.pass(121);
+    told(
+        "N93",
+        &app.refresh(stage.other(), &first).await,
+        400,
+        "invalid_grant",
+    );
+    told(
+        "N93",
+        &app.refresh(stage.other(), &third).await,
+        400,
+        "invalid_grant",
+    );
+    stage.is_refused(&access).await;
+    next(&stage, &app, &elsewhere).await;
+}
+
+#[tokio::test]
+async fn n94_what_was_given_back_has_no_grace() {
+    let stage = Stage::new().await;
+    let (app, access, first) = connected(&stage).await;
+    let second = next(&stage, &app, &first).await;
+    assert_eq!(app.revoke(stage.one(), &second).await.status, 200);
+    for token in [&first, &second] {
+        told(
+            "N94",
+            &app.refresh(stage.other(), token).await,
+            400,
+            "invalid_grant",
+        );
+    }
+    stage.is_refused(&access).await;
+}
+
+#[tokio::test]
+async fn n97_whoever_left_is_shut_out_at_the_next_refresh() {
+    const GATE: [(&str, &str); 2] = [
+        ("ALLOWED_GITHUB_ORG", tests::github::ORG),
+        ("DATA_KEYS", "a key of thirty-two bytes or more"),
+    ];
+    let stage = Stage::with(&GATE).await;
+    stage.github.membership("active");
+    let (app, _, mut token) = connected(&stage).await;
+    let asked = stage.github.asked(Question::Membership);
+    token = next(&stage, &app, &token).await;
+    assert_eq!(
+        stage.github.asked(Question::Membership),
+        asked,
+        "not within 15 minutes"
+    );
+
+    // GitHub is away: the last answer holds for a day.
+    stage
+        .github
+        .answers(Question::Membership, Manner::Status(500));
+    stage.pass(16 * 60);
+    token = next(&stage, &app, &token).await;
+    assert!(stage.github.asked(Question::Membership) > asked);
+    stage.pass(25 * 60 * 60);
+    let page = app.refresh(stage.one(), &token).await;
+    told("N97 away", &page, 503, "temporarily_unavailable");
+    assert_ne!(page.header("retry-after"), "");
+
+    stage.github.membership("active");
+    stage.pass(16 * 60);
+    let page = app.refresh(stage.one(), &token).await.json();
+    token = text(&page, "refresh_token");
+    let access = text(&page, "access_token");
+    stage
+        .github
+        .answers(Question::Membership, Manner::Status(404));
+    stage.pass(16 * 60);
+    told(
+        "N97 left",
+        &app.refresh(stage.other(), &token).await,
+        400,
+        "invalid_grant",
+    );
+    stage.is_refused(&access).await;
+}
+
+#[tokio::test]
+async fn n98_a_refresh_does_not_widen_anything() {
+    let stage = Stage::new().await;
+    let app = stage.app().await;
+    let asked = app.asks().with("scope", "notes:read");
+    let code = tests::browser::Code {
+        code: asked.code(&stage.browser().sign_in(&asked).await),
+        verifier: asked.verifier.clone(),
+        app: app.clone(),
+    };
+    let token = text(&code.redeem(stage.one()).await.json(), "refresh_token");
+    let form = app.refreshing(&token);
+    for (case, field, value, error) in [
+        (
+            "N98 scope",
+            "scope",
+            "notes:read notes:write",
+            "invalid_scope",
+        ),
+        ("N98 no such scope", "scope", "admin", "invalid_scope"),
+        (
+            "N98 resource",
+            "resource",
+            "https://other.example/mcp",
+            "invalid_target",
+        ),
+    ] {
+        let page = post(stage.one(), "/token", &with(&form, field, value)).await;
+        told(case, &page, 400, error);
+    }
+    let other = stage.app().await;
+    told(
+        "N98b",
+        &other.refresh(stage.one(), &token).await,
+        400,
+        "invalid_grant",
+    );
+    // Nothing of that has rotated or revoked anything.
+    next(&stage, &app, &token).await;
+}
+
+#[tokio::test]
+async fn n98c_a_grant_ends_by_itself() {
+    let stage = Stage::new().await;
+    let (app, _, idle) = connected(&stage).await;
+    stage.pass(30 * 24 * 60 * 60 + 1);
+    told(
+        "N98c idle",
+        &app.refresh(stage.one(), &idle).await,
+        400,
+        "invalid_grant",
+    );
+
+    let (app, _, mut token) = connected(&stage).await;
+    for _ in 0..4 {
+        stage.pass(20 * 24 * 60 * 60);
+        token = next(&stage, &app, &token).await;
+    }
+    stage.pass(11 * 24 * 60 * 60);
+    told(
+        "N98c absolute",
+        &app.refresh(stage.one(), &token).await,
+        400,
+        "invalid_grant",
+    );
+}
+
+#[tokio::test]
+async fn n98d_a_narrow_token_does_not_narrow_the_grant() {
+    let stage = Stage::new().await;
+    let (app, _, token) = connected(&stage).await;
+    let narrow = with(&app.refreshing(&token), "scope", "notes:read");
+    let page = post(stage.one(), "/token", &narrow).await;
+    assert_eq!(page.json()["scope"], json!("notes:read"), "{}", page.text());
+    let token = text(&page.json(), "refresh_token");
+    let page = app.refresh(stage.one(), &token).await;
+    assert_eq!(page.json()["scope"], json!("notes:read notes:write"));
+}
+
+#[tokio::test]
+async fn n95_trouble_with_the_database_does_not_use_up_a_token() {
+    let stage = Stage::new().await;
+    let (app, access, token) = connected(&stage).await;
+    for table in ["oauth_grants", "oauth_refresh_tokens"] {
+        stage.hide(table).await;
+        let page = app.refresh(stage.one(), &token).await;
+        told("N95", &page, 503, "temporarily_unavailable");
+        assert_ne!(page.header("retry-after"), "", "N95");
+        let page = app.revoke(stage.other(), &token).await;
+        told("N107", &page, 503, "temporarily_unavailable");
+        stage.bring_back(table).await;
+    }
+    stage.is_good(&access).await;
+    next(&stage, &app, &token).await;
+    assert_eq!(stage.audited("refresh_replayed").await, 0, "N95");
+}

@@ -1,0 +1,157 @@
+//! `/register`: N12, N15 and N113 to N122.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use tests::{
+    browser::{REDIRECT_URI, register, visitor},
+    client::Page,
+};
+
+use super::{Stage, told};
+
+fn with(member: &str, value: Value) -> String {
+    let mut metadata = json!({ "redirect_uris": [REDIRECT_URI] });
+    metadata[member] = value;
+    metadata.to_string()
+}
+
+#[tokio::test]
+async fn metadata_that_cannot_be_served_is_refused() {
+    let stage = Stage::new().await;
+    let uris = "invalid_redirect_uri";
+    let metadata = "invalid_client_metadata";
+    let many: Vec<String> = (0..11).map(|it| format!("http://127.0.0.1/{it}")).collect();
+    let long = format!("https://app.example.com/{}", "x".repeat(2_000));
+    let one = |uri: &str| with("redirect_uris", json!([uri]));
+    for (case, body, error) in [
+        ("N06", one("javascript:alert(1)"), uris),
+        ("N06", one("data:text/html,x"), uris),
+        ("N12", one("https://app.example.com/cb?code=1"), uris),
+        ("N12", one("https://app.example.com/cb?state=1"), uris),
+        ("N12", one("https://app.example.com/cb?iss=1"), uris),
+        ("N12", one("https://app.example.com/cb?error=1"), uris),
+        ("N14", one("http://example.com/cb"), uris),
+        ("N15", one("https://*.example.com/cb"), uris),
+        ("N15", one("https://example.com/*"), uris),
+        ("N114", json!({}).to_string(), uris),
+        ("N114", with("redirect_uris", json!([])), uris),
+        ("N114", with("redirect_uris", json!(REDIRECT_URI)), uris),
+        ("N114", with("redirect_uris", json!(null)), uris),
+        ("N114", with("redirect_uris", json!([1])), uris),
+        ("N115", with("redirect_uris", json!(many)), uris),
+        ("N115", one(&long), uris),
+        (
+            "N115",
+            with("redirect_uris", json!([REDIRECT_URI, REDIRECT_URI])),
+            uris,
+        ),
+        ("N116", with("grant_types", json!(["implicit"])), metadata),
+        ("N116", with("grant_types", json!(["password"])), metadata),
+        (
+            "N116",
+            with("grant_types", json!(["client_credentials"])),
+            metadata,
+        ),
+        ("N117", with("response_types", json!(["token"])), metadata),
+        (
+            "N118",
+            with("token_endpoint_auth_method", json!("private_key_jwt")),
+            metadata,
+        ),
+        (
+            "N118",
+            with("token_endpoint_auth_method", json!("tls_client_auth")),
+            metadata,
+        ),
+        (
+            "N118",
+            with("token_endpoint_auth_method", json!("client_secret_jwt")),
+            metadata,
+        ),
+        ("N119 not JSON", "{".to_owned(), metadata),
+        ("N119 array", "[]".to_owned(), metadata),
+        (
+            "N119 twice",
+            r#"{"redirect_uris":["http://127.0.0.1/"],"redirect_uris":[]}"#.to_owned(),
+            metadata,
+        ),
+        ("N119 deep", "[".repeat(200), metadata),
+        (
+            "N119 BOM",
+            format!("\u{feff}{}", one(REDIRECT_URI)),
+            metadata,
+        ),
+        ("N120", with("application_type", json!("web")), uris),
+        (
+            "N122",
+            with("software_statement", json!("x.y.z")),
+            "unapproved_software_statement",
+        ),
+        (
+            "N122",
+            with("jwks", json!({ "keys": [{ "kty": "EC", "d": "x" }] })),
+            metadata,
+        ),
+    ] {
+        told(
+            &format!("{case} {body:.80}"),
+            &register(stage.one(), body).await,
+            400,
+            error,
+        );
+    }
+    let invalid = register(stage.one(), vec![b'{', 0xff, b'}']).await;
+    told("N119 UTF-8", &invalid, 400, metadata);
+    let large = register(
+        stage.one(),
+        with("client_name", json!("x".repeat(65 * 1024))),
+    )
+    .await;
+    assert_eq!(large.status, 413, "N119");
+}
+
+#[tokio::test]
+async fn what_is_left_out_or_useless_does_no_harm() {
+    let stage = Stage::new().await;
+    for (case, member, value) in [
+        ("N113", "client_uri", json!("javascript:alert(1)")),
+        ("N113", "logo_uri", json!("data:image/svg+xml,x")),
+        ("N113", "tos_uri", json!("javascript:alert(1)")),
+        ("N113", "jwks_uri", json!("http://169.254.169.254/")),
+        ("N118", "scope", json!("notes:read")),
+        ("N120", "application_type", json!("native")),
+        ("N122", "client_id", json!("mine")),
+        ("N122", "client_secret", json!("mine")),
+    ] {
+        let page = register(stage.one(), with(member, value)).await;
+        assert_eq!(page.status, 201, "{case} {member}: {}", page.text());
+        let client = page.json();
+        assert_eq!(client["token_endpoint_auth_method"], "none", "N118");
+        assert_ne!(client["client_id"], "mine", "{case}");
+        assert_eq!(client.get("client_secret"), None, "{case}");
+        for word in ["javascript:", "data:", "169.254"] {
+            assert!(!page.text().contains(word), "{case}: {}", page.text());
+        }
+    }
+}
+
+#[tokio::test]
+async fn n121_registrations_of_one_network_are_counted_together() {
+    let stage = Stage::new().await;
+    let me = visitor();
+    for number in 0..11 {
+        let web = [stage.one(), stage.other()][number % 2];
+        let request = web
+            .request(Method::POST, "/register")
+            .header("x-forwarded-for", &me)
+            .header("content-type", "application/json")
+            .body(json!({ "redirect_uris": [REDIRECT_URI] }).to_string());
+        let page = Page::read(request).await;
+        if number < 10 {
+            assert_eq!(page.status, 201, "N121: {}", page.text());
+        } else {
+            assert_eq!(page.status, 429, "N121");
+            assert_ne!(page.header("retry-after"), "", "N121");
+        }
+    }
+}

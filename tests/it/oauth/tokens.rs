@@ -1,0 +1,132 @@
+//! Access tokens and `/revoke`: N105 to N112.
+
+use reqwest::Method;
+use serde_json::json;
+use tests::{
+    browser::{owned, post},
+    client::Page,
+};
+
+use super::{Stage, text, told};
+
+#[tokio::test]
+async fn n105_n106_a_token_is_given_back_by_its_client() {
+    let stage = Stage::new().await;
+    let (browser, app) = (stage.browser(), stage.app().await);
+    let first = text(&app.connect(&browser).await, "access_token");
+    let second = app.connect(&browser).await;
+    let refresh = text(&second, "refresh_token");
+    let stranger = stage.app().await;
+    for token in [&first, &refresh] {
+        let page = stranger.revoke(stage.one(), token).await;
+        told("N105", &page, 400, "unauthorized_client");
+    }
+    stage.is_good(&first).await;
+
+    for token in ["unknown", "mrt_unknown", "a.b.c"] {
+        assert_eq!(
+            app.revoke(stage.one(), token).await.status,
+            200,
+            "N106 {token}"
+        );
+    }
+    let page = post(stage.one(), "/revoke", &owned(&[("client_id", &app.id)])).await;
+    told("N106", &page, 400, "invalid_request");
+    let form = owned(&[
+        ("client_id", &app.id),
+        ("token", &first),
+        ("token_type_hint", "refresh_token"),
+    ]);
+    assert_eq!(
+        post(stage.other(), "/revoke", &form).await.status,
+        200,
+        "N106"
+    );
+    stage.is_refused(&first).await;
+    // N112: the same program elsewhere goes on.
+    stage.is_good(&text(&second, "access_token")).await;
+    assert_eq!(app.refresh(stage.one(), &refresh).await.status, 200, "N112");
+}
+
+#[tokio::test]
+async fn n108_n109_a_token_is_presented_in_one_way() {
+    let stage = Stage::new().await;
+    let token = text(
+        &stage.app().await.connect(&stage.browser()).await,
+        "access_token",
+    );
+    let web = stage.other();
+    let ping = json!({ "jsonrpc": "2.0", "id": 1, "method": "ping" }).to_string();
+    let send = |path: String, headers: Vec<(&'static str, String)>| {
+        let mut request = web
+            .request(Method::POST, &path)
+            .header("content-type", "application/json")
+            .header("accept", tests::client::ACCEPT)
+            .body(ping.clone());
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        Page::read(request)
+    };
+    let bearer = format!("Bearer {token}");
+
+    let page = send("/mcp".to_owned(), vec![]).await;
+    assert_eq!(page.status, 401, "N108");
+    let challenge = page.header("www-authenticate");
+    assert!(!challenge.contains("error="), "N108 {challenge}");
+    assert!(
+        challenge.contains("resource_metadata=") && challenge.contains("scope="),
+        "N108"
+    );
+    for method in [Method::GET, Method::POST, Method::DELETE] {
+        assert_eq!(
+            Page::read(web.request(method, "/mcp")).await.status,
+            401,
+            "P08"
+        );
+    }
+
+    let page = send(
+        "/mcp".to_owned(),
+        vec![("authorization", bearer.replace("Bearer", "bearer"))],
+    );
+    assert_ne!(page.await.status, 401, "N109");
+    let both = [
+        ("authorization", bearer.clone()),
+        ("authorization", bearer.clone()),
+    ];
+    for (case, path, headers) in [
+        (
+            "Basic",
+            "/mcp".to_owned(),
+            vec![("authorization", format!("Basic {token}"))],
+        ),
+        ("twice", "/mcp".to_owned(), both.to_vec()),
+        (
+            "two tokens",
+            "/mcp".to_owned(),
+            vec![("authorization", format!("{bearer} {token}"))],
+        ),
+        ("query", format!("/mcp?access_token={token}"), vec![]),
+    ] {
+        let status = send(path, headers).await.status;
+        assert!(status == 401 || status == 400, "N109 {case}: {status}");
+    }
+}
+
+#[tokio::test]
+async fn n111_nothing_else_opens_the_door() {
+    let stage = Stage::new().await;
+    let (browser, app) = (stage.browser(), stage.app().await);
+    let code = app.code(&browser).await;
+    let refresh = text(&app.connect(&browser).await, "refresh_token");
+    for other in [code.code.as_str(), &refresh, "gho_0", &app.id] {
+        assert!(!stage.takes(stage.one(), other).await, "N111");
+    }
+    let tokens = app.connect(&browser).await;
+    let access = text(&tokens, "access_token");
+    stage.is_good(&access).await;
+    // N101: a few seconds of leeway for clocks, and no more.
+    stage.pass(30 * 60 + 6);
+    assert!(!stage.takes(stage.one(), &access).await, "N101");
+}

@@ -113,6 +113,10 @@ fn note(key: &KeyInfo) -> String {
             None => "signs".to_owned(),
         };
     }
+    // Its private half is gone, and it counts for nothing.
+    if ["retired", "revoked"].contains(&&*state(key)) {
+        return String::new();
+    }
     match key.retire_at {
         Some(at) => format!("trusted until {} UTC", at.format("%Y-%m-%d %H:%M")),
         None if !key.ours => "sealed with another JWT_SIGNING_SECRET".to_owned(),

@@ -39,6 +39,13 @@ pub(crate) struct Token {
     service: Service,
 }
 
+/// What a client can exchange.
+#[derive(Clone, Copy)]
+enum Grant {
+    Code,
+    RefreshToken,
+}
+
 /// What a client presents.
 #[derive(Object)]
 struct TokenParameters {
@@ -137,9 +144,17 @@ impl Token {
         form: &Form,
         fail: Fail<'_>,
     ) -> Result<Tokens, Failed> {
-        let grant_type = form
-            .get("grant_type")
-            .ok_or_else(|| fail.request("grant_type is required."))?;
+        let grant = match form.get("grant_type") {
+            Some("authorization_code") => Grant::Code,
+            Some("refresh_token") => Grant::RefreshToken,
+            Some(_) => {
+                return Err(fail.invalid(
+                    "unsupported_grant_type",
+                    "grant_type must be authorization_code or refresh_token.",
+                ));
+            }
+            None => return Err(fail.request("grant_type is required.")),
+        };
         let presented =
             Presented::of(request.headers(), form).map_err(|error| fail.credentials(error))?;
         // The id as it was sent counts: it is only a key, and a made-up one has its own share.
@@ -148,15 +163,9 @@ impl Token {
             .await
             .map_err(|refusal| fail.refusal(&refusal))?;
         let client = authenticated(&self.service, &presented, request, fail).await?;
-        let tokens = match grant_type {
-            "authorization_code" => self.redeem(request, &client, form, fail).await?,
-            "refresh_token" => self.rotate(request, &client, form, fail).await?,
-            _ => {
-                return Err(fail.invalid(
-                    "unsupported_grant_type",
-                    "grant_type must be authorization_code or refresh_token.",
-                ));
-            }
+        let tokens = match grant {
+            Grant::Code => self.redeem(request, &client, form, fail).await?,
+            Grant::RefreshToken => self.rotate(request, &client, form, fail).await?,
         };
         Ok(Tokens {
             access_token: tokens.access_token.expose().to_owned(),

@@ -143,31 +143,39 @@ pub async fn delete(
 }
 
 /// Shuts a person out, at once and until [`unblock`]. Says whether they were let in before.
+///
+/// The door is closed first, and committed, and what is inside is ended second: a code that is issued
+/// from now on cannot be redeemed, and one that is being redeemed is waited for. If the second step
+/// fails, repeat it; nothing can be refreshed meanwhile.
 pub async fn block(
     service: &Service,
     user: &UserId,
     request: &RequestInfo,
 ) -> Result<bool, Failure> {
     let now = service.clock().now();
-    let transaction = db::begin(service.db()).await?;
-    let blocked = users::Entity::update_one_of(user.as_str())
+    let closed = users::Entity::update_one_of(user.as_str())
         .col_expr(users::Column::BlockedAt, Expr::value(now))
         .filter(users::COLUMN.blocked_at.is_null())
-        .exec(&transaction)
+        .exec(service.db())
         .await?;
-    if blocked.rows_affected == 0 {
-        return Ok(false);
-    }
+    let newly = closed.rows_affected == 1;
+
+    let transaction = db::begin(service.db()).await?;
     let grants = revoke::all_of(&transaction, now, user, Reason::Operator).await?;
     let event = Event::new(audit::Kind::UserBlocked, request)
         .user(user)
         .detail(format!("{} apps", grants.len()));
-    audit::write(&transaction, now, &event).await?;
+    let told = newly || !grants.is_empty();
+    if told {
+        audit::write(&transaction, now, &event).await?;
+    }
     transaction.commit().await?;
-    event.log();
+    if told {
+        event.log();
+    }
     let grants: Vec<GrantId> = grants.iter().map(|it| it.id).collect();
     revoke::tell(service, now, &grants).await;
-    Ok(true)
+    Ok(newly)
 }
 
 /// Lets a person in again who was shut out. Says whether they were.

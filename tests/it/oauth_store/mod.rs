@@ -10,6 +10,7 @@
 mod account;
 mod code;
 mod keys;
+mod plans;
 mod refresh;
 mod revocation;
 mod sweep;

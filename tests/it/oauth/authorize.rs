@@ -118,10 +118,8 @@ async fn a_client_is_told_its_mistakes() {
     .await;
     let challenge = tests::browser::challenge(&right.verifier);
     let set = |name: &str, value: &str| right.clone().with(name, value);
-    let mut many = String::new();
-    for number in 0..200 {
-        many += &format!("s{number} ");
-    }
+    let many: Vec<_> = (0..200).map(|number| format!("s{number}")).collect();
+    let many = many.join(" ");
     let ours = format!("{issuer}/mcp");
     let with_fragment = format!("{ours}#x");
     let with_user = ours.replace("http://", "http://me@");

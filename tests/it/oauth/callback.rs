@@ -28,15 +28,15 @@ async fn what_github_never_sends_is_refused() {
     let asked = stage.app().await.asks();
     let callback = browser.to_callback(&asked).await;
     let (path, _) = callback.split_once('?').expect("it has a query");
-    let state = tests::browser::answer(&callback)["state"].clone();
+    let key = tests::browser::answer(&callback)["state"].clone();
     for (case, address) in [
         ("N62 unknown", format!("{path}?code=x&state=unknown")),
         ("N63 none", format!("{path}?code=x")),
         ("N63 empty", format!("{path}?code=x&state=")),
-        ("N64 two states", format!("{callback}&state={state}")),
+        ("N64 two states", format!("{callback}&state={key}")),
         ("N64 two codes", format!("{callback}&code=x")),
         ("N64 both", format!("{callback}&error=access_denied")),
-        ("N64 neither", format!("{path}?state={state}")),
+        ("N64 neither", format!("{path}?state={key}")),
     ] {
         shown(case, &browser.get(&address).await, 400);
     }
@@ -51,9 +51,9 @@ async fn n65_no_at_github_is_no() {
     let asked = stage.app().await.asks();
     let callback = browser.to_callback(&asked).await;
     let (path, _) = callback.split_once('?').expect("it has a query");
-    let state = tests::browser::answer(&callback)["state"].clone();
+    let key = tests::browser::answer(&callback)["state"].clone();
     let address =
-        format!("{path}?error=access_denied&error_description=words+of+others&state={state}");
+        format!("{path}?error=access_denied&error_description=words+of+others&state={key}");
     let page = browser.get(&address).await;
     let issuer = stage.one().origin();
     sent_back("N65", &page, issuer, "access_denied", Some(&asked.state));

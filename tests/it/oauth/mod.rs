@@ -15,9 +15,7 @@ mod tokens;
 use std::{collections::BTreeSet, time::Duration};
 
 use entity::oauth_audit;
-use sea_orm::{
-    ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter as _,
-};
+use sea_orm::{ConnectionTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter as _};
 use serde_json::{Value, json};
 use tests::{
     browser::{App, Browser},

@@ -53,15 +53,11 @@ impl Entity {
 
     /// A change of one note, if it is this person's.
     pub fn update_owned(owner: &str, id: NoteId) -> sea_orm::UpdateMany<Self> {
-        Self::update_many()
-            .filter(COLUMN.owner_sub.eq(owner))
-            .filter(COLUMN.id.eq(id))
+        Self::update_many().filter(COLUMN.owner_sub.eq(owner)).filter(COLUMN.id.eq(id))
     }
 
     /// The deletion of one note, if it is this person's.
     pub fn delete_owned(owner: &str, id: NoteId) -> sea_orm::DeleteMany<Self> {
-        Self::delete_many()
-            .filter(COLUMN.owner_sub.eq(owner))
-            .filter(COLUMN.id.eq(id))
+        Self::delete_many().filter(COLUMN.owner_sub.eq(owner)).filter(COLUMN.id.eq(id))
     }
 }

@@ -55,9 +55,7 @@ impl ActiveModelBehavior for ActiveModel {}
 impl Entity {
     /// The grants of one person, newest first.
     pub fn owned_by(owner: &str) -> Select<Self> {
-        Self::find()
-            .filter(COLUMN.user_sub.eq(owner))
-            .order_by_desc(COLUMN.created_at)
+        Self::find().filter(COLUMN.user_sub.eq(owner)).order_by_desc(COLUMN.created_at)
     }
 
     /// A change of all grants of one person.

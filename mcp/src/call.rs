@@ -137,18 +137,8 @@ impl Call {
             }
             *last = Some(done);
         }
-        let params = ProgressParams {
-            progress_token,
-            progress: done,
-            total,
-            message,
-        };
-        self.outlet
-            .send(rpc::encode_notification(
-                "notifications/progress",
-                Some(&params),
-            ))
-            .await;
+        let params = ProgressParams { progress_token, progress: done, total, message };
+        self.outlet.send(rpc::encode_notification("notifications/progress", Some(&params))).await;
     }
 
     /// Sends a log message to the client, if it wants ones of this severity. Never put secrets,
@@ -157,16 +147,8 @@ impl Call {
         if self.log_level.is_none_or(|least| level < least) {
             return;
         }
-        let params = MessageParams {
-            level,
-            data: &data.into(),
-        };
-        self.outlet
-            .send(rpc::encode_notification(
-                "notifications/message",
-                Some(&params),
-            ))
-            .await;
+        let params = MessageParams { level, data: &data.into() };
+        self.outlet.send(rpc::encode_notification("notifications/message", Some(&params))).await;
     }
 
     /// Ends when the client has cancelled the call or the instance cannot wait any longer. A tool
@@ -205,10 +187,7 @@ impl Call {
         message: impl Into<String>,
         schema: Value,
     ) -> Result<Elicited<Value>, ToolError> {
-        let question = || Question::Elicit {
-            message: message.into(),
-            schema,
-        };
+        let question = || Question::Elicit { message: message.into(), schema };
         let answer = self.require(key, question)?;
         answer.elicited().map_err(|bad| self.bad_answer(key, bad))
     }
@@ -221,14 +200,9 @@ impl Call {
         message: impl Into<String>,
         url: impl Into<String>,
     ) -> Result<Elicited<()>, ToolError> {
-        let question = || Question::ElicitUrl {
-            message: message.into(),
-            url: url.into(),
-        };
+        let question = || Question::ElicitUrl { message: message.into(), url: url.into() };
         let answer = self.require(key, question)?;
-        answer
-            .elicited_url()
-            .map_err(|bad| self.bad_answer(key, bad))
+        answer.elicited_url().map_err(|bad| self.bad_answer(key, bad))
     }
 
     /// Runs messages through the client's model.
@@ -256,9 +230,7 @@ impl Call {
         }
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         if self.answers.len() + asked.len() >= MAX_QUESTIONS {
-            return Err(ToolError::internal(
-                "a tool asks more questions than one call may",
-            ));
+            return Err(ToolError::internal("a tool asks more questions than one call may"));
         }
         asked.insert(key.to_owned(), question);
         Ok(())
@@ -266,16 +238,8 @@ impl Call {
 
     /// Ends the run if a question is open.
     pub fn settle(&self) -> Result<(), ToolError> {
-        let open = !self
-            .asked
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_empty();
-        if open {
-            Err(ToolError::InputRequired(InputRequired(())))
-        } else {
-            Ok(())
-        }
+        let open = !self.asked.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+        if open { Err(ToolError::InputRequired(InputRequired(()))) } else { Ok(()) }
     }
 
     /// Whether the client can do what this question asks of it.
@@ -317,12 +281,7 @@ impl Call {
     }
 
     pub(crate) fn into_progress_and_answers(self) -> (Option<f64>, BTreeMap<String, Answer>) {
-        (
-            self.progress
-                .into_inner()
-                .unwrap_or_else(PoisonError::into_inner),
-            self.answers,
-        )
+        (self.progress.into_inner().unwrap_or_else(PoisonError::into_inner), self.answers)
     }
 }
 

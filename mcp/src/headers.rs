@@ -30,25 +30,14 @@ pub(crate) struct Accepted {
 pub(crate) fn accepted(headers: &HeaderMap) -> Accepted {
     let mut values = headers.get_all(http::header::ACCEPT).iter().peekable();
     if values.peek().is_none() {
-        return Accepted {
-            json: true,
-            events: true,
-        };
+        return Accepted { json: true, events: true };
     }
-    let mut accepted = Accepted {
-        json: false,
-        events: false,
-    };
-    for range in values
-        .filter_map(|it| it.to_str().ok())
-        .flat_map(|it| it.split(','))
-    {
+    let mut accepted = Accepted { json: false, events: false };
+    for range in values.filter_map(|it| it.to_str().ok()).flat_map(|it| it.split(',')) {
         let mut parts = range.split(';').map(str::trim);
         let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
-        let refused = parts.any(|it| {
-            it.strip_prefix("q=")
-                .is_some_and(|q| q.trim_matches(['0', '.']).is_empty())
-        });
+        let refused = parts
+            .any(|it| it.strip_prefix("q=").is_some_and(|q| q.trim_matches(['0', '.']).is_empty()));
         if refused {
             continue;
         }
@@ -83,9 +72,7 @@ pub(crate) fn check_standard(
 
 fn expect(headers: &HeaderMap, header: &str, spelling: &str, body: &str) -> Result<(), RpcError> {
     let Some(raw) = headers.get(header) else {
-        return Err(RpcError::header_mismatch(format!(
-            "the header `{spelling}` is missing"
-        )));
+        return Err(RpcError::header_mismatch(format!("the header `{spelling}` is missing")));
     };
     let value = decode(raw).ok_or_else(|| {
         RpcError::header_mismatch(format!("the header `{spelling}` cannot be decoded"))
@@ -93,9 +80,7 @@ fn expect(headers: &HeaderMap, header: &str, spelling: &str, body: &str) -> Resu
     if value == body {
         Ok(())
     } else {
-        Err(RpcError::header_mismatch(format!(
-            "the header `{spelling}` differs from the body"
-        )))
+        Err(RpcError::header_mismatch(format!("the header `{spelling}` differs from the body")))
     }
 }
 
@@ -106,10 +91,7 @@ pub(crate) fn check_params(
     arguments: &Value,
 ) -> Result<(), RpcError> {
     for param in params {
-        let value = param
-            .path
-            .iter()
-            .try_fold(arguments, |value, name| value.get(name));
+        let value = param.path.iter().try_fold(arguments, |value, name| value.get(name));
         let Some(value) = value.filter(|it| !it.is_null()) else {
             continue;
         };
@@ -140,9 +122,7 @@ fn same(header: &str, value: &Value) -> bool {
         // `42` and `42.0` are the same integer.
         Value::Number(number) => {
             header == number.to_string()
-                || header
-                    .parse::<f64>()
-                    .is_ok_and(|it| Some(it) == number.as_f64())
+                || header.parse::<f64>().is_ok_and(|it| Some(it) == number.as_f64())
         }
         // Not what the schema allows: the tool says so itself.
         _ => true,
@@ -152,9 +132,7 @@ fn same(header: &str, value: &Value) -> bool {
 /// Reads a header value, which is literal unless it is written `=?base64?…?=`.
 fn decode(raw: &http::HeaderValue) -> Option<String> {
     let text = raw.to_str().ok()?.trim();
-    let encoded = text
-        .strip_prefix("=?base64?")
-        .and_then(|it| it.strip_suffix("?="));
+    let encoded = text.strip_prefix("=?base64?").and_then(|it| it.strip_suffix("?="));
     match encoded {
         None => Some(text.to_owned()),
         Some(encoded) => String::from_utf8(STANDARD.decode(encoded).ok()?).ok(),
@@ -179,18 +157,9 @@ mod tests {
         assert_eq!(read("application/json, text/event-stream"), (true, true));
         assert_eq!(read("*/*"), (true, true));
         assert_eq!(read("Application/JSON;q=0.5"), (true, false));
-        assert_eq!(
-            read("text/event-stream, application/json;q=0"),
-            (false, true)
-        );
+        assert_eq!(read("text/event-stream, application/json;q=0"), (false, true));
         assert_eq!(read("text/html"), (false, false));
-        assert_eq!(
-            accepted(&HeaderMap::new()),
-            Accepted {
-                json: true,
-                events: true
-            }
-        );
+        assert_eq!(accepted(&HeaderMap::new()), Accepted { json: true, events: true });
     }
 
     #[test]
@@ -198,14 +167,8 @@ mod tests {
         let decode = |text: &'static str| decode(&HeaderValue::from_static(text));
         assert_eq!(decode("  plain "), Some("plain".into()));
         assert_eq!(decode("=?base64?SGVsbG8=?="), Some("Hello".into()));
-        assert_eq!(
-            decode("=?base64?SGVsbG8=?"),
-            Some("=?base64?SGVsbG8=?".into())
-        );
-        assert_eq!(
-            decode("=?BASE64?SGVsbG8=?="),
-            Some("=?BASE64?SGVsbG8=?=".into())
-        );
+        assert_eq!(decode("=?base64?SGVsbG8=?"), Some("=?base64?SGVsbG8=?".into()));
+        assert_eq!(decode("=?BASE64?SGVsbG8=?="), Some("=?BASE64?SGVsbG8=?=".into()));
         assert_eq!(decode("=?base64?SGVsbG8?="), None, "padding is strict");
         assert_eq!(decode("=?base64?SGV$bG8=?="), None);
     }

@@ -54,11 +54,7 @@ pub struct SampleRequest {
 impl SampleRequest {
     /// One user message.
     pub fn new(text: impl Into<String>, max_tokens: u32) -> Self {
-        Self {
-            messages: vec![PromptMessage::user(text)],
-            system_prompt: None,
-            max_tokens,
-        }
+        Self { messages: vec![PromptMessage::user(text)], system_prompt: None, max_tokens }
     }
 
     /// Says what the model should be.
@@ -123,10 +119,7 @@ impl Capability {
 impl Question {
     /// A form whose fields are those of `T`: strings, numbers, booleans and unit enums.
     pub fn elicit<T: JsonSchema>(message: impl Into<String>) -> Self {
-        Self::Elicit {
-            message: message.into(),
-            schema: schema::form::<T>(),
-        }
+        Self::Elicit { message: message.into(), schema: schema::form::<T>() }
     }
 
     pub(crate) fn capability(&self) -> Capability {
@@ -281,9 +274,7 @@ impl Answer {
                 .map_err(|error| BadAnswer::Malformed(error.to_string())),
             Self::Error(error) => {
                 let message = error.get("message").and_then(Value::as_str);
-                Err(BadAnswer::Refused(
-                    message.unwrap_or("no reason given").to_owned(),
-                ))
+                Err(BadAnswer::Refused(message.unwrap_or("no reason given").to_owned()))
             }
         }
     }
@@ -351,12 +342,7 @@ mod tests {
 
     #[test]
     fn an_answer_that_is_not_an_elicitation_result_is_malformed() {
-        for bad in [
-            json!(12345),
-            json!(null),
-            json!({}),
-            json!({"action":"maybe"}),
-        ] {
+        for bad in [json!(12345), json!(null), json!({}), json!({"action":"maybe"})] {
             let answer = Answer::Result(bad).elicited::<Value>();
             assert!(matches!(answer, Err(BadAnswer::Malformed(_))));
         }

@@ -51,14 +51,9 @@ impl<'de> Deserialize<'de> for RequestId {
             }
 
             fn visit_u64<E: de::Error>(self, number: u64) -> Result<RequestId, E> {
-                i64::try_from(number)
-                    .map(RequestId::Number)
-                    .map_err(|_too_large| {
-                        E::invalid_value(
-                            de::Unexpected::Unsigned(number),
-                            &"a 64-bit signed integer",
-                        )
-                    })
+                i64::try_from(number).map(RequestId::Number).map_err(|_too_large| {
+                    E::invalid_value(de::Unexpected::Unsigned(number), &"a 64-bit signed integer")
+                })
             }
 
             fn visit_str<E>(self, text: &str) -> Result<RequestId, E> {
@@ -135,12 +130,7 @@ pub(crate) fn parse_body(body: &[u8]) -> Result<Body<'_>, Malformed> {
         ))
         .into());
     }
-    Ok(Body::Batch(
-        elements
-            .into_iter()
-            .map(|it| parse_message(it.get().as_bytes()))
-            .collect(),
-    ))
+    Ok(Body::Batch(elements.into_iter().map(|it| parse_message(it.get().as_bytes())).collect()))
 }
 
 #[derive(Deserialize)]
@@ -199,32 +189,19 @@ fn parse_message(text: &[u8]) -> Result<Message<'_>, Malformed> {
                 });
             }
             match (id, envelope.id) {
-                (Some(id), _) => Ok(Message::Request(Request {
-                    id,
-                    method,
-                    params: envelope.params,
-                })),
-                (None, None) => Ok(Message::Notification {
-                    method,
-                    params: envelope.params,
-                }),
+                (Some(id), _) => {
+                    Ok(Message::Request(Request { id, method, params: envelope.params }))
+                }
+                (None, None) => Ok(Message::Notification { method, params: envelope.params }),
                 (None, Some(_)) => Err(RpcError::invalid_request(
                     "a request id must be a string or an integer, never null",
                 )
                 .into()),
             }
         }
-        (None, Some(result), None) => Ok(Message::Response {
-            id,
-            outcome: Ok(result),
-        }),
-        (None, None, Some(error)) => Ok(Message::Response {
-            id,
-            outcome: Err(error),
-        }),
-        _ => Err(malformed(
-            "a message has exactly one of `method`, `result` and `error`",
-        )),
+        (None, Some(result), None) => Ok(Message::Response { id, outcome: Ok(result) }),
+        (None, None, Some(error)) => Ok(Message::Response { id, outcome: Err(error) }),
+        _ => Err(malformed("a message has exactly one of `method`, `result` and `error`")),
     }
 }
 
@@ -266,11 +243,7 @@ pub mod codes {
 impl RpcError {
     /// An error without data.
     pub fn new(code: i64, message: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-            data: None,
-        }
+        Self { code, message: message.into(), data: None }
     }
 
     /// Adds what a program may look at.
@@ -294,18 +267,12 @@ impl RpcError {
     }
 
     pub(crate) fn method_not_found(method: &str) -> Self {
-        Self::new(
-            codes::METHOD_NOT_FOUND,
-            format!("there is no method `{}`", shorten(method)),
-        )
+        Self::new(codes::METHOD_NOT_FOUND, format!("there is no method `{}`", shorten(method)))
     }
 
     /// Something on our side failed. The message reaches the client: no detail belongs in it.
     pub fn internal() -> Self {
-        Self::new(
-            codes::INTERNAL_ERROR,
-            "something went wrong on our side; please try again",
-        )
+        Self::new(codes::INTERNAL_ERROR, "something went wrong on our side; please try again")
     }
 
     pub(crate) fn unavailable() -> Self {
@@ -369,40 +336,22 @@ pub(crate) fn encode(value: &impl Serialize) -> Vec<u8> {
 
 /// The answer to a request that succeeded.
 pub(crate) fn encode_result(id: &RequestId, result: &impl Serialize) -> Vec<u8> {
-    encode(&ResultResponse {
-        jsonrpc: "2.0",
-        id,
-        result,
-    })
+    encode(&ResultResponse { jsonrpc: "2.0", id, result })
 }
 
 /// The answer to a request that failed; without an id if the request could not be read.
 pub(crate) fn encode_error(id: Option<&RequestId>, error: &RpcError) -> Vec<u8> {
-    encode(&ErrorResponse {
-        jsonrpc: "2.0",
-        id,
-        error,
-    })
+    encode(&ErrorResponse { jsonrpc: "2.0", id, error })
 }
 
 /// A notification to the client.
 pub(crate) fn encode_notification(method: &str, params: Option<&impl Serialize>) -> String {
-    into_text(encode(&Outgoing {
-        jsonrpc: "2.0",
-        id: None,
-        method,
-        params,
-    }))
+    into_text(encode(&Outgoing { jsonrpc: "2.0", id: None, method, params }))
 }
 
 /// A request to a legacy client.
 pub(crate) fn encode_request(id: &str, method: &str, params: Option<&impl Serialize>) -> String {
-    into_text(encode(&Outgoing {
-        jsonrpc: "2.0",
-        id: Some(id),
-        method,
-        params,
-    }))
+    into_text(encode(&Outgoing { jsonrpc: "2.0", id: Some(id), method, params }))
 }
 
 /// What [`encode`] wrote, as text.
@@ -417,10 +366,7 @@ mod tests {
     use super::*;
 
     fn code(body: &str) -> i64 {
-        parse_body(body.as_bytes())
-            .expect_err("must be refused")
-            .error
-            .code
+        parse_body(body.as_bytes()).expect_err("must be refused").error.code
     }
 
     #[test]
@@ -432,17 +378,11 @@ mod tests {
         assert_eq!(request.id, RequestId::String("a".into()));
         assert_eq!(request.params.unwrap().get(), r#"{"x":1}"#);
         let note = br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
-        assert!(matches!(
-            parse_body(note),
-            Ok(Body::Single(Message::Notification { .. }))
-        ));
+        assert!(matches!(parse_body(note), Ok(Body::Single(Message::Notification { .. }))));
         let answer = br#"{"jsonrpc":"2.0","id":3,"result":{}}"#;
         assert!(matches!(
             parse_body(answer),
-            Ok(Body::Single(Message::Response {
-                id: Some(RequestId::Number(3)),
-                outcome: Ok(_)
-            }))
+            Ok(Body::Single(Message::Response { id: Some(RequestId::Number(3)), outcome: Ok(_) }))
         ));
     }
 
@@ -453,14 +393,8 @@ mod tests {
         assert_eq!(code("null"), codes::INVALID_REQUEST);
         assert_eq!(code("[]"), codes::INVALID_REQUEST);
         assert_eq!(code(r#"{"id":1,"method":"ping"}"#), codes::INVALID_REQUEST);
-        assert_eq!(
-            code(r#"{"jsonrpc":"2.0","id":null,"method":"ping"}"#),
-            codes::INVALID_REQUEST
-        );
-        assert_eq!(
-            code(r#"{"jsonrpc":"2.0","id":1.5,"method":"ping"}"#),
-            codes::INVALID_REQUEST
-        );
+        assert_eq!(code(r#"{"jsonrpc":"2.0","id":null,"method":"ping"}"#), codes::INVALID_REQUEST);
+        assert_eq!(code(r#"{"jsonrpc":"2.0","id":1.5,"method":"ping"}"#), codes::INVALID_REQUEST);
         assert_eq!(code(r#"{"jsonrpc":"2.0","id":1}"#), codes::INVALID_REQUEST);
         assert_eq!(
             code(r#"{"jsonrpc":"2.0","id":1,"method":"ping","params":[1]}"#),

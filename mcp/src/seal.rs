@@ -100,13 +100,7 @@ pub(crate) fn seal(
     let key = keys.first().expect("an engine has at least one key");
     let sealed = key
         .cipher()
-        .encrypt(
-            &XNonce::from(nonce),
-            Payload {
-                msg: &message,
-                aad: PURPOSE,
-            },
-        )
+        .encrypt(&XNonce::from(nonce), Payload { msg: &message, aad: PURPOSE })
         .expect("a message that fits into memory can be sealed");
     URL_SAFE_NO_PAD.encode([nonce.as_slice(), &sealed].concat())
 }
@@ -127,31 +121,17 @@ pub(crate) fn open(
     let nonce = XNonce::from(*nonce);
     let message = keys
         .iter()
-        .find_map(|key| {
-            key.cipher()
-                .decrypt(
-                    &nonce,
-                    Payload {
-                        msg: sealed,
-                        aad: PURPOSE,
-                    },
-                )
-                .ok()
-        })
+        .find_map(|key| key.cipher().decrypt(&nonce, Payload { msg: sealed, aad: PURPOSE }).ok())
         .ok_or(FORGED)?;
     let state: State = serde_json::from_slice(&message).map_err(|_other_format| FORGED)?;
     if state.user != binding.caller.user.as_str() || state.client != *binding.caller.client {
         return Err(FORGED);
     }
     if state.request != binding.digest() {
-        return Err(BadState(
-            "`requestState` belongs to a request with other parameters",
-        ));
+        return Err(BadState("`requestState` belongs to a request with other parameters"));
     }
     if now >= state.expires {
-        return Err(BadState(
-            "`requestState` has expired; send the request again without it",
-        ));
+        return Err(BadState("`requestState` has expired; send the request again without it"));
     }
     Ok(state.answers)
 }
@@ -176,12 +156,7 @@ mod tests {
     }
 
     fn binding<'a>(caller: &'a Caller, arguments: &'a str) -> Binding<'a> {
-        Binding {
-            caller,
-            method: "tools/call",
-            target: "t",
-            arguments,
-        }
+        Binding { caller, method: "tools/call", target: "t", arguments }
     }
 
     #[test]
@@ -189,12 +164,8 @@ mod tests {
         let (old, new) = (SealKey::new([1; 32]), SealKey::new([2; 32]));
         let (ada, bob) = (caller("ada"), caller("bob"));
         let answers = BTreeMap::from([("k".to_owned(), Answer::Result(true.into()))]);
-        let sealed = seal(
-            std::slice::from_ref(&old),
-            100,
-            &binding(&ada, r#"{"a":1,"b":2}"#),
-            &answers,
-        );
+        let sealed =
+            seal(std::slice::from_ref(&old), 100, &binding(&ada, r#"{"a":1,"b":2}"#), &answers);
         let keys = [new, old];
         let open =
             |caller, arguments, now| super::open(&keys, now, &binding(caller, arguments), &sealed);

@@ -43,11 +43,7 @@ pub struct Implementation {
 
 /// One block of content in a result or a message.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(
-    tag = "type",
-    rename_all = "snake_case",
-    rename_all_fields = "camelCase"
-)]
+#[serde(tag = "type", rename_all = "snake_case", rename_all_fields = "camelCase")]
 pub enum Content {
     /// Plain text or Markdown.
     Text {
@@ -213,10 +209,7 @@ pub struct PromptMessage {
 impl PromptMessage {
     /// The person says a text.
     pub fn user(text: impl Into<String>) -> Self {
-        Self {
-            role: Role::User,
-            content: Content::text(text),
-        }
+        Self { role: Role::User, content: Content::text(text) }
     }
 }
 
@@ -247,19 +240,12 @@ pub struct CallToolResult {
 impl CallToolResult {
     /// A result of blocks of content.
     pub fn content(content: Vec<Content>) -> Self {
-        Self {
-            content,
-            ..Self::default()
-        }
+        Self { content, ..Self::default() }
     }
 
     /// A failure that the model reads and may correct.
     pub fn error(message: impl Into<String>) -> Self {
-        Self {
-            content: vec![Content::text(message)],
-            structured_content: None,
-            is_error: true,
-        }
+        Self { content: vec![Content::text(message)], structured_content: None, is_error: true }
     }
 }
 
@@ -286,11 +272,7 @@ impl Completion {
         let mut values: Vec<String> = values.into_iter().take(Self::MAX + 1).collect();
         let has_more = values.len() > Self::MAX;
         values.truncate(Self::MAX);
-        Self {
-            values,
-            total: None,
-            has_more: Some(has_more),
-        }
+        Self { values, total: None, has_more: Some(has_more) }
     }
 }
 

@@ -23,12 +23,8 @@ pub enum ProtocolVersion {
 
 impl ProtocolVersion {
     /// Every revision that is served, newest first, as `server/discover` lists them.
-    pub const ALL: [Self; 4] = [
-        Self::V2026_07_28,
-        Self::V2025_11_25,
-        Self::V2025_06_18,
-        Self::V2025_03_26,
-    ];
+    pub const ALL: [Self; 4] =
+        [Self::V2026_07_28, Self::V2025_11_25, Self::V2025_06_18, Self::V2025_03_26];
 
     /// The newest revision that begins with `initialize`: what an unknown requested version is
     /// answered with.
@@ -77,10 +73,7 @@ impl FromStr for ProtocolVersion {
     type Err = UnknownVersion;
 
     fn from_str(text: &str) -> Result<Self, UnknownVersion> {
-        Self::ALL
-            .into_iter()
-            .find(|it| it.as_str() == text)
-            .ok_or(UnknownVersion)
+        Self::ALL.into_iter().find(|it| it.as_str() == text).ok_or(UnknownVersion)
     }
 }
 

@@ -19,9 +19,5 @@ pub(crate) async fn run(manager: &SchemaManager<'_>, sql: &str) -> Result<(), Db
     for (name, on_postgres, on_sqlite) in TYPES {
         sql = sql.replace(name, if postgres { on_postgres } else { on_sqlite });
     }
-    manager
-        .get_connection()
-        .execute_unprepared(&sql)
-        .await
-        .map(drop)
+    manager.get_connection().execute_unprepared(&sql).await.map(drop)
 }

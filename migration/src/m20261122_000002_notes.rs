@@ -40,16 +40,10 @@ async fn run(manager: &SchemaManager<'_>, postgres: &str, sqlite: &str) -> Resul
         DbBackend::Postgres => postgres,
         DbBackend::Sqlite => sqlite,
         other => {
-            return Err(DbErr::Migration(format!(
-                "there is no schema of notes for {other:?}"
-            )));
+            return Err(DbErr::Migration(format!("there is no schema of notes for {other:?}")));
         }
     };
-    manager
-        .get_connection()
-        .execute_unprepared(sql)
-        .await
-        .map(drop)
+    manager.get_connection().execute_unprepared(sql).await.map(drop)
 }
 
 const POSTGRES_UP: &str = "

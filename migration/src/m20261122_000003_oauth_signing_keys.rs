@@ -21,16 +21,8 @@ impl MigrationTrait for Migration {
                     .col(ColumnDef::new("private_sealed").blob())
                     .col(ColumnDef::new("kek_id").text().not_null())
                     .col(ColumnDef::new("state").text().not_null())
-                    .col(
-                        ColumnDef::new("created_at")
-                            .timestamp_with_time_zone()
-                            .not_null(),
-                    )
-                    .col(
-                        ColumnDef::new("activate_at")
-                            .timestamp_with_time_zone()
-                            .not_null(),
-                    )
+                    .col(ColumnDef::new("created_at").timestamp_with_time_zone().not_null())
+                    .col(ColumnDef::new("activate_at").timestamp_with_time_zone().not_null())
                     .col(ColumnDef::new("retire_at").timestamp_with_time_zone())
                     .col(ColumnDef::new("wiped_at").timestamp_with_time_zone())
                     .col(ColumnDef::new("last_signed_at").timestamp_with_time_zone())
@@ -49,8 +41,6 @@ impl MigrationTrait for Migration {
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager
-            .drop_table(Table::drop().table("oauth_signing_keys").take())
-            .await
+        manager.drop_table(Table::drop().table("oauth_signing_keys").take()).await
     }
 }

@@ -32,17 +32,8 @@ pub fn catalog(service: Service) -> Arc<dyn Catalog> {
             sizes: vec!["any".into()],
         }],
     };
-    let info = ServerInfo {
-        implementation,
-        instructions: Some(INSTRUCTIONS.into()),
-    };
-    Arc::new(CatalogOf::new(
-        info,
-        service,
-        tools::ALL,
-        resources::ALL,
-        prompts::ALL,
-    ))
+    let info = ServerInfo { implementation, instructions: Some(INSTRUCTIONS.into()) };
+    Arc::new(CatalogOf::new(info, service, tools::ALL, resources::ALL, prompts::ALL))
 }
 
 /// How the engine is set up: the service's clock, and a key that every instance derives alike.
@@ -50,10 +41,7 @@ pub fn mcp_settings(service: &Service) -> Settings {
     let clock = Arc::clone(service.clock());
     Settings {
         seal_keys: vec![SealKey::new(
-            service
-                .config()
-                .jwt_signing_secret
-                .derive("mcp request state v1"),
+            service.config().jwt_signing_secret.derive("mcp request state v1"),
         )],
         now: Arc::new(move || clock.now().timestamp()),
         page_size: Settings::PAGE_SIZE,
@@ -69,29 +57,15 @@ mod tests {
         for tool in tools::ALL {
             let entry = tool.entry();
             let name = entry.definition.name;
-            assert!(
-                crate::oauth::scope::ALL.contains(&entry.scope),
-                "{name}: {}",
-                entry.scope
-            );
+            assert!(crate::oauth::scope::ALL.contains(&entry.scope), "{name}: {}", entry.scope);
             let description = entry.definition.description;
-            assert!(
-                (30..=1_000).contains(&description.len()),
-                "{name}: {description}"
-            );
+            assert!((30..=1_000).contains(&description.len()), "{name}: {description}");
             assert_eq!(entry.definition.input_schema["type"], "object", "{name}");
             let output = entry.definition.output_schema.expect("an output schema");
-            assert_eq!(
-                output["type"], "object",
-                "{name}: legacy clients know objects only"
-            );
+            assert_eq!(output["type"], "object", "{name}: legacy clients know objects only");
             let annotations = entry.definition.annotations;
             let reads = annotations.read_only_hint == Some(true);
-            assert_eq!(
-                reads,
-                entry.scope == crate::oauth::scope::NOTES_READ,
-                "{name}"
-            );
+            assert_eq!(reads, entry.scope == crate::oauth::scope::NOTES_READ, "{name}");
         }
     }
 }

@@ -37,19 +37,13 @@ impl Service {
 
     /// Publishes everything that follows from a change of one note.
     pub(crate) async fn note_changed(&self, owner: &UserId, id: NoteId, change: Change) {
-        let updated = |uri| Signal::ResourceUpdated {
-            user: owner.clone(),
-            uri,
-        };
+        let updated = |uri| Signal::ResourceUpdated { user: owner.clone(), uri };
         if change != Change::Created {
             self.changed(updated(notes::uri(id))).await;
         }
         self.changed(updated(notes::RECENT_URI.to_owned())).await;
         if change != (Change::Updated { listed: false }) {
-            self.changed(Signal::ResourceListChanged {
-                user: owner.clone(),
-            })
-            .await;
+            self.changed(Signal::ResourceListChanged { user: owner.clone() }).await;
         }
     }
 }

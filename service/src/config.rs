@@ -397,10 +397,7 @@ impl PublicUrl {
         if !loopback && url.scheme() != "https" {
             return Err("must begin with https:// unless it is a loopback address".into());
         }
-        Ok(Self {
-            origin: url.origin().ascii_serialization(),
-            loopback,
-        })
+        Ok(Self { origin: url.origin().ascii_serialization(), loopback })
     }
 
     /// The URL itself, which is also the OAuth issuer.
@@ -451,25 +448,14 @@ impl Config {
 
     /// The same over any source of variables.
     pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
-        let mut reader = Reader {
-            variable,
-            problems: Vec::new(),
-        };
+        let mut reader = Reader { variable, problems: Vec::new() };
 
-        let port = reader
-            .parse(PORT, |text| number(text, 1, u16::MAX))
-            .unwrap_or(8080);
-        let public_url = reader
-            .parse(PUBLIC_URL, PublicUrl::parse)
-            .unwrap_or_else(|| PublicUrl {
-                origin: format!("http://127.0.0.1:{port}"),
-                loopback: true,
-            });
-        let mode = if public_url.loopback {
-            Mode::Embedded
-        } else {
-            Mode::Deployed
-        };
+        let port = reader.parse(PORT, |text| number(text, 1, u16::MAX)).unwrap_or(8080);
+        let public_url = reader.parse(PUBLIC_URL, PublicUrl::parse).unwrap_or_else(|| PublicUrl {
+            origin: format!("http://127.0.0.1:{port}"),
+            loopback: true,
+        });
+        let mode = if public_url.loopback { Mode::Embedded } else { Mode::Deployed };
         let host = reader.parse(HOST, address).unwrap_or(match mode {
             Mode::Embedded => Ipv4Addr::LOCALHOST.into(),
             Mode::Deployed => Ipv4Addr::UNSPECIFIED.into(),
@@ -479,21 +465,15 @@ impl Config {
         let database_url = reader
             .parse(DATABASE_URL, |text| database_url(text, mode))
             .or_else(|| reader.unless_deployed(mode, DATABASE_URL, || sqlite_file(&data_dir)));
-        let max_connections = reader
-            .parse(DATABASE_MAX_CONNECTIONS, |text| number(text, 1, 100))
-            .unwrap_or(5);
-        let redis_prefix = reader
-            .text(REDIS_PREFIX)
-            .unwrap_or(REDIS_PREFIX.default.into());
-        let redis = reader.parse(REDIS_URL, redis_url).map(|url| RedisSettings {
-            url,
-            prefix: redis_prefix,
-        });
+        let max_connections =
+            reader.parse(DATABASE_MAX_CONNECTIONS, |text| number(text, 1, 100)).unwrap_or(5);
+        let redis_prefix = reader.text(REDIS_PREFIX).unwrap_or(REDIS_PREFIX.default.into());
+        let redis = reader
+            .parse(REDIS_URL, redis_url)
+            .map(|url| RedisSettings { url, prefix: redis_prefix });
         let github = reader.github(mode);
         let gate = gate::Rules {
-            logins: reader
-                .parse(ALLOWED_GITHUB_LOGINS, gate::parse_logins)
-                .unwrap_or_default(),
+            logins: reader.parse(ALLOWED_GITHUB_LOGINS, gate::parse_logins).unwrap_or_default(),
             org: reader.parse(ALLOWED_GITHUB_ORG, gate::parse_org),
         };
         if gate.org.is_some() && reader.text(DATA_KEYS).is_none() {
@@ -502,29 +482,20 @@ impl Config {
         let data_keys = reader.parse(DATA_KEYS, data_keys).unwrap_or_default();
         let redirect_schemes = reader.parse(REDIRECT_SCHEMES, schemes).unwrap_or_default();
         let clients = reader
-            .parse(OAUTH_CLIENTS, |text| {
-                client::parse_preregistered(text, &redirect_schemes)
-            })
+            .parse(OAUTH_CLIENTS, |text| client::parse_preregistered(text, &redirect_schemes))
             .unwrap_or_default();
-        let trusted_proxy_hops = reader
-            .parse(TRUSTED_PROXY_HOPS, |text| number(text, 0, 10))
-            .unwrap_or(match mode {
+        let trusted_proxy_hops =
+            reader.parse(TRUSTED_PROXY_HOPS, |text| number(text, 0, 10)).unwrap_or(match mode {
                 Mode::Embedded => 0,
                 // It speaks https only through a proxy.
                 Mode::Deployed => 1,
             });
-        let access_token_ttl = reader.duration(
-            ACCESS_TOKEN_TTL,
-            Duration::from_mins(1)..=access_token::MAX_CONFIGURED_TTL,
-        );
-        let session_ttl = reader.duration(
-            SESSION_TTL,
-            Duration::from_mins(1)..=Duration::from_hours(30 * 24),
-        );
-        let shutdown_timeout = reader.duration(
-            SHUTDOWN_TIMEOUT,
-            Duration::from_secs(1)..=Duration::from_mins(5),
-        );
+        let access_token_ttl = reader
+            .duration(ACCESS_TOKEN_TTL, Duration::from_mins(1)..=access_token::MAX_CONFIGURED_TTL);
+        let session_ttl =
+            reader.duration(SESSION_TTL, Duration::from_mins(1)..=Duration::from_hours(30 * 24));
+        let shutdown_timeout =
+            reader.duration(SHUTDOWN_TIMEOUT, Duration::from_secs(1)..=Duration::from_mins(5));
         let log = reader.parse(LOG, log_filter).unwrap_or(LOG.default.into());
         let log_format = reader.parse(LOG_FORMAT, log_format).unwrap_or(match mode {
             Mode::Embedded => LogFormat::Pretty,
@@ -541,10 +512,7 @@ impl Config {
                 port,
                 allowed_origins,
                 data_dir,
-                database: DatabaseSettings {
-                    url,
-                    max_connections,
-                },
+                database: DatabaseSettings { url, max_connections },
                 redis,
                 jwt_signing_secret,
                 github,
@@ -569,12 +537,7 @@ pub fn env_example() -> String {
     let mut text = String::from(
         "# Every variable that notes-mcp reads. All of them are optional on your own machine.\n",
     );
-    for Variable {
-        name,
-        meaning,
-        default,
-    } in VARIABLES
-    {
+    for Variable { name, meaning, default } in VARIABLES {
         text.push('\n');
         let mut width = 0;
         for word in meaning.split(' ') {
@@ -651,8 +614,7 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
     }
 
     fn missing(&mut self, variable: Variable, why: &str) {
-        self.problems
-            .push(format!("{} is missing: {why}", variable.name));
+        self.problems.push(format!("{} is missing: {why}", variable.name));
     }
 
     fn github(&mut self, mode: Mode) -> Option<GitHubSettings> {
@@ -689,9 +651,7 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
         if secret.is_some() {
             return secret;
         }
-        let may_generate = self
-            .unless_deployed(mode, JWT_SIGNING_SECRET, || ())
-            .is_some();
+        let may_generate = self.unless_deployed(mode, JWT_SIGNING_SECRET, || ()).is_some();
         if !may_generate || !self.problems.is_empty() {
             return None;
         }
@@ -707,9 +667,7 @@ where
 {
     match text.parse() {
         Ok(number) if least <= number && number <= most => Ok(number),
-        _ => Err(format!(
-            "must be a whole number from {least} to {most}; it is “{text}”"
-        )),
+        _ => Err(format!("must be a whole number from {least} to {most}; it is “{text}”")),
     }
 }
 
@@ -746,11 +704,7 @@ fn origin(text: &str) -> Result<Url, String> {
         && url.path() == "/"
         && url.query().is_none()
         && url.fragment().is_none();
-    if bare {
-        Ok(url)
-    } else {
-        Err(format!("{expected}, without a path or anything after it"))
-    }
+    if bare { Ok(url) } else { Err(format!("{expected}, without a path or anything after it")) }
 }
 
 fn origins(text: &str) -> Result<Vec<String>, String> {
@@ -762,9 +716,7 @@ fn origins(text: &str) -> Result<Vec<String>, String> {
 }
 
 fn redis_url(text: &str) -> Result<Secret, String> {
-    let url = Url::parse(text)
-        .ok()
-        .filter(|it| matches!(it.scheme(), "redis" | "rediss"));
+    let url = Url::parse(text).ok().filter(|it| matches!(it.scheme(), "redis" | "rediss"));
     match url {
         Some(url) if url.has_host() => Ok(Secret::new(text)),
         _ => Err("must begin with redis:// or rediss:// and name a host".into()),
@@ -789,10 +741,7 @@ fn database_url(text: &str, mode: Mode) -> Result<Secret, String> {
 fn sqlite_file(data_dir: &Path) -> Secret {
     let path = data_dir.join("notes.db");
     // The two characters that a SQLite URL would not take as part of a path.
-    let path = path
-        .to_string_lossy()
-        .replace('%', "%25")
-        .replace('?', "%3F");
+    let path = path.to_string_lossy().replace('%', "%25").replace('?', "%3F");
     Secret::new(format!("sqlite:{path}"))
 }
 
@@ -877,25 +826,16 @@ fn kept_secret(data_dir: &Path) -> Result<Secret, String> {
     let file = data_dir.join("secret");
     let read = || match fs::read_to_string(&file) {
         Ok(text) => signing_secret(text.trim()).map(Some).map_err(|_too_short| {
-            format!(
-                "holds a damaged file: delete {} to have it made anew",
-                file.display()
-            )
+            format!("holds a damaged file: delete {} to have it made anew", file.display())
         }),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(format!(
-            "cannot be used: {} cannot be read: {error}",
-            file.display()
-        )),
+        Err(error) => Err(format!("cannot be used: {} cannot be read: {error}", file.display())),
     };
     if let Some(secret) = read()? {
         return Ok(secret);
     }
     write_secret(data_dir, &file).map_err(|error| {
-        format!(
-            "must be a writable directory; it is {}: {error}",
-            data_dir.display()
-        )
+        format!("must be a writable directory; it is {}: {error}", data_dir.display())
     })?;
     read()?.ok_or_else(|| format!("cannot be used: {} has disappeared", file.display()))
 }
@@ -909,11 +849,7 @@ fn write_secret(data_dir: &Path, file: &Path) -> std::io::Result<()> {
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut open = options.open(&draft)?;
     let written = open
-        .write_all(
-            URL_SAFE_NO_PAD
-                .encode(rand::random::<[u8; 32]>())
-                .as_bytes(),
-        )
+        .write_all(URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()).as_bytes())
         .and_then(|()| open.sync_all())
         .and_then(|()| match fs::hard_link(&draft, file) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
@@ -937,10 +873,7 @@ mod tests {
     }
 
     fn path(directory: &TempDir) -> &str {
-        directory
-            .path()
-            .to_str()
-            .expect("temporary paths are plain")
+        directory.path().to_str().expect("temporary paths are plain")
     }
 
     const SECRET: &str = "an-example-of-a-secret-of-32-byte";
@@ -948,11 +881,7 @@ mod tests {
     #[test]
     fn the_example_file_lists_every_variable() {
         let file = include_str!("../../.env.example");
-        assert_eq!(
-            file,
-            env_example(),
-            "write the second text into .env.example"
-        );
+        assert_eq!(file, env_example(), "write the second text into .env.example");
     }
 
     #[test]
@@ -997,18 +926,12 @@ mod tests {
         let first = kept_secret(&data).unwrap();
         assert_eq!(first, kept_secret(&data).unwrap());
         assert!(first.expose().len() >= MIN_SECRET_BYTES);
-        let left: Vec<_> = fs::read_dir(&data)
-            .unwrap()
-            .map(|it| it.unwrap().file_name())
-            .collect();
+        let left: Vec<_> = fs::read_dir(&data).unwrap().map(|it| it.unwrap().file_name()).collect();
         assert_eq!(left, ["secret"]);
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt as _;
-            let mode = fs::metadata(data.join("secret"))
-                .unwrap()
-                .permissions()
-                .mode();
+            let mode = fs::metadata(data.join("secret")).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600);
         }
 
@@ -1021,9 +944,8 @@ mod tests {
     fn processes_that_start_at_once_agree_on_a_secret() {
         let directory = TempDir::new().unwrap();
         let secrets: Vec<_> = std::thread::scope(|scope| {
-            let starts: Vec<_> = (0..8)
-                .map(|_| scope.spawn(|| kept_secret(directory.path()).unwrap()))
-                .collect();
+            let starts: Vec<_> =
+                (0..8).map(|_| scope.spawn(|| kept_secret(directory.path()).unwrap())).collect();
             starts.into_iter().map(|it| it.join().unwrap()).collect()
         });
         assert!(secrets.iter().all(|it| *it == secrets[0]));
@@ -1033,23 +955,14 @@ mod tests {
     fn a_public_program_needs_what_instances_share() {
         let directory = TempDir::new().unwrap();
         let data = directory.path().join("data");
-        let public = [
-            ("PUBLIC_URL", "https://notes.example.com"),
-            ("DATA_DIR", data.to_str().unwrap()),
-        ];
+        let public =
+            [("PUBLIC_URL", "https://notes.example.com"), ("DATA_DIR", data.to_str().unwrap())];
         let lines = read(&public).unwrap_err().0;
-        let missing = [
-            "DATABASE_URL",
-            "GITHUB_CLIENT_ID",
-            "GITHUB_CLIENT_SECRET",
-            "JWT_SIGNING_SECRET",
-        ];
+        let missing =
+            ["DATABASE_URL", "GITHUB_CLIENT_ID", "GITHUB_CLIENT_SECRET", "JWT_SIGNING_SECRET"];
         assert_eq!(lines.len(), missing.len(), "{lines:?}");
         for (line, variable) in lines.iter().zip(missing) {
-            assert!(
-                line.starts_with(&format!("{variable} is missing: ")),
-                "{line}"
-            );
+            assert!(line.starts_with(&format!("{variable} is missing: ")), "{line}");
         }
         assert!(!data.exists(), "a refused start leaves nothing behind");
 
@@ -1065,10 +978,7 @@ mod tests {
         assert_eq!(config.host, IpAddr::from([0, 0, 0, 0]));
         assert_eq!(config.log_format, LogFormat::Json);
         let printed = format!("{config:?}");
-        assert!(
-            !printed.contains("hunter2") && !printed.contains(SECRET),
-            "{printed}"
-        );
+        assert!(!printed.contains("hunter2") && !printed.contains(SECRET), "{printed}");
     }
 
     #[test]
@@ -1131,18 +1041,12 @@ mod tests {
         for (set, missing) in [
             (("GITHUB_CLIENT_ID", "x"), "GITHUB_CLIENT_SECRET"),
             (("GITHUB_CLIENT_SECRET", "x"), "GITHUB_CLIENT_ID"),
-            (
-                ("GITHUB_URL", "https://github.example.com"),
-                "GITHUB_API_URL",
-            ),
+            (("GITHUB_URL", "https://github.example.com"), "GITHUB_API_URL"),
             (("ALLOWED_GITHUB_ORG", "octo-org"), "DATA_KEYS"),
         ] {
             let ConfigErrors(lines) = read(&[data, set]).unwrap_err();
             assert_eq!(lines.len(), 1, "{lines:?}");
-            assert!(
-                lines[0].starts_with(&format!("{missing} is missing: ")),
-                "{lines:?}"
-            );
+            assert!(lines[0].starts_with(&format!("{missing} is missing: ")), "{lines:?}");
         }
     }
 
@@ -1168,23 +1072,14 @@ mod tests {
         assert_eq!(config.gate.logins.len(), 2);
         assert_eq!(config.gate.org.as_deref(), Some("Octo-Org"));
         let printed = format!("{config:?}");
-        assert!(
-            !printed.contains("hunter2") && !printed.contains(SECRET),
-            "{printed}"
-        );
+        assert!(!printed.contains("hunter2") && !printed.contains(SECRET), "{printed}");
     }
 
     #[test]
     fn a_public_url_is_an_origin() {
         for (text, normal) in [
-            (
-                "https://Notes.Example.com:443/",
-                "https://notes.example.com",
-            ),
-            (
-                "https://notes.example.com:8443",
-                "https://notes.example.com:8443",
-            ),
+            ("https://Notes.Example.com:443/", "https://notes.example.com"),
+            ("https://notes.example.com:8443", "https://notes.example.com:8443"),
             ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
             ("http://[::1]:8080", "http://[::1]:8080"),
             ("http://notes.localhost", "http://notes.localhost"),
@@ -1209,25 +1104,14 @@ mod tests {
 
     #[test]
     fn times_are_numbers_with_a_unit() {
-        for (text, seconds) in [
-            ("90", 90),
-            ("90s", 90),
-            ("30m", 1800),
-            ("1h", 3600),
-            ("2d", 172_800),
-        ] {
+        for (text, seconds) in
+            [("90", 90), ("90s", 90), ("30m", 1800), ("1h", 3600), ("2d", 172_800)]
+        {
             assert_eq!(duration(text), Some(Duration::from_secs(seconds)), "{text}");
         }
-        for bad in [
-            "",
-            "h",
-            "-1",
-            "1.5h",
-            "1 h",
-            "1h30m",
-            "99999999999999999999",
-            "9999999999999999d",
-        ] {
+        for bad in
+            ["", "h", "-1", "1.5h", "1 h", "1h30m", "99999999999999999999", "9999999999999999d"]
+        {
             assert_eq!(duration(bad), None, "{bad}");
         }
     }

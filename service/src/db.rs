@@ -47,11 +47,7 @@ pub enum Failure {
 
 impl From<DbErr> for Failure {
     fn from(error: DbErr) -> Self {
-        if is_unavailable(&error) {
-            Self::Unavailable(error)
-        } else {
-            Self::Internal(error.into())
-        }
+        if is_unavailable(&error) { Self::Unavailable(error) } else { Self::Internal(error.into()) }
     }
 }
 
@@ -85,9 +81,7 @@ pub(crate) async fn connect(settings: &DatabaseSettings) -> anyhow::Result<Datab
                 .busy_timeout(BUSY_TIMEOUT)
                 .foreign_keys(true)
         });
-    Database::connect(options)
-        .await
-        .context("could not connect to the database")
+    Database::connect(options).await.context("could not connect to the database")
 }
 
 /// Begins a transaction that will write.
@@ -184,19 +178,9 @@ mod tests {
 
     #[test]
     fn a_sqlite_url_names_a_file_or_memory() {
-        assert_eq!(
-            sqlite_file("sqlite:./data/notes.db").as_deref(),
-            Some("./data/notes.db")
-        );
-        assert_eq!(
-            sqlite_file("sqlite:///tmp/a%3Fb?mode=rwc").as_deref(),
-            Some("/tmp/a?b")
-        );
-        for none in [
-            "sqlite::memory:",
-            "sqlite:x?mode=memory",
-            "postgres://localhost/notes",
-        ] {
+        assert_eq!(sqlite_file("sqlite:./data/notes.db").as_deref(), Some("./data/notes.db"));
+        assert_eq!(sqlite_file("sqlite:///tmp/a%3Fb?mode=rwc").as_deref(), Some("/tmp/a?b"));
+        for none in ["sqlite::memory:", "sqlite:x?mode=memory", "postgres://localhost/notes"] {
             assert_eq!(sqlite_file(none), None, "{none}");
         }
     }

@@ -20,11 +20,7 @@ pub fn init(format: LogFormat, filter: &str) {
         .with_writer(std::io::stderr);
     let started = match format {
         LogFormat::Pretty => builder.with_target(false).try_init(),
-        LogFormat::Json => builder
-            .json()
-            .flatten_event(true)
-            .with_current_span(true)
-            .try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).with_current_span(true).try_init(),
     };
     if started.is_err() {
         tracing::debug!("Logging was started before");

@@ -41,10 +41,7 @@ pub async fn upsert(
     let on_conflict = OnConflict::column(Column::Sub)
         .update_columns([Column::Login, Column::DisplayName, Column::LastSeenAt])
         .to_owned();
-    Entity::insert(row)
-        .on_conflict(on_conflict)
-        .exec_without_returning(db)
-        .await?;
+    Entity::insert(row).on_conflict(on_conflict).exec_without_returning(db).await?;
     Ok(())
 }
 

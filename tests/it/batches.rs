@@ -9,10 +9,7 @@ use tests::{
 };
 
 async fn march(cluster: &Cluster) -> Legacy {
-    cluster
-        .web(0)
-        .legacy(cluster.token("ada").await, Revision::March2025)
-        .await
+    cluster.web(0).legacy(cluster.token("ada").await, Revision::March2025).await
 }
 
 /// All answers, in one JSON array or one by one on a stream.
@@ -37,22 +34,12 @@ async fn every_request_of_a_batch_is_answered_once() {
         ada.body("ping", Value::Null),
         json!({ "jsonrpc": "2.0", "method": "notifications/roots/list_changed" }),
         ada.body("tools/call", create),
-        ada.body(
-            "tools/call",
-            json!({ "name": "no_such_tool", "arguments": {} }),
-        ),
+        ada.body("tools/call", json!({ "name": "no_such_tool", "arguments": {} })),
     ];
     let answers = answers(ada.batch(&batch).await).await;
-    assert_eq!(
-        answers.len(),
-        3,
-        "a notification has no answer: {answers:#?}"
-    );
+    assert_eq!(answers.len(), 3, "a notification has no answer: {answers:#?}");
     for request in [&batch[0], &batch[2], &batch[3]] {
-        let found = answers
-            .iter()
-            .filter(|answer| answer["id"] == request["id"])
-            .count();
+        let found = answers.iter().filter(|answer| answer["id"] == request["id"]).count();
         assert_eq!(found, 1, "{request}");
     }
 }
@@ -100,9 +87,7 @@ async fn a_batch_is_refused_where_there_are_none() {
     let token = cluster.token("ada").await;
     for revision in [Revision::June2025, Revision::November2025] {
         let ada = cluster.web(0).legacy(&token, revision).await;
-        let refused = ada
-            .send_on_purpose(&json!([ada.body("ping", Value::Null)]))
-            .await;
+        let refused = ada.send_on_purpose(&json!([ada.body("ping", Value::Null)])).await;
         assert_eq!(refused.status, 400, "{revision}: {}", refused.text());
         assert_eq!(refused.json()["error"]["code"], -32600, "{revision}");
     }
@@ -114,10 +99,7 @@ async fn a_batch_without_messages_or_with_a_handshake_is_refused() {
     let token = cluster.token("ada").await;
     let ada = march(&cluster).await;
     let empty = ada.send_on_purpose(&json!([])).await;
-    assert_eq!(
-        (empty.status.as_u16(), &empty.json()["error"]["code"]),
-        (400, &json!(-32600))
-    );
+    assert_eq!((empty.status.as_u16(), &empty.json()["error"]["code"]), (400, &json!(-32600)));
 
     let initialize = json!({
         "jsonrpc": "2.0", "id": 1, "method": "initialize",

@@ -21,10 +21,7 @@ async fn first_step(stream: &mut Stream) {
 #[tokio::test]
 async fn a_legacy_call_is_cancelled_by_a_notification_at_any_instance_and_not_answered() {
     let cluster = Cluster::fixtures(2).await;
-    let ada = cluster
-        .web(0)
-        .legacy(cluster.token("ada").await, Revision::November2025)
-        .await;
+    let ada = cluster.web(0).legacy(cluster.token("ada").await, Revision::November2025).await;
     let gate = cluster.gate("a");
     gate.step();
     let call = ada.body("tools/call", at_gate("a", 2));
@@ -33,16 +30,10 @@ async fn a_legacy_call_is_cancelled_by_a_notification_at_any_instance_and_not_an
 
     let cancelled = json!({ "requestId": call["id"], "reason": "I changed my mind" });
     let elsewhere = ada.at(cluster.web(1));
-    assert_eq!(
-        elsewhere.notify("notifications/cancelled", cancelled).await,
-        202
-    );
+    assert_eq!(elsewhere.notify("notifications/cancelled", cancelled).await, 202);
     gate.stopped(1).await;
     let rest = stream.rest().await;
-    assert!(
-        rest.iter().all(|event| event.message.is_none()),
-        "no answer: {rest:#?}"
-    );
+    assert!(rest.iter().all(|event| event.message.is_none()), "no answer: {rest:#?}");
 }
 
 #[tokio::test]
@@ -67,20 +58,14 @@ async fn a_cancellation_reaches_only_the_session_it_was_sent_in() {
     cluster.gate("a").stopped(1).await;
     cluster.gate("b").step();
     second.expect("notifications/progress").await;
-    assert_eq!(
-        second.message().await["result"]["content"][0]["text"],
-        "passed 2 times"
-    );
+    assert_eq!(second.message().await["result"]["content"][0]["text"], "passed 2 times");
     assert_eq!(cluster.gate("b").stops(), 0);
 }
 
 #[tokio::test]
 async fn a_cancellation_of_nothing_is_ignored() {
     let cluster = Cluster::fixtures(1).await;
-    let ada = cluster
-        .web(0)
-        .legacy(cluster.token("ada").await, Revision::November2025)
-        .await;
+    let ada = cluster.web(0).legacy(cluster.token("ada").await, Revision::November2025).await;
     for request in [json!(4711), json!("no such request")] {
         let cancelled = json!({ "requestId": request });
         assert_eq!(ada.notify("notifications/cancelled", cancelled).await, 202);
@@ -92,10 +77,7 @@ async fn a_cancellation_of_nothing_is_ignored() {
 #[tokio::test]
 async fn a_call_that_waits_for_an_answer_can_be_cancelled() {
     let cluster = Cluster::fixtures(2).await;
-    let ada = cluster
-        .web(0)
-        .legacy(cluster.token("ada").await, Revision::November2025)
-        .await;
+    let ada = cluster.web(0).legacy(cluster.token("ada").await, Revision::November2025).await;
     let call = ada.body(
         "tools/call",
         json!({
@@ -106,21 +88,12 @@ async fn a_call_that_waits_for_an_answer_can_be_cancelled() {
     let question = stream.expect("elicitation/create").await;
     let cancelled = json!({ "requestId": call["id"] });
     let elsewhere = ada.at(cluster.web(1));
-    assert_eq!(
-        elsewhere.notify("notifications/cancelled", cancelled).await,
-        202
-    );
+    assert_eq!(elsewhere.notify("notifications/cancelled", cancelled).await, 202);
 
     let rest = stream.rest().await;
-    assert!(
-        rest.iter().all(|event| event.message.is_none()),
-        "no answer: {rest:#?}"
-    );
+    assert!(rest.iter().all(|event| event.message.is_none()), "no answer: {rest:#?}");
     // The answer comes too late, which is nobody's mistake.
-    assert_eq!(
-        ada.respond(&question, json!({ "action": "decline" })).await,
-        202
-    );
+    assert_eq!(ada.respond(&question, json!({ "action": "decline" })).await, 202);
 }
 
 #[tokio::test]
@@ -150,10 +123,7 @@ async fn a_modern_client_may_go_away_before_anything_was_answered() {
 async fn a_legacy_client_that_goes_away_cancels_nothing() {
     let cluster = Cluster::fixtures(2).await;
     for revision in Revision::LEGACY {
-        let ada = cluster
-            .web(0)
-            .legacy(cluster.token("ada").await, revision)
-            .await;
+        let ada = cluster.web(0).legacy(cluster.token("ada").await, revision).await;
         let name = format!("gate of {revision}");
         let gate = cluster.gate(&name);
         gate.step();
@@ -168,14 +138,8 @@ async fn a_legacy_client_that_goes_away_cancels_nothing() {
         gate.step();
 
         let mut rest = ada.at(cluster.web(1)).resume(&seen).await;
-        assert_eq!(
-            rest.expect("notifications/progress").await["params"]["progress"],
-            2.0
-        );
-        assert_eq!(
-            rest.message().await["result"]["content"][0]["text"],
-            "passed 2 times"
-        );
+        assert_eq!(rest.expect("notifications/progress").await["params"]["progress"], 2.0);
+        assert_eq!(rest.message().await["result"]["content"][0]["text"], "passed 2 times");
         assert_eq!(gate.stops(), 0);
     }
 }

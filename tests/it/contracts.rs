@@ -10,10 +10,7 @@ async fn listed(method: &str, list: &str) -> Vec<(String, Value)> {
     let ada = cluster.web(0).modern(cluster.token("ada").await);
     let answer = ada.call(method, Value::Null).await;
     let elements = answer.result()[list].as_array().unwrap().clone();
-    elements
-        .into_iter()
-        .map(|it| (it["name"].as_str().unwrap().to_owned(), it))
-        .collect()
+    elements.into_iter().map(|it| (it["name"].as_str().unwrap().to_owned(), it)).collect()
 }
 
 #[tokio::test]
@@ -31,15 +28,10 @@ async fn every_tool_is_as_reviewed() {
 
 #[tokio::test]
 async fn every_prompt_and_resource_is_as_reviewed() {
-    for (method, list) in [
-        ("prompts/list", "prompts"),
-        ("resources/templates/list", "resourceTemplates"),
-    ] {
-        let elements: Vec<Value> = listed(method, list)
-            .await
-            .into_iter()
-            .map(|it| it.1)
-            .collect();
+    for (method, list) in
+        [("prompts/list", "prompts"), ("resources/templates/list", "resourceTemplates")]
+    {
+        let elements: Vec<Value> = listed(method, list).await.into_iter().map(|it| it.1).collect();
         insta::assert_json_snapshot!(list, elements);
     }
 }

@@ -39,11 +39,7 @@ async fn without_a_good_token_nobody_gets_in_and_everybody_learns_how() {
     let cluster = Cluster::start(2).await;
     let web = cluster.web(0);
     let token = cluster.token("ada").await;
-    let other_server = Setup::new(Database::Sqlite)
-        .start()
-        .await
-        .token("ada")
-        .await;
+    let other_server = Setup::new(Database::Sqlite).start().await.token("ada").await;
     let expired = cluster.token("bob").await;
     cluster.clock().advance(Duration::from_hours(2));
     let fresh = cluster.token("ada").await;
@@ -51,10 +47,8 @@ async fn without_a_good_token_nobody_gets_in_and_everybody_learns_how() {
     let mut forged = fresh.clone();
     let changed = if forged.pop() == Some('A') { "Q" } else { "A" };
     forged.push_str(changed);
-    let metadata = format!(
-        r#"resource_metadata="{}/.well-known/oauth-protected-resource/mcp""#,
-        web.origin()
-    );
+    let metadata =
+        format!(r#"resource_metadata="{}/.well-known/oauth-protected-resource/mcp""#, web.origin());
     for method in [Method::POST, Method::GET, Method::DELETE] {
         let request = || {
             web.request(method.clone(), "/mcp")
@@ -65,31 +59,16 @@ async fn without_a_good_token_nobody_gets_in_and_everybody_learns_how() {
         let without = Page::read(request().body("not JSON")).await;
         assert_eq!(without.status, 401, "{method}");
         let challenge = without.header("www-authenticate");
-        assert!(
-            challenge.starts_with("Bearer ") && challenge.contains(&metadata),
-            "{challenge}"
-        );
+        assert!(challenge.starts_with("Bearer ") && challenge.contains(&metadata), "{challenge}");
         assert!(challenge.contains("scope=\""), "{challenge}");
-        assert!(
-            !challenge.contains("error="),
-            "who sent no token made no mistake: {challenge}"
-        );
+        assert!(!challenge.contains("error="), "who sent no token made no mistake: {challenge}");
         explained(&without);
 
-        for wrong in [
-            &forged,
-            &other_server,
-            &expired,
-            &token,
-            &"x.y.z".to_owned(),
-        ] {
+        for wrong in [&forged, &other_server, &expired, &token, &"x.y.z".to_owned()] {
             let page = Page::read(request().bearer_auth(wrong)).await;
             assert_eq!(page.status, 401, "{method}: {}", page.text());
             let challenge = page.header("www-authenticate");
-            assert!(
-                challenge.contains(r#"error="invalid_token""#),
-                "{challenge}"
-            );
+            assert!(challenge.contains(r#"error="invalid_token""#), "{challenge}");
             assert!(challenge.contains(&metadata), "{challenge}");
             explained(&page);
         }
@@ -101,34 +80,20 @@ async fn without_a_good_token_nobody_gets_in_and_everybody_learns_how() {
         .body("{}");
     assert_eq!(Page::read(in_query).await.status, 401);
     assert_eq!(Page::read(good(&cluster, &fresh)).await.status, 200);
-    let elsewhere = cluster
-        .web(1)
-        .modern(&fresh)
-        .call("tools/list", Value::Null)
-        .await;
-    assert_eq!(
-        elsewhere.status, 200,
-        "a key of one instance is known to the others"
-    );
+    let elsewhere = cluster.web(1).modern(&fresh).call("tools/list", Value::Null).await;
+    assert_eq!(elsewhere.status, 200, "a key of one instance is known to the others");
 }
 
 #[tokio::test]
 async fn a_foreign_page_or_name_is_forbidden() {
-    let cluster = Setup::new(Database::Sqlite)
-        .with("ALLOWED_ORIGINS", "https://app.example.com")
-        .start();
+    let cluster =
+        Setup::new(Database::Sqlite).with("ALLOWED_ORIGINS", "https://app.example.com").start();
     let cluster = cluster.await;
     let token = cluster.token("ada").await;
     let own = cluster.web(0).origin().to_owned();
     let port = own.rsplit(':').next().unwrap().to_owned();
 
-    for origin in [
-        "https://evil.example.com",
-        "null",
-        "http://app.example.com",
-        "file://",
-        "*",
-    ] {
+    for origin in ["https://evil.example.com", "null", "http://app.example.com", "file://", "*"] {
         let page = Page::read(good(&cluster, &token).header("origin", origin)).await;
         assert_eq!(page.status, 403, "{origin}");
         assert_eq!(page.header("access-control-allow-origin"), "", "{origin}");
@@ -140,22 +105,12 @@ async fn a_foreign_page_or_name_is_forbidden() {
         assert_eq!(page.header("access-control-allow-origin"), origin);
         let exposed = page.header("access-control-expose-headers").to_lowercase();
         assert!(exposed.contains("mcp-session-id") && exposed.contains("www-authenticate"));
-        let refused = cluster
-            .web(0)
-            .request(Method::POST, "/mcp")
-            .header("origin", &origin);
+        let refused = cluster.web(0).request(Method::POST, "/mcp").header("origin", &origin);
         let refused = Page::read(refused).await;
         assert_eq!(refused.status, 401);
-        assert_eq!(
-            refused.header("access-control-allow-origin"),
-            origin,
-            "so that it can be read"
-        );
+        assert_eq!(refused.header("access-control-allow-origin"), origin, "so that it can be read");
     }
-    for host in [
-        format!("evil.example.com:{port}"),
-        "notes.example.com".to_owned(),
-    ] {
+    for host in [format!("evil.example.com:{port}"), "notes.example.com".to_owned()] {
         let page = Page::read(good(&cluster, &token).header("host", &host)).await;
         assert_eq!(page.status, 403, "{host}");
         explained(&page);
@@ -192,11 +147,7 @@ async fn a_body_must_be_json_of_a_reasonable_size() {
         ("text/event-stream, application/json", 200),
         ("*/*", 200),
     ] {
-        assert_eq!(
-            sent_as("application/json", accept).await,
-            status,
-            "{accept}"
-        );
+        assert_eq!(sent_as("application/json", accept).await, status, "{accept}");
     }
     let mebibyte = 1 << 20;
     let fits = Page::read(web.post(&token, " ".repeat(4 * mebibyte))).await;
@@ -228,10 +179,7 @@ async fn what_is_no_json_rpc_is_explained() {
         let page = Page::read(cluster.web(0).post(&token, body.to_owned())).await;
         assert_eq!(page.status, 400, "{body:.60}: {}", page.text());
         let got = page.json()["error"]["code"].as_i64().unwrap();
-        assert!(
-            got == code || (code == -32700 && got == -32600),
-            "{body:.60}: {got}"
-        );
+        assert!(got == code || (code == -32700 && got == -32600), "{body:.60}: {got}");
     }
 }
 
@@ -250,11 +198,7 @@ async fn a_path_takes_the_methods_it_names() {
     ] {
         let page = Page::read(web.request(method.clone(), path).bearer_auth(&token)).await;
         assert_eq!(page.status, status, "{method} {path}");
-        assert_eq!(
-            page.header("allow").is_empty(),
-            status == 404,
-            "{method} {path}"
-        );
+        assert_eq!(page.header("allow").is_empty(), status == 404, "{method} {path}");
         explained(&page);
     }
 }
@@ -263,19 +207,13 @@ async fn a_path_takes_the_methods_it_names() {
 async fn the_way_in_is_published() {
     let cluster = Cluster::start(1).await;
     let web = cluster.web(0);
-    for path in [
-        "/.well-known/oauth-protected-resource",
-        "/.well-known/oauth-protected-resource/mcp",
-    ] {
+    for path in
+        ["/.well-known/oauth-protected-resource", "/.well-known/oauth-protected-resource/mcp"]
+    {
         let document = web.get(path).await;
         assert_eq!(document.status, 200, "{path}");
         assert_eq!(document.json()["resource"], web.mcp());
-        assert!(
-            !document.json()["authorization_servers"]
-                .as_array()
-                .unwrap()
-                .is_empty()
-        );
+        assert!(!document.json()["authorization_servers"].as_array().unwrap().is_empty());
         assert_eq!(document.header("access-control-allow-origin"), "*");
     }
     // A key is published once it signs.
@@ -299,9 +237,5 @@ async fn a_token_that_expires_closes_what_it_opened() {
     let late = ada.send_on_purpose(&ada.body("ping", Value::Null)).await;
     assert_eq!(late.status, 401);
     let renewed = ada.presented_with(cluster.token("ada").await);
-    assert_eq!(
-        renewed.call("ping", Value::Null).await.status,
-        200,
-        "the session is still there"
-    );
+    assert_eq!(renewed.call("ping", Value::Null).await.status, 200, "the session is still there");
 }

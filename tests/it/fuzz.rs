@@ -34,16 +34,10 @@ impl Target {
                     "clientInfo": { "name": "tests", "version": "1" },
                 },
             });
-            let reply = engine
-                .post(caller(), &standard_headers(), hello.to_string().into())
-                .await;
+            let reply = engine.post(caller(), &standard_headers(), hello.to_string().into()).await;
             (engine, reply.session.expect("a session"))
         });
-        Self {
-            runtime,
-            engine,
-            session,
-        }
+        Self { runtime, engine, session }
     }
 
     /// Posts a body and checks what holds for every answer.
@@ -89,10 +83,7 @@ fn caller() -> Caller {
 fn standard_headers() -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert("content-type", HeaderValue::from_static("application/json"));
-    headers.insert(
-        "accept",
-        HeaderValue::from_static("application/json, text/event-stream"),
-    );
+    headers.insert("accept", HeaderValue::from_static("application/json, text/event-stream"));
     headers
 }
 
@@ -277,28 +268,20 @@ fn collect(value: &Value, pointer: String, found: &mut Vec<String>) {
 fn headers_for(body: &Value, session: Option<&str>, odd: &[(String, String)]) -> HeaderMap {
     let mut headers = standard_headers();
     let mut set = |name: &str, value: &str| {
-        if let (Ok(name), Ok(value)) = (
-            name.parse::<HeaderName>(),
-            HeaderValue::from_bytes(value.as_bytes()),
-        ) {
+        if let (Ok(name), Ok(value)) =
+            (name.parse::<HeaderName>(), HeaderValue::from_bytes(value.as_bytes()))
+        {
             headers.insert(name, value);
         }
     };
     if let Some(session) = session {
         set("mcp-session-id", session);
     } else {
-        let text = |pointer| {
-            body.pointer(pointer)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-        };
+        let text = |pointer| body.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
         set("mcp-protocol-version", "2026-07-28");
         set("mcp-method", text("/method"));
         let uri = text("/method") == "resources/read";
-        set(
-            "mcp-name",
-            text(if uri { "/params/uri" } else { "/params/name" }),
-        );
+        set("mcp-name", text(if uri { "/params/uri" } else { "/params/name" }));
     }
     for (name, value) in odd {
         set(name, value);
@@ -327,11 +310,7 @@ fn odd_headers() -> impl Strategy<Value = Vec<(String, String)>> {
 }
 
 fn cases(cases: u32) -> ProptestConfig {
-    ProptestConfig {
-        cases,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 
 #[test]
@@ -388,12 +367,7 @@ fn batches_of_requests_that_are_almost_right() {
 #[test]
 fn requests_with_damaged_bytes() {
     let target = Target::new();
-    let inputs = (
-        request(true),
-        any::<prop::sample::Index>(),
-        any::<u8>(),
-        any::<bool>(),
-    );
+    let inputs = (request(true), any::<prop::sample::Index>(), any::<u8>(), any::<bool>());
     proptest!(cases(512), |((body, place, byte, cut) in inputs)| {
         let headers = headers_for(&body, None, &[]);
         let mut bytes = body.to_string().into_bytes();

@@ -46,23 +46,12 @@ async fn who_did_not_ask_for_progress_gets_none() {
 #[tokio::test]
 async fn a_session_hears_of_what_is_at_least_as_severe_as_it_asked_for() {
     let cluster = Cluster::fixtures(2).await;
-    let ada = cluster
-        .web(0)
-        .legacy(cluster.token("ada").await, Revision::November2025)
-        .await;
-    let set = async |level: &str| {
-        ada.call("logging/setLevel", json!({ "level": level }))
-            .await
-    };
+    let ada = cluster.web(0).legacy(cluster.token("ada").await, Revision::November2025).await;
+    let set = async |level: &str| ada.call("logging/setLevel", json!({ "level": level })).await;
     let heard = async || {
         let elsewhere = ada.at(cluster.web(1));
         let answer = elsewhere.tool("test_tool_with_logging", json!({})).await;
-        assert!(
-            answer
-                .before
-                .iter()
-                .all(|it| it["method"] == "notifications/message")
-        );
+        assert!(answer.before.iter().all(|it| it["method"] == "notifications/message"));
         answer.before.len()
     };
     set("debug").await.result();
@@ -70,10 +59,7 @@ async fn a_session_hears_of_what_is_at_least_as_severe_as_it_asked_for() {
     set("warning").await.result();
     assert_eq!(heard().await, 0);
     let body = ada.body("logging/setLevel", json!({ "level": "shout" }));
-    assert_eq!(
-        ada.send_on_purpose(&body).await.json()["error"]["code"],
-        -32602
-    );
+    assert_eq!(ada.send_on_purpose(&body).await.json()["error"]["code"], -32602);
 }
 
 #[tokio::test]
@@ -82,11 +68,7 @@ async fn a_modern_request_hears_nothing_it_did_not_ask_for() {
     let ada = cluster.web(0).modern(cluster.token("ada").await);
     let heard = async |level: Value| {
         let asking = ada.with_meta("io.modelcontextprotocol/logLevel", level);
-        asking
-            .tool("test_logging_tool", json!({}))
-            .await
-            .before
-            .len()
+        asking.tool("test_logging_tool", json!({})).await.before.len()
     };
     assert_eq!(heard(Value::Null).await, 0);
     assert_eq!(heard(json!("info")).await, 1);

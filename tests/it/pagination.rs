@@ -47,16 +47,9 @@ async fn pages_of_notes_join_up(database: Database) {
     let cluster = notes_on(database).await;
     let ada = cluster.web(0).modern(cluster.token("ada").await);
     create(&cluster, &ada, 7).await;
-    let newest_first: Vec<String> = (0..7)
-        .rev()
-        .map(|number| format!("Note {number}"))
-        .collect();
+    let newest_first: Vec<String> = (0..7).rev().map(|number| format!("Note {number}")).collect();
     for (limit, pages) in [(1, 7), (3, 3), (7, 1), (20, 1)] {
-        assert_eq!(
-            titles(&ada, limit).await,
-            (newest_first.clone(), pages),
-            "by {limit}"
-        );
+        assert_eq!(titles(&ada, limit).await, (newest_first.clone(), pages), "by {limit}");
     }
 }
 
@@ -94,19 +87,11 @@ async fn a_note_that_comes_in_between_moves_nothing(database: Database) {
     let ada = cluster.web(0).modern(cluster.token("ada").await);
     create(&cluster, &ada, 4).await;
     let first = ada.tool("notes_list", json!({ "limit": 2 })).await;
-    ada.tool("notes_create", json!({ "title": "In between", "body": "" }))
-        .await
-        .output();
+    ada.tool("notes_create", json!({ "title": "In between", "body": "" })).await.output();
     let cursor = &first.output()["next_cursor"];
-    let second = ada
-        .tool("notes_list", json!({ "limit": 2, "cursor": cursor }))
-        .await;
-    let titles: Vec<&Value> = second.output()["notes"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|note| &note["title"])
-        .collect();
+    let second = ada.tool("notes_list", json!({ "limit": 2, "cursor": cursor })).await;
+    let titles: Vec<&Value> =
+        second.output()["notes"].as_array().unwrap().iter().map(|note| &note["title"]).collect();
     assert_eq!(titles, ["Note 1", "Note 0"]);
 }
 
@@ -117,30 +102,13 @@ async fn a_cursor_that_is_not_ours_is_refused() {
     let ada = cluster.web(0).modern(&token);
     let session = cluster.web(0).legacy(&token, Revision::November2025).await;
     for cursor in ["x", "0", "AAAA", "../../etc/passwd", "eyJ9"] {
-        for method in [
-            "tools/list",
-            "prompts/list",
-            "resources/list",
-            "resources/templates/list",
-        ] {
+        for method in ["tools/list", "prompts/list", "resources/list", "resources/templates/list"] {
             let params = json!({ "cursor": cursor });
-            assert_eq!(
-                ada.call(method, params.clone()).await.code(),
-                -32602,
-                "{method} {cursor}"
-            );
-            assert_eq!(
-                session.call(method, params).await.code(),
-                -32602,
-                "{method} {cursor}"
-            );
+            assert_eq!(ada.call(method, params.clone()).await.code(), -32602, "{method} {cursor}");
+            assert_eq!(session.call(method, params).await.code(), -32602, "{method} {cursor}");
         }
         let refused = ada.tool("notes_list", json!({ "cursor": cursor })).await;
-        assert!(
-            refused.tool_error().contains("cursor"),
-            "{}",
-            refused.tool_error()
-        );
+        assert!(refused.tool_error().contains("cursor"), "{}", refused.tool_error());
     }
 }
 
@@ -152,10 +120,7 @@ async fn lists_keep_their_order() {
     for method in ["tools/list", "prompts/list", "resources/templates/list"] {
         let first = ada.call(method, Value::Null).await;
         for other in [&ada, &bob] {
-            assert_eq!(
-                other.call(method, Value::Null).await.result(),
-                first.result()
-            );
+            assert_eq!(other.call(method, Value::Null).await.result(), first.result());
         }
     }
 }

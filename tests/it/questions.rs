@@ -30,27 +30,16 @@ fn sampled(text: &str) -> Value {
 async fn an_answer_may_arrive_at_another_instance_than_the_one_that_asked() {
     let cluster = Cluster::fixtures(3).await;
     for revision in [Revision::June2025, Revision::November2025] {
-        let ada = cluster
-            .web(0)
-            .legacy(cluster.token("ada").await, revision)
-            .await;
+        let ada = cluster.web(0).legacy(cluster.token("ada").await, revision).await;
         let params = call("test_elicitation", json!({ "message": "Who are you?" }));
         let mut stream = ada.open("tools/call", params).await;
         let question = stream.expect("elicitation/create").await;
         assert_eq!(question["params"]["message"], "Who are you?");
         let form = json!({ "username": "ada", "email": "ada@example.com" });
-        assert_eq!(
-            ada.at(cluster.web(2))
-                .respond(&question, accept(form))
-                .await,
-            202
-        );
+        assert_eq!(ada.at(cluster.web(2)).respond(&question, accept(form)).await, 202);
         let answer = stream.message().await;
         let text = answer["result"]["content"][0]["text"].as_str().unwrap();
-        assert!(
-            text.contains("accept") && text.contains("ada@example.com"),
-            "{text}"
-        );
+        assert!(text.contains("accept") && text.contains("ada@example.com"), "{text}");
         stream.rest().await;
     }
 }
@@ -58,10 +47,7 @@ async fn an_answer_may_arrive_at_another_instance_than_the_one_that_asked() {
 #[tokio::test]
 async fn several_questions_are_answered_in_any_order_at_any_instance() {
     let cluster = Cluster::fixtures(3).await;
-    let ada = cluster
-        .web(0)
-        .legacy(cluster.token("ada").await, REVISION)
-        .await;
+    let ada = cluster.web(0).legacy(cluster.token("ada").await, REVISION).await;
     let params = call("test_input_required_result_multiple_inputs", json!({}));
     let mut stream = ada.open("tools/call", params).await;
     let mut questions = Vec::new();
@@ -76,12 +62,7 @@ async fn several_questions_are_answered_in_any_order_at_any_instance() {
             "roots/list" => json!({ "roots": [{ "uri": "file:///home/ada" }] }),
             other => panic!("{other} was not expected"),
         };
-        assert_eq!(
-            ada.at(cluster.web(instance))
-                .respond(question, answer)
-                .await,
-            202
-        );
+        assert_eq!(ada.at(cluster.web(instance)).respond(question, answer).await, 202);
     }
     let answer = stream.message().await;
     let text = answer["result"]["content"][0]["text"].as_str().unwrap();
@@ -91,20 +72,14 @@ async fn several_questions_are_answered_in_any_order_at_any_instance() {
 #[tokio::test]
 async fn the_ids_of_questions_cannot_be_guessed_and_never_repeat() {
     let cluster = Cluster::fixtures(2).await;
-    let ada = cluster
-        .web(0)
-        .legacy(cluster.token("ada").await, REVISION)
-        .await;
+    let ada = cluster.web(0).legacy(cluster.token("ada").await, REVISION).await;
     let mut ids = std::collections::HashSet::new();
     for instance in [0, 1, 0, 1] {
         let ada = ada.at(cluster.web(instance));
         let params = call("test_elicitation", json!({ "message": "Who are you?" }));
         let mut stream = ada.open("tools/call", params).await;
         let question = stream.expect("elicitation/create").await;
-        let id = question["id"]
-            .as_str()
-            .expect("an id of ours is a text")
-            .to_owned();
+        let id = question["id"].as_str().expect("an id of ours is a text").to_owned();
         assert!(id.len() >= 22, "128 bits of chance need more than `{id}`");
         assert!(ids.insert(id));
     }
@@ -113,19 +88,10 @@ async fn the_ids_of_questions_cannot_be_guessed_and_never_repeat() {
 #[tokio::test]
 async fn an_answer_counts_once_and_only_in_the_session_that_was_asked() {
     let cluster = Cluster::fixtures(2).await;
-    let ada = cluster
-        .web(0)
-        .legacy(cluster.token("ada").await, REVISION)
-        .await;
+    let ada = cluster.web(0).legacy(cluster.token("ada").await, REVISION).await;
     let others = [
-        cluster
-            .web(0)
-            .legacy(cluster.token("ada").await, REVISION)
-            .await,
-        cluster
-            .web(0)
-            .legacy(cluster.token("bob").await, REVISION)
-            .await,
+        cluster.web(0).legacy(cluster.token("ada").await, REVISION).await,
+        cluster.web(0).legacy(cluster.token("bob").await, REVISION).await,
     ];
     let params = call("test_sampling", json!({ "prompt": "Hello" }));
     let mut stream = ada.open("tools/call", params).await;
@@ -135,12 +101,7 @@ async fn an_answer_counts_once_and_only_in_the_session_that_was_asked() {
             "jsonrpc": "2.0", "id": question["id"], "result": sampled("from somebody else"),
         });
         let ignored = other.send_on_purpose(&body).await;
-        assert_eq!(
-            ignored.status,
-            202,
-            "it knows of no such question: {}",
-            ignored.text()
-        );
+        assert_eq!(ignored.status, 202, "it knows of no such question: {}", ignored.text());
     }
     assert_eq!(ada.respond(&question, sampled("mine")).await, 202);
     let answer = stream.message().await;
@@ -151,10 +112,7 @@ async fn an_answer_counts_once_and_only_in_the_session_that_was_asked() {
 #[tokio::test]
 async fn two_answers_at_once_let_the_call_go_on_once() {
     let cluster = Cluster::fixtures(2).await;
-    let ada = cluster
-        .web(0)
-        .legacy(cluster.token("ada").await, REVISION)
-        .await;
+    let ada = cluster.web(0).legacy(cluster.token("ada").await, REVISION).await;
     for _ in 0..10 {
         let params = call("test_sampling", json!({ "prompt": "Hello" }));
         let mut stream = ada.open("tools/call", params).await;
@@ -174,34 +132,19 @@ async fn two_answers_at_once_let_the_call_go_on_once() {
 #[tokio::test]
 async fn a_user_may_decline_and_a_client_may_fail() {
     let cluster = Cluster::fixtures(1).await;
-    let ada = cluster
-        .web(0)
-        .legacy(cluster.token("ada").await, REVISION)
-        .await;
+    let ada = cluster.web(0).legacy(cluster.token("ada").await, REVISION).await;
     for action in ["decline", "cancel"] {
         let params = call("test_elicitation", json!({ "message": "Who are you?" }));
         let mut stream = ada.open("tools/call", params).await;
         let question = stream.expect("elicitation/create").await;
-        assert_eq!(
-            ada.respond(&question, json!({ "action": action })).await,
-            202
-        );
+        assert_eq!(ada.respond(&question, json!({ "action": action })).await, 202);
         let answer = stream.message().await;
         let text = answer["result"]["content"][0]["text"].as_str().unwrap();
         assert!(text.contains(action), "{text}");
     }
-    let mut stream = ada
-        .open(
-            "tools/call",
-            call("test_sampling", json!({ "prompt": "x" })),
-        )
-        .await;
+    let mut stream = ada.open("tools/call", call("test_sampling", json!({ "prompt": "x" }))).await;
     let question = stream.expect("sampling/createMessage").await;
-    assert_eq!(
-        ada.refuse(&question, -1, "User rejected sampling request")
-            .await,
-        202
-    );
+    assert_eq!(ada.refuse(&question, -1, "User rejected sampling request").await, 202);
     let answer = stream.message().await;
     assert_eq!(answer["result"]["isError"], true);
     let text = answer["result"]["content"][0]["text"].as_str().unwrap();
@@ -212,33 +155,20 @@ async fn a_user_may_decline_and_a_client_may_fail() {
 async fn a_session_is_only_asked_what_its_client_can_answer() {
     let cluster = Cluster::fixtures(1).await;
     let token = cluster.token("ada").await;
-    for (revision, capabilities) in [
-        (REVISION, json!({})),
-        (Revision::March2025, json!({ "elicitation": {} })),
-    ] {
-        let ada = cluster
-            .web(0)
-            .legacy_with(&token, revision, capabilities)
-            .await;
-        let answer = ada
-            .tool("test_elicitation", json!({ "message": "Who are you?" }))
-            .await;
+    for (revision, capabilities) in
+        [(REVISION, json!({})), (Revision::March2025, json!({ "elicitation": {} }))]
+    {
+        let ada = cluster.web(0).legacy_with(&token, revision, capabilities).await;
+        let answer = ada.tool("test_elicitation", json!({ "message": "Who are you?" })).await;
         assert!(answer.before.is_empty(), "{:#?}", answer.before);
-        assert!(
-            answer.tool_error().contains("elicitation"),
-            "{}",
-            answer.tool_error()
-        );
+        assert!(answer.tool_error().contains("elicitation"), "{}", answer.tool_error());
     }
 }
 
 #[tokio::test]
 async fn a_question_survives_a_disconnect() {
     let cluster = Cluster::fixtures(2).await;
-    let ada = cluster
-        .web(0)
-        .legacy(cluster.token("ada").await, REVISION)
-        .await;
+    let ada = cluster.web(0).legacy(cluster.token("ada").await, REVISION).await;
     let params = call("test_sampling", json!({ "prompt": "Hello" }));
     let mut stream = ada.open("tools/call", params).await;
     let event = loop {
@@ -250,16 +180,10 @@ async fn a_question_survives_a_disconnect() {
     drop(stream);
     let elsewhere = ada.at(cluster.web(1));
     let question = event.message.unwrap();
-    assert_eq!(
-        elsewhere.respond(&question, sampled("still here")).await,
-        202
-    );
+    assert_eq!(elsewhere.respond(&question, sampled("still here")).await, 202);
     let mut rest = elsewhere.resume(&event.id.unwrap()).await;
     let answer = rest.message().await;
-    assert_eq!(
-        answer["result"]["content"][0]["text"],
-        "LLM response: still here"
-    );
+    assert_eq!(answer["result"]["content"][0]["text"], "LLM response: still here");
 }
 
 // --------------------------------------------------------------------------- without a session
@@ -270,10 +194,7 @@ const CONFIRM: &str = "test_input_required_result_tampered_state";
 async fn state_of(client: &Modern, tool: &str) -> String {
     let asked = client.tool(tool, json!({})).await;
     assert_eq!(asked.result()["resultType"], "input_required");
-    asked.result()["requestState"]
-        .as_str()
-        .expect("there is a state")
-        .to_owned()
+    asked.result()["requestState"].as_str().expect("there is a state").to_owned()
 }
 
 async fn retry(client: &Modern, tool: &str, state: &str, responses: Value) -> Answer {
@@ -314,13 +235,7 @@ async fn a_state_that_was_changed_is_refused() {
     let middle = flipped.len() / 2;
     flipped[middle] = if flipped[middle] == 'A' { 'B' } else { 'A' };
     let flipped: String = flipped.into_iter().collect();
-    for wrong in [
-        flipped.as_str(),
-        "",
-        "x",
-        &state[1..],
-        &format!("{state}-TAMPERED"),
-    ] {
+    for wrong in [flipped.as_str(), "", "x", &state[1..], &format!("{state}-TAMPERED")] {
         let refused = retry(&ada, CONFIRM, wrong, responses.clone()).await;
         assert_eq!(refused.code(), -32602, "{wrong}");
     }
@@ -342,12 +257,8 @@ async fn a_state_belongs_to_its_user_its_call_and_its_time() {
     let reused = retry(&ada, other_tool, &state, responses.clone()).await;
     assert_eq!(reused.code(), -32602, "another call's");
 
-    let elicited = ada
-        .call(
-            "tools/call",
-            call("test_elicitation", json!({ "message": "a" })),
-        )
-        .await;
+    let elicited =
+        ada.call("tools/call", call("test_elicitation", json!({ "message": "a" }))).await;
     let state = elicited.result()["requestState"].as_str().unwrap();
     let other_arguments = json!({
         "name": "test_elicitation", "arguments": { "message": "b" }, "requestState": state,
@@ -364,10 +275,7 @@ async fn a_state_belongs_to_its_user_its_call_and_its_time() {
 #[tokio::test]
 async fn a_modern_client_is_told_which_capability_is_missing() {
     let cluster = Cluster::fixtures(1).await;
-    let ada = cluster
-        .web(0)
-        .modern(cluster.token("ada").await)
-        .with_capabilities(json!({}));
+    let ada = cluster.web(0).modern(cluster.token("ada").await).with_capabilities(json!({}));
     let refused = ada.tool("test_missing_capability", json!({})).await;
     assert_eq!((refused.status.as_u16(), refused.code()), (400, -32021));
     let needed = &refused.message["error"]["data"]["requiredCapabilities"];
@@ -382,12 +290,7 @@ async fn a_modern_stream_carries_no_question() {
         "name": "test_streaming_elicitation", "_meta": { "progressToken": "p" },
     });
     let answer = ada.call("tools/call", params).await;
-    assert!(
-        answer
-            .before
-            .iter()
-            .all(|it| it["method"] == "notifications/progress")
-    );
+    assert!(answer.before.iter().all(|it| it["method"] == "notifications/progress"));
     assert_eq!(answer.result()["resultType"], "input_required");
     let asked = &answer.result()["inputRequests"]["user_name"];
     assert_eq!(asked["method"], "elicitation/create");

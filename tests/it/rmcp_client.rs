@@ -1,8 +1,5 @@
 //! The official Rust client uses the product, in both eras.
-#![expect(
-    deprecated,
-    reason = "rmcp deprecates sampling, which notes_summarize is about"
-)]
+#![expect(deprecated, reason = "rmcp deprecates sampling, which notes_summarize is about")]
 
 use std::sync::{
     Mutex,
@@ -64,10 +61,7 @@ impl ClientHandler for Client {
         _: RequestContext<RoleClient>,
     ) -> Result<CreateMessageResult, ErrorData> {
         let message = SamplingMessage::assistant_text("Buy milk and bread.");
-        Ok(CreateMessageResult::new(
-            message,
-            "a model of the test".to_owned(),
-        ))
+        Ok(CreateMessageResult::new(message, "a model of the test".to_owned()))
     }
 
     async fn on_progress(&self, _: ProgressNotificationParam, _: NotificationContext<RoleClient>) {
@@ -81,18 +75,10 @@ async fn call(
     name: &'static str,
     arguments: Value,
 ) -> Option<Value> {
-    let Value::Object(arguments) = arguments else {
-        panic!("arguments are an object")
-    };
+    let Value::Object(arguments) = arguments else { panic!("arguments are an object") };
     let params = CallToolRequestParams::new(name).with_arguments(arguments);
-    let result = in_time("a tool answers", client.call_tool(params))
-        .await
-        .expect("it answers");
-    if result.is_error == Some(true) {
-        None
-    } else {
-        result.structured_content
-    }
+    let result = in_time("a tool answers", client.call_tool(params)).await.expect("it answers");
+    if result.is_error == Some(true) { None } else { result.structured_content }
 }
 
 async fn uses_the_notes(lifecycle: ClientLifecycleMode) {
@@ -101,10 +87,7 @@ async fn uses_the_notes(lifecycle: ClientLifecycleMode) {
         .auth_header(cluster.token("ada").await);
     let person = std::sync::Arc::new(Person::default());
     let client = Client(person.clone())
-        .serve_with_lifecycle(
-            StreamableHttpClientTransport::from_config(config),
-            lifecycle,
-        )
+        .serve_with_lifecycle(StreamableHttpClientTransport::from_config(config), lifecycle)
         .await
         .expect("the client connects");
 
@@ -113,55 +96,23 @@ async fn uses_the_notes(lifecycle: ClientLifecycleMode) {
 
     let note = json!({ "title": "Groceries", "body": "Milk, bread" });
     let id = call(&client, "notes_create", note).await.unwrap()["id"].clone();
-    let read = call(&client, "notes_get", json!({ "id": id }))
-        .await
-        .unwrap();
+    let read = call(&client, "notes_get", json!({ "id": id })).await.unwrap();
     assert_eq!(read["body"], "Milk, bread");
     let uri = format!("notes://by-id/{}", id.as_str().unwrap());
-    let resource = client
-        .read_resource(ReadResourceRequestParams::new(uri))
-        .await
-        .unwrap();
+    let resource = client.read_resource(ReadResourceRequestParams::new(uri)).await.unwrap();
     let resource = serde_json::to_value(resource).unwrap();
-    assert!(
-        resource["contents"][0]["text"]
-            .as_str()
-            .unwrap()
-            .contains("Milk, bread")
-    );
+    assert!(resource["contents"][0]["text"].as_str().unwrap().contains("Milk, bread"));
 
-    let summary = call(&client, "notes_summarize", json!({ "ids": [id] }))
-        .await
-        .unwrap();
+    let summary = call(&client, "notes_summarize", json!({ "ids": [id] })).await.unwrap();
     assert_eq!(summary["summary"], "Buy milk and bread.");
-    assert!(
-        person.progress.load(Ordering::Relaxed) > 0,
-        "progress arrived"
-    );
+    assert!(person.progress.load(Ordering::Relaxed) > 0, "progress arrived");
 
     call(&client, "notes_delete", json!({ "id": id })).await;
-    assert!(
-        call(&client, "notes_get", json!({ "id": id }))
-            .await
-            .is_some(),
-        "the person declined"
-    );
+    assert!(call(&client, "notes_get", json!({ "id": id })).await.is_some(), "the person declined");
     *person.agrees.lock().unwrap() = true;
     call(&client, "notes_delete", json!({ "id": id })).await;
-    assert!(
-        call(&client, "notes_get", json!({ "id": id }))
-            .await
-            .is_none(),
-        "the person agreed"
-    );
-    assert!(
-        person
-            .asked
-            .lock()
-            .unwrap()
-            .iter()
-            .all(|question| question.contains("Groceries"))
-    );
+    assert!(call(&client, "notes_get", json!({ "id": id })).await.is_none(), "the person agreed");
+    assert!(person.asked.lock().unwrap().iter().all(|question| question.contains("Groceries")));
 
     client.cancel().await.expect("the client ends");
 }

@@ -27,15 +27,9 @@ async fn a_call_beyond_the_token_is_challenged_in_both_eras() {
     let note = json!({ "title": "Not mine to write", "body": "" });
 
     let modern = web.modern(&reader);
-    is_challenged(
-        &modern.tool("notes_create", note.clone()).await,
-        web.origin(),
-    );
+    is_challenged(&modern.tool("notes_create", note.clone()).await, web.origin());
     let legacy = web.legacy(&reader, Revision::November2025).await;
-    is_challenged(
-        &legacy.tool("notes_create", note.clone()).await,
-        web.origin(),
-    );
+    is_challenged(&legacy.tool("notes_create", note.clone()).await, web.origin());
     is_challenged(&legacy.tool("notes.create", note).await, web.origin());
 
     let listed = modern.tool("notes_list", json!({})).await;
@@ -47,21 +41,14 @@ async fn a_token_without_scopes_opens_nothing() {
     let cluster = Cluster::embedded().await;
     let nobody = cluster.web(0).modern(cluster.token_for("ada", &[]).await);
     for (method, params) in [
-        (
-            "tools/call",
-            json!({ "name": "notes_list", "arguments": {} }),
-        ),
+        ("tools/call", json!({ "name": "notes_list", "arguments": {} })),
         ("resources/read", json!({ "uri": "notes://recent" })),
-        (
-            "prompts/get",
-            json!({ "name": "summarize_notes", "arguments": {} }),
-        ),
+        ("prompts/get", json!({ "name": "summarize_notes", "arguments": {} })),
     ] {
         let answer = nobody.call(method, params).await;
         assert_eq!(answer.status, 403, "{method}: {:#}", answer.message);
     }
-    let (_stream, honoured) = nobody
-        .listen(json!({ "resourceSubscriptions": ["notes://recent"] }))
-        .await;
+    let (_stream, honoured) =
+        nobody.listen(json!({ "resourceSubscriptions": ["notes://recent"] })).await;
     assert_eq!(honoured.get("resourceSubscriptions"), None, "{honoured}");
 }

@@ -12,12 +12,8 @@ const REVISION: Revision = Revision::November2025;
 
 /// The statuses of everything that can be done with a session.
 async fn statuses(session: &Legacy) -> Vec<u16> {
-    let ping = session
-        .send_on_purpose(&session.body("ping", Value::Null))
-        .await;
-    let notified = session
-        .notify("notifications/initialized", Value::Null)
-        .await;
+    let ping = session.send_on_purpose(&session.body("ping", Value::Null)).await;
+    let notified = session.notify("notifications/initialized", Value::Null).await;
     let stream = session.get(None).await;
     let resumed = session.get(Some("get.0")).await;
     let ended = session.end().await;
@@ -33,23 +29,12 @@ async fn statuses(session: &Legacy) -> Vec<u16> {
 #[tokio::test]
 async fn a_session_that_never_was_is_not_found() {
     let cluster = Cluster::embedded().await;
-    let ada = cluster
-        .web(0)
-        .legacy(cluster.token("ada").await, REVISION)
-        .await;
+    let ada = cluster.web(0).legacy(cluster.token("ada").await, REVISION).await;
     let mut other = ada.session().to_owned();
     let last = if other.pop() == Some('A') { 'Q' } else { 'A' };
     other.push(last);
-    for unknown in [
-        other.as_str(),
-        "nonsense",
-        "00000000-0000-0000-0000-000000000000",
-    ] {
-        assert_eq!(
-            statuses(&ada.with_session(unknown)).await,
-            [404; 5],
-            "{unknown}"
-        );
+    for unknown in [other.as_str(), "nonsense", "00000000-0000-0000-0000-000000000000"] {
+        assert_eq!(statuses(&ada.with_session(unknown)).await, [404; 5], "{unknown}");
     }
     assert_eq!(ada.call("ping", Value::Null).await.status, 200);
 }
@@ -57,28 +42,18 @@ async fn a_session_that_never_was_is_not_found() {
 #[tokio::test]
 async fn somebody_elses_session_is_not_found() {
     let cluster = Cluster::start(2).await;
-    let ada = cluster
-        .web(0)
-        .legacy(cluster.token("ada").await, REVISION)
-        .await;
+    let ada = cluster.web(0).legacy(cluster.token("ada").await, REVISION).await;
     let stolen = ada.presented_with(cluster.token("bob").await);
     for instance in [0, 1] {
         assert_eq!(statuses(&stolen.at(cluster.web(instance))).await, [404; 5]);
     }
-    assert_eq!(
-        ada.call("ping", Value::Null).await.status,
-        200,
-        "and nothing happened to it"
-    );
+    assert_eq!(ada.call("ping", Value::Null).await.status, 200, "and nothing happened to it");
 }
 
 #[tokio::test]
 async fn every_instance_serves_a_session_and_knows_when_it_has_ended() {
     let cluster = Cluster::start(3).await;
-    let ada = cluster
-        .web(0)
-        .legacy(cluster.token("ada").await, REVISION)
-        .await;
+    let ada = cluster.web(0).legacy(cluster.token("ada").await, REVISION).await;
     let everywhere = [0, 1, 2].map(|instance| ada.at(cluster.web(instance)));
     for there in &everywhere {
         assert_eq!(there.call("ping", Value::Null).await.status, 200);
@@ -104,10 +79,7 @@ async fn a_message_without_a_session_is_a_mistake_that_is_explained() {
     ] {
         let refused = Page::read(cluster.web(0).post(&token, body.to_string())).await;
         assert_eq!(refused.status, 400, "{body}");
-        let message = refused.json()["error"]["message"]
-            .as_str()
-            .unwrap()
-            .to_owned();
+        let message = refused.json()["error"]["message"].as_str().unwrap().to_owned();
         assert!(message.contains("Mcp-Session-Id"), "{message}");
     }
     for method in [Method::GET, Method::DELETE] {
@@ -126,16 +98,8 @@ async fn every_session_has_an_id_of_its_own() {
     let token = cluster.token("ada").await;
     let mut ids = std::collections::HashSet::new();
     for _ in 0..20 {
-        let session = cluster
-            .web(0)
-            .legacy(&token, REVISION)
-            .await
-            .session()
-            .to_owned();
-        assert!(
-            session.len() >= 22,
-            "128 bits of chance need more than `{session}`"
-        );
+        let session = cluster.web(0).legacy(&token, REVISION).await.session().to_owned();
+        assert!(session.len() >= 22, "128 bits of chance need more than `{session}`");
         assert!(ids.insert(session));
     }
 }

@@ -17,24 +17,17 @@ async fn listeners_get_their_result_and_sessions_go_on_elsewhere() {
     let last = listening.message().await;
     assert_eq!(last["result"]["resultType"], "complete", "{last:#}");
     assert!(
-        last.pointer("/result/_meta/io.modelcontextprotocol~1subscriptionId")
-            .is_some(),
+        last.pointer("/result/_meta/io.modelcontextprotocol~1subscriptionId").is_some(),
         "{last:#}"
     );
     assert_eq!(listening.next().await, None);
     let left = standalone.rest().await;
-    assert!(
-        left.iter().any(|event| event.retry.is_some()),
-        "when to come back: {left:#?}"
-    );
+    assert!(left.iter().any(|event| event.retry.is_some()), "when to come back: {left:#?}");
     drop((listening, standalone));
     cluster.ended(0).await;
 
     let elsewhere = legacy.at(cluster.web(1));
-    assert_eq!(
-        elsewhere.call("ping", Value::Null).await.result(),
-        &json!({})
-    );
+    assert_eq!(elsewhere.call("ping", Value::Null).await.result(), &json!({}));
     let mut resumed = elsewhere.resume(priming.id.as_deref().unwrap()).await;
     assert_eq!(resumed.status(), 200);
     elsewhere.tool("test_trigger_tool_change", json!({})).await;

@@ -18,10 +18,7 @@ async fn stores(session_ttl: Duration) -> Stores {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "time of a real server cannot be advanced"
-)]
+#[expect(clippy::disallowed_methods, reason = "time of a real server cannot be advanced")]
 async fn redis_passes_the_suite_of_the_stores() {
     suite::run(stores, tokio::time::sleep).await;
 }

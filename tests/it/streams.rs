@@ -26,15 +26,9 @@ fn told(events: &[Event]) -> Vec<String> {
     messages
         .map(|message| match message["params"]["progress"].as_f64() {
             Some(progress) => {
-                format!(
-                    "{}: {progress}",
-                    message["params"]["progressToken"].as_str().unwrap()
-                )
+                format!("{}: {progress}", message["params"]["progressToken"].as_str().unwrap())
             }
-            None => message["result"]["content"][0]["text"]
-                .as_str()
-                .unwrap()
-                .to_owned(),
+            None => message["result"]["content"][0]["text"].as_str().unwrap().to_owned(),
         })
         .collect()
 }
@@ -51,10 +45,7 @@ async fn next_message(stream: &mut Stream) -> Event {
 
 async fn two_instances() -> (Cluster, Legacy) {
     let cluster = Cluster::fixtures(2).await;
-    let ada = cluster
-        .web(0)
-        .legacy(cluster.token("ada").await, REVISION)
-        .await;
+    let ada = cluster.web(0).legacy(cluster.token("ada").await, REVISION).await;
     (cluster, ada)
 }
 
@@ -71,12 +62,7 @@ async fn a_client_that_comes_back_misses_nothing_and_hears_nothing_twice() {
     gate.step();
     gate.reached(4).await;
 
-    let last = events
-        .last()
-        .unwrap()
-        .id
-        .clone()
-        .expect("an event has an id");
+    let last = events.last().unwrap().id.clone().expect("an event has an id");
     let mut stream = ada.at(cluster.web(1)).resume(&last).await;
     events.push(next_message(&mut stream).await);
     // And two while somebody does.
@@ -84,10 +70,7 @@ async fn a_client_that_comes_back_misses_nothing_and_hears_nothing_twice() {
     gate.step();
     events.extend(stream.rest().await);
 
-    assert_eq!(
-        told(&events),
-        ["a: 1", "a: 2", "a: 3", "a: 4", "a: 5", "passed 5 times"]
-    );
+    assert_eq!(told(&events), ["a: 1", "a: 2", "a: 3", "a: 4", "a: 5", "passed 5 times"]);
 }
 
 #[tokio::test]
@@ -98,10 +81,7 @@ async fn the_end_can_be_heard_again_after_the_call_has_ended() {
         gate.step();
     }
     let events = ada.open("tools/call", steps("a", 3)).await.rest().await;
-    let said: Vec<&Event> = events
-        .iter()
-        .filter(|event| event.message.is_some())
-        .collect();
+    let said: Vec<&Event> = events.iter().filter(|event| event.message.is_some()).collect();
     for (index, event) in said.iter().enumerate() {
         let id = event.id.as_deref().expect("an event has an id");
         let again = ada.at(cluster.web(index % 2)).resume(id).await.rest().await;
@@ -118,12 +98,7 @@ async fn event_ids_are_unique_in_a_session() {
         cluster.gate(name).step();
         cluster.gate(name).step();
         let elsewhere = ada.at(cluster.web(usize::from(name == "b")));
-        for event in elsewhere
-            .open("tools/call", steps(name, 2))
-            .await
-            .rest()
-            .await
-        {
+        for event in elsewhere.open("tools/call", steps(name, 2)).await.rest().await {
             let id = event.id.expect("an event of a session has an id");
             assert!(ids.insert(id.clone()), "{id} comes twice");
             priming += usize::from(event.message.is_none());
@@ -161,28 +136,14 @@ async fn an_event_id_opens_nothing_in_another_session() {
     gate.step();
     gate.step();
 
-    let same_user = cluster
-        .web(0)
-        .legacy(cluster.token("ada").await, REVISION)
-        .await;
-    let other_user = cluster
-        .web(0)
-        .legacy(cluster.token("bob").await, REVISION)
-        .await;
+    let same_user = cluster.web(0).legacy(cluster.token("ada").await, REVISION).await;
+    let other_user = cluster.web(0).legacy(cluster.token("bob").await, REVISION).await;
     for intruder in [same_user, other_user] {
         let mut stream = intruder.get(Some(&last)).await;
         assert!(stream.status().is_client_error(), "{}", stream.status());
         stream.next().await;
     }
-    for nonsense in [
-        "",
-        "x",
-        "get",
-        "get.-1",
-        "get.99999999999999999999",
-        "...",
-        "%00.1",
-    ] {
+    for nonsense in ["", "x", "get", "get.-1", "get.99999999999999999999", "...", "%00.1"] {
         let mut stream = ada.get(Some(nonsense)).await;
         assert!(
             stream.status().is_client_error() || nonsense.is_empty(),
@@ -207,10 +168,7 @@ async fn whoever_comes_back_takes_the_stream_over() {
 
     let mut second = ada.at(cluster.web(1)).resume(&last).await;
     let left = first.rest().await;
-    assert!(
-        told(&left).is_empty(),
-        "each message goes to one stream: {left:#?}"
-    );
+    assert!(told(&left).is_empty(), "each message goes to one stream: {left:#?}");
     gate.step();
     assert_eq!(told(&second.rest().await), ["a: 2", "passed 2 times"]);
 }
@@ -223,11 +181,7 @@ async fn a_session_has_one_stream_for_what_belongs_to_no_call() {
     first.rest().await;
 
     let answer = ada.tool("test_trigger_tool_change", json!({})).await;
-    assert!(
-        answer.before.is_empty(),
-        "not on the call's stream: {:#?}",
-        answer.before
-    );
+    assert!(answer.before.is_empty(), "not on the call's stream: {:#?}", answer.before);
     second.expect("notifications/tools/list_changed").await;
     ada.tool("test_trigger_prompt_change", json!({})).await;
     second.expect("notifications/prompts/list_changed").await;
@@ -237,10 +191,7 @@ async fn a_session_has_one_stream_for_what_belongs_to_no_call() {
 async fn a_stream_begins_with_an_id_to_come_back_to_since_2025_11_25_only() {
     let cluster = Cluster::fixtures(1).await;
     for revision in Revision::LEGACY {
-        let ada = cluster
-            .web(0)
-            .legacy(cluster.token("ada").await, revision)
-            .await;
+        let ada = cluster.web(0).legacy(cluster.token("ada").await, revision).await;
         let gate = format!("gate of {revision}");
         cluster.gate(&gate).step();
         let call = ada.open("tools/call", steps(&gate, 1)).await.rest().await;
@@ -253,25 +204,13 @@ async fn a_stream_begins_with_an_id_to_come_back_to_since_2025_11_25_only() {
         }
 
         for events in [&call, &get] {
-            let empty = events
-                .iter()
-                .filter(|event| event.message.is_none())
-                .count();
+            let empty = events.iter().filter(|event| event.message.is_none()).count();
             if revision >= Revision::November2025 {
-                assert!(
-                    events[0].id.is_some() && events[0].message.is_none(),
-                    "{events:#?}"
-                );
+                assert!(events[0].id.is_some() && events[0].message.is_none(), "{events:#?}");
                 assert_eq!(empty, 1, "{events:#?}");
             } else {
-                assert_eq!(
-                    empty, 0,
-                    "older clients fail on an empty event: {events:#?}"
-                );
-                assert!(
-                    events.iter().all(|event| event.retry.is_none()),
-                    "{events:#?}"
-                );
+                assert_eq!(empty, 0, "older clients fail on an empty event: {events:#?}");
+                assert!(events.iter().all(|event| event.retry.is_none()), "{events:#?}");
             }
             assert!(events.iter().all(|event| event.id.is_some()), "{events:#?}");
         }
@@ -281,23 +220,11 @@ async fn a_stream_begins_with_an_id_to_come_back_to_since_2025_11_25_only() {
 #[tokio::test]
 async fn a_server_may_hang_up_and_go_on() {
     let (cluster, ada) = two_instances().await;
-    let mut stream = ada
-        .open("tools/call", json!({ "name": "test_reconnection" }))
-        .await;
+    let mut stream = ada.open("tools/call", json!({ "name": "test_reconnection" })).await;
     let events = stream.rest().await;
-    assert!(
-        events.iter().all(|event| event.message.is_none()),
-        "{events:#?}"
-    );
-    assert!(
-        events.iter().any(|event| event.retry.is_some()),
-        "when to come back: {events:#?}"
-    );
-    let last = events
-        .iter()
-        .rev()
-        .find_map(|event| event.id.clone())
-        .unwrap();
+    assert!(events.iter().all(|event| event.message.is_none()), "{events:#?}");
+    assert!(events.iter().any(|event| event.retry.is_some()), "when to come back: {events:#?}");
+    let last = events.iter().rev().find_map(|event| event.id.clone()).unwrap();
     let rest = ada.at(cluster.web(1)).resume(&last).await.rest().await;
     assert_eq!(told(&rest), ["Reconnected"]);
 }
@@ -309,11 +236,7 @@ async fn a_modern_stream_has_no_ids() {
     cluster.gate("a").step();
     let events = ada.open("tools/call", steps("a", 1)).await.rest().await;
     assert_eq!(told(&events), ["a: 1", "passed 1 times"]);
-    assert!(
-        events
-            .iter()
-            .all(|it| it.id.is_none() && it.retry.is_none() && it.message.is_some())
-    );
+    assert!(events.iter().all(|it| it.id.is_none() && it.retry.is_none() && it.message.is_some()));
 }
 
 #[tokio::test]
@@ -321,11 +244,7 @@ async fn an_answer_that_takes_long_becomes_a_stream() {
     let cluster = Cluster::fixtures(1).await;
     let token = cluster.token("ada").await;
     let quiet = |gate: &str| json!({ "name": "test_gate", "arguments": { "gate": gate } });
-    let modern = cluster
-        .web(0)
-        .modern(&token)
-        .open("tools/call", quiet("modern"))
-        .await;
+    let modern = cluster.web(0).modern(&token).open("tools/call", quiet("modern")).await;
     let legacy = cluster.web(0).legacy(&token, REVISION).await;
     let legacy = legacy.open("tools/call", quiet("legacy")).await;
     for (mut stream, gate) in [(modern, "modern"), (legacy, "legacy")] {

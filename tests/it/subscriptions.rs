@@ -13,9 +13,7 @@ on_both_databases!(
 );
 
 async fn create(client: &Modern, title: &str) -> String {
-    let created = client
-        .tool("notes_create", json!({ "title": title, "body": "" }))
-        .await;
+    let created = client.tool("notes_create", json!({ "title": title, "body": "" })).await;
     created.output()["id"].as_str().unwrap().to_owned()
 }
 
@@ -31,10 +29,7 @@ async fn updates_until(stream: &mut Stream, method: &str) -> Vec<String> {
         if message["method"] == method {
             return updates;
         }
-        assert_eq!(
-            message["method"], "notifications/resources/updated",
-            "{message:#}"
-        );
+        assert_eq!(message["method"], "notifications/resources/updated", "{message:#}");
         updates.push(message["params"]["uri"].as_str().unwrap().to_owned());
     }
 }
@@ -47,15 +42,11 @@ async fn a_change_at_one_instance_is_heard_at_another(database: Database) {
     let (mut stream, honoured) = ada.at(cluster.web(1)).listen(filter.clone()).await;
     assert_eq!(honoured, filter);
 
-    ada.tool("notes_update", json!({ "id": id, "title": "Changed" }))
-        .await
-        .output();
+    ada.tool("notes_update", json!({ "id": id, "title": "Changed" })).await.output();
     let updated = stream.expect("notifications/resources/updated").await;
     assert_eq!(updated["params"]["uri"], uri(&id));
     assert!(
-        updated
-            .pointer("/params/_meta/io.modelcontextprotocol~1subscriptionId")
-            .is_some(),
+        updated.pointer("/params/_meta/io.modelcontextprotocol~1subscriptionId").is_some(),
         "every message says which subscription it is for: {updated:#}"
     );
     create(&ada, "Another").await;
@@ -69,13 +60,9 @@ async fn a_listener_hears_only_what_it_asked_for() {
     let ada = cluster.web(0).modern(cluster.token("ada").await);
     let followed = create(&ada, "Followed").await;
     let other = create(&ada, "Not followed").await;
-    let (mut stream, _) = ada
-        .listen(json!({ "resourceSubscriptions": [uri(&followed)] }))
-        .await;
+    let (mut stream, _) = ada.listen(json!({ "resourceSubscriptions": [uri(&followed)] })).await;
     for id in [&other, &followed] {
-        ada.tool("notes_update", json!({ "id": id, "body": "changed" }))
-            .await
-            .output();
+        ada.tool("notes_update", json!({ "id": id, "body": "changed" })).await.output();
     }
     let first = stream.expect("notifications/resources/updated").await;
     assert_eq!(first["params"]["uri"], uri(&followed));
@@ -106,9 +93,7 @@ async fn a_session_hears_of_what_it_follows(database: Database) {
         let mut stream = ada.at(cluster.web(1)).listen().await;
 
         let follow = async |what: &str, id: &str| {
-            let answer = ada
-                .call(&format!("resources/{what}"), json!({ "uri": uri(id) }))
-                .await;
+            let answer = ada.call(&format!("resources/{what}"), json!({ "uri": uri(id) })).await;
             assert_eq!(answer.result(), &json!({}));
         };
         let change = async |id: &str, body: &str| {
@@ -158,20 +143,12 @@ async fn a_listener_cancels_by_going_away() {
 async fn one_cannot_listen_without_saying_to_what() {
     let cluster = Cluster::embedded().await;
     let ada = cluster.web(0).modern(cluster.token("ada").await);
-    for params in [
-        json!({}),
-        json!({ "notifications": 7 }),
-        json!({ "notifications": null }),
-    ] {
+    for params in [json!({}), json!({ "notifications": 7 }), json!({ "notifications": null })] {
         let body = ada.body("subscriptions/listen", params);
         assert_eq!(ada.send_on_purpose(&body).await.code(), -32602);
     }
-    let too_many: Vec<Value> = (0..1_001)
-        .map(|number| json!(format!("notes://by-id/{number}")))
-        .collect();
+    let too_many: Vec<Value> =
+        (0..1_001).map(|number| json!(format!("notes://by-id/{number}"))).collect();
     let filter = json!({ "notifications": { "resourceSubscriptions": too_many } });
-    assert_eq!(
-        ada.call("subscriptions/listen", filter).await.code(),
-        -32602
-    );
+    assert_eq!(ada.call("subscriptions/listen", filter).await.code(), -32602);
 }

@@ -31,11 +31,7 @@ fn crates_import_only_whom_they_may() {
         .current_dir(root())
         .output()
         .expect("cargo runs the tests, so it is there");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
     let packages: BTreeMap<&str, &Value> = metadata["packages"]
         .as_array()
@@ -54,17 +50,11 @@ fn crates_import_only_whom_they_may() {
             .filter(|dependency| packages.contains_key(dependency))
             .collect();
         let forbidden: Vec<_> = imported.iter().filter(|it| !allowed.contains(it)).collect();
-        assert!(
-            forbidden.is_empty(),
-            "`{name}` may not import {forbidden:?}"
-        );
+        assert!(forbidden.is_empty(), "`{name}` may not import {forbidden:?}");
     }
     for name in packages.keys() {
         let known = ARROWS.iter().any(|(crate_name, _)| crate_name == name);
-        assert!(
-            known || ["bench", "tests"].contains(name),
-            "where does `{name}` belong?"
-        );
+        assert!(known || ["bench", "tests"].contains(name), "where does `{name}` belong?");
     }
 }
 
@@ -72,19 +62,11 @@ fn crates_import_only_whom_they_may() {
 fn web_never_names_the_database_library_and_mcp_never_names_notes() {
     for file in sources("web") {
         let code = code_of(&file);
-        assert!(
-            !code.contains("sea_orm"),
-            "{} names sea_orm",
-            file.display()
-        );
+        assert!(!code.contains("sea_orm"), "{} names sea_orm", file.display());
     }
     for file in sources("mcp") {
         let code = code_of(&file);
-        assert!(
-            !code.contains("service::"),
-            "{} names the service",
-            file.display()
-        );
+        assert!(!code.contains("service::"), "{} names the service", file.display());
     }
 }
 
@@ -99,11 +81,7 @@ fn every_tool_resource_and_prompt_is_in_its_list() {
             let path = entry.unwrap().path();
             let module = path.file_stem().unwrap().to_str().unwrap().to_owned();
             if module != "mod" {
-                assert!(
-                    all.contains(&format!("&{module}::")),
-                    "{} is in no list",
-                    path.display()
-                );
+                assert!(all.contains(&format!("&{module}::")), "{} is in no list", path.display());
             }
         }
     }
@@ -112,15 +90,7 @@ fn every_tool_resource_and_prompt_is_in_its_list() {
 #[test]
 fn nothing_is_left_to_do_later() {
     let marks = ["TODO", "FIXME", "XXX", "todo!(", "unimplemented!("];
-    for name in [
-        "entity",
-        "mcp",
-        "migration",
-        "service",
-        "tests",
-        "web",
-        "worker",
-    ] {
+    for name in ["entity", "mcp", "migration", "service", "tests", "web", "worker"] {
         for file in sources(name) {
             if file.ends_with("tidy.rs") {
                 continue;
@@ -155,8 +125,5 @@ fn sources(name: &str) -> Vec<PathBuf> {
 fn code_of(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap();
     let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-    code.lines()
-        .filter(|line| !line.trim_start().starts_with("//"))
-        .collect::<Vec<_>>()
-        .join("\n")
+    code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
 }

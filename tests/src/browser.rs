@@ -62,10 +62,7 @@ impl Browser {
     /// The same browser, which a load balancer sends to another instance.
     #[must_use]
     pub fn at(&self, web: &Web) -> Self {
-        Self {
-            web: web.clone(),
-            ..self.clone()
-        }
+        Self { web: web.clone(), ..self.clone() }
     }
 
     /// The names of the cookies that it has.
@@ -91,29 +88,17 @@ impl Browser {
     pub fn form_request(&self, form: &Form, decision: &str) -> RequestBuilder {
         let mut fields = form.fields.clone();
         fields.push(("decision".to_owned(), decision.to_owned()));
-        self.request(Method::POST, &form.action)
-            .header("content-type", FORM)
-            .body(encode(&fields))
+        self.request(Method::POST, &form.action).header("content-type", FORM).body(encode(&fields))
     }
 
     /// A request with the cookies of this browser.
     pub fn request(&self, method: Method, address: &str) -> RequestBuilder {
         let path = address.strip_prefix(&self.public).unwrap_or(address);
         assert!(path.starts_with('/'), "not an address of ours: {address}");
-        let cookies: Vec<String> = self
-            .jar()
-            .iter()
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect();
-        let request = self
-            .web
-            .request(method, path)
-            .header("x-forwarded-for", visitor());
-        if cookies.is_empty() {
-            request
-        } else {
-            request.header("cookie", cookies.join("; "))
-        }
+        let cookies: Vec<String> =
+            self.jar().iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let request = self.web.request(method, path).header("x-forwarded-for", visitor());
+        if cookies.is_empty() { request } else { request.header("cookie", cookies.join("; ")) }
     }
 
     /// Sends a request and keeps the cookies of the answer.
@@ -192,10 +177,7 @@ pub fn form(page: &Page) -> Form {
             Some((attribute(tag, "name")?, attribute(tag, "value")?))
         })
         .collect();
-    Form {
-        action: attribute(head, "action").expect("the form goes somewhere"),
-        fields,
-    }
+    Form { action: attribute(head, "action").expect("the form goes somewhere"), fields }
 }
 
 fn attribute(tag: &str, name: &str) -> Option<String> {
@@ -206,9 +188,7 @@ fn attribute(tag: &str, name: &str) -> Option<String> {
 
 /// Writes fields as a form does.
 pub fn encode<N: AsRef<str>, V: AsRef<str>>(fields: &[(N, V)]) -> String {
-    form_urlencoded::Serializer::new(String::new())
-        .extend_pairs(fields)
-        .finish()
+    form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish()
 }
 
 /// The parameters in an address.
@@ -267,9 +247,7 @@ impl App {
             ("code_challenge_method", "S256"),
         ];
         Asked {
-            pairs: pairs
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .into(),
+            pairs: pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
             verifier,
             state,
         }
@@ -280,11 +258,7 @@ impl App {
         let asked = self.asks();
         let page = browser.sign_in(&asked).await;
         let code = asked.code(&page);
-        Code {
-            code,
-            verifier: asked.verifier,
-            app: self.clone(),
-        }
+        Code { code, verifier: asked.verifier, app: self.clone() }
     }
 
     /// The same up to the tokens.
@@ -296,11 +270,7 @@ impl App {
 
     /// The form that exchanges a refresh token.
     pub fn refreshing(&self, token: &str) -> Vec<(String, String)> {
-        owned(&[
-            ("grant_type", "refresh_token"),
-            ("client_id", &self.id),
-            ("refresh_token", token),
-        ])
+        owned(&[("grant_type", "refresh_token"), ("client_id", &self.id), ("refresh_token", token)])
     }
 
     /// Exchanges a refresh token.
@@ -398,10 +368,7 @@ impl Code {
 
 /// Fields of a form.
 pub fn owned(fields: &[(&str, &str)]) -> Vec<(String, String)> {
-    fields
-        .iter()
-        .map(|&(name, value)| (name.to_owned(), value.to_owned()))
-        .collect()
+    fields.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
 /// A form with another value for a field; nothing takes it away.

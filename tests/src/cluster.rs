@@ -125,10 +125,7 @@ struct Instance {
 impl Cluster {
     /// The product on Postgres, with this many instances.
     pub async fn start(instances: usize) -> Self {
-        Setup::new(Database::Postgres)
-            .instances(instances)
-            .start()
-            .await
+        Setup::new(Database::Postgres).instances(instances).start().await
     }
 
     /// The product as `cargo run` starts it: one instance on SQLite.
@@ -138,55 +135,35 @@ impl Cluster {
 
     /// The fixtures, with this many instances.
     pub async fn fixtures(instances: usize) -> Self {
-        Setup::new(Database::Sqlite)
-            .offer(Offer::Fixtures)
-            .instances(instances)
-            .start()
-            .await
+        Setup::new(Database::Sqlite).offer(Offer::Fixtures).instances(instances).start().await
     }
 
     async fn from(setup: Setup) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let mut listeners = Vec::new();
         for _ in 0..setup.instances {
-            listeners.push(
-                TcpListener::bind("127.0.0.1:0")
-                    .await
-                    .expect("loopback has ports"),
-            );
+            listeners.push(TcpListener::bind("127.0.0.1:0").await.expect("loopback has ports"));
         }
         let config = configuration(&setup, &folder, port(&listeners[0])).await;
 
         let now = SystemClock.now();
         let mock = Arc::new(MockClock::at(now));
-        let clock: Arc<dyn Clock> = if setup.real_time {
-            Arc::new(SystemClock)
-        } else {
-            Arc::clone(&mock) as _
-        };
+        let clock: Arc<dyn Clock> =
+            if setup.real_time { Arc::new(SystemClock) } else { Arc::clone(&mock) as _ };
         let shared = SharedStores::choose(config.session_ttl).await;
         let gates = Gates::default();
 
-        let stores: Vec<_> = listeners
-            .iter()
-            .map(|_| shared.for_one_instance())
-            .collect();
+        let stores: Vec<_> = listeners.iter().map(|_| shared.for_one_instance()).collect();
         // What half-done sign-ins wait in is shared by all instances.
         let given = Dependencies::in_process(clock, stores[0].bus.clone());
         let mut instances = Vec::new();
         let mut services = Vec::new();
         for (listener, stores) in listeners.into_iter().zip(stores) {
-            let given = Dependencies {
-                bus: stores.bus.clone(),
-                ..given.clone()
-            };
-            let service = Service::connect_with(&config, given)
-                .await
-                .expect("the database is there");
+            let given = Dependencies { bus: stores.bus.clone(), ..given.clone() };
+            let service =
+                Service::connect_with(&config, given).await.expect("the database is there");
             if services.is_empty() {
-                migration::migrate(service.db())
-                    .await
-                    .expect("the migrations run");
+                migration::migrate(service.db()).await.expect("the migrations run");
             }
             let catalog = match setup.offer {
                 Offer::Notes => service::catalog(service.clone()),
@@ -197,13 +174,7 @@ impl Cluster {
             instances.push(Instance::start(listener, service, engine));
         }
         let service = services.swap_remove(0);
-        Self {
-            instances,
-            service,
-            clock: mock,
-            gates,
-            _folder: folder,
-        }
+        Self { instances, service, clock: mock, gates, _folder: folder }
     }
 
     /// One of the instances.
@@ -213,10 +184,7 @@ impl Cluster {
 
     /// The ports of all instances.
     pub fn ports(&self) -> Vec<u16> {
-        self.instances
-            .iter()
-            .map(|instance| instance.port)
-            .collect()
+        self.instances.iter().map(|instance| instance.port).collect()
     }
 
     /// The clock of all instances, unless they run in real time.
@@ -325,20 +293,12 @@ impl Instance {
         let port = port(&listener);
         let shutdown = CancellationToken::new();
         let running = tokio::spawn(web::run(listener, service, engine, shutdown.clone()));
-        Self {
-            web: Web::new(format!("http://127.0.0.1:{port}")),
-            port,
-            shutdown,
-            running,
-        }
+        Self { web: Web::new(format!("http://127.0.0.1:{port}")), port, shutdown, running }
     }
 }
 
 fn port(listener: &TcpListener) -> u16 {
-    listener
-        .local_addr()
-        .expect("a bound listener has an address")
-        .port()
+    listener.local_addr().expect("a bound listener has an address").port()
 }
 
 async fn configuration(setup: &Setup, folder: &TempDir, port: u16) -> Config {

@@ -16,10 +16,7 @@ pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>)
         if let Some(found) = look().await {
             return found;
         }
-        assert!(
-            Instant::now() < deadline,
-            "gave up after {PATIENCE:?}: {what}"
-        );
+        assert!(Instant::now() < deadline, "gave up after {PATIENCE:?}: {what}");
         #[expect(clippy::disallowed_methods, reason = "the one place that polls")]
         tokio::time::sleep(LOOK_AGAIN).await;
     }

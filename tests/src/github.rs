@@ -112,9 +112,7 @@ struct Pending {
 impl GitHub {
     /// Starts it, with everybody being the account 583231, `octocat`.
     pub async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0")
-            .await
-            .expect("loopback has ports");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has ports");
         let address = listener.local_addr().expect("it is bound");
         let state = Arc::new(State::default());
         let shared = Arc::clone(&state);
@@ -124,11 +122,7 @@ impl GitHub {
         });
         let acceptor = TcpAcceptor::from_tokio(listener).expect("it is a plain listener");
         let running = tokio::spawn(serve(acceptor, answering));
-        let github = Self {
-            origin: format!("http://{address}"),
-            state,
-            running,
-        };
+        let github = Self { origin: format!("http://{address}"), state, running };
         github.sign_in_as(583_231, "octocat");
         github
     }
@@ -140,10 +134,7 @@ impl GitHub {
 
     /// From now on whoever comes is signed in as this.
     pub fn sign_in_as(&self, id: i64, login: &str) {
-        self.state.lock().account = Some(Account {
-            id,
-            login: login.to_owned(),
-        });
+        self.state.lock().account = Some(Account { id, login: login.to_owned() });
     }
 
     /// From now on a question is answered like this.
@@ -211,9 +202,7 @@ impl State {
             }
             Manner::Json(value) => return json_answer(StatusCode::OK, &value),
             Manner::NotJson => {
-                return "<html>Unicorn!</html>"
-                    .with_content_type("text/html")
-                    .into_response();
+                return "<html>Unicorn!</html>".with_content_type("text/html").into_response();
             }
             Manner::Redirect(to) => return found(&to),
             Manner::Huge => {
@@ -255,11 +244,7 @@ impl State {
         let account = inner.account.clone().expect("somebody is signed in");
         inner.codes.insert(
             code.clone(),
-            Pending {
-                challenge,
-                redirect_uri: redirect_uri.clone(),
-                account,
-            },
+            Pending { challenge, redirect_uri: redirect_uri.clone(), account },
         );
         let answer = form_urlencoded::Serializer::new(String::new())
             .append_pair("code", &code)
@@ -307,15 +292,9 @@ fn fields(text: &[u8]) -> HashMap<String, String> {
 }
 
 fn json_answer(status: StatusCode, value: &Value) -> Response {
-    Response::builder()
-        .status(status)
-        .content_type("application/json")
-        .body(value.to_string())
+    Response::builder().status(status).content_type("application/json").body(value.to_string())
 }
 
 fn found(location: &str) -> Response {
-    Response::builder()
-        .status(StatusCode::FOUND)
-        .header(header::LOCATION, location)
-        .finish()
+    Response::builder().status(StatusCode::FOUND).header(header::LOCATION, location).finish()
 }

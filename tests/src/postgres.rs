@@ -50,9 +50,7 @@ pub async fn fresh_database() -> String {
         .await;
 
     let name = format!("notes_{:032x}", rand::random::<u128>());
-    let admin = connect(&database_url(url, "postgres"))
-        .await
-        .expect("the server was reachable");
+    let admin = connect(&database_url(url, "postgres")).await.expect("the server was reachable");
     admin
         .execute_unprepared(&format!("SELECT pg_advisory_lock({TEMPLATE_LOCK})"))
         .await
@@ -87,22 +85,15 @@ async fn make_template(url: &str, admin: &DatabaseConnection) {
         format!("DROP DATABASE IF EXISTS {TEMPLATE}_draft"),
         format!("CREATE DATABASE {TEMPLATE}_draft"),
     ] {
-        admin
-            .execute_unprepared(&sql)
-            .await
-            .expect("an empty database can be made");
+        admin.execute_unprepared(&sql).await.expect("an empty database can be made");
     }
     let draft = connect(&database_url(url, &format!("{TEMPLATE}_draft")))
         .await
         .expect("the new database is reachable");
-    migration::migrate(&draft)
-        .await
-        .expect("the migrations run on an empty database");
+    migration::migrate(&draft).await.expect("the migrations run on an empty database");
     draft.close().await.expect("closing cannot fail");
     admin
-        .execute_unprepared(&format!(
-            "ALTER DATABASE {TEMPLATE}_draft RENAME TO {TEMPLATE}"
-        ))
+        .execute_unprepared(&format!("ALTER DATABASE {TEMPLATE}_draft RENAME TO {TEMPLATE}"))
         .await
         .expect("nobody else uses the draft");
 }
@@ -156,10 +147,7 @@ impl Server {
         let account = unprivileged(&folder);
         let command = |program: &Path| {
             let mut command = Command::new(program);
-            command
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null());
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
             if let Some((user, group)) = account {
                 command.uid(user).gid(group);
             }
@@ -168,17 +156,7 @@ impl Server {
 
         let log = folder.join("log");
         let initdb = command(&binaries.join("initdb"))
-            .args([
-                "-U",
-                "postgres",
-                "-A",
-                "trust",
-                "-E",
-                "UTF8",
-                "--locale=C",
-                "--no-sync",
-                "-D",
-            ])
+            .args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "-D"])
             .arg(folder.join("data"))
             .output()
             .expect("initdb can be started");
@@ -195,44 +173,23 @@ impl Server {
             .arg(&folder)
             .arg("QUIT")
             .arg(binaries.join("postgres"))
-            .args([
-                "-D",
-                "data",
-                "-k",
-                "",
-                "-h",
-                "127.0.0.1",
-                "-p",
-                &port.to_string(),
-            ])
+            .args(["-D", "data", "-k", "", "-h", "127.0.0.1", "-p", &port.to_string()])
             // Nothing here has to survive a crash, and many small clusters share one server.
-            .args([
-                "-c",
-                "fsync=off",
-                "-c",
-                "synchronous_commit=off",
-                "-c",
-                "full_page_writes=off",
-            ])
+            .args(["-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"])
             .args(["-c", "max_connections=300", "-c", "shared_buffers=64MB"])
             .stdin(Stdio::piped())
             // Not the terminal's Ctrl-C: it ends when we end.
             .process_group(0)
             .spawn()
             .expect("/bin/sh can be started");
-        let mut server = Self {
-            url: format!("postgres://postgres@127.0.0.1:{port}"),
-            guard,
-        };
+        let mut server = Self { url: format!("postgres://postgres@127.0.0.1:{port}"), guard };
 
         let started = eventually("PostgreSQL starts", async || {
             if let Ok(connection) = connect(&database_url(&server.url, "postgres")).await {
                 connection.close().await.expect("closing cannot fail");
                 return Some(true);
             }
-            read(&log)
-                .contains("database system is shut down")
-                .then_some(false)
+            read(&log).contains("database system is shut down").then_some(false)
         })
         .await;
         if started {
@@ -284,11 +241,9 @@ fn read(path: &Path) -> String {
 fn find_binaries() -> Option<PathBuf> {
     let on_path = env::var_os("PATH").unwrap_or_default();
     let mut candidates: Vec<PathBuf> = env::split_paths(&on_path).collect();
-    for (parent, child) in [
-        ("/usr/lib/postgresql", "bin"),
-        ("/opt/homebrew/opt", "bin"),
-        ("/usr/local/opt", "bin"),
-    ] {
+    for (parent, child) in
+        [("/usr/lib/postgresql", "bin"), ("/opt/homebrew/opt", "bin"), ("/usr/local/opt", "bin")]
+    {
         let mut found: Vec<PathBuf> = fs::read_dir(parent)
             .into_iter()
             .flatten()
@@ -307,20 +262,14 @@ fn find_binaries() -> Option<PathBuf> {
 /// PostgreSQL refuses to run as root: then it runs as somebody else, who gets the folder.
 fn unprivileged(folder: &Path) -> Option<(u32, u32)> {
     // We made the folder just now, so its owner is who we are.
-    if fs::metadata(folder)
-        .expect("the folder was just made")
-        .uid()
-        != 0
-    {
+    if fs::metadata(folder).expect("the folder was just made").uid() != 0 {
         return None;
     }
     let accounts = fs::read_to_string("/etc/passwd").expect("a root account implies /etc/passwd");
     let (user, group) = ["postgres", "nobody"]
         .iter()
         .find_map(|name| {
-            let line = accounts
-                .lines()
-                .find(|line| line.starts_with(&format!("{name}:")))?;
+            let line = accounts.lines().find(|line| line.starts_with(&format!("{name}:")))?;
             let fields: Vec<&str> = line.split(':').collect();
             Some((fields.get(2)?.parse().ok()?, fields.get(3)?.parse().ok()?))
         })

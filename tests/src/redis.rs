@@ -61,22 +61,8 @@ impl Server {
             // A shell lets its background processes ignore QUIT, and Redis does.
             .arg("TERM")
             .arg(program)
-            .args([
-                "--port",
-                &port.to_string(),
-                "--bind",
-                "127.0.0.1",
-                "--dir",
-                ".",
-            ])
-            .args([
-                "--save",
-                "",
-                "--appendonly",
-                "no",
-                "--maxmemory-policy",
-                "noeviction",
-            ])
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--dir", "."])
+            .args(["--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction"])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -85,10 +71,7 @@ impl Server {
             .spawn()
             .expect("/bin/sh can be started");
         eventually("Redis answers", async || answers(port).await.then_some(())).await;
-        Self {
-            url: format!("redis://127.0.0.1:{port}"),
-            guard,
-        }
+        Self { url: format!("redis://127.0.0.1:{port}"), guard }
     }
 
     /// `redis://127.0.0.1:port`.

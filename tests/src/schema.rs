@@ -51,15 +51,9 @@ impl Revision {
 
     fn envelopes(self) -> Envelopes {
         if self < Self::November2025 {
-            Envelopes {
-                result: "JSONRPCResponse",
-                error: "JSONRPCError",
-            }
+            Envelopes { result: "JSONRPCResponse", error: "JSONRPCError" }
         } else {
-            Envelopes {
-                result: "JSONRPCResultResponse",
-                error: "JSONRPCErrorResponse",
-            }
+            Envelopes { result: "JSONRPCResultResponse", error: "JSONRPCErrorResponse" }
         }
     }
 }
@@ -111,10 +105,7 @@ enum Side {
 impl Ledger {
     /// For messages of `revision`.
     pub fn new(revision: Revision) -> Self {
-        Self {
-            revision,
-            methods: Mutex::default(),
-        }
+        Self { revision, methods: Mutex::default() }
     }
 
     /// The revision of all its messages.
@@ -134,10 +125,9 @@ impl Ledger {
 
     /// Remembers a request that is wrong on purpose: it is not checked, its answer is.
     pub fn sent_on_purpose(&self, message: &Value) {
-        if let (Some(id), Some(method)) = (
-            message.get("id"),
-            message.get("method").and_then(Value::as_str),
-        ) {
+        if let (Some(id), Some(method)) =
+            (message.get("id"), message.get("method").and_then(Value::as_str))
+        {
             self.remember(Side::Client, id, method);
         }
     }
@@ -179,11 +169,7 @@ impl Ledger {
             }
             (None, Some(id)) => {
                 check(self.revision, envelopes.result, message);
-                let asked_by = if from == Side::Client {
-                    Side::Server
-                } else {
-                    Side::Client
-                };
+                let asked_by = if from == Side::Client { Side::Server } else { Side::Client };
                 let method = self
                     .method(asked_by, id)
                     .unwrap_or_else(|| panic!("an answer to nothing that was asked: {message:#}"));
@@ -197,10 +183,7 @@ impl Ledger {
         let definition = if result.get("resultType") == Some(&json!("input_required")) {
             "InputRequiredResult"
         } else {
-            definitions(self.revision)
-                .results
-                .get(method)
-                .map_or("EmptyResult", String::as_str)
+            definitions(self.revision).results.get(method).map_or("EmptyResult", String::as_str)
         };
         check(self.revision, definition, result);
     }
@@ -238,9 +221,7 @@ impl Definitions {
         };
         let all = all_definitions(schema);
         for (name, definition) in all {
-            let method = definition
-                .pointer("/properties/method/const")
-                .and_then(Value::as_str);
+            let method = definition.pointer("/properties/method/const").and_then(Value::as_str);
             if let Some(method) = method {
                 if let Some(stem) = name.strip_suffix("Request") {
                     found.requests.insert(method.to_owned(), name.clone());
@@ -265,9 +246,7 @@ impl Definitions {
 
 fn definitions(revision: Revision) -> &'static Definitions {
     static ALL: LazyLock<HashMap<Revision, Definitions>> = LazyLock::new(|| {
-        all_revisions()
-            .map(|revision| (revision, Definitions::read(&SCHEMAS[&revision])))
-            .collect()
+        all_revisions().map(|revision| (revision, Definitions::read(&SCHEMAS[&revision]))).collect()
     });
     &ALL[&revision]
 }
@@ -304,11 +283,7 @@ fn validator(revision: Revision, definition: &str) -> Arc<Validator> {
         return Arc::clone(validator);
     }
     let mut schema = SCHEMAS[&revision].clone();
-    let place = if schema.get("$defs").is_some() {
-        "$defs"
-    } else {
-        "definitions"
-    };
+    let place = if schema.get("$defs").is_some() { "$defs" } else { "definitions" };
     assert!(
         all_definitions(&schema).contains_key(definition),
         "{revision} defines no `{definition}`"
@@ -346,10 +321,7 @@ mod tests {
             assert_eq!(found.results["tools/call"], "CallToolResult");
             assert_eq!(found.results["tools/list"], "ListToolsResult");
             assert_eq!(found.requests["tools/list"], "ListToolsRequest");
-            assert_eq!(
-                found.notifications["notifications/progress"],
-                "ProgressNotification"
-            );
+            assert_eq!(found.notifications["notifications/progress"], "ProgressNotification");
             assert_eq!(
                 found.notifications["notifications/cancelled"], "CancelledNotification",
                 "not the union of what a client may send"

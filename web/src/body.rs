@@ -46,23 +46,14 @@ pub(crate) async fn read(
             }
             whole.extend_from_slice(&piece);
         }
-        Ok(if whole.is_empty() {
-            first
-        } else {
-            whole.freeze()
-        })
+        Ok(if whole.is_empty() { first } else { whole.freeze() })
     };
     let read = tokio::time::timeout(bounds.time, reading).await;
     read.unwrap_or(Err(Refusal::BodyTooSlow(bounds)))
 }
 
 fn declared_length(headers: &HeaderMap) -> Option<usize> {
-    headers
-        .get(header::CONTENT_LENGTH)?
-        .to_str()
-        .ok()?
-        .parse()
-        .ok()
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -74,10 +65,7 @@ mod tests {
 
     use super::*;
 
-    const BOUNDS: Bounds = Bounds {
-        bytes: 1024,
-        time: Duration::from_mins(1),
-    };
+    const BOUNDS: Bounds = Bounds { bytes: 1024, time: Duration::from_mins(1) };
 
     fn in_pieces(pieces: Vec<Vec<u8>>) -> Body {
         Body::from_bytes_stream(stream::iter(pieces.into_iter().map(Ok::<_, io::Error>)))
@@ -95,9 +83,7 @@ mod tests {
     async fn a_body_is_the_same_in_one_piece_or_in_many() {
         assert_eq!(read(Body::empty(), None).await.unwrap(), "");
         assert_eq!(read(Body::from("abc"), Some(3)).await.unwrap(), "abc");
-        let pieces = ["a", "", "b", "c"]
-            .map(|it| it.as_bytes().to_vec())
-            .to_vec();
+        let pieces = ["a", "", "b", "c"].map(|it| it.as_bytes().to_vec()).to_vec();
         assert_eq!(read(in_pieces(pieces), None).await.unwrap(), "abc");
     }
 
@@ -116,9 +102,6 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_body_that_does_not_end_is_given_up() {
         let body = Body::from_bytes_stream(stream::pending::<io::Result<Bytes>>());
-        assert!(matches!(
-            read(body, None).await,
-            Err(Refusal::BodyTooSlow(_))
-        ));
+        assert!(matches!(read(body, None).await, Err(Refusal::BodyTooSlow(_))));
     }
 }

@@ -47,19 +47,12 @@ pub(crate) fn insufficient_scope(
         ("error", "insufficient_scope"),
         ("scope", &scopes),
         ("resource_metadata", &resource_metadata(service)),
-        (
-            "error_description",
-            "This needs more scopes than your access token grants.",
-        ),
+        ("error_description", "This needs more scopes than your access token grants."),
     ])
 }
 
 fn resource_metadata(service: &Service) -> String {
-    format!(
-        "{}{}",
-        service.config().public_url,
-        routes::PROTECTED_RESOURCE_MCP
-    )
+    format!("{}{}", service.config().public_url, routes::PROTECTED_RESOURCE_MCP)
 }
 
 /// The token of an `Authorization: Bearer …` header.
@@ -80,20 +73,13 @@ fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
         return Err(Problem::Missing);
     }
     let token = token.trim_matches(' ');
-    if is_b64token(token) {
-        Ok(token)
-    } else {
-        Err(Problem::Malformed)
-    }
+    if is_b64token(token) { Ok(token) } else { Err(Problem::Malformed) }
 }
 
 /// The grammar of RFC 6750 section 2.1.
 fn is_b64token(token: &str) -> bool {
     let body = token.trim_end_matches('=');
-    !body.is_empty()
-        && body
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b))
+    !body.is_empty() && body.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b))
 }
 
 /// What is wrong with the token of a request.
@@ -116,10 +102,7 @@ pub(crate) struct Challenge {
 
 impl Challenge {
     fn new(problem: Problem, resource_metadata: String) -> Self {
-        Self {
-            problem,
-            resource_metadata,
-        }
+        Self { problem, resource_metadata }
     }
 
     /// Whether there was a token, and not one of ours: somebody may be trying. An expired one is an
@@ -208,10 +191,7 @@ mod tests {
     fn headers(values: Values) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for value in values {
-            headers.append(
-                header::AUTHORIZATION,
-                HeaderValue::from_bytes(value).unwrap(),
-            );
+            headers.append(header::AUTHORIZATION, HeaderValue::from_bytes(value).unwrap());
         }
         headers
     }

@@ -40,9 +40,7 @@ impl Kind {
 impl Cookies {
     /// The cookies of the server at `public_url`.
     pub(crate) fn of(public_url: &PublicUrl) -> Self {
-        Self {
-            https: public_url.as_str().starts_with("https://"),
-        }
+        Self { https: public_url.as_str().starts_with("https://") }
     }
 
     /// The value of the cookie that belongs to `subject`.
@@ -92,10 +90,7 @@ impl Cookies {
         let name = self.full_name(name);
         let attributes = self.attributes();
         let seconds = lifetime.as_secs();
-        append(
-            answer,
-            &format!("{name}={value}; Max-Age={seconds}; {attributes}"),
-        );
+        append(answer, &format!("{name}={value}; Max-Age={seconds}; {attributes}"));
     }
 
     /// Removes the cookie that belongs to `subject`.
@@ -220,18 +215,12 @@ mod tests {
         };
         let here = Some("v".to_owned());
         assert_eq!(read("__Host-txn_ba7816bf=v", Kind::Transaction), here);
-        assert_eq!(
-            read("a=b; __Host-txn_ba7816bf=v; c", Kind::Transaction),
-            here
-        );
+        assert_eq!(read("a=b; __Host-txn_ba7816bf=v; c", Kind::Transaction), here);
         for (cookie, kind) in [
             ("__Host-txn_ba7816bf=v", Kind::SignIn),
             ("txn_ba7816bf=v", Kind::Transaction),
             ("__Host-txn_00000000=v", Kind::Transaction),
-            (
-                "__Host-txn_ba7816bf=v; __Host-txn_ba7816bf=w",
-                Kind::Transaction,
-            ),
+            ("__Host-txn_ba7816bf=v; __Host-txn_ba7816bf=w", Kind::Transaction),
             ("", Kind::Transaction),
         ] {
             assert_eq!(read(cookie, kind), None, "{cookie}");
@@ -246,18 +235,8 @@ mod tests {
             let cookie = there.collect::<Vec<_>>().join("; ") + "; ghs_0000000f=x";
             let mut answer = HeaderMap::new();
             let request = request(&cookie);
-            cookies.set(
-                &request,
-                &mut answer,
-                Kind::Transaction,
-                "abc",
-                "v",
-                LIFETIME,
-            );
-            written(&answer)
-                .iter()
-                .map(|it| it[..12].to_owned())
-                .collect::<Vec<_>>()
+            cookies.set(&request, &mut answer, Kind::Transaction, "abc", "v", LIFETIME);
+            written(&answer).iter().map(|it| it[..12].to_owned()).collect::<Vec<_>>()
         };
         assert_eq!(set(7), ["txn_ba7816bf"]);
         assert_eq!(set(8), ["txn_00000000", "txn_ba7816bf"]);

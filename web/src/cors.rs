@@ -42,10 +42,7 @@ pub(crate) fn preflight(request: &HeaderMap, methods: &'static str) -> Response 
     if !request.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD) {
         return response;
     }
-    headers.insert(
-        header::ACCESS_CONTROL_ALLOW_METHODS,
-        HeaderValue::from_static(methods),
-    );
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(methods));
     headers.insert(header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_MAX_AGE.into());
     let wanted = welcome_headers(request);
     if !wanted.is_empty() {
@@ -63,10 +60,7 @@ pub(crate) fn allow(response: &mut Response, origin: Option<HeaderValue>) {
     }
     if let Some(origin) = origin {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        headers.insert(
-            header::ACCESS_CONTROL_EXPOSE_HEADERS,
-            HeaderValue::from_static(EXPOSED),
-        );
+        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
     }
 }
 
@@ -92,14 +86,8 @@ impl<E: Endpoint> Endpoint for Public<E> {
             self.inner.call(request).await?.into_response()
         };
         let headers = response.headers_mut();
-        headers.insert(
-            header::ACCESS_CONTROL_ALLOW_ORIGIN,
-            HeaderValue::from_static("*"),
-        );
-        headers.insert(
-            header::ACCESS_CONTROL_EXPOSE_HEADERS,
-            HeaderValue::from_static(EXPOSED),
-        );
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
         Ok(response)
     }
 }
@@ -127,10 +115,7 @@ mod tests {
     #[test]
     fn a_preflight_allows_what_mcp_needs_and_nothing_else() {
         let mut request = HeaderMap::new();
-        request.insert(
-            header::ACCESS_CONTROL_REQUEST_METHOD,
-            HeaderValue::from_static("POST"),
-        );
+        request.insert(header::ACCESS_CONTROL_REQUEST_METHOD, HeaderValue::from_static("POST"));
         request.insert(
             header::ACCESS_CONTROL_REQUEST_HEADERS,
             HeaderValue::from_static(
@@ -145,15 +130,8 @@ mod tests {
             response.header("access-control-allow-headers"),
             Some("authorization, content-type, mcp-param-region, mcp-session-id")
         );
-        assert_eq!(
-            response.header("access-control-allow-methods"),
-            Some("GET, POST")
-        );
-        assert!(
-            response
-                .header("access-control-allow-credentials")
-                .is_none()
-        );
+        assert_eq!(response.header("access-control-allow-methods"), Some("GET, POST"));
+        assert!(response.header("access-control-allow-credentials").is_none());
     }
 
     #[test]

@@ -127,11 +127,9 @@ impl Refusal {
                  origin to ALLOWED_ORIGINS."
                     .to_owned(),
             ),
-            Self::Token(challenge) => (
-                challenge.status(),
-                challenge.code(),
-                challenge.description().to_owned(),
-            ),
+            Self::Token(challenge) => {
+                (challenge.status(), challenge.code(), challenge.description().to_owned())
+            }
             Self::KeysAway => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "temporarily_unavailable",

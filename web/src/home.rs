@@ -35,9 +35,7 @@ struct HomePage<'a> {
 impl Home {
     /// The page of one instance.
     pub(crate) fn new(instance: &Instance) -> Self {
-        Self {
-            service: instance.service.clone(),
-        }
+        Self { service: instance.service.clone() }
     }
 }
 

@@ -54,11 +54,7 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let bound = service.config().shutdown_timeout;
     let closing = bound / CLOSING_SHARE;
-    let instance = Instance {
-        service,
-        engine: engine.clone(),
-        ending: shutdown.clone(),
-    };
+    let instance = Instance { service, engine: engine.clone(), ending: shutdown.clone() };
     let app = routes::all(&instance)?;
     // Before the first request, so that nothing is accepted that was revoked. If the database is
     // away, the first token has to wait for it instead.
@@ -87,10 +83,7 @@ pub async fn run(
 async fn drain(engine: &Engine, patience: Duration) {
     tracing::info!("Ending: no new streams, waiting for running calls");
     engine.drain();
-    if tokio::time::timeout(patience, engine.drained())
-        .await
-        .is_err()
-    {
+    if tokio::time::timeout(patience, engine.drained()).await.is_err() {
         let seconds = patience.as_secs_f32();
         tracing::warn!(seconds, "Calls or streams are still open after {seconds} s");
     }

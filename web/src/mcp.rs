@@ -23,10 +23,7 @@ use crate::{
 
 /// The largest note is 100,000 characters, at most 600 kB of JSON; the rest is room for batches and
 /// for the answers of a client's model.
-const BODY: Bounds = Bounds {
-    bytes: 4 * 1024 * 1024,
-    time: Duration::from_mins(1),
-};
+const BODY: Bounds = Bounds { bytes: 4 * 1024 * 1024, time: Duration::from_mins(1) };
 
 /// The value of `Allow`.
 pub(crate) const METHODS: &str = "GET, POST, DELETE, OPTIONS";
@@ -113,10 +110,7 @@ impl Mcp {
                 response.set_status(StatusCode::FORBIDDEN);
             }
         }
-        response.set_data(McpCall {
-            caller,
-            about: reply.about,
-        });
+        response.set_data(McpCall { caller, about: reply.about });
         response
     }
 }
@@ -129,10 +123,7 @@ impl Endpoint for Mcp {
 
     async fn call(&self, request: Request) -> poem::Result<Response> {
         let id = request.data::<RequestId>().cloned();
-        let port = request
-            .local_addr()
-            .as_socket_addr()
-            .map_or(0, std::net::SocketAddr::port);
+        let port = request.local_addr().as_socket_addr().map_or(0, std::net::SocketAddr::port);
         let origin = self.doors.check(request.uri(), request.headers(), port)?;
         let answered = if request.method() == Method::OPTIONS {
             Ok(cors::preflight(request.headers(), METHODS))

@@ -31,13 +31,9 @@ impl RequestId {
         let well_formed = |id: &&str| {
             !id.is_empty()
                 && id.len() <= REQUEST_ID_MAX
-                && id
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+                && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
         };
-        let brought = headers
-            .get(REQUEST_ID)
-            .and_then(|value| value.to_str().ok());
+        let brought = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
         Self(match brought.filter(well_formed) {
             Some(id) => id.into(),
             None => uuid::Uuid::new_v4().simple().to_string().into(),
@@ -87,10 +83,7 @@ impl<E: Endpoint<Output = Response>> Endpoint for Observed<E> {
             REQUEST_ID,
             HeaderValue::try_from(&*id.0).expect("letters, digits, dots, dashes only"),
         );
-        headers.insert(
-            header::X_CONTENT_TYPE_OPTIONS,
-            HeaderValue::from_static("nosniff"),
-        );
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         span.in_scope(|| log(&method, &response, started.elapsed()));
         Ok(response)
     }
@@ -197,10 +190,7 @@ mod tests {
     fn a_request_id_is_kept_only_when_it_is_well_formed() {
         let id = |value: &str| {
             let mut headers = HeaderMap::new();
-            headers.insert(
-                REQUEST_ID,
-                HeaderValue::from_bytes(value.as_bytes()).unwrap(),
-            );
+            headers.insert(REQUEST_ID, HeaderValue::from_bytes(value.as_bytes()).unwrap());
             RequestId::of(&headers).to_string()
         };
         let longest = "a".repeat(REQUEST_ID_MAX);

@@ -29,10 +29,7 @@ impl Doors {
         Ok(Self {
             public: origin(public_url.origin())?,
             on_loopback: public_url.is_loopback(),
-            allowed: allowed
-                .iter()
-                .map(|it| origin(it))
-                .collect::<Result<_, _>>()?,
+            allowed: allowed.iter().map(|it| origin(it)).collect::<Result<_, _>>()?,
         })
     }
 
@@ -48,11 +45,7 @@ impl Doors {
         let Some(value) = single(headers, header::ORIGIN.as_str()).ok_or(Refusal::Origin)? else {
             return Ok(None);
         };
-        let origin = value
-            .to_str()
-            .ok()
-            .and_then(Origin::parse)
-            .ok_or(Refusal::Origin)?;
+        let origin = value.to_str().ok().and_then(Origin::parse).ok_or(Refusal::Origin)?;
         if self.is_ours(&origin, local_port) || self.allowed.contains(&origin) {
             Ok(Some(value.clone()))
         } else {
@@ -133,11 +126,7 @@ impl Origin {
             Some(port) => port.parse().ok()?,
             None => default_port,
         };
-        Some(Self {
-            scheme: scheme.to_owned(),
-            host,
-            port,
-        })
+        Some(Self { scheme: scheme.to_owned(), host, port })
     }
 
     fn is_loopback(&self) -> bool {
@@ -177,11 +166,7 @@ mod tests {
 
     #[test]
     fn on_loopback_every_name_of_loopback_is_ours_and_nothing_else() {
-        for public_url in [
-            "http://127.0.0.1:8080",
-            "http://localhost:9000",
-            "http://[::1]:80",
-        ] {
+        for public_url in ["http://127.0.0.1:8080", "http://localhost:9000", "http://[::1]:80"] {
             for host in ["localhost", "127.0.0.1", "[::1]", "LOCALHOST", "[0:0::1]"] {
                 let address = format!("{host}:{LOCAL_PORT}");
                 assert_eq!(verdict(public_url, &[&address], &[]), Ok(false), "{host}");

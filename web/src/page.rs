@@ -35,9 +35,7 @@ impl Frame {
     pub(crate) fn of(request: &Request) -> Self {
         Self {
             nonce: uuid::Uuid::new_v4().simple().to_string(),
-            request_id: request
-                .data::<RequestId>()
-                .map_or_else(String::new, ToString::to_string),
+            request_id: request.data::<RequestId>().map_or_else(String::new, ToString::to_string),
         }
     }
 
@@ -54,10 +52,8 @@ impl Frame {
             "default-src 'none'; style-src 'nonce-{}'; base-uri 'none'; frame-ancestors 'none'",
             self.nonce
         );
-        let mut response = Response::builder()
-            .status(status)
-            .content_type("text/html; charset=utf-8")
-            .body(html);
+        let mut response =
+            Response::builder().status(status).content_type("text/html; charset=utf-8").body(html);
         if let Ok(policy) = HeaderValue::try_from(policy) {
             let headers = response.headers_mut();
             headers.insert(header::CONTENT_SECURITY_POLICY, policy);
@@ -167,23 +163,16 @@ impl From<Refusal> for Trouble {
     fn from(refusal: Refusal) -> Self {
         let (status, _, description) = refusal.parts();
         let (title, next) = match refusal {
-            Refusal::TooMany(_) => (
-                "Too many requests",
-                "Wait a little, then load this page again.",
-            ),
-            Refusal::Host => (
-                "Not the address of this server",
-                "Use the address in PUBLIC_URL.",
-            ),
+            Refusal::TooMany(_) => {
+                ("Too many requests", "Wait a little, then load this page again.")
+            }
+            Refusal::Host => ("Not the address of this server", "Use the address in PUBLIC_URL."),
             Refusal::Method(_) => ("Not possible this way", "Start again from the beginning."),
             Refusal::Internal => ("Something went wrong", "Try again in a moment."),
             _ => ("This request cannot be used", "Go back and try again."),
         };
         let header = refusal.header().map(Box::new);
-        Self {
-            header,
-            ..Self::new(status, title, description, next)
-        }
+        Self { header, ..Self::new(status, title, description, next) }
     }
 }
 
@@ -222,11 +211,7 @@ impl<E: Endpoint<Output = Response>> Paged<E> {
     }
 
     async fn answer(&self, request: Request) -> Result<Response, Trouble> {
-        self.doors.check_host(
-            request.uri(),
-            request.headers(),
-            visitor::local_port(&request),
-        )?;
+        self.doors.check_host(request.uri(), request.headers(), visitor::local_port(&request))?;
         match request.method() {
             method if !self.methods.split(", ").any(|it| *method == it) => {
                 return Err(Refusal::Method(self.methods).into());
@@ -264,10 +249,7 @@ impl<E: Endpoint<Output = Response>> Endpoint for Paged<E> {
         let frame = Frame::of(&request);
         let answer = self.answer(request).await;
         let mut response = answer.unwrap_or_else(|trouble| {
-            let page = TroublePage {
-                frame: &frame,
-                trouble: &trouble,
-            };
+            let page = TroublePage { frame: &frame, trouble: &trouble };
             let mut response = frame.show(trouble.status, &page);
             if let Some((name, value)) = trouble.header.map(|it| *it) {
                 response.headers_mut().insert(name, value);
@@ -283,14 +265,10 @@ impl<E: Endpoint<Output = Response>> Endpoint for Paged<E> {
 /// redirects, which ends at a client.
 fn protect(response: &mut Response, https: bool) {
     let headers = response.headers_mut();
-    headers
-        .entry(header::CONTENT_SECURITY_POLICY)
-        .or_insert(HeaderValue::from_static(
-            "default-src 'none'; base-uri 'none'; frame-ancestors 'none'",
-        ));
-    headers
-        .entry(header::CACHE_CONTROL)
-        .or_insert(HeaderValue::from_static("no-store"));
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(
+        "default-src 'none'; base-uri 'none'; frame-ancestors 'none'",
+    ));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     for (name, value) in PROTECTION {
         headers.insert(name, HeaderValue::from_static(value));
     }
@@ -309,10 +287,7 @@ const PROTECTION: [(&str, &str); 5] = [
 ];
 
 /// A form of one of our pages.
-const FORM: Bounds = Bounds {
-    bytes: 16 * 1024,
-    time: Duration::from_secs(10),
-};
+const FORM: Bounds = Bounds { bytes: 16 * 1024, time: Duration::from_secs(10) };
 
 /// The fields of a form or of a query.
 pub(crate) struct Fields(pub Vec<(String, String)>);
@@ -350,9 +325,7 @@ pub(crate) fn is_only_a_look(request: &Request) -> bool {
         .filter_map(|name| request.headers().get(*name)?.to_str().ok())
         .any(|value| {
             let value = value.to_ascii_lowercase();
-            ["prefetch", "prerender", "preview"]
-                .iter()
-                .any(|it| value.contains(it))
+            ["prefetch", "prerender", "preview"].iter().any(|it| value.contains(it))
         });
     ahead || request.method() == Method::HEAD
 }
@@ -386,12 +359,7 @@ mod tests {
             let policy = header("content-security-policy");
             assert!(policy.contains("frame-ancestors 'none'") && !policy.contains("form-action"));
             assert_eq!(!header("strict-transport-security").is_empty(), https);
-            assert!(
-                !response
-                    .headers()
-                    .keys()
-                    .any(|it| it.as_str().starts_with("access-control"))
-            );
+            assert!(!response.headers().keys().any(|it| it.as_str().starts_with("access-control")));
         }
     }
 
@@ -401,10 +369,7 @@ mod tests {
         let (one, other) = (Frame::of(&request), Frame::of(&request));
         assert_ne!(one.nonce, other.nonce);
         let trouble = Trouble::forged();
-        let page = TroublePage {
-            frame: &one,
-            trouble: &trouble,
-        };
+        let page = TroublePage { frame: &one, trouble: &trouble };
         let response = one.show(StatusCode::FORBIDDEN, &page);
         let policy = response.header("content-security-policy").unwrap();
         assert!(policy.contains(&format!("style-src 'nonce-{}'", one.nonce)));
@@ -418,13 +383,9 @@ mod tests {
             ("purpose", "preview"),
             ("x-moz", "prefetch"),
         ] {
-            assert!(is_only_a_look(
-                &Request::builder().header(name, value).finish()
-            ));
+            assert!(is_only_a_look(&Request::builder().header(name, value).finish()));
         }
-        assert!(is_only_a_look(
-            &Request::builder().method(Method::HEAD).finish()
-        ));
+        assert!(is_only_a_look(&Request::builder().method(Method::HEAD).finish()));
         assert!(!is_only_a_look(&Request::default()));
     }
 

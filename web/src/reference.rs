@@ -31,13 +31,10 @@ pub(crate) fn page(instance: &Instance) -> impl Endpoint<Output = Response> + us
 }
 
 fn html(page: Bytes, policy: &'static str) -> Response {
-    let mut response = Response::builder()
-        .content_type("text/html; charset=utf-8")
-        .body(page);
-    response.headers_mut().insert(
-        header::CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static(policy),
-    );
+    let mut response = Response::builder().content_type("text/html; charset=utf-8").body(page);
+    response
+        .headers_mut()
+        .insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
     response
 }
 

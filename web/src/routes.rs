@@ -42,15 +42,9 @@ pub(crate) fn all(instance: &Instance) -> anyhow::Result<impl Endpoint<Output = 
     let document = api.spec();
     let api = Arc::new(api.into_endpoint());
 
-    let public = |inner| Public {
-        methods: PUBLIC_METHODS,
-        inner,
-    };
+    let public = |inner| Public { methods: PUBLIC_METHODS, inner };
     let for_clients = |inner| -> anyhow::Result<_> {
-        Ok(Public {
-            methods: oauth::METHODS,
-            inner: ForClients::new(instance, inner)?,
-        })
+        Ok(Public { methods: oauth::METHODS, inner: ForClients::new(instance, inner)? })
     };
 
     let routes = Listed::default()
@@ -60,11 +54,7 @@ pub(crate) fn all(instance: &Instance) -> anyhow::Result<impl Endpoint<Output = 
         .at(PROTECTED_RESOURCE, PUBLIC_METHODS, public(api.clone()))
         .at(PROTECTED_RESOURCE_MCP, PUBLIC_METHODS, public(api.clone()))
         .at(AUTHORIZATION_SERVER, PUBLIC_METHODS, public(api.clone()))
-        .at(
-            "/.well-known/jwks.json",
-            PUBLIC_METHODS,
-            public(api.clone()),
-        )
+        .at("/.well-known/jwks.json", PUBLIC_METHODS, public(api.clone()))
         // Clients that want an access token: from any page, without cookies.
         .at("/register", oauth::METHODS, for_clients(api.clone())?)
         .at("/token", oauth::METHODS, for_clients(api.clone())?)
@@ -73,47 +63,19 @@ pub(crate) fn all(instance: &Instance) -> anyhow::Result<impl Endpoint<Output = 
         .at("/healthz", READ, api.clone())
         .at("/livez", READ, api)
         // People with a browser, sent by a client.
-        .page(
-            instance,
-            "/authorize",
-            authorize::METHODS,
-            Authorize::new(instance),
-        )?
-        .page(
-            instance,
-            "/consent",
-            consent::METHODS,
-            Consent::new(instance),
-        )?
-        .page(
-            instance,
-            sign_in::PATH,
-            sign_in::METHODS,
-            Development::new(instance),
-        )?
-        .page(
-            instance,
-            CALLBACK_PATH,
-            sign_in::CALLBACK_METHODS,
-            Callback::new(instance),
-        )?
+        .page(instance, "/authorize", authorize::METHODS, Authorize::new(instance))?
+        .page(instance, "/consent", consent::METHODS, Consent::new(instance))?
+        .page(instance, sign_in::PATH, sign_in::METHODS, Development::new(instance))?
+        .page(instance, CALLBACK_PATH, sign_in::CALLBACK_METHODS, Callback::new(instance))?
         // People with a browser, by themselves.
         .page(instance, "/", READ, Home::new(instance))?
-        .page(
-            instance,
-            "/account",
-            account::METHODS,
-            Account::new(instance),
-        )?
+        .page(instance, "/account", account::METHODS, Account::new(instance))?
         .page(instance, account::DELETE_PATH, READ, Account::new(instance))?
         .page(instance, "/docs", READ, reference::page(instance))?
         .at(
             "/openapi.json",
             PUBLIC_METHODS,
-            Public {
-                methods: PUBLIC_METHODS,
-                inner: get(reference::document(document)),
-            },
+            Public { methods: PUBLIC_METHODS, inner: get(reference::document(document)) },
         );
     Ok(Observed(routes.0))
 }
@@ -123,11 +85,7 @@ struct Listed(Route);
 
 impl Listed {
     fn at(self, name: &'static str, methods: &'static str, inner: impl Endpoint + 'static) -> Self {
-        let named = Named {
-            name,
-            methods,
-            inner,
-        };
+        let named = Named { name, methods, inner };
         Self(self.0.at(name, named))
     }
 

@@ -142,10 +142,7 @@ struct StallGuard {
 
 impl StallGuard {
     fn new(stream: TcpStream) -> Self {
-        Self {
-            stream,
-            stalled: None,
-        }
+        Self { stream, stalled: None }
     }
 
     fn guard<T>(

@@ -62,7 +62,5 @@ async fn signal() {
 
 #[cfg(not(unix))]
 async fn signal() {
-    tokio::signal::ctrl_c()
-        .await
-        .expect("Ctrl-C can be handled");
+    tokio::signal::ctrl_c().await.expect("Ctrl-C can be handled");
 }

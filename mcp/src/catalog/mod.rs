@@ -134,10 +134,7 @@ impl<S: Send + Sync + 'static> CatalogOf<S> {
         let mut tool_names = HashMap::new();
         for (index, entry) in tool_entries.iter().enumerate() {
             let name = entry.definition.name;
-            assert!(
-                is_portable_name(name),
-                "clients refuse the tool name `{name}`"
-            );
+            assert!(is_portable_name(name), "clients refuse the tool name `{name}`");
             let taken = tool_names.insert(name.to_owned(), index);
             assert!(taken.is_none(), "two tools are named `{name}`");
         }
@@ -165,9 +162,7 @@ impl<S: Send + Sync + 'static> CatalogOf<S> {
 /// Claude, Cursor, Copilot CLI and Codex drop a whole server for one name outside this set.
 fn is_portable_name(name: &str) -> bool {
     (1..=64).contains(&name.len())
-        && name
-            .bytes()
-            .all(|it| it.is_ascii_alphanumeric() || it == b'_' || it == b'-')
+        && name.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'_' || it == b'-')
 }
 
 impl<S: Send + Sync + 'static> Catalog for CatalogOf<S> {
@@ -197,9 +192,7 @@ impl<S: Send + Sync + 'static> Catalog for CatalogOf<S> {
     }
 
     fn find_prompt(&self, name: &str) -> Option<usize> {
-        self.prompt_entries
-            .iter()
-            .position(|it| it.definition.name == name)
+        self.prompt_entries.iter().position(|it| it.definition.name == name)
     }
 
     fn get_prompt<'a>(

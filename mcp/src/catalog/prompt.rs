@@ -151,10 +151,7 @@ fn arguments(schema: &Value) -> Vec<PromptArgument> {
         .flatten()
         .map(|(name, property)| PromptArgument {
             name: name.clone(),
-            description: property
-                .get("description")
-                .and_then(Value::as_str)
-                .map(str::to_owned),
+            description: property.get("description").and_then(Value::as_str).map(str::to_owned),
             required: required.is_some_and(|it| it.iter().any(|it| it == name)),
         })
         .collect();

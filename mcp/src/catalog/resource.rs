@@ -113,10 +113,7 @@ impl<S: Sync, R: Resource<S>> AnyResource<S> for R {
                 ..ResourceEntry::new(R::URI, R::NAME)
             })
         };
-        ResourceSlot {
-            kind,
-            scope: R::SCOPE,
-        }
+        ResourceSlot { kind, scope: R::SCOPE }
     }
 
     fn read<'a>(
@@ -229,10 +226,7 @@ pub(super) fn match_uri(pattern: &str, uri: &str) -> Option<MatchedUri> {
         uri_rest = rest;
         pattern_rest = tail;
     }
-    (pattern_rest == uri_rest).then(|| MatchedUri {
-        uri: uri.to_owned(),
-        variables,
-    })
+    (pattern_rest == uri_rest).then(|| MatchedUri { uri: uri.to_owned(), variables })
 }
 
 fn percent_decode(text: &str) -> Option<String> {
@@ -262,18 +256,8 @@ mod tests {
         let matched = match_uri("test://template/{id}/data", "test://template/1%202/data").unwrap();
         assert_eq!(matched.variable("id"), "1 2");
         let template = "notes://by-id/{id}";
-        assert_eq!(
-            match_uri(template, "notes://by-id/7")
-                .unwrap()
-                .variable("id"),
-            "7"
-        );
-        for uri in [
-            "notes://by-id/",
-            "notes://by-id/7/x",
-            "notes://recent",
-            "notes://by-id/%zz",
-        ] {
+        assert_eq!(match_uri(template, "notes://by-id/7").unwrap().variable("id"), "7");
+        for uri in ["notes://by-id/", "notes://by-id/7/x", "notes://recent", "notes://by-id/%zz"] {
             assert_eq!(match_uri(template, uri), None, "{uri}");
         }
     }

@@ -48,10 +48,7 @@ fn plain<T: JsonSchema>(settings: SchemaSettings) -> Value {
     let mut settings = settings;
     settings.inline_subschemas = true;
     settings.meta_schema = None;
-    let mut schema = settings
-        .into_generator()
-        .into_root_schema_for::<T>()
-        .to_value();
+    let mut schema = settings.into_generator().into_root_schema_for::<T>().to_value();
     if let Some(root) = schema.as_object_mut() {
         // The tool has a name and a description of its own.
         root.remove("title");
@@ -121,9 +118,7 @@ fn name_choices(property: &mut Map<String, Value>) {
         let Some(choice) = choice.as_object_mut() else {
             continue;
         };
-        let title = choice
-            .remove("description")
-            .or_else(|| choice.get("const").cloned());
+        let title = choice.remove("description").or_else(|| choice.get("const").cloned());
         choice.retain(|key, _| key == "const");
         choice.insert("title".into(), title.unwrap_or_default());
     }
@@ -168,9 +163,7 @@ fn collect_header_params(schema: &Value, path: &mut Vec<String>, found: &mut Vec
         if let Some(header) = property.get("x-mcp-header").and_then(Value::as_str) {
             assert!(
                 !header.is_empty()
-                    && header
-                        .bytes()
-                        .all(|it| it.is_ascii_alphanumeric() || it == b'-'),
+                    && header.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-'),
                 "x-mcp-header `{header}` is not a header token"
             );
             let kind = property.get("type").and_then(Value::as_str);
@@ -178,10 +171,7 @@ fn collect_header_params(schema: &Value, path: &mut Vec<String>, found: &mut Vec
                 matches!(kind, Some("string" | "integer" | "boolean")),
                 "x-mcp-header `{header}` is not on a string, integer or boolean"
             );
-            found.push(HeaderParam {
-                header: header.to_ascii_lowercase(),
-                path: path.clone(),
-            });
+            found.push(HeaderParam { header: header.to_ascii_lowercase(), path: path.clone() });
         }
         collect_header_params(property, path, found);
         path.pop();
@@ -239,10 +229,7 @@ mod tests {
             schema["properties"]["count"],
             json!({ "type": "integer", "description": "How many.", "minimum": 0 })
         );
-        assert_eq!(
-            schema["properties"]["mood"],
-            json!({"type":"string","enum":["good","bad"]})
-        );
+        assert_eq!(schema["properties"]["mood"], json!({"type":"string","enum":["good","bad"]}));
         assert_eq!(
             schema["properties"]["size"]["oneOf"][0],
             json!({ "const": "big", "title": "As big as a house." })
@@ -251,10 +238,7 @@ mod tests {
 
     #[test]
     fn header_parameters_are_found_by_their_path() {
-        let expected = HeaderParam {
-            header: "region".into(),
-            path: vec!["region".into()],
-        };
+        let expected = HeaderParam { header: "region".into(), path: vec!["region".into()] };
         assert_eq!(header_params(&input::<Sample>()), [expected]);
     }
 }

@@ -74,9 +74,7 @@ pub enum Run {
 
 impl Run {
     /// Inline for at most a minute: common clients give up after that long without progress.
-    pub const DEFAULT: Self = Self::Inline {
-        timeout: Duration::from_mins(1),
-    };
+    pub const DEFAULT: Self = Self::Inline { timeout: Duration::from_mins(1) };
 }
 
 /// The arguments of a tool that has none.
@@ -103,11 +101,7 @@ impl<T: Serialize + JsonSchema + Send> ToolOutput for T {
         let json = serde_json::to_string(&self)?;
         let content = vec![Content::text(json.clone())];
         let structured_content = Some(RawValue::from_string(json)?);
-        Ok(CallToolResult {
-            content,
-            structured_content,
-            is_error: false,
-        })
+        Ok(CallToolResult { content, structured_content, is_error: false })
     }
 }
 
@@ -229,16 +223,8 @@ pub(super) fn read_arguments<T: DeserializeOwned>(
             let path = error.path().to_string();
             let problem = error.into_inner().to_string();
             // The position is one in the text of the arguments, which the model never saw.
-            let problem = problem
-                .split(" at line ")
-                .next()
-                .unwrap_or_default()
-                .to_owned();
-            let place = if path == "." {
-                String::new()
-            } else {
-                format!("`{path}`: ")
-            };
+            let problem = problem.split(" at line ").next().unwrap_or_default().to_owned();
+            let place = if path == "." { String::new() } else { format!("`{path}`: ") };
             ToolError::Input(format!(
                 "The arguments do not fit the input schema of `{name}`: {place}{}. \
                  Correct them and try again.",

@@ -66,30 +66,13 @@ impl Exchange {
     ) -> (Arc<Self>, oneshot::Receiver<Decision>) {
         let (decide, decision) = oneshot::channel();
         let answers = Vec::new();
-        let state = State::Undecided {
-            pending,
-            answers,
-            batch,
-            may_stream,
-            decide,
-        };
-        (
-            Arc::new(Self {
-                engine,
-                key,
-                state: Mutex::new(state),
-            }),
-            decision,
-        )
+        let state = State::Undecided { pending, answers, batch, may_stream, decide };
+        (Arc::new(Self { engine, key, state: Mutex::new(state) }), decision)
     }
 
     /// Goes on with a stream that another exchange has opened, perhaps elsewhere.
     pub(super) fn resumed(engine: Arc<Inner>, key: StreamKey) -> Arc<Self> {
-        Arc::new(Self {
-            engine,
-            key,
-            state: Mutex::new(State::Streaming),
-        })
+        Arc::new(Self { engine, key, state: Mutex::new(State::Streaming) })
     }
 
     /// Makes the answer a stream if that is still open. False if it is not a stream and will not
@@ -98,18 +81,12 @@ impl Exchange {
         let mut state = self.state.lock().await;
         match &*state {
             State::Streaming => return Ok(true),
-            State::Decided
-            | State::Undecided {
-                may_stream: false, ..
-            } => return Ok(false),
-            State::Undecided {
-                pending, answers, ..
-            } => {
+            State::Decided | State::Undecided { may_stream: false, .. } => return Ok(false),
+            State::Undecided { pending, answers, .. } => {
                 let log = &self.engine.stores.log;
                 log.open(&self.key, pending, LEASE).await?;
                 for answer in answers {
-                    log.append(&self.key, &String::from_utf8_lossy(answer))
-                        .await?;
+                    log.append(&self.key, &String::from_utf8_lossy(answer)).await?;
                 }
             }
         }
@@ -137,22 +114,14 @@ impl Exchange {
                     tracing::error!(error = %error, "An answer could not be stored: {error}");
                 }
             }
-            State::Undecided {
-                pending, answers, ..
-            } => {
+            State::Undecided { pending, answers, .. } => {
                 pending.retain(|it| it != request);
                 answers.extend(answer);
                 if !pending.is_empty() {
                     return;
                 }
                 let decided = std::mem::replace(&mut *state, State::Decided);
-                let State::Undecided {
-                    answers,
-                    batch,
-                    decide,
-                    ..
-                } = decided
-                else {
+                let State::Undecided { answers, batch, decide, .. } = decided else {
                     return;
                 };
                 let decision = match (answers.len(), batch) {
@@ -192,14 +161,7 @@ impl Outlet for LegacyOutlet {
     async fn send(&self, notification: String) {
         let exchange = &self.exchange;
         let sent = match exchange.open_stream().await {
-            Ok(true) => {
-                exchange
-                    .engine
-                    .stores
-                    .log
-                    .append(&exchange.key, &notification)
-                    .await
-            }
+            Ok(true) => exchange.engine.stores.log.append(&exchange.key, &notification).await,
             Ok(false) => Ok(()),
             Err(error) => Err(error),
         };
@@ -211,8 +173,7 @@ impl Outlet for LegacyOutlet {
     async fn release(&self) {
         let exchange = &self.exchange;
         if let Ok(true) = exchange.open_stream().await {
-            self.publish(Signal::StreamReleased(exchange.key.clone()))
-                .await;
+            self.publish(Signal::StreamReleased(exchange.key.clone())).await;
         }
     }
 

@@ -73,10 +73,7 @@ impl Follower {
             None
         };
         let first = if version >= ProtocolVersion::V2025_11_25 {
-            sse::priming(&EventId {
-                stream: key.stream.clone(),
-                number: after,
-            })
+            sse::priming(&EventId { stream: key.stream.clone(), number: after })
         } else {
             // Older clients fail on an event without data.
             sse::comment()
@@ -106,10 +103,7 @@ impl Follower {
     /// A standalone stream is written by its follower, so a client that resumes it may have missed
     /// changes in between: it is told that whatever it follows may have changed.
     pub(super) async fn take_over(&mut self, resumes: bool) {
-        let signal = Signal::StreamTaken {
-            key: self.key.clone(),
-            holder: self.holder.clone(),
-        };
+        let signal = Signal::StreamTaken { key: self.key.clone(), holder: self.holder.clone() };
         self.engine.publish(signal).await;
         if resumes && self.key.stream.is_standalone() {
             self.on_change(Received::Missed).await;
@@ -170,13 +164,7 @@ impl Follower {
 
     /// Moves what is new in the log to the socket.
     async fn read(&mut self) {
-        let page = match self
-            .engine
-            .stores
-            .log
-            .read(&self.key, self.after, READ_AHEAD)
-            .await
-        {
+        let page = match self.engine.stores.log.read(&self.key, self.after, READ_AHEAD).await {
             Ok(Some(page)) => page,
             // The stream has expired: there is nothing more to come.
             Ok(None) => {
@@ -193,10 +181,7 @@ impl Follower {
         self.ended = page.ended;
         for (number, message) in page.events {
             self.after = number;
-            let id = EventId {
-                stream: self.key.stream.clone(),
-                number,
-            };
+            let id = EventId { stream: self.key.stream.clone(), number };
             self.ready.push_back(sse::event(Some(&id), &message));
         }
         if page.orphaned && self.ready.is_empty() {
@@ -256,29 +241,16 @@ impl Follower {
             // Some changes were lost: whatever the client follows may have changed.
             Received::Missed => {
                 let user = &self.user;
-                let updated =
-                    session
-                        .subscriptions
-                        .into_iter()
-                        .map(|uri| Signal::ResourceUpdated {
-                            user: user.clone(),
-                            uri,
-                        });
+                let updated = session
+                    .subscriptions
+                    .into_iter()
+                    .map(|uri| Signal::ResourceUpdated { user: user.clone(), uri });
                 let list = Signal::ResourceListChanged { user: user.clone() };
                 updated.chain([list]).collect()
             }
         };
-        for notification in signals
-            .iter()
-            .filter_map(|it| notify::notification(it, None))
-        {
-            if let Err(error) = self
-                .engine
-                .stores
-                .log
-                .append(&self.key, &notification)
-                .await
-            {
+        for notification in signals.iter().filter_map(|it| notify::notification(it, None)) {
+            if let Err(error) = self.engine.stores.log.append(&self.key, &notification).await {
                 tracing::warn!(error = %error, "A change could not be passed on: {error}");
             }
         }

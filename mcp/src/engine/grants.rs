@@ -34,11 +34,7 @@ impl Grants {
         *streams += 1;
         let revoked = revoked.clone();
         drop(open);
-        OpenStream {
-            grants: self.clone(),
-            grant: Arc::clone(grant),
-            revoked,
-        }
+        OpenStream { grants: self.clone(), grant: Arc::clone(grant), revoked }
     }
 
     pub(super) fn revoke(&self, grant: &str) {
@@ -58,11 +54,7 @@ impl OpenStream {
 
 impl Drop for OpenStream {
     fn drop(&mut self) {
-        let mut open = self
-            .grants
-            .open
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.grants.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, streams)) = open.get_mut(&self.grant) {
             *streams -= 1;
             if *streams == 0 {
@@ -86,9 +78,6 @@ mod tests {
         second.revoked().await;
         assert!(!other.revoked.is_cancelled());
         drop((first, second));
-        assert!(
-            !grants.open(&hers).revoked.is_cancelled(),
-            "a later stream has its own fate"
-        );
+        assert!(!grants.open(&hers).revoked.is_cancelled(), "a later stream has its own fate");
     }
 }

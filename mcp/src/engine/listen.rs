@@ -161,16 +161,11 @@ impl Listener {
         if !self.acknowledged {
             self.acknowledged = true;
             let params = Acknowledged {
-                meta: SubscriptionMeta {
-                    subscription: &self.id,
-                },
+                meta: SubscriptionMeta { subscription: &self.id },
                 notifications: &self.filter,
             };
             let method = "notifications/subscriptions/acknowledged";
-            return Some(sse::event(
-                None,
-                &rpc::encode_notification(method, Some(&params)),
-            ));
+            return Some(sse::event(None, &rpc::encode_notification(method, Some(&params))));
         }
         loop {
             if let Some(message) = self.ready.pop() {
@@ -206,10 +201,7 @@ impl Listener {
                 Received::Missed => {
                     let user = &self.caller.user;
                     let updated = self.filter.resource_subscriptions.iter().map(|uri| {
-                        Signal::ResourceUpdated {
-                            user: user.clone(),
-                            uri: uri.clone(),
-                        }
+                        Signal::ResourceUpdated { user: user.clone(), uri: uri.clone() }
                     });
                     let lists = [
                         Signal::ResourceListChanged { user: user.clone() },
@@ -234,13 +226,8 @@ impl Listener {
             #[serde(rename = "_meta")]
             meta: SubscriptionMeta<'a>,
         }
-        let meta = SubscriptionMeta {
-            subscription: &self.id,
-        };
-        let result = Farewell {
-            result_type: "complete",
-            meta,
-        };
+        let meta = SubscriptionMeta { subscription: &self.id };
+        let result = Farewell { result_type: "complete", meta };
         rpc::into_text(rpc::encode_result(&self.id, &result))
     }
 }

@@ -78,11 +78,7 @@ impl RenderedLists {
                 ..template.clone()
             })),
         });
-        Self {
-            tools: tools.collect(),
-            prompts: prompts.collect(),
-            templates: templates.collect(),
-        }
+        Self { tools: tools.collect(), prompts: prompts.collect(), templates: templates.collect() }
     }
 }
 
@@ -136,18 +132,13 @@ pub(super) fn write_cursor(position: usize, inner: Option<&str>) -> String {
 }
 
 pub(super) fn read_cursor(cursor: &str) -> Result<(usize, Option<String>), RpcError> {
-    let bytes = URL_SAFE_NO_PAD
-        .decode(cursor)
-        .map_err(|_not_base64| bad_cursor())?;
+    let bytes = URL_SAFE_NO_PAD.decode(cursor).map_err(|_not_base64| bad_cursor())?;
     let text = String::from_utf8(bytes).map_err(|_not_text| bad_cursor())?;
     let mut parts = text.splitn(3, ':');
     if parts.next() != Some(CURSOR_MARK) {
         return Err(bad_cursor());
     }
-    let position = parts
-        .next()
-        .and_then(|it| it.parse().ok())
-        .ok_or_else(bad_cursor)?;
+    let position = parts.next().and_then(|it| it.parse().ok()).ok_or_else(bad_cursor)?;
     Ok((position, parts.next().map(str::to_owned)))
 }
 

@@ -81,10 +81,7 @@ impl Engine {
     /// # Panics
     /// Without a key to seal with.
     pub fn new(catalog: Arc<dyn Catalog>, stores: Stores, settings: Settings) -> Self {
-        assert!(
-            !settings.seal_keys.is_empty(),
-            "an engine needs a key to seal request states"
-        );
+        assert!(!settings.seal_keys.is_empty(), "an engine needs a key to seal request states");
         // Name and version are enough for every answer; `server/discover` tells the rest.
         let implementation = &catalog.info().implementation;
         let server_meta = serde_json::json!({ "io.modelcontextprotocol/serverInfo": {
@@ -161,12 +158,7 @@ impl Inner {
 
 impl Reply {
     fn new(status: StatusCode, body: ReplyBody) -> Self {
-        Self {
-            status,
-            session: None,
-            body,
-            about: About::default(),
-        }
+        Self { status, session: None, body, about: About::default() }
     }
 
     fn json(status: StatusCode, body: Vec<u8>) -> Self {
@@ -189,11 +181,7 @@ impl Reply {
 
     fn store_away(id: Option<&RequestId>, error: &StoreError) -> Self {
         tracing::error!(error = %error, "The session store cannot be reached: {error}");
-        Self::error(
-            StatusCode::SERVICE_UNAVAILABLE,
-            id,
-            &RpcError::unavailable(),
-        )
+        Self::error(StatusCode::SERVICE_UNAVAILABLE, id, &RpcError::unavailable())
     }
 
     fn insufficient_scope(id: Option<&RequestId>, needed: &str) -> Self {

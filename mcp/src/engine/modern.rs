@@ -99,10 +99,7 @@ pub(super) fn missing_meta(request: &Request<'_>) -> Reply {
     let error = RpcError::invalid_params(format!(
         "`params._meta` must have `{VERSION_KEY}` and `{CAPABILITIES_KEY}`"
     ));
-    let about = About {
-        era: Some("modern"),
-        ..About::default()
-    };
+    let about = About { era: Some("modern"), ..About::default() };
     Reply::bad_request(Some(&request.id), &error).with_about(about)
 }
 
@@ -113,10 +110,7 @@ pub(super) async fn request(
     headers: &HeaderMap,
     request: Request<'_>,
 ) -> Reply {
-    let mut about = About {
-        era: Some("modern"),
-        ..About::default()
-    };
+    let mut about = About { era: Some("modern"), ..About::default() };
     match climb(engine, caller, headers, &request, &mut about).await {
         Ok(reply) => reply.with_about(about),
         Err(Refused { status, error }) => {
@@ -133,10 +127,7 @@ struct Refused {
 
 impl From<RpcError> for Refused {
     fn from(error: RpcError) -> Self {
-        Self {
-            status: StatusCode::BAD_REQUEST,
-            error,
-        }
+        Self { status: StatusCode::BAD_REQUEST, error }
     }
 }
 
@@ -166,23 +157,13 @@ async fn climb(
     }
     let Some(method) = Method::parse(&request.method) else {
         let error = RpcError::method_not_found(&request.method);
-        return Err(Refused {
-            status: StatusCode::NOT_FOUND,
-            error,
-        });
+        return Err(Refused { status: StatusCode::NOT_FOUND, error });
     };
     about.method = Some(method.name());
     let version = ProtocolVersion::V2026_07_28;
     let operation = Operation::prepare(engine, version, method, request.params).map_err(|it| {
-        let status = if it.malformed {
-            StatusCode::BAD_REQUEST
-        } else {
-            StatusCode::OK
-        };
-        Refused {
-            status,
-            error: it.error,
-        }
+        let status = if it.malformed { StatusCode::BAD_REQUEST } else { StatusCode::OK };
+        Refused { status, error: it.error }
     })?;
     about.target = operation.target(engine);
     let scope = operation.scope(engine);
@@ -197,14 +178,8 @@ async fn climb(
     }
     if operation.is_list() {
         return match engine.list(&operation, version) {
-            Ok(output) => Ok(Reply::json(
-                StatusCode::OK,
-                engine.encode(&request.id, &output),
-            )),
-            Err(error) => Err(Refused {
-                status: StatusCode::OK,
-                error,
-            }),
+            Ok(output) => Ok(Reply::json(StatusCode::OK, engine.encode(&request.id, &output))),
+            Err(error) => Err(Refused { status: StatusCode::OK, error }),
         };
     }
     let answers = given_answers(engine, &caller, method, &operation, request.params)?;
@@ -242,25 +217,15 @@ fn read_meta(params: Option<&RawValue>) -> Result<Meta, RpcError> {
                 "`params._meta` must have `{VERSION_KEY}` and `{CAPABILITIES_KEY}`: {error}"
             ))
         })?;
-    let RawMeta {
-        version,
-        capabilities,
-        log_level,
-    } = params.meta;
-    Ok(Meta {
-        version,
-        capabilities,
-        log_level,
-    })
+    let RawMeta { version, capabilities, log_level } = params.meta;
+    Ok(Meta { version, capabilities, log_level })
 }
 
 /// Compares header and body before it looks whether the version is served.
 fn check_version(headers: &HeaderMap, version: &str) -> Result<(), RpcError> {
     match headers::get(headers, headers::PROTOCOL_VERSION) {
         None => {
-            return Err(RpcError::header_mismatch(
-                "the header `MCP-Protocol-Version` is missing",
-            ));
+            return Err(RpcError::header_mismatch("the header `MCP-Protocol-Version` is missing"));
         }
         Some(header) if header != version => {
             return Err(RpcError::header_mismatch(
@@ -275,10 +240,7 @@ fn check_version(headers: &HeaderMap, version: &str) -> Result<(), RpcError> {
     let data = serde_json::json!({ "supported": ProtocolVersion::names(), "requested": version });
     Err(RpcError::new(
         codes::UNSUPPORTED_PROTOCOL_VERSION,
-        format!(
-            "the version {} is not served without a session",
-            rpc::shorten(version)
-        ),
+        format!("the version {} is not served without a session", rpc::shorten(version)),
     )
     .with_data(data))
 }
@@ -291,9 +253,7 @@ fn named(method: &str, params: Option<&RawValue>) -> Result<Option<String>, RpcE
         name: Option<String>,
         uri: Option<String>,
     }
-    let by_name = [Method::CallTool, Method::GetPrompt]
-        .map(Method::name)
-        .contains(&method);
+    let by_name = [Method::CallTool, Method::GetPrompt].map(Method::name).contains(&method);
     if !by_name && method != Method::ReadResource.name() {
         return Ok(None);
     }
@@ -326,12 +286,7 @@ fn given_answers(
     let mut answers = match params.request_state {
         None => BTreeMap::new(),
         Some(state) => {
-            let binding = Binding {
-                caller,
-                method: method.name(),
-                target,
-                arguments,
-            };
+            let binding = Binding { caller, method: method.name(), target, arguments };
             seal::open(&engine.settings.seal_keys, engine.now(), &binding, &state)
                 .map_err(|bad| RpcError::invalid_params(bad.0))?
         }
@@ -424,10 +379,7 @@ impl Run {
         let expires = Instant::now() + self.engine.until_expiry(&self.caller);
         let open = self.engine.grants.open(&self.caller.grant);
         let engine = Arc::clone(&self.engine);
-        let outlet = ModernOutlet {
-            engine,
-            events: accepted.events.then_some(events),
-        };
+        let outlet = ModernOutlet { engine, events: accepted.events.then_some(events) };
         let mut run: BoxFuture<'static, Ended> = self.run(outlet, cancel).boxed();
         if !accepted.events {
             return run.await.into_reply();
@@ -494,12 +446,7 @@ impl Run {
             Err(Failure::InputRequired(questions)) => {
                 let (target, arguments) = self.operation.binding().unwrap_or_default();
                 let method = self.method.name();
-                let binding = Binding {
-                    caller: &self.caller,
-                    method,
-                    target,
-                    arguments,
-                };
+                let binding = Binding { caller: &self.caller, method, target, arguments };
                 let (_, answers) = call.into_progress_and_answers();
                 let keys = &engine.settings.seal_keys;
                 let required = InputRequired {
@@ -509,13 +456,7 @@ impl Run {
                         .map(|(key, question)| {
                             let params = question.params(ProtocolVersion::V2026_07_28, None);
                             let params = params.unwrap_or_else(|| serde_json::json!({}));
-                            (
-                                key,
-                                InputRequest {
-                                    method: question.method(),
-                                    params,
-                                },
-                            )
+                            (key, InputRequest { method: question.method(), params })
                         })
                         .collect(),
                 };
@@ -535,12 +476,7 @@ impl Run {
             _ => StatusCode::OK,
         };
         let body = rpc::encode_error(Some(&self.id), &error);
-        Ended {
-            status,
-            body,
-            error: Some(error.code),
-            tool_error: false,
-        }
+        Ended { status, body, error: Some(error.code), tool_error: false }
     }
 }
 

@@ -59,41 +59,15 @@ impl Method {
 /// One thing to do, with parameters that fit.
 #[derive(Debug)]
 pub(super) enum Operation {
-    ListTools {
-        cursor: Option<String>,
-    },
-    CallTool {
-        index: usize,
-        name: String,
-        arguments: Box<RawValue>,
-    },
-    ListResources {
-        cursor: Option<String>,
-    },
-    ListTemplates {
-        cursor: Option<String>,
-    },
-    ReadResource {
-        index: usize,
-        uri: MatchedUri,
-    },
-    ListPrompts {
-        cursor: Option<String>,
-    },
-    GetPrompt {
-        index: usize,
-        name: String,
-        arguments: Box<RawValue>,
-    },
-    CompletePrompt {
-        index: usize,
-        argument: Argument,
-        given: BTreeMap<String, String>,
-    },
-    CompleteResource {
-        index: usize,
-        argument: Argument,
-    },
+    ListTools { cursor: Option<String> },
+    CallTool { index: usize, name: String, arguments: Box<RawValue> },
+    ListResources { cursor: Option<String> },
+    ListTemplates { cursor: Option<String> },
+    ReadResource { index: usize, uri: MatchedUri },
+    ListPrompts { cursor: Option<String> },
+    GetPrompt { index: usize, name: String, arguments: Box<RawValue> },
+    CompletePrompt { index: usize, argument: Argument, given: BTreeMap<String, String> },
+    CompleteResource { index: usize, argument: Argument },
 }
 
 /// The argument that is being completed.
@@ -113,17 +87,11 @@ pub(super) struct Unusable {
 }
 
 fn malformed(error: RpcError) -> Unusable {
-    Unusable {
-        error,
-        malformed: true,
-    }
+    Unusable { error, malformed: true }
 }
 
 fn unknown(error: RpcError) -> Unusable {
-    Unusable {
-        error,
-        malformed: false,
-    }
+    Unusable { error, malformed: false }
 }
 
 #[derive(Deserialize)]
@@ -184,9 +152,7 @@ fn object(arguments: Option<&RawValue>) -> Result<Box<RawValue>, Unusable> {
     match arguments {
         None => Ok(RawValue::from_string("{}".to_owned()).expect("valid JSON")),
         Some(it) if it.get().starts_with('{') => Ok(it.to_owned()),
-        Some(_) => Err(malformed(RpcError::invalid_params(
-            "`arguments` must be an object",
-        ))),
+        Some(_) => Err(malformed(RpcError::invalid_params("`arguments` must be an object"))),
     }
 }
 
@@ -199,11 +165,7 @@ impl Operation {
         params: Option<&RawValue>,
     ) -> Result<Self, Unusable> {
         let name = method.name();
-        let cursor = || {
-            Ok(read_params::<ListParams>(name, params)
-                .map_err(malformed)?
-                .cursor)
-        };
+        let cursor = || Ok(read_params::<ListParams>(name, params).map_err(malformed)?.cursor);
         match method {
             Method::ListTools => Ok(Self::ListTools { cursor: cursor()? }),
             Method::ListResources => Ok(Self::ListResources { cursor: cursor()? }),
@@ -218,21 +180,13 @@ impl Operation {
                         rpc::shorten(&params.name)
                     )))
                 })?;
-                Ok(Self::CallTool {
-                    index,
-                    name: params.name,
-                    arguments,
-                })
+                Ok(Self::CallTool { index, name: params.name, arguments })
             }
             Method::GetPrompt => {
                 let params: NamedParams<'_> = read_params(name, params).map_err(malformed)?;
                 let arguments = object(params.arguments)?;
                 let index = find_prompt(engine, &params.name)?;
-                Ok(Self::GetPrompt {
-                    index,
-                    name: params.name,
-                    arguments,
-                })
+                Ok(Self::GetPrompt { index, name: params.name, arguments })
             }
             Method::ReadResource => {
                 let params: UriParams = read_params(name, params).map_err(malformed)?;
@@ -292,9 +246,7 @@ impl Operation {
         engine: &'a Inner,
     ) -> Option<(&'a [HeaderParam], &'a RawValue)> {
         match self {
-            Self::CallTool {
-                index, arguments, ..
-            } => {
+            Self::CallTool { index, arguments, .. } => {
                 let headers = &engine.catalog.tools()[*index].headers;
                 (!headers.is_empty()).then_some((headers, &**arguments))
             }
@@ -305,12 +257,9 @@ impl Operation {
     /// What `requestState` is bound to: target and arguments. Nothing for methods that cannot ask.
     pub(super) fn binding(&self) -> Option<(&str, &str)> {
         match self {
-            Self::CallTool {
-                name, arguments, ..
+            Self::CallTool { name, arguments, .. } | Self::GetPrompt { name, arguments, .. } => {
+                Some((name, arguments.get()))
             }
-            | Self::GetPrompt {
-                name, arguments, ..
-            } => Some((name, arguments.get())),
             Self::ReadResource { uri, .. } => Some((&uri.uri, "")),
             _ => None,
         }
@@ -344,23 +293,14 @@ impl Operation {
             progress_token: &'a RequestId,
         }
         let (name, arguments, uri) = match self {
-            Self::CallTool {
-                name, arguments, ..
+            Self::CallTool { name, arguments, .. } | Self::GetPrompt { name, arguments, .. } => {
+                (Some(name.as_str()), Some(&**arguments), None)
             }
-            | Self::GetPrompt {
-                name, arguments, ..
-            } => (Some(name.as_str()), Some(&**arguments), None),
             Self::ReadResource { uri, .. } => (None, None, Some(uri.uri.as_str())),
             _ => return None,
         };
         let meta = progress_token.map(|progress_token| Meta { progress_token });
-        serde_json::value::to_raw_value(&Params {
-            name,
-            arguments,
-            uri,
-            meta,
-        })
-        .ok()
+        serde_json::value::to_raw_value(&Params { name, arguments, uri, meta }).ok()
     }
 }
 
@@ -389,11 +329,7 @@ fn prepare_completion(
         Reference::Prompt { name } => {
             let index = find_prompt(engine, &name)?;
             let given = params.context.map(|it| it.arguments).unwrap_or_default();
-            Ok(Operation::CompletePrompt {
-                index,
-                argument,
-                given,
-            })
+            Ok(Operation::CompletePrompt { index, argument, given })
         }
         Reference::Resource { uri } => {
             let slots = engine.catalog.resources().iter();
@@ -421,11 +357,7 @@ pub(super) fn progress_token(params: Option<&RawValue>) -> Option<RequestId> {
 }
 
 pub(super) fn resource_not_found(uri: &str, version: ProtocolVersion) -> RpcError {
-    let code = if version.is_modern() {
-        codes::INVALID_PARAMS
-    } else {
-        codes::RESOURCE_NOT_FOUND
-    };
+    let code = if version.is_modern() { codes::INVALID_PARAMS } else { codes::RESOURCE_NOT_FOUND };
     RpcError::new(code, "there is no such resource; see resources/list")
         .with_data(serde_json::json!({ "uri": uri }))
 }

@@ -63,15 +63,9 @@ pub(super) struct Caching {
 impl Caching {
     /// The same for everyone until the next deploy. Short enough that a client which missed the
     /// notification of a deploy is not behind for long.
-    pub(super) const PUBLIC: Self = Self {
-        ttl_ms: 60_000,
-        scope: "public",
-    };
+    pub(super) const PUBLIC: Self = Self { ttl_ms: 60_000, scope: "public" };
     /// One user's data, which may change at any moment.
-    pub(super) const PRIVATE: Self = Self {
-        ttl_ms: 0,
-        scope: "private",
-    };
+    pub(super) const PRIVATE: Self = Self { ttl_ms: 0, scope: "private" };
 }
 
 impl Output<'_> {
@@ -117,11 +111,9 @@ impl Inner {
     ) -> Result<Output<'_>, Failure> {
         let version = call.version();
         match operation {
-            Operation::CallTool {
-                index,
-                name,
-                arguments,
-            } => self.call_tool(*index, name, arguments, call).await,
+            Operation::CallTool { index, name, arguments } => {
+                self.call_tool(*index, name, arguments, call).await
+            }
             Operation::ReadResource { index, uri } => {
                 let contents =
                     bounded(READ_LIMIT, self.catalog.read_resource(*index, call, uri)).await;
@@ -133,36 +125,25 @@ impl Inner {
                     Err(error) => Err(refuse(error, call)),
                 }
             }
-            Operation::GetPrompt {
-                index, arguments, ..
-            } => bounded(READ_LIMIT, self.catalog.get_prompt(*index, call, arguments))
-                .await
-                .map(|prompt| Output::Prompt(prompt_for(prompt, version)))
-                .map_err(|error| refuse(error, call)),
-            Operation::CompletePrompt {
-                index,
-                argument,
-                given,
-            } => {
+            Operation::GetPrompt { index, arguments, .. } => {
+                bounded(READ_LIMIT, self.catalog.get_prompt(*index, call, arguments))
+                    .await
+                    .map(|prompt| Output::Prompt(prompt_for(prompt, version)))
+                    .map_err(|error| refuse(error, call))
+            }
+            Operation::CompletePrompt { index, argument, given } => {
                 let (name, value) = (&*argument.name, &*argument.value);
-                bounded(
-                    READ_LIMIT,
-                    self.catalog
-                        .complete_prompt(*index, call, name, value, given),
-                )
-                .await
-                .map(|completion| Output::Completion { completion })
-                .map_err(|error| refuse(error, call))
+                bounded(READ_LIMIT, self.catalog.complete_prompt(*index, call, name, value, given))
+                    .await
+                    .map(|completion| Output::Completion { completion })
+                    .map_err(|error| refuse(error, call))
             }
             Operation::CompleteResource { index, argument } => {
                 let (name, value) = (&*argument.name, &*argument.value);
-                bounded(
-                    READ_LIMIT,
-                    self.catalog.complete_resource(*index, call, name, value),
-                )
-                .await
-                .map(|completion| Output::Completion { completion })
-                .map_err(|error| refuse(error, call))
+                bounded(READ_LIMIT, self.catalog.complete_resource(*index, call, name, value))
+                    .await
+                    .map(|completion| Output::Completion { completion })
+                    .map_err(|error| refuse(error, call))
             }
             Operation::ListResources { cursor } => {
                 self.list_resources(cursor.as_deref(), call).await
@@ -189,18 +170,12 @@ impl Inner {
             Operation::ListTemplates { cursor } => {
                 let (resource_templates, next_cursor) =
                     lists::page(self.rendered.templates(version), cursor.as_deref(), size)?;
-                Ok(Output::Templates {
-                    resource_templates,
-                    next_cursor,
-                })
+                Ok(Output::Templates { resource_templates, next_cursor })
             }
             Operation::ListPrompts { cursor } => {
                 let (prompts, next_cursor) =
                     lists::page(self.rendered.prompts(version), cursor.as_deref(), size)?;
-                Ok(Output::Prompts {
-                    prompts,
-                    next_cursor,
-                })
+                Ok(Output::Prompts { prompts, next_cursor })
             }
             _ => Err(RpcError::internal()),
         }
@@ -259,10 +234,7 @@ impl Inner {
         for (index, slot) in slots.iter().enumerate().skip(start) {
             if resources.len() >= self.settings.page_size {
                 let next_cursor = Some(lists::write_cursor(index, None));
-                return Ok(Output::Resources {
-                    resources,
-                    next_cursor,
-                });
+                return Ok(Output::Resources { resources, next_cursor });
             }
             match &slot.kind {
                 ResourceKind::Single(entry) => {
@@ -271,29 +243,21 @@ impl Inner {
                 ResourceKind::Template(_) if call.caller().may(slot.scope) => {
                     let inner = inner.take();
                     let listed = self.catalog.list_resources(index, call, inner.as_deref());
-                    let page = bounded(READ_LIMIT, listed)
-                        .await
-                        .map_err(|error| match error {
-                            ToolError::Input(_) => lists::bad_cursor().into(),
-                            error => refuse(error, call),
-                        })?;
+                    let page = bounded(READ_LIMIT, listed).await.map_err(|error| match error {
+                        ToolError::Input(_) => lists::bad_cursor().into(),
+                        error => refuse(error, call),
+                    })?;
                     let entries = page.entries.into_iter();
                     resources.extend(entries.map(|it| lists::entry_for(it, call.version())));
                     if let Some(next) = page.next {
                         let next_cursor = Some(lists::write_cursor(index, Some(&next)));
-                        return Ok(Output::Resources {
-                            resources,
-                            next_cursor,
-                        });
+                        return Ok(Output::Resources { resources, next_cursor });
                     }
                 }
                 ResourceKind::Template(_) => {}
             }
         }
-        Ok(Output::Resources {
-            resources,
-            next_cursor: None,
-        })
+        Ok(Output::Resources { resources, next_cursor: None })
     }
 }
 

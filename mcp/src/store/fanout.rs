@@ -27,14 +27,8 @@ impl Fanout {
     /// Listens from now on.
     pub fn subscribe(&self, topic: Topic) -> Subscription {
         let mut topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
-        let sender = topics
-            .entry(topic.clone())
-            .or_insert_with(|| broadcast::Sender::new(BACKLOG));
-        Subscription {
-            receiver: Some(sender.subscribe()),
-            topic,
-            topics: Arc::clone(&self.topics),
-        }
+        let sender = topics.entry(topic.clone()).or_insert_with(|| broadcast::Sender::new(BACKLOG));
+        Subscription { receiver: Some(sender.subscribe()), topic, topics: Arc::clone(&self.topics) }
     }
 
     /// Tells everyone who listens now.
@@ -56,12 +50,7 @@ impl Fanout {
 
     /// The topics that somebody listens to.
     pub fn topics(&self) -> Vec<Topic> {
-        self.topics
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .keys()
-            .cloned()
-            .collect()
+        self.topics.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }
 }
 
@@ -101,10 +90,7 @@ impl Drop for Subscription {
     fn drop(&mut self) {
         let mut topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
         self.receiver = None;
-        if topics
-            .get(&self.topic)
-            .is_some_and(|it| it.receiver_count() == 0)
-        {
+        if topics.get(&self.topic).is_some_and(|it| it.receiver_count() == 0) {
             topics.remove(&self.topic);
         }
     }

@@ -104,8 +104,7 @@ impl State {
             return;
         }
         self.next_sweep = now + SWEEP_INTERVAL;
-        self.sessions
-            .retain(|_, (_, used)| now < *used + session_ttl);
+        self.sessions.retain(|_, (_, used)| now < *used + session_ttl);
         self.calls.retain(|it| now < it.expires);
         self.streams.retain(|_, it| now < it.expires);
     }
@@ -124,18 +123,13 @@ impl Sessions for Memory {
     async fn create(&self, id: &SessionId, session: &Session) -> Result<(), StoreError> {
         let mut state = self.state();
         if state.sessions.len() >= MAX_SESSIONS {
-            let idlest = state
-                .sessions
-                .iter()
-                .min_by_key(|(_, (_, used))| *used)
-                .map(|it| it.0.clone());
+            let idlest =
+                state.sessions.iter().min_by_key(|(_, (_, used))| *used).map(|it| it.0.clone());
             if let Some(idlest) = idlest {
                 state.sessions.remove(&idlest);
             }
         }
-        state
-            .sessions
-            .insert(id.clone(), (session.clone(), Instant::now()));
+        state.sessions.insert(id.clone(), (session.clone(), Instant::now()));
         Ok(())
     }
 
@@ -194,11 +188,8 @@ impl Questions for Memory {
         call: &SuspendedCall,
         ttl: Duration,
     ) -> Result<(), StoreError> {
-        let waiting = Waiting {
-            session: session.clone(),
-            call: call.clone(),
-            expires: Instant::now() + ttl,
-        };
+        let waiting =
+            Waiting { session: session.clone(), call: call.clone(), expires: Instant::now() + ttl };
         self.state().calls.push(waiting);
         Ok(())
     }
@@ -232,10 +223,8 @@ impl Questions for Memory {
         request: &RequestId,
     ) -> Result<Option<Box<SuspendedCall>>, StoreError> {
         let mut state = self.state();
-        let found = state
-            .calls
-            .iter()
-            .position(|it| it.session == *session && it.call.request == *request);
+        let found =
+            state.calls.iter().position(|it| it.session == *session && it.call.request == *request);
         Ok(found.map(|index| Box::new(state.calls.swap_remove(index).call)))
     }
 }
@@ -248,9 +237,7 @@ impl StreamLog for Memory {
         pending: &[RequestId],
         lease: Duration,
     ) -> Result<(), StoreError> {
-        self.state()
-            .streams
-            .insert(key.clone(), Stream::new(pending, lease));
+        self.state().streams.insert(key.clone(), Stream::new(pending, lease));
         Ok(())
     }
 
@@ -258,10 +245,7 @@ impl StreamLog for Memory {
         {
             let mut state = self.state();
             let stream = if key.stream.is_standalone() {
-                state
-                    .streams
-                    .entry(key.clone())
-                    .or_insert_with(|| Stream::new(&[], Duration::ZERO))
+                state.streams.entry(key.clone()).or_insert_with(|| Stream::new(&[], Duration::ZERO))
             } else {
                 match state.streams.get_mut(key) {
                     Some(stream) if !stream.pending.is_empty() => stream,
@@ -317,13 +301,8 @@ impl StreamLog for Memory {
         let Some(stream) = state.streams.get(key) else {
             return Ok(standalone.then(Page::default));
         };
-        let events: Vec<_> = stream
-            .events
-            .iter()
-            .filter(|(number, _)| *number > after)
-            .take(max)
-            .cloned()
-            .collect();
+        let events: Vec<_> =
+            stream.events.iter().filter(|(number, _)| *number > after).take(max).cloned().collect();
         let complete = events.last().map_or(after, |it| it.0) >= stream.last;
         let open = standalone || !stream.pending.is_empty();
         Ok(Some(Page {
@@ -355,9 +334,7 @@ impl StreamLog for Memory {
     }
 
     async fn forget(&self, session: &SessionId) -> Result<(), StoreError> {
-        self.state()
-            .streams
-            .retain(|key, _| key.session != *session);
+        self.state().streams.retain(|key, _| key.session != *session);
         Ok(())
     }
 }
@@ -381,10 +358,6 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_in_process_stores_pass_the_suite() {
-        suite::run(
-            |ttl| async move { Stores::in_memory(ttl) },
-            tokio::time::advance,
-        )
-        .await;
+        suite::run(|ttl| async move { Stores::in_memory(ttl) }, tokio::time::advance).await;
     }
 }

@@ -87,9 +87,7 @@ pub(crate) fn random_id() -> String {
 
 fn is_random_id(text: &str) -> bool {
     text.len() == ID_LENGTH
-        && text
-            .bytes()
-            .all(|it| it.is_ascii_alphanumeric() || it == b'_' || it == b'-')
+        && text.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'_' || it == b'-')
 }
 
 /// What is known of a legacy session.
@@ -237,14 +235,9 @@ impl EventId {
             return None;
         }
         // One spelling per id: no sign, no leading zero.
-        let number: EventNumber = number
-            .parse()
-            .ok()
-            .filter(|it: &u64| it.to_string() == number)?;
-        Some(Self {
-            stream: StreamId(stream.into()),
-            number,
-        })
+        let number: EventNumber =
+            number.parse().ok().filter(|it: &u64| it.to_string() == number)?;
+        Some(Self { stream: StreamId(stream.into()), number })
     }
 }
 

@@ -68,10 +68,7 @@ impl FromStr for Cursor {
         }
         let created_at = DateTime::from_timestamp_micros(micros).ok_or(NotACursor)?;
         let id = Uuid::from_slice(id).map_err(|_wrong_length| NotACursor)?;
-        Ok(Self {
-            created_at,
-            id: NoteId(id),
-        })
+        Ok(Self { created_at, id: NoteId(id) })
     }
 }
 
@@ -83,9 +80,7 @@ impl Serialize for Cursor {
 
 impl<'de> Deserialize<'de> for Cursor {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Cow::<'de, str>::deserialize(deserializer)?
-            .parse()
-            .map_err(D::Error::custom)
+        Cow::<'de, str>::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }
 

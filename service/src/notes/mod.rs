@@ -197,14 +197,8 @@ pub async fn list(
         .await?;
     let more = rows.len() > limit;
     rows.truncate(limit);
-    let next_cursor = rows
-        .last()
-        .filter(|_| more)
-        .map(|it| Cursor::new(it.created_at, it.id));
-    Ok(Page {
-        notes: rows.into_iter().map(NoteSummary::from).collect(),
-        next_cursor,
-    })
+    let next_cursor = rows.last().filter(|_| more).map(|it| Cursor::new(it.created_at, it.id));
+    Ok(Page { notes: rows.into_iter().map(NoteSummary::from).collect(), next_cursor })
 }
 
 /// Changes a note and gives it back as it is now. Without any change this only reads.
@@ -219,9 +213,7 @@ pub async fn update(
     }
     let listed = changes.title.is_some();
     let note = write::update(service.db(), owner, service.clock().now(), id, changes).await?;
-    service
-        .note_changed(owner, id, Change::Updated { listed })
-        .await;
+    service.note_changed(owner, id, Change::Updated { listed }).await;
     Ok(note)
 }
 
@@ -232,16 +224,7 @@ pub async fn set_tags(
     id: NoteId,
     tags: Tags,
 ) -> Result<Note, NotesError> {
-    update(
-        service,
-        owner,
-        id,
-        Changes {
-            tags: Some(tags),
-            ..Changes::default()
-        },
-    )
-    .await
+    update(service, owner, id, Changes { tags: Some(tags), ..Changes::default() }).await
 }
 
 /// Deletes a note and gives it back as it was. Of several who try, one succeeds.
@@ -300,13 +283,7 @@ pub async fn complete_titles(
 fn summaries(select: sea_orm::Select<Entity>) -> sea_orm::Select<Entity> {
     select
         .select_only()
-        .columns([
-            Column::Id,
-            Column::Title,
-            Column::Tags,
-            Column::CreatedAt,
-            Column::UpdatedAt,
-        ])
+        .columns([Column::Id, Column::Title, Column::Tags, Column::CreatedAt, Column::UpdatedAt])
         .expr_as(beginning_of_body(), "excerpt")
         .order_by_desc(Column::CreatedAt)
         .order_by_desc(Column::Id)
@@ -325,9 +302,7 @@ struct SummaryRow {
 /// One character more than shown, to know whether there is more.
 fn beginning_of_body() -> SimpleExpr {
     let length = i32::try_from(EXCERPT + 1).expect("a few hundred");
-    Func::cust("substr")
-        .args([Expr::col(Column::Body), Expr::value(1), Expr::value(length)])
-        .into()
+    Func::cust("substr").args([Expr::col(Column::Body), Expr::value(1), Expr::value(length)]).into()
 }
 
 fn excerpt(mut beginning: String) -> String {
@@ -342,11 +317,7 @@ fn excerpt(mut beginning: String) -> String {
 /// Without regard to case, as far as the database knows the alphabet. Not by LIKE, which would take
 /// `%` and `_` for more than themselves.
 fn title_contains(backend: DbBackend, typed: &str) -> SimpleExpr {
-    let position = if backend == DbBackend::Postgres {
-        "strpos"
-    } else {
-        "instr"
-    };
+    let position = if backend == DbBackend::Postgres { "strpos" } else { "instr" };
     // U+0000 is in no title, and Postgres would not even take the question.
     let typed = typed.replace('\0', "\u{fffd}");
     Expr::expr(Func::cust(position).args([
@@ -402,10 +373,7 @@ mod tests {
     fn an_excerpt_says_when_there_is_more() {
         assert_eq!(excerpt("short".into()), "short");
         assert_eq!(excerpt("ü".repeat(EXCERPT)), "ü".repeat(EXCERPT));
-        assert_eq!(
-            excerpt("ü".repeat(EXCERPT + 1)),
-            "ü".repeat(EXCERPT - 1) + "…"
-        );
+        assert_eq!(excerpt("ü".repeat(EXCERPT + 1)), "ü".repeat(EXCERPT - 1) + "…");
     }
 
     #[test]

@@ -42,11 +42,7 @@ pub(super) fn passages(marked: &str) -> String {
     }
     if rest == 0 {
         return super::excerpt(
-            marked
-                .chars()
-                .filter(|it| !is_sentinel(*it))
-                .take(EXCERPT + 1)
-                .collect(),
+            marked.chars().filter(|it| !is_sentinel(*it)).take(EXCERPT + 1).collect(),
         );
     }
     if rest < marked.trim_end().len() {
@@ -71,9 +67,7 @@ fn beginning(text: &str, from: usize, found: usize) -> usize {
 
 /// Where the passage ends: not within the word at `found`, and between words if possible.
 fn ending(text: &str, begin: usize, found: usize) -> usize {
-    let word = text[found..]
-        .find(STOP)
-        .map_or(text.len(), |it| found + it + STOP.len_utf8());
+    let word = text[found..].find(STOP).map_or(text.len(), |it| found + it + STOP.len_utf8());
     let Some((latest, _)) = text[begin..].char_indices().nth(LENGTH) else {
         return text.len();
     };
@@ -81,9 +75,7 @@ fn ending(text: &str, begin: usize, found: usize) -> usize {
     if latest <= word {
         return word;
     }
-    text[word..latest]
-        .rfind(char::is_whitespace)
-        .map_or(latest, |it| word + it)
+    text[word..latest].rfind(char::is_whitespace).map_or(latest, |it| word + it)
 }
 
 /// Every mark that is opened here is closed here.
@@ -152,10 +144,7 @@ mod tests {
         assert!(cut.contains("字**茶**字"), "{cut}");
         assert!(cut.chars().count() <= LENGTH + 10, "{cut}");
         let long = "x".repeat(1000);
-        assert_eq!(
-            passages(&format!("\u{2}{long}\u{3}")),
-            format!("**{long}**")
-        );
+        assert_eq!(passages(&format!("\u{2}{long}\u{3}")), format!("**{long}**"));
     }
 
     proptest! {

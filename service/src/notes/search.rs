@@ -64,30 +64,20 @@ pub async fn search(
         _ => match sqlite(owner, words, fetched) {
             Some(statement) => statement,
             None => {
-                return Ok(Hits {
-                    notes: Vec::new(),
-                    more: false,
-                });
+                return Ok(Hits { notes: Vec::new(), more: false });
             }
         },
     };
     let mut rows = HitRow::find_by_statement(statement).all(db).await?;
     let more = rows.len() > usize::from(limit.get());
     rows.truncate(usize::from(limit.get()));
-    Ok(Hits {
-        notes: rows.into_iter().map(Hit::from).collect(),
-        more,
-    })
+    Ok(Hits { notes: rows.into_iter().map(Hit::from).collect(), more })
 }
 
 /// That a note of this owner has a tag.
 pub(super) fn has_tag(backend: DbBackend, owner: &UserId, tag: &Tag) -> SimpleExpr {
     if backend == DbBackend::Postgres {
-        let both = format!(
-            "{} & {}",
-            lexeme('=', owner.as_str()),
-            lexeme('#', tag.as_str())
-        );
+        let both = format!("{} & {}", lexeme('=', owner.as_str()), lexeme('#', tag.as_str()));
         Expr::cust_with_values("search @@ $1::tsquery", [both])
     } else {
         let has = "EXISTS (SELECT 1 FROM json_each(notes.tags) WHERE json_each.value = ?)";
@@ -195,11 +185,7 @@ fn sqlite(owner: &UserId, words: &Words, limit: i64) -> Option<Statement> {
         Fts5::Without(question) => (SQLITE_WITHOUT, question),
     };
     let values: [Value; 3] = [question.into(), owner.as_str().into(), limit.into()];
-    Some(Statement::from_sql_and_values(
-        DbBackend::Sqlite,
-        sql,
-        values,
-    ))
+    Some(Statement::from_sql_and_values(DbBackend::Sqlite, sql, values))
 }
 
 /// A question in the syntax of FTS5.
@@ -220,35 +206,20 @@ fn fts5(text: &str) -> Fts5 {
     for term in terms(text) {
         match term {
             Term::Or => alternatives.push(Alternative::default()),
-            Term::With(quoted) => alternatives
-                .last_mut()
-                .expect("one at least")
-                .with
-                .push(quoted),
+            Term::With(quoted) => alternatives.last_mut().expect("one at least").with.push(quoted),
             Term::Without(quoted) => {
-                alternatives
-                    .last_mut()
-                    .expect("one at least")
-                    .without
-                    .push(quoted);
+                alternatives.last_mut().expect("one at least").without.push(quoted);
             }
         }
     }
-    let wanted: Vec<String> = alternatives
-        .iter()
-        .filter_map(Alternative::to_fts5)
-        .collect();
+    let wanted: Vec<String> = alternatives.iter().filter_map(Alternative::to_fts5).collect();
     if !wanted.is_empty() {
         return Fts5::With(wanted.join(" OR "));
     }
     // All that remains is to exclude. Several exclusions with OR between them exclude only what
     // has all of them; FTS5 and people rarely meet there, so each of them counts.
     let unwanted: Vec<String> = alternatives.into_iter().flat_map(|it| it.without).collect();
-    if unwanted.is_empty() {
-        Fts5::Nothing
-    } else {
-        Fts5::Without(unwanted.join(" OR "))
-    }
+    if unwanted.is_empty() { Fts5::Nothing } else { Fts5::Without(unwanted.join(" OR ")) }
 }
 
 /// What stands between two ORs.
@@ -298,11 +269,7 @@ fn terms(text: &str) -> impl Iterator<Item = Term> {
             // What holds no letter or digit is no word.
             if word.chars().any(char::is_alphanumeric) {
                 let word = format!("\"{}\"", word.replace('"', ""));
-                return Some(if unwanted {
-                    Term::Without(word)
-                } else {
-                    Term::With(word)
-                });
+                return Some(if unwanted { Term::Without(word) } else { Term::With(word) });
             }
         }
     })
@@ -321,23 +288,14 @@ mod tests {
             (r#""green tea" cake"#, with(r#"("green tea" AND "cake")"#)),
             ("tea or coffee", with(r#"("tea") OR ("coffee")"#)),
             ("tea -coffee", with(r#"(("tea") NOT "coffee")"#)),
-            (
-                "tea OR coffee -milk",
-                with(r#"("tea") OR (("coffee") NOT "milk")"#),
-            ),
+            ("tea OR coffee -milk", with(r#"("tea") OR (("coffee") NOT "milk")"#)),
             ("-milk", Fts5::Without(r#""milk""#.to_owned())),
-            (
-                r#"-"cold milk" -tea"#,
-                Fts5::Without(r#""cold milk" OR "tea""#.to_owned()),
-            ),
+            (r#"-"cold milk" -tea"#, Fts5::Without(r#""cold milk" OR "tea""#.to_owned())),
             (
                 "NEAR(a b) title:x* ^y {z}",
                 with(r#"("NEAR(a" AND "b)" AND "title:x*" AND "^y" AND "{z}")"#),
             ),
-            (
-                r#"unclosed "phrase here"#,
-                with(r#"("unclosed" AND "phrase here")"#),
-            ),
+            (r#"unclosed "phrase here"#, with(r#"("unclosed" AND "phrase here")"#)),
             (r#"a"b"c"#, with(r#"("a" AND "b" AND "c")"#)),
             (r#"" - -- *** ""#, Fts5::Nothing),
             ("or", Fts5::Nothing),
@@ -351,10 +309,7 @@ mod tests {
         for (text, marked) in [
             ("tea", "tea"),
             ("\"green tea\" or Cake -milk tea", "green or tea or Cake"),
-            (
-                "user@example.com foo-bar",
-                "user or example or com or foo or bar",
-            ),
+            ("user@example.com foo-bar", "user or example or com or foo or bar"),
             ("\"this or that\" a|b!c:*", "this or that or a or b or c"),
             ("-milk … \"\"", ""),
         ] {

@@ -86,9 +86,7 @@ impl Body {
             )));
         }
         if text.contains('\0') {
-            return Err(Refused(
-                "a body cannot hold the character U+0000: leave it out".into(),
-            ));
+            return Err(Refused("a body cannot hold the character U+0000: leave it out".into()));
         }
         Ok(Self(text))
     }
@@ -105,10 +103,7 @@ impl Tags {
     /// Drops repetitions, then counts.
     pub fn parse(tags: impl IntoIterator<Item = Tag>) -> Result<Self, Refused> {
         let mut seen = HashSet::new();
-        let tags: Vec<Tag> = tags
-            .into_iter()
-            .filter(|it| seen.insert(it.clone()))
-            .collect();
+        let tags: Vec<Tag> = tags.into_iter().filter(|it| seen.insert(it.clone())).collect();
         if tags.len() > MAX_TAGS {
             return Err(Refused(format!(
                 "a note has at most {MAX_TAGS} tags, and these are {}",
@@ -157,9 +152,9 @@ impl PageSize {
     pub fn new(size: u64) -> Result<Self, Refused> {
         match u8::try_from(size) {
             Ok(size @ 1..=MAX_PAGE) => Ok(Self(size)),
-            _ => Err(Refused(format!(
-                "a page has 1 to {MAX_PAGE} notes, and this asks for {size}"
-            ))),
+            _ => {
+                Err(Refused(format!("a page has 1 to {MAX_PAGE} notes, and this asks for {size}")))
+            }
         }
     }
 
@@ -311,10 +306,7 @@ mod tests {
         for (bad, sentence) in [
             ("", "a title has 1 to 200 characters, and this one has 0"),
             (" \t", "a title has 1 to 200 characters, and this one has 0"),
-            (
-                &"ü".repeat(201),
-                "a title has 1 to 200 characters, and this one has 201",
-            ),
+            (&"ü".repeat(201), "a title has 1 to 200 characters, and this one has 201"),
             (
                 "two\nlines",
                 "a title is one line without control characters, and this one holds U+000A",
@@ -328,9 +320,7 @@ mod tests {
     fn a_body_keeps_its_white_space_and_has_a_limit() {
         assert_eq!(Body::parse(" a\n").unwrap().as_str(), " a\n");
         assert!(Body::parse("x".repeat(MAX_BODY)).is_ok());
-        let sentence = Body::parse("x".repeat(MAX_BODY + 1))
-            .unwrap_err()
-            .to_string();
+        let sentence = Body::parse("x".repeat(MAX_BODY + 1)).unwrap_err().to_string();
         assert!(sentence.contains("at most 100000 characters"), "{sentence}");
         assert!(sentence.contains("100001"), "{sentence}");
         assert!(Body::parse("a\0b").is_err());
@@ -339,23 +329,13 @@ mod tests {
     #[test]
     fn tags_are_trimmed_counted_and_kept_in_order() {
         let tags: Tags = serde_json::from_str(r#"["work", " home", "work ", "Work"]"#).unwrap();
-        assert_eq!(
-            serde_json::to_string(&tags).unwrap(),
-            r#"["work","home","Work"]"#
-        );
+        assert_eq!(serde_json::to_string(&tags).unwrap(), r#"["work","home","Work"]"#);
 
         let many: Vec<String> = (0..17).map(|it| it.to_string()).collect();
-        let error = serde_json::from_value::<Tags>(many.into())
-            .unwrap_err()
-            .to_string();
+        let error = serde_json::from_value::<Tags>(many.into()).unwrap_err().to_string();
         assert_eq!(error, "a note has at most 16 tags, and these are 17");
-        let error = serde_json::from_str::<Tags>(r#"[""]"#)
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.starts_with("a tag has 1 to 40 characters, and this one has 0"),
-            "{error}"
-        );
+        let error = serde_json::from_str::<Tags>(r#"[""]"#).unwrap_err().to_string();
+        assert!(error.starts_with("a tag has 1 to 40 characters, and this one has 0"), "{error}");
     }
 
     #[test]
@@ -372,15 +352,9 @@ mod tests {
         let schema = |it: Schema| it.to_value();
         let mut generator = SchemaGenerator::default();
         let title = schema(Title::json_schema(&mut generator));
-        assert_eq!(
-            (&title["minLength"], &title["maxLength"]),
-            (&1.into(), &200.into())
-        );
+        assert_eq!((&title["minLength"], &title["maxLength"]), (&1.into(), &200.into()));
         let tags = schema(Tags::json_schema(&mut generator));
-        assert_eq!(
-            (&tags["maxItems"], &tags["items"]["maxLength"]),
-            (&16.into(), &40.into())
-        );
+        assert_eq!((&tags["maxItems"], &tags["items"]["maxLength"]), (&16.into(), &40.into()));
         assert!(Body::json_schema(&mut generator).to_value()["description"].is_string());
     }
 }

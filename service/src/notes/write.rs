@@ -27,9 +27,7 @@ pub(super) async fn insert(
         created_at: now,
         updated_at: now,
     };
-    Entity::insert(row.clone().into_active_model())
-        .exec_without_returning(db)
-        .await?;
+    Entity::insert(row.clone().into_active_model()).exec_without_returning(db).await?;
     Ok(row.into())
 }
 
@@ -59,26 +57,15 @@ pub(super) async fn delete(
     owner: &UserId,
     id: NoteId,
 ) -> Result<Note, NotesError> {
-    only(
-        Entity::delete_owned(owner.as_str(), id)
-            .exec_with_returning(db)
-            .await?,
-    )
+    only(Entity::delete_owned(owner.as_str(), id).exec_with_returning(db).await?)
 }
 
 /// The one row that a statement about one id returned, if it did.
 fn only(rows: Vec<Model>) -> Result<Note, NotesError> {
-    rows.into_iter()
-        .next()
-        .map(Note::from)
-        .ok_or(NotesError::NotFound)
+    rows.into_iter().next().map(Note::from).ok_or(NotesError::NotFound)
 }
 
 fn new_id(now: DateTime<Utc>) -> NoteId {
     let seconds = now.timestamp().try_into().unwrap_or_default();
-    NoteId(Uuid::new_v7(Timestamp::from_unix(
-        NoContext,
-        seconds,
-        now.timestamp_subsec_nanos(),
-    )))
+    NoteId(Uuid::new_v7(Timestamp::from_unix(NoContext, seconds, now.timestamp_subsec_nanos())))
 }

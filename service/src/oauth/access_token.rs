@@ -145,9 +145,7 @@ impl fmt::Debug for Claims {
 
 impl fmt::Debug for AccessTokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AccessTokens")
-            .field("issuer", &self.issuer)
-            .finish_non_exhaustive()
+        f.debug_struct("AccessTokens").field("issuer", &self.issuer).finish_non_exhaustive()
     }
 }
 
@@ -191,10 +189,7 @@ impl AccessTokens {
     pub(crate) async fn minter(&self) -> Result<Minter, Failure> {
         let signer = self.keys.signer().await?;
         self.keys.has_signed(&signer.kid).await?;
-        Ok(Minter {
-            tokens: self.clone(),
-            signer,
-        })
+        Ok(Minter { tokens: self.clone(), signer })
     }
 
     /// Checks a token in every respect but what it may do. Touches the database only when the token
@@ -225,11 +220,7 @@ impl AccessTokens {
 
     /// Asks memory, except for the very first time.
     async fn check_revocation(&self, claims: &Claims) -> Result<(), TokenError> {
-        match self
-            .revoked
-            .contains(&claims.session_id, claims.issued_at)
-            .await
-        {
+        match self.revoked.contains(&claims.session_id, claims.issued_at).await {
             Ok(false) => Ok(()),
             Ok(true) => Err(TokenError::Invalid("it was revoked")),
             Err(error) => {
@@ -258,9 +249,7 @@ impl AccessTokens {
         if *audience != *self.audience {
             return Err(TokenError::Invalid("it is for another audience"));
         }
-        if [&claims.sub, &claims.client_id, &claims.sid, &claims.jti]
-            .iter()
-            .any(|it| it.is_empty())
+        if [&claims.sub, &claims.client_id, &claims.sid, &claims.jti].iter().any(|it| it.is_empty())
         {
             return Err(TokenError::Invalid("a claim is empty"));
         }
@@ -268,11 +257,7 @@ impl AccessTokens {
         Ok(Claims {
             user: UserId::new(claims.sub),
             client: claims.client_id.into(),
-            scopes: claims
-                .scope
-                .split_ascii_whitespace()
-                .map(str::to_owned)
-                .collect(),
+            scopes: claims.scope.split_ascii_whitespace().map(str::to_owned).collect(),
             session_id: claims.sid.into(),
             id: claims.jti.into(),
             issued_at: claims.iat,
@@ -385,12 +370,7 @@ impl<'a> Parts<'a> {
         let (signed, signature) = token.rsplit_once('.')?;
         let (header, claims) = signed.split_once('.')?;
         let three = !claims.contains('.');
-        three.then_some(Self {
-            header,
-            claims,
-            signature,
-            signed,
-        })
+        three.then_some(Self { header, claims, signature, signed })
     }
 
     /// The name of the key, after a check that the header is the one that we write.
@@ -410,20 +390,14 @@ impl<'a> Parts<'a> {
         let right = bytes.len() == SIGNATURE_BYTES
             && crypto::verify(self.signature, self.signed.as_bytes(), key, JWT_ALGORITHM)
                 .unwrap_or(false);
-        if right {
-            Ok(())
-        } else {
-            Err(TokenError::Invalid("its signature is wrong"))
-        }
+        if right { Ok(()) } else { Err(TokenError::Invalid("its signature is wrong")) }
     }
 }
 
 /// One part of a token, decoded. What is wrong with it is of no use to anybody who made it in good
 /// faith, so nothing more is told.
 fn json<T: DeserializeOwned>(part: &str) -> Result<T, TokenError> {
-    let bytes = URL_SAFE_NO_PAD
-        .decode(part)
-        .map_err(|_not_base64| TokenError::Malformed)?;
+    let bytes = URL_SAFE_NO_PAD.decode(part).map_err(|_not_base64| TokenError::Malformed)?;
     serde_json::from_slice(&bytes).map_err(|_not_ours| TokenError::Malformed)
 }
 
@@ -433,11 +407,8 @@ fn sign(
     key: &jsonwebtoken::EncodingKey,
 ) -> anyhow::Result<String> {
     let part = |json: serde_json::Result<Vec<u8>>| json.map(|it| URL_SAFE_NO_PAD.encode(it));
-    let signed = format!(
-        "{}.{}",
-        part(serde_json::to_vec(header))?,
-        part(serde_json::to_vec(claims))?
-    );
+    let signed =
+        format!("{}.{}", part(serde_json::to_vec(header))?, part(serde_json::to_vec(claims))?);
     let signature = crypto::sign(signed.as_bytes(), key, JWT_ALGORITHM)?;
     Ok(format!("{signed}.{signature}"))
 }
@@ -466,12 +437,7 @@ mod tests {
         async fn new() -> Self {
             let directory = TempDir::new().unwrap();
             let url = Secret::new(format!("sqlite:{}/notes.db", directory.path().display()));
-            let db = db::connect(&DatabaseSettings {
-                url,
-                max_connections: 1,
-            })
-            .await
-            .unwrap();
+            let db = db::connect(&DatabaseSettings { url, max_connections: 1 }).await.unwrap();
             migration::migrate(&db).await.unwrap();
             let clock = Arc::new(MockClock::at(now()));
             let shared = || Arc::clone(&clock) as Arc<dyn Clock>;
@@ -479,11 +445,7 @@ mod tests {
             let revoked = RevokedGrants::new(db, shared());
             let ttl = Duration::from_mins(30);
             let tokens = AccessTokens::new(ISSUER, AUDIENCE, ttl, keys, revoked, shared());
-            Self {
-                tokens,
-                clock,
-                _directory: directory,
-            }
+            Self { tokens, clock, _directory: directory }
         }
 
         async fn header(&self) -> Value {
@@ -560,10 +522,7 @@ mod tests {
         let unseen = forge.tokens.mint(new_token()).await.unwrap();
         assert!(forge.tokens.verify(&token).await.is_ok());
         forge.clock.advance(Duration::from_secs(1800 + 4));
-        assert!(
-            forge.tokens.verify(&token).await.is_ok(),
-            "clocks may differ by 5 s"
-        );
+        assert!(forge.tokens.verify(&token).await.is_ok(), "clocks may differ by 5 s");
         forge.clock.advance(Duration::from_secs(1));
         for token in [&token, &unseen] {
             assert_eq!(forge.tokens.verify(token).await, Err(TokenError::Expired));
@@ -573,10 +532,7 @@ mod tests {
     #[tokio::test]
     async fn a_life_is_cut_to_the_longest_that_is_accepted() {
         let forge = Forge::new().await;
-        let new = NewToken {
-            ttl: Some(Duration::from_hours(1000)),
-            ..new_token()
-        };
+        let new = NewToken { ttl: Some(Duration::from_hours(1000)), ..new_token() };
         let token = forge.tokens.mint(new).await.unwrap();
         let claims = forge.tokens.verify(&token).await.unwrap();
         assert_eq!(claims.expires_at - claims.issued_at, 24 * 60 * 60);
@@ -586,20 +542,11 @@ mod tests {
     async fn a_header_that_we_would_not_write_is_refused() {
         let forge = Forge::new().await;
         let header = forge.header().await;
-        assert!(
-            forge
-                .tokens
-                .verify(&forge.sign(&header, &claims()).await)
-                .await
-                .is_ok()
-        );
+        assert!(forge.tokens.verify(&forge.sign(&header, &claims()).await).await.is_ok());
         for typ in ["AT+JWT", "application/at+jwt", "Application/AT+jwt"] {
             let header = with(header.clone(), "typ", typ.into());
             let token = forge.sign(&header, &claims()).await;
-            assert!(
-                forge.tokens.verify(&token).await.is_ok(),
-                "media types have no case: {typ}"
-            );
+            assert!(forge.tokens.verify(&token).await.is_ok(), "media types have no case: {typ}");
         }
         for (member, value) in [
             ("typ", json!(null)),
@@ -627,15 +574,10 @@ mod tests {
             ("cty", json!("JWT")),
             ("zip", json!("DEF")),
         ] {
-            let token = forge
-                .sign(&with(header.clone(), member, value.clone()), &claims())
-                .await;
+            let token = forge.sign(&with(header.clone(), member, value.clone()), &claims()).await;
             let verified = forge.tokens.verify(&token).await;
             assert!(
-                matches!(
-                    verified,
-                    Err(TokenError::Malformed | TokenError::Invalid(_))
-                ),
+                matches!(verified, Err(TokenError::Malformed | TokenError::Invalid(_))),
                 "{member}: {value} gave {verified:?}"
             );
         }
@@ -655,9 +597,7 @@ mod tests {
             ("auth_time", json!(iat - 1_000_000)),
             ("extra", json!({ "is": "ignored" })),
         ] {
-            let token = forge
-                .sign(&header, &with(claims(), member, value.clone()))
-                .await;
+            let token = forge.sign(&header, &with(claims(), member, value.clone())).await;
             let verified = forge.tokens.verify(&token).await;
             assert!(verified.is_ok(), "{member}: {value} gave {verified:?}");
         }
@@ -702,23 +642,14 @@ mod tests {
             ("nbf", json!("soon")),
             ("auth_time", json!("then")),
         ] {
-            let token = forge
-                .sign(&header, &with(claims(), member, value.clone()))
-                .await;
+            let token = forge.sign(&header, &with(claims(), member, value.clone())).await;
             let verified = forge.tokens.verify(&token).await;
             assert!(
-                matches!(
-                    verified,
-                    Err(TokenError::Malformed | TokenError::Invalid(_))
-                ),
+                matches!(verified, Err(TokenError::Malformed | TokenError::Invalid(_))),
                 "{member}: {value} gave {verified:?}"
             );
         }
-        let old = with(
-            with(claims(), "iat", json!(iat - 600)),
-            "exp",
-            json!(iat - 5),
-        );
+        let old = with(with(claims(), "iat", json!(iat - 600)), "exp", json!(iat - 5));
         let token = forge.sign(&header, &old).await;
         assert_eq!(forge.tokens.verify(&token).await, Err(TokenError::Expired));
     }
@@ -741,23 +672,14 @@ mod tests {
         bytes[10] ^= 1;
         let tampered = URL_SAFE_NO_PAD.encode(&bytes);
         let zero = URL_SAFE_NO_PAD.encode([0; SIGNATURE_BYTES]);
-        let der = [
-            &[0x30, 0x44, 0x02, 0x20][..],
-            &bytes[..32],
-            &[0x02, 0x20],
-            &bytes[32..],
-        ]
-        .concat();
+        let der =
+            [&[0x30, 0x44, 0x02, 0x20][..], &bytes[..32], &[0x02, 0x20], &bytes[32..]].concat();
         let der = URL_SAFE_NO_PAD.encode(der);
         let more = encode(&with(claims(), "scope", json!("notes:read notes:write")));
         let pretty = URL_SAFE_NO_PAD.encode(format!(" {}", claims()));
-        let twice = claims()
-            .to_string()
-            .replacen('{', r#"{"sub":"dev:eve","#, 1);
+        let twice = claims().to_string().replacen('{', r#"{"sub":"dev:eve","#, 1);
         let twice = forge_raw(&forge, &header, &twice).await;
-        let infinite = claims()
-            .to_string()
-            .replacen("\"exp\":", "\"exp\":1e400,\"x\":", 1);
+        let infinite = claims().to_string().replacen("\"exp\":", "\"exp\":1e400,\"x\":", 1);
         let infinite = forge_raw(&forge, &header, &infinite).await;
 
         for bad in [
@@ -786,17 +708,11 @@ mod tests {
         ] {
             let verified = forge.tokens.verify(&bad).await;
             assert!(
-                matches!(
-                    verified,
-                    Err(TokenError::Malformed | TokenError::Invalid(_))
-                ),
+                matches!(verified, Err(TokenError::Malformed | TokenError::Invalid(_))),
                 "“{bad}” gave {verified:?}"
             );
         }
-        assert!(
-            forge.tokens.verify(&token).await.is_ok(),
-            "and the real one still counts"
-        );
+        assert!(forge.tokens.verify(&token).await.is_ok(), "and the real one still counts");
     }
 
     async fn forge_raw(forge: &Forge, header: &Value, claims: &str) -> String {
@@ -821,10 +737,7 @@ mod tests {
 
     #[test]
     fn no_text_is_a_token_or_makes_it_panic() {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let forge = runtime.block_on(Forge::new());
         let parts = "\\PC*|([A-Za-z0-9_-]{0,40}\\.){0,4}[A-Za-z0-9_-]{0,90}";
         proptest!(|(text in parts)| {

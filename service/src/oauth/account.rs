@@ -93,9 +93,7 @@ pub async fn disconnect_all(
     user: &UserId,
     request: &RequestInfo,
 ) -> Result<usize, Failure> {
-    Ok(revoke::user(service, user, Reason::Person, request)
-        .await?
-        .len())
+    Ok(revoke::user(service, user, Reason::Person, request).await?.len())
 }
 
 /// Deletes an account with all its notes, for good: all of it, or nothing of it.
@@ -115,18 +113,13 @@ pub async fn delete(
         .filter(notes::COLUMN.owner_sub.eq(user.as_str()))
         .exec(&transaction)
         .await?;
-    github_tokens::Entity::delete_by_id(user.as_str())
-        .exec(&transaction)
-        .await?;
+    github_tokens::Entity::delete_by_id(user.as_str()).exec(&transaction).await?;
     users::Entity::delete_many()
         .filter(users::COLUMN.sub.eq(user.as_str()))
         .filter(users::COLUMN.blocked_at.is_null())
         .exec(&transaction)
         .await?;
-    let deleted = Deleted {
-        notes: notes.rows_affected,
-        apps: grants.len(),
-    };
+    let deleted = Deleted { notes: notes.rows_affected, apps: grants.len() };
     let event = Event::new(audit::Kind::AccountDeleted, request)
         .user(user)
         .detail(format!("{} notes, {} apps", deleted.notes, deleted.apps));
@@ -136,9 +129,7 @@ pub async fn delete(
 
     let grants: Vec<GrantId> = grants.iter().map(|it| it.id).collect();
     revoke::tell(service, now, &grants).await;
-    service
-        .changed(Signal::ResourceListChanged { user: user.clone() })
-        .await;
+    service.changed(Signal::ResourceListChanged { user: user.clone() }).await;
     Ok(deleted)
 }
 

@@ -194,14 +194,7 @@ pub struct Event {
 impl Event {
     /// Something that happened in a request.
     pub fn new(kind: Kind, request: &RequestInfo) -> Self {
-        Self {
-            kind,
-            user: None,
-            client: None,
-            grant: None,
-            detail: None,
-            request: request.clone(),
-        }
+        Self { kind, user: None, client: None, grant: None, detail: None, request: request.clone() }
     }
 
     /// To this person.
@@ -292,10 +285,7 @@ pub async fn write(
 
 /// The beginning of a text, without what a database or a terminal would trip over.
 fn cut(text: &str, chars: usize) -> String {
-    text.chars()
-        .filter(|it| !it.is_control())
-        .take(chars)
-        .collect()
+    text.chars().filter(|it| !it.is_control()).take(chars).collect()
 }
 
 #[cfg(test)]

@@ -132,16 +132,9 @@ pub async fn begin(
         return Err(AuthorizeError::Page(PageError::NoSignIn));
     }
     let (transaction, browser_nonce) = (new_secret(), new_secret());
-    let asked = Asked {
-        request: asked,
-        csrf: new_secret(),
-        nonce: SecretHash::of(&browser_nonce),
-    };
+    let asked = Asked { request: asked, csrf: new_secret(), nonce: SecretHash::of(&browser_nonce) };
     pending::put(service.pending(), &transaction, &asked, PENDING_TTL).await?;
-    Ok(Begun {
-        transaction,
-        browser_nonce,
-    })
+    Ok(Begun { transaction, browser_nonce })
 }
 
 /// The address that tells a client something went wrong, with `state` and exactly one `iss`.
@@ -170,36 +163,22 @@ async fn identify<'a>(
     if parameters.bytes() > MAX_QUERY_BYTES {
         return Err(page(PageError::Request("The request is too long.")));
     }
-    let twice = |_: Twice| {
-        page(PageError::Request(
-            "The request names its client or its target twice.",
-        ))
-    };
+    let twice =
+        |_: Twice| page(PageError::Request("The request names its client or its target twice."));
     let client_id = parameters
         .one("client_id")
         .map_err(twice)?
-        .ok_or(page(PageError::Request(
-            "The request does not name a client.",
-        )))?;
-    let redirect_uri =
-        parameters
-            .one("redirect_uri")
-            .map_err(twice)?
-            .ok_or(page(PageError::Request(
-                "The request does not say where the answer shall go.",
-            )))?;
-    let client = client::find(service, client_id)
-        .await
-        .map_err(|error| match error {
-            ClientError::Unknown => page(PageError::UnknownClient),
-            ClientError::Refused(why) => page(PageError::ClientRefused(why)),
-            ClientError::Unavailable => AuthorizeError::Unavailable,
-        })?;
-    if !client
-        .redirect_uris
-        .iter()
-        .any(|it| it.matches(redirect_uri))
-    {
+        .ok_or(page(PageError::Request("The request does not name a client.")))?;
+    let redirect_uri = parameters
+        .one("redirect_uri")
+        .map_err(twice)?
+        .ok_or(page(PageError::Request("The request does not say where the answer shall go.")))?;
+    let client = client::find(service, client_id).await.map_err(|error| match error {
+        ClientError::Unknown => page(PageError::UnknownClient),
+        ClientError::Refused(why) => page(PageError::ClientRefused(why)),
+        ClientError::Unavailable => AuthorizeError::Unavailable,
+    })?;
+    if !client.redirect_uris.iter().any(|it| it.matches(redirect_uri)) {
         tracing::info!(client = %client.id, "A redirect URI that is not registered is refused");
         return Err(page(PageError::RedirectUri));
     }
@@ -226,22 +205,15 @@ fn check(
         None => return Err(Problem::request("response_type is required")),
         Some("code") => {}
         Some(_) => {
-            return Err(Problem::new(
-                "unsupported_response_type",
-                "response_type must be code",
-            ));
+            return Err(Problem::new("unsupported_response_type", "response_type must be code"));
         }
     }
-    if parameters
-        .first("response_mode")
-        .is_some_and(|it| it != "query")
-    {
+    if parameters.first("response_mode").is_some_and(|it| it != "query") {
         return Err(Problem::request("response_mode must be query"));
     }
-    for (parameter, error) in [
-        ("request", "request_not_supported"),
-        ("request_uri", "request_uri_not_supported"),
-    ] {
+    for (parameter, error) in
+        [("request", "request_not_supported"), ("request_uri", "request_uri_not_supported")]
+    {
         if parameters.first(parameter).is_some() {
             return Err(Problem::new(error, "request objects are not supported"));
         }
@@ -260,19 +232,10 @@ fn check(
     let scope = requested_scope(client, parameters.first("scope").unwrap_or_default())?;
     let resources = parameters.all("resource");
     resource::check(&service.config().public_url, resources).map_err(|_another| {
-        Problem::new(
-            "invalid_target",
-            "resource must be the MCP endpoint of this server",
-        )
+        Problem::new("invalid_target", "resource must be the MCP endpoint of this server")
     })?;
-    if parameters
-        .first("prompt")
-        .is_some_and(|it| it.split(' ').any(|it| it == "none"))
-    {
-        return Err(Problem::new(
-            "interaction_required",
-            "every sign-in asks the person",
-        ));
+    if parameters.first("prompt").is_some_and(|it| it.split(' ').any(|it| it == "none")) {
+        return Err(Problem::new("interaction_required", "every sign-in asks the person"));
     }
     Ok(Request {
         client: client.id.clone(),
@@ -302,9 +265,7 @@ fn requested_scope(client: &Client, text: &str) -> Result<Scopes, Problem> {
     if scope.is_subset(&allowed) {
         Ok(scope)
     } else {
-        Err(invalid(
-            "scope names something that the client has not registered for",
-        ))
+        Err(invalid("scope names something that the client has not registered for"))
     }
 }
 
@@ -330,11 +291,7 @@ impl Problem {
         redirect_uri: &str,
         parameters: &Parameters<'_>,
     ) -> AuthorizeError {
-        let state = parameters
-            .one("state")
-            .ok()
-            .flatten()
-            .filter(|it| is_returnable(it));
+        let state = parameters.one("state").ok().flatten().filter(|it| is_returnable(it));
         let uri = error_uri(service, redirect_uri, state, self.error, self.description);
         let destination = redirect_uri::destination(redirect_uri);
         let at_a_site = matches!(destination, Destination::Site { .. });
@@ -364,17 +321,11 @@ struct Twice;
 impl<'a> Parameters<'a> {
     /// About as long as the query was: what is encoded was longer, never shorter.
     fn bytes(&self) -> usize {
-        self.0
-            .iter()
-            .map(|(name, value)| name.len() + value.len() + 2)
-            .sum()
+        self.0.iter().map(|(name, value)| name.len() + value.len() + 2).sum()
     }
 
     fn all(&self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.0
-            .iter()
-            .filter(move |(it, _)| it == name)
-            .map(|(_, value)| value.as_str())
+        self.0.iter().filter(move |(it, _)| it == name).map(|(_, value)| value.as_str())
     }
 
     fn first(&self, name: &'a str) -> Option<&'a str> {

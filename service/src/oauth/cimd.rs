@@ -217,11 +217,8 @@ impl Resolve for Checked {
                 );
                 return Err(NotPublic.into());
             }
-            let routes: Vec<_> = addresses
-                .into_iter()
-                .take(MAX_ADDRESSES)
-                .map(|it| resolver.route(it))
-                .collect();
+            let routes: Vec<_> =
+                addresses.into_iter().take(MAX_ADDRESSES).map(|it| resolver.route(it)).collect();
             Ok(Box::new(routes.into_iter()) as Addrs)
         })
     }
@@ -245,9 +242,7 @@ enum FetchError {
 /// The client of an address. Uses what is kept of the document, or fetches it, and keeps a snapshot.
 pub(super) async fn find(service: &Service, id: &str) -> Result<Client, ClientError> {
     let url = MetadataUrl::parse(id, own_host(service)).map_err(|error| {
-        ClientError::Refused(format!(
-            "The address of the client's document is wrong: {error}."
-        ))
+        ClientError::Refused(format!("The address of the client's document is wrong: {error}."))
     })?;
     let metadata = document(service, &url).await?;
     snapshot(service, &url, metadata).await
@@ -322,10 +317,7 @@ async fn fetch_and_keep(service: &Service, url: &MetadataUrl) -> Result<Metadata
     }
     let fetching = service.fetching();
     let (body, fresh) = fetch(fetching, url).await.map_err(|error| {
-        tracing::info!(
-            client = url.as_str(),
-            "The document of a client is not usable: {error}"
-        );
+        tracing::info!(client = url.as_str(), "The document of a client is not usable: {error}");
         match error {
             FetchError::Theirs(why) => ClientError::Refused(format!(
                 "The client's document at {} cannot be used: {why}.",
@@ -335,14 +327,8 @@ async fn fetch_and_keep(service: &Service, url: &MetadataUrl) -> Result<Metadata
         }
     })?;
     let metadata = parse(&body, url, &service.config().redirect_schemes).map_err(|why| {
-        tracing::info!(
-            client = url.as_str(),
-            "The document of a client is wrong: {why}"
-        );
-        ClientError::Refused(format!(
-            "The client's document at {} is wrong: {why}.",
-            url.host()
-        ))
+        tracing::info!(client = url.as_str(), "The document of a client is wrong: {why}");
+        ClientError::Refused(format!("The client's document at {} is wrong: {why}.", url.host()))
     })?;
     if let Ok(value) = serde_json::to_vec(&metadata) {
         fetching.documents.put(url.as_str(), value, fresh).await;
@@ -477,13 +463,10 @@ fn parse(body: &[u8], url: &MetadataUrl, schemes: &Schemes) -> Result<Metadata, 
 /// Whether the client can come without a proof of who it is. One that prefers another way but lists
 /// `none` among those it can do is met there: ChatGPT is such a client.
 fn can_do_without_proof(object: &Map<String, Value>) -> bool {
-    let lists_none = [
-        "token_endpoint_auth_methods_supported",
-        "token_endpoint_auth_methods",
-    ]
-    .iter()
-    .filter_map(|it| object.get(*it).and_then(Value::as_array))
-    .any(|items| items.iter().any(|it| it == "none"));
+    let lists_none = ["token_endpoint_auth_methods_supported", "token_endpoint_auth_methods"]
+        .iter()
+        .filter_map(|it| object.get(*it).and_then(Value::as_array))
+        .any(|items| items.iter().any(|it| it == "none"));
     match object.get("token_endpoint_auth_method") {
         None | Some(Value::Null) => true,
         Some(Value::String(method)) => match method.as_str() {
@@ -509,9 +492,7 @@ async fn snapshot(
     }
     let hash = metadata.hash();
     let ends = row.as_ref().and_then(|it| it.expires_at);
-    let still_right = row
-        .as_ref()
-        .is_some_and(|it| it.metadata_hash.as_bytes() == hash)
+    let still_right = row.as_ref().is_some_and(|it| it.metadata_hash.as_bytes() == hash)
         && ends.is_some_and(|it| it > now + UNUSED_LIFETIME / 2);
     let id = ClientId(url.as_str().to_owned());
     if !still_right {
@@ -544,9 +525,7 @@ async fn snapshot(
             .await
             .map_err(Failure::from)?;
     }
-    let kind = ClientKind::MetadataDocument {
-        host: url.host().to_owned(),
-    };
+    let kind = ClientKind::MetadataDocument { host: url.host().to_owned() };
     Ok(client::client(id, kind, metadata, None))
 }
 
@@ -566,11 +545,7 @@ pub struct InProcess {
 impl InProcess {
     /// None yet.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self {
-            clock,
-            kept: Mutex::default(),
-            leaders: Mutex::default(),
-        }
+        Self { clock, kept: Mutex::default(), leaders: Mutex::default() }
     }
 }
 

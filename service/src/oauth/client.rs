@@ -191,12 +191,7 @@ pub async fn find_snapshot(service: &Service, id: &str) -> Result<Client, Client
     if id.len() > MAX_ID_BYTES {
         return Err(ClientError::Unknown);
     }
-    if let Some(client) = service
-        .config()
-        .clients
-        .iter()
-        .find(|it| it.id.as_str() == id)
-    {
+    if let Some(client) = service.config().clients.iter().find(|it| it.id.as_str() == id) {
         return Ok(client.clone());
     }
     // Garbage does not reach the database.
@@ -221,11 +216,7 @@ pub fn authenticate(client: &Client, credentials: Credentials<'_>) -> Result<(),
         ) => {
             let brought = Sha256::digest(secret.as_bytes());
             let same = brought.as_slice().ct_eq(hash.as_bytes());
-            if same.into() {
-                Ok(())
-            } else {
-                Err(BadCredentials)
-            }
+            if same.into() { Ok(()) } else { Err(BadCredentials) }
         }
         _ => Err(BadCredentials),
     }
@@ -266,9 +257,9 @@ pub(super) fn from_row(row: Model) -> Result<Client, ClientError> {
     let kind = match row.kind {
         Kind::Preregistered => ClientKind::Preregistered,
         Kind::Dynamic => ClientKind::Dynamic,
-        Kind::MetadataDocument => ClientKind::MetadataDocument {
-            host: host_of(row.id.as_str()).to_owned(),
-        },
+        Kind::MetadataDocument => {
+            ClientKind::MetadataDocument { host: host_of(row.id.as_str()).to_owned() }
+        }
     };
     Ok(client(row.id, kind, metadata, row.secret_hash))
 }
@@ -331,9 +322,7 @@ pub(crate) fn parse_preregistered(text: &str, schemes: &Schemes) -> Result<Vec<C
             .ok_or_else(|| problem("a member is missing, unknown or of the wrong type"))?;
         let id = entry.client_id;
         let plain = (1..=128).contains(&id.len())
-            && id
-                .bytes()
-                .all(|it| it.is_ascii_alphanumeric() || b"-._~".contains(&it));
+            && id.bytes().all(|it| it.is_ascii_alphanumeric() || b"-._~".contains(&it));
         if !plain || token_format::is_client_id(&id) || !ids.insert(id.clone()) {
             return Err(problem(
                 "client_id has to be of A-Z a-z 0-9 - . _ ~, and in no other entry",
@@ -372,12 +361,7 @@ pub(crate) fn parse_preregistered(text: &str, schemes: &Schemes) -> Result<Vec<C
             may_refresh: true,
             scope,
         };
-        clients.push(client(
-            ClientId(id),
-            ClientKind::Preregistered,
-            metadata,
-            secret,
-        ));
+        clients.push(client(ClientId(id), ClientKind::Preregistered, metadata, secret));
     }
     Ok(clients)
 }
@@ -444,10 +428,7 @@ mod tests {
             format!("[{}]", a.replace('}', ", \"secret\": \"hunter2\"}")),
         ] {
             let problem = parse(&bad).unwrap_err();
-            assert!(
-                !problem.contains("hunter2") && !problem.contains('\n'),
-                "{problem}"
-            );
+            assert!(!problem.contains("hunter2") && !problem.contains('\n'), "{problem}");
             assert!(problem.starts_with("must "), "{problem}");
         }
     }
@@ -464,10 +445,7 @@ mod tests {
         assert_eq!(metadata("a").hash(), metadata("a").hash());
         assert_ne!(metadata("a").hash(), metadata("b").hash());
         let json = serde_json::to_value(metadata("a")).unwrap();
-        assert_eq!(
-            serde_json::from_value::<Metadata>(json).unwrap(),
-            metadata("a")
-        );
+        assert_eq!(serde_json::from_value::<Metadata>(json).unwrap(), metadata("a"));
     }
 
     #[test]

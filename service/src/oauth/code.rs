@@ -135,9 +135,7 @@ pub async fn issue(service: &Service, new: NewCode) -> Result<PlainCode, Failure
         expires_at: now + LIFETIME,
     };
     let transaction = db::begin(service.db()).await?;
-    Entity::insert(row.into_active_model())
-        .exec_without_returning(&transaction)
-        .await?;
+    Entity::insert(row.into_active_model()).exec_without_returning(&transaction).await?;
     audit::write(&transaction, now, &event).await?;
     transaction.commit().await?;
     event.log();
@@ -154,10 +152,7 @@ pub async fn redeem(
         .map_err(|_malformed| RedeemError::InvalidRequest(MALFORMED_VERIFIER))?;
     let code = PlainCode::parse(redemption.code)
         .ok_or(RedeemError::InvalidGrant("it is not one of ours"))?;
-    resource::check(
-        &service.config().public_url,
-        redemption.resource.iter().copied(),
-    )?;
+    resource::check(&service.config().public_url, redemption.resource.iter().copied())?;
     // Before the transaction, which may hold the only connection.
     let minter = service.tokens().minter().await?;
 
@@ -235,9 +230,7 @@ impl Attempt<'_> {
                 audit::write(&transaction, self.now, &event).await?;
                 transaction.commit().await.map_err(Failure::from)?;
                 event.log();
-                return Err(RedeemError::InvalidGrant(
-                    "the verifier is wrong once too often",
-                ));
+                return Err(RedeemError::InvalidGrant("the verifier is wrong once too often"));
             }
         }
         if !may_come_in(&transaction, &code.user_sub).await? {
@@ -313,9 +306,7 @@ impl Attempt<'_> {
                 issued_at: Set(now),
                 ..Default::default()
             };
-            oauth_refresh_tokens::Entity::insert(first)
-                .exec_without_returning(transaction)
-                .await?;
+            oauth_refresh_tokens::Entity::insert(first).exec_without_returning(transaction).await?;
         }
         if let Some(checked_at) = code.gate_checked_at {
             grant::gate_was_open(transaction, &grant.user_sub, checked_at).await?;
@@ -328,12 +319,7 @@ impl Attempt<'_> {
             .grant(grant.id)
             .detail(scope.to_string());
         audit::write(transaction, now, &event).await?;
-        let tokens = TokenSet {
-            access_token,
-            expires_in: ttl,
-            refresh_token,
-            scope,
-        };
+        let tokens = TokenSet { access_token, expires_in: ttl, refresh_token, scope };
         Ok((tokens, event))
     }
 
@@ -358,9 +344,7 @@ impl Attempt<'_> {
         if revoked.is_none() {
             return answer;
         }
-        let event = self
-            .event(audit::Kind::CodeReplayed, &grant.user_sub)
-            .grant(grant.id);
+        let event = self.event(audit::Kind::CodeReplayed, &grant.user_sub).grant(grant.id);
         audit::write(&transaction, self.now, &event).await?;
         transaction.commit().await.map_err(Failure::from)?;
         event.log();
@@ -375,17 +359,13 @@ impl Attempt<'_> {
     }
 
     fn event(&self, kind: audit::Kind, user: &str) -> Event {
-        Event::new(kind, &self.request)
-            .user(&UserId::new(user))
-            .client(&self.client.id)
+        Event::new(kind, &self.request).user(&UserId::new(user)).client(&self.client.id)
     }
 }
 
 /// Whether it was there: the statement that settles who redeems it.
 async fn delete(transaction: &DatabaseTransaction, code: &Model) -> Result<bool, Failure> {
-    let deleted = Entity::delete_by_id(code.code_hash.clone())
-        .exec(transaction)
-        .await?;
+    let deleted = Entity::delete_by_id(code.code_hash.clone()).exec(transaction).await?;
     Ok(deleted.rows_affected == 1)
 }
 

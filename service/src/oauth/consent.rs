@@ -134,11 +134,7 @@ pub async fn view(
 }
 
 fn permission(scope: &'static str) -> Option<Permission> {
-    Some(Permission {
-        scope,
-        words: scope::describe(scope)?,
-        writes: scope == scope::NOTES_WRITE,
-    })
+    Some(Permission { scope, words: scope::describe(scope)?, writes: scope == scope::NOTES_WRITE })
 }
 
 /// Takes a decision. Nothing but these values is read from the form: what is decided about is what
@@ -157,9 +153,8 @@ pub async fn decide(
     }
     // Only now, so that nothing above this line can end the sign-in; and in one step, so that of two
     // clicks one counts.
-    let asked: Asked = pending::take(service.pending(), transaction)
-        .await?
-        .ok_or(ConsentError::NotFound)?;
+    let asked: Asked =
+        pending::take(service.pending(), transaction).await?.ok_or(ConsentError::NotFound)?;
     let told = |kind| {
         let host = match redirect_uri::destination(&asked.request.redirect_uri) {
             Destination::Site { host } => host,
@@ -200,14 +195,9 @@ async fn look(
     transaction: &str,
     nonce: Option<&str>,
 ) -> Result<Asked, ConsentError> {
-    let asked: Asked = pending::peek(service.pending(), transaction)
-        .await?
-        .ok_or(ConsentError::NotFound)?;
-    if asked.nonce.is_of(nonce) {
-        Ok(asked)
-    } else {
-        Err(ConsentError::OtherBrowser)
-    }
+    let asked: Asked =
+        pending::peek(service.pending(), transaction).await?.ok_or(ConsentError::NotFound)?;
+    if asked.nonce.is_of(nonce) { Ok(asked) } else { Err(ConsentError::OtherBrowser) }
 }
 
 /// What a set of scopes means on a page.

@@ -45,10 +45,7 @@ impl DataKeys {
     pub fn new(secrets: &[Secret]) -> Self {
         let keys = secrets.iter().map(|secret| {
             let key: [u8; 32] = secret.derive("data-key/v1");
-            Key {
-                id: secret.derive("data-key-id"),
-                cipher: XChaCha20Poly1305::new(&key.into()),
-            }
+            Key { id: secret.derive("data-key-id"), cipher: XChaCha20Poly1305::new(&key.into()) }
         });
         Self(keys.collect())
     }
@@ -67,10 +64,7 @@ impl DataKeys {
             .cipher
             .encrypt(
                 &XNonce::from(nonce),
-                Payload {
-                    msg: text.as_bytes(),
-                    aad: purpose.as_bytes(),
-                },
+                Payload { msg: text.as_bytes(), aad: purpose.as_bytes() },
             )
             .ok()?;
         Some([&key.id[..], &nonce, &sealed].concat())
@@ -78,30 +72,14 @@ impl DataKeys {
 
     /// Opens what [`seal`](Self::seal) made.
     pub fn open(&self, purpose: &str, sealed: &[u8]) -> Result<Secret, CannotOpen> {
-        let (id, rest) = sealed
-            .split_first_chunk::<KEY_ID>()
-            .ok_or(CannotOpen::Damaged)?;
-        let (nonce, sealed) = rest
-            .split_first_chunk::<NONCE>()
-            .ok_or(CannotOpen::Damaged)?;
-        let key = self
-            .0
-            .iter()
-            .find(|it| it.id == *id)
-            .ok_or(CannotOpen::UnknownKey)?;
+        let (id, rest) = sealed.split_first_chunk::<KEY_ID>().ok_or(CannotOpen::Damaged)?;
+        let (nonce, sealed) = rest.split_first_chunk::<NONCE>().ok_or(CannotOpen::Damaged)?;
+        let key = self.0.iter().find(|it| it.id == *id).ok_or(CannotOpen::UnknownKey)?;
         let text = key
             .cipher
-            .decrypt(
-                &XNonce::from(*nonce),
-                Payload {
-                    msg: sealed,
-                    aad: purpose.as_bytes(),
-                },
-            )
+            .decrypt(&XNonce::from(*nonce), Payload { msg: sealed, aad: purpose.as_bytes() })
             .map_err(|aead::Error| CannotOpen::Damaged)?;
-        String::from_utf8(text)
-            .map(Secret::new)
-            .map_err(|_not_text| CannotOpen::Damaged)
+        String::from_utf8(text).map(Secret::new).map_err(|_not_text| CannotOpen::Damaged)
     }
 }
 
@@ -118,12 +96,7 @@ mod tests {
     use super::*;
 
     fn keys(secrets: &[&str]) -> DataKeys {
-        DataKeys::new(
-            &secrets
-                .iter()
-                .map(|it| Secret::new(*it))
-                .collect::<Vec<_>>(),
-        )
+        DataKeys::new(&secrets.iter().map(|it| Secret::new(*it)).collect::<Vec<_>>())
     }
 
     #[test]
@@ -133,10 +106,7 @@ mod tests {
         let both = keys(&["new", "old"]);
         assert_eq!(both.open("github:1", &sealed).unwrap().expose(), "gho_x");
         let sealed = both.seal("github:1", "gho_y").unwrap();
-        assert_eq!(
-            keys(&["new"]).open("github:1", &sealed).unwrap().expose(),
-            "gho_y"
-        );
+        assert_eq!(keys(&["new"]).open("github:1", &sealed).unwrap().expose(), "gho_y");
         assert_eq!(old.open("github:1", &sealed), Err(CannotOpen::UnknownKey));
     }
 

@@ -22,11 +22,7 @@ impl DisplayName {
         let mut name = String::new();
         let words = text
             .split(|it: char| it.is_whitespace() || it.is_control())
-            .map(|word| {
-                word.chars()
-                    .filter(|it| !is_invisible(*it))
-                    .collect::<String>()
-            });
+            .map(|word| word.chars().filter(|it| !is_invisible(*it)).collect::<String>());
         for word in words.filter(|it| !it.is_empty()) {
             if !name.is_empty() {
                 name.push(' ');
@@ -37,10 +33,7 @@ impl DisplayName {
             }
         }
         if let Some((end, _)) = name.char_indices().nth(MAX_CHARS) {
-            let clipped = name
-                .char_indices()
-                .nth(MAX_CHARS - 1)
-                .map_or(end, |(at, _)| at);
+            let clipped = name.char_indices().nth(MAX_CHARS - 1).map_or(end, |(at, _)| at);
             name.truncate(clipped);
             name.push('…');
         }

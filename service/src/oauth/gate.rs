@@ -159,9 +159,7 @@ impl Rules {
     }
 
     fn lists_login(&self, login: &str) -> bool {
-        self.logins
-            .iter()
-            .any(|it| matches!(it, Allowed::Login(listed) if listed == login))
+        self.logins.iter().any(|it| matches!(it, Allowed::Login(listed) if listed == login))
     }
 }
 
@@ -192,17 +190,13 @@ pub(crate) fn parse_org(text: &str) -> Result<String, String> {
     if is_login(text) {
         Ok(text.to_owned())
     } else {
-        Err(format!(
-            "must be the name of a GitHub organisation; it is “{text}”"
-        ))
+        Err(format!("must be the name of a GitHub organisation; it is “{text}”"))
     }
 }
 
 fn is_login(text: &str) -> bool {
     (1..=MAX_LOGIN).contains(&text.len())
-        && text
-            .bytes()
-            .all(|it| it.is_ascii_alphanumeric() || it == b'-' || it == b'_')
+        && text.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-' || it == b'_')
 }
 
 /// Lets somebody in who has just signed in, or says why not. Pins the login that they came in by.
@@ -222,10 +216,8 @@ pub(super) async fn admit(
         return Err(NotAdmitted::Closed(Closed::SignInAgain));
     };
     if let Some(org) = &rules.org {
-        let membership = github
-            .membership(token, org, deadline)
-            .await
-            .map_err(NotAdmitted::GitHub)?;
+        let membership =
+            github.membership(token, org, deadline).await.map_err(NotAdmitted::GitHub)?;
         judge(membership).map_err(NotAdmitted::Closed)?;
     }
     if let Pin::New(login) = pin {
@@ -291,10 +283,8 @@ async fn ask_again(service: &Service, user: &UserId) -> Result<(), NotAdmitted> 
     let again = || NotAdmitted::Closed(Closed::SignInAgain);
     let github = service.github().ok_or_else(again)?;
     let token = kept_token(service, user).await?.ok_or_else(again)?;
-    let membership = github
-        .membership(&token, org, Deadline::start())
-        .await
-        .map_err(NotAdmitted::GitHub)?;
+    let membership =
+        github.membership(&token, org, Deadline::start()).await.map_err(NotAdmitted::GitHub)?;
     judge(membership).map_err(NotAdmitted::Closed)
 }
 
@@ -352,16 +342,9 @@ async fn keep_pin(
     id: i64,
     now: DateTime<Utc>,
 ) -> Result<i64, Failure> {
-    let row = ActiveModel {
-        login: Set(login.to_owned()),
-        github_id: Set(id),
-        pinned_at: Set(now),
-    };
+    let row = ActiveModel { login: Set(login.to_owned()), github_id: Set(id), pinned_at: Set(now) };
     let first_one_wins = OnConflict::column(Column::Login).do_nothing().to_owned();
-    Entity::insert(row)
-        .on_conflict(first_one_wins)
-        .exec_without_returning(db)
-        .await?;
+    Entity::insert(row).on_conflict(first_one_wins).exec_without_returning(db).await?;
     Ok(pin_of(db, login).await?.unwrap_or(id))
 }
 
@@ -392,17 +375,12 @@ pub(super) async fn keep_token(
     let newer = OnConflict::column(Column::UserSub)
         .update_columns([Column::Sealed, Column::UpdatedAt])
         .to_owned();
-    Entity::insert(row)
-        .on_conflict(newer)
-        .exec_without_returning(db)
-        .await?;
+    Entity::insert(row).on_conflict(newer).exec_without_returning(db).await?;
     Ok(())
 }
 
 async fn kept_token(service: &Service, user: &UserId) -> Result<Option<Secret>, Failure> {
-    let row = github_tokens::Entity::find_by_id(user.as_str())
-        .one(service.db())
-        .await?;
+    let row = github_tokens::Entity::find_by_id(user.as_str()).one(service.db()).await?;
     let Some(row) = row else {
         return Ok(None);
     };
@@ -435,18 +413,13 @@ mod tests {
             (" Octocat , hubot ", vec![login("octocat"), login("hubot")]),
             ("octocat,,", vec![login("octocat")]),
             ("id:583231", vec![Allowed::Id(583_231)]),
-            (
-                "ID: 583231, a-b_c",
-                vec![Allowed::Id(583_231), login("a-b_c")],
-            ),
+            ("ID: 583231, a-b_c", vec![Allowed::Id(583_231), login("a-b_c")]),
             ("id", vec![login("id")]),
         ] {
             assert_eq!(parse_logins(text), Ok(expected), "{text}");
         }
         let long = "a".repeat(40);
-        for bad in [
-            "octo cat", "id:", "id:0", "id:-1", "id:x", "@octocat", "a/b", "x:1", &long,
-        ] {
+        for bad in ["octo cat", "id:", "id:0", "id:-1", "id:x", "@octocat", "a/b", "x:1", &long] {
             assert!(parse_logins(bad).is_err(), "{bad}");
         }
     }
@@ -469,10 +442,7 @@ mod tests {
             (Membership::TokenRevoked, Closed::SignInAgain),
         ] {
             assert_eq!(judge(membership), Err(why));
-            let rules = Rules {
-                logins: vec![],
-                org: Some("octo-org".into()),
-            };
+            let rules = Rules { logins: vec![], org: Some("octo-org".into()) };
             assert!(!why.sentence(&rules).is_empty());
         }
     }

@@ -139,16 +139,14 @@ pub async fn callback(
     let state = state_of(pairs).ok_or(CallbackError::Malformed)?;
     let outcome = outcome(pairs).ok_or(CallbackError::Malformed)?;
     let github = service.github().ok_or(CallbackError::NotFound)?;
-    let hop: GitHubHop = pending::peek(service.pending(), state)
-        .await?
-        .ok_or(CallbackError::NotFound)?;
+    let hop: GitHubHop =
+        pending::peek(service.pending(), state).await?.ok_or(CallbackError::NotFound)?;
     // Before anything is used up: a stranger's browser must not end what somebody else began.
     if !hop.0.nonce.is_of(nonce) {
         return Err(CallbackError::OtherBrowser);
     }
-    let GitHubHop(hop) = pending::take(service.pending(), state)
-        .await?
-        .ok_or(CallbackError::NotFound)?;
+    let GitHubHop(hop) =
+        pending::take(service.pending(), state).await?.ok_or(CallbackError::NotFound)?;
     match outcome {
         Outcome::Error("access_denied") => {
             let event = hop.purpose.event(audit::Kind::SignInRefused, request);
@@ -182,9 +180,7 @@ async fn arrive(
     let deadline = Deadline::start();
     let callback = callback_uri(service);
     let found = async {
-        let token = github
-            .exchange(code, &hop.verifier, &callback, deadline)
-            .await?;
+        let token = github.exchange(code, &hop.verifier, &callback, deadline).await?;
         let account = github.account(&token, deadline).await?;
         Ok((token, account))
     }
@@ -229,11 +225,7 @@ async fn arrive(
     }
     let rules = &service.config().gate;
     let person = Person {
-        sign_in: SignIn {
-            user,
-            login: account.login,
-            display_name: account.name,
-        },
+        sign_in: SignIn { user, login: account.login, display_name: account.name },
         gate_checked_at: rules.is_set().then(|| service.clock().now()),
         github_token: rules.org.is_some().then(|| token.clone()),
     };
@@ -254,13 +246,11 @@ fn callback_uri(service: &Service) -> String {
 }
 
 fn outcome(pairs: &[(String, String)]) -> Option<Outcome<'_>> {
-    let mut outcomes = pairs
-        .iter()
-        .filter_map(|(name, value)| match name.as_str() {
-            "code" => Some(Outcome::Code(value)),
-            "error" => Some(Outcome::Error(value)),
-            _ => None,
-        });
+    let mut outcomes = pairs.iter().filter_map(|(name, value)| match name.as_str() {
+        "code" => Some(Outcome::Code(value)),
+        "error" => Some(Outcome::Error(value)),
+        _ => None,
+    });
     match (outcomes.next(), outcomes.next()) {
         (Some(Outcome::Code("") | Outcome::Error("")), _) => None,
         (one, None) => one,
@@ -270,10 +260,7 @@ fn outcome(pairs: &[(String, String)]) -> Option<Outcome<'_>> {
 
 impl GitHub {
     pub(crate) fn new(settings: GitHubSettings) -> Self {
-        Self {
-            settings,
-            http: OnceLock::new(),
-        }
+        Self { settings, http: OnceLock::new() }
     }
 
     /// Where to send a person, so that GitHub sends them back with `state`.
@@ -297,11 +284,7 @@ impl GitHub {
         if service.config().gate.org.is_some() {
             query.append_pair("scope", "read:org");
         }
-        format!(
-            "{}/login/oauth/authorize?{}",
-            self.settings.url,
-            query.finish()
-        )
+        format!("{}/login/oauth/authorize?{}", self.settings.url, query.finish())
     }
 
     async fn exchange(
@@ -319,12 +302,7 @@ impl GitHub {
             .append_pair("code_verifier", verifier)
             .finish();
         let request = self
-            .request(
-                Method::POST,
-                &self.settings.url,
-                "/login/oauth/access_token",
-                deadline,
-            )?
+            .request(Method::POST, &self.settings.url, "/login/oauth/access_token", deadline)?
             .header(ACCEPT, "application/json")
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             .body(body);
@@ -377,19 +355,13 @@ impl GitHub {
     /// Gives a token back that is of no use any more. Best effort, while nobody waits.
     fn forget(&self, token: &Secret) {
         let path = format!("/applications/{}/token", self.settings.client_id);
-        let Ok(request) = self.request(
-            Method::DELETE,
-            &self.settings.api_url,
-            &path,
-            Deadline::start(),
-        ) else {
+        let Ok(request) =
+            self.request(Method::DELETE, &self.settings.api_url, &path, Deadline::start())
+        else {
             return;
         };
         let request = request
-            .basic_auth(
-                &self.settings.client_id,
-                Some(self.settings.client_secret.expose()),
-            )
+            .basic_auth(&self.settings.client_id, Some(self.settings.client_secret.expose()))
             .header(ACCEPT, "application/vnd.github+json")
             .json(&serde_json::json!({ "access_token": token.expose() }));
         tokio::spawn(async move {
@@ -426,9 +398,7 @@ impl GitHub {
                 tracing::error!("GitHub cannot be asked: {error}");
                 GitHubError::Away("there is no client for it")
             })?;
-        Ok(http
-            .request(method, format!("{base}{path}"))
-            .timeout(deadline.left()))
+        Ok(http.request(method, format!("{base}{path}")).timeout(deadline.left()))
     }
 }
 
@@ -446,9 +416,7 @@ fn make_http() -> reqwest::Result<reqwest::Client> {
 
 impl fmt::Debug for GitHub {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GitHub")
-            .field("url", &self.settings.url)
-            .finish_non_exhaustive()
+        f.debug_struct("GitHub").field("url", &self.settings.url).finish_non_exhaustive()
     }
 }
 
@@ -516,7 +484,5 @@ impl Answer {
 
 fn is_too_many(headers: &HeaderMap) -> bool {
     headers.contains_key(RETRY_AFTER)
-        || headers
-            .get("x-ratelimit-remaining")
-            .is_some_and(|it| it == "0")
+        || headers.get("x-ratelimit-remaining").is_some_and(|it| it == "0")
 }

@@ -169,9 +169,7 @@ pub(super) async fn gate_was_open(
 
 /// Grants that live: the condition of every question about connected apps.
 pub(super) fn live(now: DateTime<Utc>) -> Condition {
-    Condition::all()
-        .add(COLUMN.revoked_at.is_null())
-        .add(COLUMN.ends_at.gt(now))
+    Condition::all().add(COLUMN.revoked_at.is_null()).add(COLUMN.ends_at.gt(now))
 }
 
 #[cfg(test)]

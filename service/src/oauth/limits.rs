@@ -76,19 +76,11 @@ pub const ALL: [Bucket; 10] = [
 ];
 
 const fn per_minute(name: &'static str, limit: u32) -> Bucket {
-    Bucket {
-        name,
-        limit,
-        window: Duration::from_mins(1),
-    }
+    Bucket { name, limit, window: Duration::from_mins(1) }
 }
 
 const fn per_hour(name: &'static str, limit: u32) -> Bucket {
-    Bucket {
-        name,
-        limit,
-        window: Duration::from_hours(1),
-    }
+    Bucket { name, limit, window: Duration::from_hours(1) }
 }
 
 /// Whether something may be done now.
@@ -144,12 +136,7 @@ pub fn client_address<'a>(
     forwarded_for: impl DoubleEndedIterator<Item = &'a str>,
     hops: u8,
 ) -> IpAddr {
-    forwarded_for
-        .rev()
-        .take(hops.into())
-        .map_while(|it| address(it.trim()))
-        .last()
-        .unwrap_or(peer)
+    forwarded_for.rev().take(hops.into()).map_while(|it| address(it.trim())).last().unwrap_or(peer)
 }
 
 /// An address with or without a port, as proxies write it.
@@ -176,18 +163,12 @@ pub struct InProcess {
 impl InProcess {
     /// An empty one.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self {
-            clock,
-            used_until: Mutex::default(),
-        }
+        Self { clock, used_until: Mutex::default() }
     }
 
     fn judge(&self, bucket: &Bucket, key: &str, take: bool) -> Verdict {
         let now = self.clock.now();
-        let mut used_until = self
-            .used_until
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut used_until = self.used_until.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (bucket.name, Box::from(key));
         let (used, verdict) = step(bucket, now, used_until.get(&key).copied());
         if take && verdict.is_allowed() {
@@ -219,18 +200,12 @@ fn step(
     let verdict = if free >= TimeDelta::zero() {
         let remaining =
             free.num_microseconds().unwrap_or(0) / interval.num_microseconds().unwrap_or(1).max(1);
-        Verdict::Allowed {
-            remaining: u32::try_from(remaining).unwrap_or(0),
-        }
+        Verdict::Allowed { remaining: u32::try_from(remaining).unwrap_or(0) }
     } else {
         let wait = (-free).to_std().unwrap_or(bucket.window);
         Verdict::Refused {
             retry_after: Duration::from_secs(
-                wait.as_millis()
-                    .div_ceil(1_000)
-                    .try_into()
-                    .unwrap_or(1)
-                    .max(1),
+                wait.as_millis().div_ceil(1_000).try_into().unwrap_or(1).max(1),
             ),
         }
     };
@@ -264,9 +239,7 @@ mod tests {
     use crate::clock::MockClock;
 
     fn limiter() -> (InProcess, Arc<MockClock>) {
-        let clock = Arc::new(MockClock::at(
-            DateTime::from_timestamp(1_700_000_000, 0).unwrap(),
-        ));
+        let clock = Arc::new(MockClock::at(DateTime::from_timestamp(1_700_000_000, 0).unwrap()));
         (InProcess::new(Arc::clone(&clock) as _), clock)
     }
 
@@ -283,15 +256,9 @@ mod tests {
             let verdict = limiter.check(&REGISTER, "a").await;
             assert_eq!(verdict, Verdict::Allowed { remaining: left });
         }
-        let six_minutes = Verdict::Refused {
-            retry_after: Duration::from_mins(6),
-        };
+        let six_minutes = Verdict::Refused { retry_after: Duration::from_mins(6) };
         assert_eq!(limiter.check(&REGISTER, "a").await, six_minutes);
-        assert_eq!(
-            limiter.check(&REGISTER, "a").await,
-            six_minutes,
-            "a refusal costs nothing"
-        );
+        assert_eq!(limiter.check(&REGISTER, "a").await, six_minutes, "a refusal costs nothing");
         assert!(limiter.check(&REGISTER, "b").await.is_allowed());
         assert!(limiter.check(&REGISTER_ALL, "a").await.is_allowed());
 
@@ -299,10 +266,7 @@ mod tests {
         assert!(limiter.check(&REGISTER, "a").await.is_allowed());
         assert!(!limiter.check(&REGISTER, "a").await.is_allowed());
         clock.advance(Duration::from_hours(1));
-        assert_eq!(
-            limiter.check(&REGISTER, "a").await,
-            Verdict::Allowed { remaining: 9 }
-        );
+        assert_eq!(limiter.check(&REGISTER, "a").await, Verdict::Allowed { remaining: 9 });
     }
 
     #[tokio::test]
@@ -320,19 +284,12 @@ mod tests {
     #[tokio::test]
     async fn memory_is_bounded_and_nobody_is_locked_out() {
         let (limiter, clock) = limiter();
-        let small = Bucket {
-            name: "small",
-            limit: 1,
-            window: Duration::from_secs(1),
-        };
+        let small = Bucket { name: "small", limit: 1, window: Duration::from_secs(1) };
         for key in 0..=MAX_KEYS {
             assert!(limiter.check(&small, &key.to_string()).await.is_allowed());
         }
         assert_eq!(limiter.used_until.lock().unwrap().len(), MAX_KEYS);
-        assert!(
-            !limiter.check(&small, "1").await.is_allowed(),
-            "known keys still count"
-        );
+        assert!(!limiter.check(&small, "1").await.is_allowed(), "known keys still count");
         clock.advance(Duration::from_secs(2));
         assert!(limiter.check(&small, "another").await.is_allowed());
         assert_eq!(limiter.used_until.lock().unwrap().len(), 1);

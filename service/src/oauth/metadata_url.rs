@@ -64,9 +64,8 @@ impl MetadataUrl {
             return Err(Error::TooLong);
         }
         let rest = client_id.strip_prefix("https://").ok_or(Error::NotHttps)?;
-        let plain = client_id
-            .bytes()
-            .all(|it| it.is_ascii_graphic() && !b"\\\"<>^`{|}".contains(&it));
+        let plain =
+            client_id.bytes().all(|it| it.is_ascii_graphic() && !b"\\\"<>^`{|}".contains(&it));
         if !plain {
             return Err(Error::NotHttps);
         }
@@ -78,9 +77,7 @@ impl MetadataUrl {
         if authority.contains('@') {
             return Err(Error::UserInfo);
         }
-        let path = path_and_query
-            .split_once('?')
-            .map_or(path_and_query, |(path, _)| path);
+        let path = path_and_query.split_once('?').map_or(path_and_query, |(path, _)| path);
         if path.len() < 2 {
             return Err(Error::NoPath);
         }
@@ -97,10 +94,7 @@ impl MetadataUrl {
         if host == own_host {
             return Err(Error::Host);
         }
-        Ok(Self {
-            text: client_id.to_owned(),
-            host,
-        })
+        Ok(Self { text: client_id.to_owned(), host })
     }
 
     /// Exactly as it was written.
@@ -132,10 +126,7 @@ fn public_host(text: &str, authority: &str) -> Option<String> {
         && psl::domain(name.as_bytes()).is_some()
         && !["localhost", "local", "internal", "home.arpa"]
             .iter()
-            .any(|it| {
-                name.strip_suffix(it)
-                    .is_some_and(|rest| rest.ends_with('.'))
-            });
+            .any(|it| name.strip_suffix(it).is_some_and(|rest| rest.ends_with('.')));
     public.then(|| name.to_owned())
 }
 
@@ -152,14 +143,8 @@ mod tests {
     #[test]
     fn documents_of_real_clients_are_taken() {
         for (good, host) in [
-            (
-                "https://claude.ai/oauth/claude-code-client-metadata",
-                "claude.ai",
-            ),
-            (
-                "https://vscode.dev/oauth/client-metadata.json",
-                "vscode.dev",
-            ),
+            ("https://claude.ai/oauth/claude-code-client-metadata", "claude.ai"),
+            ("https://vscode.dev/oauth/client-metadata.json", "vscode.dev"),
             ("https://app.example.com/client.json?v=2", "app.example.com"),
             ("https://app.example.com/a/", "app.example.com"),
             ("https://me.github.io/c", "me.github.io"),

@@ -94,10 +94,7 @@ pub(crate) async fn peek<R: Record>(
     store: &dyn PendingStore,
     secret: &str,
 ) -> Result<Option<R>, StoreUnavailable> {
-    Ok(store
-        .peek(&Key::new(R::KIND, secret))
-        .await?
-        .and_then(|it| read(&it)))
+    Ok(store.peek(&Key::new(R::KIND, secret)).await?.and_then(|it| read(&it)))
 }
 
 /// Takes the record under a secret: of several callers one gets it.
@@ -105,23 +102,14 @@ pub(crate) async fn take<R: Record>(
     store: &dyn PendingStore,
     secret: &str,
 ) -> Result<Option<R>, StoreUnavailable> {
-    Ok(store
-        .take(&Key::new(R::KIND, secret))
-        .await?
-        .and_then(|it| read(&it)))
+    Ok(store.take(&Key::new(R::KIND, secret)).await?.and_then(|it| read(&it)))
 }
 
 /// A record that cannot be read does not exist: somebody begins anew, which is all that could be
 /// done about it.
 fn read<R: Record>(value: &[u8]) -> Option<R> {
-    let (VERSION, json) = value
-        .split_first()
-        .map(|(version, json)| (*version, json))?
-    else {
-        tracing::warn!(
-            kind = R::KIND,
-            "A pending record has a version that is not known here"
-        );
+    let (VERSION, json) = value.split_first().map(|(version, json)| (*version, json))? else {
+        tracing::warn!(kind = R::KIND, "A pending record has a version that is not known here");
         return None;
     };
     serde_json::from_slice(json)
@@ -168,10 +156,7 @@ pub struct InProcess {
 impl InProcess {
     /// An empty one.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self {
-            clock,
-            values: Mutex::default(),
-        }
+        Self { clock, values: Mutex::default() }
     }
 
     fn with<T>(&self, then: impl FnOnce(&mut Values, DateTime<Utc>) -> T) -> T {
@@ -232,9 +217,7 @@ mod tests {
     }
 
     fn store() -> (InProcess, Arc<MockClock>) {
-        let clock = Arc::new(MockClock::at(
-            DateTime::from_timestamp(1_700_000_000, 0).unwrap(),
-        ));
+        let clock = Arc::new(MockClock::at(DateTime::from_timestamp(1_700_000_000, 0).unwrap()));
         (InProcess::new(Arc::clone(&clock) as _), clock)
     }
 
@@ -244,10 +227,7 @@ mod tests {
         let note = Note { text: "x".into() };
         put(&store, "secret", &note, PENDING_TTL).await.unwrap();
         for _ in 0..3 {
-            assert_eq!(
-                peek::<Note>(&store, "secret").await.unwrap().as_ref(),
-                Some(&note)
-            );
+            assert_eq!(peek::<Note>(&store, "secret").await.unwrap().as_ref(), Some(&note));
         }
         assert_eq!(peek::<Note>(&store, "other").await.unwrap(), None);
         assert_eq!(take::<Note>(&store, "secret").await.unwrap(), Some(note));
@@ -272,9 +252,7 @@ mod tests {
         let (store, _) = store();
         let store = Arc::new(store);
         for _ in 0..50 {
-            put(&*store, "a", &Note { text: "x".into() }, PENDING_TTL)
-                .await
-                .unwrap();
+            put(&*store, "a", &Note { text: "x".into() }, PENDING_TTL).await.unwrap();
             let takers: Vec<_> = (0..16)
                 .map(|_| {
                     let store = Arc::clone(&store);
@@ -293,12 +271,7 @@ mod tests {
     async fn what_another_version_wrote_does_not_exist() {
         let (store, _) = store();
         let key = Key::new(Note::KIND, "a");
-        for value in [
-            vec![],
-            vec![9, b'{', b'}'],
-            vec![VERSION],
-            b"\x01{}".to_vec(),
-        ] {
+        for value in [vec![], vec![9, b'{', b'}'], vec![VERSION], b"\x01{}".to_vec()] {
             store.put(&key, value, PENDING_TTL).await.unwrap();
             assert!(peek::<Note>(&store, "a").await.unwrap().is_none());
         }

@@ -64,14 +64,8 @@ impl Verifier {
     /// Takes the parameter of a token request.
     pub fn parse(text: &str) -> Result<Self, PkceError> {
         let right = (43..=128).contains(&text.len())
-            && text
-                .bytes()
-                .all(|it| it.is_ascii_alphanumeric() || b"-._~".contains(&it));
-        if right {
-            Ok(Self(text.into()))
-        } else {
-            Err(PkceError::Verifier)
-        }
+            && text.bytes().all(|it| it.is_ascii_alphanumeric() || b"-._~".contains(&it));
+        if right { Ok(Self(text.into())) } else { Err(PkceError::Verifier) }
     }
 
     /// Makes one for a request of our own.
@@ -148,42 +142,14 @@ mod tests {
             (Some(right.clone()), Some("S512"), PkceError::Method),
             (Some(right.clone()), Some(""), PkceError::Method),
             (Some(right.clone()), Some("S256 "), PkceError::Method),
-            (
-                Some(String::new()),
-                Some("S256"),
-                PkceError::ChallengeMalformed,
-            ),
-            (
-                Some(with_end("")),
-                Some("S256"),
-                PkceError::ChallengeMalformed,
-            ),
-            (
-                Some(with_end("MA")),
-                Some("S256"),
-                PkceError::ChallengeMalformed,
-            ),
-            (
-                Some(with_end("M=")),
-                Some("S256"),
-                PkceError::ChallengeMalformed,
-            ),
-            (
-                Some(with_end("+")),
-                Some("S256"),
-                PkceError::ChallengeMalformed,
-            ),
-            (
-                Some(with_end("/")),
-                Some("S256"),
-                PkceError::ChallengeMalformed,
-            ),
+            (Some(String::new()), Some("S256"), PkceError::ChallengeMalformed),
+            (Some(with_end("")), Some("S256"), PkceError::ChallengeMalformed),
+            (Some(with_end("MA")), Some("S256"), PkceError::ChallengeMalformed),
+            (Some(with_end("M=")), Some("S256"), PkceError::ChallengeMalformed),
+            (Some(with_end("+")), Some("S256"), PkceError::ChallengeMalformed),
+            (Some(with_end("/")), Some("S256"), PkceError::ChallengeMalformed),
             // `N` differs from `M` in bits that do not belong to the hash.
-            (
-                Some(with_end("N")),
-                Some("S256"),
-                PkceError::ChallengeMalformed,
-            ),
+            (Some(with_end("N")), Some("S256"), PkceError::ChallengeMalformed),
         ] {
             let parsed = Challenge::parse(challenge.as_deref(), method);
             assert_eq!(parsed.err(), Some(error), "{challenge:?} {method:?}");

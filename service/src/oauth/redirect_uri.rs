@@ -52,14 +52,7 @@ const NEVER_PRIVATE: [&str; 23] = [
 ];
 
 /// Parameters of our answer. A registered query that holds one could pass for an answer.
-const ANSWERS: [&str; 6] = [
-    "code",
-    "state",
-    "iss",
-    "error",
-    "error_description",
-    "error_uri",
-];
+const ANSWERS: [&str; 6] = ["code", "state", "iss", "error", "error_description", "error_uri"];
 
 /// A redirect URI that a client may have. Kept exactly as it was written.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -233,17 +226,13 @@ pub fn destination(uri: &str) -> Destination {
                 },
             }
         }
-        _ => Destination::App {
-            scheme: scheme.to_owned(),
-        },
+        _ => Destination::App { scheme: scheme.to_owned() },
     }
 }
 
 /// The URI with an answer added to its own query, which stays as it is.
 pub fn with_answer<'a>(uri: &str, answer: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
-    let added = form_urlencoded::Serializer::new(String::new())
-        .extend_pairs(answer)
-        .finish();
+    let added = form_urlencoded::Serializer::new(String::new()).extend_pairs(answer).finish();
     let joint = match uri.split_once('?') {
         None => "?",
         Some((_, query)) if query.is_empty() || query.ends_with('&') => "",
@@ -305,9 +294,7 @@ fn without_port(authority: &str) -> Option<&str> {
 fn is_loopback_host(host: &str) -> bool {
     host == "localhost"
         || host == "[::1]"
-        || host
-            .parse::<std::net::Ipv4Addr>()
-            .is_ok_and(|it| it.is_loopback())
+        || host.parse::<std::net::Ipv4Addr>().is_ok_and(|it| it.is_loopback())
 }
 
 fn check_host(text: &str, scheme: &str, authority: Option<&str>) -> Result<(), RedirectUriError> {
@@ -328,11 +315,7 @@ fn check_host(text: &str, scheme: &str, authority: Option<&str>) -> Result<(), R
         Some(Host::Ipv4(_) | Host::Ipv6(_)) => true,
         None => false,
     };
-    if plain && owned {
-        Ok(())
-    } else {
-        Err(RedirectUriError::Host)
-    }
+    if plain && owned { Ok(()) } else { Err(RedirectUriError::Host) }
 }
 
 /// Whether a name can belong to somebody: a public suffix such as `com` or `github.io` cannot, and
@@ -368,9 +351,7 @@ fn split_query(path_and_query: &str) -> (&str, Option<&str>) {
 fn has_uri_characters(text: &str) -> bool {
     let bytes = text.as_bytes();
     bytes.iter().enumerate().all(|(at, byte)| match byte {
-        b'%' => bytes
-            .get(at + 1..at + 3)
-            .is_some_and(|it| it.iter().all(u8::is_ascii_hexdigit)),
+        b'%' => bytes.get(at + 1..at + 3).is_some_and(|it| it.iter().all(u8::is_ascii_hexdigit)),
         _ => byte.is_ascii_alphanumeric() || b"-._~:/?#[]@!$&'()*+,;=".contains(byte),
     })
 }
@@ -515,15 +496,8 @@ mod tests {
         let schemes = Schemes::with(["com.example.app".to_owned()]).unwrap();
         assert!(RedirectUri::parse("com.example.app:/cb", &schemes).is_ok());
         assert!(RedirectUri::parse("cursor://x/cb", &schemes).is_ok());
-        for bad in NEVER_PRIVATE
-            .into_iter()
-            .chain(["", "1app", "My", "a b", "a:"])
-        {
-            assert_eq!(
-                Schemes::with([bad.to_owned()]),
-                Err(bad.to_owned()),
-                "{bad}"
-            );
+        for bad in NEVER_PRIVATE.into_iter().chain(["", "1app", "My", "a b", "a:"]) {
+            assert_eq!(Schemes::with([bad.to_owned()]), Err(bad.to_owned()), "{bad}");
         }
     }
 
@@ -558,10 +532,7 @@ mod tests {
     #[test]
     fn on_loopback_the_port_does_not_matter() {
         for (registered, presented) in [
-            (
-                "http://localhost/callback",
-                "http://localhost:53111/callback",
-            ),
+            ("http://localhost/callback", "http://localhost:53111/callback"),
             ("http://localhost:1/callback", "http://localhost/callback"),
             ("http://127.0.0.1/", "http://127.0.0.1:54321/"),
             ("http://127.0.0.1:33418/", "http://127.0.0.1:54321"),
@@ -570,10 +541,7 @@ mod tests {
             ("http://[::1]:1/cb", "http://[::1]/cb"),
             ("http://localhost/cb?a=1", "http://localhost:9/cb?a=1"),
         ] {
-            assert!(
-                parse(registered).unwrap().matches(presented),
-                "{registered} {presented}"
-            );
+            assert!(parse(registered).unwrap().matches(presented), "{registered} {presented}");
         }
         for (registered, presented) in [
             ("http://localhost/cb", "http://localhost:1/other"),
@@ -603,10 +571,7 @@ mod tests {
             ("https://localhost/cb", "https://localhost:1/cb"),
             ("cursor://x/cb", "cursor://x:1/cb"),
         ] {
-            assert!(
-                !parse(registered).unwrap().matches(presented),
-                "{registered} {presented:?}"
-            );
+            assert!(!parse(registered).unwrap().matches(presented), "{registered} {presented:?}");
         }
     }
 
@@ -615,10 +580,7 @@ mod tests {
         for (uri, expected) in [
             ("https://e.com/cb", "https://e.com/cb?code=a%26b&iss=x"),
             ("https://e.com/cb?", "https://e.com/cb?code=a%26b&iss=x"),
-            (
-                "https://e.com/cb?t=1",
-                "https://e.com/cb?t=1&code=a%26b&iss=x",
-            ),
+            ("https://e.com/cb?t=1", "https://e.com/cb?t=1&code=a%26b&iss=x"),
             ("cursor://x/cb?t=1&", "cursor://x/cb?t=1&code=a%26b&iss=x"),
         ] {
             assert_eq!(with_answer(uri, [("code", "a&b"), ("iss", "x")]), expected);
@@ -628,26 +590,11 @@ mod tests {
     #[test]
     fn a_person_can_tell_who_receives_the_answer() {
         for (uri, expected) in [
-            (
-                "https://claude.ai/cb",
-                Destination::Site {
-                    host: "claude.ai".into(),
-                },
-            ),
-            (
-                "https://e.com:8443/cb",
-                Destination::Site {
-                    host: "e.com:8443".into(),
-                },
-            ),
+            ("https://claude.ai/cb", Destination::Site { host: "claude.ai".into() }),
+            ("https://e.com:8443/cb", Destination::Site { host: "e.com:8443".into() }),
             ("http://localhost:5/cb", Destination::ThisMachine),
             ("http://[::1]/cb", Destination::ThisMachine),
-            (
-                "cursor://x/cb",
-                Destination::App {
-                    scheme: "cursor".into(),
-                },
-            ),
+            ("cursor://x/cb", Destination::App { scheme: "cursor".into() }),
         ] {
             assert_eq!(destination(uri), expected, "{uri}");
         }

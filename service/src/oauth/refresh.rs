@@ -126,21 +126,12 @@ pub async fn rotate(
 ) -> Result<TokenSet, RefreshError> {
     let presented = PlainToken::parse(rotation.token)
         .ok_or(RefreshError::InvalidGrant("it is not one of ours"))?;
-    resource::check(
-        &service.config().public_url,
-        rotation.resource.iter().copied(),
-    )?;
+    resource::check(&service.config().public_url, rotation.resource.iter().copied())?;
     let wanted = match rotation.scope {
         Some(scope) => Scopes::parse(scope)?,
         None => Scopes::default(),
     };
-    let exchange = Exchange {
-        service,
-        client,
-        presented,
-        wanted,
-        request: rotation.request,
-    };
+    let exchange = Exchange { service, client, presented, wanted, request: rotation.request };
 
     let grant = exchange.grant().await?;
     exchange.pass_gate(&grant).await?;
@@ -183,9 +174,7 @@ fn decide(
         let newest = token.superseded_at.is_none() && token.generation == grant.generation;
         return if newest { Case::Rotate } else { Case::Replay };
     };
-    let recovered_lately = grant
-        .recovered_at
-        .is_some_and(|it| now - it <= RECOVERY_WINDOW);
+    let recovered_lately = grant.recovered_at.is_some_and(|it| now - it <= RECOVERY_WINDOW);
     // A time from ahead of ours, by another clock, counts as just now.
     if now - used_at <= GRACE {
         Case::Grace
@@ -255,11 +244,7 @@ impl Exchange<'_> {
         // Whoever has no answer at all has to ask; of those who have an old one, one does.
         let asks = claim_asking(service, &user, now).await? || checked_at.is_none();
         if !asks {
-            return if holds {
-                Ok(())
-            } else {
-                Err(RefreshError::GateUnknown)
-            };
+            return if holds { Ok(()) } else { Err(RefreshError::GateUnknown) };
         }
         match gate::recheck(service, &user).await {
             GateAnswer::Open => {
@@ -275,9 +260,7 @@ impl Exchange<'_> {
     /// The gate is about the person, not about the app: all of theirs end.
     async fn close_gate(&self, user: &UserId, why: Closed) -> Result<(), RefreshError> {
         revoke::user(self.service, user, Reason::Gate(why), &self.request).await?;
-        Err(RefreshError::InvalidGrant(
-            "the person may no longer come in",
-        ))
+        Err(RefreshError::InvalidGrant("the person may no longer come in"))
     }
 
     async fn rotate(&self, grant: GrantId, minter: &Minter) -> Result<TokenSet, RefreshError> {
@@ -316,11 +299,8 @@ impl Exchange<'_> {
             }
             Case::Replay => return self.replay(transaction, &grant, now).await,
         };
-        let scope = if self.wanted.is_empty() {
-            Scopes::known(&grant.scope)
-        } else {
-            self.wanted.clone()
-        };
+        let scope =
+            if self.wanted.is_empty() { Scopes::known(&grant.scope) } else { self.wanted.clone() };
         let access_token = grant::mint(minter, &grant, &scope)?;
         let event = self.event(kind, &grant).detail(scope.to_string());
         audit::write(&transaction, now, &event).await?;
@@ -351,9 +331,7 @@ impl Exchange<'_> {
             issued_at: Set(now),
             ..Default::default()
         };
-        Entity::insert(row)
-            .exec_without_returning(transaction)
-            .await?;
+        Entity::insert(row).exec_without_returning(transaction).await?;
         let sealed = seal(&self.presented, token, &successor).map_err(Failure::Internal)?;
         Entity::update_many()
             .col_expr(Column::UsedAt, Expr::value(now))
@@ -491,11 +469,7 @@ fn cipher(token: &PlainToken) -> XChaCha20Poly1305 {
 
 /// What a seal is bound to: the grant, and the generation of the token that opens it.
 fn aad(token: &Model) -> Vec<u8> {
-    [
-        token.grant_id.0.as_bytes().as_slice(),
-        &token.generation.to_be_bytes(),
-    ]
-    .concat()
+    [token.grant_id.0.as_bytes().as_slice(), &token.generation.to_be_bytes()].concat()
 }
 
 /// Nonce and ciphertext.
@@ -504,10 +478,7 @@ fn seal(presented: &PlainToken, row: &Model, successor: &PlainToken) -> anyhow::
     let sealed = cipher(presented)
         .encrypt(
             &XNonce::from(nonce),
-            Payload {
-                msg: successor.expose().as_bytes(),
-                aad: &aad(row),
-            },
+            Payload { msg: successor.expose().as_bytes(), aad: &aad(row) },
         )
         .map_err(|aead::Error| anyhow!("could not seal a refresh token"))?;
     Ok([&nonce[..], &sealed].concat())
@@ -520,13 +491,7 @@ fn open(presented: &PlainToken, row: &Model) -> anyhow::Result<PlainToken> {
         .and_then(<[u8]>::split_first_chunk::<NONCE>)
         .context("a used refresh token has no sealed successor")?;
     let plain = cipher(presented)
-        .decrypt(
-            &XNonce::from(*nonce),
-            Payload {
-                msg: sealed,
-                aad: &aad(row),
-            },
-        )
+        .decrypt(&XNonce::from(*nonce), Payload { msg: sealed, aad: &aad(row) })
         .map_err(|aead::Error| anyhow!("a sealed refresh token is damaged"))?;
     PlainToken::parse(std::str::from_utf8(&plain)?).context("a sealed refresh token is none")
 }
@@ -581,53 +546,14 @@ mod tests {
         let second = TimeDelta::seconds(1);
         let now = at(10 * DAY);
         let ago = |it: TimeDelta| Some(now - it);
-        let superseded = Model {
-            superseded_at: Some(at(1)),
-            ..token(2, None)
-        };
+        let superseded = Model { superseded_at: Some(at(1)), ..token(2, None) };
         for (why, token, grant, successor_used, expected) in [
-            (
-                "the newest",
-                token(1, None),
-                grant(1, None),
-                false,
-                Case::Rotate,
-            ),
-            (
-                "the newest of many",
-                token(7, None),
-                grant(7, ago(second)),
-                false,
-                Case::Rotate,
-            ),
-            (
-                "unused but not the newest",
-                token(1, None),
-                grant(2, None),
-                false,
-                Case::Replay,
-            ),
-            (
-                "replaced",
-                superseded.clone(),
-                grant(3, None),
-                false,
-                Case::Replay,
-            ),
-            (
-                "replaced, newest by mistake",
-                superseded,
-                grant(2, None),
-                false,
-                Case::Replay,
-            ),
-            (
-                "just now",
-                token(1, Some(now)),
-                grant(2, None),
-                false,
-                Case::Grace,
-            ),
+            ("the newest", token(1, None), grant(1, None), false, Case::Rotate),
+            ("the newest of many", token(7, None), grant(7, ago(second)), false, Case::Rotate),
+            ("unused but not the newest", token(1, None), grant(2, None), false, Case::Replay),
+            ("replaced", superseded.clone(), grant(3, None), false, Case::Replay),
+            ("replaced, newest by mistake", superseded, grant(2, None), false, Case::Replay),
+            ("just now", token(1, Some(now)), grant(2, None), false, Case::Grace),
             (
                 "by a clock ahead of ours",
                 token(1, Some(now + second)),
@@ -635,20 +561,8 @@ mod tests {
                 false,
                 Case::Grace,
             ),
-            (
-                "last moment of grace",
-                token(1, ago(GRACE)),
-                grant(2, None),
-                false,
-                Case::Grace,
-            ),
-            (
-                "in grace, successor used",
-                token(1, ago(GRACE)),
-                grant(3, None),
-                true,
-                Case::Grace,
-            ),
+            ("last moment of grace", token(1, ago(GRACE)), grant(2, None), false, Case::Grace),
+            ("in grace, successor used", token(1, ago(GRACE)), grant(3, None), true, Case::Grace),
             (
                 "in grace after a recovery",
                 token(1, ago(GRACE)),
@@ -699,11 +613,7 @@ mod tests {
                 Case::Recover,
             ),
         ] {
-            assert_eq!(
-                decide(&token, &grant, successor_used, now),
-                expected,
-                "{why}"
-            );
+            assert_eq!(decide(&token, &grant, successor_used, now), expected, "{why}");
         }
     }
 
@@ -726,26 +636,11 @@ mod tests {
         assert!(open(&PlainToken::generate(), &row).is_err());
         assert!(open(&successor, &row).is_err());
         for other in [
-            Model {
-                generation: 2,
-                ..row.clone()
-            },
-            Model {
-                grant_id: GrantId(Uuid::max()),
-                ..row.clone()
-            },
-            Model {
-                successor_sealed: None,
-                ..row.clone()
-            },
-            Model {
-                successor_sealed: Some(vec![0; 10]),
-                ..row.clone()
-            },
-            Model {
-                successor_sealed: Some(vec![0; 100]),
-                ..row.clone()
-            },
+            Model { generation: 2, ..row.clone() },
+            Model { grant_id: GrantId(Uuid::max()), ..row.clone() },
+            Model { successor_sealed: None, ..row.clone() },
+            Model { successor_sealed: Some(vec![0; 10]), ..row.clone() },
+            Model { successor_sealed: Some(vec![0; 100]), ..row.clone() },
         ] {
             assert!(open(&presented, &other).is_err());
         }

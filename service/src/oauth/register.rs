@@ -136,10 +136,7 @@ pub async fn register(
         expires_at: Set(Some(now + UNUSED_LIFETIME)),
         disabled_at: Set(None),
     };
-    Entity::insert(row)
-        .exec_without_returning(service.db())
-        .await
-        .map_err(Failure::from)?;
+    Entity::insert(row).exec_without_returning(service.db()).await.map_err(Failure::from)?;
     let event = Event::new(audit::Kind::ClientRegistered, request)
         .client(&id)
         .detail(metadata.client_name.to_string());
@@ -189,9 +186,7 @@ fn parse(body: &[u8], schemes: &Schemes) -> Result<Metadata, RegisterError> {
         client_name: DisplayName::sanitize(text(&object, "client_name")?.unwrap_or_default()),
         // A scope that does not exist here is not refused: the client may have been written for
         // several servers, and asks for what it needs when it asks a person.
-        scope: text(&object, "scope")?
-            .map(Scopes::known)
-            .filter(|it| !it.is_empty()),
+        scope: text(&object, "scope")?.map(Scopes::known).filter(|it| !it.is_empty()),
     })
 }
 
@@ -209,9 +204,8 @@ fn redirect_uris(
     let mut seen = BTreeSet::new();
     let mut uris = Vec::new();
     for item in items {
-        let text = item
-            .as_str()
-            .ok_or_else(|| refused("redirect_uris must be an array of texts"))?;
+        let text =
+            item.as_str().ok_or_else(|| refused("redirect_uris must be an array of texts"))?;
         if !seen.insert(text) {
             return Err(refused("redirect_uris must not hold a URI twice"));
         }
@@ -219,9 +213,9 @@ fn redirect_uris(
         uris.push(uri);
     }
     match text(object, "application_type")? {
-        Some("web") if uris.iter().any(RedirectUri::is_loopback) => Err(refused(
-            "a web application must not redirect to the machine of the person",
-        )),
+        Some("web") if uris.iter().any(RedirectUri::is_loopback) => {
+            Err(refused("a web application must not redirect to the machine of the person"))
+        }
         None | Some("native" | "web") => Ok(uris),
         Some(_) => Err(metadata("application_type must be native or web")),
     }
@@ -278,10 +272,7 @@ pub(super) fn holds_private_key(object: &Map<String, Value>) -> bool {
         .get("jwks")
         .and_then(|it| it.get("keys"))
         .and_then(Value::as_array)
-        .is_some_and(|keys| {
-            keys.iter()
-                .any(|key| key.get("d").is_some() || key.get("k").is_some())
-        })
+        .is_some_and(|keys| keys.iter().any(|key| key.get("d").is_some() || key.get("k").is_some()))
 }
 
 fn metadata(text: &str) -> RegisterError {
@@ -339,9 +330,7 @@ mod tests {
     #[test]
     fn redirect_uris_are_checked() {
         let long = format!("https://app.example.com/{}", "a".repeat(2_000));
-        let many: Vec<_> = (0..11)
-            .map(|it| format!("https://app.example.com/{it}"))
-            .collect();
+        let many: Vec<_> = (0..11).map(|it| format!("https://app.example.com/{it}")).collect();
         for bad in [
             json!(null),
             json!([]),
@@ -371,17 +360,11 @@ mod tests {
         let of = |kind: &str, uri: &str| {
             parsed(&json!({"application_type": kind, "redirect_uris": [uri]}))
         };
-        assert_eq!(
-            code(of("web", "http://localhost/cb")),
-            Some("invalid_redirect_uri")
-        );
+        assert_eq!(code(of("web", "http://localhost/cb")), Some("invalid_redirect_uri"));
         assert!(of("web", "https://app.example.com/cb").is_ok());
         assert!(of("native", "https://app.example.com/cb").is_ok());
         assert!(of("native", "http://localhost/cb").is_ok());
-        assert_eq!(
-            code(of("service", "http://localhost/cb")),
-            Some("invalid_client_metadata")
-        );
+        assert_eq!(code(of("service", "http://localhost/cb")), Some("invalid_client_metadata"));
     }
 
     #[test]
@@ -403,18 +386,11 @@ mod tests {
             ("client_name", json!({"en": "x"})),
             ("scope", json!(["notes:read"])),
             ("application_type", json!(1)),
-            (
-                "jwks",
-                json!({"keys": [{"kty": "EC", "crv": "P-256", "d": "x"}]}),
-            ),
+            ("jwks", json!({"keys": [{"kty": "EC", "crv": "P-256", "d": "x"}]})),
             ("jwks", json!({"keys": [{"kty": "oct", "k": "x"}]})),
         ] {
             let result = with(member, bad.clone());
-            assert_eq!(
-                code(result),
-                Some("invalid_client_metadata"),
-                "{member} {bad}"
-            );
+            assert_eq!(code(result), Some("invalid_client_metadata"), "{member} {bad}");
         }
         let statement = with("software_statement", json!("a.b.c"));
         assert_eq!(code(statement), Some("unapproved_software_statement"));
@@ -424,10 +400,7 @@ mod tests {
     fn what_we_have_no_use_for_is_not_kept() {
         for (member, value) in [
             ("client_uri", json!("javascript:alert(1)")),
-            (
-                "logo_uri",
-                json!("data:image/svg+xml,<svg onload=alert(1)>"),
-            ),
+            ("logo_uri", json!("data:image/svg+xml,<svg onload=alert(1)>")),
             ("tos_uri", json!("data:text/html,x")),
             ("policy_uri", json!("javascript:alert(1)")),
             ("jwks_uri", json!("http://169.254.169.254/")),
@@ -452,19 +425,10 @@ mod tests {
         let twice = br#"{"redirect_uris": ["https://a.example.com/cb"], "redirect_uris": []}"#;
         let bom = [b"\xef\xbb\xbf", &valid[..]].concat();
         let large = format!("{{\"x\": \"{}\"}}", "x".repeat(MAX_BYTES));
-        for bad in [
-            &b""[..],
-            b"x",
-            b"[]",
-            b"null",
-            twice,
-            &bom,
-            b"{\"a\": \"\xff\"}",
-            large.as_bytes(),
-        ] {
-            let refused = parse(bad, &Schemes::default())
-                .err()
-                .and_then(|it| it.code());
+        for bad in
+            [&b""[..], b"x", b"[]", b"null", twice, &bom, b"{\"a\": \"\xff\"}", large.as_bytes()]
+        {
+            let refused = parse(bad, &Schemes::default()).err().and_then(|it| it.code());
             assert_eq!(refused, Some("invalid_client_metadata"));
         }
     }

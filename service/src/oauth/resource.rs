@@ -26,10 +26,7 @@ pub fn check<'a>(
             return Err(InvalidTarget);
         }
         if resource.contains('?') {
-            tracing::info!(
-                resource,
-                "A query was dropped from the resource of a request"
-            );
+            tracing::info!(resource, "A query was dropped from the resource of a request");
         }
     }
     Ok(())
@@ -42,9 +39,7 @@ fn is_ours(ours: &PublicUrl, resource: &str) -> bool {
     }
     // The parser drops control characters, and repairs slashes: what needs a repair is refused.
     let plain = resource.len() <= MAX_BYTES
-        && resource
-            .bytes()
-            .all(|it| it.is_ascii_graphic() && it != b'\\')
+        && resource.bytes().all(|it| it.is_ascii_graphic() && it != b'\\')
         && resource.contains("://")
         && !resource.contains('#')
         && !resource.contains('@');
@@ -61,9 +56,7 @@ fn is_ours(ours: &PublicUrl, resource: &str) -> bool {
 /// The path as it was sent, before the parser resolves dots and decodes.
 fn resource_path(resource: &str) -> &str {
     let after_scheme = resource.split_once("://").map_or("", |(_, it)| it);
-    let path = after_scheme
-        .find(['/', '?'])
-        .map_or("", |from| &after_scheme[from..]);
+    let path = after_scheme.find(['/', '?']).map_or("", |from| &after_scheme[from..]);
     path.split_once('?').map_or(path, |(path, _)| path)
 }
 
@@ -127,10 +120,7 @@ mod tests {
         ] {
             assert_eq!(check(&ours(), [bad]), Err(InvalidTarget), "{bad:?}");
         }
-        let two = [
-            "https://notes.example.com/mcp",
-            "https://other.example.com/mcp",
-        ];
+        let two = ["https://notes.example.com/mcp", "https://other.example.com/mcp"];
         assert_eq!(check(&ours(), two), Err(InvalidTarget));
     }
 
@@ -138,11 +128,9 @@ mod tests {
     fn an_endpoint_on_loopback_keeps_its_port() {
         let ours = PublicUrl::parse("http://localhost:8080").unwrap();
         assert_eq!(check(&ours, ["http://localhost:8080/mcp"]), Ok(()));
-        for bad in [
-            "http://localhost/mcp",
-            "http://127.0.0.1:8080/mcp",
-            "http://localhost:8081/mcp",
-        ] {
+        for bad in
+            ["http://localhost/mcp", "http://127.0.0.1:8080/mcp", "http://localhost:8081/mcp"]
+        {
             assert_eq!(check(&ours, [bad]), Err(InvalidTarget), "{bad}");
         }
     }

@@ -73,9 +73,7 @@ pub async fn grant(
     request: &RequestInfo,
 ) -> Result<bool, Failure> {
     let which = Entity::update_many().filter(COLUMN.id.eq(grant));
-    Ok(!revoke(service, which, None, reason, request)
-        .await?
-        .is_empty())
+    Ok(!revoke(service, which, None, reason, request).await?.is_empty())
 }
 
 /// Revokes one grant, if it is this person's. Says whether it was still good.
@@ -87,9 +85,7 @@ pub async fn owned(
     request: &RequestInfo,
 ) -> Result<bool, Failure> {
     let which = Entity::update_owned(owner.as_str(), grant);
-    Ok(!revoke(service, which, None, reason, request)
-        .await?
-        .is_empty())
+    Ok(!revoke(service, which, None, reason, request).await?.is_empty())
 }
 
 /// Revokes all grants of a person, and the codes that could become one. Gives the grants.
@@ -147,9 +143,7 @@ pub(super) async fn all_of(
     user: &UserId,
     reason: Reason,
 ) -> Result<Vec<Model>, Failure> {
-    oauth_codes::Entity::delete_owned_by(user.as_str())
-        .exec(db)
-        .await?;
+    oauth_codes::Entity::delete_owned_by(user.as_str()).exec(db).await?;
     all(db, now, Entity::update_owned_by(user.as_str()), reason).await
 }
 
@@ -184,9 +178,7 @@ async fn revoke(
         Some(user) => all_of(&transaction, now, user, reason).await?,
         None => all(&transaction, now, which, reason).await?,
     };
-    let event = revoked
-        .first()
-        .map(|first| event(&revoked, first, reason, request));
+    let event = revoked.first().map(|first| event(&revoked, first, reason, request));
     if let Some(event) = &event {
         audit::write(&transaction, now, event).await?;
     }
@@ -230,10 +222,8 @@ async fn grant_of_refresh_token(
     let Some(token) = found else {
         return Ok(None);
     };
-    let grant = Entity::find_by_id(token.grant_id)
-        .one(service.db())
-        .await
-        .map_err(Failure::from)?;
+    let grant =
+        Entity::find_by_id(token.grant_id).one(service.db()).await.map_err(Failure::from)?;
     match grant {
         Some(grant) if grant.client_id != client.id => Err(RevokeError::OtherClient),
         grant => Ok(grant.map(|it| it.id)),

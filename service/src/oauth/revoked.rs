@@ -190,10 +190,7 @@ impl RevokedGrants {
 impl Known {
     /// Says whether it is news: whether nobody was told of it before.
     fn insert(&mut self, grant: GrantId, new: Revocation, most: usize) -> bool {
-        let known = self
-            .grants
-            .entry(grant)
-            .or_insert(Revocation { told: false, ..new });
+        let known = self.grants.entry(grant).or_insert(Revocation { told: false, ..new });
         let news = !known.told;
         known.told |= new.told;
         if self.grants.len() > most {
@@ -294,10 +291,7 @@ mod tests {
     }
 
     fn heard(seconds: i64) -> Revocation {
-        Revocation {
-            at: at(seconds),
-            told: true,
-        }
+        Revocation { at: at(seconds), told: true }
     }
 
     #[test]
@@ -307,10 +301,7 @@ mod tests {
         assert!(!known.insert(grant(1), heard(101), 10));
         assert!(known.insert(grant(2), heard(100), 10));
         // Our own is known from the start, and still has to be told.
-        let own = Revocation {
-            told: false,
-            ..heard(100)
-        };
+        let own = Revocation { told: false, ..heard(100) };
         known.insert(grant(3), own, 10);
         assert!(known.insert(grant(3), heard(100), 10));
         assert!(!known.insert(grant(3), heard(100), 10));

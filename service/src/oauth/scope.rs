@@ -198,10 +198,7 @@ mod tests {
 
     #[test]
     fn what_is_stored_may_name_what_no_longer_exists() {
-        assert_eq!(
-            Scopes::known("notes:read notes:share openid"),
-            Scopes::default_request()
-        );
+        assert_eq!(Scopes::known("notes:read notes:share openid"), Scopes::default_request());
         assert_eq!(Scopes::known("openid"), Scopes::default());
     }
 

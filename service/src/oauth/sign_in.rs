@@ -216,11 +216,8 @@ pub async fn begin_account(service: &Service) -> Result<Start, StoreUnavailable>
 /// Sends a person to whoever says who they are.
 pub(super) async fn start(service: &Service, purpose: Purpose) -> Result<Start, StoreUnavailable> {
     let (state, nonce, verifier) = (new_secret(), new_secret(), Verifier::generate());
-    let hop = Hop {
-        purpose,
-        nonce: SecretHash::of(&nonce),
-        verifier: verifier.expose().to_owned(),
-    };
+    let hop =
+        Hop { purpose, nonce: SecretHash::of(&nonce), verifier: verifier.expose().to_owned() };
     match (with(service), service.github()) {
         (SignInWith::GitHub, Some(github)) => {
             pending::put(service.pending(), &state, &GitHubHop(hop), PENDING_TTL).await?;
@@ -260,9 +257,8 @@ pub async fn development(
 ) -> Result<Arrived, CallbackError> {
     development_hop(service, state, nonce).await?;
     let name = development_name(name).ok_or(CallbackError::Name)?;
-    let DevelopmentHop(hop) = pending::take(service.pending(), state)
-        .await?
-        .ok_or(CallbackError::NotFound)?;
+    let DevelopmentHop(hop) =
+        pending::take(service.pending(), state).await?.ok_or(CallbackError::NotFound)?;
     let person = Person {
         sign_in: SignIn {
             user: UserId::new(format!("dev:{name}")),
@@ -291,22 +287,15 @@ async fn development_hop(
     if with(service) != SignInWith::Development {
         return Err(CallbackError::NotFound);
     }
-    let DevelopmentHop(hop) = pending::peek(service.pending(), state)
-        .await?
-        .ok_or(CallbackError::NotFound)?;
-    if hop.nonce.is_of(nonce) {
-        Ok(hop)
-    } else {
-        Err(CallbackError::OtherBrowser)
-    }
+    let DevelopmentHop(hop) =
+        pending::peek(service.pending(), state).await?.ok_or(CallbackError::NotFound)?;
+    if hop.nonce.is_of(nonce) { Ok(hop) } else { Err(CallbackError::OtherBrowser) }
 }
 
 fn development_name(text: &str) -> Option<String> {
     let name = text.trim().to_ascii_lowercase();
     let plain = (1..=MAX_NAME).contains(&name.len())
-        && name
-            .bytes()
-            .all(|it| it.is_ascii_alphanumeric() || b"-_.".contains(&it));
+        && name.bytes().all(|it| it.is_ascii_alphanumeric() || b"-_.".contains(&it));
     plain.then_some(name)
 }
 
@@ -348,18 +337,12 @@ async fn come_in(
     person: Person,
     request: &RequestInfo,
 ) -> Result<Arrived, Trouble> {
-    let Person {
-        sign_in,
-        gate_checked_at,
-        github_token,
-    } = person;
+    let Person { sign_in, gate_checked_at, github_token } = person;
     let now = service.clock().now();
     let user = sign_in.user.clone();
     let login = sign_in.login.clone();
-    let event = purpose
-        .event(audit::Kind::SignedIn, request)
-        .user(&user)
-        .detail(format!("as {login}"));
+    let event =
+        purpose.event(audit::Kind::SignedIn, request).user(&user).detail(format!("as {login}"));
 
     let transaction = db::begin(service.db()).await?;
     users::upsert(&transaction, now, sign_in).await?;
@@ -396,18 +379,11 @@ async fn come_in(
             let mut answer = vec![("code", code.expose())];
             answer.extend(asked.state.as_deref().map(|it| ("state", it)));
             answer.push(("iss", service.config().public_url.as_str()));
-            Ok(Arrived::ToClient {
-                uri: redirect_uri::with_answer(&asked.redirect_uri, answer),
-            })
+            Ok(Arrived::ToClient { uri: redirect_uri::with_answer(&asked.redirect_uri, answer) })
         }
         Purpose::Account => {
             let session = new_secret();
-            let stored = StoredSession {
-                user,
-                login,
-                csrf: new_secret(),
-                signed_in_at: now,
-            };
+            let stored = StoredSession { user, login, csrf: new_secret(), signed_in_at: now };
             pending::put(service.pending(), &session, &stored, SESSION_TTL)
                 .await
                 .map_err(Trouble::Store)?;
@@ -422,12 +398,10 @@ pub async fn session(service: &Service, cookie: &str) -> Result<Option<Session>,
     let Some(stored) = pending::peek::<StoredSession>(service.pending(), cookie).await? else {
         return Ok(None);
     };
-    let person = users::get(service.db(), &stored.user)
-        .await
-        .map_err(|failure| {
-            tracing::error!(error = ?failure, "A session cannot be looked up: {failure}");
-            CallbackError::Unavailable
-        })?;
+    let person = users::get(service.db(), &stored.user).await.map_err(|failure| {
+        tracing::error!(error = ?failure, "A session cannot be looked up: {failure}");
+        CallbackError::Unavailable
+    })?;
     let is_here = person.is_some_and(|it| it.blocked_at.is_none());
     Ok(is_here.then_some(Session {
         user: stored.user,
@@ -439,9 +413,7 @@ pub async fn session(service: &Service, cookie: &str) -> Result<Option<Session>,
 
 /// Ends a session of the account page.
 pub async fn sign_out(service: &Service, cookie: &str) -> Result<(), StoreUnavailable> {
-    pending::take::<StoredSession>(service.pending(), cookie)
-        .await
-        .map(drop)
+    pending::take::<StoredSession>(service.pending(), cookie).await.map(drop)
 }
 
 /// Notes something in the audit log. What happened has happened, so a failure is only reported; the
@@ -464,22 +436,12 @@ impl Purpose {
 
     /// The person said no.
     pub(super) fn denied(&self, service: &Service) -> Result<Arrived, CallbackError> {
-        self.tell(
-            service,
-            "access_denied",
-            "the person said no",
-            CallbackError::Denied,
-        )
+        self.tell(service, "access_denied", "the person said no", CallbackError::Denied)
     }
 
     /// GitHub said something that cannot be used.
     pub(super) fn failed(&self, service: &Service) -> Result<Arrived, CallbackError> {
-        self.tell(
-            service,
-            "server_error",
-            "the sign-in failed",
-            CallbackError::Failed,
-        )
+        self.tell(service, "server_error", "the sign-in failed", CallbackError::Failed)
     }
 
     /// Somebody did not answer.
@@ -512,9 +474,9 @@ impl Purpose {
         otherwise: CallbackError,
     ) -> Result<Arrived, CallbackError> {
         match self {
-            Self::Client(asked) => Ok(Arrived::ToClient {
-                uri: asked.error_uri(service, error, description),
-            }),
+            Self::Client(asked) => {
+                Ok(Arrived::ToClient { uri: asked.error_uri(service, error, description) })
+            }
             Self::Account => Err(otherwise),
         }
     }
@@ -522,13 +484,7 @@ impl Purpose {
 
 impl Request {
     fn error_uri(&self, service: &Service, error: &str, description: &str) -> String {
-        error_uri(
-            service,
-            &self.redirect_uri,
-            self.state.as_deref(),
-            error,
-            description,
-        )
+        error_uri(service, &self.redirect_uri, self.state.as_deref(), error, description)
     }
 }
 

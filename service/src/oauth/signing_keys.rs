@@ -201,10 +201,7 @@ impl SigningKeys {
     /// the first key if there is none, so it is never empty.
     pub async fn jwks(&self) -> Result<Arc<Value>, Failure> {
         self.signer().await?;
-        let set = self
-            .known()
-            .context("no keys after a reading")
-            .map_err(Failure::Internal)?;
+        let set = self.known().context("no keys after a reading").map_err(Failure::Internal)?;
         Ok(Arc::clone(&set.jwks))
     }
 
@@ -242,16 +239,10 @@ impl SigningKeys {
         if let Some(key) = self.known().and_then(|set| set.verifier(kid, now)) {
             return Ok(Some(key));
         }
-        if outcomes
-            .failed
-            .is_some_and(|it| within(it, now, RELOAD_PAUSE))
-        {
+        if outcomes.failed.is_some_and(|it| within(it, now, RELOAD_PAUSE)) {
             return Err(unavailable_a_moment_ago());
         }
-        if outcomes
-            .in_vain
-            .is_some_and(|it| within(it, now, RELOAD_PAUSE))
-        {
+        if outcomes.in_vain.is_some_and(|it| within(it, now, RELOAD_PAUSE)) {
             return Ok(None);
         }
         let found = self.reload(&mut outcomes).await?.verifier(kid, now);
@@ -263,8 +254,7 @@ impl SigningKeys {
 
     /// Whether signatures of a key still count, from memory.
     pub(crate) fn still_trusts(&self, kid: &Kid) -> bool {
-        self.current()
-            .is_some_and(|set| set.verifier(kid, self.0.clock.now()).is_some())
+        self.current().is_some_and(|set| set.verifier(kid, self.0.clock.now()).is_some())
     }
 
     /// Reads the keys and does what is due: asks for a successor when a key is old enough, makes the
@@ -298,11 +288,7 @@ impl SigningKeys {
         Entity::update_many()
             .col_expr(Column::ReplaceAt, Expr::value(at))
             .filter(COLUMN.state.eq(State::Active))
-            .filter(
-                Condition::any()
-                    .add(Column::ReplaceAt.is_null())
-                    .add(Column::ReplaceAt.gt(at)),
-            )
+            .filter(Condition::any().add(Column::ReplaceAt.is_null()).add(Column::ReplaceAt.gt(at)))
             .exec(&transaction)
             .await?;
         // A successor that waits for the schedule need not wait any longer.
@@ -394,11 +380,7 @@ impl SigningKeys {
     }
 
     fn known(&self) -> Option<Arc<KeySet>> {
-        self.0
-            .known
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.0.known.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What is known, which has itself refreshed in the background if it is old. Nobody waits for
@@ -417,10 +399,7 @@ impl SigningKeys {
         let Ok(mut outcomes) = Arc::clone(&self.0.reloading).try_lock_owned() else {
             return;
         };
-        if outcomes
-            .failed
-            .is_some_and(|it| within(it, now, RELOAD_PAUSE))
-        {
+        if outcomes.failed.is_some_and(|it| within(it, now, RELOAD_PAUSE)) {
             return;
         }
         let keys = self.clone();
@@ -481,10 +460,8 @@ impl SigningKeys {
             replace_at: Set(None),
         };
         let on_conflict = OnConflict::new().do_nothing().to_owned();
-        let inserted = Entity::insert(row)
-            .on_conflict(on_conflict)
-            .exec_without_returning(&self.0.db)
-            .await?;
+        let inserted =
+            Entity::insert(row).on_conflict(on_conflict).exec_without_returning(&self.0.db).await?;
         if inserted == 1 {
             self.tell(audit::Kind::KeyCreated, &kid).await?;
         }
@@ -574,17 +551,14 @@ enum Step {
 
 /// What is due, of the keys that are trusted. `kek_id`: the secret of this instance.
 fn due(rows: &[Model], kek_id: &str, now: DateTime<Utc>) -> Vec<Step> {
-    let pending_under = |kek_id: &str| {
-        rows.iter()
-            .any(|it| it.state == State::Pending && it.kek_id == kek_id)
-    };
+    let pending_under =
+        |kek_id: &str| rows.iter().any(|it| it.state == State::Pending && it.kek_id == kek_id);
     let mut steps = Vec::new();
     for row in rows {
         match row.state {
-            State::Pending if row.activate_at <= now => steps.push(Step::TakeOver {
-                kid: row.kid.clone(),
-                kek_id: row.kek_id.clone(),
-            }),
+            State::Pending if row.activate_at <= now => {
+                steps.push(Step::TakeOver { kid: row.kid.clone(), kek_id: row.kek_id.clone() })
+            }
             State::Active if is_abandoned(row, rows, now) => {
                 steps.push(Step::Abandon(row.kid.clone()));
             }
@@ -658,9 +632,7 @@ fn end(
 }
 
 fn not_signed_since(then: DateTime<Utc>) -> Condition {
-    Condition::any()
-        .add(Column::LastSignedAt.is_null())
-        .add(Column::LastSignedAt.lte(then))
+    Condition::any().add(Column::LastSignedAt.is_null()).add(Column::LastSignedAt.lte(then))
 }
 
 /// A pending key whose time has come.
@@ -684,10 +656,7 @@ fn active(kek_id: &str) -> SelectStatement {
 const OTHER: &str = "other";
 
 fn other_keys() -> SelectStatement {
-    Query::select()
-        .expr(Expr::val(1))
-        .from_as(Entity, Alias::new(OTHER))
-        .take()
+    Query::select().expr(Expr::val(1)).from_as(Entity, Alias::new(OTHER)).take()
 }
 
 impl KeySet {
@@ -772,35 +741,19 @@ impl Kek {
         let aad = self.aad(&key.kid, ALGORITHM);
         let sealed = self
             .cipher
-            .encrypt(
-                &XNonce::from(nonce),
-                Payload {
-                    msg: &key.pkcs8,
-                    aad: aad.as_bytes(),
-                },
-            )
+            .encrypt(&XNonce::from(nonce), Payload { msg: &key.pkcs8, aad: aad.as_bytes() })
             .map_err(|aead::Error| anyhow!("could not seal a private key"))?;
         Ok([&nonce[..], &sealed].concat())
     }
 
     fn open(&self, key: &Model) -> anyhow::Result<EncodingKey> {
-        let sealed = key
-            .private_sealed
-            .as_deref()
-            .context("the private key was wiped")?;
-        let (nonce, sealed) = sealed
-            .split_first_chunk::<NONCE>()
-            .context("the sealed private key is too short")?;
+        let sealed = key.private_sealed.as_deref().context("the private key was wiped")?;
+        let (nonce, sealed) =
+            sealed.split_first_chunk::<NONCE>().context("the sealed private key is too short")?;
         let aad = self.aad(&key.kid, &key.alg);
         let pkcs8 = self
             .cipher
-            .decrypt(
-                &XNonce::from(*nonce),
-                Payload {
-                    msg: sealed,
-                    aad: aad.as_bytes(),
-                },
-            )
+            .decrypt(&XNonce::from(*nonce), Payload { msg: sealed, aad: aad.as_bytes() })
             .map_err(|aead::Error| anyhow!("the sealed private key is damaged"))?;
         Ok(EncodingKey::from_ec_der(&pkcs8))
     }
@@ -817,10 +770,7 @@ impl Kek {
         for row in rows {
             match verifying_key(&row) {
                 Ok(key) => {
-                    let verifier = Verifier {
-                        key: Arc::new(key),
-                        from: row.activate_at - EARLY,
-                    };
+                    let verifier = Verifier { key: Arc::new(key), from: row.activate_at - EARLY };
                     verifying.insert(row.kid.clone(), verifier);
                     sound.push(row);
                 }
@@ -866,10 +816,7 @@ fn verifying_key(row: &Model) -> anyhow::Result<DecodingKey> {
     };
     let (x, y) = (coordinate("x")?, coordinate("y")?);
     anyhow::ensure!(row.alg == ALGORITHM, "its algorithm is {}", row.alg);
-    anyhow::ensure!(
-        row.kid == thumbprint(x, y),
-        "its id is not the thumbprint of its public key"
-    );
+    anyhow::ensure!(row.kid == thumbprint(x, y), "its id is not the thumbprint of its public key");
     Ok(DecodingKey::from_ec_components(x, y)?)
 }
 
@@ -926,82 +873,39 @@ mod tests {
         let now = day(100);
         let minutes = |n| now - TimeDelta::minutes(n);
         let active = bare("a", "ours", State::Active, day(90));
-        let old = Model {
-            activate_at: day(70),
-            ..active.clone()
-        };
-        let asked = |at| Model {
-            replace_at: Some(at),
-            ..old.clone()
-        };
+        let old = Model { activate_at: day(70), ..active.clone() };
+        let asked = |at| Model { replace_at: Some(at), ..old.clone() };
         let pending = |at| bare("p", "ours", State::Pending, at);
-        let retiring = |at| Model {
-            retire_at: Some(at),
-            ..bare("r", "gone", State::Retiring, day(1))
-        };
-        let signed = |at, key: &Model| Model {
-            last_signed_at: Some(at),
-            ..key.clone()
-        };
+        let retiring =
+            |at| Model { retire_at: Some(at), ..bare("r", "gone", State::Retiring, day(1)) };
+        let signed = |at, key: &Model| Model { last_signed_at: Some(at), ..key.clone() };
         let elsewhere = bare("e", "theirs", State::Active, minutes(30));
         let make = |activate_at| Step::MakeSuccessor { activate_at };
-        let take_over = || Step::TakeOver {
-            kid: kid("p"),
-            kek_id: "ours".to_owned(),
-        };
+        let take_over = || Step::TakeOver { kid: kid("p"), kek_id: "ours".to_owned() };
 
         for (why, rows, expected) in [
             ("nothing to do", vec![active.clone()], vec![]),
-            (
-                "old enough",
-                vec![old.clone()],
-                vec![Step::AskForSuccessor(kid("a"))],
-            ),
+            ("old enough", vec![old.clone()], vec![Step::AskForSuccessor(kid("a"))]),
             (
                 "to the moment",
-                vec![Model {
-                    activate_at: day(70) + TimeDelta::microseconds(1),
-                    ..old.clone()
-                }],
+                vec![Model { activate_at: day(70) + TimeDelta::microseconds(1), ..old.clone() }],
                 vec![],
             ),
             ("asked for", vec![asked(day(101))], vec![make(day(101))]),
-            (
-                "asked for at short notice",
-                vec![asked(now)],
-                vec![make(now + PREPUBLISHED)],
-            ),
+            ("asked for at short notice", vec![asked(now)], vec![make(now + PREPUBLISHED)]),
             ("made", vec![asked(day(101)), pending(day(101))], vec![]),
-            (
-                "its time has come",
-                vec![asked(now), pending(now)],
-                vec![take_over()],
-            ),
-            (
-                "killed half-way",
-                vec![retiring(day(101)), pending(now)],
-                vec![take_over()],
-            ),
+            ("its time has come", vec![asked(now), pending(now)], vec![take_over()]),
+            ("killed half-way", vec![retiring(day(101)), pending(now)], vec![take_over()]),
             (
                 "another secret's is not ours to make",
-                vec![Model {
-                    kek_id: "theirs".to_owned(),
-                    ..asked(day(101))
-                }],
+                vec![Model { kek_id: "theirs".to_owned(), ..asked(day(101)) }],
                 vec![],
             ),
-            (
-                "still valid",
-                vec![retiring(now + TimeDelta::seconds(1))],
-                vec![],
-            ),
+            ("still valid", vec![retiring(now + TimeDelta::seconds(1))], vec![]),
             ("expired", vec![retiring(now)], vec![Step::Retire(kid("r"))]),
             (
                 "signed late",
-                vec![signed(
-                    now - RETIRING_FOR + TimeDelta::seconds(1),
-                    &retiring(now),
-                )],
+                vec![signed(now - RETIRING_FOR + TimeDelta::seconds(1), &retiring(now))],
                 vec![],
             ),
             (
@@ -1031,23 +935,14 @@ mod tests {
             ),
             (
                 "the other one signed before",
-                vec![
-                    signed(minutes(20), &active),
-                    signed(minutes(25), &elsewhere),
-                ],
+                vec![signed(minutes(20), &active), signed(minutes(25), &elsewhere)],
                 vec![],
             ),
             (
                 "the other one is young",
                 vec![
                     signed(minutes(20), &active),
-                    signed(
-                        minutes(1),
-                        &Model {
-                            activate_at: minutes(9),
-                            ..elsewhere.clone()
-                        },
-                    ),
+                    signed(minutes(1), &Model { activate_at: minutes(9), ..elsewhere.clone() }),
                 ],
                 vec![],
             ),
@@ -1063,12 +958,7 @@ mod tests {
             bare("retiring", "ours", State::Retiring, day(99)),
             bare("old", "ours", State::Active, day(1)),
             bare("due", "ours", State::Pending, now),
-            bare(
-                "not yet",
-                "ours",
-                State::Pending,
-                now + TimeDelta::seconds(1),
-            ),
+            bare("not yet", "ours", State::Pending, now + TimeDelta::seconds(1)),
             bare("theirs", "theirs", State::Active, now),
         ];
         let signing = |rows| newest_that_signs(rows, "ours", now).map(|it| it.kid.as_str());
@@ -1087,11 +977,7 @@ mod tests {
             ..row(&kek, FreshKey::generate().unwrap())
         };
         let set = kek.open_all(vec![key.clone()], day(0));
-        assert_eq!(
-            set.jwks["keys"].as_array().unwrap().len(),
-            1,
-            "but it is published"
-        );
+        assert_eq!(set.jwks["keys"].as_array().unwrap().len(), 1, "but it is published");
         for (at, trusted) in [
             (day(0), false),
             (day(1) - EARLY - TimeDelta::seconds(1), false),
@@ -1125,39 +1011,11 @@ mod tests {
         assert!(kek.open(&key).is_ok());
 
         let other = row(&kek, FreshKey::generate().unwrap());
-        assert!(
-            kek.open(&Model {
-                kid: other.kid,
-                ..key.clone()
-            })
-            .is_err()
-        );
-        assert!(
-            kek.open(&Model {
-                alg: "ES384".to_owned(),
-                ..key.clone()
-            })
-            .is_err()
-        );
-        assert!(
-            kek.open(&Model {
-                private_sealed: None,
-                ..key.clone()
-            })
-            .is_err()
-        );
-        assert!(
-            kek.open(&Model {
-                private_sealed: Some(vec![0; 8]),
-                ..key.clone()
-            })
-            .is_err()
-        );
-        assert!(
-            Kek::derive(&Secret::new("another secret"))
-                .open(&key)
-                .is_err()
-        );
+        assert!(kek.open(&Model { kid: other.kid, ..key.clone() }).is_err());
+        assert!(kek.open(&Model { alg: "ES384".to_owned(), ..key.clone() }).is_err());
+        assert!(kek.open(&Model { private_sealed: None, ..key.clone() }).is_err());
+        assert!(kek.open(&Model { private_sealed: Some(vec![0; 8]), ..key.clone() }).is_err());
+        assert!(Kek::derive(&Secret::new("another secret")).open(&key).is_err());
     }
 
     #[test]
@@ -1165,22 +1023,11 @@ mod tests {
         let kek = Kek::derive(&Secret::new("one secret"));
         let good = row(&kek, FreshKey::generate().unwrap());
         let other = row(&kek, FreshKey::generate().unwrap());
-        let renamed = Model {
-            kid: Kid("another-name".to_owned()),
-            ..good.clone()
-        };
-        let swapped = Model {
-            public_jwk: other.public_jwk.clone(),
-            ..good.clone()
-        };
-        let weak = Model {
-            alg: "HS256".to_owned(),
-            ..good.clone()
-        };
-        let not_yet = Model {
-            activate_at: DateTime::UNIX_EPOCH + TimeDelta::days(1),
-            ..other.clone()
-        };
+        let renamed = Model { kid: Kid("another-name".to_owned()), ..good.clone() };
+        let swapped = Model { public_jwk: other.public_jwk.clone(), ..good.clone() };
+        let weak = Model { alg: "HS256".to_owned(), ..good.clone() };
+        let not_yet =
+            Model { activate_at: DateTime::UNIX_EPOCH + TimeDelta::days(1), ..other.clone() };
         let now = DateTime::UNIX_EPOCH;
 
         for bad in [renamed, swapped, weak] {
@@ -1189,10 +1036,7 @@ mod tests {
             assert_eq!(set.jwks["keys"].as_array().unwrap().len(), 1);
         }
         let set = kek.open_all(vec![good.clone(), not_yet], now);
-        assert_eq!(
-            (set.verifying.len(), &set.signing.unwrap().kid),
-            (2, &good.kid)
-        );
+        assert_eq!((set.verifying.len(), &set.signing.unwrap().kid), (2, &good.kid));
         let elsewhere = Kek::derive(&Secret::new("another secret"));
         let set = elsewhere.open_all(vec![good, other], now);
         assert_eq!((set.verifying.len(), set.signing.is_none()), (2, true));

@@ -24,9 +24,7 @@ pub const BATCH: u64 = 500;
 pub async fn codes(service: &Service) -> Result<u64, Failure> {
     use oauth_codes::{COLUMN, Column, Entity};
 
-    let expired = COLUMN
-        .expires_at
-        .lte(service.clock().now() - code::RETENTION);
+    let expired = COLUMN.expires_at.lte(service.clock().now() - code::RETENTION);
     batch::<Entity>(service, Column::CodeHash, Condition::all().add(expired)).await
 }
 
@@ -74,9 +72,7 @@ pub async fn clients(service: &Service) -> Result<u64, Failure> {
         )
         .cond_where(grant::live(now))
         .take();
-    let which = Condition::all()
-        .add(COLUMN.expires_at.lte(now))
-        .add(Expr::exists(needed).not());
+    let which = Condition::all().add(COLUMN.expires_at.lte(now)).add(Expr::exists(needed).not());
     batch::<Entity>(service, Column::Id, which).await
 }
 
@@ -117,9 +113,7 @@ async fn batch<E: EntityTrait>(
         .limit(BATCH)
         .lock_with_behavior(LockType::Update, LockBehavior::SkipLocked)
         .into_query();
-    let deleted = E::delete_many()
-        .filter(Expr::col(key).in_subquery(some))
-        .exec(service.db())
-        .await?;
+    let deleted =
+        E::delete_many().filter(Expr::col(key).in_subquery(some)).exec(service.db()).await?;
     Ok(deleted.rows_affected)
 }

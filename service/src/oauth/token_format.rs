@@ -109,19 +109,13 @@ impl<K: Kind> Plain<K> {
     }
 
     fn of(text: String) -> Self {
-        Self {
-            text: text.into(),
-            kind: PhantomData,
-        }
+        Self { text: text.into(), kind: PhantomData }
     }
 }
 
 impl<K> Clone for Plain<K> {
     fn clone(&self) -> Self {
-        Self {
-            text: self.text.clone(),
-            kind: PhantomData,
-        }
+        Self { text: self.text.clone(), kind: PhantomData }
     }
 }
 
@@ -155,8 +149,7 @@ fn is_well_formed(prefix: &str, text: &str) -> bool {
     };
     // The decoder refuses padding, the other alphabet, and bits that mean nothing: one secret has
     // one spelling.
-    body.strip_prefix(prefix)
-        .is_some_and(|random| URL_SAFE_NO_PAD.decode(random).is_ok())
+    body.strip_prefix(prefix).is_some_and(|random| URL_SAFE_NO_PAD.decode(random).is_ok())
         && sum == checksum(body)
 }
 
@@ -177,9 +170,8 @@ mod tests {
 
     #[test]
     fn what_we_make_is_well_formed_and_never_the_same() {
-        let made: BTreeSet<String> = (0..100)
-            .map(|_| PlainCode::generate().expose().to_owned())
-            .collect();
+        let made: BTreeSet<String> =
+            (0..100).map(|_| PlainCode::generate().expose().to_owned()).collect();
         assert_eq!(made.len(), 100);
         for text in &made {
             assert_eq!(text.len(), LENGTH);
@@ -223,10 +215,7 @@ mod tests {
         let token = PlainToken::generate();
         assert_eq!(format!("{token:?} {:?}", token.hash()), "PlainToken Digest");
         assert_eq!(format!("{:?}", PlainCode::generate()), "PlainCode");
-        assert_eq!(
-            format!("{:?}", PlainClientSecret::generate()),
-            "PlainClientSecret"
-        );
+        assert_eq!(format!("{:?}", PlainClientSecret::generate()), "PlainClientSecret");
     }
 
     #[test]

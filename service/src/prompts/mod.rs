@@ -10,7 +10,5 @@ use mcp::AnyPrompt;
 use crate::Service;
 
 /// Every prompt, in the order clients see them.
-pub const ALL: &[&dyn AnyPrompt<Service>] = &[
-    &summarize_notes::SummarizeNotes,
-    &weekly_review::WeeklyReview,
-];
+pub const ALL: &[&dyn AnyPrompt<Service>] =
+    &[&summarize_notes::SummarizeNotes, &weekly_review::WeeklyReview];

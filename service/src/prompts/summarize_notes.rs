@@ -46,10 +46,7 @@ impl Prompt<Service> for SummarizeNotes {
             text.push_str("A search for it found nothing; try other words with notes_search.");
         } else {
             text.push_str("A search found these; read the ones that matter with notes_get:\n");
-            let lines = found
-                .notes
-                .iter()
-                .map(|it| format!("- {} (id {})\n", it.title, it.id));
+            let lines = found.notes.iter().map(|it| format!("- {} (id {})\n", it.title, it.id));
             text.extend(lines);
         }
         Ok(PromptResult {
@@ -66,9 +63,8 @@ impl Prompt<Service> for SummarizeNotes {
         value: &str,
         _given: &BTreeMap<String, String>,
     ) -> Result<Completion, ToolError> {
-        let titles = notes::complete_titles(service.db(), call.user(), value)
-            .await
-            .map_err(failed)?;
+        let titles =
+            notes::complete_titles(service.db(), call.user(), value).await.map_err(failed)?;
         Ok(Completion::of(titles))
     }
 }

@@ -39,13 +39,8 @@ impl Prompt<Service> for WeeklyReview {
         Arguments { focus }: Arguments,
     ) -> Result<PromptResult, ToolError> {
         let limit = PageSize::new(u64::from(MAX_PAGE)).map_err(ToolError::internal)?;
-        let listing = Listing {
-            limit,
-            ..Listing::default()
-        };
-        let page = notes::list(service.db(), call.user(), listing)
-            .await
-            .map_err(failed)?;
+        let listing = Listing { limit, ..Listing::default() };
+        let page = notes::list(service.db(), call.user(), listing).await.map_err(failed)?;
         let since = service.clock().now() - WEEK;
         let mut text =
             "Help me with my weekly review. Group what I wrote by theme, name decisions \
@@ -54,22 +49,13 @@ impl Prompt<Service> for WeeklyReview {
         if let Some(focus) = focus {
             text.extend([" Look at this in particular: ", &focus, "."]);
         }
-        let of_the_week: Vec<_> = page
-            .notes
-            .iter()
-            .filter(|it| it.created_at >= since)
-            .collect();
+        let of_the_week: Vec<_> = page.notes.iter().filter(|it| it.created_at >= since).collect();
         if of_the_week.is_empty() {
             text.push_str("\n\nI wrote no notes in the last seven days.");
         } else {
             text.push_str("\n\nMy notes of the last seven days (read them with notes_get):\n");
             let lines = of_the_week.iter().map(|it| {
-                format!(
-                    "- {}: {} (id {})\n",
-                    it.created_at.date_naive(),
-                    it.title,
-                    it.id
-                )
+                format!("- {}: {} (id {})\n", it.created_at.date_naive(), it.title, it.id)
             });
             text.extend(lines);
         }

@@ -26,35 +26,19 @@ impl Resource<Service> for RecentNotes {
         service: &Service,
         uri: &MatchedUri,
     ) -> Result<Vec<ResourceContents>, ToolError> {
-        let page = notes::list(service.db(), call.user(), Listing::default())
-            .await
-            .map_err(failed)?;
+        let page =
+            notes::list(service.db(), call.user(), Listing::default()).await.map_err(failed)?;
         let text = match page.notes.as_slice() {
             [] => "There are no notes yet.\n".to_owned(),
             notes => notes.iter().map(section).collect(),
         };
-        Ok(vec![ResourceContents::text(
-            &uri.uri,
-            Self::MIME_TYPE,
-            text,
-        )])
+        Ok(vec![ResourceContents::text(&uri.uri, Self::MIME_TYPE, text)])
     }
 }
 
 fn section(note: &NoteSummary) -> String {
-    let NoteSummary {
-        id,
-        title,
-        excerpt,
-        tags,
-        created_at,
-        ..
-    } = note;
-    let tags = if tags.is_empty() {
-        String::new()
-    } else {
-        format!(" · {}", tags.join(", "))
-    };
+    let NoteSummary { id, title, excerpt, tags, created_at, .. } = note;
+    let tags = if tags.is_empty() { String::new() } else { format!(" · {}", tags.join(", ")) };
     format!(
         "## {title}\n\n{} · {}{tags}\n\n{excerpt}\n\n",
         created_at.date_naive(),

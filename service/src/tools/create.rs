@@ -34,8 +34,6 @@ impl Tool<Service> for CreateNote {
 
     async fn call(&self, call: &Call, service: &Service, input: Input) -> Result<Note, ToolError> {
         let Input { title, body, tags } = input;
-        notes::create(service, call.user(), Draft { title, body, tags })
-            .await
-            .map_err(failed)
+        notes::create(service, call.user(), Draft { title, body, tags }).await.map_err(failed)
     }
 }

@@ -53,9 +53,7 @@ impl Tool<Service> for DeleteNote {
         service: &Service,
         Input { id }: Input,
     ) -> Result<Output, ToolError> {
-        let note = notes::get(service.db(), call.user(), id)
-            .await
-            .map_err(failed_for(id))?;
+        let note = notes::get(service.db(), call.user(), id).await.map_err(failed_for(id))?;
         // A client that cannot ask has its own way to confirm what is marked as destructive.
         if call.can_ask(Capability::ElicitationForm) {
             let question = format!("Delete the note “{}”? This cannot be undone.", note.title);
@@ -65,22 +63,10 @@ impl Tool<Service> for DeleteNote {
                 Elicited::Cancelled => Some("The user closed the question without deciding."),
             };
             if refused.is_some() {
-                return Ok(Output {
-                    deleted: false,
-                    id,
-                    title: note.title,
-                    reason: refused,
-                });
+                return Ok(Output { deleted: false, id, title: note.title, reason: refused });
             }
         }
-        let note = notes::delete(service, call.user(), id)
-            .await
-            .map_err(failed_for(id))?;
-        Ok(Output {
-            deleted: true,
-            id,
-            title: note.title,
-            reason: None,
-        })
+        let note = notes::delete(service, call.user(), id).await.map_err(failed_for(id))?;
+        Ok(Output { deleted: true, id, title: note.title, reason: None })
     }
 }

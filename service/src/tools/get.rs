@@ -32,8 +32,6 @@ impl Tool<Service> for GetNote {
     type Output = Note;
 
     async fn call(&self, call: &Call, service: &Service, input: Input) -> Result<Note, ToolError> {
-        notes::get(service.db(), call.user(), input.id)
-            .await
-            .map_err(failed_for(input.id))
+        notes::get(service.db(), call.user(), input.id).await.map_err(failed_for(input.id))
     }
 }

@@ -80,12 +80,9 @@ impl Tool<Service> for SummarizeNotes {
         let mut found = Vec::with_capacity(ids.len());
         let total = to_f64(ids.len()) + 1.0;
         for (read, id) in ids.into_iter().enumerate() {
-            let note = notes::get(service.db(), call.user(), id)
-                .await
-                .map_err(failed_for(id))?;
+            let note = notes::get(service.db(), call.user(), id).await.map_err(failed_for(id))?;
             let message = format!("Read “{}”", note.title);
-            call.progress(to_f64(read + 1), Some(total), Some(&message))
-                .await;
+            call.progress(to_f64(read + 1), Some(total), Some(&message)).await;
             found.push(note);
         }
         let (text, truncated) = manuscript(&found);
@@ -96,19 +93,8 @@ impl Tool<Service> for SummarizeNotes {
         );
         let sampled = call.sample("summary", request)?;
         call.progress(total, Some(total), Some("Summarized")).await;
-        let notes = found
-            .into_iter()
-            .map(|it| Summarized {
-                id: it.id,
-                title: it.title,
-            })
-            .collect();
-        Ok(Output {
-            summary: sampled.text(),
-            notes,
-            truncated,
-            model: sampled.model,
-        })
+        let notes = found.into_iter().map(|it| Summarized { id: it.id, title: it.title }).collect();
+        Ok(Output { summary: sampled.text(), notes, truncated, model: sampled.model })
     }
 }
 
@@ -118,20 +104,13 @@ async fn choose(call: &Call, service: &Service, input: Input) -> Result<Vec<Note
     let limit = PageSize::new(u64::from(MAX_NOTES)).map_err(ToolError::internal)?;
     let chosen: Vec<NoteId> = match (ids.as_slice(), query, tag) {
         ([], None, tag) => {
-            let listing = Listing {
-                limit,
-                cursor: None,
-                tag,
-            };
-            let page = notes::list(service.db(), call.user(), listing)
-                .await
-                .map_err(failed)?;
+            let listing = Listing { limit, cursor: None, tag };
+            let page = notes::list(service.db(), call.user(), listing).await.map_err(failed)?;
             page.notes.into_iter().map(|it| it.id).collect()
         }
         ([], Some(query), None) => {
-            let hits = notes::search(service.db(), call.user(), &query, limit)
-                .await
-                .map_err(failed)?;
+            let hits =
+                notes::search(service.db(), call.user(), &query, limit).await.map_err(failed)?;
             hits.notes.into_iter().map(|it| it.id).collect()
         }
         (_, None, None) if ids.len() <= usize::from(MAX_NOTES) => ids,
@@ -148,9 +127,7 @@ async fn choose(call: &Call, service: &Service, input: Input) -> Result<Vec<Note
         }
     };
     if chosen.is_empty() {
-        return Err(ToolError::Failed(
-            "There is no such note, so nothing to summarize.".into(),
-        ));
+        return Err(ToolError::Failed("There is no such note, so nothing to summarize.".into()));
     }
     Ok(chosen)
 }

@@ -35,20 +35,13 @@ impl Tool<Service> for UpdateNote {
     type Output = Note;
 
     async fn call(&self, call: &Call, service: &Service, input: Input) -> Result<Note, ToolError> {
-        let Input {
-            id,
-            title,
-            body,
-            tags,
-        } = input;
+        let Input { id, title, body, tags } = input;
         let changes = Changes { title, body, tags };
         if changes == Changes::default() {
             return Err(ToolError::Input(
                 "Nothing to change: give at least one of `title`, `body` and `tags`.".into(),
             ));
         }
-        notes::update(service, call.user(), id, changes)
-            .await
-            .map_err(failed_for(id))
+        notes::update(service, call.user(), id, changes).await.map_err(failed_for(id))
     }
 }

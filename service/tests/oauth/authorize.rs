@@ -39,9 +39,7 @@ async fn told(world: &World, parameters: &[(String, String)]) -> (String, Option
 #[tokio::test]
 async fn until_client_and_target_are_known_nothing_is_sent_anywhere() {
     let world = World::new().await;
-    let client = world
-        .client(&["http://localhost/cb", "https://app.example.com/cb"])
-        .await;
+    let client = world.client(&["http://localhost/cb", "https://app.example.com/cb"]).await;
     let other = world.client(&["https://other.example.com/cb"]).await;
     let unknown = client.replace("mcl_", "mcl-");
     let long = "x".repeat(10_000);
@@ -57,17 +55,10 @@ async fn until_client_and_target_are_known_nothing_is_sent_anywhere() {
         changed(&client, "redirect_uri", None),
         changed(&long, "scope", None),
         [good(&client, LOOPBACK), pairs(&[("client_id", &client)])].concat(),
-        [
-            good(&client, LOOPBACK),
-            pairs(&[("redirect_uri", LOOPBACK)]),
-        ]
-        .concat(),
+        [good(&client, LOOPBACK), pairs(&[("redirect_uri", LOOPBACK)])].concat(),
     ] {
         let error = refused(&world, &wrong).await;
-        assert!(
-            matches!(error, AuthorizeError::Page(PageError::Request(_))),
-            "{error:?}"
-        );
+        assert!(matches!(error, AuthorizeError::Page(PageError::Request(_))), "{error:?}");
     }
     for uri in [
         "https://other.example.com/cb",
@@ -105,20 +96,12 @@ async fn a_mistake_is_told_to_the_client() {
     for (name, value, error) in [
         ("response_type", None, "invalid_request"),
         ("response_type", Some("token"), "unsupported_response_type"),
-        (
-            "response_type",
-            Some("code token"),
-            "unsupported_response_type",
-        ),
+        ("response_type", Some("code token"), "unsupported_response_type"),
         ("response_type", Some("none"), "unsupported_response_type"),
         ("response_mode", Some("fragment"), "invalid_request"),
         ("response_mode", Some("form_post"), "invalid_request"),
         ("request", Some("x"), "request_not_supported"),
-        (
-            "request_uri",
-            Some("https://app.example.com/r"),
-            "request_uri_not_supported",
-        ),
+        ("request_uri", Some("https://app.example.com/r"), "request_uri_not_supported"),
         ("code_challenge", None, "invalid_request"),
         ("code_challenge", Some(short.as_str()), "invalid_request"),
         ("code_challenge_method", None, "invalid_request"),
@@ -127,16 +110,8 @@ async fn a_mistake_is_told_to_the_client() {
         ("scope", Some("notes:admin"), "invalid_scope"),
         ("scope", Some("notes:read\""), "invalid_scope"),
         ("scope", Some(many.as_str()), "invalid_scope"),
-        (
-            "resource",
-            Some("http://localhost:8081/mcp"),
-            "invalid_target",
-        ),
-        (
-            "resource",
-            Some("http://localhost:8080/mcp#x"),
-            "invalid_target",
-        ),
+        ("resource", Some("http://localhost:8081/mcp"), "invalid_target"),
+        ("resource", Some("http://localhost:8080/mcp#x"), "invalid_target"),
         ("resource", Some("/mcp"), "invalid_target"),
         ("prompt", Some("none"), "interaction_required"),
     ] {
@@ -144,11 +119,9 @@ async fn a_mistake_is_told_to_the_client() {
         assert_eq!(told, error, "{name} {value:?}");
         assert_eq!(state.as_deref(), Some("a state & more"), "{name} {value:?}");
     }
-    for (name, value) in [
-        ("scope", "notes:read"),
-        ("code_challenge", &right),
-        ("response_type", "code"),
-    ] {
+    for (name, value) in
+        [("scope", "notes:read"), ("code_challenge", &right), ("response_type", "code")]
+    {
         let twice = [good(&client, LOOPBACK), pairs(&[(name, value)])].concat();
         assert_eq!(told(&world, &twice).await.0, "invalid_request", "{name}");
     }
@@ -167,16 +140,9 @@ async fn a_state_that_cannot_be_given_back_is_not() {
         assert_eq!(answer, ("invalid_request".to_owned(), None));
     }
     let twice = [good(&client, LOOPBACK), pairs(&[("state", "x")])].concat();
-    assert_eq!(
-        told(&world, &twice).await,
-        ("invalid_request".to_owned(), None)
-    );
+    assert_eq!(told(&world, &twice).await, ("invalid_request".to_owned(), None));
     assert!(world.begin_with(&changed(&client, "state", None)).await);
-    assert!(
-        world
-            .begin_with(&changed(&client, "state", Some(&long[1..])))
-            .await
-    );
+    assert!(world.begin_with(&changed(&client, "state", Some(&long[1..]))).await);
 }
 
 #[tokio::test]
@@ -185,12 +151,8 @@ async fn a_client_that_nobody_vouches_for_does_not_lend_our_name_to_a_site() {
     let client = world.client(&["https://app.example.com/cb"]).await;
     let mut wrong = good(&client, "https://app.example.com/cb");
     wrong.retain(|(name, _)| name != "response_type");
-    let AuthorizeError::Page(PageError::Client {
-        error,
-        destination,
-        back,
-        ..
-    }) = refused(&world, &wrong).await
+    let AuthorizeError::Page(PageError::Client { error, destination, back, .. }) =
+        refused(&world, &wrong).await
     else {
         panic!("a redirect");
     };
@@ -200,16 +162,10 @@ async fn a_client_that_nobody_vouches_for_does_not_lend_our_name_to_a_site() {
     assert_eq!(query(&back)["state"], "a state & more");
 
     // One that its document vouches for is told at once.
-    let mut wrong = good(
-        "https://app.example.com/client",
-        "https://app.example.com/cb",
-    );
+    let mut wrong = good("https://app.example.com/client", "https://app.example.com/cb");
     wrong.retain(|(name, _)| name != "response_type");
     let error = refused(&world, &wrong).await;
-    assert!(
-        matches!(error, AuthorizeError::Redirect { .. }),
-        "{error:?}"
-    );
+    assert!(matches!(error, AuthorizeError::Redirect { .. }), "{error:?}");
 }
 
 #[tokio::test]
@@ -241,10 +197,7 @@ async fn what_real_clients_send_is_taken() {
         ("response_mode", Some("query")),
         ("prompt", Some("consent")),
     ] {
-        assert!(
-            world.begin_with(&changed(&client, name, value)).await,
-            "{name} {value:?}"
-        );
+        assert!(world.begin_with(&changed(&client, name, value)).await, "{name} {value:?}");
     }
 }
 
@@ -254,15 +207,8 @@ async fn a_client_is_held_to_what_it_registered_for() {
     let limited =
         serde_json::json!({"redirect_uris": ["http://localhost/cb"], "scope": "notes:read"});
     let client = world.registered(&limited).await;
-    assert_eq!(
-        told(&world, &good(&client, LOOPBACK)).await.0,
-        "invalid_scope"
-    );
-    assert!(
-        world
-            .begin_with(&changed(&client, "scope", Some("notes:read")))
-            .await
-    );
+    assert_eq!(told(&world, &good(&client, LOOPBACK)).await.0, "invalid_scope");
+    assert!(world.begin_with(&changed(&client, "scope", Some("notes:read"))).await);
 }
 
 #[tokio::test]
@@ -279,11 +225,7 @@ async fn a_client_of_the_configuration_needs_no_registration() {
     let clients = r#"[{"client_id": "ours", "client_name": "Ours",
         "redirect_uris": ["https://ours.example.com/cb"]}]"#;
     let world = World::with(&[("OAUTH_CLIENTS", clients)]).await;
-    assert!(
-        world
-            .begin_with(&good("ours", "https://ours.example.com/cb"))
-            .await
-    );
+    assert!(world.begin_with(&good("ours", "https://ours.example.com/cb")).await);
 }
 
 #[tokio::test]
@@ -301,8 +243,6 @@ async fn without_a_way_to_sign_in_nothing_begins() {
 
 impl World {
     async fn begin_with(&self, parameters: &[(String, String)]) -> bool {
-        authorize::begin(&self.service, parameters, &request())
-            .await
-            .is_ok()
+        authorize::begin(&self.service, parameters, &request()).await.is_ok()
     }
 }

@@ -16,23 +16,15 @@ async fn the_page_says_who_asks_for_what() {
     let world = World::new().await;
     let client = world.client(&["http://localhost/cb"]).await;
     let begun = world.begin(&client, "http://localhost:7/cb").await;
-    let view = consent::view(
-        &world.service,
-        &begun.transaction,
-        Some(&begun.browser_nonce),
-    )
-    .await
-    .unwrap();
+    let view = consent::view(&world.service, &begun.transaction, Some(&begun.browser_nonce))
+        .await
+        .unwrap();
     assert_eq!(view.client_name.as_str(), "App");
     assert_eq!(view.client_kind, ClientKind::Dynamic);
     assert_eq!(view.destination, Destination::ThisMachine);
     assert_eq!(view.resource, "http://localhost:8080/mcp");
     assert_eq!(view.sign_in_with, SignInWith::GitHub);
-    let writes: Vec<_> = view
-        .permissions
-        .iter()
-        .map(|it| (it.scope, it.writes))
-        .collect();
+    let writes: Vec<_> = view.permissions.iter().map(|it| (it.scope, it.writes)).collect();
     assert_eq!(writes, [("notes:read", false), ("notes:write", true)]);
 }
 
@@ -43,20 +35,13 @@ async fn looking_changes_nothing_and_every_form_works() {
     let begun = world.begin(&client, "http://localhost/cb").await;
     let other = world.begin(&client, "http://localhost/cb").await;
     let nonce = Some(&*begun.browser_nonce);
-    let first = consent::view(&world.service, &begun.transaction, nonce)
-        .await
-        .unwrap();
+    let first = consent::view(&world.service, &begun.transaction, nonce).await.unwrap();
     for _ in 0..3 {
-        let again = consent::view(&world.service, &begun.transaction, nonce)
-            .await
-            .unwrap();
+        let again = consent::view(&world.service, &begun.transaction, nonce).await.unwrap();
         assert_eq!(again.csrf, first.csrf);
     }
     // Two flows of one browser, finished in reverse order.
-    assert!(matches!(
-        world.decide(&other, Decision::Approve).await,
-        Next::ToGitHub { .. }
-    ));
+    assert!(matches!(world.decide(&other, Decision::Approve).await, Next::ToGitHub { .. }));
     let next = consent::decide(
         &world.service,
         &begun.transaction,
@@ -68,10 +53,7 @@ async fn looking_changes_nothing_and_every_form_works() {
     .await;
     assert!(matches!(next, Ok(Next::ToGitHub { .. })));
     assert_eq!(world.audited("consent_given").await, 2);
-    assert!(
-        world.github.seen().is_empty(),
-        "nobody asks GitHub before the person is there"
-    );
+    assert!(world.github.seen().is_empty(), "nobody asks GitHub before the person is there");
 }
 
 #[tokio::test]
@@ -81,59 +63,27 @@ async fn a_stranger_ends_nothing() {
     let begun = world.begin(&client, "http://localhost/cb").await;
     let other = world.begin(&client, "http://localhost/cb").await;
     let (mine, theirs) = (Some(&*begun.browser_nonce), Some(&*other.browser_nonce));
-    let csrf = consent::view(&world.service, &begun.transaction, mine)
-        .await
-        .unwrap()
-        .csrf;
-    let foreign = consent::view(&world.service, &other.transaction, theirs)
-        .await
-        .unwrap()
-        .csrf;
+    let csrf = consent::view(&world.service, &begun.transaction, mine).await.unwrap().csrf;
+    let foreign = consent::view(&world.service, &other.transaction, theirs).await.unwrap().csrf;
     for (transaction, csrf, nonce, error) in [
         (&*begun.transaction, "", mine, ConsentError::Forged),
         (&*begun.transaction, &*foreign, mine, ConsentError::Forged),
         (&*begun.transaction, &csrf[1..], mine, ConsentError::Forged),
-        (
-            &*begun.transaction,
-            &*csrf,
-            None,
-            ConsentError::OtherBrowser,
-        ),
-        (
-            &*begun.transaction,
-            &*csrf,
-            Some(""),
-            ConsentError::OtherBrowser,
-        ),
-        (
-            &*begun.transaction,
-            &*csrf,
-            theirs,
-            ConsentError::OtherBrowser,
-        ),
+        (&*begun.transaction, &*csrf, None, ConsentError::OtherBrowser),
+        (&*begun.transaction, &*csrf, Some(""), ConsentError::OtherBrowser),
+        (&*begun.transaction, &*csrf, theirs, ConsentError::OtherBrowser),
         ("unknown", &*csrf, mine, ConsentError::NotFound),
     ] {
         for decision in [Decision::Approve, Decision::Deny] {
-            let decided = consent::decide(
-                &world.service,
-                transaction,
-                csrf,
-                nonce,
-                decision,
-                &request(),
-            )
-            .await;
+            let decided =
+                consent::decide(&world.service, transaction, csrf, nonce, decision, &request())
+                    .await;
             assert_eq!(decided.unwrap_err(), error);
         }
     }
-    let error = consent::view(&world.service, &begun.transaction, None)
-        .await
-        .unwrap_err();
+    let error = consent::view(&world.service, &begun.transaction, None).await.unwrap_err();
     assert_eq!(error, ConsentError::OtherBrowser);
-    assert!(matches!(
-        world.decide(&begun, Decision::Approve).await,
-        Next::ToGitHub { .. }
-    ));
+    assert!(matches!(world.decide(&begun, Decision::Approve).await, Next::ToGitHub { .. }));
 }
 
 #[tokio::test]
@@ -144,18 +94,11 @@ async fn of_many_clicks_one_counts() {
     for _ in 0..20 {
         let begun = Arc::new(world.begin(&client, "http://localhost/cb").await);
         let nonce = Some(&*begun.browser_nonce);
-        let csrf: Arc<str> = consent::view(&world.service, &begun.transaction, nonce)
-            .await
-            .unwrap()
-            .csrf
-            .into();
+        let csrf: Arc<str> =
+            consent::view(&world.service, &begun.transaction, nonce).await.unwrap().csrf.into();
         let clicks: Vec<_> = (0..16)
             .map(|click| {
-                let service = if click % 2 == 0 {
-                    world.service.clone()
-                } else {
-                    another.clone()
-                };
+                let service = if click % 2 == 0 { world.service.clone() } else { another.clone() };
                 let (begun, csrf) = (Arc::clone(&begun), Arc::clone(&csrf));
                 tokio::spawn(async move {
                     let nonce = Some(&*begun.browser_nonce);
@@ -187,9 +130,7 @@ async fn of_many_clicks_one_counts() {
 async fn no_means_no() {
     let world = World::new().await;
     let client = world.client(&["https://app.example.com/cb?tenant=1"]).await;
-    let begun = world
-        .begin(&client, "https://app.example.com/cb?tenant=1")
-        .await;
+    let begun = world.begin(&client, "https://app.example.com/cb?tenant=1").await;
     let Next::ToClient { uri } = world.decide(&begun, Decision::Deny).await else {
         panic!("not back to the client");
     };
@@ -198,12 +139,7 @@ async fn no_means_no() {
     assert_eq!(answer["state"], "a state & more");
     assert_eq!(answer["iss"], "http://localhost:8080");
     assert_eq!(answer["tenant"], "1");
-    let again = consent::view(
-        &world.service,
-        &begun.transaction,
-        Some(&begun.browser_nonce),
-    )
-    .await;
+    let again = consent::view(&world.service, &begun.transaction, Some(&begun.browser_nonce)).await;
     assert_eq!(again.unwrap_err(), ConsentError::NotFound);
     assert_eq!(world.audited("consent_denied").await, 1);
 }
@@ -214,11 +150,6 @@ async fn a_sign_in_waits_for_ten_minutes() {
     let client = world.client(&["http://localhost/cb"]).await;
     let begun = world.begin(&client, "http://localhost/cb").await;
     world.clock.advance(Duration::from_mins(10));
-    let late = consent::view(
-        &world.service,
-        &begun.transaction,
-        Some(&begun.browser_nonce),
-    )
-    .await;
+    let late = consent::view(&world.service, &begun.transaction, Some(&begun.browser_nonce)).await;
     assert_eq!(late.unwrap_err(), ConsentError::NotFound);
 }

@@ -40,11 +40,7 @@ async fn a_document_says_who_a_client_is() {
         panic!("not one request");
     };
     assert_eq!(request.method, "GET");
-    assert!(
-        request.head.contains("accept: application/json"),
-        "{}",
-        request.head
-    );
+    assert!(request.head.contains("accept: application/json"), "{}", request.head);
     assert!(!request.head.contains("cookie") && !request.head.contains("authorization"));
 }
 
@@ -112,15 +108,9 @@ async fn an_address_inside_is_never_connected_to() {
 #[tokio::test]
 async fn the_checked_address_is_the_one_that_is_connected_to() {
     let world = World::new().await;
-    world
-        .names
-        .set("app.example.com", &[&[PUBLIC], &["127.0.0.1"]]);
+    world.names.set("app.example.com", &[&[PUBLIC], &["127.0.0.1"]]);
     assert!(find(&world, URL).await.is_ok());
-    assert_eq!(
-        world.names.lookups.load(Ordering::Relaxed),
-        1,
-        "one question, one answer"
-    );
+    assert_eq!(world.names.lookups.load(Ordering::Relaxed), 1, "one question, one answer");
     // The next fetch asks again, and on a new connection.
     world.clock.advance(Duration::from_hours(25));
     assert!(refused(&world, URL).await);
@@ -132,11 +122,7 @@ async fn a_bad_answer_is_refused_within_its_bounds() {
     let large = format!("{}{}", document(URL), " ".repeat(5_121));
     let good = document(URL).to_string();
     for reply in [
-        Reply::With(
-            301,
-            "location: https://app.example.com/other\r\n",
-            String::new(),
-        ),
+        Reply::With(301, "location: https://app.example.com/other\r\n", String::new()),
         Reply::With(302, "location: http://127.0.0.1/\r\n", String::new()),
         Reply::Answer(204, "application/json", String::new()),
         Reply::Answer(404, "application/json", good.clone()),
@@ -156,11 +142,7 @@ async fn a_bad_answer_is_refused_within_its_bounds() {
         let began = Instant::now();
         assert!(refused(&world, URL).await);
         assert!(began.elapsed() < Duration::from_secs(6));
-        assert_eq!(
-            world.documents.seen().len(),
-            1,
-            "no redirect, no second try"
-        );
+        assert_eq!(world.documents.seen().len(), 1, "no redirect, no second try");
     }
 }
 
@@ -171,11 +153,7 @@ async fn a_slow_host_is_given_five_seconds() {
         world.documents.answer(move |_| reply.clone());
         let began = Instant::now();
         assert!(refused(&world, URL).await);
-        assert!(
-            began.elapsed() < Duration::from_secs(7),
-            "{:?}",
-            began.elapsed()
-        );
+        assert!(began.elapsed() < Duration::from_secs(7), "{:?}", began.elapsed());
     }
 }
 
@@ -207,32 +185,14 @@ async fn a_document_has_to_be_right() {
         (change("redirect_uris", json!([])), false),
         (change("redirect_uris", json!([1])), false),
         (change("redirect_uris", json!(["myapp://cb"])), false),
-        (
-            change(
-                "redirect_uris",
-                json!(["myapp://cb", "http://localhost/cb"]),
-            ),
-            true,
-        ),
+        (change("redirect_uris", json!(["myapp://cb", "http://localhost/cb"])), true),
         (change("response_types", json!(["token"])), false),
         (change("grant_types", json!(["client_credentials"])), false),
-        (
-            change("token_endpoint_auth_method", json!("client_secret_basic")),
-            false,
-        ),
-        (
-            change("token_endpoint_auth_method", json!("client_secret_post")),
-            false,
-        ),
-        (
-            change("token_endpoint_auth_method", json!("private_key_jwt")),
-            false,
-        ),
+        (change("token_endpoint_auth_method", json!("client_secret_basic")), false),
+        (change("token_endpoint_auth_method", json!("client_secret_post")), false),
+        (change("token_endpoint_auth_method", json!("private_key_jwt")), false),
         (change("token_endpoint_auth_method", json!(null)), true),
-        (
-            change("jwks", json!({"keys": [{"kty": "EC", "d": "x"}]})),
-            false,
-        ),
+        (change("jwks", json!({"keys": [{"kty": "EC", "d": "x"}]})), false),
         (change("client_name", json!(7)), true),
     ] {
         let world = World::new().await;
@@ -250,9 +210,7 @@ async fn a_document_has_to_be_right() {
 #[tokio::test]
 async fn a_failure_is_not_kept() {
     let world = World::new().await;
-    world
-        .documents
-        .answer(|_| Reply::Answer(500, "text/plain", String::new()));
+    world.documents.answer(|_| Reply::Answer(500, "text/plain", String::new()));
     assert!(refused(&world, URL).await);
     serve(&world, document(URL));
     assert!(find(&world, URL).await.is_ok());
@@ -271,9 +229,7 @@ async fn a_document_is_kept_as_long_as_it_says_within_bounds() {
     ] {
         let world = World::new().await;
         let head: &'static str = format!("content-type: application/json\r\n{control}").leak();
-        world
-            .documents
-            .answer(move |_| Reply::With(200, head, document(URL).to_string()));
+        world.documents.answer(move |_| Reply::With(200, head, document(URL).to_string()));
         find(&world, URL).await.unwrap();
         world.clock.advance(Duration::from_secs(minutes * 60 - 1));
         find(&world, URL).await.unwrap();
@@ -298,14 +254,9 @@ async fn what_was_agreed_to_outlives_the_document() {
     let after = find(&world, URL).await.unwrap();
     assert_eq!(after.name.as_str(), "Another Name");
     assert_ne!(after.metadata_hash, before.metadata_hash);
-    assert_eq!(
-        client::find_snapshot(&world.service, URL).await,
-        Ok(after.clone())
-    );
+    assert_eq!(client::find_snapshot(&world.service, URL).await, Ok(after.clone()));
 
-    world
-        .documents
-        .answer(|_| Reply::Answer(404, "text/plain", String::new()));
+    world.documents.answer(|_| Reply::Answer(404, "text/plain", String::new()));
     world.clock.advance(Duration::from_hours(1));
     assert!(refused(&world, URL).await);
     assert_eq!(client::find_snapshot(&world.service, URL).await, Ok(after));
@@ -341,8 +292,6 @@ async fn one_host_is_not_asked_more_than_ten_times_a_minute() {
     assert_eq!(busy, Err(ClientError::Unavailable));
     // What is kept is still good, and another host has a budget of its own.
     assert!(find(&world, &format!("{URL}/0")).await.is_ok());
-    world
-        .documents
-        .answer(|_| Reply::json(200, &document("https://other.example.com/c")));
+    world.documents.answer(|_| Reply::json(200, &document("https://other.example.com/c")));
     assert!(find(&world, "https://other.example.com/c").await.is_ok());
 }

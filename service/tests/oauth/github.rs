@@ -50,11 +50,7 @@ async fn signed_in(
 /// GitHub answers one path differently.
 fn but(world: &World, path: &'static str, reply: Reply) {
     world.github.answer(move |request| {
-        if request.target.starts_with(path) {
-            reply.clone()
-        } else {
-            octocat(request)
-        }
+        if request.target.starts_with(path) { reply.clone() } else { octocat(request) }
     });
 }
 
@@ -76,10 +72,7 @@ async fn a_person_comes_back_with_a_code() {
     let asked = query(&url);
     assert!(url.contains("/login/oauth/authorize?"));
     assert_eq!(asked["client_id"], "our-github-app");
-    assert_eq!(
-        asked["redirect_uri"],
-        "http://localhost:8080/oauth/github/callback"
-    );
+    assert_eq!(asked["redirect_uri"], "http://localhost:8080/oauth/github/callback");
     assert_eq!(asked["state"], state);
     assert_eq!(asked["code_challenge_method"], "S256");
     assert_eq!(asked["prompt"], "select_account");
@@ -91,9 +84,7 @@ async fn a_person_comes_back_with_a_code() {
     let answer = query(&uri);
     assert_eq!(answer["state"], "a state & more");
     assert_eq!(answer["iss"], ISSUER);
-    let known = client::find_snapshot(&world.service, &client)
-        .await
-        .unwrap();
+    let known = client::find_snapshot(&world.service, &client).await.unwrap();
     let redemption = Redemption {
         code: &answer["code"],
         verifier: VERIFIER,
@@ -101,30 +92,16 @@ async fn a_person_comes_back_with_a_code() {
         resource: &[],
         request: request(),
     };
-    assert!(
-        code::redeem(&world.service, &known, redemption)
-            .await
-            .is_ok()
-    );
+    assert!(code::redeem(&world.service, &known, redemption).await.is_ok());
 
-    let person = users::get(world.service.db(), &octo())
-        .await
-        .unwrap()
-        .unwrap();
-    assert_eq!(
-        (&*person.login, person.github_id),
-        ("Octocat", Some(583_231))
-    );
+    let person = users::get(world.service.db(), &octo()).await.unwrap().unwrap();
+    assert_eq!((&*person.login, person.github_id), ("Octocat", Some(583_231)));
     assert_eq!(world.audited("signed_in").await, 1);
     let exchange = &world.github.seen()[0];
     assert!(
         exchange.body.contains("code_verifier=") && exchange.body.contains("code=a-code-of-github")
     );
-    assert_eq!(
-        world.sealed_tokens().await,
-        0,
-        "the token of GitHub is not kept"
-    );
+    assert_eq!(world.sealed_tokens().await, 0, "the token of GitHub is not kept");
 }
 
 #[tokio::test]
@@ -136,17 +113,11 @@ async fn the_wrong_browser_ends_nothing() {
     let back = pairs(&[("state", &hop.0), ("code", "x")]);
     for nonce in [None, Some(""), Some(&*other.1)] {
         let result = github::callback(&world.service, &back, nonce, &request()).await;
-        assert!(
-            matches!(result, Err(CallbackError::OtherBrowser)),
-            "{result:?}"
-        );
+        assert!(matches!(result, Err(CallbackError::OtherBrowser)), "{result:?}");
     }
     assert!(world.github.seen().is_empty(), "no code was exchanged");
     assert!(world.back(&hop).await.is_ok(), "the owner can still finish");
-    assert!(
-        matches!(world.back(&hop).await, Err(CallbackError::NotFound)),
-        "once"
-    );
+    assert!(matches!(world.back(&hop).await, Err(CallbackError::NotFound)), "once");
 }
 
 #[tokio::test]
@@ -168,15 +139,9 @@ async fn a_callback_has_one_state_and_one_outcome() {
         assert!(matches!(result, Err(CallbackError::Malformed)), "{bad:?}");
     }
     let unknown = (hop.1.clone(), hop.1.clone());
-    assert!(matches!(
-        world.back(&unknown).await,
-        Err(CallbackError::NotFound)
-    ));
+    assert!(matches!(world.back(&unknown).await, Err(CallbackError::NotFound)));
     world.clock.advance(Duration::from_mins(10));
-    assert!(matches!(
-        world.back(&hop).await,
-        Err(CallbackError::NotFound)
-    ));
+    assert!(matches!(world.back(&hop).await, Err(CallbackError::NotFound)));
 }
 
 #[tokio::test]
@@ -207,11 +172,8 @@ async fn what_github_says_is_told_in_our_words() {
     let world = World::new().await;
     let client = client(&world).await;
     let hop = world.at_github(&client, URI).await;
-    let no = pairs(&[
-        ("state", &hop.0),
-        ("error", "access_denied"),
-        ("error_description", "reflected"),
-    ]);
+    let no =
+        pairs(&[("state", &hop.0), ("error", "access_denied"), ("error_description", "reflected")]);
     let Ok(Arrived::ToClient { uri }) =
         github::callback(&world.service, &no, Some(&hop.1), &request()).await
     else {
@@ -225,27 +187,11 @@ async fn what_github_says_is_told_in_our_words() {
     for (path, reply, error) in [
         (token, Reply::json(200, &bad_code), "server_error"),
         (token, Reply::json(200, &json!({})), "server_error"),
-        (
-            token,
-            Reply::json(200, &json!({"access_token": ""})),
-            "server_error",
-        ),
+        (token, Reply::json(200, &json!({"access_token": ""})), "server_error"),
         (token, Reply::json(404, &json!({})), "server_error"),
-        (
-            token,
-            Reply::json(500, &json!({})),
-            "temporarily_unavailable",
-        ),
-        (
-            token,
-            Reply::json(429, &json!({})),
-            "temporarily_unavailable",
-        ),
-        (
-            token,
-            Reply::Answer(200, "text/html", "<html>".into()),
-            "temporarily_unavailable",
-        ),
+        (token, Reply::json(500, &json!({})), "temporarily_unavailable"),
+        (token, Reply::json(429, &json!({})), "temporarily_unavailable"),
+        (token, Reply::Answer(200, "text/html", "<html>".into()), "temporarily_unavailable"),
         (token, Reply::Endless, "temporarily_unavailable"),
         (
             token,
@@ -253,11 +199,7 @@ async fn what_github_says_is_told_in_our_words() {
             "temporarily_unavailable",
         ),
         ("/user", Reply::json(401, &json!({})), "server_error"),
-        (
-            "/user",
-            Reply::json(502, &json!({})),
-            "temporarily_unavailable",
-        ),
+        ("/user", Reply::json(502, &json!({})), "temporarily_unavailable"),
         (
             "/user",
             Reply::With(403, "retry-after: 60\r\n", String::new()),
@@ -268,50 +210,17 @@ async fn what_github_says_is_told_in_our_words() {
             Reply::With(302, "location: /other\r\n", String::new()),
             "temporarily_unavailable",
         ),
-        (
-            "/user",
-            Reply::json(200, &json!({"login": "octocat"})),
-            "server_error",
-        ),
-        (
-            "/user",
-            Reply::json(200, &json!({"login": "octocat", "id": "583231"})),
-            "server_error",
-        ),
-        (
-            "/user",
-            Reply::json(200, &json!({"login": "octocat", "id": 0})),
-            "server_error",
-        ),
-        (
-            "/user",
-            Reply::json(200, &json!({"login": "octocat", "id": -1})),
-            "server_error",
-        ),
-        (
-            "/user",
-            Reply::json(200, &json!({"login": "octocat", "id": 1.5})),
-            "server_error",
-        ),
-        (
-            "/user",
-            Reply::json(200, &json!({"id": 583_231})),
-            "server_error",
-        ),
+        ("/user", Reply::json(200, &json!({"login": "octocat"})), "server_error"),
+        ("/user", Reply::json(200, &json!({"login": "octocat", "id": "583231"})), "server_error"),
+        ("/user", Reply::json(200, &json!({"login": "octocat", "id": 0})), "server_error"),
+        ("/user", Reply::json(200, &json!({"login": "octocat", "id": -1})), "server_error"),
+        ("/user", Reply::json(200, &json!({"login": "octocat", "id": 1.5})), "server_error"),
+        ("/user", Reply::json(200, &json!({"id": 583_231})), "server_error"),
     ] {
         but(&world, path, reply);
-        assert_eq!(
-            signed_in(&world, &client).await.unwrap()["error"],
-            error,
-            "{path}"
-        );
+        assert_eq!(signed_in(&world, &client).await.unwrap()["error"], error, "{path}");
     }
-    assert!(
-        users::get(world.service.db(), &octo())
-            .await
-            .unwrap()
-            .is_none()
-    );
+    assert!(users::get(world.service.db(), &octo()).await.unwrap().is_none());
     assert_eq!(world.audited("sign_in_failed").await, 19);
 }
 
@@ -323,31 +232,17 @@ async fn a_github_that_is_away_is_given_five_seconds() {
     let began = Instant::now();
     let answer = signed_in(&world, &client).await.unwrap();
     assert_eq!(answer["error"], "temporarily_unavailable");
-    assert!(
-        began.elapsed() < Duration::from_secs(6),
-        "{:?}",
-        began.elapsed()
-    );
+    assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
 }
 
 #[tokio::test]
 async fn only_people_on_the_list_come_in() {
     let world = World::with(&[("ALLOWED_GITHUB_LOGINS", " OCTOCAT , id:42")]).await;
     let client = client(&world).await;
-    assert!(
-        signed_in(&world, &client)
-            .await
-            .unwrap()
-            .contains_key("code")
-    );
+    assert!(signed_in(&world, &client).await.unwrap().contains_key("code"));
 
     world.github.answer(is_somebody(42, "whatever"));
-    assert!(
-        signed_in(&world, &client)
-            .await
-            .unwrap()
-            .contains_key("code")
-    );
+    assert!(signed_in(&world, &client).await.unwrap().contains_key("code"));
 
     world.github.answer(is_somebody(7, "mallory"));
     let refusal = signed_in(&world, &client).await.unwrap_err();
@@ -357,12 +252,7 @@ async fn only_people_on_the_list_come_in() {
     assert_eq!(told["error"], "access_denied");
     assert_eq!(told["state"], "a state & more");
     let mallory = UserId::new("github:7");
-    assert!(
-        users::get(world.service.db(), &mallory)
-            .await
-            .unwrap()
-            .is_none()
-    );
+    assert!(users::get(world.service.db(), &mallory).await.unwrap().is_none());
     assert_eq!(world.audited("sign_in_refused").await, 1);
 }
 
@@ -377,29 +267,19 @@ async fn a_login_is_pinned_to_its_first_account() {
     assert_eq!(world.audited("login_recycled").await, 1);
     // The first one is still themselves under another name.
     world.github.answer(is_somebody(583_231, "renamed"));
-    assert!(
-        signed_in(&world, &client)
-            .await
-            .unwrap()
-            .contains_key("code")
-    );
-    assert_eq!(
-        gate::recheck(&world.service, &octo()).await,
-        GateAnswer::Open
-    );
+    assert!(signed_in(&world, &client).await.unwrap().contains_key("code"));
+    assert_eq!(gate::recheck(&world.service, &octo()).await, GateAnswer::Open);
 }
 
 #[tokio::test]
 async fn a_refused_sign_in_pins_nothing() {
     let world = World::with(&[("ALLOWED_GITHUB_LOGINS", "octocat"), ORG]).await;
     let client = client(&world).await;
-    world
-        .github
-        .answer(|request| match request.target.as_str() {
-            "/user" => Reply::json(200, &json!({"id": 99, "login": "octocat"})),
-            "/user/memberships/orgs/octo-org" => Reply::json(404, &json!({})),
-            _ => octocat(request),
-        });
+    world.github.answer(|request| match request.target.as_str() {
+        "/user" => Reply::json(200, &json!({"id": 99, "login": "octocat"})),
+        "/user/memberships/orgs/octo-org" => Reply::json(404, &json!({})),
+        _ => octocat(request),
+    });
     assert!(signed_in(&world, &client).await.is_err());
     world.github.answer(octocat);
     assert!(signed_in(&world, &client).await.is_ok());
@@ -440,12 +320,7 @@ async fn only_active_members_come_in() {
     }
     assert_eq!(world.sealed_tokens().await, 0);
     but(&world, path, state("active"));
-    assert!(
-        signed_in(&world, &client)
-            .await
-            .unwrap()
-            .contains_key("code")
-    );
+    assert!(signed_in(&world, &client).await.unwrap().contains_key("code"));
     assert_eq!(world.sealed_tokens().await, 1);
 }
 
@@ -453,10 +328,7 @@ async fn only_active_members_come_in() {
 async fn both_rules_must_hold() {
     let world = World::with(&[("ALLOWED_GITHUB_LOGINS", "somebody-else"), ORG]).await;
     let client = client(&world).await;
-    assert!(
-        signed_in(&world, &client).await.is_err(),
-        "a member who is not on the list"
-    );
+    assert!(signed_in(&world, &client).await.is_err(), "a member who is not on the list");
 }
 
 #[tokio::test]
@@ -472,23 +344,11 @@ async fn the_gate_is_asked_again() {
             Reply::json(200, &json!({"state": "pending"})),
             GateAnswer::Closed(Closed::MembershipPending),
         ),
-        (
-            Reply::json(404, &json!({})),
-            GateAnswer::Closed(Closed::NotAMember),
-        ),
-        (
-            Reply::json(403, &json!({})),
-            GateAnswer::Closed(Closed::OrgRefuses),
-        ),
-        (
-            Reply::json(401, &json!({})),
-            GateAnswer::Closed(Closed::SignInAgain),
-        ),
+        (Reply::json(404, &json!({})), GateAnswer::Closed(Closed::NotAMember)),
+        (Reply::json(403, &json!({})), GateAnswer::Closed(Closed::OrgRefuses)),
+        (Reply::json(401, &json!({})), GateAnswer::Closed(Closed::SignInAgain)),
         (Reply::json(500, &json!({})), GateAnswer::Unknown),
-        (
-            Reply::With(302, "location: /x\r\n", String::new()),
-            GateAnswer::Unknown,
-        ),
+        (Reply::With(302, "location: /x\r\n", String::new()), GateAnswer::Unknown),
     ] {
         but(&world, path, reply);
         assert_eq!(recheck().await, answer);
@@ -508,10 +368,7 @@ async fn whoever_was_shut_out_stays_out() {
     let world = World::new().await;
     let client = client(&world).await;
     signed_in(&world, &client).await.unwrap();
-    let person = users::get(world.service.db(), &octo())
-        .await
-        .unwrap()
-        .unwrap();
+    let person = users::get(world.service.db(), &octo()).await.unwrap().unwrap();
     let mut person = person.into_active_model();
     person.blocked_at = Set(Some(crate::world::beginning()));
     person.update(world.service.db()).await.unwrap();
@@ -527,18 +384,9 @@ async fn no_secret_reaches_the_audit_log() {
     let world = World::with(&[ORG]).await;
     let client = client(&world).await;
     let code = signed_in(&world, &client).await.unwrap()["code"].clone();
-    let rows = entity::oauth_audit::Entity::find()
-        .all(world.service.db())
-        .await
-        .unwrap();
+    let rows = entity::oauth_audit::Entity::find().all(world.service.db()).await.unwrap();
     let text = format!("{rows:?}");
-    for secret in [
-        &*code,
-        "gho_secret",
-        "our-github-secret",
-        "a-code-of-github",
-        VERIFIER,
-    ] {
+    for secret in [&*code, "gho_secret", "our-github-secret", "a-code-of-github", VERIFIER] {
         assert!(!text.contains(secret));
     }
     let tokens = world.tokens().await;
@@ -550,10 +398,7 @@ impl World {
     async fn tokens(&self) -> Vec<entity::github_tokens::Model> {
         use sea_orm::EntityTrait as _;
 
-        entity::github_tokens::Entity::find()
-            .all(self.service.db())
-            .await
-            .unwrap()
+        entity::github_tokens::Entity::find().all(self.service.db()).await.unwrap()
     }
 
     async fn sealed_tokens(&self) -> usize {

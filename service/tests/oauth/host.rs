@@ -100,13 +100,7 @@ impl Host {
                 }
             }
         });
-        Self {
-            address,
-            seen,
-            connections,
-            answers,
-            serving,
-        }
+        Self { address, seen, connections, answers, serving }
     }
 
     /// From now on it answers like this.
@@ -187,20 +181,13 @@ async fn read(socket: &mut (impl AsyncRead + Unpin)) -> Option<Seen> {
     let mut first = head.lines().next()?.split(' ');
     let (method, target) = (first.next()?.to_owned(), first.next()?.to_owned());
     let head = head.to_lowercase();
-    let length = head
-        .lines()
-        .find_map(|it| it.strip_prefix("content-length: ")?.parse().ok())
-        .unwrap_or(0);
+    let length =
+        head.lines().find_map(|it| it.strip_prefix("content-length: ")?.parse().ok()).unwrap_or(0);
     let mut body = bytes.split_off(end + 4);
     while body.len() < length {
         if socket.read_buf(&mut body).await.ok()? == 0 {
             return None;
         }
     }
-    Some(Seen {
-        method,
-        target,
-        head,
-        body: String::from_utf8_lossy(&body).into_owned(),
-    })
+    Some(Seen { method, target, head, body: String::from_utf8_lossy(&body).into_owned() })
 }

@@ -69,14 +69,8 @@ async fn a_secret_is_shown_once_and_kept_as_a_hash() {
         let client = client::find_snapshot(&world.service, id).await.unwrap();
         assert!(!client.may_refresh);
         assert!(!format!("{client:?}").contains(secret));
-        assert_eq!(
-            client::authenticate(&client, Credentials::Basic(secret)),
-            Ok(())
-        );
-        assert_eq!(
-            client::authenticate(&client, Credentials::Post(secret)),
-            Ok(())
-        );
+        assert_eq!(client::authenticate(&client, Credentials::Basic(secret)), Ok(()));
+        assert_eq!(client::authenticate(&client, Credentials::Post(secret)), Ok(()));
         let none = client::authenticate(&client, Credentials::None);
         assert_eq!(none, Err(BadCredentials));
         let wrong = client::authenticate(&client, Credentials::Basic("mcs_wrong"));
@@ -90,9 +84,7 @@ async fn a_client_lives_while_it_is_used() {
     let id = world.client(&["http://localhost/cb"]).await;
     let client = client::find(&world.service, &id).await.unwrap();
     let now = || service::clock::Clock::now(&*world.clock);
-    client::used(world.service.db(), now(), &client)
-        .await
-        .unwrap();
+    client::used(world.service.db(), now(), &client).await.unwrap();
     let row = async || {
         use sea_orm::EntityTrait as _;
         entity::oauth_clients::Entity::find_by_id(client.id.clone())
@@ -106,23 +98,14 @@ async fn a_client_lives_while_it_is_used() {
     assert_eq!(first.expires_at, Some(now() + client::IDLE_LIFETIME));
     // Not noted again within the hour.
     world.clock.advance(std::time::Duration::from_mins(59));
-    client::used(world.service.db(), now(), &client)
-        .await
-        .unwrap();
+    client::used(world.service.db(), now(), &client).await.unwrap();
     assert_eq!(row().await, first);
     world.clock.advance(std::time::Duration::from_mins(2));
-    client::used(world.service.db(), now(), &client)
-        .await
-        .unwrap();
+    client::used(world.service.db(), now(), &client).await.unwrap();
     assert_eq!(row().await.last_used_at, Some(now()));
 
-    world
-        .clock
-        .advance(std::time::Duration::from_hours(90 * 24));
-    assert_eq!(
-        client::find(&world.service, &id).await,
-        Err(ClientError::Unknown)
-    );
+    world.clock.advance(std::time::Duration::from_hours(90 * 24));
+    assert_eq!(client::find(&world.service, &id).await, Err(ClientError::Unknown));
 }
 
 #[tokio::test]
@@ -142,10 +125,7 @@ async fn a_client_that_an_operator_shut_out_does_not_exist() {
         let mut row = row.into_active_model();
         row.disabled_at = Set(Some(crate::world::beginning()));
         row.update(world.service.db()).await.unwrap();
-        assert_eq!(
-            client::find(&world.service, &id).await,
-            Err(ClientError::Unknown)
-        );
+        assert_eq!(client::find(&world.service, &id).await, Err(ClientError::Unknown));
         let snapshot = client::find_snapshot(&world.service, &id).await;
         assert_eq!(snapshot, Err(ClientError::Unknown));
     }

@@ -33,40 +33,19 @@ async fn signed_in(world: &World) -> String {
 async fn a_session_is_a_secret_that_ends() {
     let world = World::new().await;
     let cookie = signed_in(&world).await;
-    let session = sign_in::session(&world.service, &cookie)
-        .await
-        .unwrap()
-        .unwrap();
+    let session = sign_in::session(&world.service, &cookie).await.unwrap().unwrap();
     assert_eq!(session.user.as_str(), "github:583231");
     assert_eq!(session.login, "Octocat");
-    let again = sign_in::session(&world.service, &cookie)
-        .await
-        .unwrap()
-        .unwrap();
+    let again = sign_in::session(&world.service, &cookie).await.unwrap().unwrap();
     assert_eq!(again.csrf, session.csrf);
-    assert!(
-        sign_in::session(&world.service, "another")
-            .await
-            .unwrap()
-            .is_none()
-    );
+    assert!(sign_in::session(&world.service, "another").await.unwrap().is_none());
 
     sign_in::sign_out(&world.service, &cookie).await.unwrap();
-    assert!(
-        sign_in::session(&world.service, &cookie)
-            .await
-            .unwrap()
-            .is_none()
-    );
+    assert!(sign_in::session(&world.service, &cookie).await.unwrap().is_none());
 
     let cookie = signed_in(&world).await;
     world.clock.advance(Duration::from_hours(12));
-    assert!(
-        sign_in::session(&world.service, &cookie)
-            .await
-            .unwrap()
-            .is_none()
-    );
+    assert!(sign_in::session(&world.service, &cookie).await.unwrap().is_none());
 }
 
 #[tokio::test]
@@ -75,16 +54,8 @@ async fn a_session_ends_with_its_account() {
 
     let world = World::new().await;
     let cookie = signed_in(&world).await;
-    entity::users::Entity::delete_by_id("github:583231")
-        .exec(world.service.db())
-        .await
-        .unwrap();
-    assert!(
-        sign_in::session(&world.service, &cookie)
-            .await
-            .unwrap()
-            .is_none()
-    );
+    entity::users::Entity::delete_by_id("github:583231").exec(world.service.db()).await.unwrap();
+    assert!(sign_in::session(&world.service, &cookie).await.unwrap().is_none());
 }
 
 #[tokio::test]
@@ -99,14 +70,9 @@ async fn without_a_client_a_person_reads_what_went_wrong() {
         panic!("let in");
     };
     assert_eq!(refusal.back, None);
-    world
-        .github
-        .answer(|_| crate::host::Reply::Answer(500, "text/plain", String::new()));
+    world.github.answer(|_| crate::host::Reply::Answer(500, "text/plain", String::new()));
     let hop = start().await;
-    assert_eq!(
-        world.back(&hop).await.unwrap_err(),
-        CallbackError::Unavailable
-    );
+    assert_eq!(world.back(&hop).await.unwrap_err(), CallbackError::Unavailable);
 }
 
 #[tokio::test]
@@ -120,9 +86,7 @@ async fn on_ones_own_machine_a_name_is_enough() {
         panic!("not to the page");
     };
     let service = &world.service;
-    let view = sign_in::development_view(service, &state, Some(&nonce))
-        .await
-        .unwrap();
+    let view = sign_in::development_view(service, &state, Some(&nonce)).await.unwrap();
     assert_eq!(view.client_name.unwrap().as_str(), "App");
     for (nonce, name, error) in [
         (None, "ada", CallbackError::OtherBrowser),

@@ -53,12 +53,7 @@ async fn refresh(
     client: &Client,
     token: &str,
 ) -> Result<TokenSet, RefreshError> {
-    let rotation = Rotation {
-        token,
-        scope: None,
-        resource: &[],
-        request: request(),
-    };
+    let rotation = Rotation { token, scope: None, resource: &[], request: request() };
     refresh::rotate(service, client, rotation).await
 }
 
@@ -75,11 +70,7 @@ async fn connected(world: &World) -> (Client, String) {
 /// From now on GitHub says this about the membership.
 fn membership(world: &World, reply: Reply) {
     world.github.answer(move |request| {
-        if request.target == MEMBERSHIP {
-            reply.clone()
-        } else {
-            octocat(request)
-        }
+        if request.target == MEMBERSHIP { reply.clone() } else { octocat(request) }
     });
 }
 
@@ -152,10 +143,7 @@ async fn the_gate_is_asked_again_after_a_quarter_of_an_hour() {
 async fn who_left_the_organisation_loses_all_apps() {
     for (reply, why) in [
         (Reply::json(404, &json!({})), "gate: not_a_member"),
-        (
-            Reply::json(200, &json!({"state": "pending"})),
-            "gate: membership_pending",
-        ),
+        (Reply::json(200, &json!({"state": "pending"})), "gate: membership_pending"),
         (Reply::json(403, &json!({})), "gate: org_refuses"),
         (Reply::json(401, &json!({})), "gate: sign_in_again"),
     ] {
@@ -168,10 +156,7 @@ async fn who_left_the_organisation_loses_all_apps() {
         membership(&world, reply);
         for (client, token) in [(&one, &token), (&two, &other)] {
             let refused = refresh(&world.service, client, token).await;
-            assert!(
-                matches!(refused, Err(RefreshError::InvalidGrant(_))),
-                "{why}"
-            );
+            assert!(matches!(refused, Err(RefreshError::InvalidGrant(_))), "{why}");
         }
         assert_eq!(world.audited("gate_closed").await, 1, "{why}");
         let told = entity::oauth_audit::Entity::find()
@@ -201,10 +186,7 @@ async fn while_github_is_away_the_last_answer_holds_for_a_day() {
     world.clock.advance(Duration::from_secs(20));
     for _ in 0..2 {
         let refused = refresh(&world.service, &client, &token).await;
-        assert!(
-            matches!(refused, Err(RefreshError::GateUnknown)),
-            "{refused:?}"
-        );
+        assert!(matches!(refused, Err(RefreshError::GateUnknown)), "{refused:?}");
     }
     // Nothing was lost: once GitHub answers, all goes on.
     world.github.answer(octocat);
@@ -220,15 +202,10 @@ async fn who_is_taken_off_the_list_cannot_refresh() {
     listed.clock.advance(Duration::from_mins(20));
     assert!(refresh(&listed.service, &client, &token).await.is_ok());
     let (client, token) = connected(&listed).await;
-    let service = listed
-        .another_with(&[("ALLOWED_GITHUB_LOGINS", "somebody-else")])
-        .await;
+    let service = listed.another_with(&[("ALLOWED_GITHUB_LOGINS", "somebody-else")]).await;
     listed.clock.advance(Duration::from_mins(20));
     let refused = refresh(&service, &client, &token).await;
-    assert!(
-        matches!(refused, Err(RefreshError::InvalidGrant(_))),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(RefreshError::InvalidGrant(_))), "{refused:?}");
 }
 
 #[tokio::test]

@@ -68,14 +68,9 @@ pub(crate) struct Names {
 impl Names {
     /// The answers to the next questions for a name; the last one holds on.
     pub(crate) fn set(&self, name: &str, answers: &[&[&str]]) {
-        let answers = answers
-            .iter()
-            .map(|it| it.iter().map(|it| it.parse().unwrap()).collect())
-            .collect();
-        self.answers
-            .lock()
-            .unwrap()
-            .insert(name.to_owned(), answers);
+        let answers =
+            answers.iter().map(|it| it.iter().map(|it| it.parse().unwrap()).collect()).collect();
+        self.answers.lock().unwrap().insert(name.to_owned(), answers);
     }
 }
 
@@ -87,11 +82,7 @@ impl Resolver for Names {
         let Some(answers) = answers.get_mut(host) else {
             return Ok(vec![PUBLIC.parse().unwrap()]);
         };
-        Ok(if answers.len() > 1 {
-            answers.remove(0)
-        } else {
-            answers[0].clone()
-        })
+        Ok(if answers.len() > 1 { answers.remove(0) } else { answers[0].clone() })
     }
 
     fn route(&self, _: IpAddr) -> SocketAddr {
@@ -110,10 +101,7 @@ impl World {
         let github = Host::plain(octocat).await;
         let (acceptor, roots) = certificate();
         let documents = Host::tls(acceptor, |request| {
-            Reply::json(
-                200,
-                &document(&format!("https://app.example.com{}", request.target)),
-            )
+            Reply::json(200, &document(&format!("https://app.example.com{}", request.target)))
         })
         .await;
         let names = Arc::new(Names {
@@ -125,10 +113,7 @@ impl World {
         let mut all: HashMap<&str, String> = HashMap::from([
             ("PUBLIC_URL", ISSUER.to_owned()),
             ("DATA_DIR", data.path().to_str().unwrap().to_owned()),
-            (
-                "JWT_SIGNING_SECRET",
-                "the signing secret of all these tests".to_owned(),
-            ),
+            ("JWT_SIGNING_SECRET", "the signing secret of all these tests".to_owned()),
             ("DATA_KEYS", "the data key of all of these tests".to_owned()),
             ("GITHUB_CLIENT_ID", "our-github-app".to_owned()),
             ("GITHUB_CLIENT_SECRET", "our-github-secret".to_owned()),
@@ -157,19 +142,14 @@ impl World {
             names,
             given,
             config,
-            variables: all
-                .into_iter()
-                .map(|(name, value)| (name.to_owned(), value))
-                .collect(),
+            variables: all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
             _data: data,
         }
     }
 
     /// Another instance with the same stores and the same database.
     pub(crate) async fn another(&self) -> Service {
-        Service::connect_with(&self.config, self.given.clone())
-            .await
-            .unwrap()
+        Service::connect_with(&self.config, self.given.clone()).await.unwrap()
     }
 
     /// Another instance that was started later, with some variables changed.
@@ -179,15 +159,12 @@ impl World {
             Some((_, value)) => Some((*value).to_owned()),
             None => self.variables.get(name).cloned(),
         });
-        Service::connect_with(&config.unwrap(), self.given.clone())
-            .await
-            .unwrap()
+        Service::connect_with(&config.unwrap(), self.given.clone()).await.unwrap()
     }
 
     /// Registers a client with these redirect URIs.
     pub(crate) async fn client(&self, redirect_uris: &[&str]) -> String {
-        self.registered(&json!({"client_name": "App", "redirect_uris": redirect_uris}))
-            .await
+        self.registered(&json!({"client_name": "App", "redirect_uris": redirect_uris})).await
     }
 
     pub(crate) async fn registered(&self, metadata: &Value) -> String {
@@ -199,9 +176,7 @@ impl World {
 
     /// Begins a sign-in with a request that is right.
     pub(crate) async fn begin(&self, client: &str, redirect_uri: &str) -> Begun {
-        authorize::begin(&self.service, &good(client, redirect_uri), &request())
-            .await
-            .unwrap()
+        authorize::begin(&self.service, &good(client, redirect_uri), &request()).await.unwrap()
     }
 
     /// Begins and approves one; the state and the cookie of the hop to GitHub.
@@ -215,19 +190,10 @@ impl World {
 
     pub(crate) async fn decide(&self, begun: &Begun, decision: Decision) -> Next {
         let nonce = Some(&*begun.browser_nonce);
-        let view = consent::view(&self.service, &begun.transaction, nonce)
+        let view = consent::view(&self.service, &begun.transaction, nonce).await.unwrap();
+        consent::decide(&self.service, &begun.transaction, &view.csrf, nonce, decision, &request())
             .await
-            .unwrap();
-        consent::decide(
-            &self.service,
-            &begun.transaction,
-            &view.csrf,
-            nonce,
-            decision,
-            &request(),
-        )
-        .await
-        .unwrap()
+            .unwrap()
     }
 
     /// Comes back from GitHub with a code.
@@ -243,10 +209,7 @@ impl World {
     pub(crate) async fn audited(&self, event: &str) -> usize {
         use sea_orm::EntityTrait as _;
 
-        let rows = entity::oauth_audit::Entity::find()
-            .all(self.service.db())
-            .await
-            .unwrap();
+        let rows = entity::oauth_audit::Entity::find().all(self.service.db()).await.unwrap();
         rows.iter().filter(|it| it.event == event).count()
     }
 }
@@ -256,18 +219,11 @@ pub(crate) fn beginning() -> DateTime<Utc> {
 }
 
 pub(crate) fn request() -> RequestInfo {
-    RequestInfo::new(
-        "a-request",
-        Some("203.0.113.7".parse().unwrap()),
-        Some("a browser"),
-    )
+    RequestInfo::new("a-request", Some("203.0.113.7".parse().unwrap()), Some("a browser"))
 }
 
 pub(crate) fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-    pairs
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-        .collect()
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
 pub(crate) fn challenge() -> String {
@@ -317,10 +273,9 @@ pub(crate) fn octocat(request: &Seen) -> Reply {
             200,
             &json!({"access_token": "gho_secret", "token_type": "bearer", "scope": ""}),
         ),
-        ("GET", "/user") => Reply::json(
-            200,
-            &json!({"id": 583_231, "login": "Octocat", "name": "O"}),
-        ),
+        ("GET", "/user") => {
+            Reply::json(200, &json!({"id": 583_231, "login": "Octocat", "name": "O"}))
+        }
         ("GET", "/user/memberships/orgs/octo-org") => Reply::json(200, &json!({"state": "active"})),
         ("DELETE", "/applications/our-github-app/token") => {
             Reply::Answer(204, "text/plain", String::new())
@@ -337,10 +292,7 @@ fn certificate() -> (TlsAcceptor, Vec<u8>) {
         .with_no_client_auth()
         .with_single_cert(vec![made.cert.der().clone()], key)
         .unwrap();
-    (
-        TlsAcceptor::from(Arc::new(config)),
-        made.cert.pem().into_bytes(),
-    )
+    (TlsAcceptor::from(Arc::new(config)), made.cert.pem().into_bytes())
 }
 
 /// A bus that nobody listens to.

@@ -76,16 +76,8 @@ async fn a_target_is_compared_as_it_is_written() {
         ("N07 control", &local, "\u{1}javascript:x"),
         ("N07 backslash", &site, "https:\\\\good.example.com\\cb"),
         ("N07 one slash", &site, "https:/good.example.com/cb"),
-        (
-            "N08 user",
-            &site,
-            "https://good.example.com@evil.example/cb",
-        ),
-        (
-            "N08 password",
-            &site,
-            "https://good.example.com:pw@evil.example/cb",
-        ),
+        ("N08 user", &site, "https://good.example.com@evil.example/cb"),
+        ("N08 password", &site, "https://good.example.com:pw@evil.example/cb"),
         ("N09 case", &site, "https://Good.example.com/cb"),
         ("N09 slash", &site, "https://good.example.com/cb/"),
         ("N09 port", &site, "https://good.example.com:443/cb"),
@@ -124,161 +116,51 @@ async fn a_client_is_told_its_mistakes() {
     let with_fragment = format!("{ours}#x");
     let with_user = ours.replace("http://", "http://me@");
     let cases: Vec<(&str, Asked, &str)> = vec![
-        (
-            "N11",
-            right.clone().and("scope", "notes:read"),
-            "invalid_request",
-        ),
-        (
-            "N11",
-            right.clone().and("code_challenge", &challenge),
-            "invalid_request",
-        ),
-        (
-            "N11",
-            right.clone().and("response_type", "code"),
-            "invalid_request",
-        ),
-        (
-            "N16",
-            right.clone().without("response_type"),
-            "invalid_request",
-        ),
-        (
-            "N17",
-            set("response_type", "token"),
-            "unsupported_response_type",
-        ),
-        (
-            "N17",
-            set("response_type", "id_token"),
-            "unsupported_response_type",
-        ),
-        (
-            "N17",
-            set("response_type", "code token"),
-            "unsupported_response_type",
-        ),
-        (
-            "N17",
-            set("response_type", "none"),
-            "unsupported_response_type",
-        ),
+        ("N11", right.clone().and("scope", "notes:read"), "invalid_request"),
+        ("N11", right.clone().and("code_challenge", &challenge), "invalid_request"),
+        ("N11", right.clone().and("response_type", "code"), "invalid_request"),
+        ("N16", right.clone().without("response_type"), "invalid_request"),
+        ("N17", set("response_type", "token"), "unsupported_response_type"),
+        ("N17", set("response_type", "id_token"), "unsupported_response_type"),
+        ("N17", set("response_type", "code token"), "unsupported_response_type"),
+        ("N17", set("response_type", "none"), "unsupported_response_type"),
         ("N18", set("response_mode", "fragment"), "invalid_request"),
         ("N18", set("response_mode", "form_post"), "invalid_request"),
-        (
-            "N18",
-            set("response_mode", "web_message"),
-            "invalid_request",
-        ),
+        ("N18", set("response_mode", "web_message"), "invalid_request"),
         ("N19", set("request", "x.y.z"), "request_not_supported"),
-        (
-            "N19",
-            set("request_uri", stage.github.origin()),
-            "request_uri_not_supported",
-        ),
+        ("N19", set("request_uri", stage.github.origin()), "request_uri_not_supported"),
         (
             "N20",
-            right
-                .clone()
-                .without("code_challenge")
-                .without("code_challenge_method"),
+            right.clone().without("code_challenge").without("code_challenge_method"),
             "invalid_request",
         ),
-        (
-            "N21",
-            right.clone().without("code_challenge_method"),
-            "invalid_request",
-        ),
-        (
-            "N22",
-            set("code_challenge_method", "plain"),
-            "invalid_request",
-        ),
-        (
-            "N23",
-            set("code_challenge_method", "s256"),
-            "invalid_request",
-        ),
-        (
-            "N23",
-            set("code_challenge_method", "S512"),
-            "invalid_request",
-        ),
+        ("N21", right.clone().without("code_challenge_method"), "invalid_request"),
+        ("N22", set("code_challenge_method", "plain"), "invalid_request"),
+        ("N23", set("code_challenge_method", "s256"), "invalid_request"),
+        ("N23", set("code_challenge_method", "S512"), "invalid_request"),
         ("N23", set("code_challenge_method", ""), "invalid_request"),
-        (
-            "N23",
-            set("code_challenge_method", "S256 "),
-            "invalid_request",
-        ),
-        (
-            "N24 42",
-            set("code_challenge", &challenge[..42]),
-            "invalid_request",
-        ),
-        (
-            "N24 44",
-            set("code_challenge", &format!("{challenge}A")),
-            "invalid_request",
-        ),
-        (
-            "N24 padded",
-            set("code_challenge", &format!("{}=", &challenge[..42])),
-            "invalid_request",
-        ),
-        (
-            "N24 plus",
-            set("code_challenge", &format!("+/{}", &challenge[2..])),
-            "invalid_request",
-        ),
-        (
-            "N24 last",
-            set("code_challenge", &format!("{}B", &challenge[..42])),
-            "invalid_request",
-        ),
-        (
-            "N25",
-            right.clone().without("code_challenge"),
-            "invalid_request",
-        ),
+        ("N23", set("code_challenge_method", "S256 "), "invalid_request"),
+        ("N24 42", set("code_challenge", &challenge[..42]), "invalid_request"),
+        ("N24 44", set("code_challenge", &format!("{challenge}A")), "invalid_request"),
+        ("N24 padded", set("code_challenge", &format!("{}=", &challenge[..42])), "invalid_request"),
+        ("N24 plus", set("code_challenge", &format!("+/{}", &challenge[2..])), "invalid_request"),
+        ("N24 last", set("code_challenge", &format!("{}B", &challenge[..42])), "invalid_request"),
+        ("N25", right.clone().without("code_challenge"), "invalid_request"),
         ("N26", set("scope", "admin"), "invalid_scope"),
         (
             "N26 not registered",
-            narrow
-                .asks()
-                .with("scope", "notes:write")
-                .with("state", &right.state),
+            narrow.asks().with("scope", "notes:write").with("state", &right.state),
             "invalid_scope",
         ),
         ("N27", set("scope", "notes:\"read"), "invalid_scope"),
         ("N27", set("scope", "notes:\\read"), "invalid_scope"),
         ("N27", set("scope", "notes:\u{1}read"), "invalid_scope"),
         ("N27", set("scope", &many), "invalid_scope"),
-        (
-            "N30 host",
-            set("resource", "https://other.example/mcp"),
-            "invalid_target",
-        ),
-        (
-            "N30 path",
-            set("resource", &format!("{issuer}/other")),
-            "invalid_target",
-        ),
-        (
-            "N30 scheme",
-            set("resource", &ours.replace("http", "https")),
-            "invalid_target",
-        ),
-        (
-            "N30 port",
-            set("resource", "http://127.0.0.1:1/mcp"),
-            "invalid_target",
-        ),
-        (
-            "N31 fragment",
-            set("resource", &with_fragment),
-            "invalid_target",
-        ),
+        ("N30 host", set("resource", "https://other.example/mcp"), "invalid_target"),
+        ("N30 path", set("resource", &format!("{issuer}/other")), "invalid_target"),
+        ("N30 scheme", set("resource", &ours.replace("http", "https")), "invalid_target"),
+        ("N30 port", set("resource", "http://127.0.0.1:1/mcp"), "invalid_target"),
+        ("N31 fragment", set("resource", &with_fragment), "invalid_target"),
         ("N31 relative", set("resource", "/mcp"), "invalid_target"),
         ("N31 user", set("resource", &with_user), "invalid_target"),
         (
@@ -317,11 +199,9 @@ async fn a_client_is_told_its_mistakes() {
 async fn n28_nothing_asked_is_permission_to_read() {
     let stage = Stage::new().await;
     let app = stage.app().await;
-    for asked in [
-        app.asks().with("scope", ""),
-        app.asks().with("scope", "  "),
-        app.asks().without("scope"),
-    ] {
+    for asked in
+        [app.asks().with("scope", ""), app.asks().with("scope", "  "), app.asks().without("scope")]
+    {
         let browser = stage.browser();
         let code = tests::browser::Code {
             code: asked.code(&browser.sign_in(&asked).await),
@@ -342,11 +222,7 @@ async fn n35_n36_n37_a_sign_in_begins_by_going_there() {
     assert_eq!(page.status, 405, "N35");
     assert!(page.header("allow").starts_with("GET"), "N35");
 
-    for address in [
-        path.as_str(),
-        "/consent?txn=x",
-        "/oauth/github/callback?state=x&code=y",
-    ] {
+    for address in [path.as_str(), "/consent?txn=x", "/oauth/github/callback?state=x&code=y"] {
         for method in [Method::OPTIONS, Method::GET] {
             let request = web
                 .request(method, address)
@@ -355,16 +231,13 @@ async fn n35_n36_n37_a_sign_in_begins_by_going_there() {
                 .header("access-control-request-method", "GET");
             let page = Page::read(request).await;
             let names = page.headers.keys().map(http::HeaderName::as_str);
-            let cors: Vec<_> = names
-                .filter(|it| it.starts_with("access-control"))
-                .collect();
+            let cors: Vec<_> = names.filter(|it| it.starts_with("access-control")).collect();
             assert_eq!(cors, Vec::<&str>::new(), "N36 {address}");
         }
     }
     for request in [
         web.request(Method::HEAD, &path),
-        web.request(Method::GET, &path)
-            .header("sec-purpose", "prefetch"),
+        web.request(Method::GET, &path).header("sec-purpose", "prefetch"),
         web.request(Method::GET, &path).header("purpose", "preview"),
     ] {
         let page = Page::read(request).await;
@@ -413,13 +286,7 @@ async fn n42_our_name_comes_from_the_configuration() {
         let request = stage.one().request(Method::GET, &asked.path());
         let page = Page::read(request.header(name, value)).await;
         let issuer = stage.one().origin();
-        sent_back(
-            "N42",
-            &page,
-            issuer,
-            "interaction_required",
-            Some(&asked.state),
-        );
+        sent_back("N42", &page, issuer, "interaction_required", Some(&asked.state));
     }
     let request = stage.one().request(Method::GET, &asked.path());
     let page = Page::read(request.header("host", "evil.example")).await;
@@ -431,25 +298,13 @@ async fn n42_our_name_comes_from_the_configuration() {
 async fn targets_of_real_clients_are_accepted() {
     let stage = Stage::new().await;
     for (case, registered, used) in [
-        (
-            "P01",
-            &["http://localhost/callback"][..],
-            "http://localhost:53111/callback",
-        ),
+        ("P01", &["http://localhost/callback"][..], "http://localhost:53111/callback"),
         (
             "P02",
-            &[
-                "https://vscode.dev/redirect",
-                "http://127.0.0.1/",
-                "http://127.0.0.1:33418/",
-            ],
+            &["https://vscode.dev/redirect", "http://127.0.0.1/", "http://127.0.0.1:33418/"],
             "http://127.0.0.1:54321/",
         ),
-        (
-            "P03",
-            &["http://127.0.0.1:33418/"],
-            "http://127.0.0.1:50000",
-        ),
+        ("P03", &["http://127.0.0.1:33418/"], "http://127.0.0.1:50000"),
         ("P04", &["http://127.0.0.5:1/cb"], "http://127.0.0.5:9/cb"),
         ("P04", &["http://[::1]:1/cb"], "http://[::1]:9/cb"),
         (
@@ -472,30 +327,18 @@ async fn targets_of_real_clients_are_accepted() {
     }
     // P11, P07: what the metadata says is what is accepted, in the ways in which clients write it.
     let ours = format!("{}/mcp", stage.one().origin());
-    for resource in [
-        ours.clone(),
-        format!("{ours}/"),
-        ours.replace("http://", "HTTP://"),
-    ] {
+    for resource in [ours.clone(), format!("{ours}/"), ours.replace("http://", "HTTP://")] {
         let asked = stage.app().await.asks().with("resource", &resource);
         let page = ask(stage.one(), &asked).await;
         assert_eq!(page.status, 303, "P11 {resource}");
-        assert!(
-            page.header("location").starts_with("/consent"),
-            "P11 {resource}"
-        );
+        assert!(page.header("location").starts_with("/consent"), "P11 {resource}");
     }
 }
 
 #[tokio::test]
 async fn n59b_a_name_is_only_a_name() {
     let stage = Stage::new().await;
-    for name in [
-        "<script>alert(1)</script>",
-        "</title><b>",
-        "\u{202e}evil",
-        "G\u{200b}itHub",
-    ] {
+    for name in ["<script>alert(1)</script>", "</title><b>", "\u{202e}evil", "G\u{200b}itHub"] {
         let metadata = json!({
             "redirect_uris": [tests::browser::REDIRECT_URI], "client_name": name,
         });

@@ -78,42 +78,17 @@ async fn a_github_that_is_away_or_wrong_gives_no_code() {
         ("N67 500", Question::Exchange, Manner::Status(500), away),
         ("N67 not JSON", Question::Exchange, Manner::NotJson, away),
         ("N67 huge", Question::Exchange, Manner::Huge, away),
-        (
-            "N67 redirect",
-            Question::Exchange,
-            Manner::Redirect(elsewhere.clone()),
-            away,
-        ),
+        ("N67 redirect", Question::Exchange, Manner::Redirect(elsewhere.clone()), away),
         ("N67 hangs up", Question::Exchange, Manner::HangUp, away),
         ("N67 never", Question::Exchange, Manner::Never, away),
         ("N67 500", Question::User, Manner::Status(500), away),
         ("N67 not JSON", Question::User, Manner::NotJson, away),
         ("N67 huge", Question::User, Manner::Huge, away),
-        (
-            "N67 redirect",
-            Question::User,
-            Manner::Redirect(elsewhere),
-            away,
-        ),
-        (
-            "N69c none",
-            Question::User,
-            Manner::Json(json!({ "login": "octocat" })),
-            "server_error",
-        ),
-        (
-            "N69c text",
-            Question::User,
-            user(json!("583231")),
-            "server_error",
-        ),
+        ("N67 redirect", Question::User, Manner::Redirect(elsewhere), away),
+        ("N69c none", Question::User, Manner::Json(json!({ "login": "octocat" })), "server_error"),
+        ("N69c text", Question::User, user(json!("583231")), "server_error"),
         ("N69c zero", Question::User, user(json!(0)), "server_error"),
-        (
-            "N69c negative",
-            Question::User,
-            user(json!(-1)),
-            "server_error",
-        ),
+        ("N69c negative", Question::User, user(json!(-1)), "server_error"),
     ] {
         let asked = app.asks();
         stage.github.answers(question, manner);
@@ -166,26 +141,16 @@ async fn n68_whoever_is_not_in_the_organisation_stays_outside() {
     stage.github.membership("pending");
     refused("N68 pending", &stage).await;
     for status in [403, 404] {
-        stage
-            .github
-            .answers(Question::Membership, Manner::Status(status));
+        stage.github.answers(Question::Membership, Manner::Status(status));
         refused("N68 status", &stage).await;
     }
     let elsewhere = format!("{}/elsewhere", stage.github.origin());
-    for (case, manner) in [
-        ("N68 500", Manner::Status(500)),
-        ("N69b", Manner::Redirect(elsewhere)),
-    ] {
+    for (case, manner) in [("N68 500", Manner::Status(500)), ("N69b", Manner::Redirect(elsewhere))]
+    {
         stage.github.answers(Question::Membership, manner);
         let asked = stage.app().await.asks();
         let page = stage.browser().sign_in(&asked).await;
         let issuer = stage.one().origin();
-        sent_back(
-            case,
-            &page,
-            issuer,
-            "temporarily_unavailable",
-            Some(&asked.state),
-        );
+        sent_back(case, &page, issuer, "temporarily_unavailable", Some(&asked.state));
     }
 }

@@ -23,10 +23,7 @@ async fn n50_a_person_is_asked_every_time_and_before_github() {
     browser.to_consent(&app.asks()).await;
     assert_eq!(stage.github.asked(Question::Authorize), asked, "N50");
     let names = browser.cookies();
-    assert!(
-        !names.iter().any(|it| it.starts_with("ghs_")),
-        "N50 {names:?}"
-    );
+    assert!(!names.iter().any(|it| it.starts_with("ghs_")), "N50 {names:?}");
 }
 
 #[tokio::test]
@@ -35,11 +32,7 @@ async fn a_strange_form_changes_nothing() {
     let (browser, app) = (stage.browser(), stage.app().await);
     let form = browser.to_consent(&app.asks()).await;
     let another = browser.to_consent(&app.asks()).await;
-    let foreign = another
-        .fields
-        .iter()
-        .find(|(name, _)| name == "csrf")
-        .expect("the form has it");
+    let foreign = another.fields.iter().find(|(name, _)| name == "csrf").expect("the form has it");
     let mut without = form.clone();
     without.fields.retain(|(name, _)| name != "csrf");
     for (case, form) in [
@@ -53,11 +46,7 @@ async fn a_strange_form_changes_nothing() {
     let stranger = stage.browser();
     shown("N52", &stranger.submit(&form, "approve").await, 403);
     stranger.to_consent(&app.asks()).await;
-    shown(
-        "N52",
-        &stranger.at(stage.other()).submit(&form, "deny").await,
-        403,
-    );
+    shown("N52", &stranger.at(stage.other()).submit(&form, "deny").await, 403);
 
     for (case, name, value) in [
         ("N59 cross-site", "sec-fetch-site", "cross-site"),
@@ -106,11 +95,7 @@ async fn n54_nothing_is_read_from_the_form_but_the_decision() {
     let address = browser.approve(&form).await;
     let callback = browser.at_github(&address).await;
     let page = browser.get(&callback).await;
-    let code = tests::browser::Code {
-        code: asked.code(&page),
-        verifier: asked.verifier,
-        app,
-    };
+    let code = tests::browser::Code { code: asked.code(&page), verifier: asked.verifier, app };
     let page = code.redeem(stage.other()).await;
     assert_eq!(page.json()["scope"], "notes:read", "N54 {}", page.text());
 }
@@ -159,10 +144,6 @@ async fn the_hop_to_github_is_protected_by_pkce_and_state() {
     let query = answer(&address);
     assert_eq!(query["code_challenge_method"], "S256");
     assert_eq!(query["prompt"], "select_account");
-    assert_eq!(
-        query.get("scope"),
-        None,
-        "nothing is asked of GitHub without a gate"
-    );
+    assert_eq!(query.get("scope"), None, "nothing is asked of GitHub without a gate");
     assert!(query["state"].len() >= 43);
 }

@@ -28,63 +28,30 @@ use tests::{
 /// Cases of the list that nothing here proves, or not completely, each with the reason.
 const KNOWN_GAPS: &[(&str, &str)] = &[
     ("N40", "no test takes Redis away in the middle of a sign-in"),
-    (
-        "N42",
-        "a foreign Host is refused with 403, where the list says 421 or 400",
-    ),
+    ("N42", "a foreign Host is refused with 403, where the list says 421 or 400"),
     ("N57", "no real browser follows a link to an app"),
-    (
-        "N58",
-        "the headers are checked, but no real browser tries to frame a page",
-    ),
+    ("N58", "the headers are checked, but no real browser tries to frame a page"),
     ("N79", "that no statement is run for garbage is not counted"),
     ("N89", "a body that arrives slowly needs a raw connection"),
-    (
-        "N97",
-        "leaving the list and being blocked are told without HTTP only",
-    ),
-    (
-        "N99-N104",
-        "forged tokens are a table of the verifier, without HTTP",
-    ),
+    ("N97", "leaving the list and being blocked are told without HTTP only"),
+    ("N99-N104", "forged tokens are a table of the verifier, without HTTP"),
     ("N112b", "no stream is open while its grant is revoked"),
     ("N112c", "no instance starts after a revocation"),
-    (
-        "N121",
-        "only the share of one network is used up, not that of everybody",
-    ),
+    ("N121", "only the share of one network is used up, not that of everybody"),
     ("N122b", "clean-up is told without HTTP only"),
-    (
-        "N123-N130c",
-        "metadata documents need a host with TLS; none takes part",
-    ),
+    ("N123-N130c", "metadata documents need a host with TLS; none takes part"),
     ("N133", "keys are not rotated under load"),
-    (
-        "N136",
-        "only the tables of grants and of refresh tokens are taken away",
-    ),
-    (
-        "N137",
-        "logs are not searched for secrets after these cases",
-    ),
-    (
-        "N138",
-        "only replays, recovery and recycled logins are looked up in the audit log",
-    ),
-    (
-        "N139",
-        "no instance is stopped in the middle of an exchange",
-    ),
+    ("N136", "only the tables of grants and of refresh tokens are taken away"),
+    ("N137", "logs are not searched for secrets after these cases"),
+    ("N138", "only replays, recovery and recycled logins are looked up in the audit log"),
+    ("N139", "no instance is stopped in the middle of an exchange"),
     ("N140", "there is no older binary to stand beside"),
+    ("P05", "metadata documents need a host with TLS; none takes part"),
+    ("P09", "metadata documents need a host with TLS; none takes part"),
     (
-        "P05",
-        "metadata documents need a host with TLS; none takes part",
+        "P12",
+        "the libraries of clients are driven with a token (tests/interop), not through sign-in",
     ),
-    (
-        "P09",
-        "metadata documents need a host with TLS; none takes part",
-    ),
-    ("P12", "libraries of clients walk the flow elsewhere"),
 ];
 
 #[test]
@@ -107,16 +74,9 @@ impl Stage {
 
     async fn with(settings: &[(&'static str, &str)]) -> Self {
         let github = GitHub::start().await;
-        let setup = Setup::new(Database::Postgres)
-            .instances(2)
-            .with_github(&github);
-        let setup = settings
-            .iter()
-            .fold(setup, |setup, &(name, value)| setup.with(name, value));
-        Self {
-            cluster: setup.start().await,
-            github,
-        }
+        let setup = Setup::new(Database::Postgres).instances(2).with_github(&github);
+        let setup = settings.iter().fold(setup, |setup, &(name, value)| setup.with(name, value));
+        Self { cluster: setup.start().await, github }
     }
 
     fn one(&self) -> &Web {
@@ -141,9 +101,7 @@ impl Stage {
 
     /// Whether an instance takes an access token.
     async fn takes(&self, web: &Web, token: &str) -> bool {
-        let request = web
-            .request(reqwest::Method::POST, "/mcp")
-            .bearer_auth(token);
+        let request = web.request(reqwest::Method::POST, "/mcp").bearer_auth(token);
         let request = request
             .header("x-forwarded-for", tests::browser::visitor())
             .header("content-type", "application/json")
@@ -173,9 +131,7 @@ impl Stage {
     async fn rename(&self, from: &str, to: &str) {
         let statement = format!("ALTER TABLE {from} RENAME TO {to}");
         let db = self.cluster.service().db();
-        db.execute_unprepared(&statement)
-            .await
-            .expect("the table is there");
+        db.execute_unprepared(&statement).await.expect("the table is there");
     }
 
     /// Both instances take it.
@@ -217,10 +173,7 @@ fn shown(case: &str, page: &Page, status: u16) {
     assert!(kind.starts_with("text/html"), "{case}: {kind}");
     assert_eq!(page.header("x-frame-options"), "DENY", "{case}");
     let policy = page.header("content-security-policy");
-    assert!(
-        policy.contains("frame-ancestors 'none'"),
-        "{case}: {policy}"
-    );
+    assert!(policy.contains("frame-ancestors 'none'"), "{case}: {policy}");
     assert_eq!(page.header("access-control-allow-origin"), "", "{case}");
 }
 
@@ -228,25 +181,10 @@ fn shown(case: &str, page: &Page, status: u16) {
 fn sent_back(case: &str, page: &Page, issuer: &str, error: &str, state: Option<&str>) {
     assert_eq!(page.status, 303, "{case}: {}", page.text());
     let location = page.header("location");
-    assert!(
-        location.starts_with(tests::browser::REDIRECT_URI),
-        "{case}: {location}"
-    );
+    assert!(location.starts_with(tests::browser::REDIRECT_URI), "{case}: {location}");
     let answer = tests::browser::answer(location);
-    assert_eq!(
-        answer.get("error").map(String::as_str),
-        Some(error),
-        "{case}: {location}"
-    );
-    assert_eq!(
-        answer.get("state").map(String::as_str),
-        state,
-        "{case}: {location}"
-    );
-    assert_eq!(
-        answer.get("iss").map(String::as_str),
-        Some(issuer),
-        "{case}: {location}"
-    );
+    assert_eq!(answer.get("error").map(String::as_str), Some(error), "{case}: {location}");
+    assert_eq!(answer.get("state").map(String::as_str), state, "{case}: {location}");
+    assert_eq!(answer.get("iss").map(String::as_str), Some(issuer), "{case}: {location}");
     assert_eq!(answer.get("code"), None, "{case}: {location}");
 }

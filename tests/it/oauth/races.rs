@@ -17,11 +17,7 @@ async fn all_at_once<F: Future<Output = Page>>(
     browser: &Browser,
 ) -> Vec<Page> {
     let racers = (0..RACERS).map(|number| {
-        let web = if number % 2 == 0 {
-            stage.one()
-        } else {
-            stage.other()
-        };
+        let web = if number % 2 == 0 { stage.one() } else { stage.other() };
         act(browser.at(web))
     });
     join_all(racers).await
@@ -38,11 +34,7 @@ async fn n81_one_of_many_redeems_a_code() {
     for round in 0..ROUNDS {
         let code = app.code(&browser).await;
         let racers = (0..RACERS).map(|number| {
-            let web = if number % 2 == 0 {
-                stage.one()
-            } else {
-                stage.other()
-            };
+            let web = if number % 2 == 0 { stage.one() } else { stage.other() };
             code.redeem(web)
         });
         let pages = join_all(racers).await;
@@ -61,19 +53,13 @@ async fn n90_many_who_refresh_get_one_successor() {
     let mut token = text(&app.connect(&stage.browser()).await, "refresh_token");
     for round in 0..ROUNDS {
         let racers = (0..RACERS).map(|number| {
-            let web = if number % 2 == 0 {
-                stage.one()
-            } else {
-                stage.other()
-            };
+            let web = if number % 2 == 0 { stage.one() } else { stage.other() };
             app.refresh(web, &token)
         });
         let pages = join_all(racers).await;
         assert_eq!(with_status(&pages, 200).len(), RACERS, "round {round}");
-        let successors: BTreeSet<String> = pages
-            .iter()
-            .map(|page| text(&page.json(), "refresh_token"))
-            .collect();
+        let successors: BTreeSet<String> =
+            pages.iter().map(|page| text(&page.json(), "refresh_token")).collect();
         assert_eq!(successors.len(), 1, "round {round}");
         assert!(!successors.contains(&token), "round {round}");
         token = successors.into_iter().next().expect("there is one");

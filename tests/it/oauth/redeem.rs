@@ -18,11 +18,7 @@ async fn a_client_with_nothing_but_the_address_gets_in() {
     assert_eq!(tokens["expires_in"], 1800);
     let token = text(&tokens, "access_token");
     stage.is_good(&token).await;
-    let listed = stage
-        .other()
-        .modern(token)
-        .tool("notes_list", json!({}))
-        .await;
+    let listed = stage.other().modern(token).tool("notes_list", json!({})).await;
     assert_eq!(listed.output()["notes"], json!([]));
 }
 
@@ -38,19 +34,9 @@ async fn a_wrong_request_leaves_the_code_as_it_is() {
     let (browser, app) = (stage.browser(), stage.app().await);
     let long: &'static str = "a".repeat(129).leak();
     for (case, field, value, error) in [
-        (
-            "N33",
-            "resource",
-            Some("https://other.example/mcp"),
-            "invalid_target",
-        ),
+        ("N33", "resource", Some("https://other.example/mcp"), "invalid_target"),
         ("N70", "code_verifier", None, "invalid_request"),
-        (
-            "N73 short",
-            "code_verifier",
-            Some("too-short"),
-            "invalid_request",
-        ),
+        ("N73 short", "code_verifier", Some("too-short"), "invalid_request"),
         ("N73 long", "code_verifier", Some(long), "invalid_request"),
         (
             "N73 space",
@@ -76,31 +62,11 @@ async fn a_wrong_request_leaves_the_code_as_it_is() {
             Some("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
             "invalid_grant",
         ),
-        (
-            "N80",
-            "redirect_uri",
-            Some("http://127.0.0.1:33418/other"),
-            "invalid_grant",
-        ),
+        ("N80", "redirect_uri", Some("http://127.0.0.1:33418/other"), "invalid_grant"),
         ("N82 none", "grant_type", None, "invalid_request"),
-        (
-            "N82 password",
-            "grant_type",
-            Some("password"),
-            "unsupported_grant_type",
-        ),
-        (
-            "N82 client",
-            "grant_type",
-            Some("client_credentials"),
-            "unsupported_grant_type",
-        ),
-        (
-            "N82 implicit",
-            "grant_type",
-            Some("implicit"),
-            "unsupported_grant_type",
-        ),
+        ("N82 password", "grant_type", Some("password"), "unsupported_grant_type"),
+        ("N82 client", "grant_type", Some("client_credentials"), "unsupported_grant_type"),
+        ("N82 implicit", "grant_type", Some("implicit"), "unsupported_grant_type"),
         (
             "N82 exchange",
             "grant_type",
@@ -123,27 +89,14 @@ async fn a_wrong_request_leaves_the_code_as_it_is() {
     // The challenge has travelled through the browser: it is no verifier.
     let code = app.code(&browser).await;
     let mut form = with(&code.form(), "code_verifier", None);
-    form.push((
-        "code_verifier".to_owned(),
-        tests::browser::challenge(&code.verifier),
-    ));
-    told(
-        "N73",
-        &post(stage.one(), "/token", &form).await,
-        400,
-        "invalid_grant",
-    );
+    form.push(("code_verifier".to_owned(), tests::browser::challenge(&code.verifier)));
+    told("N73", &post(stage.one(), "/token", &form).await, 400, "invalid_grant");
     not_burned("N73", &stage, &code).await;
 
     let code = app.code(&browser).await;
     let mut form = with(&code.form(), "client_id", None);
     form.push(("client_id".to_owned(), stage.app().await.id));
-    told(
-        "N75",
-        &post(stage.one(), "/token", &form).await,
-        400,
-        "invalid_grant",
-    );
+    told("N75", &post(stage.one(), "/token", &form).await, 400, "invalid_grant");
     not_burned("N75", &stage, &code).await;
 }
 
@@ -151,25 +104,12 @@ async fn a_wrong_request_leaves_the_code_as_it_is() {
 async fn n72_the_third_wrong_verifier_ends_the_code() {
     let stage = Stage::new().await;
     let code = stage.app().await.code(&stage.browser()).await;
-    let wrong = with(
-        &code.form(),
-        "code_verifier",
-        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
-    );
+    let wrong =
+        with(&code.form(), "code_verifier", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
     for web in [stage.one(), stage.other(), stage.one()] {
-        told(
-            "N72",
-            &post(web, "/token", &wrong).await,
-            400,
-            "invalid_grant",
-        );
+        told("N72", &post(web, "/token", &wrong).await, 400, "invalid_grant");
     }
-    told(
-        "N72",
-        &code.redeem(stage.other()).await,
-        400,
-        "invalid_grant",
-    );
+    told("N72", &code.redeem(stage.other()).await, 400, "invalid_grant");
 }
 
 #[tokio::test]
@@ -181,12 +121,7 @@ async fn n76_a_code_is_good_for_a_minute() {
     assert_eq!(in_time.redeem(stage.other()).await.status, 200);
     let late = app.code(&browser).await;
     stage.pass(61);
-    told(
-        "N76",
-        &late.redeem(stage.other()).await,
-        400,
-        "invalid_grant",
-    );
+    told("N76", &late.redeem(stage.other()).await, 400, "invalid_grant");
 }
 
 #[tokio::test]
@@ -198,47 +133,22 @@ async fn n77_a_replay_ends_the_grant() {
     let access = text(&tokens, "access_token");
 
     // Somebody who submits twice is no thief.
-    told(
-        "N77 at once",
-        &code.redeem(stage.other()).await,
-        400,
-        "invalid_grant",
-    );
+    told("N77 at once", &code.redeem(stage.other()).await, 400, "invalid_grant");
     stage.is_good(&access).await;
     stage.pass(11);
     // N78: whoever lacks the verifier, or is another client, ends nothing.
-    let wrong = with(
-        &code.form(),
-        "code_verifier",
-        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
-    );
-    told(
-        "N78",
-        &post(stage.one(), "/token", &wrong).await,
-        400,
-        "invalid_grant",
-    );
+    let wrong =
+        with(&code.form(), "code_verifier", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
+    told("N78", &post(stage.one(), "/token", &wrong).await, 400, "invalid_grant");
     let mut other = with(&code.form(), "client_id", None);
     other.push(("client_id".to_owned(), stage.app().await.id));
-    told(
-        "N78",
-        &post(stage.one(), "/token", &other).await,
-        400,
-        "invalid_grant",
-    );
+    told("N78", &post(stage.one(), "/token", &other).await, 400, "invalid_grant");
     stage.is_good(&access).await;
 
-    told(
-        "N77",
-        &code.redeem(stage.other()).await,
-        400,
-        "invalid_grant",
-    );
+    told("N77", &code.redeem(stage.other()).await, 400, "invalid_grant");
     stage.is_refused(&access).await;
     assert_eq!(stage.audited("code_replayed").await, 1, "N77");
-    let refreshed = app
-        .refresh(stage.one(), &text(&tokens, "refresh_token"))
-        .await;
+    let refreshed = app.refresh(stage.one(), &text(&tokens, "refresh_token")).await;
     told("N77", &refreshed, 400, "invalid_grant");
 }
 
@@ -251,10 +161,7 @@ async fn what_is_no_token_request_is_refused() {
     let web = stage.one();
 
     for (case, value) in [
-        (
-            "N79 checksum",
-            "mac_0000000000000000000000000000000000000000000000000",
-        ),
+        ("N79 checksum", "mac_0000000000000000000000000000000000000000000000000"),
         ("N79 nothing", "x"),
         ("N79 NUL", "mac_\0"),
     ] {
@@ -264,14 +171,8 @@ async fn what_is_no_token_request_is_refused() {
     for (case, kind) in [
         ("N83 JSON", "application/json"),
         ("N83 multipart", "multipart/form-data; boundary=x"),
-        (
-            "N83 text",
-            "text/plain; x=application/x-www-form-urlencoded",
-        ),
-        (
-            "N83 charset",
-            "application/x-www-form-urlencoded; charset=utf-16",
-        ),
+        ("N83 text", "text/plain; x=application/x-www-form-urlencoded"),
+        ("N83 charset", "application/x-www-form-urlencoded; charset=utf-16"),
     ] {
         let request = web
             .request(reqwest::Method::POST, "/token")
@@ -279,15 +180,8 @@ async fn what_is_no_token_request_is_refused() {
             .body(body.clone());
         told(case, &Page::read(request).await, 400, "invalid_request");
     }
-    let request = web
-        .request(reqwest::Method::POST, "/token")
-        .body(body.clone());
-    told(
-        "N83 none",
-        &Page::read(request).await,
-        400,
-        "invalid_request",
-    );
+    let request = web.request(reqwest::Method::POST, "/token").body(body.clone());
+    told("N83 none", &Page::read(request).await, 400, "invalid_request");
 
     for field in ["code", "client_id", "grant_type", "code_verifier"] {
         let twice = format!("{body}&{field}=x");
@@ -300,12 +194,7 @@ async fn what_is_no_token_request_is_refused() {
         told("N85", &page, 400, "invalid_request");
     }
     let unknown = with(&code.form(), "client_id", "mcl_unknown");
-    told(
-        "N87",
-        &post(web, "/token", &unknown).await,
-        401,
-        "invalid_client",
-    );
+    told("N87", &post(web, "/token", &unknown).await, 401, "invalid_client");
 
     let page = web.get("/token").await;
     assert_eq!(page.status, 405, "N88");
@@ -372,12 +261,7 @@ async fn n86_a_client_with_a_secret_proves_it() {
     let mut form = public.form();
     form.push(("client_secret".to_owned(), secret.clone()));
     let page = post(web, "/token", &form).await;
-    told(
-        "N86 public client with a secret",
-        &page,
-        401,
-        "invalid_client",
-    );
+    told("N86 public client with a secret", &page, 401, "invalid_client");
 
     let request = post_request(web, "/token").header("authorization", basic(&app.id, &secret));
     let page = Page::read(request.body(encode(&bare))).await;

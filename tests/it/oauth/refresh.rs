@@ -11,10 +11,7 @@ use super::{Stage, text, told};
 async fn connected(stage: &Stage) -> (App, String, String) {
     let app = stage.app().await;
     let tokens = app.connect(&stage.browser()).await;
-    let (access, refresh) = (
-        text(&tokens, "access_token"),
-        text(&tokens, "refresh_token"),
-    );
+    let (access, refresh) = (text(&tokens, "access_token"), text(&tokens, "refresh_token"));
     (app, access, refresh)
 }
 
@@ -47,18 +44,8 @@ async fn n92_a_lost_successor_is_replaced_once_a_day() {
     assert_eq!(stage.audited("refresh_recovered").await, 1, "N92");
     let last = next(&stage, &app, &replaced).await;
     stage.pass(600);
-    told(
-        "N92",
-        &app.refresh(stage.one(), &replaced).await,
-        400,
-        "invalid_grant",
-    );
-    told(
-        "N92",
-        &app.refresh(stage.one(), &last).await,
-        400,
-        "invalid_grant",
-    );
+    told("N92", &app.refresh(stage.one(), &replaced).await, 400, "invalid_grant");
+    told("N92", &app.refresh(stage.one(), &last).await, 400, "invalid_grant");
     stage.is_refused(&access).await;
 }
 
@@ -72,18 +59,8 @@ async fn n93_an_old_token_ends_its_grant_and_n96_no_other() {
     let page = app.refresh(stage.one(), &second).await.json();
     let (access, third) = (text(&page, "access_token"), text(&page, "refresh_token"));
     stage.pass(121);
-    told(
-        "N93",
-        &app.refresh(stage.other(), &first).await,
-        400,
-        "invalid_grant",
-    );
-    told(
-        "N93",
-        &app.refresh(stage.other(), &third).await,
-        400,
-        "invalid_grant",
-    );
+    told("N93", &app.refresh(stage.other(), &first).await, 400, "invalid_grant");
+    told("N93", &app.refresh(stage.other(), &third).await, 400, "invalid_grant");
     stage.is_refused(&access).await;
     next(&stage, &app, &elsewhere).await;
 }
@@ -95,12 +72,7 @@ async fn n94_what_was_given_back_has_no_grace() {
     let second = next(&stage, &app, &first).await;
     assert_eq!(app.revoke(stage.one(), &second).await.status, 200);
     for token in [&first, &second] {
-        told(
-            "N94",
-            &app.refresh(stage.other(), token).await,
-            400,
-            "invalid_grant",
-        );
+        told("N94", &app.refresh(stage.other(), token).await, 400, "invalid_grant");
     }
     stage.is_refused(&access).await;
 }
@@ -116,16 +88,10 @@ async fn n97_whoever_left_is_shut_out_at_the_next_refresh() {
     let (app, _, mut token) = connected(&stage).await;
     let asked = stage.github.asked(Question::Membership);
     token = next(&stage, &app, &token).await;
-    assert_eq!(
-        stage.github.asked(Question::Membership),
-        asked,
-        "not within 15 minutes"
-    );
+    assert_eq!(stage.github.asked(Question::Membership), asked, "not within 15 minutes");
 
     // GitHub is away: the last answer holds for a day.
-    stage
-        .github
-        .answers(Question::Membership, Manner::Status(500));
+    stage.github.answers(Question::Membership, Manner::Status(500));
     stage.pass(16 * 60);
     token = next(&stage, &app, &token).await;
     assert!(stage.github.asked(Question::Membership) > asked);
@@ -139,16 +105,9 @@ async fn n97_whoever_left_is_shut_out_at_the_next_refresh() {
     let page = app.refresh(stage.one(), &token).await.json();
     token = text(&page, "refresh_token");
     let access = text(&page, "access_token");
-    stage
-        .github
-        .answers(Question::Membership, Manner::Status(404));
+    stage.github.answers(Question::Membership, Manner::Status(404));
     stage.pass(16 * 60);
-    told(
-        "N97 left",
-        &app.refresh(stage.other(), &token).await,
-        400,
-        "invalid_grant",
-    );
+    told("N97 left", &app.refresh(stage.other(), &token).await, 400, "invalid_grant");
     stage.is_refused(&access).await;
 }
 
@@ -165,30 +124,15 @@ async fn n98_a_refresh_does_not_widen_anything() {
     let token = text(&code.redeem(stage.one()).await.json(), "refresh_token");
     let form = app.refreshing(&token);
     for (case, field, value, error) in [
-        (
-            "N98 scope",
-            "scope",
-            "notes:read notes:write",
-            "invalid_scope",
-        ),
+        ("N98 scope", "scope", "notes:read notes:write", "invalid_scope"),
         ("N98 no such scope", "scope", "admin", "invalid_scope"),
-        (
-            "N98 resource",
-            "resource",
-            "https://other.example/mcp",
-            "invalid_target",
-        ),
+        ("N98 resource", "resource", "https://other.example/mcp", "invalid_target"),
     ] {
         let page = post(stage.one(), "/token", &with(&form, field, value)).await;
         told(case, &page, 400, error);
     }
     let other = stage.app().await;
-    told(
-        "N98b",
-        &other.refresh(stage.one(), &token).await,
-        400,
-        "invalid_grant",
-    );
+    told("N98b", &other.refresh(stage.one(), &token).await, 400, "invalid_grant");
     // Nothing of that has rotated or revoked anything.
     next(&stage, &app, &token).await;
 }
@@ -198,12 +142,7 @@ async fn n98c_a_grant_ends_by_itself() {
     let stage = Stage::new().await;
     let (app, _, idle) = connected(&stage).await;
     stage.pass(30 * 24 * 60 * 60 + 1);
-    told(
-        "N98c idle",
-        &app.refresh(stage.one(), &idle).await,
-        400,
-        "invalid_grant",
-    );
+    told("N98c idle", &app.refresh(stage.one(), &idle).await, 400, "invalid_grant");
 
     let (app, _, mut token) = connected(&stage).await;
     for _ in 0..4 {
@@ -211,12 +150,7 @@ async fn n98c_a_grant_ends_by_itself() {
         token = next(&stage, &app, &token).await;
     }
     stage.pass(11 * 24 * 60 * 60);
-    told(
-        "N98c absolute",
-        &app.refresh(stage.one(), &token).await,
-        400,
-        "invalid_grant",
-    );
+    told("N98c absolute", &app.refresh(stage.one(), &token).await, 400, "invalid_grant");
 }
 
 #[tokio::test]

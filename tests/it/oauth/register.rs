@@ -40,34 +40,14 @@ async fn metadata_that_cannot_be_served_is_refused() {
         ("N114", with("redirect_uris", json!([1])), uris),
         ("N115", with("redirect_uris", json!(many)), uris),
         ("N115", one(&long), uris),
-        (
-            "N115",
-            with("redirect_uris", json!([REDIRECT_URI, REDIRECT_URI])),
-            uris,
-        ),
+        ("N115", with("redirect_uris", json!([REDIRECT_URI, REDIRECT_URI])), uris),
         ("N116", with("grant_types", json!(["implicit"])), metadata),
         ("N116", with("grant_types", json!(["password"])), metadata),
-        (
-            "N116",
-            with("grant_types", json!(["client_credentials"])),
-            metadata,
-        ),
+        ("N116", with("grant_types", json!(["client_credentials"])), metadata),
         ("N117", with("response_types", json!(["token"])), metadata),
-        (
-            "N118",
-            with("token_endpoint_auth_method", json!("private_key_jwt")),
-            metadata,
-        ),
-        (
-            "N118",
-            with("token_endpoint_auth_method", json!("tls_client_auth")),
-            metadata,
-        ),
-        (
-            "N118",
-            with("token_endpoint_auth_method", json!("client_secret_jwt")),
-            metadata,
-        ),
+        ("N118", with("token_endpoint_auth_method", json!("private_key_jwt")), metadata),
+        ("N118", with("token_endpoint_auth_method", json!("tls_client_auth")), metadata),
+        ("N118", with("token_endpoint_auth_method", json!("client_secret_jwt")), metadata),
         ("N119 not JSON", "{".to_owned(), metadata),
         ("N119 array", "[]".to_owned(), metadata),
         (
@@ -76,37 +56,16 @@ async fn metadata_that_cannot_be_served_is_refused() {
             metadata,
         ),
         ("N119 deep", "[".repeat(200), metadata),
-        (
-            "N119 BOM",
-            format!("\u{feff}{}", one(REDIRECT_URI)),
-            metadata,
-        ),
+        ("N119 BOM", format!("\u{feff}{}", one(REDIRECT_URI)), metadata),
         ("N120", with("application_type", json!("web")), uris),
-        (
-            "N122",
-            with("software_statement", json!("x.y.z")),
-            "unapproved_software_statement",
-        ),
-        (
-            "N122",
-            with("jwks", json!({ "keys": [{ "kty": "EC", "d": "x" }] })),
-            metadata,
-        ),
+        ("N122", with("software_statement", json!("x.y.z")), "unapproved_software_statement"),
+        ("N122", with("jwks", json!({ "keys": [{ "kty": "EC", "d": "x" }] })), metadata),
     ] {
-        told(
-            &format!("{case} {body:.80}"),
-            &register(stage.one(), body).await,
-            400,
-            error,
-        );
+        told(&format!("{case} {body:.80}"), &register(stage.one(), body).await, 400, error);
     }
     let invalid = register(stage.one(), vec![b'{', 0xff, b'}']).await;
     told("N119 UTF-8", &invalid, 400, metadata);
-    let large = register(
-        stage.one(),
-        with("client_name", json!("x".repeat(65 * 1024))),
-    )
-    .await;
+    let large = register(stage.one(), with("client_name", json!("x".repeat(65 * 1024)))).await;
     assert_eq!(large.status, 413, "N119");
 }
 

@@ -24,24 +24,13 @@ async fn n105_n106_a_token_is_given_back_by_its_client() {
     stage.is_good(&first).await;
 
     for token in ["unknown", "mrt_unknown", "a.b.c"] {
-        assert_eq!(
-            app.revoke(stage.one(), token).await.status,
-            200,
-            "N106 {token}"
-        );
+        assert_eq!(app.revoke(stage.one(), token).await.status, 200, "N106 {token}");
     }
     let page = post(stage.one(), "/revoke", &owned(&[("client_id", &app.id)])).await;
     told("N106", &page, 400, "invalid_request");
-    let form = owned(&[
-        ("client_id", &app.id),
-        ("token", &first),
-        ("token_type_hint", "refresh_token"),
-    ]);
-    assert_eq!(
-        post(stage.other(), "/revoke", &form).await.status,
-        200,
-        "N106"
-    );
+    let form =
+        owned(&[("client_id", &app.id), ("token", &first), ("token_type_hint", "refresh_token")]);
+    assert_eq!(post(stage.other(), "/revoke", &form).await.status, 200, "N106");
     stage.is_refused(&first).await;
     // N112: the same program elsewhere goes on.
     stage.is_good(&text(&second, "access_token")).await;
@@ -51,10 +40,7 @@ async fn n105_n106_a_token_is_given_back_by_its_client() {
 #[tokio::test]
 async fn n108_n109_a_token_is_presented_in_one_way() {
     let stage = Stage::new().await;
-    let token = text(
-        &stage.app().await.connect(&stage.browser()).await,
-        "access_token",
-    );
+    let token = text(&stage.app().await.connect(&stage.browser()).await, "access_token");
     let web = stage.other();
     let ping = json!({ "jsonrpc": "2.0", "id": 1, "method": "ping" }).to_string();
     let send = |path: String, headers: Vec<(&'static str, String)>| {
@@ -74,39 +60,18 @@ async fn n108_n109_a_token_is_presented_in_one_way() {
     assert_eq!(page.status, 401, "N108");
     let challenge = page.header("www-authenticate");
     assert!(!challenge.contains("error="), "N108 {challenge}");
-    assert!(
-        challenge.contains("resource_metadata=") && challenge.contains("scope="),
-        "N108"
-    );
+    assert!(challenge.contains("resource_metadata=") && challenge.contains("scope="), "N108");
     for method in [Method::GET, Method::POST, Method::DELETE] {
-        assert_eq!(
-            Page::read(web.request(method, "/mcp")).await.status,
-            401,
-            "P08"
-        );
+        assert_eq!(Page::read(web.request(method, "/mcp")).await.status, 401, "P08");
     }
 
-    let page = send(
-        "/mcp".to_owned(),
-        vec![("authorization", bearer.replace("Bearer", "bearer"))],
-    );
+    let page = send("/mcp".to_owned(), vec![("authorization", bearer.replace("Bearer", "bearer"))]);
     assert_ne!(page.await.status, 401, "N109");
-    let both = [
-        ("authorization", bearer.clone()),
-        ("authorization", bearer.clone()),
-    ];
+    let both = [("authorization", bearer.clone()), ("authorization", bearer.clone())];
     for (case, path, headers) in [
-        (
-            "Basic",
-            "/mcp".to_owned(),
-            vec![("authorization", format!("Basic {token}"))],
-        ),
+        ("Basic", "/mcp".to_owned(), vec![("authorization", format!("Basic {token}"))]),
         ("twice", "/mcp".to_owned(), both.to_vec()),
-        (
-            "two tokens",
-            "/mcp".to_owned(),
-            vec![("authorization", format!("{bearer} {token}"))],
-        ),
+        ("two tokens", "/mcp".to_owned(), vec![("authorization", format!("{bearer} {token}"))]),
         ("query", format!("/mcp?access_token={token}"), vec![]),
     ] {
         let status = send(path, headers).await.status;

@@ -28,19 +28,12 @@ async fn connected_apps_are_listed(world: World) {
     let second = grant_of(service, &second).await;
     connect(service, &one, &user("bob")).await;
     world.clock.advance(hours(1));
-    refresh(service, &one, &refresh_token(&first))
-        .await
-        .unwrap();
+    refresh(service, &one, &refresh_token(&first)).await.unwrap();
 
     let apps = account::connected(service, &ada).await.unwrap();
     let now = service.clock().now();
-    let [newest, oldest] = &apps[..] else {
-        panic!("there are {} apps", apps.len())
-    };
-    assert_eq!(
-        (newest.client.as_str(), oldest.client.as_str()),
-        ("two", "one")
-    );
+    let [newest, oldest] = &apps[..] else { panic!("there are {} apps", apps.len()) };
+    assert_eq!((newest.client.as_str(), oldest.client.as_str()), ("two", "one"));
     assert_eq!(newest.grant, second);
     assert_eq!(oldest.redirect_uri, REDIRECT_URI);
     assert_eq!(oldest.scope, Scopes::all());
@@ -64,38 +57,17 @@ async fn a_person_disconnects_their_own_apps_only(world: World) {
     ];
     let bobs = connect(service, &app, &bob).await;
     let grant = grant_of(service, &bobs).await;
-    assert!(
-        !account::disconnect(service, &ada, grant, &request())
-            .await
-            .unwrap()
-    );
+    assert!(!account::disconnect(service, &ada, grant, &request()).await.unwrap());
     assert!(is_accepted(service, &bobs).await);
 
     let grant = grant_of(service, &adas[0]).await;
-    assert!(
-        account::disconnect(service, &ada, grant, &request())
-            .await
-            .unwrap()
-    );
-    assert!(
-        !account::disconnect(service, &ada, grant, &request())
-            .await
-            .unwrap()
-    );
+    assert!(account::disconnect(service, &ada, grant, &request()).await.unwrap());
+    assert!(!account::disconnect(service, &ada, grant, &request()).await.unwrap());
     assert!(!is_accepted(service, &adas[0]).await && is_accepted(service, &adas[1]).await);
-    assert_eq!(
-        account::disconnect_all(service, &ada, &request())
-            .await
-            .unwrap(),
-        2
-    );
+    assert_eq!(account::disconnect_all(service, &ada, &request()).await.unwrap(), 2);
     assert_eq!(account::connected(service, &ada).await.unwrap(), []);
     assert!(is_accepted(service, &bobs).await);
-    assert_eq!(
-        told(service, Kind::GrantRevoked).await,
-        2,
-        "one for each time that she asked"
-    );
+    assert_eq!(told(service, Kind::GrantRevoked).await, 2, "one for each time that she asked");
 }
 
 async fn an_account_is_deleted_with_everything(world: World) {
@@ -123,36 +95,15 @@ async fn an_account_is_deleted_with_everything(world: World) {
     let deleted = account::delete(service, &ada, &request()).await.unwrap();
     assert_eq!((deleted.notes, deleted.apps), (2, 1));
     assert!(!is_accepted(service, &tokens).await);
-    assert!(
-        !is_accepted(&world.another().await, &tokens).await,
-        "other instances learn of it"
-    );
-    assert!(
-        refresh(service, &app, &refresh_token(&tokens))
-            .await
-            .is_err()
-    );
+    assert!(!is_accepted(&world.another().await, &tokens).await, "other instances learn of it");
+    assert!(refresh(service, &app, &refresh_token(&tokens)).await.is_err());
     assert!(on_its_way.redeem(service, &app).await.is_err());
     assert_eq!(notes::Entity::find().count(db).await.unwrap(), 1);
     assert_eq!(github_tokens::Entity::find().count(db).await.unwrap(), 0);
-    assert!(
-        users::Entity::find_by_id(ada.as_str())
-            .one(db)
-            .await
-            .unwrap()
-            .is_none()
-    );
+    assert!(users::Entity::find_by_id(ada.as_str()).one(db).await.unwrap().is_none());
     assert_eq!(told(service, Kind::AccountDeleted).await, 1);
-    assert_eq!(
-        told(service, Kind::GrantRevoked).await,
-        0,
-        "it is told once"
-    );
-    assert!(
-        world
-            .published()
-            .contains(&Signal::ResourceListChanged { user: ada.clone() })
-    );
+    assert_eq!(told(service, Kind::GrantRevoked).await, 0, "it is told once");
+    assert!(world.published().contains(&Signal::ResourceListChanged { user: ada.clone() }));
 
     // Bob is still there, and Ada can begin anew.
     assert!(is_accepted(service, &bobs).await);
@@ -160,13 +111,7 @@ async fn an_account_is_deleted_with_everything(world: World) {
     assert_eq!((again.notes, again.apps), (0, 0));
     let tokens = connect(service, &app, &ada).await;
     assert!(is_accepted(service, &tokens).await);
-    assert_eq!(
-        oauth_grants::Entity::owned_by(ada.as_str())
-            .count(db)
-            .await
-            .unwrap(),
-        2
-    );
+    assert_eq!(oauth_grants::Entity::owned_by(ada.as_str()).count(db).await.unwrap(), 2);
 }
 
 async fn a_blocked_person_cannot_leave_and_come_back(world: World) {

@@ -64,13 +64,7 @@ async fn a_code_becomes_a_grant_and_its_tokens(world: World) {
     assert_eq!(grant.auth_time, signed_in);
     assert_eq!(grant.created_at, service.clock().now());
     assert_eq!((grant.generation, grant.revoked_at), (1, None));
-    assert!(
-        oauth_codes::Entity::find()
-            .one(service.db())
-            .await
-            .unwrap()
-            .is_none()
-    );
+    assert!(oauth_codes::Entity::find().one(service.db()).await.unwrap().is_none());
 
     // What happened is written down, where it came from, and no secret of it.
     let told = oauth_audit::Entity::find()
@@ -85,12 +79,9 @@ async fn a_code_becomes_a_grant_and_its_tokens(world: World) {
         assert_eq!(row.request_id.as_deref(), Some("a-request"));
         assert_eq!(row.ip.as_deref(), Some("203.0.113.7"));
         let text = format!("{row:?}");
-        for secret in [
-            issued.code.expose(),
-            issued.verifier.expose(),
-            token,
-            &refresh_token(&tokens),
-        ] {
+        for secret in
+            [issued.code.expose(), issued.verifier.expose(), token, &refresh_token(&tokens)]
+        {
             assert!(!text.contains(secret));
         }
     }
@@ -102,11 +93,7 @@ async fn what_is_wrong_does_not_burn_a_code(world: World) {
     let issued = agree(service, &app, &ada).await;
 
     assert!(is_invalid(issued.redeem(service, &client("another")).await));
-    for redirect_uri in [
-        "http://127.0.0.1:33419/callback",
-        "",
-        "https://evil.example.com",
-    ] {
+    for redirect_uri in ["http://127.0.0.1:33419/callback", "", "https://evil.example.com"] {
         let mut redemption = issued.redemption();
         redemption.redirect_uri = Some(redirect_uri);
         assert!(is_invalid(code::redeem(service, &app, redemption).await));
@@ -115,33 +102,19 @@ async fn what_is_wrong_does_not_burn_a_code(world: World) {
     redemption.resource = &["https://other.example.com/mcp"];
     let refused = code::redeem(service, &app, redemption).await;
     assert!(matches!(refused, Err(RedeemError::InvalidTarget(_))));
-    for verifier in [
-        "",
-        "short",
-        &"x".repeat(129),
-        &format!("{} ", "x".repeat(43)),
-    ] {
+    for verifier in ["", "short", &"x".repeat(129), &format!("{} ", "x".repeat(43))] {
         let mut redemption = issued.redemption();
         redemption.verifier = verifier;
         let refused = code::redeem(service, &app, redemption).await;
         assert!(matches!(refused, Err(RedeemError::InvalidRequest(_))));
     }
-    for garbage in [
-        "",
-        "mac_",
-        "mrt_x",
-        &"x".repeat(1_000_000),
-        "mac_\0",
-        issued.verifier.expose(),
-    ] {
+    for garbage in ["", "mac_", "mrt_x", &"x".repeat(1_000_000), "mac_\0", issued.verifier.expose()]
+    {
         let mut redemption = issued.redemption();
         redemption.code = garbage;
         assert!(is_invalid(code::redeem(service, &app, redemption).await));
     }
-    let never_issued = Issued {
-        code: PlainCode::generate(),
-        verifier: Verifier::generate(),
-    };
+    let never_issued = Issued { code: PlainCode::generate(), verifier: Verifier::generate() };
     assert!(is_invalid(never_issued.redeem(service, &app).await));
 
     let mut redemption = issued.redemption();
@@ -158,10 +131,7 @@ async fn the_third_wrong_verifier_ends_a_code(world: World) {
     for wrong_times in 1..=3 {
         let issued = agree(service, &app, &ada).await;
         for _ in 0..wrong_times {
-            let wrong = Issued {
-                code: issued.code.clone(),
-                verifier: Verifier::generate(),
-            };
+            let wrong = Issued { code: issued.code.clone(), verifier: Verifier::generate() };
             assert!(is_invalid(wrong.redeem(service, &app).await));
         }
         let right = issued.redeem(service, &app).await;
@@ -173,10 +143,7 @@ async fn the_third_wrong_verifier_ends_a_code(world: World) {
 async fn a_code_is_good_for_a_minute(world: World) {
     let service = &world.service;
     let (app, ada) = (client("an-app"), user("ada"));
-    let (one, other) = (
-        agree(service, &app, &ada).await,
-        agree(service, &app, &ada).await,
-    );
+    let (one, other) = (agree(service, &app, &ada).await, agree(service, &app, &ada).await);
     world.clock.advance(seconds(59));
     assert!(one.redeem(service, &app).await.is_ok());
     world.clock.advance(seconds(1));
@@ -199,27 +166,13 @@ async fn a_code_is_redeemed_once_however_many_try(world: World) {
         for instance in &instances {
             assert!(is_accepted(instance, &tokens).await);
         }
-        assert!(
-            refresh(&instances[1], &app, &refresh_token(&tokens))
-                .await
-                .is_ok()
-        );
+        assert!(refresh(&instances[1], &app, &refresh_token(&tokens)).await.is_ok());
     }
     let db = world.service.db();
     let rounds = u64::try_from(ROUNDS).unwrap();
-    assert_eq!(
-        oauth_grants::Entity::find().count(db).await.unwrap(),
-        rounds
-    );
-    let refresh_tokens = oauth_refresh_tokens::Entity::find()
-        .count(db)
-        .await
-        .unwrap();
-    assert_eq!(
-        refresh_tokens,
-        2 * rounds,
-        "one of the code, one of the refresh"
-    );
+    assert_eq!(oauth_grants::Entity::find().count(db).await.unwrap(), rounds);
+    let refresh_tokens = oauth_refresh_tokens::Entity::find().count(db).await.unwrap();
+    assert_eq!(refresh_tokens, 2 * rounds, "one of the code, one of the refresh");
     assert_eq!(told(&world.service, Kind::TokenIssued).await, rounds);
     assert_eq!(told(&world.service, Kind::CodeReplayed).await, 0);
 }
@@ -255,22 +208,14 @@ async fn replay_ends(
         assert!(is_invalid(issued.redeem(service, app).await));
     }
     let refused = service.tokens().verify(tokens.access_token.expose()).await;
-    assert_eq!(
-        refused,
-        Err(TokenError::Invalid("it was revoked")),
-        "remembered or not"
-    );
+    assert_eq!(refused, Err(TokenError::Invalid("it was revoked")), "remembered or not");
     assert_eq!(other.revoked().poll().await.unwrap(), [grant]);
     assert!(!is_accepted(&other, tokens).await);
     assert!(refresh(&other, app, &refresh_token(tokens)).await.is_err());
     let grant = grant.to_string();
     assert_eq!(world.published(), [Signal::Revoked { grant }]);
     assert_eq!(told(service, Kind::CodeReplayed).await, 1);
-    assert_eq!(
-        told(service, Kind::GrantRevoked).await,
-        0,
-        "it is told once"
-    );
+    assert_eq!(told(service, Kind::GrantRevoked).await, 0, "it is told once");
 }
 
 async fn a_code_that_is_replayed_later_ends_its_grant(world: World) {
@@ -281,10 +226,7 @@ async fn a_code_that_is_replayed_later_ends_its_grant(world: World) {
     let tokens = issued.redeem(service, &app).await.unwrap();
     world.clock.advance(seconds(11));
     replay_ends(&world, &app, &issued, &tokens).await;
-    assert!(
-        is_accepted(service, &bystander).await,
-        "another installation goes on"
-    );
+    assert!(is_accepted(service, &bystander).await, "another installation goes on");
 }
 
 async fn a_code_that_is_replayed_after_a_refresh_ends_its_grant(world: World) {
@@ -292,9 +234,7 @@ async fn a_code_that_is_replayed_after_a_refresh_ends_its_grant(world: World) {
     let (app, ada) = (client("an-app"), user("ada"));
     let issued = agree(service, &app, &ada).await;
     let tokens = issued.redeem(service, &app).await.unwrap();
-    refresh(service, &app, &refresh_token(&tokens))
-        .await
-        .unwrap();
+    refresh(service, &app, &refresh_token(&tokens)).await.unwrap();
     replay_ends(&world, &app, &issued, &tokens).await;
 }
 
@@ -305,64 +245,34 @@ async fn nobody_ends_a_grant_without_the_verifier(world: World) {
     let tokens = issued.redeem(service, &app).await.unwrap();
     world.clock.advance(seconds(60));
 
-    let without_verifier = Issued {
-        code: issued.code.clone(),
-        verifier: Verifier::generate(),
-    };
+    let without_verifier = Issued { code: issued.code.clone(), verifier: Verifier::generate() };
     for _ in 0..5 {
         assert!(is_invalid(without_verifier.redeem(service, &app).await));
     }
     assert!(is_invalid(issued.redeem(service, &client("another")).await));
-    let another_code = Issued {
-        code: PlainCode::generate(),
-        verifier: issued.verifier.clone(),
-    };
+    let another_code = Issued { code: PlainCode::generate(), verifier: issued.verifier.clone() };
     assert!(is_invalid(another_code.redeem(service, &app).await));
     assert!(is_accepted(service, &tokens).await);
-    assert!(
-        refresh(service, &app, &refresh_token(&tokens))
-            .await
-            .is_ok()
-    );
+    assert!(refresh(service, &app, &refresh_token(&tokens)).await.is_ok());
 }
 
 async fn a_client_may_be_one_that_gets_no_refresh_token(world: World) {
     let service = &world.service;
-    let app = Client {
-        may_refresh: false,
-        ..client("an-app")
-    };
+    let app = Client { may_refresh: false, ..client("an-app") };
     let tokens = connect(service, &app, &user("ada")).await;
     assert!(tokens.refresh_token.is_none());
     let grant = row(service, grant_of(service, &tokens).await).await;
     let ttl = grant.ends_at - grant.created_at;
-    assert_eq!(
-        (grant.generation, ttl.to_std().unwrap()),
-        (0, service.tokens().ttl())
-    );
-    assert_eq!(
-        account::connected(service, &user("ada"))
-            .await
-            .unwrap()
-            .len(),
-        1
-    );
+    assert_eq!((grant.generation, ttl.to_std().unwrap()), (0, service.tokens().ttl()));
+    assert_eq!(account::connected(service, &user("ada")).await.unwrap().len(), 1);
     world.clock.advance(days(1));
-    assert!(
-        account::connected(service, &user("ada"))
-            .await
-            .unwrap()
-            .is_empty()
-    );
+    assert!(account::connected(service, &user("ada")).await.unwrap().is_empty());
 }
 
 async fn who_is_shut_out_gets_nothing_for_a_code(world: World) {
     let service = &world.service;
     let (app, ada, bob) = (client("an-app"), user("ada"), user("bob"));
-    let (before, deleted) = (
-        agree(service, &app, &ada).await,
-        agree(service, &app, &bob).await,
-    );
+    let (before, deleted) = (agree(service, &app, &ada).await, agree(service, &app, &bob).await);
     assert!(account::block(service, &ada, &request()).await.unwrap());
     account::delete(service, &bob, &request()).await.unwrap();
     let during = agree(service, &app, &ada).await;
@@ -385,15 +295,9 @@ async fn trouble_with_the_database_burns_nothing(world: World) {
 
     for _ in 0..2 {
         let refused = issued.redeem(&cut_off, &app).await;
-        assert!(
-            matches!(refused, Err(RedeemError::Unavailable(_))),
-            "{refused:?}"
-        );
+        assert!(matches!(refused, Err(RedeemError::Unavailable(_))), "{refused:?}");
     }
-    assert!(
-        is_accepted(&cut_off, &tokens).await,
-        "tokens are verified without it"
-    );
+    assert!(is_accepted(&cut_off, &tokens).await, "tokens are verified without it");
     assert!(issued.redeem(service, &app).await.is_ok());
 }
 

@@ -47,11 +47,7 @@ async fn token(service: &Service) -> String {
 }
 
 async fn rows(world: &World) -> Vec<Model> {
-    Entity::find()
-        .order_by_asc(keys::Column::ActivateAt)
-        .all(world.service.db())
-        .await
-        .unwrap()
+    Entity::find().order_by_asc(keys::Column::ActivateAt).all(world.service.db()).await.unwrap()
 }
 
 async fn states(world: &World) -> Vec<State> {
@@ -84,24 +80,14 @@ async fn a_key_is_replaced_on_schedule(world: World) {
     assert_eq!(pass(seconds(1)).await, [State::Active, State::Pending]);
     assert_eq!(published(service).await, 2, "published ahead");
     let before = token(service).await;
-    assert_eq!(
-        pass(span(SCHEDULED_AHEAD) - seconds(1)).await,
-        [State::Active, State::Pending]
-    );
+    assert_eq!(pass(span(SCHEDULED_AHEAD) - seconds(1)).await, [State::Active, State::Pending]);
     assert_eq!(pass(seconds(1)).await, [State::Retiring, State::Active]);
     let last = token(service).await;
     assert_eq!(published(service).await, 2);
     world.clock.advance(seconds(60));
     assert!(service.tokens().verify(&last).await.is_ok());
-    assert_eq!(
-        service.tokens().verify(&before).await,
-        Err(TokenError::Expired),
-        "not refused"
-    );
-    assert_eq!(
-        pass(span(RETIRING_FOR) - seconds(61)).await,
-        [State::Retiring, State::Active]
-    );
+    assert_eq!(service.tokens().verify(&before).await, Err(TokenError::Expired), "not refused");
+    assert_eq!(pass(span(RETIRING_FOR) - seconds(61)).await, [State::Retiring, State::Active]);
     assert_eq!(pass(seconds(1)).await, [State::Retired, State::Active]);
     assert_eq!(published(service).await, 1);
 
@@ -122,11 +108,7 @@ async fn a_key_is_replaced_when_somebody_asks(world: World) {
     let at = terminal.keys().rotate(&request()).await.unwrap();
     assert_eq!(at, asked + PREPUBLISHED);
     assert_eq!(terminal.keys().rotate(&request()).await.unwrap(), at);
-    assert_eq!(
-        states(&world).await,
-        [State::Active],
-        "whoever asks makes nothing"
-    );
+    assert_eq!(states(&world).await, [State::Active], "whoever asks makes nothing");
 
     service.keys().keep_up().await.unwrap();
     assert_eq!(states(&world).await, [State::Active, State::Pending]);
@@ -202,11 +184,7 @@ async fn a_takeover_that_was_interrupted_is_completed(world: World) {
         .unwrap();
     let fresh = world.another().await;
     let during = token(&fresh).await;
-    assert_eq!(
-        states(&world).await,
-        [State::Retiring, State::Pending],
-        "no third key is made"
-    );
+    assert_eq!(states(&world).await, [State::Retiring, State::Pending], "no third key is made");
     for instance in [service, &other, &fresh] {
         assert!(instance.tokens().verify(&during).await.is_ok());
     }
@@ -222,29 +200,15 @@ async fn a_key_that_leaked_is_worth_nothing(world: World) {
     let kid = rows(&world).await[0].kid.clone();
 
     assert!(service.keys().revoke(&kid, &request()).await.unwrap());
-    assert!(
-        !service.keys().revoke(&kid, &request()).await.unwrap(),
-        "once is enough"
-    );
+    assert!(!service.keys().revoke(&kid, &request()).await.unwrap(), "once is enough");
     let gone = Err(TokenError::Invalid("its key is no longer trusted"));
     assert_eq!(service.tokens().verify(&leaked).await, gone, "here at once");
     other.keys().keep_up().await.unwrap();
-    assert_eq!(
-        other.tokens().verify(&leaked).await,
-        gone,
-        "and there with the next look"
-    );
+    assert_eq!(other.tokens().verify(&leaked).await, gone, "and there with the next look");
     let unknown = Err(TokenError::Invalid("its key is unknown"));
-    assert_eq!(
-        world.another().await.tokens().verify(&leaked).await,
-        unknown
-    );
+    assert_eq!(world.another().await.tokens().verify(&leaked).await, unknown);
 
-    assert_eq!(
-        states(&world).await,
-        [State::Revoked, State::Active],
-        "another one signs"
-    );
+    assert_eq!(states(&world).await, [State::Revoked, State::Active], "another one signs");
     assert!(rows(&world).await[0].private_sealed.is_none());
     let fresh = token(&other).await;
     assert!(service.tokens().verify(&fresh).await.is_ok());
@@ -277,10 +241,7 @@ async fn keys_of_instances_that_are_gone_are_retired(world: World) {
     }
     assert_eq!(states(&world).await, [State::Retiring, State::Active]);
     for token in [before, after] {
-        assert!(
-            new.tokens().verify(&token).await.is_ok(),
-            "what it signed stays good"
-        );
+        assert!(new.tokens().verify(&token).await.is_ok(), "what it signed stays good");
     }
     world.clock.advance(span(RETIRING_FOR));
     new.keys().keep_up().await.unwrap();
@@ -311,15 +272,7 @@ async fn a_quarter_of_a_year_refuses_no_token(world: World) {
     let mut tokens: Vec<(String, chrono::DateTime<chrono::Utc>)> = Vec::new();
     let ttl = TimeDelta::from_std(world.service.tokens().ttl()).unwrap();
     // Steps of many lengths, so that they fall on all sides of every limit.
-    let lengths = [
-        seconds(1),
-        seconds(299),
-        hours(1),
-        hours(7),
-        days(1),
-        seconds(61),
-        hours(13),
-    ];
+    let lengths = [seconds(1), seconds(299), hours(1), hours(7), days(1), seconds(61), hours(13)];
     for (step, length) in lengths.into_iter().cycle().take(330).enumerate() {
         world.clock.advance(length);
         if step == 150 {
@@ -329,11 +282,7 @@ async fn a_quarter_of_a_year_refuses_no_token(world: World) {
             instances[1] = world.another_with(&"another secret ".repeat(4)).await;
         }
         if step % 7 == 3 {
-            instances[0]
-                .keys()
-                .rotate(&RequestInfo::none())
-                .await
-                .unwrap();
+            instances[0].keys().rotate(&RequestInfo::none()).await.unwrap();
         }
         let now = world.clock.now();
         tokens.retain(|(_, issued_at)| now - *issued_at < ttl);
@@ -344,19 +293,12 @@ async fn a_quarter_of_a_year_refuses_no_token(world: World) {
         for instance in &instances {
             for (token, issued_at) in &tokens {
                 let verified = instance.tokens().verify(token).await;
-                assert!(
-                    verified.is_ok(),
-                    "step {step}, issued {issued_at}: {verified:?}"
-                );
+                assert!(verified.is_ok(), "step {step}, issued {issued_at}: {verified:?}");
             }
         }
     }
     let rows = rows(&world).await;
-    assert!(
-        rows.len() > 10,
-        "there were many generations: {}",
-        rows.len()
-    );
+    assert!(rows.len() > 10, "there were many generations: {}", rows.len());
     for row in rows {
         let wiped = matches!(row.state, State::Retired);
         assert_eq!(row.private_sealed.is_none(), wiped);
@@ -373,15 +315,9 @@ async fn keys_can_be_listed(world: World) {
     service.keys().keep_up().await.unwrap();
 
     let listed = service.keys().list().await.unwrap();
-    let seen: Vec<_> = listed
-        .iter()
-        .map(|it| (it.state, it.ours, it.signs))
-        .collect();
-    let mut expected = [
-        (State::Pending, true, false),
-        (State::Active, false, false),
-        (State::Active, true, true),
-    ];
+    let seen: Vec<_> = listed.iter().map(|it| (it.state, it.ours, it.signs)).collect();
+    let mut expected =
+        [(State::Pending, true, false), (State::Active, false, false), (State::Active, true, true)];
     // Two were made at the same moment.
     if listed[0].state != State::Pending {
         expected.swap(0, 1);

@@ -2,10 +2,7 @@
 //! revocations, signing keys and the audit log. Every story runs on SQLite and on Postgres, without
 //! HTTP; several services on one database are several instances.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a story that does not go on as told is a failure"
-)]
+#![expect(clippy::unwrap_used, reason = "a story that does not go on as told is a failure")]
 
 mod account;
 mod code;
@@ -61,11 +58,7 @@ fn client(id: &str) -> Client {
 
 /// A request that changes nothing.
 fn request() -> RequestInfo {
-    RequestInfo::new(
-        "a-request",
-        Some([203, 0, 113, 7].into()),
-        Some("a program"),
-    )
+    RequestInfo::new("a-request", Some([203, 0, 113, 7].into()), Some("a program"))
 }
 
 /// A code on its way to a client.
@@ -94,11 +87,7 @@ impl Issued {
 /// Somebody signs in and agrees to everything.
 async fn agree(service: &Service, client: &Client, person: &UserId) -> Issued {
     let now = service.clock().now();
-    let sign_in = SignIn {
-        user: person.clone(),
-        login: "ada".to_owned(),
-        display_name: None,
-    };
+    let sign_in = SignIn { user: person.clone(), login: "ada".to_owned(), display_name: None };
     users::upsert(service.db(), now, sign_in).await.unwrap();
     let verifier = Verifier::generate();
     let new = NewCode {
@@ -141,22 +130,13 @@ async fn refresh_for(
     token: &str,
     scope: Option<&str>,
 ) -> Result<TokenSet, RefreshError> {
-    let rotation = Rotation {
-        token,
-        scope,
-        resource: &[],
-        request: request(),
-    };
+    let rotation = Rotation { token, scope, resource: &[], request: request() };
     service::oauth::refresh::rotate(service, client, rotation).await
 }
 
 /// The grant that an access token belongs to, by an instance that trusts it.
 async fn grant_of(service: &Service, tokens: &TokenSet) -> GrantId {
-    let claims = service
-        .tokens()
-        .verify(tokens.access_token.expose())
-        .await
-        .unwrap();
+    let claims = service.tokens().verify(tokens.access_token.expose()).await.unwrap();
     claims.session_id.parse().unwrap()
 }
 

@@ -28,18 +28,11 @@ async fn no_verb_reads_a_table_from_end_to_end() {
     let after = tests::eventually("every table was asked by index", async || {
         let after = scans(&world).await;
         let asked = before.iter().zip(&after);
-        asked
-            .into_iter()
-            .all(|(before, after)| after.by_index > before.by_index)
-            .then_some(after)
+        asked.into_iter().all(|(before, after)| after.by_index > before.by_index).then_some(after)
     })
     .await;
     for (before, after) in before.iter().zip(&after) {
-        assert_eq!(
-            before.whole, after.whole,
-            "{} was read from end to end",
-            after.table
-        );
+        assert_eq!(before.whole, after.whole, "{} was read from end to end", after.table);
     }
 }
 
@@ -50,10 +43,7 @@ async fn everything(world: &World, service: &service::Service) {
     let issued = agree(service, &app, &ada).await;
     let tokens = issued.redeem(service, &app).await.unwrap();
     assert!(issued.redeem(service, &app).await.is_err());
-    let never_issued = Issued {
-        code: PlainCode::generate(),
-        verifier: issued.verifier.clone(),
-    };
+    let never_issued = Issued { code: PlainCode::generate(), verifier: issued.verifier.clone() };
     assert!(never_issued.redeem(service, &app).await.is_err());
 
     let first = refresh_token(&tokens);
@@ -69,27 +59,15 @@ async fn everything(world: &World, service: &service::Service) {
     let grant: GrantId = grant_of(service, &tokens).await;
     let connected = account::connected(service, &ada).await.unwrap();
     assert!(connected.iter().any(|it| it.grant == grant));
-    account::disconnect(service, &ada, grant, &request())
-        .await
-        .unwrap();
+    account::disconnect(service, &ada, grant, &request()).await.unwrap();
     service.revoked().poll().await.unwrap();
     let token = refresh_token(&connect(service, &app, &ada).await);
-    revoke::token(service, &app, &token, &request())
-        .await
-        .unwrap();
+    revoke::token(service, &app, &token, &request()).await.unwrap();
     let id = ClientId("c18".to_owned());
-    revoke::client(service, &id, Reason::Operator, &request())
-        .await
-        .unwrap();
-    account::block(service, &user("p19"), &request())
-        .await
-        .unwrap();
-    account::unblock(service, &user("p19"), &request())
-        .await
-        .unwrap();
-    account::delete(service, &user("p20"), &request())
-        .await
-        .unwrap();
+    revoke::client(service, &id, Reason::Operator, &request()).await.unwrap();
+    account::block(service, &user("p19"), &request()).await.unwrap();
+    account::unblock(service, &user("p19"), &request()).await.unwrap();
+    account::delete(service, &user("p20"), &request()).await.unwrap();
 
     world.clock.advance(days(1));
     sweep::codes(service).await.unwrap();

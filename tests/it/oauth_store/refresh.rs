@@ -80,10 +80,8 @@ async fn a_refresh_token_that_is_shared_is_exchanged_once(world: World) {
         world.clock.advance(hours(1));
         let tries = (0..RACERS).map(|n| refresh(&instances[n % 2], &app, &token));
         let answers = join_all(tries).await;
-        let successors: BTreeSet<String> = answers
-            .iter()
-            .map(|it| refresh_token(it.as_ref().unwrap()))
-            .collect();
+        let successors: BTreeSet<String> =
+            answers.iter().map(|it| refresh_token(it.as_ref().unwrap())).collect();
         assert_eq!(successors.len(), 1, "round {round}");
         let generation = row(&instances[0], grant).await.generation;
         assert_eq!(generation, i32::try_from(round).unwrap() + 2);
@@ -134,10 +132,7 @@ async fn a_used_token_ends_its_grant_and_no_other(world: World) {
     assert!(is_accepted(&other, &tokens).await);
     world.published();
 
-    assert!(
-        is_invalid(&refresh(service, &app, &first).await),
-        "121 s after its exchange"
-    );
+    assert!(is_invalid(&refresh(service, &app, &first).await), "121 s after its exchange");
     let revoked = row(service, grant).await;
     assert_eq!(revoked.revoked_reason.as_deref(), Some("refresh_replay"));
     assert!(!is_accepted(service, &tokens).await);
@@ -150,10 +145,7 @@ async fn a_used_token_ends_its_grant_and_no_other(world: World) {
     assert_eq!(world.published(), [Signal::Revoked { grant }]);
     assert_eq!(told(service, Kind::RefreshReplayed).await, 1);
 
-    assert!(
-        is_accepted(&other, &bystander).await,
-        "another installation goes on"
-    );
+    assert!(is_accepted(&other, &bystander).await, "another installation goes on");
     assert!(refresh(&other, &app, &bystanders).await.is_ok());
 }
 
@@ -200,11 +192,8 @@ async fn a_lost_answer_is_made_up_for_once_however_many_ask(world: World) {
         refresh(&instances[0], &app, &token).await.unwrap();
         world.clock.advance(seconds(600));
         let tries = (0..RACERS).map(|n| refresh(&instances[n % 2], &app, &token));
-        let successors: BTreeSet<String> = join_all(tries)
-            .await
-            .iter()
-            .map(|it| refresh_token(it.as_ref().unwrap()))
-            .collect();
+        let successors: BTreeSet<String> =
+            join_all(tries).await.iter().map(|it| refresh_token(it.as_ref().unwrap())).collect();
         assert_eq!(successors.len(), 1);
         let grant = grant_of(&instances[0], &tokens).await;
         assert_eq!(row(&instances[0], grant).await.generation, 3);
@@ -219,10 +208,7 @@ async fn a_token_that_was_given_up_ends_its_grant(world: World) {
     let lost = refresh_token(&refresh(service, &app, &token).await.unwrap());
     world.clock.advance(seconds(600));
     let recovered = refresh_token(&refresh(service, &app, &token).await.unwrap());
-    assert!(
-        is_invalid(&refresh(service, &app, &lost).await),
-        "so somebody did have it"
-    );
+    assert!(is_invalid(&refresh(service, &app, &lost).await), "so somebody did have it");
     assert!(is_invalid(&refresh(service, &app, &recovered).await));
     assert_eq!(told(service, Kind::RefreshReplayed).await, 1);
 }
@@ -232,26 +218,15 @@ async fn a_revoked_grant_knows_no_grace(world: World) {
     let (app, tokens, token) = connected(service).await;
     let successor = refresh_token(&refresh(service, &app, &token).await.unwrap());
     let grant = grant_of(service, &tokens).await;
-    assert!(
-        account::disconnect(service, &user("ada"), grant, &request())
-            .await
-            .unwrap()
-    );
+    assert!(account::disconnect(service, &user("ada"), grant, &request()).await.unwrap());
     for dead in [&token, &successor] {
         assert!(is_invalid(&refresh(service, &app, dead).await));
     }
     world.clock.advance(seconds(600));
     for dead in [&token, &successor] {
-        assert!(
-            is_invalid(&refresh(service, &app, dead).await),
-            "nor is it made up for"
-        );
+        assert!(is_invalid(&refresh(service, &app, dead).await), "nor is it made up for");
     }
-    assert_eq!(
-        told(service, Kind::RefreshReplayed).await,
-        0,
-        "and nobody is alarmed"
-    );
+    assert_eq!(told(service, Kind::RefreshReplayed).await, 0, "and nobody is alarmed");
 }
 
 async fn what_is_refused_rotates_nothing(world: World) {
@@ -261,52 +236,29 @@ async fn what_is_refused_rotates_nothing(world: World) {
 
     for scope in ["notes:admin", "notes:read\"", "notes:read openid"] {
         let refused = refresh_for(service, &app, &token, Some(scope)).await;
-        assert!(
-            matches!(refused, Err(RefreshError::InvalidScope(_))),
-            "{scope}"
-        );
+        assert!(matches!(refused, Err(RefreshError::InvalidScope(_))), "{scope}");
     }
     let other = ["https://other.example.com/mcp"];
-    let rotation = Rotation {
-        token: &token,
-        scope: None,
-        resource: &other,
-        request: request(),
-    };
+    let rotation = Rotation { token: &token, scope: None, resource: &other, request: request() };
     let refused = rotate(service, &app, rotation).await;
     assert!(matches!(refused, Err(RefreshError::InvalidTarget(_))));
-    assert!(is_invalid(
-        &refresh(service, &client("another"), &token).await
-    ));
-    let may_not = Client {
-        may_refresh: false,
-        ..app.clone()
-    };
+    assert!(is_invalid(&refresh(service, &client("another"), &token).await));
+    let may_not = Client { may_refresh: false, ..app.clone() };
     assert!(is_invalid(&refresh(service, &may_not, &token).await));
     for garbage in ["", "mrt_", "mrt_\0", tokens.access_token.expose()] {
         assert!(is_invalid(&refresh(service, &app, garbage).await));
     }
     let never_issued = PlainToken::generate();
-    assert!(is_invalid(
-        &refresh(service, &app, never_issued.expose()).await
-    ));
+    assert!(is_invalid(&refresh(service, &app, never_issued.expose()).await));
     assert_eq!(row(service, grant).await.generation, 1);
 
     // Less than was agreed to is fine, and takes nothing away.
-    let narrow = refresh_for(service, &app, &token, Some("notes:read"))
-        .await
-        .unwrap();
+    let narrow = refresh_for(service, &app, &token, Some("notes:read")).await.unwrap();
     assert_eq!(narrow.scope.to_string(), "notes:read");
-    let claims = service
-        .tokens()
-        .verify(narrow.access_token.expose())
-        .await
-        .unwrap();
+    let claims = service.tokens().verify(narrow.access_token.expose()).await.unwrap();
     assert_eq!(claims.scopes.len(), 1);
     let token = refresh_token(&narrow);
-    let whole = refresh_for(service, &app, &token, Some("notes:read notes:write"))
-        .await
-        .unwrap();
+    let whole = refresh_for(service, &app, &token, Some("notes:read notes:write")).await.unwrap();
     assert_eq!(whole.scope, Scopes::all());
     assert!(is_accepted(service, &tokens).await, "nothing was revoked");
 }
@@ -331,37 +283,19 @@ async fn a_grant_ends_in_the_end(world: World) {
     world.clock.advance(days(10) - seconds(1));
     token = refresh_token(&refresh(service, &app, &token).await.unwrap());
     world.clock.advance(seconds(1));
-    assert!(
-        is_invalid(&refresh(service, &app, &token).await),
-        "after 90 days"
-    );
+    assert!(is_invalid(&refresh(service, &app, &token).await), "after 90 days");
     assert_eq!(told(service, Kind::RefreshReplayed).await, 0);
 }
 
 async fn who_is_shut_out_cannot_refresh(world: World) {
     let service = &world.service;
     let (app, tokens, token) = connected(service).await;
-    assert!(
-        account::block(service, &user("ada"), &request())
-            .await
-            .unwrap()
-    );
-    assert!(
-        !account::block(service, &user("ada"), &request())
-            .await
-            .unwrap()
-    );
+    assert!(account::block(service, &user("ada"), &request()).await.unwrap());
+    assert!(!account::block(service, &user("ada"), &request()).await.unwrap());
     assert!(is_invalid(&refresh(service, &app, &token).await));
     assert!(!is_accepted(service, &tokens).await);
-    assert!(
-        account::unblock(service, &user("ada"), &request())
-            .await
-            .unwrap()
-    );
-    assert!(
-        is_invalid(&refresh(service, &app, &token).await),
-        "what ended has ended"
-    );
+    assert!(account::unblock(service, &user("ada"), &request()).await.unwrap());
+    assert!(is_invalid(&refresh(service, &app, &token).await), "what ended has ended");
     assert_eq!(told(service, Kind::UserBlocked).await, 1);
 }
 
@@ -371,10 +305,7 @@ async fn trouble_with_the_database_ends_nothing(world: World) {
     let cut_off = world.another().await;
     cut_off.close().await;
     let refused = refresh(&cut_off, &app, &token).await;
-    assert!(
-        matches!(refused, Err(RefreshError::Unavailable(_))),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(RefreshError::Unavailable(_))), "{refused:?}");
     assert!(refresh(service, &app, &token).await.is_ok());
 }
 

@@ -68,11 +68,7 @@ async fn another_clients_token_is_left_alone(world: World) {
         assert!(matches!(refused, Err(RevokeError::OtherClient)));
     }
     assert!(is_accepted(service, &tokens).await);
-    assert!(
-        refresh(service, &app, &refresh_token(&tokens))
-            .await
-            .is_ok()
-    );
+    assert!(refresh(service, &app, &refresh_token(&tokens)).await.is_ok());
 }
 
 async fn what_is_no_token_is_as_good_as_revoked(world: World) {
@@ -80,33 +76,13 @@ async fn what_is_no_token_is_as_good_as_revoked(world: World) {
     let app = client("an-app");
     let tokens = connect(service, &app, &user("ada")).await;
     let never_issued = PlainToken::generate();
-    for garbage in [
-        "",
-        "x",
-        "mrt_x",
-        "a.b.c",
-        "\0",
-        never_issued.expose(),
-        &"x".repeat(100_000),
-    ] {
-        assert!(
-            revoke::token(service, &app, garbage, &request())
-                .await
-                .is_ok()
-        );
+    for garbage in ["", "x", "mrt_x", "a.b.c", "\0", never_issued.expose(), &"x".repeat(100_000)] {
+        assert!(revoke::token(service, &app, garbage, &request()).await.is_ok());
     }
     world.clock.advance(hours(2));
     let expired = tokens.access_token.expose();
-    assert!(
-        revoke::token(service, &app, expired, &request())
-            .await
-            .is_ok()
-    );
-    assert!(
-        refresh(service, &app, &refresh_token(&tokens))
-            .await
-            .is_ok()
-    );
+    assert!(revoke::token(service, &app, expired, &request()).await.is_ok());
+    assert!(refresh(service, &app, &refresh_token(&tokens)).await.is_ok());
     assert_eq!(told(service, Kind::GrantRevoked).await, 0);
 }
 
@@ -118,10 +94,7 @@ async fn trouble_with_the_database_is_no_revocation(world: World) {
     cut_off.close().await;
     for token in [tokens.access_token.expose(), &refresh_token(&tokens)] {
         let refused = revoke::token(&cut_off, &app, token, &request()).await;
-        assert!(
-            matches!(refused, Err(RevokeError::Unavailable(_))),
-            "{refused:?}"
-        );
+        assert!(matches!(refused, Err(RevokeError::Unavailable(_))), "{refused:?}");
     }
     assert!(is_accepted(&cut_off, &tokens).await);
 }
@@ -145,22 +118,15 @@ async fn a_revocation_reaches_every_instance_by_the_bus(world: World) {
     assert!(is_accepted(&other, &tokens).await);
     let grant = grant_of(&other, &tokens).await;
 
-    revoke::grant(&world.service, grant, Reason::Operator, &request())
-        .await
-        .unwrap();
-    assert!(
-        !is_accepted(&world.service, &tokens).await,
-        "here it holds at once"
-    );
+    revoke::grant(&world.service, grant, Reason::Operator, &request()).await.unwrap();
+    assert!(!is_accepted(&world.service, &tokens).await, "here it holds at once");
     eventually("the other instance refuses it", async || {
         (!is_accepted(&other, &tokens).await).then_some(())
     })
     .await;
     for heard in [heard, heard_here] {
-        eventually("it is told, once", async || {
-            (*heard.lock().unwrap() == [grant]).then_some(())
-        })
-        .await;
+        eventually("it is told, once", async || (*heard.lock().unwrap() == [grant]).then_some(()))
+            .await;
     }
     follower.abort();
     own.abort();
@@ -179,34 +145,22 @@ async fn a_revocation_reaches_an_instance_that_hears_nothing(world: World) {
             .max(service::clock::Clock::now(&*by_clock) - chrono::TimeDelta::seconds(20)),
     );
     let started = tokio::time::Instant::now();
-    revoke::grant(&world.service, grant, Reason::Operator, &request())
-        .await
-        .unwrap();
+    revoke::grant(&world.service, grant, Reason::Operator, &request()).await.unwrap();
     by_clock.advance(seconds(20));
-    eventually("it refuses it", async || {
-        (!is_accepted(&deaf, &tokens).await).then_some(())
-    })
-    .await;
+    eventually("it refuses it", async || (!is_accepted(&deaf, &tokens).await).then_some(())).await;
     assert!(started.elapsed() < POLL_EVERY + seconds(3));
-    eventually("it is told, once", async || {
-        (*heard.lock().unwrap() == [grant]).then_some(())
-    })
-    .await;
+    eventually("it is told, once", async || (*heard.lock().unwrap() == [grant]).then_some(()))
+        .await;
     follower.abort();
 }
 
 async fn an_instance_that_comes_later_knows_what_was_revoked(world: World) {
     let tokens = connect(&world.service, &client("an-app"), &user("ada")).await;
     let grant = grant_of(&world.service, &tokens).await;
-    revoke::grant(&world.service, grant, Reason::Operator, &request())
-        .await
-        .unwrap();
+    revoke::grant(&world.service, grant, Reason::Operator, &request()).await.unwrap();
     world.clock.advance(seconds(29 * 60));
     let later = world.another().await;
-    assert!(
-        !is_accepted(&later, &tokens).await,
-        "with its very first token"
-    );
+    assert!(!is_accepted(&later, &tokens).await, "with its very first token");
     let prepared = world.another().await;
     prepared.revoked().load().await.unwrap();
     assert!(!is_accepted(&prepared, &tokens).await);
@@ -216,13 +170,9 @@ async fn a_revocation_is_forgotten_with_the_last_token(world: World) {
     let service = &world.service;
     let tokens = connect(service, &client("an-app"), &user("ada")).await;
     let grant = grant_of(service, &tokens).await;
-    revoke::grant(service, grant, Reason::Operator, &request())
-        .await
-        .unwrap();
+    revoke::grant(service, grant, Reason::Operator, &request()).await.unwrap();
     let other = world.another().await;
-    world
-        .clock
-        .advance(REMEMBERED.to_std().unwrap() - seconds(1));
+    world.clock.advance(REMEMBERED.to_std().unwrap() - seconds(1));
     assert_eq!(other.revoked().poll().await.unwrap(), [grant]);
     world.clock.advance(seconds(1));
     let late = world.another().await;
@@ -234,24 +184,14 @@ async fn everything_of_a_person_or_a_client_can_be_revoked(world: World) {
     let service = &world.service;
     let (one, two) = (client("one"), client("two"));
     let (ada, bob) = (user("ada"), user("bob"));
-    let adas = [
-        connect(service, &one, &ada).await,
-        connect(service, &two, &ada).await,
-    ];
-    let bobs = [
-        connect(service, &one, &bob).await,
-        connect(service, &two, &bob).await,
-    ];
+    let adas = [connect(service, &one, &ada).await, connect(service, &two, &ada).await];
+    let bobs = [connect(service, &one, &bob).await, connect(service, &two, &bob).await];
     let on_its_way = agree(service, &one, &ada).await;
 
-    let revoked = revoke::user(service, &ada, Reason::Gate(Closed::NotListed), &request())
-        .await
-        .unwrap();
+    let revoked =
+        revoke::user(service, &ada, Reason::Gate(Closed::NotListed), &request()).await.unwrap();
     assert_eq!(revoked.len(), 2);
-    assert!(
-        on_its_way.redeem(service, &one).await.is_err(),
-        "codes go too"
-    );
+    assert!(on_its_way.redeem(service, &one).await.is_err(), "codes go too");
     for tokens in &adas {
         assert!(!is_accepted(service, tokens).await);
     }
@@ -282,13 +222,7 @@ async fn a_token_that_was_minted_by_hand_is_not_revoked(world: World) {
         ttl: None,
     };
     let token = service.tokens().mint(new).await.unwrap();
-    assert!(
-        revoke::token(service, &app, &token, &request())
-            .await
-            .is_ok()
-    );
-    revoke::user(service, &user("ada"), Reason::Person, &request())
-        .await
-        .unwrap();
+    assert!(revoke::token(service, &app, &token, &request()).await.is_ok());
+    revoke::user(service, &user("ada"), Reason::Person, &request()).await.unwrap();
     assert!(service.tokens().verify(&token).await.is_ok());
 }

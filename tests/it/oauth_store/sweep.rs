@@ -60,9 +60,7 @@ async fn grants_go_with_their_tokens_a_month_after_their_end(world: World) {
     world.clock.advance(days(10));
     let revoked = connect(service, &app, &user("ada")).await;
     let grant = grant_of(service, &revoked).await;
-    revoke::grant(service, grant, Reason::Operator, &request())
-        .await
-        .unwrap();
+    revoke::grant(service, grant, Reason::Operator, &request()).await.unwrap();
 
     let sweep = async || {
         let tokens = sweep::refresh_tokens(service).await.unwrap();
@@ -76,11 +74,7 @@ async fn grants_go_with_their_tokens_a_month_after_their_end(world: World) {
     assert_eq!(sweep::grants(service).await.unwrap(), 0);
     assert_eq!(sweep().await, (0, 0));
     world.clock.advance(seconds(1));
-    assert_eq!(
-        sweep::grants(service).await.unwrap(),
-        0,
-        "its tokens go first"
-    );
+    assert_eq!(sweep::grants(service).await.unwrap(), 0, "its tokens go first");
     assert_eq!(sweep().await, (2, 1), "30 days after 30 idle days");
     assert_eq!(count(oauth_grants::Entity, service).await, 0);
     assert_eq!(count(oauth_refresh_tokens::Entity, service).await, 0);
@@ -119,9 +113,7 @@ async fn clients_go_when_nobody_needs_them(world: World) {
     assert_eq!(sweep::clients(service).await.unwrap(), 0);
     world.clock.advance(seconds(1));
     assert_eq!(sweep::clients(service).await.unwrap(), 1);
-    revoke::grant(service, grant, Reason::Operator, &request())
-        .await
-        .unwrap();
+    revoke::grant(service, grant, Reason::Operator, &request()).await.unwrap();
     assert_eq!(sweep::clients(service).await.unwrap(), 1);
     world.clock.advance(days(1000));
     assert_eq!(sweep::clients(service).await.unwrap(), 0);
@@ -148,11 +140,7 @@ async fn keys_and_audit_go_by_age(world: World) {
     assert_eq!(sweep::keys(service).await.unwrap(), 0);
     world.clock.advance(seconds(1));
     assert_eq!(sweep::keys(service).await.unwrap(), 1);
-    assert_eq!(
-        count(oauth_signing_keys::Entity, service).await,
-        1,
-        "the one that signs"
-    );
+    assert_eq!(count(oauth_signing_keys::Entity, service).await, 1, "the one that signs");
 
     world.clock.advance(days(310) - seconds(1));
     assert_eq!(sweep::audit(service).await.unwrap(), 0);
@@ -182,11 +170,7 @@ async fn several_sweep_at_once(world: World) {
     }
     world.clock.advance(hours(2));
 
-    let workers = [
-        world.another().await,
-        world.another().await,
-        world.another().await,
-    ];
+    let workers = [world.another().await, world.another().await, world.another().await];
     let sweep = async |worker: &Service| {
         let mut swept = 0;
         loop {

@@ -35,11 +35,7 @@ async fn token(service: &Service) -> String {
         signed_in_at: None,
         ttl: None,
     };
-    service
-        .tokens()
-        .mint(new)
-        .await
-        .expect("the database is there")
+    service.tokens().mint(new).await.expect("the database is there")
 }
 
 async fn instances_that_start_at_once_agree_on_one_key(world: World) {
@@ -59,10 +55,7 @@ async fn instances_that_start_at_once_agree_on_one_key(world: World) {
 }
 
 async fn a_changed_secret_signs_nobody_out(world: World) {
-    let (old, new) = (
-        &world.service,
-        world.another_with(&"another secret ".repeat(4)).await,
-    );
+    let (old, new) = (&world.service, world.another_with(&"another secret ".repeat(4)).await);
     let before = token(old).await;
     let after = token(&new).await;
 
@@ -85,10 +78,7 @@ async fn an_unknown_key_is_looked_up_but_not_all_the_time(world: World) {
     let unknown = Err(TokenError::Invalid("its key is unknown"));
 
     let second = token(&world.another_with(&"second secret ".repeat(4)).await).await;
-    assert!(
-        old.tokens().verify(&second).await.is_ok(),
-        "looked up at once"
-    );
+    assert!(old.tokens().verify(&second).await.is_ok(), "looked up at once");
 
     // Somebody asks for a key that does not exist: from then on there is a pause.
     let elsewhere = World::sqlite().await;
@@ -96,10 +86,7 @@ async fn an_unknown_key_is_looked_up_but_not_all_the_time(world: World) {
     assert_eq!(old.tokens().verify(&invented).await, unknown);
     let third = token(&world.another_with(&"third secret ".repeat(4)).await).await;
     assert_eq!(old.tokens().verify(&third).await, unknown, "not looked up");
-    assert!(
-        old.tokens().verify(&mine).await.is_ok(),
-        "known keys need no looking up"
-    );
+    assert!(old.tokens().verify(&mine).await.is_ok(), "known keys need no looking up");
     world.clock.advance(Duration::from_secs(4));
     assert_eq!(old.tokens().verify(&third).await, unknown);
     world.clock.advance(Duration::from_secs(1));
@@ -121,16 +108,11 @@ async fn a_revoked_key_is_no_longer_trusted(world: World) {
         .unwrap();
     world.clock.advance(Duration::from_secs(61));
     for instance in [service, &other] {
-        eventually("the key is dropped", async || {
-            instance.tokens().verify(&leaked).await.err()
-        })
-        .await;
+        eventually("the key is dropped", async || instance.tokens().verify(&leaked).await.err())
+            .await;
     }
     let fresh = token(service).await;
-    assert!(
-        service.tokens().verify(&fresh).await.is_ok(),
-        "a new key took its place"
-    );
+    assert!(service.tokens().verify(&fresh).await.is_ok(), "a new key took its place");
     assert!(service.tokens().verify(&leaked).await.is_err());
     let published = service.keys().jwks().await.unwrap();
     assert_eq!(published["keys"].as_array().unwrap().len(), 1);
@@ -140,27 +122,15 @@ async fn only_public_halves_are_published(world: World) {
     let published = world.service.keys().jwks().await.unwrap();
     let keys = published["keys"].as_array().unwrap();
     assert_eq!(keys.len(), 1, "the first look makes the first key");
-    let mut members: Vec<_> = keys[0]
-        .as_object()
-        .unwrap()
-        .keys()
-        .map(String::as_str)
-        .collect();
+    let mut members: Vec<_> = keys[0].as_object().unwrap().keys().map(String::as_str).collect();
     members.sort_unstable();
     assert_eq!(members, ["alg", "crv", "kid", "kty", "use", "x", "y"]);
 
-    let row = Entity::find()
-        .one(world.service.db())
-        .await
-        .unwrap()
-        .unwrap();
+    let row = Entity::find().one(world.service.db()).await.unwrap().unwrap();
     assert_eq!(keys[0]["kid"], row.kid.as_str());
     let sealed = row.private_sealed.unwrap();
     let pkcs8 = b"\x06\x07\x2a\x86\x48\xce\x3d\x02\x01"; // the id of an elliptic-curve key
-    assert!(
-        !sealed.windows(pkcs8.len()).any(|it| it == pkcs8),
-        "the private half is sealed"
-    );
+    assert!(!sealed.windows(pkcs8.len()).any(|it| it == pkcs8), "the private half is sealed");
 }
 
 async fn tokens_are_verified_while_the_database_is_away(world: World) {
@@ -171,31 +141,18 @@ async fn tokens_are_verified_while_the_database_is_away(world: World) {
     world.service.close().await;
 
     for minute in 0..3 {
-        assert!(
-            world.service.tokens().verify(&token).await.is_ok(),
-            "minute {minute}"
-        );
+        assert!(world.service.tokens().verify(&token).await.is_ok(), "minute {minute}");
         world.clock.advance(Duration::from_mins(1));
     }
     for _ in 0..2 {
         let verified = world.service.tokens().verify(&stranger).await;
-        assert_eq!(
-            verified,
-            Err(TokenError::Unavailable),
-            "nothing can be concluded"
-        );
+        assert_eq!(verified, Err(TokenError::Unavailable), "nothing can be concluded");
     }
 }
 
 async fn it_is_remembered_when_a_key_has_signed(world: World) {
-    let last_signed_at = async || {
-        Entity::find()
-            .one(world.service.db())
-            .await
-            .unwrap()
-            .unwrap()
-            .last_signed_at
-    };
+    let last_signed_at =
+        async || Entity::find().one(world.service.db()).await.unwrap().unwrap().last_signed_at;
     world.service.keys().jwks().await.unwrap();
     assert_eq!(last_signed_at().await, None);
     let first = world.service.clock().now();

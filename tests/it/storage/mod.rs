@@ -1,10 +1,7 @@
 //! What is stored, on both databases: notes and who may see them, search, people, signing keys, and
 //! the schema itself. Every story runs on SQLite and on Postgres.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a story that does not go on as told is a failure"
-)]
+#![expect(clippy::unwrap_used, reason = "a story that does not go on as told is a failure")]
 
 mod keys;
 mod notes;

@@ -31,31 +31,18 @@ async fn a_note_is_kept_as_it_was_written(world: World) {
     let ada = user("ada");
     let title = "Grüße, 世界 🌍 \\ ' \" % _";
     let body = "line 1\r\n\tline 2 \u{7f} 🦀\n";
-    let made = world
-        .note(&ada, title, body, &["b", "a", "it's \\ \"quoted\""])
-        .await;
+    let made = world.note(&ada, title, body, &["b", "a", "it's \\ \"quoted\""]).await;
 
     assert_eq!((made.title.as_str(), made.body.as_str()), (title, body));
     assert_eq!(made.tags, ["b", "a", "it's \\ \"quoted\""]);
-    assert_eq!(
-        (made.created_at, made.updated_at),
-        (beginning(), beginning())
-    );
+    assert_eq!((made.created_at, made.updated_at), (beginning(), beginning()));
     let db = world.service.db();
     assert_eq!(notes::get(db, &ada, made.id).await.unwrap(), made);
 
     let page = notes::list(db, &ada, Listing::default()).await.unwrap();
-    let [listed] = &page.notes[..] else {
-        panic!("one note: {page:?}")
-    };
-    assert_eq!(
-        (listed.id, &listed.title, &listed.tags),
-        (made.id, &made.title, &made.tags)
-    );
-    assert_eq!(
-        (listed.excerpt.as_str(), listed.created_at),
-        (body, made.created_at)
-    );
+    let [listed] = &page.notes[..] else { panic!("one note: {page:?}") };
+    assert_eq!((listed.id, &listed.title, &listed.tags), (made.id, &made.title, &made.tags));
+    assert_eq!((listed.excerpt.as_str(), listed.created_at), (body, made.created_at));
     assert_eq!(page.next_cursor, None);
 }
 
@@ -63,96 +50,52 @@ async fn an_update_changes_only_what_it_names(world: World) {
     let ada = user("ada");
     let made = world.note(&ada, "Title", "Body", &["tag"]).await;
 
-    let unchanged = notes::update(&world.service, &ada, made.id, Changes::default())
-        .await
-        .unwrap();
+    let unchanged = notes::update(&world.service, &ada, made.id, Changes::default()).await.unwrap();
     assert_eq!(unchanged, made, "not even the time");
 
-    let changes = Changes {
-        title: Some(Title::parse("New title").unwrap()),
-        ..Changes::default()
-    };
-    let renamed = notes::update(&world.service, &ada, made.id, changes)
-        .await
-        .unwrap();
-    assert_eq!(
-        (renamed.title.as_str(), renamed.body.as_str()),
-        ("New title", "Body")
-    );
+    let changes = Changes { title: Some(Title::parse("New title").unwrap()), ..Changes::default() };
+    let renamed = notes::update(&world.service, &ada, made.id, changes).await.unwrap();
+    assert_eq!((renamed.title.as_str(), renamed.body.as_str()), ("New title", "Body"));
     assert_eq!(renamed.updated_at, beginning() + Duration::from_secs(1));
-    assert_eq!(
-        (renamed.created_at, &renamed.tags),
-        (made.created_at, &made.tags)
-    );
+    assert_eq!((renamed.created_at, &renamed.tags), (made.created_at, &made.tags));
 
-    let tagged = notes::set_tags(&world.service, &ada, made.id, tags(&["x", "y"]))
-        .await
-        .unwrap();
+    let tagged = notes::set_tags(&world.service, &ada, made.id, tags(&["x", "y"])).await.unwrap();
     assert_eq!(
         (tagged.title.as_str(), &tagged.tags[..]),
         ("New title", &["x".into(), "y".into()][..])
     );
-    assert_eq!(
-        notes::get(world.service.db(), &ada, made.id).await.unwrap(),
-        tagged
-    );
+    assert_eq!(notes::get(world.service.db(), &ada, made.id).await.unwrap(), tagged);
 }
 
 async fn what_belongs_to_another_does_not_exist(world: World) {
     let (ada, eve) = (user("ada"), user("eve"));
-    let secret = world
-        .note(&ada, "Ada's secret", "hidden treasure", &["private"])
-        .await;
+    let secret = world.note(&ada, "Ada's secret", "hidden treasure", &["private"]).await;
     let nowhere: NoteId = "00000000-0000-7000-8000-000000000000".parse().unwrap();
     let (service, db) = (&world.service, world.service.db());
-    let changes = || Changes {
-        title: Some(Title::parse("Taken").unwrap()),
-        ..Changes::default()
-    };
+    let changes = || Changes { title: Some(Title::parse("Taken").unwrap()), ..Changes::default() };
     world.published();
 
     for id in [secret.id, nowhere] {
-        assert!(matches!(
-            notes::get(db, &eve, id).await,
-            Err(NotesError::NotFound)
-        ));
+        assert!(matches!(notes::get(db, &eve, id).await, Err(NotesError::NotFound)));
         for changes in [Changes::default(), changes()] {
             let update = notes::update(service, &eve, id, changes).await;
             assert!(matches!(update, Err(NotesError::NotFound)));
         }
-        assert!(matches!(
-            notes::delete(service, &eve, id).await,
-            Err(NotesError::NotFound)
-        ));
+        assert!(matches!(notes::delete(service, &eve, id).await, Err(NotesError::NotFound)));
     }
     for tag in [None, Some(Tag::parse("private").unwrap())] {
-        let listing = Listing {
-            tag,
-            ..Listing::default()
-        };
+        let listing = Listing { tag, ..Listing::default() };
         assert_eq!(notes::list(db, &eve, listing).await.unwrap().notes, []);
     }
-    for words in [
-        "treasure",
-        "secret",
-        "private",
-        "-nothing",
-        "dev ada",
-        "=dev:ada",
-        "'=dev:ada'",
-    ] {
+    for words in ["treasure", "secret", "private", "-nothing", "dev ada", "=dev:ada", "'=dev:ada'"]
+    {
         let words = Words::parse(words).unwrap();
-        let found = notes::search(db, &eve, &words, PageSize::default())
-            .await
-            .unwrap();
+        let found = notes::search(db, &eve, &words, PageSize::default()).await.unwrap();
         assert_eq!(found.notes, [], "{words}");
     }
     for typed in ["", "Ada", &secret.id.to_string()] {
         assert_eq!(notes::complete_ids(db, &eve, typed).await.unwrap(), []);
-        assert_eq!(
-            notes::complete_titles(db, &eve, typed).await.unwrap(),
-            [""; 0]
-        );
+        assert_eq!(notes::complete_titles(db, &eve, typed).await.unwrap(), [""; 0]);
     }
     assert_eq!(world.published(), [], "nothing happened");
     assert_eq!(notes::get(db, &ada, secret.id).await.unwrap(), secret);
@@ -176,14 +119,9 @@ async fn pages_hold_every_note_once_however_long_it_takes(world: World) {
         let mut listed = Vec::new();
         let mut cursor = None;
         loop {
-            let listing = Listing {
-                limit: PageSize::new(size).unwrap(),
-                cursor,
-                ..Listing::default()
-            };
-            let page = notes::list(world.service.db(), &ada, listing)
-                .await
-                .unwrap();
+            let listing =
+                Listing { limit: PageSize::new(size).unwrap(), cursor, ..Listing::default() };
+            let page = notes::list(world.service.db(), &ada, listing).await.unwrap();
             assert!(u64::try_from(page.notes.len()).unwrap() <= size);
             listed.extend(page.notes.into_iter().map(|it| it.id));
             // As a client would hand it back.
@@ -197,21 +135,11 @@ async fn pages_hold_every_note_once_however_long_it_takes(world: World) {
     }
 
     // A new note and a deleted one, between two pages, change nothing else of the second.
-    let listing = |cursor| Listing {
-        limit: PageSize::new(10).unwrap(),
-        cursor,
-        tag: None,
-    };
-    let first = notes::list(world.service.db(), &ada, listing(None))
-        .await
-        .unwrap();
+    let listing = |cursor| Listing { limit: PageSize::new(10).unwrap(), cursor, tag: None };
+    let first = notes::list(world.service.db(), &ada, listing(None)).await.unwrap();
     world.note(&ada, "New", "", &[]).await;
-    notes::delete(&world.service, &ada, expected[9].id)
-        .await
-        .unwrap();
-    let second = notes::list(world.service.db(), &ada, listing(first.next_cursor))
-        .await
-        .unwrap();
+    notes::delete(&world.service, &ada, expected[9].id).await.unwrap();
+    let second = notes::list(world.service.db(), &ada, listing(first.next_cursor)).await.unwrap();
     let ids = |notes: &[notes::NoteSummary]| notes.iter().map(|it| it.id).collect::<Vec<_>>();
     let unseen: Vec<_> = expected[10..20].iter().map(|it| it.id).collect();
     assert_eq!(ids(&second.notes), unseen);
@@ -222,25 +150,14 @@ async fn a_list_can_be_narrowed_to_a_tag(world: World) {
     let awkward = "it's \\ \"#=&|!:*\" 100%";
     let both = world.note(&ada, "Both", "", &["work", awkward]).await;
     let work = world.note(&ada, "Work", "home", &["work"]).await;
-    world
-        .note(&ada, "Neither", "work", &["Work", "wor", "workshop"])
-        .await;
-    world
-        .note(&user("eve"), "Somebody else's", "", &["work"])
-        .await;
+    world.note(&ada, "Neither", "work", &["Work", "wor", "workshop"]).await;
+    world.note(&user("eve"), "Somebody else's", "", &["work"]).await;
 
-    for (tag, expected) in [
-        ("work", vec![work.id, both.id]),
-        (awkward, vec![both.id]),
-        ("home", vec![]),
-    ] {
-        let listing = Listing {
-            tag: Some(Tag::parse(tag).unwrap()),
-            ..Listing::default()
-        };
-        let page = notes::list(world.service.db(), &ada, listing)
-            .await
-            .unwrap();
+    for (tag, expected) in
+        [("work", vec![work.id, both.id]), (awkward, vec![both.id]), ("home", vec![])]
+    {
+        let listing = Listing { tag: Some(Tag::parse(tag).unwrap()), ..Listing::default() };
+        let page = notes::list(world.service.db(), &ada, listing).await.unwrap();
         let found: Vec<_> = page.notes.iter().map(|it| it.id).collect();
         assert_eq!(found, expected, "{tag}");
     }
@@ -249,16 +166,9 @@ async fn a_list_can_be_narrowed_to_a_tag(world: World) {
         tag: Some(Tag::parse("work").unwrap()),
         cursor: None,
     };
-    let first = notes::list(world.service.db(), &ada, listing.clone())
-        .await
-        .unwrap();
-    let listing = Listing {
-        cursor: first.next_cursor,
-        ..listing
-    };
-    let second = notes::list(world.service.db(), &ada, listing)
-        .await
-        .unwrap();
+    let first = notes::list(world.service.db(), &ada, listing.clone()).await.unwrap();
+    let listing = Listing { cursor: first.next_cursor, ..listing };
+    let second = notes::list(world.service.db(), &ada, listing).await.unwrap();
     assert_eq!((second.notes[0].id, second.next_cursor), (both.id, None));
 }
 
@@ -267,21 +177,13 @@ async fn any_cursor_that_parses_is_a_place_in_the_list(world: World) {
 
     let ada = user("ada");
     world.note(&ada, "One", "", &[]).await;
-    for (micros, expected) in [
-        (0_i64, 0),
-        (1_700_000_000_123_457, 1),
-        (253_402_300_799_999_999, 1),
-    ] {
+    for (micros, expected) in [(0_i64, 0), (1_700_000_000_123_457, 1), (253_402_300_799_999_999, 1)]
+    {
         for id in [[0; 16], [0xff; 16]] {
             let bytes = [&[1][..], &micros.to_be_bytes(), &id].concat();
             let cursor: Cursor = URL_SAFE_NO_PAD.encode(bytes).parse().unwrap();
-            let listing = Listing {
-                cursor: Some(cursor),
-                ..Listing::default()
-            };
-            let page = notes::list(world.service.db(), &ada, listing)
-                .await
-                .unwrap();
+            let listing = Listing { cursor: Some(cursor), ..Listing::default() };
+            let page = notes::list(world.service.db(), &ada, listing).await.unwrap();
             assert_eq!(page.notes.len(), expected, "{micros}");
         }
     }
@@ -292,11 +194,7 @@ async fn of_many_deletions_one_succeeds(world: World) {
     let other = world.another().await;
     let note = world.note(&ada, "Once", "", &[]).await;
     let deletions = (0..8).map(|number| {
-        let service = if number % 2 == 0 {
-            &world.service
-        } else {
-            &other
-        };
+        let service = if number % 2 == 0 { &world.service } else { &other };
         notes::delete(service, &ada, note.id)
     });
     let outcomes = futures_util::future::join_all(deletions).await;
@@ -312,43 +210,25 @@ async fn of_many_deletions_one_succeeds(world: World) {
 
 async fn every_committed_change_is_published(world: World) {
     let ada = user("ada");
-    let updated = |uri: String| Signal::ResourceUpdated {
-        user: user("ada"),
-        uri,
-    };
+    let updated = |uri: String| Signal::ResourceUpdated { user: user("ada"), uri };
     let recent = || updated(notes::RECENT_URI.to_owned());
     let list = || Signal::ResourceListChanged { user: user("ada") };
 
     let note = world.note(&ada, "Title", "", &[]).await;
     assert_eq!(world.published(), [recent(), list()]);
 
-    notes::set_tags(&world.service, &ada, note.id, tags(&["x"]))
-        .await
-        .unwrap();
+    notes::set_tags(&world.service, &ada, note.id, tags(&["x"])).await.unwrap();
     assert_eq!(world.published(), [updated(notes::uri(note.id)), recent()]);
 
-    let title = Changes {
-        title: Some(Title::parse("New").unwrap()),
-        ..Changes::default()
-    };
-    notes::update(&world.service, &ada, note.id, title)
-        .await
-        .unwrap();
-    assert_eq!(
-        world.published(),
-        [updated(notes::uri(note.id)), recent(), list()]
-    );
+    let title = Changes { title: Some(Title::parse("New").unwrap()), ..Changes::default() };
+    notes::update(&world.service, &ada, note.id, title).await.unwrap();
+    assert_eq!(world.published(), [updated(notes::uri(note.id)), recent(), list()]);
 
-    notes::update(&world.service, &ada, note.id, Changes::default())
-        .await
-        .unwrap();
+    notes::update(&world.service, &ada, note.id, Changes::default()).await.unwrap();
     assert_eq!(world.published(), [], "nothing changed");
 
     notes::delete(&world.service, &ada, note.id).await.unwrap();
-    assert_eq!(
-        world.published(),
-        [updated(notes::uri(note.id)), recent(), list()]
-    );
+    assert_eq!(world.published(), [updated(notes::uri(note.id)), recent(), list()]);
 }
 
 async fn suggestions_come_from_ids_and_titles(world: World) {
@@ -360,38 +240,19 @@ async fn suggestions_come_from_ids_and_titles(world: World) {
 
     let all = [again.id, cake.id, tea.id];
     assert_eq!(notes::complete_ids(db, &ada, "").await.unwrap(), all);
-    assert_eq!(
-        notes::complete_ids(db, &ada, &cake.id.to_string())
-            .await
-            .unwrap(),
-        [cake.id]
-    );
+    assert_eq!(notes::complete_ids(db, &ada, &cake.id.to_string()).await.unwrap(), [cake.id]);
     let shared = &tea.id.to_string()[..8];
     assert_eq!(notes::complete_ids(db, &ada, shared).await.unwrap(), all);
-    assert_eq!(
-        notes::complete_ids(db, &ada, "gREEN").await.unwrap(),
-        [again.id, tea.id]
-    );
+    assert_eq!(notes::complete_ids(db, &ada, "gREEN").await.unwrap(), [again.id, tea.id]);
 
     assert_eq!(
         notes::complete_titles(db, &ada, "e").await.unwrap(),
         ["Green tea", "100% cake_recipe"]
     );
-    assert_eq!(
-        notes::complete_titles(db, &ada, "%").await.unwrap(),
-        ["100% cake_recipe"]
-    );
+    assert_eq!(notes::complete_titles(db, &ada, "%").await.unwrap(), ["100% cake_recipe"]);
     for typed in ["_tea", "\\", "'", "zzz", "\0"] {
-        assert_eq!(
-            notes::complete_titles(db, &ada, typed).await.unwrap(),
-            [""; 0],
-            "{typed}"
-        );
-        assert_eq!(
-            notes::complete_ids(db, &ada, typed).await.unwrap(),
-            [],
-            "{typed}"
-        );
+        assert_eq!(notes::complete_titles(db, &ada, typed).await.unwrap(), [""; 0], "{typed}");
+        assert_eq!(notes::complete_ids(db, &ada, typed).await.unwrap(), [], "{typed}");
     }
 }
 
@@ -416,10 +277,7 @@ async fn the_largest_notes_fit(world: World) {
         .map(|it| it.to_string().repeat(notes::MAX_TAG))
         .collect();
     let many_tags: Vec<&str> = many_tags.iter().map(String::as_str).collect();
-    let title = words(" ", 1)
-        .chars()
-        .take(notes::MAX_TITLE - 1)
-        .collect::<String>();
+    let title = words(" ", 1).chars().take(notes::MAX_TITLE - 1).collect::<String>();
 
     for body in [
         "x".repeat(notes::MAX_BODY),
@@ -454,13 +312,8 @@ async fn the_largest_notes_fit(world: World) {
         let made = made.unwrap_or_else(|error| panic!("“{beginning}…”: {error:?}"));
         assert_eq!(made.body.len(), body.len());
     }
-    let listing = Listing {
-        tag: Some(Tag::parse(many_tags[0]).unwrap()),
-        ..Listing::default()
-    };
-    let page = notes::list(world.service.db(), &ada, listing)
-        .await
-        .unwrap();
+    let listing = Listing { tag: Some(Tag::parse(many_tags[0]).unwrap()), ..Listing::default() };
+    let page = notes::list(world.service.db(), &ada, listing).await.unwrap();
     let ids: HashSet<_> = page.notes.iter().map(|it| it.id).collect();
     assert_eq!(ids.len(), 12);
 }
@@ -472,10 +325,7 @@ async fn without_a_database_notes_are_unavailable(world: World) {
     let (service, db) = (&world.service, world.service.db());
     service.close().await;
 
-    assert!(matches!(
-        notes::get(db, &ada, note.id).await,
-        Err(NotesError::Unavailable(_))
-    ));
+    assert!(matches!(notes::get(db, &ada, note.id).await, Err(NotesError::Unavailable(_))));
     let page = notes::list(db, &ada, Listing::default()).await;
     assert!(matches!(page, Err(NotesError::Unavailable(_))));
     let made = notes::create(service, &ada, draft("Title", "", &[])).await;
@@ -484,9 +334,5 @@ async fn without_a_database_notes_are_unavailable(world: World) {
     let found = notes::search(db, &ada, &words, PageSize::default()).await;
     assert!(matches!(found, Err(NotesError::Unavailable(_))));
     assert!(!service::health::check(service).await.database);
-    assert_eq!(
-        world.published(),
-        [],
-        "what was not committed is not published"
-    );
+    assert_eq!(world.published(), [], "what was not committed is not published");
 }

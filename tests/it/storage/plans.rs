@@ -26,11 +26,7 @@ async fn every_question_is_one_statement_that_reads_no_table_from_end_to_end(wor
 
     for cursor in [None, Some(cursor)] {
         for tag in [None, Some(Tag::parse("t3").unwrap())] {
-            let listing = Listing {
-                cursor,
-                tag,
-                ..Listing::default()
-            };
+            let listing = Listing { cursor, tag, ..Listing::default() };
             notes::list(&asked, &ada, listing).await.unwrap();
             asked.reads_by_index("a list").await;
         }
@@ -45,9 +41,7 @@ async fn every_question_is_one_statement_that_reads_no_table_from_end_to_end(wor
         "absent",
     ] {
         let words = Words::parse(question).unwrap();
-        notes::search(&asked, &ada, &words, PageSize::default())
-            .await
-            .unwrap();
+        notes::search(&asked, &ada, &words, PageSize::default()).await.unwrap();
         asked.reads_by_index(question).await;
     }
     let id: NoteId = "00000000-0000-7000-8000-000000000000".parse().unwrap();
@@ -66,13 +60,8 @@ async fn first_page(world: &World) -> Cursor {
     for _ in 0..2 {
         world.note(&ada, "Title", "common words", &["t3"]).await;
     }
-    let listing = Listing {
-        limit: PageSize::new(1).unwrap(),
-        ..Listing::default()
-    };
-    let page = notes::list(world.service.db(), &ada, listing)
-        .await
-        .unwrap();
+    let listing = Listing { limit: PageSize::new(1).unwrap(), ..Listing::default() };
+    let page = notes::list(world.service.db(), &ada, listing).await.unwrap();
     page.next_cursor.expect("there are two notes")
 }
 
@@ -100,24 +89,15 @@ struct Explaining<'a> {
 
 impl<'a> Explaining<'a> {
     fn new(db: &'a DatabaseConnection) -> Self {
-        Self {
-            db,
-            asked: Mutex::default(),
-        }
+        Self { db, asked: Mutex::default() }
     }
 
     /// Checks the plan of the one statement that was asked since the last time.
     async fn reads_by_index(&self, what: &str) {
         let asked = std::mem::take(&mut *self.asked.lock().expect("nobody panics with it"));
-        let [statement] = &asked[..] else {
-            panic!("{what} takes {} statements", asked.len())
-        };
+        let [statement] = &asked[..] else { panic!("{what} takes {} statements", asked.len()) };
         let postgres = self.db.get_database_backend() == DbBackend::Postgres;
-        let explain = if postgres {
-            "EXPLAIN"
-        } else {
-            "EXPLAIN QUERY PLAN"
-        };
+        let explain = if postgres { "EXPLAIN" } else { "EXPLAIN QUERY PLAN" };
         let mut explained = statement.clone();
         explained.sql = format!("{explain} {}", statement.sql);
         let column = if postgres { "QUERY PLAN" } else { "detail" };
@@ -148,10 +128,7 @@ impl ConnectionTrait for Explaining<'_> {
     }
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        self.asked
-            .lock()
-            .expect("nobody panics with it")
-            .push(statement.clone());
+        self.asked.lock().expect("nobody panics with it").push(statement.clone());
         self.db.execute_raw(statement).await
     }
 
@@ -160,18 +137,12 @@ impl ConnectionTrait for Explaining<'_> {
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        self.asked
-            .lock()
-            .expect("nobody panics with it")
-            .push(statement.clone());
+        self.asked.lock().expect("nobody panics with it").push(statement.clone());
         self.db.query_one_raw(statement).await
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        self.asked
-            .lock()
-            .expect("nobody panics with it")
-            .push(statement.clone());
+        self.asked.lock().expect("nobody panics with it").push(statement.clone());
         self.db.query_all_raw(statement).await
     }
 }

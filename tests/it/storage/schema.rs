@@ -6,10 +6,7 @@ use service::notes::{self, PageSize, Words};
 
 use super::{World, on_both, world::user};
 
-on_both!(
-    migrations_go_down_and_up_again,
-    a_migrated_database_is_left_alone
-);
+on_both!(migrations_go_down_and_up_again, a_migrated_database_is_left_alone);
 
 async fn migrations_go_down_and_up_again(world: World) {
     let db = world.service.db();
@@ -25,9 +22,7 @@ async fn migrations_go_down_and_up_again(world: World) {
 async fn a_migrated_database_is_left_alone(world: World) {
     let note = world.note(&user("ada"), "Title", "body", &["tag"]).await;
     migration::migrate(world.service.db()).await.unwrap();
-    let kept = notes::get(world.service.db(), &user("ada"), note.id)
-        .await
-        .unwrap();
+    let kept = notes::get(world.service.db(), &user("ada"), note.id).await.unwrap();
     assert_eq!(kept, note);
 }
 
@@ -65,23 +60,10 @@ async fn compacting_a_sqlite_file_keeps_the_search_index_right() {
     let first = world.note(&ada, "First", "alpha", &[]).await;
     world.note(&ada, "Second", "bravo", &[]).await;
     notes::delete(&world.service, &ada, first.id).await.unwrap();
-    world
-        .service
-        .db()
-        .execute_unprepared("VACUUM")
-        .await
-        .unwrap();
+    world.service.db().execute_unprepared("VACUUM").await.unwrap();
 
     let words = Words::parse("bravo").unwrap();
-    let hits = notes::search(world.service.db(), &ada, &words, PageSize::default())
-        .await
-        .unwrap();
-    assert_eq!(
-        hits.notes
-            .iter()
-            .map(|it| it.title.as_str())
-            .collect::<Vec<_>>(),
-        ["Second"]
-    );
+    let hits = notes::search(world.service.db(), &ada, &words, PageSize::default()).await.unwrap();
+    assert_eq!(hits.notes.iter().map(|it| it.title.as_str()).collect::<Vec<_>>(), ["Second"]);
     assert!(world.directory().join("notes.db").exists());
 }

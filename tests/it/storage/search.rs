@@ -19,46 +19,24 @@ on_both!(
 
 async fn found(world: &World, question: &str) -> Vec<Hit> {
     let words = Words::parse(question).unwrap();
-    notes::search(
-        world.service.db(),
-        &user("ada"),
-        &words,
-        PageSize::default(),
-    )
-    .await
-    .unwrap_or_else(|error| panic!("“{question}”: {error:?}"))
-    .notes
+    notes::search(world.service.db(), &user("ada"), &words, PageSize::default())
+        .await
+        .unwrap_or_else(|error| panic!("“{question}”: {error:?}"))
+        .notes
 }
 
 async fn titles(world: &World, question: &str) -> Vec<String> {
-    let mut titles: Vec<_> = found(world, question)
-        .await
-        .into_iter()
-        .map(|it| it.title)
-        .collect();
+    let mut titles: Vec<_> = found(world, question).await.into_iter().map(|it| it.title).collect();
     titles.sort();
     titles
 }
 
 async fn words_phrases_alternatives_and_exclusions(world: World) {
     let ada = user("ada");
-    world
-        .note(&ada, "Tea", "We drink green tea at meetings", &["drinks"])
-        .await;
-    world
-        .note(
-            &ada,
-            "Coffee",
-            "Black coffee, no green beans",
-            &["drinks", "beans"],
-        )
-        .await;
-    world
-        .note(&ada, "To be or not to be", "Grüße aus Köln", &[])
-        .await;
-    world
-        .note(&user("eve"), "Eve's tea", "green tea", &["drinks"])
-        .await;
+    world.note(&ada, "Tea", "We drink green tea at meetings", &["drinks"]).await;
+    world.note(&ada, "Coffee", "Black coffee, no green beans", &["drinks", "beans"]).await;
+    world.note(&ada, "To be or not to be", "Grüße aus Köln", &[]).await;
+    world.note(&user("eve"), "Eve's tea", "green tea", &["drinks"]).await;
 
     for (question, expected) in [
         ("tea", &["Tea"][..]),
@@ -87,27 +65,15 @@ async fn words_phrases_alternatives_and_exclusions(world: World) {
 
 async fn titles_count_for_more_than_text(world: World) {
     let ada = user("ada");
-    let text = world
-        .note(&ada, "First", "all about sailing and sailing", &[])
-        .await;
+    let text = world.note(&ada, "First", "all about sailing and sailing", &[]).await;
     let title = world.note(&ada, "Sailing", "all about the sea", &[]).await;
-    let tag = world
-        .note(&ada, "Second", "all about the sea", &["sailing"])
-        .await;
-    let order: Vec<_> = found(&world, "sailing")
-        .await
-        .into_iter()
-        .map(|it| it.id)
-        .collect();
+    let tag = world.note(&ada, "Second", "all about the sea", &["sailing"]).await;
+    let order: Vec<_> = found(&world, "sailing").await.into_iter().map(|it| it.id).collect();
     assert_eq!(order, [title.id, tag.id, text.id]);
 
     // Of equally good ones, the newest first.
     let newer = world.note(&ada, "Sailing", "all about the sea", &[]).await;
-    let order: Vec<_> = found(&world, "sailing")
-        .await
-        .into_iter()
-        .map(|it| it.id)
-        .collect();
+    let order: Vec<_> = found(&world, "sailing").await.into_iter().map(|it| it.id).collect();
     assert_eq!(order[..2], [newer.id, title.id]);
 }
 
@@ -124,17 +90,10 @@ async fn what_was_found_is_marked(world: World) {
 
     let hits = found(&world, "map").await;
     let snippet = &hits[0].snippet;
-    assert!(
-        snippet.starts_with("lorem ipsum") && !snippet.contains("**"),
-        "{snippet}"
-    );
+    assert!(snippet.starts_with("lorem ipsum") && !snippet.contains("**"), "{snippet}");
 
     let hits = found(&world, "-nothing").await;
-    assert!(
-        hits[0].snippet.starts_with("lorem ipsum"),
-        "{:?}",
-        hits[0].snippet
-    );
+    assert!(hits[0].snippet.starts_with("lorem ipsum"), "{:?}", hits[0].snippet);
 }
 
 async fn the_index_follows_every_change(world: World) {
@@ -148,9 +107,7 @@ async fn the_index_follows_every_change(world: World) {
         body: Some(Body::parse("echo").unwrap()),
         tags: Some(tags(&["foxtrot"])),
     };
-    notes::update(&world.service, &ada, note.id, changes)
-        .await
-        .unwrap();
+    notes::update(&world.service, &ada, note.id, changes).await.unwrap();
     for word in ["alpha", "bravo", "charlie"] {
         assert_eq!(found(&world, word).await, [], "{word}");
     }
@@ -212,11 +169,7 @@ async fn no_question_is_an_error(world: World) {
         found(&world, question).await;
     }
     for question in ["\"…\"", "🦀", "…", "- --", "\u{301}"] {
-        assert_eq!(
-            found(&world, question).await,
-            [],
-            "{question} holds no word"
-        );
+        assert_eq!(found(&world, question).await, [], "{question} holds no word");
     }
     found(&world, &"x".repeat(notes::MAX_WORDS)).await;
     found(&world, &"ß ".repeat(notes::MAX_WORDS / 2)).await;
@@ -228,23 +181,15 @@ async fn no_question_is_an_error(world: World) {
 /// Long texts of few words: what the databases' own ways of cutting passages choke on.
 async fn no_text_is_expensive_to_search(world: World) {
     let ada = user("ada");
-    for body in [
-        "a ".repeat(50_000),
-        "a b ".repeat(25_000),
-        "a ".repeat(25_000) + &"b ".repeat(25_000),
-    ] {
+    for body in
+        ["a ".repeat(50_000), "a b ".repeat(25_000), "a ".repeat(25_000) + &"b ".repeat(25_000)]
+    {
         world.note(&ada, "Title", &body, &[]).await;
     }
     let long_phrase = format!("\"{}\"", "a ".repeat(99));
-    for question in [
-        "a",
-        "\"a a\"",
-        "a b",
-        "\"a b\" or \"b a\"",
-        &long_phrase,
-        &"a b ".repeat(50),
-        "a -c",
-    ] {
+    for question in
+        ["a", "\"a a\"", "a b", "\"a b\" or \"b a\"", &long_phrase, &"a b ".repeat(50), "a -c"]
+    {
         // Bounded by patience alone: with the database's own snippets this took half a minute.
         let found = tests::in_time("the search", found(&world, question)).await;
         assert_ne!(found, [], "{question}");
@@ -259,12 +204,7 @@ async fn there_may_be_more(world: World) {
     let words = Words::parse("same").unwrap();
     for (limit, more) in [(3, true), (4, false)] {
         let limit = PageSize::new(limit).unwrap();
-        let hits = notes::search(world.service.db(), &ada, &words, limit)
-            .await
-            .unwrap();
-        assert_eq!(
-            (hits.notes.len(), hits.more),
-            (usize::from(limit.get()), more)
-        );
+        let hits = notes::search(world.service.db(), &ada, &words, limit).await.unwrap();
+        assert_eq!((hits.notes.len(), hits.more), (usize::from(limit.get()), more));
     }
 }

@@ -59,9 +59,7 @@ pub(crate) fn beginning() -> DateTime<Utc> {
 impl World {
     pub(crate) async fn sqlite() -> Self {
         let world = Self::at(None).await;
-        migration::migrate(world.service.db())
-            .await
-            .expect("the migrations run");
+        migration::migrate(world.service.db()).await.expect("the migrations run");
         world
     }
 
@@ -81,13 +79,7 @@ impl World {
         let clock = Arc::new(MockClock::at(beginning()));
         let bus = Arc::new(RememberingBus::default());
         let service = connect(&database_url, SECRET, &clock, &bus).await;
-        Self {
-            service,
-            clock,
-            bus,
-            directory,
-            database_url,
-        }
+        Self { service, clock, bus, directory, database_url }
     }
 
     /// Another instance on the same database and clock.
@@ -177,10 +169,7 @@ struct RememberingBus {
 #[async_trait]
 impl Bus for RememberingBus {
     async fn publish(&self, signal: Signal) -> Result<(), StoreError> {
-        self.published
-            .lock()
-            .expect("nobody panics with it")
-            .push(signal.clone());
+        self.published.lock().expect("nobody panics with it").push(signal.clone());
         self.fanout.deliver(signal);
         Ok(())
     }

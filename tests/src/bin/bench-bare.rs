@@ -28,13 +28,8 @@ async fn main() -> anyhow::Result<()> {
     let config = Config::from_env()?;
     let stores = Stores::in_memory(config.session_ttl);
     let service = Service::connect(&config, Arc::new(SystemClock), stores.bus).await?;
-    let app = Route::new()
-        .at("/list", post(list))
-        .at("/create", post(create))
-        .data(service);
-    Server::new(TcpListener::bind(("127.0.0.1", config.port)))
-        .run(app)
-        .await?;
+    let app = Route::new().at("/list", post(list)).at("/create", post(create)).data(service);
+    Server::new(TcpListener::bind(("127.0.0.1", config.port))).run(app).await?;
     Ok(())
 }
 
@@ -81,14 +76,6 @@ fn answer(structured: &impl Serialize) -> Response {
     let text = serde_json::to_string(structured).expect("plain data");
     let structured_content: &RawValue = serde_json::from_str(&text).expect("it was just written");
     let content = [json!({ "type": "text", "text": text })];
-    let result = Content {
-        content,
-        structured_content,
-    };
-    Json(Answer {
-        jsonrpc: "2.0",
-        id: 1,
-        result,
-    })
-    .into_response()
+    let result = Content { content, structured_content };
+    Json(Answer { jsonrpc: "2.0", id: 1, result }).into_response()
 }

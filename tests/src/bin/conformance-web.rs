@@ -32,10 +32,7 @@ async fn main() -> anyhow::Result<()> {
         .await;
     let token = cluster.token("conformance").await;
 
-    #[expect(
-        clippy::print_stdout,
-        reason = "this is how a program of tests is reached"
-    )]
+    #[expect(clippy::print_stdout, reason = "this is how a program of tests is reached")]
     {
         println!("{}", json!({ "ports": cluster.ports(), "token": token }));
     }

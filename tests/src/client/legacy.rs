@@ -61,19 +61,11 @@ impl Legacy {
         client.hello = hello.result().clone();
         assert!(
             !client.session.is_empty()
-                && client
-                    .session
-                    .bytes()
-                    .all(|byte| (0x21..=0x7e).contains(&byte)),
+                && client.session.bytes().all(|byte| (0x21..=0x7e).contains(&byte)),
             "a session id is visible ASCII: `{}`",
             client.session
         );
-        assert_eq!(
-            client
-                .notify("notifications/initialized", Value::Null)
-                .await,
-            202
-        );
+        assert_eq!(client.notify("notifications/initialized", Value::Null).await, 202);
         client
     }
 
@@ -90,28 +82,19 @@ impl Legacy {
     /// The same session, used through another instance.
     #[must_use]
     pub fn at(&self, web: &Web) -> Self {
-        Self {
-            web: web.clone(),
-            ..self.clone()
-        }
+        Self { web: web.clone(), ..self.clone() }
     }
 
     /// The same session, presented with another token.
     #[must_use]
     pub fn presented_with(&self, token: impl Into<String>) -> Self {
-        Self {
-            token: token.into(),
-            ..self.clone()
-        }
+        Self { token: token.into(), ..self.clone() }
     }
 
     /// The same token with another session id.
     #[must_use]
     pub fn with_session(&self, session: &str) -> Self {
-        Self {
-            session: session.to_owned(),
-            ..self.clone()
-        }
+        Self { session: session.to_owned(), ..self.clone() }
     }
 
     /// Sends a request and reads everything up to its answer.
@@ -123,11 +106,7 @@ impl Legacy {
 
     /// `tools/call`.
     pub async fn tool(&self, name: &str, arguments: Value) -> Answer {
-        self.call(
-            "tools/call",
-            json!({ "name": name, "arguments": arguments }),
-        )
-        .await
+        self.call("tools/call", json!({ "name": name, "arguments": arguments })).await
     }
 
     /// Sends a request and lets the test read the answer.
@@ -181,9 +160,7 @@ impl Legacy {
 
     /// Ends the session.
     pub async fn end(&self) -> StatusCode {
-        Page::read(self.headers(self.web.request(Method::DELETE, "/mcp")))
-            .await
-            .status
+        Page::read(self.headers(self.web.request(Method::DELETE, "/mcp"))).await.status
     }
 
     /// The body of a request.

@@ -39,10 +39,7 @@ impl Web {
             .no_proxy()
             .build()
             .expect("a plain client can be built");
-        Self {
-            http,
-            origin: origin.into(),
-        }
+        Self { http, origin: origin.into() }
     }
 
     /// `http://127.0.0.1:port`.
@@ -83,13 +80,8 @@ impl Web {
     /// A client of an earlier revision that has shaken hands and declared sampling, elicitation and
     /// roots.
     pub async fn legacy(&self, token: impl Into<String>, revision: Revision) -> Legacy {
-        Legacy::connect(
-            self.clone(),
-            token.into(),
-            revision,
-            legacy::all_capabilities(revision),
-        )
-        .await
+        Legacy::connect(self.clone(), token.into(), revision, legacy::all_capabilities(revision))
+            .await
     }
 
     /// The same with these client capabilities.
@@ -121,16 +113,8 @@ impl Page {
             let response = request.send().await.expect("the instance answers");
             let status = response.status();
             let headers = response.headers().clone();
-            let body = response
-                .bytes()
-                .await
-                .expect("the answer has an end")
-                .to_vec();
-            Self {
-                status,
-                headers,
-                body,
-            }
+            let body = response.bytes().await.expect("the answer has an end").to_vec();
+            Self { status, headers, body }
         })
         .await
     }
@@ -184,24 +168,14 @@ impl Answer {
     /// `structuredContent` of a tool that succeeded.
     pub fn output(&self) -> &Value {
         let result = self.result();
-        assert_ne!(
-            result.get("isError"),
-            Some(&Value::Bool(true)),
-            "the tool failed: {result:#}"
-        );
-        result
-            .get("structuredContent")
-            .unwrap_or_else(|| panic!("unstructured: {result:#}"))
+        assert_ne!(result.get("isError"), Some(&Value::Bool(true)), "the tool failed: {result:#}");
+        result.get("structuredContent").unwrap_or_else(|| panic!("unstructured: {result:#}"))
     }
 
     /// The text of a tool that failed.
     pub fn tool_error(&self) -> &str {
         let result = self.result();
-        assert_eq!(
-            result.get("isError"),
-            Some(&Value::Bool(true)),
-            "it succeeded: {result:#}"
-        );
+        assert_eq!(result.get("isError"), Some(&Value::Bool(true)), "it succeeded: {result:#}");
         text(result)
     }
 
@@ -224,9 +198,7 @@ fn text(result: &Value) -> &str {
 }
 
 fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
-    headers
-        .get(name)
-        .map_or("", |value| value.to_str().expect("our headers are ASCII"))
+    headers.get(name).map_or("", |value| value.to_str().expect("our headers are ASCII"))
 }
 
 /// Reads a stream until the answer to `id`.
@@ -240,12 +212,7 @@ async fn answer(mut stream: Stream, id: &Value) -> Answer {
                 message.get("id") == Some(id) || message.get("error").is_some(),
                 "an answer to something else than {id}: {message:#}"
             );
-            return Answer {
-                status,
-                headers,
-                before,
-                message,
-            };
+            return Answer { status, headers, before, message };
         }
         before.push(message);
     }

@@ -37,9 +37,7 @@ impl Modern {
                 "roots": {},
             },
         });
-        let Value::Object(meta) = meta else {
-            unreachable!("json! was given an object")
-        };
+        let Value::Object(meta) = meta else { unreachable!("json! was given an object") };
         Self {
             web,
             token,
@@ -53,10 +51,7 @@ impl Modern {
     /// The same client, talking to another instance.
     #[must_use]
     pub fn at(&self, web: &Web) -> Self {
-        Self {
-            web: web.clone(),
-            ..self.clone()
-        }
+        Self { web: web.clone(), ..self.clone() }
     }
 
     /// The same client with other capabilities.
@@ -94,11 +89,7 @@ impl Modern {
 
     /// `tools/call`.
     pub async fn tool(&self, name: &str, arguments: Value) -> Answer {
-        self.call(
-            "tools/call",
-            json!({ "name": name, "arguments": arguments }),
-        )
-        .await
+        self.call("tools/call", json!({ "name": name, "arguments": arguments })).await
     }
 
     /// Sends a request and lets the test read the answer.
@@ -111,14 +102,8 @@ impl Modern {
     pub async fn listen(&self, filter: Value) -> (Stream, Value) {
         let body = self.body("subscriptions/listen", json!({ "notifications": filter }));
         let mut stream = self.send(&body).await;
-        let first = stream
-            .expect("notifications/subscriptions/acknowledged")
-            .await;
-        assert_eq!(
-            subscription(&first),
-            &body["id"],
-            "it is tagged with the id of the request"
-        );
+        let first = stream.expect("notifications/subscriptions/acknowledged").await;
+        assert_eq!(subscription(&first), &body["id"], "it is tagged with the id of the request");
         (stream, first["params"]["notifications"].clone())
     }
 
@@ -148,17 +133,10 @@ impl Modern {
     }
 
     fn request(&self, body: &Value) -> RequestBuilder {
-        let text = |pointer| {
-            body.pointer(pointer)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-        };
+        let text = |pointer| body.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
         let method = text("/method");
         let mut headers = vec![
-            (
-                "mcp-protocol-version".to_owned(),
-                Revision::July2026.to_string(),
-            ),
+            ("mcp-protocol-version".to_owned(), Revision::July2026.to_string()),
             ("mcp-method".to_owned(), method.to_owned()),
         ];
         match method {
@@ -172,18 +150,17 @@ impl Modern {
             headers.retain(|(standard, _)| standard != name);
             headers.push((name.clone(), value.clone()));
         }
-        headers.into_iter().fold(
-            self.web.post(&self.token, body.to_string()),
-            |request, (name, value)| request.header(name, value),
-        )
+        headers
+            .into_iter()
+            .fold(self.web.post(&self.token, body.to_string()), |request, (name, value)| {
+                request.header(name, value)
+            })
     }
 }
 
 /// The subscription that a notification belongs to.
 pub(super) fn subscription(message: &Value) -> &Value {
-    message
-        .pointer("/params/_meta/io.modelcontextprotocol~1subscriptionId")
-        .unwrap_or(&Value::Null)
+    message.pointer("/params/_meta/io.modelcontextprotocol~1subscriptionId").unwrap_or(&Value::Null)
 }
 
 /// Header values are visible ASCII; anything else is wrapped in base64.
@@ -191,9 +168,5 @@ fn encode(value: &str) -> String {
     let plain = value.bytes().all(|byte| (b' '..=b'~').contains(&byte))
         && value.trim() == value
         && !value.starts_with("=?base64?");
-    if plain {
-        value.to_owned()
-    } else {
-        format!("=?base64?{}?=", BASE64_STANDARD.encode(value))
-    }
+    if plain { value.to_owned() } else { format!("=?base64?{}?=", BASE64_STANDARD.encode(value)) }
 }

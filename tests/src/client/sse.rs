@@ -82,10 +82,7 @@ mod tests {
         assert_eq!(Parser::default().push(wire), expected);
         for size in 1..wire.len() {
             let mut parser = Parser::default();
-            let events: Vec<_> = wire
-                .chunks(size)
-                .flat_map(|piece| parser.push(piece))
-                .collect();
+            let events: Vec<_> = wire.chunks(size).flat_map(|piece| parser.push(piece)).collect();
             assert_eq!(events, expected, "in pieces of {size}");
         }
     }

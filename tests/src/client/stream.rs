@@ -41,11 +41,7 @@ impl Stream {
         let headers = response.headers().clone();
         let is_events = header(&headers, "content-type").starts_with("text/event-stream");
         if is_events {
-            assert_eq!(
-                header(&headers, "x-accel-buffering"),
-                "no",
-                "a stream is not to be held"
-            );
+            assert_eq!(header(&headers, "x-accel-buffering"), "no", "a stream is not to be held");
         }
         Self {
             status,
@@ -91,10 +87,7 @@ impl Stream {
     pub async fn message(&mut self) -> Value {
         loop {
             match self.next().await {
-                Some(Event {
-                    message: Some(message),
-                    ..
-                }) => return message,
+                Some(Event { message: Some(message), .. }) => return message,
                 Some(_priming) => {}
                 None => panic!("the answer ended ({}) before the next message", self.status),
             }
@@ -104,11 +97,7 @@ impl Stream {
     /// The next message, which must be `method`.
     pub async fn expect(&mut self, method: &str) -> Value {
         let message = self.message().await;
-        assert_eq!(
-            message.get("method").and_then(Value::as_str),
-            Some(method),
-            "{message:#}"
-        );
+        assert_eq!(message.get("method").and_then(Value::as_str), Some(method), "{message:#}");
         message
     }
 
@@ -137,11 +126,7 @@ impl Stream {
                 if let Some(message) = &message {
                     self.check(message);
                 }
-                self.ready.push_back(Event {
-                    id: raw.id,
-                    retry: raw.retry,
-                    message,
-                });
+                self.ready.push_back(Event { id: raw.id, retry: raw.retry, message });
             }
             return true;
         }
@@ -155,19 +140,13 @@ impl Stream {
         let message: Value = serde_json::from_slice(&body)
             .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&body)));
         self.check(&message);
-        self.ready.push_back(Event {
-            id: None,
-            retry: None,
-            message: Some(message),
-        });
+        self.ready.push_back(Event { id: None, retry: None, message: Some(message) });
         true
     }
 
     fn check(&self, message: &Value) {
         match message {
-            Value::Array(batch) => batch
-                .iter()
-                .for_each(|message| self.ledger.received(message)),
+            Value::Array(batch) => batch.iter().for_each(|message| self.ledger.received(message)),
             message if message.get("jsonrpc").is_some() => self.ledger.received(message),
             // Refused before the protocol began: that body is the transport's.
             message => assert!(!self.status.is_success(), "not JSON-RPC: {message:#}"),

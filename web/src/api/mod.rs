@@ -11,14 +11,7 @@ use crate::{
 };
 
 /// The API of one instance.
-pub(crate) type Api = (
-    well_known::WellKnown,
-    Metadata,
-    Register,
-    Token,
-    Revoke,
-    probes::Probes,
-);
+pub(crate) type Api = (well_known::WellKnown, Metadata, Register, Token, Revoke, probes::Probes);
 
 /// The API of one instance, with its document.
 pub(crate) fn service(instance: &Instance) -> OpenApiService<Api, ()> {

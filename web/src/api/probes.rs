@@ -1,9 +1,6 @@
 //! For the platform that runs us: is the process alive, and should it get requests?
 
-#![expect(
-    clippy::unused_async,
-    reason = "poem-openapi wants every endpoint to be async"
-)]
+#![expect(clippy::unused_async, reason = "poem-openapi wants every endpoint to be async")]
 
 use poem::web::Data;
 use poem_openapi::{ApiResponse, Object, OpenApi, Tags, payload::Json};
@@ -61,10 +58,7 @@ enum Liveness {
 
 impl Probes {
     pub(super) fn new(instance: &Instance) -> Self {
-        Self {
-            service: instance.service.clone(),
-            ending: instance.ending.clone(),
-        }
+        Self { service: instance.service.clone(), ending: instance.ending.clone() }
     }
 }
 

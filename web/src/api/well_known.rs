@@ -1,9 +1,6 @@
 //! The documents by which a client finds the way in.
 
-#![expect(
-    clippy::unused_async,
-    reason = "poem-openapi wants every endpoint to be async"
-)]
+#![expect(clippy::unused_async, reason = "poem-openapi wants every endpoint to be async")]
 
 use poem::web::Data;
 use poem_openapi::{ApiResponse, Object, OpenApi, Tags, payload::Json, types::ParseFromJSON as _};
@@ -102,9 +99,7 @@ const CACHE: &str = "public, max-age=300";
 
 impl WellKnown {
     pub(super) fn new(instance: &Instance) -> Self {
-        Self {
-            service: instance.service.clone(),
-        }
+        Self { service: instance.service.clone() }
     }
 
     fn document(&self) -> ProtectedResourceAnswer {

@@ -64,11 +64,8 @@ async fn list(service: &Service) -> anyhow::Result<()> {
 }
 
 async fn rotate(service: &Service) -> anyhow::Result<()> {
-    let at = service
-        .keys()
-        .rotate(&RequestInfo::none())
-        .await
-        .context("could not ask for new keys")?;
+    let at =
+        service.keys().rotate(&RequestInfo::none()).await.context("could not ask for new keys")?;
     super::say(format_args!(
         "The servers that run will make a new key now and sign with it from {} UTC on. Tokens that \
          the old key signed stay valid.",

@@ -8,9 +8,7 @@ use service::config::Config;
 pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     let stores = super::stores(&config)?;
     let service = super::connect(&config, &stores).await?;
-    migration::migrate(service.db())
-        .await
-        .context("could not migrate the database")?;
+    migration::migrate(service.db()).await.context("could not migrate the database")?;
     super::say("The schema is up to date.");
     Ok(())
 }

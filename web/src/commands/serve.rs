@@ -99,18 +99,13 @@ async fn signal() {
 
 #[cfg(not(unix))]
 async fn signal() {
-    tokio::signal::ctrl_c()
-        .await
-        .expect("Ctrl-C can be handled");
+    tokio::signal::ctrl_c().await.expect("Ctrl-C can be handled");
 }
 
 /// How the person at the terminal calls this program.
 fn program() -> &'static str {
     let executable = std::env::current_exe().unwrap_or_default();
-    if executable
-        .components()
-        .any(|part| part.as_os_str() == "target")
-    {
+    if executable.components().any(|part| part.as_os_str() == "target") {
         "cargo run"
     } else {
         "notes-mcp"

@@ -71,17 +71,13 @@ fn user(text: &str) -> Result<mcp::UserId, String> {
     let well_formed = |part: &str| {
         !part.is_empty()
             && part.len() <= 64
-            && part
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+            && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
     };
     if well_formed(kind) && well_formed(name) {
         Ok(mcp::UserId::new(format!("{kind}:{name}")))
     } else {
-        Err(
-            "use letters, digits, dots, dashes and underscores, as in `me` or `github:1234567`"
-                .into(),
-        )
+        Err("use letters, digits, dots, dashes and underscores, as in `me` or `github:1234567`"
+            .into())
     }
 }
 
@@ -96,11 +92,8 @@ fn scopes(text: &str) -> Result<Scopes, String> {
 }
 
 /// The units of a time, longest first, in seconds.
-const UNITS: [(&str, &str, u64); 3] = [
-    ("h", "hours", 60 * 60),
-    ("m", "minutes", 60),
-    ("s", "seconds", 1),
-];
+const UNITS: [(&str, &str, u64); 3] =
+    [("h", "hours", 60 * 60), ("m", "minutes", 60), ("s", "seconds", 1)];
 
 fn duration(text: &str) -> Result<Duration, String> {
     let read = |(unit, _, seconds): &(&str, &str, u64)| {
@@ -135,18 +128,9 @@ mod tests {
         for (text, seconds) in [("90s", 90), ("5m", 300), ("12h", 43_200), ("24h", 86_400)] {
             assert_eq!(duration(text), Ok(Duration::from_secs(seconds)));
         }
-        for wrong in [
-            "",
-            "h",
-            "12",
-            "-1h",
-            "1.5h",
-            "0s",
-            "25h",
-            "1d",
-            "18446744073709551615h",
-            "1 h",
-        ] {
+        for wrong in
+            ["", "h", "12", "-1h", "1.5h", "0s", "25h", "1d", "18446744073709551615h", "1 h"]
+        {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
         assert_eq!(in_words(Duration::from_hours(12)), "12 hours");
@@ -169,10 +153,6 @@ mod tests {
         assert_eq!(scopes_of("notes:read"), Ok(vec!["notes:read".to_owned()]));
         assert!(scopes_of("notes:write  notes:read").is_ok());
         assert!(scopes_of("").is_err());
-        assert!(
-            scopes_of("notes:admin")
-                .unwrap_err()
-                .contains("notes:admin")
-        );
+        assert!(scopes_of("notes:admin").unwrap_err().contains("notes:admin"));
     }
 }

@@ -80,9 +80,7 @@ struct App {
 impl Account {
     /// The pages of one instance.
     pub(crate) fn new(instance: &Instance) -> Self {
-        Self {
-            service: instance.service.clone(),
-        }
+        Self { service: instance.service.clone() }
     }
 
     async fn show(&self, request: &Request) -> Result<Response, Trouble> {
@@ -90,33 +88,17 @@ impl Account {
         let done = Fields::of_query(request.uri());
         let done = done.one("done").and_then(told);
         let Some(session) = self.session(request).await? else {
-            let page = SignedOutPage {
-                frame: &frame,
-                with: &sign_in::with(&self.service),
-                done,
-            };
+            let page = SignedOutPage { frame: &frame, with: &sign_in::with(&self.service), done };
             return Ok(frame.show(StatusCode::OK, &page));
         };
         if request.uri().path() == DELETE_PATH {
-            let page = DeletePage {
-                frame: &frame,
-                session: &session,
-                refused: false,
-            };
+            let page = DeletePage { frame: &frame, session: &session, refused: false };
             return Ok(frame.show(StatusCode::OK, &page));
         }
         let apps = account::connected(&self.service, &session.user).await;
-        let apps: Vec<App> = apps
-            .map_err(|error| failed(&error))?
-            .iter()
-            .map(|app| self.in_words(app))
-            .collect();
-        let page = AccountPage {
-            frame: &frame,
-            session: &session,
-            apps: &apps,
-            done,
-        };
+        let apps: Vec<App> =
+            apps.map_err(|error| failed(&error))?.iter().map(|app| self.in_words(app)).collect();
+        let page = AccountPage { frame: &frame, session: &session, apps: &apps, done };
         Ok(frame.show(StatusCode::OK, &page))
     }
 
@@ -163,11 +145,7 @@ impl Account {
             }
             "delete" => {
                 let frame = Frame::of(&request);
-                let page = DeletePage {
-                    frame: &frame,
-                    session: &session,
-                    refused: true,
-                };
+                let page = DeletePage { frame: &frame, session: &session, refused: true };
                 Ok(frame.show(StatusCode::BAD_REQUEST, &page))
             }
             _ => Err(Trouble::forged()),
@@ -234,10 +212,7 @@ impl Account {
                 Destination::App { scheme } => format!("{scheme}:// on your device"),
             },
             used: ago((now - app.last_used_at).num_minutes()),
-            connected: app
-                .connected_at
-                .format("%-d %B %Y at %H:%M UTC")
-                .to_string(),
+            connected: app.connected_at.format("%-d %B %Y at %H:%M UTC").to_string(),
         }
     }
 

@@ -31,9 +31,7 @@ pub(crate) struct Authorize {
 impl Authorize {
     /// The endpoint of one instance.
     pub(crate) fn new(instance: &Instance) -> Self {
-        Self {
-            service: instance.service.clone(),
-        }
+        Self { service: instance.service.clone() }
     }
 
     async fn begin(&self, request: &Request) -> Result<Response, Trouble> {
@@ -113,13 +111,7 @@ fn trouble(error: PageError) -> Trouble {
             "The operator of this server has not set up sign-in with GitHub.",
             "Ask the operator to set GITHUB_CLIENT_ID and GITHUB_CLIENT_SECRET.",
         ),
-        PageError::Client {
-            name,
-            error,
-            description,
-            destination,
-            back,
-        } => {
+        PageError::Client { name, error, description, destination, back } => {
             let words = match destination {
                 Destination::Site { host } => format!("Go back to {host}"),
                 Destination::ThisMachine | Destination::App { .. } => "Go back".to_owned(),

@@ -43,35 +43,23 @@ struct ConsentPage<'a> {
 impl Consent {
     /// The page of one instance.
     pub(crate) fn new(instance: &Instance) -> Self {
-        Self {
-            service: instance.service.clone(),
-        }
+        Self { service: instance.service.clone() }
     }
 
     async fn view(&self, request: &Request) -> Result<Response, Trouble> {
         let query = Fields::of_query(request.uri());
-        let txn = query
-            .one("txn")
-            .ok_or_else(|| trouble(ConsentError::NotFound))?;
-        let nonce = self
-            .cookies()
-            .read(request.headers(), Kind::Transaction, txn);
+        let txn = query.one("txn").ok_or_else(|| trouble(ConsentError::NotFound))?;
+        let nonce = self.cookies().read(request.headers(), Kind::Transaction, txn);
         let view = consent::view(&self.service, txn, nonce).await;
         let view = view.map_err(trouble)?;
         let frame = Frame::of(request);
-        let page = ConsentPage {
-            frame: &frame,
-            view: &view,
-            host: page::host(&self.service),
-        };
+        let page = ConsentPage { frame: &frame, view: &view, host: page::host(&self.service) };
         Ok(frame.show(StatusCode::OK, &page))
     }
 
     async fn decide(&self, mut request: Request) -> Result<Response, Trouble> {
         let form = Fields::of_form(&mut request).await?;
-        let txn = form
-            .one("txn")
-            .ok_or_else(|| trouble(ConsentError::NotFound))?;
+        let txn = form.one("txn").ok_or_else(|| trouble(ConsentError::NotFound))?;
         let csrf = form.one("csrf").ok_or_else(Trouble::forged)?;
         let decision = match form.one("decision") {
             Some("approve") => Decision::Approve,

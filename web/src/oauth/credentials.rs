@@ -49,18 +49,12 @@ impl Presented {
             return Err(CredentialsError::TwoWays);
         }
         if let Some(header) = header {
-            let (basic_id, secret) = header
-                .to_str()
-                .ok()
-                .and_then(basic)
-                .ok_or(CredentialsError::Header)?;
+            let (basic_id, secret) =
+                header.to_str().ok().and_then(basic).ok_or(CredentialsError::Header)?;
             if id.is_some_and(|id| id != basic_id) {
                 return Err(CredentialsError::Header);
             }
-            return Ok(Self {
-                id: basic_id,
-                proof: Proof::Basic(secret),
-            });
+            return Ok(Self { id: basic_id, proof: Proof::Basic(secret) });
         }
         let id = id.ok_or(CredentialsError::Nobody)?.to_owned();
         let proof = match secret {

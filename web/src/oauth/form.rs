@@ -143,11 +143,7 @@ mod tests {
             "application/x-www-form-urlencoded x",
             "",
         ] {
-            assert_eq!(
-                parse("/token", &[kind], b"a=b"),
-                Err(FormError::ContentType),
-                "{kind}"
-            );
+            assert_eq!(parse("/token", &[kind], b"a=b"), Err(FormError::ContentType), "{kind}");
         }
         for kinds in [&[][..], &[KIND, KIND]] {
             assert_eq!(parse("/token", kinds, b"a=b"), Err(FormError::ContentType));
@@ -174,12 +170,8 @@ mod tests {
 
     #[test]
     fn what_is_empty_is_not_there() {
-        let form = parse(
-            "/token?",
-            &[KIND],
-            b"a=1+2%20%263&b=&c&resource=x&resource=y&resource=",
-        )
-        .unwrap();
+        let form = parse("/token?", &[KIND], b"a=1+2%20%263&b=&c&resource=x&resource=y&resource=")
+            .unwrap();
         assert_eq!(form.get("a"), Some("1 2 &3"));
         for name in ["b", "c", "d"] {
             assert_eq!(form.get(name), None, "{name}");

@@ -1,9 +1,6 @@
 //! `GET /.well-known/oauth-authorization-server`
 
-#![expect(
-    clippy::unused_async,
-    reason = "poem-openapi wants every endpoint to be async"
-)]
+#![expect(clippy::unused_async, reason = "poem-openapi wants every endpoint to be async")]
 
 use poem_openapi::{ApiResponse, Object, OpenApi, payload::Json};
 use service::{
@@ -61,9 +58,7 @@ enum Answer {
 impl Metadata {
     /// The endpoint of one instance.
     pub(crate) fn new(instance: &Instance) -> Self {
-        Self {
-            service: instance.service.clone(),
-        }
+        Self { service: instance.service.clone() }
     }
 }
 

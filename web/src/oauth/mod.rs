@@ -46,10 +46,7 @@ impl<E> ForClients<E> {
     /// Wraps an endpoint of one instance.
     pub(crate) fn new(instance: &Instance, inner: E) -> anyhow::Result<Self> {
         let config = instance.service.config();
-        Ok(Self {
-            inner,
-            doors: Doors::new(&config.public_url, &[])?,
-        })
+        Ok(Self { inner, doors: Doors::new(&config.public_url, &[])? })
     }
 }
 
@@ -59,10 +56,7 @@ impl<E: Endpoint> Endpoint for ForClients<E> {
     async fn call(&self, request: Request) -> poem::Result<Response> {
         let id = request.data::<RequestId>().cloned();
         let port = visitor::local_port(&request);
-        let answered = match self
-            .doors
-            .check_host(request.uri(), request.headers(), port)
-        {
+        let answered = match self.doors.check_host(request.uri(), request.headers(), port) {
             Ok(()) => self.inner.call(request).await,
             Err(refusal) => Err(refusal.into()),
         };
@@ -75,10 +69,7 @@ impl<E: Endpoint> Endpoint for ForClients<E> {
         };
         let status = response.status();
         let headers = response.headers_mut();
-        if matches!(
-            status,
-            StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT
-        ) {
+        if matches!(status, StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT) {
             // What is left of the body would be taken for the next request.
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }

@@ -21,10 +21,7 @@ use super::{
 };
 use crate::{Instance, body::Bounds, error::Refusal, observe::RequestId, visitor};
 
-const BODY: Bounds = Bounds {
-    bytes: register::MAX_BYTES,
-    time: Duration::from_secs(10),
-};
+const BODY: Bounds = Bounds { bytes: register::MAX_BYTES, time: Duration::from_secs(10) };
 
 /// Everybody has one share of the registrations together.
 const EVERYBODY: &str = "all";
@@ -103,12 +100,8 @@ impl Register {
         let fail = Fail(&id);
         let refused = |refusal: Refusal| fail.refusal(&refusal);
         let network = visitor::network(&self.service, request);
-        visitor::take(&self.service, &limits::REGISTER, &network)
-            .await
-            .map_err(refused)?;
-        visitor::take(&self.service, &limits::REGISTER_ALL, EVERYBODY)
-            .await
-            .map_err(refused)?;
+        visitor::take(&self.service, &limits::REGISTER, &network).await.map_err(refused)?;
+        visitor::take(&self.service, &limits::REGISTER_ALL, EVERYBODY).await.map_err(refused)?;
         let invalid = |description: String| fail.invalid("invalid_client_metadata", description);
         if !is_json(request) {
             return Err(invalid("Send the metadata as application/json.".to_owned()));
@@ -116,10 +109,7 @@ impl Register {
         let body = body.read(request, BODY).await.map_err(refused)?;
         let info = visitor::info(&self.service, request);
         match register::register(&self.service, &body, &info).await {
-            Ok(client) => Ok(Answer::Registered(
-                Json(client.into()),
-                "no-store".to_owned(),
-            )),
+            Ok(client) => Ok(Answer::Registered(Json(client.into()), "no-store".to_owned())),
             Err(RegisterError::Unavailable) => Err(fail.unavailable()),
             Err(error) => {
                 let code = error.code().unwrap_or("invalid_client_metadata");
@@ -132,9 +122,7 @@ impl Register {
 impl Register {
     /// The endpoint of one instance.
     pub(crate) fn new(instance: &Instance) -> Self {
-        Self {
-            service: instance.service.clone(),
-        }
+        Self { service: instance.service.clone() }
     }
 }
 
@@ -147,11 +135,7 @@ impl From<Registered> for RegisteredClient {
             client_secret: client.client_secret.map(|it| it.expose().to_owned()),
             client_secret_expires_at: client.client_secret_expires_at,
             client_name: client.client_name.to_string(),
-            redirect_uris: client
-                .redirect_uris
-                .iter()
-                .map(ToString::to_string)
-                .collect(),
+            redirect_uris: client.redirect_uris.iter().map(ToString::to_string).collect(),
             grant_types: texts(&client.grant_types),
             response_types: texts(&client.response_types),
             token_endpoint_auth_method: method(client.token_endpoint_auth_method).to_owned(),

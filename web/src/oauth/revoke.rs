@@ -62,26 +62,20 @@ impl Revoke {
         let fail = Fail(&id);
         let refused = |refusal: Refusal| fail.refusal(&refusal);
         let network = visitor::network(&self.service, request);
-        visitor::look(&self.service, &limits::TOKEN_FAILURES, &network)
-            .await
-            .map_err(refused)?;
+        visitor::look(&self.service, &limits::TOKEN_FAILURES, &network).await.map_err(refused)?;
         let body = body.read(request, BODY).await.map_err(refused)?;
         let form = Form::parse(request.original_uri(), request.headers(), &body)
             .map_err(|error| fail.form(error))?;
         let presented =
             Presented::of(request.headers(), &form).map_err(|error| fail.credentials(error))?;
         let key = format!("{network} {}", presented.id);
-        visitor::take(&self.service, &limits::TOKEN, &key)
-            .await
-            .map_err(refused)?;
+        visitor::take(&self.service, &limits::TOKEN, &key).await.map_err(refused)?;
         let client = authenticated(&self.service, &presented, request, fail).await;
         if let Err(Failed::Client(..)) = client {
             drop(visitor::take(&self.service, &limits::TOKEN_FAILURES, &network).await);
         }
         let client = client?;
-        let token = form
-            .get("token")
-            .ok_or_else(|| fail.request("token is required."))?;
+        let token = form.get("token").ok_or_else(|| fail.request("token is required."))?;
         let info = visitor::info(&self.service, request);
         match revoke::token(&self.service, &client, token, &info).await {
             Ok(()) => Ok(Answer::Revoked),
@@ -99,8 +93,6 @@ impl Revoke {
 impl Revoke {
     /// The endpoint of one instance.
     pub(crate) fn new(instance: &Instance) -> Self {
-        Self {
-            service: instance.service.clone(),
-        }
+        Self { service: instance.service.clone() }
     }
 }

@@ -44,9 +44,7 @@ pub(crate) struct Callback {
 impl Callback {
     /// The endpoint of one instance.
     pub(crate) fn new(instance: &Instance) -> Self {
-        Self {
-            service: instance.service.clone(),
-        }
+        Self { service: instance.service.clone() }
     }
 
     async fn arrive(&self, request: &Request) -> Result<Response, Trouble> {
@@ -96,9 +94,7 @@ const USUAL_NAME: &str = "me";
 impl Development {
     /// The page of one instance.
     pub(crate) fn new(instance: &Instance) -> Self {
-        Self {
-            service: instance.service.clone(),
-        }
+        Self { service: instance.service.clone() }
     }
 
     async fn ask(
@@ -127,9 +123,7 @@ impl Development {
 
     async fn take(&self, mut request: Request) -> Result<Response, Trouble> {
         let form = Fields::of_form(&mut request).await?;
-        let state = form
-            .one("state")
-            .ok_or_else(|| trouble(CallbackError::Malformed))?;
+        let state = form.one("state").ok_or_else(|| trouble(CallbackError::Malformed))?;
         let name = form.one("name").unwrap_or_default();
         let cookies = self.cookies();
         let nonce = cookies.read(request.headers(), Kind::SignIn, state);
@@ -156,9 +150,7 @@ impl Endpoint for Development {
             return Ok(self.take(request).await?);
         }
         let query = Fields::of_query(request.uri());
-        let state = query
-            .one("state")
-            .ok_or_else(|| trouble(CallbackError::Malformed))?;
+        let state = query.one("state").ok_or_else(|| trouble(CallbackError::Malformed))?;
         Ok(self.ask(&request, state, None).await?)
     }
 }

@@ -28,10 +28,7 @@ use super::{
 use crate::{Instance, body::Bounds, error::Refusal, observe::RequestId, visitor};
 
 /// Parameters are short: the longest one that means anything is a resource.
-pub(super) const BODY: Bounds = Bounds {
-    bytes: 16 * 1024,
-    time: Duration::from_secs(10),
-};
+pub(super) const BODY: Bounds = Bounds { bytes: 16 * 1024, time: Duration::from_secs(10) };
 
 /// Where a client exchanges a code, or a refresh token, for tokens.
 #[derive(Clone)]
@@ -113,9 +110,7 @@ impl Token {
         let fail = Fail(&id);
         let network = visitor::network(&self.service, request);
         let refused = |refusal: Refusal| fail.refusal(&refusal);
-        visitor::look(&self.service, &limits::TOKEN_FAILURES, &network)
-            .await
-            .map_err(refused)?;
+        visitor::look(&self.service, &limits::TOKEN_FAILURES, &network).await.map_err(refused)?;
         let body = body.read(request, BODY).await.map_err(refused)?;
         let form = Form::parse(request.original_uri(), request.headers(), &body)
             .map_err(|error| fail.form(error))?;
@@ -132,9 +127,7 @@ impl Token {
 impl Token {
     /// The endpoint of one instance.
     pub(crate) fn new(instance: &Instance) -> Self {
-        Self {
-            service: instance.service.clone(),
-        }
+        Self { service: instance.service.clone() }
     }
 
     async fn exchange(
@@ -225,9 +218,8 @@ impl Token {
                 "The client did not register for refresh tokens.",
             ));
         }
-        let token = form
-            .get("refresh_token")
-            .ok_or_else(|| fail.request("refresh_token is required."))?;
+        let token =
+            form.get("refresh_token").ok_or_else(|| fail.request("refresh_token is required."))?;
         let rotation = Rotation {
             token,
             scope: form.get("scope"),

@@ -41,10 +41,7 @@ impl<'a, P: Payload> ApiExtractor<'a> for Unread<P> {
     fn request_meta() -> Option<MetaRequest> {
         Some(MetaRequest {
             description: None,
-            content: vec![MetaMediaType {
-                content_type: P::CONTENT_TYPE,
-                schema: P::schema_ref(),
-            }],
+            content: vec![MetaMediaType { content_type: P::CONTENT_TYPE, schema: P::schema_ref() }],
             required: true,
         })
     }
@@ -54,9 +51,6 @@ impl<'a, P: Payload> ApiExtractor<'a> for Unread<P> {
         body: &mut RequestBody,
         _options: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
-        Ok(Self {
-            body: body.take()?,
-            kind: PhantomData,
-        })
+        Ok(Self { body: body.take()?, kind: PhantomData })
     }
 }

@@ -1,9 +1,6 @@
 //! What any HTTP client sees, whatever the MCP engine does: over real connections, on SQLite.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot be set up has failed"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
 mod server;
 mod sign_in;
@@ -46,54 +43,22 @@ async fn every_refusal_has_its_status_and_says_what_to_do() {
     for (request, status, code) in [
         (get("/nothing"), 404, "not_found"),
         (get("/mcp/"), 404, "not_found"),
-        (
-            server.request("POST", "/healthz"),
-            405,
-            "method_not_allowed",
-        ),
+        (server.request("POST", "/healthz"), 405, "method_not_allowed"),
         (get("/token"), 405, "method_not_allowed"),
-        (
-            server.request("PUT", "/mcp").bearer_auth(&token),
-            405,
-            "method_not_allowed",
-        ),
+        (server.request("PUT", "/mcp").bearer_auth(&token), 405, "method_not_allowed"),
         (mcp(), 401, "unauthorized"),
         (get("/mcp"), 401, "unauthorized"),
         (server.request("DELETE", "/mcp"), 401, "unauthorized"),
-        (
-            server.request("POST", &format!("/mcp?access_token={token}")),
-            401,
-            "unauthorized",
-        ),
+        (server.request("POST", &format!("/mcp?access_token={token}")), 401, "unauthorized"),
         (mcp().basic_auth("a", Some("b")), 401, "unauthorized"),
         (mcp().bearer_auth("nonsense"), 401, "invalid_token"),
         (mcp().bearer_auth("two words"), 400, "invalid_request"),
         (authorized().bearer_auth(&token), 400, "invalid_request"),
-        (
-            authorized().header("host", "evil.example"),
-            403,
-            "forbidden_host",
-        ),
-        (
-            authorized().header("origin", "http://evil.example"),
-            403,
-            "forbidden_origin",
-        ),
-        (
-            authorized().header("origin", "null"),
-            403,
-            "forbidden_origin",
-        ),
-        (
-            mcp().header("host", format!("evil.example:{port}")),
-            403,
-            "forbidden_host",
-        ),
-        (
-            authorized().body(vec![b' '; 4 * 1024 * 1024 + 1]),
-            413,
-            "payload_too_large",
-        ),
+        (authorized().header("host", "evil.example"), 403, "forbidden_host"),
+        (authorized().header("origin", "http://evil.example"), 403, "forbidden_origin"),
+        (authorized().header("origin", "null"), 403, "forbidden_origin"),
+        (mcp().header("host", format!("evil.example:{port}")), 403, "forbidden_host"),
+        (authorized().body(vec![b' '; 4 * 1024 * 1024 + 1]), 413, "payload_too_large"),
     ] {
         let request = request.build().unwrap();
         let what = format!("{} {}", request.method(), request.url());
@@ -107,43 +72,20 @@ async fn a_refused_token_comes_with_a_challenge() {
     let server = Server::start().await;
     let challenge = async |request: RequestBuilder| {
         let response = request.send().await.unwrap();
-        response.headers()["www-authenticate"]
-            .to_str()
-            .unwrap()
-            .to_owned()
+        response.headers()["www-authenticate"].to_str().unwrap().to_owned()
     };
     let metadata = format!("{}/.well-known/oauth-protected-resource/mcp", server.url);
 
     let missing = challenge(server.request("POST", "/mcp")).await;
-    assert_eq!(
-        missing,
-        format!(r#"Bearer resource_metadata="{metadata}", scope="notes:read""#)
-    );
+    assert_eq!(missing, format!(r#"Bearer resource_metadata="{metadata}", scope="notes:read""#));
     let bad = challenge(server.request("POST", "/mcp").bearer_auth("bad")).await;
-    assert!(
-        bad.starts_with(r#"Bearer error="invalid_token", error_description=""#),
-        "{bad}"
-    );
-    assert!(
-        bad.contains(&format!(r#"resource_metadata="{metadata}""#)),
-        "{bad}"
-    );
+    assert!(bad.starts_with(r#"Bearer error="invalid_token", error_description=""#), "{bad}");
+    assert!(bad.contains(&format!(r#"resource_metadata="{metadata}""#)), "{bad}");
 
     // What the challenge points to exists and names what it protects.
-    let document: Value = server
-        .client
-        .get(metadata)
-        .send()
-        .await
-        .unwrap()
-        .json()
-        .await
-        .unwrap();
+    let document: Value = server.client.get(metadata).send().await.unwrap().json().await.unwrap();
     assert_eq!(document["resource"], format!("{}/mcp", server.url));
-    assert_eq!(
-        document["authorization_servers"],
-        serde_json::json!([server.url])
-    );
+    assert_eq!(document["authorization_servers"], serde_json::json!([server.url]));
 }
 
 #[tokio::test]
@@ -152,30 +94,19 @@ async fn a_missing_scope_is_asked_for_together_with_those_that_are_there() {
     let arguments = serde_json::json!({"title": "t", "body": "b"});
 
     let token = server.token(&[NOTES_READ]).await;
-    let refused = server
-        .call(&token, "notes_create", &arguments)
-        .send()
-        .await
-        .unwrap();
+    let refused = server.call(&token, "notes_create", &arguments).send().await.unwrap();
     assert_eq!(refused.status(), StatusCode::FORBIDDEN);
     let challenge = refused.headers()["www-authenticate"].to_str().unwrap();
     let start = r#"Bearer error="insufficient_scope", scope="notes:read notes:write", "#;
     assert!(challenge.starts_with(start), "{challenge}");
 
     let token = server.token(&[NOTES_READ, NOTES_WRITE]).await;
-    let done = server
-        .call(&token, "notes_create", &arguments)
-        .send()
-        .await
-        .unwrap();
+    let done = server.call(&token, "notes_create", &arguments).send().await.unwrap();
     assert_eq!(done.status(), StatusCode::OK);
     assert_eq!(done.headers()["cache-control"], "no-store");
     let answer: Value = done.json().await.unwrap();
     assert_ne!(answer["result"]["isError"], true, "{answer}");
-    assert_eq!(
-        answer["result"]["structuredContent"]["title"], "t",
-        "{answer}"
-    );
+    assert_eq!(answer["result"]["structuredContent"]["title"], "t", "{answer}");
 }
 
 #[tokio::test]
@@ -199,10 +130,7 @@ async fn a_welcome_page_can_read_the_answers_of_mcp_and_a_foreign_one_cannot() {
             .request("OPTIONS", "/mcp")
             .header("origin", origin)
             .header("access-control-request-method", "POST")
-            .header(
-                "access-control-request-headers",
-                "authorization,mcp-param-x,cookie",
-            )
+            .header("access-control-request-headers", "authorization,mcp-param-x,cookie")
     };
     let welcome = format!("http://localhost:{}", server.port);
     for origin in ["https://app.example", &welcome] {
@@ -210,17 +138,9 @@ async fn a_welcome_page_can_read_the_answers_of_mcp_and_a_foreign_one_cannot() {
         assert_eq!(allowed.status(), StatusCode::NO_CONTENT);
         let headers = allowed.headers();
         assert_eq!(headers["access-control-allow-origin"], origin);
-        assert_eq!(
-            headers["access-control-allow-headers"],
-            "authorization, mcp-param-x"
-        );
+        assert_eq!(headers["access-control-allow-headers"], "authorization, mcp-param-x");
 
-        let refused = server
-            .request("POST", "/mcp")
-            .header("origin", origin)
-            .send()
-            .await
-            .unwrap();
+        let refused = server.request("POST", "/mcp").header("origin", origin).send().await.unwrap();
         assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
         let headers = refused.headers();
         assert_eq!(headers["access-control-allow-origin"], origin);
@@ -230,18 +150,10 @@ async fn a_welcome_page_can_read_the_answers_of_mcp_and_a_foreign_one_cannot() {
     }
     let foreign = preflight("https://evil.example").send().await.unwrap();
     assert_eq!(foreign.status(), StatusCode::FORBIDDEN);
-    assert!(
-        !foreign
-            .headers()
-            .contains_key("access-control-allow-origin")
-    );
+    assert!(!foreign.headers().contains_key("access-control-allow-origin"));
 
     let document = server.request("GET", "/.well-known/oauth-protected-resource");
-    let document = document
-        .header("origin", "https://evil.example")
-        .send()
-        .await
-        .unwrap();
+    let document = document.header("origin", "https://evil.example").send().await.unwrap();
     assert_eq!(document.headers()["access-control-allow-origin"], "*");
 }
 
@@ -249,15 +161,8 @@ async fn a_welcome_page_can_read_the_answers_of_mcp_and_a_foreign_one_cannot() {
 async fn the_request_id_of_a_client_comes_back_and_a_bad_one_is_replaced() {
     let server = Server::start().await;
     let id = async |id: &str| {
-        let response = server
-            .request("GET", "/livez")
-            .header("x-request-id", id)
-            .send()
-            .await;
-        response.unwrap().headers()["x-request-id"]
-            .to_str()
-            .unwrap()
-            .to_owned()
+        let response = server.request("GET", "/livez").header("x-request-id", id).send().await;
+        response.unwrap().headers()["x-request-id"].to_str().unwrap().to_owned()
     };
     assert_eq!(id("My-request.1").await, "My-request.1");
     assert_ne!(id("two words").await, "two words");
@@ -291,10 +196,7 @@ async fn the_openapi_document_is_as_reviewed_and_lists_every_path_that_is_no_pag
         assert_eq!(answer.status(), StatusCode::OK, "{path}");
         let known = &document["paths"][*path]["get"]["responses"]["200"]["headers"];
         for name in known.as_object().unwrap().keys() {
-            assert!(
-                answer.headers().contains_key(name.as_str()),
-                "{path} lacks {name}"
-            );
+            assert!(answer.headers().contains_key(name.as_str()), "{path} lacks {name}");
         }
     }
     document["info"]["version"] = "0.0.0".into(); // a release changes nothing else
@@ -305,11 +207,7 @@ async fn the_openapi_document_is_as_reviewed_and_lists_every_path_that_is_no_pag
 async fn the_public_keys_are_published_without_their_private_halves() {
     let server = Server::start().await;
     server.token(&[NOTES_READ]).await;
-    let answer = server
-        .request("GET", "/.well-known/jwks.json")
-        .send()
-        .await
-        .unwrap();
+    let answer = server.request("GET", "/.well-known/jwks.json").send().await.unwrap();
     assert_eq!(answer.headers()["cache-control"], "public, max-age=300");
     let set: Value = answer.json().await.unwrap();
     let key = set["keys"][0].as_object().unwrap();
@@ -320,10 +218,7 @@ async fn the_public_keys_are_published_without_their_private_halves() {
 #[tokio::test]
 async fn pages_show_the_address_and_run_nothing_foreign() {
     let server = Server::start().await;
-    for (path, expected) in [
-        ("/", format!("{}/mcp", server.url)),
-        ("/docs", "openapi".into()),
-    ] {
+    for (path, expected) in [("/", format!("{}/mcp", server.url)), ("/docs", "openapi".into())] {
         let page = server.request("GET", path).send().await.unwrap();
         let policy = page.headers()["content-security-policy"].to_str().unwrap();
         assert!(policy.starts_with("default-src 'none'"), "{policy}");
@@ -352,11 +247,7 @@ async fn an_instance_ends_in_time_whatever_its_clients_do() {
     server.shutdown.cancel();
     let ended = tokio::time::timeout(Duration::from_secs(5), server.running).await;
     ended.expect("it did not end").unwrap().unwrap();
-    assert!(
-        asked.elapsed() < Duration::from_secs(2),
-        "{:?}",
-        asked.elapsed()
-    );
+    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
 }
 
 #[tokio::test]
@@ -364,12 +255,7 @@ async fn two_instances_run_in_one_process_and_end_apart() {
     let (first, second) = tokio::join!(Server::start(), Server::start());
     let token = first.token(&[NOTES_READ]).await;
     // A token is for one server only.
-    let refused = second
-        .request("POST", "/mcp")
-        .bearer_auth(&token)
-        .send()
-        .await
-        .unwrap();
+    let refused = second.request("POST", "/mcp").bearer_auth(&token).send().await.unwrap();
     assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
 
     first.shutdown.cancel();

@@ -46,21 +46,8 @@ impl Server {
         let catalog = service::catalog(service.clone());
         let engine = Engine::new(catalog, stores, service::mcp_settings(&service));
         let shutdown = CancellationToken::new();
-        let running = tokio::spawn(web::run(
-            listener,
-            service.clone(),
-            engine,
-            shutdown.clone(),
-        ));
-        Self {
-            port,
-            url,
-            client: Client::new(),
-            service,
-            shutdown,
-            running,
-            _data: data,
-        }
+        let running = tokio::spawn(web::run(listener, service.clone(), engine, shutdown.clone()));
+        Self { port, url, client: Client::new(), service, shutdown, running, _data: data }
     }
 
     pub(crate) async fn token(&self, scopes: &[&str]) -> String {

@@ -22,11 +22,7 @@ struct Browser<'a> {
 impl<'a> Browser<'a> {
     fn new(server: &'a Server) -> Self {
         let client = Client::builder().redirect(Policy::none()).build().unwrap();
-        Self {
-            server,
-            client,
-            cookies: Vec::new(),
-        }
+        Self { server, client, cookies: Vec::new() }
     }
 
     async fn get(&mut self, path: &str) -> Response {
@@ -53,16 +49,9 @@ impl<'a> Browser<'a> {
     }
 
     async fn send(&mut self, request: RequestBuilder) -> Response {
-        let cookies = self
-            .cookies
-            .iter()
-            .map(|(name, value)| format!("{name}={value}"));
+        let cookies = self.cookies.iter().map(|(name, value)| format!("{name}={value}"));
         let cookies = cookies.collect::<Vec<_>>().join("; ");
-        let response = request
-            .header(header::COOKIE, cookies)
-            .send()
-            .await
-            .unwrap();
+        let response = request.header(header::COOKIE, cookies).send().await.unwrap();
         for value in response.headers().get_all(header::SET_COOKIE) {
             let value = value.to_str().unwrap();
             assert!(value.contains("; HttpOnly; SameSite=Lax"), "{value}");
@@ -77,9 +66,7 @@ impl<'a> Browser<'a> {
 }
 
 fn form(fields: &[(&str, &str)]) -> String {
-    form_urlencoded::Serializer::new(String::new())
-        .extend_pairs(fields)
-        .finish()
+    form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish()
 }
 
 fn location(response: &Response) -> String {
@@ -89,9 +76,7 @@ fn location(response: &Response) -> String {
 
 /// The value of a hidden field.
 fn hidden(page: &str, name: &str) -> String {
-    let (_, rest) = page
-        .split_once(&format!("name=\"{name}\" value=\""))
-        .unwrap();
+    let (_, rest) = page.split_once(&format!("name=\"{name}\" value=\"")).unwrap();
     rest.split_once('"').unwrap().0.to_owned()
 }
 
@@ -156,13 +141,9 @@ async fn approve(browser: &mut Browser<'_>, client: &str) -> Url {
     let sign_in = browser.get(&location(&approved)).await;
     assert_eq!(sign_in.status(), StatusCode::OK);
     let state = hidden(&sign_in.text().await.unwrap(), "state");
-    let refused = browser
-        .post("/sign-in", &[("state", &state), ("name", "a b")])
-        .await;
+    let refused = browser.post("/sign-in", &[("state", &state), ("name", "a b")]).await;
     assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
-    let signed_in = browser
-        .post("/sign-in", &[("state", &state), ("name", "Ada")])
-        .await;
+    let signed_in = browser.post("/sign-in", &[("state", &state), ("name", "Ada")]).await;
     assert_eq!(browser.cookies, [], "nothing is left of a finished sign-in");
     location(&signed_in).parse().unwrap()
 }
@@ -224,18 +205,12 @@ async fn a_client_that_knows_only_the_address_gets_in_stays_in_and_gets_out() {
 
     // The same code again buys nothing.
     let (status, again) = token(&server, &exchange).await;
-    assert_eq!(
-        (status, &again["error"]),
-        (StatusCode::BAD_REQUEST, &json!("invalid_grant"))
-    );
+    assert_eq!((status, &again["error"]), (StatusCode::BAD_REQUEST, &json!("invalid_grant")));
 
     // Refresh.
     let refresh = tokens["refresh_token"].as_str().unwrap();
-    let renew = [
-        ("grant_type", "refresh_token"),
-        ("client_id", &*client),
-        ("refresh_token", refresh),
-    ];
+    let renew =
+        [("grant_type", "refresh_token"), ("client_id", &*client), ("refresh_token", refresh)];
     let (status, renewed) = token(&server, &renew).await;
     assert_eq!(status, StatusCode::OK, "{renewed}");
     assert_ne!(renewed["refresh_token"], tokens["refresh_token"]);
@@ -252,17 +227,11 @@ async fn a_client_that_knows_only_the_address_gets_in_stays_in_and_gets_out() {
         .await
         .unwrap();
     assert_eq!(revoked.status(), StatusCode::OK);
-    assert_eq!(
-        search().send().await.unwrap().status(),
-        StatusCode::UNAUTHORIZED
-    );
+    assert_eq!(search().send().await.unwrap().status(), StatusCode::UNAUTHORIZED);
     let newest = renewed["refresh_token"].as_str().unwrap();
     let renew = [renew[0], renew[1], ("refresh_token", newest)];
     let (status, dead) = token(&server, &renew).await;
-    assert_eq!(
-        (status, &dead["error"]),
-        (StatusCode::BAD_REQUEST, &json!("invalid_grant"))
-    );
+    assert_eq!((status, &dead["error"]), (StatusCode::BAD_REQUEST, &json!("invalid_grant")));
 }
 
 #[tokio::test]
@@ -284,16 +253,9 @@ async fn a_person_decides_in_their_own_browser_and_can_say_no() {
     }
     let page = page.text().await.unwrap();
     assert!(!page.contains("<b>client"), "what a client says is text");
-    assert!(
-        page.contains("this computer"),
-        "where the code goes is shown"
-    );
+    assert!(page.contains("this computer"), "where the code goes is shown");
     let again = browser.get(&address).await.text().await.unwrap();
-    assert_eq!(
-        hidden(&page, "csrf"),
-        hidden(&again, "csrf"),
-        "a reload changes nothing"
-    );
+    assert_eq!(hidden(&page, "csrf"), hidden(&again, "csrf"), "a reload changes nothing");
 
     // Somebody else's browser, and a page elsewhere, can do nothing.
     let fields = [
@@ -301,15 +263,10 @@ async fn a_person_decides_in_their_own_browser_and_can_say_no() {
         ("csrf", hidden(&page, "csrf")),
         ("decision", "deny".to_owned()),
     ];
-    let fields = fields
-        .each_ref()
-        .map(|(name, value)| (*name, value.as_str()));
+    let fields = fields.each_ref().map(|(name, value)| (*name, value.as_str()));
     let mut stranger = Browser::new(&server);
     assert_eq!(stranger.get(&address).await.status(), StatusCode::FORBIDDEN);
-    assert_eq!(
-        stranger.post("/consent", &fields).await.status(),
-        StatusCode::FORBIDDEN
-    );
+    assert_eq!(stranger.post("/consent", &fields).await.status(), StatusCode::FORBIDDEN);
     for (name, value) in [
         ("sec-fetch-site", "cross-site"),
         ("origin", "null"),
@@ -328,15 +285,9 @@ async fn a_person_decides_in_their_own_browser_and_can_say_no() {
 
     let denied = browser.post("/consent", &fields).await;
     let denied: Url = location(&denied).parse().unwrap();
-    assert_eq!(
-        parameter(&denied, "error").as_deref(),
-        Some("access_denied")
-    );
+    assert_eq!(parameter(&denied, "error").as_deref(), Some("access_denied"));
     assert_eq!(parameter(&denied, "state").as_deref(), Some("a state"));
-    assert_eq!(
-        browser.get(&address).await.status(),
-        StatusCode::BAD_REQUEST
-    );
+    assert_eq!(browser.get(&address).await.status(), StatusCode::BAD_REQUEST);
 }
 
 #[tokio::test]
@@ -356,22 +307,13 @@ async fn a_request_that_names_no_known_client_ends_on_a_page() {
         assert!(!answer.headers().contains_key("location"), "{bad}");
         assert!(!answer.headers().contains_key("access-control-allow-origin"));
         let page = answer.text().await.unwrap();
-        assert!(
-            page.contains("What to do") && page.contains("Request id"),
-            "{page}"
-        );
+        assert!(page.contains("What to do") && page.contains("Request id"), "{page}");
     }
     let posted = browser.post(&good, &[]).await;
     assert_eq!(posted.status(), StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(posted.headers()["allow"], "GET, HEAD");
-    let ahead = browser
-        .client
-        .get(browser.address(&good))
-        .header("sec-purpose", "prefetch");
-    assert_eq!(
-        browser.send(ahead).await.status(),
-        StatusCode::SERVICE_UNAVAILABLE
-    );
+    let ahead = browser.client.get(browser.address(&good)).header("sec-purpose", "prefetch");
+    assert_eq!(browser.send(ahead).await.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(browser.cookies, []);
 }
 
@@ -392,16 +334,11 @@ async fn the_account_page_disconnects_an_app_and_deletes_everything() {
     let access = tokens["access_token"].as_str().unwrap();
 
     let out = browser.get("/account").await.text().await.unwrap();
-    assert!(
-        out.contains("Sign in") && !out.contains("Disconnect<"),
-        "{out}"
-    );
+    assert!(out.contains("Sign in") && !out.contains("Disconnect<"), "{out}");
     let begun = browser.post("/account", &[("action", "sign_in")]).await;
     let page = browser.get(&location(&begun)).await.text().await.unwrap();
     let state = hidden(&page, "state");
-    let signed_in = browser
-        .post("/sign-in", &[("state", &state), ("name", "ada")])
-        .await;
+    let signed_in = browser.post("/sign-in", &[("state", &state), ("name", "ada")]).await;
     assert_eq!(location(&signed_in), "/account");
 
     let page = browser.get("/account").await.text().await.unwrap();
@@ -409,19 +346,13 @@ async fn the_account_page_disconnects_an_app_and_deletes_everything() {
     let (csrf, grant) = (hidden(&page, "csrf"), hidden(&page, "grant"));
     let action = |action| [("csrf", &*csrf), ("grant", &*grant), ("action", action)];
     let forged = [("csrf", "x"), ("grant", &*grant), ("action", "disconnect")];
-    assert_eq!(
-        browser.post("/account", &forged).await.status(),
-        StatusCode::FORBIDDEN
-    );
+    assert_eq!(browser.post("/account", &forged).await.status(), StatusCode::FORBIDDEN);
     let list = || server.call(access, "notes_list", &json!({}));
     assert_eq!(list().send().await.unwrap().status(), StatusCode::OK);
     let done = browser.post("/account", &action("disconnect")).await;
     let page = browser.get(&location(&done)).await.text().await.unwrap();
     assert!(page.contains("No app is connected"), "{page}");
-    assert_eq!(
-        list().send().await.unwrap().status(),
-        StatusCode::UNAUTHORIZED
-    );
+    assert_eq!(list().send().await.unwrap().status(), StatusCode::UNAUTHORIZED);
 
     let asked = browser.get("/account/delete").await.text().await.unwrap();
     assert!(asked.contains("Type ada to confirm"), "{asked}");

@@ -49,10 +49,7 @@ pub(super) async fn notification(
 async fn cancel(engine: &Arc<Inner>, session: &SessionId, request: RequestId) {
     match engine.stores.questions.withdraw(session, &request).await {
         Ok(Some(call)) => {
-            let key = StreamKey {
-                session: session.clone(),
-                stream: call.stream,
-            };
+            let key = StreamKey { session: session.clone(), stream: call.stream };
             if let Err(error) = engine.stores.log.finish(&key, &request, None).await {
                 tracing::warn!(error = %error, "A cancelled call could not be closed: {error}");
             }
@@ -63,12 +60,7 @@ async fn cancel(engine: &Arc<Inner>, session: &SessionId, request: RequestId) {
         }
     }
     let request = Some(request);
-    engine
-        .publish(Signal::Cancelled {
-            session: session.clone(),
-            request,
-        })
-        .await;
+    engine.publish(Signal::Cancelled { session: session.clone(), request }).await;
 }
 
 /// The client answers a question of ours. Answers that come twice, late, or for another session
@@ -94,12 +86,7 @@ pub(super) async fn response(
             return Reply::bad_request(None, &error);
         }
     };
-    match engine
-        .stores
-        .questions
-        .answer(&entered.id, &question, answer)
-        .await
-    {
+    match engine.stores.questions.answer(&entered.id, &question, answer).await {
         Ok(Answered::Complete(call)) => {
             go_on(engine, caller, entered, *call).await;
             Reply::accepted()
@@ -111,10 +98,7 @@ pub(super) async fn response(
 
 /// Runs a call again from the start, now that its questions are answered.
 async fn go_on(engine: &Arc<Inner>, caller: Caller, entered: &Entered, call: SuspendedCall) {
-    let key = StreamKey {
-        session: entered.id.clone(),
-        stream: call.stream,
-    };
+    let key = StreamKey { session: entered.id.clone(), stream: call.stream };
     let exchange = Exchange::resumed(Arc::clone(engine), key);
     exchange.renew().await;
     let params = call.params.as_deref();

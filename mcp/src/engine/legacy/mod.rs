@@ -47,11 +47,7 @@ pub(super) async fn initialize(
     caller: Caller,
     request: &Request<'_>,
 ) -> Reply {
-    let about = About {
-        era: Some("legacy"),
-        method: Some("initialize"),
-        ..About::default()
-    };
+    let about = About { era: Some("legacy"), method: Some("initialize"), ..About::default() };
     let params: InitializeParams = match read_params("initialize", request.params) {
         Ok(params) => params,
         Err(error) => {
@@ -94,10 +90,7 @@ pub(super) async fn initialize(
     };
     let mut reply = Reply::json(StatusCode::OK, rpc::encode_result(&request.id, &result));
     reply.session = Some(id.as_str().to_owned());
-    reply.with_about(About {
-        session: Some(hashed(&id)),
-        ..about
-    })
+    reply.with_about(About { session: Some(hashed(&id)), ..about })
 }
 
 /// A session that the request names and may use.
@@ -115,9 +108,7 @@ async fn enter(
     request: Option<&RequestId>,
 ) -> Result<Entered, Reply> {
     if let Some(version) = headers::get(headers, headers::PROTOCOL_VERSION)
-        && !version
-            .parse()
-            .is_ok_and(|it: ProtocolVersion| !it.is_modern())
+        && !version.parse().is_ok_and(|it: ProtocolVersion| !it.is_modern())
     {
         let error = RpcError::invalid_request(format!(
             "the header `MCP-Protocol-Version` names a version that has no sessions here; served \
@@ -157,10 +148,7 @@ pub(super) async fn message(
         Message::Request(request) => Some(&request.id),
         Message::Notification { .. } | Message::Response { .. } => None,
     };
-    let mut about = About {
-        era: Some("legacy"),
-        ..About::default()
-    };
+    let mut about = About { era: Some("legacy"), ..About::default() };
     let entered = match enter(engine, &caller, headers, id).await {
         Ok(entered) => entered,
         Err(reply) => return reply.with_about(about),
@@ -169,25 +157,14 @@ pub(super) async fn message(
     match message {
         Message::Request(request) => {
             let accepted = headers::accepted(headers);
-            requests::answer(
-                engine,
-                caller,
-                entered,
-                vec![request],
-                false,
-                accepted,
-                about,
-            )
-            .await
+            requests::answer(engine, caller, entered, vec![request], false, accepted, about).await
         }
         Message::Notification { method, params } => {
             about.method = client::notification(engine, &entered, &method, params).await;
             Reply::accepted().with_about(about)
         }
         Message::Response { id, outcome } => {
-            client::response(engine, caller, &entered, id, outcome)
-                .await
-                .with_about(about)
+            client::response(engine, caller, &entered, id, outcome).await.with_about(about)
         }
     }
 }
@@ -199,10 +176,7 @@ pub(super) async fn batch(
     headers: &HeaderMap,
     messages: Vec<Message<'_>>,
 ) -> Reply {
-    let mut about = About {
-        era: Some("legacy"),
-        ..About::default()
-    };
+    let mut about = About { era: Some("legacy"), ..About::default() };
     let entered = match enter(engine, &caller, headers, None).await {
         Ok(entered) => entered,
         Err(reply) => return reply.with_about(about),

@@ -30,10 +30,7 @@ enum Task {
     /// Answered already.
     Answered { answer: Vec<u8>, error: Option<i64> },
     /// To be run.
-    Run {
-        operation: Operation,
-        progress_token: Option<RequestId>,
-    },
+    Run { operation: Operation, progress_token: Option<RequestId> },
 }
 
 /// Answers the requests of one POST, together.
@@ -51,10 +48,9 @@ pub(super) async fn answer(
         let id = Some(&request.id);
         let task = match prepare(engine, &caller, &entered, &request, &mut about).await {
             Ok(task) => task,
-            Err(Stop::Rpc(error)) => Task::Answered {
-                answer: rpc::encode_error(id, &error),
-                error: Some(error.code),
-            },
+            Err(Stop::Rpc(error)) => {
+                Task::Answered { answer: rpc::encode_error(id, &error), error: Some(error.code) }
+            }
             Err(Stop::Scope(scope)) => {
                 return Reply::insufficient_scope(id, scope).with_about(about);
             }
@@ -74,10 +70,7 @@ pub(super) async fn answer(
         about.error = error;
         return Reply::json(StatusCode::OK, answer).with_about(about);
     }
-    let key = StreamKey {
-        session: entered.id.clone(),
-        stream: StreamId::random(),
-    };
+    let key = StreamKey { session: entered.id.clone(), stream: StreamId::random() };
     let pending = tasks.iter().map(|it| it.0.clone()).collect();
     let (exchange, decision) =
         Exchange::new(Arc::clone(engine), key, pending, batch, accepted.events);
@@ -85,10 +78,7 @@ pub(super) async fn answer(
     for (request, task) in tasks {
         match task {
             Task::Answered { answer, .. } => exchange.finish(&request, Some(answer)).await,
-            Task::Run {
-                operation,
-                progress_token,
-            } => {
+            Task::Run { operation, progress_token } => {
                 let run = Run {
                     engine: Arc::clone(engine),
                     exchange: Arc::clone(&exchange),
@@ -104,15 +94,8 @@ pub(super) async fn answer(
             }
         }
     }
-    let decided = Decide {
-        accepted,
-        version: session.version,
-        caller: &caller,
-    };
-    decided
-        .reply(engine, &exchange, decision)
-        .await
-        .with_about(about)
+    let decided = Decide { accepted, version: session.version, caller: &caller };
+    decided.reply(engine, &exchange, decision).await.with_about(about)
 }
 
 /// Waits for the answer to become JSON or a stream.
@@ -129,11 +112,7 @@ impl Decide<'_> {
         exchange: &Arc<Exchange>,
         mut decision: tokio::sync::oneshot::Receiver<Decision>,
     ) -> Reply {
-        let patience = if self.accepted.json {
-            QUICK
-        } else {
-            Duration::ZERO
-        };
+        let patience = if self.accepted.json { QUICK } else { Duration::ZERO };
         let decided = match tokio::time::timeout(patience, &mut decision).await {
             Ok(decided) => decided,
             Err(_elapsed) => {
@@ -148,15 +127,8 @@ impl Decide<'_> {
                 decision.await
             }
         };
-        let follow = |after| {
-            Follower::start(
-                engine,
-                exchange.key.clone(),
-                self.version,
-                self.caller,
-                after,
-            )
-        };
+        let follow =
+            |after| Follower::start(engine, exchange.key.clone(), self.version, self.caller, after);
         match decided {
             Ok(Decision::Json(body)) => Reply::json(StatusCode::OK, body),
             Ok(Decision::Stream { listening }) => match follow(0).await {
@@ -215,12 +187,7 @@ async fn prepare(
 ) -> Result<Task, Stop> {
     let version = entered.session.version;
     let sessions = &engine.stores.sessions;
-    let answered = |answer| {
-        Ok(Task::Answered {
-            answer,
-            error: None,
-        })
-    };
+    let answered = |answer| Ok(Task::Answered { answer, error: None });
     if let Some(method) = Method::parse(&request.method) {
         about.method = Some(method.name());
         let operation = Operation::prepare(engine, version, method, request.params)
@@ -228,15 +195,9 @@ async fn prepare(
         about.target = operation.target(engine);
         allow(caller, operation.scope(engine))?;
         if operation.is_list() {
-            return answered(rpc::encode_result(
-                &request.id,
-                &engine.list(&operation, version)?,
-            ));
+            return answered(rpc::encode_result(&request.id, &engine.list(&operation, version)?));
         }
-        return Ok(Task::Run {
-            operation,
-            progress_token: progress_token(request.params),
-        });
+        return Ok(Task::Run { operation, progress_token: progress_token(request.params) });
     }
     match &*request.method {
         "ping" => about.method = Some("ping"),
@@ -271,11 +232,7 @@ async fn prepare(
 }
 
 fn allow(caller: &Caller, scope: &'static str) -> Result<(), Stop> {
-    if caller.may(scope) {
-        Ok(())
-    } else {
-        Err(Stop::Scope(scope))
-    }
+    if caller.may(scope) { Ok(()) } else { Err(Stop::Scope(scope)) }
 }
 
 /// The URI of a resource that the caller may follow.
@@ -290,10 +247,8 @@ fn followed(
         uri: String,
     }
     let Params { uri } = read_params(&request.method, request.params)?;
-    let (index, _) = engine
-        .catalog
-        .find_resource(&uri)
-        .ok_or_else(|| resource_not_found(&uri, version))?;
+    let (index, _) =
+        engine.catalog.find_resource(&uri).ok_or_else(|| resource_not_found(&uri, version))?;
     allow(caller, engine.catalog.resources()[index].scope)?;
     Ok(uri)
 }

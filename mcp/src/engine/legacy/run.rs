@@ -36,10 +36,7 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) async fn run(mut self) {
-        let registration = self
-            .engine
-            .running
-            .register(&self.exchange.key.session, &self.request);
+        let registration = self.engine.running.register(&self.exchange.key.session, &self.request);
         let call = self.call(registration.cancel.clone());
         let engine = Arc::clone(&self.engine);
         let work = engine.run(&self.operation, &call);
@@ -77,9 +74,7 @@ impl Run {
             answers: std::mem::take(&mut self.answers),
             progress: self.progress,
             cancel,
-            outlet: Box::new(LegacyOutlet {
-                exchange: Arc::clone(&self.exchange),
-            }),
+            outlet: Box::new(LegacyOutlet { exchange: Arc::clone(&self.exchange) }),
         })
     }
 
@@ -122,16 +117,8 @@ impl Run {
         };
         let stores = &self.engine.stores;
         let key = &self.exchange.key;
-        stores
-            .questions
-            .suspend(&key.session, &suspended, QUESTION_TTL)
-            .await
-            .map_err(away)?;
-        stores
-            .log
-            .renew(key, QUESTION_TTL + LEASE)
-            .await
-            .map_err(away)?;
+        stores.questions.suspend(&key.session, &suspended, QUESTION_TTL).await.map_err(away)?;
+        stores.log.renew(key, QUESTION_TTL + LEASE).await.map_err(away)?;
         for message in messages {
             stores.log.append(key, &message).await.map_err(away)?;
         }

@@ -21,11 +21,7 @@ pub(in crate::engine) async fn get(
     caller: Caller,
     headers: &HeaderMap,
 ) -> Reply {
-    let about = About {
-        era: Some("legacy"),
-        method: Some("GET"),
-        ..About::default()
-    };
+    let about = About { era: Some("legacy"), method: Some("GET"), ..About::default() };
     if let Some(reply) = refuse_modern(headers) {
         return reply;
     }
@@ -37,19 +33,13 @@ pub(in crate::engine) async fn get(
         Ok(entered) => entered,
         Err(reply) => return reply.with_about(about),
     };
-    let about = About {
-        session: Some(hashed(&entered.id)),
-        ..about
-    };
+    let about = About { session: Some(hashed(&entered.id)), ..about };
     if engine.drain.is_cancelled() {
         let error = RpcError::invalid_request("this instance is shutting down; try again now");
         return Reply::error(StatusCode::SERVICE_UNAVAILABLE, None, &error).with_about(about);
     }
     let last = match headers::get(headers, headers::LAST_EVENT_ID).map(EventId::parse) {
-        None => EventId {
-            stream: StreamId::standalone(),
-            number: 0,
-        },
+        None => EventId { stream: StreamId::standalone(), number: 0 },
         Some(Some(id)) => id,
         Some(None) => {
             let error = RpcError::invalid_request("`Last-Event-ID` is not an event id of ours");
@@ -57,10 +47,7 @@ pub(in crate::engine) async fn get(
         }
     };
     let resumes = headers.contains_key(headers::LAST_EVENT_ID);
-    let key = StreamKey {
-        session: entered.id,
-        stream: last.stream,
-    };
+    let key = StreamKey { session: entered.id, stream: last.stream };
     match engine.stores.log.read(&key, last.number, 1).await {
         Ok(Some(_)) => {}
         Ok(None) => {
@@ -87,11 +74,7 @@ pub(in crate::engine) async fn delete(
     caller: &Caller,
     headers: &HeaderMap,
 ) -> Reply {
-    let about = About {
-        era: Some("legacy"),
-        method: Some("DELETE"),
-        ..About::default()
-    };
+    let about = About { era: Some("legacy"), method: Some("DELETE"), ..About::default() };
     if let Some(reply) = refuse_modern(headers) {
         return reply;
     }
@@ -99,20 +82,12 @@ pub(in crate::engine) async fn delete(
         Ok(entered) => entered,
         Err(reply) => return reply.with_about(about),
     };
-    let about = About {
-        session: Some(hashed(&entered.id)),
-        ..about
-    };
+    let about = About { session: Some(hashed(&entered.id)), ..about };
     if let Err(error) = engine.stores.sessions.delete(&entered.id).await {
         return Reply::store_away(None, &error).with_about(about);
     }
     let session = entered.id;
-    engine
-        .publish(Signal::Cancelled {
-            session: session.clone(),
-            request: None,
-        })
-        .await;
+    engine.publish(Signal::Cancelled { session: session.clone(), request: None }).await;
     engine.publish(Signal::SessionEnded(session.clone())).await;
     if let Err(error) = engine.stores.log.forget(&session).await {
         // They expire by themselves, and nobody can reach them any more.
@@ -128,9 +103,6 @@ fn refuse_modern(headers: &HeaderMap) -> Option<Reply> {
         return None;
     }
     let error = RpcError::invalid_request(format!("{version} has no GET and no DELETE; use POST"));
-    let about = About {
-        era: Some("modern"),
-        ..About::default()
-    };
+    let about = About { era: Some("modern"), ..About::default() };
     Some(Reply::error(StatusCode::METHOD_NOT_ALLOWED, None, &error).with_about(about))
 }

@@ -67,11 +67,7 @@ impl RedisBus {
             channels: HashSet::new(),
         };
         tokio::spawn(listener.run());
-        Ok(Self {
-            redis: Arc::clone(redis),
-            fanout,
-            wishes,
-        })
+        Ok(Self { redis: Arc::clone(redis), fanout, wishes })
     }
 }
 
@@ -90,10 +86,7 @@ impl Bus for RedisBus {
         let subscription = self.fanout.subscribe(topic);
         let (done, listening) = oneshot::channel();
         let wish = async {
-            self.wishes
-                .send(Wish { channel, done })
-                .await
-                .map_err(away)?;
+            self.wishes.send(Wish { channel, done }).await.map_err(away)?;
             listening.await.map_err(away)
         };
         match tokio::time::timeout(COMMAND_LIMIT, wish).await {
@@ -145,9 +138,7 @@ impl Listener {
     /// Serves one connection until it ends.
     async fn listen(&mut self, first: bool) -> Result<Left, StoreError> {
         let connecting = self.client.get_async_pubsub();
-        let pubsub = tokio::time::timeout(CONNECT_LIMIT, connecting)
-            .await
-            .map_err(away)??;
+        let pubsub = tokio::time::timeout(CONNECT_LIMIT, connecting).await.map_err(away)??;
         let (mut sink, mut messages) = pubsub.split();
         let topics = self.fanout.topics();
         self.channels = topics.iter().map(|it| channel(&self.prefix, it)).collect();
@@ -185,11 +176,8 @@ impl Listener {
         while let Ok(wish) = self.inbox.try_recv() {
             wishes.push(wish);
         }
-        let new: HashSet<&String> = wishes
-            .iter()
-            .map(|it| &it.channel)
-            .filter(|it| !self.channels.contains(*it))
-            .collect();
+        let new: HashSet<&String> =
+            wishes.iter().map(|it| &it.channel).filter(|it| !self.channels.contains(*it)).collect();
         open(sink, new.into_iter()).await?;
         for wish in wishes {
             self.channels.insert(wish.channel);
@@ -201,12 +189,8 @@ impl Listener {
     }
 
     async fn give_up_unused(&mut self, sink: &mut PubSubSink) -> Result<(), StoreError> {
-        let used: HashSet<String> = self
-            .fanout
-            .topics()
-            .iter()
-            .map(|it| channel(&self.prefix, it))
-            .collect();
+        let used: HashSet<String> =
+            self.fanout.topics().iter().map(|it| channel(&self.prefix, it)).collect();
         let unused: Vec<String> = self.channels.difference(&used).cloned().collect();
         if !unused.is_empty() {
             sink.unsubscribe(&unused).await?;
@@ -225,7 +209,5 @@ async fn open(
         return Ok(());
     }
     let opening = sink.subscribe(&channels);
-    Ok(tokio::time::timeout(COMMAND_LIMIT, opening)
-        .await
-        .map_err(away)??)
+    Ok(tokio::time::timeout(COMMAND_LIMIT, opening).await.map_err(away)??)
 }

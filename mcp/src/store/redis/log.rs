@@ -26,18 +26,11 @@ const LEASE: &str = "lease";
 const PENDING: &str = "pending:";
 
 fn pending(request: &RequestId) -> String {
-    format!(
-        "{PENDING}{}",
-        serde_json::to_string(request).unwrap_or_default()
-    )
+    format!("{PENDING}{}", serde_json::to_string(request).unwrap_or_default())
 }
 
 /// What [`StreamLog::read`] asks for at once.
-type Read = (
-    StreamRangeReply,
-    (Option<u64>, Option<i64>, Option<u64>),
-    (u64, u64),
-);
+type Read = (StreamRangeReply, (Option<u64>, Option<i64>, Option<u64>), (u64, u64));
 
 impl Redis {
     fn log_key(&self, key: &StreamKey) -> String {
@@ -51,10 +44,7 @@ impl Redis {
     /// Channel and text of the signal that a stream has changed.
     fn wake(&self, key: &StreamKey) -> Result<(String, String), StoreError> {
         let signal = Signal::StreamChanged(key.clone());
-        Ok((
-            bus::channel(&self.prefix, &signal.topic()),
-            bus::encode(&signal)?,
-        ))
+        Ok((bus::channel(&self.prefix, &signal.topic()), bus::encode(&signal)?))
     }
 }
 
@@ -140,19 +130,8 @@ impl StreamLog for Redis {
     ) -> Result<Option<Page>, StoreError> {
         let log = self.log_key(key);
         let mut pipeline = redis::pipe();
-        pipeline
-            .cmd("XRANGE")
-            .arg(&log)
-            .arg(format!("({after}-0"))
-            .arg("+")
-            .arg("COUNT")
-            .arg(max);
-        pipeline
-            .cmd("HMGET")
-            .arg(self.meta_key(key))
-            .arg(LAST)
-            .arg(OPEN)
-            .arg(LEASE);
+        pipeline.cmd("XRANGE").arg(&log).arg(format!("({after}-0")).arg("+").arg("COUNT").arg(max);
+        pipeline.cmd("HMGET").arg(self.meta_key(key)).arg(LAST).arg(OPEN).arg(LEASE);
         pipeline.cmd("TIME");
         let (events, (last, open, lease), (seconds, micros)): Read =
             self.pipeline(&pipeline).await?;

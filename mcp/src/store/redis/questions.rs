@@ -54,11 +54,8 @@ impl Questions for Redis {
         let key = self.key(session, &format!("call:{id}"));
         let waiting = self.key(session, "waiting");
         let request = field(&call.request);
-        let stored = SuspendedCall {
-            answers: BTreeMap::new(),
-            open: BTreeMap::new(),
-            ..call.clone()
-        };
+        let stored =
+            SuspendedCall { answers: BTreeMap::new(), open: BTreeMap::new(), ..call.clone() };
         let mut pipeline = redis::pipe();
         pipeline
             .atomic()
@@ -67,20 +64,12 @@ impl Questions for Redis {
             .hset(&key, OPEN, call.open.len())
             .ignore();
         for (name, answer) in &call.answers {
-            pipeline
-                .hset(&key, format!("{ANSWER}{name}"), write(answer)?)
-                .ignore();
+            pipeline.hset(&key, format!("{ANSWER}{name}"), write(answer)?).ignore();
         }
         pipeline.cmd("PEXPIRE").arg(&key).arg(ttl).ignore();
         for (question, name) in &call.open {
             let ask = self.key(session, &format!("ask:{question}"));
-            pipeline
-                .cmd("SET")
-                .arg(ask)
-                .arg(format!("{id} {name}"))
-                .arg("PX")
-                .arg(ttl)
-                .ignore();
+            pipeline.cmd("SET").arg(ask).arg(format!("{id} {name}")).arg("PX").arg(ttl).ignore();
         }
         pipeline.hset(&waiting, request, &id).ignore();
         pipeline.cmd("PEXPIRE").arg(&waiting).arg(ttl).ignore();
@@ -114,9 +103,7 @@ impl Questions for Redis {
         request: &RequestId,
     ) -> Result<Option<Box<SuspendedCall>>, StoreError> {
         let mut take = self.scripts.question_withdraw.prepare_invoke();
-        take.key(self.key(session, "waiting"))
-            .arg(self.key(session, "call:"))
-            .arg(field(request));
+        take.key(self.key(session, "waiting")).arg(self.key(session, "call:")).arg(field(request));
         let taken: Option<HashMap<String, String>> = self.script(&take).await?;
         assemble(&taken.unwrap_or_default())
     }

@@ -22,26 +22,16 @@ const FIELDS: usize = 2;
 impl Sessions for Redis {
     async fn create(&self, id: &SessionId, session: &Session) -> Result<(), StoreError> {
         let key = self.key(id, "session");
-        let fixed = Session {
-            subscriptions: BTreeSet::new(),
-            ..session.clone()
-        };
+        let fixed = Session { subscriptions: BTreeSet::new(), ..session.clone() };
         let mut pipeline = redis::pipe();
         pipeline
             .atomic()
-            .hset_multiple(
-                &key,
-                &[(FIXED, write(&fixed)?), (LEVEL, write(&session.log_level)?)],
-            )
+            .hset_multiple(&key, &[(FIXED, write(&fixed)?), (LEVEL, write(&session.log_level)?)])
             .ignore();
         for uri in &session.subscriptions {
             pipeline.hset(&key, format!("{FOLLOWS}{uri}"), "").ignore();
         }
-        pipeline
-            .cmd("PEXPIRE")
-            .arg(&key)
-            .arg(millis(self.session_ttl))
-            .ignore();
+        pipeline.cmd("PEXPIRE").arg(&key).arg(millis(self.session_ttl)).ignore();
         self.pipeline(&pipeline).await
     }
 
@@ -49,11 +39,7 @@ impl Sessions for Redis {
         let key = self.key(id, "session");
         let mut pipeline = redis::pipe();
         pipeline.hgetall(&key);
-        pipeline
-            .cmd("PEXPIRE")
-            .arg(&key)
-            .arg(millis(self.session_ttl))
-            .ignore();
+        pipeline.cmd("PEXPIRE").arg(&key).arg(millis(self.session_ttl)).ignore();
         let (fields,): (BTreeMap<String, String>,) = self.pipeline(&pipeline).await?;
         let Some(fixed) = fields.get(FIXED) else {
             return Ok(None);
@@ -69,9 +55,7 @@ impl Sessions for Redis {
 
     async fn set_log_level(&self, id: &SessionId, level: LogLevel) -> Result<(), StoreError> {
         let mut set = self.scripts.session_set.prepare_invoke();
-        set.key(self.key(id, "session"))
-            .arg(LEVEL)
-            .arg(write(&level)?);
+        set.key(self.key(id, "session")).arg(LEVEL).arg(write(&level)?);
         self.script(&set).await
     }
 
@@ -87,18 +71,13 @@ impl Sessions for Redis {
 
     async fn unsubscribe(&self, id: &SessionId, uri: &str) -> Result<(), StoreError> {
         let mut pipeline = redis::pipe();
-        pipeline
-            .hdel(self.key(id, "session"), format!("{FOLLOWS}{uri}"))
-            .ignore();
+        pipeline.hdel(self.key(id, "session"), format!("{FOLLOWS}{uri}")).ignore();
         self.pipeline(&pipeline).await
     }
 
     async fn delete(&self, id: &SessionId) -> Result<bool, StoreError> {
         let mut delete = self.scripts.session_delete.prepare_invoke();
-        delete
-            .key(self.key(id, "session"))
-            .key(self.key(id, "waiting"))
-            .arg(self.key(id, "call:"));
+        delete.key(self.key(id, "session")).key(self.key(id, "waiting")).arg(self.key(id, "call:"));
         self.script(&delete).await
     }
 }

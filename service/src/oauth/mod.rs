@@ -8,10 +8,12 @@
 //! | what it asks for | [`authorize`] |
 //! | what the person says | [`consent`] |
 //! | who the person is, and whether they may come in | [`github`], [`gate`], [`sign_in`] |
-//! | what the client gets | [`access_token`], [`signing_keys`] |
+//! | what the client gets | [`code`], [`grant`], [`refresh`], [`access_token`], [`signing_keys`] |
+//! | how it ends | [`account`], [`revoke`], [`revoked`], [`sweep`] |
 //!
 //! [`redirect_uri`], [`pkce`], [`scope`], [`resource`], [`metadata_url`], [`special_use`] and
-//! [`display_name`] are rules without any IO. [`pending`] and [`limits`] are the stores that
+//! [`display_name`] are rules without any IO, and [`token_format`] is what secrets look like.
+//! [`audit`] writes down what happened. [`pending`] and [`limits`] are the stores that
 //! instances share, [`data_keys`] seals what is kept for a person.
 
 pub mod access_token;

@@ -557,7 +557,7 @@ fn due(rows: &[Model], kek_id: &str, now: DateTime<Utc>) -> Vec<Step> {
     for row in rows {
         match row.state {
             State::Pending if row.activate_at <= now => {
-                steps.push(Step::TakeOver { kid: row.kid.clone(), kek_id: row.kek_id.clone() })
+                steps.push(Step::TakeOver { kid: row.kid.clone(), kek_id: row.kek_id.clone() });
             }
             State::Active if is_abandoned(row, rows, now) => {
                 steps.push(Step::Abandon(row.kid.clone()));

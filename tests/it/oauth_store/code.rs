@@ -38,6 +38,7 @@ on_both!(
     a_code_without_a_challenge_cannot_be_stored,
 );
 
+#[expect(clippy::needless_pass_by_value, reason = "what was refused is of no further use")]
 fn is_invalid<T>(result: Result<T, RedeemError>) -> bool {
     matches!(result, Err(RedeemError::InvalidGrant(_)))
 }

@@ -76,18 +76,24 @@ async fn a_key_is_replaced_on_schedule(world: World) {
     };
     assert!(service.tokens().verify(&first).await.is_ok());
 
-    assert_eq!(pass(span(ROTATE_EVERY) - seconds(1)).await, [State::Active]);
+    assert_eq!(pass(span(ROTATE_EVERY).saturating_sub(seconds(1))).await, [State::Active]);
     assert_eq!(pass(seconds(1)).await, [State::Active, State::Pending]);
     assert_eq!(published(service).await, 2, "published ahead");
     let before = token(service).await;
-    assert_eq!(pass(span(SCHEDULED_AHEAD) - seconds(1)).await, [State::Active, State::Pending]);
+    assert_eq!(
+        pass(span(SCHEDULED_AHEAD).saturating_sub(seconds(1))).await,
+        [State::Active, State::Pending]
+    );
     assert_eq!(pass(seconds(1)).await, [State::Retiring, State::Active]);
     let last = token(service).await;
     assert_eq!(published(service).await, 2);
     world.clock.advance(seconds(60));
     assert!(service.tokens().verify(&last).await.is_ok());
     assert_eq!(service.tokens().verify(&before).await, Err(TokenError::Expired), "not refused");
-    assert_eq!(pass(span(RETIRING_FOR) - seconds(61)).await, [State::Retiring, State::Active]);
+    assert_eq!(
+        pass(span(RETIRING_FOR).saturating_sub(seconds(61))).await,
+        [State::Retiring, State::Active]
+    );
     assert_eq!(pass(seconds(1)).await, [State::Retired, State::Active]);
     assert_eq!(published(service).await, 1);
 

@@ -266,7 +266,7 @@ async fn what_is_refused_rotates_nothing(world: World) {
 async fn a_grant_ends_when_nobody_uses_it(world: World) {
     let service = &world.service;
     let (app, _, token) = connected(service).await;
-    world.clock.advance(days(30) - seconds(1));
+    world.clock.advance(days(30).saturating_sub(seconds(1)));
     let token = refresh_token(&refresh(service, &app, &token).await.unwrap());
     world.clock.advance(days(30));
     assert!(is_invalid(&refresh(service, &app, &token).await));
@@ -280,7 +280,7 @@ async fn a_grant_ends_in_the_end(world: World) {
         world.clock.advance(days(20));
         token = refresh_token(&refresh(service, &app, &token).await.unwrap());
     }
-    world.clock.advance(days(10) - seconds(1));
+    world.clock.advance(days(10).saturating_sub(seconds(1)));
     token = refresh_token(&refresh(service, &app, &token).await.unwrap());
     world.clock.advance(seconds(1));
     assert!(is_invalid(&refresh(service, &app, &token).await), "after 90 days");

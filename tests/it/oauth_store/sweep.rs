@@ -66,11 +66,11 @@ async fn grants_go_with_their_tokens_a_month_after_their_end(world: World) {
         let tokens = sweep::refresh_tokens(service).await.unwrap();
         (tokens, sweep::grants(service).await.unwrap())
     };
-    world.clock.advance(days(30) - seconds(1));
+    world.clock.advance(days(30).saturating_sub(seconds(1)));
     assert_eq!(sweep().await, (0, 0));
     world.clock.advance(seconds(1));
     assert_eq!(sweep().await, (1, 1), "30 days after the revocation");
-    world.clock.advance(days(20) - seconds(1));
+    world.clock.advance(days(20).saturating_sub(seconds(1)));
     assert_eq!(sweep::grants(service).await.unwrap(), 0);
     assert_eq!(sweep().await, (0, 0));
     world.clock.advance(seconds(1));
@@ -109,7 +109,7 @@ async fn clients_go_when_nobody_needs_them(world: World) {
     .await
     .unwrap();
 
-    world.clock.advance(days(1) - seconds(1));
+    world.clock.advance(days(1).saturating_sub(seconds(1)));
     assert_eq!(sweep::clients(service).await.unwrap(), 0);
     world.clock.advance(seconds(1));
     assert_eq!(sweep::clients(service).await.unwrap(), 1);
@@ -136,13 +136,13 @@ async fn keys_and_audit_go_by_age(world: World) {
     let rows = count(oauth_audit::Entity, service).await;
     assert!(rows > 0);
 
-    world.clock.advance(days(90) - seconds(1));
+    world.clock.advance(days(90).saturating_sub(seconds(1)));
     assert_eq!(sweep::keys(service).await.unwrap(), 0);
     world.clock.advance(seconds(1));
     assert_eq!(sweep::keys(service).await.unwrap(), 1);
     assert_eq!(count(oauth_signing_keys::Entity, service).await, 1, "the one that signs");
 
-    world.clock.advance(days(310) - seconds(1));
+    world.clock.advance(days(310).saturating_sub(seconds(1)));
     assert_eq!(sweep::audit(service).await.unwrap(), 0);
     world.clock.advance(seconds(1));
     assert_eq!(sweep::audit(service).await.unwrap(), rows);

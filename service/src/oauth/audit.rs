@@ -1,7 +1,7 @@
 //! The audit log: every sign-in, consent, refusal, token, revocation, replay and change of the gate,
 //! as a row of `oauth_audit` and as one log line. Neither ever holds a secret.
 //!
-//! A row is written in the transaction of the change that it tells of ([`write`]), and the line
+//! A row is written in the transaction of the change that it tells of ([`write()`]), and the line
 //! ([`Event::log`]) once that is committed, so that neither tells of what did not happen. What
 //! changes nothing in the database is told by [`record`].
 

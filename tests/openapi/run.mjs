@@ -11,6 +11,9 @@ let output = '';
 let code;
 try {
     const args = ['run', `${server.origin}/openapi.json`, '--checks', 'all', '--no-color'];
+    // No schema can say that a code was issued, or a client registered: OAuth refuses with 400 what
+    // is well-formed and not true.
+    args.push('--exclude-checks', 'positive_data_acceptance');
     const client = spawn('schemathesis', args, { stdio: ['ignore', 'pipe', 'inherit'] });
     client.stdout.on('data', (data) => (output += data));
     [code] = await once(client, 'close');

@@ -52,3 +52,24 @@ async fn a_token_without_scopes_opens_nothing() {
         nobody.listen(json!({ "resourceSubscriptions": ["notes://recent"] })).await;
     assert_eq!(honoured.get("resourceSubscriptions"), None, "{honoured}");
 }
+
+#[tokio::test]
+async fn an_answer_with_a_narrower_token_lets_no_call_go_on() {
+    let cluster = Cluster::embedded().await;
+    let writer = cluster.web(0).legacy(cluster.token("ada").await, Revision::November2025).await;
+    let note = json!({ "title": "Groceries", "body": "Milk" });
+    let id = writer.tool("notes_create", note).await.output()["id"].clone();
+    let delete = json!({ "name": "notes_delete", "arguments": { "id": id } });
+    let mut stream = writer.open("tools/call", delete).await;
+    let question = stream.expect("elicitation/create").await;
+
+    let reader = writer.presented_with(cluster.token_for("ada", &[NOTES_READ]).await);
+    let yes = json!({ "action": "accept", "content": { "confirm": true } });
+    assert_eq!(reader.respond(&question, yes).await, 202);
+    let answer = stream.message().await;
+    let message = answer["error"]["message"].as_str().unwrap();
+    assert!(message.contains("`notes:write`"), "{message}");
+    stream.rest().await;
+    let kept = writer.tool("notes_get", json!({ "id": id })).await;
+    assert_eq!(kept.output()["title"], "Groceries");
+}

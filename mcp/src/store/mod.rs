@@ -22,7 +22,7 @@ use serde_json::value::RawValue;
 
 pub use self::fanout::{Fanout, Received, Subscription};
 use crate::{
-    caller::{Caller, UserId},
+    caller::UserId,
     question::Answer,
     rpc::RequestId,
     types::{ClientCapabilities, Implementation, LogLevel},
@@ -138,8 +138,6 @@ pub struct SuspendedCall {
     pub method: String,
     /// The parameters, as they were sent.
     pub params: Option<Box<RawValue>>,
-    /// Who called.
-    pub caller: Caller,
     /// The answers so far, by the tool's own key.
     pub answers: BTreeMap<String, Answer>,
     /// The questions that are still open: id of our request to the client, and the tool's own key.

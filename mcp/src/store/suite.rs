@@ -10,7 +10,7 @@ use super::{
     Topic,
 };
 use crate::{
-    caller::{Caller, UserId},
+    caller::UserId,
     question::Answer,
     rpc::RequestId,
     types::{ClientCapabilities, LogLevel},
@@ -60,13 +60,6 @@ fn call(request: i64, open: &[(&str, &str)]) -> SuspendedCall {
         request: RequestId::Number(request),
         method: "tools/call".into(),
         params: None,
-        caller: Caller {
-            user: UserId::new("test:ada"),
-            client: "suite".into(),
-            grant: "grant".into(),
-            scopes: BTreeSet::new(),
-            expires_at: i64::MAX,
-        },
         answers: BTreeMap::new(),
         open: open.iter().map(|(id, key)| ((*id).to_owned(), (*key).to_owned())).collect(),
         progress: Some(0.5),

@@ -105,18 +105,28 @@ async fn go_on(engine: &Arc<Inner>, caller: Caller, entered: &Entered, call: Sus
     let version = entered.session.version;
     let operation = Method::parse(&call.method)
         .and_then(|method| Operation::prepare(engine, version, method, params).ok());
-    let Some(operation) = operation else {
+    let operation = match operation {
+        // The rights of now: the answer may come with a narrower token than the call did.
+        Some(operation) if caller.may(operation.scope(engine)) => Ok(operation),
+        Some(operation) => Err(RpcError::invalid_request(format!(
+            "the access token that the answer came with lacks the scope `{}`",
+            operation.scope(engine)
+        ))),
         // Another version of this server asked, and its tool is gone.
-        let error = RpcError::invalid_params("what was called is no longer offered");
-        let answer = rpc::encode_error(Some(&call.request), &error);
-        exchange.finish(&call.request, Some(answer)).await;
-        return;
+        None => Err(RpcError::invalid_params("what was called is no longer offered")),
+    };
+    let operation = match operation {
+        Ok(operation) => operation,
+        Err(error) => {
+            let answer = rpc::encode_error(Some(&call.request), &error);
+            exchange.finish(&call.request, Some(answer)).await;
+            return;
+        }
     };
     let run = Run {
         engine: Arc::clone(engine),
         exchange,
         session: Arc::new(entered.session.clone()),
-        // The rights of now: the token may have been narrowed since.
         caller,
         request: call.request,
         operation,

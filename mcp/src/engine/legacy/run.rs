@@ -110,7 +110,6 @@ impl Run {
             request: self.request.clone(),
             method: self.method().to_owned(),
             params: self.operation.to_params(self.progress_token.as_ref()),
-            caller: self.caller.clone(),
             answers,
             open,
             progress,

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | write a tool, resource or prompt | [`Tool`], [`Resource`], [`Prompt`], [`Call`] |
 //! | serve them | [`CatalogOf`], [`Engine`], [`Reply`] |
+//! | run calls in another process, later | [`job`] |
 //! | keep sessions elsewhere | [`store`] and its [`store::suite`] |
 //! | see how a request is told apart | `engine::post` |
 //! | see how a call becomes a stream | `engine::exchange` (legacy), `engine::modern` |
@@ -18,6 +19,7 @@ mod catalog;
 mod engine;
 mod error;
 mod headers;
+pub mod job;
 mod question;
 mod reply;
 mod rpc;

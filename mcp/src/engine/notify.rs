@@ -34,7 +34,9 @@ pub(super) fn notification(signal: &Signal, subscription: Option<&RequestId>) ->
         | Signal::StreamChanged(_)
         | Signal::StreamReleased(_)
         | Signal::StreamTaken { .. }
-        | Signal::SessionEnded(_) => return None,
+        | Signal::SessionEnded(_)
+        | Signal::JobChanged { .. }
+        | Signal::JobQueued => return None,
     };
     let meta = subscription.map(|subscription| SubscriptionMeta { subscription });
     let params = (uri.is_some() || meta.is_some()).then_some(Params { uri, meta });

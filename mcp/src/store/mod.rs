@@ -23,6 +23,7 @@ use serde_json::value::RawValue;
 pub use self::fanout::{Fanout, Received, Subscription};
 use crate::{
     caller::UserId,
+    job::JobId,
     question::Answer,
     rpc::RequestId,
     types::{ClientCapabilities, Implementation, LogLevel},
@@ -85,7 +86,7 @@ pub(crate) fn random_id() -> String {
     base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(rand::random::<[u8; 16]>())
 }
 
-fn is_random_id(text: &str) -> bool {
+pub(crate) fn is_random_id(text: &str) -> bool {
     text.len() == ID_LENGTH
         && text.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'_' || it == b'-')
 }
@@ -364,6 +365,13 @@ pub enum Signal {
     },
     /// The session was deleted.
     SessionEnded(SessionId),
+    /// A job has changed: progress, status, outcome.
+    JobChanged {
+        /// Which one.
+        job: JobId,
+    },
+    /// There is a job to claim.
+    JobQueued,
 }
 
 /// What a [`Subscription`] listens to.
@@ -377,6 +385,10 @@ pub enum Topic {
     Session(SessionId),
     /// What each instance must see: cancellations and revocations.
     Control,
+    /// Changes of one job.
+    Job(JobId),
+    /// Work for workers.
+    Work,
 }
 
 impl Signal {
@@ -392,6 +404,8 @@ impl Signal {
             | Self::StreamReleased(key)
             | Self::StreamTaken { key, .. } => Topic::Session(key.session.clone()),
             Self::SessionEnded(session) => Topic::Session(session.clone()),
+            Self::JobChanged { job } => Topic::Job(job.clone()),
+            Self::JobQueued => Topic::Work,
         }
     }
 }

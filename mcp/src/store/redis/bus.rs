@@ -46,6 +46,8 @@ pub(super) fn channel(prefix: &str, topic: &Topic) -> String {
         Topic::Everyone => format!("{prefix}everyone"),
         Topic::Session(session) => format!("{prefix}mcp:{{{}}}", session.as_str()),
         Topic::Control => format!("{prefix}control"),
+        Topic::Job(job) => format!("{prefix}job:{job}"),
+        Topic::Work => format!("{prefix}work"),
     }
 }
 

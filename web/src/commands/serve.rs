@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use mcp::Engine;
 use service::{
-    config::{self, Config, Mode},
+    config::{Config, Mode, variables},
     telemetry,
 };
 use tokio::net::TcpListener;
@@ -176,8 +176,8 @@ fn data(config: &Config) -> String {
 fn token_command(config: &Config) -> String {
     let mut words = Vec::new();
     for (variable, value) in [
-        (config::PORT, config.port.to_string()),
-        (config::DATA_DIR, config.data_dir.display().to_string()),
+        (variables::PORT, config.port.to_string()),
+        (variables::DATA_DIR, config.data_dir.display().to_string()),
     ] {
         if value != variable.default {
             words.push(format!("{}='{value}'", variable.name));

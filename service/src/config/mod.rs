@@ -1,0 +1,384 @@
+//! Configuration: the only reader of the environment.
+//!
+//! Every variable is in [`variables::VARIABLES`], and a test holds `.env.example` to that list. An empty value
+//! counts as absent. All problems are reported at once, each in one line that says what to do, and
+//! no line ever shows a secret.
+//!
+//! The program is **embedded** while its public URL is a loopback address: everything has a default,
+//! data is kept under `DATA_DIR`, and nobody else can reach it. With any other public URL it is
+//! **deployed**, and refuses to start until it has what several instances must share.
+
+mod kept_secret;
+mod reader;
+mod types;
+pub mod variables;
+
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr},
+    path::PathBuf,
+    time::Duration,
+};
+
+pub use self::types::{
+    DatabaseSettings, GitHubSettings, LogFormat, Mode, PublicUrl, RedisSettings,
+};
+use self::{
+    reader::{
+        Reader, address, data_keys, database_url, log_filter, log_format, number, origins,
+        redis_url, schemes, sqlite_file,
+    },
+    variables::{
+        ACCESS_TOKEN_TTL, ALLOWED_GITHUB_LOGINS, ALLOWED_GITHUB_ORG, ALLOWED_ORIGINS, DATA_DIR,
+        DATA_KEYS, DATABASE_MAX_CONNECTIONS, DATABASE_URL, HOST, LOG, LOG_FORMAT, OAUTH_CLIENTS,
+        PORT, PUBLIC_URL, REDIRECT_SCHEMES, REDIS_PREFIX, REDIS_URL, SESSION_TTL, SHUTDOWN_TIMEOUT,
+        TRUSTED_PROXY_HOPS,
+    },
+};
+use crate::{
+    oauth::{
+        access_token,
+        client::{self, Client},
+        data_keys::DataKeys,
+        gate,
+        redirect_uri::Schemes,
+    },
+    secret::Secret,
+};
+
+/// Everything that the environment decides. Reading it once proves that it is complete.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Embedded or deployed; follows from `PUBLIC_URL`.
+    pub mode: Mode,
+    /// `PUBLIC_URL`.
+    pub public_url: PublicUrl,
+    /// `HOST`: the address to listen on.
+    pub host: IpAddr,
+    /// `PORT`: the port to listen on.
+    pub port: u16,
+    /// `ALLOWED_ORIGINS`: origins in their serialised form, such as `https://app.example.com`.
+    pub allowed_origins: Vec<String>,
+    /// `DATA_DIR`; it need not exist.
+    pub data_dir: PathBuf,
+    /// `DATABASE_URL` and `DATABASE_MAX_CONNECTIONS`.
+    pub database: DatabaseSettings,
+    /// `REDIS_URL` and `REDIS_PREFIX`, if sessions are shared between instances.
+    pub redis: Option<RedisSettings>,
+    /// `JWT_SIGNING_SECRET`, or the generated one.
+    pub jwt_signing_secret: Secret,
+    /// `GITHUB_CLIENT_ID` and what belongs to it; nothing when people do not sign in with GitHub.
+    pub github: Option<GitHubSettings>,
+    /// `ALLOWED_GITHUB_LOGINS` and `ALLOWED_GITHUB_ORG`: who may sign in.
+    pub gate: gate::Rules,
+    /// `DATA_KEYS`; empty unless they are needed.
+    pub data_keys: DataKeys,
+    /// `REDIRECT_SCHEMES`, and the known ones.
+    pub redirect_schemes: Schemes,
+    /// `OAUTH_CLIENTS`.
+    pub clients: Vec<Client>,
+    /// `TRUSTED_PROXY_HOPS`.
+    pub trusted_proxy_hops: u8,
+    /// `ACCESS_TOKEN_TTL`.
+    pub access_token_ttl: Duration,
+    /// `SESSION_TTL`.
+    pub session_ttl: Duration,
+    /// `SHUTDOWN_TIMEOUT`.
+    pub shutdown_timeout: Duration,
+    /// `LOG`, already checked.
+    pub log: String,
+    /// `LOG_FORMAT`.
+    pub log_format: LogFormat,
+}
+
+/// Everything that is wrong with the environment: one line each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigErrors(pub Vec<String>);
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("\n"))
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+impl Config {
+    /// Reads the environment of the process. Without `JWT_SIGNING_SECRET` an embedded program keeps
+    /// a generated one in `DATA_DIR`, which this creates if need be.
+    pub fn from_env() -> Result<Self, ConfigErrors> {
+        Self::read(|name| std::env::var_os(name).map(|it| it.to_string_lossy().into_owned()))
+    }
+
+    /// The same over any source of variables.
+    pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
+        let mut reader = Reader::new(variable);
+
+        let port = reader.parse(PORT, |text| number(text, 1, u16::MAX)).unwrap_or(8080);
+        let public_url = reader
+            .parse(PUBLIC_URL, PublicUrl::parse)
+            .unwrap_or_else(|| PublicUrl::on_loopback(port));
+        let mode = if public_url.is_loopback() { Mode::Embedded } else { Mode::Deployed };
+        let host = reader.parse(HOST, address).unwrap_or(match mode {
+            Mode::Embedded => Ipv4Addr::LOCALHOST.into(),
+            Mode::Deployed => Ipv4Addr::UNSPECIFIED.into(),
+        });
+        let allowed_origins = reader.parse(ALLOWED_ORIGINS, origins).unwrap_or_default();
+        let data_dir = PathBuf::from(reader.text(DATA_DIR).unwrap_or(DATA_DIR.default.into()));
+        let database_url = reader
+            .parse(DATABASE_URL, |text| database_url(text, mode))
+            .or_else(|| reader.unless_deployed(mode, DATABASE_URL, || sqlite_file(&data_dir)));
+        let max_connections =
+            reader.parse(DATABASE_MAX_CONNECTIONS, |text| number(text, 1, 100)).unwrap_or(5);
+        let redis_prefix = reader.text(REDIS_PREFIX).unwrap_or(REDIS_PREFIX.default.into());
+        let redis = reader
+            .parse(REDIS_URL, redis_url)
+            .map(|url| RedisSettings { url, prefix: redis_prefix });
+        let github = reader.github(mode);
+        let gate = gate::Rules {
+            logins: reader.parse(ALLOWED_GITHUB_LOGINS, gate::parse_logins).unwrap_or_default(),
+            org: reader.parse(ALLOWED_GITHUB_ORG, gate::parse_org),
+        };
+        if gate.org.is_some() && reader.text(DATA_KEYS).is_none() {
+            reader.missing(DATA_KEYS, "it must be set when ALLOWED_GITHUB_ORG is");
+        }
+        let data_keys = reader.parse(DATA_KEYS, data_keys).unwrap_or_default();
+        let redirect_schemes = reader.parse(REDIRECT_SCHEMES, schemes).unwrap_or_default();
+        let clients = reader
+            .parse(OAUTH_CLIENTS, |text| client::parse_preregistered(text, &redirect_schemes))
+            .unwrap_or_default();
+        let trusted_proxy_hops =
+            reader.parse(TRUSTED_PROXY_HOPS, |text| number(text, 0, 10)).unwrap_or(match mode {
+                Mode::Embedded => 0,
+                // It speaks https only through a proxy.
+                Mode::Deployed => 1,
+            });
+        let access_token_ttl = reader
+            .duration(ACCESS_TOKEN_TTL, Duration::from_mins(1)..=access_token::MAX_CONFIGURED_TTL);
+        let session_ttl =
+            reader.duration(SESSION_TTL, Duration::from_mins(1)..=Duration::from_hours(30 * 24));
+        let shutdown_timeout =
+            reader.duration(SHUTDOWN_TIMEOUT, Duration::from_secs(1)..=Duration::from_mins(5));
+        let log = reader.parse(LOG, log_filter).unwrap_or(LOG.default.into());
+        let log_format = reader.parse(LOG_FORMAT, log_format).unwrap_or(match mode {
+            Mode::Embedded => LogFormat::Pretty,
+            Mode::Deployed => LogFormat::Json,
+        });
+        // Last, because this one may write a file, which a refused start should not leave behind.
+        let jwt_signing_secret = reader.signing_secret(mode, &data_dir);
+
+        match (database_url, jwt_signing_secret) {
+            (Some(url), Some(jwt_signing_secret)) if reader.problems.is_empty() => Ok(Self {
+                mode,
+                public_url,
+                host,
+                port,
+                allowed_origins,
+                data_dir,
+                database: DatabaseSettings { url, max_connections },
+                redis,
+                jwt_signing_secret,
+                github,
+                gate,
+                data_keys,
+                redirect_schemes,
+                clients,
+                trusted_proxy_hops,
+                access_token_ttl,
+                session_ttl,
+                shutdown_timeout,
+                log,
+                log_format,
+            }),
+            _ => Err(ConfigErrors(reader.problems)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use tempfile::TempDir;
+
+    use super::{
+        variables::{VARIABLES, env_example},
+        *,
+    };
+
+    fn read(variables: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
+        let variables: HashMap<_, _> = variables.iter().copied().collect();
+        Config::read(|name| variables.get(name).map(ToString::to_string))
+    }
+
+    fn path(directory: &TempDir) -> &str {
+        directory.path().to_str().expect("temporary paths are plain")
+    }
+
+    const SECRET: &str = "an-example-of-a-secret-of-32-byte";
+
+    #[test]
+    fn the_example_file_lists_every_variable() {
+        let file = include_str!("../../../.env.example");
+        assert_eq!(file, env_example(), "write the second text into .env.example");
+    }
+
+    #[test]
+    fn documented_defaults_are_the_real_ones() {
+        let directory = TempDir::new().unwrap();
+        let mut documented: Vec<_> = VARIABLES
+            .iter()
+            .map(|it| (it.name, it.default))
+            .filter(|(name, _)| *name != "DATA_DIR")
+            .collect();
+        documented.push(("DATA_DIR", path(&directory)));
+        let documented = read(&documented).unwrap();
+        let absent = read(&[("DATA_DIR", path(&directory))]).unwrap();
+        assert_eq!(format!("{documented:?}"), format!("{absent:?}"));
+        assert_eq!(documented.jwt_signing_secret, absent.jwt_signing_secret);
+        assert_eq!(documented.database, absent.database);
+    }
+
+    #[test]
+    fn nothing_set_is_the_embedded_program() {
+        let directory = TempDir::new().unwrap();
+        let config = read(&[("DATA_DIR", path(&directory)), ("DATABASE_URL", " ")]).unwrap();
+        assert_eq!(config.mode, Mode::Embedded);
+        assert_eq!(config.public_url.mcp(), "http://127.0.0.1:8080/mcp");
+        assert!(config.host.is_loopback());
+        assert_eq!(config.log_format, LogFormat::Pretty);
+        let url = format!("sqlite:{}/notes.db", path(&directory));
+        assert_eq!(config.database.url.expose(), url);
+    }
+
+    #[test]
+    fn the_default_public_url_follows_the_port() {
+        let directory = TempDir::new().unwrap();
+        let config = read(&[("DATA_DIR", path(&directory)), ("PORT", "9000")]).unwrap();
+        assert_eq!(config.public_url.as_str(), "http://127.0.0.1:9000");
+    }
+
+    #[test]
+    fn a_public_program_needs_what_instances_share() {
+        let directory = TempDir::new().unwrap();
+        let data = directory.path().join("data");
+        let public =
+            [("PUBLIC_URL", "https://notes.example.com"), ("DATA_DIR", data.to_str().unwrap())];
+        let lines = read(&public).unwrap_err().0;
+        let missing =
+            ["DATABASE_URL", "GITHUB_CLIENT_ID", "GITHUB_CLIENT_SECRET", "JWT_SIGNING_SECRET"];
+        assert_eq!(lines.len(), missing.len(), "{lines:?}");
+        for (line, variable) in lines.iter().zip(missing) {
+            assert!(line.starts_with(&format!("{variable} is missing: ")), "{line}");
+        }
+        assert!(!data.exists(), "a refused start leaves nothing behind");
+
+        let mut complete = public.to_vec();
+        complete.push(("DATABASE_URL", "postgresql://me:hunter2@db/notes"));
+        complete.push(("JWT_SIGNING_SECRET", SECRET));
+        complete.push(("GITHUB_CLIENT_ID", "Iv1.0123456789abcdef"));
+        complete.push(("GITHUB_CLIENT_SECRET", "hunter2"));
+        let config = read(&complete).unwrap();
+        assert_eq!(config.trusted_proxy_hops, 1);
+        assert_eq!(config.github.as_ref().unwrap().url, "https://github.com");
+        assert_eq!(config.mode, Mode::Deployed);
+        assert_eq!(config.host, IpAddr::from([0, 0, 0, 0]));
+        assert_eq!(config.log_format, LogFormat::Json);
+        let printed = format!("{config:?}");
+        assert!(!printed.contains("hunter2") && !printed.contains(SECRET), "{printed}");
+    }
+
+    #[test]
+    fn all_problems_come_at_once_and_none_shows_a_secret() {
+        let ConfigErrors(lines) = read(&[
+            ("PUBLIC_URL", "http://notes.example.com"),
+            ("PORT", "0"),
+            ("HOST", "localhost"),
+            ("ALLOWED_ORIGINS", "https://app.example.com, chrome"),
+            ("DATABASE_URL", "mysql://root:hunter2@db"),
+            ("DATABASE_MAX_CONNECTIONS", "many"),
+            ("JWT_SIGNING_SECRET", "hunter2"),
+            ("GITHUB_URL", "http://github.example.com"),
+            ("GITHUB_API_URL", "https://me:hunter2@github.example.com"),
+            ("ALLOWED_GITHUB_LOGINS", "octo cat, id:x"),
+            ("ALLOWED_GITHUB_ORG", "../admin"),
+            ("DATA_KEYS", "hunter2, hunter2"),
+            ("REDIRECT_SCHEMES", "javascript"),
+            ("OAUTH_CLIENTS", "[{\"client_secret\": \"hunter2\"}]"),
+            ("TRUSTED_PROXY_HOPS", "-1"),
+            ("ACCESS_TOKEN_TTL", "2h"),
+            ("SESSION_TTL", "soon"),
+            ("SHUTDOWN_TIMEOUT", "1w"),
+            ("LOG", "info,service=loud"),
+            ("LOG_FORMAT", "xml"),
+        ])
+        .unwrap_err();
+        assert_eq!(lines.len(), 20, "{lines:#?}");
+        for (line, variable) in lines.iter().zip([
+            "PORT",
+            "PUBLIC_URL",
+            "HOST",
+            "ALLOWED_ORIGINS",
+            "DATABASE_URL",
+            "DATABASE_MAX_CONNECTIONS",
+            "GITHUB_URL",
+            "GITHUB_API_URL",
+            "ALLOWED_GITHUB_LOGINS",
+            "ALLOWED_GITHUB_ORG",
+            "DATA_KEYS",
+            "REDIRECT_SCHEMES",
+            "OAUTH_CLIENTS",
+            "TRUSTED_PROXY_HOPS",
+            "ACCESS_TOKEN_TTL",
+            "SESSION_TTL",
+            "SHUTDOWN_TIMEOUT",
+            "LOG",
+            "LOG_FORMAT",
+            "JWT_SIGNING_SECRET",
+        ]) {
+            assert!(line.starts_with(&format!("{variable} must ")), "{line}");
+            assert!(!line.contains("hunter2") && !line.contains('\n'), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_belongs_together_is_asked_for_together() {
+        let directory = TempDir::new().unwrap();
+        let data = ("DATA_DIR", path(&directory));
+        for (set, missing) in [
+            (("GITHUB_CLIENT_ID", "x"), "GITHUB_CLIENT_SECRET"),
+            (("GITHUB_CLIENT_SECRET", "x"), "GITHUB_CLIENT_ID"),
+            (("GITHUB_URL", "https://github.example.com"), "GITHUB_API_URL"),
+            (("ALLOWED_GITHUB_ORG", "octo-org"), "DATA_KEYS"),
+        ] {
+            let ConfigErrors(lines) = read(&[data, set]).unwrap_err();
+            assert_eq!(lines.len(), 1, "{lines:?}");
+            assert!(lines[0].starts_with(&format!("{missing} is missing: ")), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn signing_in_with_github_can_be_set_up() {
+        let directory = TempDir::new().unwrap();
+        let keys = format!("{SECRET}, {SECRET}-2");
+        let config = read(&[
+            ("DATA_DIR", path(&directory)),
+            ("GITHUB_CLIENT_ID", "x"),
+            ("GITHUB_CLIENT_SECRET", "hunter2"),
+            ("GITHUB_URL", "http://127.0.0.1:9999/"),
+            ("GITHUB_API_URL", "http://127.0.0.1:9999/api/v3/"),
+            ("ALLOWED_GITHUB_LOGINS", " Octocat ,id:583231, "),
+            ("ALLOWED_GITHUB_ORG", "Octo-Org"),
+            ("DATA_KEYS", &keys),
+            ("REDIRECT_SCHEMES", "com.example.app"),
+        ])
+        .unwrap();
+        let github = config.github.as_ref().unwrap();
+        assert_eq!(github.url, "http://127.0.0.1:9999");
+        assert_eq!(github.api_url, "http://127.0.0.1:9999/api/v3");
+        assert_eq!(config.gate.logins.len(), 2);
+        assert_eq!(config.gate.org.as_deref(), Some("Octo-Org"));
+        let printed = format!("{config:?}");
+        assert!(!printed.contains("hunter2") && !printed.contains(SECRET), "{printed}");
+    }
+}

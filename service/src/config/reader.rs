@@ -1,0 +1,308 @@
+//! From the text of a variable to a value, or to a line that says what is wrong with it.
+
+use std::{fmt, net::IpAddr, path::Path, time::Duration};
+
+use url::{Host, Url};
+
+use super::{
+    kept_secret::kept_secret,
+    types::{GitHubSettings, LogFormat, Mode},
+    variables::{
+        DATA_DIR, GITHUB_API_URL, GITHUB_CLIENT_ID, GITHUB_CLIENT_SECRET, GITHUB_URL,
+        JWT_SIGNING_SECRET, Variable,
+    },
+};
+use crate::{
+    oauth::{data_keys::DataKeys, redirect_uri::Schemes},
+    secret::Secret,
+    telemetry,
+};
+
+/// Below this a signing secret could be guessed.
+pub(super) const MIN_SECRET_BYTES: usize = 32;
+
+/// Reads variables and collects what is wrong with them.
+pub(super) struct Reader<F> {
+    variable: F,
+    pub(super) problems: Vec<String>,
+}
+
+impl<F: Fn(&str) -> Option<String>> Reader<F> {
+    pub(super) fn new(variable: F) -> Self {
+        Self { variable, problems: Vec::new() }
+    }
+
+    pub(super) fn text(&self, variable: Variable) -> Option<String> {
+        let text = (self.variable)(variable.name)?;
+        let text = text.trim();
+        (!text.is_empty()).then(|| text.to_owned())
+    }
+
+    /// Nothing when the variable is absent or wrong; the latter is noted.
+    pub(super) fn parse<T>(
+        &mut self,
+        variable: Variable,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        parse(&self.text(variable)?)
+            .map_err(|problem| self.problems.push(format!("{} {problem}", variable.name)))
+            .ok()
+    }
+
+    pub(super) fn duration(
+        &mut self,
+        variable: Variable,
+        range: std::ops::RangeInclusive<Duration>,
+    ) -> Duration {
+        self.parse(variable, |text| match duration(text) {
+            Some(time) if range.contains(&time) => Ok(time),
+            _ => Err(format!(
+                "must be a time from {:?} to {:?}, such as {}; it is “{text}”",
+                range.start(),
+                range.end(),
+                variable.default,
+            )),
+        })
+        .unwrap_or_else(|| duration(variable.default).expect("a default is a valid value"))
+    }
+
+    /// What stands in for an absent variable, or a problem when the program is deployed.
+    pub(super) fn unless_deployed<T>(
+        &mut self,
+        mode: Mode,
+        variable: Variable,
+        default: impl FnOnce() -> T,
+    ) -> Option<T> {
+        match mode {
+            _ if self.text(variable).is_some() => None, // present but wrong, and noted
+            Mode::Embedded => Some(default()),
+            Mode::Deployed => {
+                let why = "it must be set when PUBLIC_URL is not a loopback address";
+                self.missing(variable, why);
+                None
+            }
+        }
+    }
+
+    pub(super) fn missing(&mut self, variable: Variable, why: &str) {
+        self.problems.push(format!("{} is missing: {why}", variable.name));
+    }
+
+    pub(super) fn github(&mut self, mode: Mode) -> Option<GitHubSettings> {
+        let client_id = self.text(GITHUB_CLIENT_ID);
+        let client_secret = self.text(GITHUB_CLIENT_SECRET);
+        let url = self.parse(GITHUB_URL, base_url);
+        let api_url = self.parse(GITHUB_API_URL, base_url);
+        // Whoever signs in at one GitHub must not be looked up at another.
+        if url.is_some() && self.text(GITHUB_API_URL).is_none() {
+            self.missing(GITHUB_API_URL, "it must be set when GITHUB_URL is");
+        }
+        if mode == Mode::Deployed || client_id.is_some() || client_secret.is_some() {
+            let why = match mode {
+                Mode::Embedded => "GITHUB_CLIENT_ID and GITHUB_CLIENT_SECRET belong together",
+                Mode::Deployed => "it must be set when PUBLIC_URL is not a loopback address",
+            };
+            if client_id.is_none() {
+                self.missing(GITHUB_CLIENT_ID, why);
+            }
+            if client_secret.is_none() {
+                self.missing(GITHUB_CLIENT_SECRET, why);
+            }
+        }
+        Some(GitHubSettings {
+            client_id: client_id?,
+            client_secret: Secret::new(client_secret?),
+            url: url.unwrap_or_else(|| GITHUB_URL.default.into()),
+            api_url: api_url.unwrap_or_else(|| GITHUB_API_URL.default.into()),
+        })
+    }
+
+    pub(super) fn signing_secret(&mut self, mode: Mode, data_dir: &Path) -> Option<Secret> {
+        let secret = self.parse(JWT_SIGNING_SECRET, signing_secret);
+        if secret.is_some() {
+            return secret;
+        }
+        let may_generate = self.unless_deployed(mode, JWT_SIGNING_SECRET, || ()).is_some();
+        if !may_generate || !self.problems.is_empty() {
+            return None;
+        }
+        kept_secret(data_dir)
+            .map_err(|problem| self.problems.push(format!("{} {problem}", DATA_DIR.name)))
+            .ok()
+    }
+}
+
+pub(super) fn number<T>(text: &str, least: T, most: T) -> Result<T, String>
+where
+    T: std::str::FromStr + PartialOrd + fmt::Display + Copy,
+{
+    match text.parse() {
+        Ok(number) if least <= number && number <= most => Ok(number),
+        _ => Err(format!("must be a whole number from {least} to {most}; it is “{text}”")),
+    }
+}
+
+pub(super) fn address(text: &str) -> Result<IpAddr, String> {
+    text.parse().map_err(|error| {
+        format!("must be an IP address such as 127.0.0.1; it is “{text}”: {error}")
+    })
+}
+
+/// A whole number with a unit (`s`, `m`, `h`, `d`), or of seconds without one.
+pub(super) fn duration(text: &str) -> Option<Duration> {
+    let unit = text.trim_start_matches(|it: char| it.is_ascii_digit());
+    let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
+    let seconds = match unit {
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 60 * 60,
+        "d" => 24 * 60 * 60,
+        _ => return None,
+    };
+    number.checked_mul(seconds).map(Duration::from_secs)
+}
+
+/// A URL that is nothing but an origin.
+pub(super) fn origin(text: &str) -> Result<Url, String> {
+    let expected = "must be a scheme and a host such as https://notes.example.com";
+    let url = Url::parse(text).map_err(|error| format!("{expected}: {error}"))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(format!("{expected}: the scheme has to be https or http"));
+    }
+    // A user name or password is not repeated here.
+    let bare = url.username().is_empty()
+        && url.password().is_none()
+        && url.path() == "/"
+        && url.query().is_none()
+        && url.fragment().is_none();
+    if bare { Ok(url) } else { Err(format!("{expected}, without a path or anything after it")) }
+}
+
+pub(super) fn origins(text: &str) -> Result<Vec<String>, String> {
+    text.split(',')
+        .map(str::trim)
+        .filter(|it| !it.is_empty())
+        .map(|it| origin(it).map(|url| url.origin().ascii_serialization()))
+        .collect()
+}
+
+pub(super) fn redis_url(text: &str) -> Result<Secret, String> {
+    let url = Url::parse(text).ok().filter(|it| matches!(it.scheme(), "redis" | "rediss"));
+    match url {
+        Some(url) if url.has_host() => Ok(Secret::new(text)),
+        _ => Err("must begin with redis:// or rediss:// and name a host".into()),
+    }
+}
+
+/// The value is not repeated in a problem: it may hold a password.
+pub(super) fn database_url(text: &str, mode: Mode) -> Result<Secret, String> {
+    let scheme = text.split_once(':').map(|(scheme, _)| scheme);
+    match (scheme, mode) {
+        (Some("postgres" | "postgresql"), _) | (Some("sqlite"), Mode::Embedded) => {
+            Ok(Secret::new(text))
+        }
+        (Some("sqlite"), Mode::Deployed) => Err("must be a Postgres database, which several \
+             instances can share, when PUBLIC_URL is not a loopback address"
+            .into()),
+        _ => Err("must begin with postgres://".into()),
+    }
+}
+
+/// The URL of the SQLite database in the data directory.
+pub(super) fn sqlite_file(data_dir: &Path) -> Secret {
+    let path = data_dir.join("notes.db");
+    // The two characters that a SQLite URL would not take as part of a path.
+    let path = path.to_string_lossy().replace('%', "%25").replace('?', "%3F");
+    Secret::new(format!("sqlite:{path}"))
+}
+
+pub(super) fn signing_secret(text: &str) -> Result<Secret, String> {
+    if text.len() < MIN_SECRET_BYTES {
+        return Err(format!(
+            "must have at least {MIN_SECRET_BYTES} bytes, and has {}: take the output of `openssl \
+             rand -base64 32`",
+            text.len()
+        ));
+    }
+    Ok(Secret::new(text))
+}
+
+/// A URL that paths are appended to. What it holds is not repeated: it could be a password.
+pub(super) fn base_url(text: &str) -> Result<String, String> {
+    let expected = "must be a URL such as https://github.example.com";
+    let url = Url::parse(text).map_err(|error| format!("{expected}: {error}"))?;
+    let loopback = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    let scheme = url.scheme() == "https" || (url.scheme() == "http" && loopback);
+    let bare = url.username().is_empty()
+        && url.password().is_none()
+        && url.query().is_none()
+        && url.fragment().is_none();
+    if scheme && bare {
+        Ok(url.as_str().trim_end_matches('/').to_owned())
+    } else {
+        Err(format!(
+            "{expected}: https unless it is a loopback address, without a user name, a query or a \
+             fragment"
+        ))
+    }
+}
+
+pub(super) fn data_keys(text: &str) -> Result<DataKeys, String> {
+    let secrets: Vec<_> = text.split(',').map(str::trim).collect();
+    if secrets.iter().any(|it| it.len() < MIN_SECRET_BYTES) {
+        return Err(format!(
+            "must be secrets of at least {MIN_SECRET_BYTES} bytes each, separated by commas: take \
+             the output of `openssl rand -base64 32`"
+        ));
+    }
+    let secrets: Vec<_> = secrets.into_iter().map(Secret::new).collect();
+    Ok(DataKeys::new(&secrets))
+}
+
+pub(super) fn schemes(text: &str) -> Result<Schemes, String> {
+    let names = text.split(',').map(str::trim).filter(|it| !it.is_empty());
+    Schemes::with(names.map(str::to_owned)).map_err(|scheme| {
+        format!(
+            "must be private-use URI schemes in lower case, such as com.example.app, separated by \
+             commas; one is “{scheme}”"
+        )
+    })
+}
+
+pub(super) fn log_filter(text: &str) -> Result<String, String> {
+    telemetry::parse_filter(text)
+        .map(|_| text.to_owned())
+        .map_err(|error| format!("must be a level such as info, or module=level pairs: {error}"))
+}
+
+pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "pretty" => Ok(LogFormat::Pretty),
+        "json" => Ok(LogFormat::Json),
+        _ => Err(format!("must be pretty or json; it is “{text}”")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_numbers_with_a_unit() {
+        for (text, seconds) in
+            [("90", 90), ("90s", 90), ("30m", 1800), ("1h", 3600), ("2d", 172_800)]
+        {
+            assert_eq!(duration(text), Some(Duration::from_secs(seconds)), "{text}");
+        }
+        for bad in
+            ["", "h", "-1", "1.5h", "1 h", "1h30m", "99999999999999999999", "9999999999999999d"]
+        {
+            assert_eq!(duration(bad), None, "{bad}");
+        }
+    }
+}

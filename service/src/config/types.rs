@@ -1,0 +1,145 @@
+//! What a configuration is made of.
+
+use std::fmt;
+
+use url::Host;
+
+use super::reader::origin;
+use crate::secret::Secret;
+
+/// Who can reach the program, and what it therefore insists on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// On one's own machine: defaults for everything.
+    Embedded,
+    /// Reachable by others: nothing that instances must share may be missing.
+    Deployed,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Pretty,
+    /// For machines.
+    Json,
+}
+
+/// How to reach Redis.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RedisSettings {
+    /// A `redis://` or `rediss://` URL, which may hold a password.
+    pub url: Secret,
+    /// What every key and channel begins with.
+    pub prefix: String,
+}
+
+/// Where the data is, and how much of the database one process may take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DatabaseSettings {
+    /// `postgres://…` or `sqlite:…`; may hold a password.
+    pub url: Secret,
+    /// The size of the pool.
+    pub max_connections: u32,
+}
+
+/// Who we are at GitHub, and where GitHub is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GitHubSettings {
+    /// `GITHUB_CLIENT_ID`.
+    pub client_id: String,
+    /// `GITHUB_CLIENT_SECRET`.
+    pub client_secret: Secret,
+    /// `GITHUB_URL`, without a trailing slash.
+    pub url: String,
+    /// `GITHUB_API_URL`, without a trailing slash.
+    pub api_url: String,
+}
+
+/// Where clients reach us: an origin, so it has no path and no trailing slash, its host is in lower
+/// case, and a default port is left out. It is compared byte by byte wherever it is compared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicUrl {
+    origin: String,
+    loopback: bool,
+}
+
+impl PublicUrl {
+    /// Parses and normalises. The error says what is wrong, to follow the name of the variable.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let url = origin(text)?;
+        let loopback = match url.host() {
+            Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+            Some(Host::Ipv4(address)) => address.is_loopback(),
+            Some(Host::Ipv6(address)) => address.is_loopback(),
+            None => false,
+        };
+        if !loopback && url.scheme() != "https" {
+            return Err("must begin with https:// unless it is a loopback address".into());
+        }
+        Ok(Self { origin: url.origin().ascii_serialization(), loopback })
+    }
+
+    /// The address of a program that is on this machine alone.
+    pub(super) fn on_loopback(port: u16) -> Self {
+        Self { origin: format!("http://127.0.0.1:{port}"), loopback: true }
+    }
+
+    /// The URL itself, which is also the OAuth issuer.
+    pub fn as_str(&self) -> &str {
+        &self.origin
+    }
+
+    /// The same as an origin that a browser would send.
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// The MCP endpoint, which is also the audience of access tokens.
+    pub fn mcp(&self) -> String {
+        format!("{}/mcp", self.origin)
+    }
+
+    /// Whether only this machine can reach it.
+    pub fn is_loopback(&self) -> bool {
+        self.loopback
+    }
+}
+
+impl fmt::Display for PublicUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.origin)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_public_url_is_an_origin() {
+        for (text, normal) in [
+            ("https://Notes.Example.com:443/", "https://notes.example.com"),
+            ("https://notes.example.com:8443", "https://notes.example.com:8443"),
+            ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
+            ("http://[::1]:8080", "http://[::1]:8080"),
+            ("http://notes.localhost", "http://notes.localhost"),
+        ] {
+            assert_eq!(PublicUrl::parse(text).unwrap().as_str(), normal);
+        }
+        for bad in [
+            "",
+            "notes.example.com",
+            "ftp://notes.example.com",
+            "https://notes.example.com/path",
+            "https://notes.example.com/?q",
+            "https://notes.example.com/#f",
+            "https://me@notes.example.com",
+            "http://notes.example.com",
+            "http://192.168.1.5:8080",
+            "http://localhost.example.com",
+        ] {
+            assert!(PublicUrl::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! Every variable of the environment: its name, what it means, and what holds without it.
+
+/// A setting of the environment.
+#[derive(Clone, Copy, Debug)]
+pub struct Variable {
+    /// The name of the environment variable.
+    pub name: &'static str,
+    /// What it means, and in which unit, for `.env.example`.
+    pub meaning: &'static str,
+    /// What holds without it, as it would be written; empty if nothing does.
+    pub default: &'static str,
+}
+
+/// Every variable, in the order of `.env.example`.
+pub const VARIABLES: &[Variable] = &[
+    PUBLIC_URL,
+    PORT,
+    HOST,
+    ALLOWED_ORIGINS,
+    DATA_DIR,
+    DATABASE_URL,
+    DATABASE_MAX_CONNECTIONS,
+    REDIS_URL,
+    REDIS_PREFIX,
+    JWT_SIGNING_SECRET,
+    GITHUB_CLIENT_ID,
+    GITHUB_CLIENT_SECRET,
+    GITHUB_URL,
+    GITHUB_API_URL,
+    ALLOWED_GITHUB_LOGINS,
+    ALLOWED_GITHUB_ORG,
+    DATA_KEYS,
+    REDIRECT_SCHEMES,
+    OAUTH_CLIENTS,
+    TRUSTED_PROXY_HOPS,
+    ACCESS_TOKEN_TTL,
+    SESSION_TTL,
+    SHUTDOWN_TIMEOUT,
+    LOG,
+    LOG_FORMAT,
+];
+
+/// Where clients reach us.
+pub const PUBLIC_URL: Variable = Variable {
+    name: "PUBLIC_URL",
+    meaning: "Where clients reach the server: scheme and host, without a path. It names this server \
+              in every access token, so a change signs everybody out. Anything but a loopback \
+              address has to be https, and makes DATABASE_URL, \
+              JWT_SIGNING_SECRET and the GITHUB_CLIENT_ variables mandatory.",
+    default: "http://127.0.0.1:8080",
+};
+
+/// Where we listen.
+pub const PORT: Variable = Variable {
+    name: "PORT",
+    meaning: "The TCP port to listen on. The default of PUBLIC_URL follows it.",
+    default: "8080",
+};
+
+/// On which address we listen.
+pub const HOST: Variable = Variable {
+    name: "HOST",
+    meaning: "The IP address to listen on. With a public URL that is not a loopback address the \
+              default is 0.0.0.0.",
+    default: "127.0.0.1",
+};
+
+/// Who may call from a browser.
+pub const ALLOWED_ORIGINS: Variable = Variable {
+    name: "ALLOWED_ORIGINS",
+    meaning: "Origins of web pages that may call the server from a browser, besides PUBLIC_URL, \
+              separated by commas, such as https://app.example.com.",
+    default: "",
+};
+
+/// Where files go.
+pub const DATA_DIR: Variable = Variable {
+    name: "DATA_DIR",
+    meaning: "The directory for what has no other place: the SQLite database without DATABASE_URL, \
+              and a generated secret without JWT_SIGNING_SECRET.",
+    default: "./data",
+};
+
+/// Where the data is.
+pub const DATABASE_URL: Variable = Variable {
+    name: "DATABASE_URL",
+    meaning: "The database: postgres://user:password@host/name. Without it, a SQLite file in \
+              DATA_DIR.",
+    default: "",
+};
+
+/// How many connections to the database.
+pub const DATABASE_MAX_CONNECTIONS: Variable = Variable {
+    name: "DATABASE_MAX_CONNECTIONS",
+    meaning: "The most connections that one process opens to the database, 1 to 100. During a \
+              deploy old and new processes each have that many.",
+    default: "5",
+};
+
+/// Where sessions, streams and signals are kept.
+pub const REDIS_URL: Variable = Variable {
+    name: "REDIS_URL",
+    meaning: "Redis 7 or Valkey 8 as redis:// or rediss://, for sessions, streams and signals. \
+              Needed as soon as there is more than one instance; without it they end with the \
+              process.",
+    default: "",
+};
+
+/// What keys begin with.
+pub const REDIS_PREFIX: Variable = Variable {
+    name: "REDIS_PREFIX",
+    meaning: "What every key and channel in Redis begins with, so that several deployments share a \
+              server.",
+    default: "notes:",
+};
+
+/// What seals the signing keys.
+pub const JWT_SIGNING_SECRET: Variable = Variable {
+    name: "JWT_SIGNING_SECRET",
+    meaning: "Seals the private keys that sign access tokens: at least 32 bytes, the same for all \
+              instances, such as the output of `openssl rand -base64 32`. It can be changed at any \
+              time; tokens that were already issued stay valid. Without it, one is generated in \
+              DATA_DIR.",
+    default: "",
+};
+
+/// Who we are at GitHub.
+pub const GITHUB_CLIENT_ID: Variable = Variable {
+    name: "GITHUB_CLIENT_ID",
+    meaning: "The client id of the GitHub OAuth app through which people sign in. Its callback URL \
+              is PUBLIC_URL followed by /oauth/github/callback. Without it, a page on your own \
+              machine asks for a name instead; with a public URL that is not a loopback address it \
+              is mandatory.",
+    default: "",
+};
+
+/// How we prove it.
+pub const GITHUB_CLIENT_SECRET: Variable = Variable {
+    name: "GITHUB_CLIENT_SECRET",
+    meaning: "The client secret of that GitHub OAuth app.",
+    default: "",
+};
+
+/// Where people sign in.
+pub const GITHUB_URL: Variable = Variable {
+    name: "GITHUB_URL",
+    meaning: "Where GitHub is, for GitHub Enterprise Server. Has to be https unless it is a \
+              loopback address, and then GITHUB_API_URL has to be set as well.",
+    default: "https://github.com",
+};
+
+/// Where we ask who somebody is.
+pub const GITHUB_API_URL: Variable = Variable {
+    name: "GITHUB_API_URL",
+    meaning: "Where the API of GitHub is, such as https://github.example.com/api/v3 for GitHub \
+              Enterprise Server.",
+    default: "https://api.github.com",
+};
+
+/// Who may sign in, one by one.
+pub const ALLOWED_GITHUB_LOGINS: Variable = Variable {
+    name: "ALLOWED_GITHUB_LOGINS",
+    meaning: "Who may sign in, separated by commas: GitHub logins such as octocat, or numeric ids \
+              such as id:583231. A login is pinned to its account when it first signs in, so \
+              nobody inherits the right with the name. Without it, everybody may.",
+    default: "",
+};
+
+/// Who may sign in, by membership.
+pub const ALLOWED_GITHUB_ORG: Variable = Variable {
+    name: "ALLOWED_GITHUB_ORG",
+    meaning: "The GitHub organisation whose active members may sign in. Asks people for the \
+              permission read:org, and makes DATA_KEYS mandatory. With ALLOWED_GITHUB_LOGINS as \
+              well, both must hold.",
+    default: "",
+};
+
+/// What seals GitHub's tokens.
+pub const DATA_KEYS: Variable = Variable {
+    name: "DATA_KEYS",
+    meaning: "Seals the GitHub tokens that membership is checked with: secrets of at least 32 bytes \
+              each, separated by commas. The first one seals, all of them open, so a new one goes \
+              to the front.",
+    default: "",
+};
+
+/// Which programs a code may be sent to besides web sites.
+pub const REDIRECT_SCHEMES: Variable = Variable {
+    name: "REDIRECT_SCHEMES",
+    meaning: "URI schemes of further programs that clients may redirect to, separated by commas, \
+              such as com.example.app. claude, cursor, vscode and vscode-insiders are always \
+              allowed.",
+    default: "",
+};
+
+/// Clients that we vouch for.
+pub const OAUTH_CLIENTS: Variable = Variable {
+    name: "OAUTH_CLIENTS",
+    meaning: "Clients that need not register: a JSON array of objects with client_id, client_name \
+              and redirect_uris, and if need be client_secret (at least 32 bytes) and scope.",
+    default: "",
+};
+
+/// Whose word about addresses we take.
+pub const TRUSTED_PROXY_HOPS: Variable = Variable {
+    name: "TRUSTED_PROXY_HOPS",
+    meaning: "How many proxies of your own stand before the server, 0 to 10: the address of a \
+              client is that many entries from the right in X-Forwarded-For. With a public URL that \
+              is not a loopback address the default is 1.",
+    default: "0",
+};
+
+/// How long an access token lives.
+pub const ACCESS_TOKEN_TTL: Variable = Variable {
+    name: "ACCESS_TOKEN_TTL",
+    meaning: "How long an access token is valid, from 1m to 1h.",
+    default: "30m",
+};
+
+/// How long a session lives.
+pub const SESSION_TTL: Variable = Variable {
+    name: "SESSION_TTL",
+    meaning: "How long an MCP session is kept after its last request, from 1m to 30d.",
+    default: "24h",
+};
+
+/// How long a shutdown may take.
+pub const SHUTDOWN_TIMEOUT: Variable = Variable {
+    name: "SHUTDOWN_TIMEOUT",
+    meaning: "How long running calls may take to finish after a request to stop, from 1s to 5m. \
+              Keep it below the time after which the platform kills the process.",
+    default: "25s",
+};
+
+/// What is logged.
+pub const LOG: Variable = Variable {
+    name: "LOG",
+    meaning: "What is logged: error, warn, info, debug or trace, also for each module, as in \
+              info,service=debug.",
+    default: "info",
+};
+
+/// How it is logged.
+pub const LOG_FORMAT: Variable = Variable {
+    name: "LOG_FORMAT",
+    meaning: "How it is logged: pretty for people or json for machines. With a public URL that is \
+              not a loopback address the default is json.",
+    default: "pretty",
+};
+
+/// The text that `.env.example` has to hold.
+pub fn env_example() -> String {
+    let mut text = String::from(
+        "# Every variable that notes-mcp reads. All of them are optional on your own machine.\n",
+    );
+    for Variable { name, meaning, default } in VARIABLES {
+        text.push('\n');
+        let mut width = 0;
+        for word in meaning.split(' ') {
+            if width == 0 || width + 1 + word.len() > 98 {
+                text.push_str(if width == 0 { "#" } else { "\n#" });
+                width = 0;
+            }
+            text.push(' ');
+            text.push_str(word);
+            width += 1 + word.len();
+        }
+        text.extend(["\n# ", name, "=", default, "\n"]);
+    }
+    text
+}

@@ -17,9 +17,9 @@ use serde_json::{Value, value::RawValue};
 use crate::{
     caller::{Caller, UserId},
     question::{Answer, Question},
-    rpc::{RequestId, RpcError},
+    rpc::{self, RequestId, RpcError},
     store::{StoreError, StreamKey, is_random_id, random_id},
-    types::{ClientCapabilities, LogLevel},
+    types::{CallToolResult, ClientCapabilities, LogLevel},
     version::ProtocolVersion,
 };
 
@@ -170,6 +170,16 @@ pub enum JobOutcome {
     Error(RpcError),
 }
 
+impl JobOutcome {
+    /// There is no result, and this is what the model should know about it.
+    pub fn failed(text: impl Into<String>) -> Self {
+        let result = CallToolResult::error(text);
+        let result = RawValue::from_string(rpc::into_text(rpc::encode(&result)))
+            .expect("what was encoded as JSON is JSON");
+        Self::Result { result, is_error: true }
+    }
+}
+
 /// A job as it is now.
 #[derive(Clone, Debug)]
 pub struct Job {
@@ -255,10 +265,12 @@ pub trait Jobs: Send + Sync {
 pub struct Attempt {
     /// Which job.
     pub id: JobId,
-    /// Which attempt: 1 is the first. Every write of an attempt is void once another has begun.
+    /// Which attempt: 1 is the first. Every write of an attempt is void once another has begun. It
+    /// counts every time that the job was claimed, also those that did not fail but were released,
+    /// asked the client or waited for children.
     pub number: u32,
-    /// How many attempts there are.
-    pub of: u32,
+    /// Whether no other attempt follows if this one fails.
+    pub last: bool,
     /// How long this one may take.
     pub timeout: Duration,
     /// What to run.
@@ -295,6 +307,10 @@ pub struct Child {
     pub tool: String,
     /// Its arguments.
     pub arguments: Box<RawValue>,
+    /// How long one attempt may take.
+    pub timeout: Duration,
+    /// How many attempts there are.
+    pub attempts: u32,
 }
 
 /// How an attempt ended.

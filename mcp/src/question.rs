@@ -14,8 +14,9 @@ use crate::{
     version::ProtocolVersion,
 };
 
-/// A question to the client.
-#[derive(Clone, Debug, PartialEq)]
+/// A question to the client. Its JSON is for stores of ours, not for the wire.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Question {
     /// Asks the user by a form (`elicitation/create`).
     Elicit {
@@ -39,7 +40,7 @@ pub enum Question {
 }
 
 /// Parameters of `sampling/createMessage`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SampleRequest {
     /// The conversation.

@@ -36,7 +36,8 @@ pub(super) fn notification(signal: &Signal, subscription: Option<&RequestId>) ->
         | Signal::StreamTaken { .. }
         | Signal::SessionEnded(_)
         | Signal::JobChanged { .. }
-        | Signal::JobQueued => return None,
+        | Signal::JobQueued
+        | Signal::JobCancelled { .. } => return None,
     };
     let meta = subscription.map(|subscription| SubscriptionMeta { subscription });
     let params = (uri.is_some() || meta.is_some()).then_some(Params { uri, meta });

@@ -372,6 +372,11 @@ pub enum Signal {
     },
     /// There is a job to claim.
     JobQueued,
+    /// A job was cancelled: whoever runs it stops.
+    JobCancelled {
+        /// Which one.
+        job: JobId,
+    },
 }
 
 /// What a [`Subscription`] listens to.
@@ -405,7 +410,7 @@ impl Signal {
             | Self::StreamTaken { key, .. } => Topic::Session(key.session.clone()),
             Self::SessionEnded(session) => Topic::Session(session.clone()),
             Self::JobChanged { job } => Topic::Job(job.clone()),
-            Self::JobQueued => Topic::Work,
+            Self::JobQueued | Self::JobCancelled { .. } => Topic::Work,
         }
     }
 }

@@ -9,17 +9,34 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use tokio::sync::{Mutex, oneshot};
+use tokio::{
+    sync::{Mutex, oneshot},
+    time::{Instant, sleep},
+};
 
-use super::Inner;
+use super::{Inner, operation::Work};
 use crate::{
     call::Outlet,
     rpc::RequestId,
-    store::{Signal, StoreError, StreamKey},
+    store::{Signal, StoreError, StreamKey, Writer},
 };
 
-/// How long a writer may be silent before its streams count as orphaned. Renewed every third of it.
-pub(super) const LEASE: Duration = Duration::from_secs(15);
+/// How long a writer may be silent before its calls count as lost. Long enough for a store that
+/// stumbles, short enough for a client that waits.
+pub(super) const LEASE: Duration = Duration::from_secs(6);
+
+/// How often a writer renews its lease.
+pub(super) const HEARTBEAT: Duration = Duration::from_secs(2);
+
+/// For how long a message is offered to a store that is away. After that its writer counts as dead,
+/// and somebody else may have the call.
+const WRITE_PATIENCE: Duration = LEASE;
+
+/// The same for the answer, which is worth more: nobody can know it without doing the work again.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(20);
+
+/// The pause before a store that is away is tried again.
+const TRY_AGAIN: Duration = Duration::from_millis(100);
 
 /// How long a call waits for the socket to follow its stream before it goes on.
 const FOLLOW_LIMIT: Duration = Duration::from_secs(1);
@@ -43,8 +60,8 @@ pub(super) struct Exchange {
 
 enum State {
     Undecided {
-        pending: Vec<RequestId>,
-        answers: Vec<Vec<u8>>,
+        pending: Vec<(RequestId, Option<Arc<Work>>)>,
+        answers: Vec<(RequestId, Option<Vec<u8>>)>,
         /// Whether the body was a batch: then the answer is an array.
         batch: bool,
         /// Whether the client takes a stream at all.
@@ -56,11 +73,11 @@ enum State {
 }
 
 impl Exchange {
-    /// Begins with requests that wait for answers.
+    /// Begins with requests that wait for answers, each with what it is to be run.
     pub(super) fn new(
         engine: Arc<Inner>,
         key: StreamKey,
-        pending: Vec<RequestId>,
+        pending: Vec<(RequestId, Option<Arc<Work>>)>,
         batch: bool,
         may_stream: bool,
     ) -> (Arc<Self>, oneshot::Receiver<Decision>) {
@@ -84,9 +101,16 @@ impl Exchange {
             State::Decided | State::Undecided { may_stream: false, .. } => return Ok(false),
             State::Undecided { pending, answers, .. } => {
                 let log = &self.engine.stores.log;
-                log.open(&self.key, pending, LEASE).await?;
-                for answer in answers {
-                    log.append(&self.key, &String::from_utf8_lossy(answer)).await?;
+                let mut calls = Vec::new();
+                for (request, work) in pending {
+                    let again = work.as_ref().filter(|it| it.operation.is_repeatable(&self.engine));
+                    calls.push((request.clone(), again.and_then(|it| it.to_stored())));
+                }
+                calls.extend(answers.iter().map(|(request, _)| (request.clone(), None)));
+                log.open(&self.key, &calls, LEASE).await?;
+                for (request, answer) in answers {
+                    let answer = answer.as_deref().map(String::from_utf8_lossy);
+                    log.finish(&self.writer(request, 0), answer.as_deref()).await?;
                 }
             }
         }
@@ -102,21 +126,32 @@ impl Exchange {
         Ok(true)
     }
 
+    fn writer(&self, request: &RequestId, term: u64) -> Writer {
+        Writer { key: self.key.clone(), request: request.clone(), term }
+    }
+
+    /// The first run of a request.
+    pub(super) fn first_run(&self, request: &RequestId) -> Writer {
+        self.writer(request, 0)
+    }
+
     /// Answers a request, or drops it unanswered because the client cancelled it.
-    pub(super) async fn finish(&self, request: &RequestId, answer: Option<Vec<u8>>) {
+    pub(super) async fn finish(&self, writer: &Writer, answer: Option<Vec<u8>>) {
         let mut state = self.state.lock().await;
         match &mut *state {
             State::Decided => {}
             State::Streaming => {
+                drop(state);
                 let answer = answer.as_deref().map(String::from_utf8_lossy);
                 let log = &self.engine.stores.log;
-                if let Err(error) = log.finish(&self.key, request, answer.as_deref()).await {
+                let finish = || log.finish(writer, answer.as_deref());
+                if let Err(error) = patiently(ANSWER_PATIENCE, finish).await {
                     tracing::error!(error = %error, "An answer could not be stored: {error}");
                 }
             }
             State::Undecided { pending, answers, .. } => {
-                pending.retain(|it| it != request);
-                answers.extend(answer);
+                pending.retain(|it| it.0 != writer.request);
+                answers.push((writer.request.clone(), answer));
                 if !pending.is_empty() {
                     return;
                 }
@@ -124,6 +159,7 @@ impl Exchange {
                 let State::Undecided { answers, batch, decide, .. } = decided else {
                     return;
                 };
+                let answers: Vec<_> = answers.into_iter().filter_map(|it| it.1).collect();
                 let decision = match (answers.len(), batch) {
                     (0, _) => Decision::Nothing,
                     (_, true) => Decision::Json(array(&answers)),
@@ -135,11 +171,33 @@ impl Exchange {
         }
     }
 
-    /// Tells the log that the writer is alive. Does nothing before there is a stream.
-    pub(super) async fn renew(&self) {
-        let streaming = matches!(*self.state.lock().await, State::Streaming);
-        if streaming && let Err(error) = self.engine.stores.log.renew(&self.key, LEASE).await {
+    /// Tells the log that the writer is alive. False if the call is no longer the writer's; before
+    /// there is a stream it is nobody else's.
+    pub(super) async fn renew(&self, writer: &Writer) -> bool {
+        if !matches!(*self.state.lock().await, State::Streaming) {
+            return true;
+        }
+        self.engine.stores.log.renew(writer, LEASE).await.unwrap_or_else(|error| {
             tracing::warn!(error = %error, "A lease could not be renewed: {error}");
+            true
+        })
+    }
+}
+
+/// Repeats what the store cannot do now. What is repeated must be the same thing if it was done
+/// already.
+pub(super) async fn patiently<T, F: Future<Output = Result<T, StoreError>>>(
+    patience: Duration,
+    mut attempt: impl FnMut() -> F,
+) -> Result<T, StoreError> {
+    let deadline = Instant::now() + patience;
+    loop {
+        match attempt().await {
+            Err(error) if Instant::now() < deadline => {
+                tracing::debug!(error = %error, "The store is away, trying again: {error}");
+                sleep(TRY_AGAIN).await;
+            }
+            done => return done,
         }
     }
 }
@@ -153,16 +211,35 @@ fn array(answers: &[Vec<u8>]) -> Vec<u8> {
 
 /// What a legacy call writes to.
 pub(super) struct LegacyOutlet {
-    pub(super) exchange: Arc<Exchange>,
+    exchange: Arc<Exchange>,
+    writer: Writer,
+    /// The number of the last message of this run. Held while a message is written, so that the
+    /// next one comes after it.
+    written: Mutex<u64>,
+}
+
+impl LegacyOutlet {
+    pub(super) fn new(exchange: Arc<Exchange>, writer: Writer) -> Arc<Self> {
+        Arc::new(Self { exchange, writer, written: Mutex::default() })
+    }
+
+    /// Appends a message to a stream that is open. False if the call is no longer the writer's.
+    pub(super) async fn write(&self, message: &str) -> Result<bool, StoreError> {
+        let mut written = self.written.lock().await;
+        let number = *written + 1;
+        let log = &self.exchange.engine.stores.log;
+        let kept = patiently(WRITE_PATIENCE, || log.write(&self.writer, number, message)).await?;
+        *written = number;
+        Ok(kept)
+    }
 }
 
 #[async_trait]
-impl Outlet for LegacyOutlet {
+impl Outlet for Arc<LegacyOutlet> {
     async fn send(&self, notification: String) {
-        let exchange = &self.exchange;
-        let sent = match exchange.open_stream().await {
-            Ok(true) => exchange.engine.stores.log.append(&exchange.key, &notification).await,
-            Ok(false) => Ok(()),
+        let sent = match self.exchange.open_stream().await {
+            Ok(true) => self.write(&notification).await,
+            Ok(false) => Ok(false),
             Err(error) => Err(error),
         };
         if let Err(error) = sent {
@@ -171,9 +248,8 @@ impl Outlet for LegacyOutlet {
     }
 
     async fn release(&self) {
-        let exchange = &self.exchange;
-        if let Ok(true) = exchange.open_stream().await {
-            self.publish(Signal::StreamReleased(exchange.key.clone())).await;
+        if let Ok(true) = self.exchange.open_stream().await {
+            self.publish(Signal::StreamReleased(self.exchange.key.clone())).await;
         }
     }
 

@@ -3,17 +3,16 @@
 //! A signal is only a hint to read again, so a lost one costs time, never an event. The follower
 //! subscribes before it reads.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::{Inner, grants::OpenStream, notify};
+use super::{Inner, exchange::HEARTBEAT, grants::OpenStream, legacy, notify};
 use crate::{
-    caller::{Caller, UserId},
-    rpc::{self, RequestId, RpcError, codes},
+    caller::Caller,
     sse,
     store::{
         EventId, EventNumber, Received, Signal, StoreError, StreamKey, Subscription, Topic,
@@ -25,18 +24,27 @@ use crate::{
 /// How many events are read from the log at once.
 const READ_AHEAD: usize = 64;
 
+/// How long a writer that counts as dead is given to prove the opposite. If the store itself was
+/// away, nobody could renew a lease, and a writer that lives does so within a heartbeat.
+const SECOND_LOOK: Duration = HEARTBEAT.saturating_add(Duration::from_secs(1));
+
 /// A socket that follows a legacy stream.
 pub(super) struct Follower {
     engine: Arc<Inner>,
     key: StreamKey,
     version: ProtocolVersion,
-    user: UserId,
+    /// Who follows: lost calls are run again under these rights.
+    caller: Caller,
     /// Tells this socket from another one for the same stream.
     holder: String,
     after: EventNumber,
     ready: VecDeque<Bytes>,
     /// Whether there may be something new in the log.
     unread: bool,
+    /// When to look whether the writers still live.
+    look: Option<Instant>,
+    /// Since when a writer counts as dead.
+    suspected: Option<Instant>,
     ended: bool,
     session_signals: Subscription,
     /// The user's changes and everyone's: for the standalone stream only.
@@ -51,6 +59,7 @@ enum Event {
     Session(Received),
     Change(Received),
     KeepAlive,
+    Look,
     Drain,
     Expired,
 }
@@ -82,11 +91,13 @@ impl Follower {
         Ok(Self {
             key,
             version,
-            user: caller.user.clone(),
+            caller: caller.clone(),
             holder: random_id(),
             after,
             ready: VecDeque::from([first]),
             unread: true,
+            look: None,
+            suspected: None,
             ended: false,
             session_signals,
             changes,
@@ -135,6 +146,7 @@ impl Follower {
                     Event::Session(received) => self.on_session_signal(received),
                     Event::Change(received) => self.on_change(received).await,
                     Event::KeepAlive => self.on_keep_alive().await,
+                    Event::Look => self.unread = true,
                     Event::Drain => self.hang_up(),
                     Event::Expired => self.ended = true,
                 }
@@ -152,8 +164,16 @@ impl Follower {
                 },
             }
         };
+        let look = self.look;
+        let look = async {
+            match look {
+                None => std::future::pending().await,
+                Some(at) => sleep_until(at).await,
+            }
+        };
         tokio::select! {
             received = self.session_signals.recv() => Event::Session(received),
+            () = look => Event::Look,
             received = change => Event::Change(received),
             () = sleep_until(self.keep_alive) => Event::KeepAlive,
             () = self.engine.drain.cancelled() => Event::Drain,
@@ -184,21 +204,36 @@ impl Follower {
             let id = EventId { stream: self.key.stream.clone(), number };
             self.ready.push_back(sse::event(Some(&id), &message));
         }
-        if page.orphaned && self.ready.is_empty() {
-            self.abandon().await;
-        }
+        self.watch(page.lapses).await;
     }
 
-    /// The instance that ran the call has died: says so instead of being silent for ever.
-    async fn abandon(&mut self) {
-        let error = RpcError::new(
-            codes::INTERNAL_ERROR,
-            "the call was lost: its server went away, or its question was not answered in time. \
-             It may or may not have taken effect; check, then call again",
-        );
-        let write = |request: &RequestId| rpc::into_text(rpc::encode_error(Some(request), &error));
-        if let Err(error) = self.engine.stores.log.abandon(&self.key, &write).await {
-            tracing::warn!(error = %error, "A lost call could not be closed: {error}");
+    /// Looks after writers that have fallen silent.
+    async fn watch(&mut self, lapses: Option<Duration>) {
+        let now = Instant::now();
+        self.look = match lapses {
+            None => None,
+            // A little later than the lease, so that one look is enough.
+            Some(left) if !left.is_zero() => {
+                self.suspected = None;
+                Some(now + left + HEARTBEAT)
+            }
+            Some(_) => {
+                let since = *self.suspected.get_or_insert(now);
+                if now >= since + SECOND_LOOK && self.ready.is_empty() {
+                    self.suspected = None;
+                    self.take_calls_over().await;
+                    None
+                } else {
+                    Some((since + SECOND_LOOK).max(now))
+                }
+            }
+        };
+    }
+
+    /// The instance that ran a call has died: somebody has to do something instead.
+    async fn take_calls_over(&mut self) {
+        if let Err(error) = legacy::take_over(&self.engine, &self.caller, &self.key).await {
+            tracing::warn!(error = %error, "A lost call could not be taken over: {error}");
         }
         self.unread = true;
     }
@@ -240,7 +275,7 @@ impl Follower {
             Received::Signal(signal) => vec![signal],
             // Some changes were lost: whatever the client follows may have changed.
             Received::Missed => {
-                let user = &self.user;
+                let user = &self.caller.user;
                 let updated = session
                     .subscriptions
                     .into_iter()
@@ -250,7 +285,9 @@ impl Follower {
             }
         };
         for notification in signals.iter().filter_map(|it| notify::notification(it, None)) {
-            if let Err(error) = self.engine.stores.log.append(&self.key, &notification).await {
+            if let Err(error) =
+                self.engine.stores.log.append(&self.key.session, &notification).await
+            {
                 tracing::warn!(error = %error, "A change could not be passed on: {error}");
             }
         }

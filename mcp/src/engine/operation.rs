@@ -10,6 +10,7 @@ use crate::{
     call::CallMeta,
     catalog::{HeaderParam, MatchedUri, ResourceKind},
     rpc::{self, RequestId, RpcError, codes},
+    store::StoredCall,
     version::ProtocolVersion,
 };
 
@@ -68,6 +69,38 @@ pub(super) enum Operation {
     GetPrompt { index: usize, name: String, arguments: Box<RawValue> },
     CompletePrompt { index: usize, argument: Argument, given: BTreeMap<String, String> },
     CompleteResource { index: usize, argument: Argument },
+}
+
+/// An operation, and how its client wants to hear of its progress.
+#[derive(Debug)]
+pub(super) struct Work {
+    pub(super) operation: Operation,
+    pub(super) progress_token: Option<RequestId>,
+}
+
+impl Work {
+    /// What another instance needs to do the same, if it is something that can be stored.
+    pub(super) fn to_stored(&self) -> Option<StoredCall> {
+        Some(StoredCall {
+            method: self.operation.method().name().to_owned(),
+            params: Some(self.operation.to_params(self.progress_token.as_ref())?),
+            answers: BTreeMap::new(),
+            progress: None,
+        })
+    }
+
+    /// Reads what was stored, perhaps by another version of this server. Nothing if it is no longer
+    /// offered.
+    pub(super) fn from_stored(
+        engine: &Inner,
+        version: ProtocolVersion,
+        call: &StoredCall,
+    ) -> Option<Self> {
+        let method = Method::parse(&call.method)?;
+        let params = call.params.as_deref();
+        let operation = Operation::prepare(engine, version, method, params).ok()?;
+        Some(Self { operation, progress_token: progress_token(params) })
+    }
 }
 
 /// The argument that is being completed.
@@ -262,6 +295,32 @@ impl Operation {
             }
             Self::ReadResource { uri, .. } => Some((&uri.uri, "")),
             _ => None,
+        }
+    }
+
+    fn method(&self) -> Method {
+        match self {
+            Self::ListTools { .. } => Method::ListTools,
+            Self::CallTool { .. } => Method::CallTool,
+            Self::ListResources { .. } => Method::ListResources,
+            Self::ListTemplates { .. } => Method::ListTemplates,
+            Self::ReadResource { .. } => Method::ReadResource,
+            Self::ListPrompts { .. } => Method::ListPrompts,
+            Self::GetPrompt { .. } => Method::GetPrompt,
+            Self::CompletePrompt { .. } | Self::CompleteResource { .. } => Method::Complete,
+        }
+    }
+
+    /// Whether it may be done a second time when nobody knows how far the first time came: all that
+    /// only reads, and tools that say so themselves.
+    pub(super) fn is_repeatable(&self, engine: &Inner) -> bool {
+        match self {
+            Self::CallTool { index, .. } => {
+                let annotations = engine.catalog.tools()[*index].definition.annotations;
+                annotations.read_only_hint == Some(true)
+                    || annotations.idempotent_hint == Some(true)
+            }
+            _ => true,
         }
     }
 

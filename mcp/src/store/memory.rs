@@ -4,7 +4,7 @@
 //! while holding it.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -13,9 +13,9 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use super::{
-    Answered, Bus, EventNumber, Fanout, MAX_EVENTS, MAX_SUBSCRIPTIONS, Page, Questions, STREAM_TTL,
-    Session, SessionId, Sessions, Signal, StoreError, Stores, StreamKey, StreamLog, Subscription,
-    SuspendedCall, Topic,
+    Answered, Bus, EventNumber, Fanout, MAX_EVENTS, MAX_SUBSCRIPTIONS, Orphan, Page, Questions,
+    STREAM_TTL, Session, SessionId, Sessions, Signal, StoreError, StoredCall, Stores, StreamId,
+    StreamKey, StreamLog, Subscription, Topic, Writer,
 };
 use crate::{question::Answer, rpc::RequestId, types::LogLevel};
 
@@ -62,27 +62,44 @@ struct State {
 }
 
 struct Waiting {
-    session: SessionId,
-    call: SuspendedCall,
+    writer: Writer,
+    call: StoredCall,
+    open: BTreeMap<String, String>,
     expires: Instant,
 }
 
 struct Stream {
     events: VecDeque<(EventNumber, Arc<str>)>,
     last: EventNumber,
-    pending: Vec<RequestId>,
-    lease: Instant,
+    pending: Vec<Pending>,
     expires: Instant,
 }
 
+/// A request that is not answered yet.
+struct Pending {
+    request: RequestId,
+    term: u64,
+    lapses: Instant,
+    written: u64,
+    lost: u64,
+    call: Option<StoredCall>,
+}
+
 impl Stream {
-    fn new(pending: &[RequestId], lease: Duration) -> Self {
+    fn new(requests: &[(RequestId, Option<StoredCall>)], lease: Duration) -> Self {
         let now = Instant::now();
+        let pending = requests.iter().map(|(request, call)| Pending {
+            request: request.clone(),
+            term: 0,
+            lapses: now + lease,
+            written: 0,
+            lost: 0,
+            call: call.clone(),
+        });
         Self {
             events: VecDeque::new(),
             last: 0,
-            pending: pending.to_vec(),
-            lease: now + lease,
+            pending: pending.collect(),
             expires: now + STREAM_TTL,
         }
     }
@@ -93,7 +110,13 @@ impl Stream {
         if self.events.len() > MAX_EVENTS {
             self.events.pop_front();
         }
-        self.expires = Instant::now() + STREAM_TTL;
+        self.expires = self.expires.max(Instant::now() + STREAM_TTL);
+    }
+
+    /// The request of a writer, unless somebody else has it by now.
+    fn pending(&mut self, writer: &Writer) -> Option<&mut Pending> {
+        let mut pending = self.pending.iter_mut();
+        pending.find(|it| it.request == writer.request && it.term == writer.term)
     }
 }
 
@@ -175,7 +198,7 @@ impl Sessions for Memory {
 
     async fn delete(&self, id: &SessionId) -> Result<bool, StoreError> {
         let mut state = self.state();
-        state.calls.retain(|it| it.session != *id);
+        state.calls.retain(|it| it.writer.key.session != *id);
         Ok(state.sessions.remove(id).is_some())
     }
 }
@@ -184,14 +207,30 @@ impl Sessions for Memory {
 impl Questions for Memory {
     async fn suspend(
         &self,
-        session: &SessionId,
-        call: &SuspendedCall,
+        writer: &Writer,
+        call: &StoredCall,
+        open: &BTreeMap<String, String>,
         ttl: Duration,
-    ) -> Result<(), StoreError> {
-        let waiting =
-            Waiting { session: session.clone(), call: call.clone(), expires: Instant::now() + ttl };
-        self.state().calls.push(waiting);
-        Ok(())
+        lease: Duration,
+    ) -> Result<bool, StoreError> {
+        let mut state = self.state();
+        let Some(stream) = state.streams.get_mut(&writer.key) else {
+            return Ok(false);
+        };
+        let Some(pending) = stream.pending(writer) else {
+            return Ok(false);
+        };
+        let now = Instant::now();
+        pending.lapses = now + ttl + lease;
+        pending.call = None;
+        stream.expires = stream.expires.max(now + ttl + lease + STREAM_TTL);
+        state.calls.push(Waiting {
+            writer: writer.clone(),
+            call: call.clone(),
+            open: open.clone(),
+            expires: now + ttl,
+        });
+        Ok(true)
     }
 
     async fn answer(
@@ -199,33 +238,46 @@ impl Questions for Memory {
         session: &SessionId,
         question: &str,
         answer: Answer,
+        lease: Duration,
     ) -> Result<Answered, StoreError> {
         let mut state = self.state();
         let now = Instant::now();
         let found = state.calls.iter_mut().enumerate().find_map(|(index, it)| {
-            let alive = it.session == *session && now < it.expires;
-            let key = alive.then(|| it.call.open.remove(question)).flatten()?;
+            let alive = it.writer.key.session == *session && now < it.expires;
+            let key = alive.then(|| it.open.remove(question)).flatten()?;
             it.call.answers.insert(key, answer.clone());
-            Some((index, it.call.open.is_empty()))
+            Some((index, it.open.is_empty()))
         });
-        Ok(match found {
-            None => Answered::Unknown,
-            Some((_, false)) => Answered::Waiting,
-            Some((index, true)) => {
-                Answered::Complete(Box::new(state.calls.swap_remove(index).call))
-            }
-        })
+        let Some((index, complete)) = found else {
+            return Ok(Answered::Unknown);
+        };
+        if !complete {
+            return Ok(Answered::Waiting);
+        }
+        let Waiting { mut writer, call, .. } = state.calls.swap_remove(index);
+        let pending = state.streams.get_mut(&writer.key).and_then(|it| it.pending(&writer));
+        let Some(pending) = pending else {
+            return Ok(Answered::Unknown);
+        };
+        pending.term += 1;
+        pending.written = 0;
+        pending.lapses = now + lease;
+        pending.call = Some(call.clone());
+        writer.term = pending.term;
+        Ok(Answered::Complete(writer, call))
     }
 
     async fn withdraw(
         &self,
         session: &SessionId,
         request: &RequestId,
-    ) -> Result<Option<Box<SuspendedCall>>, StoreError> {
+    ) -> Result<Option<Writer>, StoreError> {
         let mut state = self.state();
-        let found =
-            state.calls.iter().position(|it| it.session == *session && it.call.request == *request);
-        Ok(found.map(|index| Box::new(state.calls.swap_remove(index).call)))
+        let found = state
+            .calls
+            .iter()
+            .position(|it| it.writer.key.session == *session && it.writer.request == *request);
+        Ok(found.map(|index| state.calls.swap_remove(index).writer))
     }
 }
 
@@ -234,60 +286,73 @@ impl StreamLog for Memory {
     async fn open(
         &self,
         key: &StreamKey,
-        pending: &[RequestId],
+        requests: &[(RequestId, Option<StoredCall>)],
         lease: Duration,
     ) -> Result<(), StoreError> {
-        self.state().streams.insert(key.clone(), Stream::new(pending, lease));
+        self.state().streams.insert(key.clone(), Stream::new(requests, lease));
         Ok(())
     }
 
-    async fn append(&self, key: &StreamKey, message: &str) -> Result<(), StoreError> {
+    async fn append(&self, session: &SessionId, message: &str) -> Result<(), StoreError> {
+        let key = StreamKey { session: session.clone(), stream: StreamId::standalone() };
         {
             let mut state = self.state();
-            let stream = if key.stream.is_standalone() {
-                state.streams.entry(key.clone()).or_insert_with(|| Stream::new(&[], Duration::ZERO))
-            } else {
-                match state.streams.get_mut(key) {
-                    Some(stream) if !stream.pending.is_empty() => stream,
-                    _ => return Ok(()),
-                }
+            let stream = state.streams.entry(key.clone());
+            stream.or_insert_with(|| Stream::new(&[], Duration::ZERO)).push(message);
+        }
+        self.fanout.deliver(Signal::StreamChanged(key));
+        Ok(())
+    }
+
+    async fn write(&self, writer: &Writer, number: u64, message: &str) -> Result<bool, StoreError> {
+        {
+            let mut state = self.state();
+            let Some(stream) = state.streams.get_mut(&writer.key) else {
+                return Ok(false);
             };
+            let Some(pending) = stream.pending(writer) else {
+                return Ok(false);
+            };
+            if number <= pending.written {
+                return Ok(true);
+            }
+            pending.written = number;
             stream.push(message);
         }
-        self.fanout.deliver(Signal::StreamChanged(key.clone()));
-        Ok(())
+        self.fanout.deliver(Signal::StreamChanged(writer.key.clone()));
+        Ok(true)
     }
 
-    async fn finish(
-        &self,
-        key: &StreamKey,
-        request: &RequestId,
-        answer: Option<&str>,
-    ) -> Result<(), StoreError> {
+    async fn finish(&self, writer: &Writer, answer: Option<&str>) -> Result<(), StoreError> {
         {
             let mut state = self.state();
-            let Some(stream) = state.streams.get_mut(key) else {
+            let Some(stream) = state.streams.get_mut(&writer.key) else {
                 return Ok(());
             };
-            let Some(index) = stream.pending.iter().position(|it| it == request) else {
+            if stream.pending(writer).is_none() {
                 return Ok(());
-            };
-            stream.pending.swap_remove(index);
+            }
+            stream.pending.retain(|it| it.request != writer.request);
             if let Some(answer) = answer {
                 stream.push(answer);
             }
         }
-        self.fanout.deliver(Signal::StreamChanged(key.clone()));
+        self.fanout.deliver(Signal::StreamChanged(writer.key.clone()));
         Ok(())
     }
 
-    async fn renew(&self, key: &StreamKey, lease: Duration) -> Result<(), StoreError> {
-        if let Some(stream) = self.state().streams.get_mut(key) {
-            let now = Instant::now();
-            stream.lease = now + lease;
-            stream.expires = stream.expires.max(now + lease + STREAM_TTL);
-        }
-        Ok(())
+    async fn renew(&self, writer: &Writer, lease: Duration) -> Result<bool, StoreError> {
+        let mut state = self.state();
+        let Some(stream) = state.streams.get_mut(&writer.key) else {
+            return Ok(false);
+        };
+        let Some(pending) = stream.pending(writer) else {
+            return Ok(false);
+        };
+        let now = Instant::now();
+        pending.lapses = now + lease;
+        stream.expires = stream.expires.max(now + lease + STREAM_TTL);
+        Ok(true)
     }
 
     async fn read(
@@ -305,32 +370,31 @@ impl StreamLog for Memory {
             stream.events.iter().filter(|(number, _)| *number > after).take(max).cloned().collect();
         let complete = events.last().map_or(after, |it| it.0) >= stream.last;
         let open = standalone || !stream.pending.is_empty();
+        let lapses = stream.pending.iter().map(|it| it.lapses).min();
         Ok(Some(Page {
             events,
             ended: complete && !open,
-            orphaned: !standalone && open && Instant::now() >= stream.lease,
+            lapses: lapses.map(|it| it.saturating_duration_since(Instant::now())),
         }))
     }
 
-    async fn abandon(
-        &self,
-        key: &StreamKey,
-        write: &(dyn for<'a> Fn(&'a RequestId) -> String + Send + Sync),
-    ) -> Result<(), StoreError> {
-        {
-            let mut state = self.state();
-            let Some(stream) = state.streams.get_mut(key) else {
-                return Ok(());
-            };
-            if Instant::now() < stream.lease {
-                return Ok(());
-            }
-            for request in std::mem::take(&mut stream.pending) {
-                stream.push(&write(&request));
-            }
-        }
-        self.fanout.deliver(Signal::StreamChanged(key.clone()));
-        Ok(())
+    async fn take_over(&self, key: &StreamKey, lease: Duration) -> Result<Vec<Orphan>, StoreError> {
+        let mut state = self.state();
+        let now = Instant::now();
+        let Some(stream) = state.streams.get_mut(key) else {
+            return Ok(Vec::new());
+        };
+        let lapsed = stream.pending.iter_mut().filter(|it| it.lapses <= now);
+        let taken = lapsed.map(|it| {
+            it.term += 1;
+            it.lost += 1;
+            it.written = 0;
+            it.lapses = now + lease;
+            let (request, term) = (it.request.clone(), it.term);
+            let writer = Writer { key: key.clone(), request, term };
+            Orphan { writer, lost: it.lost, call: it.call.clone() }
+        });
+        Ok(taken.collect())
     }
 
     async fn forget(&self, session: &SessionId) -> Result<(), StoreError> {

@@ -128,22 +128,33 @@ pub trait Sessions: Send + Sync {
     async fn delete(&self, id: &SessionId) -> Result<bool, StoreError>;
 }
 
-/// A legacy call that waits for the client. Everything that any instance needs to go on with it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct SuspendedCall {
-    /// Where its events go.
-    pub stream: StreamId,
+/// One run of one request of a stream: who may write for it now.
+///
+/// A request may be run several times: once more after each round of questions, and once more when
+/// the instance that ran it has died. Each run has the next term, and the store drops what an
+/// earlier one still writes, as when a machine that everybody took for dead comes back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Writer {
+    /// The stream that will hold the answer.
+    pub key: StreamKey,
     /// The client's id of the call.
     pub request: RequestId,
+    /// Which run of it: 0 is the first.
+    pub term: u64,
+}
+
+/// A legacy call as another instance needs it, to go on with it or to run it again.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StoredCall {
     /// The method.
     pub method: String,
     /// The parameters, as they were sent.
     pub params: Option<Box<RawValue>>,
     /// The answers so far, by the tool's own key.
+    #[serde(default)]
     pub answers: BTreeMap<String, Answer>,
-    /// The questions that are still open: id of our request to the client, and the tool's own key.
-    pub open: BTreeMap<String, String>,
-    /// The last progress that the client saw: it may only grow.
+    /// The last progress that the client saw before a question: it may only grow.
+    #[serde(default)]
     pub progress: Option<f64>,
 }
 
@@ -154,34 +165,40 @@ pub enum Answered {
     Unknown,
     /// Noted; other questions of the same call are still open.
     Waiting,
-    /// That was the last one. Only one caller ever gets this for one call.
-    Complete(Box<SuspendedCall>),
+    /// That was the last one, and the call is the caller's to run, under this name. Only one caller
+    /// ever gets this for one round of questions.
+    Complete(Writer, StoredCall),
 }
 
 /// Calls that wait for the client. A question is taken by one atomic step.
 #[async_trait]
 pub trait Questions: Send + Sync {
-    /// Keeps a call with its open questions for at most `ttl`. Returns only when every instance
-    /// will find it.
+    /// Keeps a call with its open questions (the id of our request to the client, and the tool's
+    /// own key) for at most `ttl`. Its lease lasts `lease` longer. Returns only when every instance
+    /// will find it; false if the call is no longer the writer's.
     async fn suspend(
         &self,
-        session: &SessionId,
-        call: &SuspendedCall,
+        writer: &Writer,
+        call: &StoredCall,
+        open: &BTreeMap<String, String>,
         ttl: Duration,
-    ) -> Result<(), StoreError>;
-    /// Takes a question and notes its answer.
+        lease: Duration,
+    ) -> Result<bool, StoreError>;
+    /// Takes a question and notes its answer. With the last one, the call gets a lease and can be
+    /// taken over like any running one.
     async fn answer(
         &self,
         session: &SessionId,
         question: &str,
         answer: Answer,
+        lease: Duration,
     ) -> Result<Answered, StoreError>;
-    /// Takes a waiting call away because the client cancelled it.
+    /// Takes a waiting call away because the client cancelled it. Whoever gets it has to finish it.
     async fn withdraw(
         &self,
         session: &SessionId,
         request: &RequestId,
-    ) -> Result<Option<Box<SuspendedCall>>, StoreError>;
+    ) -> Result<Option<Writer>, StoreError>;
 }
 
 /// The id of one event stream of a session: random for the stream of a POST, and
@@ -262,8 +279,20 @@ pub struct Page {
     pub events: Vec<(EventNumber, Arc<str>)>,
     /// Whether nothing follows after these.
     pub ended: bool,
-    /// Whether the instance that should write here has let its lease lapse.
-    pub orphaned: bool,
+    /// How long until the first of the writers counts as dead, if it stays silent: zero if it does
+    /// already. Nothing if nobody writes: the stream has ended, or is the standalone one.
+    pub lapses: Option<Duration>,
+}
+
+/// A call whose instance was lost, and which now belongs to whoever took it over.
+#[derive(Debug)]
+pub struct Orphan {
+    /// The name of the next run.
+    pub writer: Writer,
+    /// How often the call has lost its instance, this time included.
+    pub lost: u64,
+    /// What to run, if it was said when the call began.
+    pub call: Option<StoredCall>,
 }
 
 /// Events kept per stream; the oldest go first. A client that was away for more of them than this
@@ -279,27 +308,26 @@ pub const STREAM_TTL: Duration = Duration::from_mins(15);
 /// can subscribe first, then read, then wait.
 #[async_trait]
 pub trait StreamLog: Send + Sync {
-    /// Begins the stream of a POST that will hold the answers to `pending`. It ends with the last
-    /// of them. `lease`: how long the writer may be silent before it counts as dead.
+    /// Begins the stream of a POST that will hold the answers to these requests. It ends with the
+    /// last of them. Each has what another instance needs to run it again, if that may happen.
+    /// `lease`: how long a writer may be silent before it counts as dead.
     async fn open(
         &self,
         key: &StreamKey,
-        pending: &[RequestId],
+        requests: &[(RequestId, Option<StoredCall>)],
         lease: Duration,
     ) -> Result<(), StoreError>;
-    /// Appends a message that answers nothing. The standalone stream begins by itself; any other
-    /// must be open, or nothing happens.
-    async fn append(&self, key: &StreamKey, message: &str) -> Result<(), StoreError>;
-    /// Appends the answer to a pending request, or drops the request without an answer. The first
-    /// call per request wins; later ones change nothing.
-    async fn finish(
-        &self,
-        key: &StreamKey,
-        request: &RequestId,
-        answer: Option<&str>,
-    ) -> Result<(), StoreError>;
-    /// Renews the writer's lease.
-    async fn renew(&self, key: &StreamKey, lease: Duration) -> Result<(), StoreError>;
+    /// Appends a message to the standalone stream of a session, which begins by itself.
+    async fn append(&self, session: &SessionId, message: &str) -> Result<(), StoreError>;
+    /// Appends a message of a call. Each message of a run has the next number, from 1 on: one that
+    /// is there already is not appended again, so that a write whose outcome is unknown can be
+    /// repeated. False if the call is answered or no longer the writer's.
+    async fn write(&self, writer: &Writer, number: u64, message: &str) -> Result<bool, StoreError>;
+    /// Appends the answer, or drops the request without one. The first call per request wins; later
+    /// ones, and those of earlier runs, change nothing.
+    async fn finish(&self, writer: &Writer, answer: Option<&str>) -> Result<(), StoreError>;
+    /// Renews the lease of a run. False if the call is answered or no longer the writer's.
+    async fn renew(&self, writer: &Writer, lease: Duration) -> Result<bool, StoreError>;
     /// At most `max` events after a position. Nothing if there is no such stream (any more); a
     /// standalone stream always exists.
     async fn read(
@@ -308,13 +336,9 @@ pub trait StreamLog: Send + Sync {
         after: EventNumber,
         max: usize,
     ) -> Result<Option<Page>, StoreError>;
-    /// If the lease has lapsed: answers every pending request with what `write` gives, which ends
-    /// the stream. Of many that try, one succeeds.
-    async fn abandon(
-        &self,
-        key: &StreamKey,
-        write: &(dyn for<'a> Fn(&'a RequestId) -> String + Send + Sync),
-    ) -> Result<(), StoreError>;
+    /// Takes over the calls of a stream whose leases have lapsed, under a new lease. Of many that
+    /// try, one gets each.
+    async fn take_over(&self, key: &StreamKey, lease: Duration) -> Result<Vec<Orphan>, StoreError>;
     /// Forgets every stream of a session.
     async fn forget(&self, session: &SessionId) -> Result<(), StoreError>;
 }

@@ -6,8 +6,8 @@ use std::{
 };
 
 use super::{
-    Answered, Received, Session, SessionId, Signal, Stores, StreamId, StreamKey, SuspendedCall,
-    Topic,
+    Answered, Received, Session, SessionId, Signal, StoredCall, Stores, StreamId, StreamKey, Topic,
+    Writer,
 };
 use crate::{
     caller::UserId,
@@ -37,8 +37,10 @@ where
     the_last_of_many_answers_completes_the_call(&make(SESSION_TTL).await).await;
     a_waiting_call_ends_by_time_cancel_or_session(&make(SESSION_TTL).await, &pass).await;
     a_stream_is_read_in_order_and_ends_with_its_answers(&make(SESSION_TTL).await).await;
+    what_is_written_twice_is_there_once(&make(SESSION_TTL).await).await;
     an_answer_counts_once(&make(SESSION_TTL).await).await;
-    a_dead_writer_is_replaced_by_one_error(&make(SESSION_TTL).await, &pass).await;
+    a_lost_call_is_taken_over_by_one(&make(SESSION_TTL).await, &pass).await;
+    an_answered_question_makes_a_call_that_can_be_taken_over(&make(SESSION_TTL).await, &pass).await;
     a_standalone_stream_never_ends(&make(SESSION_TTL).await).await;
     signals_reach_their_topic_only(&make(SESSION_TTL).await).await;
 }
@@ -54,16 +56,38 @@ fn session(user: &str) -> Session {
     }
 }
 
-fn call(request: i64, open: &[(&str, &str)]) -> SuspendedCall {
-    SuspendedCall {
-        stream: StreamId::random(),
-        request: RequestId::Number(request),
+fn call() -> StoredCall {
+    StoredCall {
         method: "tools/call".into(),
         params: None,
         answers: BTreeMap::new(),
-        open: open.iter().map(|(id, key)| ((*id).to_owned(), (*key).to_owned())).collect(),
         progress: Some(0.5),
     }
+}
+
+/// The first run of the only request of a new stream.
+async fn opened(stores: &Stores, session: &SessionId, request: i64, lease: Duration) -> Writer {
+    let key = StreamKey { session: session.clone(), stream: StreamId::random() };
+    let request = RequestId::Number(request);
+    let requests = [(request.clone(), Some(call()))];
+    stores.log.open(&key, &requests, lease).await.expect("open");
+    Writer { key, request, term: 0 }
+}
+
+/// A call that waits for answers.
+async fn suspended(
+    stores: &Stores,
+    session: &SessionId,
+    request: i64,
+    open: &[(&str, &str)],
+    ttl: Duration,
+) -> Writer {
+    let writer = opened(stores, session, request, MINUTE).await;
+    let open = open.iter().map(|(id, key)| ((*id).to_owned(), (*key).to_owned())).collect();
+    let call = call();
+    let ours = stores.questions.suspend(&writer, &call, &open, ttl, MINUTE);
+    assert!(ours.await.expect("suspend"));
+    writer
 }
 
 fn yes() -> Answer {
@@ -115,19 +139,25 @@ async fn a_question_is_answered_once(stores: &Stores) {
     for id in [&mine, &other] {
         stores.sessions.create(id, &session("test:ada")).await.expect("create");
     }
-    stores.questions.suspend(&mine, &call(1, &[("q1", "confirm")]), MINUTE).await.expect("suspend");
-    let foreign = stores.questions.answer(&other, "q1", yes()).await.expect("answer");
+    let first = suspended(stores, &mine, 1, &[("q1", "confirm")], MINUTE).await;
+    let foreign = stores.questions.answer(&other, "q1", yes(), MINUTE).await.expect("answer");
     assert!(matches!(foreign, Answered::Unknown), "a question belongs to its session");
-    let tries = (0..8).map(|_| stores.questions.answer(&mine, "q1", yes()));
+    let tries = (0..8).map(|_| stores.questions.answer(&mine, "q1", yes(), MINUTE));
     let mut completed = Vec::new();
     for answered in futures_util::future::join_all(tries).await {
-        if let Answered::Complete(call) = answered.expect("answer") {
-            completed.push(call);
+        if let Answered::Complete(writer, call) = answered.expect("answer") {
+            completed.push((writer, call));
         }
     }
     assert_eq!(completed.len(), 1, "one answer wins");
-    assert_eq!(completed[0].answers, BTreeMap::from([("confirm".to_owned(), yes())]));
-    assert_eq!(completed[0].progress, Some(0.5));
+    let (second, call) = &completed[0];
+    assert_eq!(call.answers, BTreeMap::from([("confirm".to_owned(), yes())]));
+    assert_eq!(call.progress, Some(0.5));
+    assert_eq!((&second.key, &second.request), (&first.key, &first.request));
+    assert!(second.term > first.term, "it is another run");
+    assert!(!stores.log.write(&first, 1, "late").await.expect("write"), "the first one is over");
+    assert!(stores.log.write(second, 1, "a").await.expect("write"));
+    assert_eq!(texts(stores, &first.key, 0, 10).await, (vec!["a".into()], false));
 }
 
 async fn the_last_of_many_answers_completes_the_call(stores: &Stores) {
@@ -136,12 +166,12 @@ async fn the_last_of_many_answers_completes_the_call(stores: &Stores) {
     let many: Vec<(String, String)> =
         (0..8).map(|it| (format!("q{it}"), format!("k{it}"))).collect();
     let open: Vec<(&str, &str)> = many.iter().map(|it| (it.0.as_str(), it.1.as_str())).collect();
-    stores.questions.suspend(&id, &call(1, &open), MINUTE).await.expect("suspend");
-    let tries = open.iter().map(|(question, _)| stores.questions.answer(&id, question, yes()));
+    suspended(stores, &id, 1, &open, MINUTE).await;
+    let tries = open.iter().map(|it| stores.questions.answer(&id, it.0, yes(), MINUTE));
     let mut complete = 0;
     for answered in futures_util::future::join_all(tries).await {
         match answered.expect("answer") {
-            Answered::Complete(call) => {
+            Answered::Complete(_, call) => {
                 complete += 1;
                 assert_eq!(call.answers.len(), 8);
             }
@@ -160,23 +190,19 @@ async fn a_waiting_call_ends_by_time_cancel_or_session<P: Future<Output = ()>>(
     let questions = &stores.questions;
     stores.sessions.create(&id, &session("test:ada")).await.expect("create");
     let short = Duration::from_millis(500);
-    questions.suspend(&id, &call(1, &[("late", "k")]), short).await.expect("suspend");
-    questions.suspend(&id, &call(2, &[("cancelled", "k")]), MINUTE).await.expect("suspend");
-    questions.suspend(&id, &call(3, &[("deleted", "k")]), MINUTE).await.expect("suspend");
+    suspended(stores, &id, 1, &[("late", "k")], short).await;
+    let cancelled = suspended(stores, &id, 2, &[("cancelled", "k")], MINUTE).await;
+    suspended(stores, &id, 3, &[("deleted", "k")], MINUTE).await;
     pass(short.mul_f64(1.2)).await;
     let withdrawn = questions.withdraw(&id, &RequestId::Number(2)).await.expect("withdraw");
-    assert_eq!(withdrawn.expect("it waited").request, RequestId::Number(2));
+    assert_eq!(withdrawn, Some(cancelled), "it waited");
     let again = questions.withdraw(&id, &RequestId::Number(2)).await.expect("withdraw");
     assert!(again.is_none(), "the second cancel finds nothing");
     stores.sessions.delete(&id).await.expect("delete");
     for question in ["late", "cancelled", "deleted"] {
-        let answered = questions.answer(&id, question, yes()).await.expect("answer");
+        let answered = questions.answer(&id, question, yes(), MINUTE).await.expect("answer");
         assert!(matches!(answered, Answered::Unknown), "{question}");
     }
-}
-
-fn key() -> StreamKey {
-    StreamKey { session: SessionId::random(), stream: StreamId::random() }
 }
 
 async fn texts(stores: &Stores, key: &StreamKey, after: u64, max: usize) -> (Vec<String>, bool) {
@@ -185,22 +211,26 @@ async fn texts(stores: &Stores, key: &StreamKey, after: u64, max: usize) -> (Vec
 }
 
 async fn a_stream_is_read_in_order_and_ends_with_its_answers(stores: &Stores) {
+    let key = StreamKey { session: SessionId::random(), stream: StreamId::random() };
+    let writer = |request| Writer { key: key.clone(), request, term: 0 };
     let (one, two) = (RequestId::Number(1), RequestId::String("two".into()));
-    let key = key();
+    let requests = [(one.clone(), None), (two.clone(), None)];
+    let (one, two) = (writer(one), writer(two));
     assert!(stores.log.read(&key, 0, 10).await.expect("read").is_none(), "not opened yet");
-    stores.log.append(&key, "lost").await.expect("append");
-    assert!(stores.log.read(&key, 0, 10).await.expect("read").is_none(), "append opens nothing");
-    stores.log.open(&key, &[one.clone(), two.clone()], MINUTE).await.expect("open");
+    assert!(!stores.log.write(&one, 1, "lost").await.expect("write"), "writing opens nothing");
+    assert!(stores.log.read(&key, 0, 10).await.expect("read").is_none());
+    stores.log.open(&key, &requests, MINUTE).await.expect("open");
     assert_eq!(texts(stores, &key, 0, 10).await, (vec![], false));
-    stores.log.append(&key, "a").await.expect("append");
-    stores.log.finish(&key, &one, Some("answer one")).await.expect("finish");
-    stores.log.append(&key, "b").await.expect("append");
+    assert!(stores.log.write(&one, 1, "a").await.expect("write"));
+    stores.log.finish(&one, Some("answer one")).await.expect("finish");
+    assert!(!stores.log.write(&one, 2, "too late").await.expect("write"));
+    assert!(stores.log.write(&two, 1, "b").await.expect("write"));
     assert_eq!(
         texts(stores, &key, 0, 10).await,
         (vec!["a".into(), "answer one".into(), "b".into()], false)
     );
-    stores.log.finish(&key, &two, None).await.expect("finish");
-    stores.log.append(&key, "after the end").await.expect("append");
+    stores.log.finish(&two, None).await.expect("finish");
+    assert!(!stores.log.renew(&two, MINUTE).await.expect("renew"), "it is over");
     assert!(!texts(stores, &key, 0, 2).await.1, "a page that is not the last");
     assert_eq!(texts(stores, &key, 2, 10).await, (vec!["b".into()], true));
     assert_eq!(texts(stores, &key, 3, 10).await, (vec![], true));
@@ -210,52 +240,93 @@ async fn a_stream_is_read_in_order_and_ends_with_its_answers(stores: &Stores) {
     assert!(stores.log.read(&key, 0, 10).await.expect("read").is_none());
 }
 
+async fn what_is_written_twice_is_there_once(stores: &Stores) {
+    let writer = opened(stores, &SessionId::random(), 1, MINUTE).await;
+    for (number, message) in [(1, "a"), (1, "a"), (2, "b"), (1, "a"), (2, "b")] {
+        assert!(stores.log.write(&writer, number, message).await.expect("write"));
+    }
+    assert_eq!(texts(stores, &writer.key, 0, 10).await, (vec!["a".into(), "b".into()], false));
+}
+
 async fn an_answer_counts_once(stores: &Stores) {
-    let request = RequestId::Number(1);
-    let key = key();
-    stores.log.open(&key, std::slice::from_ref(&request), MINUTE).await.expect("open");
-    let tries = (0..8).map(|_| stores.log.finish(&key, &request, Some("answer")));
+    let writer = opened(stores, &SessionId::random(), 1, MINUTE).await;
+    let tries = (0..8).map(|_| stores.log.finish(&writer, Some("answer")));
     for tried in futures_util::future::join_all(tries).await {
         tried.expect("finish");
     }
-    assert_eq!(texts(stores, &key, 0, 10).await, (vec!["answer".into()], true));
+    assert_eq!(texts(stores, &writer.key, 0, 10).await, (vec!["answer".into()], true));
 }
 
-async fn a_dead_writer_is_replaced_by_one_error<P: Future<Output = ()>>(
+/// How long the first writer of a stream still has.
+async fn left(stores: &Stores, key: &StreamKey) -> Duration {
+    let page = stores.log.read(key, 0, 10).await.expect("read").expect("there");
+    page.lapses.expect("somebody writes")
+}
+
+async fn a_lost_call_is_taken_over_by_one<P: Future<Output = ()>>(
     stores: &Stores,
     pass: &impl Fn(Duration) -> P,
 ) {
     let lease = Duration::from_millis(500);
-    let key = key();
-    let write = |request: &RequestId| format!("lost {request}");
-    stores.log.open(&key, &[RequestId::Number(7)], lease).await.expect("open");
-    stores.log.abandon(&key, &write).await.expect("abandon");
-    assert_eq!(texts(stores, &key, 0, 10).await, (vec![], false), "the writer lives");
+    let first = opened(stores, &SessionId::random(), 7, lease).await;
+    let key = &first.key;
+    assert!(stores.log.take_over(key, MINUTE).await.expect("take over").is_empty(), "it lives");
     pass(lease.mul_f64(0.6)).await;
-    stores.log.renew(&key, lease).await.expect("renew");
+    assert!(stores.log.renew(&first, lease).await.expect("renew"));
     pass(lease.mul_f64(0.6)).await;
-    let page = stores.log.read(&key, 0, 10).await.expect("read").expect("there");
-    assert!(!page.orphaned, "the lease was renewed");
+    assert!(!left(stores, key).await.is_zero(), "the lease was renewed");
     pass(lease.mul_f64(0.6)).await;
-    let page = stores.log.read(&key, 0, 10).await.expect("read").expect("there");
-    assert!(page.orphaned);
-    for tried in
-        futures_util::future::join_all((0..8).map(|_| stores.log.abandon(&key, &write))).await
-    {
-        tried.expect("abandon");
+    assert!(left(stores, key).await.is_zero());
+    let tries = (0..8).map(|_| stores.log.take_over(key, MINUTE));
+    let mut taken = Vec::new();
+    for tried in futures_util::future::join_all(tries).await {
+        taken.extend(tried.expect("take over"));
     }
-    assert_eq!(texts(stores, &key, 0, 10).await, (vec!["lost 7".into()], true));
-    stores.log.finish(&key, &RequestId::Number(7), Some("late")).await.expect("finish");
-    assert_eq!(texts(stores, &key, 0, 10).await, (vec!["lost 7".into()], true), "too late");
+    let [orphan] = taken.as_slice() else {
+        panic!("one gets it: {taken:?}");
+    };
+    assert_eq!(orphan.lost, 1);
+    assert_eq!(orphan.call.as_ref().expect("it was stored").method, "tools/call");
+    assert!(!left(stores, key).await.is_zero(), "it has a new lease");
+    assert!(!stores.log.write(&first, 1, "late").await.expect("write"));
+    assert!(!stores.log.renew(&first, lease).await.expect("renew"));
+    stores.log.finish(&first, Some("late")).await.expect("finish");
+    assert!(stores.log.write(&orphan.writer, 1, "a").await.expect("write"));
+    stores.log.finish(&orphan.writer, Some("answer")).await.expect("finish");
+    assert_eq!(texts(stores, key, 0, 10).await, (vec!["a".into(), "answer".into()], true));
+    assert!(stores.log.take_over(key, lease).await.expect("take over").is_empty(), "it is over");
+}
+
+async fn an_answered_question_makes_a_call_that_can_be_taken_over<P: Future<Output = ()>>(
+    stores: &Stores,
+    pass: &impl Fn(Duration) -> P,
+) {
+    let lease = Duration::from_millis(500);
+    let id = SessionId::random();
+    let first = suspended(stores, &id, 1, &[("q1", "confirm")], MINUTE).await;
+    assert!(left(stores, &first.key).await > MINUTE, "it waits for its client");
+    let answered = stores.questions.answer(&id, "q1", yes(), lease).await.expect("answer");
+    let Answered::Complete(second, _) = answered else {
+        panic!("it was the last one: {answered:?}");
+    };
+    pass(lease.mul_f64(1.2)).await;
+    let mut taken = stores.log.take_over(&first.key, MINUTE).await.expect("take over");
+    let orphan = taken.pop().expect("whoever took the answer has died");
+    assert!(orphan.writer.term > second.term);
+    let call = orphan.call.expect("it was stored");
+    assert_eq!(call.answers, BTreeMap::from([("confirm".to_owned(), yes())]));
+    let none = BTreeMap::new();
+    let late = stores.questions.suspend(&second, &call, &none, MINUTE, MINUTE);
+    assert!(!late.await.expect("suspend"), "it is somebody else's");
 }
 
 async fn a_standalone_stream_never_ends(stores: &Stores) {
     let key = StreamKey { session: SessionId::random(), stream: StreamId::standalone() };
     assert_eq!(texts(stores, &key, 0, 10).await, (vec![], false), "it exists by itself");
-    stores.log.append(&key, "a").await.expect("append");
+    stores.log.append(&key.session, "a").await.expect("append");
     assert_eq!(texts(stores, &key, 0, 10).await, (vec!["a".into()], false));
     let page = stores.log.read(&key, 1, 10).await.expect("read").expect("there");
-    assert!(page.events.is_empty() && !page.ended && !page.orphaned);
+    assert!(page.events.is_empty() && !page.ended && page.lapses.is_none());
 }
 
 async fn signals_reach_their_topic_only(stores: &Stores) {
@@ -269,11 +340,11 @@ async fn signals_reach_their_topic_only(stores: &Stores) {
     assert_eq!(hers.recv().await, Received::Signal(changed));
     assert_eq!(his.recv().await, Received::Signal(his_own));
 
-    let key = key();
-    let session = Topic::Session(key.session.clone());
-    let mut follower = stores.bus.subscribe(session).await.expect("subscribe");
-    stores.log.open(&key, &[RequestId::Number(1)], MINUTE).await.expect("open");
-    stores.log.append(&key, "a").await.expect("append");
-    let expected = Received::Signal(Signal::StreamChanged(key));
+    let session = SessionId::random();
+    let topic = Topic::Session(session.clone());
+    let mut follower = stores.bus.subscribe(topic).await.expect("subscribe");
+    let writer = opened(stores, &session, 1, MINUTE).await;
+    assert!(stores.log.write(&writer, 1, "a").await.expect("write"));
+    let expected = Received::Signal(Signal::StreamChanged(writer.key));
     assert_eq!(follower.recv().await, expected, "every change wakes a follower");
 }

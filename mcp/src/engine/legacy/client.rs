@@ -5,18 +5,14 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Entered, run::Run};
+use super::{Entered, again};
 use crate::{
     caller::Caller,
-    engine::{
-        Inner,
-        exchange::Exchange,
-        operation::{Method, Operation, progress_token, read_params},
-    },
+    engine::{Inner, exchange::LEASE, operation::read_params},
     question::Answer,
     reply::Reply,
-    rpc::{self, RequestId, RpcError},
-    store::{Answered, SessionId, Signal, StreamKey, SuspendedCall},
+    rpc::{RequestId, RpcError},
+    store::{Answered, SessionId, Signal},
 };
 
 /// A notification gets no answer, whatever it says.
@@ -48,9 +44,8 @@ pub(super) async fn notification(
 /// Stops a call wherever it runs, and takes it away if it waits for the client.
 async fn cancel(engine: &Arc<Inner>, session: &SessionId, request: RequestId) {
     match engine.stores.questions.withdraw(session, &request).await {
-        Ok(Some(call)) => {
-            let key = StreamKey { session: session.clone(), stream: call.stream };
-            if let Err(error) = engine.stores.log.finish(&key, &request, None).await {
+        Ok(Some(writer)) => {
+            if let Err(error) = engine.stores.log.finish(&writer, None).await {
                 tracing::warn!(error = %error, "A cancelled call could not be closed: {error}");
             }
         }
@@ -86,53 +81,12 @@ pub(super) async fn response(
             return Reply::bad_request(None, &error);
         }
     };
-    match engine.stores.questions.answer(&entered.id, &question, answer).await {
-        Ok(Answered::Complete(call)) => {
-            go_on(engine, caller, entered, *call).await;
+    match engine.stores.questions.answer(&entered.id, &question, answer, LEASE).await {
+        Ok(Answered::Complete(writer, call)) => {
+            again::go_on(engine, caller, &entered.session, writer, call).await;
             Reply::accepted()
         }
         Ok(Answered::Waiting | Answered::Unknown) => Reply::accepted(),
         Err(error) => Reply::store_away(None, &error),
     }
-}
-
-/// Runs a call again from the start, now that its questions are answered.
-async fn go_on(engine: &Arc<Inner>, caller: Caller, entered: &Entered, call: SuspendedCall) {
-    let key = StreamKey { session: entered.id.clone(), stream: call.stream };
-    let exchange = Exchange::resumed(Arc::clone(engine), key);
-    exchange.renew().await;
-    let params = call.params.as_deref();
-    let version = entered.session.version;
-    let operation = Method::parse(&call.method)
-        .and_then(|method| Operation::prepare(engine, version, method, params).ok());
-    let operation = match operation {
-        // The rights of now: the answer may come with a narrower token than the call did.
-        Some(operation) if caller.may(operation.scope(engine)) => Ok(operation),
-        Some(operation) => Err(RpcError::invalid_request(format!(
-            "the access token that the answer came with lacks the scope `{}`",
-            operation.scope(engine)
-        ))),
-        // Another version of this server asked, and its tool is gone.
-        None => Err(RpcError::invalid_params("what was called is no longer offered")),
-    };
-    let operation = match operation {
-        Ok(operation) => operation,
-        Err(error) => {
-            let answer = rpc::encode_error(Some(&call.request), &error);
-            exchange.finish(&call.request, Some(answer)).await;
-            return;
-        }
-    };
-    let run = Run {
-        engine: Arc::clone(engine),
-        exchange,
-        session: Arc::new(entered.session.clone()),
-        caller,
-        request: call.request,
-        operation,
-        progress_token: progress_token(params),
-        answers: call.answers,
-        progress: call.progress,
-    };
-    engine.busy.spawn(run.run());
 }

@@ -1,5 +1,6 @@
 //! Legacy sessions: 2025-11-25, 2025-06-18 and 2025-03-26.
 
+mod again;
 mod client;
 mod requests;
 mod run;
@@ -11,7 +12,10 @@ use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub(super) use self::streams::{delete, get};
+pub(super) use self::{
+    again::take_over,
+    streams::{delete, get},
+};
 use super::{Inner, hashed, operation::read_params};
 use crate::{
     caller::Caller,

@@ -12,11 +12,11 @@ use crate::{
         Inner, QUICK,
         exchange::{Decision, Exchange},
         follow::Follower,
-        operation::{Method, Operation, progress_token, read_params, resource_not_found},
+        operation::{Method, Operation, Work, progress_token, read_params, resource_not_found},
     },
     headers,
     reply::{About, Reply, ReplyBody},
-    rpc::{self, Request, RequestId, RpcError},
+    rpc::{self, Request, RpcError},
     store::{MAX_SUBSCRIPTIONS, StoreError, StreamId, StreamKey},
     types::{ClientCapabilities, LogLevel},
     version::ProtocolVersion,
@@ -30,7 +30,7 @@ enum Task {
     /// Answered already.
     Answered { answer: Vec<u8>, error: Option<i64> },
     /// To be run.
-    Run { operation: Operation, progress_token: Option<RequestId> },
+    Run(Arc<Work>),
 }
 
 /// Answers the requests of one POST, together.
@@ -71,22 +71,26 @@ pub(super) async fn answer(
         return Reply::json(StatusCode::OK, answer).with_about(about);
     }
     let key = StreamKey { session: entered.id.clone(), stream: StreamId::random() };
-    let pending = tasks.iter().map(|it| it.0.clone()).collect();
+    let pending = tasks.iter().map(|(request, task)| match task {
+        Task::Answered { .. } => (request.clone(), None),
+        Task::Run(work) => (request.clone(), Some(Arc::clone(work))),
+    });
     let (exchange, decision) =
-        Exchange::new(Arc::clone(engine), key, pending, batch, accepted.events);
+        Exchange::new(Arc::clone(engine), key, pending.collect(), batch, accepted.events);
     let session = Arc::new(entered.session);
     for (request, task) in tasks {
         match task {
-            Task::Answered { answer, .. } => exchange.finish(&request, Some(answer)).await,
-            Task::Run { operation, progress_token } => {
+            Task::Answered { answer, .. } => {
+                exchange.finish(&exchange.first_run(&request), Some(answer)).await;
+            }
+            Task::Run(work) => {
                 let run = Run {
                     engine: Arc::clone(engine),
                     exchange: Arc::clone(&exchange),
                     session: Arc::clone(&session),
                     caller: caller.clone(),
-                    request,
-                    operation,
-                    progress_token,
+                    writer: exchange.first_run(&request),
+                    work,
                     answers: BTreeMap::new(),
                     progress: None,
                 };
@@ -197,7 +201,8 @@ async fn prepare(
         if operation.is_list() {
             return answered(rpc::encode_result(&request.id, &engine.list(&operation, version)?));
         }
-        return Ok(Task::Run { operation, progress_token: progress_token(request.params) });
+        let progress_token = progress_token(request.params);
+        return Ok(Task::Run(Arc::new(Work { operation, progress_token })));
     }
     match &*request.method {
         "ping" => about.method = Some("ping"),

@@ -9,13 +9,13 @@ use crate::{
     caller::Caller,
     engine::{
         Inner,
-        exchange::{Exchange, LEASE, LegacyOutlet},
-        operation::{Method, Operation},
+        exchange::{Exchange, HEARTBEAT, LEASE, LegacyOutlet},
+        operation::Work,
         perform::{Failure, Output},
     },
     question::{Answer, Question},
-    rpc::{self, RequestId, RpcError},
-    store::{Session, SuspendedCall, random_id},
+    rpc::{self, RpcError},
+    store::{Session, StoredCall, Writer, random_id},
 };
 
 /// How long a user has to answer a question.
@@ -27,54 +27,60 @@ pub(super) struct Run {
     pub(super) exchange: Arc<Exchange>,
     pub(super) session: Arc<Session>,
     pub(super) caller: Caller,
-    pub(super) request: RequestId,
-    pub(super) operation: Operation,
-    pub(super) progress_token: Option<RequestId>,
+    pub(super) writer: Writer,
+    pub(super) work: Arc<Work>,
     pub(super) answers: BTreeMap<String, Answer>,
     pub(super) progress: Option<f64>,
 }
 
 impl Run {
     pub(super) async fn run(mut self) {
-        let registration = self.engine.running.register(&self.exchange.key.session, &self.request);
-        let call = self.call(registration.cancel.clone());
+        let request = &self.writer.request;
+        let registration = self.engine.running.register(&self.writer.key.session, request);
+        let outlet = LegacyOutlet::new(Arc::clone(&self.exchange), self.writer.clone());
+        let call = self.call(registration.cancel.clone(), Arc::clone(&outlet));
         let engine = Arc::clone(&self.engine);
-        let work = engine.run(&self.operation, &call);
+        let work = Arc::clone(&self.work);
+        let work = engine.run(&work.operation, &call);
         let outcome = tokio::select! {
             biased;
             () = registration.cancel.cancelled() => None,
             outcome = work => Some(outcome),
-            () = keep_lease(&self.exchange) => None,
+            () = hold(&self.exchange, &self.writer) => None,
         };
         let answer = match outcome {
             None => None,
             Some(Ok(output)) => Some(self.encode(&output)),
-            Some(Err(Failure::Rpc(error))) => Some(rpc::encode_error(Some(&self.request), &error)),
+            Some(Err(Failure::Rpc(error))) => Some(self.encode_error(&error)),
             Some(Err(Failure::InputRequired(questions))) => {
-                match self.suspend(call, questions).await {
+                match self.suspend(call, &outlet, questions).await {
                     Ok(()) => return,
-                    Err(error) => Some(rpc::encode_error(Some(&self.request), &error)),
+                    Err(error) => Some(self.encode_error(&error)),
                 }
             }
         };
-        self.exchange.finish(&self.request, answer).await;
+        self.exchange.finish(&self.writer, answer).await;
     }
 
     fn encode(&self, output: &Output<'_>) -> Vec<u8> {
-        rpc::encode_result(&self.request, output)
+        rpc::encode_result(&self.writer.request, output)
     }
 
-    fn call(&mut self, cancel: CancellationToken) -> Call {
+    fn encode_error(&self, error: &RpcError) -> Vec<u8> {
+        rpc::encode_error(Some(&self.writer.request), error)
+    }
+
+    fn call(&mut self, cancel: CancellationToken, outlet: Arc<LegacyOutlet>) -> Call {
         Call::new(CallContext {
             caller: self.caller.clone(),
             version: self.session.version,
             capabilities: self.session.capabilities.clone(),
-            progress_token: self.progress_token.clone(),
+            progress_token: self.work.progress_token.clone(),
             log_level: Some(self.session.log_level),
             answers: std::mem::take(&mut self.answers),
             progress: self.progress,
             cancel,
-            outlet: Box::new(LegacyOutlet { exchange: Arc::clone(&self.exchange) }),
+            outlet: Box::new(outlet),
         })
     }
 
@@ -82,6 +88,7 @@ impl Run {
     async fn suspend(
         &self,
         call: Call,
+        outlet: &LegacyOutlet,
         questions: BTreeMap<String, Question>,
     ) -> Result<(), RpcError> {
         let away = |error: crate::StoreError| {
@@ -105,38 +112,30 @@ impl Run {
             open.insert(id, key);
         }
         let (progress, answers) = call.into_progress_and_answers();
-        let suspended = SuspendedCall {
-            stream: self.exchange.key.stream.clone(),
-            request: self.request.clone(),
-            method: self.method().to_owned(),
-            params: self.operation.to_params(self.progress_token.as_ref()),
-            answers,
-            open,
-            progress,
+        let Some(stored) = self.work.to_stored() else {
+            return Err(RpcError::internal());
         };
-        let stores = &self.engine.stores;
-        let key = &self.exchange.key;
-        stores.questions.suspend(&key.session, &suspended, QUESTION_TTL).await.map_err(away)?;
-        stores.log.renew(key, QUESTION_TTL + LEASE).await.map_err(away)?;
-        for message in messages {
-            stores.log.append(key, &message).await.map_err(away)?;
+        let stored = StoredCall { answers, progress, ..stored };
+        let questions = &self.engine.stores.questions;
+        let ours = questions
+            .suspend(&self.writer, &stored, &open, QUESTION_TTL, LEASE)
+            .await
+            .map_err(away)?;
+        if ours {
+            for message in messages {
+                outlet.write(&message).await.map_err(away)?;
+            }
         }
         Ok(())
     }
-
-    fn method(&self) -> &'static str {
-        match self.operation {
-            Operation::CallTool { .. } => Method::CallTool.name(),
-            Operation::GetPrompt { .. } => Method::GetPrompt.name(),
-            _ => Method::ReadResource.name(),
-        }
-    }
 }
 
-/// Never ends.
-async fn keep_lease(exchange: &Exchange) {
+/// Keeps the lease of a run. Ends when somebody else has taken the call over.
+async fn hold(exchange: &Exchange, writer: &Writer) {
     loop {
-        tokio::time::sleep(LEASE / 3).await;
-        exchange.renew().await;
+        tokio::time::sleep(HEARTBEAT).await;
+        if !exchange.renew(writer).await {
+            return;
+        }
     }
 }

@@ -2,17 +2,21 @@
 //!
 //! The Redis stream is made with the first event, because even an almost empty one costs 4 kB.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use redis::streams::StreamRangeReply;
 
-use super::{FORMAT, Redis, away, bus, millis};
+use super::{FORMAT, Redis, away, bus, millis, questions::assemble, write};
 use crate::{
     rpc::RequestId,
     store::{
-        EventNumber, MAX_EVENTS, Page, STREAM_TTL, SessionId, Signal, StoreError, StreamKey,
-        StreamLog,
+        EventNumber, MAX_EVENTS, Orphan, Page, STREAM_TTL, SessionId, Signal, StoreError,
+        StoredCall, StreamId, StreamKey, StreamLog, Writer,
     },
 };
 
@@ -20,25 +24,43 @@ use crate::{
 const LAST: &str = "last";
 /// How many requests are unanswered.
 const OPEN: &str = "open";
-/// When the writer counts as dead, in ms since the Unix epoch by the server's clock.
-const LEASE: &str = "lease";
-/// One field per unanswered request begins so.
+/// One field per unanswered request begins so. Its value has four numbers: which run it is, when
+/// its writer counts as dead (in ms since the Unix epoch by the server's clock), the writer's last
+/// message, and how often the call has lost its instance.
 const PENDING: &str = "pending:";
 
-fn pending(request: &RequestId) -> String {
-    format!("{PENDING}{}", serde_json::to_string(request).unwrap_or_default())
+/// A request as a part of a name. Tells the number 1 from the string "1".
+pub(super) fn field(request: &RequestId) -> String {
+    serde_json::to_string(request).unwrap_or_default()
+}
+
+/// When the writer counts as dead, in ms.
+fn lapses(pending: &str) -> Option<u64> {
+    pending.split(' ').nth(1)?.parse().ok()
 }
 
 /// What [`StreamLog::read`] asks for at once.
-type Read = (StreamRangeReply, (Option<u64>, Option<i64>, Option<u64>), (u64, u64));
+type Read = (StreamRangeReply, BTreeMap<String, String>, (u64, u64));
+
+/// What a script says of a call that was taken over.
+type Taken = (String, u64, u64, HashMap<String, String>);
 
 impl Redis {
-    fn log_key(&self, key: &StreamKey) -> String {
+    pub(super) fn log_key(&self, key: &StreamKey) -> String {
         self.key(&key.session, &format!("log:{}", key.stream.as_str()))
     }
 
-    fn meta_key(&self, key: &StreamKey) -> String {
+    pub(super) fn meta_key(&self, key: &StreamKey) -> String {
         self.key(&key.session, &format!("meta:{}", key.stream.as_str()))
+    }
+
+    /// What the key of every running call of a stream begins with.
+    fn running_keys(&self, key: &StreamKey) -> String {
+        self.key(&key.session, &format!("running:{}:", key.stream.as_str()))
+    }
+
+    pub(super) fn running_key(&self, writer: &Writer) -> String {
+        format!("{}{}", self.running_keys(&writer.key), field(&writer.request))
     }
 
     /// Channel and text of the signal that a stream has changed.
@@ -57,53 +79,66 @@ impl StreamLog for Redis {
     async fn open(
         &self,
         key: &StreamKey,
-        requests: &[RequestId],
+        requests: &[(RequestId, Option<StoredCall>)],
         lease: Duration,
     ) -> Result<(), StoreError> {
-        let meta = self.meta_key(key);
-        let streams = self.key(&key.session, "streams");
-        let ttl = millis(STREAM_TTL);
-        let mut pipeline = redis::pipe();
-        pipeline.atomic().hset(&meta, OPEN, requests.len()).ignore();
-        for request in requests {
-            pipeline.hset(&meta, pending(request), "").ignore();
+        let mut open = self.scripts.stream_open.prepare_invoke();
+        open.key(self.meta_key(key))
+            .key(self.key(&key.session, "streams"))
+            .arg(self.running_keys(key))
+            .arg(millis(lease))
+            .arg(millis(STREAM_TTL))
+            .arg(key.stream.as_str());
+        for (request, call) in requests {
+            let call = call.as_ref().map(write).transpose()?;
+            open.arg(field(request)).arg(call.unwrap_or_default());
         }
-        pipeline.cmd("PEXPIRE").arg(&meta).arg(ttl).ignore();
-        pipeline.sadd(&streams, key.stream.as_str()).ignore();
-        pipeline.cmd("PEXPIRE").arg(&streams).arg(ttl).ignore();
-        let () = self.pipeline(&pipeline).await?;
-        self.renew(key, lease).await
+        self.script(&open).await
     }
 
-    async fn append(&self, key: &StreamKey, message: &str) -> Result<(), StoreError> {
-        let (channel, signal) = self.wake(key)?;
+    async fn append(&self, session: &SessionId, message: &str) -> Result<(), StoreError> {
+        let key = StreamKey { session: session.clone(), stream: StreamId::standalone() };
+        let (channel, signal) = self.wake(&key)?;
         let mut append = self.scripts.stream_append.prepare_invoke();
         append
-            .key(self.log_key(key))
-            .key(self.meta_key(key))
-            .key(self.key(&key.session, "streams"))
+            .key(self.log_key(&key))
+            .key(self.meta_key(&key))
+            .key(self.key(session, "streams"))
             .arg(stored(message))
             .arg(MAX_EVENTS)
             .arg(millis(STREAM_TTL))
-            .arg(u8::from(key.stream.is_standalone()))
             .arg(key.stream.as_str())
             .arg(channel)
             .arg(signal);
         self.script(&append).await
     }
 
-    async fn finish(
-        &self,
-        key: &StreamKey,
-        request: &RequestId,
-        answer: Option<&str>,
-    ) -> Result<(), StoreError> {
-        let (channel, signal) = self.wake(key)?;
+    async fn write(&self, writer: &Writer, number: u64, message: &str) -> Result<bool, StoreError> {
+        let (channel, signal) = self.wake(&writer.key)?;
+        let mut write = self.scripts.stream_write.prepare_invoke();
+        write
+            .key(self.log_key(&writer.key))
+            .key(self.meta_key(&writer.key))
+            .arg(field(&writer.request))
+            .arg(writer.term)
+            .arg(number)
+            .arg(stored(message))
+            .arg(MAX_EVENTS)
+            .arg(millis(STREAM_TTL))
+            .arg(channel)
+            .arg(signal);
+        self.script(&write).await
+    }
+
+    async fn finish(&self, writer: &Writer, answer: Option<&str>) -> Result<(), StoreError> {
+        let (channel, signal) = self.wake(&writer.key)?;
         let mut finish = self.scripts.stream_finish.prepare_invoke();
         finish
-            .key(self.log_key(key))
-            .key(self.meta_key(key))
-            .arg(pending(request))
+            .key(self.log_key(&writer.key))
+            .key(self.meta_key(&writer.key))
+            .key(self.running_key(writer))
+            .arg(field(&writer.request))
+            .arg(writer.term)
             .arg(answer.map(stored).unwrap_or_default())
             .arg(MAX_EVENTS)
             .arg(millis(STREAM_TTL))
@@ -112,11 +147,14 @@ impl StreamLog for Redis {
         self.script(&finish).await
     }
 
-    async fn renew(&self, key: &StreamKey, lease: Duration) -> Result<(), StoreError> {
+    async fn renew(&self, writer: &Writer, lease: Duration) -> Result<bool, StoreError> {
         let mut renew = self.scripts.stream_renew.prepare_invoke();
         renew
-            .key(self.meta_key(key))
-            .key(self.log_key(key))
+            .key(self.meta_key(&writer.key))
+            .key(self.log_key(&writer.key))
+            .key(self.running_key(writer))
+            .arg(field(&writer.request))
+            .arg(writer.term)
             .arg(millis(lease))
             .arg(millis(STREAM_TTL));
         self.script(&renew).await
@@ -131,12 +169,11 @@ impl StreamLog for Redis {
         let log = self.log_key(key);
         let mut pipeline = redis::pipe();
         pipeline.cmd("XRANGE").arg(&log).arg(format!("({after}-0")).arg("+").arg("COUNT").arg(max);
-        pipeline.cmd("HMGET").arg(self.meta_key(key)).arg(LAST).arg(OPEN).arg(LEASE);
+        pipeline.hgetall(self.meta_key(key));
         pipeline.cmd("TIME");
-        let (events, (last, open, lease), (seconds, micros)): Read =
-            self.pipeline(&pipeline).await?;
+        let (events, meta, (seconds, micros)): Read = self.pipeline(&pipeline).await?;
         let standalone = key.stream.is_standalone();
-        if open.is_none() && !standalone {
+        if !meta.contains_key(OPEN) && !standalone {
             return Ok(None);
         }
         let mut page = Page::default();
@@ -149,39 +186,26 @@ impl StreamLog for Redis {
             };
             page.events.push((number, Arc::from(message)));
         }
-        let complete = page.events.last().map_or(after, |it| it.0) >= last.unwrap_or(0);
-        let waits = standalone || open.is_some_and(|it| it > 0);
+        let last = meta.get(LAST).and_then(|it| it.parse().ok()).unwrap_or(0);
+        let complete = page.events.last().map_or(after, |it| it.0) >= last;
+        let pending = meta.iter().filter(|(name, _)| name.starts_with(PENDING));
+        let lapses = pending.map(|(_, it)| lapses(it).unwrap_or(0)).min();
         let now = seconds * 1_000 + micros / 1_000;
-        page.ended = complete && !waits;
-        page.orphaned = !standalone && waits && lease.is_none_or(|it| now >= it);
+        page.lapses = lapses.map(|it| Duration::from_millis(it.saturating_sub(now)));
+        page.ended = complete && !standalone && lapses.is_none();
         Ok(Some(page))
     }
 
-    async fn abandon(
-        &self,
-        key: &StreamKey,
-        write: &(dyn for<'a> Fn(&'a RequestId) -> String + Send + Sync),
-    ) -> Result<(), StoreError> {
-        let mut fields = redis::pipe();
-        fields.hkeys(self.meta_key(key));
-        let (fields,): (Vec<String>,) = self.pipeline(&fields).await?;
-        let (channel, signal) = self.wake(key)?;
-        let mut abandon = self.scripts.stream_abandon.prepare_invoke();
-        abandon
-            .key(self.log_key(key))
-            .key(self.meta_key(key))
-            .arg(MAX_EVENTS)
-            .arg(millis(STREAM_TTL))
-            .arg(channel)
-            .arg(signal);
-        for field in fields {
-            let Some(request) = field.strip_prefix(PENDING) else {
-                continue;
-            };
-            let request: RequestId = serde_json::from_str(request).map_err(away)?;
-            abandon.arg(&field).arg(stored(&write(&request)));
-        }
-        self.script(&abandon).await
+    async fn take_over(&self, key: &StreamKey, lease: Duration) -> Result<Vec<Orphan>, StoreError> {
+        let mut take = self.scripts.stream_take_over.prepare_invoke();
+        take.key(self.meta_key(key)).arg(self.running_keys(key)).arg(millis(lease));
+        let taken: Vec<Taken> = self.script(&take).await?;
+        let orphans = taken.into_iter().map(|(request, term, lost, call)| {
+            let request = serde_json::from_str(&request).map_err(away)?;
+            let writer = Writer { key: key.clone(), request, term };
+            Ok(Orphan { writer, lost, call: assemble(&call)? })
+        });
+        orphans.collect()
     }
 
     async fn forget(&self, session: &SessionId) -> Result<(), StoreError> {
@@ -189,7 +213,8 @@ impl StreamLog for Redis {
         forget
             .key(self.key(session, "streams"))
             .arg(self.key(session, "log:"))
-            .arg(self.key(session, "meta:"));
+            .arg(self.key(session, "meta:"))
+            .arg(self.key(session, "running:"));
         self.script(&forget).await
     }
 }

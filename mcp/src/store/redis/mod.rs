@@ -12,7 +12,8 @@
 //! | `mcp:{sid}:ask:<question>` | string | which call and which of its questions | of its questions |
 //! | `mcp:{sid}:waiting` | hash | waiting calls by the client's id | of its questions |
 //! | `mcp:{sid}:log:<stream>` | stream | the events of one stream | [`super::STREAM_TTL`] after the last |
-//! | `mcp:{sid}:meta:<stream>` | hash | its length, lease and open requests | the same |
+//! | `mcp:{sid}:meta:<stream>` | hash | its length, and run and lease of each open request | the same |
+//! | `mcp:{sid}:running:<stream>:<id>` | hash | a call that may be run again if its instance dies | the same |
 //! | `mcp:{sid}:streams` | set | the streams of the session | the same |
 //! | `mcp:{sid}`, `user:<user>`, `everyone`, `control` | channel | [`super::Signal`]s | – |
 //!
@@ -86,12 +87,15 @@ struct Scripts {
     session_set: Script,
     session_subscribe: Script,
     session_delete: Script,
+    question_suspend: Script,
     question_answer: Script,
     question_withdraw: Script,
+    stream_open: Script,
     stream_append: Script,
+    stream_write: Script,
     stream_finish: Script,
     stream_renew: Script,
-    stream_abandon: Script,
+    stream_take_over: Script,
     stream_forget: Script,
 }
 
@@ -102,12 +106,15 @@ impl Scripts {
             session_set: script(include_str!("session_set.lua")),
             session_subscribe: script(include_str!("session_subscribe.lua")),
             session_delete: script(include_str!("session_delete.lua")),
+            question_suspend: script(include_str!("question_suspend.lua")),
             question_answer: script(include_str!("question_answer.lua")),
             question_withdraw: script(include_str!("question_withdraw.lua")),
+            stream_open: script(include_str!("stream_open.lua")),
             stream_append: script(include_str!("stream_append.lua")),
+            stream_write: script(include_str!("stream_write.lua")),
             stream_finish: script(include_str!("stream_finish.lua")),
             stream_renew: script(include_str!("stream_renew.lua")),
-            stream_abandon: script(include_str!("stream_abandon.lua")),
+            stream_take_over: script(include_str!("stream_take_over.lua")),
             stream_forget: script(include_str!("stream_forget.lua")),
         }
     }

@@ -1,6 +1,8 @@
 -- Takes a question and notes its answer. KEYS: ask, waiting.
--- ARGV: beginning of a call's key, the answer.
--- Answers nothing (no such question), an empty list (others are open), or the whole call.
+-- ARGV: beginnings of the keys of waiting calls, metas and running calls, the answer, lease in ms,
+-- lifetime of a running call in ms.
+-- Answers nothing (no such question), an empty list (others are open), or the whole call, which
+-- from now on runs: whoever asked for it has the lease.
 local ask = redis.call('GETDEL', KEYS[1])
 if not ask then
     return false
@@ -10,11 +12,24 @@ local call = ARGV[1] .. string.sub(ask, 1, space - 1)
 if redis.call('EXISTS', call) == 0 then
     return false
 end
-redis.call('HSET', call, 'answer:' .. string.sub(ask, space + 1), ARGV[2])
+redis.call('HSET', call, 'answer:' .. string.sub(ask, space + 1), ARGV[4])
 if redis.call('HINCRBY', call, 'open', -1) > 0 then
     return {}
 end
-local whole = redis.call('HGETALL', call)
-redis.call('HDEL', KEYS[2], redis.call('HGET', call, 'request'))
-redis.call('DEL', call)
-return whole
+local request, stream, suspended = unpack(redis.call('HMGET', call, 'request', 'stream', 'term'))
+redis.call('HDEL', KEYS[2], request)
+local meta, field = ARGV[2] .. stream, 'pending:' .. request
+local state = redis.call('HGET', meta, field)
+local term, _, _, lost = string.match(state or '', '(%d+) (%d+) (%d+) (%d+)')
+if term ~= suspended then
+    redis.call('DEL', call)
+    return false
+end
+local time = redis.call('TIME')
+local lapses = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[5]
+redis.call('HSET', meta, field, string.format('%d %d 0 %s', term + 1, lapses, lost))
+redis.call('HSET', call, 'term', string.format('%d', term + 1))
+local running = ARGV[3] .. stream .. ':' .. request
+redis.call('RENAME', call, running)
+redis.call('PEXPIRE', running, ARGV[6])
+return redis.call('HGETALL', running)

@@ -7,73 +7,95 @@ use std::{
 
 use async_trait::async_trait;
 
-use super::{Redis, away, millis, read, write};
+use super::{Redis, away, log::field, millis, read, write};
 use crate::{
     question::Answer,
     rpc::RequestId,
-    store::{Answered, Questions, SessionId, StoreError, SuspendedCall, random_id},
+    store::{
+        Answered, Questions, STREAM_TTL, SessionId, StoreError, StoredCall, StreamId, StreamKey,
+        Writer, random_id,
+    },
 };
 
-/// The call without its answers and open questions, as JSON.
+/// The call without its answers, as JSON.
 const CALL: &str = "call";
-/// The client's id of the call, as the field of the hash of waiting calls.
+/// The client's id of the call, as [`field`] writes it.
 const REQUEST: &str = "request";
-/// How many questions are open.
-const OPEN: &str = "open";
+/// The stream of the call.
+const STREAM: &str = "stream";
+/// Which run of the call it is.
+const TERM: &str = "term";
 /// One field per answer begins so.
 const ANSWER: &str = "answer:";
 
-fn field(request: &RequestId) -> String {
-    // Tells the number 1 from the string "1".
-    serde_json::to_string(request).unwrap_or_default()
-}
-
-fn assemble(fields: &HashMap<String, String>) -> Result<Option<Box<SuspendedCall>>, StoreError> {
+/// The call of a hash, if it has one.
+pub(super) fn assemble(fields: &HashMap<String, String>) -> Result<Option<StoredCall>, StoreError> {
     let Some(call) = fields.get(CALL) else {
         return Ok(None);
     };
-    let mut call: SuspendedCall = read(call)?;
+    let mut call: StoredCall = read(call)?;
     for (name, answer) in fields {
         if let Some(key) = name.strip_prefix(ANSWER) {
             call.answers.insert(key.to_owned(), read(answer)?);
         }
     }
-    Ok(Some(Box::new(call)))
+    Ok(Some(call))
+}
+
+/// Whose the call of a hash is.
+fn writer(
+    session: &SessionId,
+    fields: &HashMap<String, String>,
+) -> Result<Option<Writer>, StoreError> {
+    let (Some(request), Some(stream), Some(term)) =
+        (fields.get(REQUEST), fields.get(STREAM), fields.get(TERM))
+    else {
+        return Ok(None);
+    };
+    Ok(Some(Writer {
+        key: StreamKey { session: session.clone(), stream: StreamId(stream.as_str().into()) },
+        request: serde_json::from_str(request).map_err(away)?,
+        term: term.parse().map_err(away)?,
+    }))
 }
 
 #[async_trait]
 impl Questions for Redis {
     async fn suspend(
         &self,
-        session: &SessionId,
-        call: &SuspendedCall,
+        writer: &Writer,
+        call: &StoredCall,
+        open: &BTreeMap<String, String>,
         ttl: Duration,
-    ) -> Result<(), StoreError> {
+        lease: Duration,
+    ) -> Result<bool, StoreError> {
+        let session = &writer.key.session;
         let id = random_id();
-        let ttl = millis(ttl);
-        let key = self.key(session, &format!("call:{id}"));
-        let waiting = self.key(session, "waiting");
-        let request = field(&call.request);
-        let stored =
-            SuspendedCall { answers: BTreeMap::new(), open: BTreeMap::new(), ..call.clone() };
-        let mut pipeline = redis::pipe();
-        pipeline
-            .atomic()
-            .hset_multiple(&key, &[(CALL, write(&stored)?), (REQUEST, request.clone())])
-            .ignore()
-            .hset(&key, OPEN, call.open.len())
-            .ignore();
+        let stored = StoredCall { answers: BTreeMap::new(), ..call.clone() };
+        let mut suspend = self.scripts.question_suspend.prepare_invoke();
+        suspend
+            .key(self.meta_key(&writer.key))
+            .key(self.log_key(&writer.key))
+            .key(self.running_key(writer))
+            .key(self.key(session, &format!("call:{id}")))
+            .key(self.key(session, "waiting"))
+            .arg(field(&writer.request))
+            .arg(writer.term)
+            .arg(millis(ttl))
+            .arg(millis(lease))
+            .arg(millis(STREAM_TTL))
+            .arg(&id)
+            .arg(writer.key.stream.as_str())
+            .arg(self.key(session, "ask:"))
+            .arg(write(&stored)?)
+            .arg(open.len());
+        for (question, name) in open {
+            suspend.arg(question).arg(name);
+        }
         for (name, answer) in &call.answers {
-            pipeline.hset(&key, format!("{ANSWER}{name}"), write(answer)?).ignore();
+            suspend.arg(name).arg(write(answer)?);
         }
-        pipeline.cmd("PEXPIRE").arg(&key).arg(ttl).ignore();
-        for (question, name) in &call.open {
-            let ask = self.key(session, &format!("ask:{question}"));
-            pipeline.cmd("SET").arg(ask).arg(format!("{id} {name}")).arg("PX").arg(ttl).ignore();
-        }
-        pipeline.hset(&waiting, request, &id).ignore();
-        pipeline.cmd("PEXPIRE").arg(&waiting).arg(ttl).ignore();
-        self.pipeline(&pipeline).await
+        self.script(&suspend).await
     }
 
     async fn answer(
@@ -81,19 +103,26 @@ impl Questions for Redis {
         session: &SessionId,
         question: &str,
         answer: Answer,
+        lease: Duration,
     ) -> Result<Answered, StoreError> {
         let mut take = self.scripts.question_answer.prepare_invoke();
         take.key(self.key(session, &format!("ask:{question}")))
             .key(self.key(session, "waiting"))
             .arg(self.key(session, "call:"))
-            .arg(write(&answer)?);
+            .arg(self.key(session, "meta:"))
+            .arg(self.key(session, "running:"))
+            .arg(write(&answer)?)
+            .arg(millis(lease))
+            .arg(millis(STREAM_TTL));
         let taken: Option<HashMap<String, String>> = self.script(&take).await?;
-        match taken {
-            None => Ok(Answered::Unknown),
-            Some(fields) if fields.is_empty() => Ok(Answered::Waiting),
-            Some(fields) => assemble(&fields)?
-                .map(Answered::Complete)
-                .ok_or_else(|| away("a waiting call has lost its contents")),
+        let fields = match taken {
+            None => return Ok(Answered::Unknown),
+            Some(fields) if fields.is_empty() => return Ok(Answered::Waiting),
+            Some(fields) => fields,
+        };
+        match (writer(session, &fields)?, assemble(&fields)?) {
+            (Some(writer), Some(call)) => Ok(Answered::Complete(writer, call)),
+            _ => Err(away("a waiting call has lost its contents")),
         }
     }
 
@@ -101,10 +130,15 @@ impl Questions for Redis {
         &self,
         session: &SessionId,
         request: &RequestId,
-    ) -> Result<Option<Box<SuspendedCall>>, StoreError> {
+    ) -> Result<Option<Writer>, StoreError> {
         let mut take = self.scripts.question_withdraw.prepare_invoke();
         take.key(self.key(session, "waiting")).arg(self.key(session, "call:")).arg(field(request));
-        let taken: Option<HashMap<String, String>> = self.script(&take).await?;
-        assemble(&taken.unwrap_or_default())
+        let taken: Option<(Option<String>, Option<u64>)> = self.script(&take).await?;
+        let Some((Some(stream), Some(term))) = taken else {
+            return Ok(None);
+        };
+        let stream = StreamId(stream.into());
+        let key = StreamKey { session: session.clone(), stream };
+        Ok(Some(Writer { key, request: request.clone(), term }))
     }
 }

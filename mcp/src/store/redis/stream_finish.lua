@@ -1,13 +1,17 @@
--- Answers a pending request, or drops it. KEYS: log, meta.
--- ARGV: field of the request, message or '', most events, lifetime in ms, channel, signal.
-if redis.call('HDEL', KEYS[2], ARGV[1]) == 0 then
+-- Answers a pending request, or drops it. KEYS: log, meta, the running call.
+-- ARGV: request, which run of it, message or '', most events, lifetime in ms, channel, signal.
+local field = 'pending:' .. ARGV[1]
+local state = redis.call('HGET', KEYS[2], field)
+if not state or string.match(state, '%d+') ~= ARGV[2] then
     return
 end
+redis.call('HDEL', KEYS[2], field)
+redis.call('DEL', KEYS[3])
 redis.call('HINCRBY', KEYS[2], 'open', -1)
-if ARGV[2] ~= '' then
+if ARGV[3] ~= '' then
     local number = redis.call('HINCRBY', KEYS[2], 'last', 1)
-    redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[3], number .. '-0', 'm', ARGV[2])
+    redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[4], number .. '-0', 'm', ARGV[3])
 end
-redis.call('PEXPIRE', KEYS[1], ARGV[4])
-redis.call('PEXPIRE', KEYS[2], tonumber(ARGV[4]) + 60000)
-redis.call('PUBLISH', ARGV[5], ARGV[6])
+redis.call('PEXPIRE', KEYS[1], ARGV[5])
+redis.call('PEXPIRE', KEYS[2], ARGV[5] + 60000)
+redis.call('PUBLISH', ARGV[6], ARGV[7])

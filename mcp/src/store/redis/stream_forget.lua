@@ -1,5 +1,12 @@
--- Forgets every stream of a session. KEYS: streams. ARGV: beginnings of the keys of log and meta.
+-- Forgets every stream of a session. KEYS: streams.
+-- ARGV: beginnings of the keys of log, meta and running calls.
 for _, stream in ipairs(redis.call('SMEMBERS', KEYS[1])) do
+    for _, field in ipairs(redis.call('HKEYS', ARGV[2] .. stream)) do
+        local request = string.match(field, '^pending:(.*)$')
+        if request then
+            redis.call('DEL', ARGV[3] .. stream .. ':' .. request)
+        end
+    end
     redis.call('DEL', ARGV[1] .. stream, ARGV[2] .. stream)
 end
 redis.call('DEL', KEYS[1])

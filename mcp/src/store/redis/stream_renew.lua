@@ -1,14 +1,22 @@
--- Renews the lease of a writer, by the server's clock. KEYS: meta, log.
--- ARGV: lease in ms, lifetime after it in ms.
-if redis.call('EXISTS', KEYS[1]) == 0 then
-    return
+-- Renews the lease of a run, by the server's clock. KEYS: meta, log, the running call.
+-- ARGV: request, which run of it, lease in ms, lifetime after it in ms.
+-- Answers whether the call is still the writer's.
+local field = 'pending:' .. ARGV[1]
+local state = redis.call('HGET', KEYS[1], field)
+if not state then
+    return 0
+end
+local term, _, written, lost = string.match(state, '(%d+) (%d+) (%d+) (%d+)')
+if term ~= ARGV[2] then
+    return 0
 end
 local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-redis.call('HSET', KEYS[1], 'lease', now + tonumber(ARGV[1]))
-local lifetime = tonumber(ARGV[1]) + tonumber(ARGV[2])
+local lapses = time[1] * 1000 + math.floor(time[2] / 1000) + tonumber(ARGV[3])
+redis.call('HSET', KEYS[1], field, string.format('%s %d %s %s', term, lapses, written, lost))
+local lifetime = ARGV[3] + ARGV[4]
 for _, key in ipairs(KEYS) do
     if redis.call('PTTL', key) < lifetime then
         redis.call('PEXPIRE', key, lifetime)
     end
 end
+return 1

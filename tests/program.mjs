@@ -6,6 +6,7 @@ import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import readline from 'node:readline';
+import { startProxy } from './conformance/proxy.mjs';
 
 const target = path.resolve(
     import.meta.dirname,
@@ -43,7 +44,7 @@ export async function startProgram(name, args, env = {}) {
 
 const PATIENCE = 30_000;
 
-// Starts the product as `cargo run` does, in a folder of its own.
+// Starts the product as `cargo run` does, in a folder of its own, with development sign-in.
 export async function startServer() {
     const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'notes-mcp-'));
     const port = await freePort();
@@ -86,4 +87,25 @@ async function freePort() {
     const { port } = server.address();
     server.close();
     return port;
+}
+
+// Starts the product as it runs for others: instances on PostgreSQL behind a load balancer that is
+// not sticky, and people who sign in with a GitHub of our own.
+export async function startForOthers({ instances = 2, allowed } = {}) {
+    const proxy = await startProxy();
+    const args = ['--public-url', proxy.origin, '--instances', `${instances}`];
+    if (allowed) args.push('--allowed', allowed);
+    const web = await startProgram('sign-in-web', args).catch((error) => {
+        proxy.close();
+        throw error;
+    });
+    proxy.forwardTo(web.hello.ports);
+    return {
+        origin: proxy.origin,
+        github: web.hello.github,
+        async stop() {
+            proxy.close();
+            await web.stop();
+        },
+    };
 }

@@ -1,8 +1,10 @@
 // A reverse proxy for test suites that can neither send a token nor talk to several instances.
 //
-// It adds `Authorization` to requests that have none, and sends each request to the next instance,
-// as a load balancer without sticky sessions does. Everything else passes unchanged and at once:
-// Host and Origin, event streams, and a disconnect on either side.
+// It sends each request to the next instance, as a load balancer without sticky sessions does, and
+// adds `Authorization` to requests that have none, if it was given a token. To the instances each
+// request comes from another address: the limits for one address are not what these suites test.
+// Everything else passes unchanged and at once: Host and Origin, event streams, and a disconnect on
+// either side.
 import http from 'node:http';
 
 export async function startProxy() {
@@ -12,11 +14,15 @@ export async function startProxy() {
 
     const server = http.createServer((request, response) => {
         const headers = request.rawHeaders.slice();
-        if (!request.headers.authorization) headers.push('Authorization', `Bearer ${token}`);
+        if (token && !request.headers.authorization) {
+            headers.push('Authorization', `Bearer ${token}`);
+        }
+        const visitor = next++;
+        headers.push('X-Forwarded-For', `10.${visitor >> 16}.${(visitor >> 8) & 255}.${visitor & 255}`);
         const upstream = http.request(
             {
                 host: '127.0.0.1',
-                port: upstreams[next++ % upstreams.length],
+                port: upstreams[visitor % upstreams.length],
                 method: request.method,
                 path: request.url,
                 headers,

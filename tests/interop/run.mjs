@@ -1,50 +1,100 @@
-// Lets the official clients use the real server: each lists the tools, writes, reads and deletes a
-// note, gets progress, lends its model and answers a question.
+// Lets the official clients, and others that people use, meet the real server.
 //
 //   node tests/interop/run.mjs
+//
+// With a token: each lists the tools, writes, reads and deletes a note, gets progress, lends its
+// model and answers a question. And from nothing but the address: each finds out how to sign in,
+// does so, uses the notes, and later goes on without the person, on one's own machine and with
+// GitHub.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import path from 'node:path';
 import readline from 'node:readline';
-import { startServer } from '../program.mjs';
+import { startForOthers, startServer } from '../program.mjs';
 
 const here = import.meta.dirname;
+const node = process.execPath;
 const CLIENTS = [
-    ['TypeScript v1, legacy', process.execPath, 'typescript_v1.mjs'],
-    ['TypeScript v2, legacy', process.execPath, 'typescript_v2.mjs', 'legacy'],
-    ['TypeScript v2, modern', process.execPath, 'typescript_v2.mjs', 'auto'],
+    ['TypeScript v1, legacy', node, 'typescript_v1.mjs'],
+    ['TypeScript v2, legacy', node, 'typescript_v2.mjs', 'legacy'],
+    ['TypeScript v2, modern', node, 'typescript_v2.mjs', 'auto'],
     ['Python, legacy', 'python', 'python_client.py', 'legacy'],
     ['Python, modern', 'python', 'python_client.py', 'auto'],
+];
+const SIGN_INS = [
+    ['TypeScript v1', node, 'sign_in_v1.mjs'],
+    ['TypeScript v2, legacy', node, 'sign_in_v2.mjs', 'legacy'],
+    ['TypeScript v2, modern', node, 'sign_in_v2.mjs', 'auto'],
+    ['Python', 'python', 'sign_in_python.py'],
+    ['mcp-remote', node, 'sign_in_remote.mjs'],
+    ['oauth4webapi', node, 'sign_in_strict.mjs'],
 ];
 
 // What every client has to have done; see the scripts.
 const STEPS = ['lists', 'creates', 'reads', 'resource', 'progress', 'sampling', 'declines', 'deletes'];
+const SIGN_IN_STEPS = {
+    'sign_in_remote.mjs': ['connects', 'lists', 'creates', 'refreshes', 'returns'],
+    'sign_in_strict.mjs': ['discovers', 'registers', 'connects', 'verifies', 'refreshes', 'revokes'],
+};
+const USUAL_SIGN_IN_STEPS = [
+    ...['discovers', 'registers', 'connects', 'lists', 'creates', 'refreshes', 'returns'],
+];
+
+// Longer than any client takes on a busy machine. One that waits for something waits forever.
+const PATIENCE = 120_000;
 
 let passed = 0;
 let failed = 0;
+
+async function use(origin, [name, command, script, ...args], steps, env) {
+    const client = spawn(command, [path.join(here, script), ...args], {
+        stdio: ['ignore', 'pipe', 'inherit'],
+        env: { ...process.env, MCP_URL: `${origin}/mcp`, ...env },
+        timeout: PATIENCE,
+        killSignal: 'SIGKILL',
+    });
+    const done = new Set();
+    readline.createInterface({ input: client.stdout }).on('line', (line) => {
+        const [, step] = /^ok (\w+)$/.exec(line) ?? [];
+        if (step) done.add(step);
+        else console.log(`${name}: ${line}`);
+    });
+    const [code] = await once(client, 'close');
+    const missing = steps.filter((step) => !done.has(step));
+    passed += steps.length - missing.length;
+    failed += missing.length + (missing.length === 0 && code !== 0 ? 1 : 0);
+    const problem = missing.length > 0 || code !== 0;
+    console.log(`${name}: ${problem ? `FAILED at ${missing[0] ?? 'its end'}` : 'ok'}`);
+}
+
+async function signInAt(place) {
+    for (const client of SIGN_INS) {
+        // Each is somebody else, so that nobody finds notes of another.
+        const person = client[0].replace(/\W+/g, '-').toLowerCase();
+        const steps = SIGN_IN_STEPS[client[2]] ?? USUAL_SIGN_IN_STEPS;
+        await use(place.origin, client, steps, { PERSON: person });
+    }
+}
+
 const server = await startServer();
 try {
-    for (const [name, command, script, ...args] of CLIENTS) {
-        const user = name.replace(/\W+/g, '-').toLowerCase();
-        const client = spawn(command, [path.join(here, script), ...args], {
-            stdio: ['ignore', 'pipe', 'inherit'],
-            env: { ...process.env, MCP_URL: `${server.origin}/mcp`, MCP_TOKEN: server.token(user) },
-        });
-        const done = new Set();
-        readline.createInterface({ input: client.stdout }).on('line', (line) => {
-            const [, step] = /^ok (\w+)$/.exec(line) ?? [];
-            if (step) done.add(step);
-            else console.log(`${name}: ${line}`);
-        });
-        const [code] = await once(client, 'close');
-        const missing = STEPS.filter((step) => !done.has(step));
-        passed += STEPS.length - missing.length;
-        failed += missing.length + (missing.length === 0 && code !== 0 ? 1 : 0);
-        const problem = missing.length > 0 || code !== 0;
-        console.log(`${name}: ${problem ? `FAILED at ${missing[0] ?? 'its end'}` : 'ok'}`);
+    console.log('With a token');
+    for (const client of CLIENTS) {
+        const user = client[0].replace(/\W+/g, '-').toLowerCase();
+        await use(server.origin, client, STEPS, { MCP_TOKEN: server.token(user) });
     }
+    console.log('From nothing but the address, on one’s own machine');
+    await signInAt(server);
 } finally {
     await server.stop(failed === 0);
+}
+
+const place = await startForOthers();
+try {
+    console.log('From nothing but the address, on PostgreSQL and with GitHub');
+    await signInAt(place);
+} finally {
+    await place.stop();
 }
 console.log(`total: ${passed} passed, ${failed} failed`);
 process.exitCode = failed === 0 ? 0 : 1;

@@ -1,7 +1,8 @@
 //! A GitHub of our own: as much of it as a sign-in needs, and every way in which it can be wrong.
 //!
-//! Whoever comes is signed in already and agrees at once. It is strict where the real one is: PKCE
-//! with S256 is checked, a code is good for one exchange, and errors of the exchange have status 200.
+//! Whoever comes is signed in already and agrees at once; a browser can say in a cookie as whom. It
+//! is strict where the real one is: PKCE with S256 is checked, a code is good for one exchange, and
+//! errors of the exchange have status 200.
 
 use std::{
     collections::HashMap,
@@ -28,6 +29,9 @@ pub const CLIENT_ID: &str = "Iv1.0123456789abcdef";
 
 /// What our app proves itself with.
 pub const CLIENT_SECRET: &str = "the secret of our app at GitHub";
+
+/// The cookie by which a browser is signed in to an account of its own: its value is the login.
+pub const ACCOUNT_COOKIE: &str = "github-account";
 
 /// The organisation that [`GitHub::membership`] is about.
 pub const ORG: &str = "octo-org";
@@ -76,6 +80,18 @@ pub struct Account {
     pub id: i64,
     /// The login.
     pub login: String,
+}
+
+impl Account {
+    /// The one that the cookie of a browser names. Its number follows from its login.
+    fn of(request: &Request) -> Option<Self> {
+        let cookies = request.headers().get(header::COOKIE)?.to_str().ok()?;
+        let login = cookies
+            .split("; ")
+            .find_map(|it| it.strip_prefix(ACCOUNT_COOKIE)?.strip_prefix('='))?;
+        let number = |id: i64, byte: u8| (id * 31 + i64::from(byte)) % 1_000_000_007;
+        Some(Self { id: 1 + login.bytes().fold(7, number), login: login.to_owned() })
+    }
 }
 
 /// A running GitHub. It ends when it is dropped.
@@ -241,7 +257,8 @@ impl State {
         }
         let code = self.fresh("code");
         let mut inner = self.lock();
-        let account = inner.account.clone().expect("somebody is signed in");
+        let account = Account::of(request)
+            .unwrap_or_else(|| inner.account.clone().expect("somebody is signed in"));
         inner.codes.insert(
             code.clone(),
             Pending { challenge, redirect_uri: redirect_uri.clone(), account },

@@ -81,7 +81,7 @@ export async function startServer() {
     };
 }
 
-async function freePort() {
+export async function freePort() {
     const server = net.createServer().listen(0, '127.0.0.1');
     await once(server, 'listening');
     const { port } = server.address();

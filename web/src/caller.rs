@@ -153,8 +153,11 @@ impl Challenge {
             parameters.push(("error_description", self.description()));
         }
         parameters.push(("resource_metadata", &self.resource_metadata));
-        // The least that is useful: a client that wants to write is told so when it tries.
-        parameters.push(("scope", scope::NOTES_READ));
+        // Everything, so that one consent is enough. A client that asked for less is told so when
+        // it needs more, but the TypeScript SDK v1, of which most clients are made, then refreshes
+        // its token instead of asking the person, and never gets there.
+        let everything = scope::ALL.join(" ");
+        parameters.push(("scope", &everything));
         challenge_header(&parameters)
     }
 
@@ -227,7 +230,7 @@ mod tests {
             let header = challenge.header().to_str().unwrap().to_owned();
             (challenge.status().as_u16(), header)
         };
-        let tail = format!(r#"resource_metadata="{metadata}", scope="notes:read""#);
+        let tail = format!(r#"resource_metadata="{metadata}", scope="notes:read notes:write""#);
 
         assert_eq!(challenge(Problem::Missing), (401, format!("Bearer {tail}")));
         for (problem, status, error) in [

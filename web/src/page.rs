@@ -191,6 +191,7 @@ pub(crate) struct Paged<E> {
     inner: E,
     doors: Doors,
     https: bool,
+    in_popups: bool,
     methods: &'static str,
 }
 
@@ -206,8 +207,18 @@ impl<E: Endpoint<Output = Response>> Paged<E> {
             inner,
             doors: Doors::new(&config.public_url, &[])?,
             https: config.public_url.as_str().starts_with("https://"),
+            in_popups: false,
             methods,
         })
+    }
+
+    /// The same for a step of a sign-in. A client in a web page shows it in a window that it opened,
+    /// waits until that is closed, and hears of the end from its own page in it. To a window without
+    /// its opener the first would happen at once, and the second never. All that the opener can do
+    /// with ours is to send it elsewhere.
+    pub(crate) fn in_popups(mut self) -> Self {
+        self.in_popups = true;
+        self
     }
 
     async fn answer(&self, request: Request) -> Result<Response, Trouble> {
@@ -256,14 +267,14 @@ impl<E: Endpoint<Output = Response>> Endpoint for Paged<E> {
             }
             response
         });
-        protect(&mut response, self.https);
+        protect(&mut response, self.https, self.in_popups);
         Ok(response)
     }
 }
 
 /// The headers of every page. There is no `form-action`: browsers apply it to the whole chain of
 /// redirects, which ends at a client.
-fn protect(response: &mut Response, https: bool) {
+fn protect(response: &mut Response, https: bool, in_popups: bool) {
     let headers = response.headers_mut();
     headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(
         "default-src 'none'; base-uri 'none'; frame-ancestors 'none'",
@@ -272,16 +283,18 @@ fn protect(response: &mut Response, https: bool) {
     for (name, value) in PROTECTION {
         headers.insert(name, HeaderValue::from_static(value));
     }
+    if !in_popups {
+        headers.insert("cross-origin-opener-policy", HeaderValue::from_static("same-origin"));
+    }
     if https {
         let value = HeaderValue::from_static("max-age=31536000");
         headers.insert(header::STRICT_TRANSPORT_SECURITY, value);
     }
 }
 
-const PROTECTION: [(&str, &str); 5] = [
+const PROTECTION: [(&str, &str); 4] = [
     ("x-frame-options", "DENY"),
     ("referrer-policy", "no-referrer"),
-    ("cross-origin-opener-policy", "same-origin"),
     ("cross-origin-resource-policy", "same-origin"),
     ("x-content-type-options", "nosniff"),
 ];
@@ -346,14 +359,15 @@ mod tests {
 
     #[test]
     fn every_page_has_the_headers_that_protect_it() {
-        for https in [true, false] {
+        for (https, in_popups) in [(true, false), (false, false), (true, true)] {
             let mut response = Response::default();
-            protect(&mut response, https);
+            protect(&mut response, https, in_popups);
             let header = |name: &str| response.header(name).unwrap_or_default().to_owned();
             assert_eq!(header("x-frame-options"), "DENY");
             assert_eq!(header("referrer-policy"), "no-referrer");
             assert_eq!(header("cache-control"), "no-store");
-            assert_eq!(header("cross-origin-opener-policy"), "same-origin");
+            let opener_policy = if in_popups { "" } else { "same-origin" };
+            assert_eq!(header("cross-origin-opener-policy"), opener_policy);
             assert_eq!(header("cross-origin-resource-policy"), "same-origin");
             assert_eq!(header("x-content-type-options"), "nosniff");
             let policy = header("content-security-policy");

@@ -63,10 +63,10 @@ pub(crate) fn all(instance: &Instance) -> anyhow::Result<impl Endpoint<Output = 
         .at("/healthz", READ, api.clone())
         .at("/livez", READ, api)
         // People with a browser, sent by a client.
-        .page(instance, "/authorize", authorize::METHODS, Authorize::new(instance))?
-        .page(instance, "/consent", consent::METHODS, Consent::new(instance))?
-        .page(instance, sign_in::PATH, sign_in::METHODS, Development::new(instance))?
-        .page(instance, CALLBACK_PATH, sign_in::CALLBACK_METHODS, Callback::new(instance))?
+        .step(instance, "/authorize", authorize::METHODS, Authorize::new(instance))?
+        .step(instance, "/consent", consent::METHODS, Consent::new(instance))?
+        .step(instance, sign_in::PATH, sign_in::METHODS, Development::new(instance))?
+        .step(instance, CALLBACK_PATH, sign_in::CALLBACK_METHODS, Callback::new(instance))?
         // People with a browser, by themselves.
         .page(instance, "/", READ, Home::new(instance))?
         .page(instance, "/account", account::METHODS, Account::new(instance))?
@@ -98,6 +98,18 @@ impl Listed {
         inner: impl Endpoint<Output = Response> + 'static,
     ) -> anyhow::Result<Self> {
         let inner = Paged::new(instance, methods, inner)?;
+        Ok(self.at(name, methods, inner))
+    }
+
+    /// A page that is a step of a sign-in.
+    fn step(
+        self,
+        instance: &Instance,
+        name: &'static str,
+        methods: &'static str,
+        inner: impl Endpoint<Output = Response> + 'static,
+    ) -> anyhow::Result<Self> {
+        let inner = Paged::new(instance, methods, inner)?.in_popups();
         Ok(self.at(name, methods, inner))
     }
 }

@@ -34,7 +34,9 @@ const SIGN_INS = [
 const STEPS = ['lists', 'creates', 'reads', 'resource', 'progress', 'sampling', 'declines', 'deletes'];
 const SIGN_IN_STEPS = {
     'sign_in_remote.mjs': ['connects', 'lists', 'creates', 'refreshes', 'returns'],
-    'sign_in_strict.mjs': ['discovers', 'registers', 'connects', 'verifies', 'refreshes', 'revokes'],
+    'sign_in_strict.mjs': [
+        ...['discovers', 'registers', 'connects', 'upgrades', 'verifies', 'refreshes', 'revokes'],
+    ],
 };
 const USUAL_SIGN_IN_STEPS = [
     ...['discovers', 'registers', 'connects', 'lists', 'creates', 'refreshes', 'returns'],

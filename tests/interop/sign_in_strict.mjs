@@ -10,36 +10,34 @@ const plain = { [oauth.allowInsecureRequests]: true };
 const resource = new URL(process.env.MCP_URL);
 const redirectUri = 'http://127.0.0.1:33418/callback';
 
-const initialize = {
-    jsonrpc: '2.0',
-    id: 1,
-    method: 'initialize',
-    params: {
-        protocolVersion: '2025-11-25',
-        capabilities: {},
-        clientInfo: { name: 'interop', version: '1.0.0' },
-    },
-};
-
-// Sends something with an access token; throws with the challenges if that is refused.
-function use(accessToken) {
+// Sends a tool call with an access token; throws with the challenges if that is refused.
+function use(accessToken, name = 'notes_list', args = {}) {
+    const _meta = {
+        'io.modelcontextprotocol/protocolVersion': '2026-07-28',
+        'io.modelcontextprotocol/clientInfo': { name: 'interop', version: '1.0.0' },
+        'io.modelcontextprotocol/clientCapabilities': {},
+    };
+    const params = { name, arguments: args, _meta };
     const headers = new Headers({
         accept: 'application/json, text/event-stream',
         'content-type': 'application/json',
+        'mcp-protocol-version': '2026-07-28',
+        'mcp-method': 'tools/call',
+        'mcp-name': name,
     });
-    const body = JSON.stringify(initialize);
+    const body = JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'tools/call', params });
     return oauth.protectedResourceRequest(accessToken, 'POST', resource, headers, body, plain);
 }
 
-async function challenge(accessToken) {
-    const error = await use(accessToken).then(() => assert.fail('it was let in'), (it) => it);
+async function challenge(status, ...call) {
+    const error = await use(...call).then(() => assert.fail('it was let in'), (it) => it);
     assert.ok(error instanceof oauth.WWWAuthenticateChallengeError, error);
-    assert.equal(error.status, 401);
+    assert.equal(error.status, status);
     assert.equal(error.cause[0].scheme, 'bearer');
     return error.cause[0].parameters;
 }
 
-const { resource_metadata: metadataUrl, scope } = await challenge('nonsense');
+const { resource_metadata: metadataUrl, scope } = await challenge(401, 'nonsense');
 const protectedResource = await oauth.processResourceDiscoveryResponse(
     resource,
     await oauth.resourceDiscoveryRequest(resource, plain),
@@ -63,37 +61,43 @@ const client = await oauth.processDynamicClientRegistrationResponse(
 );
 ok('registers');
 
-const verifier = oauth.generateRandomCodeVerifier();
-const state = oauth.generateRandomState();
-const url = new URL(as.authorization_endpoint);
-url.search = new URLSearchParams({
-    client_id: client.client_id,
-    redirect_uri: redirectUri,
-    response_type: 'code',
-    scope,
-    state,
-    resource: protectedResource.resource,
-    code_challenge: await oauth.calculatePKCECodeChallenge(verifier),
-    code_challenge_method: 'S256',
-});
-const back = new URL(await signIn(url.href, process.env.PERSON));
-const answer = oauth.validateAuthResponse(as, client, back, state);
 const authentication = oauth.None();
-const tokens = await oauth.processAuthorizationCodeResponse(
-    as,
-    client,
-    await oauth.authorizationCodeGrantRequest(
-        as,
-        client,
-        authentication,
-        answer,
-        redirectUri,
-        verifier,
-        { ...plain, additionalParameters: { resource: protectedResource.resource } },
-    ),
-);
-assert.equal((await use(tokens.access_token)).status, 200);
+
+// Sends the person to a browser for these scopes, and gets tokens for the code that comes back.
+async function authorize(scope) {
+    const verifier = oauth.generateRandomCodeVerifier();
+    const state = oauth.generateRandomState();
+    const url = new URL(as.authorization_endpoint);
+    url.search = new URLSearchParams({
+        client_id: client.client_id,
+        redirect_uri: redirectUri,
+        response_type: 'code',
+        scope,
+        state,
+        resource: protectedResource.resource,
+        code_challenge: await oauth.calculatePKCECodeChallenge(verifier),
+        code_challenge_method: 'S256',
+    });
+    const back = new URL(await signIn(url.href, process.env.PERSON));
+    const answer = oauth.validateAuthResponse(as, client, back, state);
+    const more = { ...plain, additionalParameters: { resource: protectedResource.resource } };
+    const response = await oauth.authorizationCodeGrantRequest(
+        ...[as, client, authentication, answer, redirectUri, verifier, more],
+    );
+    return oauth.processAuthorizationCodeResponse(as, client, response);
+}
+
+const note = { title: 'Groceries', body: 'Milk' };
+const reader = await authorize('notes:read');
+assert.equal((await use(reader.access_token)).status, 200);
 ok('connects');
+
+const more = await challenge(403, reader.access_token, 'notes_create', note);
+assert.equal(more.error, 'insufficient_scope');
+const tokens = await authorize(more.scope);
+assert.equal((await use(tokens.access_token, 'notes_create', note)).status, 200);
+assert.deepEqual(new Set(more.scope.split(' ')), new Set(scope.split(' ')), 'all there is');
+ok('upgrades');
 
 const claims = await oauth.validateJwtAccessToken(
     as,
@@ -102,7 +106,7 @@ const claims = await oauth.validateJwtAccessToken(
     plain,
 );
 assert.equal(claims.client_id, client.client_id);
-assert.ok(!('sub' in protectedResource) && claims.sub);
+assert.ok(claims.sub);
 ok('verifies');
 
 const refresh = async (token) =>

@@ -9,7 +9,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use async_trait::async_trait;
@@ -20,7 +20,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     caller::{Caller, UserId},
-    error::{InputRequired, ToolError},
+    error::{ChildrenWanted, InputRequired, ToolError},
+    job::{Child, JobId, JobOutcome, MAX_CHILDREN, Notebook, Progress},
     question::{Answer, BadAnswer, Elicited, Question, Root, SampleRequest, Sampled},
     rpc::{self, RequestId, RpcError},
     store::Signal,
@@ -36,6 +37,10 @@ const MAX_QUESTIONS: usize = 32;
 pub(crate) trait Outlet: Send + Sync {
     /// Sends a notification on the call's own stream.
     async fn send(&self, notification: String);
+    /// Sends a notification of progress, which has come as far as `done`.
+    async fn progress(&self, _done: f64, notification: String) {
+        self.send(notification).await;
+    }
     /// Closes the socket of a legacy stream; the client comes back for the rest.
     async fn release(&self) {}
     /// Tells subscribers that something has changed.
@@ -54,7 +59,21 @@ pub(crate) struct CallContext {
     /// The last progress that the client saw.
     pub(crate) progress: Option<f64>,
     pub(crate) cancel: CancellationToken,
-    pub(crate) outlet: Box<dyn Outlet>,
+    pub(crate) outlet: Arc<dyn Outlet>,
+    /// What only a job has.
+    pub(crate) job: Option<JobContext>,
+}
+
+/// What a call has that is an attempt to run a job.
+pub(crate) struct JobContext {
+    pub(crate) id: JobId,
+    pub(crate) attempt: u32,
+    pub(crate) is_last: bool,
+    pub(crate) checkpoint: Option<Value>,
+    pub(crate) children: BTreeMap<String, JobOutcome>,
+    /// Whether it was asked for by another job.
+    pub(crate) is_child: bool,
+    pub(crate) notebook: Arc<dyn Notebook>,
 }
 
 /// One call of a tool, resource or prompt.
@@ -67,8 +86,14 @@ pub struct Call {
     answers: BTreeMap<String, Answer>,
     progress: Mutex<Option<f64>>,
     asked: Mutex<BTreeMap<String, Question>>,
+    /// What became of children, by the tool's own key.
+    children: Mutex<BTreeMap<String, JobOutcome>>,
+    /// Children that are still to be run.
+    wanted: Mutex<BTreeMap<String, Child>>,
+    may_have_children: bool,
     cancel: CancellationToken,
-    outlet: Box<dyn Outlet>,
+    outlet: Arc<dyn Outlet>,
+    job: Option<JobContext>,
 }
 
 #[derive(Serialize)]
@@ -90,7 +115,13 @@ struct MessageParams<'a> {
 
 impl Call {
     pub(crate) fn new(context: CallContext) -> Self {
+        let mut job = context.job;
+        let children = job.as_mut().map(|it| std::mem::take(&mut it.children));
         Self {
+            children: Mutex::new(children.unwrap_or_default()),
+            wanted: Mutex::default(),
+            may_have_children: !job.as_ref().is_some_and(|it| it.is_child),
+            job,
             caller: context.caller,
             version: context.version,
             capabilities: context.capabilities,
@@ -125,11 +156,9 @@ impl Call {
     }
 
     /// Tells the client how far the work is. `done` must grow from call to call: what does not is
-    /// dropped, as is everything if the client did not ask for progress.
+    /// dropped. A job keeps it, for whoever asks; otherwise it goes to a client that asked for
+    /// progress.
     pub async fn progress(&self, done: f64, total: Option<f64>, message: Option<&str>) {
-        let Some(progress_token) = &self.progress_token else {
-            return;
-        };
         {
             let mut last = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
             if !done.is_finite() || last.is_some_and(|last| done <= last) {
@@ -137,8 +166,16 @@ impl Call {
             }
             *last = Some(done);
         }
+        if let Some(job) = &self.job {
+            let message = message.map(str::to_owned);
+            job.notebook.progress(Progress { done, total, message }).await;
+        }
+        let Some(progress_token) = &self.progress_token else {
+            return;
+        };
         let params = ProgressParams { progress_token, progress: done, total, message };
-        self.outlet.send(rpc::encode_notification("notifications/progress", Some(&params))).await;
+        let notification = rpc::encode_notification("notifications/progress", Some(&params));
+        self.outlet.progress(done, notification).await;
     }
 
     /// Sends a log message to the client, if it wants ones of this severity. Never put secrets,
@@ -155,6 +192,68 @@ impl Call {
     /// is dropped at its next await then; whoever hands work to another task passes this on.
     pub fn cancelled(&self) -> &CancellationToken {
         &self.cancel
+    }
+
+    /// The job that this call is and the number of the attempt, if it is a job. The id is the same
+    /// in every attempt, so it tells what an earlier one has done already; the number only grows,
+    /// and what an attempt of a lower number writes is void.
+    pub fn attempt(&self) -> Option<(&JobId, u32)> {
+        self.job.as_ref().map(|it| (&it.id, it.attempt))
+    }
+
+    /// Whether nobody tries again if this run fails.
+    pub fn is_last_attempt(&self) -> bool {
+        self.job.as_ref().is_none_or(|it| it.is_last)
+    }
+
+    /// What was last saved in an earlier run of this job, if it can still be read. Nothing if there
+    /// was none, or if this call is no job.
+    pub fn checkpoint<T: DeserializeOwned>(&self) -> Option<T> {
+        let saved = self.job.as_ref()?.checkpoint.as_ref()?;
+        match T::deserialize(saved) {
+            Ok(saved) => Some(saved),
+            Err(error) => {
+                tracing::warn!(error = %error, "A checkpoint cannot be read: {error}");
+                None
+            }
+        }
+    }
+
+    /// Keeps what a later run needs in order to go on instead of starting over. Fails if this
+    /// attempt is over; then the tool must end, which `?` does. Does nothing if this call is no job.
+    pub async fn save<T: Serialize + Sync>(&self, state: &T) -> Result<(), ToolError> {
+        let Some(job) = &self.job else {
+            return Ok(());
+        };
+        let state = serde_json::to_value(state).map_err(ToolError::internal)?;
+        Ok(job.notebook.checkpoint(state).await?)
+    }
+
+    /// Runs other tools as jobs of their own, side by side, and gives what came of them, in the
+    /// same order. Re-entrant, as asking is: ends this run until all have ended, then the tool is
+    /// run again. In a call that is no job they run here, one after the other.
+    pub fn children(&self, key: &str, children: Vec<Child>) -> Result<Vec<JobOutcome>, ToolError> {
+        if !self.may_have_children {
+            return Err(ToolError::internal("a child asks for children"));
+        }
+        if children.len() > MAX_CHILDREN {
+            return Err(ToolError::internal("a tool asks for more children than a job may have"));
+        }
+        let ended = self.children.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut outcomes = Vec::with_capacity(children.len());
+        let mut wanted = BTreeMap::new();
+        for (index, child) in children.into_iter().enumerate() {
+            let key = format!("{key}/{index}");
+            match ended.get(&key) {
+                Some(outcome) => outcomes.push(outcome.clone()),
+                None => drop(wanted.insert(key, child)),
+            }
+        }
+        if wanted.is_empty() {
+            return Ok(outcomes);
+        }
+        *self.wanted.lock().unwrap_or_else(PoisonError::into_inner) = wanted;
+        Err(ToolError::Children(ChildrenWanted(())))
     }
 
     /// Closes the client's connection in the middle of the call (SEP-1699); the client comes back
@@ -278,6 +377,35 @@ impl Call {
 
     pub(crate) fn take_questions(&self) -> BTreeMap<String, Question> {
         std::mem::take(&mut self.asked.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn take_wanted(&self) -> BTreeMap<String, Child> {
+        std::mem::take(&mut self.wanted.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Notes what became of a child.
+    pub(crate) fn child_ended(&self, key: String, outcome: JobOutcome) {
+        self.children.lock().unwrap_or_else(PoisonError::into_inner).insert(key, outcome);
+    }
+
+    /// The call of a child that runs here: it has the same rights, and nobody to talk to.
+    pub(crate) fn child(&self) -> Self {
+        Self {
+            caller: self.caller.clone(),
+            version: self.version,
+            capabilities: ClientCapabilities::default(),
+            progress_token: None,
+            log_level: None,
+            answers: BTreeMap::new(),
+            progress: Mutex::default(),
+            asked: Mutex::default(),
+            children: Mutex::default(),
+            wanted: Mutex::default(),
+            may_have_children: false,
+            cancel: self.cancel.clone(),
+            outlet: Arc::clone(&self.outlet),
+            job: None,
+        }
     }
 
     pub(crate) fn into_progress_and_answers(self) -> (Option<f64>, BTreeMap<String, Answer>) {

@@ -1,6 +1,6 @@
 //! Why a tool, resource or prompt did not answer, in terms of what the caller can conclude.
 
-use crate::{question::Capability, rpc::RpcError};
+use crate::{job::Superseded, question::Capability, rpc::RpcError};
 
 /// A source of an error, for the log.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -17,19 +17,36 @@ pub enum ToolError {
     NotFound(String),
     /// It cannot be done now. The text goes to the model and says what to do about it.
     Failed(String),
+    /// It did not work, and may work later without anybody doing anything: a job is tried again.
+    /// The text goes to the model when nobody tries again.
+    Retry(String),
     /// The client must answer first. Made by [`crate::Call`] only.
     InputRequired(InputRequired),
     /// The client cannot do something that the call needs.
     MissingCapability(Capability),
     /// A JSON-RPC error, as it is.
     Rpc(RpcError),
-    /// Our fault. The source goes to the log, never to the wire.
+    /// Jobs that this one asked for must end first. Made by [`crate::Call`] only.
+    Children(ChildrenWanted),
+    /// This attempt of a job is over: another one has begun, or the job has ended.
+    Superseded(Superseded),
+    /// Our fault. The source goes to the log, never to the wire. A job is tried again.
     Internal(BoxError),
 }
 
 /// Proof that questions were noted in the call. Only [`crate::Call`] makes one.
 #[derive(Debug)]
 pub struct InputRequired(pub(crate) ());
+
+/// Proof that children were noted in the call. Only [`crate::Call`] makes one.
+#[derive(Debug)]
+pub struct ChildrenWanted(pub(crate) ());
+
+impl From<Superseded> for ToolError {
+    fn from(superseded: Superseded) -> Self {
+        Self::Superseded(superseded)
+    }
+}
 
 impl ToolError {
     /// Our fault, with its source for the log.

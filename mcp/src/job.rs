@@ -11,15 +11,15 @@
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, value::RawValue};
 
 use crate::{
     caller::{Caller, UserId},
     question::{Answer, Question},
     rpc::{self, RequestId, RpcError},
-    store::{StoreError, StreamKey, is_random_id, random_id},
-    types::{CallToolResult, ClientCapabilities, LogLevel},
+    store::{StoreError, Writer, is_random_id, random_id},
+    types::{CallToolResult, ClientCapabilities, Content, LogLevel},
     version::ProtocolVersion,
 };
 
@@ -71,10 +71,8 @@ pub enum Origin {
     /// A legacy call whose answer is a stream. The worker appends to the stream's log, so that
     /// nobody needs to be alive in between.
     Stream {
-        /// The stream.
-        key: StreamKey,
-        /// The client's id of the call.
-        request: RequestId,
+        /// The call, and the name under which the job writes.
+        writer: Writer,
     },
     /// Another job, which waits for this one.
     Parent {
@@ -107,6 +105,8 @@ pub struct JobCall {
 /// A job to be.
 #[derive(Clone, Debug)]
 pub struct NewJob {
+    /// Which one it will be. Chosen by who asks for it, so that asking twice makes one job.
+    pub id: JobId,
     /// What to run.
     pub call: JobCall,
     /// Answers that the client gave before the job began, by the tool's own key.
@@ -157,7 +157,8 @@ pub struct Progress {
 }
 
 /// What came of a job.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum JobOutcome {
     /// What the tool gave: a whole `CallToolResult`.
     Result {
@@ -178,6 +179,32 @@ impl JobOutcome {
             .expect("what was encoded as JSON is JSON");
         Self::Result { result, is_error: true }
     }
+
+    /// The `structuredContent` of a result. Otherwise what went wrong, for a model.
+    pub fn output<T: DeserializeOwned>(&self) -> Result<T, String> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Whole<'a> {
+            #[serde(default)]
+            content: Vec<Content>,
+            #[serde(borrow)]
+            structured_content: Option<&'a RawValue>,
+        }
+        let (result, is_error) = match self {
+            Self::Result { result, is_error } => (result, *is_error),
+            Self::Error(error) => return Err(error.message.clone().into_owned()),
+        };
+        let whole: Whole<'_> = serde_json::from_str(result.get()).map_err(|it| it.to_string())?;
+        if is_error {
+            let text = whole.content.into_iter().find_map(|it| match it {
+                Content::Text { text } => Some(text),
+                _ => None,
+            });
+            return Err(text.unwrap_or_default());
+        }
+        let structured = whole.structured_content.ok_or("the result has no structured content")?;
+        serde_json::from_str(structured.get()).map_err(|it| it.to_string())
+    }
 }
 
 /// A job as it is now.
@@ -185,6 +212,8 @@ impl JobOutcome {
 pub struct Job {
     /// Which one.
     pub id: JobId,
+    /// The revision that its results and questions are written for.
+    pub version: ProtocolVersion,
     /// The tool.
     pub tool: String,
     /// Where it is in its life.
@@ -229,6 +258,16 @@ pub enum NotEnqueued {
     Away(#[from] StoreError),
 }
 
+/// What an engine needs in order to make jobs of calls.
+#[derive(Clone)]
+pub struct JobSettings {
+    /// Where they are kept.
+    pub store: Arc<dyn Jobs>,
+    /// The tool that gives the result of a job by its id, if the catalog has one: clients that lose
+    /// patience are told of it.
+    pub result_tool: Option<&'static str>,
+}
+
 /// Jobs, as the engine of any instance sees them. Everything begins with the owner: somebody else's
 /// job does not exist.
 ///
@@ -236,7 +275,8 @@ pub enum NotEnqueued {
 /// change, so that a follower can subscribe first, then look, then wait.
 #[async_trait]
 pub trait Jobs: Send + Sync {
-    /// Keeps a new job. Returns only when every instance will find it, even after a crash.
+    /// Keeps a new job. Returns only when every instance will find it, even after a crash. If the
+    /// user has a job of that id already, gives that one.
     async fn enqueue(&self, job: NewJob) -> Result<Job, NotEnqueued>;
     /// Looks at a job.
     async fn get(&self, user: &UserId, id: &JobId) -> Result<Option<Job>, StoreError>;
@@ -296,21 +336,21 @@ pub trait Notebook: Send + Sync {
 }
 
 /// Another attempt has begun, the job has ended, or the store cannot be reached: this attempt stops.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("this attempt is over")]
 pub struct Superseded;
 
-/// A job that a job asks for, and waits for.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// How many jobs one job may ask for in all.
+pub const MAX_CHILDREN: usize = 1_000;
+
+/// A job that a job asks for, and waits for. It has the rights of the job that asks, and cannot ask
+/// the client, nor for jobs of its own.
+#[derive(Clone, Debug)]
 pub struct Child {
     /// The tool.
     pub tool: String,
     /// Its arguments.
     pub arguments: Box<RawValue>,
-    /// How long one attempt may take.
-    pub timeout: Duration,
-    /// How many attempts there are.
-    pub attempts: u32,
 }
 
 /// How an attempt ended.
@@ -321,8 +361,8 @@ pub enum AttemptEnd {
     /// The client must answer these first. Then the job is run again from the start, or from its
     /// checkpoint.
     InputRequired(BTreeMap<String, Question>),
-    /// These jobs must end first, by the tool's own key.
-    Children(BTreeMap<String, Child>),
+    /// These jobs must end first, by the tool's own key. Then the job is run again.
+    Children(BTreeMap<String, NewJob>),
     /// It did not work, and may work later. The text is for the log and, after the last attempt, for
     /// the model.
     Retry(String),

@@ -38,7 +38,7 @@ pub use catalog::{
     ToolOutput,
 };
 pub use engine::{Engine, Settings};
-pub use error::{BoxError, InputRequired, ToolError};
+pub use error::{BoxError, ChildrenWanted, InputRequired, ToolError};
 pub use question::{Answer, Capability, Elicited, Question, Root, SampleRequest, Sampled};
 pub use reply::{About, Reply, ReplyBody};
 pub use rpc::{RequestId, RpcError, codes};

@@ -45,6 +45,7 @@ pub fn mcp_settings(service: &Service) -> Settings {
         )],
         now: Arc::new(move || clock.now().timestamp()),
         page_size: Settings::PAGE_SIZE,
+        jobs: None,
     }
 }
 

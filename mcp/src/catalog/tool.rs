@@ -70,11 +70,26 @@ pub enum Run {
         /// How long one run may take. Waiting for the user is not part of a run.
         timeout: Duration,
     },
+    /// In a worker, as a job that outlives the request ([`crate::job`]). In an engine without jobs:
+    /// inline, with one attempt.
+    Job {
+        /// How long one attempt may take. Waiting for the user or for children is not part of it.
+        timeout: Duration,
+        /// How many attempts there are, if one fails in a way that may pass, or dies.
+        attempts: u32,
+    },
 }
 
 impl Run {
     /// Inline for at most a minute: common clients give up after that long without progress.
     pub const DEFAULT: Self = Self::Inline { timeout: Duration::from_mins(1) };
+
+    /// How long one run may take.
+    pub(crate) fn timeout(self) -> Duration {
+        match self {
+            Self::Inline { timeout } | Self::Job { timeout, .. } => timeout,
+        }
+    }
 }
 
 /// The arguments of a tool that has none.

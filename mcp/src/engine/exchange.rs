@@ -235,7 +235,7 @@ impl LegacyOutlet {
 }
 
 #[async_trait]
-impl Outlet for Arc<LegacyOutlet> {
+impl Outlet for LegacyOutlet {
     async fn send(&self, notification: String) {
         let sent = match self.exchange.open_stream().await {
             Ok(true) => self.write(&notification).await,

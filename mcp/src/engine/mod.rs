@@ -6,6 +6,7 @@
 mod exchange;
 mod follow;
 mod grants;
+mod jobs;
 mod legacy;
 mod listen;
 mod lists;
@@ -27,6 +28,7 @@ use self::{grants::Grants, lists::Rendered, running::Running};
 use crate::{
     caller::Caller,
     catalog::Catalog,
+    job::{Attempt, AttemptEnd, Job, JobSettings, Notebook},
     reply::{About, Reply, ReplyBody},
     rpc::{self, RequestId, RpcError},
     seal::SealKey,
@@ -47,6 +49,8 @@ pub struct Settings {
     pub now: Arc<dyn Fn() -> i64 + Send + Sync>,
     /// How many elements a page of a list has.
     pub page_size: usize,
+    /// What makes jobs of the calls whose tools say so. Without it every tool runs inline.
+    pub jobs: Option<JobSettings>,
 }
 
 impl Settings {
@@ -117,6 +121,25 @@ impl Engine {
     /// `DELETE` on the MCP endpoint: the end of a legacy session.
     pub async fn delete(&self, caller: Caller, headers: &HeaderMap) -> Reply {
         legacy::delete(&self.inner, &caller, headers).await
+    }
+
+    /// Runs one attempt of a job, in a worker, and tells the client of its progress. Ends soon after
+    /// `cancel`, with [`AttemptEnd::Stopped`]. The client hears of the end by [`Self::announce`],
+    /// once it is kept.
+    pub async fn run_job(
+        &self,
+        attempt: Attempt,
+        notebook: Arc<dyn Notebook>,
+        cancel: CancellationToken,
+    ) -> AttemptEnd {
+        jobs::run(&self.inner, attempt, notebook, cancel).await
+    }
+
+    /// Tells the client of a job that has ended or asks something. For whoever made it so, after
+    /// the commit; again if that is not sure to have happened: the client hears it once. Nothing
+    /// was told if it fails.
+    pub async fn announce(&self, job: &Job) -> Result<(), StoreError> {
+        jobs::announce(&self.inner, job).await
     }
 
     /// The instance is about to go: refuses new streams, closes legacy ones so that their clients

@@ -431,7 +431,8 @@ impl Run {
             answers: self.answers,
             progress: None,
             cancel,
-            outlet: Box::new(outlet),
+            outlet: Arc::new(outlet),
+            job: None,
         });
         let engine = &*self.engine;
         let error = match engine.run(&self.operation, &call).await {

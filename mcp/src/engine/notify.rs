@@ -36,6 +36,7 @@ pub(super) fn notification(signal: &Signal, subscription: Option<&RequestId>) ->
         | Signal::StreamTaken { .. }
         | Signal::SessionEnded(_)
         | Signal::JobChanged { .. }
+        | Signal::JobMessage { .. }
         | Signal::JobQueued
         | Signal::JobCancelled { .. } => return None,
     };

@@ -11,8 +11,10 @@ use super::{
 };
 use crate::{
     call::Call,
-    catalog::{ResourceKind, Run},
+    caller::Caller,
+    catalog::ResourceKind,
     error::ToolError,
+    job::{Child, JobOutcome},
     question::Question,
     rpc::{RpcError, codes},
     types::{CallToolResult, Completion, Content, PromptResult, ResourceContents, ResourceEntry},
@@ -188,34 +190,55 @@ impl Inner {
         arguments: &RawValue,
         call: &Call,
     ) -> Result<Output<'_>, Failure> {
-        let Run::Inline { timeout } = self.catalog.tools()[index].run;
-        let called = bounded(timeout, self.catalog.call_tool(index, call, arguments)).await;
-        let error = match called {
-            Ok(result) => return Ok(Output::Tool(result_for(result, call.version()))),
-            Err(error) => error,
-        };
-        let message = match error {
-            ToolError::Input(message)
-            | ToolError::NotFound(message)
-            | ToolError::Failed(message) => message,
-            ToolError::InputRequired(_) => {
-                return Err(Failure::InputRequired(call.take_questions()));
+        let called = self.run_tool(index, arguments, call).await;
+        match called {
+            Ok(result) => Ok(Output::Tool(result_for(result, call.version()))),
+            Err(error) => Ok(Output::Tool(tool_failed(name, error, call)?)),
+        }
+    }
+
+    /// Runs a tool here, with its children.
+    async fn run_tool(
+        &self,
+        index: usize,
+        arguments: &RawValue,
+        call: &Call,
+    ) -> Result<CallToolResult, ToolError> {
+        let timeout = self.catalog.tools()[index].run.timeout();
+        bounded(timeout, async {
+            loop {
+                match self.catalog.call_tool(index, call, arguments).await {
+                    Err(ToolError::Children(_)) => self.run_children(call).await,
+                    ended => return ended,
+                }
             }
-            ToolError::MissingCapability(capability) if call.version().is_modern() => {
-                return Err(missing_capability(capability).into());
-            }
-            ToolError::MissingCapability(capability) => format!(
-                "`{name}` needs a client that supports {}, and yours has not declared it. \
-                 Use another client for this, or another tool.",
-                capability.name()
-            ),
-            ToolError::Rpc(error) => return Err(error.into()),
-            ToolError::Internal(source) => {
-                tracing::error!(tool = name, error = %source, "Tool `{name}` failed: {source}");
-                format!("`{name}` failed for a reason on our side. Please try again.")
-            }
-        };
-        Ok(Output::Tool(CallToolResult::error(message)))
+        })
+        .await
+    }
+
+    /// Runs the children that a tool asked for here, one after the other.
+    async fn run_children(&self, call: &Call) {
+        for (key, Child { tool, arguments }) in call.take_wanted() {
+            let child = call.child();
+            let called = match self.find_child(&tool, call.caller()) {
+                Ok(index) => self.catalog.call_tool(index, &child, &arguments).await,
+                Err(error) => Err(error),
+            };
+            let outcome = match called.or_else(|error| tool_failed(&tool, error, &child)) {
+                Ok(result) => outcome(&result_for(result, call.version())),
+                Err(Failure::Rpc(error)) => JobOutcome::Error(error),
+                Err(Failure::InputRequired(_)) => JobOutcome::failed("a child asked the client"),
+            };
+            call.child_ended(key, outcome);
+        }
+    }
+
+    /// Finds a tool that a job asks for by name, if the caller may use it.
+    pub(super) fn find_child(&self, tool: &str, caller: &Caller) -> Result<usize, ToolError> {
+        self.catalog
+            .find_tool(tool)
+            .filter(|index| caller.may(self.catalog.tools()[*index].scope))
+            .ok_or_else(|| ToolError::internal(format!("a job asks for the tool `{tool}`")))
     }
 
     /// One page of resources: those with one URI, then each template's own, as far as the token may
@@ -261,6 +284,52 @@ impl Inner {
     }
 }
 
+/// What a tool's failure is to the client.
+pub(super) fn tool_failed(
+    name: &str,
+    error: ToolError,
+    call: &Call,
+) -> Result<CallToolResult, Failure> {
+    let message = match error {
+        ToolError::Input(message)
+        | ToolError::NotFound(message)
+        | ToolError::Failed(message)
+        | ToolError::Retry(message) => message,
+        ToolError::InputRequired(_) => {
+            return Err(Failure::InputRequired(call.take_questions()));
+        }
+        ToolError::MissingCapability(capability) if call.version().is_modern() => {
+            return Err(missing_capability(capability).into());
+        }
+        ToolError::MissingCapability(capability) => format!(
+            "`{name}` needs a client that supports {}, and yours has not declared it. \
+             Use another client for this, or another tool.",
+            capability.name()
+        ),
+        ToolError::Rpc(error) => return Err(error.into()),
+        ToolError::Internal(source) => {
+            tracing::error!(tool = name, error = %source, "Tool `{name}` failed: {source}");
+            our_fault(name)
+        }
+        ToolError::Children(_) | ToolError::Superseded(_) => our_fault(name),
+    };
+    Ok(CallToolResult::error(message))
+}
+
+/// What a model is told of a failure whose cause is for the log.
+pub(super) fn our_fault(name: &str) -> String {
+    format!("`{name}` failed for a reason on our side. Please try again.")
+}
+
+/// A result as a job keeps it.
+pub(super) fn outcome(result: &CallToolResult) -> JobOutcome {
+    let is_error = result.is_error;
+    match serde_json::value::to_raw_value(result) {
+        Ok(result) => JobOutcome::Result { result, is_error },
+        Err(_never) => JobOutcome::Error(RpcError::internal()),
+    }
+}
+
 async fn bounded<T>(
     limit: Duration,
     work: impl Future<Output = Result<T, ToolError>>,
@@ -279,7 +348,9 @@ fn refuse(error: ToolError, call: &Call) -> Failure {
         ToolError::Input(message) | ToolError::NotFound(message) => {
             RpcError::invalid_params(message).into()
         }
-        ToolError::Failed(message) => RpcError::new(codes::INTERNAL_ERROR, message).into(),
+        ToolError::Failed(message) | ToolError::Retry(message) => {
+            RpcError::new(codes::INTERNAL_ERROR, message).into()
+        }
         ToolError::InputRequired(_) => Failure::InputRequired(call.take_questions()),
         ToolError::MissingCapability(capability) if call.version().is_modern() => {
             missing_capability(capability).into()
@@ -294,6 +365,7 @@ fn refuse(error: ToolError, call: &Call) -> Failure {
             tracing::error!(error = %source, "A resource or prompt failed: {source}");
             RpcError::internal().into()
         }
+        ToolError::Children(_) | ToolError::Superseded(_) => RpcError::internal().into(),
     }
 }
 
@@ -307,7 +379,7 @@ fn missing_capability(capability: crate::Capability) -> RpcError {
 }
 
 /// A result as a revision knows it.
-fn result_for(mut result: CallToolResult, version: ProtocolVersion) -> CallToolResult {
+pub(super) fn result_for(mut result: CallToolResult, version: ProtocolVersion) -> CallToolResult {
     if version < ProtocolVersion::V2025_06_18 {
         result.structured_content = None;
         for content in &mut result.content {

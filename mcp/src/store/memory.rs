@@ -13,11 +13,11 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use super::{
-    Answered, Bus, EventNumber, Fanout, MAX_EVENTS, MAX_SUBSCRIPTIONS, Orphan, Page, Questions,
-    STREAM_TTL, Session, SessionId, Sessions, Signal, StoreError, StoredCall, Stores, StreamId,
-    StreamKey, StreamLog, Subscription, Topic, Writer,
+    Answered, Bus, EventNumber, Fanout, MAX_EVENTS, MAX_SUBSCRIPTIONS, Mark, Orphan, Page,
+    Questions, STREAM_TTL, Session, SessionId, Sessions, Signal, StoreError, StoredCall, Stores,
+    StreamId, StreamKey, StreamLog, Subscription, Topic, Writer,
 };
-use crate::{question::Answer, rpc::RequestId, types::LogLevel};
+use crate::{job::JobId, question::Answer, rpc::RequestId, types::LogLevel};
 
 /// The most sessions that are kept. The longest idle one goes when another would exceed it: a
 /// client notices a 404 and initialises again.
@@ -83,6 +83,15 @@ struct Pending {
     written: u64,
     lost: u64,
     call: Option<StoredCall>,
+    /// The job that will answer it.
+    job: Option<JobId>,
+    marks: HashMap<String, f64>,
+}
+
+impl Pending {
+    fn writer(&self, key: &StreamKey) -> Writer {
+        Writer { key: key.clone(), request: self.request.clone(), term: self.term }
+    }
 }
 
 impl Stream {
@@ -95,6 +104,8 @@ impl Stream {
             written: 0,
             lost: 0,
             call: call.clone(),
+            job: None,
+            marks: HashMap::new(),
         });
         Self {
             events: VecDeque::new(),
@@ -371,7 +382,9 @@ impl StreamLog for Memory {
         let complete = events.last().map_or(after, |it| it.0) >= stream.last;
         let open = standalone || !stream.pending.is_empty();
         let lapses = stream.pending.iter().map(|it| it.lapses).min();
+        let jobs = stream.pending.iter().filter_map(|it| Some((it.writer(key), it.job.clone()?)));
         Ok(Some(Page {
+            jobs: jobs.collect(),
             events,
             ended: complete && !open,
             lapses: lapses.map(|it| it.saturating_duration_since(Instant::now())),
@@ -390,11 +403,65 @@ impl StreamLog for Memory {
             it.lost += 1;
             it.written = 0;
             it.lapses = now + lease;
-            let (request, term) = (it.request.clone(), it.term);
-            let writer = Writer { key: key.clone(), request, term };
-            Orphan { writer, lost: it.lost, call: it.call.clone() }
+            Orphan { writer: it.writer(key), lost: it.lost, call: it.call.clone() }
         });
         Ok(taken.collect())
+    }
+
+    async fn hand_over(
+        &self,
+        writer: &Writer,
+        job: &JobId,
+        lease: Duration,
+    ) -> Result<bool, StoreError> {
+        {
+            let mut state = self.state();
+            let stream = state.streams.get_mut(&writer.key);
+            let Some(pending) = stream.and_then(|it| it.pending(writer)) else {
+                return Ok(false);
+            };
+            pending.job = Some(job.clone());
+            pending.call = None;
+        }
+        self.renew(writer, lease).await
+    }
+
+    async fn job_of(
+        &self,
+        session: &SessionId,
+        request: &RequestId,
+    ) -> Result<Option<(Writer, JobId)>, StoreError> {
+        let state = self.state();
+        let streams = state.streams.iter().filter(|(key, _)| key.session == *session);
+        let mut pending = streams.flat_map(|(key, it)| it.pending.iter().map(move |it| (key, it)));
+        let found = pending.find(|(_, it)| it.request == *request && it.job.is_some());
+        Ok(found.and_then(|(key, it)| Some((it.writer(key), it.job.clone()?))))
+    }
+
+    async fn write_for_job(
+        &self,
+        writer: &Writer,
+        mark: Option<&Mark>,
+        message: &str,
+    ) -> Result<bool, StoreError> {
+        {
+            let mut state = self.state();
+            let Some(stream) = state.streams.get_mut(&writer.key) else {
+                return Ok(false);
+            };
+            let Some(pending) = stream.pending(writer) else {
+                return Ok(false);
+            };
+            if let Some(Mark { name, value }) = mark {
+                if pending.marks.get(name).is_some_and(|before| value <= before) {
+                    return Ok(true);
+                }
+                pending.marks.insert(name.clone(), *value);
+            }
+            stream.push(message);
+        }
+        self.fanout.deliver(Signal::StreamChanged(writer.key.clone()));
+        Ok(true)
     }
 
     async fn forget(&self, session: &SessionId) -> Result<(), StoreError> {

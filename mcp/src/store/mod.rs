@@ -282,6 +282,8 @@ pub struct Page {
     /// How long until the first of the writers counts as dead, if it stays silent: zero if it does
     /// already. Nothing if nobody writes: the stream has ended, or is the standalone one.
     pub lapses: Option<Duration>,
+    /// The unanswered requests that jobs will answer.
+    pub jobs: Vec<(Writer, JobId)>,
 }
 
 /// A call whose instance was lost, and which now belongs to whoever took it over.
@@ -293,6 +295,22 @@ pub struct Orphan {
     pub lost: u64,
     /// What to run, if it was said when the call began.
     pub call: Option<StoredCall>,
+}
+
+/// How far a request is in one respect.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mark {
+    /// The respect.
+    pub name: String,
+    /// Only ever grows. Finite.
+    pub value: f64,
+}
+
+impl Mark {
+    /// For a message that comes once in the life of a request.
+    pub fn once(name: impl Into<String>) -> Self {
+        Self { name: name.into(), value: 1.0 }
+    }
 }
 
 /// Events kept per stream; the oldest go first. A client that was away for more of them than this
@@ -339,6 +357,30 @@ pub trait StreamLog: Send + Sync {
     /// Takes over the calls of a stream whose leases have lapsed, under a new lease. Of many that
     /// try, one gets each.
     async fn take_over(&self, key: &StreamKey, lease: Duration) -> Result<Vec<Orphan>, StoreError>;
+    /// From now on a job answers the request: it is run by no instance, so nobody takes it over
+    /// before `lease` has lapsed. Whoever works for the job writes under the same name. False if
+    /// the call is answered or no longer the writer's.
+    async fn hand_over(
+        &self,
+        writer: &Writer,
+        job: &JobId,
+        lease: Duration,
+    ) -> Result<bool, StoreError>;
+    /// The job that answers a request of a session, if one does.
+    async fn job_of(
+        &self,
+        session: &SessionId,
+        request: &RequestId,
+    ) -> Result<Option<(Writer, JobId)>, StoreError>;
+    /// Appends a message of a job. Several processes may write for it, so there are no numbers: a
+    /// marked message is appended if the value of its mark is more than any before. False if the
+    /// call is answered or no longer the writer's.
+    async fn write_for_job(
+        &self,
+        writer: &Writer,
+        mark: Option<&Mark>,
+        message: &str,
+    ) -> Result<bool, StoreError>;
     /// Forgets every stream of a session.
     async fn forget(&self, session: &SessionId) -> Result<(), StoreError>;
 }
@@ -394,6 +436,15 @@ pub enum Signal {
         /// Which one.
         job: JobId,
     },
+    /// A message of a running job to the client whose call is open ([`crate::job::Origin::Call`]).
+    JobMessage {
+        /// Which job.
+        job: JobId,
+        /// How far it is, if the message says so: only what is more than before is passed on.
+        progress: Option<f64>,
+        /// A whole JSON-RPC notification.
+        message: String,
+    },
     /// There is a job to claim.
     JobQueued,
     /// A job was cancelled: whoever runs it stops.
@@ -433,7 +484,7 @@ impl Signal {
             | Self::StreamReleased(key)
             | Self::StreamTaken { key, .. } => Topic::Session(key.session.clone()),
             Self::SessionEnded(session) => Topic::Session(session.clone()),
-            Self::JobChanged { job } => Topic::Job(job.clone()),
+            Self::JobChanged { job } | Self::JobMessage { job, .. } => Topic::Job(job.clone()),
             Self::JobQueued | Self::JobCancelled { .. } => Topic::Work,
         }
     }

@@ -6,11 +6,12 @@ use std::{
 };
 
 use super::{
-    Answered, Received, Session, SessionId, Signal, StoredCall, Stores, StreamId, StreamKey, Topic,
-    Writer,
+    Answered, Mark, Received, Session, SessionId, Signal, StoredCall, Stores, StreamId, StreamKey,
+    Topic, Writer,
 };
 use crate::{
     caller::UserId,
+    job::JobId,
     question::Answer,
     rpc::RequestId,
     types::{ClientCapabilities, LogLevel},
@@ -39,6 +40,7 @@ where
     a_stream_is_read_in_order_and_ends_with_its_answers(&make(SESSION_TTL).await).await;
     what_is_written_twice_is_there_once(&make(SESSION_TTL).await).await;
     an_answer_counts_once(&make(SESSION_TTL).await).await;
+    a_job_may_write_from_anywhere(&make(SESSION_TTL).await, &pass).await;
     a_lost_call_is_taken_over_by_one(&make(SESSION_TTL).await, &pass).await;
     an_answered_question_makes_a_call_that_can_be_taken_over(&make(SESSION_TTL).await, &pass).await;
     a_standalone_stream_never_ends(&make(SESSION_TTL).await).await;
@@ -255,6 +257,52 @@ async fn an_answer_counts_once(stores: &Stores) {
         tried.expect("finish");
     }
     assert_eq!(texts(stores, &writer.key, 0, 10).await, (vec!["answer".into()], true));
+}
+
+async fn a_job_may_write_from_anywhere<P: Future<Output = ()>>(
+    stores: &Stores,
+    pass: &impl Fn(Duration) -> P,
+) {
+    let log = &stores.log;
+    let (lease, job) = (Duration::from_millis(500), JobId::random());
+    let session = SessionId::random();
+    let writer = opened(stores, &session, 1, lease).await;
+    assert_eq!(log.job_of(&session, &writer.request).await.expect("job of"), None);
+    let stale = Writer { term: writer.term + 1, ..writer.clone() };
+    assert!(!log.hand_over(&stale, &job, MINUTE).await.expect("hand over"));
+    assert!(log.hand_over(&writer, &job, MINUTE).await.expect("hand over"));
+    pass(lease.mul_f64(1.2)).await;
+    assert!(log.take_over(&writer.key, lease).await.expect("take over").is_empty());
+    let found = Some((writer.clone(), job.clone()));
+    assert_eq!(log.job_of(&session, &writer.request).await.expect("job of"), found);
+    assert_eq!(log.job_of(&SessionId::random(), &writer.request).await.expect("job of"), None);
+    let page = log.read(&writer.key, 0, 10).await.expect("read").expect("there");
+    assert_eq!(page.jobs, [(writer.clone(), job)]);
+
+    for value in [0.0, 1e-3, 1e-3, 2.5, 1.0, 2.5, 10.0, 9.0, 1e21, 1e20] {
+        let mark = Mark { name: "progress".into(), value };
+        let message = format!("at {value}");
+        assert!(log.write_for_job(&writer, Some(&mark), &message).await.expect("write"));
+    }
+    let asked = Mark::once("asked");
+    for tried in futures_util::future::join_all(
+        (0..8).map(|_| log.write_for_job(&writer, Some(&asked), "asked")),
+    )
+    .await
+    {
+        assert!(tried.expect("write"));
+    }
+    for _ in 0..2 {
+        assert!(log.write_for_job(&writer, None, "unmarked").await.expect("write"));
+    }
+    assert!(!log.write_for_job(&stale, None, "stale").await.expect("write"));
+    log.finish(&writer, Some("answer")).await.expect("finish");
+    assert!(!log.write_for_job(&writer, None, "late").await.expect("write"));
+    let steps = [0.0, 1e-3, 2.5, 10.0, 1e21].map(|value| format!("at {value}"));
+    let rest = ["asked", "unmarked", "unmarked", "answer"].map(str::to_owned);
+    let expected = steps.into_iter().chain(rest).collect();
+    assert_eq!(texts(stores, &writer.key, 0, 20).await, (expected, true));
+    assert_eq!(log.job_of(&session, &writer.request).await.expect("job of"), None);
 }
 
 /// How long the first writer of a stream still has.

@@ -80,7 +80,8 @@ impl Run {
             answers: std::mem::take(&mut self.answers),
             progress: self.progress,
             cancel,
-            outlet: Box::new(outlet),
+            outlet,
+            job: None,
         })
     }
 

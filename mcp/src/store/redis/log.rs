@@ -13,9 +13,10 @@ use redis::streams::StreamRangeReply;
 
 use super::{FORMAT, Redis, away, bus, millis, questions::assemble, write};
 use crate::{
+    job::JobId,
     rpc::RequestId,
     store::{
-        EventNumber, MAX_EVENTS, Orphan, Page, STREAM_TTL, SessionId, Signal, StoreError,
+        EventNumber, MAX_EVENTS, Mark, Orphan, Page, STREAM_TTL, SessionId, Signal, StoreError,
         StoredCall, StreamId, StreamKey, StreamLog, Writer,
     },
 };
@@ -28,6 +29,11 @@ const OPEN: &str = "open";
 /// its writer counts as dead (in ms since the Unix epoch by the server's clock), the writer's last
 /// message, and how often the call has lost its instance.
 const PENDING: &str = "pending:";
+
+/// One field per unanswered request that a job answers begins so. Its value is the job.
+const JOB: &str = "job:";
+/// The hash of the session's requests that jobs answer: stream, run and job of each.
+const JOBS: &str = "jobs";
 
 /// A request as a part of a name. Tells the number 1 from the string "1".
 pub(super) fn field(request: &RequestId) -> String {
@@ -137,6 +143,7 @@ impl StreamLog for Redis {
             .key(self.log_key(&writer.key))
             .key(self.meta_key(&writer.key))
             .key(self.running_key(writer))
+            .key(self.key(&writer.key.session, JOBS))
             .arg(field(&writer.request))
             .arg(writer.term)
             .arg(answer.map(stored).unwrap_or_default())
@@ -191,6 +198,17 @@ impl StreamLog for Redis {
         let pending = meta.iter().filter(|(name, _)| name.starts_with(PENDING));
         let lapses = pending.map(|(_, it)| lapses(it).unwrap_or(0)).min();
         let now = seconds * 1_000 + micros / 1_000;
+        for (name, job) in &meta {
+            let Some(request) = name.strip_prefix(JOB) else {
+                continue;
+            };
+            let pending = meta.get(&format!("{PENDING}{request}"));
+            let term = pending.and_then(|it| it.split(' ').next()?.parse().ok());
+            if let (Some(term), Some(job)) = (term, JobId::parse(job)) {
+                let request = serde_json::from_str(request).map_err(away)?;
+                page.jobs.push((Writer { key: key.clone(), request, term }, job));
+            }
+        }
         page.lapses = lapses.map(|it| Duration::from_millis(it.saturating_sub(now)));
         page.ended = complete && !standalone && lapses.is_none();
         Ok(Some(page))
@@ -206,6 +224,73 @@ impl StreamLog for Redis {
             Ok(Orphan { writer, lost, call: assemble(&call)? })
         });
         orphans.collect()
+    }
+
+    async fn hand_over(
+        &self,
+        writer: &Writer,
+        job: &JobId,
+        lease: Duration,
+    ) -> Result<bool, StoreError> {
+        let mut hand_over = self.scripts.stream_hand_over.prepare_invoke();
+        hand_over
+            .key(self.meta_key(&writer.key))
+            .key(self.log_key(&writer.key))
+            .key(self.running_key(writer))
+            .key(self.key(&writer.key.session, JOBS))
+            .arg(field(&writer.request))
+            .arg(writer.term)
+            .arg(millis(lease))
+            .arg(millis(STREAM_TTL))
+            .arg(job.as_str())
+            .arg(writer.key.stream.as_str());
+        self.script(&hand_over).await
+    }
+
+    async fn job_of(
+        &self,
+        session: &SessionId,
+        request: &RequestId,
+    ) -> Result<Option<(Writer, JobId)>, StoreError> {
+        let mut find = redis::pipe();
+        find.hget(self.key(session, JOBS), field(request));
+        let (found,): (Option<String>,) = self.pipeline(&find).await?;
+        let Some(found) = found else {
+            return Ok(None);
+        };
+        let mut parts = found.split(' ');
+        let (Some(stream), Some(term), Some(job)) = (parts.next(), parts.next(), parts.next())
+        else {
+            return Err(away("the job of a request cannot be read"));
+        };
+        let key = StreamKey { session: session.clone(), stream: StreamId(stream.into()) };
+        let term = term.parse().map_err(away)?;
+        let writer = Writer { key, request: request.clone(), term };
+        Ok(JobId::parse(job).map(|job| (writer, job)))
+    }
+
+    async fn write_for_job(
+        &self,
+        writer: &Writer,
+        mark: Option<&Mark>,
+        message: &str,
+    ) -> Result<bool, StoreError> {
+        let (channel, signal) = self.wake(&writer.key)?;
+        let mut write = self.scripts.stream_write_for_job.prepare_invoke();
+        write
+            .key(self.log_key(&writer.key))
+            .key(self.meta_key(&writer.key))
+            .arg(field(&writer.request))
+            .arg(writer.term)
+            .arg(stored(message))
+            .arg(MAX_EVENTS)
+            .arg(millis(STREAM_TTL))
+            .arg(channel)
+            .arg(signal);
+        if let Some(Mark { name, value }) = mark {
+            write.arg(name).arg(value.to_string());
+        }
+        self.script(&write).await
     }
 
     async fn forget(&self, session: &SessionId) -> Result<(), StoreError> {

@@ -14,6 +14,7 @@
 //! | `mcp:{sid}:log:<stream>` | stream | the events of one stream | [`super::STREAM_TTL`] after the last |
 //! | `mcp:{sid}:meta:<stream>` | hash | its length, and run and lease of each open request | the same |
 //! | `mcp:{sid}:running:<stream>:<id>` | hash | a call that may be run again if its instance dies | the same |
+//! | `mcp:{sid}:jobs` | hash | which job answers which request | [`super::STREAM_TTL`] after its lease |
 //! | `mcp:{sid}:streams` | set | the streams of the session | the same |
 //! | `mcp:{sid}`, `user:<user>`, `everyone`, `control` | channel | [`super::Signal`]s | – |
 //!
@@ -96,6 +97,8 @@ struct Scripts {
     stream_finish: Script,
     stream_renew: Script,
     stream_take_over: Script,
+    stream_hand_over: Script,
+    stream_write_for_job: Script,
     stream_forget: Script,
 }
 
@@ -115,6 +118,8 @@ impl Scripts {
             stream_finish: script(include_str!("stream_finish.lua")),
             stream_renew: script(include_str!("stream_renew.lua")),
             stream_take_over: script(include_str!("stream_take_over.lua")),
+            stream_hand_over: script(include_str!("stream_hand_over.lua")),
+            stream_write_for_job: script(include_str!("stream_write_for_job.lua")),
             stream_forget: script(include_str!("stream_forget.lua")),
         }
     }

@@ -1,11 +1,12 @@
--- Answers a pending request, or drops it. KEYS: log, meta, the running call.
+-- Answers a pending request, or drops it. KEYS: log, meta, the running call, jobs.
 -- ARGV: request, which run of it, message or '', most events, lifetime in ms, channel, signal.
 local field = 'pending:' .. ARGV[1]
 local state = redis.call('HGET', KEYS[2], field)
 if not state or string.match(state, '%d+') ~= ARGV[2] then
     return
 end
-redis.call('HDEL', KEYS[2], field)
+redis.call('HDEL', KEYS[2], field, 'job:' .. ARGV[1])
+redis.call('HDEL', KEYS[4], ARGV[1])
 redis.call('DEL', KEYS[3])
 redis.call('HINCRBY', KEYS[2], 'open', -1)
 if ARGV[3] ~= '' then

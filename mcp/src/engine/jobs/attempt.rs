@@ -1,0 +1,205 @@
+//! One attempt to run a job, in a worker.
+
+use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use futures_util::FutureExt as _;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    call::{Call, CallContext, JobContext, Outlet},
+    catalog::Run,
+    engine::{
+        Inner,
+        jobs::{JOB_LEASE, progress_mark},
+        perform::{Failure, our_fault, outcome, result_for, tool_failed},
+    },
+    error::ToolError,
+    job::{Attempt, AttemptEnd, Child, JobCall, JobId, JobOutcome, NewJob, Notebook, Origin},
+    store::Signal,
+    types::{CallToolResult, ClientCapabilities},
+};
+
+/// Runs a tool until it ends, fails or is stopped. Whoever claimed the job bounds the time.
+pub(in crate::engine) async fn run(
+    engine: &Arc<Inner>,
+    attempt: Attempt,
+    notebook: Arc<dyn Notebook>,
+    cancel: CancellationToken,
+) -> AttemptEnd {
+    let Attempt { id, number, last, call: job, answers, children, progress, checkpoint, .. } =
+        attempt;
+    let Some(index) = engine.catalog.find_tool(&job.tool) else {
+        // Asked for by a newer version of this server, or by an older one.
+        return AttemptEnd::Retry(format!("`{}` is not offered by this server", job.tool));
+    };
+    let outlet =
+        JobOutlet { engine: Arc::clone(engine), job: id.clone(), origin: job.origin.clone() };
+    let call = Call::new(CallContext {
+        caller: job.caller.clone(),
+        version: job.version,
+        capabilities: job.capabilities.clone(),
+        progress_token: job.progress_token.clone(),
+        log_level: job.log_level,
+        answers,
+        progress: progress.map(|it| it.done),
+        cancel: cancel.clone(),
+        outlet: Arc::new(outlet),
+        job: Some(JobContext {
+            id: id.clone(),
+            attempt: number,
+            is_last: last,
+            checkpoint,
+            children,
+            is_child: matches!(job.origin, Origin::Parent { .. }),
+            notebook,
+        }),
+    });
+    let work = engine.catalog.call_tool(index, &call, &job.arguments);
+    let work = AssertUnwindSafe(work).catch_unwind();
+    let called = tokio::select! {
+        biased;
+        () = cancel.cancelled() => return AttemptEnd::Stopped,
+        called = work => called,
+        () = keep_stream(engine, &job.origin) => return AttemptEnd::Stopped,
+    };
+    let called = match called {
+        Ok(called) => called,
+        Err(_panic) => {
+            tracing::error!(tool = job.tool, job = %id, "Tool `{}` panicked", job.tool);
+            return AttemptEnd::Retry(our_fault(&job.tool));
+        }
+    };
+    match called {
+        Ok(result) => answered(&result_for(result, call.version())),
+        Err(error) => failed(engine, &id, &job, &call, error),
+    }
+}
+
+fn answered(result: &CallToolResult) -> AttemptEnd {
+    AttemptEnd::Answered(outcome(result))
+}
+
+fn failed(engine: &Inner, id: &JobId, job: &JobCall, call: &Call, error: ToolError) -> AttemptEnd {
+    match error {
+        ToolError::Retry(message) => AttemptEnd::Retry(message),
+        ToolError::Internal(source) => {
+            let tool = &job.tool;
+            tracing::error!(tool, job = %id, error = %source, "Tool `{tool}` failed: {source}");
+            AttemptEnd::Retry(our_fault(tool))
+        }
+        ToolError::Superseded(_) => AttemptEnd::Stopped,
+        ToolError::Children(_) => match children(engine, id, job, call.take_wanted()) {
+            Ok(children) => AttemptEnd::Children(children),
+            Err(error) => failed(engine, id, job, call, error),
+        },
+        error => match tool_failed(&job.tool, error, call) {
+            Ok(result) => answered(&result),
+            Err(Failure::InputRequired(questions)) => AttemptEnd::InputRequired(questions),
+            Err(Failure::Rpc(error)) => AttemptEnd::Answered(JobOutcome::Error(error)),
+        },
+    }
+}
+
+/// The jobs that a job asks for.
+fn children(
+    engine: &Inner,
+    parent: &JobId,
+    job: &JobCall,
+    wanted: BTreeMap<String, Child>,
+) -> Result<BTreeMap<String, NewJob>, ToolError> {
+    wanted
+        .into_iter()
+        .map(|(key, child)| Ok((key, new_child(engine, parent, job, child)?)))
+        .collect()
+}
+
+fn new_child(
+    engine: &Inner,
+    parent: &JobId,
+    job: &JobCall,
+    child: Child,
+) -> Result<NewJob, ToolError> {
+    let index = engine.find_child(&child.tool, &job.caller)?;
+    let (timeout, attempts) = limits(engine.catalog.tools()[index].run);
+    Ok(NewJob {
+        id: JobId::random(),
+        call: JobCall {
+            capabilities: ClientCapabilities::default(),
+            log_level: None,
+            progress_token: None,
+            tool: child.tool,
+            arguments: child.arguments,
+            origin: Origin::Parent { job: parent.clone() },
+            ..job.clone()
+        },
+        answers: BTreeMap::new(),
+        timeout,
+        attempts,
+        ttl: None,
+    })
+}
+
+/// How long an attempt may take, and how many there are.
+pub(super) fn limits(run: Run) -> (Duration, u32) {
+    match run {
+        Run::Job { timeout, attempts } => (timeout, attempts),
+        // Not made to be run twice.
+        Run::Inline { timeout } => (timeout, 1),
+    }
+}
+
+/// Keeps the stream that a job writes to. Never ends.
+async fn keep_stream(engine: &Inner, origin: &Origin) {
+    let Origin::Stream { writer } = origin else {
+        return std::future::pending().await;
+    };
+    loop {
+        if let Err(error) = engine.stores.log.renew(writer, JOB_LEASE).await {
+            tracing::warn!(error = %error, "The stream of a job could not be kept: {error}");
+        }
+        tokio::time::sleep(JOB_LEASE / 3).await;
+    }
+}
+
+/// What a job writes to.
+struct JobOutlet {
+    engine: Arc<Inner>,
+    job: JobId,
+    origin: Origin,
+}
+
+impl JobOutlet {
+    async fn tell(&self, progress: Option<f64>, message: String) {
+        match &self.origin {
+            Origin::Stream { writer } => {
+                let mark = progress.map(progress_mark);
+                let log = &self.engine.stores.log;
+                if let Err(error) = log.write_for_job(writer, mark.as_ref(), &message).await {
+                    tracing::warn!(error = %error, "An event of a job could not be stored: {error}");
+                }
+            }
+            Origin::Call => {
+                let job = self.job.clone();
+                self.engine.publish(Signal::JobMessage { job, progress, message }).await;
+            }
+            // Whoever polls reads the job.
+            Origin::Task | Origin::Parent { .. } => {}
+        }
+    }
+}
+
+#[async_trait]
+impl Outlet for JobOutlet {
+    async fn send(&self, notification: String) {
+        self.tell(None, notification).await;
+    }
+
+    async fn progress(&self, done: f64, notification: String) {
+        self.tell(Some(done), notification).await;
+    }
+
+    async fn publish(&self, signal: Signal) {
+        self.engine.publish(signal).await;
+    }
+}

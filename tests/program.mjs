@@ -44,12 +44,14 @@ export async function startProgram(name, args, env = {}) {
 
 const PATIENCE = 30_000;
 
-// Starts the product as `cargo run` does, in a folder of its own, with development sign-in.
-export async function startServer() {
+// Starts the product as `cargo run` does, in a folder of its own, with development sign-in, and with
+// further settings if need be.
+export async function startServer(settings = {}) {
     const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'notes-mcp-'));
     const port = await freePort();
     const origin = `http://127.0.0.1:${port}`;
-    const env = { PATH: process.env.PATH, PORT: `${port}`, PUBLIC_URL: origin, DATA_DIR: folder };
+    const own = { PATH: process.env.PATH, PORT: `${port}`, PUBLIC_URL: origin, DATA_DIR: folder };
+    const env = { ...own, ...settings };
     const logPath = path.join(folder, 'log');
     const log = fs.openSync(logPath, 'w');
     const options = { env, cwd: folder, stdio: ['ignore', log, log] };

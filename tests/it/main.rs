@@ -35,6 +35,7 @@ mod oauth_store;
 mod pagination;
 mod questions;
 mod rmcp_client;
+mod rmcp_sign_in;
 mod scopes;
 mod sessions;
 mod shutdown;

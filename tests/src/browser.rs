@@ -156,6 +156,24 @@ impl Browser {
         self.get(&callback).await
     }
 
+    /// Opens the address that a program asks for, agrees, signs in, and gives the address of the
+    /// program where that ends.
+    pub async fn follow(&self, address: &str) -> String {
+        let begun = self.get(address).await;
+        assert_eq!(begun.status, 303, "{}", begun.text());
+        let page = self.get(begun.header("location")).await;
+        let next = self.approve(&form(&page)).await;
+        let end = if next.starts_with('/') {
+            // The page that stands in for GitHub has a name in its field.
+            self.submit(&form(&self.get(&next).await), "").await
+        } else {
+            let callback = self.at_github(&next).await;
+            self.get(&callback).await
+        };
+        assert_eq!(end.status, 303, "{}", end.text());
+        end.header("location").to_owned()
+    }
+
     fn jar(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, String>> {
         self.cookies.lock().expect("nobody panics with it")
     }

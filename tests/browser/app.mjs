@@ -10,25 +10,37 @@ export class App {
     // The document at `/`, for tests that need a page of somebody else.
     html = '<!doctype html><title>App</title>';
 
-    // A client that waits at an address of its own, or at `redirectUri`.
-    static async register(origin, { name = 'Example App', redirectUri } = {}) {
+    // A client that nobody knows yet.
+    static async listen(redirectUri) {
         const app = new App();
         app.server = http.createServer((request, response) => app.serve(request, response));
         app.server.listen(0, '127.0.0.1');
+        // A test that fails does not close it.
+        app.server.unref();
         await once(app.server, 'listening');
-        app.port = app.server.address().port;
+        const { port } = app.server.address();
         // Another site than the server, which is at 127.0.0.1.
-        app.origin = `http://localhost:${app.port}`;
-        app.redirectUri = redirectUri ?? `http://127.0.0.1:${app.port}/callback`;
-        app.issuer = origin;
+        app.origin = `http://localhost:${port}`;
+        app.redirectUri = redirectUri ?? `http://127.0.0.1:${port}/callback`;
+        return app;
+    }
+
+    // A client that waits at an address of its own, or at `redirectUri`.
+    static async register(origin, { name = 'Example App', redirectUri } = {}) {
+        const app = await App.listen(redirectUri);
         const response = await fetch(`${origin}/register`, {
             method: 'POST',
             headers: { 'content-type': 'application/json' },
             body: JSON.stringify({ client_name: name, redirect_uris: [app.redirectUri] }),
         });
         assert.equal(response.status, 201, await response.clone().text());
-        app.id = (await response.json()).client_id;
+        app.knows(origin, (await response.json()).client_id);
         return app;
+    }
+
+    knows(issuer, id) {
+        this.issuer = issuer;
+        this.id = id;
     }
 
     serve(request, response) {
@@ -67,17 +79,21 @@ export class App {
         return answer;
     }
 
+    // The form that redeems the code of that answer.
+    redemption(begun) {
+        return {
+            grant_type: 'authorization_code',
+            client_id: this.id,
+            code: this.answer(begun).get('code'),
+            code_verifier: begun.verifier,
+            redirect_uri: this.redirectUri,
+        };
+    }
+
+    // Gives the access token.
     async redeem(begun) {
-        const response = await fetch(`${this.issuer}/token`, {
-            method: 'POST',
-            body: new URLSearchParams({
-                grant_type: 'authorization_code',
-                client_id: this.id,
-                code: this.answer(begun).get('code'),
-                code_verifier: begun.verifier,
-                redirect_uri: this.redirectUri,
-            }),
-        });
+        const body = new URLSearchParams(this.redemption(begun));
+        const response = await fetch(`${this.issuer}/token`, { method: 'POST', body });
         assert.equal(response.status, 200, await response.clone().text());
         return (await response.json()).access_token;
     }

@@ -1,5 +1,6 @@
 // The page on which a person decides, and what happens around it.
 import assert from 'node:assert/strict';
+import { startServer } from '../program.mjs';
 import { App } from './app.mjs';
 import { look } from './looks.mjs';
 
@@ -278,4 +279,47 @@ const embedded = {
     },
 };
 
-export const consent = { withGitHub, embedded };
+const onItsOwn = {
+    async 'an app that the operator has set up is called so'({ person }) {
+        const app = await App.listen();
+        const client = {
+            client_id: 'desk',
+            client_name: 'Desk',
+            redirect_uris: [app.redirectUri],
+            scope: 'notes:read',
+        };
+        const server = await startServer({ OAUTH_CLIENTS: JSON.stringify([client]) });
+        try {
+            app.knows(server.origin, client.client_id);
+            const page = await open(await person('nobody'), app.begin({ scope: 'notes:read' }).url);
+            await asks(page);
+            const text = await page.locator('main').innerText();
+            assert.ok(text.includes('The operator of this server has set this app up.'), text);
+            assert.ok(!text.includes('Create, change and delete'), text);
+            await look(page, 'consent-operator');
+        } finally {
+            app.close();
+            await server.stop(true);
+        }
+    },
+
+    async 'whoever comes too often reads what to do'({ person }) {
+        const server = await startServer();
+        try {
+            const page = await (await person('nobody')).newPage();
+            let response;
+            // More than the share of one network in a minute.
+            for (let times = 0; response?.status() !== 429 && times < 100; times++) {
+                response = await page.goto(`${server.origin}/account`);
+            }
+            assert.equal(response.status(), 429);
+            assert.ok(Number(response.headers()['retry-after']) > 0);
+            await page.getByRole('heading', { name: 'Too many requests' }).waitFor();
+            await look(page, 'too-many');
+        } finally {
+            await server.stop(true);
+        }
+    },
+};
+
+export const consent = { withGitHub, embedded, onItsOwn };

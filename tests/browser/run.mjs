@@ -13,6 +13,7 @@ import { watchHeaders } from './looks.mjs';
 import { account } from './account.mjs';
 import { consent } from './consent.mjs';
 import { pages } from './pages.mjs';
+import { webClient } from './web_client.mjs';
 
 // Far longer than anything takes here. A page that does not come is a failure, not a hang.
 const PATIENCE = 30_000;
@@ -75,6 +76,8 @@ try {
     await run(forOthers, pages.withGitHub);
     await run(embedded, consent.embedded);
     await run(embedded, pages.embedded);
+    await run(embedded, consent.onItsOwn);
+    await run(embedded, webClient);
 } finally {
     await browser.close();
     await forOthers.stop();

@@ -163,9 +163,10 @@ impl From<Refusal> for Trouble {
     fn from(refusal: Refusal) -> Self {
         let (status, _, description) = refusal.parts();
         let (title, next) = match refusal {
-            Refusal::TooMany(_) => {
-                ("Too many requests", "Wait a little, then load this page again.")
-            }
+            Refusal::TooMany(_) => (
+                "Too many requests",
+                "Load this page again after that. A sign-in that you have begun goes on.",
+            ),
             Refusal::Host => ("Not the address of this server", "Use the address in PUBLIC_URL."),
             Refusal::Method(_) => ("Not possible this way", "Start again from the beginning."),
             Refusal::Internal => ("Something went wrong", "Try again in a moment."),

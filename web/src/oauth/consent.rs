@@ -121,7 +121,7 @@ fn trouble(error: ConsentError) -> Trouble {
         ConsentError::NotFound => Trouble::new(
             StatusCode::BAD_REQUEST,
             "This sign-in is over",
-            "It was finished already, or more than ten minutes have passed.",
+            "You have decided already, or more than ten minutes have passed.",
             "Go back to your app and connect again.",
         ),
         ConsentError::OtherBrowser => Trouble::new(

@@ -96,6 +96,13 @@ pub struct Call {
     job: Option<JobContext>,
 }
 
+/// What a client can do, and what it wants to hear of a call.
+pub(crate) struct Listening {
+    pub(crate) capabilities: ClientCapabilities,
+    pub(crate) log_level: Option<LogLevel>,
+    pub(crate) progress_token: Option<RequestId>,
+}
+
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ProgressParams<'a> {
@@ -375,6 +382,14 @@ impl Call {
         }
     }
 
+    pub(crate) fn listening(&self) -> Listening {
+        Listening {
+            capabilities: self.capabilities.clone(),
+            log_level: self.log_level,
+            progress_token: self.progress_token.clone(),
+        }
+    }
+
     pub(crate) fn take_questions(&self) -> BTreeMap<String, Question> {
         std::mem::take(&mut self.asked.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -406,6 +421,10 @@ impl Call {
             outlet: Arc::clone(&self.outlet),
             job: None,
         }
+    }
+
+    pub(crate) fn answers(&self) -> BTreeMap<String, Answer> {
+        self.answers.clone()
     }
 
     pub(crate) fn into_progress_and_answers(self) -> (Option<f64>, BTreeMap<String, Answer>) {

@@ -132,6 +132,21 @@ impl Question {
         }
     }
 
+    /// Whether an answer has the form that the question asks for; otherwise what is wrong with it.
+    pub(crate) fn check(&self, answer: &Answer) -> Result<(), String> {
+        let checked = match self {
+            Self::Elicit { .. } => answer.elicited::<Value>().map(drop),
+            Self::ElicitUrl { .. } => answer.elicited_url().map(drop),
+            Self::Sample(_) => answer.sampled().map(drop),
+            Self::Roots => answer.roots().map(drop),
+        };
+        match checked {
+            // The tool decides what a refusal means.
+            Ok(()) | Err(BadAnswer::Refused(_)) => Ok(()),
+            Err(BadAnswer::Malformed(problem)) => Err(problem),
+        }
+    }
+
     pub(crate) fn method(&self) -> &'static str {
         match self {
             Self::Elicit { .. } | Self::ElicitUrl { .. } => "elicitation/create",

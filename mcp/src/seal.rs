@@ -11,7 +11,7 @@ use chacha20poly1305::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::{caller::Caller, question::Answer};
+use crate::{caller::Caller, job::JobId, question::Answer};
 
 /// How long the client has for one round.
 pub(crate) const LIFETIME_SECONDS: i64 = 600;
@@ -74,26 +74,32 @@ struct State {
     client: String,
     request: String,
     expires: i64,
-    answers: BTreeMap<String, Answer>,
+    #[serde(flatten)]
+    kept: Kept,
+}
+
+/// What one round leaves to the next.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Kept {
+    /// The answers so far.
+    pub(crate) answers: BTreeMap<String, Answer>,
+    /// The job that asks, if a job was made of the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) job: Option<JobId>,
 }
 
 /// A state that is not ours, not for this request, or too old.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct BadState(pub(crate) &'static str);
 
-/// Seals the answers so far under the first key.
-pub(crate) fn seal(
-    keys: &[SealKey],
-    now: i64,
-    binding: &Binding<'_>,
-    answers: &BTreeMap<String, Answer>,
-) -> String {
+/// Seals what is kept under the first key.
+pub(crate) fn seal(keys: &[SealKey], now: i64, binding: &Binding<'_>, kept: &Kept) -> String {
     let state = State {
         user: binding.caller.user.as_str().to_owned(),
         client: binding.caller.client.to_string(),
         request: binding.digest(),
         expires: now + LIFETIME_SECONDS,
-        answers: answers.clone(),
+        kept: kept.clone(),
     };
     let message = crate::rpc::encode(&state);
     let nonce: [u8; NONCE_LENGTH] = rand::random();
@@ -111,7 +117,7 @@ pub(crate) fn open(
     now: i64,
     binding: &Binding<'_>,
     text: &str,
-) -> Result<BTreeMap<String, Answer>, BadState> {
+) -> Result<Kept, BadState> {
     const FORGED: BadState = BadState("`requestState` is not one of ours, or was changed");
     if text.len() > MAX_LENGTH {
         return Err(BadState("`requestState` is too long"));
@@ -133,7 +139,7 @@ pub(crate) fn open(
     if now >= state.expires {
         return Err(BadState("`requestState` has expired; send the request again without it"));
     }
-    Ok(state.answers)
+    Ok(state.kept)
 }
 
 #[cfg(test)]
@@ -164,12 +170,13 @@ mod tests {
         let (old, new) = (SealKey::new([1; 32]), SealKey::new([2; 32]));
         let (ada, bob) = (caller("ada"), caller("bob"));
         let answers = BTreeMap::from([("k".to_owned(), Answer::Result(true.into()))]);
+        let kept = Kept { answers, job: Some(JobId::random()) };
         let sealed =
-            seal(std::slice::from_ref(&old), 100, &binding(&ada, r#"{"a":1,"b":2}"#), &answers);
+            seal(std::slice::from_ref(&old), 100, &binding(&ada, r#"{"a":1,"b":2}"#), &kept);
         let keys = [new, old];
         let open =
             |caller, arguments, now| super::open(&keys, now, &binding(caller, arguments), &sealed);
-        assert_eq!(open(&ada, r#"{ "b": 2, "a": 1 }"#, 101), Ok(answers));
+        assert_eq!(open(&ada, r#"{ "b": 2, "a": 1 }"#, 101), Ok(kept));
         assert!(open(&bob, r#"{"a":1,"b":2}"#, 101).is_err());
         assert!(open(&ada, r#"{"a":1,"b":3}"#, 101).is_err());
         assert!(open(&ada, r#"{"a":1,"b":2}"#, 100 + LIFETIME_SECONDS).is_err());
@@ -182,7 +189,7 @@ mod tests {
             let keys = [SealKey::new([1; 32])];
             let binding = binding(&ada, "{}");
             prop_assert!(open(&keys, 0, &binding, &text).is_err());
-            let mut sealed = seal(&keys, 0, &binding, &BTreeMap::new()).into_bytes();
+            let mut sealed = seal(&keys, 0, &binding, &Kept::default()).into_bytes();
             let position = position % sealed.len();
             let original = std::mem::replace(&mut sealed[position], byte);
             if original != byte {

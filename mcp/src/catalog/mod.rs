@@ -47,6 +47,13 @@ pub trait Catalog: Send + Sync + 'static {
     fn tools(&self) -> &[ToolEntry];
     /// The tool of that name, or of that name with dots for underscores.
     fn find_tool(&self, name: &str) -> Option<usize>;
+    /// What comes before a job is made of a call.
+    fn prepare_tool<'a>(
+        &'a self,
+        index: usize,
+        call: &'a Call,
+        arguments: &'a RawValue,
+    ) -> BoxFuture<'a, Result<(), ToolError>>;
     /// Calls a tool.
     fn call_tool<'a>(
         &'a self,
@@ -176,6 +183,15 @@ impl<S: Send + Sync + 'static> Catalog for CatalogOf<S> {
 
     fn find_tool(&self, name: &str) -> Option<usize> {
         self.tool_names.get(name).copied()
+    }
+
+    fn prepare_tool<'a>(
+        &'a self,
+        index: usize,
+        call: &'a Call,
+        arguments: &'a RawValue,
+    ) -> BoxFuture<'a, Result<(), ToolError>> {
+        self.tools[index].prepare(call, &self.state, arguments)
     }
 
     fn call_tool<'a>(

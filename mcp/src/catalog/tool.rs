@@ -35,10 +35,13 @@ pub trait Tool<S>: Send + Sync + 'static {
     const ANNOTATIONS: ToolAnnotations = ToolAnnotations::NONE;
     /// Where it runs.
     const RUN: Run = Run::DEFAULT;
+    /// Whether a client must be able to hold a task handle, for a job that nobody should wait for.
+    /// Others are refused.
+    const NEEDS_TASK: bool = false;
 
     /// The arguments. Doc comments of the fields reach the model. Use `deny_unknown_fields`, so
     /// that a misspelt optional argument is an error that the model can correct.
-    type Input: DeserializeOwned + JsonSchema + Send;
+    type Input: DeserializeOwned + JsonSchema + Send + Sync;
     /// The result: a type with a schema becomes `structuredContent` and text; [`Text`] and
     /// [`CallToolResult`] are sent as they are.
     type Output: ToolOutput;
@@ -51,6 +54,17 @@ pub trait Tool<S>: Send + Sync + 'static {
     /// The schema of the arguments, if it is to be another than that of [`Self::Input`].
     fn input_schema(&self) -> Value {
         schema::input::<Self::Input>()
+    }
+
+    /// Before a job is made of the call: asks and refuses at once what does not need a worker. The
+    /// answers are there when the job runs.
+    fn prepare(
+        &self,
+        _call: &Call,
+        _state: &S,
+        _input: &Self::Input,
+    ) -> impl Future<Output = Result<(), ToolError>> + Send {
+        std::future::ready(Ok(()))
     }
 
     /// Does the work.
@@ -153,6 +167,8 @@ pub struct ToolEntry {
     pub scope: &'static str,
     /// Where it runs.
     pub run: Run,
+    /// Whether a client must be able to hold a task handle.
+    pub needs_task: bool,
     /// The parameters that travel in headers too.
     pub headers: Arc<[HeaderParam]>,
 }
@@ -184,6 +200,13 @@ pub struct ToolDefinition {
 pub trait AnyTool<S>: Send + Sync {
     /// Contract and schemas.
     fn entry(&self) -> ToolEntry;
+    /// Reads the arguments and does what comes before a job.
+    fn prepare<'a>(
+        &'a self,
+        call: &'a Call,
+        state: &'a S,
+        arguments: &'a RawValue,
+    ) -> BoxFuture<'a, Result<(), ToolError>>;
     /// Reads the arguments and does the work.
     fn call<'a>(
         &'a self,
@@ -199,6 +222,7 @@ impl<S: Sync, T: Tool<S>> AnyTool<S> for T {
         ToolEntry {
             scope: T::SCOPE,
             run: T::RUN,
+            needs_task: T::NEEDS_TASK,
             headers: schema::header_params(&input_schema).into(),
             definition: ToolDefinition {
                 name: T::NAME,
@@ -210,6 +234,18 @@ impl<S: Sync, T: Tool<S>> AnyTool<S> for T {
                 icons: self.icons(),
             },
         }
+    }
+
+    fn prepare<'a>(
+        &'a self,
+        call: &'a Call,
+        state: &'a S,
+        arguments: &'a RawValue,
+    ) -> BoxFuture<'a, Result<(), ToolError>> {
+        Box::pin(async move {
+            let input = read_arguments::<T::Input>(T::NAME, arguments)?;
+            Tool::prepare(self, call, state, &input).await
+        })
     }
 
     fn call<'a>(

@@ -6,16 +6,20 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures_util::stream::{self, BoxStream, StreamExt as _};
+use futures_util::{
+    future,
+    stream::{self, BoxStream, StreamExt as _},
+};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::{Inner, exchange::HEARTBEAT, grants::OpenStream, legacy, notify};
+use super::{Inner, exchange::HEARTBEAT, grants::OpenStream, jobs, legacy, notify};
 use crate::{
     caller::Caller,
+    job::{JobId, Origin},
     sse,
     store::{
-        EventId, EventNumber, Received, Signal, StoreError, StreamKey, Subscription, Topic,
+        EventId, EventNumber, Received, Signal, StoreError, StreamKey, Subscription, Topic, Writer,
         random_id,
     },
     version::ProtocolVersion,
@@ -27,6 +31,36 @@ const READ_AHEAD: usize = 64;
 /// How long a writer that counts as dead is given to prove the opposite. If the store itself was
 /// away, nobody could renew a lease, and a writer that lives does so within a heartbeat.
 const SECOND_LOOK: Duration = HEARTBEAT.saturating_add(Duration::from_secs(1));
+
+/// A request that a job will answer.
+struct Answering {
+    writer: Writer,
+    job: JobId,
+    /// Of a job whose worker does not write to this stream: a task whose result somebody waits for.
+    signals: Option<Subscription>,
+}
+
+impl Answering {
+    async fn look_after(
+        &mut self,
+        engine: &Inner,
+        caller: &Caller,
+        patient: bool,
+    ) -> Result<(), StoreError> {
+        match jobs::legacy::look_after(engine, &caller.user, &self.writer, &self.job).await? {
+            None if patient => jobs::legacy::give_up(engine, &self.writer).await?,
+            Some(job) if self.signals.is_none() && !matches!(job.origin, Origin::Stream { .. }) => {
+                let topic = Topic::Job(self.job.clone());
+                self.signals = Some(engine.stores.bus.subscribe(topic).await?);
+                // It may have ended just before.
+                let (user, writer) = (&caller.user, &self.writer);
+                jobs::legacy::look_after(engine, user, writer, &self.job).await?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
 
 /// A socket that follows a legacy stream.
 pub(super) struct Follower {
@@ -45,6 +79,8 @@ pub(super) struct Follower {
     look: Option<Instant>,
     /// Since when a writer counts as dead.
     suspected: Option<Instant>,
+    /// The requests that jobs will answer.
+    jobs: Vec<Answering>,
     ended: bool,
     session_signals: Subscription,
     /// The user's changes and everyone's: for the standalone stream only.
@@ -58,6 +94,7 @@ pub(super) struct Follower {
 enum Event {
     Session(Received),
     Change(Received),
+    Job,
     KeepAlive,
     Look,
     Drain,
@@ -98,6 +135,7 @@ impl Follower {
             unread: true,
             look: None,
             suspected: None,
+            jobs: Vec::new(),
             ended: false,
             session_signals,
             changes,
@@ -145,6 +183,7 @@ impl Follower {
                 match self.wait().await {
                     Event::Session(received) => self.on_session_signal(received),
                     Event::Change(received) => self.on_change(received).await,
+                    Event::Job => self.look_after_jobs(false).await,
                     Event::KeepAlive => self.on_keep_alive().await,
                     Event::Look => self.unread = true,
                     Event::Drain => self.hang_up(),
@@ -171,8 +210,17 @@ impl Follower {
                 Some(at) => sleep_until(at).await,
             }
         };
+        let jobs = self.jobs.iter_mut().filter_map(|it| it.signals.as_mut());
+        let jobs: Vec<_> = jobs.map(|it| Box::pin(it.recv())).collect();
+        let job = async {
+            if jobs.is_empty() {
+                return std::future::pending().await;
+            }
+            future::select_all(jobs).await;
+        };
         tokio::select! {
             received = self.session_signals.recv() => Event::Session(received),
+            () = job => Event::Job,
             () = look => Event::Look,
             received = change => Event::Change(received),
             () = sleep_until(self.keep_alive) => Event::KeepAlive,
@@ -204,7 +252,34 @@ impl Follower {
             let id = EventId { stream: self.key.stream.clone(), number };
             self.ready.push_back(sse::event(Some(&id), &message));
         }
+        self.answered_by(page.jobs).await;
         self.watch(page.lapses).await;
+    }
+
+    /// Takes note of the requests that jobs will answer, and looks after those that are new.
+    async fn answered_by(&mut self, jobs: Vec<(Writer, JobId)>) {
+        self.jobs.retain(|known| jobs.iter().any(|(writer, _)| *writer == known.writer));
+        let before = self.jobs.len();
+        for (writer, job) in jobs {
+            if !self.jobs.iter().any(|known| known.writer == writer) {
+                self.jobs.push(Answering { writer, job, signals: None });
+            }
+        }
+        if self.jobs.len() > before {
+            self.look_after_jobs(false).await;
+        }
+    }
+
+    /// Tells what jobs have to tell, in case nobody did. `patient`: whether a job that is not there
+    /// has had its time to appear.
+    async fn look_after_jobs(&mut self, patient: bool) {
+        let engine = Arc::clone(&self.engine);
+        for answering in &mut self.jobs {
+            if let Err(error) = answering.look_after(&engine, &self.caller, patient).await {
+                tracing::warn!(error = %error, "A job could not be looked after: {error}");
+            }
+        }
+        self.unread = true;
     }
 
     /// Looks after writers that have fallen silent.
@@ -232,6 +307,7 @@ impl Follower {
 
     /// The instance that ran a call has died: somebody has to do something instead.
     async fn take_calls_over(&mut self) {
+        self.look_after_jobs(true).await;
         if let Err(error) = legacy::take_over(&self.engine, &self.caller, &self.key).await {
             tracing::warn!(error = %error, "A lost call could not be taken over: {error}");
         }
@@ -297,6 +373,7 @@ impl Follower {
     async fn on_keep_alive(&mut self) {
         // A signal may have been lost, and an open stream keeps its session alive.
         self.unread = true;
+        self.look_after_jobs(true).await;
         if let Ok(None) = self.engine.stores.sessions.load(&self.key.session).await {
             self.ended = true;
             return;

@@ -13,16 +13,21 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::{
     Inner,
     grants::OpenStream,
+    jobs::tasks::{self, FollowedTasks},
     notify::{self, SubscriptionMeta},
     operation::read_params,
 };
 use crate::{
     caller::Caller,
+    job::JobId,
     reply::{Reply, ReplyBody},
     rpc::{self, Request, RequestId, RpcError},
     sse,
     store::{MAX_SUBSCRIPTIONS, Received, Signal, StoreError, Subscription, Topic},
 };
+
+/// How many tasks one stream may follow: each is looked at when it changes.
+const MAX_TASKS: usize = 100;
 
 #[derive(Deserialize)]
 struct Params {
@@ -41,6 +46,8 @@ struct Filter {
     resources_list_changed: bool,
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     resource_subscriptions: BTreeSet<String>,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    task_ids: BTreeSet<JobId>,
 }
 
 impl Filter {
@@ -77,6 +84,7 @@ pub(super) async fn listen(
     engine: &Arc<Inner>,
     caller: Caller,
     request: &Request<'_>,
+    with_tasks: bool,
     may_stream: bool,
 ) -> Reply {
     let id = Some(&request.id);
@@ -88,6 +96,14 @@ pub(super) async fn listen(
         let error = RpcError::invalid_params(format!(
             "one stream follows at most {MAX_SUBSCRIPTIONS} resources"
         ));
+        return Reply::bad_request(id, &error);
+    }
+    if !filter.task_ids.is_empty() && !with_tasks {
+        return Reply::bad_request(id, &tasks::not_declared());
+    }
+    if filter.task_ids.len() > MAX_TASKS {
+        let error =
+            RpcError::invalid_params(format!("one stream follows at most {MAX_TASKS} tasks"));
         return Reply::bad_request(id, &error);
     }
     if !may_stream {
@@ -114,6 +130,7 @@ struct Listener {
     filter: Filter,
     user: Subscription,
     everyone: Subscription,
+    followed: FollowedTasks,
     caller: Caller,
     acknowledged: bool,
     ready: Vec<String>,
@@ -129,10 +146,13 @@ impl Listener {
         engine: &Arc<Inner>,
         caller: &Caller,
         id: RequestId,
-        filter: Filter,
+        mut filter: Filter,
     ) -> Result<Self, StoreError> {
         let bus = &engine.stores.bus;
+        let followed = FollowedTasks::start(engine, caller, &filter.task_ids).await?;
+        filter.task_ids = followed.ids();
         Ok(Self {
+            followed,
             id,
             filter,
             user: bus.subscribe(Topic::User(caller.user.clone())).await?,
@@ -178,8 +198,15 @@ impl Listener {
             let received = tokio::select! {
                 received = self.user.recv() => received,
                 received = self.everyone.recv() => received,
+                () = self.followed.changed() => {
+                    self.ready = self.followed.news(&self.engine, &self.caller, &self.id).await;
+                    self.ready.reverse();
+                    continue;
+                }
                 () = sleep_until(self.keep_alive) => {
                     self.keep_alive = Instant::now() + sse::KEEP_ALIVE;
+                    // A signal may have been lost.
+                    self.followed.look_again();
                     return Some(sse::comment());
                 }
                 () = self.engine.drain.cancelled() => {

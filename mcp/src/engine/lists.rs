@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::{
-    catalog::{Catalog, PromptDefinition, ResourceKind, ResourceTemplate, ToolDefinition},
+    catalog::{Catalog, PromptDefinition, ResourceKind, ResourceTemplate, Run, ToolDefinition},
     rpc::RpcError,
     types::ResourceEntry,
     version::ProtocolVersion,
@@ -23,10 +23,11 @@ struct RenderedLists {
 }
 
 impl Rendered {
-    pub(super) fn new(catalog: &dyn Catalog) -> Self {
+    /// `with_jobs`: whether tools that say so become jobs.
+    pub(super) fn new(catalog: &dyn Catalog, with_jobs: bool) -> Self {
         let by_version = ProtocolVersion::ALL
             .into_iter()
-            .map(|version| (version, RenderedLists::new(catalog, version)))
+            .map(|version| (version, RenderedLists::new(catalog, version, with_jobs)))
             .collect();
         Self { by_version }
     }
@@ -50,7 +51,7 @@ impl Rendered {
 }
 
 impl RenderedLists {
-    fn new(catalog: &dyn Catalog, version: ProtocolVersion) -> Self {
+    fn new(catalog: &dyn Catalog, version: ProtocolVersion, with_jobs: bool) -> Self {
         let titles = version >= ProtocolVersion::V2025_06_18;
         let icons = version >= ProtocolVersion::V2025_11_25;
         let tools = catalog.tools().iter().map(|it| {
@@ -62,7 +63,15 @@ impl RenderedLists {
             if !icons {
                 definition.icons = Vec::new();
             }
-            raw(&definition)
+            // 2025-11-25 only: the tasks of later revisions are declared by the client alone.
+            let execution = match it.run {
+                Run::Job { .. } if with_jobs && version == ProtocolVersion::V2025_11_25 => {
+                    let task_support = if it.needs_task { "required" } else { "optional" };
+                    Some(Execution { task_support })
+                }
+                _ => None,
+            };
+            raw(&Listed { definition: &definition, execution })
         });
         let prompts = catalog.prompts().iter().map(|it| {
             let mut definition: PromptDefinition = it.definition.clone();
@@ -80,6 +89,21 @@ impl RenderedLists {
         });
         Self { tools: tools.collect(), prompts: prompts.collect(), templates: templates.collect() }
     }
+}
+
+/// A tool with what one revision adds to it.
+#[derive(Serialize)]
+struct Listed<'a> {
+    #[serde(flatten)]
+    definition: &'a ToolDefinition,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    execution: Option<Execution>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Execution {
+    task_support: &'static str,
 }
 
 fn raw(value: &impl Serialize) -> Box<RawValue> {

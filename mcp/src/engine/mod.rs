@@ -92,7 +92,7 @@ impl Engine {
             "name": implementation.name, "version": implementation.version
         } });
         let inner = Arc::new(Inner {
-            rendered: Rendered::new(&*catalog),
+            rendered: Rendered::new(&*catalog, settings.jobs.is_some()),
             server_meta: serde_json::value::to_raw_value(&server_meta)
                 .expect("server information is plain data"),
             catalog,

@@ -26,6 +26,11 @@ use tokio_util::{
 use super::{
     Inner, QUICK,
     grants::OpenStream,
+    jobs::{
+        self, JobTool, NotStarted,
+        tasks::{self, ModernTask, Refusal, TaskMethod},
+        wait::{Waited, Waiting},
+    },
     listen,
     operation::{Method, Operation, progress_token, read_params},
     perform::{Caching, Failure, Output},
@@ -34,13 +39,14 @@ use crate::{
     call::{Call, CallContext, Outlet},
     caller::Caller,
     headers,
-    question::Answer,
+    job::{JobId, JobOutcome, Origin},
+    question::{Answer, Question},
     reply::{About, Reply, ReplyBody},
     rpc::{self, Request, RequestId, RpcError, codes},
-    seal::{self, Binding},
+    seal::{self, Binding, Kept},
     sse,
-    store::Signal,
-    types::{ClientCapabilities, LogLevel},
+    store::{Signal, StoreError},
+    types::{CallToolResult, ClientCapabilities, LogLevel},
     version::ProtocolVersion,
 };
 
@@ -88,10 +94,23 @@ struct InputRequired {
     request_state: String,
 }
 
+/// A question in a result.
 #[derive(Serialize)]
-struct InputRequest {
+pub(super) struct InputRequest {
     method: &'static str,
     params: Value,
+}
+
+/// Questions as a modern client gets them.
+pub(super) fn input_requests(
+    questions: &BTreeMap<String, Question>,
+) -> BTreeMap<String, InputRequest> {
+    let request = |question: &Question| {
+        let params = question.params(ProtocolVersion::V2026_07_28, None);
+        let params = params.unwrap_or_else(|| serde_json::json!({}));
+        InputRequest { method: question.method(), params }
+    };
+    questions.iter().map(|(key, question)| (key.clone(), request(question))).collect()
 }
 
 /// A request without the `_meta` that its header announces.
@@ -151,9 +170,19 @@ async fn climb(
         "subscriptions/listen" => {
             about.method = Some("subscriptions/listen");
             let accepted = headers::accepted(headers);
-            return Ok(listen::listen(engine, caller, request, accepted.events).await);
+            let with_tasks = tasks::declared(&meta.capabilities);
+            return Ok(listen::listen(engine, caller, request, with_tasks, accepted.events).await);
         }
         _ => {}
+    }
+    if engine.jobs().is_some()
+        && let Some(method) = TaskMethod::parse(&request.method)
+    {
+        about.method = Some(method.name());
+        if !tasks::declared(&meta.capabilities) {
+            return Err(tasks::not_declared().into());
+        }
+        return task(engine, &caller, method, request).await;
     }
     let Some(method) = Method::parse(&request.method) else {
         let error = RpcError::method_not_found(&request.method);
@@ -182,7 +211,7 @@ async fn climb(
             Err(error) => Err(Refused { status: StatusCode::OK, error }),
         };
     }
-    let answers = given_answers(engine, &caller, method, &operation, request.params)?;
+    let given = given_answers(engine, &caller, method, &operation, request.params)?;
     let run = Run {
         engine: Arc::clone(engine),
         id: request.id.clone(),
@@ -191,9 +220,32 @@ async fn climb(
         caller,
         meta,
         progress_token: progress_token(request.params),
-        answers,
+        given,
     };
     Ok(run.reply(headers::accepted(headers)).await)
+}
+
+/// A method of the tasks extension.
+async fn task(
+    engine: &Arc<Inner>,
+    caller: &Caller,
+    method: TaskMethod,
+    request: &Request<'_>,
+) -> Result<Reply, Refused> {
+    #[derive(Serialize)]
+    struct Acknowledged {}
+    let id = &request.id;
+    let body = match tasks::modern(engine, caller, method, request.params).await {
+        Ok(Some(job)) => {
+            let task = ModernTask::detailed(&job);
+            rpc::encode_result(id, &engine.modern(&task, "complete", None))
+        }
+        Ok(None) => rpc::encode_result(id, &engine.modern(&Acknowledged {}, "complete", None)),
+        Err(Refusal::Scope(scope)) => return Ok(Reply::insufficient_scope(Some(id), scope)),
+        Err(Refusal::Away(error)) => return Ok(Reply::store_away(Some(id), &error)),
+        Err(Refusal::Rpc(error)) => return Err(Refused { status: StatusCode::OK, error }),
+    };
+    Ok(Reply::json(StatusCode::OK, body))
 }
 
 fn read_meta(params: Option<&RawValue>) -> Result<Meta, RpcError> {
@@ -252,17 +304,27 @@ fn named(method: &str, params: Option<&RawValue>) -> Result<Option<String>, RpcE
     struct Params {
         name: Option<String>,
         uri: Option<String>,
+        #[serde(rename = "taskId")]
+        task_id: Option<String>,
     }
-    let by_name = [Method::CallTool, Method::GetPrompt].map(Method::name).contains(&method);
-    if !by_name && method != Method::ReadResource.name() {
+    let field = if [Method::CallTool, Method::GetPrompt].map(Method::name).contains(&method) {
+        "name"
+    } else if method == Method::ReadResource.name() {
+        "uri"
+    } else if TaskMethod::parse(method).is_some() {
+        "taskId"
+    } else {
         return Ok(None);
-    }
+    };
     let params: Params = read_params(method, params)?;
-    let named = if by_name { params.name } else { params.uri };
-    named.map(Some).ok_or_else(|| {
-        let field = if by_name { "name" } else { "uri" };
-        RpcError::invalid_params(format!("`{method}` needs `params.{field}`"))
-    })
+    let named = match field {
+        "name" => params.name,
+        "uri" => params.uri,
+        _ => params.task_id,
+    };
+    named
+        .map(Some)
+        .ok_or_else(|| RpcError::invalid_params(format!("`{method}` needs `params.{field}`")))
 }
 
 /// The answers that came with this round and those sealed in earlier ones.
@@ -272,7 +334,7 @@ fn given_answers(
     method: Method,
     operation: &Operation,
     params: Option<&RawValue>,
-) -> Result<BTreeMap<String, Answer>, RpcError> {
+) -> Result<Given, RpcError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Params {
@@ -280,28 +342,41 @@ fn given_answers(
         request_state: Option<String>,
     }
     let Some((target, arguments)) = operation.binding() else {
-        return Ok(BTreeMap::new());
+        return Ok(Given::default());
     };
     let params: Params = read_params(method.name(), params)?;
-    let mut answers = match params.request_state {
-        None => BTreeMap::new(),
+    let kept = match params.request_state {
+        None => Kept::default(),
         Some(state) => {
             let binding = Binding { caller, method: method.name(), target, arguments };
             seal::open(&engine.settings.seal_keys, engine.now(), &binding, &state)
                 .map_err(|bad| RpcError::invalid_params(bad.0))?
         }
     };
-    for (key, value) in params.input_responses.into_iter().flatten() {
-        answers.insert(key, Answer::Result(value));
+    Ok(Given { kept, responses: params.input_responses.unwrap_or_default() })
+}
+
+/// What a client has answered.
+#[derive(Default)]
+struct Given {
+    /// In earlier rounds.
+    kept: Kept,
+    /// With this one.
+    responses: BTreeMap<String, Value>,
+}
+
+impl Given {
+    fn answers(&self) -> BTreeMap<String, Answer> {
+        let now = self.responses.iter().map(|(key, it)| (key.clone(), Answer::Result(it.clone())));
+        self.kept.answers.clone().into_iter().chain(now).collect()
     }
-    Ok(answers)
 }
 
 impl Inner {
     fn discover(&self, id: &RequestId) -> Reply {
         let discovered = Discovered {
             supported_versions: ProtocolVersion::names(),
-            capabilities: self.capabilities(),
+            capabilities: self.capabilities(ProtocolVersion::V2026_07_28),
             instructions: self.catalog.info().instructions.as_deref(),
         };
         let meta = serde_json::json!({
@@ -313,8 +388,8 @@ impl Inner {
         Reply::json(StatusCode::OK, rpc::encode_result(id, &result))
     }
 
-    /// What the server can do, in both eras.
-    pub(super) fn capabilities(&self) -> Value {
+    /// What the server can do.
+    pub(super) fn capabilities(&self, version: ProtocolVersion) -> Value {
         let mut capabilities = serde_json::json!({
             "tools": { "listChanged": true },
             "logging": {},
@@ -326,6 +401,15 @@ impl Inner {
         }
         if !self.catalog.prompts().is_empty() {
             capabilities["prompts"] = serde_json::json!({ "listChanged": true });
+        }
+        if self.jobs().is_some() {
+            match version {
+                ProtocolVersion::V2026_07_28 => {
+                    capabilities["extensions"] = serde_json::json!({ tasks::EXTENSION: {} });
+                }
+                ProtocolVersion::V2025_11_25 => capabilities["tasks"] = tasks::legacy_capability(),
+                _ => {}
+            }
         }
         capabilities
     }
@@ -359,7 +443,7 @@ struct Run {
     caller: Caller,
     meta: Meta,
     progress_token: Option<RequestId>,
-    answers: BTreeMap<String, Answer>,
+    given: Given,
 }
 
 /// How a run ended.
@@ -422,19 +506,23 @@ impl Run {
     }
 
     async fn run(self, outlet: ModernOutlet, cancel: CancellationToken) -> Ended {
+        let outlet = Arc::new(outlet);
         let call = Call::new(CallContext {
             caller: self.caller.clone(),
             version: ProtocolVersion::V2026_07_28,
-            capabilities: self.meta.capabilities,
-            progress_token: self.progress_token,
+            capabilities: self.meta.capabilities.clone(),
+            progress_token: self.progress_token.clone(),
             log_level: self.meta.log_level,
-            answers: self.answers,
+            answers: self.given.answers(),
             progress: None,
             cancel,
-            outlet: Arc::new(outlet),
+            outlet: Arc::clone(&outlet) as _,
             job: None,
         });
         let engine = &*self.engine;
+        if let Some(tool) = engine.job_tool(&self.operation) {
+            return self.run_job(&tool, &call, &*outlet).await;
+        }
         let error = match engine.run(&self.operation, &call).await {
             Ok(output) => {
                 return Ended {
@@ -445,38 +533,145 @@ impl Run {
                 };
             }
             Err(Failure::InputRequired(questions)) => {
-                let (target, arguments) = self.operation.binding().unwrap_or_default();
-                let method = self.method.name();
-                let binding = Binding { caller: &self.caller, method, target, arguments };
-                let (_, answers) = call.into_progress_and_answers();
-                let keys = &engine.settings.seal_keys;
-                let required = InputRequired {
-                    request_state: seal::seal(keys, engine.now(), &binding, &answers),
-                    input_requests: questions
-                        .into_iter()
-                        .map(|(key, question)| {
-                            let params = question.params(ProtocolVersion::V2026_07_28, None);
-                            let params = params.unwrap_or_else(|| serde_json::json!({}));
-                            (key, InputRequest { method: question.method(), params })
-                        })
-                        .collect(),
-                };
-                let result = engine.modern(&required, "input_required", None);
-                return Ended {
-                    status: StatusCode::OK,
-                    body: rpc::encode_result(&self.id, &result),
-                    error: None,
-                    tool_error: false,
-                };
+                let kept = Kept { answers: call.answers(), job: None };
+                return self.ask(&questions, &kept);
             }
             Err(Failure::Rpc(error)) => error,
         };
+        self.fail(&error)
+    }
+
+    /// Makes a job of the call, or goes on with the one that asked.
+    async fn run_job(&self, tool: &JobTool<'_>, call: &Call, outlet: &dyn Outlet) -> Ended {
+        let engine = &self.engine;
+        let with_tasks = tasks::declared(&self.meta.capabilities);
+        if tool.needs_task() && !with_tasks {
+            return self.fail(&tasks::not_declared());
+        }
+        if let Some(id) = &self.given.kept.job {
+            return self.go_on(tool, id, outlet).await;
+        }
+        match tool.prepare(call).await {
+            Ok(()) => {}
+            Err(NotStarted::Answered(result)) => return self.tool_result(&result),
+            Err(NotStarted::Failed(Failure::Rpc(error))) => return self.fail(&error),
+            Err(NotStarted::Failed(Failure::InputRequired(questions))) => {
+                let kept = Kept { answers: call.answers(), job: None };
+                return self.ask(&questions, &kept);
+            }
+        }
+        let id = JobId::random();
+        if with_tasks {
+            let started = tool.start(id, call, Origin::Task, call.answers(), None).await;
+            return match started {
+                Ok(job) => self.complete(&ModernTask::handle(&job), "task"),
+                Err(refused) => self.tool_result(&refused),
+            };
+        }
+        let lasts = engine.until_expiry(&self.caller);
+        let waiting = Waiting::begin(engine, &self.caller.user, &id, lasts, true).await;
+        let Ok(mut waiting) = waiting else {
+            return self.fail(&RpcError::unavailable());
+        };
+        let job = match tool.start(id.clone(), call, Origin::Call, call.answers(), None).await {
+            Ok(job) => job,
+            Err(refused) => return self.tool_result(&refused),
+        };
+        if let Some(first) = tool.first_message(&id, call) {
+            if first.is_progress {
+                waiting.has_seen(0.0);
+            }
+            outlet.send(first.message).await;
+        }
+        self.waited(waiting.wait(job, outlet).await)
+    }
+
+    /// The client answers what the job asked.
+    async fn go_on(&self, tool: &JobTool<'_>, id: &JobId, outlet: &dyn Outlet) -> Ended {
+        let user = &self.caller.user;
+        let lasts = self.engine.until_expiry(&self.caller);
+        let Ok(waiting) = Waiting::begin(&self.engine, user, id, lasts, true).await else {
+            return self.fail(&RpcError::unavailable());
+        };
+        let answered = async {
+            let Some(job) = tool.store.get(user, id).await? else {
+                return Ok(Err(RpcError::invalid_params("the job that asked is kept no longer")));
+            };
+            let answers = match tasks::checked(&job, self.given.responses.clone()) {
+                Ok(answers) => answers,
+                Err(error) => return Ok(Err(error)),
+            };
+            let job = if answers.is_empty() {
+                job
+            } else {
+                tool.store.answer(user, id, answers).await?.unwrap_or(job)
+            };
+            Ok::<_, StoreError>(Ok(job))
+        };
+        match answered.await {
+            Ok(Ok(job)) => self.waited(waiting.wait(job, outlet).await),
+            Ok(Err(error)) => {
+                waiting.forget();
+                self.fail(&error)
+            }
+            Err(error) => {
+                tracing::error!(error = %error, "A job could not be answered: {error}");
+                waiting.forget();
+                self.fail(&RpcError::unavailable())
+            }
+        }
+    }
+
+    fn waited(&self, waited: Waited) -> Ended {
+        match waited {
+            Waited::Asks(job) => {
+                let kept = Kept { answers: BTreeMap::new(), job: Some(job.id.clone()) };
+                self.ask(&job.questions, &kept)
+            }
+            Waited::Left(result) => self.tool_result(&result),
+            Waited::Ended(job) => match jobs::outcome(&job) {
+                JobOutcome::Error(error) => self.fail(&error),
+                JobOutcome::Result { result, is_error } => {
+                    match serde_json::from_str::<BTreeMap<String, Box<RawValue>>>(result.get()) {
+                        Ok(result) => {
+                            Ended { tool_error: is_error, ..self.complete(&result, "complete") }
+                        }
+                        Err(_no_object) => self.fail(&RpcError::internal()),
+                    }
+                }
+            },
+        }
+    }
+
+    fn tool_result(&self, result: &CallToolResult) -> Ended {
+        Ended { tool_error: result.is_error, ..self.complete(result, "complete") }
+    }
+
+    fn complete(&self, result: &impl Serialize, kind: &'static str) -> Ended {
+        let body = rpc::encode_result(&self.id, &self.engine.modern(result, kind, None));
+        Ended { status: StatusCode::OK, body, error: None, tool_error: false }
+    }
+
+    /// Asks the client; everything that the next round needs is sealed into the state.
+    fn ask(&self, questions: &BTreeMap<String, Question>, kept: &Kept) -> Ended {
+        let (target, arguments) = self.operation.binding().unwrap_or_default();
+        let method = self.method.name();
+        let binding = Binding { caller: &self.caller, method, target, arguments };
+        let keys = &self.engine.settings.seal_keys;
+        let required = InputRequired {
+            request_state: seal::seal(keys, self.engine.now(), &binding, kept),
+            input_requests: input_requests(questions),
+        };
+        self.complete(&required, "input_required")
+    }
+
+    fn fail(&self, error: &RpcError) -> Ended {
         // The specification pins this one to 400 wherever it comes from.
         let status = match error.code {
             codes::MISSING_CLIENT_CAPABILITY => StatusCode::BAD_REQUEST,
             _ => StatusCode::OK,
         };
-        let body = rpc::encode_error(Some(&self.id), &error);
+        let body = rpc::encode_error(Some(&self.id), error);
         Ended { status, body, error: Some(error.code), tool_error: false }
     }
 }

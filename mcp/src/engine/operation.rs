@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::Inner;
+use super::{Inner, jobs::tasks::TaskRequest};
 use crate::{
     call::CallMeta,
     catalog::{HeaderParam, MatchedUri, ResourceKind},
@@ -76,6 +76,8 @@ pub(super) enum Operation {
 pub(super) struct Work {
     pub(super) operation: Operation,
     pub(super) progress_token: Option<RequestId>,
+    /// Asks for a task handle instead of the result (2025-11-25).
+    pub(super) task: Option<TaskRequest>,
 }
 
 impl Work {
@@ -83,7 +85,7 @@ impl Work {
     pub(super) fn to_stored(&self) -> Option<StoredCall> {
         Some(StoredCall {
             method: self.operation.method().name().to_owned(),
-            params: Some(self.operation.to_params(self.progress_token.as_ref())?),
+            params: Some(self.operation.to_params(self.progress_token.as_ref(), self.task)?),
             answers: BTreeMap::new(),
             progress: None,
         })
@@ -99,7 +101,8 @@ impl Work {
         let method = Method::parse(&call.method)?;
         let params = call.params.as_deref();
         let operation = Operation::prepare(engine, version, method, params).ok()?;
-        Some(Self { operation, progress_token: progress_token(params) })
+        let task = task_request(params).ok()?;
+        Some(Self { operation, progress_token: progress_token(params), task })
     }
 }
 
@@ -315,6 +318,8 @@ impl Operation {
     /// only reads, and tools that say so themselves.
     pub(super) fn is_repeatable(&self, engine: &Inner) -> bool {
         match self {
+            // Until there is a job, nothing is done; then nobody runs it here.
+            Self::CallTool { .. } if engine.job_tool(self).is_some() => true,
             Self::CallTool { index, .. } => {
                 let annotations = engine.catalog.tools()[*index].definition.annotations;
                 annotations.read_only_hint == Some(true)
@@ -334,7 +339,11 @@ impl Operation {
 
     /// The parameters as a client would send them: what a waiting call keeps. The wire format is
     /// the one that every version of this server reads.
-    pub(super) fn to_params(&self, progress_token: Option<&RequestId>) -> Option<Box<RawValue>> {
+    pub(super) fn to_params(
+        &self,
+        progress_token: Option<&RequestId>,
+        task: Option<TaskRequest>,
+    ) -> Option<Box<RawValue>> {
         #[derive(Serialize)]
         struct Params<'a> {
             #[serde(skip_serializing_if = "Option::is_none")]
@@ -343,6 +352,8 @@ impl Operation {
             arguments: Option<&'a RawValue>,
             #[serde(skip_serializing_if = "Option::is_none")]
             uri: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            task: Option<TaskRequest>,
             #[serde(rename = "_meta", skip_serializing_if = "Option::is_none")]
             meta: Option<Meta<'a>>,
         }
@@ -359,7 +370,7 @@ impl Operation {
             _ => return None,
         };
         let meta = progress_token.map(|progress_token| Meta { progress_token });
-        serde_json::value::to_raw_value(&Params { name, arguments, uri, meta }).ok()
+        serde_json::value::to_raw_value(&Params { name, arguments, uri, task, meta }).ok()
     }
 }
 
@@ -413,6 +424,15 @@ pub(super) fn progress_token(params: Option<&RawValue>) -> Option<RequestId> {
     }
     let params: Params = serde_json::from_str(params?.get()).ok()?;
     params.meta?.progress_token
+}
+
+/// What a call asks for with `task`, if it does.
+pub(super) fn task_request(params: Option<&RawValue>) -> Result<Option<TaskRequest>, RpcError> {
+    #[derive(Deserialize)]
+    struct Params {
+        task: Option<TaskRequest>,
+    }
+    Ok(read_params::<Params>(Method::CallTool.name(), params)?.task)
 }
 
 pub(super) fn resource_not_found(uri: &str, version: ProtocolVersion) -> RpcError {

@@ -330,7 +330,7 @@ pub(super) fn outcome(result: &CallToolResult) -> JobOutcome {
     }
 }
 
-async fn bounded<T>(
+pub(super) async fn bounded<T>(
     limit: Duration,
     work: impl Future<Output = Result<T, ToolError>>,
 ) -> Result<T, ToolError> {

@@ -1,19 +1,32 @@
-//! Calls that are jobs: run by a worker, told to the client wherever it is.
+//! Calls that are jobs: made by the instance that receives the call, run by a worker, told to the
+//! client wherever it is.
 //!
-//! The worker writes to the client itself: to the log of a legacy stream, or to the bus for a modern
-//! call that is open. What it may have to do twice, because it died in between, is done once: a
-//! request is answered once, and marked messages come once and in order.
+//! | what the client can do | what it gets | where |
+//! |---|---|---|
+//! | tasks, of either era | a handle at once, and then what it asks for | [`tasks`] |
+//! | sessions | the answer on the call's stream, which the worker writes to itself | [`legacy`] |
+//! | neither | the answer on the call's response, which waits for the job | [`wait`] |
+//!
+//! What may have to be told twice, because somebody died in between, is heard once: a request is
+//! answered once, and marked messages come once and in order.
 
 mod attempt;
+pub(super) mod legacy;
+mod start;
+pub(super) mod tasks;
+pub(super) mod wait;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-pub(super) use self::attempt::run;
+pub(super) use self::{
+    attempt::run,
+    start::{JobTool, NotStarted},
+};
 use super::Inner;
 use crate::{
-    job::{Job, JobId, JobOutcome, JobStatus, Origin},
+    job::{Job, JobId, JobOutcome, JobStatus, Jobs, Origin},
     question::Question,
-    rpc::{self, RequestId, RpcError},
+    rpc::{self, RpcError},
     store::{Mark, Signal, StoreError, Writer},
     types::CallToolResult,
     version::ProtocolVersion,
@@ -21,7 +34,17 @@ use crate::{
 
 /// How long a request that a job answers is left alone without a sign of life of the job. Long,
 /// because a job may wait in a queue; whoever follows the stream looks after the job much sooner.
-const JOB_LEASE: Duration = Duration::from_hours(1);
+pub(super) const JOB_LEASE: Duration = Duration::from_hours(1);
+
+/// How often somebody who waits for a job looks at it, in case a signal was lost.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+impl Inner {
+    /// Where jobs are kept, if calls become jobs here.
+    pub(super) fn jobs(&self) -> Option<&Arc<dyn Jobs>> {
+        self.settings.jobs.as_ref().map(|it| &it.store)
+    }
+}
 
 /// The mark of progress of a call: a worker that has lost its job may still write.
 fn progress_mark(done: f64) -> Mark {
@@ -32,34 +55,37 @@ fn progress_mark(done: f64) -> Mark {
 pub(super) async fn announce(engine: &Inner, job: &Job) -> Result<(), StoreError> {
     if let Origin::Stream { writer } = &job.origin {
         if job.status.is_final() {
-            let answer = rpc::into_text(answer(&writer.request, job));
+            let answer = rpc::into_text(legacy::answer(&writer.request, job, None));
             engine.stores.log.finish(writer, Some(&answer)).await?;
         } else {
-            ask(engine, writer, job).await?;
+            ask(engine, writer, job, None).await?;
         }
     }
     engine.stores.bus.publish(Signal::JobChanged { job: job.id.clone() }).await
 }
 
-/// The answer to the call that a job is, once it has ended.
-fn answer(request: &RequestId, job: &Job) -> Vec<u8> {
+/// What there is to say of a job that has ended.
+pub(super) fn outcome(job: &Job) -> JobOutcome {
     match (&job.outcome, job.status) {
-        (Some(JobOutcome::Result { result, .. }), _) => rpc::encode_result(request, result),
-        (Some(JobOutcome::Error(error)), _) => rpc::encode_error(Some(request), error),
-        (None, JobStatus::Cancelled) => rpc::encode_result(request, &cancelled()),
-        (None, _) => rpc::encode_error(Some(request), &RpcError::internal()),
+        (Some(outcome), _) => outcome.clone(),
+        (None, JobStatus::Cancelled) => {
+            JobOutcome::failed("This was cancelled before it had ended.")
+        }
+        (None, _) => JobOutcome::Error(RpcError::internal()),
     }
 }
 
-fn cancelled() -> CallToolResult {
-    CallToolResult::error("This was cancelled before it had ended.")
-}
-
-/// Puts the open questions of a job on a legacy stream, each once.
-async fn ask(engine: &Inner, writer: &Writer, job: &Job) -> Result<(), StoreError> {
+/// Puts the open questions of a job on a legacy stream, each once. `related`: the task that they
+/// belong to, if the client knows one.
+async fn ask(
+    engine: &Inner,
+    writer: &Writer,
+    job: &Job,
+    related: Option<&JobId>,
+) -> Result<(), StoreError> {
     for (name, question) in &job.questions {
         let id = question_id(&job.id, name);
-        let message = encode_question(job.version, &id, question);
+        let message = encode_question(job.version, &id, question, related);
         let once = Mark::once(format!("asked:{name}"));
         engine.stores.log.write_for_job(writer, Some(&once), &message).await?;
     }
@@ -67,8 +93,17 @@ async fn ask(engine: &Inner, writer: &Writer, job: &Job) -> Result<(), StoreErro
 }
 
 /// A question as a request to a legacy client.
-fn encode_question(version: ProtocolVersion, id: &str, question: &Question) -> String {
-    let params = question.params(version, Some(id));
+fn encode_question(
+    version: ProtocolVersion,
+    id: &str,
+    question: &Question,
+    related: Option<&JobId>,
+) -> String {
+    let mut params = question.params(version, Some(id));
+    if let Some(task) = related {
+        let params = params.get_or_insert_with(|| serde_json::json!({}));
+        params["_meta"] = serde_json::json!({ tasks::RELATED: { "taskId": task } });
+    }
     rpc::encode_request(id, question.method(), params.as_ref())
 }
 
@@ -76,4 +111,33 @@ fn encode_question(version: ProtocolVersion, id: &str, question: &Question) -> S
 /// not be kept, and asking twice is asking once. Not to be guessed, since no job id is.
 fn question_id(job: &JobId, key: &str) -> String {
     format!("{job}.{key}")
+}
+
+/// The job and the tool's own key that a question was asked for.
+fn parse_question_id(id: &str) -> Option<(JobId, &str)> {
+    let (job, key) = id.split_once('.')?;
+    Some((JobId::parse(job)?, key))
+}
+
+/// What the client is told when it must not wait any longer, but the job goes on.
+fn goes_on(engine: &Inner, id: &JobId, why: &str) -> CallToolResult {
+    let how = match result_tool(engine) {
+        Some(tool) => format!("`{tool}` with that id gives its result later"),
+        None => "it ends by itself".to_owned(),
+    };
+    CallToolResult::error(format!("{why} The work goes on as job {id}: {how}."))
+}
+
+/// What the client is told first.
+fn started(engine: &Inner, id: &JobId) -> String {
+    match result_tool(engine) {
+        Some(tool) => format!(
+            "This runs as job {id}. If you cannot wait, `{tool}` with that id gives the result later."
+        ),
+        None => format!("This runs as job {id}."),
+    }
+}
+
+fn result_tool(engine: &Inner) -> Option<&'static str> {
+    engine.settings.jobs.as_ref().and_then(|it| it.result_tool)
 }

@@ -8,11 +8,11 @@ use serde_json::value::RawValue;
 use super::{Entered, again};
 use crate::{
     caller::Caller,
-    engine::{Inner, exchange::LEASE, operation::read_params},
+    engine::{Inner, exchange::LEASE, jobs, operation::read_params},
     question::Answer,
     reply::Reply,
     rpc::{RequestId, RpcError},
-    store::{Answered, SessionId, Signal},
+    store::{Answered, Signal},
 };
 
 /// A notification gets no answer, whatever it says.
@@ -30,7 +30,7 @@ pub(super) async fn notification(
                 request_id: RequestId,
             }
             if let Ok(Params { request_id }) = read_params(method, params) {
-                cancel(engine, &entered.id, request_id).await;
+                cancel(engine, entered, request_id).await;
             }
             Some("notifications/cancelled")
         }
@@ -42,7 +42,12 @@ pub(super) async fn notification(
 }
 
 /// Stops a call wherever it runs, and takes it away if it waits for the client.
-async fn cancel(engine: &Arc<Inner>, session: &SessionId, request: RequestId) {
+async fn cancel(engine: &Arc<Inner>, entered: &Entered, request: RequestId) {
+    let session = &entered.id;
+    let user = &entered.session.user;
+    if let Err(error) = jobs::legacy::cancel(engine, user, session, &request).await {
+        tracing::warn!(error = %error, "A job could not be cancelled: {error}");
+    }
     match engine.stores.questions.withdraw(session, &request).await {
         Ok(Some(writer)) => {
             if let Err(error) = engine.stores.log.finish(&writer, None).await {
@@ -81,6 +86,11 @@ pub(super) async fn response(
             return Reply::bad_request(None, &error);
         }
     };
+    match jobs::legacy::respond(engine, &caller.user, &entered.id, &question, &answer).await {
+        Ok(true) => return Reply::accepted(),
+        Ok(false) => {}
+        Err(error) => return Reply::store_away(None, &error),
+    }
     match engine.stores.questions.answer(&entered.id, &question, answer, LEASE).await {
         Ok(Answered::Complete(writer, call)) => {
             again::go_on(engine, caller, &entered.session, writer, call).await;

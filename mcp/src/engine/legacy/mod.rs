@@ -88,7 +88,7 @@ pub(super) async fn initialize(
     }
     let result = InitializeResult {
         protocol_version: version.as_str(),
-        capabilities: engine.capabilities(),
+        capabilities: engine.capabilities(version),
         server_info: &implementation,
         instructions: info.instructions.as_deref(),
     };

@@ -7,17 +7,24 @@ use serde::{Deserialize, Serialize};
 
 use super::{Entered, run::Run};
 use crate::{
-    caller::Caller,
+    caller::{Caller, UserId},
     engine::{
         Inner, QUICK,
         exchange::{Decision, Exchange},
         follow::Follower,
-        operation::{Method, Operation, Work, progress_token, read_params, resource_not_found},
+        jobs::{
+            self, JOB_LEASE,
+            tasks::{self, LegacyTask, Refusal, TaskRequest},
+        },
+        operation::{
+            Method, Operation, Work, progress_token, read_params, resource_not_found, task_request,
+        },
     },
     headers,
+    job::JobId,
     reply::{About, Reply, ReplyBody},
-    rpc::{self, Request, RpcError},
-    store::{MAX_SUBSCRIPTIONS, StoreError, StreamId, StreamKey},
+    rpc::{self, Request, RpcError, codes},
+    store::{MAX_SUBSCRIPTIONS, StoreError, StreamId, StreamKey, Writer},
     types::{ClientCapabilities, LogLevel},
     version::ProtocolVersion,
 };
@@ -31,6 +38,8 @@ enum Task {
     Answered { answer: Vec<u8>, error: Option<i64> },
     /// To be run.
     Run(Arc<Work>),
+    /// Answered by a job when it has ended.
+    Await(JobId),
 }
 
 /// Answers the requests of one POST, together.
@@ -72,7 +81,7 @@ pub(super) async fn answer(
     }
     let key = StreamKey { session: entered.id.clone(), stream: StreamId::random() };
     let pending = tasks.iter().map(|(request, task)| match task {
-        Task::Answered { .. } => (request.clone(), None),
+        Task::Answered { .. } | Task::Await(_) => (request.clone(), None),
         Task::Run(work) => (request.clone(), Some(Arc::clone(work))),
     });
     let (exchange, decision) =
@@ -82,6 +91,15 @@ pub(super) async fn answer(
         match task {
             Task::Answered { answer, .. } => {
                 exchange.finish(&exchange.first_run(&request), Some(answer)).await;
+            }
+            Task::Await(job) => {
+                let engine = Arc::clone(engine);
+                let writer = exchange.first_run(&request);
+                let exchange = Arc::clone(&exchange);
+                let user = caller.user.clone();
+                engine.busy.clone().spawn(async move {
+                    await_job(&engine, &exchange, &writer, &user, &job).await;
+                });
             }
             Task::Run(work) => {
                 let run = Run {
@@ -202,7 +220,17 @@ async fn prepare(
             return answered(rpc::encode_result(&request.id, &engine.list(&operation, version)?));
         }
         let progress_token = progress_token(request.params);
-        return Ok(Task::Run(Arc::new(Work { operation, progress_token })));
+        let task = match method {
+            Method::CallTool => wanted_task(engine, version, &operation, request)?,
+            _ => None,
+        };
+        return Ok(Task::Run(Arc::new(Work { operation, progress_token, task })));
+    }
+    if version == ProtocolVersion::V2025_11_25
+        && engine.jobs().is_some()
+        && let Some(task) = prepare_task(engine, caller, request, about).await?
+    {
+        return Ok(task);
     }
     match &*request.method {
         "ping" => about.method = Some("ping"),
@@ -234,6 +262,97 @@ async fn prepare(
         method => return Err(RpcError::method_not_found(method).into()),
     }
     answered(rpc::encode_result(&request.id, &Empty {}))
+}
+
+/// Whether a call asks for a task handle, and may (2025-11-25, basic/utilities/tasks, "Tool-Level
+/// Negotiation"). Other revisions know no `task`.
+fn wanted_task(
+    engine: &Inner,
+    version: ProtocolVersion,
+    operation: &Operation,
+    request: &Request<'_>,
+) -> Result<Option<TaskRequest>, RpcError> {
+    let refuse = |why| Err(RpcError::new(codes::METHOD_NOT_FOUND, why));
+    let tool = engine.job_tool(operation);
+    let task = match version {
+        ProtocolVersion::V2025_11_25 if engine.jobs().is_some() => task_request(request.params)?,
+        _ => None,
+    };
+    match (&tool, task) {
+        (None, Some(_)) => refuse("this tool cannot be called as a task; leave `task` out"),
+        (Some(tool), None) if tool.needs_task() => {
+            refuse("this tool can only be called as a task (2025-11-25 and later)")
+        }
+        (_, task) => Ok(task),
+    }
+}
+
+/// The experimental methods of 2025-11-25 about tasks. Nothing if it is none of them.
+async fn prepare_task(
+    engine: &Arc<Inner>,
+    caller: &Caller,
+    request: &Request<'_>,
+    about: &mut About,
+) -> Result<Option<Task>, Stop> {
+    const METHODS: [&str; 4] = ["tasks/get", "tasks/result", "tasks/list", "tasks/cancel"];
+    let Some(method) = METHODS.into_iter().find(|it| *it == request.method) else {
+        return Ok(None);
+    };
+    about.method = Some(method);
+    let (id, params) = (&request.id, request.params);
+    let answer = if method == "tasks/list" {
+        rpc::encode_result(id, &tasks::list(engine, caller, params).await?)
+    } else {
+        let job = tasks::find(engine, caller, method, params).await?;
+        match method {
+            "tasks/get" => rpc::encode_result(id, &LegacyTask::new(&job)),
+            "tasks/cancel" => {
+                let job = tasks::cancel(engine, caller, &job).await?;
+                rpc::encode_result(id, &LegacyTask::new(&job))
+            }
+            _ if job.status.is_final() => jobs::legacy::answer(id, &job, Some(&job.id)),
+            _ => return Ok(Some(Task::Await(job.id))),
+        }
+    };
+    Ok(Some(Task::Answered { answer, error: None }))
+}
+
+/// `tasks/result` of a task that has not ended: the socket that follows its stream looks after it.
+async fn await_job(
+    engine: &Arc<Inner>,
+    exchange: &Exchange,
+    writer: &Writer,
+    user: &UserId,
+    id: &JobId,
+) {
+    let opened = match exchange.open_stream().await {
+        Ok(true) => engine.stores.log.hand_over(writer, id, JOB_LEASE).await,
+        other => other,
+    };
+    let failed = match opened {
+        Ok(true) => return,
+        // The client takes no stream, so it waits for the result alone.
+        Ok(false) => match jobs::wait::for_end(engine, user, id).await {
+            Ok(Some(job)) => jobs::legacy::answer(&writer.request, &job, Some(id)),
+            Ok(None) => rpc::encode_error(Some(&writer.request), &RpcError::internal()),
+            Err(_away) => rpc::encode_error(Some(&writer.request), &RpcError::unavailable()),
+        },
+        Err(error) => {
+            tracing::warn!(error = %error, "A stream could not be opened: {error}");
+            rpc::encode_error(Some(&writer.request), &RpcError::unavailable())
+        }
+    };
+    exchange.finish(writer, Some(failed)).await;
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Rpc(error) => Self::Rpc(error),
+            Refusal::Scope(scope) => Self::Scope(scope),
+            Refusal::Away(error) => Self::Away(error),
+        }
+    }
 }
 
 fn allow(caller: &Caller, scope: &'static str) -> Result<(), Stop> {

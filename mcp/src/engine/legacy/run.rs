@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -10,12 +11,17 @@ use crate::{
     engine::{
         Inner,
         exchange::{Exchange, HEARTBEAT, LEASE, LegacyOutlet},
+        jobs::{
+            self, JOB_LEASE, JobTool, NotStarted,
+            tasks::{Created, LegacyTask},
+        },
         operation::Work,
-        perform::{Failure, Output},
+        perform::Failure,
     },
+    job::{JobId, Origin},
     question::{Answer, Question},
     rpc::{self, RpcError},
-    store::{Session, StoredCall, Writer, random_id},
+    store::{Mark, Session, StoredCall, Writer, random_id},
 };
 
 /// How long a user has to answer a question.
@@ -41,6 +47,33 @@ impl Run {
         let call = self.call(registration.cancel.clone(), Arc::clone(&outlet));
         let engine = Arc::clone(&self.engine);
         let work = Arc::clone(&self.work);
+        if let Some(tool) = engine.job_tool(&work.operation) {
+            let prepared = tokio::select! {
+                biased;
+                () = registration.cancel.cancelled() => None,
+                prepared = tool.prepare(&call) => Some(prepared),
+                () = hold(&self.exchange, &self.writer) => None,
+            };
+            let answer = match prepared {
+                None => None,
+                Some(Ok(())) => match self.start_job(&tool, call).await {
+                    Ok(()) => return,
+                    Err(answer) => Some(answer),
+                },
+                Some(Err(NotStarted::Answered(result))) => Some(self.encode(&result)),
+                Some(Err(NotStarted::Failed(Failure::Rpc(error)))) => {
+                    Some(self.encode_error(&error))
+                }
+                Some(Err(NotStarted::Failed(Failure::InputRequired(questions)))) => {
+                    match self.suspend(call, &outlet, questions).await {
+                        Ok(()) => return,
+                        Err(error) => Some(self.encode_error(&error)),
+                    }
+                }
+            };
+            self.exchange.finish(&self.writer, answer).await;
+            return;
+        }
         let work = engine.run(&work.operation, &call);
         let outcome = tokio::select! {
             biased;
@@ -62,7 +95,44 @@ impl Run {
         self.exchange.finish(&self.writer, answer).await;
     }
 
-    fn encode(&self, output: &Output<'_>) -> Vec<u8> {
+    /// Makes a job of the call. Gives the answer if there is one already; otherwise the job will
+    /// give it, and nobody here waits for that.
+    async fn start_job(&self, tool: &JobTool<'_>, call: Call) -> Result<(), Vec<u8>> {
+        let away = |error: crate::StoreError| {
+            tracing::error!(error = %error, "A job could not be kept: {error}");
+            self.encode_error(&RpcError::unavailable())
+        };
+        let id = JobId::random();
+        let answers = call.answers();
+        if let Some(task) = self.work.task {
+            let started = tool.start(id, &call, Origin::Task, answers, task.ttl()).await;
+            let job = started.map_err(|refused| self.encode(&refused))?;
+            return Err(self.encode(&Created { task: LegacyTask::new(&job) }));
+        }
+        let writer = &self.writer;
+        if !self.exchange.open_stream().await.map_err(away)? {
+            // The client takes no stream: it waits for the result alone.
+            let started = tool.start(id.clone(), &call, Origin::Task, answers, None).await;
+            started.map_err(|refused| self.encode(&refused))?;
+            let ended = jobs::wait::for_end(&self.engine, call.user(), &id).await.map_err(away)?;
+            let job = ended.ok_or_else(|| self.encode_error(&RpcError::internal()))?;
+            return Err(jobs::legacy::answer(&writer.request, &job, None));
+        }
+        let log = &self.engine.stores.log;
+        // First the stream, then the job: whoever finds one without the other can tell.
+        if !log.hand_over(writer, &id, JOB_LEASE).await.map_err(away)? {
+            return Ok(());
+        }
+        if let Some(first) = tool.first_message(&id, &call) {
+            let mark = first.is_progress.then(|| Mark { name: "progress".into(), value: 0.0 });
+            log.write_for_job(writer, mark.as_ref(), &first.message).await.map_err(away)?;
+        }
+        let origin = Origin::Stream { writer: writer.clone() };
+        let started = tool.start(id, &call, origin, answers, None).await;
+        started.map(drop).map_err(|refused| self.encode(&refused))
+    }
+
+    fn encode(&self, output: &impl Serialize) -> Vec<u8> {
         rpc::encode_result(&self.writer.request, output)
     }
 

@@ -1,0 +1,128 @@
+//! Jobs of sessions: the answer goes to the log of the call's stream, written by whoever comes first
+//! of the worker that ended the job and the socket that follows the stream.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::{JOB_LEASE, announce, ask, outcome, parse_question_id, tasks};
+use crate::{
+    caller::UserId,
+    engine::Inner,
+    job::{Job, JobId, JobOutcome, Origin},
+    question::Answer,
+    rpc::{self, RequestId, RpcError, codes},
+    store::{SessionId, StoreError, Writer},
+};
+
+/// The answer of a job that has ended, to its call or to `tasks/result`. `related`: the task, if the
+/// client knows one.
+pub(in crate::engine) fn answer(
+    request: &RequestId,
+    job: &Job,
+    related: Option<&JobId>,
+) -> Vec<u8> {
+    match (outcome(job), related) {
+        (JobOutcome::Result { result, .. }, None) => rpc::encode_result(request, &result),
+        (JobOutcome::Result { result, .. }, Some(task)) => {
+            #[derive(Serialize)]
+            struct Related {
+                #[serde(flatten)]
+                result: Map<String, Value>,
+            }
+            match serde_json::from_str::<Map<String, Value>>(result.get()) {
+                Ok(mut result) => {
+                    let meta = serde_json::json!({ tasks::RELATED: { "taskId": task } });
+                    result.insert("_meta".to_owned(), meta);
+                    rpc::encode_result(request, &Related { result })
+                }
+                Err(_no_object) => rpc::encode_error(Some(request), &RpcError::internal()),
+            }
+        }
+        (JobOutcome::Error(error), _) => rpc::encode_error(Some(request), &error),
+    }
+}
+
+/// What a follower does about a request that a job answers: tells what there is to tell, in case
+/// nobody did, and keeps the request open otherwise. Gives the job, if it is there.
+pub(in crate::engine) async fn look_after(
+    engine: &Inner,
+    user: &UserId,
+    writer: &Writer,
+    id: &JobId,
+) -> Result<Option<Job>, StoreError> {
+    let Some(jobs) = engine.jobs() else {
+        return Ok(None);
+    };
+    let Some(job) = jobs.get(user, id).await? else {
+        return Ok(None);
+    };
+    let own = matches!(&job.origin, Origin::Stream { writer: of } if of == writer);
+    let related = (!own).then_some(&job.id);
+    if job.status.is_final() {
+        let answer = rpc::into_text(answer(&writer.request, &job, related));
+        engine.stores.log.finish(writer, Some(&answer)).await?;
+    } else {
+        ask(engine, writer, &job, related).await?;
+        engine.stores.log.renew(writer, JOB_LEASE).await?;
+    }
+    Ok(Some(job))
+}
+
+/// Answers a request whose job is not there: it was never kept, or its time is over.
+pub(in crate::engine) async fn give_up(engine: &Inner, writer: &Writer) -> Result<(), StoreError> {
+    let error = RpcError::new(
+        codes::INTERNAL_ERROR,
+        "the call was lost before its job began, or its result was kept no longer; call again",
+    );
+    let answer = rpc::into_text(rpc::encode_error(Some(&writer.request), &error));
+    engine.stores.log.finish(writer, Some(&answer)).await
+}
+
+/// The client wants no answer to a request that a job answers. The job is cancelled if it is the
+/// request's own; `tasks/result` only stops waiting.
+pub(in crate::engine) async fn cancel(
+    engine: &Inner,
+    user: &UserId,
+    session: &SessionId,
+    request: &RequestId,
+) -> Result<(), StoreError> {
+    let (Some(jobs), Some((writer, id))) =
+        (engine.jobs(), engine.stores.log.job_of(session, request).await?)
+    else {
+        return Ok(());
+    };
+    engine.stores.log.finish(&writer, None).await?;
+    let own = |job: &Job| matches!(&job.origin, Origin::Stream { writer: of } if *of == writer);
+    if jobs.get(user, &id).await?.as_ref().is_some_and(own)
+        && let Some(job) = jobs.cancel(user, &id).await?
+    {
+        announce(engine, &job).await?;
+    }
+    Ok(())
+}
+
+/// Gives a job the answer to one of its questions. False if the question is none of a job's.
+pub(in crate::engine) async fn respond(
+    engine: &Inner,
+    user: &UserId,
+    session: &SessionId,
+    question: &str,
+    answer: &Answer,
+) -> Result<bool, StoreError> {
+    let (Some(jobs), Some((id, key))) = (engine.jobs(), parse_question_id(question)) else {
+        return Ok(false);
+    };
+    let Some(job) = jobs.get(user, &id).await? else {
+        return Ok(true);
+    };
+    let asked_here = match &job.origin {
+        Origin::Stream { writer } => writer.key.session == *session,
+        Origin::Task => true,
+        Origin::Call | Origin::Parent { .. } => false,
+    };
+    if asked_here && job.questions.contains_key(key) {
+        let answers = [(key.to_owned(), answer.clone())].into();
+        jobs.answer(user, &id, answers).await?;
+    }
+    Ok(true)
+}

@@ -1,0 +1,183 @@
+//! Waiting for a job with the client's response open: for modern clients without tasks, and for
+//! legacy ones that take no stream.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::{Instant, sleep_until};
+
+use super::{LOOK_AGAIN, announce, goes_on};
+use crate::{
+    call::Outlet,
+    caller::UserId,
+    engine::Inner,
+    job::{Job, JobId},
+    store::{Received, Signal, StoreError, Subscription, Topic},
+    types::CallToolResult,
+};
+
+/// How waiting ended.
+pub(in crate::engine) enum Waited {
+    /// The job has ended.
+    Ended(Job),
+    /// The job asks the client.
+    Asks(Job),
+    /// The job goes on without this response, which says so.
+    Left(CallToolResult),
+}
+
+/// Somebody waits for a job.
+pub(in crate::engine) struct Waiting {
+    engine: Arc<Inner>,
+    user: UserId,
+    id: JobId,
+    signals: Subscription,
+    /// How much progress the client has seen.
+    progress: Option<f64>,
+    /// Until when the client may wait.
+    expires: Instant,
+    /// Whether the job is cancelled when nobody waits any more.
+    cancels: bool,
+}
+
+impl Waiting {
+    /// Begins to listen, before the job exists or is looked at. `cancels`: whether dropping this
+    /// cancels the job.
+    pub(in crate::engine) async fn begin(
+        engine: &Arc<Inner>,
+        user: &UserId,
+        id: &JobId,
+        lasts: Duration,
+        cancels: bool,
+    ) -> Result<Self, StoreError> {
+        Ok(Self {
+            signals: engine.stores.bus.subscribe(Topic::Job(id.clone())).await?,
+            engine: Arc::clone(engine),
+            user: user.clone(),
+            id: id.clone(),
+            progress: None,
+            expires: Instant::now() + lasts,
+            cancels,
+        })
+    }
+
+    /// Notes progress that the client has seen already.
+    pub(in crate::engine) fn has_seen(&mut self, progress: f64) {
+        self.progress = Some(progress);
+    }
+
+    /// Waits no more, and lets the job be.
+    pub(in crate::engine) fn forget(mut self) {
+        self.cancels = false;
+    }
+
+    /// Waits, and passes on what the job says to the client.
+    pub(in crate::engine) async fn wait(mut self, mut job: Job, outlet: &dyn Outlet) -> Waited {
+        loop {
+            if job.status.is_final() {
+                self.cancels = false;
+                return Waited::Ended(job);
+            }
+            if !job.questions.is_empty() {
+                self.cancels = false;
+                return Waited::Asks(job);
+            }
+            job = match self.change(outlet).await {
+                Ok(Some(job)) => job,
+                Ok(None) => {
+                    self.cancels = false;
+                    let gone = "The job is no longer known.".to_owned();
+                    return Waited::Left(CallToolResult::error(gone));
+                }
+                Err(why) => {
+                    self.cancels = false;
+                    return Waited::Left(goes_on(&self.engine, &self.id, why));
+                }
+            };
+        }
+    }
+
+    /// Waits until the job may have changed, and looks at it.
+    async fn change(&mut self, outlet: &dyn Outlet) -> Result<Option<Job>, &'static str> {
+        let mut look = Instant::now() + LOOK_AGAIN;
+        loop {
+            tokio::select! {
+                received = self.signals.recv() => match received {
+                    Received::Signal(Signal::JobMessage { progress, message, .. }) => {
+                        if progress.is_some_and(|it| self.progress.is_some_and(|last| it <= last)) {
+                            continue;
+                        }
+                        self.progress = progress.or(self.progress);
+                        match progress {
+                            Some(done) => outlet.progress(done, message).await,
+                            None => outlet.send(message).await,
+                        }
+                        continue;
+                    }
+                    Received::Signal(_) | Received::Missed => {}
+                },
+                () = sleep_until(look) => {}
+                () = self.engine.drain.cancelled() => {
+                    return Err("The server that held this connection is being replaced.");
+                }
+                () = sleep_until(self.expires) => return Err("The access token has expired."),
+            }
+            let Some(jobs) = self.engine.jobs() else {
+                return Ok(None);
+            };
+            match jobs.get(&self.user, &self.id).await {
+                Ok(found) => return Ok(found),
+                Err(error) => {
+                    tracing::warn!(error = %error, "A job cannot be looked at: {error}");
+                    look = Instant::now() + LOOK_AGAIN;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Waiting {
+    /// The client has gone. Not so if the instance goes: then the client may come back for it.
+    fn drop(&mut self) {
+        if !self.cancels || self.engine.drain.is_cancelled() {
+            return;
+        }
+        let (engine, user, id) = (Arc::clone(&self.engine), self.user.clone(), self.id.clone());
+        self.engine.busy.spawn(async move { cancel(&engine, &user, &id).await });
+    }
+}
+
+/// Waits for the end of a job whose client can be told nothing before. Nothing if there is no such
+/// job.
+pub(in crate::engine) async fn for_end(
+    engine: &Arc<Inner>,
+    user: &UserId,
+    id: &JobId,
+) -> Result<Option<Job>, StoreError> {
+    let mut signals = engine.stores.bus.subscribe(Topic::Job(id.clone())).await?;
+    let Some(jobs) = engine.jobs() else {
+        return Ok(None);
+    };
+    loop {
+        match jobs.get(user, id).await? {
+            Some(job) if !job.status.is_final() => {}
+            ended => return Ok(ended),
+        }
+        // A lost signal costs time only.
+        drop(tokio::time::timeout(LOOK_AGAIN, signals.recv()).await);
+    }
+}
+
+/// Cancels a job whose client wants no answer.
+async fn cancel(engine: &Inner, user: &UserId, id: &JobId) {
+    let Some(jobs) = engine.jobs() else {
+        return;
+    };
+    let cancelled = match jobs.cancel(user, id).await {
+        Ok(Some(job)) => announce(engine, &job).await,
+        Ok(None) => Ok(()),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = cancelled {
+        tracing::warn!(error = %error, "A job could not be cancelled: {error}");
+    }
+}

@@ -70,6 +70,7 @@ fn start() -> Target {
             now: Arc::new(|| 1_800_000_000),
             page_size: 5,
             jobs: None,
+            admission: None,
         };
         let stores = Stores::in_memory(Duration::from_secs(3600));
         let engine = Engine::new(fixtures::catalog(Gates::default()), stores, settings);

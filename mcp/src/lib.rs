@@ -13,6 +13,7 @@
 //! | see how a request is told apart | `engine::post` |
 //! | see how a call becomes a stream | `engine::exchange` (legacy), `engine::modern` |
 
+mod admission;
 mod call;
 mod caller;
 mod catalog;
@@ -29,6 +30,7 @@ pub mod store;
 mod types;
 mod version;
 
+pub use admission::{Admission, Quota, Requests, Verdict};
 pub use call::Call;
 pub use caller::{Caller, UserId};
 pub use catalog::{

@@ -4,6 +4,8 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use http::StatusCode;
 
+use crate::admission::Quota;
+
 /// The answer to one HTTP request on the MCP endpoint.
 #[derive(Debug)]
 pub struct Reply {
@@ -11,6 +13,9 @@ pub struct Reply {
     pub status: StatusCode,
     /// Value of the `Mcp-Session-Id` header, set on the answer to a legacy `initialize` only.
     pub session: Option<String>,
+    /// What is left of the caller's share, if one is counted. With status 429 it is used up, and its
+    /// `reset` says when to come back.
+    pub quota: Option<Quota>,
     /// The body. Its kind decides the content type.
     pub body: ReplyBody,
     /// What happened, for logs and metrics.

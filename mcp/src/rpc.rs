@@ -9,6 +9,8 @@ use std::{borrow::Cow, fmt};
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::{Value, value::RawValue};
 
+use crate::admission::Quota;
+
 /// A JSON-RPC request id: a string or an integer, never null (MCP basic, "Requests").
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum RequestId {
@@ -236,6 +238,9 @@ pub mod codes {
     pub const HEADER_MISMATCH: i64 = -32020;
     /// The request needs a capability that the client did not declare with it.
     pub const MISSING_CLIENT_CAPABILITY: i64 = -32021;
+    /// The caller's share is used up. A code of our own, outside of what JSON-RPC and MCP reserve;
+    /// the same as the HTTP status.
+    pub const TOO_MANY_REQUESTS: i64 = 429;
     /// The named revision is not served.
     pub const UNSUPPORTED_PROTOCOL_VERSION: i64 = -32022;
 }
@@ -280,6 +285,19 @@ impl RpcError {
             codes::INTERNAL_ERROR,
             "the session store cannot be reached right now; please try again in a few seconds",
         )
+    }
+
+    pub(crate) fn too_many(quota: &Quota) -> Self {
+        let seconds = quota.reset.as_secs().max(1);
+        let plural = if seconds == 1 { "" } else { "s" };
+        let message = format!(
+            "too many calls: wait {seconds} second{plural}, then try again, and make fewer calls at \
+             once; {} are allowed within {} seconds",
+            quota.limit,
+            quota.window.as_secs(),
+        );
+        Self::new(codes::TOO_MANY_REQUESTS, message)
+            .with_data(serde_json::json!({ "retryAfterSeconds": seconds }))
     }
 
     pub(crate) fn header_mismatch(message: impl Into<Cow<'static, str>>) -> Self {

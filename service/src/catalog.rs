@@ -7,7 +7,7 @@ use std::sync::Arc;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use mcp::{Catalog, CatalogOf, Icon, Implementation, SealKey, ServerInfo, Settings};
 
-use crate::{Service, prompts, resources, tools};
+use crate::{Service, admission::PerPerson, prompts, resources, tools};
 
 const INSTRUCTIONS: &str = "These are the user's own notes, kept across conversations and clients. \
     When the user refers to something they wrote down, search with notes_search before asking. \
@@ -36,7 +36,8 @@ pub fn catalog(service: Service) -> Arc<dyn Catalog> {
     Arc::new(CatalogOf::new(info, service, tools::ALL, resources::ALL, prompts::ALL))
 }
 
-/// How the engine is set up: the service's clock, and a key that every instance derives alike.
+/// How the engine is set up: the service's clock, a key that every instance derives alike, and how
+/// much a person may ask.
 pub fn mcp_settings(service: &Service) -> Settings {
     let clock = Arc::clone(service.clock());
     Settings {
@@ -46,6 +47,7 @@ pub fn mcp_settings(service: &Service) -> Settings {
         now: Arc::new(move || clock.now().timestamp()),
         page_size: Settings::PAGE_SIZE,
         jobs: None,
+        admission: PerPerson::configured(service).map(|it| Arc::new(it) as _),
     }
 }
 

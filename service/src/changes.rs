@@ -26,9 +26,9 @@ pub(crate) enum Change {
 }
 
 impl Service {
-    /// Publishes one signal, after the commit that it tells of.
-    pub async fn changed(&self, signal: Signal) {
-        match tokio::time::timeout(PUBLISH_TIMEOUT, self.bus().publish(signal)).await {
+    /// Publishes what follows from one commit, after it.
+    pub async fn changed(&self, signals: Vec<Signal>) {
+        match tokio::time::timeout(PUBLISH_TIMEOUT, self.bus().publish_all(signals)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(error = ?error, "A change was not published: {error}"),
             Err(_) => tracing::warn!("A change was not published within {PUBLISH_TIMEOUT:?}"),
@@ -38,12 +38,14 @@ impl Service {
     /// Publishes everything that follows from a change of one note.
     pub(crate) async fn note_changed(&self, owner: &UserId, id: NoteId, change: Change) {
         let updated = |uri| Signal::ResourceUpdated { user: owner.clone(), uri };
+        let mut signals = Vec::new();
         if change != Change::Created {
-            self.changed(updated(notes::uri(id))).await;
+            signals.push(updated(notes::uri(id)));
         }
-        self.changed(updated(notes::RECENT_URI.to_owned())).await;
+        signals.push(updated(notes::RECENT_URI.to_owned()));
         if change != (Change::Updated { listed: false }) {
-            self.changed(Signal::ResourceListChanged { user: owner.clone() }).await;
+            signals.push(Signal::ResourceListChanged { user: owner.clone() });
         }
+        self.changed(signals).await;
     }
 }

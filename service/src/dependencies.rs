@@ -2,13 +2,17 @@
 
 use std::{fmt, sync::Arc};
 
+use mcp::store::redis::Connection;
+
 use crate::{
     clock::Clock,
+    config::Config,
     oauth::{
         cimd::{self, Documents, Resolver, SystemResolver},
         limits::{self, Limiter},
         pending::{self, PendingStore},
     },
+    redis,
 };
 
 /// Everything that a [`Service`](crate::Service) does not make itself. Instances that are given
@@ -32,6 +36,37 @@ pub struct Dependencies {
 }
 
 impl Dependencies {
+    /// What the configuration asks for: everything that instances share in Redis, over one
+    /// connection, or all of it in this process. The first part is for the engine.
+    pub fn configured(
+        config: &Config,
+        clock: Arc<dyn Clock>,
+    ) -> Result<(mcp::Stores, Self), mcp::StoreError> {
+        let Some(redis) = &config.redis else {
+            let stores = mcp::Stores::in_memory(config.session_ttl);
+            let given = Self::in_process(clock, Arc::clone(&stores.bus));
+            return Ok((stores, given));
+        };
+        let connection = Connection::new(redis.url.expose(), &redis.prefix)?;
+        let stores = mcp::Stores::in_redis(&connection, config.session_ttl)?;
+        let given = Self::in_redis(clock, Arc::clone(&stores.bus), &connection);
+        Ok((stores, given))
+    }
+
+    /// Stores in Redis, and the network as it is.
+    pub fn in_redis(
+        clock: Arc<dyn Clock>,
+        bus: Arc<dyn mcp::Bus>,
+        connection: &Connection,
+    ) -> Self {
+        Self {
+            pending: Arc::new(redis::Pending::new(connection.clone(), Arc::clone(&clock))),
+            limiter: Arc::new(redis::Limits::new(connection.clone(), Arc::clone(&clock))),
+            documents: Arc::new(redis::KeptDocuments::new(connection.clone(), Arc::clone(&clock))),
+            ..Self::in_process(clock, bus)
+        }
+    }
+
     /// Stores in this process, and the network as it is.
     pub fn in_process(clock: Arc<dyn Clock>, bus: Arc<dyn mcp::Bus>) -> Self {
         Self {

@@ -26,6 +26,7 @@ use crate::{
     },
 };
 
+mod admission;
 mod catalog;
 pub mod changes;
 pub mod clock;
@@ -36,6 +37,7 @@ pub mod health;
 pub mod notes;
 pub mod oauth;
 pub mod prompts;
+mod redis;
 pub mod resources;
 pub mod secret;
 pub mod telemetry;

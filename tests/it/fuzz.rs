@@ -25,6 +25,7 @@ impl Target {
                 now: Arc::new(|| 1_800_000_000),
                 page_size: 5,
                 jobs: None,
+                admission: None,
             };
             let stores = Stores::in_memory(Duration::from_hours(1));
             let engine = Engine::new(fixtures::catalog(Gates::default()), stores, settings);

@@ -1,24 +1,88 @@
-//! The stores in Redis keep the promises of the suite that the ones in memory keep.
+//! The stores in Redis keep the promises of the suites that the ones in memory keep, on one server
+//! and on a cluster of three, where the keys of one step have to be on one of them.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use mcp::{
-    Stores,
-    store::{redis::Settings, suite},
+    Signal, Stores,
+    store::{Received, Topic, redis::Connection, suite},
 };
-use tests::redis;
+use service::{
+    Dependencies,
+    clock::{Clock as _, MockClock, SystemClock},
+};
+use tests::{
+    in_time,
+    redis::{self, Trio},
+    relay::Relay,
+};
 
-async fn stores(session_ttl: Duration) -> Stores {
-    let settings = Settings {
-        url: redis::shared().await.to_owned(),
-        prefix: redis::fresh_prefix(),
-        session_ttl,
+fn connection(url: &str, prefix: &str) -> Connection {
+    Connection::new(url, prefix).expect("the URL is good")
+}
+
+#[expect(clippy::disallowed_methods, reason = "time of a real server cannot be advanced")]
+async fn stores_pass(url: &str) {
+    let stores = async |session_ttl| {
+        let connection = connection(url, &redis::fresh_prefix());
+        Stores::in_redis(&connection, session_ttl).expect("the URL is good")
     };
-    Stores::in_redis(&settings).expect("the URL is good")
+    suite::run(stores, tokio::time::sleep).await;
+}
+
+async fn sign_in_passes(url: &str) {
+    let clock = Arc::new(MockClock::at(SystemClock.now()));
+    let prefix = redis::fresh_prefix();
+    let instances = [(); 2].map(|()| {
+        let connection = connection(url, &prefix);
+        let bus = Stores::in_memory(Duration::from_mins(1)).bus;
+        Dependencies::in_redis(Arc::clone(&clock) as _, bus, &connection)
+    });
+    service::oauth::suite::run(&instances[0], &instances[1], &clock).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[expect(clippy::disallowed_methods, reason = "time of a real server cannot be advanced")]
-async fn redis_passes_the_suite_of_the_stores() {
-    suite::run(stores, tokio::time::sleep).await;
+async fn one_server_passes_the_suite_of_the_stores() {
+    stores_pass(redis::shared().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_server_passes_the_suite_of_the_sign_in() {
+    sign_in_passes(redis::shared().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_of_three_passes_both_suites() {
+    let trio = Trio::start().await;
+    stores_pass(trio.url()).await;
+    sign_in_passes(trio.url()).await;
+    for server in trio.servers() {
+        let size = server.run("DBSIZE").await;
+        assert_ne!(size.trim(), ":0", "each of the three has some of the keys");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_listens_is_told_to_read_anew_when_the_connection_was_lost() {
+    let server = redis::shared().await;
+    let relay = Relay::to(server).await;
+    let prefix = redis::fresh_prefix();
+    let stores = |url: &str| {
+        let connection = connection(url, &prefix);
+        Stores::in_redis(&connection, Duration::from_mins(1)).expect("the URL is good")
+    };
+    let (here, elsewhere) = (stores(&relay.url()), stores(server));
+    let mut listening = here.bus.subscribe(Topic::Everyone).await.expect("subscribe");
+    elsewhere.bus.publish(Signal::ToolListChanged).await.expect("publish");
+    let heard = in_time("a signal", listening.recv()).await;
+    assert_eq!(heard, Received::Signal(Signal::ToolListChanged));
+
+    relay.cut();
+    elsewhere.bus.publish(Signal::PromptListChanged).await.expect("publish");
+    relay.mend();
+    let heard = in_time("a word about what was missed", listening.recv()).await;
+    assert_eq!(heard, Received::Missed, "the signal is lost, and everything is read anew");
+    elsewhere.bus.publish(Signal::ToolListChanged).await.expect("publish");
+    let heard = in_time("a signal over the new connection", listening.recv()).await;
+    assert_eq!(heard, Received::Signal(Signal::ToolListChanged));
 }

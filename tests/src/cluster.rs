@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use mcp::{Engine, Stores, UserId};
+use mcp::{Engine, Stores, UserId, store::redis::Connection};
 use service::{
     Dependencies, Service,
     clock::{Clock, MockClock, SystemClock},
@@ -45,6 +45,7 @@ pub struct Setup {
     offer: Offer,
     instances: usize,
     real_time: bool,
+    redis: Option<String>,
     environment: HashMap<&'static str, String>,
 }
 
@@ -56,6 +57,7 @@ impl Setup {
             offer: Offer::Notes,
             instances: 1,
             real_time: false,
+            redis: None,
             environment: HashMap::new(),
         }
     }
@@ -99,13 +101,26 @@ impl Setup {
         self
     }
 
+    /// Shares in Redis what instances share besides the database, whatever the other tests do.
+    pub async fn on_redis(self) -> Self {
+        let url = redis::shared().await;
+        self.on_redis_at(url)
+    }
+
+    /// The same with a Redis of the test's own.
+    #[must_use]
+    pub fn on_redis_at(mut self, url: impl Into<String>) -> Self {
+        self.redis = Some(url.into());
+        self
+    }
+
     /// Starts it.
     pub async fn start(self) -> Cluster {
         Cluster::from(self).await
     }
 }
 
-/// Web instances that share a database and the stores for sessions, streams and signals.
+/// Web instances that share a database and the stores.
 pub struct Cluster {
     instances: Vec<Instance>,
     service: Service,
@@ -150,16 +165,13 @@ impl Cluster {
         let mock = Arc::new(MockClock::at(now));
         let clock: Arc<dyn Clock> =
             if setup.real_time { Arc::new(SystemClock) } else { Arc::clone(&mock) as _ };
-        let shared = SharedStores::choose(config.session_ttl).await;
+        let shared = Shared::choose(setup.redis.clone(), config.session_ttl, clock).await;
         let gates = Gates::default();
 
-        let stores: Vec<_> = listeners.iter().map(|_| shared.for_one_instance()).collect();
-        // What half-done sign-ins wait in is shared by all instances.
-        let given = Dependencies::in_process(clock, stores[0].bus.clone());
         let mut instances = Vec::new();
         let mut services = Vec::new();
-        for (listener, stores) in listeners.into_iter().zip(stores) {
-            let given = Dependencies { bus: stores.bus.clone(), ..given.clone() };
+        for listener in listeners {
+            let (stores, given) = shared.for_one_instance();
             let service =
                 Service::connect_with(&config, given).await.expect("the database is there");
             if services.is_empty() {
@@ -256,34 +268,43 @@ impl Drop for Cluster {
     }
 }
 
-/// Where the instances of a cluster keep sessions, streams and signals.
-enum SharedStores {
-    /// One object for all.
-    Memory(Stores),
+/// What the instances of a cluster share besides the database.
+enum Shared {
+    /// The objects themselves.
+    Memory(Stores, Dependencies),
     /// Redis: every instance has connections of its own, so nothing is shared but the server.
-    Redis(mcp::store::redis::Settings),
+    Redis { url: String, prefix: String, session_ttl: Duration, clock: Arc<dyn Clock> },
 }
 
 /// Says `redis` to run the tests with the stores in Redis instead of those in memory.
 const STORES_VARIABLE: &str = "TEST_STORES";
 
-impl SharedStores {
-    async fn choose(session_ttl: Duration) -> Self {
-        match std::env::var(STORES_VARIABLE).as_deref() {
-            Ok("redis") => Self::Redis(mcp::store::redis::Settings {
-                url: redis::shared().await.to_owned(),
-                prefix: redis::fresh_prefix(),
-                session_ttl,
-            }),
-            Ok(other) => panic!("{STORES_VARIABLE} is `redis` or unset, not `{other}`"),
-            Err(_unset) => Self::Memory(Stores::in_memory(session_ttl)),
+impl Shared {
+    async fn choose(redis: Option<String>, session_ttl: Duration, clock: Arc<dyn Clock>) -> Self {
+        let url = match (redis, std::env::var(STORES_VARIABLE).as_deref()) {
+            (Some(url), _) => Some(url),
+            (None, Ok("redis")) => Some(redis::shared().await.to_owned()),
+            (None, Ok(other)) => panic!("{STORES_VARIABLE} is `redis` or unset, not `{other}`"),
+            (None, Err(_unset)) => None,
+        };
+        if let Some(url) = url {
+            return Self::Redis { url, prefix: redis::fresh_prefix(), session_ttl, clock };
         }
+        let stores = Stores::in_memory(session_ttl);
+        let given = Dependencies::in_process(clock, stores.bus.clone());
+        Self::Memory(stores, given)
     }
 
-    fn for_one_instance(&self) -> Stores {
+    fn for_one_instance(&self) -> (Stores, Dependencies) {
         match self {
-            Self::Memory(stores) => stores.clone(),
-            Self::Redis(settings) => Stores::in_redis(settings).expect("the URL is good"),
+            Self::Memory(stores, given) => (stores.clone(), given.clone()),
+            Self::Redis { url, prefix, session_ttl, clock } => {
+                let connection = Connection::new(url, prefix).expect("the URL is good");
+                let stores = Stores::in_redis(&connection, *session_ttl).expect("the URL is good");
+                let bus = Arc::clone(&stores.bus);
+                let given = Dependencies::in_redis(Arc::clone(clock), bus, &connection);
+                (stores, given)
+            }
         }
     }
 }
@@ -309,6 +330,8 @@ async fn configuration(setup: &Setup, folder: &TempDir, port: u16) -> Config {
     default("PUBLIC_URL", format!("http://127.0.0.1:{port}"));
     default("DATA_DIR", folder.path().display().to_string());
     default("SHUTDOWN_TIMEOUT", "10s".to_owned());
+    // Tests send a lot while their clock stands still; those of the limit set one.
+    default("RATE_LIMIT_PER_MINUTE", "100000".to_owned());
     if setup.database == Database::Postgres {
         default("DATABASE_URL", postgres::fresh_database().await);
     }

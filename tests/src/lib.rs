@@ -12,6 +12,7 @@ pub mod fixtures;
 pub mod github;
 pub mod postgres;
 pub mod redis;
+pub mod relay;
 pub mod schema;
 
 pub use eventually::{PATIENCE, eventually, in_time};

@@ -34,9 +34,56 @@ pub fn fresh_prefix() -> String {
     format!("test-{:016x}:", rand::random::<u64>())
 }
 
+/// Three servers that share the keys among them.
+pub struct Trio {
+    servers: Vec<Server>,
+}
+
+/// The slots of a cluster, in three parts.
+const SLOTS: [(u16, u16); 3] = [(0, 5_460), (5_461, 10_922), (10_923, 16_383)];
+
+impl Trio {
+    /// Starts a cluster and waits until it works.
+    pub async fn start() -> Self {
+        let mut servers = Vec::new();
+        for (from, to) in SLOTS {
+            let bus = free_port().to_string();
+            let options = ["--cluster-enabled", "yes", "--cluster-port", &bus];
+            let server = Server::with(&options).await;
+            let bus = bus.as_str();
+            server.run(&format!("CLUSTER ADDSLOTSRANGE {from} {to}")).await;
+            if let Some(first) = servers.first() {
+                let first: &Server = first;
+                first.run(&format!("CLUSTER MEET 127.0.0.1 {} {bus}", server.port)).await;
+            }
+            servers.push(server);
+        }
+        for server in &servers {
+            eventually("the servers have found each other", async || {
+                let info = server.run("CLUSTER INFO").await;
+                let all = info.contains("cluster_state:ok") && info.contains("cluster_size:3");
+                all.then_some(())
+            })
+            .await;
+        }
+        Self { servers }
+    }
+
+    /// One of its servers, as `redis://127.0.0.1:port`.
+    pub fn url(&self) -> &str {
+        self.servers[0].url()
+    }
+
+    /// All of them.
+    pub fn servers(&self) -> &[Server] {
+        &self.servers
+    }
+}
+
 /// A running server. Dropping it, or the end of this process, stops it.
 pub struct Server {
     url: String,
+    port: u16,
     /// Waits for the end of its standard input, which this process holds; then it ends the server.
     guard: Child,
 }
@@ -44,6 +91,10 @@ pub struct Server {
 impl Server {
     /// Starts a server and waits until it answers.
     pub async fn start() -> Self {
+        Self::with(&[]).await
+    }
+
+    async fn with(options: &[&str]) -> Self {
         let program =
             find().expect("redis-server or valkey-server is needed: scripts/test installs it");
         let folder = tempfile::Builder::new()
@@ -51,10 +102,7 @@ impl Server {
             .tempdir()
             .expect("a temporary folder can be made")
             .keep();
-        let port = TcpListener::bind("127.0.0.1:0")
-            .and_then(|listener| listener.local_addr())
-            .expect("loopback has free ports")
-            .port();
+        let port = free_port();
         let guard = Command::new("/bin/sh")
             .args(["-c", GUARD, "guard"])
             .arg(&folder)
@@ -63,6 +111,7 @@ impl Server {
             .arg(program)
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--dir", "."])
             .args(["--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction"])
+            .args(options)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -71,7 +120,12 @@ impl Server {
             .spawn()
             .expect("/bin/sh can be started");
         eventually("Redis answers", async || answers(port).await.then_some(())).await;
-        Self { url: format!("redis://127.0.0.1:{port}"), guard }
+        Self { url: format!("redis://127.0.0.1:{port}"), port, guard }
+    }
+
+    /// Runs a command and gives the answer as it comes over the wire, if it comes in one piece.
+    pub async fn run(&self, command: &str) -> String {
+        ask(self.port, command).await.expect("the server answers")
     }
 
     /// `redis://127.0.0.1:port`.
@@ -90,14 +144,23 @@ impl Drop for Server {
 }
 
 async fn answers(port: u16) -> bool {
-    let ping = async {
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
-        stream.write_all(b"PING\r\n").await?;
-        let mut answer = [0; 5];
-        stream.read_exact(&mut answer).await?;
-        Ok::<_, std::io::Error>(answer == *b"+PONG")
-    };
-    ping.await.unwrap_or(false)
+    ask(port, "PING").await.is_ok_and(|it| it.starts_with("+PONG"))
+}
+
+async fn ask(port: u16, command: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    stream.write_all(format!("{command}\r\n").as_bytes()).await?;
+    let mut answer = vec![0; 64 * 1024];
+    let read = stream.read(&mut answer).await?;
+    answer.truncate(read);
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("loopback has free ports")
+        .port()
 }
 
 fn find() -> Option<PathBuf> {

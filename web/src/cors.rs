@@ -7,7 +7,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use poem::{Endpoint, IntoResponse, Request, Response};
 
 /// What a page may read besides the body. A browser hides every other header from it.
-const EXPOSED: &str = "Mcp-Session-Id, WWW-Authenticate, Retry-After, X-Request-Id";
+const EXPOSED: &str = "Mcp-Session-Id, WWW-Authenticate, Retry-After, RateLimit, \
+                       RateLimit-Policy, X-Request-Id";
 
 /// Request headers that a page may set, besides those that the Fetch standard always allows.
 const REQUEST_HEADERS: [&str; 9] = [

@@ -5,9 +5,9 @@
 
 use std::{io, time::Duration};
 
-use ::mcp::{Caller, Engine, Reply, ReplyBody};
+use ::mcp::{Caller, Engine, Quota, Reply, ReplyBody};
 use futures_util::StreamExt;
-use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use poem::{Body, Endpoint, Request, Response};
 use service::{Service, oauth::limits};
 
@@ -87,6 +87,12 @@ impl Mcp {
         if reply.status == StatusCode::METHOD_NOT_ALLOWED {
             headers.insert(header::ALLOW, HeaderValue::from_static(METHODS));
         }
+        if let Some(quota) = &reply.quota {
+            rate_limit(headers, quota);
+            if reply.status == StatusCode::TOO_MANY_REQUESTS {
+                headers.insert(header::RETRY_AFTER, quota.reset.as_secs().max(1).into());
+            }
+        }
         if reply.status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
         }
@@ -114,6 +120,22 @@ impl Mcp {
         response
     }
 }
+
+/// What is left of the caller's share (draft-ietf-httpapi-ratelimit-headers-10).
+fn rate_limit(headers: &mut HeaderMap, quota: &Quota) {
+    let Quota { policy, limit, window, remaining, reset } = quota;
+    let fields = [
+        (RATE_LIMIT_POLICY, format!("\"{policy}\";q={limit};w={}", window.as_secs())),
+        (RATE_LIMIT, format!("\"{policy}\";r={remaining};t={}", reset.as_secs())),
+    ];
+    for (name, value) in fields {
+        let value = HeaderValue::try_from(value).expect("a name of ours and numbers");
+        headers.insert(name, value);
+    }
+}
+
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");

@@ -26,6 +26,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{grants::Grants, lists::Rendered, running::Running};
 use crate::{
+    admission::{Admission, Quota, Requests, Verdict},
     caller::Caller,
     catalog::Catalog,
     job::{Attempt, AttemptEnd, Job, JobSettings, Notebook},
@@ -51,6 +52,8 @@ pub struct Settings {
     pub page_size: usize,
     /// What makes jobs of the calls whose tools say so. Without it every tool runs inline.
     pub jobs: Option<JobSettings>,
+    /// Who decides how much a caller may ask; nobody counts without it.
+    pub admission: Option<Arc<dyn Admission>>,
 }
 
 impl Settings {
@@ -170,6 +173,17 @@ impl Inner {
         (self.settings.now)()
     }
 
+    /// Takes this much of the caller's share; what is left of it, or the quota that is used up.
+    async fn admit(&self, caller: &Caller, requests: Requests) -> Result<Option<Quota>, Quota> {
+        let Some(admission) = &self.settings.admission else {
+            return Ok(None);
+        };
+        match admission.admit(caller, requests).await {
+            Verdict::Admitted(quota) => Ok(quota),
+            Verdict::Refused(quota) => Err(quota),
+        }
+    }
+
     /// How long until a caller's token expires.
     fn until_expiry(&self, caller: &Caller) -> Duration {
         /// Longer than any token lives; keeps the arithmetic of timers in range.
@@ -181,7 +195,7 @@ impl Inner {
 
 impl Reply {
     fn new(status: StatusCode, body: ReplyBody) -> Self {
-        Self { status, session: None, body, about: About::default() }
+        Self { status, session: None, quota: None, body, about: About::default() }
     }
 
     fn json(status: StatusCode, body: Vec<u8>) -> Self {
@@ -205,6 +219,17 @@ impl Reply {
     fn store_away(id: Option<&RequestId>, error: &StoreError) -> Self {
         tracing::error!(error = %error, "The session store cannot be reached: {error}");
         Self::error(StatusCode::SERVICE_UNAVAILABLE, id, &RpcError::unavailable())
+    }
+
+    fn too_many(id: Option<&RequestId>, quota: Quota) -> Self {
+        let reply = Self::error(StatusCode::TOO_MANY_REQUESTS, id, &RpcError::too_many(&quota));
+        reply.with_quota(Some(quota))
+    }
+
+    #[must_use]
+    fn with_quota(mut self, quota: Option<Quota>) -> Self {
+        self.quota = quota;
+        self
     }
 
     fn insufficient_scope(id: Option<&RequestId>, needed: &str) -> Self {

@@ -36,6 +36,7 @@ use super::{
     perform::{Caching, Failure, Output},
 };
 use crate::{
+    admission::Requests,
     call::{Call, CallContext, Outlet},
     caller::Caller,
     headers,
@@ -130,12 +131,17 @@ pub(super) async fn request(
     request: Request<'_>,
 ) -> Reply {
     let mut about = About { era: Some("modern"), ..About::default() };
-    match climb(engine, caller, headers, &request, &mut about).await {
+    let quota = match engine.admit(&caller, Requests::of_method(&request.method)).await {
+        Ok(quota) => quota,
+        Err(used_up) => return Reply::too_many(Some(&request.id), used_up).with_about(about),
+    };
+    let reply = match climb(engine, caller, headers, &request, &mut about).await {
         Ok(reply) => reply.with_about(about),
         Err(Refused { status, error }) => {
             Reply::error(status, Some(&request.id), &error).with_about(about)
         }
-    }
+    };
+    reply.with_quota(quota)
 }
 
 /// A request that was refused before anything ran.

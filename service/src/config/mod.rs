@@ -31,8 +31,8 @@ use self::{
     variables::{
         ACCESS_TOKEN_TTL, ALLOWED_GITHUB_LOGINS, ALLOWED_GITHUB_ORG, ALLOWED_ORIGINS, DATA_DIR,
         DATA_KEYS, DATABASE_MAX_CONNECTIONS, DATABASE_URL, HOST, LOG, LOG_FORMAT, OAUTH_CLIENTS,
-        PORT, PUBLIC_URL, REDIRECT_SCHEMES, REDIS_PREFIX, REDIS_URL, SESSION_TTL, SHUTDOWN_TIMEOUT,
-        TRUSTED_PROXY_HOPS,
+        PORT, PUBLIC_URL, RATE_LIMIT_PER_MINUTE, REDIRECT_SCHEMES, REDIS_PREFIX, REDIS_URL,
+        SESSION_TTL, SHUTDOWN_TIMEOUT, TRUSTED_PROXY_HOPS,
     },
 };
 use crate::{
@@ -63,7 +63,7 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// `DATABASE_URL` and `DATABASE_MAX_CONNECTIONS`.
     pub database: DatabaseSettings,
-    /// `REDIS_URL` and `REDIS_PREFIX`, if sessions are shared between instances.
+    /// `REDIS_URL` and `REDIS_PREFIX`; nothing when one process keeps everything itself.
     pub redis: Option<RedisSettings>,
     /// `JWT_SIGNING_SECRET`, or the generated one.
     pub jwt_signing_secret: Secret,
@@ -79,6 +79,8 @@ pub struct Config {
     pub clients: Vec<Client>,
     /// `TRUSTED_PROXY_HOPS`.
     pub trusted_proxy_hops: u8,
+    /// `RATE_LIMIT_PER_MINUTE`: how many calls a person may make; 0 for any number.
+    pub rate_limit_per_minute: u32,
     /// `ACCESS_TOKEN_TTL`.
     pub access_token_ttl: Duration,
     /// `SESSION_TTL`.
@@ -134,6 +136,10 @@ impl Config {
         let redis = reader
             .parse(REDIS_URL, redis_url)
             .map(|url| RedisSettings { url, prefix: redis_prefix });
+        if redis.is_none() {
+            // In this process instead, when it is embedded.
+            reader.unless_deployed(mode, REDIS_URL, || ());
+        }
         let github = reader.github(mode);
         let gate = gate::Rules {
             logins: reader.parse(ALLOWED_GITHUB_LOGINS, gate::parse_logins).unwrap_or_default(),
@@ -153,6 +159,8 @@ impl Config {
                 // It speaks https only through a proxy.
                 Mode::Deployed => 1,
             });
+        let rate_limit_per_minute =
+            reader.parse(RATE_LIMIT_PER_MINUTE, |text| number(text, 0, 100_000)).unwrap_or(120);
         let access_token_ttl = reader
             .duration(ACCESS_TOKEN_TTL, Duration::from_mins(1)..=access_token::MAX_CONFIGURED_TTL);
         let session_ttl =
@@ -184,6 +192,7 @@ impl Config {
                 redirect_schemes,
                 clients,
                 trusted_proxy_hops,
+                rate_limit_per_minute,
                 access_token_ttl,
                 session_ttl,
                 shutdown_timeout,
@@ -265,8 +274,13 @@ mod tests {
         let public =
             [("PUBLIC_URL", "https://notes.example.com"), ("DATA_DIR", data.to_str().unwrap())];
         let lines = read(&public).unwrap_err().0;
-        let missing =
-            ["DATABASE_URL", "GITHUB_CLIENT_ID", "GITHUB_CLIENT_SECRET", "JWT_SIGNING_SECRET"];
+        let missing = [
+            "DATABASE_URL",
+            "REDIS_URL",
+            "GITHUB_CLIENT_ID",
+            "GITHUB_CLIENT_SECRET",
+            "JWT_SIGNING_SECRET",
+        ];
         assert_eq!(lines.len(), missing.len(), "{lines:?}");
         for (line, variable) in lines.iter().zip(missing) {
             assert!(line.starts_with(&format!("{variable} is missing: ")), "{line}");
@@ -275,6 +289,7 @@ mod tests {
 
         let mut complete = public.to_vec();
         complete.push(("DATABASE_URL", "postgresql://me:hunter2@db/notes"));
+        complete.push(("REDIS_URL", "rediss://me:hunter2@redis"));
         complete.push(("JWT_SIGNING_SECRET", SECRET));
         complete.push(("GITHUB_CLIENT_ID", "Iv1.0123456789abcdef"));
         complete.push(("GITHUB_CLIENT_SECRET", "hunter2"));
@@ -297,6 +312,7 @@ mod tests {
             ("ALLOWED_ORIGINS", "https://app.example.com, chrome"),
             ("DATABASE_URL", "mysql://root:hunter2@db"),
             ("DATABASE_MAX_CONNECTIONS", "many"),
+            ("REDIS_URL", "http://me:hunter2@redis"),
             ("JWT_SIGNING_SECRET", "hunter2"),
             ("GITHUB_URL", "http://github.example.com"),
             ("GITHUB_API_URL", "https://me:hunter2@github.example.com"),
@@ -306,6 +322,7 @@ mod tests {
             ("REDIRECT_SCHEMES", "javascript"),
             ("OAUTH_CLIENTS", "[{\"client_secret\": \"hunter2\"}]"),
             ("TRUSTED_PROXY_HOPS", "-1"),
+            ("RATE_LIMIT_PER_MINUTE", "plenty"),
             ("ACCESS_TOKEN_TTL", "2h"),
             ("SESSION_TTL", "soon"),
             ("SHUTDOWN_TIMEOUT", "1w"),
@@ -313,7 +330,7 @@ mod tests {
             ("LOG_FORMAT", "xml"),
         ])
         .unwrap_err();
-        assert_eq!(lines.len(), 20, "{lines:#?}");
+        assert_eq!(lines.len(), 22, "{lines:#?}");
         for (line, variable) in lines.iter().zip([
             "PORT",
             "PUBLIC_URL",
@@ -321,6 +338,7 @@ mod tests {
             "ALLOWED_ORIGINS",
             "DATABASE_URL",
             "DATABASE_MAX_CONNECTIONS",
+            "REDIS_URL",
             "GITHUB_URL",
             "GITHUB_API_URL",
             "ALLOWED_GITHUB_LOGINS",
@@ -329,6 +347,7 @@ mod tests {
             "REDIRECT_SCHEMES",
             "OAUTH_CLIENTS",
             "TRUSTED_PROXY_HOPS",
+            "RATE_LIMIT_PER_MINUTE",
             "ACCESS_TOKEN_TTL",
             "SESSION_TTL",
             "SHUTDOWN_TIMEOUT",

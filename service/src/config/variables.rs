@@ -33,6 +33,7 @@ pub const VARIABLES: &[Variable] = &[
     REDIRECT_SCHEMES,
     OAUTH_CLIENTS,
     TRUSTED_PROXY_HOPS,
+    RATE_LIMIT_PER_MINUTE,
     ACCESS_TOKEN_TTL,
     SESSION_TTL,
     SHUTDOWN_TIMEOUT,
@@ -46,7 +47,7 @@ pub const PUBLIC_URL: Variable = Variable {
     meaning: "Where clients reach the server: scheme and host, without a path. It names this server \
               in every access token, so a change signs everybody out. Anything but a loopback \
               address has to be https, and makes DATABASE_URL, \
-              JWT_SIGNING_SECRET and the GITHUB_CLIENT_ variables mandatory.",
+              REDIS_URL, JWT_SIGNING_SECRET and the GITHUB_CLIENT_ variables mandatory.",
     default: "http://127.0.0.1:8080",
 };
 
@@ -97,12 +98,12 @@ pub const DATABASE_MAX_CONNECTIONS: Variable = Variable {
     default: "5",
 };
 
-/// Where sessions, streams and signals are kept.
+/// Where the rest is that instances share.
 pub const REDIS_URL: Variable = Variable {
     name: "REDIS_URL",
-    meaning: "Redis 7 or Valkey 8 as redis:// or rediss://, for sessions, streams and signals. \
-              Needed as soon as there is more than one instance; without it they end with the \
-              process.",
+    meaning: "Redis 7 or Valkey 8, one server or a cluster, as redis:// or rediss://: sessions, \
+              streams, signals, half-done sign-ins and rate limits. With a public URL that is not a \
+              loopback address it is mandatory; without it they end with the process.",
     default: "",
 };
 
@@ -208,6 +209,15 @@ pub const TRUSTED_PROXY_HOPS: Variable = Variable {
               client is that many entries from the right in X-Forwarded-For. With a public URL that \
               is not a loopback address the default is 1.",
     default: "0",
+};
+
+/// How much one person may ask.
+pub const RATE_LIMIT_PER_MINUTE: Variable = Variable {
+    name: "RATE_LIMIT_PER_MINUTE",
+    meaning: "How many calls one person may make within a minute, over all clients and instances, up \
+              to 100000; 0 for any number. Lists, handshakes and the like may come ten times as \
+              often.",
+    default: "120",
 };
 
 /// How long an access token lives.

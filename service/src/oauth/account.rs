@@ -129,7 +129,7 @@ pub async fn delete(
 
     let grants: Vec<GrantId> = grants.iter().map(|it| it.id).collect();
     revoke::tell(service, now, &grants).await;
-    service.changed(Signal::ResourceListChanged { user: user.clone() }).await;
+    service.changed(vec![Signal::ResourceListChanged { user: user.clone() }]).await;
     Ok(deleted)
 }
 

@@ -2,7 +2,8 @@
 //!
 //! The algorithm is GCRA: a bucket remembers one time for each key, up to which the key has used its
 //! share, so a burst may be as large as the limit and the share grows back evenly. An implementation
-//! that is shared by instances keeps the same number in Redis and moves it in one step.
+//! that is shared by instances ([`crate::redis`]) keeps the same number in Redis and moves it in one
+//! step.
 //!
 //! A limiter never fails: when its store is away it goes on by itself, because refusing everybody is
 //! worse than counting for each instance.
@@ -75,7 +76,39 @@ pub const ALL: [Bucket; 10] = [
     UNAUTHORIZED,
 ];
 
-const fn per_minute(name: &'static str, limit: u32) -> Bucket {
+impl Bucket {
+    /// After how long one more grows back, in microseconds.
+    pub(crate) fn interval(&self) -> i64 {
+        self.micros() / i64::from(self.limit.max(1))
+    }
+
+    /// The window in microseconds.
+    pub(crate) fn micros(&self) -> i64 {
+        i64::try_from(self.window.as_micros()).unwrap_or(i64::MAX)
+    }
+
+    /// The verdict on a key whose time would be this many microseconds ahead of now.
+    pub(crate) fn judge(&self, ahead: i64) -> Verdict {
+        let free = self.micros() - ahead;
+        if free < 0 {
+            let wait = u64::try_from(-free).unwrap_or_default();
+            return Verdict::Refused { retry_after: whole_seconds(wait).max(SECOND) };
+        }
+        let remaining = free / self.interval().max(1);
+        Verdict::Allowed {
+            remaining: u32::try_from(remaining).unwrap_or(u32::MAX),
+            whole_after: whole_seconds(u64::try_from(ahead).unwrap_or_default()),
+        }
+    }
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn whole_seconds(micros: u64) -> Duration {
+    Duration::from_secs(micros.div_ceil(1_000_000))
+}
+
+pub(crate) const fn per_minute(name: &'static str, limit: u32) -> Bucket {
     Bucket { name, limit, window: Duration::from_mins(1) }
 }
 
@@ -90,6 +123,8 @@ pub enum Verdict {
     Allowed {
         /// How many more could follow at once.
         remaining: u32,
+        /// After how long the whole share would be there again, in whole seconds.
+        whole_after: Duration,
     },
     /// Not yet.
     Refused {
@@ -108,8 +143,14 @@ impl Verdict {
 /// Counts. Cheap to call; one step of a store at most.
 #[async_trait]
 pub trait Limiter: Send + Sync + fmt::Debug {
+    /// Takes so many from the key's share, if they are left. More than the whole share counts as
+    /// the whole share: waiting has to help everybody.
+    async fn take(&self, bucket: &Bucket, key: &str, count: u32) -> Verdict;
+
     /// Takes one from the key's share, if there is any left.
-    async fn check(&self, bucket: &Bucket, key: &str) -> Verdict;
+    async fn check(&self, bucket: &Bucket, key: &str) -> Verdict {
+        self.take(bucket, key, 1).await
+    }
 
     /// Whether there is any left, without taking one: for what counts only when it fails.
     async fn peek(&self, bucket: &Bucket, key: &str) -> Verdict;
@@ -166,11 +207,11 @@ impl InProcess {
         Self { clock, used_until: Mutex::default() }
     }
 
-    fn judge(&self, bucket: &Bucket, key: &str, take: bool) -> Verdict {
+    fn judge(&self, bucket: &Bucket, key: &str, count: u32, take: bool) -> Verdict {
         let now = self.clock.now();
         let mut used_until = self.used_until.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (bucket.name, Box::from(key));
-        let (used, verdict) = step(bucket, now, used_until.get(&key).copied());
+        let (used, verdict) = step(bucket, now, used_until.get(&key).copied(), count);
         if take && verdict.is_allowed() {
             if used_until.len() >= MAX_KEYS {
                 used_until.retain(|_, it| *it > now);
@@ -187,39 +228,27 @@ impl InProcess {
     }
 }
 
-/// Where the key's time moves to if one is taken now, and whether it may be.
+/// Where the key's time moves to if so many are taken now, and whether they may be.
 fn step(
     bucket: &Bucket,
     now: DateTime<Utc>,
     used_until: Option<DateTime<Utc>>,
+    count: u32,
 ) -> (DateTime<Utc>, Verdict) {
-    let window = TimeDelta::from_std(bucket.window).unwrap_or(TimeDelta::MAX);
-    let interval = window / i32::try_from(bucket.limit).unwrap_or(i32::MAX).max(1);
-    let used = used_until.map_or(now, |it| it.max(now)) + interval;
-    let free = window - (used - now);
-    let verdict = if free >= TimeDelta::zero() {
-        let remaining =
-            free.num_microseconds().unwrap_or(0) / interval.num_microseconds().unwrap_or(1).max(1);
-        Verdict::Allowed { remaining: u32::try_from(remaining).unwrap_or(0) }
-    } else {
-        let wait = (-free).to_std().unwrap_or(bucket.window);
-        Verdict::Refused {
-            retry_after: Duration::from_secs(
-                wait.as_millis().div_ceil(1_000).try_into().unwrap_or(1).max(1),
-            ),
-        }
-    };
-    (used, verdict)
+    let taken = TimeDelta::microseconds(bucket.interval() * i64::from(count.min(bucket.limit)));
+    let used = used_until.map_or(now, |it| it.max(now)) + taken;
+    let ahead = (used - now).num_microseconds().unwrap_or(i64::MAX);
+    (used, bucket.judge(ahead))
 }
 
 #[async_trait]
 impl Limiter for InProcess {
-    async fn check(&self, bucket: &Bucket, key: &str) -> Verdict {
-        self.judge(bucket, key, true)
+    async fn take(&self, bucket: &Bucket, key: &str, count: u32) -> Verdict {
+        self.judge(bucket, key, count, true)
     }
 
     async fn peek(&self, bucket: &Bucket, key: &str) -> Verdict {
-        self.judge(bucket, key, false)
+        self.judge(bucket, key, 1, false)
     }
 }
 
@@ -233,10 +262,11 @@ impl fmt::Debug for InProcess {
 mod tests {
     use std::collections::BTreeSet;
 
+    use mcp::Stores;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::clock::MockClock;
+    use crate::{Dependencies, clock::MockClock, oauth::suite};
 
     fn limiter() -> (InProcess, Arc<MockClock>) {
         let clock = Arc::new(MockClock::at(DateTime::from_timestamp(1_700_000_000, 0).unwrap()));
@@ -250,35 +280,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_burst_is_as_large_as_the_limit_and_grows_back_evenly() {
-        let (limiter, clock) = limiter();
-        for left in (0..10).rev() {
-            let verdict = limiter.check(&REGISTER, "a").await;
-            assert_eq!(verdict, Verdict::Allowed { remaining: left });
-        }
-        let six_minutes = Verdict::Refused { retry_after: Duration::from_mins(6) };
-        assert_eq!(limiter.check(&REGISTER, "a").await, six_minutes);
-        assert_eq!(limiter.check(&REGISTER, "a").await, six_minutes, "a refusal costs nothing");
-        assert!(limiter.check(&REGISTER, "b").await.is_allowed());
-        assert!(limiter.check(&REGISTER_ALL, "a").await.is_allowed());
-
-        clock.advance(Duration::from_mins(6));
-        assert!(limiter.check(&REGISTER, "a").await.is_allowed());
-        assert!(!limiter.check(&REGISTER, "a").await.is_allowed());
-        clock.advance(Duration::from_hours(1));
-        assert_eq!(limiter.check(&REGISTER, "a").await, Verdict::Allowed { remaining: 9 });
-    }
-
-    #[tokio::test]
-    async fn looking_takes_nothing() {
-        let (limiter, _) = limiter();
-        for _ in 0..100 {
-            assert!(limiter.peek(&TOKEN_FAILURES, "a").await.is_allowed());
-        }
-        for _ in 0..10 {
-            assert!(limiter.check(&TOKEN_FAILURES, "a").await.is_allowed());
-        }
-        assert!(!limiter.peek(&TOKEN_FAILURES, "a").await.is_allowed());
+    async fn stores_of_this_process_pass_the_suite() {
+        let (_, clock) = limiter();
+        let given =
+            Dependencies::in_process(Arc::clone(&clock) as _, Stores::in_memory(SECOND).bus);
+        suite::run(&given, &given.clone(), &clock).await;
     }
 
     #[tokio::test]
@@ -338,7 +344,7 @@ mod tests {
             let mut allowed = Vec::new();
             for wait in waits {
                 now += Duration::from_millis(wait);
-                let (moved, verdict) = step(&AUTHORIZE, now, used);
+                let (moved, verdict) = step(&AUTHORIZE, now, used, 1);
                 if verdict.is_allowed() {
                     used = Some(moved);
                     allowed.push(now);
@@ -360,10 +366,10 @@ mod tests {
             let mut used = None;
             for wait in waits {
                 now += Duration::from_millis(wait);
-                match step(&AUTHORIZE, now, used) {
+                match step(&AUTHORIZE, now, used, 1) {
                     (moved, Verdict::Allowed { .. }) => used = Some(moved),
                     (_, Verdict::Refused { retry_after }) => {
-                        let (_, later) = step(&AUTHORIZE, now + retry_after, used);
+                        let (_, later) = step(&AUTHORIZE, now + retry_after, used, 1);
                         prop_assert!(later.is_allowed());
                     }
                 }

@@ -14,7 +14,7 @@
 //! [`redirect_uri`], [`pkce`], [`scope`], [`resource`], [`metadata_url`], [`special_use`] and
 //! [`display_name`] are rules without any IO, and [`token_format`] is what secrets look like.
 //! [`audit`] writes down what happened. [`pending`] and [`limits`] are the stores that
-//! instances share, [`data_keys`] seals what is kept for a person.
+//! instances share, [`suite`] is what any of them must pass, [`data_keys`] seals what is kept for a person.
 
 pub mod access_token;
 pub mod account;
@@ -44,5 +44,6 @@ pub mod sign_in;
 pub mod signing_keys;
 pub mod special_use;
 mod strict_json;
+pub mod suite;
 pub mod sweep;
 pub mod token_format;

@@ -248,26 +248,6 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn of_several_callers_one_gets_it() {
-        let (store, _) = store();
-        let store = Arc::new(store);
-        for _ in 0..50 {
-            put(&*store, "a", &Note { text: "x".into() }, PENDING_TTL).await.unwrap();
-            let takers: Vec<_> = (0..16)
-                .map(|_| {
-                    let store = Arc::clone(&store);
-                    tokio::spawn(async move { take::<Note>(&*store, "a").await.unwrap() })
-                })
-                .collect();
-            let mut winners = 0;
-            for taker in takers {
-                winners += usize::from(taker.await.unwrap().is_some());
-            }
-            assert_eq!(winners, 1);
-        }
-    }
-
-    #[tokio::test]
     async fn what_another_version_wrote_does_not_exist() {
         let (store, _) = store();
         let key = Key::new(Note::KIND, "a");

@@ -115,10 +115,8 @@ pub(super) async fn tell(service: &Service, now: DateTime<Utc>, grants: &[GrantI
     for grant in grants {
         service.revoked().insert(*grant, now);
     }
-    for grant in grants.iter().take(MAX_SIGNALS) {
-        let grant = grant.to_string();
-        service.changed(Signal::Revoked { grant }).await;
-    }
+    let signals = grants.iter().take(MAX_SIGNALS);
+    service.changed(signals.map(|it| Signal::Revoked { grant: it.to_string() }).collect()).await;
 }
 
 /// Revokes one grant as a part of something else. Gives it if it was still good.

@@ -2,6 +2,7 @@
 //! server must refuse (N…) or must accept (P…), and runs over real HTTP on two instances with Postgres
 //! and a GitHub of our own.
 
+mod anywhere;
 mod authorize;
 mod callback;
 mod consent;

@@ -27,8 +27,7 @@ pub(crate) enum Command {
 
 /// Does it.
 pub(super) async fn run(config: Config, command: Command) -> anyhow::Result<()> {
-    let stores = super::stores(&config)?;
-    let service = super::connect(&config, &stores).await?;
+    let (_, service) = super::connect(&config).await?;
     match command {
         Command::List => list(&service).await,
         Command::Rotate => rotate(&service).await,

@@ -15,7 +15,7 @@ use std::{
 use clap::{Parser, Subcommand};
 use mcp::Stores;
 use service::{
-    Service,
+    Dependencies, Service,
     clock::SystemClock,
     config::{Config, Mode},
 };
@@ -84,25 +84,14 @@ pub(crate) async fn run() -> ExitCode {
     }
 }
 
-/// Where sessions and streams are kept: in Redis for many instances, or in this process for one.
-fn stores(config: &Config) -> anyhow::Result<Stores> {
-    match &config.redis {
-        None => Ok(Stores::in_memory(config.session_ttl)),
-        Some(redis) => Ok(Stores::in_redis(&mcp::store::redis::Settings {
-            url: redis.url.expose().to_owned(),
-            prefix: redis.prefix.clone(),
-            session_ttl: config.session_ttl,
-        })?),
-    }
-}
-
-/// Connects to the database and, in development, makes sure that there is one.
-async fn connect(config: &Config, stores: &Stores) -> anyhow::Result<Service> {
-    let service = Service::connect(config, Arc::new(SystemClock), stores.bus.clone()).await?;
+/// Connects to what the configuration names and, in development, makes sure that there is a schema.
+async fn connect(config: &Config) -> anyhow::Result<(Stores, Service)> {
+    let (stores, given) = Dependencies::configured(config, Arc::new(SystemClock))?;
+    let service = Service::connect_with(config, given).await?;
     if config.mode == Mode::Embedded {
         migration::migrate(service.db()).await?;
     }
-    Ok(service)
+    Ok((stores, service))
 }
 
 /// Tells the person at the terminal something that is not the result: on stderr. There is nobody to

@@ -19,8 +19,7 @@ use tokio_util::sync::CancellationToken;
 pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     telemetry::init(config.log_format, &config.log);
     let listener = listen(&config).await?;
-    let stores = super::stores(&config)?;
-    let service = super::connect(&config, &stores).await?;
+    let (stores, service) = super::connect(&config).await?;
     // The first request would find out as well, but whoever deploys is watching now.
     service.keys().jwks().await.context(
         "could not read the signing keys. If this database is new or this version is, run \
@@ -35,12 +34,6 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
         Mode::Embedded => super::say(Banner(&config)),
         Mode::Deployed => {
             let url = config.public_url.mcp();
-            if config.redis.is_none() {
-                tracing::warn!(
-                    "Without REDIS_URL sessions are kept in this process: run one \
-                     instance only"
-                );
-            }
             tracing::info!(%url, "Serving {url}");
         }
     }

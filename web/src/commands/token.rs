@@ -39,8 +39,7 @@ const CLIENT: &str = "command-line";
 
 /// Prints a token, and nothing else, on stdout.
 pub(super) async fn run(config: Config, options: Options) -> anyhow::Result<()> {
-    let stores = super::stores(&config)?;
-    let service = super::connect(&config, &stores).await?;
+    let (_, service) = super::connect(&config).await?;
     let Options { user, scope, ttl } = options;
     let token = service
         .tokens()

@@ -6,7 +6,7 @@ mod requests;
 mod run;
 mod streams;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, ops::Add as _, sync::Arc};
 
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,7 @@ pub(super) use self::{
 };
 use super::{Inner, hashed, operation::read_params};
 use crate::{
+    admission::{Quota, Requests},
     caller::Caller,
     headers,
     reply::{About, Reply},
@@ -52,6 +53,10 @@ pub(super) async fn initialize(
     request: &Request<'_>,
 ) -> Reply {
     let about = About { era: Some("legacy"), method: Some("initialize"), ..About::default() };
+    let quota = match engine.admit(&caller, Requests::LIGHT).await {
+        Ok(quota) => quota,
+        Err(used_up) => return Reply::too_many(Some(&request.id), used_up).with_about(about),
+    };
     let params: InitializeParams = match read_params("initialize", request.params) {
         Ok(params) => params,
         Err(error) => {
@@ -94,6 +99,7 @@ pub(super) async fn initialize(
     };
     let mut reply = Reply::json(StatusCode::OK, rpc::encode_result(&request.id, &result));
     reply.session = Some(id.as_str().to_owned());
+    reply.quota = quota;
     reply.with_about(About { session: Some(hashed(&id)), ..about })
 }
 
@@ -101,15 +107,18 @@ pub(super) async fn initialize(
 struct Entered {
     id: SessionId,
     session: Session,
+    quota: Option<Quota>,
 }
 
-/// Finds the session of a request: 400 without one, 404 for one that is unknown, ended or somebody
-/// else's (2025-11-25, basic/transports, "Session Management").
+/// Finds the session of a request, and takes what the request asks for from the caller's share, both
+/// at once: 429 without a share, 400 without a session, 404 for one that is unknown, ended or
+/// somebody else's (2025-11-25, basic/transports, "Session Management").
 async fn enter(
     engine: &Inner,
     caller: &Caller,
     headers: &HeaderMap,
     request: Option<&RequestId>,
+    requests: Requests,
 ) -> Result<Entered, Reply> {
     if let Some(version) = headers::get(headers, headers::PROTOCOL_VERSION)
         && !version.parse().is_ok_and(|it: ProtocolVersion| !it.is_modern())
@@ -134,8 +143,11 @@ async fn enter(
         Reply::error(StatusCode::NOT_FOUND, request, &error)
     };
     let id = SessionId::parse(sent).ok_or_else(unknown)?;
-    match engine.stores.sessions.load(&id).await {
-        Ok(Some(session)) if session.user == caller.user => Ok(Entered { id, session }),
+    let loading = engine.stores.sessions.load(&id);
+    let (admitted, loaded) = tokio::join!(engine.admit(caller, requests), loading);
+    let quota = admitted.map_err(|used_up| Reply::too_many(request, used_up))?;
+    match loaded {
+        Ok(Some(session)) if session.user == caller.user => Ok(Entered { id, session, quota }),
         Ok(_) => Err(unknown()),
         Err(error) => Err(Reply::store_away(request, &error)),
     }
@@ -153,12 +165,13 @@ pub(super) async fn message(
         Message::Notification { .. } | Message::Response { .. } => None,
     };
     let mut about = About { era: Some("legacy"), ..About::default() };
-    let entered = match enter(engine, &caller, headers, id).await {
+    let entered = match enter(engine, &caller, headers, id, Requests::of(&message)).await {
         Ok(entered) => entered,
         Err(reply) => return reply.with_about(about),
     };
     about.session = Some(hashed(&entered.id));
-    match message {
+    let quota = entered.quota;
+    let reply = match message {
         Message::Request(request) => {
             let accepted = headers::accepted(headers);
             requests::answer(engine, caller, entered, vec![request], false, accepted, about).await
@@ -170,7 +183,8 @@ pub(super) async fn message(
         Message::Response { id, outcome } => {
             client::response(engine, caller, &entered, id, outcome).await.with_about(about)
         }
-    }
+    };
+    reply.with_quota(quota)
 }
 
 /// A batch (2025-03-26 only).
@@ -181,11 +195,13 @@ pub(super) async fn batch(
     messages: Vec<Message<'_>>,
 ) -> Reply {
     let mut about = About { era: Some("legacy"), ..About::default() };
-    let entered = match enter(engine, &caller, headers, None).await {
+    let asked = messages.iter().map(Requests::of).fold(Requests::default(), Requests::add);
+    let entered = match enter(engine, &caller, headers, None, asked).await {
         Ok(entered) => entered,
         Err(reply) => return reply.with_about(about),
     };
     about.session = Some(hashed(&entered.id));
+    let quota = entered.quota;
     if entered.session.version != ProtocolVersion::V2025_03_26 {
         let error = RpcError::invalid_request(format!(
             "batches exist in 2025-03-26 only, and this session speaks {}",
@@ -209,8 +225,9 @@ pub(super) async fn batch(
         }
     }
     if requested.is_empty() {
-        return Reply::accepted().with_about(about);
+        return Reply::accepted().with_about(about).with_quota(quota);
     }
     let accepted = headers::accepted(headers);
-    requests::answer(engine, caller, entered, requested, true, accepted, about).await
+    let answered = requests::answer(engine, caller, entered, requested, true, accepted, about);
+    answered.await.with_quota(quota)
 }

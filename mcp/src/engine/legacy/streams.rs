@@ -6,6 +6,7 @@ use http::{HeaderMap, StatusCode};
 
 use super::enter;
 use crate::{
+    admission::Requests,
     caller::Caller,
     engine::{Inner, follow::Follower, hashed},
     headers,
@@ -29,7 +30,7 @@ pub(in crate::engine) async fn get(
         let error = RpcError::invalid_request("GET opens a stream: accept `text/event-stream`");
         return Reply::error(StatusCode::NOT_ACCEPTABLE, None, &error).with_about(about);
     }
-    let entered = match enter(engine, &caller, headers, None).await {
+    let entered = match enter(engine, &caller, headers, None, Requests::LIGHT).await {
         Ok(entered) => entered,
         Err(reply) => return reply.with_about(about),
     };
@@ -78,7 +79,7 @@ pub(in crate::engine) async fn delete(
     if let Some(reply) = refuse_modern(headers) {
         return reply;
     }
-    let entered = match enter(engine, caller, headers, None).await {
+    let entered = match enter(engine, caller, headers, None, Requests::LIGHT).await {
         Ok(entered) => entered,
         Err(reply) => return reply.with_about(about),
     };

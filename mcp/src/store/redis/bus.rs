@@ -4,7 +4,7 @@
 //! lost, everyone is told that they may have missed something: a signal is only a hint, and whoever
 //! gets one reads what is true.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::HashSet, time::Duration};
 
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
@@ -14,7 +14,7 @@ use tokio::{
     time::sleep,
 };
 
-use super::{COMMAND_LIMIT, CONNECT_LIMIT, Redis, Settings, away, read, write};
+use super::{COMMAND_LIMIT, CONNECT_LIMIT, Connection, away, read, write};
 use crate::store::{Bus, Fanout, Signal, StoreError, Subscription, Topic};
 
 /// How long to wait before connecting again.
@@ -28,7 +28,7 @@ const WISHES: usize = 1_024;
 
 /// The bus of one process.
 pub(super) struct RedisBus {
-    redis: Arc<Redis>,
+    connection: Connection,
     fanout: Fanout,
     wishes: mpsc::Sender<Wish>,
 }
@@ -57,19 +57,19 @@ pub(super) fn encode(signal: &Signal) -> Result<String, StoreError> {
 }
 
 impl RedisBus {
-    pub(super) fn start(settings: &Settings, redis: &Arc<Redis>) -> Result<Self, StoreError> {
-        let client = Client::open(settings.url.as_str()).map_err(away)?;
+    pub(super) fn start(connection: Connection) -> Result<Self, StoreError> {
+        let client = Client::open(connection.url()).map_err(away)?;
         let fanout = Fanout::default();
         let (wishes, inbox) = mpsc::channel(WISHES);
         let listener = Listener {
             client,
             fanout: fanout.clone(),
-            prefix: settings.prefix.clone(),
+            prefix: connection.prefix().to_owned(),
             inbox,
             channels: HashSet::new(),
         };
         tokio::spawn(listener.run());
-        Ok(Self { redis: Arc::clone(redis), fanout, wishes })
+        Ok(Self { connection, fanout, wishes })
     }
 }
 
@@ -77,13 +77,13 @@ impl RedisBus {
 impl Bus for RedisBus {
     async fn publish(&self, signal: Signal) -> Result<(), StoreError> {
         let mut pipeline = redis::pipe();
-        let channel = channel(&self.redis.prefix, &signal.topic());
+        let channel = channel(self.connection.prefix(), &signal.topic());
         pipeline.publish(channel, encode(&signal)?).ignore();
-        self.redis.pipeline(&pipeline).await
+        self.connection.pipeline(&pipeline).await
     }
 
     async fn subscribe(&self, topic: Topic) -> Result<Subscription, StoreError> {
-        let channel = channel(&self.redis.prefix, &topic);
+        let channel = channel(self.connection.prefix(), &topic);
         // First here, so that what arrives once the channel is open is not lost.
         let subscription = self.fanout.subscribe(topic);
         let (done, listening) = oneshot::channel();

@@ -72,7 +72,7 @@ impl Redis {
     /// Channel and text of the signal that a stream has changed.
     fn wake(&self, key: &StreamKey) -> Result<(String, String), StoreError> {
         let signal = Signal::StreamChanged(key.clone());
-        Ok((bus::channel(&self.prefix, &signal.topic()), bus::encode(&signal)?))
+        Ok((bus::channel(self.connection.prefix(), &signal.topic()), bus::encode(&signal)?))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The stores of many instances: Redis 7 or Valkey 8, alone or as a cluster.
 //!
-//! Commands of a process share one multiplexed connection; its pub/sub has another ([`bus`]). What
+//! Commands of a process share one multiplexed [`Connection`]; its pub/sub has another ([`bus`]). What
 //! belongs together is one script or one pipeline, so a call costs one round trip before its tool
 //! runs. Every key has a lifetime, and every key of a session the same hash tag `{session}`, so that
 //! a cluster keeps them together:
@@ -18,54 +18,35 @@
 //! | `mcp:{sid}:streams` | set | the streams of the session | the same |
 //! | `mcp:{sid}`, `user:<user>`, `everyone`, `control` | channel | [`super::Signal`]s | – |
 //!
-//! Values begin with a format byte, so that the instances of a rolling deploy tell what they cannot
-//! read from what is broken.
+//! A value begins with a format byte, and a hash has it in one of its fields, so that the instances of
+//! a rolling deploy tell what they cannot read from what is broken.
 
 mod bus;
+mod connection;
 mod log;
 mod questions;
 mod sessions;
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use deadpool_redis::{Manager, Pool, Runtime};
-use redis::{
-    AsyncConnectionConfig, FromRedisValue, Pipeline, RedisError, RedisResult, Script,
-    ScriptInvocation, aio::MultiplexedConnection,
-};
+use redis::{FromRedisValue, Pipeline, RedisError, Script, ScriptInvocation};
 use serde::{Serialize, de::DeserializeOwned};
 
+pub use self::connection::Connection;
+use self::connection::{COMMAND_LIMIT, CONNECT_LIMIT};
 use super::{SessionId, StoreError, Stores};
 
-/// How long a command may take. Redis answers within a millisecond or is in trouble.
-const COMMAND_LIMIT: Duration = Duration::from_secs(2);
-
-/// How long connecting may take.
-const CONNECT_LIMIT: Duration = Duration::from_secs(1);
-
-/// Marks the format of every value. Readers of the next format will know this one too.
+/// Marks the format of every value, here and in the scripts. Readers of the next format will know
+/// this one too.
 const FORMAT: char = '1';
 
-/// How the stores reach Redis.
-#[derive(Clone)]
-pub struct Settings {
-    /// A `redis://` or `rediss://` URL. Holds a password: has no `Debug`.
-    pub url: String,
-    /// What every key and channel begins with, so that several products share a server.
-    pub prefix: String,
-    /// How long an idle session is kept.
-    pub session_ttl: Duration,
-}
-
 impl Stores {
-    /// Stores in Redis. Connects when first used, and again whenever the connection is lost; must
-    /// be called within a tokio runtime.
-    pub fn in_redis(settings: &Settings) -> Result<Self, StoreError> {
-        let redis = Arc::new(Redis::new(settings)?);
-        let bus = bus::RedisBus::start(settings, &redis)?;
+    /// Stores in Redis, over the one connection of this process. `session_ttl`: how long an idle
+    /// session is kept. Must be called within a tokio runtime.
+    pub fn in_redis(connection: &Connection, session_ttl: Duration) -> Result<Self, StoreError> {
+        let connection = connection.clone();
+        let redis = Arc::new(Redis { connection, session_ttl, scripts: Scripts::new() });
+        let bus = bus::RedisBus::start(redis.connection.clone())?;
         Ok(Self {
             sessions: redis.clone(),
             questions: redis.clone(),
@@ -77,9 +58,7 @@ impl Stores {
 
 /// The shared connection and the names of the keys.
 struct Redis {
-    pool: Pool,
-    shared: Mutex<Option<MultiplexedConnection>>,
-    prefix: String,
+    connection: Connection,
     session_ttl: Duration,
     scripts: Scripts,
 }
@@ -126,71 +105,20 @@ impl Scripts {
 }
 
 impl Redis {
-    fn new(settings: &Settings) -> Result<Self, StoreError> {
-        let connection = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_LIMIT))
-            .set_response_timeout(Some(COMMAND_LIMIT));
-        let manager = Manager::new_with_config(settings.url.as_str(), connection).map_err(away)?;
-        let pool = Pool::builder(manager)
-            // One connection carries everything; a second one replaces it while it dies.
-            .max_size(2)
-            .create_timeout(Some(CONNECT_LIMIT))
-            .wait_timeout(Some(COMMAND_LIMIT))
-            .recycle_timeout(Some(COMMAND_LIMIT))
-            .runtime(Runtime::Tokio1)
-            .build()
-            .map_err(away)?;
-        Ok(Self {
-            pool,
-            shared: Mutex::default(),
-            prefix: settings.prefix.clone(),
-            session_ttl: settings.session_ttl,
-            scripts: Scripts::new(),
-        })
-    }
-
     /// The key of something that belongs to a session.
     fn key(&self, session: &SessionId, rest: &str) -> String {
-        format!("{}mcp:{{{}}}:{rest}", self.prefix, session.as_str())
-    }
-
-    async fn connection(&self) -> Result<MultiplexedConnection, StoreError> {
-        if let Some(shared) = self.shared().as_ref() {
-            return Ok(shared.clone());
-        }
-        let pooled = self.pool.get().await.map_err(away)?;
-        let connection = MultiplexedConnection::clone(&pooled);
-        *self.shared() = Some(connection.clone());
-        Ok(connection)
-    }
-
-    fn shared(&self) -> std::sync::MutexGuard<'_, Option<MultiplexedConnection>> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes a result apart; a connection that broke is not used again.
-    fn settle<T>(&self, result: RedisResult<T>) -> Result<T, StoreError> {
-        result.map_err(|error| {
-            if error.is_io_error() || error.is_connection_dropped() || error.is_timeout() {
-                *self.shared() = None;
-            }
-            away(error)
-        })
+        format!("{}mcp:{{{}}}:{rest}", self.connection.prefix(), session.as_str())
     }
 
     async fn script<T: FromRedisValue>(
         &self,
         invocation: &ScriptInvocation<'_>,
     ) -> Result<T, StoreError> {
-        let mut connection = self.connection().await?;
-        let result = invocation.invoke_async(&mut connection).await;
-        self.settle(result)
+        self.connection.script(invocation).await
     }
 
     async fn pipeline<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, StoreError> {
-        let mut connection = self.connection().await?;
-        let result = pipeline.query_async(&mut connection).await;
-        self.settle(result)
+        self.connection.pipeline(pipeline).await
     }
 }
 

@@ -8,7 +8,7 @@ if not ask then
     return false
 end
 local space = string.find(ask, ' ', 1, true)
-local call = ARGV[1] .. string.sub(ask, 1, space - 1)
+local call = ARGV[1] .. string.sub(ask, 2, space - 1) -- after the format
 if redis.call('EXISTS', call) == 0 then
     return false
 end

@@ -28,8 +28,8 @@ for i = 11 + 2 * questions, #ARGV, 2 do
 end
 redis.call('PEXPIRE', KEYS[4], ARGV[3])
 for i = 11, 10 + 2 * questions, 2 do
-    redis.call('SET', ARGV[8] .. ARGV[i], ARGV[6] .. ' ' .. ARGV[i + 1], 'PX', ARGV[3])
+    redis.call('SET', ARGV[8] .. ARGV[i], '1' .. ARGV[6] .. ' ' .. ARGV[i + 1], 'PX', ARGV[3])
 end
-redis.call('HSET', KEYS[5], ARGV[1], ARGV[6])
+redis.call('HSET', KEYS[5], ARGV[1], ARGV[6], 'format', '1')
 redis.call('PEXPIRE', KEYS[5], ARGV[3])
 return 1

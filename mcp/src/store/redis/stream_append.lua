@@ -1,6 +1,7 @@
 -- Appends a message to a standalone stream. KEYS: log, meta, streams.
 -- ARGV: message, most events, lifetime in ms, id of the stream, channel, signal.
-redis.call('SADD', KEYS[3], ARGV[4])
+redis.call('SADD', KEYS[3], '1' .. ARGV[4])
+redis.call('HSET', KEYS[2], 'format', '1')
 redis.call('PEXPIRE', KEYS[3], ARGV[3])
 local number = redis.call('HINCRBY', KEYS[2], 'last', 1)
 redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[2], number .. '-0', 'm', ARGV[1])

@@ -16,7 +16,7 @@ redis.call('HSET', KEYS[1], field, string.format('%s %d %s %s', term, lapses, wr
     'job:' .. ARGV[1], ARGV[5])
 -- Nobody may run it again: the job does.
 redis.call('DEL', KEYS[3])
-redis.call('HSET', KEYS[4], ARGV[1], table.concat({ ARGV[6], term, ARGV[5] }, ' '))
+redis.call('HSET', KEYS[4], ARGV[1], table.concat({ ARGV[6], term, ARGV[5] }, ' '), 'format', '1')
 local lifetime = ARGV[3] + ARGV[4]
 for _, key in ipairs({ KEYS[1], KEYS[2], KEYS[4] }) do
     if redis.call('PTTL', key) < lifetime then

@@ -3,7 +3,7 @@
 -- request and what it takes to run it again, or ''.
 local time = redis.call('TIME')
 local lapses = time[1] * 1000 + math.floor(time[2] / 1000) + tonumber(ARGV[2])
-redis.call('HSET', KEYS[1], 'open', (#ARGV - 4) / 2)
+redis.call('HSET', KEYS[1], 'format', '1', 'open', (#ARGV - 4) / 2)
 for i = 5, #ARGV, 2 do
     -- Which run it is, when its writer counts as dead, its last message, how often it was lost.
     redis.call('HSET', KEYS[1], 'pending:' .. ARGV[i], string.format('0 %d 0 0', lapses))
@@ -13,5 +13,5 @@ for i = 5, #ARGV, 2 do
     end
 end
 redis.call('PEXPIRE', KEYS[1], ARGV[2] + ARGV[3])
-redis.call('SADD', KEYS[2], ARGV[4])
+redis.call('SADD', KEYS[2], '1' .. ARGV[4])
 redis.call('PEXPIRE', KEYS[2], ARGV[3])

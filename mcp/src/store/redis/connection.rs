@@ -1,0 +1,170 @@
+//! The one connection of a process to Redis for commands, which everything here and everything that
+//! is built on this crate shares.
+//!
+//! It is multiplexed: commands of many tasks travel at the same time, and those that are awaited
+//! together cost one round trip together. The server may be one, or a cluster, which is noticed when
+//! connecting; in a cluster, the keys of one script or pipeline need one hash tag.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use deadpool_redis::{Manager, Pool, Runtime};
+use redis::{
+    AsyncConnectionConfig, Cmd, FromRedisValue, Pipeline, RedisFuture, RedisResult,
+    ScriptInvocation, Value,
+    aio::{ConnectionLike, MultiplexedConnection},
+    cluster::ClusterClient,
+    cluster_async::ClusterConnection,
+};
+
+use super::away;
+use crate::store::StoreError;
+
+/// How long a command may take. Redis answers within a millisecond or is in trouble.
+pub(super) const COMMAND_LIMIT: Duration = Duration::from_secs(2);
+
+/// How long connecting may take.
+pub(super) const CONNECT_LIMIT: Duration = Duration::from_secs(1);
+
+/// The connection of a process, and what its keys begin with. Cheap to clone; all clones share the
+/// connection, which is made when it is first used, and again whenever it was lost.
+#[derive(Clone)]
+pub struct Connection(Arc<Shared>);
+
+struct Shared {
+    /// May hold a password.
+    url: String,
+    prefix: String,
+    pool: Pool,
+    link: Mutex<Option<Link>>,
+}
+
+impl Connection {
+    /// For a `redis://` or `rediss://` URL; every key and channel begins with `prefix`, so that
+    /// several products share a server.
+    pub fn new(url: &str, prefix: &str) -> Result<Self, StoreError> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_LIMIT))
+            .set_response_timeout(Some(COMMAND_LIMIT));
+        let pool = Pool::builder(Manager::new_with_config(url, config).map_err(away)?)
+            // One connection carries everything; a second one replaces it while it dies.
+            .max_size(2)
+            .create_timeout(Some(CONNECT_LIMIT))
+            .wait_timeout(Some(COMMAND_LIMIT))
+            .recycle_timeout(Some(COMMAND_LIMIT))
+            .runtime(Runtime::Tokio1)
+            .build()
+            .map_err(away)?;
+        let (url, prefix) = (url.to_owned(), prefix.to_owned());
+        Ok(Self(Arc::new(Shared { url, prefix, pool, link: Mutex::default() })))
+    }
+
+    /// What every key and channel begins with.
+    pub fn prefix(&self) -> &str {
+        &self.0.prefix
+    }
+
+    pub(super) fn url(&self) -> &str {
+        &self.0.url
+    }
+
+    /// Runs a script.
+    pub async fn script<T: FromRedisValue>(
+        &self,
+        invocation: &ScriptInvocation<'_>,
+    ) -> Result<T, StoreError> {
+        let mut link = self.link().await?;
+        let result = invocation.invoke_async(&mut link).await;
+        self.settle(result)
+    }
+
+    /// Sends commands in one go.
+    pub async fn pipeline<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, StoreError> {
+        let mut link = self.link().await?;
+        let result = pipeline.query_async(&mut link).await;
+        self.settle(result)
+    }
+
+    async fn link(&self) -> Result<Link, StoreError> {
+        if let Some(link) = self.held().as_ref() {
+            return Ok(link.clone());
+        }
+        let link = self.connect().await?;
+        *self.held() = Some(link.clone());
+        Ok(link)
+    }
+
+    async fn connect(&self) -> Result<Link, StoreError> {
+        let pooled = self.0.pool.get().await.map_err(away)?;
+        let mut one = MultiplexedConnection::clone(&pooled);
+        let info: String = redis::cmd("INFO").arg("cluster").query_async(&mut one).await?;
+        if !info.contains("cluster_enabled:1") {
+            return Ok(Link::One(one));
+        }
+        let client = ClusterClient::builder([self.url()])
+            .connection_timeout(CONNECT_LIMIT)
+            .response_timeout(COMMAND_LIMIT)
+            .build()?;
+        let connecting = client.get_async_connection();
+        let many = tokio::time::timeout(COMMAND_LIMIT, connecting).await.map_err(away)??;
+        Ok(Link::Many(many))
+    }
+
+    fn held(&self) -> MutexGuard<'_, Option<Link>> {
+        self.0.link.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a result apart; a connection that broke is not used again.
+    fn settle<T>(&self, result: RedisResult<T>) -> Result<T, StoreError> {
+        result.map_err(|error| {
+            if error.is_io_error() || error.is_connection_dropped() || error.is_timeout() {
+                *self.held() = None;
+            }
+            away(error)
+        })
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Connection")
+    }
+}
+
+/// A connection to one server, or one to each of the many of a cluster.
+#[derive(Clone)]
+enum Link {
+    One(MultiplexedConnection),
+    Many(ClusterConnection),
+}
+
+impl ConnectionLike for Link {
+    fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
+        match self {
+            Self::One(one) => one.req_packed_command(cmd),
+            Self::Many(many) => many.req_packed_command(cmd),
+        }
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        pipeline: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        match self {
+            Self::One(one) => one.req_packed_commands(pipeline, offset, count),
+            Self::Many(many) => many.req_packed_commands(pipeline, offset, count),
+        }
+    }
+
+    fn get_db(&self) -> i64 {
+        match self {
+            Self::One(one) => one.get_db(),
+            Self::Many(many) => many.get_db(),
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Every step of a sign-in may meet another instance: what is half done waits in Redis.
+
+use std::collections::BTreeSet;
+
+use futures_util::future::join_all;
+use tests::{
+    browser::{App, Browser},
+    client::Page,
+    cluster::{Cluster, Database, Setup},
+    github::GitHub,
+};
+
+use super::text;
+
+const RACERS: usize = 15;
+const ROUNDS: usize = 10;
+
+async fn three_instances() -> (Cluster, GitHub) {
+    let github = GitHub::start().await;
+    let setup = Setup::new(Database::Postgres).instances(3).with_github(&github).on_redis().await;
+    (setup.start().await, github)
+}
+
+/// The same person with the same cookies, once at each instance, again and again.
+fn everywhere(cluster: &Cluster, browser: &Browser) -> impl Iterator<Item = Browser> {
+    (0..RACERS).map(|number| browser.at(cluster.web(number % 3)))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_step_of_a_sign_in_meets_another_instance() {
+    let (cluster, _github) = three_instances().await;
+    let app = App::register(cluster.web(0)).await;
+    let browser = Browser::new(&cluster);
+    let mut codes = BTreeSet::new();
+    for first in 0..3 {
+        let at = |step: usize| browser.at(cluster.web((first + step) % 3));
+        let asked = app.asks();
+        let begun = at(0).get(&asked.path()).await;
+        assert_eq!(begun.status, 303, "{}", begun.text());
+        let page = at(1).get(begun.header("location")).await;
+        assert_eq!(page.status, 200, "{}", page.text());
+        let github = at(2).approve(&tests::browser::form(&page)).await;
+        let callback = browser.at_github(&github).await;
+        let code = asked.code(&at(0).get(&callback).await);
+        assert!(codes.insert(code), "every sign-in has a code of its own");
+        let again = at(1).get(&callback).await;
+        assert_eq!(again.status, 400, "no step counts twice, wherever it is tried");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_who_agree_or_come_back_at_three_instances_one_counts() {
+    let (cluster, _github) = three_instances().await;
+    let app = App::register(cluster.web(0)).await;
+    let browser = Browser::new(&cluster);
+    let winner = |pages: Vec<Page>| {
+        let (won, lost): (Vec<_>, Vec<_>) = pages.into_iter().partition(|it| it.status == 303);
+        assert!(lost.iter().all(|it| it.status == 400), "the others are told that it is over");
+        let [won] = <[Page; 1]>::try_from(won).expect("one of them counts");
+        won
+    };
+    for _ in 0..ROUNDS {
+        let asked = app.asks();
+        let form = browser.to_consent(&asked).await;
+        let form = &form;
+        let clicks = everywhere(&cluster, &browser)
+            .map(|it| async move { it.submit(form, "approve").await });
+        let agreed = winner(join_all(clicks).await);
+        let callback = browser.at_github(agreed.header("location")).await;
+        let callback = &callback;
+        let returns =
+            everywhere(&cluster, &browser).map(|it| async move { it.get(callback).await });
+        asked.code(&winner(join_all(returns).await));
+    }
+    let tokens = app.connect(&browser.at(cluster.web(2))).await;
+    assert!(!text(&tokens, "access_token").is_empty());
+}

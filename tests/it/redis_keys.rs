@@ -1,0 +1,133 @@
+//! What stands in Redis after everything that clients do: under which keys, for how long, and in a
+//! form that another version of the program can tell from its own.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use mcp::{Stores, store::redis::Connection};
+use redis::{AsyncCommands as _, aio::MultiplexedConnection};
+use serde_json::{Value, json};
+use service::{Dependencies, clock::SystemClock};
+use tests::{
+    browser::{App, Browser},
+    cluster::{Cluster, Database, Offer, Setup},
+    github::GitHub,
+    redis::{Server, fresh_prefix},
+    schema::Revision,
+};
+
+/// The fields of a hash that begin with its format; any of them will do.
+const FORMATTED: [&str; 3] = ["format", "call", "session"];
+
+/// The kinds of keys that this leaves behind, at least.
+const KINDS: [&str; 12] = [
+    "ask",
+    "call",
+    "cimd",
+    "lead",
+    "log",
+    "meta",
+    "oauth:gh",
+    "oauth:pend",
+    "rl",
+    "session",
+    "streams",
+    "waiting",
+];
+
+/// A session that follows, listens and is asked something, at three instances.
+async fn talk(cluster: &Cluster) {
+    let ada = cluster.web(0).legacy(cluster.token("ada").await, Revision::November2025).await;
+    ada.call("logging/setLevel", json!({ "level": "debug" })).await.result();
+    let watched = json!({ "uri": "test://watched-resource" });
+    ada.at(cluster.web(1)).call("resources/subscribe", watched).await.result();
+    let mut standalone = ada.at(cluster.web(2)).listen().await;
+    let trigger = json!({ "name": "test_trigger_tool_change", "arguments": {} });
+    ada.call("tools/call", trigger).await.result();
+    standalone.expect("notifications/tools/list_changed").await;
+    let ask = json!({ "name": "test_elicitation", "arguments": { "message": "Who?" } });
+    let mut stream = ada.at(cluster.web(1)).open("tools/call", ask).await;
+    stream.expect("elicitation/create").await;
+    cluster.web(2).modern(cluster.token("bob").await).call("tools/list", Value::Null).await;
+}
+
+/// Two sign-ins that are left half done.
+async fn sign_in(cluster: &Cluster) {
+    let app = App::register(cluster.web(0)).await;
+    let browser = Browser::new(cluster);
+    browser.to_consent(&app.asks()).await;
+    browser.at(cluster.web(1)).to_callback(&app.asks()).await;
+}
+
+/// A document is kept, and another one is being fetched. That needs a host with TLS otherwise.
+async fn fetch(url: &str) {
+    let connection = Connection::new(url, &fresh_prefix()).expect("the URL is good");
+    let stores = Stores::in_redis(&connection, Duration::from_mins(1)).expect("the URL is good");
+    let given = Dependencies::in_redis(Arc::new(SystemClock), stores.bus, &connection);
+    given.documents.put("https://a.example/x", b"{}".to_vec(), Duration::from_mins(1)).await;
+    assert!(given.documents.lead("https://a.example/y", Duration::from_mins(1)).await);
+}
+
+/// What a key is for.
+fn kind(key: &str) -> String {
+    let (prefix, rest) = key.split_once(':').expect("a key has a prefix");
+    assert!(prefix.starts_with("test-"), "{key} is not ours");
+    if let Some(rest) = rest.strip_prefix("mcp:{") {
+        let (_session, rest) = rest.split_once("}:").expect("the session is the hash tag");
+        return rest.split(':').next().unwrap_or_default().to_owned();
+    }
+    let parts: Vec<&str> = rest.split(':').collect();
+    match parts.as_slice() {
+        ["oauth", kind, _] => format!("oauth:{kind}"),
+        ["rl", _bucket, _] => "rl".to_owned(),
+        ["cimd", _] => "cimd".to_owned(),
+        ["cimd", _, "lead"] => "lead".to_owned(),
+        _ => panic!("nobody knows what {key} is for"),
+    }
+}
+
+async fn values(redis: &mut MultiplexedConnection, key: &str) -> Vec<Vec<u8>> {
+    let kind: String = ::redis::cmd("TYPE").arg(key).query_async(redis).await.unwrap();
+    match kind.as_str() {
+        "string" => vec![redis.get(key).await.unwrap()],
+        "set" => redis.smembers(key).await.unwrap(),
+        "hash" => {
+            let fields: Vec<(String, Vec<u8>)> = redis.hgetall(key).await.unwrap();
+            let formatted = fields.into_iter().filter(|it| FORMATTED.contains(&it.0.as_str()));
+            let values: Vec<_> = formatted.map(|it| it.1).collect();
+            assert!(!values.is_empty(), "{key} has a format");
+            values
+        }
+        "stream" => {
+            let events: ::redis::streams::StreamRangeReply = redis.xrange_all(key).await.unwrap();
+            events.ids.iter().map(|it| it.get("m").expect("an event has a message")).collect()
+        }
+        other => panic!("{key} is a {other}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_key_has_the_prefix_and_a_lifetime_and_every_value_a_format() {
+    let (server, github) = (Server::start().await, GitHub::start().await);
+    let setup = Setup::new(Database::Sqlite).offer(Offer::Fixtures).instances(3);
+    let cluster = setup.on_redis_at(server.url()).with_github(&github).start().await;
+    talk(&cluster).await;
+    sign_in(&cluster).await;
+    fetch(server.url()).await;
+
+    let client = ::redis::Client::open(server.url()).unwrap();
+    let mut redis = client.get_multiplexed_async_connection().await.unwrap();
+    let keys: Vec<String> = redis.keys("*").await.unwrap();
+    let mut kinds = BTreeSet::new();
+    for key in &keys {
+        let lifetime: i64 = redis.pttl(key).await.unwrap();
+        let longest = Duration::from_hours(24).as_millis();
+        let bounded = u128::try_from(lifetime).is_ok_and(|it| it <= longest);
+        assert!(bounded, "{key} is kept for {lifetime} ms");
+        for value in values(&mut redis, key).await {
+            assert_eq!(value.first(), Some(&b'1'), "{key}: {:?}", String::from_utf8_lossy(&value));
+        }
+        kinds.insert(kind(key));
+    }
+    let missing: Vec<_> = KINDS.iter().filter(|it| !kinds.contains(**it)).collect();
+    assert!(missing.is_empty(), "nothing was kept as {missing:?}, only as {kinds:?}");
+}

@@ -1,0 +1,137 @@
+//! Stands between an instance and its Redis: what passes can be held, counted and cut.
+
+use std::sync::{Arc, Mutex};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// Passes connections on to a server. Ends when it is dropped.
+pub struct Relay {
+    port: u16,
+    state: Arc<State>,
+    _running: DropGuard,
+}
+
+struct State {
+    server: String,
+    /// Whether answers pass.
+    open: watch::Sender<bool>,
+    /// What the instance has sent since it was last looked at.
+    asked: Mutex<Vec<u8>>,
+    /// Ends all connections; nothing while new ones are refused.
+    connected: Mutex<Option<CancellationToken>>,
+}
+
+/// How much passes at once.
+const CHUNK: usize = 64 * 1024;
+
+impl Relay {
+    /// To a server at `redis://host:port`.
+    pub async fn to(url: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
+        let port = listener.local_addr().expect("a bound listener has an address").port();
+        let state = Arc::new(State {
+            server: url.trim_start_matches("redis://").to_owned(),
+            open: watch::Sender::new(true),
+            asked: Mutex::default(),
+            connected: Mutex::new(Some(CancellationToken::new())),
+        });
+        let running = CancellationToken::new();
+        let accepting = accept(listener, Arc::clone(&state));
+        tokio::spawn(running.clone().run_until_cancelled_owned(accepting));
+        Self { port, state, _running: running.drop_guard() }
+    }
+
+    /// Where the instance finds it.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Holds answers back from now on, and forgets what was asked.
+    pub fn hold(&self) {
+        self.state.open.send_replace(false);
+        self.asked();
+    }
+
+    /// Lets answers pass again.
+    pub fn release(&self) {
+        self.state.open.send_replace(true);
+    }
+
+    /// What was sent to the server since the last look.
+    pub fn asked(&self) -> String {
+        let asked = std::mem::take(&mut *self.state.asked.lock().expect("nobody panics with it"));
+        String::from_utf8_lossy(&asked).into_owned()
+    }
+
+    /// Cuts all connections and refuses new ones: Redis is away.
+    pub fn cut(&self) {
+        let connected = self.state.connected.lock().expect("nobody panics with it").take();
+        if let Some(connected) = connected {
+            connected.cancel();
+        }
+    }
+
+    /// Redis is back.
+    pub fn mend(&self) {
+        let mut connected = self.state.connected.lock().expect("nobody panics with it");
+        connected.get_or_insert_default();
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.cut();
+    }
+}
+
+async fn accept(listener: TcpListener, state: Arc<State>) {
+    while let Ok((client, _)) = listener.accept().await {
+        let connected = state.connected.lock().expect("nobody panics with it").clone();
+        let Some(connected) = connected else {
+            continue; // dropped, so refused
+        };
+        let state = Arc::clone(&state);
+        tokio::spawn(connected.run_until_cancelled_owned(pass(client, state)));
+    }
+}
+
+/// Passes everything on, until one side ends.
+async fn pass(client: TcpStream, state: Arc<State>) -> std::io::Result<()> {
+    let mut server = TcpStream::connect(&state.server).await?;
+    let mut client = client;
+    client.set_nodelay(true)?;
+    server.set_nodelay(true)?;
+    let (mut from_client, mut to_client) = client.split();
+    let (mut from_server, mut to_server) = server.split();
+    let there = async {
+        let mut chunk = vec![0; CHUNK];
+        loop {
+            let read = from_client.read(&mut chunk).await?;
+            if read == 0 {
+                return Ok(());
+            }
+            state.asked.lock().expect("nobody panics with it").extend(&chunk[..read]);
+            to_server.write_all(&chunk[..read]).await?;
+        }
+    };
+    let back = async {
+        let mut open = state.open.subscribe();
+        let mut chunk = vec![0; CHUNK];
+        loop {
+            let read = from_server.read(&mut chunk).await?;
+            if read == 0 || open.wait_for(|it| *it).await.is_err() {
+                return Ok(());
+            }
+            to_client.write_all(&chunk[..read]).await?;
+        }
+    };
+    tokio::select! {
+        ended = there => ended,
+        ended = back => ended,
+    }
+}

@@ -1,5 +1,6 @@
 // Starts one of our programs for a test.
 import { execFileSync, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import fs from 'node:fs';
 import net from 'node:net';
@@ -66,6 +67,7 @@ export async function startServer(settings = {}) {
     }
     return {
         origin,
+        port,
         // A token, as the operator's command prints it.
         token(user) {
             const printed = execFileSync(program('notes-mcp'), ['token', '--user', user], {
@@ -104,10 +106,42 @@ export async function startForOthers({ instances = 2, allowed } = {}) {
     proxy.forwardTo(web.hello.ports);
     return {
         origin: proxy.origin,
-        github: web.hello.github,
         async stop() {
             proxy.close();
             await web.stop();
         },
     };
+}
+
+// Starts the product as the README has it run for others: with settings, `migrate` and the program
+// itself, beside a PostgreSQL and a GitHub of our own. With the name of a host it is reached by https.
+export async function startByTheReadme({ host, settings = {} } = {}) {
+    const proxy = await startProxy(host && certificate(host));
+    const origin = host ? `https://${host}:${proxy.port}` : proxy.origin;
+    const around = await startProgram('sign-in-web', ['--public-url', origin, '--settings-only']);
+    const all = {
+        ...around.hello.settings,
+        JWT_SIGNING_SECRET: randomBytes(32).toString('base64'),
+        HOST: '127.0.0.1',
+        ...settings,
+    };
+    execFileSync(program('notes-mcp'), ['migrate'], { env: all, stdio: 'pipe' });
+    const server = await startServer(all);
+    proxy.forwardTo([server.port]);
+    return {
+        origin,
+        async stop(forgetLog) {
+            proxy.close();
+            await server.stop(forgetLog);
+            await around.stop();
+        },
+    };
+}
+
+// A key and a certificate that nobody vouches for, in one text.
+function certificate(host) {
+    const args = ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1'];
+    args.push('-nodes', '-days', '2', '-subj', `/CN=${host}`, '-keyout', '-', '-out', '-');
+    const both = execFileSync('openssl', args, { stdio: ['ignore', 'pipe', 'ignore'] });
+    return { key: both, cert: both };
 }

@@ -13,7 +13,7 @@ import { watchHeaders } from './looks.mjs';
 import { account } from './account.mjs';
 import { consent } from './consent.mjs';
 import { pages } from './pages.mjs';
-import { webClient } from './web_client.mjs';
+import { HOST, webClient } from './web_client.mjs';
 
 // Far longer than anything takes here. A page that does not come is a failure, not a hang.
 const PATIENCE = 30_000;
@@ -32,7 +32,10 @@ function findChromium() {
 }
 
 const only = process.argv[2] ?? '';
-const browser = await chromium.launch({ executablePath: findChromium() });
+const browser = await chromium.launch({
+    executablePath: findChromium(),
+    args: [`--host-resolver-rules=MAP ${HOST} 127.0.0.1`],
+});
 const forOthers = await startForOthers({ allowed: 'ada,grace,linus' });
 const embedded = await startServer();
 

@@ -1,8 +1,12 @@
 // A client that is a web page itself, such as MCP Inspector: whatever it asks, a browser asks first
 // whether a page of another origin may.
 import assert from 'node:assert/strict';
-import { startServer } from '../program.mjs';
+import { startByTheReadme, startServer } from '../program.mjs';
 import { App } from './app.mjs';
+import { look } from './looks.mjs';
+
+// Where the browser finds the server; see run.mjs.
+export const HOST = 'notes.example';
 
 // Runs in the page: from the refusal of /mcp to a registered client.
 async function discover({ url, redirectUri }) {
@@ -47,34 +51,60 @@ async function connect({ url, tokenEndpoint, form }) {
     return [initialize.status, initialize.headers.get('mcp-session-id')];
 }
 
+// Connects a page of another origin to a server that is started for it. The person does `steps` in
+// the window that the page has opened.
+async function connects(start, context, steps) {
+    const app = await App.listen();
+    const server = await start({ ALLOWED_ORIGINS: app.origin });
+    try {
+        const url = `${server.origin}/mcp`;
+        const page = await context.newPage();
+        await page.goto(app.origin);
+        const { redirectUri } = app;
+        const found = await page.evaluate(discover, { url, redirectUri });
+        app.knows(server.origin, found.client.client_id);
+
+        const begun = app.begin();
+        const opened = page.waitForEvent('popup');
+        await page.evaluate((address) => void open(address, '', 'popup'), begun.url);
+        const popup = await opened;
+        await steps(popup, server.origin);
+        await popup.waitForURL((it) => it.pathname === '/callback');
+
+        const tokenEndpoint = found.server.token_endpoint;
+        const form = app.redemption(begun);
+        const [status, session] = await page.evaluate(connect, { url, tokenEndpoint, form });
+        assert.equal(status, 200);
+        assert.ok(session, 'the page can read the id of its session');
+    } finally {
+        app.close();
+        await server.stop(true);
+    }
+}
+
 export const webClient = {
     async 'a client in a web page connects, if its origin may'({ person }) {
-        const app = await App.listen();
-        const server = await startServer({ ALLOWED_ORIGINS: app.origin });
-        try {
-            const url = `${server.origin}/mcp`;
-            const page = await (await person('nobody')).newPage();
-            await page.goto(app.origin);
-            const { redirectUri } = app;
-            const found = await page.evaluate(discover, { url, redirectUri });
-            app.knows(server.origin, found.client.client_id);
-
-            const begun = app.begin();
-            const opened = page.waitForEvent('popup');
-            await page.evaluate((address) => void open(address, '', 'popup'), begun.url);
-            const popup = await opened;
+        await connects(startServer, await person('nobody'), async (popup) => {
             await popup.getByRole('button', { name: 'Approve' }).click();
             await popup.getByRole('button', { name: 'Continue' }).click();
-            await popup.waitForURL((it) => it.pathname === '/callback');
+        });
+    },
 
-            const tokenEndpoint = found.server.token_endpoint;
-            const form = app.redemption(begun);
-            const [status, session] = await page.evaluate(connect, { url, tokenEndpoint, form });
-            assert.equal(status, 200);
-            assert.ok(session, 'the page can read the id of its session');
-        } finally {
-            app.close();
-            await server.stop(true);
-        }
+    async 'a client in a web page connects over https, with GitHub'({ person }) {
+        const start = (settings) => startByTheReadme({ host: HOST, settings });
+        const context = await person('ada', { ignoreHTTPSErrors: true });
+        await connects(start, context, async (popup, origin) => {
+            await popup.getByRole('heading', { name: 'Connect Web Page to your notes?' }).waitFor();
+            // The prefix by which a browser guarantees that a cookie is from this very host.
+            const [cookie] = await context.cookies(origin);
+            assert.match(cookie.name, /^__Host-txn_/);
+
+            const home = await context.newPage();
+            await home.goto(origin);
+            await home.getByText('Add custom connector').waitFor();
+            await look(home, 'home-public');
+
+            await popup.getByRole('button', { name: 'Approve' }).click();
+        });
     },
 };

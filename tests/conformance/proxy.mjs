@@ -4,15 +4,17 @@
 // adds `Authorization` to requests that have none, if it was given a token. To the instances each
 // request comes from another address: the limits for one address are not what these suites test.
 // Everything else passes unchanged and at once: Host and Origin, event streams, and a disconnect on
-// either side.
+// either side. With a key and a certificate it is reached by https.
 import http from 'node:http';
+import https from 'node:https';
 
-export async function startProxy() {
+export async function startProxy(tls) {
     let upstreams = [];
     let token;
     let next = 0;
 
-    const server = http.createServer((request, response) => {
+    const { createServer } = tls ? https : http;
+    const server = createServer(tls ?? {}, (request, response) => {
         const headers = request.rawHeaders.slice();
         if (token && !request.headers.authorization) {
             headers.push('Authorization', `Bearer ${token}`);
@@ -50,8 +52,10 @@ export async function startProxy() {
     server.requestTimeout = 0;
     await new Promise((ready) => server.listen(0, '127.0.0.1', ready));
 
+    const { port } = server.address();
     return {
-        origin: `http://127.0.0.1:${server.address().port}`,
+        port,
+        origin: `http://127.0.0.1:${port}`,
         forwardTo(ports, bearer) {
             upstreams = ports;
             token = bearer;

@@ -4,13 +4,13 @@
 //
 // With a token: each lists the tools, writes, reads and deletes a note, gets progress, lends its
 // model and answers a question. And from nothing but the address: each finds out how to sign in,
-// does so, uses the notes, and later goes on without the person, on one's own machine and with
-// GitHub.
+// does so, uses the notes, and later goes on without the person: on one's own machine, on several
+// instances with GitHub, and on the program that one starts after reading the README.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import path from 'node:path';
 import readline from 'node:readline';
-import { startForOthers, startServer } from '../program.mjs';
+import { startByTheReadme, startForOthers, startServer } from '../program.mjs';
 
 const here = import.meta.dirname;
 const node = process.execPath;
@@ -69,8 +69,8 @@ async function use(origin, [name, command, script, ...args], steps, env) {
     console.log(`${name}: ${problem ? `FAILED at ${missing[0] ?? 'its end'}` : 'ok'}`);
 }
 
-async function signInAt(place) {
-    for (const client of SIGN_INS) {
+async function signInAt(place, clients = SIGN_INS) {
+    for (const client of clients) {
         // Each is somebody else, so that nobody finds notes of another.
         const person = client[0].replace(/\W+/g, '-').toLowerCase();
         const steps = SIGN_IN_STEPS[client[2]] ?? USUAL_SIGN_IN_STEPS;
@@ -91,12 +91,21 @@ try {
     await server.stop(failed === 0);
 }
 
-const place = await startForOthers();
+const several = await startForOthers();
 try {
-    console.log('From nothing but the address, on PostgreSQL and with GitHub');
-    await signInAt(place);
+    console.log('From nothing but the address, on PostgreSQL and with GitHub, several instances');
+    await signInAt(several);
 } finally {
-    await place.stop();
+    await several.stop();
+}
+
+const alone = await startByTheReadme();
+try {
+    console.log('From nothing but the address, on PostgreSQL and with GitHub, by the README');
+    // What people have most: a client of an SDK, and the bridge.
+    await signInAt(alone, SIGN_INS.filter(([name]) => ['Python', 'mcp-remote'].includes(name)));
+} finally {
+    await alone.stop(failed === 0);
 }
 console.log(`total: ${passed} passed, ${failed} failed`);
 process.exitCode = failed === 0 ? 0 : 1;

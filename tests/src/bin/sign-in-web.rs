@@ -1,15 +1,16 @@
 //! `sign-in-web`: the product as it runs for others, for clients and browsers from outside: several
 //! instances on a PostgreSQL, people who sign in with GitHub, and a GitHub of our own.
 //!
-//! Says on its first line, in JSON, on which ports it listens and where that GitHub is. Ends when its
-//! standard input does.
+//! Says on its first line, in JSON, on which ports it listens. Ends when its standard input does.
+//! With `--settings-only` it starts no instance, and says with which settings a test has to do that.
 
 use anyhow::Context as _;
 use clap::Parser;
-use serde_json::json;
+use serde_json::{Value, json};
 use tests::{
     cluster::{Database, Setup},
-    github::GitHub,
+    github::{self, GitHub},
+    postgres,
 };
 use tokio::io::AsyncReadExt as _;
 
@@ -21,6 +22,9 @@ struct Arguments {
     /// Where clients find them: the address of the proxy in front.
     #[arg(long)]
     public_url: String,
+    /// Leaves the instances to the test.
+    #[arg(long)]
+    settings_only: bool,
     /// Who may come in, as in `ALLOWED_GITHUB_LOGINS`.
     #[arg(long)]
     allowed: Option<String>,
@@ -30,6 +34,19 @@ struct Arguments {
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let github = GitHub::start().await;
+    if arguments.settings_only {
+        say(&json!({ "settings": {
+            "PUBLIC_URL": arguments.public_url,
+            "DATABASE_URL": postgres::fresh_database().await,
+            "GITHUB_URL": github.origin(),
+            "GITHUB_API_URL": github.origin(),
+            "GITHUB_CLIENT_ID": github::CLIENT_ID,
+            "GITHUB_CLIENT_SECRET": github::CLIENT_SECRET,
+            "TRUSTED_PROXY_HOPS": "1",
+        } }));
+        return until_told_to_end().await;
+    }
+
     let mut setup = Setup::new(Database::Postgres)
         .instances(arguments.instances)
         .real_time()
@@ -39,16 +56,22 @@ async fn main() -> anyhow::Result<()> {
         setup = setup.with("ALLOWED_GITHUB_LOGINS", allowed);
     }
     let cluster = setup.start().await;
+    say(&json!({ "ports": cluster.ports() }));
+    until_told_to_end().await?;
+    cluster.stop().await;
+    Ok(())
+}
 
-    #[expect(clippy::print_stdout, reason = "this is how a program of tests is reached")]
-    {
-        println!("{}", json!({ "ports": cluster.ports(), "github": github.origin() }));
-    }
+#[expect(clippy::print_stdout, reason = "this is how a program of tests is reached")]
+fn say(line: &Value) {
+    println!("{line}");
+}
+
+async fn until_told_to_end() -> anyhow::Result<()> {
     let mut ignored = Vec::new();
     tokio::io::stdin()
         .read_to_end(&mut ignored)
         .await
         .context("could not wait for the end of standard input")?;
-    cluster.stop().await;
     Ok(())
 }

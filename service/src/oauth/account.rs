@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use entity::{
-    ClientId, GrantId, github_tokens, notes,
+    ClientId, GrantId, github_tokens, notes, oauth_codes,
     oauth_grants::{Entity, Model},
     users,
 };
@@ -101,6 +101,10 @@ pub async fn disconnect_all(
 /// Three things stay. Grants stay, revoked, until every instance knows that and then for the usual
 /// time; the audit log stays for its time; and the row of a person who is blocked stays, or deleting
 /// the account would be the way around that.
+///
+/// A client that redeems a code at the same moment holds the code, and then the person
+/// ([`super::code::may_stay`]). So codes go first, then the person, and grants last: whoever was
+/// faster has made a grant that is revoked here, and whoever is later finds nobody.
 pub async fn delete(
     service: &Service,
     user: &UserId,
@@ -108,17 +112,18 @@ pub async fn delete(
 ) -> Result<Deleted, Failure> {
     let now = service.clock().now();
     let transaction = db::begin_patiently(service.db()).await?;
+    oauth_codes::Entity::delete_owned_by(user.as_str()).exec(&transaction).await?;
+    users::Entity::delete_many()
+        .filter(users::COLUMN.sub.eq(user.as_str()))
+        .filter(users::COLUMN.blocked_at.is_null())
+        .exec(&transaction)
+        .await?;
     let grants = revoke::all_of(&transaction, now, user, Reason::AccountDeleted).await?;
     let notes = notes::Entity::delete_many()
         .filter(notes::COLUMN.owner_sub.eq(user.as_str()))
         .exec(&transaction)
         .await?;
     github_tokens::Entity::delete_by_id(user.as_str()).exec(&transaction).await?;
-    users::Entity::delete_many()
-        .filter(users::COLUMN.sub.eq(user.as_str()))
-        .filter(users::COLUMN.blocked_at.is_null())
-        .exec(&transaction)
-        .await?;
     let deleted = Deleted { notes: notes.rows_affected, apps: grants.len() };
     let event = Event::new(audit::Kind::AccountDeleted, request)
         .user(user)

@@ -25,24 +25,33 @@ use std::{
 };
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
-use entity::oauth_clients::{ActiveModel, Column, Entity, Kind};
+use chrono::{DateTime, TimeDelta, Utc};
+use entity::{
+    oauth_clients::{ActiveModel, COLUMN, Column, Entity, Kind},
+    oauth_grants,
+};
 use reqwest::{
     StatusCode,
     dns::{Addrs, Name, Resolve, Resolving},
     header::{ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_TYPE, HeaderMap},
 };
-use sea_orm::{EntityTrait as _, Set, sea_query::OnConflict};
+use sea_orm::{
+    ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, Set,
+    sea_query::{Expr, ExprTrait as _, OnConflict, Query},
+};
 use serde_json::{Map, Value};
 use tokio::{sync::OnceCell, time::Instant};
 
 use super::{
+    audit::RequestInfo,
     client::{self, Client, ClientError, ClientId, ClientKind, Metadata, Method, UNUSED_LIFETIME},
     display_name::DisplayName,
+    grant::{self, Reason},
     limits::{METADATA_ALL, METADATA_HOST},
     metadata_url::MetadataUrl,
     redirect_uri::{RedirectUri, Schemes},
     register::holds_private_key,
+    revoke,
     scope::Scopes,
     special_use, strict_json,
 };
@@ -231,6 +240,9 @@ struct NotPublic;
 /// Why there is no document.
 #[derive(Debug, thiserror::Error)]
 enum FetchError {
+    /// Its host says that there is none (404 or 410).
+    #[error("it is gone")]
+    Gone,
     /// It is not where it should be, too slow, too large, or not JSON.
     #[error("{0}")]
     Theirs(&'static str),
@@ -252,6 +264,79 @@ fn own_host(service: &Service) -> &str {
     let origin = service.config().public_url.origin();
     let host = origin.split_once("://").map_or(origin, |(_, host)| host);
     host.split(':').next().unwrap_or(host)
+}
+
+/// How long a document has to be gone before what its client was given ends: long enough for whoever
+/// broke their site by mistake to notice.
+pub const GONE_AFTER: TimeDelta = TimeDelta::days(7);
+
+/// How many documents one call of [`recheck`] looks for.
+const RECHECKED_AT_ONCE: u64 = 20;
+
+/// Looks whether the documents of connected clients are still there, and revokes what a client was
+/// given whose document has been gone for [`GONE_AFTER`]: taking the document away is how a publisher
+/// takes back a client. A host that does not answer, or answers anything but 404 or 410, says nothing
+/// about that, and what a document says by now counts from the next consent on.
+///
+/// To be called once a day: first with nothing, then with the client that the last call gave, until
+/// one gives none. Since when a document is gone is remembered where documents are kept; if that is
+/// lost, the wait begins anew.
+pub async fn recheck(
+    service: &Service,
+    after: Option<&ClientId>,
+) -> Result<Option<ClientId>, Failure> {
+    let connected = Query::select()
+        .expr(Expr::val(1))
+        .from(oauth_grants::Entity)
+        .and_where(
+            Expr::col((oauth_grants::Entity, oauth_grants::Column::ClientId))
+                .equals((Entity, Column::Id)),
+        )
+        .cond_where(grant::live(service.clock().now()))
+        .take();
+    let mut query = Entity::find()
+        .filter(COLUMN.kind.eq(Kind::MetadataDocument))
+        .filter(Expr::exists(connected))
+        .order_by_asc(Column::Id)
+        .limit(RECHECKED_AT_ONCE);
+    if let Some(after) = after {
+        query = query.filter(COLUMN.id.gt(after.clone()));
+    }
+    let clients = query.all(service.db()).await?;
+    for client in &clients {
+        if is_gone_for_good(service, &client.id).await {
+            tracing::warn!(client = %client.id, "The document of a client is gone for good");
+            revoke::client(service, &client.id, Reason::ClientGone, &RequestInfo::none()).await?;
+        }
+    }
+    Ok(clients.last().map(|it| it.id.clone()))
+}
+
+/// Whether the document is gone now and was at all times that somebody looked, for long enough.
+async fn is_gone_for_good(service: &Service, id: &ClientId) -> bool {
+    let Ok(url) = MetadataUrl::parse(id.as_str(), own_host(service)) else {
+        return false;
+    };
+    if take_share(service, &url).await.is_err() {
+        return false;
+    }
+    let (fetching, now) = (service.fetching(), service.clock().now());
+    let mark = format!("gone:{}", url.as_str());
+    let marked = fetching.documents.get(&mark).await;
+    let since = marked.as_deref().and_then(|it| str::from_utf8(it).ok()?.parse().ok());
+    match (fetch(fetching, &url).await, since) {
+        (Err(FetchError::Gone), Some(since)) => since <= now - GONE_AFTER,
+        (Err(FetchError::Gone), None) => {
+            let kept = 2 * GONE_AFTER.to_std().unwrap_or(MOST_FRESH);
+            fetching.documents.put(&mark, now.to_rfc3339().into_bytes(), kept).await;
+            false
+        }
+        (Ok(_), Some::<DateTime<Utc>>(_)) => {
+            fetching.documents.put(&mark, Vec::new(), LEAST_FRESH).await;
+            false
+        }
+        (Ok(_) | Err(_), _) => false,
+    }
 }
 
 /// What the document says, as recently as its header demands.
@@ -303,7 +388,8 @@ async fn lead_or_follow(service: &Service, url: &MetadataUrl) -> Result<Metadata
     fetched
 }
 
-async fn fetch_and_keep(service: &Service, url: &MetadataUrl) -> Result<Metadata, ClientError> {
+/// Takes one from the shares of a host and of all hosts together.
+async fn take_share(service: &Service, url: &MetadataUrl) -> Result<(), ClientError> {
     let limiter = service.limiter();
     for (bucket, key) in [(&METADATA_HOST, url.host()), (&METADATA_ALL, "all")] {
         if !limiter.check(bucket, key).await.is_allowed() {
@@ -315,10 +401,18 @@ async fn fetch_and_keep(service: &Service, url: &MetadataUrl) -> Result<Metadata
             return Err(ClientError::Unavailable);
         }
     }
+    Ok(())
+}
+
+async fn fetch_and_keep(service: &Service, url: &MetadataUrl) -> Result<Metadata, ClientError> {
+    take_share(service, url).await?;
     let fetching = service.fetching();
     let (body, fresh) = fetch(fetching, url).await.map_err(|error| {
         tracing::info!(client = url.as_str(), "The document of a client is not usable: {error}");
         match error {
+            FetchError::Gone => {
+                ClientError::Refused(format!("The client's document at {} is gone.", url.host()))
+            }
             FetchError::Theirs(why) => ClientError::Refused(format!(
                 "The client's document at {} cannot be used: {why}.",
                 url.host()
@@ -354,6 +448,9 @@ async fn fetch(fetching: &Fetching, url: &MetadataUrl) -> Result<(Vec<u8>, Durat
         .send()
         .await
         .map_err(failed)?;
+    if matches!(response.status(), StatusCode::NOT_FOUND | StatusCode::GONE) {
+        return Err(FetchError::Gone);
+    }
     if response.status() != StatusCode::OK {
         return Err(FetchError::Theirs("the answer is not 200"));
     }
@@ -496,7 +593,7 @@ async fn snapshot(
         && ends.is_some_and(|it| it > now + UNUSED_LIFETIME / 2);
     let id = ClientId(url.as_str().to_owned());
     if !still_right {
-        let kept_until = ends.unwrap_or(now).max(now + UNUSED_LIFETIME);
+        let kept_until = Ord::max(ends.unwrap_or(now), now + UNUSED_LIFETIME);
         let row = ActiveModel {
             id: Set(id.clone()),
             kind: Set(Kind::MetadataDocument),

@@ -26,7 +26,8 @@ use entity::{
 use mcp::UserId;
 use sea_orm::{
     ColumnTrait as _, ConnectionTrait, DatabaseTransaction, EntityTrait as _, IntoActiveModel as _,
-    QueryFilter as _, QuerySelect as _, Set, sea_query::Expr,
+    QueryFilter as _, QuerySelect as _, Set,
+    sea_query::{Expr, LockType},
 };
 
 use super::{
@@ -233,7 +234,7 @@ impl Attempt<'_> {
                 return Err(RedeemError::InvalidGrant("the verifier is wrong once too often"));
             }
         }
-        if !may_come_in(&transaction, &code.user_sub).await? {
+        if !may_stay(&transaction, &code.user_sub).await? {
             return Err(RedeemError::InvalidGrant("the person was shut out"));
         }
         if !delete(&transaction, &code).await? {
@@ -369,9 +370,18 @@ async fn delete(transaction: &DatabaseTransaction, code: &Model) -> Result<bool,
     Ok(deleted.rows_affected == 1)
 }
 
-/// Whether a person exists and is not blocked. Somebody who deletes their account while a client
-/// still redeems a code has no row any more.
+/// Whether a person exists and is not blocked.
 pub(super) async fn may_come_in(db: &impl ConnectionTrait, user: &str) -> Result<bool, Failure> {
     let person = users::Entity::find_by_id(user).one(db).await?;
+    Ok(person.is_some_and(|it| it.blocked_at.is_none()))
+}
+
+/// The same, and the person cannot be deleted until the transaction ends: somebody who deletes their
+/// account while a client redeems a code has no row any more, or waits for the grant to be there.
+pub(super) async fn may_stay(
+    transaction: &DatabaseTransaction,
+    user: &str,
+) -> Result<bool, Failure> {
+    let person = users::Entity::find_by_id(user).lock(LockType::KeyShare).one(transaction).await?;
     Ok(person.is_some_and(|it| it.blocked_at.is_none()))
 }

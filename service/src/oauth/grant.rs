@@ -80,6 +80,8 @@ pub enum Reason {
     AccountDeleted,
     /// An operator wanted it.
     Operator,
+    /// Whoever publishes the client took it back.
+    ClientGone,
     /// The person may no longer come in.
     Gate(Closed),
     /// Its code was presented again.
@@ -96,6 +98,7 @@ impl Reason {
             Self::Person => "person",
             Self::AccountDeleted => "account_deleted",
             Self::Operator => "operator",
+            Self::ClientGone => "client_gone",
             Self::Gate(_) => "gate",
             Self::CodeReplay => "code_replay",
             Self::RefreshReplay => "refresh_replay",

@@ -593,7 +593,8 @@ fn is_abandoned(key: &Model, rows: &[Model], now: DateTime<Utc>) -> bool {
         && rows.iter().any(|other| {
             other.state == State::Active
                 && other.kek_id != key.kek_id
-                && other.activate_at > key.activate_at
+                // Not when it was to sign: that may lie after the day on which its secret went.
+                && other.activate_at > key.created_at
                 && other.activate_at <= now - ABANDONED_AFTER
                 && other.last_signed_at.is_some_and(|it| it > quiet_since)
         })

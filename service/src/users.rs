@@ -5,11 +5,15 @@ use chrono::{DateTime, Utc};
 use entity::users::{ActiveModel, COLUMN, Column, Entity, Model};
 use mcp::UserId;
 use sea_orm::{
-    ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _, Set,
-    sea_query::{Expr, OnConflict},
+    ColumnTrait as _, Condition, ConnectionTrait, EntityTrait as _, ExprTrait as _,
+    QueryFilter as _, QueryOrder as _, QuerySelect as _, Set,
+    sea_query::{Expr, Func, OnConflict},
 };
 
 use crate::db::Failure;
+
+/// The most people of one name that [`named`] gives: more than one is rare already.
+const MAX_NAMED: u64 = 20;
 
 /// Who signed in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +68,14 @@ pub async fn seen(
         .exec(db)
         .await?;
     Ok(updated.rows_affected > 0 || get(db, user).await?.is_some())
+}
+
+/// The people who sign in, or once did, under a name: a login, in any case, or an identity such as
+/// `github:583231`. A login can be several people's, one after the other.
+pub async fn named(db: &impl ConnectionTrait, name: &str) -> Result<Vec<Model>, Failure> {
+    let login = Expr::expr(Func::lower(Expr::col(Column::Login))).eq(name.to_lowercase());
+    let named = Condition::any().add(COLUMN.sub.eq(name)).add(login);
+    Ok(Entity::find().filter(named).order_by_asc(Column::Sub).limit(MAX_NAMED).all(db).await?)
 }
 
 /// What is known about a person.

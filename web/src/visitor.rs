@@ -43,9 +43,33 @@ pub(crate) fn info(service: &Service, request: &Request) -> RequestInfo {
     )
 }
 
-/// The network of the client: what limits are counted for.
-pub(crate) fn network(service: &Service, request: &Request) -> String {
-    limits::network(address(service, request))
+/// Whose share a request takes from.
+pub(crate) struct Share {
+    key: String,
+    /// Whether it is never used up.
+    unlimited: bool,
+}
+
+impl Share {
+    /// That of everybody together.
+    pub(crate) fn of_everybody() -> Self {
+        Self { key: "all".to_owned(), unlimited: false }
+    }
+
+    /// That of one client within this one.
+    pub(crate) fn of_client(&self, id: &str) -> Self {
+        Self { key: format!("{} {id}", self.key), unlimited: self.unlimited }
+    }
+}
+
+/// The share of the network that a request comes from.
+pub(crate) fn network(service: &Service, request: &Request) -> Share {
+    let address = address(service, request);
+    let unlimited = &service.config().unlimited_networks;
+    Share {
+        key: limits::network(address),
+        unlimited: unlimited.iter().any(|it| it.contains(&address.to_canonical())),
+    }
 }
 
 /// The port that a request came to.
@@ -55,13 +79,19 @@ pub(crate) fn local_port(request: &Request) -> u16 {
 }
 
 /// Takes one from a share, or says when there will be one again.
-pub(crate) async fn take(service: &Service, bucket: &Bucket, key: &str) -> Result<(), Refusal> {
-    allowed(service.limiter().check(bucket, key).await)
+pub(crate) async fn take(service: &Service, bucket: &Bucket, of: &Share) -> Result<(), Refusal> {
+    if of.unlimited {
+        return Ok(());
+    }
+    allowed(service.limiter().check(bucket, &of.key).await)
 }
 
 /// Whether there is anything left of a share, without taking it.
-pub(crate) async fn look(service: &Service, bucket: &Bucket, key: &str) -> Result<(), Refusal> {
-    allowed(service.limiter().peek(bucket, key).await)
+pub(crate) async fn look(service: &Service, bucket: &Bucket, of: &Share) -> Result<(), Refusal> {
+    if of.unlimited {
+        return Ok(());
+    }
+    allowed(service.limiter().peek(bucket, &of.key).await)
 }
 
 fn allowed(verdict: Verdict) -> Result<(), Refusal> {

@@ -20,19 +20,21 @@ use std::{
     time::Duration,
 };
 
+use ipnet::IpNet;
+
 pub use self::types::{
     DatabaseSettings, GitHubSettings, LogFormat, Mode, PublicUrl, RedisSettings,
 };
 use self::{
     reader::{
-        Reader, address, data_keys, database_url, log_filter, log_format, number, origins,
-        redis_url, schemes, sqlite_file,
+        Reader, address, data_keys, database_url, log_filter, log_format, networks, number,
+        origins, redis_url, schemes, sqlite_file,
     },
     variables::{
         ACCESS_TOKEN_TTL, ALLOWED_GITHUB_LOGINS, ALLOWED_GITHUB_ORG, ALLOWED_ORIGINS, DATA_DIR,
         DATA_KEYS, DATABASE_MAX_CONNECTIONS, DATABASE_URL, HOST, LOG, LOG_FORMAT, OAUTH_CLIENTS,
         PORT, PUBLIC_URL, RATE_LIMIT_PER_MINUTE, REDIRECT_SCHEMES, REDIS_PREFIX, REDIS_URL,
-        SESSION_TTL, SHUTDOWN_TIMEOUT, TRUSTED_PROXY_HOPS,
+        SESSION_TTL, SHUTDOWN_TIMEOUT, TRUSTED_PROXY_HOPS, UNLIMITED_NETWORKS,
     },
 };
 use crate::{
@@ -81,6 +83,8 @@ pub struct Config {
     pub trusted_proxy_hops: u8,
     /// `RATE_LIMIT_PER_MINUTE`: how many calls a person may make; 0 for any number.
     pub rate_limit_per_minute: u32,
+    /// `UNLIMITED_NETWORKS`.
+    pub unlimited_networks: Vec<IpNet>,
     /// `ACCESS_TOKEN_TTL`.
     pub access_token_ttl: Duration,
     /// `SESSION_TTL`.
@@ -161,6 +165,7 @@ impl Config {
             });
         let rate_limit_per_minute =
             reader.parse(RATE_LIMIT_PER_MINUTE, |text| number(text, 0, 100_000)).unwrap_or(120);
+        let unlimited_networks = reader.parse(UNLIMITED_NETWORKS, networks).unwrap_or_default();
         let access_token_ttl = reader
             .duration(ACCESS_TOKEN_TTL, Duration::from_mins(1)..=access_token::MAX_CONFIGURED_TTL);
         let session_ttl =
@@ -193,6 +198,7 @@ impl Config {
                 clients,
                 trusted_proxy_hops,
                 rate_limit_per_minute,
+                unlimited_networks,
                 access_token_ttl,
                 session_ttl,
                 shutdown_timeout,
@@ -323,6 +329,7 @@ mod tests {
             ("OAUTH_CLIENTS", "[{\"client_secret\": \"hunter2\"}]"),
             ("TRUSTED_PROXY_HOPS", "-1"),
             ("RATE_LIMIT_PER_MINUTE", "plenty"),
+            ("UNLIMITED_NETWORKS", "192.0.2.0/33"),
             ("ACCESS_TOKEN_TTL", "2h"),
             ("SESSION_TTL", "soon"),
             ("SHUTDOWN_TIMEOUT", "1w"),
@@ -330,7 +337,7 @@ mod tests {
             ("LOG_FORMAT", "xml"),
         ])
         .unwrap_err();
-        assert_eq!(lines.len(), 22, "{lines:#?}");
+        assert_eq!(lines.len(), 23, "{lines:#?}");
         for (line, variable) in lines.iter().zip([
             "PORT",
             "PUBLIC_URL",
@@ -348,6 +355,7 @@ mod tests {
             "OAUTH_CLIENTS",
             "TRUSTED_PROXY_HOPS",
             "RATE_LIMIT_PER_MINUTE",
+            "UNLIMITED_NETWORKS",
             "ACCESS_TOKEN_TTL",
             "SESSION_TTL",
             "SHUTDOWN_TIMEOUT",

@@ -2,6 +2,7 @@
 
 use std::{fmt, net::IpAddr, path::Path, time::Duration};
 
+use ipnet::IpNet;
 use url::{Host, Url};
 
 use super::{
@@ -184,6 +185,18 @@ pub(super) fn origins(text: &str) -> Result<Vec<String>, String> {
         .filter(|it| !it.is_empty())
         .map(|it| origin(it).map(|url| url.origin().ascii_serialization()))
         .collect()
+}
+
+/// Networks in CIDR notation; an address alone is a network of one.
+pub(super) fn networks(text: &str) -> Result<Vec<IpNet>, String> {
+    text.split(',')
+        .map(str::trim)
+        .filter(|it| !it.is_empty())
+        .map(|it| it.parse().or_else(|_one| it.parse::<IpAddr>().map(IpNet::from)))
+        .collect::<Result<_, _>>()
+        .map_err(|_unusable| {
+            "must be networks such as 192.0.2.0/24, separated by commas".to_owned()
+        })
 }
 
 pub(super) fn redis_url(text: &str) -> Result<Secret, String> {

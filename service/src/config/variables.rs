@@ -34,6 +34,7 @@ pub const VARIABLES: &[Variable] = &[
     OAUTH_CLIENTS,
     TRUSTED_PROXY_HOPS,
     RATE_LIMIT_PER_MINUTE,
+    UNLIMITED_NETWORKS,
     ACCESS_TOKEN_TTL,
     SESSION_TTL,
     SHUTDOWN_TIMEOUT,
@@ -218,6 +219,15 @@ pub const RATE_LIMIT_PER_MINUTE: Variable = Variable {
               to 100000; 0 for any number. Lists, handshakes and the like may come ten times as \
               often.",
     default: "120",
+};
+
+/// Whom no limit applies to.
+pub const UNLIMITED_NETWORKS: Variable = Variable {
+    name: "UNLIMITED_NETWORKS",
+    meaning: "Networks that may sign in, register and fail as often as they like, separated by \
+              commas, such as 192.0.2.0/24, 2001:db8::/32: those of services from which many people \
+              come with few addresses.",
+    default: "",
 };
 
 /// How long an access token lives.

@@ -2,6 +2,7 @@
 
 mod keys;
 mod migrate;
+mod people;
 mod serve;
 mod token;
 
@@ -43,6 +44,12 @@ enum Command {
     /// Look after the keys that sign access tokens
     #[command(subcommand)]
     Keys(keys::Command),
+    /// Take back what apps were given
+    #[command(subcommand)]
+    Clients(people::Clients),
+    /// Shut people out, and let them in again
+    #[command(subcommand)]
+    Users(people::Users),
 }
 
 /// The arguments or the environment are wrong, so that trying again is no use: `EX_USAGE` of
@@ -74,6 +81,8 @@ pub(crate) async fn run() -> ExitCode {
         Command::Migrate => migrate::run(config).await,
         Command::Token(options) => token::run(config, options).await,
         Command::Keys(command) => keys::run(config, command).await,
+        Command::Clients(command) => people::run_clients(config, command).await,
+        Command::Users(command) => people::run_users(config, command).await,
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

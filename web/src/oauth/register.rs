@@ -19,12 +19,15 @@ use super::{
     answer::{Fail, Failed, sentence},
     unread::Unread,
 };
-use crate::{Instance, body::Bounds, error::Refusal, observe::RequestId, visitor};
+use crate::{
+    Instance,
+    body::Bounds,
+    error::Refusal,
+    observe::RequestId,
+    visitor::{self, Share},
+};
 
 const BODY: Bounds = Bounds { bytes: register::MAX_BYTES, time: Duration::from_secs(10) };
-
-/// Everybody has one share of the registrations together.
-const EVERYBODY: &str = "all";
 
 /// Where a client says who it is (RFC 7591).
 #[derive(Clone)]
@@ -101,7 +104,8 @@ impl Register {
         let refused = |refusal: Refusal| fail.refusal(&refusal);
         let network = visitor::network(&self.service, request);
         visitor::take(&self.service, &limits::REGISTER, &network).await.map_err(refused)?;
-        visitor::take(&self.service, &limits::REGISTER_ALL, EVERYBODY).await.map_err(refused)?;
+        let everybody = Share::of_everybody();
+        visitor::take(&self.service, &limits::REGISTER_ALL, &everybody).await.map_err(refused)?;
         let invalid = |description: String| fail.invalid("invalid_client_metadata", description);
         if !is_json(request) {
             return Err(invalid("Send the metadata as application/json.".to_owned()));

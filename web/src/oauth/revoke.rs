@@ -68,8 +68,8 @@ impl Revoke {
             .map_err(|error| fail.form(error))?;
         let presented =
             Presented::of(request.headers(), &form).map_err(|error| fail.credentials(error))?;
-        let key = format!("{network} {}", presented.id);
-        visitor::take(&self.service, &limits::TOKEN, &key).await.map_err(refused)?;
+        let share = network.of_client(&presented.id);
+        visitor::take(&self.service, &limits::TOKEN, &share).await.map_err(refused)?;
         let client = authenticated(&self.service, &presented, request, fail).await;
         if let Err(Failed::Client(..)) = client {
             drop(visitor::take(&self.service, &limits::TOKEN_FAILURES, &network).await);

@@ -25,7 +25,13 @@ use super::{
     form::Form,
     unread::Unread,
 };
-use crate::{Instance, body::Bounds, error::Refusal, observe::RequestId, visitor};
+use crate::{
+    Instance,
+    body::Bounds,
+    error::Refusal,
+    observe::RequestId,
+    visitor::{self, Share},
+};
 
 /// Parameters are short: the longest one that means anything is a resource.
 pub(super) const BODY: Bounds = Bounds { bytes: 16 * 1024, time: Duration::from_secs(10) };
@@ -133,7 +139,7 @@ impl Token {
     async fn exchange(
         &self,
         request: &Request,
-        network: &str,
+        network: &Share,
         form: &Form,
         fail: Fail<'_>,
     ) -> Result<Tokens, Failed> {
@@ -151,8 +157,8 @@ impl Token {
         let presented =
             Presented::of(request.headers(), form).map_err(|error| fail.credentials(error))?;
         // The id as it was sent counts: it is only a key, and a made-up one has its own share.
-        let key = format!("{network} {}", presented.id);
-        visitor::take(&self.service, &limits::TOKEN, &key)
+        let share = network.of_client(&presented.id);
+        visitor::take(&self.service, &limits::TOKEN, &share)
             .await
             .map_err(|refusal| fail.refusal(&refusal))?;
         let client = authenticated(&self.service, &presented, request, fail).await?;

@@ -1,0 +1,99 @@
+//! `notes-mcp clients` and `notes-mcp users`: what an operator can do about an app or a person. The
+//! instances that run hear of it at once, or within seconds.
+
+use anyhow::{Context as _, bail};
+use clap::Subcommand;
+use mcp::UserId;
+use service::{
+    Service,
+    config::Config,
+    oauth::{account, audit::RequestInfo, client::ClientId, grant::Reason, revoke},
+    users,
+};
+
+/// What to do with clients, the apps that people connect.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Clients {
+    /// Take back everything that a client was given, from everybody who connected it
+    Revoke {
+        /// The `client_id`, as the audit log shows it
+        #[arg(value_name = "ID")]
+        id: String,
+    },
+}
+
+/// What to do with people.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Users {
+    /// Shut somebody out, at once and until `unblock`
+    Block {
+        /// The login at GitHub, or the identity, such as github:583231
+        #[arg(value_name = "LOGIN")]
+        name: String,
+    },
+    /// Let somebody in again who was shut out
+    Unblock {
+        /// The login at GitHub, or the identity, such as github:583231
+        #[arg(value_name = "LOGIN")]
+        name: String,
+    },
+}
+
+/// Does it.
+pub(super) async fn run_clients(config: Config, command: Clients) -> anyhow::Result<()> {
+    let Clients::Revoke { id } = command;
+    let (_stores, service) = super::connect(&config).await?;
+    let client = ClientId(id);
+    let revoked = revoke::client(&service, &client, Reason::Operator, &RequestInfo::none()).await;
+    match revoked.context("could not revoke the grants of the client")?.len() {
+        0 => bail!("nobody has connected `{client}`"),
+        count => super::say(format_args!(
+            "{count} connections of `{client}` are revoked. Within seconds no server accepts their \
+             tokens; whoever wants to use the app has to connect it again."
+        )),
+    }
+    Ok(())
+}
+
+/// Does it.
+pub(super) async fn run_users(config: Config, command: Users) -> anyhow::Result<()> {
+    let (_stores, service) = super::connect(&config).await?;
+    let request = RequestInfo::none();
+    match command {
+        Users::Block { name } => {
+            let user = only(&service, &name).await?;
+            let newly = account::block(&service, &user, &request).await;
+            super::say(if newly.context("could not block them")? {
+                "They are shut out. Within seconds no server accepts their tokens."
+            } else {
+                "They were shut out before."
+            });
+        }
+        Users::Unblock { name } => {
+            let user = only(&service, &name).await?;
+            let were = account::unblock(&service, &user, &request).await;
+            super::say(if were.context("could not unblock them")? {
+                "They may sign in again. Their apps have to be connected again."
+            } else {
+                "They were not shut out."
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The one person of that name.
+async fn only(service: &Service, name: &str) -> anyhow::Result<UserId> {
+    let people = users::named(service.db(), name).await.context("could not look for them")?;
+    match &people[..] {
+        [person] => Ok(UserId::new(person.sub.as_str())),
+        [] => bail!("nobody has ever signed in as `{name}`"),
+        several => {
+            let identities: Vec<&str> = several.iter().map(|it| it.sub.as_str()).collect();
+            bail!(
+                "several people have signed in as `{name}`: name one of {}",
+                identities.join(", ")
+            )
+        }
+    }
+}

@@ -85,7 +85,7 @@ async fn without_a_good_token_nobody_gets_in_and_everybody_learns_how() {
 }
 
 #[tokio::test]
-async fn a_foreign_page_or_name_is_forbidden() {
+async fn a_foreign_page_or_name_is_refused() {
     let cluster =
         Setup::new(Database::Sqlite).with("ALLOWED_ORIGINS", "https://app.example.com").start();
     let cluster = cluster.await;
@@ -112,7 +112,7 @@ async fn a_foreign_page_or_name_is_forbidden() {
     }
     for host in [format!("evil.example.com:{port}"), "notes.example.com".to_owned()] {
         let page = Page::read(good(&cluster, &token).header("host", &host)).await;
-        assert_eq!(page.status, 403, "{host}");
+        assert_eq!(page.status, 421, "{host}");
         explained(&page);
     }
     let localhost = good(&cluster, &token).header("host", format!("localhost:{port}"));

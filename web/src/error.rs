@@ -114,8 +114,8 @@ impl Refusal {
     pub(crate) fn parts(&self) -> (StatusCode, &'static str, String) {
         let (status, code, description) = match self {
             Self::Host => (
-                StatusCode::FORBIDDEN,
-                "forbidden_host",
+                StatusCode::MISDIRECTED_REQUEST,
+                "misdirected_request",
                 "This server does not answer under the Host of your request. Use the address \
                  from PUBLIC_URL, or set PUBLIC_URL to the address you use."
                     .to_owned(),

@@ -13,7 +13,11 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use poem::{Endpoint, IntoResponse, Request, Response};
 use tracing::Instrument;
 
-use crate::error::{self, Refusal};
+use crate::{
+    Instance,
+    error::{self, Refusal},
+    page,
+};
 
 /// The header that carries the request id, both ways.
 pub(crate) const REQUEST_ID: &str = "x-request-id";
@@ -61,7 +65,18 @@ pub(crate) struct McpCall {
 }
 
 /// Wraps everything: names the request, answers what no route answered, and logs.
-pub(crate) struct Observed<E>(pub E);
+pub(crate) struct Observed<E> {
+    inner: E,
+    https: bool,
+}
+
+impl<E> Observed<E> {
+    /// Wraps all routes of one instance.
+    pub(crate) fn new(instance: &Instance, inner: E) -> Self {
+        let https = instance.service.config().public_url.as_str().starts_with("https://");
+        Self { inner, https }
+    }
+}
 
 impl<E: Endpoint<Output = Response>> Endpoint for Observed<E> {
     type Output = Response;
@@ -71,12 +86,14 @@ impl<E: Endpoint<Output = Response>> Endpoint for Observed<E> {
         let id = RequestId::of(request.headers());
         request.set_data(id.clone());
         let method = request.method().clone();
+        let for_a_person = page::is_for_a_person(&request);
         let span = tracing::info_span!("request", request_id = %id);
 
-        let mut response = match self.0.call(request).instrument(span.clone()).await {
-            Ok(response) => response,
-            Err(error) => error::refusal(error, "").into_response(&id),
-        };
+        let answer = self.inner.call(request).instrument(span.clone()).await;
+        let mut response = answer.unwrap_or_else(|error| match error::refusal(error, "") {
+            Refusal::NotFound if for_a_person => page::not_found(&id, self.https),
+            refusal => refusal.into_response(&id),
+        });
 
         let headers = response.headers_mut();
         headers.insert(

@@ -33,10 +33,11 @@ pub(crate) struct Frame {
 impl Frame {
     /// The frame of the answer to a request.
     pub(crate) fn of(request: &Request) -> Self {
-        Self {
-            nonce: uuid::Uuid::new_v4().simple().to_string(),
-            request_id: request.data::<RequestId>().map_or_else(String::new, ToString::to_string),
-        }
+        Self::with(request.data::<RequestId>().map_or_else(String::new, ToString::to_string))
+    }
+
+    fn with(request_id: String) -> Self {
+        Self { nonce: uuid::Uuid::new_v4().simple().to_string(), request_id }
     }
 
     /// The page.
@@ -271,6 +272,30 @@ impl<E: Endpoint<Output = Response>> Endpoint for Paged<E> {
         protect(&mut response, self.https, self.in_popups);
         Ok(response)
     }
+}
+
+/// What a person reads where there is nothing.
+pub(crate) fn not_found(request: &RequestId, https: bool) -> Response {
+    let trouble = Trouble::new(
+        StatusCode::NOT_FOUND,
+        "There is nothing here",
+        "The address is not one of this server.",
+        "Check it for a typing error, or begin at the start page.",
+    );
+    let trouble = trouble.with_link("Start page", "/");
+    let frame = Frame::with(request.to_string());
+    let page = TroublePage { frame: &frame, trouble: &trouble };
+    let mut response = frame.show(trouble.status, &page);
+    protect(&mut response, https, false);
+    response
+}
+
+/// Whether whoever asks is a person with a browser: browsers name HTML, and programs do not.
+pub(crate) fn is_for_a_person(request: &Request) -> bool {
+    let accept = request.headers().get_all(header::ACCEPT);
+    let mut ranges = accept.iter().filter_map(|it| it.to_str().ok()).flat_map(|it| it.split(','));
+    let html = |range: &str| range.split(';').next().is_some_and(|it| it.trim() == "text/html");
+    matches!(*request.method(), Method::GET | Method::HEAD) && ranges.any(html)
 }
 
 /// The headers of every page. There is no `form-action`: browsers apply it to the whole chain of

@@ -77,7 +77,7 @@ pub(crate) fn all(instance: &Instance) -> anyhow::Result<impl Endpoint<Output = 
             PUBLIC_METHODS,
             Public { methods: PUBLIC_METHODS, inner: get(reference::document(document)) },
         );
-    Ok(Observed(routes.0))
+    Ok(Observed::new(instance, routes.0))
 }
 
 #[derive(Default)]

@@ -32,6 +32,22 @@ async fn refusal(response: Response) -> (u16, String) {
 }
 
 #[tokio::test]
+async fn a_person_who_goes_astray_reads_a_page() {
+    let server = Server::start().await;
+    let request = server.request("GET", "/nothing");
+    let page = request.header("accept", "text/html,application/xhtml+xml,*/*;q=0.8").send().await;
+    let page = page.unwrap();
+    assert_eq!(page.status(), 404);
+    assert_eq!(page.headers()["content-type"], "text/html; charset=utf-8");
+    assert_eq!(page.headers()["x-frame-options"], "DENY");
+    let policy = page.headers()["content-security-policy"].to_str().unwrap().to_owned();
+    assert!(policy.contains("frame-ancestors 'none'"), "{policy}");
+    let id = page.headers()["x-request-id"].to_str().unwrap().to_owned();
+    let html = page.text().await.unwrap();
+    assert!(html.contains(&id) && html.contains(r#"href="/""#), "{html}");
+}
+
+#[tokio::test]
 async fn every_refusal_has_its_status_and_says_what_to_do() {
     let server = Server::start().await;
     let token = server.token(&[NOTES_READ]).await;
@@ -43,6 +59,7 @@ async fn every_refusal_has_its_status_and_says_what_to_do() {
     for (request, status, code) in [
         (get("/nothing"), 404, "not_found"),
         (get("/mcp/"), 404, "not_found"),
+        (server.request("POST", "/nothing").header("accept", "text/html"), 404, "not_found"),
         (server.request("POST", "/healthz"), 405, "method_not_allowed"),
         (get("/token"), 405, "method_not_allowed"),
         (server.request("PUT", "/mcp").bearer_auth(&token), 405, "method_not_allowed"),
@@ -54,10 +71,10 @@ async fn every_refusal_has_its_status_and_says_what_to_do() {
         (mcp().bearer_auth("nonsense"), 401, "invalid_token"),
         (mcp().bearer_auth("two words"), 400, "invalid_request"),
         (authorized().bearer_auth(&token), 400, "invalid_request"),
-        (authorized().header("host", "evil.example"), 403, "forbidden_host"),
+        (authorized().header("host", "evil.example"), 421, "misdirected_request"),
         (authorized().header("origin", "http://evil.example"), 403, "forbidden_origin"),
         (authorized().header("origin", "null"), 403, "forbidden_origin"),
-        (mcp().header("host", format!("evil.example:{port}")), 403, "forbidden_host"),
+        (mcp().header("host", format!("evil.example:{port}")), 421, "misdirected_request"),
         (authorized().body(vec![b' '; 4 * 1024 * 1024 + 1]), 413, "payload_too_large"),
     ] {
         let request = request.build().unwrap();

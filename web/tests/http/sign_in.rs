@@ -247,10 +247,11 @@ async fn a_person_decides_in_their_own_browser_and_can_say_no() {
         ("x-frame-options", "DENY"),
         ("referrer-policy", "no-referrer"),
         ("cache-control", "no-store"),
-        ("cross-origin-opener-policy", "same-origin"),
     ] {
         assert_eq!(page.headers()[name], value);
     }
+    let opener = page.headers().get("cross-origin-opener-policy");
+    assert_eq!(opener, None, "a client in a web page waits for its window to be closed");
     let page = page.text().await.unwrap();
     assert!(!page.contains("<b>client"), "what a client says is text");
     assert!(page.contains("this computer"), "where the code goes is shown");

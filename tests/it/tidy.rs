@@ -103,6 +103,18 @@ fn nothing_is_left_to_do_later() {
     }
 }
 
+/// What `deny.toml` bans, as far as the lock file alone tells: `cargo deny` needs to be installed. A
+/// lock file also names what no feature turns on, so `ring` may stand there.
+#[test]
+fn nothing_that_is_banned_is_in_the_lock_file() {
+    let rules = fs::read_to_string(root().join("deny.toml")).unwrap();
+    let lock = fs::read_to_string(root().join("Cargo.lock")).unwrap();
+    for banned in ["rsa", "openssl-sys", "native-tls"] {
+        assert!(rules.contains(&format!("crate = \"{banned}\"")), "deny.toml bans {banned}");
+        assert!(!lock.contains(&format!("name = \"{banned}\"")), "{banned} is in the tree");
+    }
+}
+
 /// All Rust files of a crate.
 fn sources(name: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();

@@ -70,6 +70,11 @@ impl Browser {
         self.jar().keys().cloned().collect()
     }
 
+    /// The values of its cookies, which nobody else may know.
+    pub fn secrets(&self) -> Vec<String> {
+        self.jar().values().cloned().collect()
+    }
+
     /// Follows a link, without following what comes back. The address may be a path.
     pub async fn get(&self, address: &str) -> Page {
         self.read(self.request(Method::GET, address)).await

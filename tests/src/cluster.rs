@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     client::Web,
+    documents::DocumentHost,
     fixtures::{self, Gate, Gates},
     github::{self, GitHub},
     in_time, postgres, redis,
@@ -39,7 +40,6 @@ pub enum Offer {
 }
 
 /// What a cluster is to be. Every value that a test does not care about has a default.
-#[derive(Debug)]
 pub struct Setup {
     database: Database,
     offer: Offer,
@@ -47,7 +47,11 @@ pub struct Setup {
     real_time: bool,
     redis: Option<String>,
     environment: HashMap<&'static str, String>,
+    changes: Vec<Change>,
 }
+
+/// Changes what an instance is given from outside.
+type Change = Box<dyn Fn(&mut Dependencies) + Send + Sync>;
 
 impl Setup {
     /// One instance of the product.
@@ -59,6 +63,7 @@ impl Setup {
             real_time: false,
             redis: None,
             environment: HashMap::new(),
+            changes: Vec::new(),
         }
     }
 
@@ -94,6 +99,23 @@ impl Setup {
             .with("TRUSTED_PROXY_HOPS", "1")
     }
 
+    /// Lets clients be whoever the documents on this host say ([`DocumentHost`]).
+    #[must_use]
+    pub fn with_documents(self, host: &DocumentHost) -> Self {
+        let (resolver, roots) = (host.resolver(), host.roots());
+        self.given(move |given| {
+            given.resolver = Arc::clone(&resolver);
+            given.roots = Some(Arc::clone(&roots));
+        })
+    }
+
+    /// Changes what each instance is given from outside, such as a store that can be away.
+    #[must_use]
+    pub fn given(mut self, change: impl Fn(&mut Dependencies) + Send + Sync + 'static) -> Self {
+        self.changes.push(Box::new(change));
+        self
+    }
+
     /// Uses the clock of the machine instead of one that the test moves.
     #[must_use]
     pub fn real_time(mut self) -> Self {
@@ -123,15 +145,24 @@ impl Setup {
 /// Web instances that share a database and the stores.
 pub struct Cluster {
     instances: Vec<Instance>,
-    service: Service,
+    blueprint: Blueprint,
     clock: Arc<MockClock>,
-    gates: Gates,
     /// Deleted with the cluster.
     _folder: TempDir,
 }
 
+/// What every instance is made after.
+struct Blueprint {
+    environment: HashMap<&'static str, String>,
+    offer: Offer,
+    gates: Gates,
+    changes: Vec<Change>,
+    shared: Shared,
+}
+
 struct Instance {
     web: Web,
+    service: Service,
     port: u16,
     shutdown: CancellationToken,
     running: JoinHandle<anyhow::Result<()>>,
@@ -159,34 +190,34 @@ impl Cluster {
         for _ in 0..setup.instances {
             listeners.push(TcpListener::bind("127.0.0.1:0").await.expect("loopback has ports"));
         }
-        let config = configuration(&setup, &folder, port(&listeners[0])).await;
+        let environment = environment(&setup, &folder, port(&listeners[0])).await;
+        let session_ttl = config(&environment).session_ttl;
 
         let now = SystemClock.now();
         let mock = Arc::new(MockClock::at(now));
         let clock: Arc<dyn Clock> =
             if setup.real_time { Arc::new(SystemClock) } else { Arc::clone(&mock) as _ };
-        let shared = Shared::choose(setup.redis.clone(), config.session_ttl, clock).await;
-        let gates = Gates::default();
+        let shared = Shared::choose(setup.redis.clone(), session_ttl, clock).await;
+        let (offer, gates, changes) = (setup.offer, Gates::default(), setup.changes);
+        let blueprint = Blueprint { environment, offer, gates, changes, shared };
 
-        let mut instances = Vec::new();
-        let mut services = Vec::new();
+        let mut instances: Vec<Instance> = Vec::new();
         for listener in listeners {
-            let (stores, given) = shared.for_one_instance();
-            let service =
-                Service::connect_with(&config, given).await.expect("the database is there");
-            if services.is_empty() {
+            let (service, engine) = blueprint.instance(&[]).await;
+            if instances.is_empty() {
                 migration::migrate(service.db()).await.expect("the migrations run");
             }
-            let catalog = match setup.offer {
-                Offer::Notes => service::catalog(service.clone()),
-                Offer::Fixtures => fixtures::catalog(gates.clone()),
-            };
-            let engine = Engine::new(catalog, stores, service::mcp_settings(&service));
-            services.push(service.clone());
             instances.push(Instance::start(listener, service, engine));
         }
-        let service = services.swap_remove(0);
-        Self { instances, service, clock: mock, gates, _folder: folder }
+        Self { instances, blueprint, clock: mock, _folder: folder }
+    }
+
+    /// Starts one more instance, with some settings changed, as a deploy does. Gives its index.
+    pub async fn join(&mut self, changed: &[(&'static str, &str)]) -> usize {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has ports");
+        let (service, engine) = self.blueprint.instance(changed).await;
+        self.instances.push(Instance::start(listener, service, engine));
+        self.instances.len() - 1
     }
 
     /// One of the instances.
@@ -206,12 +237,17 @@ impl Cluster {
 
     /// What the instances work with, for what no route offers.
     pub fn service(&self) -> &Service {
-        &self.service
+        self.service_of(0)
+    }
+
+    /// What one instance works with.
+    pub fn service_of(&self, index: usize) -> &Service {
+        &self.instances[index].service
     }
 
     /// The gate of that name, where calls of `test_gate` wait.
     pub fn gate(&self, name: &str) -> Gate {
-        self.gates.named(name)
+        self.blueprint.gates.named(name)
     }
 
     /// An access token that may do everything.
@@ -221,7 +257,7 @@ impl Cluster {
 
     /// An access token with these scopes.
     pub async fn token_for(&self, user: &str, scopes: &[&str]) -> String {
-        self.service
+        self.service()
             .tokens()
             .mint(NewToken {
                 user: UserId::new(format!("dev:{user}")),
@@ -247,6 +283,13 @@ impl Cluster {
             .await
             .expect("an instance does not panic")
             .expect("an instance ends without an error");
+    }
+
+    /// Ends one instance, waits for that, and gives back its connections to the database.
+    pub async fn leave(&mut self, index: usize) {
+        self.shut_down(index);
+        self.ended(index).await;
+        self.instances[index].service.close().await;
     }
 
     /// Ends all instances and waits for them.
@@ -309,12 +352,33 @@ impl Shared {
     }
 }
 
+impl Blueprint {
+    /// What an instance consists of, with some settings changed.
+    async fn instance(&self, changed: &[(&'static str, &str)]) -> (Service, Engine) {
+        let mut environment = self.environment.clone();
+        environment.extend(changed.iter().map(|&(name, value)| (name, value.to_owned())));
+        let (stores, mut given) = self.shared.for_one_instance();
+        for change in &self.changes {
+            change(&mut given);
+        }
+        let connected = Service::connect_with(&config(&environment), given).await;
+        let service = connected.expect("the database is there");
+        let catalog = match self.offer {
+            Offer::Notes => service::catalog(service.clone()),
+            Offer::Fixtures => fixtures::catalog(self.gates.clone()),
+        };
+        let engine = Engine::new(catalog, stores, service::mcp_settings(&service));
+        (service, engine)
+    }
+}
+
 impl Instance {
     fn start(listener: TcpListener, service: Service, engine: Engine) -> Self {
         let port = port(&listener);
         let shutdown = CancellationToken::new();
-        let running = tokio::spawn(web::run(listener, service, engine, shutdown.clone()));
-        Self { web: Web::new(format!("http://127.0.0.1:{port}")), port, shutdown, running }
+        let running = tokio::spawn(web::run(listener, service.clone(), engine, shutdown.clone()));
+        let web = Web::new(format!("http://127.0.0.1:{port}"));
+        Self { web, service, port, shutdown, running }
     }
 }
 
@@ -322,7 +386,7 @@ fn port(listener: &TcpListener) -> u16 {
     listener.local_addr().expect("a bound listener has an address").port()
 }
 
-async fn configuration(setup: &Setup, folder: &TempDir, port: u16) -> Config {
+async fn environment(setup: &Setup, folder: &TempDir, port: u16) -> HashMap<&'static str, String> {
     let mut environment = setup.environment.clone();
     let mut default = |variable, value: String| {
         environment.entry(variable).or_insert(value);
@@ -335,5 +399,9 @@ async fn configuration(setup: &Setup, folder: &TempDir, port: u16) -> Config {
     if setup.database == Database::Postgres {
         default("DATABASE_URL", postgres::fresh_database().await);
     }
+    environment
+}
+
+fn config(environment: &HashMap<&'static str, String>) -> Config {
     Config::read(|name| environment.get(name).cloned()).expect("the settings are good")
 }

@@ -7,6 +7,7 @@
 pub mod browser;
 pub mod client;
 pub mod cluster;
+pub mod documents;
 mod eventually;
 pub mod fixtures;
 pub mod github;
@@ -14,5 +15,7 @@ pub mod postgres;
 pub mod redis;
 pub mod relay;
 pub mod schema;
+pub mod strangers;
+pub mod wire;
 
 pub use eventually::{PATIENCE, eventually, in_time};

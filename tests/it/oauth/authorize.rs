@@ -275,6 +275,27 @@ async fn n41_all_instances_count_together() {
 }
 
 #[tokio::test]
+async fn whoever_the_operator_trusts_is_not_limited() {
+    let stage = Stage::with(&[("UNLIMITED_NETWORKS", "192.0.2.0/24, 2001:db8::/32")]).await;
+    let asked = stage.app().await.asks();
+    for (visitor, limited) in [
+        ("192.0.2.77", false),
+        ("2001:db8:1::7", false),
+        ("::ffff:192.0.2.8", false),
+        ("192.0.3.1", true),
+        ("2001:db9::1", true),
+    ] {
+        let mut refused = false;
+        for _ in 0..32 {
+            let request = stage.one().request(Method::GET, &asked.path());
+            let page = Page::read(request.header("x-forwarded-for", visitor)).await;
+            refused |= page.status == 429;
+        }
+        assert_eq!(refused, limited, "{visitor}");
+    }
+}
+
+#[tokio::test]
 async fn n42_our_name_comes_from_the_configuration() {
     let stage = Stage::new().await;
     let asked = stage.app().await.asks().with("prompt", "none");
@@ -290,8 +311,18 @@ async fn n42_our_name_comes_from_the_configuration() {
     }
     let request = stage.one().request(Method::GET, &asked.path());
     let page = Page::read(request.header("host", "evil.example")).await;
-    assert_eq!(page.status, 403, "N42");
-    assert_eq!(page.header("location"), "", "N42");
+    shown("N42", &page, 421);
+    for path in ["/token", "/mcp", "/account"] {
+        let request = stage.other().request(Method::POST, path).header("host", "evil.example");
+        assert_eq!(Page::read(request).await.status, 421, "N42 {path}");
+    }
+    // What is the same for everybody names us as we are configured, whoever asks for whom.
+    for path in ["/.well-known/oauth-authorization-server", "/.well-known/oauth-protected-resource"]
+    {
+        let request = stage.other().request(Method::GET, path).header("host", "evil.example");
+        let page = Page::read(request.header("x-forwarded-host", "evil.example")).await;
+        assert!(!page.text().contains("evil.example"), "N42 {path}");
+    }
 }
 
 #[tokio::test]

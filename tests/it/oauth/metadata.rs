@@ -68,13 +68,15 @@ async fn n132_keys_are_public_and_sign_what_they_say() {
 async fn n134_a_page_from_elsewhere_is_not_let_in() {
     let stage = Stage::new().await;
     let token = text(&stage.app().await.connect(&stage.browser()).await, "access_token");
-    for (name, value) in [("origin", "https://evil.example"), ("host", "evil.example")] {
+    for (name, value, status) in
+        [("origin", "https://evil.example", 403), ("host", "evil.example", 421)]
+    {
         let request = stage.one().request(Method::POST, "/mcp").bearer_auth(&token);
         let request = request
             .header(name, value)
             .header("content-type", "application/json")
             .header("accept", tests::client::ACCEPT)
             .body(json!({ "jsonrpc": "2.0", "id": 1, "method": "ping" }).to_string());
-        assert_eq!(Page::read(request).await.status, 403, "N134 {name}");
+        assert_eq!(Page::read(request).await.status, status, "N134 {name}");
     }
 }

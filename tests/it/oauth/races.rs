@@ -1,14 +1,24 @@
-//! Sixteen at once, on two instances, again and again: one wins.
+//! Sixteen at once, on two instances, again and again: one wins. And eight instances that come to be
+//! at once, on an empty table of keys: they agree.
 
 use std::collections::BTreeSet;
 
+use entity::oauth_signing_keys::{Entity as Keys, State};
 use futures_util::future::join_all;
-use tests::{browser::Browser, client::Page};
+use sea_orm::EntityTrait as _;
+use tests::{
+    browser::Browser,
+    client::Page,
+    cluster::{Database, Setup},
+};
 
 use super::{Stage, text};
 
 const RACERS: usize = 16;
-const ROUNDS: usize = 20;
+const ROUNDS: usize = 50;
+
+/// Instances that start at the same moment.
+const BOOTING: usize = 8;
 
 /// Everybody does the same at once, half of them on each instance.
 async fn all_at_once<F: Future<Output = Page>>(
@@ -100,5 +110,27 @@ async fn n55_one_of_many_clicks_counts() {
         assert_eq!(won.len(), 1, "round {round}");
         assert!(won[0].header("location").starts_with(stage.github.origin()));
         assert_eq!(with_status(&pages, 400).len(), RACERS - 1, "round {round}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn instances_that_start_on_an_empty_table_of_keys_agree_on_one() {
+    let mut cluster = Setup::new(Database::Postgres).start().await;
+    for round in 0..ROUNDS {
+        Keys::delete_many().exec(cluster.service().db()).await.unwrap();
+        let mut fresh = Vec::new();
+        for _ in 0..BOOTING {
+            fresh.push(cluster.join(&[]).await);
+        }
+        let asking = fresh.iter().map(|&index| cluster.web(index).get("/.well-known/jwks.json"));
+        let documents: BTreeSet<String> =
+            join_all(asking).await.iter().map(|page| page.json().to_string()).collect();
+        assert_eq!(documents.len(), 1, "round {round}: {documents:#?}");
+        let rows = Keys::find().all(cluster.service().db()).await.unwrap();
+        let states: Vec<State> = rows.iter().map(|it| it.state).collect();
+        assert_eq!(states, [State::Active], "round {round}");
+        for index in fresh {
+            cluster.leave(index).await;
+        }
     }
 }

@@ -1,10 +1,16 @@
 //! Codes at `/token`: N70 to N89.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use sea_orm::ConnectionTrait as _;
 use serde_json::json;
 use tests::{
     browser::{App, Code, encode, post, post_request, with},
     client::Page,
+    in_time,
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
 };
 
 use super::{Stage, shown, text, told};
@@ -273,6 +279,36 @@ async fn a_code_cannot_be_had_by_looking() {
     let stage = Stage::new().await;
     let page = stage.browser().get("/oauth/github/callback").await;
     shown("N63", &page, 400);
+}
+
+#[tokio::test]
+async fn n74_a_code_without_a_challenge_cannot_exist() {
+    let stage = Stage::new().await;
+    let code = stage.app().await.code(&stage.browser()).await;
+    let db = stage.cluster.service().db();
+    for change in ["code_challenge = NULL", "code_challenge = ''"] {
+        let statement = format!("UPDATE oauth_codes SET {change}");
+        let refused = db.execute_unprepared(&statement).await;
+        assert!(refused.is_err(), "N74: {change}");
+    }
+    not_burned("N74", &stage, &code).await;
+}
+
+#[tokio::test]
+async fn n89_a_body_that_does_not_arrive_is_not_waited_for() {
+    let stage = Stage::new().await;
+    let address = stage.one().origin().strip_prefix("http://").expect("it is plain HTTP");
+    let mut socket = TcpStream::connect(address).await.expect("the instance listens");
+    let head = format!(
+        "POST /token HTTP/1.1\r\nhost: {address}\r\ncontent-length: 100\r\n\
+         content-type: application/x-www-form-urlencoded\r\n\r\ngrant_type"
+    );
+    socket.write_all(head.as_bytes()).await.expect("the instance reads");
+    let mut answer = String::new();
+    let read = in_time("the instance loses its patience", socket.read_to_string(&mut answer));
+    read.await.expect("the answer is text");
+    assert!(answer.starts_with("HTTP/1.1 408"), "N89: {answer}");
+    assert!(answer.to_lowercase().contains("connection: close"), "N89: {answer}");
 }
 
 #[tokio::test]

@@ -1,6 +1,11 @@
 //! Refresh tokens at `/token`: N90 to N98.
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use entity::oauth_refresh_tokens;
+use mcp::UserId;
+use sea_orm::EntityTrait as _;
 use serde_json::json;
+use service::oauth::{account, audit::RequestInfo};
 use tests::{
     browser::{App, post, with},
     github::{Manner, Question},
@@ -109,6 +114,54 @@ async fn n97_whoever_left_is_shut_out_at_the_next_refresh() {
     stage.pass(16 * 60);
     told("N97 left", &app.refresh(stage.other(), &token).await, 400, "invalid_grant");
     stage.is_refused(&access).await;
+}
+
+#[tokio::test]
+async fn n97_whoever_is_taken_off_the_list_or_blocked_is_shut_out() {
+    let mut stage = Stage::with(&[("ALLOWED_GITHUB_LOGINS", "octocat, hubot")]).await;
+    let (app, access, token) = connected(&stage).await;
+    // A deploy with another list.
+    let later = stage.cluster.join(&[("ALLOWED_GITHUB_LOGINS", "hubot")]).await;
+    stage.pass(16 * 60);
+    let page = app.refresh(stage.cluster.web(later), &token).await;
+    told("N97 off the list", &page, 400, "invalid_grant");
+    stage.is_refused(&access).await;
+    told("N97", &app.refresh(stage.one(), &token).await, 400, "invalid_grant");
+    assert_eq!(stage.audited("gate_closed").await, 1, "N97");
+
+    let stage = Stage::new().await;
+    let (app, access, token) = connected(&stage).await;
+    let person = UserId::new("github:583231");
+    let operator = RequestInfo::none();
+    account::block(stage.cluster.service(), &person, &operator).await.unwrap();
+    told("N97 blocked", &app.refresh(stage.other(), &token).await, 400, "invalid_grant");
+    stage.is_refused(&access).await;
+    let asked = app.asks();
+    let page = stage.browser().sign_in(&asked).await;
+    assert_eq!(page.status, 403, "N97 blocked: {}", page.text());
+    account::unblock(stage.cluster.service(), &person, &operator).await.unwrap();
+    told("N97 let in again", &app.refresh(stage.one(), &token).await, 400, "invalid_grant");
+    app.connect(&stage.browser()).await;
+}
+
+#[tokio::test]
+async fn n98e_what_is_in_the_database_is_no_token() {
+    let stage = Stage::new().await;
+    let (app, _, first) = connected(&stage).await;
+    let second = next(&stage, &app, &first).await;
+    let rows = oauth_refresh_tokens::Entity::find().all(stage.cluster.service().db()).await;
+    for row in rows.expect("the table can be read") {
+        let seal = row.successor_sealed.unwrap_or_default();
+        let kept = [&seal[..], row.token_hash.as_bytes()];
+        for bytes in kept.into_iter().filter(|it| !it.is_empty()) {
+            let stolen = URL_SAFE_NO_PAD.encode(bytes);
+            assert!(!stolen.contains(&second) && !stolen.contains(&first), "N98e");
+            for token in [stolen.clone(), format!("mrt_{stolen}")] {
+                told("N98e", &app.refresh(stage.one(), &token).await, 400, "invalid_grant");
+            }
+        }
+    }
+    next(&stage, &app, &second).await;
 }
 
 #[tokio::test]

@@ -1,13 +1,16 @@
 //! `/register`: N12, N15 and N113 to N122.
 
+use entity::oauth_clients;
 use reqwest::Method;
+use sea_orm::{EntityTrait as _, PaginatorTrait as _};
 use serde_json::{Value, json};
+use service::oauth::{limits, sweep};
 use tests::{
-    browser::{REDIRECT_URI, register, visitor},
+    browser::{App, REDIRECT_URI, register, visitor},
     client::Page,
 };
 
-use super::{Stage, told};
+use super::{Stage, shown, told};
 
 fn with(member: &str, value: Value) -> String {
     let mut metadata = json!({ "redirect_uris": [REDIRECT_URI] });
@@ -113,4 +116,45 @@ async fn n121_registrations_of_one_network_are_counted_together() {
             assert_ne!(page.header("retry-after"), "", "N121");
         }
     }
+}
+
+#[tokio::test]
+async fn n121_registrations_of_everybody_have_a_limit_too() {
+    let stage = Stage::new().await;
+    let metadata = json!({ "redirect_uris": [REDIRECT_URI] }).to_string();
+    for number in 0..limits::REGISTER_ALL.limit {
+        let web = if number % 2 == 0 { stage.one() } else { stage.other() };
+        let page = register(web, metadata.clone()).await;
+        assert_eq!(page.status, 201, "N121 {number}: {}", page.text());
+    }
+    let page = register(stage.one(), metadata.clone()).await;
+    assert_eq!(page.status, 429, "N121");
+    assert_ne!(page.header("retry-after"), "", "N121");
+    // Nobody is locked out by a flood: a share grows back every few seconds.
+    stage.pass(12);
+    assert_eq!(register(stage.other(), metadata).await.status, 201, "N121");
+}
+
+#[tokio::test]
+async fn n122b_registrations_that_nobody_used_go_after_a_day() {
+    /// More than one batch of the clean-up takes.
+    const FLOOD: u64 = sweep::BATCH + 20;
+    let stage = Stage::new().await;
+    let (service, used) = (stage.cluster.service(), stage.app().await);
+    used.connect(&stage.browser()).await;
+    let mut left = FLOOD;
+    while left > 0 {
+        App::register(stage.other()).await;
+        left -= 1;
+        stage.pass(12);
+    }
+    let clients = async || oauth_clients::Entity::find().count(service.db()).await.unwrap();
+    assert_eq!(clients().await, FLOOD + 1, "N122b");
+    stage.pass(24 * 60 * 60 + 1);
+    while sweep::clients(service).await.unwrap() == sweep::BATCH {}
+    assert_eq!(clients().await, 1, "N122b");
+    let begun = stage.browser().get(&used.asks().path()).await;
+    assert_eq!(begun.status, 303, "N122b: a used one stays");
+    let forgotten = App { id: "mcl_forgotten".to_owned(), ..used };
+    shown("N122b", &stage.browser().get(&forgotten.asks().path()).await, 400);
 }

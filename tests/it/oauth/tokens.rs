@@ -1,10 +1,19 @@
-//! Access tokens and `/revoke`: N105 to N112.
+//! Access tokens and `/revoke`: N105 to N112, also while a stream is open (N112b) and for instances
+//! that did not hear of it (N112c).
 
 use reqwest::Method;
 use serde_json::json;
 use tests::{
     browser::{owned, post},
     client::Page,
+};
+
+use mcp::UserId;
+use service::oauth::{account, audit::RequestInfo, client::ClientId, grant::Reason, revoke};
+use tests::{
+    browser::{Browser, Code, Form, form},
+    client::Stream,
+    schema::Revision,
 };
 
 use super::{Stage, text, told};
@@ -80,6 +89,33 @@ async fn n108_n109_a_token_is_presented_in_one_way() {
 }
 
 #[tokio::test]
+async fn n110_more_is_asked_for_together_with_what_is_there() {
+    let stage = Stage::new().await;
+    let app = stage.app().await;
+    let asked = app.asks().with("scope", "notes:read");
+    let code = Code {
+        code: asked.code(&stage.browser().sign_in(&asked).await),
+        verifier: asked.verifier.clone(),
+        app,
+    };
+    let token = text(&code.redeem(stage.one()).await.json(), "access_token");
+    let web = stage.other();
+    let note = json!({ "title": "a", "body": "b" });
+    let page = web.modern(&token).tool("notes_create", note).await;
+    assert_eq!(page.status, 403, "N110: {:#}", page.message);
+    let challenge = page.header("www-authenticate");
+    for part in [r#"error="insufficient_scope""#, r#"scope="notes:read notes:write""#] {
+        assert!(challenge.contains(part), "N110: {challenge}");
+    }
+    // What cannot be understood is not let through.
+    let broken = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"notes_create""#;
+    let page = Page::read(web.post(&token, broken)).await;
+    assert_eq!(page.status, 400, "N110: {}", page.text());
+    let notes = stage.one().modern(&token).tool("notes_list", json!({})).await;
+    assert_eq!(notes.output()["notes"], json!([]), "N110");
+}
+
+#[tokio::test]
 async fn n111_nothing_else_opens_the_door() {
     let stage = Stage::new().await;
     let (browser, app) = (stage.browser(), stage.app().await);
@@ -94,4 +130,76 @@ async fn n111_nothing_else_opens_the_door() {
     // N101: a few seconds of leeway for clocks, and no more.
     stage.pass(30 * 60 + 6);
     assert!(!stage.takes(stage.one(), &access).await, "N101");
+}
+
+/// Streams of both eras that the holder of a token has open on the other instance.
+async fn streams(stage: &Stage, token: &str) -> [Stream; 2] {
+    let modern = stage.other().modern(token);
+    let (modern, _) = modern.listen(json!({ "toolsListChanged": true })).await;
+    let legacy = stage.other().legacy(token, Revision::November2025).await.listen().await;
+    [modern, legacy]
+}
+
+/// Both end, and by then the token is worth nothing anywhere.
+async fn end(case: &str, stage: &Stage, token: &str, streams: [Stream; 2]) {
+    for mut stream in streams {
+        // Reading to the end fails when there is none.
+        stream.rest().await;
+    }
+    stage.is_refused(token).await;
+    assert!(!stage.takes(stage.other(), token).await, "{case}");
+}
+
+/// Somebody signs in to the page that lists their apps, and sees it.
+async fn account_page(browser: &Browser) -> Page {
+    let form = Form {
+        action: "/account".to_owned(),
+        fields: vec![("action".to_owned(), "sign_in".to_owned())],
+    };
+    let page = browser.submit(&form, "").await;
+    let callback = browser.at_github(page.header("location")).await;
+    assert_eq!(browser.get(&callback).await.header("location"), "/account");
+    browser.get("/account").await
+}
+
+#[tokio::test]
+async fn n112b_streams_end_wherever_the_access_is_taken_back() {
+    let stage = Stage::new().await;
+    let (browser, app) = (stage.browser(), stage.app().await);
+    let service = stage.cluster.service();
+    let operator = RequestInfo::none();
+    for case in ["/revoke", "/account", "an app, by an operator", "a person, by an operator"] {
+        let token = text(&app.connect(&browser).await, "access_token");
+        let streams = streams(&stage, &token).await;
+        match case {
+            "/revoke" => assert_eq!(app.revoke(stage.one(), &token).await.status, 200),
+            "/account" => {
+                let mut disconnect = form(&account_page(&browser).await);
+                disconnect.fields.push(("action".to_owned(), "disconnect".to_owned()));
+                assert_eq!(browser.submit(&disconnect, "").await.status, 303);
+            }
+            "an app, by an operator" => {
+                let client = ClientId(app.id.clone());
+                revoke::client(service, &client, Reason::Operator, &operator).await.unwrap();
+            }
+            _ => {
+                let person = UserId::new("github:583231");
+                account::block(service, &person, &operator).await.unwrap();
+            }
+        }
+        end(&format!("N112b {case}"), &stage, &token, streams).await;
+    }
+}
+
+#[tokio::test]
+async fn n112c_an_instance_that_comes_later_refuses_at_once() {
+    let mut stage = Stage::new().await;
+    let (browser, app) = (stage.browser(), stage.app().await);
+    let revoked = text(&app.connect(&browser).await, "access_token");
+    let good = text(&app.connect(&browser).await, "access_token");
+    assert_eq!(app.revoke(stage.one(), &revoked).await.status, 200);
+    let later = stage.cluster.join(&[]).await;
+    let web = stage.cluster.web(later);
+    assert!(!stage.takes(web, &revoked).await, "N112c");
+    assert!(stage.takes(web, &good).await, "N112c");
 }

@@ -2,7 +2,9 @@
 
 use entity::{github_tokens, notes, oauth_grants, users};
 use mcp::Signal;
-use sea_orm::{ActiveModelTrait as _, EntityTrait as _, PaginatorTrait as _, Set};
+use sea_orm::{
+    ActiveModelTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, Set,
+};
 use service::oauth::{account, audit::Kind, scope::Scopes};
 
 use super::{
@@ -15,6 +17,7 @@ on_both!(
     a_person_disconnects_their_own_apps_only,
     an_account_is_deleted_with_everything,
     a_blocked_person_cannot_leave_and_come_back,
+    nobody_who_was_deleted_is_connected,
 );
 
 async fn connected_apps_are_listed(world: World) {
@@ -123,4 +126,30 @@ async fn a_blocked_person_cannot_leave_and_come_back(world: World) {
     account::delete(service, &eve, &request()).await.unwrap();
     let again = agree(service, &app, &eve).await;
     assert!(again.redeem(service, &app).await.is_err());
+}
+
+async fn nobody_who_was_deleted_is_connected(world: World) {
+    let (service, other) = (world.service.clone(), world.another().await);
+    let (app, ada) = (client("an-app"), user("ada"));
+    for round in 0..super::ROUNDS * 4 {
+        // A client gets its tokens at the moment at which the person leaves.
+        let issued = agree(&service, &app, &ada).await;
+        let (redeemed, deleted) = futures_util::future::join(
+            issued.redeem(&other, &app),
+            account::delete(&service, &ada, &request()),
+        )
+        .await;
+        deleted.unwrap();
+        let db = service.db();
+        assert!(users::Entity::find_by_id(ada.as_str()).one(db).await.unwrap().is_none());
+        let live = oauth_grants::Entity::owned_by(ada.as_str())
+            .filter(oauth_grants::COLUMN.revoked_at.is_null())
+            .count(db)
+            .await
+            .unwrap();
+        assert_eq!(live, 0, "round {round}: {}", redeemed.is_ok());
+        if let Ok(tokens) = redeemed {
+            assert!(!is_accepted(&service, &tokens).await, "round {round}");
+        }
+    }
 }

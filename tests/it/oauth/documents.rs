@@ -1,0 +1,301 @@
+//! Client ID Metadata Documents from outside: N123 to N130, P05 and P09. The documents are on a host
+//! with TLS that the tests run; every case has a host name of its own, and with it a share of its own.
+
+use std::{collections::BTreeSet, time::Instant};
+
+use futures_util::future::join_all;
+use reqwest::Method;
+use serde_json::{Value, json};
+use service::oauth::{cimd, client::ClientId};
+use tests::{
+    browser::{App, Asked, Code, REDIRECT_URI, visitor},
+    client::{Page, Web},
+    documents::{CLIENT, PUBLIC, Reply, document},
+};
+
+use super::{Stage, shown, text, told};
+
+/// The client whose id is this address.
+fn client(url: &str) -> App {
+    App { id: url.to_owned(), secret: None, redirect_uri: REDIRECT_URI.to_owned() }
+}
+
+async fn ask(web: &Web, asked: &Asked) -> Page {
+    let request = web.request(Method::GET, &asked.path());
+    Page::read(request.header("x-forwarded-for", visitor())).await
+}
+
+/// It is on its way to the page that asks for consent.
+fn welcome(case: &str, page: &Page) {
+    assert_eq!(page.status, 303, "{case}: {}", page.text());
+    assert!(page.header("location").starts_with("/consent"), "{case}");
+}
+
+/// A document of the client with one member changed, or taken away if it is null.
+fn changed(member: &'static str, value: Value) -> Reply {
+    let mut document = document(CLIENT);
+    match value {
+        Value::Null => drop(document.as_object_mut().expect("it is one").remove(member)),
+        value => document[member] = value,
+    }
+    Reply::Json(document)
+}
+
+#[tokio::test]
+async fn n123_a_wrong_address_is_never_looked_up() {
+    let (stage, host) = Stage::with_documents().await;
+    let port = stage.one().origin().rsplit(':').next().expect("it has a port").to_owned();
+    for url in [
+        "http://app.example.com/client",
+        "https://app.example.com",
+        "https://app.example.com/",
+        "https://app.example.com/a/../c",
+        "https://app.example.com/%2e%2e/c",
+        "https://app.example.com/c#x",
+        "https://me@app.example.com/c",
+        "https://app.example.com:8443/c",
+        "https://127.0.0.1/c",
+        "https://[::1]/c",
+        "https://2130706433/c",
+        "https://0177.0.0.1/c",
+        "https://localhost/c",
+        &format!("https://127.0.0.1:{port}/c"),
+        &format!("https://app.example.com/{}", "a".repeat(500)),
+        "HTTPS://app.example.com/client",
+    ] {
+        shown(&format!("N123 {url}"), &ask(stage.one(), &client(url).asks()).await, 400);
+    }
+    assert_eq!((host.lookups(), host.connections()), (0, 0), "N123");
+}
+
+#[tokio::test]
+async fn n124_an_address_inside_is_never_connected_to() {
+    let (stage, host) = Stage::with_documents().await;
+    let inside: [&[&str]; 17] = [
+        &["10.0.0.1"],
+        &["127.0.0.1"],
+        &["169.254.169.254"],
+        &["100.64.0.1"],
+        &["192.168.0.1"],
+        &["0.0.0.0"],
+        &["224.0.0.1"],
+        &["::1"],
+        &["fc00::1"],
+        &["fe80::1"],
+        &["::ffff:10.0.0.1"],
+        &["64:ff9b::a00:1"],
+        &["2002:a00:1::"],
+        &["2001:0:a00:1::"],
+        &[PUBLIC, "10.0.0.1"],
+        &["fd00::1", PUBLIC],
+        &[],
+    ];
+    for (number, addresses) in inside.into_iter().enumerate() {
+        let name = format!("n{number}.example.com");
+        host.resolves(&name, &[addresses]);
+        let page = ask(stage.other(), &client(&format!("https://{name}/client")).asks()).await;
+        shown(&format!("N124 {addresses:?}"), &page, 400);
+    }
+    assert_eq!((host.lookups(), host.connections()), (17, 0), "N124");
+}
+
+#[tokio::test]
+async fn n125_the_checked_address_is_the_one_that_is_connected_to() {
+    let (stage, host) = Stage::with_documents().await;
+    host.resolves("app.example.com", &[&[PUBLIC], &["127.0.0.1"]]);
+    welcome("N125", &ask(stage.one(), &client(CLIENT).asks()).await);
+    assert_eq!((host.lookups(), host.connections()), (1, 1), "N125: one question, one answer");
+    let again = client("https://app.example.com/again").asks();
+    shown("N125", &ask(stage.one(), &again).await, 400);
+    assert_eq!((host.lookups(), host.connections()), (2, 1), "N125");
+}
+
+#[tokio::test]
+async fn n126_a_bad_answer_is_refused_within_its_bounds() {
+    type Answers = Box<dyn Fn(&str) -> Reply + Send + Sync>;
+    let (stage, host) = Stage::with_documents().await;
+    let json = "content-type: application/json\r\n";
+    let packed = "content-type: application/json\r\ncontent-encoding: gzip\r\n";
+    let elsewhere = "location: https://other.example.com/client\r\n";
+    let good = |url: &str| document(url).to_string();
+    let cases: Vec<(&str, Answers)> = vec![
+        ("301", Box::new(move |_| Reply::With(301, elsewhere, String::new()))),
+        ("302", Box::new(move |_| Reply::With(302, "location: /\r\n", String::new()))),
+        ("307", Box::new(move |_| Reply::With(307, elsewhere, String::new()))),
+        ("204", Box::new(move |_| Reply::With(204, json, String::new()))),
+        ("404", Box::new(move |url| Reply::With(404, json, good(url)))),
+        ("500", Box::new(move |url| Reply::With(500, json, good(url)))),
+        ("5,121 bytes", Box::new(move |url| Reply::With(200, json, format!("{:5121}", good(url))))),
+        ("without end", Box::new(|_| Reply::Endless)),
+        ("gzip", Box::new(move |_| Reply::With(200, packed, "\u{1f}\u{8}".to_owned()))),
+        ("HTML", Box::new(move |url| Reply::With(200, "content-type: text/html\r\n", good(url)))),
+        ("no type", Box::new(move |url| Reply::With(200, "", good(url)))),
+        ("stalls", Box::new(|_| Reply::Silence)),
+    ];
+    for (number, (case, answers)) in cases.into_iter().enumerate() {
+        host.answers(answers);
+        let url = format!("https://n{number}.example.com/client");
+        let began = Instant::now();
+        let page = ask(stage.one(), &client(&url).asks()).await;
+        shown(&format!("N126 {case}"), &page, 400);
+        assert!(began.elapsed() < tests::PATIENCE, "N126 {case}: it is bounded");
+        assert_eq!(host.requests(), number + 1, "N126 {case}: no redirect, no second try");
+    }
+    // The certificate is not good for this name.
+    let page = ask(stage.one(), &client("https://app.example.org/client").asks()).await;
+    shown("N126 TLS", &page, 400);
+}
+
+#[tokio::test]
+async fn n127_n128_a_document_has_to_be_right() {
+    let cases = [
+        ("N127 not JSON", Reply::With(200, "content-type: application/json\r\n", "{".to_owned())),
+        ("N127 array", Reply::Json(json!([document(CLIENT)]))),
+        ("N127 case", changed("client_id", json!("https://app.example.com/Client"))),
+        ("N127 slash", changed("client_id", json!("https://app.example.com/client/"))),
+        ("N127 query", changed("client_id", json!("https://app.example.com/client?"))),
+        ("N127 none", changed("client_id", Value::Null)),
+        ("N127 secret", changed("client_secret", json!("x"))),
+        ("N127 target", changed("redirect_uris", json!(["http://127.0.0.1:33418/other"]))),
+        ("N127 no target", changed("redirect_uris", json!([]))),
+        ("N128", changed("token_endpoint_auth_method", json!("client_secret_basic"))),
+        ("N128", changed("token_endpoint_auth_method", json!("client_secret_post"))),
+        ("N128", changed("token_endpoint_auth_method", json!("private_key_jwt"))),
+    ];
+    let (stage, host) = Stage::with_documents().await;
+    let asked = client(CLIENT).asks();
+    for (case, reply) in cases {
+        host.serves(reply.clone());
+        shown(case, &ask(stage.one(), &asked).await, 400);
+        // A share of ten is used up; the next minute brings another.
+        stage.pass(61);
+    }
+    let mut prefers = document(CLIENT);
+    prefers["token_endpoint_auth_method"] = json!("private_key_jwt");
+    prefers["token_endpoint_auth_methods_supported"] = json!(["private_key_jwt", "none"]);
+    host.serves(Reply::Json(prefers));
+    welcome("N128", &ask(stage.one(), &asked).await);
+}
+
+#[tokio::test]
+async fn n129_a_failure_is_not_kept() {
+    let (stage, host) = Stage::with_documents().await;
+    let asked = client(CLIENT).asks();
+    host.serves(Reply::With(500, "", String::new()));
+    shown("N129", &ask(stage.one(), &asked).await, 400);
+    host.serves(Reply::Json(document(CLIENT)));
+    welcome("N129", &ask(stage.other(), &asked).await);
+}
+
+#[tokio::test]
+async fn n130_p05_what_was_agreed_to_outlives_the_document() {
+    let (stage, host) = Stage::with_documents().await;
+    let (browser, app) = (stage.browser(), client(CLIENT));
+    let code = app.code(&browser).await;
+    // The target is gone, and then the whole host: the tokens go by what the person has seen.
+    host.serves(changed("redirect_uris", json!(["http://127.0.0.1:33418/other"])));
+    stage.pass(5);
+    let page = code.redeem(stage.other()).await;
+    assert_eq!(page.status, 200, "N130: {}", page.text());
+    host.serves(Reply::With(404, "", String::new()));
+    stage.pass(60 * 60);
+    let page = app.refresh(stage.one(), &text(&page.json(), "refresh_token")).await;
+    assert_eq!(page.status, 200, "P05: {}", page.text());
+    stage.is_good(&text(&page.json(), "access_token")).await;
+    shown("P05", &ask(stage.one(), &app.asks()).await, 400);
+
+    // The next person sees what the document says now.
+    host.serves(changed("client_name", json!("Another Name")));
+    stage.pass(61);
+    let begun = browser.get(&app.asks().path()).await;
+    let page = browser.get(begun.header("location")).await;
+    assert!(page.text().contains("Another Name"), "N130");
+    stage.pass(24 * 60 * 60);
+    host.serves(changed("redirect_uris", json!(["http://127.0.0.1:33418/other"])));
+    shown("N130", &ask(stage.one(), &app.asks()).await, 400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn n130b_two_hundred_at_once_are_one_fetch() {
+    let (stage, host) = Stage::with_documents().await;
+    let app = client(CLIENT);
+    let asking = (0..200).map(|number| {
+        let (web, asked) = ([stage.one(), stage.other()][number % 2], app.asks());
+        async move { ask(web, &asked).await }
+    });
+    for page in join_all(asking).await {
+        welcome("N130b", &page);
+    }
+    assert!(host.requests() <= 2, "N130b: {}", host.requests());
+}
+
+#[tokio::test]
+async fn n130c_one_host_is_not_asked_more_than_ten_times_a_minute() {
+    let (stage, host) = Stage::with_documents().await;
+    let mut statuses = BTreeSet::new();
+    for number in 0..100 {
+        let asked = client(&format!("{CLIENT}/{number}")).asks();
+        let page = ask([stage.one(), stage.other()][number % 2], &asked).await;
+        statuses.insert(page.status.as_u16());
+        if page.status == 503 {
+            assert_ne!(page.header("retry-after"), "", "N130c");
+        }
+    }
+    assert_eq!(host.requests(), 10, "N130c");
+    assert_eq!(statuses, BTreeSet::from([303, 503]), "N130c");
+}
+
+#[tokio::test]
+async fn p09_a_client_that_would_rather_prove_itself_gets_in() {
+    let (stage, host) = Stage::with_documents().await;
+    let mut prefers = document(CLIENT);
+    prefers["token_endpoint_auth_method"] = json!("private_key_jwt");
+    prefers["token_endpoint_auth_methods_supported"] = json!(["private_key_jwt", "none"]);
+    prefers["jwks_uri"] = json!("https://app.example.com/keys");
+    host.serves(Reply::Json(prefers));
+    let app = client(CLIENT);
+    let ours = format!("{}/mcp?client=chat", stage.one().origin());
+    let asked = app.asks().with("resource", &ours);
+    let code = Code {
+        code: asked.code(&stage.browser().sign_in(&asked).await),
+        verifier: asked.verifier,
+        app,
+    };
+    let mut form = code.form();
+    form.push(("resource".to_owned(), ours));
+    let page = tests::browser::post(stage.other(), "/token", &form).await;
+    assert_eq!(page.status, 200, "P09: {}", page.text());
+    stage.is_good(&text(&page.json(), "access_token")).await;
+    assert_eq!(host.requests(), 1, "P09: its keys are of no use to us");
+    told("a code is good once", &code.redeem(stage.one()).await, 400, "invalid_grant");
+}
+
+#[tokio::test]
+async fn a_client_that_was_taken_back_loses_what_it_was_given_after_a_week() {
+    const DAY: u64 = 24 * 60 * 60;
+    let (stage, host) = Stage::with_documents().await;
+    let (app, service) = (client(CLIENT), stage.cluster.service());
+    let mut token = text(&app.connect(&stage.browser()).await, "refresh_token");
+    let gone = || Reply::With(410, "", String::new());
+    let away = || Reply::With(500, "", String::new());
+    // It comes back in time once, and a host in trouble says nothing.
+    let days: Vec<Reply> = std::iter::repeat_n(gone(), 6)
+        .chain([Reply::Json(document(CLIENT)), gone()])
+        .chain(std::iter::repeat_n(away(), 6))
+        .collect();
+    for (day, reply) in days.into_iter().enumerate() {
+        host.serves(reply);
+        stage.pass(DAY);
+        let last = cimd::recheck(service, None).await.unwrap();
+        assert_eq!(last.as_ref().map(ClientId::as_str), Some(CLIENT), "day {day}");
+        assert_eq!(cimd::recheck(service, last.as_ref()).await.unwrap(), None);
+        let page = app.refresh(stage.other(), &token).await;
+        assert_eq!(page.status, 200, "day {day}: {}", page.text());
+        token = text(&page.json(), "refresh_token");
+    }
+    host.serves(gone());
+    stage.pass(DAY);
+    cimd::recheck(service, None).await.unwrap();
+    told("gone", &app.refresh(stage.other(), &token).await, 400, "invalid_grant");
+    assert_eq!(cimd::recheck(service, None).await.unwrap(), None, "and nobody looks any more");
+}

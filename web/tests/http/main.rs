@@ -94,7 +94,9 @@ async fn a_refused_token_comes_with_a_challenge() {
     let metadata = format!("{}/.well-known/oauth-protected-resource/mcp", server.url);
 
     let missing = challenge(server.request("POST", "/mcp")).await;
-    assert_eq!(missing, format!(r#"Bearer resource_metadata="{metadata}", scope="notes:read""#));
+    let expected =
+        format!(r#"Bearer resource_metadata="{metadata}", scope="notes:read notes:write""#);
+    assert_eq!(missing, expected);
     let bad = challenge(server.request("POST", "/mcp").bearer_auth("bad")).await;
     assert!(bad.starts_with(r#"Bearer error="invalid_token", error_description=""#), "{bad}");
     assert!(bad.contains(&format!(r#"resource_metadata="{metadata}""#)), "{bad}");

@@ -129,6 +129,9 @@ async fn instances_that_start_on_an_empty_table_of_keys_agree_on_one() {
         let rows = Keys::find().all(cluster.service().db()).await.unwrap();
         let states: Vec<State> = rows.iter().map(|it| it.state).collect();
         assert_eq!(states, [State::Active], "round {round}");
+        for &index in &fresh {
+            cluster.shut_down(index);
+        }
         for index in fresh {
             cluster.leave(index).await;
         }

@@ -1,0 +1,266 @@
+//! A key and its row: how one is made, how its private half is sealed, and what an instance can do with
+//! the rows that it finds.
+
+use std::{collections::HashMap, sync::Arc};
+
+use anyhow::{Context as _, anyhow};
+use aws_lc_rs::{
+    error::Unspecified,
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair},
+};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use chacha20poly1305::{
+    XChaCha20Poly1305, XNonce,
+    aead::{self, Aead as _, KeyInit as _, Payload},
+};
+use chrono::{DateTime, Utc};
+use entity::{Kid, oauth_signing_keys::Model};
+use jsonwebtoken::{DecodingKey, EncodingKey};
+use sea_orm::ActiveEnum as _;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::{ALGORITHM, EARLY, KeySet, Signer, Verifier, life::newest_that_signs};
+use crate::secret::Secret;
+
+/// Bytes of a nonce of XChaCha20-Poly1305: long enough to be random without a counter that
+/// instances would have to share.
+const NONCE: usize = 24;
+
+/// A key that was never stored.
+pub(super) struct FreshKey {
+    pub(super) kid: Kid,
+    pub(super) jwk: Value,
+    pkcs8: Vec<u8>,
+}
+
+impl FreshKey {
+    pub(super) fn generate() -> anyhow::Result<Self> {
+        use aws_lc_rs::signature::KeyPair as _;
+
+        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)
+            .map_err(|Unspecified| anyhow!("could not generate a P-256 key"))?;
+        let pkcs8 = pair
+            .to_pkcs8v1()
+            .map_err(|Unspecified| anyhow!("could not encode a P-256 key"))?
+            .as_ref()
+            .to_owned();
+        // An uncompressed point: 4, x, y.
+        let [4, point @ ..] = pair.public_key().as_ref() else {
+            return Err(anyhow!("a P-256 public key is not an uncompressed point"));
+        };
+        let (x, y) = point.split_at(point.len() / 2);
+        let (x, y) = (URL_SAFE_NO_PAD.encode(x), URL_SAFE_NO_PAD.encode(y));
+        let kid = thumbprint(&x, &y);
+        let jwk = json!({
+            "kty": "EC", "crv": "P-256", "x": x, "y": y,
+            "use": "sig", "alg": ALGORITHM, "kid": kid,
+        });
+        Ok(Self { kid, jwk, pkcs8 })
+    }
+}
+
+/// RFC 7638: the hash of the required members in the order of their names, without white space.
+fn thumbprint(x: &str, y: &str) -> Kid {
+    let required = format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#);
+    Kid(URL_SAFE_NO_PAD.encode(Sha256::digest(required)))
+}
+
+/// The key-encryption key: seals private keys, and can be told from others by its id.
+pub(super) struct Kek {
+    pub(super) id: String,
+    cipher: XChaCha20Poly1305,
+}
+
+impl Kek {
+    pub(super) fn derive(secret: &Secret) -> Self {
+        let id: [u8; 8] = secret.derive("kek-id");
+        let key: [u8; 32] = secret.derive("signing-kek/v1");
+        Self {
+            id: format!("{:016x}", u64::from_be_bytes(id)),
+            cipher: XChaCha20Poly1305::new(&key.into()),
+        }
+    }
+
+    /// Nonce and ciphertext, bound to the key's name, its algorithm and this key-encryption key.
+    pub(super) fn seal(&self, key: &FreshKey) -> anyhow::Result<Vec<u8>> {
+        let nonce: [u8; NONCE] = rand::random();
+        let aad = self.aad(&key.kid, ALGORITHM);
+        let sealed = self
+            .cipher
+            .encrypt(&XNonce::from(nonce), Payload { msg: &key.pkcs8, aad: aad.as_bytes() })
+            .map_err(|aead::Error| anyhow!("could not seal a private key"))?;
+        Ok([&nonce[..], &sealed].concat())
+    }
+
+    fn open(&self, key: &Model) -> anyhow::Result<EncodingKey> {
+        let sealed = key.private_sealed.as_deref().context("the private key was wiped")?;
+        let (nonce, sealed) =
+            sealed.split_first_chunk::<NONCE>().context("the sealed private key is too short")?;
+        let aad = self.aad(&key.kid, &key.alg);
+        let pkcs8 = self
+            .cipher
+            .decrypt(&XNonce::from(*nonce), Payload { msg: sealed, aad: aad.as_bytes() })
+            .map_err(|aead::Error| anyhow!("the sealed private key is damaged"))?;
+        Ok(EncodingKey::from_ec_der(&pkcs8))
+    }
+
+    fn aad(&self, kid: &Kid, alg: &str) -> String {
+        format!("{kid}|{alg}|{}", self.id)
+    }
+
+    /// Sorts the keys into what this instance can do with each. A damaged one is reported and left
+    /// out: the others still work.
+    pub(super) fn open_all(&self, rows: Vec<Model>, now: DateTime<Utc>) -> KeySet {
+        let mut verifying = HashMap::new();
+        let mut sound = Vec::new();
+        for row in rows {
+            match verifying_key(&row) {
+                Ok(key) => {
+                    let verifier = Verifier { key: Arc::new(key), from: row.activate_at - EARLY };
+                    verifying.insert(row.kid.clone(), verifier);
+                    sound.push(row);
+                }
+                Err(error) => {
+                    tracing::error!(kid = %row.kid, "Signing key `{}` is unusable: {error:#}", row.kid);
+                }
+            }
+        }
+        KeySet {
+            read_at: now,
+            verifying,
+            signing: self.signer(&sound, now),
+            jwks: Arc::new(json!({
+                "keys": sound.into_iter().map(|it| it.public_jwk).collect::<Vec<_>>(),
+            })),
+        }
+    }
+
+    /// The newest key that signs and can be opened.
+    fn signer(&self, rows: &[Model], now: DateTime<Utc>) -> Option<Arc<Signer>> {
+        let mut candidates = rows.to_vec();
+        while let Some(row) = newest_that_signs(&candidates, &self.id, now) {
+            let kid = row.kid.clone();
+            match self.open(row) {
+                Ok(key) => return Some(Arc::new(Signer { kid, key })),
+                Err(error) => tracing::error!(
+                    %kid, state = row.state.to_value(), "Signing key `{kid}` cannot sign: {error:#}"
+                ),
+            }
+            candidates.retain(|it| it.kid != kid);
+        }
+        None
+    }
+}
+
+/// The public half of a row, after a check that it is what its name says.
+fn verifying_key(row: &Model) -> anyhow::Result<DecodingKey> {
+    let coordinate = |name| {
+        row.public_jwk
+            .get(name)
+            .and_then(Value::as_str)
+            .with_context(|| format!("`{name}` is missing"))
+    };
+    let (x, y) = (coordinate("x")?, coordinate("y")?);
+    anyhow::ensure!(row.alg == ALGORITHM, "its algorithm is {}", row.alg);
+    anyhow::ensure!(row.kid == thumbprint(x, y), "its id is not the thumbprint of its public key");
+    Ok(DecodingKey::from_ec_components(x, y)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+    use entity::oauth_signing_keys::State;
+
+    use super::*;
+
+    fn day(n: i64) -> DateTime<Utc> {
+        DateTime::UNIX_EPOCH + TimeDelta::days(n)
+    }
+
+    fn row(kek: &Kek, key: FreshKey) -> Model {
+        let sealed = kek.seal(&key).unwrap();
+        Model {
+            kid: key.kid,
+            alg: ALGORITHM.to_owned(),
+            public_jwk: key.jwk,
+            private_sealed: Some(sealed),
+            kek_id: kek.id.clone(),
+            state: State::Active,
+            created_at: DateTime::UNIX_EPOCH,
+            activate_at: DateTime::UNIX_EPOCH,
+            retire_at: None,
+            wiped_at: None,
+            last_signed_at: None,
+            replace_at: None,
+        }
+    }
+
+    #[test]
+    fn a_pending_key_verifies_nothing_before_its_time() {
+        let kek = Kek::derive(&Secret::new("one secret"));
+        let key = Model {
+            state: State::Pending,
+            activate_at: day(1),
+            ..row(&kek, FreshKey::generate().unwrap())
+        };
+        let set = kek.open_all(vec![key.clone()], day(0));
+        assert_eq!(set.jwks["keys"].as_array().unwrap().len(), 1, "but it is published");
+        for (at, trusted) in [
+            (day(0), false),
+            (day(1) - EARLY - TimeDelta::seconds(1), false),
+            (day(1) - EARLY, true),
+            (day(2), true),
+        ] {
+            assert_eq!(set.verifier(&key.kid, at).is_some(), trusted, "{at}");
+        }
+    }
+
+    #[test]
+    fn a_thumbprint_is_that_of_rfc_7638() {
+        // The EC key of RFC 7517, appendix A.1, and its thumbprint by another implementation.
+        let kid = thumbprint(
+            "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4",
+            "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM",
+        );
+        assert_eq!(kid.as_str(), "cn-I_WNMClehiVp51i_0VpOENW1upEerA8sEam5hn-s");
+    }
+
+    #[test]
+    fn a_sealed_key_opens_only_under_its_own_name_and_secret() {
+        let kek = Kek::derive(&Secret::new("one secret"));
+        let key = row(&kek, FreshKey::generate().unwrap());
+        assert!(kek.open(&key).is_ok());
+
+        let other = row(&kek, FreshKey::generate().unwrap());
+        assert!(kek.open(&Model { kid: other.kid, ..key.clone() }).is_err());
+        assert!(kek.open(&Model { alg: "ES384".to_owned(), ..key.clone() }).is_err());
+        assert!(kek.open(&Model { private_sealed: None, ..key.clone() }).is_err());
+        assert!(kek.open(&Model { private_sealed: Some(vec![0; 8]), ..key.clone() }).is_err());
+        assert!(Kek::derive(&Secret::new("another secret")).open(&key).is_err());
+    }
+
+    #[test]
+    fn only_a_key_that_is_what_it_says_is_used() {
+        let kek = Kek::derive(&Secret::new("one secret"));
+        let good = row(&kek, FreshKey::generate().unwrap());
+        let other = row(&kek, FreshKey::generate().unwrap());
+        let renamed = Model { kid: Kid("another-name".to_owned()), ..good.clone() };
+        let swapped = Model { public_jwk: other.public_jwk.clone(), ..good.clone() };
+        let weak = Model { alg: "HS256".to_owned(), ..good.clone() };
+        let not_yet =
+            Model { activate_at: DateTime::UNIX_EPOCH + TimeDelta::days(1), ..other.clone() };
+        let now = DateTime::UNIX_EPOCH;
+
+        for bad in [renamed, swapped, weak] {
+            let set = kek.open_all(vec![bad, good.clone()], now);
+            assert_eq!(set.verifying.keys().collect::<Vec<_>>(), [&good.kid]);
+            assert_eq!(set.jwks["keys"].as_array().unwrap().len(), 1);
+        }
+        let set = kek.open_all(vec![good.clone(), not_yet], now);
+        assert_eq!((set.verifying.len(), &set.signing.unwrap().kid), (2, &good.kid));
+        let elsewhere = Kek::derive(&Secret::new("another secret"));
+        let set = elsewhere.open_all(vec![good, other], now);
+        assert_eq!((set.verifying.len(), set.signing.is_none()), (2, true));
+    }
+}

@@ -30,10 +30,10 @@ pub(super) const HEARTBEAT: Duration = Duration::from_secs(2);
 
 /// For how long a message is offered to a store that is away. After that its writer counts as dead,
 /// and somebody else may have the call.
-const WRITE_PATIENCE: Duration = LEASE;
+pub(super) const WRITE_PATIENCE: Duration = LEASE;
 
 /// The same for the answer, which is worth more: nobody can know it without doing the work again.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const ANSWER_PATIENCE: Duration = Duration::from_secs(20);
 
 /// The pause before a store that is away is tried again.
 const TRY_AGAIN: Duration = Duration::from_millis(100);
@@ -107,7 +107,7 @@ impl Exchange {
                     calls.push((request.clone(), again.and_then(|it| it.to_stored())));
                 }
                 calls.extend(answers.iter().map(|(request, _)| (request.clone(), None)));
-                log.open(&self.key, &calls, LEASE).await?;
+                patiently(WRITE_PATIENCE, || log.open(&self.key, &calls, LEASE)).await?;
                 for (request, answer) in answers {
                     let answer = answer.as_deref().map(String::from_utf8_lossy);
                     log.finish(&self.writer(request, 0), answer.as_deref()).await?;
@@ -224,7 +224,7 @@ impl LegacyOutlet {
     }
 
     /// Appends a message to a stream that is open. False if the call is no longer the writer's.
-    pub(super) async fn write(&self, message: &str) -> Result<bool, StoreError> {
+    async fn write(&self, message: &str) -> Result<bool, StoreError> {
         let mut written = self.written.lock().await;
         let number = *written + 1;
         let log = &self.exchange.engine.stores.log;

@@ -13,20 +13,31 @@ use futures_util::{
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::{Inner, exchange::HEARTBEAT, grants::OpenStream, jobs, legacy, notify};
+use super::{
+    Inner,
+    exchange::{HEARTBEAT, patiently},
+    grants::OpenStream,
+    jobs, legacy, notify,
+};
 use crate::{
     caller::Caller,
     job::{JobId, Origin},
     sse,
     store::{
-        EventId, EventNumber, Received, Signal, StoreError, StreamKey, Subscription, Topic, Writer,
-        random_id,
+        EventId, EventNumber, Received, Session, Signal, StoreError, StreamKey, Subscription,
+        Topic, Writer, random_id,
     },
     version::ProtocolVersion,
 };
 
 /// How many events are read from the log at once.
 const READ_AHEAD: usize = 64;
+
+/// For how long a store that is away is asked again before the client is told to come back later.
+const READ_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The pause before a change that could not be passed on is tried again.
+const CATCH_UP: Duration = Duration::from_secs(1);
 
 /// How long a writer that counts as dead is given to prove the opposite. If the store itself was
 /// away, nobody could renew a lease, and a writer that lives does so within a heartbeat.
@@ -75,6 +86,8 @@ pub(super) struct Follower {
     ready: VecDeque<Bytes>,
     /// Whether there may be something new in the log.
     unread: bool,
+    /// When to catch up with changes that could not be passed on.
+    behind: Option<Instant>,
     /// When to look whether the writers still live.
     look: Option<Instant>,
     /// Since when a writer counts as dead.
@@ -133,6 +146,7 @@ impl Follower {
             after,
             ready: VecDeque::from([first]),
             unread: true,
+            behind: None,
             look: None,
             suspected: None,
             jobs: Vec::new(),
@@ -151,11 +165,25 @@ impl Follower {
     ///
     /// A standalone stream is written by its follower, so a client that resumes it may have missed
     /// changes in between: it is told that whatever it follows may have changed.
-    pub(super) async fn take_over(&mut self, resumes: bool) {
+    pub(super) async fn take_over(&mut self, resumes: bool, session: &Session) {
         let signal = Signal::StreamTaken { key: self.key.clone(), holder: self.holder.clone() };
         self.engine.publish(signal).await;
         if resumes && self.key.stream.is_standalone() {
             self.on_change(Received::Missed).await;
+        }
+        self.compare_lists(session).await;
+    }
+
+    /// Tells the client if a deploy has changed the lists that it has.
+    async fn compare_lists(&mut self, session: &Session) {
+        if !self.key.stream.is_standalone() {
+            return;
+        }
+        match self.engine.tell_of_deploy(&self.key.session, session).await {
+            Ok(told) => self.unread |= told,
+            Err(error) => {
+                tracing::warn!(error = %error, "A deploy could not be told of: {error}");
+            }
         }
     }
 
@@ -203,13 +231,7 @@ impl Follower {
                 },
             }
         };
-        let look = self.look;
-        let look = async {
-            match look {
-                None => std::future::pending().await,
-                Some(at) => sleep_until(at).await,
-            }
-        };
+        let (look, behind) = (self.look, self.behind);
         let jobs = self.jobs.iter_mut().filter_map(|it| it.signals.as_mut());
         let jobs: Vec<_> = jobs.map(|it| Box::pin(it.recv())).collect();
         let job = async {
@@ -221,7 +243,8 @@ impl Follower {
         tokio::select! {
             received = self.session_signals.recv() => Event::Session(received),
             () = job => Event::Job,
-            () = look => Event::Look,
+            () = at(look) => Event::Look,
+            () = at(behind) => Event::Change(Received::Missed),
             received = change => Event::Change(received),
             () = sleep_until(self.keep_alive) => Event::KeepAlive,
             () = self.engine.drain.cancelled() => Event::Drain,
@@ -232,7 +255,9 @@ impl Follower {
 
     /// Moves what is new in the log to the socket.
     async fn read(&mut self) {
-        let page = match self.engine.stores.log.read(&self.key, self.after, READ_AHEAD).await {
+        let log = &self.engine.stores.log;
+        let read = || log.read(&self.key, self.after, READ_AHEAD);
+        let page = match patiently(READ_PATIENCE, read).await {
             Ok(Some(page)) => page,
             // The stream has expired: there is nothing more to come.
             Ok(None) => {
@@ -331,22 +356,23 @@ impl Follower {
 
     /// A change goes through the log like everything else, so that a resumed stream has it too.
     async fn on_change(&mut self, received: Received) {
-        let session = match self.engine.stores.sessions.load(&self.key.session).await {
-            Ok(Some(session)) => session,
-            Ok(None) => {
-                self.ended = true;
-                return;
-            }
-            Err(error) => {
-                tracing::warn!(error = %error, "A change could not be passed on: {error}");
-                return;
-            }
+        self.behind = None;
+        if let Err(error) = self.pass_on(received).await {
+            tracing::warn!(error = %error, "A change could not be passed on yet: {error}");
+            self.behind = Some(Instant::now() + CATCH_UP);
+        }
+    }
+
+    async fn pass_on(&mut self, received: Received) -> Result<(), StoreError> {
+        let Some(session) = self.engine.stores.sessions.load(&self.key.session).await? else {
+            self.ended = true;
+            return Ok(());
         };
         let signals = match received {
             Received::Signal(Signal::ResourceUpdated { uri, .. })
                 if !session.subscriptions.contains(&uri) =>
             {
-                return;
+                return Ok(());
             }
             Received::Signal(signal) => vec![signal],
             // Some changes were lost: whatever the client follows may have changed.
@@ -361,22 +387,25 @@ impl Follower {
             }
         };
         for notification in signals.iter().filter_map(|it| notify::notification(it, None)) {
-            if let Err(error) =
-                self.engine.stores.log.append(&self.key.session, &notification).await
-            {
-                tracing::warn!(error = %error, "A change could not be passed on: {error}");
-            }
+            self.engine.stores.log.append(&self.key.session, &notification).await?;
         }
         self.unread = true;
+        Ok(())
     }
 
     async fn on_keep_alive(&mut self) {
         // A signal may have been lost, and an open stream keeps its session alive.
         self.unread = true;
         self.look_after_jobs(true).await;
-        if let Ok(None) = self.engine.stores.sessions.load(&self.key.session).await {
-            self.ended = true;
-            return;
+        match self.engine.stores.sessions.load(&self.key.session).await {
+            Ok(Some(session)) => self.compare_lists(&session).await,
+            Ok(None) => {
+                self.ended = true;
+                return;
+            }
+            Err(error) => {
+                tracing::warn!(error = %error, "A session could not be kept alive: {error}");
+            }
         }
         self.ready.push_back(sse::comment());
     }
@@ -387,5 +416,13 @@ impl Follower {
             self.ready.push_back(sse::retry());
         }
         self.ended = true;
+    }
+}
+
+/// That moment, or never.
+async fn at(moment: Option<Instant>) {
+    match moment {
+        None => std::future::pending().await,
+        Some(moment) => sleep_until(moment).await,
     }
 }

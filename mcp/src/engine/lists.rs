@@ -3,10 +3,12 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
+use sha2::{Digest as _, Sha256};
 
 use crate::{
     catalog::{Catalog, PromptDefinition, ResourceKind, ResourceTemplate, Run, ToolDefinition},
     rpc::RpcError,
+    store::CatalogDigest,
     types::ResourceEntry,
     version::ProtocolVersion,
 };
@@ -35,6 +37,22 @@ impl Rendered {
     fn lists(&self, version: ProtocolVersion) -> &RenderedLists {
         let found = self.by_version.iter().find(|it| it.0 == version);
         &found.expect("every version was rendered").1
+    }
+
+    /// What tells these lists from those of another version of the server.
+    pub(super) fn digest(&self) -> CatalogDigest {
+        let digest = |list: fn(&RenderedLists) -> &[Box<RawValue>]| {
+            let mut hash = Sha256::new();
+            for (_, lists) in &self.by_version {
+                for definition in list(lists) {
+                    hash.update(definition.get());
+                    hash.update([0]);
+                }
+            }
+            // Enough to tell versions apart; nobody gains anything by making two look alike.
+            URL_SAFE_NO_PAD.encode(&hash.finalize()[..9])
+        };
+        CatalogDigest { tools: digest(|it| &it.tools), prompts: digest(|it| &it.prompts) }
     }
 
     pub(super) fn tools(&self, version: ProtocolVersion) -> &[Box<RawValue>] {

@@ -3,6 +3,7 @@
 //! An engine keeps nothing that another instance would miss. What is in memory here are open
 //! sockets and running calls.
 
+mod deploy;
 mod exchange;
 mod follow;
 mod grants;
@@ -33,7 +34,7 @@ use crate::{
     reply::{About, Reply, ReplyBody},
     rpc::{self, RequestId, RpcError},
     seal::SealKey,
-    store::{SessionId, StoreError, Stores},
+    store::{CatalogDigest, SessionId, StoreError, Stores},
 };
 
 /// How long a call may take before its answer becomes a stream, so that proxies and clients see
@@ -70,6 +71,8 @@ pub struct Engine {
 struct Inner {
     catalog: Arc<dyn Catalog>,
     rendered: Rendered,
+    /// Of `rendered`.
+    digest: CatalogDigest,
     stores: Stores,
     settings: Settings,
     /// The `_meta` of every modern result.
@@ -94,8 +97,10 @@ impl Engine {
         let server_meta = serde_json::json!({ "io.modelcontextprotocol/serverInfo": {
             "name": implementation.name, "version": implementation.version
         } });
+        let rendered = Rendered::new(&*catalog, settings.jobs.is_some());
         let inner = Arc::new(Inner {
-            rendered: Rendered::new(&*catalog, settings.jobs.is_some()),
+            digest: rendered.digest(),
+            rendered,
             server_meta: serde_json::value::to_raw_value(&server_meta)
                 .expect("server information is plain data"),
             catalog,
@@ -107,6 +112,7 @@ impl Engine {
             busy: TaskTracker::new(),
         });
         running::listen_for_cancellations(&inner);
+        deploy::announce(&inner);
         Self { inner }
     }
 

@@ -5,6 +5,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
 };
 
 use tokio_util::sync::CancellationToken;
@@ -14,6 +15,9 @@ use crate::{
     rpc::RequestId,
     store::{Received, SessionId, Signal, Topic},
 };
+
+/// The pause before a store that is away is tried again, for as long as the engine lives.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 type Calls = Mutex<HashMap<SessionId, Vec<(RequestId, CancellationToken)>>>;
 
@@ -79,10 +83,15 @@ pub(super) fn listen_for_cancellations(engine: &Arc<Inner>) {
     let bus = Arc::clone(&engine.stores.bus);
     let engine = Arc::downgrade(engine);
     tokio::spawn(async move {
-        let mut subscription = match bus.subscribe(Topic::Control).await {
-            Ok(subscription) => subscription,
-            Err(error) => {
-                tracing::error!(error = %error, "Cancels from other instances cannot be heard");
+        let mut subscription = loop {
+            match bus.subscribe(Topic::Control).await {
+                Ok(subscription) => break subscription,
+                Err(error) => {
+                    tracing::warn!(error = %error, "Cancels cannot be heard yet: {error}");
+                }
+            }
+            tokio::time::sleep(TRY_AGAIN).await;
+            if engine.strong_count() == 0 {
                 return;
             }
         };
@@ -108,7 +117,7 @@ pub(super) fn listen_for_cancellations(engine: &Arc<Inner>) {
 
 /// Ends soon after the last clone of the engine is dropped.
 async fn gone(engine: &Weak<Inner>) {
-    const CHECK: std::time::Duration = std::time::Duration::from_secs(5);
+    const CHECK: Duration = Duration::from_secs(5);
     while engine.strong_count() > 0 {
         tokio::time::sleep(CHECK).await;
     }

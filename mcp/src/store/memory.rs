@@ -13,9 +13,9 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use super::{
-    Answered, Bus, EventNumber, Fanout, MAX_EVENTS, MAX_SUBSCRIPTIONS, Mark, Orphan, Page,
-    Questions, STREAM_TTL, Session, SessionId, Sessions, Signal, StoreError, StoredCall, Stores,
-    StreamId, StreamKey, StreamLog, Subscription, Topic, Writer,
+    Answered, Bus, CatalogDigest, EventNumber, Fanout, MAX_EVENTS, MAX_SUBSCRIPTIONS, Mark,
+    OpenQuestion, Orphan, Page, Questions, STREAM_TTL, Session, SessionId, Sessions, Signal,
+    StoreError, StoredCall, Stores, StreamId, StreamKey, StreamLog, Subscription, Topic, Writer,
 };
 use crate::{job::JobId, question::Answer, rpc::RequestId, types::LogLevel};
 
@@ -36,6 +36,7 @@ impl Stores {
                 sessions: HashMap::new(),
                 calls: Vec::new(),
                 streams: HashMap::new(),
+                announced: None,
                 next_sweep: Instant::now() + SWEEP_INTERVAL,
             }),
         });
@@ -58,12 +59,14 @@ struct State {
     sessions: HashMap<SessionId, (Session, Instant)>,
     calls: Vec<Waiting>,
     streams: HashMap<StreamKey, Stream>,
+    announced: Option<CatalogDigest>,
     next_sweep: Instant,
 }
 
 struct Waiting {
     writer: Writer,
     call: StoredCall,
+    /// The ids of questions and the tool's own keys.
     open: BTreeMap<String, String>,
     expires: Instant,
 }
@@ -187,6 +190,13 @@ impl Sessions for Memory {
         Ok(())
     }
 
+    async fn set_catalog(&self, id: &SessionId, catalog: &CatalogDigest) -> Result<(), StoreError> {
+        if let Some((session, _)) = self.state().sessions.get_mut(id) {
+            session.catalog = catalog.clone();
+        }
+        Ok(())
+    }
+
     async fn subscribe(&self, id: &SessionId, uri: &str) -> Result<bool, StoreError> {
         let mut state = self.state();
         let Some((session, _)) = state.sessions.get_mut(id) else {
@@ -220,27 +230,34 @@ impl Questions for Memory {
         &self,
         writer: &Writer,
         call: &StoredCall,
-        open: &BTreeMap<String, String>,
+        open: &[OpenQuestion],
         ttl: Duration,
         lease: Duration,
     ) -> Result<bool, StoreError> {
         let mut state = self.state();
+        let kept = state.calls.iter().any(|it| it.writer == *writer);
         let Some(stream) = state.streams.get_mut(&writer.key) else {
             return Ok(false);
         };
         let Some(pending) = stream.pending(writer) else {
             return Ok(false);
         };
+        if kept {
+            return Ok(true);
+        }
         let now = Instant::now();
         pending.lapses = now + ttl + lease;
         pending.call = None;
         stream.expires = stream.expires.max(now + ttl + lease + STREAM_TTL);
-        state.calls.push(Waiting {
-            writer: writer.clone(),
-            call: call.clone(),
-            open: open.clone(),
-            expires: now + ttl,
-        });
+        for question in open {
+            stream.push(&question.message);
+        }
+        let open = open.iter().map(|it| (it.id.clone(), it.key.clone())).collect();
+        let (writer, call) = (writer.clone(), call.clone());
+        let signal = Signal::StreamChanged(writer.key.clone());
+        state.calls.push(Waiting { writer, call, open, expires: now + ttl });
+        drop(state);
+        self.fanout.deliver(signal);
         Ok(true)
     }
 
@@ -352,6 +369,23 @@ impl StreamLog for Memory {
         Ok(())
     }
 
+    async fn cancel(&self, session: &SessionId, request: &RequestId) -> Result<(), StoreError> {
+        let mut changed = Vec::new();
+        for (key, stream) in &mut self.state().streams {
+            let before = stream.pending.len();
+            if key.session == *session {
+                stream.pending.retain(|it| it.request != *request || it.job.is_some());
+            }
+            if stream.pending.len() < before {
+                changed.push(key.clone());
+            }
+        }
+        for key in changed {
+            self.fanout.deliver(Signal::StreamChanged(key));
+        }
+        Ok(())
+    }
+
     async fn renew(&self, writer: &Writer, lease: Duration) -> Result<bool, StoreError> {
         let mut state = self.state();
         let Some(stream) = state.streams.get_mut(&writer.key) else {
@@ -386,6 +420,7 @@ impl StreamLog for Memory {
         Ok(Some(Page {
             jobs: jobs.collect(),
             events,
+            last: stream.last,
             ended: complete && !open,
             lapses: lapses.map(|it| it.saturating_duration_since(Instant::now())),
         }))
@@ -479,6 +514,10 @@ impl Bus for Memory {
 
     async fn subscribe(&self, topic: Topic) -> Result<Subscription, StoreError> {
         Ok(self.fanout.subscribe(topic))
+    }
+
+    async fn announce(&self, catalog: &CatalogDigest) -> Result<Option<CatalogDigest>, StoreError> {
+        Ok(self.state().announced.replace(catalog.clone()))
     }
 }
 

@@ -106,6 +106,19 @@ pub struct Session {
     pub log_level: LogLevel,
     /// The resources that the client follows.
     pub subscriptions: BTreeSet<String>,
+    /// The lists that the client has, or was told of last.
+    #[serde(default)]
+    pub catalog: CatalogDigest,
+}
+
+/// Tells one version of what a server offers from another: two instances of the same version have
+/// the same. Empty if it is not known.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CatalogDigest {
+    /// Of all tools.
+    pub tools: String,
+    /// Of all prompts.
+    pub prompts: String,
 }
 
 /// How many resources one session may follow. Bounds the size of a session record.
@@ -120,6 +133,8 @@ pub trait Sessions: Send + Sync {
     async fn load(&self, id: &SessionId) -> Result<Option<Session>, StoreError>;
     /// Changes the log level. Nothing happens if the session is gone.
     async fn set_log_level(&self, id: &SessionId, level: LogLevel) -> Result<(), StoreError>;
+    /// Notes which lists the client has. Nothing happens if the session is gone.
+    async fn set_catalog(&self, id: &SessionId, catalog: &CatalogDigest) -> Result<(), StoreError>;
     /// Follows a resource. False if the session is gone or follows [`MAX_SUBSCRIPTIONS`] already.
     async fn subscribe(&self, id: &SessionId, uri: &str) -> Result<bool, StoreError>;
     /// Follows a resource no more.
@@ -158,6 +173,17 @@ pub struct StoredCall {
     pub progress: Option<f64>,
 }
 
+/// A question that a call asks its client.
+#[derive(Clone, Debug)]
+pub struct OpenQuestion {
+    /// The id of our request to the client.
+    pub id: String,
+    /// The tool's own key.
+    pub key: String,
+    /// The request.
+    pub message: String,
+}
+
 /// What an answer led to.
 #[derive(Debug)]
 pub enum Answered {
@@ -173,14 +199,14 @@ pub enum Answered {
 /// Calls that wait for the client. A question is taken by one atomic step.
 #[async_trait]
 pub trait Questions: Send + Sync {
-    /// Keeps a call with its open questions (the id of our request to the client, and the tool's
-    /// own key) for at most `ttl`. Its lease lasts `lease` longer. Returns only when every instance
-    /// will find it; false if the call is no longer the writer's.
+    /// Keeps a call for at most `ttl` and appends its questions to its stream, in one step. Its lease
+    /// lasts `lease` longer. Returns only when every instance will find it; false if the call is no
+    /// longer the writer's. What was kept already is not kept twice.
     async fn suspend(
         &self,
         writer: &Writer,
         call: &StoredCall,
-        open: &BTreeMap<String, String>,
+        open: &[OpenQuestion],
         ttl: Duration,
         lease: Duration,
     ) -> Result<bool, StoreError>;
@@ -277,6 +303,8 @@ pub struct StreamKey {
 pub struct Page {
     /// Each a whole JSON-RPC message, in order.
     pub events: Vec<(EventNumber, Arc<str>)>,
+    /// The position of the last event of the stream.
+    pub last: EventNumber,
     /// Whether nothing follows after these.
     pub ended: bool,
     /// How long until the first of the writers counts as dead, if it stays silent: zero if it does
@@ -344,6 +372,9 @@ pub trait StreamLog: Send + Sync {
     /// Appends the answer, or drops the request without one. The first call per request wins; later
     /// ones, and those of earlier runs, change nothing.
     async fn finish(&self, writer: &Writer, answer: Option<&str>) -> Result<(), StoreError>;
+    /// Drops a running request of a session without an answer, whoever its writer is: it learns of it
+    /// when it next writes. A request that a job answers stays.
+    async fn cancel(&self, session: &SessionId, request: &RequestId) -> Result<(), StoreError>;
     /// Renews the lease of a run. False if the call is answered or no longer the writer's.
     async fn renew(&self, writer: &Writer, lease: Duration) -> Result<bool, StoreError>;
     /// At most `max` events after a position. Nothing if there is no such stream (any more); a
@@ -502,6 +533,8 @@ pub trait Bus: Send + Sync {
     }
     /// Listens from now on.
     async fn subscribe(&self, topic: Topic) -> Result<Subscription, StoreError>;
+    /// Notes what the newest instance offers, and gives what the one before did, in one step.
+    async fn announce(&self, catalog: &CatalogDigest) -> Result<Option<CatalogDigest>, StoreError>;
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use std::{
 };
 
 use super::{
-    Answered, Mark, Received, Session, SessionId, Signal, StoredCall, Stores, StreamId, StreamKey,
-    Topic, Writer,
+    Answered, CatalogDigest, MAX_EVENTS, Mark, OpenQuestion, Received, Session, SessionId, Signal,
+    StoredCall, Stores, StreamId, StreamKey, Topic, Writer,
 };
 use crate::{
     caller::UserId,
@@ -39,12 +39,14 @@ where
     a_waiting_call_ends_by_time_cancel_or_session(&make(SESSION_TTL).await, &pass).await;
     a_stream_is_read_in_order_and_ends_with_its_answers(&make(SESSION_TTL).await).await;
     what_is_written_twice_is_there_once(&make(SESSION_TTL).await).await;
+    a_cancelled_request_is_nobodys(&make(SESSION_TTL).await).await;
     an_answer_counts_once(&make(SESSION_TTL).await).await;
     a_job_may_write_from_anywhere(&make(SESSION_TTL).await, &pass).await;
     a_lost_call_is_taken_over_by_one(&make(SESSION_TTL).await, &pass).await;
     an_answered_question_makes_a_call_that_can_be_taken_over(&make(SESSION_TTL).await, &pass).await;
     a_standalone_stream_never_ends(&make(SESSION_TTL).await).await;
     signals_reach_their_topic_only(&make(SESSION_TTL).await).await;
+    the_newest_catalog_is_known(&make(SESSION_TTL).await).await;
 }
 
 fn session(user: &str) -> Session {
@@ -55,6 +57,7 @@ fn session(user: &str) -> Session {
         client_info: None,
         log_level: LogLevel::Info,
         subscriptions: BTreeSet::new(),
+        catalog: CatalogDigest::default(),
     }
 }
 
@@ -85,10 +88,22 @@ async fn suspended(
     ttl: Duration,
 ) -> Writer {
     let writer = opened(stores, session, request, MINUTE).await;
-    let open = open.iter().map(|(id, key)| ((*id).to_owned(), (*key).to_owned())).collect();
+    let open: Vec<_> = open
+        .iter()
+        .map(|(id, key)| OpenQuestion {
+            id: (*id).to_owned(),
+            key: (*key).to_owned(),
+            message: format!("asked {id}"),
+        })
+        .collect();
     let call = call();
-    let ours = stores.questions.suspend(&writer, &call, &open, ttl, MINUTE);
-    assert!(ours.await.expect("suspend"));
+    for _ in 0..2 {
+        let ours = stores.questions.suspend(&writer, &call, &open, ttl, MINUTE);
+        assert!(ours.await.expect("suspend"));
+    }
+    let asked: Vec<_> = open.into_iter().map(|it| it.message).collect();
+    let told = texts(stores, &writer.key, 0, MAX_EVENTS).await.0;
+    assert_eq!(told, asked, "each question is asked once");
     writer
 }
 
@@ -159,7 +174,8 @@ async fn a_question_is_answered_once(stores: &Stores) {
     assert!(second.term > first.term, "it is another run");
     assert!(!stores.log.write(&first, 1, "late").await.expect("write"), "the first one is over");
     assert!(stores.log.write(second, 1, "a").await.expect("write"));
-    assert_eq!(texts(stores, &first.key, 0, 10).await, (vec!["a".into()], false));
+    let told = (vec!["asked q1".into(), "a".into()], false);
+    assert_eq!(texts(stores, &first.key, 0, 10).await, told);
 }
 
 async fn the_last_of_many_answers_completes_the_call(stores: &Stores) {
@@ -248,6 +264,20 @@ async fn what_is_written_twice_is_there_once(stores: &Stores) {
         assert!(stores.log.write(&writer, number, message).await.expect("write"));
     }
     assert_eq!(texts(stores, &writer.key, 0, 10).await, (vec!["a".into(), "b".into()], false));
+}
+
+async fn a_cancelled_request_is_nobodys(stores: &Stores) {
+    let session = SessionId::random();
+    let one = opened(stores, &session, 1, MINUTE).await;
+    let two = opened(stores, &session, 2, MINUTE).await;
+    stores.log.cancel(&session, &one.request).await.expect("cancel");
+    assert!(!stores.log.renew(&one, MINUTE).await.expect("renew"), "its writer is told");
+    assert!(!stores.log.write(&one, 1, "late").await.expect("write"));
+    stores.log.finish(&one, Some("late")).await.expect("finish");
+    assert_eq!(texts(stores, &one.key, 0, 10).await, (vec![], true), "it ends without an answer");
+    assert!(stores.log.renew(&two, MINUTE).await.expect("renew"), "another one goes on");
+    stores.log.cancel(&SessionId::random(), &two.request).await.expect("cancel");
+    assert!(stores.log.renew(&two, MINUTE).await.expect("renew"), "so it does for other sessions");
 }
 
 async fn an_answer_counts_once(stores: &Stores) {
@@ -363,8 +393,7 @@ async fn an_answered_question_makes_a_call_that_can_be_taken_over<P: Future<Outp
     assert!(orphan.writer.term > second.term);
     let call = orphan.call.expect("it was stored");
     assert_eq!(call.answers, BTreeMap::from([("confirm".to_owned(), yes())]));
-    let none = BTreeMap::new();
-    let late = stores.questions.suspend(&second, &call, &none, MINUTE, MINUTE);
+    let late = stores.questions.suspend(&second, &call, &[], MINUTE, MINUTE);
     assert!(!late.await.expect("suspend"), "it is somebody else's");
 }
 
@@ -395,4 +424,18 @@ async fn signals_reach_their_topic_only(stores: &Stores) {
     assert!(stores.log.write(&writer, 1, "a").await.expect("write"));
     let expected = Received::Signal(Signal::StreamChanged(writer.key));
     assert_eq!(follower.recv().await, expected, "every change wakes a follower");
+}
+
+async fn the_newest_catalog_is_known(stores: &Stores) {
+    let catalog = |tools: &str| CatalogDigest { tools: tools.into(), prompts: "p".into() };
+    let (old, new) = (catalog("old"), catalog("new"));
+    assert_eq!(stores.bus.announce(&old).await.expect("announce"), None);
+    assert_eq!(stores.bus.announce(&new).await.expect("announce"), Some(old));
+    assert_eq!(stores.bus.announce(&new).await.expect("announce"), Some(new.clone()));
+    let id = SessionId::random();
+    stores.sessions.set_catalog(&id, &new).await.expect("set");
+    assert_eq!(stores.sessions.load(&id).await.expect("load"), None, "nothing makes a session");
+    stores.sessions.create(&id, &session("test:ada")).await.expect("create");
+    stores.sessions.set_catalog(&id, &new).await.expect("set");
+    assert_eq!(stores.sessions.load(&id).await.expect("load").expect("there").catalog, new);
 }

@@ -8,7 +8,12 @@ use serde_json::value::RawValue;
 use super::{Entered, again};
 use crate::{
     caller::Caller,
-    engine::{Inner, exchange::LEASE, jobs, operation::read_params},
+    engine::{
+        Inner,
+        exchange::{LEASE, WRITE_PATIENCE, patiently},
+        jobs,
+        operation::read_params,
+    },
     question::Answer,
     reply::Reply,
     rpc::{RequestId, RpcError},
@@ -58,6 +63,11 @@ async fn cancel(engine: &Arc<Inner>, entered: &Entered, request: RequestId) {
         Err(error) => {
             tracing::warn!(error = %error, "A waiting call could not be cancelled: {error}");
         }
+    }
+    // The signal stops it at once; what the log says, it learns even if it misses the signal.
+    let log = &engine.stores.log;
+    if let Err(error) = patiently(WRITE_PATIENCE, || log.cancel(session, &request)).await {
+        tracing::warn!(error = %error, "A running call could not be cancelled: {error}");
     }
     let request = Some(request);
     engine.publish(Signal::Cancelled { session: session.clone(), request }).await;

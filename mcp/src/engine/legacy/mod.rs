@@ -77,6 +77,7 @@ pub(super) async fn initialize(
         client_info: params.client_info,
         log_level: LogLevel::Info,
         subscriptions: BTreeSet::new(),
+        catalog: engine.digest.clone(),
     };
     if let Err(error) = engine.stores.sessions.create(&id, &session).await {
         return Reply::store_away(Some(&request.id), &error).with_about(about);

@@ -10,7 +10,7 @@ use crate::{
     caller::{Caller, UserId},
     engine::{
         Inner, QUICK,
-        exchange::{Decision, Exchange},
+        exchange::{Decision, Exchange, WRITE_PATIENCE, patiently},
         follow::Follower,
         jobs::{
             self, JOB_LEASE,
@@ -153,15 +153,18 @@ impl Decide<'_> {
             |after| Follower::start(engine, exchange.key.clone(), self.version, self.caller, after);
         match decided {
             Ok(Decision::Json(body)) => Reply::json(StatusCode::OK, body),
-            Ok(Decision::Stream { listening }) => match follow(0).await {
-                Ok(follower) => {
-                    if listening.send(()).is_err() {
-                        tracing::debug!("The call went on before its client listened");
+            // The call runs: it would be wrong to say that nothing was done.
+            Ok(Decision::Stream { listening }) => {
+                match patiently(WRITE_PATIENCE, || follow(0)).await {
+                    Ok(follower) => {
+                        if listening.send(()).is_err() {
+                            tracing::debug!("The call went on before its client listened");
+                        }
+                        Reply::new(StatusCode::OK, ReplyBody::Events(follower.into_body()))
                     }
-                    Reply::new(StatusCode::OK, ReplyBody::Events(follower.into_body()))
+                    Err(error) => Reply::store_away(None, &error),
                 }
-                Err(error) => Reply::store_away(None, &error),
-            },
+            }
             // The client cancelled, and wants no answer: an event stream without events.
             Ok(Decision::Nothing) => {
                 let nothing = futures_util::stream::iter([crate::sse::comment()]);
@@ -217,6 +220,10 @@ async fn prepare(
         about.target = operation.target(engine);
         allow(caller, operation.scope(engine))?;
         if operation.is_list() {
+            if matches!(method, Method::ListTools | Method::ListPrompts) {
+                let tools = method == Method::ListTools;
+                engine.note_list(&entered.id, &entered.session, tools).await?;
+            }
             return answered(rpc::encode_result(&request.id, &engine.list(&operation, version)?));
         }
         let progress_token = progress_token(request.params);

@@ -10,7 +10,7 @@ use crate::{
     caller::Caller,
     engine::{
         Inner,
-        exchange::{Exchange, HEARTBEAT, LEASE, LegacyOutlet},
+        exchange::{ANSWER_PATIENCE, Exchange, HEARTBEAT, LEASE, LegacyOutlet, patiently},
         jobs::{
             self, JOB_LEASE, JobTool, NotStarted,
             tasks::{Created, LegacyTask},
@@ -21,7 +21,7 @@ use crate::{
     job::{JobId, Origin},
     question::{Answer, Question},
     rpc::{self, RpcError},
-    store::{Mark, Session, StoredCall, Writer, random_id},
+    store::{Mark, OpenQuestion, Session, StoredCall, Writer, random_id},
 };
 
 /// How long a user has to answer a question.
@@ -44,7 +44,7 @@ impl Run {
         let request = &self.writer.request;
         let registration = self.engine.running.register(&self.writer.key.session, request);
         let outlet = LegacyOutlet::new(Arc::clone(&self.exchange), self.writer.clone());
-        let call = self.call(registration.cancel.clone(), Arc::clone(&outlet));
+        let call = self.call(registration.cancel.clone(), outlet);
         let engine = Arc::clone(&self.engine);
         let work = Arc::clone(&self.work);
         if let Some(tool) = engine.job_tool(&work.operation) {
@@ -65,7 +65,7 @@ impl Run {
                     Some(self.encode_error(&error))
                 }
                 Some(Err(NotStarted::Failed(Failure::InputRequired(questions)))) => {
-                    match self.suspend(call, &outlet, questions).await {
+                    match self.suspend(call, questions).await {
                         Ok(()) => return,
                         Err(error) => Some(self.encode_error(&error)),
                     }
@@ -86,7 +86,7 @@ impl Run {
             Some(Ok(output)) => Some(self.encode(&output)),
             Some(Err(Failure::Rpc(error))) => Some(self.encode_error(&error)),
             Some(Err(Failure::InputRequired(questions))) => {
-                match self.suspend(call, &outlet, questions).await {
+                match self.suspend(call, questions).await {
                     Ok(()) => return,
                     Err(error) => Some(self.encode_error(&error)),
                 }
@@ -159,7 +159,6 @@ impl Run {
     async fn suspend(
         &self,
         call: Call,
-        outlet: &LegacyOutlet,
         questions: BTreeMap<String, Question>,
     ) -> Result<(), RpcError> {
         let away = |error: crate::StoreError| {
@@ -173,31 +172,23 @@ impl Run {
             ));
         }
         let version = self.session.version;
-        let mut open = BTreeMap::new();
-        let mut messages = Vec::new();
-        for (key, question) in questions {
+        let open = questions.into_iter().map(|(key, question)| {
             // Random, never counted: two calls of one session may ask on two instances.
             let id = random_id();
             let params = question.params(version, Some(&id));
-            messages.push(rpc::encode_request(&id, question.method(), params.as_ref()));
-            open.insert(id, key);
-        }
+            let message = rpc::encode_request(&id, question.method(), params.as_ref());
+            OpenQuestion { id, key, message }
+        });
+        let open: Vec<_> = open.collect();
         let (progress, answers) = call.into_progress_and_answers();
         let Some(stored) = self.work.to_stored() else {
             return Err(RpcError::internal());
         };
         let stored = StoredCall { answers, progress, ..stored };
         let questions = &self.engine.stores.questions;
-        let ours = questions
-            .suspend(&self.writer, &stored, &open, QUESTION_TTL, LEASE)
-            .await
-            .map_err(away)?;
-        if ours {
-            for message in messages {
-                outlet.write(&message).await.map_err(away)?;
-            }
-        }
-        Ok(())
+        let suspend = || questions.suspend(&self.writer, &stored, &open, QUESTION_TTL, LEASE);
+        // If it is somebody else's by now, that one asks.
+        patiently(ANSWER_PATIENCE, suspend).await.map(drop).map_err(away)
     }
 }
 

@@ -39,7 +39,8 @@ pub(in crate::engine) async fn get(
         let error = RpcError::invalid_request("this instance is shutting down; try again now");
         return Reply::error(StatusCode::SERVICE_UNAVAILABLE, None, &error).with_about(about);
     }
-    let last = match headers::get(headers, headers::LAST_EVENT_ID).map(EventId::parse) {
+    let mut last = match headers::get(headers, headers::LAST_EVENT_ID).map(EventId::parse) {
+        // Whatever comes from now on: see below.
         None => EventId { stream: StreamId::standalone(), number: 0 },
         Some(Some(id)) => id,
         Some(None) => {
@@ -48,8 +49,9 @@ pub(in crate::engine) async fn get(
         }
     };
     let resumes = headers.contains_key(headers::LAST_EVENT_ID);
-    let key = StreamKey { session: entered.id, stream: last.stream };
+    let key = StreamKey { session: entered.id.clone(), stream: last.stream.clone() };
     match engine.stores.log.read(&key, last.number, 1).await {
+        Ok(Some(page)) if !resumes => last.number = page.last,
         Ok(Some(_)) => {}
         Ok(None) => {
             let error = RpcError::invalid_request(
@@ -62,7 +64,7 @@ pub(in crate::engine) async fn get(
     let version = entered.session.version;
     match Follower::start(engine, key, version, &caller, last.number).await {
         Ok(mut follower) => {
-            follower.take_over(resumes).await;
+            follower.take_over(resumes, &entered.session).await;
             Reply::new(StatusCode::OK, ReplyBody::Events(follower.into_body())).with_about(about)
         }
         Err(error) => Reply::store_away(None, &error).with_about(about),

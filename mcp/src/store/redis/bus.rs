@@ -10,18 +10,29 @@ use async_trait::async_trait;
 use futures_util::StreamExt as _;
 use redis::{Client, aio::PubSubSink};
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{Semaphore, mpsc, oneshot},
     time::sleep,
 };
 
-use super::{COMMAND_LIMIT, CONNECT_LIMIT, Connection, away, read, write};
-use crate::store::{Bus, Fanout, Signal, StoreError, Subscription, Topic};
+use super::{COMMAND_LIMIT, CONNECT_LIMIT, Connection, away, millis, read, write};
+use crate::store::{Bus, CatalogDigest, Fanout, Signal, StoreError, Subscription, Topic};
 
 /// How long to wait before connecting again.
 const RECONNECT: Duration = Duration::from_millis(250);
 
 /// How often channels that nobody listens to any more are given up.
 const TIDY: Duration = Duration::from_secs(10);
+
+/// How long it is known what the newest instance offered. Longer than between most deploys; whoever
+/// comes after it is told when its session listens again.
+const ANNOUNCEMENT_TTL: Duration = Duration::from_hours(30 * 24);
+
+/// How many signals that could not be published are tried again at once. More than that, and those
+/// who listen have lost their connections as well.
+const LATE_SIGNALS: usize = 256;
+
+/// How often each of them is tried again, a [`RECONNECT`] apart.
+const LATE_ATTEMPTS: usize = 40;
 
 /// How many wishes wait for the connection. Whoever comes later waits to wish.
 const WISHES: usize = 1_024;
@@ -31,6 +42,8 @@ pub(super) struct RedisBus {
     connection: Connection,
     fanout: Fanout,
     wishes: mpsc::Sender<Wish>,
+    /// Room for signals that are tried again.
+    late: Arc<Semaphore>,
 }
 
 /// Somebody wants to listen to a channel, and waits until it is so.
@@ -69,7 +82,8 @@ impl RedisBus {
             channels: HashSet::new(),
         };
         tokio::spawn(listener.run());
-        Ok(Self { connection, fanout, wishes })
+        let late = Arc::new(Semaphore::new(LATE_SIGNALS));
+        Ok(Self { connection, fanout, wishes, late })
     }
 }
 
@@ -79,7 +93,25 @@ impl Bus for RedisBus {
         let mut pipeline = redis::pipe();
         let channel = channel(self.connection.prefix(), &signal.topic());
         pipeline.publish(channel, encode(&signal)?).ignore();
-        self.connection.pipeline(&pipeline).await
+        let Err(error) = self.connection.pipeline::<()>(&pipeline).await else {
+            return Ok(());
+        };
+        // Those who listen may have kept their connection, and would not know that they missed
+        // something. Whoever publishes does not wait for it.
+        let Ok(room) = Arc::clone(&self.late).try_acquire_owned() else {
+            return Err(error);
+        };
+        let connection = self.connection.clone();
+        tokio::spawn(async move {
+            for _ in 0..LATE_ATTEMPTS {
+                sleep(RECONNECT).await;
+                if connection.pipeline::<()>(&pipeline).await.is_ok() {
+                    break;
+                }
+            }
+            drop(room);
+        });
+        Ok(())
     }
 
     async fn subscribe(&self, topic: Topic) -> Result<Subscription, StoreError> {
@@ -95,6 +127,20 @@ impl Bus for RedisBus {
             Ok(listening) => listening.map(|()| subscription),
             Err(elapsed) => Err(away(elapsed)),
         }
+    }
+
+    async fn announce(&self, catalog: &CatalogDigest) -> Result<Option<CatalogDigest>, StoreError> {
+        let mut pipeline = redis::pipe();
+        pipeline
+            .cmd("SET")
+            .arg(format!("{}catalog", self.connection.prefix()))
+            .arg(write(catalog)?)
+            .arg("GET")
+            .arg("PX")
+            .arg(millis(ANNOUNCEMENT_TTL));
+        let (before,): (Option<String>,) = self.connection.pipeline(&pipeline).await?;
+        // What another version wrote in another format is something else in any case.
+        Ok(before.map(|it| read(&it).unwrap_or_default()))
     }
 }
 

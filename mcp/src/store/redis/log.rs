@@ -70,13 +70,14 @@ impl Redis {
     }
 
     /// Channel and text of the signal that a stream has changed.
-    fn wake(&self, key: &StreamKey) -> Result<(String, String), StoreError> {
+    pub(super) fn wake(&self, key: &StreamKey) -> Result<(String, String), StoreError> {
         let signal = Signal::StreamChanged(key.clone());
         Ok((bus::channel(self.connection.prefix(), &signal.topic()), bus::encode(&signal)?))
     }
 }
 
-fn stored(message: &str) -> String {
+/// A message as it is stored.
+pub(super) fn stored(message: &str) -> String {
     format!("{FORMAT}{message}")
 }
 
@@ -154,6 +155,25 @@ impl StreamLog for Redis {
         self.script(&finish).await
     }
 
+    async fn cancel(&self, session: &SessionId, request: &RequestId) -> Result<(), StoreError> {
+        // Which stream it is, only the script knows.
+        let key = StreamKey { session: session.clone(), stream: StreamId::random() };
+        let (channel, signal) = self.wake(&key)?;
+        let (before, after) = signal
+            .split_once(key.stream.as_str())
+            .ok_or_else(|| away("a signal names its stream"))?;
+        let mut cancel = self.scripts.stream_cancel.prepare_invoke();
+        cancel
+            .key(self.key(session, "streams"))
+            .arg(field(request))
+            .arg(self.key(session, "meta:"))
+            .arg(self.key(session, "running:"))
+            .arg(channel)
+            .arg(before)
+            .arg(after);
+        self.script(&cancel).await
+    }
+
     async fn renew(&self, writer: &Writer, lease: Duration) -> Result<bool, StoreError> {
         let mut renew = self.scripts.stream_renew.prepare_invoke();
         renew
@@ -194,6 +214,7 @@ impl StreamLog for Redis {
             page.events.push((number, Arc::from(message)));
         }
         let last = meta.get(LAST).and_then(|it| it.parse().ok()).unwrap_or(0);
+        page.last = last;
         let complete = page.events.last().map_or(after, |it| it.0) >= last;
         let pending = meta.iter().filter(|(name, _)| name.starts_with(PENDING));
         let lapses = pending.map(|(_, it)| lapses(it).unwrap_or(0)).min();

@@ -16,6 +16,7 @@
 //! | `mcp:{sid}:running:<stream>:<id>` | hash | a call that may be run again if its instance dies | the same |
 //! | `mcp:{sid}:jobs` | hash | which job answers which request | [`super::STREAM_TTL`] after its lease |
 //! | `mcp:{sid}:streams` | set | the streams of the session | the same |
+//! | `catalog` | string | what the newest instance offers, as a digest | 30 days |
 //! | `mcp:{sid}`, `user:<user>`, `everyone`, `control` | channel | [`super::Signal`]s | – |
 //!
 //! A value begins with a format byte, and a hash has it in one of its fields, so that the instances of
@@ -74,6 +75,7 @@ struct Scripts {
     stream_append: Script,
     stream_write: Script,
     stream_finish: Script,
+    stream_cancel: Script,
     stream_renew: Script,
     stream_take_over: Script,
     stream_hand_over: Script,
@@ -95,6 +97,7 @@ impl Scripts {
             stream_append: script(include_str!("stream_append.lua")),
             stream_write: script(include_str!("stream_write.lua")),
             stream_finish: script(include_str!("stream_finish.lua")),
+            stream_cancel: script(include_str!("stream_cancel.lua")),
             stream_renew: script(include_str!("stream_renew.lua")),
             stream_take_over: script(include_str!("stream_take_over.lua")),
             stream_hand_over: script(include_str!("stream_hand_over.lua")),

@@ -7,13 +7,17 @@ use std::{
 
 use async_trait::async_trait;
 
-use super::{Redis, away, log::field, millis, read, write};
+use super::{
+    Redis, away,
+    log::{field, stored as stored_message},
+    millis, read, write,
+};
 use crate::{
     question::Answer,
     rpc::RequestId,
     store::{
-        Answered, Questions, STREAM_TTL, SessionId, StoreError, StoredCall, StreamId, StreamKey,
-        Writer, random_id,
+        Answered, MAX_EVENTS, OpenQuestion, Questions, STREAM_TTL, SessionId, StoreError,
+        StoredCall, StreamId, StreamKey, Writer, random_id,
     },
 };
 
@@ -65,12 +69,14 @@ impl Questions for Redis {
         &self,
         writer: &Writer,
         call: &StoredCall,
-        open: &BTreeMap<String, String>,
+        open: &[OpenQuestion],
         ttl: Duration,
         lease: Duration,
     ) -> Result<bool, StoreError> {
         let session = &writer.key.session;
-        let id = random_id();
+        // The same whenever the same is tried again.
+        let id = open.first().map_or_else(random_id, |it| it.id.clone());
+        let (channel, signal) = self.wake(&writer.key)?;
         let stored = StoredCall { answers: BTreeMap::new(), ..call.clone() };
         let mut suspend = self.scripts.question_suspend.prepare_invoke();
         suspend
@@ -88,9 +94,12 @@ impl Questions for Redis {
             .arg(writer.key.stream.as_str())
             .arg(self.key(session, "ask:"))
             .arg(write(&stored)?)
+            .arg(MAX_EVENTS)
+            .arg(channel)
+            .arg(signal)
             .arg(open.len());
-        for (question, name) in open {
-            suspend.arg(question).arg(name);
+        for question in open {
+            suspend.arg(&question.id).arg(&question.key).arg(stored_message(&question.message));
         }
         for (name, answer) in &call.answers {
             suspend.arg(name).arg(write(answer)?);

@@ -6,17 +6,18 @@ use async_trait::async_trait;
 
 use super::{Redis, millis, read, write};
 use crate::{
-    store::{MAX_SUBSCRIPTIONS, Session, SessionId, Sessions, StoreError},
+    store::{CatalogDigest, MAX_SUBSCRIPTIONS, Session, SessionId, Sessions, StoreError},
     types::LogLevel,
 };
 
 /// What never changes, as JSON.
 const FIXED: &str = "session";
 const LEVEL: &str = "level";
+const CATALOG: &str = "catalog";
 /// One field per followed resource begins so.
 const FOLLOWS: &str = "follows:";
-/// [`FIXED`] and [`LEVEL`].
-const FIELDS: usize = 2;
+/// [`FIXED`], [`LEVEL`] and [`CATALOG`].
+const FIELDS: usize = 3;
 
 #[async_trait]
 impl Sessions for Redis {
@@ -26,7 +27,14 @@ impl Sessions for Redis {
         let mut pipeline = redis::pipe();
         pipeline
             .atomic()
-            .hset_multiple(&key, &[(FIXED, write(&fixed)?), (LEVEL, write(&session.log_level)?)])
+            .hset_multiple(
+                &key,
+                &[
+                    (FIXED, write(&fixed)?),
+                    (LEVEL, write(&session.log_level)?),
+                    (CATALOG, write(&session.catalog)?),
+                ],
+            )
             .ignore();
         for uri in &session.subscriptions {
             pipeline.hset(&key, format!("{FOLLOWS}{uri}"), "").ignore();
@@ -48,6 +56,9 @@ impl Sessions for Redis {
         if let Some(level) = fields.get(LEVEL) {
             session.log_level = read(level)?;
         }
+        if let Some(catalog) = fields.get(CATALOG) {
+            session.catalog = read(catalog)?;
+        }
         let follows = fields.keys().filter_map(|it| it.strip_prefix(FOLLOWS));
         session.subscriptions = follows.map(str::to_owned).collect();
         Ok(Some(session))
@@ -56,6 +67,12 @@ impl Sessions for Redis {
     async fn set_log_level(&self, id: &SessionId, level: LogLevel) -> Result<(), StoreError> {
         let mut set = self.scripts.session_set.prepare_invoke();
         set.key(self.key(id, "session")).arg(LEVEL).arg(write(&level)?);
+        self.script(&set).await
+    }
+
+    async fn set_catalog(&self, id: &SessionId, catalog: &CatalogDigest) -> Result<(), StoreError> {
+        let mut set = self.scripts.session_set.prepare_invoke();
+        set.key(self.key(id, "session")).arg(CATALOG).arg(write(catalog)?);
         self.script(&set).await
     }
 

@@ -38,8 +38,13 @@ pub(crate) struct Instance {
 }
 
 /// The part of the shutdown bound that is kept for connections to close after the last stream
-/// ended, as a divisor.
+/// ended, and for calls that came through them at the last moment, as a divisor.
 const CLOSING_SHARE: u32 = 4;
+
+/// The part of the shutdown bound, as a divisor, in which an instance that has others beside it goes
+/// on as before, except that it says that it is not ready: whoever balances the load has to hear of
+/// it before the door closes, or requests that were under way would find it shut.
+const NOTICE_SHARE: u32 = 10;
 
 /// Serves until `shutdown` is cancelled, then ends within the configured `shutdown_timeout`,
 /// whatever its clients do: readiness becomes false, streams are told to go elsewhere, running
@@ -54,6 +59,8 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let bound = service.config().shutdown_timeout;
     let closing = bound / CLOSING_SHARE;
+    let alone = service.config().redis.is_none();
+    let notice = if alone { Duration::ZERO } else { bound / NOTICE_SHARE };
     let instance = Instance { service, engine: engine.clone(), ending: shutdown.clone() };
     let app = routes::all(&instance)?;
     // Before the first request, so that nothing is accepted that was revoked. If the database is
@@ -66,24 +73,33 @@ pub async fn run(
     // New connections are taken while streams end: the platform has to hear that we are not ready.
     let ending = async {
         shutdown.cancelled().await;
-        drain(&engine, bound.saturating_sub(closing)).await;
+        drain(&engine, notice, bound.saturating_sub(closing)).await;
         stop_accepting.cancel();
     };
-    let serving = server::serve(listener, app, stop_accepting.clone(), closing);
+    let serving = server::serve(listener, app, stop_accepting.clone(), closing / 2);
     let following = revoked::follow(&instance.service, |grant| {
         engine.end_streams(&grant.to_string());
     });
     tokio::select! {
-        ((), ()) = async { tokio::join!(serving, ending) } => {}
+        ((), ()) = async { tokio::join!(serving, ending) } => {
+            // What came in at the last moment runs beside its response.
+            if tokio::time::timeout(closing / 2, engine.drained()).await.is_err() {
+                tracing::warn!("Calls are still running and are dropped");
+            }
+        }
         () = following => {}
     }
     Ok(())
 }
 
-async fn drain(engine: &Engine, patience: Duration) {
+async fn drain(engine: &Engine, notice: Duration, patience: Duration) {
     tracing::info!("Ending: no new streams, waiting for running calls");
     engine.drain();
-    if tokio::time::timeout(patience, engine.drained()).await.is_err() {
+    let drained = async {
+        tokio::time::sleep(notice).await;
+        engine.drained().await;
+    };
+    if tokio::time::timeout(patience, drained).await.is_err() {
         let seconds = patience.as_secs_f32();
         tracing::warn!(seconds, "Calls or streams are still open after {seconds} s");
     }

@@ -36,6 +36,8 @@ export async function startProgram(name, args, env = {}) {
     gone.catch(() => {});
     return {
         hello: JSON.parse(line),
+        // What it says after that.
+        lines,
         async stop() {
             child.stdin.end();
             if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');

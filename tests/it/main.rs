@@ -22,6 +22,7 @@ macro_rules! on_both_databases {
     };
 }
 
+mod any_instance;
 mod batches;
 mod cancellation;
 mod contracts;

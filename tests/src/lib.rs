@@ -5,6 +5,7 @@
 //! talk to in `tests/src/bin`.
 
 pub mod browser;
+pub mod chaos;
 pub mod client;
 pub mod cluster;
 pub mod documents;
@@ -12,6 +13,7 @@ mod eventually;
 pub mod fixtures;
 pub mod github;
 pub mod postgres;
+pub mod processes;
 pub mod redis;
 pub mod relay;
 pub mod schema;

@@ -163,7 +163,8 @@ fn free_port() -> u16 {
         .port()
 }
 
-fn find() -> Option<PathBuf> {
+/// The server program: the one that the environment names, or the first on the PATH.
+pub(crate) fn find() -> Option<PathBuf> {
     if let Some(program) = env::var_os(PROGRAM_VARIABLE) {
         return Some(program.into());
     }

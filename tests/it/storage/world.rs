@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use mcp::{
     Bus, Signal, StoreError, UserId,
-    store::{Fanout, Subscription, Topic},
+    store::{CatalogDigest, Fanout, Subscription, Topic},
 };
 use service::{
     Service,
@@ -176,5 +176,9 @@ impl Bus for RememberingBus {
 
     async fn subscribe(&self, topic: Topic) -> Result<Subscription, StoreError> {
         Ok(self.fanout.subscribe(topic))
+    }
+
+    async fn announce(&self, _: &CatalogDigest) -> Result<Option<CatalogDigest>, StoreError> {
+        Ok(None)
     }
 }

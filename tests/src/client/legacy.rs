@@ -1,15 +1,21 @@
 //! A client of the revisions with sessions: 2025-03-26, 2025-06-18 and 2025-11-25.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicI64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
 };
 
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
-use super::{ACCEPT, Answer, Page, Stream, Web, answer, header, ledger};
-use crate::schema::{Ledger, Revision};
+use super::{ACCEPT, Answer, Event, Page, Stream, Web, answer, header, ledger};
+use crate::{
+    in_time,
+    schema::{Ledger, Revision},
+};
 
 /// What a client declares that can do everything a server may ask for in this revision.
 pub(super) fn all_capabilities(revision: Revision) -> Value {
@@ -19,6 +25,9 @@ pub(super) fn all_capabilities(revision: Revision) -> Value {
         _ => json!({ "sampling": {}, "roots": {}, "elicitation": { "form": {}, "url": {} } }),
     }
 }
+
+/// The pause before a client that was turned away comes back.
+const COME_BACK: Duration = Duration::from_millis(50);
 
 /// A client with a session.
 #[derive(Clone)]
@@ -112,6 +121,39 @@ impl Legacy {
     /// Sends a request and lets the test read the answer.
     pub async fn open(&self, method: &str, params: Value) -> Stream {
         self.send(&self.body(method, params)).await
+    }
+
+    /// Sends a request and reads every message up to its answer, coming back whenever the stream is
+    /// cut.
+    pub async fn persist(&self, method: &str, params: Value) -> Vec<Event> {
+        let mut stream = self.open(method, params).await;
+        let mut events = Vec::new();
+        let mut last = None;
+        loop {
+            while let Some(event) = stream.next().await {
+                last = event.id.clone().or(last);
+                let Some(message) = &event.message else { continue };
+                let is_answer = message.get("method").is_none();
+                events.push(event);
+                if is_answer {
+                    return events;
+                }
+            }
+            let last = last.as_deref().expect("a stream begins with something to come back to");
+            stream = in_time("a stream is resumed", self.come_back(last)).await;
+        }
+    }
+
+    /// Resumes a stream as soon as somebody lets us.
+    async fn come_back(&self, last: &str) -> Stream {
+        loop {
+            let stream = self.get(Some(last)).await;
+            if stream.status() == StatusCode::OK {
+                return stream;
+            }
+            #[expect(clippy::disallowed_methods, reason = "what a client does that has to wait")]
+            tokio::time::sleep(COME_BACK).await;
+        }
     }
 
     /// Opens the stream of messages that answer no request.

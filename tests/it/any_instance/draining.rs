@@ -1,0 +1,127 @@
+//! An instance that is asked to end loses nothing, and ends in time.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+
+use serde_json::{Value, json};
+use tests::{
+    client::{Legacy, Modern},
+    processes::{Fleet, Kind, Plan},
+};
+
+use super::{REVISION, told};
+
+/// What a client did while instances came and went.
+#[derive(Default)]
+struct Load {
+    done: AtomicBool,
+    calls: AtomicUsize,
+}
+
+async fn legacy_client(ada: Legacy, load: Arc<Load>) {
+    while !load.done.load(Ordering::Relaxed) {
+        let token = load.calls.fetch_add(1, Ordering::Relaxed);
+        let call = json!({
+            "name": "test_tool_with_progress",
+            "arguments": {},
+            "_meta": { "progressToken": token },
+        });
+        let events = ada.persist("tools/call", call).await;
+        assert_eq!(told(&events), ["0", "50", "100", "Done"], "every event once, in order");
+    }
+}
+
+async fn modern_client(ada: Modern, load: Arc<Load>) {
+    while !load.done.load(Ordering::Relaxed) {
+        load.calls.fetch_add(1, Ordering::Relaxed);
+        let answer = ada.call(
+            "tools/call",
+            json!({
+                "name": "test_tool_with_progress",
+                "arguments": {},
+                "_meta": { "progressToken": "modern" },
+            }),
+        );
+        let answer = answer.await;
+        assert_eq!((answer.before.len(), answer.text()), (3, "Done"));
+    }
+}
+
+async fn writing_client(ada: Modern, load: Arc<Load>) -> usize {
+    let mut notes = 0;
+    while !load.done.load(Ordering::Relaxed) {
+        load.calls.fetch_add(1, Ordering::Relaxed);
+        let draft = json!({ "title": format!("Note {notes}"), "body": "Written under way." });
+        ada.tool("notes_create", draft).await.output();
+        notes += 1;
+    }
+    notes
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rolling_restart_under_load_loses_no_call_and_no_event() {
+    let mut fleet = Plan::new(Kind::Fixtures).start().await;
+    let token = fleet.token("ada").await;
+    let balancer = fleet.balancer(None);
+    let web = tests::client::Web::new(balancer.origin());
+    let load = Arc::new(Load::default());
+    let mut clients = tokio::task::JoinSet::new();
+    for _ in 0..3 {
+        let ada = web.legacy(&token, REVISION).await;
+        clients.spawn(legacy_client(ada, Arc::clone(&load)));
+        clients.spawn(modern_client(web.modern(&token), Arc::clone(&load)));
+    }
+    let writer = tokio::spawn(writing_client(web.modern(&token), Arc::clone(&load)));
+    for index in 0..fleet.len() {
+        let before = load.calls.load(Ordering::Relaxed);
+        tests::eventually("clients are at work", async || {
+            (load.calls.load(Ordering::Relaxed) > before + 20).then_some(())
+        })
+        .await;
+        fleet.drain(index).await;
+        let log = fleet.instance(index).log();
+        assert!(!log.contains("still open after"), "it ended in time:\n{log}");
+        assert!(!log.contains("Cut connections"), "it cut nobody:\n{log}");
+        fleet.start_again(index).await;
+    }
+    load.done.store(true, Ordering::Relaxed);
+    while let Some(ended) = clients.join_next().await {
+        ended.unwrap();
+    }
+    let written = writer.await.unwrap();
+    assert_eq!(balancer.lost(), 0);
+    let ada = web.modern(&token);
+    let mut found = 0;
+    let mut cursor = Value::Null;
+    loop {
+        let mut arguments = json!({ "limit": 100 });
+        if !cursor.is_null() {
+            arguments["cursor"] = cursor;
+        }
+        let page = ada.tool("notes_list", arguments).await;
+        found += page.output()["notes"].as_array().unwrap().len();
+        cursor = page.output()["next_cursor"].clone();
+        if cursor.is_null() {
+            break;
+        }
+    }
+    assert_eq!(found, written, "each note that was acknowledged is there once");
+}
+
+#[tokio::test]
+async fn the_product_ends_in_order_while_streams_are_open_and_a_call_runs() {
+    let mut fleet = Fleet::product().await;
+    let token = fleet.token("ada").await;
+    let ada = fleet.web(0).legacy(&token, REVISION).await;
+    let mut standalone = ada.listen().await;
+    let first = standalone.next().await.unwrap();
+    let (mut modern, _) =
+        fleet.web(0).modern(&token).listen(json!({ "toolsListChanged": true })).await;
+    fleet.drain(0).await;
+    assert_eq!(modern.message().await["result"]["resultType"], "complete");
+    assert!(standalone.rest().await.iter().any(|it| it.retry.is_some()), "when to come back");
+    let resumed = ada.at(fleet.web(1)).resume(first.id.as_deref().unwrap()).await;
+    assert_eq!(resumed.status(), 200);
+}

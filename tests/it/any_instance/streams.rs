@@ -1,0 +1,114 @@
+//! A client that comes back anywhere hears everything once and in order, whatever became of the
+//! instance that ran its call.
+
+use serde_json::{Value, json};
+use tests::processes::{Fleet, Signal};
+
+use super::{REVISION, next_message, steps, told};
+
+#[tokio::test]
+async fn a_call_that_only_reads_is_run_again_when_its_instance_was_killed() {
+    let mut fleet = Fleet::fixtures().await;
+    let ada = fleet.web(0).legacy(fleet.token("ada").await, REVISION).await;
+    let gate = fleet.gate("a");
+    gate.step();
+    gate.step();
+    let mut stream = ada.open("tools/call", steps("test_gate_repeatable", "a", 4)).await;
+    let mut events = vec![next_message(&mut stream).await, next_message(&mut stream).await];
+    gate.reached(3).await;
+    fleet.kill(0).await;
+    gate.stopped(1).await;
+
+    // Three turns were taken before; the second run takes four more.
+    for _ in 0..5 {
+        gate.step();
+    }
+    let last = events[1].id.clone().unwrap();
+    events.extend(ada.at(fleet.web(1)).resume(&last).await.rest().await);
+    assert_eq!(told(&events), ["1", "2", "3", "4", "passed 4 times"]);
+    let again = ada.at(fleet.web(2)).resume(&last).await.rest().await;
+    assert_eq!(told(&again), ["3", "4", "passed 4 times"], "it can be heard again");
+}
+
+#[tokio::test]
+async fn a_client_that_never_left_hears_the_rest_as_well() {
+    let mut fleet = Fleet::fixtures().await;
+    let ada = fleet.web(0).legacy(fleet.token("ada").await, REVISION).await;
+    let gate = fleet.gate("a");
+    gate.step();
+    let mut stream = ada.open("tools/call", steps("test_gate_repeatable", "a", 2)).await;
+    let first = next_message(&mut stream).await;
+    let mut elsewhere = ada.at(fleet.web(2)).resume(first.id.as_deref().unwrap()).await;
+    gate.reached(2).await;
+    fleet.kill(0).await;
+    gate.stopped(1).await;
+    for _ in 0..3 {
+        gate.step();
+    }
+    assert_eq!(told(&elsewhere.rest().await), ["2", "passed 2 times"]);
+}
+
+#[tokio::test]
+async fn a_call_that_may_have_taken_effect_is_answered_with_a_clear_error() {
+    let mut fleet = Fleet::fixtures().await;
+    let ada = fleet.web(0).legacy(fleet.token("ada").await, REVISION).await;
+    let gate = fleet.gate("a");
+    gate.step();
+    let mut stream = ada.open("tools/call", steps("test_gate", "a", 2)).await;
+    let first = next_message(&mut stream).await;
+    gate.reached(2).await;
+    fleet.kill(0).await;
+    gate.stopped(1).await;
+
+    let last = first.id.unwrap();
+    let answer = ada.at(fleet.web(1)).resume(&last).await.rest().await;
+    assert_eq!(told(&answer), ["error -32603"]);
+    let message = answer.iter().find_map(|it| it.message.as_ref()).unwrap();
+    assert!(message["error"]["message"].as_str().unwrap().contains("may or may not"));
+    let again = ada.at(fleet.web(2)).resume(&last).await.rest().await;
+    assert_eq!(told(&again), ["error -32603"], "once, and for good");
+}
+
+#[tokio::test]
+async fn an_instance_that_was_only_slow_adds_nothing() {
+    let mut fleet = Fleet::fixtures().await;
+    let ada = fleet.web(0).legacy(fleet.token("ada").await, REVISION).await;
+    let gate = fleet.gate("a");
+    gate.step();
+    let mut stream = ada.open("tools/call", steps("test_gate_repeatable", "a", 3)).await;
+    let first = next_message(&mut stream).await;
+    gate.reached(2).await;
+    fleet.instance(0).signal(Signal::STOP);
+
+    // One turn for the first run, which sleeps, and three for the second.
+    for _ in 0..4 {
+        gate.step();
+    }
+    let last = first.id.unwrap();
+    let heard = ada.at(fleet.web(1)).resume(&last).await.rest().await;
+    assert_eq!(told(&heard), ["2", "3", "passed 3 times"]);
+    fleet.instance(0).signal(Signal::CONT);
+    // It wakes up in the middle of its run, writes what it has to say, and serves as before.
+    assert_eq!(ada.call("ping", Value::Null).await.result(), &json!({}));
+    let again = ada.resume(&last).await.rest().await;
+    assert_eq!(told(&again), ["2", "3", "passed 3 times"]);
+}
+
+#[tokio::test]
+async fn a_lost_call_is_run_again_only_under_rights_that_allow_it() {
+    let mut fleet = Fleet::fixtures().await;
+    let ada = fleet.web(0).legacy(fleet.token("ada").await, REVISION).await;
+    let gate = fleet.gate("a");
+    gate.step();
+    let mut stream = ada.open("tools/call", steps("test_gate_repeatable", "a", 2)).await;
+    let first = next_message(&mut stream).await;
+    fleet.kill(0).await;
+    let bob = ada.presented_with(fleet.token("bob").await).at(fleet.web(1));
+    let refused = bob.get(first.id.as_deref()).await;
+    assert_eq!(refused.status(), 404, "somebody else's session");
+    for _ in 0..3 {
+        gate.step();
+    }
+    let rest = ada.at(fleet.web(1)).resume(first.id.as_deref().unwrap()).await.rest().await;
+    assert_eq!(told(&rest), ["2", "passed 2 times"]);
+}

@@ -1,0 +1,36 @@
+//! `chaos`: random clients against three instances, while these and their Redis are killed, stopped
+//! and cut off. Prints what has happened, and what should not have.
+//!
+//! `CHAOS_SEED` repeats a run's decisions (not its timing), `CHAOS_SECONDS` makes it longer.
+
+use std::{process::ExitCode, time::Duration};
+
+use tests::chaos;
+
+/// How long it rages in every test run.
+const SECONDS: u64 = 60;
+
+#[tokio::main]
+#[expect(clippy::print_stdout, reason = "this is its result")]
+async fn main() -> anyhow::Result<ExitCode> {
+    let number = |name| std::env::var(name).ok().map(|it| it.parse::<u64>()).transpose();
+    let seed = number("CHAOS_SEED")?.unwrap_or_else(rand::random);
+    let seconds = number("CHAOS_SECONDS")?.unwrap_or(SECONDS);
+    println!("CHAOS_SEED={seed} CHAOS_SECONDS={seconds}");
+    let tally = chaos::run(seed, Duration::from_secs(seconds)).await;
+    println!("{tally}");
+    let mut broken = tally.broken_promises();
+    for event in ["instances killed", "notes acknowledged", "streams resumed", "legacy events"] {
+        if tally.of(event) == 0 {
+            broken.push(format!("nothing was tested: no {event}"));
+        }
+    }
+    for log in tally.logs() {
+        println!("{log}\n");
+    }
+    for promise in &broken {
+        println!("BROKEN  {promise}");
+    }
+    println!("total: {} passed, {} failed", tally.kept(), broken.len());
+    Ok(if broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

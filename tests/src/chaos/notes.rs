@@ -1,0 +1,91 @@
+//! What one user has written, and whether it is there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use super::{
+    World,
+    modern::{Asker, Outcome},
+};
+
+/// The notes of one client.
+#[derive(Debug)]
+pub(super) struct Notes {
+    token: String,
+    user: String,
+    written: usize,
+    acknowledged: BTreeSet<String>,
+    /// Nobody said whether these were written.
+    unknown: BTreeSet<String>,
+}
+
+impl Notes {
+    pub(super) fn of(token: &str, user: String) -> Self {
+        Self {
+            token: token.to_owned(),
+            user,
+            written: 0,
+            acknowledged: BTreeSet::new(),
+            unknown: BTreeSet::new(),
+        }
+    }
+
+    /// The title of the next note.
+    pub(super) fn next_title(&mut self) -> String {
+        self.written += 1;
+        format!("{} wrote {}", self.user, self.written)
+    }
+
+    pub(super) fn was_acknowledged(&mut self, world: &World, title: String) {
+        world.tally.count("notes acknowledged");
+        self.acknowledged.insert(title);
+    }
+
+    pub(super) fn is_unknown(&mut self, world: &World, title: String) {
+        world.tally.count("notes of which nobody said whether they were written");
+        self.unknown.insert(title);
+    }
+
+    /// Every acknowledged note is there once, and no other note more than once.
+    pub(super) async fn verify(self, world: &World) {
+        let mut asker = Asker::new(&self.token);
+        let mut found: BTreeMap<String, usize> = BTreeMap::new();
+        let mut cursor = Value::Null;
+        loop {
+            let mut arguments = json!({ "limit": 100 });
+            if !cursor.is_null() {
+                arguments["cursor"] = cursor;
+            }
+            let Outcome::Answer { message, .. } =
+                asker.tool(world, "notes_list", arguments, None).await
+            else {
+                world.tally.broken(format!("the notes of {} cannot be listed", self.user));
+                return;
+            };
+            let output = &message["result"]["structuredContent"];
+            for note in output["notes"].as_array().into_iter().flatten() {
+                *found.entry(note["title"].as_str().unwrap_or_default().to_owned()).or_default() +=
+                    1;
+            }
+            cursor = output["next_cursor"].clone();
+            if cursor.is_null() {
+                break;
+            }
+        }
+        for title in &self.acknowledged {
+            match found.get(title) {
+                Some(1) => world.tally.promise_kept(),
+                Some(times) => world.tally.broken(format!("`{title}` is there {times} times")),
+                None => world.tally.broken(format!("`{title}` was acknowledged and is lost")),
+            }
+        }
+        for (title, times) in found {
+            if !self.acknowledged.contains(&title) && !self.unknown.contains(&title) {
+                world.tally.broken(format!("`{title}` is there though nobody wrote it"));
+            } else if times > 1 {
+                world.tally.broken(format!("`{title}` is there {times} times"));
+            }
+        }
+    }
+}

@@ -4,7 +4,7 @@
 //! lost, everyone is told that they may have missed something: a signal is only a hint, and whoever
 //! gets one reads what is true.
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures_util::StreamExt as _;

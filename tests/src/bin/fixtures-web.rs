@@ -4,8 +4,8 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::Context as _;
-use mcp::{Engine, Stores};
-use service::{Service, clock::SystemClock, config::Config, telemetry};
+use mcp::Engine;
+use service::{Dependencies, Service, clock::SystemClock, config::Config, telemetry};
 use tests::fixtures::{self, Beside, Gates};
 use tokio::{
     net::TcpListener,
@@ -21,13 +21,8 @@ async fn main() -> anyhow::Result<()> {
     let config = Config::from_env()?;
     telemetry::init(config.log_format, &config.log);
     let listener = TcpListener::bind(SocketAddr::new(config.host, config.port)).await?;
-    let redis = config.redis.as_ref().context("REDIS_URL is missing")?;
-    let stores = Stores::in_redis(&mcp::store::redis::Settings {
-        url: redis.url.expose().to_owned(),
-        prefix: redis.prefix.clone(),
-        session_ttl: config.session_ttl,
-    })?;
-    let service = Service::connect(&config, Arc::new(SystemClock), stores.bus.clone()).await?;
+    let (stores, given) = Dependencies::configured(&config, Arc::new(SystemClock))?;
+    let service = Service::connect_with(&config, given).await?;
     let gates = match std::env::var(Gates::VARIABLE) {
         Ok(keeper) => Gates::at(keeper.parse().context("where the gates are")?),
         Err(_unset) => Gates::default(),

@@ -15,7 +15,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc};
 use mcp::{
     Bus, Signal, StoreError,
-    store::{Subscription, Topic},
+    store::{CatalogDigest, Subscription, Topic},
 };
 use serde_json::{Value, json};
 use service::{
@@ -307,5 +307,9 @@ impl Bus for NoBus {
 
     async fn subscribe(&self, _: Topic) -> Result<Subscription, StoreError> {
         Err(StoreError("nobody listens here".into()))
+    }
+
+    async fn announce(&self, _: &CatalogDigest) -> Result<Option<CatalogDigest>, StoreError> {
+        Ok(None)
     }
 }

@@ -116,7 +116,8 @@ export async function startForOthers({ instances = 2, allowed } = {}) {
 }
 
 // Starts the product as the README has it run for others: with settings, `migrate` and the program
-// itself, beside a PostgreSQL and a GitHub of our own. With the name of a host it is reached by https.
+// itself, twice, beside a PostgreSQL, a Redis and a GitHub of our own. With the name of a host it is
+// reached by https.
 export async function startByTheReadme({ host, settings = {} } = {}) {
     const proxy = await startProxy(host && certificate(host));
     const origin = host ? `https://${host}:${proxy.port}` : proxy.origin;
@@ -128,13 +129,13 @@ export async function startByTheReadme({ host, settings = {} } = {}) {
         ...settings,
     };
     execFileSync(program('notes-mcp'), ['migrate'], { env: all, stdio: 'pipe' });
-    const server = await startServer(all);
-    proxy.forwardTo([server.port]);
+    const servers = [await startServer(all), await startServer(all)];
+    proxy.forwardTo(servers.map((it) => it.port));
     return {
         origin,
         async stop(forgetLog) {
             proxy.close();
-            await server.stop(forgetLog);
+            for (const server of servers) await server.stop(forgetLog);
             await around.stop();
         },
     };

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tests::{
     cluster::{Database, Setup},
     github::{self, GitHub},
-    postgres,
+    postgres, redis,
 };
 use tokio::io::AsyncReadExt as _;
 
@@ -38,6 +38,8 @@ async fn main() -> anyhow::Result<()> {
         say(&json!({ "settings": {
             "PUBLIC_URL": arguments.public_url,
             "DATABASE_URL": postgres::fresh_database().await,
+            "REDIS_URL": redis::shared().await,
+            "REDIS_PREFIX": redis::fresh_prefix(),
             "GITHUB_URL": github.origin(),
             "GITHUB_API_URL": github.origin(),
             "GITHUB_CLIENT_ID": github::CLIENT_ID,

@@ -30,6 +30,11 @@ pub mod store;
 mod types;
 mod version;
 
+/// The target of events of `tracing` that a product may want to count, at level `debug`. Each has one
+/// of these fields, a number: `replayed` (events of a stream sent to a client that came back for
+/// them), `asked` and `answered` (questions to a modern client).
+pub const COUNTED: &str = "mcp::counted";
+
 pub use admission::{Admission, Quota, Requests, Verdict};
 pub use call::Call;
 pub use caller::{Caller, UserId};

@@ -9,7 +9,7 @@ use sea_orm::{
 };
 use sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 
-use crate::{config::DatabaseSettings, secret::Secret};
+use crate::{config::DatabaseSettings, metrics, secret::Secret};
 
 /// How long a request waits for a connection, be it a free one of the pool or a new one. Longer than
 /// the usual restart of a pooler, shorter than the patience of a client.
@@ -34,6 +34,10 @@ const IDLE_TIMEOUT: Duration = Duration::from_mins(5);
 /// between, may have closed it. One used just now is not, which saves a round trip for each call.
 const TRUST_IDLE: Duration = Duration::from_secs(30);
 
+/// At which level the pool tells, by an event of `tracing`, how long somebody waited for a connection.
+/// [`crate::telemetry`] counts these events and keeps them out of the log.
+const POOL_WAIT_LEVEL: log::LevelFilter = log::LevelFilter::Debug;
+
 /// Why a statement gave no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
@@ -47,6 +51,9 @@ pub enum Failure {
 
 impl From<DbErr> for Failure {
     fn from(error: DbErr) -> Self {
+        if matches!(error, DbErr::ConnectionAcquire(_)) {
+            metrics::DB_CONNECTION_TIMEOUTS.count([]);
+        }
         if is_unavailable(&error) { Self::Unavailable(error) } else { Self::Internal(error.into()) }
     }
 }
@@ -73,6 +80,8 @@ pub(crate) async fn connect(settings: &DatabaseSettings) -> anyhow::Result<Datab
         .sqlx_logging(false)
         .record_stmt_in_spans(false)
         .set_application_name("notes-mcp")
+        .map_sqlx_postgres_pool_opts(|pool| pool.acquire_time_level(POOL_WAIT_LEVEL))
+        .map_sqlx_sqlite_pool_opts(|pool| pool.acquire_time_level(POOL_WAIT_LEVEL))
         .map_sqlx_sqlite_opts(|sqlite| {
             sqlite
                 .create_if_missing(true)
@@ -81,7 +90,14 @@ pub(crate) async fn connect(settings: &DatabaseSettings) -> anyhow::Result<Datab
                 .busy_timeout(BUSY_TIMEOUT)
                 .foreign_keys(true)
         });
-    Database::connect(options).await.context("could not connect to the database")
+    let mut db = Database::connect(options).await.context("could not connect to the database")?;
+    if metrics::started() {
+        db.set_metric_callback(|statement| {
+            let outcome = if statement.failed { "error" } else { "ok" };
+            metrics::DB_OPERATION_DURATION.took([outcome], statement.elapsed);
+        });
+    }
+    Ok(db)
 }
 
 /// Begins a transaction that will write.

@@ -7,6 +7,7 @@ use mcp::store::redis::Connection;
 use crate::{
     clock::Clock,
     config::Config,
+    metrics,
     oauth::{
         cimd::{self, Documents, Resolver, SystemResolver},
         limits::{self, Limiter},
@@ -43,12 +44,13 @@ impl Dependencies {
         clock: Arc<dyn Clock>,
     ) -> Result<(mcp::Stores, Self), mcp::StoreError> {
         let Some(redis) = &config.redis else {
-            let stores = mcp::Stores::in_memory(config.session_ttl);
+            let stores = metrics::stores(mcp::Stores::in_memory(config.session_ttl), false);
             let given = Self::in_process(clock, Arc::clone(&stores.bus));
             return Ok((stores, given));
         };
         let connection = Connection::new(redis.url.expose(), &redis.prefix)?;
         let stores = mcp::Stores::in_redis(&connection, config.session_ttl)?;
+        let stores = metrics::stores(stores, true);
         let given = Self::in_redis(clock, Arc::clone(&stores.bus), &connection);
         Ok((stores, given))
     }

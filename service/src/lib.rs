@@ -8,6 +8,7 @@
 //! | know who somebody is | [`users`] |
 //! | mint or verify an access token | [`oauth::access_token`], [`oauth::signing_keys`] |
 //! | tell listeners about a change | [`changes`] |
+//! | count something | [`metrics`] |
 //!
 //! Everything hangs on a [`Service`], which is made once and passed down. Time comes from its clock,
 //! the environment is read in `config` alone, and no module keeps a global: two services run in one
@@ -34,6 +35,7 @@ pub mod config;
 pub mod db;
 mod dependencies;
 pub mod health;
+pub mod metrics;
 pub mod notes;
 pub mod oauth;
 pub mod prompts;
@@ -61,6 +63,7 @@ struct Inner {
     revoked: RevokedGrants,
     tokens: AccessTokens,
     health: health::Cache,
+    sampler: metrics::Sampler,
 }
 
 impl fmt::Debug for Service {
@@ -81,7 +84,8 @@ impl Service {
     }
 
     /// The same with any stores, which several instances may share.
-    pub async fn connect_with(config: &Config, given: Dependencies) -> anyhow::Result<Self> {
+    pub async fn connect_with(config: &Config, mut given: Dependencies) -> anyhow::Result<Self> {
+        given.limiter = metrics::limiter(given.limiter);
         let clock = Arc::clone(&given.clock);
         let db = db::connect(&config.database).await?;
         let keys = SigningKeys::new(db.clone(), Arc::clone(&clock), &config.jwt_signing_secret);
@@ -109,6 +113,7 @@ impl Service {
             revoked,
             tokens,
             health: health::Cache::default(),
+            sampler: metrics::Sampler::default(),
         })))
     }
 
@@ -171,6 +176,10 @@ impl Service {
 
     fn bus(&self) -> &dyn mcp::Bus {
         &*self.0.given.bus
+    }
+
+    fn sampler(&self) -> &metrics::Sampler {
+        &self.0.sampler
     }
 
     fn health_cache(&self) -> &health::Cache {

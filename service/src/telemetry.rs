@@ -1,11 +1,24 @@
 //! Logs: one line for an event, as JSON for machines or coloured text for people, to standard error
 //! so that standard output stays free for what a command was asked to print.
 
-use std::io::IsTerminal as _;
+use std::{
+    io::IsTerminal as _,
+    panic::{self, PanicHookInfo},
+    time::Duration,
+};
 
-use tracing_subscriber::{EnvFilter, filter::ParseError};
+use tracing::{
+    Event, Level, Metadata, Subscriber,
+    field::{Field, Visit},
+};
+use tracing_subscriber::{
+    EnvFilter, Layer,
+    filter::{ParseError, filter_fn},
+    layer::{Context, SubscriberExt as _},
+    util::SubscriberInitExt as _,
+};
 
-use crate::config::LogFormat;
+use crate::{config::LogFormat, metrics};
 
 /// Libraries that say more than a reader of our log wants. `LOG` can turn them up again.
 const QUIET: &str = "sqlx=warn,sea_orm=warn,sea_orm_migration=warn,";
@@ -14,15 +27,20 @@ const QUIET: &str = "sqlx=warn,sea_orm=warn,sea_orm_migration=warn,";
 /// later calls change nothing.
 pub fn init(format: LogFormat, filter: &str) {
     let filter = parse_filter(filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let lines = tracing_subscriber::fmt::layer()
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
-    let started = match format {
-        LogFormat::Pretty => builder.with_target(false).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).with_current_span(true).try_init(),
+    let lines = match format {
+        LogFormat::Pretty => lines.with_target(false).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).with_current_span(true).boxed(),
     };
-    if started.is_err() {
+    let started = tracing_subscriber::registry()
+        .with(lines.with_filter(filter))
+        .with(Counting.with_filter(filter_fn(Counting::wants)))
+        .try_init();
+    if started.is_ok() {
+        log_panics();
+    } else {
         tracing::debug!("Logging was started before");
     }
 }
@@ -30,4 +48,65 @@ pub fn init(format: LogFormat, filter: &str) {
 /// Reads what `LOG` may hold: a level, or levels for each module as in `info,service=debug`.
 pub(crate) fn parse_filter(filter: &str) -> Result<EnvFilter, ParseError> {
     EnvFilter::try_new(format!("{QUIET}{filter}"))
+}
+
+/// A panic becomes a line like any other, with the way that led to it.
+fn log_panics() {
+    panic::set_hook(Box::new(|info: &PanicHookInfo<'_>| {
+        let backtrace = std::backtrace::Backtrace::force_capture();
+        let message = info.payload_as_str().unwrap_or("something that is no text");
+        let location = info.location().map(ToString::to_string).unwrap_or_default();
+        metrics::PANICS.count([]);
+        tracing::error!(%location, %backtrace, "A panic, which is a defect: {message}");
+    }));
+}
+
+/// Counts what only events tell: lines that somebody should read, how long requests waited for a
+/// connection of the database's pool, and what the engine says may be counted.
+struct Counting;
+
+/// Where the pool of sqlx tells how long somebody waited.
+const POOL_WAIT: &str = "sqlx::pool::acquire";
+
+impl Counting {
+    fn wants(metadata: &Metadata<'_>) -> bool {
+        *metadata.level() <= Level::WARN || [POOL_WAIT, mcp::COUNTED].contains(&metadata.target())
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Counting {
+    fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
+        match *event.metadata().level() {
+            Level::ERROR => metrics::LOG_EVENTS.count(["error"]),
+            Level::WARN => metrics::LOG_EVENTS.count(["warn"]),
+            _ => {}
+        }
+        if [POOL_WAIT, mcp::COUNTED].contains(&event.metadata().target()) {
+            event.record(&mut CountingFields);
+        }
+    }
+}
+
+/// Counts the fields of an event that has one to count.
+struct CountingFields;
+
+impl Visit for CountingFields {
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        if field.name() == "acquired_after_secs"
+            && let Ok(waited) = Duration::try_from_secs_f64(value)
+        {
+            metrics::DB_CONNECTION_WAIT.took([], waited);
+        }
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        match field.name() {
+            "replayed" => metrics::MCP_STREAM_EVENTS.add(["replayed"], value),
+            "asked" => metrics::MCP_QUESTIONS.add(["asked"], value),
+            "answered" => metrics::MCP_QUESTIONS.add(["answered"], value),
+            _ => {}
+        }
+    }
+
+    fn record_debug(&mut self, _field: &Field, _value: &dyn std::fmt::Debug) {}
 }

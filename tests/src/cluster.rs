@@ -7,6 +7,7 @@ use service::{
     Dependencies, Service,
     clock::{Clock, MockClock, SystemClock},
     config::Config,
+    metrics,
     oauth::{access_token::NewToken, scope},
 };
 use tempfile::TempDir;
@@ -340,10 +341,11 @@ impl Shared {
 
     fn for_one_instance(&self) -> (Stores, Dependencies) {
         match self {
-            Self::Memory(stores, given) => (stores.clone(), given.clone()),
+            Self::Memory(stores, given) => (metrics::stores(stores.clone(), false), given.clone()),
             Self::Redis { url, prefix, session_ttl, clock } => {
                 let connection = Connection::new(url, prefix).expect("the URL is good");
                 let stores = Stores::in_redis(&connection, *session_ttl).expect("the URL is good");
+                let stores = metrics::stores(stores, true);
                 let bus = Arc::clone(&stores.bus);
                 let given = Dependencies::in_redis(Arc::clone(clock), bus, &connection);
                 (stores, given)

@@ -309,7 +309,11 @@ fn fields(text: &[u8]) -> HashMap<String, String> {
 }
 
 fn json_answer(status: StatusCode, value: &Value) -> Response {
-    Response::builder().status(status).content_type("application/json").body(value.to_string())
+    Response::builder()
+        .status(status)
+        .content_type("application/json")
+        .header("x-ratelimit-remaining", "4999")
+        .body(value.to_string())
 }
 
 fn found(location: &str) -> Response {

@@ -56,7 +56,7 @@ fn resource_metadata(service: &Service) -> String {
 }
 
 /// The token of an `Authorization: Bearer …` header.
-fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
+pub(crate) fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let Some(value) = values.next() else {
         return Err(Problem::Missing);
@@ -84,7 +84,7 @@ fn is_b64token(token: &str) -> bool {
 
 /// What is wrong with the token of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Problem {
+pub(crate) enum Problem {
     Missing,
     Several,
     Malformed,

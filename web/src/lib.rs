@@ -12,6 +12,8 @@ mod cors;
 mod error;
 mod home;
 mod mcp;
+mod measure;
+mod metrics;
 mod oauth;
 mod observe;
 mod origin;
@@ -27,6 +29,8 @@ use ::mcp::Engine;
 use service::{Service, oauth::revoked};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+
+pub use metrics::serve as serve_metrics;
 
 /// What every part of one instance may reach.
 #[derive(Clone)]

@@ -9,13 +9,14 @@ use ::mcp::{Caller, Engine, Quota, Reply, ReplyBody};
 use futures_util::StreamExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use poem::{Body, Endpoint, Request, Response};
-use service::{Service, oauth::limits};
+use service::{Service, metrics, oauth::limits};
 
 use crate::{
     Instance,
     body::{self, Bounds},
     caller, cors,
     error::{RETRY_AFTER_SECONDS, Refusal},
+    measure::Measured,
     observe::{McpCall, RequestId},
     origin::Doors,
     visitor,
@@ -53,8 +54,12 @@ impl Mcp {
             Ok(caller) => caller,
             Err(refusal) => return Err(self.count(&request, refusal).await),
         };
+        let measured = Measured::begin(request.method());
         let (head, body) = request.into_parts();
-        let reply = match head.method {
+        if head.method == Method::GET && head.headers.contains_key("last-event-id") {
+            metrics::MCP_STREAM_RESUMES.count([]);
+        }
+        let mut reply = match head.method {
             Method::POST => {
                 let body = body::read(&head.headers, body, BODY).await?;
                 self.engine.post(caller.clone(), &head.headers, body).await
@@ -63,6 +68,7 @@ impl Mcp {
             Method::DELETE => self.engine.delete(caller.clone(), &head.headers).await,
             _ => return Err(Refusal::Method(METHODS)),
         };
+        reply.body = measured.finish(reply.status, &reply.about, reply.body);
         Ok(self.respond(caller, reply))
     }
 

@@ -13,6 +13,8 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use poem::{Endpoint, IntoResponse, Request, Response};
 use tracing::Instrument;
 
+use service::metrics;
+
 use crate::{
     Instance,
     error::{self, Refusal},
@@ -76,6 +78,11 @@ impl<E> Observed<E> {
         let https = instance.service.config().public_url.as_str().starts_with("https://");
         Self { inner, https }
     }
+
+    /// Wraps what only programs call.
+    pub(crate) fn for_programs(inner: E) -> Self {
+        Self { inner, https: false }
+    }
 }
 
 impl<E: Endpoint<Output = Response>> Endpoint for Observed<E> {
@@ -88,6 +95,7 @@ impl<E: Endpoint<Output = Response>> Endpoint for Observed<E> {
         let method = request.method().clone();
         let for_a_person = page::is_for_a_person(&request);
         let span = tracing::info_span!("request", request_id = %id);
+        let waiting = metrics::HTTP_ACTIVE_REQUESTS.while_held([]);
 
         let answer = self.inner.call(request).instrument(span.clone()).await;
         let mut response = answer.unwrap_or_else(|error| match error::refusal(error, "") {
@@ -95,13 +103,16 @@ impl<E: Endpoint<Output = Response>> Endpoint for Observed<E> {
             refusal => refusal.into_response(&id),
         });
 
+        drop(waiting);
         let headers = response.headers_mut();
         headers.insert(
             REQUEST_ID,
             HeaderValue::try_from(&*id.0).expect("letters, digits, dots, dashes only"),
         );
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        span.in_scope(|| log(&method, &response, started.elapsed()));
+        let elapsed = started.elapsed();
+        count(&method, &response, elapsed);
+        span.in_scope(|| log(&method, &response, elapsed));
         Ok(response)
     }
 }
@@ -159,7 +170,29 @@ fn log(method: &Method, response: &Response, duration: Duration) {
     }
 }
 
-fn outcome(status: StatusCode, about: Option<&About>) -> &'static str {
+/// Counts one request.
+fn count(method: &Method, response: &Response, duration: Duration) {
+    let status = response.status();
+    let route = response.data::<RouteName>().map_or("none", |route| route.0);
+    metrics::HTTP_REQUEST_DURATION.took([route, known(method), status.as_str()], duration);
+}
+
+/// The method, from a closed set: a client may send any word.
+fn known(method: &Method) -> &str {
+    match *method {
+        Method::GET
+        | Method::POST
+        | Method::DELETE
+        | Method::OPTIONS
+        | Method::HEAD
+        | Method::PUT
+        | Method::PATCH => method.as_str(),
+        _ => "other",
+    }
+}
+
+/// How a request ended, in one word.
+pub(crate) fn outcome(status: StatusCode, about: Option<&About>) -> &'static str {
     match about {
         _ if status.is_server_error() => "failed",
         _ if status.is_client_error() => "refused",

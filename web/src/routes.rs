@@ -10,6 +10,7 @@ use crate::{
     cors::{PUBLIC_METHODS, Public},
     home::Home,
     mcp,
+    metrics::{self, Metrics},
     oauth::{
         self, ForClients,
         account::{self, Account},
@@ -31,7 +32,7 @@ const PROTECTED_RESOURCE: &str = "/.well-known/oauth-protected-resource";
 const AUTHORIZATION_SERVER: &str = "/.well-known/oauth-authorization-server";
 
 /// What a platform asks every few seconds: logged only when the answer is bad.
-pub(crate) const PROBES: [&str; 2] = ["/healthz", "/livez"];
+pub(crate) const PROBES: [&str; 3] = ["/healthz", "/livez", metrics::PATH];
 
 /// The methods of a path that only shows something.
 const READ: &str = "GET, HEAD";
@@ -62,6 +63,7 @@ pub(crate) fn all(instance: &Instance) -> anyhow::Result<impl Endpoint<Output = 
         // The platform that runs us.
         .at("/healthz", READ, api.clone())
         .at("/livez", READ, api)
+        .at(metrics::PATH, metrics::METHODS, get(Metrics::new(instance)))
         // People with a browser, sent by a client.
         .step(instance, "/authorize", authorize::METHODS, Authorize::new(instance))?
         .step(instance, "/consent", consent::METHODS, Consent::new(instance))?

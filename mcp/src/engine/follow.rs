@@ -84,6 +84,8 @@ pub(super) struct Follower {
     holder: String,
     after: EventNumber,
     ready: VecDeque<Bytes>,
+    /// Whether the client came back, and has not got yet what it missed.
+    resumes: bool,
     /// Whether there may be something new in the log.
     unread: bool,
     /// When to catch up with changes that could not be passed on.
@@ -145,6 +147,7 @@ impl Follower {
             holder: random_id(),
             after,
             ready: VecDeque::from([first]),
+            resumes: false,
             unread: true,
             behind: None,
             look: None,
@@ -168,6 +171,7 @@ impl Follower {
     pub(super) async fn take_over(&mut self, resumes: bool, session: &Session) {
         let signal = Signal::StreamTaken { key: self.key.clone(), holder: self.holder.clone() };
         self.engine.publish(signal).await;
+        self.resumes = resumes;
         if resumes && self.key.stream.is_standalone() {
             self.on_change(Received::Missed).await;
         }
@@ -271,6 +275,11 @@ impl Follower {
             }
         };
         self.unread = page.events.len() == READ_AHEAD;
+        if self.resumes {
+            let replayed = page.events.len();
+            tracing::debug!(target: crate::COUNTED, replayed, "Sent again: {replayed} events");
+            self.resumes = self.unread;
+        }
         self.ended = page.ended;
         for (number, message) in page.events {
             self.after = number;

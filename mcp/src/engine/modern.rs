@@ -359,7 +359,12 @@ fn given_answers(
                 .map_err(|bad| RpcError::invalid_params(bad.0))?
         }
     };
-    Ok(Given { kept, responses: params.input_responses.unwrap_or_default() })
+    let responses = params.input_responses.unwrap_or_default();
+    if !responses.is_empty() {
+        let answered = responses.len();
+        tracing::debug!(target: crate::COUNTED, answered, "Answers of a client: {answered}");
+    }
+    Ok(Given { kept, responses })
 }
 
 /// What a client has answered.
@@ -539,6 +544,8 @@ impl Run {
                 };
             }
             Err(Failure::InputRequired(questions)) => {
+                let asked = questions.len();
+                tracing::debug!(target: crate::COUNTED, asked, "Asked a client: {asked}");
                 let kept = Kept { answers: call.answers(), job: None };
                 return self.ask(&questions, &kept);
             }

@@ -109,6 +109,9 @@ pub struct Session {
     /// The lists that the client has, or was told of last.
     #[serde(default)]
     pub catalog: CatalogDigest,
+    /// When it began, in seconds since the Unix epoch. Nothing for one that an older version began.
+    #[serde(default)]
+    pub began: Option<i64>,
 }
 
 /// Tells one version of what a server offers from another: two instances of the same version have

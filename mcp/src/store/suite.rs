@@ -58,6 +58,7 @@ fn session(user: &str) -> Session {
         log_level: LogLevel::Info,
         subscriptions: BTreeSet::new(),
         catalog: CatalogDigest::default(),
+        began: Some(1_700_000_000),
     }
 }
 

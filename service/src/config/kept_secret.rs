@@ -8,7 +8,7 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use super::reader::signing_secret;
+use super::reader::secret;
 use crate::secret::Secret;
 
 /// The generated secret of a data directory: made at the first start, kept from then on, so that
@@ -19,7 +19,7 @@ use crate::secret::Secret;
 pub(super) fn kept_secret(data_dir: &Path) -> Result<Secret, String> {
     let file = data_dir.join("secret");
     let read = || match fs::read_to_string(&file) {
-        Ok(text) => signing_secret(text.trim()).map(Some).map_err(|_too_short| {
+        Ok(text) => secret(text.trim()).map(Some).map_err(|_too_short| {
             format!("holds a damaged file: delete {} to have it made anew", file.display())
         }),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),

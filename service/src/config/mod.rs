@@ -23,18 +23,19 @@ use std::{
 use ipnet::IpNet;
 
 pub use self::types::{
-    DatabaseSettings, GitHubSettings, LogFormat, Mode, PublicUrl, RedisSettings,
+    DatabaseSettings, GitHubSettings, LogFormat, MetricsSettings, Mode, PublicUrl, RedisSettings,
 };
 use self::{
     reader::{
         Reader, address, data_keys, database_url, log_filter, log_format, networks, number,
-        origins, redis_url, schemes, sqlite_file,
+        origins, redis_url, schemes, secret, sqlite_file,
     },
     variables::{
         ACCESS_TOKEN_TTL, ALLOWED_GITHUB_LOGINS, ALLOWED_GITHUB_ORG, ALLOWED_ORIGINS, DATA_DIR,
-        DATA_KEYS, DATABASE_MAX_CONNECTIONS, DATABASE_URL, HOST, LOG, LOG_FORMAT, OAUTH_CLIENTS,
-        PORT, PUBLIC_URL, RATE_LIMIT_PER_MINUTE, REDIRECT_SCHEMES, REDIS_PREFIX, REDIS_URL,
-        SESSION_TTL, SHUTDOWN_TIMEOUT, TRUSTED_PROXY_HOPS, UNLIMITED_NETWORKS,
+        DATA_KEYS, DATABASE_MAX_CONNECTIONS, DATABASE_URL, HOST, LOG, LOG_FORMAT, METRICS_PORT,
+        METRICS_TOKEN, OAUTH_CLIENTS, PORT, PUBLIC_URL, RATE_LIMIT_PER_MINUTE, REDIRECT_SCHEMES,
+        REDIS_PREFIX, REDIS_URL, RENDER_GIT_COMMIT, SESSION_TTL, SHUTDOWN_TIMEOUT,
+        TRUSTED_PROXY_HOPS, UNLIMITED_NETWORKS,
     },
 };
 use crate::{
@@ -95,6 +96,10 @@ pub struct Config {
     pub log: String,
     /// `LOG_FORMAT`.
     pub log_format: LogFormat,
+    /// `METRICS_PORT` and `METRICS_TOKEN`.
+    pub metrics: MetricsSettings,
+    /// `RENDER_GIT_COMMIT`: which commit runs.
+    pub revision: Option<String>,
 }
 
 /// Everything that is wrong with the environment: one line each.
@@ -177,6 +182,14 @@ impl Config {
             Mode::Embedded => LogFormat::Pretty,
             Mode::Deployed => LogFormat::Json,
         });
+        let metrics = MetricsSettings {
+            port: reader.parse(METRICS_PORT, |text| number(text, 1, u16::MAX)),
+            token: reader.parse(METRICS_TOKEN, secret),
+        };
+        if metrics.port == Some(port) {
+            reader.problems.push("METRICS_PORT must be another port than PORT".into());
+        }
+        let revision = reader.text(RENDER_GIT_COMMIT);
         // Last, because this one may write a file, which a refused start should not leave behind.
         let jwt_signing_secret = reader.signing_secret(mode, &data_dir);
 
@@ -204,6 +217,8 @@ impl Config {
                 shutdown_timeout,
                 log,
                 log_format,
+                metrics,
+                revision,
             }),
             _ => Err(ConfigErrors(reader.problems)),
         }

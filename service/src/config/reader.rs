@@ -119,7 +119,7 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
     }
 
     pub(super) fn signing_secret(&mut self, mode: Mode, data_dir: &Path) -> Option<Secret> {
-        let secret = self.parse(JWT_SIGNING_SECRET, signing_secret);
+        let secret = self.parse(JWT_SIGNING_SECRET, secret);
         if secret.is_some() {
             return secret;
         }
@@ -229,7 +229,7 @@ pub(super) fn sqlite_file(data_dir: &Path) -> Secret {
     Secret::new(format!("sqlite:{path}"))
 }
 
-pub(super) fn signing_secret(text: &str) -> Result<Secret, String> {
+pub(super) fn secret(text: &str) -> Result<Secret, String> {
     if text.len() < MIN_SECRET_BYTES {
         return Err(format!(
             "must have at least {MIN_SECRET_BYTES} bytes, and has {}: take the output of `openssl \

@@ -43,6 +43,22 @@ pub struct DatabaseSettings {
     pub max_connections: u32,
 }
 
+/// Who may see what is counted, besides the machine's own log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MetricsSettings {
+    /// The port of the private listener, if there is one.
+    pub port: Option<u16>,
+    /// What opens the same on the public port.
+    pub token: Option<Secret>,
+}
+
+impl MetricsSettings {
+    /// Whether anybody can ask, so that it is worth counting.
+    pub fn wanted(&self) -> bool {
+        self.port.is_some() || self.token.is_some()
+    }
+}
+
 /// Who we are at GitHub, and where GitHub is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GitHubSettings {

@@ -40,6 +40,9 @@ pub const VARIABLES: &[Variable] = &[
     SHUTDOWN_TIMEOUT,
     LOG,
     LOG_FORMAT,
+    METRICS_PORT,
+    METRICS_TOKEN,
+    RENDER_GIT_COMMIT,
 ];
 
 /// Where clients reach us.
@@ -289,3 +292,27 @@ pub fn env_example() -> String {
     }
     text
 }
+
+/// Where Prometheus asks.
+pub const METRICS_PORT: Variable = Variable {
+    name: "METRICS_PORT",
+    meaning: "The TCP port of a second listener, on the address of HOST, that answers GET /metrics \
+              to anybody: keep it private. Without it there is no such listener.",
+    default: "",
+};
+
+/// What opens the metrics on the public port.
+pub const METRICS_TOKEN: Variable = Variable {
+    name: "METRICS_TOKEN",
+    meaning: "Shows /metrics on the public port, too, to whoever sends this as a bearer token: at \
+              least 32 bytes. Without it the path is not found there.",
+    default: "",
+};
+
+/// Which commit runs.
+pub const RENDER_GIT_COMMIT: Variable = Variable {
+    name: "RENDER_GIT_COMMIT",
+    meaning: "The commit that runs, for the metric notes_build_info, and through it for the marks of \
+              deploys in dashboards. Render sets it.",
+    default: "",
+};

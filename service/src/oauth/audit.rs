@@ -21,7 +21,7 @@ use sea_orm::{ConnectionTrait, EntityTrait as _, Set};
 use sha2::{Digest as _, Sha256};
 
 use super::grant::uuid_at;
-use crate::{Service, db::Failure};
+use crate::{Service, db::Failure, metrics};
 
 /// How long a row is kept: a year, and a month to ask about it.
 pub const RETENTION: TimeDelta = TimeDelta::days(400);
@@ -86,6 +86,34 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Every one.
+    pub const ALL: [Self; 24] = [
+        Self::ClientRegistered,
+        Self::ConsentGiven,
+        Self::ConsentDenied,
+        Self::SignedIn,
+        Self::SignInRefused,
+        Self::LoginRecycled,
+        Self::SignInFailed,
+        Self::CodeIssued,
+        Self::CodeGuessed,
+        Self::TokenIssued,
+        Self::TokenRefreshed,
+        Self::RefreshRecovered,
+        Self::CodeReplayed,
+        Self::RefreshReplayed,
+        Self::GrantRevoked,
+        Self::GateClosed,
+        Self::UserBlocked,
+        Self::UserUnblocked,
+        Self::AccountDeleted,
+        Self::KeyCreated,
+        Self::KeyRotationRequested,
+        Self::KeyActivated,
+        Self::KeyRetired,
+        Self::KeyRevoked,
+    ];
+
     /// The word in the row.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -225,8 +253,9 @@ impl Event {
         self
     }
 
-    /// Writes the log line.
+    /// Writes the log line, and counts.
     pub fn log(&self) {
+        metrics::OAUTH_EVENTS.count([self.kind.as_str()]);
         let grant = self.grant.map(|it| it.to_string());
         let network = self.request.network();
         // The macro wants the level to be a constant.

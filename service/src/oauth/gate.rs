@@ -23,7 +23,7 @@ use super::{
     github::{Account, Deadline, GitHubError, Membership},
     sign_in::{self, SignInWith},
 };
-use crate::{Service, db::Failure, secret::Secret, users};
+use crate::{Service, db::Failure, metrics, secret::Secret, users};
 
 /// The longest login that GitHub gives.
 const MAX_LOGIN: usize = 39;
@@ -77,6 +77,17 @@ pub enum Closed {
 }
 
 impl Closed {
+    /// Every one.
+    pub const ALL: [Self; 7] = [
+        Self::NotListed,
+        Self::LoginRecycled,
+        Self::NotAMember,
+        Self::MembershipPending,
+        Self::OrgRefuses,
+        Self::Blocked,
+        Self::SignInAgain,
+    ];
+
     /// The same in one word, for logs.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -235,6 +246,7 @@ pub async fn recheck(service: &Service, user: &UserId) -> GateAnswer {
     match ask_again(service, user).await {
         Ok(()) => GateAnswer::Open,
         Err(NotAdmitted::Closed(why)) => {
+            metrics::OAUTH_GATE_REFUSALS.count([why.as_str()]);
             tracing::info!(
                 user = user.as_str(),
                 why = why.as_str(),

@@ -24,7 +24,7 @@ use super::{
     pkce::{Challenge, METHOD, Verifier},
     sign_in::{self, Hop, Person, Purpose},
 };
-use crate::{Service, config::GitHubSettings, secret::Secret, users::SignIn};
+use crate::{Service, config::GitHubSettings, metrics, secret::Secret, users::SignIn};
 
 /// How long all questions of one sign-in may take together, so that the person is not left waiting.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -200,6 +200,7 @@ async fn arrive(
         Ok(()) => {}
         Err(NotAdmitted::Closed(why)) => {
             github.forget(&token);
+            metrics::OAUTH_GATE_REFUSALS.count([why.as_str()]);
             let kind = match why {
                 Closed::LoginRecycled => audit::Kind::LoginRecycled,
                 _ => audit::Kind::SignInRefused,
@@ -439,7 +440,22 @@ struct Answer {
 }
 
 impl Answer {
+    /// Sends a request, and counts how that went.
     async fn of(request: RequestBuilder) -> Result<Self, GitHubError> {
+        let started = Instant::now();
+        let answer = Self::read(request).await;
+        let outcome = match &answer {
+            Ok(answer) if answer.status.is_success() => "ok",
+            Ok(answer) if answer.too_many => "too_many",
+            Ok(answer) if answer.status.is_server_error() => "error",
+            Ok(_) => "refused",
+            Err(_) => "unreachable",
+        };
+        metrics::GITHUB_REQUEST_DURATION.took([outcome], started.elapsed());
+        answer
+    }
+
+    async fn read(request: RequestBuilder) -> Result<Self, GitHubError> {
         let away = |error: reqwest::Error| {
             tracing::warn!(error = ?error, "GitHub does not answer: {error}");
             GitHubError::Away(if error.is_timeout() {
@@ -449,6 +465,9 @@ impl Answer {
             })
         };
         let mut response = request.send().await.map_err(away)?;
+        if let Some(left) = quota(response.headers()) {
+            metrics::GITHUB_RATE_LIMIT_REMAINING.set([], left);
+        }
         let mut answer = Self {
             status: response.status(),
             too_many: is_too_many(response.headers()),
@@ -480,6 +499,12 @@ impl Answer {
             GitHubError::Away("an unexpected status")
         }
     }
+}
+
+/// What is left of the quota, in requests.
+fn quota(headers: &HeaderMap) -> Option<f64> {
+    let left: u32 = headers.get("x-ratelimit-remaining")?.to_str().ok()?.parse().ok()?;
+    Some(f64::from(left))
 }
 
 fn is_too_many(headers: &HeaderMap) -> bool {

@@ -9,8 +9,11 @@ use std::{
 use anyhow::{Context as _, bail};
 use mcp::Engine;
 use service::{
-    config::{Config, Mode, variables},
-    telemetry,
+    config::{
+        Config, Mode,
+        variables::{self, Variable},
+    },
+    metrics, telemetry,
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +21,15 @@ use tokio_util::sync::CancellationToken;
 /// Starts everything, in the order in which it can go wrong for the person who typed the command.
 pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     telemetry::init(config.log_format, &config.log);
-    let listener = listen(&config).await?;
+    if config.metrics.wanted() {
+        metrics::start();
+        tokio::spawn(metrics::keep_tidy());
+    }
+    let listener = listen_on(&config, config.port, variables::PORT).await?;
+    let metrics_listener = match config.metrics.port {
+        Some(port) => Some(listen_on(&config, port, variables::METRICS_PORT).await?),
+        None => None,
+    };
     let (stores, service) = super::connect(&config).await?;
     // The first request would find out as well, but whoever deploys is watching now.
     service.keys().jwks().await.context(
@@ -43,21 +54,25 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
             Mode::Deployed => Ok(()), // a process of its own
         }
     };
+    if let Some(listener) = metrics_listener {
+        // Until the process ends, so that the end can be watched, too.
+        tokio::spawn(web::serve_metrics(listener, service.clone(), CancellationToken::new()));
+    }
     let web = web::run(listener, service.clone(), engine, shutdown.clone());
     tokio::try_join!(web, worker)?;
     service.close().await;
     Ok(())
 }
 
-async fn listen(config: &Config) -> anyhow::Result<TcpListener> {
-    let address = SocketAddr::new(config.host, config.port);
+async fn listen_on(config: &Config, port: u16, variable: Variable) -> anyhow::Result<TcpListener> {
+    let address = SocketAddr::new(config.host, port);
     match TcpListener::bind(address).await {
         Ok(listener) => Ok(listener),
         Err(error) if error.kind() == ErrorKind::AddrInUse => bail!(
             "port {port} is in use, perhaps by another notes-mcp. End that one, or choose another \
-             port: PORT={other} {program}",
-            port = config.port,
-            other = config.port.checked_add(1).unwrap_or(1024),
+             port: {name}={other} {program}",
+            name = variable.name,
+            other = port.checked_add(1).unwrap_or(1024),
             program = program(),
         ),
         Err(error) => Err(error).with_context(|| format!("could not listen on {address}")),

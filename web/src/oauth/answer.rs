@@ -3,6 +3,8 @@
 use http::StatusCode;
 use poem_openapi::{ApiResponse, payload::Json};
 
+use service::metrics;
+
 use super::{credentials::CredentialsError, form::FormError};
 use crate::{
     error::{ErrorBody, RETRY_AFTER_SECONDS, Refusal},
@@ -46,6 +48,31 @@ pub(crate) enum Failed {
         #[oai(header = "Retry-After")]
         u32,
     ),
+}
+
+impl Failed {
+    /// The code in the body.
+    fn code(&self) -> &str {
+        match self {
+            Self::Invalid(body)
+            | Self::Client(body, _)
+            | Self::Slow(body)
+            | Self::Large(body)
+            | Self::Often(body, _)
+            | Self::Unavailable(body, _) => &body.error,
+        }
+    }
+}
+
+/// Counts a request of a client, and passes its answer on.
+pub(crate) fn counted<T>(
+    endpoint: &str,
+    grant_type: &str,
+    answer: Result<T, Failed>,
+) -> Result<T, Failed> {
+    let error = answer.as_ref().err().map_or(metrics::NO_ERROR, Failed::code);
+    metrics::OAUTH_REQUESTS.count([endpoint, grant_type, error]);
+    answer
 }
 
 /// Writes failures of one request.

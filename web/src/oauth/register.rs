@@ -16,7 +16,7 @@ use service::{
 
 use super::{
     Tag,
-    answer::{Fail, Failed, sentence},
+    answer::{Fail, Failed, counted, sentence},
     unread::Unread,
 };
 use crate::{
@@ -100,7 +100,24 @@ impl Register {
         request: &Request,
         body: Unread<Json<ClientMetadata>>,
     ) -> Result<Answer, Failed> {
-        let fail = Fail(&id);
+        let answer = self.answer(&id, request, body).await;
+        counted("/register", "none", answer)
+    }
+}
+
+impl Register {
+    /// The endpoint of one instance.
+    pub(crate) fn new(instance: &Instance) -> Self {
+        Self { service: instance.service.clone() }
+    }
+
+    async fn answer(
+        &self,
+        id: &RequestId,
+        request: &Request,
+        body: Unread<Json<ClientMetadata>>,
+    ) -> Result<Answer, Failed> {
+        let fail = Fail(id);
         let refused = |refusal: Refusal| fail.refusal(&refusal);
         let network = visitor::network(&self.service, request);
         visitor::take(&self.service, &limits::REGISTER, &network).await.map_err(refused)?;
@@ -120,13 +137,6 @@ impl Register {
                 Err(fail.invalid(code, sentence(&error)))
             }
         }
-    }
-}
-
-impl Register {
-    /// The endpoint of one instance.
-    pub(crate) fn new(instance: &Instance) -> Self {
-        Self { service: instance.service.clone() }
     }
 }
 

@@ -12,7 +12,7 @@ use service::{
 
 use super::{
     Tag,
-    answer::{Fail, Failed, sentence},
+    answer::{Fail, Failed, counted, sentence},
     credentials::Presented,
     form::Form,
     token::{BODY, authenticated},
@@ -59,7 +59,24 @@ impl Revoke {
         request: &Request,
         body: Unread<FormPayload<RevokeParameters>>,
     ) -> Result<Answer, Failed> {
-        let fail = Fail(&id);
+        let answer = self.answer(&id, request, body).await;
+        counted("/revoke", "none", answer)
+    }
+}
+
+impl Revoke {
+    /// The endpoint of one instance.
+    pub(crate) fn new(instance: &Instance) -> Self {
+        Self { service: instance.service.clone() }
+    }
+
+    async fn answer(
+        &self,
+        id: &RequestId,
+        request: &Request,
+        body: Unread<FormPayload<RevokeParameters>>,
+    ) -> Result<Answer, Failed> {
+        let fail = Fail(id);
         let refused = |refusal: Refusal| fail.refusal(&refusal);
         let network = visitor::network(&self.service, request);
         visitor::look(&self.service, &limits::TOKEN_FAILURES, &network).await.map_err(refused)?;
@@ -87,12 +104,5 @@ impl Revoke {
                 Err(fail.unavailable())
             }
         }
-    }
-}
-
-impl Revoke {
-    /// The endpoint of one instance.
-    pub(crate) fn new(instance: &Instance) -> Self {
-        Self { service: instance.service.clone() }
     }
 }

@@ -20,7 +20,7 @@ use service::{
 
 use super::{
     Tag,
-    answer::{Fail, Failed, sentence},
+    answer::{Fail, Failed, counted, sentence},
     credentials::Presented,
     form::Form,
     unread::Unread,
@@ -113,20 +113,9 @@ impl Token {
         request: &Request,
         body: Unread<FormPayload<TokenParameters>>,
     ) -> Result<Answer, Failed> {
-        let fail = Fail(&id);
-        let network = visitor::network(&self.service, request);
-        let refused = |refusal: Refusal| fail.refusal(&refusal);
-        visitor::look(&self.service, &limits::TOKEN_FAILURES, &network).await.map_err(refused)?;
-        let body = body.read(request, BODY).await.map_err(refused)?;
-        let form = Form::parse(request.original_uri(), request.headers(), &body)
-            .map_err(|error| fail.form(error))?;
-        let answer = self.exchange(request, &network, &form, fail).await;
-        if answer.as_ref().is_err_and(is_a_guess) {
-            // Only counted: the request that used up the share still gets its own answer.
-            drop(visitor::take(&self.service, &limits::TOKEN_FAILURES, &network).await);
-        }
-        let tokens = answer?;
-        Ok(Answer::Issued(Json(tokens), "no-store".to_owned()))
+        let mut grant_type = "none";
+        let answer = self.answer(&id, request, body, &mut grant_type).await;
+        counted("/token", grant_type, answer)
     }
 }
 
@@ -134,6 +123,35 @@ impl Token {
     /// The endpoint of one instance.
     pub(crate) fn new(instance: &Instance) -> Self {
         Self { service: instance.service.clone() }
+    }
+
+    async fn answer(
+        &self,
+        id: &RequestId,
+        request: &Request,
+        body: Unread<FormPayload<TokenParameters>>,
+        grant_type: &mut &'static str,
+    ) -> Result<Answer, Failed> {
+        let fail = Fail(id);
+        let network = visitor::network(&self.service, request);
+        let refused = |refusal: Refusal| fail.refusal(&refusal);
+        visitor::look(&self.service, &limits::TOKEN_FAILURES, &network).await.map_err(refused)?;
+        let body = body.read(request, BODY).await.map_err(refused)?;
+        let form = Form::parse(request.original_uri(), request.headers(), &body)
+            .map_err(|error| fail.form(error))?;
+        *grant_type = match form.get("grant_type") {
+            None => "none",
+            Some("authorization_code") => "authorization_code",
+            Some("refresh_token") => "refresh_token",
+            Some(_) => "other",
+        };
+        let answer = self.exchange(request, &network, &form, fail).await;
+        if answer.as_ref().is_err_and(is_a_guess) {
+            // Only counted: the request that used up the share still gets its own answer.
+            drop(visitor::take(&self.service, &limits::TOKEN_FAILURES, &network).await);
+        }
+        let tokens = answer?;
+        Ok(Answer::Issued(Json(tokens), "no-store".to_owned()))
     }
 
     async fn exchange(

@@ -78,6 +78,7 @@ pub(super) async fn initialize(
         log_level: LogLevel::Info,
         subscriptions: BTreeSet::new(),
         catalog: engine.digest.clone(),
+        began: Some(engine.now()),
     };
     if let Err(error) = engine.stores.sessions.create(&id, &session).await {
         return Reply::store_away(Some(&request.id), &error).with_about(about);

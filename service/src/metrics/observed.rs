@@ -1,0 +1,299 @@
+//! Stores and limits that count what passes through them, so that neither they nor those who use
+//! them know of metrics.
+
+use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use mcp::{
+    Bus, Signal, StoreError, Stores,
+    job::JobId,
+    store::{
+        Answered, CatalogDigest, EventNumber, Mark, Orphan, Page, Questions, Session, SessionId,
+        Sessions, StoredCall, StreamKey, StreamLog, Subscription, Topic, Writer,
+    },
+};
+use tokio::time::Instant;
+
+use super::{
+    MCP_CALLS_TAKEN_OVER, MCP_CANCELLATIONS, MCP_QUESTIONS, MCP_SESSION_DURATION, MCP_SESSIONS,
+    MCP_STREAM_EVENTS, RATE_LIMIT_DECISIONS, REDIS_OPERATION_DURATION,
+};
+use crate::{
+    clock::{Clock as _, SystemClock},
+    oauth::limits::{Bucket, Limiter, Verdict},
+};
+
+/// The same stores, counted. How long a session lasted is measured with the machine's clock.
+/// `remote`: whether each operation is a round trip whose time matters.
+pub fn stores(stores: Stores, remote: bool) -> Stores {
+    Stores {
+        sessions: Arc::new(Observed { inner: stores.sessions, remote }),
+        questions: Arc::new(Observed { inner: stores.questions, remote }),
+        log: Arc::new(Observed { inner: stores.log, remote }),
+        bus: Arc::new(Observed { inner: stores.bus, remote }),
+    }
+}
+
+/// The same limiter, counted.
+pub(crate) fn limiter(inner: Arc<dyn Limiter>) -> Arc<dyn Limiter> {
+    Arc::new(ObservedLimiter(inner))
+}
+
+struct Observed<T: ?Sized> {
+    inner: Arc<T>,
+    remote: bool,
+}
+
+impl<T: ?Sized> Observed<T> {
+    /// Measures one operation.
+    async fn timed<R>(
+        &self,
+        operation: &'static str,
+        doing: impl Future<Output = Result<R, StoreError>>,
+    ) -> Result<R, StoreError> {
+        if !self.remote {
+            return doing.await;
+        }
+        let started = Instant::now();
+        let result = doing.await;
+        let outcome = if result.is_ok() { "ok" } else { "error" };
+        REDIS_OPERATION_DURATION.took([operation, outcome], started.elapsed());
+        result
+    }
+}
+
+fn number(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
+}
+
+#[async_trait]
+impl Sessions for Observed<dyn Sessions> {
+    async fn create(&self, id: &SessionId, session: &Session) -> Result<(), StoreError> {
+        self.timed("session_create", self.inner.create(id, session)).await?;
+        MCP_SESSIONS.count(["created"]);
+        Ok(())
+    }
+
+    async fn load(&self, id: &SessionId) -> Result<Option<Session>, StoreError> {
+        let session = self.timed("session_load", self.inner.load(id)).await?;
+        if session.is_none() {
+            MCP_SESSIONS.count(["unknown"]);
+        }
+        Ok(session)
+    }
+
+    async fn set_log_level(&self, id: &SessionId, level: mcp::LogLevel) -> Result<(), StoreError> {
+        self.timed("session_set", self.inner.set_log_level(id, level)).await
+    }
+
+    async fn set_catalog(&self, id: &SessionId, catalog: &CatalogDigest) -> Result<(), StoreError> {
+        self.timed("session_set", self.inner.set_catalog(id, catalog)).await
+    }
+
+    async fn subscribe(&self, id: &SessionId, uri: &str) -> Result<bool, StoreError> {
+        self.timed("session_subscribe", self.inner.subscribe(id, uri)).await
+    }
+
+    async fn unsubscribe(&self, id: &SessionId, uri: &str) -> Result<(), StoreError> {
+        self.timed("session_unsubscribe", self.inner.unsubscribe(id, uri)).await
+    }
+
+    async fn delete(&self, id: &SessionId) -> Result<bool, StoreError> {
+        let session = self.inner.load(id).await?;
+        let deleted = self.timed("session_delete", self.inner.delete(id)).await?;
+        if deleted {
+            MCP_SESSIONS.count(["deleted"]);
+            if let Some(began) = session.and_then(|it| it.began) {
+                let lasted = SystemClock.now().timestamp().saturating_sub(began);
+                let lasted = u64::try_from(lasted).unwrap_or(0);
+                MCP_SESSION_DURATION.took([], Duration::from_secs(lasted));
+            }
+        }
+        Ok(deleted)
+    }
+}
+
+#[async_trait]
+impl Questions for Observed<dyn Questions> {
+    async fn suspend(
+        &self,
+        writer: &Writer,
+        call: &StoredCall,
+        open: &BTreeMap<String, String>,
+        ttl: Duration,
+        lease: Duration,
+    ) -> Result<bool, StoreError> {
+        let suspending = self.inner.suspend(writer, call, open, ttl, lease);
+        let suspended = self.timed("question_ask", suspending).await?;
+        if suspended {
+            MCP_QUESTIONS.add(["asked"], number(open.len()));
+        }
+        Ok(suspended)
+    }
+
+    async fn answer(
+        &self,
+        session: &SessionId,
+        question: &str,
+        answer: mcp::Answer,
+        lease: Duration,
+    ) -> Result<Answered, StoreError> {
+        let answering = self.inner.answer(session, question, answer, lease);
+        let answered = self.timed("question_answer", answering).await?;
+        MCP_QUESTIONS.count([match answered {
+            Answered::Unknown => "late",
+            Answered::Waiting | Answered::Complete(..) => "answered",
+        }]);
+        Ok(answered)
+    }
+
+    async fn withdraw(
+        &self,
+        session: &SessionId,
+        request: &mcp::RequestId,
+    ) -> Result<Option<Writer>, StoreError> {
+        let withdrawing = self.inner.withdraw(session, request);
+        let writer = self.timed("question_withdraw", withdrawing).await?;
+        if writer.is_some() {
+            MCP_QUESTIONS.count(["withdrawn"]);
+        }
+        Ok(writer)
+    }
+}
+
+#[async_trait]
+impl StreamLog for Observed<dyn StreamLog> {
+    async fn open(
+        &self,
+        key: &StreamKey,
+        requests: &[(mcp::RequestId, Option<StoredCall>)],
+        lease: Duration,
+    ) -> Result<(), StoreError> {
+        self.timed("stream_open", self.inner.open(key, requests, lease)).await
+    }
+
+    async fn append(&self, session: &SessionId, message: &str) -> Result<(), StoreError> {
+        self.timed("stream_append", self.inner.append(session, message)).await?;
+        MCP_STREAM_EVENTS.count(["appended"]);
+        Ok(())
+    }
+
+    async fn write(&self, writer: &Writer, number: u64, message: &str) -> Result<bool, StoreError> {
+        let writing = self.inner.write(writer, number, message);
+        let written = self.timed("stream_write", writing).await?;
+        if written {
+            MCP_STREAM_EVENTS.count(["appended"]);
+        }
+        Ok(written)
+    }
+
+    async fn finish(&self, writer: &Writer, answer: Option<&str>) -> Result<(), StoreError> {
+        self.timed("stream_finish", self.inner.finish(writer, answer)).await?;
+        if answer.is_some() {
+            MCP_STREAM_EVENTS.count(["appended"]);
+        }
+        Ok(())
+    }
+
+    async fn renew(&self, writer: &Writer, lease: Duration) -> Result<bool, StoreError> {
+        self.timed("stream_renew", self.inner.renew(writer, lease)).await
+    }
+
+    async fn read(
+        &self,
+        key: &StreamKey,
+        after: EventNumber,
+        max: usize,
+    ) -> Result<Option<Page>, StoreError> {
+        let page = self.timed("stream_read", self.inner.read(key, after, max)).await?;
+        if let Some(page) = &page
+            && let Some((first, _)) = page.events.first()
+            && max > 1
+        // less is a look whether there is anything
+        {
+            MCP_STREAM_EVENTS.add(["sent"], number(page.events.len()));
+            // The oldest events of a long stream go first.
+            MCP_STREAM_EVENTS.add(["lost"], first.saturating_sub(after + 1));
+        }
+        Ok(page)
+    }
+
+    async fn take_over(&self, key: &StreamKey, lease: Duration) -> Result<Vec<Orphan>, StoreError> {
+        let orphans = self.timed("stream_take_over", self.inner.take_over(key, lease)).await?;
+        MCP_CALLS_TAKEN_OVER.add([], number(orphans.len()));
+        Ok(orphans)
+    }
+
+    async fn hand_over(
+        &self,
+        writer: &Writer,
+        job: &JobId,
+        lease: Duration,
+    ) -> Result<bool, StoreError> {
+        self.timed("stream_hand_over", self.inner.hand_over(writer, job, lease)).await
+    }
+
+    async fn job_of(
+        &self,
+        session: &SessionId,
+        request: &mcp::RequestId,
+    ) -> Result<Option<(Writer, JobId)>, StoreError> {
+        self.timed("stream_job_of", self.inner.job_of(session, request)).await
+    }
+
+    async fn write_for_job(
+        &self,
+        writer: &Writer,
+        mark: Option<&Mark>,
+        message: &str,
+    ) -> Result<bool, StoreError> {
+        let writing = self.inner.write_for_job(writer, mark, message);
+        let written = self.timed("stream_write", writing).await?;
+        if written {
+            MCP_STREAM_EVENTS.count(["appended"]);
+        }
+        Ok(written)
+    }
+
+    async fn forget(&self, session: &SessionId) -> Result<(), StoreError> {
+        self.timed("stream_forget", self.inner.forget(session)).await
+    }
+}
+
+#[async_trait]
+impl Bus for Observed<dyn Bus> {
+    async fn publish(&self, signal: Signal) -> Result<(), StoreError> {
+        if matches!(signal, Signal::Cancelled { request: Some(_), .. }) {
+            MCP_CANCELLATIONS.count(["legacy"]);
+        }
+        self.timed("publish", self.inner.publish(signal)).await
+    }
+
+    async fn subscribe(&self, topic: Topic) -> Result<Subscription, StoreError> {
+        self.timed("subscribe", self.inner.subscribe(topic)).await
+    }
+}
+
+#[derive(Debug)]
+struct ObservedLimiter(Arc<dyn Limiter>);
+
+impl ObservedLimiter {
+    fn noted(bucket: &Bucket, verdict: Verdict) -> Verdict {
+        let word = if verdict.is_allowed() { "allowed" } else { "refused" };
+        RATE_LIMIT_DECISIONS.count([bucket.name, word]);
+        verdict
+    }
+}
+
+#[async_trait]
+impl Limiter for ObservedLimiter {
+    async fn take(&self, bucket: &Bucket, key: &str, count: u32) -> Verdict {
+        Self::noted(bucket, self.0.take(bucket, key, count).await)
+    }
+
+    async fn peek(&self, bucket: &Bucket, key: &str) -> Verdict {
+        let verdict = self.0.peek(bucket, key).await;
+        // A look that lets somebody pass is followed by a take, or costs nothing.
+        if verdict.is_allowed() { verdict } else { Self::noted(bucket, verdict) }
+    }
+}

@@ -1,0 +1,133 @@
+//! How long MCP requests take and streams stay open.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use ::mcp::{About, ReplyBody};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _, stream::BoxStream};
+use http::{Method, StatusCode};
+use service::metrics;
+use tokio::time::Instant;
+
+use crate::observe;
+
+/// A request to the engine, from when it came.
+pub(crate) struct Measured {
+    started: Instant,
+    http_method: Method,
+}
+
+impl Measured {
+    /// Begins now.
+    pub(crate) fn begin(http_method: &Method) -> Self {
+        Self { started: Instant::now(), http_method: http_method.clone() }
+    }
+
+    /// Notes what became of it. A stream is noted when it ends, so it is wrapped.
+    pub(crate) fn finish(self, status: StatusCode, about: &About, body: ReplyBody) -> ReplyBody {
+        let operation = Operation::of(about, &self.http_method, self.started);
+        match body {
+            ReplyBody::Events(events) => {
+                let kind = match about.method {
+                    _ if self.http_method == Method::GET => "get",
+                    Some("subscriptions/listen") => "listen",
+                    _ => "call",
+                };
+                ReplyBody::Events(MeasuredStream::new(events, kind, about.era, operation).boxed())
+            }
+            body => {
+                if let Some(operation) = operation {
+                    operation.note(observe::outcome(status, Some(about)));
+                }
+                body
+            }
+        }
+    }
+}
+
+/// Something that a client asked for.
+struct Operation {
+    method: &'static str,
+    tool: String,
+    era: &'static str,
+    started: Instant,
+}
+
+impl Operation {
+    /// Nothing for what only opens or ends a stream or a session.
+    fn of(about: &About, http_method: &Method, started: Instant) -> Option<Self> {
+        let method = about.method.filter(|it| *it != http_method.as_str())?;
+        if method == "subscriptions/listen" {
+            return None;
+        }
+        // The targets of other methods are addresses and may be anything.
+        let tool = about.target.clone().filter(|_| method == "tools/call").unwrap_or_default();
+        Some(Self { method, tool, era: about.era?, started })
+    }
+
+    fn note(&self, outcome: &'static str) {
+        let values = [self.method, &self.tool, self.era, outcome];
+        metrics::MCP_OPERATION_DURATION.took(values, self.started.elapsed());
+    }
+}
+
+/// An event stream that notes its end.
+struct MeasuredStream {
+    events: BoxStream<'static, Bytes>,
+    kind: &'static str,
+    modern: bool,
+    operation: Option<Operation>,
+    opened: Instant,
+    ended: bool,
+    _open: metrics::Held,
+}
+
+impl MeasuredStream {
+    fn new(
+        events: BoxStream<'static, Bytes>,
+        kind: &'static str,
+        era: Option<&'static str>,
+        operation: Option<Operation>,
+    ) -> Self {
+        metrics::MCP_STREAMS.count([kind]);
+        Self {
+            events,
+            kind,
+            modern: era == Some("modern"),
+            operation,
+            opened: Instant::now(),
+            ended: false,
+            _open: metrics::MCP_STREAMS_OPEN.while_held([kind]),
+        }
+    }
+}
+
+impl Stream for MeasuredStream {
+    type Item = Bytes;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let next = self.events.as_mut().poll_next(cx);
+        self.ended |= matches!(next, Poll::Ready(None));
+        next
+    }
+}
+
+impl Drop for MeasuredStream {
+    fn drop(&mut self) {
+        metrics::MCP_STREAM_DURATION.took([self.kind], self.opened.elapsed());
+        if let Some(operation) = &self.operation {
+            operation.note(match (self.ended, self.modern) {
+                (true, _) => "streamed",
+                // The client has gone: that is how a modern one cancels; a legacy one comes back.
+                (false, true) => "cancelled",
+                (false, false) => "disconnected",
+            });
+            if !self.ended && self.modern {
+                metrics::MCP_CANCELLATIONS.count(["modern"]);
+            }
+        }
+    }
+}

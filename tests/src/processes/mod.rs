@@ -76,7 +76,11 @@ impl Plan {
             kind,
             instances: 3,
             persistence: Persistence::None,
-            environment: HashMap::from([("SHUTDOWN_TIMEOUT".to_owned(), "10s".to_owned())]),
+            environment: HashMap::from([
+                ("SHUTDOWN_TIMEOUT".to_owned(), "10s".to_owned()),
+                // Counted, as in production, but not what these tests are about.
+                ("RATE_LIMIT_PER_MINUTE".to_owned(), "100000".to_owned()),
+            ]),
         }
     }
 

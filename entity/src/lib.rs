@@ -3,6 +3,7 @@
 
 pub mod github_tokens;
 pub mod ids;
+pub mod jobs;
 pub mod login_pins;
 pub mod notes;
 pub mod oauth_audit;
@@ -11,6 +12,7 @@ pub mod oauth_codes;
 pub mod oauth_grants;
 pub mod oauth_refresh_tokens;
 pub mod oauth_signing_keys;
+pub mod schedule_runs;
 pub mod users;
 
 pub use ids::{AuditId, ClientId, Digest, GrantId, Kid, NoteId};

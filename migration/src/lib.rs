@@ -30,6 +30,7 @@ mod m20261122_000006_oauth_grants;
 mod m20261122_000007_oauth_audit;
 mod m20261122_000008_github_tokens;
 mod m20261122_000009_signing_key_rotation;
+mod m20261123_000010_jobs;
 
 /// The ordered list of migrations. To bring a database up to date use [`migrate`], which also keeps
 /// two processes from doing it at once.
@@ -48,6 +49,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261122_000007_oauth_audit::Migration),
             Box::new(m20261122_000008_github_tokens::Migration),
             Box::new(m20261122_000009_signing_key_rotation::Migration),
+            Box::new(m20261123_000010_jobs::Migration),
         ]
     }
 }

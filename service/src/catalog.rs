@@ -5,9 +5,11 @@
 use std::sync::Arc;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use mcp::{Catalog, CatalogOf, Icon, Implementation, SealKey, ServerInfo, Settings};
+use mcp::{
+    Catalog, CatalogOf, Icon, Implementation, SealKey, ServerInfo, Settings, job::JobSettings,
+};
 
-use crate::{Service, admission::PerPerson, prompts, resources, tools};
+use crate::{Service, admission::PerPerson, jobs, prompts, resources, tools};
 
 const INSTRUCTIONS: &str = "These are the user's own notes, kept across conversations and clients. \
     When the user refers to something they wrote down, search with notes_search before asking. \
@@ -46,7 +48,7 @@ pub fn mcp_settings(service: &Service) -> Settings {
         )],
         now: Arc::new(move || clock.now().timestamp()),
         page_size: Settings::PAGE_SIZE,
-        jobs: None,
+        jobs: Some(JobSettings { store: jobs::store(service), result_tool: None }),
         admission: PerPerson::configured(service).map(|it| Arc::new(it) as _),
     }
 }

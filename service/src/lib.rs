@@ -7,6 +7,7 @@
 //! | work with notes | [`notes`] |
 //! | know who somebody is | [`users`] |
 //! | mint or verify an access token | [`oauth::access_token`], [`oauth::signing_keys`] |
+//! | run a call later, in another process | [`jobs`] |
 //! | tell listeners about a change | [`changes`] |
 //! | count something | [`metrics`] |
 //!
@@ -35,6 +36,7 @@ pub mod config;
 pub mod db;
 mod dependencies;
 pub mod health;
+pub mod jobs;
 pub mod metrics;
 pub mod notes;
 pub mod oauth;
@@ -43,6 +45,7 @@ mod redis;
 pub mod resources;
 pub mod secret;
 pub mod telemetry;
+pub mod ticks;
 pub mod tools;
 pub mod users;
 

@@ -1,14 +1,161 @@
-//! Runs what is not a request.
+//! Runs what is not a request: jobs, and what has to happen at certain times.
 //!
-//! There is no such thing yet: every tool runs in the request that calls it. Jobs and schedules
-//! will live here; until then a worker only connects, so that a deployment can have its place
-//! ready, and ends when it is told to.
+//! | to … | look at |
+//! |---|---|
+//! | see what happens when, and why then | [`schedules::ALL`] |
+//! | follow a job from its claim to its end | `claiming`, `running`, `ledger` |
+//! | know whether a worker is well | [`Pulse`], [`serve_health`] |
+//!
+//! Any number of workers share one queue. None of them holds anything that another one would miss:
+//! a worker that dies leaves rows whose lease ends, and its jobs go on elsewhere from their last
+//! checkpoint. What a worker writes about a job is void once another one has it.
+//!
+//! [`Worker::run`] is a whole worker. It runs in a process of its own, or beside a web instance in
+//! the embedded mode; several fit into one process.
 
-use service::Service;
+mod claiming;
+mod health;
+mod ledger;
+mod notebook;
+mod runner;
+mod running;
+pub mod schedules;
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use service::{Service, config::Config, jobs};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-/// Works until `shutdown` is cancelled.
-pub async fn run(_service: Service, shutdown: CancellationToken) -> anyhow::Result<()> {
-    shutdown.cancelled().await;
-    Ok(())
+pub use self::{
+    health::{MetricsBody, Pulse, serve_health},
+    runner::Runner,
+};
+use self::{ledger::Ledger, notebook::ProgressBoard, running::Running};
+
+/// How long a worker sleeps when nobody wakes it. A wake-up that was lost costs this much.
+pub const POLL: Duration = Duration::from_secs(2);
+
+/// The part of the shutdown bound in which running jobs may still come to their own end, as a
+/// divisor. The rest is for giving them back.
+const FINISHING_SHARE: u32 = 2;
+
+/// What a worker is to be.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What it is called in the table, for people.
+    pub name: String,
+    /// How many jobs it runs at once.
+    pub concurrency: u32,
+    /// How long it may be silent about them.
+    pub lease: Duration,
+    /// How long it sleeps at most.
+    pub poll: Duration,
+    /// How long it may take to end.
+    pub shutdown_timeout: Duration,
+}
+
+impl Settings {
+    /// As the environment says, with a name of its own.
+    pub fn of(config: &Config) -> Self {
+        Self {
+            name: format!("{}-{:08x}", std::process::id(), rand::random::<u32>()),
+            concurrency: config.worker_concurrency,
+            lease: jobs::LEASE,
+            poll: POLL,
+            shutdown_timeout: config.shutdown_timeout,
+        }
+    }
+}
+
+/// A worker, before it runs.
+pub struct Worker {
+    service: Service,
+    runner: Arc<dyn Runner>,
+    settings: Settings,
+    pulse: Pulse,
+}
+
+/// What the parts of a running worker share.
+struct Shared {
+    service: Service,
+    runner: Arc<dyn Runner>,
+    settings: Settings,
+    pulse: Pulse,
+    running: Running,
+    ledger: Ledger,
+    progress: ProgressBoard,
+}
+
+impl Worker {
+    /// A worker that runs the jobs of a service by an engine.
+    pub fn new(service: Service, runner: Arc<dyn Runner>, settings: Settings) -> Self {
+        Self { service, runner, settings, pulse: Pulse::default() }
+    }
+
+    /// What tells whether it is well.
+    pub fn pulse(&self) -> Pulse {
+        self.pulse.clone()
+    }
+
+    /// The same with the schedules, of which each worker runs its share.
+    pub async fn run_with_schedules(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let (service, runner) = (self.service.clone(), Arc::clone(&self.runner));
+        let scheduling = tokio::spawn(schedules::run(service, runner, shutdown.clone()));
+        self.run(shutdown).await;
+        scheduling.await.context("the schedules did not end well")?
+    }
+
+    /// Works until `shutdown` is cancelled, then ends within the configured bound: jobs that are
+    /// nearly done may end, all others go back to the queue as if they had not been tried.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let Self { service, runner, settings, pulse } = self;
+        let (ledger, entries) = Ledger::new();
+        let bound = settings.shutdown_timeout;
+        let shared = Arc::new(Shared {
+            running: Running::new(&settings),
+            progress: ProgressBoard::default(),
+            service,
+            runner,
+            settings,
+            pulse,
+            ledger,
+        });
+
+        // These go on while jobs end, and stop after them.
+        let stop = CancellationToken::new();
+        let writing = tokio::spawn(ledger::write(Arc::clone(&shared), entries, stop.clone()));
+        let renewing = tokio::spawn(running::renew(Arc::clone(&shared), stop.clone()));
+        let noting = tokio::spawn(notebook::flush(Arc::clone(&shared), stop.clone()));
+        let hearing = tokio::spawn(claiming::hear(Arc::clone(&shared), stop.clone()));
+
+        claiming::claim(&shared, &shutdown).await;
+        end_jobs(&shared, bound).await;
+        stop.cancel();
+        for part in [writing, renewing, noting, hearing] {
+            if let Err(error) = part.await {
+                tracing::error!(error = ?error, "A part of the worker did not end well: {error}");
+            }
+        }
+    }
+}
+
+/// Lets jobs end, then gives back what still runs.
+async fn end_jobs(shared: &Shared, bound: Duration) {
+    let finishing = bound / FINISHING_SHARE;
+    if timeout(finishing, shared.running.ended()).await.is_ok() {
+        return;
+    }
+    let left = shared.running.len();
+    tracing::info!(left, "Giving back {left} jobs that still run");
+    shared.running.leave();
+    let releasing = bound.saturating_sub(finishing);
+    if timeout(releasing, shared.running.ended()).await.is_err() {
+        let left = shared.running.abandon();
+        tracing::warn!(
+            left,
+            "Left {left} jobs that could not be given back: their leases end soon"
+        );
+    }
 }

@@ -35,7 +35,7 @@ use self::{
         DATA_KEYS, DATABASE_MAX_CONNECTIONS, DATABASE_URL, HOST, LOG, LOG_FORMAT, METRICS_PORT,
         METRICS_TOKEN, OAUTH_CLIENTS, PORT, PUBLIC_URL, RATE_LIMIT_PER_MINUTE, REDIRECT_SCHEMES,
         REDIS_PREFIX, REDIS_URL, RENDER_GIT_COMMIT, SESSION_TTL, SHUTDOWN_TIMEOUT,
-        TRUSTED_PROXY_HOPS, UNLIMITED_NETWORKS,
+        TRUSTED_PROXY_HOPS, UNLIMITED_NETWORKS, WORKER_CONCURRENCY, WORKER_PORT,
     },
 };
 use crate::{
@@ -92,6 +92,10 @@ pub struct Config {
     pub session_ttl: Duration,
     /// `SHUTDOWN_TIMEOUT`.
     pub shutdown_timeout: Duration,
+    /// `WORKER_CONCURRENCY`.
+    pub worker_concurrency: u32,
+    /// `WORKER_PORT`.
+    pub worker_port: u16,
     /// `LOG`, already checked.
     pub log: String,
     /// `LOG_FORMAT`.
@@ -177,6 +181,10 @@ impl Config {
             reader.duration(SESSION_TTL, Duration::from_mins(1)..=Duration::from_hours(30 * 24));
         let shutdown_timeout =
             reader.duration(SHUTDOWN_TIMEOUT, Duration::from_secs(1)..=Duration::from_mins(5));
+        let worker_concurrency =
+            reader.parse(WORKER_CONCURRENCY, |text| number(text, 1, 1_000)).unwrap_or(16);
+        let worker_port =
+            reader.parse(WORKER_PORT, |text| number(text, 1, u16::MAX)).unwrap_or(8081);
         let log = reader.parse(LOG, log_filter).unwrap_or(LOG.default.into());
         let log_format = reader.parse(LOG_FORMAT, log_format).unwrap_or(match mode {
             Mode::Embedded => LogFormat::Pretty,
@@ -215,6 +223,8 @@ impl Config {
                 access_token_ttl,
                 session_ttl,
                 shutdown_timeout,
+                worker_concurrency,
+                worker_port,
                 log,
                 log_format,
                 metrics,
@@ -348,11 +358,13 @@ mod tests {
             ("ACCESS_TOKEN_TTL", "2h"),
             ("SESSION_TTL", "soon"),
             ("SHUTDOWN_TIMEOUT", "1w"),
+            ("WORKER_CONCURRENCY", "0"),
+            ("WORKER_PORT", "here"),
             ("LOG", "info,service=loud"),
             ("LOG_FORMAT", "xml"),
         ])
         .unwrap_err();
-        assert_eq!(lines.len(), 23, "{lines:#?}");
+        assert_eq!(lines.len(), 25, "{lines:#?}");
         for (line, variable) in lines.iter().zip([
             "PORT",
             "PUBLIC_URL",
@@ -374,6 +386,8 @@ mod tests {
             "ACCESS_TOKEN_TTL",
             "SESSION_TTL",
             "SHUTDOWN_TIMEOUT",
+            "WORKER_CONCURRENCY",
+            "WORKER_PORT",
             "LOG",
             "LOG_FORMAT",
             "JWT_SIGNING_SECRET",

@@ -38,6 +38,8 @@ pub const VARIABLES: &[Variable] = &[
     ACCESS_TOKEN_TTL,
     SESSION_TTL,
     SHUTDOWN_TIMEOUT,
+    WORKER_CONCURRENCY,
+    WORKER_PORT,
     LOG,
     LOG_FORMAT,
     METRICS_PORT,
@@ -253,6 +255,22 @@ pub const SHUTDOWN_TIMEOUT: Variable = Variable {
     meaning: "How long running calls may take to finish after a request to stop, from 1s to 5m. \
               Keep it below the time after which the platform kills the process.",
     default: "25s",
+};
+
+/// How many jobs at once.
+pub const WORKER_CONCURRENCY: Variable = Variable {
+    name: "WORKER_CONCURRENCY",
+    meaning: "How many jobs one worker runs at once, 1 to 1000. A quarter of that is kept for people \
+              who have nothing running there.",
+    default: "16",
+};
+
+/// Where a worker answers probes.
+pub const WORKER_PORT: Variable = Variable {
+    name: "WORKER_PORT",
+    meaning: "The TCP port, on the address of HOST, on which a worker process answers /livez and \
+              /healthz.",
+    default: "8081",
 };
 
 /// What is logged.

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use entity::{
-    ClientId, GrantId, github_tokens, notes, oauth_codes,
+    ClientId, GrantId, github_tokens, jobs, notes, oauth_codes,
     oauth_grants::{Entity, Model},
     users,
 };
@@ -123,6 +123,8 @@ pub async fn delete(
         .filter(notes::COLUMN.owner_sub.eq(user.as_str()))
         .exec(&transaction)
         .await?;
+    // Whoever runs one of them finds that it can write nothing more.
+    jobs::Entity::delete_owned_by(user.as_str()).exec(&transaction).await?;
     github_tokens::Entity::delete_by_id(user.as_str()).exec(&transaction).await?;
     let deleted = Deleted { notes: notes.rows_affected, apps: grants.len() };
     let event = Event::new(audit::Kind::AccountDeleted, request)

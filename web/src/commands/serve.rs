@@ -4,6 +4,7 @@ use std::{
     fmt,
     io::{self, ErrorKind, IsTerminal as _},
     net::SocketAddr,
+    sync::Arc,
 };
 
 use anyhow::{Context as _, bail};
@@ -17,6 +18,7 @@ use service::{
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use worker::Worker;
 
 /// Starts everything, in the order in which it can go wrong for the person who typed the command.
 pub(super) async fn run(config: Config) -> anyhow::Result<()> {
@@ -50,7 +52,11 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     }
     let worker = async {
         match config.mode {
-            Mode::Embedded => worker::run(service.clone(), shutdown.clone()).await,
+            Mode::Embedded => {
+                let runner = Arc::new(engine.clone());
+                let worker = Worker::new(service.clone(), runner, worker::Settings::of(&config));
+                worker.run_with_schedules(shutdown.clone()).await
+            }
             Mode::Deployed => Ok(()), // a process of its own
         }
     };
@@ -58,7 +64,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
         // Until the process ends, so that the end can be watched, too.
         tokio::spawn(web::serve_metrics(listener, service.clone(), CancellationToken::new()));
     }
-    let web = web::run(listener, service.clone(), engine, shutdown.clone());
+    let web = web::run(listener, service.clone(), engine.clone(), shutdown.clone());
     tokio::try_join!(web, worker)?;
     service.close().await;
     Ok(())

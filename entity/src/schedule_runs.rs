@@ -1,0 +1,17 @@
+//! When each schedule last ran, so that of several workers one runs it.
+
+use sea_orm::entity::prelude::*;
+
+/// A row of `schedule_runs`.
+#[sea_orm::model]
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "schedule_runs")]
+pub struct Model {
+    /// The name of the schedule.
+    #[sea_orm(primary_key, auto_increment = false, column_type = "Text")]
+    pub name: String,
+    /// When a worker last took it.
+    pub ran_at: DateTimeUtc,
+}
+
+impl ActiveModelBehavior for ActiveModel {}

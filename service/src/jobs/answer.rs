@@ -1,0 +1,65 @@
+//! Answers of the client to a job that waits for it.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use entity::jobs::{Column, Entity, Status};
+use mcp::{
+    Answer, UserId,
+    job::{Job, JobId},
+};
+use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, sea_query::Expr};
+
+use super::{read, row};
+use crate::{
+    Service,
+    db::{self, Failure},
+};
+
+/// Notes the answers to questions that are open. The last one queues the job.
+pub(super) async fn answer(
+    service: &Service,
+    user: &UserId,
+    id: &JobId,
+    answers: BTreeMap<String, Answer>,
+) -> Result<Option<Job>, Failure> {
+    let now = service.clock().now();
+    let transaction = db::begin(service.db()).await?;
+    super::settle::lock(&transaction, &[id.to_string()].into()).await?;
+    let Some(mut row) = read::find(&transaction, user, id).await? else { return Ok(None) };
+    let mut open = row::open_questions(&row)?;
+    let fits: BTreeMap<_, _> =
+        answers.into_iter().filter(|(key, _)| open.contains_key(key)).collect();
+    if fits.is_empty() {
+        return row::job(&row).map(Some);
+    }
+    open.retain(|key, _| !fits.contains_key(key));
+    let complete = open.is_empty();
+    let mut all = row::answers(&row)?;
+    all.extend(fits);
+
+    row.answers = Some(row::encode(&all)?);
+    row.updated_at = now;
+    let mut update = Entity::update_many()
+        .col_expr(Column::Answers, Expr::value(row.answers.clone()))
+        .col_expr(Column::UpdatedAt, Expr::value(now))
+        .filter(Column::Id.eq(id.as_str()));
+    if complete {
+        row.status = Status::Queued;
+        update = update
+            .col_expr(Column::Status, Expr::value(Status::Queued))
+            .col_expr(Column::Questions, Expr::value(None::<String>))
+            .col_expr(Column::LeaseUntil, Expr::value(None::<DateTime<Utc>>))
+            // Whatever was to be told of the questions is void.
+            .col_expr(Column::Announced, Expr::value(true))
+            .col_expr(Column::RunAt, Expr::value(now));
+    }
+    update.exec(&transaction).await?;
+    transaction.commit().await?;
+
+    service.jobs_changed([id.clone()]).await;
+    if complete {
+        service.job_queued().await;
+    }
+    row::job(&row).map(Some)
+}

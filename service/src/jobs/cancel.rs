@@ -1,0 +1,48 @@
+//! The end of a job that its client does not want any more.
+
+use entity::jobs::Status;
+use mcp::{
+    Signal, UserId,
+    job::{Job, JobId, Origin},
+};
+
+use super::{dialect, keep, later, read, row, settle};
+use crate::{
+    Service,
+    db::{self, Failure},
+};
+
+/// Ends a job and its children, at once. Whoever runs them hears of it, and can write nothing more.
+pub(super) async fn cancel(
+    service: &Service,
+    user: &UserId,
+    id: &JobId,
+) -> Result<Option<Job>, Failure> {
+    const SQL: &str = "UPDATE jobs SET status = 'cancelled', ended_at = $2, updated_at = $2,
+        expires_at = CASE WHEN parent_id IS NULL THEN $3 ELSE expires_at END,
+        announced = CASE WHEN id = $1 THEN $4 ELSE announced END,
+        lease_until = NULL, questions = NULL
+        WHERE (id = $1 OR parent_id = $1) AND ended_at IS NULL RETURNING id";
+    let now = service.clock().now();
+    let transaction = db::begin(service.db()).await?;
+    settle::lock(&transaction, &[id.to_string()].into()).await?;
+    let Some(mut row) = read::find(&transaction, user, id).await? else { return Ok(None) };
+    if row.ended_at.is_some() {
+        return row::job(&row).map(Some);
+    }
+    let told = matches!(row::call(&row)?.origin, Origin::Stream { .. });
+    let expires_at = later(now, row::duration(row.keep_ms));
+    let values = [id.as_str().into(), now.into(), expires_at.into(), (!told).into()];
+    let cancelled = keep::ids(&dialect::rows(&transaction, SQL, values).await?)?;
+    transaction.commit().await?;
+
+    for job in &cancelled {
+        service.changed(Signal::JobCancelled { job: job.clone() }).await;
+    }
+    service.jobs_changed(cancelled).await;
+    row.status = Status::Cancelled;
+    row.ended_at = Some(now);
+    row.updated_at = now;
+    row.expires_at = Some(expires_at);
+    row::job(&row).map(Some)
+}

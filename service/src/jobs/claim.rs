@@ -1,0 +1,254 @@
+//! Taking jobs from the queue, so that nobody's many delay somebody else's few.
+//!
+//! The queue is read from owner to owner, along one index: each jump finds the next person who has
+//! a job that is due, however many jobs lie between. Everybody gets the same share of a claim, and
+//! the next claim goes on where this one ended ([`Turn`]). So a claim costs as much as it takes, and
+//! the one job of a person waits for one round, not for the thousand of another.
+//!
+//! That alone would not help against jobs that take minutes: once they have every place of a worker,
+//! all others wait. So a worker keeps some of its places for people who have nothing running there,
+//! and fills them with [`Claim::newcomers_only`].
+
+use std::{collections::BTreeMap, sync::LazyLock, time::Duration};
+
+use entity::jobs::{COLUMN, Column, Entity, Model};
+use mcp::job::{Attempt, JobCall, JobId, JobOutcome, Origin};
+use sea_orm::{
+    DbBackend, EntityTrait as _, FromQueryResult as _, QueryFilter as _, QuerySelect as _, Value,
+};
+
+use super::{MAX_CLAIMS, dialect, later, row, settle};
+use crate::{Service, db::Failure};
+
+/// How long a job stays in the queue that this version cannot read. A worker of the version that
+/// wrote it will come by before.
+const UNREADABLE_FOR: Duration = Duration::from_secs(30);
+
+/// Whose turn it is: everybody after this owner, then everybody from the beginning.
+#[derive(Clone, Debug, Default)]
+pub struct Turn(String);
+
+/// What to take.
+#[derive(Clone, Copy, Debug)]
+pub struct Claim<'a> {
+    /// Who takes it, for people who look at the table.
+    pub worker: &'a str,
+    /// How many at most.
+    pub max: u32,
+    /// How long the worker may be silent about them.
+    pub lease: Duration,
+    /// If given: not from these people, and one from each other at most.
+    pub newcomers_only: Option<&'a [String]>,
+}
+
+/// A job that now belongs to whoever claimed it.
+#[derive(Debug)]
+pub struct Claimed {
+    /// What to run.
+    pub attempt: Attempt,
+    /// What proves that it may write.
+    pub lease: Lease,
+}
+
+/// What an attempt needs to know of its row to write the end of it.
+#[derive(Clone, Debug)]
+pub struct Lease {
+    /// Which job.
+    pub job: JobId,
+    /// Which attempt.
+    pub number: u32,
+    /// Whose.
+    pub owner: String,
+    pub(super) failures: u32,
+    pub(super) max_attempts: u32,
+    pub(super) keep: Duration,
+    pub(super) parent: Option<JobId>,
+    /// Whether somebody has to tell the client of what becomes of it.
+    pub(super) client_is_told: bool,
+}
+
+/// Takes some jobs that are due.
+pub async fn claim(
+    service: &Service,
+    turn: &mut Turn,
+    what: Claim<'_>,
+) -> Result<Vec<Claimed>, Failure> {
+    let mut rows = take(service, turn, what).await?;
+    // Everybody after the turn had nothing, so it is the turn of those before.
+    if rows.is_empty() && !turn.0.is_empty() {
+        turn.0.clear();
+        rows = take(service, turn, what).await?;
+    }
+    if let Some(last) = rows.iter().map(|it| &it.owner_sub).max() {
+        turn.0.clone_from(last);
+    }
+    let mut children = children(service, &rows).await?;
+    let mut claimed = Vec::with_capacity(rows.len());
+    for row in rows {
+        let children = children.remove(&row.id).unwrap_or_default();
+        match read(&row, children) {
+            Ok(it) => claimed.push(it),
+            Err(error) => {
+                tracing::error!(error = ?error, job = row.id, "A job cannot be read: {error}");
+                settle::put_back(service, &row, UNREADABLE_FOR).await?;
+            }
+        }
+    }
+    Ok(claimed)
+}
+
+async fn take(service: &Service, turn: &Turn, what: Claim<'_>) -> Result<Vec<Model>, Failure> {
+    let now = service.clock().now();
+    let except = what.newcomers_only.unwrap_or_default();
+    // Who is passed over costs a step, too.
+    let steps = i64::from(what.max) + i64::try_from(except.len()).unwrap_or(i64::MAX);
+    let values: [Value; 8] = [
+        serde_json::to_string(except).map_err(super::internal)?.into(),
+        turn.0.as_str().into(),
+        now.into(),
+        steps.into(),
+        i64::from(what.max).into(),
+        what.newcomers_only.is_some().into(),
+        later(now, what.lease).into(),
+        what.worker.into(),
+    ];
+    let backend = service.db().get_database_backend();
+    let sql = if backend == DbBackend::Postgres { &*POSTGRES } else { &*SQLITE };
+    let rows = dialect::rows(service.db(), sql.as_str(), values).await?;
+    Ok(rows.iter().map(|it| Model::from_query_result(it, "")).collect::<Result<_, _>>()?)
+}
+
+/// Owners who have something that is due, one jump of the index for each; and how many jobs each of
+/// them may give.
+const OWNERS: &str = "
+WITH RECURSIVE owners (owner_sub, step) AS (
+    SELECT * FROM (SELECT owner_sub, 1 FROM jobs
+        WHERE status = 'queued' AND owner_sub > $2 AND run_at <= $3
+        ORDER BY owner_sub LIMIT 1) AS first
+    UNION ALL
+    SELECT (SELECT owner_sub FROM jobs
+        WHERE status = 'queued' AND owner_sub > owners.owner_sub AND run_at <= $3
+        ORDER BY owner_sub LIMIT 1), step + 1
+    FROM owners WHERE owner_sub IS NOT NULL AND step < $4
+),
+turns AS {materialized} (
+    SELECT owner_sub FROM owners
+    WHERE owner_sub IS NOT NULL AND owner_sub NOT IN (SELECT {excepted})
+),
+share AS {materialized} (
+    SELECT CASE WHEN $6 OR count(*) = 0 THEN 1 ELSE ($5 + count(*) - 1) / count(*) END AS most
+    FROM turns
+)";
+
+const TAKE: &str = "
+UPDATE jobs SET status = 'running', attempt = attempt + 1, lease_until = $7, worker = $8,
+    updated_at = $3";
+
+static POSTGRES: LazyLock<String> = LazyLock::new(|| {
+    let owners = OWNERS
+        .replace("{materialized}", "MATERIALIZED")
+        .replace("{excepted}", "json_array_elements_text($1::json)");
+    format!(
+        "{owners},
+picked AS MATERIALIZED (
+    SELECT theirs.id FROM turns CROSS JOIN LATERAL (
+        SELECT id FROM jobs
+        WHERE status = 'queued' AND jobs.owner_sub = turns.owner_sub AND run_at <= $3
+        ORDER BY run_at, id LIMIT (SELECT most FROM share) FOR UPDATE SKIP LOCKED
+    ) AS theirs LIMIT $5
+)
+{TAKE}
+FROM picked WHERE jobs.id = picked.id RETURNING jobs.*"
+    )
+});
+
+static SQLITE: LazyLock<String> = LazyLock::new(|| {
+    let owners = OWNERS
+        .replace("{materialized}", "MATERIALIZED")
+        .replace("{excepted}", "value FROM json_each($1)");
+    format!(
+        "{TAKE}
+WHERE id IN (
+    {owners}
+    SELECT theirs.id FROM turns CROSS JOIN jobs AS theirs ON theirs.id IN (
+        SELECT id FROM jobs
+        WHERE status = 'queued' AND jobs.owner_sub = turns.owner_sub AND run_at <= $3
+        ORDER BY run_at, id LIMIT (SELECT most FROM share)
+    ) LIMIT $5
+) RETURNING *"
+    )
+});
+
+/// What became of the children of these jobs, by parent and key. Only a job that ran before can
+/// have any.
+async fn children(
+    service: &Service,
+    rows: &[Model],
+) -> Result<BTreeMap<String, BTreeMap<String, JobOutcome>>, Failure> {
+    let again: Vec<_> = rows.iter().filter(|it| it.attempt > 1).map(|it| &*it.id).collect();
+    if again.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let found: Vec<(Option<String>, Option<String>, Option<String>)> = Entity::find()
+        .select_only()
+        .columns([Column::ParentId, Column::ParentKey, Column::Outcome])
+        .filter(COLUMN.parent_id.is_in(again))
+        .filter(COLUMN.ended_at.is_not_null())
+        .into_tuple()
+        .all(service.db())
+        .await?;
+    let mut children: BTreeMap<String, BTreeMap<String, JobOutcome>> = BTreeMap::new();
+    for (parent, key, outcome) in found {
+        let (Some(parent), Some(key)) = (parent, key) else { continue };
+        let outcome = match outcome.as_deref().map(row::decode) {
+            Some(Ok(outcome)) => outcome,
+            Some(Err(error)) => return Err(super::unreadable("the outcome", error)),
+            None => JobOutcome::failed("This part was cancelled."),
+        };
+        children.entry(parent).or_default().insert(key, outcome);
+    }
+    Ok(children)
+}
+
+fn read(row: &Model, children: BTreeMap<String, JobOutcome>) -> Result<Claimed, Failure> {
+    let call = row::call(row)?;
+    let lease = lease(row, &call)?;
+    let attempt = Attempt {
+        id: lease.job.clone(),
+        number: lease.number,
+        last: lease.failures + 1 >= lease.max_attempts,
+        timeout: row::duration(row.timeout_ms),
+        call,
+        answers: row::answers(row)?,
+        children,
+        progress: row::progress(row),
+        checkpoint: row
+            .checkpoint
+            .as_deref()
+            .map(row::decode)
+            .transpose()
+            .map_err(|error| super::unreadable("the checkpoint", error))?,
+    };
+    Ok(Claimed { attempt, lease })
+}
+
+/// What the row says to whoever runs it.
+pub(super) fn lease(row: &Model, call: &JobCall) -> Result<Lease, Failure> {
+    Ok(Lease {
+        job: row::id(row)?,
+        number: row::count(row.attempt),
+        owner: row.owner_sub.clone(),
+        failures: row::count(row.failures),
+        max_attempts: row::count(row.max_attempts),
+        keep: row::duration(row.keep_ms),
+        parent: row.parent_id.as_deref().and_then(JobId::parse),
+        client_is_told: matches!(call.origin, Origin::Stream { .. }),
+    })
+}
+
+impl Lease {
+    /// Whether the job was claimed so often that something must be wrong with it.
+    pub(super) fn is_worn_out(&self) -> bool {
+        self.number >= MAX_CLAIMS
+    }
+}

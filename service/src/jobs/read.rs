@@ -1,0 +1,91 @@
+//! Looking at jobs, on behalf of their owner.
+
+use chrono::{DateTime, Utc};
+use entity::jobs::{COLUMN, Column, Entity, Model};
+use mcp::{
+    UserId,
+    job::{Job, JobId, JobPage},
+};
+use sea_orm::{
+    ConnectionTrait, ExprTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    sea_query::Expr,
+};
+
+use super::row;
+use crate::db::Failure;
+
+/// The most jobs of one page.
+const MAX_PAGE: usize = 100;
+
+pub(super) async fn get(
+    db: &impl ConnectionTrait,
+    user: &UserId,
+    id: &JobId,
+) -> Result<Option<Job>, Failure> {
+    let found = find(db, user, id).await?;
+    found.as_ref().map(row::job).transpose()
+}
+
+pub(super) async fn find(
+    db: &impl ConnectionTrait,
+    user: &UserId,
+    id: &JobId,
+) -> Result<Option<Model>, Failure> {
+    Ok(Entity::owned(user.as_str(), id.as_str()).one(db).await?)
+}
+
+/// A page, the newest first. Nothing if the position is not one of ours.
+pub(super) async fn list(
+    db: &impl ConnectionTrait,
+    user: &UserId,
+    after: Option<&str>,
+    max: usize,
+) -> Result<Option<JobPage>, Failure> {
+    let mut select = Entity::owned_by(user.as_str());
+    if let Some(after) = after {
+        let Some((created_at, id)) = position(after) else { return Ok(None) };
+        let here = [Expr::col(Column::CreatedAt), Expr::col(Column::Id)];
+        let there = [Expr::value(created_at), Expr::value(id.to_string())];
+        select = select.filter(Expr::tuple(here).lt(Expr::tuple(there)));
+    }
+    let max = max.clamp(1, MAX_PAGE);
+    let mut rows = select
+        .order_by_desc(COLUMN.created_at)
+        .order_by_desc(COLUMN.id)
+        // One more than asked for says whether there is a next page.
+        .limit(u64::try_from(max + 1).unwrap_or(u64::MAX))
+        .all(db)
+        .await?;
+    let more = rows.len() > max;
+    rows.truncate(max);
+    let next = rows
+        .last()
+        .filter(|_| more)
+        .map(|it| format!("{}.{}", it.created_at.timestamp_micros(), it.id));
+    let jobs = rows.iter().map(row::job).collect::<Result<_, _>>()?;
+    Ok(Some(JobPage { jobs, next }))
+}
+
+/// Where a page ended: the time in microseconds and the id of its last job.
+fn position(text: &str) -> Option<(DateTime<Utc>, JobId)> {
+    let (micros, id) = text.split_once('.')?;
+    let created_at = DateTime::from_timestamp_micros(micros.parse().ok()?)?;
+    Some((created_at, JobId::parse(id)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_is_one_of_ours_or_none() {
+        let id = JobId::random();
+        let text = format!("1700000000123456.{id}");
+        assert_eq!(position(&text).unwrap().1, id);
+        for none in
+            ["", ".", "1.", "x.y", "1700000000123456", &format!("99999999999999999999.{id}")]
+        {
+            assert!(position(none).is_none(), "{none}");
+        }
+    }
+}

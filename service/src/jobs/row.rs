@@ -1,0 +1,185 @@
+//! What stands in a row, and what it means. JSON carries the version of its form, so that an
+//! instance of another version, during a deploy, knows what it cannot read.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use anyhow::{Context as _, anyhow, bail};
+use chrono::{DateTime, Utc};
+use entity::jobs::{Model, Status};
+use mcp::{
+    Answer, Question,
+    job::{Job, JobCall, JobId, JobOutcome, JobStatus, NewJob, Progress},
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::{KEPT, KEPT_BOUNDS, unreadable};
+use crate::db::Failure;
+
+/// The form of the JSON that this version writes.
+const VERSION: u8 = 1;
+
+#[derive(Serialize)]
+struct Writing<'a, T> {
+    v: u8,
+    it: &'a T,
+}
+
+#[derive(Deserialize)]
+struct Reading<T> {
+    it: T,
+}
+
+#[derive(Deserialize)]
+struct Version {
+    v: u8,
+}
+
+/// As it is kept.
+pub(super) fn encode(it: &impl Serialize) -> Result<String, Failure> {
+    serde_json::to_string(&Writing { v: VERSION, it }).map_err(super::internal)
+}
+
+/// What was kept.
+pub(super) fn decode<T: DeserializeOwned>(text: &str) -> anyhow::Result<T> {
+    let Version { v } = serde_json::from_str(text).context("it has no version")?;
+    if v != VERSION {
+        bail!("it has version {v}, and this program knows version {VERSION}");
+    }
+    Ok(serde_json::from_str::<Reading<T>>(text)?.it)
+}
+
+/// The same for what may be absent.
+pub(super) fn decode_or_default<T: DeserializeOwned + Default>(
+    text: Option<&str>,
+) -> anyhow::Result<T> {
+    text.map_or_else(|| Ok(T::default()), decode)
+}
+
+pub(super) fn id(row: &Model) -> Result<JobId, Failure> {
+    JobId::parse(&row.id).ok_or_else(|| unreadable("the id", anyhow!("it is “{}”", row.id)))
+}
+
+pub(super) fn call(row: &Model) -> Result<JobCall, Failure> {
+    decode(&row.call).map_err(|error| unreadable("the call", error))
+}
+
+pub(super) fn answers(row: &Model) -> Result<BTreeMap<String, Answer>, Failure> {
+    decode_or_default(row.answers.as_deref()).map_err(|error| unreadable("the answers", error))
+}
+
+/// The questions that are still open.
+pub(super) fn open_questions(row: &Model) -> Result<BTreeMap<String, Question>, Failure> {
+    if row.status != Status::InputRequired {
+        return Ok(BTreeMap::new());
+    }
+    let mut questions: BTreeMap<String, Question> = decode_or_default(row.questions.as_deref())
+        .map_err(|error| unreadable("the questions", error))?;
+    let answers = answers(row)?;
+    questions.retain(|key, _| !answers.contains_key(key));
+    Ok(questions)
+}
+
+pub(super) fn outcome(row: &Model) -> Result<Option<JobOutcome>, Failure> {
+    let outcome = row.outcome.as_deref().map(decode).transpose();
+    outcome.map_err(|error| unreadable("the outcome", error))
+}
+
+pub(super) fn progress(row: &Model) -> Option<Progress> {
+    Some(Progress { done: row.progress?, total: row.total, message: row.message.clone() })
+}
+
+pub(super) fn status(status: Status) -> JobStatus {
+    match status {
+        Status::Queued => JobStatus::Queued,
+        Status::Running | Status::Waiting => JobStatus::Running,
+        Status::InputRequired => JobStatus::InputRequired,
+        Status::Completed => JobStatus::Completed,
+        Status::Failed => JobStatus::Failed,
+        Status::Cancelled => JobStatus::Cancelled,
+    }
+}
+
+/// The job as the engine sees it.
+pub(super) fn job(row: &Model) -> Result<Job, Failure> {
+    let call = call(row)?;
+    let kept_until = row.expires_at.map(|it| it - row.created_at);
+    let ttl = kept_until.and_then(|it| it.to_std().ok());
+    Ok(Job {
+        id: id(row)?,
+        version: call.version,
+        tool: call.tool,
+        status: status(row.status),
+        progress: progress(row),
+        questions: open_questions(row)?,
+        outcome: outcome(row)?,
+        origin: call.origin,
+        created_at: row.created_at.timestamp_millis(),
+        updated_at: row.updated_at.timestamp_millis(),
+        // While it runs, this is the least that it can be.
+        ttl: ttl.unwrap_or_else(|| duration(row.keep_ms)),
+    })
+}
+
+/// A job that was made just now.
+pub(super) fn fresh(new: &NewJob, now: DateTime<Utc>) -> Job {
+    Job {
+        id: new.id.clone(),
+        version: new.call.version,
+        tool: new.call.tool.clone(),
+        status: JobStatus::Queued,
+        progress: None,
+        questions: BTreeMap::new(),
+        outcome: None,
+        origin: new.call.origin.clone(),
+        created_at: now.timestamp_millis(),
+        updated_at: now.timestamp_millis(),
+        ttl: kept(new),
+    }
+}
+
+/// How long the result of a new job will be kept.
+pub(super) fn kept(new: &NewJob) -> Duration {
+    let (least, most) = KEPT_BOUNDS;
+    new.ttl.unwrap_or(KEPT).clamp(least, most)
+}
+
+/// Milliseconds of a row.
+pub(super) fn duration(millis: i64) -> Duration {
+    Duration::from_millis(u64::try_from(millis).unwrap_or(0))
+}
+
+/// A number of a row that is never negative.
+pub(super) fn count(number: i32) -> u32 {
+    u32::try_from(number).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use mcp::RpcError;
+    use serde_json::value::RawValue;
+
+    use super::*;
+
+    #[test]
+    fn what_another_version_wrote_is_not_misread() {
+        let text = encode(&"it").unwrap();
+        assert_eq!(text, r#"{"v":1,"it":"it"}"#);
+        assert_eq!(decode::<String>(&text).unwrap(), "it");
+        assert!(decode::<String>(r#"{"v":2,"it":"it"}"#).is_err());
+        assert!(decode::<String>(r#""it""#).is_err());
+    }
+
+    #[test]
+    fn an_outcome_reads_back_byte_by_byte() {
+        let text = r#"{ "content": [],  "x": "\u0000" }"#;
+        let result = RawValue::from_string(text.to_owned()).unwrap();
+        let kept = encode(&JobOutcome::Result { result, is_error: false }).unwrap();
+        let JobOutcome::Result { result, is_error: false } = decode(&kept).unwrap() else {
+            panic!("a result was kept")
+        };
+        assert_eq!(result.get(), text);
+        let error = RpcError::invalid_params("no");
+        let kept = encode(&JobOutcome::Error(error.clone())).unwrap();
+        assert!(matches!(decode(&kept).unwrap(), JobOutcome::Error(it) if it == error));
+    }
+}

@@ -1,0 +1,402 @@
+//! The end of an attempt, whatever it is.
+//!
+//! Ends are written many at a time: a worker that is busy has several whenever the database has
+//! taken the last ones.
+
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use chrono::{DateTime, Utc};
+use entity::jobs::{Column, Entity, Model, Status};
+use mcp::{
+    Question,
+    job::{JobId, JobOutcome, MAX_CHILDREN, NewJob},
+};
+use sea_orm::{
+    ActiveEnum as _, ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _,
+    sea_query::Expr,
+};
+use serde::Serialize;
+
+use super::{
+    MAX_RESULT, QUESTION_PATIENCE,
+    claim::Lease,
+    dialect::{self, Column as Given},
+    enqueue::{self, Parent},
+    later, row, shortened,
+};
+use crate::{
+    Service,
+    db::{self, Failure},
+};
+
+/// The first pause before another attempt. Doubled after each failure.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// The longest pause: what has been away for long may be back any time.
+const LONGEST_PAUSE: Duration = Duration::from_mins(5);
+
+/// How an attempt ended.
+#[derive(Clone, Debug)]
+pub enum End {
+    /// With an answer for the client.
+    Answered(JobOutcome),
+    /// With questions to the client.
+    InputRequired(BTreeMap<String, Question>),
+    /// With jobs that must end first, by the tool's own key.
+    Children(BTreeMap<String, NewJob>),
+    /// With an error that may pass.
+    Retry(String),
+    /// The worker goes: another one goes on at once, and nothing has failed.
+    Released,
+}
+
+/// Which ends were written.
+#[derive(Debug, Default)]
+pub struct Settled {
+    /// The jobs. Others had ended, or had been taken over, before.
+    pub written: BTreeSet<JobId>,
+    /// Those whose clients have to be told ([`super::unannounced`]).
+    pub to_announce: Vec<JobId>,
+}
+
+/// Writes how attempts ended, and wakes workers for what follows from that.
+pub async fn settle(service: &Service, ends: &[(Lease, End)]) -> Result<Settled, Failure> {
+    let now = service.clock().now();
+    let (mut alone, mut together) = (Vec::new(), Vec::new());
+    for (lease, end) in ends {
+        let end = within_bounds(lease, end);
+        let related = lease.parent.is_some() || matches!(*end, End::Children(_));
+        if related { &mut together } else { &mut alone }.push((lease, end));
+    }
+
+    let mut settled = Settled::default();
+    let mut changed = Vec::new();
+    let mut queued = false;
+    if !alone.is_empty() {
+        let written = update(service.db(), now, &alone).await?;
+        note(&mut settled, &mut changed, &mut queued, &alone, &written);
+    }
+    if !together.is_empty() {
+        let written = with_relatives(service, now, &together).await?;
+        queued |= !written.is_empty();
+        note(&mut settled, &mut changed, &mut queued, &together, &written);
+    }
+    service.jobs_changed(changed).await;
+    if queued {
+        service.job_queued().await;
+    }
+    Ok(settled)
+}
+
+/// An end that fits, with the lease that lets it be written.
+type Fitting<'a> = (&'a Lease, Cow<'a, End>);
+
+/// Sorts what was written by who has to hear of it.
+fn note(
+    settled: &mut Settled,
+    changed: &mut Vec<JobId>,
+    queued: &mut bool,
+    ends: &[Fitting<'_>],
+    written: &BTreeSet<String>,
+) {
+    for (lease, end) in ends.iter().filter(|(lease, _)| written.contains(lease.job.as_str())) {
+        settled.written.insert(lease.job.clone());
+        match &**end {
+            End::Answered(_) | End::InputRequired(_) | End::Retry(_) => {
+                changed.push(lease.job.clone());
+                if lease.client_is_told {
+                    settled.to_announce.push(lease.job.clone());
+                }
+            }
+            End::Released | End::Children(_) => *queued = true,
+        }
+    }
+}
+
+/// An end that would not fit becomes one that says so.
+fn within_bounds<'a>(lease: &Lease, end: &'a End) -> Cow<'a, End> {
+    let problem = match end {
+        End::Answered(JobOutcome::Result { result, .. }) if result.get().len() > MAX_RESULT => {
+            format!("The result is larger than {MAX_RESULT} bytes. Ask for less at once.")
+        }
+        End::Children(children) if children.len() > MAX_CHILDREN => {
+            format!("This would take more than {MAX_CHILDREN} jobs at once. Ask for less at once.")
+        }
+        End::InputRequired(_) if lease.parent.is_some() => {
+            "A part of this job would have to ask you, which parts cannot.".to_owned()
+        }
+        End::Children(_) if lease.parent.is_some() => {
+            "A part of this job would have to have parts of its own.".to_owned()
+        }
+        End::InputRequired(_) | End::Children(_) | End::Released if lease.is_worn_out() => {
+            "The job did not come to an end, however often it was run.".to_owned()
+        }
+        _ => return Cow::Borrowed(end),
+    };
+    tracing::warn!(job = %lease.job, "A job went beyond a bound: {problem}");
+    Cow::Owned(End::Answered(JobOutcome::failed(problem)))
+}
+
+/// What an end makes of the row.
+#[derive(Serialize)]
+struct Write {
+    job: String,
+    fence: u32,
+    status: String,
+    failures: u32,
+    run_at: Option<String>,
+    lease_until: Option<String>,
+    questions: Option<String>,
+    outcome: Option<String>,
+    error: Option<String>,
+    announced: bool,
+    ended_at: Option<String>,
+    expires_at: Option<String>,
+}
+
+const COLUMNS: &[Given] = &[
+    ("job", "text"),
+    ("fence", "integer"),
+    ("status", "text"),
+    ("failures", "integer"),
+    ("run_at", "timestamptz"),
+    ("lease_until", "timestamptz"),
+    ("questions", "text"),
+    ("outcome", "text"),
+    ("error", "text"),
+    ("announced", "boolean"),
+    ("ended_at", "timestamptz"),
+    ("expires_at", "timestamptz"),
+];
+
+/// A time as it stands in JSON, and in a row of SQLite.
+fn time(it: DateTime<Utc>) -> String {
+    it.to_rfc3339()
+}
+
+fn write(now: DateTime<Utc>, lease: &Lease, end: &End) -> Result<Write, Failure> {
+    let mut write = Write {
+        job: lease.job.to_string(),
+        fence: lease.number,
+        status: Status::Queued.to_value(),
+        failures: lease.failures,
+        run_at: None,
+        lease_until: None,
+        questions: None,
+        outcome: None,
+        error: None,
+        announced: true,
+        ended_at: None,
+        expires_at: None,
+    };
+    match end {
+        End::Answered(outcome) => {
+            let status = match outcome {
+                JobOutcome::Result { .. } => Status::Completed,
+                JobOutcome::Error(_) => Status::Failed,
+            };
+            write.end(now, lease, status, outcome)?;
+        }
+        End::InputRequired(questions) => {
+            write.status = Status::InputRequired.to_value();
+            write.questions = Some(row::encode(questions)?);
+            write.lease_until = Some(time(later(now, QUESTION_PATIENCE)));
+            write.announced = !lease.client_is_told;
+        }
+        End::Children(_) => write.status = Status::Waiting.to_value(),
+        End::Retry(error) => {
+            write.failures += 1;
+            write.error = Some(shortened(error));
+            write.run_at = Some(time(later(now, pause(write.failures, rand::random()))));
+            if write.failures >= lease.max_attempts {
+                let outcome = JobOutcome::failed(shortened(error));
+                write.end(now, lease, Status::Failed, &outcome)?;
+            }
+        }
+        End::Released => write.run_at = Some(time(now)),
+    }
+    Ok(write)
+}
+
+impl Write {
+    fn end(
+        &mut self,
+        now: DateTime<Utc>,
+        lease: &Lease,
+        status: Status,
+        outcome: &JobOutcome,
+    ) -> Result<(), Failure> {
+        self.status = status.to_value();
+        self.outcome = Some(row::encode(outcome)?);
+        self.announced = !lease.client_is_told;
+        self.ended_at = Some(time(now));
+        // A child goes with its parent, which may still want to read it.
+        self.expires_at = lease.parent.is_none().then(|| time(later(now, lease.keep)));
+        Ok(())
+    }
+}
+
+/// The pause after so many failures: twice the last one, and up to a quarter less, so that jobs that
+/// failed together do not come back together.
+fn pause(failures: u32, random: u8) -> Duration {
+    let doubled = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1)));
+    let pause = doubled.min(LONGEST_PAUSE);
+    pause.saturating_sub(pause / 4 * u32::from(random) / u32::from(u8::MAX))
+}
+
+/// Writes ends, each only if its attempt is the current one. Gives the ids of those.
+async fn update(
+    db: &impl ConnectionTrait,
+    now: DateTime<Utc>,
+    ends: &[Fitting<'_>],
+) -> Result<BTreeSet<String>, Failure> {
+    let writes = ends.iter().map(|(lease, end)| write(now, lease, end));
+    let mut writes: Vec<Write> = writes.collect::<Result<_, _>>()?;
+    // Always in one order, so that two who write the same rows do not wait for each other.
+    writes.sort_by(|one, other| one.job.cmp(&other.job));
+    let sql = format!(
+        "UPDATE jobs SET status = given.status, failures = given.failures,
+            run_at = coalesce(given.run_at, jobs.run_at), lease_until = given.lease_until,
+            worker = NULL, questions = given.questions, outcome = given.outcome,
+            error = coalesce(given.error, jobs.error), announced = given.announced,
+            ended_at = given.ended_at, expires_at = given.expires_at, updated_at = $2
+        FROM {}
+        WHERE jobs.id = given.job AND jobs.attempt = given.fence AND jobs.status = 'running'
+        RETURNING id",
+        dialect::given(db.get_database_backend(), COLUMNS),
+    );
+    let json = serde_json::to_string(&writes).map_err(super::internal)?;
+    let rows = dialect::rows(db, sql, [json.into(), now.into()]).await?;
+    Ok(rows.iter().map(|it| it.try_get("", "id")).collect::<Result<_, _>>()?)
+}
+
+/// Writes ends that concern two rows or more: those of children, and those that ask for children.
+async fn with_relatives(
+    service: &Service,
+    now: DateTime<Utc>,
+    ends: &[Fitting<'_>],
+) -> Result<BTreeSet<String>, Failure> {
+    let transaction = db::begin(service.db()).await?;
+    let parents: BTreeSet<_> =
+        ends.iter().filter_map(|(lease, _)| Some(lease.parent.as_ref()?.to_string())).collect();
+    lock(&transaction, &parents).await?;
+
+    let written = update(&transaction, now, ends).await?;
+    let mut finished: BTreeMap<&JobId, i32> = BTreeMap::new();
+    for (lease, end) in ends {
+        let ended = match &**end {
+            End::Answered(_) => true,
+            End::Retry(_) => lease.failures + 1 >= lease.max_attempts,
+            _ => false,
+        };
+        if let Some(parent) = &lease.parent
+            && ended
+            && written.contains(lease.job.as_str())
+        {
+            *finished.entry(parent).or_default() += 1;
+        }
+    }
+    for (parent, children) in finished {
+        children_ended(&transaction, now, parent.as_str(), children).await?;
+    }
+    for (lease, end) in ends {
+        if let End::Children(children) = &**end
+            && written.contains(lease.job.as_str())
+        {
+            begin_children(&transaction, now, &lease.job, children.clone()).await?;
+        }
+    }
+    transaction.commit().await?;
+    Ok(written)
+}
+
+/// Locks rows in one order, parents before children: who takes a child has its parent already.
+pub(super) async fn lock(db: &impl ConnectionTrait, ids: &BTreeSet<String>) -> Result<(), Failure> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let backend = db.get_database_backend();
+    let sql = format!(
+        "SELECT jobs.id FROM jobs JOIN {} ON jobs.id = given.job ORDER BY jobs.id {}",
+        dialect::given(backend, &[("job", "text")]),
+        if backend == sea_orm::DbBackend::Postgres { "FOR UPDATE OF jobs" } else { "" },
+    );
+    let ids: Vec<_> = ids.iter().map(|it| serde_json::json!({ "job": it })).collect();
+    let json = serde_json::to_string(&ids).map_err(super::internal)?;
+    dialect::rows(db, sql, [json.into()]).await?;
+    Ok(())
+}
+
+/// Counts children of a locked parent as ended. The last one queues it.
+pub(super) async fn children_ended(
+    db: &impl ConnectionTrait,
+    now: DateTime<Utc>,
+    parent: &str,
+    children: i32,
+) -> Result<(), Failure> {
+    const SQL: &str = "UPDATE jobs SET pending = pending - $2, run_at = $3, updated_at = $3,
+        status = CASE WHEN pending <= $2 THEN 'queued' ELSE status END
+        WHERE id = $1 AND status = 'waiting'";
+    dialect::written(db, SQL, [parent.into(), children.into(), now.into()]).await?;
+    Ok(())
+}
+
+/// Makes the children that a job waits for from now on. Without any that is not ended it does not
+/// wait.
+async fn begin_children(
+    db: &impl ConnectionTrait,
+    now: DateTime<Utc>,
+    parent: &JobId,
+    children: BTreeMap<String, NewJob>,
+) -> Result<(), Failure> {
+    const WAIT: &str = "UPDATE jobs SET pending = $2,
+        status = CASE WHEN $2 = 0 THEN 'queued' ELSE 'waiting' END WHERE id = $1";
+    const PENDING: &str =
+        "SELECT count(*) AS pending FROM jobs WHERE parent_id = $1 AND ended_at IS NULL";
+    for (key, child) in children {
+        enqueue::insert(db, now, child, Some(Parent { id: parent, key: &key })).await?;
+    }
+    let rows = dialect::rows(db, PENDING, [parent.as_str().into()]).await?;
+    let pending: i64 = rows.first().map_or(Ok(0), |it| it.try_get("", "pending"))?;
+    let pending = i32::try_from(pending).unwrap_or(i32::MAX);
+    dialect::written(db, WAIT, [parent.as_str().into(), pending.into()]).await?;
+    Ok(())
+}
+
+/// Puts a job back that was claimed and cannot be run here.
+pub(super) async fn put_back(
+    service: &Service,
+    row: &Model,
+    pause: Duration,
+) -> Result<(), Failure> {
+    let now = service.clock().now();
+    Entity::update_many()
+        .col_expr(Column::Status, Expr::value(Status::Queued))
+        .col_expr(Column::RunAt, Expr::value(later(now, pause)))
+        .col_expr(Column::LeaseUntil, Expr::value(None::<DateTime<Utc>>))
+        .filter(Column::Id.eq(row.id.as_str()))
+        .filter(Column::Attempt.eq(row.attempt))
+        .filter(Column::Status.eq(Status::Running))
+        .exec(service.db())
+        .await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_a_bound_and_differ() {
+        for (failures, most) in [(1, 1), (2, 2), (5, 16), (9, 256), (10, 300), (u32::MAX, 300)] {
+            let most = Duration::from_secs(most);
+            assert_eq!(pause(failures, 0), most);
+            assert!(pause(failures, u8::MAX) >= most * 3 / 4, "{failures}");
+            assert!(pause(failures, u8::MAX) < most, "{failures}");
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! How the queue is doing, for whoever operates it.
+
+use std::time::Duration;
+
+use super::dialect;
+use crate::{Service, db::Failure};
+
+/// How the queue is doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Jobs that wait for a worker, or for their time.
+    pub queued: u64,
+    /// Jobs that a worker has.
+    pub running: u64,
+    /// Jobs that wait for their children.
+    pub waiting: u64,
+    /// Jobs that wait for their client.
+    pub input_required: u64,
+    /// How long the job that has waited longest is overdue. More than seconds means that workers
+    /// are too few, or gone.
+    pub oldest_due: Duration,
+}
+
+/// Counts what is unfinished.
+pub async fn stats(service: &Service) -> Result<Stats, Failure> {
+    const COUNTS: &str =
+        "SELECT status, count(*) AS jobs FROM jobs WHERE ended_at IS NULL GROUP BY status";
+    const OLDEST: &str =
+        "SELECT min(run_at) AS run_at FROM jobs WHERE status = 'queued' AND run_at <= $1";
+    let mut stats = Stats::default();
+    for row in dialect::rows(service.db(), COUNTS, []).await? {
+        let jobs: i64 = row.try_get("", "jobs")?;
+        let jobs = u64::try_from(jobs).unwrap_or(0);
+        match row.try_get::<String>("", "status")?.as_str() {
+            "queued" => stats.queued = jobs,
+            "running" => stats.running = jobs,
+            "waiting" => stats.waiting = jobs,
+            _ => stats.input_required = jobs,
+        }
+    }
+    let now = service.clock().now();
+    let oldest = dialect::rows(service.db(), OLDEST, [now.into()]).await?;
+    if let Some(row) = oldest.first()
+        && let Some(run_at) = row.try_get::<Option<chrono::DateTime<chrono::Utc>>>("", "run_at")?
+    {
+        stats.oldest_due = (now - run_at).to_std().unwrap_or_default();
+    }
+    Ok(stats)
+}

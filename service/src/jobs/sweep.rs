@@ -1,0 +1,31 @@
+//! Clean-up: deletes jobs whose result nobody may still ask for. Somebody else says when.
+
+use chrono::{DateTime, Utc};
+use entity::jobs::{COLUMN, Column, Entity};
+use sea_orm::{
+    EntityTrait as _, QueryFilter as _, QuerySelect as _, QueryTrait as _,
+    sea_query::{Expr, ExprTrait as _, LockBehavior, LockType},
+};
+
+use crate::{Service, db::Failure};
+
+/// The most jobs that one call deletes, each with its children: few enough that nobody waits for it.
+pub const BATCH: u64 = 500;
+
+/// Deletes some jobs that ended long enough ago, with their children, in one statement. Says how
+/// many: call again while that is [`BATCH`].
+pub async fn finished(service: &Service) -> Result<u64, Failure> {
+    let now: DateTime<Utc> = service.clock().now();
+    let some = Entity::find()
+        .select_only()
+        .column(Column::Id)
+        .filter(COLUMN.expires_at.lte(now))
+        .limit(BATCH)
+        .lock_with_behavior(LockType::Update, LockBehavior::SkipLocked)
+        .into_query();
+    let deleted = Entity::delete_many()
+        .filter(Expr::col(Column::Id).in_subquery(some))
+        .exec(service.db())
+        .await?;
+    Ok(deleted.rows_affected)
+}

@@ -1,0 +1,130 @@
+//! Jobs whose worker is gone, and questions that nobody has answered.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use entity::jobs::{Column, Entity, Model, Status};
+use mcp::job::{JobId, JobOutcome};
+use sea_orm::{
+    ColumnTrait as _, ConnectionTrait, EntityTrait as _, FromQueryResult as _, QueryFilter as _,
+    sea_query::Expr,
+};
+
+use super::{claim, dialect, row, settle};
+use crate::{
+    Service,
+    db::{self, Failure},
+};
+
+/// The most jobs that one call takes over: few enough that nobody waits for it.
+const BATCH: i64 = 200;
+
+/// What the model reads of a job whose workers died, every time.
+const LOST: &str = "The job was started several times and its worker was lost each time, so it was \
+    given up. It may be too large: try with less at once.";
+
+/// What the model reads of a question that nobody answered.
+const UNANSWERED: &str = "The job waited for an answer of the user for a day and was given up. \
+    Start it again when the user is there.";
+
+/// Queues again what nobody has renewed the lease of, or gives it up if that was its last attempt.
+/// Gives up what nobody has answered. Says how many jobs that were.
+///
+/// Any worker may call this at any time, and several at once.
+pub async fn take_over(service: &Service) -> Result<u64, Failure> {
+    let now = service.clock().now();
+    let Some((taken, ended)) = take(service, now).await? else { return Ok(0) };
+    let count = u64::try_from(taken.len()).unwrap_or(u64::MAX);
+    tracing::warn!(count, "Took over {count} jobs whose lease had ended");
+    service.jobs_changed(ended).await;
+    service.job_queued().await;
+    Ok(count)
+}
+
+/// The jobs that were taken, and those of them that ended.
+async fn take(
+    service: &Service,
+    now: DateTime<Utc>,
+) -> Result<Option<(Vec<JobId>, Vec<JobId>)>, Failure> {
+    const PARENTS: &str = "SELECT parent_id FROM jobs WHERE lease_until <= $1
+        ORDER BY lease_until LIMIT $2";
+    // Usually there is nothing, and that takes no transaction.
+    let late = dialect::rows(service.db(), PARENTS, [now.into(), BATCH.into()]).await?;
+    if late.is_empty() {
+        return Ok(None);
+    }
+    let parents: Vec<Option<String>> =
+        late.iter().map(|it| it.try_get("", "parent_id")).collect::<Result<_, _>>()?;
+    let parents: BTreeSet<String> = parents.into_iter().flatten().collect();
+
+    let transaction = db::begin(service.db()).await?;
+    settle::lock(&transaction, &parents).await?;
+    let sql = format!(
+        "SELECT * FROM jobs WHERE lease_until <= $1 ORDER BY lease_until LIMIT $2 {}",
+        dialect::for_update_skip_locked(transaction.get_database_backend()),
+    );
+    let late = dialect::rows(&transaction, sql, [now.into(), BATCH.into()]).await?;
+    let (mut taken, mut ended) = (Vec::new(), Vec::new());
+    let mut finished: BTreeMap<String, i32> = BTreeMap::new();
+    for late in late {
+        let late = Model::from_query_result(&late, "")?;
+        if late.parent_id.as_ref().is_some_and(|it| !parents.contains(it)) {
+            continue; // its parent is not locked: next time
+        }
+        let id = row::id(&late)?;
+        if let Some(parent) = give_back(&transaction, now, &late).await? {
+            ended.push(id.clone());
+            if let Some(parent) = parent {
+                *finished.entry(parent).or_default() += 1;
+            }
+        }
+        taken.push(id);
+    }
+    for (parent, children) in finished {
+        settle::children_ended(&transaction, now, &parent, children).await?;
+    }
+    transaction.commit().await?;
+    Ok(Some((taken, ended)))
+}
+
+/// Queues a job, or ends it. In the latter case, gives its parent.
+async fn give_back(
+    db: &impl ConnectionTrait,
+    now: DateTime<Utc>,
+    late: &Model,
+) -> Result<Option<Option<String>>, Failure> {
+    let failures = late.failures + 1;
+    let given_up = match late.status {
+        Status::InputRequired => Some(UNANSWERED),
+        _ if failures >= late.max_attempts => Some(LOST),
+        _ => None,
+    };
+    let update = Entity::update_many()
+        .col_expr(Column::LeaseUntil, Expr::value(None::<DateTime<Utc>>))
+        .col_expr(Column::Worker, Expr::value(None::<String>))
+        .col_expr(Column::UpdatedAt, Expr::value(now))
+        .col_expr(Column::Failures, Expr::value(failures))
+        .filter(Column::Id.eq(late.id.as_str()));
+    let Some(text) = given_up else {
+        // At once: whoever waits has waited for the lease already.
+        let update = update
+            .col_expr(Column::Status, Expr::value(Status::Queued))
+            .col_expr(Column::RunAt, Expr::value(now));
+        update.exec(db).await?;
+        return Ok(None);
+    };
+    // What failed before says more than that a worker was lost.
+    let text = late.error.as_deref().filter(|_| text == LOST).unwrap_or(text);
+    let lease = claim::lease(late, &row::call(late)?)?;
+    let expires_at = lease.parent.is_none().then(|| super::later(now, lease.keep));
+    update
+        .col_expr(Column::Status, Expr::value(Status::Failed))
+        .col_expr(Column::Questions, Expr::value(None::<String>))
+        .col_expr(Column::Outcome, Expr::value(row::encode(&JobOutcome::failed(text))?))
+        .col_expr(Column::Announced, Expr::value(!lease.client_is_told))
+        .col_expr(Column::EndedAt, Expr::value(now))
+        .col_expr(Column::ExpiresAt, Expr::value(expires_at))
+        .exec(db)
+        .await?;
+    Ok(Some(late.parent_id.clone()))
+}

@@ -1,0 +1,351 @@
+//! The jobs that this worker runs, and the places for more.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::Duration,
+};
+
+use futures_util::FutureExt as _;
+use mcp::job::{AttemptEnd, JobId};
+use service::jobs::{self, Claimed, End, Lease, RENEWALS_PER_LEASE};
+use tokio::{
+    sync::Notify,
+    task::AbortHandle,
+    time::{Instant, sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{Settings, Shared, notebook::Book};
+
+/// How long a job may take to notice that it was stopped.
+const STOP_GRACE: Duration = Duration::from_secs(5);
+
+/// The part of the places that is kept for people who have nothing running here, as a divisor: jobs
+/// of one person that take minutes must not keep everybody else out.
+const NEWCOMERS_SHARE: u32 = 4;
+
+/// The part of the places that has to be free before a busy worker claims again, as a divisor.
+const REFILL_SHARE: u32 = 4;
+
+/// Why a job was stopped from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// It was cancelled, or another worker has it: nothing may be written.
+    Lost,
+    /// The worker goes.
+    Leaving,
+    /// It took too long.
+    TooLong,
+}
+
+/// The jobs that run here.
+pub(crate) struct Running {
+    concurrency: u32,
+    jobs: Mutex<HashMap<JobId, Entry>>,
+    wake: Notify,
+    room: Notify,
+    all_ended: Notify,
+    renew: Notify,
+}
+
+struct Entry {
+    lease: Lease,
+    stop: Arc<Stop>,
+    task: Option<AbortHandle>,
+}
+
+/// How a job is stopped. The first reason counts.
+#[derive(Default)]
+pub(crate) struct Stop {
+    why: OnceLock<Why>,
+    token: CancellationToken,
+}
+
+impl Stop {
+    fn because(&self, why: Why) {
+        let _first = self.why.get_or_init(|| why);
+        self.token.cancel();
+    }
+}
+
+/// Places for jobs.
+pub(crate) struct Room {
+    pub(crate) places: u32,
+    /// If given: not for these people.
+    pub(crate) newcomers_only: Option<Vec<String>>,
+}
+
+impl Running {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        Self {
+            concurrency: settings.concurrency,
+            jobs: Mutex::default(),
+            wake: Notify::new(),
+            room: Notify::new(),
+            all_ended: Notify::new(),
+            renew: Notify::new(),
+        }
+    }
+
+    fn jobs(&self) -> MutexGuard<'_, HashMap<JobId, Entry>> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.jobs().len()
+    }
+
+    /// The places that are free, if any are.
+    pub(crate) fn free(&self) -> Option<Room> {
+        let jobs = self.jobs();
+        let taken = u32::try_from(jobs.len()).unwrap_or(u32::MAX);
+        let places = self.concurrency.saturating_sub(taken);
+        let open = places.saturating_sub(self.concurrency / NEWCOMERS_SHARE);
+        match (open, places) {
+            (_, 0) => None,
+            (0, places) => {
+                let owners: BTreeSet<_> = jobs.values().map(|it| it.lease.owner.clone()).collect();
+                Some(Room { places, newcomers_only: Some(owners.into_iter().collect()) })
+            }
+            (open, _) => Some(Room { places: open, newcomers_only: None }),
+        }
+    }
+
+    /// Waits until so many places are free that a claim is worth it, but not for long.
+    pub(crate) async fn gather_room(&self, patience: Duration) {
+        let enough = self.concurrency.div_ceil(REFILL_SHARE);
+        let gathering = async {
+            while self.free().is_none_or(|it| it.newcomers_only.is_some() || it.places < enough) {
+                self.room.notified().await;
+            }
+        };
+        let _in_time = timeout(patience, gathering).await;
+    }
+
+    pub(crate) fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Ends when there may be something to claim, or has been since the last time.
+    pub(crate) async fn woken(&self) {
+        self.wake.notified().await;
+    }
+
+    /// Ends when a place has become free, or has since the last time.
+    pub(crate) async fn room(&self) {
+        self.room.notified().await;
+    }
+
+    /// Asks for the leases to be renewed now, which finds what was cancelled.
+    pub(crate) fn renew_soon(&self) {
+        self.renew.notify_one();
+    }
+
+    /// Stops a job that this worker may not write any more.
+    pub(crate) fn lost(&self, job: &JobId) {
+        if let Some(entry) = self.jobs().get(job) {
+            entry.stop.because(Why::Lost);
+        }
+    }
+
+    /// Stops all jobs because the worker goes.
+    pub(crate) fn leave(&self) {
+        for entry in self.jobs().values() {
+            entry.stop.because(Why::Leaving);
+        }
+    }
+
+    /// Drops all jobs where they are. Says how many.
+    pub(crate) fn abandon(&self) -> usize {
+        let jobs = std::mem::take(&mut *self.jobs());
+        for entry in jobs.values() {
+            if let Some(task) = &entry.task {
+                task.abort();
+            }
+        }
+        jobs.len()
+    }
+
+    /// Ends when nothing runs.
+    pub(crate) async fn ended(&self) {
+        loop {
+            let ended = self.all_ended.notified();
+            if self.jobs().is_empty() {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    fn remove(&self, job: &JobId) {
+        let empty = {
+            let mut jobs = self.jobs();
+            jobs.remove(job);
+            jobs.is_empty()
+        };
+        self.room.notify_one();
+        if empty {
+            self.all_ended.notify_waiters();
+        }
+    }
+
+    fn attempts(&self) -> Vec<(JobId, u32)> {
+        self.jobs().values().map(|it| (it.lease.job.clone(), it.lease.number)).collect()
+    }
+}
+
+/// Runs a job beside all others.
+pub(crate) fn start(shared: &Arc<Shared>, claimed: Claimed) {
+    let stop = Arc::new(Stop::default());
+    let id = claimed.lease.job.clone();
+    let entry = Entry { lease: claimed.lease.clone(), stop: Arc::clone(&stop), task: None };
+    shared.running.jobs().insert(id.clone(), entry);
+    let task = tokio::spawn({
+        let shared = Arc::clone(shared);
+        let id = id.clone();
+        async move {
+            let _place = Place { running: &shared.running, job: id };
+            run(&shared, claimed, &stop).await;
+        }
+    });
+    if let Some(entry) = shared.running.jobs().get_mut(&id) {
+        entry.task = Some(task.abort_handle());
+    }
+}
+
+/// The place that a job takes, until this is dropped, for whatever reason.
+struct Place<'a> {
+    running: &'a Running,
+    job: JobId,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.running.remove(&self.job);
+    }
+}
+
+/// Runs a job, keeps its end, and tells its client.
+async fn run(shared: &Shared, claimed: Claimed, stop: &Stop) {
+    let Claimed { attempt, lease } = claimed;
+    let (tool, began) = (attempt.call.tool.clone(), Instant::now());
+    let book = Arc::new(Book::new(shared, &lease));
+    let bound = attempt.timeout;
+    let work = shared.runner.run(attempt, Arc::clone(&book) as _, stop.token.clone());
+    let mut work = std::pin::pin!(AssertUnwindSafe(work).catch_unwind());
+
+    let ended = tokio::select! {
+        ended = &mut work => Some(ended),
+        () = async {
+            tokio::select! {
+                () = sleep(bound) => stop.because(Why::TooLong),
+                () = stop.token.cancelled() => {}
+            }
+        } => timeout(STOP_GRACE, &mut work).await.ok(),
+    };
+    let end = match ended {
+        Some(Ok(end)) => match end {
+            AttemptEnd::Answered(outcome) => Some(End::Answered(outcome)),
+            AttemptEnd::InputRequired(questions) => Some(End::InputRequired(questions)),
+            AttemptEnd::Children(children) => Some(End::Children(children)),
+            AttemptEnd::Retry(error) => Some(End::Retry(error)),
+            AttemptEnd::Stopped => stopped(stop, &book, bound),
+        },
+        Some(Err(_panic)) => Some(End::Retry("The program failed in the middle.".to_owned())),
+        None => stopped(stop, &book, bound),
+    };
+    let Some(end) = end else {
+        tracing::info!(job = %lease.job, "Job {} was stopped: it is over or elsewhere", lease.job);
+        return;
+    };
+    let name = end_name(&end);
+    shared.progress.write_now(shared, &lease.job).await;
+    let kept = shared.ledger.keep(lease.clone(), end).await;
+    let milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    tracing::debug!(
+        job = %lease.job, tool, end = name, kept = kept.written, milliseconds,
+        "Job {} of `{tool}`: {name} after {milliseconds} ms", lease.job
+    );
+    if kept.to_announce {
+        announce(shared, &[lease.job]).await;
+    }
+}
+
+/// What becomes of a job that did not come to its own end. Nothing, if it is not ours any more.
+fn stopped(stop: &Stop, book: &Book, bound: Duration) -> Option<End> {
+    match stop.why.get() {
+        Some(Why::Lost) => None,
+        Some(Why::Leaving) => Some(End::Released),
+        Some(Why::TooLong) => {
+            Some(End::Retry(format!("It did not end within {} s.", bound.as_secs())))
+        }
+        None => book.problem().map(End::Retry),
+    }
+}
+
+fn end_name(end: &End) -> &'static str {
+    match end {
+        End::Answered(_) => "answered",
+        End::InputRequired(_) => "input required",
+        End::Children(_) => "children",
+        End::Retry(_) => "failed",
+        End::Released => "released",
+    }
+}
+
+/// Tells clients that do not ask. What fails is done again by a schedule.
+async fn announce(shared: &Shared, jobs: &[JobId]) {
+    if let Err(error) =
+        crate::schedules::announce_some(&shared.service, &*shared.runner, Some(jobs)).await
+    {
+        tracing::warn!(error = ?error, "A client could not be told of its job: {error}");
+    }
+}
+
+/// Renews the leases of all jobs by one statement, until `stop`. Stops the jobs that are not ours
+/// any more, and all of them when nothing could be renewed for as long as a lease lasts.
+pub(crate) async fn renew(shared: Arc<Shared>, stop: CancellationToken) {
+    let pause = shared.settings.lease / RENEWALS_PER_LEASE;
+    let mut renewed_at = Instant::now();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = sleep(pause) => {}
+            () = shared.running.renew.notified() => {}
+        }
+        let attempts = shared.running.attempts();
+        if attempts.is_empty() {
+            renewed_at = Instant::now();
+            continue;
+        }
+        match jobs::renew(&shared.service, &attempts, shared.settings.lease).await {
+            Ok(ours) => {
+                renewed_at = Instant::now();
+                for (job, _) in attempts.iter().filter(|(job, _)| !ours.contains(job)) {
+                    shared.running.lost_attempt(job, &attempts);
+                }
+            }
+            Err(error) => {
+                tracing::warn!(error = ?error, "The leases of jobs were not renewed: {error}");
+                if renewed_at.elapsed() > shared.settings.lease {
+                    for (job, _) in &attempts {
+                        shared.running.lost(job);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Running {
+    /// Stops a job that was not renewed, unless it runs here again, with another attempt.
+    fn lost_attempt(&self, job: &JobId, attempts: &[(JobId, u32)]) {
+        if let Some(entry) = self.jobs().get(job)
+            && attempts.contains(&(job.clone(), entry.lease.number))
+        {
+            entry.stop.because(Why::Lost);
+        }
+    }
+}

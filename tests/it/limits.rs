@@ -196,27 +196,3 @@ async fn without_redis_each_instance_counts_for_itself_until_it_is_back() {
     })
     .await;
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn without_redis_a_sign_in_is_told_to_come_back_and_calls_go_on() {
-    let relay = Relay::to(tests::redis::shared().await).await;
-    let cluster = Setup::new(Database::Sqlite).on_redis_at(relay.url()).start().await;
-    let app = tests::browser::App::register(cluster.web(0)).await;
-    let browser = tests::browser::Browser::new(&cluster);
-    assert_eq!(browser.get(&app.asks().path()).await.status, 303);
-
-    relay.cut();
-    let page = browser.get(&app.asks().path()).await;
-    assert_eq!(page.status, 503);
-    assert!(!page.header("retry-after").is_empty());
-    assert!(page.header("content-type").starts_with("text/html"));
-    assert!(page.text().contains("again"), "the page says what to do: {}", page.text());
-    let ada = cluster.web(0).modern(cluster.token("ada").await);
-    assert_eq!(list_notes(&ada).await.status, 200, "calls of today need no Redis");
-
-    relay.mend();
-    eventually("sign-in works again", async || {
-        (browser.get(&app.asks().path()).await.status == 303).then_some(())
-    })
-    .await;
-}

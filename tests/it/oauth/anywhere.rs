@@ -7,7 +7,9 @@ use tests::{
     browser::{App, Browser},
     client::Page,
     cluster::{Cluster, Database, Setup},
+    eventually,
     github::GitHub,
+    relay::Relay,
 };
 
 use super::text;
@@ -74,4 +76,46 @@ async fn of_many_who_agree_or_come_back_at_three_instances_one_counts() {
     }
     let tokens = app.connect(&browser.at(cluster.web(2))).await;
     assert!(!text(&tokens, "access_token").is_empty());
+}
+
+/// A page for a person: not now, and what to do.
+fn not_now(step: &str, page: &Page) {
+    assert_eq!(page.status, 503, "{step}: {}", page.text());
+    assert!(!page.header("retry-after").is_empty(), "{step}");
+    assert!(page.header("content-type").starts_with("text/html"), "{step}");
+    assert!(page.text().contains("Wait a few seconds"), "{step}: {}", page.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_redis_sign_ins_wait_where_they_are_and_everything_else_goes_on() {
+    let (relay, github) = (Relay::to(tests::redis::shared().await).await, GitHub::start().await);
+    let setup = Setup::new(Database::Sqlite).with_github(&github).on_redis_at(relay.url());
+    let cluster = setup.start().await;
+    let web = cluster.web(0);
+    let (app, browser) = (App::register(web).await, Browser::new(&cluster));
+    let token = text(&app.connect(&browser).await, "refresh_token");
+    let (agreeing, returning, asked) = (app.asks(), app.asks(), app.asks());
+    let begun = browser.get(&agreeing.path()).await;
+    let consent = begun.header("location");
+    let form = tests::browser::form(&browser.get(consent).await);
+    let callback = browser.to_callback(&returning).await;
+
+    relay.cut();
+    not_now("authorize", &browser.get(&asked.path()).await);
+    not_now("look at the page of consent", &browser.get(consent).await);
+    not_now("consent", &browser.submit(&form, "approve").await);
+    not_now("callback", &browser.get(&callback).await);
+    let refreshed = app.refresh(web, &token).await;
+    assert_eq!(refreshed.status, 200, "tokens are exchanged: {}", refreshed.text());
+    let ada = web.modern(text(&refreshed.json(), "access_token"));
+    assert_eq!(ada.tool("notes_list", serde_json::json!({})).await.status, 200, "calls go on");
+
+    relay.mend();
+    eventually("Redis is back", async || {
+        (browser.get(&asked.path()).await.status == 303).then_some(())
+    })
+    .await;
+    let github = browser.approve(&form).await;
+    agreeing.code(&browser.get(&browser.at_github(&github).await).await);
+    returning.code(&browser.get(&callback).await);
 }

@@ -1,15 +1,15 @@
 //! Stores and limits that count what passes through them, so that neither they nor those who use
 //! them know of metrics.
 
-use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use mcp::{
     Bus, Signal, StoreError, Stores,
     job::JobId,
     store::{
-        Answered, CatalogDigest, EventNumber, Mark, Orphan, Page, Questions, Session, SessionId,
-        Sessions, StoredCall, StreamKey, StreamLog, Subscription, Topic, Writer,
+        Answered, CatalogDigest, EventNumber, Mark, OpenQuestion, Orphan, Page, Questions, Session,
+        SessionId, Sessions, StoredCall, StreamKey, StreamLog, Subscription, Topic, Writer,
     },
 };
 use tokio::time::Instant;
@@ -119,7 +119,7 @@ impl Questions for Observed<dyn Questions> {
         &self,
         writer: &Writer,
         call: &StoredCall,
-        open: &BTreeMap<String, String>,
+        open: &[OpenQuestion],
         ttl: Duration,
         lease: Duration,
     ) -> Result<bool, StoreError> {
@@ -193,6 +193,14 @@ impl StreamLog for Observed<dyn StreamLog> {
             MCP_STREAM_EVENTS.count(["appended"]);
         }
         Ok(())
+    }
+
+    async fn cancel(
+        &self,
+        session: &SessionId,
+        request: &mcp::RequestId,
+    ) -> Result<(), StoreError> {
+        self.timed("stream_cancel", self.inner.cancel(session, request)).await
     }
 
     async fn renew(&self, writer: &Writer, lease: Duration) -> Result<bool, StoreError> {
@@ -271,6 +279,10 @@ impl Bus for Observed<dyn Bus> {
 
     async fn subscribe(&self, topic: Topic) -> Result<Subscription, StoreError> {
         self.timed("subscribe", self.inner.subscribe(topic)).await
+    }
+
+    async fn announce(&self, catalog: &CatalogDigest) -> Result<Option<CatalogDigest>, StoreError> {
+        self.timed("announce", self.inner.announce(catalog)).await
     }
 }
 

@@ -127,6 +127,8 @@ impl Questions for Observed<dyn Questions> {
         let suspended = self.timed("question_ask", suspending).await?;
         if suspended {
             MCP_QUESTIONS.add(["asked"], number(open.len()));
+            // The questions are appended to the call's stream in the same step.
+            MCP_STREAM_EVENTS.add(["appended"], number(open.len()));
         }
         Ok(suspended)
     }

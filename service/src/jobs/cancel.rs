@@ -37,7 +37,7 @@ pub(super) async fn cancel(
     transaction.commit().await?;
 
     for job in &cancelled {
-        service.changed(Signal::JobCancelled { job: job.clone() }).await;
+        service.changed(vec![Signal::JobCancelled { job: job.clone() }]).await;
     }
     service.jobs_changed(cancelled).await;
     row.status = Status::Cancelled;

@@ -128,7 +128,7 @@ impl mcp::job::Jobs for Store {
 impl Service {
     /// Wakes the workers, after the commit of a job that was enqueued with [`enqueue_in`].
     pub async fn job_queued(&self) {
-        self.changed(Signal::JobQueued).await;
+        self.changed(vec![Signal::JobQueued]).await;
     }
 
     /// Listens to signals of other instances, from now on.
@@ -138,8 +138,8 @@ impl Service {
 
     /// Tells whoever follows these jobs that they have changed.
     async fn jobs_changed(&self, jobs: impl IntoIterator<Item = JobId>) {
-        let signals = jobs.into_iter().map(|job| self.changed(Signal::JobChanged { job }));
-        futures_util::future::join_all(signals).await;
+        let signals = jobs.into_iter().map(|job| Signal::JobChanged { job });
+        self.changed(signals.collect()).await;
     }
 }
 

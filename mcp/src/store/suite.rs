@@ -20,7 +20,7 @@ use crate::{
 
 /// How long a session of the suite's stores is kept: long enough for a real server, short enough
 /// for one whose time cannot be advanced.
-pub const SESSION_TTL: Duration = Duration::from_secs(2);
+pub const SESSION_TTL: Duration = Duration::from_secs(6);
 
 /// Runs the whole suite. `make` gives stores with nothing in them, for a session lifetime; `pass`
 /// lets time pass.
@@ -208,7 +208,7 @@ async fn a_waiting_call_ends_by_time_cancel_or_session<P: Future<Output = ()>>(
     let id = SessionId::random();
     let questions = &stores.questions;
     stores.sessions.create(&id, &session("test:ada")).await.expect("create");
-    let short = Duration::from_millis(500);
+    let short = Duration::from_secs(2);
     suspended(stores, &id, 1, &[("late", "k")], short).await;
     let cancelled = suspended(stores, &id, 2, &[("cancelled", "k")], MINUTE).await;
     suspended(stores, &id, 3, &[("deleted", "k")], MINUTE).await;
@@ -295,7 +295,7 @@ async fn a_job_may_write_from_anywhere<P: Future<Output = ()>>(
     pass: &impl Fn(Duration) -> P,
 ) {
     let log = &stores.log;
-    let (lease, job) = (Duration::from_millis(500), JobId::random());
+    let (lease, job) = (Duration::from_secs(2), JobId::random());
     let session = SessionId::random();
     let writer = opened(stores, &session, 1, lease).await;
     assert_eq!(log.job_of(&session, &writer.request).await.expect("job of"), None);
@@ -346,7 +346,7 @@ async fn a_lost_call_is_taken_over_by_one<P: Future<Output = ()>>(
     stores: &Stores,
     pass: &impl Fn(Duration) -> P,
 ) {
-    let lease = Duration::from_millis(500);
+    let lease = Duration::from_secs(2);
     let first = opened(stores, &SessionId::random(), 7, lease).await;
     let key = &first.key;
     assert!(stores.log.take_over(key, MINUTE).await.expect("take over").is_empty(), "it lives");
@@ -380,7 +380,7 @@ async fn an_answered_question_makes_a_call_that_can_be_taken_over<P: Future<Outp
     stores: &Stores,
     pass: &impl Fn(Duration) -> P,
 ) {
-    let lease = Duration::from_millis(500);
+    let lease = Duration::from_secs(2);
     let id = SessionId::random();
     let first = suspended(stores, &id, 1, &[("q1", "confirm")], MINUTE).await;
     assert!(left(stores, &first.key).await > MINUTE, "it waits for its client");

@@ -45,7 +45,7 @@ export async function startProgram(name, args, env = {}) {
     };
 }
 
-const PATIENCE = 30_000;
+const PATIENCE = 60_000;
 
 // Starts the product as `cargo run` does, in a folder of its own, with development sign-in, and with
 // further settings if need be.

@@ -21,7 +21,7 @@ async function connect(origin, context, name) {
 
 // Another instance may hear of a revocation a moment later; it is bound to.
 async function stopsWorking({ works }) {
-    const deadline = Date.now() + 10_000;
+    const deadline = Date.now() + 60_000;
     while ((await works()) !== 401) assert.ok(Date.now() < deadline, 'the token still works');
 }
 

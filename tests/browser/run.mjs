@@ -15,8 +15,9 @@ import { consent } from './consent.mjs';
 import { pages } from './pages.mjs';
 import { HOST, webClient } from './web_client.mjs';
 
-// Far longer than anything takes here. A page that does not come is a failure, not a hang.
-const PATIENCE = 30_000;
+// Far longer than anything takes, even on a busy machine. A page that does not come is a failure, not
+// a hang.
+const PATIENCE = 120_000;
 
 const NAMES = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'];
 

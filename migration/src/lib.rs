@@ -13,7 +13,8 @@
 use sea_orm_migration::{
     prelude::*,
     sea_orm::{
-        DatabaseConnection, DbBackend, SqliteTransactionMode, TransactionOptions, TransactionTrait,
+        DatabaseConnection, DatabaseTransaction, DbBackend, SqliteTransactionMode,
+        TransactionOptions, TransactionTrait,
     },
 };
 
@@ -62,6 +63,15 @@ const LOCK: i64 = 0x6e6f_7465_732d_6d63;
 /// takes; an instance that gives up is started again by its platform.
 const LOCK_WAIT: &str = "120s";
 
+/// What became of the schema, or would.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The name of the migration.
+    pub name: String,
+    /// Whether the database has it.
+    pub applied: bool,
+}
+
 /// Brings the database up to the newest schema: all of it, or nothing of it.
 ///
 /// Safe to call from several processes at once. They take turns, by an advisory lock on Postgres
@@ -69,6 +79,33 @@ const LOCK_WAIT: &str = "120s";
 /// with the transaction, so a process that dies while migrating leaves neither a lock nor half a
 /// schema behind.
 pub async fn migrate(db: &DatabaseConnection) -> Result<(), DbErr> {
+    let transaction = alone(db).await?;
+    Migrator::up(&transaction, None).await?;
+    transaction.commit().await
+}
+
+/// Takes back the newest migrations, as many as `steps`: all of them, or none. What only they had
+/// room for is lost.
+pub async fn take_back(db: &DatabaseConnection, steps: u32) -> Result<(), DbErr> {
+    let transaction = alone(db).await?;
+    Migrator::down(&transaction, Some(steps)).await?;
+    transaction.commit().await
+}
+
+/// Every migration, oldest first, and whether the database has it. A database that was never
+/// migrated gets the empty list of its migrations, and nothing else.
+pub async fn status(db: &DatabaseConnection) -> Result<Vec<Step>, DbErr> {
+    let applied = Migrator::get_migration_models(db).await?;
+    let all = Migrator::migrations();
+    let step = |name: &str| Step {
+        applied: applied.iter().any(|it| it.version == name),
+        name: name.to_owned(),
+    };
+    Ok(all.iter().map(|it| step(it.name())).collect())
+}
+
+/// A transaction that no other process migrates beside.
+async fn alone(db: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
     let transaction = db
         .begin_with_options(TransactionOptions {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
@@ -85,6 +122,5 @@ pub async fn migrate(db: &DatabaseConnection) -> Result<(), DbErr> {
             ))
             .await?;
     }
-    Migrator::up(&transaction, None).await?;
-    transaction.commit().await
+    Ok(transaction)
 }

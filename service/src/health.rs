@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::{sync::Mutex, time::Instant};
 
-use crate::{Service, db};
+use crate::{Service, config::RedisSettings, db};
 
 /// What a probe learns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,4 +45,12 @@ pub async fn check(service: &Service) -> Health {
     let health = Health { database };
     *kept = Some((Instant::now(), health));
     health
+}
+
+/// Asks Redis whether it is there.
+pub async fn ask_redis(settings: &RedisSettings) -> anyhow::Result<()> {
+    let client = redis::Client::open(settings.url.expose())?;
+    let mut connection = client.get_multiplexed_async_connection().await?;
+    let _pong: String = redis::cmd("PING").query_async(&mut connection).await?;
+    Ok(())
 }

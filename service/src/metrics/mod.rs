@@ -227,6 +227,7 @@ fn zero() {
     MCP_CALLS_TAKEN_OVER.add([], 0);
     DB_CONNECTION_TIMEOUTS.add([], 0);
     PANICS.add([], 0);
+    REDIS_RECONNECTS.add([], 0);
     HTTP_ACTIVE_REQUESTS.set([], 0.0);
     // The ratios that somebody is woken for begin with the first request, not with the first error.
     for (grant, error) in [("authorization_code", NO_ERROR), ("refresh_token", NO_ERROR)] {

@@ -114,6 +114,17 @@ impl Account {
     }
 }
 
+/// Asks GitHub whether it knows our client and its secret, by exchanging a code that nobody was given.
+pub async fn ask(settings: &GitHubSettings, callback: &str) -> anyhow::Result<()> {
+    let github = GitHub::new(settings.clone());
+    let verifier = Verifier::generate();
+    match github.exchange("none", &verifier, callback, Deadline::start()).await {
+        Err(GitHubError::Refused(why)) if why != "incorrect_client_credentials" => Ok(()),
+        Err(error) => Err(error.into()),
+        Ok(_token) => anyhow::bail!("GitHub gave a token for a code that there is not"),
+    }
+}
+
 /// What came back from GitHub with the person.
 enum Outcome<'a> {
     Code(&'a str),

@@ -1,13 +1,65 @@
 //! `notes-mcp migrate`
 
-use anyhow::Context as _;
-use service::config::Config;
+use std::io::{self, Write as _};
 
-/// Brings the schema up to date. A deployment calls it before it starts new instances; several at
-/// once take turns.
-pub(super) async fn run(config: Config) -> anyhow::Result<()> {
-    let (_, service) = super::connect(&config).await?;
-    migration::migrate(service.db()).await.context("could not migrate the database")?;
-    super::say("The schema is up to date.");
+use anyhow::{Context as _, bail};
+use clap::Subcommand;
+use service::{Service, config::Config};
+
+/// What to do with the schema.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Bring it up to date (the default)
+    Up,
+    /// Take back the newest migrations, and with them whatever only they had room for
+    Down {
+        /// How many
+        #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+        steps: u32,
+    },
+    /// List the migrations, and whether the database has them
+    Status,
+}
+
+/// Does it. A deployment calls `up` before it starts new instances; several at once take turns.
+pub(super) async fn run(config: Config, command: Command) -> anyhow::Result<()> {
+    let (_, service) = super::reach(&config).await?;
+    match command {
+        Command::Up => {
+            migration::migrate(service.db()).await.context("could not migrate the database")?;
+            super::say("The schema is up to date.");
+        }
+        Command::Down { steps } => {
+            migration::take_back(service.db(), steps)
+                .await
+                .context("could not take the migrations back")?;
+            super::say(format_args!("Taken back: {steps}."));
+            return list(&service).await;
+        }
+        Command::Status => return list(&service).await,
+    }
+    Ok(())
+}
+
+async fn list(service: &Service) -> anyhow::Result<()> {
+    let mut text = String::new();
+    for step in migration::status(service.db()).await.context("could not read the schema")? {
+        let state = if step.applied { "applied" } else { "missing" };
+        text += &format!("{state}  {}\n", step.name);
+    }
+    write!(io::stdout(), "{text}").context("could not print the migrations")
+}
+
+/// Refuses a database that this version cannot work with, before anybody is served.
+pub(super) async fn require_current(service: &Service) -> anyhow::Result<()> {
+    let steps = migration::status(service.db()).await.context("could not read the schema")?;
+    let missing: Vec<_> = steps.into_iter().filter(|it| !it.applied).map(|it| it.name).collect();
+    if let Some(first) = missing.first() {
+        bail!(
+            "the database lacks {} of this version's migrations, from {first} on. Run `notes-mcp \
+             migrate up` first",
+            missing.len()
+        );
+    }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! The command line: what an operator, or a developer, can ask for.
 
+mod check;
 mod keys;
 mod migrate;
 mod people;
@@ -37,8 +38,13 @@ Everything else is configured by environment variables, all optional for develop
 enum Command {
     /// Serve until Ctrl-C or SIGTERM (the default)
     Serve,
-    /// Bring the database's schema up to date
-    Migrate,
+    /// Say whether this would start and work: configuration, database, Redis, GitHub
+    Check,
+    /// Look after the database's schema; without more, bring it up to date
+    Migrate {
+        #[command(subcommand)]
+        command: Option<migrate::Command>,
+    },
     /// Print an access token
     Token(token::Options),
     /// Look after the keys that sign access tokens
@@ -55,6 +61,14 @@ enum Command {
 /// The arguments or the environment are wrong, so that trying again is no use: `EX_USAGE` of
 /// sysexits.
 const EXIT_USAGE: u8 = 64;
+
+/// Something that is needed does not answer, so that trying again may help: `EX_UNAVAILABLE`.
+const EXIT_UNAVAILABLE: u8 = 69;
+
+/// So many things do not answer.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} of the things that are needed cannot be used")]
+struct Unreachable(usize);
 
 /// Reads the command line and the environment, and does what they say.
 pub(crate) async fn run() -> ExitCode {
@@ -78,7 +92,10 @@ pub(crate) async fn run() -> ExitCode {
     };
     let done = match arguments.command.unwrap_or(Command::Serve) {
         Command::Serve => serve::run(config).await,
-        Command::Migrate => migrate::run(config).await,
+        Command::Check => check::run(config).await,
+        Command::Migrate { command } => {
+            migrate::run(config, command.unwrap_or(migrate::Command::Up)).await
+        }
         Command::Token(options) => token::run(config, options).await,
         Command::Keys(command) => keys::run(config, command).await,
         Command::Clients(command) => people::run_clients(config, command).await,
@@ -88,18 +105,28 @@ pub(crate) async fn run() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             say(format_args!("error: {error:#}"));
-            ExitCode::FAILURE
+            if error.is::<Unreachable>() {
+                ExitCode::from(EXIT_UNAVAILABLE)
+            } else {
+                ExitCode::FAILURE
+            }
         }
     }
 }
 
 /// Connects to what the configuration names and, in development, makes sure that there is a schema.
 async fn connect(config: &Config) -> anyhow::Result<(Stores, Service)> {
-    let (stores, given) = Dependencies::configured(config, Arc::new(SystemClock))?;
-    let service = Service::connect_with(config, given).await?;
+    let (stores, service) = reach(config).await?;
     if config.mode == Mode::Embedded {
         migration::migrate(service.db()).await?;
     }
+    Ok((stores, service))
+}
+
+/// Connects to the database as it is.
+async fn reach(config: &Config) -> anyhow::Result<(Stores, Service)> {
+    let (stores, given) = Dependencies::configured(config, Arc::new(SystemClock))?;
+    let service = Service::connect_with(config, given).await?;
     Ok((stores, service))
 }
 

@@ -34,10 +34,8 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     };
     let (stores, service) = super::connect(&config).await?;
     // The first request would find out as well, but whoever deploys is watching now.
-    service.keys().jwks().await.context(
-        "could not read the signing keys. If this database is new or this version is, run \
-         `notes-mcp migrate` first",
-    )?;
+    super::migrate::require_current(&service).await?;
+    service.keys().jwks().await.context("could not read the signing keys")?;
     let catalog = service::catalog(service.clone());
     let engine = Engine::new(catalog, stores, service::mcp_settings(&service));
 

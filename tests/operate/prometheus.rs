@@ -1,0 +1,157 @@
+//! A real Prometheus: it takes the rules, scrapes a cluster, and has an answer to every query.
+
+use std::{
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tests::eventually;
+
+use crate::{
+    queries::{self, rules},
+    root,
+    stage::{Stage, TURN},
+};
+
+/// Series that a cluster on this machine cannot have.
+const ELSEWHERE: [&str; 2] = ["notes:postgres_cpu:ratio", "process_virtual_memory_max_bytes"];
+
+/// A program of Prometheus, from the PATH or from where scripts/test puts it.
+fn program(name: &str) -> PathBuf {
+    let installed = std::env::var_os("PATH").unwrap_or_default();
+    let mut folders: Vec<PathBuf> = std::env::split_paths(&installed).collect();
+    folders.push(root().join("target/tools/prometheus/usr/bin"));
+    let found = folders.into_iter().map(|folder| folder.join(name)).find(|it| it.is_file());
+    found.unwrap_or_else(|| panic!("{name} is needed: scripts/test installs it"))
+}
+
+#[test]
+fn every_alert_fires_when_it_should_and_is_silent_when_it_should() {
+    for (command, file) in [("check", "rules.yml"), ("test", "rules_test.yml")] {
+        let output = Command::new(program("promtool"))
+            .args([command, "rules", file])
+            .current_dir(root().join("grafana/prometheus"))
+            .output()
+            .unwrap();
+        let said =
+            String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "promtool {command} rules {file}: {said}");
+    }
+}
+
+#[test]
+fn the_configurations_of_prometheus_are_valid() {
+    for file in ["prometheus.yml", "prometheus.render.yml"] {
+        let output = Command::new(program("promtool"))
+            .args(["check", "config", "--syntax-only", file])
+            .current_dir(root().join("grafana/prometheus"))
+            .output()
+            .unwrap();
+        let said =
+            String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{file}: {said}");
+    }
+}
+
+/// A Prometheus of this test, which ends with it.
+struct Prometheus {
+    http: reqwest::Client,
+    origin: String,
+    child: Child,
+    _folder: TempDir,
+}
+
+impl Prometheus {
+    fn scraping(ports: &[u16]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let targets: Vec<_> = ports.iter().map(|port| format!("'127.0.0.1:{port}'")).collect();
+        let config = format!(
+            "global: {{scrape_interval: 500ms, scrape_timeout: 500ms, evaluation_interval: 500ms}}\n\
+             rule_files: ['{rules}']\n\
+             scrape_configs:\n\
+             - job_name: notes-mcp\n  \
+               static_configs: [{{targets: [{targets}]}}]\n",
+            rules = root().canonicalize().unwrap().join(queries::RULES).display(),
+            targets = targets.join(", "),
+        );
+        let file = folder.path().join("prometheus.yml");
+        std::fs::write(&file, config).unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        let child = Command::new(program("prometheus"))
+            .arg(format!("--config.file={}", file.display()))
+            .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let origin = format!("http://127.0.0.1:{port}");
+        Self { http, origin, child, _folder: folder }
+    }
+
+    async fn get(&self, path: &str, query: &[(&str, &str)]) -> Option<Value> {
+        let mut url = url::Url::parse(&format!("{}{path}", self.origin)).unwrap();
+        url.query_pairs_mut().extend_pairs(query);
+        let answer = self.http.get(url).timeout(Duration::from_secs(5)).send().await.ok()?;
+        answer.json().await.ok()
+    }
+
+    /// The answer to a query, once there is one.
+    async fn answers(&self, place: &str, query: &str) -> Value {
+        eventually(&format!("{place}: {query}"), async || {
+            let answer = self.get("/api/v1/query", &[("query", query)]).await?;
+            assert_ne!(answer["status"], "error", "{place}: {query}: {answer}");
+            let result = answer["data"]["result"].clone();
+            (!result.as_array()?.is_empty()).then_some(result)
+        })
+        .await
+    }
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+#[tokio::test]
+async fn a_real_prometheus_has_an_answer_to_every_query_of_dashboards_and_rules() {
+    let _turn = TURN.lock().await;
+    let stage = Stage::new().await;
+    stage.play().await;
+    let prometheus = Prometheus::scraping(&stage.ports);
+    prometheus.answers("both are scraped", "count(up == 1) == 2").await;
+    // Something has to happen while it looks.
+    stage.play().await;
+    let asked = queries::of_dashboards();
+    for query in &asked {
+        // What marks a deploy is there only after one.
+        let is_elsewhere = ELSEWHERE.iter().any(|it| query.text.contains(it));
+        let is_a_mark = query.place.ends_with("Deploys") || query.place.ends_with("Alerts");
+        if !is_elsewhere && !is_a_mark {
+            prometheus.answers(&query.place, &query.text).await;
+        }
+    }
+    for rule in rules().iter().filter(|it| !it.is_alert && !ELSEWHERE.contains(&&*it.name)) {
+        prometheus.answers(&rule.name, &rule.name).await;
+    }
+    // No rule of a healthy cluster is in error or fires.
+    let judged = prometheus.get("/api/v1/rules", &[]).await.unwrap();
+    for rule in judged["data"]["groups"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|group| group["rules"].as_array().unwrap())
+    {
+        assert_eq!(rule["health"], "ok", "{rule}");
+        assert_ne!(rule["state"], "firing", "{rule}");
+    }
+}

@@ -1,0 +1,39 @@
+//! `migrate up`, `down`, `status`, and a program that finds an old schema.
+
+use migration::Step;
+use tests::cluster::{Database, Setup};
+
+async fn up_down_up(database: Database) {
+    let cluster = Setup::new(database).start().await;
+    let db = cluster.service().db();
+    let all = |applied| move |it: &Step| it.applied == applied;
+    let steps = migration::status(db).await.unwrap();
+    assert!(steps.len() > 5 && steps.iter().all(all(true)), "{steps:?}");
+
+    migration::take_back(db, 1).await.unwrap();
+    let fewer = migration::status(db).await.unwrap();
+    assert!(!fewer.last().unwrap().applied, "{fewer:?}");
+    assert_eq!(fewer.iter().filter(|it| it.applied).count(), steps.len() - 1);
+
+    migration::take_back(db, 1_000).await.unwrap();
+    assert!(migration::status(db).await.unwrap().iter().all(all(false)));
+
+    // Several at once take turns.
+    let (one, other) = tokio::join!(migration::migrate(db), migration::migrate(db));
+    one.unwrap();
+    other.unwrap();
+    assert_eq!(migration::status(db).await.unwrap(), steps);
+    let token = cluster.token("ada").await;
+    let modern = cluster.web(0).modern(&token);
+    modern.tool("notes_list", serde_json::json!({})).await.result();
+}
+
+#[tokio::test]
+async fn migrations_go_up_down_and_up_on_postgres() {
+    up_down_up(Database::Postgres).await;
+}
+
+#[tokio::test]
+async fn migrations_go_up_down_and_up_on_sqlite() {
+    up_down_up(Database::Sqlite).await;
+}

@@ -1,0 +1,150 @@
+//! A cluster whose every metric has something to count.
+
+use std::sync::Once;
+
+use sea_orm::ConnectionTrait as _;
+use serde_json::{Value, json};
+use service::{config::LogFormat, metrics, telemetry};
+use tests::{
+    browser::{App, Browser, register},
+    client::Web,
+    cluster::{Cluster, Database, Setup},
+    github::GitHub,
+    in_time, redis,
+    schema::Revision,
+};
+use tokio::{net::TcpListener, sync::Mutex};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// Tests that count take turns.
+pub(crate) static TURN: Mutex<()> = Mutex::const_new(());
+
+/// Two instances on Postgres with Redis and GitHub, and a private port for metrics of each.
+pub(crate) struct Stage {
+    pub(crate) cluster: Cluster,
+    pub(crate) metrics: Vec<Web>,
+    pub(crate) ports: Vec<u16>,
+    _github: GitHub,
+    _end: DropGuard,
+}
+
+/// The token for metrics on the public port.
+pub(crate) const TOKEN: &str = "a-token-for-metrics-of-32-bytes-or-more";
+
+impl Stage {
+    pub(crate) async fn new() -> Self {
+        static COUNT: Once = Once::new();
+        COUNT.call_once(|| {
+            telemetry::init(LogFormat::Pretty, "error");
+            metrics::start();
+        });
+        let github = GitHub::start().await;
+        let url = redis::shared().await;
+        let cluster = Setup::new(Database::Postgres)
+            .instances(2)
+            .with_github(&github)
+            .on_redis_at(url)
+            .with("REDIS_URL", url)
+            .with("METRICS_TOKEN", TOKEN)
+            .with("RENDER_GIT_COMMIT", "0123abc")
+            .start()
+            .await;
+        let stop = CancellationToken::new();
+        let (mut addresses, mut ports) = (Vec::new(), Vec::new());
+        for _ in 0..2 {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let port = listener.local_addr().unwrap().port();
+            ports.push(port);
+            addresses.push(Web::new(format!("http://127.0.0.1:{port}")));
+            let service = cluster.service().clone();
+            tokio::spawn(web::serve_metrics(listener, service, stop.clone()));
+        }
+        let end = stop.drop_guard();
+        Self { cluster, metrics: addresses, ports, _github: github, _end: end }
+    }
+
+    /// What Prometheus would get.
+    pub(crate) async fn scrape(&self) -> String {
+        let page = self.metrics[0].get("/metrics").await;
+        assert_eq!(page.status, 200, "{}", page.text());
+        page.text()
+    }
+
+    /// Does everything once that something counts.
+    pub(crate) async fn play(&self) {
+        self.call().await;
+        self.sign_in().await;
+        self.break_off().await;
+        self.fail().await;
+    }
+
+    async fn call(&self) {
+        let token = self.cluster.token("zelda").await;
+        let web = self.cluster.web(0);
+        let modern = web.modern(&token);
+        let note = modern.tool("notes_create", json!({ "title": "a", "body": "b" })).await;
+        let id = note.result()["structuredContent"]["id"].clone();
+        modern.tool("notes_search", json!({ "query": "a" })).await.result();
+        modern.call("tools/list", json!({})).await.result();
+        let gone = modern.tool("notes_get", json!({ "id": uuid() })).await;
+        assert_eq!(gone.result()["isError"], true);
+        // A question, and no answer.
+        modern.tool("notes_delete", json!({ "id": id })).await;
+
+        let legacy = web.legacy(&token, Revision::November2025).await;
+        // The answer of a call that asks is a stream; it can be read again from its beginning.
+        let mut stream = legacy
+            .open("tools/call", json!({ "name": "notes_delete", "arguments": { "id": id } }))
+            .await;
+        let priming = stream.next().await.expect("the stream begins");
+        let question = stream.message().await;
+        drop(stream);
+        let mut again = legacy.resume(&priming.id.expect("it can be resumed")).await;
+        legacy
+            .respond(&question, json!({ "action": "accept", "content": { "confirm": true } }))
+            .await;
+        in_time("the call ends", async { while again.next().await.is_some() {} }).await;
+        legacy.end().await;
+
+        assert_eq!(self.cluster.web(1).get("/healthz").await.status, 200);
+        assert_eq!(self.cluster.web(1).get("/nowhere").await.status, 404);
+        let bad = web.post("not-a-token", "{}");
+        assert_eq!(tests::client::Page::read(bad).await.status, 401);
+    }
+
+    async fn sign_in(&self) {
+        let web = self.cluster.web(0);
+        let app = App::register(web).await;
+        let tokens: Value = app.connect(&Browser::new(&self.cluster)).await;
+        let refresh = tokens["refresh_token"].as_str().unwrap();
+        assert_eq!(app.refresh(web, refresh).await.status, 200);
+        assert_eq!(app.refresh(web, "nothing of ours").await.status, 400);
+        assert_eq!(app.revoke(web, refresh).await.status, 200);
+    }
+
+    /// A request that fails, through no fault of its client.
+    async fn fail(&self) {
+        let db = self.cluster.service().db();
+        let rename = async |from: &str, to: &str| {
+            let statement = format!("ALTER TABLE {from} RENAME TO {to}");
+            db.execute_unprepared(&statement).await.expect("the table is there");
+        };
+        rename("oauth_clients", "hidden").await;
+        let metadata = json!({ "redirect_uris": ["http://127.0.0.1/callback"] });
+        let page = register(self.cluster.web(0), metadata.to_string()).await;
+        rename("hidden", "oauth_clients").await;
+        assert!(page.status.is_server_error(), "{}", page.text());
+    }
+
+    /// A client that goes away while its answer streams.
+    async fn break_off(&self) {
+        let token = self.cluster.token("bea").await;
+        let modern = self.cluster.web(0).modern(&token);
+        let (stream, _) = modern.listen(json!({ "toolsListChanged": true })).await;
+        drop(stream);
+    }
+}
+
+pub(crate) fn uuid() -> String {
+    format!("01980000-0000-7000-8000-{:012x}", rand::random::<u64>() >> 16)
+}

@@ -1,0 +1,94 @@
+//! `notes-mcp check`: whether this would start and work, without starting it.
+
+use std::{
+    io::{self, Write as _},
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use service::config::{Config, Mode};
+
+/// How long one thing may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Tries everything that the configuration names, and says what it found, one line each. The
+/// configuration itself was checked when it was read.
+pub(super) async fn run(config: Config) -> anyhow::Result<()> {
+    let mut report = Report::default();
+    let mode = match config.mode {
+        Mode::Embedded => "on this machine only",
+        Mode::Deployed => "deployed",
+    };
+    report.good("configuration", format!("complete; {}, {mode}", config.public_url));
+
+    report.note("database", database(&config).await);
+    match &config.redis {
+        Some(redis) => {
+            let asked = within(service::health::ask_redis(redis)).await;
+            report.note("redis", asked.map(|()| "answers".to_owned()));
+        }
+        None => report.good("redis", "not configured: one instance only".to_owned()),
+    }
+    match &config.github {
+        Some(github) => {
+            let callback =
+                format!("{}{}", config.public_url, service::oauth::github::CALLBACK_PATH);
+            let asked = within(service::oauth::github::ask(github, &callback)).await;
+            report.note("github", asked.map(|()| format!("{} knows our client", github.url)));
+        }
+        None => report.good("github", "not configured: development sign-in".to_owned()),
+    }
+    report.end()
+}
+
+async fn database(config: &Config) -> anyhow::Result<String> {
+    within(async {
+        let (_, service) = super::reach(config).await?;
+        let steps = migration::status(service.db()).await?;
+        let missing = steps.iter().filter(|it| !it.applied).count();
+        service.close().await;
+        if missing > 0 {
+            bail!(
+                "answers, but {missing} of {} migrations are missing: run `notes-mcp migrate up`",
+                steps.len()
+            );
+        }
+        Ok(format!("answers, with all {} migrations", steps.len()))
+    })
+    .await
+}
+
+async fn within<T>(asking: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::time::timeout(PATIENCE, asking).await.context("no answer in time").flatten()
+}
+
+/// What was found.
+#[derive(Default)]
+struct Report {
+    lines: String,
+    bad: usize,
+}
+
+impl Report {
+    fn good(&mut self, what: &str, found: String) {
+        self.lines += &format!("ok       {what:14} {found}\n");
+    }
+
+    fn note(&mut self, what: &str, found: anyhow::Result<String>) {
+        match found {
+            Ok(found) => self.good(what, found),
+            Err(error) => {
+                self.bad += 1;
+                self.lines += &format!("problem  {what:14} {error:#}\n");
+            }
+        }
+    }
+
+    fn end(self) -> anyhow::Result<()> {
+        write!(io::stdout(), "{}", self.lines).context("could not print the result")?;
+        match self.bad {
+            0 => Ok(()),
+            number => bail!(super::Unreachable(number)),
+        }
+    }
+}

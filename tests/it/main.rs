@@ -29,7 +29,11 @@ mod contracts;
 mod edges;
 mod fuzz;
 mod isolation;
+<<<<<<< ours
 mod limits;
+=======
+mod jobs;
+>>>>>>> theirs
 mod logging;
 mod notes;
 mod oauth;

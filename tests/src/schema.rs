@@ -140,18 +140,18 @@ impl Ledger {
                 check(self.revision, "JSONRPCRequest", message);
                 if let Some(definition) = definitions(self.revision).requests.get(method) {
                     check(self.revision, definition, message);
-                } else {
+                } else if !self.is_extension(method) {
                     panic!("{} has no request `{method}`", self.revision);
                 }
                 self.remember(from, id, method);
             }
             (Some(method), None) => {
                 check(self.revision, "JSONRPCNotification", message);
-                let definition = definitions(self.revision)
-                    .notifications
-                    .get(method)
-                    .unwrap_or_else(|| panic!("{} has no notification `{method}`", self.revision));
-                check(self.revision, definition, message);
+                match definitions(self.revision).notifications.get(method) {
+                    Some(definition) => check(self.revision, definition, message),
+                    None if self.is_extension(method) => {}
+                    None => panic!("{} has no notification `{method}`", self.revision),
+                }
             }
             (None, id) if message.get("error").is_some() => {
                 // An answer to a body that could not be read names no request, which the schemas
@@ -179,9 +179,19 @@ impl Ledger {
         }
     }
 
+    /// Whether a method belongs to the tasks extension, which the schema does not describe.
+    fn is_extension(&self, method: &str) -> bool {
+        self.revision == Revision::July2026
+            && (method.starts_with("tasks/") || method == "notifications/tasks")
+    }
+
     fn result(&self, method: &str, result: &Value) {
         let definition = if result.get("resultType") == Some(&json!("input_required")) {
             "InputRequiredResult"
+        } else if result.get("resultType") == Some(&json!("task")) {
+            "EmptyResult"
+        } else if method == "tools/call" && result.get("task").is_some() {
+            "CreateTaskResult"
         } else {
             definitions(self.revision).results.get(method).map_or("EmptyResult", String::as_str)
         };

@@ -1,8 +1,8 @@
 //! `conformance-web`: the fixtures on the very same engine and web code as the product, for the
 //! official conformance suite.
 //!
-//! Says on its first line, in JSON, on which ports it listens and which token opens it. Ends when
-//! its standard input does.
+//! Says on its first line, in JSON, on which ports it listens, which token opens it, and what
+//! `conformance-worker` must be told to work for it. Ends when its standard input does.
 
 use anyhow::Context as _;
 use clap::Parser;
@@ -18,12 +18,15 @@ struct Arguments {
     /// Where the suite will find them: the address of the proxy in front.
     #[arg(long)]
     public_url: String,
+    /// How many workers there will be. With stores that only this process can reach, they are in it.
+    #[arg(long, default_value_t = 0)]
+    workers: usize,
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    let cluster = Setup::new(Database::Sqlite)
+    let mut cluster = Setup::new(Database::Postgres)
         .offer(Offer::Fixtures)
         .instances(arguments.instances)
         .real_time()
@@ -31,10 +34,16 @@ async fn main() -> anyhow::Result<()> {
         .start()
         .await;
     let token = cluster.token("conformance").await;
-
+    let environment = cluster.environment().cloned();
+    if environment.is_none() {
+        for _ in 0..arguments.workers {
+            cluster.start_worker().await;
+        }
+    }
+    let hello = json!({ "ports": cluster.ports(), "token": token, "worker": environment });
     #[expect(clippy::print_stdout, reason = "this is how a program of tests is reached")]
     {
-        println!("{}", json!({ "ports": cluster.ports(), "token": token }));
+        println!("{hello}");
     }
     let mut ignored = Vec::new();
     tokio::io::stdin()

@@ -143,6 +143,9 @@ impl Modern {
             "tools/call" | "prompts/get" => {
                 headers.push(("mcp-name".to_owned(), encode(text("/params/name"))));
             }
+            "tasks/get" | "tasks/update" | "tasks/cancel" => {
+                headers.push(("mcp-name".to_owned(), encode(text("/params/taskId"))));
+            }
             "resources/read" => headers.push(("mcp-name".to_owned(), encode(text("/params/uri")))),
             _ => {}
         }

@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::FutureExt as _;
 use tokio::time::{Instant, sleep_until};
 
 use super::{LOOK_AGAIN, announce, goes_on};
@@ -73,13 +74,13 @@ impl Waiting {
     /// Waits, and passes on what the job says to the client.
     pub(in crate::engine) async fn wait(mut self, mut job: Job, outlet: &dyn Outlet) -> Waited {
         loop {
-            if job.status.is_final() {
+            if job.status.is_final() || !job.questions.is_empty() {
                 self.cancels = false;
-                return Waited::Ended(job);
-            }
-            if !job.questions.is_empty() {
-                self.cancels = false;
-                return Waited::Asks(job);
+                // What was said before the end was committed is here already.
+                while let Some(received) = self.signals.recv().now_or_never() {
+                    self.pass_on(received, outlet).await;
+                }
+                return if job.status.is_final() { Waited::Ended(job) } else { Waited::Asks(job) };
             }
             job = match self.change(outlet).await {
                 Ok(Some(job)) => job,
@@ -101,20 +102,11 @@ impl Waiting {
         let mut look = Instant::now() + LOOK_AGAIN;
         loop {
             tokio::select! {
-                received = self.signals.recv() => match received {
-                    Received::Signal(Signal::JobMessage { progress, message, .. }) => {
-                        if progress.is_some_and(|it| self.progress.is_some_and(|last| it <= last)) {
-                            continue;
-                        }
-                        self.progress = progress.or(self.progress);
-                        match progress {
-                            Some(done) => outlet.progress(done, message).await,
-                            None => outlet.send(message).await,
-                        }
+                received = self.signals.recv() => {
+                    if self.pass_on(received, outlet).await {
                         continue;
                     }
-                    Received::Signal(_) | Received::Missed => {}
-                },
+                }
                 () = sleep_until(look) => {}
                 () = self.engine.drain.cancelled() => {
                     return Err("The server that held this connection is being replaced.");
@@ -132,6 +124,23 @@ impl Waiting {
                 }
             }
         }
+    }
+
+    /// Passes a message of the job on to the client. False if it is none.
+    async fn pass_on(&mut self, received: Received, outlet: &dyn Outlet) -> bool {
+        let Received::Signal(Signal::JobMessage { progress, message, .. }) = received else {
+            return false;
+        };
+        match progress {
+            // A worker that has lost the job may still talk.
+            Some(done) if self.progress.is_some_and(|last| done <= last) => {}
+            Some(done) => {
+                self.progress = Some(done);
+                outlet.progress(done, message).await;
+            }
+            None => outlet.send(message).await,
+        }
+        true
     }
 }
 

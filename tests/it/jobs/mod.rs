@@ -1,0 +1,59 @@
+//! Tools that run as jobs, as each kind of client sees them. Web instances and workers share nothing
+//! but the stores and the database.
+
+mod calls;
+mod cancel;
+mod legacy_tasks;
+mod tasks;
+
+use serde_json::{Value, json};
+use tests::{
+    client::{Legacy, Modern},
+    cluster::{Cluster, Database, Offer, Setup},
+};
+
+/// Web instances with the fixtures, and workers.
+async fn cluster(instances: usize, workers: usize) -> Cluster {
+    let setup = Setup::new(Database::Sqlite).offer(Offer::Fixtures);
+    // A worker that is told to end gives back what runs within half of this.
+    let setup = setup.with("SHUTDOWN_TIMEOUT", "1s");
+    setup.instances(instances).workers(workers).start().await
+}
+
+/// A modern client that can hold a task handle.
+fn with_tasks(client: &Modern) -> Modern {
+    client.with_capabilities(json!({
+        "elicitation": {}, "extensions": { "io.modelcontextprotocol/tasks": {} },
+    }))
+}
+
+/// The parameters of a call of the gate that is a job, with a token for its progress.
+fn at_gate(gate: &str, steps: u32) -> Value {
+    json!({
+        "name": "test_job_gate",
+        "arguments": { "gate": gate, "steps": steps },
+        "_meta": { "progressToken": gate },
+    })
+}
+
+fn accept(content: &Value) -> Value {
+    json!({ "action": "accept", "content": content })
+}
+
+/// Asks for a task until it has this status.
+async fn until(client: &Modern, task: &Value, status: &str) -> Value {
+    tests::eventually(&format!("the task is {status}"), async || {
+        let answer = client.call("tasks/get", json!({ "taskId": task })).await;
+        (answer.result()["status"] == status).then(|| answer.result().clone())
+    })
+    .await
+}
+
+/// The same in a session of 2025-11-25.
+async fn until_legacy(client: &Legacy, task: &Value, status: &str) -> Value {
+    tests::eventually(&format!("the task is {status}"), async || {
+        let answer = client.call("tasks/get", json!({ "taskId": task })).await;
+        (answer.result()["status"] == status).then(|| answer.result().clone())
+    })
+    .await
+}

@@ -150,6 +150,26 @@ impl fmt::Display for NotAGrant {
 
 impl std::error::Error for NotAGrant {}
 
+/// Which file of exported notes. A random UUID. Not a credential: a file is found by it only together
+/// with the person it belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, DeriveValueType)]
+#[serde(transparent)]
+pub struct ExportId(pub Uuid);
+
+impl ExportId {
+    /// Takes the form in which it is written, and no other.
+    pub fn parse(text: &str) -> Option<Self> {
+        let id = Uuid::try_parse(text).ok()?;
+        (id.as_hyphenated().to_string() == text).then_some(Self(id))
+    }
+}
+
+impl fmt::Display for ExportId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0.as_hyphenated(), f)
+    }
+}
+
 /// Which line of the audit log. A UUID of version 7.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, DeriveValueType)]
 #[serde(transparent)]
@@ -188,4 +208,4 @@ macro_rules! never_counted {
         }
     )*};
 }
-never_counted!(NoteId, Kid, ClientId, GrantId, AuditId, Digest);
+never_counted!(NoteId, Kid, ClientId, GrantId, ExportId, AuditId, Digest);

@@ -1,6 +1,8 @@
 //! What a row is: one module per table, an id newtype for each kind of id, and finders that begin
 //! with the owner. No rules live here; what may be done with a row is decided in `service`.
 
+pub mod export_chunks;
+pub mod exports;
 pub mod github_tokens;
 pub mod ids;
 pub mod jobs;
@@ -15,4 +17,4 @@ pub mod oauth_signing_keys;
 pub mod schedule_runs;
 pub mod users;
 
-pub use ids::{AuditId, ClientId, Digest, GrantId, Kid, NoteId};
+pub use ids::{AuditId, ClientId, Digest, ExportId, GrantId, Kid, NoteId};

@@ -26,6 +26,16 @@ pub(crate) enum Change {
 }
 
 impl Service {
+    /// Publishes what follows from many changes at once, new notes among them: the list is told of
+    /// once, and each of `replaced` by itself.
+    pub(crate) async fn many_notes_changed(&self, owner: &UserId, replaced: &[NoteId]) {
+        let uris = replaced.iter().map(|it| notes::uri(*it));
+        let uris = std::iter::once(notes::RECENT_URI.to_owned()).chain(uris);
+        let updated = uris.map(|uri| Signal::ResourceUpdated { user: owner.clone(), uri });
+        let listed = Signal::ResourceListChanged { user: owner.clone() };
+        self.changed(std::iter::once(listed).chain(updated).collect()).await;
+    }
+
     /// Publishes what follows from one commit, after it.
     pub async fn changed(&self, signals: Vec<Signal>) {
         match tokio::time::timeout(PUBLISH_TIMEOUT, self.bus().publish_all(signals)).await {

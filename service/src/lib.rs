@@ -22,6 +22,8 @@ use sea_orm::DatabaseConnection;
 use crate::{
     clock::Clock,
     config::Config,
+    fetch::Fetcher,
+    model::Model,
     oauth::{
         access_token::AccessTokens, cimd::Fetching, github::GitHub, limits::Limiter,
         pending::PendingStore, revoked::RevokedGrants, signing_keys::SigningKeys,
@@ -35,9 +37,12 @@ pub mod clock;
 pub mod config;
 pub mod db;
 mod dependencies;
+pub mod exports;
+pub mod fetch;
 pub mod health;
 pub mod jobs;
 pub mod metrics;
+mod model;
 pub mod notes;
 pub mod oauth;
 pub mod prompts;
@@ -60,8 +65,10 @@ struct Inner {
     config: Config,
     db: DatabaseConnection,
     given: Dependencies,
+    fetcher: Arc<Fetcher>,
     fetching: Fetching,
     github: Option<GitHub>,
+    model: Option<Model>,
     keys: SigningKeys,
     revoked: RevokedGrants,
     tokens: AccessTokens,
@@ -101,16 +108,18 @@ impl Service {
             revoked.clone(),
             Arc::clone(&clock),
         );
+        let fetcher = Arc::new(Fetcher::new(
+            Arc::clone(&given.resolver),
+            given.roots.clone(),
+            config.public_url.as_str(),
+        ));
         Ok(Self(Arc::new(Inner {
             config: config.clone(),
             db,
-            fetching: Fetching::new(
-                Arc::clone(&given.resolver),
-                given.roots.clone(),
-                Arc::clone(&given.documents),
-                config.public_url.as_str(),
-            ),
+            fetching: Fetching::new(Arc::clone(&fetcher), Arc::clone(&given.documents)),
+            fetcher,
             github: config.github.clone().map(GitHub::new),
+            model: config.model.clone().map(Model::new),
             given,
             keys,
             revoked,
@@ -150,9 +159,19 @@ impl Service {
         &self.0.fetching
     }
 
+    /// What fetches documents that somebody else's request names.
+    pub(crate) fn fetcher(&self) -> &Fetcher {
+        &self.0.fetcher
+    }
+
     /// GitHub, if people sign in there.
     pub(crate) fn github(&self) -> Option<&GitHub> {
         self.0.github.as_ref()
+    }
+
+    /// The language model to ask, if one is configured.
+    pub(crate) fn model(&self) -> Option<&Model> {
+        self.0.model.as_ref()
     }
 
     /// The keys that sign access tokens.

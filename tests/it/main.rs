@@ -30,6 +30,7 @@ mod edges;
 mod fuzz;
 mod isolation;
 <<<<<<< ours
+mod jobs_tools;
 mod limits;
 =======
 mod jobs;

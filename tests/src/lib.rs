@@ -12,6 +12,7 @@ pub mod documents;
 mod eventually;
 pub mod fixtures;
 pub mod github;
+pub mod model;
 pub mod postgres;
 pub mod processes;
 pub mod redis;

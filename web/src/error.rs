@@ -47,6 +47,12 @@ pub(crate) enum Refusal {
     /// The client went away, or its chunks were malformed.
     #[error("request body broken off")]
     BodyBroken(#[source] io::Error),
+    /// The address of an exported file that there is not, or not any more.
+    #[error("no such export")]
+    NoExport,
+    /// The database cannot be read.
+    #[error("database unavailable")]
+    StoreAway,
     /// No such path.
     #[error("no such path")]
     NotFound,
@@ -167,6 +173,18 @@ impl Refusal {
                 "invalid_request",
                 "The request body broke off or was not valid HTTP. Send it again.".to_owned(),
             ),
+            Self::NoExport => (
+                StatusCode::NOT_FOUND,
+                "not_found",
+                "There is no file at this address, or not any more: it is kept for an hour. Ask \
+                 for a new export."
+                    .to_owned(),
+            ),
+            Self::StoreAway => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "temporarily_unavailable",
+                "The file cannot be read at the moment. Try again in a few seconds.".to_owned(),
+            ),
             Self::NotFound => (
                 StatusCode::NOT_FOUND,
                 "not_found",
@@ -199,14 +217,21 @@ impl Refusal {
     pub(crate) fn header(&self) -> Option<(HeaderName, HeaderValue)> {
         match self {
             Self::Token(challenge) => Some((header::WWW_AUTHENTICATE, challenge.header())),
-            Self::KeysAway => Some((header::RETRY_AFTER, RETRY_AFTER_SECONDS.into())),
+            Self::KeysAway | Self::StoreAway => {
+                Some((header::RETRY_AFTER, RETRY_AFTER_SECONDS.into()))
+            }
             Self::TooMany(wait) => Some((header::RETRY_AFTER, wait.as_secs().into())),
             Self::Method(allowed) => Some((header::ALLOW, HeaderValue::from_static(allowed))),
             // What is left of the body would be taken for the next request.
             Self::BodyTooLarge(_) | Self::BodyTooSlow(_) | Self::BodyBroken(_) => {
                 Some((header::CONNECTION, HeaderValue::from_static("close")))
             }
-            Self::Host | Self::Origin | Self::NotFound | Self::Other(_) | Self::Internal => None,
+            Self::Host
+            | Self::Origin
+            | Self::NotFound
+            | Self::NoExport
+            | Self::Other(_)
+            | Self::Internal => None,
         }
     }
 }

@@ -10,6 +10,7 @@ mod caller;
 mod cookies;
 mod cors;
 mod error;
+mod exports;
 mod home;
 mod mcp;
 mod measure;

@@ -8,6 +8,7 @@ use service::oauth::github::CALLBACK_PATH;
 use crate::{
     Instance, api,
     cors::{PUBLIC_METHODS, Public},
+    exports::{self, Exports},
     home::Home,
     mcp,
     metrics::{self, Metrics},
@@ -64,6 +65,8 @@ pub(crate) fn all(instance: &Instance) -> anyhow::Result<impl Endpoint<Output = 
         .at("/healthz", READ, api.clone())
         .at("/livez", READ, api)
         .at(metrics::PATH, metrics::METHODS, get(Metrics::new(instance)))
+        // Whoever has the address of a file.
+        .at(exports::PATH, exports::METHODS, Exports::new(instance))
         // People with a browser, sent by a client.
         .step(instance, "/authorize", authorize::METHODS, Authorize::new(instance))?
         .step(instance, "/consent", consent::METHODS, Consent::new(instance))?

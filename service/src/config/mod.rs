@@ -23,7 +23,8 @@ use std::{
 use ipnet::IpNet;
 
 pub use self::types::{
-    DatabaseSettings, GitHubSettings, LogFormat, MetricsSettings, Mode, PublicUrl, RedisSettings,
+    DatabaseSettings, GitHubSettings, LogFormat, MetricsSettings, Mode, ModelSettings, PublicUrl,
+    RedisSettings,
 };
 use self::{
     reader::{
@@ -80,6 +81,8 @@ pub struct Config {
     pub redirect_schemes: Schemes,
     /// `OAUTH_CLIENTS`.
     pub clients: Vec<Client>,
+    /// `LLM_URL` and what belongs to it, if a model may be asked.
+    pub model: Option<ModelSettings>,
     /// `TRUSTED_PROXY_HOPS`.
     pub trusted_proxy_hops: u8,
     /// `RATE_LIMIT_PER_MINUTE`: how many calls a person may make; 0 for any number.
@@ -166,6 +169,7 @@ impl Config {
         let clients = reader
             .parse(OAUTH_CLIENTS, |text| client::parse_preregistered(text, &redirect_schemes))
             .unwrap_or_default();
+        let model = reader.model();
         let trusted_proxy_hops =
             reader.parse(TRUSTED_PROXY_HOPS, |text| number(text, 0, 10)).unwrap_or(match mode {
                 Mode::Embedded => 0,
@@ -217,6 +221,7 @@ impl Config {
                 data_keys,
                 redirect_schemes,
                 clients,
+                model,
                 trusted_proxy_hops,
                 rate_limit_per_minute,
                 unlimited_networks,
@@ -406,11 +411,33 @@ mod tests {
             (("GITHUB_CLIENT_SECRET", "x"), "GITHUB_CLIENT_ID"),
             (("GITHUB_URL", "https://github.example.com"), "GITHUB_API_URL"),
             (("ALLOWED_GITHUB_ORG", "octo-org"), "DATA_KEYS"),
+            (("LLM_URL", "https://api.example.com/v1"), "LLM_MODEL"),
+            (("LLM_MODEL", "x"), "LLM_URL"),
+            (("LLM_API_KEY", "hunter2"), "LLM_URL"),
         ] {
             let ConfigErrors(lines) = read(&[data, set]).unwrap_err();
             assert_eq!(lines.len(), 1, "{lines:?}");
             assert!(lines[0].starts_with(&format!("{missing} is missing: ")), "{lines:?}");
         }
+    }
+
+    #[test]
+    fn a_model_can_be_set_up() {
+        let directory = TempDir::new().unwrap();
+        let config = read(&[
+            ("DATA_DIR", path(&directory)),
+            ("LLM_URL", "http://127.0.0.1:11434/v1/"),
+            ("LLM_MODEL", "small"),
+            ("LLM_API_KEY", "hunter2"),
+        ])
+        .unwrap();
+        let model = config.model.as_ref().unwrap();
+        assert_eq!(
+            (model.url.as_str(), model.model.as_str()),
+            ("http://127.0.0.1:11434/v1", "small")
+        );
+        let printed = format!("{config:?}");
+        assert!(!printed.contains("hunter2"), "{printed}");
     }
 
     #[test]

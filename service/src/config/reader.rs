@@ -7,10 +7,10 @@ use url::{Host, Url};
 
 use super::{
     kept_secret::kept_secret,
-    types::{GitHubSettings, LogFormat, Mode},
+    types::{GitHubSettings, LogFormat, Mode, ModelSettings},
     variables::{
         DATA_DIR, GITHUB_API_URL, GITHUB_CLIENT_ID, GITHUB_CLIENT_SECRET, GITHUB_URL,
-        JWT_SIGNING_SECRET, Variable,
+        JWT_SIGNING_SECRET, LLM_API_KEY, LLM_MODEL, LLM_URL, Variable,
     },
 };
 use crate::{
@@ -116,6 +116,20 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
             url: url.unwrap_or_else(|| GITHUB_URL.default.into()),
             api_url: api_url.unwrap_or_else(|| GITHUB_API_URL.default.into()),
         })
+    }
+
+    pub(super) fn model(&mut self) -> Option<ModelSettings> {
+        let model = self.text(LLM_MODEL);
+        let url = self.parse(LLM_URL, base_url);
+        let given = self.text(LLM_URL).is_some();
+        if given && model.is_none() {
+            self.missing(LLM_MODEL, "it must be set when LLM_URL is");
+        }
+        if !given && (model.is_some() || self.text(LLM_API_KEY).is_some()) {
+            self.missing(LLM_URL, "it must be set when LLM_MODEL or LLM_API_KEY is");
+        }
+        let api_key = self.text(LLM_API_KEY).map(Secret::new);
+        Some(ModelSettings { url: url?, model: model?, api_key })
     }
 
     pub(super) fn signing_secret(&mut self, mode: Mode, data_dir: &Path) -> Option<Secret> {

@@ -72,6 +72,17 @@ pub struct GitHubSettings {
     pub api_url: String,
 }
 
+/// Which language model may be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelSettings {
+    /// `LLM_URL`, without a trailing slash.
+    pub url: String,
+    /// `LLM_MODEL`.
+    pub model: String,
+    /// `LLM_API_KEY`.
+    pub api_key: Option<Secret>,
+}
+
 /// Where clients reach us: an origin, so it has no path and no trailing slash, its host is in lower
 /// case, and a default port is left out. It is compared byte by byte wherever it is compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,6 +122,16 @@ impl PublicUrl {
         &self.origin
     }
 
+    /// The host, without a port.
+    pub fn host(&self) -> &str {
+        let authority = self.origin.split_once("://").map_or("", |(_, authority)| authority);
+        match authority.rsplit_once(':') {
+            // In an IPv6 address without a port, what follows the last colon belongs to it.
+            Some((host, port)) if port.bytes().all(|it| it.is_ascii_digit()) => host,
+            _ => authority,
+        }
+    }
+
     /// The MCP endpoint, which is also the audience of access tokens.
     pub fn mcp(&self) -> String {
         format!("{}/mcp", self.origin)
@@ -142,6 +163,14 @@ mod tests {
             ("http://notes.localhost", "http://notes.localhost"),
         ] {
             assert_eq!(PublicUrl::parse(text).unwrap().as_str(), normal);
+        }
+        for (text, host) in [
+            ("https://notes.example.com", "notes.example.com"),
+            ("https://notes.example.com:8443", "notes.example.com"),
+            ("http://[::1]:8080", "[::1]"),
+            ("http://[::1]", "[::1]"),
+        ] {
+            assert_eq!(PublicUrl::parse(text).unwrap().host(), host);
         }
         for bad in [
             "",

@@ -32,6 +32,9 @@ pub const VARIABLES: &[Variable] = &[
     DATA_KEYS,
     REDIRECT_SCHEMES,
     OAUTH_CLIENTS,
+    LLM_URL,
+    LLM_MODEL,
+    LLM_API_KEY,
     TRUSTED_PROXY_HOPS,
     RATE_LIMIT_PER_MINUTE,
     UNLIMITED_NETWORKS,
@@ -205,6 +208,30 @@ pub const OAUTH_CLIENTS: Variable = Variable {
     name: "OAUTH_CLIENTS",
     meaning: "Clients that need not register: a JSON array of objects with client_id, client_name \
               and redirect_uris, and if need be client_secret (at least 32 bytes) and scope.",
+    default: "",
+};
+
+/// Which endpoint summarizes.
+pub const LLM_URL: Variable = Variable {
+    name: "LLM_URL",
+    meaning: "The endpoint of a language model that speaks the chat completions of OpenAI, such as \
+              https://api.openai.com/v1 or http://127.0.0.1:11434/v1, for notes_digest when the \
+              client has no model to offer. Has to be https unless it is a loopback address. The \
+              texts of notes are sent there.",
+    default: "",
+};
+
+/// Which model summarizes.
+pub const LLM_MODEL: Variable = Variable {
+    name: "LLM_MODEL",
+    meaning: "The name of the model at LLM_URL. The two belong together.",
+    default: "",
+};
+
+/// How we prove that we may ask it.
+pub const LLM_API_KEY: Variable = Variable {
+    name: "LLM_API_KEY",
+    meaning: "The key for LLM_URL, sent as a bearer token, if it wants one.",
     default: "",
 };
 

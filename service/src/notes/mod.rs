@@ -5,6 +5,8 @@
 //! nobody can forget it. Every statement begins with the owner, so somebody else's note and one that
 //! never existed look the same: [`NotesError::NotFound`].
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 pub use entity::NoteId;
 use entity::notes::{Column, Entity, Model, TagList};
@@ -12,7 +14,7 @@ use mcp::UserId;
 use schemars::JsonSchema;
 use sea_orm::{
     Condition, ConnectionTrait, DbBackend, DbErr, ExprTrait as _, FromQueryResult,
-    QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
     sea_query::{Expr, Func, SimpleExpr},
 };
 use serde::Serialize;
@@ -21,9 +23,11 @@ use uuid::Uuid;
 use crate::{Service, changes::Change, db::Failure};
 
 mod cursor;
+pub mod import;
 mod passages;
 mod search;
 mod text;
+pub mod transfer;
 mod write;
 
 pub use cursor::{Cursor, NotACursor};
@@ -179,15 +183,7 @@ pub async fn list(
     owner: &UserId,
     listing: Listing,
 ) -> Result<Page, NotesError> {
-    let mut select = Entity::owned_by(owner.as_str());
-    if let Some(tag) = &listing.tag {
-        select = select.filter(search::has_tag(db.get_database_backend(), owner, tag));
-    }
-    if let Some(Cursor { created_at, id }) = listing.cursor {
-        let here = [Expr::col(Column::CreatedAt), Expr::col(Column::Id)];
-        let there = [Expr::value(created_at), Expr::value(id)];
-        select = select.filter(Expr::tuple(here).lt(Expr::tuple(there)));
-    }
+    let select = choice(db, owner, listing.tag.as_ref(), listing.cursor);
     let limit = usize::from(listing.limit.get());
     let mut rows = summaries(select)
         // One more than asked for says whether there is a next page.
@@ -199,6 +195,66 @@ pub async fn list(
     rows.truncate(limit);
     let next_cursor = rows.last().filter(|_| more).map(|it| Cursor::new(it.created_at, it.id));
     Ok(Page { notes: rows.into_iter().map(NoteSummary::from).collect(), next_cursor })
+}
+
+/// Whole notes after a place in the list, the newest first: the most that one may hold at a time.
+pub async fn whole(
+    db: &impl ConnectionTrait,
+    owner: &UserId,
+    tag: Option<&Tag>,
+    after: Option<Cursor>,
+    limit: u64,
+) -> Result<Vec<Note>, NotesError> {
+    let rows = choice(db, owner, tag, after)
+        .order_by_desc(Column::CreatedAt)
+        .order_by_desc(Column::Id)
+        .limit(limit)
+        .all(db)
+        .await?;
+    Ok(rows.into_iter().map(Note::from).collect())
+}
+
+/// Those of some notes that there are, in the order of `ids`.
+pub async fn some(
+    db: &impl ConnectionTrait,
+    owner: &UserId,
+    ids: &[NoteId],
+) -> Result<Vec<Note>, NotesError> {
+    let rows = Entity::owned_by(owner.as_str())
+        .filter(Expr::col(Column::Id).is_in(ids.iter().copied()))
+        .all(db)
+        .await?;
+    let mut found: HashMap<NoteId, Note> =
+        rows.into_iter().map(|it| (it.id, Note::from(it))).collect();
+    Ok(ids.iter().filter_map(|id| found.remove(id)).collect())
+}
+
+/// How many notes a person has.
+pub async fn count(
+    db: &impl ConnectionTrait,
+    owner: &UserId,
+    tag: Option<&Tag>,
+) -> Result<u64, NotesError> {
+    Ok(choice(db, owner, tag, None).count(db).await?)
+}
+
+/// The notes of a list, from some place on.
+fn choice(
+    db: &impl ConnectionTrait,
+    owner: &UserId,
+    tag: Option<&Tag>,
+    after: Option<Cursor>,
+) -> sea_orm::Select<Entity> {
+    let mut select = Entity::owned_by(owner.as_str());
+    if let Some(tag) = tag {
+        select = select.filter(search::has_tag(db.get_database_backend(), owner, tag));
+    }
+    if let Some(Cursor { created_at, id }) = after {
+        let here = [Expr::col(Column::CreatedAt), Expr::col(Column::Id)];
+        let there = [Expr::value(created_at), Expr::value(id)];
+        select = select.filter(Expr::tuple(here).lt(Expr::tuple(there)));
+    }
+    select
 }
 
 /// Changes a note and gives it back as it is now. Without any change this only reads.
@@ -337,6 +393,13 @@ fn ids_that_begin_with(typed: &str) -> Option<(NoteId, NoteId)> {
         Some(NoteId(id))
     };
     Some((complete(LOWEST)?, complete(HIGHEST)?))
+}
+
+impl Note {
+    /// Where the list goes on after this note.
+    pub fn cursor(&self) -> Cursor {
+        Cursor::new(self.created_at, self.id)
+    }
 }
 
 impl From<Model> for Note {

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use entity::{
-    ClientId, GrantId, github_tokens, jobs, notes, oauth_codes,
+    ClientId, GrantId, exports, github_tokens, jobs, notes, oauth_codes,
     oauth_grants::{Entity, Model},
     users,
 };
@@ -123,8 +123,12 @@ pub async fn delete(
         .filter(notes::COLUMN.owner_sub.eq(user.as_str()))
         .exec(&transaction)
         .await?;
+<<<<<<< HEAD
     // Whoever runs one of them finds that it can write nothing more.
     jobs::Entity::delete_owned_by(user.as_str()).exec(&transaction).await?;
+=======
+    exports::Entity::delete_owned_by(user.as_str()).exec(&transaction).await?;
+>>>>>>> 89776df (tools: Import, export and digest notes by the thousand; service: Fetch what strangers name by one careful fetcher)
     github_tokens::Entity::delete_by_id(user.as_str()).exec(&transaction).await?;
     let deleted = Deleted { notes: notes.rows_affected, apps: grants.len() };
     let event = Event::new(audit::Kind::AccountDeleted, request)

@@ -1,15 +1,9 @@
 //! Client ID Metadata Documents: a client whose id is the address of a document that says who it is.
 //!
 //! Whoever sends a request chooses the address, so the fetch must not become a way into our own
-//! network, nor a way to make us attack somebody else:
-//!
-//! - the address is checked by [`MetadataUrl`] before anything is resolved;
-//! - the name is resolved once, all addresses are checked by [`special_use`], and the connection goes
-//!   to the checked addresses, so no second answer can differ;
-//! - https alone, no redirect, no proxy, no cookie, no compression, [`FETCH_TIMEOUT`] and
-//!   [`MAX_DOCUMENT_BYTES`] for everything together;
-//! - one fetch at a time for each document, over all instances, and a budget for each host and for
-//!   all hosts.
+//! network, nor a way to make us attack somebody else: the address is checked by [`MetadataUrl`], the
+//! rest by [`crate::fetch`], within [`FETCH_TIMEOUT`] and [`MAX_DOCUMENT_BYTES`]; and there is one
+//! fetch at a time for each document, over all instances, and a budget for each host and for all.
 //!
 //! A good document is kept as long as its header allows, within bounds; a failure never is. What the
 //! document said when a person agreed is kept in the database as a **snapshot**, and that is what the
@@ -18,9 +12,8 @@
 
 use std::{
     collections::HashMap,
-    fmt, io,
-    net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
+    fmt,
+    sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
 
@@ -32,8 +25,7 @@ use entity::{
 };
 use reqwest::{
     StatusCode,
-    dns::{Addrs, Name, Resolve, Resolving},
-    header::{ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_TYPE, HeaderMap},
+    header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap},
 };
 use sea_orm::{
     ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, Set,
@@ -53,9 +45,15 @@ use super::{
     register::holds_private_key,
     revoke,
     scope::Scopes,
-    special_use, strict_json,
+    strict_json,
 };
-use crate::{Service, clock::Clock, db::Failure};
+pub use crate::fetch::{Resolver, SystemResolver};
+use crate::{
+    Service,
+    clock::Clock,
+    db::Failure,
+    fetch::{Bounds, FetchError, Fetcher},
+};
 
 /// The largest document that is read. Real ones have a few hundred bytes.
 pub const MAX_DOCUMENT_BYTES: usize = 5 * 1024;
@@ -63,8 +61,9 @@ pub const MAX_DOCUMENT_BYTES: usize = 5 * 1024;
 /// How long a fetch may take, from the question for the name to the last byte.
 pub const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long the connection alone may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// What one fetch may cost.
+const BOUNDS: Bounds =
+    Bounds { time: FETCH_TIMEOUT, bytes: MAX_DOCUMENT_BYTES, accept: "application/json" };
 
 /// A document is kept at least this long, so that a flood of requests is one fetch.
 const LEAST_FRESH: Duration = Duration::from_mins(1);
@@ -77,39 +76,6 @@ const USUALLY_FRESH: Duration = Duration::from_mins(5);
 
 /// How often an instance looks whether another one has fetched the document.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
-
-/// The port of https.
-const HTTPS: u16 = 443;
-
-/// The most addresses of a name that are tried.
-const MAX_ADDRESSES: usize = 16;
-
-/// Turns names into addresses. The check of the addresses is not its business, and cannot be
-/// replaced.
-#[async_trait]
-pub trait Resolver: Send + Sync + fmt::Debug {
-    /// All addresses of a name.
-    async fn lookup(&self, host: &str) -> io::Result<Vec<IpAddr>>;
-
-    /// Where to connect to for an address that has passed the check. A test leads the way to its own
-    /// host from here.
-    fn route(&self, checked: IpAddr) -> SocketAddr {
-        SocketAddr::new(checked, HTTPS)
-    }
-}
-
-/// The resolver of the operating system.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SystemResolver;
-
-#[async_trait]
-impl Resolver for SystemResolver {
-    async fn lookup(&self, host: &str) -> io::Result<Vec<IpAddr>> {
-        // With a dot at its end the name is complete: no search domain is tried.
-        let found = tokio::net::lookup_host((format!("{host}."), HTTPS)).await?;
-        Ok(found.map(|it| it.ip()).collect())
-    }
-}
 
 /// Keeps documents for all instances, and lets one of them fetch at a time. Best effort: when the
 /// store is away, each instance fetches for itself.
@@ -130,13 +96,8 @@ pub trait Documents: Send + Sync + fmt::Debug {
 
 /// What is needed to fetch documents: shared by all clones of a service.
 pub(crate) struct Fetching {
-    resolver: Arc<dyn Resolver>,
-    /// Certificates in PEM that stand in for those of the system.
-    roots: Option<Arc<[u8]>>,
+    fetcher: Arc<Fetcher>,
     documents: Arc<dyn Documents>,
-    user_agent: String,
-    /// Made at the first fetch: reading the certificates of the system takes a while.
-    http: OnceLock<Result<reqwest::Client, String>>,
     flights: Mutex<HashMap<String, Weak<Flight>>>,
 }
 
@@ -144,49 +105,8 @@ pub(crate) struct Fetching {
 type Flight = OnceCell<Result<Metadata, ClientError>>;
 
 impl Fetching {
-    pub(crate) fn new(
-        resolver: Arc<dyn Resolver>,
-        roots: Option<Arc<[u8]>>,
-        documents: Arc<dyn Documents>,
-        public_url: &str,
-    ) -> Self {
-        Self {
-            resolver,
-            roots,
-            documents,
-            user_agent: format!("notes-mcp/{} (+{public_url})", env!("CARGO_PKG_VERSION")),
-            http: OnceLock::new(),
-            flights: Mutex::default(),
-        }
-    }
-
-    fn http(&self) -> Result<&reqwest::Client, FetchError> {
-        self.http
-            .get_or_init(|| self.make_http().map_err(|error| format!("{error:#}")))
-            .as_ref()
-            .map_err(|error| {
-                tracing::error!("Documents of clients cannot be fetched: {error}");
-                FetchError::Ours
-            })
-    }
-
-    fn make_http(&self) -> anyhow::Result<reqwest::Client> {
-        let mut builder = reqwest::Client::builder()
-            .https_only(true)
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .referer(false)
-            .no_proxy()
-            .dns_resolver(Arc::new(Checked(Arc::clone(&self.resolver))))
-            // A connection that is kept would outlive the check of its address.
-            .pool_max_idle_per_host(0)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(FETCH_TIMEOUT)
-            .user_agent(&self.user_agent);
-        if let Some(roots) = &self.roots {
-            builder = builder.tls_certs_only(reqwest::Certificate::from_pem_bundle(roots)?);
-        }
-        Ok(builder.build()?)
+    pub(crate) fn new(fetcher: Arc<Fetcher>, documents: Arc<dyn Documents>) -> Self {
+        Self { fetcher, documents, flights: Mutex::default() }
     }
 
     fn flight(&self, key: &str) -> Arc<Flight> {
@@ -207,63 +127,13 @@ impl fmt::Debug for Fetching {
     }
 }
 
-/// Hands only checked addresses to the connection. One address that must not be reached spoils the
-/// whole answer: a name that leads inside and outside at once is not a client's.
-struct Checked(Arc<dyn Resolver>);
-
-impl Resolve for Checked {
-    fn resolve(&self, name: Name) -> Resolving {
-        let resolver = Arc::clone(&self.0);
-        Box::pin(async move {
-            let addresses = resolver.lookup(name.as_str()).await?;
-            if let Some((address, meaning)) = addresses
-                .iter()
-                .find_map(|it| special_use::meaning(*it).map(|meaning| (it, meaning)))
-            {
-                tracing::warn!(
-                    host = name.as_str(), %address, meaning,
-                    "The document of a client is at an address that is not public"
-                );
-                return Err(NotPublic.into());
-            }
-            let routes: Vec<_> =
-                addresses.into_iter().take(MAX_ADDRESSES).map(|it| resolver.route(it)).collect();
-            Ok(Box::new(routes.into_iter()) as Addrs)
-        })
-    }
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("the address is not public")]
-struct NotPublic;
-
-/// Why there is no document.
-#[derive(Debug, thiserror::Error)]
-enum FetchError {
-    /// Its host says that there is none (404 or 410).
-    #[error("it is gone")]
-    Gone,
-    /// It is not where it should be, too slow, too large, or not JSON.
-    #[error("{0}")]
-    Theirs(&'static str),
-    /// We cannot fetch anything, or not now.
-    #[error("it cannot be fetched at the moment")]
-    Ours,
-}
-
 /// The client of an address. Uses what is kept of the document, or fetches it, and keeps a snapshot.
 pub(super) async fn find(service: &Service, id: &str) -> Result<Client, ClientError> {
-    let url = MetadataUrl::parse(id, own_host(service)).map_err(|error| {
+    let url = MetadataUrl::parse(id, service.config().public_url.host()).map_err(|error| {
         ClientError::Refused(format!("The address of the client's document is wrong: {error}."))
     })?;
     let metadata = document(service, &url).await?;
     snapshot(service, &url, metadata).await
-}
-
-fn own_host(service: &Service) -> &str {
-    let origin = service.config().public_url.origin();
-    let host = origin.split_once("://").map_or(origin, |(_, host)| host);
-    host.split(':').next().unwrap_or(host)
 }
 
 /// How long a document has to be gone before what its client was given ends: long enough for whoever
@@ -314,7 +184,7 @@ pub async fn recheck(
 
 /// Whether the document is gone now and was at all times that somebody looked, for long enough.
 async fn is_gone_for_good(service: &Service, id: &ClientId) -> bool {
-    let Ok(url) = MetadataUrl::parse(id.as_str(), own_host(service)) else {
+    let Ok(url) = MetadataUrl::parse(id.as_str(), service.config().public_url.host()) else {
         return false;
     };
     if take_share(service, &url).await.is_err() {
@@ -325,8 +195,8 @@ async fn is_gone_for_good(service: &Service, id: &ClientId) -> bool {
     let marked = fetching.documents.get(&mark).await;
     let since = marked.as_deref().and_then(|it| str::from_utf8(it).ok()?.parse().ok());
     match (fetch(fetching, &url).await, since) {
-        (Err(FetchError::Gone), Some(since)) => since <= now - GONE_AFTER,
-        (Err(FetchError::Gone), None) => {
+        (Err(Problem::Gone), Some(since)) => since <= now - GONE_AFTER,
+        (Err(Problem::Gone), None) => {
             let kept = 2 * GONE_AFTER.to_std().unwrap_or(MOST_FRESH);
             fetching.documents.put(&mark, now.to_rfc3339().into_bytes(), kept).await;
             false
@@ -410,14 +280,14 @@ async fn fetch_and_keep(service: &Service, url: &MetadataUrl) -> Result<Metadata
     let (body, fresh) = fetch(fetching, url).await.map_err(|error| {
         tracing::info!(client = url.as_str(), "The document of a client is not usable: {error}");
         match error {
-            FetchError::Gone => {
+            Problem::Fetch(FetchError::Ours) => ClientError::Unavailable,
+            Problem::Gone => {
                 ClientError::Refused(format!("The client's document at {} is gone.", url.host()))
             }
-            FetchError::Theirs(why) => ClientError::Refused(format!(
+            why => ClientError::Refused(format!(
                 "The client's document at {} cannot be used: {why}.",
                 url.host()
             )),
-            FetchError::Ours => ClientError::Unavailable,
         }
     })?;
     let metadata = parse(&body, url, &service.config().redirect_schemes).map_err(|why| {
@@ -430,42 +300,29 @@ async fn fetch_and_keep(service: &Service, url: &MetadataUrl) -> Result<Metadata
     Ok(metadata)
 }
 
-/// The document and how long it may be kept.
-async fn fetch(fetching: &Fetching, url: &MetadataUrl) -> Result<(Vec<u8>, Duration), FetchError> {
-    let failed = |error: reqwest::Error| {
-        tracing::info!(error = ?error, "The document of a client was not fetched: {error}");
-        FetchError::Theirs(if error.is_timeout() {
-            "it did not arrive in time"
-        } else {
-            "it could not be fetched"
-        })
-    };
-    let mut response = fetching
-        .http()?
-        .get(url.as_str())
-        .header(ACCEPT, "application/json")
-        .header(ACCEPT_ENCODING, "identity")
-        .send()
-        .await
-        .map_err(failed)?;
-    if matches!(response.status(), StatusCode::NOT_FOUND | StatusCode::GONE) {
-        return Err(FetchError::Gone);
+/// The document and how long it may be kept; otherwise what is wrong with it.
+async fn fetch(fetching: &Fetching, url: &MetadataUrl) -> Result<(Vec<u8>, Duration), Problem> {
+    let answer = fetching.fetcher.get(url.as_str(), BOUNDS).await.map_err(|error| match error {
+        FetchError::Status(StatusCode::NOT_FOUND | StatusCode::GONE) => Problem::Gone,
+        error => Problem::Fetch(error),
+    })?;
+    if !is_json(answer.headers()) {
+        return Err(Problem::NotJson);
     }
-    if response.status() != StatusCode::OK {
-        return Err(FetchError::Theirs("the answer is not 200"));
-    }
-    if !is_json(response.headers()) {
-        return Err(FetchError::Theirs("the answer is not JSON"));
-    }
-    let fresh = fresh_for(response.headers());
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(failed)? {
-        if body.len() + chunk.len() > MAX_DOCUMENT_BYTES {
-            return Err(FetchError::Theirs("it is larger than 5 kB"));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok((body, fresh))
+    let fresh = fresh_for(answer.headers());
+    Ok((answer.body().await?, fresh))
+}
+
+/// Why there is no document.
+#[derive(Debug, thiserror::Error)]
+enum Problem {
+    /// Its host says that there is none (404 or 410).
+    #[error("it is gone")]
+    Gone,
+    #[error("the answer is not JSON")]
+    NotJson,
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

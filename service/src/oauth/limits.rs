@@ -59,11 +59,14 @@ pub const METADATA_HOST: Bucket = per_minute("metadata_host", 10);
 /// Fetches of metadata documents altogether.
 pub const METADATA_ALL: Bucket = per_minute("metadata_all", 60);
 
+/// Documents that one person imports from an address.
+pub const IMPORT: Bucket = per_minute("import", 10);
+
 /// Requests of one network with a bad access token.
 pub const UNAUTHORIZED: Bucket = per_minute("unauthorized", 60);
 
 /// Every bucket.
-pub const ALL: [Bucket; 10] = [
+pub const ALL: [Bucket; 11] = [
     REGISTER,
     REGISTER_ALL,
     AUTHORIZE,
@@ -73,6 +76,7 @@ pub const ALL: [Bucket; 10] = [
     TOKEN_FAILURES,
     METADATA_HOST,
     METADATA_ALL,
+    IMPORT,
     UNAUTHORIZED,
 ];
 

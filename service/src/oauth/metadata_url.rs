@@ -115,7 +115,7 @@ impl fmt::Display for MetadataUrl {
 }
 
 /// The host if it is a name, written as the parser would write it, that somebody can own.
-fn public_host(text: &str, authority: &str) -> Option<String> {
+pub(crate) fn public_host(text: &str, authority: &str) -> Option<String> {
     let url = Url::parse(text).ok()?;
     let Some(Host::Domain(name)) = url.host() else {
         return None;

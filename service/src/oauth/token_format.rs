@@ -1,7 +1,8 @@
 //! What codes, refresh tokens, client ids and client secrets look like, and what is kept of them.
 //!
 //! Each is a prefix that says what it is, 256 random bits, and a short checksum: `mac_…` an
-//! authorization code, `mrt_…` a refresh token, `mcl_…` a client id, `mcs_…` a client secret. The
+//! authorization code, `mrt_…` a refresh token, `mcl_…` a client id, `mcs_…` a client secret,
+//! `mxp_…` the way to an exported file. The
 //! prefix lets a scanner find one that was leaked; the checksum lets us refuse garbage without
 //! asking the database. It is no secret and proves nothing.
 //!
@@ -48,6 +49,9 @@ pub enum RefreshToken {}
 /// The secret of a confidential client.
 pub enum ClientSecret {}
 
+/// What the address of an exported file ends with.
+pub enum Download {}
+
 impl Kind for Code {
     const PREFIX: &'static str = "mac_";
     const NAME: &'static str = "PlainCode";
@@ -63,6 +67,11 @@ impl Kind for ClientSecret {
     const NAME: &'static str = "PlainClientSecret";
 }
 
+impl Kind for Download {
+    const PREFIX: &'static str = "mxp_";
+    const NAME: &'static str = "PlainDownload";
+}
+
 /// The prefix of ids of clients that register themselves. They are no secrets.
 const CLIENT_ID_PREFIX: &str = "mcl_";
 
@@ -71,6 +80,9 @@ pub type PlainCode = Plain<Code>;
 
 /// A refresh token, as the client gets it.
 pub type PlainToken = Plain<RefreshToken>;
+
+/// What the address of an exported file ends with.
+pub type PlainDownload = Plain<Download>;
 
 /// A client secret, as the client gets it.
 pub type PlainClientSecret = Plain<ClientSecret>;

@@ -2,6 +2,7 @@
 //!
 //! To add one, write its file after the model of [`recent`] and name it in [`ALL`].
 
+mod export;
 mod note;
 mod recent;
 
@@ -10,4 +11,5 @@ use mcp::AnyResource;
 use crate::Service;
 
 /// Every resource and template, in the order clients see them.
-pub const ALL: &[&dyn AnyResource<Service>] = &[&recent::RecentNotes, &note::NoteById];
+pub const ALL: &[&dyn AnyResource<Service>] =
+    &[&recent::RecentNotes, &note::NoteById, &export::ExportById];

@@ -5,7 +5,10 @@
 
 mod create;
 mod delete;
+mod digest;
+mod export;
 mod get;
+mod import;
 mod list;
 mod search;
 mod summarize;
@@ -25,6 +28,9 @@ pub const ALL: &[&dyn AnyTool<Service>] = &[
     &update::UpdateNote,
     &delete::DeleteNote,
     &summarize::SummarizeNotes,
+    &digest::DigestNotes,
+    &import::ImportNotes,
+    &export::ExportNotes,
 ];
 
 /// What a model is told when a verb gave no answer.
@@ -42,6 +48,17 @@ pub(crate) fn failed(error: NotesError) -> ToolError {
             )
         }
         NotesError::Internal(source) => ToolError::internal(source),
+    }
+}
+
+/// The same in a job, which is tried again by itself if that may help.
+fn retry(error: NotesError, problem: &str) -> ToolError {
+    match error {
+        NotesError::Unavailable(source) => {
+            tracing::warn!(error = ?source, "The database is unavailable: {source}");
+            ToolError::Retry(format!("{problem} Nothing is lost: try again in a few seconds."))
+        }
+        error => failed(error),
     }
 }
 

@@ -1,0 +1,347 @@
+//! Files of a person's notes: written by a job, kept in the database in pieces, served by any
+//! instance until they expire.
+//!
+//! **Who may fetch one.** The address of a file ends with 256 random bits and is all that is needed
+//! to fetch it, so that a browser or a download program can, which have no access token. It is given
+//! to its owner alone, works for [`LIFETIME`], and only its hash is kept beside the file. An MCP client can also
+//! read the file as a resource, with its access token, as long as the file is small.
+//!
+//! A file that a job did not finish has no address, and expires like the others.
+
+mod archive;
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use entity::{ExportId, export_chunks, exports};
+use mcp::UserId;
+use schemars::JsonSchema;
+use sea_orm::{
+    ColumnTrait as _, EntityTrait as _, IntoActiveModel as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _, QueryTrait as _,
+    sea_query::{Expr, ExprTrait as _},
+};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use self::archive::Archive;
+use crate::{
+    Service,
+    db::Failure,
+    notes::{self, Cursor, Note, NotesError, Tag},
+    oauth::token_format::PlainDownload,
+};
+
+/// How long a file is kept, and its address works: long enough for somebody to click on it.
+pub const LIFETIME: Duration = Duration::from_hours(1);
+
+/// The largest file, in bytes: some hundred thousand notes.
+pub const MAX_BYTES: usize = 64 * 1024 * 1024;
+
+/// The largest file that is given out as a resource, in bytes: it goes into one JSON message.
+pub const MAX_RESOURCE_BYTES: usize = 2 * 1024 * 1024;
+
+/// The most files of one person; the oldest make room.
+const MAX_KEPT: u64 = 3;
+
+/// The size of a piece, in bytes: one row, and what an instance holds of a file that it serves.
+const CHUNK: usize = 256 * 1024;
+
+/// Notes that are in memory at once: at most 20 MB of text, and usually a few hundred kB.
+const PAGE: u64 = 50;
+
+/// How the URI of the resource of one file begins; its id follows.
+pub const URI_PREFIX: &str = "notes://exports/";
+
+/// How the path of the address of a file begins; its token follows.
+pub const PATH_PREFIX: &str = "/exports/";
+
+/// What a file is written in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum Format {
+    /// A ZIP file with a Markdown file for each note, with front matter.
+    #[default]
+    Zip,
+    /// One JSON document, which `notes_import` reads back.
+    Json,
+    /// One Markdown document, which `notes_import` reads back.
+    Markdown,
+}
+
+impl Format {
+    fn extension(self) -> &'static str {
+        match self {
+            Self::Zip => "zip",
+            Self::Json => "json",
+            Self::Markdown => "md",
+        }
+    }
+
+    fn media_type(self) -> &'static str {
+        match self {
+            Self::Zip => "application/zip",
+            Self::Json => "application/json",
+            Self::Markdown => "text/markdown; charset=utf-8",
+        }
+    }
+}
+
+/// A file that can be fetched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Export {
+    /// Which one.
+    pub id: ExportId,
+    /// What it is called when it is saved.
+    pub file_name: String,
+    /// What is in it.
+    pub media_type: String,
+    /// Its size.
+    pub bytes: u64,
+    /// How many notes are in it.
+    pub notes: u64,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+    /// From when on it is gone.
+    pub expires_at: DateTime<Utc>,
+    chunks: i32,
+}
+
+/// Why there is no file.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// There is none, or there is none any more, or it is somebody else's.
+    #[error("there is no such export")]
+    NotFound,
+    /// More than [`MAX_BYTES`].
+    #[error("the export is larger than {} MiB", MAX_BYTES >> 20)]
+    TooLarge,
+    /// The notes cannot be read.
+    #[error(transparent)]
+    Notes(#[from] NotesError),
+    /// The file cannot be read or written.
+    #[error(transparent)]
+    Failed(#[from] Failure),
+}
+
+impl From<sea_orm::DbErr> for ExportError {
+    fn from(error: sea_orm::DbErr) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// The resource of one file.
+pub fn uri(id: ExportId) -> String {
+    format!("{URI_PREFIX}{id}")
+}
+
+/// A file that is being written.
+pub struct Writing {
+    owner: UserId,
+    tag: Option<Tag>,
+    row: exports::Model,
+    archive: Archive,
+    unwritten: Vec<u8>,
+    position: Option<Cursor>,
+}
+
+/// Begins a file of all notes of a person, or of those with a tag. What was begun before and never
+/// finished expires by itself.
+pub async fn begin(
+    service: &Service,
+    owner: &UserId,
+    format: Format,
+    tag: Option<Tag>,
+) -> Result<Writing, ExportError> {
+    let now = service.clock().now();
+    make_room(service, owner).await?;
+    let row = exports::Model {
+        id: ExportId(Uuid::new_v4()),
+        owner_sub: owner.as_str().to_owned(),
+        file_name: format!("notes-{}.{}", now.format("%Y-%m-%d"), format.extension()),
+        media_type: format.media_type().to_owned(),
+        bytes: 0,
+        chunks: 0,
+        notes: 0,
+        token_hash: None,
+        created_at: now,
+        expires_at: now + LIFETIME,
+    };
+    exports::Entity::insert(row.clone().into_active_model())
+        .exec_without_returning(service.db())
+        .await?;
+    let archive = Archive::new(format, now);
+    Ok(Writing { owner: owner.clone(), tag, row, archive, unwritten: Vec::new(), position: None })
+}
+
+impl Writing {
+    /// Writes some more notes and says how many there are now; nothing once there are no more.
+    ///
+    /// A note that is changed meanwhile is in the file as it was or as it is, once either way.
+    pub async fn go_on(&mut self, service: &Service) -> Result<Option<u64>, ExportError> {
+        let page =
+            notes::whole(service.db(), &self.owner, self.tag.as_ref(), self.position, PAGE).await?;
+        let Some(last) = page.last() else {
+            return Ok(None);
+        };
+        self.position = Some(last.cursor());
+        self.push(&page)?;
+        self.row.notes += i64::try_from(page.len()).unwrap_or(i64::MAX);
+        while self.unwritten.len() >= CHUNK {
+            let rest = self.unwritten.split_off(CHUNK);
+            let chunk = std::mem::replace(&mut self.unwritten, rest);
+            self.write(service, chunk).await?;
+        }
+        Ok(Some(self.row.notes.unsigned_abs()))
+    }
+
+    /// Ends the file, and gives the only copy of its address.
+    pub async fn finish(mut self, service: &Service) -> Result<(Export, String), ExportError> {
+        let empty = Archive::new(Format::Markdown, self.row.created_at);
+        let rest = std::mem::replace(&mut self.archive, empty).finish().map_err(internal)?;
+        self.unwritten.extend(rest);
+        for chunk in std::mem::take(&mut self.unwritten).chunks(CHUNK) {
+            self.write(service, chunk.to_vec()).await?;
+        }
+        let token = PlainDownload::generate();
+        let expires_at = service.clock().now() + LIFETIME;
+        let finished = exports::Entity::update_many()
+            .col_expr(exports::Column::TokenHash, Expr::value(Some(token.hash())))
+            .col_expr(exports::Column::Bytes, Expr::value(self.row.bytes))
+            .col_expr(exports::Column::Chunks, Expr::value(self.row.chunks))
+            .col_expr(exports::Column::Notes, Expr::value(self.row.notes))
+            .col_expr(exports::Column::ExpiresAt, Expr::value(expires_at))
+            .filter(exports::COLUMN.id.eq(self.row.id))
+            .filter(exports::COLUMN.token_hash.is_null())
+            .exec(service.db())
+            .await?;
+        if finished.rows_affected == 0 {
+            return Err(ExportError::NotFound);
+        }
+        let url = format!("{}{PATH_PREFIX}{}", service.config().public_url, token.expose());
+        Ok((Export::from(exports::Model { expires_at, ..self.row }), url))
+    }
+
+    fn push(&mut self, page: &[Note]) -> Result<(), ExportError> {
+        // Compressing takes a while, and other calls run on this thread too.
+        let archive = &mut self.archive;
+        for note in page {
+            archive.push(note).map_err(internal)?;
+        }
+        self.unwritten.extend(archive.take());
+        let written = usize::try_from(self.row.bytes).unwrap_or(usize::MAX);
+        if written.saturating_add(self.unwritten.len()) > MAX_BYTES {
+            return Err(ExportError::TooLarge);
+        }
+        Ok(())
+    }
+
+    async fn write(&mut self, service: &Service, bytes: Vec<u8>) -> Result<(), ExportError> {
+        let size = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
+        let chunk = export_chunks::Model { export_id: self.row.id, number: self.row.chunks, bytes };
+        export_chunks::Entity::insert(chunk.into_active_model())
+            .exec_without_returning(service.db())
+            .await?;
+        self.row.chunks += 1;
+        self.row.bytes += size;
+        Ok(())
+    }
+}
+
+/// Deletes the oldest finished files of a person, so that a new one is not one too many.
+async fn make_room(service: &Service, owner: &UserId) -> Result<(), ExportError> {
+    let kept = exports::Entity::owned_by(owner.as_str())
+        .filter(exports::COLUMN.token_hash.is_not_null())
+        .order_by_desc(exports::Column::CreatedAt)
+        .order_by_desc(exports::Column::Id)
+        .offset(MAX_KEPT - 1)
+        .limit(MAX_KEPT)
+        .select_only()
+        .column(exports::Column::Id)
+        .into_tuple::<ExportId>()
+        .all(service.db())
+        .await?;
+    if !kept.is_empty() {
+        exports::Entity::delete_owned_by(owner.as_str())
+            .filter(exports::Column::Id.is_in(kept))
+            .exec(service.db())
+            .await?;
+    }
+    Ok(())
+}
+
+/// The file behind an address, whoever asks.
+pub async fn by_token(service: &Service, token: &str) -> Result<Export, ExportError> {
+    let token = PlainDownload::parse(token).ok_or(ExportError::NotFound)?;
+    let row = exports::Entity::find()
+        .filter(exports::COLUMN.token_hash.eq(Some(token.hash())))
+        .filter(exports::COLUMN.expires_at.gt(service.clock().now()))
+        .one(service.db())
+        .await?;
+    row.map(Export::from).ok_or(ExportError::NotFound)
+}
+
+/// One of a person's files.
+pub async fn get(service: &Service, owner: &UserId, id: ExportId) -> Result<Export, ExportError> {
+    let row = exports::Entity::owned_by(owner.as_str())
+        .filter(exports::COLUMN.id.eq(id))
+        .filter(exports::COLUMN.token_hash.is_not_null())
+        .filter(exports::COLUMN.expires_at.gt(service.clock().now()))
+        .one(service.db())
+        .await?;
+    row.map(Export::from).ok_or(ExportError::NotFound)
+}
+
+/// One piece of a file; nothing after the last one.
+pub async fn chunk(
+    service: &Service,
+    export: &Export,
+    number: u32,
+) -> Result<Option<Vec<u8>>, ExportError> {
+    let number = i32::try_from(number).unwrap_or(i32::MAX);
+    if number >= export.chunks {
+        return Ok(None);
+    }
+    let row = export_chunks::Entity::find_by_id((export.id, number)).one(service.db()).await?;
+    // Deleted while somebody reads it: better no end than a wrong one.
+    row.map(|it| Some(it.bytes)).ok_or(ExportError::NotFound)
+}
+
+/// The most files that one call of [`sweep_expired`] deletes: each may have hundreds of pieces.
+pub const SWEEP_BATCH: u64 = 20;
+
+/// Deletes files that have expired, at most [`SWEEP_BATCH`], and says how many: call again while that
+/// is [`SWEEP_BATCH`].
+pub async fn sweep_expired(service: &Service) -> Result<u64, Failure> {
+    let expired = exports::Entity::find()
+        .filter(exports::COLUMN.expires_at.lte(service.clock().now()))
+        .select_only()
+        .column(exports::Column::Id)
+        .limit(SWEEP_BATCH)
+        .into_query();
+    let deleted = exports::Entity::delete_many()
+        .filter(Expr::col(exports::Column::Id).in_subquery(expired))
+        .exec(service.db())
+        .await?;
+    Ok(deleted.rows_affected)
+}
+
+fn internal(error: std::io::Error) -> ExportError {
+    ExportError::Failed(Failure::Internal(error.into()))
+}
+
+impl From<exports::Model> for Export {
+    fn from(row: exports::Model) -> Self {
+        Self {
+            id: row.id,
+            file_name: row.file_name,
+            media_type: row.media_type,
+            bytes: row.bytes.unsigned_abs(),
+            notes: row.notes.unsigned_abs(),
+            created_at: row.created_at,
+            expires_at: row.expires_at,
+            chunks: row.chunks,
+        }
+    }
+}

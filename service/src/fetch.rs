@@ -1,0 +1,364 @@
+//! Fetching what somebody else's request names, without becoming a way into our own network.
+//!
+//! Whoever sends a request chooses the address, so nothing about it is trusted:
+//!
+//! - an [`Address`] is https, at a public name, without a port or a user name, before anything is
+//!   resolved;
+//! - the name is resolved once, all of its addresses are checked by
+//!   [`special_use`](crate::oauth::special_use), and the connection goes to the checked addresses, so
+//!   no second answer can differ;
+//! - https alone, no redirect, no proxy, no cookie, no compression, and one bound each on time and
+//!   size.
+
+use std::{
+    fmt, io,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use reqwest::{
+    StatusCode,
+    dns::{Addrs, Name, Resolve, Resolving},
+    header::{ACCEPT, ACCEPT_ENCODING, HeaderMap},
+};
+use url::Url;
+
+use crate::oauth::{metadata_url::public_host, special_use};
+
+/// How long the connection alone may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The port of https.
+const HTTPS: u16 = 443;
+
+/// The most addresses of a name that are tried.
+const MAX_ADDRESSES: usize = 16;
+
+/// The longest address that is taken, in bytes.
+const MAX_ADDRESS_BYTES: usize = 2_048;
+
+/// Turns names into addresses. The check of the addresses is not its business, and cannot be
+/// replaced.
+#[async_trait]
+pub trait Resolver: Send + Sync + fmt::Debug {
+    /// All addresses of a name.
+    async fn lookup(&self, host: &str) -> io::Result<Vec<IpAddr>>;
+
+    /// Where to connect to for an address that has passed the check. A test leads the way to its own
+    /// host from here.
+    fn route(&self, checked: IpAddr) -> SocketAddr {
+        SocketAddr::new(checked, HTTPS)
+    }
+}
+
+/// The resolver of the operating system.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemResolver;
+
+#[async_trait]
+impl Resolver for SystemResolver {
+    async fn lookup(&self, host: &str) -> io::Result<Vec<IpAddr>> {
+        // With a dot at its end the name is complete: no search domain is tried.
+        let found = tokio::net::lookup_host((format!("{host}."), HTTPS)).await?;
+        Ok(found.map(|it| it.ip()).collect())
+    }
+}
+
+/// Where something is that may be fetched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address(Url);
+
+/// Why a text is no address that may be fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotAnAddress {
+    /// More than 2,048 bytes.
+    #[error("it is longer than 2048 characters")]
+    TooLong,
+    /// Not `https://`, or no URL at all.
+    #[error("it is not an https:// URL")]
+    NotHttps,
+    /// `user:password@`.
+    #[error("it holds a user name")]
+    UserInfo,
+    /// Any but the usual one.
+    #[error("it names a port")]
+    Port,
+    /// An address, a name that only a local network knows, or our own name.
+    #[error("its host is not a public host name of somebody else")]
+    Host,
+}
+
+impl Address {
+    /// Takes a URL; a fragment is left away. `own_host` is the host of this server, whose documents
+    /// would be its own answers.
+    pub fn parse(text: &str, own_host: &str) -> Result<Self, NotAnAddress> {
+        use NotAnAddress as Error;
+
+        if text.len() > MAX_ADDRESS_BYTES {
+            return Err(Error::TooLong);
+        }
+        let mut url = Url::parse(text.trim()).map_err(|_not_a_url| Error::NotHttps)?;
+        if url.scheme() != "https" {
+            return Err(Error::NotHttps);
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(Error::UserInfo);
+        }
+        if url.port().is_some() {
+            return Err(Error::Port);
+        }
+        let host = url.host_str().unwrap_or_default();
+        match public_host(url.as_str(), host) {
+            Some(host) if host != own_host => {}
+            _ => return Err(Error::Host),
+        }
+        url.set_fragment(None);
+        Ok(Self(url))
+    }
+
+    /// The host that is asked.
+    pub fn host(&self) -> &str {
+        self.0.host_str().unwrap_or_default()
+    }
+
+    /// The URL as it is sent.
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+}
+
+/// Why there is nothing.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FetchError {
+    /// The bound on time.
+    #[error("it did not arrive in time")]
+    TooSlow,
+    /// No connection, or it broke off; for one that leads inside as well, and nobody learns which.
+    #[error("it could not be fetched")]
+    Unreachable,
+    /// Not 200; a redirect among them.
+    #[error("the answer is not 200")]
+    Status(StatusCode),
+    /// The bound on size.
+    #[error("it is too large")]
+    TooLarge,
+    /// We cannot fetch anything.
+    #[error("it cannot be fetched at the moment")]
+    Ours,
+}
+
+impl From<reqwest::Error> for FetchError {
+    fn from(error: reqwest::Error) -> Self {
+        if error.is_timeout() { Self::TooSlow } else { Self::Unreachable }
+    }
+}
+
+/// What one fetch may cost, and what it asks for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// From the question for the name to the last byte.
+    pub(crate) time: Duration,
+    /// Bytes of the body.
+    pub(crate) bytes: usize,
+    /// The value of `Accept`.
+    pub(crate) accept: &'static str,
+}
+
+/// Fetches. Shared by all clones of a service.
+pub(crate) struct Fetcher {
+    resolver: Arc<dyn Resolver>,
+    /// Certificates in PEM that stand in for those of the system.
+    roots: Option<Arc<[u8]>>,
+    user_agent: String,
+    /// Made at the first fetch: reading the certificates of the system takes a while.
+    http: OnceLock<Result<reqwest::Client, String>>,
+}
+
+/// An answer whose head has arrived, and is 200.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    response: reqwest::Response,
+    bytes: usize,
+}
+
+impl Fetcher {
+    pub(crate) fn new(
+        resolver: Arc<dyn Resolver>,
+        roots: Option<Arc<[u8]>>,
+        public_url: &str,
+    ) -> Self {
+        Self {
+            resolver,
+            roots,
+            user_agent: format!("notes-mcp/{} (+{public_url})", env!("CARGO_PKG_VERSION")),
+            http: OnceLock::new(),
+        }
+    }
+
+    /// Asks for a document. The URL must have been checked: by [`Address`], or by a type of its own.
+    pub(crate) async fn get(&self, url: &str, bounds: Bounds) -> Result<Answer, FetchError> {
+        let response = self
+            .http()?
+            .get(url)
+            .timeout(bounds.time)
+            .header(ACCEPT, bounds.accept)
+            .header(ACCEPT_ENCODING, "identity")
+            .send()
+            .await
+            .map_err(|error| {
+                tracing::info!(error = ?error, "A document was not fetched: {error}");
+                error
+            })?;
+        match response.status() {
+            StatusCode::OK => Ok(Answer { response, bytes: bounds.bytes }),
+            status => Err(FetchError::Status(status)),
+        }
+    }
+
+    fn http(&self) -> Result<&reqwest::Client, FetchError> {
+        self.http
+            .get_or_init(|| self.make_http().map_err(|error| format!("{error:#}")))
+            .as_ref()
+            .map_err(|error| {
+                tracing::error!("Documents of others cannot be fetched: {error}");
+                FetchError::Ours
+            })
+    }
+
+    fn make_http(&self) -> anyhow::Result<reqwest::Client> {
+        let mut builder = reqwest::Client::builder()
+            .https_only(true)
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .referer(false)
+            .no_proxy()
+            .dns_resolver(Arc::new(Checked(Arc::clone(&self.resolver))))
+            // A connection that is kept would outlive the check of its address.
+            .pool_max_idle_per_host(0)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .user_agent(&self.user_agent);
+        if let Some(roots) = &self.roots {
+            builder = builder.tls_certs_only(reqwest::Certificate::from_pem_bundle(roots)?);
+        }
+        Ok(builder.build()?)
+    }
+}
+
+impl fmt::Debug for Fetcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fetcher")
+    }
+}
+
+impl Answer {
+    pub(crate) fn headers(&self) -> &HeaderMap {
+        self.response.headers()
+    }
+
+    /// The whole body, if it keeps within the bounds.
+    pub(crate) async fn body(mut self) -> Result<Vec<u8>, FetchError> {
+        let mut body = Vec::new();
+        while let Some(chunk) = self.response.chunk().await? {
+            if body.len() + chunk.len() > self.bytes {
+                return Err(FetchError::TooLarge);
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+}
+
+/// Hands only checked addresses to the connection. One address that must not be reached spoils the
+/// whole answer: a name that leads inside and outside at once is nobody's we want to know.
+struct Checked(Arc<dyn Resolver>);
+
+impl Resolve for Checked {
+    fn resolve(&self, name: Name) -> Resolving {
+        let resolver = Arc::clone(&self.0);
+        Box::pin(async move {
+            let addresses = resolver.lookup(name.as_str()).await?;
+            if let Some((address, meaning)) = addresses
+                .iter()
+                .find_map(|it| special_use::meaning(*it).map(|meaning| (it, meaning)))
+            {
+                tracing::warn!(
+                    host = name.as_str(), %address, meaning,
+                    "A document to be fetched is at an address that is not public"
+                );
+                return Err(NotPublic.into());
+            }
+            let routes: Vec<_> =
+                addresses.into_iter().take(MAX_ADDRESSES).map(|it| resolver.route(it)).collect();
+            Ok(Box::new(routes.into_iter()) as Addrs)
+        })
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the address is not public")]
+struct NotPublic;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parse(text: &str) -> Result<Address, NotAnAddress> {
+        Address::parse(text, "notes.example.com")
+    }
+
+    #[test]
+    fn a_public_document_can_be_fetched() {
+        for (good, sent) in [
+            ("https://example.com", "https://example.com/"),
+            ("https://example.com/a/notes.json?x=1#top", "https://example.com/a/notes.json?x=1"),
+            (" https://Example.com:443/a ", "https://example.com/a"),
+            ("https://example.com/ä b", "https://example.com/%C3%A4%20b"),
+        ] {
+            assert_eq!(parse(good).unwrap().as_str(), sent);
+        }
+    }
+
+    #[test]
+    fn nothing_else_is_ever_looked_up() {
+        use NotAnAddress as E;
+        for (bad, error) in [
+            ("", E::NotHttps),
+            ("notes.json", E::NotHttps),
+            ("http://example.com/", E::NotHttps),
+            ("file:///etc/passwd", E::NotHttps),
+            ("https://me@example.com/", E::UserInfo),
+            ("https://:pw@example.com/", E::UserInfo),
+            ("https://example.com:8443/", E::Port),
+            ("https://127.0.0.1/", E::Host),
+            ("https://2130706433/", E::Host),
+            ("https://0x7f.1/", E::Host),
+            ("https://[::1]/", E::Host),
+            ("https://localhost/", E::Host),
+            ("https://printer.local/", E::Host),
+            ("https://metadata.google.internal/", E::Host),
+            ("https://example.com./", E::Host),
+            ("https://intranet/", E::Host),
+            ("https://notes.example.com/exports/x", E::Host),
+            ("https://NOTES.example.com/", E::Host),
+        ] {
+            assert_eq!(parse(bad), Err(error), "{bad:?}");
+        }
+        assert_eq!(parse(&format!("https://example.com/{}", "a".repeat(2_048))), Err(E::TooLong));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_taken_is_https_at_a_name(text in "(https://)?[ -~]{0,40}") {
+            if let Ok(Address(url)) = parse(&text) {
+                prop_assert_eq!(url.scheme(), "https");
+                prop_assert_eq!(url.port_or_known_default(), Some(443));
+                prop_assert!(matches!(url.host(), Some(url::Host::Domain(_))));
+                prop_assert!(url.username().is_empty() && url.fragment().is_none());
+            }
+        }
+    }
+}

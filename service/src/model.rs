@@ -1,0 +1,187 @@
+//! A language model of the operator's choice, behind an endpoint that speaks the chat completions of
+//! `OpenAI`, as most hosts and local servers do. For work that no client's model can do.
+//!
+//! One request, bounded in time and size. Whether to try again is the caller's business: a job is
+//! tried again with growing delays.
+
+use std::{fmt, sync::OnceLock, time::Duration};
+
+use reqwest::{StatusCode, header::RETRY_AFTER};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::config::ModelSettings;
+
+/// How long one answer may take: a local model writes a page in a minute or two.
+const ANSWER_TIMEOUT: Duration = Duration::from_mins(3);
+
+/// How long the connection alone may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The largest answer that is read, in bytes. A page of text has a few kilobytes.
+const MAX_ANSWER_BYTES: usize = 1024 * 1024;
+
+/// Characters of what the endpoint says about a refusal that go to the log.
+const SHOWN: usize = 300;
+
+/// A configured model.
+pub(crate) struct Model {
+    settings: ModelSettings,
+    /// Made at the first request: reading the certificates of the system takes a while.
+    http: OnceLock<Result<reqwest::Client, String>>,
+}
+
+/// Why the model said nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ModelError {
+    /// Too busy, away, or too slow: another try may succeed.
+    #[error("the model is not available: {0}")]
+    Away(String),
+    /// The endpoint does not take our request, or its answer is none: the operator has to look.
+    #[error("the model's endpoint refuses: {0}")]
+    Refused(String),
+}
+
+#[derive(Deserialize)]
+struct Completion {
+    choices: Vec<Choice>,
+}
+
+#[derive(Deserialize)]
+struct Choice {
+    message: Message,
+}
+
+#[derive(Deserialize)]
+struct Message {
+    content: Option<String>,
+}
+
+impl Model {
+    pub(crate) fn new(settings: ModelSettings) -> Self {
+        Self { settings, http: OnceLock::new() }
+    }
+
+    /// What the model is called.
+    pub(crate) fn name(&self) -> &str {
+        &self.settings.model
+    }
+
+    /// What the model makes of a text.
+    pub(crate) async fn complete(&self, system: &str, text: &str) -> Result<String, ModelError> {
+        let body = json!({
+            "model": self.settings.model,
+            "messages": [
+                { "role": "system", "content": system },
+                { "role": "user", "content": text },
+            ],
+        });
+        let mut request =
+            self.http()?.post(format!("{}/chat/completions", self.settings.url)).json(&body);
+        if let Some(key) = &self.settings.api_key {
+            request = request.bearer_auth(key.expose());
+        }
+        let response = request.send().await.map_err(|it| away(&it))?;
+        let status = response.status();
+        let retry_after = response
+            .headers()
+            .get(RETRY_AFTER)
+            .and_then(|it| it.to_str().ok())
+            .map(|it| format!(", Retry-After: {it}"))
+            .unwrap_or_default();
+        let answer = read(response).await?;
+        match status {
+            StatusCode::OK => said(&answer),
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => {
+                Err(ModelError::Away(format!("it answers {status}{retry_after}")))
+            }
+            status if status.is_server_error() => {
+                Err(ModelError::Away(format!("it answers {status}{retry_after}")))
+            }
+            status => {
+                let said: String = String::from_utf8_lossy(&answer)
+                    .chars()
+                    .filter(|it| !it.is_control())
+                    .take(SHOWN)
+                    .collect();
+                tracing::warn!(
+                    status = status.as_u16(),
+                    said,
+                    "The endpoint of LLM_URL refuses with {status}"
+                );
+                Err(ModelError::Refused(format!("it answers {status}")))
+            }
+        }
+    }
+
+    fn http(&self) -> Result<&reqwest::Client, ModelError> {
+        self.http
+            .get_or_init(|| {
+                reqwest::Client::builder()
+                    .redirect(reqwest::redirect::Policy::none())
+                    .retry(reqwest::retry::never())
+                    .referer(false)
+                    .no_proxy()
+                    .connect_timeout(CONNECT_TIMEOUT)
+                    .timeout(ANSWER_TIMEOUT)
+                    .user_agent(concat!("notes-mcp/", env!("CARGO_PKG_VERSION")))
+                    .build()
+                    .map_err(|error| format!("{error:#}"))
+            })
+            .as_ref()
+            .map_err(|error| {
+                tracing::error!("The endpoint of LLM_URL cannot be asked: {error}");
+                ModelError::Refused("no request can be made".into())
+            })
+    }
+}
+
+impl fmt::Debug for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Model")
+    }
+}
+
+async fn read(mut response: reqwest::Response) -> Result<Vec<u8>, ModelError> {
+    let mut answer = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|it| away(&it))? {
+        if answer.len() + chunk.len() > MAX_ANSWER_BYTES {
+            return Err(ModelError::Refused("its answer is larger than 1 MB".into()));
+        }
+        answer.extend_from_slice(&chunk);
+    }
+    Ok(answer)
+}
+
+fn said(answer: &[u8]) -> Result<String, ModelError> {
+    let completion: Completion = serde_json::from_slice(answer)
+        .map_err(|_other| ModelError::Refused("its answer is not a chat completion".into()))?;
+    let text = completion.choices.into_iter().next().and_then(|it| it.message.content);
+    match text.map(|it| it.trim().to_owned()) {
+        Some(text) if !text.is_empty() => Ok(text),
+        _ => Err(ModelError::Away("its answer is empty".into())),
+    }
+}
+
+fn away(error: &reqwest::Error) -> ModelError {
+    let why = if error.is_timeout() { "it does not answer in time" } else { "it does not answer" };
+    tracing::info!(error = ?error, "The endpoint of LLM_URL gave no answer: {error}");
+    ModelError::Away(why.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_the_text_of_the_first_choice() {
+        let answer = br#"{"id":"x","choices":[{"index":0,"message":{"role":"assistant","content":" Tea. "}}]}"#;
+        assert_eq!(said(answer), Ok("Tea.".to_owned()));
+        for empty in [r#"{"choices":[]}"#, r#"{"choices":[{"message":{"content":null}}]}"#] {
+            assert!(matches!(said(empty.as_bytes()), Err(ModelError::Away(_))), "{empty}");
+        }
+        for other in ["", "{}", "<html>", r#"{"error":{"message":"no"}}"#] {
+            assert!(matches!(said(other.as_bytes()), Err(ModelError::Refused(_))), "{other}");
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! `notes_import`: keeps the notes of a document, thousands if need be.
+//!
+//! A job. Each batch of notes is committed together with the checkpoint that says so, so that an
+//! attempt that follows another one goes on behind the last batch, and one that was taken for dead
+//! cannot write any more.
+
+use std::time::Duration;
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use mcp::{Call, Capability, Elicited, Run, Tool, ToolAnnotations, ToolError};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::retry;
+use crate::{
+    Service, db,
+    fetch::{Address, Bounds, FetchError},
+    notes::{
+        NotesError,
+        import::{Conflict, Ids, Import},
+        transfer::{self, Form, Incoming, MAX_BYTES},
+    },
+    oauth::{limits, scope},
+};
+
+/// How long one attempt may take: a large document on a busy database.
+const TIMEOUT: Duration = Duration::from_mins(10);
+
+/// How many attempts there are. Each goes on where the last one ended.
+const ATTEMPTS: u32 = 10;
+
+/// What fetching a document may cost.
+const FETCH: Bounds = Bounds {
+    time: Duration::from_secs(30),
+    bytes: MAX_BYTES,
+    accept: "application/json, text/markdown, text/plain;q=0.9, */*;q=0.1",
+};
+
+/// Titles that a question names.
+const SHOWN_TITLES: usize = 5;
+
+pub(super) struct ImportNotes;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Input {
+    /// The document itself. Give either this or `url`.
+    text: Option<String>,
+    /// Where the document is: a public https URL. Give either this or `text`.
+    #[schemars(length(max = 2048))]
+    url: Option<String>,
+    /// What the document is written in. Leave it out to have it found out.
+    format: Option<Form>,
+    /// What to do with notes whose title the user already has.
+    #[serde(default)]
+    on_conflict: OnConflict,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+enum OnConflict {
+    /// Ask the user, once for all; `skip` where the client cannot ask.
+    #[default]
+    Ask,
+    /// Leave the new notes away.
+    Skip,
+    /// Replace text and tags of the old notes.
+    Replace,
+    /// Keep both.
+    KeepBoth,
+}
+
+/// What the user is asked.
+#[derive(Deserialize, JsonSchema)]
+struct Decision {
+    /// What to do with notes whose title you already have.
+    existing: Choice,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Choice {
+    Skip,
+    Replace,
+    KeepBoth,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Output {
+    /// How many notes the document holds.
+    total: usize,
+    /// How many are new now.
+    created: usize,
+    /// How many notes were replaced.
+    replaced: usize,
+    /// How many were left away because their title was there.
+    skipped: usize,
+    /// Why nothing was imported.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+}
+
+/// How far an import is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Checkpoint {
+    ids: Ids,
+    /// Of the document: another one under the same address is not gone on with.
+    hash: String,
+    conflict: Conflict,
+    next: usize,
+    created: usize,
+    replaced: usize,
+    skipped: usize,
+}
+
+impl Tool<Service> for ImportNotes {
+    const NAME: &'static str = "notes_import";
+    const TITLE: &'static str = "Import notes";
+    const DESCRIPTION: &'static str = "Creates many notes at once from a Markdown or JSON document, \
+        given as text or as a public https URL, such as a file that notes_export has made. Up to \
+        20,000 notes and 16 MB (4 MB as text). If a note of the document cannot be kept, nothing is \
+        imported and the problems are named. It runs as a job: if the answer takes too long, ask \
+        jobs_list for it later instead of calling again.";
+    const SCOPE: &'static str = scope::NOTES_WRITE;
+    const ANNOTATIONS: ToolAnnotations = ToolAnnotations {
+        read_only_hint: Some(false),
+        destructive_hint: Some(true),
+        idempotent_hint: Some(false),
+        open_world_hint: Some(true),
+    };
+    const RUN: Run = Run::Job { timeout: TIMEOUT, attempts: ATTEMPTS };
+    type Input = Input;
+    type Output = Output;
+
+    async fn call(
+        &self,
+        call: &Call,
+        service: &Service,
+        input: Input,
+    ) -> Result<Output, ToolError> {
+        let begun: Option<Checkpoint> = call.checkpoint();
+        let document = document(call, service, &input).await?;
+        let hash = URL_SAFE_NO_PAD.encode(Sha256::digest(&document));
+        if let Some(begun) = begun.as_ref().filter(|it| it.hash != hash) {
+            return Err(ToolError::Failed(format!(
+                "The document at the URL has changed while it was imported. {} notes were created \
+                 and {} replaced before that. Import it again with `on_conflict` set to `skip`.",
+                begun.created, begun.replaced
+            )));
+        }
+        let notes = read(document, input.format).await?;
+        let now = service.clock().now();
+        let ids = match &begun {
+            Some(begun) => begun.ids.clone(),
+            None => Ids { seed: seed(call), begun_at: now },
+        };
+        let import = Import::new(call.user().clone(), ids.clone(), notes);
+        let mut state = match begun {
+            Some(begun) => begun,
+            None => match decide(call, service, &import, input.on_conflict).await? {
+                Ok(conflict) => {
+                    Checkpoint { ids, hash, conflict, next: 0, created: 0, replaced: 0, skipped: 0 }
+                }
+                Err(reason) => {
+                    let total = import.len();
+                    return Ok(Output {
+                        total,
+                        created: 0,
+                        replaced: 0,
+                        skipped: 0,
+                        reason: Some(reason),
+                    });
+                }
+            },
+        };
+        let total = import.len();
+        while state.next < total {
+            state = batch(call, service, &import, state).await?;
+            let message = format!("Imported {} of {total} notes", state.next);
+            call.progress(to_f64(state.next), Some(to_f64(total)), Some(&message)).await;
+        }
+        let Checkpoint { created, replaced, skipped, .. } = state;
+        Ok(Output { total, created, replaced, skipped, reason: None })
+    }
+}
+
+/// Writes the next batch and says so, in one transaction, and then tells subscribers.
+async fn batch(
+    call: &Call,
+    service: &Service,
+    import: &Import,
+    mut state: Checkpoint,
+) -> Result<Checkpoint, ToolError> {
+    let failed = |error: NotesError| retry(error, "The notes cannot be written at the moment.");
+    let transaction = db::begin_patiently(service.db()).await.map_err(|it| failed(it.into()))?;
+    let now = service.clock().now();
+    let written =
+        import.write(&transaction, now, state.next, state.conflict).await.map_err(failed)?;
+    state.next = written.next;
+    state.created += written.created;
+    state.replaced += written.replaced.len();
+    state.skipped += written.skipped;
+    transaction.commit().await.map_err(|it| failed(it.into()))?;
+    call.save(&state).await?;
+    if written.created > 0 || !written.replaced.is_empty() {
+        service.many_notes_changed(call.user(), &written.replaced).await;
+    }
+    Ok(state)
+}
+
+/// What the ids of new notes follow from: the same in every attempt.
+fn seed(call: &Call) -> String {
+    match call.attempt() {
+        Some((job, _)) => job.to_string(),
+        None => uuid::Uuid::new_v4().to_string(),
+    }
+}
+
+/// The document, from where the input says.
+async fn document(call: &Call, service: &Service, input: &Input) -> Result<Vec<u8>, ToolError> {
+    match (&input.text, &input.url) {
+        (Some(text), None) => Ok(text.clone().into_bytes()),
+        (None, Some(url)) => fetch(call, service, url).await,
+        _ => Err(ToolError::Input(
+            "Give the document in `text`, or its address in `url`: one of the two.".into(),
+        )),
+    }
+}
+
+async fn fetch(call: &Call, service: &Service, url: &str) -> Result<Vec<u8>, ToolError> {
+    let own_host = service.config().public_url.host();
+    let address = Address::parse(url, own_host).map_err(|error| {
+        ToolError::Input(format!(
+            "The document cannot be fetched from this `url`: {error}. Give a public https URL, or \
+             the document itself in `text`."
+        ))
+    })?;
+    if !service.limiter().check(&limits::IMPORT, call.user().as_str()).await.is_allowed() {
+        return Err(ToolError::Retry(
+            "Too many documents were fetched within a minute. Try again in a minute.".into(),
+        ));
+    }
+    let host = address.host();
+    let refused = |error: FetchError| match error {
+        FetchError::Ours => ToolError::Retry(
+            "Documents cannot be fetched at the moment. Give the document itself in `text`.".into(),
+        ),
+        FetchError::TooSlow | FetchError::Unreachable => ToolError::Retry(format!(
+            "The document could not be fetched from {host}: {error}. Check the address, or give \
+             the document itself in `text`."
+        )),
+        FetchError::Status(status) if status.is_server_error() || status.as_u16() == 429 => {
+            ToolError::Retry(format!("{host} does not give the document: it answers {status}."))
+        }
+        FetchError::Status(status) => ToolError::Failed(format!(
+            "{host} does not give the document: it answers {status}, and redirects are not \
+             followed. Give the address that it is really at, or the document itself in `text`."
+        )),
+        FetchError::TooLarge => ToolError::Failed(format!(
+            "The document is larger than {} MB. Split it.",
+            MAX_BYTES >> 20
+        )),
+    };
+    let answer = service.fetcher().get(address.as_str(), FETCH).await.map_err(refused)?;
+    answer.body().await.map_err(refused)
+}
+
+/// Reading megabytes takes a while, and other calls run on this thread too.
+async fn read(document: Vec<u8>, form: Option<Form>) -> Result<Vec<Incoming>, ToolError> {
+    tokio::task::spawn_blocking(move || transfer::read_bytes(&document, form))
+        .await
+        .map_err(ToolError::internal)?
+        .map_err(|error| ToolError::Input(format!("Nothing was imported: {error}.")))
+}
+
+/// What to do with notes whose title is there, or why nothing is to be done at all.
+async fn decide(
+    call: &Call,
+    service: &Service,
+    import: &Import,
+    wish: OnConflict,
+) -> Result<Result<Conflict, &'static str>, ToolError> {
+    match wish {
+        OnConflict::Skip => return Ok(Ok(Conflict::Skip)),
+        OnConflict::Replace => return Ok(Ok(Conflict::Replace)),
+        OnConflict::KeepBoth => return Ok(Ok(Conflict::KeepBoth)),
+        OnConflict::Ask if !call.can_ask(Capability::ElicitationForm) => {
+            return Ok(Ok(Conflict::Skip));
+        }
+        OnConflict::Ask => {}
+    }
+    let titles = import
+        .conflicts(service.db())
+        .await
+        .map_err(|it| retry(it, "The notes cannot be read at the moment."))?;
+    if titles.is_empty() {
+        // One that comes into being meanwhile is left as it is.
+        return Ok(Ok(Conflict::Skip));
+    }
+    Ok(match call.elicit::<Decision>("existing", question(&titles, import.len()))? {
+        Elicited::Accepted(Decision { existing: Choice::Skip }) => Ok(Conflict::Skip),
+        Elicited::Accepted(Decision { existing: Choice::Replace }) => Ok(Conflict::Replace),
+        Elicited::Accepted(Decision { existing: Choice::KeepBoth }) => Ok(Conflict::KeepBoth),
+        Elicited::Declined => Err("The user said no."),
+        Elicited::Cancelled => Err("The user closed the question without deciding."),
+    })
+}
+
+fn question(titles: &[&str], total: usize) -> String {
+    let shown: Vec<_> = titles.iter().take(SHOWN_TITLES).map(|it| format!("“{it}”")).collect();
+    let more = match titles.len().saturating_sub(SHOWN_TITLES) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!(
+        "You are about to import {total} notes. You already have notes titled {}{more}. Skip those, \
+         replace what you have, or keep both?",
+        shown.join(", ")
+    )
+}
+
+fn to_f64(count: usize) -> f64 {
+    u32::try_from(count).map_or(f64::MAX, f64::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_names_a_few_titles() {
+        let text = question(&["a", "b"], 3);
+        assert!(text.contains("3 notes") && text.contains("titled “a”, “b”. Skip"), "{text}");
+        let text = question(&["a", "b", "c", "d", "e", "f", "g"], 9);
+        assert!(text.contains("“e” and 2 more.") && !text.contains("“f”"), "{text}");
+    }
+
+    #[test]
+    fn a_checkpoint_reads_back() {
+        let ids = Ids { seed: "job".into(), begun_at: chrono::DateTime::UNIX_EPOCH };
+        let state = Checkpoint {
+            ids: ids.clone(),
+            hash: "a hash".into(),
+            conflict: Conflict::KeepBoth,
+            next: 500,
+            created: 499,
+            replaced: 1,
+            skipped: 0,
+        };
+        let json = serde_json::to_value(&state).unwrap();
+        assert_eq!((&json["hash"], &json["conflict"]), (&"a hash".into(), &"keep_both".into()));
+        let read: Checkpoint = serde_json::from_value(json).unwrap();
+        assert_eq!((read.next, read.ids), (500, ids));
+    }
+}

@@ -1,0 +1,198 @@
+//! `notes_import`: many notes at once, each exactly once.
+
+use serde_json::{Value, json};
+use tests::{cluster::Database, schema::Revision};
+
+use super::{alone, answered, body, titles};
+use crate::notes_on;
+
+on_both_databases!(
+    a_document_becomes_notes,
+    thousands_of_notes_are_imported_with_progress,
+    a_document_with_a_mistake_changes_nothing,
+    what_is_there_stays_unless_the_user_says_otherwise,
+    the_user_is_asked_once_what_to_do,
+    notes_of_one_title_replace_each_other_one_by_one,
+    subscribers_hear_of_an_import,
+    no_address_inside_is_fetched,
+);
+
+const MARKDOWN: &str = "---\ntitle: Tea\ntags: [kitchen, 'hot']\ncreated_at: 2020-02-03T04:05:06Z\n\
+    ---\n\nGreen, 70 °C\n<!-- notes-mcp: next note -->\n# Bread\n\nRye\n";
+
+async fn a_document_becomes_notes(database: Database) {
+    let cluster = notes_on(database).await;
+    let ada = alone(&cluster.web(0).modern(cluster.token("ada").await));
+    let imported = ada.tool("notes_import", json!({ "text": MARKDOWN })).await;
+    let counts = json!({ "total": 2, "created": 2, "replaced": 0, "skipped": 0 });
+    assert_eq!(imported.output(), &counts);
+    assert_eq!(titles(&ada).await, ["Bread", "Tea"]);
+    assert_eq!(body(&ada, "Bread").await, "Rye");
+    let tagged = ada.tool("notes_list", json!({ "tag": "hot" })).await;
+    let tea = &tagged.output()["notes"][0];
+    assert_eq!(
+        (&tea["title"], &tea["created_at"]),
+        (&json!("Tea"), &json!("2020-02-03T04:05:06Z"))
+    );
+    let found = ada.tool("notes_search", json!({ "query": "rye" })).await;
+    assert_eq!(found.output()["notes"][0]["title"], "Bread", "what is imported is found");
+
+    let text = json!([{ "title": "Jam", "body": "Plum", "tags": ["kitchen"] }]).to_string();
+    ada.tool("notes_import", json!({ "text": text })).await.output();
+    assert_eq!(titles(&ada).await, ["Bread", "Jam", "Tea"]);
+    let bob = cluster.web(0).modern(cluster.token("bob").await);
+    assert_eq!(titles(&bob).await, [] as [&str; 0], "they are hers alone");
+
+    let reads = cluster.web(0).modern(cluster.token_for("ada", &["notes:read"]).await);
+    let refused =
+        reads.call("tools/call", json!({ "name": "notes_import", "arguments": {} })).await;
+    assert_eq!(refused.status, 403);
+}
+
+async fn thousands_of_notes_are_imported_with_progress(database: Database) {
+    let cluster = notes_on(database).await;
+    let ada = alone(&cluster.web(0).modern(cluster.token("ada").await));
+    let notes: Vec<Value> = (0..2_345)
+        .map(|it| json!({ "title": format!("Note {it:05}"), "body": format!("Number {it}.") }))
+        .collect();
+    let text = json!({ "notes": notes }).to_string();
+    let call = json!({
+        "name": "notes_import", "arguments": { "text": text },
+        "_meta": { "progressToken": "import" },
+    });
+    let imported = ada.call("tools/call", call).await;
+    assert_eq!(imported.output()["created"], 2_345);
+    let told: Vec<f64> = imported
+        .before
+        .iter()
+        .filter(|it| it["method"] == "notifications/progress")
+        .map(|it| it["params"]["progress"].as_f64().unwrap())
+        .collect();
+    assert!(told.is_sorted() && told.contains(&500.0), "{told:?}");
+    let expected: Vec<_> = (0..2_345).map(|it| format!("Note {it:05}")).collect();
+    assert_eq!(titles(&ada).await, expected, "each exactly once");
+}
+
+async fn a_document_with_a_mistake_changes_nothing(database: Database) {
+    let cluster = notes_on(database).await;
+    let ada = alone(&cluster.web(0).modern(cluster.token("ada").await));
+    let mut notes = vec![json!({ "title": "Fine" }); 700];
+    notes.push(json!({ "title": "x".repeat(201) }));
+    for (arguments, sentence) in [
+        (json!({ "text": Value::Array(notes).to_string() }), "note 701"),
+        (json!({ "text": "[{" }), "not a JSON array"),
+        (json!({ "text": "" }), "no note"),
+        (json!({ "text": "---\ntitle: [\n---\n" }), "front matter"),
+        (json!({ "text": "# Tea", "format": "json" }), "not a JSON array"),
+        (json!({}), "one of the two"),
+        (json!({ "text": "a", "url": "https://example.com/" }), "one of the two"),
+    ] {
+        let refused = ada.tool("notes_import", arguments).await;
+        assert!(refused.tool_error().contains(sentence), "{}", refused.tool_error());
+    }
+    assert_eq!(titles(&ada).await, [] as [&str; 0]);
+}
+
+async fn what_is_there_stays_unless_the_user_says_otherwise(database: Database) {
+    let cluster = notes_on(database).await;
+    let ada = alone(&cluster.web(0).modern(cluster.token("ada").await));
+    ada.tool("notes_create", json!({ "title": "Tea", "body": "Black" })).await.output();
+    let import = async |policy: &str| {
+        let arguments = json!({ "text": MARKDOWN, "on_conflict": policy });
+        let counts = ada.tool("notes_import", arguments).await.output().clone();
+        (counts["created"].clone(), counts["replaced"].clone(), counts["skipped"].clone())
+    };
+    // This client cannot ask.
+    assert_eq!(import("ask").await, (json!(1), json!(0), json!(1)));
+    assert_eq!(body(&ada, "Tea").await, "Black");
+    assert_eq!(import("skip").await, (json!(0), json!(0), json!(2)));
+    assert_eq!(import("replace").await, (json!(0), json!(2), json!(0)));
+    assert_eq!(body(&ada, "Tea").await, "Green, 70 °C");
+    assert_eq!(import("keep_both").await, (json!(2), json!(0), json!(0)));
+    assert_eq!(titles(&ada).await, ["Bread", "Bread", "Tea", "Tea"]);
+}
+
+async fn the_user_is_asked_once_what_to_do(database: Database) {
+    let cluster = notes_on(database).await;
+    let ada = cluster.web(0).modern(cluster.token("ada").await);
+    let call = json!({ "name": "notes_import", "arguments": { "text": MARKDOWN } });
+    let (first, rounds) = answered(&ada, &call, |_, _| panic!("there is nothing to ask")).await;
+    assert_eq!((first.output()["created"].as_u64(), rounds.len()), (Some(2), 0));
+
+    for refusal in [json!({ "action": "decline" }), json!({ "action": "cancel" })] {
+        let (done, rounds) = answered(&ada, &call, |_, question| {
+            let message = question["params"]["message"].as_str().unwrap();
+            assert!(message.contains("“Tea”") && message.contains("“Bread”"), "{message}");
+            refusal.clone()
+        })
+        .await;
+        assert_eq!(rounds, [1], "both titles in one question");
+        assert_eq!(done.output()["created"], 0);
+        assert!(done.output()["reason"].is_string(), "{}", done.output());
+    }
+    let keep = json!({ "action": "accept", "content": { "existing": "keep_both" } });
+    let (done, _) = answered(&ada, &call, |_, _| keep.clone()).await;
+    assert_eq!(done.output()["created"], 2);
+
+    let session = cluster.web(0).legacy(cluster.token("ada").await, Revision::November2025).await;
+    let mut stream = session.open("tools/call", call).await;
+    let question = stream.expect("elicitation/create").await;
+    let replace = json!({ "action": "accept", "content": { "existing": "replace" } });
+    assert_eq!(session.respond(&question, replace).await, 202);
+    let done = stream.message().await;
+    assert_eq!(done["result"]["structuredContent"]["replaced"], 2, "{done}");
+    assert_eq!(titles(&ada).await, ["Bread", "Bread", "Tea", "Tea"]);
+}
+
+async fn notes_of_one_title_replace_each_other_one_by_one(database: Database) {
+    let cluster = notes_on(database).await;
+    let ada = alone(&cluster.web(0).modern(cluster.token("ada").await));
+    // More than one batch, so that later batches meet notes that this import has made or changed.
+    let document = |from: usize| {
+        let notes =
+            (from..from + 1_200).map(|it| json!({ "title": "Same", "body": it.to_string() }));
+        Value::Array(notes.collect()).to_string()
+    };
+    let import = async |from: usize, policy: &str| {
+        let arguments = json!({ "text": document(from), "on_conflict": policy });
+        ada.tool("notes_import", arguments).await.output().clone()
+    };
+    assert_eq!(import(0, "skip").await["created"], 1_200, "they were not there before");
+    assert_eq!(import(0, "skip").await["skipped"], 1_200);
+    assert_eq!(import(10_000, "replace").await["replaced"], 1_200);
+    let found = ada.tool("notes_search", json!({ "query": "11199" })).await;
+    assert_eq!(found.output()["notes"].as_array().unwrap().len(), 1, "the last one took its place");
+    let found = ada.tool("notes_search", json!({ "query": "7" })).await;
+    assert_eq!(found.output()["notes"], json!([]), "none of the old texts is left");
+    assert_eq!(titles(&ada).await.len(), 1_200);
+}
+
+async fn subscribers_hear_of_an_import(database: Database) {
+    let cluster = notes_on(database).await;
+    let ada = alone(&cluster.web(0).modern(cluster.token("ada").await));
+    let filter = json!({ "resourcesListChanged": true });
+    let (mut stream, _) = ada.listen(filter).await;
+    ada.tool("notes_import", json!({ "text": MARKDOWN })).await.output();
+    stream.expect("notifications/resources/list_changed").await;
+}
+
+async fn no_address_inside_is_fetched(database: Database) {
+    let cluster = notes_on(database).await;
+    let ada = alone(&cluster.web(0).modern(cluster.token("ada").await));
+    for url in [
+        "http://example.com/notes.json",
+        "https://127.0.0.1/",
+        "https://[::1]/",
+        "https://169.254.169.254/latest/meta-data",
+        "https://localhost/",
+        "https://notes.internal/",
+        "https://me@example.com/",
+        "https://example.com:8443/",
+        "file:///etc/passwd",
+        "notes.json",
+    ] {
+        let refused = ada.tool("notes_import", json!({ "url": url })).await;
+        let sentence = refused.tool_error();
+        assert!(sentence.contains("cannot be fetched from this `url`"), "{url}: {sentence}");
+    }
+}

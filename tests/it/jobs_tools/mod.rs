@@ -1,0 +1,67 @@
+//! The tools whose work outlives a request: importing, exporting and digesting notes, and looking
+//! after jobs. On both databases, by clients of both eras.
+
+mod digest;
+mod export;
+mod import;
+
+use serde_json::{Value, json};
+use tests::client::{Answer, Modern};
+
+/// A client that can ask nobody and offers no model.
+fn alone(client: &Modern) -> Modern {
+    client.with_capabilities(json!({}))
+}
+
+/// Every title that a person has, sorted.
+async fn titles(client: &Modern) -> Vec<String> {
+    let mut titles = Vec::new();
+    let mut arguments = json!({ "limit": 100 });
+    loop {
+        let page = client.tool("notes_list", arguments.clone()).await;
+        let page = page.output();
+        let notes = page["notes"].as_array().unwrap();
+        titles.extend(notes.iter().map(|it| it["title"].as_str().unwrap().to_owned()));
+        match &page["next_cursor"] {
+            Value::Null => break,
+            cursor => arguments["cursor"] = cursor.clone(),
+        }
+    }
+    titles.sort_unstable();
+    titles
+}
+
+/// The body of the one note of this title.
+async fn body(client: &Modern, title: &str) -> String {
+    let page = client.tool("notes_list", json!({ "limit": 100 })).await;
+    let notes = page.output()["notes"].as_array().unwrap().clone();
+    let mut found = notes.iter().filter(|it| it["title"] == title);
+    let (note, others) = (found.next().unwrap(), found.count());
+    assert_eq!(others, 0, "one note has the title {title}");
+    let note = client.tool("notes_get", json!({ "id": note["id"] })).await;
+    note.output()["body"].as_str().unwrap().to_owned()
+}
+
+/// Calls a tool and answers everything that it asks, until it is done; says how many questions came
+/// with each round.
+async fn answered(
+    client: &Modern,
+    call: &Value,
+    mut answer: impl FnMut(&str, &Value) -> Value,
+) -> (Answer, Vec<usize>) {
+    let mut rounds = Vec::new();
+    let mut request = call.clone();
+    loop {
+        let reply = client.call("tools/call", request.clone()).await;
+        let Some(asked) = reply.result().get("inputRequests").and_then(Value::as_object).cloned()
+        else {
+            return (reply, rounds);
+        };
+        rounds.push(asked.len());
+        let answers: serde_json::Map<String, Value> =
+            asked.iter().map(|(key, question)| (key.clone(), answer(key, question))).collect();
+        request = call.clone();
+        request["requestState"] = reply.result()["requestState"].clone();
+        request["inputResponses"] = Value::Object(answers);
+    }
+}

@@ -1,0 +1,98 @@
+//! `/exports/…`: a file of exported notes, for whoever has its address ([`service::exports`]).
+//!
+//! The address is the proof, so it must not get around: nothing keeps the answer, a page that shows
+//! it tells nobody where it came from, and it runs nothing. The path is in no log of ours.
+
+use std::io;
+
+use futures_util::stream;
+use http::{HeaderValue, Method, header};
+use poem::{Body, Endpoint, Request, Response};
+use service::{
+    Service,
+    exports::{self, Export, ExportError},
+};
+
+use crate::{Instance, error::Refusal};
+
+/// Where a file is.
+pub(crate) const PATH: &str = "/exports/:token";
+
+/// The endpoint.
+pub(crate) struct Exports {
+    service: Service,
+}
+
+impl Exports {
+    /// The endpoint of one instance.
+    pub(crate) fn new(instance: &Instance) -> Self {
+        Self { service: instance.service.clone() }
+    }
+}
+
+impl Endpoint for Exports {
+    type Output = Response;
+
+    async fn call(&self, request: Request) -> poem::Result<Response> {
+        let has_body = match *request.method() {
+            Method::GET => true,
+            Method::HEAD => false,
+            _ => return Err(Refusal::Method(METHODS).into()),
+        };
+        let token = request.raw_path_param("token").unwrap_or_default();
+        let export = exports::by_token(&self.service, token).await.map_err(refusal)?;
+        let body =
+            if has_body { body(self.service.clone(), export.clone()) } else { Body::empty() };
+        let mut response = Response::builder()
+            .content_type(&export.media_type)
+            .header(header::CONTENT_LENGTH, export.bytes)
+            .body(body);
+        let headers = response.headers_mut();
+        for (name, value) in HEADERS {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        // Our own names: letters, digits, dots and dashes.
+        let attachment = format!("attachment; filename=\"{}\"", export.file_name);
+        if let Ok(attachment) = HeaderValue::try_from(attachment) {
+            headers.insert(header::CONTENT_DISPOSITION, attachment);
+        }
+        Ok(response)
+    }
+}
+
+/// The methods of this path.
+pub(crate) const METHODS: &str = "GET, HEAD";
+
+const HEADERS: [(header::HeaderName, &str); 5] = [
+    (header::CACHE_CONTROL, "private, no-store"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'; sandbox"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (header::HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+];
+
+/// Piece by piece, as fast as the client reads. If a piece is missing, the connection breaks off, so
+/// that nobody takes half a file for a whole one.
+fn body(service: Service, export: Export) -> Body {
+    let pieces = stream::try_unfold((service, export, 0), async |(service, export, number)| {
+        match exports::chunk(&service, &export, number).await {
+            Ok(None) => Ok(None),
+            Ok(Some(bytes)) => Ok(Some((bytes, (service, export, number + 1)))),
+            Err(error) => {
+                tracing::warn!(error = ?error, "An export broke off: {error}");
+                Err(io::Error::other(error))
+            }
+        }
+    });
+    Body::from_bytes_stream(pieces)
+}
+
+fn refusal(error: ExportError) -> Refusal {
+    match error {
+        ExportError::NotFound => Refusal::NoExport,
+        error => {
+            tracing::warn!(error = ?error, "An export cannot be read: {error}");
+            Refusal::StoreAway
+        }
+    }
+}

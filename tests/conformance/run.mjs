@@ -1,16 +1,12 @@
 // Runs the official MCP conformance suite against `conformance-web`, in both protocol eras and with
 // authentication on, over several instances behind a load balancer that is not sticky.
 //
-<<<<<<< ours
-//   node tests/conformance/run.mjs [--instances N] [--scenario NAME] [--kill]
+//   node tests/conformance/run.mjs [--instances N] [--workers N] [--scenario NAME] [--kill]
 //
 // With --kill the instances are processes of their own, and every two seconds one of them is killed
 // and started again. The load balancer repeats nothing that was sent, so a request can break with its
 // instance, and a suite that knows nothing of it takes that for a failure: then, and only then, the
 // scenario is run again.
-=======
-//   node tests/conformance/run.mjs [--instances N] [--workers N] [--scenario NAME]
->>>>>>> theirs
 //
 // The suite's own exit code says too little: it ignores warnings, skipped checks, scenarios that it
 // does not score, and scenarios that threw. Here every server scenario of a revision must have run,
@@ -25,7 +21,10 @@ import { startProxy } from './proxy.mjs';
 const REVISIONS = ['2025-11-25', '2026-07-28'];
 
 // The suite itself skips all of it: it has no check yet.
-const EXCLUDED = new Set(['tasks-status-notifications']);
+const EMPTY = new Set(['tasks-status-notifications']);
+
+// Instances that are killed have no workers beside them yet, and tasks need one.
+const excluded = (name) => EMPTY.has(name) || (options.kill && name.startsWith('tasks-'));
 
 const root = path.resolve(import.meta.dirname, '../..');
 const suite = path.join(
@@ -117,7 +116,7 @@ async function check(revision, url, broken) {
     const expected = options.scenario ? new Set([options.scenario]) : scenarios(revision);
     let again = 0;
     for (const name of expected) {
-        if (EXCLUDED.has(name)) continue;
+        if (excluded(name)) continue;
         let checks = ran.get(name);
         let mayBreak = excused;
         for (let turn = 0; mayBreak && problems(checks).length > 0 && turn < AGAIN; turn += 1) {
@@ -129,14 +128,13 @@ async function check(revision, url, broken) {
         for (const problem of problems(checks)) fail(revision, name, ...problem);
         passed += checks?.filter((it) => it.status === 'SUCCESS').length ?? 0;
     }
-    const skipped = [...expected].filter((it) => EXCLUDED.has(it));
+    const skipped = [...expected].filter(excluded);
     console.log(
         `${revision}: ${expected.size - skipped.length} scenarios, ${skipped.length} left out`,
         ...(excused ? [`, ${broken() - before} requests broke, ${again} scenarios run again`] : []),
     );
 }
 
-<<<<<<< ours
 async function underKills() {
     const fleet = await startProgram('conformance-fleet', []);
     let broken = 0;
@@ -150,28 +148,6 @@ async function underKills() {
     } finally {
         await fleet.stop();
     }
-=======
-const proxy = await startProxy();
-const web = await startProgram('conformance-web', [
-    ...['--public-url', proxy.origin],
-    ...['--instances', options.instances],
-    ...['--workers', options.workers],
-]);
-const workers = [];
-try {
-    // Stores that other processes can reach let the workers be processes of their own.
-    if (web.hello.worker) {
-        for (let count = 0; count < Number(options.workers); count += 1) {
-            workers.push(await startProgram('conformance-worker', [], web.hello.worker));
-        }
-    }
-    proxy.forwardTo(web.hello.ports, web.hello.token);
-    for (const revision of REVISIONS) await check(revision, `${proxy.origin}/mcp`);
-} finally {
-    await Promise.all(workers.map((it) => it.stop()));
-    await web.stop();
-    proxy.close();
->>>>>>> theirs
 }
 
 async function atRest() {
@@ -179,11 +155,20 @@ async function atRest() {
     const web = await startProgram('conformance-web', [
         ...['--public-url', proxy.origin],
         ...['--instances', options.instances],
+        ...['--workers', options.workers],
     ]);
+    const workers = [];
     try {
+        // Stores that other processes can reach let the workers be processes of their own.
+        if (web.hello.worker) {
+            for (let count = 0; count < Number(options.workers); count += 1) {
+                workers.push(await startProgram('conformance-worker', [], web.hello.worker));
+            }
+        }
         proxy.forwardTo(web.hello.ports, web.hello.token);
         for (const revision of REVISIONS) await check(revision, `${proxy.origin}/mcp`, () => 0);
     } finally {
+        await Promise.all(workers.map((it) => it.stop()));
         await web.stop();
         proxy.close();
     }

@@ -29,12 +29,9 @@ mod contracts;
 mod edges;
 mod fuzz;
 mod isolation;
-<<<<<<< ours
+mod jobs;
 mod jobs_tools;
 mod limits;
-=======
-mod jobs;
->>>>>>> theirs
 mod logging;
 mod notes;
 mod oauth;

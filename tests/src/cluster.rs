@@ -13,6 +13,7 @@ use service::{
 use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
+use worker::Worker;
 
 use crate::{
     client::Web,
@@ -489,9 +490,13 @@ impl Blueprint {
 }
 
 impl Instance {
+    /// A web instance, with a worker beside it as the embedded program has one.
     fn start(listener: TcpListener, service: Service, engine: Engine) -> Self {
         let port = port(&listener);
         let shutdown = CancellationToken::new();
+        let settings = worker::Settings::of(service.config());
+        let worker = Worker::new(service.clone(), Arc::new(engine.clone()), settings);
+        tokio::spawn(worker.run(shutdown.clone()));
         let running = tokio::spawn(web::run(listener, service.clone(), engine, shutdown.clone()));
         let web = Web::new(format!("http://127.0.0.1:{port}"));
         Self { web, service, port, shutdown, running }

@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context as _;
 use futures_util::future::BoxFuture;
 use mcp::job::JobId;
-use service::{Service, db::Failure, jobs, oauth::sweep, ticks};
+use service::{Service, db::Failure, exports, jobs, oauth::sweep, ticks};
 use tokio_cron_scheduler::{Job, JobScheduler};
 use tokio_util::sync::CancellationToken;
 
@@ -93,6 +93,14 @@ pub const ALL: &[Schedule] = &[
         why: "a code lives for a minute, so the table stays as small as ten minutes of sign-ins",
         spacing: Duration::from_mins(5),
         step: sweeping!(sweep::codes, sweep::BATCH),
+    },
+    Schedule {
+        name: "expired-exports",
+        when: "0 2/10 * * * *",
+        what: "deletes exported files that can no longer be fetched",
+        why: "they live for an hour and are large, so they should not lie about for long after it",
+        spacing: Duration::from_mins(5),
+        step: sweeping!(exports::sweep_expired, exports::SWEEP_BATCH),
     },
     Schedule {
         name: "expired-tokens",

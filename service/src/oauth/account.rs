@@ -123,12 +123,9 @@ pub async fn delete(
         .filter(notes::COLUMN.owner_sub.eq(user.as_str()))
         .exec(&transaction)
         .await?;
-<<<<<<< HEAD
     // Whoever runs one of them finds that it can write nothing more.
     jobs::Entity::delete_owned_by(user.as_str()).exec(&transaction).await?;
-=======
     exports::Entity::delete_owned_by(user.as_str()).exec(&transaction).await?;
->>>>>>> 89776df (tools: Import, export and digest notes by the thousand; service: Fetch what strangers name by one careful fetcher)
     github_tokens::Entity::delete_by_id(user.as_str()).exec(&transaction).await?;
     let deleted = Deleted { notes: notes.rows_affected, apps: grants.len() };
     let event = Event::new(audit::Kind::AccountDeleted, request)

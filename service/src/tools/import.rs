@@ -7,7 +7,10 @@
 use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use mcp::{Call, Capability, Elicited, Run, Tool, ToolAnnotations, ToolError};
+use mcp::{
+    Call, Capability, Elicited, Run, Tool, ToolAnnotations, ToolError,
+    job::{JobId, Superseded},
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -16,6 +19,7 @@ use super::retry;
 use crate::{
     Service, db,
     fetch::{Address, Bounds, FetchError},
+    jobs::{self, CheckpointError},
     notes::{
         NotesError,
         import::{Conflict, Ids, Import},
@@ -202,12 +206,30 @@ async fn batch(
     state.created += written.created;
     state.replaced += written.replaced.len();
     state.skipped += written.skipped;
+    if let Some((job, attempt)) = call.attempt() {
+        keep(&transaction, job, attempt, &state).await?;
+    }
     transaction.commit().await.map_err(|it| failed(it.into()))?;
-    call.save(&state).await?;
     if written.created > 0 || !written.replaced.is_empty() {
         service.many_notes_changed(call.user(), &written.replaced).await;
     }
     Ok(state)
+}
+
+async fn keep(
+    db: &sea_orm::DatabaseTransaction,
+    job: &JobId,
+    attempt: u32,
+    state: &Checkpoint,
+) -> Result<(), ToolError> {
+    let state = serde_json::to_value(state).map_err(ToolError::internal)?;
+    jobs::checkpoint(db, job, attempt, &state).await.map_err(|error| match error {
+        CheckpointError::Superseded => Superseded.into(),
+        CheckpointError::Failed(error) => {
+            retry(error.into(), "The notes cannot be written at the moment.")
+        }
+        error @ CheckpointError::TooLarge { .. } => ToolError::internal(error),
+    })
 }
 
 /// What the ids of new notes follow from: the same in every attempt.

@@ -9,6 +9,10 @@ mod digest;
 mod export;
 mod get;
 mod import;
+mod jobs;
+mod jobs_cancel;
+mod jobs_get;
+mod jobs_list;
 mod list;
 mod search;
 mod summarize;
@@ -31,6 +35,9 @@ pub const ALL: &[&dyn AnyTool<Service>] = &[
     &digest::DigestNotes,
     &import::ImportNotes,
     &export::ExportNotes,
+    &jobs_list::ListJobs,
+    &jobs_get::GetJob,
+    &jobs_cancel::CancelJob,
 ];
 
 /// What a model is told when a verb gave no answer.

@@ -4,6 +4,7 @@
 mod digest;
 mod export;
 mod import;
+mod jobs;
 
 use serde_json::{Value, json};
 use tests::client::{Answer, Modern};

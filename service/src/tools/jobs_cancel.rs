@@ -1,0 +1,46 @@
+//! `jobs_cancel`: ends a job that has not ended.
+
+use mcp::{Call, Tool, ToolAnnotations, ToolError};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::jobs::{JobView, away, id, not_found};
+use crate::{Service, jobs, oauth::scope};
+
+pub(super) struct CancelJob;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Input {
+    /// The id of the job, as `jobs_list` gives it.
+    #[schemars(length(max = 64))]
+    id: String,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Output {
+    /// The job as it is now. One that had ended before is as it was.
+    job: JobView,
+}
+
+impl Tool<Service> for CancelJob {
+    const NAME: &'static str = "jobs_cancel";
+    const TITLE: &'static str = "Cancel a job";
+    const DESCRIPTION: &'static str = "Cancels one of the user's jobs. What it has done so far \
+        stays: notes that were imported are kept. One that has ended is left as it is.";
+    // Whoever may start a job may end it.
+    const SCOPE: &'static str = scope::NOTES_READ;
+    const ANNOTATIONS: ToolAnnotations = ToolAnnotations::DESTRUCTIVE;
+    type Input = Input;
+    type Output = Output;
+
+    async fn call(
+        &self,
+        call: &Call,
+        service: &Service,
+        input: Input,
+    ) -> Result<Output, ToolError> {
+        let job = jobs::store(service).cancel(call.user(), &id(&input.id)?).await.map_err(away)?;
+        Ok(Output { job: JobView::from(&job.ok_or_else(not_found)?) })
+    }
+}

@@ -156,15 +156,8 @@ impl Setup {
 /// Web instances that share a database and the stores.
 pub struct Cluster {
     instances: Vec<Instance>,
-<<<<<<< ours
     blueprint: Blueprint,
     clock: Arc<MockClock>,
-=======
-    workers: Vec<Worker>,
-    service: Service,
-    clock: Arc<MockClock>,
-    parts: Parts,
->>>>>>> theirs
     /// Deleted with the cluster.
     _folder: TempDir,
 }
@@ -239,20 +232,13 @@ impl Cluster {
         for _ in 0..setup.instances {
             listeners.push(TcpListener::bind("127.0.0.1:0").await.expect("loopback has ports"));
         }
-<<<<<<< ours
         let environment = environment(&setup, &folder, port(&listeners[0])).await;
         let session_ttl = config(&environment).session_ttl;
-=======
-        let mut environment = configuration(&setup, &folder, port(&listeners[0])).await;
-        let config = Config::read(|name| environment.get(name).cloned());
-        let config = config.expect("the settings are good");
->>>>>>> theirs
 
         let now = SystemClock.now();
         let mock = Arc::new(MockClock::at(now));
         let clock: Arc<dyn Clock> =
             if setup.real_time { Arc::new(SystemClock) } else { Arc::clone(&mock) as _ };
-<<<<<<< ours
         let shared = Shared::choose(setup.redis.clone(), session_ttl, clock).await;
         let (offer, gates, changes) = (setup.offer, Gates::default(), setup.changes);
         let blueprint = Blueprint { environment, offer, gates, changes, shared };
@@ -274,58 +260,6 @@ impl Cluster {
         let (service, engine) = self.blueprint.instance(changed).await;
         self.instances.push(Instance::start(listener, service, engine));
         self.instances.len() - 1
-=======
-        let shared = SharedStores::choose(config.session_ttl).await;
-        // What half-done sign-ins wait in is shared by all instances.
-        let given = Dependencies::in_process(clock, shared.for_one_instance().bus);
-        let (offer, gates) = (setup.offer, Gates::default());
-        if let SharedStores::Redis(settings) = &shared {
-            environment.insert("REDIS_URL", settings.url.clone());
-            environment.insert("REDIS_PREFIX", settings.prefix.clone());
-        }
-        let parts = Parts { environment, config, given, shared, offer, gates };
-        let mut instances = Vec::new();
-        let mut services = Vec::new();
-        for listener in listeners {
-            let (service, engine) = parts.connect().await;
-            if services.is_empty() {
-                migration::migrate(service.db()).await.expect("the migrations run");
-            }
-            services.push(service.clone());
-            instances.push(Instance::start(listener, service, engine));
-        }
-        let service = services.swap_remove(0);
-        let workers = Vec::new();
-        let mut cluster = Self { instances, workers, service, clock: mock, parts, _folder: folder };
-        for _ in 0..setup.workers {
-            cluster.start_worker().await;
-        }
-        cluster
-    }
-
-    /// Starts one more worker.
-    pub async fn start_worker(&mut self) {
-        let (service, engine) = self.parts.connect().await;
-        let settings = worker::Settings::of(&self.parts.config);
-        let worker = worker::Worker::new(service, Arc::new(engine), settings);
-        let shutdown = CancellationToken::new();
-        let running = tokio::spawn(worker.run(shutdown.clone()));
-        self.workers.push(Worker { shutdown, running });
-    }
-
-    /// Ends all workers and waits for them: their jobs go back to the queue.
-    pub async fn end_workers(&mut self) {
-        for worker in std::mem::take(&mut self.workers) {
-            worker.shutdown.cancel();
-            in_time("a worker ends", worker.running).await.expect("a worker does not panic");
-        }
-    }
-
-    /// What a process must be told to belong to this cluster, if the stores can be reached from
-    /// another process.
-    pub fn environment(&self) -> Option<&HashMap<&'static str, String>> {
-        matches!(self.parts.shared, SharedStores::Redis(_)).then_some(&self.parts.environment)
->>>>>>> theirs
     }
 
     /// One of the instances.
@@ -355,11 +289,7 @@ impl Cluster {
 
     /// The gate of that name, where calls of `test_gate` wait.
     pub fn gate(&self, name: &str) -> Gate {
-<<<<<<< ours
         self.blueprint.gates.named(name)
-=======
-        self.parts.gates.named(name)
->>>>>>> theirs
     }
 
     /// An access token that may do everything.
@@ -507,15 +437,7 @@ fn port(listener: &TcpListener) -> u16 {
     listener.local_addr().expect("a bound listener has an address").port()
 }
 
-<<<<<<< ours
 async fn environment(setup: &Setup, folder: &TempDir, port: u16) -> HashMap<&'static str, String> {
-=======
-async fn configuration(
-    setup: &Setup,
-    folder: &TempDir,
-    port: u16,
-) -> HashMap<&'static str, String> {
->>>>>>> theirs
     let mut environment = setup.environment.clone();
     let mut default = |variable, value: String| {
         environment.entry(variable).or_insert(value);
@@ -529,11 +451,8 @@ async fn configuration(
         default("DATABASE_URL", postgres::fresh_database().await);
     }
     environment
-<<<<<<< ours
 }
 
 fn config(environment: &HashMap<&'static str, String>) -> Config {
     Config::read(|name| environment.get(name).cloned()).expect("the settings are good")
-=======
->>>>>>> theirs
 }

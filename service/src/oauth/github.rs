@@ -118,7 +118,7 @@ impl Account {
 pub async fn ask(settings: &GitHubSettings, callback: &str) -> anyhow::Result<()> {
     let github = GitHub::new(settings.clone());
     let verifier = Verifier::generate();
-    match github.exchange("none", &verifier, callback, Deadline::start()).await {
+    match github.exchange("none", verifier.expose(), callback, Deadline::start()).await {
         Err(GitHubError::Refused(why)) if why != "incorrect_client_credentials" => Ok(()),
         Err(error) => Err(error.into()),
         Ok(_token) => anyhow::bail!("GitHub gave a token for a code that there is not"),

@@ -21,10 +21,7 @@ import { startProxy } from './proxy.mjs';
 const REVISIONS = ['2025-11-25', '2026-07-28'];
 
 // The suite itself skips all of it: it has no check yet.
-const EMPTY = new Set(['tasks-status-notifications']);
-
-// Instances that are killed have no workers beside them yet, and tasks need one.
-const excluded = (name) => EMPTY.has(name) || (options.kill && name.startsWith('tasks-'));
+const EXCLUDED = new Set(['tasks-status-notifications']);
 
 const root = path.resolve(import.meta.dirname, '../..');
 const suite = path.join(
@@ -116,7 +113,7 @@ async function check(revision, url, broken) {
     const expected = options.scenario ? new Set([options.scenario]) : scenarios(revision);
     let again = 0;
     for (const name of expected) {
-        if (excluded(name)) continue;
+        if (EXCLUDED.has(name)) continue;
         let checks = ran.get(name);
         let mayBreak = excused;
         for (let turn = 0; mayBreak && problems(checks).length > 0 && turn < AGAIN; turn += 1) {
@@ -128,7 +125,7 @@ async function check(revision, url, broken) {
         for (const problem of problems(checks)) fail(revision, name, ...problem);
         passed += checks?.filter((it) => it.status === 'SUCCESS').length ?? 0;
     }
-    const skipped = [...expected].filter(excluded);
+    const skipped = [...expected].filter((it) => EXCLUDED.has(it));
     console.log(
         `${revision}: ${expected.size - skipped.length} scenarios, ${skipped.length} left out`,
         ...(excused ? [`, ${broken() - before} requests broke, ${again} scenarios run again`] : []),
@@ -160,10 +157,9 @@ async function atRest() {
     const workers = [];
     try {
         // Stores that other processes can reach let the workers be processes of their own.
-        if (web.hello.worker) {
-            for (let count = 0; count < Number(options.workers); count += 1) {
-                workers.push(await startProgram('conformance-worker', [], web.hello.worker));
-            }
+        for (let count = 0; web.hello.worker && count < Number(options.workers); count += 1) {
+            const worker = startProgram('conformance-worker', ['--tied'], web.hello.worker);
+            workers.push(await worker);
         }
         proxy.forwardTo(web.hello.ports, web.hello.token);
         for (const revision of REVISIONS) await check(revision, `${proxy.origin}/mcp`, () => 0);

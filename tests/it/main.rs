@@ -30,6 +30,7 @@ mod edges;
 mod fuzz;
 mod isolation;
 mod jobs;
+mod jobs_store;
 mod jobs_tools;
 mod limits;
 mod logging;

@@ -13,7 +13,6 @@ use service::{
 use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
-use worker::Worker;
 
 use crate::{
     client::Web,
@@ -156,6 +155,7 @@ impl Setup {
 /// Web instances that share a database and the stores.
 pub struct Cluster {
     instances: Vec<Instance>,
+    workers: Vec<Worker>,
     blueprint: Blueprint,
     clock: Arc<MockClock>,
     /// Deleted with the cluster.
@@ -179,33 +179,8 @@ struct Instance {
     running: JoinHandle<anyhow::Result<()>>,
 }
 
-/// What every instance and every worker is made of.
-struct Parts {
-    environment: HashMap<&'static str, String>,
-    config: Config,
-    given: Dependencies,
-    shared: SharedStores,
-    offer: Offer,
-    gates: Gates,
-}
-
-impl Parts {
-    /// Connections of its own, and an engine on them.
-    async fn connect(&self) -> (Service, Engine) {
-        let stores = self.shared.for_one_instance();
-        let given = Dependencies { bus: stores.bus.clone(), ..self.given.clone() };
-        let service = Service::connect_with(&self.config, given);
-        let service = service.await.expect("the database is there");
-        let catalog = match self.offer {
-            Offer::Notes => service::catalog(service.clone()),
-            Offer::Fixtures => fixtures::catalog(self.gates.clone()),
-        };
-        let engine = Engine::new(catalog, stores, service::mcp_settings(&service));
-        (service, engine)
-    }
-}
-
 struct Worker {
+    service: Service,
     shutdown: CancellationToken,
     running: JoinHandle<()>,
 }
@@ -251,7 +226,42 @@ impl Cluster {
             }
             instances.push(Instance::start(listener, service, engine));
         }
-        Self { instances, blueprint, clock: mock, _folder: folder }
+        let workers = Vec::new();
+        let mut cluster = Self { instances, workers, blueprint, clock: mock, _folder: folder };
+        for _ in 0..setup.workers {
+            cluster.start_worker().await;
+        }
+        cluster
+    }
+
+    /// Starts one more worker.
+    pub async fn start_worker(&mut self) {
+        let (service, engine) = self.blueprint.instance(&[]).await;
+        let settings = worker::Settings::of(service.config());
+        let worker = worker::Worker::new(service.clone(), Arc::new(engine), settings);
+        let shutdown = CancellationToken::new();
+        let running = tokio::spawn(worker.run(shutdown.clone()));
+        self.workers.push(Worker { service, shutdown, running });
+    }
+
+    /// Ends all workers and waits for them: their jobs go back to the queue.
+    pub async fn end_workers(&mut self) {
+        for worker in std::mem::take(&mut self.workers) {
+            worker.shutdown.cancel();
+            in_time("a worker ends", worker.running).await.expect("a worker does not panic");
+            worker.service.close().await;
+        }
+    }
+
+    /// What a process must be told to belong to this cluster, if the stores can be reached from
+    /// another process.
+    pub fn environment(&self) -> Option<HashMap<&'static str, String>> {
+        let Shared::Redis { url, prefix, .. } = &self.blueprint.shared else {
+            return None;
+        };
+        let mut environment = self.blueprint.environment.clone();
+        environment.extend([("REDIS_URL", url.clone()), ("REDIS_PREFIX", prefix.clone())]);
+        Some(environment)
     }
 
     /// Starts one more instance, with some settings changed, as a deploy does. Gives its index.
@@ -420,13 +430,9 @@ impl Blueprint {
 }
 
 impl Instance {
-    /// A web instance, with a worker beside it as the embedded program has one.
     fn start(listener: TcpListener, service: Service, engine: Engine) -> Self {
         let port = port(&listener);
         let shutdown = CancellationToken::new();
-        let settings = worker::Settings::of(service.config());
-        let worker = Worker::new(service.clone(), Arc::new(engine.clone()), settings);
-        tokio::spawn(worker.run(shutdown.clone()));
         let running = tokio::spawn(web::run(listener, service.clone(), engine, shutdown.clone()));
         let web = Web::new(format!("http://127.0.0.1:{port}"));
         Self { web, service, port, shutdown, running }

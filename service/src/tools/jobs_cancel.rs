@@ -4,7 +4,7 @@ use mcp::{Call, Tool, ToolAnnotations, ToolError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::jobs::{JobView, away, id, not_found};
+use super::jobs_get::{JobView, away, id, not_found};
 use crate::{Service, jobs, oauth::scope};
 
 pub(super) struct CancelJob;

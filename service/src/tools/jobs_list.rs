@@ -4,7 +4,7 @@ use mcp::{Call, Tool, ToolAnnotations, ToolError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::jobs::{JobView, away};
+use super::jobs_get::{JobView, away};
 use crate::{Service, jobs, oauth::scope};
 
 /// Jobs of one page.

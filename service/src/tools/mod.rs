@@ -9,7 +9,6 @@ mod digest;
 mod export;
 mod get;
 mod import;
-mod jobs;
 mod jobs_cancel;
 mod jobs_get;
 mod jobs_list;

@@ -8,8 +8,7 @@ use tests::{
     schema::Revision,
 };
 
-use super::{alone, answered};
-use crate::notes_on;
+use super::{alone, answered, notes_on};
 
 on_both_databases!(
     the_clients_model_writes_parts_and_then_the_whole,
@@ -112,6 +111,7 @@ async fn without_any_model_it_says_what_to_do(database: Database) {
 
 fn with_model(database: Database, model: &Model) -> Setup {
     Setup::new(database)
+        .with_worker()
         .with("LLM_URL", model.url())
         .with("LLM_MODEL", model::NAME)
         .with("LLM_API_KEY", model::API_KEY)

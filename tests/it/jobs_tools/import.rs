@@ -3,8 +3,7 @@
 use serde_json::{Value, json};
 use tests::{cluster::Database, schema::Revision};
 
-use super::{alone, answered, body, titles};
-use crate::notes_on;
+use super::{alone, answered, body, notes_on, titles};
 
 on_both_databases!(
     a_document_becomes_notes,

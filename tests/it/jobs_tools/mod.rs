@@ -7,7 +7,15 @@ mod import;
 mod jobs;
 
 use serde_json::{Value, json};
-use tests::client::{Answer, Modern};
+use tests::{
+    client::{Answer, Modern},
+    cluster::{Cluster, Database, Setup},
+};
+
+/// One instance of the product, with a worker.
+async fn notes_on(database: Database) -> Cluster {
+    Setup::new(database).with_worker().start().await
+}
 
 /// A client that can ask nobody and offers no model.
 fn alone(client: &Modern) -> Modern {

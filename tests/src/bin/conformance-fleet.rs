@@ -1,5 +1,5 @@
-//! `conformance-fleet`: three instances of the fixtures, each a process of its own, with Redis, a
-//! database and a load balancer that is not sticky, of which a random one is killed and started again
+//! `conformance-fleet`: three instances of the fixtures, each a process of its own, with two
+//! workers, Redis, a database and a load balancer that is not sticky, of which a random one is killed and started again
 //! all the time.
 //!
 //! Says on its first line, in JSON, where the load balancer is, and on a further line each time how
@@ -29,7 +29,8 @@ const LOOK: Duration = Duration::from_millis(20);
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    let mut fleet = Plan::new(Kind::Fixtures).with("TEST_OFFER", "fixtures").start().await;
+    let plan = Plan::new(Kind::Fixtures).workers(2).with("TEST_OFFER", "fixtures");
+    let mut fleet = plan.start().await;
     let token = fleet.token("conformance").await;
     let balancer = fleet.balancer(Some(token.clone()));
     say(&json!({ "origin": balancer.origin(), "token": token }))?;

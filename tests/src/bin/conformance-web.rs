@@ -34,7 +34,7 @@ async fn main() -> anyhow::Result<()> {
         .start()
         .await;
     let token = cluster.token("conformance").await;
-    let environment = cluster.environment().cloned();
+    let environment = cluster.environment();
     if environment.is_none() {
         for _ in 0..arguments.workers {
             cluster.start_worker().await;

@@ -65,6 +65,7 @@ impl Kind {
 pub struct Plan {
     kind: Kind,
     instances: usize,
+    workers: usize,
     persistence: Persistence,
     environment: HashMap<String, String>,
 }
@@ -75,6 +76,7 @@ impl Plan {
         Self {
             kind,
             instances: 3,
+            workers: 0,
             persistence: Persistence::None,
             environment: HashMap::from([
                 ("SHUTDOWN_TIMEOUT".to_owned(), "10s".to_owned()),
@@ -82,6 +84,13 @@ impl Plan {
                 ("RATE_LIMIT_PER_MINUTE".to_owned(), "100000".to_owned()),
             ]),
         }
+    }
+
+    /// Workers of the fixtures beside the instances.
+    #[must_use]
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = workers;
+        self
     }
 
     /// Another number of instances.
@@ -125,6 +134,7 @@ impl Plan {
 pub struct Fleet {
     // Ends before what it needs, and before the folder with its log.
     instances: Vec<Program>,
+    workers: Vec<Program>,
     webs: Vec<Web>,
     ports: Vec<u16>,
     redis: Redis,
@@ -179,6 +189,7 @@ impl Fleet {
 
         let mut fleet = Self {
             instances: Vec::new(),
+            workers: Vec::new(),
             webs: Vec::new(),
             ports: Vec::new(),
             redis,
@@ -204,6 +215,15 @@ impl Fleet {
         }
         for index in 0..plan.instances {
             fleet.ready(index).await;
+        }
+        for index in 0..plan.workers {
+            fleet.workers.push(Program::start(Recipe {
+                name: format!("conformance-worker-{index}"),
+                program: built("conformance-worker"),
+                arguments: Vec::new(),
+                environment: environment.clone(),
+                folder: fleet._folder.path().to_owned(),
+            }));
         }
         fleet
     }
@@ -231,6 +251,11 @@ impl Fleet {
     /// The process of one of the instances.
     pub fn instance(&mut self, index: usize) -> &mut Program {
         &mut self.instances[index]
+    }
+
+    /// The process of one of the workers.
+    pub fn worker(&mut self, index: usize) -> &mut Program {
+        &mut self.workers[index]
     }
 
     /// The Redis of all instances.

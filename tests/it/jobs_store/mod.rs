@@ -1,0 +1,130 @@
+//! Jobs in the database, on both databases, and workers that run them. Several services on one
+//! database are several processes; a worker that is killed is one whose runtime is dropped.
+
+#![expect(clippy::unwrap_used, reason = "a story that does not go on as told is a failure")]
+
+mod plans;
+mod queue;
+mod ticks;
+mod workers;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use mcp::{
+    Answer, Caller, ClientCapabilities, ProtocolVersion, Question, RequestId, UserId,
+    job::{Child, Job, JobCall, JobId, JobOutcome, JobStatus, NewJob, Origin},
+    store::{SessionId, StreamId, StreamKey, Writer},
+};
+use serde_json::{json, value::to_raw_value};
+use service::{
+    Service,
+    jobs::{self, Claim, Claimed, End, LEASE, Lease, Turn},
+};
+
+use crate::storage::{World, on_both, user};
+
+/// A job of somebody that somebody asks for.
+fn new_job(owner: &UserId) -> NewJob {
+    NewJob {
+        id: JobId::random(),
+        call: JobCall {
+            caller: Caller {
+                user: owner.clone(),
+                client: "tests".into(),
+                scopes: ["notes:read".to_owned()].into(),
+                grant: "tests".into(),
+                expires_at: i64::MAX,
+            },
+            version: ProtocolVersion::V2026_07_28,
+            capabilities: ClientCapabilities::default(),
+            log_level: None,
+            progress_token: None,
+            tool: "a_tool".to_owned(),
+            arguments: to_raw_value(&json!({ "text": "a\u{0}b" })).unwrap(),
+            origin: Origin::Task,
+        },
+        answers: BTreeMap::new(),
+        timeout: Duration::from_secs(60),
+        attempts: 3,
+        ttl: None,
+    }
+}
+
+/// The same for a legacy call whose stream is open.
+fn streamed_job(owner: &UserId) -> NewJob {
+    let mut job = new_job(owner);
+    let key = StreamKey { session: SessionId::random(), stream: StreamId::random() };
+    job.call.origin =
+        Origin::Stream { writer: Writer { key, request: RequestId::Number(1), term: 0 } };
+    job
+}
+
+async fn enqueue(service: &Service, job: NewJob) -> JobId {
+    jobs::enqueue(service, job).await.unwrap().id
+}
+
+fn claims(max: u32) -> Claim<'static> {
+    Claim { worker: "a worker", max, lease: LEASE, newcomers_only: None }
+}
+
+async fn claim(service: &Service, max: u32) -> Vec<Claimed> {
+    jobs::claim(service, &mut Turn::default(), claims(max)).await.unwrap()
+}
+
+/// The one job that there is.
+async fn claim_one(service: &Service) -> Claimed {
+    let mut claimed = claim(service, 10).await;
+    assert_eq!(claimed.len(), 1);
+    claimed.remove(0)
+}
+
+fn text(text: &str) -> JobOutcome {
+    let result = json!({ "content": [{ "type": "text", "text": text }] });
+    JobOutcome::Result { result: to_raw_value(&result).unwrap(), is_error: false }
+}
+
+/// What the client reads of an outcome.
+fn said(job: &Job) -> String {
+    let Some(JobOutcome::Result { result, .. }) = &job.outcome else {
+        panic!("{:?} has no result", job.id)
+    };
+    let result: serde_json::Value = serde_json::from_str(result.get()).unwrap();
+    result["content"][0]["text"].as_str().unwrap().to_owned()
+}
+
+/// Whether the end of an attempt counted.
+async fn settle(service: &Service, lease: &Lease, end: End) -> bool {
+    let settled = jobs::settle(service, &[(lease.clone(), end)]).await.unwrap();
+    settled.written.contains(&lease.job)
+}
+
+async fn get(service: &Service, owner: &UserId, id: &JobId) -> Option<Job> {
+    jobs::store(service).get(owner, id).await.unwrap()
+}
+
+async fn status(service: &Service, owner: &UserId, id: &JobId) -> JobStatus {
+    get(service, owner, id).await.expect("there is such a job").status
+}
+
+fn questions(keys: &[&str]) -> BTreeMap<String, Question> {
+    keys.iter().map(|&key| (key.to_owned(), Question::Roots)).collect()
+}
+
+fn answers(keys: &[&str]) -> BTreeMap<String, Answer> {
+    let answer = |key: &&str| ((*key).to_owned(), Answer::Result(json!({ "roots": [] })));
+    keys.iter().map(answer).collect()
+}
+
+/// Children as the engine makes them.
+fn children(parent: &Claimed, keys: &[&str]) -> BTreeMap<String, NewJob> {
+    let child = |key: &&str| {
+        let mut child = new_job(&parent.attempt.call.caller.user);
+        child.call.origin = Origin::Parent { job: parent.lease.job.clone() };
+        let Child { tool, arguments } =
+            Child { tool: "a_part".to_owned(), arguments: to_raw_value(&json!({})).unwrap() };
+        child.call.tool = tool;
+        child.call.arguments = arguments;
+        ((*key).to_owned(), child)
+    };
+    keys.iter().map(child).collect()
+}

@@ -1,0 +1,116 @@
+//! How Postgres finds what workers and clients ask it: by index, however much has been done before.
+
+use sea_orm::{ConnectionTrait as _, DatabaseBackend, Statement};
+
+use super::*;
+
+#[tokio::test]
+async fn no_verb_of_a_queue_reads_its_table_from_end_to_end() {
+    let world = World::postgres().await;
+    let ada = user("p7");
+    enqueue(&world.service, new_job(&ada)).await;
+    fill(&world.service).await;
+    // Whatever a session has counted is there for all to see once the session has ended.
+    let service = world.another().await;
+    let before = scans(&world).await;
+    everything(&world, &service, &ada).await;
+    service.close().await;
+    let after = tests::eventually("the table was asked by index", async || {
+        let after = scans(&world).await;
+        (after.by_index > before.by_index).then_some(after)
+    })
+    .await;
+    assert_eq!(before.whole, after.whole, "the jobs were read from end to end");
+}
+
+/// Every verb that a client, a worker or a schedule can cause.
+async fn everything(world: &World, service: &Service, ada: &UserId) {
+    let store = jobs::store(service);
+    let id = enqueue(service, streamed_job(ada)).await;
+    get(service, ada, &id).await.unwrap();
+    let page = store.list(ada, None, 20).await.unwrap().unwrap();
+    store.list(ada, page.next.as_deref(), 20).await.unwrap();
+    store.cancel(ada, &id).await.unwrap();
+
+    let mut turn = Turn::default();
+    let mut ends = Vec::new();
+    for round in 0..20 {
+        let busy = [ada.as_str().to_owned()];
+        let newcomers_only = (round % 2 == 1).then_some(&busy[..]);
+        let what = Claim { newcomers_only, ..claims(16) };
+        for claimed in jobs::claim(service, &mut turn, what).await.unwrap() {
+            let children = children(&claimed, &["one"]);
+            let end = match ends.len() % 5 {
+                0 => End::Children(children),
+                1 => End::InputRequired(questions(&["a"])),
+                2 => End::Retry("not now".to_owned()),
+                3 => End::Released,
+                _ => End::Answered(text("done")),
+            };
+            ends.push((claimed.lease, end));
+        }
+    }
+    let attempts: Vec<_> = ends.iter().map(|(it, _)| (it.job.clone(), it.number)).collect();
+    assert!(attempts.len() >= 160, "{}", attempts.len());
+    jobs::renew(service, &attempts, LEASE).await.unwrap();
+    let progress = mcp::job::Progress { done: 1.0, total: None, message: None };
+    let progress: Vec<_> =
+        attempts.iter().map(|(job, number)| (job.clone(), *number, progress.clone())).collect();
+    jobs::note_progress(service, &progress).await.unwrap();
+    jobs::checkpoint(service.db(), &attempts[0].0, attempts[0].1, &json!(1)).await.unwrap();
+    jobs::settle(service, &ends).await.unwrap();
+    let (asking, _) = &ends[1];
+    let owner = UserId::new(asking.owner.as_str());
+    store.answer(&owner, &asking.job, answers(&["a"])).await.unwrap();
+    let (parent, _) = &ends[0];
+    store.cancel(&UserId::new(parent.owner.as_str()), &parent.job).await.unwrap();
+
+    jobs::claim(service, &mut turn, claims(16)).await.unwrap();
+    world.clock.advance(Duration::from_hours(25));
+    while jobs::take_over(service).await.unwrap() > 0 {}
+    let silence = Duration::from_secs(10);
+    for untold in jobs::unannounced(service, None, silence).await.unwrap() {
+        jobs::mark_announced(service, &untold).await.unwrap();
+    }
+    jobs::stats(service).await.unwrap();
+    jobs::sweep::finished(service).await.unwrap();
+}
+
+/// How often the table was read.
+struct Scans {
+    whole: i64,
+    by_index: i64,
+}
+
+async fn scans(world: &World) -> Scans {
+    let sql = "SELECT coalesce(seq_scan, 0) AS whole, coalesce(idx_scan, 0) AS by_index \
+               FROM pg_stat_user_tables WHERE relname = 'jobs'";
+    let statement = Statement::from_string(DatabaseBackend::Postgres, sql);
+    let row = world.service.db().query_one_raw(statement).await.unwrap().unwrap();
+    Scans {
+        whole: row.try_get("", "whole").unwrap(),
+        by_index: row.try_get("", "by_index").unwrap(),
+    }
+}
+
+/// A hundred thousand jobs that are done, and ten thousand that wait: nine thousand of one person,
+/// the others of five hundred.
+async fn fill(service: &Service) {
+    let columns = "client_id, tool, call, max_attempts, timeout_ms, run_at, pending, announced, \
+                   keep_ms, created_at, updated_at";
+    // Ids have the form of ours.
+    let id = "rpad(translate(encode(sha256(('j' || n)::bytea), 'base64'), '+/=', '-_'), 22)";
+    let sql = format!(
+        "INSERT INTO jobs (id, owner_sub, status, attempt, failures, ended_at, expires_at, outcome,
+             {columns})
+         SELECT substr({id}, 1, 22), 'dev:p' || n % 500, 'completed', 1, 0, created_at,
+             created_at + n * interval '1 second', '{{}}', {columns}
+         FROM jobs, generate_series(1, 100000) n;
+         INSERT INTO jobs (id, owner_sub, status, attempt, failures, {columns})
+         SELECT substr({id}, 1, 22),
+             'dev:p' || CASE WHEN n % 10 = 0 THEN n % 500 ELSE 7 END, 'queued', 0, 0, {columns}
+         FROM (SELECT * FROM jobs WHERE status = 'queued') one, generate_series(100001, 110000) n;
+         ANALYZE jobs;"
+    );
+    service.db().execute_unprepared(&sql).await.unwrap();
+}

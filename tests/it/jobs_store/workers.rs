@@ -1,0 +1,454 @@
+//! Workers: what becomes of jobs when they die, are paused, are told to end, or hear nothing.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+use mcp::{
+    StoreError,
+    job::{Attempt, AttemptEnd, Notebook, Progress, Superseded},
+};
+use sea_orm::{ConnectionTrait as _, DatabaseBackend, Statement, TransactionTrait as _};
+use service::{
+    jobs::CheckpointError,
+    notes::{self, Listing, PageSize},
+};
+use tests::{eventually, in_time};
+use tokio::{
+    runtime::{Builder, Runtime},
+    sync::Semaphore,
+};
+use tokio_util::sync::CancellationToken;
+use worker::{Runner, Settings, Worker};
+
+use super::*;
+
+type Body = dyn Fn(Attempt, Arc<dyn Notebook>, CancellationToken) -> BoxFuture<'static, AttemptEnd>
+    + Send
+    + Sync;
+
+/// Runs every job by one function, and remembers whom it told what.
+struct Script {
+    body: Box<Body>,
+    told: Mutex<Vec<(JobId, JobStatus)>>,
+}
+
+impl Script {
+    fn new<F, R>(body: F) -> Arc<Self>
+    where
+        F: Fn(Attempt, Arc<dyn Notebook>, CancellationToken) -> R + Send + Sync + 'static,
+        R: Future<Output = AttemptEnd> + Send + 'static,
+    {
+        let body = Box::new(move |attempt, notebook, stop| -> BoxFuture<'static, AttemptEnd> {
+            Box::pin(body(attempt, notebook, stop))
+        });
+        Arc::new(Self { body, told: Mutex::default() })
+    }
+}
+
+#[async_trait]
+impl Runner for Script {
+    async fn run(
+        &self,
+        attempt: Attempt,
+        notebook: Arc<dyn Notebook>,
+        stop: CancellationToken,
+    ) -> AttemptEnd {
+        (self.body)(attempt, notebook, stop).await
+    }
+
+    async fn announce(&self, job: &Job) -> Result<(), StoreError> {
+        self.told.lock().unwrap().push((job.id.clone(), job.status));
+        Ok(())
+    }
+}
+
+fn settings() -> Settings {
+    Settings {
+        name: "a worker".to_owned(),
+        concurrency: 4,
+        lease: LEASE,
+        poll: Duration::from_millis(50),
+        shutdown_timeout: Duration::from_secs(1),
+    }
+}
+
+/// A worker in a runtime of its own, like a process: dropping it is `kill -9`.
+struct Process {
+    runtime: Option<Runtime>,
+    shutdown: CancellationToken,
+    worked: Option<tokio::task::JoinHandle<()>>,
+}
+
+impl Process {
+    fn start(service: Service, runner: Arc<dyn Runner>, settings: Settings) -> Self {
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let shutdown = CancellationToken::new();
+        let worker = Worker::new(service, runner, settings);
+        let worked = runtime.spawn(worker.run(shutdown.clone()));
+        Self { runtime: Some(runtime), shutdown, worked: Some(worked) }
+    }
+
+    fn kill(mut self) {
+        self.runtime.take().unwrap().shutdown_background();
+    }
+
+    async fn end(mut self) {
+        self.shutdown.cancel();
+        let worked = self.worked.take().unwrap();
+        in_time("a worker ends", worked).await.unwrap();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+async fn ended(service: &Service, owner: &UserId, id: &JobId) -> Job {
+    eventually("the job ends", async || {
+        get(service, owner, id).await.filter(|it| it.status.is_final())
+    })
+    .await
+}
+
+fn answered(it: &str) -> AttemptEnd {
+    AttemptEnd::Answered(text(it))
+}
+
+on_both!(
+    a_killed_job_goes_on_from_its_checkpoint_and_has_its_effect_once,
+    a_worker_paused_beyond_its_lease_can_write_nothing,
+    a_worker_that_is_told_to_end_gives_its_jobs_back,
+    a_job_that_is_nearly_done_may_end_first,
+    a_cancelled_job_stops_where_it_runs,
+    a_worker_that_hears_nothing_finds_jobs_and_cancellations,
+    a_job_that_takes_too_long_is_tried_again,
+    a_job_that_panics_is_tried_again,
+    progress_can_be_read_while_a_job_runs,
+    a_client_that_does_not_ask_is_told_of_the_end,
+    two_workers_run_each_job_once,
+);
+
+/// How many notes the job makes, one after the other, each with the checkpoint that says so.
+const STEPS: u64 = 8;
+
+/// Makes notes, from where an earlier attempt has stopped. Waits for a permit before each.
+async fn make_notes(service: Service, attempt: Attempt, permits: Arc<Semaphore>) -> AttemptEnd {
+    let owner = attempt.call.caller.user.clone();
+    let done = attempt.checkpoint.as_ref().and_then(serde_json::Value::as_u64).unwrap_or(0);
+    for step in done..STEPS {
+        permits.acquire().await.unwrap().forget();
+        let transaction = service.db().begin().await.unwrap();
+        let now = service.clock().now();
+        let note = entity::notes::ActiveModel {
+            id: sea_orm::Set(entity::NoteId(sea_orm::prelude::Uuid::from_u128(rand::random()))),
+            owner_sub: sea_orm::Set(owner.as_str().to_owned()),
+            title: sea_orm::Set(format!("Note {step}")),
+            body: sea_orm::Set(String::new()),
+            tags: sea_orm::Set(entity::notes::TagList::default()),
+            created_at: sea_orm::Set(now),
+            updated_at: sea_orm::Set(now),
+        };
+        sea_orm::EntityTrait::insert(note).exec_without_returning(&transaction).await.unwrap();
+        let state = json!(step + 1);
+        match jobs::checkpoint(&transaction, &attempt.id, attempt.number, &state).await {
+            Ok(()) => transaction.commit().await.unwrap(),
+            Err(CheckpointError::Superseded) => return AttemptEnd::Stopped,
+            Err(error) => return AttemptEnd::Retry(error.to_string()),
+        }
+    }
+    answered(&format!("made {STEPS} notes"))
+}
+
+async fn titles(service: &Service, owner: &UserId) -> Vec<String> {
+    let listing = Listing { limit: PageSize::new(100).unwrap(), ..Listing::default() };
+    let page = notes::list(service.db(), owner, listing).await.unwrap();
+    let mut titles: Vec<_> = page.notes.into_iter().map(|it| it.title).collect();
+    titles.sort();
+    titles
+}
+
+async fn a_killed_job_goes_on_from_its_checkpoint_and_has_its_effect_once(world: World) {
+    let (service, ada) = (&world.service, user("ada"));
+    let id = enqueue(service, new_job(&ada)).await;
+    let permits = Arc::new(Semaphore::new(3));
+    let script = |service: Service, permits: Arc<Semaphore>| {
+        Script::new(move |attempt, _, _| make_notes(service.clone(), attempt, permits.clone()))
+    };
+    let another = world.another().await;
+    let first = Process::start(another.clone(), script(another, permits.clone()), settings());
+    eventually("three notes are there", async || {
+        (titles(service, &ada).await.len() == 3).then_some(())
+    })
+    .await;
+    first.kill();
+
+    permits.add_permits(100);
+    let another = world.another().await;
+    let _second = Process::start(another.clone(), script(another, permits.clone()), settings());
+    // Nobody takes it before the lease has ended.
+    assert_eq!(jobs::take_over(service).await.unwrap(), 0);
+    world.clock.advance(LEASE);
+    assert_eq!(jobs::take_over(service).await.unwrap(), 1);
+    assert_eq!(said(&ended(service, &ada, &id).await), "made 8 notes");
+    let expected: Vec<_> = (0..STEPS).map(|step| format!("Note {step}")).collect();
+    assert_eq!(titles(service, &ada).await, expected);
+}
+
+async fn a_worker_paused_beyond_its_lease_can_write_nothing(world: World) {
+    let (service, ada) = (&world.service, user("ada"));
+    let id = enqueue(service, new_job(&ada)).await;
+    let gate = Arc::new(Semaphore::new(0));
+    let refused = Arc::new(AtomicBool::new(false));
+    let paused = Script::new({
+        let (gate, refused) = (gate.clone(), refused.clone());
+        move |_, notebook, _| {
+            let (gate, refused) = (gate.clone(), refused.clone());
+            async move {
+                gate.acquire().await.unwrap().forget();
+                let kept = notebook.checkpoint(json!("late")).await;
+                refused.store(matches!(kept, Err(Superseded)), Ordering::SeqCst);
+                answered("late")
+            }
+        }
+    });
+    // It does not notice by itself: nothing is renewed while it is paused.
+    let sleeping = Settings { lease: Duration::from_hours(1), ..settings() };
+    let first = Process::start(world.another().await, paused, sleeping);
+    eventually("it runs", async || {
+        (status(service, &ada, &id).await == JobStatus::Running).then_some(())
+    })
+    .await;
+    world.clock.advance(Duration::from_hours(1));
+    jobs::take_over(service).await.unwrap();
+    let script = Script::new(|attempt: Attempt, _, _| async move {
+        assert_eq!(attempt.checkpoint, None);
+        answered(&format!("attempt {}", attempt.number))
+    });
+    let _second = Process::start(world.another().await, script, settings());
+    ended(service, &ada, &id).await;
+    gate.add_permits(1);
+    first.end().await;
+    assert!(refused.load(Ordering::SeqCst));
+    assert_eq!(said(&get(service, &ada, &id).await.unwrap()), "attempt 2");
+}
+
+async fn a_worker_that_is_told_to_end_gives_its_jobs_back(world: World) {
+    let (service, ada) = (&world.service, user("ada"));
+    let id = enqueue(service, NewJob { attempts: 1, ..new_job(&ada) }).await;
+    let endless = Script::new(|_, _, stop: CancellationToken| async move {
+        stop.cancelled().await;
+        AttemptEnd::Stopped
+    });
+    let first = Process::start(world.another().await, endless, settings());
+    eventually("it runs", async || {
+        (status(service, &ada, &id).await == JobStatus::Running).then_some(())
+    })
+    .await;
+    first.end().await;
+    let again = claim_one(service).await;
+    assert_eq!((again.attempt.number, again.attempt.last), (2, true), "nothing was spent");
+}
+
+async fn a_job_that_is_nearly_done_may_end_first(world: World) {
+    let (service, ada) = (&world.service, user("ada"));
+    let id = enqueue(service, new_job(&ada)).await;
+    let gate = Arc::new(Semaphore::new(0));
+    let script = Script::new({
+        let gate = gate.clone();
+        move |_, _, _| {
+            let gate = gate.clone();
+            async move {
+                gate.acquire().await.unwrap().forget();
+                answered("done")
+            }
+        }
+    });
+    let patient = Settings { shutdown_timeout: Duration::from_mins(5), ..settings() };
+    let worker = Process::start(world.another().await, script, patient);
+    eventually("it runs", async || {
+        (status(service, &ada, &id).await == JobStatus::Running).then_some(())
+    })
+    .await;
+    let later = enqueue(service, new_job(&user("bob")));
+    worker.shutdown.cancel();
+    gate.add_permits(1);
+    worker.end().await;
+    assert_eq!(said(&get(service, &ada, &id).await.unwrap()), "done");
+    let later = later.await;
+    assert_eq!(claim_one(service).await.lease.job, later, "it takes nothing new");
+}
+
+/// A script that runs until it is stopped, and says so.
+fn until_stopped() -> (Arc<Script>, Arc<AtomicU32>) {
+    let stopped = Arc::new(AtomicU32::new(0));
+    let script = Script::new({
+        let stopped = stopped.clone();
+        move |_, _, stop: CancellationToken| {
+            let stopped = stopped.clone();
+            async move {
+                stop.cancelled().await;
+                stopped.fetch_add(1, Ordering::SeqCst);
+                AttemptEnd::Stopped
+            }
+        }
+    });
+    (script, stopped)
+}
+
+async fn a_cancelled_job_stops_where_it_runs(world: World) {
+    let (service, ada) = (&world.service, user("ada"));
+    let id = enqueue(service, new_job(&ada)).await;
+    let (script, stopped) = until_stopped();
+    let _worker = Process::start(world.another().await, script, settings());
+    eventually("it runs", async || {
+        (status(service, &ada, &id).await == JobStatus::Running).then_some(())
+    })
+    .await;
+    jobs::store(&world.another().await).cancel(&ada, &id).await.unwrap();
+    eventually("it stops", async || (stopped.load(Ordering::SeqCst) == 1).then_some(())).await;
+    assert_eq!(status(service, &ada, &id).await, JobStatus::Cancelled);
+}
+
+async fn a_worker_that_hears_nothing_finds_jobs_and_cancellations(world: World) {
+    let (service, ada) = (&world.service, user("ada"));
+    let (script, stopped) = until_stopped();
+    // A short lease is renewed often, and that is when it notices.
+    let attentive = Settings { lease: Duration::from_millis(300), ..settings() };
+    let deaf = world.another_that_hears_nothing().await;
+    let _worker = Process::start(deaf, script, attentive);
+    let id = enqueue(service, new_job(&ada)).await;
+    eventually("it runs", async || {
+        (status(service, &ada, &id).await == JobStatus::Running).then_some(())
+    })
+    .await;
+    jobs::store(service).cancel(&ada, &id).await.unwrap();
+    eventually("it stops", async || (stopped.load(Ordering::SeqCst) == 1).then_some(())).await;
+}
+
+async fn a_job_that_takes_too_long_is_tried_again(world: World) {
+    let (service, ada) = (&world.service, user("ada"));
+    let short = NewJob { timeout: Duration::from_millis(20), attempts: 1, ..new_job(&ada) };
+    let id = enqueue(service, short).await;
+    let (script, stopped) = until_stopped();
+    let _worker = Process::start(world.another().await, script, settings());
+    let job = ended(service, &ada, &id).await;
+    assert_eq!((job.status, stopped.load(Ordering::SeqCst)), (JobStatus::Failed, 1));
+    assert!(said(&job).contains("did not end within"), "{}", said(&job));
+}
+
+async fn a_job_that_panics_is_tried_again(world: World) {
+    let (service, ada) = (&world.service, user("ada"));
+    let id = enqueue(service, new_job(&ada)).await;
+    let script = Script::new(|attempt: Attempt, _, _| async move {
+        assert!(attempt.number > 1, "the first attempt panics");
+        answered("done")
+    });
+    let _worker = Process::start(world.another().await, script, settings());
+    let job = eventually("the job ends", async || {
+        world.clock.advance(Duration::from_secs(1)); // the pause after a failure
+        get(service, &ada, &id).await.filter(|it| it.status.is_final())
+    })
+    .await;
+    assert_eq!(said(&job), "done");
+}
+
+async fn progress_can_be_read_while_a_job_runs(world: World) {
+    let (service, ada) = (&world.service, user("ada"));
+    let id = enqueue(service, new_job(&ada)).await;
+    let script =
+        Script::new(|_, notebook: Arc<dyn Notebook>, stop: CancellationToken| async move {
+            for done in 1_u8..=100 {
+                let done = f64::from(done);
+                notebook.progress(Progress { done, total: Some(100.0), message: None }).await;
+            }
+            stop.cancelled().await;
+            AttemptEnd::Stopped
+        });
+    let _worker = Process::start(world.another().await, script, settings());
+    let total = eventually("the last progress is there", async || {
+        let progress = get(service, &ada, &id).await?.progress?;
+        (progress.done >= 100.0).then_some(progress.total)
+    })
+    .await;
+    assert_eq!(total, Some(100.0));
+}
+
+async fn a_client_that_does_not_ask_is_told_of_the_end(world: World) {
+    let (service, ada) = (&world.service, user("ada"));
+    let id = enqueue(service, streamed_job(&ada)).await;
+    let script = Script::new(|_, _, _| async { answered("done") });
+    let worker = Process::start(world.another().await, script.clone(), settings());
+    ended(service, &ada, &id).await;
+    worker.end().await;
+    assert_eq!(*script.told.lock().unwrap(), [(id.clone(), JobStatus::Completed)]);
+    let untold = jobs::unannounced(service, Some(&[id]), Duration::ZERO).await.unwrap();
+    assert!(untold.is_empty());
+}
+
+async fn two_workers_run_each_job_once(world: World) {
+    let service = &world.service;
+    let runs: Arc<Mutex<BTreeMap<JobId, u32>>> = Arc::default();
+    let script = Script::new({
+        let runs = runs.clone();
+        move |attempt: Attempt, _, _| {
+            *runs.lock().unwrap().entry(attempt.id).or_default() += 1;
+            async { answered("done") }
+        }
+    });
+    let mut made = Vec::new();
+    for n in 0..100 {
+        let owner = user(&format!("p{}", n % 3));
+        made.push((enqueue(service, new_job(&owner)).await, owner));
+    }
+    let _workers = [
+        Process::start(world.another().await, script.clone(), settings()),
+        Process::start(world.another().await, script.clone(), settings()),
+    ];
+    for (id, owner) in &made {
+        ended(service, owner, id).await;
+    }
+    let runs = runs.lock().unwrap();
+    assert_eq!(runs.len(), made.len());
+    assert!(runs.values().all(|&it| it == 1), "{runs:?}");
+}
+
+#[tokio::test]
+async fn the_end_of_a_job_waits_for_a_database_that_was_cut_off() {
+    let world = World::postgres().await;
+    let (service, ada) = (&world.service, user("ada"));
+    let gate = Arc::new(Semaphore::new(0));
+    let script = Script::new({
+        let gate = gate.clone();
+        move |attempt: Attempt, _, _| {
+            let gate = gate.clone();
+            async move {
+                gate.acquire().await.unwrap().forget();
+                answered(&format!("attempt {}", attempt.number))
+            }
+        }
+    });
+    let id = enqueue(service, new_job(&ada)).await;
+    let _worker = Process::start(world.another().await, script, settings());
+    eventually("it runs", async || {
+        (status(service, &ada, &id).await == JobStatus::Running).then_some(())
+    })
+    .await;
+    // As a restart does: every connection of everybody breaks.
+    let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+               WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    let cut = Statement::from_string(DatabaseBackend::Postgres, cut);
+    service.db().query_one_raw(cut).await.unwrap();
+    gate.add_permits(1);
+    assert_eq!(said(&ended(service, &ada, &id).await), "attempt 1");
+}

@@ -1,0 +1,177 @@
+//! `bench-jobs`: how many jobs that do nothing two workers get done, and how soon an idle worker
+//! begins one. The engine is left out: this is the queue, the worker and the database.
+//!
+//! Takes the database from `DATABASE_URL`; `bench/run` gives it a fresh one. With `REDIS_URL` the
+//! workers are woken through Redis, else within the process.
+
+#![expect(clippy::print_stdout, reason = "the figures are what it is for")]
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use async_trait::async_trait;
+use mcp::{
+    Caller, ClientCapabilities, ProtocolVersion, StoreError, UserId,
+    job::{Attempt, AttemptEnd, Job, JobCall, JobId, JobOutcome, NewJob, Notebook, Origin},
+};
+use serde_json::{json, value::to_raw_value};
+use service::{Dependencies, Service, clock::SystemClock, config::Config, jobs};
+use tokio::{sync::Notify, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+use worker::{Runner, Settings, Worker};
+
+/// Jobs of the first measurement.
+const JOBS: usize = 20_000;
+/// Whose they are.
+const PEOPLE: usize = 100;
+/// Requests that enqueue at the same time.
+const CLIENTS: usize = 16;
+/// Jobs of the second measurement, one after the other.
+const SINGLE: usize = 500;
+/// Places of each worker.
+const PLACES: u32 = 64;
+
+/// Does nothing, and notes when.
+#[derive(Default)]
+struct Nothing {
+    begun: Mutex<BTreeMap<JobId, Instant>>,
+    runs: AtomicUsize,
+    one: Notify,
+}
+
+#[async_trait]
+impl Runner for Nothing {
+    async fn run(
+        &self,
+        attempt: Attempt,
+        _: Arc<dyn Notebook>,
+        _: CancellationToken,
+    ) -> AttemptEnd {
+        let now = Instant::now();
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner).insert(attempt.id, now);
+        self.runs.fetch_add(1, Ordering::Relaxed);
+        self.one.notify_one();
+        AttemptEnd::Answered(JobOutcome::failed("nothing"))
+    }
+
+    async fn announce(&self, _: &Job) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let config = Config::from_env()?;
+    let (_, given) = Dependencies::configured(&config, Arc::new(SystemClock))?;
+    let connect = async || Service::connect_with(&config, given.clone()).await;
+    let web = connect().await?;
+    migration::migrate(web.db()).await?;
+
+    let nothing = Arc::new(Nothing::default());
+    let shutdown = CancellationToken::new();
+    let mut workers = JoinSet::new();
+    for _ in 0..2 {
+        let settings = Settings { concurrency: PLACES, ..Settings::of(&config) };
+        let worker = Worker::new(connect().await?, nothing.clone(), settings);
+        workers.spawn(worker.run(shutdown.clone()));
+    }
+
+    let began = Instant::now();
+    let mut clients = JoinSet::new();
+    for client in 0..CLIENTS {
+        let web = web.clone();
+        clients.spawn(async move {
+            for n in (client..JOBS).step_by(CLIENTS) {
+                jobs::enqueue(&web, new_job(n % PEOPLE)).await.context("a job was refused")?;
+            }
+            anyhow::Ok(())
+        });
+    }
+    while let Some(client) = clients.join_next().await {
+        client??;
+    }
+    let enqueued = began.elapsed();
+    loop {
+        let stats = jobs::stats(&web).await?;
+        if stats.queued + stats.running == 0 {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    let done = began.elapsed();
+    let runs = nothing.runs.load(Ordering::Relaxed);
+    println!(
+        "{JOBS} jobs of {PEOPLE} people, {CLIENTS} clients, two workers: {:.0} jobs/s from the first \
+         enqueue to the last done (enqueued within {:.1} s, done within {:.1} s, {runs} runs)",
+        per_second(JOBS, done),
+        enqueued.as_secs_f64(),
+        done.as_secs_f64(),
+    );
+
+    let mut latencies = Vec::with_capacity(SINGLE);
+    for n in 0..SINGLE {
+        let job = new_job(n % PEOPLE);
+        let (id, asked) = (job.id.clone(), Instant::now());
+        jobs::enqueue(&web, job).await.context("a job was refused")?;
+        let begun = loop {
+            let begun = nothing.begun.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+            match begun {
+                Some(begun) => break begun,
+                None => nothing.one.notified().await,
+            }
+        };
+        latencies.push(begun.saturating_duration_since(asked));
+    }
+    latencies.sort();
+    let at = |part: usize| latencies[(SINGLE * part / 100).min(SINGLE - 1)].as_secs_f64() * 1_000.0;
+    println!(
+        "from enqueue to start, {SINGLE} one by one: p50 {:.1} ms, p99 {:.1} ms",
+        at(50),
+        at(99)
+    );
+
+    shutdown.cancel();
+    while let Some(worker) = workers.join_next().await {
+        worker?;
+    }
+    Ok(())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+fn per_second(number: usize, time: Duration) -> f64 {
+    number as f64 / time.as_secs_f64()
+}
+
+fn new_job(person: usize) -> NewJob {
+    let arguments = to_raw_value(&json!({ "text": "nothing" })).expect("plain JSON");
+    NewJob {
+        id: JobId::random(),
+        call: JobCall {
+            caller: Caller {
+                user: UserId::new(format!("dev:p{person}")),
+                client: "bench".into(),
+                scopes: ["notes:read".to_owned()].into(),
+                grant: "bench".into(),
+                expires_at: i64::MAX,
+            },
+            version: ProtocolVersion::V2026_07_28,
+            capabilities: ClientCapabilities::default(),
+            log_level: None,
+            progress_token: None,
+            tool: "nothing".to_owned(),
+            arguments,
+            origin: Origin::Task,
+        },
+        answers: BTreeMap::new(),
+        timeout: Duration::from_mins(1),
+        attempts: 3,
+        ttl: None,
+    }
+}

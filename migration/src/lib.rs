@@ -31,9 +31,9 @@ mod m20261122_000006_oauth_grants;
 mod m20261122_000007_oauth_audit;
 mod m20261122_000008_github_tokens;
 mod m20261122_000009_signing_key_rotation;
-mod m20261122_000011_notes_by_title;
-mod m20261122_000012_exports;
 mod m20261123_000010_jobs;
+mod m20261123_000011_notes_by_title;
+mod m20261123_000012_exports;
 
 /// The ordered list of migrations. To bring a database up to date use [`migrate`], which also keeps
 /// two processes from doing it at once.
@@ -53,8 +53,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20261122_000008_github_tokens::Migration),
             Box::new(m20261122_000009_signing_key_rotation::Migration),
             Box::new(m20261123_000010_jobs::Migration),
-            Box::new(m20261122_000011_notes_by_title::Migration),
-            Box::new(m20261122_000012_exports::Migration),
+            Box::new(m20261123_000011_notes_by_title::Migration),
+            Box::new(m20261123_000012_exports::Migration),
         ]
     }
 }

@@ -111,7 +111,7 @@ async fn without_any_model_it_says_what_to_do(database: Database) {
 
 fn with_model(database: Database, model: &Model) -> Setup {
     Setup::new(database)
-        .with_worker()
+        .workers(1)
         .with("LLM_URL", model.url())
         .with("LLM_MODEL", model::NAME)
         .with("LLM_API_KEY", model::API_KEY)

@@ -14,7 +14,7 @@ use tests::{
 
 /// One instance of the product, with a worker.
 async fn notes_on(database: Database) -> Cluster {
-    Setup::new(database).with_worker().start().await
+    Setup::new(database).workers(1).start().await
 }
 
 /// A client that can ask nobody and offers no model.

@@ -1,6 +1,6 @@
-//! `conformance-fleet`: three instances of the fixtures, each a process of its own, with two
-//! workers, Redis, a database and a load balancer that is not sticky, of which a random one is killed and started again
-//! all the time.
+//! `conformance-fleet`: three instances of the fixtures, each a process of its own, with two workers,
+//! Redis, a database and a load balancer that is not sticky. A random instance is killed and started
+//! again all the time; the workers are left alone.
 //!
 //! Says on its first line, in JSON, where the load balancer is, and on a further line each time how
 //! many requests have broken with an instance so far. Ends when its standard input does.

@@ -222,7 +222,7 @@ impl Fleet {
                 program: built("conformance-worker"),
                 arguments: Vec::new(),
                 environment: environment.clone(),
-                folder: fleet._folder.path().to_owned(),
+                folder: fleet.folder.path().to_owned(),
             }));
         }
         fleet

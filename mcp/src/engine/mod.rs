@@ -255,7 +255,8 @@ impl Reply {
     #[must_use]
     fn with_about(mut self, about: About) -> Self {
         let error = self.about.error.or(about.error);
-        self.about = About { error, ..about };
+        let tool_error = self.about.tool_error || about.tool_error;
+        self.about = About { error, tool_error, ..about };
         self
     }
 }

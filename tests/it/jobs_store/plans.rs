@@ -1,6 +1,6 @@
 //! How Postgres finds what workers and clients ask it: by index, however much has been done before.
 
-use sea_orm::{ConnectionTrait as _, DatabaseBackend, Statement};
+use sea_orm::{ConnectionTrait as _, DatabaseBackend, Statement, TransactionTrait as _};
 
 use super::*;
 
@@ -112,5 +112,9 @@ async fn fill(service: &Service) {
          FROM (SELECT * FROM jobs WHERE status = 'queued') one, generate_series(100001, 110000) n;
          ANALYZE jobs;"
     );
-    service.db().execute_unprepared(&sql).await.unwrap();
+    // More rows than any statement of the product writes, so longer than one may take.
+    let transaction = service.db().begin().await.unwrap();
+    transaction.execute_unprepared("SET LOCAL statement_timeout = 0").await.unwrap();
+    transaction.execute_unprepared(&sql).await.unwrap();
+    transaction.commit().await.unwrap();
 }

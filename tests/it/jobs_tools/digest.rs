@@ -64,7 +64,7 @@ async fn a_session_is_asked_part_by_part(database: Database) {
     let call = json!({ "name": "notes_digest", "arguments": {} });
     let mut stream = session.open("tools/call", call).await;
     for text in ["One.", "Two.", "Both."] {
-        let question = stream.expect("sampling/createMessage").await;
+        let question = stream.until("sampling/createMessage").await;
         assert_eq!(session.respond(&question, sampled(text)).await, 202);
     }
     let done = stream.message().await;

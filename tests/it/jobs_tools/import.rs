@@ -135,7 +135,7 @@ async fn the_user_is_asked_once_what_to_do(database: Database) {
 
     let session = cluster.web(0).legacy(cluster.token("ada").await, Revision::November2025).await;
     let mut stream = session.open("tools/call", call).await;
-    let question = stream.expect("elicitation/create").await;
+    let question = stream.until("elicitation/create").await;
     let replace = json!({ "action": "accept", "content": { "existing": "replace" } });
     assert_eq!(session.respond(&question, replace).await, 202);
     let done = stream.message().await;

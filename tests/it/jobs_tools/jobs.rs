@@ -57,7 +57,7 @@ async fn a_job_that_waits_for_its_user_can_be_cancelled(database: Database) {
     let session = cluster.web(0).legacy(cluster.token("ada").await, Revision::November2025).await;
     let call = json!({ "name": "notes_import", "arguments": { "text": DOCUMENT } });
     let mut stream = session.open("tools/call", call).await;
-    stream.expect("elicitation/create").await;
+    stream.until("elicitation/create").await;
     let waiting = newest(&ada).await;
     assert_eq!(waiting["status"], "input_required");
     assert!(waiting["next"].as_str().unwrap().contains("user"), "{waiting}");

@@ -1,7 +1,7 @@
 //! How Postgres finds what it is asked for: by index, however much other people keep.
 
 use entity::GrantId;
-use sea_orm::{ConnectionTrait as _, DatabaseBackend, Statement};
+use sea_orm::{ConnectionTrait as _, DatabaseBackend, Statement, TransactionTrait as _};
 use service::oauth::{
     account,
     client::ClientId,
@@ -138,5 +138,9 @@ async fn fill(service: &service::Service) {
         challenge = hash("x"),
         grant = hash("g"),
     );
-    service.db().execute_unprepared(&sql).await.unwrap();
+    // More rows than any statement of the product writes, so longer than one may take.
+    let transaction = service.db().begin().await.unwrap();
+    transaction.execute_unprepared("SET LOCAL statement_timeout = 0").await.unwrap();
+    transaction.execute_unprepared(&sql).await.unwrap();
+    transaction.commit().await.unwrap();
 }

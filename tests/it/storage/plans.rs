@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DbBackend, DbErr, ExecResult, QueryResult, Statement,
+    TransactionTrait as _,
 };
 use service::notes::{self, Cursor, Listing, NoteId, PageSize, Tag, Words};
 
@@ -68,7 +69,10 @@ async fn first_page(world: &World) -> Cursor {
 /// Ten people, 1,500 notes each.
 async fn fill(db: &DatabaseConnection) {
     let start = beginning().to_rfc3339();
-    db.execute_unprepared(&format!(
+    // More rows than any statement of the product writes, so longer than one may take.
+    let transaction = db.begin().await.unwrap();
+    transaction.execute_unprepared("SET LOCAL statement_timeout = 0").await.unwrap();
+    let sql = format!(
         "INSERT INTO notes (id, owner_sub, title, body, tags, created_at, updated_at)
          SELECT gen_random_uuid(), 'dev:p' || n % 10, 'Title ' || n,
              'a common word, and w' || n % 150 || ' w' || n % 151,
@@ -76,9 +80,9 @@ async fn fill(db: &DatabaseConnection) {
              '{start}'::timestamptz - n * interval '1 second', '{start}'::timestamptz
          FROM generate_series(1, 15000) AS n;
          ANALYZE notes;"
-    ))
-    .await
-    .unwrap();
+    );
+    transaction.execute_unprepared(&sql).await.unwrap();
+    transaction.commit().await.unwrap();
 }
 
 /// A connection that remembers what it was asked.

@@ -120,14 +120,14 @@ async fn main() -> anyhow::Result<()> {
         let job = new_job(n % PEOPLE);
         let (id, asked) = (job.id.clone(), Instant::now());
         jobs::enqueue(&web, job).await.context("a job was refused")?;
-        let begun = loop {
-            let begun = nothing.begun.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
-            match begun {
-                Some(begun) => break begun,
+        let started = loop {
+            let started = nothing.begun.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+            match started {
+                Some(started) => break started,
                 None => nothing.one.notified().await,
             }
         };
-        latencies.push(begun.saturating_duration_since(asked));
+        latencies.push(started.saturating_duration_since(asked));
     }
     latencies.sort();
     let at = |part: usize| latencies[(SINGLE * part / 100).min(SINGLE - 1)].as_secs_f64() * 1_000.0;

@@ -101,6 +101,16 @@ impl Stream {
         message
     }
 
+    /// The next message that is `method`, whatever comes before it.
+    pub async fn until(&mut self, method: &str) -> Value {
+        loop {
+            let message = self.message().await;
+            if message.get("method").and_then(Value::as_str) == Some(method) {
+                return message;
+            }
+        }
+    }
+
     /// All events up to the end of the stream.
     pub async fn rest(&mut self) -> Vec<Event> {
         let mut events = Vec::new();

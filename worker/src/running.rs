@@ -43,12 +43,17 @@ pub(crate) enum Why {
 /// The jobs that run here.
 pub(crate) struct Running {
     concurrency: u32,
-    jobs: Mutex<HashMap<JobId, Entry>>,
+    /// By attempt: one that was paused for longer than its lease may still be here when the next
+    /// one is claimed.
+    jobs: Mutex<HashMap<Key, Entry>>,
     wake: Notify,
     room: Notify,
     all_ended: Notify,
     renew: Notify,
 }
+
+/// A job, and the number of the attempt.
+type Key = (JobId, u32);
 
 struct Entry {
     lease: Lease,
@@ -89,7 +94,7 @@ impl Running {
         }
     }
 
-    fn jobs(&self) -> MutexGuard<'_, HashMap<JobId, Entry>> {
+    fn jobs(&self) -> MutexGuard<'_, HashMap<Key, Entry>> {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -145,7 +150,14 @@ impl Running {
 
     /// Stops a job that this worker may not write any more.
     pub(crate) fn lost(&self, job: &JobId) {
-        if let Some(entry) = self.jobs().get(job) {
+        for entry in self.jobs().values().filter(|it| it.lease.job == *job) {
+            entry.stop.because(Why::Lost);
+        }
+    }
+
+    /// Stops one attempt that this worker may not write any more.
+    fn lost_attempt(&self, key: &Key) {
+        if let Some(entry) = self.jobs().get(key) {
             entry.stop.because(Why::Lost);
         }
     }
@@ -179,10 +191,10 @@ impl Running {
         }
     }
 
-    fn remove(&self, job: &JobId) {
+    fn remove(&self, key: &Key) {
         let empty = {
             let mut jobs = self.jobs();
-            jobs.remove(job);
+            jobs.remove(key);
             jobs.is_empty()
         };
         self.room.notify_one();
@@ -191,26 +203,26 @@ impl Running {
         }
     }
 
-    fn attempts(&self) -> Vec<(JobId, u32)> {
-        self.jobs().values().map(|it| (it.lease.job.clone(), it.lease.number)).collect()
+    fn attempts(&self) -> Vec<Key> {
+        self.jobs().keys().cloned().collect()
     }
 }
 
 /// Runs a job beside all others.
 pub(crate) fn start(shared: &Arc<Shared>, claimed: Claimed) {
     let stop = Arc::new(Stop::default());
-    let id = claimed.lease.job.clone();
+    let key = (claimed.lease.job.clone(), claimed.lease.number);
     let entry = Entry { lease: claimed.lease.clone(), stop: Arc::clone(&stop), task: None };
-    shared.running.jobs().insert(id.clone(), entry);
+    shared.running.jobs().insert(key.clone(), entry);
     let task = tokio::spawn({
         let shared = Arc::clone(shared);
-        let id = id.clone();
+        let key = key.clone();
         async move {
-            let _place = Place { running: &shared.running, job: id };
+            let _place = Place { running: &shared.running, key };
             run(&shared, claimed, &stop).await;
         }
     });
-    if let Some(entry) = shared.running.jobs().get_mut(&id) {
+    if let Some(entry) = shared.running.jobs().get_mut(&key) {
         entry.task = Some(task.abort_handle());
     }
 }
@@ -218,12 +230,12 @@ pub(crate) fn start(shared: &Arc<Shared>, claimed: Claimed) {
 /// The place that a job takes, until this is dropped, for whatever reason.
 struct Place<'a> {
     running: &'a Running,
-    job: JobId,
+    key: Key,
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.running.remove(&self.job);
+        self.running.remove(&self.key);
     }
 }
 
@@ -323,29 +335,18 @@ pub(crate) async fn renew(shared: Arc<Shared>, stop: CancellationToken) {
         match jobs::renew(&shared.service, &attempts, shared.settings.lease).await {
             Ok(ours) => {
                 renewed_at = Instant::now();
-                for (job, _) in attempts.iter().filter(|(job, _)| !ours.contains(job)) {
-                    shared.running.lost_attempt(job, &attempts);
+                for lost in attempts.iter().filter(|it| !ours.contains(it)) {
+                    shared.running.lost_attempt(lost);
                 }
             }
             Err(error) => {
                 tracing::warn!(error = ?error, "The leases of jobs were not renewed: {error}");
                 if renewed_at.elapsed() > shared.settings.lease {
-                    for (job, _) in &attempts {
-                        shared.running.lost(job);
+                    for lost in &attempts {
+                        shared.running.lost_attempt(lost);
                     }
                 }
             }
-        }
-    }
-}
-
-impl Running {
-    /// Stops a job that was not renewed, unless it runs here again, with another attempt.
-    fn lost_attempt(&self, job: &JobId, attempts: &[(JobId, u32)]) {
-        if let Some(entry) = self.jobs().get(job)
-            && attempts.contains(&(job.clone(), entry.lease.number))
-        {
-            entry.stop.because(Why::Lost);
         }
     }
 }

@@ -9,18 +9,18 @@ use serde_json::{Value, json};
 use super::{LEASE, MAX_CHECKPOINT, dialect, later, row, shortened};
 use crate::{Service, db::Failure};
 
-/// Renews the leases of attempts. Gives those jobs that are still theirs: whoever runs another one
-/// stops.
+/// Renews the leases of attempts. Gives those that still have their job: whoever runs another one
+/// stops it.
 pub async fn renew(
     service: &Service,
     attempts: &[(JobId, u32)],
     lease: std::time::Duration,
-) -> Result<BTreeSet<JobId>, Failure> {
+) -> Result<BTreeSet<(JobId, u32)>, Failure> {
     let until = later(service.clock().now(), lease);
     let sql = format!(
         "UPDATE jobs SET lease_until = $2 FROM {}
         WHERE jobs.id = given.job AND jobs.attempt = given.fence AND jobs.status = 'running'
-        RETURNING id",
+        RETURNING id, attempt",
         dialect::given(
             service.db().get_database_backend(),
             &[("job", "text"), ("fence", "integer")]
@@ -32,7 +32,12 @@ pub async fn renew(
         attempts.iter().map(|(job, number)| json!({ "job": job, "fence": number })).collect();
     let given = Value::from(attempts).to_string();
     let rows = dialect::rows(service.db(), sql, [given.into(), until.into()]).await?;
-    ids(&rows)
+    let mut renewed = BTreeSet::new();
+    for row in rows {
+        let (id, number): (String, i32) = (row.try_get("", "id")?, row.try_get("", "attempt")?);
+        renewed.extend(JobId::parse(&id).map(|id| (id, row::count(number))));
+    }
+    Ok(renewed)
 }
 
 /// Notes how far attempts are, and tells those who follow them. Progress only grows.

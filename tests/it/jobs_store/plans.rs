@@ -7,9 +7,9 @@ use super::*;
 #[tokio::test]
 async fn no_verb_of_a_queue_reads_its_table_from_end_to_end() {
     let world = World::postgres().await;
-    let ada = user("p7");
-    enqueue(&world.service, new_job(&ada)).await;
+    enqueue(&world.service, new_job(&user("p7"))).await;
     fill(&world.service).await;
+    let ada = user("p8"); // has nothing in the queue
     // Whatever a session has counted is there for all to see once the session has ended.
     let service = world.another().await;
     let before = scans(&world).await;

@@ -14,7 +14,9 @@ use mcp::{
     StoreError,
     job::{Attempt, AttemptEnd, Notebook, Progress, Superseded},
 };
-use sea_orm::{ConnectionTrait as _, DatabaseBackend, Statement, TransactionTrait as _};
+use sea_orm::{
+    ConnectionTrait as _, DatabaseBackend, EntityTrait as _, Statement, TransactionTrait as _,
+};
 use service::{
     jobs::CheckpointError,
     notes::{self, Listing, PageSize},
@@ -128,6 +130,7 @@ fn answered(it: &str) -> AttemptEnd {
 on_both!(
     a_killed_job_goes_on_from_its_checkpoint_and_has_its_effect_once,
     a_worker_paused_beyond_its_lease_can_write_nothing,
+    a_worker_may_take_over_its_own_job,
     a_worker_that_is_told_to_end_gives_its_jobs_back,
     a_job_that_is_nearly_done_may_end_first,
     a_cancelled_job_stops_where_it_runs,
@@ -159,7 +162,7 @@ async fn make_notes(service: Service, attempt: Attempt, permits: Arc<Semaphore>)
             created_at: sea_orm::Set(now),
             updated_at: sea_orm::Set(now),
         };
-        sea_orm::EntityTrait::insert(note).exec_without_returning(&transaction).await.unwrap();
+        entity::notes::Entity::insert(note).exec_without_returning(&transaction).await.unwrap();
         let state = json!(step + 1);
         match jobs::checkpoint(&transaction, &attempt.id, attempt.number, &state).await {
             Ok(()) => transaction.commit().await.unwrap(),
@@ -222,7 +225,7 @@ async fn a_worker_paused_beyond_its_lease_can_write_nothing(world: World) {
             }
         }
     });
-    // It does not notice by itself: nothing is renewed while it is paused, and nothing else claimed.
+    // It does not notice by itself: nothing is renewed, nor claimed, while it is paused.
     let sleeping = Settings { lease: Duration::from_hours(1), concurrency: 1, ..settings() };
     let first = Process::start(world.another().await, paused, sleeping);
     eventually("it runs", async || {
@@ -241,6 +244,40 @@ async fn a_worker_paused_beyond_its_lease_can_write_nothing(world: World) {
     first.end().await;
     assert!(refused.load(Ordering::SeqCst));
     assert_eq!(said(&get(service, &ada, &id).await.unwrap()), "attempt 2");
+}
+
+async fn a_worker_may_take_over_its_own_job(world: World) {
+    let (service, ada) = (&world.service, user("ada"));
+    let id = enqueue(service, new_job(&ada)).await;
+    let gates = [Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0))];
+    let script = Script::new({
+        let gates = gates.clone();
+        move |attempt: Attempt, _, _| {
+            let gate = gates[usize::from(attempt.number > 1)].clone();
+            async move {
+                gate.acquire().await.unwrap().forget();
+                answered(&format!("attempt {}", attempt.number))
+            }
+        }
+    });
+    let running = async |number: i32| {
+        eventually("it runs", async || {
+            let row =
+                entity::jobs::Entity::find_by_id(id.as_str()).one(service.db()).await.unwrap();
+            row.filter(|it| it.attempt == number && it.worker.is_some()).map(drop)
+        })
+        .await;
+    };
+    let worker = Process::start(world.another().await, script, settings());
+    running(1).await;
+    world.clock.advance(LEASE);
+    assert_eq!(jobs::take_over(service).await.unwrap(), 1);
+    running(2).await;
+    gates[0].add_permits(1);
+    assert_eq!(status(service, &ada, &id).await, JobStatus::Running);
+    gates[1].add_permits(1);
+    assert_eq!(said(&ended(service, &ada, &id).await), "attempt 2");
+    worker.end().await;
 }
 
 async fn a_worker_that_is_told_to_end_gives_its_jobs_back(world: World) {
@@ -450,11 +487,6 @@ async fn the_end_of_a_job_waits_for_a_database_that_was_cut_off() {
     let cut = Statement::from_string(DatabaseBackend::Postgres, cut);
     service.db().query_one_raw(cut).await.unwrap();
     gate.add_permits(1);
-    // Our own connections were cut, too: each says so once.
-    let job = eventually("the job ends", async || {
-        let job = jobs::store(service).get(&ada, &id).await.ok().flatten();
-        job.filter(|it| it.status.is_final())
-    })
-    .await;
-    assert_eq!(said(&job), "attempt 1");
+    let service = world.another().await;
+    assert_eq!(said(&ended(&service, &ada, &id).await), "attempt 1");
 }

@@ -73,10 +73,14 @@ const EARLY: TimeDelta = TimeDelta::seconds(60);
 /// most.
 const REFRESH_AFTER: TimeDelta = TimeDelta::seconds(60);
 
-/// How long nothing is looked up after a look-up in vain or a failed one. A token signed by a
+/// How long nothing is looked up after a look-up in vain. A token signed by a
 /// brand-new key of another instance is refused for this long at most, and only if somebody has just
 /// sent one that names a key that does not exist.
 const RELOAD_PAUSE: TimeDelta = TimeDelta::seconds(5);
+
+/// The same after a failed one: enough that a database in trouble is not asked by every request, and
+/// short, because until then an instance that has just started refuses every token.
+const FAILED_PAUSE: TimeDelta = TimeDelta::seconds(1);
 
 /// How exactly `last_signed_at` is kept: one write a minute, however many tokens are signed.
 const SIGNED_AT_PRECISION: TimeDelta = TimeDelta::seconds(60);
@@ -210,7 +214,7 @@ impl SigningKeys {
         if let Some(key) = self.known().and_then(|set| set.verifier(kid, now)) {
             return Ok(Some(key));
         }
-        if outcomes.failed.is_some_and(|it| within(it, now, RELOAD_PAUSE)) {
+        if outcomes.failed.is_some_and(|it| within(it, now, FAILED_PAUSE)) {
             return Err(unavailable_a_moment_ago());
         }
         if outcomes.in_vain.is_some_and(|it| within(it, now, RELOAD_PAUSE)) {
@@ -370,7 +374,7 @@ impl SigningKeys {
         let Ok(mut outcomes) = Arc::clone(&self.0.reloading).try_lock_owned() else {
             return;
         };
-        if outcomes.failed.is_some_and(|it| within(it, now, RELOAD_PAUSE)) {
+        if outcomes.failed.is_some_and(|it| within(it, now, FAILED_PAUSE)) {
             return;
         }
         let keys = self.clone();

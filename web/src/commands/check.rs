@@ -19,7 +19,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
         Mode::Embedded => "on this machine only",
         Mode::Deployed => "deployed",
     };
-    report.good("configuration", format!("complete; {}, {mode}", config.public_url));
+    report.good("configuration", &format!("complete; {}, {mode}", config.public_url));
 
     report.note("database", database(&config).await);
     match &config.redis {
@@ -27,7 +27,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
             let asked = within(service::health::ask_redis(redis)).await;
             report.note("redis", asked.map(|()| "answers".to_owned()));
         }
-        None => report.good("redis", "not configured: one instance only".to_owned()),
+        None => report.good("redis", "not configured: one instance only"),
     }
     match &config.github {
         Some(github) => {
@@ -36,7 +36,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
             let asked = within(service::oauth::github::ask(github, &callback)).await;
             report.note("github", asked.map(|()| format!("{} knows our client", github.url)));
         }
-        None => report.good("github", "not configured: development sign-in".to_owned()),
+        None => report.good("github", "not configured: development sign-in"),
     }
     report.end()
 }
@@ -65,27 +65,28 @@ async fn within<T>(asking: impl Future<Output = anyhow::Result<T>>) -> anyhow::R
 /// What was found.
 #[derive(Default)]
 struct Report {
-    lines: String,
+    lines: Vec<String>,
     bad: usize,
 }
 
 impl Report {
-    fn good(&mut self, what: &str, found: String) {
-        self.lines += &format!("ok       {what:14} {found}\n");
+    fn good(&mut self, what: &str, found: &str) {
+        self.lines.push(format!("ok       {what:14} {found}"));
     }
 
     fn note(&mut self, what: &str, found: anyhow::Result<String>) {
         match found {
-            Ok(found) => self.good(what, found),
+            Ok(found) => self.good(what, &found),
             Err(error) => {
                 self.bad += 1;
-                self.lines += &format!("problem  {what:14} {error:#}\n");
+                self.lines.push(format!("problem  {what:14} {error:#}"));
             }
         }
     }
 
     fn end(self) -> anyhow::Result<()> {
-        write!(io::stdout(), "{}", self.lines).context("could not print the result")?;
+        writeln!(io::stdout(), "{}", self.lines.join("\n"))
+            .context("could not print the result")?;
         match self.bad {
             0 => Ok(()),
             number => bail!(super::Unreachable(number)),

@@ -42,12 +42,12 @@ pub(super) async fn run(config: Config, command: Command) -> anyhow::Result<()> 
 }
 
 async fn list(service: &Service) -> anyhow::Result<()> {
-    let mut text = String::new();
+    let mut lines = Vec::new();
     for step in migration::status(service.db()).await.context("could not read the schema")? {
         let state = if step.applied { "applied" } else { "missing" };
-        text += &format!("{state}  {}\n", step.name);
+        lines.push(format!("{state}  {}", step.name));
     }
-    write!(io::stdout(), "{text}").context("could not print the migrations")
+    writeln!(io::stdout(), "{}", lines.join("\n")).context("could not print the migrations")
 }
 
 /// Refuses a database that this version cannot work with, before anybody is served.

@@ -9,9 +9,9 @@ use chrono::{DateTime, Utc};
 use mcp::{
     Call, CallToolResult, Content, ResourceEntry, Run, Tool, ToolAnnotations, ToolError, ToolOutput,
 };
-use schemars::{JsonSchema, SchemaGenerator};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, value::RawValue};
+use serde_json::Value;
 
 use super::retry;
 use crate::{
@@ -67,32 +67,30 @@ pub(super) struct Output {
 
 impl ToolOutput for Output {
     fn schema() -> Option<Value> {
-        let schema = SchemaGenerator::default().into_root_schema_for::<Made>();
-        Some(schema.to_value())
+        <Made as ToolOutput>::schema()
     }
 
     fn into_result(self) -> Result<CallToolResult, serde_json::Error> {
         let Self { export, url } = self;
+        let uri = exports::uri(export.id);
         let link = ResourceEntry {
             title: Some("Exported notes".into()),
             mime_type: Some(export.media_type.clone()),
             size: Some(export.bytes),
-            ..ResourceEntry::new(exports::uri(export.id), export.file_name.clone())
+            ..ResourceEntry::new(uri.clone(), export.file_name.clone())
         };
-        let json = serde_json::to_string(&Made {
+        let mut result = Made {
             download_url: url,
-            uri: exports::uri(export.id),
+            uri,
             file_name: export.file_name,
             media_type: export.media_type,
             bytes: export.bytes,
             notes: export.notes,
             expires_at: export.expires_at,
-        })?;
-        Ok(CallToolResult {
-            content: vec![Content::text(json.clone()), Content::ResourceLink(link)],
-            structured_content: Some(RawValue::from_string(json)?),
-            is_error: false,
-        })
+        }
+        .into_result()?;
+        result.content.push(Content::ResourceLink(link));
+        Ok(result)
     }
 }
 

@@ -88,7 +88,8 @@ struct Database {
     name: String,
     region: String,
     #[expect(dead_code, reason = "a field that there may be")]
-    database_name: String,
+    #[serde(rename = "databaseName")]
+    initial: String,
     #[expect(dead_code, reason = "a field that there may be")]
     user: String,
     plan: String,

@@ -26,11 +26,16 @@ pub(super) async fn answer(
     let now = service.clock().now();
     let transaction = db::begin(service.db()).await?;
     super::settle::lock(&transaction, &[id.to_string()].into()).await?;
-    let Some(mut row) = read::find(&transaction, user, id).await? else { return Ok(None) };
+    let Some(mut row) = read::find(&transaction, user, id).await? else {
+        transaction.rollback().await?;
+        return Ok(None);
+    };
     let mut open = row::open_questions(&row)?;
     let fits: BTreeMap<_, _> =
         answers.into_iter().filter(|(key, _)| open.contains_key(key)).collect();
     if fits.is_empty() {
+        // Waited for: until then the row is locked, and whoever claims jobs passes it by.
+        transaction.rollback().await?;
         return row::job(&row).map(Some);
     }
     open.retain(|key, _| !fits.contains_key(key));

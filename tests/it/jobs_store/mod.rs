@@ -44,7 +44,7 @@ fn new_job(owner: &UserId) -> NewJob {
             origin: Origin::Task,
         },
         answers: BTreeMap::new(),
-        timeout: Duration::from_secs(60),
+        timeout: Duration::from_mins(1),
         attempts: 3,
         ttl: None,
     }

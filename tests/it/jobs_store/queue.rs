@@ -128,7 +128,7 @@ async fn an_error_that_may_pass_is_tried_again_and_kept_at_last(world: World) {
         let error = format!("no answer, try {attempt}");
         assert!(settle(service, &claimed.lease, End::Retry(error)).await);
         assert!(claim(service, 1).await.is_empty(), "not at once");
-        world.clock.advance(Duration::from_secs(60));
+        world.clock.advance(Duration::from_mins(1));
     }
     let job = get(service, &ada, &id).await.unwrap();
     assert_eq!(job.status, JobStatus::Failed);
@@ -418,7 +418,7 @@ async fn a_client_is_told_though_the_worker_died(world: World) {
     let claimed = claim_one(service).await;
     let ends = [(claimed.lease, End::Answered(text("done")))];
     let settled = jobs::settle(service, &ends).await.unwrap();
-    assert_eq!(settled.to_announce, [id.clone()]);
+    assert_eq!(settled.to_announce, std::slice::from_ref(&id));
     jobs::mark_announced(service, &untold[0]).await.unwrap();
     let untold = jobs::unannounced(service, Some(&[id]), silence).await.unwrap();
     assert_eq!(said(&untold[0].job), "done");

@@ -85,7 +85,7 @@ fn settings() -> Settings {
 struct Process {
     runtime: Option<Runtime>,
     shutdown: CancellationToken,
-    worked: Option<tokio::task::JoinHandle<()>>,
+    running: Option<tokio::task::JoinHandle<()>>,
 }
 
 impl Process {
@@ -93,8 +93,8 @@ impl Process {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let shutdown = CancellationToken::new();
         let worker = Worker::new(service, runner, settings);
-        let worked = runtime.spawn(worker.run(shutdown.clone()));
-        Self { runtime: Some(runtime), shutdown, worked: Some(worked) }
+        let running = runtime.spawn(worker.run(shutdown.clone()));
+        Self { runtime: Some(runtime), shutdown, running: Some(running) }
     }
 
     fn kill(mut self) {
@@ -103,7 +103,7 @@ impl Process {
 
     async fn end(mut self) {
         self.shutdown.cancel();
-        let worked = self.worked.take().unwrap();
+        let worked = self.running.take().unwrap();
         in_time("a worker ends", worked).await.unwrap();
     }
 }

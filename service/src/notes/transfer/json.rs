@@ -148,10 +148,10 @@ mod tests {
 
     #[test]
     fn notes_of_other_programs_are_read_too() {
-        let text = r##"[
+        let text = r#"[
             {"name": "One", "content": "first", "createdAt": "2026-01-31", "colour": "red"},
             {"title": "Two", "text": "second", "tags": null, "body": null}
-        ]"##;
+        ]"#;
         assert!(matches!(read(text), Err(NotImportable::NotJson(_))), "two texts of one note");
         let text = text.replace(r#", "body": null"#, "");
         assert_eq!(titles(&text), ["One", "Two"]);

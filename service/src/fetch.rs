@@ -5,7 +5,7 @@
 //! - an [`Address`] is https, at a public name, without a port or a user name, before anything is
 //!   resolved;
 //! - the name is resolved once, all of its addresses are checked by
-//!   [`special_use`](crate::oauth::special_use), and the connection goes to the checked addresses, so
+//!   [`special_use`], and the connection goes to the checked addresses, so
 //!   no second answer can differ;
 //! - https alone, no redirect, no proxy, no cookie, no compression, and one bound each on time and
 //!   size.

@@ -14,7 +14,7 @@ use service::{
     db::Failure,
     jobs::{self, Claim, Turn},
 };
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{Shared, running};
@@ -27,14 +27,26 @@ const LINGER: Duration = Duration::from_millis(5);
 /// is asked more often.
 const AFTER_FAILURE: Duration = Duration::from_millis(500);
 
+/// How long a worker that is told to end waits for the claim that it has begun.
+const CLAIM_GRACE: Duration = Duration::from_secs(2);
+
 /// Claims and runs jobs until `shutdown`.
 pub(crate) async fn claim(shared: &Arc<Shared>, shutdown: &CancellationToken) {
     let mut turn = Turn::default();
     loop {
+        if shutdown.is_cancelled() {
+            return;
+        }
+        // A claim that was begun is waited for: what it has taken would run nowhere until the lease
+        // ends.
+        let claiming = claim_once(shared, &mut turn);
+        let mut claiming = std::pin::pin!(claiming);
         let found = tokio::select! {
-            biased;
-            () = shutdown.cancelled() => return,
-            found = claim_once(shared, &mut turn) => found,
+            found = &mut claiming => found,
+            () = shutdown.cancelled() => match timeout(CLAIM_GRACE, &mut claiming).await {
+                Ok(found) => found,
+                Err(_) => return, // the database is away, and so has given nothing
+            },
         };
         let pause = async {
             match found {

@@ -101,10 +101,10 @@ async fn fill(service: &Service) {
     // Ids have the form of ours.
     let id = "rpad(translate(encode(sha256(('j' || n)::bytea), 'base64'), '+/=', '-_'), 22)";
     let sql = format!(
-        "INSERT INTO jobs (id, owner_sub, status, attempt, failures, ended_at, expires_at, outcome,
+        "INSERT INTO jobs (id, owner_sub, status, attempt, failures, ended_at, expires_at,
              {columns})
          SELECT substr({id}, 1, 22), 'dev:p' || n % 500, 'completed', 1, 0, created_at,
-             created_at + n * interval '1 second', '{{}}', {columns}
+             created_at + n * interval '1 second', {columns}
          FROM jobs, generate_series(1, 100000) n;
          INSERT INTO jobs (id, owner_sub, status, attempt, failures, {columns})
          SELECT substr({id}, 1, 22),

@@ -5,6 +5,7 @@ mod digest;
 mod export;
 mod import;
 mod jobs;
+mod survives;
 
 use serde_json::{Value, json};
 use tests::{

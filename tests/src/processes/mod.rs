@@ -58,6 +58,13 @@ impl Kind {
             Self::Fixtures => "fixtures-web",
         }
     }
+
+    fn worker(self) -> &'static str {
+        match self {
+            Self::Product => "notes-mcp-worker",
+            Self::Fixtures => "conformance-worker",
+        }
+    }
 }
 
 /// What a fleet is to be.
@@ -217,11 +224,13 @@ impl Fleet {
             fleet.ready(index).await;
         }
         for index in 0..plan.workers {
+            let mut environment = environment.clone();
+            environment.insert("WORKER_PORT".to_owned(), free_port().to_string());
             fleet.workers.push(Program::start(Recipe {
-                name: format!("conformance-worker-{index}"),
-                program: built("conformance-worker"),
+                name: format!("{}-{index}", plan.kind.worker()),
+                program: built(plan.kind.worker()),
                 arguments: Vec::new(),
-                environment: environment.clone(),
+                environment,
                 folder: fleet.folder.path().to_owned(),
             }));
         }

@@ -173,16 +173,16 @@ impl Call {
             }
             *last = Some(done);
         }
+        if let Some(progress_token) = &self.progress_token {
+            let params = ProgressParams { progress_token, progress: done, total, message };
+            let notification = rpc::encode_notification("notifications/progress", Some(&params));
+            self.outlet.progress(done, notification).await;
+        }
+        // Noted after it was told: an attempt that follows tells what is not noted.
         if let Some(job) = &self.job {
             let message = message.map(str::to_owned);
             job.notebook.progress(Progress { done, total, message }).await;
         }
-        let Some(progress_token) = &self.progress_token else {
-            return;
-        };
-        let params = ProgressParams { progress_token, progress: done, total, message };
-        let notification = rpc::encode_notification("notifications/progress", Some(&params));
-        self.outlet.progress(done, notification).await;
     }
 
     /// Sends a log message to the client, if it wants ones of this severity. Never put secrets,

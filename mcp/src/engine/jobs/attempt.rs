@@ -1,6 +1,14 @@
 //! One attempt to run a job, in a worker.
 
-use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
@@ -11,12 +19,13 @@ use crate::{
     catalog::Run,
     engine::{
         Inner,
+        exchange::{WRITE_PATIENCE, patiently},
         jobs::{JOB_LEASE, progress_mark},
         perform::{Failure, our_fault, outcome, result_for, tool_failed},
     },
     error::ToolError,
     job::{Attempt, AttemptEnd, Child, JobCall, JobId, JobOutcome, NewJob, Notebook, Origin},
-    store::Signal,
+    store::{Mark, Signal, Writer},
     types::{CallToolResult, ClientCapabilities},
 };
 
@@ -33,8 +42,12 @@ pub(in crate::engine) async fn run(
         // Asked for by a newer version of this server, or by an older one.
         return AttemptEnd::Retry(format!("`{}` is not offered by this server", job.tool));
     };
-    let outlet =
-        JobOutlet { engine: Arc::clone(engine), job: id.clone(), origin: job.origin.clone() };
+    let outlet = JobOutlet {
+        engine: Arc::clone(engine),
+        job: id.clone(),
+        origin: job.origin.clone(),
+        given_up: AtomicBool::new(false),
+    };
     let call = Call::new(CallContext {
         caller: job.caller.clone(),
         version: job.version,
@@ -167,17 +180,29 @@ struct JobOutlet {
     engine: Arc<Inner>,
     job: JobId,
     origin: Origin,
+    /// Whether the store was away for so long that the work goes on without it.
+    given_up: AtomicBool,
 }
 
 impl JobOutlet {
+    /// Appends a message to the stream of the call. One with a mark is offered again while the store
+    /// is away, which does no harm if it was taken.
+    async fn write(&self, writer: &Writer, mark: Option<Mark>, message: &str) {
+        let log = &self.engine.stores.log;
+        let waits = mark.is_some() && !self.given_up.load(Ordering::Relaxed);
+        let patience = if waits { WRITE_PATIENCE } else { Duration::ZERO };
+        let write = || log.write_for_job(writer, mark.as_ref(), message);
+        let written = patiently(patience, write).await;
+        self.given_up.store(written.is_err(), Ordering::Relaxed);
+        if let Err(error) = written {
+            tracing::warn!(error = %error, "An event of a job could not be stored: {error}");
+        }
+    }
+
     async fn tell(&self, progress: Option<f64>, message: String) {
         match &self.origin {
             Origin::Stream { writer } => {
-                let mark = progress.map(progress_mark);
-                let log = &self.engine.stores.log;
-                if let Err(error) = log.write_for_job(writer, mark.as_ref(), &message).await {
-                    tracing::warn!(error = %error, "An event of a job could not be stored: {error}");
-                }
+                self.write(writer, progress.map(progress_mark), &message).await;
             }
             Origin::Call => {
                 let job = self.job.clone();

@@ -1,5 +1,5 @@
-//! `chaos`: random clients against three instances, while these and their Redis are killed, stopped
-//! and cut off. Prints what has happened, and what should not have.
+//! `chaos`: random clients against three instances and two workers, while these and their Redis are
+//! killed, stopped and cut off. Prints what has happened, and what should not have.
 //!
 //! `CHAOS_SEED` repeats a run's decisions (not its timing), `CHAOS_SECONDS` makes it longer.
 
@@ -9,6 +9,20 @@ use tests::chaos;
 
 /// How long it rages in every test run.
 const SECONDS: u64 = 60;
+
+/// What must have happened: otherwise nothing was tested.
+const NEEDED: [&str; 10] = [
+    "instances killed",
+    "workers killed",
+    "workers stopped for a while",
+    "workers drained",
+    "notes acknowledged",
+    "streams resumed",
+    "legacy events",
+    "jobs completed",
+    "jobs cancelled",
+    "questions of jobs answered",
+];
 
 #[tokio::main]
 #[expect(clippy::print_stdout, reason = "this is its result")]
@@ -20,7 +34,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     let tally = chaos::run(seed, Duration::from_secs(seconds)).await;
     println!("{tally}");
     let mut broken = tally.broken_promises();
-    for event in ["instances killed", "notes acknowledged", "streams resumed", "legacy events"] {
+    for event in NEEDED {
         if tally.of(event) == 0 {
             broken.push(format!("nothing was tested: no {event}"));
         }

@@ -3,18 +3,14 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use anyhow::Context as _;
 use mcp::Engine;
 use service::{Dependencies, Service, clock::SystemClock, config::Config, telemetry};
-use tests::fixtures::{self, Beside, Gates};
+use tests::fixtures;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
 };
 use tokio_util::sync::CancellationToken;
-
-/// Says `fixtures` to leave the product out, as another version of the server would.
-const OFFER: &str = "TEST_OFFER";
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -23,14 +19,7 @@ async fn main() -> anyhow::Result<()> {
     let listener = TcpListener::bind(SocketAddr::new(config.host, config.port)).await?;
     let (stores, given) = Dependencies::configured(&config, Arc::new(SystemClock))?;
     let service = Service::connect_with(&config, given).await?;
-    let gates = match std::env::var(Gates::VARIABLE) {
-        Ok(keeper) => Gates::at(keeper.parse().context("where the gates are")?),
-        Err(_unset) => Gates::default(),
-    };
-    let mut catalog = fixtures::catalog(gates);
-    if std::env::var(OFFER).as_deref() != Ok("fixtures") {
-        catalog = Arc::new(Beside::new(catalog, service::catalog(service.clone())));
-    }
+    let catalog = fixtures::of_process(&service)?;
     let engine = Engine::new(catalog, stores, service::mcp_settings(&service));
 
     let shutdown = CancellationToken::new();

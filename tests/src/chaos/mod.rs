@@ -1,11 +1,13 @@
-//! Random clients against instances that come and go, and a model of what they were promised.
+//! Random clients against instances and workers that come and go, and a model of what they were
+//! promised.
 //!
-//! Everything random comes from one seed: what the clients do, and what happens to the instances and
-//! to Redis ([`weather`]). The order in which the two meet is the machine's. A client ([`legacy`],
+//! Everything random comes from one seed: what the clients do, and what happens to the instances, the
+//! workers and Redis ([`weather`]). The order in which the two meet is the machine's. A client ([`legacy`],
 //! [`modern`]) knows what it asked for and what it was told; what contradicts a promise is noted in
 //! the [`Tally`], and so is how often each kind of thing has happened, so that a run in which nothing
 //! happened cannot look like a success.
 
+mod jobs;
 mod legacy;
 mod modern;
 mod notes;
@@ -25,15 +27,28 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use tokio::{sync::Mutex, task::JoinSet, time::Instant};
 
 pub use self::tally::Tally;
-use self::{notes::Notes, wire::Http};
+use self::{jobs::Jobs, notes::Notes, wire::Http};
 use crate::processes::{Kind, Persistence, Plan};
 
 /// How many clients of each era there are. Each has a user of its own.
 const CLIENTS: usize = 4;
 
+/// How many workers there are.
+const WORKERS: usize = 2;
+
+/// Seconds of the lease of a job: a tenth of what it is in production, so that jobs are taken over
+/// all the time.
+const JOB_LEASE: &str = "3";
+
 /// How long one thing that a client does may take, with everything that goes wrong on the way: the
 /// longest outage, the lease of a lost call, and the run of what is run again, twice over.
 const OPERATION_LIMIT: Duration = Duration::from_secs(90);
+
+/// What a client was promised, to be compared with what is there at the end.
+struct Promised {
+    notes: Notes,
+    jobs: Jobs,
+}
 
 /// What all clients share.
 #[derive(Debug)]
@@ -58,7 +73,8 @@ impl World {
 /// Lets it rage for `time`, and says what came of it.
 pub async fn run(seed: u64, time: Duration) -> Tally {
     let mut seeds = StdRng::seed_from_u64(seed);
-    let mut fleet = Plan::new(Kind::Fixtures).persistence(Persistence::Always).start().await;
+    let plan = Plan::new(Kind::Fixtures).workers(WORKERS).with("TEST_LEASE", JOB_LEASE);
+    let mut fleet = plan.persistence(Persistence::Always).start().await;
     let mut users = Vec::new();
     for index in 0..CLIENTS {
         for era in ["legacy", "modern"] {
@@ -86,11 +102,11 @@ pub async fn run(seed: u64, time: Duration) -> Tally {
     world.done.store(true, Ordering::SeqCst);
 
     // The sky is clear: whatever is under way must come to an end now.
-    let written: Mutex<Vec<Notes>> = Mutex::default();
+    let promised: Mutex<Vec<Promised>> = Mutex::default();
     let all = async {
         while let Some(ended) = clients.join_next().await {
             match ended {
-                Ok(notes) => written.lock().await.push(notes),
+                Ok(it) => promised.lock().await.push(it),
                 Err(error) => world.tally.broken(format!("a client fell over: {error}")),
             }
         }
@@ -98,13 +114,24 @@ pub async fn run(seed: u64, time: Duration) -> Tally {
     if tokio::time::timeout(OPERATION_LIMIT + Duration::from_secs(10), all).await.is_err() {
         world.tally.broken("clients hang though nothing is away any more".to_owned());
     }
-    for notes in written.into_inner() {
-        notes.verify(&world).await;
+    for Promised { notes, jobs } in promised.into_inner() {
+        let verified = async {
+            // Jobs first: one that nobody followed may still write notes.
+            jobs.verify(&world).await;
+            notes.verify(&world).await;
+        };
+        if tokio::time::timeout(OPERATION_LIMIT, verified).await.is_err() {
+            world.tally.broken("a job does not end though nothing is away any more".to_owned());
+        }
     }
     if world.tally.has_broken() {
         for index in 0..fleet.len() {
             let log = fleet.instance(index).log();
-            world.tally.keep_log(index, &log);
+            world.tally.keep_log(&format!("instance {index}"), &log);
+        }
+        for index in 0..fleet.workers() {
+            let log = fleet.worker(index).log();
+            world.tally.keep_log(&format!("worker {index}"), &log);
         }
     }
     world.tally.add("requests that the load balancer saw break", balancer.lost());

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use rand::{RngExt as _, rngs::StdRng};
 use serde_json::{Value, json};
 
 use super::{
@@ -47,6 +48,30 @@ impl Notes {
         self.unknown.insert(title);
     }
 
+    /// A document of this many new notes: their titles, and the text.
+    pub(super) fn document(&mut self, count: usize) -> (Vec<String>, String) {
+        let titles: Vec<_> = (0..count).map(|_| self.next_title()).collect();
+        let text = document(&titles);
+        (titles, text)
+    }
+
+    /// The title of a note that is there, if there is one.
+    pub(super) fn any(&self, random: &mut StdRng) -> Option<String> {
+        let index = random.random_range(0..self.acknowledged.len().max(1));
+        self.acknowledged.iter().nth(index).cloned()
+    }
+
+    /// An import has ended, with all of these.
+    pub(super) fn were_imported(&mut self, world: &World, titles: Vec<String>) {
+        world.tally.add("notes imported", titles.len());
+        self.acknowledged.extend(titles);
+    }
+
+    /// An import was cancelled, or nobody said what became of it.
+    pub(super) fn may_be_there(&mut self, titles: impl IntoIterator<Item = String>) {
+        self.unknown.extend(titles);
+    }
+
     /// Every acknowledged note is there once, and no other note more than once.
     pub(super) async fn verify(self, world: &World) {
         let mut asker = Asker::new(&self.token);
@@ -88,4 +113,10 @@ impl Notes {
             }
         }
     }
+}
+
+/// What `notes_import` takes.
+pub(super) fn document(titles: &[impl AsRef<str>]) -> String {
+    let notes = titles.iter().map(|it| json!({ "title": it.as_ref(), "body": "Imported." }));
+    Value::Array(notes.collect()).to_string()
 }

@@ -18,7 +18,7 @@ struct Inner {
     logs: Vec<String>,
 }
 
-/// How much of an instance's log is shown.
+/// How much of the log of a process is shown.
 const LOG_TAIL: usize = 200;
 
 impl Tally {
@@ -32,7 +32,7 @@ impl Tally {
         self.inner().broken.clone()
     }
 
-    /// The ends of the instances' logs, if a promise was broken.
+    /// The ends of the logs of all processes, if a promise was broken.
     pub fn logs(&self) -> Vec<String> {
         self.inner().logs.clone()
     }
@@ -62,10 +62,10 @@ impl Tally {
         !self.inner().broken.is_empty()
     }
 
-    pub(super) fn keep_log(&self, instance: usize, log: &str) {
+    pub(super) fn keep_log(&self, whose: &str, log: &str) {
         let lines: Vec<&str> = log.lines().collect();
         let tail = &lines[lines.len().saturating_sub(LOG_TAIL)..];
-        self.inner().logs.push(format!("instance {instance}:\n{}", tail.join("\n")));
+        self.inner().logs.push(format!("{whose}:\n{}", tail.join("\n")));
     }
 
     fn inner(&self) -> std::sync::MutexGuard<'_, Inner> {

@@ -1,9 +1,10 @@
-//! What happens to the instances and to Redis: one thing after the other, so that two instances of
-//! three are there most of the time, as a platform would have it.
+//! What happens to the instances, the workers and Redis: one thing after the other, so that two
+//! instances of three and one worker of two are there most of the time, as a platform would have it.
+//! The order is random, and each thing comes as often as it should.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use rand::{RngExt as _, rngs::StdRng};
+use rand::{RngExt as _, rngs::StdRng, seq::SliceRandom as _};
 use tokio::time::{Instant, sleep};
 
 use super::World;
@@ -15,29 +16,43 @@ enum Event {
     Kill,
     Sleep,
     Drain,
+    KillWorker,
+    SleepWorker,
+    DrainWorker,
     CutRedis,
     PauseRedis,
     RestartRedis,
     ForgetRedis,
 }
 
-/// Each with how often it happens, compared to the others.
-const EVENTS: [(Event, u32); 7] = [
-    (Event::Kill, 8),
-    (Event::Sleep, 4),
-    (Event::Drain, 3),
-    (Event::CutRedis, 4),
-    (Event::PauseRedis, 2),
-    (Event::RestartRedis, 2),
+/// Each with how often it happens in one round.
+const EVENTS: [(Event, usize); 10] = [
+    (Event::Kill, 5),
+    (Event::Sleep, 2),
+    (Event::Drain, 2),
+    (Event::KillWorker, 4),
+    (Event::SleepWorker, 2),
+    (Event::DrainWorker, 2),
+    (Event::CutRedis, 3),
+    (Event::PauseRedis, 1),
+    (Event::RestartRedis, 1),
     (Event::ForgetRedis, 1),
 ];
 
 /// Lets one thing after the other happen until `end`; then everything is whole again.
 pub(super) async fn rage(fleet: &mut Fleet, world: &World, mut random: StdRng, end: Instant) {
+    let mut round = Vec::new();
+    let mut sleeper = Sleeper::default();
     while Instant::now() < end {
-        pause(&mut random, 200..1_200).await;
-        let event = choose(&mut random);
+        if round.is_empty() {
+            round = EVENTS.iter().flat_map(|&(it, times)| std::iter::repeat_n(it, times)).collect();
+            round.shuffle(&mut random);
+        }
+        let Some(event) = round.pop() else { return };
+        pause(&mut random, 100..800).await;
+        sleeper.wake_if_due(fleet);
         let instance = random.random_range(0..fleet.len());
+        let worker = random.random_range(0..fleet.workers());
         match event {
             Event::Kill => {
                 world.tally.count("instances killed");
@@ -57,6 +72,24 @@ pub(super) async fn rage(fleet: &mut Fleet, world: &World, mut random: StdRng, e
                 world.tally.count("instances drained");
                 fleet.drain(instance).await;
                 fleet.start_again(instance).await;
+            }
+            Event::KillWorker => {
+                world.tally.count("workers killed");
+                sleeper.wake(fleet);
+                fleet.kill_worker(worker).await;
+                pause(&mut random, 0..800).await;
+                fleet.start_worker_again(worker).await;
+            }
+            Event::SleepWorker => {
+                world.tally.count("workers stopped for a while");
+                sleeper.wake(fleet);
+                sleeper.send_to_sleep(fleet, worker, &mut random);
+            }
+            Event::DrainWorker => {
+                world.tally.count("workers drained");
+                sleeper.wake(fleet);
+                fleet.drain_worker(worker).await;
+                fleet.start_worker_again(worker).await;
             }
             Event::CutRedis => {
                 world.tally.count("connections to Redis cut");
@@ -83,18 +116,32 @@ pub(super) async fn rage(fleet: &mut Fleet, world: &World, mut random: StdRng, e
             }
         }
     }
+    sleeper.wake(fleet);
 }
 
-fn choose(random: &mut StdRng) -> Event {
-    let all: u32 = EVENTS.iter().map(|it| it.1).sum();
-    let mut left = random.random_range(0..all);
-    for (event, weight) in EVENTS {
-        match left.checked_sub(weight) {
-            None => return event,
-            Some(rest) => left = rest,
+/// A worker that is stopped while other things happen: mostly for longer than the leases of its jobs,
+/// so that it finds them elsewhere when it wakes up.
+#[derive(Default)]
+struct Sleeper(Option<(usize, Instant)>);
+
+impl Sleeper {
+    fn send_to_sleep(&mut self, fleet: &mut Fleet, worker: usize, random: &mut StdRng) {
+        fleet.worker(worker).signal(Signal::STOP);
+        let until = Instant::now() + Duration::from_millis(random.random_range(500..12_000));
+        self.0 = Some((worker, until));
+    }
+
+    fn wake_if_due(&mut self, fleet: &mut Fleet) {
+        if self.0.is_some_and(|(_, until)| Instant::now() >= until) {
+            self.wake(fleet);
         }
     }
-    unreachable!("the weights add up")
+
+    fn wake(&mut self, fleet: &mut Fleet) {
+        if let Some((worker, _)) = self.0.take() {
+            fleet.worker(worker).signal(Signal::CONT);
+        }
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "the weather waits for nothing")]

@@ -39,9 +39,10 @@ pub(super) struct Reading {
     pub(super) headers: HeaderMap,
     bytes: Pin<Box<dyn futures_util::Stream<Item = reqwest::Result<Bytes>> + Send>>,
     parser: sse::Parser,
-    ready: VecDeque<Value>,
+    /// Events that were not looked at yet.
+    ready: VecDeque<(Option<String>, Option<Value>)>,
     events: bool,
-    /// The last event id, to come back with.
+    /// The id of the last event that was looked at, to come back with.
     pub(super) last: Option<String>,
     /// Whether the server has closed it in order.
     ended: bool,
@@ -109,12 +110,17 @@ impl Http {
 impl Reading {
     /// The next message; nothing when the answer has ended, in whatever way.
     pub(super) async fn next(&mut self) -> Option<Value> {
-        while self.ready.is_empty() {
+        loop {
+            while let Some((id, message)) = self.ready.pop_front() {
+                self.last = id.or(self.last.take());
+                if message.is_some() {
+                    return message;
+                }
+            }
             if !self.fill().await {
                 return None;
             }
         }
-        self.ready.pop_front()
     }
 
     /// Whether the server has ended it for good: it closed it in order, and expects nobody back.
@@ -135,7 +141,7 @@ impl Reading {
             let Ok(message) = serde_json::from_slice(&body) else {
                 return false;
             };
-            self.ready.push_back(message);
+            self.ready.push_back((None, Some(message)));
             // What comes next is the end.
             self.events = true;
             return true;
@@ -151,11 +157,8 @@ impl Reading {
         for event in self.parser.push(&bytes) {
             // A priming event says it too, but a lone one is a farewell.
             self.comes_back |= event.retry.is_some() && event.id.is_none();
-            self.last = event.id.or(self.last.take());
             let data = event.data.filter(|it| !it.is_empty());
-            if let Some(message) = data.and_then(|it| serde_json::from_str(&it).ok()) {
-                self.ready.push_back(message);
-            }
+            self.ready.push_back((event.id, data.and_then(|it| serde_json::from_str(&it).ok())));
         }
         true
     }

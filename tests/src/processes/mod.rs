@@ -93,7 +93,7 @@ impl Plan {
         }
     }
 
-    /// Workers of the fixtures beside the instances.
+    /// Workers beside the instances, of the same kind.
     #[must_use]
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = workers;
@@ -144,6 +144,7 @@ pub struct Fleet {
     workers: Vec<Program>,
     webs: Vec<Web>,
     ports: Vec<u16>,
+    worker_ports: Vec<u16>,
     redis: Redis,
     database: Wire,
     gates: Gates,
@@ -199,6 +200,7 @@ impl Fleet {
             workers: Vec::new(),
             webs: Vec::new(),
             ports: Vec::new(),
+            worker_ports: Vec::new(),
             redis,
             database,
             gates,
@@ -224,8 +226,10 @@ impl Fleet {
             fleet.ready(index).await;
         }
         for index in 0..plan.workers {
+            let port = free_port();
             let mut environment = environment.clone();
-            environment.insert("WORKER_PORT".to_owned(), free_port().to_string());
+            environment.insert("WORKER_PORT".to_owned(), port.to_string());
+            fleet.worker_ports.push(port);
             fleet.workers.push(Program::start(Recipe {
                 name: format!("{}-{index}", plan.kind.worker()),
                 program: built(plan.kind.worker()),
@@ -233,6 +237,9 @@ impl Fleet {
                 environment,
                 folder: fleet.folder.path().to_owned(),
             }));
+        }
+        for index in 0..plan.workers {
+            fleet.worker_ready(index).await;
         }
         fleet
     }
@@ -260,6 +267,11 @@ impl Fleet {
     /// The process of one of the instances.
     pub fn instance(&mut self, index: usize) -> &mut Program {
         &mut self.instances[index]
+    }
+
+    /// How many workers there are.
+    pub fn workers(&self) -> usize {
+        self.workers.len()
     }
 
     /// The process of one of the workers.
@@ -336,21 +348,52 @@ impl Fleet {
 
     /// Asks an instance to end, and waits for it; fails if it does not end in order.
     pub async fn drain(&mut self, index: usize) {
-        self.instances[index].signal(Signal::TERM);
-        let status = self.instances[index].ended().await;
-        assert!(status.success(), "{status}:\n{}", self.instances[index].log());
+        drain(&mut self.instances[index]).await;
+    }
+
+    /// `kill -9` for a worker. Returns when it is gone.
+    pub async fn kill_worker(&mut self, index: usize) {
+        self.workers[index].kill().await;
+    }
+
+    /// Starts a worker again and waits until it is ready.
+    pub async fn start_worker_again(&mut self, index: usize) {
+        self.workers[index].start_again();
+        self.worker_ready(index).await;
+    }
+
+    /// Asks a worker to end, and waits for it; fails if it does not end in order.
+    pub async fn drain_worker(&mut self, index: usize) {
+        drain(&mut self.workers[index]).await;
     }
 
     /// Waits until an instance answers.
-    async fn ready(&mut self, index: usize) {
-        let client = reqwest::Client::builder().no_proxy().build().expect("a plain client");
-        let url = format!("{}/livez", self.webs[index].origin());
-        eventually("an instance answers", async || {
-            let answer = client.get(&url).send().await;
-            answer.is_ok_and(|it| it.status().is_success()).then_some(())
-        })
-        .await;
+    async fn ready(&self, index: usize) {
+        lives("an instance", self.ports[index]).await;
     }
+
+    /// Waits until a worker answers its probe.
+    async fn worker_ready(&self, index: usize) {
+        lives("a worker", self.worker_ports[index]).await;
+    }
+}
+
+/// Waits until whoever listens at a port says that it lives.
+async fn lives(who: &str, port: u16) {
+    let client = reqwest::Client::builder().no_proxy().build().expect("a plain client");
+    let url = format!("http://127.0.0.1:{port}/livez");
+    eventually(&format!("{who} answers"), async || {
+        let answer = client.get(&url).send().await;
+        answer.is_ok_and(|it| it.status().is_success()).then_some(())
+    })
+    .await;
+}
+
+/// Asks a program to end, and waits for it; fails if it does not end in order.
+async fn drain(program: &mut Program) {
+    program.signal(Signal::TERM);
+    let status = program.ended().await;
+    assert!(status.success(), "{status}:\n{}", program.log());
 }
 
 /// A wire to the server of a database URL, and the URL that goes through it.

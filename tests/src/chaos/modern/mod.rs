@@ -1,5 +1,7 @@
 //! A client of 2026-07-28: what breaks is asked again, wherever.
 
+mod jobs;
+
 use std::sync::Arc;
 
 use rand::{RngExt as _, rngs::StdRng};
@@ -7,7 +9,8 @@ use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 
 use super::{
-    OPERATION_LIMIT, World,
+    OPERATION_LIMIT, Promised, World,
+    jobs::Jobs,
     notes::Notes,
     weather::pause,
     wire::{Http, Opened},
@@ -20,9 +23,15 @@ pub(super) enum Outcome {
     Answer { before: Vec<Value>, message: Value },
     /// Nobody knows: the connection broke.
     Broken,
+    /// Not at all: it was refused, which is noted.
+    Refused,
 }
 
+/// Where a request says what its client can do.
+const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
+
 /// Sends modern requests for one user.
+#[derive(Clone, Debug)]
 pub(super) struct Asker {
     token: String,
     id: u64,
@@ -37,20 +46,21 @@ impl Asker {
         self.id += 1;
         params["_meta"]["io.modelcontextprotocol/protocolVersion"] =
             json!(Revision::July2026.as_str());
-        params["_meta"]["io.modelcontextprotocol/clientCapabilities"] =
-            json!({ "elicitation": { "form": {} } });
+        if params["_meta"][CAPABILITIES].is_null() {
+            params["_meta"][CAPABILITIES] = json!({ "elicitation": { "form": {} } });
+        }
         let body = json!({ "jsonrpc": "2.0", "id": self.id, "method": method, "params": params });
         let mut request = http
             .post(&self.token, &body)
             .header("mcp-protocol-version", Revision::July2026.as_str())
             .header("mcp-method", method);
-        if let Some(name) = params["name"].as_str() {
+        if let Some(name) = params["name"].as_str().or(params["taskId"].as_str()) {
             request = request.header("mcp-name", name);
         }
         request
     }
 
-    /// Calls a tool once; comes back as long as nothing was done.
+    /// Calls a tool once.
     pub(super) async fn tool(
         &mut self,
         world: &World,
@@ -61,9 +71,14 @@ impl Asker {
         let mut params = more.unwrap_or_else(|| json!({}));
         params["name"] = json!(name);
         params["arguments"] = arguments;
+        self.send(world, "tools/call", params).await
+    }
+
+    /// Sends a request once; comes back as long as nothing was done.
+    pub(super) async fn send(&mut self, world: &World, method: &str, params: Value) -> Outcome {
         world.tally.count("modern calls");
         loop {
-            let request = self.request(&world.http, "tools/call", params.clone());
+            let request = self.request(&world.http, method, params.clone());
             let mut reading = match world.http.open(request).await {
                 Opened::Stream(reading) => reading,
                 Opened::Away => {
@@ -71,8 +86,8 @@ impl Asker {
                     continue;
                 }
                 Opened::Refused(status) => {
-                    world.tally.broken(format!("a modern call of {name} was refused: {status}"));
-                    return Outcome::Broken;
+                    world.tally.broken(format!("{method} was refused ({status}): {params}"));
+                    return Outcome::Refused;
                 }
                 Opened::Gone | Opened::Broken => return Outcome::Broken,
             };
@@ -110,23 +125,42 @@ pub(super) async fn come_back() {
 }
 
 /// Does one thing after the other until the world is over.
-pub(super) async fn run(world: Arc<World>, token: String, mut random: StdRng) -> Notes {
+pub(super) async fn run(world: Arc<World>, token: String, mut random: StdRng) -> Promised {
     let user = format!("modern {:08x}", random.random::<u32>());
     let mut client = Client {
         asker: Asker::new(&token),
         notes: Notes::of(&token, user),
+        jobs: Jobs::of(&token),
         world: Arc::clone(&world),
         random,
     };
     while !world.is_over() {
-        let what = client.random.random_range(0..8);
-        let name = ["create", "create", "create", "count", "count", "ask", "ask", "listen"][what];
+        let what = client.random.random_range(0..14);
+        let name = [
+            "create",
+            "create",
+            "create",
+            "count",
+            "count",
+            "ask",
+            "ask",
+            "listen",
+            "import as a task",
+            "import as a task",
+            "be asked by a task",
+            "be asked by a task",
+            "wait for a job",
+            "wait for a job",
+        ][what];
         let operation = async {
             match name {
                 "create" => drop(client.create().await),
                 "count" => client.count().await,
                 "ask" => client.ask().await,
-                _ => client.listen().await,
+                "listen" => client.listen().await,
+                "import as a task" => client.import_as_task().await,
+                "be asked by a task" => client.be_asked_by_task().await,
+                _ => client.wait_for_job().await,
             }
         };
         if tokio::time::timeout(OPERATION_LIMIT, operation).await.is_err() {
@@ -134,13 +168,14 @@ pub(super) async fn run(world: Arc<World>, token: String, mut random: StdRng) ->
         }
         pause(&mut client.random, 0..50).await;
     }
-    client.notes
+    Promised { notes: client.notes, jobs: client.jobs }
 }
 
 struct Client {
     world: Arc<World>,
     asker: Asker,
     notes: Notes,
+    jobs: Jobs,
     random: StdRng,
 }
 

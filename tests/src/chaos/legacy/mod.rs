@@ -1,6 +1,8 @@
 //! A client of 2025-11-25: it has a session, and comes back with `Last-Event-ID` whenever a stream is
 //! cut.
 
+mod jobs;
+
 use std::sync::Arc;
 
 use rand::{RngExt as _, rngs::StdRng};
@@ -8,7 +10,8 @@ use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
 use super::{
-    OPERATION_LIMIT, World,
+    OPERATION_LIMIT, Promised, World,
+    jobs::Jobs,
     modern::{Asker, come_back},
     notes::Notes,
     weather::pause,
@@ -17,10 +20,11 @@ use super::{
 use crate::schema::Revision;
 
 /// Does one thing after the other until the world is over.
-pub(super) async fn run(world: Arc<World>, token: String, mut random: StdRng) -> Notes {
+pub(super) async fn run(world: Arc<World>, token: String, mut random: StdRng) -> Promised {
     let user = format!("legacy {:08x}", random.random::<u32>());
     let mut client = Client {
         notes: Notes::of(&token, user),
+        jobs: Jobs::of(&token),
         asker: Asker::new(&token),
         world: Arc::clone(&world),
         token,
@@ -29,10 +33,25 @@ pub(super) async fn run(world: Arc<World>, token: String, mut random: StdRng) ->
         id: 0,
     };
     while !world.is_over() {
-        let what = client.random.random_range(0..10);
+        let what = client.random.random_range(0..17);
         let name = [
-            "create", "create", "count", "count", "count", "ask", "ask", "cancel", "follow",
+            "create",
+            "create",
+            "count",
+            "count",
+            "count",
+            "ask",
+            "ask",
+            "cancel",
+            "follow",
             "leave",
+            "count in a job",
+            "count in a job",
+            "import",
+            "import and look later",
+            "be asked by a job",
+            "be asked by a job",
+            "cancel a job",
         ][what];
         let operation = async {
             client.enter().await;
@@ -42,6 +61,11 @@ pub(super) async fn run(world: Arc<World>, token: String, mut random: StdRng) ->
                 "ask" => client.ask().await,
                 "cancel" => client.cancel().await,
                 "follow" => client.follow().await,
+                "count in a job" => client.count_in_job().await,
+                "import" => client.import().await,
+                "import and look later" => client.import_and_look_later().await,
+                "be asked by a job" => client.be_asked_by_job().await,
+                "cancel a job" => client.cancel_job().await,
                 _ => client.leave().await,
             }
         };
@@ -51,7 +75,7 @@ pub(super) async fn run(world: Arc<World>, token: String, mut random: StdRng) ->
         }
         pause(&mut client.random, 0..50).await;
     }
-    client.notes
+    Promised { notes: client.notes, jobs: client.jobs }
 }
 
 struct Session {
@@ -67,6 +91,7 @@ struct Client {
     session: Option<Session>,
     id: u64,
     notes: Notes,
+    jobs: Jobs,
     /// The same user, as a modern client.
     asker: Asker,
 }

@@ -1,0 +1,181 @@
+//! The jobs of one user, and how each of them has ended.
+//!
+//! A job that its client was told of exists. It ends by itself, or because it was cancelled, and how
+//! it has ended never changes, whoever is asked and however often.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::{
+    World,
+    modern::{Asker, Outcome, come_back},
+};
+
+/// The jobs of one client.
+#[derive(Debug)]
+pub(super) struct Jobs {
+    asker: Asker,
+    /// Those that the client was told of, with their ends as far as they were seen.
+    known: BTreeMap<String, Option<End>>,
+}
+
+/// How a job has ended.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct End {
+    pub(super) status: String,
+    /// What its tool gave.
+    pub(super) result: Value,
+    error: Value,
+}
+
+impl Jobs {
+    pub(super) fn of(token: &str) -> Self {
+        Self { asker: Asker::new(token), known: BTreeMap::new() }
+    }
+
+    /// The client was told of a job: from now on it must be there.
+    pub(super) fn was_acknowledged(&mut self, world: &World, job: &str) {
+        if !self.known.contains_key(job) {
+            world.tally.count("jobs acknowledged");
+            self.known.insert(job.to_owned(), None);
+        }
+    }
+
+    /// Cancels a job with the tool that a model has for it.
+    pub(super) async fn cancel(&mut self, world: &World, job: &str) {
+        if self.look(world, "jobs_cancel", job).await.is_none() {
+            world.tally.broken(format!("job {job} was acknowledged and is lost"));
+        }
+    }
+
+    /// Waits for the end of a job. Nothing if there is no such job.
+    pub(super) async fn end(&mut self, world: &World, job: &str) -> Option<End> {
+        loop {
+            let found = self.look(world, "jobs_get", job).await?;
+            if let Some(end) = End::of(&found) {
+                self.has_ended(world, job, &end);
+                return Some(end);
+            }
+            if world.is_over() && found["job"]["status"] == "input_required" {
+                // Whoever was asked has lost sight of it, and it would wait for a day.
+                world.tally.count("jobs that waited for an answer at the end");
+                self.cancel(world, job).await;
+            }
+            come_back().await;
+        }
+    }
+
+    /// Asks a tool about a job until somebody answers. Nothing if there is no such job.
+    async fn look(&mut self, world: &World, tool: &str, job: &str) -> Option<Value> {
+        loop {
+            let outcome = self.asker.tool(world, tool, json!({ "id": job }), None).await;
+            if let Outcome::Answer { message, .. } = outcome {
+                let result = &message["result"];
+                let text = result["content"][0]["text"].as_str().unwrap_or_default();
+                if result["isError"] == true && text.contains("no such job") {
+                    return None;
+                }
+                if result["structuredContent"].is_object() {
+                    return Some(result["structuredContent"].clone());
+                }
+            }
+            come_back().await;
+        }
+    }
+
+    fn has_ended(&mut self, world: &World, job: &str, end: &End) {
+        self.was_acknowledged(world, job);
+        match self.known.insert(job.to_owned(), Some(end.clone())).flatten() {
+            None => match end.status.as_str() {
+                "completed" => world.tally.count("jobs completed"),
+                "cancelled" => world.tally.count("jobs cancelled"),
+                _ => world.tally.broken(format!("job {job} has failed: {end:?}")),
+            },
+            Some(before) if before != *end => {
+                world.tally.broken(format!("job {job} ended twice: {before:?}, and {end:?}"));
+            }
+            Some(_same) => {}
+        }
+    }
+
+    /// Every job that anybody was told of is there and has ended as was seen, and no other one is
+    /// under way.
+    pub(super) async fn verify(mut self, world: &World) {
+        let known: Vec<_> = self.known.keys().cloned().collect();
+        for job in known {
+            match self.end(world, &job).await {
+                Some(_) => world.tally.promise_kept(),
+                None => world.tally.broken(format!("job {job} was acknowledged and is lost")),
+            }
+        }
+        let mut arguments = json!({});
+        loop {
+            let outcome = self.asker.tool(world, "jobs_list", arguments.clone(), None).await;
+            let Outcome::Answer { message, .. } = outcome else {
+                world.tally.broken("the jobs of a client cannot be listed".to_owned());
+                return;
+            };
+            let page = &message["result"]["structuredContent"];
+            for job in page["jobs"].as_array().into_iter().flatten() {
+                let id = job["id"].as_str().unwrap_or_default();
+                if !self.known.contains_key(id) {
+                    world.tally.count("jobs whose client was never told");
+                    self.end(world, id).await;
+                }
+            }
+            match &page["next_cursor"] {
+                Value::Null => return,
+                cursor => arguments["cursor"] = cursor.clone(),
+            }
+        }
+    }
+}
+
+impl End {
+    /// The end of a job, if it has ended.
+    fn of(found: &Value) -> Option<Self> {
+        let status = found["job"]["status"].as_str()?;
+        ["completed", "failed", "cancelled"].contains(&status).then(|| Self {
+            status: status.to_owned(),
+            result: found["result"].clone(),
+            error: found["error"].clone(),
+        })
+    }
+}
+
+/// What became of an import of one new note beside one whose title was there, when the user was asked
+/// and gave two answers at once: to leave the old one as it is, and not to import anything.
+pub(super) enum Decided {
+    /// The new note was kept.
+    Skipped,
+    /// Nothing was.
+    Declined,
+}
+
+impl Decided {
+    /// Reads the result of the import. Nothing if it follows from neither answer alone.
+    pub(super) fn of(result: &Value) -> Option<Self> {
+        let of = |field: &str| result[field].as_u64();
+        match (of("created")?, of("skipped")?, result["reason"].is_string()) {
+            (1, 1, false) => Some(Self::Skipped),
+            (0, 0, true) => Some(Self::Declined),
+            _ => None,
+        }
+    }
+
+    /// The two answers.
+    pub(super) fn answers() -> [Value; 2] {
+        [
+            json!({ "action": "accept", "content": { "existing": "skip" } }),
+            json!({ "action": "decline" }),
+        ]
+    }
+}
+
+/// The id in the first message of a call that is a job.
+pub(super) fn job_of(message: &Value) -> Option<&str> {
+    let text = message["params"]["message"].as_str()?;
+    let (_, rest) = text.split_once("This runs as job ")?;
+    rest.split('.').next()
+}

@@ -3,8 +3,9 @@
 //
 //   node tests/conformance/run.mjs [--instances N] [--workers N] [--scenario NAME] [--kill]
 //
-// With --kill the instances are processes of their own, and every two seconds one of them is killed
-// and started again. The load balancer repeats nothing that was sent, so a request can break with its
+// With --kill the instances are processes of their own, and every two seconds one of them, or one of
+// two workers, is killed and started again. A job of a dead worker goes on in the other one, and no
+// excuse is made for it. The load balancer repeats nothing that was sent, so a request can break with its
 // instance, and a suite that knows nothing of it takes that for a failure: then, and only then, the
 // scenario is run again.
 //
@@ -15,7 +16,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
-import { startProgram } from '../program.mjs';
+import { freePort, startProgram } from '../program.mjs';
 import { startProxy } from './proxy.mjs';
 
 const REVISIONS = ['2025-11-25', '2026-07-28'];
@@ -78,8 +79,9 @@ async function runSuite(revision, url, scenario) {
     const results = path.join(root, 'target/conformance', revision, scenario ?? '');
     fs.rmSync(results, { recursive: true, force: true });
     fs.mkdirSync(results, { recursive: true });
+    // Forced, because the scenarios of extensions belong to no revision.
     const which = scenario
-        ? ['--scenario', scenario, '--spec-version', revision]
+        ? ['--scenario', scenario, '--spec-version', revision, '--force']
         : ['--requirements', revision];
     const log = path.join(results, 'log');
     const code = await run([suite, 'server', '--url', url, ...which, '-o', results], log);
@@ -158,8 +160,9 @@ async function atRest() {
     try {
         // Stores that other processes can reach let the workers be processes of their own.
         for (let count = 0; web.hello.worker && count < Number(options.workers); count += 1) {
-            const worker = startProgram('conformance-worker', ['--tied'], web.hello.worker);
-            workers.push(await worker);
+            const own = { WORKER_PORT: `${await freePort()}`, LOG: 'warn', TEST_OFFER: 'fixtures' };
+            const settings = { ...web.hello.worker, ...own };
+            workers.push(await startProgram('conformance-worker', ['--tied'], settings));
         }
         proxy.forwardTo(web.hello.ports, web.hello.token);
         for (const revision of REVISIONS) await check(revision, `${proxy.origin}/mcp`, () => 0);

@@ -1,6 +1,6 @@
 //! `conformance-fleet`: three instances of the fixtures, each a process of its own, with two workers,
-//! Redis, a database and a load balancer that is not sticky. A random instance is killed and started
-//! again all the time; the workers are left alone.
+//! Redis, a database and a load balancer that is not sticky. A random one of the instances and workers
+//! is killed and started again all the time.
 //!
 //! Says on its first line, in JSON, where the load balancer is, and on a further line each time how
 //! many requests have broken with an instance so far. Ends when its standard input does.
@@ -23,6 +23,10 @@ struct Arguments {
     kill_every: u64,
 }
 
+/// Seconds of the lease of a job, after which another worker has it. The suite waits for ten seconds
+/// at most, which is less than a lease in production.
+const JOB_LEASE: &str = "2";
+
 /// How often it is looked whether a request has broken.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -30,7 +34,7 @@ const LOOK: Duration = Duration::from_millis(20);
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let plan = Plan::new(Kind::Fixtures).workers(2).with("TEST_OFFER", "fixtures");
-    let mut fleet = plan.start().await;
+    let mut fleet = plan.with("TEST_LEASE", JOB_LEASE).start().await;
     let token = fleet.token("conformance").await;
     let balancer = fleet.balancer(Some(token.clone()));
     say(&json!({ "origin": balancer.origin(), "token": token }))?;
@@ -42,9 +46,17 @@ async fn main() -> anyhow::Result<()> {
         turn.tick().await;
         loop {
             turn.tick().await;
-            let victim = rand::rng().random_range(0..fleet.len());
-            fleet.kill(victim).await;
-            fleet.start_again(victim).await;
+            let victim = rand::rng().random_range(0..fleet.len() + fleet.workers());
+            match victim.checked_sub(fleet.len()) {
+                None => {
+                    fleet.kill(victim).await;
+                    fleet.start_again(victim).await;
+                }
+                Some(worker) => {
+                    fleet.kill_worker(worker).await;
+                    fleet.start_worker_again(worker).await;
+                }
+            }
         }
     };
     let counting = async {

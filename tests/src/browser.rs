@@ -52,11 +52,12 @@ pub struct Form {
 impl Browser {
     /// One that was just installed.
     pub fn new(cluster: &Cluster) -> Self {
-        Self {
-            public: cluster.web(0).origin().to_owned(),
-            web: cluster.web(0).clone(),
-            cookies: Arc::default(),
-        }
+        Self::of(cluster.web(0).origin(), cluster.web(0))
+    }
+
+    /// One that reaches this instance, whose public address is another one.
+    pub fn of(public: &str, web: &Web) -> Self {
+        Self { public: public.to_owned(), web: web.clone(), cookies: Arc::default() }
     }
 
     /// The same browser, which a load balancer sends to another instance.

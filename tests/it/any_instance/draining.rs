@@ -11,7 +11,7 @@ use tests::{
     processes::{Fleet, Kind, Plan},
 };
 
-use super::{REVISION, told};
+use super::{REVISION, ended, told, with_tasks};
 
 /// What a client did while instances came and went.
 #[derive(Default)]
@@ -49,6 +49,29 @@ async fn modern_client(ada: Modern, load: Arc<Load>) {
     }
 }
 
+async fn client_with_jobs(ada: Legacy, load: Arc<Load>) {
+    while !load.done.load(Ordering::Relaxed) {
+        let token = load.calls.fetch_add(1, Ordering::Relaxed);
+        let call = json!({
+            "name": "test_count_job",
+            "arguments": { "steps": 3, "pause_ms": 20 },
+            "_meta": { "progressToken": token },
+        });
+        let events = ada.persist("tools/call", call).await;
+        assert_eq!(told(&events), ["0", "1", "2", "3", "counted to 3"], "every event once");
+    }
+}
+
+async fn client_with_tasks(ada: Modern, load: Arc<Load>) {
+    while !load.done.load(Ordering::Relaxed) {
+        load.calls.fetch_add(1, Ordering::Relaxed);
+        let arguments = json!({ "steps": 3, "pause_ms": 20 });
+        let made = ada.tool("test_count_job", arguments).await;
+        let done = ended(&ada, &made.result()["taskId"]).await;
+        assert_eq!(done["result"]["content"][0]["text"], "counted to 3", "{done}");
+    }
+}
+
 async fn writing_client(ada: Modern, load: Arc<Load>) -> usize {
     let mut notes = 0;
     while !load.done.load(Ordering::Relaxed) {
@@ -61,8 +84,8 @@ async fn writing_client(ada: Modern, load: Arc<Load>) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rolling_restart_under_load_loses_no_call_and_no_event() {
-    let mut fleet = Plan::new(Kind::Fixtures).start().await;
+async fn a_rolling_restart_under_load_loses_no_call_no_event_and_no_job() {
+    let mut fleet = Plan::new(Kind::Fixtures).workers(2).start().await;
     let token = fleet.token("ada").await;
     let balancer = fleet.balancer(None);
     let web = tests::client::Web::new(balancer.origin());
@@ -73,20 +96,36 @@ async fn a_rolling_restart_under_load_loses_no_call_and_no_event() {
         clients.spawn(legacy_client(ada, Arc::clone(&load)));
         clients.spawn(modern_client(web.modern(&token), Arc::clone(&load)));
     }
+    let ada = web.legacy(&token, REVISION).await;
+    clients.spawn(client_with_jobs(ada, Arc::clone(&load)));
     let writer = tokio::spawn(writing_client(web.modern(&token), Arc::clone(&load)));
-    for index in 0..fleet.len() {
+    let at_work = async || {
         let before = load.calls.load(Ordering::Relaxed);
         tests::eventually("clients are at work", async || {
             (load.calls.load(Ordering::Relaxed) > before + 20).then_some(())
         })
         .await;
-        fleet.drain(index).await;
-        let log = fleet.instance(index).log();
-        assert!(!log.contains("still open after"), "it ended in time:\n{log}");
-        assert!(!log.contains("Cut connections"), "it cut nobody:\n{log}");
-        fleet.start_again(index).await;
-    }
-    load.done.store(true, Ordering::Relaxed);
+    };
+    let restarts = async {
+        for index in 0..fleet.workers() {
+            at_work().await;
+            fleet.drain_worker(index).await;
+            let log = fleet.worker(index).log();
+            assert!(!log.contains("could not be given back"), "it left nothing behind:\n{log}");
+            fleet.start_worker_again(index).await;
+        }
+        for index in 0..fleet.len() {
+            at_work().await;
+            fleet.drain(index).await;
+            let log = fleet.instance(index).log();
+            assert!(!log.contains("still open after"), "it ended in time:\n{log}");
+            assert!(!log.contains("Cut connections"), "it cut nobody:\n{log}");
+            fleet.start_again(index).await;
+        }
+        load.done.store(true, Ordering::Relaxed);
+    };
+    let with_tasks = client_with_tasks(with_tasks(&web.modern(&token)), Arc::clone(&load));
+    tokio::join!(restarts, with_tasks);
     while let Some(ended) = clients.join_next().await {
         ended.unwrap();
     }

@@ -2,11 +2,13 @@
 
 use serde_json::{Value, json};
 use tests::{
+    browser::{App, Browser},
     client::{Page, Web},
+    github::{self, GitHub},
     processes::{Fleet, Kind, Plan},
 };
 
-use super::{REVISION, next_message};
+use super::{REVISION, ended, next_message, with_tasks};
 
 fn tea() -> Value {
     json!({ "title": "Tea", "body": "Two minutes." })
@@ -156,12 +158,58 @@ async fn without_the_database_lists_and_streams_go_on_and_the_rest_says_so() {
 }
 
 #[tokio::test]
-async fn without_github_those_who_are_signed_in_notice_nothing() {
-    let github = tests::github::GitHub::start().await;
-    let fleet = Plan::new(Kind::Product).instances(2).with_github(&github).start().await;
+async fn without_github_those_who_are_signed_in_go_on_and_others_are_told() {
+    let github = GitHub::start().await;
+    github.membership("active");
+    let plan = Plan::new(Kind::Product).instances(2).with_github(&github);
+    let plan = plan.with("ALLOWED_GITHUB_ORG", github::ORG);
+    let fleet = plan.with("DATA_KEYS", "a key of thirty-two bytes or more").start().await;
+    let browser = Browser::of(fleet.origin(), fleet.web(0));
+    let app = App::register(fleet.web(0)).await;
+    let tokens = app.connect(&browser).await;
+    let begun = app.asks();
+    let callback = browser.to_callback(&begun).await;
     drop(github);
+
+    // Whoever is signed in stays so: the answer that GitHub gave last still counts.
+    let refresh = tokens["refresh_token"].as_str().unwrap();
+    let refreshed = app.refresh(fleet.web(1), refresh).await;
+    assert_eq!(refreshed.status, 200, "{}", refreshed.text());
+    for (index, tokens) in [tokens, refreshed.json()].iter().enumerate() {
+        let ada = fleet.web(index).modern(tokens["access_token"].as_str().unwrap());
+        ada.tool("notes_create", tea()).await.output();
+        assert_eq!(fleet.web(index).get("/healthz").await.status, 200);
+    }
+    // Whoever comes back from GitHub cannot come in now, and their program is told to try again.
+    let page = browser.at(fleet.web(1)).get(&callback).await;
+    assert_eq!(page.status, 303, "{}", page.text());
+    let told = tests::browser::answer(page.header("location"));
+    assert_eq!(told["error"], "temporarily_unavailable", "{told:?}");
+    assert_eq!(told["state"], begun.state);
+}
+
+#[tokio::test]
+async fn without_redis_jobs_run_and_sign_ins_wait() {
+    let github = GitHub::start().await;
+    let plan = Plan::new(Kind::Fixtures).instances(2).workers(1).with_github(&github);
+    let mut fleet = plan.start().await;
     let token = fleet.token("ada").await;
-    let ada = fleet.web(0).legacy(&token, REVISION).await;
-    ada.at(fleet.web(1)).tool("notes_create", tea()).await.output();
-    assert_eq!(fleet.web(1).get("/healthz").await.status, 200);
+    let browser = Browser::of(fleet.origin(), fleet.web(0));
+    let app = App::register(fleet.web(0)).await;
+    fleet.redis().kill().await;
+
+    let begun = browser.get(&app.asks().path()).await;
+    assert_eq!(begun.status, 503, "{}", begun.text());
+    assert!(!begun.header("retry-after").is_empty(), "it says when to come back");
+    // Nobody wakes the worker: it looks by itself.
+    let ada = with_tasks(&fleet.web(0).modern(token));
+    let made = ada.tool("slow_compute", json!({ "label": "tea" })).await;
+    let done = ended(&ada.at(fleet.web(1)), &made.result()["taskId"]).await;
+    assert!(done["result"]["content"][0]["text"].as_str().unwrap().contains("tea"), "{done}");
+
+    fleet.redis().start_again().await;
+    tests::eventually("people can sign in again", async || {
+        (browser.get(&app.asks().path()).await.status == 303).then_some(())
+    })
+    .await;
 }

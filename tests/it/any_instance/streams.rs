@@ -112,3 +112,44 @@ async fn a_lost_call_is_run_again_only_under_rights_that_allow_it() {
     let rest = ada.at(fleet.web(1)).resume(first.id.as_deref().unwrap()).await.rest().await;
     assert_eq!(told(&rest), ["2", "passed 2 times"]);
 }
+
+#[tokio::test]
+async fn two_instances_that_die_at_once_are_missed_by_nobody() {
+    let mut fleet = Fleet::fixtures().await;
+    let ada = fleet.web(0).legacy(fleet.token("ada").await, REVISION).await;
+    let gate = fleet.gate("a");
+    gate.step();
+    // One runs a call, the other waits for an answer and holds the standalone stream.
+    let mut running = ada.open("tools/call", steps("test_gate_repeatable", "a", 2)).await;
+    let step = next_message(&mut running).await;
+    gate.reached(2).await;
+    let other = ada.at(fleet.web(1));
+    let ask = json!({ "name": "test_elicitation", "arguments": { "message": "Who are you?" } });
+    let mut asking = other.open("tools/call", ask).await;
+    let asked = next_message(&mut asking).await;
+    let priming = other.listen().await.next().await.unwrap();
+    for index in [0, 1] {
+        fleet.instance(index).signal(Signal::KILL);
+    }
+    for index in [0, 1] {
+        fleet.instance(index).ended().await;
+    }
+    gate.stopped(1).await;
+
+    let ada = ada.at(fleet.web(2));
+    let mut listening = ada.resume(priming.id.as_deref().unwrap()).await;
+    ada.tool("test_trigger_tool_change", json!({})).await;
+    while next_message(&mut listening).await.message.unwrap()["method"]
+        != "notifications/tools/list_changed"
+    {}
+    let content = json!({ "username": "Ada", "email": "ada@example.com" });
+    let answer = json!({ "action": "accept", "content": content });
+    assert_eq!(ada.respond(&asked.message.unwrap(), answer).await, 202);
+    let answered = ada.resume(asked.id.as_deref().unwrap()).await.rest().await;
+    assert!(told(&answered)[0].contains("\"Ada\""), "{answered:#?}");
+    for _ in 0..3 {
+        gate.step();
+    }
+    let rest = ada.resume(step.id.as_deref().unwrap()).await.rest().await;
+    assert_eq!(told(&rest), ["2", "passed 2 times"]);
+}

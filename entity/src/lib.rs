@@ -5,6 +5,7 @@ pub mod export_chunks;
 pub mod exports;
 pub mod github_tokens;
 pub mod ids;
+pub mod job_totals;
 pub mod jobs;
 pub mod login_pins;
 pub mod notes;

@@ -34,6 +34,7 @@ mod m20261122_000009_signing_key_rotation;
 mod m20261123_000010_jobs;
 mod m20261123_000011_notes_by_title;
 mod m20261123_000012_exports;
+mod m20261123_000013_job_totals;
 
 /// The ordered list of migrations. To bring a database up to date use [`migrate`], which also keeps
 /// two processes from doing it at once.
@@ -55,6 +56,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261123_000010_jobs::Migration),
             Box::new(m20261123_000011_notes_by_title::Migration),
             Box::new(m20261123_000012_exports::Migration),
+            Box::new(m20261123_000013_job_totals::Migration),
         ]
     }
 }

@@ -74,6 +74,7 @@ struct Inner {
     tokens: AccessTokens,
     health: health::Cache,
     sampler: metrics::Sampler,
+    job_totals: jobs::Totals,
 }
 
 impl fmt::Debug for Service {
@@ -126,6 +127,7 @@ impl Service {
             tokens,
             health: health::Cache::default(),
             sampler: metrics::Sampler::default(),
+            job_totals: jobs::Totals::default(),
         })))
     }
 
@@ -189,8 +191,12 @@ impl Service {
         &self.0.tokens
     }
 
-    /// Closes the pool after the statements that are running, so that the process can end.
+    /// Writes what was counted and closes the pool after the statements that are running, so that the
+    /// process can end.
     pub async fn close(&self) {
+        if let Err(error) = jobs::write_totals(self).await {
+            tracing::warn!(error = ?error, "What became of some jobs was not counted: {error}");
+        }
         if let Err(error) = self.0.db.close_by_ref().await {
             tracing::warn!(error = ?error, "The database connections were not closed: {error}");
         }
@@ -198,6 +204,10 @@ impl Service {
 
     fn bus(&self) -> &dyn mcp::Bus {
         &*self.0.given.bus
+    }
+
+    fn job_totals(&self) -> &jobs::Totals {
+        &self.0.job_totals
     }
 
     fn sampler(&self) -> &metrics::Sampler {

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use chrono::TimeDelta;
-use sea_orm::{ConnectionTrait as _, Statement};
+use chrono::{DateTime, TimeDelta, Utc};
+use entity::schedule_runs::{Column, Entity};
+use sea_orm::{ConnectionTrait as _, EntityTrait as _, QueryOrder as _, Statement};
 
 use crate::{Service, db::Failure};
 
@@ -19,4 +20,10 @@ pub async fn take(service: &Service, name: &str, spacing: Duration) -> Result<bo
     let backend = service.db().get_database_backend();
     let statement = Statement::from_sql_and_values(backend, SQL, values);
     Ok(service.db().execute_raw(statement).await?.rows_affected() == 1)
+}
+
+/// When a worker last ran a schedule, whichever: workers whose clocks go do so every few seconds.
+pub async fn last(service: &Service) -> Result<Option<DateTime<Utc>>, Failure> {
+    let last = Entity::find().order_by_desc(Column::RanAt).one(service.db()).await?;
+    Ok(last.map(|it| it.ran_at))
 }

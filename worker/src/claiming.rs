@@ -13,6 +13,7 @@ use mcp::{
 use service::{
     db::Failure,
     jobs::{self, Claim, Turn},
+    metrics,
 };
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -105,7 +106,13 @@ async fn claim_once(shared: &Arc<Shared>, turn: &mut Turn) -> Result<Found, Fail
         lease: shared.settings.lease,
         newcomers_only: room.newcomers_only.as_deref(),
     };
-    let claimed = jobs::claim(&shared.service, turn, what).await?;
+    let claimed = jobs::claim(&shared.service, turn, what).await;
+    metrics::WORKER_CLAIMS.count([match &claimed {
+        Ok(claimed) if claimed.is_empty() => "nothing",
+        Ok(_) => "some",
+        Err(_) => "no_answer",
+    }]);
+    let claimed = claimed?;
     shared.pulse.beat();
     let found = match (claimed.len(), what.newcomers_only) {
         (0, None) => Found::Nothing,

@@ -1,7 +1,8 @@
 //! Whether a worker is well, and how a platform asks.
 //!
 //! `/livez` says that the process runs. `/healthz` says that it has looked at the queue lately: a
-//! worker that cannot is of no use, whatever the reason. `/metrics` shows what the process counts.
+//! worker that cannot is of no use, whatever the reason. `/metrics` shows what the process counts, and
+//! what the database knows of jobs.
 //! Plain HTTP on a port of its own, for the platform alone.
 
 use std::{
@@ -15,6 +16,7 @@ use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use service::{Service, metrics};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
@@ -22,9 +24,9 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// How long a worker may not have looked at the queue. It does so at least every two seconds; the
-/// rest is for a database that restarts.
-const HEALTHY_SILENCE: Duration = Duration::from_secs(30);
+/// How long a worker may not have looked at the queue. It does so every two seconds, and waits for a
+/// connection for five; the rest is for a database that restarts.
+const HEALTHY_SILENCE: Duration = Duration::from_secs(15);
 
 /// Connections at once. Platforms and Prometheus open one or two.
 const MAX_CONNECTIONS: usize = 32;
@@ -62,29 +64,20 @@ impl Pulse {
     }
 }
 
-/// Writes what the process counts, in the text format of Prometheus.
-pub type MetricsBody = Arc<dyn Fn() -> String + Send + Sync>;
-
-/// Answers until `shutdown`. Without `metrics`, that path does not exist.
+/// Answers for as long as it is polled, so that the end can be watched, too: from `shutdown` on the
+/// worker is not well any more.
 pub async fn serve_health(
     listener: TcpListener,
     pulse: Pulse,
-    metrics: Option<MetricsBody>,
+    service: Service,
     shutdown: CancellationToken,
 ) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
-        let accepted = async {
-            let place = Arc::clone(&places).acquire_owned().await;
-            (place, listener.accept().await)
-        };
-        let (place, accepted) = tokio::select! {
-            () = shutdown.cancelled() => return,
-            accepted = accepted => accepted,
-        };
-        match accepted {
+        let place = Arc::clone(&places).acquire_owned().await;
+        match listener.accept().await {
             Ok((stream, _)) => {
-                let answer = connection(stream, pulse.clone(), metrics.clone(), shutdown.clone());
+                let answer = connection(stream, pulse.clone(), service.clone(), shutdown.clone());
                 tokio::spawn(async move {
                     answer.await;
                     drop(place);
@@ -102,18 +95,25 @@ pub async fn serve_health(
 async fn connection(
     stream: TcpStream,
     pulse: Pulse,
-    metrics: Option<MetricsBody>,
+    service: Service,
     shutdown: CancellationToken,
 ) {
-    let service = service_fn(move |request: Request<Incoming>| {
-        let answer = answer(&request, &pulse, metrics.as_ref(), &shutdown);
-        async move { Ok::<_, Infallible>(answer) }
+    let answering = service_fn(move |request: Request<Incoming>| {
+        let question = question(&request);
+        let (pulse, service, shutdown) = (pulse.clone(), service.clone(), shutdown.clone());
+        async move {
+            let answer = match question {
+                Question::Metrics => (StatusCode::OK, PROMETHEUS, metrics::render(&service).await),
+                other => probe(other, &pulse, &shutdown),
+            };
+            Ok::<_, Infallible>(response(answer))
+        }
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(REQUEST_LIMIT)
         .keep_alive(false)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(stream), answering);
     match timeout(REQUEST_LIMIT, serving).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!(%error, "A probe ended early"),
@@ -121,34 +121,59 @@ async fn connection(
     }
 }
 
-fn answer<B>(
-    request: &Request<B>,
-    pulse: &Pulse,
-    metrics: Option<&MetricsBody>,
-    shutdown: &CancellationToken,
-) -> Response<Full<Bytes>> {
-    const JSON: &str = "application/json";
-    const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+const JSON: &str = "application/json";
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// A status, the type of a body, and the body.
+type Answer = (StatusCode, &'static str, String);
+
+/// What somebody asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Question {
+    Alive,
+    Well,
+    Metrics,
+    Unknown,
+    NotGet,
+}
+
+fn question<B>(request: &Request<B>) -> Question {
+    if request.method() != Method::GET && request.method() != Method::HEAD {
+        return Question::NotGet;
+    }
+    match request.uri().path() {
+        "/livez" => Question::Alive,
+        "/healthz" => Question::Well,
+        "/metrics" => Question::Metrics,
+        _ => Question::Unknown,
+    }
+}
+
+/// The answer to what needs nobody to be asked.
+fn probe(question: Question, pulse: &Pulse, shutdown: &CancellationToken) -> Answer {
     let ok = || (StatusCode::OK, JSON, r#"{"status":"ok"}"#.to_owned());
     let problem = |status, text: &str| {
         (status, JSON, serde_json::json!({ "status": "unwell", "problem": text }).to_string())
     };
-    let asks = request.method() == Method::GET || request.method() == Method::HEAD;
-    let (status, kind, body) = match (request.uri().path(), metrics) {
-        _ if !asks => problem(StatusCode::METHOD_NOT_ALLOWED, "There is only GET here."),
-        ("/livez", _) => ok(),
-        ("/healthz", _) if shutdown.is_cancelled() => {
+    match question {
+        Question::Alive => ok(),
+        Question::Well if shutdown.is_cancelled() => {
             problem(StatusCode::SERVICE_UNAVAILABLE, "This worker is about to end.")
         }
-        ("/healthz", _) if pulse.is_well() => ok(),
-        ("/healthz", _) => problem(
+        Question::Well if pulse.is_well() => ok(),
+        Question::Well => problem(
             StatusCode::SERVICE_UNAVAILABLE,
             "This worker has not been able to look at the queue for a while. Check DATABASE_URL \
              and the database itself.",
         ),
-        ("/metrics", Some(metrics)) => (StatusCode::OK, PROMETHEUS, metrics()),
-        _ => problem(StatusCode::NOT_FOUND, "There is /livez, /healthz and /metrics."),
-    };
+        Question::NotGet => problem(StatusCode::METHOD_NOT_ALLOWED, "There is only GET here."),
+        Question::Metrics | Question::Unknown => {
+            problem(StatusCode::NOT_FOUND, "There is /livez, /healthz and /metrics.")
+        }
+    }
+}
+
+fn response((status, kind, body): Answer) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
     let headers = response.headers_mut();
@@ -163,7 +188,7 @@ mod tests {
 
     fn status(path: &str, pulse: &Pulse, shutdown: &CancellationToken) -> StatusCode {
         let request = Request::get(path).body(()).unwrap();
-        answer(&request, pulse, None, shutdown).status()
+        probe(question(&request), pulse, shutdown).0
     }
 
     #[tokio::test(start_paused = true)]
@@ -177,6 +202,7 @@ mod tests {
         assert_eq!(status("/healthz", &pulse, &shutdown), StatusCode::OK);
         shutdown.cancel();
         assert_eq!(status("/healthz", &pulse, &shutdown), StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(status("/metrics", &pulse, &shutdown), StatusCode::NOT_FOUND);
+        assert_eq!(status("/livez", &pulse, &shutdown), StatusCode::OK);
+        assert_eq!(status("/", &pulse, &shutdown), StatusCode::NOT_FOUND);
     }
 }

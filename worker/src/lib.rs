@@ -14,6 +14,7 @@
 //! the embedded mode; several fit into one process.
 
 mod claiming;
+mod counting;
 mod health;
 mod ledger;
 mod notebook;
@@ -24,12 +25,12 @@ pub mod schedules;
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use service::{Service, config::Config, jobs};
+use service::{Service, config::Config, jobs, metrics};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 pub use self::{
-    health::{MetricsBody, Pulse, serve_health},
+    health::{Pulse, serve_health},
     runner::Runner,
 };
 use self::{ledger::Ledger, notebook::ProgressBoard, running::Running};
@@ -123,17 +124,22 @@ impl Worker {
             ledger,
         });
 
+        metrics::WORKER_PLACES.set([], f64::from(shared.settings.concurrency));
+        for found in metrics::CLAIMS {
+            metrics::WORKER_CLAIMS.add([found], 0);
+        }
         // These go on while jobs end, and stop after them.
         let stop = CancellationToken::new();
         let writing = tokio::spawn(ledger::write(Arc::clone(&shared), entries, stop.clone()));
         let renewing = tokio::spawn(running::renew(Arc::clone(&shared), stop.clone()));
         let noting = tokio::spawn(notebook::flush(Arc::clone(&shared), stop.clone()));
         let hearing = tokio::spawn(claiming::hear(Arc::clone(&shared), stop.clone()));
+        let counting = tokio::spawn(counting::write(shared.service.clone(), stop.clone()));
 
         claiming::claim(&shared, &shutdown).await;
         end_jobs(&shared, bound).await;
         stop.cancel();
-        for part in [writing, renewing, noting, hearing] {
+        for part in [writing, renewing, noting, hearing, counting] {
             if let Err(error) = part.await {
                 tracing::error!(error = ?error, "A part of the worker did not end well: {error}");
             }

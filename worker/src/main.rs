@@ -14,7 +14,7 @@ use service::{
     Dependencies, Service,
     clock::SystemClock,
     config::{Config, Mode},
-    telemetry,
+    metrics, telemetry,
 };
 use tokio_util::sync::CancellationToken;
 use worker::{
@@ -104,6 +104,8 @@ fn say(text: impl fmt::Display) {
 }
 
 async fn run(config: Config) -> anyhow::Result<()> {
+    metrics::start();
+    tokio::spawn(metrics::keep_tidy());
     let (service, engine) = connect(&config).await?;
     let shutdown = CancellationToken::new();
     tokio::spawn({
@@ -120,7 +122,8 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let settings = Settings::of(&config);
     tracing::info!(port, worker = settings.name, "Working; probes are answered on port {port}");
     let worker = Worker::new(service.clone(), Arc::new(engine), settings);
-    tokio::spawn(worker::serve_health(listener, worker.pulse(), None, shutdown.clone()));
+    let (probed, pulse) = (service.clone(), worker.pulse());
+    tokio::spawn(worker::serve_health(listener, pulse, probed, shutdown.clone()));
     worker.run_with_schedules(shutdown).await?;
     service.close().await;
     Ok(())

@@ -9,7 +9,10 @@ use std::{
 
 use futures_util::FutureExt as _;
 use mcp::job::{AttemptEnd, JobId};
-use service::jobs::{self, Claimed, End, Lease, RENEWALS_PER_LEASE};
+use service::{
+    jobs::{self, Claimed, End, Lease, RENEWALS_PER_LEASE},
+    metrics::{self, STOPPED},
+};
 use tokio::{
     sync::Notify,
     task::AbortHandle,
@@ -213,12 +216,14 @@ pub(crate) fn start(shared: &Arc<Shared>, claimed: Claimed) {
     let stop = Arc::new(Stop::default());
     let key = (claimed.lease.job.clone(), claimed.lease.number);
     let entry = Entry { lease: claimed.lease.clone(), stop: Arc::clone(&stop), task: None };
+    metrics::JOB_WAIT.took([], claimed.waited);
     shared.running.jobs().insert(key.clone(), entry);
     let task = tokio::spawn({
         let shared = Arc::clone(shared);
         let key = key.clone();
         async move {
             let _place = Place { running: &shared.running, key };
+            let _counted = metrics::WORKER_JOBS.while_held([]);
             run(&shared, claimed, &stop).await;
         }
     });
@@ -241,7 +246,7 @@ impl Drop for Place<'_> {
 
 /// Runs a job, keeps its end, and tells its client.
 async fn run(shared: &Shared, claimed: Claimed, stop: &Stop) {
-    let Claimed { attempt, lease } = claimed;
+    let Claimed { attempt, lease, .. } = claimed;
     let (tool, began) = (attempt.call.tool.clone(), Instant::now());
     let book = Arc::new(Book::new(shared, &lease));
     let bound = attempt.timeout;
@@ -268,14 +273,16 @@ async fn run(shared: &Shared, claimed: Claimed, stop: &Stop) {
         Some(Err(_panic)) => Some(End::Retry("The program failed in the middle.".to_owned())),
         None => stopped(stop, &book, bound),
     };
+    let time = began.elapsed();
+    let name = end.as_ref().map_or(STOPPED, End::name);
+    metrics::JOB_ATTEMPT_DURATION.took([jobs::tool_label(&tool), name], time);
     let Some(end) = end else {
         tracing::info!(job = %lease.job, "Job {} was stopped: it is over or elsewhere", lease.job);
         return;
     };
-    let name = end_name(&end);
     shared.progress.write_now(shared, &lease.job).await;
     let kept = shared.ledger.keep(lease.clone(), end).await;
-    let milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let milliseconds = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     tracing::debug!(
         job = %lease.job, tool, end = name, kept = kept.written, milliseconds,
         "Job {} of `{tool}`: {name} after {milliseconds} ms", lease.job
@@ -294,16 +301,6 @@ fn stopped(stop: &Stop, book: &Book, bound: Duration) -> Option<End> {
             Some(End::Retry(format!("It did not end within {} s.", bound.as_secs())))
         }
         None => book.problem().map(End::Retry),
-    }
-}
-
-fn end_name(end: &End) -> &'static str {
-    match end {
-        End::Answered(_) => "answered",
-        End::InputRequired(_) => "input required",
-        End::Children(_) => "children",
-        End::Retry(_) => "failed",
-        End::Released => "released",
     }
 }
 

@@ -295,8 +295,8 @@ pub const WORKER_CONCURRENCY: Variable = Variable {
 /// Where a worker answers probes.
 pub const WORKER_PORT: Variable = Variable {
     name: "WORKER_PORT",
-    meaning: "The TCP port, on the address of HOST, on which a worker process answers /livez and \
-              /healthz.",
+    meaning: "The TCP port, on the address of HOST, on which a worker process answers /livez, \
+              /healthz and /metrics to anybody: keep it private.",
     default: "8081",
 };
 

@@ -22,7 +22,7 @@ pub(super) async fn cancel(
         expires_at = CASE WHEN parent_id IS NULL THEN $3 ELSE expires_at END,
         announced = CASE WHEN id = $1 THEN $4 ELSE announced END,
         lease_until = NULL, questions = NULL
-        WHERE (id = $1 OR parent_id = $1) AND ended_at IS NULL RETURNING id";
+        WHERE (id = $1 OR parent_id = $1) AND ended_at IS NULL RETURNING id, tool, worker";
     let now = service.clock().now();
     let transaction = db::begin(service.db()).await?;
     settle::lock(&transaction, &[id.to_string()].into()).await?;
@@ -33,9 +33,17 @@ pub(super) async fn cancel(
     let told = matches!(row::call(&row)?.origin, Origin::Stream { .. });
     let expires_at = later(now, row::duration(row.keep_ms));
     let values = [id.as_str().into(), now.into(), expires_at.into(), (!told).into()];
-    let cancelled = keep::ids(&dialect::rows(&transaction, SQL, values).await?)?;
+    let rows = dialect::rows(&transaction, SQL, values).await?;
+    let cancelled = keep::ids(&rows)?;
     transaction.commit().await?;
-
+    for ended in rows {
+        let (tool, worker): (String, Option<String>) =
+            (ended.try_get("", "tool")?, ended.try_get("", "worker")?);
+        service.job_totals().job(&tool, "cancelled");
+        if worker.is_some() {
+            service.job_totals().attempt(&tool, "cancelled");
+        }
+    }
     for job in &cancelled {
         service.changed(vec![Signal::JobCancelled { job: job.clone() }]).await;
     }

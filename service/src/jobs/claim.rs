@@ -48,6 +48,8 @@ pub struct Claimed {
     pub attempt: Attempt,
     /// What proves that it may write.
     pub lease: Lease,
+    /// How long it could have run before.
+    pub waited: Duration,
 }
 
 /// What an attempt needs to know of its row to write the end of it.
@@ -59,6 +61,7 @@ pub struct Lease {
     pub number: u32,
     /// Whose.
     pub owner: String,
+    pub(super) tool: String,
     pub(super) failures: u32,
     pub(super) max_attempts: u32,
     pub(super) keep: Duration,
@@ -229,7 +232,9 @@ fn read(row: &Model, children: BTreeMap<String, JobOutcome>) -> Result<Claimed, 
             .transpose()
             .map_err(|error| super::unreadable("the checkpoint", error))?,
     };
-    Ok(Claimed { attempt, lease })
+    // Claiming wrote `updated_at`.
+    let waited = (row.updated_at - row.run_at).to_std().unwrap_or_default();
+    Ok(Claimed { attempt, lease, waited })
 }
 
 /// What the row says to whoever runs it.
@@ -238,6 +243,7 @@ pub(super) fn lease(row: &Model, call: &JobCall) -> Result<Lease, Failure> {
         job: row::id(row)?,
         number: row::count(row.attempt),
         owner: row.owner_sub.clone(),
+        tool: row.tool.clone(),
         failures: row::count(row.failures),
         max_attempts: row::count(row.max_attempts),
         keep: row::duration(row.keep_ms),

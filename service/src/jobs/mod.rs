@@ -33,6 +33,7 @@ mod settle;
 mod stats;
 pub mod sweep;
 mod take_over;
+mod totals;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -44,6 +45,7 @@ use mcp::{
     store::{Subscription, Topic},
 };
 
+pub(crate) use self::totals::Totals;
 pub use self::{
     announce::{Unannounced, mark_announced, unannounced},
     claim::{Claim, Claimed, Lease, Turn, claim},
@@ -52,6 +54,7 @@ pub use self::{
     settle::{End, Settled, settle},
     stats::{Stats, stats},
     take_over::take_over,
+    totals::{Total, What, tool_label, totals, write_totals},
 };
 use crate::{Service, db::Failure};
 

@@ -54,6 +54,30 @@ pub enum End {
     Released,
 }
 
+impl End {
+    /// What the log and metrics call it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Answered(_) => "answered",
+            Self::InputRequired(_) => "input_required",
+            Self::Children(_) => "children",
+            Self::Retry(_) => "retry",
+            Self::Released => "released",
+        }
+    }
+
+    /// How the job ends with it, if it does.
+    fn outcome(&self, lease: &Lease) -> Option<&'static str> {
+        match self {
+            Self::Answered(JobOutcome::Result { is_error: false, .. }) => Some("ok"),
+            Self::Answered(JobOutcome::Result { is_error: true, .. }) => Some("tool_error"),
+            Self::Answered(JobOutcome::Error(_)) => Some("failed"),
+            Self::Retry(_) if lease.failures + 1 >= lease.max_attempts => Some("failed"),
+            _ => None,
+        }
+    }
+}
+
 /// Which ends were written.
 #[derive(Debug, Default)]
 pub struct Settled {
@@ -78,12 +102,12 @@ pub async fn settle(service: &Service, ends: &[(Lease, End)]) -> Result<Settled,
     let mut queued = false;
     if !alone.is_empty() {
         let written = update(service.db(), now, &alone).await?;
-        note(&mut settled, &mut changed, &mut queued, &alone, &written);
+        note(service, &mut settled, &mut changed, &mut queued, &alone, &written);
     }
     if !together.is_empty() {
         let written = with_relatives(service, now, &together).await?;
         queued |= !written.is_empty();
-        note(&mut settled, &mut changed, &mut queued, &together, &written);
+        note(service, &mut settled, &mut changed, &mut queued, &together, &written);
     }
     service.jobs_changed(changed).await;
     if queued {
@@ -95,8 +119,9 @@ pub async fn settle(service: &Service, ends: &[(Lease, End)]) -> Result<Settled,
 /// An end that fits, with the lease that lets it be written.
 type Fitting<'a> = (&'a Lease, Cow<'a, End>);
 
-/// Sorts what was written by who has to hear of it.
+/// Counts what was written, and sorts it by who has to hear of it.
 fn note(
+    service: &Service,
     settled: &mut Settled,
     changed: &mut Vec<JobId>,
     queued: &mut bool,
@@ -105,6 +130,10 @@ fn note(
 ) {
     for (lease, end) in ends.iter().filter(|(lease, _)| written.contains(lease.job.as_str())) {
         settled.written.insert(lease.job.clone());
+        service.job_totals().attempt(&lease.tool, end.name());
+        if let Some(outcome) = end.outcome(lease) {
+            service.job_totals().job(&lease.tool, outcome);
+        }
         match &**end {
             End::Answered(_) | End::InputRequired(_) | End::Retry(_) => {
                 changed.push(lease.job.clone());
@@ -288,13 +317,8 @@ async fn with_relatives(
     let written = update(&transaction, now, ends).await?;
     let mut finished: BTreeMap<&JobId, i32> = BTreeMap::new();
     for (lease, end) in ends {
-        let ended = match &**end {
-            End::Answered(_) => true,
-            End::Retry(_) => lease.failures + 1 >= lease.max_attempts,
-            _ => false,
-        };
         if let Some(parent) = &lease.parent
-            && ended
+            && end.outcome(lease).is_some()
             && written.contains(lease.job.as_str())
         {
             *finished.entry(parent).or_default() += 1;
@@ -378,6 +402,7 @@ pub(super) async fn put_back(
         .col_expr(Column::Status, Expr::value(Status::Queued))
         .col_expr(Column::RunAt, Expr::value(later(now, pause)))
         .col_expr(Column::LeaseUntil, Expr::value(None::<DateTime<Utc>>))
+        .col_expr(Column::Worker, Expr::value(None::<String>))
         .filter(Column::Id.eq(row.id.as_str()))
         .filter(Column::Attempt.eq(row.attempt))
         .filter(Column::Status.eq(Status::Running))

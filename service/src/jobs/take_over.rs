@@ -33,25 +33,42 @@ const UNANSWERED: &str = "The job waited for an answer of the user for a day and
 /// Any worker may call this at any time, and several at once.
 pub async fn take_over(service: &Service) -> Result<u64, Failure> {
     let now = service.clock().now();
-    let Some((taken, ended)) = take(service, now).await? else { return Ok(0) };
+    let taken = take(service, now).await?;
+    if taken.is_empty() {
+        return Ok(0);
+    }
     let count = u64::try_from(taken.len()).unwrap_or(u64::MAX);
     tracing::warn!(count, "Took over {count} jobs whose lease had ended");
-    service.jobs_changed(ended).await;
+    for taken in &taken {
+        if taken.was_running {
+            service.job_totals().attempt(&taken.tool, "lost");
+        }
+        if taken.ended {
+            service.job_totals().job(&taken.tool, "failed");
+        }
+    }
+    service.jobs_changed(taken.into_iter().filter(|it| it.ended).map(|it| it.job)).await;
     service.job_queued().await;
     Ok(count)
 }
 
-/// The jobs that were taken, and those of them that ended.
-async fn take(
-    service: &Service,
-    now: DateTime<Utc>,
-) -> Result<Option<(Vec<JobId>, Vec<JobId>)>, Failure> {
+/// A job whose lease had ended.
+struct Taken {
+    job: JobId,
+    tool: String,
+    /// Or it waited for its client.
+    was_running: bool,
+    /// Or it is queued again.
+    ended: bool,
+}
+
+async fn take(service: &Service, now: DateTime<Utc>) -> Result<Vec<Taken>, Failure> {
     const PARENTS: &str = "SELECT parent_id FROM jobs WHERE lease_until <= $1
         ORDER BY lease_until LIMIT $2";
     // Usually there is nothing, and that takes no transaction.
     let late = dialect::rows(service.db(), PARENTS, [now.into(), BATCH.into()]).await?;
     if late.is_empty() {
-        return Ok(None);
+        return Ok(Vec::new());
     }
     let parents: Vec<Option<String>> =
         late.iter().map(|it| it.try_get("", "parent_id")).collect::<Result<_, _>>()?;
@@ -64,27 +81,26 @@ async fn take(
         dialect::for_update_skip_locked(transaction.get_database_backend()),
     );
     let late = dialect::rows(&transaction, sql, [now.into(), BATCH.into()]).await?;
-    let (mut taken, mut ended) = (Vec::new(), Vec::new());
+    let mut taken = Vec::new();
     let mut finished: BTreeMap<String, i32> = BTreeMap::new();
     for late in late {
         let late = Model::from_query_result(&late, "")?;
         if late.parent_id.as_ref().is_some_and(|it| !parents.contains(it)) {
             continue; // its parent is not locked: next time
         }
-        let id = row::id(&late)?;
-        if let Some(parent) = give_back(&transaction, now, &late).await? {
-            ended.push(id.clone());
-            if let Some(parent) = parent {
-                *finished.entry(parent).or_default() += 1;
-            }
+        let given_up = give_back(&transaction, now, &late).await?;
+        let ended = given_up.is_some();
+        if let Some(parent) = given_up.flatten() {
+            *finished.entry(parent).or_default() += 1;
         }
-        taken.push(id);
+        let was_running = late.status == Status::Running;
+        taken.push(Taken { job: row::id(&late)?, tool: late.tool, was_running, ended });
     }
     for (parent, children) in finished {
         settle::children_ended(&transaction, now, &parent, children).await?;
     }
     transaction.commit().await?;
-    Ok(Some((taken, ended)))
+    Ok(taken)
 }
 
 /// Queues a job, or ends it. In the latter case, gives its parent.

@@ -27,6 +27,29 @@ pub const SESSION_EVENT_KINDS: [&str; 3] = ["created", "deleted", "unknown"];
 /// The values of `event` for questions to the client.
 pub const QUESTION_EVENT_KINDS: [&str; 4] = ["asked", "answered", "late", "withdrawn"];
 
+/// The values of `status` for jobs that have not ended.
+pub const JOB_STATUSES: [&str; 4] = ["queued", "running", "waiting", "input_required"];
+
+/// The values of `outcome` for jobs: `tool_error` is a result in which the tool says no, `failed`
+/// means that there is none.
+pub const JOB_OUTCOMES: [&str; 4] = ["ok", "tool_error", "failed", "cancelled"];
+
+/// The values of `outcome` for attempts at jobs: with an answer, with questions to the client, with jobs
+/// to wait for, with an error that may pass, given back by a worker that ends, cancelled, and lost
+/// with a worker that died.
+pub const JOB_ENDS: [&str; 7] =
+    ["answered", "input_required", "children", "retry", "released", "cancelled", "lost"];
+
+/// What the worker that had it calls an attempt that was cancelled or lost: it cannot tell.
+pub const STOPPED: &str = "stopped";
+
+/// The values of `found` for looks of a worker at the queue.
+pub const CLAIMS: [&str; 3] = ["some", "nothing", "no_answer"];
+
+/// The values of `outcome` for schedules that were due: they ran here, another worker had run them, or
+/// it did not work.
+pub const TICKS: [&str; 3] = ["ran", "elsewhere", "failed"];
+
 /// The values of `level`.
 pub const LOG_LEVELS: [&str; 2] = ["warn", "error"];
 
@@ -138,6 +161,31 @@ catalogue! {
         "Blocks that the database took from its cache or read from disk.";
     PG_DEADLOCKS: Counter Count "postgres_deadlocks_total" []
         "Deadlocks in the database since its statistics began.";
+
+    // Jobs. What the database says of them is the same in every process that shows it: take the
+    // greatest of several, never the sum.
+    JOBS_ENDED: Counter Count "jobs_ended_total" ["tool", "outcome"]
+        "Jobs that ended, in all processes. From the database: take max, not sum.";
+    JOB_ATTEMPTS: Counter Count "job_attempts_total" ["tool", "outcome"]
+        "Attempts at jobs that ended, in all processes. From the database: take max, not sum.";
+    JOBS_UNFINISHED: Gauge Count "jobs_unfinished" ["status"]
+        "Jobs that have not ended. From the database: take max, not sum.";
+    JOBS_OVERDUE: Gauge Seconds "jobs_overdue_seconds" []
+        "How long the oldest job that could run has waited. From the database: take max.";
+    WORKER_SILENCE: Gauge Seconds "worker_silence_seconds" []
+        "How long no worker has run a schedule; +Inf if none ever has. From the database.";
+    JOB_ATTEMPT_DURATION: Histogram Seconds "job_attempt_duration_seconds" ["tool", "outcome"]
+        "Time of attempts at jobs in this worker.";
+    JOB_WAIT: Histogram Seconds "job_wait_seconds" []
+        "How long jobs that this worker began could have run before.";
+    WORKER_JOBS: Gauge Count "worker_jobs" []
+        "Jobs that this worker runs now.";
+    WORKER_PLACES: Gauge Count "worker_places" []
+        "How many jobs this worker runs at once, at most.";
+    WORKER_CLAIMS: Counter Count "worker_claims_total" ["found"]
+        "Looks of this worker at the queue, by what it found.";
+    SCHEDULE_RUNS: Counter Count "schedule_runs_total" ["schedule", "outcome"]
+        "Schedules that were due in this worker; `elsewhere`: another one has run them.";
 
     // Redis
     REDIS_OPERATION_DURATION: Histogram Seconds "redis_client_operation_duration_seconds"

@@ -14,12 +14,18 @@ use tokio::{
 
 use super::{
     BUILD_INFO, DB_CLOCK_OFFSET, DB_CONNECTIONS, DB_CONNECTIONS_MAX, DB_PING, DB_SIZE,
-    MCP_SESSIONS_OPEN, OAUTH_SIGNING_KEY_AGE, OAUTH_SIGNING_KEYS, PG_BLOCKS, PG_CONNECTIONS,
-    PG_DEADLOCKS, PG_LONGEST_TRANSACTION, PG_MAX_CONNECTIONS, PG_TRANSACTIONS, QUEUE_DEPTH,
-    REDIS_CLIENTS, REDIS_COMMANDS, REDIS_CONNECTIONS, REDIS_EVICTED, REDIS_KEYS, REDIS_MEMORY,
-    REDIS_MEMORY_MAX, REDIS_PING, REDIS_RECONNECTS, REDIS_REJECTED, TASKS, UP,
+    JOB_ATTEMPTS, JOB_STATUSES, JOBS_ENDED, JOBS_OVERDUE, JOBS_UNFINISHED, MCP_SESSIONS_OPEN,
+    OAUTH_SIGNING_KEY_AGE, OAUTH_SIGNING_KEYS, PG_BLOCKS, PG_CONNECTIONS, PG_DEADLOCKS,
+    PG_LONGEST_TRANSACTION, PG_MAX_CONNECTIONS, PG_TRANSACTIONS, QUEUE_DEPTH, REDIS_CLIENTS,
+    REDIS_COMMANDS, REDIS_CONNECTIONS, REDIS_EVICTED, REDIS_KEYS, REDIS_MEMORY, REDIS_MEMORY_MAX,
+    REDIS_PING, REDIS_RECONNECTS, REDIS_REJECTED, TASKS, UP, WORKER_SILENCE,
 };
-use crate::{Service, oauth::signing_keys::KeyInfo};
+use crate::{
+    Service,
+    jobs::{self, Stats, What},
+    oauth::signing_keys::KeyInfo,
+    ticks,
+};
 
 /// The longest that one source may take. Prometheus gives up on a scrape after ten seconds.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -178,6 +184,7 @@ async fn database(service: &Service, dear: bool) -> bool {
             postgres(service, db).await?;
         }
         signing_keys(service).await?;
+        jobs_and_workers(service).await?;
         if dear {
             DB_SIZE.set([], size(db).await?);
         }
@@ -187,8 +194,17 @@ async fn database(service: &Service, dear: bool) -> bool {
         Ok(()) => true,
         Err(error) => {
             tracing::debug!(error = ?error, "The database could not be sampled: {error}");
-            for gauge in [&DB_PING, &DB_CLOCK_OFFSET, &PG_LONGEST_TRANSACTION] {
+            for gauge in [
+                &DB_PING,
+                &DB_CLOCK_OFFSET,
+                &PG_LONGEST_TRANSACTION,
+                &JOBS_OVERDUE,
+                &WORKER_SILENCE,
+            ] {
                 gauge.unknown([]);
+            }
+            for status in JOB_STATUSES {
+                JOBS_UNFINISHED.unknown([status]);
             }
             for state in CONNECTION_STATES {
                 PG_CONNECTIONS.unknown([state]);
@@ -273,6 +289,34 @@ async fn signing_keys(service: &Service) -> anyhow::Result<()> {
             _ => OAUTH_SIGNING_KEY_AGE.set([state], 0.0),
         }
     }
+    Ok(())
+}
+
+async fn jobs_and_workers(service: &Service) -> anyhow::Result<()> {
+    let Stats { queued, running, waiting, input_required, oldest_due } =
+        jobs::stats(service).await?;
+    for (status, count) in JOB_STATUSES.into_iter().zip([queued, running, waiting, input_required])
+    {
+        JOBS_UNFINISHED.set([status], float(count));
+    }
+    JOBS_OVERDUE.set([], oldest_due.as_secs_f64());
+    // What was counted here: a job that is cancelled is no worker's. In a task of its own, because
+    // this one may be given up in the middle.
+    let counted = service.clone();
+    let writing = tokio::spawn(async move { jobs::write_totals(&counted).await });
+    if let Err(error) = writing.await.context("a panic")? {
+        tracing::warn!(error = ?error, "What became of some jobs waits to be counted: {error}");
+    }
+    for total in jobs::totals(service).await? {
+        let metric = match total.what {
+            What::Job => &JOBS_ENDED,
+            What::Attempt => &JOB_ATTEMPTS,
+        };
+        metric.total([&total.tool, &total.how], total.total);
+    }
+    let silence = ticks::last(service).await?.map(|it| service.clock().now() - it);
+    let silence = silence.map_or(f64::INFINITY, |it| it.as_seconds_f64().max(0.0));
+    WORKER_SILENCE.set([], silence);
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use mcp::{Signal, job::NotEnqueued};
 use sea_orm::{EntityTrait as _, IntoActiveModel as _, TransactionTrait as _};
 use serde_json::json;
 use service::{
-    jobs::{CheckpointError, KEPT, MAX_UNFINISHED, QUESTION_PATIENCE},
+    jobs::{CheckpointError, KEPT, MAX_UNFINISHED, QUESTION_PATIENCE, Total},
     oauth::{account, audit::RequestInfo},
 };
 
@@ -37,6 +37,7 @@ on_both!(
     a_client_is_told_though_the_worker_died,
     the_end_of_an_account_is_the_end_of_its_jobs,
     jobs_are_listed_page_by_page,
+    what_becomes_of_jobs_is_counted_over_all_processes,
 );
 
 async fn a_job_is_found_by_its_owner_alone_and_made_once(world: World) {
@@ -464,4 +465,71 @@ async fn jobs_are_listed_page_by_page(world: World) {
     assert_eq!(listed.iter().collect::<BTreeSet<_>>(), made.iter().collect());
     assert_eq!((listed.len(), &listed[4]), (5, &made[4]), "the oldest last");
     assert!(store.list(&ada, Some("nonsense"), 2).await.unwrap().is_none());
+}
+
+async fn what_becomes_of_jobs_is_counted_over_all_processes(world: World) {
+    let (one, other, ada) = (&world.service, world.another().await, user("ada"));
+    let import = || {
+        let mut job = new_job(&ada);
+        "notes_import".clone_into(&mut job.call.tool);
+        job
+    };
+    let again = || End::Retry("not now".to_owned());
+    for (service, ends) in [
+        (one, vec![End::Answered(text("done"))]),
+        (&other, vec![again(), End::Released, End::Answered(JobOutcome::failed("no"))]),
+        (&other, vec![again(), again(), again()]),
+    ] {
+        enqueue(one, import()).await;
+        for end in ends {
+            let lease = claim_one(service).await.lease;
+            assert!(settle(service, &lease, end).await);
+            world.clock.advance(Duration::from_mins(1));
+        }
+    }
+    // Lost with its worker, and then not wanted any more.
+    let id = enqueue(one, import()).await;
+    claim_one(one).await;
+    world.clock.advance(LEASE);
+    assert_eq!(jobs::take_over(&other).await.unwrap(), 1);
+    jobs::store(one).cancel(&ada, &id).await.unwrap();
+    // Not wanted any more while it runs.
+    let id = enqueue(one, import()).await;
+    let late = claim_one(&other).await.lease;
+    jobs::store(one).cancel(&ada, &id).await.unwrap();
+    assert!(!settle(&other, &late, End::Answered(text("late"))).await, "void, so not counted");
+    // Whatever a tool is called, it makes no further row.
+    for tool in ["a_tool", "another_tool"] {
+        let mut job = new_job(&ada);
+        tool.clone_into(&mut job.call.tool);
+        enqueue(one, job).await;
+        let lease = claim_one(one).await.lease;
+        assert!(settle(one, &lease, End::Answered(text("done"))).await);
+    }
+
+    let counted = async || {
+        let totals = jobs::totals(&other).await.unwrap().into_iter().filter(|it| it.total > 0);
+        let line = |it: Total| format!("{:?} {} {} {}", it.what, it.tool, it.how, it.total);
+        totals.map(line).collect::<Vec<_>>()
+    };
+    assert_eq!(counted().await, [] as [&str; 0], "gathered, and not written yet");
+    for service in [one, &other, one, &other] {
+        jobs::write_totals(service).await.unwrap();
+    }
+    assert_eq!(
+        counted().await,
+        [
+            "Attempt notes_import answered 2",
+            "Attempt notes_import cancelled 1",
+            "Attempt notes_import lost 1",
+            "Attempt notes_import released 1",
+            "Attempt notes_import retry 4",
+            "Attempt other answered 2",
+            "Job notes_import cancelled 2",
+            "Job notes_import failed 1",
+            "Job notes_import ok 1",
+            "Job notes_import tool_error 1",
+            "Job other ok 2",
+        ]
+    );
 }

@@ -1,0 +1,35 @@
+//! What became of jobs, counted over all processes and all time.
+
+use sea_orm::entity::prelude::*;
+
+/// A row of `job_totals`.
+#[sea_orm::model]
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "job_totals")]
+pub struct Model {
+    /// What is counted.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub what: What,
+    /// The tool, or a word for any that is not in the catalog.
+    #[sea_orm(primary_key, auto_increment = false, column_type = "Text")]
+    pub tool: String,
+    /// How it ended.
+    #[sea_orm(primary_key, auto_increment = false, column_type = "Text")]
+    pub how: String,
+    /// How many.
+    pub total: i64,
+}
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EnumIter, DeriveActiveEnum)]
+#[sea_orm(rs_type = "String", db_type = "Text")]
+pub enum What {
+    /// Attempts at jobs.
+    #[sea_orm(string_value = "attempt")]
+    Attempt,
+    /// Jobs.
+    #[sea_orm(string_value = "job")]
+    Job,
+}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -12,6 +12,7 @@ pub mod documents;
 mod eventually;
 pub mod fixtures;
 pub mod github;
+mod idle;
 pub mod model;
 pub mod postgres;
 pub mod processes;
@@ -22,3 +23,4 @@ pub mod strangers;
 pub mod wire;
 
 pub use eventually::{PATIENCE, eventually, in_time};
+pub use idle::Idle;

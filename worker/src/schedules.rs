@@ -1,4 +1,5 @@
-//! What has to happen at certain times: the whole list, and what makes each of it happen once.
+//! What has to happen at certain times: the whole list, and what makes each of it happen once. What
+//! is not a row, such as a half-done sign-in, ends by itself where it is kept.
 //!
 //! Every worker has a clock, and all of them try at every tick. A row in the database lets one of
 //! them in ([`ticks::take`]). What is run is safe to run twice, so that a worker that dies in the
@@ -9,7 +10,14 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context as _;
 use futures_util::future::BoxFuture;
 use mcp::job::JobId;
-use service::{Service, db::Failure, exports, jobs, oauth::sweep, ticks};
+use service::{
+    Service,
+    db::Failure,
+    exports, jobs,
+    metrics::{SCHEDULE_RUNS, TICKS},
+    oauth::{cimd, client::ClientId, sweep},
+    ticks,
+};
 use tokio_cron_scheduler::{Job, JobScheduler};
 use tokio_util::sync::CancellationToken;
 
@@ -32,8 +40,13 @@ pub struct Schedule {
     step: Step,
 }
 
-/// Does some of the work. Gives how much that was, and how much it is when there is more.
-type Step = for<'a> fn(&'a Service, &'a dyn Runner) -> BoxFuture<'a, Result<Done, Failure>>;
+/// Does some of the work, and says how much that was. What goes along a table gets where the last
+/// step has ended.
+type Step = for<'a> fn(
+    &'a Service,
+    &'a dyn Runner,
+    &'a mut Option<ClientId>,
+) -> BoxFuture<'a, Result<Done, Failure>>;
 
 /// How much a step has done.
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +61,7 @@ const MAX_STEPS: u32 = 1_000;
 /// A step of a verb that deletes at most so many rows.
 macro_rules! sweeping {
     ($verb:path, $batch:expr) => {
-        |service, _| {
+        |service, _, _| {
             Box::pin(async move {
                 let count = $verb(service).await?;
                 Ok(Done { count, more: count >= $batch })
@@ -65,7 +78,7 @@ pub const ALL: &[Schedule] = &[
         what: "takes over jobs whose worker is silent, and gives up questions nobody answers",
         why: "a person waits for them; a lease is 30 s, so this adds a third at most",
         spacing: Duration::from_secs(5),
-        step: |service, _| {
+        step: |service, _, _| {
             Box::pin(async move {
                 let count = jobs::take_over(service).await?;
                 Ok(Done { count, more: count > 0 })
@@ -78,7 +91,7 @@ pub const ALL: &[Schedule] = &[
         what: "tells clients of jobs whose worker died before it could",
         why: "their streams are open and wait; between two runs of lost-jobs, which makes some",
         spacing: Duration::from_secs(5),
-        step: |service, runner| {
+        step: |service, runner, _| {
             Box::pin(async move {
                 let count = announce_some(service, runner, None).await?;
                 // What could not be told is there again: not at once.
@@ -132,10 +145,25 @@ pub const ALL: &[Schedule] = &[
         what: "asks for a new signing key when one is a month old, and lets it take over",
         why: "instances that sign do so too; this makes it happen while none is running",
         spacing: Duration::from_mins(7),
-        step: |service, _| {
+        step: |service, _, _| {
             Box::pin(async move {
                 service.keys().keep_up().await?;
                 Ok(Done { count: 0, more: false })
+            })
+        },
+    },
+    Schedule {
+        name: "client-documents",
+        when: "0 42 4 * * *",
+        what: "ends what clients were given whose metadata document has been gone for a week",
+        why: "once a day is what hosts of others may be asked; at an hour when few are",
+        spacing: Duration::from_hours(12),
+        step: |service, _, after| {
+            Box::pin(async move {
+                let done = cimd::recheck(service, after.as_ref()).await?;
+                let more = done.last.is_some();
+                *after = done.last;
+                Ok(Done { count: done.revoked, more })
             })
         },
     },
@@ -178,11 +206,14 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let mut scheduler = JobScheduler::new().await.context("the clock could not be set up")?;
     for schedule in ALL {
+        for outcome in TICKS {
+            SCHEDULE_RUNS.add([schedule.name, outcome], 0);
+        }
         let (service, runner, stop) = (service.clone(), Arc::clone(&runner), shutdown.clone());
         let job = Job::new_async(schedule.when, move |_, _| {
             let (service, runner, stop) = (service.clone(), Arc::clone(&runner), stop.clone());
             Box::pin(async move {
-                let _logged = schedule.tick(&service, &*runner, &stop).await;
+                let _counted = schedule.tick(&service, &*runner, &stop).await;
             })
         });
         let job = job.with_context(|| format!("`{}` has no good time", schedule.name))?;
@@ -194,8 +225,19 @@ pub async fn run(
 }
 
 impl Schedule {
-    /// Runs it, unless another worker has.
+    /// Runs it, unless another worker has, and counts that.
     pub async fn tick(
+        &self,
+        service: &Service,
+        runner: &dyn Runner,
+        stop: &CancellationToken,
+    ) -> Tick {
+        let tick = self.run_if_due(service, runner, stop).await;
+        SCHEDULE_RUNS.count([self.name, tick.name()]);
+        tick
+    }
+
+    async fn run_if_due(
         &self,
         service: &Service,
         runner: &dyn Runner,
@@ -226,12 +268,12 @@ impl Schedule {
         runner: &dyn Runner,
         stop: &CancellationToken,
     ) -> Result<u64, Failure> {
-        let mut count = 0;
+        let (mut count, mut after) = (0, None);
         for _ in 0..MAX_STEPS {
             if stop.is_cancelled() {
                 break;
             }
-            let done = (self.step)(service, runner).await?;
+            let done = (self.step)(service, runner, &mut after).await?;
             count += done.count;
             if !done.more {
                 break;
@@ -254,6 +296,17 @@ pub enum Tick {
     Elsewhere,
     /// It did not work; the next one may.
     Failed,
+}
+
+impl Tick {
+    /// What metrics call it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ran(_) => "ran",
+            Self::Elsewhere => "elsewhere",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 /// How long a client has to be untold before somebody else than the worker of its job tells it.

@@ -151,10 +151,7 @@ const RECHECKED_AT_ONCE: u64 = 20;
 /// To be called once a day: first with nothing, then with the client that the last call gave, until
 /// one gives none. Since when a document is gone is remembered where documents are kept; if that is
 /// lost, the wait begins anew.
-pub async fn recheck(
-    service: &Service,
-    after: Option<&ClientId>,
-) -> Result<Option<ClientId>, Failure> {
+pub async fn recheck(service: &Service, after: Option<&ClientId>) -> Result<Rechecked, Failure> {
     let connected = Query::select()
         .expr(Expr::val(1))
         .from(oauth_grants::Entity)
@@ -173,13 +170,24 @@ pub async fn recheck(
         query = query.filter(COLUMN.id.gt(after.clone()));
     }
     let clients = query.all(service.db()).await?;
+    let mut revoked = 0;
     for client in &clients {
         if is_gone_for_good(service, &client.id).await {
             tracing::warn!(client = %client.id, "The document of a client is gone for good");
             revoke::client(service, &client.id, Reason::ClientGone, &RequestInfo::none()).await?;
+            revoked += 1;
         }
     }
-    Ok(clients.last().map(|it| it.id.clone()))
+    Ok(Rechecked { last: clients.last().map(|it| it.id.clone()), revoked })
+}
+
+/// What a call of [`recheck`] has done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rechecked {
+    /// Where to go on; nothing at the end.
+    pub last: Option<ClientId>,
+    /// How many clients lost what they were given.
+    pub revoked: u64,
 }
 
 /// Whether the document is gone now and was at all times that somebody looked, for long enough.

@@ -1,36 +1,13 @@
 //! Schedules: of several workers one runs a tick.
 
-use std::sync::Arc;
-
-use async_trait::async_trait;
 use futures_util::future::join_all;
-use mcp::{
-    StoreError,
-    job::{Attempt, AttemptEnd, Notebook},
-};
+use tests::Idle;
 use tokio_util::sync::CancellationToken;
-use worker::{
-    Runner,
-    schedules::{self, Tick},
-};
+use worker::schedules::{self, Tick};
 
 use super::*;
 
 on_both!(of_several_workers_one_runs_a_tick, every_schedule_runs);
-
-/// Runs nothing, and tells everybody.
-struct Idle;
-
-#[async_trait]
-impl Runner for Idle {
-    async fn run(&self, _: Attempt, _: Arc<dyn Notebook>, _: CancellationToken) -> AttemptEnd {
-        AttemptEnd::Stopped
-    }
-
-    async fn announce(&self, _: &Job) -> Result<(), StoreError> {
-        Ok(())
-    }
-}
 
 async fn of_several_workers_one_runs_a_tick(world: World) {
     let schedule = schedules::find("lost-jobs").unwrap();
@@ -55,5 +32,28 @@ async fn every_schedule_runs(world: World) {
     let go = CancellationToken::new();
     for schedule in schedules::ALL {
         schedule.run(&world.service, &Idle, &go).await.expect(schedule.name);
+    }
+}
+
+#[test]
+fn every_clean_up_has_a_schedule() {
+    let read = |path: &str| {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
+        std::fs::read_to_string(path).unwrap()
+    };
+    let schedules = read("worker/src/schedules.rs");
+    for (module, path) in
+        [("sweep", "service/src/oauth/sweep.rs"), ("jobs::sweep", "service/src/jobs/sweep.rs")]
+    {
+        let source = read(path);
+        let verbs: Vec<_> = source
+            .lines()
+            .filter_map(|it| it.strip_prefix("pub async fn ")?.split_once('('))
+            .map(|(verb, _)| format!("sweeping!({module}::{verb}, "))
+            .collect();
+        assert!(!verbs.is_empty(), "{path} has verbs");
+        for verb in verbs {
+            assert!(schedules.contains(&verb), "nobody runs {verb}…)");
+        }
     }
 }

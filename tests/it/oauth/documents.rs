@@ -6,12 +6,17 @@ use std::{collections::BTreeSet, time::Instant};
 use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
-use service::oauth::{cimd, client::ClientId};
+use service::oauth::{
+    cimd::{self, Rechecked},
+    client::ClientId,
+};
 use tests::{
+    Idle,
     browser::{App, Asked, Code, REDIRECT_URI, visitor},
     client::{Page, Web},
     documents::{CLIENT, PUBLIC, Reply, document},
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{Stage, shown, text, told};
 
@@ -286,16 +291,21 @@ async fn a_client_that_was_taken_back_loses_what_it_was_given_after_a_week() {
     for (day, reply) in days.into_iter().enumerate() {
         host.serves(reply);
         stage.pass(DAY);
-        let last = cimd::recheck(service, None).await.unwrap();
+        let Rechecked { last, revoked } = cimd::recheck(service, None).await.unwrap();
         assert_eq!(last.as_ref().map(ClientId::as_str), Some(CLIENT), "day {day}");
-        assert_eq!(cimd::recheck(service, last.as_ref()).await.unwrap(), None);
+        assert_eq!(revoked, 0, "day {day}");
+        let rest = cimd::recheck(service, last.as_ref()).await.unwrap();
+        assert_eq!(rest, Rechecked { last: None, revoked: 0 });
         let page = app.refresh(stage.other(), &token).await;
         assert_eq!(page.status, 200, "day {day}: {}", page.text());
         token = text(&page.json(), "refresh_token");
     }
     host.serves(gone());
     stage.pass(DAY);
-    cimd::recheck(service, None).await.unwrap();
+    let schedule = worker::schedules::find("client-documents").expect("it is in the list");
+    let go = CancellationToken::new();
+    let run = async || schedule.run(service, &Idle, &go).await.unwrap();
+    assert_eq!(run().await, 1);
     told("gone", &app.refresh(stage.other(), &token).await, 400, "invalid_grant");
-    assert_eq!(cimd::recheck(service, None).await.unwrap(), None, "and nobody looks any more");
+    assert_eq!(run().await, 0, "and nobody looks any more");
 }

@@ -3,15 +3,15 @@
 use std::{
     path::PathBuf,
     process::{Child, Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
 use tempfile::TempDir;
-use tests::eventually;
+use tests::{PATIENCE, eventually};
 
 use crate::{
-    queries::{self, rules},
+    queries::{self, Query, rules},
     root,
     stage::{Stage, TURN},
 };
@@ -103,15 +103,29 @@ impl Prometheus {
         answer.json().await.ok()
     }
 
-    /// The answer to a query, once there is one.
-    async fn answers(&self, place: &str, query: &str) -> Value {
-        eventually(&format!("{place}: {query}"), async || {
-            let answer = self.get("/api/v1/query", &[("query", query)]).await?;
-            assert_ne!(answer["status"], "error", "{place}: {query}: {answer}");
-            let result = answer["data"]["result"].clone();
-            (!result.as_array()?.is_empty()).then_some(result)
-        })
-        .await
+    /// Whether a query has an answer now.
+    async fn answers(&self, Query { place, text }: &Query) -> bool {
+        let Some(answer) = self.get("/api/v1/query", &[("query", text)]).await else {
+            return false;
+        };
+        assert_ne!(answer["status"], "error", "{place}: {text}: {answer}");
+        answer["data"]["result"].as_array().is_some_and(|it| !it.is_empty())
+    }
+
+    /// Fails with all queries that have no answer yet when patience ends.
+    async fn answers_all(&self, mut asked: Vec<Query>) {
+        let deadline = Instant::now() + PATIENCE;
+        while !asked.is_empty() && Instant::now() < deadline {
+            let mut silent = Vec::new();
+            for query in asked {
+                if !self.answers(&query).await {
+                    silent.push(query);
+                }
+            }
+            asked = silent;
+        }
+        let asked: Vec<_> = asked.iter().map(|it| format!("{}: {}", it.place, it.text)).collect();
+        assert!(asked.is_empty(), "no answer within {PATIENCE:?} to\n{}", asked.join("\n"));
     }
 }
 
@@ -128,21 +142,19 @@ async fn a_real_prometheus_has_an_answer_to_every_query_of_dashboards_and_rules(
     let stage = Stage::new().await;
     stage.play().await;
     let prometheus = Prometheus::scraping(&stage.ports);
-    prometheus.answers("both are scraped", "count(up == 1) == 2").await;
+    let scraped = Query { place: "both".to_owned(), text: "count(up == 1) == 2".to_owned() };
+    eventually("both are scraped", async || prometheus.answers(&scraped).await.then_some(())).await;
     // Something has to happen while it looks.
     stage.play().await;
-    let asked = queries::of_dashboards();
-    for query in &asked {
+    let recorded = rules().into_iter().filter(|it| !it.is_alert);
+    let recorded = recorded.map(|it| Query { place: it.name.clone(), text: it.name });
+    let mut asked: Vec<Query> = queries::of_dashboards().into_iter().chain(recorded).collect();
+    asked.retain(|query| {
         // What marks a deploy is there only after one.
-        let is_elsewhere = ELSEWHERE.iter().any(|it| query.text.contains(it));
         let is_a_mark = query.place.ends_with("Deploys") || query.place.ends_with("Alerts");
-        if !is_elsewhere && !is_a_mark {
-            prometheus.answers(&query.place, &query.text).await;
-        }
-    }
-    for rule in rules().iter().filter(|it| !it.is_alert && !ELSEWHERE.contains(&&*it.name)) {
-        prometheus.answers(&rule.name, &rule.name).await;
-    }
+        !is_a_mark && !ELSEWHERE.iter().any(|it| query.text.contains(it))
+    });
+    prometheus.answers_all(asked).await;
     // No rule of a healthy cluster is in error or fires.
     let judged = prometheus.get("/api/v1/rules", &[]).await.unwrap();
     for rule in judged["data"]["groups"]

@@ -8,8 +8,8 @@ use service::metrics::{self, Kind};
 use crate::read;
 
 /// The dashboards.
-pub(crate) const DASHBOARDS: [&str; 6] =
-    ["overview", "mcp", "oauth", "sessions", "stores", "process"];
+pub(crate) const DASHBOARDS: [&str; 7] =
+    ["overview", "mcp", "oauth", "sessions", "jobs", "stores", "process"];
 
 pub(crate) const RULES: &str = "grafana/prometheus/rules.yml";
 

@@ -6,6 +6,7 @@ use sea_orm::ConnectionTrait as _;
 use serde_json::{Value, json};
 use service::{config::LogFormat, metrics, telemetry};
 use tests::{
+    Idle,
     browser::{App, Browser, register},
     client::Web,
     cluster::{Cluster, Database, Setup},
@@ -19,7 +20,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 /// Tests that count take turns.
 pub(crate) static TURN: Mutex<()> = Mutex::const_new(());
 
-/// Two instances on Postgres with Redis and GitHub, and a private port for metrics of each.
+/// Two instances and a worker on Postgres with Redis and GitHub, and a private port for metrics of each.
 pub(crate) struct Stage {
     pub(crate) cluster: Cluster,
     pub(crate) metrics: Vec<Web>,
@@ -42,6 +43,7 @@ impl Stage {
         let url = redis::shared().await;
         let cluster = Setup::new(Database::Postgres)
             .instances(2)
+            .workers(1)
             .with_github(&github)
             .on_redis_at(url)
             .with("REDIS_URL", url)
@@ -73,6 +75,7 @@ impl Stage {
     /// Does everything once that something counts.
     pub(crate) async fn play(&self) {
         self.call().await;
+        self.run_jobs().await;
         self.sign_in().await;
         self.break_off().await;
         self.fail().await;
@@ -110,6 +113,17 @@ impl Stage {
         assert_eq!(self.cluster.web(1).get("/nowhere").await.status, 404);
         let bad = web.post("not-a-token", "{}");
         assert_eq!(tests::client::Page::read(bad).await.status, 401);
+    }
+
+    async fn run_jobs(&self) {
+        let token = self.cluster.token("zelda").await;
+        // It cannot hold a task handle, so the call waits for the job.
+        let modern = self.cluster.web(1).modern(&token).with_capabilities(json!({}));
+        modern.tool("notes_export", json!({})).await.result();
+        let text = json!([{ "title": "Tea", "body": "Green" }]).to_string();
+        modern.tool("notes_import", json!({ "text": text })).await.result();
+        let schedule = worker::schedules::find("lost-jobs").unwrap();
+        schedule.tick(self.cluster.service(), &Idle, &CancellationToken::new()).await;
     }
 
     async fn sign_in(&self) {

@@ -51,6 +51,7 @@ mod streams;
 mod subscriptions;
 mod tidy;
 mod versions;
+mod worker_program;
 
 /// One instance of the product.
 async fn notes_on(database: Database) -> tests::cluster::Cluster {

@@ -24,7 +24,7 @@ use service::{
 use crate::storage::{World, on_both, user};
 
 /// A job of somebody that somebody asks for.
-fn new_job(owner: &UserId) -> NewJob {
+pub(crate) fn new_job(owner: &UserId) -> NewJob {
     NewJob {
         id: JobId::random(),
         call: JobCall {

@@ -11,4 +11,4 @@ mod search;
 mod users;
 mod world;
 
-pub(crate) use world::{World, on_both, user};
+pub(crate) use world::{World, draft, on_both, user};

@@ -48,7 +48,8 @@ async fn main() -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let listener = TcpListener::bind((config.host, config.worker_port)).await?;
     let worker = Worker::new(service.clone(), Arc::new(engine), settings);
-    tokio::spawn(worker::serve_health(listener, worker.pulse(), None, shutdown.clone()));
+    let (probed, pulse) = (service.clone(), worker.pulse());
+    tokio::spawn(worker::serve_health(listener, pulse, probed, shutdown.clone()));
     let running = tokio::spawn(worker.run_with_schedules(shutdown.clone()));
     #[expect(clippy::print_stdout, reason = "this is how a program of tests is reached")]
     {

@@ -15,10 +15,12 @@ use std::{
     collections::HashMap,
     net::{SocketAddr, TcpListener as PortFinder},
     path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
     sync::Arc,
 };
 
 use mcp::{Stores, UserId};
+use reqwest::Method;
 use service::{
     Service,
     clock::SystemClock,
@@ -39,7 +41,7 @@ use crate::{
     eventually,
     fixtures::{Gate, Gates},
     github::{self, GitHub},
-    postgres,
+    in_time, postgres,
 };
 
 /// What the instances of a fleet are.
@@ -144,7 +146,8 @@ pub struct Fleet {
     workers: Vec<Program>,
     webs: Vec<Web>,
     ports: Vec<u16>,
-    worker_ports: Vec<u16>,
+    worker_webs: Vec<Web>,
+    environment: HashMap<String, String>,
     redis: Redis,
     database: Wire,
     gates: Gates,
@@ -200,7 +203,8 @@ impl Fleet {
             workers: Vec::new(),
             webs: Vec::new(),
             ports: Vec::new(),
-            worker_ports: Vec::new(),
+            worker_webs: Vec::new(),
+            environment: environment.clone(),
             redis,
             database,
             gates,
@@ -229,7 +233,7 @@ impl Fleet {
             let port = free_port();
             let mut environment = environment.clone();
             environment.insert("WORKER_PORT".to_owned(), port.to_string());
-            fleet.worker_ports.push(port);
+            fleet.worker_webs.push(Web::new(format!("http://127.0.0.1:{port}")));
             fleet.workers.push(Program::start(Recipe {
                 name: format!("{}-{index}", plan.kind.worker()),
                 program: built(plan.kind.worker()),
@@ -279,6 +283,21 @@ impl Fleet {
         &mut self.workers[index]
     }
 
+    /// Where one of the workers answers probes.
+    pub fn probes(&self, index: usize) -> &Web {
+        &self.worker_webs[index]
+    }
+
+    /// Runs a program of ours to its end, configured as the fleet is.
+    pub async fn run(&self, program: &str, arguments: &[&str]) -> Output {
+        let mut command = Command::new(built(program));
+        command.args(arguments).env_clear().envs(&self.environment).stdin(Stdio::null());
+        command.current_dir(self.folder.path());
+        // Its way to the database leads through this process.
+        let running = tokio::task::spawn_blocking(move || command.output());
+        in_time(program, running).await.expect("nobody panics").expect("it can be started")
+    }
+
     /// The Redis of all instances.
     pub fn redis(&mut self) -> &mut Redis {
         &mut self.redis
@@ -287,6 +306,12 @@ impl Fleet {
     /// The wire between the instances and their database.
     pub fn database(&self) -> &Wire {
         &self.database
+    }
+
+    /// What the processes work with, for what no route offers. Nobody hears of what it changes: those
+    /// who wait for it look by themselves.
+    pub fn service(&self) -> &Service {
+        &self.service
     }
 
     /// The gate of that name, where calls of `test_gate` wait.
@@ -369,21 +394,19 @@ impl Fleet {
 
     /// Waits until an instance answers.
     async fn ready(&self, index: usize) {
-        lives("an instance", self.ports[index]).await;
+        lives("an instance", &self.webs[index]).await;
     }
 
     /// Waits until a worker answers its probe.
-    async fn worker_ready(&self, index: usize) {
-        lives("a worker", self.worker_ports[index]).await;
+    pub async fn worker_ready(&self, index: usize) {
+        lives("a worker", &self.worker_webs[index]).await;
     }
 }
 
-/// Waits until whoever listens at a port says that it lives.
-async fn lives(who: &str, port: u16) {
-    let client = reqwest::Client::builder().no_proxy().build().expect("a plain client");
-    let url = format!("http://127.0.0.1:{port}/livez");
+/// Waits until a program says that it lives.
+async fn lives(who: &str, web: &Web) {
     eventually(&format!("{who} answers"), async || {
-        let answer = client.get(&url).send().await;
+        let answer = web.request(Method::GET, "/livez").send().await;
         answer.is_ok_and(|it| it.status().is_success()).then_some(())
     })
     .await;

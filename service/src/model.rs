@@ -171,7 +171,19 @@ fn away(error: &reqwest::Error) -> ModelError {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_model_that_never_answers_is_not_available() {
+        // The system takes the connection, and nobody ever reads from it.
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/v1", listener.local_addr().unwrap());
+        let model = Model::new(ModelSettings { url, model: "slow".into(), api_key: None });
+        let said = model.complete("system", "text").await;
+        assert_eq!(said, Err(ModelError::Away("it does not answer in time".into())));
+    }
 
     #[test]
     fn an_answer_is_the_text_of_the_first_choice() {

@@ -15,6 +15,7 @@ on_both_databases!(
     a_session_is_asked_part_by_part,
     the_operators_model_writes_it_for_clients_without_one,
     an_endpoint_that_refuses_is_named,
+    an_endpoint_in_trouble_is_asked_again,
     without_any_model_it_says_what_to_do,
 );
 
@@ -98,6 +99,25 @@ async fn an_endpoint_that_refuses_is_named(database: Database) {
     let refused = ada.tool("notes_digest", json!({})).await;
     assert!(refused.tool_error().contains("LLM_API_KEY"), "{}", refused.tool_error());
     assert!(!refused.tool_error().contains("wrong"), "{}", refused.tool_error());
+}
+
+async fn an_endpoint_in_trouble_is_asked_again(database: Database) {
+    let model = Model::start().await;
+    // What is tried again is so after a pause.
+    let cluster = with_model(database, &model).real_time().start().await;
+    let ada = alone(&cluster.web(0).modern(cluster.token("ada").await));
+    ada.tool("notes_create", json!({ "title": "Tea", "body": "" })).await.output();
+    for status in [500, 429] {
+        model.refuse_next(status);
+        let done = ada.tool("notes_digest", json!({})).await;
+        assert_eq!(done.output()["notes"], 1, "after {status}");
+    }
+    assert_eq!(model.asked().len(), 2);
+
+    model.refuse_next(400);
+    let refused = ada.tool("notes_digest", json!({})).await;
+    assert!(refused.tool_error().contains("it answers 400"), "{}", refused.tool_error());
+    assert_eq!(model.asked().len(), 2, "what will not pass is not tried again");
 }
 
 async fn without_any_model_it_says_what_to_do(database: Database) {

@@ -1,7 +1,13 @@
 //! `notes_import`: many notes at once, each exactly once.
 
 use serde_json::{Value, json};
-use tests::{cluster::Database, schema::Revision};
+use tests::{
+    client::Modern,
+    cluster::{Cluster, Database, Setup},
+    documents::{DocumentHost, Reply},
+    eventually,
+    schema::Revision,
+};
 
 use super::{alone, answered, body, notes_on, titles};
 
@@ -14,6 +20,9 @@ on_both_databases!(
     notes_of_one_title_replace_each_other_one_by_one,
     subscribers_hear_of_an_import,
     no_address_inside_is_fetched,
+    a_document_is_fetched_from_its_address,
+    a_host_in_trouble_is_asked_again,
+    a_name_that_leads_inside_is_not_followed,
 );
 
 const MARKDOWN: &str = "---\ntitle: Tea\ntags: [kitchen, 'hot']\ncreated_at: 2020-02-03T04:05:06Z\n\
@@ -194,4 +203,76 @@ async fn no_address_inside_is_fetched(database: Database) {
         let sentence = refused.tool_error();
         assert!(sentence.contains("cannot be fetched from this `url`"), "{url}: {sentence}");
     }
+}
+
+const ADDRESS: &str = "https://files.example.com/notes";
+
+/// A worker that finds its documents on this host, in real time: what is tried again is so after a
+/// pause.
+async fn with_documents(database: Database, host: &DocumentHost) -> (Cluster, Modern) {
+    let cluster = Setup::new(database).workers(1).with_documents(host).real_time().start().await;
+    let ada = alone(&cluster.web(0).modern(cluster.token("ada").await));
+    (cluster, ada)
+}
+
+fn markdown() -> Reply {
+    Reply::With(200, "content-type: text/markdown\r\n", MARKDOWN.to_owned())
+}
+
+async fn a_document_is_fetched_from_its_address(database: Database) {
+    let host = DocumentHost::start().await;
+    let (_cluster, ada) = with_documents(database, &host).await;
+    host.serves(markdown());
+    let import = json!({ "url": ADDRESS });
+    let imported = ada.tool("notes_import", import.clone()).await;
+    assert_eq!(imported.output()["created"], 2);
+    assert_eq!(titles(&ada).await, ["Bread", "Tea"]);
+
+    host.serves(Reply::Json(json!({ "notes": [{ "title": "Jam", "body": "Plum" }] })));
+    ada.tool("notes_import", import.clone()).await.output();
+    assert_eq!(titles(&ada).await, ["Bread", "Jam", "Tea"]);
+
+    let before = host.requests();
+    for (reply, sentence) in [
+        (Reply::With(404, "", String::new()), "it answers 404"),
+        (Reply::With(302, "location: https://files.example.com/\r\n", String::new()), "redirects"),
+        (Reply::With(200, "", "<html>".repeat(3 << 20)), "larger than 16 MB"),
+    ] {
+        host.serves(reply);
+        let refused = ada.tool("notes_import", import.clone()).await;
+        assert!(refused.tool_error().contains(sentence), "{}", refused.tool_error());
+    }
+    assert_eq!(host.requests() - before, 3, "what will not pass is not tried again");
+    assert_eq!(titles(&ada).await, ["Bread", "Jam", "Tea"]);
+}
+
+async fn a_host_in_trouble_is_asked_again(database: Database) {
+    let host = DocumentHost::start().await;
+    let (_cluster, ada) = with_documents(database, &host).await;
+    let asked = std::sync::atomic::AtomicUsize::new(0);
+    host.answers(move |_| match asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
+        0 => Reply::With(503, "retry-after: 1\r\n", String::new()),
+        _ => markdown(),
+    });
+    let imported = ada.tool("notes_import", json!({ "url": ADDRESS })).await;
+    assert_eq!(imported.output()["created"], 2);
+    assert_eq!(host.requests(), 2);
+}
+
+async fn a_name_that_leads_inside_is_not_followed(database: Database) {
+    let host = DocumentHost::start().await;
+    let (cluster, ada) = with_documents(database, &host).await;
+    host.serves(markdown());
+    host.resolves("files.example.com", &[&["93.184.216.34", "10.0.0.7"]]);
+    // It is tried again for minutes, as any host that cannot be reached: nobody learns which it is.
+    let session = cluster.web(0).legacy(cluster.token("ada").await, Revision::June2025).await;
+    let call = json!({ "name": "notes_import", "arguments": { "url": ADDRESS } });
+    drop(session.open("tools/call", call).await);
+    eventually("a second attempt", async || (host.lookups() >= 2).then_some(())).await;
+    assert_eq!(host.connections(), 0);
+    let listed = ada.tool("jobs_list", json!({})).await;
+    let id = &listed.output()["jobs"][0]["id"];
+    let cancelled = ada.tool("jobs_cancel", json!({ "id": id })).await;
+    assert_eq!(cancelled.output()["job"]["status"], "cancelled");
+    assert_eq!(titles(&ada).await, [] as [&str; 0]);
 }

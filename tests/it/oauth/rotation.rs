@@ -196,6 +196,12 @@ async fn keys(stage: &Stage) -> Vec<Model> {
     found.all(stage.cluster.service().db()).await.unwrap()
 }
 
+/// What a failure is understood by.
+fn summary(key: &Model) -> String {
+    let Model { kid, kek_id, state, activate_at, last_signed_at, retire_at, .. } = key;
+    format!("{kid} {kek_id:.6} {state:?} {activate_at} {last_signed_at:?} {retire_at:?}")
+}
+
 async fn published(web: &Web) -> BTreeSet<String> {
     let document = web.get("/.well-known/jwks.json").await.json();
     let kids = document["keys"].as_array().unwrap();
@@ -271,10 +277,11 @@ async fn n133_a_new_signing_secret_signs_nobody_out() {
     }
     let left = published(stage.cluster.web(2)).await;
     assert_eq!(left, published(stage.cluster.web(3)).await);
-    assert_eq!(left.len(), 1, "one key for the instances of today");
+    let rows = Keys::find().all(stage.cluster.service_of(2).db()).await.unwrap();
+    let told: Vec<_> = rows.iter().map(summary).collect();
+    assert_eq!(left.len(), 1, "one key for the instances of today: {left:?} {told:#?}");
     assert!(old.iter().all(|kid| !left.contains(kid)), "{old:?} {left:?}");
-    let db = stage.cluster.service_of(2).db();
-    for row in Keys::find().all(db).await.unwrap() {
+    for row in rows {
         let signs = left.contains(&row.kid.to_string());
         assert_eq!(row.private_sealed.is_some(), signs, "{}: {:?}", row.kid, row.state);
     }

@@ -17,7 +17,7 @@ use super::{ALGORITHM, SigningKeys, sealed::FreshKey};
 use crate::{
     db::Failure,
     oauth::{
-        access_token::{LEEWAY, MAX_TTL},
+        access_token::{LEEWAY, MAX_CONFIGURED_TTL, MAX_TTL},
         audit::{self, Event, RequestInfo},
     },
 };
@@ -42,9 +42,11 @@ pub const RETIRING_FOR: TimeDelta =
 /// what a token was that turns up in an investigation.
 pub const KEPT_FOR_FORENSICS: TimeDelta = TimeDelta::days(90);
 
-/// A key that has not signed for this long, while a newer one of another secret has, belongs to
-/// instances that are gone: old and new ones run side by side for minutes during a deploy.
-const ABANDONED_AFTER: TimeDelta = TimeDelta::minutes(10);
+/// A key that has not signed for this long, while one of another secret has, belongs to instances
+/// that are gone. Longer than a token lives, so that an instance with clients has signed since; one
+/// without, whose key is ended too early, makes itself another.
+pub const ABANDONED_AFTER: TimeDelta =
+    TimeDelta::seconds(2 * MAX_CONFIGURED_TTL.as_secs().cast_signed());
 
 impl SigningKeys {
     pub(super) async fn insert_first_key(&self) -> Result<(), Failure> {
@@ -203,16 +205,14 @@ pub(super) fn due(rows: &[Model], kek_id: &str, now: DateTime<Utc>) -> Vec<Step>
     steps
 }
 
-/// Whether the instances that could sign with a key are gone: instances with another secret came
-/// after it, have signed since, and it has not.
+/// Whether the instances that could sign with a key are gone: instances with another secret have
+/// signed since it last did.
 fn is_abandoned(key: &Model, rows: &[Model], now: DateTime<Utc>) -> bool {
     let quiet_since = key.last_signed_at.unwrap_or(key.activate_at);
     quiet_since <= now - ABANDONED_AFTER
         && rows.iter().any(|other| {
             other.state == State::Active
                 && other.kek_id != key.kek_id
-                // Not when it was to sign: that may lie after the day on which its secret went.
-                && other.activate_at > key.created_at
                 && other.activate_at <= now - ABANDONED_AFTER
                 && other.last_signed_at.is_some_and(|it| it > quiet_since)
         })
@@ -322,7 +322,8 @@ mod tests {
         let retiring =
             |at| Model { retire_at: Some(at), ..bare("r", "gone", State::Retiring, day(1)) };
         let signed = |at, key: &Model| Model { last_signed_at: Some(at), ..key.clone() };
-        let elsewhere = bare("e", "theirs", State::Active, minutes(30));
+        let elsewhere = bare("e", "theirs", State::Active, day(99));
+        let lately = now - ABANDONED_AFTER + TimeDelta::seconds(1);
         let make = |activate_at| Step::MakeSuccessor { activate_at };
         let take_over = || Step::TakeOver { kid: kid("p"), kek_id: "ours".to_owned() };
 
@@ -358,7 +359,7 @@ mod tests {
             ),
             (
                 "abandoned",
-                vec![signed(minutes(10), &active), signed(minutes(1), &elsewhere)],
+                vec![signed(now - ABANDONED_AFTER, &active), signed(minutes(1), &elsewhere)],
                 vec![Step::Abandon(kid("a"))],
             ),
             (
@@ -367,36 +368,36 @@ mod tests {
                 vec![Step::Abandon(kid("a"))],
             ),
             (
-                "made before its secret went, to sign after that",
+                "abandoned, and younger than the other one",
                 vec![
-                    Model {
-                        created_at: minutes(40),
-                        ..bare("a", "ours", State::Active, minutes(15))
-                    },
-                    signed(minutes(1), &elsewhere),
+                    signed(now - ABANDONED_AFTER, &active),
+                    signed(minutes(1), &Model { activate_at: day(80), ..elsewhere.clone() }),
                 ],
                 vec![Step::Abandon(kid("a"))],
             ),
             (
                 "signed lately",
-                vec![signed(minutes(9), &active), signed(minutes(1), &elsewhere)],
+                vec![signed(lately, &active), signed(minutes(1), &elsewhere)],
                 vec![],
             ),
             (
                 "the other one does not sign",
-                vec![signed(minutes(20), &active), elsewhere.clone()],
+                vec![signed(day(98), &active), elsewhere.clone()],
                 vec![],
             ),
             (
-                "the other one signed before",
-                vec![signed(minutes(20), &active), signed(minutes(25), &elsewhere)],
-                vec![],
+                "the other one is the one that is abandoned",
+                vec![
+                    signed(day(98), &active),
+                    signed(day(97), &Model { activate_at: day(95), ..elsewhere.clone() }),
+                ],
+                vec![Step::Abandon(kid("e"))],
             ),
             (
                 "the other one is young",
                 vec![
-                    signed(minutes(20), &active),
-                    signed(minutes(1), &Model { activate_at: minutes(9), ..elsewhere.clone() }),
+                    signed(day(98), &active),
+                    signed(minutes(1), &Model { activate_at: lately, ..elsewhere.clone() }),
                 ],
                 vec![],
             ),

@@ -51,7 +51,7 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 
 pub use self::life::{
-    KEPT_FOR_FORENSICS, PREPUBLISHED, RETIRING_FOR, ROTATE_EVERY, SCHEDULED_AHEAD,
+    ABANDONED_AFTER, KEPT_FOR_FORENSICS, PREPUBLISHED, RETIRING_FOR, ROTATE_EVERY, SCHEDULED_AHEAD,
 };
 use self::{
     life::{due, end, newest_that_signs},
@@ -209,7 +209,7 @@ impl SigningKeys {
         if let Some(key) = self.current().and_then(|set| set.verifier(kid, now)) {
             return Ok(Some(key));
         }
-        let mut outcomes = self.0.reloading.lock().await;
+        let mut outcomes = Arc::clone(&self.0.reloading).lock_owned().await;
         // Whoever held the lock before may have read the key that we are looking for.
         if let Some(key) = self.known().and_then(|set| set.verifier(kid, now)) {
             return Ok(Some(key));
@@ -220,11 +220,16 @@ impl SigningKeys {
         if outcomes.in_vain.is_some_and(|it| within(it, now, RELOAD_PAUSE)) {
             return Ok(None);
         }
-        let found = self.reload(&mut outcomes).await?.verifier(kid, now);
-        if found.is_none() {
-            outcomes.in_vain = Some(now);
-        }
-        Ok(found)
+        // Goes on when the client hangs up: the others wait for this reading, too.
+        let (keys, kid) = (self.clone(), kid.clone());
+        let reading = tokio::spawn(async move {
+            let found = keys.reload(&mut outcomes).await?.verifier(&kid, now);
+            if found.is_none() {
+                outcomes.in_vain = Some(now);
+            }
+            Ok(found)
+        });
+        reading.await.context("the reading of the keys ended").map_err(Failure::Internal)?
     }
 
     /// Whether signatures of a key still count, from memory.
@@ -391,11 +396,9 @@ impl SigningKeys {
     }
 
     async fn read(&self, outcomes: &mut Outcomes) -> Result<Vec<Model>, Failure> {
-        // Stays if this future is dropped half-way, which counts as a failure.
-        outcomes.failed = Some(self.0.clock.now());
-        let rows = Entity::trusted().all(&self.0.db).await?;
-        outcomes.failed = None;
-        Ok(rows)
+        let rows = Entity::trusted().all(&self.0.db).await;
+        outcomes.failed = rows.is_err().then(|| self.0.clock.now());
+        Ok(rows?)
     }
 
     fn remember(&self, rows: Vec<Model>) -> Arc<KeySet> {

@@ -271,6 +271,11 @@ pub async fn recheck(service: &Service, user: &UserId) -> GateAnswer {
     }
 }
 
+/// Whether there is nothing to ask about a person who is not blocked.
+pub(super) fn is_open_to(service: &Service, user: &UserId) -> bool {
+    !service.config().gate.is_set() && users::github_id(user).is_some()
+}
+
 async fn ask_again(service: &Service, user: &UserId) -> Result<(), NotAdmitted> {
     let rules = &service.config().gate;
     let Some(id) = users::github_id(user) else {

@@ -237,7 +237,8 @@ impl Exchange<'_> {
             Some(_) => return self.close_gate(&user, Closed::Blocked).await,
             None => return self.close_gate(&user, Closed::SignInAgain).await,
         };
-        if checked_at.is_some_and(|it| now - it < GATE_RECHECK_AFTER) {
+        let lately = checked_at.is_some_and(|it| now - it < GATE_RECHECK_AFTER);
+        if lately || gate::is_open_to(service, &user) {
             return Ok(());
         }
         let holds = checked_at.is_some_and(|it| now - it <= GATE_ANSWER_HOLDS);
@@ -274,8 +275,11 @@ impl Exchange<'_> {
         let Some(token) = find(&transaction, &self.presented).await? else {
             return Err(RefreshError::InvalidGrant("it does not exist"));
         };
-        let successor_used =
-            token.used_at.is_some() && was_used_after(&transaction, &token).await?;
+        // Within the grace it does not matter, and then many may wait for their turn.
+        let successor_used = match token.used_at {
+            Some(at) if now - at > GRACE => was_used_after(&transaction, &token).await?,
+            _ => false,
+        };
         let (kind, refresh_token) = match decide(&token, &grant, successor_used, now) {
             Case::Rotate => {
                 let successor = self.succeed(&transaction, &grant, &token, now).await?;

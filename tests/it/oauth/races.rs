@@ -67,7 +67,9 @@ async fn n90_many_who_refresh_get_one_successor() {
             app.refresh(web, &token)
         });
         let pages = join_all(racers).await;
-        assert_eq!(with_status(&pages, 200).len(), RACERS, "round {round}");
+        let refused: Vec<String> =
+            pages.iter().filter(|it| it.status != 200).map(Page::text).collect();
+        assert!(refused.is_empty(), "round {round}: {refused:#?}");
         let successors: BTreeSet<String> =
             pages.iter().map(|page| text(&page.json(), "refresh_token")).collect();
         assert_eq!(successors.len(), 1, "round {round}");

@@ -230,7 +230,7 @@ fn check(
         })
     })?;
     let scope = requested_scope(client, parameters.first("scope").unwrap_or_default())?;
-    let resources = parameters.all("resource");
+    let resources = parameters.given("resource");
     resource::check(&service.config().public_url, resources).map_err(|_another| {
         Problem::new("invalid_target", "resource must be the MCP endpoint of this server")
     })?;
@@ -291,7 +291,8 @@ impl Problem {
         redirect_uri: &str,
         parameters: &Parameters<'_>,
     ) -> AuthorizeError {
-        let state = parameters.one("state").ok().flatten().filter(|it| is_returnable(it));
+        let state = parameters.one("state").ok().flatten();
+        let state = state.filter(|it| !it.is_empty() && is_returnable(it));
         let uri = error_uri(service, redirect_uri, state, self.error, self.description);
         let destination = redirect_uri::destination(redirect_uri);
         let at_a_site = matches!(destination, Destination::Site { .. });
@@ -328,8 +329,13 @@ impl<'a> Parameters<'a> {
         self.0.iter().filter(move |(it, _)| it == name).map(|(_, value)| value.as_str())
     }
 
+    /// The values of a parameter. One without a value counts as omitted (RFC 6749 section 3.1).
+    fn given(&self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.all(name).filter(|it| !it.is_empty())
+    }
+
     fn first(&self, name: &'a str) -> Option<&'a str> {
-        self.all(name).next()
+        self.given(name).next()
     }
 
     fn one(&self, name: &'a str) -> Result<Option<&'a str>, Twice> {

@@ -110,7 +110,8 @@ pub async fn delete(
     user: &UserId,
     request: &RequestInfo,
 ) -> Result<Deleted, Failure> {
-    let now = service.clock().now();
+    let all_notes =
+        || notes::Entity::delete_many().filter(notes::COLUMN.owner_sub.eq(user.as_str()));
     let transaction = db::begin_patiently(service.db()).await?;
     oauth_codes::Entity::delete_owned_by(user.as_str()).exec(&transaction).await?;
     users::Entity::delete_many()
@@ -118,15 +119,14 @@ pub async fn delete(
         .filter(users::COLUMN.blocked_at.is_null())
         .exec(&transaction)
         .await?;
-    let grants = revoke::all_of(&transaction, now, user, Reason::AccountDeleted).await?;
-    let notes = notes::Entity::delete_many()
-        .filter(notes::COLUMN.owner_sub.eq(user.as_str()))
-        .exec(&transaction)
-        .await?;
+    let notes = all_notes().exec(&transaction).await?;
     // Whoever runs one of them finds that it can write nothing more.
     jobs::Entity::delete_owned_by(user.as_str()).exec(&transaction).await?;
     exports::Entity::delete_owned_by(user.as_str()).exec(&transaction).await?;
     github_tokens::Entity::delete_by_id(user.as_str()).exec(&transaction).await?;
+    // The time of it is not older than necessary: instances look for what was revoked lately.
+    let now = service.clock().now();
+    let grants = revoke::all_of(&transaction, now, user, Reason::AccountDeleted).await?;
     let deleted = Deleted { notes: notes.rows_affected, apps: grants.len() };
     let event = Event::new(audit::Kind::AccountDeleted, request)
         .user(user)
@@ -137,6 +137,10 @@ pub async fn delete(
 
     let grants: Vec<GrantId> = grants.iter().map(|it| it.id).collect();
     revoke::tell(service, now, &grants).await;
+    // An import that was writing meanwhile was waited for when its job was deleted.
+    if let Err(error) = all_notes().exec(service.db()).await {
+        tracing::warn!(error = %error, "Notes of a deleted account may have stayed: {error}");
+    }
     service.changed(vec![Signal::ResourceListChanged { user: user.clone() }]).await;
     Ok(deleted)
 }

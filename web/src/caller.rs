@@ -18,8 +18,7 @@ pub(crate) async fn authenticate(
     service: &Service,
     headers: &HeaderMap,
 ) -> Result<Caller, Refusal> {
-    let resource_metadata = resource_metadata(service);
-    let challenge = |problem| Challenge::new(problem, resource_metadata.clone());
+    let challenge = |problem| Challenge::new(problem, resource_metadata(service));
     let token = bearer(headers).map_err(challenge)?;
     match service.tokens().verify(token).await {
         Ok(claims) => Ok(claims.caller()),

@@ -1,6 +1,6 @@
 //! A call that runs in a worker.
 
-use sea_orm::entity::prelude::*;
+use sea_orm::{Iterable as _, QuerySelect as _, entity::prelude::*, sea_query::Expr};
 
 /// A row of `jobs`. Columns of JSON are text; what stands in them is `service::jobs`' business.
 #[sea_orm::model]
@@ -19,9 +19,12 @@ pub struct Model {
     /// The tool to run.
     #[sea_orm(column_type = "Text")]
     pub tool: String,
-    /// JSON: everything that any process needs to run it.
+    /// JSON: everything that any process needs to run it, but for the arguments.
     #[sea_orm(column_type = "Text")]
     pub call: String,
+    /// The arguments as they were sent, which may be large; nothing once it has ended.
+    #[sea_orm(column_type = "Text", nullable)]
+    pub arguments: Option<String>,
     /// Where it is in its life.
     pub status: Status,
     /// How often it was claimed. Every write of an attempt names its number, and is void once
@@ -123,6 +126,16 @@ impl Entity {
     /// One of them.
     pub fn owned(owner: &str, id: &str) -> Select<Self> {
         Self::owned_by(owner).filter(COLUMN.id.eq(id))
+    }
+
+    /// Jobs to look at: without what only whoever runs one needs, which may be large.
+    pub fn outside(jobs: Select<Self>) -> Select<Self> {
+        let large = |it: &Column| matches!(it, Column::Arguments | Column::Checkpoint);
+        let nothing = || Expr::value(None::<String>);
+        jobs.select_only()
+            .columns(Column::iter().filter(|it| !large(it)))
+            .expr_as(nothing(), Column::Arguments)
+            .expr_as(nothing(), Column::Checkpoint)
     }
 
     /// The deletion of all jobs of one person.

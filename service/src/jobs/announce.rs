@@ -36,7 +36,7 @@ pub async fn unannounced(
     only: Option<&[JobId]>,
     silence: Duration,
 ) -> Result<Vec<Unannounced>, Failure> {
-    let select = Entity::find().filter(COLUMN.announced.eq(false));
+    let select = Entity::outside(Entity::find()).filter(COLUMN.announced.eq(false));
     let select = if let Some(ids) = only {
         select.filter(Column::Id.is_in(ids.iter().map(JobId::as_str)))
     } else {
@@ -47,9 +47,10 @@ pub async fn unannounced(
             .limit(BATCH)
     };
     let rows = select.all(service.db()).await?;
-    rows.iter()
-        .map(|it| Ok(Unannounced { job: row::job(it)?, attempt: it.attempt, status: it.status }))
-        .collect()
+    let jobs = rows.iter().filter_map(|it| {
+        Some(Unannounced { job: row::readable_job(it)?, attempt: it.attempt, status: it.status })
+    });
+    Ok(jobs.collect())
 }
 
 /// Marks that a client was told. Does nothing if the job has gone on since.

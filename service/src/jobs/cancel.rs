@@ -21,13 +21,17 @@ pub(super) async fn cancel(
     const SQL: &str = "UPDATE jobs SET status = 'cancelled', ended_at = $2, updated_at = $2,
         expires_at = CASE WHEN parent_id IS NULL THEN $3 ELSE expires_at END,
         announced = CASE WHEN id = $1 THEN $4 ELSE announced END,
-        lease_until = NULL, questions = NULL
+        lease_until = NULL, questions = NULL, arguments = NULL, checkpoint = NULL
         WHERE (id = $1 OR parent_id = $1) AND ended_at IS NULL RETURNING id, tool, worker";
     let now = service.clock().now();
     let transaction = db::begin(service.db()).await?;
     settle::lock(&transaction, &[id.to_string()].into()).await?;
-    let Some(mut row) = read::find(&transaction, user, id).await? else { return Ok(None) };
+    let Some(mut row) = read::find(&transaction, user, id).await? else {
+        transaction.rollback().await?;
+        return Ok(None);
+    };
     if row.ended_at.is_some() {
+        transaction.rollback().await?;
         return row::job(&row).map(Some);
     }
     let told = matches!(row::call(&row)?.origin, Origin::Stream { .. });
@@ -44,9 +48,8 @@ pub(super) async fn cancel(
             service.job_totals().attempt(&tool, "cancelled");
         }
     }
-    for job in &cancelled {
-        service.changed(vec![Signal::JobCancelled { job: job.clone() }]).await;
-    }
+    let signals = cancelled.iter().map(|job| Signal::JobCancelled { job: job.clone() });
+    service.changed(signals.collect()).await;
     service.jobs_changed(cancelled).await;
     row.status = Status::Cancelled;
     row.ended_at = Some(now);

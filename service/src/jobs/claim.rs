@@ -87,13 +87,18 @@ pub async fn claim(
     }
     let mut children = children(service, &rows).await?;
     let mut claimed = Vec::with_capacity(rows.len());
-    for row in rows {
+    for mut row in rows {
         let children = children.remove(&row.id).unwrap_or_default();
-        match read(&row, children) {
+        match read(&mut row, children) {
             Ok(it) => claimed.push(it),
             Err(error) => {
                 tracing::error!(error = ?error, job = row.id, "A job cannot be read: {error}");
-                settle::put_back(service, &row, UNREADABLE_FOR).await?;
+                // One that nobody can read keeps its lease, and is given up like one that was lost.
+                if row::count(row.attempt) < MAX_CLAIMS
+                    && let Err(error) = settle::put_back(service, &row, UNREADABLE_FOR).await
+                {
+                    tracing::warn!(error = ?error, "A job could not be put back: {error}");
+                }
             }
         }
     }
@@ -205,7 +210,10 @@ async fn children(
         let (Some(parent), Some(key)) = (parent, key) else { continue };
         let outcome = match outcome.as_deref().map(row::decode) {
             Some(Ok(outcome)) => outcome,
-            Some(Err(error)) => return Err(super::unreadable("the outcome", error)),
+            Some(Err(error)) => {
+                tracing::error!(error = ?error, job = parent, "A part cannot be read: {error}");
+                JobOutcome::failed("The result of this part cannot be read.")
+            }
             None => JobOutcome::failed("This part was cancelled."),
         };
         children.entry(parent).or_default().insert(key, outcome);
@@ -213,8 +221,8 @@ async fn children(
     Ok(children)
 }
 
-fn read(row: &Model, children: BTreeMap<String, JobOutcome>) -> Result<Claimed, Failure> {
-    let call = row::call(row)?;
+fn read(row: &mut Model, children: BTreeMap<String, JobOutcome>) -> Result<Claimed, Failure> {
+    let call = row::whole_call(row)?;
     let lease = lease(row, &call)?;
     let attempt = Attempt {
         id: lease.job.clone(),

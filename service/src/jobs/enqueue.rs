@@ -41,12 +41,12 @@ pub async fn enqueue_in(
 }
 
 const INSERT: &str = "
-INSERT INTO jobs (id, owner_sub, client_id, tool, call, status, attempt, failures, max_attempts,
+INSERT INTO jobs (id, owner_sub, client_id, tool, call, arguments, status, attempt, failures, max_attempts,
     timeout_ms, run_at, parent_id, parent_key, pending, answers, announced, keep_ms, created_at,
     updated_at)
-SELECT $1, $2, $3, $4, $5, 'queued', 0, 0, $6, $7, $8, $9, $10, 0, $11, true, $12, $8, $8
+SELECT $1, $2, $3, $4, $5, $6, 'queued', 0, 0, $7, $8, $9, $10, $11, 0, $12, true, $13, $9, $9
 WHERE (SELECT count(*) FROM (SELECT 1 FROM jobs WHERE owner_sub = $2 AND ended_at IS NULL
-    LIMIT $13) AS unfinished) < $13
+    LIMIT $14) AS unfinished) < $14
 ON CONFLICT DO NOTHING";
 
 /// Whether there is a new row. Not if it is there already, or if there are too many.
@@ -62,12 +62,14 @@ pub(super) async fn insert(
         Some(Parent { id, key }) => (Some(id.to_string()), Some(key.to_owned()), u64::MAX),
         None => (None, None, MAX_UNFINISHED),
     };
-    let values: [Value; 13] = [
+    let (call, arguments) = row::encode_call(job.call.clone())?;
+    let values: [Value; 14] = [
         job.id.as_str().into(),
         job.call.caller.user.as_str().into(),
         (&*job.call.caller.client).into(),
         job.call.tool.as_str().into(),
-        row::encode(&job.call)?.into(),
+        call.into(),
+        arguments.into(),
         i32::try_from(job.attempts.max(1)).unwrap_or(i32::MAX).into(),
         millis(job.timeout).into(),
         now.into(),

@@ -1,7 +1,7 @@
 //! What stands in a row, and what it means. JSON carries the version of its form, so that an
 //! instance of another version, during a deploy, knows what it cannot read.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, mem, time::Duration};
 
 use anyhow::{Context as _, anyhow, bail};
 use chrono::{DateTime, Utc};
@@ -11,6 +11,7 @@ use mcp::{
     job::{Job, JobCall, JobId, JobOutcome, JobStatus, NewJob, Progress},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::value::RawValue;
 
 use super::{KEPT, KEPT_BOUNDS, unreadable};
 use crate::db::Failure;
@@ -59,8 +60,26 @@ pub(super) fn id(row: &Model) -> Result<JobId, Failure> {
     JobId::parse(&row.id).ok_or_else(|| unreadable("the id", anyhow!("it is “{}”", row.id)))
 }
 
+/// A call as it is kept: all but its arguments, and these.
+pub(super) fn encode_call(mut call: JobCall) -> Result<(String, String), Failure> {
+    let arguments = mem::replace(&mut call.arguments, RawValue::NULL.to_owned());
+    Ok((encode(&call)?, Box::<str>::from(arguments).into()))
+}
+
+/// The call without its arguments, which few who look at a job need.
 pub(super) fn call(row: &Model) -> Result<JobCall, Failure> {
     decode(&row.call).map_err(|error| unreadable("the call", error))
+}
+
+/// The whole call, to run it.
+pub(super) fn whole_call(row: &mut Model) -> Result<JobCall, Failure> {
+    let mut call = call(row)?;
+    // A row from before they had a column has them in the call.
+    if let Some(arguments) = row.arguments.take() {
+        let arguments = RawValue::from_string(arguments);
+        call.arguments = arguments.map_err(|error| unreadable("the arguments", error))?;
+    }
+    Ok(call)
 }
 
 pub(super) fn answers(row: &Model) -> Result<BTreeMap<String, Answer>, Failure> {
@@ -120,6 +139,15 @@ pub(super) fn job(row: &Model) -> Result<Job, Failure> {
     })
 }
 
+/// The same where others must not suffer from one that this version cannot read.
+pub(super) fn readable_job(row: &Model) -> Option<Job> {
+    job(row)
+        .inspect_err(|error| {
+            tracing::error!(error = ?error, job = row.id, "A job cannot be read: {error}");
+        })
+        .ok()
+}
+
 /// A job that was made just now.
 pub(super) fn fresh(new: &NewJob, now: DateTime<Utc>) -> Job {
     Job {
@@ -156,7 +184,6 @@ pub(super) fn count(number: i32) -> u32 {
 #[cfg(test)]
 mod tests {
     use mcp::RpcError;
-    use serde_json::value::RawValue;
 
     use super::*;
 

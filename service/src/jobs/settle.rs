@@ -292,7 +292,9 @@ async fn update(
             run_at = coalesce(given.run_at, jobs.run_at), lease_until = given.lease_until,
             worker = NULL, questions = given.questions, outcome = given.outcome,
             error = coalesce(given.error, jobs.error), announced = given.announced,
-            ended_at = given.ended_at, expires_at = given.expires_at, updated_at = $2
+            ended_at = given.ended_at, expires_at = given.expires_at, updated_at = $2,
+            arguments = CASE WHEN given.ended_at IS NULL THEN jobs.arguments END,
+            checkpoint = CASE WHEN given.ended_at IS NULL THEN jobs.checkpoint END
         FROM {}
         WHERE jobs.id = given.job AND jobs.attempt = given.fence AND jobs.status = 'running'
         RETURNING id",

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use entity::jobs::{Column, Entity, Model, Status};
-use mcp::job::{JobId, JobOutcome};
+use mcp::job::{JobId, JobOutcome, Origin};
 use sea_orm::{
     ColumnTrait as _, ConnectionTrait, EntityTrait as _, FromQueryResult as _, QueryFilter as _,
     sea_query::Expr,
 };
 
-use super::{claim, dialect, row, settle};
+use super::{dialect, row, settle};
 use crate::{
     Service,
     db::{self, Failure},
@@ -131,13 +131,17 @@ async fn give_back(
     };
     // What failed before says more than that a worker was lost.
     let text = late.error.as_deref().filter(|_| text == LOST).unwrap_or(text);
-    let lease = claim::lease(late, &row::call(late)?)?;
-    let expires_at = lease.parent.is_none().then(|| super::later(now, lease.keep));
+    // One that this version cannot read is ended like any other: nobody else may have to wait.
+    let told = row::call(late).is_ok_and(|it| matches!(it.origin, Origin::Stream { .. }));
+    let expires_at = late.parent_id.is_none();
+    let expires_at = expires_at.then(|| super::later(now, row::duration(late.keep_ms)));
     update
         .col_expr(Column::Status, Expr::value(Status::Failed))
         .col_expr(Column::Questions, Expr::value(None::<String>))
+        .col_expr(Column::Arguments, Expr::value(None::<String>))
+        .col_expr(Column::Checkpoint, Expr::value(None::<String>))
         .col_expr(Column::Outcome, Expr::value(row::encode(&JobOutcome::failed(text))?))
-        .col_expr(Column::Announced, Expr::value(!lease.client_is_told))
+        .col_expr(Column::Announced, Expr::value(!told))
         .col_expr(Column::EndedAt, Expr::value(now))
         .col_expr(Column::ExpiresAt, Expr::value(expires_at))
         .exec(db)

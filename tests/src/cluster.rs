@@ -309,6 +309,15 @@ impl Cluster {
 
     /// An access token with these scopes.
     pub async fn token_for(&self, user: &str, scopes: &[&str]) -> String {
+        self.mint(user, scopes, None).await
+    }
+
+    /// An access token that may do everything, for a short time.
+    pub async fn brief_token(&self, user: &str, ttl: Duration) -> String {
+        self.mint(user, scope::ALL, Some(ttl)).await
+    }
+
+    async fn mint(&self, user: &str, scopes: &[&str], ttl: Option<Duration>) -> String {
         self.service()
             .tokens()
             .mint(NewToken {
@@ -317,7 +326,7 @@ impl Cluster {
                 scopes: scopes.iter().map(|&scope| scope.to_owned()).collect(),
                 session_id: "tests".to_owned(),
                 signed_in_at: None,
-                ttl: None,
+                ttl,
             })
             .await
             .expect("a token can be minted")

@@ -126,12 +126,14 @@ impl Follower {
         after: EventNumber,
     ) -> Result<Self, StoreError> {
         let bus = &engine.stores.bus;
-        let session_signals = bus.subscribe(Topic::Session(key.session.clone())).await?;
-        let changes = if key.stream.is_standalone() {
-            let user = bus.subscribe(Topic::User(caller.user.clone())).await?;
-            Some((user, bus.subscribe(Topic::Everyone).await?))
+        let session_signals = bus.subscribe(Topic::Session(key.session.clone()));
+        let (session_signals, changes) = if key.stream.is_standalone() {
+            let user = bus.subscribe(Topic::User(caller.user.clone()));
+            let everyone = bus.subscribe(Topic::Everyone);
+            let (session, user, everyone) = tokio::try_join!(session_signals, user, everyone)?;
+            (session, Some((user, everyone)))
         } else {
-            None
+            (session_signals.await?, None)
         };
         let first = if version >= ProtocolVersion::V2025_11_25 {
             sse::priming(&EventId { stream: key.stream.clone(), number: after })

@@ -113,8 +113,7 @@ pub(super) async fn listen(
         return Reply::error(StatusCode::NOT_ACCEPTABLE, id, &error);
     }
     if engine.drain.is_cancelled() {
-        let error = RpcError::invalid_request("this instance is shutting down; try again now");
-        return Reply::error(StatusCode::SERVICE_UNAVAILABLE, id, &error);
+        return Reply::draining(id);
     }
     let filter = filter.honoured(engine, &caller);
     match Listener::start(engine, &caller, request.id.clone(), filter).await {
@@ -149,14 +148,18 @@ impl Listener {
         mut filter: Filter,
     ) -> Result<Self, StoreError> {
         let bus = &engine.stores.bus;
-        let followed = FollowedTasks::start(engine, caller, &filter.task_ids).await?;
+        let (followed, user, everyone) = tokio::try_join!(
+            FollowedTasks::start(engine, caller, &filter.task_ids),
+            bus.subscribe(Topic::User(caller.user.clone())),
+            bus.subscribe(Topic::Everyone),
+        )?;
         filter.task_ids = followed.ids();
         Ok(Self {
             followed,
             id,
             filter,
-            user: bus.subscribe(Topic::User(caller.user.clone())).await?,
-            everyone: bus.subscribe(Topic::Everyone).await?,
+            user,
+            everyone,
             caller: caller.clone(),
             acknowledged: false,
             ready: Vec::new(),

@@ -32,7 +32,7 @@ use crate::{
     catalog::Catalog,
     job::{Attempt, AttemptEnd, Job, JobSettings, Notebook},
     reply::{About, Reply, ReplyBody},
-    rpc::{self, RequestId, RpcError},
+    rpc::{self, RequestId, RpcError, codes},
     seal::SealKey,
     store::{CatalogDigest, SessionId, StoreError, Stores},
 };
@@ -220,6 +220,13 @@ impl Reply {
 
     fn bad_request(id: Option<&RequestId>, error: &RpcError) -> Self {
         Self::error(StatusCode::BAD_REQUEST, id, error)
+    }
+
+    /// This instance opens no more streams; the others do.
+    fn draining(id: Option<&RequestId>) -> Self {
+        let text = "this instance is shutting down; try again now";
+        let error = RpcError::new(codes::INTERNAL_ERROR, text);
+        Self::error(StatusCode::SERVICE_UNAVAILABLE, id, &error)
     }
 
     fn store_away(id: Option<&RequestId>, error: &StoreError) -> Self {

@@ -1,9 +1,11 @@
 //! Clients without tasks: the call's own answer stays open.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use tests::schema::Revision;
 
-use super::{accept, at_gate, cluster};
+use super::{accept, at_gate, cluster, until, with_tasks};
 
 /// The progress of messages, in order.
 fn progress(message: &Value) -> Option<f64> {
@@ -28,6 +30,27 @@ async fn a_modern_call_stays_open_with_progress_until_the_result() {
     let answer = stream.message().await;
     assert_eq!(answer["result"]["resultType"], "complete");
     assert_eq!(answer["result"]["content"][0]["text"], "passed 3 times, 0 of them before");
+}
+
+#[tokio::test]
+async fn a_job_outlives_the_token_that_waits_for_it() {
+    let cluster = cluster(1, 1).await;
+    let brief = cluster.brief_token("ada", Duration::from_secs(3)).await;
+    let gate = cluster.gate("brief");
+    let mut stream = cluster.web(0).modern(brief).open("tools/call", at_gate("brief", 1)).await;
+    stream.expect("notifications/progress").await;
+    gate.reached(1).await;
+    let left = stream.message().await;
+    let said = left["result"]["content"][0]["text"].as_str().unwrap();
+    assert!(said.contains("is about to expire"), "{said}");
+    assert_eq!(left["result"]["isError"], true);
+    drop(stream);
+
+    gate.step();
+    let ada = cluster.web(0).modern(cluster.token("ada").await);
+    let job = said.split_once("job ").unwrap().1.split_once(':').unwrap().0;
+    let ended = until(&with_tasks(&ada), &json!(job), "completed").await;
+    assert_eq!(ended["result"]["content"][0]["text"], "passed 1 times, 0 of them before");
 }
 
 #[tokio::test]

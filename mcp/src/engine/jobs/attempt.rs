@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    panic::AssertUnwindSafe,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -11,7 +10,6 @@ use std::{
 };
 
 use async_trait::async_trait;
-use futures_util::FutureExt as _;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -68,20 +66,11 @@ pub(in crate::engine) async fn run(
             notebook,
         }),
     });
-    let work = engine.catalog.call_tool(index, &call, &job.arguments);
-    let work = AssertUnwindSafe(work).catch_unwind();
     let called = tokio::select! {
         biased;
         () = cancel.cancelled() => return AttemptEnd::Stopped,
-        called = work => called,
+        called = engine.try_tool(index, &call, &job.arguments) => called,
         () = keep_stream(engine, &job.origin) => return AttemptEnd::Stopped,
-    };
-    let called = match called {
-        Ok(called) => called,
-        Err(_panic) => {
-            tracing::error!(tool = job.tool, job = %id, "Tool `{}` panicked", job.tool);
-            return AttemptEnd::Retry(our_fault(&job.tool));
-        }
     };
     match called {
         Ok(result) => answered(&result_for(result, call.version())),

@@ -27,7 +27,7 @@ use crate::{
     job::{Job, JobId, JobOutcome, JobStatus, Jobs, Origin},
     question::Question,
     rpc::{self, RpcError},
-    store::{Mark, Signal, StoreError, Writer},
+    store::{Mark, StoreError, Writer},
     types::CallToolResult,
     version::ProtocolVersion,
 };
@@ -51,7 +51,8 @@ fn progress_mark(done: f64) -> Mark {
     Mark { name: "progress".to_owned(), value: done }
 }
 
-/// Tells the client of an end or of questions.
+/// Tells a client of an end or of questions, if its call is a stream. Others hear of it by the signal
+/// that [`Jobs`] sends with every change.
 pub(super) async fn announce(engine: &Inner, job: &Job) -> Result<(), StoreError> {
     if let Origin::Stream { writer } = &job.origin {
         if job.status.is_final() {
@@ -61,7 +62,7 @@ pub(super) async fn announce(engine: &Inner, job: &Job) -> Result<(), StoreError
             ask(engine, writer, job, None).await?;
         }
     }
-    engine.stores.bus.publish(Signal::JobChanged { job: job.id.clone() }).await
+    Ok(())
 }
 
 /// What there is to say of a job that has ended.

@@ -7,6 +7,10 @@ use std::{
 };
 
 use chrono::{DateTime, SecondsFormat};
+use futures_util::{
+    future::select_all,
+    stream::{self, StreamExt as _, TryStreamExt as _},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json, value::RawValue};
 
@@ -387,7 +391,10 @@ pub(in crate::engine) async fn cancel(
     if job.status != JobStatus::Cancelled {
         return Err(ended().into());
     }
-    announce(engine, &job).await?;
+    // It is cancelled, whether or not its stream can be told now: a worker tells it later.
+    if let Err(error) = announce(engine, &job).await {
+        tracing::warn!(error = %error, "The end of a job could not be told: {error}");
+    }
     Ok(job)
 }
 
@@ -398,16 +405,19 @@ pub(in crate::engine) fn legacy_capability() -> Value {
 
 // ---------------------------------------------------------------------------------- notifications
 
+/// How many tasks a listen stream looks at together when it begins.
+const AT_ONCE: usize = 8;
+
 /// The tasks that one listen stream follows (2026-07-28).
 pub(in crate::engine) struct FollowedTasks {
     tasks: Vec<Followed>,
-    /// Whether any of them may have changed.
-    changed: bool,
 }
 
 struct Followed {
     id: JobId,
     signals: Subscription,
+    /// Whether it may have changed since somebody looked.
+    changed: bool,
     /// What the client was told last.
     told: Option<State>,
 }
@@ -423,6 +433,24 @@ struct TaskNotification<'a> {
     meta: SubscriptionMeta<'a>,
 }
 
+impl Followed {
+    /// Nothing if the caller may not see it.
+    async fn start(
+        engine: &Inner,
+        caller: &Caller,
+        id: &JobId,
+    ) -> Result<Option<Self>, StoreError> {
+        let Some(jobs) = engine.jobs() else {
+            return Ok(None);
+        };
+        // First listen, then look: whatever changes in between is heard.
+        let signals = engine.stores.bus.subscribe(Topic::Job(id.clone())).await?;
+        let job = jobs.get(&caller.user, id).await?;
+        let seen = job.is_some_and(|it| missing_scope(engine, caller, &it).is_none());
+        Ok(seen.then(|| Self { id: id.clone(), signals, changed: true, told: None }))
+    }
+}
+
 impl FollowedTasks {
     /// Begins to listen to those that the caller may see.
     pub(in crate::engine) async fn start(
@@ -430,20 +458,13 @@ impl FollowedTasks {
         caller: &Caller,
         ids: &BTreeSet<JobId>,
     ) -> Result<Self, StoreError> {
-        let mut tasks = Vec::new();
+        // No closure: the compiler could not tell that the future of the request may move.
+        let mut starts = Vec::with_capacity(ids.len());
         for id in ids {
-            let Some(jobs) = engine.jobs() else {
-                break;
-            };
-            // First listen, then look: whatever changes in between is heard.
-            let signals = engine.stores.bus.subscribe(Topic::Job(id.clone())).await?;
-            if let Some(job) = jobs.get(&caller.user, id).await?
-                && missing_scope(engine, caller, &job).is_none()
-            {
-                tasks.push(Followed { id: id.clone(), signals, told: None });
-            }
+            starts.push(Followed::start(engine, caller, id));
         }
-        Ok(Self { changed: !tasks.is_empty(), tasks })
+        let tasks: Vec<_> = stream::iter(starts).buffered(AT_ONCE).try_collect().await?;
+        Ok(Self { tasks: tasks.into_iter().flatten().collect() })
     }
 
     pub(in crate::engine) fn ids(&self) -> BTreeSet<JobId> {
@@ -451,20 +472,22 @@ impl FollowedTasks {
     }
 
     pub(in crate::engine) fn look_again(&mut self) {
-        self.changed = !self.tasks.is_empty();
+        for followed in &mut self.tasks {
+            followed.changed = true;
+        }
     }
 
     /// Waits until something may have changed. Safe to cancel.
     pub(in crate::engine) async fn changed(&mut self) {
-        if self.changed || self.tasks.is_empty() {
-            if self.changed {
-                return;
-            }
+        if self.tasks.is_empty() {
             return std::future::pending().await;
         }
+        if self.tasks.iter().any(|it| it.changed) {
+            return;
+        }
         let signals = self.tasks.iter_mut().map(|it| Box::pin(it.signals.recv()));
-        futures_util::future::select_all(signals).await;
-        self.changed = true;
+        let index = select_all(signals).await.1;
+        self.tasks[index].changed = true;
     }
 
     /// What there is to tell.
@@ -474,9 +497,9 @@ impl FollowedTasks {
         caller: &Caller,
         subscription: &RequestId,
     ) -> Vec<String> {
-        self.changed = false;
         let mut news = Vec::new();
-        for followed in &mut self.tasks {
+        for followed in self.tasks.iter_mut().filter(|it| it.changed) {
+            followed.changed = false;
             let Some(jobs) = engine.jobs() else {
                 break;
             };

@@ -16,6 +16,10 @@ use crate::{
     types::CallToolResult,
 };
 
+/// How long before the token expires the client is told that the job goes on without this response:
+/// long enough that it still arrives, as times of expiry are in whole seconds.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 /// How waiting ended.
 pub(in crate::engine) enum Waited {
     /// The job has ended.
@@ -34,7 +38,7 @@ pub(in crate::engine) struct Waiting {
     signals: Subscription,
     /// How much progress the client has seen.
     progress: Option<f64>,
-    /// Until when the client may wait.
+    /// Until when the client waits at most: shortly before its token expires.
     expires: Instant,
     /// Whether the job is cancelled when nobody waits any more.
     cancels: bool,
@@ -56,7 +60,7 @@ impl Waiting {
             user: user.clone(),
             id: id.clone(),
             progress: None,
-            expires: Instant::now() + lasts,
+            expires: Instant::now() + lasts.saturating_sub(FAREWELL),
             cancels,
         })
     }
@@ -111,7 +115,7 @@ impl Waiting {
                 () = self.engine.drain.cancelled() => {
                     return Err("The server that held this connection is being replaced.");
                 }
-                () = sleep_until(self.expires) => return Err("The access token has expired."),
+                () = sleep_until(self.expires) => return Err("The access token is about to expire."),
             }
             let Some(jobs) = self.engine.jobs() else {
                 return Ok(None);
@@ -145,9 +149,11 @@ impl Waiting {
 }
 
 impl Drop for Waiting {
-    /// The client has gone. Not so if the instance goes: then the client may come back for it.
+    /// The client has gone. Not so if the instance goes, or the token expires: then the client may
+    /// come back for it.
     fn drop(&mut self) {
-        if !self.cancels || self.engine.drain.is_cancelled() {
+        let was_left = self.engine.drain.is_cancelled() || Instant::now() >= self.expires;
+        if !self.cancels || was_left {
             return;
         }
         let (engine, user, id) = (Arc::clone(&self.engine), self.user.clone(), self.id.clone());

@@ -36,8 +36,7 @@ pub(in crate::engine) async fn get(
     };
     let about = About { session: Some(hashed(&entered.id)), ..about };
     if engine.drain.is_cancelled() {
-        let error = RpcError::invalid_request("this instance is shutting down; try again now");
-        return Reply::error(StatusCode::SERVICE_UNAVAILABLE, None, &error).with_about(about);
+        return Reply::draining(None).with_about(about);
     }
     let mut last = match headers::get(headers, headers::LAST_EVENT_ID).map(EventId::parse) {
         // Whatever comes from now on: see below.

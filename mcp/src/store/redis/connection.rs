@@ -19,6 +19,7 @@ use redis::{
     cluster::ClusterClient,
     cluster_async::ClusterConnection,
 };
+use tokio::time::Instant;
 
 use super::away;
 use crate::store::StoreError;
@@ -39,7 +40,17 @@ struct Shared {
     url: String,
     prefix: String,
     pool: Pool,
-    link: Mutex<Option<Link>>,
+    held: Mutex<Held>,
+    /// Held while connecting, so that one does it for all who wait; when that last failed.
+    connecting: tokio::sync::Mutex<Option<Instant>>,
+}
+
+/// The connection in use.
+#[derive(Default)]
+struct Held {
+    link: Option<Link>,
+    /// How many there have been: an error says nothing about a connection that came later.
+    number: u64,
 }
 
 impl Connection {
@@ -59,7 +70,8 @@ impl Connection {
             .build()
             .map_err(away)?;
         let (url, prefix) = (url.to_owned(), prefix.to_owned());
-        Ok(Self(Arc::new(Shared { url, prefix, pool, link: Mutex::default() })))
+        let (held, connecting) = (Mutex::default(), tokio::sync::Mutex::default());
+        Ok(Self(Arc::new(Shared { url, prefix, pool, held, connecting })))
     }
 
     /// What every key and channel begins with.
@@ -76,25 +88,45 @@ impl Connection {
         &self,
         invocation: &ScriptInvocation<'_>,
     ) -> Result<T, StoreError> {
-        let mut link = self.link().await?;
+        let (mut link, number) = self.link().await?;
         let result = invocation.invoke_async(&mut link).await;
-        self.settle(result)
+        self.settle(number, result)
     }
 
     /// Sends commands in one go.
     pub async fn pipeline<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, StoreError> {
-        let mut link = self.link().await?;
+        let (mut link, number) = self.link().await?;
         let result = pipeline.query_async(&mut link).await;
-        self.settle(result)
+        self.settle(number, result)
     }
 
-    async fn link(&self) -> Result<Link, StoreError> {
-        if let Some(link) = self.held().as_ref() {
-            return Ok(link.clone());
+    /// The connection, and which one it is.
+    async fn link(&self) -> Result<(Link, u64), StoreError> {
+        if let Some(link) = self.current() {
+            return Ok(link);
         }
-        let link = self.connect().await?;
-        *self.held() = Some(link.clone());
-        Ok(link)
+        let began = Instant::now();
+        let connecting = self.0.connecting.lock();
+        let mut failed = tokio::time::timeout(COMMAND_LIMIT, connecting).await.map_err(away)?;
+        // Somebody else may have connected meanwhile, or tried to.
+        if let Some(link) = self.current() {
+            return Ok(link);
+        }
+        if failed.is_some_and(|it| it >= began) {
+            return Err(away("Redis could not be reached a moment ago"));
+        }
+        let connected = self.connect().await;
+        *failed = connected.is_err().then(Instant::now);
+        let link = connected?;
+        let mut held = self.held();
+        held.number += 1;
+        held.link = Some(link.clone());
+        Ok((link, held.number))
+    }
+
+    fn current(&self) -> Option<(Link, u64)> {
+        let held = self.held();
+        held.link.clone().map(|link| (link, held.number))
     }
 
     async fn connect(&self) -> Result<Link, StoreError> {
@@ -113,15 +145,18 @@ impl Connection {
         Ok(Link::Many(many))
     }
 
-    fn held(&self) -> MutexGuard<'_, Option<Link>> {
-        self.0.link.lock().unwrap_or_else(PoisonError::into_inner)
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes a result apart; a connection that broke is not used again.
-    fn settle<T>(&self, result: RedisResult<T>) -> Result<T, StoreError> {
+    fn settle<T>(&self, number: u64, result: RedisResult<T>) -> Result<T, StoreError> {
         result.map_err(|error| {
             if error.is_io_error() || error.is_connection_dropped() || error.is_timeout() {
-                *self.held() = None;
+                let mut held = self.held();
+                if held.number == number {
+                    held.link = None;
+                }
             }
             away(error)
         })

@@ -35,6 +35,9 @@ const JOB: &str = "job:";
 /// The hash of the session's requests that jobs answer: stream, run and job of each.
 const JOBS: &str = "jobs";
 
+/// The set of a session's streams.
+const STREAMS: &str = "streams";
+
 /// A request as a part of a name. Tells the number 1 from the string "1".
 pub(super) fn field(request: &RequestId) -> String {
     serde_json::to_string(request).unwrap_or_default()
@@ -91,7 +94,7 @@ impl StreamLog for Redis {
     ) -> Result<(), StoreError> {
         let mut open = self.scripts.stream_open.prepare_invoke();
         open.key(self.meta_key(key))
-            .key(self.key(&key.session, "streams"))
+            .key(self.key(&key.session, STREAMS))
             .arg(self.running_keys(key))
             .arg(millis(lease))
             .arg(millis(STREAM_TTL))
@@ -110,7 +113,7 @@ impl StreamLog for Redis {
         append
             .key(self.log_key(&key))
             .key(self.meta_key(&key))
-            .key(self.key(session, "streams"))
+            .key(self.key(session, STREAMS))
             .arg(stored(message))
             .arg(MAX_EVENTS)
             .arg(millis(STREAM_TTL))
@@ -164,7 +167,7 @@ impl StreamLog for Redis {
             .ok_or_else(|| away("a signal names its stream"))?;
         let mut cancel = self.scripts.stream_cancel.prepare_invoke();
         cancel
-            .key(self.key(session, "streams"))
+            .key(self.key(session, STREAMS))
             .arg(field(request))
             .arg(self.key(session, "meta:"))
             .arg(self.key(session, "running:"))
@@ -180,6 +183,8 @@ impl StreamLog for Redis {
             .key(self.meta_key(&writer.key))
             .key(self.log_key(&writer.key))
             .key(self.running_key(writer))
+            .key(self.key(&writer.key.session, JOBS))
+            .key(self.key(&writer.key.session, STREAMS))
             .arg(field(&writer.request))
             .arg(writer.term)
             .arg(millis(lease))
@@ -317,7 +322,7 @@ impl StreamLog for Redis {
     async fn forget(&self, session: &SessionId) -> Result<(), StoreError> {
         let mut forget = self.scripts.stream_forget.prepare_invoke();
         forget
-            .key(self.key(session, "streams"))
+            .key(self.key(session, STREAMS))
             .arg(self.key(session, "log:"))
             .arg(self.key(session, "meta:"))
             .arg(self.key(session, "running:"));

@@ -1,4 +1,4 @@
--- Renews the lease of a run, by the server's clock. KEYS: meta, log, the running call.
+-- Renews the lease of a run, by the server's clock. KEYS: meta, log, the running call, jobs, streams.
 -- ARGV: request, which run of it, lease in ms, lifetime after it in ms.
 -- Answers whether the call is still the writer's.
 local field = 'pending:' .. ARGV[1]

@@ -45,6 +45,24 @@ async fn every_request_of_a_batch_is_answered_once() {
 }
 
 #[tokio::test]
+async fn a_tool_that_panics_has_failed_and_the_others_are_answered() {
+    let cluster = Cluster::fixtures(1).await;
+    let ada = march(&cluster).await;
+    let call = |tool: &str| ada.body("tools/call", json!({ "name": tool, "arguments": {} }));
+    let batch = [call("test_simple_text"), call("test_panic")];
+    let answers = answers(ada.batch(&batch).await).await;
+    let answer = |to: &Value| answers.iter().find(|it| it["id"] == to["id"]).expect("answered");
+    assert!(answer(&batch[0])["result"]["isError"] != true, "{answers:#?}");
+    let modern = cluster.web(0).modern(cluster.token("ada").await);
+    let alone = modern.tool("test_panic", json!({})).await;
+    for result in [&answer(&batch[1])["result"], alone.result()] {
+        assert_eq!(result["isError"], true, "{result}");
+        let said = result["content"][0]["text"].as_str().unwrap();
+        assert!(said.contains("a reason on our side"), "{said}");
+    }
+}
+
+#[tokio::test]
 async fn a_batch_of_notifications_is_accepted_without_a_body() {
     let cluster = Cluster::embedded().await;
     let ada = march(&cluster).await;

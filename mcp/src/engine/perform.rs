@@ -1,7 +1,8 @@
 //! Doing what a method asks for, and turning what a tool says into what the protocol says.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, panic::AssertUnwindSafe, time::Duration};
 
+use futures_util::FutureExt as _;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -207,7 +208,7 @@ impl Inner {
         let timeout = self.catalog.tools()[index].run.timeout();
         bounded(timeout, async {
             loop {
-                match self.catalog.call_tool(index, call, arguments).await {
+                match self.try_tool(index, call, arguments).await {
                     Err(ToolError::Children(_)) => self.run_children(call).await,
                     ended => return ended,
                 }
@@ -216,12 +217,24 @@ impl Inner {
         .await
     }
 
+    /// One that panics has failed like any other: the rest of a batch still gets its answers.
+    pub(super) async fn try_tool(
+        &self,
+        index: usize,
+        call: &Call,
+        arguments: &RawValue,
+    ) -> Result<CallToolResult, ToolError> {
+        let work = AssertUnwindSafe(self.catalog.call_tool(index, call, arguments));
+        let panicked = |_| Err(ToolError::internal("it panicked"));
+        work.catch_unwind().await.unwrap_or_else(panicked)
+    }
+
     /// Runs the children that a tool asked for here, one after the other.
     async fn run_children(&self, call: &Call) {
         for (key, Child { tool, arguments }) in call.take_wanted() {
             let child = call.child();
             let called = match self.find_child(&tool, call.caller()) {
-                Ok(index) => self.catalog.call_tool(index, &child, &arguments).await,
+                Ok(index) => self.try_tool(index, &child, &arguments).await,
                 Err(error) => Err(error),
             };
             let outcome = match called.or_else(|error| tool_failed(&tool, error, &child)) {

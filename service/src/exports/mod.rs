@@ -44,6 +44,10 @@ pub const MAX_RESOURCE_BYTES: usize = 2 * 1024 * 1024;
 /// The most files of one person; the oldest make room.
 const MAX_KEPT: u64 = 3;
 
+/// Unfinished files of a person at most, of which the oldest go first: what an export that was
+/// cancelled or lost leaves behind until it expires.
+const MAX_UNFINISHED: u64 = 10;
+
 /// The size of a piece, in bytes: one row, and what an instance holds of a file that it serves.
 const CHUNK: usize = 256 * 1024;
 
@@ -188,10 +192,10 @@ impl Writing {
         self.position = Some(last.cursor());
         self.push(&page)?;
         self.row.notes += i64::try_from(page.len()).unwrap_or(i64::MAX);
-        while self.unwritten.len() >= CHUNK {
-            let rest = self.unwritten.split_off(CHUNK);
-            let chunk = std::mem::replace(&mut self.unwritten, rest);
-            self.write(service, chunk).await?;
+        let rest = self.unwritten.split_off(self.unwritten.len() / CHUNK * CHUNK);
+        let full = std::mem::replace(&mut self.unwritten, rest);
+        for chunk in full.chunks(CHUNK) {
+            self.write(service, chunk.to_vec()).await?;
         }
         Ok(Some(self.row.notes.unsigned_abs()))
     }
@@ -223,6 +227,14 @@ impl Writing {
         Ok((Export::from(exports::Model { expires_at, ..self.row }), url))
     }
 
+    /// Deletes what was written of a file that will not be finished. What stays if that fails expires.
+    pub async fn discard(self, service: &Service) {
+        let id = self.row.id;
+        if let Err(error) = exports::Entity::delete_by_id(id).exec(service.db()).await {
+            tracing::warn!(error = %error, "An unfinished export could not be deleted: {error}");
+        }
+    }
+
     fn push(&mut self, page: &[Note]) -> Result<(), ExportError> {
         // Compressing takes a while, and other calls run on this thread too.
         let archive = &mut self.archive;
@@ -249,24 +261,29 @@ impl Writing {
     }
 }
 
-/// Deletes the oldest finished files of a person, so that a new one is not one too many.
+/// Deletes the oldest files of a person, so that a new one is not one too many.
 async fn make_room(service: &Service, owner: &UserId) -> Result<(), ExportError> {
-    let kept = exports::Entity::owned_by(owner.as_str())
-        .filter(exports::COLUMN.token_hash.is_not_null())
-        .order_by_desc(exports::Column::CreatedAt)
-        .order_by_desc(exports::Column::Id)
-        .offset(MAX_KEPT - 1)
-        .limit(MAX_KEPT)
-        .select_only()
-        .column(exports::Column::Id)
-        .into_tuple::<ExportId>()
-        .all(service.db())
-        .await?;
-    if !kept.is_empty() {
-        exports::Entity::delete_owned_by(owner.as_str())
-            .filter(exports::Column::Id.is_in(kept))
-            .exec(service.db())
+    let token_hash = exports::COLUMN.token_hash;
+    for (which, most) in
+        [(token_hash.is_not_null(), MAX_KEPT), (token_hash.is_null(), MAX_UNFINISHED)]
+    {
+        let too_many = exports::Entity::owned_by(owner.as_str())
+            .filter(which)
+            .order_by_desc(exports::Column::CreatedAt)
+            .order_by_desc(exports::Column::Id)
+            .offset(most - 1)
+            .limit(most)
+            .select_only()
+            .column(exports::Column::Id)
+            .into_tuple::<ExportId>()
+            .all(service.db())
             .await?;
+        if !too_many.is_empty() {
+            exports::Entity::delete_owned_by(owner.as_str())
+                .filter(exports::Column::Id.is_in(too_many))
+                .exec(service.db())
+                .await?;
+        }
     }
     Ok(())
 }

@@ -117,7 +117,15 @@ impl Tool<Service> for ExportNotes {
         let total = to_f64(total.map_err(|it| failed(it.into()))?);
         let mut writing =
             exports::begin(service, call.user(), format, tag).await.map_err(failed)?;
-        while let Some(done) = writing.go_on(service).await.map_err(failed)? {
+        loop {
+            let done = match writing.go_on(service).await {
+                Ok(Some(done)) => done,
+                Ok(None) => break,
+                Err(error) => {
+                    writing.discard(service).await;
+                    return Err(failed(error));
+                }
+            };
             let message = format!("Exported {done} notes");
             // A note that came meanwhile is no reason to go beyond the total.
             call.progress(to_f64(done).min(total), Some(total), Some(&message)).await;

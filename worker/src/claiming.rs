@@ -12,7 +12,7 @@ use mcp::{
 };
 use service::{
     db::Failure,
-    jobs::{self, Claim, Turn},
+    jobs::{self, Claim, End, Turn},
     metrics,
 };
 use tokio::time::{sleep, timeout};
@@ -40,7 +40,7 @@ pub(crate) async fn claim(shared: &Arc<Shared>, shutdown: &CancellationToken) {
         }
         // A claim that was begun is waited for: what it has taken would run nowhere until the lease
         // ends.
-        let claiming = claim_once(shared, &mut turn);
+        let claiming = claim_once(shared, &mut turn, shutdown);
         let mut claiming = std::pin::pin!(claiming);
         let found = tokio::select! {
             found = &mut claiming => found,
@@ -94,7 +94,11 @@ enum Found {
     NoRoom,
 }
 
-async fn claim_once(shared: &Arc<Shared>, turn: &mut Turn) -> Result<Found, Failure> {
+async fn claim_once(
+    shared: &Arc<Shared>,
+    turn: &mut Turn,
+    shutdown: &CancellationToken,
+) -> Result<Found, Failure> {
     let Some(room) = shared.running.free() else {
         // All places are taken by jobs that run, which is as well as can be.
         shared.pulse.beat();
@@ -114,6 +118,12 @@ async fn claim_once(shared: &Arc<Shared>, turn: &mut Turn) -> Result<Found, Fail
     }]);
     let claimed = claimed?;
     shared.pulse.beat();
+    if shutdown.is_cancelled() {
+        // None of them has begun, so another worker takes them at once.
+        let ends: Vec<_> = claimed.into_iter().map(|it| (it.lease, End::Released)).collect();
+        jobs::settle(&shared.service, &ends).await?;
+        return Ok(Found::Nothing);
+    }
     let found = match (claimed.len(), what.newcomers_only) {
         (0, None) => Found::Nothing,
         (0, Some(_)) => Found::NoNewcomers,

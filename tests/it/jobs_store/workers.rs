@@ -317,12 +317,11 @@ async fn a_job_that_is_nearly_done_may_end_first(world: World) {
         (status(service, &ada, &id).await == JobStatus::Running).then_some(())
     })
     .await;
-    let later = enqueue(service, new_job(&user("bob")));
     worker.shutdown.cancel();
+    let later = enqueue(service, new_job(&user("bob"))).await;
     gate.add_permits(1);
     worker.end().await;
     assert_eq!(said(&get(service, &ada, &id).await.unwrap()), "done");
-    let later = later.await;
     assert_eq!(claim_one(service).await.lease.job, later, "it takes nothing new");
 }
 

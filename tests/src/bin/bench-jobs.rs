@@ -1,8 +1,9 @@
 //! `bench-jobs`: how many jobs that do nothing two workers get done, and how soon an idle worker
-//! begins one. The engine is left out: this is the queue, the worker and the database.
+//! begins one, without the engine: the queue, the worker and the database. Then, over HTTP and with
+//! Redis as in a deployment: how long an import of 10,000 notes takes its client, and how soon it
+//! hears of progress.
 //!
-//! Takes the database from `DATABASE_URL`; `bench/run` gives it a fresh one. With `REDIS_URL` the
-//! workers are woken through Redis, else within the process.
+//! `bench/jobs` gives it a database in `DATABASE_URL` for the first part, and a server for the rest.
 
 #![expect(clippy::print_stdout, reason = "the figures are what it is for")]
 
@@ -21,8 +22,9 @@ use mcp::{
     Caller, ClientCapabilities, ProtocolVersion, StoreError, UserId,
     job::{Attempt, AttemptEnd, Job, JobCall, JobId, JobOutcome, NewJob, Notebook, Origin},
 };
-use serde_json::{json, value::to_raw_value};
+use serde_json::{Value, json, value::to_raw_value};
 use service::{Dependencies, Service, clock::SystemClock, config::Config, jobs};
+use tests::cluster::{Database, Offer, Setup};
 use tokio::{sync::Notify, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use worker::{Runner, Settings, Worker};
@@ -37,6 +39,12 @@ const CLIENTS: usize = 16;
 const SINGLE: usize = 500;
 /// Places of each worker.
 const PLACES: u32 = 64;
+/// Notes of one import.
+const NOTES: usize = 10_000;
+/// Imports, each for somebody else.
+const IMPORTS: usize = 3;
+/// Steps of a job whose client hears of each.
+const STEPS: u32 = 500;
 
 /// Does nothing, and notes when.
 #[derive(Default)]
@@ -68,6 +76,14 @@ impl Runner for Nothing {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
+    queue().await?;
+    import().await;
+    progress().await;
+    Ok(())
+}
+
+/// The queue, the workers and the database.
+async fn queue() -> anyhow::Result<()> {
     let config = Config::from_env()?;
     let (_, given) = Dependencies::configured(&config, Arc::new(SystemClock))?;
     let connect = async || Service::connect_with(&config, given.clone()).await;
@@ -129,19 +145,68 @@ async fn main() -> anyhow::Result<()> {
         };
         latencies.push(started.saturating_duration_since(asked));
     }
-    latencies.sort();
-    let at = |part: usize| latencies[(SINGLE * part / 100).min(SINGLE - 1)].as_secs_f64() * 1_000.0;
-    println!(
-        "from enqueue to start, {SINGLE} one by one: p50 {:.1} ms, p99 {:.1} ms",
-        at(50),
-        at(99)
-    );
+    println!("from enqueue to start, {SINGLE} one by one: {}", quantiles(latencies));
 
     shutdown.cancel();
     while let Some(worker) = workers.join_next().await {
         worker?;
     }
     Ok(())
+}
+
+/// An import of many notes, from the call to its result.
+async fn import() {
+    let setup = Setup::new(Database::Postgres).workers(1).real_time();
+    let cluster = setup.on_redis().await.start().await;
+    let notes: Vec<Value> = (0..NOTES)
+        .map(|it| json!({ "title": format!("Note {it:05}"), "body": "A sentence. ".repeat(20) }))
+        .collect();
+    let text = Value::Array(notes).to_string();
+    for person in 0..IMPORTS {
+        let client = cluster.web(0).modern(cluster.token(&format!("p{person}")).await);
+        let client = client.with_capabilities(json!({}));
+        let began = Instant::now();
+        let done = client.tool("notes_import", json!({ "text": text })).await;
+        assert_eq!(done.output()["created"], NOTES);
+        println!("import of {NOTES} notes: {:.1} s", began.elapsed().as_secs_f64());
+    }
+    cluster.stop().await;
+}
+
+/// From a step of a job in a worker to its notification at the client.
+async fn progress() {
+    let setup = Setup::new(Database::Postgres).offer(Offer::Fixtures).workers(1).real_time();
+    let cluster = setup.on_redis().await.start().await;
+    let gate = cluster.gate("steps");
+    let client = cluster.web(0).modern(cluster.token("ada").await).with_capabilities(json!({}));
+    let call = json!({
+        "name": "test_job_gate",
+        "arguments": { "gate": "steps", "steps": STEPS },
+        "_meta": { "progressToken": "steps" },
+    });
+    let mut stream = client.open("tools/call", call).await;
+    stream.expect("notifications/progress").await; // it has begun
+    let mut latencies = Vec::new();
+    for step in 1..=STEPS {
+        gate.reached(step).await;
+        let asked = Instant::now();
+        gate.step();
+        let heard = stream.expect("notifications/progress").await;
+        latencies.push(asked.elapsed());
+        assert_eq!(heard["params"]["progress"].as_f64(), Some(f64::from(step)));
+    }
+    println!("from a step in the worker to its client, {STEPS} steps: {}", quantiles(latencies));
+    stream.message().await;
+    cluster.stop().await;
+}
+
+fn quantiles(mut times: Vec<Duration>) -> String {
+    times.sort();
+    let at = |part: usize| {
+        let time = times[(times.len() * part / 100).min(times.len() - 1)];
+        time.as_secs_f64() * 1_000.0
+    };
+    format!("p50 {:.1} ms, p99 {:.1} ms", at(50), at(99))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a figure for people")]

@@ -16,7 +16,7 @@ use tests::{
 async fn cluster(instances: usize, workers: usize) -> Cluster {
     let setup = Setup::new(Database::Sqlite).offer(Offer::Fixtures);
     // A worker that is told to end gives back what runs within half of this.
-    let setup = setup.with("SHUTDOWN_TIMEOUT", "1s");
+    let setup = setup.with("SHUTDOWN_TIMEOUT", "4s");
     setup.instances(instances).workers(workers).start().await
 }
 

@@ -77,7 +77,7 @@ fn settings() -> Settings {
         concurrency: 4,
         lease: LEASE,
         poll: Duration::from_millis(50),
-        shutdown_timeout: Duration::from_secs(1),
+        shutdown_timeout: Duration::from_secs(4),
     }
 }
 

@@ -217,7 +217,9 @@ impl Follower {
                 match self.wait().await {
                     Event::Session(received) => self.on_session_signal(received),
                     Event::Change(received) => self.on_change(received).await,
-                    Event::Job => self.look_after_jobs(false).await,
+                    Event::Job => {
+                        self.look_after_jobs(false).await;
+                    }
                     Event::KeepAlive => self.on_keep_alive().await,
                     Event::Look => self.unread = true,
                     Event::Drain => self.hang_up(),
@@ -307,15 +309,18 @@ impl Follower {
     }
 
     /// Tells what jobs have to tell, in case nobody did. `patient`: whether a job that is not there
-    /// has had its time to appear.
-    async fn look_after_jobs(&mut self, patient: bool) {
+    /// has had its time to appear. False if something cannot be known now.
+    async fn look_after_jobs(&mut self, patient: bool) -> bool {
         let engine = Arc::clone(&self.engine);
+        let mut known = true;
         for answering in &mut self.jobs {
             if let Err(error) = answering.look_after(&engine, &self.caller, patient).await {
                 tracing::warn!(error = %error, "A job could not be looked after: {error}");
+                known = false;
             }
         }
         self.unread = true;
+        known
     }
 
     /// Looks after writers that have fallen silent.
@@ -343,7 +348,10 @@ impl Follower {
 
     /// The instance that ran a call has died: somebody has to do something instead.
     async fn take_calls_over(&mut self) {
-        self.look_after_jobs(true).await;
+        if !self.look_after_jobs(true).await {
+            // A job that goes on must not count as lost.
+            return;
+        }
         if let Err(error) = legacy::take_over(&self.engine, &self.caller, &self.key).await {
             tracing::warn!(error = %error, "A lost call could not be taken over: {error}");
         }

@@ -36,6 +36,11 @@ use crate::{
 /// because a job may wait in a queue; whoever follows the stream looks after the job much sooner.
 pub(super) const JOB_LEASE: Duration = Duration::from_hours(1);
 
+/// How long a job may take to be kept, once its stream is there: more than the database is given for a
+/// connection and a statement. If it is not there then, its instance has died before, and the client
+/// is told so.
+pub(super) const START_LEASE: Duration = Duration::from_secs(20);
+
 /// How often somebody who waits for a job looks at it, in case a signal was lost.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 

@@ -12,7 +12,7 @@ use crate::{
         Inner,
         exchange::{ANSWER_PATIENCE, Exchange, HEARTBEAT, LEASE, LegacyOutlet, patiently},
         jobs::{
-            self, JOB_LEASE, JobTool, NotStarted,
+            self, JOB_LEASE, JobTool, NotStarted, START_LEASE,
             tasks::{Created, LegacyTask},
         },
         operation::Work,
@@ -120,7 +120,7 @@ impl Run {
         }
         let log = &self.engine.stores.log;
         // First the stream, then the job: whoever finds one without the other can tell.
-        if !log.hand_over(writer, &id, JOB_LEASE).await.map_err(away)? {
+        if !log.hand_over(writer, &id, START_LEASE).await.map_err(away)? {
             return Ok(());
         }
         if let Some(first) = tool.first_message(&id, &call) {
@@ -129,7 +129,12 @@ impl Run {
         }
         let origin = Origin::Stream { writer: writer.clone() };
         let started = tool.start(id, &call, origin, answers, None).await;
-        started.map(drop).map_err(|refused| self.encode(&refused))
+        started.map_err(|refused| self.encode(&refused))?;
+        if let Err(error) = log.renew(writer, JOB_LEASE).await {
+            // Whoever follows the stream finds the job, and does it instead.
+            tracing::warn!(error = %error, "The stream of a job could not be kept: {error}");
+        }
+        Ok(())
     }
 
     fn encode(&self, output: &impl Serialize) -> Vec<u8> {

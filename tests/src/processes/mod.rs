@@ -20,6 +20,7 @@ use std::{
 };
 
 use mcp::{Stores, UserId};
+use rand::RngExt as _;
 use reqwest::Method;
 use service::{
     Service,
@@ -428,12 +429,16 @@ async fn cuttable(url: &str) -> (Wire, String) {
     (wire, url.to_string())
 }
 
+/// Ports that no system gives to outgoing connections: such a connection could take the port of a
+/// program while that is started again.
+const PORTS: std::ops::Range<u16> = 10_000..32_000;
+
 /// A port that nobody listens on now.
 pub(crate) fn free_port() -> u16 {
-    PortFinder::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
+    std::iter::repeat_with(|| rand::rng().random_range(PORTS))
+        .take(PORTS.len())
+        .find(|port| PortFinder::bind(("127.0.0.1", *port)).is_ok())
         .expect("loopback has free ports")
-        .port()
 }
 
 /// A program that `cargo build` made, beside the one that runs.

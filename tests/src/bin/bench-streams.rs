@@ -1,5 +1,5 @@
 //! `bench-streams`: what sessions and open streams take of an instance's memory, and how soon a client
-//! that comes back at another instance has what it missed. Two instances of the product, with a
+//! that comes back at another instance has what it missed. Two instances that offer the product, with a
 //! private PostgreSQL and a private Redis.
 
 #![expect(clippy::print_stdout, reason = "the figures are what it is for")]
@@ -35,7 +35,7 @@ const REVISION: Revision = Revision::November2025;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let mut fleet = Plan::new(Kind::Product).instances(2).with("LOG", "warn").start().await;
+    let mut fleet = Plan::new(Kind::Fixtures).instances(2).with("LOG", "warn").start().await;
     let mut tokens = Vec::new();
     for person in 0..PEOPLE {
         tokens.push(fleet.token(&format!("p{person}")).await);

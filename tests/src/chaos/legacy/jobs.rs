@@ -87,7 +87,8 @@ impl Client {
             let text = error["message"].as_str().unwrap_or_default();
             if text.contains("lost before its job began") {
                 self.world.tally.count("job calls that were lost before their job began");
-            } else if heard.progress.is_empty() {
+            } else if heard.progress.iter().all(|it| *it <= 0.0) {
+                // Progress of 0 is told before the job is kept.
                 self.world.tally.count("job calls that could not be made jobs");
             } else {
                 self.broken(&format!("a job was answered with an error: {answer}"));

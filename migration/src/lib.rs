@@ -13,7 +13,7 @@
 use sea_orm_migration::{
     prelude::*,
     sea_orm::{
-        DatabaseConnection, DatabaseTransaction, DbBackend, SqliteTransactionMode,
+        ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, SqliteTransactionMode,
         TransactionOptions, TransactionTrait,
     },
 };
@@ -86,9 +86,14 @@ pub struct Step {
 /// and by the write lock on SQLite, and all but the first find nothing left to do. Both locks end
 /// with the transaction, so a process that dies while migrating leaves neither a lock nor half a
 /// schema behind.
+///
+/// A database that has all of our migrations and those of a later version is as it should be: a
+/// deploy that is taken back migrates with the older program.
 pub async fn migrate(db: &DatabaseConnection) -> Result<(), DbErr> {
     let transaction = alone(db).await?;
-    Migrator::up(&transaction, None).await?;
+    if status(&transaction).await?.iter().any(|it| !it.applied) {
+        Migrator::up(&transaction, None).await?;
+    }
     transaction.commit().await
 }
 
@@ -102,7 +107,7 @@ pub async fn take_back(db: &DatabaseConnection, steps: u32) -> Result<(), DbErr>
 
 /// Every migration, oldest first, and whether the database has it. A database that was never
 /// migrated gets the empty list of its migrations, and nothing else.
-pub async fn status(db: &DatabaseConnection) -> Result<Vec<Step>, DbErr> {
+pub async fn status(db: &impl ConnectionTrait) -> Result<Vec<Step>, DbErr> {
     let applied = Migrator::get_migration_models(db).await?;
     let all = Migrator::migrations();
     let step = |name: &str| Step {

@@ -19,6 +19,7 @@ use crate::{
     question::{Answer, Question},
     rpc::{self, RequestId, RpcError},
     store::{StoreError, Writer, is_random_id, random_id},
+    trace::TraceParent,
     types::{CallToolResult, ClientCapabilities, Content, LogLevel},
     version::ProtocolVersion,
 };
@@ -100,6 +101,9 @@ pub struct JobCall {
     pub arguments: Box<RawValue>,
     /// How the client hears of the job.
     pub origin: Origin,
+    /// Where in a trace the job was started, if that was traced.
+    #[serde(default)]
+    pub trace: Option<TraceParent>,
 }
 
 /// A job to be.

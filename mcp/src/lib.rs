@@ -9,6 +9,7 @@
 //! | write a tool, resource or prompt | [`Tool`], [`Resource`], [`Prompt`], [`Call`] |
 //! | serve them | [`CatalogOf`], [`Engine`], [`Reply`] |
 //! | run calls in another process, later | [`job`] |
+//! | see a call in a trace | [`trace`] |
 //! | keep sessions elsewhere | [`store`] and its [`store::suite`] |
 //! | see how a request is told apart | `engine::post` |
 //! | see how a call becomes a stream | `engine::exchange` (legacy), `engine::modern` |
@@ -27,6 +28,7 @@ mod rpc;
 mod seal;
 mod sse;
 pub mod store;
+pub mod trace;
 mod types;
 mod version;
 

@@ -3,22 +3,22 @@
 use std::{
     fmt,
     panic::AssertUnwindSafe,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-use ::mcp::{About, Caller};
+use ::mcp::{About, Caller, trace};
 use futures_util::FutureExt;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use poem::{Endpoint, IntoResponse, Request, Response};
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use service::metrics;
 
 use crate::{
     Instance,
     error::{self, Refusal},
-    page,
+    page, routes,
 };
 
 /// The header that carries the request id, both ways.
@@ -70,18 +70,19 @@ pub(crate) struct McpCall {
 pub(crate) struct Observed<E> {
     inner: E,
     https: bool,
+    probes: Probes,
 }
 
 impl<E> Observed<E> {
     /// Wraps all routes of one instance.
     pub(crate) fn new(instance: &Instance, inner: E) -> Self {
         let https = instance.service.config().public_url.as_str().starts_with("https://");
-        Self { inner, https }
+        Self { inner, https, probes: Probes::default() }
     }
 
     /// Wraps what only programs call.
     pub(crate) fn for_programs(inner: E) -> Self {
-        Self { inner, https: false }
+        Self { inner, https: false, probes: Probes::default() }
     }
 }
 
@@ -94,7 +95,11 @@ impl<E: Endpoint<Output = Response>> Endpoint for Observed<E> {
         request.set_data(id.clone());
         let method = request.method().clone();
         let for_a_person = page::is_for_a_person(&request);
-        let span = tracing::info_span!("request", request_id = %id);
+        let span = if routes::PROBES.contains(&request.uri().path()) {
+            tracing::info_span!("request", request_id = %id) // nobody follows it
+        } else {
+            trace::request(&id.0, known(&method), request.headers())
+        };
         let waiting = metrics::HTTP_ACTIVE_REQUESTS.while_held([]);
 
         let answer = self.inner.call(request).instrument(span.clone()).await;
@@ -112,15 +117,58 @@ impl<E: Endpoint<Output = Response>> Endpoint for Observed<E> {
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         let elapsed = started.elapsed();
         count(&method, &response, elapsed);
-        span.in_scope(|| log(&method, &response, elapsed));
+        describe(&span, &response);
+        let is_noise = self.probes.is_noise(&response);
+        span.in_scope(|| log(&method, &response, elapsed, is_noise));
         Ok(response)
     }
 }
 
-/// Writes the line of one request. For an event stream it comes when the stream begins.
-fn log(method: &Method, response: &Response, duration: Duration) {
+/// How often good answers to one probe get a line in the log: a platform asks every few seconds. Bad
+/// ones always do.
+const PROBE_LINE_EVERY: Duration = Duration::from_mins(1);
+
+/// When each probe last had a line.
+#[derive(Default)]
+struct Probes([Mutex<Option<Instant>>; routes::PROBES.len()]);
+
+impl Probes {
+    /// Whether a response is one more good answer to a probe.
+    fn is_noise(&self, response: &Response) -> bool {
+        let route = route_of(response);
+        let Some(index) = routes::PROBES.iter().position(|it| *it == route) else {
+            return false;
+        };
+        if !response.status().is_success() {
+            return false;
+        }
+        let mut last = self.0[index].lock().unwrap_or_else(PoisonError::into_inner);
+        let is_noise = last.is_some_and(|it| it.elapsed() < PROBE_LINE_EVERY);
+        if !is_noise {
+            *last = Some(Instant::now());
+        }
+        is_noise
+    }
+}
+
+fn route_of(response: &Response) -> &'static str {
+    response.data::<RouteName>().map_or("none", |route| route.0)
+}
+
+/// Tells a trace what became of a request.
+fn describe(span: &Span, response: &Response) {
     let status = response.status();
-    let route = response.data::<RouteName>().map_or("none", |route| route.0);
+    span.record("http.route", route_of(response));
+    span.record("http.response.status_code", status.as_u16());
+    if status.is_server_error() {
+        span.record("otel.status_code", "ERROR");
+    }
+}
+
+/// Writes the line of one request. For an event stream it comes when the stream begins.
+fn log(method: &Method, response: &Response, duration: Duration, is_noise: bool) {
+    let status = response.status();
+    let route = route_of(response);
     let call = response.data::<McpCall>();
     let about = call.map(|call| &call.about);
     let outcome = outcome(status, about);
@@ -163,7 +211,7 @@ fn log(method: &Method, response: &Response, duration: Duration) {
         line!(error);
     } else if status.is_server_error() {
         line!(warn);
-    } else if crate::routes::PROBES.contains(&route) {
+    } else if is_noise {
         line!(debug);
     } else {
         line!(info);
@@ -173,7 +221,7 @@ fn log(method: &Method, response: &Response, duration: Duration) {
 /// Counts one request.
 fn count(method: &Method, response: &Response, duration: Duration) {
     let status = response.status();
-    let route = response.data::<RouteName>().map_or("none", |route| route.0);
+    let route = route_of(response);
     metrics::HTTP_REQUEST_DURATION.took([route, known(method), status.as_str()], duration);
 }
 
@@ -235,6 +283,20 @@ impl<E: Endpoint> Endpoint for Named<E> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_answered_with_500_and_without_detail() {
+        let inner = poem::endpoint::make(|_| async {
+            assert!(std::hint::black_box(false), "the password is hunter2");
+        });
+        let observed = Observed::for_programs(Named { name: "/x", methods: "GET", inner });
+        let request = Request::builder().header(REQUEST_ID, "mine").finish();
+        let mut response = observed.call(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(response.headers()[REQUEST_ID], "mine");
+        let body = response.take_body().into_string().await.unwrap();
+        assert!(body.contains("mine") && !body.contains("hunter2"), "{body}");
+    }
 
     #[test]
     fn a_request_id_is_kept_only_when_it_is_well_formed() {

@@ -32,7 +32,7 @@ const PROTECTED_RESOURCE: &str = "/.well-known/oauth-protected-resource";
 
 const AUTHORIZATION_SERVER: &str = "/.well-known/oauth-authorization-server";
 
-/// What a platform asks every few seconds: logged only when the answer is bad.
+/// What a platform asks every few seconds: a good answer is logged now and then.
 pub(crate) const PROBES: [&str; 3] = ["/healthz", "/livez", metrics::PATH];
 
 /// The methods of a path that only shows something.

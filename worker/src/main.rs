@@ -80,11 +80,16 @@ async fn main() -> ExitCode {
             return ExitCode::from(EXIT_USAGE);
         }
     };
-    telemetry::init(config.log_format, &config.log);
-    ended(match arguments.command {
+    let telemetry = match telemetry::start(&config, "notes-mcp-worker") {
+        Ok(telemetry) => telemetry,
+        Err(error) => return ended(Err(error)),
+    };
+    let result = match arguments.command {
         Some(Command::Once { schedule }) => once(config, schedule).await,
         _ => run(config).await,
-    })
+    };
+    telemetry.end().await;
+    ended(result)
 }
 
 fn ended(result: anyhow::Result<()>) -> ExitCode {

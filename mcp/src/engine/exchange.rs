@@ -6,7 +6,10 @@
 //! only writes to it. The call does not care whether anybody still listens: in the legacy era a
 //! lost connection is not a cancellation.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use tokio::{
@@ -56,6 +59,16 @@ pub(super) struct Exchange {
     engine: Arc<Inner>,
     pub(super) key: StreamKey,
     state: Mutex<State>,
+    failed: OnceLock<Failed>,
+}
+
+/// How a request failed, for the log.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Failed {
+    /// With this error of JSON-RPC.
+    Rpc(i64),
+    /// The tool says that it failed.
+    Tool,
 }
 
 enum State {
@@ -84,12 +97,14 @@ impl Exchange {
         let (decide, decision) = oneshot::channel();
         let answers = Vec::new();
         let state = State::Undecided { pending, answers, batch, may_stream, decide };
-        (Arc::new(Self { engine, key, state: Mutex::new(state) }), decision)
+        let (state, failed) = (Mutex::new(state), OnceLock::new());
+        (Arc::new(Self { engine, key, state, failed }), decision)
     }
 
     /// Goes on with a stream that another exchange has opened, perhaps elsewhere.
     pub(super) fn resumed(engine: Arc<Inner>, key: StreamKey) -> Arc<Self> {
-        Arc::new(Self { engine, key, state: Mutex::new(State::Streaming) })
+        let (state, failed) = (Mutex::new(State::Streaming), OnceLock::new());
+        Arc::new(Self { engine, key, state, failed })
     }
 
     /// Makes the answer a stream if that is still open. False if it is not a stream and will not
@@ -133,6 +148,16 @@ impl Exchange {
     /// The first run of a request.
     pub(super) fn first_run(&self, request: &RequestId) -> Writer {
         self.writer(request, 0)
+    }
+
+    /// Notes how a request has failed. The first one is kept.
+    pub(super) fn note(&self, failed: Failed) {
+        let _first = self.failed.get_or_init(|| failed);
+    }
+
+    /// How a request has failed, if one has.
+    pub(super) fn failed(&self) -> Option<Failed> {
+        self.failed.get().copied()
     }
 
     /// Answers a request, or drops it unanswered because the client cancelled it.

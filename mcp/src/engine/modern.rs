@@ -22,6 +22,7 @@ use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::task_tracker::TaskTrackerToken,
 };
+use tracing::{Instrument as _, Span};
 
 use super::{
     Inner, QUICK,
@@ -47,6 +48,7 @@ use crate::{
     seal::{self, Binding, Kept},
     sse,
     store::{Signal, StoreError},
+    trace,
     types::{CallToolResult, ClientCapabilities, LogLevel},
     version::ProtocolVersion,
 };
@@ -218,6 +220,7 @@ async fn climb(
         };
     }
     let given = given_answers(engine, &caller, method, &operation, request.params)?;
+    let span = trace::operation(method.name(), about.target.as_deref(), version, request.params);
     let run = Run {
         engine: Arc::clone(engine),
         id: request.id.clone(),
@@ -228,7 +231,7 @@ async fn climb(
         progress_token: progress_token(request.params),
         given,
     };
-    Ok(run.reply(headers::accepted(headers)).await)
+    Ok(run.reply(headers::accepted(headers), span).await)
 }
 
 /// A method of the tasks extension.
@@ -466,7 +469,7 @@ struct Ended {
 }
 
 impl Run {
-    async fn reply(self, accepted: headers::Accepted) -> Reply {
+    async fn reply(self, accepted: headers::Accepted, span: Span) -> Reply {
         let (events, mut waiting) = mpsc::channel(BACKLOG);
         let cancel = CancellationToken::new();
         let guard = cancel.clone().drop_guard();
@@ -475,7 +478,9 @@ impl Run {
         let open = self.engine.grants.open(&self.caller.grant);
         let engine = Arc::clone(&self.engine);
         let outlet = ModernOutlet { engine, events: accepted.events.then_some(events) };
-        let mut run: BoxFuture<'static, Ended> = self.run(outlet, cancel).boxed();
+        // Also as a stream, its lines in the log have the id of the request.
+        let run = self.run(outlet, cancel).instrument(span).in_current_span();
+        let mut run: BoxFuture<'static, Ended> = run.boxed();
         if !accepted.events {
             return run.await.into_reply();
         }

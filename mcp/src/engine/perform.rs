@@ -18,6 +18,7 @@ use crate::{
     job::{Child, JobOutcome},
     question::Question,
     rpc::{RpcError, codes},
+    trace,
     types::{CallToolResult, Completion, Content, PromptResult, ResourceContents, ResourceEntry},
     version::ProtocolVersion,
 };
@@ -112,6 +113,16 @@ impl Inner {
         operation: &Operation,
         call: &Call,
     ) -> Result<Output<'_>, Failure> {
+        let done = self.perform(operation, call).await;
+        match &done {
+            Ok(output) if output.is_tool_error() => trace::failed("tool_error"),
+            Err(Failure::Rpc(error)) => trace::failed(&error.code.to_string()),
+            Ok(_) | Err(Failure::InputRequired(_)) => {}
+        }
+        done
+    }
+
+    async fn perform(&self, operation: &Operation, call: &Call) -> Result<Output<'_>, Failure> {
         let version = call.version();
         match operation {
             Operation::CallTool { index, name, arguments } => {

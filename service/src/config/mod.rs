@@ -24,7 +24,7 @@ use ipnet::IpNet;
 
 pub use self::types::{
     DatabaseSettings, GitHubSettings, LogFormat, MetricsSettings, Mode, ModelSettings, PublicUrl,
-    RedisSettings,
+    RedisSettings, TraceSettings,
 };
 use self::{
     reader::{
@@ -105,6 +105,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// `METRICS_PORT` and `METRICS_TOKEN`.
     pub metrics: MetricsSettings,
+    /// `OTEL_EXPORTER_OTLP_ENDPOINT` and what belongs to it; nothing when nothing is traced.
+    pub traces: Option<TraceSettings>,
     /// `RENDER_GIT_COMMIT`: which commit runs.
     pub revision: Option<String>,
 }
@@ -201,6 +203,7 @@ impl Config {
         if metrics.port == Some(port) {
             reader.problems.push("METRICS_PORT must be another port than PORT".into());
         }
+        let traces = reader.traces();
         let revision = reader.text(RENDER_GIT_COMMIT);
         // Last, because this one may write a file, which a refused start should not leave behind.
         let jwt_signing_secret = reader.signing_secret(mode, &data_dir);
@@ -233,6 +236,7 @@ impl Config {
                 log,
                 log_format,
                 metrics,
+                traces,
                 revision,
             }),
             _ => Err(ConfigErrors(reader.problems)),

@@ -7,10 +7,11 @@ use url::{Host, Url};
 
 use super::{
     kept_secret::kept_secret,
-    types::{GitHubSettings, LogFormat, Mode, ModelSettings},
+    types::{GitHubSettings, LogFormat, Mode, ModelSettings, TraceSettings},
     variables::{
         DATA_DIR, GITHUB_API_URL, GITHUB_CLIENT_ID, GITHUB_CLIENT_SECRET, GITHUB_URL,
-        JWT_SIGNING_SECRET, LLM_API_KEY, LLM_MODEL, LLM_URL, Variable,
+        JWT_SIGNING_SECRET, LLM_API_KEY, LLM_MODEL, LLM_URL, OTEL_EXPORTER_OTLP_ENDPOINT,
+        OTEL_EXPORTER_OTLP_HEADERS, OTEL_TRACES_SAMPLER_ARG, Variable,
     },
 };
 use crate::{
@@ -130,6 +131,21 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
         }
         let api_key = self.text(LLM_API_KEY).map(Secret::new);
         Some(ModelSettings { url: url?, model: model?, api_key })
+    }
+
+    pub(super) fn traces(&mut self) -> Option<TraceSettings> {
+        let endpoint = self.parse(OTEL_EXPORTER_OTLP_ENDPOINT, collector);
+        let headers = self.parse(OTEL_EXPORTER_OTLP_HEADERS, headers);
+        let share = self.parse(OTEL_TRACES_SAMPLER_ARG, share);
+        if headers.is_some() && self.text(OTEL_EXPORTER_OTLP_ENDPOINT).is_none() {
+            let why = "it must be set when OTEL_EXPORTER_OTLP_HEADERS is";
+            self.missing(OTEL_EXPORTER_OTLP_ENDPOINT, why);
+        }
+        Some(TraceSettings {
+            endpoint: endpoint?,
+            headers: headers.unwrap_or_default(),
+            share: share.unwrap_or(1.0),
+        })
     }
 
     pub(super) fn signing_secret(&mut self, mode: Mode, data_dir: &Path) -> Option<Secret> {
@@ -276,6 +292,45 @@ pub(super) fn base_url(text: &str) -> Result<String, String> {
             "{expected}: https unless it is a loopback address, without a user name, a query or a \
              fragment"
         ))
+    }
+}
+
+/// The address of a collector, which may be a neighbour that speaks plain HTTP.
+fn collector(text: &str) -> Result<String, String> {
+    let expected = "must be a URL such as http://localhost:4318";
+    let url = Url::parse(text).map_err(|error| format!("{expected}: {error}"))?;
+    let bare = url.username().is_empty()
+        && url.password().is_none()
+        && url.query().is_none()
+        && url.fragment().is_none();
+    if matches!(url.scheme(), "http" | "https") && url.has_host() && bare {
+        Ok(url.as_str().trim_end_matches('/').to_owned())
+    } else {
+        Err(format!("{expected}: http or https, without a user name, a query or a fragment"))
+    }
+}
+
+/// The values are not repeated: they are secrets.
+fn headers(text: &str) -> Result<Vec<(String, Secret)>, String> {
+    let pairs = text.split(',').map(str::trim).filter(|it| !it.is_empty());
+    let parsed: Option<Vec<_>> = pairs
+        .map(|pair| {
+            let (name, value) = pair.split_once('=')?;
+            let (name, value) = (name.trim(), value.trim());
+            http::HeaderName::try_from(name).ok()?;
+            http::HeaderValue::try_from(value).ok()?;
+            Some((name.to_owned(), Secret::new(value)))
+        })
+        .collect();
+    parsed.ok_or_else(|| {
+        "must be name=value pairs separated by commas, such as api-key=secret".to_owned()
+    })
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        _ => Err(format!("must be a number from 0 to 1; it is “{text}”")),
     }
 }
 

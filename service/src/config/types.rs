@@ -83,6 +83,17 @@ pub struct ModelSettings {
     pub api_key: Option<Secret>,
 }
 
+/// Where traces go.
+#[derive(Clone, Debug)]
+pub struct TraceSettings {
+    /// `OTEL_EXPORTER_OTLP_ENDPOINT`, without a slash at its end.
+    pub endpoint: String,
+    /// `OTEL_EXPORTER_OTLP_HEADERS`.
+    pub headers: Vec<(String, Secret)>,
+    /// `OTEL_TRACES_SAMPLER_ARG`: from 0 to 1.
+    pub share: f64,
+}
+
 /// Where clients reach us: an origin, so it has no path and no trailing slash, its host is in lower
 /// case, and a default port is left out. It is compared byte by byte wherever it is compared.
 #[derive(Clone, Debug, PartialEq, Eq)]

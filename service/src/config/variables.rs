@@ -47,6 +47,9 @@ pub const VARIABLES: &[Variable] = &[
     LOG_FORMAT,
     METRICS_PORT,
     METRICS_TOKEN,
+    OTEL_EXPORTER_OTLP_ENDPOINT,
+    OTEL_EXPORTER_OTLP_HEADERS,
+    OTEL_TRACES_SAMPLER_ARG,
     RENDER_GIT_COMMIT,
 ];
 
@@ -304,7 +307,7 @@ pub const WORKER_PORT: Variable = Variable {
 pub const LOG: Variable = Variable {
     name: "LOG",
     meaning: "What is logged: error, warn, info, debug or trace, also for each module, as in \
-              info,service=debug.",
+              info,service=debug. No level shows a secret or the text of a note.",
     default: "info",
 };
 
@@ -352,6 +355,31 @@ pub const METRICS_TOKEN: Variable = Variable {
     meaning: "Shows /metrics on the public port, too, to whoever sends this as a bearer token: at \
               least 32 bytes. Without it the path is not found there.",
     default: "",
+};
+
+/// Where traces go.
+pub const OTEL_EXPORTER_OTLP_ENDPOINT: Variable = Variable {
+    name: "OTEL_EXPORTER_OTLP_ENDPOINT",
+    meaning: "Where traces are sent, by OTLP over HTTP with protobuf: the address of a collector, \
+              such as http://localhost:4318, to which /v1/traces is added. Without it nothing is \
+              traced.",
+    default: "",
+};
+
+/// What is sent along with traces.
+pub const OTEL_EXPORTER_OTLP_HEADERS: Variable = Variable {
+    name: "OTEL_EXPORTER_OTLP_HEADERS",
+    meaning: "Headers for the collector, as name=value pairs separated by commas, such as \
+              api-key=secret.",
+    default: "",
+};
+
+/// How much is traced.
+pub const OTEL_TRACES_SAMPLER_ARG: Variable = Variable {
+    name: "OTEL_TRACES_SAMPLER_ARG",
+    meaning: "The part of all traces that is kept, from 0 to 1. The id of a trace decides, so that \
+              all processes keep the same ones; what a caller wishes does not.",
+    default: "1",
 };
 
 /// Which commit runs.

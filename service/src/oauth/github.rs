@@ -7,13 +7,14 @@
 
 use std::{fmt, sync::OnceLock, time::Duration};
 
-use mcp::UserId;
+use mcp::{UserId, trace::TRACED};
 use reqwest::{
-    Method, RequestBuilder, StatusCode,
+    Method, Request, RequestBuilder, StatusCode,
     header::{ACCEPT, CONTENT_TYPE, HeaderMap, RETRY_AFTER},
 };
 use serde_json::{Map, Value};
 use tokio::time::Instant;
+use tracing::{Instrument as _, Span, field::Empty, info_span};
 use url::form_urlencoded;
 
 pub use super::sign_in::{Arrived, CallbackError, Refusal};
@@ -454,7 +455,14 @@ impl Answer {
     /// Sends a request, and counts how that went.
     async fn of(request: RequestBuilder) -> Result<Self, GitHubError> {
         let started = Instant::now();
-        let answer = Self::read(request).await;
+        let (http, request) = request.build_split();
+        let request = request.map_err(|error| away(&error))?;
+        let span = traced(&request);
+        let answer = Self::read(&http, request).instrument(span.clone()).await;
+        match &answer {
+            Ok(answer) => span.record("http.response.status_code", answer.status.as_u16()),
+            Err(_) => span.record("otel.status_code", "ERROR"),
+        };
         let outcome = match &answer {
             Ok(answer) if answer.status.is_success() => "ok",
             Ok(answer) if answer.too_many => "too_many",
@@ -466,16 +474,8 @@ impl Answer {
         answer
     }
 
-    async fn read(request: RequestBuilder) -> Result<Self, GitHubError> {
-        let away = |error: reqwest::Error| {
-            tracing::warn!(error = ?error, "GitHub does not answer: {error}");
-            GitHubError::Away(if error.is_timeout() {
-                "no answer in time"
-            } else {
-                "no connection"
-            })
-        };
-        let mut response = request.send().await.map_err(away)?;
+    async fn read(http: &reqwest::Client, request: Request) -> Result<Self, GitHubError> {
+        let mut response = http.execute(request).await.map_err(|error| away(&error))?;
         if let Some(left) = quota(response.headers()) {
             metrics::GITHUB_RATE_LIMIT_REMAINING.set([], left);
         }
@@ -484,7 +484,7 @@ impl Answer {
             too_many: is_too_many(response.headers()),
             body: Vec::new(),
         };
-        while let Some(chunk) = response.chunk().await.map_err(away)? {
+        while let Some(chunk) = response.chunk().await.map_err(|error| away(&error))? {
             if answer.body.len() + chunk.len() > MAX_ANSWER_BYTES {
                 return Err(GitHubError::Away("an endless answer"));
             }
@@ -510,6 +510,25 @@ impl Answer {
             GitHubError::Away("an unexpected status")
         }
     }
+}
+
+fn away(error: &reqwest::Error) -> GitHubError {
+    // Its text names the address, which is nobody's secret: codes and tokens are in bodies and headers.
+    tracing::warn!(error = ?error, "GitHub does not answer: {error}");
+    GitHubError::Away(if error.is_timeout() { "no answer in time" } else { "no connection" })
+}
+
+/// The span of a request to GitHub. Its path may name an organisation, and is left out.
+fn traced(request: &Request) -> Span {
+    info_span!(
+        target: TRACED,
+        "github",
+        otel.kind = "client",
+        otel.status_code = Empty,
+        http.request.method = request.method().as_str(),
+        http.response.status_code = Empty,
+        server.address = request.url().host_str(),
+    )
 }
 
 /// What is left of the quota, in requests.

@@ -42,6 +42,7 @@ pub(crate) fn new_job(owner: &UserId) -> NewJob {
             tool: "a_tool".to_owned(),
             arguments: to_raw_value(&json!({ "text": "a\u{0}b" })).unwrap(),
             origin: Origin::Task,
+            trace: None,
         },
         answers: BTreeMap::new(),
         timeout: Duration::from_mins(1),

@@ -233,6 +233,7 @@ fn new_job(person: usize) -> NewJob {
             tool: "nothing".to_owned(),
             arguments,
             origin: Origin::Task,
+            trace: None,
         },
         answers: BTreeMap::new(),
         timeout: Duration::from_mins(1),

@@ -22,7 +22,7 @@ use worker::Worker;
 
 /// Starts everything, in the order in which it can go wrong for the person who typed the command.
 pub(super) async fn run(config: Config) -> anyhow::Result<()> {
-    telemetry::init(config.log_format, &config.log);
+    let telemetry = telemetry::start(&config, "notes-mcp")?;
     if config.metrics.wanted() {
         metrics::start();
         tokio::spawn(metrics::keep_tidy());
@@ -65,6 +65,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     let web = web::run(listener, service.clone(), engine.clone(), shutdown.clone());
     tokio::try_join!(web, worker)?;
     service.close().await;
+    telemetry.end().await;
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use std::{
 
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use crate::{
     call::{Call, CallContext, JobContext, Outlet},
@@ -24,11 +25,30 @@ use crate::{
     error::ToolError,
     job::{Attempt, AttemptEnd, Child, JobCall, JobId, JobOutcome, NewJob, Notebook, Origin},
     store::{Mark, Signal, Writer},
+    trace::{self, TraceParent},
     types::{CallToolResult, ClientCapabilities},
 };
 
 /// Runs a tool until it ends, fails or is stopped. Whoever claimed the job bounds the time.
 pub(in crate::engine) async fn run(
+    engine: &Arc<Inner>,
+    attempt: Attempt,
+    notebook: Arc<dyn Notebook>,
+    cancel: CancellationToken,
+) -> AttemptEnd {
+    let (id, number, tool) = (&attempt.id, attempt.number, &attempt.call.tool);
+    let span = trace::attempt(tool, id.as_str(), number, attempt.call.trace);
+    let running = async {
+        let end = run_traced(engine, attempt, notebook, cancel).await;
+        if matches!(end, AttemptEnd::Retry(_)) {
+            trace::failed("retry");
+        }
+        end
+    };
+    running.instrument(span).await
+}
+
+async fn run_traced(
     engine: &Arc<Inner>,
     attempt: Attempt,
     notebook: Arc<dyn Notebook>,
@@ -133,6 +153,7 @@ fn new_child(
             tool: child.tool,
             arguments: child.arguments,
             origin: Origin::Parent { job: parent.clone() },
+            trace: TraceParent::here(),
             ..job.clone()
         },
         answers: BTreeMap::new(),

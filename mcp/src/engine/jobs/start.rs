@@ -17,6 +17,7 @@ use crate::{
     job::{Job, JobCall, JobId, Jobs, NewJob, NotEnqueued, Origin},
     question::Answer,
     rpc::{self, RequestId},
+    trace::TraceParent,
     types::{CallToolResult, LogLevel},
 };
 
@@ -97,6 +98,7 @@ impl JobTool<'_> {
             tool: self.entry.definition.name.to_owned(),
             arguments: self.arguments.to_owned(),
             origin,
+            trace: TraceParent::here(),
         };
         let (timeout, attempts) = (self.timeout, self.attempts);
         let job = NewJob { id, call, answers, timeout, attempts, ttl };

@@ -14,6 +14,7 @@
 use std::sync::Arc;
 
 use serde::Deserialize;
+use tracing::Instrument as _;
 
 use super::run::Run;
 use crate::{
@@ -135,7 +136,7 @@ async fn run(
         answers: call.answers,
         progress: call.progress,
     };
-    engine.busy.spawn(run.run());
+    engine.busy.spawn(run.run().in_current_span());
 }
 
 /// The last progress of a call that is in its stream: the next one has to be greater.

@@ -4,13 +4,14 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
+use tracing::{Instrument as _, Span};
 
 use super::{Entered, run::Run};
 use crate::{
     caller::{Caller, UserId},
     engine::{
         Inner, QUICK,
-        exchange::{Decision, Exchange, WRITE_PATIENCE, patiently},
+        exchange::{Decision, Exchange, Failed, WRITE_PATIENCE, patiently},
         follow::Follower,
         jobs::{
             self, JOB_LEASE,
@@ -25,6 +26,7 @@ use crate::{
     reply::{About, Reply, ReplyBody},
     rpc::{self, Request, RpcError, codes},
     store::{MAX_SUBSCRIPTIONS, StoreError, StreamId, StreamKey, Writer},
+    trace,
     types::{ClientCapabilities, LogLevel},
     version::ProtocolVersion,
 };
@@ -36,8 +38,8 @@ struct Empty {}
 enum Task {
     /// Answered already.
     Answered { answer: Vec<u8>, error: Option<i64> },
-    /// To be run.
-    Run(Arc<Work>),
+    /// To be run, and how that is traced.
+    Run(Arc<Work>, Span),
     /// Answered by a job when it has ended.
     Await(JobId),
 }
@@ -82,7 +84,7 @@ pub(super) async fn answer(
     let key = StreamKey { session: entered.id.clone(), stream: StreamId::random() };
     let pending = tasks.iter().map(|(request, task)| match task {
         Task::Answered { .. } | Task::Await(_) => (request.clone(), None),
-        Task::Run(work) => (request.clone(), Some(Arc::clone(work))),
+        Task::Run(work, _) => (request.clone(), Some(Arc::clone(work))),
     });
     let (exchange, decision) =
         Exchange::new(Arc::clone(engine), key, pending.collect(), batch, accepted.events);
@@ -101,7 +103,7 @@ pub(super) async fn answer(
                     await_job(&engine, &exchange, &writer, &user, &job).await;
                 });
             }
-            Task::Run(work) => {
+            Task::Run(work, span) => {
                 let run = Run {
                     engine: Arc::clone(engine),
                     exchange: Arc::clone(&exchange),
@@ -112,7 +114,8 @@ pub(super) async fn answer(
                     answers: BTreeMap::new(),
                     progress: None,
                 };
-                engine.busy.spawn(run.run());
+                // Its lines in the log have the id of the request.
+                engine.busy.spawn(run.run().instrument(span).in_current_span());
             }
         }
     }
@@ -152,7 +155,15 @@ impl Decide<'_> {
         let follow =
             |after| Follower::start(engine, exchange.key.clone(), self.version, self.caller, after);
         match decided {
-            Ok(Decision::Json(body)) => Reply::json(StatusCode::OK, body),
+            Ok(Decision::Json(body)) => {
+                let mut reply = Reply::json(StatusCode::OK, body);
+                match exchange.failed() {
+                    Some(Failed::Rpc(code)) => reply.about.error = Some(code),
+                    Some(Failed::Tool) => reply.about.tool_error = true,
+                    None => {}
+                }
+                reply
+            }
             // The call runs: it would be wrong to say that nothing was done.
             Ok(Decision::Stream { listening }) => {
                 match patiently(WRITE_PATIENCE, || follow(0)).await {
@@ -231,7 +242,9 @@ async fn prepare(
             Method::CallTool => wanted_task(engine, version, &operation, request)?,
             _ => None,
         };
-        return Ok(Task::Run(Arc::new(Work { operation, progress_token, task })));
+        let target = about.target.as_deref();
+        let span = trace::operation(method.name(), target, version, request.params);
+        return Ok(Task::Run(Arc::new(Work { operation, progress_token, task }), span));
     }
     if version == ProtocolVersion::V2025_11_25
         && engine.jobs().is_some()

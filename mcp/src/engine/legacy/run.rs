@@ -10,7 +10,7 @@ use crate::{
     caller::Caller,
     engine::{
         Inner,
-        exchange::{ANSWER_PATIENCE, Exchange, HEARTBEAT, LEASE, LegacyOutlet, patiently},
+        exchange::{ANSWER_PATIENCE, Exchange, Failed, HEARTBEAT, LEASE, LegacyOutlet, patiently},
         jobs::{
             self, JOB_LEASE, JobTool, NotStarted, START_LEASE,
             tasks::{Created, LegacyTask},
@@ -60,14 +60,15 @@ impl Run {
                     Ok(()) => return,
                     Err(answer) => Some(answer),
                 },
-                Some(Err(NotStarted::Answered(result))) => Some(self.encode(&result)),
-                Some(Err(NotStarted::Failed(Failure::Rpc(error)))) => {
-                    Some(self.encode_error(&error))
+                Some(Err(NotStarted::Answered(result))) => {
+                    self.note_tool(result.is_error);
+                    Some(self.encode(&result))
                 }
+                Some(Err(NotStarted::Failed(Failure::Rpc(error)))) => Some(self.refuse(&error)),
                 Some(Err(NotStarted::Failed(Failure::InputRequired(questions)))) => {
                     match self.suspend(call, questions).await {
                         Ok(()) => return,
-                        Err(error) => Some(self.encode_error(&error)),
+                        Err(error) => Some(self.refuse(&error)),
                     }
                 }
             };
@@ -83,12 +84,15 @@ impl Run {
         };
         let answer = match outcome {
             None => None,
-            Some(Ok(output)) => Some(self.encode(&output)),
-            Some(Err(Failure::Rpc(error))) => Some(self.encode_error(&error)),
+            Some(Ok(output)) => {
+                self.note_tool(output.is_tool_error());
+                Some(self.encode(&output))
+            }
+            Some(Err(Failure::Rpc(error))) => Some(self.refuse(&error)),
             Some(Err(Failure::InputRequired(questions))) => {
                 match self.suspend(call, questions).await {
                     Ok(()) => return,
-                    Err(error) => Some(self.encode_error(&error)),
+                    Err(error) => Some(self.refuse(&error)),
                 }
             }
         };
@@ -139,6 +143,18 @@ impl Run {
 
     fn encode(&self, output: &impl Serialize) -> Vec<u8> {
         rpc::encode_result(&self.writer.request, output)
+    }
+
+    /// An error as the answer, which the log hears of.
+    fn refuse(&self, error: &RpcError) -> Vec<u8> {
+        self.exchange.note(Failed::Rpc(error.code));
+        self.encode_error(error)
+    }
+
+    fn note_tool(&self, is_error: bool) {
+        if is_error {
+            self.exchange.note(Failed::Tool);
+        }
     }
 
     fn encode_error(&self, error: &RpcError) -> Vec<u8> {

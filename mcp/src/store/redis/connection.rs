@@ -20,9 +20,10 @@ use redis::{
     cluster_async::ClusterConnection,
 };
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::away;
-use crate::store::StoreError;
+use crate::{store::StoreError, trace};
 
 /// How long a command may take. Redis answers within a millisecond or is in trouble.
 pub(super) const COMMAND_LIMIT: Duration = Duration::from_secs(2);
@@ -88,16 +89,22 @@ impl Connection {
         &self,
         invocation: &ScriptInvocation<'_>,
     ) -> Result<T, StoreError> {
-        let (mut link, number) = self.link().await?;
-        let result = invocation.invoke_async(&mut link).await;
-        self.settle(number, result)
+        let asking = async {
+            let (mut link, number) = self.link().await?;
+            let result = invocation.invoke_async(&mut link).await;
+            self.settle(number, result)
+        };
+        asking.instrument(trace::redis("EVALSHA")).await
     }
 
     /// Sends commands in one go.
     pub async fn pipeline<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, StoreError> {
-        let (mut link, number) = self.link().await?;
-        let result = pipeline.query_async(&mut link).await;
-        self.settle(number, result)
+        let asking = async {
+            let (mut link, number) = self.link().await?;
+            let result = pipeline.query_async(&mut link).await;
+            self.settle(number, result)
+        };
+        asking.instrument(trace::redis("PIPELINE")).await
     }
 
     /// The connection, and which one it is.
@@ -152,6 +159,7 @@ impl Connection {
     /// Takes a result apart; a connection that broke is not used again.
     fn settle<T>(&self, number: u64, result: RedisResult<T>) -> Result<T, StoreError> {
         result.map_err(|error| {
+            trace::failed(error.code().unwrap_or("unavailable"));
             if error.is_io_error() || error.is_connection_dropped() || error.is_timeout() {
                 let mut held = self.held();
                 if held.number == number {

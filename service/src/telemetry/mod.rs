@@ -1,5 +1,11 @@
+//! What a process says of itself while it runs.
+//!
 //! Logs: one line for an event, as JSON for machines or coloured text for people, to standard error
-//! so that standard output stays free for what a command was asked to print.
+//! so that standard output stays free for what a command was asked to print. Traces: spans, to a
+//! collector, if one is configured.
+
+mod fields;
+mod traces;
 
 use std::{
     io::IsTerminal as _,
@@ -7,36 +13,87 @@ use std::{
     time::Duration,
 };
 
+use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing::{
     Event, Level, Metadata, Subscriber,
     field::{Field, Visit},
 };
 use tracing_subscriber::{
     EnvFilter, Layer,
-    filter::{ParseError, filter_fn},
+    filter::{FilterExt as _, ParseError, filter_fn},
     layer::{Context, SubscriberExt as _},
     util::SubscriberInitExt as _,
 };
 
-use crate::{config::LogFormat, metrics};
+use crate::{
+    config::{Config, LogFormat},
+    metrics,
+};
 
-/// Libraries that say more than a reader of our log wants. `LOG` can turn them up again.
-const QUIET: &str = "sqlx=warn,sea_orm=warn,sea_orm_migration=warn,";
+/// Libraries that say more than a reader of our log wants, and spans that only a trace shows. `LOG`
+/// can turn them up again.
+const QUIET: &str = "sqlx=warn,sea_orm=warn,sea_orm_migration=warn,mcp::traced=off,";
 
-/// Starts logging. The first call in a process wins, since there is one subscriber in a process;
-/// later calls change nothing.
+/// What nobody can turn up: in the spans of this library are all options of a connection to the
+/// database, with its password.
+const MUTE: &str = "sea_orm";
+
+fn is_safe(metadata: &Metadata<'_>) -> bool {
+    !metadata.target().starts_with(MUTE) || *metadata.level() <= Level::WARN
+}
+
+/// What was started, so that it can end.
+#[derive(Debug)]
+#[must_use = "the last spans are lost unless it is ended"]
+pub struct Telemetry {
+    traces: Option<SdkTracerProvider>,
+}
+
+impl Telemetry {
+    /// Sends what is left, for a bounded time.
+    pub async fn end(self) {
+        if let Some(traces) = self.traces {
+            traces::end(traces).await;
+        }
+    }
+}
+
+/// Starts logging, and tracing if that is configured, under the name of the program. The first call
+/// in a process wins, since there is one subscriber in a process. Must be called within a tokio
+/// runtime.
+pub fn start(config: &Config, program: &'static str) -> anyhow::Result<Telemetry> {
+    let traces = match &config.traces {
+        Some(settings) => Some(traces::start(settings, program, config.revision.as_deref())?),
+        None => None,
+    };
+    subscribe(config.log_format, &config.log, traces.as_ref());
+    Ok(Telemetry { traces })
+}
+
+/// Starts logging alone. The first call in a process wins; later calls change nothing.
 pub fn init(format: LogFormat, filter: &str) {
+    subscribe(format, filter, None);
+}
+
+fn subscribe(format: LogFormat, filter: &str, traces: Option<&SdkTracerProvider>) {
     let filter = parse_filter(filter).unwrap_or_else(|_| EnvFilter::new("info"));
     let lines = tracing_subscriber::fmt::layer()
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     let lines = match format {
-        LogFormat::Pretty => lines.with_target(false).boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).with_current_span(true).boxed(),
+        LogFormat::Pretty => lines.with_target(false).fmt_fields(fields::Plain).boxed(),
+        LogFormat::Json => lines
+            .json()
+            .flatten_event(true)
+            .with_current_span(true)
+            .with_span_list(false)
+            .fmt_fields(fields::Json)
+            .boxed(),
     };
     let started = tracing_subscriber::registry()
-        .with(lines.with_filter(filter))
+        .with(lines.with_filter(filter.and(filter_fn(is_safe))))
         .with(Counting.with_filter(filter_fn(Counting::wants)))
+        .with(traces.map(traces::layer))
         .try_init();
     if started.is_ok() {
         log_panics();

@@ -1,0 +1,356 @@
+//! Traces: how a call is followed across processes (W3C Trace Context, and OpenTelemetry's names).
+//!
+//! Spans whose target is [`TRACED`] are for a trace alone. Whoever wants them sets up a layer of
+//! `tracing-opentelemetry` that takes this target; without one they cost a look at a flag. Those of
+//! [`FOLLOWED`] are for the log, too, which shows the fields whose names have no dot.
+//!
+//! A caller says where it is by a `traceparent`: for a request in a header, for a message of the
+//! protocol in `_meta` (SEP-414). What is malformed is as good as absent. It proves nothing, and
+//! decides nothing but what a trace looks like.
+
+use std::fmt;
+
+use http::HeaderMap;
+use opentelemetry::{
+    Context,
+    trace::{SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use tracing::{Span, field::Empty, info_span};
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+
+use crate::version::ProtocolVersion;
+
+/// The target of spans that are for a trace alone.
+pub const TRACED: &str = "mcp::traced";
+
+/// The target of spans that are for a trace and for the log.
+pub const FOLLOWED: &str = "mcp::followed";
+
+/// The header, and the key of `_meta`.
+const TRACEPARENT: &str = "traceparent";
+
+/// Characters of a `traceparent` of the version that we know.
+const LENGTH: usize = 55;
+
+/// Characters of one of a later version, of which we read as much as we know.
+const MAX_LENGTH: usize = 128;
+
+/// A place in a trace: the trace, the span, and whether its caller keeps it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct TraceParent {
+    trace: u128,
+    span: u64,
+    flags: u8,
+}
+
+/// A text that is no `traceparent`.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("no traceparent")]
+pub struct Malformed;
+
+impl TraceParent {
+    /// Reads what W3C Trace Context, section 3.2.2, describes: a later version as far as this one
+    /// goes, and nothing that is longer than it can be.
+    pub fn parse(text: &str) -> Option<Self> {
+        if text.len() < LENGTH || text.len() > MAX_LENGTH || !text.is_ascii() {
+            return None;
+        }
+        let (known, rest) = text.split_at(LENGTH);
+        let [version, trace, span, flags] = known.split('-').collect::<Vec<_>>()[..] else {
+            return None;
+        };
+        if [version.len(), trace.len(), span.len(), flags.len()] != [2, 32, 16, 2] {
+            return None;
+        }
+        let lower = |it: &str| it.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        if ![version, trace, span, flags].into_iter().all(lower) {
+            return None;
+        }
+        let has_right_end = match version {
+            "ff" => false,
+            "00" => rest.is_empty(),
+            _ => rest.is_empty() || rest.starts_with('-'),
+        };
+        let trace = u128::from_str_radix(trace, 16).ok()?;
+        let span = u64::from_str_radix(span, 16).ok()?;
+        let flags = u8::from_str_radix(flags, 16).ok()?;
+        (has_right_end && trace != 0 && span != 0).then_some(Self { trace, span, flags })
+    }
+
+    /// The one in the headers of a request; nothing if there are several.
+    pub fn of_headers(headers: &HeaderMap) -> Option<Self> {
+        let mut values = headers.get_all(TRACEPARENT).iter();
+        match (values.next(), values.next()) {
+            (Some(value), None) => value.to_str().ok().map(str::trim).and_then(Self::parse),
+            _ => None,
+        }
+    }
+
+    /// The one in the `_meta` of a message.
+    fn of_params(params: Option<&RawValue>) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Params<'a> {
+            #[serde(rename = "_meta", borrow)]
+            meta: Option<Meta<'a>>,
+        }
+        #[derive(Deserialize)]
+        struct Meta<'a> {
+            #[serde(borrow)]
+            traceparent: Option<&'a RawValue>,
+        }
+        let params: Params<'_> = serde_json::from_str(params?.get()).ok()?;
+        let given = params.meta?.traceparent?.get();
+        if given.len() > MAX_LENGTH + "\"\"".len() {
+            return None;
+        }
+        Self::parse(&serde_json::from_str::<String>(given).ok()?)
+    }
+
+    /// Where a span is in its trace, if anybody traces it.
+    pub fn of(span: &Span) -> Option<Self> {
+        if span.is_disabled() {
+            return None;
+        }
+        let context = span.context();
+        let context = context.span().span_context().clone();
+        context.is_valid().then(|| Self {
+            trace: u128::from_be_bytes(context.trace_id().to_bytes()),
+            span: u64::from_be_bytes(context.span_id().to_bytes()),
+            flags: context.trace_flags().to_u8(),
+        })
+    }
+
+    /// Where the code that runs now is, if anybody traces it.
+    pub fn here() -> Option<Self> {
+        Self::of(&Span::current())
+    }
+
+    /// The trace, as it is written everywhere.
+    pub fn trace_id(self) -> String {
+        format!("{:032x}", self.trace)
+    }
+
+    fn context(self) -> SpanContext {
+        SpanContext::new(
+            TraceId::from_bytes(self.trace.to_be_bytes()),
+            SpanId::from_bytes(self.span.to_be_bytes()),
+            TraceFlags::new(self.flags) & TraceFlags::SAMPLED,
+            true,
+            TraceState::NONE,
+        )
+    }
+
+    /// Makes a span that was just made the child of this place.
+    fn adopt(self, span: &Span) {
+        let parent = Context::new().with_remote_span_context(self.context());
+        // Fails when nobody traces, or when the span was entered before, which `adopt` is not for.
+        drop(span.set_parent(parent));
+    }
+
+    /// Makes a span point at this place.
+    fn link(self, span: &Span) {
+        span.add_link(self.context());
+    }
+}
+
+impl fmt::Display for TraceParent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "00-{:032x}-{:016x}-{:02x}", self.trace, self.span, self.flags)
+    }
+}
+
+impl From<TraceParent> for String {
+    fn from(it: TraceParent) -> Self {
+        it.to_string()
+    }
+}
+
+impl TryFrom<String> for TraceParent {
+    type Error = Malformed;
+
+    fn try_from(text: String) -> Result<Self, Malformed> {
+        Self::parse(&text).ok_or(Malformed)
+    }
+}
+
+/// The span of an HTTP request that was received. What becomes of it is recorded when it is known:
+/// `http.route`, `http.response.status_code`, and `otel.status_code` if we failed.
+pub fn request(id: &str, method: &str, headers: &HeaderMap) -> Span {
+    let span = info_span!(
+        target: FOLLOWED,
+        "request",
+        request_id = id,
+        trace_id = Empty,
+        otel.kind = "server",
+        otel.status_code = Empty,
+        http.request.method = method,
+        http.route = Empty,
+        http.response.status_code = Empty,
+    );
+    let parent = TraceParent::of_headers(headers);
+    if let Some(parent) = parent {
+        parent.adopt(&span);
+    }
+    if let Some(place) = TraceParent::of(&span).or(parent) {
+        span.record("trace_id", place.trace_id());
+    }
+    span
+}
+
+/// The span of an operation of the protocol. Its parent is what the message names, linked to the
+/// request that brought it, or else that request.
+pub(crate) fn operation(
+    method: &'static str,
+    target: Option<&str>,
+    version: ProtocolVersion,
+    params: Option<&RawValue>,
+) -> Span {
+    let tool = target.filter(|_| method == "tools/call");
+    let span = info_span!(
+        target: TRACED,
+        "operation",
+        otel.kind = "server",
+        otel.status_code = Empty,
+        mcp.method.name = method,
+        mcp.protocol.version = version.as_str(),
+        gen_ai.operation.name = tool.map(|_| "execute_tool"),
+        gen_ai.tool.name = tool,
+        gen_ai.prompt.name = target.filter(|_| method == "prompts/get"),
+        error.r#type = Empty,
+        network.transport = "tcp",
+    );
+    if span.is_disabled() {
+        return span;
+    }
+    if let Some(parent) = TraceParent::of_params(params) {
+        let request = TraceParent::here();
+        parent.adopt(&span);
+        if let Some(request) = request {
+            request.link(&span);
+        }
+    }
+    span
+}
+
+/// Notes how what the current span is about has failed.
+pub(crate) fn failed(kind: &str) {
+    let span = Span::current();
+    span.record("error.type", kind);
+    span.record("otel.status_code", "ERROR");
+}
+
+/// The span of one attempt of a job. It begins a trace of its own, since a job may run much later,
+/// and points at the call that started the job.
+pub(crate) fn attempt(tool: &str, job: &str, number: u32, started_at: Option<TraceParent>) -> Span {
+    let span = info_span!(
+        target: FOLLOWED,
+        "job",
+        job,
+        tool,
+        attempt = number,
+        trace_id = Empty,
+        otel.kind = "consumer",
+        otel.status_code = Empty,
+        gen_ai.operation.name = "execute_tool",
+        gen_ai.tool.name = tool,
+        error.r#type = Empty,
+    );
+    if let Some(call) = started_at {
+        call.link(&span);
+    }
+    if let Some(place) = TraceParent::of(&span) {
+        span.record("trace_id", place.trace_id());
+    }
+    span
+}
+
+/// The span of commands that Redis is asked.
+pub(crate) fn redis(operation: &'static str) -> Span {
+    info_span!(
+        target: TRACED,
+        "redis",
+        otel.kind = "client",
+        otel.status_code = Empty,
+        db.system.name = "redis",
+        db.operation.name = operation,
+        error.r#type = Empty,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    #[test]
+    fn a_traceparent_is_taken_only_as_w3c_writes_it() {
+        let parsed = TraceParent::parse(GOOD).unwrap();
+        assert_eq!(parsed.to_string(), GOOD);
+        assert_eq!(parsed.trace_id(), "4bf92f3577b34da6a3ce929d0e0e4736");
+        let later = GOOD.replacen("00", "01", 1);
+        assert_eq!(TraceParent::parse(&later), Some(parsed));
+        assert_eq!(TraceParent::parse(&format!("{later}-more")), Some(parsed));
+        for bad in [
+            "",
+            "00",
+            &GOOD.to_uppercase(),
+            &GOOD.replacen("00", "ff", 1),
+            &GOOD.replace("4bf92f3577b34da6a3ce929d0e0e4736", &"0".repeat(32)),
+            &GOOD.replace("00f067aa0ba902b7", &"0".repeat(16)),
+            &GOOD.replace('-', "_"),
+            &format!("{GOOD}-more"),
+            &format!("{later}more"),
+            &format!("{later}-{}", "a".repeat(MAX_LENGTH)),
+            &GOOD.replace("01", "0g"),
+            &GOOD.replace("4bf9", "+bf9"),
+            "00-4bf92f3577b34da6a3ce929d0e0e473-600f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-\u{e9}",
+        ] {
+            assert_eq!(TraceParent::parse(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_message_says_where_it_is_in_its_meta() {
+        let of = |params: &str| {
+            let params = RawValue::from_string(params.to_owned()).unwrap();
+            TraceParent::of_params(Some(&params)).map(|it| it.to_string())
+        };
+        let named = format!(r#"{{"name":"x","_meta":{{"traceparent":"{GOOD}"}}}}"#);
+        assert_eq!(of(&named).as_deref(), Some(GOOD));
+        for absent in [
+            "{}",
+            "[]",
+            r#"{"_meta":{}}"#,
+            r#"{"_meta":{"traceparent":7}}"#,
+            r#"{"_meta":{"traceparent":null}}"#,
+            r#"{"_meta":{"traceparent":"00"}}"#,
+        ] {
+            assert_eq!(of(absent), None, "{absent}");
+        }
+        let long = format!(r#"{{"_meta":{{"traceparent":"{}"}}}}"#, "a".repeat(1_000_000));
+        assert_eq!(of(&long), None);
+    }
+
+    #[test]
+    fn a_kept_place_reads_back() {
+        let place = TraceParent::parse(GOOD).unwrap();
+        let kept = serde_json::to_string(&place).unwrap();
+        assert_eq!(kept, format!("\"{GOOD}\""));
+        assert_eq!(serde_json::from_str::<TraceParent>(&kept).unwrap(), place);
+        assert!(serde_json::from_str::<TraceParent>("\"00\"").is_err());
+    }
+
+    #[test]
+    fn nothing_is_traced_unless_somebody_asks_for_it() {
+        let span = redis("PIPELINE");
+        assert!(span.is_disabled());
+        assert_eq!(span.in_scope(TraceParent::here), None);
+        let span = request("id", "GET", &HeaderMap::new());
+        assert_eq!(span.in_scope(TraceParent::here), None);
+    }
+}

@@ -1,0 +1,290 @@
+//! Traces: spans, sent to a collector by OTLP.
+//!
+//! A thread of the SDK collects what has ended and sends it every few seconds. Nothing waits for it:
+//! when its queue is full, or the collector is away, spans are lost, and the log says so once. Names
+//! are those of OpenTelemetry's conventions, also for the spans of a library that has older ones.
+
+use std::{
+    collections::HashMap,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use async_trait::async_trait;
+use bytes::Bytes;
+use opentelemetry::{
+    Context, KeyValue, TraceId, Value,
+    trace::{Link, SpanKind, TraceContextExt as _, TracerProvider as _},
+};
+use opentelemetry_http::{HttpClient, HttpError};
+use opentelemetry_otlp::{Protocol, WithExportConfig as _, WithHttpConfig as _};
+use opentelemetry_sdk::{
+    Resource,
+    error::OTelSdkResult,
+    trace::{
+        BatchConfigBuilder, BatchSpanProcessor, Sampler, SamplingResult, SdkTracerProvider,
+        ShouldSample, SpanData, SpanExporter,
+    },
+};
+use tokio::runtime::Handle;
+use tracing::{Metadata, Subscriber};
+use tracing_subscriber::{Layer, filter::filter_fn, registry::LookupSpan};
+
+use crate::config::TraceSettings;
+
+/// Spans that wait to be sent. At the size of ours about 4 MB; what comes beyond them is dropped.
+const QUEUE: usize = 8_192;
+
+/// Spans of one message to the collector.
+const BATCH: usize = 512;
+
+/// How long a span waits for others to be sent with.
+const DELAY: Duration = Duration::from_secs(2);
+
+/// How long the collector may take to answer.
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long the end of the process waits for the last spans.
+const END_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The largest answer of a collector that is read. It says at most which spans it refused.
+const MAX_ANSWER_BYTES: usize = 64 * 1024;
+
+/// How the names of the spans begin that sea-orm makes of statements. It has others, which hold the
+/// address of the database with its password.
+const SQL: &str = "sea_orm.";
+
+/// Starts to send.
+pub(super) fn start(
+    settings: &TraceSettings,
+    program: &'static str,
+    revision: Option<&str>,
+) -> anyhow::Result<SdkTracerProvider> {
+    let headers: HashMap<String, String> =
+        settings.headers.iter().map(|(name, it)| (name.clone(), it.expose().to_owned())).collect();
+    let exporter = opentelemetry_otlp::SpanExporter::builder()
+        .with_http()
+        .with_http_client(Client::new()?)
+        .with_protocol(Protocol::HttpBinary)
+        .with_endpoint(format!("{}/v1/traces", settings.endpoint))
+        .with_timeout(EXPORT_TIMEOUT)
+        .with_headers(headers)
+        .build()
+        .context("could not prepare for sending traces")?;
+    let batches = BatchConfigBuilder::default()
+        .with_max_queue_size(QUEUE)
+        .with_max_export_batch_size(BATCH)
+        .with_scheduled_delay(DELAY)
+        .build();
+    let sending =
+        BatchSpanProcessor::builder(Conventional::new(exporter)).with_batch_config(batches).build();
+    let mut attributes = vec![
+        KeyValue::new("service.name", program),
+        KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
+        KeyValue::new("service.instance.id", uuid::Uuid::new_v4().to_string()),
+    ];
+    if let Some(revision) = revision {
+        attributes.push(KeyValue::new("vcs.ref.head.revision", revision.to_owned()));
+    }
+    Ok(SdkTracerProvider::builder()
+        .with_span_processor(sending)
+        .with_sampler(Sample(Sampler::TraceIdRatioBased(settings.share)))
+        .with_resource(Resource::builder_empty().with_attributes(attributes).build())
+        .build())
+}
+
+/// What makes spans of `tracing` spans of a trace.
+pub(super) fn layer<S>(provider: &SdkTracerProvider) -> impl Layer<S> + use<S>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+{
+    tracing_opentelemetry::layer()
+        .with_tracer(provider.tracer("notes-mcp"))
+        .with_location(false)
+        .with_threads(false)
+        .with_target(false)
+        .with_level(false)
+        .with_tracked_inactivity(false)
+        .with_filter(filter_fn(wants))
+}
+
+fn wants(metadata: &Metadata<'_>) -> bool {
+    let ours = [mcp::trace::TRACED, mcp::trace::FOLLOWED].contains(&metadata.target());
+    metadata.is_span() && (ours || metadata.name().starts_with(SQL))
+}
+
+/// Keeps a part of all traces, but none that consists of a question to the database or to Redis: that
+/// is what this process does by itself every few seconds.
+#[derive(Clone, Debug)]
+struct Sample(Sampler);
+
+impl ShouldSample for Sample {
+    fn should_sample(
+        &self,
+        parent: Option<&Context>,
+        trace: TraceId,
+        name: &str,
+        kind: &SpanKind,
+        attributes: &[KeyValue],
+        links: &[Link],
+    ) -> SamplingResult {
+        let has_parent = parent.is_some_and(|it| it.span().span_context().is_valid());
+        let sampler = match kind {
+            SpanKind::Client if !has_parent => &Sampler::AlwaysOff,
+            _ => &self.0,
+        };
+        sampler.should_sample(parent, trace, name, kind, attributes, links)
+    }
+}
+
+/// Sends what is left, for a bounded time.
+pub(super) async fn end(provider: SdkTracerProvider) {
+    // Waits for the thread that sends, which waits for this runtime.
+    let ending = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(END_TIMEOUT));
+    match tokio::time::timeout(END_TIMEOUT, ending).await {
+        Ok(Ok(Ok(()))) => {}
+        Ok(Ok(Err(error))) => tracing::warn!(%error, "The last spans were not sent: {error}"),
+        Ok(Err(_)) | Err(_) => tracing::warn!("The last spans were not sent in time"),
+    }
+}
+
+/// Gives spans the names of OpenTelemetry's conventions before they are sent.
+#[derive(Debug)]
+struct Conventional<E> {
+    inner: E,
+    /// Whether the last message was not taken.
+    failing: AtomicBool,
+}
+
+impl<E> Conventional<E> {
+    fn new(inner: E) -> Self {
+        Self { inner, failing: AtomicBool::new(false) }
+    }
+
+    /// Says once that spans are lost, and once that they are not any more.
+    fn note(&self, sent: &OTelSdkResult) {
+        match (sent, self.failing.swap(sent.is_err(), Ordering::Relaxed)) {
+            (Err(error), false) => tracing::warn!(%error, "Traces are lost: {error}"),
+            (Ok(()), true) => tracing::info!("Traces are sent again"),
+            _ => {}
+        }
+    }
+}
+
+impl<E: SpanExporter> SpanExporter for Conventional<E> {
+    async fn export(&self, mut batch: Vec<SpanData>) -> OTelSdkResult {
+        batch.iter_mut().for_each(rename);
+        let sent = self.inner.export(batch).await;
+        self.note(&sent);
+        sent
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.inner.shutdown_with_timeout(timeout)
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.inner.force_flush()
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.inner.set_resource(resource);
+    }
+}
+
+/// Attributes of older conventions, and what they are called now. Without a new name it is left out:
+/// the message of a database may repeat what somebody has written.
+const RENAMED: [(&str, Option<&str>); 3] = [
+    ("db.system", Some("db.system.name")),
+    ("db.operation", Some("db.operation.name")),
+    ("exception.message", None),
+];
+
+fn rename(span: &mut SpanData) {
+    let mut kept = Vec::with_capacity(span.attributes.len());
+    for KeyValue { key, value, .. } in std::mem::take(&mut span.attributes) {
+        match RENAMED.iter().find(|(old, _)| *old == key.as_str()) {
+            Some((_, Some(new))) => kept.push(KeyValue::new(*new, value)),
+            Some((_, None)) => {}
+            None => kept.push(KeyValue::new(key, value)),
+        }
+    }
+    span.attributes = kept;
+    let attribute = |name: &str| -> Option<String> {
+        let found = span.attributes.iter().find(|it| it.key.as_str() == name)?;
+        match &found.value {
+            Value::String(text) => Some(text.to_string()),
+            _ => None,
+        }
+    };
+    let parts = [
+        ["http.request.method", "http.route"],
+        ["http.request.method", "server.address"],
+        ["mcp.method.name", "gen_ai.tool.name"],
+        ["mcp.method.name", "gen_ai.prompt.name"],
+        ["mcp.method.name", ""],
+        ["gen_ai.operation.name", "gen_ai.tool.name"],
+        ["db.operation.name", ""],
+        ["http.request.method", ""],
+    ];
+    let named = parts.into_iter().find_map(|[first, second]| {
+        let first = attribute(first)?;
+        if second.is_empty() {
+            Some(first)
+        } else {
+            Some(format!("{first} {}", attribute(second)?))
+        }
+    });
+    if let Some(name) = named {
+        span.name = name.into();
+    }
+}
+
+/// Sends requests of the SDK's thread on our runtime.
+#[derive(Debug)]
+struct Client {
+    http: reqwest::Client,
+    runtime: Handle,
+}
+
+impl Client {
+    fn new() -> anyhow::Result<Self> {
+        let http = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .referer(false)
+            .no_proxy()
+            .timeout(EXPORT_TIMEOUT)
+            .user_agent(concat!("notes-mcp/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .context("there is no HTTP client for traces")?;
+        let runtime = Handle::try_current().context("traces are sent by a runtime")?;
+        Ok(Self { http, runtime })
+    }
+}
+
+#[async_trait]
+impl HttpClient for Client {
+    async fn send_bytes(
+        &self,
+        request: http::Request<Bytes>,
+    ) -> Result<http::Response<Bytes>, HttpError> {
+        let http = self.http.clone();
+        let sending = self.runtime.spawn(async move {
+            let mut answer = http.execute(request.try_into()?).await?;
+            let mut body = Vec::new();
+            while let Some(chunk) = answer.chunk().await? {
+                if body.len() + chunk.len() > MAX_ANSWER_BYTES {
+                    return Err("the collector's answer does not end".into());
+                }
+                body.extend_from_slice(&chunk);
+            }
+            let mut response = http::Response::new(Bytes::from(body));
+            *response.status_mut() = answer.status();
+            *response.headers_mut() = std::mem::take(answer.headers_mut());
+            Ok::<_, HttpError>(response)
+        });
+        sending.await?
+    }
+}

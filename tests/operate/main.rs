@@ -3,13 +3,19 @@
 //! One binary of its own, because metrics are counted once for a process.
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod collector;
+mod commands;
 mod dashboards;
 mod deploy;
+mod expand;
+mod logs;
 mod prometheus;
 mod queries;
 mod schema;
 mod series;
 mod stage;
+mod traces;
+mod watchlist;
 
 use std::path::{Path, PathBuf};
 

@@ -12,7 +12,7 @@ use tests::{PATIENCE, eventually};
 
 use crate::{
     queries::{self, Query, rules},
-    root,
+    read, root,
     stage::{Stage, TURN},
 };
 
@@ -57,26 +57,48 @@ fn the_configurations_of_prometheus_are_valid() {
 }
 
 /// A Prometheus of this test, which ends with it.
-struct Prometheus {
+pub(crate) struct Prometheus {
     http: reqwest::Client,
     origin: String,
     child: Child,
     _folder: TempDir,
 }
 
+/// What a Prometheus looks at.
+pub(crate) struct Watch<'a> {
+    /// Of each job, the ports.
+    pub(crate) jobs: &'a [(&'a str, &'a [u16])],
+    /// How often it looks and judges.
+    pub(crate) every: Duration,
+    /// What it judges by.
+    pub(crate) rules: String,
+}
+
 impl Prometheus {
     fn scraping(ports: &[u16]) -> Self {
+        Self::start(&Watch {
+            jobs: &[("notes-mcp", ports)],
+            every: Duration::from_millis(500),
+            rules: read(queries::RULES),
+        })
+    }
+
+    pub(crate) fn start(watch: &Watch<'_>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let targets: Vec<_> = ports.iter().map(|port| format!("'127.0.0.1:{port}'")).collect();
+        let every = watch.every.as_millis();
+        let jobs = watch.jobs.iter().map(|(job, ports)| {
+            let targets: Vec<_> = ports.iter().map(|port| format!("'127.0.0.1:{port}'")).collect();
+            let targets = targets.join(", ");
+            format!("- job_name: {job}\n  static_configs: [{{targets: [{targets}]}}]\n")
+        });
         let config = format!(
-            "global: {{scrape_interval: 500ms, scrape_timeout: 500ms, evaluation_interval: 500ms}}\n\
-             rule_files: ['{rules}']\n\
-             scrape_configs:\n\
-             - job_name: notes-mcp\n  \
-               static_configs: [{{targets: [{targets}]}}]\n",
-            rules = root().canonicalize().unwrap().join(queries::RULES).display(),
-            targets = targets.join(", "),
+            "global: {{scrape_interval: {every}ms, scrape_timeout: {every}ms, \
+             evaluation_interval: {every}ms}}\n\
+             rule_files: [rules.yml]\n\
+             scrape_configs:\n{jobs}",
+            jobs = jobs.collect::<String>(),
         );
+        std::fs::write(folder.path().join("rules.yml"), &watch.rules).unwrap();
         let file = folder.path().join("prometheus.yml");
         std::fs::write(&file, config).unwrap();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -96,7 +118,7 @@ impl Prometheus {
         Self { http, origin, child, _folder: folder }
     }
 
-    async fn get(&self, path: &str, query: &[(&str, &str)]) -> Option<Value> {
+    pub(crate) async fn get(&self, path: &str, query: &[(&str, &str)]) -> Option<Value> {
         let mut url = url::Url::parse(&format!("{}{path}", self.origin)).unwrap();
         url.query_pairs_mut().extend_pairs(query);
         let answer = self.http.get(url).timeout(Duration::from_secs(5)).send().await.ok()?;
@@ -104,7 +126,7 @@ impl Prometheus {
     }
 
     /// Whether a query has an answer now.
-    async fn answers(&self, Query { place, text }: &Query) -> bool {
+    pub(crate) async fn answers(&self, Query { place, text }: &Query) -> bool {
         let Some(answer) = self.get("/api/v1/query", &[("query", text)]).await else {
             return false;
         };

@@ -11,7 +11,7 @@ use tests::{
     client::Web,
     cluster::{Cluster, Database, Setup},
     github::GitHub,
-    in_time, redis,
+    in_time, postgres, redis,
     schema::Revision,
 };
 use tokio::{net::TcpListener, sync::Mutex};
@@ -34,6 +34,11 @@ pub(crate) const TOKEN: &str = "a-token-for-metrics-of-32-bytes-or-more";
 
 impl Stage {
     pub(crate) async fn new() -> Self {
+        Self::on(postgres::fresh_database().await).await
+    }
+
+    /// On this database.
+    pub(crate) async fn on(database: String) -> Self {
         static COUNT: Once = Once::new();
         COUNT.call_once(|| {
             telemetry::init(LogFormat::Pretty, "error");
@@ -46,6 +51,7 @@ impl Stage {
             .workers(1)
             .with_github(&github)
             .on_redis_at(url)
+            .with("DATABASE_URL", database)
             .with("REDIS_URL", url)
             .with("METRICS_TOKEN", TOKEN)
             .with("RENDER_GIT_COMMIT", "0123abc")
@@ -137,7 +143,7 @@ impl Stage {
     }
 
     /// A request that fails, through no fault of its client.
-    async fn fail(&self) {
+    pub(crate) async fn fail(&self) {
         let db = self.cluster.service().db();
         let rename = async |from: &str, to: &str| {
             let statement = format!("ALTER TABLE {from} RENAME TO {to}");

@@ -6,10 +6,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{
-        Arc, Mutex, MutexGuard,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -29,6 +26,9 @@ pub const CLIENT_ID: &str = "Iv1.0123456789abcdef";
 
 /// What our app proves itself with.
 pub const CLIENT_SECRET: &str = "the secret of our app at GitHub";
+
+/// The address that GitHub knows of everybody, and that we do not ask for.
+pub const EMAIL: &str = "octocat@mail.example";
 
 /// The cookie by which a browser is signed in to an account of its own: its value is the login.
 pub const ACCOUNT_COOKIE: &str = "github-account";
@@ -105,7 +105,7 @@ pub struct GitHub {
 #[derive(Debug, Default)]
 struct State {
     inner: Mutex<Inner>,
-    serial: AtomicU64,
+    given: Mutex<Vec<String>>,
 }
 
 #[derive(Debug, Default)]
@@ -164,6 +164,11 @@ impl GitHub {
         self.answers(Question::Membership, Manner::Json(answer));
     }
 
+    /// Every code and token that was given out, which nobody may read anywhere else.
+    pub fn secrets(&self) -> Vec<String> {
+        self.state.given.lock().expect("nobody panics with it").clone()
+    }
+
     /// How often something was asked.
     pub fn asked(&self, question: Question) -> usize {
         self.state.lock().asked.get(&question).copied().unwrap_or(0)
@@ -190,7 +195,9 @@ impl State {
 
     /// A word that nobody has seen before.
     fn fresh(&self, kind: &str) -> String {
-        format!("{kind}_{}", self.serial.fetch_add(1, Ordering::Relaxed))
+        let word = format!("{kind}_{:032x}", rand::random::<u128>());
+        self.given.lock().expect("nobody panics with it").push(word.clone());
+        word
     }
 
     async fn answer(&self, mut request: Request) -> Response {
@@ -297,7 +304,9 @@ impl State {
         match self.lock().tokens.get(token) {
             Some(account) => json_answer(
                 StatusCode::OK,
-                &json!({ "id": account.id, "login": account.login, "name": null }),
+                &json!({
+                    "id": account.id, "login": account.login, "name": null, "email": EMAIL,
+                }),
             ),
             None => json_answer(StatusCode::UNAUTHORIZED, &json!({ "message": "no" })),
         }

@@ -119,15 +119,20 @@ pub struct Server {
 impl Server {
     /// Starts a server and waits until it answers.
     pub async fn start() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// The same with other settings, such as `max_connections=20`.
+    pub async fn with(settings: &[&str]) -> Self {
         let binaries = find_binaries().expect(
             "PostgreSQL's server programs (initdb, postgres) are needed: scripts/test installs them",
         );
         for _ in 1..START_ATTEMPTS {
-            if let Ok(server) = Self::try_start(&binaries).await {
+            if let Ok(server) = Self::try_start(&binaries, settings).await {
                 return server;
             }
         }
-        match Self::try_start(&binaries).await {
+        match Self::try_start(&binaries, settings).await {
             Ok(server) => server,
             Err(log) => panic!("PostgreSQL did not start:\n{log}"),
         }
@@ -138,7 +143,7 @@ impl Server {
         &self.url
     }
 
-    async fn try_start(binaries: &Path) -> Result<Self, String> {
+    async fn try_start(binaries: &Path, settings: &[&str]) -> Result<Self, String> {
         let folder = tempfile::Builder::new()
             .prefix("notes-postgres-")
             .tempdir()
@@ -177,6 +182,7 @@ impl Server {
             // Nothing here has to survive a crash, and many small clusters share one server.
             .args(["-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"])
             .args(["-c", "max_connections=300", "-c", "shared_buffers=64MB"])
+            .args(settings.iter().flat_map(|setting| ["-c", setting]))
             .stdin(Stdio::piped())
             // Not the terminal's Ctrl-C: it ends when we end.
             .process_group(0)

@@ -442,7 +442,7 @@ pub(crate) fn free_port() -> u16 {
 }
 
 /// A program that `cargo build` made, beside the one that runs.
-fn built(name: &str) -> PathBuf {
+pub fn built(name: &str) -> PathBuf {
     let ours = std::env::current_exe().expect("this program has a path");
     let found = ours.ancestors().skip(1).take(2).map(|it| it.join(name)).find(|it| is_file(it));
     found.unwrap_or_else(|| panic!("`{name}` is not built: run `cargo build --workspace` first"))

@@ -32,7 +32,8 @@ use crate::{
 
 /// Libraries that say more than a reader of our log wants, and spans that only a trace shows. `LOG`
 /// can turn them up again.
-const QUIET: &str = "sqlx=warn,sea_orm=warn,sea_orm_migration=warn,mcp::traced=off,";
+const QUIET: &str =
+    "sqlx=warn,sea_orm=warn,sea_orm_migration=warn,tokio_cron_scheduler=warn,mcp::traced=off,";
 
 /// What nobody can turn up: in the spans of this library are all options of a connection to the
 /// database, with its password.

@@ -29,25 +29,28 @@ fn start(
 }
 
 /// Runs one to its end: its exit code, and what it said.
-async fn run(words: &[&str], environment: &HashMap<String, String>) -> (Option<i32>, String) {
+pub(crate) async fn run(
+    words: &[&str],
+    environment: &HashMap<String, String>,
+) -> (Option<i32>, String) {
     let folder = tempfile::tempdir().unwrap();
     let mut program = start(&folder, "one", words, environment);
     let status = program.ended().await;
     (status.code(), program.log())
 }
 
-fn environment(variables: &[(&str, &str)]) -> HashMap<String, String> {
+pub(crate) fn environment(variables: &[(&str, &str)]) -> HashMap<String, String> {
     variables.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
-async fn connected(url: &str) -> DatabaseConnection {
+pub(crate) async fn connected(url: &str) -> DatabaseConnection {
     let mut options = ConnectOptions::new(url);
     options.max_connections(2).sqlx_logging(false);
     Database::connect(options).await.unwrap()
 }
 
 /// A database without our tables.
-async fn empty_database() -> String {
+pub(crate) async fn empty_database() -> String {
     let url = postgres::fresh_database().await;
     let db = connected(&url).await;
     migration::take_back(&db, 1_000).await.unwrap();

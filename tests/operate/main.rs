@@ -9,6 +9,7 @@ mod dashboards;
 mod deploy;
 mod expand;
 mod logs;
+mod pgbouncer;
 mod prometheus;
 mod queries;
 mod schema;

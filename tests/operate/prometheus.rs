@@ -19,12 +19,12 @@ use crate::{
 /// Series that a cluster on this machine cannot have.
 const ELSEWHERE: [&str; 2] = ["notes:postgres_cpu:ratio", "process_virtual_memory_max_bytes"];
 
-/// A program of Prometheus, from the PATH or from where scripts/test puts it.
-fn program(name: &str) -> PathBuf {
+/// A program that is no part of ours, from where scripts/test puts it or from the PATH.
+pub(crate) fn program(name: &str) -> PathBuf {
+    let tools = ["prometheus/usr/bin", "pgbouncer"].map(|it| root().join("target/tools").join(it));
     let installed = std::env::var_os("PATH").unwrap_or_default();
-    let mut folders: Vec<PathBuf> = std::env::split_paths(&installed).collect();
-    folders.push(root().join("target/tools/prometheus/usr/bin"));
-    let found = folders.into_iter().map(|folder| folder.join(name)).find(|it| it.is_file());
+    let folders = tools.into_iter().chain(std::env::split_paths(&installed));
+    let found = folders.map(|folder| folder.join(name)).find(|it| it.is_file());
     found.unwrap_or_else(|| panic!("{name} is needed: scripts/test installs it"))
 }
 

@@ -434,7 +434,7 @@ async fn cuttable(url: &str) -> (Wire, String) {
 const PORTS: std::ops::Range<u16> = 10_000..32_000;
 
 /// A port that nobody listens on now.
-pub(crate) fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     std::iter::repeat_with(|| rand::rng().random_range(PORTS))
         .take(PORTS.len())
         .find(|port| PortFinder::bind(("127.0.0.1", *port)).is_ok())

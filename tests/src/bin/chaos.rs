@@ -3,6 +3,9 @@
 //!
 //! `CHAOS_SEED` repeats a run's decisions (not its timing), `CHAOS_SECONDS` makes it longer.
 
+// An optimised build looks deeper into the futures of the clients than the compiler's bound.
+#![recursion_limit = "256"]
+
 use std::{process::ExitCode, time::Duration};
 
 use tests::chaos;

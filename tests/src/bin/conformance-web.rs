@@ -4,6 +4,9 @@
 //! Says on its first line, in JSON, on which ports it listens, which token opens it, and what
 //! `conformance-worker` must be told to work for it. Ends when its standard input does.
 
+// An optimised build looks deeper into the future of the server than the compiler's bound.
+#![recursion_limit = "256"]
+
 use anyhow::Context as _;
 use clap::Parser;
 use serde_json::json;

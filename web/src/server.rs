@@ -34,7 +34,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// Open connections of one instance. An open event stream costs about 25 KiB, so this many fit the
+/// Open connections of one instance. An open event stream costs about 30 KiB, so this many fit the
 /// smallest machine we run on; further clients wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 8_192;
 

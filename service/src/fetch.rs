@@ -25,7 +25,10 @@ use reqwest::{
 };
 use url::Url;
 
-use crate::oauth::{metadata_url::public_host, special_use};
+use crate::{
+    oauth::{metadata_url::public_host, special_use},
+    outgoing::{bounded, careful},
+};
 
 /// How long the connection alone may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -228,12 +231,8 @@ impl Fetcher {
     }
 
     fn make_http(&self) -> anyhow::Result<reqwest::Client> {
-        let mut builder = reqwest::Client::builder()
+        let mut builder = careful()
             .https_only(true)
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .referer(false)
-            .no_proxy()
             .dns_resolver(Arc::new(Checked(Arc::clone(&self.resolver))))
             // A connection that is kept would outlive the check of its address.
             .pool_max_idle_per_host(0)
@@ -259,14 +258,7 @@ impl Answer {
 
     /// The whole body, if it keeps within the bounds.
     pub(crate) async fn body(mut self) -> Result<Vec<u8>, FetchError> {
-        let mut body = Vec::new();
-        while let Some(chunk) = self.response.chunk().await? {
-            if body.len() + chunk.len() > self.bytes {
-                return Err(FetchError::TooLarge);
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(body)
+        bounded(&mut self.response, self.bytes).await?.ok_or(FetchError::TooLarge)
     }
 }
 

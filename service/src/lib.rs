@@ -45,6 +45,7 @@ pub mod metrics;
 mod model;
 pub mod notes;
 pub mod oauth;
+mod outgoing;
 pub mod prompts;
 mod redis;
 pub mod resources;

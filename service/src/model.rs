@@ -10,7 +10,10 @@ use reqwest::{StatusCode, header::RETRY_AFTER};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::config::ModelSettings;
+use crate::{
+    config::ModelSettings,
+    outgoing::{bounded, careful},
+};
 
 /// How long one answer may take: a local model writes a page in a minute or two.
 const ANSWER_TIMEOUT: Duration = Duration::from_mins(3);
@@ -117,11 +120,7 @@ impl Model {
     fn http(&self) -> Result<&reqwest::Client, ModelError> {
         self.http
             .get_or_init(|| {
-                reqwest::Client::builder()
-                    .redirect(reqwest::redirect::Policy::none())
-                    .retry(reqwest::retry::never())
-                    .referer(false)
-                    .no_proxy()
+                careful()
                     .connect_timeout(CONNECT_TIMEOUT)
                     .timeout(ANSWER_TIMEOUT)
                     .user_agent(concat!("notes-mcp/", env!("CARGO_PKG_VERSION")))
@@ -143,14 +142,8 @@ impl fmt::Debug for Model {
 }
 
 async fn read(mut response: reqwest::Response) -> Result<Vec<u8>, ModelError> {
-    let mut answer = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|it| away(&it))? {
-        if answer.len() + chunk.len() > MAX_ANSWER_BYTES {
-            return Err(ModelError::Refused("its answer is larger than 1 MB".into()));
-        }
-        answer.extend_from_slice(&chunk);
-    }
-    Ok(answer)
+    let answer = bounded(&mut response, MAX_ANSWER_BYTES).await.map_err(|it| away(&it))?;
+    answer.ok_or_else(|| ModelError::Refused("its answer is larger than 1 MB".into()))
 }
 
 fn said(answer: &[u8]) -> Result<String, ModelError> {

@@ -25,7 +25,14 @@ use super::{
     pkce::{Challenge, METHOD, Verifier},
     sign_in::{self, Hop, Person, Purpose},
 };
-use crate::{Service, config::GitHubSettings, metrics, secret::Secret, users::SignIn};
+use crate::{
+    Service,
+    config::GitHubSettings,
+    metrics,
+    outgoing::{bounded, careful},
+    secret::Secret,
+    users::SignIn,
+};
 
 /// How long all questions of one sign-in may take together, so that the person is not left waiting.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -416,11 +423,7 @@ impl GitHub {
 }
 
 fn make_http() -> reqwest::Result<reqwest::Client> {
-    reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .referer(false)
-        .no_proxy()
+    careful()
         .connect_timeout(PATIENCE)
         .timeout(PATIENCE)
         .user_agent(concat!("notes-mcp/", env!("CARGO_PKG_VERSION")))
@@ -479,18 +482,10 @@ impl Answer {
         if let Some(left) = quota(response.headers()) {
             metrics::GITHUB_RATE_LIMIT_REMAINING.set([], left);
         }
-        let mut answer = Self {
-            status: response.status(),
-            too_many: is_too_many(response.headers()),
-            body: Vec::new(),
-        };
-        while let Some(chunk) = response.chunk().await.map_err(|error| away(&error))? {
-            if answer.body.len() + chunk.len() > MAX_ANSWER_BYTES {
-                return Err(GitHubError::Away("an endless answer"));
-            }
-            answer.body.extend_from_slice(&chunk);
-        }
-        Ok(answer)
+        let (status, too_many) = (response.status(), is_too_many(response.headers()));
+        let body = bounded(&mut response, MAX_ANSWER_BYTES).await.map_err(|error| away(&error))?;
+        let body = body.ok_or(GitHubError::Away("an endless answer"))?;
+        Ok(Self { status, too_many, body })
     }
 
     fn object(&self) -> Result<Map<String, Value>, GitHubError> {

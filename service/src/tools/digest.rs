@@ -17,7 +17,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{json, value::RawValue};
 
-use super::retry;
+use super::{retry, to_f64};
 use crate::{
     Service,
     model::{Model, ModelError},
@@ -299,10 +299,6 @@ fn not_written(error: ModelError) -> ToolError {
              to check LLM_URL, LLM_MODEL and LLM_API_KEY."
         )),
     }
-}
-
-fn to_f64(count: usize) -> f64 {
-    u32::try_from(count).map_or(f64::MAX, f64::from)
 }
 
 #[cfg(test)]

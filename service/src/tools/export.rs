@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::retry;
+use super::{retry, to_f64};
 use crate::{
     Service,
     db::Failure,
@@ -148,8 +148,4 @@ fn failed(error: ExportError) -> ToolError {
         ExportError::Failed(error @ Failure::Unavailable(_)) => retry(error.into(), AWAY),
         ExportError::Failed(error @ Failure::Internal(_)) => ToolError::internal(error),
     }
-}
-
-fn to_f64(count: u64) -> f64 {
-    u32::try_from(count).map_or(f64::MAX, f64::from)
 }

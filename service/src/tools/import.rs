@@ -15,7 +15,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::retry;
+use super::{retry, to_f64};
 use crate::{
     Service, db,
     fetch::{Address, Bounds, FetchError},
@@ -341,10 +341,6 @@ fn question(titles: &[&str], total: usize) -> String {
          replace what you have, or keep both?",
         shown.join(", ")
     )
-}
-
-fn to_f64(count: usize) -> f64 {
-    u32::try_from(count).map_or(f64::MAX, f64::from)
 }
 
 #[cfg(test)]

@@ -2,20 +2,12 @@
 
 use mcp::{Call, Tool, ToolAnnotations, ToolError};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::jobs_get::{JobView, away, id, not_found};
+use super::jobs_get::{Input, JobView, away, id, not_found};
 use crate::{Service, jobs, oauth::scope};
 
 pub(super) struct CancelJob;
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Input {
-    /// The id of the job, as `jobs_list` gives it.
-    #[schemars(length(max = 64))]
-    id: String,
-}
 
 #[derive(Serialize, JsonSchema)]
 pub(super) struct Output {

@@ -19,7 +19,7 @@ pub(super) struct GetJob;
 pub(super) struct Input {
     /// The id of the job, as `jobs_list` gives it.
     #[schemars(length(max = 64))]
-    id: String,
+    pub(super) id: String,
 }
 
 #[derive(Serialize, JsonSchema)]

@@ -39,6 +39,11 @@ pub const ALL: &[&dyn AnyTool<Service>] = &[
     &jobs_cancel::CancelJob,
 ];
 
+/// A count as progress has it.
+fn to_f64(count: impl TryInto<u32>) -> f64 {
+    count.try_into().map_or(f64::MAX, f64::from)
+}
+
 /// What a model is told when a verb gave no answer.
 pub(crate) fn failed(error: NotesError) -> ToolError {
     match error {

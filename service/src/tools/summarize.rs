@@ -5,7 +5,7 @@ use mcp::{Call, SampleRequest, Tool, ToolAnnotations, ToolError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{failed, failed_for};
+use super::{failed, failed_for, to_f64};
 use crate::{
     Service,
     notes::{self, Listing, Note, PageSize, Tag, Words},
@@ -148,10 +148,6 @@ fn manuscript(notes: &[Note]) -> (String, bool) {
         text.extend(["# ", &note.title, "\n\n", body, "\n\n"]);
     }
     (text, truncated)
-}
-
-fn to_f64(count: usize) -> f64 {
-    u32::try_from(count).map_or(f64::MAX, f64::from)
 }
 
 #[cfg(test)]

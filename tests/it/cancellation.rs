@@ -1,16 +1,7 @@
 //! Who can stop a call, and how: a legacy client by a notification, a modern one by going away.
 
-use serde_json::{Value, json};
-use tests::{client::Stream, cluster::Cluster, schema::Revision};
-
-/// Parameters of a call that waits at a gate, `steps` times, and reports each step.
-fn at_gate(gate: &str, steps: u32) -> Value {
-    json!({
-        "name": "test_gate",
-        "arguments": { "gate": gate, "steps": steps },
-        "_meta": { "progressToken": gate },
-    })
-}
+use serde_json::json;
+use tests::{client::Stream, cluster::Cluster, fixtures::at_gate, schema::Revision};
 
 /// Progress has arrived, so that the call runs and its stream is open.
 async fn first_step(stream: &mut Stream) {
@@ -24,7 +15,7 @@ async fn a_legacy_call_is_cancelled_by_a_notification_at_any_instance_and_not_an
     let ada = cluster.web(0).legacy(cluster.token("ada").await, Revision::November2025).await;
     let gate = cluster.gate("a");
     gate.step();
-    let call = ada.body("tools/call", at_gate("a", 2));
+    let call = ada.body("tools/call", at_gate("test_gate", "a", 2));
     let mut stream = ada.send(&call).await;
     first_step(&mut stream).await;
 
@@ -45,10 +36,10 @@ async fn a_cancellation_reaches_only_the_session_it_was_sent_in() {
     cluster.gate("a").step();
     cluster.gate("b").step();
     // The same id in both sessions.
-    let mut call = one.body("tools/call", at_gate("a", 2));
+    let mut call = one.body("tools/call", at_gate("test_gate", "a", 2));
     call["id"] = json!("same");
     let mut first = one.send(&call).await;
-    call["params"] = at_gate("b", 2);
+    call["params"] = at_gate("test_gate", "b", 2);
     let mut second = other.send(&call).await;
     first_step(&mut first).await;
     first_step(&mut second).await;
@@ -102,7 +93,7 @@ async fn a_modern_client_cancels_by_going_away() {
     let ada = cluster.web(0).modern(cluster.token("ada").await);
     let gate = cluster.gate("a");
     gate.step();
-    let mut stream = ada.open("tools/call", at_gate("a", 2)).await;
+    let mut stream = ada.open("tools/call", at_gate("test_gate", "a", 2)).await;
     first_step(&mut stream).await;
     drop(stream);
     gate.stopped(1).await;
@@ -113,7 +104,8 @@ async fn a_modern_client_may_go_away_before_anything_was_answered() {
     let cluster = Cluster::fixtures(1).await;
     let ada = cluster.web(0).modern(cluster.token("ada").await);
     let gate = cluster.gate("a");
-    let call = tokio::spawn(async move { ada.open("tools/call", at_gate("a", 1)).await });
+    let call =
+        tokio::spawn(async move { ada.open("tools/call", at_gate("test_gate", "a", 1)).await });
     gate.reached(1).await;
     call.abort();
     gate.stopped(1).await;
@@ -127,7 +119,7 @@ async fn a_legacy_client_that_goes_away_cancels_nothing() {
         let name = format!("gate of {revision}");
         let gate = cluster.gate(&name);
         gate.step();
-        let mut stream = ada.open("tools/call", at_gate(&name, 2)).await;
+        let mut stream = ada.open("tools/call", at_gate("test_gate", &name, 2)).await;
         let seen = loop {
             let event = stream.next().await.expect("the call goes on");
             if event.message.is_some() {

@@ -3,22 +3,15 @@
 
 use std::collections::HashSet;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tests::{
-    client::{Event, Legacy, Stream},
+    client::{Event, Legacy},
     cluster::Cluster,
+    fixtures::at_gate,
     schema::Revision,
 };
 
 const REVISION: Revision = Revision::November2025;
-
-fn steps(gate: &str, steps: u32) -> Value {
-    json!({
-        "name": "test_gate",
-        "arguments": { "gate": gate, "steps": steps },
-        "_meta": { "progressToken": gate },
-    })
-}
 
 /// What events say, in short: the progress, or the answer.
 fn told(events: &[Event]) -> Vec<String> {
@@ -33,16 +26,6 @@ fn told(events: &[Event]) -> Vec<String> {
         .collect()
 }
 
-/// Reads up to and with the next message.
-async fn next_message(stream: &mut Stream) -> Event {
-    loop {
-        let event = stream.next().await.expect("the stream goes on");
-        if event.message.is_some() {
-            return event;
-        }
-    }
-}
-
 async fn two_instances() -> (Cluster, Legacy) {
     let cluster = Cluster::fixtures(2).await;
     let ada = cluster.web(0).legacy(cluster.token("ada").await, REVISION).await;
@@ -54,8 +37,8 @@ async fn a_client_that_comes_back_misses_nothing_and_hears_nothing_twice() {
     let (cluster, ada) = two_instances().await;
     let gate = cluster.gate("a");
     gate.step();
-    let mut stream = ada.open("tools/call", steps("a", 5)).await;
-    let mut events = vec![next_message(&mut stream).await];
+    let mut stream = ada.open("tools/call", at_gate("test_gate", "a", 5)).await;
+    let mut events = vec![stream.next_message().await];
     drop(stream);
     // Two steps happen while nobody listens.
     gate.step();
@@ -64,7 +47,7 @@ async fn a_client_that_comes_back_misses_nothing_and_hears_nothing_twice() {
 
     let last = events.last().unwrap().id.clone().expect("an event has an id");
     let mut stream = ada.at(cluster.web(1)).resume(&last).await;
-    events.push(next_message(&mut stream).await);
+    events.push(stream.next_message().await);
     // And two while somebody does.
     gate.step();
     gate.step();
@@ -80,7 +63,7 @@ async fn the_end_can_be_heard_again_after_the_call_has_ended() {
     for _ in 0..3 {
         gate.step();
     }
-    let events = ada.open("tools/call", steps("a", 3)).await.rest().await;
+    let events = ada.open("tools/call", at_gate("test_gate", "a", 3)).await.rest().await;
     let said: Vec<&Event> = events.iter().filter(|event| event.message.is_some()).collect();
     for (index, event) in said.iter().enumerate() {
         let id = event.id.as_deref().expect("an event has an id");
@@ -98,7 +81,8 @@ async fn event_ids_are_unique_in_a_session() {
         cluster.gate(name).step();
         cluster.gate(name).step();
         let elsewhere = ada.at(cluster.web(usize::from(name == "b")));
-        for event in elsewhere.open("tools/call", steps(name, 2)).await.rest().await {
+        for event in elsewhere.open("tools/call", at_gate("test_gate", name, 2)).await.rest().await
+        {
             let id = event.id.expect("an event of a session has an id");
             assert!(ids.insert(id.clone()), "{id} comes twice");
             priming += usize::from(event.message.is_none());
@@ -112,10 +96,10 @@ async fn a_stream_never_tells_of_another_call() {
     let (cluster, ada) = two_instances().await;
     cluster.gate("a").step();
     cluster.gate("b").step();
-    let mut a = ada.open("tools/call", steps("a", 2)).await;
-    let mut b = ada.open("tools/call", steps("b", 2)).await;
-    let last_a = next_message(&mut a).await.id.unwrap();
-    let last_b = next_message(&mut b).await.id.unwrap();
+    let mut a = ada.open("tools/call", at_gate("test_gate", "a", 2)).await;
+    let mut b = ada.open("tools/call", at_gate("test_gate", "b", 2)).await;
+    let last_a = a.next_message().await.id.unwrap();
+    let last_b = b.next_message().await.id.unwrap();
     drop((a, b));
     cluster.gate("a").step();
     cluster.gate("b").step();
@@ -130,8 +114,8 @@ async fn an_event_id_opens_nothing_in_another_session() {
     let (cluster, ada) = two_instances().await;
     let gate = cluster.gate("a");
     gate.step();
-    let mut stream = ada.open("tools/call", steps("a", 2)).await;
-    let last = next_message(&mut stream).await.id.unwrap();
+    let mut stream = ada.open("tools/call", at_gate("test_gate", "a", 2)).await;
+    let last = stream.next_message().await.id.unwrap();
     drop(stream);
     gate.step();
     gate.step();
@@ -163,8 +147,8 @@ async fn whoever_comes_back_takes_the_stream_over() {
     let (cluster, ada) = two_instances().await;
     let gate = cluster.gate("a");
     gate.step();
-    let mut first = ada.open("tools/call", steps("a", 2)).await;
-    let last = next_message(&mut first).await.id.unwrap();
+    let mut first = ada.open("tools/call", at_gate("test_gate", "a", 2)).await;
+    let last = first.next_message().await.id.unwrap();
 
     let mut second = ada.at(cluster.web(1)).resume(&last).await;
     let left = first.rest().await;
@@ -194,7 +178,7 @@ async fn a_stream_begins_with_an_id_to_come_back_to_since_2025_11_25_only() {
         let ada = cluster.web(0).legacy(cluster.token("ada").await, revision).await;
         let gate = format!("gate of {revision}");
         cluster.gate(&gate).step();
-        let call = ada.open("tools/call", steps(&gate, 1)).await.rest().await;
+        let call = ada.open("tools/call", at_gate("test_gate", &gate, 1)).await.rest().await;
 
         let mut listening = ada.listen().await;
         ada.tool("test_trigger_tool_change", json!({})).await;
@@ -234,7 +218,7 @@ async fn a_modern_stream_has_no_ids() {
     let cluster = Cluster::fixtures(1).await;
     let ada = cluster.web(0).modern(cluster.token("ada").await);
     cluster.gate("a").step();
-    let events = ada.open("tools/call", steps("a", 1)).await.rest().await;
+    let events = ada.open("tools/call", at_gate("test_gate", "a", 1)).await.rest().await;
     assert_eq!(told(&events), ["a: 1", "passed 1 times"]);
     assert!(events.iter().all(|it| it.id.is_none() && it.retry.is_none() && it.message.is_some()));
 }

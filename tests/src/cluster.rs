@@ -18,7 +18,7 @@ use crate::{
     client::Web,
     documents::DocumentHost,
     fixtures::{self, Gate, Gates},
-    github::{self, GitHub},
+    github::GitHub,
     in_time, postgres, redis,
 };
 
@@ -102,11 +102,7 @@ impl Setup {
     /// test can be many visitors, each with a share of its own.
     #[must_use]
     pub fn with_github(self, github: &GitHub) -> Self {
-        self.with("GITHUB_URL", github.origin())
-            .with("GITHUB_API_URL", github.origin())
-            .with("GITHUB_CLIENT_ID", github::CLIENT_ID)
-            .with("GITHUB_CLIENT_SECRET", github::CLIENT_SECRET)
-            .with("TRUSTED_PROXY_HOPS", "1")
+        github.settings().into_iter().fold(self, |it, (variable, value)| it.with(variable, value))
     }
 
     /// Lets clients be whoever the documents on this host say ([`DocumentHost`]).

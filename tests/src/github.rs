@@ -143,6 +143,18 @@ impl GitHub {
         github
     }
 
+    /// The settings with which people sign in here. The product believes `X-Forwarded-For` then, so
+    /// that a test can be many visitors, each with a share of its own.
+    pub fn settings(&self) -> [(&'static str, String); 5] {
+        [
+            ("GITHUB_URL", self.origin().to_owned()),
+            ("GITHUB_API_URL", self.origin().to_owned()),
+            ("GITHUB_CLIENT_ID", CLIENT_ID.to_owned()),
+            ("GITHUB_CLIENT_SECRET", CLIENT_SECRET.to_owned()),
+            ("TRUSTED_PROXY_HOPS", "1".to_owned()),
+        ]
+    }
+
     /// `http://127.0.0.1:port`.
     pub fn origin(&self) -> &str {
         &self.origin

@@ -1,9 +1,9 @@
 //! A cancel stops the call wherever it runs.
 
 use serde_json::{Value, json};
-use tests::processes::Fleet;
+use tests::{fixtures::at_gate, processes::Fleet};
 
-use super::{REVISION, next_message, steps};
+use super::REVISION;
 
 #[tokio::test]
 async fn a_cancel_at_any_instance_stops_a_call_on_another() {
@@ -11,9 +11,9 @@ async fn a_cancel_at_any_instance_stops_a_call_on_another() {
     let ada = fleet.web(0).legacy(fleet.token("ada").await, REVISION).await;
     let gate = fleet.gate("a");
     gate.step();
-    let body = ada.body("tools/call", steps("test_gate", "a", 3));
+    let body = ada.body("tools/call", at_gate("test_gate", "a", 3));
     let mut stream = ada.send(&body).await;
-    let first = next_message(&mut stream).await;
+    let first = stream.next_message().await;
     gate.reached(2).await;
 
     let cancelled = json!({ "requestId": body["id"] });
@@ -32,7 +32,7 @@ async fn a_call_that_waits_for_its_client_is_cancelled_at_any_instance() {
     let call = json!({ "name": "test_elicitation", "arguments": { "message": "Who are you?" } });
     let body = ada.body("tools/call", call);
     let mut stream = ada.send(&body).await;
-    let question = next_message(&mut stream).await.message.unwrap();
+    let question = stream.next_message().await.message.unwrap();
 
     let elsewhere = ada.at(fleet.web(1));
     let cancelled = json!({ "requestId": body["id"] });

@@ -3,7 +3,7 @@
 use serde_json::json;
 use tests::processes::Fleet;
 
-use super::{REVISION, next_message};
+use super::REVISION;
 
 #[tokio::test]
 async fn a_change_is_heard_on_every_instance_and_after_its_listener_was_killed() {
@@ -21,7 +21,7 @@ async fn a_change_is_heard_on_every_instance_and_after_its_listener_was_killed()
     let change = |body: &str| json!({ "id": note, "body": body });
     ada.tool("notes_update", change("Three minutes.")).await.output();
     let heard = loop {
-        let event = next_message(&mut listening).await;
+        let event = listening.next_message().await;
         if event.message.as_ref().unwrap()["method"] == "notifications/resources/updated" {
             break event;
         }
@@ -35,7 +35,7 @@ async fn a_change_is_heard_on_every_instance_and_after_its_listener_was_killed()
     ada.tool("notes_update", change("Four minutes.")).await.output();
     let mut resumed = ada.at(fleet.web(2)).resume(heard.id.as_deref().unwrap()).await;
     loop {
-        let message = next_message(&mut resumed).await.message.unwrap();
+        let message = resumed.next_message().await.message.unwrap();
         if message["method"] == "notifications/resources/updated" {
             assert_eq!(message["params"]["uri"], uri);
             break;

@@ -3,11 +3,11 @@
 use serde_json::{Value, json};
 use tests::{client::Stream, processes::Fleet};
 
-use super::{REVISION, next_message};
+use super::REVISION;
 
 /// Waits for the next change of the list of tools.
 async fn told_of_tools(stream: &mut Stream) {
-    while next_message(stream).await.message.unwrap()["method"]
+    while stream.next_message().await.message.unwrap()["method"]
         != "notifications/tools/list_changed"
     {}
 }
@@ -48,6 +48,6 @@ async fn a_session_that_was_not_listening_is_told_when_it_listens_again() {
     let priming = listening.next().await.unwrap();
     assert_eq!(priming.message, None::<Value>);
     ada.at(fleet.web(0)).tool("test_trigger_prompt_change", json!({})).await;
-    let next = next_message(&mut listening).await.message.unwrap();
+    let next = listening.next_message().await.message.unwrap();
     assert_eq!(next["method"], "notifications/prompts/list_changed");
 }

@@ -5,13 +5,14 @@ use std::sync::{
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tests::{
     client::{Legacy, Modern},
     processes::{Fleet, Kind, Plan},
 };
 
-use super::{REVISION, ended, told, with_tasks};
+use super::{REVISION, ended, told};
+use crate::jobs_tools::titles;
 
 /// What a client did while instances came and went.
 #[derive(Default)]
@@ -124,28 +125,14 @@ async fn a_rolling_restart_under_load_loses_no_call_no_event_and_no_job() {
         }
         load.done.store(true, Ordering::Relaxed);
     };
-    let with_tasks = client_with_tasks(with_tasks(&web.modern(&token)), Arc::clone(&load));
+    let with_tasks = client_with_tasks(web.modern(&token).with_tasks(), Arc::clone(&load));
     tokio::join!(restarts, with_tasks);
     while let Some(ended) = clients.join_next().await {
         ended.unwrap();
     }
     let written = writer.await.unwrap();
     assert_eq!(balancer.lost(), 0);
-    let ada = web.modern(&token);
-    let mut found = 0;
-    let mut cursor = Value::Null;
-    loop {
-        let mut arguments = json!({ "limit": 100 });
-        if !cursor.is_null() {
-            arguments["cursor"] = cursor;
-        }
-        let page = ada.tool("notes_list", arguments).await;
-        found += page.output()["notes"].as_array().unwrap().len();
-        cursor = page.output()["next_cursor"].clone();
-        if cursor.is_null() {
-            break;
-        }
-    }
+    let found = titles(&web.modern(&token)).await.len();
     assert_eq!(found, written, "each note that was acknowledged is there once");
 }
 

@@ -30,30 +30,11 @@ mod workers;
 
 use serde_json::{Value, json};
 use tests::{
-    client::{Event, Modern, Stream},
+    client::{Event, Modern},
     schema::Revision,
 };
 
 const REVISION: Revision = Revision::November2025;
-
-/// A call of a gate that takes steps and tells of each.
-fn steps(tool: &str, gate: &str, steps: u32) -> Value {
-    json!({
-        "name": tool,
-        "arguments": { "gate": gate, "steps": steps },
-        "_meta": { "progressToken": gate },
-    })
-}
-
-/// Reads up to and with the next message.
-async fn next_message(stream: &mut Stream) -> Event {
-    loop {
-        let event = stream.next().await.expect("the stream goes on");
-        if event.message.is_some() {
-            return event;
-        }
-    }
-}
 
 /// What events say, in short: the progress, the text of an answer, or the code of an error.
 fn told(events: &[Event]) -> Vec<String> {
@@ -69,13 +50,6 @@ fn told(events: &[Event]) -> Vec<String> {
             message["result"]["content"][0]["text"].as_str().unwrap().to_owned()
         })
         .collect()
-}
-
-/// A modern client that can hold a task handle.
-fn with_tasks(client: &Modern) -> Modern {
-    client.with_capabilities(json!({
-        "elicitation": {}, "extensions": { "io.modelcontextprotocol/tasks": {} },
-    }))
 }
 
 /// Looks at a task until it has ended.

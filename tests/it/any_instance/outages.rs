@@ -4,11 +4,12 @@ use serde_json::{Value, json};
 use tests::{
     browser::{App, Browser},
     client::{Page, Web},
+    fixtures::at_gate,
     github::{self, GitHub},
     processes::{Fleet, Kind, Plan},
 };
 
-use super::{REVISION, ended, next_message, with_tasks};
+use super::{REVISION, ended};
 
 fn tea() -> Value {
     json!({ "title": "Tea", "body": "Two minutes." })
@@ -93,7 +94,7 @@ async fn when_redis_lost_its_data_clients_begin_anew_and_everything_works() {
     let ada = fleet.web(1).legacy(&token, REVISION).await;
     let mut listening = ada.at(fleet.web(2)).listen().await;
     ada.at(fleet.web(0)).tool("test_trigger_tool_change", json!({})).await;
-    while next_message(&mut listening).await.message.unwrap()["method"]
+    while listening.next_message().await.message.unwrap()["method"]
         != "notifications/tools/list_changed"
     {}
     fleet.web(0).modern(&token).tool("notes_create", tea()).await.output();
@@ -105,9 +106,7 @@ async fn no_event_is_lost_when_the_connections_to_redis_are_cut() {
     let ada = fleet.web(0).legacy(fleet.token("ada").await, REVISION).await;
     let gate = fleet.gate("a");
     let call =
-        tokio::spawn(
-            async move { ada.persist("tools/call", super::steps("test_gate", "a", 6)).await },
-        );
+        tokio::spawn(async move { ada.persist("tools/call", at_gate("test_gate", "a", 6)).await });
     for turn in 1..=6 {
         gate.reached(turn).await;
         fleet.redis().cut_connections().await;
@@ -131,7 +130,7 @@ async fn without_the_database_lists_and_streams_go_on_and_the_rest_says_so() {
     modern.call("tools/list", json!({})).await.result();
     ada.call("tools/list", json!({})).await.result();
     ada.tool("test_trigger_tool_change", json!({})).await;
-    while next_message(&mut listening).await.message.unwrap()["method"]
+    while listening.next_message().await.message.unwrap()["method"]
         != "notifications/tools/list_changed"
     {}
     for failed in
@@ -202,7 +201,7 @@ async fn without_redis_jobs_run_and_sign_ins_wait() {
     assert_eq!(begun.status, 503, "{}", begun.text());
     assert!(!begun.header("retry-after").is_empty(), "it says when to come back");
     // Nobody wakes the worker: it looks by itself.
-    let ada = with_tasks(&fleet.web(0).modern(token));
+    let ada = fleet.web(0).modern(token).with_tasks();
     let made = ada.tool("slow_compute", json!({ "label": "tea" })).await;
     let done = ended(&ada.at(fleet.web(1)), &made.result()["taskId"]).await;
     assert!(done["result"]["content"][0]["text"].as_str().unwrap().contains("tea"), "{done}");

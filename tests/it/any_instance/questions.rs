@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tests::{client::Legacy, processes::Fleet};
 
-use super::{REVISION, next_message, told};
+use super::{REVISION, told};
 
 fn ask() -> Value {
     json!({ "name": "test_elicitation", "arguments": { "message": "Who are you?" } })
@@ -27,7 +27,7 @@ async fn a_question_outlives_the_instance_that_asked_it() {
     let note = noted(&ada).await;
     let delete = json!({ "name": "notes_delete", "arguments": { "id": note } });
     let mut asking = ada.open("tools/call", delete).await;
-    let asked = next_message(&mut asking).await;
+    let asked = asking.next_message().await;
     fleet.kill(0).await;
 
     let question = asked.message.unwrap();
@@ -38,7 +38,7 @@ async fn a_question_outlives_the_instance_that_asked_it() {
     let field = fields.as_object().unwrap().keys().next().unwrap();
     assert_eq!(confirmed["content"].as_object().unwrap().keys().next(), Some(field), "{fields:#}");
     assert_eq!(c.respond(&question, confirmed).await, 202);
-    let answer = next_message(&mut following).await.message.unwrap();
+    let answer = following.next_message().await.message.unwrap();
     assert_ne!(answer["result"]["isError"], true, "{answer:#}");
     let gone = b.tool("notes_get", json!({ "id": note })).await;
     assert!(!gone.tool_error().is_empty());
@@ -52,7 +52,7 @@ async fn an_answer_counts_once_and_only_from_whom_it_was_asked() {
     let hers_too = fleet.web(1).legacy(&token, REVISION).await;
     let bob = fleet.web(2).legacy(fleet.token("bob").await, REVISION).await;
     let mut asking = ada.open("tools/call", ask()).await;
-    let asked = next_message(&mut asking).await;
+    let asked = asking.next_message().await;
     let question = asked.message.unwrap();
 
     let answer = |name| json!({ "jsonrpc": "2.0", "id": question["id"], "result": form(name) });
@@ -82,7 +82,7 @@ async fn rounds_of_questions_go_on_while_instances_come_and_go() {
     let mut stream = ada.open("tools/call", call).await;
     let mut rounds = 0;
     let answer = loop {
-        let event = next_message(&mut stream).await;
+        let event = stream.next_message().await;
         let message = event.message.unwrap();
         if message.get("method").is_none() {
             break message;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tests::processes::Fleet;
 
-use super::{REVISION, next_message};
+use super::REVISION;
 
 #[tokio::test]
 async fn a_session_that_one_instance_made_is_served_and_ended_by_any() {
@@ -16,11 +16,11 @@ async fn a_session_that_one_instance_made_is_served_and_ended_by_any() {
     assert_eq!(listed.output()["notes"][0]["title"], "Tea");
     let mut listening = on(2).listen().await;
     on(0).tool("test_trigger_tool_change", json!({})).await;
-    let heard = next_message(&mut listening).await;
+    let heard = listening.next_message().await;
     drop(listening);
     let mut resumed = on(1).resume(heard.id.as_deref().unwrap()).await;
     on(2).tool("test_trigger_prompt_change", json!({})).await;
-    while next_message(&mut resumed).await.message.unwrap()["method"]
+    while resumed.next_message().await.message.unwrap()["method"]
         != "notifications/prompts/list_changed"
     {}
 

@@ -2,9 +2,12 @@
 //! instance that ran its call.
 
 use serde_json::{Value, json};
-use tests::processes::{Fleet, Signal};
+use tests::{
+    fixtures::at_gate,
+    processes::{Fleet, Signal},
+};
 
-use super::{REVISION, next_message, steps, told};
+use super::{REVISION, told};
 
 #[tokio::test]
 async fn a_call_that_only_reads_is_run_again_when_its_instance_was_killed() {
@@ -13,8 +16,8 @@ async fn a_call_that_only_reads_is_run_again_when_its_instance_was_killed() {
     let gate = fleet.gate("a");
     gate.step();
     gate.step();
-    let mut stream = ada.open("tools/call", steps("test_gate_repeatable", "a", 4)).await;
-    let mut events = vec![next_message(&mut stream).await, next_message(&mut stream).await];
+    let mut stream = ada.open("tools/call", at_gate("test_gate_repeatable", "a", 4)).await;
+    let mut events = vec![stream.next_message().await, stream.next_message().await];
     gate.reached(3).await;
     fleet.kill(0).await;
     gate.stopped(1).await;
@@ -36,8 +39,8 @@ async fn a_client_that_never_left_hears_the_rest_as_well() {
     let ada = fleet.web(0).legacy(fleet.token("ada").await, REVISION).await;
     let gate = fleet.gate("a");
     gate.step();
-    let mut stream = ada.open("tools/call", steps("test_gate_repeatable", "a", 2)).await;
-    let first = next_message(&mut stream).await;
+    let mut stream = ada.open("tools/call", at_gate("test_gate_repeatable", "a", 2)).await;
+    let first = stream.next_message().await;
     let mut elsewhere = ada.at(fleet.web(2)).resume(first.id.as_deref().unwrap()).await;
     gate.reached(2).await;
     fleet.kill(0).await;
@@ -54,8 +57,8 @@ async fn a_call_that_may_have_taken_effect_is_answered_with_a_clear_error() {
     let ada = fleet.web(0).legacy(fleet.token("ada").await, REVISION).await;
     let gate = fleet.gate("a");
     gate.step();
-    let mut stream = ada.open("tools/call", steps("test_gate", "a", 2)).await;
-    let first = next_message(&mut stream).await;
+    let mut stream = ada.open("tools/call", at_gate("test_gate", "a", 2)).await;
+    let first = stream.next_message().await;
     gate.reached(2).await;
     fleet.kill(0).await;
     gate.stopped(1).await;
@@ -75,8 +78,8 @@ async fn an_instance_that_was_only_slow_adds_nothing() {
     let ada = fleet.web(0).legacy(fleet.token("ada").await, REVISION).await;
     let gate = fleet.gate("a");
     gate.step();
-    let mut stream = ada.open("tools/call", steps("test_gate_repeatable", "a", 3)).await;
-    let first = next_message(&mut stream).await;
+    let mut stream = ada.open("tools/call", at_gate("test_gate_repeatable", "a", 3)).await;
+    let first = stream.next_message().await;
     gate.reached(2).await;
     fleet.instance(0).signal(Signal::STOP);
 
@@ -100,8 +103,8 @@ async fn a_lost_call_is_run_again_only_under_rights_that_allow_it() {
     let ada = fleet.web(0).legacy(fleet.token("ada").await, REVISION).await;
     let gate = fleet.gate("a");
     gate.step();
-    let mut stream = ada.open("tools/call", steps("test_gate_repeatable", "a", 2)).await;
-    let first = next_message(&mut stream).await;
+    let mut stream = ada.open("tools/call", at_gate("test_gate_repeatable", "a", 2)).await;
+    let first = stream.next_message().await;
     fleet.kill(0).await;
     let bob = ada.presented_with(fleet.token("bob").await).at(fleet.web(1));
     let refused = bob.get(first.id.as_deref()).await;
@@ -120,13 +123,13 @@ async fn two_instances_that_die_at_once_are_missed_by_nobody() {
     let gate = fleet.gate("a");
     gate.step();
     // One runs a call, the other waits for an answer and holds the standalone stream.
-    let mut running = ada.open("tools/call", steps("test_gate_repeatable", "a", 2)).await;
-    let step = next_message(&mut running).await;
+    let mut running = ada.open("tools/call", at_gate("test_gate_repeatable", "a", 2)).await;
+    let step = running.next_message().await;
     gate.reached(2).await;
     let other = ada.at(fleet.web(1));
     let ask = json!({ "name": "test_elicitation", "arguments": { "message": "Who are you?" } });
     let mut asking = other.open("tools/call", ask).await;
-    let asked = next_message(&mut asking).await;
+    let asked = asking.next_message().await;
     let priming = other.listen().await.next().await.unwrap();
     for index in [0, 1] {
         fleet.instance(index).signal(Signal::KILL);
@@ -139,7 +142,7 @@ async fn two_instances_that_die_at_once_are_missed_by_nobody() {
     let ada = ada.at(fleet.web(2));
     let mut listening = ada.resume(priming.id.as_deref().unwrap()).await;
     ada.tool("test_trigger_tool_change", json!({})).await;
-    while next_message(&mut listening).await.message.unwrap()["method"]
+    while listening.next_message().await.message.unwrap()["method"]
         != "notifications/tools/list_changed"
     {}
     let content = json!({ "username": "Ada", "email": "ada@example.com" });

@@ -1,9 +1,12 @@
 //! A job belongs to no worker: it goes on elsewhere, from where it was.
 
 use serde_json::json;
-use tests::processes::{Fleet, Kind, Plan, Signal};
+use tests::{
+    fixtures::at_gate,
+    processes::{Fleet, Kind, Plan, Signal},
+};
 
-use super::{REVISION, next_message, steps, told};
+use super::{REVISION, told};
 
 /// Two workers whose leases end after three seconds.
 async fn fleet() -> Fleet {
@@ -17,8 +20,8 @@ async fn a_job_of_a_lost_worker_goes_on_from_its_checkpoint() {
     let ada = fleet.web(0).legacy(fleet.token("ada").await, REVISION).await;
     let gate = fleet.gate("a");
     gate.step();
-    let mut stream = ada.open("tools/call", steps("test_job_gate", "a", 3)).await;
-    let mut events = vec![next_message(&mut stream).await, next_message(&mut stream).await];
+    let mut stream = ada.open("tools/call", at_gate("test_job_gate", "a", 3)).await;
+    let mut events = vec![stream.next_message().await, stream.next_message().await];
     gate.reached(2).await;
     for worker in 0..fleet.workers() {
         fleet.kill_worker(worker).await;
@@ -44,8 +47,8 @@ async fn a_worker_that_was_only_slow_adds_nothing() {
     let ada = fleet.web(0).legacy(fleet.token("ada").await, REVISION).await;
     let gate = fleet.gate("a");
     gate.step();
-    let mut stream = ada.open("tools/call", steps("test_job_gate", "a", 3)).await;
-    let first = next_message(&mut stream).await;
+    let mut stream = ada.open("tools/call", at_gate("test_job_gate", "a", 3)).await;
+    let first = stream.next_message().await;
     gate.reached(2).await;
     fleet.worker(0).signal(Signal::STOP);
 

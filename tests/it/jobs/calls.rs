@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tests::schema::Revision;
+use tests::{fixtures::at_gate, schema::Revision};
 
-use super::{accept, at_gate, cluster, until, with_tasks};
+use super::{accept, cluster, until};
 
 /// The progress of messages, in order.
 fn progress(message: &Value) -> Option<f64> {
@@ -18,7 +18,7 @@ async fn a_modern_call_stays_open_with_progress_until_the_result() {
     let cluster = cluster(1, 1).await;
     let ada = cluster.web(0).modern(cluster.token("ada").await);
     let gate = cluster.gate("a");
-    let mut stream = ada.open("tools/call", at_gate("a", 3)).await;
+    let mut stream = ada.open("tools/call", at_gate("test_job_gate", "a", 3)).await;
     let first = stream.expect("notifications/progress").await;
     assert_eq!(progress(&first), Some(0.0));
     assert!(first["params"]["message"].as_str().unwrap().contains("job"), "{first}");
@@ -37,7 +37,8 @@ async fn a_job_outlives_the_token_that_waits_for_it() {
     let cluster = cluster(1, 1).await;
     let brief = cluster.brief_token("ada", Duration::from_secs(3)).await;
     let gate = cluster.gate("brief");
-    let mut stream = cluster.web(0).modern(brief).open("tools/call", at_gate("brief", 1)).await;
+    let mut stream =
+        cluster.web(0).modern(brief).open("tools/call", at_gate("test_job_gate", "brief", 1)).await;
     stream.expect("notifications/progress").await;
     gate.reached(1).await;
     let left = stream.message().await;
@@ -49,7 +50,7 @@ async fn a_job_outlives_the_token_that_waits_for_it() {
     gate.step();
     let ada = cluster.web(0).modern(cluster.token("ada").await);
     let job = said.split_once("job ").unwrap().1.split_once(':').unwrap().0;
-    let ended = until(&with_tasks(&ada), &json!(job), "completed").await;
+    let ended = until(&ada.with_tasks(), &json!(job), "completed").await;
     assert_eq!(ended["result"]["content"][0]["text"], "passed 1 times, 0 of them before");
 }
 
@@ -79,7 +80,7 @@ async fn a_session_follows_its_job_from_one_instance_to_another() {
         let ada = cluster.web(0).legacy(cluster.token("ada").await, revision).await;
         let name = format!("gate of {revision}");
         let gate = cluster.gate(&name);
-        let mut stream = ada.open("tools/call", at_gate(&name, 3)).await;
+        let mut stream = ada.open("tools/call", at_gate("test_job_gate", &name, 3)).await;
         let mut seen = String::new();
         gate.step();
         let mut heard = Vec::new();

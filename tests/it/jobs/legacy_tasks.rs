@@ -1,9 +1,9 @@
 //! The experimental tasks of 2025-11-25.
 
 use serde_json::{Value, json};
-use tests::{client::Legacy, schema::Revision};
+use tests::{client::Legacy, fixtures::at_gate, schema::Revision};
 
-use super::{accept, at_gate, cluster, until_legacy};
+use super::{accept, cluster, until_legacy};
 
 const REVISION: Revision = Revision::November2025;
 
@@ -45,7 +45,7 @@ async fn tasks_are_offered_to_sessions_of_one_revision_only() {
 async fn the_result_of_a_task_waits_for_whoever_asks_for_it() {
     let cluster = cluster(3, 1).await;
     let ada = cluster.web(0).legacy(cluster.token("ada").await, REVISION).await;
-    let id = task(&ada, at_gate("a", 1)).await;
+    let id = task(&ada, at_gate("test_job_gate", "a", 1)).await;
     let elsewhere = ada.at(cluster.web(1));
     let mut waiting = elsewhere.open("tasks/result", json!({ "taskId": id })).await;
     cluster.gate("a").reached(1).await;
@@ -95,7 +95,7 @@ async fn a_task_is_cancelled_at_once_and_only_once_and_only_by_its_user() {
     let cluster = cluster(2, 1).await;
     let ada = cluster.web(0).legacy(cluster.token("ada").await, REVISION).await;
     let bob = cluster.web(0).legacy(cluster.token("bob").await, REVISION).await;
-    let id = task(&ada, at_gate("a", 1)).await;
+    let id = task(&ada, at_gate("test_job_gate", "a", 1)).await;
     cluster.gate("a").reached(1).await;
     for method in ["tasks/get", "tasks/result", "tasks/cancel"] {
         assert_eq!(bob.call(method, json!({ "taskId": id })).await.code(), -32602, "{method}");

@@ -20,22 +20,6 @@ async fn cluster(instances: usize, workers: usize) -> Cluster {
     setup.instances(instances).workers(workers).start().await
 }
 
-/// A modern client that can hold a task handle.
-fn with_tasks(client: &Modern) -> Modern {
-    client.with_capabilities(json!({
-        "elicitation": {}, "extensions": { "io.modelcontextprotocol/tasks": {} },
-    }))
-}
-
-/// The parameters of a call of the gate that is a job, with a token for its progress.
-fn at_gate(gate: &str, steps: u32) -> Value {
-    json!({
-        "name": "test_job_gate",
-        "arguments": { "gate": gate, "steps": steps },
-        "_meta": { "progressToken": gate },
-    })
-}
-
 fn accept(content: &Value) -> Value {
     json!({ "action": "accept", "content": content })
 }

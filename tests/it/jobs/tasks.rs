@@ -1,18 +1,19 @@
 //! The tasks extension of 2026-07-28.
 
 use serde_json::json;
+use tests::fixtures::at_gate;
 
-use super::{accept, at_gate, cluster, until, with_tasks};
+use super::{accept, cluster, until};
 
 #[tokio::test]
 async fn a_client_with_tasks_gets_a_handle_that_every_instance_knows() {
     let cluster = cluster(3, 2).await;
-    let ada = with_tasks(&cluster.web(0).modern(cluster.token("ada").await));
+    let ada = cluster.web(0).modern(cluster.token("ada").await).with_tasks();
     let discovered = ada.call("server/discover", json!({})).await;
     let extensions = &discovered.result()["capabilities"]["extensions"];
     assert!(extensions.get("io.modelcontextprotocol/tasks").is_some(), "{extensions}");
 
-    let made = ada.call("tools/call", at_gate("a", 1)).await;
+    let made = ada.call("tools/call", at_gate("test_job_gate", "a", 1)).await;
     assert_eq!(made.result()["resultType"], "task");
     assert_eq!(made.result()["status"], "working");
     let task = &made.result()["taskId"];
@@ -27,7 +28,7 @@ async fn a_client_with_tasks_gets_a_handle_that_every_instance_knows() {
 #[tokio::test]
 async fn a_question_is_answered_after_the_worker_that_asked_is_gone() {
     let mut cluster = cluster(2, 1).await;
-    let ada = with_tasks(&cluster.web(0).modern(cluster.token("ada").await));
+    let ada = cluster.web(0).modern(cluster.token("ada").await).with_tasks();
     let made = ada.tool("multi_input", json!({})).await;
     let task = &made.result()["taskId"];
     let asking = until(&ada, task, "input_required").await;
@@ -53,8 +54,8 @@ async fn a_question_is_answered_after_the_worker_that_asked_is_gone() {
 #[tokio::test]
 async fn a_listen_stream_hears_of_its_tasks_and_of_no_others() {
     let cluster = cluster(2, 1).await;
-    let ada = with_tasks(&cluster.web(0).modern(cluster.token("ada").await));
-    let bob = with_tasks(&cluster.web(0).modern(cluster.token("bob").await));
+    let ada = cluster.web(0).modern(cluster.token("ada").await).with_tasks();
+    let bob = cluster.web(0).modern(cluster.token("bob").await).with_tasks();
     let his = bob.tool("confirm_delete", json!({ "filename": "his" })).await;
     let hers = ada.tool("confirm_delete", json!({ "filename": "hers" })).await;
     let (his, hers) = (&his.result()["taskId"], &hers.result()["taskId"]);
@@ -84,8 +85,8 @@ async fn a_listen_stream_hears_of_its_tasks_and_of_no_others() {
 #[tokio::test]
 async fn somebody_elses_task_does_not_exist() {
     let cluster = cluster(1, 1).await;
-    let ada = with_tasks(&cluster.web(0).modern(cluster.token("ada").await));
-    let bob = with_tasks(&cluster.web(0).modern(cluster.token("bob").await));
+    let ada = cluster.web(0).modern(cluster.token("ada").await).with_tasks();
+    let bob = cluster.web(0).modern(cluster.token("bob").await).with_tasks();
     let made = ada.tool("confirm_delete", json!({ "filename": "f" })).await;
     let task = &made.result()["taskId"];
     until(&ada, task, "input_required").await;
@@ -109,24 +110,24 @@ async fn tasks_are_for_clients_that_declare_them_with_the_request() {
     let needed = &refused.message["error"]["data"]["requiredCapabilities"]["extensions"];
     assert!(needed.get("io.modelcontextprotocol/tasks").is_some(), "{needed}");
 
-    let made = with_tasks(&ada).tool("failing_job", json!({})).await;
+    let made = ada.with_tasks().tool("failing_job", json!({})).await;
     let task = &made.result()["taskId"];
     assert_eq!(ada.call("tasks/get", json!({ "taskId": task })).await.code(), -32021);
     let listen = json!({ "notifications": { "taskIds": [task] } });
     assert_eq!(ada.call("subscriptions/listen", listen).await.code(), -32021);
     for removed in ["tasks/result", "tasks/list"] {
         let params = json!({ "taskId": task });
-        assert_eq!(with_tasks(&ada).call(removed, params).await.code(), -32601, "{removed}");
+        assert_eq!(ada.with_tasks().call(removed, params).await.code(), -32601, "{removed}");
     }
     // A tool that says that it failed has given a result.
-    let done = until(&with_tasks(&ada), task, "completed").await;
+    let done = until(&ada.with_tasks(), task, "completed").await;
     assert_eq!(done["result"]["isError"], true);
 }
 
 #[tokio::test]
 async fn what_is_asked_before_a_job_is_asked_before_there_is_a_task() {
     let cluster = cluster(2, 1).await;
-    let ada = with_tasks(&cluster.web(0).modern(cluster.token("ada").await));
+    let ada = cluster.web(0).modern(cluster.token("ada").await).with_tasks();
     let call = |more| {
         let mut params = json!({ "name": "test_tool_with_task", "arguments": {} });
         if let serde_json::Value::Object(more) = more {

@@ -24,7 +24,7 @@ fn alone(client: &Modern) -> Modern {
 }
 
 /// Every title that a person has, sorted.
-async fn titles(client: &Modern) -> Vec<String> {
+pub(crate) async fn titles(client: &Modern) -> Vec<String> {
     let mut titles = Vec::new();
     let mut arguments = json!({ "limit": 100 });
     loop {

@@ -9,7 +9,7 @@ use clap::Parser;
 use serde_json::{Value, json};
 use tests::{
     cluster::{Database, Setup},
-    github::{self, GitHub},
+    github::GitHub,
     postgres, redis,
 };
 use tokio::io::AsyncReadExt as _;
@@ -35,17 +35,16 @@ async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let github = GitHub::start().await;
     if arguments.settings_only {
-        say(&json!({ "settings": {
+        let mut settings = json!({
             "PUBLIC_URL": arguments.public_url,
             "DATABASE_URL": postgres::fresh_database().await,
             "REDIS_URL": redis::shared().await,
             "REDIS_PREFIX": redis::fresh_prefix(),
-            "GITHUB_URL": github.origin(),
-            "GITHUB_API_URL": github.origin(),
-            "GITHUB_CLIENT_ID": github::CLIENT_ID,
-            "GITHUB_CLIENT_SECRET": github::CLIENT_SECRET,
-            "TRUSTED_PROXY_HOPS": "1",
-        } }));
+        });
+        for (variable, value) in github.settings() {
+            settings[variable] = value.into();
+        }
+        say(&json!({ "settings": settings }));
         return until_told_to_end().await;
     }
 

@@ -107,6 +107,14 @@ impl Modern {
         (stream, first["params"]["notifications"].clone())
     }
 
+    /// The same client, which can hold a task handle.
+    #[must_use]
+    pub fn with_tasks(&self) -> Self {
+        self.with_capabilities(json!({
+            "elicitation": {}, "extensions": { "io.modelcontextprotocol/tasks": {} },
+        }))
+    }
+
     /// The body of a request.
     pub fn body(&self, method: &str, params: Value) -> Value {
         let id = self.ids.fetch_add(1, Ordering::Relaxed);

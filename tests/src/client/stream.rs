@@ -111,6 +111,16 @@ impl Stream {
         }
     }
 
+    /// Reads up to and with the next event that has a message.
+    pub async fn next_message(&mut self) -> Event {
+        loop {
+            let event = self.next().await.expect("the stream goes on");
+            if event.message.is_some() {
+                return event;
+            }
+        }
+    }
+
     /// All events up to the end of the stream.
     pub async fn rest(&mut self) -> Vec<Event> {
         let mut events = Vec::new();

@@ -41,7 +41,7 @@ use crate::{
     client::Web,
     eventually,
     fixtures::{Gate, Gates},
-    github::{self, GitHub},
+    github::GitHub,
     in_time, postgres,
 };
 
@@ -127,11 +127,7 @@ impl Plan {
     /// Lets people sign in through this GitHub.
     #[must_use]
     pub fn with_github(self, github: &GitHub) -> Self {
-        self.with("GITHUB_URL", github.origin())
-            .with("GITHUB_API_URL", github.origin())
-            .with("GITHUB_CLIENT_ID", github::CLIENT_ID)
-            .with("GITHUB_CLIENT_SECRET", github::CLIENT_SECRET)
-            .with("TRUSTED_PROXY_HOPS", "1")
+        github.settings().into_iter().fold(self, |it, (variable, value)| it.with(variable, value))
     }
 
     /// Starts everything and waits until every instance is ready.

@@ -1,0 +1,402 @@
+//! Modern requests (2026-07-28): each carries everything it needs, and any instance can serve it.
+//!
+//! The call runs inside the response ([`run`]): dropping the response, as when the client disconnects,
+//! drops the call. That is how a modern client cancels.
+
+mod run;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use http::{HeaderMap, StatusCode};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, value::RawValue};
+
+use self::run::{Given, Run};
+use super::{
+    Inner,
+    jobs::tasks::{self, ModernTask, Refusal, TaskMethod},
+    listen,
+    operation::{Method, Operation, progress_token, read_params},
+    perform::{Caching, Output},
+};
+use crate::{
+    admission::Requests,
+    caller::Caller,
+    headers,
+    question::Question,
+    reply::{About, Reply},
+    rpc::{self, Request, RequestId, RpcError, codes},
+    seal::{self, Binding, Kept},
+    trace,
+    types::{ClientCapabilities, LogLevel},
+    version::ProtocolVersion,
+};
+
+const VERSION_KEY: &str = "io.modelcontextprotocol/protocolVersion";
+const CAPABILITIES_KEY: &str = "io.modelcontextprotocol/clientCapabilities";
+
+/// What every modern request says about itself.
+pub(super) struct Meta {
+    version: String,
+    pub(super) capabilities: ClientCapabilities,
+    log_level: Option<LogLevel>,
+}
+
+/// A result as 2026-07-28 wants it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ModernResult<'a, R> {
+    #[serde(flatten)]
+    pub(super) result: &'a R,
+    pub(super) result_type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) ttl_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) cache_scope: Option<&'static str>,
+    #[serde(rename = "_meta")]
+    pub(super) meta: &'a RawValue,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Discovered<'a> {
+    supported_versions: Vec<&'static str>,
+    capabilities: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instructions: Option<&'a str>,
+}
+
+/// A question in a result.
+#[derive(Serialize)]
+pub(super) struct InputRequest {
+    method: &'static str,
+    params: Value,
+}
+
+/// Questions as a modern client gets them.
+pub(super) fn input_requests(
+    questions: &BTreeMap<String, Question>,
+) -> BTreeMap<String, InputRequest> {
+    let request = |question: &Question| {
+        let params = question.params(ProtocolVersion::V2026_07_28, None);
+        let params = params.unwrap_or_else(|| serde_json::json!({}));
+        InputRequest { method: question.method(), params }
+    };
+    questions.iter().map(|(key, question)| (key.clone(), request(question))).collect()
+}
+
+/// A request without the `_meta` that its header announces.
+pub(super) fn missing_meta(request: &Request<'_>) -> Reply {
+    let error = RpcError::invalid_params(format!(
+        "`params._meta` must have `{VERSION_KEY}` and `{CAPABILITIES_KEY}`"
+    ));
+    let about = About { era: Some("modern"), ..About::default() };
+    Reply::bad_request(Some(&request.id), &error).with_about(about)
+}
+
+/// One modern request.
+pub(super) async fn request(
+    engine: &Arc<Inner>,
+    caller: Caller,
+    headers: &HeaderMap,
+    request: Request<'_>,
+) -> Reply {
+    let mut about = About { era: Some("modern"), ..About::default() };
+    let quota = match engine.admit(&caller, Requests::of_method(&request.method)).await {
+        Ok(quota) => quota,
+        Err(used_up) => return Reply::too_many(Some(&request.id), used_up).with_about(about),
+    };
+    let reply = match climb(engine, caller, headers, &request, &mut about).await {
+        Ok(reply) => reply.with_about(about),
+        Err(Refused { status, error }) => {
+            Reply::error(status, Some(&request.id), &error).with_about(about)
+        }
+    };
+    reply.with_quota(quota)
+}
+
+/// A request that was refused before anything ran.
+struct Refused {
+    status: StatusCode,
+    error: RpcError,
+}
+
+impl From<RpcError> for Refused {
+    fn from(error: RpcError) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, error }
+    }
+}
+
+/// The checks in the order of the specification, then the method.
+async fn climb(
+    engine: &Arc<Inner>,
+    caller: Caller,
+    headers: &HeaderMap,
+    request: &Request<'_>,
+    about: &mut About,
+) -> Result<Reply, Refused> {
+    let meta = read_meta(request.params)?;
+    check_version(headers, &meta.version)?;
+    let about_what = named(&request.method, request.params)?;
+    headers::check_standard(headers, &request.method, about_what.as_deref())?;
+    match &*request.method {
+        "server/discover" => {
+            about.method = Some("server/discover");
+            return Ok(engine.discover(&request.id));
+        }
+        "subscriptions/listen" => {
+            about.method = Some("subscriptions/listen");
+            let accepted = headers::accepted(headers);
+            let with_tasks = tasks::declared(&meta.capabilities);
+            return Ok(listen::listen(engine, caller, request, with_tasks, accepted.events).await);
+        }
+        _ => {}
+    }
+    if engine.jobs().is_some()
+        && let Some(method) = TaskMethod::parse(&request.method)
+    {
+        about.method = Some(method.name());
+        if !tasks::declared(&meta.capabilities) {
+            return Err(tasks::not_declared().into());
+        }
+        return task(engine, &caller, method, request).await;
+    }
+    let Some(method) = Method::parse(&request.method) else {
+        let error = RpcError::method_not_found(&request.method);
+        return Err(Refused { status: StatusCode::NOT_FOUND, error });
+    };
+    about.method = Some(method.name());
+    let version = ProtocolVersion::V2026_07_28;
+    let operation = Operation::prepare(engine, version, method, request.params).map_err(|it| {
+        let status = if it.malformed { StatusCode::BAD_REQUEST } else { StatusCode::OK };
+        Refused { status, error: it.error }
+    })?;
+    about.target = operation.target(engine);
+    let scope = operation.scope(engine);
+    if !caller.may(scope) {
+        return Ok(Reply::insufficient_scope(Some(&request.id), scope));
+    }
+    if let Some((params, arguments)) = operation.header_params(engine) {
+        let arguments: Value = serde_json::from_str(arguments.get()).map_err(|error| {
+            RpcError::invalid_params(format!("`arguments` cannot be read: {error}"))
+        })?;
+        headers::check_params(headers, params, &arguments)?;
+    }
+    if operation.is_list() {
+        return match engine.list(&operation, version) {
+            Ok(output) => Ok(Reply::json(StatusCode::OK, engine.encode(&request.id, &output))),
+            Err(error) => Err(Refused { status: StatusCode::OK, error }),
+        };
+    }
+    let given = given_answers(engine, &caller, method, &operation, request.params)?;
+    let span = trace::operation(method.name(), about.target.as_deref(), version, request.params);
+    let run = Run {
+        engine: Arc::clone(engine),
+        id: request.id.clone(),
+        method,
+        operation,
+        caller,
+        meta,
+        progress_token: progress_token(request.params),
+        given,
+    };
+    Ok(run.reply(headers::accepted(headers), span).await)
+}
+
+/// A method of the tasks extension.
+async fn task(
+    engine: &Arc<Inner>,
+    caller: &Caller,
+    method: TaskMethod,
+    request: &Request<'_>,
+) -> Result<Reply, Refused> {
+    #[derive(Serialize)]
+    struct Acknowledged {}
+    let id = &request.id;
+    let body = match tasks::modern(engine, caller, method, request.params).await {
+        Ok(Some(job)) => {
+            let task = ModernTask::detailed(&job);
+            rpc::encode_result(id, &engine.modern(&task, "complete", None))
+        }
+        Ok(None) => rpc::encode_result(id, &engine.modern(&Acknowledged {}, "complete", None)),
+        Err(Refusal::Scope(scope)) => return Ok(Reply::insufficient_scope(Some(id), scope)),
+        Err(Refusal::Away(error)) => return Ok(Reply::store_away(Some(id), &error)),
+        Err(Refusal::Rpc(error)) => return Err(Refused { status: StatusCode::OK, error }),
+    };
+    Ok(Reply::json(StatusCode::OK, body))
+}
+
+fn read_meta(params: Option<&RawValue>) -> Result<Meta, RpcError> {
+    #[derive(Deserialize)]
+    struct Params {
+        #[serde(rename = "_meta")]
+        meta: RawMeta,
+    }
+    #[derive(Deserialize)]
+    struct RawMeta {
+        #[serde(rename = "io.modelcontextprotocol/protocolVersion")]
+        version: String,
+        #[serde(rename = "io.modelcontextprotocol/clientCapabilities")]
+        capabilities: ClientCapabilities,
+        #[serde(rename = "io.modelcontextprotocol/logLevel")]
+        log_level: Option<LogLevel>,
+    }
+    let params: Params =
+        serde_json::from_str(params.map_or("{}", RawValue::get)).map_err(|error| {
+            RpcError::invalid_params(format!(
+                "`params._meta` must have `{VERSION_KEY}` and `{CAPABILITIES_KEY}`: {error}"
+            ))
+        })?;
+    let RawMeta { version, capabilities, log_level } = params.meta;
+    Ok(Meta { version, capabilities, log_level })
+}
+
+/// Compares header and body before it looks whether the version is served.
+fn check_version(headers: &HeaderMap, version: &str) -> Result<(), RpcError> {
+    match headers::get(headers, headers::PROTOCOL_VERSION) {
+        None => {
+            return Err(RpcError::header_mismatch("the header `MCP-Protocol-Version` is missing"));
+        }
+        Some(header) if header != version => {
+            return Err(RpcError::header_mismatch(
+                "the header `MCP-Protocol-Version` differs from the body",
+            ));
+        }
+        Some(_) => {}
+    }
+    if version == ProtocolVersion::V2026_07_28.as_str() {
+        return Ok(());
+    }
+    let data = serde_json::json!({ "supported": ProtocolVersion::names(), "requested": version });
+    Err(RpcError::new(
+        codes::UNSUPPORTED_PROTOCOL_VERSION,
+        format!("the version {} is not served without a session", rpc::shorten(version)),
+    )
+    .with_data(data))
+}
+
+/// What must stand in `Mcp-Name`, for the methods that have it. What is missing in the body is for
+/// the method to say.
+fn named(method: &str, params: Option<&RawValue>) -> Result<Option<String>, RpcError> {
+    #[derive(Deserialize)]
+    struct Params {
+        name: Option<String>,
+        uri: Option<String>,
+        #[serde(rename = "taskId")]
+        task_id: Option<String>,
+    }
+    let field = if [Method::CallTool, Method::GetPrompt].map(Method::name).contains(&method) {
+        "name"
+    } else if method == Method::ReadResource.name() {
+        "uri"
+    } else if TaskMethod::parse(method).is_some() {
+        "taskId"
+    } else {
+        return Ok(None);
+    };
+    let params: Params = read_params(method, params)?;
+    let named = match field {
+        "name" => params.name,
+        "uri" => params.uri,
+        _ => params.task_id,
+    };
+    named
+        .map(Some)
+        .ok_or_else(|| RpcError::invalid_params(format!("`{method}` needs `params.{field}`")))
+}
+
+/// The answers that came with this round and those sealed in earlier ones.
+fn given_answers(
+    engine: &Inner,
+    caller: &Caller,
+    method: Method,
+    operation: &Operation,
+    params: Option<&RawValue>,
+) -> Result<Given, RpcError> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Params {
+        input_responses: Option<BTreeMap<String, Value>>,
+        request_state: Option<String>,
+    }
+    let Some((target, arguments)) = operation.binding() else {
+        return Ok(Given::default());
+    };
+    let params: Params = read_params(method.name(), params)?;
+    let kept = match params.request_state {
+        None => Kept::default(),
+        Some(state) => {
+            let binding = Binding { caller, method: method.name(), target, arguments };
+            seal::open(&engine.settings.seal_keys, engine.now(), &binding, &state)
+                .map_err(|bad| RpcError::invalid_params(bad.0))?
+        }
+    };
+    let responses = params.input_responses.unwrap_or_default();
+    if !responses.is_empty() {
+        let answered = responses.len();
+        tracing::debug!(target: crate::COUNTED, answered, "Answers of a client: {answered}");
+    }
+    Ok(Given { kept, responses })
+}
+
+impl Inner {
+    fn discover(&self, id: &RequestId) -> Reply {
+        let discovered = Discovered {
+            supported_versions: ProtocolVersion::names(),
+            capabilities: self.capabilities(ProtocolVersion::V2026_07_28),
+            instructions: self.catalog.info().instructions.as_deref(),
+        };
+        let meta = serde_json::json!({
+            "io.modelcontextprotocol/serverInfo": self.catalog.info().implementation
+        });
+        let meta = serde_json::value::to_raw_value(&meta).expect("plain data");
+        let mut result = self.modern(&discovered, "complete", Some(Caching::PUBLIC));
+        result.meta = &meta;
+        Reply::json(StatusCode::OK, rpc::encode_result(id, &result))
+    }
+
+    /// What the server can do.
+    pub(super) fn capabilities(&self, version: ProtocolVersion) -> Value {
+        let mut capabilities = serde_json::json!({
+            "tools": { "listChanged": true },
+            "logging": {},
+            "completions": {},
+        });
+        if !self.catalog.resources().is_empty() {
+            capabilities["resources"] =
+                serde_json::json!({ "subscribe": true, "listChanged": true });
+        }
+        if !self.catalog.prompts().is_empty() {
+            capabilities["prompts"] = serde_json::json!({ "listChanged": true });
+        }
+        if self.jobs().is_some() {
+            match version {
+                ProtocolVersion::V2026_07_28 => {
+                    capabilities["extensions"] = serde_json::json!({ tasks::EXTENSION: {} });
+                }
+                ProtocolVersion::V2025_11_25 => capabilities["tasks"] = tasks::legacy_capability(),
+                _ => {}
+            }
+        }
+        capabilities
+    }
+
+    pub(super) fn modern<'a, R>(
+        &'a self,
+        result: &'a R,
+        result_type: &'static str,
+        caching: Option<Caching>,
+    ) -> ModernResult<'a, R> {
+        ModernResult {
+            result,
+            result_type,
+            ttl_ms: caching.map(|it| it.ttl_ms),
+            cache_scope: caching.map(|it| it.scope),
+            meta: &self.server_meta,
+        }
+    }
+
+    fn encode(&self, id: &RequestId, output: &Output<'_>) -> Vec<u8> {
+        rpc::encode_result(id, &self.modern(output, "complete", output.caching()))
+    }
+}

@@ -1,0 +1,413 @@
+//! A modern request that runs: inside its response, as one body or as a stream, or as a job that the
+//! response waits for.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::{
+    future::{BoxFuture, FutureExt as _},
+    stream::{self, BoxStream, StreamExt as _},
+};
+use http::StatusCode;
+use serde::Serialize;
+use serde_json::{Value, value::RawValue};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep_until, timeout_at},
+};
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::task_tracker::TaskTrackerToken,
+};
+use tracing::{Instrument as _, Span};
+
+use super::{InputRequest, Meta, input_requests};
+use crate::{
+    call::{Call, CallContext, Outlet},
+    caller::Caller,
+    engine::{
+        Inner, QUICK,
+        grants::OpenStream,
+        jobs::{
+            self, JobTool, NotStarted,
+            tasks::{self, ModernTask},
+            wait::{Waited, Waiting},
+        },
+        operation::{Method, Operation},
+        perform::Failure,
+    },
+    headers,
+    job::{JobId, JobOutcome, Origin},
+    question::{Answer, Question},
+    reply::{Reply, ReplyBody},
+    rpc::{self, RequestId, RpcError, codes},
+    seal::{self, Binding, Kept},
+    sse,
+    store::{Signal, StoreError},
+    types::CallToolResult,
+    version::ProtocolVersion,
+};
+
+/// How many events of a call wait for the socket. A call that is faster waits for its client.
+const BACKLOG: usize = 64;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct InputRequired {
+    input_requests: BTreeMap<String, InputRequest>,
+    request_state: String,
+}
+
+/// A modern request that runs.
+pub(super) struct Run {
+    pub(super) engine: Arc<Inner>,
+    pub(super) id: RequestId,
+    pub(super) method: Method,
+    pub(super) operation: Operation,
+    pub(super) caller: Caller,
+    pub(super) meta: Meta,
+    pub(super) progress_token: Option<RequestId>,
+    pub(super) given: Given,
+}
+
+/// How a run ended.
+struct Ended {
+    status: StatusCode,
+    body: Vec<u8>,
+    error: Option<i64>,
+    tool_error: bool,
+}
+
+/// What a client has answered.
+#[derive(Default)]
+pub(super) struct Given {
+    /// In earlier rounds.
+    pub(super) kept: Kept,
+    /// With this one.
+    pub(super) responses: BTreeMap<String, Value>,
+}
+
+impl Given {
+    fn answers(&self) -> BTreeMap<String, Answer> {
+        let now = self.responses.iter().map(|(key, it)| (key.clone(), Answer::Result(it.clone())));
+        self.kept.answers.clone().into_iter().chain(now).collect()
+    }
+}
+
+impl Run {
+    pub(super) async fn reply(self, accepted: headers::Accepted, span: Span) -> Reply {
+        let (events, mut waiting) = mpsc::channel(BACKLOG);
+        let cancel = CancellationToken::new();
+        let guard = cancel.clone().drop_guard();
+        let busy = self.engine.busy.token();
+        let expires = Instant::now() + self.engine.until_expiry(&self.caller);
+        let open = self.engine.grants.open(&self.caller.grant);
+        let engine = Arc::clone(&self.engine);
+        let outlet = ModernOutlet { engine, events: accepted.events.then_some(events) };
+        // Also as a stream, its lines in the log have the id of the request.
+        let run = self.run(outlet, cancel).instrument(span).in_current_span();
+        let mut run: BoxFuture<'static, Ended> = run.boxed();
+        if !accepted.events {
+            return run.await.into_reply();
+        }
+        let mut first = None;
+        if accepted.json {
+            let deadline = Instant::now() + QUICK;
+            let quick = timeout_at(deadline, async {
+                tokio::select! {
+                    biased;
+                    event = waiting.recv() => Err(event),
+                    ended = &mut run => Ok(ended),
+                }
+            });
+            match quick.await {
+                Ok(Ok(ended)) => match waiting.try_recv() {
+                    Err(_nothing) => return ended.into_reply(),
+                    // The last events were sent in the same breath as the answer.
+                    Ok(event) => {
+                        first = Some(event);
+                        run = std::future::ready(ended).boxed();
+                    }
+                },
+                Ok(Err(event)) => first = event,
+                Err(_elapsed) => {}
+            }
+        }
+        let running = Running {
+            run: Some(run),
+            waiting,
+            first,
+            last: None,
+            keep_alive: Instant::now(),
+            expires,
+            open,
+            _cancel: guard,
+            _busy: busy,
+        };
+        Reply::new(StatusCode::OK, ReplyBody::Events(running.into_body()))
+    }
+
+    async fn run(self, outlet: ModernOutlet, cancel: CancellationToken) -> Ended {
+        let outlet = Arc::new(outlet);
+        let call = Call::new(CallContext {
+            caller: self.caller.clone(),
+            version: ProtocolVersion::V2026_07_28,
+            capabilities: self.meta.capabilities.clone(),
+            progress_token: self.progress_token.clone(),
+            log_level: self.meta.log_level,
+            answers: self.given.answers(),
+            progress: None,
+            cancel,
+            outlet: Arc::clone(&outlet) as _,
+            job: None,
+        });
+        let engine = &*self.engine;
+        if let Some(tool) = engine.job_tool(&self.operation) {
+            return self.run_job(&tool, &call, &*outlet).await;
+        }
+        let error = match engine.run(&self.operation, &call).await {
+            Ok(output) => {
+                return Ended {
+                    status: StatusCode::OK,
+                    body: engine.encode(&self.id, &output),
+                    error: None,
+                    tool_error: output.is_tool_error(),
+                };
+            }
+            Err(Failure::InputRequired(questions)) => {
+                let asked = questions.len();
+                tracing::debug!(target: crate::COUNTED, asked, "Asked a client: {asked}");
+                let kept = Kept { answers: call.answers(), job: None };
+                return self.ask(&questions, &kept);
+            }
+            Err(Failure::Rpc(error)) => error,
+        };
+        self.fail(&error)
+    }
+
+    /// Makes a job of the call, or goes on with the one that asked.
+    async fn run_job(&self, tool: &JobTool<'_>, call: &Call, outlet: &dyn Outlet) -> Ended {
+        let engine = &self.engine;
+        let with_tasks = tasks::declared(&self.meta.capabilities);
+        if tool.needs_task() && !with_tasks {
+            return self.fail(&tasks::not_declared());
+        }
+        if let Some(id) = &self.given.kept.job {
+            return self.go_on(tool, id, outlet).await;
+        }
+        match tool.prepare(call).await {
+            Ok(()) => {}
+            Err(NotStarted::Answered(result)) => return self.tool_result(&result),
+            Err(NotStarted::Failed(Failure::Rpc(error))) => return self.fail(&error),
+            Err(NotStarted::Failed(Failure::InputRequired(questions))) => {
+                let kept = Kept { answers: call.answers(), job: None };
+                return self.ask(&questions, &kept);
+            }
+        }
+        let id = JobId::random();
+        if with_tasks {
+            let started = tool.start(id, call, Origin::Task, call.answers(), None).await;
+            return match started {
+                Ok(job) => self.complete(&ModernTask::handle(&job), "task"),
+                Err(refused) => self.tool_result(&refused),
+            };
+        }
+        let lasts = engine.until_expiry(&self.caller);
+        let waiting = Waiting::begin(engine, &self.caller.user, &id, lasts, true).await;
+        let Ok(mut waiting) = waiting else {
+            return self.fail(&RpcError::unavailable());
+        };
+        let job = match tool.start(id.clone(), call, Origin::Call, call.answers(), None).await {
+            Ok(job) => job,
+            Err(refused) => return self.tool_result(&refused),
+        };
+        if let Some(first) = tool.first_message(&id, call) {
+            if first.is_progress {
+                waiting.has_seen(0.0);
+            }
+            outlet.send(first.message).await;
+        }
+        self.waited(waiting.wait(job, outlet).await)
+    }
+
+    /// The client answers what the job asked.
+    async fn go_on(&self, tool: &JobTool<'_>, id: &JobId, outlet: &dyn Outlet) -> Ended {
+        let user = &self.caller.user;
+        let lasts = self.engine.until_expiry(&self.caller);
+        let Ok(waiting) = Waiting::begin(&self.engine, user, id, lasts, true).await else {
+            return self.fail(&RpcError::unavailable());
+        };
+        let answered = async {
+            let Some(job) = tool.store.get(user, id).await? else {
+                return Ok(Err(RpcError::invalid_params("the job that asked is kept no longer")));
+            };
+            let answers = match tasks::checked(&job, self.given.responses.clone()) {
+                Ok(answers) => answers,
+                Err(error) => return Ok(Err(error)),
+            };
+            let job = if answers.is_empty() {
+                job
+            } else {
+                tool.store.answer(user, id, answers).await?.unwrap_or(job)
+            };
+            Ok::<_, StoreError>(Ok(job))
+        };
+        match answered.await {
+            Ok(Ok(job)) => self.waited(waiting.wait(job, outlet).await),
+            Ok(Err(error)) => {
+                waiting.forget();
+                self.fail(&error)
+            }
+            Err(error) => {
+                tracing::error!(error = %error, "A job could not be answered: {error}");
+                waiting.forget();
+                self.fail(&RpcError::unavailable())
+            }
+        }
+    }
+
+    fn waited(&self, waited: Waited) -> Ended {
+        match waited {
+            Waited::Asks(job) => {
+                let kept = Kept { answers: BTreeMap::new(), job: Some(job.id.clone()) };
+                self.ask(&job.questions, &kept)
+            }
+            Waited::Left(result) => self.tool_result(&result),
+            Waited::Ended(job) => match jobs::outcome(&job) {
+                JobOutcome::Error(error) => self.fail(&error),
+                JobOutcome::Result { result, is_error } => {
+                    match serde_json::from_str::<BTreeMap<String, Box<RawValue>>>(result.get()) {
+                        Ok(result) => {
+                            Ended { tool_error: is_error, ..self.complete(&result, "complete") }
+                        }
+                        Err(_no_object) => self.fail(&RpcError::internal()),
+                    }
+                }
+            },
+        }
+    }
+
+    fn tool_result(&self, result: &CallToolResult) -> Ended {
+        Ended { tool_error: result.is_error, ..self.complete(result, "complete") }
+    }
+
+    fn complete(&self, result: &impl Serialize, kind: &'static str) -> Ended {
+        let body = rpc::encode_result(&self.id, &self.engine.modern(result, kind, None));
+        Ended { status: StatusCode::OK, body, error: None, tool_error: false }
+    }
+
+    /// Asks the client; everything that the next round needs is sealed into the state.
+    fn ask(&self, questions: &BTreeMap<String, Question>, kept: &Kept) -> Ended {
+        let (target, arguments) = self.operation.binding().unwrap_or_default();
+        let method = self.method.name();
+        let binding = Binding { caller: &self.caller, method, target, arguments };
+        let keys = &self.engine.settings.seal_keys;
+        let required = InputRequired {
+            request_state: seal::seal(keys, self.engine.now(), &binding, kept),
+            input_requests: input_requests(questions),
+        };
+        self.complete(&required, "input_required")
+    }
+
+    fn fail(&self, error: &RpcError) -> Ended {
+        // The specification pins this one to 400 wherever it comes from.
+        let status = match error.code {
+            codes::MISSING_CLIENT_CAPABILITY => StatusCode::BAD_REQUEST,
+            _ => StatusCode::OK,
+        };
+        let body = rpc::encode_error(Some(&self.id), error);
+        Ended { status, body, error: Some(error.code), tool_error: false }
+    }
+}
+
+impl Ended {
+    fn into_reply(self) -> Reply {
+        let mut reply = Reply::json(self.status, self.body);
+        reply.about.error = self.error;
+        reply.about.tool_error = self.tool_error;
+        reply
+    }
+}
+
+/// A call whose answer is a stream.
+struct Running {
+    run: Option<BoxFuture<'static, Ended>>,
+    waiting: mpsc::Receiver<String>,
+    first: Option<String>,
+    last: Option<Vec<u8>>,
+    keep_alive: Instant,
+    expires: Instant,
+    open: OpenStream,
+    /// Cancels the call when the stream is dropped.
+    _cancel: DropGuard,
+    _busy: TaskTrackerToken,
+}
+
+impl Running {
+    fn into_body(self) -> BoxStream<'static, Bytes> {
+        stream::unfold(self, |mut running| async move {
+            let chunk = running.next().await?;
+            Some((chunk, running))
+        })
+        .boxed()
+    }
+
+    async fn next(&mut self) -> Option<Bytes> {
+        if let Some(event) = self.first.take() {
+            self.keep_alive = Instant::now() + sse::KEEP_ALIVE;
+            return Some(sse::event(None, &event));
+        }
+        loop {
+            // Events that were sent before the answer come before it.
+            if self.run.is_none() {
+                return match self.waiting.try_recv() {
+                    Ok(event) => Some(sse::event(None, &event)),
+                    Err(_empty) => {
+                        let answer = self.last.take()?;
+                        Some(sse::event(None, &rpc::into_text(answer)))
+                    }
+                };
+            }
+            let run = self.run.as_mut()?;
+            tokio::select! {
+                biased;
+                Some(event) = self.waiting.recv() => {
+                    self.keep_alive = Instant::now() + sse::KEEP_ALIVE;
+                    return Some(sse::event(None, &event));
+                }
+                ended = run => {
+                    self.run = None;
+                    self.last = Some(ended.body);
+                }
+                () = sleep_until(self.keep_alive) => {
+                    self.keep_alive = Instant::now() + sse::KEEP_ALIVE;
+                    return Some(sse::comment());
+                }
+                () = sleep_until(self.expires) => return None,
+                () = self.open.revoked() => return None,
+            }
+        }
+    }
+}
+
+/// What a modern call writes to.
+struct ModernOutlet {
+    engine: Arc<Inner>,
+    /// Absent if the client takes no stream: then there is nowhere to send events.
+    events: Option<mpsc::Sender<String>>,
+}
+
+#[async_trait]
+impl Outlet for ModernOutlet {
+    async fn send(&self, notification: String) {
+        if let Some(events) = &self.events {
+            // Fails only when the call is being dropped anyway.
+            drop(events.send(notification).await);
+        }
+    }
+
+    async fn publish(&self, signal: Signal) {
+        self.engine.publish(signal).await;
+    }
+}

@@ -15,6 +15,9 @@ use mcp::{
     job::{Child, Job, JobCall, JobId, JobOutcome, JobStatus, NewJob, Origin},
     store::{SessionId, StreamId, StreamKey, Writer},
 };
+use sea_orm::{
+    DatabaseTransaction, SqliteTransactionMode, TransactionOptions, TransactionTrait as _,
+};
 use serde_json::{json, value::to_raw_value};
 use service::{
     Service,
@@ -22,6 +25,16 @@ use service::{
 };
 
 use crate::storage::{World, on_both, user};
+
+/// Begins a transaction as the product does: on SQLite it takes the write lock at once. One that
+/// only wants it later is refused if somebody else writes then, however long it would wait.
+async fn begin(service: &Service) -> DatabaseTransaction {
+    let options = TransactionOptions {
+        sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+        ..TransactionOptions::default()
+    };
+    service.db().begin_with_options(options).await.unwrap()
+}
 
 /// A job of somebody that somebody asks for.
 pub(crate) fn new_job(owner: &UserId) -> NewJob {

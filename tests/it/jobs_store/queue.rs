@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use entity::jobs::{Entity, Model, Status};
 use futures_util::future::join_all;
 use mcp::{Signal, job::NotEnqueued};
-use sea_orm::{EntityTrait as _, IntoActiveModel as _, TransactionTrait as _};
+use sea_orm::{EntityTrait as _, IntoActiveModel as _};
 use serde_json::json;
 use service::{
     jobs::{CheckpointError, KEPT, MAX_UNFINISHED, QUESTION_PATIENCE, Total},
@@ -61,7 +61,7 @@ async fn a_job_is_found_by_its_owner_alone_and_made_once(world: World) {
 
 async fn a_job_of_a_transaction_that_fails_never_was(world: World) {
     let (service, ada) = (&world.service, user("ada"));
-    let transaction = service.db().begin().await.unwrap();
+    let transaction = begin(service).await;
     let job = jobs::enqueue_in(service, &transaction, new_job(&ada)).await.unwrap();
     transaction.rollback().await.unwrap();
     assert!(get(service, &ada, &job.id).await.is_none());
@@ -387,10 +387,10 @@ async fn a_checkpoint_and_its_effect_are_one(world: World) {
     let (service, ada) = (&world.service, user("ada"));
     let id = enqueue(service, new_job(&ada)).await;
     let number = claim_one(service).await.lease.number;
-    let transaction = service.db().begin().await.unwrap();
+    let transaction = begin(service).await;
     jobs::checkpoint(&transaction, &id, number, &json!({ "done": 1 })).await.unwrap();
     transaction.rollback().await.unwrap();
-    let transaction = service.db().begin().await.unwrap();
+    let transaction = begin(service).await;
     jobs::checkpoint(&transaction, &id, number, &json!({ "done": 2 })).await.unwrap();
     transaction.commit().await.unwrap();
     world.clock.advance(LEASE);

@@ -14,9 +14,7 @@ use mcp::{
     StoreError,
     job::{Attempt, AttemptEnd, Notebook, Progress, Superseded},
 };
-use sea_orm::{
-    ConnectionTrait as _, DatabaseBackend, EntityTrait as _, Statement, TransactionTrait as _,
-};
+use sea_orm::{ConnectionTrait as _, DatabaseBackend, EntityTrait as _, Statement};
 use service::{
     jobs::CheckpointError,
     notes::{self, Listing, PageSize},
@@ -116,6 +114,37 @@ impl Drop for Process {
     }
 }
 
+/// What a body waits for in the middle. That a job counts as running does not mean that its body
+/// has begun: this knows.
+#[derive(Clone)]
+struct Gate {
+    reached: Arc<Semaphore>,
+    open: Arc<Semaphore>,
+}
+
+impl Gate {
+    fn new() -> Self {
+        let closed = || Arc::new(Semaphore::new(0));
+        Self { reached: closed(), open: closed() }
+    }
+
+    /// Waits, in the body.
+    async fn pass(&self) {
+        self.reached.add_permits(1);
+        self.open.acquire().await.unwrap().forget();
+    }
+
+    /// Waits until a body waits.
+    async fn reached(&self) {
+        in_time("a job runs", self.reached.acquire()).await.unwrap().forget();
+    }
+
+    /// Lets one body go on.
+    fn step(&self) {
+        self.open.add_permits(1);
+    }
+}
+
 async fn ended(service: &Service, owner: &UserId, id: &JobId) -> Job {
     eventually("the job ends", async || {
         get(service, owner, id).await.filter(|it| it.status.is_final())
@@ -151,7 +180,7 @@ async fn make_notes(service: Service, attempt: Attempt, permits: Arc<Semaphore>)
     let done = attempt.checkpoint.as_ref().and_then(serde_json::Value::as_u64).unwrap_or(0);
     for step in done..STEPS {
         permits.acquire().await.unwrap().forget();
-        let transaction = service.db().begin().await.unwrap();
+        let transaction = begin(&service).await;
         let now = service.clock().now();
         let note = entity::notes::ActiveModel {
             id: sea_orm::Set(entity::NoteId(sea_orm::prelude::Uuid::from_u128(rand::random()))),
@@ -211,14 +240,14 @@ async fn a_killed_job_goes_on_from_its_checkpoint_and_has_its_effect_once(world:
 async fn a_worker_paused_beyond_its_lease_can_write_nothing(world: World) {
     let (service, ada) = (&world.service, user("ada"));
     let id = enqueue(service, new_job(&ada)).await;
-    let gate = Arc::new(Semaphore::new(0));
+    let gate = Gate::new();
     let refused = Arc::new(AtomicBool::new(false));
     let paused = Script::new({
         let (gate, refused) = (gate.clone(), refused.clone());
         move |_, notebook, _| {
             let (gate, refused) = (gate.clone(), refused.clone());
             async move {
-                gate.acquire().await.unwrap().forget();
+                gate.pass().await;
                 let kept = notebook.checkpoint(json!("late")).await;
                 refused.store(matches!(kept, Err(Superseded)), Ordering::SeqCst);
                 answered("late")
@@ -228,10 +257,7 @@ async fn a_worker_paused_beyond_its_lease_can_write_nothing(world: World) {
     // It does not notice by itself: nothing is renewed, nor claimed, while it is paused.
     let sleeping = Settings { lease: Duration::from_hours(1), concurrency: 1, ..settings() };
     let first = Process::start(world.another().await, paused, sleeping);
-    eventually("it runs", async || {
-        (status(service, &ada, &id).await == JobStatus::Running).then_some(())
-    })
-    .await;
+    gate.reached().await;
     world.clock.advance(Duration::from_hours(1));
     jobs::take_over(service).await.unwrap();
     let script = Script::new(|attempt: Attempt, _, _| async move {
@@ -240,7 +266,7 @@ async fn a_worker_paused_beyond_its_lease_can_write_nothing(world: World) {
     });
     let _second = Process::start(world.another().await, script, settings());
     ended(service, &ada, &id).await;
-    gate.add_permits(1);
+    gate.step();
     first.end().await;
     assert!(refused.load(Ordering::SeqCst));
     assert_eq!(said(&get(service, &ada, &id).await.unwrap()), "attempt 2");
@@ -249,49 +275,35 @@ async fn a_worker_paused_beyond_its_lease_can_write_nothing(world: World) {
 async fn a_worker_may_take_over_its_own_job(world: World) {
     let (service, ada) = (&world.service, user("ada"));
     let id = enqueue(service, new_job(&ada)).await;
-    let gates = [Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0))];
+    let gates = [Gate::new(), Gate::new()];
     let script = Script::new({
         let gates = gates.clone();
         move |attempt: Attempt, _, _| {
             let gate = gates[usize::from(attempt.number > 1)].clone();
             async move {
-                gate.acquire().await.unwrap().forget();
+                gate.pass().await;
                 answered(&format!("attempt {}", attempt.number))
             }
         }
     });
-    let running = async |number: i32| {
-        eventually("it runs", async || {
-            let row =
-                entity::jobs::Entity::find_by_id(id.as_str()).one(service.db()).await.unwrap();
-            row.filter(|it| it.attempt == number && it.worker.is_some()).map(drop)
-        })
-        .await;
-    };
     let worker = Process::start(world.another().await, script, settings());
-    running(1).await;
+    gates[0].reached().await;
     world.clock.advance(LEASE);
     assert_eq!(jobs::take_over(service).await.unwrap(), 1);
-    running(2).await;
-    gates[0].add_permits(1);
+    gates[1].reached().await;
+    gates[0].step();
     assert_eq!(status(service, &ada, &id).await, JobStatus::Running);
-    gates[1].add_permits(1);
+    gates[1].step();
     assert_eq!(said(&ended(service, &ada, &id).await), "attempt 2");
     worker.end().await;
 }
 
 async fn a_worker_that_is_told_to_end_gives_its_jobs_back(world: World) {
     let (service, ada) = (&world.service, user("ada"));
-    let id = enqueue(service, NewJob { attempts: 1, ..new_job(&ada) }).await;
-    let endless = Script::new(|_, _, stop: CancellationToken| async move {
-        stop.cancelled().await;
-        AttemptEnd::Stopped
-    });
+    enqueue(service, NewJob { attempts: 1, ..new_job(&ada) }).await;
+    let (endless, gate, _) = until_stopped();
     let first = Process::start(world.another().await, endless, settings());
-    eventually("it runs", async || {
-        (status(service, &ada, &id).await == JobStatus::Running).then_some(())
-    })
-    .await;
+    gate.reached().await;
     first.end().await;
     let again = claim_one(service).await;
     assert_eq!((again.attempt.number, again.attempt.last), (2, true), "nothing was spent");
@@ -300,57 +312,54 @@ async fn a_worker_that_is_told_to_end_gives_its_jobs_back(world: World) {
 async fn a_job_that_is_nearly_done_may_end_first(world: World) {
     let (service, ada) = (&world.service, user("ada"));
     let id = enqueue(service, new_job(&ada)).await;
-    let gate = Arc::new(Semaphore::new(0));
+    let gate = Gate::new();
     let script = Script::new({
         let gate = gate.clone();
         move |_, _, _| {
             let gate = gate.clone();
             async move {
-                gate.acquire().await.unwrap().forget();
+                gate.pass().await;
                 answered("done")
             }
         }
     });
     let patient = Settings { shutdown_timeout: Duration::from_mins(5), ..settings() };
     let worker = Process::start(world.another().await, script, patient);
-    eventually("it runs", async || {
-        (status(service, &ada, &id).await == JobStatus::Running).then_some(())
-    })
-    .await;
+    gate.reached().await;
     worker.shutdown.cancel();
     let later = enqueue(service, new_job(&user("bob"))).await;
-    gate.add_permits(1);
+    gate.step();
     worker.end().await;
     assert_eq!(said(&get(service, &ada, &id).await.unwrap()), "done");
     assert_eq!(claim_one(service).await.lease.job, later, "it takes nothing new");
 }
 
-/// A script that runs until it is stopped, and says so.
-fn until_stopped() -> (Arc<Script>, Arc<AtomicU32>) {
-    let stopped = Arc::new(AtomicU32::new(0));
+/// A script that runs until it is stopped, and says that it has begun, and that it was stopped.
+fn until_stopped() -> (Arc<Script>, Gate, Arc<AtomicU32>) {
+    let (gate, stopped) = (Gate::new(), Arc::new(AtomicU32::new(0)));
     let script = Script::new({
-        let stopped = stopped.clone();
+        let (gate, stopped) = (gate.clone(), stopped.clone());
         move |_, _, stop: CancellationToken| {
-            let stopped = stopped.clone();
+            let (gate, stopped) = (gate.clone(), stopped.clone());
             async move {
-                stop.cancelled().await;
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = gate.pass() => {}
+                }
                 stopped.fetch_add(1, Ordering::SeqCst);
                 AttemptEnd::Stopped
             }
         }
     });
-    (script, stopped)
+    (script, gate, stopped)
 }
 
 async fn a_cancelled_job_stops_where_it_runs(world: World) {
     let (service, ada) = (&world.service, user("ada"));
     let id = enqueue(service, new_job(&ada)).await;
-    let (script, stopped) = until_stopped();
+    let (script, gate, stopped) = until_stopped();
     let _worker = Process::start(world.another().await, script, settings());
-    eventually("it runs", async || {
-        (status(service, &ada, &id).await == JobStatus::Running).then_some(())
-    })
-    .await;
+    gate.reached().await;
     jobs::store(&world.another().await).cancel(&ada, &id).await.unwrap();
     eventually("it stops", async || (stopped.load(Ordering::SeqCst) == 1).then_some(())).await;
     assert_eq!(status(service, &ada, &id).await, JobStatus::Cancelled);
@@ -358,16 +367,13 @@ async fn a_cancelled_job_stops_where_it_runs(world: World) {
 
 async fn a_worker_that_hears_nothing_finds_jobs_and_cancellations(world: World) {
     let (service, ada) = (&world.service, user("ada"));
-    let (script, stopped) = until_stopped();
+    let (script, gate, stopped) = until_stopped();
     // A short lease is renewed often, and that is when it notices.
     let attentive = Settings { lease: Duration::from_millis(300), ..settings() };
     let deaf = world.another_that_hears_nothing().await;
     let _worker = Process::start(deaf, script, attentive);
     let id = enqueue(service, new_job(&ada)).await;
-    eventually("it runs", async || {
-        (status(service, &ada, &id).await == JobStatus::Running).then_some(())
-    })
-    .await;
+    gate.reached().await;
     jobs::store(service).cancel(&ada, &id).await.unwrap();
     eventually("it stops", async || (stopped.load(Ordering::SeqCst) == 1).then_some(())).await;
 }
@@ -376,7 +382,7 @@ async fn a_job_that_takes_too_long_is_tried_again(world: World) {
     let (service, ada) = (&world.service, user("ada"));
     let short = NewJob { timeout: Duration::from_millis(20), attempts: 1, ..new_job(&ada) };
     let id = enqueue(service, short).await;
-    let (script, stopped) = until_stopped();
+    let (script, _, stopped) = until_stopped();
     let _worker = Process::start(world.another().await, script, settings());
     let job = ended(service, &ada, &id).await;
     assert_eq!((job.status, stopped.load(Ordering::SeqCst)), (JobStatus::Failed, 1));
@@ -463,29 +469,26 @@ async fn two_workers_run_each_job_once(world: World) {
 async fn the_end_of_a_job_waits_for_a_database_that_was_cut_off() {
     let world = World::postgres().await;
     let (service, ada) = (&world.service, user("ada"));
-    let gate = Arc::new(Semaphore::new(0));
+    let gate = Gate::new();
     let script = Script::new({
         let gate = gate.clone();
         move |attempt: Attempt, _, _| {
             let gate = gate.clone();
             async move {
-                gate.acquire().await.unwrap().forget();
+                gate.pass().await;
                 answered(&format!("attempt {}", attempt.number))
             }
         }
     });
     let id = enqueue(service, new_job(&ada)).await;
     let _worker = Process::start(world.another().await, script, settings());
-    eventually("it runs", async || {
-        (status(service, &ada, &id).await == JobStatus::Running).then_some(())
-    })
-    .await;
+    gate.reached().await;
     // As a restart does: every connection of everybody breaks.
     let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
                WHERE datname = current_database() AND pid <> pg_backend_pid()";
     let cut = Statement::from_string(DatabaseBackend::Postgres, cut);
     service.db().query_one_raw(cut).await.unwrap();
-    gate.add_permits(1);
+    gate.step();
     let service = world.another().await;
     assert_eq!(said(&ended(&service, &ada, &id).await), "attempt 1");
 }

@@ -1,20 +1,11 @@
 //! The experimental tasks of 2025-11-25.
 
 use serde_json::{Value, json};
-use tests::{client::Legacy, fixtures::at_gate, schema::Revision};
+use tests::{fixtures::at_gate, schema::Revision};
 
-use super::{accept, cluster, until_legacy};
+use super::{accept, cluster, legacy_task, until_legacy};
 
 const REVISION: Revision = Revision::November2025;
-
-/// Calls a tool as a task and gives the handle.
-async fn task(client: &Legacy, mut call: Value) -> Value {
-    call["task"] = json!({ "ttl": 600_000 });
-    let made = client.call("tools/call", call).await;
-    let task = &made.result()["task"];
-    assert_eq!(task["status"], "working");
-    task["taskId"].clone()
-}
 
 fn related(message: &Value) -> &Value {
     &message["_meta"]["io.modelcontextprotocol/related-task"]["taskId"]
@@ -45,7 +36,7 @@ async fn tasks_are_offered_to_sessions_of_one_revision_only() {
 async fn the_result_of_a_task_waits_for_whoever_asks_for_it() {
     let cluster = cluster(3, 1).await;
     let ada = cluster.web(0).legacy(cluster.token("ada").await, REVISION).await;
-    let id = task(&ada, at_gate("test_job_gate", "a", 1)).await;
+    let id = legacy_task(&ada, at_gate("test_job_gate", "a", 1)).await;
     let elsewhere = ada.at(cluster.web(1));
     let mut waiting = elsewhere.open("tasks/result", json!({ "taskId": id })).await;
     cluster.gate("a").reached(1).await;
@@ -68,7 +59,7 @@ async fn a_task_asks_on_the_stream_of_whoever_waits_for_its_result() {
     let cluster = cluster(3, 1).await;
     let ada = cluster.web(0).legacy(cluster.token("ada").await, REVISION).await;
     let call = json!({ "name": "confirm_delete", "arguments": { "filename": "f" } });
-    let id = task(&ada, call).await;
+    let id = legacy_task(&ada, call).await;
     until_legacy(&ada, &id, "input_required").await;
     let waits = ada.at(cluster.web(1));
     let mut waiting = waits.open("tasks/result", json!({ "taskId": id })).await;
@@ -84,7 +75,7 @@ async fn a_task_asks_on_the_stream_of_whoever_waits_for_its_result() {
 async fn a_tool_that_says_that_it_failed_makes_a_failed_task() {
     let cluster = cluster(1, 1).await;
     let ada = cluster.web(0).legacy(cluster.token("ada").await, REVISION).await;
-    let id = task(&ada, json!({ "name": "failing_job", "arguments": {} })).await;
+    let id = legacy_task(&ada, json!({ "name": "failing_job", "arguments": {} })).await;
     until_legacy(&ada, &id, "failed").await;
     let result = ada.call("tasks/result", json!({ "taskId": id })).await;
     assert!(result.tool_error().contains("on purpose"));
@@ -95,7 +86,7 @@ async fn a_task_is_cancelled_at_once_and_only_once_and_only_by_its_user() {
     let cluster = cluster(2, 1).await;
     let ada = cluster.web(0).legacy(cluster.token("ada").await, REVISION).await;
     let bob = cluster.web(0).legacy(cluster.token("bob").await, REVISION).await;
-    let id = task(&ada, at_gate("test_job_gate", "a", 1)).await;
+    let id = legacy_task(&ada, at_gate("test_job_gate", "a", 1)).await;
     cluster.gate("a").reached(1).await;
     for method in ["tasks/get", "tasks/result", "tasks/cancel"] {
         assert_eq!(bob.call(method, json!({ "taskId": id })).await.code(), -32602, "{method}");

@@ -5,6 +5,7 @@ mod calls;
 mod cancel;
 mod legacy_tasks;
 mod tasks;
+mod without_streams;
 
 use serde_json::{Value, json};
 use tests::{
@@ -14,14 +15,27 @@ use tests::{
 
 /// Web instances with the fixtures, and workers.
 async fn cluster(instances: usize, workers: usize) -> Cluster {
-    let setup = Setup::new(Database::Sqlite).offer(Offer::Fixtures);
     // A worker that is told to end gives back what runs within half of this.
-    let setup = setup.with("SHUTDOWN_TIMEOUT", "4s");
+    cluster_that_ends_within("4s", instances, workers).await
+}
+
+async fn cluster_that_ends_within(timeout: &str, instances: usize, workers: usize) -> Cluster {
+    let setup = Setup::new(Database::Sqlite).offer(Offer::Fixtures);
+    let setup = setup.with("SHUTDOWN_TIMEOUT", timeout);
     setup.instances(instances).workers(workers).start().await
 }
 
 fn accept(content: &Value) -> Value {
     json!({ "action": "accept", "content": content })
+}
+
+/// Calls a tool as a task of 2025-11-25 and gives the handle.
+async fn legacy_task(client: &Legacy, mut call: Value) -> Value {
+    call["task"] = json!({ "ttl": 600_000 });
+    let made = client.call("tools/call", call).await;
+    let task = &made.result()["task"];
+    assert_eq!(task["status"], "working");
+    task["taskId"].clone()
 }
 
 /// Asks for a task until it has this status.

@@ -35,6 +35,7 @@ pub struct Legacy {
     web: Web,
     token: String,
     session: String,
+    accepts: &'static str,
     hello: Value,
     ids: Arc<AtomicI64>,
     ledger: Arc<Ledger>,
@@ -51,6 +52,7 @@ impl Legacy {
             web,
             token,
             session: String::new(),
+            accepts: ACCEPT,
             hello: Value::Null,
             ids: Arc::new(AtomicI64::new(1)),
             ledger: ledger(revision),
@@ -104,6 +106,12 @@ impl Legacy {
     #[must_use]
     pub fn with_session(&self, session: &str) -> Self {
         Self { session: session.to_owned(), ..self.clone() }
+    }
+
+    /// The same client, if it took no stream as an answer to a request.
+    #[must_use]
+    pub fn without_streams(&self) -> Self {
+        Self { accepts: "application/json", ..self.clone() }
     }
 
     /// Sends a request and reads everything up to its answer.
@@ -249,7 +257,7 @@ impl Legacy {
     fn request(&self, body: &Value) -> RequestBuilder {
         self.headers(self.web.request(Method::POST, "/mcp"))
             .header("content-type", "application/json")
-            .header("accept", ACCEPT)
+            .header("accept", self.accepts)
             .body(body.to_string())
     }
 

@@ -126,7 +126,7 @@ fn parse_question_id(id: &str) -> Option<(JobId, &str)> {
 }
 
 /// What the client is told when it must not wait any longer, but the job goes on.
-fn goes_on(engine: &Inner, id: &JobId, why: &str) -> CallToolResult {
+pub(super) fn goes_on(engine: &Inner, id: &JobId, why: &str) -> CallToolResult {
     let how = match result_tool(engine) {
         Some(tool) => format!("`{tool}` with that id gives its result later"),
         None => "it ends by itself".to_owned(),

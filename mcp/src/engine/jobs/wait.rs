@@ -82,11 +82,11 @@ impl Waiting {
                 self.cancels = false;
                 // What was said before the end was committed is here already.
                 while let Some(received) = self.signals.recv().now_or_never() {
-                    self.pass_on(received, outlet).await;
+                    self.pass_on(received, Some(outlet)).await;
                 }
                 return if job.status.is_final() { Waited::Ended(job) } else { Waited::Asks(job) };
             }
-            job = match self.change(outlet).await {
+            job = match self.change(Instant::now() + LOOK_AGAIN, Some(outlet)).await {
                 Ok(Some(job)) => job,
                 Ok(None) => {
                     self.cancels = false;
@@ -101,9 +101,26 @@ impl Waiting {
         }
     }
 
-    /// Waits until the job may have changed, and looks at it.
-    async fn change(&mut self, outlet: &dyn Outlet) -> Result<Option<Job>, &'static str> {
-        let mut look = Instant::now() + LOOK_AGAIN;
+    /// Waits for nothing but the end, with a client that takes no stream: it can be told nothing
+    /// before, and asked nothing. Nothing if there is no such job, and why, if it goes on without
+    /// this response.
+    pub(in crate::engine) async fn for_end(mut self) -> Result<Option<Job>, &'static str> {
+        // It may have ended before somebody listened.
+        let mut look = Instant::now();
+        loop {
+            match self.change(look, None).await? {
+                Some(job) if !job.status.is_final() => look = Instant::now() + LOOK_AGAIN,
+                ended => return Ok(ended),
+            }
+        }
+    }
+
+    /// Waits until the job may have changed, but not longer than until `look`, and looks at it.
+    async fn change(
+        &mut self,
+        mut look: Instant,
+        outlet: Option<&dyn Outlet>,
+    ) -> Result<Option<Job>, &'static str> {
         loop {
             tokio::select! {
                 received = self.signals.recv() => {
@@ -130,10 +147,13 @@ impl Waiting {
         }
     }
 
-    /// Passes a message of the job on to the client. False if it is none.
-    async fn pass_on(&mut self, received: Received, outlet: &dyn Outlet) -> bool {
+    /// Passes a message of the job on to the client, if that takes any. False if it is none.
+    async fn pass_on(&mut self, received: Received, outlet: Option<&dyn Outlet>) -> bool {
         let Received::Signal(Signal::JobMessage { progress, message, .. }) = received else {
             return false;
+        };
+        let Some(outlet) = outlet else {
+            return true;
         };
         match progress {
             // A worker that has lost the job may still talk.
@@ -161,29 +181,8 @@ impl Drop for Waiting {
     }
 }
 
-/// Waits for the end of a job whose client can be told nothing before. Nothing if there is no such
-/// job.
-pub(in crate::engine) async fn for_end(
-    engine: &Arc<Inner>,
-    user: &UserId,
-    id: &JobId,
-) -> Result<Option<Job>, StoreError> {
-    let mut signals = engine.stores.bus.subscribe(Topic::Job(id.clone())).await?;
-    let Some(jobs) = engine.jobs() else {
-        return Ok(None);
-    };
-    loop {
-        match jobs.get(user, id).await? {
-            Some(job) if !job.status.is_final() => {}
-            ended => return Ok(ended),
-        }
-        // A lost signal costs time only.
-        drop(tokio::time::timeout(LOOK_AGAIN, signals.recv()).await);
-    }
-}
-
 /// Cancels a job whose client wants no answer.
-async fn cancel(engine: &Inner, user: &UserId, id: &JobId) {
+pub(in crate::engine) async fn cancel(engine: &Inner, user: &UserId, id: &JobId) {
     let Some(jobs) = engine.jobs() else {
         return;
     };

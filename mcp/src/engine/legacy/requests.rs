@@ -8,7 +8,7 @@ use tracing::{Instrument as _, Span};
 
 use super::{Entered, run::Run};
 use crate::{
-    caller::{Caller, UserId},
+    caller::Caller,
     engine::{
         Inner, QUICK,
         exchange::{Decision, Exchange, Failed, WRITE_PATIENCE, patiently},
@@ -16,13 +16,14 @@ use crate::{
         jobs::{
             self, JOB_LEASE,
             tasks::{self, LegacyTask, Refusal, TaskRequest},
+            wait::Waiting,
         },
         operation::{
             Method, Operation, Work, progress_token, read_params, resource_not_found, task_request,
         },
     },
     headers,
-    job::JobId,
+    job::{Job, JobId},
     reply::{About, Reply, ReplyBody},
     rpc::{self, Request, RpcError, codes},
     store::{MAX_SUBSCRIPTIONS, StoreError, StreamId, StreamKey, Writer},
@@ -98,9 +99,9 @@ pub(super) async fn answer(
                 let engine = Arc::clone(engine);
                 let writer = exchange.first_run(&request);
                 let exchange = Arc::clone(&exchange);
-                let user = caller.user.clone();
+                let caller = caller.clone();
                 engine.busy.clone().spawn(async move {
-                    await_job(&engine, &exchange, &writer, &user, &job).await;
+                    await_job(&engine, &exchange, &writer, &caller, &job).await;
                 });
             }
             Task::Run(work, span) => {
@@ -342,27 +343,52 @@ async fn await_job(
     engine: &Arc<Inner>,
     exchange: &Exchange,
     writer: &Writer,
-    user: &UserId,
+    caller: &Caller,
     id: &JobId,
 ) {
+    let registration = engine.running.register(&writer.key.session, &writer.request);
     let opened = match exchange.open_stream().await {
         Ok(true) => engine.stores.log.hand_over(writer, id, JOB_LEASE).await,
         other => other,
     };
-    let failed = match opened {
+    let ended = match opened {
         Ok(true) => return,
         // The client takes no stream, so it waits for the result alone.
-        Ok(false) => match jobs::wait::for_end(engine, user, id).await {
-            Ok(Some(job)) => jobs::legacy::answer(&writer.request, &job, Some(id)),
-            Ok(None) => rpc::encode_error(Some(&writer.request), &RpcError::internal()),
-            Err(_away) => rpc::encode_error(Some(&writer.request), &RpcError::unavailable()),
+        Ok(false) => tokio::select! {
+            biased;
+            // That is the request. The task has a cancel of its own.
+            () = registration.cancel.cancelled() => None,
+            ended = wait_for_task(engine, caller, id) => Some(ended),
         },
         Err(error) => {
             tracing::warn!(error = %error, "A stream could not be opened: {error}");
-            rpc::encode_error(Some(&writer.request), &RpcError::unavailable())
+            Some(Err(RpcError::unavailable()))
         }
     };
-    exchange.finish(writer, Some(failed)).await;
+    let answer = ended.map(|ended| match ended {
+        Ok(job) => jobs::legacy::answer(&writer.request, &job, Some(id)),
+        Err(error) => {
+            exchange.note(Failed::Rpc(error.code));
+            rpc::encode_error(Some(&writer.request), &error)
+        }
+    });
+    exchange.finish(writer, answer).await;
+}
+
+/// Waits until a task has ended, or for as long as the client's response can be held.
+async fn wait_for_task(engine: &Arc<Inner>, caller: &Caller, id: &JobId) -> Result<Job, RpcError> {
+    let lasts = engine.until_expiry(caller);
+    let Ok(waiting) = Waiting::begin(engine, &caller.user, id, lasts, false).await else {
+        return Err(RpcError::unavailable());
+    };
+    match waiting.for_end().await {
+        Ok(ended) => ended.ok_or_else(RpcError::internal),
+        // No result of a tool: the client would take it for that of the task.
+        Err(why) => {
+            let text = format!("{why} The task goes on: ask for `tasks/result` again.");
+            Err(RpcError::new(codes::INTERNAL_ERROR, text))
+        }
+    }
 }
 
 impl From<Refusal> for Stop {

@@ -14,6 +14,7 @@ use crate::{
         jobs::{
             self, JOB_LEASE, JobTool, NotStarted, START_LEASE,
             tasks::{Created, LegacyTask},
+            wait::Waiting,
         },
         operation::Work,
         perform::Failure,
@@ -58,7 +59,7 @@ impl Run {
                 None => None,
                 Some(Ok(())) => match self.start_job(&tool, call).await {
                     Ok(()) => return,
-                    Err(answer) => Some(answer),
+                    Err(answer) => answer,
                 },
                 Some(Err(NotStarted::Answered(result))) => {
                     self.note_tool(result.is_error);
@@ -99,9 +100,9 @@ impl Run {
         self.exchange.finish(&self.writer, answer).await;
     }
 
-    /// Makes a job of the call. Gives the answer if there is one already; otherwise the job will
-    /// give it, and nobody here waits for that.
-    async fn start_job(&self, tool: &JobTool<'_>, call: Call) -> Result<(), Vec<u8>> {
+    /// Makes a job of the call, which will answer it, and nobody here waits for that. Fails with the
+    /// answer if there is one already, or with nothing if the client wants none.
+    async fn start_job(&self, tool: &JobTool<'_>, call: Call) -> Result<(), Option<Vec<u8>>> {
         let away = |error: crate::StoreError| {
             tracing::error!(error = %error, "A job could not be kept: {error}");
             self.encode_error(&RpcError::unavailable())
@@ -111,16 +112,11 @@ impl Run {
         if let Some(task) = self.work.task {
             let started = tool.start(id, &call, Origin::Task, answers, task.ttl()).await;
             let job = started.map_err(|refused| self.encode(&refused))?;
-            return Err(self.encode(&Created { task: LegacyTask::new(&job) }));
+            return Err(Some(self.encode(&Created { task: LegacyTask::new(&job) })));
         }
         let writer = &self.writer;
         if !self.exchange.open_stream().await.map_err(away)? {
-            // The client takes no stream: it waits for the result alone.
-            let started = tool.start(id.clone(), &call, Origin::Task, answers, None).await;
-            started.map_err(|refused| self.encode(&refused))?;
-            let ended = jobs::wait::for_end(&self.engine, call.user(), &id).await.map_err(away)?;
-            let job = ended.ok_or_else(|| self.encode_error(&RpcError::internal()))?;
-            return Err(jobs::legacy::answer(&writer.request, &job, None));
+            return Err(self.wait_for_job(tool, id, &call, answers).await);
         }
         let log = &self.engine.stores.log;
         // First the stream, then the job: whoever finds one without the other can tell.
@@ -139,6 +135,41 @@ impl Run {
             tracing::warn!(error = %error, "The stream of a job could not be kept: {error}");
         }
         Ok(())
+    }
+
+    /// Makes a job of the call of a client that takes no stream, and waits for the result. Gives the
+    /// answer, or nothing if the client has cancelled the call, and with it the job.
+    async fn wait_for_job(
+        &self,
+        tool: &JobTool<'_>,
+        id: JobId,
+        call: &Call,
+        answers: BTreeMap<String, Answer>,
+    ) -> Option<Vec<u8>> {
+        let (engine, user) = (&self.engine, call.user());
+        let lasts = engine.until_expiry(&self.caller);
+        let Ok(waiting) = Waiting::begin(engine, user, &id, lasts, false).await else {
+            return Some(self.refuse(&RpcError::unavailable()));
+        };
+        if let Err(refused) = tool.start(id.clone(), call, Origin::Task, answers, None).await {
+            return Some(self.encode(&refused));
+        }
+        let ended = tokio::select! {
+            biased;
+            () = call.cancelled().cancelled() => {
+                jobs::wait::cancel(engine, user, &id).await;
+                return None;
+            }
+            ended = waiting.for_end() => ended,
+        };
+        Some(match ended {
+            Ok(Some(job)) => jobs::legacy::answer(&self.writer.request, &job, None),
+            Ok(None) => self.refuse(&RpcError::internal()),
+            Err(why) => {
+                self.note_tool(true);
+                self.encode(&jobs::goes_on(engine, &id, why))
+            }
+        })
     }
 
     fn encode(&self, output: &impl Serialize) -> Vec<u8> {

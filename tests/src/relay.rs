@@ -1,4 +1,5 @@
-//! Stands between an instance and its Redis: what passes can be held, counted and cut.
+//! Stands between an instance and its Redis, or its database: what passes can be held, counted and
+//! cut.
 
 use std::sync::{Arc, Mutex};
 
@@ -22,6 +23,8 @@ struct State {
     open: watch::Sender<bool>,
     /// What the instance has sent since it was last looked at.
     asked: Mutex<Vec<u8>>,
+    /// What lets no more answers pass once it was sent.
+    holds_at: Mutex<Option<String>>,
     /// Ends all connections; nothing while new ones are refused.
     connected: Mutex<Option<CancellationToken>>,
 }
@@ -30,7 +33,7 @@ struct State {
 const CHUNK: usize = 64 * 1024;
 
 impl Relay {
-    /// To a server at `redis://host:port`.
+    /// To a server at `redis://host:port`, or `host:port`.
     pub async fn to(url: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
         let port = listener.local_addr().expect("a bound listener has an address").port();
@@ -38,6 +41,7 @@ impl Relay {
             server: url.trim_start_matches("redis://").to_owned(),
             open: watch::Sender::new(true),
             asked: Mutex::default(),
+            holds_at: Mutex::default(),
             connected: Mutex::new(Some(CancellationToken::new())),
         });
         let running = CancellationToken::new();
@@ -46,7 +50,12 @@ impl Relay {
         Self { port, state, _running: running.drop_guard() }
     }
 
-    /// Where the instance finds it.
+    /// Where the instance finds it, on loopback.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Where the instance finds it, if it is Redis.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
@@ -55,6 +64,12 @@ impl Relay {
     pub fn hold(&self) {
         self.state.open.send_replace(false);
         self.asked();
+    }
+
+    /// Holds answers back from when the instance sends this, once: what it says with it is done, and
+    /// the instance does not know.
+    pub fn hold_once_asked(&self, what: impl Into<String>) {
+        *self.state.holds_at.lock().expect("nobody panics with it") = Some(what.into());
     }
 
     /// Lets answers pass again.
@@ -89,6 +104,20 @@ impl Drop for Relay {
     }
 }
 
+impl State {
+    /// Notes what was asked, before the server hears it.
+    fn note(&self, sent: &[u8]) {
+        let mut asked = self.asked.lock().expect("nobody panics with it");
+        asked.extend(sent);
+        let mut holds_at = self.holds_at.lock().expect("nobody panics with it");
+        let is_asked =
+            |what: &mut String| asked.windows(what.len()).any(|it| it == what.as_bytes());
+        if holds_at.take_if(is_asked).is_some() {
+            self.open.send_replace(false);
+        }
+    }
+}
+
 async fn accept(listener: TcpListener, state: Arc<State>) {
     while let Ok((client, _)) = listener.accept().await {
         let connected = state.connected.lock().expect("nobody panics with it").clone();
@@ -115,7 +144,7 @@ async fn pass(client: TcpStream, state: Arc<State>) -> std::io::Result<()> {
             if read == 0 {
                 return Ok(());
             }
-            state.asked.lock().expect("nobody panics with it").extend(&chunk[..read]);
+            state.note(&chunk[..read]);
             to_server.write_all(&chunk[..read]).await?;
         }
     };

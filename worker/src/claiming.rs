@@ -110,6 +110,7 @@ async fn claim_once(
         lease: shared.settings.lease,
         newcomers_only: room.newcomers_only.as_deref(),
     };
+    shared.running.claims();
     let claimed = jobs::claim(&shared.service, turn, what).await;
     metrics::WORKER_CLAIMS.count([match &claimed {
         Ok(claimed) if claimed.is_empty() => "nothing",
@@ -130,8 +131,11 @@ async fn claim_once(
         (some, _) if some >= usize::try_from(room.places).unwrap_or(usize::MAX) => Found::Full,
         _ => Found::Some,
     };
-    for claimed in claimed {
-        running::start(shared, claimed);
+    if !claimed.is_empty() {
+        for claimed in claimed {
+            running::start(shared, claimed);
+        }
+        shared.running.claimed();
     }
     Ok(found)
 }
@@ -149,6 +153,8 @@ pub(crate) async fn hear(shared: Arc<Shared>, stop: CancellationToken) {
                 }
             }
         };
+        // What was cancelled before is found when leases are renewed.
+        shared.running.renew_soon();
         loop {
             let heard = tokio::select! {
                 () = stop.cancelled() => return,

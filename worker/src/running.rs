@@ -3,7 +3,10 @@
 use std::{
     collections::{BTreeSet, HashMap},
     panic::AssertUnwindSafe,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -49,6 +52,9 @@ pub(crate) struct Running {
     /// By attempt: one that was paused for longer than its lease may still be here when the next
     /// one is claimed.
     jobs: Mutex<HashMap<Key, Entry>>,
+    /// Whether a job was lost that does not run here, since the last claim began: it may be one that
+    /// the claim has just taken. Written and read with the lock of `jobs` held.
+    lost_another: AtomicBool,
     wake: Notify,
     room: Notify,
     all_ended: Notify,
@@ -90,6 +96,7 @@ impl Running {
         Self {
             concurrency: settings.concurrency,
             jobs: Mutex::default(),
+            lost_another: AtomicBool::new(false),
             wake: Notify::new(),
             room: Notify::new(),
             all_ended: Notify::new(),
@@ -153,8 +160,29 @@ impl Running {
 
     /// Stops a job that this worker may not write any more.
     pub(crate) fn lost(&self, job: &JobId) {
-        for entry in self.jobs().values().filter(|it| it.lease.job == *job) {
+        let jobs = self.jobs();
+        let mut is_here = false;
+        for entry in jobs.values().filter(|it| it.lease.job == *job) {
             entry.stop.because(Why::Lost);
+            is_here = true;
+        }
+        if !is_here {
+            self.lost_another.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// A claim begins: what it takes is not here before [`Self::claimed`].
+    pub(crate) fn claims(&self) {
+        let _jobs = self.jobs();
+        self.lost_another.store(false, Ordering::Relaxed);
+    }
+
+    /// What a claim has taken is here. If a job was lost meanwhile that was not, it may be one of
+    /// these, and the renewal of their leases will tell.
+    pub(crate) fn claimed(&self) {
+        let _jobs = self.jobs();
+        if self.lost_another.load(Ordering::Relaxed) {
+            self.renew_soon();
         }
     }
 

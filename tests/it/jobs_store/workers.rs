@@ -492,3 +492,24 @@ async fn the_end_of_a_job_waits_for_a_database_that_was_cut_off() {
     let service = world.another().await;
     assert_eq!(said(&ended(&service, &ada, &id).await), "attempt 1");
 }
+
+#[tokio::test]
+async fn a_cancel_that_is_faster_than_the_answer_to_a_claim_stops_the_job() {
+    let world = World::postgres().await;
+    let (service, ada) = (&world.service, user("ada"));
+    let id = enqueue(service, new_job(&ada)).await;
+    let (script, _gate, stopped) = until_stopped();
+    let (behind, relay) = world.another_behind_a_relay().await;
+    let name = "a worker that learns late what it has claimed";
+    relay.hold_once_asked(name);
+    // The lease is not renewed by itself while anybody waits here.
+    let patient = Settings { name: name.to_owned(), lease: Duration::from_hours(1), ..settings() };
+    let _worker = Process::start(behind, script, patient);
+    eventually("it is claimed", async || {
+        (status(service, &ada, &id).await == JobStatus::Running).then_some(())
+    })
+    .await;
+    jobs::store(service).cancel(&ada, &id).await.unwrap();
+    relay.release();
+    eventually("it stops", async || (stopped.load(Ordering::SeqCst) == 1).then_some(())).await;
+}

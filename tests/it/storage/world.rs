@@ -18,7 +18,8 @@ use service::{
     notes::{self, Body, Draft, Note, Tag, Tags, Title},
 };
 use tempfile::TempDir;
-use tests::postgres;
+use tests::{postgres, relay::Relay};
+use url::Url;
 
 /// Runs each of these stories on a world of SQLite and on one of Postgres.
 macro_rules! on_both {
@@ -95,6 +96,15 @@ impl World {
     /// Another instance that hears nothing of what the others publish.
     pub(crate) async fn another_that_hears_nothing(&self) -> Service {
         connect(&self.database_url, SECRET, &self.clock, &Arc::default()).await
+    }
+
+    /// Another instance, and what passes between it and the database, which is Postgres.
+    pub(crate) async fn another_behind_a_relay(&self) -> (Service, Relay) {
+        let mut url: Url = self.database_url.parse().expect("we made it");
+        let server = url.socket_addrs(|| Some(5432)).expect("it is an address")[0];
+        let relay = Relay::to(&server.to_string()).await;
+        url.set_port(Some(relay.port())).expect("it has a host");
+        (connect(url.as_str(), SECRET, &self.clock, &self.bus).await, relay)
     }
 
     /// What was published since the last time that this was asked.

@@ -4,6 +4,7 @@
 mod calls;
 mod cancel;
 mod legacy_tasks;
+mod outages;
 mod tasks;
 mod without_streams;
 

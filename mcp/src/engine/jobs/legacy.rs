@@ -4,10 +4,13 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{JOB_LEASE, announce, ask, outcome, parse_question_id, tasks};
+use super::{JOB_LEASE, ask, cancel as cancel_job, outcome, parse_question_id, tasks};
 use crate::{
     caller::UserId,
-    engine::Inner,
+    engine::{
+        Inner,
+        exchange::{WRITE_PATIENCE, patiently},
+    },
     job::{Job, JobId, JobOutcome, Origin},
     question::Answer,
     rpc::{self, RequestId, RpcError, codes},
@@ -93,10 +96,9 @@ pub(in crate::engine) async fn cancel(
     };
     engine.stores.log.finish(&writer, None).await?;
     let own = |job: &Job| matches!(&job.origin, Origin::Stream { writer: of } if *of == writer);
-    if jobs.get(user, &id).await?.as_ref().is_some_and(own)
-        && let Some(job) = jobs.cancel(user, &id).await?
-    {
-        announce(engine, &job).await?;
+    let found = patiently(WRITE_PATIENCE, || jobs.get(user, &id)).await?;
+    if found.as_ref().is_some_and(own) {
+        cancel_job(engine, user, &id).await;
     }
     Ok(())
 }

@@ -22,8 +22,12 @@ pub(super) use self::{
     attempt::run,
     start::{JobTool, NotStarted},
 };
-use super::Inner;
+use super::{
+    Inner,
+    exchange::{WRITE_PATIENCE, patiently},
+};
 use crate::{
+    caller::UserId,
     job::{Job, JobId, JobOutcome, JobStatus, Jobs, Origin},
     question::Question,
     rpc::{self, RpcError},
@@ -37,9 +41,9 @@ use crate::{
 pub(super) const JOB_LEASE: Duration = Duration::from_hours(1);
 
 /// How long a job may take to be kept, once its stream is there: more than the database is given for a
-/// connection and a statement. If it is not there then, its instance has died before, and the client
-/// is told so.
-pub(super) const START_LEASE: Duration = Duration::from_secs(20);
+/// connection and a statement, after it was offered for as long as that is done. If it is not there
+/// then, its instance has died before, and the client is told so.
+pub(super) const START_LEASE: Duration = Duration::from_secs(25);
 
 /// How often somebody who waits for a job looks at it, in case a signal was lost.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
@@ -68,6 +72,21 @@ pub(super) async fn announce(engine: &Inner, job: &Job) -> Result<(), StoreError
         }
     }
     Ok(())
+}
+
+/// Cancels a job whose client wants no answer, and so will not ask again whether that was done.
+pub(super) async fn cancel(engine: &Inner, user: &UserId, id: &JobId) {
+    let Some(jobs) = engine.jobs() else {
+        return;
+    };
+    let cancelled = match patiently(WRITE_PATIENCE, || jobs.cancel(user, id)).await {
+        Ok(Some(job)) => announce(engine, &job).await,
+        Ok(None) => Ok(()),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = cancelled {
+        tracing::warn!(error = %error, job = %id, "A job could not be cancelled: {error}");
+    }
 }
 
 /// What there is to say of a job that has ended.

@@ -11,6 +11,7 @@ use crate::{
     catalog::{Run, ToolEntry},
     engine::{
         Inner,
+        exchange::patiently,
         operation::Operation,
         perform::{Failure, bounded, tool_failed},
     },
@@ -23,6 +24,10 @@ use crate::{
 
 /// What comes before a job must not take longer than this: the client waits.
 const PREPARE_LIMIT: Duration = Duration::from_secs(30);
+
+/// For how long a new job is offered to a database that does not take it: a connection that broke is
+/// replaced at once, and the client waits.
+const KEEP_PATIENCE: Duration = Duration::from_secs(3);
 
 /// A call whose tool is a job.
 pub(in crate::engine) struct JobTool<'a> {
@@ -102,19 +107,28 @@ impl JobTool<'_> {
         };
         let (timeout, attempts) = (self.timeout, self.attempts);
         let job = NewJob { id, call, answers, timeout, attempts, ttl };
-        self.store.enqueue(job).await.map_err(|error| match error {
-            NotEnqueued::TooMany { limit } => CallToolResult::error(format!(
+        // Perhaps only the answer was lost: then the job is there, and keeping it again finds it.
+        let keep = || async {
+            match self.store.enqueue(job.clone()).await {
+                Ok(job) => Ok(Ok(job)),
+                Err(NotEnqueued::TooMany { limit }) => Ok(Err(limit)),
+                Err(NotEnqueued::Away(error)) => Err(error),
+            }
+        };
+        match patiently(KEEP_PATIENCE, keep).await {
+            Ok(Ok(job)) => Ok(job),
+            Ok(Err(limit)) => Err(CallToolResult::error(format!(
                 "{limit} jobs of yours are unfinished, and that is as many as one may have. Wait \
                  until one has ended, or cancel one; then call again."
-            )),
-            NotEnqueued::Away(error) => {
+            ))),
+            Err(error) => {
                 tracing::error!(error = %error, "A job could not be kept: {error}");
-                CallToolResult::error(
+                Err(CallToolResult::error(
                     "This could not be started, because jobs cannot be kept right now. Please try \
                      again in a moment.",
-                )
+                ))
             }
-        })
+        }
     }
 
     /// The first message of a call that waits: which job it is. Nothing if the client wants neither

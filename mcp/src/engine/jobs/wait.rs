@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use futures_util::FutureExt as _;
 use tokio::time::{Instant, sleep_until};
 
-use super::{LOOK_AGAIN, announce, goes_on};
+use super::{LOOK_AGAIN, cancel, goes_on};
 use crate::{
     call::Outlet,
     caller::UserId,
@@ -178,20 +178,5 @@ impl Drop for Waiting {
         }
         let (engine, user, id) = (Arc::clone(&self.engine), self.user.clone(), self.id.clone());
         self.engine.busy.spawn(async move { cancel(&engine, &user, &id).await });
-    }
-}
-
-/// Cancels a job whose client wants no answer.
-pub(in crate::engine) async fn cancel(engine: &Inner, user: &UserId, id: &JobId) {
-    let Some(jobs) = engine.jobs() else {
-        return;
-    };
-    let cancelled = match jobs.cancel(user, id).await {
-        Ok(Some(job)) => announce(engine, &job).await,
-        Ok(None) => Ok(()),
-        Err(error) => Err(error),
-    };
-    if let Err(error) = cancelled {
-        tracing::warn!(error = %error, "A job could not be cancelled: {error}");
     }
 }

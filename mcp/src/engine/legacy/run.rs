@@ -157,7 +157,7 @@ impl Run {
         let ended = tokio::select! {
             biased;
             () = call.cancelled().cancelled() => {
-                jobs::wait::cancel(engine, user, &id).await;
+                jobs::cancel(engine, user, &id).await;
                 return None;
             }
             ended = waiting.for_end() => ended,

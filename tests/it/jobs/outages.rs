@@ -1,0 +1,83 @@
+//! What becomes of jobs when the answer of the database is lost in the middle: whoever waited for it
+//! cannot know what was done.
+
+use entity::jobs;
+use sea_orm::{Database, EntityTrait as _};
+use serde_json::json;
+use tests::{
+    cluster::{self, Cluster, Offer, Setup},
+    fixtures::at_gate,
+    postgres,
+    relay::Relay,
+    schema::Revision,
+};
+use url::Url;
+
+/// The fixtures on a database, and what passes between them.
+async fn cluster(database: &str, workers: usize) -> (Cluster, Relay) {
+    let mut url: Url = database.parse().unwrap();
+    let relay = Relay::to(&url.socket_addrs(|| Some(5432)).unwrap()[0].to_string()).await;
+    url.set_port(Some(relay.port())).unwrap();
+    let setup =
+        Setup::new(cluster::Database::Postgres).offer(Offer::Fixtures).with("DATABASE_URL", url);
+    (setup.workers(workers).start().await, relay)
+}
+
+/// Loses the answers that are held, with their connections.
+fn lose_answers(relay: &Relay) {
+    relay.cut();
+    relay.release();
+    relay.mend();
+}
+
+#[tokio::test]
+async fn a_job_is_made_once_though_nobody_hears_that_it_was() {
+    let database = postgres::fresh_database().await;
+    let (cluster, relay) = cluster(&database, 0).await;
+    let beside = Database::connect(database).await.unwrap();
+    let ada = cluster.web(0).modern(cluster.token("ada").await).with_tasks();
+    let label = "a label that only this call has";
+    relay.hold_once_asked(label);
+    let call = ada.tool("slow_compute", json!({ "label": label }));
+    let breaks = async {
+        tests::eventually("the job is kept", async || {
+            let kept = jobs::Entity::find().one(&beside).await.unwrap();
+            kept.map(drop)
+        })
+        .await;
+        lose_answers(&relay);
+    };
+    let (made, ()) = tokio::join!(call, breaks);
+    let kept = jobs::Entity::find().all(&beside).await.unwrap();
+    let kept: Vec<_> = kept.iter().map(|job| job.id.as_str()).collect();
+    assert_eq!(kept, [made.result()["taskId"].as_str().unwrap()]);
+}
+
+#[tokio::test]
+async fn a_session_that_cancels_meanwhile_has_cancelled() {
+    let (cluster, relay) = cluster(&postgres::fresh_database().await, 1).await;
+    let ada = cluster.web(0).legacy(cluster.token("ada").await, Revision::November2025).await;
+    let call = ada.body("tools/call", at_gate("test_job_gate", "a", 1));
+    let mut stream = ada.send(&call).await;
+    let first = stream.expect("notifications/progress").await;
+    let said = first["params"]["message"].as_str().unwrap();
+    let job = said.split_once("as job ").unwrap().1.split_once('.').unwrap().0;
+    cluster.gate("a").reached(1).await;
+
+    relay.hold();
+    let cancel = ada.notify("notifications/cancelled", json!({ "requestId": call["id"] }));
+    let breaks = async {
+        tests::eventually("the database is asked for the job", async || {
+            // Either of these, depending on whether the connection knows the statement.
+            let asked = relay.asked();
+            (asked.contains(job) || asked.contains("SELECT \"jobs\"")).then_some(())
+        })
+        .await;
+        lose_answers(&relay);
+    };
+    let (status, ()) = tokio::join!(cancel, breaks);
+    assert_eq!(status, 202);
+    cluster.gate("a").stopped(1).await;
+    let rest = stream.rest().await;
+    assert!(rest.iter().all(|event| event.message.is_none()), "no answer: {rest:#?}");
+}

@@ -1,5 +1,5 @@
-//! `chaos`: random clients against three instances and two workers, while these and their Redis are
-//! killed, stopped and cut off. Prints what has happened, and what should not have.
+//! `chaos`: random clients against three instances and two workers, while these, their Redis and their
+//! database are killed, stopped and cut off. Prints what has happened, and what should not have.
 //!
 //! `CHAOS_SEED` repeats a run's decisions (not its timing), `CHAOS_SECONDS` makes it longer.
 
@@ -14,17 +14,20 @@ use tests::chaos;
 const SECONDS: u64 = 60;
 
 /// What must have happened: otherwise nothing was tested.
-const NEEDED: [&str; 10] = [
+const NEEDED: [&str; 13] = [
     "instances killed",
     "workers killed",
     "workers stopped for a while",
     "workers drained",
+    "connections to the database ended",
     "notes acknowledged",
     "streams resumed",
     "legacy events",
     "jobs completed",
     "jobs cancelled",
     "questions of jobs answered",
+    "results of tasks given to sessions",
+    "tasks cancelled by sessions",
 ];
 
 #[tokio::main]

@@ -173,6 +173,18 @@ impl Decided {
     }
 }
 
+/// Whether a call was answered with the advice to try again, because the database was away: nothing
+/// was promised.
+pub(super) fn was_put_off(world: &World, answer: &Value) -> bool {
+    let result = &answer["result"];
+    let text = result["content"][0]["text"].as_str().unwrap_or_default();
+    let was = result["isError"] == true && text.contains("try again");
+    if was {
+        world.tally.count("job calls that were told to try again");
+    }
+    was
+}
+
 /// The id in the first message of a call that is a job.
 pub(super) fn job_of(message: &Value) -> Option<&str> {
     let text = message["params"]["message"].as_str()?;

@@ -2,10 +2,10 @@
 //! promised.
 //!
 //! Everything random comes from one seed: what the clients do, and what happens to the instances, the
-//! workers and Redis ([`weather`]). The order in which the two meet is the machine's. A client ([`legacy`],
-//! [`modern`]) knows what it asked for and what it was told; what contradicts a promise is noted in
-//! the [`Tally`], and so is how often each kind of thing has happened, so that a run in which nothing
-//! happened cannot look like a success.
+//! workers, Redis and the database ([`weather`]). The order in which the two meet is the machine's. A
+//! client ([`legacy`], [`modern`]) knows what it asked for and what it was told; what contradicts a
+//! promise is noted in the [`Tally`], and so is how often each kind of thing has happened, so that a run
+//! in which nothing happened cannot look like a success.
 
 mod jobs;
 mod legacy;

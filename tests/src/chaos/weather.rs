@@ -1,6 +1,6 @@
-//! What happens to the instances, the workers and Redis: one thing after the other, so that two
-//! instances of three and one worker of two are there most of the time, as a platform would have it.
-//! The order is random, and each thing comes as often as it should.
+//! What happens to the instances, the workers, Redis and the database: one thing after the other, so
+//! that two instances of three and one worker of two are there most of the time, as a platform would
+//! have it. The order is random, and each thing comes as often as it should.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -23,10 +23,12 @@ enum Event {
     PauseRedis,
     RestartRedis,
     ForgetRedis,
+    CutDatabase,
+    LoseDatabase,
 }
 
 /// Each with how often it happens in one round.
-const EVENTS: [(Event, usize); 10] = [
+const EVENTS: [(Event, usize); 12] = [
     (Event::Kill, 5),
     (Event::Sleep, 2),
     (Event::Drain, 2),
@@ -37,6 +39,8 @@ const EVENTS: [(Event, usize); 10] = [
     (Event::PauseRedis, 1),
     (Event::RestartRedis, 1),
     (Event::ForgetRedis, 1),
+    (Event::CutDatabase, 4),
+    (Event::LoseDatabase, 2),
 ];
 
 /// Lets one thing after the other happen until `end`; then everything is whole again.
@@ -113,6 +117,16 @@ pub(super) async fn rage(fleet: &mut Fleet, world: &World, mut random: StdRng, e
                 world.forgotten.fetch_add(1, Ordering::SeqCst);
                 fleet.redis().forget_everything().await;
                 world.forgotten.fetch_add(1, Ordering::SeqCst);
+            }
+            Event::CutDatabase => {
+                world.tally.count("connections to the database ended");
+                fleet.end_database_connections().await;
+            }
+            Event::LoseDatabase => {
+                world.tally.count("database away for a while");
+                fleet.database().cut();
+                pause(&mut random, 100..3_000).await;
+                fleet.database().mend();
             }
         }
     }

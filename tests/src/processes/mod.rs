@@ -22,6 +22,7 @@ use std::{
 use mcp::{Stores, UserId};
 use rand::RngExt as _;
 use reqwest::Method;
+use sea_orm::ConnectionTrait as _;
 use service::{
     Service,
     clock::SystemClock,
@@ -303,6 +304,17 @@ impl Fleet {
     /// The wire between the instances and their database.
     pub fn database(&self) -> &Wire {
         &self.database
+    }
+
+    /// Makes the database end every connection, as it does when it is restarted.
+    pub async fn end_database_connections(&self) {
+        let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                   WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        // Our own connections may be broken, too.
+        eventually("the database ends connections", async || {
+            self.service.db().execute_unprepared(sql).await.ok()
+        })
+        .await;
     }
 
     /// What the processes work with, for what no route offers. Nobody hears of what it changes: those

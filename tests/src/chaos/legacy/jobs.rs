@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{
     super::{
-        jobs::{Decided, job_of},
+        jobs::{Decided, job_of, was_put_off},
         notes,
         weather::pause,
     },
@@ -83,12 +83,16 @@ impl Client {
     }
 
     fn result_in(&mut self, answer: &Value, heard: &Heard) -> Option<Value> {
+        // Progress of 0 is told before the job is kept.
+        let began = heard.progress.iter().any(|it| *it > 0.0);
+        if !began && was_put_off(&self.world, answer) {
+            return None;
+        }
         if let Some(error) = answer.get("error") {
             let text = error["message"].as_str().unwrap_or_default();
             if text.contains("lost before its job began") {
                 self.world.tally.count("job calls that were lost before their job began");
-            } else if heard.progress.iter().all(|it| *it <= 0.0) {
-                // Progress of 0 is told before the job is kept.
+            } else if !began {
                 self.world.tally.count("job calls that could not be made jobs");
             } else {
                 self.broken(&format!("a job was answered with an error: {answer}"));
@@ -140,13 +144,13 @@ impl Client {
         self.hear_again(call.id, &heard).await;
     }
 
-    fn document(&mut self) -> (Vec<String>, Value) {
+    pub(super) fn document(&mut self) -> (Vec<String>, Value) {
         let most = if self.random.random_bool(0.2) { MOST_NOTES } else { 40 };
         let (titles, text) = self.notes.document(self.random.random_range(1..most));
         (titles, json!({ "text": text, "on_conflict": "keep_both" }))
     }
 
-    fn imported(&mut self, titles: Vec<String>, result: &Value) {
+    pub(super) fn imported(&mut self, titles: Vec<String>, result: &Value) {
         if result["created"].as_u64() == Some(titles.len() as u64) {
             self.world.tally.promise_kept();
             self.notes.were_imported(&self.world, titles);

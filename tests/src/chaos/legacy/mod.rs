@@ -2,6 +2,7 @@
 //! cut.
 
 mod jobs;
+mod tasks;
 
 use std::sync::Arc;
 
@@ -33,7 +34,7 @@ pub(super) async fn run(world: Arc<World>, token: String, mut random: StdRng) ->
         id: 0,
     };
     while !world.is_over() {
-        let what = client.random.random_range(0..17);
+        let what = client.random.random_range(0..21);
         let name = [
             "create",
             "create",
@@ -52,6 +53,10 @@ pub(super) async fn run(world: Arc<World>, token: String, mut random: StdRng) ->
             "be asked by a job",
             "be asked by a job",
             "cancel a job",
+            "count in a task",
+            "import as a task",
+            "be asked by a task",
+            "cancel a task",
         ][what];
         let operation = async {
             client.enter().await;
@@ -66,6 +71,10 @@ pub(super) async fn run(world: Arc<World>, token: String, mut random: StdRng) ->
                 "import and look later" => client.import_and_look_later().await,
                 "be asked by a job" => client.be_asked_by_job().await,
                 "cancel a job" => client.cancel_job().await,
+                "count in a task" => client.count_in_task().await,
+                "import as a task" => client.import_as_task().await,
+                "be asked by a task" => client.be_asked_by_task().await,
+                "cancel a task" => client.cancel_task().await,
                 _ => client.leave().await,
             }
         };

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{
     super::{
         World,
-        jobs::{Decided, job_of},
+        jobs::{Decided, job_of, was_put_off},
         notes,
         weather::pause,
         wire::Opened,
@@ -53,7 +53,9 @@ impl Client {
             return None;
         };
         let Some(task) = message["result"]["taskId"].as_str() else {
-            self.world.tally.broken(format!("a call of {tool} became no task: {message}"));
+            if !was_put_off(&self.world, &message) {
+                self.world.tally.broken(format!("a call of {tool} became no task: {message}"));
+            }
             return None;
         };
         self.jobs.was_acknowledged(&self.world, task);

@@ -13,12 +13,13 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, value::RawValue};
+use sha2::{Digest as _, Sha256};
 
 use crate::{
     caller::{Caller, UserId},
     question::{Answer, Question},
     rpc::{self, RequestId, RpcError},
-    store::{StoreError, Writer, is_random_id, random_id},
+    store::{StoreError, Writer, encoded_id, is_random_id, random_id},
     trace::TraceParent,
     types::{CallToolResult, ClientCapabilities, Content, LogLevel},
     version::ProtocolVersion,
@@ -34,6 +35,15 @@ impl JobId {
     /// A new id.
     pub fn random() -> Self {
         Self(random_id().into())
+    }
+
+    /// The id of the job that answers a request. It is the same for every run of the request: one that
+    /// was lost with its instance may have made the job, and not have said so. As hard to guess as the
+    /// stream.
+    pub(crate) fn of(request: &Writer) -> Self {
+        let named = serde_json::to_vec(&(&request.key, &request.request));
+        let hash: [u8; 32] = Sha256::digest(named.expect("ids are plain data")).into();
+        Self(encoded_id(hash.first_chunk().expect("a hash is longer than an id")).into())
     }
 
     /// Takes what a client sent, if it has the form of an id of ours.
@@ -372,4 +382,24 @@ pub enum AttemptEnd {
     Retry(String),
     /// It was stopped: cancelled, superseded, or the worker is about to go.
     Stopped,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{SessionId, StreamId, StreamKey};
+
+    #[test]
+    fn every_run_of_a_request_has_the_same_job_and_no_other_request_has_it() {
+        let key = || StreamKey { session: SessionId::random(), stream: StreamId::random() };
+        let first = Writer { key: key(), request: RequestId::Number(1), term: 0 };
+        let again = Writer { term: 1, ..first.clone() };
+        assert_eq!(JobId::of(&first), JobId::of(&again));
+        assert_eq!(JobId::parse(JobId::of(&first).as_str()), Some(JobId::of(&first)));
+        let text = Writer { request: RequestId::String("1".to_owned()), ..first.clone() };
+        let elsewhere = Writer { key: key(), ..first.clone() };
+        for other in [text, elsewhere] {
+            assert_ne!(JobId::of(&first), JobId::of(&other));
+        }
+    }
 }

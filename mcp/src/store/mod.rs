@@ -82,8 +82,12 @@ const ID_LENGTH: usize = 22;
 
 /// 128 random bits in URL-safe base64.
 pub(crate) fn random_id() -> String {
+    encoded_id(&rand::random())
+}
+
+pub(crate) fn encoded_id(bits: &[u8; 16]) -> String {
     use base64::Engine as _;
-    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(rand::random::<[u8; 16]>())
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bits)
 }
 
 pub(crate) fn is_random_id(text: &str) -> bool {

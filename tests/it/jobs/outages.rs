@@ -3,8 +3,9 @@
 
 use entity::jobs;
 use sea_orm::{Database, EntityTrait as _};
-use serde_json::json;
+use serde_json::{Value, json};
 use tests::{
+    client::{Legacy, Stream},
     cluster::{self, Cluster, Offer, Setup},
     fixtures::at_gate,
     postgres,
@@ -53,16 +54,22 @@ async fn a_job_is_made_once_though_nobody_hears_that_it_was() {
     assert_eq!(kept, [made.result()["taskId"].as_str().unwrap()]);
 }
 
+/// A session whose job waits at the gate `a`: its client, the call, and the stream that waits.
+async fn waiting(cluster: &Cluster) -> (Legacy, Value, Stream) {
+    let ada = cluster.web(0).legacy(cluster.token("ada").await, Revision::November2025).await;
+    let call = ada.body("tools/call", at_gate("test_job_gate", "a", 1));
+    let stream = ada.send(&call).await;
+    cluster.gate("a").reached(1).await;
+    (ada, call, stream)
+}
+
 #[tokio::test]
 async fn a_session_that_cancels_meanwhile_has_cancelled() {
     let (cluster, relay) = cluster(&postgres::fresh_database().await, 1).await;
-    let ada = cluster.web(0).legacy(cluster.token("ada").await, Revision::November2025).await;
-    let call = ada.body("tools/call", at_gate("test_job_gate", "a", 1));
-    let mut stream = ada.send(&call).await;
+    let (ada, call, mut stream) = waiting(&cluster).await;
     let first = stream.expect("notifications/progress").await;
     let said = first["params"]["message"].as_str().unwrap();
     let job = said.split_once("as job ").unwrap().1.split_once('.').unwrap().0;
-    cluster.gate("a").reached(1).await;
 
     relay.hold();
     let cancel = ada.notify("notifications/cancelled", json!({ "requestId": call["id"] }));
@@ -77,6 +84,25 @@ async fn a_session_that_cancels_meanwhile_has_cancelled() {
     };
     let (status, ()) = tokio::join!(cancel, breaks);
     assert_eq!(status, 202);
+    cluster.gate("a").stopped(1).await;
+    let rest = stream.rest().await;
+    assert!(rest.iter().all(|event| event.message.is_none()), "no answer: {rest:#?}");
+}
+
+#[tokio::test]
+async fn a_cancel_that_cannot_be_kept_is_refused_and_can_be_sent_again() {
+    let (cluster, relay) = cluster(&postgres::fresh_database().await, 1).await;
+    let (ada, call, mut stream) = waiting(&cluster).await;
+    stream.expect("notifications/progress").await;
+    let cancelled = json!({ "requestId": call["id"] });
+    relay.cut();
+    assert_eq!(ada.notify("notifications/cancelled", cancelled.clone()).await, 503);
+    relay.mend();
+    tests::eventually("the cancel is taken", async || {
+        let status = ada.notify("notifications/cancelled", cancelled.clone()).await;
+        (status == 202).then_some(())
+    })
+    .await;
     cluster.gate("a").stopped(1).await;
     let rest = stream.rest().await;
     assert!(rest.iter().all(|event| event.message.is_none()), "no answer: {rest:#?}");

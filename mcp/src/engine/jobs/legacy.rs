@@ -82,7 +82,8 @@ pub(in crate::engine) async fn give_up(engine: &Inner, writer: &Writer) -> Resul
 }
 
 /// The client wants no answer to a request that a job answers. The job is cancelled if it is the
-/// request's own; `tasks/result` only stops waiting.
+/// request's own; `tasks/result` only stops waiting. If it fails, nothing was done: the client may try
+/// again.
 pub(in crate::engine) async fn cancel(
     engine: &Inner,
     user: &UserId,
@@ -94,9 +95,10 @@ pub(in crate::engine) async fn cancel(
     else {
         return Ok(());
     };
-    engine.stores.log.finish(&writer, None).await?;
     let own = |job: &Job| matches!(&job.origin, Origin::Stream { writer: of } if *of == writer);
     let found = patiently(WRITE_PATIENCE, || jobs.get(user, &id)).await?;
+    // First the request, then the job: its end is no answer to this one.
+    engine.stores.log.finish(&writer, None).await?;
     if found.as_ref().is_some_and(own) {
         cancel_job(engine, user, &id).await;
     }

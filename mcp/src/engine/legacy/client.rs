@@ -17,17 +17,18 @@ use crate::{
     question::Answer,
     reply::Reply,
     rpc::{RequestId, RpcError},
-    store::{Answered, Signal},
+    store::{Answered, Signal, StoreError},
 };
 
-/// A notification gets no answer, whatever it says.
+/// A notification gets no answer, whatever it says. Gives its method, if it is one that we know. It
+/// fails if the client has to try again.
 pub(super) async fn notification(
     engine: &Arc<Inner>,
     entered: &Entered,
     method: &str,
     params: Option<&RawValue>,
-) -> Option<&'static str> {
-    match method {
+) -> Result<Option<&'static str>, StoreError> {
+    Ok(match method {
         "notifications/cancelled" => {
             #[derive(Deserialize)]
             #[serde(rename_all = "camelCase")]
@@ -35,7 +36,7 @@ pub(super) async fn notification(
                 request_id: RequestId,
             }
             if let Ok(Params { request_id }) = read_params(method, params) {
-                cancel(engine, entered, request_id).await;
+                cancel(engine, entered, request_id).await?;
             }
             Some("notifications/cancelled")
         }
@@ -43,16 +44,18 @@ pub(super) async fn notification(
         "notifications/progress" => Some("notifications/progress"),
         "notifications/roots/list_changed" => Some("notifications/roots/list_changed"),
         _ => None,
-    }
+    })
 }
 
 /// Stops a call wherever it runs, and takes it away if it waits for the client.
-async fn cancel(engine: &Arc<Inner>, entered: &Entered, request: RequestId) {
+async fn cancel(
+    engine: &Arc<Inner>,
+    entered: &Entered,
+    request: RequestId,
+) -> Result<(), StoreError> {
     let session = &entered.id;
     let user = &entered.session.user;
-    if let Err(error) = jobs::legacy::cancel(engine, user, session, &request).await {
-        tracing::warn!(error = %error, "A job could not be cancelled: {error}");
-    }
+    jobs::legacy::cancel(engine, user, session, &request).await?;
     match engine.stores.questions.withdraw(session, &request).await {
         Ok(Some(writer)) => {
             if let Err(error) = engine.stores.log.finish(&writer, None).await {
@@ -71,6 +74,7 @@ async fn cancel(engine: &Arc<Inner>, entered: &Entered, request: RequestId) {
     }
     let request = Some(request);
     engine.publish(Signal::Cancelled { session: session.clone(), request }).await;
+    Ok(())
 }
 
 /// The client answers a question of ours. Answers that come twice, late, or for another session

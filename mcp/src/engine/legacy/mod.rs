@@ -179,8 +179,10 @@ pub(super) async fn message(
             requests::answer(engine, caller, entered, vec![request], false, accepted, about).await
         }
         Message::Notification { method, params } => {
-            about.method = client::notification(engine, &entered, &method, params).await;
-            Reply::accepted().with_about(about)
+            match client::notification(engine, &entered, &method, params).await {
+                Ok(known) => Reply::accepted().with_about(About { method: known, ..about }),
+                Err(error) => Reply::store_away(None, &error).with_about(about),
+            }
         }
         Message::Response { id, outcome } => {
             client::response(engine, caller, &entered, id, outcome).await.with_about(about)
@@ -216,7 +218,9 @@ pub(super) async fn batch(
         match message {
             Message::Request(request) => requested.push(request),
             Message::Notification { method, params } => {
-                client::notification(engine, &entered, &method, params).await;
+                if let Err(error) = client::notification(engine, &entered, &method, params).await {
+                    return Reply::store_away(None, &error).with_about(about);
+                }
             }
             Message::Response { id, outcome } => {
                 let reply = client::response(engine, caller.clone(), &entered, id, outcome).await;

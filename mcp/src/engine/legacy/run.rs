@@ -107,7 +107,7 @@ impl Run {
             tracing::error!(error = %error, "A job could not be kept: {error}");
             self.encode_error(&RpcError::unavailable())
         };
-        let id = JobId::random();
+        let id = JobId::of(&self.writer);
         let answers = call.answers();
         if let Some(task) = self.work.task {
             let started = tool.start(id, &call, Origin::Task, answers, task.ttl()).await;

@@ -125,7 +125,9 @@ pub(super) async fn rage(fleet: &mut Fleet, world: &World, mut random: StdRng, e
             Event::LoseDatabase => {
                 world.tally.count("database away for a while");
                 fleet.database().cut();
-                pause(&mut random, 100..3_000).await;
+                // Sometimes longer than anybody is patient with it.
+                let longest = if random.random_bool(0.3) { 9_000 } else { 2_000 };
+                pause(&mut random, 100..longest).await;
                 fleet.database().mend();
             }
         }

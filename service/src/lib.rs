@@ -49,6 +49,7 @@ mod outgoing;
 pub mod prompts;
 mod redis;
 pub mod resources;
+mod sealing;
 pub mod secret;
 pub mod telemetry;
 pub mod ticks;

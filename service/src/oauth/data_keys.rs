@@ -5,18 +5,13 @@
 
 use std::fmt;
 
-use chacha20poly1305::{
-    XChaCha20Poly1305, XNonce,
-    aead::{self, Aead as _, KeyInit as _, Payload},
+use crate::{
+    sealing::{Damaged, SealingKey},
+    secret::Secret,
 };
-
-use crate::secret::Secret;
 
 /// Bytes of the name of a key.
 const KEY_ID: usize = 8;
-
-/// Bytes of a nonce: random ones of this length never meet.
-const NONCE: usize = 24;
 
 /// The keys of `DATA_KEYS`.
 #[derive(Clone, Default)]
@@ -25,7 +20,7 @@ pub struct DataKeys(Vec<Key>);
 #[derive(Clone)]
 struct Key {
     id: [u8; KEY_ID],
-    cipher: XChaCha20Poly1305,
+    sealing: SealingKey,
 }
 
 /// What was sealed cannot be opened: under a key that is not in the list, for somebody else, or
@@ -36,7 +31,7 @@ pub enum CannotOpen {
     #[error("it is sealed under a key that is not in DATA_KEYS")]
     UnknownKey,
     /// It is not what was sealed for this purpose.
-    #[error("it is damaged, or was sealed for something else")]
+    #[error("{Damaged}")]
     Damaged,
 }
 
@@ -44,8 +39,8 @@ impl DataKeys {
     /// Derives the keys from secrets, the sealing one first.
     pub fn new(secrets: &[Secret]) -> Self {
         let keys = secrets.iter().map(|secret| {
-            let key: [u8; 32] = secret.derive("data-key/v1");
-            Key { id: secret.derive("data-key-id"), cipher: XChaCha20Poly1305::new(&key.into()) }
+            let sealing = SealingKey::new(secret.derive("data-key/v1"));
+            Key { id: secret.derive("data-key-id"), sealing }
         });
         Self(keys.collect())
     }
@@ -59,26 +54,16 @@ impl DataKeys {
     /// purpose only. Nothing without a key.
     pub fn seal(&self, purpose: &str, text: &str) -> Option<Vec<u8>> {
         let key = self.0.first()?;
-        let nonce: [u8; NONCE] = rand::random();
-        let sealed = key
-            .cipher
-            .encrypt(
-                &XNonce::from(nonce),
-                Payload { msg: text.as_bytes(), aad: purpose.as_bytes() },
-            )
-            .ok()?;
-        Some([&key.id[..], &nonce, &sealed].concat())
+        let sealed = key.sealing.seal(purpose.as_bytes(), text.as_bytes()).ok()?;
+        Some([&key.id[..], &sealed].concat())
     }
 
     /// Opens what [`seal`](Self::seal) made.
     pub fn open(&self, purpose: &str, sealed: &[u8]) -> Result<Secret, CannotOpen> {
-        let (id, rest) = sealed.split_first_chunk::<KEY_ID>().ok_or(CannotOpen::Damaged)?;
-        let (nonce, sealed) = rest.split_first_chunk::<NONCE>().ok_or(CannotOpen::Damaged)?;
+        let (id, sealed) = sealed.split_first_chunk::<KEY_ID>().ok_or(CannotOpen::Damaged)?;
         let key = self.0.iter().find(|it| it.id == *id).ok_or(CannotOpen::UnknownKey)?;
-        let text = key
-            .cipher
-            .decrypt(&XNonce::from(*nonce), Payload { msg: sealed, aad: purpose.as_bytes() })
-            .map_err(|aead::Error| CannotOpen::Damaged)?;
+        let text = key.sealing.open(purpose.as_bytes(), sealed);
+        let text = text.map_err(|Damaged| CannotOpen::Damaged)?;
         String::from_utf8(text).map(Secret::new).map_err(|_not_text| CannotOpen::Damaged)
     }
 }

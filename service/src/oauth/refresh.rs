@@ -24,10 +24,6 @@
 //! Whether the person may still come in is asked before that, outside of any lock.
 
 use anyhow::{Context as _, anyhow};
-use chacha20poly1305::{
-    XChaCha20Poly1305, XNonce,
-    aead::{self, Aead as _, KeyInit as _, Payload},
-};
 use chrono::{DateTime, TimeDelta, Utc};
 use entity::{
     GrantId, oauth_grants,
@@ -54,6 +50,7 @@ use super::{
 use crate::{
     Service,
     db::{self, Failure},
+    sealing::{Damaged, SealingKey},
     secret::Secret,
 };
 
@@ -77,9 +74,6 @@ const GATE_ASKING: TimeDelta = TimeDelta::seconds(15);
 /// The most successors that are opened to find the newest token. A client that refreshes more often
 /// than this within [`GRACE`] is broken.
 const MAX_CHAIN: i32 = 100;
-
-/// Bytes of a nonce of XChaCha20-Poly1305.
-const NONCE: usize = 24;
 
 /// What a client presents.
 #[derive(Debug)]
@@ -465,38 +459,26 @@ async fn claim_asking(
     Ok(claimed.rows_affected == 1)
 }
 
-/// The cipher that a token opens its successor with.
-fn cipher(token: &PlainToken) -> XChaCha20Poly1305 {
-    let key: [u8; 32] = Secret::new(token.expose()).derive("refresh-successor/v1");
-    XChaCha20Poly1305::new(&key.into())
+/// The key that a token opens its successor with.
+fn key(token: &PlainToken) -> SealingKey {
+    SealingKey::new(Secret::new(token.expose()).derive("refresh-successor/v1"))
 }
 
 /// What a seal is bound to: the grant, and the generation of the token that opens it.
-fn aad(token: &Model) -> Vec<u8> {
+fn purpose(token: &Model) -> Vec<u8> {
     [token.grant_id.0.as_bytes().as_slice(), &token.generation.to_be_bytes()].concat()
 }
 
-/// Nonce and ciphertext.
 fn seal(presented: &PlainToken, row: &Model, successor: &PlainToken) -> anyhow::Result<Vec<u8>> {
-    let nonce: [u8; NONCE] = rand::random();
-    let sealed = cipher(presented)
-        .encrypt(
-            &XNonce::from(nonce),
-            Payload { msg: successor.expose().as_bytes(), aad: &aad(row) },
-        )
-        .map_err(|aead::Error| anyhow!("could not seal a refresh token"))?;
-    Ok([&nonce[..], &sealed].concat())
+    key(presented).seal(&purpose(row), successor.expose().as_bytes())
 }
 
 fn open(presented: &PlainToken, row: &Model) -> anyhow::Result<PlainToken> {
-    let (nonce, sealed) = row
-        .successor_sealed
-        .as_deref()
-        .and_then(<[u8]>::split_first_chunk::<NONCE>)
-        .context("a used refresh token has no sealed successor")?;
-    let plain = cipher(presented)
-        .decrypt(&XNonce::from(*nonce), Payload { msg: sealed, aad: &aad(row) })
-        .map_err(|aead::Error| anyhow!("a sealed refresh token is damaged"))?;
+    let sealed = row.successor_sealed.as_deref();
+    let sealed = sealed.context("a used refresh token has no sealed successor")?;
+    let plain = key(presented)
+        .open(&purpose(row), sealed)
+        .map_err(|Damaged| anyhow!("a sealed refresh token is damaged"))?;
     PlainToken::parse(std::str::from_utf8(&plain)?).context("a sealed refresh token is none")
 }
 

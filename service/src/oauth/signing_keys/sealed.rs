@@ -9,10 +9,6 @@ use aws_lc_rs::{
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use chacha20poly1305::{
-    XChaCha20Poly1305, XNonce,
-    aead::{self, Aead as _, KeyInit as _, Payload},
-};
 use chrono::{DateTime, Utc};
 use entity::{Kid, oauth_signing_keys::Model};
 use jsonwebtoken::{DecodingKey, EncodingKey};
@@ -21,11 +17,10 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::{ALGORITHM, EARLY, KeySet, Signer, Verifier, life::newest_that_signs};
-use crate::secret::Secret;
-
-/// Bytes of a nonce of XChaCha20-Poly1305: long enough to be random without a counter that
-/// instances would have to share.
-const NONCE: usize = 24;
+use crate::{
+    sealing::{Damaged, SealingKey},
+    secret::Secret,
+};
 
 /// A key that was never stored.
 pub(super) struct FreshKey {
@@ -69,43 +64,33 @@ fn thumbprint(x: &str, y: &str) -> Kid {
 /// The key-encryption key: seals private keys, and can be told from others by its id.
 pub(super) struct Kek {
     pub(super) id: String,
-    cipher: XChaCha20Poly1305,
+    sealing: SealingKey,
 }
 
 impl Kek {
     pub(super) fn derive(secret: &Secret) -> Self {
         let id: [u8; 8] = secret.derive("kek-id");
-        let key: [u8; 32] = secret.derive("signing-kek/v1");
         Self {
             id: format!("{:016x}", u64::from_be_bytes(id)),
-            cipher: XChaCha20Poly1305::new(&key.into()),
+            sealing: SealingKey::new(secret.derive("signing-kek/v1")),
         }
     }
 
-    /// Nonce and ciphertext, bound to the key's name, its algorithm and this key-encryption key.
+    /// The sealed private half, bound to the key's name, its algorithm and this key-encryption key.
     pub(super) fn seal(&self, key: &FreshKey) -> anyhow::Result<Vec<u8>> {
-        let nonce: [u8; NONCE] = rand::random();
-        let aad = self.aad(&key.kid, ALGORITHM);
-        let sealed = self
-            .cipher
-            .encrypt(&XNonce::from(nonce), Payload { msg: &key.pkcs8, aad: aad.as_bytes() })
-            .map_err(|aead::Error| anyhow!("could not seal a private key"))?;
-        Ok([&nonce[..], &sealed].concat())
+        self.sealing.seal(self.purpose(&key.kid, ALGORITHM).as_bytes(), &key.pkcs8)
     }
 
     fn open(&self, key: &Model) -> anyhow::Result<EncodingKey> {
         let sealed = key.private_sealed.as_deref().context("the private key was wiped")?;
-        let (nonce, sealed) =
-            sealed.split_first_chunk::<NONCE>().context("the sealed private key is too short")?;
-        let aad = self.aad(&key.kid, &key.alg);
         let pkcs8 = self
-            .cipher
-            .decrypt(&XNonce::from(*nonce), Payload { msg: sealed, aad: aad.as_bytes() })
-            .map_err(|aead::Error| anyhow!("the sealed private key is damaged"))?;
+            .sealing
+            .open(self.purpose(&key.kid, &key.alg).as_bytes(), sealed)
+            .map_err(|Damaged| anyhow!("the sealed private key is damaged"))?;
         Ok(EncodingKey::from_ec_der(&pkcs8))
     }
 
-    fn aad(&self, kid: &Kid, alg: &str) -> String {
+    fn purpose(&self, kid: &Kid, alg: &str) -> String {
         format!("{kid}|{alg}|{}", self.id)
     }
 

@@ -1,0 +1,48 @@
+//! Sealing under one key what is kept where others may read it: XChaCha20-Poly1305, with a random
+//! nonce before the ciphertext.
+//!
+//! Which key it is, what a seal is bound to, and what a seal that does not open means, is up to
+//! whoever seals.
+
+use anyhow::anyhow;
+use chacha20poly1305::{
+    XChaCha20Poly1305, XNonce,
+    aead::{self, Aead as _, KeyInit as _, Payload},
+};
+
+/// Bytes of a nonce: long enough to be random without a counter that instances would have to share.
+const NONCE: usize = 24;
+
+/// What was sealed is damaged, or was sealed under another key or for something else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it is damaged, or was sealed for something else")]
+pub(crate) struct Damaged;
+
+/// A key that seals and opens.
+#[derive(Clone)]
+pub(crate) struct SealingKey(XChaCha20Poly1305);
+
+impl SealingKey {
+    /// Takes 256 secret bits that are used for nothing else.
+    pub(crate) fn new(key: [u8; 32]) -> Self {
+        Self(XChaCha20Poly1305::new(&key.into()))
+    }
+
+    /// Nonce and ciphertext; they open for the same `purpose` only.
+    pub(crate) fn seal(&self, purpose: &[u8], plain: &[u8]) -> anyhow::Result<Vec<u8>> {
+        let nonce: [u8; NONCE] = rand::random();
+        let sealed = self
+            .0
+            .encrypt(&XNonce::from(nonce), Payload { msg: plain, aad: purpose })
+            .map_err(|aead::Error| anyhow!("could not seal {} bytes", plain.len()))?;
+        Ok([&nonce[..], &sealed].concat())
+    }
+
+    /// Opens what [`seal`](Self::seal) made.
+    pub(crate) fn open(&self, purpose: &[u8], sealed: &[u8]) -> Result<Vec<u8>, Damaged> {
+        let (nonce, sealed) = sealed.split_first_chunk::<NONCE>().ok_or(Damaged)?;
+        self.0
+            .decrypt(&XNonce::from(*nonce), Payload { msg: sealed, aad: purpose })
+            .map_err(|aead::Error| Damaged)
+    }
+}

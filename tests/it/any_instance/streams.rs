@@ -81,7 +81,7 @@ async fn an_instance_that_was_only_slow_adds_nothing() {
     let mut stream = ada.open("tools/call", at_gate("test_gate_repeatable", "a", 3)).await;
     let first = stream.next_message().await;
     gate.reached(2).await;
-    fleet.instance(0).signal(Signal::STOP);
+    fleet.instance(0).stop().await;
 
     // One turn for the first run, which sleeps, and three for the second.
     for _ in 0..4 {

@@ -50,7 +50,7 @@ async fn a_worker_that_was_only_slow_adds_nothing() {
     let mut stream = ada.open("tools/call", at_gate("test_job_gate", "a", 3)).await;
     let first = stream.next_message().await;
     gate.reached(2).await;
-    fleet.worker(0).signal(Signal::STOP);
+    fleet.worker(0).stop().await;
 
     fleet.start_worker_again(1).await;
     gate.reached(3).await;

@@ -5,7 +5,7 @@ use std::{
     collections::HashMap,
     ffi::OsString,
     fs,
-    io::{BufRead as _, BufReader},
+    io::{self, BufRead as _, BufReader},
     os::unix::process::CommandExt as _,
     path::PathBuf,
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
@@ -15,6 +15,9 @@ pub use rustix::process::Signal;
 use rustix::process::{Pid, kill_process};
 
 use crate::eventually;
+
+/// How much of its log is shown of a program whose test has failed.
+const SHOWN_LINES: usize = 60;
 
 /// How to start a program.
 #[derive(Clone, Debug)]
@@ -124,6 +127,25 @@ impl Program {
         }
     }
 
+    /// Stops it where it is. Returns when none of its threads runs any more, if the system tells.
+    pub async fn stop(&self) {
+        self.signal(Signal::STOP);
+        let threads = format!("/proc/{}/task", self.pid());
+        eventually("a program stops", async || {
+            let Ok(mut threads) = fs::read_dir(&threads) else {
+                return Some(()); // not Linux
+            };
+            let stopped = |thread: io::Result<fs::DirEntry>| {
+                // The name is in parentheses and may hold anything; then comes the state.
+                let stat = fs::read_to_string(thread?.path().join("stat"))?;
+                let state = stat.rsplit(')').next().map(str::trim_start);
+                io::Result::Ok(state.is_some_and(|it| it.starts_with('T')))
+            };
+            threads.all(|it| stopped(it).unwrap_or(true)).then_some(())
+        })
+        .await;
+    }
+
     /// `kill -9`. Returns when it is gone.
     pub async fn kill(&mut self) {
         self.signal(Signal::KILL);
@@ -148,6 +170,15 @@ impl Program {
         fs::read_to_string(self.log_path()).unwrap_or_default()
     }
 
+    /// Tells whoever looks at a test that failed what the program had to say at last.
+    #[expect(clippy::print_stderr, reason = "nobody listens to traces of a test")]
+    fn show_log(&self) {
+        let log = self.log();
+        let lines: Vec<_> = log.lines().collect();
+        let last = lines.len().saturating_sub(SHOWN_LINES);
+        eprintln!("The log of {} ends so:\n{}", self.recipe.name, lines[last..].join("\n"));
+    }
+
     fn log_path(&self) -> PathBuf {
         self.recipe.folder.join(format!("{}.log", self.recipe.name))
     }
@@ -165,7 +196,7 @@ impl Drop for Program {
             drop(leash);
         }
         if std::thread::panicking() {
-            tracing::error!("The log of {}:\n{}", self.recipe.name, self.log());
+            self.show_log();
         }
     }
 }

@@ -34,7 +34,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// Open connections of one instance. An open event stream costs about 30 KiB, so this many fit the
+/// Open connections of one instance. An open event stream costs about 20 KiB, so this many fit the
 /// smallest machine we run on; further clients wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 8_192;
 
@@ -110,7 +110,9 @@ where
         async move {
             let local = LocalAddr(local.into());
             let request = (request, local, RemoteAddr(remote.into()), Scheme::HTTP).into();
-            let answer: http::Response<_> = app.get_response(request).await.into();
+            // In a box that ends with the request: hyper keeps room for the future of a request as
+            // long as the connection, and an event stream may be open for an hour.
+            let answer: http::Response<_> = Box::pin(app.get_response(request)).await.into();
             Ok::<_, Infallible>(answer)
         }
     });

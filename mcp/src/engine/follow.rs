@@ -211,16 +211,17 @@ impl Follower {
             if self.ended {
                 return None;
             }
+            // What is not waiting is in boxes: a stream mostly waits, and thousands are open.
             if self.unread {
-                self.read().await;
+                Box::pin(self.read()).await;
             } else {
                 match self.wait().await {
                     Event::Session(received) => self.on_session_signal(received),
-                    Event::Change(received) => self.on_change(received).await,
+                    Event::Change(received) => Box::pin(self.on_change(received)).await,
                     Event::Job => {
-                        self.look_after_jobs(false).await;
+                        Box::pin(self.look_after_jobs(false)).await;
                     }
-                    Event::KeepAlive => self.on_keep_alive().await,
+                    Event::KeepAlive => Box::pin(self.on_keep_alive()).await,
                     Event::Look => self.unread = true,
                     Event::Drain => self.hang_up(),
                     Event::Expired => self.ended = true,

@@ -13,9 +13,13 @@ use tokio::sync::broadcast;
 use super::{Signal, Topic};
 
 /// How many signals a slow subscriber may lag behind before it is told to read everything anew.
-const BACKLOG: usize = 64;
+/// Every topic that somebody listens to has room for so many, and there is one for each open stream.
+const BACKLOG: usize = 32;
 
-type Topics = Mutex<HashMap<Topic, broadcast::Sender<Received>>>;
+type Topics = Mutex<HashMap<Topic, broadcast::Sender<Heard>>>;
+
+/// A signal that all subscribers of this process share; none if some were lost.
+type Heard = Option<Arc<Signal>>;
 
 /// Signals by topic. Cheap to clone; a topic that nobody listens to costs nothing.
 #[derive(Clone, Default)]
@@ -36,7 +40,7 @@ impl Fanout {
         let topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(sender) = topics.get(&signal.topic()) {
             // Fails only if nobody listens any more, which is fine.
-            drop(sender.send(Received::Signal(signal)));
+            drop(sender.send(Some(Arc::new(signal))));
         }
     }
 
@@ -44,7 +48,7 @@ impl Fanout {
     pub fn missed(&self) {
         let topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
         for sender in topics.values() {
-            drop(sender.send(Received::Missed));
+            drop(sender.send(None));
         }
     }
 
@@ -57,7 +61,7 @@ impl Fanout {
 /// Signals of one topic, from the moment of subscription on.
 pub struct Subscription {
     /// Empty only while it is dropped.
-    receiver: Option<broadcast::Receiver<Received>>,
+    receiver: Option<broadcast::Receiver<Heard>>,
     topic: Topic,
     topics: Arc<Topics>,
 }
@@ -78,8 +82,8 @@ impl Subscription {
             return std::future::pending().await;
         };
         match receiver.recv().await {
-            Ok(heard) => heard,
-            Err(broadcast::error::RecvError::Lagged(_)) => Received::Missed,
+            Ok(Some(signal)) => Received::Signal(Arc::unwrap_or_clone(signal)),
+            Ok(None) | Err(broadcast::error::RecvError::Lagged(_)) => Received::Missed,
             // The sender lives in `topics` as long as this receiver does.
             Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
         }

@@ -264,13 +264,10 @@ async fn trouble(web: &Web, token: &str, secrets: &mut Secrets) {
 
 /// The page on which people see and take back what they gave.
 async fn account(browser: &Browser, secrets: &mut Secrets) {
-    let page = browser.get("/account").await;
-    let page = if page.status == 200 { page } else { browser.get(page.header("location")).await };
-    if page.text().contains("<form") {
-        for (_, value) in form(&page).fields.iter().filter(|(_, value)| value.len() > 20) {
-            secrets.add("a field of the account page", value.clone());
-        }
-    }
+    let page = browser.account().await;
+    let form = form(&page);
+    let (_, csrf) = form.fields.iter().find(|(name, _)| name == "csrf").expect("it has one");
+    secrets.add("a field of the account page", csrf.clone());
     for cookie in browser.secrets() {
         secrets.add("a cookie", cookie);
     }
@@ -342,6 +339,65 @@ async fn the_line_of_a_request_says_who_did_what_and_how_it_went() {
     assert_eq!(line["route"], "/account", "{line}");
     assert!(!line.to_string().contains("somewhere"), "{line}");
     fleet.drain(0).await;
+}
+
+#[tokio::test]
+async fn each_line_of_a_sign_in_says_which_client_and_who_as_soon_as_that_is_known() {
+    let github = GitHub::start().await;
+    let mut fleet = Plan::new(Kind::Product).instances(1).with_github(&github).start().await;
+    let web = fleet.web(0).clone();
+    let browser = Browser::of(fleet.origin(), &web);
+    let app = App::register(&web).await;
+    let tokens = app.connect(&browser).await;
+    let refreshed = app.refresh(&web, tokens["refresh_token"].as_str().unwrap()).await;
+    let refresh = refreshed.json()["refresh_token"].as_str().unwrap().to_owned();
+    let mut disconnect = form(&browser.account().await);
+    disconnect.fields.push(("action".to_owned(), "disconnect".to_owned()));
+    assert_eq!(browser.submit(&disconnect, "").await.status, 303);
+    assert_eq!(app.refresh(&web, &refresh).await.status, 400, "it was disconnected");
+    assert_eq!(app.revoke(&web, &refresh).await.status, 200);
+    assert_eq!(app.refresh(&web, "nothing of ours").await.status, 400);
+
+    // Whoever proves nothing: an id shows who they say they are, and anything else is not repeated.
+    let claimed = "https://app.example.com/client.json";
+    let guess = "my-password-by-mistake";
+    for id in [claimed, guess] {
+        let app = App { id: id.to_owned(), ..app.clone() };
+        assert_eq!(app.refresh(&web, &refresh).await.status, 401);
+    }
+    let asked = app.asks().with("client_id", guess);
+    assert_eq!(browser.get(&asked.path()).await.status, 400);
+
+    fleet.drain(0).await;
+    let (app, ada) = (Some(&*app.id), Some("github:583231"));
+    let expected = [
+        ("POST", "/register", 201, app, None),
+        ("GET", "/authorize", 303, app, None),
+        ("GET", "/consent", 200, app, None),
+        ("POST", "/consent", 303, app, None),
+        ("GET", "/oauth/github/callback", 303, app, ada),
+        ("POST", "/token", 200, app, ada),
+        ("POST", "/token", 200, app, ada),
+        ("POST", "/account", 303, None, None),
+        ("GET", "/oauth/github/callback", 303, None, ada),
+        ("GET", "/account", 200, None, ada),
+        ("POST", "/account", 303, app, ada),
+        ("POST", "/token", 400, app, ada),
+        ("POST", "/revoke", 200, app, ada),
+        ("POST", "/token", 400, app, None),
+        ("POST", "/token", 401, Some(claimed), None),
+        ("POST", "/token", 401, None, None),
+        ("GET", "/authorize", 400, None, None),
+    ];
+    let lines = lines(fleet.instance(0));
+    let lines = lines.iter().filter_map(|line| {
+        let text = |name: &str| line.get(name).map(|it| it.as_str().unwrap());
+        let route = text("route").filter(|it| !["/healthz", "/livez"].contains(it))?;
+        let status = line["status"].as_u64().unwrap();
+        Some((text("method").unwrap(), route, status, text("client"), text("user")))
+    });
+    assert_eq!(lines.collect::<Vec<_>>(), expected);
+    assert!(!fleet.instance(0).log().contains(guess));
 }
 
 #[tokio::test]

@@ -162,6 +162,15 @@ impl Browser {
         self.get(&callback).await
     }
 
+    /// Signs in to the page that lists a person's apps, and looks at it.
+    pub async fn account(&self) -> Page {
+        let fields = owned(&[("action", "sign_in")]);
+        let page = self.submit(&Form { action: "/account".to_owned(), fields }, "").await;
+        let callback = self.at_github(page.header("location")).await;
+        assert_eq!(self.get(&callback).await.header("location"), "/account");
+        self.get("/account").await
+    }
+
     /// Opens the address that a program asks for, agrees, signs in, and gives the address of the
     /// program where that ends.
     pub async fn follow(&self, address: &str) -> String {

@@ -17,7 +17,7 @@ use crate::{
     caller, cors,
     error::{RETRY_AFTER_SECONDS, Refusal},
     measure::Measured,
-    observe::{McpCall, RequestId},
+    observe::RequestId,
     origin::Doors,
     visitor,
 };
@@ -54,6 +54,9 @@ impl Mcp {
             Ok(caller) => caller,
             Err(refusal) => return Err(self.count(&request, refusal).await),
         };
+        let parties = visitor::parties(&request);
+        parties.set_user(&caller.user);
+        parties.set_client(&caller.client);
         let measured = Measured::begin(request.method());
         let (head, body) = request.into_parts();
         if head.method == Method::GET && head.headers.contains_key("last-event-id") {
@@ -69,7 +72,7 @@ impl Mcp {
             _ => return Err(Refusal::Method(METHODS)),
         };
         reply.body = measured.finish(reply.status, &reply.about, reply.body);
-        Ok(self.respond(caller, reply))
+        Ok(self.respond(&caller, reply))
     }
 
     /// Counts a bad token. Who brings none at all only asks for the way in.
@@ -83,7 +86,7 @@ impl Mcp {
         taken.err().unwrap_or(refusal)
     }
 
-    fn respond(&self, caller: Caller, reply: Reply) -> Response {
+    fn respond(&self, caller: &Caller, reply: Reply) -> Response {
         let mut response = Response::builder().status(reply.status).finish();
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -122,7 +125,7 @@ impl Mcp {
                 response.set_status(StatusCode::FORBIDDEN);
             }
         }
-        response.set_data(McpCall { caller, about: reply.about });
+        response.set_data(reply.about);
         response
     }
 }

@@ -7,13 +7,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ::mcp::{About, Caller, trace};
+use ::mcp::{About, trace};
 use futures_util::FutureExt;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use poem::{Endpoint, IntoResponse, Request, Response};
 use tracing::{Instrument, Span};
 
-use service::metrics;
+use service::{metrics, oauth::audit::Parties};
 
 use crate::{
     Instance,
@@ -57,15 +57,6 @@ impl fmt::Display for RequestId {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RouteName(pub &'static str);
 
-/// Who called `/mcp` and what for, put into the response for the log line.
-#[derive(Clone, Debug)]
-pub(crate) struct McpCall {
-    /// The person and their client.
-    pub caller: Caller,
-    /// What the engine says about the request.
-    pub about: About,
-}
-
 /// Wraps everything: names the request, answers what no route answered, and logs.
 pub(crate) struct Observed<E> {
     inner: E,
@@ -93,6 +84,8 @@ impl<E: Endpoint<Output = Response>> Endpoint for Observed<E> {
         let started = Instant::now();
         let id = RequestId::of(request.headers());
         request.set_data(id.clone());
+        let parties = Parties::default();
+        request.set_data(parties.clone());
         let method = request.method().clone();
         let for_a_person = page::is_for_a_person(&request);
         let span = if routes::PROBES.contains(&request.uri().path()) {
@@ -119,7 +112,7 @@ impl<E: Endpoint<Output = Response>> Endpoint for Observed<E> {
         count(&method, &response, elapsed);
         describe(&span, &response);
         let is_noise = self.probes.is_noise(&response);
-        span.in_scope(|| log(&method, &response, elapsed, is_noise));
+        span.in_scope(|| log(&method, &response, &parties, elapsed, is_noise));
         Ok(response)
     }
 }
@@ -165,15 +158,19 @@ fn describe(span: &Span, response: &Response) {
     }
 }
 
-/// Writes the line of one request. For an event stream it comes when the stream begins.
-fn log(method: &Method, response: &Response, duration: Duration, is_noise: bool) {
+/// Writes the line of one request. For an event stream it comes when the stream begins. What a call
+/// of `/mcp` was about is in its response.
+fn log(
+    method: &Method,
+    response: &Response,
+    parties: &Parties,
+    duration: Duration,
+    is_noise: bool,
+) {
     let status = response.status();
     let route = route_of(response);
-    let call = response.data::<McpCall>();
-    let about = call.map(|call| &call.about);
+    let about = response.data::<About>();
     let outcome = outcome(status, about);
-    let user = call.map(|call| call.caller.user.as_str());
-    let client = call.map(|call| &*call.caller.client);
     let era = about.and_then(|about| about.era);
     let mcp_method = about.and_then(|about| about.method);
     let mcp_name = about.and_then(|about| about.target.as_deref());
@@ -195,8 +192,8 @@ fn log(method: &Method, response: &Response, duration: Duration, is_noise: bool)
                 status = status.as_u16(),
                 duration_ms,
                 outcome,
-                user,
-                client,
+                user = parties.user(),
+                client = parties.client(),
                 era,
                 mcp_method,
                 mcp_name,

@@ -7,7 +7,7 @@ use poem::Request;
 use service::{
     Service,
     oauth::{
-        audit::RequestInfo,
+        audit::{Parties, RequestInfo},
         limits::{self, Bucket, Verdict},
     },
 };
@@ -41,6 +41,12 @@ pub(crate) fn info(service: &Service, request: &Request) -> RequestInfo {
         Some(address(service, request)),
         agent.and_then(|value| value.to_str().ok()),
     )
+    .with_parties(parties(request))
+}
+
+/// Whom a request turns out to be about: what is said here stands in its line of the log.
+pub(crate) fn parties(request: &Request) -> Parties {
+    request.data::<Parties>().cloned().unwrap_or_default()
 }
 
 /// Whose share a request takes from.

@@ -9,6 +9,7 @@ use std::{
     borrow::Cow,
     fmt,
     net::{IpAddr, Ipv6Addr},
+    sync::{Arc, OnceLock},
 };
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -168,6 +169,8 @@ pub struct RequestInfo {
     pub address: Option<IpAddr>,
     /// The hash of its `User-Agent`.
     pub user_agent_hash: Option<[u8; 32]>,
+    /// Whom it turns out to be about.
+    pub parties: Parties,
 }
 
 impl RequestInfo {
@@ -177,7 +180,14 @@ impl RequestInfo {
             id: id.into(),
             address,
             user_agent_hash: user_agent.map(|it| Sha256::digest(it.as_bytes()).into()),
+            parties: Parties::default(),
         }
+    }
+
+    /// The same, and what is found out about it is told here.
+    #[must_use]
+    pub fn with_parties(self, parties: Parties) -> Self {
+        Self { parties, ..self }
     }
 
     /// What no request caused: a schedule, or a person at a terminal.
@@ -199,6 +209,41 @@ fn network(address: IpAddr) -> String {
             let network = Ipv6Addr::from(u128::from(address) & (u128::MAX << 64));
             format!("{network}/64")
         }
+    }
+}
+
+/// Whom a request is about: nobody is known at first, and whoever finds out says so. It is read for
+/// the request's line in the log. Clones share what they know, and what was said first stays.
+///
+/// Neither is proved by standing here: a line whose status is a refusal names who was claimed to be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Parties(Arc<Known>);
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Known {
+    user: OnceLock<UserId>,
+    client: OnceLock<Arc<str>>,
+}
+
+impl Parties {
+    /// It is about this person.
+    pub fn set_user(&self, user: &UserId) {
+        self.0.user.get_or_init(|| user.clone());
+    }
+
+    /// It is by this client, or for it.
+    pub fn set_client(&self, client: &str) {
+        self.0.client.get_or_init(|| client.into());
+    }
+
+    /// The person, such as `github:1234567`.
+    pub fn user(&self) -> Option<&str> {
+        self.0.user.get().map(UserId::as_str)
+    }
+
+    /// The `client_id`.
+    pub fn client(&self) -> Option<&str> {
+        self.0.client.get().map(|it| &**it)
     }
 }
 

@@ -119,7 +119,7 @@ pub async fn begin(
     request: &RequestInfo,
 ) -> Result<Begun, AuthorizeError> {
     let parameters = Parameters(pairs);
-    let (client, redirect_uri) = identify(service, &parameters).await?;
+    let (client, redirect_uri) = identify(service, &parameters, request).await?;
     // From here on the client is told.
     let asked = check(service, &client, redirect_uri, &parameters).map_err(|problem| {
         tracing::info!(
@@ -158,6 +158,7 @@ pub(super) fn error_uri(
 async fn identify<'a>(
     service: &Service,
     parameters: &Parameters<'a>,
+    request: &RequestInfo,
 ) -> Result<(Client, &'a str), AuthorizeError> {
     let page = |error| AuthorizeError::Page(error);
     if parameters.bytes() > MAX_QUERY_BYTES {
@@ -169,6 +170,9 @@ async fn identify<'a>(
         .one("client_id")
         .map_err(twice)?
         .ok_or(page(PageError::Request("The request does not name a client.")))?;
+    if let Some(named) = client::named(service, client_id) {
+        request.parties.set_client(named.as_str());
+    }
     let redirect_uri = parameters
         .one("redirect_uri")
         .map_err(twice)?

@@ -205,6 +205,16 @@ pub async fn find_snapshot(service: &Service, id: &str) -> Result<Client, Client
     from_row(row)
 }
 
+/// A `client_id` as a request brings it, if it has the form of one. There may be no such client, but
+/// it is short, and no place for anything else, so that a log can name it.
+pub fn named(service: &Service, id: &str) -> Option<ClientId> {
+    let config = service.config();
+    let is_one = token_format::is_client_id(id)
+        || config.clients.iter().any(|it| it.id.as_str() == id)
+        || MetadataUrl::parse(id, config.public_url.host()).is_ok();
+    is_one.then(|| ClientId(id.to_owned()))
+}
+
 /// Whether the client is the one that it says it is. A client with a secret may send it either way,
 /// because libraries choose by what the server offers rather than by what they registered.
 pub fn authenticate(client: &Client, credentials: Credentials<'_>) -> Result<(), BadCredentials> {

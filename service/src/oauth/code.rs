@@ -211,6 +211,7 @@ impl Attempt<'_> {
         code: Model,
         minter: &Minter,
     ) -> Result<TokenSet, RedeemError> {
+        self.request.parties.set_user(&UserId::new(code.user_sub.as_str()));
         let ours = self.service.config().public_url.mcp();
         match self.judge(&code, &ours) {
             Verdict::Redeem => {}
@@ -338,9 +339,13 @@ impl Attempt<'_> {
             .one(&transaction)
             .await
             .map_err(Failure::from)?;
-        let Some(grant) = grant.filter(|it| self.proves_theft(it)) else {
+        let Some(grant) = grant else {
             return answer;
         };
+        self.request.parties.set_user(&UserId::new(grant.user_sub.as_str()));
+        if !self.proves_theft(&grant) {
+            return answer;
+        }
         let revoked = revoke::one(&transaction, self.now, grant.id, Reason::CodeReplay).await?;
         if revoked.is_none() {
             return answer;

@@ -164,6 +164,7 @@ pub async fn callback(
     if !hop.0.nonce.is_of(nonce) {
         return Err(CallbackError::OtherBrowser);
     }
+    hop.0.purpose.introduce(request);
     let GitHubHop(hop) =
         pending::take(service.pending(), state).await?.ok_or(CallbackError::NotFound)?;
     match outcome {
@@ -215,6 +216,7 @@ async fn arrive(
         }
     };
     let user = account.user();
+    request.parties.set_user(&user);
     match gate::admit(service, &account, &token, deadline).await {
         Ok(()) => {}
         Err(NotAdmitted::Closed(why)) => {

@@ -190,6 +190,9 @@ impl Exchange<'_> {
             .one(db)
             .await
             .map_err(Failure::from)?;
+        if let Some(grant) = &grant {
+            self.request.parties.set_user(&UserId::new(grant.user_sub.as_str()));
+        }
         self.accept(grant)
     }
 

@@ -56,8 +56,8 @@ pub async fn token(
     request: &RequestInfo,
 ) -> Result<(), RevokeError> {
     let grant = match PlainToken::parse(token) {
-        Some(token) => grant_of_refresh_token(service, client, &token).await?,
-        None => grant_of_access_token(service, client, token).await?,
+        Some(token) => grant_of_refresh_token(service, client, &token, request).await?,
+        None => grant_of_access_token(service, client, token, request).await?,
     };
     if let Some(grant) = grant {
         self::grant(service, grant, Reason::Client, request).await?;
@@ -212,6 +212,7 @@ async fn grant_of_refresh_token(
     service: &Service,
     client: &Client,
     token: &PlainToken,
+    request: &RequestInfo,
 ) -> Result<Option<GrantId>, RevokeError> {
     let found = oauth_refresh_tokens::Entity::find_by_id(token.hash())
         .one(service.db())
@@ -222,6 +223,9 @@ async fn grant_of_refresh_token(
     };
     let grant =
         Entity::find_by_id(token.grant_id).one(service.db()).await.map_err(Failure::from)?;
+    if let Some(grant) = &grant {
+        request.parties.set_user(&UserId::new(grant.user_sub.as_str()));
+    }
     match grant {
         Some(grant) if grant.client_id != client.id => Err(RevokeError::OtherClient),
         grant => Ok(grant.map(|it| it.id)),
@@ -232,8 +236,13 @@ async fn grant_of_access_token(
     service: &Service,
     client: &Client,
     token: &str,
+    request: &RequestInfo,
 ) -> Result<Option<GrantId>, RevokeError> {
-    match service.tokens().verify(token).await {
+    let verified = service.tokens().verify(token).await;
+    if let Ok(claims) = &verified {
+        request.parties.set_user(&claims.user);
+    }
+    match verified {
         Ok(claims) if *claims.client != *client.id.as_str() => Err(RevokeError::OtherClient),
         // A token without a grant was minted by hand, and lives until it expires.
         Ok(claims) => Ok(claims.session_id.parse().ok()),

@@ -255,7 +255,7 @@ pub async fn development(
     name: &str,
     request: &RequestInfo,
 ) -> Result<Arrived, CallbackError> {
-    development_hop(service, state, nonce).await?;
+    development_hop(service, state, nonce).await?.purpose.introduce(request);
     let name = development_name(name).ok_or(CallbackError::Name)?;
     let DevelopmentHop(hop) =
         pending::take(service.pending(), state).await?.ok_or(CallbackError::NotFound)?;
@@ -268,6 +268,7 @@ pub async fn development(
         gate_checked_at: None,
         github_token: None,
     };
+    request.parties.set_user(&person.sign_in.user);
     let known = users::get(service.db(), &person.sign_in.user).await;
     if matches!(known, Ok(Some(known)) if known.blocked_at.is_some()) {
         return Err(CallbackError::Refused(Refusal {
@@ -426,6 +427,13 @@ pub(super) async fn note(service: &Service, event: Event) {
 }
 
 impl Purpose {
+    /// Says in the name of which client a person comes back.
+    pub(super) fn introduce(&self, request: &RequestInfo) {
+        if let Self::Client(asked) = self {
+            request.parties.set_client(asked.client.as_str());
+        }
+    }
+
     pub(super) fn event(&self, kind: audit::Kind, request: &RequestInfo) -> Event {
         let event = Event::new(kind, request);
         match self {

@@ -11,7 +11,7 @@ use tests::{
 use mcp::UserId;
 use service::oauth::{account, audit::RequestInfo, client::ClientId, grant::Reason, revoke};
 use tests::{
-    browser::{Browser, Code, Form, form},
+    browser::{Code, form},
     client::Stream,
     schema::Revision,
 };
@@ -150,18 +150,6 @@ async fn end(case: &str, stage: &Stage, token: &str, streams: [Stream; 2]) {
     assert!(!stage.takes(stage.other(), token).await, "{case}");
 }
 
-/// Somebody signs in to the page that lists their apps, and sees it.
-async fn account_page(browser: &Browser) -> Page {
-    let form = Form {
-        action: "/account".to_owned(),
-        fields: vec![("action".to_owned(), "sign_in".to_owned())],
-    };
-    let page = browser.submit(&form, "").await;
-    let callback = browser.at_github(page.header("location")).await;
-    assert_eq!(browser.get(&callback).await.header("location"), "/account");
-    browser.get("/account").await
-}
-
 #[tokio::test]
 async fn n112b_streams_end_wherever_the_access_is_taken_back() {
     let stage = Stage::new().await;
@@ -174,7 +162,7 @@ async fn n112b_streams_end_wherever_the_access_is_taken_back() {
         match case {
             "/revoke" => assert_eq!(app.revoke(stage.one(), &token).await.status, 200),
             "/account" => {
-                let mut disconnect = form(&account_page(&browser).await);
+                let mut disconnect = form(&browser.account().await);
                 disconnect.fields.push(("action".to_owned(), "disconnect".to_owned()));
                 assert_eq!(browser.submit(&disconnect, "").await.status, 303);
             }

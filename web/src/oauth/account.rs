@@ -124,6 +124,7 @@ impl Account {
                 let apps = apps.map_err(|error| failed(&error))?;
                 // One that is not there was disconnected already, perhaps in another tab.
                 if let Some(app) = apps.iter().find(|it| it.grant.to_string() == grant) {
+                    info.parties.set_client(app.client.as_str());
                     account::disconnect(&self.service, user, app.grant, &info)
                         .await
                         .map_err(|error| failed(&error))?;
@@ -192,7 +193,11 @@ impl Account {
             return Ok(None);
         };
         let session = sign_in::session(&self.service, cookie).await;
-        session.map_err(|_unavailable| Trouble::unavailable())
+        let session = session.map_err(|_unavailable| Trouble::unavailable())?;
+        if let Some(session) = &session {
+            visitor::parties(request).set_user(&session.user);
+        }
+        Ok(session)
     }
 
     fn in_words(&self, app: &ConnectedApp) -> App {

@@ -52,6 +52,7 @@ impl Consent {
         let nonce = self.cookies().read(request.headers(), Kind::Transaction, txn);
         let view = consent::view(&self.service, txn, nonce).await;
         let view = view.map_err(trouble)?;
+        visitor::parties(request).set_client(view.client.as_str());
         let frame = Frame::of(request);
         let page = ConsentPage { frame: &frame, view: &view, host: page::host(&self.service) };
         Ok(frame.show(StatusCode::OK, &page))

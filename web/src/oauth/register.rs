@@ -130,7 +130,10 @@ impl Register {
         let body = body.read(request, BODY).await.map_err(refused)?;
         let info = visitor::info(&self.service, request);
         match register::register(&self.service, &body, &info).await {
-            Ok(client) => Ok(Answer::Registered(Json(client.into()), "no-store".to_owned())),
+            Ok(client) => {
+                info.parties.set_client(&client.client_id);
+                Ok(Answer::Registered(Json(client.into()), "no-store".to_owned()))
+            }
             Err(RegisterError::Unavailable) => Err(fail.unavailable()),
             Err(error) => {
                 let code = error.code().unwrap_or("invalid_client_metadata");

@@ -279,6 +279,9 @@ pub(super) async fn authenticated(
     request: &Request,
     fail: Fail<'_>,
 ) -> Result<Client, Failed> {
+    if let Some(named) = client::named(service, &presented.id) {
+        visitor::parties(request).set_client(named.as_str());
+    }
     let challenge = request.headers().contains_key(http::header::AUTHORIZATION);
     let client = match client::find_snapshot(service, &presented.id).await {
         Ok(client) => client,

@@ -27,7 +27,7 @@ use url::Url;
 
 use crate::{
     oauth::{metadata_url::public_host, special_use},
-    outgoing::{bounded, careful},
+    outgoing::{self, Answered, careful},
 };
 
 /// How long the connection alone may take.
@@ -182,7 +182,7 @@ pub(crate) struct Fetcher {
 /// An answer whose head has arrived, and is 200.
 #[derive(Debug)]
 pub(crate) struct Answer {
-    response: reqwest::Response,
+    answered: Answered,
     bytes: usize,
 }
 
@@ -202,20 +202,17 @@ impl Fetcher {
 
     /// Asks for a document. The URL must have been checked: by [`Address`], or by a type of its own.
     pub(crate) async fn get(&self, url: &str, bounds: Bounds) -> Result<Answer, FetchError> {
-        let response = self
+        let request = self
             .http()?
             .get(url)
             .timeout(bounds.time)
             .header(ACCEPT, bounds.accept)
-            .header(ACCEPT_ENCODING, "identity")
-            .send()
-            .await
-            .map_err(|error| {
-                tracing::info!(error = ?error, "A document was not fetched: {error}");
-                error
-            })?;
-        match response.status() {
-            StatusCode::OK => Ok(Answer { response, bytes: bounds.bytes }),
+            .header(ACCEPT_ENCODING, "identity");
+        let answered = outgoing::send(request).await.inspect_err(
+            |error| tracing::info!(error = ?error, "A document was not fetched: {error}"),
+        )?;
+        match answered.status() {
+            StatusCode::OK => Ok(Answer { answered, bytes: bounds.bytes }),
             status => Err(FetchError::Status(status)),
         }
     }
@@ -253,12 +250,12 @@ impl fmt::Debug for Fetcher {
 
 impl Answer {
     pub(crate) fn headers(&self) -> &HeaderMap {
-        self.response.headers()
+        self.answered.headers()
     }
 
     /// The whole body, if it keeps within the bounds.
-    pub(crate) async fn body(mut self) -> Result<Vec<u8>, FetchError> {
-        bounded(&mut self.response, self.bytes).await?.ok_or(FetchError::TooLarge)
+    pub(crate) async fn body(self) -> Result<Vec<u8>, FetchError> {
+        self.answered.body(self.bytes).await?.ok_or(FetchError::TooLarge)
     }
 }
 

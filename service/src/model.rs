@@ -6,13 +6,15 @@
 
 use std::{fmt, sync::OnceLock, time::Duration};
 
+use mcp::trace::TRACED;
 use reqwest::{StatusCode, header::RETRY_AFTER};
 use serde::Deserialize;
 use serde_json::json;
+use tracing::{Instrument as _, Span, field::Empty, info_span};
 
 use crate::{
     config::ModelSettings,
-    outgoing::{bounded, careful},
+    outgoing::{self, Answered, careful},
 };
 
 /// How long one answer may take: a local model writes a page in a minute or two.
@@ -45,6 +47,16 @@ pub(crate) enum ModelError {
     Refused(String),
 }
 
+impl ModelError {
+    /// In one word, for a trace.
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Away(_) => "unavailable",
+            Self::Refused(_) => "refused",
+        }
+    }
+}
+
 #[derive(Deserialize)]
 struct Completion {
     choices: Vec<Choice>,
@@ -72,6 +84,26 @@ impl Model {
 
     /// What the model makes of a text.
     pub(crate) async fn complete(&self, system: &str, text: &str) -> Result<String, ModelError> {
+        let span = self.traced();
+        let said = self.ask(system, text).instrument(span.clone()).await;
+        said.inspect_err(|error| outgoing::failed(&span, error.kind()))
+    }
+
+    /// The span of a completion. Neither what is asked nor what is said is anybody else's business.
+    fn traced(&self) -> Span {
+        info_span!(
+            target: TRACED,
+            "completion",
+            otel.kind = "client",
+            otel.status_code = Empty,
+            gen_ai.operation.name = "chat",
+            gen_ai.provider.name = "openai", // whose interface it is, whoever answers
+            gen_ai.request.model = self.name(),
+            error.r#type = Empty,
+        )
+    }
+
+    async fn ask(&self, system: &str, text: &str) -> Result<String, ModelError> {
         let body = json!({
             "model": self.settings.model,
             "messages": [
@@ -84,15 +116,15 @@ impl Model {
         if let Some(key) = &self.settings.api_key {
             request = request.bearer_auth(key.expose());
         }
-        let response = request.send().await.map_err(|it| away(&it))?;
-        let status = response.status();
-        let retry_after = response
+        let answered = outgoing::send(request).await.map_err(|it| away(&it))?;
+        let status = answered.status();
+        let retry_after = answered
             .headers()
             .get(RETRY_AFTER)
             .and_then(|it| it.to_str().ok())
             .map(|it| format!(", Retry-After: {it}"))
             .unwrap_or_default();
-        let answer = read(response).await?;
+        let answer = read(answered).await?;
         match status {
             StatusCode::OK => said(&answer),
             StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => {
@@ -141,8 +173,8 @@ impl fmt::Debug for Model {
     }
 }
 
-async fn read(mut response: reqwest::Response) -> Result<Vec<u8>, ModelError> {
-    let answer = bounded(&mut response, MAX_ANSWER_BYTES).await.map_err(|it| away(&it))?;
+async fn read(answered: Answered) -> Result<Vec<u8>, ModelError> {
+    let answer = answered.body(MAX_ANSWER_BYTES).await.map_err(|it| away(&it))?;
     answer.ok_or_else(|| ModelError::Refused("its answer is larger than 1 MB".into()))
 }
 

@@ -3,8 +3,9 @@
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use serde_json::json;
 use tests::{
-    browser::{App, Browser},
+    browser::{App, Browser, REDIRECT_URI},
     github::GitHub,
+    model::{self, Model},
     processes::{Fleet, Kind, Plan},
     schema::Revision,
 };
@@ -29,7 +30,11 @@ const INNER: Place = Place { trace: "0af7651916cd43dd8448eb211c80319c", span: "b
 const BODY: &str = "Nobody traces what is written here";
 
 fn traced(collector: &Collector) -> Plan {
-    Plan::new(Kind::Product)
+    traced_as(Kind::Product, collector)
+}
+
+fn traced_as(kind: Kind, collector: &Collector) -> Plan {
+    Plan::new(kind)
         .instances(1)
         .with("OTEL_EXPORTER_OTLP_ENDPOINT", collector.origin())
         .with("OTEL_EXPORTER_OTLP_HEADERS", format!("{}={}", KEY.0, KEY.1))
@@ -173,6 +178,73 @@ async fn a_sign_in_is_followed_to_github() {
         for secret in github.secrets() {
             assert!(!format!("{span:?}").contains(&secret), "{span:?}");
         }
+    }
+}
+
+#[tokio::test]
+async fn the_document_of_a_client_is_fetched_in_the_trace_of_whoever_asks_for_it() {
+    let collector = Collector::start().await;
+    let fleet = traced_as(Kind::Fixtures, &collector).start().await;
+    let good = "https://app.example.com/client";
+    // Its certificate is another's.
+    let bad = "https://app.example.org/secret-path";
+    for (id, status, host) in [(good, 303, "app.example.com"), (bad, 400, "app.example.org")] {
+        let app = App { id: id.to_owned(), secret: None, redirect_uri: REDIRECT_URI.to_owned() };
+        let page = fleet.web(0).get(&app.asks().path()).await;
+        assert_eq!(page.status, status, "{}", page.text());
+        let fetch = |it: &Got| it.name == format!("GET {host}");
+        let fetch = collector.span("the fetch", fetch).await;
+        assert_eq!((fetch.kind, fetch.failed), (SpanKind::Client, status != 303), "{fetch:?}");
+        let expected = if fetch.failed {
+            ("error.type", "unreachable")
+        } else {
+            ("http.response.status_code", "200")
+        };
+        assert_eq!(fetch.attributes[expected.0], expected.1, "{fetch:?}");
+        assert_eq!(fetch.attributes["server.port"], "443");
+        let request = collector.span("the request", |it| it.id == fetch.parent).await;
+        assert_eq!(request.name, "GET /authorize");
+    }
+    for span in collector.spans() {
+        assert!(!format!("{span:?}").contains("secret-path"), "{span:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_job_is_followed_to_the_language_model() {
+    let collector = Collector::start().await;
+    let model = Model::start().await;
+    let fleet = traced(&collector)
+        .workers(1)
+        .with("LLM_URL", model.url())
+        .with("LLM_MODEL", model::NAME)
+        .with("LLM_API_KEY", model::API_KEY)
+        .start()
+        .await;
+    create(&fleet, &[], None).await;
+    let client = fleet.web(0).modern(fleet.token("ada").await).with_capabilities(json!({}));
+    client.tool("notes_digest", json!({})).await.output();
+    model.refuse_next(400);
+    assert!(client.tool("notes_digest", json!({})).await.tool_error().contains("400"));
+
+    let name = format!("chat {}", model::NAME);
+    for failed in [false, true] {
+        let asked = |it: &Got| it.name == name && it.failed == failed;
+        let asked = collector.span("a question to the model", asked).await;
+        assert_eq!(asked.kind, SpanKind::Client);
+        assert_eq!(asked.attributes["gen_ai.request.model"], model::NAME);
+        assert_eq!(asked.attributes.contains_key("error.type"), failed, "{asked:?}");
+        let job = collector.span("the job", |it| it.id == asked.parent).await;
+        assert_eq!(job.name, "execute_tool notes_digest");
+        let sent = collector.span("its request", |it| it.parent == asked.id).await;
+        assert_eq!((&*sent.name, sent.failed), ("POST 127.0.0.1", failed));
+        let status = if failed { "400" } else { "200" };
+        assert_eq!(sent.attributes["http.response.status_code"], status);
+    }
+    for span in collector.spans() {
+        let text = format!("{span:?}");
+        assert!(!text.contains(BODY) && !text.contains("I read"), "{text}");
+        assert!(!text.contains(model::API_KEY), "{text}");
     }
 }
 

@@ -33,6 +33,7 @@ use sea_orm::{
 };
 use serde_json::{Map, Value};
 use tokio::{sync::OnceCell, time::Instant};
+use tracing::Instrument as _;
 
 use super::{
     audit::RequestInfo,
@@ -230,7 +231,7 @@ async fn document(service: &Service, url: &MetadataUrl) -> Result<Metadata, Clie
         .get_or_init(|| async {
             // A task of its own: whoever began it may go away while others wait.
             let (service, url) = (service.clone(), url.clone());
-            tokio::spawn(async move { lead_or_follow(&service, &url).await })
+            tokio::spawn(async move { lead_or_follow(&service, &url).await }.in_current_span())
                 .await
                 .unwrap_or(Err(ClientError::Unavailable))
         })

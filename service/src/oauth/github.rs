@@ -7,14 +7,13 @@
 
 use std::{fmt, sync::OnceLock, time::Duration};
 
-use mcp::{UserId, trace::TRACED};
+use mcp::UserId;
 use reqwest::{
-    Method, Request, RequestBuilder, StatusCode,
+    Method, RequestBuilder, StatusCode,
     header::{ACCEPT, CONTENT_TYPE, HeaderMap, RETRY_AFTER},
 };
 use serde_json::{Map, Value};
 use tokio::time::Instant;
-use tracing::{Instrument as _, Span, field::Empty, info_span};
 use url::form_urlencoded;
 
 pub use super::sign_in::{Arrived, CallbackError, Refusal};
@@ -29,7 +28,7 @@ use crate::{
     Service,
     config::GitHubSettings,
     metrics,
-    outgoing::{bounded, careful},
+    outgoing::{self, careful},
     secret::Secret,
     users::SignIn,
 };
@@ -460,14 +459,7 @@ impl Answer {
     /// Sends a request, and counts how that went.
     async fn of(request: RequestBuilder) -> Result<Self, GitHubError> {
         let started = Instant::now();
-        let (http, request) = request.build_split();
-        let request = request.map_err(|error| away(&error))?;
-        let span = traced(&request);
-        let answer = Self::read(&http, request).instrument(span.clone()).await;
-        match &answer {
-            Ok(answer) => span.record("http.response.status_code", answer.status.as_u16()),
-            Err(_) => span.record("otel.status_code", "ERROR"),
-        };
+        let answer = Self::read(request).await;
         let outcome = match &answer {
             Ok(answer) if answer.status.is_success() => "ok",
             Ok(answer) if answer.too_many => "too_many",
@@ -479,13 +471,13 @@ impl Answer {
         answer
     }
 
-    async fn read(http: &reqwest::Client, request: Request) -> Result<Self, GitHubError> {
-        let mut response = http.execute(request).await.map_err(|error| away(&error))?;
-        if let Some(left) = quota(response.headers()) {
+    async fn read(request: RequestBuilder) -> Result<Self, GitHubError> {
+        let answered = outgoing::send(request).await.map_err(|error| away(&error))?;
+        if let Some(left) = quota(answered.headers()) {
             metrics::GITHUB_RATE_LIMIT_REMAINING.set([], left);
         }
-        let (status, too_many) = (response.status(), is_too_many(response.headers()));
-        let body = bounded(&mut response, MAX_ANSWER_BYTES).await.map_err(|error| away(&error))?;
+        let (status, too_many) = (answered.status(), is_too_many(answered.headers()));
+        let body = answered.body(MAX_ANSWER_BYTES).await.map_err(|error| away(&error))?;
         let body = body.ok_or(GitHubError::Away("an endless answer"))?;
         Ok(Self { status, too_many, body })
     }
@@ -513,19 +505,6 @@ fn away(error: &reqwest::Error) -> GitHubError {
     // Its text names the address, which is nobody's secret: codes and tokens are in bodies and headers.
     tracing::warn!(error = ?error, "GitHub does not answer: {error}");
     GitHubError::Away(if error.is_timeout() { "no answer in time" } else { "no connection" })
-}
-
-/// The span of a request to GitHub. Its path may name an organisation, and is left out.
-fn traced(request: &Request) -> Span {
-    info_span!(
-        target: TRACED,
-        "github",
-        otel.kind = "client",
-        otel.status_code = Empty,
-        http.request.method = request.method().as_str(),
-        http.response.status_code = Empty,
-        server.address = request.url().host_str(),
-    )
 }
 
 /// What is left of the quota, in requests.

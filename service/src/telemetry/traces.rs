@@ -225,6 +225,7 @@ fn rename(span: &mut SpanData) {
         ["mcp.method.name", "gen_ai.prompt.name"],
         ["mcp.method.name", ""],
         ["gen_ai.operation.name", "gen_ai.tool.name"],
+        ["gen_ai.operation.name", "gen_ai.request.model"],
         ["db.operation.name", ""],
         ["http.request.method", ""],
     ];

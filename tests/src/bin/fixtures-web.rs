@@ -1,11 +1,12 @@
 //! `fixtures-web`: one instance as a process of its own, with the fixtures and, beside them, what
-//! the product offers. It is configured by the environment as the product is, and ends as it does.
+//! the product offers. It is configured by the environment as the product is, and ends as it does. The
+//! documents of clients at `example.com` are on a host of its own.
 
 use std::{net::SocketAddr, sync::Arc};
 
 use mcp::Engine;
 use service::{Dependencies, Service, clock::SystemClock, config::Config, telemetry};
-use tests::fixtures;
+use tests::{documents::DocumentHost, fixtures};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -15,9 +16,12 @@ use tokio_util::sync::CancellationToken;
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let config = Config::from_env()?;
-    telemetry::init(config.log_format, &config.log);
+    let telemetry = telemetry::start(&config, "notes-mcp")?;
     let listener = TcpListener::bind(SocketAddr::new(config.host, config.port)).await?;
-    let (stores, given) = Dependencies::configured(&config, Arc::new(SystemClock))?;
+    let documents = DocumentHost::start().await;
+    let (stores, mut given) = Dependencies::configured(&config, Arc::new(SystemClock))?;
+    given.resolver = documents.resolver();
+    given.roots = Some(documents.roots());
     let service = Service::connect_with(&config, given).await?;
     let catalog = fixtures::of_process(&service)?;
     let engine = Engine::new(catalog, stores, service::mcp_settings(&service));
@@ -31,5 +35,6 @@ async fn main() -> anyhow::Result<()> {
     });
     web::run(listener, service.clone(), engine, shutdown).await?;
     service.close().await;
+    telemetry.end().await;
     Ok(())
 }

@@ -49,6 +49,7 @@ impl Stage {
         let cluster = Setup::new(Database::Postgres)
             .instances(2)
             .workers(1)
+            .real_time()
             .with_github(&github)
             .on_redis_at(url)
             .with("DATABASE_URL", database)
@@ -128,6 +129,11 @@ impl Stage {
         modern.tool("notes_export", json!({})).await.result();
         let text = json!([{ "title": "Tea", "body": "Green" }]).to_string();
         modern.tool("notes_import", json!({ "text": text })).await.result();
+        self.run_schedule().await;
+    }
+
+    /// What a worker does every few seconds.
+    pub(crate) async fn run_schedule(&self) {
         let schedule = worker::schedules::find("lost-jobs").unwrap();
         schedule.tick(self.cluster.service(), &Idle, &CancellationToken::new()).await;
     }

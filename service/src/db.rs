@@ -4,8 +4,9 @@ use std::{path::Path, time::Duration};
 
 use anyhow::Context as _;
 use sea_orm::{
-    ConnectOptions, ConnectionTrait as _, Database, DatabaseConnection, DatabaseTransaction,
-    DbBackend, DbErr, RuntimeErr, SqliteTransactionMode, TransactionOptions, TransactionTrait as _,
+    ConnAcquireErr, ConnectOptions, ConnectionTrait as _, Database, DatabaseConnection,
+    DatabaseTransaction, DbBackend, DbErr, RuntimeErr, SqliteTransactionMode, TransactionOptions,
+    TransactionTrait as _,
 };
 use sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 
@@ -51,7 +52,7 @@ pub enum Failure {
 
 impl From<DbErr> for Failure {
     fn from(error: DbErr) -> Self {
-        if matches!(error, DbErr::ConnectionAcquire(_)) {
+        if matches!(error, DbErr::ConnectionAcquire(ConnAcquireErr::Timeout)) {
             metrics::DB_CONNECTION_TIMEOUTS.count([]);
         }
         if is_unavailable(&error) { Self::Unavailable(error) } else { Self::Internal(error.into()) }

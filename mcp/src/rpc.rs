@@ -283,7 +283,7 @@ impl RpcError {
     pub(crate) fn unavailable() -> Self {
         Self::new(
             codes::INTERNAL_ERROR,
-            "the session store cannot be reached right now; please try again in a few seconds",
+            "what this server keeps cannot be reached right now; please try again in a few seconds",
         )
     }
 

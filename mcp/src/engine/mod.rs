@@ -230,7 +230,7 @@ impl Reply {
     }
 
     fn store_away(id: Option<&RequestId>, error: &StoreError) -> Self {
-        tracing::error!(error = %error, "The session store cannot be reached: {error}");
+        tracing::error!(error = %error, "A store cannot be reached: {error}");
         Self::error(StatusCode::SERVICE_UNAVAILABLE, id, &RpcError::unavailable())
     }
 

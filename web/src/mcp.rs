@@ -55,7 +55,7 @@ impl Mcp {
             Err(refusal) => return Err(self.count(&request, refusal).await),
         };
         let parties = visitor::parties(&request);
-        parties.set_user(&caller.user);
+        parties.set_user(caller.user.as_str());
         parties.set_client(&caller.client);
         let measured = Measured::begin(request.method());
         let (head, body) = request.into_parts();

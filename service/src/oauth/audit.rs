@@ -221,14 +221,14 @@ pub struct Parties(Arc<Known>);
 
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Known {
-    user: OnceLock<UserId>,
-    client: OnceLock<Arc<str>>,
+    user: OnceLock<Box<str>>,
+    client: OnceLock<Box<str>>,
 }
 
 impl Parties {
     /// It is about this person.
-    pub fn set_user(&self, user: &UserId) {
-        self.0.user.get_or_init(|| user.clone());
+    pub fn set_user(&self, user: &str) {
+        self.0.user.get_or_init(|| user.into());
     }
 
     /// It is by this client, or for it.
@@ -238,7 +238,7 @@ impl Parties {
 
     /// The person, such as `github:1234567`.
     pub fn user(&self) -> Option<&str> {
-        self.0.user.get().map(UserId::as_str)
+        self.0.user.get().map(|it| &**it)
     }
 
     /// The `client_id`.

@@ -170,9 +170,7 @@ async fn identify<'a>(
         .one("client_id")
         .map_err(twice)?
         .ok_or(page(PageError::Request("The request does not name a client.")))?;
-    if let Some(named) = client::named(service, client_id) {
-        request.parties.set_client(named.as_str());
-    }
+    client::introduce(service, client_id, &request.parties);
     let redirect_uri = parameters
         .one("redirect_uri")
         .map_err(twice)?

@@ -21,6 +21,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use super::{
+    audit::Parties,
     cimd,
     display_name::DisplayName,
     metadata_url::{self, MetadataUrl},
@@ -191,7 +192,7 @@ pub async fn find_snapshot(service: &Service, id: &str) -> Result<Client, Client
     if id.len() > MAX_ID_BYTES {
         return Err(ClientError::Unknown);
     }
-    if let Some(client) = service.config().clients.iter().find(|it| it.id.as_str() == id) {
+    if let Some(client) = configured(service, id) {
         return Ok(client.clone());
     }
     // Garbage does not reach the database.
@@ -205,14 +206,19 @@ pub async fn find_snapshot(service: &Service, id: &str) -> Result<Client, Client
     from_row(row)
 }
 
-/// A `client_id` as a request brings it, if it has the form of one. There may be no such client, but
-/// it is short, and no place for anything else, so that a log can name it.
-pub fn named(service: &Service, id: &str) -> Option<ClientId> {
-    let config = service.config();
+fn configured<'a>(service: &'a Service, id: &str) -> Option<&'a Client> {
+    service.config().clients.iter().find(|it| it.id.as_str() == id)
+}
+
+/// Says which client a request names, if what it brings has the form of a `client_id`. There may be no
+/// such client, but it is short, and no place for anything else, so that a log can name it.
+pub fn introduce(service: &Service, id: &str, parties: &Parties) {
     let is_one = token_format::is_client_id(id)
-        || config.clients.iter().any(|it| it.id.as_str() == id)
-        || MetadataUrl::parse(id, config.public_url.host()).is_ok();
-    is_one.then(|| ClientId(id.to_owned()))
+        || configured(service, id).is_some()
+        || MetadataUrl::parse(id, service.config().public_url.host()).is_ok();
+    if is_one {
+        parties.set_client(id);
+    }
 }
 
 /// Whether the client is the one that it says it is. A client with a secret may send it either way,

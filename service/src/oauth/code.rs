@@ -211,7 +211,7 @@ impl Attempt<'_> {
         code: Model,
         minter: &Minter,
     ) -> Result<TokenSet, RedeemError> {
-        self.request.parties.set_user(&UserId::new(code.user_sub.as_str()));
+        self.request.parties.set_user(&code.user_sub);
         let ours = self.service.config().public_url.mcp();
         match self.judge(&code, &ours) {
             Verdict::Redeem => {}
@@ -342,7 +342,7 @@ impl Attempt<'_> {
         let Some(grant) = grant else {
             return answer;
         };
-        self.request.parties.set_user(&UserId::new(grant.user_sub.as_str()));
+        self.request.parties.set_user(&grant.user_sub);
         if !self.proves_theft(&grant) {
             return answer;
         }

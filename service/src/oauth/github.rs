@@ -215,7 +215,7 @@ async fn arrive(
         }
     };
     let user = account.user();
-    request.parties.set_user(&user);
+    request.parties.set_user(user.as_str());
     match gate::admit(service, &account, &token, deadline).await {
         Ok(()) => {}
         Err(NotAdmitted::Closed(why)) => {

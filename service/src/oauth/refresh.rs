@@ -191,7 +191,7 @@ impl Exchange<'_> {
             .await
             .map_err(Failure::from)?;
         if let Some(grant) = &grant {
-            self.request.parties.set_user(&UserId::new(grant.user_sub.as_str()));
+            self.request.parties.set_user(&grant.user_sub);
         }
         self.accept(grant)
     }

@@ -268,7 +268,7 @@ pub async fn development(
         gate_checked_at: None,
         github_token: None,
     };
-    request.parties.set_user(&person.sign_in.user);
+    request.parties.set_user(person.sign_in.user.as_str());
     let known = users::get(service.db(), &person.sign_in.user).await;
     if matches!(known, Ok(Some(known)) if known.blocked_at.is_some()) {
         return Err(CallbackError::Refused(Refusal {

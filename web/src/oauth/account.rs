@@ -195,7 +195,7 @@ impl Account {
         let session = sign_in::session(&self.service, cookie).await;
         let session = session.map_err(|_unavailable| Trouble::unavailable())?;
         if let Some(session) = &session {
-            visitor::parties(request).set_user(&session.user);
+            visitor::parties(request).set_user(session.user.as_str());
         }
         Ok(session)
     }

@@ -279,9 +279,7 @@ pub(super) async fn authenticated(
     request: &Request,
     fail: Fail<'_>,
 ) -> Result<Client, Failed> {
-    if let Some(named) = client::named(service, &presented.id) {
-        visitor::parties(request).set_client(named.as_str());
-    }
+    client::introduce(service, &presented.id, &visitor::parties(request));
     let challenge = request.headers().contains_key(http::header::AUTHORIZATION);
     let client = match client::find_snapshot(service, &presented.id).await {
         Ok(client) => client,

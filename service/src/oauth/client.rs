@@ -98,10 +98,16 @@ pub enum Authentication {
 /// What a client brought to prove who it is.
 #[derive(Clone, Copy)]
 pub enum Credentials<'a> {
-    /// Nothing.
+    /// No secret.
     None,
     /// A secret in the `Authorization` header.
-    Basic(&'a str),
+    Basic {
+        /// The secret, form-decoded as RFC 6749, section 2.3.1, has it.
+        decoded: &'a str,
+        /// The same text without that step: many clients, the TypeScript SDK among them, do not
+        /// encode what they send.
+        verbatim: &'a str,
+    },
     /// A secret in the body.
     Post(&'a str),
 }
@@ -224,18 +230,19 @@ pub fn introduce(service: &Service, id: &str, parties: &Parties) {
 /// Whether the client is the one that it says it is. A client with a secret may send it either way,
 /// because libraries choose by what the server offers rather than by what they registered.
 pub fn authenticate(client: &Client, credentials: Credentials<'_>) -> Result<(), BadCredentials> {
-    match (&client.authentication, credentials) {
-        (Authentication::None, Credentials::None) => Ok(()),
-        (
-            Authentication::SecretBasic(hash) | Authentication::SecretPost(hash),
-            Credentials::Basic(secret) | Credentials::Post(secret),
-        ) => {
-            let brought = Sha256::digest(secret.as_bytes());
-            let same = brought.as_slice().ct_eq(hash.as_bytes());
-            if same.into() { Ok(()) } else { Err(BadCredentials) }
-        }
-        _ => Err(BadCredentials),
-    }
+    let hash = match (&client.authentication, credentials) {
+        (Authentication::None, Credentials::None) => return Ok(()),
+        (Authentication::SecretBasic(hash) | Authentication::SecretPost(hash), _) => hash,
+        (Authentication::None, _) => return Err(BadCredentials),
+    };
+    let is_secret =
+        |text: &str| Sha256::digest(text.as_bytes()).as_slice().ct_eq(hash.as_bytes()).into();
+    let proved = match credentials {
+        Credentials::None => false,
+        Credentials::Basic { decoded, verbatim } => is_secret(decoded) || is_secret(verbatim),
+        Credentials::Post(secret) => is_secret(secret),
+    };
+    if proved { Ok(()) } else { Err(BadCredentials) }
 }
 
 /// Notes that a client was given a token, at most once an hour, and so keeps it from being
@@ -405,15 +412,22 @@ mod tests {
     fn a_secret_is_proved_and_a_public_client_has_none() {
         use Credentials::{Basic, None as Nothing, Post};
 
+        let basic = |text| Basic { decoded: text, verbatim: text };
         let public = app(None);
         assert_eq!(authenticate(&public, Nothing), Ok(()));
-        assert_eq!(authenticate(&public, Basic(SECRET)), Err(BadCredentials));
+        assert_eq!(authenticate(&public, basic(SECRET)), Err(BadCredentials));
         assert_eq!(authenticate(&public, Post("")), Err(BadCredentials));
 
         let confidential = app(Some(SECRET));
-        assert_eq!(authenticate(&confidential, Basic(SECRET)), Ok(()));
-        assert_eq!(authenticate(&confidential, Post(SECRET)), Ok(()));
-        for wrong in [Nothing, Basic(""), Basic("x"), Post(&SECRET[1..])] {
+        for right in [
+            basic(SECRET),
+            Post(SECRET),
+            Basic { decoded: SECRET, verbatim: "a+secret" },
+            Basic { decoded: "x", verbatim: SECRET },
+        ] {
+            assert_eq!(authenticate(&confidential, right), Ok(()));
+        }
+        for wrong in [Nothing, basic(""), basic("x"), Post(&SECRET[1..]), Post("")] {
             assert_eq!(authenticate(&confidential, wrong), Err(BadCredentials));
         }
     }

@@ -4,7 +4,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use sea_orm::ConnectionTrait as _;
 use serde_json::json;
 use tests::{
-    browser::{App, Code, encode, post, post_request, with},
+    browser::{App, Code, encode, owned, post, post_request, with},
     client::Page,
     in_time,
 };
@@ -263,15 +263,82 @@ async fn n86_a_client_with_a_secret_proves_it() {
     let page = Page::read(request.body(encode(&both))).await;
     told("N86 both", &page, 400, "invalid_request");
 
+    let request = post_request(web, "/token")
+        .header("authorization", basic(&app.id, &secret))
+        .header("authorization", basic(&app.id, &secret));
+    let page = Page::read(request.body(encode(&bare))).await;
+    told("N86 twice", &page, 400, "invalid_request");
+
     let public = stage.app().await.code(&stage.browser()).await;
     let mut form = public.form();
     form.push(("client_secret".to_owned(), secret.clone()));
     let page = post(web, "/token", &form).await;
     told("N86 public client with a secret", &page, 401, "invalid_client");
 
-    let request = post_request(web, "/token").header("authorization", basic(&app.id, &secret));
+    // The header of something else beside it is no credential, and no reason to refuse.
+    let request = post_request(web, "/token")
+        .header("authorization", "Bearer of-an-earlier-sign-in")
+        .header("authorization", basic(&app.id, &secret));
     let page = Page::read(request.body(encode(&bare))).await;
     assert_eq!(page.status, 200, "{}", page.text());
+
+    // The id in the header, the secret in the body.
+    let token = text(&page.json(), "refresh_token");
+    let form = [("grant_type", "refresh_token"), ("refresh_token", &token)];
+    let both = [&form[..], &[("client_secret", &secret)]].concat();
+    let request = post_request(web, "/token").header("authorization", basic(&app.id, ""));
+    let page = Page::read(request.body(encode(&both))).await;
+    assert_eq!(page.status, 200, "{}", page.text());
+}
+
+#[tokio::test]
+async fn n86_a_public_client_is_known_by_its_id_whatever_its_library_adds() {
+    let stage = Stage::new().await;
+    let (browser, app) = (stage.browser(), stage.app().await);
+    let basic = |text: &str| format!("Basic {}", STANDARD.encode(text));
+    let named = basic(&format!("{}:", app.id));
+    let send = async |path: &str, header: &str, form: &[(String, String)]| {
+        let request = post_request(stage.other(), path).header("authorization", header);
+        Page::read(request.body(encode(form))).await
+    };
+    for header in [
+        "Bearer of-an-earlier-sign-in",
+        "bearer",
+        "DPoP x",
+        "Negotiate YQ==",
+        "not-a-scheme",
+        &named,
+    ] {
+        let code = app.code(&browser).await;
+        let page = send("/token", header, &code.form()).await;
+        assert_eq!(page.status, 200, "N86 {header}: {}", page.text());
+        let token = text(&page.json(), "refresh_token");
+        let page = send("/token", header, &app.refreshing(&token)).await;
+        assert_eq!(page.status, 200, "N86 {header}: {}", page.text());
+        let token = text(&page.json(), "refresh_token");
+        let revocation = owned(&[("client_id", &app.id), ("token", &token)]);
+        let page = send("/revoke", header, &revocation).await;
+        assert_eq!(page.status, 200, "N86 {header}: {}", page.text());
+        told(header, &app.refresh(stage.one(), &token).await, 400, "invalid_grant");
+    }
+    // Only the header names it.
+    let code = app.code(&browser).await;
+    let page = send("/token", &named, &with(&code.form(), "client_id", None)).await;
+    assert_eq!(page.status, 200, "N86: {}", page.text());
+
+    let form = app.code(&browser).await.form();
+    for header in ["Basic", "Basic !", "Basic undefined", &basic(&app.id), &basic("other:")] {
+        for path in ["/token", "/revoke"] {
+            let page = send(path, header, &form).await;
+            told(&format!("N86 {path} {header}"), &page, 401, "invalid_client");
+            assert!(page.header("www-authenticate").starts_with("Basic"), "N86 {header}");
+        }
+    }
+    // Where no Basic header was tried, none is asked for.
+    let unknown = with(&form, "client_id", "mcl_unknown");
+    let page = send("/token", "Bearer x", &unknown).await;
+    told("N87", &page, 401, "invalid_client");
+    assert_eq!(page.header("www-authenticate"), "", "N87");
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ pub(crate) enum Failed {
     #[oai(status = 401)]
     Client(
         Json<ErrorBody>,
-        /// `Basic`, if the request had an `Authorization` header.
+        /// `Basic`, if the client used HTTP Basic authentication.
         #[oai(header = "WWW-Authenticate")]
         Option<String>,
     ),
@@ -90,10 +90,14 @@ impl Fail<'_> {
         self.invalid("invalid_request", description)
     }
 
-    /// 401 `invalid_client`. `challenge`: whether the request had an `Authorization` header.
+    /// 401 `invalid_client`. `challenge`: whether the client used HTTP Basic authentication.
     pub(crate) fn client(self, challenge: bool) -> Failed {
         let description = "The client is not known here, or could not prove who it is. If it \
                            registered itself, let it do so again.";
+        self.invalid_client(description, challenge)
+    }
+
+    fn invalid_client(self, description: &str, challenge: bool) -> Failed {
         let challenge = challenge.then(|| "Basic realm=\"notes-mcp\"".to_owned());
         Failed::Client(self.body("invalid_client", description), challenge)
     }
@@ -119,10 +123,20 @@ impl Fail<'_> {
     /// A request that does not say who sends it.
     pub(crate) fn credentials(self, error: CredentialsError) -> Failed {
         match error {
-            CredentialsError::Header => self.client(true),
-            CredentialsError::TwoWays => {
-                self.request("Send the client's credentials in one way: in the header or the body.")
-            }
+            CredentialsError::Malformed => self.invalid_client(
+                "The Authorization header holds no Basic credentials. Send Basic and the base64 of \
+                 client_id:client_secret, or the two in the body. A client without a secret only \
+                 sends its client_id, in the body.",
+                true,
+            ),
+            CredentialsError::OtherClient => self.invalid_client(
+                "The Basic credentials in the Authorization header are not those of the client_id \
+                 in the body. Send those of one client.",
+                true,
+            ),
+            CredentialsError::TwoWays => self.request(
+                "Send the client's credentials once: in one Authorization header or in the body.",
+            ),
             CredentialsError::Nobody => self.request("client_id is required."),
         }
     }

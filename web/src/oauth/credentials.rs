@@ -1,4 +1,8 @@
 //! How a client says who it is at the token and revocation endpoints (RFC 6749, section 2.3).
+//!
+//! An `Authorization` header is client authentication only if its scheme is Basic. Any other one is
+//! ignored: HTTP libraries add the access token of an earlier sign-in, or a header that their user
+//! configured for every request, to these requests as well.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderMap, header};
@@ -12,13 +16,15 @@ use super::form::Form;
 pub(crate) struct Presented {
     /// The id, not yet proved.
     pub id: String,
+    /// Whether the request has a Basic header.
+    pub by_header: bool,
     proof: Proof,
 }
 
 #[derive(PartialEq, Eq)]
 enum Proof {
     Nothing,
-    Basic(String),
+    Basic { decoded: String, verbatim: String },
     Post(String),
 }
 
@@ -31,61 +37,98 @@ impl std::fmt::Debug for Proof {
 /// Why a request does not say who sends it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CredentialsError {
-    /// The header is not one of the Basic scheme with a client in it, or not the client of the body.
-    Header,
-    /// It says so in two ways.
+    /// A Basic header is not the base64 of `id:secret`.
+    Malformed,
+    /// A Basic header is of another client than the body.
+    OtherClient,
+    /// There are secrets in two places.
     TwoWays,
     /// It does not say so at all.
     Nobody,
 }
 
 impl Presented {
-    /// Reads who sends a request.
+    /// Reads who sends a request. An empty secret is none, wherever it is: a Basic header with one
+    /// only names the client.
     pub(crate) fn of(headers: &HeaderMap, form: &Form) -> Result<Self, CredentialsError> {
-        let mut values = headers.get_all(header::AUTHORIZATION).iter();
-        let (header, more) = (values.next(), values.next());
-        let (id, secret) = (form.get("client_id"), form.get("client_secret"));
-        if more.is_some() || (header.is_some() && secret.is_some()) {
-            return Err(CredentialsError::TwoWays);
-        }
-        if let Some(header) = header {
-            let (basic_id, secret) =
-                header.to_str().ok().and_then(basic).ok_or(CredentialsError::Header)?;
-            if id.is_some_and(|id| id != basic_id) {
-                return Err(CredentialsError::Header);
-            }
-            return Ok(Self { id: basic_id, proof: Proof::Basic(secret) });
-        }
-        let id = id.ok_or(CredentialsError::Nobody)?.to_owned();
-        let proof = match secret {
-            Some(secret) => Proof::Post(secret.to_owned()),
-            None => Proof::Nothing,
+        let post = form.get("client_secret");
+        let id = form.get("client_id");
+        let Some(basic) = Basic::of(headers)? else {
+            let id = id.ok_or(CredentialsError::Nobody)?.to_owned();
+            return Ok(Self { id, by_header: false, proof: Proof::post(post) });
         };
-        Ok(Self { id, proof })
+        if id.is_some_and(|id| id != basic.id) {
+            return Err(CredentialsError::OtherClient);
+        }
+        let proof = match (basic.verbatim.is_empty(), post) {
+            (true, post) => Proof::post(post),
+            (false, None) => Proof::Basic { decoded: basic.decoded, verbatim: basic.verbatim },
+            (false, Some(_)) => return Err(CredentialsError::TwoWays),
+        };
+        Ok(Self { id: basic.id, by_header: true, proof })
     }
 
     /// What was brought, for the check.
     pub(crate) fn credentials(&self) -> Credentials<'_> {
         match &self.proof {
             Proof::Nothing => Credentials::None,
-            Proof::Basic(secret) => Credentials::Basic(secret),
+            Proof::Basic { decoded, verbatim } => Credentials::Basic { decoded, verbatim },
             Proof::Post(secret) => Credentials::Post(secret),
         }
     }
 }
 
-/// The id and the secret of a Basic header. Both are form-encoded in it, unlike elsewhere.
-fn basic(header: &str) -> Option<(String, String)> {
-    let (scheme, encoded) = header.split_once(' ')?;
-    if !scheme.eq_ignore_ascii_case("Basic") {
-        return None;
+impl Proof {
+    fn post(secret: Option<&str>) -> Self {
+        secret.map_or(Self::Nothing, |secret| Self::Post(secret.to_owned()))
     }
-    let text = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
-    let (id, secret) = text.split_once(':')?;
-    let (id, secret) = (form_decode(id)?, form_decode(secret)?);
-    (!id.is_empty()).then_some((id, secret))
 }
 
+/// The content of a Basic header.
+struct Basic {
+    id: String,
+    decoded: String,
+    verbatim: String,
+}
+
+impl Basic {
+    /// The one Basic header of a request, if it has one.
+    fn of(headers: &HeaderMap) -> Result<Option<Self>, CredentialsError> {
+        let values = headers.get_all(header::AUTHORIZATION).iter();
+        let mut encoded = values.filter_map(|value| after_basic(value.as_bytes()));
+        match (encoded.next(), encoded.next()) {
+            (None, _) => Ok(None),
+            (Some(encoded), None) => {
+                Self::decode(encoded).map(Some).ok_or(CredentialsError::Malformed)
+            }
+            (Some(_), Some(_)) => Err(CredentialsError::TwoWays),
+        }
+    }
+
+    fn decode(encoded: &[u8]) -> Option<Self> {
+        let text = String::from_utf8(STANDARD.decode(encoded).ok()?).ok()?;
+        // The id of a client with a metadata document, not encoded: it has a colon of its own, and
+        // such a client has no secret that could have another one.
+        let (id, verbatim) = if text.starts_with("https://") {
+            let (id, secret) = text.rsplit_once(':')?;
+            (id.to_owned(), secret)
+        } else {
+            let (id, secret) = text.split_once(':')?;
+            (form_decode(id)?, secret)
+        };
+        let decoded = form_decode(verbatim)?;
+        (!id.is_empty()).then(|| Self { id, decoded, verbatim: verbatim.to_owned() })
+    }
+}
+
+/// What follows the scheme of an `Authorization` header, if that is Basic.
+fn after_basic(value: &[u8]) -> Option<&[u8]> {
+    let end = value.iter().position(u8::is_ascii_whitespace).unwrap_or(value.len());
+    let (scheme, rest) = value.split_at(end);
+    scheme.eq_ignore_ascii_case(b"Basic").then(|| rest.trim_ascii())
+}
+
+/// The id and the secret are form-encoded in a Basic header, unlike elsewhere.
 fn form_decode(text: &str) -> Option<String> {
     if text.contains(['&', '=']) {
         return Some(text.to_owned()); // not encoded, as some clients send it
@@ -114,38 +157,87 @@ mod tests {
         format!("Basic {}", STANDARD.encode(text))
     }
 
+    fn basic(decoded: &str, verbatim: &str) -> Proof {
+        Proof::Basic { decoded: decoded.into(), verbatim: verbatim.into() }
+    }
+
     #[test]
     fn a_client_says_who_it_is_in_one_way() {
         let plain = of(&[], "client_id=app").unwrap();
-        assert_eq!((&*plain.id, plain.proof), ("app", Proof::Nothing));
+        assert_eq!((&*plain.id, plain.proof, plain.by_header), ("app", Proof::Nothing, false));
         let post = of(&[], "client_id=app&client_secret=s").unwrap();
         assert_eq!(post.proof, Proof::Post("s".into()));
-        for (header, body) in [("app:s", ""), ("app:s", "client_id=app")] {
+        for (header, body) in [("app:s", ""), ("app:s", "client_id=app&client_secret=")] {
             let presented = of(&[&encoded(header)], body).unwrap();
-            assert_eq!(&*presented.id, "app");
-            assert_eq!(presented.proof, Proof::Basic("s".into()));
+            assert_eq!((&*presented.id, presented.by_header), ("app", true));
+            assert_eq!(presented.proof, basic("s", "s"));
+        }
+        for header in ["basic YXBwOnM=", "BASIC  YXBwOnM=", "Basic YXBwOnM= "] {
+            assert_eq!(of(&[header], "").unwrap().proof, basic("s", "s"), "{header}");
         }
         let decoded = of(&[&encoded("https%3A%2F%2Fa%2Fb:a+b%25")], "").unwrap();
         assert_eq!(&*decoded.id, "https://a/b");
-        assert_eq!(decoded.proof, Proof::Basic("a b%".into()));
+        assert_eq!(decoded.proof, basic("a b%", "a+b%25"));
         let unencoded = of(&[&encoded("app:a=b&c")], "").unwrap();
-        assert_eq!(unencoded.proof, Proof::Basic("a=b&c".into()));
+        assert_eq!(unencoded.proof, basic("a=b&c", "a=b&c"));
 
         let (app, other) = (encoded("app:s"), encoded("other:s"));
         for (header, body, expected) in [
             (&[][..], "", CredentialsError::Nobody),
             (&[], "client_secret=s", CredentialsError::Nobody),
+            (&["Bearer x"], "", CredentialsError::Nobody),
             (&[&*app], "client_secret=s", CredentialsError::TwoWays),
             (&[&*app, &*other], "", CredentialsError::TwoWays),
-            (&[&*other], "client_id=app", CredentialsError::Header),
-            (&["Basic !!!"], "client_id=app", CredentialsError::Header),
-            (&["Basic"], "client_id=app", CredentialsError::Header),
-            (&["Bearer x"], "client_id=app", CredentialsError::Header),
-            (&[&*encoded("app")], "", CredentialsError::Header),
-            (&[&*encoded(":s")], "", CredentialsError::Header),
+            (&[&*app, &*app], "client_id=app", CredentialsError::TwoWays),
+            (&[&*other], "client_id=app", CredentialsError::OtherClient),
+            (&["Basic !!!"], "client_id=app", CredentialsError::Malformed),
+            (&["Basic"], "client_id=app", CredentialsError::Malformed),
+            (&["Basic undefined"], "client_id=app", CredentialsError::Malformed),
+            (&[&*encoded("app")], "", CredentialsError::Malformed),
+            (&[&*encoded(":s")], "", CredentialsError::Malformed),
+            (&[&*encoded(":")], "client_id=app", CredentialsError::Malformed),
         ] {
             assert_eq!(of(header, body).unwrap_err(), expected, "{header:?} {body}");
         }
         assert!(!format!("{:?}", of(&[&encoded("app:hunter2")], "")).contains("hunter2"));
+    }
+
+    #[test]
+    fn other_schemes_are_no_client_authentication() {
+        for stray in ["Bearer x", "bearer", "DPoP x", "Negotiate YXBwOnM=", "Basically x", "x", ""]
+        {
+            for headers in [&[stray][..], &[stray, stray]] {
+                let public = of(headers, "client_id=app").unwrap();
+                let seen = (&*public.id, public.by_header, public.proof);
+                assert_eq!(seen, ("app", false, Proof::Nothing), "{headers:?}");
+                let post = of(headers, "client_id=app&client_secret=s").unwrap();
+                assert_eq!(post.proof, Proof::Post("s".into()), "{headers:?}");
+            }
+            let app = encoded("app:s");
+            for headers in [[stray, &*app], [&*app, stray]] {
+                assert_eq!(of(&headers, "").unwrap().proof, basic("s", "s"), "{headers:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_empty_secret_is_none() {
+        for id in
+            ["app", "https://app.example.com/client", "https%3A%2F%2Fapp.example.com%2Fclient"]
+        {
+            let header = encoded(&format!("{id}:"));
+            let presented = of(&[&header], "").unwrap();
+            let plain = if id == "app" { id } else { "https://app.example.com/client" };
+            let seen = (&*presented.id, presented.by_header, &presented.proof);
+            assert_eq!(seen, (plain, true, &Proof::Nothing));
+            let body = encode(&[("client_id", plain), ("client_secret", "")]);
+            assert_eq!(of(&[&header], &body).unwrap(), presented);
+        }
+        let named = of(&[&encoded("app:")], "client_secret=s").unwrap();
+        assert_eq!((&*named.id, named.proof), ("app", Proof::Post("s".into())));
+    }
+
+    fn encode(fields: &[(&str, &str)]) -> String {
+        form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish()
     }
 }

@@ -280,7 +280,7 @@ pub(super) async fn authenticated(
     fail: Fail<'_>,
 ) -> Result<Client, Failed> {
     client::introduce(service, &presented.id, &visitor::parties(request));
-    let challenge = request.headers().contains_key(http::header::AUTHORIZATION);
+    let challenge = presented.by_header;
     let client = match client::find_snapshot(service, &presented.id).await {
         Ok(client) => client,
         Err(ClientError::Unknown | ClientError::Refused(_)) => return Err(fail.client(challenge)),

@@ -374,7 +374,8 @@ fn parse(body: &[u8], url: &MetadataUrl, schemes: &Schemes) -> Result<Metadata, 
     if object.get("client_id").and_then(Value::as_str) != Some(url.as_str()) {
         return Err("its client_id is not its own address");
     }
-    if object.contains_key("client_secret") || object.contains_key("client_secret_expires_at") {
+    let given = |member: &str| strict_json::optional(&object, member);
+    if given("client_secret").is_some() || given("client_secret_expires_at").is_some() {
         return Err("a public document cannot hold a secret");
     }
     if holds_private_key(&object) {
@@ -383,8 +384,8 @@ fn parse(body: &[u8], url: &MetadataUrl, schemes: &Schemes) -> Result<Metadata, 
     if !can_do_without_proof(&object) {
         return Err("its token_endpoint_auth_method is not supported here, only none is");
     }
-    let has = |member: &str, needed: &str| match object.get(member) {
-        None | Some(Value::Null) => true,
+    let has = |member: &str, needed: &str| match given(member) {
+        None => true,
         Some(Value::Array(items)) => items.iter().any(|it| it == needed),
         Some(_) => false,
     };
@@ -406,7 +407,7 @@ fn parse(body: &[u8], url: &MetadataUrl, schemes: &Schemes) -> Result<Metadata, 
     if redirect_uris.is_empty() {
         return Err("it has no redirect_uris that are allowed here");
     }
-    let name = match object.get("client_name") {
+    let name = match given("client_name") {
         Some(Value::String(name)) => name.as_str(),
         _ => url.host(),
     };
@@ -415,8 +416,7 @@ fn parse(body: &[u8], url: &MetadataUrl, schemes: &Schemes) -> Result<Metadata, 
         redirect_uris,
         method: Method::None,
         may_refresh: has("grant_types", "refresh_token"),
-        scope: object
-            .get("scope")
+        scope: given("scope")
             .and_then(Value::as_str)
             .map(Scopes::known)
             .filter(|it| !it.is_empty()),
@@ -430,8 +430,8 @@ fn can_do_without_proof(object: &Map<String, Value>) -> bool {
         .iter()
         .filter_map(|it| object.get(*it).and_then(Value::as_array))
         .any(|items| items.iter().any(|it| it == "none"));
-    match object.get("token_endpoint_auth_method") {
-        None | Some(Value::Null) => true,
+    match strict_json::optional(object, "token_endpoint_auth_method") {
+        None => true,
         Some(Value::String(method)) => match method.as_str() {
             "none" => true,
             // A secret would have to be in the public document.

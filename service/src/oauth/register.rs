@@ -165,7 +165,7 @@ fn parse(body: &[u8], schemes: &Schemes) -> Result<Metadata, RegisterError> {
         .then(|| strict_json::object(body))
         .flatten()
         .ok_or_else(|| metadata("the body must be one JSON object, without a key twice"))?;
-    if object.contains_key("software_statement") {
+    if strict_json::optional(&object, "software_statement").is_some() {
         return Err(RegisterError::SoftwareStatement);
     }
     if holds_private_key(&object) {
@@ -242,10 +242,10 @@ fn text<'a>(
     object: &'a Map<String, Value>,
     member: &str,
 ) -> Result<Option<&'a str>, RegisterError> {
-    match object.get(member) {
-        None | Some(Value::Null) => Ok(None),
+    match strict_json::optional(object, member) {
+        None => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
-        Some(_) => Err(metadata(&format!("{member} must be a text"))),
+        Some(_) => Err(metadata(&format!("{member} must be a string"))),
     }
 }
 
@@ -253,14 +253,14 @@ fn texts<'a>(
     object: &'a Map<String, Value>,
     member: &str,
 ) -> Result<Option<Vec<&'a str>>, RegisterError> {
-    match object.get(member) {
-        None | Some(Value::Null) => Ok(None),
+    match strict_json::optional(object, member) {
+        None => Ok(None),
         Some(Value::Array(items)) => items
             .iter()
             .map(Value::as_str)
             .collect::<Option<Vec<_>>>()
             .map(Some)
-            .ok_or_else(|| metadata(&format!("{member} must be an array of texts"))),
+            .ok_or_else(|| metadata(&format!("{member} must be an array of strings"))),
         Some(_) => Err(metadata(&format!("{member} must be an array"))),
     }
 }
@@ -305,6 +305,39 @@ mod tests {
         assert_eq!(least.method, Method::None);
         assert!(least.may_refresh && least.scope.is_none());
         assert_eq!(least.client_name.as_str(), "An app without a name");
+    }
+
+    #[test]
+    fn a_member_that_is_null_or_empty_is_absent() {
+        let least = parsed(&json!({"redirect_uris": ["http://localhost/cb"]}));
+        for nothing in [Value::Null, json!("")] {
+            let mut registration = json!({"redirect_uris": ["http://localhost/cb"]});
+            for member in [
+                "application_type",
+                "client_id",
+                "client_name",
+                "client_secret",
+                "client_uri",
+                "contacts",
+                "grant_types",
+                "jwks",
+                "jwks_uri",
+                "logo_uri",
+                "policy_uri",
+                "response_types",
+                "scope",
+                "software_id",
+                "software_statement",
+                "software_version",
+                "token_endpoint_auth_method",
+                "tos_uri",
+            ] {
+                registration[member] = nothing.clone();
+            }
+            assert_eq!(parsed(&registration), least, "{nothing}");
+        }
+        let public = json!({"keys": [{"kty": "EC", "x": "x", "d": null, "k": null}]});
+        assert!(with("jwks", public).is_ok());
     }
 
     #[test]

@@ -1,4 +1,7 @@
 //! JSON from strangers: one object, and no key twice, because parsers disagree on which one counts.
+//!
+//! A member that is `null` counts as absent, at every depth: serializers write it for what was never
+//! set, and no member of client metadata gives `null` a meaning.
 
 use std::fmt;
 
@@ -8,12 +11,19 @@ use serde::{
 };
 use serde_json::{Map, Number, Value};
 
-/// Reads one object. Depth is bounded by the parser, size by whoever has read the bytes.
+/// Reads one object, without the members that are `null`. Depth is bounded by the parser, size by
+/// whoever has read the bytes.
 pub(super) fn object(bytes: &[u8]) -> Option<Map<String, Value>> {
     match serde_json::from_slice(bytes) {
         Ok(Strict(Value::Object(object))) => Some(object),
         _ => None,
     }
+}
+
+/// The value of an optional member. An empty string is as absent, too: Go writes it for a field that
+/// was never set.
+pub(super) fn optional<'a>(object: &'a Map<String, Value>, member: &str) -> Option<&'a Value> {
+    object.get(member).filter(|value| value.as_str() != Some(""))
 }
 
 struct Strict(Value);
@@ -76,6 +86,8 @@ impl<'de> Visitor<'de> for StrictVisitor {
                 return Err(de::Error::custom("a key stands twice"));
             }
         }
+        // Only now, so that a second value for a key that was `null` is noticed.
+        object.retain(|_, value| !value.is_null());
         Ok(Value::Object(object))
     }
 }
@@ -92,6 +104,15 @@ mod tests {
     }
 
     #[test]
+    fn a_member_that_is_null_is_absent() {
+        let read = object(br#"{"a": null, "b": [{"c": null, "d": 1}, null], "e": ""}"#).unwrap();
+        let expected = serde_json::json!({"b": [{"d": 1}, null], "e": ""});
+        assert_eq!(Value::Object(read.clone()), expected);
+        assert_eq!(optional(&read, "e"), None);
+        assert!(optional(&read, "b").is_some());
+    }
+
+    #[test]
     fn anything_unusual_is_refused() {
         let deep = format!("{{\"a\":{}{}}}", "[".repeat(200), "]".repeat(200));
         for bad in [
@@ -102,6 +123,8 @@ mod tests {
             b"{",
             b"{} {}",
             b"{\"a\": 1, \"a\": 1}",
+            b"{\"a\": null, \"a\": 1}",
+            b"{\"a\": 1, \"a\": null}",
             b"{\"b\": {\"a\": 1, \"\\u0061\": 2}}",
             b"{\"a\": \"\xff\"}",
             b"\xef\xbb\xbf{}",

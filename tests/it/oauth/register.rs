@@ -84,6 +84,12 @@ async fn what_is_left_out_or_useless_does_no_harm() {
         ("N120", "application_type", json!("native")),
         ("N122", "client_id", json!("mine")),
         ("N122", "client_secret", json!("mine")),
+        ("absent", "software_statement", json!(null)),
+        ("absent", "software_statement", json!("")),
+        ("absent", "scope", json!(null)),
+        ("absent", "grant_types", json!(null)),
+        ("absent", "token_endpoint_auth_method", json!(null)),
+        ("absent", "jwks", json!({ "keys": [{ "kty": "EC", "d": null }] })),
     ] {
         let page = register(stage.one(), with(member, value)).await;
         assert_eq!(page.status, 201, "{case} {member}: {}", page.text());

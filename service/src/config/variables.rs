@@ -201,8 +201,8 @@ pub const DATA_KEYS: Variable = Variable {
 pub const REDIRECT_SCHEMES: Variable = Variable {
     name: "REDIRECT_SCHEMES",
     meaning: "URI schemes of further programs that clients may redirect to, separated by commas, \
-              such as com.example.app. claude, cursor, vscode and vscode-insiders are always \
-              allowed.",
+              such as com.example.app. Those of well-known clients are always allowed: claude, \
+              cursor, vscode, windsurf, zed, jetbrains, raycast, warp and others.",
     default: "",
 };
 

@@ -20,8 +20,41 @@ pub const MAX_BYTES: usize = 2_000;
 /// The most URIs that one client may register.
 pub const MAX_COUNT: usize = 10;
 
-/// Private-use schemes of clients that are known to need one.
-pub const KNOWN_SCHEMES: [&str; 4] = ["claude", "cursor", "vscode", "vscode-insiders"];
+/// Private-use schemes of clients that are known to need one. Editors that stem from Visual Studio
+/// Code give every extension an address under their own.
+pub const KNOWN_SCHEMES: [&str; 31] = [
+    "antigravity",
+    "antigravity-insiders",
+    "cherrystudio",
+    "claude",
+    "code-oss",
+    "codex",
+    "com.raycast",
+    "cursor",
+    "goose",
+    "grokbot",
+    "jetbrains",
+    "kiro",
+    "lmstudio",
+    "mcpjam",
+    "positron",
+    "qoder",
+    "raycast",
+    "trae",
+    "trae-cn",
+    "vscode",
+    "vscode-exploration",
+    "vscode-insiders",
+    "vscodium",
+    "vscodium-insiders",
+    "warp",
+    "warppreview",
+    "windsurf",
+    "windsurf-insiders",
+    "windsurf-next",
+    "zed",
+    "zed-preview",
+];
 
 /// Schemes that mean something to a browser or to the system, and so can never be private. The
 /// list of allowed schemes decides; this one only keeps such a scheme from being configured.
@@ -93,7 +126,10 @@ pub enum RedirectUriError {
     #[error("a redirect URI must be absolute, such as https://host/path")]
     NotAbsolute,
     /// A scheme that is neither http(s) nor an allowed private-use one.
-    #[error("the scheme of the redirect URI is not allowed here")]
+    #[error(
+        "the scheme of the redirect URI is not one of the known apps'; use https or loopback http, \
+         or ask the operator of this server to add it to REDIRECT_SCHEMES"
+    )]
     Scheme,
     /// `http` to somewhere else than the machine itself.
     #[error("an http redirect URI must be on localhost, 127.0.0.1 or [::1]")]
@@ -401,6 +437,18 @@ mod tests {
             "vscode-insiders://x/y",
             "claude://oauth",
             "claude:/oauth",
+            "antigravity://google.antigravity/oauth",
+            "code-oss://vscode.github-authentication/did-authenticate",
+            "com.raycast:/oauth?package_name=Extension",
+            "jetbrains://idea/mcp/oauth",
+            "kiro://kiro.kiroAgent/mcp/callback",
+            "lmstudio://oauth/callback",
+            "raycast://oauth?package_name=Extension",
+            "trae://trae.ai-ide/callback",
+            "vscodium://vscode.github-authentication/did-authenticate",
+            "warp://mcp/oauth2callback",
+            "windsurf://codeium.windsurf/callback",
+            "zed://mcp/oauth/callback",
         ] {
             assert!(parse(good).is_ok(), "{good}: {:?}", parse(good));
         }
@@ -489,6 +537,13 @@ mod tests {
         assert_eq!(long.len(), MAX_BYTES + 1);
         assert_eq!(parse(&long), Err(E::TooLong));
         assert!(parse(&long[..MAX_BYTES]).is_ok());
+    }
+
+    #[test]
+    fn known_schemes_are_schemes_that_could_be_configured() {
+        let all = Schemes::with(KNOWN_SCHEMES.map(str::to_owned)).unwrap();
+        assert_eq!(all, Schemes::default());
+        assert!(KNOWN_SCHEMES.is_sorted_by(|one, next| one < next));
     }
 
     #[test]

@@ -90,12 +90,17 @@ export class App {
         };
     }
 
-    // Gives the access token.
-    async redeem(begun) {
+    // What the token endpoint answers.
+    async tokens(begun) {
         const body = new URLSearchParams(this.redemption(begun));
         const response = await fetch(`${this.issuer}/token`, { method: 'POST', body });
         assert.equal(response.status, 200, await response.clone().text());
-        return (await response.json()).access_token;
+        return response.json();
+    }
+
+    // Gives the access token.
+    async redeem(begun) {
+        return (await this.tokens(begun)).access_token;
     }
 
     // Calls a tool with an access token: its result, or the status with which that was refused.

@@ -147,6 +147,34 @@ const withGitHub = {
         app.close();
     },
 
+    async 'an app that does not say what it needs leaves the choice to the person'({ origin, person }) {
+        const app = await App.register(origin);
+        for (const [check, scope] of [
+            [false, 'notes:read'],
+            [true, 'notes:read notes:write'],
+        ]) {
+            const begun = app.begin({ scope: 'openid' });
+            const page = await open(await person('ada'), begun.url);
+            await asks(page);
+            const group = page.getByRole('group', { name: 'You can also allow it to' });
+            const box = group.getByRole('checkbox', { name: /^Create, change and delete/ });
+            assert.equal(await box.isChecked(), false);
+            if (check) {
+                // The words are part of the box, and the keyboard reaches it.
+                await group.getByText('Create, change and delete').click();
+                assert.equal(await box.isChecked(), true);
+                await page.keyboard.press('Space');
+                assert.equal(await box.isChecked(), false);
+                await page.keyboard.press('Space');
+            }
+            await look(page, `consent-choice-${check ? 'taken' : 'open'}`);
+            await button(page, 'Approve').click();
+            await isBack(page);
+            assert.equal((await app.tokens(begun)).scope, scope);
+        }
+        app.close();
+    },
+
     async 'scripts are not needed'({ origin, person }) {
         const app = await App.register(origin);
         const begun = app.begin();

@@ -45,8 +45,19 @@ pub struct Browser {
 pub struct Form {
     /// Where it goes.
     pub action: String,
-    /// Its hidden fields.
+    /// What it sends as it stands: its fields, without boxes that are not checked.
     pub fields: Vec<(String, String)>,
+    /// Boxes that are not checked.
+    pub unchecked: Vec<(String, String)>,
+}
+
+impl Form {
+    /// Checks all its boxes.
+    #[must_use]
+    pub fn check_all(mut self) -> Self {
+        self.fields.append(&mut self.unchecked);
+        self
+    }
 }
 
 impl Browser {
@@ -165,7 +176,8 @@ impl Browser {
     /// Signs in to the page that lists a person's apps, and looks at it.
     pub async fn account(&self) -> Page {
         let fields = owned(&[("action", "sign_in")]);
-        let page = self.submit(&Form { action: "/account".to_owned(), fields }, "").await;
+        let form = Form { action: "/account".to_owned(), fields, unchecked: Vec::new() };
+        let page = self.submit(&form, "").await;
         let callback = self.at_github(page.header("location")).await;
         assert_eq!(self.get(&callback).await.header("location"), "/account");
         self.get("/account").await
@@ -202,15 +214,19 @@ pub fn form(page: &Page) -> Form {
     let (_, rest) = html.split_once("<form").expect("the page has a form");
     let (head, rest) = rest.split_once('>').expect("the tag ends");
     let (body, _) = rest.split_once("</form>").expect("the form ends");
-    let fields = body
-        .split("<input")
-        .skip(1)
-        .filter_map(|it| {
-            let (tag, _) = it.split_once('>')?;
-            Some((attribute(tag, "name")?, attribute(tag, "value")?))
-        })
-        .collect();
-    Form { action: attribute(head, "action").expect("the form goes somewhere"), fields }
+    let tags = body.split("<input").skip(1).filter_map(|it| it.split_once('>'));
+    let (unchecked, fields): (Vec<_>, Vec<_>) = tags.map(|(tag, _)| tag).partition(|tag| {
+        attribute(tag, "type").as_deref() == Some("checkbox") && !tag.ends_with(" checked")
+    });
+    let pairs = |tags: Vec<&str>| {
+        let pair = |tag: &&str| Some((attribute(tag, "name")?, attribute(tag, "value")?));
+        tags.iter().filter_map(pair).collect()
+    };
+    Form {
+        action: attribute(head, "action").expect("the form goes somewhere"),
+        fields: pairs(fields),
+        unchecked: pairs(unchecked),
+    }
 }
 
 fn attribute(tag: &str, name: &str) -> Option<String> {

@@ -346,9 +346,14 @@ impl Fields {
 
     /// The value of a field that is there once.
     pub(crate) fn one(&self, name: &str) -> Option<&str> {
-        let mut values = self.0.iter().filter(|(it, _)| it == name);
-        let (_, value) = values.next()?;
+        let mut values = self.all(name);
+        let value = values.next()?;
         values.next().is_none().then_some(value)
+    }
+
+    /// The values of a field that may be there more than once.
+    pub(crate) fn all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(move |(it, _)| it == name).map(|(_, value)| value.as_str())
     }
 
     fn decode(text: &[u8]) -> Self {

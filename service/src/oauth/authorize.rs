@@ -21,11 +21,13 @@ use super::{
 };
 use crate::Service;
 
-/// The longest query that is read.
-pub const MAX_QUERY_BYTES: usize = 8 * 1024;
+/// The longest query that is read: the longest `state` and redirect URI, percent-encoded throughout,
+/// and the short parameters beside them.
+pub const MAX_QUERY_BYTES: usize = 16 * 1024;
 
-/// The longest `state` that is given back.
-pub const MAX_STATE_BYTES: usize = 1_024;
+/// The longest `state` that is accepted, in characters. Some clients keep all that they have to
+/// remember in it.
+pub const MAX_STATE_CHARS: usize = 2_048;
 
 /// A sign-in has begun.
 #[derive(Debug)]
@@ -91,17 +93,29 @@ pub(super) struct Request {
     pub(super) client: ClientId,
     pub(super) client_name: DisplayName,
     pub(super) client_kind: ClientKind,
-    /// Exactly as the client sent it.
+    /// Exactly as the client sent or registered it.
     pub(super) redirect_uri: String,
+    /// Whether the client sent it, rather than leaving it to its registration. Older instances do not
+    /// write it; they require the parameter.
+    #[serde(default = "yes")]
+    pub(super) redirect_uri_was_sent: bool,
     pub(super) challenge: Challenge,
     pub(super) scope: Scopes,
     pub(super) state: Option<String>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// A sign-in that waits for the person to agree.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Asked {
     pub(super) request: Request,
+    /// What the person may add to the scope of the request. Empty if the client named a scope, and in
+    /// what older instances write.
+    #[serde(default, skip_serializing_if = "Scopes::is_empty")]
+    pub(super) optional: Scopes,
     /// What the form of the consent page has to bring back. The same at every look, so that no
     /// reload and no second tab makes the form in front of the person worthless.
     pub(super) csrf: String,
@@ -119,20 +133,25 @@ pub async fn begin(
     request: &RequestInfo,
 ) -> Result<Begun, AuthorizeError> {
     let parameters = Parameters(pairs);
-    let (client, redirect_uri) = identify(service, &parameters, request).await?;
+    let (client, target) = identify(service, &parameters, request).await?;
     // From here on the client is told.
-    let asked = check(service, &client, redirect_uri, &parameters).map_err(|problem| {
+    let (asked, optional) = check(service, &client, &target, &parameters).map_err(|problem| {
         tracing::info!(
             client = %client.id, error = problem.error, request_id = request.id,
             "An authorization request is refused: {}", problem.description
         );
-        problem.tell(service, &client, redirect_uri, &parameters)
+        problem.tell(service, &client, &target.uri, &parameters)
     })?;
     if sign_in::with(service) == SignInWith::Nothing {
         return Err(AuthorizeError::Page(PageError::NoSignIn));
     }
     let (transaction, browser_nonce) = (new_secret(), new_secret());
-    let asked = Asked { request: asked, csrf: new_secret(), nonce: SecretHash::of(&browser_nonce) };
+    let asked = Asked {
+        request: asked,
+        optional,
+        csrf: new_secret(),
+        nonce: SecretHash::of(&browser_nonce),
+    };
     pending::put(service.pending(), &transaction, &asked, PENDING_TTL).await?;
     Ok(Begun { transaction, browser_nonce })
 }
@@ -154,12 +173,19 @@ pub(super) fn error_uri(
     redirect_uri::with_answer(redirect_uri, answer)
 }
 
+/// Where the answer goes.
+struct Target {
+    uri: String,
+    /// Whether the request names it.
+    was_sent: bool,
+}
+
 /// The client and where its answer goes: the part in which nothing is sent anywhere.
-async fn identify<'a>(
+async fn identify(
     service: &Service,
-    parameters: &Parameters<'a>,
+    parameters: &Parameters<'_>,
     request: &RequestInfo,
-) -> Result<(Client, &'a str), AuthorizeError> {
+) -> Result<(Client, Target), AuthorizeError> {
     let page = |error| AuthorizeError::Page(error);
     if parameters.bytes() > MAX_QUERY_BYTES {
         return Err(page(PageError::Request("The request is too long.")));
@@ -171,36 +197,50 @@ async fn identify<'a>(
         .map_err(twice)?
         .ok_or(page(PageError::Request("The request does not name a client.")))?;
     client::introduce(service, client_id, &request.parties);
-    let redirect_uri = parameters
-        .one("redirect_uri")
-        .map_err(twice)?
-        .ok_or(page(PageError::Request("The request does not say where the answer shall go.")))?;
+    let redirect_uri = parameters.one("redirect_uri").map_err(twice)?;
     let client = client::find(service, client_id).await.map_err(|error| match error {
         ClientError::Unknown => page(PageError::UnknownClient),
         ClientError::Refused(why) => page(PageError::ClientRefused(why)),
         ClientError::Unavailable => AuthorizeError::Unavailable,
     })?;
-    if !client.redirect_uris.iter().any(|it| it.matches(redirect_uri)) {
-        tracing::info!(client = %client.id, "A redirect URI that is not registered is refused");
-        return Err(page(PageError::RedirectUri));
-    }
-    Ok((client, redirect_uri))
+    let target = target(&client, redirect_uri).map_err(page)?;
+    Ok((client, target))
 }
 
-/// Everything else, in the order of the specification.
+/// The redirect URI of a request: the one that it names, or else the only registered one (RFC 6749,
+/// section 3.1.2.3).
+fn target(client: &Client, redirect_uri: Option<&str>) -> Result<Target, PageError> {
+    match (redirect_uri, client.redirect_uris.as_slice()) {
+        (Some(uri), registered) if registered.iter().any(|it| it.matches(uri)) => {
+            Ok(Target { uri: uri.to_owned(), was_sent: true })
+        }
+        (Some(_), _) => {
+            tracing::info!(client = %client.id, "A redirect URI that is not registered is refused");
+            Err(PageError::RedirectUri)
+        }
+        (None, [only]) => Ok(Target { uri: only.as_str().to_owned(), was_sent: false }),
+        (None, _) => Err(PageError::Request(
+            "It does not say where the answer goes (redirect_uri), and the app has registered \
+             several addresses.",
+        )),
+    }
+}
+
+/// Everything else, in the order of the specification: the request, and what the person may add to
+/// its scope.
 fn check(
     service: &Service,
     client: &Client,
-    redirect_uri: &str,
+    target: &Target,
     parameters: &Parameters<'_>,
-) -> Result<Request, Problem> {
+) -> Result<(Request, Scopes), Problem> {
     if parameters.repeat_anything() {
         return Err(Problem::request("a parameter stands twice"));
     }
     let state = parameters.first("state");
-    if state.is_some_and(|it| !is_returnable(it)) {
+    if state.is_some_and(|it| !is_returnable(it) || it.chars().count() > MAX_STATE_CHARS) {
         return Err(Problem::request(
-            "state must be up to 1,024 characters without control characters",
+            "state must be up to 2,048 characters without control characters",
         ));
     }
     match parameters.first("response_type") {
@@ -231,7 +271,7 @@ fn check(
             _ => "code_challenge must be 43 characters of base64url without padding",
         })
     })?;
-    let scope = requested_scope(client, parameters.first("scope").unwrap_or_default())?;
+    let (scope, optional) = requested_scope(client, parameters.first("scope").unwrap_or_default())?;
     let resources = parameters.given("resource");
     resource::check(&service.config().public_url, resources).map_err(|_another| {
         Problem::new("invalid_target", "resource must be the MCP endpoint of this server")
@@ -239,36 +279,40 @@ fn check(
     if parameters.first("prompt").is_some_and(|it| it.split(' ').any(|it| it == "none")) {
         return Err(Problem::new("interaction_required", "every sign-in asks the person"));
     }
-    Ok(Request {
+    let request = Request {
         client: client.id.clone(),
         client_name: client.name.clone(),
         client_kind: client.kind.clone(),
-        redirect_uri: redirect_uri.to_owned(),
+        redirect_uri: target.uri.clone(),
+        redirect_uri_was_sent: target.was_sent,
         challenge,
         scope,
         state: state.map(str::to_owned),
-    })
+    };
+    Ok((request, optional))
 }
 
-fn requested_scope(client: &Client, text: &str) -> Result<Scopes, Problem> {
+/// The scope of a request, and what the person may add to it. A client gets what it names, as far as
+/// that exists and it has registered for it; a client that names nothing known gets read access, and
+/// the person is offered the rest, because many clients cannot ask again later.
+fn requested_scope(client: &Client, text: &str) -> Result<(Scopes, Scopes), Problem> {
     let invalid = |description| Problem::new("invalid_scope", description);
-    let scope = Scopes::parse(text).map_err(|error| {
-        invalid(match error {
-            super::scope::ScopeError::Malformed => "scope must be names separated by spaces",
-            super::scope::ScopeError::Unknown => "scope names something that is not offered here",
-        })
-    })?;
+    let named = Scopes::parse(text)
+        .map_err(|_malformed| invalid("scope must be names separated by spaces"))?;
     let allowed = client.scope.clone().unwrap_or_else(Scopes::all);
-    if scope.is_empty() {
-        // Never everything: whoever asks for nothing may read, or what little it registered for.
+    if named.is_empty() {
         let usual = Scopes::default_request().intersect(&allowed);
-        return Ok(if usual.is_empty() { allowed } else { usual });
+        let scope = if usual.is_empty() { allowed.clone() } else { usual };
+        let optional = allowed.difference(&scope);
+        return Ok((scope, optional));
     }
-    if scope.is_subset(&allowed) {
-        Ok(scope)
-    } else {
-        Err(invalid("scope names something that the client has not registered for"))
+    // Every challenge of ours names all scopes, so a client that has registered for less names more
+    // than it may have.
+    let scope = named.intersect(&allowed);
+    if scope.is_empty() {
+        return Err(invalid("scope names nothing that the client has registered for"));
     }
+    Ok((scope, Scopes::default()))
 }
 
 /// A mistake that a client is told of.
@@ -294,7 +338,7 @@ impl Problem {
         parameters: &Parameters<'_>,
     ) -> AuthorizeError {
         let state = parameters.one("state").ok().flatten();
-        let state = state.filter(|it| !it.is_empty() && is_returnable(it));
+        let state = state.filter(|it| is_returnable(it));
         let uri = error_uri(service, redirect_uri, state, self.error, self.description);
         let destination = redirect_uri::destination(redirect_uri);
         let at_a_site = matches!(destination, Destination::Site { .. });
@@ -311,8 +355,10 @@ impl Problem {
     }
 }
 
+/// Whether an error may hold this `state`: any length that a query has, so that the client recognizes
+/// its request, but no characters that could break up a header of whoever receives it.
 fn is_returnable(state: &str) -> bool {
-    state.len() <= MAX_STATE_BYTES && !state.chars().any(char::is_control)
+    !state.chars().any(char::is_control)
 }
 
 /// The parameters of a query.
@@ -340,13 +386,14 @@ impl<'a> Parameters<'a> {
         self.given(name).next()
     }
 
+    /// The value of a parameter that may stand once; one without a value counts as omitted.
     fn one(&self, name: &'a str) -> Result<Option<&'a str>, Twice> {
         let mut values = self.all(name);
         let first = values.next();
         if values.next().is_some() {
             return Err(Twice);
         }
-        Ok(first)
+        Ok(first.filter(|it| !it.is_empty()))
     }
 
     /// Whether one of the parameters that may stand once stands twice. Several resources are

@@ -365,6 +365,10 @@ pub(crate) fn parse_preregistered(text: &str, schemes: &Schemes) -> Result<Vec<C
             .map(|it| Scopes::parse(&it))
             .transpose()
             .map_err(|error| problem(&error.to_string()))?;
+        // Not as if none was given: a typing error must not allow everything.
+        if scope.as_ref().is_some_and(Scopes::is_empty) {
+            return Err(problem("scope names no scope of this server"));
+        }
         let secret = entry
             .client_secret
             .map(|secret| {
@@ -439,6 +443,11 @@ mod tests {
         assert_eq!(client.name.as_str(), "App");
         assert!(client.may_refresh && client.scope.is_none());
         assert!(!format!("{client:?}").contains(SECRET));
+        let nulls = r#"[{"client_id": "app", "client_name": "App", "client_secret": null,
+            "scope": "openid notes:read", "redirect_uris": ["https://app.example.com/cb"]}]"#;
+        let client = parse(nulls).unwrap().remove(0);
+        assert_eq!(client.authentication, Authentication::None);
+        assert_eq!(client.scope, Some(Scopes::default_request()));
 
         let uris = "\"redirect_uris\": [\"https://a.example.com/cb\"]";
         let a = format!("{{\"client_id\": \"a\", \"client_name\": \"A\", {uris}}}");
@@ -453,6 +462,8 @@ mod tests {
             format!("[{}]", a.replace("https:", "http:")),
             format!("[{}]", a.replace("[\"https://a.example.com/cb\"]", "[]")),
             format!("[{}]", a.replace('}', ", \"scope\": \"admin\"}")),
+            format!("[{}]", a.replace('}', ", \"scope\": \"\"}")),
+            format!("[{}]", a.replace('}', ", \"client_secret\": \"\"}")),
             format!("[{}]", a.replace('}', ", \"client_secret\": \"hunter2\"}")),
             format!("[{}]", a.replace('}', ", \"client_secret\": 2}")),
             format!("[{}]", a.replace('}', ", \"secret\": \"hunter2\"}")),

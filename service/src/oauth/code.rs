@@ -87,7 +87,8 @@ pub struct Redemption<'a> {
     pub code: &'a str,
     /// The verifier.
     pub verifier: &'a str,
-    /// Where the code was sent, if the client says so. OAuth 2.1 no longer asks for it.
+    /// Where the code was sent, if the client says so. OAuth 2.1 no longer asks for it, and RFC 6749
+    /// only of a client that named it in the authorization request (section 4.1.3).
     pub redirect_uri: Option<&'a str>,
     /// Which resources the tokens are for; none means ours.
     pub resource: &'a [&'a str],

@@ -36,6 +36,8 @@ pub struct ConsentView {
     pub destination: Destination,
     /// What the client will be allowed to do.
     pub permissions: Vec<Permission>,
+    /// What the person may allow it besides.
+    pub optional: Vec<Permission>,
     /// The resource that the tokens will be for.
     pub resource: String,
     /// How the person will sign in next.
@@ -54,10 +56,10 @@ pub struct Permission {
 }
 
 /// What the person says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Yes.
-    Approve,
+    /// Yes, and these scopes besides, as far as they were offered.
+    Approve(scope::Scopes),
     /// No.
     Deny,
 }
@@ -128,6 +130,7 @@ pub async fn view(
         client_kind: request.client_kind,
         destination: redirect_uri::destination(&request.redirect_uri),
         permissions: permissions(&request.scope),
+        optional: permissions(&asked.optional),
         resource: service.config().public_url.mcp(),
         sign_in_with: sign_in::with(service),
     })
@@ -138,7 +141,7 @@ fn permission(scope: &'static str) -> Option<Permission> {
 }
 
 /// Takes a decision. Nothing but these values is read from the form: what is decided about is what
-/// was asked.
+/// was asked, and of the added scopes only those count that were offered.
 pub async fn decide(
     service: &Service,
     transaction: &str,
@@ -154,17 +157,18 @@ pub async fn decide(
     }
     // Only now, so that nothing above this line can end the sign-in; and in one step, so that of two
     // clicks one counts.
-    let asked: Asked =
+    let Asked { request: mut asked, optional, .. } =
         pending::take(service.pending(), transaction).await?.ok_or(ConsentError::NotFound)?;
+    if let Decision::Approve(added) = &decision {
+        asked.scope = asked.scope.union(&added.intersect(&optional));
+    }
     let told = |kind| {
-        let host = match redirect_uri::destination(&asked.request.redirect_uri) {
+        let host = match redirect_uri::destination(&asked.redirect_uri) {
             Destination::Site { host } => host,
             Destination::ThisMachine => "this machine".to_owned(),
             Destination::App { scheme } => format!("{scheme}:"),
         };
-        Event::new(kind, request)
-            .client(&asked.request.client)
-            .detail(format!("{} to {host}", asked.request.scope))
+        Event::new(kind, request).client(&asked.client).detail(format!("{} to {host}", asked.scope))
     };
     match decision {
         Decision::Deny => {
@@ -172,16 +176,16 @@ pub async fn decide(
             Ok(Next::ToClient {
                 uri: error_uri(
                     service,
-                    &asked.request.redirect_uri,
-                    asked.request.state.as_deref(),
+                    &asked.redirect_uri,
+                    asked.state.as_deref(),
                     "access_denied",
                     "the person said no",
                 ),
             })
         }
-        Decision::Approve => {
+        Decision::Approve(_) => {
             sign_in::note(service, told(audit::Kind::ConsentGiven)).await;
-            let start = sign_in::start(service, Purpose::Client(asked.request)).await?;
+            let start = sign_in::start(service, Purpose::Client(asked)).await?;
             Ok(match start {
                 Start::GitHub { url, state, nonce } => Next::ToGitHub { url, state, nonce },
                 Start::Development { state, nonce } => Next::ToDevelopmentSignIn { state, nonce },

@@ -140,8 +140,8 @@ impl SecretHash {
     }
 }
 
-/// How many values this process keeps, of about a kilobyte each. The limits on requests let one
-/// network have a few hundred at a time.
+/// How many values this process keeps, of about a kilobyte each, or a few with the longest `state`.
+/// The limits on requests let one network have a few hundred at a time.
 const MAX_VALUES: usize = 50_000;
 
 /// Each with its end.

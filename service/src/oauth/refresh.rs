@@ -44,7 +44,7 @@ use super::{
     gate::{self, Closed, GateAnswer},
     grant::{self, Reason, TokenSet},
     resource, revoke,
-    scope::{ScopeError, Scopes},
+    scope::{MalformedScope, Scopes},
     token_format::PlainToken,
 };
 use crate::{
@@ -80,8 +80,8 @@ const MAX_CHAIN: i32 = 100;
 pub struct Rotation<'a> {
     /// The refresh token.
     pub token: &'a str,
-    /// What the access token shall be able to do; none means everything that was agreed to. The
-    /// grant keeps its scope.
+    /// What the access token shall be able to do; none, or no known one, means everything that was
+    /// agreed to. The grant keeps its scope.
     pub scope: Option<&'a str>,
     /// Which resources the token is for; none means ours.
     pub resource: &'a [&'a str],
@@ -95,9 +95,9 @@ pub enum RefreshError {
     /// The token is worth nothing, or not to this client; says why, for the log.
     #[error("the refresh token cannot be exchanged: {0}")]
     InvalidGrant(&'static str),
-    /// The request for scopes breaks the grammar or names one that does not exist.
+    /// The request for scopes breaks the grammar.
     #[error("{0}")]
-    InvalidScope(#[from] ScopeError),
+    InvalidScope(#[from] MalformedScope),
     /// The request asks for more than was agreed to.
     #[error("scope must not exceed what was granted")]
     ScopeExceeded,

@@ -49,9 +49,8 @@ pub struct Registered {
     pub response_types: [&'static str; 1],
     /// How it proves who it is.
     pub token_endpoint_auth_method: Method,
-    /// What it may ask for, if it limited itself.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub scope: Option<Scopes>,
+    /// What it may ask for: the known part of what it registered, or everything.
+    pub scope: Scopes,
 }
 
 /// A secret on its way to the client. It is written, and does not print.
@@ -155,7 +154,7 @@ pub async fn register(
         },
         response_types: ["code"],
         token_endpoint_auth_method: metadata.method,
-        scope: metadata.scope,
+        scope: metadata.scope.unwrap_or_else(Scopes::all),
     })
 }
 
@@ -184,7 +183,7 @@ fn parse(body: &[u8], schemes: &Schemes) -> Result<Metadata, RegisterError> {
         },
         may_refresh: may_refresh(&object)?,
         client_name: DisplayName::sanitize(text(&object, "client_name")?.unwrap_or_default()),
-        // A scope that does not exist here is not refused: the client may have been written for
+        // Without a known scope it is as if none was named: the client may have been written for
         // several servers, and asks for what it needs when it asks a person.
         scope: text(&object, "scope")?.map(Scopes::known).filter(|it| !it.is_empty()),
     })

@@ -13,27 +13,14 @@ pub const NOTES_WRITE: &str = "notes:write";
 /// Every scope there is, in the order in which a consent page shows them.
 pub const ALL: &[&str] = &[NOTES_READ, NOTES_WRITE];
 
-/// Asked for by clients that want a refresh token. Every client that may refresh gets one without
-/// asking, so the word is understood and means nothing.
-const OFFLINE_ACCESS: &str = "offline_access";
-
-/// The most scopes that one request may name. Ours are few; more is garbage.
-const MAX_NAMED: usize = 32;
-
 /// A set of scopes that exist. Written, and stored, in the order of [`ALL`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Scopes(BTreeSet<&'static str>);
 
-/// Why a request for scopes is refused.
+/// A `scope` parameter breaks the grammar of RFC 6749, section 3.3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ScopeError {
-    /// It breaks the grammar of RFC 6749, section 3.3, or is endless.
-    #[error("scope must be names separated by single spaces")]
-    Malformed,
-    /// It names a scope that does not exist.
-    #[error("scope names something that this server does not offer")]
-    Unknown,
-}
+#[error("scope must be names separated by single spaces")]
+pub struct MalformedScope;
 
 /// What a scope allows, in words for the person who grants it.
 pub fn describe(scope: &str) -> Option<&'static str> {
@@ -50,26 +37,22 @@ impl Scopes {
         ALL.iter().copied().collect()
     }
 
-    /// What a client gets that asks for nothing: to read.
+    /// What a client gets that asks for nothing, unless the person adds to it: to read.
     pub fn default_request() -> Self {
         [NOTES_READ].into_iter().collect()
     }
 
-    /// What a request asks for, strictly. `offline_access` is understood and left out. Blanks alone,
-    /// and nothing at all, are the empty set.
-    pub fn parse(text: &str) -> Result<Self, ScopeError> {
-        let mut scopes = Self::default();
-        for (count, name) in names(text).enumerate() {
-            if count == MAX_NAMED || !name.bytes().all(is_scope_byte) {
-                return Err(ScopeError::Malformed);
-            }
-            match known(name) {
-                Some(scope) => drop(scopes.0.insert(scope)),
-                None if name == OFFLINE_ACCESS => {}
-                None => return Err(ScopeError::Unknown),
-            }
+    /// Reads a `scope` parameter. Unknown names are ignored (RFC 6749, section 3.3): clients ask every
+    /// server for `openid`, `offline_access` or what another server once offered. Empty if the text
+    /// names no known scope.
+    ///
+    /// Bounded by the request that holds the text; the work is linear in its length.
+    pub fn parse(text: &str) -> Result<Self, MalformedScope> {
+        if names(text).all(|name| name.bytes().all(is_scope_byte)) {
+            Ok(Self::known(text))
+        } else {
+            Err(MalformedScope)
         }
-        Ok(scopes)
     }
 
     /// What exists of the scopes in a text, leniently: for what was stored by another version, and
@@ -97,6 +80,12 @@ impl Scopes {
     #[must_use]
     pub fn intersect(&self, other: &Self) -> Self {
         Self(self.0.intersection(&other.0).copied().collect())
+    }
+
+    /// What is in this one and not in the other.
+    #[must_use]
+    pub fn difference(&self, other: &Self) -> Self {
+        Self(self.0.difference(&other.0).copied().collect())
     }
 
     /// What is in either.
@@ -171,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_taken_or_refused_as_a_whole() {
+    fn a_request_gets_what_is_known_of_what_it_names() {
         let both = Scopes::all();
         for (text, expected) in [
             ("", Ok(Scopes::default())),
@@ -181,19 +170,22 @@ mod tests {
             ("notes:read notes:read", Ok(Scopes::default_request())),
             ("offline_access", Ok(Scopes::default())),
             ("notes:read notes:write offline_access", Ok(both)),
-            ("notes:admin", Err(ScopeError::Unknown)),
-            ("Notes:Read", Err(ScopeError::Unknown)),
-            ("notes:read openid", Err(ScopeError::Unknown)),
-            ("notes:read\"", Err(ScopeError::Malformed)),
-            ("notes\\read", Err(ScopeError::Malformed)),
-            ("notes:read\tnotes:write", Err(ScopeError::Malformed)),
-            ("notes:read\0", Err(ScopeError::Malformed)),
-            ("nötes:read", Err(ScopeError::Malformed)),
+            ("notes:admin", Ok(Scopes::default())),
+            ("Notes:Read", Ok(Scopes::default())),
+            ("notes:read,notes:write", Ok(Scopes::default())),
+            ("openid profile email", Ok(Scopes::default())),
+            ("notes:read openid", Ok(Scopes::default_request())),
+            ("https://api.example.com/.default notes:read", Ok(Scopes::default_request())),
+            ("notes:read\"", Err(MalformedScope)),
+            ("notes\\read", Err(MalformedScope)),
+            ("notes:read\tnotes:write", Err(MalformedScope)),
+            ("notes:read\0", Err(MalformedScope)),
+            ("nötes:read", Err(MalformedScope)),
         ] {
             assert_eq!(Scopes::parse(text), expected, "{text:?}");
         }
-        let endless = "notes:read ".repeat(200);
-        assert_eq!(Scopes::parse(&endless), Err(ScopeError::Malformed));
+        let many = "unknown ".repeat(200);
+        assert_eq!(Scopes::parse(&format!("{many}notes:read")), Ok(Scopes::default_request()));
     }
 
     #[test]
@@ -224,6 +216,8 @@ mod tests {
                 a.intersect(&b).union(&a.intersect(&c))
             );
             prop_assert!(a.intersect(&b).is_subset(&a) && a.is_subset(&a.union(&b)));
+            prop_assert!(a.difference(&b).intersect(&b).is_empty());
+            prop_assert_eq!(a.difference(&b).union(&a.intersect(&b)), a.clone());
             prop_assert_eq!(a.is_subset(&b), a.union(&b) == b);
             prop_assert_eq!(a.is_subset(&b) && b.is_subset(&a), a == b);
         }

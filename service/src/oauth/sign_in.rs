@@ -367,7 +367,7 @@ async fn come_in(
                 NewCode {
                     client: asked.client.clone(),
                     redirect_uri: asked.redirect_uri.clone(),
-                    redirect_uri_was_sent: true,
+                    redirect_uri_was_sent: asked.redirect_uri_was_sent,
                     challenge: asked.challenge,
                     scope: asked.scope.clone(),
                     user,

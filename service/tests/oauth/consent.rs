@@ -3,13 +3,17 @@
 use std::{sync::Arc, time::Duration};
 
 use service::oauth::{
-    client::ClientKind,
+    authorize,
+    client::{self, ClientKind},
+    code::{self, Redemption},
     consent::{self, ConsentError, Decision, Next},
+    github::Arrived,
     redirect_uri::Destination,
+    scope::{self, Scopes},
     sign_in::SignInWith,
 };
 
-use crate::world::{World, query, request};
+use crate::world::{VERIFIER, World, approve, good, query, request};
 
 #[tokio::test]
 async fn the_page_says_who_asks_for_what() {
@@ -29,6 +33,51 @@ async fn the_page_says_who_asks_for_what() {
 }
 
 #[tokio::test]
+async fn the_person_decides_what_a_client_gets_that_does_not_say_what_it_needs() {
+    let world = World::new().await;
+    let client = world.client(&["http://localhost/cb"]).await;
+    let write: Scopes = [scope::NOTES_WRITE].into_iter().collect();
+    for (asked, added, granted) in [
+        (None, Scopes::default(), Scopes::default_request()),
+        (None, write.clone(), Scopes::all()),
+        (Some("openid offline_access"), write.clone(), Scopes::all()),
+        // Nothing is offered to somebody who said what they need.
+        (Some("notes:read"), write, Scopes::default_request()),
+    ] {
+        let mut request_of = good(&client, "http://localhost/cb");
+        request_of.retain(|(name, _)| name != "scope");
+        request_of.extend(asked.map(|it| ("scope".to_owned(), it.to_owned())));
+        let begun = authorize::begin(&world.service, &request_of, &request()).await.unwrap();
+        let view = world.view(&begun).await;
+        let scopes = |permissions: &[consent::Permission]| -> Vec<_> {
+            permissions.iter().map(|it| it.scope).collect()
+        };
+        let offered = if asked == Some("notes:read") { vec![] } else { vec![scope::NOTES_WRITE] };
+        assert_eq!(scopes(&view.permissions), [scope::NOTES_READ], "{asked:?}");
+        assert_eq!(scopes(&view.optional), offered, "{asked:?}");
+
+        let Next::ToGitHub { state, nonce, .. } =
+            world.decide(&begun, Decision::Approve(added)).await
+        else {
+            panic!("not to GitHub");
+        };
+        let Ok(Arrived::ToClient { uri }) = world.back(&(state, nonce)).await else {
+            panic!("not back at the client");
+        };
+        let redemption = Redemption {
+            code: &query(&uri)["code"],
+            verifier: VERIFIER,
+            redirect_uri: None,
+            resource: &[],
+            request: request(),
+        };
+        let client = client::find(&world.service, &client).await.unwrap();
+        let tokens = code::redeem(&world.service, &client, redemption).await.unwrap();
+        assert_eq!(tokens.scope, granted, "{asked:?}");
+    }
+}
+
+#[tokio::test]
 async fn looking_changes_nothing_and_every_form_works() {
     let world = World::new().await;
     let client = world.client(&["http://localhost/cb"]).await;
@@ -41,13 +90,13 @@ async fn looking_changes_nothing_and_every_form_works() {
         assert_eq!(again.csrf, first.csrf);
     }
     // Two flows of one browser, finished in reverse order.
-    assert!(matches!(world.decide(&other, Decision::Approve).await, Next::ToGitHub { .. }));
+    assert!(matches!(world.decide(&other, approve()).await, Next::ToGitHub { .. }));
     let next = consent::decide(
         &world.service,
         &begun.transaction,
         &first.csrf,
         nonce,
-        Decision::Approve,
+        approve(),
         &request(),
     )
     .await;
@@ -74,7 +123,7 @@ async fn a_stranger_ends_nothing() {
         (&*begun.transaction, &*csrf, theirs, ConsentError::OtherBrowser),
         ("unknown", &*csrf, mine, ConsentError::NotFound),
     ] {
-        for decision in [Decision::Approve, Decision::Deny] {
+        for decision in [approve(), Decision::Deny] {
             let decided =
                 consent::decide(&world.service, transaction, csrf, nonce, decision, &request())
                     .await;
@@ -83,7 +132,7 @@ async fn a_stranger_ends_nothing() {
     }
     let error = consent::view(&world.service, &begun.transaction, None).await.unwrap_err();
     assert_eq!(error, ConsentError::OtherBrowser);
-    assert!(matches!(world.decide(&begun, Decision::Approve).await, Next::ToGitHub { .. }));
+    assert!(matches!(world.decide(&begun, approve()).await, Next::ToGitHub { .. }));
 }
 
 #[tokio::test]
@@ -107,7 +156,7 @@ async fn of_many_clicks_one_counts() {
                         &begun.transaction,
                         &csrf,
                         nonce,
-                        Decision::Approve,
+                        approve(),
                         &request(),
                     )
                     .await

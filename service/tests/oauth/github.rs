@@ -11,7 +11,7 @@ use service::{
     oauth::{
         client,
         code::{self, Redemption},
-        consent::{Decision, Next},
+        consent::Next,
         gate::{self, Closed, GateAnswer},
         github::{self, Arrived, CallbackError, Refusal},
     },
@@ -20,7 +20,7 @@ use service::{
 
 use crate::{
     host::{Reply, Seen},
-    world::{ISSUER, VERIFIER, World, octocat, pairs, query, request},
+    world::{ISSUER, VERIFIER, World, approve, octocat, pairs, query, request},
 };
 
 const URI: &str = "http://localhost/cb";
@@ -66,7 +66,7 @@ async fn a_person_comes_back_with_a_code() {
     let world = World::new().await;
     let client = client(&world).await;
     let begun = world.begin(&client, URI).await;
-    let Next::ToGitHub { url, state, nonce } = world.decide(&begun, Decision::Approve).await else {
+    let Next::ToGitHub { url, state, nonce } = world.decide(&begun, approve()).await else {
         panic!("not to GitHub");
     };
     let asked = query(&url);
@@ -292,7 +292,7 @@ async fn only_active_members_come_in() {
     let path = "/user/memberships/orgs/octo-org";
     let state = |state: &str| Reply::json(200, &json!({"state": state}));
     let begun = world.begin(&client, URI).await;
-    let Next::ToGitHub { url, .. } = world.decide(&begun, Decision::Approve).await else {
+    let Next::ToGitHub { url, .. } = world.decide(&begun, approve()).await else {
         panic!("not to GitHub");
     };
     assert_eq!(query(&url)["scope"], "read:org");

@@ -39,6 +39,7 @@ async fn a_client_is_told_what_was_registered() {
             "grant_types": ["authorization_code", "refresh_token"],
             "response_types": ["code"],
             "token_endpoint_auth_method": "none",
+            "scope": "notes:read notes:write",
         })
     );
     let client = client::find(&world.service, id).await.unwrap();
@@ -46,6 +47,22 @@ async fn a_client_is_told_what_was_registered() {
     assert_eq!(client.authentication, Authentication::None);
     assert_eq!(client::find_snapshot(&world.service, id).await, Ok(client));
     assert_eq!(world.audited("client_registered").await, 1);
+}
+
+#[tokio::test]
+async fn a_client_is_told_what_is_known_of_its_scope() {
+    let world = World::new().await;
+    for (scope, registered) in [
+        (json!("notes:read"), "notes:read"),
+        (json!("openid notes:write email"), "notes:write"),
+        (json!("openid"), "notes:read notes:write"),
+        (json!(""), "notes:read notes:write"),
+        (json!(null), "notes:read notes:write"),
+    ] {
+        let metadata = json!({"redirect_uris": ["http://localhost/cb"], "scope": scope});
+        let answer = register(&world, &metadata).await.unwrap();
+        assert_eq!(answer["scope"], registered, "{scope}");
+    }
 }
 
 #[tokio::test]

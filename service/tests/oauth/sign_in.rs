@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use service::oauth::{
-    consent::{Decision, Next},
+    consent::Next,
     github::{Arrived, CallbackError},
     sign_in::{self, SignInWith, Start},
 };
 
-use crate::world::{World, query, request};
+use crate::world::{World, approve, query, request};
 
 /// Without a GitHub app, on one's own machine.
 const ALONE: [(&str, &str); 4] = [
@@ -81,8 +81,7 @@ async fn on_ones_own_machine_a_name_is_enough() {
     assert_eq!(sign_in::with(&world.service), SignInWith::Development);
     let client = world.client(&["http://localhost/cb"]).await;
     let begun = world.begin(&client, "http://localhost/cb").await;
-    let Next::ToDevelopmentSignIn { state, nonce } = world.decide(&begun, Decision::Approve).await
-    else {
+    let Next::ToDevelopmentSignIn { state, nonce } = world.decide(&begun, approve()).await else {
         panic!("not to the page");
     };
     let service = &world.service;

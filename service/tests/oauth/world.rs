@@ -26,8 +26,9 @@ use service::{
         audit::RequestInfo,
         authorize::{self, Begun},
         cimd::Resolver,
-        consent::{self, Decision, Next},
+        consent::{self, ConsentView, Decision, Next},
         github, register,
+        scope::Scopes,
     },
 };
 use sha2::{Digest as _, Sha256};
@@ -182,15 +183,21 @@ impl World {
     /// Begins and approves one; the state and the cookie of the hop to GitHub.
     pub(crate) async fn at_github(&self, client: &str, redirect_uri: &str) -> (String, String) {
         let begun = self.begin(client, redirect_uri).await;
-        match self.decide(&begun, Decision::Approve).await {
+        match self.decide(&begun, approve()).await {
             Next::ToGitHub { state, nonce, .. } => (state, nonce),
             other => panic!("not at GitHub but {other:?}"),
         }
     }
 
+    /// What the person sees.
+    pub(crate) async fn view(&self, begun: &Begun) -> ConsentView {
+        let nonce = Some(&*begun.browser_nonce);
+        consent::view(&self.service, &begun.transaction, nonce).await.unwrap()
+    }
+
     pub(crate) async fn decide(&self, begun: &Begun, decision: Decision) -> Next {
         let nonce = Some(&*begun.browser_nonce);
-        let view = consent::view(&self.service, &begun.transaction, nonce).await.unwrap();
+        let view = self.view(begun).await;
         consent::decide(&self.service, &begun.transaction, &view.csrf, nonce, decision, &request())
             .await
             .unwrap()
@@ -220,6 +227,11 @@ pub(crate) fn beginning() -> DateTime<Utc> {
 
 pub(crate) fn request() -> RequestInfo {
     RequestInfo::new("a-request", Some("203.0.113.7".parse().unwrap()), Some("a browser"))
+}
+
+/// Yes, and nothing besides.
+pub(crate) fn approve() -> Decision {
+    Decision::Approve(Scopes::default())
 }
 
 pub(crate) fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {

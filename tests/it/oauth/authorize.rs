@@ -1,9 +1,9 @@
 //! `/authorize`: N01 to N42.
 
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use tests::{
-    browser::{App, Asked, form, visitor},
+    browser::{App, Asked, Code, form, visitor},
     client::{Page, Web},
     github::Question,
 };
@@ -22,14 +22,17 @@ async fn what_names_no_client_and_target_is_answered_with_a_page() {
     let right = app.asks();
     let elsewhere = "https://app.example.com/cb";
     App::register_with(stage.one(), json!({ "redirect_uris": [elsewhere] })).await;
-    let long = "x".repeat(10_000);
+    let two = [&app.redirect_uri, "http://localhost/cb"];
+    let two = App::register_with(stage.one(), json!({ "redirect_uris": two })).await.asks();
+    let long = "x".repeat(20_000);
     let cases: Vec<(&str, Asked)> = vec![
         ("N01", right.clone().without("client_id")),
         ("N02 form", right.clone().with("client_id", "mcl_unknown")),
         ("N02 random", right.clone().with("client_id", "who knows")),
         ("N02 long", right.clone().with("client_id", &long)),
         ("N03", right.clone().with("redirect_uri", elsewhere)),
-        ("N05", right.clone().without("redirect_uri")),
+        ("N05", two.clone().without("redirect_uri")),
+        ("N05", two.with("redirect_uri", "")),
         ("N11", right.clone().and("client_id", &app.id)),
         ("N11", right.clone().and("redirect_uri", &app.redirect_uri)),
         ("N38", right.clone().and("x", &long)),
@@ -110,8 +113,6 @@ async fn a_client_is_told_its_mistakes() {
     .await;
     let challenge = tests::browser::challenge(&right.verifier);
     let set = |name: &str, value: &str| right.clone().with(name, value);
-    let many: Vec<_> = (0..200).map(|number| format!("s{number}")).collect();
-    let many = many.join(" ");
     let ours = format!("{issuer}/mcp");
     let with_fragment = format!("{ours}#x");
     let with_user = ours.replace("http://", "http://me@");
@@ -146,7 +147,6 @@ async fn a_client_is_told_its_mistakes() {
         ("N24 plus", set("code_challenge", &format!("+/{}", &challenge[2..])), "invalid_request"),
         ("N24 last", set("code_challenge", &format!("{}B", &challenge[..42])), "invalid_request"),
         ("N25", right.clone().without("code_challenge"), "invalid_request"),
-        ("N26", set("scope", "admin"), "invalid_scope"),
         (
             "N26 not registered",
             narrow.asks().with("scope", "notes:write").with("state", &right.state),
@@ -155,7 +155,7 @@ async fn a_client_is_told_its_mistakes() {
         ("N27", set("scope", "notes:\"read"), "invalid_scope"),
         ("N27", set("scope", "notes:\\read"), "invalid_scope"),
         ("N27", set("scope", "notes:\u{1}read"), "invalid_scope"),
-        ("N27", set("scope", &many), "invalid_scope"),
+        ("N27", set("scope", "notes:read\tnotes:write"), "invalid_scope"),
         ("N30 host", set("resource", "https://other.example/mcp"), "invalid_target"),
         ("N30 path", set("resource", &format!("{issuer}/other")), "invalid_target"),
         ("N30 scheme", set("resource", &ours.replace("http", "https")), "invalid_target"),
@@ -176,10 +176,14 @@ async fn a_client_is_told_its_mistakes() {
         sent_back(&name, &page, issuer, error, Some(&right.state));
         assert!(page.headers.get("set-cookie").is_none(), "{case}");
     }
-    // A state that cannot be given back is not.
+    for long in [2_049, 5_000, 10_000] {
+        let long = "x".repeat(long);
+        let page = ask(stage.one(), &right.clone().with("state", &long)).await;
+        sent_back("N29 long", &page, issuer, "invalid_request", Some(&long));
+    }
+    // A state that could do harm is not given back.
     for (case, asked) in [
         ("N11", right.clone().and("state", "another")),
-        ("N29 long", right.clone().with("state", &"x".repeat(1_025))),
         ("N29 lines", right.clone().with("state", "a\r\nb")),
     ] {
         let page = ask(stage.one(), &asked).await;
@@ -195,21 +199,93 @@ async fn a_client_is_told_its_mistakes() {
     assert!(page.text().contains("good.example.com"));
 }
 
+/// What a program gets from a person who checks every box, or none.
+async fn granted(stage: &Stage, app: &App, asked: &Asked, check_all: bool) -> Value {
+    let browser = stage.browser();
+    let form = browser.to_consent(asked).await;
+    let form = if check_all { form.check_all() } else { form };
+    let callback = browser.at_github(&browser.approve(&form).await).await;
+    let code = asked.code(&browser.get(&callback).await);
+    let code = Code { code, verifier: asked.verifier.clone(), app: app.clone() };
+    let page = code.redeem(stage.other()).await;
+    assert_eq!(page.status, 200, "{}", page.text());
+    page.json()["scope"].clone()
+}
+
 #[tokio::test]
-async fn n28_nothing_asked_is_permission_to_read() {
+async fn n28_when_nothing_is_asked_the_person_decides() {
     let stage = Stage::new().await;
     let app = stage.app().await;
-    for asked in
-        [app.asks().with("scope", ""), app.asks().with("scope", "  "), app.asks().without("scope")]
-    {
-        let browser = stage.browser();
-        let code = tests::browser::Code {
-            code: asked.code(&browser.sign_in(&asked).await),
-            verifier: asked.verifier.clone(),
-            app: app.clone(),
+    for scope in [None, Some(""), Some("  "), Some("openid"), Some("admin offline_access")] {
+        let asked = || match scope {
+            None => app.asks().without("scope"),
+            Some(scope) => app.asks().with("scope", scope),
         };
-        let tokens = code.redeem(stage.one()).await.json();
-        assert_eq!(tokens["scope"], "notes:read", "N28");
+        assert_eq!(granted(&stage, &app, &asked(), false).await, "notes:read", "N28 {scope:?}");
+        let all = granted(&stage, &app, &asked(), true).await;
+        assert_eq!(all, "notes:read notes:write", "N28 {scope:?}");
+    }
+}
+
+#[tokio::test]
+async fn n26_what_is_not_known_is_ignored_and_the_rest_is_granted() {
+    let stage = Stage::new().await;
+    let (app, many) = (stage.app().await, "s ".repeat(200));
+    for (scope, expected) in [
+        ("notes:read openid", "notes:read"),
+        ("admin notes:write", "notes:write"),
+        ("openid profile email notes:read notes:write offline_access", "notes:read notes:write"),
+        (&format!("{many}notes:read"), "notes:read"),
+    ] {
+        let asked = app.asks().with("scope", scope);
+        // There is nothing to check: the program has said what it needs.
+        assert_eq!(granted(&stage, &app, &asked, true).await, expected, "N26 {scope:.60}");
+    }
+    let limited =
+        json!({ "redirect_uris": [tests::browser::REDIRECT_URI], "scope": "notes:read x" });
+    let limited = App::register_with(stage.one(), limited).await;
+    for asked in [limited.asks(), limited.asks().without("scope")] {
+        assert_eq!(granted(&stage, &limited, &asked, true).await, "notes:read", "N26");
+    }
+}
+
+#[tokio::test]
+async fn n05_the_only_registered_target_may_be_left_out() {
+    let stage = Stage::new().await;
+    let app = stage.app().await;
+    for (sent, status) in [
+        (None, 200),
+        (Some(tests::browser::REDIRECT_URI), 200),
+        (Some("http://127.0.0.1:33418/other"), 400),
+    ] {
+        let asked = app.asks().without("redirect_uri");
+        let answer = stage.browser().sign_in(&asked).await;
+        assert!(answer.header("location").starts_with(tests::browser::REDIRECT_URI), "N05");
+        let code = asked.code(&answer);
+        let form = Code { code, verifier: asked.verifier, app: app.clone() }.form();
+        let form = tests::browser::with(&form, "redirect_uri", sent);
+        let page = tests::browser::post(stage.other(), "/token", &form).await;
+        assert_eq!(page.status, status, "N05 {sent:?}: {}", page.text());
+    }
+}
+
+#[tokio::test]
+async fn a_state_of_2048_characters_comes_back() {
+    let stage = Stage::new().await;
+    let app = stage.app().await;
+    for (character, denied) in [("s", false), ("{", false), ("&", true), ("ü", true)] {
+        let longest = character.repeat(2_048);
+        let mut asked = app.asks().with("state", &longest);
+        asked.state = longest;
+        let browser = stage.browser();
+        if denied {
+            let form = browser.to_consent(&asked).await;
+            let page = browser.at(stage.other()).submit(&form, "deny").await;
+            let issuer = stage.one().origin();
+            sent_back("state", &page, issuer, "access_denied", Some(&asked.state));
+        } else {
+            asked.code(&browser.sign_in(&asked).await);
+        }
     }
 }
 
@@ -342,6 +418,13 @@ async fn targets_of_real_clients_are_accepted() {
             "P10",
             &["cursor://anysphere.cursor-mcp/oauth/user-notes/callback"],
             "cursor://anysphere.cursor-mcp/oauth/user-notes/callback",
+        ),
+        ("P10", &["warp://mcp/oauth2callback"], "warp://mcp/oauth2callback"),
+        ("P10", &["zed://mcp/oauth/callback"], "zed://mcp/oauth/callback"),
+        (
+            "P10",
+            &["com.raycast:/oauth?package_name=Extension"],
+            "com.raycast:/oauth?package_name=Extension",
         ),
         (
             "P10",

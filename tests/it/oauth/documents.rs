@@ -183,6 +183,27 @@ async fn n127_n128_a_document_has_to_be_right() {
 }
 
 #[tokio::test]
+async fn a_member_of_a_document_that_is_null_or_unknown_is_absent() {
+    let (stage, host) = Stage::with_documents().await;
+    let mut nulls = document(CLIENT);
+    for member in ["client_name", "client_secret", "client_secret_expires_at", "jwks", "logo_uri"] {
+        nulls[member] = Value::Null;
+    }
+    for member in ["grant_types", "response_types", "token_endpoint_auth_method", "contacts"] {
+        nulls[member] = Value::Null;
+    }
+    nulls["scope"] = json!("openid notes:read");
+    host.serves(Reply::Json(nulls));
+    let app = client(CLIENT);
+    // It has one target, so it need not name it.
+    let asked = app.asks().without("redirect_uri");
+    let code = asked.code(&stage.browser().sign_in(&asked).await);
+    let page = Code { code, verifier: asked.verifier, app }.redeem(stage.other()).await;
+    assert_eq!(page.status, 200, "{}", page.text());
+    assert_eq!(page.json()["scope"], "notes:read");
+}
+
+#[tokio::test]
 async fn n129_a_failure_is_not_kept() {
     let (stage, host) = Stage::with_documents().await;
     let asked = client(CLIENT).asks();

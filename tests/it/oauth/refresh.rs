@@ -178,7 +178,8 @@ async fn n98_a_refresh_does_not_widen_anything() {
     let form = app.refreshing(&token);
     for (case, field, value, error) in [
         ("N98 scope", "scope", "notes:read notes:write", "invalid_scope"),
-        ("N98 no such scope", "scope", "admin", "invalid_scope"),
+        ("N98 wider", "scope", "notes:write admin", "invalid_scope"),
+        ("N98 malformed", "scope", "\"notes:read\"", "invalid_scope"),
         ("N98 resource", "resource", "https://other.example/mcp", "invalid_target"),
     ] {
         let page = post(stage.one(), "/token", &with(&form, field, value)).await;
@@ -187,7 +188,15 @@ async fn n98_a_refresh_does_not_widen_anything() {
     let other = stage.app().await;
     told("N98b", &other.refresh(stage.one(), &token).await, 400, "invalid_grant");
     // Nothing of that has rotated or revoked anything.
-    next(&stage, &app, &token).await;
+    let mut token = next(&stage, &app, &token).await;
+
+    // What does not exist is ignored, and the answer says what was granted.
+    for scope in ["admin", "openid notes:read", "", "offline_access"] {
+        let page =
+            post(stage.one(), "/token", &with(&app.refreshing(&token), "scope", scope)).await;
+        assert_eq!(page.json()["scope"], json!("notes:read"), "N98 {scope}: {}", page.text());
+        token = text(&page.json(), "refresh_token");
+    }
 }
 
 #[tokio::test]

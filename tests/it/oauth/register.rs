@@ -104,6 +104,20 @@ async fn what_is_left_out_or_useless_does_no_harm() {
 }
 
 #[tokio::test]
+async fn a_registration_is_answered_with_the_known_part_of_its_scope() {
+    let stage = Stage::new().await;
+    for (scope, registered) in [
+        ("notes:read openid", "notes:read"),
+        ("openid", "notes:read notes:write"),
+        ("notes:read notes:write", "notes:read notes:write"),
+    ] {
+        let page = register(stage.one(), with("scope", json!(scope))).await;
+        assert_eq!(page.status, 201, "{scope}: {}", page.text());
+        assert_eq!(page.json()["scope"], registered, "{scope}");
+    }
+}
+
+#[tokio::test]
 async fn n121_registrations_of_one_network_are_counted_together() {
     let stage = Stage::new().await;
     let me = visitor();

@@ -30,9 +30,12 @@ pub(crate) struct Options {
     ttl: Duration,
 }
 
-/// Checked scopes, in alphabetical order.
+/// Scopes by whether they exist, each in alphabetical order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Scopes(BTreeSet<String>);
+struct Scopes {
+    known: BTreeSet<String>,
+    unknown: BTreeSet<String>,
+}
 
 /// Who holds the tokens of this command: they were given to a person, not to a registered client.
 const CLIENT: &str = "command-line";
@@ -46,7 +49,7 @@ pub(super) async fn run(config: Config, options: Options) -> anyhow::Result<()> 
         .mint(NewToken {
             user: user.clone(),
             client: CLIENT.into(),
-            scopes: scope.0.clone(),
+            scopes: scope.known.clone(),
             // Nothing can revoke it, and nothing else shares its fate.
             session_id: uuid::Uuid::new_v4().to_string(),
             signed_in_at: None,
@@ -55,7 +58,13 @@ pub(super) async fn run(config: Config, options: Options) -> anyhow::Result<()> 
         .await
         .context("could not make the token")?;
 
-    let scopes = scope.0.into_iter().collect::<Vec<_>>().join(" ");
+    for unknown in scope.unknown {
+        let known = scope::ALL.join(" ");
+        super::say(format_args!(
+            "There is no scope `{unknown}`, so it is ignored. There are: {known}"
+        ));
+    }
+    let scopes = scope.known.into_iter().collect::<Vec<_>>().join(" ");
     super::say(format_args!(
         "An access token for {user} ({scopes}) at {}, good for {}.\n\
          Whoever has it can use these notes, and it cannot be taken back: treat it like a password.",
@@ -81,12 +90,16 @@ fn user(text: &str) -> Result<mcp::UserId, String> {
 }
 
 fn scopes(text: &str) -> Result<Scopes, String> {
-    let scopes: BTreeSet<String> = text.split_whitespace().map(ToOwned::to_owned).collect();
-    let known = scope::ALL.join(" ");
-    match scopes.iter().find(|it| !scope::ALL.contains(&it.as_str())) {
-        Some(unknown) => Err(format!("there is no scope `{unknown}`; there are: {known}")),
-        None if scopes.is_empty() => Err(format!("name at least one of: {known}")),
-        None => Ok(Scopes(scopes)),
+    let (known, unknown): (BTreeSet<_>, BTreeSet<_>) = text
+        .split_whitespace()
+        .map(ToOwned::to_owned)
+        .partition(|it: &String| scope::ALL.contains(&it.as_str()));
+    match unknown.first() {
+        _ if !known.is_empty() => Ok(Scopes { known, unknown }),
+        Some(unknown) => {
+            Err(format!("there is no scope `{unknown}`; there are: {}", scope::ALL.join(" ")))
+        }
+        None => Err(format!("name at least one of: {}", scope::ALL.join(" "))),
     }
 }
 
@@ -148,9 +161,11 @@ mod tests {
 
     #[test]
     fn only_known_scopes_are_given() {
-        let scopes_of = |text| scopes(text).map(|it| Vec::from_iter(it.0));
+        let scopes_of = |text| scopes(text).map(|it| Vec::from_iter(it.known));
         assert_eq!(scopes_of("notes:read"), Ok(vec!["notes:read".to_owned()]));
         assert!(scopes_of("notes:write  notes:read").is_ok());
+        assert_eq!(scopes_of("openid notes:read"), Ok(vec!["notes:read".to_owned()]));
+        assert!(scopes("openid notes:read").unwrap().unknown.contains("openid"));
         assert!(scopes_of("").is_err());
         assert!(scopes_of("notes:admin").unwrap_err().contains("notes:admin"));
     }

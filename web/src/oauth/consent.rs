@@ -11,6 +11,7 @@ use service::{
         limits,
         pending::PENDING_TTL,
         redirect_uri::Destination,
+        scope::Scopes,
         sign_in::SignInWith,
     },
 };
@@ -63,7 +64,10 @@ impl Consent {
         let txn = form.one("txn").ok_or_else(|| trouble(ConsentError::NotFound))?;
         let csrf = form.one("csrf").ok_or_else(Trouble::forged)?;
         let decision = match form.one("decision") {
-            Some("approve") => Decision::Approve,
+            Some("approve") => {
+                let added = form.all("scope").map(Scopes::known);
+                Decision::Approve(added.fold(Scopes::default(), |all, it| all.union(&it)))
+            }
             Some("deny") => Decision::Deny,
             _ => return Err(Trouble::forged()),
         };

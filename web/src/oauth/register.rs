@@ -48,7 +48,7 @@ struct ClientMetadata {
     grant_types: Option<Vec<String>>,
     /// `code`.
     response_types: Option<Vec<String>>,
-    /// The most that it will ask for.
+    /// The most that it will ask for. Unknown names are ignored.
     scope: Option<String>,
     /// `native` or `web`.
     application_type: Option<String>,
@@ -71,8 +71,8 @@ struct RegisteredClient {
     grant_types: Vec<String>,
     response_types: Vec<String>,
     token_endpoint_auth_method: String,
-    #[oai(skip_serializing_if_is_none)]
-    scope: Option<String>,
+    /// What it may ask for: the known part of what it registered, or everything.
+    scope: String,
 }
 
 #[derive(ApiResponse)]
@@ -156,7 +156,7 @@ impl From<Registered> for RegisteredClient {
             grant_types: texts(&client.grant_types),
             response_types: texts(&client.response_types),
             token_endpoint_auth_method: method(client.token_endpoint_auth_method).to_owned(),
-            scope: client.scope.map(|it| it.to_string()),
+            scope: client.scope.to_string(),
         }
     }
 }

@@ -62,11 +62,11 @@ struct TokenParameters {
     code: Option<String>,
     /// What the code's challenge was made of.
     code_verifier: Option<String>,
-    /// Where the code was sent. May be left out.
+    /// Where the code was sent. May be left out; if it is there, it has to be right.
     redirect_uri: Option<String>,
     /// The refresh token.
     refresh_token: Option<String>,
-    /// For a refresh: fewer scopes than were granted.
+    /// For a refresh: fewer scopes than were granted. Unknown names are ignored.
     scope: Option<String>,
     /// What the tokens are for. May be left out; there is one resource.
     resource: Option<String>,

@@ -35,6 +35,7 @@ mod catalog;
 pub mod changes;
 pub mod clock;
 pub mod config;
+mod counted;
 pub mod db;
 mod dependencies;
 pub mod exports;
@@ -57,6 +58,7 @@ pub mod tools;
 pub mod users;
 
 pub use catalog::{catalog, mcp_settings};
+pub use counted::counted;
 pub use dependencies::Dependencies;
 
 /// What every verb works with. Cheap to clone; clones share everything.

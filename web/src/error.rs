@@ -13,6 +13,7 @@ use poem::{
     error::{MethodNotAllowedError, NotFoundError, ResponseError},
 };
 use poem_openapi::Object;
+use service::counted;
 
 use crate::{body::Bounds, caller::Challenge, observe::RequestId};
 
@@ -134,7 +135,7 @@ impl Refusal {
                     .to_owned(),
             ),
             Self::Token(challenge) => {
-                (challenge.status(), challenge.code(), challenge.description().to_owned())
+                (StatusCode::UNAUTHORIZED, challenge.code(), challenge.description().to_owned())
             }
             Self::KeysAway => (
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -155,17 +156,17 @@ impl Refusal {
                 StatusCode::REQUEST_TIMEOUT,
                 "request_timeout",
                 format!(
-                    "The request body did not arrive within {} seconds. Send it again.",
-                    bounds.time.as_secs()
+                    "The request body did not arrive within {}. Send it again.",
+                    counted(bounds.time.as_secs(), "second", "seconds")
                 ),
             ),
             Self::TooMany(wait) => (
                 StatusCode::TOO_MANY_REQUESTS,
                 "temporarily_unavailable",
                 format!(
-                    "There were too many requests of this kind from your network. Wait {} seconds \
-                     and try again.",
-                    wait.as_secs()
+                    "There were too many requests of this kind from your network. Wait {} and \
+                     try again.",
+                    counted(wait.as_secs(), "second", "seconds")
                 ),
             ),
             Self::BodyBroken(_) => (

@@ -25,7 +25,7 @@ pub mod schedules;
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use service::{Service, config::Config, jobs, metrics};
+use service::{Service, config::Config, counted, jobs, metrics};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -154,14 +154,15 @@ async fn end_jobs(shared: &Shared, bound: Duration) {
         return;
     }
     let left = shared.running.len();
-    tracing::info!(left, "Giving back {left} jobs that still run");
+    tracing::info!(left, "Giving back {}", counted(left, "unfinished job", "unfinished jobs"));
     shared.running.leave();
     let releasing = bound.saturating_sub(finishing);
     if timeout(releasing, shared.running.ended()).await.is_err() {
         let left = shared.running.abandon();
         tracing::warn!(
             left,
-            "Left {left} jobs that could not be given back: their leases end soon"
+            "Could not give back {}; other workers take over when the leases end",
+            counted(left, "job", "jobs")
         );
     }
 }

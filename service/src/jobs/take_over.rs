@@ -12,7 +12,7 @@ use sea_orm::{
 
 use super::{dialect, row, settle};
 use crate::{
-    Service,
+    Service, counted,
     db::{self, Failure},
 };
 
@@ -38,7 +38,7 @@ pub async fn take_over(service: &Service) -> Result<u64, Failure> {
         return Ok(0);
     }
     let count = u64::try_from(taken.len()).unwrap_or(u64::MAX);
-    tracing::warn!(count, "Took over {count} jobs whose lease had ended");
+    tracing::warn!(count, "Took over {} whose lease had ended", counted(count, "job", "jobs"));
     for taken in &taken {
         if taken.was_running {
             service.job_totals().attempt(&taken.tool, "lost");

@@ -18,7 +18,7 @@ use super::{
     scope::Scopes,
 };
 use crate::{
-    Service,
+    Service, counted,
     db::{self, Failure},
 };
 
@@ -128,9 +128,11 @@ pub async fn delete(
     let now = service.clock().now();
     let grants = revoke::all_of(&transaction, now, user, Reason::AccountDeleted).await?;
     let deleted = Deleted { notes: notes.rows_affected, apps: grants.len() };
-    let event = Event::new(audit::Kind::AccountDeleted, request)
-        .user(user)
-        .detail(format!("{} notes, {} apps", deleted.notes, deleted.apps));
+    let event = Event::new(audit::Kind::AccountDeleted, request).user(user).detail(format!(
+        "{}, {}",
+        counted(deleted.notes, "note", "notes"),
+        counted(deleted.apps, "app", "apps")
+    ));
     audit::write(&transaction, now, &event).await?;
     transaction.commit().await?;
     event.log();
@@ -165,9 +167,11 @@ pub async fn block(
 
     let transaction = db::begin(service.db()).await?;
     let grants = revoke::all_of(&transaction, now, user, Reason::Operator).await?;
-    let event = Event::new(audit::Kind::UserBlocked, request)
-        .user(user)
-        .detail(format!("{} apps", grants.len()));
+    let event = Event::new(audit::Kind::UserBlocked, request).user(user).detail(counted(
+        grants.len(),
+        "app",
+        "apps",
+    ));
     let told = newly || !grants.is_empty();
     if told {
         audit::write(&transaction, now, &event).await?;

@@ -19,7 +19,7 @@ use serde_json::{json, value::RawValue};
 
 use super::{retry, to_f64};
 use crate::{
-    Service,
+    Service, counted,
     model::{Model, ModelError},
     notes::{self, Note, Tag},
     oauth::scope,
@@ -155,7 +155,8 @@ async fn sampled(call: &Call, parts: &[Part], truncated: bool) -> Result<Output,
         for (key, part) in keys.zip(some) {
             summaries.push(call.sample(&key, request(part))?);
         }
-        let message = format!("Summarized {} of {} parts", summaries.len(), parts.len());
+        let parts = counted(parts.len(), "part", "parts");
+        let message = format!("Summarized {} of {parts}", summaries.len());
         call.progress(to_f64(summaries.len()), Some(total), Some(&message)).await;
     }
     let notes = count(parts);
@@ -198,7 +199,7 @@ async fn combined(
         summaries.push(part.summary);
     }
     let total = to_f64(parts.len() + 1);
-    let message = format!("Summarized {} parts", parts.len());
+    let message = format!("Summarized {}", counted(parts.len(), "part", "parts"));
     call.progress(to_f64(parts.len()), Some(total), Some(&message)).await;
     let summary = model.complete(WHOLE, &joined(summaries)).await.map_err(not_written)?;
     Ok(Output { summary, notes: count(parts), truncated, model: model.name().to_owned() })

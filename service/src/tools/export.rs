@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::{retry, to_f64};
 use crate::{
-    Service,
+    Service, counted,
     db::Failure,
     exports::{self, Export, ExportError, Format},
     notes::{self, Tag},
@@ -126,7 +126,7 @@ impl Tool<Service> for ExportNotes {
                     return Err(failed(error));
                 }
             };
-            let message = format!("Exported {done} notes");
+            let message = format!("Exported {}", counted(done, "note", "notes"));
             // A note that came meanwhile is no reason to go beyond the total.
             call.progress(to_f64(done).min(total), Some(total), Some(&message)).await;
         }

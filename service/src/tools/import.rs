@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{retry, to_f64};
 use crate::{
-    Service, db,
+    Service, counted, db,
     fetch::{Address, Bounds, FetchError},
     jobs::{self, CheckpointError},
     notes::{
@@ -149,9 +149,10 @@ impl Tool<Service> for ImportNotes {
         let hash = URL_SAFE_NO_PAD.encode(Sha256::digest(&document));
         if let Some(begun) = begun.as_ref().filter(|it| it.hash != hash) {
             return Err(ToolError::Failed(format!(
-                "The document at the URL has changed while it was imported. {} notes were created \
-                 and {} replaced before that. Import it again with `on_conflict` set to `skip`.",
-                begun.created, begun.replaced
+                "The document at the URL has changed while it was imported. Before \
+                 that, {} created and {} replaced. Import it again with `on_conflict` set to `skip`.",
+                were(begun.created),
+                were(begun.replaced)
             )));
         }
         let notes = read(document, input.format).await?;
@@ -182,7 +183,7 @@ impl Tool<Service> for ImportNotes {
         let total = import.len();
         while state.next < total {
             state = batch(call, service, &import, state).await?;
-            let message = format!("Imported {} of {total} notes", state.next);
+            let message = format!("Imported {} of {}", state.next, counted(total, "note", "notes"));
             call.progress(to_f64(state.next), Some(to_f64(total)), Some(&message)).await;
         }
         let Checkpoint { created, replaced, skipped, .. } = state;
@@ -330,15 +331,24 @@ async fn decide(
     })
 }
 
+fn were(notes: usize) -> String {
+    counted(notes, "note was", "notes were")
+}
+
 fn question(titles: &[&str], total: usize) -> String {
     let shown: Vec<_> = titles.iter().take(SHOWN_TITLES).map(|it| format!("“{it}”")).collect();
     let more = match titles.len().saturating_sub(SHOWN_TITLES) {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
+    let (titled, those) = match titles.len() {
+        1 => ("a note titled", "that one"),
+        _ => ("notes titled", "those"),
+    };
     format!(
-        "You are about to import {total} notes. You already have notes titled {}{more}. Skip those, \
-         replace what you have, or keep both?",
+        "You are about to import {}. You already have {titled} {}{more}. Skip {those}, replace what \
+         you have, or keep both?",
+        counted(total, "note", "notes"),
         shown.join(", ")
     )
 }
@@ -349,6 +359,11 @@ mod tests {
 
     #[test]
     fn a_question_names_a_few_titles() {
+        let text = question(&["a"], 1);
+        assert!(
+            text.contains("import 1 note. You already have a note titled “a”. Skip that"),
+            "{text}"
+        );
         let text = question(&["a", "b"], 3);
         assert!(text.contains("3 notes") && text.contains("titled “a”, “b”. Skip"), "{text}");
         let text = question(&["a", "b", "c", "d", "e", "f", "g"], 9);

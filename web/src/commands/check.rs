@@ -6,7 +6,10 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use service::config::{Config, Mode};
+use service::{
+    config::{Config, Mode},
+    counted,
+};
 
 /// How long one thing may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -49,11 +52,11 @@ async fn database(config: &Config) -> anyhow::Result<String> {
         service.close().await;
         if missing > 0 {
             bail!(
-                "answers, but {missing} of {} migrations are missing: run `notes-mcp migrate up`",
-                steps.len()
+                "answers, but {missing} of {} missing: run `notes-mcp migrate up`",
+                counted(steps.len(), "migration is", "migrations are")
             );
         }
-        Ok(format!("answers, with all {} migrations", steps.len()))
+        Ok(format!("answers; up to date with {}", counted(steps.len(), "migration", "migrations")))
     })
     .await
 }

@@ -4,6 +4,7 @@ mod check;
 mod keys;
 mod migrate;
 mod people;
+mod program;
 mod serve;
 mod token;
 

@@ -7,6 +7,7 @@ use mcp::UserId;
 use service::{
     Service,
     config::Config,
+    counted,
     oauth::{account, audit::RequestInfo, client::ClientId, grant::Reason, revoke},
     users,
 };
@@ -48,8 +49,9 @@ pub(super) async fn run_clients(config: Config, command: Clients) -> anyhow::Res
     match revoked.context("could not revoke the grants of the client")?.len() {
         0 => bail!("nobody has connected `{client}`"),
         count => super::say(format_args!(
-            "{count} connections of `{client}` are revoked. Within seconds no server accepts their \
-             tokens; whoever wants to use the app has to connect it again."
+            "{} of `{client}` revoked. Within seconds no server accepts the tokens; to use the app \
+             again, its users have to connect it again.",
+            counted(count, "connection", "connections")
         )),
     }
     Ok(())

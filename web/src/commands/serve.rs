@@ -20,6 +20,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use worker::Worker;
 
+use super::program;
+
 /// Starts everything, in the order in which it can go wrong for the person who typed the command.
 pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     let telemetry = telemetry::start(&config, "notes-mcp")?;
@@ -75,10 +77,11 @@ async fn listen_on(config: &Config, port: u16, variable: Variable) -> anyhow::Re
         Ok(listener) => Ok(listener),
         Err(error) if error.kind() == ErrorKind::AddrInUse => bail!(
             "port {port} is in use, perhaps by another notes-mcp. End that one, or choose another \
-             port: {name}={other} {program}",
-            name = variable.name,
-            other = port.checked_add(1).unwrap_or(1024),
-            program = program(),
+             port: {}",
+            program::command_with(
+                &[(variable, port.checked_add(1).unwrap_or(1024).to_string())],
+                ""
+            )
         ),
         Err(error) => Err(error).with_context(|| format!("could not listen on {address}")),
     }
@@ -115,16 +118,6 @@ async fn signal() {
     tokio::signal::ctrl_c().await.expect("Ctrl-C can be handled");
 }
 
-/// How the person at the terminal calls this program.
-fn program() -> &'static str {
-    let executable = std::env::current_exe().unwrap_or_default();
-    if executable.components().any(|part| part.as_os_str() == "target") {
-        "cargo run"
-    } else {
-        "notes-mcp"
-    }
-}
-
 /// What somebody who started the server for the first time needs to know.
 struct Banner<'a>(&'a Config);
 
@@ -138,7 +131,7 @@ impl fmt::Display for Banner<'_> {
         } else {
             "reachable from other machines, since HOST says so"
         };
-        let token = token_command(config);
+        let token = program::command_with(&[], "token --user me");
         let url_home = format!("{}/", config.public_url);
         let sign_in = match (&config.github, config.host.is_loopback()) {
             (Some(_), _) => "with GitHub",
@@ -182,24 +175,4 @@ fn data(config: &Config) -> String {
         }
         None => "in the database of DATABASE_URL".to_owned(),
     }
-}
-
-/// The command that prints a token for this very server, started in the same folder. The port is
-/// part of the address that a token is made for, and the key that signs it is where the data is.
-fn token_command(config: &Config) -> String {
-    let mut words = Vec::new();
-    for (variable, value) in [
-        (variables::PORT, config.port.to_string()),
-        (variables::DATA_DIR, config.data_dir.display().to_string()),
-    ] {
-        if value != variable.default {
-            words.push(format!("{}='{value}'", variable.name));
-        }
-    }
-    let program = match program() {
-        "cargo run" => "cargo run -q --",
-        program => program,
-    };
-    words.push(format!("{program} token --user me"));
-    words.join(" ")
 }

@@ -118,8 +118,9 @@ impl JobTool<'_> {
         match patiently(KEEP_PATIENCE, keep).await {
             Ok(Ok(job)) => Ok(job),
             Ok(Err(limit)) => Err(CallToolResult::error(format!(
-                "{limit} jobs of yours are unfinished, and that is as many as one may have. Wait \
-                 until one has ended, or cancel one; then call again."
+                "You already have {limit} unfinished {}, the maximum. Wait until one has ended, or \
+                 cancel one; then call again.",
+                if limit == 1 { "job" } else { "jobs" }
             ))),
             Err(error) => {
                 tracing::error!(error = %error, "A job could not be kept: {error}");

@@ -1,0 +1,185 @@
+//! The command line that starts this program again, for messages that name one.
+
+use std::{borrow::Cow, env, path::Path};
+
+use service::config::variables::{self, Variable};
+
+/// Variables that decide whose data a command works on, and for which address a token is made.
+const IDENTITY: [Variable; 5] = [
+    variables::PUBLIC_URL,
+    variables::PORT,
+    variables::DATA_DIR,
+    variables::DATABASE_URL,
+    variables::JWT_SIGNING_SECRET,
+];
+
+/// Stands for a value that must not be shown.
+const HIDDEN: &str = "…";
+
+/// The command that starts this program as the person at the terminal did, with these arguments, and
+/// with the variables of the environment that make it work on the same data. Some are replaced by
+/// those `given`. What holds a secret is shown as `…`.
+pub(super) fn command_with(given: &[(Variable, String)], arguments: &str) -> String {
+    let variable = |name: &str| env::var(name).ok();
+    let executable = env::current_exe().unwrap_or_default();
+    Invocation { typed: env::args().next(), executable: &executable, variable: &variable }
+        .command_with(given, arguments)
+}
+
+/// How this program was started.
+struct Invocation<'a> {
+    /// The first of the arguments: the name of the program, as it was typed.
+    typed: Option<String>,
+    executable: &'a Path,
+    variable: &'a dyn Fn(&str) -> Option<String>,
+}
+
+impl Invocation<'_> {
+    fn command(&self) -> String {
+        if self.is_cargo_run() {
+            return match self.profile() {
+                "debug" => "cargo run -q --".to_owned(),
+                "release" => "cargo run -q --release --".to_owned(),
+                profile => format!("cargo run -q --profile {} --", quoted(profile)),
+            };
+        }
+        match self.typed.as_deref() {
+            None | Some("") => quoted(&self.executable.to_string_lossy()).into_owned(),
+            Some(typed) => quoted(typed).into_owned(),
+        }
+    }
+
+    /// Cargo describes the package to a program that it starts. A test that starts this program
+    /// describes another package.
+    fn is_cargo_run(&self) -> bool {
+        (self.variable)("CARGO").is_some()
+            && (self.variable)("CARGO_PKG_NAME").as_deref() == Some(env!("CARGO_PKG_NAME"))
+    }
+
+    /// The directory that cargo builds into is named after the profile.
+    fn profile(&self) -> &str {
+        let directory = self.executable.parent().and_then(Path::file_name);
+        directory.and_then(|name| name.to_str()).unwrap_or("debug")
+    }
+
+    fn command_with(&self, given: &[(Variable, String)], arguments: &str) -> String {
+        let mut words = Vec::new();
+        for variable in IDENTITY {
+            let given = given.iter().find(|(other, _)| other.name == variable.name);
+            let inherited = || (self.variable)(variable.name).filter(|value| !value.is_empty());
+            if let Some(value) = given.map(|(_, value)| value.clone()).or_else(inherited) {
+                words.push(format!("{}={}", variable.name, shown(&variable, &value)));
+            }
+        }
+        let command = self.command();
+        words.push(match arguments {
+            // Without arguments for the program, cargo needs no separator.
+            "" => command.trim_end_matches(" --").to_owned(),
+            arguments => format!("{command} {arguments}"),
+        });
+        words.join(" ")
+    }
+}
+
+/// A value, or [`HIDDEN`] if it is a secret or may hold one.
+fn shown<'a>(variable: &Variable, value: &'a str) -> Cow<'a, str> {
+    let is_file = value.starts_with("sqlite:");
+    match variable.name {
+        name if name == variables::JWT_SIGNING_SECRET.name => HIDDEN.into(),
+        name if name == variables::DATABASE_URL.name && !is_file => HIDDEN.into(),
+        _ => quoted(value),
+    }
+}
+
+/// A word as a shell reads it.
+fn quoted(word: &str) -> Cow<'_, str> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-/:=@%+,~".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        Cow::Borrowed(word)
+    } else {
+        Cow::Owned(format!("'{}'", word.replace('\'', r"'\''")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    fn started(typed: &str, executable: &str, environment: &[(&str, &str)]) -> (String, String) {
+        let environment: HashMap<_, _> = environment.iter().copied().collect();
+        let variable = |name: &str| environment.get(name).map(ToString::to_string);
+        let typed = Some(typed.to_owned());
+        let it = Invocation { typed, executable: Path::new(executable), variable: &variable };
+        (it.command_with(&[], ""), it.command_with(&[], "token --user me"))
+    }
+
+    #[test]
+    fn it_is_named_as_it_was_started() {
+        let web = env!("CARGO_PKG_NAME");
+        let by_cargo = [("CARGO", "/bin/cargo"), ("CARGO_PKG_NAME", web)];
+        let by_a_test = [("CARGO", "/bin/cargo"), ("CARGO_PKG_NAME", "tests")];
+        for (typed, executable, environment, expected) in [
+            ("target/debug/notes-mcp", "/r/target/debug/notes-mcp", &by_cargo[..], "cargo run -q"),
+            (
+                "/elsewhere/release/notes-mcp",
+                "/elsewhere/release/notes-mcp",
+                &by_cargo,
+                "cargo run -q --release",
+            ),
+            (
+                "target/bench/notes-mcp",
+                "/r/target/bench/notes-mcp",
+                &by_cargo,
+                "cargo run -q --profile bench",
+            ),
+            ("target/debug/notes-mcp", "/r/target/debug/notes-mcp", &[], "target/debug/notes-mcp"),
+            (
+                "./target/release/notes-mcp",
+                "/r/target/release/notes-mcp",
+                &by_a_test,
+                "./target/release/notes-mcp",
+            ),
+            ("notes-mcp", "/usr/local/bin/notes-mcp", &[], "notes-mcp"),
+            ("my notes/it's", "/r/my notes/it's", &[], r"'my notes/it'\''s'"),
+            ("", "/usr/local/bin/notes-mcp", &[], "/usr/local/bin/notes-mcp"),
+        ] {
+            let (alone, token) = started(typed, executable, environment);
+            assert_eq!(alone, expected, "{typed}");
+            let separator = if expected.starts_with("cargo") { " --" } else { "" };
+            assert_eq!(token, format!("{expected}{separator} token --user me"), "{typed}");
+        }
+    }
+
+    #[test]
+    fn it_brings_what_decides_about_the_data_and_shows_no_secret() {
+        let (alone, _) = started(
+            "notes-mcp",
+            "/bin/notes-mcp",
+            &[
+                ("DATA_DIR", "/tmp/my notes"),
+                ("PORT", "9000"),
+                ("HOST", "127.0.0.1"),
+                ("PUBLIC_URL", ""),
+                ("DATABASE_URL", "postgres://me:secret@db/notes"),
+                ("JWT_SIGNING_SECRET", "secret"),
+            ],
+        );
+        assert_eq!(
+            alone,
+            "PORT=9000 DATA_DIR='/tmp/my notes' DATABASE_URL=… JWT_SIGNING_SECRET=… notes-mcp"
+        );
+        let (alone, _) = started("notes-mcp", "", &[("DATABASE_URL", "sqlite:/a/b.db?mode=rwc")]);
+        assert_eq!(alone, "DATABASE_URL='sqlite:/a/b.db?mode=rwc' notes-mcp");
+    }
+
+    #[test]
+    fn a_given_value_replaces_that_of_the_environment() {
+        let variable = |name: &str| (name == "PORT").then(|| "8080".to_owned());
+        let typed = Some("notes-mcp".to_owned());
+        let it = Invocation { typed, executable: Path::new(""), variable: &variable };
+        let given = [(variables::PORT, "8081".to_owned())];
+        assert_eq!(it.command_with(&given, ""), "PORT=8081 notes-mcp");
+    }
+}

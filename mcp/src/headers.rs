@@ -26,25 +26,88 @@ pub(crate) struct Accepted {
     pub(crate) events: bool,
 }
 
-/// Reads `Accept`. Without one, everything is fine.
+impl Accepted {
+    const EVERYTHING: Self = Self { json: true, events: true };
+}
+
+/// Reads `Accept`. Without one, or with one that names no media range, everything is acceptable.
 pub(crate) fn accepted(headers: &HeaderMap) -> Accepted {
-    let mut values = headers.get_all(http::header::ACCEPT).iter().peekable();
-    if values.peek().is_none() {
-        return Accepted { json: true, events: true };
+    let values = headers.get_all(http::header::ACCEPT).iter();
+    let ranges: Vec<MediaRange> = values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| split_unquoted(value, ','))
+        .filter_map(MediaRange::parse)
+        .collect();
+    if ranges.is_empty() {
+        return Accepted::EVERYTHING;
     }
-    let mut accepted = Accepted { json: false, events: false };
-    for range in values.filter_map(|it| it.to_str().ok()).flat_map(|it| it.split(',')) {
-        let mut parts = range.split(';').map(str::trim);
-        let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
-        let refused = parts
-            .any(|it| it.strip_prefix("q=").is_some_and(|q| q.trim_matches(['0', '.']).is_empty()));
-        if refused {
-            continue;
+    Accepted {
+        json: accepts(&ranges, "application", "json"),
+        events: accepts(&ranges, "text", "event-stream"),
+    }
+}
+
+/// One media range of an `Accept` header.
+struct MediaRange {
+    kind: String,
+    subtype: String,
+    /// Whether its weight is 0: what it names is not acceptable.
+    excluded: bool,
+}
+
+impl MediaRange {
+    fn parse(text: &str) -> Option<Self> {
+        let mut parts = split_unquoted(text, ';').map(str::trim);
+        let range = parts.next()?.to_ascii_lowercase();
+        let (kind, subtype) = match range.as_str() {
+            // Sent by old Java clients for `*/*`.
+            "*" => ("*", "*"),
+            range => range.split_once('/')?,
+        };
+        let weight = parts.find_map(|parameter| {
+            let (name, value) = parameter.split_once('=')?;
+            name.trim().eq_ignore_ascii_case("q").then(|| value.trim().parse::<f32>())
+        });
+        Some(Self {
+            kind: kind.trim().to_owned(),
+            subtype: subtype.trim().to_owned(),
+            excluded: weight.is_some_and(|weight| weight.is_ok_and(|weight| weight <= 0.0)),
+        })
+    }
+
+    /// How closely the range describes a media type: 2 exactly, 1 by its first half, 0 like
+    /// everything. `None` if it does not describe it.
+    fn specificity(&self, kind: &str, subtype: &str) -> Option<u8> {
+        match (self.kind.as_str(), self.subtype.as_str()) {
+            ("*", "*") => Some(0),
+            (range, "*") if range == kind => Some(1),
+            (range, name) if range == kind && name == subtype => Some(2),
+            _ => None,
         }
-        accepted.json |= matches!(kind.as_str(), "*/*" | "application/*" | "application/json");
-        accepted.events |= matches!(kind.as_str(), "*/*" | "text/*" | "text/event-stream");
     }
-    accepted
+}
+
+/// Whether a media type is acceptable: the most specific range that describes it decides, wherever
+/// it stands (RFC 9110 section 12.5.1).
+fn accepts(ranges: &[MediaRange], kind: &str, subtype: &str) -> bool {
+    let described = ranges
+        .iter()
+        .filter_map(|range| Some((range.specificity(kind, subtype)?, !range.excluded)));
+    described.max().is_some_and(|(_, acceptable)| acceptable)
+}
+
+/// Splits at a separator that stands outside of quoted strings.
+fn split_unquoted(text: &str, separator: char) -> impl Iterator<Item = &str> {
+    let (mut quoted, mut escaped) = (false, false);
+    text.split(move |character: char| {
+        let literal = std::mem::take(&mut escaped);
+        match character {
+            '"' if !literal => quoted = !quoted,
+            '\\' if quoted && !literal => escaped = true,
+            _ => {}
+        }
+        !quoted && character == separator
+    })
 }
 
 /// Whether the body claims to be JSON.
@@ -146,20 +209,61 @@ mod tests {
 
     use super::*;
 
+    fn accept(values: &[&str]) -> (bool, bool) {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(http::header::ACCEPT, HeaderValue::from_str(value).unwrap());
+        }
+        let Accepted { json, events } = accepted(&headers);
+        (json, events)
+    }
+
     #[test]
     fn accept_is_read_as_media_ranges() {
-        let read = |text: &'static str| {
-            let headers =
-                HeaderMap::from_iter([(http::header::ACCEPT, HeaderValue::from_static(text))]);
-            let it = accepted(&headers);
-            (it.json, it.events)
-        };
-        assert_eq!(read("application/json, text/event-stream"), (true, true));
-        assert_eq!(read("*/*"), (true, true));
-        assert_eq!(read("Application/JSON;q=0.5"), (true, false));
-        assert_eq!(read("text/event-stream, application/json;q=0"), (false, true));
-        assert_eq!(read("text/html"), (false, false));
-        assert_eq!(accepted(&HeaderMap::new()), Accepted { json: true, events: true });
+        for (values, expected) in [
+            (&[][..], (true, true)),
+            (&[""], (true, true)),
+            (&[" , "], (true, true)),
+            (&["nonsense"], (true, true)),
+            (&["application/json, text/event-stream"], (true, true)),
+            (&["application/json", "text/event-stream"], (true, true)),
+            (&["*/*"], (true, true)),
+            (&["*"], (true, true)),
+            (&["text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2"], (true, true)),
+            (&["Application/JSON;q=0.5"], (true, false)),
+            (&["application/json; charset=utf-8"], (true, false)),
+            (&["application/*"], (true, false)),
+            (&["text/event-stream"], (false, true)),
+            (&["Text/Event-Stream; Q=0.001"], (false, true)),
+            (&["text/*"], (false, true)),
+            (&["text/html"], (false, false)),
+            (&["application/json;x=\"a, text/event-stream\""], (true, false)),
+            (&["application/json;x=\"\\\", text/event-stream\""], (true, false)),
+        ] {
+            assert_eq!(accept(values), expected, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn the_most_specific_range_decides_and_a_weight_of_0_excludes() {
+        for (value, expected) in [
+            ("text/event-stream, application/json;q=0", (false, true)),
+            ("application/json;q=0.000, text/event-stream", (false, true)),
+            ("application/json; q=0, */*", (false, true)),
+            ("*/*, application/json; Q=0", (false, true)),
+            ("*/*, text/event-stream;q=0", (true, false)),
+            ("text/*;q=0, */*;q=0.1", (true, false)),
+            ("text/*;q=0, text/event-stream", (false, true)),
+            ("*/*;q=0, application/json", (true, false)),
+            ("*/*;q=0", (false, false)),
+            ("application/json;q=0, text/event-stream;q=0", (false, false)),
+            ("application/json;charset=utf-8;q=0, text/event-stream", (false, true)),
+            ("application/json;q=0, application/json;q=0.5", (true, false)),
+            ("application/json;q=high", (true, false)),
+            ("application/json;q=", (true, false)),
+        ] {
+            assert_eq!(accept(&[value]), expected, "{value}");
+        }
     }
 
     #[test]

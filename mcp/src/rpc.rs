@@ -266,6 +266,11 @@ impl RpcError {
         Self::new(codes::INVALID_REQUEST, message)
     }
 
+    /// The access token lacks a scope.
+    pub(crate) fn missing_scope(scope: &str) -> Self {
+        Self::invalid_request(format!("the access token lacks the scope `{scope}`"))
+    }
+
     /// The parameters do not fit: say which one and what is expected.
     pub fn invalid_params(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(codes::INVALID_PARAMS, message)
@@ -292,7 +297,7 @@ impl RpcError {
         let plural = if seconds == 1 { "" } else { "s" };
         let message = format!(
             "too many calls: wait {seconds} second{plural}, then try again, and make fewer calls at \
-             once; {} are allowed within {} seconds",
+             once; the limit is {} within {} seconds",
             quota.limit,
             quota.window.as_secs(),
         );

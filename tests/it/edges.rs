@@ -195,7 +195,8 @@ async fn a_path_takes_the_methods_it_names() {
         (Method::POST, "/healthz", 405),
         (Method::DELETE, "/.well-known/jwks.json", 405),
         (Method::GET, "/nothing/here", 404),
-        (Method::GET, "/mcp/", 404),
+        (Method::PUT, "/mcp/", 405),
+        (Method::GET, "/mcp//", 404),
     ] {
         let page = Page::read(web.request(method.clone(), path).bearer_auth(&token)).await;
         assert_eq!(page.status, status, "{method} {path}");

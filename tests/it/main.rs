@@ -27,6 +27,7 @@ mod batches;
 mod cancellation;
 mod contracts;
 mod edges;
+mod endpoint;
 mod fuzz;
 mod isolation;
 mod jobs;

@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, fmt::Write as _};
 
 use ::mcp::Caller;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, header};
 use service::{
     Service,
     oauth::{access_token::TokenError, scope},
@@ -13,12 +13,14 @@ use service::{
 use crate::{error::Refusal, routes};
 
 /// The caller of a request, from its access token. Only the header counts: a token in the query
-/// would end up in logs and in browser histories, so it is never read.
+/// would end up in logs and in browser histories, so it is never read. `path`: the MCP endpoint as
+/// the client wrote it.
 pub(crate) async fn authenticate(
     service: &Service,
+    path: &str,
     headers: &HeaderMap,
 ) -> Result<Caller, Refusal> {
-    let challenge = |problem| Challenge::new(problem, resource_metadata(service));
+    let challenge = |problem| Challenge::new(problem, resource_metadata(service, path));
     let token = bearer(headers).map_err(challenge)?;
     match service.tokens().verify(token).await {
         Ok(claims) => Ok(claims.caller()),
@@ -36,6 +38,7 @@ pub(crate) async fn authenticate(
 /// granted before as well, because a client of 2025-11-25 forgets what the challenge does not name.
 pub(crate) fn insufficient_scope(
     service: &Service,
+    path: &str,
     granted: &BTreeSet<String>,
     needed: &str,
 ) -> HeaderValue {
@@ -45,13 +48,20 @@ pub(crate) fn insufficient_scope(
     challenge_header(&[
         ("error", "insufficient_scope"),
         ("scope", &scopes),
-        ("resource_metadata", &resource_metadata(service)),
+        ("resource_metadata", &resource_metadata(service, path)),
         ("error_description", "This needs more scopes than your access token grants."),
     ])
 }
 
-fn resource_metadata(service: &Service) -> String {
-    format!("{}{}", service.config().public_url, routes::PROTECTED_RESOURCE_MCP)
+/// The metadata of the endpoint whose address the client uses, `/mcp` or `/mcp/`: a strict client
+/// compares the `resource` of the document with that address (RFC 9728 section 3.3).
+fn resource_metadata(service: &Service, path: &str) -> String {
+    let metadata = if path.ends_with('/') {
+        routes::PROTECTED_RESOURCE_MCP_SLASH
+    } else {
+        routes::PROTECTED_RESOURCE_MCP
+    };
+    format!("{}{metadata}", service.config().public_url)
 }
 
 /// The token of an `Authorization: Bearer …` header.
@@ -66,12 +76,13 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
     let Ok(value) = value.to_str() else {
         return Err(Problem::Malformed);
     };
-    let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
-    if !scheme.eq_ignore_ascii_case("Bearer") {
-        // Credentials of another kind: the client does not know yet that we want a token.
+    let value = value.trim();
+    let (scheme, token) = value.split_once([' ', '\t']).unwrap_or((value, ""));
+    let token = token.trim();
+    // Credentials of another kind, or a variable that was empty: the client has no token yet.
+    if !scheme.eq_ignore_ascii_case("Bearer") || token.is_empty() {
         return Err(Problem::Missing);
     }
-    let token = token.trim_matches(' ');
     if is_b64token(token) { Ok(token) } else { Err(Problem::Malformed) }
 }
 
@@ -108,14 +119,6 @@ impl Challenge {
     /// honest mistake.
     pub(crate) fn is_of_a_bad_token(&self) -> bool {
         self.problem == Problem::NotOurs
-    }
-
-    /// 400 for a request that contradicts itself, 401 for everything that a token could mend.
-    pub(crate) fn status(&self) -> StatusCode {
-        match self.problem {
-            Problem::Several | Problem::Malformed => StatusCode::BAD_REQUEST,
-            Problem::Missing | Problem::Expired | Problem::NotOurs => StatusCode::UNAUTHORIZED,
-        }
     }
 
     /// The code in the body.
@@ -163,8 +166,10 @@ impl Challenge {
     fn error(&self) -> Option<&'static str> {
         match self.problem {
             Problem::Missing => None,
-            Problem::Several | Problem::Malformed => Some("invalid_request"),
-            Problem::Expired | Problem::NotOurs => Some("invalid_token"),
+            // Not `invalid_request`, which would be a 400: clients begin to sign in on a 401 only.
+            Problem::Several | Problem::Malformed | Problem::Expired | Problem::NotOurs => {
+                Some("invalid_token")
+            }
         }
     }
 }
@@ -200,19 +205,30 @@ mod tests {
 
     #[test]
     fn only_one_well_formed_bearer_header_is_a_token() {
-        let cases: [(Values, Result<&str, Problem>); 14] = [
+        let cases: [(Values, Result<&str, Problem>); 25] = [
             (&[b"Bearer abc.def-g_h~+/=="], Ok("abc.def-g_h~+/==")),
             (&[b"bearer abc"], Ok("abc")),
             (&[b"BEARER  abc "], Ok("abc")),
+            (&[b"Bearer\tabc"], Ok("abc")),
             (&[], Err(Problem::Missing)),
+            (&[b""], Err(Problem::Missing)),
             (&[b"Basic YTpi"], Err(Problem::Missing)),
-            (&[b"Bearer"], Err(Problem::Malformed)),
-            (&[b"Bearer "], Err(Problem::Malformed)),
+            (&[b"abc.def.ghi"], Err(Problem::Missing)),
+            (&[b"Bearerabc"], Err(Problem::Missing)),
+            (&[b"Bearer: abc"], Err(Problem::Missing)),
+            (&[b"Bearer"], Err(Problem::Missing)),
+            (&[b"Bearer "], Err(Problem::Missing)),
+            (&[b"bearer \t "], Err(Problem::Missing)),
             (&[b"Bearer =="], Err(Problem::Malformed)),
             (&[b"Bearer a b"], Err(Problem::Malformed)),
             (&[b"Bearer a,b"], Err(Problem::Malformed)),
+            (&[b"Bearer a, Bearer a"], Err(Problem::Malformed)),
             (&[b"Bearer \"a\""], Err(Problem::Malformed)),
+            (&[b"Bearer ${TOKEN}"], Err(Problem::Malformed)),
+            (&[b"Bearer {{token}}"], Err(Problem::Malformed)),
+            (&[b"Bearer <token>"], Err(Problem::Malformed)),
             (&[b"Bearer \xff"], Err(Problem::Malformed)),
+            (&[b"\xff"], Err(Problem::Malformed)),
             (&[b"Bearer a", b"Bearer a"], Err(Problem::Several)),
             (&[b"Basic YTpi", b"Bearer a"], Err(Problem::Several)),
         ];
@@ -226,22 +242,15 @@ mod tests {
         let metadata = "https://h/.well-known/oauth-protected-resource/mcp";
         let challenge = |problem| {
             let challenge = Challenge::new(problem, metadata.to_owned());
-            let header = challenge.header().to_str().unwrap().to_owned();
-            (challenge.status().as_u16(), header)
+            challenge.header().to_str().unwrap().to_owned()
         };
         let tail = format!(r#"resource_metadata="{metadata}", scope="notes:read notes:write""#);
 
-        assert_eq!(challenge(Problem::Missing), (401, format!("Bearer {tail}")));
-        for (problem, status, error) in [
-            (Problem::Expired, 401, "invalid_token"),
-            (Problem::NotOurs, 401, "invalid_token"),
-            (Problem::Several, 400, "invalid_request"),
-            (Problem::Malformed, 400, "invalid_request"),
-        ] {
-            let (got, header) = challenge(problem);
-            assert_eq!(got, status);
-            let start = format!(r#"Bearer error="{error}", error_description=""#);
-            assert!(header.starts_with(&start), "{header}");
+        assert_eq!(challenge(Problem::Missing), format!("Bearer {tail}"));
+        for problem in [Problem::Expired, Problem::NotOurs, Problem::Several, Problem::Malformed] {
+            let header = challenge(problem);
+            let start = r#"Bearer error="invalid_token", error_description=""#;
+            assert!(header.starts_with(start), "{header}");
             assert!(header.ends_with(&tail), "{header}");
         }
     }

@@ -50,7 +50,13 @@ impl Mcp {
     }
 
     async fn answer(&self, request: Request) -> Result<Response, Refusal> {
-        let caller = match caller::authenticate(&self.service, request.headers()).await {
+        let caller = match caller::authenticate(
+            &self.service,
+            request.uri().path(),
+            request.headers(),
+        )
+        .await
+        {
             Ok(caller) => caller,
             Err(refusal) => return Err(self.count(&request, refusal).await),
         };
@@ -72,7 +78,7 @@ impl Mcp {
             _ => return Err(Refusal::Method(METHODS)),
         };
         reply.body = measured.finish(reply.status, &reply.about, reply.body);
-        Ok(self.respond(&caller, reply))
+        Ok(self.respond(&caller, head.uri.path(), reply))
     }
 
     /// Counts a bad token. Who brings none at all only asks for the way in.
@@ -86,7 +92,7 @@ impl Mcp {
         taken.err().unwrap_or(refusal)
     }
 
-    fn respond(&self, caller: &Caller, reply: Reply) -> Response {
+    fn respond(&self, caller: &Caller, path: &str, reply: Reply) -> Response {
         let mut response = Response::builder().status(reply.status).finish();
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -118,7 +124,8 @@ impl Mcp {
                 response.set_body(Body::from_bytes_stream(events.map(Ok::<_, io::Error>)));
             }
             ReplyBody::InsufficientScope { needed, body } => {
-                let challenge = caller::insufficient_scope(&self.service, &caller.scopes, &needed);
+                let challenge =
+                    caller::insufficient_scope(&self.service, path, &caller.scopes, &needed);
                 headers.insert(header::WWW_AUTHENTICATE, challenge);
                 headers.insert(header::CONTENT_TYPE, JSON);
                 response.set_body(body);

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use poem::{Endpoint, IntoEndpoint, Response, Route, get};
+use http::Uri;
+use poem::{Endpoint, IntoEndpoint, Request, Response, Route, get};
 use service::oauth::github::CALLBACK_PATH;
 
 use crate::{
@@ -28,6 +29,9 @@ use crate::{
 /// challenge of a 401 points here.
 pub(crate) const PROTECTED_RESOURCE_MCP: &str = "/.well-known/oauth-protected-resource/mcp";
 
+/// The same of `…/mcp/`, which is the same endpoint.
+pub(crate) const PROTECTED_RESOURCE_MCP_SLASH: &str = "/.well-known/oauth-protected-resource/mcp/";
+
 const PROTECTED_RESOURCE: &str = "/.well-known/oauth-protected-resource";
 
 const AUTHORIZATION_SERVER: &str = "/.well-known/oauth-authorization-server";
@@ -52,9 +56,16 @@ pub(crate) fn all(instance: &Instance) -> anyhow::Result<impl Endpoint<Output = 
     let routes = Listed::default()
         // MCP clients, with an access token.
         .at("/mcp", mcp::METHODS, mcp::Mcp::new(instance)?)
+        .alias("/mcp/", "/mcp", mcp::METHODS, mcp::Mcp::new(instance)?)
         // Clients that look for the way in: public, from any page.
         .at(PROTECTED_RESOURCE, PUBLIC_METHODS, public(api.clone()))
         .at(PROTECTED_RESOURCE_MCP, PUBLIC_METHODS, public(api.clone()))
+        .alias(
+            PROTECTED_RESOURCE_MCP_SLASH,
+            PROTECTED_RESOURCE_MCP,
+            PUBLIC_METHODS,
+            Public { methods: PUBLIC_METHODS, inner: WithoutSlash(api.clone()) },
+        )
         .at(AUTHORIZATION_SERVER, PUBLIC_METHODS, public(api.clone()))
         .at("/.well-known/jwks.json", PUBLIC_METHODS, public(api.clone()))
         // Clients that want an access token: from any page, without cookies.
@@ -85,13 +96,40 @@ pub(crate) fn all(instance: &Instance) -> anyhow::Result<impl Endpoint<Output = 
     Ok(Observed::new(instance, routes.0))
 }
 
+/// Leaves away the slash at the end of the path, which the router of the API does not know.
+struct WithoutSlash<E>(E);
+
+impl<E: Endpoint> Endpoint for WithoutSlash<E> {
+    type Output = E::Output;
+
+    async fn call(&self, mut request: Request) -> poem::Result<Self::Output> {
+        let path = request.uri().path().trim_end_matches('/');
+        // Any path without its end is a path; if not, the router answers.
+        if let Ok(uri) = Uri::try_from(path) {
+            *request.uri_mut() = uri;
+        }
+        self.0.call(request).await
+    }
+}
+
 #[derive(Default)]
 struct Listed(Route);
 
 impl Listed {
     fn at(self, name: &'static str, methods: &'static str, inner: impl Endpoint + 'static) -> Self {
+        self.alias(name, name, methods, inner)
+    }
+
+    /// Another path for what is named `name` in logs and metrics.
+    fn alias(
+        self,
+        path: &'static str,
+        name: &'static str,
+        methods: &'static str,
+        inner: impl Endpoint + 'static,
+    ) -> Self {
         let named = Named { name, methods, inner };
-        Self(self.0.at(name, named))
+        Self(self.0.at(path, named))
     }
 
     /// A page for people.

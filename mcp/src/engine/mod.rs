@@ -34,6 +34,7 @@ use crate::{
     reply::{About, Reply, ReplyBody},
     rpc::{self, RequestId, RpcError, codes},
     seal::SealKey,
+    sse,
     store::{CatalogDigest, SessionId, StoreError, Stores},
 };
 
@@ -212,6 +213,19 @@ impl Reply {
         Self::new(StatusCode::ACCEPTED, ReplyBody::Empty)
     }
 
+    /// The answer as a stream of one event, for a client that does not accept JSON. Only of a request
+    /// that was served: the body of an HTTP error is JSON whatever the client accepts.
+    #[must_use]
+    fn as_events(mut self) -> Self {
+        if self.status == StatusCode::OK
+            && let ReplyBody::Json(body) = self.body
+        {
+            let event = sse::event(None, &rpc::into_text(body));
+            self.body = ReplyBody::Events(Box::pin(futures_util::stream::iter([event])));
+        }
+        self
+    }
+
     fn error(status: StatusCode, id: Option<&RequestId>, error: &RpcError) -> Self {
         let mut reply = Self::json(status, rpc::encode_error(id, error));
         reply.about.error = Some(error.code);
@@ -245,17 +259,16 @@ impl Reply {
         self
     }
 
+    /// The access token lacks a scope: the client is told to ask its user for it.
     fn insufficient_scope(id: Option<&RequestId>, needed: &str) -> Self {
-        let error =
-            RpcError::invalid_request(format!("the access token lacks the scope `{needed}`"));
-        let mut reply = Self::new(
-            StatusCode::FORBIDDEN,
-            ReplyBody::InsufficientScope {
-                needed: needed.to_owned(),
-                body: rpc::encode_error(id, &error),
-            },
-        );
-        reply.about.error = Some(error.code);
+        Self::forbidden(needed, rpc::encode_error(id, &RpcError::missing_scope(needed)))
+    }
+
+    /// The same with a body that is written already.
+    fn forbidden(needed: &str, body: Vec<u8>) -> Self {
+        let body = ReplyBody::InsufficientScope { needed: needed.to_owned(), body };
+        let mut reply = Self::new(StatusCode::FORBIDDEN, body);
+        reply.about.error = Some(codes::INVALID_REQUEST);
         reply
     }
 

@@ -33,11 +33,12 @@ pub(super) async fn post(
         );
         return Reply::error(StatusCode::NOT_ACCEPTABLE, None, &error);
     }
-    match rpc::parse_body(body) {
+    let reply = match rpc::parse_body(body) {
         Err(malformed) => Reply::bad_request(malformed.id.as_ref(), &malformed.error),
         Ok(Body::Batch(elements)) => batch(engine, caller, headers, elements).await,
         Ok(Body::Single(message)) => single(engine, caller, headers, message).await,
-    }
+    };
+    if accepted.json { reply } else { reply.as_events() }
 }
 
 async fn batch(

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unused_async, reason = "poem-openapi wants every endpoint to be async")]
 
-use poem::web::Data;
+use poem::{Request, web::Data};
 use poem_openapi::{ApiResponse, Object, OpenApi, Tags, payload::Json, types::ParseFromJSON as _};
 use service::{Service, oauth::scope};
 
@@ -102,10 +102,10 @@ impl WellKnown {
         Self { service: instance.service.clone() }
     }
 
-    fn document(&self) -> ProtectedResourceAnswer {
+    fn document(&self, resource: String) -> ProtectedResourceAnswer {
         let public_url = &self.service.config().public_url;
         let document = ProtectedResource {
-            resource: public_url.mcp(),
+            resource,
             authorization_servers: vec![public_url.to_string()],
             scopes_supported: scope::ALL.iter().map(ToString::to_string).collect(),
             bearer_methods_supported: vec!["header".to_owned()],
@@ -126,8 +126,13 @@ impl WellKnown {
         method = "get",
         operation_id = "protected_resource_of_mcp"
     )]
-    async fn protected_resource_of_mcp(&self) -> ProtectedResourceAnswer {
-        self.document()
+    async fn protected_resource_of_mcp(&self, request: &Request) -> ProtectedResourceAnswer {
+        let mut resource = self.service.config().public_url.mcp();
+        // A client that writes the endpoint `/mcp/` compares that with what it reads here.
+        if request.original_uri().path().ends_with('/') {
+            resource.push('/');
+        }
+        self.document(resource)
     }
 
     /// The MCP endpoint as a protected resource, at the root
@@ -139,7 +144,7 @@ impl WellKnown {
         operation_id = "protected_resource"
     )]
     async fn protected_resource(&self) -> ProtectedResourceAnswer {
-        self.document()
+        self.document(self.service.config().public_url.mcp())
     }
 
     /// The public keys of access tokens

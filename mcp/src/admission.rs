@@ -4,58 +4,102 @@
 use std::{ops::Add, time::Duration};
 
 use async_trait::async_trait;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
-use crate::{caller::Caller, rpc::Message};
+use crate::{
+    caller::Caller,
+    rpc::{Message, Request},
+};
 
-/// What one HTTP request asks for.
+/// What one HTTP request asks for, by the quotas that it counts against.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Requests {
     /// Requests that make the server work: calls, reads, completions.
     pub calls: u32,
-    /// What a client sends in great numbers while it connects, and what costs hardly anything:
-    /// handshakes, lists, notifications, answers to our questions, looks at a task, streams.
+    /// What a client sends to connect and to stay connected: the handshake, the first page of every
+    /// list, pings, streams. Nothing else counts against this quota, so that no amount of work keeps
+    /// a client from connecting.
     pub light: u32,
+    /// What may follow in great numbers and costs little: further pages of lists, looks at a task,
+    /// notifications, answers to questions, subscriptions.
+    pub followups: u32,
 }
 
-/// Methods of requests that are light.
-const LIGHT: [&str; 11] = [
+/// Methods of messages by which a client connects and stays connected. Of the lists only the first
+/// page, see [`LISTS`].
+const LIGHT: [&str; 10] = [
     "initialize",
+    "notifications/initialized",
     "server/discover",
     "ping",
+    "logging/setLevel",
     "tools/list",
     "resources/list",
     "resources/templates/list",
     "prompts/list",
     "subscriptions/listen",
-    "tasks/get",
-    "tasks/list",
-    "tasks/result",
 ];
 
-impl Requests {
-    /// One light request.
-    pub(crate) const LIGHT: Self = Self { calls: 0, light: 1 };
-    const CALL: Self = Self { calls: 1, light: 0 };
+/// Methods whose further pages are follow-ups.
+const LISTS: [&str; 4] =
+    ["tools/list", "resources/list", "resources/templates/list", "prompts/list"];
 
-    /// What a request counts as, by its method.
-    pub(crate) fn of_method(method: &str) -> Self {
-        if LIGHT.contains(&method) { Self::LIGHT } else { Self::CALL }
+/// Other methods of requests that are follow-ups.
+const FOLLOWUPS: [&str; 5] =
+    ["tasks/get", "tasks/list", "tasks/result", "resources/subscribe", "resources/unsubscribe"];
+
+impl Requests {
+    /// One request of those by which a client connects.
+    pub(crate) const LIGHT: Self = Self { calls: 0, light: 1, followups: 0 };
+    const CALL: Self = Self { calls: 1, light: 0, followups: 0 };
+    const FOLLOWUP: Self = Self { calls: 0, light: 0, followups: 1 };
+
+    /// What a request counts as.
+    pub(crate) fn of_request(request: &Request<'_>) -> Self {
+        let method = &*request.method;
+        if LISTS.contains(&method) && has_cursor(request.params) {
+            Self::FOLLOWUP
+        } else if LIGHT.contains(&method) {
+            Self::LIGHT
+        } else if FOLLOWUPS.contains(&method) {
+            Self::FOLLOWUP
+        } else {
+            Self::CALL
+        }
     }
 
     /// What a message counts as.
     pub(crate) fn of(message: &Message<'_>) -> Self {
         match message {
-            Message::Request(request) => Self::of_method(&request.method),
-            Message::Notification { .. } | Message::Response { .. } => Self::LIGHT,
+            Message::Request(request) => Self::of_request(request),
+            Message::Notification { method, .. } if LIGHT.contains(&&**method) => Self::LIGHT,
+            Message::Notification { .. } | Message::Response { .. } => Self::FOLLOWUP,
         }
     }
+}
+
+/// Whether the parameters of a list ask for another page than the first one.
+fn has_cursor(params: Option<&RawValue>) -> bool {
+    #[derive(Deserialize)]
+    struct Params<'a> {
+        #[serde(borrow)]
+        cursor: Option<&'a RawValue>,
+    }
+    params
+        .and_then(|params| serde_json::from_str::<Params<'_>>(params.get()).ok())
+        .is_some_and(|params| params.cursor.is_some())
 }
 
 impl Add for Requests {
     type Output = Self;
 
     fn add(self, other: Self) -> Self {
-        Self { calls: self.calls + other.calls, light: self.light + other.light }
+        Self {
+            calls: self.calls + other.calls,
+            light: self.light + other.light,
+            followups: self.followups + other.followups,
+        }
     }
 }
 
@@ -95,15 +139,35 @@ pub trait Admission: Send + Sync {
 mod tests {
     use super::*;
 
+    fn cost(method: &str, params: &str) -> Requests {
+        let params = RawValue::from_string(params.to_owned()).unwrap();
+        let id = crate::rpc::RequestId::Number(1);
+        let request = Request { id, method: method.into(), params: Some(&params) };
+        Requests::of(&Message::Request(request))
+    }
+
     #[test]
     fn connecting_is_light_and_working_is_not() {
-        for method in ["initialize", "ping", "tools/list", "server/discover"] {
-            assert_eq!(Requests::of_method(method), Requests::LIGHT, "{method}");
+        for method in LIGHT {
+            assert_eq!(cost(method, "{}"), Requests::LIGHT, "{method}");
         }
         for method in ["tools/call", "resources/read", "prompts/get", "no/such/method"] {
-            assert_eq!(Requests::of_method(method), Requests::CALL, "{method}");
+            assert_eq!(cost(method, r#"{"cursor":"a"}"#), Requests::CALL, "{method}");
         }
-        let note = Message::Notification { method: "x".into(), params: None };
-        assert_eq!(Requests::of(&note), Requests::LIGHT);
+        let note = |method: &'static str| {
+            Requests::of(&Message::Notification { method: method.into(), params: None })
+        };
+        assert_eq!(note("notifications/initialized"), Requests::LIGHT);
+        assert_eq!(note("notifications/cancelled"), Requests::FOLLOWUP);
+    }
+
+    #[test]
+    fn only_the_first_page_of_a_list_is_part_of_connecting() {
+        for method in LISTS {
+            assert_eq!(cost(method, r#"{"cursor":null}"#), Requests::LIGHT, "{method}");
+            assert_eq!(cost(method, r#"{"cursor":"a"}"#), Requests::FOLLOWUP, "{method}");
+            assert_eq!(cost(method, r#"{"cursor":1}"#), Requests::FOLLOWUP, "{method}");
+            assert_eq!(cost(method, "[]"), Requests::LIGHT, "{method}");
+        }
     }
 }

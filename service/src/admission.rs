@@ -1,7 +1,7 @@
 //! How many requests one person may send to `/mcp`, whatever instance they meet.
 //!
-//! Two shares: one for calls, and one ten times as large for what clients send in great numbers
-//! while they connect.
+//! Three quotas: one for calls; one for what clients send while they connect, which nothing else uses
+//! up; and one for what may follow in great numbers, such as the pages of a long list.
 
 use async_trait::async_trait;
 use mcp::{Admission, Caller, Quota, Requests};
@@ -15,11 +15,16 @@ use crate::{
 /// as often as calls: clients ask for every list, some of them several times.
 const LIGHT_FACTOR: u32 = 10;
 
+/// The least number of requests a minute by which a person's clients connect, however few calls are
+/// allowed. A client needs about eight, and several start together.
+const LEAST_LIGHT: u32 = 120;
+
 /// The limits of every person.
 pub(crate) struct PerPerson {
     service: Service,
     calls: Bucket,
     light: Bucket,
+    followups: Bucket,
 }
 
 impl PerPerson {
@@ -29,7 +34,8 @@ impl PerPerson {
         (limit > 0).then(|| Self {
             service: service.clone(),
             calls: per_minute("calls", limit),
-            light: per_minute("light", limit.saturating_mul(LIGHT_FACTOR)),
+            light: per_minute("light", limit.saturating_mul(LIGHT_FACTOR).max(LEAST_LIGHT)),
+            followups: per_minute("followups", limit.saturating_mul(LIGHT_FACTOR)),
         })
     }
 
@@ -57,16 +63,17 @@ impl PerPerson {
 #[async_trait]
 impl Admission for PerPerson {
     async fn admit(&self, caller: &Caller, requests: Requests) -> mcp::Verdict {
-        let (calls, light) = tokio::join!(
+        let (calls, light, followups) = tokio::join!(
             self.take(&self.calls, caller, requests.calls),
             self.take(&self.light, caller, requests.light),
+            self.take(&self.followups, caller, requests.followups),
         );
-        // A batch may be both, and one refusal is enough.
-        match (calls, light) {
-            (_, Some(refused @ mcp::Verdict::Refused(_))) => refused,
-            (Some(calls), _) => calls,
-            (None, Some(light)) => light,
-            (None, None) => mcp::Verdict::Admitted(None),
-        }
+        // A batch may be of several kinds, and one refusal is enough.
+        let mut verdicts = [calls, light, followups].into_iter().flatten();
+        let first = verdicts.next().unwrap_or(mcp::Verdict::Admitted(None));
+        verdicts.fold(first, |verdict, next| match next {
+            mcp::Verdict::Refused(_) => next,
+            mcp::Verdict::Admitted(_) => verdict,
+        })
     }
 }

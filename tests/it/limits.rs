@@ -112,6 +112,40 @@ async fn connecting_may_come_ten_times_as_often_and_does_not_use_up_calls() {
 }
 
 #[tokio::test]
+async fn nothing_that_a_person_does_keeps_a_client_from_connecting() {
+    let setup = Setup::new(Database::Sqlite).with("RATE_LIMIT_PER_MINUTE", "1");
+    let cluster = setup.start().await;
+    let web = cluster.web(0);
+    let token = cluster.token("ada").await;
+    let ada = web.modern(&token);
+    let session = web.legacy(&token, Revision::November2025).await;
+
+    let page = async || {
+        let params = json!({ "cursor": "MToxOg" });
+        ada.call("resources/list", params).await.status.as_u16()
+    };
+    while page().await != 429 {}
+    let progress = json!({ "progressToken": 1, "progress": 1 });
+    assert_eq!(session.notify("notifications/progress", progress).await, 429);
+    while list_notes(&ada).await.status != 429 {}
+
+    for _ in 0..5 {
+        for method in ["tools/list", "prompts/list", "resources/list", "resources/templates/list"] {
+            assert_eq!(ada.call(method, Value::Null).await.status, 200, "{method}");
+        }
+        assert_eq!(ada.call("server/discover", Value::Null).await.status, 200);
+        let another = web.legacy(&token, Revision::November2025).await;
+        for method in ["tools/list", "prompts/list", "resources/list", "ping"] {
+            assert_eq!(another.call(method, Value::Null).await.status, 200, "{method}");
+        }
+        let level = json!({ "level": "warning" });
+        assert_eq!(another.call("logging/setLevel", level).await.status, 200);
+        assert_eq!(another.listen().await.status(), 200);
+        assert_eq!(another.end().await, 204);
+    }
+}
+
+#[tokio::test]
 async fn a_batch_counts_each_of_its_requests() {
     let cluster = limited(1).start().await;
     let ada = cluster.web(0).legacy(cluster.token("ada").await, Revision::March2025).await;

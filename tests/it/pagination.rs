@@ -2,7 +2,9 @@
 
 use std::{collections::HashSet, time::Duration};
 
+use mcp::UserId;
 use serde_json::{Value, json};
+use service::notes::{self, Body, Draft, Tags, Title};
 use tests::{
     client::Modern,
     cluster::{Cluster, Database},
@@ -14,6 +16,7 @@ use crate::notes_on;
 on_both_databases!(
     pages_of_notes_join_up,
     pages_of_resources_join_up,
+    thousands_of_resources_take_few_pages,
     a_note_that_comes_in_between_moves_nothing,
 );
 
@@ -80,6 +83,33 @@ async fn pages_of_resources_join_up(database: Database) {
         assert_eq!(uris.len(), 131, "every note, and the newest ones together");
         assert!(uris.contains("notes://recent"));
     }
+}
+
+async fn thousands_of_resources_take_few_pages(database: Database) {
+    let cluster = notes_on(database).await;
+    let user = UserId::new("dev:ada");
+    for number in 0..2_100 {
+        let draft = Draft {
+            title: Title::parse(&format!("Note {number}")).unwrap(),
+            body: Body::parse("x".repeat(300)).unwrap(),
+            tags: Tags::default(),
+        };
+        notes::create(cluster.service(), &user, draft).await.unwrap();
+    }
+    let ada = cluster.web(0).modern(cluster.token("ada").await);
+    let (mut uris, mut params, mut pages) = (HashSet::new(), json!({}), 0);
+    loop {
+        let page = ada.call("resources/list", params.clone()).await;
+        pages += 1;
+        for resource in page.result()["resources"].as_array().unwrap() {
+            assert!(uris.insert(resource["uri"].as_str().unwrap().to_owned()));
+        }
+        match page.result().get("nextCursor") {
+            Some(cursor) => params["cursor"] = cursor.clone(),
+            None => break,
+        }
+    }
+    assert_eq!((uris.len(), pages), (2_101, 3));
 }
 
 async fn a_note_that_comes_in_between_moves_nothing(database: Database) {

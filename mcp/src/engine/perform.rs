@@ -103,6 +103,10 @@ impl From<RpcError> for Failure {
     }
 }
 
+/// A page of resources ends after so many times the elements of other pages: there may be thousands,
+/// each is small, and clients ask for page after page.
+const RESOURCE_FACTOR: usize = 10;
+
 /// Resources are read and prompts written within this time.
 const READ_LIMIT: Duration = Duration::from_secs(30);
 
@@ -279,7 +283,7 @@ impl Inner {
         }
         let mut resources = Vec::new();
         for (index, slot) in slots.iter().enumerate().skip(start) {
-            if resources.len() >= self.settings.page_size {
+            if resources.len() >= self.settings.page_size.saturating_mul(RESOURCE_FACTOR) {
                 let next_cursor = Some(lists::write_cursor(index, None));
                 return Ok(Output::Resources { resources, next_cursor });
             }

@@ -251,8 +251,8 @@ pub const TRUSTED_PROXY_HOPS: Variable = Variable {
 pub const RATE_LIMIT_PER_MINUTE: Variable = Variable {
     name: "RATE_LIMIT_PER_MINUTE",
     meaning: "How many calls one person may make within a minute, over all clients and instances, up \
-              to 100000; 0 for any number. Lists, handshakes and the like may come ten times as \
-              often.",
+              to 100000; 0 for any number. What a client sends to connect has a quota of its own, \
+              ten times as large and at least 120; so have further pages of lists and looks at tasks.",
     default: "120",
 };
 

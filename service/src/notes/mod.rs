@@ -46,6 +46,10 @@ pub const URI_PREFIX: &str = "notes://by-id/";
 /// The most suggestions of a completion: what MCP allows in one answer.
 pub const MAX_SUGGESTIONS: u64 = 100;
 
+/// Notes of one page of the index. A client that lists all resources asks for page after page: 20,000
+/// notes are 20 requests, each of at most 2 MB.
+const INDEX_PAGE: u16 = 1_000;
+
 /// Characters of a body that a list shows.
 const EXCERPT: usize = 200;
 
@@ -184,15 +188,31 @@ pub async fn list(
     listing: Listing,
 ) -> Result<Page, NotesError> {
     let select = choice(db, owner, listing.tag.as_ref(), listing.cursor);
-    let limit = usize::from(listing.limit.get());
+    page(db, select, listing.limit.get().into()).await
+}
+
+/// A page of the index of all notes of a person, for programs: longer than what a model is shown.
+pub async fn index(
+    db: &impl ConnectionTrait,
+    owner: &UserId,
+    cursor: Option<Cursor>,
+) -> Result<Page, NotesError> {
+    page(db, choice(db, owner, None, cursor), INDEX_PAGE).await
+}
+
+async fn page(
+    db: &impl ConnectionTrait,
+    select: sea_orm::Select<Entity>,
+    limit: u16,
+) -> Result<Page, NotesError> {
     let mut rows = summaries(select)
         // One more than asked for says whether there is a next page.
-        .limit(u64::from(listing.limit.get()) + 1)
+        .limit(u64::from(limit) + 1)
         .into_model::<SummaryRow>()
         .all(db)
         .await?;
-    let more = rows.len() > limit;
-    rows.truncate(limit);
+    let more = rows.len() > usize::from(limit);
+    rows.truncate(limit.into());
     let next_cursor = rows.last().filter(|_| more).map(|it| Cursor::new(it.created_at, it.id));
     Ok(Page { notes: rows.into_iter().map(NoteSummary::from).collect(), next_cursor })
 }

@@ -7,7 +7,7 @@ use mcp::{
 
 use crate::{
     Service,
-    notes::{self, Cursor, Listing, NoteSummary, NotesError, PageSize},
+    notes::{self, Cursor, NoteSummary, NotesError},
     oauth::scope,
     tools::failed,
 };
@@ -34,8 +34,7 @@ impl Resource<Service> for NoteById {
             .map(str::parse::<Cursor>)
             .transpose()
             .map_err(|error| ToolError::Input(error.to_string()))?;
-        let listing = Listing { limit: PageSize::default(), cursor, tag: None };
-        let page = notes::list(service.db(), call.user(), listing).await.map_err(failed)?;
+        let page = notes::index(service.db(), call.user(), cursor).await.map_err(failed)?;
         Ok(ResourcePage {
             entries: page.notes.iter().map(entry).collect(),
             next: page.next_cursor.map(|it| it.to_string()),

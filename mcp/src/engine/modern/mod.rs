@@ -102,7 +102,7 @@ pub(super) async fn request(
     request: Request<'_>,
 ) -> Reply {
     let mut about = About { era: Some("modern"), ..About::default() };
-    let quota = match engine.admit(&caller, Requests::of_method(&request.method)).await {
+    let quota = match engine.admit(&caller, Requests::of_request(&request)).await {
         Ok(quota) => quota,
         Err(used_up) => return Reply::too_many(Some(&request.id), used_up).with_about(about),
     };

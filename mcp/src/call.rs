@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     caller::{Caller, UserId},
+    caller_jobs::{CallerJobs, JobAccess},
     error::{ChildrenWanted, InputRequired, ToolError},
     job::{Child, JobId, JobOutcome, MAX_CHILDREN, Notebook, Progress},
     question::{Answer, BadAnswer, Elicited, Question, Root, SampleRequest, Sampled},
@@ -60,6 +61,8 @@ pub(crate) struct CallContext {
     pub(crate) progress: Option<f64>,
     pub(crate) cancel: CancellationToken,
     pub(crate) outlet: Arc<dyn Outlet>,
+    /// Where jobs are kept, if calls become jobs here.
+    pub(crate) jobs: Option<JobAccess>,
     /// What only a job has.
     pub(crate) job: Option<JobContext>,
 }
@@ -93,6 +96,7 @@ pub struct Call {
     may_have_children: bool,
     cancel: CancellationToken,
     outlet: Arc<dyn Outlet>,
+    jobs: Option<JobAccess>,
     job: Option<JobContext>,
 }
 
@@ -139,6 +143,7 @@ impl Call {
             asked: Mutex::default(),
             cancel: context.cancel,
             outlet: context.outlet,
+            jobs: context.jobs,
         }
     }
 
@@ -150,6 +155,12 @@ impl Call {
     /// The person, the OAuth client and the scopes.
     pub fn caller(&self) -> &Caller {
         &self.caller
+    }
+
+    /// The jobs of the person, as far as the access token may see and change them. `None`: calls do
+    /// not become jobs here.
+    pub fn jobs(&self) -> Option<CallerJobs<'_>> {
+        self.jobs.as_ref().map(|jobs| jobs.of(&self.caller))
     }
 
     /// The protocol revision of this call.
@@ -419,6 +430,7 @@ impl Call {
             may_have_children: false,
             cancel: self.cancel.clone(),
             outlet: Arc::clone(&self.outlet),
+            jobs: self.jobs.clone(),
             job: None,
         }
     }

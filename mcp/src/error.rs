@@ -24,6 +24,9 @@ pub enum ToolError {
     InputRequired(InputRequired),
     /// The client cannot do something that the call needs.
     MissingCapability(Capability),
+    /// The access token lacks this scope. The client is asked to sign in for it, as for a tool that
+    /// needs the scope itself.
+    MissingScope(&'static str),
     /// A JSON-RPC error, as it is.
     Rpc(RpcError),
     /// Jobs that this one asked for must end first. Made by [`crate::Call`] only.

@@ -249,6 +249,20 @@ pub struct Job {
     pub ttl: Duration,
 }
 
+impl Job {
+    /// Whether it ended without what was asked for: without a result, or with one that says that the
+    /// tool failed.
+    pub fn has_failed(&self) -> bool {
+        match self.status {
+            JobStatus::Failed => true,
+            JobStatus::Completed => {
+                !matches!(self.outcome, Some(JobOutcome::Result { is_error: false, .. }))
+            }
+            _ => false,
+        }
+    }
+}
+
 /// Some jobs of a user.
 #[derive(Debug, Default)]
 pub struct JobPage {
@@ -294,10 +308,20 @@ pub trait Jobs: Send + Sync {
     async fn enqueue(&self, job: NewJob) -> Result<Job, NotEnqueued>;
     /// Looks at a job.
     async fn get(&self, user: &UserId, id: &JobId) -> Result<Option<Job>, StoreError>;
-    /// A user's jobs, after a position that an earlier page gave. Nothing if that cannot be read.
+    /// A user's jobs, after a position that an earlier page gave. `Ok(None)`: that cannot be read.
     async fn list(
         &self,
         user: &UserId,
+        after: Option<&str>,
+        max: usize,
+    ) -> Result<Option<JobPage>, StoreError> {
+        self.list_of_tools(user, None, after, max).await
+    }
+    /// The same, of these tools only, if any are given.
+    async fn list_of_tools(
+        &self,
+        user: &UserId,
+        tools: Option<&[&str]>,
         after: Option<&str>,
         max: usize,
     ) -> Result<Option<JobPage>, StoreError>;

@@ -17,6 +17,7 @@
 mod admission;
 mod call;
 mod caller;
+mod caller_jobs;
 mod catalog;
 mod engine;
 mod error;
@@ -40,6 +41,7 @@ pub const COUNTED: &str = "mcp::counted";
 pub use admission::{Admission, Quota, Requests, Verdict};
 pub use call::Call;
 pub use caller::{Caller, UserId};
+pub use caller_jobs::{CallerJobs, JobAccessError};
 pub use catalog::{
     AnyPrompt, AnyResource, AnyTool, Catalog, CatalogOf, HeaderParam, MatchedUri, NoInput, Prompt,
     PromptArgument, PromptDefinition, PromptEntry, Resource, ResourceKind, ResourcePage,

@@ -14,7 +14,10 @@ use service::{
     Service,
     jobs::{self, CheckpointError, Lease},
 };
-use tokio::{sync::Notify, time::sleep};
+use tokio::{
+    sync::{Notify, RwLock},
+    time::sleep,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::Shared;
@@ -27,6 +30,8 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(50);
 #[derive(Default)]
 pub(crate) struct ProgressBoard {
     waiting: Arc<Waiting>,
+    /// Held exclusively from when progress is taken until it is written.
+    writing: RwLock<()>,
 }
 
 #[derive(Default)]
@@ -42,9 +47,13 @@ impl Waiting {
 }
 
 impl ProgressBoard {
-    /// Writes what waits of one job: what comes next may end it.
+    /// Writes what waits of one job, also what is being written by [`flush`]: what comes next may end
+    /// the job, and then nothing is written any more.
     pub(crate) async fn write_now(&self, shared: &Shared, job: &JobId) {
-        let waiting = self.waiting.jobs().remove(job);
+        let waiting = {
+            let _not_while_flushing = self.writing.read().await;
+            self.waiting.jobs().remove(job)
+        };
         if let Some((number, progress)) = waiting {
             write(shared, &[(job.clone(), number, progress)]).await;
         }
@@ -59,12 +68,14 @@ pub(crate) async fn flush(shared: Arc<Shared>, stop: CancellationToken) {
             () = stop.cancelled() => return,
             () = waiting.some.notified() => {}
         }
+        let writing = shared.progress.writing.write().await;
         let some = std::mem::take(&mut *waiting.jobs());
         let some: Vec<_> =
             some.into_iter().map(|(job, (number, progress))| (job, number, progress)).collect();
         if !some.is_empty() {
             write(&shared, &some).await;
         }
+        drop(writing);
         sleep(PROGRESS_INTERVAL).await;
     }
 }

@@ -69,6 +69,8 @@ pub(super) enum Failed {
     Rpc(i64),
     /// The tool says that it failed.
     Tool,
+    /// The access token lacks this scope.
+    MissingScope(&'static str),
 }
 
 enum State {

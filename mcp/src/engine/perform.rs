@@ -95,6 +95,8 @@ pub(super) enum Failure {
     Rpc(RpcError),
     /// The client must answer these first.
     InputRequired(BTreeMap<String, Question>),
+    /// The access token lacks this scope.
+    MissingScope(&'static str),
 }
 
 impl From<RpcError> for Failure {
@@ -121,7 +123,7 @@ impl Inner {
         match &done {
             Ok(output) if output.is_tool_error() => trace::failed("tool_error"),
             Err(Failure::Rpc(error)) => trace::failed(&error.code.to_string()),
-            Ok(_) | Err(Failure::InputRequired(_)) => {}
+            Ok(_) | Err(Failure::InputRequired(_) | Failure::MissingScope(_)) => {}
         }
         done
     }
@@ -255,6 +257,9 @@ impl Inner {
             let outcome = match called.or_else(|error| tool_failed(&tool, error, &child)) {
                 Ok(result) => outcome(&result_for(result, call.version())),
                 Err(Failure::Rpc(error)) => JobOutcome::Error(error),
+                Err(Failure::MissingScope(scope)) => {
+                    JobOutcome::Error(RpcError::missing_scope(scope))
+                }
                 Err(Failure::InputRequired(_)) => JobOutcome::failed("a child asked the client"),
             };
             call.child_ended(key, outcome);
@@ -334,6 +339,7 @@ pub(super) fn tool_failed(
              Use another client for this, or another tool.",
             capability.name()
         ),
+        ToolError::MissingScope(scope) => return Err(Failure::MissingScope(scope)),
         ToolError::Rpc(error) => return Err(error.into()),
         ToolError::Internal(source) => {
             tracing::error!(tool = name, error = %source, "Tool `{name}` failed: {source}");
@@ -388,6 +394,7 @@ fn refuse(error: ToolError, call: &Call) -> Failure {
             capability.name()
         ))
         .into(),
+        ToolError::MissingScope(scope) => Failure::MissingScope(scope),
         ToolError::Rpc(error) => error.into(),
         ToolError::Internal(source) => {
             tracing::error!(error = %source, "A resource or prompt failed: {source}");

@@ -105,13 +105,14 @@ impl mcp::job::Jobs for Store {
         read::get(self.0.db(), user, id).await.map_err(away)
     }
 
-    async fn list(
+    async fn list_of_tools(
         &self,
         user: &UserId,
+        tools: Option<&[&str]>,
         after: Option<&str>,
         max: usize,
     ) -> Result<Option<JobPage>, StoreError> {
-        read::list(self.0.db(), user, after, max).await.map_err(away)
+        read::list(self.0.db(), user, tools, after, max).await.map_err(away)
     }
 
     async fn answer(

@@ -34,14 +34,18 @@ pub(super) async fn find(
     Ok(Entity::outside(Entity::owned(user.as_str(), id.as_str())).one(db).await?)
 }
 
-/// A page, the newest first. Nothing if the position is not one of ours.
+/// A page, the newest first, of some tools or of all. `Ok(None)`: the position is not one of ours.
 pub(super) async fn list(
     db: &impl ConnectionTrait,
     user: &UserId,
+    tools: Option<&[&str]>,
     after: Option<&str>,
     max: usize,
 ) -> Result<Option<JobPage>, Failure> {
     let mut select = Entity::outside(Entity::owned_by(user.as_str()));
+    if let Some(tools) = tools {
+        select = select.filter(Expr::col(Column::Tool).is_in(tools.iter().copied()));
+    }
     if let Some(after) = after {
         let Some((created_at, id)) = position(after) else { return Ok(None) };
         let here = [Expr::col(Column::CreatedAt), Expr::col(Column::Id)];

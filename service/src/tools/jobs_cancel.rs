@@ -4,8 +4,8 @@ use mcp::{Call, Tool, ToolAnnotations, ToolError};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::jobs_get::{Input, JobView, away, id, not_found};
-use crate::{Service, jobs, oauth::scope};
+use super::jobs_get::{Input, JobView, id, not_found, refused};
+use crate::{Service, oauth::scope};
 
 pub(super) struct CancelJob;
 
@@ -20,7 +20,7 @@ impl Tool<Service> for CancelJob {
     const TITLE: &'static str = "Cancel a job";
     const DESCRIPTION: &'static str = "Cancels one of the user's jobs. What it has done so far \
         stays: notes that were imported are kept. One that has ended is left as it is.";
-    // Whoever may start a job may end it.
+    // Each job needs the scope of its own tool, too: who may start it may end it.
     const SCOPE: &'static str = scope::NOTES_READ;
     const ANNOTATIONS: ToolAnnotations = ToolAnnotations::DESTRUCTIVE;
     type Input = Input;
@@ -29,10 +29,11 @@ impl Tool<Service> for CancelJob {
     async fn call(
         &self,
         call: &Call,
-        service: &Service,
+        _service: &Service,
         input: Input,
     ) -> Result<Output, ToolError> {
-        let job = jobs::store(service).cancel(call.user(), &id(&input.id)?).await.map_err(away)?;
+        let jobs = call.jobs().ok_or_else(not_found)?;
+        let job = jobs.cancel(&id(&input.id)?).await.map_err(refused)?;
         Ok(Output { job: JobView::from(&job.ok_or_else(not_found)?) })
     }
 }

@@ -3,14 +3,14 @@
 
 use chrono::{DateTime, Utc};
 use mcp::{
-    Call, Tool, ToolAnnotations, ToolError,
+    Call, JobAccessError, Tool, ToolAnnotations, ToolError,
     job::{Job, JobId, JobOutcome, JobStatus},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Service, jobs, oauth::scope};
+use crate::{Service, oauth::scope};
 
 pub(super) struct GetJob;
 
@@ -47,10 +47,11 @@ impl Tool<Service> for GetJob {
     async fn call(
         &self,
         call: &Call,
-        service: &Service,
+        _service: &Service,
         input: Input,
     ) -> Result<Output, ToolError> {
-        let job = jobs::store(service).get(call.user(), &id(&input.id)?).await.map_err(away)?;
+        let jobs = call.jobs().ok_or_else(not_found)?;
+        let job = jobs.get(&id(&input.id)?).await.map_err(refused)?;
         Ok(Output::from(&job.ok_or_else(not_found)?))
     }
 }
@@ -103,8 +104,10 @@ struct ProgressView {
 
 impl From<&Job> for JobView {
     fn from(job: &Job) -> Self {
+        let completed = job.status == JobStatus::Completed && !job.has_failed();
         let progress = job.progress.clone().map(|it| ProgressView {
-            done: it.done,
+            // A tool need not report its last step.
+            done: it.total.filter(|_| completed).unwrap_or(it.done),
             total: it.total,
             message: it.message,
         });
@@ -120,10 +123,10 @@ impl From<&Job> for JobView {
                 "It waits for the user, who was asked by the client that started it. Ask them to \
                  answer there, or cancel it with jobs_cancel.",
             ),
-            JobStatus::Completed => ("completed", "Its result is in jobs_get."),
-            JobStatus::Failed => {
-                ("failed", "jobs_get says why. Start it again once that is mended.")
+            JobStatus::Completed | JobStatus::Failed if job.has_failed() => {
+                ("failed", "jobs_get says why. Start it again once the cause is resolved.")
             }
+            JobStatus::Completed | JobStatus::Failed => ("completed", "Its result is in jobs_get."),
             JobStatus::Cancelled => {
                 ("cancelled", "It has no result. What it did before it was cancelled stays.")
             }
@@ -150,6 +153,11 @@ pub(super) fn not_found() -> ToolError {
     ToolError::NotFound(
         "There is no such job. It may have ended long ago. Take the id from jobs_list.".into(),
     )
+}
+
+/// A job that cannot be shown or changed.
+pub(super) fn refused(error: JobAccessError) -> ToolError {
+    error.into_tool_error(away)
 }
 
 /// The jobs cannot be read.

@@ -4,8 +4,8 @@ use mcp::{Call, Tool, ToolAnnotations, ToolError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::jobs_get::{JobView, away};
-use crate::{Service, jobs, oauth::scope};
+use super::jobs_get::{JobView, away, not_found};
+use crate::{Service, oauth::scope};
 
 /// Jobs of one page.
 const PAGE: usize = 20;
@@ -43,10 +43,11 @@ impl Tool<Service> for ListJobs {
     async fn call(
         &self,
         call: &Call,
-        service: &Service,
+        _service: &Service,
         Input { cursor }: Input,
     ) -> Result<Output, ToolError> {
-        let page = jobs::store(service).list(call.user(), cursor.as_deref(), PAGE).await;
+        let jobs = call.jobs().ok_or_else(not_found)?;
+        let page = jobs.list(cursor.as_deref(), PAGE).await;
         let page = page.map_err(away)?.ok_or_else(|| {
             ToolError::Input(
                 "The cursor is not one that jobs_list gave: leave it out to begin anew.".into(),

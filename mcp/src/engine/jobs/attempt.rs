@@ -24,6 +24,7 @@ use crate::{
     },
     error::ToolError,
     job::{Attempt, AttemptEnd, Child, JobCall, JobId, JobOutcome, NewJob, Notebook, Origin},
+    rpc::RpcError,
     store::{Mark, Signal, Writer},
     trace::{self, TraceParent},
     types::{CallToolResult, ClientCapabilities},
@@ -76,6 +77,7 @@ async fn run_traced(
         progress: progress.map(|it| it.done),
         cancel: cancel.clone(),
         outlet: Arc::new(outlet),
+        jobs: engine.job_access(),
         job: Some(JobContext {
             id: id.clone(),
             attempt: number,
@@ -118,6 +120,9 @@ fn failed(engine: &Inner, id: &JobId, job: &JobCall, call: &Call, error: ToolErr
         error => match tool_failed(&job.tool, error, call) {
             Ok(result) => answered(&result),
             Err(Failure::InputRequired(questions)) => AttemptEnd::InputRequired(questions),
+            Err(Failure::MissingScope(scope)) => {
+                AttemptEnd::Answered(JobOutcome::Error(RpcError::missing_scope(scope)))
+            }
             Err(Failure::Rpc(error)) => AttemptEnd::Answered(JobOutcome::Error(error)),
         },
     }

@@ -6,7 +6,8 @@ use serde_json::{Map, Value};
 
 use super::{JOB_LEASE, ask, cancel as cancel_job, outcome, parse_question_id, tasks};
 use crate::{
-    caller::UserId,
+    caller::{Caller, UserId},
+    caller_jobs::JobAccessError,
     engine::{
         Inner,
         exchange::{WRITE_PATIENCE, patiently},
@@ -108,15 +109,16 @@ pub(in crate::engine) async fn cancel(
 /// Gives a job the answer to one of its questions. False if the question is none of a job's.
 pub(in crate::engine) async fn respond(
     engine: &Inner,
-    user: &UserId,
+    caller: &Caller,
     session: &SessionId,
     question: &str,
     answer: &Answer,
-) -> Result<bool, StoreError> {
-    let (Some(jobs), Some((id, key))) = (engine.jobs(), parse_question_id(question)) else {
+) -> Result<bool, JobAccessError> {
+    let (Some(access), Some((id, key))) = (engine.job_access(), parse_question_id(question)) else {
         return Ok(false);
     };
-    let Some(job) = jobs.get(user, &id).await? else {
+    let jobs = access.of(caller);
+    let Some(job) = jobs.get(&id).await? else {
         return Ok(true);
     };
     let asked_here = match &job.origin {
@@ -126,7 +128,7 @@ pub(in crate::engine) async fn respond(
     };
     if asked_here && job.questions.contains_key(key) {
         let answers = [(key.to_owned(), answer.clone())].into();
-        jobs.answer(user, &id, answers).await?;
+        jobs.answer(&id, answers).await?;
     }
     Ok(true)
 }

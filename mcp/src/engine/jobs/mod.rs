@@ -28,6 +28,7 @@ use super::{
 };
 use crate::{
     caller::UserId,
+    caller_jobs::JobAccess,
     job::{Job, JobId, JobOutcome, JobStatus, Jobs, Origin},
     question::Question,
     rpc::{self, RpcError},
@@ -52,6 +53,12 @@ impl Inner {
     /// Where jobs are kept, if calls become jobs here.
     pub(super) fn jobs(&self) -> Option<&Arc<dyn Jobs>> {
         self.settings.jobs.as_ref().map(|it| &it.store)
+    }
+
+    /// What a call needs to look at the jobs of its caller.
+    pub(super) fn job_access(&self) -> Option<JobAccess> {
+        let (jobs, catalog) = (Arc::clone(self.jobs()?), Arc::clone(&self.catalog));
+        Some(JobAccess { jobs, catalog })
     }
 }
 

@@ -17,13 +17,14 @@ use serde_json::{Value, json, value::RawValue};
 use super::{announce, outcome};
 use crate::{
     caller::Caller,
+    caller_jobs::{CallerJobs, JobAccessError},
     engine::{
         Inner,
         modern::{InputRequest, input_requests},
         notify::SubscriptionMeta,
         operation::read_params,
     },
-    job::{Job, JobId, JobOutcome, JobStatus, Jobs, Origin},
+    job::{Job, JobId, JobOutcome, JobStatus, Origin},
     question::Answer,
     rpc::{self, RequestId, RpcError, codes},
     store::{StoreError, Subscription, Topic},
@@ -73,6 +74,15 @@ impl From<RpcError> for Refusal {
     }
 }
 
+impl From<JobAccessError> for Refusal {
+    fn from(error: JobAccessError) -> Self {
+        match error {
+            JobAccessError::MissingScope(scope) => Self::Scope(scope),
+            JobAccessError::Unavailable(error) => Self::Away(error),
+        }
+    }
+}
+
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
         Self::Away(error)
@@ -98,20 +108,9 @@ pub(in crate::engine) async fn find(
     params: Option<&RawValue>,
 ) -> Result<Job, Refusal> {
     let TaskParams { task_id } = read_params(method, params)?;
-    let jobs = engine.jobs().ok_or_else(unknown)?;
+    let access = engine.job_access().ok_or_else(unknown)?;
     let id = JobId::parse(&task_id).ok_or_else(unknown)?;
-    let job = jobs.get(&caller.user, &id).await?.ok_or_else(unknown)?;
-    match missing_scope(engine, caller, &job) {
-        None => Ok(job),
-        Some(scope) => Err(Refusal::Scope(scope)),
-    }
-}
-
-/// The scope that a token lacks in order to see a job of its user.
-fn missing_scope(engine: &Inner, caller: &Caller, job: &Job) -> Option<&'static str> {
-    let index = engine.catalog.find_tool(&job.tool)?;
-    let scope = engine.catalog.tools()[index].scope;
-    (!caller.may(scope)).then_some(scope)
+    access.of(caller).get(&id).await?.ok_or_else(unknown)
 }
 
 fn time(milliseconds: i64) -> String {
@@ -230,15 +229,16 @@ pub(in crate::engine) async fn modern(
     params: Option<&RawValue>,
 ) -> Result<Option<Job>, Refusal> {
     let job = find(engine, caller, method.name(), params).await?;
-    let jobs = engine.jobs().ok_or_else(unknown)?;
+    let access = engine.job_access().ok_or_else(unknown)?;
+    let jobs = access.of(caller);
     match method {
         TaskMethod::Get => Ok(Some(job)),
         TaskMethod::Update => {
-            update(&**jobs, caller, &job, params).await?;
+            update(&jobs, &job, params).await?;
             Ok(None)
         }
         TaskMethod::Cancel => {
-            if let Some(job) = jobs.cancel(&caller.user, &job.id).await? {
+            if let Some(job) = jobs.cancel(&job.id).await? {
                 announce(engine, &job).await?;
             }
             Ok(None)
@@ -247,8 +247,7 @@ pub(in crate::engine) async fn modern(
 }
 
 async fn update(
-    jobs: &dyn Jobs,
-    caller: &Caller,
+    jobs: &CallerJobs<'_>,
     job: &Job,
     params: Option<&RawValue>,
 ) -> Result<(), Refusal> {
@@ -264,7 +263,7 @@ async fn update(
     }
     let answers = checked(job, input_responses)?;
     if !answers.is_empty() {
-        jobs.answer(&caller.user, &job.id, answers).await?;
+        jobs.answer(&job.id, answers).await?;
     }
     Ok(())
 }
@@ -337,12 +336,12 @@ impl<'a> LegacyTask<'a> {
 
 /// A result that says that the tool failed is a failure here.
 fn legacy_status(job: &Job) -> &'static str {
-    match (job.status, &job.outcome) {
-        (JobStatus::Queued | JobStatus::Running, _) => "working",
-        (JobStatus::InputRequired, _) => "input_required",
-        (JobStatus::Cancelled, _) => "cancelled",
-        (JobStatus::Completed, Some(JobOutcome::Result { is_error: false, .. })) => "completed",
-        (JobStatus::Completed | JobStatus::Failed, _) => "failed",
+    match job.status {
+        JobStatus::Queued | JobStatus::Running => "working",
+        JobStatus::InputRequired => "input_required",
+        JobStatus::Cancelled => "cancelled",
+        JobStatus::Completed | JobStatus::Failed if job.has_failed() => "failed",
+        JobStatus::Completed | JobStatus::Failed => "completed",
     }
 }
 
@@ -352,7 +351,8 @@ pub(in crate::engine) struct Created<'a> {
     pub(in crate::engine) task: LegacyTask<'a>,
 }
 
-/// A page of `tasks/list`: the tool calls of the user, whichever way their results go.
+/// A page of `tasks/list`: the tool calls of the user that the token may see, whichever way their
+/// results go.
 pub(in crate::engine) async fn list(
     engine: &Inner,
     caller: &Caller,
@@ -363,8 +363,8 @@ pub(in crate::engine) async fn list(
         cursor: Option<String>,
     }
     let Params { cursor } = read_params("tasks/list", params)?;
-    let jobs = engine.jobs().ok_or_else(unknown)?;
-    let page = jobs.list(&caller.user, cursor.as_deref(), PAGE).await?.ok_or_else(|| {
+    let access = engine.job_access().ok_or_else(unknown)?;
+    let page = access.of(caller).list(cursor.as_deref(), PAGE).await?.ok_or_else(|| {
         RpcError::invalid_params("`cursor` is not one that this server gave; list from the start")
     })?;
     let shown = page.jobs.iter().filter(|it| !matches!(it.origin, Origin::Parent { .. }));
@@ -386,8 +386,8 @@ pub(in crate::engine) async fn cancel(
     if job.status.is_final() {
         return Err(ended().into());
     }
-    let jobs = engine.jobs().ok_or_else(unknown)?;
-    let job = jobs.cancel(&caller.user, &job.id).await?.ok_or_else(unknown)?;
+    let access = engine.job_access().ok_or_else(unknown)?;
+    let job = access.of(caller).cancel(&job.id).await?.ok_or_else(unknown)?;
     if job.status != JobStatus::Cancelled {
         return Err(ended().into());
     }
@@ -440,13 +440,16 @@ impl Followed {
         caller: &Caller,
         id: &JobId,
     ) -> Result<Option<Self>, StoreError> {
-        let Some(jobs) = engine.jobs() else {
+        let Some(access) = engine.job_access() else {
             return Ok(None);
         };
         // First listen, then look: whatever changes in between is heard.
         let signals = engine.stores.bus.subscribe(Topic::Job(id.clone())).await?;
-        let job = jobs.get(&caller.user, id).await?;
-        let seen = job.is_some_and(|it| missing_scope(engine, caller, &it).is_none());
+        let seen = match access.of(caller).get(id).await {
+            Ok(job) => job.is_some(),
+            Err(JobAccessError::MissingScope(_)) => false,
+            Err(JobAccessError::Unavailable(error)) => return Err(error),
+        };
         Ok(seen.then(|| Self { id: id.clone(), signals, changed: true, told: None }))
     }
 }

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use super::{Entered, again};
 use crate::{
     caller::Caller,
+    caller_jobs::JobAccessError,
     engine::{
         Inner,
         exchange::{LEASE, WRITE_PATIENCE, patiently},
@@ -100,10 +101,11 @@ pub(super) async fn response(
             return Reply::bad_request(None, &error);
         }
     };
-    match jobs::legacy::respond(engine, &caller.user, &entered.id, &question, &answer).await {
+    match jobs::legacy::respond(engine, &caller, &entered.id, &question, &answer).await {
         Ok(true) => return Reply::accepted(),
         Ok(false) => {}
-        Err(error) => return Reply::store_away(None, &error),
+        Err(JobAccessError::MissingScope(scope)) => return Reply::insufficient_scope(None, scope),
+        Err(JobAccessError::Unavailable(error)) => return Reply::store_away(None, &error),
     }
     match engine.stores.questions.answer(&entered.id, &question, answer, LEASE).await {
         Ok(Answered::Complete(writer, call)) => {

@@ -157,11 +157,14 @@ impl Decide<'_> {
             |after| Follower::start(engine, exchange.key.clone(), self.version, self.caller, after);
         match decided {
             Ok(Decision::Json(body)) => {
+                if let Some(Failed::MissingScope(scope)) = exchange.failed() {
+                    return Reply::forbidden(scope, body);
+                }
                 let mut reply = Reply::json(StatusCode::OK, body);
                 match exchange.failed() {
                     Some(Failed::Rpc(code)) => reply.about.error = Some(code),
                     Some(Failed::Tool) => reply.about.tool_error = true,
-                    None => {}
+                    Some(Failed::MissingScope(_)) | None => {}
                 }
                 reply
             }

@@ -66,6 +66,9 @@ impl Run {
                     Some(self.encode(&result))
                 }
                 Some(Err(NotStarted::Failed(Failure::Rpc(error)))) => Some(self.refuse(&error)),
+                Some(Err(NotStarted::Failed(Failure::MissingScope(scope)))) => {
+                    Some(self.missing_scope(scope))
+                }
                 Some(Err(NotStarted::Failed(Failure::InputRequired(questions)))) => {
                     match self.suspend(call, questions).await {
                         Ok(()) => return,
@@ -90,6 +93,7 @@ impl Run {
                 Some(self.encode(&output))
             }
             Some(Err(Failure::Rpc(error))) => Some(self.refuse(&error)),
+            Some(Err(Failure::MissingScope(scope))) => Some(self.missing_scope(scope)),
             Some(Err(Failure::InputRequired(questions))) => {
                 match self.suspend(call, questions).await {
                     Ok(()) => return,
@@ -182,6 +186,11 @@ impl Run {
         self.encode_error(error)
     }
 
+    fn missing_scope(&self, scope: &'static str) -> Vec<u8> {
+        self.exchange.note(Failed::MissingScope(scope));
+        self.encode_error(&RpcError::missing_scope(scope))
+    }
+
     fn note_tool(&self, is_error: bool) {
         if is_error {
             self.exchange.note(Failed::Tool);
@@ -203,6 +212,7 @@ impl Run {
             progress: self.progress,
             cancel,
             outlet,
+            jobs: self.engine.job_access(),
             job: None,
         })
     }

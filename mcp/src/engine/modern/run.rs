@@ -77,6 +77,8 @@ struct Ended {
     body: Vec<u8>,
     error: Option<i64>,
     tool_error: bool,
+    /// The scope that the access token lacks.
+    missing_scope: Option<&'static str>,
 }
 
 /// What a client has answered.
@@ -160,6 +162,7 @@ impl Run {
             progress: None,
             cancel,
             outlet: Arc::clone(&outlet) as _,
+            jobs: self.engine.job_access(),
             job: None,
         });
         let engine = &*self.engine;
@@ -173,6 +176,7 @@ impl Run {
                     body: engine.encode(&self.id, &output),
                     error: None,
                     tool_error: output.is_tool_error(),
+                    missing_scope: None,
                 };
             }
             Err(Failure::InputRequired(questions)) => {
@@ -181,6 +185,7 @@ impl Run {
                 let kept = Kept { answers: call.answers(), job: None };
                 return self.ask(&questions, &kept);
             }
+            Err(Failure::MissingScope(scope)) => return self.missing_scope(scope),
             Err(Failure::Rpc(error)) => error,
         };
         self.fail(&error)
@@ -200,6 +205,9 @@ impl Run {
             Ok(()) => {}
             Err(NotStarted::Answered(result)) => return self.tool_result(&result),
             Err(NotStarted::Failed(Failure::Rpc(error))) => return self.fail(&error),
+            Err(NotStarted::Failed(Failure::MissingScope(scope))) => {
+                return self.missing_scope(scope);
+            }
             Err(NotStarted::Failed(Failure::InputRequired(questions))) => {
                 let kept = Kept { answers: call.answers(), job: None };
                 return self.ask(&questions, &kept);
@@ -294,7 +302,7 @@ impl Run {
 
     fn complete(&self, result: &impl Serialize, kind: &'static str) -> Ended {
         let body = rpc::encode_result(&self.id, &self.engine.modern(result, kind, None));
-        Ended { status: StatusCode::OK, body, error: None, tool_error: false }
+        Ended { status: StatusCode::OK, body, error: None, tool_error: false, missing_scope: None }
     }
 
     /// Asks the client; everything that the next round needs is sealed into the state.
@@ -317,13 +325,22 @@ impl Run {
             _ => StatusCode::OK,
         };
         let body = rpc::encode_error(Some(&self.id), error);
-        Ended { status, body, error: Some(error.code), tool_error: false }
+        let error = Some(error.code);
+        Ended { status, body, error, tool_error: false, missing_scope: None }
+    }
+
+    fn missing_scope(&self, scope: &'static str) -> Ended {
+        let ended = self.fail(&RpcError::missing_scope(scope));
+        Ended { missing_scope: Some(scope), ..ended }
     }
 }
 
 impl Ended {
     fn into_reply(self) -> Reply {
-        let mut reply = Reply::json(self.status, self.body);
+        let mut reply = match self.missing_scope {
+            None => Reply::json(self.status, self.body),
+            Some(scope) => Reply::forbidden(scope, self.body),
+        };
         reply.about.error = self.error;
         reply.about.tool_error = self.tool_error;
         reply

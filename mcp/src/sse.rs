@@ -20,6 +20,11 @@ pub(crate) fn event(id: Option<&EventId>, message: &str) -> Bytes {
     }
 }
 
+/// The first message of a stream without [`priming`]: says too when to come back.
+pub(crate) fn first_event(id: &EventId, message: &str) -> Bytes {
+    format!("id: {id}\nretry: {RETRY_MS}\ndata: {message}\n\n").into()
+}
+
 /// An event that carries an id and nothing else, so that the client can resume before the first
 /// message (2025-11-25).
 pub(crate) fn priming(id: &EventId) -> Bytes {
@@ -31,7 +36,9 @@ pub(crate) fn retry() -> Bytes {
     format!("retry: {RETRY_MS}\n\n").into()
 }
 
-/// A comment: keeps the connection open and makes proxies send what they hold.
+/// A comment: keeps the connection open and makes proxies send what they hold. One line without an
+/// empty one after it: that would end an event, and the parser of the Python SDK (httpx-sse) then
+/// gives one without data, once it has seen an id.
 pub(crate) fn comment() -> Bytes {
-    Bytes::from_static(b": keep-alive\n\n")
+    Bytes::from_static(b": keep-alive\n")
 }

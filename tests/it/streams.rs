@@ -202,6 +202,73 @@ async fn a_stream_begins_with_an_id_to_come_back_to_since_2025_11_25_only() {
 }
 
 #[tokio::test]
+async fn no_client_gets_an_event_without_data_where_it_fails_on_one() {
+    let cluster = Cluster::fixtures(1).await;
+    for (name, on_calls, on_standalone) in [
+        ("claude-code", 1, 1),
+        ("claude-ai", 0, 0),
+        ("Anthropic/ClaudeAI", 0, 0),
+        ("Visual Studio Code", 0, 1),
+        ("Visual Studio Code - Insiders", 0, 1),
+    ] {
+        let ada = cluster.web(0).legacy_named(cluster.token("ada").await, REVISION, name).await;
+        let gate = format!("gate of {name}");
+        cluster.gate(&gate).step();
+        let call = ada.open("tools/call", at_gate("test_gate", &gate, 1)).await.rest().await;
+        let mut listening = ada.listen().await;
+        ada.tool("test_trigger_tool_change", json!({})).await;
+        let mut get = vec![listening.next().await.unwrap()];
+        if get[0].message.is_none() {
+            get.push(listening.next().await.unwrap());
+        }
+        for (events, expected) in [(&call, on_calls), (&get, on_standalone)] {
+            let empty = events.iter().filter(|event| event.message.is_none()).count();
+            assert_eq!(empty, expected, "{name}: {events:#?}");
+            assert!(events.iter().all(|event| event.id.is_some()), "{name}: {events:#?}");
+            assert!(events[0].retry.is_some(), "{name}: when to come back: {events:#?}");
+        }
+        let id = call.iter().find_map(|event| event.id.as_deref()).unwrap();
+        assert!(!ada.resume(id).await.rest().await.is_empty(), "{name} can resume");
+    }
+}
+
+/// As Visual Studio Code does: it resumes the stream that it opened with GET, and no other.
+#[tokio::test]
+async fn a_client_that_resumes_only_its_get_stream_gets_what_it_missed_of_a_call() {
+    let (cluster, _) = two_instances().await;
+    let token = cluster.token("ada").await;
+    let ada = cluster.web(0).legacy_named(token, REVISION, "Visual Studio Code").await;
+    let mut listening = ada.at(cluster.web(1)).listen().await;
+    let priming = listening.next().await.unwrap();
+    assert_eq!(priming.message, None);
+
+    // One that it has had to the end does not come again.
+    cluster.gate("had").step();
+    ada.open("tools/call", at_gate("test_gate", "had", 1)).await.rest().await;
+
+    let gate = cluster.gate("missed");
+    gate.step();
+    let mut call = ada.open("tools/call", at_gate("test_gate", "missed", 2)).await;
+    assert!(call.next_message().await.id.is_some());
+    drop(call);
+    let left = listening.rest().await;
+    assert!(told(&left).is_empty(), "it closes, so that the client comes back: {left:#?}");
+    gate.step();
+    gate.step();
+
+    let mut resumed = ada.resume(priming.id.as_deref().unwrap()).await;
+    let answer = loop {
+        let event = resumed.next_message().await;
+        let message = event.message.unwrap();
+        if message.get("id").is_some() {
+            assert_eq!(event.id, None, "or it would resume another stream than this one");
+            break message;
+        }
+    };
+    assert_eq!(answer["result"]["content"][0]["text"], "passed 2 times", "{answer:#}");
+}
+
+#[tokio::test]
 async fn a_server_may_hang_up_and_go_on() {
     let (cluster, ada) = two_instances().await;
     let mut stream = ada.open("tools/call", json!({ "name": "test_reconnection" })).await;

@@ -10,6 +10,7 @@ use futures_util::{
     future,
     stream::{self, BoxStream, StreamExt as _},
 };
+use serde::{Deserialize, de::IgnoredAny};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
@@ -24,8 +25,8 @@ use crate::{
     job::{JobId, Origin},
     sse,
     store::{
-        EventId, EventNumber, Received, Session, Signal, StoreError, StreamKey, Subscription,
-        Topic, Writer, random_id,
+        EventId, EventNumber, Received, Session, Signal, StoreError, StreamId, StreamKey,
+        Subscription, Topic, Writer, random_id,
     },
     version::ProtocolVersion,
 };
@@ -73,11 +74,30 @@ impl Answering {
     }
 }
 
+/// How the stream of a call reaches its client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Moving {
+    /// By this socket, or by another one that names it in `Last-Event-ID`.
+    No,
+    /// By this socket. What is left of it when this one is lost moves to the standalone stream.
+    Away,
+    /// By the socket of the standalone stream. Up to this event only answers are sent: the client may
+    /// have had the rest.
+    Here { answers_until: EventNumber },
+}
+
 /// A socket that follows a legacy stream.
 pub(super) struct Follower {
     engine: Arc<Inner>,
     key: StreamKey,
-    version: ProtocolVersion,
+    /// Whether the client can take an event without data on this stream.
+    may_be_empty: bool,
+    /// Whether the client is known to fail on an event without data.
+    never_empty: bool,
+    /// Whether the next message says when to come back, because nothing before it did.
+    says_when: bool,
+    /// What is special about the stream of a call whose client resumes only its standalone stream.
+    moving: Moving,
     /// Who follows: lost calls are run again under these rights.
     caller: Caller,
     /// Tells this socket from another one for the same stream.
@@ -97,6 +117,10 @@ pub(super) struct Follower {
     /// The requests that jobs will answer.
     jobs: Vec<Answering>,
     ended: bool,
+    /// Whether the stream itself has ended, and all of it is sent.
+    complete: bool,
+    /// Whether another socket has the stream now.
+    taken: bool,
     session_signals: Subscription,
     /// The user's changes and everyone's: for the standalone stream only.
     changes: Option<(Subscription, Subscription)>,
@@ -121,7 +145,7 @@ impl Follower {
     pub(super) async fn start(
         engine: &Arc<Inner>,
         key: StreamKey,
-        version: ProtocolVersion,
+        session: &Session,
         caller: &Caller,
         after: EventNumber,
     ) -> Result<Self, StoreError> {
@@ -135,16 +159,24 @@ impl Follower {
         } else {
             (session_signals.await?, None)
         };
-        let first = if version >= ProtocolVersion::V2025_11_25 {
+        let habits = legacy::StreamHabits::of(session);
+        let may_be_empty = habits.may_be_empty(key.stream.is_standalone());
+        let first = if may_be_empty {
             sse::priming(&EventId { stream: key.stream.clone(), number: after })
         } else {
-            // Older clients fail on an event without data.
             sse::comment()
         };
         let now = Instant::now();
         Ok(Self {
+            moving: if habits.resumes_calls || key.stream.is_standalone() {
+                Moving::No
+            } else {
+                Moving::Away
+            },
             key,
-            version,
+            may_be_empty,
+            never_empty: habits.never_empty,
+            says_when: !may_be_empty && session.version >= ProtocolVersion::V2025_11_25,
             caller: caller.clone(),
             holder: random_id(),
             after,
@@ -156,6 +188,8 @@ impl Follower {
             suspected: None,
             jobs: Vec::new(),
             ended: false,
+            complete: false,
+            taken: false,
             session_signals,
             changes,
             keep_alive: now + sse::KEEP_ALIVE,
@@ -178,6 +212,15 @@ impl Follower {
             self.on_change(Received::Missed).await;
         }
         self.compare_lists(session).await;
+    }
+
+    /// Goes on with the stream of a call on the socket of the standalone stream. Event ids would make
+    /// the client resume this stream the next time, and not the standalone one: there are none.
+    pub(super) async fn move_here(mut self, last: EventNumber, session: &Session) -> Self {
+        self.moving = Moving::Here { answers_until: last };
+        self.ready.clear();
+        self.take_over(true, session).await;
+        self
     }
 
     /// Tells the client if a deploy has changed the lists that it has.
@@ -209,6 +252,7 @@ impl Follower {
                 return Some(chunk);
             }
             if self.ended {
+                Box::pin(self.forget()).await;
                 return None;
             }
             // What is not waiting is in boxes: a stream mostly waits, and thousands are open.
@@ -286,10 +330,21 @@ impl Follower {
             self.resumes = self.unread;
         }
         self.ended = page.ended;
+        self.complete = page.ended;
         for (number, message) in page.events {
             self.after = number;
+            if let Moving::Here { answers_until } = self.moving {
+                if number > answers_until || is_answer(&message) {
+                    self.ready.push_back(sse::event(None, &message));
+                }
+                continue;
+            }
             let id = EventId { stream: self.key.stream.clone(), number };
-            self.ready.push_back(sse::event(Some(&id), &message));
+            self.ready.push_back(if std::mem::take(&mut self.says_when) {
+                sse::first_event(&id, &message)
+            } else {
+                sse::event(Some(&id), &message)
+            });
         }
         self.answered_by(page.jobs).await;
         self.watch(page.lapses).await;
@@ -367,10 +422,21 @@ impl Follower {
             Received::Signal(Signal::StreamTaken { key, holder })
                 if key == self.key && holder != self.holder =>
             {
+                self.taken = true;
                 self.ended = true;
             }
             Received::Signal(Signal::SessionEnded(_)) => self.ended = true,
             Received::Signal(_) => {}
+        }
+    }
+
+    /// The client has all of the stream and will not ask for it again: nothing of it moves later.
+    async fn forget(&self) {
+        if !self.complete || self.moving == Moving::No {
+            return;
+        }
+        if let Err(error) = self.engine.stores.log.forget_stream(&self.key).await {
+            tracing::warn!(error = %error, "A stream that was sent could not be forgotten: {error}");
         }
     }
 
@@ -432,11 +498,34 @@ impl Follower {
 
     /// Closes the socket of a stream that has not ended; the client comes back for the rest.
     fn hang_up(&mut self) {
-        if self.version >= ProtocolVersion::V2025_11_25 || self.engine.drain.is_cancelled() {
+        if self.may_be_empty || (self.engine.drain.is_cancelled() && !self.never_empty) {
             self.ready.push_back(sse::retry());
         }
         self.ended = true;
     }
+}
+
+impl Drop for Follower {
+    /// The client will not resume this stream, but it will resume the standalone one if that closes.
+    fn drop(&mut self) {
+        if self.moving != Moving::Away || self.complete || self.taken {
+            return;
+        }
+        let engine = Arc::clone(&self.engine);
+        let key = StreamKey { session: self.key.session.clone(), stream: StreamId::standalone() };
+        self.engine.busy.spawn(async move {
+            engine.publish(Signal::StreamReleased(key)).await;
+        });
+    }
+}
+
+/// Whether a message answers a request of the client.
+fn is_answer(message: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Message {
+        method: Option<IgnoredAny>,
+    }
+    serde_json::from_str(message).is_ok_and(|Message { method }| method.is_none())
 }
 
 /// That moment, or never.

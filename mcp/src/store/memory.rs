@@ -503,6 +503,18 @@ impl StreamLog for Memory {
         self.state().streams.retain(|key, _| key.session != *session);
         Ok(())
     }
+
+    async fn forget_stream(&self, key: &StreamKey) -> Result<(), StoreError> {
+        self.state().streams.remove(key);
+        Ok(())
+    }
+
+    async fn call_streams(&self, session: &SessionId) -> Result<Vec<StreamId>, StoreError> {
+        let state = self.state();
+        let streams = state.streams.keys().filter(|key| key.session == *session);
+        let calls = streams.map(|key| key.stream.clone()).filter(|it| !it.is_standalone());
+        Ok(calls.collect())
+    }
 }
 
 #[async_trait]

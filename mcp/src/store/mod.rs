@@ -104,7 +104,8 @@ pub struct Session {
     pub version: ProtocolVersion,
     /// What the client can do.
     pub capabilities: ClientCapabilities,
-    /// What the client calls itself. Never used for a decision.
+    /// What the client calls itself. Decides only how its event streams are written, never what it
+    /// may do.
     pub client_info: Option<Implementation>,
     /// The least severity that the client wants to hear of.
     pub log_level: LogLevel,
@@ -251,6 +252,11 @@ impl StreamId {
     /// The session's one stream for messages that belong to no call.
     pub fn standalone() -> Self {
         Self(Self::STANDALONE.into())
+    }
+
+    /// Takes what [`Self::as_str`] gave for the stream of a call.
+    pub(crate) fn of_call(text: &str) -> Option<Self> {
+        is_random_id(text).then(|| Self(text.into()))
     }
 
     /// Whether this is the stream that GET opens.
@@ -421,6 +427,10 @@ pub trait StreamLog: Send + Sync {
     ) -> Result<bool, StoreError>;
     /// Forgets every stream of a session.
     async fn forget(&self, session: &SessionId) -> Result<(), StoreError>;
+    /// Forgets a stream that has ended, because its client has all of it.
+    async fn forget_stream(&self, key: &StreamKey) -> Result<(), StoreError>;
+    /// The streams of calls of a session. Some may have expired.
+    async fn call_streams(&self, session: &SessionId) -> Result<Vec<StreamId>, StoreError>;
 }
 
 /// Something that other instances may want to know now. A hint, never the only copy: whoever misses

@@ -255,7 +255,18 @@ async fn a_stream_is_read_in_order_and_ends_with_its_answers(stores: &Stores) {
     assert_eq!(texts(stores, &key, 3, 10).await, (vec![], true));
     let other = StreamKey { session: SessionId::random(), stream: key.stream.clone() };
     assert!(stores.log.read(&other, 0, 10).await.expect("read").is_none(), "another session's");
+    let another = StreamKey { session: key.session.clone(), stream: StreamId::random() };
+    stores.log.open(&another, &[(RequestId::Number(3), None)], MINUTE).await.expect("open");
+    stores.log.append(&key.session, "of no call").await.expect("append");
+    let listed = stores.log.call_streams(&key.session).await.expect("list");
+    assert_eq!(listed.len(), 2, "and none of another session, nor the standalone one");
+    stores.log.forget_stream(&key).await.expect("forget");
+    assert!(stores.log.read(&key, 0, 10).await.expect("read").is_none());
+    let listed = stores.log.call_streams(&key.session).await.expect("list");
+    assert_eq!(listed, [another.stream.clone()]);
     stores.log.forget(&key.session).await.expect("forget");
+    assert!(stores.log.read(&another, 0, 10).await.expect("read").is_none());
+    assert!(stores.log.call_streams(&key.session).await.expect("list").is_empty());
     assert!(stores.log.read(&key, 0, 10).await.expect("read").is_none());
 }
 

@@ -9,7 +9,8 @@ use mcp::{
     job::JobId,
     store::{
         Answered, CatalogDigest, EventNumber, Mark, OpenQuestion, Orphan, Page, Questions, Session,
-        SessionId, Sessions, StoredCall, StreamKey, StreamLog, Subscription, Topic, Writer,
+        SessionId, Sessions, StoredCall, StreamId, StreamKey, StreamLog, Subscription, Topic,
+        Writer,
     },
 };
 use tokio::time::Instant;
@@ -267,6 +268,14 @@ impl StreamLog for Observed<dyn StreamLog> {
 
     async fn forget(&self, session: &SessionId) -> Result<(), StoreError> {
         self.timed("stream_forget", self.inner.forget(session)).await
+    }
+
+    async fn forget_stream(&self, key: &StreamKey) -> Result<(), StoreError> {
+        self.timed("stream_forget", self.inner.forget_stream(key)).await
+    }
+
+    async fn call_streams(&self, session: &SessionId) -> Result<Vec<StreamId>, StoreError> {
+        self.timed("stream_list", self.inner.call_streams(session)).await
     }
 }
 

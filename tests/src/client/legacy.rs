@@ -47,6 +47,7 @@ impl Legacy {
         token: String,
         revision: Revision,
         capabilities: Value,
+        name: &str,
     ) -> Self {
         let mut client = Self {
             web,
@@ -63,7 +64,7 @@ impl Legacy {
                 json!({
                     "protocolVersion": revision.as_str(),
                     "capabilities": capabilities,
-                    "clientInfo": { "name": "tests", "version": "1" },
+                    "clientInfo": { "name": name, "version": "1" },
                 }),
             )
             .await;

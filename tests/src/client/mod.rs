@@ -80,8 +80,19 @@ impl Web {
     /// A client of an earlier revision that has shaken hands and declared sampling, elicitation and
     /// roots.
     pub async fn legacy(&self, token: impl Into<String>, revision: Revision) -> Legacy {
-        Legacy::connect(self.clone(), token.into(), revision, legacy::all_capabilities(revision))
-            .await
+        let capabilities = legacy::all_capabilities(revision);
+        Legacy::connect(self.clone(), token.into(), revision, capabilities, "tests").await
+    }
+
+    /// The same for a client of this name.
+    pub async fn legacy_named(
+        &self,
+        token: impl Into<String>,
+        revision: Revision,
+        name: &str,
+    ) -> Legacy {
+        let capabilities = legacy::all_capabilities(revision);
+        Legacy::connect(self.clone(), token.into(), revision, capabilities, name).await
     }
 
     /// The same with these client capabilities.
@@ -91,7 +102,7 @@ impl Web {
         revision: Revision,
         capabilities: Value,
     ) -> Legacy {
-        Legacy::connect(self.clone(), token.into(), revision, capabilities).await
+        Legacy::connect(self.clone(), token.into(), revision, capabilities, "tests").await
     }
 }
 

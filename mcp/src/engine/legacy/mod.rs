@@ -2,6 +2,7 @@
 
 mod again;
 mod client;
+mod habits;
 mod requests;
 mod run;
 mod streams;
@@ -14,6 +15,7 @@ use serde_json::Value;
 
 pub(super) use self::{
     again::take_over,
+    habits::StreamHabits,
     streams::{delete, get},
 };
 use super::{Inner, hashed, operation::read_params};

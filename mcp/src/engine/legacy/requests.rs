@@ -26,7 +26,7 @@ use crate::{
     job::{Job, JobId},
     reply::{About, Reply, ReplyBody},
     rpc::{self, Request, RpcError, codes},
-    store::{MAX_SUBSCRIPTIONS, StoreError, StreamId, StreamKey, Writer},
+    store::{MAX_SUBSCRIPTIONS, Session, StoreError, StreamId, StreamKey, Writer},
     trace,
     types::{ClientCapabilities, LogLevel},
     version::ProtocolVersion,
@@ -120,14 +120,14 @@ pub(super) async fn answer(
             }
         }
     }
-    let decided = Decide { accepted, version: session.version, caller: &caller };
+    let decided = Decide { accepted, session: &session, caller: &caller };
     decided.reply(engine, &exchange, decision).await.with_about(about)
 }
 
 /// Waits for the answer to become JSON or a stream.
 struct Decide<'a> {
     accepted: headers::Accepted,
-    version: ProtocolVersion,
+    session: &'a Session,
     caller: &'a Caller,
 }
 
@@ -154,7 +154,7 @@ impl Decide<'_> {
             }
         };
         let follow =
-            |after| Follower::start(engine, exchange.key.clone(), self.version, self.caller, after);
+            |after| Follower::start(engine, exchange.key.clone(), self.session, self.caller, after);
         match decided {
             Ok(Decision::Json(body)) => {
                 if let Some(Failed::MissingScope(scope)) = exchange.failed() {

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use futures_util::stream::{self, BoxStream, StreamExt as _};
 use http::{HeaderMap, StatusCode};
 
-use super::enter;
+use super::{Entered, StreamHabits, enter};
 use crate::{
     admission::Requests,
     caller::Caller,
@@ -12,9 +14,12 @@ use crate::{
     headers,
     reply::{About, Reply, ReplyBody},
     rpc::RpcError,
-    store::{EventId, Signal, StreamId, StreamKey},
+    store::{EventId, Signal, StoreError, StreamId, StreamKey},
     version::ProtocolVersion,
 };
+
+/// How many streams of calls move to a standalone stream at once: more than a person waits for.
+const MAX_MOVED: usize = 64;
 
 /// `GET`: opens the standalone stream, or resumes any stream of the session.
 pub(in crate::engine) async fn get(
@@ -60,14 +65,55 @@ pub(in crate::engine) async fn get(
         }
         Err(error) => return Reply::store_away(None, &error).with_about(about),
     }
-    let version = entered.session.version;
-    match Follower::start(engine, key, version, &caller, last.number).await {
-        Ok(mut follower) => {
-            follower.take_over(resumes, &entered.session).await;
-            Reply::new(StatusCode::OK, ReplyBody::Events(follower.into_body())).with_about(about)
+    let moves_calls =
+        resumes && key.stream.is_standalone() && !StreamHabits::of(&entered.session).resumes_calls;
+    let followed = async {
+        let session = &entered.session;
+        let mut follower = Follower::start(engine, key, session, &caller, last.number).await?;
+        follower.take_over(resumes, session).await;
+        let mut body = follower.into_body();
+        if moves_calls {
+            let calls = moved_calls(engine, &entered, &caller).await?;
+            body = with_calls(body, calls);
         }
+        Ok(body)
+    };
+    match followed.await {
+        Ok(body) => Reply::new(StatusCode::OK, ReplyBody::Events(body)).with_about(about),
         Err(error) => Reply::store_away(None, &error).with_about(about),
     }
+}
+
+/// What is left of the streams of a session's calls, for a client that does not resume them itself.
+async fn moved_calls(
+    engine: &Arc<Inner>,
+    entered: &Entered,
+    caller: &Caller,
+) -> Result<Vec<BoxStream<'static, Bytes>>, StoreError> {
+    let log = &engine.stores.log;
+    let mut bodies = Vec::new();
+    for stream in log.call_streams(&entered.id).await?.into_iter().take(MAX_MOVED) {
+        let key = StreamKey { session: entered.id.clone(), stream };
+        let Some(page) = log.read(&key, 0, 1).await? else {
+            continue;
+        };
+        let follower = Follower::start(engine, key, &entered.session, caller, 0).await?;
+        bodies.push(follower.move_here(page.last, &entered.session).await.into_body());
+    }
+    Ok(bodies)
+}
+
+/// A standalone stream together with those of calls. It ends when the standalone one does.
+fn with_calls(
+    standalone: BoxStream<'static, Bytes>,
+    calls: Vec<BoxStream<'static, Bytes>>,
+) -> BoxStream<'static, Bytes> {
+    let standalone = standalone.map(Some).chain(stream::iter([None]));
+    let calls = stream::select_all(calls).map(Some);
+    let both = stream::select(standalone, calls);
+    both.take_while(|chunk| std::future::ready(chunk.is_some()))
+        .filter_map(std::future::ready)
+        .boxed()
 }
 
 /// `DELETE`: ends the session, its streams and its calls, wherever they are.

@@ -328,4 +328,20 @@ impl StreamLog for Redis {
             .arg(self.key(session, "running:"));
         self.script(&forget).await
     }
+
+    async fn forget_stream(&self, key: &StreamKey) -> Result<(), StoreError> {
+        let mut pipeline = redis::pipe();
+        pipeline.atomic().del(self.log_key(key)).ignore().del(self.meta_key(key)).ignore();
+        let streams = self.key(&key.session, STREAMS);
+        pipeline.srem(streams, stored(key.stream.as_str())).ignore();
+        self.pipeline(&pipeline).await
+    }
+
+    async fn call_streams(&self, session: &SessionId) -> Result<Vec<StreamId>, StoreError> {
+        let mut pipeline = redis::pipe();
+        pipeline.smembers(self.key(session, STREAMS));
+        let (streams,): (Vec<String>,) = self.pipeline(&pipeline).await?;
+        let ids = streams.iter().filter_map(|stream| stream.strip_prefix(FORMAT));
+        Ok(ids.filter_map(StreamId::of_call).collect())
+    }
 }

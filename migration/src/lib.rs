@@ -36,6 +36,7 @@ mod m20261123_000011_notes_by_title;
 mod m20261123_000012_exports;
 mod m20261123_000013_job_totals;
 mod m20261123_000014_jobs_arguments;
+mod m20261128_000015_notes_words;
 
 /// The ordered list of migrations. To bring a database up to date use [`migrate`], which also keeps
 /// two processes from doing it at once.
@@ -59,6 +60,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261123_000012_exports::Migration),
             Box::new(m20261123_000013_job_totals::Migration),
             Box::new(m20261123_000014_jobs_arguments::Migration),
+            Box::new(m20261128_000015_notes_words::Migration),
         ]
     }
 }

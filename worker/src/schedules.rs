@@ -15,6 +15,7 @@ use service::{
     db::Failure,
     exports, jobs,
     metrics::{SCHEDULE_RUNS, TICKS},
+    notes,
     oauth::{cimd, client::ClientId, sweep},
     ticks,
 };
@@ -58,7 +59,7 @@ struct Done {
 /// The most steps of one run. What is left then waits for the next tick, and others get a turn.
 const MAX_STEPS: u32 = 1_000;
 
-/// A step of a verb that deletes at most so many rows.
+/// A step of a verb that deletes or changes at most so many rows.
 macro_rules! sweeping {
     ($verb:path, $batch:expr) => {
         |service, _, _| {
@@ -98,6 +99,14 @@ pub const ALL: &[Schedule] = &[
                 Ok(Done { count, more: false })
             })
         },
+    },
+    Schedule {
+        name: "search-index",
+        when: "2/10 * * * * *",
+        what: "indexes notes that a program of an earlier version has written",
+        why: "during a deploy, and once for all notes after one; nothing is left to do otherwise",
+        spacing: Duration::from_secs(5),
+        step: sweeping!(notes::index::refresh, notes::index::REFRESH_BATCH),
     },
     Schedule {
         name: "expired-codes",

@@ -16,15 +16,14 @@ use entity::{
 };
 use mcp::UserId;
 use sea_orm::{
-    ConnectionTrait, EntityTrait as _, ExprTrait as _, IntoActiveModel as _, QueryFilter as _,
-    QueryOrder as _, QuerySelect as _,
+    ConnectionTrait, ExprTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
     sea_query::{Expr, OnConflict},
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use uuid::Builder;
 
-use super::{NotesError, transfer::Incoming};
+use super::{NotesError, index, transfer::Incoming};
 
 /// The most notes of one batch: few enough for one statement, on SQLite too (32,766 values).
 pub const BATCH_NOTES: usize = 500;
@@ -178,11 +177,8 @@ impl Import {
             }
         }
         if !rows.is_empty() {
-            let rows = rows.into_iter().map(Model::into_active_model);
-            Entity::insert_many(rows)
-                .on_conflict(only_if_owned())
-                .exec_without_returning(db)
-                .await?;
+            let mut insert = index::insert(db.get_database_backend(), rows);
+            db.execute(insert.on_conflict(only_if_owned())).await?;
         }
         Ok(written)
     }
@@ -250,6 +246,7 @@ impl Import {
 fn only_if_owned() -> OnConflict {
     OnConflict::column(Column::Id)
         .update_columns([Column::Title, Column::Body, Column::Tags, Column::UpdatedAt])
+        .update_columns([index::search_column(), index::version_column()])
         .action_and_where(
             Expr::col((Entity, Column::OwnerSub)).eq(Expr::cust("excluded.owner_sub")),
         )

@@ -24,14 +24,17 @@ use crate::{Service, changes::Change, db::Failure};
 
 mod cursor;
 pub mod import;
+pub mod index;
 mod passages;
+mod question;
 mod search;
 mod text;
 pub mod transfer;
+mod words;
 mod write;
 
 pub use cursor::{Cursor, NotACursor};
-pub use search::{Hit, Hits, MARK, search};
+pub use search::{Hit, Hits, MARK, find, search};
 pub use text::{
     Body, DEFAULT_PAGE, MAX_BODY, MAX_PAGE, MAX_TAG, MAX_TAGS, MAX_TITLE, MAX_WORDS, PageSize,
     Refused, Tag, Tags, Title, Words,

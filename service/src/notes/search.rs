@@ -1,9 +1,8 @@
-//! Full-text search: the one place where the two databases differ.
-//!
-//! Both take the same questions (words, `"phrases"`, `OR`, `-excluded`), stem words alike, rank
-//! title over tags over text, and mark what they found. Neither ever parses a person's text as its
-//! own syntax in a way that could fail. Why the Postgres index holds the owner and the tags as words
-//! is told where the index is made, in the migration of notes.
+//! Full-text search. Both databases answer the same question over the same words; what differs is
+//! the syntax of their indexes ([`super::index`]). Why the Postgres index holds the owner and the
+//! tags as words is told in the migration of notes.
+
+use std::fmt::Write as _;
 
 use chrono::{DateTime, Utc};
 use entity::{NoteId, notes::TagList};
@@ -17,11 +16,22 @@ use serde::Serialize;
 
 use super::{
     NotesError, PageSize, Tag, Words,
-    passages::{START, STOP, passages},
+    index::{self, UNPLACED, lexeme},
+    passages::passages,
+    question::{Alternative, Phrase, Question},
 };
+use crate::Service;
 
 /// What stands before and after each found word.
 pub const MARK: &str = "**";
+
+/// Pages of candidates that one search reads, at most. More than one are only needed where notes of
+/// thousands of words are asked for a phrase: whether they hold it is decided outside the database.
+const MAX_ROUNDS: u64 = 10;
+
+/// How many times [`index::REFRESH_BATCH`] notes one search indexes before it looks, which takes part
+/// of a second. The worker's schedule does the rest.
+const REFRESH_ROUNDS: usize = 10;
 
 /// What a search found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -50,6 +60,27 @@ pub struct Hit {
     pub updated_at: DateTime<Utc>,
 }
 
+/// Searches as [`search`] does, and before it indexes notes of this person that an instance of an
+/// earlier version has written.
+pub async fn find(
+    service: &Service,
+    owner: &UserId,
+    words: &Words,
+    limit: PageSize,
+) -> Result<Hits, NotesError> {
+    for _ in 0..REFRESH_ROUNDS {
+        match index::refresh_owned(service.db(), owner).await {
+            Ok(index::REFRESH_BATCH..) => {}
+            Ok(_) => break,
+            Err(error) => {
+                tracing::warn!(?error, "Could not index outdated notes; searching without them");
+                break;
+            }
+        }
+    }
+    search(service.db(), owner, words, limit).await
+}
+
 /// Searches a person's notes, the best match first and of equal ones the newest.
 pub async fn search(
     db: &impl ConnectionTrait,
@@ -57,27 +88,39 @@ pub async fn search(
     words: &Words,
     limit: PageSize,
 ) -> Result<Hits, NotesError> {
-    let backend = db.get_database_backend();
-    let fetched = i64::from(limit.get()) + 1;
-    let statement = match backend {
-        DbBackend::Postgres => postgres(owner, words, fetched),
-        _ => match sqlite(owner, words, fetched) {
-            Some(statement) => statement,
-            None => {
-                return Ok(Hits { notes: Vec::new(), more: false });
+    let question = Question::parse(words.as_str());
+    if question.is_empty() {
+        return Ok(Hits { notes: Vec::new(), more: false });
+    }
+    let limit = usize::from(limit.get());
+    // One more than asked for says whether there is more.
+    let fetched = limit as u64 + 1;
+    let mut notes = Vec::new();
+    let mut more = true;
+    for round in 0..MAX_ROUNDS {
+        let statement = statement(db.get_database_backend(), owner, &question, fetched, round);
+        let rows = HitRow::find_by_statement(statement).all(db).await?;
+        let is_last = (rows.len() as u64) < fetched;
+        for row in rows {
+            if !row.unplaced || row.matches(&question) {
+                notes.push(row.into_hit(&question));
             }
-        },
-    };
-    let mut rows = HitRow::find_by_statement(statement).all(db).await?;
-    let more = rows.len() > usize::from(limit.get());
-    rows.truncate(usize::from(limit.get()));
-    Ok(Hits { notes: rows.into_iter().map(Hit::from).collect(), more })
+            // A long text takes milliseconds: others get their turn in between.
+            tokio::task::yield_now().await;
+        }
+        if is_last || notes.len() > limit {
+            more = notes.len() > limit;
+            break;
+        }
+    }
+    notes.truncate(limit);
+    Ok(Hits { notes, more })
 }
 
 /// That a note of this owner has a tag.
 pub(super) fn has_tag(backend: DbBackend, owner: &UserId, tag: &Tag) -> SimpleExpr {
     if backend == DbBackend::Postgres {
-        let both = format!("{} & {}", lexeme('=', owner.as_str()), lexeme('#', tag.as_str()));
+        let both = format!("{} & {}", lexeme("=", owner.as_str()), lexeme("#", tag.as_str()));
         Expr::cust_with_values("search @@ $1::tsquery", [both])
     } else {
         let has = "EXISTS (SELECT 1 FROM json_each(notes.tags) WHERE json_each.value = ?)";
@@ -89,190 +132,183 @@ pub(super) fn has_tag(backend: DbBackend, owner: &UserId, tag: &Tag) -> SimpleEx
 struct HitRow {
     id: NoteId,
     title: String,
-    /// The text, with the found words between [`START`] and [`STOP`].
-    marked: String,
+    body: String,
     tags: TagList,
     created_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
+    /// Whether the database could not tell which words follow each other.
+    unplaced: bool,
 }
 
-impl From<HitRow> for Hit {
-    fn from(row: HitRow) -> Self {
-        Self {
-            id: row.id,
-            title: row.title,
-            snippet: passages(&row.marked),
-            tags: row.tags.0,
-            created_at: row.created_at,
-            updated_at: row.updated_at,
+impl HitRow {
+    fn matches(&self, question: &Question) -> bool {
+        let tags = self.tags.0.iter().map(String::as_str);
+        question.matches([self.title.as_str(), self.body.as_str()].into_iter().chain(tags))
+    }
+
+    fn into_hit(self, question: &Question) -> Hit {
+        Hit {
+            id: self.id,
+            snippet: passages(&self.body, question),
+            title: self.title,
+            tags: self.tags.0,
+            created_at: self.created_at,
+            updated_at: self.updated_at,
         }
     }
 }
 
-/// The rows are ranked and limited first, so that words are only marked in what is shown. A question
-/// without a single word (such as `"…"`) would ask for nothing but the owner, hence `numnode`.
-///
-/// Words are marked by a question of their own, which knows neither phrases nor AND: with those,
-/// `ts_headline` takes gigabytes for a long text of one word repeated.
+fn statement(
+    backend: DbBackend,
+    owner: &UserId,
+    question: &Question,
+    limit: u64,
+    round: u64,
+) -> Statement {
+    let mut statement = match backend {
+        DbBackend::Postgres => postgres(owner, question),
+        _ => sqlite(owner, question),
+    };
+    // Numbers, so nothing that anybody wrote.
+    statement.sql =
+        statement.sql.replace("{page}", &format!("LIMIT {limit} OFFSET {}", limit * round));
+    statement
+}
+
+/// The rows are ranked and limited first, so that the texts of only those are read that are shown.
 const POSTGRES: &str = "
-SELECT id, title, tags, created_at, updated_at,
-    ts_headline('notes_words', body, websearch_to_tsquery('notes_words', $4), $5) AS marked
+SELECT id, title, body, tags, created_at, updated_at, unplaced
 FROM (
     SELECT id, title, body, tags, created_at, updated_at,
-        ts_rank(search, websearch_to_tsquery('notes_words', $3)) AS rank
+        search @@ $4::tsquery AS unplaced, ts_rank(search, $3::tsquery) AS rank
     FROM notes
-    WHERE owner_sub = $1
-        AND search @@ ($2::tsquery && websearch_to_tsquery('notes_words', $3))
-        AND numnode(websearch_to_tsquery('notes_words', $3)) > 0
+    WHERE owner_sub = $1 AND search @@ $2::tsquery
     ORDER BY rank DESC, created_at DESC, id DESC
-    LIMIT $6
+    {page}
 ) AS found
 ORDER BY rank DESC, created_at DESC, id DESC";
 
-fn postgres(owner: &UserId, words: &Words, limit: i64) -> Statement {
-    let options = format!("HighlightAll=true, StartSel=\"{START}\", StopSel=\"{STOP}\"");
-    let values: [Value; 6] = [
-        owner.as_str().into(),
-        lexeme('=', owner.as_str()).into(),
-        words.as_str().into(),
-        to_mark(words.as_str()).into(),
-        options.into(),
-        limit.into(),
-    ];
+fn postgres(owner: &UserId, question: &Question) -> Statement {
+    let words = tsquery(question, Placing::Exact);
+    let unplaced = lexeme("", UNPLACED);
+    let theirs = lexeme("=", owner.as_str());
+    let asked = if question.has_phrases() {
+        let candidates = tsquery(question, Placing::Unknown);
+        format!("{theirs} & (({words}) | ({unplaced} & ({candidates})))")
+    } else {
+        format!("{theirs} & ({words})")
+    };
+    // A note without places is only looked at again where they matter.
+    let unplaced = if question.has_phrases() { unplaced } else { String::new() };
+    let values: [Value; 4] = [owner.as_str().into(), asked.into(), words.into(), unplaced.into()];
     Statement::from_sql_and_values(DbBackend::Postgres, POSTGRES, values)
 }
 
-/// The single words that a question asks for, each once, in the syntax of `websearch_to_tsquery`.
-fn to_mark(text: &str) -> String {
-    let mut words = Vec::new();
-    for term in terms(text) {
-        let Term::With(quoted) = term else { continue };
-        for word in quoted.split(|it: char| !it.is_alphanumeric()) {
-            let known = words.iter().any(|it| it == word);
-            if !(word.is_empty() || known || word.eq_ignore_ascii_case("or")) {
-                words.push(word.to_owned());
-            }
-        }
-    }
-    words.join(" or ")
+/// What is known about the places of words.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Placing {
+    Exact,
+    /// Finds every note that may match, and others.
+    Unknown,
 }
 
-/// One lexeme of ours in the syntax of `tsquery`, quoted.
-fn lexeme(kind: char, text: &str) -> String {
-    format!("'{kind}{}'", text.replace('\\', "\\\\").replace('\'', "''"))
+fn tsquery(question: &Question, placing: Placing) -> String {
+    let alternative = |it: &Alternative| {
+        let excludes = |phrase: &&Phrase| placing == Placing::Exact || phrase.words.len() == 1;
+        let with = it.with.iter().map(|phrase| tsquery_phrase(phrase, placing));
+        let without = it.without.iter().filter(excludes);
+        let without = without.map(|phrase| format!("!{}", tsquery_phrase(phrase, placing)));
+        let parts: Vec<String> = with.chain(without).collect();
+        // Only excludes phrases: every note without places may match, and no other is asked for.
+        if parts.is_empty() { lexeme("", UNPLACED) } else { parts.join(" & ") }
+    };
+    let alternatives: Vec<String> = question.alternatives.iter().map(alternative).collect();
+    format!("({})", alternatives.join(") | ("))
+}
+
+fn tsquery_phrase(phrase: &Phrase, placing: Placing) -> String {
+    let mut words: Vec<String> = phrase.words.iter().map(|word| lexeme("", word)).collect();
+    if let (Some(last), true) = (words.last_mut(), phrase.is_prefix) {
+        last.push_str(":*");
+    }
+    let operator = if placing == Placing::Exact { " <-> " } else { " & " };
+    format!("({})", words.join(operator))
 }
 
 const SQLITE: &str = "
-SELECT notes.id, notes.title, notes.tags, notes.created_at, notes.updated_at,
-    highlight(notes_search, 2, char(2), char(3)) AS marked
-FROM notes_search JOIN notes ON notes.row = notes_search.rowid
-WHERE notes_search MATCH ? AND notes.owner_sub = ?
-ORDER BY bm25(notes_search, 10.0, 5.0, 1.0), notes.created_at DESC, notes.id DESC
-LIMIT ?";
+SELECT notes.id, notes.title, notes.body, notes.tags, notes.created_at, notes.updated_at,
+    false AS unplaced
+FROM notes_words JOIN notes ON notes.row = notes_words.rowid
+WHERE notes_words MATCH $1 AND notes.owner_sub = $2
+ORDER BY bm25(notes_words, 0.0, 10.0, 5.0, 1.0), notes.created_at DESC, notes.id DESC
+{page}";
 
-/// FTS5 has no question that only excludes.
+/// FTS5 has no question that only excludes, so an alternative that does is a condition of its own.
+/// Those that ask for something come first.
 const SQLITE_WITHOUT: &str = "
-SELECT id, title, tags, created_at, updated_at, substr(body, 1, 201) AS marked
+SELECT notes.id, notes.title, notes.body, notes.tags, notes.created_at, notes.updated_at,
+    false AS unplaced
 FROM notes
-WHERE row NOT IN (SELECT rowid FROM notes_search WHERE notes_search MATCH ?) AND owner_sub = ?
-ORDER BY created_at DESC, id DESC
-LIMIT ?";
+LEFT JOIN (
+    SELECT rowid AS found, bm25(notes_words, 0.0, 10.0, 5.0, 1.0) AS rank
+    FROM notes_words WHERE notes_words MATCH $1
+) ON found = notes.row
+WHERE notes.owner_sub = $2 AND (found IS NOT NULL {without})
+ORDER BY found IS NULL, rank, notes.created_at DESC, notes.id DESC
+{page}";
 
-fn sqlite(owner: &UserId, words: &Words, limit: i64) -> Option<Statement> {
-    let (sql, question) = match fts5(words.as_str()) {
-        Fts5::Nothing => return None,
-        Fts5::With(question) => (SQLITE, question),
-        Fts5::Without(question) => (SQLITE_WITHOUT, question),
-    };
-    let values: [Value; 3] = [question.into(), owner.as_str().into(), limit.into()];
-    Some(Statement::from_sql_and_values(DbBackend::Sqlite, sql, values))
-}
+/// Asks for what is in no note.
+const NO_NOTE: &str = "\"\"";
 
-/// A question in the syntax of FTS5.
-#[derive(Debug, PartialEq, Eq)]
-enum Fts5 {
-    /// There is no word in it.
-    Nothing,
-    /// What has to match.
-    With(String),
-    /// What must not match; there is nothing that has to.
-    Without(String),
-}
-
-/// Says in FTS5 what `websearch_to_tsquery` makes of the same text. Whatever a person wrote ends up
-/// between quotation marks, where FTS5 knows no syntax.
-fn fts5(text: &str) -> Fts5 {
-    let mut alternatives = vec![Alternative::default()];
-    for term in terms(text) {
-        match term {
-            Term::Or => alternatives.push(Alternative::default()),
-            Term::With(quoted) => alternatives.last_mut().expect("one at least").with.push(quoted),
-            Term::Without(quoted) => {
-                alternatives.last_mut().expect("one at least").without.push(quoted);
-            }
-        }
+fn sqlite(owner: &UserId, question: &Question) -> Statement {
+    let (with, without): (Vec<&Alternative>, Vec<&Alternative>) =
+        question.alternatives.iter().partition(|it| !it.with.is_empty());
+    let theirs = |asked: String| format!("owner : \"{}\" AND ({asked})", owner_token(owner));
+    let asked: Vec<String> = with.into_iter().map(fts5).collect();
+    let asked = if asked.is_empty() { NO_NOTE.to_owned() } else { theirs(asked.join(" OR ")) };
+    let mut values: Vec<Value> = vec![asked.into(), owner.as_str().into()];
+    if without.is_empty() {
+        return Statement::from_sql_and_values(DbBackend::Sqlite, SQLITE, values);
     }
-    let wanted: Vec<String> = alternatives.iter().filter_map(Alternative::to_fts5).collect();
-    if !wanted.is_empty() {
-        return Fts5::With(wanted.join(" OR "));
+    let mut conditions = String::new();
+    for alternative in without {
+        values.push(theirs(any_of(&alternative.without)).into());
+        let number = values.len();
+        write!(
+            conditions,
+            " OR notes.row NOT IN (SELECT rowid FROM notes_words WHERE notes_words MATCH ${number})"
+        )
+        .expect("writing to a string cannot fail");
     }
-    // All that remains is to exclude. Several exclusions with OR between them exclude only what
-    // has all of them; FTS5 and people rarely meet there, so each of them counts.
-    let unwanted: Vec<String> = alternatives.into_iter().flat_map(|it| it.without).collect();
-    if unwanted.is_empty() { Fts5::Nothing } else { Fts5::Without(unwanted.join(" OR ")) }
+    let sql = SQLITE_WITHOUT.replace("{without}", &conditions);
+    Statement::from_sql_and_values(DbBackend::Sqlite, sql, values)
 }
 
-/// What stands between two ORs.
-#[derive(Default)]
-struct Alternative {
-    with: Vec<String>,
-    without: Vec<String>,
-}
-
-impl Alternative {
-    fn to_fts5(&self) -> Option<String> {
-        let mut question = (!self.with.is_empty()).then(|| self.with.join(" AND "))?;
-        for unwanted in &self.without {
-            question = format!("({question}) NOT {unwanted}");
-        }
-        Some(format!("({question})"))
-    }
-}
-
-enum Term {
-    With(String),
-    Without(String),
-    Or,
-}
-
-fn terms(text: &str) -> impl Iterator<Item = Term> {
-    let mut rest = text;
-    std::iter::from_fn(move || {
-        loop {
-            rest = rest.trim_start();
-            if rest.is_empty() {
-                return None;
-            }
-            let unwanted = rest.starts_with('-');
-            let from = rest.trim_start_matches('-');
-            let quoted = from.strip_prefix('"');
-            let (word, after) = if let Some(phrase) = quoted {
-                phrase.split_once('"').unwrap_or((phrase, ""))
-            } else {
-                let end = from.find(|it: char| it.is_whitespace() || it == '"');
-                from.split_at(end.unwrap_or(from.len()))
-            };
-            rest = after;
-            if quoted.is_none() && !unwanted && word.eq_ignore_ascii_case("or") {
-                return Some(Term::Or);
-            }
-            // What holds no letter or digit is no word.
-            if word.chars().any(char::is_alphanumeric) {
-                let word = format!("\"{}\"", word.replace('"', ""));
-                return Some(if unwanted { Term::Without(word) } else { Term::With(word) });
-            }
-        }
+/// The owner as one word of FTS5, as the trigger of `notes` makes it, too.
+fn owner_token(owner: &UserId) -> String {
+    owner.as_str().bytes().fold(String::new(), |mut token, byte| {
+        write!(token, "{byte:02X}").expect("writing to a string cannot fail");
+        token
     })
+}
+
+fn fts5(alternative: &Alternative) -> String {
+    let with: Vec<String> = alternative.with.iter().map(fts5_phrase).collect();
+    let with = with.join(" AND ");
+    if alternative.without.is_empty() {
+        format!("({with})")
+    } else {
+        format!("(({with}) NOT ({}))", any_of(&alternative.without))
+    }
+}
+
+fn any_of(phrases: &[Phrase]) -> String {
+    phrases.iter().map(fts5_phrase).collect::<Vec<_>>().join(" OR ")
+}
+
+fn fts5_phrase(phrase: &Phrase) -> String {
+    let prefix = if phrase.is_prefix { " *" } else { "" };
+    format!("{{title tags body}} : \"{}\"{prefix}", phrase.words.join(" "))
 }
 
 #[cfg(test)]
@@ -280,46 +316,31 @@ mod tests {
     use super::*;
 
     #[test]
+    fn questions_become_tsqueries() {
+        for (text, exact, unknown) in [
+            ("tea", "(('tea'))", "(('tea'))"),
+            ("tea 茶", "(('tea') & ('茶':*))", "(('tea') & ('茶':*))"),
+            ("a.b -c", "(('a' <-> 'b') & !('c'))", "(('a' & 'b') & !('c'))"),
+            ("-a.b", "(!('a' <-> 'b'))", "('~')"),
+            ("a or -b.c", "(('a')) | (!('b' <-> 'c'))", "(('a')) | ('~')"),
+        ] {
+            let question = Question::parse(text);
+            assert_eq!(tsquery(&question, Placing::Exact), exact, "{text}");
+            assert_eq!(tsquery(&question, Placing::Unknown), unknown, "{text}");
+        }
+    }
+
+    #[test]
     fn questions_become_fts5() {
-        let with = |it: &str| Fts5::With(it.to_owned());
-        for (text, question) in [
-            ("tea", with(r#"("tea")"#)),
-            ("green tea", with(r#"("green" AND "tea")"#)),
-            (r#""green tea" cake"#, with(r#"("green tea" AND "cake")"#)),
-            ("tea or coffee", with(r#"("tea") OR ("coffee")"#)),
-            ("tea -coffee", with(r#"(("tea") NOT "coffee")"#)),
-            ("tea OR coffee -milk", with(r#"("tea") OR (("coffee") NOT "milk")"#)),
-            ("-milk", Fts5::Without(r#""milk""#.to_owned())),
-            (r#"-"cold milk" -tea"#, Fts5::Without(r#""cold milk" OR "tea""#.to_owned())),
+        for (text, expected) in [
+            ("tea", r#"({title tags body} : "tea")"#),
             (
-                "NEAR(a b) title:x* ^y {z}",
-                with(r#"("NEAR(a" AND "b)" AND "title:x*" AND "^y" AND "{z}")"#),
+                "a.b 茶 -c -d",
+                r#"(({title tags body} : "a b" AND {title tags body} : "茶" *) NOT ({title tags body} : "c" OR {title tags body} : "d"))"#,
             ),
-            (r#"unclosed "phrase here"#, with(r#"("unclosed" AND "phrase here")"#)),
-            (r#"a"b"c"#, with(r#"("a" AND "b" AND "c")"#)),
-            (r#"" - -- *** ""#, Fts5::Nothing),
-            ("or", Fts5::Nothing),
         ] {
-            assert_eq!(fts5(text), question, "{text}");
+            assert_eq!(fts5(&Question::parse(text).alternatives[0]), expected, "{text}");
         }
-    }
-
-    #[test]
-    fn single_words_are_marked_each_once() {
-        for (text, marked) in [
-            ("tea", "tea"),
-            ("\"green tea\" or Cake -milk tea", "green or tea or Cake"),
-            ("user@example.com foo-bar", "user or example or com or foo or bar"),
-            ("\"this or that\" a|b!c:*", "this or that or a or b or c"),
-            ("-milk … \"\"", ""),
-        ] {
-            assert_eq!(to_mark(text), marked, "{text}");
-        }
-    }
-
-    #[test]
-    fn a_lexeme_is_quoted() {
-        assert_eq!(lexeme('=', "github:1"), "'=github:1'");
-        assert_eq!(lexeme('#', r"it's a \ & b"), r"'#it''s a \\ & b'");
+        assert_eq!(owner_token(&UserId::new("dev:é")), "6465763AC3A9");
     }
 }

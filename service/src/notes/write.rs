@@ -7,10 +7,11 @@ use entity::{
     notes::{Column, Entity, Model},
 };
 use mcp::UserId;
-use sea_orm::{ConnectionTrait, EntityTrait as _, IntoActiveModel as _, sea_query::Expr};
+use sea_orm::{ConnectionTrait, DatabaseConnection, QuerySelect as _, sea_query::Expr};
 use uuid::{NoContext, Timestamp, Uuid};
 
-use super::{Changes, Draft, Note, NotesError};
+use super::{Changes, Draft, Note, NotesError, index};
+use crate::db;
 
 pub(super) async fn insert(
     db: &impl ConnectionTrait,
@@ -27,29 +28,42 @@ pub(super) async fn insert(
         created_at: now,
         updated_at: now,
     };
-    Entity::insert(row.clone().into_active_model()).exec_without_returning(db).await?;
+    db.execute(&index::insert(db.get_database_backend(), [row.clone()])).await?;
     Ok(row.into())
 }
 
+/// Reads the note and changes it in one transaction: what a note is found by follows from all of it.
 pub(super) async fn update(
-    db: &impl ConnectionTrait,
+    db: &DatabaseConnection,
     owner: &UserId,
     now: DateTime<Utc>,
     id: NoteId,
     changes: Changes,
 ) -> Result<Note, NotesError> {
-    let mut update =
-        Entity::update_owned(owner.as_str(), id).col_expr(Column::UpdatedAt, Expr::value(now));
+    let transaction = db::begin(db).await?;
+    let found = Entity::owned(owner.as_str(), id).lock_exclusive().one(&transaction).await?;
+    let mut row = found.ok_or(NotesError::NotFound)?;
+    row.updated_at = now;
     if let Some(title) = changes.title {
-        update = update.col_expr(Column::Title, Expr::value(title.into_string()));
+        row.title = title.into_string();
     }
     if let Some(body) = changes.body {
-        update = update.col_expr(Column::Body, Expr::value(body.into_string()));
+        row.body = body.into_string();
     }
     if let Some(tags) = changes.tags {
-        update = update.col_expr(Column::Tags, Expr::value(tags.into_list()));
+        row.tags = tags.into_list();
     }
-    only(update.exec_with_returning(db).await?)
+    Entity::update_owned(owner.as_str(), id)
+        .col_expr(index::search_column(), index::of(db.get_database_backend(), &row))
+        .col_expr(index::version_column(), Expr::value(index::VERSION))
+        .col_expr(Column::Title, Expr::value(row.title.clone()))
+        .col_expr(Column::Body, Expr::value(row.body.clone()))
+        .col_expr(Column::Tags, Expr::value(row.tags.clone()))
+        .col_expr(Column::UpdatedAt, Expr::value(row.updated_at))
+        .exec(&transaction)
+        .await?;
+    transaction.commit().await?;
+    Ok(row.into())
 }
 
 pub(super) async fn delete(

@@ -35,7 +35,7 @@ impl Prompt<Service> for SummarizeNotes {
         service: &Service,
         Arguments { subject }: Arguments,
     ) -> Result<PromptResult, ToolError> {
-        let found = notes::search(service.db(), call.user(), &subject, PageSize::default())
+        let found = notes::find(service, call.user(), &subject, PageSize::default())
             .await
             .map_err(failed)?;
         let mut text = format!(

@@ -34,6 +34,6 @@ impl Tool<Service> for SearchNotes {
     type Output = Hits;
 
     async fn call(&self, call: &Call, service: &Service, input: Input) -> Result<Hits, ToolError> {
-        notes::search(service.db(), call.user(), &input.query, input.limit).await.map_err(failed)
+        notes::find(service, call.user(), &input.query, input.limit).await.map_err(failed)
     }
 }

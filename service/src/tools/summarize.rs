@@ -109,8 +109,7 @@ async fn choose(call: &Call, service: &Service, input: Input) -> Result<Vec<Note
             page.notes.into_iter().map(|it| it.id).collect()
         }
         ([], Some(query), None) => {
-            let hits =
-                notes::search(service.db(), call.user(), &query, limit).await.map_err(failed)?;
+            let hits = notes::find(service, call.user(), &query, limit).await.map_err(failed)?;
             hits.notes.into_iter().map(|it| it.id).collect()
         }
         (_, None, None) if ids.len() <= usize::from(MAX_NOTES) => ids,

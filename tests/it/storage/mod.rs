@@ -8,6 +8,8 @@ mod notes;
 mod plans;
 mod schema;
 mod search;
+mod search_old_rows;
+mod search_table;
 mod users;
 mod world;
 

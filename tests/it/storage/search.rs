@@ -14,6 +14,8 @@ on_both!(
     the_index_follows_every_change,
     no_question_is_an_error,
     no_text_is_expensive_to_search,
+    phrases_are_found_wherever_they_stand,
+    phrases_end_with_their_field,
     there_may_be_more,
 );
 
@@ -169,7 +171,7 @@ async fn no_question_is_an_error(world: World) {
         found(&world, question).await;
     }
     for question in ["\"…\"", "🦀", "…", "- --", "\u{301}"] {
-        assert_eq!(found(&world, question).await, [], "{question} holds no word");
+        assert_eq!(found(&world, question).await, [], "{question} is in no note");
     }
     found(&world, &"x".repeat(notes::MAX_WORDS)).await;
     found(&world, &"ß ".repeat(notes::MAX_WORDS / 2)).await;
@@ -193,6 +195,47 @@ async fn no_text_is_expensive_to_search(world: World) {
         // Bounded by patience alone: with the database's own snippets this took half a minute.
         let found = tests::in_time("the search", found(&world, question)).await;
         assert_ne!(found, [], "{question}");
+    }
+}
+
+/// Postgres keeps 16,383 positions of a text, and 255 of a word.
+async fn phrases_are_found_wherever_they_stand(world: World) {
+    let ada = user("ada");
+    let words: Vec<String> = (0..20_000).map(|it| format!("{it:x}")).collect();
+    let words = words.join(" ");
+    world.note(&ada, "Words", &format!("{words} green tea at last"), &[]).await;
+    let repeated = format!("{} the last tea", "the tea of ".repeat(1_000));
+    world.note(&ada, "Repeated", &repeated, &[]).await;
+    let characters: String = ('一'..='鿋').take(20_000).collect();
+    world.note(&ada, "Characters", &format!("{characters}。本周数据库迁移"), &[]).await;
+    world.note(&ada, "Short", "green tea", &[]).await;
+    for (question, expected) in [
+        ("\"green tea\"", &["Short", "Words"][..]),
+        ("\"tea green\"", &[]),
+        ("\"tea green\" or short", &["Short"]),
+        ("\"last tea\"", &["Repeated"]),
+        ("tea -\"green tea\"", &["Repeated"]),
+        ("-\"green tea\"", &["Characters", "Repeated"]),
+        ("数据库迁移", &["Characters"]),
+        ("数据迁库", &[]),
+    ] {
+        assert_eq!(titles(&world, question).await, expected, "{question}");
+    }
+    let hits = found(&world, "数据库").await;
+    assert!(hits[0].snippet.contains("本周**数据库**迁移"), "{}", hits[0].snippet);
+}
+
+async fn phrases_end_with_their_field(world: World) {
+    let ada = user("ada");
+    world.note(&ada, "Green tea", "black coffee", &["one two", "three"]).await;
+    for (question, count) in [
+        ("\"green tea\" \"black coffee\" \"one two\"", 1),
+        ("\"tea black\"", 0),
+        ("\"tea one\"", 0),
+        ("\"two three\"", 0),
+        ("\"three black\"", 0),
+    ] {
+        assert_eq!(titles(&world, question).await.len(), count, "{question}");
     }
 }
 

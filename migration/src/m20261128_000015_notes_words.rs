@@ -1,0 +1,136 @@
+//! An index of words that the service makes.
+//!
+//! Until here each database split texts by its own parser, so the same question had two answers, and
+//! languages that are written without spaces had none. Now the service splits texts, alike for both.
+//!
+//! **Expand.** On Postgres `search` stops being generated, and whoever writes a note gives it, together
+//! with `search_version`. An instance of the version before knows neither: for what it writes, the
+//! triggers fill `search` as it was filled before, and leave a `search_version` below 1, by which an
+//! instance of this version finds the row and indexes it anew. `=<owner>` and `#<tag>` are the same in
+//! both forms, and so are English words, which such an instance keeps finding in rows that this
+//! version wrote. It no longer finds words with accents and hosts, files and addresses as a whole
+//! in these rows.
+//!
+//! On SQLite the service hands the words over in `search`, and a trigger moves them to `notes_words`.
+//! The old table and its triggers stay for a program of the version before.
+//!
+//! **Contract**, when no such instance runs any more: the triggers of Postgres with their functions,
+//! dictionary and configuration, and on SQLite `notes_search` with its triggers.
+//!
+//! Existing rows begin at version 0. They are indexed in batches by the worker, and by searches of
+//! their owners, not here: how texts are split is code that changes, and history is not.
+
+use sea_orm_migration::{prelude::*, sea_orm::DbBackend};
+
+#[derive(DeriveMigrationName)]
+pub(crate) struct Migration;
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        run(manager, POSTGRES_UP, SQLITE_UP).await
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        run(manager, POSTGRES_DOWN, SQLITE_DOWN).await
+    }
+}
+
+async fn run(manager: &SchemaManager<'_>, postgres: &str, sqlite: &str) -> Result<(), DbErr> {
+    let is_postgres = manager.get_database_backend() == DbBackend::Postgres;
+    let sql = if is_postgres { postgres } else { sqlite };
+    manager.get_connection().execute_unprepared(sql).await.map(drop)
+}
+
+/// A row that changes while it is indexed must not count as indexed, so each change by an old
+/// instance leaves another number.
+const POSTGRES_UP: &str = "
+ALTER TABLE notes ALTER COLUMN search DROP EXPRESSION;
+ALTER TABLE notes ADD COLUMN search_version integer NOT NULL DEFAULT 0;
+CREATE INDEX notes_unindexed ON notes (owner_sub, search_version) WHERE search_version < 1;
+
+CREATE FUNCTION notes_search_as_before() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.search := notes_search(NEW.owner_sub, NEW.title, NEW.tags, NEW.body);
+    NEW.search_version := -floor(random() * 2147483647)::integer;
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER notes_inserted_as_before BEFORE INSERT ON notes
+    FOR EACH ROW WHEN (NEW.search IS NULL)
+    EXECUTE FUNCTION notes_search_as_before();
+CREATE TRIGGER notes_updated_as_before BEFORE UPDATE OF title, tags, body ON notes
+    FOR EACH ROW WHEN (NEW.search IS NOT DISTINCT FROM OLD.search)
+    EXECUTE FUNCTION notes_search_as_before();
+";
+
+const POSTGRES_DOWN: &str = "
+DROP TRIGGER notes_inserted_as_before ON notes;
+DROP TRIGGER notes_updated_as_before ON notes;
+DROP FUNCTION notes_search_as_before();
+ALTER TABLE notes DROP COLUMN search_version;
+ALTER TABLE notes DROP COLUMN search;
+ALTER TABLE notes ADD COLUMN search tsvector NOT NULL
+    GENERATED ALWAYS AS (notes_search(owner_sub, title, tags, body)) STORED;
+CREATE INDEX notes_search_index ON notes USING gin (search);
+";
+
+/// The words come separated by spaces, so the simplest of the tokenizers will do. The table keeps them
+/// besides indexing them: one without content (`contentless_delete`) still found a row by a word that
+/// had been replaced.
+const SQLITE_UP: &str = "
+ALTER TABLE notes ADD COLUMN search text;
+ALTER TABLE notes ADD COLUMN search_version integer NOT NULL DEFAULT 0;
+CREATE INDEX notes_unindexed ON notes (owner_sub, search_version) WHERE search_version < 1;
+
+CREATE VIRTUAL TABLE notes_words USING fts5(
+    owner, title, tags, body, tokenize = 'ascii'
+);
+CREATE TRIGGER notes_words_insert AFTER INSERT ON notes WHEN new.search IS NOT NULL BEGIN
+    INSERT INTO notes_words (rowid, owner, title, tags, body) VALUES (
+        new.row, hex(new.owner_sub), json_extract(new.search, '$[0]'),
+        json_extract(new.search, '$[1]'), json_extract(new.search, '$[2]'));
+    UPDATE notes SET search = NULL WHERE row = new.row;
+END;
+CREATE TRIGGER notes_words_update AFTER UPDATE OF search ON notes WHEN new.search IS NOT NULL BEGIN
+    DELETE FROM notes_words WHERE rowid = new.row;
+    INSERT INTO notes_words (rowid, owner, title, tags, body) VALUES (
+        new.row, hex(new.owner_sub), json_extract(new.search, '$[0]'),
+        json_extract(new.search, '$[1]'), json_extract(new.search, '$[2]'));
+    UPDATE notes SET search = NULL WHERE row = new.row;
+END;
+CREATE TRIGGER notes_words_delete AFTER DELETE ON notes BEGIN
+    DELETE FROM notes_words WHERE rowid = old.row;
+END;
+CREATE TRIGGER notes_updated_as_before AFTER UPDATE OF title, tags, body ON notes
+WHEN new.search IS NULL BEGIN
+    UPDATE notes SET search_version = -abs(random() % 2147483647) WHERE row = new.row;
+END;
+
+-- Not for each change of the row, of which there are more now.
+DROP TRIGGER notes_search_update;
+CREATE TRIGGER notes_search_update AFTER UPDATE OF title, tags, body ON notes BEGIN
+    INSERT INTO notes_search (notes_search, rowid, title, tags, body)
+        VALUES ('delete', old.row, old.title, old.tags, old.body);
+    INSERT INTO notes_search (rowid, title, tags, body)
+        VALUES (new.row, new.title, new.tags, new.body);
+END;
+";
+
+const SQLITE_DOWN: &str = "
+DROP TRIGGER notes_words_insert;
+DROP TRIGGER notes_words_update;
+DROP TRIGGER notes_words_delete;
+DROP TRIGGER notes_updated_as_before;
+DROP TRIGGER notes_search_update;
+DROP TABLE notes_words;
+DROP INDEX notes_unindexed;
+ALTER TABLE notes DROP COLUMN search_version;
+ALTER TABLE notes DROP COLUMN search;
+CREATE TRIGGER notes_search_update AFTER UPDATE ON notes BEGIN
+    INSERT INTO notes_search (notes_search, rowid, title, tags, body)
+        VALUES ('delete', old.row, old.title, old.tags, old.body);
+    INSERT INTO notes_search (rowid, title, tags, body)
+        VALUES (new.row, new.title, new.tags, new.body);
+END;
+";

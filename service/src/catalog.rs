@@ -2,7 +2,7 @@
 //!
 //! To offer something else, replace [`crate::tools`], [`crate::resources`] and [`crate::prompts`].
 
-use std::sync::Arc;
+use std::{iter, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use mcp::{
@@ -42,10 +42,11 @@ pub fn catalog(service: Service) -> Arc<dyn Catalog> {
 /// much a person may ask.
 pub fn mcp_settings(service: &Service) -> Settings {
     let clock = Arc::clone(service.clock());
+    let config = service.config();
+    let secrets = iter::once(&config.jwt_signing_secret).chain(&config.previous_signing_secrets);
     Settings {
-        seal_keys: vec![SealKey::new(
-            service.config().jwt_signing_secret.derive("mcp request state v1"),
-        )],
+        // The first one seals, all of them open: a question outlives a change of the secret.
+        seal_keys: secrets.map(|it| SealKey::new(it.derive("mcp request state v1"))).collect(),
         now: Arc::new(move || clock.now().timestamp()),
         page_size: Settings::PAGE_SIZE,
         jobs: Some(JobSettings { store: jobs::store(service), result_tool: Some("jobs_get") }),

@@ -112,6 +112,32 @@ async fn check_says_what_it_found_and_starts_nothing() {
     let (code, said) = run(&["notes-mcp", "check"], &good).await;
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("ok       database"), "{said}");
+    for (variables, lines) in [
+        (&[][..], &["everybody with a GitHub account may sign in"][..]),
+        (&[("ALLOWED_GITHUB_LOGINS", "a,b")], &["the 2 accounts of ALLOWED_GITHUB_LOGINS"]),
+        (
+            &[("ALLOWED_GITHUB_ORG", "octo-org")],
+            &["members of the GitHub organization octo-org", "derived from JWT_SIGNING_SECRET"],
+        ),
+        (
+            &[("ALLOWED_GITHUB_ORG", "octo-org"), ("DATA_KEYS", &"k".repeat(32))],
+            &["members of the GitHub organization octo-org", "the first key of DATA_KEYS"],
+        ),
+    ] {
+        let mut with = good.clone();
+        with.extend(environment(variables));
+        // A GitHub that does not answer: only who may sign in is of interest.
+        with.extend(environment(&[
+            ("GITHUB_CLIENT_ID", "x"),
+            ("GITHUB_CLIENT_SECRET", "x"),
+            ("GITHUB_URL", "http://127.0.0.1:1"),
+            ("GITHUB_API_URL", "http://127.0.0.1:1"),
+        ]));
+        let (_, said) = run(&["notes-mcp", "check"], &with).await;
+        for line in lines {
+            assert!(said.contains(line), "{line}: {said}");
+        }
+    }
 
     let mut away = good.clone();
     away.insert("DATABASE_URL".into(), "postgres://postgres:hunter2@127.0.0.1:1/notes".into());

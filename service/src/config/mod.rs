@@ -69,13 +69,15 @@ pub struct Config {
     pub database: DatabaseSettings,
     /// `REDIS_URL` and `REDIS_PREFIX`; nothing when one process keeps everything itself.
     pub redis: Option<RedisSettings>,
-    /// `JWT_SIGNING_SECRET`, or the generated one.
+    /// `JWT_SIGNING_SECRET`, or the generated one: the secret in use.
     pub jwt_signing_secret: Secret,
+    /// The secrets that `JWT_SIGNING_SECRET` lists after it, which were in use before, newest first.
+    pub previous_signing_secrets: Vec<Secret>,
     /// `GITHUB_CLIENT_ID` and what belongs to it; nothing when people do not sign in with GitHub.
     pub github: Option<GitHubSettings>,
     /// `ALLOWED_GITHUB_LOGINS` and `ALLOWED_GITHUB_ORG`: who may sign in.
     pub gate: gate::Rules,
-    /// `DATA_KEYS`; empty unless they are needed.
+    /// `DATA_KEYS`, and the keys derived from `JWT_SIGNING_SECRET`; never empty.
     pub data_keys: DataKeys,
     /// `REDIRECT_SCHEMES`, and the known ones.
     pub redirect_schemes: Schemes,
@@ -163,9 +165,6 @@ impl Config {
             logins: reader.parse(ALLOWED_GITHUB_LOGINS, gate::parse_logins).unwrap_or_default(),
             org: reader.parse(ALLOWED_GITHUB_ORG, gate::parse_org),
         };
-        if gate.org.is_some() && reader.text(DATA_KEYS).is_none() {
-            reader.missing(DATA_KEYS, "it must be set when ALLOWED_GITHUB_ORG is");
-        }
         let data_keys = reader.parse(DATA_KEYS, data_keys).unwrap_or_default();
         let redirect_schemes = reader.parse(REDIRECT_SCHEMES, schemes).unwrap_or_default();
         let clients = reader
@@ -206,9 +205,11 @@ impl Config {
         let traces = reader.traces();
         let revision = reader.text(RENDER_GIT_COMMIT);
         // Last, because this one may write a file, which a refused start should not leave behind.
-        let jwt_signing_secret = reader.signing_secret(mode, &data_dir);
+        let signing_secrets = reader.signing_secrets(mode, &data_dir).unwrap_or_default();
+        let data_keys = DataKeys::new(&data_keys, &signing_secrets);
+        let mut signing_secrets = signing_secrets.into_iter();
 
-        match (database_url, jwt_signing_secret) {
+        match (database_url, signing_secrets.next()) {
             (Some(url), Some(jwt_signing_secret)) if reader.problems.is_empty() => Ok(Self {
                 mode,
                 public_url,
@@ -219,6 +220,7 @@ impl Config {
                 database: DatabaseSettings { url, max_connections },
                 redis,
                 jwt_signing_secret,
+                previous_signing_secrets: signing_secrets.collect(),
                 github,
                 gate,
                 data_keys,
@@ -254,6 +256,7 @@ mod tests {
         variables::{VARIABLES, env_example},
         *,
     };
+    use crate::oauth::data_keys::KeySource;
 
     fn read(variables: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
         let variables: HashMap<_, _> = variables.iter().copied().collect();
@@ -414,7 +417,6 @@ mod tests {
             (("GITHUB_CLIENT_ID", "x"), "GITHUB_CLIENT_SECRET"),
             (("GITHUB_CLIENT_SECRET", "x"), "GITHUB_CLIENT_ID"),
             (("GITHUB_URL", "https://github.example.com"), "GITHUB_API_URL"),
-            (("ALLOWED_GITHUB_ORG", "octo-org"), "DATA_KEYS"),
             (("LLM_URL", "https://api.example.com/v1"), "LLM_MODEL"),
             (("LLM_MODEL", "x"), "LLM_URL"),
             (("LLM_API_KEY", "hunter2"), "LLM_URL"),
@@ -465,7 +467,32 @@ mod tests {
         assert_eq!(github.api_url, "http://127.0.0.1:9999/api/v3");
         assert_eq!(config.gate.logins.len(), 2);
         assert_eq!(config.gate.org.as_deref(), Some("Octo-Org"));
+        assert_eq!(config.data_keys.seals_with(), Some(KeySource::DataKeys));
         let printed = format!("{config:?}");
         assert!(!printed.contains("hunter2") && !printed.contains(SECRET), "{printed}");
+    }
+
+    #[test]
+    fn an_organization_needs_no_further_variable() {
+        let directory = TempDir::new().unwrap();
+        let [old, new] = [SECRET.to_owned(), format!("{SECRET}-2")];
+        let with = |signing_secret: &str| {
+            read(&[
+                ("DATA_DIR", path(&directory)),
+                ("ALLOWED_GITHUB_ORG", "octo-org"),
+                ("JWT_SIGNING_SECRET", signing_secret),
+            ])
+            .unwrap()
+        };
+        let before = with(&old);
+        assert_eq!(before.data_keys.seals_with(), Some(KeySource::SigningSecret));
+        let sealed = before.data_keys.seal("github:1", "gho_x").unwrap();
+        let after = with(&format!("{new},{old}"));
+        assert_eq!(after.jwt_signing_secret.expose(), new);
+        assert_eq!(after.previous_signing_secrets, [before.jwt_signing_secret]);
+        assert_eq!(after.data_keys.open("github:1", &sealed).unwrap().expose(), "gho_x");
+        // The generated secret does it as well.
+        let generated = read(&[("DATA_DIR", path(&directory)), ("ALLOWED_GITHUB_ORG", "octo-org")]);
+        assert_eq!(generated.unwrap().data_keys.seals_with(), Some(KeySource::SigningSecret));
     }
 }

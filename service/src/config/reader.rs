@@ -14,11 +14,7 @@ use super::{
         OTEL_EXPORTER_OTLP_HEADERS, OTEL_TRACES_SAMPLER_ARG, Variable,
     },
 };
-use crate::{
-    oauth::{data_keys::DataKeys, redirect_uri::Schemes},
-    secret::Secret,
-    telemetry,
-};
+use crate::{oauth::redirect_uri::Schemes, secret::Secret, telemetry};
 
 /// Below this a signing secret could be guessed.
 pub(super) const MIN_SECRET_BYTES: usize = 32;
@@ -148,16 +144,18 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
         })
     }
 
-    pub(super) fn signing_secret(&mut self, mode: Mode, data_dir: &Path) -> Option<Secret> {
-        let secret = self.parse(JWT_SIGNING_SECRET, secret);
-        if secret.is_some() {
-            return secret;
+    /// The signing secret, and those before it, newest first; never an empty list.
+    pub(super) fn signing_secrets(&mut self, mode: Mode, data_dir: &Path) -> Option<Vec<Secret>> {
+        let secrets = self.parse(JWT_SIGNING_SECRET, signing_secrets);
+        if secrets.is_some() {
+            return secrets;
         }
         let may_generate = self.unless_deployed(mode, JWT_SIGNING_SECRET, || ()).is_some();
         if !may_generate || !self.problems.is_empty() {
             return None;
         }
         kept_secret(data_dir)
+            .map(|secret| vec![secret])
             .map_err(|problem| self.problems.push(format!("{} {problem}", DATA_DIR.name)))
             .ok()
     }
@@ -334,7 +332,17 @@ fn share(text: &str) -> Result<f64, String> {
     }
 }
 
-pub(super) fn data_keys(text: &str) -> Result<DataKeys, String> {
+/// The first secret is in use, the others came before it. A comma in a secret that was set when there
+/// was no list yet does not make it one: only parts that are long enough are secrets.
+fn signing_secrets(text: &str) -> Result<Vec<Secret>, String> {
+    let parts: Vec<_> = text.split(',').map(str::trim).collect();
+    if parts.iter().all(|part| part.len() >= MIN_SECRET_BYTES) {
+        return Ok(parts.into_iter().map(Secret::new).collect());
+    }
+    secret(text).map(|secret| vec![secret])
+}
+
+pub(super) fn data_keys(text: &str) -> Result<Vec<Secret>, String> {
     let secrets: Vec<_> = text.split(',').map(str::trim).collect();
     if secrets.iter().any(|it| it.len() < MIN_SECRET_BYTES) {
         return Err(format!(
@@ -342,8 +350,7 @@ pub(super) fn data_keys(text: &str) -> Result<DataKeys, String> {
              the output of `openssl rand -base64 32`"
         ));
     }
-    let secrets: Vec<_> = secrets.into_iter().map(Secret::new).collect();
-    Ok(DataKeys::new(&secrets))
+    Ok(secrets.into_iter().map(Secret::new).collect())
 }
 
 pub(super) fn schemes(text: &str) -> Result<Schemes, String> {
@@ -386,5 +393,19 @@ mod tests {
         {
             assert_eq!(duration(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_signing_secret_can_be_followed_by_those_before_it() {
+        let [old, new] = ["o", "n"].map(|it| it.repeat(MIN_SECRET_BYTES));
+        let list = |secrets: &[&str]| {
+            Ok::<_, String>(secrets.iter().map(|it| Secret::new(*it)).collect::<Vec<_>>())
+        };
+        assert_eq!(signing_secrets(&old), list(&[&old]));
+        assert_eq!(signing_secrets(&format!("{new}, {old}")), list(&[&new, &old]));
+        // A comma in a secret from before there was a list.
+        let comma = format!("{old},short");
+        assert_eq!(signing_secrets(&comma), list(&[&comma]));
+        assert!(signing_secrets("short,short").is_err());
     }
 }

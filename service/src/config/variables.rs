@@ -132,8 +132,9 @@ pub const JWT_SIGNING_SECRET: Variable = Variable {
     name: "JWT_SIGNING_SECRET",
     meaning: "Seals the private keys that sign access tokens: at least 32 bytes, the same for all \
               instances, such as the output of `openssl rand -base64 32`. It can be changed at any \
-              time; tokens that were already issued stay valid. Without it, one is generated in \
-              DATA_DIR.",
+              time; tokens that were already issued stay valid. Other keys are derived from it, too: \
+              keep the old value behind the new one for 90 days, as new,old, so that what was sealed \
+              under it can still be read. Without it, one is generated in DATA_DIR.",
     default: "",
 };
 
@@ -182,9 +183,9 @@ pub const ALLOWED_GITHUB_LOGINS: Variable = Variable {
 /// Who may sign in, by membership.
 pub const ALLOWED_GITHUB_ORG: Variable = Variable {
     name: "ALLOWED_GITHUB_ORG",
-    meaning: "The GitHub organisation whose active members may sign in. Asks people for the \
-              permission read:org, and makes DATA_KEYS mandatory. With ALLOWED_GITHUB_LOGINS as \
-              well, both must hold.",
+    meaning: "The GitHub organization whose active members may sign in. Asks people for the \
+              permission read:org, and keeps their GitHub tokens, sealed, to check the membership \
+              again. With ALLOWED_GITHUB_LOGINS as well, both must hold.",
     default: "",
 };
 
@@ -193,7 +194,8 @@ pub const DATA_KEYS: Variable = Variable {
     name: "DATA_KEYS",
     meaning: "Seals the GitHub tokens that membership is checked with: secrets of at least 32 bytes \
               each, separated by commas. The first one seals, all of them open, so a new one goes \
-              to the front.",
+              to the front. Without it, a key derived from JWT_SIGNING_SECRET seals them; that key \
+              still opens them once DATA_KEYS is set.",
     default: "",
 };
 

@@ -1,7 +1,8 @@
 //! Sealing what is kept for a person, under keys that the operator can change.
 //!
-//! The keys are a list: the first one seals, every one opens. So a new key goes to the front, and the
-//! old one leaves once nothing is sealed under it any more.
+//! The keys are a list: the first one seals, every one opens. It holds the secrets of `DATA_KEYS`, and
+//! after them a key derived from each secret of `JWT_SIGNING_SECRET`. So `DATA_KEYS` need not be set,
+//! and what was sealed before it was set, or before either variable got a new first value, still opens.
 
 use std::fmt;
 
@@ -13,7 +14,7 @@ use crate::{
 /// Bytes of the name of a key.
 const KEY_ID: usize = 8;
 
-/// The keys of `DATA_KEYS`.
+/// The keys of `DATA_KEYS` and those derived from `JWT_SIGNING_SECRET`.
 #[derive(Clone, Default)]
 pub struct DataKeys(Vec<Key>);
 
@@ -21,6 +22,29 @@ pub struct DataKeys(Vec<Key>);
 struct Key {
     id: [u8; KEY_ID],
     sealing: SealingKey,
+    source: KeySource,
+}
+
+/// Which variable a key comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeySource {
+    /// A secret of `DATA_KEYS`.
+    DataKeys,
+    /// Derived from a secret of `JWT_SIGNING_SECRET`.
+    SigningSecret,
+}
+
+impl KeySource {
+    /// The HKDF labels of the key and of its id. They differ from every other label under which
+    /// something is derived from the same secret.
+    fn labels(self) -> (&'static str, &'static str) {
+        match self {
+            Self::DataKeys => ("data-key/v1", "data-key-id"),
+            Self::SigningSecret => {
+                ("data-key-of-signing-secret/v1", "data-key-of-signing-secret-id")
+            }
+        }
+    }
 }
 
 /// What was sealed cannot be opened: under a key that is not in the list, for somebody else, or
@@ -28,7 +52,10 @@ struct Key {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CannotOpen {
     /// The key is not in the list.
-    #[error("it is sealed under a key that is not in DATA_KEYS")]
+    #[error(
+        "it is sealed under a key that follows neither from DATA_KEYS nor from JWT_SIGNING_SECRET; \
+         append the old secret to the variable that was changed: new,old"
+    )]
     UnknownKey,
     /// It is not what was sealed for this purpose.
     #[error("{Damaged}")]
@@ -36,13 +63,17 @@ pub enum CannotOpen {
 }
 
 impl DataKeys {
-    /// Derives the keys from secrets, the sealing one first.
-    pub fn new(secrets: &[Secret]) -> Self {
-        let keys = secrets.iter().map(|secret| {
-            let sealing = SealingKey::new(secret.derive("data-key/v1"));
-            Key { id: secret.derive("data-key-id"), sealing }
-        });
-        Self(keys.collect())
+    /// Derives the keys from the secrets of both variables, newest first. The first key seals: that
+    /// of the first data key, or, without one, that of the first signing secret.
+    pub fn new(data_keys: &[Secret], signing_secrets: &[Secret]) -> Self {
+        let of_data_keys = data_keys.iter().map(|it| Key::derive(it, KeySource::DataKeys));
+        let derived = signing_secrets.iter().map(|it| Key::derive(it, KeySource::SigningSecret));
+        Self(of_data_keys.chain(derived).collect())
+    }
+
+    /// Which variable the key that seals comes from. `None` without a key.
+    pub fn seals_with(&self) -> Option<KeySource> {
+        self.0.first().map(|key| key.source)
     }
 
     /// Whether there is none, so nothing can be sealed.
@@ -58,6 +89,11 @@ impl DataKeys {
         Some([&key.id[..], &sealed].concat())
     }
 
+    /// Whether a value is sealed under the first key, so that the others are not needed for it.
+    pub fn is_current(&self, sealed: &[u8]) -> bool {
+        self.0.first().is_some_and(|key| sealed.starts_with(&key.id))
+    }
+
     /// Opens what [`seal`](Self::seal) made.
     pub fn open(&self, purpose: &str, sealed: &[u8]) -> Result<Secret, CannotOpen> {
         let (id, sealed) = sealed.split_first_chunk::<KEY_ID>().ok_or(CannotOpen::Damaged)?;
@@ -65,6 +101,13 @@ impl DataKeys {
         let text = key.sealing.open(purpose.as_bytes(), sealed);
         let text = text.map_err(|Damaged| CannotOpen::Damaged)?;
         String::from_utf8(text).map(Secret::new).map_err(|_not_text| CannotOpen::Damaged)
+    }
+}
+
+impl Key {
+    fn derive(secret: &Secret, source: KeySource) -> Self {
+        let (key, id) = source.labels();
+        Self { id: secret.derive(id), sealing: SealingKey::new(secret.derive(key)), source }
     }
 }
 
@@ -80,8 +123,16 @@ mod tests {
 
     use super::*;
 
-    fn keys(secrets: &[&str]) -> DataKeys {
-        DataKeys::new(&secrets.iter().map(|it| Secret::new(*it)).collect::<Vec<_>>())
+    fn secrets(texts: &[&str]) -> Vec<Secret> {
+        texts.iter().map(|it| Secret::new(*it)).collect()
+    }
+
+    fn keys(data_keys: &[&str]) -> DataKeys {
+        DataKeys::new(&secrets(data_keys), &[])
+    }
+
+    fn both(data_keys: &[&str], signing_secrets: &[&str]) -> DataKeys {
+        DataKeys::new(&secrets(data_keys), &secrets(signing_secrets))
     }
 
     #[test]
@@ -93,6 +144,40 @@ mod tests {
         let sealed = both.seal("github:1", "gho_y").unwrap();
         assert_eq!(keys(&["new"]).open("github:1", &sealed).unwrap().expose(), "gho_y");
         assert_eq!(old.open("github:1", &sealed), Err(CannotOpen::UnknownKey));
+    }
+
+    #[test]
+    fn values_stay_readable_whichever_variable_changes() {
+        let opens = |keys: &DataKeys, sealed: &[u8]| {
+            keys.open("github:1", sealed).map(|it| it.expose().to_owned())
+        };
+        let derived = both(&[], &["a"]);
+        assert_eq!(derived.seals_with(), Some(KeySource::SigningSecret));
+        let old = derived.seal("github:1", "gho_x").unwrap();
+
+        for (case, after) in [
+            ("another instance", both(&[], &["a"])),
+            ("DATA_KEYS is set", both(&["k"], &["a"])),
+            ("the signing secret changes", both(&[], &["b", "a"])),
+            ("it changes twice", both(&[], &["c", "b", "a"])),
+            ("both change", both(&["k"], &["b", "a"])),
+        ] {
+            assert_eq!(opens(&after, &old).as_deref(), Ok("gho_x"), "{case}");
+        }
+        assert!(!both(&["k"], &["a"]).is_current(&old) && derived.is_current(&old));
+        for (case, without) in [
+            ("another secret", both(&[], &["b"])),
+            ("the same text is another key in DATA_KEYS", both(&["a"], &[])),
+        ] {
+            assert_eq!(opens(&without, &old), Err(CannotOpen::UnknownKey), "{case}");
+        }
+
+        let explicit = both(&["k"], &["a"]);
+        assert_eq!(explicit.seals_with(), Some(KeySource::DataKeys));
+        let sealed = explicit.seal("github:1", "gho_y").unwrap();
+        for after in [both(&["k"], &["b"]), both(&["l", "k"], &["b"])] {
+            assert_eq!(opens(&after, &sealed).as_deref(), Ok("gho_y"));
+        }
     }
 
     #[test]

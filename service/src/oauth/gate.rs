@@ -17,9 +17,13 @@ use entity::{
     login_pins::{ActiveModel, COLUMN, Column, Entity},
 };
 use mcp::UserId;
-use sea_orm::{ConnectionTrait, EntityTrait as _, QueryFilter as _, Set, sea_query::OnConflict};
+use sea_orm::{
+    ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _, Set,
+    sea_query::{Expr, OnConflict},
+};
 
 use super::{
+    data_keys::CannotOpen,
     github::{Account, Deadline, GitHubError, Membership},
     sign_in::{self, SignInWith},
 };
@@ -55,6 +59,9 @@ pub enum GateAnswer {
     Closed(Closed),
     /// GitHub, or the database, gave no answer.
     Unknown,
+    /// The GitHub token of the person is sealed under a key that this instance does not have: during a
+    /// deploy that changes keys, or because an old key is no longer configured.
+    Unreadable,
 }
 
 /// Why somebody may not come in.
@@ -244,7 +251,7 @@ pub(super) async fn admit(
 /// Asks again about somebody who had come in before.
 pub async fn recheck(service: &Service, user: &UserId) -> GateAnswer {
     match ask_again(service, user).await {
-        Ok(()) => GateAnswer::Open,
+        Ok(answer) => answer,
         Err(NotAdmitted::Closed(why)) => {
             metrics::OAUTH_GATE_REFUSALS.count([why.as_str()]);
             tracing::info!(
@@ -276,12 +283,12 @@ pub(super) fn is_open_to(service: &Service, user: &UserId) -> bool {
     !service.config().gate.is_set() && users::github_id(user).is_some()
 }
 
-async fn ask_again(service: &Service, user: &UserId) -> Result<(), NotAdmitted> {
+async fn ask_again(service: &Service, user: &UserId) -> Result<GateAnswer, NotAdmitted> {
     let rules = &service.config().gate;
     let Some(id) = users::github_id(user) else {
         // Whoever signed in during development does not outlive it.
         return match sign_in::with(service) {
-            SignInWith::Development => Ok(()),
+            SignInWith::Development => Ok(GateAnswer::Open),
             _ => Err(NotAdmitted::Closed(Closed::SignInAgain)),
         };
     };
@@ -295,14 +302,21 @@ async fn ask_again(service: &Service, user: &UserId) -> Result<(), NotAdmitted> 
     // Their login is not asked for: it may have changed hands since they gave it.
     listed(service, id, None).await?;
     let Some(org) = &rules.org else {
-        return Ok(());
+        return Ok(GateAnswer::Open);
     };
-    let again = || NotAdmitted::Closed(Closed::SignInAgain);
-    let github = service.github().ok_or_else(again)?;
-    let token = kept_token(service, user).await?.ok_or_else(again)?;
+    let again = NotAdmitted::Closed(Closed::SignInAgain);
+    let Some(github) = service.github() else {
+        return Err(again);
+    };
+    let token = match kept_token(service, user).await? {
+        KeptToken::Token(token) => token,
+        KeptToken::Missing => return Err(again),
+        KeptToken::Unreadable => return Ok(GateAnswer::Unreadable),
+    };
     let membership =
         github.membership(&token, org, Deadline::start()).await.map_err(NotAdmitted::GitHub)?;
-    judge(membership).map_err(NotAdmitted::Closed)
+    judge(membership).map_err(NotAdmitted::Closed)?;
+    Ok(GateAnswer::Open)
 }
 
 fn judge(membership: Membership) -> Result<(), Closed> {
@@ -396,21 +410,59 @@ pub(super) async fn keep_token(
     Ok(())
 }
 
-async fn kept_token(service: &Service, user: &UserId) -> Result<Option<Secret>, Failure> {
+/// The GitHub token that is kept for a person.
+enum KeptToken {
+    Token(Secret),
+    /// No token is kept, or it is damaged.
+    Missing,
+    /// It is sealed under a key that is not configured here.
+    Unreadable,
+}
+
+async fn kept_token(service: &Service, user: &UserId) -> Result<KeptToken, Failure> {
     let row = github_tokens::Entity::find_by_id(user.as_str()).one(service.db()).await?;
     let Some(row) = row else {
-        return Ok(None);
+        return Ok(KeptToken::Missing);
     };
-    match service.config().data_keys.open(&purpose(user), &row.sealed) {
-        Ok(token) => Ok(Some(token)),
+    let keys = &service.config().data_keys;
+    match keys.open(&purpose(user), &row.sealed) {
+        Ok(token) => {
+            if !keys.is_current(&row.sealed) {
+                reseal(service, user, row.sealed, &token).await?;
+            }
+            Ok(KeptToken::Token(token))
+        }
         Err(error) => {
             tracing::error!(
-                user = user.as_str(),
-                "GitHub's token of {user} cannot be opened: {error}"
+                user = user.as_str(), %error,
+                "Could not open the GitHub token of {user}"
             );
-            Ok(None)
+            Ok(match error {
+                CannotOpen::UnknownKey => KeptToken::Unreadable,
+                CannotOpen::Damaged => KeptToken::Missing,
+            })
         }
     }
+}
+
+/// Seals a token under the first key, so that the one it was sealed under can be taken away. Does
+/// nothing if the token has been replaced meanwhile.
+async fn reseal(
+    service: &Service,
+    user: &UserId,
+    stale: Vec<u8>,
+    token: &Secret,
+) -> Result<(), Failure> {
+    let Some(sealed) = service.config().data_keys.seal(&purpose(user), token.expose()) else {
+        return Ok(());
+    };
+    github_tokens::Entity::update_many()
+        .col_expr(github_tokens::Column::Sealed, Expr::value(sealed))
+        .filter(github_tokens::Column::UserSub.eq(user.as_str()))
+        .filter(github_tokens::Column::Sealed.eq(stale))
+        .exec(service.db())
+        .await?;
+    Ok(())
 }
 
 /// What a token is sealed for: one person's, and nothing else.

@@ -250,7 +250,9 @@ impl Exchange<'_> {
                 Ok(())
             }
             GateAnswer::Closed(why) => self.close_gate(&user, why).await,
-            GateAnswer::Unknown if holds => Ok(()),
+            GateAnswer::Unknown | GateAnswer::Unreadable if holds => Ok(()),
+            // No later try would read it: a new sign-in brings a token that can be read.
+            GateAnswer::Unreadable => self.close_gate(&user, Closed::SignInAgain).await,
             GateAnswer::Unknown => Err(RefreshError::GateUnknown),
         }
     }

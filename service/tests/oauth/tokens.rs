@@ -196,6 +196,39 @@ async fn while_github_is_away_the_last_answer_holds_for_a_day() {
 }
 
 #[tokio::test]
+async fn keys_that_change_sign_nobody_out() {
+    const OLD: &str = "the signing secret of all these tests"; // as in every world
+    const NEW: &str = "the signing secret that came after it";
+    const KEY: &str = "a data key that an operator has set";
+    const KEYS: &str = "the data key that came after it ..., a data key that an operator has set";
+
+    let world = World::with(&[ORG, ("DATA_KEYS", "-")]).await;
+    let (client, mut token) = connected(&world).await;
+    let both = format!("{NEW},{OLD}");
+    for (case, variables) in [
+        ("one variable is enough", &[][..]),
+        ("the signing secret changes", &[("JWT_SIGNING_SECRET", &*both)][..]),
+        ("the old one is taken away", &[("JWT_SIGNING_SECRET", NEW)][..]),
+        ("DATA_KEYS is set", &[("JWT_SIGNING_SECRET", NEW), ("DATA_KEYS", KEY)][..]),
+        ("both change", &[("JWT_SIGNING_SECRET", &*both), ("DATA_KEYS", KEYS)][..]),
+    ] {
+        let service = world.another_with(variables).await;
+        world.clock.advance(Duration::from_mins(15));
+        let before = asked(&world);
+        let refreshed = refresh(&service, &client, &token).await;
+        token = next(&refreshed.unwrap_or_else(|error| panic!("{case}: {error:?}")));
+        assert_eq!(asked(&world), before + 1, "{case}: membership was checked");
+    }
+    // An instance from before the change cannot read the token: the last answer holds for a day, and
+    // then the person signs in again.
+    world.clock.advance(Duration::from_hours(20));
+    token = next(&refresh(&world.service, &client, &token).await.unwrap());
+    world.clock.advance(Duration::from_hours(5));
+    let refused = refresh(&world.service, &client, &token).await;
+    assert!(matches!(refused, Err(RefreshError::InvalidGrant(_))), "{refused:?}");
+}
+
+#[tokio::test]
 async fn who_is_taken_off_the_list_cannot_refresh() {
     let listed = World::with(&[("ALLOWED_GITHUB_LOGINS", "octocat")]).await;
     let (client, token) = connected(&listed).await;

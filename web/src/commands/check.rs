@@ -9,6 +9,7 @@ use anyhow::{Context as _, bail};
 use service::{
     config::{Config, Mode},
     counted,
+    oauth::{data_keys::KeySource, gate},
 };
 
 /// How long one thing may take to answer.
@@ -41,7 +42,39 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
         }
         None => report.good("github", "not configured: development sign-in"),
     }
+    if config.github.is_some() {
+        report.good("access", &access(&config.gate));
+    }
+    if config.gate.org.is_some() {
+        report.good("data keys", data_keys(&config));
+    }
     report.end()
+}
+
+/// Who may sign in.
+fn access(rules: &gate::Rules) -> String {
+    let listed = rules.logins.len();
+    match (&rules.org, listed) {
+        (None, 0) => "everybody with a GitHub account may sign in; ALLOWED_GITHUB_LOGINS or \
+                      ALLOWED_GITHUB_ORG limit it"
+            .to_owned(),
+        (None, _) => format!("the {listed} accounts of ALLOWED_GITHUB_LOGINS may sign in"),
+        (Some(org), 0) => format!("active members of the GitHub organization {org} may sign in"),
+        (Some(org), _) => format!(
+            "active members of the GitHub organization {org} may sign in if they are among the \
+             {listed} accounts of ALLOWED_GITHUB_LOGINS"
+        ),
+    }
+}
+
+/// What seals the GitHub tokens that membership is checked with.
+fn data_keys(config: &Config) -> &'static str {
+    match config.data_keys.seals_with() {
+        Some(KeySource::DataKeys) => "GitHub tokens are sealed under the first key of DATA_KEYS",
+        Some(KeySource::SigningSecret) | None => {
+            "GitHub tokens are sealed under a key derived from JWT_SIGNING_SECRET"
+        }
+    }
 }
 
 async fn database(config: &Config) -> anyhow::Result<String> {

@@ -21,6 +21,9 @@ use crate::{
     page, routes,
 };
 
+/// The JSON-RPC code of an error that no client has caused.
+const INTERNAL_ERROR: i64 = -32_603;
+
 /// The header that carries the request id, both ways.
 pub(crate) const REQUEST_ID: &str = "x-request-id";
 
@@ -236,12 +239,13 @@ fn known(method: &Method) -> &str {
     }
 }
 
-/// How a request ended, in one word.
+/// How a request ended, in one word: `failed` is our fault, `refused` the client's.
 pub(crate) fn outcome(status: StatusCode, about: Option<&About>) -> &'static str {
     match about {
         _ if status.is_server_error() => "failed",
         _ if status.is_client_error() => "refused",
-        Some(about) if about.error.is_some() => "error",
+        Some(About { error: Some(INTERNAL_ERROR), .. }) => "failed",
+        Some(about) if about.error.is_some() => "refused",
         Some(about) if about.tool_error => "tool_error",
         _ => "ok",
     }
@@ -264,6 +268,11 @@ impl<E: Endpoint> Endpoint for Named<E> {
     async fn call(&self, request: Request) -> poem::Result<Response> {
         let id = request.data::<RequestId>().cloned();
         let id = id.unwrap_or_else(|| RequestId::of(request.headers()));
+        if request.method() == Method::OPTIONS && !takes_options(self.methods) {
+            let mut response = options(self.methods);
+            response.set_data(RouteName(self.name));
+            return Ok(response);
+        }
         let answering = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
         let mut response = match answering.await {
             Ok(Ok(answer)) => answer.into_response(),
@@ -277,9 +286,39 @@ impl<E: Endpoint> Endpoint for Named<E> {
     }
 }
 
+/// Whether a route answers `OPTIONS` itself: one that pages of other origins may use.
+fn takes_options(methods: &str) -> bool {
+    methods.split(", ").any(|it| it == Method::OPTIONS.as_str())
+}
+
+/// The answer to `OPTIONS` of a route that pages of other origins may not use: its methods, and nothing
+/// that a preflight would need.
+fn options(methods: &str) -> Response {
+    let mut response = Response::from(StatusCode::NO_CONTENT);
+    let allowed = HeaderValue::try_from(format!("{methods}, OPTIONS"));
+    response.headers_mut().insert(header::ALLOW, allowed.expect("names of methods are plain"));
+    response
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_outcome_tells_our_fault_from_that_of_the_client() {
+        let with = |code| About { error: code, ..About::default() };
+        for (status, code, expected) in [
+            (200, None, "ok"),
+            (200, Some(-32_602), "refused"),
+            (200, Some(-32_603), "failed"),
+            (404, Some(-32_601), "refused"),
+            (503, Some(-32_603), "failed"),
+        ] {
+            let status = StatusCode::from_u16(status).unwrap();
+            assert_eq!(outcome(status, Some(&with(code))), expected, "{status} {code:?}");
+        }
+        assert_eq!(outcome(StatusCode::BAD_REQUEST, None), "refused");
+    }
 
     #[tokio::test]
     async fn a_panic_is_answered_with_500_and_without_detail() {

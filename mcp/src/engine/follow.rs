@@ -25,7 +25,7 @@ use crate::{
     job::{JobId, Origin},
     sse,
     store::{
-        EventId, EventNumber, Received, Session, Signal, StoreError, StreamId, StreamKey,
+        EventId, EventNumber, Page, Received, Session, Signal, StoreError, StreamId, StreamKey,
         Subscription, Topic, Writer, random_id,
     },
     version::ProtocolVersion,
@@ -306,6 +306,20 @@ impl Follower {
         }
     }
 
+    /// Counts the events that have left the log before they were read: the oldest events of a long
+    /// stream go first. Before a client comes back that is its own doing; while it listens it is ours.
+    fn count_gap(&self, page: &Page) {
+        let first = page.events.first().map_or(0, |(number, _)| *number);
+        let gap = first.saturating_sub(self.after.saturating_add(1));
+        match gap {
+            0 => {}
+            missed if self.resumes => {
+                tracing::debug!(target: crate::COUNTED, missed, "Gone before the client came back");
+            }
+            lost => tracing::debug!(target: crate::COUNTED, lost, "Gone before they were sent"),
+        }
+    }
+
     /// Moves what is new in the log to the socket.
     async fn read(&mut self) {
         let log = &self.engine.stores.log;
@@ -324,6 +338,7 @@ impl Follower {
             }
         };
         self.unread = page.events.len() == READ_AHEAD;
+        self.count_gap(&page);
         if self.resumes {
             let replayed = page.events.len();
             tracing::debug!(target: crate::COUNTED, replayed, "Sent again: {replayed} events");

@@ -18,8 +18,9 @@ pub const ERAS: [&str; 2] = ["modern", "legacy"];
 /// what a GET opens.
 pub const STREAM_KINDS: [&str; 3] = ["call", "listen", "get"];
 
-/// The values of `event` for events of legacy streams.
-pub const STREAM_EVENT_KINDS: [&str; 4] = ["appended", "sent", "replayed", "lost"];
+/// The values of `event` for events of legacy streams: `missed` had left the log when the client came
+/// back for them, `lost` while it listened.
+pub const STREAM_EVENT_KINDS: [&str; 5] = ["appended", "sent", "replayed", "missed", "lost"];
 
 /// The values of `event` for sessions.
 pub const SESSION_EVENT_KINDS: [&str; 3] = ["created", "deleted", "unknown"];
@@ -106,7 +107,7 @@ catalogue! {
     MCP_STREAM_RESUMES: Counter Count "mcp_stream_resumes_total" []
         "Requests that came back for the rest of a stream, with Last-Event-ID.";
     MCP_STREAM_EVENTS: Counter Count "mcp_stream_events_total" ["event"]
-        "Events of legacy streams: appended to a log, sent from it, sent again, and lost.";
+        "Events of legacy streams: appended to a log, sent, sent again, missed, and lost.";
     MCP_CALLS_TAKEN_OVER: Counter Count "mcp_calls_taken_over_total" []
         "Legacy calls whose instance went silent, so that another one answered for it.";
     MCP_QUESTIONS: Counter Count "mcp_questions_total" ["event"]

@@ -218,13 +218,10 @@ impl StreamLog for Observed<dyn StreamLog> {
     ) -> Result<Option<Page>, StoreError> {
         let page = self.timed("stream_read", self.inner.read(key, after, max)).await?;
         if let Some(page) = &page
-            && let Some((first, _)) = page.events.first()
             && max > 1
         // less is a look whether there is anything
         {
             MCP_STREAM_EVENTS.add(["sent"], number(page.events.len()));
-            // The oldest events of a long stream go first.
-            MCP_STREAM_EVENTS.add(["lost"], first.saturating_sub(after + 1));
         }
         Ok(page)
     }

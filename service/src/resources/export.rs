@@ -31,7 +31,7 @@ impl Resource<Service> for ExportById {
             ExportId::parse(uri.variable("id")).ok_or_else(|| failed(ExportError::NotFound))?;
         let export = exports::get(service, call.user(), id).await.map_err(failed)?;
         if export.bytes > MAX_RESOURCE_BYTES as u64 {
-            return Err(ToolError::Failed(
+            return Err(ToolError::Input(
                 "The file is too large to be read as a resource: download it from the address that \
                  notes_export gave."
                     .into(),

@@ -159,6 +159,8 @@ impl Visit for CountingFields {
 
     fn record_u64(&mut self, field: &Field, value: u64) {
         match field.name() {
+            "missed" => metrics::MCP_STREAM_EVENTS.add(["missed"], value),
+            "lost" => metrics::MCP_STREAM_EVENTS.add(["lost"], value),
             "replayed" => metrics::MCP_STREAM_EVENTS.add(["replayed"], value),
             "asked" => metrics::MCP_QUESTIONS.add(["asked"], value),
             "answered" => metrics::MCP_QUESTIONS.add(["answered"], value),

@@ -7,10 +7,17 @@
 //! - the name is resolved once, all of its addresses are checked by
 //!   [`special_use`], and the connection goes to the checked addresses, so
 //!   no second answer can differ;
-//! - https alone, no redirect, no proxy, no cookie, no compression, and one bound each on time and
-//!   size.
+//! - https alone, no redirect, no cookie, no compression, and one bound each on time and size.
+//!
+//! Through a proxy ([`crate::proxies`]) it is the proxy that resolves the name and connects. What is
+//! left of the protection: the address is judged as before; a name that this server can resolve as well
+//! must not lead to an address that is not public; the tunnel leads to port 443, and nothing is read
+//! before a certificate for the name was verified; and whoever caused the request does not learn how
+//! far the proxy got. A name that this server cannot resolve, as in a closed network, is left to the
+//! proxy, which therefore has to refuse addresses of the internal network.
 
 use std::{
+    error::Error,
     fmt, io,
     net::{IpAddr, SocketAddr},
     sync::{Arc, OnceLock},
@@ -23,15 +30,21 @@ use reqwest::{
     dns::{Addrs, Name, Resolve, Resolving},
     header::{ACCEPT, ACCEPT_ENCODING, HeaderMap},
 };
+use tokio::time::Instant;
 use url::Url;
 
 use crate::{
     oauth::{metadata_url::public_host, special_use},
-    outgoing::{self, Answered, careful},
+    outgoing::{self, Answered, direct},
+    proxies::{Proxies, ProxyUrl},
 };
 
 /// How long the connection alone may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long this server tries to resolve a name that it gives to a proxy. Where it has no DNS for the
+/// internet the try is in vain, and the person waits for it.
+const OWN_LOOKUP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The port of https.
 const HTTPS: u16 = 443;
@@ -135,14 +148,12 @@ impl Address {
 /// Why there is nothing.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FetchError {
-    /// The bound on time.
-    #[error("it did not arrive in time")]
-    TooSlow,
-    /// No connection, or it broke off; for one that leads inside as well, and nobody learns which.
-    #[error("it could not be fetched")]
-    Unreachable,
+    /// The site was not reached, or the connection broke off. That may be the fault of the site, of
+    /// this server's network, or of nobody.
+    #[error(transparent)]
+    Unreachable(#[from] Unreachable),
     /// Not 200; a redirect among them.
-    #[error("the answer is not 200")]
+    #[error("the site answers {0} instead of 200 OK")]
     Status(StatusCode),
     /// The bound on size.
     #[error("it is too large")]
@@ -152,10 +163,57 @@ pub(crate) enum FetchError {
     Ours,
 }
 
-impl From<reqwest::Error> for FetchError {
-    fn from(error: reqwest::Error) -> Self {
-        if error.is_timeout() { Self::TooSlow } else { Self::Unreachable }
+/// At which step a site was not reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unreachable {
+    /// The name has no address, or one that is not public: whoever asks does not learn which.
+    #[error("it finds no public address for this name (DNS)")]
+    Name,
+    /// No TCP connection.
+    #[error("it gets no connection to the site")]
+    Connection,
+    /// No TLS: most likely a certificate that is not trusted.
+    #[error("the site's certificate or encryption cannot be trusted (TLS)")]
+    Tls,
+    /// The bound on time.
+    #[error("the site does not answer in time")]
+    TimedOut,
+    /// The proxy, or what is behind it: whoever asks does not learn which.
+    #[error("its proxy does not get it there")]
+    Proxy,
+    /// The connection broke off before the whole answer was there.
+    #[error("the connection breaks off")]
+    BrokenOff,
+}
+
+impl Unreachable {
+    fn of(error: &reqwest::Error, proxied: bool) -> Self {
+        match error {
+            _ if error.is_timeout() => Self::TimedOut,
+            _ if proxied && (error.is_connect() || is_tls(error)) => Self::Proxy,
+            _ if error.is_dns() => Self::Name,
+            _ if is_tls(error) => Self::Tls,
+            _ if error.is_connect() => Self::Connection,
+            _ => Self::BrokenOff,
+        }
     }
+}
+
+/// Whether an error comes from TLS: it is somewhere below, also inside of one of input and output.
+fn is_tls(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        let wraps_tls = wrapped.is_some_and(|it| {
+            let it: &(dyn Error + 'static) = it;
+            it.is::<rustls::Error>() || is_tls(it)
+        });
+        if error.is::<rustls::Error>() || wraps_tls {
+            return true;
+        }
+        next = error.source();
+    }
+    false
 }
 
 /// What one fetch may cost, and what it asks for.
@@ -174,52 +232,81 @@ pub(crate) struct Fetcher {
     resolver: Arc<dyn Resolver>,
     /// Certificates in PEM that stand in for those of the system.
     roots: Option<Arc<[u8]>>,
+    proxies: Proxies,
     user_agent: String,
-    /// Made at the first fetch: reading the certificates of the system takes a while.
-    http: OnceLock<Result<reqwest::Client, String>>,
+    /// These are made at the first fetch: reading the certificates of the system takes a while.
+    direct: Http,
+    through_proxy: Http,
 }
+
+type Http = OnceLock<Result<reqwest::Client, String>>;
 
 /// An answer whose head has arrived, and is 200.
 #[derive(Debug)]
 pub(crate) struct Answer {
     answered: Answered,
     bytes: usize,
+    proxied: bool,
 }
 
 impl Fetcher {
     pub(crate) fn new(
         resolver: Arc<dyn Resolver>,
         roots: Option<Arc<[u8]>>,
+        proxies: Proxies,
         public_url: &str,
     ) -> Self {
         Self {
             resolver,
             roots,
+            proxies,
             user_agent: format!("notes-mcp/{} (+{public_url})", env!("CARGO_PKG_VERSION")),
-            http: OnceLock::new(),
+            direct: OnceLock::new(),
+            through_proxy: OnceLock::new(),
         }
     }
 
     /// Asks for a document. The URL must have been checked: by [`Address`], or by a type of its own.
     pub(crate) async fn get(&self, url: &str, bounds: Bounds) -> Result<Answer, FetchError> {
+        let url = Url::parse(url).map_err(|_checked_before| FetchError::Ours)?;
+        let proxy = self.proxies.for_url(&url);
+        let began = Instant::now();
+        if proxy.is_some() {
+            self.refuse_non_public(&url).await?;
+        }
         let request = self
-            .http()?
+            .http(proxy)?
             .get(url)
-            .timeout(bounds.time)
+            .timeout(bounds.time.saturating_sub(began.elapsed()))
             .header(ACCEPT, bounds.accept)
             .header(ACCEPT_ENCODING, "identity");
-        let answered = outgoing::send(request).await.inspect_err(
-            |error| tracing::info!(error = ?error, "A document was not fetched: {error}"),
-        )?;
+        let proxied = proxy.is_some();
+        let answered = outgoing::send(request).await.map_err(|error| {
+            let why = Unreachable::of(&error, proxied);
+            tracing::info!(error = ?error, %why, "Could not fetch a document");
+            why
+        })?;
         match answered.status() {
-            StatusCode::OK => Ok(Answer { answered, bytes: bounds.bytes }),
+            StatusCode::OK => Ok(Answer { answered, bytes: bounds.bytes, proxied }),
             status => Err(FetchError::Status(status)),
         }
     }
 
-    fn http(&self) -> Result<&reqwest::Client, FetchError> {
-        self.http
-            .get_or_init(|| self.make_http().map_err(|error| format!("{error:#}")))
+    /// Refuses a name that is about to be given to a proxy if this server can see that it leads to an
+    /// address that is not public.
+    async fn refuse_non_public(&self, url: &Url) -> Result<(), FetchError> {
+        let host = url.host_str().unwrap_or_default();
+        let looking = self.resolver.lookup(host);
+        match tokio::time::timeout(OWN_LOOKUP_TIMEOUT, looking).await {
+            Ok(Ok(addresses)) if non_public(host, &addresses) => Err(Unreachable::Name.into()),
+            // What this server cannot resolve is up to the proxy.
+            Ok(Ok(_) | Err(_)) | Err(_) => Ok(()),
+        }
+    }
+
+    fn http(&self, proxy: Option<&ProxyUrl>) -> Result<&reqwest::Client, FetchError> {
+        let http = if proxy.is_some() { &self.through_proxy } else { &self.direct };
+        http.get_or_init(|| self.make_http(proxy).map_err(|error| format!("{error:#}")))
             .as_ref()
             .map_err(|error| {
                 tracing::error!("Documents of others cannot be fetched: {error}");
@@ -227,10 +314,14 @@ impl Fetcher {
             })
     }
 
-    fn make_http(&self) -> anyhow::Result<reqwest::Client> {
-        let mut builder = careful()
+    fn make_http(&self, proxy: Option<&ProxyUrl>) -> anyhow::Result<reqwest::Client> {
+        let builder = match proxy {
+            // The only name that is resolved here is that of the proxy, which the operator chose.
+            Some(proxy) => proxy.apply_to_all(direct())?,
+            None => direct().dns_resolver(Arc::new(Checked(Arc::clone(&self.resolver)))),
+        };
+        let mut builder = builder
             .https_only(true)
-            .dns_resolver(Arc::new(Checked(Arc::clone(&self.resolver))))
             // A connection that is kept would outlive the check of its address.
             .pool_max_idle_per_host(0)
             .connect_timeout(CONNECT_TIMEOUT)
@@ -255,7 +346,8 @@ impl Answer {
 
     /// The whole body, if it keeps within the bounds.
     pub(crate) async fn body(self) -> Result<Vec<u8>, FetchError> {
-        self.answered.body(self.bytes).await?.ok_or(FetchError::TooLarge)
+        let body = self.answered.body(self.bytes).await;
+        body.map_err(|error| Unreachable::of(&error, self.proxied))?.ok_or(FetchError::TooLarge)
     }
 }
 
@@ -268,14 +360,7 @@ impl Resolve for Checked {
         let resolver = Arc::clone(&self.0);
         Box::pin(async move {
             let addresses = resolver.lookup(name.as_str()).await?;
-            if let Some((address, meaning)) = addresses
-                .iter()
-                .find_map(|it| special_use::meaning(*it).map(|meaning| (it, meaning)))
-            {
-                tracing::warn!(
-                    host = name.as_str(), %address, meaning,
-                    "A document to be fetched is at an address that is not public"
-                );
+            if addresses.is_empty() || non_public(name.as_str(), &addresses) {
                 return Err(NotPublic.into());
             }
             let routes: Vec<_> =
@@ -286,8 +371,20 @@ impl Resolve for Checked {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("the address is not public")]
+#[error("the name has no address, or one that is not public")]
 struct NotPublic;
+
+/// Whether one of the addresses of a host must not be reached.
+fn non_public(host: &str, addresses: &[IpAddr]) -> bool {
+    let found = addresses.iter().find_map(|it| special_use::meaning(*it).map(|why| (it, why)));
+    if let Some((address, meaning)) = found {
+        tracing::info!(
+            host, %address, meaning,
+            "A document to be fetched is at an address that is not public"
+        );
+    }
+    found.is_some()
+}
 
 #[cfg(test)]
 mod tests {

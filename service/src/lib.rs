@@ -48,6 +48,7 @@ pub mod notes;
 pub mod oauth;
 mod outgoing;
 pub mod prompts;
+pub mod proxies;
 mod redis;
 pub mod resources;
 mod sealing;
@@ -116,15 +117,17 @@ impl Service {
         let fetcher = Arc::new(Fetcher::new(
             Arc::clone(&given.resolver),
             given.roots.clone(),
+            config.proxies.clone(),
             config.public_url.as_str(),
         ));
+        let proxies = || config.proxies.clone();
         Ok(Self(Arc::new(Inner {
             config: config.clone(),
             db,
-            fetching: Fetching::new(Arc::clone(&fetcher), Arc::clone(&given.documents)),
+            fetching: Fetching::new(Arc::clone(&fetcher), Arc::clone(&given.documents), config),
             fetcher,
-            github: config.github.clone().map(GitHub::new),
-            model: config.model.clone().map(Model::new),
+            github: config.github.clone().map(|it| GitHub::new(it, proxies())),
+            model: config.model.clone().map(|it| Model::new(it, proxies())),
             given,
             keys,
             revoked,

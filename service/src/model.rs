@@ -15,6 +15,7 @@ use tracing::{Instrument as _, Span, field::Empty, info_span};
 use crate::{
     config::ModelSettings,
     outgoing::{self, Answered, careful},
+    proxies::Proxies,
 };
 
 /// How long one answer may take: a local model writes a page in a minute or two.
@@ -32,6 +33,7 @@ const SHOWN: usize = 300;
 /// A configured model.
 pub(crate) struct Model {
     settings: ModelSettings,
+    proxies: Proxies,
     /// Made at the first request: reading the certificates of the system takes a while.
     http: OnceLock<Result<reqwest::Client, String>>,
 }
@@ -73,8 +75,8 @@ struct Message {
 }
 
 impl Model {
-    pub(crate) fn new(settings: ModelSettings) -> Self {
-        Self { settings, http: OnceLock::new() }
+    pub(crate) fn new(settings: ModelSettings, proxies: Proxies) -> Self {
+        Self { settings, proxies, http: OnceLock::new() }
     }
 
     /// What the model is called.
@@ -149,16 +151,17 @@ impl Model {
         }
     }
 
+    fn make_http(&self) -> reqwest::Result<reqwest::Client> {
+        careful(&self.proxies)?
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(ANSWER_TIMEOUT)
+            .user_agent(concat!("notes-mcp/", env!("CARGO_PKG_VERSION")))
+            .build()
+    }
+
     fn http(&self) -> Result<&reqwest::Client, ModelError> {
         self.http
-            .get_or_init(|| {
-                careful()
-                    .connect_timeout(CONNECT_TIMEOUT)
-                    .timeout(ANSWER_TIMEOUT)
-                    .user_agent(concat!("notes-mcp/", env!("CARGO_PKG_VERSION")))
-                    .build()
-                    .map_err(|error| format!("{error:#}"))
-            })
+            .get_or_init(|| self.make_http().map_err(|error| format!("{error:#}")))
             .as_ref()
             .map_err(|error| {
                 tracing::error!("The endpoint of LLM_URL cannot be asked: {error}");
@@ -205,7 +208,8 @@ mod tests {
         // The system takes the connection, and nobody ever reads from it.
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/v1", listener.local_addr().unwrap());
-        let model = Model::new(ModelSettings { url, model: "slow".into(), api_key: None });
+        let settings = ModelSettings { url, model: "slow".into(), api_key: None };
+        let model = Model::new(settings, Proxies::default());
         let said = model.complete("system", "text").await;
         assert_eq!(said, Err(ModelError::Away("it does not answer in time".into())));
     }

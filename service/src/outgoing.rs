@@ -4,9 +4,16 @@ use mcp::trace::TRACED;
 use reqwest::{Request, RequestBuilder, Response, StatusCode, header::HeaderMap};
 use tracing::{Instrument as _, Span, field::Empty, info_span};
 
-/// A client that goes where it is told and nowhere else: it follows no redirect, repeats nothing,
-/// says nothing of where it comes from and asks no proxy.
-pub(crate) fn careful() -> reqwest::ClientBuilder {
+use crate::proxies::Proxies;
+
+/// A client that goes where it is told and nowhere else: it follows no redirect, repeats nothing, says
+/// nothing of where it comes from, and knows no other proxies than those of the configuration.
+pub(crate) fn careful(proxies: &Proxies) -> reqwest::Result<reqwest::ClientBuilder> {
+    proxies.apply(direct())
+}
+
+/// The same without any proxy.
+pub(crate) fn direct() -> reqwest::ClientBuilder {
     reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())

@@ -24,6 +24,7 @@ macro_rules! on_both_databases {
 
 mod any_instance;
 mod batches;
+mod blame;
 mod cancellation;
 mod contracts;
 mod edges;

@@ -113,7 +113,21 @@ async fn check_says_what_it_found_and_starts_nothing() {
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("ok       database"), "{said}");
     for (variables, lines) in [
-        (&[][..], &["everybody with a GitHub account may sign in"][..]),
+        (
+            &[][..],
+            &[
+                "everybody with a GitHub account may sign in",
+                "requests         to other servers go directly",
+                "are fetched from the addresses",
+            ][..],
+        ),
+        (
+            &[
+                ("HTTPS_PROXY", "http://me:hunter2@proxy.example.com:3128"),
+                ("CLIENT_METADATA_DOCUMENTS", "off"),
+            ],
+            &["https through http://proxy.example.com:3128", "so that clients register instead"],
+        ),
         (&[("ALLOWED_GITHUB_LOGINS", "a,b")], &["the 2 accounts of ALLOWED_GITHUB_LOGINS"]),
         (
             &[("ALLOWED_GITHUB_ORG", "octo-org")],
@@ -137,6 +151,7 @@ async fn check_says_what_it_found_and_starts_nothing() {
         for line in lines {
             assert!(said.contains(line), "{line}: {said}");
         }
+        assert!(!said.contains("hunter2"), "{said}");
     }
 
     let mut away = good.clone();

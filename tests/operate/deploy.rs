@@ -132,6 +132,7 @@ impl Service {
                     "DATABASE_URL" => "postgresql://notes:secret@host/notes".to_owned(),
                     "REDIS_URL" => "redis://host:6379".to_owned(),
                     "ALLOWED_GITHUB_LOGINS" => "octocat".to_owned(),
+                    "ALLOWED_GITHUB_ORG" => "octo-org".to_owned(),
                     _ => "something-that-is-long-enough-for-a-secret".to_owned(),
                 });
                 (&*it.key, value)
@@ -243,6 +244,13 @@ fn our_programs_would_start_with_what_the_blueprint_gives_them() {
         let ours = config.shutdown_timeout.as_secs();
         assert!(ours + 10 <= patience, "{}: {ours} s of {patience} s", service.name);
         assert!(config.redis.is_some(), "several processes share Redis");
+        assert_eq!(config.gate.org.as_deref(), Some("octo-org"), "and no other variable is needed");
+    }
+    let steps = read("docs/deploy-render.md");
+    for who in ["ALLOWED_GITHUB_LOGINS", "ALLOWED_GITHUB_ORG"] {
+        assert_eq!(web.variable(who).sync, Some(false), "Render asks for {who}");
+        assert!(worker.variable(who).from_service.is_some(), "{who} is the same for both");
+        assert!(steps.contains(&format!("| `{who}` |")), "docs/deploy-render.md asks for {who}");
     }
     assert_eq!(web.health_check_path.as_deref(), Some("/healthz"));
     assert_eq!(web.pre_deploy_command.as_deref(), Some("/usr/local/bin/notes-mcp migrate up"));

@@ -88,6 +88,8 @@ pub(crate) struct Trouble {
     pub(crate) link: Option<Box<(String, String)>>,
     /// For whoever wrote the client.
     pub(crate) detail: Option<Box<str>>,
+    /// For the person who runs the server: which settings would help.
+    pub(crate) operator: Option<Box<str>>,
     header: Option<Box<(HeaderName, HeaderValue)>>,
 }
 
@@ -106,6 +108,7 @@ impl Trouble {
             next: next.into(),
             link: None,
             detail: None,
+            operator: None,
             header: None,
         }
     }
@@ -119,6 +122,24 @@ impl Trouble {
             "Wait a few seconds and load this page again.",
         );
         trouble.retry_after(error::RETRY_AFTER_SECONDS.into())
+    }
+
+    /// The browser asked for the page before the person opened it. A client error, because a browser
+    /// shows a person a prefetched page only if it came with success.
+    fn too_early() -> Self {
+        Self::new(
+            StatusCode::TOO_EARLY,
+            "Not opened yet",
+            "Your browser asked for this page before you opened it. Nothing has been started.",
+            "Open the link again.",
+        )
+    }
+
+    /// More requests than may be made; worth another try after this long.
+    pub(crate) fn too_many(what: &'static str, wait: Duration) -> Self {
+        let next = format!("Wait {} seconds and load this page again.", wait.as_secs().max(1));
+        let trouble = Self::new(StatusCode::TOO_MANY_REQUESTS, "Too many requests", what, next);
+        trouble.retry_after(wait.as_secs().max(1))
     }
 
     /// A bug. The log has the details.
@@ -145,6 +166,12 @@ impl Trouble {
     /// More, for whoever wrote the client.
     pub(crate) fn with_detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = Some(detail.into().into());
+        self
+    }
+
+    /// What the person who runs the server can do about it.
+    pub(crate) fn with_operator_hint(mut self, hint: impl Into<String>) -> Self {
+        self.operator = Some(hint.into().into());
         self
     }
 
@@ -361,17 +388,26 @@ impl Fields {
     }
 }
 
-/// Whether the browser only looks ahead, or somebody only asks for the headers: then nothing may
-/// begin.
-pub(crate) fn is_only_a_look(request: &Request) -> bool {
-    let ahead = ["sec-purpose", "purpose", "x-moz", "x-purpose"]
+/// The answer to a request that must have no effect, for a page whose GET has one: to `HEAD`, which
+/// programs send to check a link, and to a browser that loads the page before the person opens it.
+/// `None` for every other request.
+pub(crate) fn without_effect(request: &Request) -> Option<Result<Response, Trouble>> {
+    if request.method() == Method::HEAD {
+        return Some(Ok(StatusCode::OK.into()));
+    }
+    is_prefetch(request).then(|| Err(Trouble::too_early()))
+}
+
+/// Whether a browser asks before the person does (`Sec-Purpose`, and what came before it).
+fn is_prefetch(request: &Request) -> bool {
+    ["sec-purpose", "purpose", "x-moz", "x-purpose"]
         .iter()
-        .filter_map(|name| request.headers().get(*name)?.to_str().ok())
+        .flat_map(|name| request.headers().get_all(*name))
         .any(|value| {
-            let value = value.to_ascii_lowercase();
+            let value = value.as_bytes().to_ascii_lowercase();
+            let value = String::from_utf8_lossy(&value);
             ["prefetch", "prerender", "preview"].iter().any(|it| value.contains(it))
-        });
-    ahead || request.method() == Method::HEAD
+        })
 }
 
 /// The address of the page itself, for a person who reads it.
@@ -421,17 +457,20 @@ mod tests {
     }
 
     #[test]
-    fn looking_ahead_begins_nothing() {
+    fn looking_ahead_has_no_effect() {
         for (name, value) in [
             ("sec-purpose", "prefetch"),
-            ("sec-purpose", "prefetch;prerender"),
+            ("Sec-Purpose", "Prefetch;Prerender"),
             ("purpose", "preview"),
             ("x-moz", "prefetch"),
         ] {
-            assert!(is_only_a_look(&Request::builder().header(name, value).finish()));
+            let answer = without_effect(&Request::builder().header(name, value).finish());
+            let trouble = answer.unwrap().unwrap_err();
+            assert_eq!(trouble.status, StatusCode::TOO_EARLY, "{name}: {value}");
         }
-        assert!(is_only_a_look(&Request::builder().method(Method::HEAD).finish()));
-        assert!(!is_only_a_look(&Request::default()));
+        let head = without_effect(&Request::builder().method(Method::HEAD).finish());
+        assert_eq!(head.unwrap().unwrap().status(), StatusCode::OK);
+        assert!(without_effect(&Request::default()).is_none());
     }
 
     #[test]

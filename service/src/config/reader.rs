@@ -9,12 +9,17 @@ use super::{
     kept_secret::kept_secret,
     types::{GitHubSettings, LogFormat, Mode, ModelSettings, TraceSettings},
     variables::{
-        DATA_DIR, GITHUB_API_URL, GITHUB_CLIENT_ID, GITHUB_CLIENT_SECRET, GITHUB_URL,
-        JWT_SIGNING_SECRET, LLM_API_KEY, LLM_MODEL, LLM_URL, OTEL_EXPORTER_OTLP_ENDPOINT,
-        OTEL_EXPORTER_OTLP_HEADERS, OTEL_TRACES_SAMPLER_ARG, Variable,
+        DATA_DIR, GITHUB_API_URL, GITHUB_CLIENT_ID, GITHUB_CLIENT_SECRET, GITHUB_URL, HTTP_PROXY,
+        HTTPS_PROXY, JWT_SIGNING_SECRET, LLM_API_KEY, LLM_MODEL, LLM_URL, NO_PROXY,
+        OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_EXPORTER_OTLP_HEADERS, OTEL_TRACES_SAMPLER_ARG, Variable,
     },
 };
-use crate::{oauth::redirect_uri::Schemes, secret::Secret, telemetry};
+use crate::{
+    oauth::redirect_uri::Schemes,
+    proxies::{Proxies, ProxyUrl},
+    secret::Secret,
+    telemetry,
+};
 
 /// Below this a signing secret could be guessed.
 pub(super) const MIN_SECRET_BYTES: usize = 32;
@@ -31,7 +36,11 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
     }
 
     pub(super) fn text(&self, variable: Variable) -> Option<String> {
-        let text = (self.variable)(variable.name)?;
+        self.text_of(variable.name)
+    }
+
+    fn text_of(&self, name: &str) -> Option<String> {
+        let text = (self.variable)(name)?;
         let text = text.trim();
         (!text.is_empty()).then(|| text.to_owned())
     }
@@ -113,6 +122,20 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
             url: url.unwrap_or_else(|| GITHUB_URL.default.into()),
             api_url: api_url.unwrap_or_else(|| GITHUB_API_URL.default.into()),
         })
+    }
+
+    /// The proxies. Their variables are known in lower case as well, as to other programs.
+    pub(super) fn proxies(&mut self) -> Proxies {
+        let [https, http] = [HTTPS_PROXY, HTTP_PROXY].map(|variable| {
+            ProxyUrl::parse(&self.text_in_any_case(variable)?)
+                .map_err(|problem| self.problems.push(format!("{} {problem}", variable.name)))
+                .ok()
+        });
+        Proxies::new(https, http, &self.text_in_any_case(NO_PROXY).unwrap_or_default())
+    }
+
+    fn text_in_any_case(&self, variable: Variable) -> Option<String> {
+        self.text(variable).or_else(|| self.text_of(&variable.name.to_ascii_lowercase()))
     }
 
     pub(super) fn model(&mut self) -> Option<ModelSettings> {
@@ -361,6 +384,30 @@ pub(super) fn schemes(text: &str) -> Result<Schemes, String> {
              commas; one is “{scheme}”"
         )
     })
+}
+
+pub(super) fn switch(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(format!("must be on or off; it is “{text}”")),
+    }
+}
+
+/// The largest file that is read for a variable, in bytes: hundreds of documents.
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
+
+/// JSON that stands in the variable itself, or in the file that it names.
+pub(super) fn inline_or_file(text: &str) -> Result<String, String> {
+    if text.starts_with(['[', '{']) {
+        return Ok(text.to_owned());
+    }
+    let unreadable =
+        |error| format!("must be JSON or the path of a file: {text} cannot be read: {error}");
+    if std::fs::metadata(text).map_err(unreadable)?.len() > MAX_FILE_BYTES {
+        return Err(format!("must name a file of at most 1 MiB; {text} is larger"));
+    }
+    std::fs::read_to_string(text).map_err(unreadable)
 }
 
 pub(super) fn log_filter(text: &str) -> Result<String, String> {

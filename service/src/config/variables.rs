@@ -32,6 +32,11 @@ pub const VARIABLES: &[Variable] = &[
     DATA_KEYS,
     REDIRECT_SCHEMES,
     OAUTH_CLIENTS,
+    CLIENT_METADATA_DOCUMENTS,
+    CLIENT_DOCUMENTS,
+    HTTPS_PROXY,
+    HTTP_PROXY,
+    NO_PROXY,
     LLM_URL,
     LLM_MODEL,
     LLM_API_KEY,
@@ -213,6 +218,51 @@ pub const OAUTH_CLIENTS: Variable = Variable {
     name: "OAUTH_CLIENTS",
     meaning: "Clients that need not register: a JSON array of objects with client_id, client_name \
               and redirect_uris, and if need be client_secret (at least 32 bytes) and scope.",
+    default: "",
+};
+
+/// Whether clients may name a document that says who they are.
+pub const CLIENT_METADATA_DOCUMENTS: Variable = Variable {
+    name: "CLIENT_METADATA_DOCUMENTS",
+    meaning: "Whether a client may be identified by a metadata document that this server fetches \
+              from the client's site: on or off. Turn it off where the server has no way to the \
+              internet: clients then register instead. See docs/closed-network.md.",
+    default: "on",
+};
+
+/// Documents that need not be fetched.
+pub const CLIENT_DOCUMENTS: Variable = Variable {
+    name: "CLIENT_DOCUMENTS",
+    meaning: "Client metadata documents that need not be fetched, whatever \
+              CLIENT_METADATA_DOCUMENTS says: one JSON document or an array of them, or the path of \
+              a file that holds that.",
+    default: "",
+};
+
+/// The proxy for https addresses.
+pub const HTTPS_PROXY: Variable = Variable {
+    name: "HTTPS_PROXY",
+    meaning: "The proxy for requests of this server to https addresses (GitHub, documents of \
+              clients, imports, LLM_URL, traces), as http://user:password@host:port; it has to take \
+              CONNECT. This machine is always reached directly. The lower-case names of this and \
+              the next two variables work as well. See docs/closed-network.md.",
+    default: "",
+};
+
+/// The proxy for plain http addresses.
+pub const HTTP_PROXY: Variable = Variable {
+    name: "HTTP_PROXY",
+    meaning: "The proxy for requests of this server to plain http addresses, such as that of a \
+              collector of traces.",
+    default: "",
+};
+
+/// What is reached without a proxy.
+pub const NO_PROXY: Variable = Variable {
+    name: "NO_PROXY",
+    meaning: "Hosts that are reached without a proxy, separated by commas: names, which stand for \
+              everything below them as well, addresses and networks, such as \
+              github.corp.example,10.0.0.0/8; * for all.",
     default: "",
 };
 

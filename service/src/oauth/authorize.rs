@@ -6,6 +6,8 @@
 //! use us to lend that site our name, so the person sees a page with a link instead (OAuth 2.1 on
 //! open redirectors).
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -19,7 +21,7 @@ use super::{
     scope::Scopes,
     sign_in::{self, SignInWith},
 };
-use crate::Service;
+use crate::{Service, fetch::Unreachable};
 
 /// The longest query that is read: the longest `state` and redirect URI, percent-encoded throughout,
 /// and the short parameters beside them.
@@ -61,6 +63,17 @@ pub enum PageError {
     UnknownClient,
     /// The client's metadata document cannot be used; says why in a sentence.
     ClientRefused(String),
+    /// This server could not reach the site of the client's metadata document.
+    ClientUnreachable {
+        /// The host of the site.
+        host: String,
+        /// What failed.
+        why: Unreachable,
+    },
+    /// The client names a metadata document, and this server fetches none.
+    DocumentsOff,
+    /// Too many metadata documents were fetched lately; worth another try after this long.
+    TooManyDocuments(Duration),
     /// The client has not registered where the answer shall go.
     RedirectUri,
     /// There is no way to sign in here.
@@ -201,6 +214,9 @@ async fn identify(
     let client = client::find(service, client_id).await.map_err(|error| match error {
         ClientError::Unknown => page(PageError::UnknownClient),
         ClientError::Refused(why) => page(PageError::ClientRefused(why)),
+        ClientError::Unreachable { host, why } => page(PageError::ClientUnreachable { host, why }),
+        ClientError::DocumentsOff => page(PageError::DocumentsOff),
+        ClientError::TooMany(wait) => page(PageError::TooManyDocuments(wait)),
         ClientError::Unavailable => AuthorizeError::Unavailable,
     })?;
     let target = target(&client, redirect_uri).map_err(page)?;

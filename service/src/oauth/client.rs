@@ -4,7 +4,7 @@
 //! itself, or its id is the address of a document that says who it is. Only the first two kinds can
 //! have a secret.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
 pub use entity::ClientId;
@@ -29,7 +29,7 @@ use super::{
     scope::Scopes,
     strict_json, token_format,
 };
-use crate::{Service, db::Failure};
+use crate::{Service, db::Failure, fetch::Unreachable};
 
 /// A client that was never given a token is forgotten after this.
 pub const UNUSED_LIFETIME: TimeDelta = TimeDelta::hours(24);
@@ -126,6 +126,20 @@ pub enum ClientError {
     /// Its metadata document cannot be used; says why in a sentence for whoever made it.
     #[error("{0}")]
     Refused(String),
+    /// This server could not reach the site of its metadata document.
+    #[error("the document of the client at {host} could not be fetched: {why}")]
+    Unreachable {
+        /// The host of the site.
+        host: String,
+        /// What failed.
+        why: Unreachable,
+    },
+    /// It names a metadata document, and this server is configured not to fetch any.
+    #[error("documents of clients are not fetched")]
+    DocumentsOff,
+    /// Too many metadata documents were fetched lately; worth another try after this long.
+    #[error("too many documents of clients were fetched")]
+    TooMany(Duration),
     /// Nothing can be concluded at the moment.
     #[error("the client cannot be looked up at the moment")]
     Unavailable,
@@ -201,8 +215,9 @@ pub async fn find_snapshot(service: &Service, id: &str) -> Result<Client, Client
     if let Some(client) = configured(service, id) {
         return Ok(client.clone());
     }
-    // Garbage does not reach the database.
-    if !token_format::is_client_id(id) && !MetadataUrl::looks_like(id) {
+    // Garbage does not reach the database, which would refuse some of it with an error.
+    let is_document = || MetadataUrl::parse(id, service.config().public_url.host()).is_ok();
+    if !token_format::is_client_id(id) && !is_document() {
         return Err(ClientError::Unknown);
     }
     let row = row(service.db(), id).await?.ok_or(ClientError::Unknown)?;

@@ -29,6 +29,7 @@ use crate::{
     config::GitHubSettings,
     metrics,
     outgoing::{self, careful},
+    proxies::Proxies,
     secret::Secret,
     users::SignIn,
 };
@@ -39,12 +40,19 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The largest answer that is read. Real ones have a few kilobytes.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
+/// What GitHub says about a code that it did not give, or that was used or has expired.
+const UNKNOWN_CODE: &str = "bad_verification_code";
+
+/// The longest code that is passed on, in bytes. Those of GitHub have 20.
+const MAX_CODE_BYTES: usize = 256;
+
 /// The path of our callback, which is registered at GitHub.
 pub const CALLBACK_PATH: &str = "/oauth/github/callback";
 
 /// Our client of GitHub.
 pub(crate) struct GitHub {
     settings: GitHubSettings,
+    proxies: Proxies,
     /// Made at the first request: reading the certificates of the system takes a while.
     http: OnceLock<Result<reqwest::Client, String>>,
 }
@@ -122,8 +130,12 @@ impl Account {
 }
 
 /// Asks GitHub whether it knows our client and its secret, by exchanging a code that nobody was given.
-pub async fn ask(settings: &GitHubSettings, callback: &str) -> anyhow::Result<()> {
-    let github = GitHub::new(settings.clone());
+pub async fn ask(
+    settings: &GitHubSettings,
+    proxies: &Proxies,
+    callback: &str,
+) -> anyhow::Result<()> {
+    let github = GitHub::new(settings.clone(), proxies.clone());
     let verifier = Verifier::generate();
     match github.exchange("none", verifier.expose(), callback, Deadline::start()).await {
         Err(GitHubError::Refused(why)) if why != "incorrect_client_credentials" => Ok(()),
@@ -174,7 +186,7 @@ pub async fn callback(
         }
         Outcome::Error(code) => {
             failed(service, &hop.purpose, &refused(code), request).await;
-            hop.purpose.failed(service)
+            hop.purpose.rejected(service)
         }
         Outcome::Code(code) => arrive(service, github, hop, code, request).await,
     }
@@ -210,6 +222,7 @@ async fn arrive(
             failed(service, &hop.purpose, &error, request).await;
             return match error {
                 GitHubError::Away(_) => hop.purpose.unavailable(service),
+                GitHubError::Refused(word) if word == UNKNOWN_CODE => hop.purpose.rejected(service),
                 GitHubError::Refused(_) => hop.purpose.failed(service),
             };
         }
@@ -274,14 +287,20 @@ fn outcome(pairs: &[(String, String)]) -> Option<Outcome<'_>> {
     });
     match (outcomes.next(), outcomes.next()) {
         (Some(Outcome::Code("") | Outcome::Error("")), _) => None,
+        (Some(Outcome::Code(code)), _) if !is_plausible(code) => None,
         (one, None) => one,
         _ => None,
     }
 }
 
+/// Whether GitHub could have given a code, so that it is worth a request.
+fn is_plausible(code: &str) -> bool {
+    code.len() <= MAX_CODE_BYTES && code.bytes().all(|it| it.is_ascii_graphic())
+}
+
 impl GitHub {
-    pub(crate) fn new(settings: GitHubSettings) -> Self {
-        Self { settings, http: OnceLock::new() }
+    pub(crate) fn new(settings: GitHubSettings, proxies: Proxies) -> Self {
+        Self { settings, proxies, http: OnceLock::new() }
     }
 
     /// Where to send a person, so that GitHub sends them back with `state`.
@@ -413,7 +432,7 @@ impl GitHub {
     ) -> Result<RequestBuilder, GitHubError> {
         let http = self
             .http
-            .get_or_init(|| make_http().map_err(|error| error.to_string()))
+            .get_or_init(|| make_http(&self.proxies).map_err(|error| error.to_string()))
             .as_ref()
             .map_err(|error| {
                 tracing::error!("GitHub cannot be asked: {error}");
@@ -423,8 +442,8 @@ impl GitHub {
     }
 }
 
-fn make_http() -> reqwest::Result<reqwest::Client> {
-    careful()
+fn make_http(proxies: &Proxies) -> reqwest::Result<reqwest::Client> {
+    careful(proxies)?
         .connect_timeout(PATIENCE)
         .timeout(PATIENCE)
         .user_agent(concat!("notes-mcp/", env!("CARGO_PKG_VERSION")))

@@ -29,6 +29,7 @@ pub mod display_name;
 pub mod gate;
 pub mod github;
 pub mod grant;
+mod kept_token;
 pub mod limits;
 pub mod metadata_url;
 pub mod pending;

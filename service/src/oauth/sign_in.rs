@@ -20,6 +20,7 @@ use super::{
     display_name::DisplayName,
     gate,
     github::GitHubHop,
+    kept_token,
     pending::{self, PENDING_TTL, Record, SecretHash, StoreUnavailable, new_secret},
     pkce::Verifier,
     redirect_uri,
@@ -102,7 +103,10 @@ pub enum CallbackError {
     Refused(Refusal),
     /// The person said no, and no client waits for the answer.
     Denied,
-    /// GitHub's answer cannot be used, and no client waits for ours.
+    /// What the browser brought back from GitHub is no good, and no client waits for the answer. Anybody
+    /// can send such a request, so it says nothing about this server.
+    Rejected,
+    /// GitHub's own answer cannot be used, and no client waits for ours.
     Failed,
     /// Nothing can be concluded at the moment; a new try may succeed.
     Unavailable,
@@ -355,7 +359,7 @@ async fn come_in(
             .exec(&transaction)
             .await?;
     }
-    gate::keep_token(&transaction, service, &user, github_token.as_ref()).await?;
+    kept_token::keep(&transaction, service, &user, github_token.as_ref()).await?;
     audit::write(&transaction, now, &event).await?;
     transaction.commit().await?;
     event.log();
@@ -445,6 +449,11 @@ impl Purpose {
     /// The person said no.
     pub(super) fn denied(&self, service: &Service) -> Result<Arrived, CallbackError> {
         self.tell(service, "access_denied", "the person said no", CallbackError::Denied)
+    }
+
+    /// The browser brought something back from GitHub that is no good.
+    pub(super) fn rejected(&self, service: &Service) -> Result<Arrived, CallbackError> {
+        self.tell(service, "server_error", "the sign-in failed", CallbackError::Rejected)
     }
 
     /// GitHub said something that cannot be used.

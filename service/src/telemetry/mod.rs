@@ -64,7 +64,10 @@ impl Telemetry {
 /// runtime.
 pub fn start(config: &Config, program: &'static str) -> anyhow::Result<Telemetry> {
     let traces = match &config.traces {
-        Some(settings) => Some(traces::start(settings, program, config.revision.as_deref())?),
+        Some(settings) => {
+            let revision = config.revision.as_deref();
+            Some(traces::start(settings, &config.proxies, program, revision)?)
+        }
         None => None,
     };
     subscribe(config.log_format, &config.log, traces.as_ref());

@@ -31,7 +31,7 @@ use tokio::runtime::Handle;
 use tracing::{Metadata, Subscriber};
 use tracing_subscriber::{Layer, filter::filter_fn, registry::LookupSpan};
 
-use crate::config::TraceSettings;
+use crate::{config::TraceSettings, outgoing::careful, proxies::Proxies};
 
 /// Spans that wait to be sent. At the size of ours about 4 MB; what comes beyond them is dropped.
 const QUEUE: usize = 8_192;
@@ -58,6 +58,7 @@ const SQL: &str = "sea_orm.";
 /// Starts to send.
 pub(super) fn start(
     settings: &TraceSettings,
+    proxies: &Proxies,
     program: &'static str,
     revision: Option<&str>,
 ) -> anyhow::Result<SdkTracerProvider> {
@@ -65,7 +66,7 @@ pub(super) fn start(
         settings.headers.iter().map(|(name, it)| (name.clone(), it.expose().to_owned())).collect();
     let exporter = opentelemetry_otlp::SpanExporter::builder()
         .with_http()
-        .with_http_client(Client::new()?)
+        .with_http_client(Client::new(proxies)?)
         .with_protocol(Protocol::HttpBinary)
         .with_endpoint(format!("{}/v1/traces", settings.endpoint))
         .with_timeout(EXPORT_TIMEOUT)
@@ -250,15 +251,14 @@ struct Client {
 }
 
 impl Client {
-    fn new() -> anyhow::Result<Self> {
-        let http = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .referer(false)
-            .no_proxy()
-            .timeout(EXPORT_TIMEOUT)
-            .user_agent(concat!("notes-mcp/", env!("CARGO_PKG_VERSION")))
-            .build()
+    fn new(proxies: &Proxies) -> anyhow::Result<Self> {
+        let http = careful(proxies)
+            .and_then(|builder| {
+                builder
+                    .timeout(EXPORT_TIMEOUT)
+                    .user_agent(concat!("notes-mcp/", env!("CARGO_PKG_VERSION")))
+                    .build()
+            })
             .context("there is no HTTP client for traces")?;
         let runtime = Handle::try_current().context("traces are sent by a runtime")?;
         Ok(Self { http, runtime })
@@ -287,5 +287,22 @@ impl HttpClient for Client {
             Ok::<_, HttpError>(response)
         });
         sending.await?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxies::fake;
+
+    #[tokio::test]
+    async fn traces_are_sent_through_a_proxy() {
+        let (proxies, head) = fake::start("{}");
+        let request = http::Request::post("http://collector.example.com:4318/v1/traces");
+        let request = request.body(Bytes::from_static(b"spans")).unwrap();
+        let answer = Client::new(&proxies).unwrap().send_bytes(request).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        let line = "POST http://collector.example.com:4318/v1/traces HTTP/1.1";
+        assert!(fake::came_for(&head.join().unwrap(), line));
     }
 }

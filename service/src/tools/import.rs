@@ -260,8 +260,13 @@ async fn fetch(call: &Call, service: &Service, url: &str) -> Result<Vec<u8>, Too
              the document itself in `text`."
         ))
     })?;
+    // Neither a person's own pace nor a site that they name is a failure of ours: when the attempts
+    // are used up, that is the answer of the tool.
+    let again = |message: String| {
+        if call.is_last_attempt() { ToolError::Failed(message) } else { ToolError::Retry(message) }
+    };
     if !service.limiter().check(&limits::IMPORT, call.user().as_str()).await.is_allowed() {
-        return Err(ToolError::Retry(
+        return Err(again(
             "Too many documents were fetched within a minute. Try again in a minute.".into(),
         ));
     }
@@ -270,12 +275,12 @@ async fn fetch(call: &Call, service: &Service, url: &str) -> Result<Vec<u8>, Too
         FetchError::Ours => ToolError::Retry(
             "Documents cannot be fetched at the moment. Give the document itself in `text`.".into(),
         ),
-        FetchError::TooSlow | FetchError::Unreachable => ToolError::Retry(format!(
-            "The document could not be fetched from {host}: {error}. Check the address, or give \
-             the document itself in `text`."
+        FetchError::Unreachable(why) => again(format!(
+            "This server could not fetch the document from {host}: {why}. Check the address, or \
+             give the document itself in `text`."
         )),
         FetchError::Status(status) if status.is_server_error() || status.as_u16() == 429 => {
-            ToolError::Retry(format!("{host} does not give the document: it answers {status}."))
+            again(format!("{host} does not give the document: it answers {status}."))
         }
         FetchError::Status(status) => ToolError::Failed(format!(
             "{host} does not give the document: it answers {status}, and redirects are not \

@@ -62,7 +62,7 @@ pub(crate) struct World {
 #[derive(Debug)]
 pub(crate) struct Names {
     answers: Mutex<HashMap<String, Vec<Vec<IpAddr>>>>,
-    host: SocketAddr,
+    host: Mutex<SocketAddr>,
     pub(crate) lookups: AtomicUsize,
 }
 
@@ -72,6 +72,11 @@ impl Names {
         let answers =
             answers.iter().map(|it| it.iter().map(|it| it.parse().unwrap()).collect()).collect();
         self.answers.lock().unwrap().insert(name.to_owned(), answers);
+    }
+
+    /// From now on every checked address is here.
+    pub(crate) fn lead_to(&self, host: SocketAddr) {
+        *self.host.lock().unwrap() = host;
     }
 }
 
@@ -87,7 +92,7 @@ impl Resolver for Names {
     }
 
     fn route(&self, _: IpAddr) -> SocketAddr {
-        self.host
+        *self.host.lock().unwrap()
     }
 }
 
@@ -107,7 +112,7 @@ impl World {
         .await;
         let names = Arc::new(Names {
             answers: Mutex::default(),
-            host: documents.address,
+            host: Mutex::new(documents.address),
             lookups: AtomicUsize::new(0),
         });
         let url = format!("http://{}", github.address);
@@ -297,7 +302,7 @@ pub(crate) fn octocat(request: &Seen) -> Reply {
 }
 
 fn certificate() -> (TlsAcceptor, Vec<u8>) {
-    let names = ["app.example.com", "other.example.com", "away.example.com"];
+    let names = ["app.example.com", "other.example.com", "away.example.com", "claude.ai"];
     let made = rcgen::generate_simple_self_signed(names.map(str::to_owned)).unwrap();
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
     let config = ServerConfig::builder()

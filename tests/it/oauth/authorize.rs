@@ -290,7 +290,7 @@ async fn a_state_of_2048_characters_comes_back() {
 }
 
 #[tokio::test]
-async fn n35_n36_n37_a_sign_in_begins_by_going_there() {
+async fn n35_n36_a_sign_in_begins_by_going_there() {
     let stage = Stage::new().await;
     let path = stage.app().await.asks().path();
     let web = stage.one();
@@ -311,15 +311,63 @@ async fn n35_n36_n37_a_sign_in_begins_by_going_there() {
             assert_eq!(cors, Vec::<&str>::new(), "N36 {address}");
         }
     }
-    for request in [
-        web.request(Method::HEAD, &path),
-        web.request(Method::GET, &path).header("sec-purpose", "prefetch"),
-        web.request(Method::GET, &path).header("purpose", "preview"),
-    ] {
-        let page = Page::read(request).await;
-        assert!(page.headers.get("set-cookie").is_none(), "N37");
-        assert_eq!(page.status, 503, "N37");
+}
+
+/// What a browser says that asks before the person does.
+const AHEAD: [(&str, &str); 4] = [
+    ("sec-purpose", "prefetch"),
+    ("sec-purpose", "prefetch;prerender"),
+    ("purpose", "preview"),
+    ("x-moz", "prefetch"),
+];
+
+#[tokio::test]
+async fn n37_looking_at_a_step_of_a_sign_in_has_no_effect() {
+    let stage = Stage::new().await;
+    let (browser, app) = (stage.browser(), stage.app().await);
+    let asked = app.asks();
+    let form = browser.to_consent(&asked).await;
+    let txn = &form.fields.iter().find(|(name, _)| name == "txn").expect("it has one").1;
+    let consent = format!("/consent?txn={txn}");
+    let callback = browser.to_callback(&app.asks()).await;
+    let with_effect = [app.asks().path(), callback.clone()];
+    let without =
+        ["/account", "/account/delete", "/", "/docs", "/exports/mex_x", "/sign-in?state=x"];
+
+    for path in with_effect.iter().map(String::as_str).chain(without).chain([&*consent]) {
+        let head = browser.read(browser.request(Method::HEAD, path)).await;
+        assert!(!head.status.is_server_error() && head.body.is_empty(), "N37 HEAD {path}");
+        assert!(head.headers.get("set-cookie").is_none(), "N37 HEAD {path}");
+
+        let options = browser.read(browser.request(Method::OPTIONS, path)).await;
+        assert_eq!(options.status, 204, "N37 OPTIONS {path}");
+        let allowed = options.header("allow").to_owned();
+        assert!(allowed.starts_with("GET, HEAD") && allowed.ends_with("OPTIONS"), "{allowed}");
     }
+    for path in &with_effect {
+        let head = browser.read(browser.request(Method::HEAD, path)).await;
+        assert_eq!((head.status.as_u16(), head.header("location")), (200, ""), "N37 {path}");
+        for (name, value) in AHEAD {
+            let page = browser.read(browser.request(Method::GET, path).header(name, value)).await;
+            shown(&format!("N37 {name}: {value} {path}"), &page, 425);
+            assert_eq!(page.header("cache-control"), "no-store", "N37: nobody may keep it");
+            assert!(page.headers.get("set-cookie").is_none(), "N37");
+        }
+    }
+    assert_eq!(stage.github.asked(tests::github::Question::Exchange), 0, "N37");
+    // However often somebody looks: what was begun goes on, and a person may begin.
+    let network = visitor();
+    for _ in 0..100 {
+        let look = stage.one().request(Method::HEAD, &asked.path());
+        let look = Page::read(look.header("x-forwarded-for", &network)).await;
+        assert_eq!(look.status, 200, "N37: a look takes nothing from a limit");
+    }
+    let begins = stage.one().request(Method::GET, &asked.path());
+    let begun = Page::read(begins.header("x-forwarded-for", &network)).await;
+    assert_eq!(begun.status, 303, "N37");
+    assert_eq!(browser.get(&callback).await.status, 303, "N37");
+    let callback = browser.at_github(&browser.approve(&form).await).await;
+    asked.code(&browser.get(&callback).await);
 }
 
 #[tokio::test]

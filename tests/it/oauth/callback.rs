@@ -1,7 +1,10 @@
 //! The way back from GitHub: N60 to N69.
 
 use serde_json::json;
-use tests::github::{Manner, ORG, Question};
+use tests::{
+    browser::{Form, owned},
+    github::{Manner, ORG, Question},
+};
 
 use super::{Stage, sent_back, shown};
 
@@ -42,6 +45,38 @@ async fn what_github_never_sends_is_refused() {
     }
     stage.pass(601);
     shown("N62 expired", &browser.get(&callback).await, 400);
+}
+
+#[tokio::test]
+async fn what_a_browser_makes_up_is_no_failure_of_the_server() {
+    let stage = Stage::new().await;
+    let to_account = async || {
+        let browser = stage.browser();
+        let fields = owned(&[("action", "sign_in")]);
+        let page = browser.submit(&Form { action: "/account".to_owned(), fields }, "").await;
+        let callback = browser.at_github(page.header("location")).await;
+        (browser, callback)
+    };
+    let key = |callback: &str| tests::browser::answer(callback)["state"].clone();
+    for made_up in ["code=none", "error=server_error", "error=no%00word", "error=a&error_uri=b"] {
+        let (browser, callback) = to_account().await;
+        let (path, _) = callback.split_once('?').expect("it has a query");
+        let address = format!("{path}?{made_up}&state={}", key(&callback));
+        shown(made_up, &browser.get(&address).await, 400);
+    }
+    for malformed in ["code=%00".to_owned(), format!("code={}", "x".repeat(257))] {
+        let (browser, callback) = to_account().await;
+        let (path, _) = callback.split_once('?').expect("it has a query");
+        let before = stage.github.asked(Question::Exchange);
+        let address = format!("{path}?{malformed}&state={}", key(&callback));
+        shown("malformed", &browser.get(&address).await, 400);
+        assert_eq!(stage.github.asked(Question::Exchange), before, "GitHub is not bothered");
+        assert_eq!(browser.get(&callback).await.status, 303, "and the sign-in goes on");
+    }
+    // What GitHub itself says is another matter.
+    stage.github.answers(Question::User, Manner::Json(json!({ "login": "octocat" })));
+    let (browser, callback) = to_account().await;
+    shown("an account without a number", &browser.get(&callback).await, 502);
 }
 
 #[tokio::test]

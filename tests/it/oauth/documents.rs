@@ -263,12 +263,61 @@ async fn n130c_one_host_is_not_asked_more_than_ten_times_a_minute() {
         let asked = client(&format!("{CLIENT}/{number}")).asks();
         let page = ask([stage.one(), stage.other()][number % 2], &asked).await;
         statuses.insert(page.status.as_u16());
-        if page.status == 503 {
+        if page.status == 429 {
+            shown("N130c", &page, 429);
             assert_ne!(page.header("retry-after"), "", "N130c");
         }
     }
     assert_eq!(host.requests(), 10, "N130c");
-    assert_eq!(statuses, BTreeSet::from([303, 503]), "N130c");
+    assert_eq!(statuses, BTreeSet::from([303, 429]), "N130c: whoever names the documents did it");
+}
+
+#[tokio::test]
+async fn a_page_tells_a_site_out_of_reach_from_a_bad_document() {
+    let (stage, host) = Stage::with_documents().await;
+    host.resolves("nowhere.example.com", &[&[]]);
+    host.resolves("inside.example.com", &[&["10.0.0.1"]]);
+    for (url, step) in [
+        ("https://nowhere.example.com/client", "no public address for this name"),
+        ("https://inside.example.com/client", "no public address for this name"),
+        ("https://app.example.org/client", "certificate or encryption"),
+    ] {
+        let page = ask(stage.one(), &client(url).asks()).await;
+        shown(url, &page, 400);
+        let text = page.text();
+        for words in ["This server could not reach the app", step, "CLIENT_METADATA_DOCUMENTS=off"]
+        {
+            assert!(text.contains(words), "{url}: {words}: {text}");
+        }
+    }
+    host.serves(Reply::With(404, "content-type: text/html\r\n", String::new()));
+    let page = ask(stage.one(), &client(CLIENT).asks()).await;
+    shown("gone", &page, 400);
+    let text = page.text();
+    assert!(!text.contains("could not reach") && text.contains("is gone"), "{text}");
+}
+
+#[tokio::test]
+async fn where_documents_are_off_clients_register() {
+    let known = json!({
+        "client_id": "https://known.example.com/client", "client_name": "Known App",
+        "redirect_uris": [REDIRECT_URI],
+    });
+    let stage = Stage::with(&[
+        ("CLIENT_METADATA_DOCUMENTS", "off"),
+        ("CLIENT_DOCUMENTS", &known.to_string()),
+    ])
+    .await;
+    let server = stage.one().get("/.well-known/oauth-authorization-server").await.json();
+    assert_eq!(server.get("client_id_metadata_document_supported"), None);
+    assert!(server["registration_endpoint"].is_string());
+
+    let page = ask(stage.one(), &client(CLIENT).asks()).await;
+    shown("off", &page, 400);
+    assert!(page.text().contains("This app has to register here"), "{}", page.text());
+    stage.app().await.connect(&stage.browser()).await;
+    // A document that the operator has given is no reason to go anywhere.
+    client("https://known.example.com/client").connect(&stage.browser()).await;
 }
 
 #[tokio::test]

@@ -25,6 +25,8 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     };
     report.good("configuration", &format!("complete; {}, {mode}", config.public_url));
 
+    report.good("requests", &format!("to other servers go {}", config.proxies));
+    report.good("client documents", &client_documents(&config));
     report.note("database", database(&config).await);
     match &config.redis {
         Some(redis) => {
@@ -37,7 +39,8 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
         Some(github) => {
             let callback =
                 format!("{}{}", config.public_url, service::oauth::github::CALLBACK_PATH);
-            let asked = within(service::oauth::github::ask(github, &callback)).await;
+            let asking = service::oauth::github::ask(github, &config.proxies, &callback);
+            let asked = within(asking).await;
             report.note("github", asked.map(|()| format!("{} knows our client", github.url)));
         }
         None => report.good("github", "not configured: development sign-in"),
@@ -49,6 +52,16 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
         report.good("data keys", data_keys(&config));
     }
     report.end()
+}
+
+/// Whether clients may be identified by a metadata document.
+fn client_documents(config: &Config) -> String {
+    let known = config.known_documents.len();
+    if config.client_documents {
+        format!("are fetched from the addresses that clients name; {known} are known already")
+    } else {
+        format!("are not fetched, so that clients register instead; {known} are known already")
+    }
 }
 
 /// Who may sign in.
@@ -107,7 +120,7 @@ struct Report {
 
 impl Report {
     fn good(&mut self, what: &str, found: &str) {
-        self.lines.push(format!("ok       {what:14} {found}"));
+        self.lines.push(format!("ok       {what:16} {found}"));
     }
 
     fn note(&mut self, what: &str, found: anyhow::Result<String>) {
@@ -115,7 +128,7 @@ impl Report {
             Ok(found) => self.good(what, &found),
             Err(error) => {
                 self.bad += 1;
-                self.lines.push(format!("problem  {what:14} {error:#}"));
+                self.lines.push(format!("problem  {what:16} {error:#}"));
             }
         }
     }

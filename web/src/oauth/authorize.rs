@@ -16,7 +16,7 @@ use url::form_urlencoded;
 use crate::{
     Instance,
     cookies::{Cookies, Kind},
-    page::{Fields, Trouble, is_only_a_look, see_other},
+    page::{Fields, Trouble, see_other, without_effect},
     visitor,
 };
 
@@ -35,8 +35,8 @@ impl Authorize {
     }
 
     async fn begin(&self, request: &Request) -> Result<Response, Trouble> {
-        if is_only_a_look(request) {
-            return Err(Trouble::unavailable());
+        if let Some(answer) = without_effect(request) {
+            return answer;
         }
         let network = visitor::network(&self.service, request);
         visitor::take(&self.service, &limits::AUTHORIZE, &network).await?;
@@ -97,6 +97,36 @@ fn trouble(error: PageError) -> Trouble {
             "Try again in a minute. If that does not help, the app's maker has to mend it.",
         )
         .with_detail(why),
+        PageError::ClientUnreachable { host, why } => Trouble::new(
+            StatusCode::BAD_REQUEST,
+            "This server could not reach the app's site",
+            format!(
+                "The app says who it is by a document at {host}, and this server could not fetch \
+                 it: {why}. The app itself may be fine.",
+            ),
+            "Try again in a minute. If that does not help, tell the person who runs this server.",
+        )
+        .with_operator_hint(format!(
+            "let the server reach {host} (HTTPS_PROXY), give it the document (CLIENT_DOCUMENTS), or \
+             let apps register instead (CLIENT_METADATA_DOCUMENTS=off)."
+        )),
+        PageError::DocumentsOff => bad(
+            "This app has to register here",
+            "It says who it is by a document on the web, and this server does not fetch such \
+             documents."
+                .to_owned(),
+            "Remove this server from the app, add it again, and connect again: the app then \
+             registers. If that does not help, tell the person who runs this server.",
+        )
+        .with_operator_hint(
+            "CLIENT_METADATA_DOCUMENTS is off, and CLIENT_DOCUMENTS does not have the document of \
+             this app.",
+        ),
+        PageError::TooManyDocuments(wait) => Trouble::too_many(
+            "Apps had this server fetch too many documents within a minute, so it waits before it \
+             fetches the one that says who this app is.",
+            wait,
+        ),
         PageError::RedirectUri => bad(
             "This app asks for an answer at a strange place",
             "It wants the answer sent to an address that it has not registered, so nothing was \

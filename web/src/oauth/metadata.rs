@@ -37,8 +37,10 @@ struct AuthorizationServer {
     scopes_supported: Vec<String>,
     /// Every answer to an authorization request says who it comes from (RFC 9207).
     authorization_response_iss_parameter_supported: bool,
-    /// A client id may be the address of a document that says who the client is.
-    client_id_metadata_document_supported: bool,
+    /// A client id may be the address of a document that says who the client is. Absent where this
+    /// server fetches no such documents, so that clients register.
+    #[oai(skip_serializing_if_is_none)]
+    client_id_metadata_document_supported: Option<bool>,
     /// What the tokens are for (RFC 9728).
     protected_resources: Vec<String>,
 }
@@ -73,7 +75,8 @@ impl Metadata {
         operation_id = "authorization_server"
     )]
     async fn authorization_server(&self) -> Answer {
-        let url = &self.service.config().public_url;
+        let config = self.service.config();
+        let url = &config.public_url;
         let texts = |all: &[&str]| all.iter().map(ToString::to_string).collect::<Vec<_>>();
         let methods = texts(&client::Method::NAMES);
         let document = AuthorizationServer {
@@ -91,7 +94,7 @@ impl Metadata {
             revocation_endpoint_auth_methods_supported: methods,
             scopes_supported: texts(scope::ALL),
             authorization_response_iss_parameter_supported: true,
-            client_id_metadata_document_supported: true,
+            client_id_metadata_document_supported: config.client_documents.then_some(true),
             protected_resources: vec![url.mcp()],
         };
         Answer::Found(Json(document), "public, max-age=300".to_owned())

@@ -17,7 +17,7 @@ use super::account::SESSION;
 use crate::{
     Instance,
     cookies::{Cookies, Kind},
-    page::{Fields, Frame, Trouble, see_other},
+    page::{Fields, Frame, Trouble, see_other, without_effect},
     visitor,
 };
 
@@ -48,8 +48,8 @@ impl Callback {
     }
 
     async fn arrive(&self, request: &Request) -> Result<Response, Trouble> {
-        if request.method() == Method::HEAD {
-            return Err(Trouble::unavailable());
+        if let Some(answer) = without_effect(request) {
+            return answer;
         }
         let network = visitor::network(&self.service, request);
         visitor::take(&self.service, &limits::CALLBACK, &network).await?;
@@ -208,6 +208,13 @@ fn trouble(error: CallbackError) -> Trouble {
             StatusCode::FORBIDDEN,
             "You are not signed in",
             "You said no at GitHub, so nothing has been changed.",
+            AGAIN,
+        ),
+        CallbackError::Rejected => Trouble::new(
+            StatusCode::BAD_REQUEST,
+            "The sign-in failed",
+            "GitHub does not know the code that your browser brought back, or sent you back without \
+             one.",
             AGAIN,
         ),
         CallbackError::Failed => Trouble::new(

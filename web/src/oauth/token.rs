@@ -283,8 +283,8 @@ pub(super) async fn authenticated(
     let challenge = presented.by_header;
     let client = match client::find_snapshot(service, &presented.id).await {
         Ok(client) => client,
-        Err(ClientError::Unknown | ClientError::Refused(_)) => return Err(fail.client(challenge)),
         Err(ClientError::Unavailable) => return Err(fail.unavailable()),
+        Err(_no_such_client) => return Err(fail.client(challenge)),
     };
     client::authenticate(&client, presented.credentials())
         .map_err(|_bad_credentials| fail.client(challenge))?;

@@ -314,7 +314,7 @@ async fn a_request_that_names_no_known_client_ends_on_a_page() {
     assert_eq!(posted.status(), StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(posted.headers()["allow"], "GET, HEAD");
     let ahead = browser.client.get(browser.address(&good)).header("sec-purpose", "prefetch");
-    assert_eq!(browser.send(ahead).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(browser.send(ahead).await.status(), StatusCode::TOO_EARLY);
     assert_eq!(browser.cookies, []);
 }
 

@@ -5,10 +5,16 @@
 //! rest by [`crate::fetch`], within [`FETCH_TIMEOUT`] and [`MAX_DOCUMENT_BYTES`]; and there is one
 //! fetch at a time for each document, over all instances, and a budget for each host and for all.
 //!
-//! A good document is kept as long as its header allows, within bounds; a failure never is. What the
-//! document said when a person agreed is kept in the database as a **snapshot**, and that is what the
+//! A good document is kept as long as its header allows, within bounds; a failure never is. Some
+//! documents are never fetched: those that the operator has configured, and all of them where that is
+//! turned off. For a few well-known clients there is a built-in one to go by while their site cannot be
+//! reached. What the document said when a person agreed is kept in the database as a **snapshot**, and that is what the
 //! token endpoint goes by: a document that vanishes ends no session, and one that changes counts from
 //! the next consent on.
+
+mod document;
+mod known;
+mod store;
 
 use std::{
     collections::HashMap,
@@ -17,44 +23,36 @@ use std::{
     time::Duration,
 };
 
-use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use entity::{
     oauth_clients::{ActiveModel, COLUMN, Column, Entity, Kind},
     oauth_grants,
 };
-use reqwest::{
-    StatusCode,
-    header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap},
-};
+use reqwest::StatusCode;
 use sea_orm::{
     ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, Set,
     sea_query::{Expr, ExprTrait as _, OnConflict, Query},
 };
-use serde_json::{Map, Value};
 use tokio::{sync::OnceCell, time::Instant};
 use tracing::Instrument as _;
 
 use super::{
     audit::RequestInfo,
-    client::{self, Client, ClientError, ClientId, ClientKind, Metadata, Method, UNUSED_LIFETIME},
-    display_name::DisplayName,
+    client::{self, Client, ClientError, ClientId, ClientKind, Metadata, UNUSED_LIFETIME},
     grant::{self, Reason},
-    limits::{METADATA_ALL, METADATA_HOST},
+    limits::{METADATA_ALL, METADATA_HOST, Verdict},
     metadata_url::MetadataUrl,
-    redirect_uri::{RedirectUri, Schemes},
-    register::holds_private_key,
     revoke,
-    scope::Scopes,
-    strict_json,
 };
 pub use crate::fetch::{Resolver, SystemResolver};
 use crate::{
     Service,
-    clock::Clock,
+    config::Config,
     db::Failure,
-    fetch::{Bounds, FetchError, Fetcher},
+    fetch::{Bounds, FetchError, Fetcher, Unreachable},
 };
+pub use known::KnownDocuments;
+pub use store::{Documents, InProcess};
 
 /// The largest document that is read. Real ones have a few hundred bytes.
 pub const MAX_DOCUMENT_BYTES: usize = 5 * 1024;
@@ -78,27 +76,12 @@ const USUALLY_FRESH: Duration = Duration::from_mins(5);
 /// How often an instance looks whether another one has fetched the document.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// Keeps documents for all instances, and lets one of them fetch at a time. Best effort: when the
-/// store is away, each instance fetches for itself.
-#[async_trait]
-pub trait Documents: Send + Sync + fmt::Debug {
-    /// What is kept under a key.
-    async fn get(&self, key: &str) -> Option<Vec<u8>>;
-
-    /// Keeps a value for as long as `ttl`.
-    async fn put(&self, key: &str, value: Vec<u8>, ttl: Duration);
-
-    /// Whether the caller is the one who fetches. The right ends by itself after `lease`.
-    async fn lead(&self, key: &str, lease: Duration) -> bool;
-
-    /// Gives the right back.
-    async fn resign(&self, key: &str);
-}
-
 /// What is needed to fetch documents: shared by all clones of a service.
 pub(crate) struct Fetching {
     fetcher: Arc<Fetcher>,
     documents: Arc<dyn Documents>,
+    /// To go by while their sites cannot be reached.
+    built_in: KnownDocuments,
     flights: Mutex<HashMap<String, Weak<Flight>>>,
 }
 
@@ -106,8 +89,13 @@ pub(crate) struct Fetching {
 type Flight = OnceCell<Result<Metadata, ClientError>>;
 
 impl Fetching {
-    pub(crate) fn new(fetcher: Arc<Fetcher>, documents: Arc<dyn Documents>) -> Self {
-        Self { fetcher, documents, flights: Mutex::default() }
+    pub(crate) fn new(
+        fetcher: Arc<Fetcher>,
+        documents: Arc<dyn Documents>,
+        config: &Config,
+    ) -> Self {
+        let built_in = KnownDocuments::built_in(config.public_url.host(), &config.redirect_schemes);
+        Self { fetcher, documents, built_in, flights: Mutex::default() }
     }
 
     fn flight(&self, key: &str) -> Arc<Flight> {
@@ -128,12 +116,18 @@ impl fmt::Debug for Fetching {
     }
 }
 
-/// The client of an address. Uses what is kept of the document, or fetches it, and keeps a snapshot.
+/// The client of an address. Uses the configured document or what is kept of the fetched one, or
+/// fetches it, and keeps a snapshot.
 pub(super) async fn find(service: &Service, id: &str) -> Result<Client, ClientError> {
-    let url = MetadataUrl::parse(id, service.config().public_url.host()).map_err(|error| {
+    let config = service.config();
+    let url = MetadataUrl::parse(id, config.public_url.host()).map_err(|error| {
         ClientError::Refused(format!("The address of the client's document is wrong: {error}."))
     })?;
-    let metadata = document(service, &url).await?;
+    let metadata = match config.known_documents.get(&url) {
+        Some(known) => known.clone(),
+        None if !config.client_documents => return Err(ClientError::DocumentsOff),
+        None => document(service, &url).await?,
+    };
     snapshot(service, &url, metadata).await
 }
 
@@ -153,6 +147,9 @@ const RECHECKED_AT_ONCE: u64 = 20;
 /// one gives none. Since when a document is gone is remembered where documents are kept; if that is
 /// lost, the wait begins anew.
 pub async fn recheck(service: &Service, after: Option<&ClientId>) -> Result<Rechecked, Failure> {
+    if !service.config().client_documents {
+        return Ok(Rechecked { last: None, revoked: 0 });
+    }
     let connected = Query::select()
         .expr(Expr::val(1))
         .from(oauth_grants::Entity)
@@ -196,7 +193,8 @@ async fn is_gone_for_good(service: &Service, id: &ClientId) -> bool {
     let Ok(url) = MetadataUrl::parse(id.as_str(), service.config().public_url.host()) else {
         return false;
     };
-    if take_share(service, &url).await.is_err() {
+    let is_known = service.config().known_documents.get(&url).is_some();
+    if is_known || take_share(service, &url).await.is_err() {
         return false;
     }
     let (fetching, now) = (service.fetching(), service.clock().now());
@@ -256,7 +254,7 @@ async fn lead_or_follow(service: &Service, url: &MetadataUrl) -> Result<Metadata
             return Ok(kept);
         }
         if Instant::now() >= patience {
-            return Err(ClientError::Unavailable);
+            return Err(unreachable(url, Unreachable::TimedOut));
         }
     }
     let fetched = match kept(fetching, key).await {
@@ -271,25 +269,44 @@ async fn lead_or_follow(service: &Service, url: &MetadataUrl) -> Result<Metadata
 async fn take_share(service: &Service, url: &MetadataUrl) -> Result<(), ClientError> {
     let limiter = service.limiter();
     for (bucket, key) in [(&METADATA_HOST, url.host()), (&METADATA_ALL, "all")] {
-        if !limiter.check(bucket, key).await.is_allowed() {
-            tracing::warn!(
+        if let Verdict::Refused { retry_after } = limiter.check(bucket, key).await {
+            tracing::info!(
                 bucket = bucket.name,
                 host = url.host(),
-                "The document of a client is not fetched: too many were"
+                "Did not fetch the document of a client: too many were fetched lately"
             );
-            return Err(ClientError::Unavailable);
+            return Err(ClientError::TooMany(retry_after));
         }
     }
     Ok(())
 }
 
+fn unreachable(url: &MetadataUrl, why: Unreachable) -> ClientError {
+    ClientError::Unreachable { host: url.host().to_owned(), why }
+}
+
 async fn fetch_and_keep(service: &Service, url: &MetadataUrl) -> Result<Metadata, ClientError> {
     take_share(service, url).await?;
     let fetching = service.fetching();
-    let (body, fresh) = fetch(fetching, url).await.map_err(|error| {
-        tracing::info!(client = url.as_str(), "The document of a client is not usable: {error}");
+    let fetched = fetch(fetching, url).await;
+    if let Err(Problem::Fetch(FetchError::Unreachable(why))) = &fetched
+        && let Some(built_in) = fetching.built_in.get(url)
+    {
+        tracing::info!(
+            client = url.as_str(), error = %why,
+            "Could not fetch the document of a client; using the built-in one"
+        );
+        keep(fetching, url, built_in, LEAST_FRESH).await;
+        return Ok(built_in.clone());
+    }
+    let (body, fresh) = fetched.map_err(|error| {
+        tracing::info!(
+            client = url.as_str(), %error,
+            "Could not fetch the document of a client"
+        );
         match error {
             Problem::Fetch(FetchError::Ours) => ClientError::Unavailable,
+            Problem::Fetch(FetchError::Unreachable(why)) => unreachable(url, why),
             Problem::Gone => {
                 ClientError::Refused(format!("The client's document at {} is gone.", url.host()))
             }
@@ -299,14 +316,19 @@ async fn fetch_and_keep(service: &Service, url: &MetadataUrl) -> Result<Metadata
             )),
         }
     })?;
-    let metadata = parse(&body, url, &service.config().redirect_schemes).map_err(|why| {
+    let schemes = &service.config().redirect_schemes;
+    let metadata = document::parse(&body, url, schemes).map_err(|why| {
         tracing::info!(client = url.as_str(), "The document of a client is wrong: {why}");
         ClientError::Refused(format!("The client's document at {} is wrong: {why}.", url.host()))
     })?;
-    if let Ok(value) = serde_json::to_vec(&metadata) {
+    keep(fetching, url, &metadata, fresh).await;
+    Ok(metadata)
+}
+
+async fn keep(fetching: &Fetching, url: &MetadataUrl, metadata: &Metadata, fresh: Duration) {
+    if let Ok(value) = serde_json::to_vec(metadata) {
         fetching.documents.put(url.as_str(), value, fresh).await;
     }
-    Ok(metadata)
 }
 
 /// The document and how long it may be kept; otherwise what is wrong with it.
@@ -315,10 +337,10 @@ async fn fetch(fetching: &Fetching, url: &MetadataUrl) -> Result<(Vec<u8>, Durat
         FetchError::Status(StatusCode::NOT_FOUND | StatusCode::GONE) => Problem::Gone,
         error => Problem::Fetch(error),
     })?;
-    if !is_json(answer.headers()) {
+    if !document::is_json(answer.headers()) {
         return Err(Problem::NotJson);
     }
-    let fresh = fresh_for(answer.headers());
+    let fresh = document::fresh_for(answer.headers());
     Ok((answer.body().await?, fresh))
 }
 
@@ -332,114 +354,6 @@ enum Problem {
     NotJson,
     #[error(transparent)]
     Fetch(#[from] FetchError),
-}
-
-fn is_json(headers: &HeaderMap) -> bool {
-    let Some(Ok(value)) = headers.get(CONTENT_TYPE).map(|it| it.to_str()) else {
-        return false;
-    };
-    let essence = value.split(';').next().unwrap_or_default().trim();
-    let essence = essence.to_ascii_lowercase();
-    essence == "application/json"
-        || (essence.starts_with("application/") && essence.ends_with("+json"))
-}
-
-/// How long a document may be kept, by `Cache-Control`, within our own bounds.
-fn fresh_for(headers: &HeaderMap) -> Duration {
-    let mut fresh = USUALLY_FRESH;
-    for value in headers.get_all(CACHE_CONTROL) {
-        for directive in value.to_str().unwrap_or_default().split(',') {
-            let directive = directive.trim().to_ascii_lowercase();
-            match directive.split_once('=') {
-                None if directive == "no-store" || directive == "no-cache" => return LEAST_FRESH,
-                Some(("max-age", seconds)) => {
-                    // A number too large to read is a long time all the same.
-                    let digits = seconds.trim_matches('"');
-                    fresh = match digits.parse() {
-                        Ok(seconds) => Duration::from_secs(seconds),
-                        Err(_) if digits.bytes().all(|it| it.is_ascii_digit()) => MOST_FRESH,
-                        Err(_) => LEAST_FRESH,
-                    };
-                }
-                _ => {}
-            }
-        }
-    }
-    fresh.clamp(LEAST_FRESH, MOST_FRESH)
-}
-
-/// What is kept of a document, if it is one that we can serve.
-fn parse(body: &[u8], url: &MetadataUrl, schemes: &Schemes) -> Result<Metadata, &'static str> {
-    let object = strict_json::object(body).ok_or("it is not a JSON object")?;
-    if object.get("client_id").and_then(Value::as_str) != Some(url.as_str()) {
-        return Err("its client_id is not its own address");
-    }
-    let given = |member: &str| strict_json::optional(&object, member);
-    if given("client_secret").is_some() || given("client_secret_expires_at").is_some() {
-        return Err("a public document cannot hold a secret");
-    }
-    if holds_private_key(&object) {
-        return Err("a public document cannot hold a private key");
-    }
-    if !can_do_without_proof(&object) {
-        return Err("its token_endpoint_auth_method is not supported here, only none is");
-    }
-    let has = |member: &str, needed: &str| match given(member) {
-        None => true,
-        Some(Value::Array(items)) => items.iter().any(|it| it == needed),
-        Some(_) => false,
-    };
-    if !has("response_types", "code") {
-        return Err("its response_types do not hold code");
-    }
-    if !has("grant_types", "authorization_code") {
-        return Err("its grant_types do not hold authorization_code");
-    }
-    let redirect_uris = match object.get("redirect_uris") {
-        Some(Value::Array(items)) if items.iter().all(Value::is_string) => items
-            .iter()
-            .filter_map(Value::as_str)
-            // The document serves other servers too: what is not allowed here is left out.
-            .filter_map(|it| RedirectUri::parse(it, schemes).ok())
-            .collect(),
-        _ => vec![],
-    };
-    if redirect_uris.is_empty() {
-        return Err("it has no redirect_uris that are allowed here");
-    }
-    let name = match given("client_name") {
-        Some(Value::String(name)) => name.as_str(),
-        _ => url.host(),
-    };
-    Ok(Metadata {
-        client_name: DisplayName::sanitize(name),
-        redirect_uris,
-        method: Method::None,
-        may_refresh: has("grant_types", "refresh_token"),
-        scope: given("scope")
-            .and_then(Value::as_str)
-            .map(Scopes::known)
-            .filter(|it| !it.is_empty()),
-    })
-}
-
-/// Whether the client can come without a proof of who it is. One that prefers another way but lists
-/// `none` among those it can do is met there: ChatGPT is such a client.
-fn can_do_without_proof(object: &Map<String, Value>) -> bool {
-    let lists_none = ["token_endpoint_auth_methods_supported", "token_endpoint_auth_methods"]
-        .iter()
-        .filter_map(|it| object.get(*it).and_then(Value::as_array))
-        .any(|items| items.iter().any(|it| it == "none"));
-    match strict_json::optional(object, "token_endpoint_auth_method") {
-        None => true,
-        Some(Value::String(method)) => match method.as_str() {
-            "none" => true,
-            // A secret would have to be in the public document.
-            "client_secret_basic" | "client_secret_post" | "client_secret_jwt" => false,
-            _ => lists_none,
-        },
-        Some(_) => false,
-    }
 }
 
 /// Keeps what the document says now, unless that is what is kept already.
@@ -490,68 +404,4 @@ async fn snapshot(
     }
     let kind = ClientKind::MetadataDocument { host: url.host().to_owned() };
     Ok(client::client(id, kind, metadata, None))
-}
-
-/// How many documents this process keeps, of at most [`MAX_DOCUMENT_BYTES`] each.
-const MAX_KEPT: usize = 2_000;
-
-/// Each with its end.
-type Kept = HashMap<String, (DateTime<Utc>, Vec<u8>)>;
-
-/// Documents of this process alone.
-pub struct InProcess {
-    clock: Arc<dyn Clock>,
-    kept: Mutex<Kept>,
-    leaders: Mutex<HashMap<String, Instant>>,
-}
-
-impl InProcess {
-    /// None yet.
-    pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, kept: Mutex::default(), leaders: Mutex::default() }
-    }
-}
-
-#[async_trait]
-impl Documents for InProcess {
-    async fn get(&self, key: &str) -> Option<Vec<u8>> {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let (end, value) = kept.get(key)?;
-        (*end > self.clock.now()).then(|| value.clone())
-    }
-
-    async fn put(&self, key: &str, value: Vec<u8>, ttl: Duration) {
-        let now = self.clock.now();
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() >= MAX_KEPT {
-            kept.retain(|_, (end, _)| *end > now);
-        }
-        // Anything can be fetched again, so a full store begins anew.
-        if kept.len() >= MAX_KEPT {
-            kept.clear();
-        }
-        kept.insert(key.to_owned(), (now + ttl, value));
-    }
-
-    async fn lead(&self, key: &str, lease: Duration) -> bool {
-        let now = Instant::now();
-        let mut leaders = self.leaders.lock().unwrap_or_else(PoisonError::into_inner);
-        leaders.retain(|_, end| *end > now);
-        if leaders.contains_key(key) {
-            return false;
-        }
-        leaders.insert(key.to_owned(), now + lease);
-        true
-    }
-
-    async fn resign(&self, key: &str) {
-        let mut leaders = self.leaders.lock().unwrap_or_else(PoisonError::into_inner);
-        leaders.remove(key);
-    }
-}
-
-impl fmt::Debug for InProcess {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("InProcess")
-    }
 }

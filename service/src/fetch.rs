@@ -42,9 +42,9 @@ use crate::{
 /// How long the connection alone may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long this server tries to resolve a name that it gives to a proxy. Where it has no DNS for the
-/// internet the try is in vain, and the person waits for it.
-const OWN_LOOKUP_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long the name server may take. Less than [`CONNECT_TIMEOUT`], so that one that does not answer,
+/// as in a closed network, is told from a site that does not.
+const LOOKUP_TIMEOUT: Duration = Duration::from_millis(1_500);
 
 /// The port of https.
 const HTTPS: u16 = 443;
@@ -297,7 +297,7 @@ impl Fetcher {
     async fn refuse_non_public(&self, url: &Url) -> Result<(), FetchError> {
         let host = url.host_str().unwrap_or_default();
         let looking = self.resolver.lookup(host);
-        match tokio::time::timeout(OWN_LOOKUP_TIMEOUT, looking).await {
+        match tokio::time::timeout(LOOKUP_TIMEOUT, looking).await {
             Ok(Ok(addresses)) if non_public(host, &addresses) => Err(Unreachable::Name.into()),
             // What this server cannot resolve is up to the proxy.
             Ok(Ok(_) | Err(_)) | Err(_) => Ok(()),
@@ -359,7 +359,10 @@ impl Resolve for Checked {
     fn resolve(&self, name: Name) -> Resolving {
         let resolver = Arc::clone(&self.0);
         Box::pin(async move {
-            let addresses = resolver.lookup(name.as_str()).await?;
+            let looking = resolver.lookup(name.as_str());
+            let addresses = tokio::time::timeout(LOOKUP_TIMEOUT, looking)
+                .await
+                .map_err(|_elapsed| NoAnswer)??;
             if addresses.is_empty() || non_public(name.as_str(), &addresses) {
                 return Err(NotPublic.into());
             }
@@ -373,6 +376,10 @@ impl Resolve for Checked {
 #[derive(Debug, thiserror::Error)]
 #[error("the name has no address, or one that is not public")]
 struct NotPublic;
+
+#[derive(Debug, thiserror::Error)]
+#[error("the name server does not answer within {LOOKUP_TIMEOUT:?}")]
+struct NoAnswer;
 
 /// Whether one of the addresses of a host must not be reached.
 fn non_public(host: &str, addresses: &[IpAddr]) -> bool {

@@ -74,6 +74,14 @@ pub(crate) fn see_other(location: &str) -> Result<Response, Trouble> {
     Ok(response)
 }
 
+/// What a person may pass on.
+#[derive(Debug)]
+pub(crate) struct Note {
+    /// To whom.
+    pub(crate) to: &'static str,
+    pub(crate) text: String,
+}
+
 /// What a person reads when something does not go on: what happened, and what to do next.
 #[derive(Debug, thiserror::Error)]
 #[error("{title}")]
@@ -86,10 +94,8 @@ pub(crate) struct Trouble {
     pub(crate) next: Cow<'static, str>,
     /// Where to go, and the words of the link.
     pub(crate) link: Option<Box<(String, String)>>,
-    /// For whoever wrote the client.
-    pub(crate) detail: Option<Box<str>>,
-    /// For the person who runs the server: which settings would help.
-    pub(crate) operator: Option<Box<str>>,
+    /// For somebody who is not the reader.
+    pub(crate) note: Option<Box<Note>>,
     header: Option<Box<(HeaderName, HeaderValue)>>,
 }
 
@@ -107,8 +113,7 @@ impl Trouble {
             what: what.into(),
             next: next.into(),
             link: None,
-            detail: None,
-            operator: None,
+            note: None,
             header: None,
         }
     }
@@ -165,13 +170,14 @@ impl Trouble {
 
     /// More, for whoever wrote the client.
     pub(crate) fn with_detail(mut self, detail: impl Into<String>) -> Self {
-        self.detail = Some(detail.into().into());
+        self.note = Some(Box::new(Note { to: "whoever made the app", text: detail.into() }));
         self
     }
 
     /// What the person who runs the server can do about it.
     pub(crate) fn with_operator_hint(mut self, hint: impl Into<String>) -> Self {
-        self.operator = Some(hint.into().into());
+        self.note =
+            Some(Box::new(Note { to: "the person who runs this server", text: hint.into() }));
         self
     }
 

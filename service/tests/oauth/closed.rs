@@ -124,6 +124,8 @@ async fn each_step_on_the_way_to_a_site_has_its_name() {
         world.names.set("away.example.com", &[addresses]);
         assert_eq!(why(&world, "https://away.example.com/c").await, Unreachable::Name);
     }
+    // A name server that says nothing is not a site that says nothing.
+    assert_eq!(why(&world, "https://silent.example.com/c").await, Unreachable::Name);
     assert_eq!(why(&world, "https://elsewhere.example.com/c").await, Unreachable::Tls);
     world.documents.answer(|_| Reply::Silence);
     assert_eq!(why(&world, URL).await, Unreachable::TimedOut);

@@ -22,11 +22,13 @@ impl KnownDocuments {
     /// but the `client_id` of the document that cannot be used.
     pub fn parse(text: &str, own_host: &str, schemes: &Schemes) -> Result<Self, String> {
         let expected = "must be a client metadata document in JSON, or an array of them";
-        let documents: Vec<&RawValue> = match text.trim_start().starts_with('[') {
-            true => serde_json::from_str(text),
-            false => serde_json::from_str(text).map(|document| vec![document]),
-        }
-        .map_err(|error| format!("{expected}; it is not JSON at line {}", error.line()))?;
+        let documents: serde_json::Result<Vec<&RawValue>> = if text.trim_start().starts_with('[') {
+            serde_json::from_str(text)
+        } else {
+            serde_json::from_str(text).map(|document| vec![document])
+        };
+        let documents = documents
+            .map_err(|error| format!("{expected}; it is not JSON at line {}", error.line()))?;
         let mut known = HashMap::new();
         for (index, document) in documents.into_iter().enumerate() {
             let (id, metadata) = read(document.get(), own_host, schemes)

@@ -53,7 +53,8 @@ async fn what_a_browser_makes_up_is_no_failure_of_the_server() {
     let to_account = async || {
         let browser = stage.browser();
         let fields = owned(&[("action", "sign_in")]);
-        let page = browser.submit(&Form { action: "/account".to_owned(), fields }, "").await;
+        let form = Form { action: "/account".to_owned(), fields, unchecked: Vec::new() };
+        let page = browser.submit(&form, "").await;
         let callback = browser.at_github(page.header("location")).await;
         (browser, callback)
     };

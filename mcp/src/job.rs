@@ -17,6 +17,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     caller::{Caller, UserId},
+    json,
     question::{Answer, Question},
     rpc::{self, RequestId, RpcError},
     store::{StoreError, Writer, encoded_id, is_random_id, random_id},
@@ -208,7 +209,7 @@ impl JobOutcome {
             Self::Result { result, is_error } => (result, *is_error),
             Self::Error(error) => return Err(error.message.clone().into_owned()),
         };
-        let whole: Whole<'_> = serde_json::from_str(result.get()).map_err(|it| it.to_string())?;
+        let whole: Whole<'_> = json::from_str(result.get()).map_err(|it| it.to_string())?;
         if is_error {
             let text = whole.content.into_iter().find_map(|it| match it {
                 Content::Text { text } => Some(text),
@@ -217,7 +218,7 @@ impl JobOutcome {
             return Err(text.unwrap_or_default());
         }
         let structured = whole.structured_content.ok_or("the result has no structured content")?;
-        serde_json::from_str(structured.get()).map_err(|it| it.to_string())
+        json::from_str(structured.get()).map_err(|it| it.to_string())
     }
 }
 

@@ -10,6 +10,7 @@
 //! | serve them | [`CatalogOf`], [`Engine`], [`Reply`] |
 //! | run calls in another process, later | [`job`] |
 //! | see a call in a trace | [`trace`] |
+//! | read JSON of a client | [`json`] |
 //! | keep sessions elsewhere | [`store`] and its [`store::suite`] |
 //! | see how a request is told apart | `engine::post` |
 //! | see how a call becomes a stream | `engine::exchange` (legacy), `engine::modern` |
@@ -23,6 +24,7 @@ mod engine;
 mod error;
 mod headers;
 pub mod job;
+pub mod json;
 mod question;
 mod reply;
 mod rpc;

@@ -9,7 +9,10 @@ use std::{borrow::Cow, fmt};
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::{Value, value::RawValue};
 
-use crate::admission::Quota;
+use crate::{
+    admission::Quota,
+    json::{self, JsonError},
+};
 
 /// A JSON-RPC request id: a string or an integer, never null (MCP basic, "Requests").
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -55,6 +58,14 @@ impl<'de> Deserialize<'de> for RequestId {
             fn visit_u64<E: de::Error>(self, number: u64) -> Result<RequestId, E> {
                 i64::try_from(number).map(RequestId::Number).map_err(|_too_large| {
                     E::invalid_value(de::Unexpected::Unsigned(number), &"a 64-bit signed integer")
+                })
+            }
+
+            fn visit_f64<E: de::Error>(self, number: f64) -> Result<RequestId, E> {
+                // `1.0`: how some languages write every integer.
+                let whole = json::whole_f64(number);
+                whole.map(RequestId::Number).ok_or_else(|| {
+                    E::invalid_value(de::Unexpected::Float(number), &"a string or an integer")
                 })
             }
 
@@ -121,7 +132,7 @@ pub(crate) fn parse_body(body: &[u8]) -> Result<Body<'_>, Malformed> {
         return parse_message(body).map(Body::Single);
     }
     let elements: Vec<&RawValue> =
-        serde_json::from_slice(body).map_err(|error| RpcError::parse(&error))?;
+        json::from_slice(body).map_err(|error| RpcError::parse(&error))?;
     if elements.is_empty() {
         return Err(RpcError::invalid_request("a batch must not be empty").into());
     }
@@ -161,7 +172,7 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de Raw
 }
 
 fn parse_message(text: &[u8]) -> Result<Message<'_>, Malformed> {
-    let envelope: Envelope<'_> = serde_json::from_slice(text).map_err(|error| {
+    let envelope: Envelope<'_> = json::from_slice(text).map_err(|error| {
         if error.is_data() {
             RpcError::invalid_request(format!("not a JSON-RPC 2.0 message: {error}"))
         } else {
@@ -171,7 +182,7 @@ fn parse_message(text: &[u8]) -> Result<Message<'_>, Malformed> {
     // JSON-RPC has `"id": null` in answers to unreadable requests only.
     let id = match envelope.id.map(RawValue::get) {
         None | Some("null") => None,
-        Some(raw) => Some(serde_json::from_str::<RequestId>(raw).map_err(|error| {
+        Some(raw) => Some(json::from_str::<RequestId>(raw).map_err(|error| {
             RpcError::invalid_request(format!("the request id is not usable: {error}"))
         })?),
     };
@@ -258,8 +269,12 @@ impl RpcError {
         self
     }
 
-    pub(crate) fn parse(error: &serde_json::Error) -> Self {
-        Self::new(codes::PARSE_ERROR, format!("the body is not JSON: {error}"))
+    pub(crate) fn parse(error: &JsonError) -> Self {
+        let place = match error.position() {
+            Some((line, column)) => format!(" (line {line}, column {column})"),
+            None => String::new(),
+        };
+        Self::new(codes::PARSE_ERROR, format!("the body is not JSON: {error}{place}"))
     }
 
     pub(crate) fn invalid_request(message: impl Into<Cow<'static, str>>) -> Self {

@@ -11,7 +11,7 @@ use chacha20poly1305::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::{caller::Caller, job::JobId, question::Answer};
+use crate::{caller::Caller, job::JobId, json, question::Answer};
 
 /// How long the client has for one round.
 pub(crate) const LIFETIME_SECONDS: i64 = 600;
@@ -57,7 +57,7 @@ pub(crate) struct Binding<'a> {
 impl Binding<'_> {
     fn digest(&self) -> String {
         // Equal arguments with other spacing or order of keys are the same arguments.
-        let canonical = serde_json::from_str::<serde_json::Value>(self.arguments)
+        let canonical = json::from_str::<serde_json::Value>(self.arguments)
             .map_or_else(|_| self.arguments.to_owned(), |it| it.to_string());
         let mut hash = Sha256::new();
         for part in [self.method, self.target, &canonical] {
@@ -129,7 +129,7 @@ pub(crate) fn open(
         .iter()
         .find_map(|key| key.cipher().decrypt(&nonce, Payload { msg: sealed, aad: PURPOSE }).ok())
         .ok_or(FORGED)?;
-    let state: State = serde_json::from_slice(&message).map_err(|_other_format| FORGED)?;
+    let state: State = json::from_slice(&message).map_err(|_other_format| FORGED)?;
     if state.user != binding.caller.user.as_str() || state.client != *binding.caller.client {
         return Err(FORGED);
     }

@@ -20,7 +20,7 @@ use serde_json::value::RawValue;
 use tracing::{Span, field::Empty, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use crate::version::ProtocolVersion;
+use crate::{json, version::ProtocolVersion};
 
 /// The target of spans that are for a trace alone.
 pub const TRACED: &str = "mcp::traced";
@@ -101,12 +101,12 @@ impl TraceParent {
             #[serde(borrow)]
             traceparent: Option<&'a RawValue>,
         }
-        let params: Params<'_> = serde_json::from_str(params?.get()).ok()?;
+        let params: Params<'_> = json::from_str(params?.get()).ok()?;
         let given = params.meta?.traceparent?.get();
         if given.len() > MAX_LENGTH + "\"\"".len() {
             return None;
         }
-        Self::parse(&serde_json::from_str::<String>(given).ok()?)
+        Self::parse(&json::from_str::<String>(given).ok()?)
     }
 
     /// Where a span is in its trace, if anybody traces it.

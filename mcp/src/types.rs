@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, value::RawValue};
+use serde_json::{Map, Value, value::RawValue};
+
+use crate::{json, rpc};
 
 /// An icon of the server, a tool, a resource or a prompt (2025-11-25 and later).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,6 +41,31 @@ pub struct Implementation {
     /// Pictures for people.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub icons: Vec<Icon>,
+}
+
+/// The longest text that is kept of what a client says about itself, in characters: it is in the
+/// record of every session.
+const MAX_CLIENT_TEXT: usize = 200;
+
+impl Implementation {
+    /// Reads what a client says about itself. It decides nothing, so nothing in it is an error: what
+    /// cannot be read is left away, and `None` is left of what is no object.
+    pub(crate) fn declared(sent: Option<&RawValue>) -> Option<Self> {
+        let mut sent: Map<String, Value> = json::from_str(sent?.get()).ok()?;
+        let mut text = |field: &str| match sent.remove(field)? {
+            Value::String(text) => Some(rpc::shorten_to(&text, MAX_CLIENT_TEXT).into_owned()),
+            Value::Number(number) => Some(number.to_string()),
+            _ => None,
+        };
+        Some(Self {
+            name: text("name").unwrap_or_default(),
+            title: text("title"),
+            version: text("version").unwrap_or_default(),
+            description: None,
+            website_url: None,
+            icons: Vec::new(),
+        })
+    }
 }
 
 /// One block of content in a result or a message.
@@ -304,7 +331,47 @@ pub struct ElicitationCapability {
     pub url: Option<Value>,
 }
 
+impl ClientCapabilities {
+    /// Reads what a client declares, in whatever form: `null` and `false` stand for a capability that
+    /// it does not have, and anything else for one that it has. Some languages write an empty object
+    /// as `[]`.
+    pub(crate) fn declared(sent: Option<&RawValue>) -> Self {
+        let sent = sent.and_then(|it| json::from_str::<Value>(it.get()).ok());
+        let Some(Value::Object(mut sent)) = sent else {
+            return Self::default();
+        };
+        let elicitation = capability(&mut sent, "elicitation");
+        let extensions = match sent.remove("extensions") {
+            Some(Value::Object(extensions)) => extensions.into_iter().collect(),
+            _ => BTreeMap::new(),
+        };
+        Self {
+            sampling: capability(&mut sent, "sampling").map(Value::Object),
+            elicitation: elicitation.and_then(ElicitationCapability::declared),
+            roots: capability(&mut sent, "roots").map(Value::Object),
+            extensions,
+        }
+    }
+}
+
+/// A capability of a client as an object, if the client has it.
+fn capability(declared: &mut Map<String, Value>, name: &str) -> Option<Map<String, Value>> {
+    match declared.remove(name)? {
+        Value::Null | Value::Bool(false) => None,
+        Value::Object(details) => Some(details),
+        _ => Some(Map::new()),
+    }
+}
+
 impl ElicitationCapability {
+    fn declared(mut sent: Map<String, Value>) -> Option<Self> {
+        let refuses_forms = sent.contains_key("form");
+        let form = capability(&mut sent, "form").map(Value::Object);
+        let url = capability(&mut sent, "url").map(Value::Object);
+        let nothing = form.is_none() && url.is_none() && refuses_forms;
+        (!nothing).then_some(Self { form, url })
+    }
+
     pub(crate) fn has_form(&self) -> bool {
         self.form.is_some() || self.url.is_none()
     }

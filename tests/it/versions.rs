@@ -171,3 +171,106 @@ async fn what_a_revision_does_not_know_is_not_found() {
         assert_eq!(refused.json()["error"]["code"], -32601, "`{method}`");
     }
 }
+
+/// `initialize` with these parameters besides the version, and the session that it makes.
+async fn shaken(cluster: &Cluster, token: &str, own: &str) -> String {
+    let body = format!(
+        r#"{{"jsonrpc":"2.0","id":1,"method":"initialize","params":{{"protocolVersion":"2025-11-25"{own}}}}}"#
+    );
+    let page = Page::read(cluster.web(0).post(token, body)).await;
+    let answer = page.json();
+    assert_eq!(answer["result"]["protocolVersion"], NEWEST_LEGACY, "{own}: {answer}");
+    page.header("mcp-session-id").to_owned()
+}
+
+/// A call of a tool that asks its user where it can: what answers it, up to the first message.
+async fn deletes(cluster: &Cluster, token: &str, session: &str, id: &Value) -> String {
+    let body = json!({
+        "jsonrpc": "2.0", "id": 2, "method": "tools/call",
+        "params": { "name": "notes_delete", "arguments": { "id": id } },
+    });
+    let request = cluster.web(0).post(token, body.to_string()).header("mcp-session-id", session);
+    let mut response = request.send().await.unwrap();
+    let mut text = String::new();
+    while !text.contains("elicitation/create") && !text.contains("\"result\"") {
+        let Some(chunk) = response.chunk().await.unwrap() else { break };
+        text.push_str(&String::from_utf8_lossy(&chunk));
+    }
+    text
+}
+
+#[tokio::test]
+async fn nothing_that_a_client_says_about_itself_refuses_a_session() {
+    let cluster = Cluster::embedded().await;
+    let token = cluster.token("ada").await;
+    let deep = format!("{}{}", "[".repeat(300), "]".repeat(300));
+    let long = format!(r#"{{"name":"{}","version":"1"}}"#, "x".repeat(100_000));
+    for info in [
+        "null",
+        "[]",
+        "\"client\"",
+        "7",
+        "{}",
+        r#"{"name":"c"}"#,
+        r#"{"name":null,"version":null}"#,
+        r#"{"name":["c"],"version":{}}"#,
+        r#"{"name":"c","version":1.5}"#,
+        r#"{"name":"\ud83d","version":"1"}"#,
+        r#"{"name":"c","version":"1","icons":null}"#,
+        r#"{"name":"c","version":"1","icons":{}}"#,
+        r#"{"name":"c","version":"1","icons":[{"src":"x","sizes":"48x48"}]}"#,
+        r#"{"name":"c","version":"1","icons":[null,{"sizes":[48]}],"title":7,"websiteUrl":null}"#,
+        r#"{"name":"c","name":"d","version":"1"}"#,
+        &format!(r#"{{"name":"c","version":"1","extra":{deep}}}"#),
+        &long,
+    ] {
+        let own = format!(r#","capabilities":{{}},"clientInfo":{info}"#);
+        let session = shaken(&cluster, &token, &own).await;
+        let list = json!({ "jsonrpc": "2.0", "id": 2, "method": "tools/list" }).to_string();
+        let request = cluster.web(0).post(&token, list).header("mcp-session-id", session);
+        assert_eq!(Page::read(request).await.status, 200, "{info:.100}");
+    }
+}
+
+#[tokio::test]
+async fn capabilities_of_any_shape_are_taken_for_what_they_mean_in_both_eras() {
+    let cluster = Cluster::embedded().await;
+    let token = cluster.token("ada").await;
+    let ada = cluster.web(0).modern(&token);
+    for (declared, asks) in [
+        ("null", false),
+        ("[]", false),
+        ("true", false),
+        ("\"all\"", false),
+        ("{}", false),
+        (r#"{"elicitation":null}"#, false),
+        (r#"{"elicitation":false}"#, false),
+        (r#"{"elicitation":true}"#, true),
+        (r#"{"elicitation":[]}"#, true),
+        (r#"{"elicitation":{}}"#, true),
+        (r#"{"elicitation":"form"}"#, true),
+        (r#"{"elicitation":{"form":true}}"#, true),
+        (r#"{"elicitation":{"form":null,"url":null}}"#, false),
+        (r#"{"elicitation":{"form":false}}"#, false),
+        (r#"{"elicitation":{"form":[],"url":[]}}"#, true),
+        (r#"{"elicitation":{"url":{}}}"#, false),
+        (r#"{"elicitation":{},"sampling":true,"roots":[],"extensions":[],"tasks":7}"#, true),
+        (r#"{"extensions":{"a":null},"experimental":null,"roots":{"listChanged":"yes"}}"#, false),
+    ] {
+        let note = json!({ "title": "Tea", "body": "" });
+        let id = ada.tool("notes_create", note.clone()).await.output()["id"].clone();
+        let session = shaken(&cluster, &token, &format!(r#","capabilities":{declared}"#)).await;
+        let answered = deletes(&cluster, &token, &session, &id).await;
+        assert_eq!(answered.contains("elicitation/create"), asks, "{declared}: {answered}");
+
+        let id = ada.tool("notes_create", note).await.output()["id"].clone();
+        let params = json!({ "name": "notes_delete", "arguments": { "id": id } });
+        let mut body = ada.body("tools/call", params);
+        let capabilities: Value = serde_json::from_str(declared).unwrap();
+        body["params"]["_meta"]["io.modelcontextprotocol/clientCapabilities"] = capabilities;
+        let answered = ada.send_on_purpose(&body).await;
+        let asked = answered.result()["resultType"] == "input_required";
+        assert_eq!(asked, asks, "{declared}: {:#}", answered.message);
+    }
+    shaken(&cluster, &token, "").await;
+}

@@ -9,6 +9,7 @@ use super::{Inner, jobs::tasks::TaskRequest};
 use crate::{
     call::CallMeta,
     catalog::{HeaderParam, MatchedUri, ResourceKind},
+    json,
     rpc::{self, RequestId, RpcError, codes},
     store::StoredCall,
     version::ProtocolVersion,
@@ -156,12 +157,19 @@ struct CompleteParams {
 }
 
 #[derive(Deserialize)]
-#[serde(tag = "type")]
-enum Reference {
+struct Reference {
+    #[serde(rename = "type")]
+    kind: ReferenceKind,
+    name: Option<String>,
+    uri: Option<String>,
+}
+
+#[derive(Deserialize)]
+enum ReferenceKind {
     #[serde(rename = "ref/prompt")]
-    Prompt { name: String },
+    Prompt,
     #[serde(rename = "ref/resource")]
-    Resource { uri: String },
+    Resource,
 }
 
 #[derive(Deserialize)]
@@ -178,18 +186,26 @@ pub(super) fn read_params<'a, T: Deserialize<'a>>(
     method: &str,
     params: Option<&'a RawValue>,
 ) -> Result<T, RpcError> {
-    serde_json::from_str(params.map_or("{}", RawValue::get)).map_err(|error| {
+    json::from_str(params.map_or("{}", RawValue::get)).map_err(|error| {
         RpcError::invalid_params(format!("the parameters do not fit `{method}`: {error}"))
     })
 }
 
-/// The arguments as the client sent them, or none.
+/// The arguments as the client sent them, or none. Some clients send the object as a text of JSON.
 fn object(arguments: Option<&RawValue>) -> Result<Box<RawValue>, Unusable> {
-    match arguments {
-        None => Ok(RawValue::from_string("{}".to_owned()).expect("valid JSON")),
-        Some(it) if it.get().starts_with('{') => Ok(it.to_owned()),
-        Some(_) => Err(malformed(RpcError::invalid_params("`arguments` must be an object"))),
+    let none = || RawValue::from_string("{}".to_owned()).expect("valid JSON");
+    let is_object = |it: &RawValue| it.get().starts_with('{');
+    let Some(sent) = arguments.filter(|it| it.get() != r#""""#) else {
+        return Ok(none());
+    };
+    if is_object(sent) {
+        return Ok(sent.to_owned());
     }
+    json::from_str::<String>(sent.get())
+        .and_then(|text| json::from_str::<Box<RawValue>>(text.trim()))
+        .ok()
+        .filter(|it| is_object(it))
+        .ok_or_else(|| malformed(RpcError::invalid_params("`arguments` must be an object")))
 }
 
 impl Operation {
@@ -395,13 +411,19 @@ fn prepare_completion(
             "`argument.value` is longer than {MAX_COMPLETION_VALUE} bytes"
         ))));
     }
-    match params.reference {
-        Reference::Prompt { name } => {
-            let index = find_prompt(engine, &name)?;
+    let lacks = |field: &str| {
+        let problem = format!("`ref` of this `type` needs `{field}`");
+        malformed(RpcError::invalid_params(problem))
+    };
+    let Reference { kind, name, uri } = params.reference;
+    match kind {
+        ReferenceKind::Prompt => {
+            let index = find_prompt(engine, &name.ok_or_else(|| lacks("name"))?)?;
             let given = params.context.map(|it| it.arguments).unwrap_or_default();
             Ok(Operation::CompletePrompt { index, argument, given })
         }
-        Reference::Resource { uri } => {
+        ReferenceKind::Resource => {
+            let uri = uri.ok_or_else(|| lacks("uri"))?;
             let slots = engine.catalog.resources().iter();
             let index = slots
                 .enumerate()
@@ -422,7 +444,7 @@ pub(super) fn progress_token(params: Option<&RawValue>) -> Option<RequestId> {
         #[serde(rename = "_meta")]
         meta: Option<CallMeta>,
     }
-    let params: Params = serde_json::from_str(params?.get()).ok()?;
+    let params: Params = json::from_str(params?.get()).ok()?;
     params.meta?.progress_token
 }
 

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::{Inner, legacy, modern};
 use crate::{
     caller::Caller,
-    headers,
+    headers, json,
     reply::Reply,
     rpc::{self, Body, Message, RpcError},
     version::ProtocolVersion,
@@ -116,7 +116,7 @@ fn claims_modern(params: Option<&RawValue>) -> bool {
         version: Option<&'a RawValue>,
     }
     params
-        .and_then(|it| serde_json::from_str::<Params<'_>>(it.get()).ok()?.meta)
-        .and_then(|it| serde_json::from_str::<Meta<'_>>(it.get()).ok()?.version)
+        .and_then(|it| json::from_str::<Params<'_>>(it.get()).ok()?.meta)
+        .and_then(|it| json::from_str::<Meta<'_>>(it.get()).ok()?.version)
         .is_some()
 }

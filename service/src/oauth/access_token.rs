@@ -398,7 +398,7 @@ impl<'a> Parts<'a> {
 /// faith, so nothing more is told.
 fn json<T: DeserializeOwned>(part: &str) -> Result<T, TokenError> {
     let bytes = URL_SAFE_NO_PAD.decode(part).map_err(|_not_base64| TokenError::Malformed)?;
-    serde_json::from_slice(&bytes).map_err(|_not_ours| TokenError::Malformed)
+    mcp::json::from_slice(&bytes).map_err(|_not_ours| TokenError::Malformed)
 }
 
 fn sign(

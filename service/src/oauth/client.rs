@@ -12,6 +12,7 @@ use entity::{
     Digest,
     oauth_clients::{COLUMN, Column, Entity, Kind, Model},
 };
+use mcp::json;
 use sea_orm::{
     ColumnTrait as _, Condition, ConnectionTrait, EntityTrait as _, QueryFilter as _,
     sea_query::Expr,
@@ -27,7 +28,7 @@ use super::{
     metadata_url::{self, MetadataUrl},
     redirect_uri::{RedirectUri, Schemes},
     scope::Scopes,
-    strict_json, token_format,
+    token_format,
 };
 use crate::{Service, db::Failure, fetch::Unreachable};
 
@@ -350,14 +351,14 @@ pub(crate) fn parse_preregistered(text: &str, schemes: &Schemes) -> Result<Vec<C
 
     // The parser's own words could quote a secret.
     let entries: Vec<serde_json::Value> =
-        serde_json::from_str(text).map_err(|_quotes_the_text| EXAMPLE.to_owned())?;
+        json::from_str(text).map_err(|_quotes_the_text| EXAMPLE.to_owned())?;
     let mut clients = Vec::new();
     let mut ids = BTreeSet::new();
     for (index, entry) in entries.into_iter().enumerate() {
         let problem = |what: &str| format!("{EXAMPLE}; entry {}: {what}", index + 1);
-        let entry: Entry = strict_json::object(entry.to_string().as_bytes())
-            .and_then(|it| serde_json::from_value(it.into()).ok())
-            .ok_or_else(|| problem("a member is missing, unknown or of the wrong type"))?;
+        let entry: Entry = json::from_value(entry).map_err(|_quotes_the_text| {
+            problem("a member is missing, unknown or of the wrong type")
+        })?;
         let id = entry.client_id;
         let plain = (1..=128).contains(&id.len())
             && id.bytes().all(|it| it.is_ascii_alphanumeric() || b"-._~".contains(&it));

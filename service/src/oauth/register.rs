@@ -160,10 +160,12 @@ pub async fn register(
 
 /// What is kept of a registration, if it is one that we can serve.
 fn parse(body: &[u8], schemes: &Schemes) -> Result<Metadata, RegisterError> {
-    let object = (body.len() <= MAX_BYTES)
-        .then(|| strict_json::object(body))
-        .flatten()
-        .ok_or_else(|| metadata("the body must be one JSON object, without a key twice"))?;
+    if body.len() > MAX_BYTES {
+        return Err(metadata(&format!("the body is longer than {MAX_BYTES} bytes")));
+    }
+    let object = strict_json::object(body).map_err(|error| {
+        metadata(&format!("the body must be one JSON object, without a key twice: {error}"))
+    })?;
     if strict_json::optional(&object, "software_statement").is_some() {
         return Err(RegisterError::SoftwareStatement);
     }

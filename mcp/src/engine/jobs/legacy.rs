@@ -13,6 +13,7 @@ use crate::{
         exchange::{WRITE_PATIENCE, patiently},
     },
     job::{Job, JobId, JobOutcome, Origin},
+    json,
     question::Answer,
     rpc::{self, RequestId, RpcError, codes},
     store::{SessionId, StoreError, Writer},
@@ -33,7 +34,7 @@ pub(in crate::engine) fn answer(
                 #[serde(flatten)]
                 result: Map<String, Value>,
             }
-            match serde_json::from_str::<Map<String, Value>>(result.get()) {
+            match json::from_str::<Map<String, Value>>(result.get()) {
                 Ok(mut result) => {
                     let meta = serde_json::json!({ tasks::RELATED: { "taskId": task } });
                     result.insert("_meta".to_owned(), meta);

@@ -25,6 +25,7 @@ use crate::{
         operation::read_params,
     },
     job::{Job, JobId, JobOutcome, JobStatus, Origin},
+    json,
     question::Answer,
     rpc::{self, RequestId, RpcError, codes},
     store::{StoreError, Subscription, Topic},
@@ -296,7 +297,11 @@ pub(in crate::engine) fn checked(
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 pub(in crate::engine) struct TaskRequest {
     /// How long the result should be kept, in milliseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "json::optional_integer"
+    )]
     ttl: Option<u64>,
 }
 

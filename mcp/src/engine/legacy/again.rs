@@ -24,6 +24,7 @@ use crate::{
         exchange::{Exchange, LEASE},
         operation::Work,
     },
+    json,
     rpc::{self, RequestId, RpcError, codes},
     store::{Orphan, Session, StoreError, StoredCall, StreamKey, Writer},
 };
@@ -163,7 +164,7 @@ async fn last_progress(
         };
         after = *number;
         for (_, message) in &page.events {
-            let message: Option<Message> = serde_json::from_str(message).ok();
+            let message: Option<Message> = json::from_str(message).ok();
             let params = message.and_then(|it| it.params);
             if let Some(Params { progress_token: Some(of), progress: Some(progress) }) = params
                 && of == *token

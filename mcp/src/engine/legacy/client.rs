@@ -15,6 +15,7 @@ use crate::{
         jobs,
         operation::read_params,
     },
+    json,
     question::Answer,
     reply::Reply,
     rpc::{RequestId, RpcError},
@@ -91,8 +92,8 @@ pub(super) async fn response(
         return Reply::accepted();
     };
     let parsed = match outcome {
-        Ok(result) => serde_json::from_str(result.get()).map(Answer::Result),
-        Err(error) => serde_json::from_str(error.get()).map(Answer::Error),
+        Ok(result) => json::from_str(result.get()).map(Answer::Result),
+        Err(error) => json::from_str(error.get()).map(Answer::Error),
     };
     let answer = match parsed {
         Ok(answer) => answer,

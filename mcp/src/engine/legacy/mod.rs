@@ -11,7 +11,7 @@ use std::{collections::BTreeSet, ops::Add as _, sync::Arc};
 
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 
 pub(super) use self::{
     again::take_over,
@@ -32,10 +32,12 @@ use crate::{
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct InitializeParams {
+struct InitializeParams<'a> {
     protocol_version: String,
-    capabilities: ClientCapabilities,
-    client_info: Option<Implementation>,
+    #[serde(borrow)]
+    capabilities: Option<&'a RawValue>,
+    #[serde(borrow)]
+    client_info: Option<&'a RawValue>,
 }
 
 #[derive(Serialize)]
@@ -59,7 +61,7 @@ pub(super) async fn initialize(
         Ok(quota) => quota,
         Err(used_up) => return Reply::too_many(Some(&request.id), used_up).with_about(about),
     };
-    let params: InitializeParams = match read_params("initialize", request.params) {
+    let params: InitializeParams<'_> = match read_params("initialize", request.params) {
         Ok(params) => params,
         Err(error) => {
             return Reply::error(StatusCode::OK, Some(&request.id), &error).with_about(about);
@@ -75,8 +77,8 @@ pub(super) async fn initialize(
     let session = Session {
         user: caller.user,
         version,
-        capabilities: params.capabilities,
-        client_info: params.client_info,
+        capabilities: ClientCapabilities::declared(params.capabilities),
+        client_info: Implementation::declared(params.client_info),
         log_level: LogLevel::Info,
         subscriptions: BTreeSet::new(),
         catalog: engine.digest.clone(),

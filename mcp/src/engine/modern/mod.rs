@@ -22,7 +22,7 @@ use super::{
 use crate::{
     admission::Requests,
     caller::Caller,
-    headers,
+    headers, json,
     question::Question,
     reply::{About, Reply},
     rpc::{self, Request, RequestId, RpcError, codes},
@@ -177,7 +177,7 @@ async fn climb(
         return Ok(Reply::insufficient_scope(Some(&request.id), scope));
     }
     if let Some((params, arguments)) = operation.header_params(engine) {
-        let arguments: Value = serde_json::from_str(arguments.get()).map_err(|error| {
+        let arguments: Value = json::from_str(arguments.get()).map_err(|error| {
             RpcError::invalid_params(format!("`arguments` cannot be read: {error}"))
         })?;
         headers::check_params(headers, params, &arguments)?;
@@ -228,27 +228,27 @@ async fn task(
 
 fn read_meta(params: Option<&RawValue>) -> Result<Meta, RpcError> {
     #[derive(Deserialize)]
-    struct Params {
-        #[serde(rename = "_meta")]
-        meta: RawMeta,
+    struct Params<'a> {
+        #[serde(rename = "_meta", borrow)]
+        meta: RawMeta<'a>,
     }
     #[derive(Deserialize)]
-    struct RawMeta {
+    struct RawMeta<'a> {
         #[serde(rename = "io.modelcontextprotocol/protocolVersion")]
         version: String,
-        #[serde(rename = "io.modelcontextprotocol/clientCapabilities")]
-        capabilities: ClientCapabilities,
+        #[serde(rename = "io.modelcontextprotocol/clientCapabilities", borrow)]
+        capabilities: &'a RawValue,
         #[serde(rename = "io.modelcontextprotocol/logLevel")]
         log_level: Option<LogLevel>,
     }
-    let params: Params =
-        serde_json::from_str(params.map_or("{}", RawValue::get)).map_err(|error| {
+    let params: Params<'_> =
+        json::from_str(params.map_or("{}", RawValue::get)).map_err(|error| {
             RpcError::invalid_params(format!(
                 "`params._meta` must have `{VERSION_KEY}` and `{CAPABILITIES_KEY}`: {error}"
             ))
         })?;
     let RawMeta { version, capabilities, log_level } = params.meta;
-    Ok(Meta { version, capabilities, log_level })
+    Ok(Meta { version, capabilities: ClientCapabilities::declared(Some(capabilities)), log_level })
 }
 
 /// Compares header and body before it looks whether the version is served.

@@ -39,6 +39,7 @@ use crate::{
     },
     headers,
     job::{JobId, JobOutcome, Origin},
+    json,
     question::{Answer, Question},
     reply::{Reply, ReplyBody},
     rpc::{self, RequestId, RpcError, codes},
@@ -285,7 +286,7 @@ impl Run {
             Waited::Ended(job) => match jobs::outcome(&job) {
                 JobOutcome::Error(error) => self.fail(&error),
                 JobOutcome::Result { result, is_error } => {
-                    match serde_json::from_str::<BTreeMap<String, Box<RawValue>>>(result.get()) {
+                    match json::from_str::<BTreeMap<String, Box<RawValue>>>(result.get()) {
                         Ok(result) => {
                             Ended { tool_error: is_error, ..self.complete(&result, "complete") }
                         }

@@ -14,6 +14,7 @@ use redis::streams::StreamRangeReply;
 use super::{FORMAT, Redis, away, bus, millis, questions::assemble, write};
 use crate::{
     job::JobId,
+    json,
     rpc::RequestId,
     store::{
         EventNumber, MAX_EVENTS, Mark, Orphan, Page, STREAM_TTL, SessionId, Signal, StoreError,
@@ -231,7 +232,7 @@ impl StreamLog for Redis {
             let pending = meta.get(&format!("{PENDING}{request}"));
             let term = pending.and_then(|it| it.split(' ').next()?.parse().ok());
             if let (Some(term), Some(job)) = (term, JobId::parse(job)) {
-                let request = serde_json::from_str(request).map_err(away)?;
+                let request = json::from_str(request).map_err(away)?;
                 page.jobs.push((Writer { key: key.clone(), request, term }, job));
             }
         }
@@ -245,7 +246,7 @@ impl StreamLog for Redis {
         take.key(self.meta_key(key)).arg(self.running_keys(key)).arg(millis(lease));
         let taken: Vec<Taken> = self.script(&take).await?;
         let orphans = taken.into_iter().map(|(request, term, lost, call)| {
-            let request = serde_json::from_str(&request).map_err(away)?;
+            let request = json::from_str(&request).map_err(away)?;
             let writer = Writer { key: key.clone(), request, term };
             Ok(Orphan { writer, lost, call: assemble(&call)? })
         });

@@ -36,6 +36,7 @@ use serde::{Serialize, de::DeserializeOwned};
 pub use self::connection::Connection;
 use self::connection::{COMMAND_LIMIT, CONNECT_LIMIT};
 use super::{SessionId, StoreError, Stores};
+use crate::json;
 
 /// Marks the format of every value, here and in the scripts. Readers of the next format will know
 /// this one too.
@@ -137,10 +138,10 @@ fn write(value: &impl Serialize) -> Result<String, StoreError> {
 
 /// A stored value.
 fn read<T: DeserializeOwned>(text: &str) -> Result<T, StoreError> {
-    let json = text
+    let value = text
         .strip_prefix(FORMAT)
         .ok_or_else(|| away("the value has a format that this version cannot read"))?;
-    serde_json::from_str(json).map_err(away)
+    json::from_str(value).map_err(away)
 }
 
 fn millis(duration: Duration) -> u64 {

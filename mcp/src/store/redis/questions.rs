@@ -13,6 +13,7 @@ use super::{
     millis, read, write,
 };
 use crate::{
+    json,
     question::Answer,
     rpc::RequestId,
     store::{
@@ -58,7 +59,7 @@ fn writer(
     };
     Ok(Some(Writer {
         key: StreamKey { session: session.clone(), stream: StreamId(stream.as_str().into()) },
-        request: serde_json::from_str(request).map_err(away)?,
+        request: json::from_str(request).map_err(away)?,
         term: term.parse().map_err(away)?,
     }))
 }

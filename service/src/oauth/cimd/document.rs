@@ -56,7 +56,8 @@ pub(super) fn parse(
     url: &MetadataUrl,
     schemes: &Schemes,
 ) -> Result<Metadata, &'static str> {
-    let object = strict_json::object(body).ok_or("it is not a JSON object")?;
+    let object = strict_json::object(body)
+        .map_err(|_problem| "it is not a JSON object without a key twice")?;
     if object.get("client_id").and_then(Value::as_str) != Some(url.as_str()) {
         return Err("its client_id is not its own address");
     }

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     caller::{Caller, UserId},
     caller_jobs::{CallerJobs, JobAccess},
+    catalog::schema,
     error::{ChildrenWanted, InputRequired, ToolError},
     job::{Child, JobId, JobOutcome, MAX_CHILDREN, Notebook, Progress},
     question::{Answer, BadAnswer, Elicited, Question, Root, SampleRequest, Sampled},
@@ -294,7 +295,7 @@ impl Call {
         message: impl Into<String>,
     ) -> Result<Elicited<T>, ToolError> {
         let answer = self.require(key, || Question::elicit::<T>(message))?;
-        answer.elicited().map_err(|bad| self.bad_answer(key, bad))
+        answer.elicited(&schema::form::<T>()).map_err(|bad| self.bad_answer(key, bad))
     }
 
     /// Asks the user by a form with a schema written by hand.
@@ -304,9 +305,11 @@ impl Call {
         message: impl Into<String>,
         schema: Value,
     ) -> Result<Elicited<Value>, ToolError> {
-        let question = || Question::Elicit { message: message.into(), schema };
-        let answer = self.require(key, question)?;
-        answer.elicited().map_err(|bad| self.bad_answer(key, bad))
+        if let Some(answer) = self.answers.get(key) {
+            return answer.elicited(&schema).map_err(|bad| self.bad_answer(key, bad));
+        }
+        self.ask(key, Question::Elicit { message: message.into(), schema })?;
+        Err(ToolError::InputRequired(InputRequired(())))
     }
 
     /// Asks the user to open a URL (2025-11-25 and later). The page must check that whoever opens

@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use crate::{
-    catalog::schema,
-    types::{ClientCapabilities, Content, ElicitationCapability, PromptMessage},
+    catalog::{arguments, schema},
+    json,
+    types::{ClientCapabilities, ElicitationCapability, PromptMessage},
     version::ProtocolVersion,
 };
 
@@ -135,7 +136,7 @@ impl Question {
     /// Whether an answer has the form that the question asks for; otherwise what is wrong with it.
     pub(crate) fn check(&self, answer: &Answer) -> Result<(), String> {
         let checked = match self {
-            Self::Elicit { .. } => answer.elicited::<Value>().map(drop),
+            Self::Elicit { schema, .. } => answer.elicited::<Value>(schema).map(drop),
             Self::ElicitUrl { .. } => answer.elicited_url().map(drop),
             Self::Sample(_) => answer.sampled().map(drop),
             Self::Roots => answer.roots().map(drop),
@@ -225,12 +226,10 @@ impl Sampled {
             Value::Array(blocks) => blocks.as_slice(),
             block => std::slice::from_ref(block),
         };
-        let texts: Vec<String> = blocks
+        let texts: Vec<&str> = blocks
             .iter()
-            .filter_map(|it| match Content::deserialize(it) {
-                Ok(Content::Text { text }) => Some(text),
-                _ => None,
-            })
+            .filter(|it| it.get("type").is_some_and(|it| it == "text"))
+            .filter_map(|it| it.get("text")?.as_str())
             .collect();
         texts.join("\n")
     }
@@ -286,7 +285,7 @@ pub(crate) enum BadAnswer {
 impl Answer {
     fn read<T: DeserializeOwned>(&self) -> Result<T, BadAnswer> {
         match self {
-            Self::Result(value) => serde_path_to_error::deserialize(value)
+            Self::Result(value) => json::from_value(value.clone())
                 .map_err(|error| BadAnswer::Malformed(error.to_string())),
             Self::Error(error) => {
                 let message = error.get("message").and_then(Value::as_str);
@@ -295,16 +294,26 @@ impl Answer {
         }
     }
 
-    pub(crate) fn elicited<T: DeserializeOwned>(&self) -> Result<Elicited<T>, BadAnswer> {
+    /// What the user decided. `schema`: that of the form, or the one that its content is read by.
+    pub(crate) fn elicited<T: DeserializeOwned>(
+        &self,
+        schema: &Value,
+    ) -> Result<Elicited<T>, BadAnswer> {
         let result: ElicitResult = self.read()?;
         match result.action {
             Action::Decline => Ok(Elicited::Declined),
             Action::Cancel => Ok(Elicited::Cancelled),
             Action::Accept => {
-                let content = result.content.unwrap_or_else(|| json!({}));
-                serde_path_to_error::deserialize(content)
+                let mut content = result.content.unwrap_or_else(|| json!({}));
+                let malformed =
+                    |problem: String| BadAnswer::Malformed(format!("content: {problem}"));
+                arguments::fit(schema, &mut content).map_err(|it| malformed(it.to_string()))?;
+                if !content.is_object() {
+                    return Err(malformed("it is not an object".to_owned()));
+                }
+                json::from_value(content)
                     .map(Elicited::Accepted)
-                    .map_err(|error| BadAnswer::Malformed(error.to_string()))
+                    .map_err(|error| malformed(error.to_string()))
             }
         }
     }
@@ -359,7 +368,7 @@ mod tests {
     #[test]
     fn an_answer_that_is_not_an_elicitation_result_is_malformed() {
         for bad in [json!(12345), json!(null), json!({}), json!({"action":"maybe"})] {
-            let answer = Answer::Result(bad).elicited::<Value>();
+            let answer = Answer::Result(bad).elicited::<Value>(&json!({}));
             assert!(matches!(answer, Err(BadAnswer::Malformed(_))));
         }
     }

@@ -23,6 +23,7 @@ macro_rules! on_both_databases {
 }
 
 mod any_instance;
+mod arguments;
 mod batches;
 mod blame;
 mod cancellation;

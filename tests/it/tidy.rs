@@ -70,6 +70,20 @@ fn web_never_names_the_database_library_and_mcp_never_names_notes() {
     }
 }
 
+/// `mcp::json` takes no array for an object, which serde does by itself.
+#[test]
+fn mcp_reads_json_in_one_place() {
+    for file in sources("mcp") {
+        if !file.components().any(|it| it.as_os_str() == "json") {
+            let code = code_of(&file);
+            let read = ["serde_json::from_", "serde_json::Deserializer", "serde_path_to_error"];
+            for call in read {
+                assert!(!code.contains(call), "{} reads JSON by `{call}`", file.display());
+            }
+        }
+    }
+}
+
 #[test]
 fn every_tool_resource_and_prompt_is_in_its_list() {
     for folder in ["tools", "resources", "prompts"] {

@@ -4,13 +4,18 @@
 //! in one list. [`CatalogOf`] joins the lists with the product's state; the engine sees only
 //! [`Catalog`] and knows nothing of either.
 
+pub(crate) mod arguments;
 pub(crate) mod schema;
 
 mod prompt;
+mod publish;
 mod resource;
 mod tool;
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    future::ready,
+};
 
 use futures_util::future::BoxFuture;
 use serde_json::value::RawValue;
@@ -191,7 +196,11 @@ impl<S: Send + Sync + 'static> Catalog for CatalogOf<S> {
         call: &'a Call,
         arguments: &'a RawValue,
     ) -> BoxFuture<'a, Result<(), ToolError>> {
-        self.tools[index].prepare(call, &self.state, arguments)
+        let entry = &self.tool_entries[index];
+        match tool::fit_arguments(entry.definition.name, &entry.arguments, arguments) {
+            Ok(arguments) => self.tools[index].prepare(call, &self.state, arguments),
+            Err(error) => Box::pin(ready(Err(error))),
+        }
     }
 
     fn call_tool<'a>(
@@ -200,7 +209,11 @@ impl<S: Send + Sync + 'static> Catalog for CatalogOf<S> {
         call: &'a Call,
         arguments: &'a RawValue,
     ) -> BoxFuture<'a, Result<CallToolResult, ToolError>> {
-        self.tools[index].call(call, &self.state, arguments)
+        let entry = &self.tool_entries[index];
+        match tool::fit_arguments(entry.definition.name, &entry.arguments, arguments) {
+            Ok(arguments) => self.tools[index].call(call, &self.state, arguments),
+            Err(error) => Box::pin(ready(Err(error))),
+        }
     }
 
     fn prompts(&self) -> &[PromptEntry] {
@@ -217,7 +230,11 @@ impl<S: Send + Sync + 'static> Catalog for CatalogOf<S> {
         call: &'a Call,
         arguments: &'a RawValue,
     ) -> BoxFuture<'a, Result<PromptResult, ToolError>> {
-        self.prompts[index].get(call, &self.state, arguments)
+        let entry = &self.prompt_entries[index];
+        match tool::fit_arguments(entry.definition.name, &entry.arguments, arguments) {
+            Ok(arguments) => self.prompts[index].get(call, &self.state, arguments),
+            Err(error) => Box::pin(ready(Err(error))),
+        }
     }
 
     fn complete_prompt<'a>(

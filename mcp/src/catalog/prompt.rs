@@ -1,13 +1,13 @@
 //! What a prompt is: a conversation that a person starts by name.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use futures_util::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::{Value, value::RawValue};
+use serde_json::Value;
 
-use super::{schema, tool::read_arguments};
+use super::{publish::publish, schema, tool::read_arguments};
 use crate::{
     call::Call,
     error::ToolError,
@@ -55,6 +55,8 @@ pub struct PromptEntry {
     pub definition: PromptDefinition,
     /// The scope that a token must have.
     pub scope: &'static str,
+    /// The schema that arguments are read by.
+    pub arguments: Arc<Value>,
 }
 
 /// One element of `prompts/list`.
@@ -84,7 +86,8 @@ pub struct PromptArgument {
     pub required: bool,
 }
 
-/// The face of [`Prompt`] that fits into a list.
+/// The face of [`Prompt`] that fits into a list. Arguments have the form of the entry's schema
+/// already.
 pub trait AnyPrompt<S>: Send + Sync {
     /// Contract.
     fn entry(&self) -> PromptEntry;
@@ -93,7 +96,7 @@ pub trait AnyPrompt<S>: Send + Sync {
         &'a self,
         call: &'a Call,
         state: &'a S,
-        arguments: &'a RawValue,
+        arguments: Value,
     ) -> BoxFuture<'a, Result<PromptResult, ToolError>>;
     /// Suggestions for an argument.
     fn complete<'a>(
@@ -108,13 +111,15 @@ pub trait AnyPrompt<S>: Send + Sync {
 
 impl<S: Sync, P: Prompt<S>> AnyPrompt<S> for P {
     fn entry(&self) -> PromptEntry {
+        let schema = schema::arguments::<P::Arguments>();
         PromptEntry {
             scope: P::SCOPE,
+            arguments: Arc::new(schema.clone()),
             definition: PromptDefinition {
                 name: P::NAME,
                 title: Some(P::TITLE),
                 description: P::DESCRIPTION,
-                arguments: arguments(&schema::input::<P::Arguments>()),
+                arguments: arguments(&publish(schema)),
             },
         }
     }
@@ -123,7 +128,7 @@ impl<S: Sync, P: Prompt<S>> AnyPrompt<S> for P {
         &'a self,
         call: &'a Call,
         state: &'a S,
-        arguments: &'a RawValue,
+        arguments: Value,
     ) -> BoxFuture<'a, Result<PromptResult, ToolError>> {
         Box::pin(async move {
             let arguments = read_arguments::<P::Arguments>(P::NAME, arguments)?;

@@ -5,34 +5,37 @@
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
-/// The schema of a tool's arguments.
-pub(crate) fn input<T: JsonSchema>() -> Value {
-    let settings = SchemaSettings::draft2020_12().for_deserialize();
-    let mut schema = plain::<T>(settings);
-    // A model that leaves an optional argument out need not know that null would do as well.
-    for_each_property(&mut schema, &mut |property| drop_null(property));
-    schema
+use super::publish::{drop_null, publish, simplify};
+
+/// The schema that arguments are read by. Clients see what [`publish`] makes of it.
+pub(crate) fn arguments<T: JsonSchema>() -> Value {
+    plain::<T>(SchemaSettings::draft2020_12().for_deserialize())
 }
 
-/// The schema of a tool's structured output.
+/// The schema of a tool's structured output, as clients see it.
 pub(crate) fn output<T: JsonSchema>() -> Value {
-    plain::<T>(SchemaSettings::draft2020_12().for_serialize())
+    publish(plain::<T>(SchemaSettings::draft2020_12().for_serialize()))
 }
 
-/// The schema of an elicitation form: a flat object of primitives and enums (2025-11-25,
-/// client/elicitation, "Requested Schema").
+/// The schema of an elicitation form, as clients see it: a flat object of primitives and enums
+/// (2025-11-25, client/elicitation, "Requested Schema").
 pub(crate) fn form<T: JsonSchema>() -> Value {
-    let mut schema = input::<T>();
+    let mut schema = arguments::<T>();
     if let Some(root) = schema.as_object_mut() {
         root.retain(|key, _| matches!(key.as_str(), "type" | "properties" | "required"));
         root.entry("properties").or_insert_with(|| json!({}));
     }
-    for_each_property(&mut schema, &mut |property| {
-        name_choices(property);
+    let properties = schema.get_mut("properties").and_then(Value::as_object_mut);
+    for property in properties.into_iter().flat_map(Map::values_mut) {
+        drop_null(property);
+        let Some(property) = property.as_object_mut() else {
+            continue;
+        };
+        simplify(property);
         let is_text = property.get("type").is_some_and(|it| it == "string");
         property.retain(|key, value| match key.as_str() {
-            "type" | "title" | "description" | "default" | "enum" | "oneOf" | "items"
-            | "minItems" | "maxItems" | "minLength" | "maxLength" | "minimum" | "maximum" => true,
+            "type" | "title" | "description" | "default" | "enum" | "items" | "minItems"
+            | "maxItems" | "minLength" | "maxLength" | "minimum" | "maximum" => true,
             "format" => {
                 is_text
                     && ["email", "uri", "date", "date-time"]
@@ -40,7 +43,7 @@ pub(crate) fn form<T: JsonSchema>() -> Value {
             }
             _ => false,
         });
-    });
+    }
     schema
 }
 
@@ -72,57 +75,6 @@ fn join_lines(schema: &mut Value) {
         }
         _ => {}
     }
-}
-
-fn for_each_property(schema: &mut Value, visit: &mut impl FnMut(&mut Map<String, Value>)) {
-    let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) else {
-        return;
-    };
-    for property in properties.values_mut().filter_map(Value::as_object_mut) {
-        visit(property);
-    }
-}
-
-fn drop_null(property: &mut Map<String, Value>) {
-    if let Some(Value::Array(types)) = property.get_mut("type") {
-        types.retain(|it| it != "null");
-        if let [single] = types.as_slice() {
-            let single = single.clone();
-            property.insert("type".into(), single);
-        }
-    }
-    if property.get("default").is_some_and(Value::is_null) {
-        property.remove("default");
-    }
-    if let Some(Value::Array(choices)) = property.get_mut("anyOf") {
-        choices.retain(|it| it.get("type").is_none_or(|it| it != "null"));
-        if let [Value::Object(single)] = choices.as_slice() {
-            let single = single.clone();
-            property.remove("anyOf");
-            for (key, value) in single {
-                property.entry(key).or_insert(value);
-            }
-        }
-    }
-    if let Some(Value::Array(choices)) = property.get_mut("enum") {
-        choices.retain(|it| !it.is_null());
-    }
-}
-
-/// `oneOf` of described constants becomes the titled enum of the protocol.
-fn name_choices(property: &mut Map<String, Value>) {
-    let Some(Value::Array(choices)) = property.get_mut("oneOf") else {
-        return;
-    };
-    for choice in choices {
-        let Some(choice) = choice.as_object_mut() else {
-            continue;
-        };
-        let title = choice.remove("description").or_else(|| choice.get("const").cloned());
-        choice.retain(|key, _| key == "const");
-        choice.insert("title".into(), title.unwrap_or_default());
-    }
-    property.insert("type".into(), "string".into());
 }
 
 /// A parameter that a modern client repeats in an `Mcp-Param-<name>` header, because its schema
@@ -213,8 +165,8 @@ mod tests {
     }
 
     #[test]
-    fn an_input_schema_has_no_references_and_no_nulls() {
-        let schema = input::<Sample>();
+    fn a_published_schema_has_no_references_and_no_nulls() {
+        let schema = publish(arguments::<Sample>());
         assert_eq!(schema["type"], "object");
         assert_eq!(schema["properties"]["count"]["type"], "integer");
         assert_eq!(schema["required"], json!(["mood", "region"]));
@@ -231,14 +183,18 @@ mod tests {
         );
         assert_eq!(schema["properties"]["mood"], json!({"type":"string","enum":["good","bad"]}));
         assert_eq!(
-            schema["properties"]["size"]["oneOf"][0],
-            json!({ "const": "big", "title": "As big as a house." })
+            schema["properties"]["size"],
+            json!({
+                "type": "string",
+                "enum": ["big", "small"],
+                "description": "`big`: As big as a house. `small`: As small as a mouse.",
+            })
         );
     }
 
     #[test]
     fn header_parameters_are_found_by_their_path() {
         let expected = HeaderParam { header: "region".into(), path: vec!["region".into()] };
-        assert_eq!(header_params(&input::<Sample>()), [expected]);
+        assert_eq!(header_params(&publish(arguments::<Sample>())), [expected]);
     }
 }

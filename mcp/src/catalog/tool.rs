@@ -1,17 +1,21 @@
 //! What a tool is: a contract for the model and a function, in one place.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, value::RawValue};
 
-use super::schema::{self, HeaderParam};
+use super::{
+    arguments,
+    publish::publish,
+    schema::{self, HeaderParam},
+};
 use crate::{
     call::Call,
     error::ToolError,
-    rpc,
+    json, rpc,
     types::{CallToolResult, Content, Icon, ToolAnnotations},
 };
 
@@ -40,7 +44,8 @@ pub trait Tool<S>: Send + Sync + 'static {
     const NEEDS_TASK: bool = false;
 
     /// The arguments. Doc comments of the fields reach the model. Use `deny_unknown_fields`, so
-    /// that a misspelt optional argument is an error that the model can correct.
+    /// that a misspelt optional argument is an error that the model can correct. An optional argument
+    /// that a client sends as `null` or `""` is absent.
     type Input: DeserializeOwned + JsonSchema + Send + Sync;
     /// The result: a type with a schema becomes `structuredContent` and text; [`Text`] and
     /// [`CallToolResult`] are sent as they are.
@@ -51,9 +56,10 @@ pub trait Tool<S>: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// The schema of the arguments, if it is to be another than that of [`Self::Input`].
-    fn input_schema(&self) -> Value {
-        schema::input::<Self::Input>()
+    /// A schema of the arguments to be published exactly as it is. `None`: what
+    /// [`Self::Input`] says, in the keywords that every client and model provider takes.
+    fn input_schema(&self) -> Option<Value> {
+        None
     }
 
     /// Before a job is made of the call: asks and refuses at once what does not need a worker. The
@@ -171,6 +177,9 @@ pub struct ToolEntry {
     pub needs_task: bool,
     /// The parameters that travel in headers too.
     pub headers: Arc<[HeaderParam]>,
+    /// The schema that arguments are read by: it knows which properties there are, and that there
+    /// are no others.
+    pub arguments: Arc<Value>,
 }
 
 /// One element of `tools/list`.
@@ -196,7 +205,8 @@ pub struct ToolDefinition {
     pub icons: Vec<Icon>,
 }
 
-/// The face of [`Tool`] that fits into a list.
+/// The face of [`Tool`] that fits into a list. Arguments have the form of the entry's schema
+/// already.
 pub trait AnyTool<S>: Send + Sync {
     /// Contract and schemas.
     fn entry(&self) -> ToolEntry;
@@ -205,25 +215,28 @@ pub trait AnyTool<S>: Send + Sync {
         &'a self,
         call: &'a Call,
         state: &'a S,
-        arguments: &'a RawValue,
+        arguments: Value,
     ) -> BoxFuture<'a, Result<(), ToolError>>;
     /// Reads the arguments and does the work.
     fn call<'a>(
         &'a self,
         call: &'a Call,
         state: &'a S,
-        arguments: &'a RawValue,
+        arguments: Value,
     ) -> BoxFuture<'a, Result<CallToolResult, ToolError>>;
 }
 
 impl<S: Sync, T: Tool<S>> AnyTool<S> for T {
     fn entry(&self) -> ToolEntry {
-        let input_schema = self.input_schema();
+        let by_hand = self.input_schema();
+        let arguments = by_hand.clone().unwrap_or_else(schema::arguments::<T::Input>);
+        let input_schema = by_hand.unwrap_or_else(|| publish(arguments.clone()));
         ToolEntry {
             scope: T::SCOPE,
             run: T::RUN,
             needs_task: T::NEEDS_TASK,
             headers: schema::header_params(&input_schema).into(),
+            arguments: Arc::new(arguments),
             definition: ToolDefinition {
                 name: T::NAME,
                 title: Some(T::TITLE),
@@ -240,7 +253,7 @@ impl<S: Sync, T: Tool<S>> AnyTool<S> for T {
         &'a self,
         call: &'a Call,
         state: &'a S,
-        arguments: &'a RawValue,
+        arguments: Value,
     ) -> BoxFuture<'a, Result<(), ToolError>> {
         Box::pin(async move {
             let input = read_arguments::<T::Input>(T::NAME, arguments)?;
@@ -252,7 +265,7 @@ impl<S: Sync, T: Tool<S>> AnyTool<S> for T {
         &'a self,
         call: &'a Call,
         state: &'a S,
-        arguments: &'a RawValue,
+        arguments: Value,
     ) -> BoxFuture<'a, Result<CallToolResult, ToolError>> {
         Box::pin(async move {
             let input = read_arguments::<T::Input>(T::NAME, arguments)?;
@@ -262,25 +275,34 @@ impl<S: Sync, T: Tool<S>> AnyTool<S> for T {
     }
 }
 
+/// The most characters of a problem that a model is told.
+const MAX_PROBLEM: usize = 1_000;
+
+/// Brings arguments into the form of their schema.
+pub(super) fn fit_arguments(
+    name: &str,
+    schema: &Value,
+    arguments: &RawValue,
+) -> Result<Value, ToolError> {
+    let misfit = |problem: &dyn fmt::Display| misfit(name, problem);
+    let mut arguments = json::unique(arguments.get().as_bytes()).map_err(|error| misfit(&error))?;
+    arguments::fit(schema, &mut arguments).map_err(|problems| misfit(&problems))?;
+    Ok(arguments)
+}
+
 /// Reads arguments; the error names the place and what is expected, so that a model can correct
 /// itself (SEP-1303).
 pub(super) fn read_arguments<T: DeserializeOwned>(
     name: &str,
-    arguments: &RawValue,
+    arguments: Value,
 ) -> Result<T, ToolError> {
-    serde_json::from_str(arguments.get()).or_else(|_without_path| {
-        let mut json = serde_json::Deserializer::from_str(arguments.get());
-        serde_path_to_error::deserialize(&mut json).map_err(|error| {
-            let path = error.path().to_string();
-            let problem = error.into_inner().to_string();
-            // The position is one in the text of the arguments, which the model never saw.
-            let problem = problem.split(" at line ").next().unwrap_or_default().to_owned();
-            let place = if path == "." { String::new() } else { format!("`{path}`: ") };
-            ToolError::Input(format!(
-                "The arguments do not fit the input schema of `{name}`: {place}{}. \
-                 Correct them and try again.",
-                rpc::shorten_to(&problem, 400)
-            ))
-        })
-    })
+    json::from_value(arguments).map_err(|error| misfit(name, &error))
+}
+
+fn misfit(name: &str, problem: &dyn fmt::Display) -> ToolError {
+    let problem = problem.to_string();
+    ToolError::Input(format!(
+        "The arguments do not fit the input schema of `{name}`: {}. Correct them and try again.",
+        rpc::shorten_to(&problem, MAX_PROBLEM)
+    ))
 }

@@ -25,6 +25,7 @@ use crate::{Service, changes::Change, db::Failure};
 mod cursor;
 pub mod import;
 pub mod index;
+mod note_ref;
 mod passages;
 mod question;
 mod search;
@@ -34,6 +35,7 @@ mod words;
 mod write;
 
 pub use cursor::{Cursor, NotACursor};
+pub(crate) use note_ref::NoteRef;
 pub use search::{Hit, Hits, MARK, find, search};
 pub use text::{
     Body, DEFAULT_PAGE, MAX_BODY, MAX_PAGE, MAX_TAG, MAX_TAGS, MAX_TITLE, MAX_WORDS, PageSize,

@@ -248,18 +248,18 @@ text!(Title, |it| Self::parse(&it), {
     "type": "string",
     "minLength": 1,
     "maxLength": MAX_TITLE,
-    "description": "The title: one line of 1 to 200 characters.",
+    "description": "The title: one line.",
 });
 text!(Body, |it| Self::parse(it), {
     "type": "string",
     "maxLength": MAX_BODY,
-    "description": "The text, plain or Markdown, at most 100,000 characters.",
+    "description": "The text, plain or Markdown.",
 });
 text!(Tag, |it| Self::parse(&it), {
     "type": "string",
     "minLength": 1,
     "maxLength": MAX_TAG,
-    "description": "A tag of 1 to 40 characters. Upper and lower case are different.",
+    "description": "A tag. Upper and lower case are different.",
 });
 text!(Words, |it| Self::parse(&it), {
     "type": "string",

@@ -6,15 +6,19 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::failed_for;
-use crate::{Service, notes, oauth::scope};
+use crate::{
+    Service,
+    notes::{self, NoteRef},
+    oauth::scope,
+};
 
 pub(super) struct DeleteNote;
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Input {
-    /// The id of the note, as `notes_list` or `notes_search` gives it.
-    id: NoteId,
+    /// The id of the note, as `notes_list` or `notes_search` gives it, or its resource URI.
+    id: NoteRef,
 }
 
 /// What the user is asked.
@@ -51,7 +55,7 @@ impl Tool<Service> for DeleteNote {
         &self,
         call: &Call,
         service: &Service,
-        Input { id }: Input,
+        Input { id: NoteRef(id) }: Input,
     ) -> Result<Output, ToolError> {
         let note = notes::get(service.db(), call.user(), id).await.map_err(failed_for(id))?;
         // A client that cannot ask has its own way to confirm what is marked as destructive.

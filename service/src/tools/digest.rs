@@ -21,7 +21,7 @@ use super::{retry, to_f64};
 use crate::{
     Service, counted,
     model::{Model, ModelError},
-    notes::{self, Note, Tag},
+    notes::{self, Note, NoteRef, Tag},
     oauth::scope,
 };
 
@@ -70,7 +70,7 @@ pub(super) struct Input {
     /// These notes, at most 100, in one part. Leave it out to choose by `tag`, or for all notes.
     #[serde(default)]
     #[schemars(length(max = 100))]
-    ids: Vec<NoteId>,
+    ids: Vec<NoteRef>,
 }
 
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
@@ -122,9 +122,10 @@ impl Tool<Service> for DigestNotes {
                     .into(),
             ));
         }
-        let named = !input.ids.is_empty();
+        let ids: Vec<NoteId> = input.ids.iter().map(|it| it.0).collect();
+        let named = !ids.is_empty();
         let (parts, truncated) = if named {
-            named_part(call, service, &input.ids).await?
+            named_part(call, service, &ids).await?
         } else {
             parts(call, service, input.tag.as_ref()).await?
         };

@@ -1,6 +1,5 @@
 //! `notes_get`: one note, whole.
 
-use entity::NoteId;
 use mcp::{Call, Tool, ToolAnnotations, ToolError};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -8,7 +7,7 @@ use serde::Deserialize;
 use super::failed_for;
 use crate::{
     Service,
-    notes::{self, Note},
+    notes::{self, Note, NoteRef},
     oauth::scope,
 };
 
@@ -17,8 +16,8 @@ pub(super) struct GetNote;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Input {
-    /// The id of the note, as `notes_list` or `notes_search` gives it.
-    id: NoteId,
+    /// The id of the note, as `notes_list` or `notes_search` gives it, or its resource URI.
+    id: NoteRef,
 }
 
 impl Tool<Service> for GetNote {
@@ -32,6 +31,7 @@ impl Tool<Service> for GetNote {
     type Output = Note;
 
     async fn call(&self, call: &Call, service: &Service, input: Input) -> Result<Note, ToolError> {
-        notes::get(service.db(), call.user(), input.id).await.map_err(failed_for(input.id))
+        let NoteRef(id) = input.id;
+        notes::get(service.db(), call.user(), id).await.map_err(failed_for(id))
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{failed, failed_for, to_f64};
 use crate::{
     Service,
-    notes::{self, Listing, Note, PageSize, Tag, Words},
+    notes::{self, Listing, Note, NoteRef, PageSize, Tag, Words},
     oauth::scope,
 };
 
@@ -31,7 +31,7 @@ pub(super) struct Input {
     /// notes.
     #[serde(default)]
     #[schemars(length(max = 20))]
-    ids: Vec<NoteId>,
+    ids: Vec<NoteRef>,
     /// The notes that a search for this finds.
     query: Option<Words>,
     /// The newest notes with this tag.
@@ -101,6 +101,7 @@ impl Tool<Service> for SummarizeNotes {
 /// Which notes the input means.
 async fn choose(call: &Call, service: &Service, input: Input) -> Result<Vec<NoteId>, ToolError> {
     let Input { ids, query, tag } = input;
+    let ids: Vec<NoteId> = ids.into_iter().map(|it| it.0).collect();
     let limit = PageSize::new(u64::from(MAX_NOTES)).map_err(ToolError::internal)?;
     let chosen: Vec<NoteId> = match (ids.as_slice(), query, tag) {
         ([], None, tag) => {

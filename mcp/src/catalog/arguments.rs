@@ -1,0 +1,439 @@
+//! Brings what a client sends as arguments into the form that their schema describes.
+//!
+//! Clients and the models behind them get details of JSON wrong in ways that leave no doubt about
+//! what is meant. [`fit`] takes these, at every depth of the schema:
+//!
+//! - an optional property that is `null` or `""` is left out;
+//! - a whole number may be written `10.0` or `1e1`;
+//! - a value of another type than text may be sent as a text of JSON;
+//! - fields that some clients add for themselves ([`ENVELOPE`]) are dropped at the top.
+//!
+//! Anything else that does not fit is left for the type that reads it, except for two problems that
+//! only the schema knows: a property that does not exist, and an array in the place of an object.
+
+use std::fmt;
+
+use serde_json::{Map, Value};
+
+use crate::{json, rpc::shorten};
+
+/// Fields that clients add to the arguments of every tool, whatever its schema says: n8n (the first
+/// five), Gemini CLI, Cursor (for a tool without arguments), Antigravity, and clients that put the
+/// request's metadata into the arguments. A tool that has an argument of such a name gets it.
+const ENVELOPE: &[&str] = &[
+    "toolCallId",
+    "sessionId",
+    "action",
+    "chatInput",
+    "tool",
+    "tool_call_id",
+    "wait_for_previous",
+    "random_string",
+    "waitForPreviousTools",
+    "toolAction",
+    "toolSummary",
+    "_meta",
+];
+
+/// The most problems that one message names: a model mends those, and learns of the rest next time.
+const MAX_PROBLEMS: usize = 5;
+
+/// The most known properties that a message lists.
+const MAX_KNOWN: usize = 20;
+
+/// The longest name, in bytes, for which a similar one is looked for.
+const MAX_COMPARED: usize = 64;
+
+/// References that are followed from one schema to the next, in case they lead in a circle.
+const MAX_REFERENCES: usize = 8;
+
+/// What is wrong with arguments, for a model.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Misfit(Vec<String>);
+
+impl fmt::Display for Misfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("; "))
+    }
+}
+
+/// Brings `value` into the form of `schema`. The schema is one of ours, so it is not checked.
+pub(crate) fn fit(schema: &Value, value: &mut Value) -> Result<(), Misfit> {
+    let mut fitting = Fitting { root: schema, path: Vec::new(), problems: Vec::new() };
+    fitting.fit(schema, value);
+    if fitting.problems.is_empty() { Ok(()) } else { Err(Misfit(fitting.problems)) }
+}
+
+struct Fitting<'a> {
+    /// Where references begin.
+    root: &'a Value,
+    path: Vec<String>,
+    problems: Vec<String>,
+}
+
+impl<'a> Fitting<'a> {
+    fn fit(&mut self, schema: &'a Value, value: &mut Value) {
+        let schema = self.resolve(schema);
+        self.decode(schema, value);
+        if let Value::Number(number) = value
+            && self.takes(schema, "integer")
+            && !self.takes(schema, "number")
+            && let Some(whole) = json::whole(number)
+        {
+            *value = Value::Number(whole);
+        }
+        match value {
+            Value::Object(object) => self.object(schema, object),
+            Value::Array(_) if !self.takes(schema, "array") && self.takes(schema, "object") => {
+                self.problem("an array, where an object is expected");
+            }
+            Value::Array(items) => {
+                if let Some(schema) = schema.get("items") {
+                    for (index, item) in items.iter_mut().enumerate() {
+                        self.at(format!("[{index}]"), |fitting| fitting.fit(schema, item));
+                    }
+                }
+            }
+            _ => {}
+        }
+        for part in list(schema, "allOf") {
+            self.fit(part, value);
+        }
+        self.alternatives(schema, value);
+    }
+
+    /// Follows a reference within the schema.
+    fn resolve(&self, mut schema: &'a Value) -> &'a Value {
+        for _ in 0..MAX_REFERENCES {
+            let reference = schema.get("$ref").and_then(Value::as_str);
+            match reference.and_then(|it| self.root.pointer(it.strip_prefix('#')?)) {
+                Some(target) => schema = target,
+                None => break,
+            }
+        }
+        schema
+    }
+
+    /// Replaces a text by the JSON in it, where no text is expected and that JSON is.
+    fn decode(&self, schema: &'a Value, value: &mut Value) {
+        let Value::String(text) = &*value else {
+            return;
+        };
+        if self.takes(schema, "string") {
+            return;
+        }
+        if let Ok(decoded) = json::unique(text.as_bytes())
+            && !decoded.is_null()
+            && self.takes(schema, kind(&decoded))
+        {
+            *value = decoded;
+        }
+    }
+
+    fn object(&mut self, schema: &'a Value, object: &mut Map<String, Value>) {
+        let properties = schema.get("properties").and_then(Value::as_object);
+        let closed = schema.get("additionalProperties") == Some(&Value::Bool(false))
+            && schema.get("patternProperties").is_none();
+        let is_known = |name: &str| properties.is_some_and(|it| it.contains_key(name));
+        if closed && self.path.is_empty() {
+            object.retain(|name, _| is_known(name) || !ENVELOPE.contains(&name.as_str()));
+        }
+        if closed {
+            for name in object.keys().filter(|it| !is_known(it)) {
+                let known = properties.into_iter().flat_map(|it| it.keys()).map(String::as_str);
+                self.problem(&unknown(name, &known.collect::<Vec<_>>()));
+            }
+        }
+        let parts = list(schema, "allOf").iter().chain([schema]);
+        let required: Vec<&str> =
+            parts.flat_map(|it| list(it, "required")).filter_map(Value::as_str).collect();
+        for (name, schema) in properties.into_iter().flatten() {
+            if !required.contains(&name.as_str())
+                && object.get(name).is_some_and(|it| is_absent(self.resolve(schema), it))
+            {
+                object.remove(name);
+            }
+            if let Some(value) = object.get_mut(name) {
+                self.at(name.clone(), |fitting| fitting.fit(schema, value));
+            }
+        }
+        if let Some(schema @ Value::Object(_)) = schema.get("additionalProperties") {
+            for (name, value) in object.iter_mut().filter(|it| !is_known(it.0)) {
+                self.at(shorten(name).into_owned(), |fitting| fitting.fit(schema, value));
+            }
+        }
+    }
+
+    /// Takes the first of several schemas that the value fits.
+    fn alternatives(&mut self, schema: &'a Value, value: &mut Value) {
+        for keyword in ["anyOf", "oneOf"] {
+            let mut problems = None;
+            let mut fits = false;
+            for schema in list(schema, keyword) {
+                let schema = self.resolve(schema);
+                let mut tried = value.clone();
+                self.decode(schema, &mut tried);
+                if !self.takes(schema, kind(&tried)) || !self.has_constants(schema, &tried) {
+                    continue;
+                }
+                let before = self.problems.len();
+                self.fit(schema, &mut tried);
+                let found = self.problems.split_off(before);
+                if found.is_empty() {
+                    *value = tried;
+                    fits = true;
+                    break;
+                }
+                problems.get_or_insert(found);
+            }
+            if !fits {
+                self.problems.extend(problems.unwrap_or_default());
+            }
+        }
+    }
+
+    /// Whether the properties that tell alternatives apart have the values of this one.
+    fn has_constants(&self, schema: &'a Value, value: &Value) -> bool {
+        let properties = schema.get("properties").and_then(Value::as_object);
+        properties.into_iter().flatten().all(|(name, schema)| {
+            let constant = self.resolve(schema).get("const");
+            constant.is_none_or(|it| value.get(name).is_none_or(|value| value == it))
+        })
+    }
+
+    /// Whether a value of this type may stand here.
+    fn takes(&self, schema: &'a Value, wanted: &str) -> bool {
+        let schema = self.resolve(schema);
+        let fits = |it: &str| it == wanted || (it == "number" && wanted == "integer");
+        match schema.get("type") {
+            Some(Value::String(single)) => fits(single),
+            Some(Value::Array(types)) => types.iter().filter_map(Value::as_str).any(fits),
+            _ => {
+                let constant = schema.get("const").map(std::slice::from_ref);
+                let values =
+                    constant.or(schema.get("enum").and_then(Value::as_array).map(Vec::as_slice));
+                let mut parts =
+                    list(schema, "anyOf").iter().chain(list(schema, "oneOf")).peekable();
+                match values {
+                    Some(values) => values.iter().any(|it| fits(kind(it))),
+                    None if parts.peek().is_some() => parts.any(|it| self.takes(it, wanted)),
+                    None if schema.get("properties").is_some() => fits("object"),
+                    None => list(schema, "allOf").iter().all(|it| self.takes(it, wanted)),
+                }
+            }
+        }
+    }
+
+    fn at(&mut self, name: String, work: impl FnOnce(&mut Self)) {
+        self.path.push(name);
+        work(self);
+        self.path.pop();
+    }
+
+    fn problem(&mut self, problem: &str) {
+        if self.problems.len() >= MAX_PROBLEMS {
+            return;
+        }
+        let place = self.path.join(".").replace(".[", "[");
+        self.problems.push(if place.is_empty() {
+            problem.to_owned()
+        } else {
+            format!("`{place}`: {problem}")
+        });
+    }
+}
+
+/// The type of a value, as JSON Schema names it.
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(number) if json::whole(number).is_some() => "integer",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+/// Whether an optional property might as well not be there: it is `null`, or empty where that is no
+/// choice of its own.
+fn is_absent(schema: &Value, value: &Value) -> bool {
+    value.is_null() || (value == "" && !list(schema, "enum").iter().any(|it| it == ""))
+}
+
+fn list<'a>(schema: &'a Value, keyword: &str) -> &'a [Value] {
+    schema.get(keyword).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+fn unknown(name: &str, known: &[&str]) -> String {
+    let shown = shorten(name);
+    let Some(nearest) = nearest(name, known) else {
+        return format!("`{shown}` is unknown, and there is nothing to name here: leave it out");
+    };
+    let listed: Vec<_> = known.iter().take(MAX_KNOWN).map(|it| format!("`{it}`")).collect();
+    let more = if known.len() > MAX_KNOWN { ", …" } else { "" };
+    format!(
+        "`{shown}` is unknown; the nearest known name is `{nearest}` (known are {}{more})",
+        listed.join(", ")
+    )
+}
+
+/// The known name that is most like another one, without regard to case and punctuation.
+fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    let plain = |name: &str| -> String {
+        name.chars().filter(|it| it.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+    };
+    let name = plain(&name[..name.floor_char_boundary(MAX_COMPARED)]);
+    let similarity = |known: &str| strsim::normalized_damerau_levenshtein(&plain(known), &name);
+    known.iter().copied().max_by(|a, b| {
+        let jaro = |it: &str| strsim::jaro_winkler(&plain(it), &name);
+        similarity(a).total_cmp(&similarity(b)).then_with(|| jaro(a).total_cmp(&jaro(b)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn schema() -> Value {
+        json!({
+            "type": "object",
+            "additionalProperties": false,
+            "required": ["query", "filter"],
+            "properties": {
+                "query": { "type": "string" },
+                "limit": { "type": "integer", "minimum": 1 },
+                "ratio": { "type": "number" },
+                "exact": { "type": "boolean" },
+                "tags": { "type": "array", "items": { "type": "string" } },
+                "counts": { "type": "array", "items": { "type": "integer" } },
+                "order": { "type": "string", "enum": ["asc", "desc"] },
+                "prefix": { "type": "string", "enum": ["", "x"] },
+                "filter": {
+                    "type": "object",
+                    "additionalProperties": false,
+                    "properties": {
+                        "since": { "type": "string" },
+                        "depth": { "type": ["integer", "null"] },
+                        "next": { "$ref": "#/$defs/next" },
+                    },
+                },
+                "anything": {},
+                "choice": { "anyOf": [{ "type": "integer" }, { "type": "object", "properties": {
+                    "kind": { "const": "a" }, "size": { "type": "integer" } } }] },
+            },
+            "$defs": { "next": {
+                "type": "object",
+                "additionalProperties": false,
+                "properties": { "title": { "type": "string" }, "next": { "$ref": "#/$defs/next" } },
+            } },
+        })
+    }
+
+    fn fitted(mut value: Value) -> Result<Value, String> {
+        fit(&schema(), &mut value).map_err(|it| it.to_string()).map(|()| value)
+    }
+
+    #[test]
+    fn what_leaves_no_doubt_is_taken() {
+        for (sent, read) in [
+            (json!({"limit": 10.0}), json!({"limit": 10})),
+            (json!({"limit": 1e1}), json!({"limit": 10})),
+            (json!({"limit": "10"}), json!({"limit": 10})),
+            (json!({"limit": 1.5}), json!({"limit": 1.5})),
+            (json!({"limit": "ten"}), json!({"limit": "ten"})),
+            (json!({"ratio": 1.5}), json!({"ratio": 1.5})),
+            (json!({"exact": "true"}), json!({"exact": true})),
+            (json!({"limit": null, "tags": "", "order": ""}), json!({})),
+            (json!({"prefix": ""}), json!({"prefix": ""})),
+            (json!({"query": "", "filter": null}), json!({"query": "", "filter": null})),
+            (json!({"query": "[1]"}), json!({"query": "[1]"})),
+            (json!({"tags": "[\"a\", \"b\"]"}), json!({"tags": ["a", "b"]})),
+            (json!({"tags": "a, b"}), json!({"tags": "a, b"})),
+            (json!({"counts": [1.0, "2", 3]}), json!({"counts": [1, 2, 3]})),
+            (
+                json!({"filter": "{\"since\": \"\", \"depth\": 2.0}"}),
+                json!({"filter": {"depth": 2}}),
+            ),
+            (
+                json!({"filter": {"next": {"title": "", "next": "{\"title\": null}"}}}),
+                json!({"filter": {"next": {"next": {}}}}),
+            ),
+            (json!({"anything": "[1]"}), json!({"anything": "[1]"})),
+            (json!({"choice": "7.0"}), json!({"choice": 7})),
+            (
+                json!({"choice": {"kind": "a", "size": 1.0}}),
+                json!({"choice": {"kind": "a", "size": 1}}),
+            ),
+        ] {
+            assert_eq!(fitted(sent.clone()), Ok(read), "{sent}");
+        }
+    }
+
+    #[test]
+    fn a_whole_set_of_arguments_may_be_a_text() {
+        let sent = json!("{\"query\": \"tea\", \"toolCallId\": \"1\"}");
+        assert_eq!(fitted(sent), Ok(json!({"query": "tea"})));
+    }
+
+    #[test]
+    fn what_clients_add_for_themselves_is_dropped_at_the_top_only() {
+        let mut sent = json!({"query": "tea"});
+        for name in ENVELOPE {
+            sent[*name] = json!("added");
+        }
+        assert_eq!(fitted(sent), Ok(json!({"query": "tea"})));
+        let problem = fitted(json!({"filter": {"sessionId": "added"}})).unwrap_err();
+        assert!(problem.starts_with("`filter`: `sessionId` is unknown"), "{problem}");
+        let own = json!({
+            "type": "object",
+            "additionalProperties": false,
+            "properties": { "action": { "type": "string" } },
+        });
+        let mut sent = json!({"action": "delete", "sessionId": "added"});
+        assert_eq!(fit(&own, &mut sent), Ok(()));
+        assert_eq!(sent, json!({"action": "delete"}));
+    }
+
+    #[test]
+    fn an_unknown_property_is_named_with_the_nearest_known_one() {
+        for (name, nearest) in [
+            ("querry", "query"),
+            ("Limit", "limit"),
+            ("max_limit", "limit"),
+            ("tag", "tags"),
+            ("filters", "filter"),
+            ("ORDER-BY", "order"),
+        ] {
+            let problem = fitted(json!({ "query": "x", name: null })).unwrap_err();
+            let expected = format!("`{name}` is unknown; the nearest known name is `{nearest}` (");
+            assert!(problem.starts_with(&expected), "{problem}");
+        }
+        let problem = fitted(json!({"filter": {"next": {"titel": "x"}}})).unwrap_err();
+        assert!(problem.starts_with("`filter.next`: `titel` is unknown"), "{problem}");
+        assert!(problem.contains("`title`"), "{problem}");
+        let nothing = json!({ "type": "object", "additionalProperties": false });
+        assert!(fit(&nothing, &mut json!({"a": 1})).is_err());
+        assert_eq!(fit(&json!({ "type": "object" }), &mut json!({"a": 1})), Ok(()), "an open one");
+        let long = "x".repeat(1 << 20);
+        assert!(fitted(json!({ long: 1 })).unwrap_err().len() < 500);
+        let many: Map<String, Value> = (0..100).map(|it| (it.to_string(), Value::Null)).collect();
+        assert!(fitted(many.into()).unwrap_err().len() < 2_000);
+    }
+
+    #[test]
+    fn an_array_is_no_object() {
+        for (sent, place) in [
+            (json!([]), ""),
+            (json!({"filter": []}), "`filter`: "),
+            (json!({"filter": {"next": [true]}}), "`filter.next`: "),
+        ] {
+            let problem = fitted(sent.clone());
+            let expected = format!("{place}an array, where an object is expected");
+            assert_eq!(problem, Err(expected), "{sent}");
+        }
+    }
+}

@@ -1,0 +1,385 @@
+//! From the schemas that arguments and results are read and written by to those that clients see.
+//!
+//! Clients hand the schemas of tools on to model providers, and each of these takes only a part of
+//! JSON Schema: Gemini a subset of OpenAPI without `additionalProperties`, `oneOf`, `const`, unions of
+//! types and most formats; `OpenAI`'s strict mode none of the lengths, defaults and `oneOf`. What is
+//! published uses the keywords that all of them take, so that no client has to leave a tool away.
+//! What a keyword would have said is said in the description instead, and is checked here all the same.
+
+use serde_json::{Map, Value, json};
+
+/// The keywords that every provider takes, and the one that the protocol adds.
+const KEYWORDS: &[&str] = &[
+    "type",
+    "title",
+    "description",
+    "enum",
+    "properties",
+    "required",
+    "items",
+    "anyOf",
+    "minimum",
+    "maximum",
+    "minItems",
+    "maxItems",
+    "x-mcp-header",
+];
+
+/// A schema as clients see it. An optional property is described without `null`: leaving it out says
+/// the same.
+pub(crate) fn publish(schema: Value) -> Value {
+    let mut schema = node(schema);
+    if let Some(root) = schema.as_object_mut()
+        && root.get("type").is_some_and(|it| it == "object")
+    {
+        root.entry("properties").or_insert_with(|| json!({}));
+    }
+    schema
+}
+
+fn node(schema: Value) -> Value {
+    // `true` and `false`: anything, or something that cannot be.
+    let Value::Object(mut schema) = schema else {
+        return json!({});
+    };
+    simplify(&mut schema);
+    describe_dropped(&mut schema);
+    schema.retain(|keyword, _| KEYWORDS.contains(&keyword.as_str()));
+    publish_parts(&mut schema);
+    schema.into()
+}
+
+/// Says with `type`, `enum` and `anyOf` what is said with `allOf`, `oneOf` and `const`.
+pub(super) fn simplify(schema: &mut Map<String, Value>) {
+    merge_all_of(schema);
+    if let Some(constant) = schema.remove("const") {
+        schema.insert("enum".into(), json!([constant]));
+    }
+    name_choices(schema);
+    if let Some(choices) = schema.remove("oneOf") {
+        schema.entry("anyOf").or_insert(choices);
+    }
+    split_types(schema);
+    choose_from_texts(schema);
+}
+
+fn publish_parts(schema: &mut Map<String, Value>) {
+    let required: Vec<Value> =
+        schema.get("required").and_then(Value::as_array).cloned().unwrap_or_default();
+    if let Some(Value::Object(properties)) = schema.get_mut("properties") {
+        for (name, property) in properties {
+            let mut own = property.take();
+            if !required.iter().any(|it| it == name) {
+                drop_null(&mut own);
+            }
+            *property = node(own);
+        }
+    }
+    for keyword in ["items", "anyOf"] {
+        match schema.get_mut(keyword) {
+            Some(Value::Array(parts)) => {
+                for part in parts {
+                    *part = node(part.take());
+                }
+            }
+            Some(part) => *part = node(part.take()),
+            None => {}
+        }
+    }
+}
+
+/// Takes `null` away from what an optional value may be.
+pub(super) fn drop_null(schema: &mut Value) {
+    let Some(schema) = schema.as_object_mut() else {
+        return;
+    };
+    if let Some(Value::Array(types)) = schema.get_mut("type") {
+        types.retain(|it| it != "null");
+        if let [single] = types.as_slice() {
+            let single = single.clone();
+            schema.insert("type".into(), single);
+        }
+    }
+    if schema.get("default").is_some_and(Value::is_null) {
+        schema.remove("default");
+    }
+    for keyword in ["anyOf", "oneOf"] {
+        if let Some(Value::Array(choices)) = schema.get_mut(keyword) {
+            choices.retain(|it| it.get("type").is_none_or(|it| it != "null"));
+            if let [Value::Object(_)] = choices.as_slice() {
+                let only = choices.pop();
+                schema.remove(keyword);
+                merge(schema, only);
+            }
+        }
+    }
+    if let Some(Value::Array(choices)) = schema.get_mut("enum") {
+        choices.retain(|it| !it.is_null());
+    }
+}
+
+/// Adds what another schema says. What is there already counts.
+fn merge(schema: &mut Map<String, Value>, other: Option<Value>) {
+    let Some(Value::Object(other)) = other else {
+        return;
+    };
+    for (keyword, value) in other {
+        match (schema.get_mut(&keyword), value) {
+            (Some(Value::Object(own)), Value::Object(more)) if keyword == "properties" => {
+                for (name, property) in more {
+                    own.entry(name).or_insert(property);
+                }
+            }
+            (Some(Value::Array(own)), Value::Array(more)) if keyword == "required" => {
+                let new: Vec<Value> = more.into_iter().filter(|it| !own.contains(it)).collect();
+                own.extend(new);
+            }
+            (Some(_), _) => {}
+            (None, value) => drop(schema.insert(keyword, value)),
+        }
+    }
+}
+
+fn merge_all_of(schema: &mut Map<String, Value>) {
+    if let Some(Value::Array(parts)) = schema.remove("allOf") {
+        for part in parts {
+            merge(schema, Some(part));
+        }
+    }
+}
+
+/// Alternatives that are constants become an `enum`, and their descriptions a part of the one of the
+/// whole.
+fn name_choices(schema: &mut Map<String, Value>) {
+    for keyword in ["oneOf", "anyOf"] {
+        let Some(Value::Array(choices)) = schema.get(keyword) else {
+            continue;
+        };
+        let Some(values) = choices.iter().map(constants).collect::<Option<Vec<_>>>() else {
+            continue;
+        };
+        let described: Vec<String> = choices
+            .iter()
+            .zip(&values)
+            .filter_map(|(choice, values)| {
+                let description = choice.get("description").or(choice.get("title"))?.as_str()?;
+                let [value] = values.as_slice() else { return None };
+                Some(format!("`{}`: {description}", shown(value)))
+            })
+            .collect();
+        schema.remove(keyword);
+        schema.insert("enum".into(), values.concat().into());
+        describe(schema, &described.join(" "));
+    }
+}
+
+/// The values that a schema allows, if it lists them.
+fn constants(schema: &Value) -> Option<Vec<Value>> {
+    match (schema.get("const"), schema.get("enum"), schema.get("type")) {
+        (Some(value), _, _) => Some(vec![value.clone()]),
+        (None, Some(Value::Array(values)), _) => Some(values.clone()),
+        (None, None, Some(kind)) if kind == "null" => Some(vec![Value::Null]),
+        _ => None,
+    }
+}
+
+/// Several types become alternatives, each with the keywords of all. `null` beside one other type
+/// stays: a result that may be `null` has to say so.
+fn split_types(schema: &mut Map<String, Value>) {
+    let Some(Value::Array(types)) = schema.get("type") else {
+        return;
+    };
+    let types = types.clone();
+    match types.as_slice() {
+        [single] => drop(schema.insert("type".into(), single.clone())),
+        [_, null] | [null, _] if null == "null" => {}
+        _ => {
+            schema.remove("type");
+            let parts: Vec<Value> = types.into_iter().map(|it| json!({ "type": it })).collect();
+            schema.insert("anyOf".into(), parts.into());
+        }
+    }
+}
+
+/// An `enum` says that it is of texts. Of other values it is no `enum` for most, but a sentence.
+fn choose_from_texts(schema: &mut Map<String, Value>) {
+    let Some(Value::Array(values)) = schema.get("enum") else {
+        return;
+    };
+    let values = values.clone();
+    let nullable = values.iter().any(Value::is_null);
+    let texts = |it: &Value| it.is_string() || it.is_null();
+    if values.iter().all(texts) {
+        let kind = if nullable { json!(["string", "null"]) } else { json!("string") };
+        schema.insert("type".into(), kind);
+        return;
+    }
+    schema.remove("enum");
+    let kind = if values.iter().all(|it| it.is_i64() || it.is_u64()) {
+        Some("integer")
+    } else if values.iter().all(Value::is_number) {
+        Some("number")
+    } else if values.iter().all(Value::is_boolean) {
+        Some("boolean")
+    } else {
+        None
+    };
+    if let Some(kind) = kind {
+        schema.insert("type".into(), kind.into());
+    }
+    let listed: Vec<_> = values.iter().map(|it| format!("`{}`", shown(it))).collect();
+    describe(schema, &format!("One of {}.", listed.join(", ")));
+}
+
+/// Says in words what is said by keywords that are not published.
+fn describe_dropped(schema: &mut Map<String, Value>) {
+    let number = |keyword: &str| schema.get(keyword).and_then(Value::as_u64);
+    let length = match (number("minLength").filter(|it| *it > 0), number("maxLength")) {
+        (None, None) => String::new(),
+        (Some(least), None) => format!("At least {least} characters."),
+        (None, Some(most)) => format!("At most {most} characters."),
+        (Some(least), Some(most)) => format!("{least} to {most} characters."),
+    };
+    let form = match schema.get("format").and_then(Value::as_str) {
+        Some("date-time") => "As in RFC 3339.".to_owned(),
+        Some(format @ ("date" | "time" | "duration" | "email" | "uri" | "hostname")) => {
+            format!("Format: {format}.")
+        }
+        _ => String::new(),
+    };
+    let pattern = match schema.get("pattern").and_then(Value::as_str) {
+        Some(pattern) => format!("Pattern: `{pattern}`."),
+        None => String::new(),
+    };
+    let default = match schema.get("default") {
+        Some(default) if is_worth_saying(default) => format!("Default: {}.", shown(default)),
+        _ => String::new(),
+    };
+    for said in [length, form, pattern, default] {
+        describe(schema, &said);
+    }
+}
+
+/// What is empty by default is simply not there.
+fn is_worth_saying(default: &Value) -> bool {
+    match default {
+        Value::Null => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(entries) => !entries.is_empty(),
+        Value::Bool(_) | Value::Number(_) => true,
+    }
+}
+
+/// Adds a sentence to the description, unless it is there.
+fn describe(schema: &mut Map<String, Value>, sentence: &str) {
+    if sentence.is_empty() {
+        return;
+    }
+    let described = match schema.get("description").and_then(Value::as_str) {
+        None => sentence.to_owned(),
+        Some(text) if text.contains(sentence) => return,
+        Some(text) => format!("{text} {sentence}"),
+    };
+    schema.insert("description".into(), described.into());
+}
+
+/// A value in a sentence.
+fn shown(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_every_provider_takes_is_published() {
+        let schema = json!({
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "type": "object",
+            "additionalProperties": false,
+            "required": ["format", "either"],
+            "properties": {
+                "format": { "type": "string", "format": "uuid", "description": "Which." },
+                "default": {
+                    "type": ["integer", "null"], "format": "uint32", "minimum": 0, "default": 20,
+                },
+                "title": { "type": "string", "minLength": 1, "maxLength": 200 },
+                "type": { "const": "note" },
+                "when": { "type": "string", "format": "date-time" },
+                "either": { "type": ["string", "integer"], "description": "Both." },
+                "some": { "anyOf": [{ "type": "number", "format": "double" }, { "type": "null" }] },
+                "list": { "type": "array", "items": {
+                    "type": "object", "additionalProperties": false, "properties": {
+                        "const": { "type": ["object", "null"], "additionalProperties": true },
+                    },
+                } },
+                "level": { "type": "integer", "enum": [1, 2] },
+                "any": true,
+            },
+        });
+        let expected = json!({
+            "type": "object",
+            "required": ["format", "either"],
+            "properties": {
+                "format": { "type": "string", "description": "Which." },
+                "default": { "type": "integer", "minimum": 0, "description": "Default: 20." },
+                "title": { "type": "string", "description": "1 to 200 characters." },
+                "type": { "type": "string", "enum": ["note"] },
+                "when": { "type": "string", "description": "As in RFC 3339." },
+                "either": {
+                    "anyOf": [{ "type": "string" }, { "type": "integer" }], "description": "Both.",
+                },
+                "some": { "type": "number" },
+                "list": { "type": "array", "items": {
+                    "type": "object", "properties": { "const": { "type": "object" } },
+                } },
+                "level": { "type": "integer", "description": "One of `1`, `2`." },
+                "any": {},
+            },
+        });
+        assert_eq!(publish(schema), expected);
+        assert_eq!(
+            publish(json!({ "type": "object" })),
+            json!({ "type": "object", "properties": {} })
+        );
+    }
+
+    #[test]
+    fn choices_are_an_enum_with_their_meaning_in_words() {
+        let described = json!({
+            "description": "What to do.",
+            "oneOf": [
+                { "type": "string", "const": "ask", "description": "Ask first." },
+                { "type": "string", "enum": ["skip", "keep"] },
+            ],
+        });
+        let expected = json!({
+            "type": "string",
+            "enum": ["ask", "skip", "keep"],
+            "description": "What to do. `ask`: Ask first.",
+        });
+        assert_eq!(node(described.clone()), expected);
+        let optional = json!({
+            "type": "object",
+            "properties": { "choice": { "anyOf": [described, { "type": "null" }] } },
+        });
+        assert_eq!(publish(optional)["properties"]["choice"], expected);
+    }
+
+    #[test]
+    fn a_result_that_may_be_null_says_so_and_another_does_not() {
+        let schema = json!({
+            "type": "object",
+            "required": ["always"],
+            "properties": {
+                "always": { "type": ["string", "null"] },
+                "sometimes": { "type": ["string", "null"] },
+            },
+        });
+        let properties = publish(schema)["properties"].clone();
+        assert_eq!(properties["always"], json!({ "type": ["string", "null"] }));
+        assert_eq!(properties["sometimes"], json!({ "type": "string" }));
+    }
+}

@@ -3,7 +3,8 @@
 //   node tests/interop/run.mjs
 //
 // With a token: each lists the tools, writes, reads and deletes a note, gets progress, lends its
-// model and answers a question. And from nothing but the address: each finds out how to sign in,
+// model and answers a question; and the schemas of the tools are read by those that are strict about
+// them. And from nothing but the address: each finds out how to sign in,
 // does so, uses the notes, and later goes on without the person: on one's own machine, on several
 // instances with GitHub, and on the program that one starts after reading the README.
 import { spawn } from 'node:child_process';
@@ -30,8 +31,17 @@ const SIGN_INS = [
     ['oauth4webapi', node, 'sign_in_strict.mjs'],
 ];
 
+const SCHEMA_READERS = [
+    ['google-genai', 'python', 'schemas_python.py'],
+    ['Ajv', node, 'schemas_ajv.mjs'],
+];
+
 // What every client has to have done; see the scripts.
 const STEPS = ['lists', 'creates', 'reads', 'resource', 'progress', 'sampling', 'declines', 'deletes'];
+const SCHEMA_STEPS = {
+    'schemas_python.py': ['lists', 'converts'],
+    'schemas_ajv.mjs': ['lists', 'compiles'],
+};
 const SIGN_IN_STEPS = {
     'sign_in_remote.mjs': ['connects', 'lists', 'creates', 'refreshes', 'returns'],
     'sign_in_strict.mjs': [
@@ -84,6 +94,11 @@ try {
     for (const client of CLIENTS) {
         const user = client[0].replace(/\W+/g, '-').toLowerCase();
         await use(server.origin, client, STEPS, { MCP_TOKEN: server.token(user) });
+    }
+    console.log('The schemas of the tools');
+    for (const reader of SCHEMA_READERS) {
+        const env = { MCP_TOKEN: server.token('schemas') };
+        await use(server.origin, reader, SCHEMA_STEPS[reader[2]], env);
     }
     console.log('From nothing but the address, on one’s own machine');
     await signInAt(server);

@@ -10,13 +10,16 @@
     reason = "SeaORM's trait elides them, and an implementation has to be written the same way"
 )]
 
+use std::time::Duration;
+
 use sea_orm_migration::{
     prelude::*,
     sea_orm::{
         ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, SqliteTransactionMode,
-        TransactionOptions, TransactionTrait,
+        Statement, TransactionOptions, TransactionTrait,
     },
 };
+use tokio::time::timeout;
 
 /// What a [`Migrator`] can do besides: tell the state, go back.
 pub use sea_orm_migration::MigratorTrait;
@@ -73,6 +76,15 @@ const LOCK: i64 = 0x6e6f_7465_732d_6d63;
 /// takes; an instance that gives up is started again by its platform.
 const LOCK_WAIT: &str = "120s";
 
+/// How long we wait for the lock on our side: longer than the database, which may have gone silent.
+const LOCK_LIMIT: Duration = Duration::from_secs(130);
+
+/// How long all migrations together may take on the server. None of ours takes a minute.
+const RUN_WAIT: &str = "10min";
+
+/// How long we wait for all migrations on our side.
+const RUN_LIMIT: Duration = Duration::from_mins(11);
+
 /// What became of the schema, or would.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
@@ -92,31 +104,62 @@ pub struct Step {
 /// A database that has all of our migrations and those of a later version is as it should be: a
 /// deploy that is taken back migrates with the older program.
 pub async fn migrate(db: &DatabaseConnection) -> Result<(), DbErr> {
-    let transaction = alone(db).await?;
-    if status(&transaction).await?.iter().any(|it| !it.applied) {
-        Migrator::up(&transaction, None).await?;
-    }
-    transaction.commit().await
+    let transaction = within(LOCK_LIMIT, alone(db)).await?;
+    within(RUN_LIMIT, async {
+        if status(&transaction).await?.iter().any(|it| !it.applied) {
+            Migrator::up(&transaction, None).await?;
+        }
+        transaction.commit().await
+    })
+    .await
 }
 
 /// Takes back the newest migrations, as many as `steps`: all of them, or none. What only they had
 /// room for is lost.
 pub async fn take_back(db: &DatabaseConnection, steps: u32) -> Result<(), DbErr> {
-    let transaction = alone(db).await?;
-    Migrator::down(&transaction, Some(steps)).await?;
-    transaction.commit().await
+    let transaction = within(LOCK_LIMIT, alone(db)).await?;
+    within(RUN_LIMIT, async {
+        Migrator::down(&transaction, Some(steps)).await?;
+        transaction.commit().await
+    })
+    .await
 }
 
-/// Every migration, oldest first, and whether the database has it. A database that was never
-/// migrated gets the empty list of its migrations, and nothing else.
+/// Every migration, oldest first, and whether the database has it. Only reads, so that any process
+/// may ask at any time.
 pub async fn status(db: &impl ConnectionTrait) -> Result<Vec<Step>, DbErr> {
-    let applied = Migrator::get_migration_models(db).await?;
+    let applied = applied(db).await?;
     let all = Migrator::migrations();
-    let step = |name: &str| Step {
-        applied: applied.iter().any(|it| it.version == name),
-        name: name.to_owned(),
-    };
+    let step =
+        |name: &str| Step { applied: applied.iter().any(|it| it == name), name: name.to_owned() };
     Ok(all.iter().map(|it| step(it.name())).collect())
+}
+
+/// The names of the migrations that the database has: none if it was never migrated.
+async fn applied(db: &impl ConnectionTrait) -> Result<Vec<String>, DbErr> {
+    let backend = db.get_database_backend();
+    let ask = |sql: &str| Statement::from_string(backend, sql);
+    let exists = if backend == DbBackend::Postgres {
+        "SELECT 1 WHERE to_regclass('seaql_migrations') IS NOT NULL"
+    } else {
+        "SELECT 1 FROM sqlite_master WHERE name = 'seaql_migrations'"
+    };
+    if db.query_one_raw(ask(exists)).await?.is_none() {
+        return Ok(Vec::new());
+    }
+    let rows = db.query_all_raw(ask("SELECT version FROM seaql_migrations")).await?;
+    rows.iter().map(|row| row.try_get("", "version")).collect()
+}
+
+/// Bounds what the database may never answer.
+async fn within<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, DbErr>>,
+) -> Result<T, DbErr> {
+    timeout(limit, work).await.unwrap_or_else(|_| {
+        let seconds = limit.as_secs();
+        Err(DbErr::Custom(format!("the database did not answer within {seconds} s")))
+    })
 }
 
 /// A transaction that no other process migrates beside.
@@ -132,7 +175,7 @@ async fn alone(db: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
         // statement.
         transaction
             .execute_unprepared(&format!(
-                "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '{LOCK_WAIT}'; \
+                "SET LOCAL statement_timeout = '{RUN_WAIT}'; SET LOCAL lock_timeout = '{LOCK_WAIT}'; \
                  SELECT pg_advisory_xact_lock({LOCK});"
             ))
             .await?;

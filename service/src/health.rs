@@ -2,15 +2,21 @@
 
 use std::time::Duration;
 
+use sea_orm::DbErr;
 use tokio::{sync::Mutex, time::Instant};
 
-use crate::{Service, config::RedisSettings, db};
+use crate::{Service, causes, config::RedisSettings};
 
 /// What a probe learns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Health {
+pub enum Health {
     /// The database answers.
-    pub database: bool,
+    Well,
+    /// The database answers, but all connections of this process are in use and requests wait for
+    /// one. Other instances are no better off if a statement holds them all.
+    Busy,
+    /// The database does not answer.
+    NoDatabase,
 }
 
 /// The longest that a check takes. Probes give up after about two seconds.
@@ -19,32 +25,61 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long an answer holds, so that probes do not become load when the database is slow.
 const KEPT: Duration = Duration::from_secs(2);
 
+/// How often the log repeats that something is still wrong.
+const REPEAT: Duration = Duration::from_mins(1);
+
 /// The last answer. Probes that come at the same time share one check.
 #[derive(Debug, Default)]
-pub(crate) struct Cache(Mutex<Option<(Instant, Health)>>);
+pub(crate) struct Cache(Mutex<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    last: Option<(Instant, Health)>,
+    /// What the log said last, and when.
+    logged: Option<(Instant, Health)>,
+}
 
 /// Checks what the program needs, in at most a second; the answer may be two seconds old.
 pub async fn check(service: &Service) -> Health {
     let mut kept = service.health_cache().0.lock().await;
-    if let Some((at, health)) = *kept
+    if let Some((at, health)) = kept.last
         && at.elapsed() < KEPT
     {
         return health;
     }
-    let database = match tokio::time::timeout(CHECK_TIMEOUT, db::ping(service.db())).await {
-        Ok(Ok(())) => true,
-        Ok(Err(error)) => {
-            tracing::warn!(error = ?error, "The database does not answer: {error}");
-            false
-        }
-        Err(_) => {
-            tracing::warn!("The database does not answer within {CHECK_TIMEOUT:?}");
-            false
-        }
+    let pinged = service.db().probe(CHECK_TIMEOUT).await;
+    let health = match &pinged {
+        Err(_) => Health::NoDatabase,
+        Ok(()) if service.db().status().exhausted => Health::Busy,
+        Ok(()) => Health::Well,
     };
-    let health = Health { database };
-    *kept = Some((Instant::now(), health));
+    kept.log(health, pinged.err().as_ref(), service.config().database.max_connections);
+    kept.last = Some((Instant::now(), health));
     health
+}
+
+impl Kept {
+    /// Logs a change, and now and then that something is still wrong.
+    fn log(&mut self, health: Health, error: Option<&DbErr>, max_connections: u32) {
+        let said = self.logged.map_or(Health::Well, |(_, health)| health);
+        let repeats = self.logged.is_none_or(|(at, _)| at.elapsed() >= REPEAT);
+        if health == said && (health == Health::Well || !repeats) {
+            return;
+        }
+        match health {
+            Health::Well => tracing::info!("The database answers again"),
+            Health::Busy => tracing::warn!(
+                max_connections,
+                "All {max_connections} database connections are in use and requests wait; the \
+                 database answers. Look for locks and slow statements"
+            ),
+            Health::NoDatabase => {
+                let error = error.map(|error| causes::one_line(error)).unwrap_or_default();
+                tracing::warn!(error, "The database does not answer");
+            }
+        }
+        self.logged = Some((Instant::now(), health));
+    }
 }
 
 /// Asks Redis whether it is there.

@@ -15,13 +15,14 @@
 //! the environment is read in `config` alone, and no module keeps a global: two services run in one
 //! process without knowing of each other.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
-use sea_orm::DatabaseConnection;
+use tokio::time::timeout;
 
 use crate::{
     clock::Clock,
     config::Config,
+    db::Database,
     fetch::Fetcher,
     model::Model,
     oauth::{
@@ -32,12 +33,14 @@ use crate::{
 
 mod admission;
 mod catalog;
+pub mod causes;
 pub mod changes;
 pub mod clock;
 pub mod config;
 mod counted;
 pub mod db;
 mod dependencies;
+pub mod ending;
 pub mod exports;
 pub mod fetch;
 pub mod health;
@@ -62,13 +65,17 @@ pub use catalog::{catalog, mcp_settings};
 pub use counted::counted;
 pub use dependencies::Dependencies;
 
+/// How long a process that ends waits until its last totals are written. They are also in the next
+/// write of another process, except for what happened in the last seconds.
+const LAST_WRITE_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// What every verb works with. Cheap to clone; clones share everything.
 #[derive(Clone)]
 pub struct Service(Arc<Inner>);
 
 struct Inner {
     config: Config,
-    db: DatabaseConnection,
+    db: Database,
     given: Dependencies,
     fetcher: Arc<Fetcher>,
     fetching: Fetching,
@@ -144,7 +151,7 @@ impl Service {
     }
 
     /// The pool of database connections, for verbs that read.
-    pub fn db(&self) -> &DatabaseConnection {
+    pub fn db(&self) -> &Database {
         &self.0.db
     }
 
@@ -198,15 +205,15 @@ impl Service {
         &self.0.tokens
     }
 
-    /// Writes what was counted and closes the pool after the statements that are running, so that the
-    /// process can end.
+    /// Writes what was counted and closes the connections after the statements that are running, so
+    /// that the process can end. Takes a few seconds at most, whatever the database does.
     pub async fn close(&self) {
-        if let Err(error) = jobs::write_totals(self).await {
-            tracing::warn!(error = ?error, "What became of some jobs was not counted: {error}");
+        match timeout(LAST_WRITE_TIMEOUT, jobs::write_totals(self)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "Could not count the last jobs"),
+            Err(_) => tracing::warn!("Could not count the last jobs in time"),
         }
-        if let Err(error) = self.0.db.close_by_ref().await {
-            tracing::warn!(error = ?error, "The database connections were not closed: {error}");
-        }
+        self.0.db.close().await;
     }
 
     fn bus(&self) -> &dyn mcp::Bus {

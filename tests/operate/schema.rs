@@ -5,7 +5,10 @@ use tests::cluster::{Database, Setup};
 
 async fn up_down_up(database: Database) {
     let cluster = Setup::new(database).start().await;
-    let db = cluster.service().db();
+    let [db, other_db] = [
+        &cluster.service().db().schema_connection().await.unwrap(),
+        &cluster.service().db().schema_connection().await.unwrap(),
+    ];
     let all = |applied| move |it: &Step| it.applied == applied;
     let steps = migration::status(db).await.unwrap();
     assert!(steps.len() > 5 && steps.iter().all(all(true)), "{steps:?}");
@@ -19,7 +22,7 @@ async fn up_down_up(database: Database) {
     assert!(migration::status(db).await.unwrap().iter().all(all(false)));
 
     // Several at once take turns.
-    let (one, other) = tokio::join!(migration::migrate(db), migration::migrate(db));
+    let (one, other) = tokio::join!(migration::migrate(db), migration::migrate(other_db));
     one.unwrap();
     other.unwrap();
     assert_eq!(migration::status(db).await.unwrap(), steps);

@@ -218,7 +218,8 @@ impl Cluster {
         for listener in listeners {
             let (service, engine) = blueprint.instance(&[]).await;
             if instances.is_empty() {
-                migration::migrate(service.db()).await.expect("the migrations run");
+                let schema = service.db().schema_connection().await.expect("the database is there");
+                migration::migrate(&schema).await.expect("the migrations run");
             }
             instances.push(Instance::start(listener, service, engine));
         }

@@ -27,7 +27,7 @@ mod visitor;
 use std::time::Duration;
 
 use ::mcp::Engine;
-use service::{Service, oauth::revoked};
+use service::{Service, ending, oauth::revoked};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -62,7 +62,7 @@ pub async fn run(
     engine: Engine,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let bound = service.config().shutdown_timeout;
+    let bound = ending::work_limit(service.config().shutdown_timeout);
     let closing = bound / CLOSING_SHARE;
     let alone = service.config().redis.is_none();
     let notice = if alone { Duration::ZERO } else { bound / NOTICE_SHARE };

@@ -4,7 +4,6 @@ mod commands;
 
 use std::process::ExitCode;
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    commands::run().await
+fn main() -> ExitCode {
+    service::ending::main(commands::run())
 }

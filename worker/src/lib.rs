@@ -21,17 +21,19 @@ mod notebook;
 mod runner;
 mod running;
 pub mod schedules;
+mod schema;
 
-use std::{sync::Arc, time::Duration};
+use std::{future::pending, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use service::{Service, config::Config, counted, jobs, metrics};
-use tokio::time::timeout;
+use service::{Service, config::Config, counted, ending, jobs, metrics};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 pub use self::{
     health::{Pulse, serve_health},
     runner::Runner,
+    schema::await_schema,
 };
 use self::{ledger::Ledger, notebook::ProgressBoard, running::Running};
 
@@ -41,6 +43,18 @@ pub const POLL: Duration = Duration::from_secs(2);
 /// The part of the shutdown bound in which running jobs may still come to their own end, as a
 /// divisor. The rest is for giving them back.
 const FINISHING_SHARE: u32 = 2;
+
+/// How long a worker that runs in a process of its own may be unable to look at the queue before it
+/// ends, so that its platform starts another one. A database restarts in less.
+pub const STALL_LIMIT: Duration = Duration::from_mins(1);
+
+/// How often that is looked at.
+const STALL_CHECK: Duration = Duration::from_secs(1);
+
+/// A worker that could not look at the queue for too long.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("could not look for jobs for {0:?}")]
+pub struct Stalled(Duration);
 
 /// What a worker is to be.
 #[derive(Clone, Debug)]
@@ -55,6 +69,9 @@ pub struct Settings {
     pub poll: Duration,
     /// How long it may take to end.
     pub shutdown_timeout: Duration,
+    /// How long it may be unable to look at the queue before it ends with an error; `None`: forever,
+    /// for a worker that shares its process with an instance.
+    pub stall_limit: Option<Duration>,
 }
 
 impl Settings {
@@ -65,7 +82,8 @@ impl Settings {
             concurrency: config.worker_concurrency,
             lease: jobs::LEASE,
             poll: POLL,
-            shutdown_timeout: config.shutdown_timeout,
+            shutdown_timeout: ending::work_limit(config.shutdown_timeout),
+            stall_limit: None,
         }
     }
 }
@@ -100,12 +118,29 @@ impl Worker {
         self.pulse.clone()
     }
 
-    /// The same with the schedules, of which each worker runs its share.
+    /// The same with the schedules, of which each worker runs its share. Fails if it could not look
+    /// at the queue for longer than [`Settings::stall_limit`]; it has ended in order then, too.
     pub async fn run_with_schedules(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let (service, runner) = (self.service.clone(), Arc::clone(&self.runner));
         let scheduling = tokio::spawn(schedules::run(service, runner, shutdown.clone()));
-        self.run(shutdown).await;
-        scheduling.await.context("the schedules did not end well")?
+        let stalled = stalled(self.pulse(), self.settings.stall_limit);
+        let running = self.run(shutdown.clone());
+        let mut running = std::pin::pin!(running);
+        let stalled = tokio::select! {
+            () = &mut running => None,
+            stalled = stalled => {
+                tracing::error!(
+                    silence = ?stalled.0,
+                    "Could not look for jobs for {:?}; ending, so that another worker is started",
+                    stalled.0
+                );
+                shutdown.cancel();
+                running.await;
+                Some(stalled)
+            }
+        };
+        scheduling.await.context("the schedules did not end well")??;
+        stalled.map_or(Ok(()), |it| Err(it.into()))
     }
 
     /// Works until `shutdown` is cancelled, then ends within the configured bound: jobs that are
@@ -136,15 +171,30 @@ impl Worker {
         let hearing = tokio::spawn(claiming::hear(Arc::clone(&shared), stop.clone()));
         let counting = tokio::spawn(counting::write(shared.service.clone(), stop.clone()));
 
+        shared.pulse.beat();
         claiming::claim(&shared, &shutdown).await;
-        end_jobs(&shared, bound).await;
+        end_jobs(&shared, ending::work_limit(bound)).await;
         stop.cancel();
-        for part in [writing, renewing, noting, hearing, counting] {
-            if let Err(error) = part.await {
-                tracing::error!(error = ?error, "A part of the worker did not end well: {error}");
+        let parts = async {
+            for part in [writing, renewing, noting, hearing, counting] {
+                if let Err(error) = part.await {
+                    tracing::error!(error = ?error, "A part of the worker did not end well: {error}");
+                }
             }
+        };
+        if timeout(bound / ending::CLOSING_SHARE, parts).await.is_err() {
+            tracing::warn!("The last writes of the worker were not done in time");
         }
     }
+}
+
+/// Ends when the worker has not looked at the queue for longer than `limit`.
+async fn stalled(pulse: Pulse, limit: Option<Duration>) -> Stalled {
+    let Some(limit) = limit else { return pending().await };
+    while pulse.silence() < limit {
+        sleep(STALL_CHECK).await;
+    }
+    Stalled(limit)
 }
 
 /// Lets jobs end, then gives back what still runs.

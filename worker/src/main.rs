@@ -11,14 +11,14 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use mcp::Engine;
 use service::{
-    Dependencies, Service,
+    Dependencies, Service, causes,
     clock::SystemClock,
     config::{Config, Mode},
-    metrics, telemetry,
+    ending, metrics, telemetry,
 };
 use tokio_util::sync::CancellationToken;
 use worker::{
-    Settings, Worker,
+    STALL_LIMIT, Settings, Worker,
     schedules::{self, Schedule},
 };
 
@@ -57,8 +57,11 @@ fn schedule(name: &str) -> Result<&'static Schedule, String> {
     })
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
+    service::ending::main(start())
+}
+
+async fn start() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(message) => {
@@ -84,19 +87,31 @@ async fn main() -> ExitCode {
         Ok(telemetry) => telemetry,
         Err(error) => return ended(Err(error)),
     };
-    let result = match arguments.command {
-        Some(Command::Once { schedule }) => once(config, schedule).await,
-        _ => run(config).await,
+    let shutdown = CancellationToken::new();
+    tokio::spawn({
+        let shutdown = shutdown.clone();
+        async move {
+            signal().await;
+            shutdown.cancel();
+        }
+    });
+    let limit = config.shutdown_timeout;
+    let work = async {
+        let result = match arguments.command {
+            Some(Command::Once { schedule }) => once(&config, schedule, &shutdown).await,
+            _ => run(&config, &shutdown).await,
+        };
+        telemetry.end().await;
+        result
     };
-    telemetry.end().await;
-    ended(result)
+    ended(ending::within(limit, &shutdown, work).await)
 }
 
 fn ended(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            say(format_args!("error: {error:#}"));
+            say(format_args!("error: {}", causes::one_line(error.as_ref())));
             ExitCode::FAILURE
         }
     }
@@ -108,37 +123,41 @@ fn say(text: impl fmt::Display) {
     drop(writeln!(io::stderr(), "{text}"));
 }
 
-async fn run(config: Config) -> anyhow::Result<()> {
+async fn run(config: &Config, shutdown: &CancellationToken) -> anyhow::Result<()> {
     metrics::start();
     tokio::spawn(metrics::keep_tidy());
-    let (service, engine) = connect(&config).await?;
-    let shutdown = CancellationToken::new();
-    tokio::spawn({
-        let shutdown = shutdown.clone();
-        async move {
-            signal().await;
-            shutdown.cancel();
-        }
-    });
+    let Some(connected) = shutdown.run_until_cancelled(connect(config)).await else {
+        return Ok(());
+    };
+    let (service, engine) = connected?;
     let port = config.worker_port;
     let listener = tokio::net::TcpListener::bind((config.host, port))
         .await
         .with_context(|| format!("could not listen on port {port}; WORKER_PORT says which"))?;
-    let settings = Settings::of(&config);
-    tracing::info!(port, worker = settings.name, "Working; probes are answered on port {port}");
+    let settings = Settings { stall_limit: Some(STALL_LIMIT), ..Settings::of(config) };
+    let name = settings.name.clone();
     let worker = Worker::new(service.clone(), Arc::new(engine), settings);
     let (probed, pulse) = (service.clone(), worker.pulse());
     tokio::spawn(worker::serve_health(listener, pulse, probed, shutdown.clone()));
-    worker.run_with_schedules(shutdown).await?;
+    let Some(current) = shutdown.run_until_cancelled(worker::await_schema(&service)).await else {
+        return Ok(());
+    };
+    current?;
+    tracing::info!(port, worker = name, "Working; probes are answered on port {port}");
+    let worked = worker.run_with_schedules(shutdown.clone()).await;
     service.close().await;
-    Ok(())
+    worked
 }
 
-async fn once(config: Config, schedule: &Schedule) -> anyhow::Result<()> {
-    let (service, engine) = connect(&config).await?;
+async fn once(
+    config: &Config,
+    schedule: &Schedule,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<()> {
+    let (service, engine) = connect(config).await?;
     let name = schedule.name;
     let count = schedule
-        .run(&service, &engine, &CancellationToken::new())
+        .run(&service, &engine, shutdown)
         .await
         .with_context(|| format!("`{name}` has failed"))?;
     say(format_args!("{name}: {count}"));
@@ -150,7 +169,8 @@ async fn connect(config: &Config) -> anyhow::Result<(Service, Engine)> {
     let (stores, given) = Dependencies::configured(config, Arc::new(SystemClock))?;
     let service = Service::connect_with(config, given).await?;
     if config.mode == Mode::Embedded {
-        migration::migrate(service.db()).await.context("could not migrate the database")?;
+        let schema = service.db().schema_connection().await.context("could not connect")?;
+        migration::migrate(&schema).await.context("could not migrate the database")?;
     }
     let catalog = service::catalog(service.clone());
     let engine = Engine::new(catalog, stores, service::mcp_settings(&service));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
 use metrics_process::Collector;
-use sea_orm::{DatabaseConnection, DbBackend, FromQueryResult, Statement};
+use sea_orm::{DbBackend, FromQueryResult, Statement};
 use tokio::{
     sync::Mutex,
     time::{Instant, timeout},
@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     Service,
+    db::{Database, PoolStatus},
     jobs::{self, Stats, What},
     oauth::signing_keys::KeyInfo,
     ticks,
@@ -155,21 +156,9 @@ fn runtime(service: &Service) {
     TASKS.set([], count(runtime.num_alive_tasks()));
     QUEUE_DEPTH.set([], count(runtime.global_queue_depth()));
 
-    let db = service.db();
-    let (open, idle) = match db.get_database_backend() {
-        DbBackend::Postgres => {
-            let pool = db.get_postgres_connection_pool();
-            (pool.size(), pool.num_idle())
-        }
-        DbBackend::Sqlite => {
-            let pool = db.get_sqlite_connection_pool();
-            (pool.size(), pool.num_idle())
-        }
-        _ => return, // there is no other
-    };
-    let idle = u32::try_from(idle).unwrap_or(u32::MAX).min(open);
-    DB_CONNECTIONS.set(["used"], f64::from(open - idle));
-    DB_CONNECTIONS.set(["idle"], f64::from(idle));
+    let PoolStatus { open, idle, .. } = service.db().status();
+    DB_CONNECTIONS.set(["used"], count(open - idle));
+    DB_CONNECTIONS.set(["idle"], count(idle));
     DB_CONNECTIONS_MAX.set([], f64::from(service.config().database.max_connections));
 }
 
@@ -247,7 +236,7 @@ const SERVER: &str = "\
     FROM pg_stat_activity a, pg_stat_database d \
     WHERE a.backend_type = 'client backend' AND d.datname = current_database()";
 
-async fn postgres(service: &Service, db: &DatabaseConnection) -> anyhow::Result<()> {
+async fn postgres(service: &Service, db: &Database) -> anyhow::Result<()> {
     let asked_at = service.clock().now();
     let started = Instant::now();
     let statement = Statement::from_string(DbBackend::Postgres, SERVER);
@@ -320,7 +309,7 @@ async fn jobs_and_workers(service: &Service) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn size(db: &DatabaseConnection) -> anyhow::Result<f64> {
+async fn size(db: &Database) -> anyhow::Result<f64> {
     #[derive(FromQueryResult)]
     struct Size {
         bytes: i64,

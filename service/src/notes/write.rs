@@ -7,11 +7,11 @@ use entity::{
     notes::{Column, Entity, Model},
 };
 use mcp::UserId;
-use sea_orm::{ConnectionTrait, DatabaseConnection, QuerySelect as _, sea_query::Expr};
+use sea_orm::{ConnectionTrait, QuerySelect as _, sea_query::Expr};
 use uuid::{NoContext, Timestamp, Uuid};
 
 use super::{Changes, Draft, Note, NotesError, index};
-use crate::db;
+use crate::db::{self, Database};
 
 pub(super) async fn insert(
     db: &impl ConnectionTrait,
@@ -34,7 +34,7 @@ pub(super) async fn insert(
 
 /// Reads the note and changes it in one transaction: what a note is found by follows from all of it.
 pub(super) async fn update(
-    db: &DatabaseConnection,
+    db: &Database,
     owner: &UserId,
     now: DateTime<Utc>,
     id: NoteId,

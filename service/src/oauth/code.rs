@@ -25,8 +25,8 @@ use entity::{
 };
 use mcp::UserId;
 use sea_orm::{
-    ColumnTrait as _, ConnectionTrait, DatabaseTransaction, EntityTrait as _, IntoActiveModel as _,
-    QueryFilter as _, QuerySelect as _, Set,
+    ColumnTrait as _, ConnectionTrait, EntityTrait as _, IntoActiveModel as _, QueryFilter as _,
+    QuerySelect as _, Set,
     sea_query::{Expr, LockType},
 };
 
@@ -42,7 +42,7 @@ use super::{
 };
 use crate::{
     Service,
-    db::{self, Failure},
+    db::{self, Failure, Transaction},
 };
 
 /// How long a code can be redeemed. Clients do it at once.
@@ -208,7 +208,7 @@ enum Verdict {
 impl Attempt<'_> {
     async fn redeem(
         self,
-        transaction: DatabaseTransaction,
+        transaction: Transaction,
         code: Model,
         minter: &Minter,
     ) -> Result<TokenSet, RedeemError> {
@@ -269,7 +269,7 @@ impl Attempt<'_> {
 
     async fn make_grant(
         &self,
-        transaction: &DatabaseTransaction,
+        transaction: &Transaction,
         code: Model,
         minter: &Minter,
     ) -> Result<(TokenSet, Event), Failure> {
@@ -329,7 +329,7 @@ impl Attempt<'_> {
     /// The code is not there. If it was, this is somebody who presents it again.
     async fn replay(
         self,
-        transaction: DatabaseTransaction,
+        transaction: Transaction,
         code: &PlainCode,
     ) -> Result<TokenSet, RedeemError> {
         let answer = Err(RedeemError::InvalidGrant(
@@ -371,7 +371,7 @@ impl Attempt<'_> {
 }
 
 /// Whether it was there: the statement that settles who redeems it.
-async fn delete(transaction: &DatabaseTransaction, code: &Model) -> Result<bool, Failure> {
+async fn delete(transaction: &Transaction, code: &Model) -> Result<bool, Failure> {
     let deleted = Entity::delete_by_id(code.code_hash.clone()).exec(transaction).await?;
     Ok(deleted.rows_affected == 1)
 }
@@ -384,10 +384,7 @@ pub(super) async fn may_come_in(db: &impl ConnectionTrait, user: &str) -> Result
 
 /// The same, and the person cannot be deleted until the transaction ends: somebody who deletes their
 /// account while a client redeems a code has no row any more, or waits for the grant to be there.
-pub(super) async fn may_stay(
-    transaction: &DatabaseTransaction,
-    user: &str,
-) -> Result<bool, Failure> {
+pub(super) async fn may_stay(transaction: &Transaction, user: &str) -> Result<bool, Failure> {
     let person = users::Entity::find_by_id(user).lock(LockType::KeyShare).one(transaction).await?;
     Ok(person.is_some_and(|it| it.blocked_at.is_none()))
 }

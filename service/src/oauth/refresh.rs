@@ -32,8 +32,8 @@ use entity::{
 };
 use mcp::UserId;
 use sea_orm::{
-    ColumnTrait as _, Condition, ConnectionTrait, DatabaseTransaction, EntityTrait as _,
-    PaginatorTrait as _, QueryFilter as _, Set, sea_query::Expr,
+    ColumnTrait as _, Condition, ConnectionTrait, EntityTrait as _, PaginatorTrait as _,
+    QueryFilter as _, Set, sea_query::Expr,
 };
 
 use super::{
@@ -49,7 +49,7 @@ use super::{
 };
 use crate::{
     Service,
-    db::{self, Failure},
+    db::{self, Failure, Transaction},
     sealing::{Damaged, SealingKey},
     secret::Secret,
 };
@@ -320,7 +320,7 @@ impl Exchange<'_> {
     /// Gives the token a successor, which becomes the newest of its grant.
     async fn succeed(
         &self,
-        transaction: &DatabaseTransaction,
+        transaction: &Transaction,
         grant: &oauth_grants::Model,
         token: &Model,
         now: DateTime<Utc>,
@@ -359,7 +359,7 @@ impl Exchange<'_> {
     /// The newest token of the grant, by opening one seal after the other.
     async fn newest(
         &self,
-        transaction: &DatabaseTransaction,
+        transaction: &Transaction,
         grant: &oauth_grants::Model,
         mut row: Model,
     ) -> Result<PlainToken, RefreshError> {
@@ -379,7 +379,7 @@ impl Exchange<'_> {
 
     async fn replay(
         &self,
-        transaction: DatabaseTransaction,
+        transaction: Transaction,
         grant: &oauth_grants::Model,
         now: DateTime<Utc>,
     ) -> Result<TokenSet, RefreshError> {

@@ -28,16 +28,18 @@ use mcp::{
     Signal,
     store::{Received, Subscription, Topic},
 };
-use sea_orm::{
-    DatabaseConnection, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
-};
+use sea_orm::{EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _};
 use tokio::{
     sync::Mutex,
     time::{MissedTickBehavior, interval},
 };
 
 use super::access_token::{LEEWAY, MAX_CONFIGURED_TTL};
-use crate::{Service, clock::Clock, db::Failure};
+use crate::{
+    Service,
+    clock::Clock,
+    db::{Database, Failure},
+};
 
 /// How often the database is asked what was revoked. With the time that a question takes, a
 /// revocation whose signal was lost is noticed within 6 s.
@@ -62,7 +64,7 @@ const MAX_REMEMBERED: usize = 50_000;
 pub struct RevokedGrants(Arc<Inner>);
 
 struct Inner {
-    db: DatabaseConnection,
+    db: Database,
     clock: Arc<dyn Clock>,
     known: RwLock<Known>,
     /// Whether [`Known`] is complete. Set once.
@@ -94,7 +96,7 @@ impl fmt::Debug for RevokedGrants {
 
 impl RevokedGrants {
     /// Reads nothing yet.
-    pub fn new(db: DatabaseConnection, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(db: Database, clock: Arc<dyn Clock>) -> Self {
         Self(Arc::new(Inner {
             db,
             clock,

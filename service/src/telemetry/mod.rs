@@ -10,7 +10,6 @@ mod traces;
 use std::{
     io::IsTerminal as _,
     panic::{self, PanicHookInfo},
-    time::Duration,
 };
 
 use opentelemetry_sdk::trace::SdkTracerProvider;
@@ -122,16 +121,13 @@ fn log_panics() {
     }));
 }
 
-/// Counts what only events tell: lines that somebody should read, how long requests waited for a
-/// connection of the database's pool, and what the engine says may be counted.
+/// Counts what only events tell: lines that somebody should read, and what the engine says may be
+/// counted.
 struct Counting;
-
-/// Where the pool of sqlx tells how long somebody waited.
-const POOL_WAIT: &str = "sqlx::pool::acquire";
 
 impl Counting {
     fn wants(metadata: &Metadata<'_>) -> bool {
-        *metadata.level() <= Level::WARN || [POOL_WAIT, mcp::COUNTED].contains(&metadata.target())
+        *metadata.level() <= Level::WARN || metadata.target() == mcp::COUNTED
     }
 }
 
@@ -142,7 +138,7 @@ impl<S: Subscriber> Layer<S> for Counting {
             Level::WARN => metrics::LOG_EVENTS.count(["warn"]),
             _ => {}
         }
-        if [POOL_WAIT, mcp::COUNTED].contains(&event.metadata().target()) {
+        if event.metadata().target() == mcp::COUNTED {
             event.record(&mut CountingFields);
         }
     }
@@ -152,14 +148,6 @@ impl<S: Subscriber> Layer<S> for Counting {
 struct CountingFields;
 
 impl Visit for CountingFields {
-    fn record_f64(&mut self, field: &Field, value: f64) {
-        if field.name() == "acquired_after_secs"
-            && let Ok(waited) = Duration::try_from_secs_f64(value)
-        {
-            metrics::DB_CONNECTION_WAIT.took([], waited);
-        }
-    }
-
     fn record_u64(&mut self, field: &Field, value: u64) {
         match field.name() {
             "missed" => metrics::MCP_STREAM_EVENTS.add(["missed"], value),

@@ -2,7 +2,7 @@
 //!
 //! A thread of the SDK collects what has ended and sends it every few seconds. Nothing waits for it:
 //! when its queue is full, or the collector is away, spans are lost, and the log says so once. Names
-//! are those of OpenTelemetry's conventions, also for the spans of a library that has older ones.
+//! are those of OpenTelemetry's conventions.
 
 use std::{
     collections::HashMap,
@@ -50,10 +50,6 @@ const END_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The largest answer of a collector that is read. It says at most which spans it refused.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
-
-/// How the names of the spans begin that sea-orm makes of statements. It has others, which hold the
-/// address of the database with its password.
-const SQL: &str = "sea_orm.";
 
 /// Starts to send.
 pub(super) fn start(
@@ -111,8 +107,7 @@ where
 }
 
 fn wants(metadata: &Metadata<'_>) -> bool {
-    let ours = [mcp::trace::TRACED, mcp::trace::FOLLOWED].contains(&metadata.target());
-    metadata.is_span() && (ours || metadata.name().starts_with(SQL))
+    metadata.is_span() && [mcp::trace::TRACED, mcp::trace::FOLLOWED].contains(&metadata.target())
 }
 
 /// Keeps a part of all traces, but none that consists of a question to the database or to Redis: that
@@ -194,24 +189,7 @@ impl<E: SpanExporter> SpanExporter for Conventional<E> {
     }
 }
 
-/// Attributes of older conventions, and what they are called now. Without a new name it is left out:
-/// the message of a database may repeat what somebody has written.
-const RENAMED: [(&str, Option<&str>); 3] = [
-    ("db.system", Some("db.system.name")),
-    ("db.operation", Some("db.operation.name")),
-    ("exception.message", None),
-];
-
 fn rename(span: &mut SpanData) {
-    let mut kept = Vec::with_capacity(span.attributes.len());
-    for KeyValue { key, value, .. } in std::mem::take(&mut span.attributes) {
-        match RENAMED.iter().find(|(old, _)| *old == key.as_str()) {
-            Some((_, Some(new))) => kept.push(KeyValue::new(*new, value)),
-            Some((_, None)) => {}
-            None => kept.push(KeyValue::new(key, value)),
-        }
-    }
-    span.attributes = kept;
     let attribute = |name: &str| -> Option<String> {
         let found = span.attributes.iter().find(|it| it.key.as_str() == name)?;
         match &found.value {

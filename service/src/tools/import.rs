@@ -218,7 +218,7 @@ async fn batch(
 }
 
 async fn keep(
-    db: &sea_orm::DatabaseTransaction,
+    db: &db::Transaction,
     job: &JobId,
     attempt: u32,
     state: &Checkpoint,

@@ -142,7 +142,8 @@ impl World {
         given.resolver = Arc::clone(&names) as _;
         given.roots = Some(roots.into());
         let service = Service::connect_with(&config, given.clone()).await.unwrap();
-        migration::migrate(service.db()).await.unwrap();
+        let schema = service.db().schema_connection().await.unwrap();
+        migration::migrate(&schema).await.unwrap();
         Self {
             service,
             clock,

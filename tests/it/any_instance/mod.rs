@@ -12,6 +12,7 @@
 //! | what Redis held | everything, from a new handshake on | sessions: 404 | [`outages`]: `when_redis_lost_its_data_clients_begin_anew_and_everything_works` |
 //! | PostgreSQL | tokens, lists, open streams | tools: what to do about it; `/token`, `/healthz`: 503 | [`outages`]: `without_the_database_lists_and_streams_go_on_and_the_rest_says_so` |
 //! | PostgreSQL, for a moment | jobs that are being made or cancelled: each once | calls: try again | `jobs::outages` |
+//! | PostgreSQL or Redis, without a word | everything, over new connections | while those are silent, too: calls, within seconds | [`silence`] |
 //! | a worker | tools that are no jobs; its jobs, once its lease has ended | | [`workers`]: `a_job_of_a_lost_worker_goes_on_from_its_checkpoint` |
 //! | a worker, for a while | its jobs, elsewhere; what it writes afterwards is void | | [`workers`]: `a_worker_that_was_only_slow_adds_nothing` |
 //! | an instance | its sessions, streams, calls and questions, on the others | calls that may have taken effect | [`sessions`], [`streams`], [`questions`] |
@@ -26,6 +27,7 @@ mod draining;
 mod outages;
 mod questions;
 mod sessions;
+mod silence;
 mod streams;
 mod workers;
 

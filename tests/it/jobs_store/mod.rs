@@ -15,12 +15,10 @@ use mcp::{
     job::{Child, Job, JobCall, JobId, JobOutcome, JobStatus, NewJob, Origin},
     store::{SessionId, StreamId, StreamKey, Writer},
 };
-use sea_orm::{
-    DatabaseTransaction, SqliteTransactionMode, TransactionOptions, TransactionTrait as _,
-};
 use serde_json::{json, value::to_raw_value};
 use service::{
     Service,
+    db::Transaction,
     jobs::{self, Claim, Claimed, End, LEASE, Lease, Turn},
 };
 
@@ -28,12 +26,8 @@ use crate::storage::{World, on_both, user};
 
 /// Begins a transaction as the product does: on SQLite it takes the write lock at once. One that
 /// only wants it later is refused if somebody else writes then, however long it would wait.
-async fn begin(service: &Service) -> DatabaseTransaction {
-    let options = TransactionOptions {
-        sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-        ..TransactionOptions::default()
-    };
-    service.db().begin_with_options(options).await.unwrap()
+async fn begin(service: &Service) -> Transaction {
+    service.db().begin().await.unwrap()
 }
 
 /// A job of somebody that somebody asks for.

@@ -1,6 +1,6 @@
 //! How Postgres finds what workers and clients ask it: by index, however much has been done before.
 
-use sea_orm::{ConnectionTrait as _, DatabaseBackend, Statement, TransactionTrait as _};
+use sea_orm::{ConnectionTrait as _, DatabaseBackend, Statement};
 
 use super::*;
 

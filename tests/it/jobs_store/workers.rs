@@ -76,7 +76,24 @@ fn settings() -> Settings {
         lease: LEASE,
         poll: Duration::from_millis(50),
         shutdown_timeout: Duration::from_secs(4),
+        stall_limit: None,
     }
+}
+
+#[tokio::test]
+async fn a_worker_that_cannot_look_for_jobs_ends_with_an_error() {
+    let world = World::sqlite().await;
+    let limit = Duration::from_secs(1);
+    let settings = Settings { stall_limit: Some(limit), ..settings() };
+    let worker = Worker::new(
+        world.service.clone(),
+        Script::new(|_, _, _| async { AttemptEnd::Stopped }),
+        settings,
+    );
+    world.service.close().await;
+    let ended = worker.run_with_schedules(CancellationToken::new());
+    let error = tests::in_time("the worker ends", ended).await.unwrap_err();
+    assert!(error.is::<worker::Stalled>(), "{error:?}");
 }
 
 /// A worker in a runtime of its own, like a process: dropping it is `kill -9`.

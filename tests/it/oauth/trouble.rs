@@ -9,7 +9,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use sea_orm::{ConnectionTrait as _, Statement, TransactionTrait as _};
+use sea_orm::{ConnectionTrait as _, Statement};
 use serde_json::json;
 use service::oauth::pending::{Key, PendingStore, StoreUnavailable};
 use tests::{

@@ -1,7 +1,7 @@
 //! How Postgres finds what it is asked for: by index, however much other people keep.
 
 use entity::GrantId;
-use sea_orm::{ConnectionTrait as _, DatabaseBackend, Statement, TransactionTrait as _};
+use sea_orm::{ConnectionTrait as _, DatabaseBackend, Statement};
 use service::oauth::{
     account,
     client::ClientId,

@@ -4,8 +4,9 @@
 use std::{collections::HashSet, time::Duration};
 
 use mcp::Signal;
-use service::notes::{
-    self, Changes, Cursor, Listing, NoteId, NotesError, PageSize, Tag, Title, Words,
+use service::{
+    health::Health,
+    notes::{self, Changes, Cursor, Listing, NoteId, NotesError, PageSize, Tag, Title, Words},
 };
 
 use super::{
@@ -333,6 +334,6 @@ async fn without_a_database_notes_are_unavailable(world: World) {
     let words = Words::parse("title").unwrap();
     let found = notes::search(db, &ada, &words, PageSize::default()).await;
     assert!(matches!(found, Err(NotesError::Unavailable(_))));
-    assert!(!service::health::check(service).await.database);
+    assert_eq!(service::health::check(service).await, Health::NoDatabase);
     assert_eq!(world.published(), [], "what was not committed is not published");
 }

@@ -5,10 +5,13 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DbBackend, DbErr, ExecResult, QueryResult, Statement,
-    TransactionTrait as _,
+    ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statement, TransactionTrait as _,
 };
-use service::notes::{self, Cursor, Listing, NoteId, PageSize, Tag, Words};
+use service::{
+    Service,
+    db::Database,
+    notes::{self, Cursor, Listing, NoteId, PageSize, Tag, Words},
+};
 
 use super::{
     World, on_both,
@@ -19,7 +22,7 @@ on_both!(every_question_is_one_statement_that_reads_no_table_from_end_to_end);
 
 async fn every_question_is_one_statement_that_reads_no_table_from_end_to_end(world: World) {
     if world.is_postgres() {
-        fill(world.service.db()).await;
+        fill(&world.service).await;
     }
     let ada = user("p1");
     let asked = Explaining::new(world.service.db());
@@ -67,9 +70,10 @@ async fn first_page(world: &World) -> Cursor {
 }
 
 /// Ten people, 1,500 notes each.
-async fn fill(db: &DatabaseConnection) {
+async fn fill(service: &Service) {
     let start = beginning().to_rfc3339();
     // More rows than any statement of the product writes, so longer than one may take.
+    let db = service.db().schema_connection().await.unwrap();
     let transaction = db.begin().await.unwrap();
     transaction.execute_unprepared("SET LOCAL statement_timeout = 0").await.unwrap();
     let sql = format!(
@@ -87,12 +91,12 @@ async fn fill(db: &DatabaseConnection) {
 
 /// A connection that remembers what it was asked.
 struct Explaining<'a> {
-    db: &'a DatabaseConnection,
+    db: &'a Database,
     asked: Mutex<Vec<Statement>>,
 }
 
 impl<'a> Explaining<'a> {
-    fn new(db: &'a DatabaseConnection) -> Self {
+    fn new(db: &'a Database) -> Self {
         Self { db, asked: Mutex::default() }
     }
 

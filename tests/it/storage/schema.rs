@@ -1,5 +1,7 @@
 //! The schema itself: it goes up, down and up again, however many processes begin at once.
 
+use std::time::Duration;
+
 use migration::{Migrator, MigratorTrait as _};
 use sea_orm::ConnectionTrait as _;
 use service::notes::{self, PageSize, Words};
@@ -10,18 +12,20 @@ on_both!(migrations_go_down_and_up_again, a_migrated_database_is_left_alone);
 
 async fn migrations_go_down_and_up_again(world: World) {
     let db = world.service.db();
+    let schema = db.schema_connection().await.unwrap();
     for _ in 0..2 {
         world.note(&user("ada"), "Title", "body", &["tag"]).await;
-        Migrator::down(db, None).await.unwrap();
+        Migrator::down(&schema, None).await.unwrap();
         assert!(db.execute_unprepared("SELECT 1 FROM notes").await.is_err());
-        migration::migrate(db).await.unwrap();
+        migration::migrate(&schema).await.unwrap();
     }
     world.note(&user("ada"), "Title", "body", &["tag"]).await;
 }
 
 async fn a_migrated_database_is_left_alone(world: World) {
     let note = world.note(&user("ada"), "Title", "body", &["tag"]).await;
-    migration::migrate(world.service.db()).await.unwrap();
+    let schema = world.service.db().schema_connection().await.unwrap();
+    migration::migrate(&schema).await.unwrap();
     let kept = notes::get(world.service.db(), &user("ada"), note.id).await.unwrap();
     assert_eq!(kept, note);
 }
@@ -34,7 +38,7 @@ async fn processes_that_migrate_at_once_take_turns_on_sqlite() {
 #[tokio::test]
 async fn processes_that_migrate_at_once_take_turns_on_postgres() {
     let world = World::postgres().await;
-    Migrator::reset(world.service.db()).await.unwrap();
+    Migrator::reset(&world.service.db().schema_connection().await.unwrap()).await.unwrap();
     migrate_at_once(&world).await;
 }
 
@@ -42,15 +46,45 @@ async fn processes_that_migrate_at_once_take_turns_on_postgres() {
 async fn migrate_at_once(world: &World) {
     let mut processes = Vec::new();
     for _ in 0..6 {
-        processes.push(world.another().await);
+        processes.push(world.another().await.db().schema_connection().await.unwrap());
     }
-    let outcomes =
-        futures_util::future::join_all(processes.iter().map(|it| migration::migrate(it.db())))
-            .await;
+    let outcomes = futures_util::future::join_all(processes.iter().map(migration::migrate)).await;
     for outcome in outcomes {
         outcome.unwrap();
     }
     world.note(&user("ada"), "Title", "body", &["tag"]).await;
+}
+
+/// A worker waits for its schema and does not make it, nor anything else.
+async fn a_worker_waits(world: &World) {
+    let (service, empty) = (world.service.clone(), migration::status(world.service.db()).await);
+    assert!(empty.unwrap().iter().all(|it| !it.applied));
+    let schema = service.db().schema_connection().await.unwrap();
+    let waiting = tokio::spawn(async move { worker::await_schema(&service).await });
+    let looked = tokio::time::timeout(Duration::from_secs(2), async {
+        while !waiting.is_finished() {
+            tokio::task::yield_now().await;
+        }
+    });
+    assert!(looked.await.is_err(), "it waits");
+    assert!(schema.execute_unprepared("SELECT 1 FROM seaql_migrations").await.is_err());
+    migration::migrate(&schema).await.unwrap();
+    tests::in_time("it goes on", waiting).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_worker_waits_for_its_schema_on_sqlite() {
+    a_worker_waits(&World::empty_sqlite().await).await;
+}
+
+#[tokio::test]
+async fn a_worker_waits_for_its_schema_on_postgres() {
+    let world = World::postgres().await;
+    let schema = world.service.db().schema_connection().await.unwrap();
+    Migrator::down(&schema, None).await.unwrap();
+    schema.execute_unprepared("DROP TABLE seaql_migrations").await.unwrap();
+    drop(schema);
+    a_worker_waits(&world).await;
 }
 
 #[tokio::test]

@@ -51,11 +51,11 @@ async fn found(world: &World, question: &str) -> Vec<String> {
 }
 
 async fn notes_from_before_the_migration_are_found(world: World) {
-    Migrator::down(world.service.db(), Some(1)).await.unwrap();
+    Migrator::down(&world.service.db().schema_connection().await.unwrap(), Some(1)).await.unwrap();
     insert(&world, "ada", "Kaffee", "Das Café in Zürich, 数据库迁移").await;
     insert(&world, "ada", "Files", "report_final.pdf").await;
     insert(&world, "eve", "Hers", "Das Café in Zürich").await;
-    migration::migrate(world.service.db()).await.unwrap();
+    migration::migrate(&world.service.db().schema_connection().await.unwrap()).await.unwrap();
 
     for (question, title) in [("cafe", "Kaffee"), ("数据库", "Kaffee"), ("report", "Files")] {
         assert_eq!(found(&world, question).await, [title], "{question}");
@@ -147,9 +147,9 @@ async fn a_migration_that_is_taken_back_finds_everything(world: World) {
     let ada = user("ada");
     let service = &world.service;
     notes::create(service, &ada, draft("Kept", "naïve words", &["tag"])).await.unwrap();
-    Migrator::down(service.db(), Some(1)).await.unwrap();
+    Migrator::down(&service.db().schema_connection().await.unwrap(), Some(1)).await.unwrap();
     insert(&world, "ada", "Old", "more words").await;
-    migration::migrate(service.db()).await.unwrap();
+    migration::migrate(&service.db().schema_connection().await.unwrap()).await.unwrap();
     assert_eq!(found(&world, "words").await, ["Kept", "Old"]);
     assert_eq!(found(&world, "naive").await, ["Kept"]);
 }

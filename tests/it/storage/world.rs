@@ -60,7 +60,8 @@ pub(crate) fn beginning() -> DateTime<Utc> {
 impl World {
     pub(crate) async fn sqlite() -> Self {
         let world = Self::at(None).await;
-        migration::migrate(world.service.db()).await.expect("the migrations run");
+        let schema = world.service.db().schema_connection().await.expect("it connects");
+        migration::migrate(&schema).await.expect("the migrations run");
         world
     }
 

@@ -88,7 +88,7 @@ async fn queue() -> anyhow::Result<()> {
     let (_, given) = Dependencies::configured(&config, Arc::new(SystemClock))?;
     let connect = async || Service::connect_with(&config, given.clone()).await;
     let web = connect().await?;
-    migration::migrate(web.db()).await?;
+    migration::migrate(&web.db().schema_connection().await?).await?;
 
     let nothing = Arc::new(Nothing::default());
     let shutdown = CancellationToken::new();

@@ -288,8 +288,19 @@ impl Fleet {
 
     /// Runs a program of ours to its end, configured as the fleet is.
     pub async fn run(&self, program: &str, arguments: &[&str]) -> Output {
+        self.run_with(program, arguments, &[]).await
+    }
+
+    /// The same with some settings changed.
+    pub async fn run_with(
+        &self,
+        program: &str,
+        arguments: &[&str],
+        settings: &[(&str, &str)],
+    ) -> Output {
         let mut command = Command::new(built(program));
         command.args(arguments).env_clear().envs(&self.environment).stdin(Stdio::null());
+        command.envs(settings.iter().copied());
         command.current_dir(self.folder.path());
         // Its way to the database leads through this process.
         let running = tokio::task::spawn_blocking(move || command.output());
@@ -312,6 +323,20 @@ impl Fleet {
                    WHERE datname = current_database() AND pid <> pg_backend_pid()";
         // Our own connections may be broken, too.
         eventually("the database ends connections", async || {
+            self.service.db().execute_unprepared(sql).await.ok()
+        })
+        .await;
+    }
+
+    /// A setting of every instance.
+    pub fn setting(&self, variable: &str) -> &str {
+        &self.environment[variable]
+    }
+
+    /// Runs SQL on the database.
+    pub async fn execute(&self, sql: &str) {
+        // Our own connections may be broken, too.
+        eventually("the database runs SQL", async || {
             self.service.db().execute_unprepared(sql).await.ok()
         })
         .await;

@@ -1,22 +1,23 @@
-//! A wire between a program and the server that it uses, which a test can cut.
+//! A wire between a program and the server that it uses, which a test can cut or silence.
 
 use std::{net::SocketAddr, sync::Arc};
 
 use tokio::{
-    io::copy_bidirectional,
+    io::{copy_bidirectional, sink},
     net::{TcpListener, TcpStream},
     sync::watch,
     task::{JoinHandle, JoinSet},
 };
 
 /// What a wire does with connections.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum State {
-    /// Passes everything on.
-    #[default]
-    Whole,
+#[derive(Clone, Copy, Debug, Default)]
+struct State {
     /// Closes every connection at once, as when the server is gone.
-    Cut,
+    cut: bool,
+    /// Passes nothing on, on new connections either, and closes none: a frozen server.
+    frozen: bool,
+    /// How often the connections of that time were silenced.
+    silenced: u64,
 }
 
 /// Passes connections on to a server. Dropping it cuts it.
@@ -44,12 +45,29 @@ impl Wire {
 
     /// Closes every connection, and each new one at once.
     pub fn cut(&self) {
-        self.state.send_replace(State::Cut);
+        self.state.send_modify(|it| it.cut = true);
     }
 
-    /// Passes connections on again.
+    /// Swallows from now on what is sent on the connections that are open, in both directions and
+    /// without closing any; new ones work. So do a fail-over and a NAT that has forgotten.
+    pub fn silence(&self) {
+        self.state.send_modify(|it| it.silenced += 1);
+    }
+
+    /// Swallows what is sent on every connection, on new ones, too.
+    pub fn freeze(&self) {
+        self.state.send_modify(|it| {
+            it.frozen = true;
+            it.silenced += 1;
+        });
+    }
+
+    /// Passes new connections on again.
     pub fn mend(&self) {
-        self.state.send_replace(State::Whole);
+        self.state.send_modify(|it| {
+            it.cut = false;
+            it.frozen = false;
+        });
     }
 }
 
@@ -64,24 +82,44 @@ async fn serve(listener: TcpListener, server: SocketAddr, state: Arc<watch::Send
     loop {
         tokio::select! {
             accepted = listener.accept() => {
-                let Ok((mut near, _)) = accepted else { continue };
-                let mut state = state.subscribe();
-                connections.spawn(async move {
-                    if *state.borrow() == State::Cut {
-                        return;
-                    }
-                    let Ok(mut far) = TcpStream::connect(server).await else { return };
-                    for side in [&near, &far] {
-                        // Without it a chain of small packets waits for acknowledgements.
-                        drop(side.set_nodelay(true));
-                    }
-                    tokio::select! {
-                        _ = copy_bidirectional(&mut near, &mut far) => {}
-                        _ = state.wait_for(|it| *it == State::Cut) => {}
-                    }
-                });
+                let Ok((near, _)) = accepted else { continue };
+                connections.spawn(pass(near, server, state.subscribe()));
             }
             Some(_ended) = connections.join_next() => {}
         }
     }
+}
+
+async fn pass(mut near: TcpStream, server: SocketAddr, mut state: watch::Receiver<State>) {
+    let State { cut, frozen, silenced } = *state.borrow();
+    if cut {
+        return;
+    }
+    let mut far = None;
+    if !frozen {
+        let Ok(mut server) = TcpStream::connect(server).await else { return };
+        for side in [&near, &server] {
+            // Without it a chain of small packets waits for acknowledgements.
+            drop(side.set_nodelay(true));
+        }
+        tokio::select! {
+            _ = copy_bidirectional(&mut near, &mut server) => return,
+            changed = state.wait_for(|it| it.cut || it.silenced > silenced) => {
+                if changed.is_err() {
+                    return;
+                }
+            }
+        }
+        far = Some(server);
+    }
+    let swallow = async {
+        drop(tokio::io::copy(&mut near, &mut sink()).await);
+        // The server does not hear of the end either.
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = swallow => {}
+        _ = state.wait_for(|it| it.cut) => {}
+    }
+    drop(far);
 }

@@ -4,7 +4,10 @@
 
 use poem::web::Data;
 use poem_openapi::{ApiResponse, Object, OpenApi, Tags, payload::Json};
-use service::{Service, health};
+use service::{
+    Service,
+    health::{self, Health},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -28,9 +31,12 @@ enum Tag {
 
 /// The instance is well.
 #[derive(Object)]
+#[oai(skip_serializing_if_is_none)]
 struct Status {
     /// Always `ok`.
     status: String,
+    /// What an operator should look at, although the instance can answer requests.
+    warning: Option<String>,
 }
 
 #[derive(ApiResponse)]
@@ -71,10 +77,14 @@ impl Probes {
     async fn readiness(&self, request: Data<&RequestId>) -> Readiness {
         let problem = if self.ending.is_cancelled() {
             "This instance is about to end. Send requests to another one."
-        } else if !health::check(&self.service).await.database {
-            "The database does not answer. Check DATABASE_URL and the database itself."
         } else {
-            return Readiness::Ready(ok());
+            match health::check(&self.service).await {
+                Health::Well => return Readiness::Ready(ok()),
+                Health::Busy => return Readiness::Ready(busy()),
+                Health::NoDatabase => {
+                    "The database does not answer. Check DATABASE_URL and the database itself."
+                }
+            }
         };
         let body = ErrorBody::new("not_ready", problem, &request);
         Readiness::NotReady(Json(body), RETRY_AFTER_SECONDS)
@@ -91,5 +101,12 @@ impl Probes {
 
 fn ok() -> Json<Status> {
     let status = "ok".to_owned();
-    Json(Status { status })
+    Json(Status { status, warning: None })
+}
+
+fn busy() -> Json<Status> {
+    let Json(status) = ok();
+    let warning = "All database connections of this instance are in use, and requests wait for one. \
+                   The database answers: look for locks and slow statements.";
+    Json(Status { warning: Some(warning.to_owned()), ..status })
 }

@@ -7,6 +7,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use service::{
+    causes,
     config::{Config, Mode},
     counted,
     oauth::{data_keys::KeySource, gate},
@@ -128,7 +129,8 @@ impl Report {
             Ok(found) => self.good(what, &found),
             Err(error) => {
                 self.bad += 1;
-                self.lines.push(format!("problem  {what:16} {error:#}"));
+                let text = causes::one_line(error.as_ref());
+                self.lines.push(format!("problem  {what:16} {text}"));
             }
         }
     }

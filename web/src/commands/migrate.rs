@@ -26,11 +26,12 @@ pub(super) async fn run(config: Config, command: Command) -> anyhow::Result<()> 
     let (_, service) = super::reach(&config).await?;
     match command {
         Command::Up => {
-            migration::migrate(service.db()).await.context("could not migrate the database")?;
+            super::migrate(&service).await?;
             super::say("The schema is up to date.");
         }
         Command::Down { steps } => {
-            migration::take_back(service.db(), steps)
+            let schema = service.db().schema_connection().await.context("could not connect")?;
+            migration::take_back(&schema, steps)
                 .await
                 .context("could not take the migrations back")?;
             super::say(format_args!("Taken back: {steps}."));

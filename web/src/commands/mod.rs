@@ -15,10 +15,11 @@ use std::{
     sync::Arc,
 };
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use mcp::Stores;
 use service::{
-    Dependencies, Service,
+    Dependencies, Service, causes,
     clock::SystemClock,
     config::{Config, Mode},
 };
@@ -105,7 +106,7 @@ pub(crate) async fn run() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            say(format_args!("error: {error:#}"));
+            say(format_args!("error: {}", causes::one_line(error.as_ref())));
             if error.is::<Unreachable>() {
                 ExitCode::from(EXIT_UNAVAILABLE)
             } else {
@@ -119,9 +120,15 @@ pub(crate) async fn run() -> ExitCode {
 async fn connect(config: &Config) -> anyhow::Result<(Stores, Service)> {
     let (stores, service) = reach(config).await?;
     if config.mode == Mode::Embedded {
-        migration::migrate(service.db()).await?;
+        migrate(&service).await?;
     }
     Ok((stores, service))
+}
+
+/// Brings the schema up to date.
+async fn migrate(service: &Service) -> anyhow::Result<()> {
+    let schema = service.db().schema_connection().await.context("could not connect to migrate")?;
+    migration::migrate(&schema).await.context("could not migrate the database")
 }
 
 /// Connects to the database as it is.

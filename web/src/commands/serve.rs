@@ -8,13 +8,14 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use mcp::Engine;
+use mcp::{Engine, Stores};
 use service::{
+    Service,
     config::{
         Config, Mode,
         variables::{self, Variable},
     },
-    metrics, telemetry,
+    ending, metrics, telemetry,
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +26,18 @@ use super::program;
 /// Starts everything, in the order in which it can go wrong for the person who typed the command.
 pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     let telemetry = telemetry::start(&config, "notes-mcp")?;
+    let shutdown = CancellationToken::new();
+    tokio::spawn(cancel_on_signal(shutdown.clone()));
+    let limit = config.shutdown_timeout;
+    let serving = async {
+        let served = serve(config, &shutdown).await;
+        telemetry.end().await;
+        served
+    };
+    ending::within(limit, &shutdown, serving).await
+}
+
+async fn serve(config: Config, shutdown: &CancellationToken) -> anyhow::Result<()> {
     if config.metrics.wanted() {
         metrics::start();
         tokio::spawn(metrics::keep_tidy());
@@ -34,15 +47,13 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
         Some(port) => Some(listen_on(&config, port, variables::METRICS_PORT).await?),
         None => None,
     };
-    let (stores, service) = super::connect(&config).await?;
-    // The first request would find out as well, but whoever deploys is watching now.
-    super::migrate::require_current(&service).await?;
-    service.keys().jwks().await.context("could not read the signing keys")?;
+    let Some(prepared) = shutdown.run_until_cancelled(prepare(&config)).await else {
+        return Ok(());
+    };
+    let (stores, service) = prepared?;
     let catalog = service::catalog(service.clone());
     let engine = Engine::new(catalog, stores, service::mcp_settings(&service));
 
-    let shutdown = CancellationToken::new();
-    tokio::spawn(cancel_on_signal(shutdown.clone()));
     match config.mode {
         Mode::Embedded => super::say(Banner(&config)),
         Mode::Deployed => {
@@ -67,8 +78,16 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     let web = web::run(listener, service.clone(), engine.clone(), shutdown.clone());
     tokio::try_join!(web, worker)?;
     service.close().await;
-    telemetry.end().await;
     Ok(())
+}
+
+/// Connects, and makes sure that this version can work with what it finds.
+async fn prepare(config: &Config) -> anyhow::Result<(Stores, Service)> {
+    let (stores, service) = super::connect(config).await?;
+    // The first request would find out as well, but whoever deploys is watching now.
+    super::migrate::require_current(&service).await?;
+    service.keys().jwks().await.context("could not read the signing keys")?;
+    Ok((stores, service))
 }
 
 async fn listen_on(config: &Config, port: u16, variable: Variable) -> anyhow::Result<TcpListener> {

@@ -42,7 +42,8 @@ impl Server {
         let stores = Stores::in_memory(config.session_ttl);
         let service = Service::connect(&config, Arc::new(SystemClock), stores.bus.clone()).await;
         let service = service.unwrap();
-        migration::migrate(service.db()).await.unwrap();
+        let schema = service.db().schema_connection().await.unwrap();
+        migration::migrate(&schema).await.unwrap();
         let catalog = service::catalog(service.clone());
         let engine = Engine::new(catalog, stores, service::mcp_settings(&service));
         let shutdown = CancellationToken::new();

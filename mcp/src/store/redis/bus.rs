@@ -23,6 +23,10 @@ const RECONNECT: Duration = Duration::from_millis(250);
 /// How often channels that nobody listens to any more are given up.
 const TIDY: Duration = Duration::from_secs(10);
 
+/// How often the connection for signals is asked for a sign of life: nothing else is sent on it while
+/// nothing happens, so a connection that went silent would go unnoticed.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+
 /// How long it is known what the newest instance offered. Longer than between most deploys; whoever
 /// comes after it is told when its session listens again.
 const ANNOUNCEMENT_TTL: Duration = Duration::from_hours(30 * 24);
@@ -71,7 +75,7 @@ pub(super) fn encode(signal: &Signal) -> Result<String, StoreError> {
 
 impl RedisBus {
     pub(super) fn start(connection: Connection) -> Result<Self, StoreError> {
-        let client = Client::open(connection.url()).map_err(away)?;
+        let client = Client::open(connection.address()).map_err(away)?;
         let fanout = Fanout::default();
         let (wishes, inbox) = mpsc::channel(WISHES);
         let listener = Listener {
@@ -195,6 +199,7 @@ impl Listener {
             self.fanout.missed();
         }
         let mut tidy = tokio::time::interval(TIDY);
+        let mut heartbeat = tokio::time::interval(HEARTBEAT);
         loop {
             tokio::select! {
                 message = messages.next() => match message {
@@ -214,6 +219,10 @@ impl Listener {
                     Some(wish) => self.grant(&mut sink, wish).await?,
                 },
                 _ = tidy.tick() => self.give_up_unused(&mut sink).await?,
+                _ = heartbeat.tick() => {
+                    let beating = sink.ping::<redis::Value>();
+                    tokio::time::timeout(COMMAND_LIMIT, beating).await.map_err(away)??;
+                }
             }
         }
     }
@@ -241,7 +250,8 @@ impl Listener {
             self.fanout.topics().iter().map(|it| channel(&self.prefix, it)).collect();
         let unused: Vec<String> = self.channels.difference(&used).cloned().collect();
         if !unused.is_empty() {
-            sink.unsubscribe(&unused).await?;
+            let closing = sink.unsubscribe(&unused);
+            tokio::time::timeout(COMMAND_LIMIT, closing).await.map_err(away)??;
             self.channels.retain(|it| used.contains(it));
         }
         Ok(())

@@ -13,11 +13,12 @@ use std::{
 
 use deadpool_redis::{Manager, Pool, Runtime};
 use redis::{
-    AsyncConnectionConfig, Cmd, FromRedisValue, Pipeline, RedisFuture, RedisResult,
-    ScriptInvocation, Value,
+    AsyncConnectionConfig, Cmd, ConnectionInfo, FromRedisValue, IntoConnectionInfo as _, Pipeline,
+    RedisFuture, RedisResult, ScriptInvocation, Value,
     aio::{ConnectionLike, MultiplexedConnection},
     cluster::ClusterClient,
     cluster_async::ClusterConnection,
+    io::tcp::{TcpSettings, socket2::TcpKeepalive},
 };
 use tokio::time::Instant;
 use tracing::Instrument as _;
@@ -31,6 +32,30 @@ pub(super) const COMMAND_LIMIT: Duration = Duration::from_secs(2);
 /// How long connecting may take.
 pub(super) const CONNECT_LIMIT: Duration = Duration::from_secs(1);
 
+/// A connection idle for longer than this is checked before it is used.
+const TRUST_IDLE: Duration = Duration::from_millis(500);
+
+/// How long such a check may take.
+const CHECK_LIMIT: Duration = Duration::from_secs(1);
+
+/// How long the other side may be silent on the level of TCP: until it is asked for a sign of life,
+/// and until sent data has to be acknowledged.
+const TCP_SILENCE: Duration = Duration::from_secs(15);
+
+/// How often, and how many times, it is asked before the connection is closed.
+const TCP_KEEPALIVES: (Duration, u32) = (Duration::from_secs(5), 3);
+
+/// The settings of every connection to Redis.
+fn tcp_settings() -> TcpSettings {
+    let (interval, retries) = TCP_KEEPALIVES;
+    let keepalive =
+        TcpKeepalive::new().with_time(TCP_SILENCE).with_interval(interval).with_retries(retries);
+    let settings = TcpSettings::default().set_nodelay(true).set_keepalive(keepalive);
+    #[cfg(target_os = "linux")]
+    let settings = settings.set_user_timeout(TCP_SILENCE);
+    settings
+}
+
 /// The connection of a process, and what its keys begin with. Cheap to clone; all clones share the
 /// connection, which is made when it is first used, and again whenever it was lost.
 #[derive(Clone)]
@@ -38,7 +63,7 @@ pub struct Connection(Arc<Shared>);
 
 struct Shared {
     /// May hold a password.
-    url: String,
+    address: ConnectionInfo,
     prefix: String,
     pool: Pool,
     held: Mutex<Held>,
@@ -49,7 +74,8 @@ struct Shared {
 /// The connection in use.
 #[derive(Default)]
 struct Held {
-    link: Option<Link>,
+    /// The connection, and when it last answered.
+    link: Option<(Link, Instant)>,
     /// How many there have been: an error says nothing about a connection that came later.
     number: u64,
 }
@@ -61,7 +87,9 @@ impl Connection {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_LIMIT))
             .set_response_timeout(Some(COMMAND_LIMIT));
-        let pool = Pool::builder(Manager::new_with_config(url, config).map_err(away)?)
+        let address = url.into_connection_info().map_err(away)?.set_tcp_settings(tcp_settings());
+        let manager = Manager::new_with_config(address.clone(), config).map_err(away)?;
+        let pool = Pool::builder(manager)
             // One connection carries everything; a second one replaces it while it dies.
             .max_size(2)
             .create_timeout(Some(CONNECT_LIMIT))
@@ -70,9 +98,9 @@ impl Connection {
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(away)?;
-        let (url, prefix) = (url.to_owned(), prefix.to_owned());
+        let prefix = prefix.to_owned();
         let (held, connecting) = (Mutex::default(), tokio::sync::Mutex::default());
-        Ok(Self(Arc::new(Shared { url, prefix, pool, held, connecting })))
+        Ok(Self(Arc::new(Shared { address, prefix, pool, held, connecting })))
     }
 
     /// What every key and channel begins with.
@@ -80,8 +108,9 @@ impl Connection {
         &self.0.prefix
     }
 
-    pub(super) fn url(&self) -> &str {
-        &self.0.url
+    /// Where Redis is, with the settings of each connection to it.
+    pub(super) fn address(&self) -> ConnectionInfo {
+        self.0.address.clone()
     }
 
     /// Runs a script.
@@ -109,7 +138,7 @@ impl Connection {
 
     /// The connection, and which one it is.
     async fn link(&self) -> Result<(Link, u64), StoreError> {
-        if let Some(link) = self.current() {
+        if let Some(link) = self.checked().await {
             return Ok(link);
         }
         let began = Instant::now();
@@ -127,25 +156,69 @@ impl Connection {
         let link = connected?;
         let mut held = self.held();
         held.number += 1;
-        held.link = Some(link.clone());
+        held.link = Some((link.clone(), Instant::now()));
         Ok((link, held.number))
     }
 
     fn current(&self) -> Option<(Link, u64)> {
         let held = self.held();
-        held.link.clone().map(|link| (link, held.number))
+        held.link.clone().map(|(link, _)| (link, held.number))
+    }
+
+    /// The connection, if it is known to work: one that was idle may have been closed, or have gone
+    /// silent, without this process having heard of it.
+    async fn checked(&self) -> Option<(Link, u64)> {
+        let (link, used_at, number) = {
+            let held = self.held();
+            let (link, used_at) = held.link.clone()?;
+            (link, used_at, held.number)
+        };
+        let Link::One(mut one) = link.clone() else {
+            return Some((link, number)); // connects to its servers again by itself
+        };
+        if used_at.elapsed() < TRUST_IDLE {
+            return Some((link, number));
+        }
+        let ping = redis::cmd("PING");
+        let asking = ping.query_async::<Value>(&mut one);
+        if let Ok(Ok(_)) = tokio::time::timeout(CHECK_LIMIT, asking).await {
+            self.answered(number);
+            return Some((link, number));
+        }
+        self.forget(number);
+        None
+    }
+
+    /// Notes that a connection works.
+    fn answered(&self, number: u64) {
+        let mut held = self.held();
+        if held.number == number
+            && let Some((_, used_at)) = &mut held.link
+        {
+            *used_at = Instant::now();
+        }
+    }
+
+    /// Closes a connection, unless another one has replaced it already.
+    fn forget(&self, number: u64) {
+        let mut held = self.held();
+        if held.number == number {
+            held.link = None;
+        }
     }
 
     async fn connect(&self) -> Result<Link, StoreError> {
         let pooled = self.0.pool.get().await.map_err(away)?;
-        let mut one = MultiplexedConnection::clone(&pooled);
+        // For good: the pool would check a connection that died before it makes a new one.
+        let mut one = deadpool_redis::Connection::take(pooled);
         let info: String = redis::cmd("INFO").arg("cluster").query_async(&mut one).await?;
         if !info.contains("cluster_enabled:1") {
             return Ok(Link::One(one));
         }
-        let client = ClusterClient::builder([self.url()])
+        let client = ClusterClient::builder([self.address()])
             .connection_timeout(CONNECT_LIMIT)
             .response_timeout(COMMAND_LIMIT)
+            .tcp_settings(tcp_settings())
             .build()?;
         let connecting = client.get_async_connection();
         let many = tokio::time::timeout(COMMAND_LIMIT, connecting).await.map_err(away)??;
@@ -158,13 +231,13 @@ impl Connection {
 
     /// Takes a result apart; a connection that broke is not used again.
     fn settle<T>(&self, number: u64, result: RedisResult<T>) -> Result<T, StoreError> {
+        if result.is_ok() {
+            self.answered(number);
+        }
         result.map_err(|error| {
             trace::failed(error.code().unwrap_or("unavailable"));
             if error.is_io_error() || error.is_connection_dropped() || error.is_timeout() {
-                let mut held = self.held();
-                if held.number == number {
-                    held.link = None;
-                }
+                self.forget(number);
             }
             away(error)
         })

@@ -44,8 +44,8 @@ use entity::{
 };
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
 use sea_orm::{
-    ColumnTrait as _, Condition, DatabaseConnection, EntityTrait as _, QueryFilter as _,
-    QueryOrder as _, sea_query::Expr,
+    ColumnTrait as _, Condition, EntityTrait as _, QueryFilter as _, QueryOrder as _,
+    sea_query::Expr,
 };
 use serde_json::Value;
 use tokio::sync::Mutex;
@@ -58,7 +58,11 @@ use self::{
     sealed::Kek,
 };
 use super::audit::{self, Event, RequestInfo};
-use crate::{clock::Clock, db::Failure, secret::Secret};
+use crate::{
+    clock::Clock,
+    db::{Database, Failure},
+    secret::Secret,
+};
 
 /// The only algorithm. Every client library can check it, and it needs no RSA implementation.
 pub(crate) const ALGORITHM: &str = "ES256";
@@ -90,7 +94,7 @@ const SIGNED_AT_PRECISION: TimeDelta = TimeDelta::seconds(60);
 pub struct SigningKeys(Arc<Inner>);
 
 struct Inner {
-    db: DatabaseConnection,
+    db: Database,
     clock: Arc<dyn Clock>,
     kek: Kek,
     /// The last key set that was read; nothing before the first reading.
@@ -161,7 +165,7 @@ impl fmt::Debug for SigningKeys {
 
 impl SigningKeys {
     /// Reads nothing yet: the first use does, and makes the first key if there is none.
-    pub fn new(db: DatabaseConnection, clock: Arc<dyn Clock>, secret: &Secret) -> Self {
+    pub fn new(db: Database, clock: Arc<dyn Clock>, secret: &Secret) -> Self {
         Self(Arc::new(Inner {
             db,
             clock,

@@ -1,0 +1,139 @@
+//! What the failure of a statement lets a caller conclude.
+
+use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr};
+use sqlx::postgres::{PgDatabaseError, PgSeverity};
+
+use crate::metrics;
+
+/// Why a statement gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The database cannot be reached, or is too busy: the same request may succeed later.
+    #[error("{}", unavailable(.0))]
+    Unavailable(#[source] DbErr),
+    /// Anything else, for the log.
+    #[error("the database gave an unexpected answer")]
+    Internal(#[source] anyhow::Error),
+}
+
+impl From<DbErr> for Failure {
+    fn from(error: DbErr) -> Self {
+        if is_exhausted(&error) {
+            metrics::DB_CONNECTION_TIMEOUTS.count([]);
+        }
+        if is_unavailable(&error) { Self::Unavailable(error) } else { Self::Internal(error.into()) }
+    }
+}
+
+fn unavailable(error: &DbErr) -> &'static str {
+    if is_exhausted(error) {
+        "all database connections are in use"
+    } else {
+        "the database is unavailable"
+    }
+}
+
+/// Whether every connection of the pool was in use for as long as a caller may wait.
+fn is_exhausted(error: &DbErr) -> bool {
+    matches!(error, DbErr::ConnectionAcquire(ConnAcquireErr::Timeout))
+}
+
+fn is_unavailable(error: &DbErr) -> bool {
+    match error {
+        DbErr::ConnectionAcquire(_) => true,
+        DbErr::Conn(RuntimeErr::SqlxError(error))
+        | DbErr::Exec(RuntimeErr::SqlxError(error))
+        | DbErr::Query(RuntimeErr::SqlxError(error)) => sqlx_says_unavailable(error),
+        _ => false,
+    }
+}
+
+fn sqlx_says_unavailable(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_)
+        // What a connection that ends in the middle of something looks like.
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed
+        | sqlx::Error::BeginFailed
+        | sqlx::Error::Tls(_) => true,
+        sqlx::Error::Database(error) => error.code().is_some_and(|it| is_transient(&it)),
+        _ => false,
+    }
+}
+
+/// The SQLSTATE of a write that a read-only server refuses: a standby after a fail-over, or a
+/// database that an operator has made read-only.
+const READ_ONLY: &str = "25006";
+
+fn is_transient(code: &str) -> bool {
+    /// Of Postgres: statement or lock timeout, serialization failure, deadlock, a transaction that
+    /// was idle for too long, and a read-only server.
+    const POSTGRES: [&str; 6] = ["57014", "55P03", "40001", "40P01", "25P03", READ_ONLY];
+    /// Of Postgres, by their beginning: trouble with the connection, out of resources, operator
+    /// intervention.
+    const POSTGRES_CLASSES: [&str; 3] = ["08", "53", "57P"];
+    /// Of SQLite: busy and locked, with their extended codes, and a file that cannot be opened.
+    const SQLITE: [&str; 7] = ["5", "6", "14", "261", "262", "517", "773"];
+
+    POSTGRES.contains(&code)
+        || SQLITE.contains(&code)
+        // All codes of Postgres have five characters.
+        || code.len() == 5 && POSTGRES_CLASSES.iter().any(|it| code.starts_with(it))
+}
+
+/// Whether a connection on which this happened must not be used again.
+pub(super) fn ends_connection(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::WorkerCrashed => true,
+        sqlx::Error::Database(error) => error
+            .try_downcast_ref::<PgDatabaseError>()
+            .is_some_and(|it| matches!(it.severity(), PgSeverity::Fatal | PgSeverity::Panic)),
+        _ => false,
+    }
+}
+
+/// Whether the server refused a write because it, or this session, is read-only.
+pub(super) fn is_read_only(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|it| it.code()).is_some_and(|code| code == READ_ONLY)
+}
+
+/// Whether the database cannot be connected to at this moment, but may be soon: it restarts.
+pub(super) fn is_starting(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(error) => error.kind() == std::io::ErrorKind::ConnectionRefused,
+        sqlx::Error::Database(error) => {
+            error.code().is_some_and(|it| ["57P03", "53300"].contains(&&*it))
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_pass_is_told_from_what_is_wrong() {
+        for transient in ["57014", "57P03", "53300", "08006", "25P03", "5", "517"] {
+            assert!(is_transient(transient), "{transient}");
+        }
+        for wrong in ["42P01", "23505", "22021", "1", "11", "19", "2067", "531"] {
+            assert!(!is_transient(wrong), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_pool_in_use_is_told_from_a_database_that_cannot_be_reached() {
+        let exhausted = Failure::from(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout));
+        assert_eq!(exhausted.to_string(), "all database connections are in use");
+        let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        let refused = DbErr::Conn(RuntimeErr::SqlxError(sqlx::Error::Io(refused).into()));
+        let refused = Failure::from(refused);
+        assert_eq!(refused.to_string(), "the database is unavailable");
+    }
+}

@@ -1,0 +1,187 @@
+//! One connection, and what it can be asked.
+
+use std::time::Instant;
+
+use sea_orm::{DbErr, ExecResult, QueryResult, RuntimeErr, Statement};
+use sea_query_sqlx::SqlxValues;
+use sqlx::{
+    AssertSqlSafe, Connection as _, Database, Executor as _, PgConnection, Row as _,
+    SqliteConnection, query::Query,
+};
+
+use super::target::Target;
+
+/// An open connection.
+pub(super) struct Link {
+    driver: Driver,
+    /// Which generation of the pool's connections it belongs to.
+    pub(super) generation: u64,
+    pub(super) opened_at: Instant,
+    pub(super) used_at: Instant,
+    /// Whether the server refused writes in this session when it was opened.
+    pub(super) read_only: bool,
+}
+
+enum Driver {
+    Postgres(PgConnection),
+    Sqlite(SqliteConnection),
+}
+
+impl Link {
+    /// Connects. The caller bounds the time.
+    pub(super) async fn open(target: &Target, generation: u64) -> Result<Self, sqlx::Error> {
+        let (driver, read_only) = match target {
+            Target::Postgres(options) => {
+                let mut connection = PgConnection::connect_with(options).await?;
+                let shown = connection.fetch_one("SHOW transaction_read_only").await?;
+                let read_only = shown.try_get::<String, _>(0)? == "on";
+                (Driver::Postgres(connection), read_only)
+            }
+            Target::Sqlite(options) => {
+                (Driver::Sqlite(SqliteConnection::connect_with(options).await?), false)
+            }
+        };
+        let now = Instant::now();
+        Ok(Self { driver, generation, opened_at: now, used_at: now, read_only })
+    }
+
+    /// Waits for what was asked before, and for a sign of life.
+    pub(super) async fn ping(&mut self) -> Result<(), sqlx::Error> {
+        match &mut self.driver {
+            Driver::Postgres(connection) => connection.ping().await,
+            Driver::Sqlite(connection) => connection.ping().await,
+        }
+    }
+
+    /// Says goodbye to the server. Dropping a link closes it, too.
+    pub(super) async fn close(self) -> Result<(), sqlx::Error> {
+        match self.driver {
+            Driver::Postgres(connection) => connection.close().await,
+            Driver::Sqlite(connection) => connection.close().await,
+        }
+    }
+}
+
+/// A question to a connection.
+pub(super) trait Ask: Sync {
+    type Answer: Send;
+
+    /// The SQL text.
+    fn sql(&self) -> &str;
+
+    /// Asks. The caller bounds the time.
+    fn ask(
+        &self,
+        link: &mut Link,
+    ) -> impl Future<Output = Result<Self::Answer, sqlx::Error>> + Send;
+
+    /// How an error is passed on.
+    fn error(error: sqlx::Error) -> DbErr;
+}
+
+/// A statement of which the number of rows it wrote matters.
+pub(super) struct Execute(pub(super) Statement);
+
+/// A statement of which the first row matters.
+pub(super) struct QueryOne(pub(super) Statement);
+
+/// A statement of which every row matters.
+pub(super) struct QueryAll(pub(super) Statement);
+
+/// SQL without parameters, possibly several statements.
+pub(super) struct Unprepared<'a>(pub(super) &'a str);
+
+impl Ask for Execute {
+    type Answer = ExecResult;
+
+    fn sql(&self) -> &str {
+        &self.0.sql
+    }
+
+    async fn ask(&self, link: &mut Link) -> Result<ExecResult, sqlx::Error> {
+        Ok(match &mut link.driver {
+            Driver::Postgres(connection) => query(&self.0).execute(connection).await?.into(),
+            Driver::Sqlite(connection) => query(&self.0).execute(connection).await?.into(),
+        })
+    }
+
+    fn error(error: sqlx::Error) -> DbErr {
+        DbErr::Exec(RuntimeErr::SqlxError(error.into()))
+    }
+}
+
+impl Ask for QueryOne {
+    type Answer = Option<QueryResult>;
+
+    fn sql(&self) -> &str {
+        &self.0.sql
+    }
+
+    async fn ask(&self, link: &mut Link) -> Result<Option<QueryResult>, sqlx::Error> {
+        Ok(match &mut link.driver {
+            Driver::Postgres(connection) => {
+                query(&self.0).fetch_optional(connection).await?.map(Into::into)
+            }
+            Driver::Sqlite(connection) => {
+                query(&self.0).fetch_optional(connection).await?.map(Into::into)
+            }
+        })
+    }
+
+    fn error(error: sqlx::Error) -> DbErr {
+        DbErr::Query(RuntimeErr::SqlxError(error.into()))
+    }
+}
+
+impl Ask for QueryAll {
+    type Answer = Vec<QueryResult>;
+
+    fn sql(&self) -> &str {
+        &self.0.sql
+    }
+
+    async fn ask(&self, link: &mut Link) -> Result<Vec<QueryResult>, sqlx::Error> {
+        Ok(match &mut link.driver {
+            Driver::Postgres(connection) => {
+                let rows = query(&self.0).fetch_all(connection).await?;
+                rows.into_iter().map(Into::into).collect()
+            }
+            Driver::Sqlite(connection) => {
+                let rows = query(&self.0).fetch_all(connection).await?;
+                rows.into_iter().map(Into::into).collect()
+            }
+        })
+    }
+
+    fn error(error: sqlx::Error) -> DbErr {
+        DbErr::Query(RuntimeErr::SqlxError(error.into()))
+    }
+}
+
+impl Ask for Unprepared<'_> {
+    type Answer = ExecResult;
+
+    fn sql(&self) -> &str {
+        self.0
+    }
+
+    async fn ask(&self, link: &mut Link) -> Result<ExecResult, sqlx::Error> {
+        let sql = AssertSqlSafe(self.0.to_owned());
+        Ok(match &mut link.driver {
+            Driver::Postgres(connection) => connection.execute(sql).await?.into(),
+            Driver::Sqlite(connection) => connection.execute(sql).await?.into(),
+        })
+    }
+
+    fn error(error: sqlx::Error) -> DbErr {
+        DbErr::Exec(RuntimeErr::SqlxError(error.into()))
+    }
+}
+
+fn query<DB: Database>(statement: &Statement) -> Query<'_, DB, SqlxValues>
+where
+    SqlxValues: sqlx::IntoArguments<DB>,
+{
+    let values = statement.values.clone().unwrap_or_else(|| sea_orm::Values(Vec::new()));
+    sqlx::query_with(AssertSqlSafe(statement.sql.as_str()), SqlxValues(values))
+}

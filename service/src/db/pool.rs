@@ -1,0 +1,402 @@
+//! The pool of connections. Every wait in it is bounded on our side: a server, a pooler or a network
+//! that goes silent costs a caller some seconds and the pool one connection, never more.
+//!
+//! A statement that is not answered within its limit, and any error that ends a session, close the
+//! connection at once; nothing more is asked of it. Idle connections that were opened before then
+//! are not trusted any more and are closed instead of used.
+
+use std::{
+    io,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use deadpool::{
+    Runtime,
+    managed::{self, Metrics, Object, PoolError, QueueMode, RecycleError, RecycleResult, Timeouts},
+};
+use futures_util::future::join_all;
+use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr};
+use tokio::{
+    runtime::Handle,
+    time::{sleep, timeout},
+};
+
+use super::{
+    ACQUIRE_TIMEOUT, CONNECT_TIMEOUT, STATEMENT_LIMIT,
+    failure::{ends_connection, is_read_only, is_starting},
+    link::{Ask, Link, Unprepared},
+    target::Target,
+};
+use crate::metrics;
+
+/// A connection idle for longer than this is checked before it is used: the server, or something in
+/// between, may have closed or forgotten it. A busy instance never waits for such a check, and a
+/// restart of the server takes longer than this.
+const TRUST_IDLE: Duration = Duration::from_millis(100);
+
+/// How long such a check may take. An idle connection answers within milliseconds.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long a session is used in which the server refused writes when it was opened. The setting
+/// may belong to the session, so only a new one finds out that the database is writable again.
+const READ_ONLY_TRUST: Duration = Duration::from_secs(1);
+
+/// How long a connection may be idle, so that a quiet instance holds few.
+const IDLE_TIMEOUT: Duration = Duration::from_mins(5);
+
+/// How long a connection is used at most, so that load moves to servers that were added.
+const MAX_AGE: Duration = Duration::from_mins(30);
+
+/// How often idle connections are looked through.
+const REAP_INTERVAL: Duration = Duration::from_secs(30);
+
+/// How long a connection is given to finish what its last user abandoned. As long as a statement.
+const RECOVERY_TIMEOUT: Duration = STATEMENT_LIMIT;
+
+/// How long saying goodbye to the server may take.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The pauses between two attempts to connect to a server that is starting: the first, and the
+/// longest.
+const RECONNECT_PAUSES: (Duration, Duration) =
+    (Duration::from_millis(10), Duration::from_millis(500));
+
+/// How often the end of the last statements is looked for while the pool closes.
+const CLOSE_POLL: Duration = Duration::from_millis(20);
+
+/// Opens connections and decides whether they may be used again.
+struct Manager {
+    target: Target,
+    /// Counts how often connections stopped being trusted.
+    generation: AtomicU64,
+    /// Why the last attempt to connect failed; `None` after one that succeeded.
+    connect_error: Mutex<Option<Arc<sqlx::Error>>>,
+}
+
+impl Manager {
+    /// Connects; tries again for a while if the server is starting.
+    async fn connect(&self) -> Result<Link, sqlx::Error> {
+        let began = Instant::now();
+        let (mut pause, longest) = RECONNECT_PAUSES;
+        loop {
+            let generation = self.generation.load(Ordering::Relaxed);
+            let left = CONNECT_TIMEOUT.saturating_sub(began.elapsed());
+            let error = match timeout(left, Link::open(&self.target, generation)).await {
+                Ok(Ok(link)) => return Ok(link),
+                Ok(Err(error)) => error,
+                Err(_) => return Err(silent(CONNECT_TIMEOUT)),
+            };
+            if !is_starting(&error) || began.elapsed() + pause >= CONNECT_TIMEOUT {
+                return Err(error);
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(longest);
+        }
+    }
+
+    /// Stops trusting the connections of a generation.
+    fn distrust(&self, generation: u64) {
+        let next = generation + 1;
+        // Fails if somebody else has done so already.
+        let _raced = self.generation.compare_exchange(
+            generation,
+            next,
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        );
+    }
+
+    fn trusts(&self, link: &Link) -> bool {
+        link.generation == self.generation.load(Ordering::Relaxed)
+            && link.opened_at.elapsed() < if link.read_only { READ_ONLY_TRUST } else { MAX_AGE }
+    }
+
+    fn connect_error(&self) -> std::sync::MutexGuard<'_, Option<Arc<sqlx::Error>>> {
+        self.connect_error.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl managed::Manager for Manager {
+    type Type = Link;
+    type Error = Arc<sqlx::Error>;
+
+    async fn create(&self) -> Result<Link, Arc<sqlx::Error>> {
+        let connected = self.connect().await.map_err(Arc::new);
+        *self.connect_error() = connected.as_ref().err().map(Arc::clone);
+        connected
+    }
+
+    async fn recycle(&self, link: &mut Link, _: &Metrics) -> RecycleResult<Arc<sqlx::Error>> {
+        if !self.trusts(link) {
+            return Err(RecycleError::message("opened too long ago"));
+        }
+        if link.used_at.elapsed() < TRUST_IDLE {
+            return Ok(());
+        }
+        match timeout(CHECK_TIMEOUT, link.ping()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => {
+                self.distrust(link.generation);
+                Err(RecycleError::Backend(Arc::new(error)))
+            }
+            Err(_) => {
+                self.distrust(link.generation);
+                Err(RecycleError::message("silent"))
+            }
+        }
+    }
+}
+
+/// The connections of one process. Clones share them.
+#[derive(Clone)]
+pub(super) struct Pool {
+    inner: managed::Pool<Manager>,
+}
+
+/// How many connections a pool has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PoolStatus {
+    /// Open connections.
+    pub(crate) open: usize,
+    /// Those of them that nobody uses.
+    pub(crate) idle: usize,
+    /// Whether callers wait although as many connections are open as may be.
+    pub(crate) exhausted: bool,
+}
+
+impl Pool {
+    /// A pool that connects when it is first asked for a connection.
+    pub(super) fn new(target: Target, max_connections: u32) -> anyhow::Result<Self> {
+        let reaps = matches!(target, Target::Postgres(_));
+        let manager =
+            Manager { target, generation: AtomicU64::new(0), connect_error: Mutex::default() };
+        let inner = managed::Pool::builder(manager)
+            .max_size(usize::try_from(max_connections)?)
+            // Those used last are known to work, and the others become idle enough to be closed.
+            .queue_mode(QueueMode::Lifo)
+            .timeouts(Timeouts { wait: Some(ACQUIRE_TIMEOUT), create: None, recycle: None })
+            .runtime(Runtime::Tokio1)
+            .build()?;
+        if reaps {
+            tokio::spawn(reap(inner.weak()));
+        }
+        Ok(Self { inner })
+    }
+
+    pub(super) fn target(&self) -> &Target {
+        &self.inner.manager().target
+    }
+
+    /// Waits for a connection.
+    pub(super) async fn lease(&self) -> Result<Lease, DbErr> {
+        let began = Instant::now();
+        let object = self.inner.get().await.map_err(|error| self.acquire_error(error))?;
+        metrics::DB_CONNECTION_WAIT.took([], began.elapsed());
+        Ok(Lease::of(object))
+    }
+
+    /// A connection, unless all are in use.
+    pub(super) async fn try_lease(&self) -> Option<Lease> {
+        let at_once = Timeouts { wait: Some(Duration::ZERO), create: None, recycle: None };
+        self.inner.timeout_get(&at_once).await.ok().map(Lease::of)
+    }
+
+    fn acquire_error(&self, error: PoolError<Arc<sqlx::Error>>) -> DbErr {
+        match error {
+            PoolError::Timeout(_) => match self.inner.manager().connect_error().clone() {
+                // All the others wait for the same server.
+                Some(error) => DbErr::Conn(RuntimeErr::SqlxError(error)),
+                None => DbErr::ConnectionAcquire(ConnAcquireErr::Timeout),
+            },
+            PoolError::Closed => DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed),
+            PoolError::Backend(error) => DbErr::Conn(RuntimeErr::SqlxError(error)),
+            other => DbErr::Conn(RuntimeErr::Internal(other.to_string())),
+        }
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.inner.is_closed()
+    }
+
+    pub(super) fn status(&self) -> PoolStatus {
+        let status = self.inner.status();
+        PoolStatus {
+            open: status.size,
+            idle: status.available,
+            exhausted: status.size >= status.max_size && status.waiting > 0,
+        }
+    }
+
+    /// Refuses new callers and closes the connections, as soon as their statements have ended but
+    /// within `limit`. What is open then is dropped with the process.
+    pub(super) async fn close(&self, limit: Duration) {
+        let idle = self.inner.retain(|_, _| false).removed;
+        self.inner.close();
+        let goodbyes = join_all(idle.into_iter().map(say_goodbye));
+        let ended = async {
+            while self.inner.status().size > 0 {
+                sleep(CLOSE_POLL).await;
+            }
+        };
+        let closing = async { tokio::join!(goodbyes, ended) };
+        if timeout(limit, closing).await.is_err() {
+            let left = self.inner.status().size;
+            tracing::warn!(left, "Dropped {left} database connections that were still in use");
+        }
+    }
+}
+
+/// A connection that somebody uses. Dropping it gives it back, or closes it if the next user could
+/// not rely on it.
+pub(super) struct Lease {
+    object: Option<Object<Manager>>,
+    /// Whether somebody used the connection before.
+    reused: bool,
+    /// Whether a statement is running: this lease was dropped in the middle of it.
+    asking: bool,
+    in_transaction: bool,
+}
+
+impl Lease {
+    fn of(object: Object<Manager>) -> Self {
+        let reused = Object::metrics(&object).recycle_count > 0;
+        Self { object: Some(object), reused, asking: false, in_transaction: false }
+    }
+
+    /// Asks something. If there is no answer within `limit`, or the session has ended, the
+    /// connection is closed.
+    pub(super) async fn ask<A: Ask>(
+        &mut self,
+        question: &A,
+        limit: Duration,
+    ) -> Result<A::Answer, sqlx::Error> {
+        let Some(object) = &mut self.object else { return Err(closed()) };
+        self.asking = true;
+        let answer = timeout(limit, question.ask(object)).await;
+        self.asking = false;
+        let answer = answer.unwrap_or_else(|_| Err(silent(limit)));
+        match &answer {
+            Err(error) if ends_connection(error) => self.discard(true),
+            Err(error) if is_read_only(error) => {
+                let was_writable = !object.read_only;
+                self.discard(was_writable);
+            }
+            _ => object.used_at = Instant::now(),
+        }
+        answer
+    }
+
+    /// Begins a transaction. A lease that is dropped before it ends rolls it back.
+    pub(super) async fn begin(&mut self, sql: &str, limit: Duration) -> Result<(), sqlx::Error> {
+        self.in_transaction = true;
+        self.ask(&Unprepared(sql), limit).await?;
+        Ok(())
+    }
+
+    /// Ends the transaction.
+    pub(super) async fn end(&mut self, sql: &str, limit: Duration) -> Result<(), sqlx::Error> {
+        self.ask(&Unprepared(sql), limit).await?;
+        self.in_transaction = false;
+        Ok(())
+    }
+
+    /// Whether this error tells of the connection, which was opened some time ago, rather than of
+    /// the server: a new connection may work. Silence does not count, since the caller has waited
+    /// long enough.
+    pub(super) fn was_outdated(&self, error: &sqlx::Error) -> bool {
+        let timed_out =
+            matches!(error, sqlx::Error::Io(error) if error.kind() == io::ErrorKind::TimedOut);
+        self.reused && ends_connection(error) && !timed_out
+    }
+
+    /// Whether the server refused to write in a session that was opened some time ago. It has not
+    /// executed the statement.
+    pub(super) fn was_read_only(&self, error: &sqlx::Error) -> bool {
+        self.reused && is_read_only(error)
+    }
+
+    /// Closes the connection, and stops trusting those of its age if it `tells_of_others`.
+    fn discard(&mut self, tells_of_others: bool) {
+        let Some(object) = self.object.take() else { return };
+        if tells_of_others && let Some(pool) = Object::pool(&object) {
+            pool.manager().distrust(object.generation);
+        }
+        drop(Object::take(object));
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let Some(object) = self.object.take() else { return };
+        if !self.asking && !self.in_transaction {
+            return; // which gives it back
+        }
+        let recovery = Recovery(Some(object));
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(recovery.run(self.asking, self.in_transaction));
+        }
+    }
+}
+
+/// Makes an abandoned connection usable again. Closes it when dropped before that is done.
+struct Recovery(Option<Object<Manager>>);
+
+impl Recovery {
+    async fn run(mut self, asking: bool, in_transaction: bool) {
+        let Some(object) = &mut self.0 else { return };
+        let recovering = async {
+            if asking {
+                object.ping().await?;
+            }
+            if in_transaction {
+                Unprepared("ROLLBACK").ask(object).await?;
+            }
+            Ok::<_, sqlx::Error>(())
+        };
+        if let Ok(Ok(())) = timeout(RECOVERY_TIMEOUT, recovering).await {
+            object.used_at = Instant::now();
+            drop(self.0.take());
+        }
+    }
+}
+
+impl Drop for Recovery {
+    fn drop(&mut self) {
+        if let Some(object) = self.0.take() {
+            drop(Object::take(object));
+        }
+    }
+}
+
+/// Closes connections that are idle or not trusted any more. Ends with the pool.
+async fn reap(pool: managed::WeakPool<Manager>) {
+    loop {
+        sleep(REAP_INTERVAL).await;
+        let Some(pool) = pool.upgrade() else { return };
+        let manager = pool.manager();
+        let removed = pool
+            .retain(|link, _| manager.trusts(link) && link.used_at.elapsed() < IDLE_TIMEOUT)
+            .removed;
+        join_all(removed.into_iter().map(say_goodbye)).await;
+    }
+}
+
+pub(super) async fn say_goodbye(link: Link) {
+    // Dropping it closes it as well, only less politely.
+    let _unanswered = timeout(GOODBYE_TIMEOUT, link.close()).await;
+}
+
+/// The error of a connection on which nothing came back in time.
+pub(super) fn silent(limit: Duration) -> sqlx::Error {
+    let text = format!("the database did not answer within {limit:?}");
+    io::Error::new(io::ErrorKind::TimedOut, text).into()
+}
+
+/// The error of a transaction whose connection was closed after an earlier error.
+fn closed() -> sqlx::Error {
+    io::Error::new(io::ErrorKind::NotConnected, "the connection was closed after an error").into()
+}

@@ -1,0 +1,132 @@
+//! Where the database is, and how each connection to it is set up.
+
+use std::{path::Path, str::FromStr as _, time::Duration};
+
+use anyhow::Context as _;
+use sea_orm::DbBackend;
+use sqlx::{
+    ConnectOptions as _,
+    postgres::PgConnectOptions,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
+};
+
+use super::STATEMENT_TIMEOUT;
+use crate::secret::Secret;
+
+/// How long a writer on SQLite waits for another one. Same bound as a statement on Postgres.
+const BUSY_TIMEOUT: Duration = STATEMENT_TIMEOUT;
+
+/// How long Postgres keeps a transaction whose client sends nothing: the locks of an instance that
+/// vanished without closing its connection end then. Longer than any pause inside a transaction.
+const IDLE_IN_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long Postgres waits until it asks a silent client for a sign of life, how often it asks
+/// again, and how many of these questions may stay unanswered. Without them it keeps the
+/// connection of a client that vanished for two hours.
+const TCP_KEEPALIVES: [(&str, &str); 4] = [
+    ("tcp_keepalives_idle", "30"),
+    ("tcp_keepalives_interval", "10"),
+    ("tcp_keepalives_count", "3"),
+    ("tcp_user_timeout", "30000"),
+];
+
+/// A parsed `DATABASE_URL` with our settings.
+#[derive(Clone)]
+pub(super) enum Target {
+    Postgres(Box<PgConnectOptions>),
+    Sqlite(Box<SqliteConnectOptions>),
+}
+
+impl Target {
+    /// Parses a URL. No error repeats any part of it, since it may hold a password.
+    pub(super) fn parse(url: &Secret) -> anyhow::Result<Self> {
+        let text = url.expose();
+        if text.starts_with("sqlite:") {
+            let options = SqliteConnectOptions::from_str(text)
+                .ok()
+                .context("DATABASE_URL is not a valid SQLite URL")?;
+            return Ok(Self::Sqlite(Box::new(sqlite(options))));
+        }
+        let options = PgConnectOptions::from_str(text).ok().context(
+            "DATABASE_URL is not a valid Postgres URL. In a password, percent-encode / # ? @ and %",
+        )?;
+        Ok(Self::Postgres(Box::new(postgres(options))))
+    }
+
+    pub(super) fn backend(&self) -> DbBackend {
+        match self {
+            Self::Postgres(_) => DbBackend::Postgres,
+            Self::Sqlite(_) => DbBackend::Sqlite,
+        }
+    }
+
+    /// Creates the directory of a SQLite file that does not exist yet.
+    pub(super) fn prepare(&self) -> anyhow::Result<()> {
+        let Self::Sqlite(options) = self else { return Ok(()) };
+        let Some(directory) = options.get_filename().parent() else { return Ok(()) };
+        if directory.as_os_str().is_empty() || Path::new(":memory:") == options.get_filename() {
+            return Ok(());
+        }
+        std::fs::create_dir_all(directory)
+            .with_context(|| format!("could not create {}", directory.display()))
+    }
+}
+
+fn postgres(options: PgConnectOptions) -> PgConnectOptions {
+    let timeouts = [
+        ("statement_timeout", STATEMENT_TIMEOUT.as_millis().to_string()),
+        (
+            "idle_in_transaction_session_timeout",
+            IDLE_IN_TRANSACTION_TIMEOUT.as_millis().to_string(),
+        ),
+    ];
+    options
+        .application_name("notes-mcp")
+        .options(timeouts)
+        .options(TCP_KEEPALIVES)
+        .disable_statement_logging()
+}
+
+fn sqlite(options: SqliteConnectOptions) -> SqliteConnectOptions {
+    options
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Normal) // safe with a write-ahead log
+        .busy_timeout(BUSY_TIMEOUT)
+        .foreign_keys(true)
+        .disable_statement_logging()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_names_of_the_postgres_scheme_are_taken() {
+        for scheme in ["postgres", "postgresql"] {
+            let url = Secret::new(format!("{scheme}://user:secret@[::1]:5433/notes"));
+            let target = Target::parse(&url).unwrap();
+            assert_eq!(target.backend(), DbBackend::Postgres, "{scheme}");
+        }
+    }
+
+    #[test]
+    fn a_url_that_cannot_be_parsed_is_not_repeated() {
+        for url in ["postgres://user:se/cret@host/notes", "postgres://user:se#cret@host:x/notes"] {
+            if let Err(error) = Target::parse(&Secret::new(url)) {
+                assert!(!format!("{error:?} {error:#}").contains("cret"), "{error:?}");
+            }
+        }
+        assert!(Target::parse(&Secret::new("postgres://user:pass@host:port/notes")).is_err());
+    }
+
+    #[test]
+    fn the_directory_of_a_sqlite_file_is_created() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("a?b").join("notes.db");
+        let url = format!("sqlite://{}", path.display().to_string().replace('?', "%3F"));
+        Target::parse(&Secret::new(url)).unwrap().prepare().unwrap();
+        assert!(folder.path().join("a?b").is_dir());
+        Target::parse(&Secret::new("sqlite::memory:")).unwrap().prepare().unwrap();
+    }
+}

@@ -1,0 +1,55 @@
+//! Waits until the database has the schema that this version needs.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use service::Service;
+use tokio::time::{Instant, sleep};
+
+use crate::STALL_LIMIT;
+
+/// The pause between two looks at the schema.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long a worker waits for its schema. A deployment migrates within minutes of starting a worker,
+/// or not at all.
+const LIMIT: Duration = Duration::from_mins(15);
+
+/// Waits until the database has all migrations of this version; says once that it waits. Does not
+/// migrate: a deployment has a step of its own for that.
+pub async fn await_schema(service: &Service) -> anyhow::Result<()> {
+    let since = Instant::now();
+    let mut told = false;
+    let mut failing_since = None;
+    loop {
+        let steps = match migration::status(service.db()).await {
+            Ok(steps) => steps,
+            Err(error) => {
+                let failing = *failing_since.get_or_insert_with(Instant::now);
+                if failing.elapsed() >= STALL_LIMIT {
+                    return Err(error).context("could not read the schema");
+                }
+                tracing::debug!(%error, "Could not read the schema; trying again");
+                sleep(INTERVAL).await;
+                continue;
+            }
+        };
+        failing_since = None;
+        let missing = steps.iter().filter(|it| !it.applied).count();
+        if missing == 0 {
+            return Ok(());
+        }
+        if since.elapsed() >= LIMIT {
+            bail!("the database still lacks {missing} migrations. Run `notes-mcp migrate up`");
+        }
+        if !told {
+            tracing::warn!(
+                missing,
+                "Waiting: the database lacks {missing} migrations of this version. Run `notes-mcp \
+                 migrate up`"
+            );
+            told = true;
+        }
+        sleep(INTERVAL).await;
+    }
+}

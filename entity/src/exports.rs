@@ -2,7 +2,7 @@
 
 use sea_orm::entity::prelude::*;
 
-use crate::{Digest, ExportId};
+use crate::{Digest, ExportId, GrantId, Kid};
 
 /// A row of `exports`. It can be fetched from the moment that it has a token.
 #[sea_orm::model]
@@ -15,6 +15,11 @@ pub struct Model {
     /// The `sub` of the person it belongs to.
     #[sea_orm(column_type = "Text")]
     pub owner_sub: String,
+    /// The grant of the access token that it was made with; `None` if the token had none, or in rows
+    /// of versions before this column.
+    pub grant_id: Option<GrantId>,
+    /// The key that signed that token; `None` in rows of versions before this column.
+    pub key_id: Option<Kid>,
     /// What it is called when it is saved.
     #[sea_orm(column_type = "Text")]
     pub file_name: String,

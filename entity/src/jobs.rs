@@ -2,6 +2,8 @@
 
 use sea_orm::{Iterable as _, QuerySelect as _, entity::prelude::*, sea_query::Expr};
 
+use crate::{GrantId, Kid};
+
 /// A row of `jobs`. Columns of JSON are text; what stands in them is `service::jobs`' business.
 #[sea_orm::model]
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
@@ -16,6 +18,11 @@ pub struct Model {
     /// The client through which it was started.
     #[sea_orm(column_type = "Text")]
     pub client_id: String,
+    /// The grant of the access token that started it; `None` if the token had none, or in rows of
+    /// versions before this column.
+    pub grant_id: Option<GrantId>,
+    /// The key that signed that token; `None` in rows of versions before this column.
+    pub key_id: Option<Kid>,
     /// The tool to run.
     #[sea_orm(column_type = "Text")]
     pub tool: String,

@@ -29,6 +29,9 @@ pub struct Model {
     pub gate_checked_at: Option<DateTimeUtc>,
     /// When an instance last set out to find that, so that others need not.
     pub gate_asked_at: Option<DateTimeUtc>,
+    /// The organization that they were a member of at `gate_checked_at`, if membership was asked for.
+    #[sea_orm(column_type = "Text", nullable)]
+    pub gate_org: Option<String>,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

@@ -71,6 +71,7 @@ fn start() -> Target {
             page_size: 5,
             jobs: None,
             admission: None,
+            access: None,
         };
         let stores = Stores::in_memory(Duration::from_secs(3600));
         let engine = Engine::new(fixtures::catalog(Gates::default()), stores, settings);
@@ -93,6 +94,8 @@ fn caller() -> Caller {
         client: "fuzz".into(),
         scopes: BTreeSet::new(),
         grant: "fuzz".into(),
+        key: "a-key".into(),
+        issued_at: 0,
         expires_at: 1_800_003_600,
     }
 }

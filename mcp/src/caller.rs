@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
+use tokio::sync::watch;
+
 /// A stable identifier of a person, such as `github:1234567`. Every session, stream, question and
 /// note belongs to exactly one.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -44,9 +46,28 @@ pub struct Caller {
     pub scopes: BTreeSet<String>,
     /// The authorization (grant) that the token came from: when it is revoked, open streams end.
     pub grant: Arc<str>,
+    /// The key that signed the token, likewise. Empty in what was kept before this field existed.
+    #[serde(default = "no_key")]
+    pub key: Arc<str>,
+    /// When the access token was issued, in seconds since the Unix epoch.
+    #[serde(default)]
+    pub issued_at: i64,
     /// When the access token expires, in seconds since the Unix epoch: an open stream is closed
     /// then.
     pub expires_at: i64,
+}
+
+fn no_key() -> Arc<str> {
+    Arc::from("")
+}
+
+/// Says whether callers may still act. Streams and calls outlive the check of their access token, so
+/// they ask again for as long as they are open. Without I/O: it is asked often.
+pub trait AccessCheck: Send + Sync {
+    /// Whether the access token of this caller is still good, as far as this process knows.
+    fn is_allowed(&self, caller: &Caller) -> bool;
+    /// Changes when an answer of [`Self::is_allowed`] may have become `false`.
+    fn changes(&self) -> watch::Receiver<u64>;
 }
 
 impl Caller {

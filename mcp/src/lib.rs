@@ -42,7 +42,7 @@ pub const COUNTED: &str = "mcp::counted";
 
 pub use admission::{Admission, Quota, Requests, Verdict};
 pub use call::Call;
-pub use caller::{Caller, UserId};
+pub use caller::{AccessCheck, Caller, UserId};
 pub use caller_jobs::{CallerJobs, JobAccessError};
 pub use catalog::{
     AnyPrompt, AnyResource, AnyTool, Catalog, CatalogOf, HeaderParam, MatchedUri, NoInput, Prompt,

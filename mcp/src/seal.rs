@@ -157,6 +157,8 @@ mod tests {
             client: "c".into(),
             grant: "g".into(),
             scopes: BTreeSet::new(),
+            key: "a-key".into(),
+            issued_at: 0,
             expires_at: i64::MAX,
         }
     }

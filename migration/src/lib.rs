@@ -40,6 +40,7 @@ mod m20261123_000012_exports;
 mod m20261123_000013_job_totals;
 mod m20261123_000014_jobs_arguments;
 mod m20261128_000015_notes_words;
+mod m20261128_000016_access_cutoffs;
 
 /// The ordered list of migrations. To bring a database up to date use [`migrate`], which also keeps
 /// two processes from doing it at once.
@@ -64,6 +65,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261123_000013_job_totals::Migration),
             Box::new(m20261123_000014_jobs_arguments::Migration),
             Box::new(m20261128_000015_notes_words::Migration),
+            Box::new(m20261128_000016_access_cutoffs::Migration),
         ]
     }
 }

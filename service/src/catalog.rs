@@ -50,6 +50,7 @@ pub fn mcp_settings(service: &Service) -> Settings {
         now: Arc::new(move || clock.now().timestamp()),
         page_size: Settings::PAGE_SIZE,
         jobs: Some(JobSettings { store: jobs::store(service), result_tool: Some("jobs_get") }),
+        access: Some(Arc::new(service.revoked().clone())),
         admission: PerPerson::configured(service).map(|it| Arc::new(it) as _),
     }
 }

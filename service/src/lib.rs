@@ -17,6 +17,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use chrono::{DateTime, Utc};
 use tokio::time::timeout;
 
 use crate::{
@@ -83,6 +84,7 @@ struct Inner {
     model: Option<Model>,
     keys: SigningKeys,
     revoked: RevokedGrants,
+    started_at: DateTime<Utc>,
     tokens: AccessTokens,
     health: health::Cache,
     sampler: metrics::Sampler,
@@ -138,6 +140,7 @@ impl Service {
             given,
             keys,
             revoked,
+            started_at: clock.now(),
             tokens,
             health: health::Cache::default(),
             sampler: metrics::Sampler::default(),
@@ -195,9 +198,14 @@ impl Service {
         &self.0.keys
     }
 
-    /// Which grants were revoked lately.
+    /// What was revoked lately.
     pub fn revoked(&self) -> &RevokedGrants {
         &self.0.revoked
+    }
+
+    /// When this instance started, by its clock.
+    pub(crate) fn started_at(&self) -> DateTime<Utc> {
+        self.0.started_at
     }
 
     /// Mints and verifies access tokens.

@@ -49,6 +49,43 @@ pub async fn upsert(
     Ok(())
 }
 
+/// Notes that a person may not come in. Makes the person's row if there is none. Says whether they
+/// could come in before.
+pub(crate) async fn block(
+    db: &impl ConnectionTrait,
+    now: DateTime<Utc>,
+    user: &UserId,
+) -> Result<bool, Failure> {
+    let row = ActiveModel {
+        sub: Set(user.as_str().to_owned()),
+        login: Set(user.as_str().to_owned()),
+        created_at: Set(now),
+        last_seen_at: Set(now),
+        github_id: Set(github_id(user)),
+        blocked_at: Set(Some(now)),
+        ..Default::default()
+    };
+    let once = OnConflict::column(Column::Sub)
+        .update_column(Column::BlockedAt)
+        .action_and_where(Expr::col((Entity, Column::BlockedAt)).is_null())
+        .to_owned();
+    let blocked = Entity::insert(row).on_conflict(once).exec_without_returning(db).await?;
+    Ok(blocked > 0)
+}
+
+/// Keeps the organization in which a person's membership was found.
+pub(crate) async fn is_member_of(
+    db: &impl ConnectionTrait,
+    user: &UserId,
+    org: Option<&str>,
+) -> Result<(), Failure> {
+    Entity::update_one_of(user.as_str())
+        .col_expr(Column::GateOrg, Expr::value(org.map(str::to_owned)))
+        .exec(db)
+        .await?;
+    Ok(())
+}
+
 /// The number that GitHub knows a person by, if their identity is GitHub's.
 pub fn github_id(user: &UserId) -> Option<i64> {
     user.as_str().strip_prefix("github:")?.parse().ok()

@@ -26,6 +26,7 @@ impl Target {
                 page_size: 5,
                 jobs: None,
                 admission: None,
+                access: None,
             };
             let stores = Stores::in_memory(Duration::from_hours(1));
             let engine = Engine::new(fixtures::catalog(Gates::default()), stores, settings);
@@ -78,6 +79,8 @@ fn caller() -> Caller {
         client: "tests".into(),
         scopes: BTreeSet::new(),
         grant: "tests".into(),
+        key: "a-key".into(),
+        issued_at: 0,
         expires_at: 1_800_003_600,
     }
 }

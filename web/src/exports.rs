@@ -71,10 +71,14 @@ const HEADERS: [(header::HeaderName, &str); 5] = [
     (header::HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
 ];
 
-/// Piece by piece, as fast as the client reads. If a piece is missing, the connection breaks off, so
-/// that nobody takes half a file for a whole one.
+/// Piece by piece, as fast as the client reads. If a piece is missing, or the access ends that the
+/// file was made with, the connection breaks off, so that nobody takes half a file for a whole one.
 fn body(service: Service, export: Export) -> Body {
     let pieces = stream::try_unfold((service, export, 0), async |(service, export, number)| {
+        if exports::is_denied(&service, &export) {
+            tracing::info!("Stopped a download of an export: its access was ended");
+            return Err(io::Error::other(ExportError::NotFound));
+        }
         match exports::chunk(&service, &export, number).await {
             Ok(None) => Ok(None),
             Ok(Some(bytes)) => Ok(Some((bytes, (service, export, number + 1)))),

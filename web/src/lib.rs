@@ -27,7 +27,10 @@ mod visitor;
 use std::time::Duration;
 
 use ::mcp::Engine;
-use service::{Service, ending, oauth::revoked};
+use service::{
+    Service, ending,
+    oauth::{allow_list, revoked},
+};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -70,6 +73,12 @@ pub async fn run(
     let app = routes::all(&instance)?;
     // Before the first request, so that nothing is accepted that was revoked. If the database is
     // away, the first token has to wait for it instead.
+    if let Err(error) = allow_list::enforce(&instance.service).await {
+        tracing::warn!(
+            error = ?error,
+            "Could not end the access of people who were taken off the list; trying again: {error}"
+        );
+    }
     if let Err(error) = instance.service.revoked().load().await {
         tracing::warn!(error = ?error, "The revoked grants could not be read: {error}");
     }
@@ -82,9 +91,7 @@ pub async fn run(
         stop_accepting.cancel();
     };
     let serving = server::serve(listener, app, stop_accepting.clone(), closing / 2);
-    let following = revoked::follow(&instance.service, |grant| {
-        engine.end_streams(&grant.to_string());
-    });
+    let following = revoked::follow(&instance.service, |_grant| {});
     tokio::select! {
         ((), ()) = async { tokio::join!(serving, ending) } => {
             // What came in at the last moment runs beside its response.

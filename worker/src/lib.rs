@@ -168,6 +168,7 @@ impl Worker {
         let writing = tokio::spawn(ledger::write(Arc::clone(&shared), entries, stop.clone()));
         let renewing = tokio::spawn(running::renew(Arc::clone(&shared), stop.clone()));
         let noting = tokio::spawn(notebook::flush(Arc::clone(&shared), stop.clone()));
+        let watching = tokio::spawn(running::watch_access(Arc::clone(&shared), stop.clone()));
         let hearing = tokio::spawn(claiming::hear(Arc::clone(&shared), stop.clone()));
         let counting = tokio::spawn(counting::write(shared.service.clone(), stop.clone()));
 
@@ -176,7 +177,7 @@ impl Worker {
         end_jobs(&shared, ending::work_limit(bound)).await;
         stop.cancel();
         let parts = async {
-            for part in [writing, renewing, noting, hearing, counting] {
+            for part in [writing, renewing, noting, watching, hearing, counting] {
                 if let Err(error) = part.await {
                     tracing::error!(error = ?error, "A part of the worker did not end well: {error}");
                 }

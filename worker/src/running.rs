@@ -11,10 +11,14 @@ use std::{
 };
 
 use futures_util::FutureExt as _;
-use mcp::job::{AttemptEnd, JobId};
+use mcp::{
+    AccessCheck as _,
+    job::{AttemptEnd, JobId},
+};
 use service::{
-    jobs::{self, Claimed, End, Lease, RENEWALS_PER_LEASE},
+    jobs::{self, Claimed, DeniedJobs, End, Lease, RENEWALS_PER_LEASE},
     metrics::{self, STOPPED},
+    oauth::revoked,
 };
 use tokio::{
     sync::Notify,
@@ -341,6 +345,33 @@ async fn announce(shared: &Shared, jobs: &[JobId]) {
     }
 }
 
+/// Ends the jobs that run here and whose access was ended.
+async fn end_denied(shared: &Shared, ours: BTreeSet<Key>) {
+    let these = DeniedJobs::These(ours.into_iter().map(|(job, _)| job).collect());
+    match jobs::end_denied(&shared.service, &these).await {
+        Ok(ended) => ended.iter().for_each(|job| shared.running.lost(job)),
+        Err(error) => {
+            tracing::warn!(error = ?error, "Could not check the access of running jobs: {error}");
+        }
+    }
+}
+
+/// Renews the leases as soon as somebody's access was ended, which finds the jobs to be ended.
+pub(crate) async fn watch_access(shared: Arc<Shared>, stop: CancellationToken) {
+    let mut changes = shared.service.revoked().changes();
+    let following = revoked::follow(&shared.service, |_grant| {});
+    let renewing = async {
+        while changes.changed().await.is_ok() {
+            shared.running.renew_soon();
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = following => {}
+        () = renewing => {}
+    }
+}
+
 /// Renews the leases of all jobs by one statement, until `stop`. Stops the jobs that are not ours
 /// any more, and all of them when nothing could be renewed for as long as a lease lasts.
 pub(crate) async fn renew(shared: Arc<Shared>, stop: CancellationToken) {
@@ -363,6 +394,7 @@ pub(crate) async fn renew(shared: Arc<Shared>, stop: CancellationToken) {
                 for lost in attempts.iter().filter(|it| !ours.contains(it)) {
                     shared.running.lost_attempt(lost);
                 }
+                end_denied(&shared, ours).await;
             }
             Err(error) => {
                 tracing::warn!(error = ?error, "The leases of jobs were not renewed: {error}");

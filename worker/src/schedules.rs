@@ -141,6 +141,14 @@ pub const ALL: &[Schedule] = &[
         step: sweeping!(sweep::grants, sweep::BATCH),
     },
     Schedule {
+        name: "old-cutoffs",
+        when: "0 22 4 * * *",
+        what: "forgets when somebody's access was ended, a month after it",
+        why: "by then nothing is left that was issued before; at night",
+        spacing: Duration::from_hours(12),
+        step: sweeping!(sweep::cutoffs, sweep::BATCH),
+    },
+    Schedule {
         name: "unused-clients",
         when: "0 17 * * * *",
         what: "deletes clients that registered and are not used",

@@ -17,8 +17,8 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::{
     Inner,
     exchange::{HEARTBEAT, patiently},
-    grants::OpenStream,
     jobs, legacy, notify,
+    open::Access,
 };
 use crate::{
     caller::Caller,
@@ -126,7 +126,7 @@ pub(super) struct Follower {
     changes: Option<(Subscription, Subscription)>,
     keep_alive: Instant,
     expires: Instant,
-    open: OpenStream,
+    access: Access,
     _busy: TaskTrackerToken,
 }
 
@@ -194,7 +194,7 @@ impl Follower {
             changes,
             keep_alive: now + sse::KEEP_ALIVE,
             expires: now + engine.until_expiry(caller),
-            open: engine.grants.open(&caller.grant),
+            access: engine.access(caller),
             _busy: engine.busy.token(),
             engine: Arc::clone(engine),
         })
@@ -302,7 +302,7 @@ impl Follower {
             () = sleep_until(self.keep_alive) => Event::KeepAlive,
             () = self.engine.drain.cancelled() => Event::Drain,
             () = sleep_until(self.expires) => Event::Expired,
-            () = self.open.revoked() => Event::Expired,
+            () = self.access.ended() => Event::Expired,
         }
     }
 

@@ -12,9 +12,9 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{
     Inner,
-    grants::OpenStream,
     jobs::tasks::{self, FollowedTasks},
     notify::{self, SubscriptionMeta},
+    open::Access,
     operation::read_params,
 };
 use crate::{
@@ -136,7 +136,7 @@ struct Listener {
     ended: bool,
     keep_alive: Instant,
     expires: Instant,
-    open: OpenStream,
+    access: Access,
     _busy: TaskTrackerToken,
 }
 
@@ -166,7 +166,7 @@ impl Listener {
             ended: false,
             keep_alive: Instant::now() + sse::KEEP_ALIVE,
             expires: Instant::now() + engine.until_expiry(caller),
-            open: engine.grants.open(&caller.grant),
+            access: engine.access(caller),
             _busy: engine.busy.token(),
             engine: Arc::clone(engine),
         })
@@ -217,7 +217,7 @@ impl Listener {
                     return Some(sse::event(None, &self.farewell()));
                 }
                 () = sleep_until(self.expires) => return None,
-                () = self.open.revoked() => return None,
+                () = self.access.ended() => return None,
             };
             self.hear(received);
         }

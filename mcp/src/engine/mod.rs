@@ -6,13 +6,13 @@
 mod deploy;
 mod exchange;
 mod follow;
-mod grants;
 mod jobs;
 mod legacy;
 mod listen;
 mod lists;
 mod modern;
 mod notify;
+mod open;
 mod operation;
 mod perform;
 mod post;
@@ -25,10 +25,10 @@ use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::{grants::Grants, lists::Rendered, running::Running};
+use self::{lists::Rendered, running::Running};
 use crate::{
     admission::{Admission, Quota, Requests, Verdict},
-    caller::Caller,
+    caller::{AccessCheck, Caller},
     catalog::Catalog,
     job::{Attempt, AttemptEnd, Job, JobSettings, Notebook},
     reply::{About, Reply, ReplyBody},
@@ -56,12 +56,19 @@ pub struct Settings {
     pub jobs: Option<JobSettings>,
     /// Who decides how much a caller may ask; nobody counts without it.
     pub admission: Option<Arc<dyn Admission>>,
+    /// Whether callers may still act after their access token was checked. Without it, streams stay
+    /// open until the token expires.
+    pub access: Option<Arc<dyn AccessCheck>>,
 }
 
 impl Settings {
     /// A page that holds every tool of an ordinary server, since some clients read only one.
     pub const PAGE_SIZE: usize = 100;
 }
+
+/// What a client reads whose access ended while its call ran.
+const ACCESS_ENDED: &str = "the access token was revoked while the call ran; the call was stopped and \
+    may or may not have taken effect";
 
 /// Serves one catalog. Cheap to clone.
 #[derive(Clone)]
@@ -79,7 +86,6 @@ struct Inner {
     /// The `_meta` of every modern result.
     server_meta: Box<RawValue>,
     running: Running,
-    grants: Grants,
     /// Cancelled when the instance is about to go.
     drain: CancellationToken,
     /// Every running call and open stream.
@@ -108,7 +114,6 @@ impl Engine {
             stores,
             settings,
             running: Running::default(),
-            grants: Grants::default(),
             drain: CancellationToken::new(),
             busy: TaskTracker::new(),
         });
@@ -162,11 +167,6 @@ impl Engine {
     /// Waits until no call runs and no stream is open. Bound this wait: a call may take its time.
     pub async fn drained(&self) {
         self.inner.busy.wait().await;
-    }
-
-    /// Closes the streams that were opened under a grant, in this instance: it was revoked.
-    pub fn end_streams(&self, grant: &str) {
-        self.inner.grants.revoke(grant);
     }
 
     /// How many calls run and streams are open now.
@@ -241,6 +241,12 @@ impl Reply {
         let text = "this instance is shutting down; try again now";
         let error = RpcError::new(codes::INTERNAL_ERROR, text);
         Self::error(StatusCode::SERVICE_UNAVAILABLE, id, &error)
+    }
+
+    /// The caller's access ended while the call ran.
+    fn access_ended(id: &RequestId) -> Self {
+        let error = RpcError::new(codes::INTERNAL_ERROR, ACCESS_ENDED);
+        Self::error(StatusCode::OK, Some(id), &error)
     }
 
     fn store_away(id: Option<&RequestId>, error: &StoreError) -> Self {

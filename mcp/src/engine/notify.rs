@@ -31,6 +31,8 @@ pub(super) fn notification(signal: &Signal, subscription: Option<&RequestId>) ->
         Signal::PromptListChanged => ("notifications/prompts/list_changed", None),
         Signal::Cancelled { .. }
         | Signal::Revoked { .. }
+        | Signal::CutOff { .. }
+        | Signal::KeyRevoked { .. }
         | Signal::StreamChanged(_)
         | Signal::StreamReleased(_)
         | Signal::StreamTaken { .. }

@@ -108,7 +108,6 @@ pub(super) fn listen_for_cancellations(engine: &Arc<Inner>) {
                 Received::Signal(Signal::Cancelled { session, request }) => {
                     engine.running.cancel(&session, request.as_ref());
                 }
-                Received::Signal(Signal::Revoked { grant }) => engine.grants.revoke(&grant),
                 Received::Signal(_) | Received::Missed => {}
             }
         }

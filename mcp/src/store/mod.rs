@@ -458,6 +458,18 @@ pub enum Signal {
         /// The grant.
         grant: String,
     },
+    /// Everything that was issued to a person until then is void.
+    CutOff {
+        /// The person.
+        user: UserId,
+        /// In microseconds since the Unix epoch.
+        at: i64,
+    },
+    /// A key that signs access tokens was revoked: what it signed is void.
+    KeyRevoked {
+        /// Its name.
+        key: String,
+    },
     /// The client cancelled a call, or all calls of a session.
     Cancelled {
         /// The session.
@@ -527,7 +539,10 @@ impl Signal {
                 Topic::User(user.clone())
             }
             Self::ToolListChanged | Self::PromptListChanged => Topic::Everyone,
-            Self::Cancelled { .. } | Self::Revoked { .. } => Topic::Control,
+            Self::Cancelled { .. }
+            | Self::Revoked { .. }
+            | Self::CutOff { .. }
+            | Self::KeyRevoked { .. } => Topic::Control,
             Self::StreamChanged(key)
             | Self::StreamReleased(key)
             | Self::StreamTaken { key, .. } => Topic::Session(key.session.clone()),

@@ -3,8 +3,10 @@
 //!
 //! **Who may fetch one.** The address of a file ends with 256 random bits and is all that is needed
 //! to fetch it, so that a browser or a download program can, which have no access token. It is given
-//! to its owner alone, works for [`LIFETIME`], and only its hash is kept beside the file. An MCP client can also
-//! read the file as a resource, with its access token, as long as the file is small.
+//! to its owner alone, works for [`LIFETIME`], and only its hash is kept beside the file. It stops
+//! working when the access ends that the file was made with ([`access`]), also in the middle of a
+//! download. An MCP client can also read the file as a resource, with its access token, as long as
+//! the file is small.
 //!
 //! A file that a job did not finish has no address, and expires like the others.
 
@@ -14,7 +16,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use entity::{ExportId, export_chunks, exports};
-use mcp::UserId;
+use mcp::{Caller, UserId};
 use schemars::JsonSchema;
 use sea_orm::{
     ColumnTrait as _, EntityTrait as _, IntoActiveModel as _, QueryFilter as _, QueryOrder as _,
@@ -29,7 +31,10 @@ use crate::{
     Service,
     db::Failure,
     notes::{self, Cursor, Note, NotesError, Tag},
-    oauth::token_format::PlainDownload,
+    oauth::{
+        access::{self, Authority},
+        token_format::PlainDownload,
+    },
 };
 
 /// How long a file is kept, and its address works: long enough for somebody to click on it.
@@ -110,12 +115,15 @@ pub struct Export {
     /// From when on it is gone.
     pub expires_at: DateTime<Utc>,
     chunks: i32,
+    /// What it was made with.
+    authority: Authority,
 }
 
 /// Why there is no file.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
-    /// There is none, or there is none any more, or it is somebody else's.
+    /// There is none, or there is none any more, or it is somebody else's, or the access has ended
+    /// that it was made with.
     #[error("there is no such export")]
     NotFound,
     /// More than [`MAX_BYTES`].
@@ -154,15 +162,19 @@ pub struct Writing {
 /// finished expires by itself.
 pub async fn begin(
     service: &Service,
-    owner: &UserId,
+    caller: &Caller,
     format: Format,
     tag: Option<Tag>,
 ) -> Result<Writing, ExportError> {
+    let owner = &caller.user;
+    let Authority { grant, key, .. } = Authority::of(caller);
     let now = service.clock().now();
     make_room(service, owner).await?;
     let row = exports::Model {
         id: ExportId(Uuid::new_v4()),
         owner_sub: owner.as_str().to_owned(),
+        grant_id: grant,
+        key_id: key,
         file_name: format!("notes-{}.{}", now.format("%Y-%m-%d"), format.extension()),
         media_type: format.media_type().to_owned(),
         bytes: 0,
@@ -296,7 +308,21 @@ pub async fn by_token(service: &Service, token: &str) -> Result<Export, ExportEr
         .filter(exports::COLUMN.expires_at.gt(service.clock().now()))
         .one(service.db())
         .await?;
-    row.map(Export::from).ok_or(ExportError::NotFound)
+    let export = row.map(Export::from).ok_or(ExportError::NotFound)?;
+    match access::denied(service.db(), &export.authority).await? {
+        None => Ok(export),
+        Some(denied) => {
+            let why = denied.as_str();
+            tracing::info!(why, "Refused the address of an export: {why}");
+            Err(ExportError::NotFound)
+        }
+    }
+}
+
+/// Whether the access that a file was made with has ended since, as far as this instance knows: its
+/// address is then worth nothing any more.
+pub fn is_denied(service: &Service, export: &Export) -> bool {
+    service.revoked().is_denied(&export.authority)
 }
 
 /// One of a person's files.
@@ -350,7 +376,14 @@ fn internal(error: std::io::Error) -> ExportError {
 
 impl From<exports::Model> for Export {
     fn from(row: exports::Model) -> Self {
+        let authority = Authority {
+            user: UserId::new(row.owner_sub),
+            grant: row.grant_id,
+            key: row.key_id,
+            issued_at: row.created_at,
+        };
         Self {
+            authority,
             id: row.id,
             file_name: row.file_name,
             media_type: row.media_type,

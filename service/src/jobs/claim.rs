@@ -9,16 +9,31 @@
 //! all others wait. So a worker keeps some of its places for people who have nothing running there,
 //! and fills them with [`Claim::newcomers_only`].
 
-use std::{collections::BTreeMap, sync::LazyLock, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::LazyLock,
+    time::Duration,
+};
 
 use entity::jobs::{COLUMN, Column, Entity, Model};
-use mcp::job::{Attempt, JobCall, JobId, JobOutcome, Origin};
+use mcp::{
+    UserId,
+    job::{Attempt, JobCall, JobId, JobOutcome, Origin},
+};
 use sea_orm::{
     DbBackend, EntityTrait as _, FromQueryResult as _, QueryFilter as _, QuerySelect as _, Value,
 };
 
-use super::{MAX_CLAIMS, dialect, later, row, settle};
-use crate::{Service, db::Failure};
+use super::{
+    MAX_CLAIMS,
+    denied::{DeniedJobs, end_denied},
+    dialect, later, row, settle,
+};
+use crate::{
+    Service,
+    db::Failure,
+    oauth::access::{self, Authority},
+};
 
 /// How long a job stays in the queue that this version cannot read. A worker of the version that
 /// wrote it will come by before.
@@ -70,8 +85,45 @@ pub struct Lease {
     pub(super) client_is_told: bool,
 }
 
-/// Takes some jobs that are due.
+/// How often a claim looks again that brought nothing but jobs whose access was ended.
+const MAX_LOOKS: usize = 5;
+
+/// Takes some jobs that are due. Those whose access was ended meanwhile are ended instead.
 pub async fn claim(
+    service: &Service,
+    turn: &mut Turn,
+    what: Claim<'_>,
+) -> Result<Vec<Claimed>, Failure> {
+    for _ in 0..MAX_LOOKS {
+        let mut claimed = claim_any(service, turn, what).await?;
+        let denied = end_those_denied(service, &claimed).await?;
+        claimed.retain(|it| !denied.contains(&it.lease.job));
+        if denied.is_empty() || !claimed.is_empty() {
+            return Ok(claimed);
+        }
+    }
+    Ok(Vec::new())
+}
+
+/// Ends those of some jobs whose access was ended, with all others of theirs, so that no further
+/// claim comes upon those. Gives the ones that are not to be run.
+async fn end_those_denied(
+    service: &Service,
+    claimed: &[Claimed],
+) -> Result<BTreeSet<JobId>, Failure> {
+    let authorities: Vec<_> =
+        claimed.iter().map(|it| Authority::of(&it.attempt.call.caller)).collect();
+    let answers = access::denied_all(service.db(), &authorities).await?;
+    let denied = claimed.iter().zip(answers).filter(|(_, denied)| denied.is_some());
+    let denied: Vec<_> = denied.map(|(claimed, _)| claimed).collect();
+    let owners: BTreeSet<_> = denied.iter().map(|it| &it.lease.owner).collect();
+    for owner in owners {
+        end_denied(service, &DeniedJobs::OfPerson(UserId::new(owner.as_str()))).await?;
+    }
+    Ok(denied.into_iter().map(|it| it.lease.job.clone()).collect())
+}
+
+async fn claim_any(
     service: &Service,
     turn: &mut Turn,
     what: Claim<'_>,

@@ -5,7 +5,7 @@ use mcp::job::{Job, JobId, NewJob, NotEnqueued};
 use sea_orm::{ConnectionTrait, Value};
 
 use super::{MAX_UNFINISHED, away, dialect, millis, read, row};
-use crate::{Service, db::Failure};
+use crate::{Service, db::Failure, oauth::access::Authority};
 
 /// A job whose parent waits for it.
 pub(super) struct Parent<'a> {
@@ -41,10 +41,10 @@ pub async fn enqueue_in(
 }
 
 const INSERT: &str = "
-INSERT INTO jobs (id, owner_sub, client_id, tool, call, arguments, status, attempt, failures, max_attempts,
+INSERT INTO jobs (id, owner_sub, client_id, grant_id, key_id, tool, call, arguments, status, attempt, failures, max_attempts,
     timeout_ms, run_at, parent_id, parent_key, pending, answers, announced, keep_ms, created_at,
     updated_at)
-SELECT $1, $2, $3, $4, $5, $6, 'queued', 0, 0, $7, $8, $9, $10, $11, 0, $12, true, $13, $9, $9
+SELECT $1, $2, $3, $15, $16, $4, $5, $6, 'queued', 0, 0, $7, $8, $9, $10, $11, 0, $12, true, $13, $9, $9
 WHERE (SELECT count(*) FROM (SELECT 1 FROM jobs WHERE owner_sub = $2 AND ended_at IS NULL
     LIMIT $14) AS unfinished) < $14
 ON CONFLICT DO NOTHING";
@@ -63,7 +63,8 @@ pub(super) async fn insert(
         None => (None, None, MAX_UNFINISHED),
     };
     let (call, arguments) = row::encode_call(job.call.clone())?;
-    let values: [Value; 14] = [
+    let Authority { grant, key, .. } = Authority::of(&job.call.caller);
+    let values: [Value; 16] = [
         job.id.as_str().into(),
         job.call.caller.user.as_str().into(),
         (&*job.call.caller.client).into(),
@@ -78,6 +79,8 @@ pub(super) async fn insert(
         answers.into(),
         millis(row::kept(&job)).into(),
         i64::try_from(limit).unwrap_or(i64::MAX).into(),
+        grant.map(|grant| grant.0).into(),
+        key.map(|key| key.0).into(),
     ];
     Ok(dialect::written(db, INSERT, values).await? == 1)
 }

@@ -18,13 +18,17 @@
 //! **Races are settled by one statement**, and where two rows have to change together (a child and
 //! the parent that waits for it) by one transaction that locks the parent first.
 //!
+//! **A job acts with the access of the token that started it.** When that ends, the job does
+//! ([`end_denied`]).
+//!
 //! Signals are hints, published after the commit. Whoever misses one finds the same by looking.
 
 mod announce;
 mod answer;
 mod cancel;
 mod claim;
-mod dialect;
+mod denied;
+pub(crate) mod dialect;
 mod enqueue;
 mod keep;
 mod read;
@@ -49,6 +53,7 @@ pub(crate) use self::totals::Totals;
 pub use self::{
     announce::{Unannounced, mark_announced, unannounced},
     claim::{Claim, Claimed, Lease, Turn, claim},
+    denied::{DeniedJobs, end_denied},
     enqueue::{enqueue, enqueue_in},
     keep::{CheckpointError, RENEWALS_PER_LEASE, checkpoint, note_progress, renew},
     settle::{End, Settled, settle},

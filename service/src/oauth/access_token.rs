@@ -17,7 +17,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    revoked::RevokedGrants,
+    access::Denied,
+    revoked::{RevokedGrants, Token},
     signing_keys::{ALGORITHM, JWT_ALGORITHM, Signer, SigningKeys},
 };
 use crate::{clock::Clock, db::Failure};
@@ -128,6 +129,8 @@ impl Claims {
             client: Arc::clone(&self.client),
             scopes: self.scopes.clone(),
             grant: Arc::clone(&self.session_id),
+            key: self.kid.as_str().into(),
+            issued_at: self.issued_at,
             expires_at: self.expires_at,
         }
     }
@@ -181,7 +184,11 @@ impl AccessTokens {
 
     /// Signs a new token.
     pub async fn mint(&self, new: NewToken) -> Result<String, Failure> {
-        self.minter().await?.mint(new)
+        let minter = self.minter().await?;
+        let now = self.clock.now().timestamp();
+        // One without a grant is void if it is not later than the person's last cutoff.
+        let issued_at = self.revoked.issue_at(&new.user, now);
+        minter.mint_at(new, issued_at)
     }
 
     /// Whatever signing needs of the database, so that a token can be signed within a transaction
@@ -220,9 +227,19 @@ impl AccessTokens {
 
     /// Asks memory, except for the very first time.
     async fn check_revocation(&self, claims: &Claims) -> Result<(), TokenError> {
-        match self.revoked.contains(&claims.session_id, claims.issued_at).await {
-            Ok(false) => Ok(()),
-            Ok(true) => Err(TokenError::Invalid("it was revoked")),
+        let token = Token {
+            user: &claims.user,
+            session_id: &claims.session_id,
+            key: &claims.kid,
+            issued_at: claims.issued_at,
+        };
+        match self.revoked.denied(&token).await {
+            Ok(None) => Ok(()),
+            Ok(Some(Denied::GrantRevoked)) => Err(TokenError::Invalid("it was revoked")),
+            Ok(Some(Denied::KeyRevoked)) => Err(TokenError::Invalid("its key was revoked")),
+            Ok(Some(Denied::Blocked | Denied::CutOff)) => {
+                Err(TokenError::Invalid("its person was shut out"))
+            }
             Err(error) => {
                 tracing::warn!(error = ?error, "The revoked grants could not be read: {error}");
                 Err(TokenError::Unavailable)
@@ -294,8 +311,11 @@ pub(crate) struct Minter {
 impl Minter {
     /// Signs a new token.
     pub(crate) fn mint(&self, new: NewToken) -> Result<String, Failure> {
+        self.mint_at(new, self.tokens.clock.now().timestamp())
+    }
+
+    fn mint_at(&self, new: NewToken, issued_at: i64) -> Result<String, Failure> {
         let Self { tokens, signer } = self;
-        let issued_at = tokens.clock.now().timestamp();
         let ttl = new.ttl.unwrap_or(tokens.ttl).min(MAX_TTL).as_secs();
         let scopes: Vec<&str> = new.scopes.iter().map(String::as_str).collect();
         let claims = WireClaims {

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use entity::{
     ClientId, GrantId, exports, github_tokens, jobs, notes, oauth_codes,
     oauth_grants::{Entity, Model},
-    users,
+    users as users_table,
 };
 use mcp::{Signal, UserId};
 use sea_orm::{EntityTrait as _, QueryFilter as _, QuerySelect as _, sea_query::Expr};
@@ -14,12 +14,13 @@ use super::{
     client,
     display_name::DisplayName,
     grant::{self, Reason},
-    revoke,
+    revoke::{self, Ended},
     scope::Scopes,
 };
 use crate::{
     Service, counted,
     db::{self, Failure},
+    users,
 };
 
 /// The most connected apps that are listed; more than that is not a list that anybody reads. All of
@@ -114,9 +115,9 @@ pub async fn delete(
         || notes::Entity::delete_many().filter(notes::COLUMN.owner_sub.eq(user.as_str()));
     let transaction = db::begin_patiently(service.db()).await?;
     oauth_codes::Entity::delete_owned_by(user.as_str()).exec(&transaction).await?;
-    users::Entity::delete_many()
-        .filter(users::COLUMN.sub.eq(user.as_str()))
-        .filter(users::COLUMN.blocked_at.is_null())
+    users_table::Entity::delete_many()
+        .filter(users_table::COLUMN.sub.eq(user.as_str()))
+        .filter(users_table::COLUMN.blocked_at.is_null())
         .exec(&transaction)
         .await?;
     let notes = all_notes().exec(&transaction).await?;
@@ -137,8 +138,7 @@ pub async fn delete(
     transaction.commit().await?;
     event.log();
 
-    let grants: Vec<GrantId> = grants.iter().map(|it| it.id).collect();
-    revoke::tell(service, now, &grants).await;
+    revoke::tell(service, Ended { at: now, grants: &grants, person: Some(user) }).await;
     // An import that was writing meanwhile was waited for when its job was deleted.
     if let Err(error) = all_notes().exec(service.db()).await {
         tracing::warn!(error = %error, "Notes of a deleted account may have stayed: {error}");
@@ -147,7 +147,8 @@ pub async fn delete(
     Ok(deleted)
 }
 
-/// Shuts a person out, at once and until [`unblock`]. Says whether they were let in before.
+/// Shuts a person out, at once and until [`unblock`]. Says whether they were let in before. Whoever
+/// has never signed in can be blocked, too: an access token may have been minted for them by hand.
 ///
 /// The door is closed first, and committed, and what is inside is ended second: a code that is issued
 /// from now on cannot be redeemed, and one that is being redeemed is waited for. If the second step
@@ -158,15 +159,10 @@ pub async fn block(
     request: &RequestInfo,
 ) -> Result<bool, Failure> {
     let now = service.clock().now();
-    let closed = users::Entity::update_one_of(user.as_str())
-        .col_expr(users::Column::BlockedAt, Expr::value(now))
-        .filter(users::COLUMN.blocked_at.is_null())
-        .exec(service.db())
-        .await?;
-    let newly = closed.rows_affected == 1;
+    let newly = users::block(service.db(), now, user).await?;
 
     let transaction = db::begin(service.db()).await?;
-    let grants = revoke::all_of(&transaction, now, user, Reason::Operator).await?;
+    let grants = revoke::all_of(&transaction, now, user, Reason::Blocked).await?;
     let event = Event::new(audit::Kind::UserBlocked, request).user(user).detail(counted(
         grants.len(),
         "app",
@@ -180,8 +176,7 @@ pub async fn block(
     if told {
         event.log();
     }
-    let grants: Vec<GrantId> = grants.iter().map(|it| it.id).collect();
-    revoke::tell(service, now, &grants).await;
+    revoke::tell(service, Ended { at: now, grants: &grants, person: Some(user) }).await;
     Ok(newly)
 }
 
@@ -193,9 +188,9 @@ pub async fn unblock(
 ) -> Result<bool, Failure> {
     let now = service.clock().now();
     let transaction = db::begin(service.db()).await?;
-    let unblocked = users::Entity::update_one_of(user.as_str())
-        .col_expr(users::Column::BlockedAt, Expr::value(None::<DateTime<Utc>>))
-        .filter(users::COLUMN.blocked_at.is_not_null())
+    let unblocked = users_table::Entity::update_one_of(user.as_str())
+        .col_expr(users_table::Column::BlockedAt, Expr::value(None::<DateTime<Utc>>))
+        .filter(users_table::COLUMN.blocked_at.is_not_null())
         .exec(&transaction)
         .await?;
     if unblocked.rows_affected == 0 {

@@ -36,7 +36,8 @@ use super::{
     client::{self, Client},
     grant::{self, Reason, TokenSet, uuid_at},
     pkce::{Challenge, Verifier},
-    resource, revoke,
+    resource,
+    revoke::{self, Ended},
     scope::Scopes,
     token_format::{PlainCode, PlainToken},
 };
@@ -348,14 +349,15 @@ impl Attempt<'_> {
             return answer;
         }
         let revoked = revoke::one(&transaction, self.now, grant.id, Reason::CodeReplay).await?;
-        if revoked.is_none() {
+        let Some(revoked) = revoked else {
             return answer;
-        }
+        };
         let event = self.event(audit::Kind::CodeReplayed, &grant.user_sub).grant(grant.id);
         audit::write(&transaction, self.now, &event).await?;
         transaction.commit().await.map_err(Failure::from)?;
         event.log();
-        revoke::tell(self.service, self.now, &[grant.id]).await;
+        let ended = Ended { at: self.now, grants: &[revoked], person: None };
+        revoke::tell(self.service, ended).await;
         answer
     }
 

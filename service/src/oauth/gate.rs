@@ -89,6 +89,12 @@ impl Closed {
         Self::SignInAgain,
     ];
 
+    /// Whether it is a definite answer about the person, which ends what they were given before. Only
+    /// [`Self::SignInAgain`] is not: it says that nothing is known.
+    pub(super) fn is_definite(self) -> bool {
+        self != Self::SignInAgain
+    }
+
     /// The same in one word, for logs.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -247,12 +253,7 @@ pub async fn recheck(service: &Service, user: &UserId) -> GateAnswer {
     match ask_again(service, user).await {
         Ok(answer) => answer,
         Err(NotAdmitted::Closed(why)) => {
-            metrics::OAUTH_GATE_REFUSALS.count([why.as_str()]);
-            tracing::info!(
-                user = user.as_str(),
-                why = why.as_str(),
-                "The gate has closed for {user}"
-            );
+            count_refusal(user, why);
             GateAnswer::Closed(why)
         }
         Err(NotAdmitted::GitHub(error)) => {
@@ -269,6 +270,24 @@ pub async fn recheck(service: &Service, user: &UserId) -> GateAnswer {
             );
             GateAnswer::Unknown
         }
+    }
+}
+
+/// Notes that somebody who had come in before may not any more.
+pub(super) fn count_refusal(user: &UserId, why: Closed) {
+    metrics::OAUTH_GATE_REFUSALS.count([why.as_str()]);
+    tracing::info!(user = user.as_str(), why = why.as_str(), "The gate has closed for {user}");
+}
+
+/// Whether the list still names somebody who had come in before. Asks only the database.
+pub(super) async fn is_listed(service: &Service, user: &UserId) -> Result<bool, Failure> {
+    let Some(id) = users::github_id(user) else {
+        return Ok(true); // there is no list of others
+    };
+    match listed(service, id, None).await {
+        Ok(_) => Ok(true),
+        Err(NotAdmitted::Failure(failure)) => Err(failure),
+        Err(NotAdmitted::Closed(_) | NotAdmitted::GitHub(_)) => Ok(false),
     }
 }
 

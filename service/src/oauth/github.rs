@@ -240,6 +240,7 @@ async fn arrive(
             };
             let event = hop.purpose.event(kind, request).user(&user);
             sign_in::note(service, event.detail(format!("{why} as {}", account.login))).await;
+            sign_in::end_access(service, &user, why, request).await;
             return Err(CallbackError::Refused(Refusal {
                 login: account.login,
                 sentence: why.sentence(&service.config().gate),

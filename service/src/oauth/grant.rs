@@ -78,6 +78,8 @@ pub enum Reason {
     Person,
     /// The person deleted their account.
     AccountDeleted,
+    /// An operator blocked the person.
+    Blocked,
     /// An operator wanted it.
     Operator,
     /// Whoever publishes the client took it back.
@@ -91,12 +93,28 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Whether everything else of the person ends too: sessions of the account page, access tokens
+    /// without a grant, and what was made with them. Not so if it is about one app, or if the person
+    /// disconnects all of them.
+    pub fn ends_all_access(self) -> bool {
+        match self {
+            Self::Gate(_) | Self::AccountDeleted | Self::Blocked => true,
+            Self::Client
+            | Self::Person
+            | Self::Operator
+            | Self::ClientGone
+            | Self::CodeReplay
+            | Self::RefreshReplay => false,
+        }
+    }
+
     /// The word in the row.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Client => "client",
             Self::Person => "person",
             Self::AccountDeleted => "account_deleted",
+            Self::Blocked => "blocked",
             Self::Operator => "operator",
             Self::ClientGone => "client_gone",
             Self::Gate(_) => "gate",

@@ -16,8 +16,10 @@
 //! [`audit`] writes down what happened. [`pending`] and [`limits`] are the stores that
 //! instances share, [`suite`] is what any of them must pass, [`data_keys`] seals what is kept for a person.
 
+pub mod access;
 pub mod access_token;
 pub mod account;
+pub mod allow_list;
 pub mod audit;
 pub mod authorize;
 pub mod cimd;

@@ -43,7 +43,8 @@ use super::{
     code,
     gate::{self, Closed, GateAnswer},
     grant::{self, Reason, TokenSet},
-    resource, revoke,
+    resource,
+    revoke::{self, Ended},
     scope::{MalformedScope, Scopes},
     token_format::PlainToken,
 };
@@ -221,7 +222,7 @@ impl Exchange<'_> {
         }
     }
 
-    /// Whether the person may still come in, asked anew every [`GATE_RECHECK_AFTER`].
+    /// Whether the person may still come in. GitHub is asked anew every [`GATE_RECHECK_AFTER`].
     async fn pass_gate(&self, grant: &oauth_grants::Model) -> Result<(), RefreshError> {
         let (service, user) = (self.service, UserId::new(grant.user_sub.as_str()));
         let now = service.clock().now();
@@ -229,16 +230,27 @@ impl Exchange<'_> {
             .one(service.db())
             .await
             .map_err(Failure::from)?;
-        let checked_at = match person {
-            Some(person) if person.blocked_at.is_none() => person.gate_checked_at,
+        let (checked_at, member_of) = match person {
+            Some(person) if person.blocked_at.is_none() => {
+                (person.gate_checked_at, person.gate_org)
+            }
             Some(_) => return self.close_gate(&user, Closed::Blocked).await,
             None => return self.close_gate(&user, Closed::SignInAgain).await,
         };
-        let lately = checked_at.is_some_and(|it| now - it < GATE_RECHECK_AFTER);
+        // The list is here, so it is looked at each time.
+        if !gate::is_listed(service, &user).await? {
+            gate::count_refusal(&user, Closed::NotListed);
+            return self.close_gate(&user, Closed::NotListed).await;
+        }
+        // An answer about another organization is none; rows of older versions do not say.
+        let org = service.config().gate.org.as_deref();
+        let same_org = member_of.as_deref() == org;
+        let lately = same_org && checked_at.is_some_and(|it| now - it < GATE_RECHECK_AFTER);
         if lately || gate::is_open_to(service, &user) {
             return Ok(());
         }
-        let holds = checked_at.is_some_and(|it| now - it <= GATE_ANSWER_HOLDS);
+        let holds = (same_org || member_of.is_none())
+            && checked_at.is_some_and(|it| now - it <= GATE_ANSWER_HOLDS);
         // Whoever has no answer at all has to ask; of those who have an old one, one does.
         let asks = claim_asking(service, &user, now).await? || checked_at.is_none();
         if !asks {
@@ -247,6 +259,7 @@ impl Exchange<'_> {
         match gate::recheck(service, &user).await {
             GateAnswer::Open => {
                 grant::gate_was_open(service.db(), user.as_str(), now).await?;
+                crate::users::is_member_of(service.db(), &user, org).await?;
                 Ok(())
             }
             GateAnswer::Closed(why) => self.close_gate(&user, why).await,
@@ -388,7 +401,8 @@ impl Exchange<'_> {
         audit::write(&transaction, now, &event).await?;
         transaction.commit().await.map_err(Failure::from)?;
         event.log();
-        revoke::tell(self.service, now, &[grant.id]).await;
+        let ended = Ended { at: now, grants: std::slice::from_ref(grant), person: None };
+        revoke::tell(self.service, ended).await;
         Err(RefreshError::InvalidGrant("it was used before"))
     }
 

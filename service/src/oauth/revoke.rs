@@ -3,12 +3,16 @@
 //!
 //! A revocation is a statement on the grant's row. Refresh tokens see it at once, since they are
 //! exchanged under a lock on that row; access tokens are refused by every instance that has heard
-//! of it ([`super::revoked`]).
+//! of it ([`super::revoked`]). Jobs that were started under the grant end ([`jobs::end_denied`]), and
+//! links to exports that were made under it stop working ([`super::access`]).
+//!
+//! Where the person is the reason, and not one app, everything else of theirs ends too: see
+//! [`Reason::ends_all_access`].
 
 use anyhow::anyhow;
 use chrono::{DateTime, Utc};
 use entity::{
-    ClientId, GrantId, oauth_codes,
+    ClientId, GrantId, Kid, oauth_codes,
     oauth_grants::{COLUMN, Column, Entity, Model},
     oauth_refresh_tokens,
 };
@@ -19,6 +23,7 @@ use sea_orm::{
 };
 
 use super::{
+    access,
     access_token::TokenError,
     audit::{self, Event, RequestInfo},
     client::Client,
@@ -28,6 +33,7 @@ use super::{
 use crate::{
     Service,
     db::{self, Failure},
+    jobs::{self, DeniedJobs},
 };
 
 /// The most signals that one revocation sends. Whoever hears none asks within seconds anyway.
@@ -72,8 +78,8 @@ pub async fn grant(
     reason: Reason,
     request: &RequestInfo,
 ) -> Result<bool, Failure> {
-    let which = Entity::update_many().filter(COLUMN.id.eq(grant));
-    Ok(!revoke(service, which, None, reason, request).await?.is_empty())
+    let which = Which::Grants(Entity::update_many().filter(COLUMN.id.eq(grant)));
+    Ok(!revoke(service, which, reason, request).await?.is_empty())
 }
 
 /// Revokes one grant, if it is this person's. Says whether it was still good.
@@ -84,39 +90,83 @@ pub async fn owned(
     reason: Reason,
     request: &RequestInfo,
 ) -> Result<bool, Failure> {
-    let which = Entity::update_owned(owner.as_str(), grant);
-    Ok(!revoke(service, which, None, reason, request).await?.is_empty())
+    let which = Which::Grants(Entity::update_owned(owner.as_str(), grant));
+    Ok(!revoke(service, which, reason, request).await?.is_empty())
 }
 
-/// Revokes all grants of a person, and the codes that could become one. Gives the grants.
+/// Revokes all grants of a person, and the codes that could become one. Gives the grants. Some
+/// reasons end all other access of the person as well: [`Reason::ends_all_access`].
 pub async fn user(
     service: &Service,
     user: &UserId,
     reason: Reason,
     request: &RequestInfo,
 ) -> Result<Vec<GrantId>, Failure> {
-    let which = Entity::update_owned_by(user.as_str());
-    revoke(service, which, Some(user), reason, request).await
+    revoke(service, Which::Person(user), reason, request).await
 }
 
-/// Revokes all grants of a client. Gives them.
+/// Revokes all grants of a client, and the codes that could become one. Gives the grants.
 pub async fn client(
     service: &Service,
     client: &ClientId,
     reason: Reason,
     request: &RequestInfo,
 ) -> Result<Vec<GrantId>, Failure> {
-    let which = Entity::update_many().filter(COLUMN.client_id.eq(client.clone()));
-    revoke(service, which, None, reason, request).await
+    let which = Which::Client(client);
+    revoke(service, which, reason, request).await
 }
 
-/// Tells this instance, and then the others, what was revoked. Follows the commit.
-pub(super) async fn tell(service: &Service, now: DateTime<Utc>, grants: &[GrantId]) {
-    for grant in grants {
-        service.revoked().insert(*grant, now);
+/// Ends the trust in a signing key, and everything that was started with tokens that it signed: open
+/// streams, jobs, and links to exports. Apps stay connected: they get new tokens by themselves. Says
+/// whether there was such a key to revoke.
+pub async fn key(service: &Service, kid: &Kid, request: &RequestInfo) -> Result<bool, Failure> {
+    if !service.keys().revoke(kid, request).await? {
+        return Ok(false);
     }
-    let signals = grants.iter().take(MAX_SIGNALS);
-    service.changed(signals.map(|it| Signal::Revoked { grant: it.to_string() }).collect()).await;
+    service.revoked().distrust(kid.clone());
+    service.changed(vec![Signal::KeyRevoked { key: kid.to_string() }]).await;
+    end_jobs(service, &DeniedJobs::OfKey(kid.clone())).await;
+    Ok(true)
+}
+
+/// What follows from a committed revocation.
+pub(super) struct Ended<'a> {
+    pub(super) at: DateTime<Utc>,
+    pub(super) grants: &'a [Model],
+    /// The person whose access was ended as a whole.
+    pub(super) person: Option<&'a UserId>,
+}
+
+/// Tells this instance, and then the others, what was revoked, and ends the jobs that were started
+/// under it. Follows the commit.
+pub(super) async fn tell(service: &Service, Ended { at, grants, person }: Ended<'_>) {
+    let mut signals = Vec::new();
+    if let Some(user) = person {
+        service.revoked().cut_off(user.clone(), at);
+        signals.push(Signal::CutOff { user: user.clone(), at: at.timestamp_micros() });
+    }
+    for grant in grants {
+        service.revoked().insert(grant.id, at);
+    }
+    let some = grants.iter().take(MAX_SIGNALS);
+    signals.extend(some.map(|it| Signal::Revoked { grant: it.id.to_string() }));
+    if !signals.is_empty() {
+        service.changed(signals).await;
+    }
+    let which = match person {
+        Some(user) => vec![DeniedJobs::OfPerson(user.clone())],
+        None => DeniedJobs::of_grants(grants),
+    };
+    for which in which {
+        end_jobs(service, &which).await;
+    }
+}
+
+/// If it fails, the workers find out: at the claim, and at each heartbeat.
+async fn end_jobs(service: &Service, which: &DeniedJobs) {
+    if let Err(error) = jobs::end_denied(service, which).await {
+        tracing::warn!(error = ?error, "Could not end the jobs of revoked access yet: {error}");
+    }
 }
 
 /// Revokes one grant as a part of something else. Gives it if it was still good.
@@ -142,7 +192,25 @@ pub(super) async fn all_of(
     reason: Reason,
 ) -> Result<Vec<Model>, Failure> {
     oauth_codes::Entity::delete_owned_by(user.as_str()).exec(db).await?;
+    if reason.ends_all_access() {
+        access::cut_off(db, now, user, reason).await?;
+    }
     all(db, now, Entity::update_owned_by(user.as_str()), reason).await
+}
+
+/// The same for all grants of a client.
+async fn all_of_client(
+    db: &impl ConnectionTrait,
+    now: DateTime<Utc>,
+    client: &ClientId,
+    reason: Reason,
+) -> Result<Vec<Model>, Failure> {
+    oauth_codes::Entity::delete_many()
+        .filter(oauth_codes::COLUMN.client_id.eq(client.clone()))
+        .exec(db)
+        .await?;
+    let which = Entity::update_many().filter(COLUMN.client_id.eq(client.clone()));
+    all(db, now, which, reason).await
 }
 
 async fn all(
@@ -163,18 +231,29 @@ async fn all(
     Ok(revoked)
 }
 
+/// Which grants to revoke.
+enum Which<'a> {
+    Person(&'a UserId),
+    Client(&'a ClientId),
+    Grants(UpdateMany<Entity>),
+}
+
 async fn revoke(
     service: &Service,
-    which: UpdateMany<Entity>,
-    user: Option<&UserId>,
+    which: Which<'_>,
     reason: Reason,
     request: &RequestInfo,
 ) -> Result<Vec<GrantId>, Failure> {
     let now = service.clock().now();
     let transaction = db::begin(service.db()).await?;
-    let revoked = match user {
-        Some(user) => all_of(&transaction, now, user, reason).await?,
-        None => all(&transaction, now, which, reason).await?,
+    let mut person = None;
+    let revoked = match which {
+        Which::Person(user) => {
+            person = Some(user).filter(|_| reason.ends_all_access());
+            all_of(&transaction, now, user, reason).await?
+        }
+        Which::Client(client) => all_of_client(&transaction, now, client, reason).await?,
+        Which::Grants(which) => all(&transaction, now, which, reason).await?,
     };
     let event = revoked.first().map(|first| event(&revoked, first, reason, request));
     if let Some(event) = &event {
@@ -184,9 +263,8 @@ async fn revoke(
     if let Some(event) = event {
         event.log();
     }
-    let grants: Vec<GrantId> = revoked.iter().map(|it| it.id).collect();
-    tell(service, now, &grants).await;
-    Ok(grants)
+    tell(service, Ended { at: now, grants: &revoked, person }).await;
+    Ok(revoked.iter().map(|it| it.id).collect())
 }
 
 /// One event, however many grants: it names what they have in common.

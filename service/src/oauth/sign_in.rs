@@ -14,16 +14,18 @@ use sea_orm::EntityTrait as _;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    access::{self, Authority},
     audit::{self, Event, RequestInfo},
     authorize::{Request, error_uri},
     code::{self, NewCode},
     display_name::DisplayName,
     gate,
     github::GitHubHop,
+    grant::Reason,
     kept_token,
     pending::{self, PENDING_TTL, Record, SecretHash, StoreUnavailable, new_secret},
     pkce::Verifier,
-    redirect_uri,
+    redirect_uri, revoke,
 };
 use crate::{
     Service,
@@ -351,6 +353,8 @@ async fn come_in(
 
     let transaction = db::begin(service.db()).await?;
     users::upsert(&transaction, now, sign_in).await?;
+    let signed_in_at = access::issue_at(&transaction, now, &user).await?;
+    users::is_member_of(&transaction, &user, service.config().gate.org.as_deref()).await?;
     if let Some(checked_at) = gate_checked_at {
         use sea_orm::{QueryFilter as _, sea_query::Expr};
         users_table::Entity::update_many()
@@ -388,7 +392,7 @@ async fn come_in(
         }
         Purpose::Account => {
             let session = new_secret();
-            let stored = StoredSession { user, login, csrf: new_secret(), signed_in_at: now };
+            let stored = StoredSession { user, login, csrf: new_secret(), signed_in_at };
             pending::put(service.pending(), &session, &stored, SESSION_TTL)
                 .await
                 .map_err(Trouble::Store)?;
@@ -397,23 +401,57 @@ async fn come_in(
     }
 }
 
-/// Who is signed in to the account page, by the value of the session's cookie. Nobody, once the
-/// account is gone or shut out.
+/// The session of the account page, by the value of its cookie. `None` if there is none, or once the
+/// account is deleted or its access was ended ([`access`]).
 pub async fn session(service: &Service, cookie: &str) -> Result<Option<Session>, CallbackError> {
     let Some(stored) = pending::peek::<StoredSession>(service.pending(), cookie).await? else {
         return Ok(None);
     };
-    let person = users::get(service.db(), &stored.user).await.map_err(|failure| {
+    let authority = Authority {
+        user: stored.user.clone(),
+        grant: None,
+        key: None,
+        issued_at: stored.signed_in_at,
+    };
+    let looked_up = async {
+        let exists = users::get(service.db(), &stored.user).await?.is_some();
+        Ok::<_, Failure>(exists && access::denied(service.db(), &authority).await?.is_none())
+    };
+    let may_act = looked_up.await.map_err(|failure| {
         tracing::error!(error = ?failure, "A session cannot be looked up: {failure}");
         CallbackError::Unavailable
     })?;
-    let is_here = person.is_some_and(|it| it.blocked_at.is_none());
-    Ok(is_here.then_some(Session {
+    Ok(may_act.then_some(Session {
         user: stored.user,
         login: stored.login,
         csrf: stored.csrf,
         signed_in_at: stored.signed_in_at,
     }))
+}
+
+/// Ends what somebody was given before who may not sign in any more.
+pub(super) async fn end_access(
+    service: &Service,
+    user: &UserId,
+    why: gate::Closed,
+    request: &RequestInfo,
+) {
+    if !why.is_definite() {
+        return;
+    }
+    let ended = async {
+        // A stranger was given nothing.
+        if users::get(service.db(), user).await?.is_some() {
+            revoke::user(service, user, Reason::Gate(why), request).await?;
+        }
+        Ok::<_, Failure>(())
+    };
+    if let Err(failure) = ended.await {
+        tracing::error!(
+            user = user.as_str(), error = ?failure,
+            "Could not end the access of {user}; it ends at the next refresh: {failure}"
+        );
+    }
 }
 
 /// Ends a session of the account page.

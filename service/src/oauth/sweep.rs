@@ -6,7 +6,7 @@
 //! beside the lifetime that it belongs to, so that what is swept here is what is refused there.
 
 use entity::{
-    oauth_audit, oauth_clients, oauth_codes, oauth_grants, oauth_refresh_tokens,
+    access_cutoffs, oauth_audit, oauth_clients, oauth_codes, oauth_grants, oauth_refresh_tokens,
     oauth_signing_keys::{self, State},
 };
 use sea_orm::{
@@ -74,6 +74,14 @@ pub async fn clients(service: &Service) -> Result<u64, Failure> {
         .take();
     let which = Condition::all().add(COLUMN.expires_at.lte(now)).add(Expr::exists(needed).not());
     batch::<Entity>(service, Column::Id, which).await
+}
+
+/// Cutoffs that are older than anything that they could void: kept for as long as revoked grants.
+pub async fn cutoffs(service: &Service) -> Result<u64, Failure> {
+    use access_cutoffs::{COLUMN, Column, Entity};
+
+    let old = COLUMN.cutoff_at.lte(service.clock().now() - grant::ENDED_RETENTION);
+    batch::<Entity>(service, Column::UserSub, Condition::all().add(old)).await
 }
 
 /// Signing keys that have not been trusted for [`signing_keys::KEPT_FOR_FORENSICS`].

@@ -116,7 +116,7 @@ impl Tool<Service> for ExportNotes {
         let total = notes::count(service.db(), call.user(), tag.as_ref()).await;
         let total = to_f64(total.map_err(|it| failed(it.into()))?);
         let mut writing =
-            exports::begin(service, call.user(), format, tag).await.map_err(failed)?;
+            exports::begin(service, call.caller(), format, tag).await.map_err(failed)?;
         loop {
             let done = match writing.go_on(service).await {
                 Ok(Some(done)) => done,

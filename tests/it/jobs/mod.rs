@@ -1,6 +1,7 @@
 //! Tools that run as jobs, as each kind of client sees them. Web instances and workers share nothing
 //! but the stores and the database.
 
+mod access;
 mod calls;
 mod cancel;
 mod legacy_tasks;

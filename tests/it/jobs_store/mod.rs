@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a story that does not go on as told is a failure")]
 
+mod denied;
 mod plans;
 mod queue;
 mod ticks;
@@ -40,6 +41,8 @@ pub(crate) fn new_job(owner: &UserId) -> NewJob {
                 client: "tests".into(),
                 scopes: ["notes:read".to_owned()].into(),
                 grant: "tests".into(),
+                key: "a-key".into(),
+                issued_at: 0,
                 expires_at: i64::MAX,
             },
             version: ProtocolVersion::V2026_07_28,

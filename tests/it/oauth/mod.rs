@@ -7,6 +7,7 @@ mod authorize;
 mod callback;
 mod consent;
 mod documents;
+mod doors;
 mod forged;
 mod fuzz;
 mod metadata;

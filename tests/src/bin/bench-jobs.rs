@@ -224,6 +224,8 @@ fn new_job(person: usize) -> NewJob {
                 client: "bench".into(),
                 scopes: ["notes:read".to_owned()].into(),
                 grant: "bench".into(),
+                key: "a-key".into(),
+                issued_at: 0,
                 expires_at: i64::MAX,
             },
             version: ProtocolVersion::V2026_07_28,

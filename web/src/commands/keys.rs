@@ -7,7 +7,7 @@ use clap::Subcommand;
 use service::{
     Service,
     config::Config,
-    oauth::{audit::RequestInfo, signing_keys::KeyInfo},
+    oauth::{audit::RequestInfo, revoke, signing_keys::KeyInfo},
 };
 
 /// What to do with the keys that sign access tokens.
@@ -27,12 +27,15 @@ pub(crate) enum Command {
 
 /// Does it.
 pub(super) async fn run(config: Config, command: Command) -> anyhow::Result<()> {
-    let (_, service) = super::connect(&config).await?;
+    // Held until the end: they carry the signals to the servers.
+    let (_stores, service) = super::connect(&config).await?;
     match command {
         Command::List => list(&service).await,
         Command::Rotate => rotate(&service).await,
-        Command::Revoke { kid } => revoke(&service, &kid).await,
-    }
+        Command::Revoke { kid } => revoke_key(&service, &kid).await,
+    }?;
+    service.close().await;
+    Ok(())
 }
 
 async fn list(service: &Service) -> anyhow::Result<()> {
@@ -73,19 +76,18 @@ async fn rotate(service: &Service) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn revoke(service: &Service, kid: &str) -> anyhow::Result<()> {
+async fn revoke_key(service: &Service, kid: &str) -> anyhow::Result<()> {
     let keys = keys(service).await?;
     let Some(key) = keys.iter().find(|it| it.kid.to_string() == kid) else {
         bail!("there is no key `{kid}`; `keys list` shows those that there are");
     };
-    let revoked = service
-        .keys()
-        .revoke(&key.kid, &RequestInfo::none())
+    let revoked = revoke::key(service, &key.kid, &RequestInfo::none())
         .await
         .context("could not revoke the key")?;
     super::say(if revoked {
-        "The key is revoked. Within seconds no server accepts a token that it signed; clients get \
-         new ones by themselves."
+        "The key is revoked. Within seconds no server accepts a token that it signed. Streams, jobs \
+         and export links that were started with such tokens end. Clients get new tokens by \
+         themselves."
     } else {
         "The key was revoked before."
     });

@@ -49,11 +49,13 @@ pub(super) async fn run_clients(config: Config, command: Clients) -> anyhow::Res
     match revoked.context("could not revoke the grants of the client")?.len() {
         0 => bail!("nobody has connected `{client}`"),
         count => super::say(format_args!(
-            "{} of `{client}` revoked. Within seconds no server accepts the tokens; to use the app \
-             again, its users have to connect it again.",
+            "{} of `{client}` revoked. Within seconds no server accepts the tokens, and streams, jobs \
+             and export links that were started with them end; to use the app again, its users have \
+             to connect it again.",
             counted(count, "connection", "connections")
         )),
     }
+    service.close().await;
     Ok(())
 }
 
@@ -66,9 +68,10 @@ pub(super) async fn run_users(config: Config, command: Users) -> anyhow::Result<
             let user = only(&service, &name).await?;
             let newly = account::block(&service, &user, &request).await;
             super::say(if newly.context("could not block them")? {
-                "They are shut out. Within seconds no server accepts their tokens."
+                "They are blocked. Within seconds no server accepts their tokens or their session, and \
+                 their streams, jobs and export links end."
             } else {
-                "They were shut out before."
+                "They were blocked before."
             });
         }
         Users::Unblock { name } => {
@@ -77,19 +80,23 @@ pub(super) async fn run_users(config: Config, command: Users) -> anyhow::Result<
             super::say(if were.context("could not unblock them")? {
                 "They may sign in again. Their apps have to be connected again."
             } else {
-                "They were not shut out."
+                "They were not blocked."
             });
         }
     }
+    service.close().await;
     Ok(())
 }
 
-/// The one person of that name.
+/// The one person of that name. An identity needs no sign-in: a token may have been minted for it.
 async fn only(service: &Service, name: &str) -> anyhow::Result<UserId> {
     let people = users::named(service.db(), name).await.context("could not look for them")?;
     match &people[..] {
         [person] => Ok(UserId::new(person.sub.as_str())),
-        [] => bail!("nobody has ever signed in as `{name}`"),
+        [] => match super::token::identity(name) {
+            Ok(user) if name.contains(':') => Ok(user),
+            _ => bail!("nobody has ever signed in as `{name}`"),
+        },
         several => {
             let identities: Vec<&str> = several.iter().map(|it| it.sub.as_str()).collect();
             bail!(

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::Args;
 use service::{
     config::Config,
@@ -14,13 +14,14 @@ use service::{
         access_token::{MAX_TTL, NewToken},
         scope,
     },
+    users,
 };
 
 /// What the token is for.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// Whose notes it opens: a short name such as `me`, or a full one such as `github:1234567`
-    #[arg(long, value_name = "NAME", value_parser = user)]
+    #[arg(long, value_name = "NAME", value_parser = identity)]
     user: mcp::UserId,
     /// What it allows, separated by spaces
     #[arg(long, value_name = "SCOPES", default_value = "notes:read notes:write", value_parser = scopes)]
@@ -44,13 +45,19 @@ const CLIENT: &str = "command-line";
 pub(super) async fn run(config: Config, options: Options) -> anyhow::Result<()> {
     let (_, service) = super::connect(&config).await?;
     let Options { user, scope, ttl } = options;
+    let person = users::get(service.db(), &user).await.context("could not look for the person")?;
+    if person.is_some_and(|person| person.blocked_at.is_some()) {
+        bail!("{user} is blocked, so no token would be accepted; `users unblock {user}` first");
+    }
+    // So that the token is not issued within the second in which earlier ones were voided.
+    service.revoked().load().await.context("could not read the revocations")?;
     let token = service
         .tokens()
         .mint(NewToken {
             user: user.clone(),
             client: CLIENT.into(),
             scopes: scope.known.clone(),
-            // Nothing can revoke it, and nothing else shares its fate.
+            // It has no grant: only what ends all access of the person ends it, or a revoked key.
             session_id: uuid::Uuid::new_v4().to_string(),
             signed_in_at: None,
             ttl: Some(ttl),
@@ -67,14 +74,16 @@ pub(super) async fn run(config: Config, options: Options) -> anyhow::Result<()> 
     let scopes = scope.known.into_iter().collect::<Vec<_>>().join(" ");
     super::say(format_args!(
         "An access token for {user} ({scopes}) at {}, good for {}.\n\
-         Whoever has it can use these notes, and it cannot be taken back: treat it like a password.",
+         Whoever has it can use these notes: treat it like a password. `users block` ends it, and so \
+         does `keys revoke`.",
         config.public_url.mcp(),
         in_words(ttl),
     ));
     writeln!(io::stdout(), "{token}").context("could not print the token")
 }
 
-fn user(text: &str) -> Result<mcp::UserId, String> {
+/// An identity, such as `github:1234567`; a short name is one of development.
+pub(super) fn identity(text: &str) -> Result<mcp::UserId, String> {
     let (kind, name) = text.split_once(':').unwrap_or(("dev", text));
     let well_formed = |part: &str| {
         !part.is_empty()
@@ -152,10 +161,10 @@ mod tests {
 
     #[test]
     fn a_short_name_is_a_development_user() {
-        assert_eq!(user("me").unwrap().as_str(), "dev:me");
-        assert_eq!(user("github:42").unwrap().as_str(), "github:42");
+        assert_eq!(identity("me").unwrap().as_str(), "dev:me");
+        assert_eq!(identity("github:42").unwrap().as_str(), "github:42");
         for wrong in ["", ":", "a:", ":a", "a b", "a:b:c", "ä"] {
-            assert!(user(wrong).is_err(), "{wrong}");
+            assert!(identity(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -9,7 +9,7 @@ use crate::{
     call::{Call, CallContext},
     caller::Caller,
     engine::{
-        Inner,
+        ACCESS_ENDED, Inner,
         exchange::{ANSWER_PATIENCE, Exchange, Failed, HEARTBEAT, LEASE, LegacyOutlet, patiently},
         jobs::{
             self, JOB_LEASE, JobTool, NotStarted, START_LEASE,
@@ -21,7 +21,7 @@ use crate::{
     },
     job::{JobId, Origin},
     question::{Answer, Question},
-    rpc::{self, RpcError},
+    rpc::{self, RpcError, codes},
     store::{Mark, OpenQuestion, Session, StoredCall, Writer, random_id},
 };
 
@@ -48,10 +48,12 @@ impl Run {
         let call = self.call(registration.cancel.clone(), outlet);
         let engine = Arc::clone(&self.engine);
         let work = Arc::clone(&self.work);
+        let mut access = engine.access(&self.caller);
         if let Some(tool) = engine.job_tool(&work.operation) {
             let prepared = tokio::select! {
                 biased;
                 () = registration.cancel.cancelled() => None,
+                () = access.ended() => Some(Err(NotStarted::Failed(Failure::Rpc(access_ended())))),
                 prepared = tool.prepare(&call) => Some(prepared),
                 () = hold(&self.exchange, &self.writer) => None,
             };
@@ -83,6 +85,7 @@ impl Run {
         let outcome = tokio::select! {
             biased;
             () = registration.cancel.cancelled() => None,
+            () = access.ended() => Some(Err(Failure::Rpc(access_ended()))),
             outcome = work => Some(outcome),
             () = hold(&self.exchange, &self.writer) => None,
         };
@@ -252,6 +255,10 @@ impl Run {
         // If it is somebody else's by now, that one asks.
         patiently(ANSWER_PATIENCE, suspend).await.map(drop).map_err(away)
     }
+}
+
+fn access_ended() -> RpcError {
+    RpcError::new(codes::INTERNAL_ERROR, ACCESS_ENDED)
 }
 
 /// Keeps the lease of a run. Ends when somebody else has taken the call over.

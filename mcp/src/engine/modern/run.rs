@@ -28,12 +28,12 @@ use crate::{
     caller::Caller,
     engine::{
         Inner, QUICK,
-        grants::OpenStream,
         jobs::{
             self, JobTool, NotStarted,
             tasks::{self, ModernTask},
             wait::{Waited, Waiting},
         },
+        open::Access,
         operation::{Method, Operation},
         perform::Failure,
     },
@@ -105,14 +105,17 @@ impl Run {
         let guard = cancel.clone().drop_guard();
         let busy = self.engine.busy.token();
         let expires = Instant::now() + self.engine.until_expiry(&self.caller);
-        let open = self.engine.grants.open(&self.caller.grant);
-        let engine = Arc::clone(&self.engine);
+        let mut access = self.engine.access(&self.caller);
+        let (engine, id) = (Arc::clone(&self.engine), self.id.clone());
         let outlet = ModernOutlet { engine, events: accepted.events.then_some(events) };
         // Also as a stream, its lines in the log have the id of the request.
         let run = self.run(outlet, cancel).instrument(span).in_current_span();
         let mut run: BoxFuture<'static, Ended> = run.boxed();
         if !accepted.events {
-            return run.await.into_reply();
+            return tokio::select! {
+                ended = run => ended.into_reply(),
+                () = access.ended() => Reply::access_ended(&id),
+            };
         }
         let mut first = None;
         if accepted.json {
@@ -144,7 +147,7 @@ impl Run {
             last: None,
             keep_alive: Instant::now(),
             expires,
-            open,
+            access,
             _cancel: guard,
             _busy: busy,
         };
@@ -356,7 +359,7 @@ struct Running {
     last: Option<Vec<u8>>,
     keep_alive: Instant,
     expires: Instant,
-    open: OpenStream,
+    access: Access,
     /// Cancels the call when the stream is dropped.
     _cancel: DropGuard,
     _busy: TaskTrackerToken,
@@ -403,7 +406,7 @@ impl Running {
                     return Some(sse::comment());
                 }
                 () = sleep_until(self.expires) => return None,
-                () = self.open.revoked() => return None,
+                () = self.access.ended() => return None,
             }
         }
     }

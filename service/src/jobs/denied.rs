@@ -1,0 +1,248 @@
+//! The end of jobs whose access was ended: the person was blocked, the app disconnected, or the key
+//! of the token revoked that started them.
+//!
+//! A job acts with the access of the token that started it ([`access`]). When that ends, its
+//! unfinished jobs end with it, whether they are queued, run, or wait: for the client, or for their
+//! parts. That holds when somebody merely disconnects one app, too: what an app was told to do, it
+//! does no longer, and what it began is known by name in `jobs_list`, to be started again.
+//!
+//! [`end_denied`] is called after each revocation, so that it takes effect at once; when jobs are
+//! claimed, for those that were queued a moment too late; and at each heartbeat, for those that were
+//! claimed a moment too late. Whatever a running attempt writes afterwards is void.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use entity::{GrantId, Kid, oauth_grants};
+use mcp::{
+    Signal, UserId,
+    job::{JobCall, JobId, JobOutcome, Origin},
+};
+use sea_orm::{ConnectionTrait as _, DbBackend};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{dialect, keep, later, row, settle};
+use crate::{
+    Service,
+    db::{self, Failure},
+    oauth::access::{self, Authority, Denied},
+};
+
+/// Jobs that are looked at, and ended, in one transaction: few enough that nobody waits for it.
+const BATCH: usize = 500;
+
+/// Where to look for jobs whose access was ended.
+#[derive(Clone, Debug)]
+pub enum DeniedJobs {
+    /// All of a person.
+    OfPerson(UserId),
+    /// Those that were started under these grants, each with its person.
+    OfGrants(Vec<(String, GrantId)>),
+    /// Those that were started with tokens that this key signed.
+    OfKey(Kid),
+    /// These.
+    These(Vec<JobId>),
+}
+
+impl DeniedJobs {
+    /// Those of some grants; empty if there are none.
+    pub(crate) fn of_grants(grants: &[oauth_grants::Model]) -> Vec<Self> {
+        if grants.is_empty() {
+            return Vec::new();
+        }
+        vec![Self::OfGrants(grants.iter().map(|it| (it.user_sub.clone(), it.id)).collect())]
+    }
+
+    fn given(&self) -> Value {
+        match self {
+            Self::OfPerson(user) => json!([{ "owner": user }]),
+            Self::OfGrants(grants) => grants
+                .iter()
+                .map(|(owner, grant)| json!({ "owner": owner, "grant_id": grant }))
+                .collect(),
+            Self::OfKey(key) => json!([{ "signer": key }]),
+            Self::These(jobs) => jobs.iter().map(|job| json!({ "job": job })).collect(),
+        }
+    }
+
+    fn condition(&self, backend: DbBackend) -> &'static str {
+        match (self, backend) {
+            (Self::OfPerson(_), _) => "jobs.owner_sub = given.owner",
+            (Self::OfGrants(_), DbBackend::Postgres) => {
+                "jobs.owner_sub = given.owner AND jobs.grant_id = given.grant_id"
+            }
+            // SQLite keeps UUIDs as bytes.
+            (Self::OfGrants(_), _) => {
+                "jobs.owner_sub = given.owner
+                    AND jobs.grant_id = unhex(replace(given.grant_id, '-', ''))"
+            }
+            (Self::OfKey(_), _) => "jobs.key_id = given.signer",
+            (Self::These(_), _) => "jobs.id = given.job",
+        }
+    }
+}
+
+/// Ends the unfinished ones of these jobs whose access was ended, and gives them. Safe to repeat.
+pub async fn end_denied(service: &Service, which: &DeniedJobs) -> Result<Vec<JobId>, Failure> {
+    let mut ended = Vec::new();
+    let mut after = String::new();
+    loop {
+        let candidates = unfinished(service, which, &after).await?;
+        let count = candidates.len();
+        if let Some(last) = candidates.last() {
+            after.clone_from(&last.id);
+        }
+        let denied = denied(service, candidates).await?;
+        if !denied.is_empty() {
+            ended.extend(end(service, &denied).await?);
+        }
+        if count < BATCH {
+            return Ok(ended);
+        }
+    }
+}
+
+/// What is needed of a job to end it.
+struct Candidate {
+    id: String,
+    parent: Option<String>,
+    keep_ms: i64,
+    call: JobCall,
+}
+
+/// Unfinished jobs in the order of their ids, as many as one batch.
+async fn unfinished(
+    service: &Service,
+    which: &DeniedJobs,
+    after: &str,
+) -> Result<Vec<Candidate>, Failure> {
+    let backend = service.db().get_database_backend();
+    let columns = [("owner", "text"), ("grant_id", "uuid"), ("signer", "text"), ("job", "text")];
+    let sql = format!(
+        "SELECT jobs.id, jobs.parent_id, jobs.keep_ms, jobs.call FROM {} JOIN jobs ON {}
+        WHERE jobs.ended_at IS NULL AND jobs.id > $2 ORDER BY jobs.id LIMIT {BATCH}",
+        dialect::given(backend, &columns),
+        which.condition(backend),
+    );
+    let values = [which.given().to_string().into(), after.into()];
+    let mut candidates = Vec::new();
+    for row in dialect::rows(service.db(), sql, values).await? {
+        let (id, call): (String, String) = (row.try_get("", "id")?, row.try_get("", "call")?);
+        // A job of another version of this program is ended by a worker that can read it.
+        match row::decode(&call) {
+            Ok(call) => candidates.push(Candidate {
+                id,
+                parent: row.try_get("", "parent_id")?,
+                keep_ms: row.try_get("", "keep_ms")?,
+                call,
+            }),
+            Err(error) => {
+                tracing::error!(error = ?error, job = id, "Could not read a job: {error}");
+            }
+        }
+    }
+    Ok(candidates)
+}
+
+/// Those of them whose access was ended, and why.
+async fn denied(
+    service: &Service,
+    candidates: Vec<Candidate>,
+) -> Result<Vec<(Candidate, Denied)>, Failure> {
+    let authorities: Vec<_> = candidates.iter().map(|it| Authority::of(&it.call.caller)).collect();
+    let answers = access::denied_all(service.db(), &authorities).await?;
+    let judged = candidates.into_iter().zip(answers);
+    Ok(judged.filter_map(|(candidate, denied)| Some((candidate, denied?))).collect())
+}
+
+/// What the end makes of a row.
+#[derive(Serialize)]
+struct Write {
+    job: String,
+    outcome: String,
+    error: &'static str,
+    announced: bool,
+    expires_at: String,
+}
+
+impl Write {
+    fn new(
+        job: &str,
+        candidate: &Candidate,
+        denied: Denied,
+        now: DateTime<Utc>,
+    ) -> Result<Self, Failure> {
+        let sentence = denied.job_sentence();
+        let is_told = matches!(candidate.call.origin, Origin::Stream { .. });
+        Ok(Self {
+            job: job.to_owned(),
+            outcome: row::encode(&JobOutcome::failed(sentence))?,
+            error: sentence,
+            announced: !is_told,
+            expires_at: later(now, row::duration(candidate.keep_ms)).to_rfc3339(),
+        })
+    }
+}
+
+async fn end(service: &Service, denied: &[(Candidate, Denied)]) -> Result<Vec<JobId>, Failure> {
+    let now = service.clock().now();
+    let mut writes = BTreeMap::new();
+    for (candidate, why) in denied {
+        // A parent acts with the same access as its parts, and would wait for them in vain.
+        if let Some(parent) = &candidate.parent {
+            let end = Write::new(parent, candidate, *why, now)?;
+            writes.entry(parent.clone()).or_insert(end);
+        }
+        writes.insert(candidate.id.clone(), Write::new(&candidate.id, candidate, *why, now)?);
+    }
+    let (parents, others): (BTreeSet<_>, BTreeSet<_>) = writes
+        .keys()
+        .cloned()
+        .partition(|id| denied.iter().all(|(it, _)| it.id != *id || it.parent.is_none()));
+
+    let transaction = db::begin(service.db()).await?;
+    // In the order in which ends are written: parents before their parts.
+    settle::lock(&transaction, &parents).await?;
+    settle::lock(&transaction, &others).await?;
+    let sql = format!(
+        "UPDATE jobs SET status = 'failed', ended_at = $2, updated_at = $2, outcome = given.outcome,
+            error = given.error, announced = given.announced,
+            expires_at = CASE WHEN jobs.parent_id IS NULL THEN given.expires_at
+                ELSE jobs.expires_at END,
+            lease_until = NULL, questions = NULL, arguments = NULL, checkpoint = NULL
+        FROM {} WHERE jobs.id = given.job AND jobs.ended_at IS NULL
+        RETURNING id, tool, worker",
+        dialect::given(transaction.get_database_backend(), COLUMNS),
+    );
+    let given = serde_json::to_string(&writes.into_values().collect::<Vec<_>>());
+    let values = [given.map_err(super::internal)?.into(), now.into()];
+    let rows = dialect::rows(&transaction, sql, values).await?;
+    let ended = keep::ids(&rows)?;
+    transaction.commit().await?;
+
+    let mut running = Vec::new();
+    for row in rows {
+        let (tool, worker): (String, Option<String>) =
+            (row.try_get("", "tool")?, row.try_get("", "worker")?);
+        service.job_totals().job(&tool, "cancelled");
+        if worker.is_some() {
+            service.job_totals().attempt(&tool, "cancelled");
+            running.extend(JobId::parse(&row.try_get::<String>("", "id")?));
+        }
+    }
+    let count = ended.len();
+    tracing::info!(count, "Ended {count} jobs whose access was ended");
+    let signals = running.into_iter().map(|job| Signal::JobCancelled { job });
+    service.changed(signals.collect()).await;
+    service.jobs_changed(ended.iter().cloned()).await;
+    Ok(ended.into_iter().collect())
+}
+
+const COLUMNS: &[dialect::Column] = &[
+    ("job", "text"),
+    ("outcome", "text"),
+    ("error", "text"),
+    ("announced", "boolean"),
+    ("expires_at", "timestamptz"),
+];

@@ -1,0 +1,395 @@
+//! How far ending access reaches: every way of ending it against everything that outlives a request,
+//! on two instances and a worker.
+//!
+//! | way | requests, streams, jobs, export links | refresh | session of `/account` | token minted by hand |
+//! |---|---|---|---|---|
+//! | `users block`, account deleted | end | ends | ends | ends |
+//! | taken off the list, no member at a new sign-in | end | ends | ends | ends |
+//! | `/revoke`, `/account`, a replayed code or refresh token, `clients revoke` | end | ends | stays: it is the person's own | stays: it is of no grant |
+//! | `keys revoke` | end | stays: it gets a token of a new key | stays: no key signs it | ends |
+
+use entity::{jobs as job_rows, notes};
+use mcp::{UserId, job::JobId};
+use sea_orm::{EntityTrait as _, PaginatorTrait as _, QueryFilter as _};
+use serde_json::json;
+use service::{
+    jobs::{self, CheckpointError, Claim, LEASE, Lease, Turn},
+    oauth::{
+        access_token::NewToken, account, audit::RequestInfo, client::ClientId, grant::Reason,
+        revoke, scope,
+    },
+};
+use tests::{
+    browser::{App, Browser, Code, Form, form},
+    client::{Page, Stream, Web},
+    eventually,
+    github::{Manner, ORG, Question},
+    schema::Revision,
+};
+
+use super::{Stage, text};
+
+const OCTOCAT: &str = "github:583231";
+
+/// What ends besides everything that an access token of the grant can do.
+struct Ends {
+    refresh: bool,
+    session: bool,
+    by_hand: bool,
+}
+
+const ALL: Ends = Ends { refresh: true, session: true, by_hand: true };
+const ONE_APP: Ends = Ends { refresh: true, session: false, by_hand: false };
+const ONE_KEY: Ends = Ends { refresh: false, session: false, by_hand: true };
+
+/// Everything that a person can have open.
+struct Opened {
+    browser: Browser,
+    code: Code,
+    access: String,
+    refresh: String,
+    by_hand: String,
+    streams: Vec<(&'static str, Stream)>,
+    /// A job that runs, by a worker that does nothing about it.
+    running: Lease,
+    link: String,
+    disconnect_all: Form,
+}
+
+impl Opened {
+    fn app(&self) -> &App {
+        &self.code.app
+    }
+}
+
+fn person() -> UserId {
+    UserId::new(OCTOCAT)
+}
+
+async fn open(stage: &mut Stage) -> Opened {
+    let browser = stage.browser();
+    let mut disconnect_all = form(&browser.account().await);
+    disconnect_all.fields.push(("action".to_owned(), "disconnect_all".to_owned()));
+    let code = stage.app().await.code(&browser).await;
+    let tokens = code.redeem(stage.one()).await.json();
+    let (access, refresh) = (text(&tokens, "access_token"), text(&tokens, "refresh_token"));
+    let service = stage.cluster.service();
+    let new = NewToken {
+        user: person(),
+        client: "command-line".to_owned(),
+        scopes: scope::ALL.iter().map(|&it| it.to_owned()).collect(),
+        session_id: "3fa85f64-5717-4562-b3fc-2c963f66afa6".to_owned(),
+        signed_in_at: None,
+        ttl: None,
+    };
+    let by_hand = service.tokens().mint(new).await.unwrap();
+
+    let ada = stage.one().modern(&access).with_capabilities(json!({}));
+    stage.cluster.start_worker().await;
+    let made = ada.tool("notes_export", json!({})).await;
+    let url = made.output()["download_url"].as_str().unwrap();
+    let link = url[url.find("/exports/").unwrap()..].to_owned();
+    stage.cluster.end_workers().await;
+
+    let note = json!([{ "title": "Written late", "body": "" }]).to_string();
+    let import = json!({ "name": "notes_import", "arguments": { "text": note } });
+    let tasks = ada.with_tasks();
+    assert!(tasks.call("tools/call", import.clone()).await.result()["taskId"].is_string());
+    let running = claim(stage).await.expect("it is the only job");
+    for _ in 0..3 {
+        tasks.call("tools/call", import.clone()).await.result();
+    }
+
+    let elsewhere = ada.at(stage.other());
+    let session = stage.other().legacy(&access, Revision::November2025).await;
+    let mut export = json!({ "name": "notes_export", "arguments": {} });
+    export["_meta"] = json!({ "progressToken": "p" });
+    let mut streams = vec![
+        ("subscriptions/listen", elsewhere.listen(json!({ "toolsListChanged": true })).await.0),
+        ("GET", session.listen().await),
+        ("a modern call", elsewhere.open("tools/call", export.clone()).await),
+        ("a legacy call", session.open("tools/call", export).await),
+    ];
+    for (_, stream) in &mut streams[2..] {
+        stream.expect("notifications/progress").await;
+    }
+    let opened =
+        Opened { browser, code, access, refresh, by_hand, streams, running, link, disconnect_all };
+    is_all_there(stage, &opened).await;
+    opened
+}
+
+async fn claim(stage: &Stage) -> Option<Lease> {
+    let what = Claim { worker: "a worker", max: 1, lease: LEASE, newcomers_only: None };
+    let claimed = jobs::claim(stage.cluster.service(), &mut Turn::default(), what).await.unwrap();
+    claimed.into_iter().next().map(|it| it.lease)
+}
+
+async fn is_all_there(stage: &Stage, opened: &Opened) {
+    stage.is_good(&opened.access).await;
+    stage.is_good(&opened.by_hand).await;
+    for web in [stage.one(), stage.other()] {
+        assert_eq!(web.get(&opened.link).await.status, 200);
+        assert!(is_signed_in(&opened.browser.at(web)).await);
+    }
+}
+
+async fn is_signed_in(browser: &Browser) -> bool {
+    let page = browser.get("/account").await;
+    assert_eq!(page.status, 200, "{}", page.text());
+    page.text().contains("\"sign_out\"")
+}
+
+/// Looks at every door, once the access was ended in one way.
+async fn look(way: &str, stage: &mut Stage, opened: Opened, ends: Ends) {
+    for (name, mut stream) in opened.streams {
+        let rest = stream.rest().await;
+        let answers = rest.iter().filter_map(|it| it.message.as_ref()?.get("result"));
+        assert_eq!(answers.count(), 0, "{way}: {name} ends without a result");
+    }
+    stage.is_refused(&opened.access).await;
+    if ends.by_hand {
+        stage.is_refused(&opened.by_hand).await;
+    } else {
+        stage.is_good(&opened.by_hand).await;
+    }
+    let webs: [Web; 2] = [stage.one().clone(), stage.other().clone()];
+    for web in &webs {
+        for page in [
+            web.get(&opened.link).await,
+            Page::read(web.request(reqwest::Method::HEAD, &opened.link)).await,
+        ] {
+            assert_eq!(page.status, 404, "{way}: the export");
+        }
+        let browser = opened.browser.at(web);
+        assert_eq!(is_signed_in(&browser).await, !ends.session, "{way}: the session");
+    }
+    if ends.session {
+        let page = opened.browser.submit(&opened.disconnect_all, "").await;
+        assert_eq!(page.header("location"), "/account", "{way}: an action of the page");
+    }
+    let mut refresh = opened.refresh;
+    for web in &webs {
+        let page = opened.code.app.refresh(web, &refresh).await;
+        if ends.refresh {
+            let answer = (page.status.as_u16(), &page.json()["error"]);
+            assert_eq!(answer, (400, &json!("invalid_grant")), "{way}");
+        } else {
+            assert_eq!(page.status, 200, "{way}: {}", page.text());
+            stage.is_good(&text(&page.json(), "access_token")).await;
+            refresh = text(&page.json(), "refresh_token");
+        }
+    }
+    look_at_jobs(way, stage, &opened.running).await;
+}
+
+async fn look_at_jobs(way: &str, stage: &mut Stage, running: &Lease) {
+    let service = stage.cluster.service().clone();
+    let attempt = (running.job.clone(), running.number);
+    let kept = jobs::checkpoint(service.db(), &attempt.0, attempt.1, &json!({})).await;
+    assert!(matches!(kept, Err(CheckpointError::Superseded)), "{way}: a checkpoint: {kept:?}");
+    let renewed = jobs::renew(&service, &[attempt], LEASE).await.unwrap();
+    assert!(renewed.is_empty(), "{way}: a heartbeat");
+    assert!(claim(stage).await.is_none(), "{way}: a claim");
+
+    stage.cluster.start_worker().await;
+    // Everybody else's jobs run.
+    let token = eventually("the instance signs with a key that is good", async || {
+        let token = stage.cluster.token("bob").await;
+        stage.takes(stage.one(), &token).await.then_some(token)
+    })
+    .await;
+    let bob = stage.one().modern(token).with_capabilities(json!({}));
+    bob.tool("notes_export", json!({})).await.output();
+    let unfinished = job_rows::Entity::find().filter(job_rows::COLUMN.ended_at.is_null());
+    assert_eq!(unfinished.count(service.db()).await.unwrap(), 0, "{way}");
+    let mine = job_rows::Entity::owned_by(OCTOCAT).all(service.db()).await.unwrap();
+    // The one of the modern call may have been cancelled: its stream was closed.
+    let over = [job_rows::Status::Completed, job_rows::Status::Cancelled];
+    for job in mine.iter().filter(|it| !over.contains(&it.status)) {
+        assert_eq!(job.status, job_rows::Status::Failed, "{way}");
+        let told = job.outcome.as_deref().unwrap_or_default();
+        assert!(told.contains("The job was stopped, because"), "{way}: {told}");
+    }
+    assert_eq!(notes::Entity::find().count(service.db()).await.unwrap(), 0, "{way}: a note");
+}
+
+async fn stage_and_opened(settings: &[(&'static str, &str)]) -> (Stage, Opened) {
+    let mut stage = Stage::with(settings).await;
+    stage.github.membership("active");
+    let opened = open(&mut stage).await;
+    (stage, opened)
+}
+
+#[tokio::test]
+async fn users_block_ends_everything() {
+    let (mut stage, opened) = stage_and_opened(&[]).await;
+    let service = stage.cluster.service_of(1).clone();
+    let app = opened.app().clone();
+    assert!(account::block(&service, &person(), &RequestInfo::none()).await.unwrap());
+    let (access, by_hand) = (opened.access.clone(), opened.by_hand.clone());
+    look("users block", &mut stage, opened, ALL).await;
+
+    // What is given after `users unblock` is good, and what was given before is not.
+    account::unblock(&service, &person(), &RequestInfo::none()).await.unwrap();
+    let browser = stage.browser();
+    browser.account().await;
+    assert!(is_signed_in(&browser.at(stage.other())).await);
+    stage.is_good(&text(&app.connect(&browser).await, "access_token")).await;
+    let new = NewToken {
+        user: person(),
+        client: "command-line".to_owned(),
+        scopes: [scope::NOTES_READ.to_owned()].into(),
+        session_id: "3fa85f64-5717-4562-b3fc-2c963f66afa6".to_owned(),
+        signed_in_at: None,
+        ttl: None,
+    };
+    stage.is_good(&service.tokens().mint(new).await.unwrap()).await;
+    for token in [access, by_hand] {
+        stage.is_refused(&token).await;
+    }
+}
+
+#[tokio::test]
+async fn a_deleted_account_leaves_nothing_behind() {
+    let (mut stage, opened) = stage_and_opened(&[]).await;
+    let service = stage.cluster.service_of(1);
+    account::delete(service, &person(), &RequestInfo::none()).await.unwrap();
+    look("account deleted", &mut stage, opened, ALL).await;
+}
+
+#[tokio::test]
+async fn whoever_is_taken_off_the_list_is_out_when_the_first_instance_has_the_new_list() {
+    let list = [("ALLOWED_GITHUB_LOGINS", "octocat, hubot")];
+    let (mut stage, opened) = stage_and_opened(&list).await;
+    stage.cluster.join(&[("ALLOWED_GITHUB_LOGINS", "hubot")]).await;
+    look("taken off the list", &mut stage, opened, ALL).await;
+    assert_eq!(stage.audited("gate_closed").await, 1);
+}
+
+#[tokio::test]
+async fn a_new_instance_with_the_same_list_ends_nothing() {
+    let list = [("ALLOWED_GITHUB_LOGINS", "octocat")];
+    let (mut stage, opened) = stage_and_opened(&list).await;
+    stage.cluster.join(&[("ALLOWED_GITHUB_LOGINS", "hubot, Octocat")]).await;
+    stage.cluster.join(&[("ALLOWED_GITHUB_LOGINS", "id:583231")]).await;
+    is_all_there(&stage, &opened).await;
+    assert_eq!(stage.audited("gate_closed").await, 0);
+}
+
+const MEMBERS: [(&str, &str); 2] =
+    [("ALLOWED_GITHUB_ORG", ORG), ("DATA_KEYS", "a key of thirty-two bytes or more")];
+
+#[tokio::test]
+async fn whoever_is_no_member_at_a_new_sign_in_is_out() {
+    let (mut stage, opened) = stage_and_opened(&MEMBERS).await;
+    stage.github.answers(Question::Membership, Manner::Status(404));
+    let page = stage.browser().at(stage.other()).sign_in(&opened.app().asks()).await;
+    assert_eq!(page.status, 403, "{}", page.text());
+    look("no member", &mut stage, opened, ALL).await;
+}
+
+#[tokio::test]
+async fn a_sign_in_that_finds_out_nothing_ends_nothing() {
+    let (stage, opened) = stage_and_opened(&MEMBERS).await;
+    stage.github.answers(Question::Membership, Manner::Status(500));
+    let page = stage.browser().at(stage.other()).sign_in(&opened.app().asks()).await;
+    assert_eq!(page.status, 303, "{}", page.text());
+    is_all_there(&stage, &opened).await;
+}
+
+#[tokio::test]
+async fn an_answer_about_another_organization_does_not_hold() {
+    let (mut stage, opened) = stage_and_opened(&MEMBERS).await;
+    let changed = stage.cluster.join(&[("ALLOWED_GITHUB_ORG", "another-org")]).await;
+    stage.github.answers(Question::Membership, Manner::Status(404));
+    let page = opened.app().refresh(stage.cluster.web(changed), &opened.refresh).await;
+    assert_eq!(page.json()["error"], "invalid_grant", "at once, not after a quarter of an hour");
+    look("another organization", &mut stage, opened, ALL).await;
+}
+
+#[tokio::test]
+async fn a_grant_that_ends_takes_along_what_was_begun_with_it() {
+    for way in ["/revoke", "/account", "all apps", "a code", "a refresh token", "clients revoke"] {
+        let (mut stage, opened) = stage_and_opened(&[]).await;
+        let app = opened.app();
+        let account = async |action: &str| {
+            let page = opened.browser.get("/account").await;
+            let mut form = form(&page);
+            form.fields.push(("action".to_owned(), action.to_owned()));
+            assert_eq!(opened.browser.submit(&form, "").await.status, 303, "{way}");
+        };
+        match way {
+            "/revoke" => assert_eq!(app.revoke(stage.one(), &opened.access).await.status, 200),
+            "/account" => account("disconnect").await,
+            "all apps" => account("disconnect_all").await,
+            "a code" => {
+                stage.pass(11);
+                assert_eq!(opened.code.redeem(stage.other()).await.status, 400);
+            }
+            "a refresh token" => {
+                let second = app.refresh(stage.one(), &opened.refresh).await.json();
+                let second = text(&second, "refresh_token");
+                assert_eq!(app.refresh(stage.one(), &second).await.status, 200);
+                stage.pass(121);
+                assert_eq!(app.refresh(stage.other(), &opened.refresh).await.status, 400);
+            }
+            _ => {
+                // A code that is on its way does not become a grant.
+                let late = app.code(&opened.browser).await;
+                let client = ClientId(app.id.clone());
+                let service = stage.cluster.service();
+                revoke::client(service, &client, Reason::Operator, &RequestInfo::none())
+                    .await
+                    .unwrap();
+                assert_eq!(late.redeem(stage.one()).await.status, 400);
+            }
+        }
+        look(way, &mut stage, opened, ONE_APP).await;
+    }
+}
+
+async fn kid(stage: &Stage) -> entity::Kid {
+    let keys = stage.cluster.service().keys().list().await.unwrap();
+    keys.into_iter().find(|it| it.signs).unwrap().kid
+}
+
+#[tokio::test]
+async fn a_revoked_key_ends_what_was_begun_with_its_tokens() {
+    let (mut stage, opened) = stage_and_opened(&[]).await;
+    let (kid, service) = (kid(&stage).await, stage.cluster.service_of(1));
+    assert!(revoke::key(service, &kid, &RequestInfo::none()).await.unwrap());
+    look("keys revoke", &mut stage, opened, ONE_KEY).await;
+}
+
+#[tokio::test]
+async fn what_nobody_was_told_of_is_found() {
+    let (mut stage, opened) = stage_and_opened(&[]).await;
+    let (kid, service) = (kid(&stage).await, stage.cluster.service_of(1).clone());
+    // The row alone: no signal, and no job is ended.
+    assert!(service.keys().revoke(&kid, &RequestInfo::none()).await.unwrap());
+    for (_, mut stream) in opened.streams {
+        stream.rest().await;
+    }
+    stage.is_refused(&opened.access).await;
+    assert_eq!(stage.other().get(&opened.link).await.status, 404);
+    assert!(claim(&stage).await.is_none());
+    // The heartbeat of a worker finds the job that runs.
+    let these = jobs::DeniedJobs::These(vec![opened.running.job.clone()]);
+    let ended: Vec<JobId> = jobs::end_denied(&service, &these).await.unwrap();
+    assert!(ended.is_empty() || ended == [opened.running.job.clone()]);
+    look_at_jobs("no signal", &mut stage, &opened.running).await;
+}
+
+#[tokio::test]
+async fn somebody_who_never_signed_in_can_be_blocked() {
+    let stage = Stage::new().await;
+    let token = stage.cluster.token("ada").await;
+    stage.is_good(&token).await;
+    let ada = UserId::new("dev:ada");
+    let service = stage.cluster.service();
+    assert!(account::block(service, &ada, &RequestInfo::none()).await.unwrap());
+    assert!(!account::block(service, &ada, &RequestInfo::none()).await.unwrap());
+    stage.is_refused(&token).await;
+    stage.is_good(&stage.cluster.token("bob").await).await;
+}

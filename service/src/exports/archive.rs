@@ -189,7 +189,7 @@ mod tests {
             assert!(file.compressed_size() < file.size());
             let mut text = String::new();
             file.read_to_string(&mut text).unwrap();
-            let read = transfer::read(&text, None).unwrap().remove(0);
+            let read = transfer::read(text.as_bytes(), None).unwrap().notes.remove(0);
             assert_eq!(read.draft.title.as_str(), notes[index].title);
             assert_eq!(read.draft.body.as_str(), notes[index].body);
         }
@@ -198,12 +198,12 @@ mod tests {
     #[test]
     fn what_is_written_in_pieces_is_one_document() {
         let notes = [note(1, "One"), note(2, "Two")];
-        for format in [Format::Json, Format::Markdown] {
+        for format in [Format::Zip, Format::Json, Format::Markdown] {
             let bytes = written(format, &notes);
-            let read = transfer::read_bytes(&bytes, None).unwrap();
-            let titles: Vec<_> = read.iter().map(|it| it.draft.title.as_str()).collect();
+            let read = transfer::read(&bytes, None).unwrap();
+            let titles: Vec<_> = read.notes.iter().map(|it| it.draft.title.as_str()).collect();
             assert_eq!(titles, ["One", "Two"], "{format:?}");
         }
-        assert!(transfer::read_bytes(&written(Format::Json, &[]), None).is_err(), "no note in it");
+        assert!(transfer::read(&written(Format::Json, &[]), None).is_err(), "no note in it");
     }
 }

@@ -73,9 +73,9 @@ pub enum Format {
     /// A ZIP file with a Markdown file for each note, with front matter.
     #[default]
     Zip,
-    /// One JSON document, which `notes_import` reads back.
+    /// One JSON document.
     Json,
-    /// One Markdown document, which `notes_import` reads back.
+    /// One Markdown document.
     Markdown,
 }
 
@@ -334,6 +334,42 @@ pub async fn get(service: &Service, owner: &UserId, id: ExportId) -> Result<Expo
         .one(service.db())
         .await?;
     row.map(Export::from).ok_or(ExportError::NotFound)
+}
+
+/// The file that `address` names, if it is the address of an export of this server: its download URL,
+/// or the URI of its resource, which only its owner can read. `None`: it is any other address.
+pub async fn find(
+    service: &Service,
+    owner: &UserId,
+    address: &str,
+) -> Option<Result<Export, ExportError>> {
+    if let Some(id) = address.strip_prefix(URI_PREFIX) {
+        return Some(match Uuid::try_parse(id) {
+            Ok(id) => get(service, owner, ExportId(id)).await,
+            Err(_not_an_id) => Err(ExportError::NotFound),
+        });
+    }
+    let own = format!("{}{PATH_PREFIX}", service.config().public_url);
+    Some(by_token(service, address.strip_prefix(&own)?).await)
+}
+
+/// A whole file; `None` if it has more bytes than `most`.
+pub async fn bytes(
+    service: &Service,
+    export: &Export,
+    most: usize,
+) -> Result<Option<Vec<u8>>, ExportError> {
+    if usize::try_from(export.bytes).map_or(true, |it| it > most) {
+        return Ok(None);
+    }
+    let mut bytes = Vec::new();
+    for number in 0.. {
+        match chunk(service, export, number).await? {
+            Some(chunk) => bytes.extend(chunk),
+            None => break,
+        }
+    }
+    Ok(Some(bytes))
 }
 
 /// One piece of a file; nothing after the last one.

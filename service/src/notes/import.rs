@@ -260,7 +260,8 @@ mod tests {
 
     fn import(text: &str) -> Import {
         let ids = Ids { seed: "job".into(), begun_at: DateTime::UNIX_EPOCH };
-        Import::new(UserId::new("dev:ada"), ids, transfer::read(text, None).unwrap())
+        let document = transfer::read(text.as_bytes(), None).unwrap();
+        Import::new(UserId::new("dev:ada"), ids, document.notes)
     }
 
     #[test]

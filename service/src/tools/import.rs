@@ -17,13 +17,15 @@ use sha2::{Digest as _, Sha256};
 
 use super::{retry, to_f64};
 use crate::{
-    Service, counted, db,
+    Service, counted,
+    db::{self, Failure},
+    exports::{self, Export, ExportError},
     fetch::{Address, Bounds, FetchError},
     jobs::{self, CheckpointError},
     notes::{
         NotesError,
         import::{Conflict, Ids, Import},
-        transfer::{self, Form, Incoming, MAX_BYTES},
+        transfer::{self, Document, Form, MAX_BYTES},
     },
     oauth::{limits, scope},
 };
@@ -38,7 +40,7 @@ const ATTEMPTS: u32 = 10;
 const FETCH: Bounds = Bounds {
     time: Duration::from_secs(30),
     bytes: MAX_BYTES,
-    accept: "application/json, text/markdown, text/plain;q=0.9, */*;q=0.1",
+    accept: "application/json, text/markdown, application/zip, text/plain;q=0.9, */*;q=0.1",
 };
 
 /// Titles that a question names.
@@ -51,7 +53,8 @@ pub(super) struct ImportNotes;
 pub(super) struct Input {
     /// The document itself. Give either this or `url`.
     text: Option<String>,
-    /// Where the document is: a public https URL. Give either this or `text`.
+    /// Where the document is: a public https URL, or the `download_url` or `uri` that
+    /// `notes_export` returned. Give either this or `text`.
     #[schemars(length(max = 2048))]
     url: Option<String>,
     /// What the document is written in. Leave it out to have it found out.
@@ -104,6 +107,12 @@ pub(super) struct Output {
     /// Why nothing was imported.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
+    /// What of the document had to change or was left out, note by note. Tell the user.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
+    /// How many warnings are not in `warnings`.
+    #[serde(skip_serializing_if = "is_zero")]
+    more_warnings: usize,
 }
 
 /// How far an import is.
@@ -122,11 +131,13 @@ struct Checkpoint {
 impl Tool<Service> for ImportNotes {
     const NAME: &'static str = "notes_import";
     const TITLE: &'static str = "Import notes";
-    const DESCRIPTION: &'static str = "Creates many notes at once from a Markdown or JSON document, \
-        given as text or as a public https URL, such as a file that notes_export has made. Up to \
-        20,000 notes and 16 MB (4 MB as text). If a note of the document cannot be kept, nothing is \
-        imported and the problems are named. It runs as a job: if the answer takes too long, ask \
-        jobs_list for it later instead of calling again.";
+    const DESCRIPTION: &'static str = "Creates many notes at once from Markdown or JSON, given as \
+        text, or from a Markdown, JSON or ZIP file at a URL: a file that notes_export has made, or \
+        the export of another program (Obsidian, Notion, Joplin, Evernote by evernote2md, Apple \
+        Notes, Bear, Standard Notes, Google Keep, Simplenote). Up to 20,000 notes and 16 MB (4 MB \
+        as text, 32 MB unpacked). What a note has no place for stays in its text and is named in \
+        `warnings`. It runs as a job: if the answer takes too long, ask jobs_list for it later \
+        instead of calling again.";
     const SCOPE: &'static str = scope::NOTES_WRITE;
     const ANNOTATIONS: ToolAnnotations = ToolAnnotations {
         read_only_hint: Some(false),
@@ -155,7 +166,7 @@ impl Tool<Service> for ImportNotes {
                 were(begun.replaced)
             )));
         }
-        let notes = read(document, input.format).await?;
+        let Document { notes, mut warnings, more_warnings } = read(document, input.format).await?;
         let now = service.clock().now();
         let ids = match &begun {
             Some(begun) => begun.ids.clone(),
@@ -176,6 +187,8 @@ impl Tool<Service> for ImportNotes {
                         replaced: 0,
                         skipped: 0,
                         reason: Some(reason),
+                        warnings: Vec::new(),
+                        more_warnings: 0,
                     });
                 }
             },
@@ -187,7 +200,14 @@ impl Tool<Service> for ImportNotes {
             call.progress(to_f64(state.next), Some(to_f64(total)), Some(&message)).await;
         }
         let Checkpoint { created, replaced, skipped, .. } = state;
-        Ok(Output { total, created, replaced, skipped, reason: None })
+        if skipped > 0 && input.on_conflict == OnConflict::Ask {
+            warnings.push(format!(
+                "{} skipped, because the user already has notes with the same titles. To import \
+                 them as well, set `on_conflict` to `replace` or `keep_both`.",
+                were(skipped)
+            ));
+        }
+        Ok(Output { total, created, replaced, skipped, reason: None, warnings, more_warnings })
     }
 }
 
@@ -252,7 +272,11 @@ async fn document(call: &Call, service: &Service, input: &Input) -> Result<Vec<u
     }
 }
 
+/// Fetches a document from a public address, or reads it from an export of this server.
 async fn fetch(call: &Call, service: &Service, url: &str) -> Result<Vec<u8>, ToolError> {
+    if let Some(export) = exports::find(service, call.user(), url.trim()).await {
+        return exported(service, export).await;
+    }
     let own_host = service.config().public_url.host();
     let address = Address::parse(url, own_host).map_err(|error| {
         ToolError::Input(format!(
@@ -286,18 +310,42 @@ async fn fetch(call: &Call, service: &Service, url: &str) -> Result<Vec<u8>, Too
             "{host} does not give the document: it answers {status}, and redirects are not \
              followed. Give the address that it is really at, or the document itself in `text`."
         )),
-        FetchError::TooLarge => ToolError::Failed(format!(
-            "The document is larger than {} MB. Split it.",
-            MAX_BYTES >> 20
-        )),
+        FetchError::TooLarge => too_large(),
     };
     let answer = service.fetcher().get(address.as_str(), FETCH).await.map_err(refused)?;
     answer.body().await.map_err(refused)
 }
 
+/// A file that `notes_export` has made.
+async fn exported(
+    service: &Service,
+    export: Result<Export, ExportError>,
+) -> Result<Vec<u8>, ToolError> {
+    let failed = |error: ExportError| match error {
+        ExportError::NotFound => ToolError::Failed(
+            "There is no export at this address, or it has expired: exports are kept for an hour. \
+             Export the notes again, or give the document itself in `text`."
+                .into(),
+        ),
+        ExportError::Failed(Failure::Internal(error)) => ToolError::internal(error),
+        error => {
+            tracing::warn!(error = %error, "Could not read an export to import it; the job retries");
+            ToolError::Retry("The export cannot be read at the moment.".into())
+        }
+    };
+    exports::bytes(service, &export.map_err(failed)?, MAX_BYTES)
+        .await
+        .map_err(failed)?
+        .ok_or_else(too_large)
+}
+
+fn too_large() -> ToolError {
+    ToolError::Failed(format!("The document is larger than {} MB. Split it.", MAX_BYTES >> 20))
+}
+
 /// Reading megabytes takes a while, and other calls run on this thread too.
-async fn read(document: Vec<u8>, form: Option<Form>) -> Result<Vec<Incoming>, ToolError> {
-    tokio::task::spawn_blocking(move || transfer::read_bytes(&document, form))
+async fn read(document: Vec<u8>, form: Option<Form>) -> Result<Document, ToolError> {
+    tokio::task::spawn_blocking(move || transfer::read(&document, form))
         .await
         .map_err(ToolError::internal)?
         .map_err(|error| ToolError::Input(format!("Nothing was imported: {error}.")))
@@ -356,6 +404,11 @@ fn question(titles: &[&str], total: usize) -> String {
         counted(total, "note", "notes"),
         shown.join(", ")
     )
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 #[cfg(test)]

@@ -14,7 +14,9 @@ use super::{alone, answered, body, notes_on, titles};
 on_both_databases!(
     a_document_becomes_notes,
     thousands_of_notes_are_imported_with_progress,
-    a_document_with_a_mistake_changes_nothing,
+    a_document_that_is_none_changes_nothing,
+    nothing_that_a_person_wrote_is_lost,
+    one_note_is_called_one_note,
     what_is_there_stays_unless_the_user_says_otherwise,
     the_user_is_asked_once_what_to_do,
     notes_of_one_title_replace_each_other_one_by_one,
@@ -81,16 +83,15 @@ async fn thousands_of_notes_are_imported_with_progress(database: Database) {
     assert_eq!(titles(&ada).await, expected, "each exactly once");
 }
 
-async fn a_document_with_a_mistake_changes_nothing(database: Database) {
+async fn a_document_that_is_none_changes_nothing(database: Database) {
     let cluster = notes_on(database).await;
     let ada = alone(&cluster.web(0).modern(cluster.token("ada").await));
-    let mut notes = vec![json!({ "title": "Fine" }); 700];
-    notes.push(json!({ "title": "x".repeat(201) }));
     for (arguments, sentence) in [
-        (json!({ "text": Value::Array(notes).to_string() }), "note 701"),
         (json!({ "text": "[{" }), "not a JSON array"),
-        (json!({ "text": "" }), "no note"),
-        (json!({ "text": "---\ntitle: [\n---\n" }), "front matter"),
+        (json!({ "text": "\n" }), "no note"),
+        (json!({ "text": "[1, 2]", "format": "json" }), "its items are not objects"),
+        (json!({ "text": "{\"theme\": \"dark\"}" }), "not a note itself"),
+        (json!({ "text": "# Tea", "format": "zip" }), "not a ZIP archive"),
         (json!({ "text": "# Tea", "format": "json" }), "not a JSON array"),
         (json!({}), "one of the two"),
         (json!({ "text": "a", "url": "https://example.com/" }), "one of the two"),
@@ -99,6 +100,55 @@ async fn a_document_with_a_mistake_changes_nothing(database: Database) {
         assert!(refused.tool_error().contains(sentence), "{}", refused.tool_error());
     }
     assert_eq!(titles(&ada).await, [] as [&str; 0]);
+}
+
+async fn nothing_that_a_person_wrote_is_lost(database: Database) {
+    let cluster = notes_on(database).await;
+    let ada = alone(&cluster.web(0).modern(cluster.token("ada").await));
+    let title = "x".repeat(255);
+    let document = json!([
+        { "title": title, "body": "long" },
+        { "title": "Fields", "content": "a\r\nb", "author": "Ada", "folder": "Work", "created": 0 },
+        { "title": "Dates", "created_at": "next week", "updated": 1_619_887_200_000_u64 },
+        { "title": "Tags", "Tags": ["#a", "[[b]]", "", "y".repeat(41)], "body": "t\u{0}t" },
+        { "text": "no title" },
+    ]);
+    let imported = ada.tool("notes_import", json!({ "text": document.to_string() })).await;
+    let output = imported.output();
+    assert_eq!((&output["created"], output["warnings"].as_array().unwrap().len()), (&json!(5), 7));
+    let kept = output["warnings"].to_string();
+    for part in ["note 1 ", "255", "`author`", "“Work”", "“next week”", "1 tag", "U+FFFD"] {
+        assert!(kept.contains(part), "{part}: {kept}");
+    }
+    assert_eq!(body(&ada, &format!("{}…", "x".repeat(199))).await, format!("{title}\n\nlong"));
+    assert_eq!(body(&ada, "Fields").await, "---\nauthor: \"Ada\"\n---\n\na\nb");
+    assert_eq!(body(&ada, "Dates").await, "---\ncreated_at: \"next week\"\n---\n\n");
+    assert!(body(&ada, "Tags").await.contains("yyy"));
+    for (tag, count) in [("a", 1), ("b", 1), ("Work", 1)] {
+        let tagged = ada.tool("notes_list", json!({ "tag": tag })).await;
+        assert_eq!(tagged.output()["notes"].as_array().unwrap().len(), count, "{tag}");
+    }
+
+    let prose = "\u{feff}---\r\nWarning: the dose is 5 mg, never 50\r\n---\r\n\r\nAsk.\r\n";
+    let imported = ada.tool("notes_import", json!({ "text": prose })).await;
+    assert_eq!(imported.output()["warnings"].as_array().unwrap().len(), 1);
+    let kept = body(&ada, "Warning: the dose is 5 mg, never 50").await;
+    assert_eq!(kept, "---\nWarning: the dose is 5 mg, never 50\n---\n\nAsk.");
+}
+
+async fn one_note_is_called_one_note(database: Database) {
+    let cluster = notes_on(database).await;
+    let ada = alone(&cluster.web(0).modern(cluster.token("ada").await));
+    for (name, arguments, sentence) in [
+        ("notes_import", json!({ "text": "# Tea" }), "Imported 1 of 1 note"),
+        ("notes_export", json!({}), "Exported 1 note"),
+    ] {
+        let meta = json!({ "progressToken": name });
+        let call = json!({ "name": name, "arguments": arguments, "_meta": meta });
+        let done = ada.call("tools/call", call).await;
+        let told: Vec<_> = done.before.iter().map(|it| &it["params"]["message"]).collect();
+        assert!(told.iter().any(|it| **it == sentence), "{told:?}");
+    }
 }
 
 async fn what_is_there_stays_unless_the_user_says_otherwise(database: Database) {
@@ -112,6 +162,8 @@ async fn what_is_there_stays_unless_the_user_says_otherwise(database: Database) 
     };
     // This client cannot ask.
     assert_eq!(import("ask").await, (json!(1), json!(0), json!(1)));
+    let imported = ada.tool("notes_import", json!({ "text": MARKDOWN })).await;
+    assert!(imported.output()["warnings"][0].as_str().unwrap().contains("2 notes were skipped"));
     assert_eq!(body(&ada, "Tea").await, "Black");
     assert_eq!(import("skip").await, (json!(0), json!(0), json!(2)));
     assert_eq!(import("replace").await, (json!(0), json!(2), json!(0)));

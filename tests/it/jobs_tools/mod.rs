@@ -5,6 +5,8 @@ mod digest;
 mod export;
 mod import;
 mod jobs;
+mod programs;
+mod round_trip;
 mod survives;
 
 use serde_json::{Value, json};

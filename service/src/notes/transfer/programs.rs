@@ -1,0 +1,300 @@
+//! JSON of other programs: arrays of notes under any name, Google Keep (one object for each note),
+//! Simplenote (`activeNotes`), Standard Notes (`items`).
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value, value::RawValue};
+
+use super::{
+    NotImportable, Reading, dates, json,
+    json::Top,
+    markdown::with_plain_line_ends,
+    raw::{Raw, Taken, counted, field, scalar},
+    tags,
+};
+
+/// Keys that hold the text of a note, the best first.
+const TEXTS: [&str; 6] = ["body", "content", "text", "textContent", "markdown", "note"];
+
+/// Keys that name a note. The second is used if there is no `title`.
+const TITLES: [&str; 2] = ["title", "name"];
+
+/// What programs write for themselves: numbers of rows, and how a note is shown.
+const MACHINE_FIELDS: [&str; 17] = [
+    "_id",
+    "appData",
+    "content_type",
+    "defaultEditor",
+    "editorIdentifier",
+    "guid",
+    "hidePreview",
+    "id",
+    "noteType",
+    "prefersPlainEditor",
+    "preview_html",
+    "preview_plain",
+    "protected",
+    "references",
+    "spellcheck",
+    "textContentHtml",
+    "uuid",
+];
+
+/// Flags that say nothing as long as they are not set.
+const FLAGS: [&str; 8] =
+    ["archived", "isArchived", "isPinned", "locked", "markdown", "pinned", "starred", "favorite"];
+
+/// Flags of notes that the person has deleted.
+const TRASHED: [&str; 4] = ["trashed", "isTrashed", "deleted", "isDeleted"];
+
+/// Entries of a document beside its notes that say nothing about them.
+const DOCUMENT_FIELDS: [&str; 4] = ["format", "version", "exported_at", "exportedAt"];
+
+/// Adds the notes of a value to what was read.
+pub(super) fn read(top: Top<'_>, reading: &mut Reading) -> Result<(), NotImportable> {
+    let entries = match top {
+        Top::List(items) => return list(&items, reading),
+        Top::Object(entries) => entries,
+    };
+    let part = |name: &str| entries.iter().find(|(key, _)| key == name).map(|(_, text)| *text);
+    if let Some(notes) = part("notes").and_then(items) {
+        warn_of_others(&entries, &["notes"], reading);
+        return own_list(&notes, json::is_own(&entries), reading);
+    }
+    if part("activeNotes").is_some() || part("trashedNotes").is_some() {
+        warn_of_others(&entries, &["activeNotes", "trashedNotes"], reading);
+        let trashed = part("trashedNotes").and_then(items).unwrap_or_default().len();
+        reading.trashed += trashed;
+        let active = part("activeNotes").and_then(items).unwrap_or_default();
+        return own_list(&active, false, reading);
+    }
+    if let Some(items) = part("items").and_then(items)
+        && items.iter().any(|it| it.get().contains("\"content_type\""))
+    {
+        return standard_notes(&items, reading);
+    }
+    if let Some((fields, raw)) =
+        json::whole(&entries).ok().and_then(|it| object(&it).map(|raw| (it, raw)))
+    {
+        if is_trashed(&fields) {
+            reading.trashed += 1;
+            return Ok(());
+        }
+        return reading.add(raw);
+    }
+    // The one array of something under any name.
+    let mut lists = entries.iter().filter_map(|(key, text)| Some((key.as_str(), items(text)?)));
+    match (lists.next(), lists.next()) {
+        (Some((key, items)), None) if items.iter().any(|it| it.get().starts_with('{')) => {
+            warn_of_others(&entries, &[key], reading);
+            own_list(&items, false, reading)
+        }
+        _ => Err(json::not_a_note()),
+    }
+}
+
+/// The items of a part that is an array.
+fn items(text: &RawValue) -> Option<Vec<&RawValue>> {
+    match serde_json::from_str(text.get()) {
+        Ok(Top::List(items)) => Some(items),
+        _ => None,
+    }
+}
+
+fn list(items: &[&RawValue], reading: &mut Reading) -> Result<(), NotImportable> {
+    let (before, mut unread) = (reading.notes.len(), 0);
+    for item in items {
+        match json::value(item) {
+            Some(Value::Object(fields)) if is_trashed(&fields) => reading.trashed += 1,
+            Some(Value::Object(fields)) => {
+                reading.add(object(&fields).unwrap_or_else(|| fields_of(&fields)))?;
+            }
+            Some(Value::String(text)) => {
+                let body = with_plain_line_ends(&text).into_owned();
+                reading.add(Raw { body, ..Raw::default() })?;
+            }
+            _ => unread += 1,
+        }
+    }
+    if unread > 0 && reading.notes.len() == before {
+        return Err(NotImportable::NotJson("its items are not objects".into()));
+    }
+    if unread > 0 {
+        let items = counted(unread, "item");
+        reading.warn(format!("left out of the array, because they are not notes: {items}"));
+    }
+    Ok(())
+}
+
+/// The notes of a list, to the letter where an export has written them.
+fn own_list(items: &[&RawValue], is_own: bool, reading: &mut Reading) -> Result<(), NotImportable> {
+    if !is_own {
+        return list(items, reading);
+    }
+    for item in items {
+        match json::own(item) {
+            Some(raw) => reading.add(raw)?,
+            None => list(&[item], reading)?,
+        }
+    }
+    Ok(())
+}
+
+fn warn_of_others(entries: &[(String, &RawValue)], used: &[&str], reading: &mut Reading) {
+    let others = entries.iter().filter(|(key, text)| {
+        let is_empty = ["null", "[]", "{}", "\"\""].contains(&text.get());
+        !used.contains(&key.as_str()) && !DOCUMENT_FIELDS.contains(&key.as_str()) && !is_empty
+    });
+    let others: Vec<_> = others.map(|(key, _)| format!("`{key}`")).take(10).collect();
+    if !others.is_empty() {
+        reading.warn(format!("the document also holds {}, which were left out", others.join(", ")));
+    }
+}
+
+/// An object that has a title or a text.
+pub(super) fn object(fields: &Map<String, Value>) -> Option<Raw> {
+    let has_text = TEXTS.iter().any(|it| fields.get(*it).is_some_and(Value::is_string));
+    let has_list = fields.get("listContent").is_some_and(Value::is_array);
+    let has_title = TITLES.iter().any(|it| fields.get(*it).is_some_and(|it| !it.is_object()));
+    (has_text || has_list || has_title).then(|| fields_of(fields))
+}
+
+fn is_trashed(fields: &Map<String, Value>) -> bool {
+    TRASHED.iter().any(|it| fields.get(*it) == Some(&Value::Bool(true)))
+}
+
+/// All fields of an object. What a note has no place for goes before its text.
+fn fields_of(fields: &Map<String, Value>) -> Raw {
+    let mut raw = Raw::default();
+    let text = TEXTS.iter().find(|it| fields.get(**it).is_some_and(Value::is_string));
+    if let Some(text) = text.and_then(|it| fields[*it].as_str()) {
+        raw.body = with_plain_line_ends(text).into_owned();
+    }
+    let title = TITLES
+        .iter()
+        .find(|it| fields.get(**it).and_then(scalar).is_some_and(|it| !it.trim().is_empty()));
+    raw.title = title.and_then(|it| scalar(&fields[*it]));
+    for (key, value) in fields {
+        let used = [text, title].into_iter().flatten().any(|it| it == key);
+        if used
+            || says_nothing(key, value)
+            || (key == "listContent" && add_checklist(value, &mut raw))
+        {
+            continue;
+        }
+        let taken = match field(key) {
+            Some(field) => raw.take(key, field, value),
+            None => Taken::Unused,
+        };
+        if taken == Taken::Unused {
+            raw.keep(key, &format!("{}: {value}", yaml_key(key)));
+        }
+    }
+    raw
+}
+
+fn says_nothing(key: &str, value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => {
+            text.is_empty()
+                || (key == "color" && text == "DEFAULT")
+                || MACHINE_FIELDS.contains(&key)
+        }
+        Value::Array(items) => items.is_empty() || MACHINE_FIELDS.contains(&key),
+        Value::Object(fields) => fields.is_empty() || MACHINE_FIELDS.contains(&key),
+        Value::Bool(false) => {
+            FLAGS.contains(&key) || TRASHED.contains(&key) || MACHINE_FIELDS.contains(&key)
+        }
+        Value::Bool(true) => key == "markdown" || MACHINE_FIELDS.contains(&key),
+        Value::Number(_) => MACHINE_FIELDS.contains(&key),
+    }
+}
+
+fn yaml_key(key: &str) -> String {
+    let is_plain = key.starts_with(char::is_alphabetic)
+        && key.chars().all(|it| it.is_alphanumeric() || "_-. ".contains(it))
+        && key.trim() == key;
+    if is_plain { key.to_owned() } else { Value::from(key).to_string() }
+}
+
+/// The list of a Google Keep note as Markdown. `false`: it is any other.
+fn add_checklist(value: &Value, raw: &mut Raw) -> bool {
+    let item = |it: &Value| -> Option<String> {
+        let text = it.get("text")?.as_str()?;
+        let is_checked = it.get("isChecked").and_then(Value::as_bool).unwrap_or_default();
+        Some(format!("- [{}] {}", if is_checked { 'x' } else { ' ' }, text.replace('\n', "\n  ")))
+    };
+    let items: Option<Vec<String>> =
+        value.as_array().and_then(|items| items.iter().map(item).collect());
+    let Some(items) = items else { return false };
+    if !raw.body.is_empty() {
+        raw.body.push_str("\n\n");
+    }
+    raw.body.push_str(&items.join("\n"));
+    true
+}
+
+/// The decrypted backup of Standard Notes: notes and tags are items side by side.
+fn standard_notes(items: &[&RawValue], reading: &mut Reading) -> Result<(), NotImportable> {
+    let count = items.len();
+    let items: Vec<Value> = items.iter().filter_map(|it| json::value(it)).collect();
+    let is = |it: &Value, content_type: &str| it["content_type"] == content_type;
+    let mut tags: HashMap<&str, Vec<String>> = HashMap::new();
+    for tag in items.iter().filter(|it| is(it, "Tag")) {
+        let name = tag["content"]["title"].as_str().and_then(tags::clean);
+        let references = tag["content"]["references"].as_array();
+        for reference in references.into_iter().flatten() {
+            if let (Some(id), Some(name)) = (reference["uuid"].as_str(), &name) {
+                tags.entry(id).or_default().push(name.clone());
+            }
+        }
+    }
+    let (mut encrypted, mut others, mut trashed) = (0, count - items.len(), 0);
+    for item in &items {
+        let content = &item["content"];
+        match content {
+            _ if is(item, "Tag") => {}
+            Value::String(_) => encrypted += 1,
+            Value::Object(content) if is(item, "Note") => {
+                let is_deleted = item.as_object().is_some_and(is_trashed) || is_trashed(content);
+                if is_deleted {
+                    trashed += 1;
+                    continue;
+                }
+                reading.add(standard_note(item, content, &tags))?;
+            }
+            _ => others += 1,
+        }
+    }
+    reading.trashed += trashed;
+    if encrypted > 0 {
+        let items = counted(encrypted, "encrypted item");
+        reading.warn(format!("left out: {items}; export a decrypted backup to import them"));
+    }
+    if others > 0 {
+        let items = counted(others, "item");
+        reading.warn(format!("left out, because they are settings and not notes: {items}"));
+    }
+    Ok(())
+}
+
+fn standard_note(
+    item: &Value,
+    content: &Map<String, Value>,
+    tags: &HashMap<&str, Vec<String>>,
+) -> Raw {
+    let mut raw = fields_of(content);
+    let app_data = &content.get("appData").unwrap_or(&Value::Null)["org.standardnotes.sn"];
+    let time = |value: &Value| dates::read(value).ok().flatten();
+    raw.created_at = time(&item["created_at"]);
+    raw.updated_at = time(&app_data["client_updated_at"]).or_else(|| time(&item["updated_at"]));
+    for flag in ["pinned", "archived"] {
+        if app_data[flag] == true {
+            raw.keep(flag, &format!("{flag}: true"));
+        }
+    }
+    let own = item["uuid"].as_str().and_then(|id| tags.get(id));
+    raw.add_tags(own.into_iter().flatten().cloned());
+    raw
+}

@@ -1,0 +1,79 @@
+//! Tags as programs write them: lists, texts, objects with a name, with marks around them.
+
+use serde_json::Value;
+
+use super::raw::{one_line, scalar};
+
+/// Collects tags from a list, nested lists, objects with a name, or a text. `false`: something in it
+/// is not a tag.
+pub(super) fn collect(value: &Value, tags: &mut Vec<String>) -> bool {
+    match value {
+        Value::Array(items) => items.iter().all(|it| match it {
+            Value::String(text) => {
+                tags.extend(clean(text));
+                true
+            }
+            it => collect(it, tags),
+        }),
+        Value::Object(fields) => match fields.get("name").or_else(|| fields.get("title")) {
+            Some(Value::String(name)) if fields.len() == 1 => {
+                tags.extend(clean(name));
+                true
+            }
+            _ => false,
+        },
+        value => {
+            let text = scalar(value).unwrap_or_default();
+            tags.extend(split_tags(&text).filter_map(clean));
+            true
+        }
+    }
+}
+
+/// The tags of one text: separated by commas, or each with `#` before it.
+fn split_tags(text: &str) -> impl Iterator<Item = &str> {
+    let all_hashed = !text.contains(',') && text.split_whitespace().all(|it| it.starts_with('#'));
+    text.split(move |it: char| it == ',' || it == '\n' || (all_hashed && it.is_whitespace()))
+}
+
+/// A tag without the marks that programs put around it: `#tag`, `[[tag]]`, quotes.
+pub(super) fn clean(text: &str) -> Option<String> {
+    let text = one_line(text);
+    let mut tag = text.trim_matches(['"', '\'']).trim();
+    tag = tag.strip_prefix("[[").and_then(|it| it.strip_suffix("]]")).unwrap_or(tag).trim();
+    if tag.len() > 1 {
+        tag = tag.strip_prefix('#').unwrap_or(tag).trim();
+    }
+    (!tag.is_empty()).then(|| tag.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::raw::{Field, Raw, Taken};
+
+    #[test]
+    fn tags_are_read_in_common_forms() {
+        for (value, tags) in [
+            (json!(null), &[][..]),
+            (json!([]), &[]),
+            (json!(["", null, " "]), &[]),
+            (json!("one, two"), &["one", "two"]),
+            (json!("#one #two/three"), &["one", "two/three"]),
+            (json!("two words"), &["two words"]),
+            (json!([["x"]]), &["x"]),
+            (json!("[[x]]"), &["x"]),
+            (json!(["#a", "[[b]]", " c ", "a"]), &["a", "b", "c"]),
+            (json!(["a, b", 2024, true]), &["a, b", "2024", "true"]),
+            (json!([{ "name": "Home" }]), &["Home"]),
+            (json!(["c#", "#", "two\nlines"]), &["c#", "#", "two lines"]),
+        ] {
+            let mut raw = Raw::default();
+            assert_ne!(raw.take("tags", Field::Tags, &value), Taken::Unused, "{value}");
+            assert_eq!(raw.tags, tags, "{value}");
+        }
+        let taken = Raw::default().take("tags", Field::Tags, &json!([{ "a": 1 }]));
+        assert_eq!(taken, Taken::Unused);
+    }
+}

@@ -68,14 +68,14 @@ pub(crate) async fn flush(shared: Arc<Shared>, stop: CancellationToken) {
             () = stop.cancelled() => return,
             () = waiting.some.notified() => {}
         }
-        let writing = shared.progress.writing.write().await;
+        let flushing = shared.progress.writing.write().await;
         let some = std::mem::take(&mut *waiting.jobs());
         let some: Vec<_> =
             some.into_iter().map(|(job, (number, progress))| (job, number, progress)).collect();
         if !some.is_empty() {
             write(&shared, &some).await;
         }
-        drop(writing);
+        drop(flushing);
         sleep(PROGRESS_INTERVAL).await;
     }
 }

@@ -17,7 +17,9 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::{
     Inner,
     exchange::{HEARTBEAT, patiently},
-    jobs, legacy, notify,
+    jobs,
+    legacy::{self, EmptyEvents},
+    notify,
     open::Access,
 };
 use crate::{
@@ -86,14 +88,22 @@ enum Moving {
     Here { answers_until: EventNumber },
 }
 
+/// Why a socket is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// The stream itself has ended.
+    OfStream,
+    /// Another socket has the stream now.
+    Taken,
+    /// Of this socket only.
+    OfSocket,
+}
+
 /// A socket that follows a legacy stream.
 pub(super) struct Follower {
     engine: Arc<Inner>,
     key: StreamKey,
-    /// Whether the client can take an event without data on this stream.
-    may_be_empty: bool,
-    /// Whether the client is known to fail on an event without data.
-    never_empty: bool,
+    empty_events: EmptyEvents,
     /// Whether the next message says when to come back, because nothing before it did.
     says_when: bool,
     /// What is special about the stream of a call whose client resumes only its standalone stream.
@@ -116,11 +126,8 @@ pub(super) struct Follower {
     suspected: Option<Instant>,
     /// The requests that jobs will answer.
     jobs: Vec<Answering>,
-    ended: bool,
-    /// Whether the stream itself has ended, and all of it is sent.
-    complete: bool,
-    /// Whether another socket has the stream now.
-    taken: bool,
+    /// Why nothing is sent any more, once what is ready is.
+    end: Option<End>,
     session_signals: Subscription,
     /// The user's changes and everyone's: for the standalone stream only.
     changes: Option<(Subscription, Subscription)>,
@@ -160,7 +167,8 @@ impl Follower {
             (session_signals.await?, None)
         };
         let habits = legacy::StreamHabits::of(session);
-        let may_be_empty = habits.may_be_empty(key.stream.is_standalone());
+        let empty_events = habits.empty_events(key.stream.is_standalone());
+        let may_be_empty = empty_events == EmptyEvents::Allowed;
         let first = if may_be_empty {
             sse::priming(&EventId { stream: key.stream.clone(), number: after })
         } else {
@@ -174,8 +182,7 @@ impl Follower {
                 Moving::Away
             },
             key,
-            may_be_empty,
-            never_empty: habits.never_empty,
+            empty_events,
             says_when: !may_be_empty && session.version >= ProtocolVersion::V2025_11_25,
             caller: caller.clone(),
             holder: random_id(),
@@ -187,9 +194,7 @@ impl Follower {
             look: None,
             suspected: None,
             jobs: Vec::new(),
-            ended: false,
-            complete: false,
-            taken: false,
+            end: None,
             session_signals,
             changes,
             keep_alive: now + sse::KEEP_ALIVE,
@@ -251,7 +256,7 @@ impl Follower {
                 self.keep_alive = Instant::now() + sse::KEEP_ALIVE;
                 return Some(chunk);
             }
-            if self.ended {
+            if self.end.is_some() {
                 Box::pin(self.forget()).await;
                 return None;
             }
@@ -268,7 +273,7 @@ impl Follower {
                     Event::KeepAlive => Box::pin(self.on_keep_alive()).await,
                     Event::Look => self.unread = true,
                     Event::Drain => self.hang_up(),
-                    Event::Expired => self.ended = true,
+                    Event::Expired => self.end = Some(End::OfSocket),
                 }
             }
         }
@@ -328,7 +333,7 @@ impl Follower {
             Ok(Some(page)) => page,
             // The stream has expired: there is nothing more to come.
             Ok(None) => {
-                self.ended = true;
+                self.end = Some(End::OfSocket);
                 return;
             }
             Err(error) => {
@@ -344,8 +349,7 @@ impl Follower {
             tracing::debug!(target: crate::COUNTED, replayed, "Sent again: {replayed} events");
             self.resumes = self.unread;
         }
-        self.ended = page.ended;
-        self.complete = page.ended;
+        self.end = page.ended.then_some(End::OfStream);
         for (number, message) in page.events {
             self.after = number;
             if let Moving::Here { answers_until } = self.moving {
@@ -437,17 +441,16 @@ impl Follower {
             Received::Signal(Signal::StreamTaken { key, holder })
                 if key == self.key && holder != self.holder =>
             {
-                self.taken = true;
-                self.ended = true;
+                self.end = Some(End::Taken);
             }
-            Received::Signal(Signal::SessionEnded(_)) => self.ended = true,
+            Received::Signal(Signal::SessionEnded(_)) => self.end = Some(End::OfSocket),
             Received::Signal(_) => {}
         }
     }
 
     /// The client has all of the stream and will not ask for it again: nothing of it moves later.
     async fn forget(&self) {
-        if !self.complete || self.moving == Moving::No {
+        if self.end != Some(End::OfStream) || self.moving == Moving::No {
             return;
         }
         if let Err(error) = self.engine.stores.log.forget_stream(&self.key).await {
@@ -466,7 +469,7 @@ impl Follower {
 
     async fn pass_on(&mut self, received: Received) -> Result<(), StoreError> {
         let Some(session) = self.engine.stores.sessions.load(&self.key.session).await? else {
-            self.ended = true;
+            self.end = Some(End::OfSocket);
             return Ok(());
         };
         let signals = match received {
@@ -501,7 +504,7 @@ impl Follower {
         match self.engine.stores.sessions.load(&self.key.session).await {
             Ok(Some(session)) => self.compare_lists(&session).await,
             Ok(None) => {
-                self.ended = true;
+                self.end = Some(End::OfSocket);
                 return;
             }
             Err(error) => {
@@ -513,17 +516,27 @@ impl Follower {
 
     /// Closes the socket of a stream that has not ended; the client comes back for the rest.
     fn hang_up(&mut self) {
-        if self.may_be_empty || (self.engine.drain.is_cancelled() && !self.never_empty) {
+        let says_when = match self.empty_events {
+            EmptyEvents::Allowed => true,
+            EmptyEvents::Avoided => self.engine.drain.is_cancelled(),
+            EmptyEvents::Never => false,
+        };
+        if says_when {
             self.ready.push_back(sse::retry());
         }
-        self.ended = true;
+        self.end = Some(End::OfSocket);
     }
 }
 
 impl Drop for Follower {
     /// The client will not resume this stream, but it will resume the standalone one if that closes.
     fn drop(&mut self) {
-        if self.moving != Moving::Away || self.complete || self.taken {
+        let is_left = match self.end {
+            Some(End::Taken) => false,
+            Some(End::OfStream) => !self.ready.is_empty(),
+            Some(End::OfSocket) | None => true,
+        };
+        if self.moving != Moving::Away || !is_left {
             return;
         }
         let engine = Arc::clone(&self.engine);

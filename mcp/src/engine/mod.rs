@@ -216,7 +216,7 @@ impl Reply {
     /// The answer as a stream of one event, for a client that does not accept JSON. Only of a request
     /// that was served: the body of an HTTP error is JSON whatever the client accepts.
     #[must_use]
-    fn as_events(mut self) -> Self {
+    fn into_events(mut self) -> Self {
         if self.status == StatusCode::OK
             && let ReplyBody::Json(body) = self.body
         {

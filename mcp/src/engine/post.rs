@@ -38,7 +38,7 @@ pub(super) async fn post(
         Ok(Body::Batch(elements)) => batch(engine, caller, headers, elements).await,
         Ok(Body::Single(message)) => single(engine, caller, headers, message).await,
     };
-    if accepted.json { reply } else { reply.as_events() }
+    if accepted.json { reply } else { reply.into_events() }
 }
 
 async fn batch(

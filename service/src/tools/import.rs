@@ -394,12 +394,12 @@ fn question(titles: &[&str], total: usize) -> String {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    let (titled, those) = match titles.len() {
+    let (existing, those) = match titles.len() {
         1 => ("a note titled", "that one"),
         _ => ("notes titled", "those"),
     };
     format!(
-        "You are about to import {}. You already have {titled} {}{more}. Skip {those}, replace what \
+        "You are about to import {}. You already have {existing} {}{more}. Skip {those}, replace what \
          you have, or keep both?",
         counted(total, "note", "notes"),
         shown.join(", ")

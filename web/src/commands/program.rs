@@ -20,6 +20,7 @@ const HIDDEN: &str = "…";
 /// with the variables of the environment that make it work on the same data. Some are replaced by
 /// those `given`. What holds a secret is shown as `…`.
 pub(super) fn command_with(given: &[(Variable, String)], arguments: &str) -> String {
+    #[expect(clippy::disallowed_methods, reason = "how it was started is no configuration")]
     let variable = |name: &str| env::var(name).ok();
     let executable = env::current_exe().unwrap_or_default();
     Invocation { typed: env::args().next(), executable: &executable, variable: &variable }

@@ -6,15 +6,22 @@
 
 use crate::{store::Session, version::ProtocolVersion};
 
+/// Whether a client gets events without data on a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::engine) enum EmptyEvents {
+    /// It does.
+    Allowed,
+    /// Only when the instance is about to go, to say when to come back.
+    Avoided,
+    /// The client is known to fail on them.
+    Never,
+}
+
 /// What the client of a session does with its streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::engine) struct StreamHabits {
-    /// Whether events without data are allowed on the stream of a call.
-    pub(in crate::engine) empty_on_calls: bool,
-    /// Whether events without data are allowed on the standalone stream.
-    pub(in crate::engine) empty_on_standalone: bool,
-    /// Whether the client is known to fail on an event without data, of whatever revision.
-    pub(in crate::engine) never_empty: bool,
+    on_calls: EmptyEvents,
+    on_standalone: EmptyEvents,
     /// Whether the client resumes the stream of a call. If not, what it misses there is sent when it
     /// resumes its standalone stream.
     pub(in crate::engine) resumes_calls: bool,
@@ -29,13 +36,11 @@ const NO_EMPTY_EVENTS: [&str; 2] = ["claude-ai", "anthropic"];
 const STANDALONE_ONLY: [&str; 3] = ["visual studio code", "code - oss", "vscodium"];
 
 impl StreamHabits {
-    const STANDARD: Self = Self {
-        empty_on_calls: true,
-        empty_on_standalone: true,
-        never_empty: false,
-        resumes_calls: true,
-    };
-    const OLD: Self = Self { empty_on_calls: false, empty_on_standalone: false, ..Self::STANDARD };
+    const STANDARD: Self = Self::alike(EmptyEvents::Allowed);
+
+    const fn alike(empty_events: EmptyEvents) -> Self {
+        Self { on_calls: empty_events, on_standalone: empty_events, resumes_calls: true }
+    }
 
     /// By the revision, and by the name that the client gave in `initialize`.
     pub(in crate::engine) fn of(session: &Session) -> Self {
@@ -49,22 +54,24 @@ impl StreamHabits {
                 })
             })
         };
-        let habits = match session.version {
-            version if version < ProtocolVersion::V2025_11_25 => Self::OLD,
-            _ => Self::STANDARD,
-        };
         if is(&NO_EMPTY_EVENTS) {
-            Self { never_empty: true, ..Self::OLD }
-        } else if is(&STANDALONE_ONLY) {
-            Self { empty_on_calls: false, resumes_calls: false, ..habits }
+            return Self::alike(EmptyEvents::Never);
+        }
+        let habits = if session.version < ProtocolVersion::V2025_11_25 {
+            Self::alike(EmptyEvents::Avoided)
+        } else {
+            Self::STANDARD
+        };
+        if is(&STANDALONE_ONLY) {
+            Self { on_calls: EmptyEvents::Avoided, resumes_calls: false, ..habits }
         } else {
             habits
         }
     }
 
-    /// Whether events without data are allowed on a stream.
-    pub(in crate::engine) fn may_be_empty(self, standalone: bool) -> bool {
-        if standalone { self.empty_on_standalone } else { self.empty_on_calls }
+    /// Whether a stream has events without data.
+    pub(in crate::engine) fn empty_events(self, standalone: bool) -> EmptyEvents {
+        if standalone { self.on_standalone } else { self.on_calls }
     }
 }
 
@@ -98,16 +105,16 @@ mod tests {
         let new = ProtocolVersion::V2025_11_25;
         for name in ["claude-code", "mcp-inspector", "", "Anthropically", "claude-ai-copy"] {
             assert_eq!(habits(new, name), StreamHabits::STANDARD, "{name}");
-            assert_eq!(habits(ProtocolVersion::V2025_06_18, name), StreamHabits::OLD, "{name}");
+            let old = habits(ProtocolVersion::V2025_06_18, name);
+            assert_eq!(old, StreamHabits::alike(EmptyEvents::Avoided), "{name}");
         }
         for name in ["claude-ai", "Anthropic", "Anthropic/ClaudeAI", "Anthropic/Toolbox"] {
-            let habits = habits(new, name);
-            assert!(!habits.may_be_empty(false) && !habits.may_be_empty(true), "{name}");
-            assert!(habits.never_empty, "{name}");
+            assert_eq!(habits(new, name), StreamHabits::alike(EmptyEvents::Never), "{name}");
         }
         for name in ["Visual Studio Code", "Visual Studio Code - Insiders", "VSCodium"] {
             let habits = habits(new, name);
-            assert!(!habits.may_be_empty(false) && habits.may_be_empty(true), "{name}");
+            assert_eq!(habits.empty_events(false), EmptyEvents::Avoided, "{name}");
+            assert_eq!(habits.empty_events(true), EmptyEvents::Allowed, "{name}");
             assert!(!habits.resumes_calls, "{name}");
         }
     }

@@ -15,7 +15,7 @@ use serde_json::{Value, value::RawValue};
 
 pub(super) use self::{
     again::take_over,
-    habits::StreamHabits,
+    habits::{EmptyEvents, StreamHabits},
     streams::{delete, get},
 };
 use super::{Inner, hashed, operation::read_params};

@@ -47,12 +47,13 @@ async function ask({ url, form }, cookies) {
     return response;
 }
 
-// The only form of a page, filled in: what asks for a name gets one.
+// The only form of a page, filled in: what asks for a name gets one, and boxes stay as they are.
 function filled(page, url, name, decision) {
     const [, tag, inside] = /<form([^>]*)>(.*?)<\/form>/s.exec(page) ?? [];
     assert.ok(tag, `${url} has no form: ${page}`);
     const form = new URLSearchParams();
     for (const [input] of inside.matchAll(/<input[^>]*>/g)) {
+        if (attribute(input, 'type') === 'checkbox' && !/ checked\b/.test(input)) continue;
         const key = attribute(input, 'name');
         form.set(key, key === 'name' ? name : attribute(input, 'value'));
     }

@@ -87,7 +87,7 @@ fn has_cursor(params: Option<&RawValue>) -> bool {
         cursor: Option<&'a RawValue>,
     }
     params
-        .and_then(|params| serde_json::from_str::<Params<'_>>(params.get()).ok())
+        .and_then(|params| crate::json::from_str::<Params<'_>>(params.get()).ok())
         .is_some_and(|params| params.cursor.is_some())
 }
 

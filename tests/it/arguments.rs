@@ -38,11 +38,10 @@ fn properties(tool: &Value) -> Vec<(String, bool)> {
 fn least(tool: &str, id: &str) -> Value {
     match tool {
         "notes_search" => json!({ "query": "green" }),
-        "notes_get" => json!({ "id": id }),
+        "notes_get" | "notes_delete" => json!({ "id": id }),
         "notes_create" => json!({ "title": "Tea", "body": "" }),
         "notes_update" => json!({ "id": id, "title": "Tea" }),
         "notes_import" => json!({ "text": "# Tea\n\nGreen" }),
-        "notes_delete" => json!({ "id": id }),
         "jobs_get" | "jobs_cancel" => json!({ "id": "none" }),
         _ => json!({}),
     }

@@ -48,7 +48,7 @@ async fn the_product_offers_no_fixture() {
     }
 }
 
-/// The keywords that Gemini's `Schema`, OpenAI's strict mode and all clients between know. `type` is
+/// The keywords that Gemini's `Schema`, `OpenAI`'s strict mode and all clients between know. `type` is
 /// one type, and an `enum` is one of texts.
 const PORTABLE: [&str; 12] = [
     "type",
@@ -65,10 +65,10 @@ const PORTABLE: [&str; 12] = [
     "maxItems",
 ];
 
-/// OpenAI takes no deeper schema.
+/// `OpenAI` takes no deeper schema.
 const MAX_DEPTH: usize = 5;
 
-/// OpenAI takes no longer description of a function.
+/// `OpenAI` takes no longer description of a function.
 const MAX_DESCRIPTION: usize = 1_024;
 
 fn check_portable(place: &str, schema: &Value, depth: usize) {

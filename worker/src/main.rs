@@ -139,14 +139,14 @@ async fn run(config: &Config, shutdown: &CancellationToken) -> anyhow::Result<()
     let worker = Worker::new(service.clone(), Arc::new(engine), settings);
     let (probed, pulse) = (service.clone(), worker.pulse());
     tokio::spawn(worker::serve_health(listener, pulse, probed, shutdown.clone()));
-    let Some(current) = shutdown.run_until_cancelled(worker::await_schema(&service)).await else {
+    let Some(schema) = shutdown.run_until_cancelled(worker::await_schema(&service)).await else {
         return Ok(());
     };
-    current?;
+    schema?;
     tracing::info!(port, worker = name, "Working; probes are answered on port {port}");
-    let worked = worker.run_with_schedules(shutdown.clone()).await;
+    let result = worker.run_with_schedules(shutdown.clone()).await;
     service.close().await;
-    worked
+    result
 }
 
 async fn once(

@@ -99,7 +99,10 @@ pub(super) fn ends_connection(error: &sqlx::Error) -> bool {
 
 /// Whether the server refused a write because it, or this session, is read-only.
 pub(super) fn is_read_only(error: &sqlx::Error) -> bool {
-    error.as_database_error().and_then(|it| it.code()).is_some_and(|code| code == READ_ONLY)
+    error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code)
+        .is_some_and(|code| code == READ_ONLY)
 }
 
 /// Whether the database cannot be connected to at this moment, but may be soon: it restarts.

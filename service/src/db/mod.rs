@@ -21,6 +21,7 @@ use std::{
 
 use anyhow::Context as _;
 use async_trait::async_trait;
+use futures_util::FutureExt as _;
 use mcp::trace::TRACED;
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DbBackend, DbErr, ExecResult, QueryResult, Statement,
@@ -118,7 +119,7 @@ impl Database {
                     .into(),
             })
         };
-        connecting.await.map_err(Unprepared::error)
+        connecting.boxed().await.map_err(Unprepared::error)
     }
 
     /// Which kind of database it is.
@@ -150,7 +151,7 @@ impl Database {
             if let Ok(Some(_)) = timeout(limit / 2, pooled).await {
                 return Ok(());
             }
-            let link = Link::open(self.pool.target(), 0).await?;
+            let link = Link::open(self.pool.target(), 0).boxed().await?;
             tokio::spawn(say_goodbye(link));
             Ok(())
         };
@@ -208,7 +209,7 @@ async fn measured<A: Ask>(
     metrics::DB_OPERATION_DURATION.took([outcome], began.elapsed());
     if let Err(error) = &answer {
         span.record("otel.status_code", "ERROR");
-        let code = error.as_database_error().and_then(|it| it.code());
+        let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
         span.record("error.type", code.as_deref().unwrap_or("unavailable"));
     }
     answer

@@ -18,7 +18,7 @@ use deadpool::{
     Runtime,
     managed::{self, Metrics, Object, PoolError, QueueMode, RecycleError, RecycleResult, Timeouts},
 };
-use futures_util::future::join_all;
+use futures_util::{FutureExt as _, future::join_all};
 use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr};
 use tokio::{
     runtime::Handle,
@@ -125,7 +125,8 @@ impl managed::Manager for Manager {
     type Error = Arc<sqlx::Error>;
 
     async fn create(&self) -> Result<Link, Arc<sqlx::Error>> {
-        let connected = self.connect().await.map_err(Arc::new);
+        // Boxed: a future that connects is large, and almost every caller finds an open connection.
+        let connected = self.connect().boxed().await.map_err(Arc::new);
         *self.connect_error() = connected.as_ref().err().map(Arc::clone);
         connected
     }

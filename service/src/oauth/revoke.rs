@@ -78,7 +78,7 @@ pub async fn grant(
     reason: Reason,
     request: &RequestInfo,
 ) -> Result<bool, Failure> {
-    let which = Which::Grants(Entity::update_many().filter(COLUMN.id.eq(grant)));
+    let which = Which::Grants(Box::new(Entity::update_many().filter(COLUMN.id.eq(grant))));
     Ok(!revoke(service, which, reason, request).await?.is_empty())
 }
 
@@ -90,7 +90,7 @@ pub async fn owned(
     reason: Reason,
     request: &RequestInfo,
 ) -> Result<bool, Failure> {
-    let which = Which::Grants(Entity::update_owned(owner.as_str(), grant));
+    let which = Which::Grants(Box::new(Entity::update_owned(owner.as_str(), grant)));
     Ok(!revoke(service, which, reason, request).await?.is_empty())
 }
 
@@ -235,7 +235,7 @@ async fn all(
 enum Which<'a> {
     Person(&'a UserId),
     Client(&'a ClientId),
-    Grants(UpdateMany<Entity>),
+    Grants(Box<UpdateMany<Entity>>),
 }
 
 async fn revoke(
@@ -253,7 +253,7 @@ async fn revoke(
             all_of(&transaction, now, user, reason).await?
         }
         Which::Client(client) => all_of_client(&transaction, now, client, reason).await?,
-        Which::Grants(which) => all(&transaction, now, which, reason).await?,
+        Which::Grants(which) => all(&transaction, now, *which, reason).await?,
     };
     let event = revoked.first().map(|first| event(&revoked, first, reason, request));
     if let Some(event) = &event {

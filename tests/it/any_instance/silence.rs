@@ -114,7 +114,7 @@ async fn a_worker_goes_on_when_its_database_connections_went_silent() {
     fleet.worker_ready(0).await;
     fleet.database().silence();
     let claims = async || {
-        let page = fleet.probes(0).get("/metrics").await.text().to_owned();
+        let page = fleet.probes(0).get("/metrics").await.text().clone();
         let line = page.lines().find_map(|it| {
             it.strip_prefix(r#"worker_claims_total{found="nothing"} "#)?.parse::<u64>().ok()
         });

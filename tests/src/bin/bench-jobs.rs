@@ -6,6 +6,8 @@
 //! `bench/jobs` gives it a database in `DATABASE_URL` for the first part, and a server for the rest.
 
 #![expect(clippy::print_stdout, reason = "the figures are what it is for")]
+// The futures of a whole measurement are nested deeply.
+#![recursion_limit = "256"]
 
 use std::{
     collections::BTreeMap,

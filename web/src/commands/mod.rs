@@ -93,7 +93,7 @@ pub(crate) async fn run() -> ExitCode {
         }
     };
     let done = match arguments.command.unwrap_or(Command::Serve) {
-        Command::Serve => serve::run(config).await,
+        Command::Serve => Box::pin(serve::run(config)).await,
         Command::Check => Box::pin(check::run(config)).await,
         Command::Migrate { command } => {
             migrate::run(config, command.unwrap_or(migrate::Command::Up)).await

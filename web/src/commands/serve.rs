@@ -34,7 +34,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
         telemetry.end().await;
         served
     };
-    ending::within(limit, &shutdown, serving).await
+    Box::pin(ending::within(limit, &shutdown, serving)).await
 }
 
 async fn serve(config: Config, shutdown: &CancellationToken) -> anyhow::Result<()> {

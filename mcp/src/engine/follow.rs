@@ -25,7 +25,7 @@ use super::{
 use crate::{
     caller::Caller,
     job::{JobId, Origin},
-    sse,
+    json, sse,
     store::{
         EventId, EventNumber, Page, Received, Session, Signal, StoreError, StreamId, StreamKey,
         Subscription, Topic, Writer, random_id,
@@ -553,7 +553,7 @@ fn is_answer(message: &str) -> bool {
     struct Message {
         method: Option<IgnoredAny>,
     }
-    serde_json::from_str(message).is_ok_and(|Message { method }| method.is_none())
+    json::from_str(message).is_ok_and(|Message { method }| method.is_none())
 }
 
 /// That moment, or never.

@@ -48,8 +48,8 @@ pub struct Implementation {
 const MAX_CLIENT_TEXT: usize = 200;
 
 impl Implementation {
-    /// Reads what a client says about itself. It decides nothing, so nothing in it is an error: what
-    /// cannot be read is left away, and `None` is left of what is no object.
+    /// Reads what a client says about itself. Nothing in it is an error: what cannot be read is left
+    /// out, and the result is `None` if it is not an object.
     pub(crate) fn declared(sent: Option<&RawValue>) -> Option<Self> {
         let mut sent: Map<String, Value> = json::from_str(sent?.get()).ok()?;
         let mut text = |field: &str| match sent.remove(field)? {

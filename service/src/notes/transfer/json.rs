@@ -201,7 +201,7 @@ pub(super) fn is_own(entries: &[(String, &RawValue)]) -> bool {
 
 /// A note that [`JsonWriter`] has written. `None`: it was changed since.
 pub(super) fn own(text: &RawValue) -> Option<Raw> {
-    let own: Own = serde_json::from_str(text.get()).ok()?;
+    let own: Own = mcp::json::from_str(text.get()).ok()?;
     Some(Raw {
         is_own: true,
         title: Some(own.title),

@@ -113,13 +113,15 @@ async fn no_secret_and_no_note_is_in_a_log_whatever_people_do() {
     for cookie in browser.secrets() {
         secrets.add("a cookie", cookie);
     }
+    let mut libraries_log = false;
     for index in 0..2 {
         fleet.drain(index).await;
         let log = fleet.instance(index).log();
-        assert!(log.contains(r#""target":"hyper"#), "libraries speak, too");
+        libraries_log |= log.contains(r#""target":"hyper"#);
         secrets.are_not_in(&log);
         lines(fleet.instance(index));
     }
+    assert!(libraries_log, "the log holds lines of libraries, too");
     let worker = fleet.worker(0);
     assert!(!lines(worker).is_empty());
     secrets.are_not_in(&worker.log());

@@ -181,7 +181,9 @@ pub const ALLOWED_GITHUB_LOGINS: Variable = Variable {
     name: "ALLOWED_GITHUB_LOGINS",
     meaning: "Who may sign in, separated by commas: GitHub logins such as octocat, or numeric ids \
               such as id:583231. A login is pinned to its account when it first signs in, so \
-              nobody inherits the right with the name. Without it, everybody may.",
+              another account that takes over the name cannot. Without it, everybody may. An \
+              account that is removed from the list loses all access as soon as the first server \
+              with the new list starts.",
     default: "",
 };
 

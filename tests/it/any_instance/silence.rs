@@ -206,7 +206,8 @@ async fn sessions_go_on_when_the_connections_to_redis_went_silent() {
     let fleet = plan().with("REDIS_URL", format!("redis://{}", wire.address())).start().await;
     let ada = fleet.web(0).legacy(fleet.token("ada").await, super::REVISION).await;
     let mut listening = ada.listen().await;
-    listening.next().await;
+    let first = listening.next().await.expect("a stream begins with an event");
+    let mut last = first.id.expect("which has an id to resume from");
     wire.silence();
     eventually("the session is found again", async || {
         let ping = ada.body("ping", serde_json::Value::Null);
@@ -215,12 +216,21 @@ async fn sessions_go_on_when_the_connections_to_redis_went_silent() {
         (page.status == 200).then_some(())
     })
     .await;
-    // The connection for signals is replaced, too.
+    // The connection for signals is replaced, too. The stream may have been closed in between: then
+    // its client comes back.
     ada.tool("test_trigger_tool_change", json!({})).await;
     in_time("the listener hears of it", async {
-        while listening.next_message().await.message.unwrap()["method"]
-            != "notifications/tools/list_changed"
-        {}
+        loop {
+            let Some(event) = listening.next().await else {
+                listening = ada.resume(&last).await;
+                ada.tool("test_trigger_tool_change", json!({})).await;
+                continue;
+            };
+            last = event.id.unwrap_or(last);
+            if event.message.is_some_and(|it| it["method"] == "notifications/tools/list_changed") {
+                break;
+            }
+        }
     })
     .await;
 }

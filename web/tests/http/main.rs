@@ -58,7 +58,7 @@ async fn every_refusal_has_its_status_and_says_what_to_do() {
 
     for (request, status, code) in [
         (get("/nothing"), 404, "not_found"),
-        (get("/mcp/"), 404, "not_found"),
+        (get("/mcp/"), 401, "unauthorized"),
         (server.request("POST", "/nothing").header("accept", "text/html"), 404, "not_found"),
         (server.request("POST", "/healthz"), 405, "method_not_allowed"),
         (get("/token"), 405, "method_not_allowed"),

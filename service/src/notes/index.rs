@@ -51,7 +51,7 @@ const MOST_BYTES: usize = 1_000_000;
 /// letter, so no word.
 const BETWEEN_TAGS: &str = " \u{80} ";
 
-/// The columns that only this module and [`super::search`] know.
+/// The columns that only this module and [`mod@super::search`] know.
 pub(super) fn search_column() -> DynIden {
     Alias::new("search").into_iden()
 }

@@ -1,5 +1,5 @@
 //! Full-text search. Both databases answer the same question over the same words; what differs is
-//! the syntax of their indexes ([`super::index`]). Why the Postgres index holds the owner and the
+//! the syntax of their indexes ([`mod@super::index`]). Why the Postgres index holds the owner and the
 //! tags as words is told in the migration of notes.
 
 use std::fmt::Write as _;

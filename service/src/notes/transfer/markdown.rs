@@ -1,7 +1,7 @@
 //! Notes as Markdown: YAML front matter, an empty line, the text, a line end. Between two notes
 //! stands [`SEPARATOR`] on a line of its own; where it stands in a text, a backslash goes before it.
 //!
-//! What [`write`] has written is read back to the letter. Documents of other programs are read as
+//! What [`write()`] has written is read back to the letter. Documents of other programs are read as
 //! well: their line ends become `\n`, and without a title in the front matter, the first heading is
 //! the title, or the name of the file, or the first line.
 
@@ -84,7 +84,7 @@ fn read_one(piece: &str, name: Option<&str>) -> Raw {
     raw
 }
 
-/// A note that [`write`] has written. `None`: its front matter is any other.
+/// A note that [`write()`] has written. `None`: its front matter is any other.
 fn read_own(piece: &str) -> Option<Raw> {
     let mut lines = piece.splitn(7, '\n');
     let mut line = |key| lines.next()?.strip_prefix(key);

@@ -81,7 +81,7 @@ const LOCK_WAIT: &str = "120s";
 /// How long we wait for the lock on our side: longer than the database, which may have gone silent.
 const LOCK_LIMIT: Duration = Duration::from_secs(130);
 
-/// How long all migrations together may take on the server. None of ours takes a minute.
+/// How long all migrations together may take on the server. No migration so far takes a minute.
 const RUN_WAIT: &str = "10min";
 
 /// How long we wait for all migrations on our side.

@@ -3,7 +3,7 @@
 //! Until here each database split texts by its own parser, so the same question had two answers, and
 //! languages that are written without spaces had none. Now the service splits texts, alike for both.
 //!
-//! **Expand.** On Postgres `search` stops being generated, and whoever writes a note gives it, together
+//! **Expand.** On Postgres `search` stops being generated: an INSERT or UPDATE supplies it, together
 //! with `search_version`. An instance of the version before knows neither: for what it writes, the
 //! triggers fill `search` as it was filled before, and leave a `search_version` below 1, by which an
 //! instance of this version finds the row and indexes it anew. `=<owner>` and `#<tag>` are the same in

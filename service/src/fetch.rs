@@ -12,8 +12,8 @@
 //! Through a proxy ([`crate::proxies`]) it is the proxy that resolves the name and connects. What is
 //! left of the protection: the address is judged as before; a name that this server can resolve as well
 //! must not lead to an address that is not public; the tunnel leads to port 443, and nothing is read
-//! before a certificate for the name was verified; and whoever caused the request does not learn how
-//! far the proxy got. A name that this server cannot resolve, as in a closed network, is left to the
+//! before a certificate for the name was verified; and the person who caused the request does not learn
+//! how far the proxy got. A name that this server cannot resolve, as in a closed network, is left to the
 //! proxy, which therefore has to refuse addresses of the internal network.
 
 use std::{
@@ -148,8 +148,8 @@ impl Address {
 /// Why there is nothing.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FetchError {
-    /// The site was not reached, or the connection broke off. That may be the fault of the site, of
-    /// this server's network, or of nobody.
+    /// The site was not reached, or the connection broke off. The cause may be the site or this
+    /// server's network.
     #[error(transparent)]
     Unreachable(#[from] Unreachable),
     /// Not 200; a redirect among them.
@@ -166,7 +166,7 @@ pub(crate) enum FetchError {
 /// At which step a site was not reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unreachable {
-    /// The name has no address, or one that is not public: whoever asks does not learn which.
+    /// The name has no address, or one that is not public: the error does not tell which.
     #[error("it finds no public address for this name (DNS)")]
     Name,
     /// No TCP connection.
@@ -178,7 +178,7 @@ pub enum Unreachable {
     /// The bound on time.
     #[error("the site does not answer in time")]
     TimedOut,
-    /// The proxy, or what is behind it: whoever asks does not learn which.
+    /// The proxy, or what is behind it: the error does not tell which.
     #[error("its proxy does not get it there")]
     Proxy,
     /// The connection broke off before the whole answer was there.

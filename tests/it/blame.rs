@@ -38,7 +38,7 @@ const PATHS: [&str; 23] = [
     "/nothing/VALUE",
 ];
 
-/// Values that somebody has trouble with, as they stand in an address.
+/// Values that parsers tend to fail on, as they stand in an address.
 const VALUES: [&str; 12] = [
     "",
     "x",
@@ -54,7 +54,7 @@ const VALUES: [&str; 12] = [
     "99999999999999999999999999",
 ];
 
-/// Headers that somebody has trouble with.
+/// Headers that parsers tend to fail on.
 const HEADERS: [(&str, &[u8]); 16] = [
     ("accept", b"\xff"),
     ("accept", b"text/html;q=nan, */*;q=-1"),

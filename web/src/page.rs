@@ -94,7 +94,7 @@ pub(crate) struct Trouble {
     pub(crate) next: Cow<'static, str>,
     /// Where to go, and the words of the link.
     pub(crate) link: Option<Box<(String, String)>>,
-    /// For somebody who is not the reader.
+    /// For a third party, such as the author of the app.
     pub(crate) note: Option<Box<Note>>,
     header: Option<Box<(HeaderName, HeaderValue)>>,
 }

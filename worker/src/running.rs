@@ -356,7 +356,7 @@ async fn end_denied(shared: &Shared, ours: BTreeSet<Key>) {
     }
 }
 
-/// Renews the leases as soon as somebody's access was ended, which finds the jobs to be ended.
+/// Renews the leases as soon as a person's access was ended, which finds the jobs to be ended.
 pub(crate) async fn watch_access(shared: Arc<Shared>, stop: CancellationToken) {
     let mut changes = shared.service.revoked().changes();
     let following = revoked::follow(&shared.service, |_grant| {});

@@ -143,7 +143,7 @@ pub const ALL: &[Schedule] = &[
     Schedule {
         name: "old-cutoffs",
         when: "0 22 4 * * *",
-        what: "forgets when somebody's access was ended, a month after it",
+        what: "forgets when a person's access was ended, a month after it",
         why: "by then nothing is left that was issued before; at night",
         spacing: Duration::from_hours(12),
         step: sweeping!(sweep::cutoffs, sweep::BATCH),

@@ -1,4 +1,4 @@
-//! Reads JSON that somebody else wrote.
+//! Reads JSON from outside this program.
 //!
 //! Serde's derived types also accept an array where an object is expected, and fill their fields in
 //! order. The functions here refuse that at every depth: an array is an array, and an object is an

@@ -215,7 +215,7 @@ async fn measured<A: Ask>(
     answer
 }
 
-/// The span of a statement. Its text stays out of it: it may hold what somebody has written.
+/// The span of a statement. Its text stays out of it: it may hold the text of a note.
 fn span(backend: DbBackend, sql: &str) -> Span {
     info_span!(
         target: TRACED,

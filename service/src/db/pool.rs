@@ -101,7 +101,7 @@ impl Manager {
     /// Stops trusting the connections of a generation.
     fn distrust(&self, generation: u64) {
         let next = generation + 1;
-        // Fails if somebody else has done so already.
+        // Fails if another task has done so already.
         let _raced = self.generation.compare_exchange(
             generation,
             next,
@@ -163,7 +163,7 @@ pub(super) struct Pool {
 pub(crate) struct PoolStatus {
     /// Open connections.
     pub(crate) open: usize,
-    /// Those of them that nobody uses.
+    /// Those of them that are not in use.
     pub(crate) idle: usize,
     /// Whether callers wait although as many connections are open as may be.
     pub(crate) exhausted: bool,
@@ -251,11 +251,11 @@ impl Pool {
     }
 }
 
-/// A connection that somebody uses. Dropping it gives it back, or closes it if the next user could
-/// not rely on it.
+/// A connection in use. Dropping the lease returns the connection to the pool, or closes it if the
+/// next user could not rely on it.
 pub(super) struct Lease {
     object: Option<Object<Manager>>,
-    /// Whether somebody used the connection before.
+    /// Whether the connection was used before.
     reused: bool,
     /// Whether a statement is running: this lease was dropped in the middle of it.
     asking: bool,

@@ -122,8 +122,8 @@ pub struct Export {
 /// Why there is no file.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
-    /// There is none, or there is none any more, or it is somebody else's, or the access has ended
-    /// that it was made with.
+    /// The export does not exist, has expired, belongs to another person, or was made with access
+    /// that has ended.
     #[error("there is no such export")]
     NotFound,
     /// More than [`MAX_BYTES`].

@@ -3,8 +3,8 @@
 //!
 //! A job acts with the access of the token that started it ([`access`]). When that ends, its
 //! unfinished jobs end with it, whether they are queued, run, or wait: for the client, or for their
-//! parts. That holds when somebody merely disconnects one app, too: what an app was told to do, it
-//! does no longer, and what it began is known by name in `jobs_list`, to be started again.
+//! parts. That also holds when a person disconnects a single app: its jobs stop, and `jobs_list`
+//! still shows them, so that the person can start them again with another app.
 //!
 //! [`end_denied`] is called after each revocation, so that it takes effect at once; when jobs are
 //! claimed, for those that were queued a moment too late; and at each heartbeat, for those that were
@@ -29,7 +29,7 @@ use crate::{
     oauth::access::{self, Authority, Denied},
 };
 
-/// Jobs that are looked at, and ended, in one transaction: few enough that nobody waits for it.
+/// The most jobs that one transaction examines and ends: few enough that it holds its locks briefly.
 const BATCH: usize = 500;
 
 /// Where to look for jobs whose access was ended.

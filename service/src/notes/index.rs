@@ -276,8 +276,8 @@ async fn refresh_some(db: &impl ConnectionTrait, owner: Option<&UserId>) -> Resu
     Ok(count)
 }
 
-/// The statement that gives these rows their index, if they are still what was read: whoever changes
-/// one gives it another version. Rows that are being changed now are left for the next time.
+/// The statement that gives these rows their index, if they are still what was read: every change
+/// gives a row another version. Rows that are being changed now are left for the next time.
 fn update(backend: DbBackend, rows: Vec<Outdated>) -> Statement {
     /// With the columns that both databases call so where a list of values names none.
     const ON_POSTGRES: &str = "UPDATE notes SET search = column3, search_version = $1

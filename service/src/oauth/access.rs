@@ -33,7 +33,7 @@ use serde_json::{Value, json};
 use super::grant::Reason;
 use crate::{db::Failure, jobs::dialect};
 
-/// What somebody acts by.
+/// What a request, a job or a download acts with: a person, and a grant or a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Authority {
     /// The person.
@@ -202,7 +202,7 @@ pub(super) async fn cut_off(
 }
 
 /// The earliest moment at which something can be issued to a person that no cutoff so far voids: now,
-/// unless the last one was made just now, or by a clock that is ahead of ours.
+/// unless the last one was made just now, or by an instance whose clock is ahead.
 pub(super) async fn issue_at(
     db: &impl ConnectionTrait,
     now: DateTime<Utc>,

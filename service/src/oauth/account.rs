@@ -147,8 +147,9 @@ pub async fn delete(
     Ok(deleted)
 }
 
-/// Shuts a person out, at once and until [`unblock`]. Says whether they were let in before. Whoever
-/// has never signed in can be blocked, too: an access token may have been minted for them by hand.
+/// Shuts a person out, at once and until [`unblock`]. Returns whether they were not blocked before.
+/// A person who has never signed in can be blocked, too: the `token` command may have issued a token
+/// for them.
 ///
 /// The door is closed first, and committed, and what is inside is ended second: a code that is issued
 /// from now on cannot be redeemed, and one that is being redeemed is waited for. If the second step

@@ -5,8 +5,8 @@
 //! That is written to the database, so it holds everywhere, also at instances that still have the
 //! longer list and at workers that have none.
 //!
-//! During a deploy the instances' lists differ. Whoever another instance has let in since this one
-//! started may be named by a newer list than ours, so such an answer holds for as long as any other
+//! During a deploy the instances' lists differ. An account that another instance has admitted
+//! since this one started may be on a newer list, so that decision holds for as long as any other
 //! ([`GATE_RECHECK_AFTER`]).
 
 use entity::{access_cutoffs, login_pins, users};

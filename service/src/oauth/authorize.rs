@@ -322,8 +322,8 @@ fn requested_scope(client: &Client, text: &str) -> Result<(Scopes, Scopes), Prob
         let optional = allowed.difference(&scope);
         return Ok((scope, optional));
     }
-    // Every challenge of ours names all scopes, so a client that has registered for less names more
-    // than it may have.
+    // The challenges of this server name all scopes, so a client that has registered for fewer asks for
+    // more than it may have.
     let scope = named.intersect(&allowed);
     if scope.is_empty() {
         return Err(invalid("scope names nothing that the client has registered for"));
@@ -372,7 +372,7 @@ impl Problem {
 }
 
 /// Whether an error may hold this `state`: any length that a query has, so that the client recognizes
-/// its request, but no characters that could break up a header of whoever receives it.
+/// its request, but no characters that could break up a header on the receiving side.
 fn is_returnable(state: &str) -> bool {
     !state.chars().any(char::is_control)
 }

@@ -273,13 +273,13 @@ pub async fn recheck(service: &Service, user: &UserId) -> GateAnswer {
     }
 }
 
-/// Notes that somebody who had come in before may not any more.
+/// Counts and logs that a person who was admitted before is refused now.
 pub(super) fn count_refusal(user: &UserId, why: Closed) {
     metrics::OAUTH_GATE_REFUSALS.count([why.as_str()]);
     tracing::info!(user = user.as_str(), why = why.as_str(), "The gate has closed for {user}");
 }
 
-/// Whether the list still names somebody who had come in before. Asks only the database.
+/// Whether the list still names a person who was admitted before. Asks only the database.
 pub(super) async fn is_listed(service: &Service, user: &UserId) -> Result<bool, Failure> {
     let Some(id) = users::github_id(user) else {
         return Ok(true); // there is no list of others

@@ -429,7 +429,7 @@ pub async fn session(service: &Service, cookie: &str) -> Result<Option<Session>,
     }))
 }
 
-/// Ends what somebody was given before who may not sign in any more.
+/// Ends all access of a person who may no longer sign in.
 pub(super) async fn end_access(
     service: &Service,
     user: &UserId,

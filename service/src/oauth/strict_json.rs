@@ -6,8 +6,8 @@
 use mcp::json::{self, JsonError};
 use serde_json::{Map, Value};
 
-/// Reads one object, without the members that are `null`. Depth is bounded by the parser, size by
-/// whoever has read the bytes.
+/// Reads one object, without the members that are `null`. The parser bounds the depth; the
+/// caller bounds the size.
 pub(super) fn object(bytes: &[u8]) -> Result<Map<String, Value>, JsonError> {
     let mut object = json::unique_object(bytes)?;
     drop_nulls(&mut object);

@@ -121,7 +121,7 @@ fn log_panics() {
     }));
 }
 
-/// Counts what only events tell: lines that somebody should read, and what the engine says may be
+/// Counts what only events tell: lines that an operator should read, and what the engine says may be
 /// counted.
 struct Counting;
 

@@ -284,8 +284,8 @@ async fn fetch(call: &Call, service: &Service, url: &str) -> Result<Vec<u8>, Too
              the document itself in `text`."
         ))
     })?;
-    // Neither a person's own pace nor a site that they name is a failure of ours: when the attempts
-    // are used up, that is the answer of the tool.
+    // Neither the person's own rate limit nor a site that they name is a failure of this server: when
+    // the attempts are used up, the tool answers with it.
     let again = |message: String| {
         if call.is_last_attempt() { ToolError::Failed(message) } else { ToolError::Retry(message) }
     };

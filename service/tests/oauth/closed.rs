@@ -27,7 +27,7 @@ const CLAUDE_CODE: &str = "https://claude.ai/oauth/claude-code-client-metadata";
 /// `Basic` with the credentials that the tests configure.
 const CREDENTIALS: &str = "proxy-authorization: Basic bWU6aHVudGVyMg==\r\n";
 
-/// A proxy that takes `CONNECT` from whoever has the credentials, and leads every tunnel to one host.
+/// A proxy that takes `CONNECT` from clients with the credentials, and leads every tunnel to one host.
 struct Proxy {
     address: SocketAddr,
     heads: Arc<Mutex<Vec<String>>>,
@@ -112,7 +112,7 @@ async fn why(world: &World, url: &str) -> Unreachable {
     }
 }
 
-/// A port on which nobody listens.
+/// A port without a listener.
 async fn closed_port() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
 }
@@ -169,7 +169,7 @@ async fn a_proxy_is_no_way_inside() {
     }
     assert!(proxy.heads().is_empty(), "the proxy was not even asked");
 
-    // How far the proxy got is nobody's business: refused, no such certificate, and wrong credentials
+    // The answer does not tell how far the proxy got: refused, no such certificate, and wrong credentials
     // all look alike.
     world.names.set("elsewhere.example.com", &[&[]]);
     assert_eq!(why(&world, "https://elsewhere.example.com/c").await, Unreachable::Proxy);

@@ -41,7 +41,7 @@ async fn the_person_decides_what_a_client_gets_that_does_not_say_what_it_needs()
         (None, Scopes::default(), Scopes::default_request()),
         (None, write.clone(), Scopes::all()),
         (Some("openid offline_access"), write.clone(), Scopes::all()),
-        // Nothing is offered to somebody who said what they need.
+        // A client that names its scopes is offered no others.
         (Some("notes:read"), write, Scopes::default_request()),
     ] {
         let mut request_of = good(&client, "http://localhost/cb");

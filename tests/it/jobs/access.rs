@@ -1,4 +1,4 @@
-//! A job and a call that run end when the access ends of whoever started them.
+//! Running jobs and calls end when the access that started them ends.
 
 use mcp::UserId;
 use service::oauth::{account, audit::RequestInfo, revoke};

@@ -355,7 +355,7 @@ async fn n37_looking_at_a_step_of_a_sign_in_has_no_effect() {
         }
     }
     assert_eq!(stage.github.asked(tests::github::Question::Exchange), 0, "N37");
-    // However often somebody looks: what was begun goes on, and a person may begin.
+    // Any number of looks leaves a pending sign-in as it is, and a person can begin one.
     let network = visitor();
     for _ in 0..100 {
         let look = stage.one().request(Method::HEAD, &asked.path());

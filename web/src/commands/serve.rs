@@ -84,7 +84,7 @@ async fn serve(config: Config, shutdown: &CancellationToken) -> anyhow::Result<(
 /// Connects, and makes sure that this version can work with what it finds.
 async fn prepare(config: &Config) -> anyhow::Result<(Stores, Service)> {
     let (stores, service) = super::connect(config).await?;
-    // The first request would find out as well, but whoever deploys is watching now.
+    // The first request would find out as well, but the operator is watching now.
     super::migrate::require_current(&service).await?;
     service.keys().jwks().await.context("could not read the signing keys")?;
     Ok((stores, service))

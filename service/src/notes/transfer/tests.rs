@@ -264,7 +264,7 @@ proptest! {
         same(&notes, &read(&bytes, None).unwrap())?;
     }
 
-    /// In a document of nobody knows what, every letter and digit ends up in the note or its title,
+    /// In a document of arbitrary content, every letter and digit ends up in the note or its title,
     /// in its tags or its times, or in a warning.
     #[test]
     fn no_word_is_lost(

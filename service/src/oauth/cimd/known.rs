@@ -9,8 +9,8 @@ use super::document;
 use crate::oauth::{client::Metadata, metadata_url::MetadataUrl, redirect_uri::Schemes};
 
 /// What the documents of well-known clients say about who may receive an answer, as of 2026-11. Each
-/// sends its answers to the person's own machine or to the site of its publisher, so that nobody gains
-/// anything by one of these that is out of date.
+/// sends its answers to the person's own machine or to the site of its publisher, so that an
+/// outdated entry gives an attacker nothing.
 const BUILT_IN: &str = include_str!("known.json");
 
 /// Documents by the address at which they are.

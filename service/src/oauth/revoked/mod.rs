@@ -119,8 +119,8 @@ impl RevokedGrants {
         }))
     }
 
-    /// Reads everything that matters, unless that was done: to be called before the instance says
-    /// that it is ready. Whoever forgets pays with the first token.
+    /// Reads everything that matters, unless that was done. Call it before the instance reports
+    /// that it is ready; otherwise the first token waits for it.
     pub async fn load(&self) -> Result<(), Failure> {
         if self.0.loaded.load(Ordering::Acquire) {
             return Ok(());

@@ -11,9 +11,9 @@ use zip::{ZipArchive, read::ZipFileEntry, result::ZipError};
 
 use super::{
     Form, MAX_BYTES, NotImportable, Reading, dates, decode, guess, inline, json, markdown,
-    raw::{Raw, counted},
-    shorten,
+    raw::Raw, shorten,
 };
+use crate::counted;
 
 /// The most files and folders of an archive: the notes of one import, and as many attachments.
 pub(super) const MAX_ENTRIES: usize = 2 * super::MAX_NOTES;
@@ -240,14 +240,14 @@ impl Unpacked {
                 kinds.iter().take(SHOWN).map(|(kind, count)| format!("{count} {kind}")).collect();
             reading.warn(format!(
                 "left out of the archive, because only Markdown, text and JSON are notes: {} ({})",
-                counted(count, "file"),
+                counted(count, "file", "files"),
                 kinds.join(", ")
             ));
         }
         if self.copies > 0 {
             reading.warn(format!(
                 "left out of the archive, because they repeat its notes in another form: {}",
-                counted(self.copies, "file")
+                counted(self.copies, "file", "files")
             ));
         }
         if !self.unread.is_empty() {

@@ -29,12 +29,13 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
-use self::raw::{Raw, counted};
+use self::raw::Raw;
 pub use self::{
     json::JsonWriter,
     markdown::{SEPARATOR, write as write_markdown},
 };
 use super::{Draft, MAX_TAG};
+use crate::counted;
 
 /// The largest document, in bytes: 10,000 notes of a page each.
 pub const MAX_BYTES: usize = 16 * 1024 * 1024;
@@ -259,11 +260,11 @@ impl Reading {
         (self.path, self.folders) = (None, Vec::new());
         if self.foldered > 0 {
             let shown: Vec<_> = self.folder_tags.iter().map(|it| format!("“{it}”")).collect();
-            let notes = counted(self.foldered, "note");
+            let notes = counted(self.foldered, "note", "notes");
             self.warn(format!("the folder became a tag for {notes}: {}", shown.join(", ")));
         }
         if self.trashed > 0 {
-            let notes = counted(self.trashed, "note");
+            let notes = counted(self.trashed, "note", "notes");
             self.warn(format!("left out, because they are in the trash: {notes}"));
         }
         if self.notes.is_empty() {

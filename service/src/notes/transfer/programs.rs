@@ -9,9 +9,10 @@ use super::{
     NotImportable, Reading, dates, json,
     json::Top,
     markdown::with_plain_line_ends,
-    raw::{Raw, Taken, counted, field, scalar},
+    raw::{Raw, Taken, field, scalar},
     tags,
 };
+use crate::counted;
 
 /// Keys that hold the text of a note, the best first.
 const TEXTS: [&str; 6] = ["body", "content", "text", "textContent", "markdown", "note"];
@@ -120,7 +121,7 @@ fn list(items: &[&RawValue], reading: &mut Reading) -> Result<(), NotImportable>
         return Err(NotImportable::NotJson("its items are not objects".into()));
     }
     if unread > 0 {
-        let items = counted(unread, "item");
+        let items = counted(unread, "item", "items");
         reading.warn(format!("left out of the array, because they are not notes: {items}"));
     }
     Ok(())
@@ -269,11 +270,11 @@ fn standard_notes(items: &[&RawValue], reading: &mut Reading) -> Result<(), NotI
     }
     reading.trashed += trashed;
     if encrypted > 0 {
-        let items = counted(encrypted, "encrypted item");
+        let items = counted(encrypted, "encrypted item", "encrypted items");
         reading.warn(format!("left out: {items}; export a decrypted backup to import them"));
     }
     if others > 0 {
-        let items = counted(others, "item");
+        let items = counted(others, "item", "items");
         reading.warn(format!("left out, because they are settings and not notes: {items}"));
     }
     Ok(())

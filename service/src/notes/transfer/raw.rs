@@ -4,7 +4,10 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use super::{Incoming, dates, shorten, tags};
-use crate::notes::{Body, Draft, MAX_BODY, MAX_TAG, MAX_TAGS, MAX_TITLE, Tag, Tags, Title};
+use crate::{
+    counted,
+    notes::{Body, Draft, MAX_BODY, MAX_TAG, MAX_TAGS, MAX_TITLE, Tag, Tags, Title},
+};
 
 /// The title of a note that has neither a title nor a text.
 const UNTITLED: &str = "Untitled";
@@ -253,7 +256,7 @@ impl Raw {
             self.warnings.push(format!(
                 "kept in its text, because a note has at most {MAX_TAGS} tags of 1 to {MAX_TAG} \
                  characters: {}",
-                counted(left.len(), "tag")
+                counted(left.len(), "tag", "tags")
             ));
             let list = Value::from(left).to_string();
             self.kept.push(if self.is_toml {
@@ -323,11 +326,6 @@ pub(super) fn scalar(value: &Value) -> Option<String> {
         Value::Bool(truth) => Some(truth.to_string()),
         Value::Array(_) | Value::Object(_) => None,
     }
-}
-
-/// `1 note`, `2 notes`.
-pub(super) fn counted(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// White space and control characters become single spaces.

@@ -21,7 +21,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use entity::{
     GrantId, Kid,
-    access_cutoffs::{ActiveModel, COLUMN, Column, Entity},
+    access_cutoffs::{ActiveModel, Column, Entity},
 };
 use mcp::{Caller, UserId};
 use sea_orm::{
@@ -213,9 +213,4 @@ pub(super) async fn issue_at(
         Some(last) => Ord::max(now, last.cutoff_at + TimeDelta::microseconds(1)),
         None => now,
     })
-}
-
-/// Cutoffs since a moment: the condition under which an instance learns of them.
-pub(super) fn since(moment: DateTime<Utc>) -> sea_orm::sea_query::SimpleExpr {
-    COLUMN.cutoff_at.gt(moment)
 }

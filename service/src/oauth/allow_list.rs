@@ -80,7 +80,7 @@ fn not_listed(rules: &Rules) -> Condition {
         .add(Expr::exists(pinned).not())
 }
 
-/// People about whom no newer list than ours may have been asked.
+/// People whom no other instance, with a newer list, may have checked since this one started.
 fn asked_long_ago(service: &Service) -> Condition {
     let now = service.clock().now();
     Condition::any()

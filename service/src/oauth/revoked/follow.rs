@@ -25,7 +25,11 @@ const WARN_EVERY: Duration = Duration::from_mins(1);
 /// Keeps an instance or a worker informed of revocations and of the signing keys, and calls `revoked`
 /// once for every revoked grant. What waits for [`mcp::AccessCheck::changes`] is woken by cutoffs and
 /// revoked keys, too. Never ends: drop it to stop.
+///
+/// One run per service polls. Another one, such as that of the worker in an embedded program, waits
+/// until the first is dropped, since both would learn the same.
 pub async fn follow(service: &Service, revoked: impl Fn(GrantId)) {
+    let _polling = service.revoked().0.following.lock().await;
     let mut ticks = interval(POLL_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut signals = None;

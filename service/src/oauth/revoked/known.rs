@@ -8,9 +8,9 @@ use mcp::UserId;
 
 use crate::oauth::access_token::LEEWAY;
 
-/// The most revocations that are remembered, and the most cutoffs, of about 50 bytes each. If there were more within
-/// [`super::REMEMBERED`], every token that was issued before the newest of them is refused instead: clients
-/// refresh, and nothing that was revoked gets through.
+/// The most revocations that are remembered, and the most cutoffs, of about 50 bytes each. If there
+/// were more within [`super::REMEMBERED`], every token that was issued before the newest of them is
+/// refused instead: clients refresh, and nothing that was revoked gets through.
 pub(super) const MAX_REMEMBERED: usize = 50_000;
 
 /// What is known.

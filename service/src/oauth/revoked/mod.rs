@@ -39,7 +39,7 @@ use uuid::Version;
 pub use self::follow::follow;
 use self::known::{Known, MAX_REMEMBERED, Revocation};
 use super::{
-    access::{self, Authority, Denied},
+    access::{Authority, Denied},
     access_token::{LEEWAY, MAX_CONFIGURED_TTL, MAX_TTL},
 };
 use crate::{
@@ -78,6 +78,8 @@ struct Inner {
     loaded: AtomicBool,
     /// When the last complete reading began. Held while one runs.
     last_read: Mutex<Option<DateTime<Utc>>>,
+    /// Held by the one run of [`follow`] that polls for this process.
+    following: Mutex<()>,
 }
 
 /// What an access token says, as far as it can be revoked by it.
@@ -116,6 +118,7 @@ impl RevokedGrants {
             changes: watch::Sender::new(0),
             loaded: AtomicBool::new(false),
             last_read: Mutex::default(),
+            following: Mutex::default(),
         }))
     }
 
@@ -313,7 +316,7 @@ impl RevokedGrants {
         Ok(Entity::find()
             .select_only()
             .columns([Column::UserSub, Column::CutoffAt])
-            .filter(access::since(since))
+            .filter(COLUMN.cutoff_at.gt(since))
             .order_by_desc(COLUMN.cutoff_at)
             .limit(READ_AT_ONCE)
             .into_tuple()

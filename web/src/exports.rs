@@ -72,7 +72,8 @@ const HEADERS: [(header::HeaderName, &str); 5] = [
 ];
 
 /// Piece by piece, as fast as the client reads. If a piece is missing, or the access ends that the
-/// file was made with, the connection breaks off, so that the client does not take half a file for a whole one.
+/// file was made with, the connection breaks off, so that a client
+/// does not take half a file for a whole one.
 fn body(service: Service, export: Export) -> Body {
     let pieces = stream::try_unfold((service, export, 0), async |(service, export, number)| {
         if exports::is_denied(&service, &export) {

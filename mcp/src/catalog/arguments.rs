@@ -57,7 +57,8 @@ impl fmt::Display for Misfit {
     }
 }
 
-/// Brings `value` into the form of `schema`. The schema belongs to a tool of this program, so it is not checked.
+/// Brings `value` into the form of `schema`. The schema is part of a tool's contract, so it is not
+/// checked.
 pub(crate) fn fit(schema: &Value, value: &mut Value) -> Result<(), Misfit> {
     let mut fitting = Fitting { root: schema, path: Vec::new(), problems: Vec::new() };
     fitting.fit(schema, value);

@@ -34,7 +34,8 @@ pub(super) async fn find(
     Ok(Entity::outside(Entity::owned(user.as_str(), id.as_str())).one(db).await?)
 }
 
-/// A page, the newest first, of some tools or of all. `Ok(None)`: the position was not issued by this server.
+/// A page, the newest first, of some tools or of all. `Ok(None)`: this server did not issue
+/// the position.
 pub(super) async fn list(
     db: &impl ConnectionTrait,
     user: &UserId,

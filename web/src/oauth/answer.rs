@@ -137,7 +137,7 @@ impl Fail<'_> {
             CredentialsError::TwoWays => self.request(
                 "Send the client's credentials once: in one Authorization header or in the body.",
             ),
-            CredentialsError::Nobody => self.request("client_id is required."),
+            CredentialsError::Missing => self.request("client_id is required."),
         }
     }
 

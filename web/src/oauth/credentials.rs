@@ -23,7 +23,7 @@ pub(crate) struct Presented {
 
 #[derive(PartialEq, Eq)]
 enum Proof {
-    Nothing,
+    None,
     Basic { decoded: String, verbatim: String },
     Post(String),
 }
@@ -43,8 +43,8 @@ pub(crate) enum CredentialsError {
     OtherClient,
     /// There are secrets in two places.
     TwoWays,
-    /// It does not say so at all.
-    Nobody,
+    /// It names no client.
+    Missing,
 }
 
 impl Presented {
@@ -54,7 +54,7 @@ impl Presented {
         let post = form.get("client_secret");
         let id = form.get("client_id");
         let Some(basic) = Basic::of(headers)? else {
-            let id = id.ok_or(CredentialsError::Nobody)?.to_owned();
+            let id = id.ok_or(CredentialsError::Missing)?.to_owned();
             return Ok(Self { id, by_header: false, proof: Proof::post(post) });
         };
         if id.is_some_and(|id| id != basic.id) {
@@ -71,7 +71,7 @@ impl Presented {
     /// What was brought, for the check.
     pub(crate) fn credentials(&self) -> Credentials<'_> {
         match &self.proof {
-            Proof::Nothing => Credentials::None,
+            Proof::None => Credentials::None,
             Proof::Basic { decoded, verbatim } => Credentials::Basic { decoded, verbatim },
             Proof::Post(secret) => Credentials::Post(secret),
         }
@@ -80,7 +80,7 @@ impl Presented {
 
 impl Proof {
     fn post(secret: Option<&str>) -> Self {
-        secret.map_or(Self::Nothing, |secret| Self::Post(secret.to_owned()))
+        secret.map_or(Self::None, |secret| Self::Post(secret.to_owned()))
     }
 }
 
@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn a_client_says_who_it_is_in_one_way() {
         let plain = of(&[], "client_id=app").unwrap();
-        assert_eq!((&*plain.id, plain.proof, plain.by_header), ("app", Proof::Nothing, false));
+        assert_eq!((&*plain.id, plain.proof, plain.by_header), ("app", Proof::None, false));
         let post = of(&[], "client_id=app&client_secret=s").unwrap();
         assert_eq!(post.proof, Proof::Post("s".into()));
         for (header, body) in [("app:s", ""), ("app:s", "client_id=app&client_secret=")] {
@@ -183,9 +183,9 @@ mod tests {
 
         let (app, other) = (encoded("app:s"), encoded("other:s"));
         for (header, body, expected) in [
-            (&[][..], "", CredentialsError::Nobody),
-            (&[], "client_secret=s", CredentialsError::Nobody),
-            (&["Bearer x"], "", CredentialsError::Nobody),
+            (&[][..], "", CredentialsError::Missing),
+            (&[], "client_secret=s", CredentialsError::Missing),
+            (&["Bearer x"], "", CredentialsError::Missing),
             (&[&*app], "client_secret=s", CredentialsError::TwoWays),
             (&[&*app, &*other], "", CredentialsError::TwoWays),
             (&[&*app, &*app], "client_id=app", CredentialsError::TwoWays),
@@ -209,7 +209,7 @@ mod tests {
             for headers in [&[stray][..], &[stray, stray]] {
                 let public = of(headers, "client_id=app").unwrap();
                 let seen = (&*public.id, public.by_header, public.proof);
-                assert_eq!(seen, ("app", false, Proof::Nothing), "{headers:?}");
+                assert_eq!(seen, ("app", false, Proof::None), "{headers:?}");
                 let post = of(headers, "client_id=app&client_secret=s").unwrap();
                 assert_eq!(post.proof, Proof::Post("s".into()), "{headers:?}");
             }
@@ -229,7 +229,7 @@ mod tests {
             let presented = of(&[&header], "").unwrap();
             let plain = if id == "app" { id } else { "https://app.example.com/client" };
             let seen = (&*presented.id, presented.by_header, &presented.proof);
-            assert_eq!(seen, (plain, true, &Proof::Nothing));
+            assert_eq!(seen, (plain, true, &Proof::None));
             let body = encode(&[("client_id", plain), ("client_secret", "")]);
             assert_eq!(of(&[&header], &body).unwrap(), presented);
         }

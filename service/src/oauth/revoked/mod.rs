@@ -78,7 +78,7 @@ struct Inner {
     loaded: AtomicBool,
     /// When the last complete reading began. Held while one runs.
     last_read: Mutex<Option<DateTime<Utc>>>,
-    /// Held by the one run of [`follow`] that polls for this process.
+    /// Held by the one run of [`follow()`] that polls for this process.
     following: Mutex<()>,
 }
 

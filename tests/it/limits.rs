@@ -221,7 +221,7 @@ async fn without_redis_each_instance_counts_for_itself_until_it_is_back() {
     let cluster = limited(2).on_redis_at(relay.url()).start().await;
     assert_eq!(allowed(&cluster, "ada", 2 * LIMIT).await, LIMIT);
 
-    relay.cut();
+    relay.cut().await;
     assert_eq!(allowed(&cluster, "ada", 4 * LIMIT).await, 2 * LIMIT, "each has a whole share");
     relay.mend();
     eventually("they count together again", async || {

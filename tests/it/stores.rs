@@ -77,7 +77,7 @@ async fn who_listens_is_told_to_read_anew_when_the_connection_was_lost() {
     let heard = in_time("a signal", listening.recv()).await;
     assert_eq!(heard, Received::Signal(Signal::ToolListChanged));
 
-    relay.cut();
+    relay.cut().await;
     elsewhere.bus.publish(Signal::PromptListChanged).await.expect("publish");
     relay.mend();
     let heard = in_time("a word about what was missed", listening.recv()).await;

@@ -8,7 +8,10 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
 };
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
 
 /// Passes connections on to a server. Ends when it is dropped.
 pub struct Relay {
@@ -25,8 +28,16 @@ struct State {
     asked: Mutex<Vec<u8>>,
     /// What lets no more answers pass once it was sent.
     holds_at: Mutex<Option<String>>,
-    /// Ends all connections; nothing while new ones are refused.
-    connected: Mutex<Option<CancellationToken>>,
+    /// `None` while new connections are refused.
+    connections: Mutex<Option<Connections>>,
+}
+
+/// The open connections.
+#[derive(Clone, Default)]
+struct Connections {
+    /// Ends them.
+    end: CancellationToken,
+    tasks: TaskTracker,
 }
 
 /// How much passes at once.
@@ -42,7 +53,7 @@ impl Relay {
             open: watch::Sender::new(true),
             asked: Mutex::default(),
             holds_at: Mutex::default(),
-            connected: Mutex::new(Some(CancellationToken::new())),
+            connections: Mutex::new(Some(Connections::default())),
         });
         let running = CancellationToken::new();
         let accepting = accept(listener, Arc::clone(&state));
@@ -83,28 +94,37 @@ impl Relay {
         String::from_utf8_lossy(&asked).into_owned()
     }
 
-    /// Cuts all connections and refuses new ones: Redis is away.
-    pub fn cut(&self) {
-        let connected = self.state.connected.lock().expect("nobody panics with it").take();
-        if let Some(connected) = connected {
-            connected.cancel();
+    /// Closes all connections and refuses new ones, as if the server was away. Returns when the
+    /// connections are closed: what the server sends afterwards reaches nobody.
+    pub async fn cut(&self) {
+        if let Some(Connections { end, tasks }) = self.state.refuse() {
+            end.cancel();
+            tasks.close();
+            tasks.wait().await;
         }
     }
 
-    /// Redis is back.
+    /// Accepts connections again.
     pub fn mend(&self) {
-        let mut connected = self.state.connected.lock().expect("nobody panics with it");
-        connected.get_or_insert_default();
+        let mut connections = self.state.connections.lock().expect("nobody panics with it");
+        connections.get_or_insert_default();
     }
 }
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        self.cut();
+        if let Some(Connections { end, .. }) = self.state.refuse() {
+            end.cancel();
+        }
     }
 }
 
 impl State {
+    /// Refuses new connections, and returns the open ones.
+    fn refuse(&self) -> Option<Connections> {
+        self.connections.lock().expect("nobody panics with it").take()
+    }
+
     /// Notes what was asked, before the server hears it.
     fn note(&self, sent: &[u8]) {
         let mut asked = self.asked.lock().expect("nobody panics with it");
@@ -120,12 +140,12 @@ impl State {
 
 async fn accept(listener: TcpListener, state: Arc<State>) {
     while let Ok((client, _)) = listener.accept().await {
-        let connected = state.connected.lock().expect("nobody panics with it").clone();
-        let Some(connected) = connected else {
+        let connections = state.connections.lock().expect("nobody panics with it");
+        let Some(Connections { end, tasks }) = &*connections else {
             continue; // dropped, so refused
         };
-        let state = Arc::clone(&state);
-        tokio::spawn(connected.run_until_cancelled_owned(pass(client, state)));
+        let passing = pass(client, Arc::clone(&state));
+        tasks.spawn(end.clone().run_until_cancelled_owned(passing));
     }
 }
 

@@ -25,8 +25,8 @@ async fn cluster(database: &str, workers: usize) -> (Cluster, Relay) {
 }
 
 /// Loses the answers that are held, with their connections.
-fn lose_answers(relay: &Relay) {
-    relay.cut();
+async fn lose_answers(relay: &Relay) {
+    relay.cut().await;
     relay.release();
     relay.mend();
 }
@@ -46,7 +46,7 @@ async fn a_job_is_made_once_though_nobody_hears_that_it_was() {
             kept.map(drop)
         })
         .await;
-        lose_answers(&relay);
+        lose_answers(&relay).await;
     };
     let (made, ()) = tokio::join!(call, breaks);
     let kept = jobs::Entity::find().all(&beside).await.unwrap();
@@ -80,7 +80,7 @@ async fn a_session_that_cancels_meanwhile_has_cancelled() {
             (asked.contains(job) || asked.contains("SELECT \"jobs\"")).then_some(())
         })
         .await;
-        lose_answers(&relay);
+        lose_answers(&relay).await;
     };
     let (status, ()) = tokio::join!(cancel, breaks);
     assert_eq!(status, 202);
@@ -95,7 +95,7 @@ async fn a_cancel_that_cannot_be_kept_is_refused_and_can_be_sent_again() {
     let (ada, call, mut stream) = waiting(&cluster).await;
     stream.expect("notifications/progress").await;
     let cancelled = json!({ "requestId": call["id"] });
-    relay.cut();
+    relay.cut().await;
     assert_eq!(ada.notify("notifications/cancelled", cancelled.clone()).await, 503);
     relay.mend();
     tests::eventually("the cancel is taken", async || {

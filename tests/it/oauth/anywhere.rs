@@ -100,7 +100,7 @@ async fn without_redis_sign_ins_wait_where_they_are_and_everything_else_goes_on(
     let form = tests::browser::form(&browser.get(consent).await);
     let callback = browser.to_callback(&returning).await;
 
-    relay.cut();
+    relay.cut().await;
     not_now("authorize", &browser.get(&asked.path()).await);
     not_now("look at the page of consent", &browser.get(consent).await);
     not_now("consent", &browser.submit(&form, "approve").await);

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     caller::Caller,
-    rpc::{Message, Request},
+    rpc::{Message, Request, RpcError, codes},
 };
 
 /// What one HTTP request asks for, by the quotas that it counts against.
@@ -116,6 +116,22 @@ pub struct Quota {
     pub remaining: u32,
     /// After how long there are more: the whole share again, or the next one of a used-up share.
     pub reset: Duration,
+}
+
+impl Quota {
+    /// The error of a request that this quota refuses.
+    pub(crate) fn refusal(&self) -> RpcError {
+        let seconds = self.reset.as_secs().max(1);
+        let plural = if seconds == 1 { "" } else { "s" };
+        let message = format!(
+            "too many calls: wait {seconds} second{plural}, then try again, and make fewer calls at \
+             once; the limit is {} within {} seconds",
+            self.limit,
+            self.window.as_secs(),
+        );
+        RpcError::new(codes::TOO_MANY_REQUESTS, message)
+            .with_data(serde_json::json!({ "retryAfterSeconds": seconds }))
+    }
 }
 
 /// Whether a request is served.

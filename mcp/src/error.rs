@@ -1,6 +1,6 @@
 //! Why a tool, resource or prompt did not answer, in terms of what the caller can conclude.
 
-use crate::{job::Superseded, question::Capability, rpc::RpcError};
+use crate::{question::Capability, rpc::RpcError};
 
 /// A source of an error, for the log.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -36,6 +36,11 @@ pub enum ToolError {
     /// Our fault. The source goes to the log, never to the wire. A job is tried again.
     Internal(BoxError),
 }
+
+/// Another attempt has begun, the job has ended, or the store cannot be reached: this attempt stops.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("this attempt is over")]
+pub struct Superseded;
 
 /// Proof that questions were noted in the call. Only [`crate::Call`] makes one.
 #[derive(Debug)]

@@ -8,67 +8,23 @@
 //!
 //! [`Jobs`] is implemented by the product, over its database. The engine never claims a job.
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, value::RawValue};
-use sha2::{Digest as _, Sha256};
 
 use crate::{
     caller::{Caller, UserId},
     json,
     question::{Answer, Question},
     rpc::{self, RequestId, RpcError},
-    store::{StoreError, Writer, encoded_id, is_random_id, random_id},
+    store::{StoreError, Writer},
     trace::TraceParent,
     types::{CallToolResult, ClientCapabilities, Content, LogLevel},
     version::ProtocolVersion,
 };
-
-/// The id of a job: 128 random bits in URL-safe base64. It is the task id of the protocol too. Not a
-/// credential: a job is found only together with the user it belongs to.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct JobId(Arc<str>);
-
-impl JobId {
-    /// A new id.
-    pub fn random() -> Self {
-        Self(random_id().into())
-    }
-
-    /// The id of the job that answers a request. It is the same for every run of the request: one that
-    /// was lost with its instance may have made the job, and not have said so. As hard to guess as the
-    /// stream.
-    pub(crate) fn of(request: &Writer) -> Self {
-        let named = serde_json::to_vec(&(&request.key, &request.request));
-        let hash: [u8; 32] = Sha256::digest(named.expect("ids are plain data")).into();
-        Self(encoded_id(hash.first_chunk().expect("a hash is longer than an id")).into())
-    }
-
-    /// Takes what a client sent, if it has the form of an id of ours.
-    pub fn parse(text: &str) -> Option<Self> {
-        is_random_id(text).then(|| Self(text.into()))
-    }
-
-    /// The id as it goes to the client.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for JobId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for JobId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
-    }
-}
+pub use crate::{error::Superseded, id::JobId};
 
 /// How the client that started a job hears of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -374,11 +330,6 @@ pub trait Notebook: Send + Sync {
     async fn checkpoint(&self, state: Value) -> Result<(), Superseded>;
 }
 
-/// Another attempt has begun, the job has ended, or the store cannot be reached: this attempt stops.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("this attempt is over")]
-pub struct Superseded;
-
 /// How many jobs one job may ask for in all.
 pub const MAX_CHILDREN: usize = 1_000;
 
@@ -407,24 +358,4 @@ pub enum AttemptEnd {
     Retry(String),
     /// It was stopped: cancelled, superseded, or the worker is about to go.
     Stopped,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::{SessionId, StreamId, StreamKey};
-
-    #[test]
-    fn every_run_of_a_request_has_the_same_job_and_no_other_request_has_it() {
-        let key = || StreamKey { session: SessionId::random(), stream: StreamId::random() };
-        let first = Writer { key: key(), request: RequestId::Number(1), term: 0 };
-        let again = Writer { term: 1, ..first.clone() };
-        assert_eq!(JobId::of(&first), JobId::of(&again));
-        assert_eq!(JobId::parse(JobId::of(&first).as_str()), Some(JobId::of(&first)));
-        let text = Writer { request: RequestId::String("1".to_owned()), ..first.clone() };
-        let elsewhere = Writer { key: key(), ..first.clone() };
-        for other in [text, elsewhere] {
-            assert_ne!(JobId::of(&first), JobId::of(&other));
-        }
-    }
 }

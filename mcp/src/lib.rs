@@ -23,6 +23,7 @@ mod catalog;
 mod engine;
 mod error;
 mod headers;
+mod id;
 pub mod job;
 pub mod json;
 mod question;

@@ -9,10 +9,7 @@ use std::{borrow::Cow, fmt};
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::{Value, value::RawValue};
 
-use crate::{
-    admission::Quota,
-    json::{self, JsonError},
-};
+use crate::json::{self, JsonError};
 
 /// A JSON-RPC request id: a string or an integer, never null (MCP basic, "Requests").
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -305,19 +302,6 @@ impl RpcError {
             codes::INTERNAL_ERROR,
             "what this server keeps cannot be reached right now; please try again in a few seconds",
         )
-    }
-
-    pub(crate) fn too_many(quota: &Quota) -> Self {
-        let seconds = quota.reset.as_secs().max(1);
-        let plural = if seconds == 1 { "" } else { "s" };
-        let message = format!(
-            "too many calls: wait {seconds} second{plural}, then try again, and make fewer calls at \
-             once; the limit is {} within {} seconds",
-            quota.limit,
-            quota.window.as_secs(),
-        );
-        Self::new(codes::TOO_MANY_REQUESTS, message)
-            .with_data(serde_json::json!({ "retryAfterSeconds": seconds }))
     }
 
     pub(crate) fn header_mismatch(message: impl Into<Cow<'static, str>>) -> Self {

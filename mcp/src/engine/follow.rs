@@ -24,11 +24,12 @@ use super::{
 };
 use crate::{
     caller::Caller,
+    id::random_id,
     job::{JobId, Origin},
     json, sse,
     store::{
         EventId, EventNumber, Page, Received, Session, Signal, StoreError, StreamId, StreamKey,
-        Subscription, Topic, Writer, random_id,
+        Subscription, Topic, Writer,
     },
     version::ProtocolVersion,
 };

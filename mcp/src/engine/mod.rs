@@ -255,7 +255,7 @@ impl Reply {
     }
 
     fn too_many(id: Option<&RequestId>, quota: Quota) -> Self {
-        let reply = Self::error(StatusCode::TOO_MANY_REQUESTS, id, &RpcError::too_many(&quota));
+        let reply = Self::error(StatusCode::TOO_MANY_REQUESTS, id, &quota.refusal());
         reply.with_quota(Some(quota))
     }
 

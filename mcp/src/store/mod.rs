@@ -19,11 +19,13 @@ use std::{
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use sha2::{Digest as _, Sha256};
 
 pub use self::fanout::{Fanout, Received, Subscription};
+pub use crate::id::{SessionId, StreamId};
 use crate::{
     caller::UserId,
-    job::JobId,
+    id::JobId,
     question::Answer,
     rpc::RequestId,
     types::{ClientCapabilities, Implementation, LogLevel},
@@ -47,53 +49,6 @@ pub struct Stores {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct StoreError(#[source] pub crate::error::BoxError);
-
-/// The id of a legacy session: 128 random bits in URL-safe base64. Not a credential: a session is
-/// found only together with the user it belongs to.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct SessionId(Arc<str>);
-
-impl SessionId {
-    /// A new id.
-    pub fn random() -> Self {
-        Self(random_id().into())
-    }
-
-    /// Takes what a client sent, if it has the form of an id of ours.
-    pub fn parse(text: &str) -> Option<Self> {
-        is_random_id(text).then(|| Self(text.into()))
-    }
-
-    /// The id as it stands in the `Mcp-Session-Id` header.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for SessionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SessionId")
-    }
-}
-
-/// Characters of 128 bits in base64 without padding.
-const ID_LENGTH: usize = 22;
-
-/// 128 random bits in URL-safe base64.
-pub(crate) fn random_id() -> String {
-    encoded_id(&rand::random())
-}
-
-pub(crate) fn encoded_id(bits: &[u8; 16]) -> String {
-    use base64::Engine as _;
-    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bits)
-}
-
-pub(crate) fn is_random_id(text: &str) -> bool {
-    text.len() == ID_LENGTH
-        && text.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'_' || it == b'-')
-}
 
 /// What is known of a legacy session.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -166,6 +121,16 @@ pub struct Writer {
     pub term: u64,
 }
 
+impl Writer {
+    /// The id of the job that answers the request. It is the same for every run of the request: a run
+    /// that was lost with its instance may have created the job. As hard to guess as the id of the
+    /// stream.
+    pub(crate) fn job_id(&self) -> JobId {
+        let named = serde_json::to_vec(&(&self.key, &self.request));
+        JobId::of_hash(&Sha256::digest(named.expect("ids are plain data")).into())
+    }
+}
+
 /// A legacy call as another instance needs it, to go on with it or to run it again.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StoredCall {
@@ -235,41 +200,6 @@ pub trait Questions: Send + Sync {
     ) -> Result<Option<Writer>, StoreError>;
 }
 
-/// The id of one event stream of a session: random for the stream of a POST, and
-/// [`StreamId::standalone`] for the one that GET opens.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct StreamId(Arc<str>);
-
-impl StreamId {
-    const STANDALONE: &'static str = "get";
-
-    /// The id of a new stream.
-    pub fn random() -> Self {
-        Self(random_id().into())
-    }
-
-    /// The session's one stream for messages that belong to no call.
-    pub fn standalone() -> Self {
-        Self(Self::STANDALONE.into())
-    }
-
-    /// Takes what [`Self::as_str`] gave for the stream of a call.
-    pub(crate) fn of_call(text: &str) -> Option<Self> {
-        is_random_id(text).then(|| Self(text.into()))
-    }
-
-    /// Whether this is the stream that GET opens.
-    pub fn is_standalone(&self) -> bool {
-        &*self.0 == Self::STANDALONE
-    }
-
-    /// The id as it stands in an event id.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
 /// The position of an event in its stream: 1 is the first, 0 is before it.
 pub type EventNumber = u64;
 
@@ -286,13 +216,11 @@ impl EventId {
     /// Reads a `Last-Event-ID` header.
     pub fn parse(text: &str) -> Option<Self> {
         let (stream, number) = text.rsplit_once('.')?;
-        if !(is_random_id(stream) || stream == StreamId::STANDALONE) {
-            return None;
-        }
+        let stream = StreamId::parse(stream)?;
         // One spelling per id: no sign, no leading zero.
         let number: EventNumber =
             number.parse().ok().filter(|it: &u64| it.to_string() == number)?;
-        Some(Self { stream: StreamId(stream.into()), number })
+        Some(Self { stream, number })
     }
 }
 
@@ -576,11 +504,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_of_ours_are_recognised() {
-        let id = SessionId::random();
-        assert_eq!(SessionId::parse(id.as_str()), Some(id));
-        for bad in ["", "x", "aaaaaaaaaaaaaaaaaaaaa!", "aaaaaaaaaaaaaaaaaaaaaaa"] {
-            assert_eq!(SessionId::parse(bad), None);
+    fn every_run_of_a_request_has_the_same_job_and_no_other_request_has_it() {
+        let key = || StreamKey { session: SessionId::random(), stream: StreamId::random() };
+        let first = Writer { key: key(), request: RequestId::Number(1), term: 0 };
+        let again = Writer { term: 1, ..first.clone() };
+        assert_eq!(first.job_id(), again.job_id());
+        assert_eq!(JobId::parse(first.job_id().as_str()), Some(first.job_id()));
+        let text = Writer { request: RequestId::String("1".to_owned()), ..first.clone() };
+        let elsewhere = Writer { key: key(), ..first.clone() };
+        for other in [text, elsewhere] {
+            assert_ne!(first.job_id(), other.job_id());
         }
     }
 

@@ -19,10 +19,11 @@ use crate::{
         operation::Work,
         perform::Failure,
     },
+    id::random_id,
     job::{JobId, Origin},
     question::{Answer, Question},
     rpc::{self, RpcError, codes},
-    store::{Mark, OpenQuestion, Session, StoredCall, Writer, random_id},
+    store::{Mark, OpenQuestion, Session, StoredCall, Writer},
 };
 
 /// How long a user has to answer a question.
@@ -114,7 +115,7 @@ impl Run {
             tracing::error!(error = %error, "A job could not be kept: {error}");
             self.encode_error(&RpcError::unavailable())
         };
-        let id = JobId::of(&self.writer);
+        let id = self.writer.job_id();
         let answers = call.answers();
         if let Some(task) = self.work.task {
             let started = tool.start(id, &call, Origin::Task, answers, task.ttl()).await;

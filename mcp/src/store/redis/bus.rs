@@ -14,7 +14,10 @@ use tokio::{
     time::sleep,
 };
 
-use super::{COMMAND_LIMIT, CONNECT_LIMIT, Connection, away, millis, read, write};
+use super::{
+    connection::{COMMAND_LIMIT, CONNECT_LIMIT, Connection},
+    value::{away, millis, read, write},
+};
 use crate::store::{Bus, CatalogDigest, Fanout, Signal, StoreError, Subscription, Topic};
 
 /// How long to wait before connecting again.

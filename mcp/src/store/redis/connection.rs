@@ -23,7 +23,7 @@ use redis::{
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
-use super::away;
+use super::value::away;
 use crate::{store::StoreError, trace};
 
 /// How long a command may take. Redis answers within a millisecond or is in trouble.

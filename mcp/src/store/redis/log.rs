@@ -11,7 +11,10 @@ use std::{
 use async_trait::async_trait;
 use redis::streams::StreamRangeReply;
 
-use super::{FORMAT, Redis, away, bus, millis, questions::assemble, write};
+use super::{
+    Redis, bus,
+    value::{FORMAT, assemble, away, field, millis, stored_message, write},
+};
 use crate::{
     job::JobId,
     json,
@@ -38,11 +41,6 @@ const JOBS: &str = "jobs";
 
 /// The set of a session's streams.
 const STREAMS: &str = "streams";
-
-/// A request as a part of a name. Tells the number 1 from the string "1".
-pub(super) fn field(request: &RequestId) -> String {
-    serde_json::to_string(request).unwrap_or_default()
-}
 
 /// When the writer counts as dead, in ms.
 fn lapses(pending: &str) -> Option<u64> {
@@ -80,11 +78,6 @@ impl Redis {
     }
 }
 
-/// A message as it is stored.
-pub(super) fn stored(message: &str) -> String {
-    format!("{FORMAT}{message}")
-}
-
 #[async_trait]
 impl StreamLog for Redis {
     async fn open(
@@ -115,7 +108,7 @@ impl StreamLog for Redis {
             .key(self.log_key(&key))
             .key(self.meta_key(&key))
             .key(self.key(session, STREAMS))
-            .arg(stored(message))
+            .arg(stored_message(message))
             .arg(MAX_EVENTS)
             .arg(millis(STREAM_TTL))
             .arg(key.stream.as_str())
@@ -133,7 +126,7 @@ impl StreamLog for Redis {
             .arg(field(&writer.request))
             .arg(writer.term)
             .arg(number)
-            .arg(stored(message))
+            .arg(stored_message(message))
             .arg(MAX_EVENTS)
             .arg(millis(STREAM_TTL))
             .arg(channel)
@@ -151,7 +144,7 @@ impl StreamLog for Redis {
             .key(self.key(&writer.key.session, JOBS))
             .arg(field(&writer.request))
             .arg(writer.term)
-            .arg(answer.map(stored).unwrap_or_default())
+            .arg(answer.map(stored_message).unwrap_or_default())
             .arg(MAX_EVENTS)
             .arg(millis(STREAM_TTL))
             .arg(channel)
@@ -290,7 +283,7 @@ impl StreamLog for Redis {
         else {
             return Err(away("the job of a request cannot be read"));
         };
-        let key = StreamKey { session: session.clone(), stream: StreamId(stream.into()) };
+        let key = StreamKey { session: session.clone(), stream: StreamId::from_stored(stream) };
         let term = term.parse().map_err(away)?;
         let writer = Writer { key, request: request.clone(), term };
         Ok(JobId::parse(job).map(|job| (writer, job)))
@@ -309,7 +302,7 @@ impl StreamLog for Redis {
             .key(self.meta_key(&writer.key))
             .arg(field(&writer.request))
             .arg(writer.term)
-            .arg(stored(message))
+            .arg(stored_message(message))
             .arg(MAX_EVENTS)
             .arg(millis(STREAM_TTL))
             .arg(channel)
@@ -334,7 +327,7 @@ impl StreamLog for Redis {
         let mut pipeline = redis::pipe();
         pipeline.atomic().del(self.log_key(key)).ignore().del(self.meta_key(key)).ignore();
         let streams = self.key(&key.session, STREAMS);
-        pipeline.srem(streams, stored(key.stream.as_str())).ignore();
+        pipeline.srem(streams, stored_message(key.stream.as_str())).ignore();
         self.pipeline(&pipeline).await
     }
 

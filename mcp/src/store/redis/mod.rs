@@ -27,20 +27,15 @@ mod connection;
 mod log;
 mod questions;
 mod sessions;
+mod value;
 
 use std::{sync::Arc, time::Duration};
 
 use redis::{FromRedisValue, Pipeline, RedisError, Script, ScriptInvocation};
-use serde::{Serialize, de::DeserializeOwned};
 
 pub use self::connection::Connection;
-use self::connection::{COMMAND_LIMIT, CONNECT_LIMIT};
+use self::value::away;
 use super::{SessionId, StoreError, Stores};
-use crate::json;
-
-/// Marks the format of every value, here and in the scripts. Readers of the next format will know
-/// this one too.
-const FORMAT: char = '1';
 
 impl Stores {
     /// Stores in Redis, over the one connection of this process. `session_ttl`: how long an idle
@@ -124,28 +119,6 @@ impl Redis {
     async fn pipeline<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, StoreError> {
         self.connection.pipeline(pipeline).await
     }
-}
-
-fn away(error: impl Into<crate::error::BoxError>) -> StoreError {
-    StoreError(error.into())
-}
-
-/// A value as it is stored.
-fn write(value: &impl Serialize) -> Result<String, StoreError> {
-    let json = serde_json::to_string(value).map_err(away)?;
-    Ok(format!("{FORMAT}{json}"))
-}
-
-/// A stored value.
-fn read<T: DeserializeOwned>(text: &str) -> Result<T, StoreError> {
-    let value = text
-        .strip_prefix(FORMAT)
-        .ok_or_else(|| away("the value has a format that this version cannot read"))?;
-    json::from_str(value).map_err(away)
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl From<RedisError> for StoreError {

@@ -8,44 +8,26 @@ use std::{
 use async_trait::async_trait;
 
 use super::{
-    Redis, away,
-    log::{field, stored as stored_message},
-    millis, read, write,
+    Redis,
+    value::{assemble, away, field, millis, stored_message, write},
 };
 use crate::{
+    id::random_id,
     json,
     question::Answer,
     rpc::RequestId,
     store::{
         Answered, MAX_EVENTS, OpenQuestion, Questions, STREAM_TTL, SessionId, StoreError,
-        StoredCall, StreamId, StreamKey, Writer, random_id,
+        StoredCall, StreamId, StreamKey, Writer,
     },
 };
 
-/// The call without its answers, as JSON.
-const CALL: &str = "call";
 /// The client's id of the call, as [`field`] writes it.
 const REQUEST: &str = "request";
 /// The stream of the call.
 const STREAM: &str = "stream";
 /// Which run of the call it is.
 const TERM: &str = "term";
-/// One field per answer begins so.
-const ANSWER: &str = "answer:";
-
-/// The call of a hash, if it has one.
-pub(super) fn assemble(fields: &HashMap<String, String>) -> Result<Option<StoredCall>, StoreError> {
-    let Some(call) = fields.get(CALL) else {
-        return Ok(None);
-    };
-    let mut call: StoredCall = read(call)?;
-    for (name, answer) in fields {
-        if let Some(key) = name.strip_prefix(ANSWER) {
-            call.answers.insert(key.to_owned(), read(answer)?);
-        }
-    }
-    Ok(Some(call))
-}
 
 /// Whose the call of a hash is.
 fn writer(
@@ -58,7 +40,7 @@ fn writer(
         return Ok(None);
     };
     Ok(Some(Writer {
-        key: StreamKey { session: session.clone(), stream: StreamId(stream.as_str().into()) },
+        key: StreamKey { session: session.clone(), stream: StreamId::from_stored(stream) },
         request: json::from_str(request).map_err(away)?,
         term: term.parse().map_err(away)?,
     }))
@@ -147,7 +129,7 @@ impl Questions for Redis {
         let Some((Some(stream), Some(term))) = taken else {
             return Ok(None);
         };
-        let stream = StreamId(stream.into());
+        let stream = StreamId::from_stored(&stream);
         let key = StreamKey { session: session.clone(), stream };
         Ok(Some(Writer { key, request: request.clone(), term }))
     }

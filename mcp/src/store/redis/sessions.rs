@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 
-use super::{Redis, millis, read, write};
+use super::{
+    Redis,
+    value::{millis, read, write},
+};
 use crate::{
     store::{CatalogDigest, MAX_SUBSCRIPTIONS, Session, SessionId, Sessions, StoreError},
     types::LogLevel,

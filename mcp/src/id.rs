@@ -1,0 +1,151 @@
+//! The ids that this server gives out: 128 random bits each.
+
+use std::{fmt, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+/// The id of a legacy session: 128 random bits in URL-safe base64. Not a credential: a session is
+/// found only together with the user it belongs to.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SessionId(Arc<str>);
+
+impl SessionId {
+    /// A new id.
+    pub fn random() -> Self {
+        Self(random_id().into())
+    }
+
+    /// Takes what a client sent, if it has the form of an id of ours.
+    pub fn parse(text: &str) -> Option<Self> {
+        is_random_id(text).then(|| Self(text.into()))
+    }
+
+    /// The id as it stands in the `Mcp-Session-Id` header.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SessionId")
+    }
+}
+
+/// The id of one event stream of a session: random for the stream of a POST, and
+/// [`StreamId::standalone`] for the one that GET opens.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct StreamId(Arc<str>);
+
+impl StreamId {
+    const STANDALONE: &'static str = "get";
+
+    /// The id of a new stream.
+    pub fn random() -> Self {
+        Self(random_id().into())
+    }
+
+    /// The session's one stream for messages that belong to no call.
+    pub fn standalone() -> Self {
+        Self(Self::STANDALONE.into())
+    }
+
+    /// Takes what [`Self::as_str`] gave.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        (is_random_id(text) || text == Self::STANDALONE).then(|| Self(text.into()))
+    }
+
+    /// Takes what [`Self::as_str`] gave for the stream of a call.
+    pub(crate) fn of_call(text: &str) -> Option<Self> {
+        is_random_id(text).then(|| Self(text.into()))
+    }
+
+    /// Takes what [`Self::as_str`] gave to a store.
+    pub(crate) fn from_stored(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// Whether this is the stream that GET opens.
+    pub fn is_standalone(&self) -> bool {
+        &*self.0 == Self::STANDALONE
+    }
+
+    /// The id as it stands in an event id.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The id of a job: 128 random bits in URL-safe base64. It is the task id of the protocol too. Not a
+/// credential: a job is found only together with the user it belongs to.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct JobId(Arc<str>);
+
+impl JobId {
+    /// A new id.
+    pub fn random() -> Self {
+        Self(random_id().into())
+    }
+
+    /// The id that a hash stands for.
+    pub(crate) fn of_hash(hash: &[u8; 32]) -> Self {
+        Self(encoded_id(hash.first_chunk().expect("a hash is longer than an id")).into())
+    }
+
+    /// Takes what a client sent, if it has the form of an id of ours.
+    pub fn parse(text: &str) -> Option<Self> {
+        is_random_id(text).then(|| Self(text.into()))
+    }
+
+    /// The id as it goes to the client.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+/// Characters of 128 bits in base64 without padding.
+const ID_LENGTH: usize = 22;
+
+/// 128 random bits in URL-safe base64.
+pub(crate) fn random_id() -> String {
+    encoded_id(&rand::random())
+}
+
+pub(crate) fn encoded_id(bits: &[u8; 16]) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bits)
+}
+
+pub(crate) fn is_random_id(text: &str) -> bool {
+    text.len() == ID_LENGTH
+        && text.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'_' || it == b'-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_of_ours_are_recognised() {
+        let id = SessionId::random();
+        assert_eq!(SessionId::parse(id.as_str()), Some(id));
+        for bad in ["", "x", "aaaaaaaaaaaaaaaaaaaaa!", "aaaaaaaaaaaaaaaaaaaaaaa"] {
+            assert_eq!(SessionId::parse(bad), None);
+        }
+    }
+}

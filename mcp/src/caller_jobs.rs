@@ -7,30 +7,37 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     caller::Caller,
-    catalog::Catalog,
     error::ToolError,
     job::{Job, JobId, JobPage, Jobs},
     question::Answer,
     store::StoreError,
 };
 
-/// Where jobs are kept, and the tools that say which scope each needs.
+/// Which scope each tool needs.
+pub(crate) trait ToolScopes: Send + Sync {
+    /// All tools, each with its scope.
+    fn all(&self) -> Vec<(&'static str, &'static str)>;
+    /// The scope of a tool; none of a tool that this version of the server does not know.
+    fn of(&self, tool: &str) -> Option<&'static str>;
+}
+
+/// Where jobs are kept, and which scope each needs.
 #[derive(Clone)]
 pub(crate) struct JobAccess {
     pub(crate) jobs: Arc<dyn Jobs>,
-    pub(crate) catalog: Arc<dyn Catalog>,
+    pub(crate) scopes: Arc<dyn ToolScopes>,
 }
 
 impl JobAccess {
     pub(crate) fn of<'a>(&'a self, caller: &'a Caller) -> CallerJobs<'a> {
-        CallerJobs { jobs: &*self.jobs, catalog: &*self.catalog, caller }
+        CallerJobs { jobs: &*self.jobs, scopes: &*self.scopes, caller }
     }
 }
 
 /// The jobs of one caller's user. Another user's jobs do not exist.
 pub struct CallerJobs<'a> {
     jobs: &'a dyn Jobs,
-    catalog: &'a dyn Catalog,
+    scopes: &'a dyn ToolScopes,
     caller: &'a Caller,
 }
 
@@ -75,12 +82,12 @@ impl CallerJobs<'_> {
         after: Option<&str>,
         max: usize,
     ) -> Result<Option<JobPage>, StoreError> {
-        let (user, tools) = (&self.caller.user, self.catalog.tools());
-        if tools.iter().all(|tool| self.caller.may(tool.scope)) {
+        let (user, tools) = (&self.caller.user, self.scopes.all());
+        if tools.iter().all(|(_, scope)| self.caller.may(scope)) {
             return self.jobs.list(user, after, max).await;
         }
-        let allowed = tools.iter().filter(|tool| self.caller.may(tool.scope));
-        let allowed: Vec<&str> = allowed.map(|tool| tool.definition.name).collect();
+        let allowed = tools.iter().filter(|(_, scope)| self.caller.may(scope));
+        let allowed: Vec<&str> = allowed.map(|(tool, _)| *tool).collect();
         self.jobs.list_of_tools(user, Some(&allowed), after, max).await
     }
 
@@ -108,11 +115,10 @@ impl CallerJobs<'_> {
     /// The scope that the token lacks for jobs of a tool. Those of a tool that this version of the
     /// server does not know need every scope there is.
     fn missing_scope(&self, tool: &str) -> Option<&'static str> {
-        let tools = self.catalog.tools();
-        let needed = match self.catalog.find_tool(tool) {
-            Some(index) => &tools[index..=index],
-            None => tools,
-        };
-        needed.iter().map(|tool| tool.scope).find(|scope| !self.caller.may(scope))
+        let lacks = |scope: &&'static str| !self.caller.may(scope);
+        match self.scopes.of(tool) {
+            Some(scope) => Some(scope).filter(lacks),
+            None => self.scopes.all().into_iter().map(|(_, scope)| scope).find(lacks),
+        }
     }
 }

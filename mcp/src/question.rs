@@ -4,6 +4,8 @@
 //! (2026-07-28, multi round-trip requests), as a JSON-RPC request on the call's stream for a legacy
 //! one.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -334,6 +336,25 @@ impl Answer {
     pub(crate) fn roots(&self) -> Result<Vec<Root>, BadAnswer> {
         self.read::<RootsResult>().map(|it| it.roots)
     }
+}
+
+/// A question in a result.
+#[derive(Serialize)]
+pub(crate) struct InputRequest {
+    method: &'static str,
+    params: Value,
+}
+
+/// Questions as a modern client gets them.
+pub(crate) fn input_requests(
+    questions: &BTreeMap<String, Question>,
+) -> BTreeMap<String, InputRequest> {
+    let request = |question: &Question| {
+        let params = question.params(ProtocolVersion::V2026_07_28, None);
+        let params = params.unwrap_or_else(|| serde_json::json!({}));
+        InputRequest { method: question.method(), params }
+    };
+    questions.iter().map(|(key, question)| (key.clone(), request(question))).collect()
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! One legacy POST and its answers: JSON if they are quick and alone, a stream otherwise.
 //!
 //! Nothing is decided when a call starts. If every request is answered before anything else is
-//! sent, the answer is plain JSON and no stream ever exists. The first event, or [`super::QUICK`],
+//! sent, the answer is plain JSON and no stream ever exists. The first event, or [`super::inner::QUICK`],
 //! opens a stream in the log; from then on whoever holds the socket follows the log, and the call
 //! only writes to it. The call does not care whether anybody still listens: in the legacy era a
 //! lost connection is not a cancellation.
@@ -12,34 +12,18 @@ use std::{
 };
 
 use async_trait::async_trait;
-use tokio::{
-    sync::{Mutex, oneshot},
-    time::{Instant, sleep},
-};
+use tokio::sync::{Mutex, oneshot};
 
-use super::{Inner, operation::Work};
+use super::{
+    Inner,
+    operation::Work,
+    retry::{ANSWER_PATIENCE, LEASE, WRITE_PATIENCE, patiently},
+};
 use crate::{
     call::Outlet,
     rpc::RequestId,
     store::{Signal, StoreError, StreamKey, Writer},
 };
-
-/// How long a writer may be silent before its calls count as lost. Long enough for a store that
-/// stumbles, short enough for a client that waits.
-pub(super) const LEASE: Duration = Duration::from_secs(6);
-
-/// How often a writer renews its lease.
-pub(super) const HEARTBEAT: Duration = Duration::from_secs(2);
-
-/// For how long a message is offered to a store that is away. After that its writer counts as dead,
-/// and somebody else may have the call.
-pub(super) const WRITE_PATIENCE: Duration = LEASE;
-
-/// The same for the answer, which is worth more: nobody can know it without doing the work again.
-pub(super) const ANSWER_PATIENCE: Duration = Duration::from_secs(20);
-
-/// The pause before a store that is away is tried again.
-const TRY_AGAIN: Duration = Duration::from_millis(100);
 
 /// How long a call waits for the socket to follow its stream before it goes on.
 const FOLLOW_LIMIT: Duration = Duration::from_secs(1);
@@ -211,24 +195,6 @@ impl Exchange {
     }
 }
 
-/// Repeats what the store cannot do now. What is repeated must be the same thing if it was done
-/// already.
-pub(super) async fn patiently<T, F: Future<Output = Result<T, StoreError>>>(
-    patience: Duration,
-    mut attempt: impl FnMut() -> F,
-) -> Result<T, StoreError> {
-    let deadline = Instant::now() + patience;
-    loop {
-        match attempt().await {
-            Err(error) if Instant::now() < deadline => {
-                tracing::debug!(error = %error, "The store is away, trying again: {error}");
-                sleep(TRY_AGAIN).await;
-            }
-            done => return done,
-        }
-    }
-}
-
 fn array(answers: &[Vec<u8>]) -> Vec<u8> {
     let mut array = vec![b'['];
     array.extend(answers.join(&b','));
@@ -282,13 +248,5 @@ impl Outlet for LegacyOutlet {
 
     async fn publish(&self, signal: Signal) {
         self.exchange.engine.publish(signal).await;
-    }
-}
-
-impl Inner {
-    pub(super) async fn publish(&self, signal: Signal) {
-        if let Err(error) = self.stores.bus.publish(signal).await {
-            tracing::warn!(error = %error, "A signal could not be published: {error}");
-        }
     }
 }

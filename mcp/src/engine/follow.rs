@@ -15,12 +15,11 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{
-    Inner,
-    exchange::{HEARTBEAT, patiently},
-    jobs,
+    Inner, jobs,
     legacy::{self, EmptyEvents},
     notify,
     open::Access,
+    retry::{HEARTBEAT, patiently},
 };
 use crate::{
     caller::Caller,

@@ -1,23 +1,15 @@
 //! The calls of legacy sessions that run in this process, so that a cancel finds them.
 //!
-//! A cancel may arrive at any instance. It is published, and each instance looks here.
+//! A cancel may arrive at any instance, which publishes it; each instance then looks here.
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, Weak},
-    time::Duration,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use tokio_util::sync::CancellationToken;
 
-use super::Inner;
-use crate::{
-    rpc::RequestId,
-    store::{Received, SessionId, Signal, Topic},
-};
-
-/// The pause before a store that is away is tried again, for as long as the engine lives.
-const TRY_AGAIN: Duration = Duration::from_secs(1);
+use crate::{id::SessionId, rpc::RequestId};
 
 type Calls = Mutex<HashMap<SessionId, Vec<(RequestId, CancellationToken)>>>;
 
@@ -75,49 +67,5 @@ impl Drop for Registration {
         if list.is_empty() {
             calls.remove(&self.session);
         }
-    }
-}
-
-/// Passes published cancels on to the calls of this process, as long as the engine lives.
-pub(super) fn listen_for_cancellations(engine: &Arc<Inner>) {
-    let bus = Arc::clone(&engine.stores.bus);
-    let engine = Arc::downgrade(engine);
-    tokio::spawn(async move {
-        let mut subscription = loop {
-            match bus.subscribe(Topic::Control).await {
-                Ok(subscription) => break subscription,
-                Err(error) => {
-                    tracing::warn!(error = %error, "Cancels cannot be heard yet: {error}");
-                }
-            }
-            tokio::time::sleep(TRY_AGAIN).await;
-            if engine.strong_count() == 0 {
-                return;
-            }
-        };
-        drop(bus);
-        loop {
-            let received = tokio::select! {
-                received = subscription.recv() => received,
-                () = gone(&engine) => return,
-            };
-            let Some(engine) = engine.upgrade() else {
-                return;
-            };
-            match received {
-                Received::Signal(Signal::Cancelled { session, request }) => {
-                    engine.running.cancel(&session, request.as_ref());
-                }
-                Received::Signal(_) | Received::Missed => {}
-            }
-        }
-    });
-}
-
-/// Ends soon after the last clone of the engine is dropped.
-async fn gone(engine: &Weak<Inner>) {
-    const CHECK: Duration = Duration::from_secs(5);
-    while engine.strong_count() > 0 {
-        tokio::time::sleep(CHECK).await;
     }
 }

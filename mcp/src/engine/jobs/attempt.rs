@@ -18,9 +18,9 @@ use crate::{
     catalog::Run,
     engine::{
         Inner,
-        exchange::{WRITE_PATIENCE, patiently},
-        jobs::{JOB_LEASE, progress_mark},
+        jobs::stream::{JOB_LEASE, progress_mark},
         perform::{Failure, our_fault, outcome, result_for, tool_failed},
+        retry::{WRITE_PATIENCE, patiently},
     },
     error::ToolError,
     job::{Attempt, AttemptEnd, Child, JobCall, JobId, JobOutcome, NewJob, Notebook, Origin},
@@ -77,7 +77,7 @@ async fn run_traced(
         progress: progress.map(|it| it.done),
         cancel: cancel.clone(),
         outlet: Arc::new(outlet),
-        jobs: engine.job_access(),
+        jobs: engine.job_access.clone(),
         job: Some(JobContext {
             id: id.clone(),
             attempt: number,

@@ -1,51 +1,19 @@
 //! Jobs of sessions: the answer goes to the log of the call's stream, written by whoever comes first
 //! of the worker that ended the job and the socket that follows the stream.
 
-use serde::Serialize;
-use serde_json::{Map, Value};
-
-use super::{JOB_LEASE, ask, cancel as cancel_job, outcome, parse_question_id, tasks};
+use super::stream::{JOB_LEASE, answer, ask, cancel as cancel_job, parse_question_id};
 use crate::{
     caller::{Caller, UserId},
     caller_jobs::JobAccessError,
     engine::{
         Inner,
-        exchange::{WRITE_PATIENCE, patiently},
+        retry::{WRITE_PATIENCE, patiently},
     },
-    job::{Job, JobId, JobOutcome, Origin},
-    json,
+    job::{Job, JobId, Origin},
     question::Answer,
     rpc::{self, RequestId, RpcError, codes},
     store::{SessionId, StoreError, Writer},
 };
-
-/// The answer of a job that has ended, to its call or to `tasks/result`. `related`: the task, if the
-/// client knows one.
-pub(in crate::engine) fn answer(
-    request: &RequestId,
-    job: &Job,
-    related: Option<&JobId>,
-) -> Vec<u8> {
-    match (outcome(job), related) {
-        (JobOutcome::Result { result, .. }, None) => rpc::encode_result(request, &result),
-        (JobOutcome::Result { result, .. }, Some(task)) => {
-            #[derive(Serialize)]
-            struct Related {
-                #[serde(flatten)]
-                result: Map<String, Value>,
-            }
-            match json::from_str::<Map<String, Value>>(result.get()) {
-                Ok(mut result) => {
-                    let meta = serde_json::json!({ tasks::RELATED: { "taskId": task } });
-                    result.insert("_meta".to_owned(), meta);
-                    rpc::encode_result(request, &Related { result })
-                }
-                Err(_no_object) => rpc::encode_error(Some(request), &RpcError::internal()),
-            }
-        }
-        (JobOutcome::Error(error), _) => rpc::encode_error(Some(request), &error),
-    }
-}
 
 /// What a follower does about a request that a job answers: tells what there is to tell, in case
 /// nobody did, and keeps the request open otherwise. Gives the job, if it is there.
@@ -115,7 +83,7 @@ pub(in crate::engine) async fn respond(
     question: &str,
     answer: &Answer,
 ) -> Result<bool, JobAccessError> {
-    let (Some(access), Some((id, key))) = (engine.job_access(), parse_question_id(question)) else {
+    let (Some(access), Some((id, key))) = (&engine.job_access, parse_question_id(question)) else {
         return Ok(false);
     };
     let jobs = access.of(caller);

@@ -5,15 +5,15 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::started;
+use super::messages::started;
 use crate::{
     call::{Call, Listening},
     catalog::{Run, ToolEntry},
     engine::{
         Inner,
-        exchange::patiently,
         operation::Operation,
         perform::{Failure, bounded, tool_failed},
+        retry::patiently,
     },
     job::{Job, JobCall, JobId, Jobs, NewJob, NotEnqueued, Origin},
     question::Answer,

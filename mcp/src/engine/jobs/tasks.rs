@@ -14,19 +14,13 @@ use futures_util::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json, value::RawValue};
 
-use super::{announce, outcome};
+use super::{messages::outcome, stream::announce};
 use crate::{
     caller::Caller,
     caller_jobs::{CallerJobs, JobAccessError},
-    engine::{
-        Inner,
-        modern::{InputRequest, input_requests},
-        notify::SubscriptionMeta,
-        operation::read_params,
-    },
+    engine::{Inner, notify::SubscriptionMeta, operation::read_params},
     job::{Job, JobId, JobOutcome, JobStatus, Origin},
-    json,
-    question::Answer,
+    question::{Answer, InputRequest, input_requests},
     rpc::{self, RequestId, RpcError, codes},
     store::{StoreError, Subscription, Topic},
     types::ClientCapabilities,
@@ -34,9 +28,6 @@ use crate::{
 
 /// What a modern client declares that can hold a task handle.
 pub(in crate::engine) const EXTENSION: &str = "io.modelcontextprotocol/tasks";
-
-/// Ties a message to a task (2025-11-25).
-pub(in crate::engine) const RELATED: &str = "io.modelcontextprotocol/related-task";
 
 /// How often a client should look, in milliseconds.
 const POLL_INTERVAL: u64 = 500;
@@ -109,7 +100,7 @@ pub(in crate::engine) async fn find(
     params: Option<&RawValue>,
 ) -> Result<Job, Refusal> {
     let TaskParams { task_id } = read_params(method, params)?;
-    let access = engine.job_access().ok_or_else(unknown)?;
+    let access = engine.job_access.as_ref().ok_or_else(unknown)?;
     let id = JobId::parse(&task_id).ok_or_else(unknown)?;
     access.of(caller).get(&id).await?.ok_or_else(unknown)
 }
@@ -230,7 +221,7 @@ pub(in crate::engine) async fn modern(
     params: Option<&RawValue>,
 ) -> Result<Option<Job>, Refusal> {
     let job = find(engine, caller, method.name(), params).await?;
-    let access = engine.job_access().ok_or_else(unknown)?;
+    let access = engine.job_access.as_ref().ok_or_else(unknown)?;
     let jobs = access.of(caller);
     match method {
         TaskMethod::Get => Ok(Some(job)),
@@ -293,24 +284,6 @@ pub(in crate::engine) fn checked(
 
 // ------------------------------------------------------------------------------------ 2025-11-25
 
-/// What a call asks for with `task`.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
-pub(in crate::engine) struct TaskRequest {
-    /// How long the result should be kept, in milliseconds.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "json::optional_integer"
-    )]
-    ttl: Option<u64>,
-}
-
-impl TaskRequest {
-    pub(in crate::engine) fn ttl(self) -> Option<Duration> {
-        self.ttl.map(Duration::from_millis)
-    }
-}
-
 /// A task as 2025-11-25 shows it.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -368,7 +341,7 @@ pub(in crate::engine) async fn list(
         cursor: Option<String>,
     }
     let Params { cursor } = read_params("tasks/list", params)?;
-    let access = engine.job_access().ok_or_else(unknown)?;
+    let access = engine.job_access.as_ref().ok_or_else(unknown)?;
     let page = access.of(caller).list(cursor.as_deref(), PAGE).await?.ok_or_else(|| {
         RpcError::invalid_params("`cursor` is not one that this server gave; list from the start")
     })?;
@@ -391,7 +364,7 @@ pub(in crate::engine) async fn cancel(
     if job.status.is_final() {
         return Err(ended().into());
     }
-    let access = engine.job_access().ok_or_else(unknown)?;
+    let access = engine.job_access.as_ref().ok_or_else(unknown)?;
     let job = access.of(caller).cancel(&job.id).await?.ok_or_else(unknown)?;
     if job.status != JobStatus::Cancelled {
         return Err(ended().into());
@@ -445,7 +418,7 @@ impl Followed {
         caller: &Caller,
         id: &JobId,
     ) -> Result<Option<Self>, StoreError> {
-        let Some(access) = engine.job_access() else {
+        let Some(access) = &engine.job_access else {
             return Ok(None);
         };
         // First listen, then look: whatever changes in between is heard.

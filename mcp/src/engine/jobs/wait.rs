@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use futures_util::FutureExt as _;
 use tokio::time::{Instant, sleep_until};
 
-use super::{LOOK_AGAIN, cancel, goes_on};
+use super::{messages::goes_on, stream::cancel};
 use crate::{
     call::Outlet,
     caller::UserId,
@@ -15,6 +15,9 @@ use crate::{
     store::{Received, Signal, StoreError, Subscription, Topic},
     types::CallToolResult,
 };
+
+/// How often somebody who waits for a job looks at it, in case a signal was lost.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// How long before the token expires the client is told that the job goes on without this response:
 /// long enough that it still arrives, as times of expiry are in whole seconds.

@@ -19,11 +19,7 @@ use tracing::Instrument as _;
 use super::run::Run;
 use crate::{
     caller::Caller,
-    engine::{
-        Inner,
-        exchange::{Exchange, LEASE},
-        operation::Work,
-    },
+    engine::{Inner, exchange::Exchange, operation::Work, retry::LEASE},
     json,
     rpc::{self, RequestId, RpcError, codes},
     store::{Orphan, Session, StoreError, StoredCall, StreamKey, Writer},

@@ -10,10 +10,9 @@ use crate::{
     caller::Caller,
     caller_jobs::JobAccessError,
     engine::{
-        Inner,
-        exchange::{LEASE, WRITE_PATIENCE, patiently},
-        jobs,
+        Inner, jobs,
         operation::read_params,
+        retry::{LEASE, WRITE_PATIENCE, patiently},
     },
     json,
     question::Answer,

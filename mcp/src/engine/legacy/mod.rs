@@ -2,6 +2,7 @@
 
 mod again;
 mod client;
+mod enter;
 mod habits;
 mod requests;
 mod run;
@@ -13,6 +14,7 @@ use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 
+use self::enter::{Entered, enter};
 pub(super) use self::{
     again::take_over,
     habits::{EmptyEvents, StreamHabits},
@@ -20,11 +22,11 @@ pub(super) use self::{
 };
 use super::{Inner, hashed, operation::read_params};
 use crate::{
-    admission::{Quota, Requests},
+    admission::Requests,
     caller::Caller,
     headers,
     reply::{About, Reply},
-    rpc::{self, Message, Request, RequestId, RpcError},
+    rpc::{self, Message, Request, RpcError},
     store::{Session, SessionId},
     types::{ClientCapabilities, Implementation, LogLevel},
     version::ProtocolVersion,
@@ -107,56 +109,6 @@ pub(super) async fn initialize(
     reply.session = Some(id.as_str().to_owned());
     reply.quota = quota;
     reply.with_about(About { session: Some(hashed(&id)), ..about })
-}
-
-/// A session that the request names and may use.
-struct Entered {
-    id: SessionId,
-    session: Session,
-    quota: Option<Quota>,
-}
-
-/// Finds the session of a request, and takes what the request asks for from the caller's share, both
-/// at once: 429 without a share, 400 without a session, 404 for one that is unknown, ended or
-/// somebody else's (2025-11-25, basic/transports, "Session Management").
-async fn enter(
-    engine: &Inner,
-    caller: &Caller,
-    headers: &HeaderMap,
-    request: Option<&RequestId>,
-    requests: Requests,
-) -> Result<Entered, Reply> {
-    if let Some(version) = headers::get(headers, headers::PROTOCOL_VERSION)
-        && !version.parse().is_ok_and(|it: ProtocolVersion| !it.is_modern())
-    {
-        let error = RpcError::invalid_request(format!(
-            "the header `MCP-Protocol-Version` names a version that has no sessions here; served \
-             are {}",
-            ProtocolVersion::names().join(", ")
-        ));
-        return Err(Reply::bad_request(request, &error));
-    }
-    let Some(sent) = headers::get(headers, headers::SESSION_ID) else {
-        let error = RpcError::invalid_request(
-            "the header `Mcp-Session-Id` is missing: send `initialize` first, then its session \
-             with every request",
-        );
-        return Err(Reply::bad_request(request, &error));
-    };
-    let unknown = || {
-        let error =
-            RpcError::invalid_request("this session has ended or never was; initialize again");
-        Reply::error(StatusCode::NOT_FOUND, request, &error)
-    };
-    let id = SessionId::parse(sent).ok_or_else(unknown)?;
-    let loading = engine.stores.sessions.load(&id);
-    let (admitted, loaded) = tokio::join!(engine.admit(caller, requests), loading);
-    let quota = admitted.map_err(|used_up| Reply::too_many(request, used_up))?;
-    match loaded {
-        Ok(Some(session)) if session.user == caller.user => Ok(Entered { id, session, quota }),
-        Ok(_) => Err(unknown()),
-        Err(error) => Err(Reply::store_away(request, &error)),
-    }
 }
 
 /// One message of a legacy session.

@@ -11,16 +11,18 @@ use crate::{
     caller::Caller,
     engine::{
         Inner, QUICK,
-        exchange::{Decision, Exchange, Failed, WRITE_PATIENCE, patiently},
+        exchange::{Decision, Exchange, Failed},
         follow::Follower,
         jobs::{
-            self, JOB_LEASE,
-            tasks::{self, LegacyTask, Refusal, TaskRequest},
+            stream::{self, JOB_LEASE},
+            tasks::{self, LegacyTask, Refusal},
             wait::Waiting,
         },
         operation::{
             Method, Operation, Work, progress_token, read_params, resource_not_found, task_request,
         },
+        retry::{WRITE_PATIENCE, patiently},
+        task_request::TaskRequest,
     },
     headers,
     job::{Job, JobId},
@@ -334,7 +336,7 @@ async fn prepare_task(
                 let job = tasks::cancel(engine, caller, &job).await?;
                 rpc::encode_result(id, &LegacyTask::new(&job))
             }
-            _ if job.status.is_final() => jobs::legacy::answer(id, &job, Some(&job.id)),
+            _ if job.status.is_final() => stream::answer(id, &job, Some(&job.id)),
             _ => return Ok(Some(Task::Await(job.id))),
         }
     };
@@ -369,7 +371,7 @@ async fn await_job(
         }
     };
     let answer = ended.map(|ended| match ended {
-        Ok(job) => jobs::legacy::answer(&writer.request, &job, Some(id)),
+        Ok(job) => stream::answer(&writer.request, &job, Some(id)),
         Err(error) => {
             exchange.note(Failed::Rpc(error.code));
             rpc::encode_error(Some(&writer.request), &error)

@@ -10,14 +10,16 @@ use crate::{
     caller::Caller,
     engine::{
         ACCESS_ENDED, Inner,
-        exchange::{ANSWER_PATIENCE, Exchange, Failed, HEARTBEAT, LEASE, LegacyOutlet, patiently},
+        exchange::{Exchange, Failed, LegacyOutlet},
         jobs::{
-            self, JOB_LEASE, JobTool, NotStarted, START_LEASE,
+            self, JobTool, NotStarted,
+            stream::{self, JOB_LEASE, START_LEASE},
             tasks::{Created, LegacyTask},
             wait::Waiting,
         },
         operation::Work,
         perform::Failure,
+        retry::{ANSWER_PATIENCE, HEARTBEAT, LEASE, patiently},
     },
     id::random_id,
     job::{JobId, Origin},
@@ -165,13 +167,13 @@ impl Run {
         let ended = tokio::select! {
             biased;
             () = call.cancelled().cancelled() => {
-                jobs::cancel(engine, user, &id).await;
+                stream::cancel(engine, user, &id).await;
                 return None;
             }
             ended = waiting.for_end() => ended,
         };
         Some(match ended {
-            Ok(Some(job)) => jobs::legacy::answer(&self.writer.request, &job, None),
+            Ok(Some(job)) => stream::answer(&self.writer.request, &job, None),
             Ok(None) => self.refuse(&RpcError::internal()),
             Err(why) => {
                 self.note_tool(true);
@@ -216,7 +218,7 @@ impl Run {
             progress: self.progress,
             cancel,
             outlet,
-            jobs: self.engine.job_access(),
+            jobs: self.engine.job_access.clone(),
             job: None,
         })
     }

@@ -3,6 +3,7 @@
 //! The call runs inside the response ([`run`]): dropping the response, as when the client disconnects,
 //! drops the call. That is how a modern client cancels.
 
+mod meta;
 mod run;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -11,7 +12,10 @@ use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 
-use self::run::{Given, Run};
+use self::{
+    meta::{CAPABILITIES_KEY, VERSION_KEY, read_meta},
+    run::{Given, Run},
+};
 use super::{
     Inner,
     jobs::tasks::{self, ModernTask, Refusal, TaskMethod},
@@ -23,24 +27,12 @@ use crate::{
     admission::Requests,
     caller::Caller,
     headers, json,
-    question::Question,
     reply::{About, Reply},
     rpc::{self, Request, RequestId, RpcError, codes},
     seal::{self, Binding, Kept},
     trace,
-    types::{ClientCapabilities, LogLevel},
     version::ProtocolVersion,
 };
-
-const VERSION_KEY: &str = "io.modelcontextprotocol/protocolVersion";
-const CAPABILITIES_KEY: &str = "io.modelcontextprotocol/clientCapabilities";
-
-/// What every modern request says about itself.
-pub(super) struct Meta {
-    version: String,
-    pub(super) capabilities: ClientCapabilities,
-    log_level: Option<LogLevel>,
-}
 
 /// A result as 2026-07-28 wants it.
 #[derive(Serialize)]
@@ -64,25 +56,6 @@ struct Discovered<'a> {
     capabilities: Value,
     #[serde(skip_serializing_if = "Option::is_none")]
     instructions: Option<&'a str>,
-}
-
-/// A question in a result.
-#[derive(Serialize)]
-pub(super) struct InputRequest {
-    method: &'static str,
-    params: Value,
-}
-
-/// Questions as a modern client gets them.
-pub(super) fn input_requests(
-    questions: &BTreeMap<String, Question>,
-) -> BTreeMap<String, InputRequest> {
-    let request = |question: &Question| {
-        let params = question.params(ProtocolVersion::V2026_07_28, None);
-        let params = params.unwrap_or_else(|| serde_json::json!({}));
-        InputRequest { method: question.method(), params }
-    };
-    questions.iter().map(|(key, question)| (key.clone(), request(question))).collect()
 }
 
 /// A request without the `_meta` that its header announces.
@@ -224,31 +197,6 @@ async fn task(
         Err(Refusal::Rpc(error)) => return Err(Refused { status: StatusCode::OK, error }),
     };
     Ok(Reply::json(StatusCode::OK, body))
-}
-
-fn read_meta(params: Option<&RawValue>) -> Result<Meta, RpcError> {
-    #[derive(Deserialize)]
-    struct Params<'a> {
-        #[serde(rename = "_meta", borrow)]
-        meta: RawMeta<'a>,
-    }
-    #[derive(Deserialize)]
-    struct RawMeta<'a> {
-        #[serde(rename = "io.modelcontextprotocol/protocolVersion")]
-        version: String,
-        #[serde(rename = "io.modelcontextprotocol/clientCapabilities", borrow)]
-        capabilities: &'a RawValue,
-        #[serde(rename = "io.modelcontextprotocol/logLevel")]
-        log_level: Option<LogLevel>,
-    }
-    let params: Params<'_> =
-        json::from_str(params.map_or("{}", RawValue::get)).map_err(|error| {
-            RpcError::invalid_params(format!(
-                "`params._meta` must have `{VERSION_KEY}` and `{CAPABILITIES_KEY}`: {error}"
-            ))
-        })?;
-    let RawMeta { version, capabilities, log_level } = params.meta;
-    Ok(Meta { version, capabilities: ClientCapabilities::declared(Some(capabilities)), log_level })
 }
 
 /// Compares header and body before it looks whether the version is served.

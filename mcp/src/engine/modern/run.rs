@@ -22,7 +22,7 @@ use tokio_util::{
 };
 use tracing::{Instrument as _, Span};
 
-use super::{InputRequest, Meta, input_requests};
+use super::meta::Meta;
 use crate::{
     call::{Call, CallContext, Outlet},
     caller::Caller,
@@ -40,7 +40,7 @@ use crate::{
     headers,
     job::{JobId, JobOutcome, Origin},
     json,
-    question::{Answer, Question},
+    question::{Answer, InputRequest, Question, input_requests},
     reply::{Reply, ReplyBody},
     rpc::{self, RequestId, RpcError, codes},
     seal::{self, Binding, Kept},
@@ -166,7 +166,7 @@ impl Run {
             progress: None,
             cancel,
             outlet: Arc::clone(&outlet) as _,
-            jobs: self.engine.job_access(),
+            jobs: self.engine.job_access.clone(),
             job: None,
         });
         let engine = &*self.engine;

@@ -1,0 +1,64 @@
+//! From a request to its session.
+
+use http::{HeaderMap, StatusCode};
+
+use crate::{
+    admission::{Quota, Requests},
+    caller::Caller,
+    engine::Inner,
+    headers,
+    reply::Reply,
+    rpc::{RequestId, RpcError},
+    store::{Session, SessionId},
+    version::ProtocolVersion,
+};
+
+/// A session that the request names and may use.
+pub(super) struct Entered {
+    pub(super) id: SessionId,
+    pub(super) session: Session,
+    pub(super) quota: Option<Quota>,
+}
+
+/// Finds the session of a request, and takes what the request asks for from the caller's share, both
+/// at once: 429 without a share, 400 without a session, 404 for one that is unknown, ended or
+/// somebody else's (2025-11-25, basic/transports, "Session Management").
+pub(super) async fn enter(
+    engine: &Inner,
+    caller: &Caller,
+    headers: &HeaderMap,
+    request: Option<&RequestId>,
+    requests: Requests,
+) -> Result<Entered, Reply> {
+    if let Some(version) = headers::get(headers, headers::PROTOCOL_VERSION)
+        && !version.parse().is_ok_and(|it: ProtocolVersion| !it.is_modern())
+    {
+        let error = RpcError::invalid_request(format!(
+            "the header `MCP-Protocol-Version` names a version that has no sessions here; served \
+             are {}",
+            ProtocolVersion::names().join(", ")
+        ));
+        return Err(Reply::bad_request(request, &error));
+    }
+    let Some(sent) = headers::get(headers, headers::SESSION_ID) else {
+        let error = RpcError::invalid_request(
+            "the header `Mcp-Session-Id` is missing: send `initialize` first, then its session \
+             with every request",
+        );
+        return Err(Reply::bad_request(request, &error));
+    };
+    let unknown = || {
+        let error =
+            RpcError::invalid_request("this session has ended or never was; initialize again");
+        Reply::error(StatusCode::NOT_FOUND, request, &error)
+    };
+    let id = SessionId::parse(sent).ok_or_else(unknown)?;
+    let loading = engine.stores.sessions.load(&id);
+    let (admitted, loaded) = tokio::join!(engine.admit(caller, requests), loading);
+    let quota = admitted.map_err(|used_up| Reply::too_many(request, used_up))?;
+    match loaded {
+        Ok(Some(session)) if session.user == caller.user => Ok(Entered { id, session, quota }),
+        Ok(_) => Err(unknown()),
+        Err(error) => Err(Reply::store_away(request, &error)),
+    }
+}

@@ -1,0 +1,45 @@
+//! The `_meta` of a modern request.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::{
+    json,
+    rpc::RpcError,
+    types::{ClientCapabilities, LogLevel},
+};
+
+pub(super) const VERSION_KEY: &str = "io.modelcontextprotocol/protocolVersion";
+pub(super) const CAPABILITIES_KEY: &str = "io.modelcontextprotocol/clientCapabilities";
+
+/// What every modern request says about itself.
+pub(super) struct Meta {
+    pub(super) version: String,
+    pub(super) capabilities: ClientCapabilities,
+    pub(super) log_level: Option<LogLevel>,
+}
+
+pub(super) fn read_meta(params: Option<&RawValue>) -> Result<Meta, RpcError> {
+    #[derive(Deserialize)]
+    struct Params<'a> {
+        #[serde(rename = "_meta", borrow)]
+        meta: RawMeta<'a>,
+    }
+    #[derive(Deserialize)]
+    struct RawMeta<'a> {
+        #[serde(rename = "io.modelcontextprotocol/protocolVersion")]
+        version: String,
+        #[serde(rename = "io.modelcontextprotocol/clientCapabilities", borrow)]
+        capabilities: &'a RawValue,
+        #[serde(rename = "io.modelcontextprotocol/logLevel")]
+        log_level: Option<LogLevel>,
+    }
+    let params: Params<'_> =
+        json::from_str(params.map_or("{}", RawValue::get)).map_err(|error| {
+            RpcError::invalid_params(format!(
+                "`params._meta` must have `{VERSION_KEY}` and `{CAPABILITIES_KEY}`: {error}"
+            ))
+        })?;
+    let RawMeta { version, capabilities, log_level } = params.meta;
+    Ok(Meta { version, capabilities: ClientCapabilities::declared(Some(capabilities)), log_level })
+}

@@ -1,0 +1,102 @@
+//! The replies that requests of every kind may get.
+
+use http::StatusCode;
+
+use crate::{
+    admission::Quota,
+    reply::{About, Reply, ReplyBody},
+    rpc::{self, RequestId, RpcError, codes},
+    sse,
+    store::StoreError,
+};
+
+/// What a client reads whose access ended while its call ran.
+pub(super) const ACCESS_ENDED: &str = "the access token was revoked while the call ran; the call was stopped and \
+    may or may not have taken effect";
+
+impl Reply {
+    pub(super) fn new(status: StatusCode, body: ReplyBody) -> Self {
+        Self { status, session: None, quota: None, body, about: About::default() }
+    }
+
+    pub(super) fn json(status: StatusCode, body: Vec<u8>) -> Self {
+        Self::new(status, ReplyBody::Json(body))
+    }
+
+    pub(super) fn accepted() -> Self {
+        Self::new(StatusCode::ACCEPTED, ReplyBody::Empty)
+    }
+
+    /// The answer as a stream of one event, for a client that does not accept JSON. Only of a request
+    /// that was served: the body of an HTTP error is JSON whatever the client accepts.
+    #[must_use]
+    pub(super) fn into_events(mut self) -> Self {
+        if self.status == StatusCode::OK
+            && let ReplyBody::Json(body) = self.body
+        {
+            let event = sse::event(None, &rpc::into_text(body));
+            self.body = ReplyBody::Events(Box::pin(futures_util::stream::iter([event])));
+        }
+        self
+    }
+
+    pub(super) fn error(status: StatusCode, id: Option<&RequestId>, error: &RpcError) -> Self {
+        let mut reply = Self::json(status, rpc::encode_error(id, error));
+        reply.about.error = Some(error.code);
+        reply
+    }
+
+    pub(super) fn bad_request(id: Option<&RequestId>, error: &RpcError) -> Self {
+        Self::error(StatusCode::BAD_REQUEST, id, error)
+    }
+
+    /// This instance opens no more streams; the others do.
+    pub(super) fn draining(id: Option<&RequestId>) -> Self {
+        let text = "this instance is shutting down; try again now";
+        let error = RpcError::new(codes::INTERNAL_ERROR, text);
+        Self::error(StatusCode::SERVICE_UNAVAILABLE, id, &error)
+    }
+
+    /// The caller's access ended while the call ran.
+    pub(super) fn access_ended(id: &RequestId) -> Self {
+        let error = RpcError::new(codes::INTERNAL_ERROR, ACCESS_ENDED);
+        Self::error(StatusCode::OK, Some(id), &error)
+    }
+
+    pub(super) fn store_away(id: Option<&RequestId>, error: &StoreError) -> Self {
+        tracing::error!(error = %error, "A store cannot be reached: {error}");
+        Self::error(StatusCode::SERVICE_UNAVAILABLE, id, &RpcError::unavailable())
+    }
+
+    pub(super) fn too_many(id: Option<&RequestId>, quota: Quota) -> Self {
+        let reply = Self::error(StatusCode::TOO_MANY_REQUESTS, id, &quota.refusal());
+        reply.with_quota(Some(quota))
+    }
+
+    #[must_use]
+    pub(super) fn with_quota(mut self, quota: Option<Quota>) -> Self {
+        self.quota = quota;
+        self
+    }
+
+    /// The access token lacks a scope: the client is told to ask its user for it.
+    pub(super) fn insufficient_scope(id: Option<&RequestId>, needed: &str) -> Self {
+        Self::forbidden(needed, rpc::encode_error(id, &RpcError::missing_scope(needed)))
+    }
+
+    /// The same with a body that is written already.
+    pub(super) fn forbidden(needed: &str, body: Vec<u8>) -> Self {
+        let body = ReplyBody::InsufficientScope { needed: needed.to_owned(), body };
+        let mut reply = Self::new(StatusCode::FORBIDDEN, body);
+        reply.about.error = Some(codes::INVALID_REQUEST);
+        reply
+    }
+
+    #[must_use]
+    pub(super) fn with_about(mut self, about: About) -> Self {
+        let error = self.about.error.or(about.error);
+        let tool_error = self.about.tool_error || about.tool_error;
+        self.about = About { error, tool_error, ..about };
+        self
+    }
+}

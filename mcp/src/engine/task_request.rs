@@ -1,0 +1,25 @@
+//! What a client of 2025-11-25 asks for with the parameter `task` of a call.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::json;
+
+/// What a call asks for with `task`.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+pub(super) struct TaskRequest {
+    /// How long the result should be kept, in milliseconds.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "json::optional_integer"
+    )]
+    ttl: Option<u64>,
+}
+
+impl TaskRequest {
+    pub(super) fn ttl(self) -> Option<Duration> {
+        self.ttl.map(Duration::from_millis)
+    }
+}

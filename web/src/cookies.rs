@@ -13,6 +13,9 @@ use std::time::Duration;
 /// the `Cookie` header stays small.
 const MAX_OF_A_KIND: usize = 8;
 
+/// The cookie of the account page's own session.
+pub(crate) const SESSION: &str = "session";
+
 /// Cookies of which a browser has one for each thing that it has in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -60,6 +63,13 @@ impl Cookies {
         let (_, value) = values.next()?;
         // Two of a name: one of them was smuggled in, and nobody knows which.
         values.next().is_none().then_some(value)
+    }
+
+    /// The names and values of all cookies that this server may have set.
+    pub(crate) fn all_ours(self, request: &HeaderMap) -> Vec<(&str, &str)> {
+        let kinds = [Kind::Transaction.prefix(), Kind::SignIn.prefix(), SESSION];
+        let prefixes = kinds.map(|it| self.full_name(it));
+        all(request).filter(|(name, _)| prefixes.iter().any(|it| name.starts_with(it))).collect()
     }
 
     /// Sets the cookie that belongs to `subject`, and drops the oldest if there are too many.

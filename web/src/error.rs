@@ -164,8 +164,7 @@ impl Refusal {
                 StatusCode::TOO_MANY_REQUESTS,
                 "temporarily_unavailable",
                 format!(
-                    "There were too many requests of this kind from your network. Wait {} and \
-                     try again.",
+                    "There were too many requests of this kind. Wait {} and try again.",
                     counted(wait.as_secs(), "second", "seconds")
                 ),
             ),

@@ -140,6 +140,21 @@ impl Trouble {
         )
     }
 
+    /// A page of another site embedded this one, or loaded it by a script.
+    pub(crate) fn embedded() -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "This page cannot be part of another one",
+            "A page of another site loaded it without opening it. Nothing has been started.",
+            "Open the link in a tab of its own.",
+        )
+    }
+
+    /// Whether it is the visitor's request that is wrong, not this server.
+    pub(crate) fn is_of_the_visitor(&self) -> bool {
+        self.status.is_client_error()
+    }
+
     /// More requests than may be made; worth another try after this long.
     pub(crate) fn too_many(what: &'static str, wait: Duration) -> Self {
         let next = format!("Wait {} seconds and load this page again.", wait.as_secs().max(1));

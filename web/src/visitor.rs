@@ -2,8 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::header;
-use poem::Request;
+use poem::{Request, Response};
 use service::{
     Service,
     oauth::{
@@ -11,8 +12,9 @@ use service::{
         limits::{self, Bucket, Verdict},
     },
 };
+use sha2::{Digest as _, Sha256};
 
-use crate::{error::Refusal, observe::RequestId};
+use crate::{cookies::Cookies, error::Refusal, observe::RequestId, page::Trouble};
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
@@ -62,10 +64,103 @@ impl Share {
         Self { key: "all".to_owned(), unlimited: false }
     }
 
-    /// That of one client within this one.
-    pub(crate) fn of_client(&self, id: &str) -> Self {
-        Self { key: format!("{} {id}", self.key), unlimited: self.unlimited }
+    /// That of requests which pages of other sites make, within this one: a page that makes a browser
+    /// send many of them uses up nothing else.
+    fn of_other_sites(self) -> Self {
+        Self { key: format!("{} cross-site", self.key), ..self }
     }
+}
+
+/// A request for a page that people see when they sign in or look at their account, and the shares
+/// that it draws from.
+///
+/// Whoever brings the cookie of a sign-in or of a session draws from a share of that cookie, so that
+/// nobody else in the network can use it up. A cookie that proves to be worth nothing is counted against
+/// the network, afterwards.
+pub(crate) struct PageVisit {
+    service: Service,
+    bucket: &'static Bucket,
+    network: Share,
+    /// Whether the request brings a cookie that may be worth something.
+    claims: bool,
+}
+
+impl PageVisit {
+    /// Takes one from the share of the request. Refuses what a page of another site has embedded,
+    /// without counting it.
+    pub(crate) async fn begin(
+        service: &Service,
+        request: &Request,
+        bucket: &'static Bucket,
+    ) -> Result<Self, Trouble> {
+        if is_embedded(request) {
+            return Err(Trouble::embedded());
+        }
+        let network = network_and_site(service, request);
+        let claimed = claimed_cookies(service, request);
+        let visit = Self { service: service.clone(), bucket, network, claims: claimed.is_some() };
+        match claimed {
+            Some(key) => {
+                let own = Share { key, unlimited: visit.network.unlimited };
+                take(service, bucket, &own).await?;
+            }
+            None => take(service, bucket, &visit.network).await?,
+        }
+        Ok(visit)
+    }
+
+    /// Passes the answer on if the cookie was worth something, or if the network has not made too many
+    /// requests with cookies that were not.
+    pub(crate) async fn settle(
+        self,
+        is_proven: bool,
+        answer: Result<Response, Trouble>,
+    ) -> Result<Response, Trouble> {
+        if self.claims && !is_proven {
+            take(&self.service, self.bucket, &self.network).await?;
+        }
+        answer
+    }
+}
+
+/// The share of the network that a request comes from, apart for requests from other sites.
+pub(crate) fn network_and_site(service: &Service, request: &Request) -> Share {
+    let network = network(service, request);
+    match fetch_metadata(request, "sec-fetch-site") {
+        Some("cross-site" | "same-site") => network.of_other_sites(),
+        _ => network,
+    }
+}
+
+/// Whether a page of another site made the browser send the request by itself, as an image, in a frame or
+/// by a script, instead of opening it for the person (Fetch Metadata). Never of a client that is no
+/// browser, which sends no such header.
+pub(crate) fn is_embedded(request: &Request) -> bool {
+    let from_another_site =
+        matches!(fetch_metadata(request, "sec-fetch-site"), Some("cross-site" | "same-site"));
+    let opens = matches!(fetch_metadata(request, "sec-fetch-mode"), None | Some("navigate"))
+        && matches!(fetch_metadata(request, "sec-fetch-dest"), None | Some("document"));
+    from_another_site && !opens
+}
+
+fn fetch_metadata<'a>(request: &'a Request, name: &str) -> Option<&'a str> {
+    request.headers().get(name)?.to_str().ok()
+}
+
+/// A key for the cookies of this server in a request, if there are any.
+fn claimed_cookies(service: &Service, request: &Request) -> Option<String> {
+    let cookies = Cookies::of(&service.config().public_url);
+    let ours = cookies.all_ours(request.headers());
+    (!ours.is_empty()).then(|| {
+        let mut hash = Sha256::new();
+        for (name, value) in ours {
+            hash.update(name);
+            hash.update([0]);
+            hash.update(value);
+            hash.update([0]);
+        }
+        format!("browser {}", URL_SAFE_NO_PAD.encode(&hash.finalize()[..16]))
+    })
 }
 
 /// The share of the network that a request comes from.
@@ -90,14 +185,6 @@ pub(crate) async fn take(service: &Service, bucket: &Bucket, of: &Share) -> Resu
         return Ok(());
     }
     allowed(service.limiter().check(bucket, &of.key).await)
-}
-
-/// Whether there is anything left of a share, without taking it.
-pub(crate) async fn look(service: &Service, bucket: &Bucket, of: &Share) -> Result<(), Refusal> {
-    if of.unlimited {
-        return Ok(());
-    }
-    allowed(service.limiter().peek(bucket, &of.key).await)
 }
 
 fn allowed(verdict: Verdict) -> Result<(), Refusal> {

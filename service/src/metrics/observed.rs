@@ -297,23 +297,12 @@ impl Bus for Observed<dyn Bus> {
 #[derive(Debug)]
 struct ObservedLimiter(Arc<dyn Limiter>);
 
-impl ObservedLimiter {
-    fn noted(bucket: &Bucket, verdict: Verdict) -> Verdict {
-        let word = if verdict.is_allowed() { "allowed" } else { "refused" };
-        RATE_LIMIT_DECISIONS.count([bucket.name, word]);
-        verdict
-    }
-}
-
 #[async_trait]
 impl Limiter for ObservedLimiter {
     async fn take(&self, bucket: &Bucket, key: &str, count: u32) -> Verdict {
-        Self::noted(bucket, self.0.take(bucket, key, count).await)
-    }
-
-    async fn peek(&self, bucket: &Bucket, key: &str) -> Verdict {
-        let verdict = self.0.peek(bucket, key).await;
-        // A look that lets somebody pass is followed by a take, or costs nothing.
-        if verdict.is_allowed() { verdict } else { Self::noted(bucket, verdict) }
+        let verdict = self.0.take(bucket, key, count).await;
+        let word = if verdict.is_allowed() { "allowed" } else { "refused" };
+        RATE_LIMIT_DECISIONS.count([bucket.name, word]);
+        verdict
     }
 }

@@ -38,26 +38,35 @@ pub const REGISTER: Bucket = per_hour("register", 10);
 /// Registrations of everybody, so that a flood from many networks stays small enough to clean up.
 pub const REGISTER_ALL: Bucket = per_hour("register_all", 300);
 
-/// Authorization requests of one network.
+/// Authorization requests of one network, apart from those that other sites make.
 pub const AUTHORIZE: Bucket = per_minute("authorize", 30);
 
-/// Views of and decisions on consent pages by one network.
+/// Views of and decisions on the pages of one sign-in or of one signed-in person, and views of such
+/// pages by one network without either.
 pub const CONSENT: Bucket = per_minute("consent", 30);
 
-/// Returns from GitHub to one network.
+/// Returns from GitHub in one sign-in, and those of one network that belong to no sign-in.
 pub const CALLBACK: Bucket = per_minute("callback", 30);
 
-/// Token requests of one client in one network.
-pub const TOKEN: Bucket = per_minute("token", 60);
+/// Exchanges of refresh tokens of one grant: a client may have many processes that share a token.
+pub const REFRESH: Bucket = per_minute("refresh", 120);
 
-/// Token requests of one network that failed: guesses.
+/// Requests to the token endpoint and the revocation endpoint by one network that failed: guesses.
+/// Counted after the request was judged, so that they use up nobody's share but that of the next
+/// guesses.
 pub const TOKEN_FAILURES: Bucket = per_minute("token_failures", 10);
 
-/// Fetches of metadata documents from one host, which did not ask for them.
+/// Fetches of metadata documents of unknown clients from one host, which did not ask for them.
 pub const METADATA_HOST: Bucket = per_minute("metadata_host", 10);
 
-/// Fetches of metadata documents altogether.
+/// Fetches of metadata documents of unknown clients altogether.
 pub const METADATA_ALL: Bucket = per_minute("metadata_all", 60);
+
+/// Fetches of metadata documents of known clients from one host.
+pub const METADATA_KNOWN_HOST: Bucket = per_minute("metadata_known_host", 10);
+
+/// Fetches of metadata documents of known clients altogether.
+pub const METADATA_KNOWN_ALL: Bucket = per_minute("metadata_known_all", 60);
 
 /// Documents that one person imports from an address.
 pub const IMPORT: Bucket = per_minute("import", 10);
@@ -66,16 +75,18 @@ pub const IMPORT: Bucket = per_minute("import", 10);
 pub const UNAUTHORIZED: Bucket = per_minute("unauthorized", 60);
 
 /// Every bucket.
-pub const ALL: [Bucket; 11] = [
+pub const ALL: [Bucket; 13] = [
     REGISTER,
     REGISTER_ALL,
     AUTHORIZE,
     CONSENT,
     CALLBACK,
-    TOKEN,
+    REFRESH,
     TOKEN_FAILURES,
     METADATA_HOST,
     METADATA_ALL,
+    METADATA_KNOWN_HOST,
+    METADATA_KNOWN_ALL,
     IMPORT,
     UNAUTHORIZED,
 ];
@@ -155,9 +166,6 @@ pub trait Limiter: Send + Sync + fmt::Debug {
     async fn check(&self, bucket: &Bucket, key: &str) -> Verdict {
         self.take(bucket, key, 1).await
     }
-
-    /// Whether there is any left, without taking one: for what counts only when it fails.
-    async fn peek(&self, bucket: &Bucket, key: &str) -> Verdict;
 }
 
 /// The network of a client as a key: an IPv4 address, or the /64 of an IPv6 address, which is what
@@ -211,12 +219,12 @@ impl InProcess {
         Self { clock, used_until: Mutex::default() }
     }
 
-    fn judge(&self, bucket: &Bucket, key: &str, count: u32, take: bool) -> Verdict {
+    fn judge(&self, bucket: &Bucket, key: &str, count: u32) -> Verdict {
         let now = self.clock.now();
         let mut used_until = self.used_until.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (bucket.name, Box::from(key));
         let (used, verdict) = step(bucket, now, used_until.get(&key).copied(), count);
-        if take && verdict.is_allowed() {
+        if verdict.is_allowed() {
             if used_until.len() >= MAX_KEYS {
                 used_until.retain(|_, it| *it > now);
             }
@@ -248,11 +256,7 @@ fn step(
 #[async_trait]
 impl Limiter for InProcess {
     async fn take(&self, bucket: &Bucket, key: &str, count: u32) -> Verdict {
-        self.judge(bucket, key, count, true)
-    }
-
-    async fn peek(&self, bucket: &Bucket, key: &str) -> Verdict {
-        self.judge(bucket, key, 1, false)
+        self.judge(bucket, key, count)
     }
 }
 

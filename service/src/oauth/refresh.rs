@@ -23,6 +23,8 @@
 //!
 //! Whether the person may still come in is asked before that, outside of any lock.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, anyhow};
 use chrono::{DateTime, TimeDelta, Utc};
 use entity::{
@@ -43,6 +45,7 @@ use super::{
     code,
     gate::{self, Closed, GateAnswer},
     grant::{self, Reason, TokenSet},
+    limits::{self, Verdict},
     resource,
     revoke::{self, Ended},
     scope::{MalformedScope, Scopes},
@@ -108,6 +111,9 @@ pub enum RefreshError {
     /// Nothing can be concluded: the same request may succeed later.
     #[error("the token cannot be looked up at the moment")]
     Unavailable(#[from] Failure),
+    /// The tokens of this grant were exchanged too often lately; worth another try after this long.
+    #[error("the tokens of this grant were exchanged too often lately")]
+    TooOften(Duration),
     /// Nobody can tell at the moment whether the person may still come in.
     #[error("whether the person may still come in cannot be found out at the moment")]
     GateUnknown,
@@ -129,6 +135,11 @@ pub async fn rotate(
     let exchange = Exchange { service, client, presented, wanted, request: rotation.request };
 
     let grant = exchange.grant().await?;
+    // By grant, not by network: who else is in the network does not matter to it.
+    let rate = service.limiter().check(&limits::REFRESH, &grant.id.to_string()).await;
+    if let Verdict::Refused { retry_after } = rate {
+        return Err(RefreshError::TooOften(retry_after));
+    }
     exchange.pass_gate(&grant).await?;
     // Before the transaction, which may hold the only connection.
     let minter = service.tokens().minter().await?;

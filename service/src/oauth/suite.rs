@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 
 use super::{
     cimd::Documents,
-    limits::{AUTHORIZE, Limiter, REGISTER, REGISTER_ALL, TOKEN_FAILURES, Verdict},
+    limits::{AUTHORIZE, Limiter, REGISTER, REGISTER_ALL, Verdict},
     pending::{Key, PENDING_TTL, PendingStore},
 };
 use crate::{Dependencies, clock::MockClock};
@@ -23,7 +23,6 @@ pub async fn run(one: &Dependencies, other: &Dependencies, clock: &MockClock) {
     a_value_ends(&*one.pending, &*other.pending, clock).await;
     of_several_callers_one_gets_it(&*one.pending, &*other.pending).await;
     a_burst_is_as_large_as_the_limit(&*one.limiter, &*other.limiter, clock).await;
-    looking_takes_nothing(&*one.limiter, &*other.limiter).await;
     several_are_taken_together_or_not_at_all(&*one.limiter, &*other.limiter).await;
     many_at_once_get_no_more_than_there_is(&*one.limiter, &*other.limiter).await;
     a_document_is_kept_for_its_time(&*one.documents, &*other.documents, clock).await;
@@ -99,16 +98,6 @@ async fn a_burst_is_as_large_as_the_limit(
     let all_but_one =
         Verdict::Allowed { remaining: REGISTER.limit - 1, whole_after: Duration::from_mins(6) };
     assert_eq!(one.check(&REGISTER, "burst").await, all_but_one);
-}
-
-async fn looking_takes_nothing(one: &dyn Limiter, other: &dyn Limiter) {
-    for _ in 0..100 {
-        assert!(one.peek(&TOKEN_FAILURES, "look").await.is_allowed());
-    }
-    for _ in 0..TOKEN_FAILURES.limit {
-        assert!(other.check(&TOKEN_FAILURES, "look").await.is_allowed());
-    }
-    assert!(!one.peek(&TOKEN_FAILURES, "look").await.is_allowed());
 }
 
 async fn several_are_taken_together_or_not_at_all(one: &dyn Limiter, other: &dyn Limiter) {

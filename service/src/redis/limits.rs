@@ -55,11 +55,11 @@ impl Limits {
     }
 
     /// How far the key's time would be ahead of now; nothing while Redis is away.
-    async fn ahead(&self, bucket: &Bucket, key: &str, count: u32, keep: bool) -> Option<i64> {
+    async fn ahead(&self, bucket: &Bucket, key: &str, count: u32) -> Option<i64> {
         if !self.may_ask() {
             return None;
         }
-        match timeout(PATIENCE, self.ask(bucket, key, count, keep)).await {
+        match timeout(PATIENCE, self.ask(bucket, key, count)).await {
             Ok(Ok(ahead)) => {
                 self.is_back();
                 Some(ahead)
@@ -69,13 +69,7 @@ impl Limits {
         }
     }
 
-    async fn ask(
-        &self,
-        bucket: &Bucket,
-        key: &str,
-        count: u32,
-        keep: bool,
-    ) -> Result<i64, StoreError> {
+    async fn ask(&self, bucket: &Bucket, key: &str, count: u32) -> Result<i64, StoreError> {
         // A key may be long, and may name a person: its hash serves as well.
         let hash = URL_SAFE_NO_PAD.encode(&Sha256::digest(key)[..KEY_BYTES]);
         let taken = bucket.interval() * i64::from(count.min(bucket.limit));
@@ -84,8 +78,7 @@ impl Limits {
             .arg(&[FORMAT])
             .arg(self.clock.now().timestamp_micros())
             .arg(taken)
-            .arg(bucket.micros())
-            .arg(u8::from(keep));
+            .arg(bucket.micros());
         self.connection.script(&take).await
     }
 
@@ -121,16 +114,9 @@ impl Limits {
 #[async_trait]
 impl Limiter for Limits {
     async fn take(&self, bucket: &Bucket, key: &str, count: u32) -> Verdict {
-        match self.ahead(bucket, key, count, true).await {
+        match self.ahead(bucket, key, count).await {
             Some(ahead) => bucket.judge(ahead),
             None => self.alone.take(bucket, key, count).await,
-        }
-    }
-
-    async fn peek(&self, bucket: &Bucket, key: &str) -> Verdict {
-        match self.ahead(bucket, key, 1, false).await {
-            Some(ahead) => bucket.judge(ahead),
-            None => self.alone.peek(bucket, key).await,
         }
     }
 }

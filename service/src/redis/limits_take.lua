@@ -1,6 +1,5 @@
 -- Moves the time up to which a key has used its share (GCRA). KEYS: the key's time.
--- ARGV: format, now, what is taken, the window, whether to keep it (1) or only to look (0); times in
--- microseconds. Answers how far the key's time would be ahead of now.
+-- ARGV: format, now, what is taken, the window; times in microseconds. Answers how far the key's time would be ahead of now.
 local now = tonumber(ARGV[2])
 local used = now
 local kept = redis.call('GET', KEYS[1])
@@ -9,7 +8,7 @@ if kept and string.sub(kept, 1, 1) == ARGV[1] then
 end
 used = used + tonumber(ARGV[3])
 local ahead = used - now
-if ARGV[5] == '1' and ahead <= tonumber(ARGV[4]) then
+if ahead <= tonumber(ARGV[4]) then
     -- Microseconds since 1970 have 16 digits, which a double still tells apart.
     local text = ARGV[1] .. string.format('%.0f', used)
     redis.call('SET', KEYS[1], text, 'PX', math.max(1, math.ceil(ahead / 1000)))

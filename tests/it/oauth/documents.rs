@@ -273,6 +273,70 @@ async fn n130c_one_host_is_not_asked_more_than_ten_times_a_minute() {
 }
 
 #[tokio::test]
+async fn made_up_ids_of_a_host_do_not_keep_its_client_from_being_found() {
+    let (stage, host) = Stage::with_documents().await;
+    let app = client(CLIENT);
+    welcome("first", &ask(stage.one(), &app.asks()).await);
+    stage.pass(24 * 60 * 60 + 1); // what is kept of the document has ended
+    let before = host.requests();
+    for number in 0..30 {
+        let made_up = client(&format!("{CLIENT}/{number}")).asks();
+        ask([stage.one(), stage.other()][number % 2], &made_up).await;
+    }
+    assert_eq!(host.requests() - before, 10, "ids that nobody knows share a budget");
+    host.serves(changed("client_name", json!("Another Name")));
+    let (browser, asked) = (stage.browser(), app.asks());
+    let begun = browser.get(&asked.path()).await;
+    welcome("a known client", &begun);
+    let page = browser.get(begun.header("location")).await;
+    assert!(page.text().contains("Another Name"), "its document is fetched all the same");
+}
+
+#[tokio::test]
+async fn a_known_client_goes_by_its_snapshot_while_its_document_cannot_be_fetched() {
+    let away = [
+        Reply::With(500, "", String::new()),
+        Reply::With(429, "Retry-After: 60", String::new()),
+        Reply::With(302, "Location: https://elsewhere.example.com/", String::new()),
+        Reply::With(200, "Content-Type: text/html", "<p>Are you human?</p>".to_owned()),
+        Reply::Silence,
+    ];
+    for (number, reply) in away.into_iter().enumerate() {
+        let case = format!("{number} {reply:?}");
+        let (stage, host) = Stage::with_documents().await;
+        let app = client(CLIENT);
+        welcome(&case, &ask(stage.one(), &app.asks()).await);
+        host.serves(reply);
+        stage.pass(24 * 60 * 60 + 1);
+        let before = host.requests();
+        for turn in 0..20 {
+            let web = [stage.one(), stage.other()][turn % 2];
+            welcome(&case, &ask(web, &app.asks()).await);
+        }
+        assert!(host.requests() - before <= 2, "{case}: nobody waits for the site each time");
+        stage.pass(6 * 24 * 60 * 60 + 60);
+        assert_eq!(ask(stage.other(), &app.asks()).await.status, 400, "{case}: not for ever");
+    }
+}
+
+#[tokio::test]
+async fn a_snapshot_does_not_stand_in_for_a_document_that_is_gone_or_wrong() {
+    for reply in [
+        Reply::With(404, "", String::new()),
+        Reply::With(410, "", String::new()),
+        changed("client_id", json!("https://other.example.com/client")),
+    ] {
+        let (stage, host) = Stage::with_documents().await;
+        let app = client(CLIENT);
+        welcome("first", &ask(stage.one(), &app.asks()).await);
+        let case = format!("{reply:?}");
+        host.serves(reply);
+        stage.pass(24 * 60 * 60 + 1);
+        shown(&case, &ask(stage.other(), &app.asks()).await, 400);
+    }
+}
+
+#[tokio::test]
 async fn a_page_tells_a_site_out_of_reach_from_a_bad_document() {
     let (stage, host) = Stage::with_documents().await;
     host.resolves("nowhere.example.com", &[&[]]);

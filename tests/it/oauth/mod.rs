@@ -17,6 +17,7 @@ mod redeem;
 mod refresh;
 mod register;
 mod rotation;
+mod shared_network;
 mod tokens;
 mod trouble;
 

@@ -19,16 +19,13 @@ use subtle::ConstantTimeEq as _;
 use super::sign_in::location;
 use crate::{
     Instance,
-    cookies::{Cookies, Kind},
+    cookies::{Cookies, Kind, SESSION},
     page::{Fields, Frame, Trouble, see_other},
-    visitor,
+    visitor::{self, PageVisit},
 };
 
 /// The methods of the pages.
 pub(crate) const METHODS: &str = "GET, HEAD, POST";
-
-/// The cookie of the account page's own session.
-pub(super) const SESSION: &str = "session";
 
 /// The page that asks before everything is deleted.
 pub(crate) const DELETE_PATH: &str = "/account/delete";
@@ -230,12 +227,13 @@ impl Endpoint for Account {
     type Output = Response;
 
     async fn call(&self, request: Request) -> poem::Result<Response> {
-        let network = visitor::network(&self.service, &request);
-        visitor::take(&self.service, &limits::CONSENT, &network).await?;
-        Ok(match *request.method() {
-            Method::POST => self.act(request).await?,
-            _ => self.show(&request).await?,
-        })
+        let visit = PageVisit::begin(&self.service, &request, &limits::CONSENT).await?;
+        let parties = visitor::parties(&request);
+        let answer = match *request.method() {
+            Method::POST => self.act(request).await,
+            _ => self.show(&request).await,
+        };
+        Ok(visit.settle(parties.user().is_some(), answer).await?)
     }
 }
 

@@ -38,7 +38,10 @@ impl Authorize {
         if let Some(answer) = without_effect(request) {
             return answer;
         }
-        let network = visitor::network(&self.service, request);
+        if visitor::is_embedded(request) {
+            return Err(Trouble::embedded());
+        }
+        let network = visitor::network_and_site(&self.service, request);
         visitor::take(&self.service, &limits::AUTHORIZE, &network).await?;
         let query = request.uri().query().unwrap_or_default();
         if query.len() > authorize::MAX_QUERY_BYTES {

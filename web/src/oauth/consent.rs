@@ -21,7 +21,7 @@ use crate::{
     Instance,
     cookies::{Cookies, Kind},
     page::{self, Fields, Frame, Trouble, see_other},
-    visitor,
+    visitor::{self, PageVisit},
 };
 
 /// The methods of the page.
@@ -112,12 +112,13 @@ impl Endpoint for Consent {
     type Output = Response;
 
     async fn call(&self, request: Request) -> poem::Result<Response> {
-        let network = visitor::network(&self.service, &request);
-        visitor::take(&self.service, &limits::CONSENT, &network).await?;
-        Ok(match *request.method() {
-            Method::POST => self.decide(request).await?,
-            _ => self.view(&request).await?,
-        })
+        let visit = PageVisit::begin(&self.service, &request, &limits::CONSENT).await?;
+        let answer = match *request.method() {
+            Method::POST => self.decide(request).await,
+            _ => self.view(&request).await,
+        };
+        let is_proven = !answer.as_ref().is_err_and(Trouble::is_of_the_visitor);
+        Ok(visit.settle(is_proven, answer).await?)
     }
 }
 

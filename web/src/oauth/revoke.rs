@@ -79,23 +79,29 @@ impl Revoke {
         let fail = Fail(id);
         let refused = |refusal: Refusal| fail.refusal(&refusal);
         let network = visitor::network(&self.service, request);
-        visitor::look(&self.service, &limits::TOKEN_FAILURES, &network).await.map_err(refused)?;
         let body = body.read(request, BODY).await.map_err(refused)?;
         let form = Form::parse(request.original_uri(), request.headers(), &body)
             .map_err(|error| fail.form(error))?;
         let presented =
             Presented::of(request.headers(), &form).map_err(|error| fail.credentials(error))?;
-        let share = network.of_client(&presented.id);
-        visitor::take(&self.service, &limits::TOKEN, &share).await.map_err(refused)?;
+        let count_guess = || async {
+            visitor::take(&self.service, &limits::TOKEN_FAILURES, &network).await.map_err(refused)
+        };
         let client = authenticated(&self.service, &presented, request, fail).await;
         if let Err(Failed::Client(..)) = client {
-            drop(visitor::take(&self.service, &limits::TOKEN_FAILURES, &network).await);
+            count_guess().await?;
         }
         let client = client?;
         let token = form.get("token").ok_or_else(|| fail.request("token is required."))?;
         let info = visitor::info(&self.service, request);
         match revoke::token(&self.service, &client, token, &info).await {
-            Ok(()) => Ok(Answer::Revoked),
+            Ok(()) => {
+                if info.parties.user().is_none() {
+                    // No token of anybody.
+                    count_guess().await?;
+                }
+                Ok(Answer::Revoked)
+            }
             Err(error @ RevokeError::OtherClient) => {
                 Err(fail.invalid("unauthorized_client", sentence(&error)))
             }

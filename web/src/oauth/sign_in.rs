@@ -13,12 +13,11 @@ use service::{
 };
 use url::form_urlencoded;
 
-use super::account::SESSION;
 use crate::{
     Instance,
-    cookies::{Cookies, Kind},
+    cookies::{Cookies, Kind, SESSION},
     page::{Fields, Frame, Trouble, see_other, without_effect},
-    visitor,
+    visitor::{self, PageVisit},
 };
 
 /// The path of the page that asks for a name.
@@ -51,8 +50,13 @@ impl Callback {
         if let Some(answer) = without_effect(request) {
             return answer;
         }
-        let network = visitor::network(&self.service, request);
-        visitor::take(&self.service, &limits::CALLBACK, &network).await?;
+        let visit = PageVisit::begin(&self.service, request, &limits::CALLBACK).await?;
+        let answer = self.finish(request).await;
+        let is_proven = !answer.as_ref().is_err_and(Trouble::is_of_the_visitor);
+        visit.settle(is_proven, answer).await
+    }
+
+    async fn finish(&self, request: &Request) -> Result<Response, Trouble> {
         let Fields(pairs) = Fields::of_query(request.uri());
         let state = github::state_of(&pairs).ok_or_else(|| trouble(CallbackError::Malformed))?;
         let cookies = Cookies::of(&self.service.config().public_url);
@@ -144,14 +148,19 @@ impl Endpoint for Development {
     type Output = Response;
 
     async fn call(&self, request: Request) -> poem::Result<Response> {
-        let network = visitor::network(&self.service, &request);
-        visitor::take(&self.service, &limits::CALLBACK, &network).await?;
-        if request.method() == Method::POST {
-            return Ok(self.take(request).await?);
-        }
-        let query = Fields::of_query(request.uri());
-        let state = query.one("state").ok_or_else(|| trouble(CallbackError::Malformed))?;
-        Ok(self.ask(&request, state, None).await?)
+        let visit = PageVisit::begin(&self.service, &request, &limits::CALLBACK).await?;
+        let answer = match *request.method() {
+            Method::POST => self.take(request).await,
+            _ => {
+                let query = Fields::of_query(request.uri());
+                match query.one("state") {
+                    Some(state) => self.ask(&request, state, None).await,
+                    None => Err(trouble(CallbackError::Malformed)),
+                }
+            }
+        };
+        let is_proven = !answer.as_ref().is_err_and(Trouble::is_of_the_visitor);
+        Ok(visit.settle(is_proven, answer).await?)
     }
 }
 

@@ -25,13 +25,7 @@ use super::{
     form::Form,
     unread::Unread,
 };
-use crate::{
-    Instance,
-    body::Bounds,
-    error::Refusal,
-    observe::RequestId,
-    visitor::{self, Share},
-};
+use crate::{Instance, body::Bounds, error::Refusal, observe::RequestId, visitor};
 
 /// Parameters are short: the longest one that means anything is a resource.
 pub(super) const BODY: Bounds = Bounds { bytes: 16 * 1024, time: Duration::from_secs(10) };
@@ -135,7 +129,6 @@ impl Token {
         let fail = Fail(id);
         let network = visitor::network(&self.service, request);
         let refused = |refusal: Refusal| fail.refusal(&refusal);
-        visitor::look(&self.service, &limits::TOKEN_FAILURES, &network).await.map_err(refused)?;
         let body = body.read(request, BODY).await.map_err(refused)?;
         let form = Form::parse(request.original_uri(), request.headers(), &body)
             .map_err(|error| fail.form(error))?;
@@ -145,10 +138,12 @@ impl Token {
             Some("refresh_token") => "refresh_token",
             Some(_) => "other",
         };
-        let answer = self.exchange(request, &network, &form, fail).await;
+        let answer = self.exchange(request, &form, fail).await;
         if answer.as_ref().is_err_and(is_a_guess) {
-            // Only counted: the request that used up the share still gets its own answer.
-            drop(visitor::take(&self.service, &limits::TOKEN_FAILURES, &network).await);
+            // Only now: what is valid never waits behind guesses of the same network.
+            visitor::take(&self.service, &limits::TOKEN_FAILURES, &network)
+                .await
+                .map_err(refused)?;
         }
         let tokens = answer?;
         Ok(Answer::Issued(Json(tokens), "no-store".to_owned()))
@@ -157,7 +152,6 @@ impl Token {
     async fn exchange(
         &self,
         request: &Request,
-        network: &Share,
         form: &Form,
         fail: Fail<'_>,
     ) -> Result<Tokens, Failed> {
@@ -174,11 +168,6 @@ impl Token {
         };
         let presented =
             Presented::of(request.headers(), form).map_err(|error| fail.credentials(error))?;
-        // The id as it was sent counts: it is only a key, and a made-up one has its own share.
-        let share = network.of_client(&presented.id);
-        visitor::take(&self.service, &limits::TOKEN, &share)
-            .await
-            .map_err(|refusal| fail.refusal(&refusal))?;
         let client = authenticated(&self.service, &presented, request, fail).await?;
         let tokens = match grant {
             Grant::Code => self.redeem(request, &client, form, fail).await?,
@@ -263,6 +252,7 @@ impl Token {
                 fail.invalid("invalid_scope", sentence(&error))
             }
             RefreshError::InvalidTarget(_) => fail.invalid("invalid_target", sentence(&error)),
+            RefreshError::TooOften(wait) => fail.refusal(&Refusal::TooMany(wait)),
             RefreshError::GateUnknown => fail.unavailable(),
             RefreshError::Unavailable(failure) => {
                 tracing::error!(error = ?failure, "A token could not be refreshed: {failure}");

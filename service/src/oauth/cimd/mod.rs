@@ -40,7 +40,7 @@ use super::{
     audit::RequestInfo,
     client::{self, Client, ClientError, ClientId, ClientKind, Metadata, UNUSED_LIFETIME},
     grant::{self, Reason},
-    limits::{METADATA_ALL, METADATA_HOST, Verdict},
+    limits::{METADATA_ALL, METADATA_HOST, METADATA_KNOWN_ALL, METADATA_KNOWN_HOST, Verdict},
     metadata_url::MetadataUrl,
     revoke,
 };
@@ -86,7 +86,16 @@ pub(crate) struct Fetching {
 }
 
 /// One fetch that several requests wait for.
-type Flight = OnceCell<Result<Metadata, ClientError>>;
+type Flight = OnceCell<Result<Found, ClientError>>;
+
+/// What a client goes by.
+#[derive(Clone)]
+enum Found {
+    /// The document: configured, or fetched lately.
+    Document(Metadata),
+    /// The snapshot of an earlier document, since a newer one could not be fetched.
+    Snapshot(Metadata),
+}
 
 impl Fetching {
     pub(crate) fn new(
@@ -117,19 +126,30 @@ impl fmt::Debug for Fetching {
 }
 
 /// The client of an address. Uses the configured document or what is kept of the fetched one, or
-/// fetches it, and keeps a snapshot.
+/// fetches it, and keeps a snapshot. While no newer document can be fetched, the snapshot of one that
+/// was fetched within [`SNAPSHOT_HOLDS`] is used.
 pub(super) async fn find(service: &Service, id: &str) -> Result<Client, ClientError> {
     let config = service.config();
     let url = MetadataUrl::parse(id, config.public_url.host()).map_err(|error| {
         ClientError::Refused(format!("The address of the client's document is wrong: {error}."))
     })?;
-    let metadata = match config.known_documents.get(&url) {
-        Some(known) => known.clone(),
+    let found = match config.known_documents.get(&url) {
+        Some(known) => Found::Document(known.clone()),
         None if !config.client_documents => return Err(ClientError::DocumentsOff),
         None => document(service, &url).await?,
     };
-    snapshot(service, &url, metadata).await
+    match found {
+        Found::Document(metadata) => snapshot(service, &url, metadata).await,
+        Found::Snapshot(metadata) => Ok(from_document(&url, metadata)),
+    }
 }
+
+/// How long the snapshot of a document stands in for the document while it cannot be fetched.
+pub const SNAPSHOT_HOLDS: TimeDelta = GONE_AFTER;
+
+/// How old the time of a fetch may become before a newer fetch is noted in the snapshot: one write a
+/// day for each document that is in use.
+const NOTE_FETCH_AFTER: TimeDelta = TimeDelta::days(1);
 
 /// How long a document has to be gone before what its client was given ends: long enough for whoever
 /// broke their site by mistake to notice.
@@ -193,12 +213,12 @@ async fn is_gone_for_good(service: &Service, id: &ClientId) -> bool {
     let Ok(url) = MetadataUrl::parse(id.as_str(), service.config().public_url.host()) else {
         return false;
     };
-    let is_known = service.config().known_documents.get(&url).is_some();
-    if is_known || take_share(service, &url).await.is_err() {
+    let is_configured = service.config().known_documents.get(&url).is_some();
+    if is_configured || take_share(service, &url, Budget::KnownClients).await.is_err() {
         return false;
     }
     let (fetching, now) = (service.fetching(), service.clock().now());
-    let mark = format!("gone:{}", url.as_str());
+    let mark = gone_mark(&url);
     let marked = fetching.documents.get(&mark).await;
     let since = marked.as_deref().and_then(|it| str::from_utf8(it).ok()?.parse().ok());
     match (fetch(fetching, &url).await, since) {
@@ -216,12 +236,17 @@ async fn is_gone_for_good(service: &Service, id: &ClientId) -> bool {
     }
 }
 
-/// What the document says, as recently as its header demands.
-async fn document(service: &Service, url: &MetadataUrl) -> Result<Metadata, ClientError> {
+/// Where it is kept since when a document is gone.
+fn gone_mark(url: &MetadataUrl) -> String {
+    format!("gone:{}", url.as_str())
+}
+
+/// What the document says, as recently as its header demands and as it can be fetched.
+async fn document(service: &Service, url: &MetadataUrl) -> Result<Found, ClientError> {
     let fetching = service.fetching();
     let key = url.as_str();
     if let Some(kept) = kept(fetching, key).await {
-        return Ok(kept);
+        return Ok(Found::Document(kept));
     }
     // Requests that come meanwhile share the outcome, good or bad; the next one after that fetches.
     let flight = fetching.flight(key);
@@ -244,85 +269,142 @@ async fn kept(fetching: &Fetching, key: &str) -> Option<Metadata> {
 
 /// Of the instances, one fetches, and the others look for what it has found. When it has found
 /// nothing, the next one tries.
-async fn lead_or_follow(service: &Service, url: &MetadataUrl) -> Result<Metadata, ClientError> {
+async fn lead_or_follow(service: &Service, url: &MetadataUrl) -> Result<Found, ClientError> {
     let fetching = service.fetching();
     let key = url.as_str();
     let patience = Instant::now() + FETCH_TIMEOUT;
     while !fetching.documents.lead(key, FETCH_TIMEOUT).await {
         tokio::time::sleep(LOOK_AGAIN).await;
         if let Some(kept) = kept(fetching, key).await {
-            return Ok(kept);
+            return Ok(Found::Document(kept));
         }
         if Instant::now() >= patience {
-            return Err(unreachable(url, Unreachable::TimedOut));
+            let stored = stored(service, url).await?;
+            let late = Problem::Fetch(FetchError::Unreachable(Unreachable::TimedOut));
+            return stand_in(service, url, stored, late).await;
         }
     }
     let fetched = match kept(fetching, key).await {
-        Some(kept) => Ok(kept),
+        Some(kept) => Ok(Found::Document(kept)),
         None => fetch_and_keep(service, url).await,
     };
     fetching.documents.resign(key).await;
     fetched
 }
 
+/// What fetches are counted against.
+#[derive(Clone, Copy)]
+enum Budget {
+    /// Of documents that were fetched before: the ids of clients that people use.
+    KnownClients,
+    /// Of documents that nobody has seen. Whoever makes ids up draws from this one only.
+    UnknownClients,
+}
+
 /// Takes one from the shares of a host and of all hosts together.
-async fn take_share(service: &Service, url: &MetadataUrl) -> Result<(), ClientError> {
+async fn take_share(service: &Service, url: &MetadataUrl, budget: Budget) -> Result<(), Problem> {
     let limiter = service.limiter();
-    for (bucket, key) in [(&METADATA_HOST, url.host()), (&METADATA_ALL, "all")] {
+    let (of_host, of_all) = match budget {
+        Budget::KnownClients => (&METADATA_KNOWN_HOST, &METADATA_KNOWN_ALL),
+        Budget::UnknownClients => (&METADATA_HOST, &METADATA_ALL),
+    };
+    for (bucket, key) in [(of_host, url.host()), (of_all, "all")] {
         if let Verdict::Refused { retry_after } = limiter.check(bucket, key).await {
             tracing::info!(
                 bucket = bucket.name,
                 host = url.host(),
                 "Did not fetch the document of a client: too many were fetched lately"
             );
-            return Err(ClientError::TooMany(retry_after));
+            return Err(Problem::TooMany(retry_after));
         }
     }
     Ok(())
 }
 
-fn unreachable(url: &MetadataUrl, why: Unreachable) -> ClientError {
-    ClientError::Unreachable { host: url.host().to_owned(), why }
+/// What an earlier document said, if it was fetched lately enough to stand in for the document.
+async fn stored(service: &Service, url: &MetadataUrl) -> Result<Option<Metadata>, ClientError> {
+    let row = client::row(service.db(), url.as_str()).await?;
+    let oldest = service.clock().now() - SNAPSHOT_HOLDS;
+    Ok(row
+        .filter(|it| it.disabled_at.is_none())
+        .filter(|it| it.fetched_at.is_some_and(|at| at >= oldest))
+        .and_then(|it| serde_json::from_value(it.metadata).ok()))
 }
 
-async fn fetch_and_keep(service: &Service, url: &MetadataUrl) -> Result<Metadata, ClientError> {
-    take_share(service, url).await?;
-    let fetching = service.fetching();
-    let fetched = fetch(fetching, url).await;
-    if let Err(Problem::Fetch(FetchError::Unreachable(why))) = &fetched
-        && let Some(built_in) = fetching.built_in.get(url)
-    {
-        tracing::info!(
-            client = url.as_str(), error = %why,
-            "Could not fetch the document of a client; using the built-in one"
-        );
-        keep(fetching, url, built_in, LEAST_FRESH).await;
-        return Ok(built_in.clone());
-    }
-    let (body, fresh) = fetched.map_err(|error| {
-        tracing::info!(
-            client = url.as_str(), %error,
-            "Could not fetch the document of a client"
-        );
-        match error {
-            Problem::Fetch(FetchError::Ours) => ClientError::Unavailable,
-            Problem::Fetch(FetchError::Unreachable(why)) => unreachable(url, why),
-            Problem::Gone => {
-                ClientError::Refused(format!("The client's document at {} is gone.", url.host()))
-            }
-            why => ClientError::Refused(format!(
-                "The client's document at {} cannot be used: {why}.",
-                url.host()
-            )),
+async fn fetch_and_keep(service: &Service, url: &MetadataUrl) -> Result<Found, ClientError> {
+    let (fetching, stored) = (service.fetching(), stored(service, url).await?);
+    let failed_lately = format!("failed:{}", url.as_str());
+    let budget = match &stored {
+        Some(metadata) if fetching.documents.get(&failed_lately).await.is_some() => {
+            return Ok(Found::Snapshot(metadata.clone()));
         }
-    })?;
+        Some(_) => Budget::KnownClients,
+        None => Budget::UnknownClients,
+    };
+    let fetched = match take_share(service, url, budget).await {
+        Ok(()) => fetch(fetching, url).await,
+        Err(too_many) => Err(too_many),
+    };
+    let (body, fresh) = match fetched {
+        Ok(fetched) => fetched,
+        Err(problem) => {
+            if stored.is_some() {
+                // Nobody waits for the same site again before this has passed.
+                fetching.documents.put(&failed_lately, vec![1], LEAST_FRESH).await;
+            }
+            return stand_in(service, url, stored, problem).await;
+        }
+    };
     let schemes = &service.config().redirect_schemes;
     let metadata = document::parse(&body, url, schemes).map_err(|why| {
         tracing::info!(client = url.as_str(), "The document of a client is wrong: {why}");
         ClientError::Refused(format!("The client's document at {} is wrong: {why}.", url.host()))
     })?;
     keep(fetching, url, &metadata, fresh).await;
-    Ok(metadata)
+    Ok(Found::Document(metadata))
+}
+
+/// What is used instead of a document that was not fetched, if the reason says nothing about the
+/// document.
+async fn stand_in(
+    service: &Service,
+    url: &MetadataUrl,
+    stored: Option<Metadata>,
+    problem: Problem,
+) -> Result<Found, ClientError> {
+    let (client, fetching) = (url.as_str(), service.fetching());
+    tracing::info!(client, error = %problem, "Could not fetch the document of a client");
+    if !matches!(problem, Problem::Gone)
+        && let Some(metadata) = stored
+        && !was_gone(fetching, url).await
+    {
+        tracing::info!(client, "Using the snapshot of an earlier document of the client");
+        return Ok(Found::Snapshot(metadata));
+    }
+    let was_not_reached =
+        matches!(problem, Problem::TooMany(_) | Problem::Fetch(FetchError::Unreachable(_)));
+    if was_not_reached && let Some(built_in) = fetching.built_in.get(url) {
+        tracing::info!(client, "Using the built-in document of the client");
+        keep(fetching, url, built_in, LEAST_FRESH).await;
+        return Ok(Found::Document(built_in.clone()));
+    }
+    let host = url.host();
+    Err(match problem {
+        Problem::TooMany(retry_after) => ClientError::TooMany(retry_after),
+        Problem::Fetch(FetchError::Ours) => ClientError::Unavailable,
+        Problem::Fetch(FetchError::Unreachable(why)) => {
+            ClientError::Unreachable { host: host.to_owned(), why }
+        }
+        Problem::Gone => ClientError::Refused(format!("The client's document at {host} is gone.")),
+        why => {
+            ClientError::Refused(format!("The client's document at {host} cannot be used: {why}."))
+        }
+    })
+}
+
+/// Whether the document was gone when it was last looked for ([`recheck`]).
+async fn was_gone(fetching: &Fetching, url: &MetadataUrl) -> bool {
+    fetching.documents.get(&gone_mark(url)).await.is_some_and(|since| !since.is_empty())
 }
 
 async fn keep(fetching: &Fetching, url: &MetadataUrl, metadata: &Metadata, fresh: Duration) {
@@ -352,6 +434,9 @@ enum Problem {
     Gone,
     #[error("the answer is not JSON")]
     NotJson,
+    /// It was not asked for: too many were fetched lately. Worth another try after this long.
+    #[error("too many documents were fetched lately")]
+    TooMany(Duration),
     #[error(transparent)]
     Fetch(#[from] FetchError),
 }
@@ -370,7 +455,8 @@ async fn snapshot(
     let hash = metadata.hash();
     let ends = row.as_ref().and_then(|it| it.expires_at);
     let still_right = row.as_ref().is_some_and(|it| it.metadata_hash.as_bytes() == hash)
-        && ends.is_some_and(|it| it > now + UNUSED_LIFETIME / 2);
+        && ends.is_some_and(|it| it > now + UNUSED_LIFETIME / 2)
+        && row.as_ref().and_then(|it| it.fetched_at).is_some_and(|at| at > now - NOTE_FETCH_AFTER);
     let id = ClientId(url.as_str().to_owned());
     if !still_right {
         let kept_until = Ord::max(ends.unwrap_or(now), now + UNUSED_LIFETIME);
@@ -402,6 +488,10 @@ async fn snapshot(
             .await
             .map_err(Failure::from)?;
     }
+    Ok(from_document(url, metadata))
+}
+
+fn from_document(url: &MetadataUrl, metadata: Metadata) -> Client {
     let kind = ClientKind::MetadataDocument { host: url.host().to_owned() };
-    Ok(client::client(id, kind, metadata, None))
+    client::client(ClientId(url.as_str().to_owned()), kind, metadata, None)
 }

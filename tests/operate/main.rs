@@ -14,6 +14,7 @@ mod prometheus;
 mod queries;
 mod schema;
 mod series;
+mod settings;
 mod stage;
 mod traces;
 mod watchlist;

@@ -9,7 +9,7 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use super::reader::secret;
-use crate::secret::Secret;
+use crate::{private_files, secret::Secret};
 
 /// The generated secret of a data directory: made at the first start, kept from then on, so that
 /// tokens survive a restart.
@@ -35,7 +35,7 @@ pub(super) fn kept_secret(data_dir: &Path) -> Result<Secret, String> {
 }
 
 fn write_secret(data_dir: &Path, file: &Path) -> std::io::Result<()> {
-    fs::create_dir_all(data_dir)?;
+    private_files::create_directory(data_dir)?;
     let draft = data_dir.join(format!(".secret-{:016x}", rand::random::<u64>()));
     let mut options = fs::OpenOptions::new();
     options.write(true).create_new(true);

@@ -11,9 +11,11 @@
 mod kept_secret;
 mod reader;
 mod types;
+mod unknown;
 pub mod variables;
 
 use std::{
+    collections::BTreeMap,
     fmt,
     net::{IpAddr, Ipv4Addr},
     path::PathBuf,
@@ -31,13 +33,14 @@ use self::{
         Reader, address, data_keys, database_url, inline_or_file, log_filter, log_format, networks,
         number, origins, redis_url, schemes, secret, sqlite_file, switch,
     },
+    unknown::Misspelt,
     variables::{
         ACCESS_TOKEN_TTL, ALLOWED_GITHUB_LOGINS, ALLOWED_GITHUB_ORG, ALLOWED_ORIGINS,
-        CLIENT_DOCUMENTS, CLIENT_METADATA_DOCUMENTS, DATA_DIR, DATA_KEYS, DATABASE_MAX_CONNECTIONS,
-        DATABASE_URL, HOST, LOG, LOG_FORMAT, METRICS_PORT, METRICS_TOKEN, OAUTH_CLIENTS, PORT,
-        PUBLIC_URL, RATE_LIMIT_PER_MINUTE, REDIRECT_SCHEMES, REDIS_PREFIX, REDIS_URL,
-        RENDER_GIT_COMMIT, SESSION_TTL, SHUTDOWN_TIMEOUT, TRUSTED_PROXY_HOPS, UNLIMITED_NETWORKS,
-        WORKER_CONCURRENCY, WORKER_PORT,
+        AUDIT_RETENTION, CLIENT_DOCUMENTS, CLIENT_METADATA_DOCUMENTS, DATA_DIR, DATA_KEYS,
+        DATABASE_MAX_CONNECTIONS, DATABASE_URL, ENDED_GRANT_RETENTION, HOST, LOG, LOG_FORMAT,
+        METRICS_PORT, METRICS_TOKEN, OAUTH_CLIENTS, PORT, PUBLIC_URL, RATE_LIMIT_PER_MINUTE,
+        REDIRECT_SCHEMES, REDIS_PREFIX, REDIS_URL, RENDER_GIT_COMMIT, SESSION_TTL,
+        SHUTDOWN_TIMEOUT, TRUSTED_PROXY_HOPS, UNLIMITED_NETWORKS, WORKER_CONCURRENCY, WORKER_PORT,
     },
 };
 use crate::{
@@ -104,6 +107,10 @@ pub struct Config {
     pub access_token_ttl: Duration,
     /// `SESSION_TTL`.
     pub session_ttl: Duration,
+    /// `AUDIT_RETENTION`.
+    pub audit_retention: Duration,
+    /// `ENDED_GRANT_RETENTION`.
+    pub ended_grant_retention: Duration,
     /// `SHUTDOWN_TIMEOUT`.
     pub shutdown_timeout: Duration,
     /// `WORKER_CONCURRENCY`.
@@ -120,6 +127,8 @@ pub struct Config {
     pub traces: Option<TraceSettings>,
     /// `RENDER_GIT_COMMIT`: which commit runs.
     pub revision: Option<String>,
+    /// What the operator should know about the environment, one line each.
+    pub warnings: Vec<String>,
 }
 
 /// Everything that is wrong with the environment: one line each.
@@ -138,10 +147,39 @@ impl Config {
     /// Reads the environment of the process. Without `JWT_SIGNING_SECRET` an embedded program keeps
     /// a generated one in `DATA_DIR`, which this creates if need be.
     pub fn from_env() -> Result<Self, ConfigErrors> {
-        Self::read(|name| std::env::var_os(name).map(|it| it.to_string_lossy().into_owned()))
+        let variables: BTreeMap<String, String> = std::env::vars_os()
+            .map(|(name, value)| [name, value].map(|it| it.to_string_lossy().into_owned()))
+            .map(|[name, value]| (name, value))
+            .collect();
+        Self::read_all(&variables)
     }
 
-    /// The same over any source of variables.
+    /// Who may sign in, in a few words.
+    pub fn who_may_sign_in(&self) -> String {
+        match &self.github {
+            Some(_) => self.gate.to_string(),
+            None => "everybody on this machine, by the development sign-in".to_owned(),
+        }
+    }
+
+    /// The same over any set of variables. One with a name that is nearly one of ours is a problem if it
+    /// was meant to limit access, and a warning otherwise.
+    pub fn read_all(variables: &BTreeMap<String, String>) -> Result<Self, ConfigErrors> {
+        let misspelt = unknown::misspelt(variables.keys().cloned());
+        let (problems, warnings): (Vec<_>, Vec<_>) =
+            misspelt.iter().partition(|it| it.limits_access);
+        let problems: Vec<String> = problems.into_iter().map(Misspelt::line).collect();
+        match Self::read(|name| variables.get(name).cloned()) {
+            Ok(config) if problems.is_empty() => {
+                let warnings = warnings.into_iter().map(Misspelt::line).collect();
+                Ok(Self { warnings, ..config })
+            }
+            Ok(_) => Err(ConfigErrors(problems)),
+            Err(ConfigErrors(others)) => Err(ConfigErrors([problems, others].concat())),
+        }
+    }
+
+    /// The same over any source of variables, whose names cannot be listed.
     pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
         let mut reader = Reader::new(variable);
 
@@ -174,6 +212,14 @@ impl Config {
             logins: reader.parse(ALLOWED_GITHUB_LOGINS, gate::parse_logins).unwrap_or_default(),
             org: reader.parse(ALLOWED_GITHUB_ORG, gate::parse_org),
         };
+        if gate.org.is_none() && reader.is_set_but_empty(ALLOWED_GITHUB_LOGINS) {
+            reader.problems.push(format!(
+                "{} is set but names nobody: write {} to let everybody with a GitHub account in, or \
+                 name who may sign in",
+                ALLOWED_GITHUB_LOGINS.name,
+                gate::EVERYBODY
+            ));
+        }
         let data_keys = reader.parse(DATA_KEYS, data_keys).unwrap_or_default();
         let redirect_schemes = reader.parse(REDIRECT_SCHEMES, schemes).unwrap_or_default();
         let clients = reader
@@ -200,6 +246,8 @@ impl Config {
             .duration(ACCESS_TOKEN_TTL, Duration::from_mins(1)..=access_token::MAX_CONFIGURED_TTL);
         let session_ttl =
             reader.duration(SESSION_TTL, Duration::from_mins(1)..=Duration::from_hours(30 * 24));
+        let audit_retention = reader.duration(AUDIT_RETENTION, days(1)..=days(3_650));
+        let ended_grant_retention = reader.duration(ENDED_GRANT_RETENTION, days(2)..=days(365));
         let shutdown_timeout =
             reader.duration(SHUTDOWN_TIMEOUT, Duration::from_secs(1)..=Duration::from_mins(5));
         let worker_concurrency =
@@ -251,6 +299,8 @@ impl Config {
                 unlimited_networks,
                 access_token_ttl,
                 session_ttl,
+                audit_retention,
+                ended_grant_retention,
                 shutdown_timeout,
                 worker_concurrency,
                 worker_port,
@@ -259,10 +309,15 @@ impl Config {
                 metrics,
                 traces,
                 revision,
+                warnings: Vec::new(),
             }),
             _ => Err(ConfigErrors(reader.problems)),
         }
     }
+}
+
+const fn days(number: u64) -> Duration {
+    Duration::from_hours(24 * number)
 }
 
 #[cfg(test)]

@@ -39,6 +39,11 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
         self.text_of(variable.name)
     }
 
+    /// Whether it is there, without anything in it.
+    pub(super) fn is_set_but_empty(&self, variable: Variable) -> bool {
+        (self.variable)(variable.name).is_some_and(|text| text.trim().is_empty())
+    }
+
     fn text_of(&self, name: &str) -> Option<String> {
         let text = (self.variable)(name)?;
         let text = text.trim();
@@ -230,19 +235,22 @@ pub(super) fn origin(text: &str) -> Result<Url, String> {
     if bare { Ok(url) } else { Err(format!("{expected}, without a path or anything after it")) }
 }
 
+/// The entries of a list that is separated by commas: at least one.
+pub(super) fn entries(text: &str) -> Result<impl Iterator<Item = &str>, String> {
+    let mut entries = text.split(',').map(str::trim).filter(|it| !it.is_empty()).peekable();
+    match entries.peek() {
+        Some(_) => Ok(entries),
+        None => Err("is a list without an entry: remove it, or name something".to_owned()),
+    }
+}
+
 pub(super) fn origins(text: &str) -> Result<Vec<String>, String> {
-    text.split(',')
-        .map(str::trim)
-        .filter(|it| !it.is_empty())
-        .map(|it| origin(it).map(|url| url.origin().ascii_serialization()))
-        .collect()
+    entries(text)?.map(|it| origin(it).map(|url| url.origin().ascii_serialization())).collect()
 }
 
 /// Networks in CIDR notation; an address alone is a network of one.
 pub(super) fn networks(text: &str) -> Result<Vec<IpNet>, String> {
-    text.split(',')
-        .map(str::trim)
-        .filter(|it| !it.is_empty())
+    entries(text)?
         .map(|it| it.parse().or_else(|_one| it.parse::<IpAddr>().map(IpNet::from)))
         .collect::<Result<_, _>>()
         .map_err(|_unusable| {
@@ -250,17 +258,42 @@ pub(super) fn networks(text: &str) -> Result<Vec<IpNet>, String> {
         })
 }
 
+/// Whether a password with a character that ends the host of a URL makes the rest of the URL mean
+/// something else: `user:pa/ss@host` has the host `user`.
+fn has_cut_password(text: &str) -> bool {
+    let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, rest) = rest.split_at(end);
+    !authority.contains('@') && rest.contains('@')
+}
+
+const ENCODE_PASSWORD: &str =
+    "percent-encode / # ? @ and % in the password, as %2F %23 %3F %40 and %25";
+
 pub(super) fn redis_url(text: &str) -> Result<Secret, String> {
+    if has_cut_password(text) {
+        return Err(format!("cannot be read: {ENCODE_PASSWORD}"));
+    }
     let url = Url::parse(text).ok().filter(|it| matches!(it.scheme(), "redis" | "rediss"));
     match url {
         Some(url) if url.has_host() => Ok(Secret::new(text)),
-        _ => Err("must begin with redis:// or rediss:// and name a host".into()),
+        _ => {
+            Err(format!("must begin with redis:// or rediss:// and name a host; {ENCODE_PASSWORD}"))
+        }
     }
 }
 
 /// The value is not repeated in a problem: it may hold a password.
 pub(super) fn database_url(text: &str, mode: Mode) -> Result<Secret, String> {
     let scheme = text.split_once(':').map(|(scheme, _)| scheme);
+    if matches!(scheme, Some("postgres" | "postgresql")) {
+        let url = Url::parse(text).ok().filter(Url::has_host);
+        if url.is_none() || has_cut_password(text) {
+            return Err(format!(
+                "must be a URL such as postgres://user:password@host/name; {ENCODE_PASSWORD}"
+            ));
+        }
+    }
     match (scheme, mode) {
         (Some("postgres" | "postgresql"), _) | (Some("sqlite"), Mode::Embedded) => {
             Ok(Secret::new(text))
@@ -333,8 +366,7 @@ fn collector(text: &str) -> Result<String, String> {
 
 /// The values are not repeated: they are secrets.
 fn headers(text: &str) -> Result<Vec<(String, Secret)>, String> {
-    let pairs = text.split(',').map(str::trim).filter(|it| !it.is_empty());
-    let parsed: Option<Vec<_>> = pairs
+    let parsed: Option<Vec<_>> = entries(text)?
         .map(|pair| {
             let (name, value) = pair.split_once('=')?;
             let (name, value) = (name.trim(), value.trim());
@@ -377,8 +409,7 @@ pub(super) fn data_keys(text: &str) -> Result<Vec<Secret>, String> {
 }
 
 pub(super) fn schemes(text: &str) -> Result<Schemes, String> {
-    let names = text.split(',').map(str::trim).filter(|it| !it.is_empty());
-    Schemes::with(names.map(str::to_owned)).map_err(|scheme| {
+    Schemes::with(entries(text)?.map(str::to_owned)).map_err(|scheme| {
         format!(
             "must be private-use URI schemes in lower case, such as com.example.app, separated by \
              commas; one is “{scheme}”"
@@ -410,10 +441,43 @@ pub(super) fn inline_or_file(text: &str) -> Result<String, String> {
     std::fs::read_to_string(text).map_err(unreadable)
 }
 
+/// Levels, and how people write them elsewhere.
+const LEVELS: [(&str, &[&str]); 6] = [
+    ("off", &["none"]),
+    ("error", &["err", "fatal", "critical"]),
+    ("warn", &["warning"]),
+    ("info", &["information", "notice"]),
+    ("debug", &[]),
+    ("trace", &["verbose", "all"]),
+];
+
+fn level(text: &str) -> Option<&'static str> {
+    let text = text.to_ascii_lowercase();
+    let named = LEVELS.iter().find(|(name, others)| *name == text || others.contains(&&*text));
+    named.map(|(name, _)| *name)
+}
+
+/// A level, and module=level pairs, as the subscriber reads them. A word that is no level would be
+/// taken for a module, and turn everything else off.
 pub(super) fn log_filter(text: &str) -> Result<String, String> {
-    telemetry::parse_filter(text)
-        .map(|_| text.to_owned())
-        .map_err(|error| format!("must be a level such as info, or module=level pairs: {error}"))
+    let wrong = |entry: &str| {
+        let levels = LEVELS.map(|(name, _)| name).join(", ");
+        format!(
+            "must be a level ({levels}), or a level and module=level pairs such as \
+             info,service=debug; “{entry}” is neither"
+        )
+    };
+    let directives = entries(text)?.map(|entry| match entry.rsplit_once('=') {
+        // A filter by spans has a syntax of its own.
+        _ if entry.contains(['[', '{']) => Ok(entry.to_owned()),
+        Some((module, text)) if !module.trim().is_empty() => {
+            let level = level(text.trim()).ok_or_else(|| wrong(entry))?;
+            Ok(format!("{}={level}", module.trim()))
+        }
+        _ => level(entry).map(str::to_owned).ok_or_else(|| wrong(entry)),
+    });
+    let filter = directives.collect::<Result<Vec<_>, String>>()?.join(",");
+    telemetry::parse_filter(&filter).map(|_| filter).map_err(|_unreadable| wrong(text))
 }
 
 pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {

@@ -45,6 +45,8 @@ pub const VARIABLES: &[Variable] = &[
     UNLIMITED_NETWORKS,
     ACCESS_TOKEN_TTL,
     SESSION_TTL,
+    AUDIT_RETENTION,
+    ENDED_GRANT_RETENTION,
     SHUTDOWN_TIMEOUT,
     WORKER_CONCURRENCY,
     WORKER_PORT,
@@ -181,10 +183,10 @@ pub const ALLOWED_GITHUB_LOGINS: Variable = Variable {
     name: "ALLOWED_GITHUB_LOGINS",
     meaning: "Who may sign in, separated by commas: GitHub logins such as octocat, or numeric ids \
               such as id:583231. A login is pinned to its account when it first signs in, so \
-              another account that takes over the name cannot. Without it, everybody may. An \
+              another account that takes over the name cannot. Without it, or with *, everybody may. An \
               account that is removed from the list loses all access as soon as the first server \
               with the new list starts.",
-    default: "",
+    default: "*",
 };
 
 /// Who may sign in, by membership.
@@ -331,6 +333,23 @@ pub const SESSION_TTL: Variable = Variable {
     name: "SESSION_TTL",
     meaning: "How long an MCP session is kept after its last request, from 1m to 30d.",
     default: "24h",
+};
+
+/// How long the audit log is kept.
+pub const AUDIT_RETENTION: Variable = Variable {
+    name: "AUDIT_RETENTION",
+    meaning: "How long an entry of the audit log is kept, from 1d to 3650d. About 300 bytes each; a \
+              refresh of a token is one.",
+    default: "400d",
+};
+
+/// How long ended grants are kept.
+pub const ENDED_GRANT_RETENTION: Variable = Variable {
+    name: "ENDED_GRANT_RETENTION",
+    meaning: "How long a connection of an app is kept after it has ended, with its refresh tokens, from \
+              2d to 365d: a stolen token that is used later is still recognized. A connection lasts 90 \
+              days at most, so refresh tokens are kept for at most 90 days longer than this.",
+    default: "30d",
 };
 
 /// How long a shutdown may take.

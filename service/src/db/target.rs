@@ -1,6 +1,6 @@
 //! Where the database is, and how each connection to it is set up.
 
-use std::{path::Path, str::FromStr as _, time::Duration};
+use std::{str::FromStr as _, time::Duration};
 
 use anyhow::Context as _;
 use sea_orm::DbBackend;
@@ -11,7 +11,7 @@ use sqlx::{
 };
 
 use super::STATEMENT_TIMEOUT;
-use crate::secret::Secret;
+use crate::{private_files, secret::Secret};
 
 /// How long a writer on SQLite waits for another one. Same bound as a statement on Postgres.
 const BUSY_TIMEOUT: Duration = STATEMENT_TIMEOUT;
@@ -60,15 +60,24 @@ impl Target {
         }
     }
 
-    /// Creates the directory of a SQLite file that does not exist yet.
+    /// Creates a SQLite file that does not exist yet, with its directory, for its owner alone.
     pub(super) fn prepare(&self) -> anyhow::Result<()> {
         let Self::Sqlite(options) = self else { return Ok(()) };
-        let Some(directory) = options.get_filename().parent() else { return Ok(()) };
-        if directory.as_os_str().is_empty() || Path::new(":memory:") == options.get_filename() {
+        let file = options.get_filename();
+        // A name of SQLite's own, such as that of a database in memory.
+        if file.as_os_str().is_empty() || file.to_string_lossy().starts_with("file:") {
             return Ok(());
         }
-        std::fs::create_dir_all(directory)
-            .with_context(|| format!("could not create {}", directory.display()))
+        if let Some(directory) = file.parent()
+            && !directory.as_os_str().is_empty()
+            && !directory.exists()
+        {
+            private_files::create_directory(directory)
+                .with_context(|| format!("could not create {}", directory.display()))?;
+        }
+        // SQLite gives the files beside it the same permissions.
+        private_files::create_file(file)
+            .with_context(|| format!("could not create {}", file.display()))
     }
 }
 
@@ -80,7 +89,10 @@ fn postgres(options: PgConnectOptions) -> PgConnectOptions {
             IDLE_IN_TRANSACTION_TIMEOUT.as_millis().to_string(),
         ),
     ];
+    // A socket address has no brackets, unlike the host of a URL.
+    let host = options.get_host().trim_start_matches('[').trim_end_matches(']').to_owned();
     options
+        .host(&host)
         .application_name("notes-mcp")
         .options(timeouts)
         .options(TCP_KEEPALIVES)

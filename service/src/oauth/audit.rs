@@ -12,7 +12,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use entity::{
     AuditId, ClientId, GrantId,
     oauth_audit::{ActiveModel, Entity},
@@ -23,9 +23,6 @@ use sha2::{Digest as _, Sha256};
 
 use super::grant::uuid_at;
 use crate::{Service, db::Failure, metrics};
-
-/// How long a row is kept: a year, and a month to ask about it.
-pub const RETENTION: TimeDelta = TimeDelta::days(400);
 
 /// Characters of a detail that are kept. Ours are short; what quotes others may not be.
 const MAX_DETAIL: usize = 300;

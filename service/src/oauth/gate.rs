@@ -21,7 +21,7 @@ use super::{
     kept_token::{self, KeptToken},
     sign_in::{self, SignInWith},
 };
-use crate::{Service, db::Failure, metrics, secret::Secret, users};
+use crate::{Service, counted, db::Failure, metrics, secret::Secret, users};
 
 /// The longest login that GitHub gives.
 const MAX_LOGIN: usize = 39;
@@ -34,6 +34,22 @@ pub struct Rules {
     /// `ALLOWED_GITHUB_ORG`.
     pub org: Option<String>,
 }
+
+impl fmt::Display for Rules {
+    /// Who may sign in.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let logins = counted(self.logins.len(), "login", "logins");
+        match (&self.org, self.logins.len()) {
+            (None, 0) => f.write_str("everybody with a GitHub account"),
+            (None, _) => write!(f, "{logins}"),
+            (Some(org), 0) => write!(f, "organization {org}"),
+            (Some(org), _) => write!(f, "organization {org}, limited to {logins}"),
+        }
+    }
+}
+
+/// What stands for everybody in `ALLOWED_GITHUB_LOGINS`.
+pub(crate) const EVERYBODY: &str = "*";
 
 /// One person on the list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -183,9 +199,17 @@ impl Rules {
 
 /// Reads a list of people: separated by commas, blanks tolerated.
 pub(crate) fn parse_logins(text: &str) -> Result<Vec<Allowed>, String> {
-    text.split(',')
-        .map(str::trim)
-        .filter(|it| !it.is_empty())
+    if text == EVERYBODY {
+        return Ok(Vec::new());
+    }
+    let mut entries = text.split(',').map(str::trim).filter(|it| !it.is_empty()).peekable();
+    if entries.peek().is_none() {
+        return Err(format!(
+            "is set but names nobody: write {EVERYBODY} to let everybody with a GitHub account in, or \
+             name who may sign in"
+        ));
+    }
+    entries
         .map(|entry| {
             let allowed = match entry.split_once(':') {
                 Some((kind, id)) if kind.trim().eq_ignore_ascii_case("id") => {

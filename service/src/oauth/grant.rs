@@ -35,10 +35,6 @@ pub const IDLE_LIFETIME: TimeDelta = TimeDelta::days(30);
 /// A grant ends after this long however much it is used: then the person is asked again.
 pub const ABSOLUTE_LIFETIME: TimeDelta = TimeDelta::days(90);
 
-/// How long a grant is kept after its end, so that a token that turns up late is known for what it
-/// is. Must outlive every access token, since instances learn of a revocation from the row.
-pub const ENDED_RETENTION: TimeDelta = TimeDelta::days(30);
-
 /// What a client gets for a code or a refresh token.
 #[derive(Debug)]
 pub struct TokenSet {
@@ -208,8 +204,6 @@ mod tests {
 
     #[test]
     fn rows_are_kept_until_no_token_needs_them() {
-        let longest = TimeDelta::from_std(crate::oauth::access_token::MAX_TTL).unwrap();
-        assert!(ENDED_RETENTION > longest);
         // A grant never loses its client.
         assert!(crate::oauth::client::IDLE_LIFETIME >= ABSOLUTE_LIFETIME);
     }

@@ -33,6 +33,7 @@ pub mod github;
 pub mod grant;
 mod kept_token;
 pub mod limits;
+pub mod listing;
 pub mod metadata_url;
 pub mod pending;
 pub mod pkce;

@@ -2,8 +2,9 @@
 //!
 //! Each call deletes at most [`BATCH`] rows in one statement and says how many: call again while
 //! that is [`BATCH`]. Several workers may do so at once; on Postgres a row that one of them has is
-//! skipped by the others, and on SQLite they take turns. How long something is kept is a constant
-//! beside the lifetime that it belongs to, so that what is swept here is what is refused there.
+//! skipped by the others, and on SQLite they take turns. How long something is kept is configured
+//! ([`crate::config::Config`]), or a constant beside the lifetime that it belongs to, so that what is swept
+//! here is what is refused there.
 
 use entity::{
     access_cutoffs, oauth_audit, oauth_clients, oauth_codes, oauth_grants, oauth_refresh_tokens,
@@ -14,7 +15,7 @@ use sea_orm::{
     sea_query::{Expr, ExprTrait as _, LockBehavior, LockType, Query},
 };
 
-use super::{audit, code, grant, signing_keys};
+use super::{code, grant, signing_keys};
 use crate::{Service, db::Failure};
 
 /// The most rows that one call deletes: few enough that nobody waits for it.
@@ -28,7 +29,7 @@ pub async fn codes(service: &Service) -> Result<u64, Failure> {
     batch::<Entity>(service, Column::CodeHash, Condition::all().add(expired)).await
 }
 
-/// Refresh tokens of grants that ended [`grant::ENDED_RETENTION`] ago or more. Until then used ones
+/// Refresh tokens of grants that ended `ENDED_GRANT_RETENTION` ago or more. Until then used ones
 /// are how a stolen one is noticed. Before [`grants`]: a grant can have thousands.
 pub async fn refresh_tokens(service: &Service) -> Result<u64, Failure> {
     use oauth_refresh_tokens::{Column, Entity};
@@ -42,7 +43,7 @@ pub async fn refresh_tokens(service: &Service) -> Result<u64, Failure> {
     batch::<Entity>(service, Column::TokenHash, Condition::all().add(theirs)).await
 }
 
-/// Grants that ended [`grant::ENDED_RETENTION`] ago or more and have no refresh tokens left.
+/// Grants that ended `ENDED_GRANT_RETENTION` ago or more and have no refresh tokens left.
 pub async fn grants(service: &Service) -> Result<u64, Failure> {
     use oauth_grants::{Column, Entity};
     use oauth_refresh_tokens as tokens;
@@ -80,7 +81,7 @@ pub async fn clients(service: &Service) -> Result<u64, Failure> {
 pub async fn cutoffs(service: &Service) -> Result<u64, Failure> {
     use access_cutoffs::{COLUMN, Column, Entity};
 
-    let old = COLUMN.cutoff_at.lte(service.clock().now() - grant::ENDED_RETENTION);
+    let old = COLUMN.cutoff_at.lte(service.clock().now() - service.config().ended_grant_retention);
     batch::<Entity>(service, Column::UserSub, Condition::all().add(old)).await
 }
 
@@ -95,17 +96,17 @@ pub async fn keys(service: &Service) -> Result<u64, Failure> {
     batch::<Entity>(service, Column::Kid, which).await
 }
 
-/// Rows of the audit log that are older than [`audit::RETENTION`].
+/// Rows of the audit log that are older than `AUDIT_RETENTION`.
 pub async fn audit(service: &Service) -> Result<u64, Failure> {
     use oauth_audit::{COLUMN, Column, Entity};
 
-    let old = COLUMN.at.lte(service.clock().now() - audit::RETENTION);
+    let old = COLUMN.at.lte(service.clock().now() - service.config().audit_retention);
     batch::<Entity>(service, Column::Id, Condition::all().add(old)).await
 }
 
 /// Grants that ended so long ago that nothing refers to them any more. A revocation is an end too.
 fn long_ended(service: &Service) -> Condition {
-    let long_ago = service.clock().now() - grant::ENDED_RETENTION;
+    let long_ago = service.clock().now() - service.config().ended_grant_retention;
     Condition::all().add(oauth_grants::COLUMN.ends_at.lte(long_ago))
 }
 

@@ -26,13 +26,12 @@ use tracing_subscriber::{
 
 use crate::{
     config::{Config, LogFormat},
-    metrics,
+    descriptors, metrics,
 };
 
-/// Libraries that say more than a reader of our log wants, and spans that only a trace shows. `LOG`
-/// can turn them up again.
-const QUIET: &str =
-    "sqlx=warn,sea_orm=warn,sea_orm_migration=warn,tokio_cron_scheduler=warn,mcp::traced=off,";
+/// What holds for everything that `LOG` does not name: errors are logged. Libraries that say more than
+/// a reader of our log wants, and spans that only a trace shows: `LOG` can turn them up again.
+const QUIET: &str = "error,sqlx=warn,sea_orm=warn,sea_orm_migration=warn,tokio_cron_scheduler=warn,mcp::traced=off,";
 
 /// What nobody can turn up: in the spans of this library are all options of a connection to the
 /// database, with its password.
@@ -70,6 +69,10 @@ pub fn start(config: &Config, program: &'static str) -> anyhow::Result<Telemetry
         None => None,
     };
     subscribe(config.log_format, &config.log, traces.as_ref());
+    descriptors::raise_limit();
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
     Ok(Telemetry { traces })
 }
 

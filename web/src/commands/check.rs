@@ -26,6 +26,9 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     };
     report.good("configuration", &format!("complete; {}, {mode}", config.public_url));
 
+    for warning in &config.warnings {
+        report.warn("environment", warning);
+    }
     report.good("requests", &format!("to other servers go {}", config.proxies));
     report.good("client documents", &client_documents(&config));
     report.note("database", database(&config).await);
@@ -46,8 +49,9 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
         }
         None => report.good("github", "not configured: development sign-in"),
     }
-    if config.github.is_some() {
-        report.good("access", &access(&config.gate));
+    match config.github {
+        Some(_) => report.good("access", &access(&config.gate)),
+        None => report.good("access", &format!("{} may sign in", config.who_may_sign_in())),
     }
     if config.gate.org.is_some() {
         report.good("data keys", data_keys(&config));
@@ -122,6 +126,10 @@ struct Report {
 impl Report {
     fn good(&mut self, what: &str, found: &str) {
         self.lines.push(format!("ok       {what:16} {found}"));
+    }
+
+    fn warn(&mut self, what: &str, found: &str) {
+        self.lines.push(format!("warning  {what:16} {found}"));
     }
 
     fn note(&mut self, what: &str, found: anyhow::Result<String>) {

@@ -1,7 +1,9 @@
 //! The command line: what an operator, or a developer, can ask for.
 
+mod audit;
 mod check;
 mod keys;
+mod lists;
 mod migrate;
 mod people;
 mod program;
@@ -52,10 +54,12 @@ enum Command {
     /// Look after the keys that sign access tokens
     #[command(subcommand)]
     Keys(keys::Command),
-    /// Take back what apps were given
+    /// Show the audit log, newest first
+    Audit(audit::Options),
+    /// List apps, and take back what they were given
     #[command(subcommand)]
     Clients(people::Clients),
-    /// Shut people out, and let them in again
+    /// List people, shut them out, and let them in again
     #[command(subcommand)]
     Users(people::Users),
 }
@@ -100,6 +104,7 @@ pub(crate) async fn run() -> ExitCode {
         }
         Command::Token(options) => token::run(config, options).await,
         Command::Keys(command) => keys::run(config, command).await,
+        Command::Audit(options) => audit::run(config, options).await,
         Command::Clients(command) => people::run_clients(config, command).await,
         Command::Users(command) => people::run_users(config, command).await,
     };

@@ -8,13 +8,30 @@ use service::{
     Service,
     config::Config,
     counted,
-    oauth::{account, audit::RequestInfo, client::ClientId, grant::Reason, revoke},
+    oauth::{
+        account,
+        audit::RequestInfo,
+        client::ClientId,
+        grant::Reason,
+        listing::{self, KnownClient, Person},
+        revoke,
+    },
     users,
 };
+
+use super::lists::{Printing, time};
 
 /// What to do with clients, the apps that people connect.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Clients {
+    /// List them
+    List {
+        /// After the one with this id
+        #[arg(long, value_name = "ID")]
+        after: Option<String>,
+        #[command(flatten)]
+        printing: Printing,
+    },
     /// Take back everything that a client was given, from everybody who connected it
     Revoke {
         /// The `client_id`, as the audit log shows it
@@ -26,15 +43,26 @@ pub(crate) enum Clients {
 /// What to do with people.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Users {
+    /// List those who have signed in
+    List {
+        /// Only those who are blocked
+        #[arg(long)]
+        blocked: bool,
+        /// After the one with this identity
+        #[arg(long, value_name = "IDENTITY")]
+        after: Option<String>,
+        #[command(flatten)]
+        printing: Printing,
+    },
     /// Shut somebody out, at once and until `unblock`
     Block {
-        /// The login at GitHub, or the identity, such as github:583231
+        /// The login at GitHub, or the identity, such as github:583231 or id:583231
         #[arg(value_name = "LOGIN")]
         name: String,
     },
     /// Let somebody in again who was shut out
     Unblock {
-        /// The login at GitHub, or the identity, such as github:583231
+        /// The login at GitHub, or the identity, such as github:583231 or id:583231
         #[arg(value_name = "LOGIN")]
         name: String,
     },
@@ -42,10 +70,58 @@ pub(crate) enum Users {
 
 /// Does it.
 pub(super) async fn run_clients(config: Config, command: Clients) -> anyhow::Result<()> {
-    let Clients::Revoke { id } = command;
     let (_stores, service) = super::connect(&config).await?;
+    match command {
+        Clients::List { after, printing } => {
+            list_clients(&service, after.as_deref(), &printing).await?;
+        }
+        Clients::Revoke { id } => revoke_client(&service, id).await?,
+    }
+    service.close().await;
+    Ok(())
+}
+
+async fn list_clients(
+    service: &Service,
+    after: Option<&str>,
+    printing: &Printing,
+) -> anyhow::Result<()> {
+    let clients = listing::clients(service, after, printing.limit).await;
+    printing.print(
+        &clients.context("could not read the clients")?,
+        ["CLIENT", "KIND", "SINCE", "LAST USED", "CONNECTIONS", "NAME (UNCHECKED)"],
+        |it: &KnownClient| {
+            let used = it.last_used.map(time).unwrap_or_default();
+            let name = it.name.clone().unwrap_or_default();
+            let count = it.connections.to_string();
+            [it.client.clone(), it.kind.clone(), time(it.since), used, count, name]
+        },
+        |it| format!("--after {}", it.client),
+    )
+}
+
+async fn list_users(
+    service: &Service,
+    blocked: bool,
+    after: Option<&str>,
+    printing: &Printing,
+) -> anyhow::Result<()> {
+    let people = listing::people(service, blocked, after, printing.limit).await;
+    printing.print(
+        &people.context("could not read who has signed in")?,
+        ["IDENTITY", "LOGIN", "SINCE", "LAST SEEN", "CONNECTIONS", "BLOCKED"],
+        |it: &Person| {
+            let blocked = it.blocked.map(time).unwrap_or_default();
+            let count = it.connections.to_string();
+            [it.user.clone(), it.login.clone(), time(it.since), time(it.last_seen), count, blocked]
+        },
+        |it| format!("--after {}", it.user),
+    )
+}
+
+async fn revoke_client(service: &Service, id: String) -> anyhow::Result<()> {
     let client = ClientId(id);
-    let revoked = revoke::client(&service, &client, Reason::Operator, &RequestInfo::none()).await;
+    let revoked = revoke::client(service, &client, Reason::Operator, &RequestInfo::none()).await;
     match revoked.context("could not revoke the grants of the client")?.len() {
         0 => bail!("nobody has connected `{client}`"),
         count => super::say(format_args!(
@@ -55,7 +131,6 @@ pub(super) async fn run_clients(config: Config, command: Clients) -> anyhow::Res
             counted(count, "connection", "connections")
         )),
     }
-    service.close().await;
     Ok(())
 }
 
@@ -64,6 +139,9 @@ pub(super) async fn run_users(config: Config, command: Users) -> anyhow::Result<
     let (_stores, service) = super::connect(&config).await?;
     let request = RequestInfo::none();
     match command {
+        Users::List { blocked, after, printing } => {
+            list_users(&service, blocked, after.as_deref(), &printing).await?;
+        }
         Users::Block { name } => {
             let user = only(&service, &name).await?;
             let newly = account::block(&service, &user, &request).await;
@@ -89,7 +167,10 @@ pub(super) async fn run_users(config: Config, command: Users) -> anyhow::Result<
 }
 
 /// The one person of that name. An identity needs no sign-in: a token may have been minted for it.
-async fn only(service: &Service, name: &str) -> anyhow::Result<UserId> {
+pub(super) async fn only(service: &Service, name: &str) -> anyhow::Result<UserId> {
+    // As in ALLOWED_GITHUB_LOGINS.
+    let by_number = name.strip_prefix("id:").map(|number| format!("github:{}", number.trim()));
+    let name = by_number.as_deref().unwrap_or(name);
     let people = users::named(service.db(), name).await.context("could not look for them")?;
     match &people[..] {
         [person] => Ok(UserId::new(person.sub.as_str())),

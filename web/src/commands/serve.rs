@@ -12,7 +12,7 @@ use mcp::{Engine, Stores};
 use service::{
     Service,
     config::{
-        Config, Mode,
+        Config, LogFormat, Mode,
         variables::{self, Variable},
     },
     ending, metrics, telemetry,
@@ -54,12 +54,11 @@ async fn serve(config: Config, shutdown: &CancellationToken) -> anyhow::Result<(
     let catalog = service::catalog(service.clone());
     let engine = Engine::new(catalog, stores, service::mcp_settings(&service));
 
-    match config.mode {
-        Mode::Embedded => super::say(Banner(&config)),
-        Mode::Deployed => {
-            let url = config.public_url.mcp();
-            tracing::info!(%url, "Serving {url}");
-        }
+    if config.mode == Mode::Embedded && config.log_format == LogFormat::Pretty {
+        super::say(Banner(&config));
+    } else {
+        let (url, access) = (config.public_url.mcp(), config.who_may_sign_in());
+        tracing::info!(%url, access, "Serving {url}; may sign in: {access}");
     }
     let worker = async {
         match config.mode {

@@ -149,14 +149,13 @@ impl Endpoint for Development {
 
     async fn call(&self, request: Request) -> poem::Result<Response> {
         let visit = PageVisit::begin(&self.service, &request, &limits::CALLBACK).await?;
-        let answer = match *request.method() {
-            Method::POST => self.take(request).await,
-            _ => {
-                let query = Fields::of_query(request.uri());
-                match query.one("state") {
-                    Some(state) => self.ask(&request, state, None).await,
-                    None => Err(trouble(CallbackError::Malformed)),
-                }
+        let answer = if request.method() == Method::POST {
+            self.take(request).await
+        } else {
+            let query = Fields::of_query(request.uri());
+            match query.one("state") {
+                Some(state) => self.ask(&request, state, None).await,
+                None => Err(trouble(CallbackError::Malformed)),
             }
         };
         let is_proven = !answer.as_ref().is_err_and(Trouble::is_of_the_visitor);

@@ -1,0 +1,145 @@
+//! Variables that nobody reads, but whose names look as if somebody was meant to.
+
+use strsim::damerau_levenshtein;
+
+use super::variables::{
+    ALLOWED_GITHUB_LOGINS, ALLOWED_GITHUB_ORG, ALLOWED_ORIGINS, HTTP_PROXY, HTTPS_PROXY, LOG,
+    NO_PROXY, VARIABLES, Variable,
+};
+
+/// Names by which other programs know one of our variables.
+const OTHER_NAMES: &[(&str, Variable)] =
+    &[("RUST_LOG", LOG), ("LOG_LEVEL", LOG), ("LOGLEVEL", LOG), ("LOGGING", LOG)];
+
+/// Variables that limit access. A misspelt one must not leave the server open without a word.
+const LIMIT_ACCESS: [Variable; 3] = [ALLOWED_GITHUB_LOGINS, ALLOWED_GITHUB_ORG, ALLOWED_ORIGINS];
+
+/// Names below this length are near too many others, such as `HOME` and `HOST`.
+const LEAST_LENGTH: usize = 8;
+
+/// How many letters of a name may differ, be swapped, missing or too many.
+const MOST_TYPOS: usize = 2;
+
+/// A variable that is set, and the one that was probably meant.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Misspelt {
+    name: String,
+    meant: &'static str,
+    /// Whether the server must not start with it.
+    pub(super) limits_access: bool,
+}
+
+impl Misspelt {
+    /// What is wrong, in one line.
+    pub(super) fn line(&self) -> String {
+        format!("{} is read by nobody: did you mean {}?", self.name, self.meant)
+    }
+}
+
+/// Of the names of all variables that are set, those that are nearly ours.
+pub(super) fn misspelt(names: impl Iterator<Item = String>) -> Vec<Misspelt> {
+    let mut found: Vec<_> = names.filter_map(judge).collect();
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    found
+}
+
+fn judge(name: String) -> Option<Misspelt> {
+    let upper = name.to_ascii_uppercase();
+    let proxies = [HTTPS_PROXY, HTTP_PROXY, NO_PROXY];
+    // In lower case, proxies are read, too.
+    if VARIABLES.iter().any(|it| it.name == name) || proxies.iter().any(|it| it.name == upper) {
+        return None;
+    }
+    let other = OTHER_NAMES.iter().find(|(other, _)| *other == upper).map(|(_, meant)| *meant);
+    let meant = other.or_else(|| limiter(&upper)).or_else(|| nearest(&upper))?;
+    let limits_access = LIMIT_ACCESS.iter().any(|it| it.name == meant.name);
+    Some(Misspelt { name, meant: meant.name, limits_access })
+}
+
+/// The variable whose name differs by a few letters only.
+fn nearest(name: &str) -> Option<Variable> {
+    let long = VARIABLES.iter().filter(|it| it.name.len() >= LEAST_LENGTH);
+    let comparable = long.filter(|it| !it.name.ends_with("_PROXY"));
+    let near = comparable.map(|it| (damerau_levenshtein(name, it.name), *it));
+    near.filter(|(typos, _)| *typos <= MOST_TYPOS).min_by_key(|(typos, _)| *typos).map(|it| it.1)
+}
+
+/// The variable that limits access, if the words of the name say that this was meant.
+fn limiter(name: &str) -> Option<Variable> {
+    let words: Vec<&str> = name.split('_').collect();
+    let has = |some: &[&str]| words.iter().any(|word| some.contains(word));
+    if !has(&["ALLOW", "ALLOWED", "ALLOWLIST", "WHITELIST"]) {
+        return None;
+    }
+    if has(&["ORIGIN", "ORIGINS"]) {
+        Some(ALLOWED_ORIGINS)
+    } else if has(&["ORG", "ORGS", "ORGANIZATION", "ORGANISATION", "ORGANIZATIONS"]) {
+        Some(ALLOWED_GITHUB_ORG)
+    } else if has(&["LOGIN", "LOGINS", "GITHUB", "USER", "USERS", "ACCOUNT", "ACCOUNTS"]) {
+        Some(ALLOWED_GITHUB_LOGINS)
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn meant(name: &str) -> Option<(&'static str, bool)> {
+        let found = misspelt([name.to_owned()].into_iter());
+        found.first().map(|it| (it.meant, it.limits_access))
+    }
+
+    #[test]
+    fn a_name_that_is_nearly_ours_is_found() {
+        for (name, expected, limits_access) in [
+            ("ALLOWED_GITHUB_LOGIN", "ALLOWED_GITHUB_LOGINS", true),
+            ("ALOWED_GITHUB_LOGINS", "ALLOWED_GITHUB_LOGINS", true),
+            ("allowed_github_logins", "ALLOWED_GITHUB_LOGINS", true),
+            ("ALLOWED_LOGINS", "ALLOWED_GITHUB_LOGINS", true),
+            ("GITHUB_ALLOWED_USERS", "ALLOWED_GITHUB_LOGINS", true),
+            ("ALLOWED_GITHUB_ORGS", "ALLOWED_GITHUB_ORG", true),
+            ("ALLOWED_GITHUB_ORGANIZATION", "ALLOWED_GITHUB_ORG", true),
+            ("ALLOWED_ORIGIN", "ALLOWED_ORIGINS", true),
+            ("DATABASE_URI", "DATABASE_URL", false),
+            ("REDIS_URLS", "REDIS_URL", false),
+            ("JWT_SINGING_SECRET", "JWT_SIGNING_SECRET", false),
+            ("UNLIMITED_NETWORK", "UNLIMITED_NETWORKS", false),
+            ("RUST_LOG", "LOG", false),
+            ("LOG_LEVEL", "LOG", false),
+        ] {
+            assert_eq!(meant(name), Some((expected, limits_access)), "{name}");
+        }
+    }
+
+    #[test]
+    fn other_names_are_left_alone() {
+        for name in [
+            "HOME",
+            "PATH",
+            "LANG",
+            "USER",
+            "HOSTNAME",
+            "POST",
+            "PORTS",
+            "http_proxy",
+            "ALL_PROXY",
+            "FTP_PROXY",
+            "GITHUB_TOKEN",
+            "GITHUB_ACTIONS",
+            "GITHUB_SHA",
+            "OTEL_SERVICE_NAME",
+            "RENDER",
+            "RENDER_GIT_BRANCH",
+            "CARGO_HOME",
+            "DATABASE_HOST",
+            "POSTGRES_USER",
+        ] {
+            assert_eq!(meant(name), None, "{name}");
+        }
+        for variable in VARIABLES {
+            assert_eq!(meant(variable.name), None, "{}", variable.name);
+        }
+    }
+}

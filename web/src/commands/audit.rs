@@ -1,0 +1,76 @@
+//! `notes-mcp audit`
+
+use anyhow::Context as _;
+use chrono::{DateTime, Utc};
+use clap::Args;
+use mcp::UserId;
+use service::{
+    config::Config,
+    oauth::{
+        client::ClientId,
+        listing::{self, AuditFilter, Entry},
+    },
+};
+
+use super::{
+    lists::{Printing, time},
+    people,
+};
+
+/// Which entries.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// About this person: a login at GitHub, or an identity such as github:583231 or id:583231
+    #[arg(long, value_name = "LOGIN")]
+    user: Option<String>,
+    /// About this client, by its `client_id`
+    #[arg(long, value_name = "ID")]
+    client: Option<String>,
+    /// Of this kind, such as `signed_in` or `grant_revoked`
+    #[arg(long, value_name = "EVENT")]
+    event: Option<String>,
+    /// Of this request, by the id that stands in the log and on error pages
+    #[arg(long, value_name = "ID")]
+    request: Option<String>,
+    /// Since then: a time such as 2026-11-28T12:00:00Z
+    #[arg(long, value_name = "TIME")]
+    since: Option<DateTime<Utc>>,
+    /// Before the entry of this id
+    #[arg(long, value_name = "ID")]
+    before: Option<uuid::Uuid>,
+    #[command(flatten)]
+    printing: Printing,
+}
+
+/// Does it.
+pub(super) async fn run(config: Config, options: Options) -> anyhow::Result<()> {
+    let (_stores, service) = super::connect(&config).await?;
+    let user: Option<UserId> = match &options.user {
+        Some(name) => Some(people::only(&service, name).await?),
+        None => None,
+    };
+    let filter = AuditFilter {
+        user,
+        client: options.client.map(ClientId),
+        event: options.event,
+        request_id: options.request,
+        since: options.since,
+        before: options.before,
+    };
+    let entries = listing::audit(&service, filter, options.printing.limit).await;
+    let entries = entries.context("could not read the audit log")?;
+    let text = |it: &Option<String>| it.clone().unwrap_or_default();
+    options.printing.print(
+        &entries,
+        ["TIME (UTC)", "EVENT", "USER", "CLIENT", "REQUEST", "ADDRESS", "DETAIL"],
+        |it: &Entry| {
+            let at = time(it.at);
+            let (user, client) = (text(&it.user), text(&it.client));
+            let (request, address) = (text(&it.request_id), text(&it.address));
+            [at, it.event.clone(), user, client, request, address, text(&it.detail)]
+        },
+        |it| format!("--before {}", it.id),
+    )?;
+    service.close().await;
+    Ok(())
+}

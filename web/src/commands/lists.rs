@@ -1,0 +1,95 @@
+//! Lists for an operator: as a table for people, or as one JSON object a line for programs.
+
+use std::io::{self, Write as _};
+
+use anyhow::Context as _;
+use chrono::{DateTime, Utc};
+use clap::Args;
+use serde::Serialize;
+
+/// How a list is printed.
+#[derive(Debug, Args)]
+pub(super) struct Printing {
+    /// How many entries at most
+    #[arg(long, value_name = "NUMBER", default_value_t = 50,
+        value_parser = clap::value_parser!(u64).range(1..=service::oauth::listing::MOST))]
+    pub(super) limit: u64,
+    /// Print one JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+impl Printing {
+    /// Prints entries, and says how to get the next ones if there may be more. `cells` gives what stands in
+    /// the columns, `next` the arguments that go on after an entry.
+    pub(super) fn print<T: Serialize, const N: usize>(
+        &self,
+        entries: &[T],
+        head: [&str; N],
+        cells: impl Fn(&T) -> [String; N],
+        next: impl Fn(&T) -> String,
+    ) -> anyhow::Result<()> {
+        let text = if self.json { lines(entries)? } else { table(head, entries.iter().map(cells)) };
+        write!(io::stdout(), "{text}").context("could not print the list")?;
+        if entries.is_empty() {
+            super::say("There is nothing to list.");
+        }
+        if let Some(last) = entries.last()
+            && u64::try_from(entries.len()).is_ok_and(|it| it == self.limit)
+        {
+            super::say(format_args!("For the next ones add: {}", next(last)));
+        }
+        Ok(())
+    }
+}
+
+fn lines<T: Serialize>(entries: &[T]) -> anyhow::Result<String> {
+    let mut text = String::new();
+    for entry in entries {
+        text += &serde_json::to_string(entry).context("could not write an entry")?;
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+/// Columns as wide as their widest cell; the last one is not padded.
+fn table<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
+    let rows: Vec<[String; N]> = rows.map(|row| row.map(|it| plain(&it))).collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    let widths: [usize; N] = std::array::from_fn(|column| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.chain([head[column].len()]).max().unwrap_or_default()
+    });
+    let mut text = String::new();
+    for row in std::iter::once(head.map(str::to_owned)).chain(rows) {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+        text += cells.collect::<Vec<_>>().join("  ").trim_end();
+        text.push('\n');
+    }
+    text
+}
+
+/// Text of strangers must not steer a terminal.
+fn plain(text: &str) -> String {
+    text.chars().map(|it| if it.is_control() { '\u{fffd}' } else { it }).collect()
+}
+
+/// A time as it stands in a table, in UTC.
+pub(super) fn time(at: DateTime<Utc>) -> String {
+    at.format("%Y-%m-%d %H:%M").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_what_is_in_them() {
+        let rows =
+            [["a".to_owned(), "long cell".to_owned()], ["bcd".to_owned(), "\u{1b}[2J".to_owned()]];
+        let text = table(["NAME", "X"], rows.into_iter());
+        assert_eq!(text, "NAME  X\na     long cell\nbcd   \u{fffd}[2J\n");
+    }
+}

@@ -12,6 +12,10 @@ pub struct Model {
     pub name: String,
     /// When a worker last took it.
     pub ran_at: DateTimeUtc,
+    /// How often it ran, on any worker.
+    pub ran: i64,
+    /// How often it failed, on any worker.
+    pub failed: i64,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

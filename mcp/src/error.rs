@@ -20,6 +20,12 @@ pub enum ToolError {
     /// It did not work, and may work later without anybody doing anything: a job is tried again.
     /// The text goes to the model when nobody tries again.
     Retry(String),
+    /// It cannot be done until an operator of the server changes something. Counted as a failure of
+    /// the server; a job is not tried again. The text goes to the model.
+    Fault(String),
+    /// Something that this server depends on, such as its database, is unavailable. Counted as a
+    /// failure of the server; a job is tried again. The text goes to the model and says what to do.
+    Unavailable(String),
     /// The client must answer first. Made by [`crate::Call`] only.
     InputRequired(InputRequired),
     /// The client cannot do something that the call needs.

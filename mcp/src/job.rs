@@ -16,6 +16,7 @@ use serde_json::{Value, value::RawValue};
 
 use crate::{
     caller::{Caller, UserId},
+    failure::CallFailure,
     json,
     question::{Answer, Question},
     rpc::{self, RequestId, RpcError},
@@ -137,6 +138,9 @@ pub enum JobOutcome {
         result: Box<RawValue>,
         /// Whether the tool says that it failed.
         is_error: bool,
+        /// Whether the server is to blame for that.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        is_fault: bool,
     },
     /// A JSON-RPC error instead.
     Error(RpcError),
@@ -148,7 +152,7 @@ impl JobOutcome {
         let result = CallToolResult::error(text);
         let result = RawValue::from_string(rpc::into_text(rpc::encode(&result)))
             .expect("what was encoded as JSON is JSON");
-        Self::Result { result, is_error: true }
+        Self::Result { result, is_error: true, is_fault: false }
     }
 
     /// The `structuredContent` of a result. Otherwise what went wrong, for a model.
@@ -162,7 +166,7 @@ impl JobOutcome {
             structured_content: Option<&'a RawValue>,
         }
         let (result, is_error) = match self {
-            Self::Result { result, is_error } => (result, *is_error),
+            Self::Result { result, is_error, .. } => (result, *is_error),
             Self::Error(error) => return Err(error.message.clone().into_owned()),
         };
         let whole: Whole<'_> = json::from_str(result.get()).map_err(|it| it.to_string())?;
@@ -207,6 +211,19 @@ pub struct Job {
 }
 
 impl Job {
+    /// How the call failed that the job is, if the job has ended and failed.
+    pub(crate) fn failure(&self) -> Option<CallFailure> {
+        match (self.status, &self.outcome) {
+            // Given up after errors that the server is to blame for, or lost with its workers.
+            (JobStatus::Failed, _) | (_, Some(JobOutcome::Result { is_fault: true, .. })) => {
+                Some(CallFailure::Fault)
+            }
+            (_, Some(JobOutcome::Error(error))) => Some(CallFailure::Rpc(error.code)),
+            (_, Some(JobOutcome::Result { is_error: true, .. })) => Some(CallFailure::Tool),
+            _ => None,
+        }
+    }
+
     /// Whether it ended without what was asked for: without a result, or with one that says that the
     /// tool failed.
     pub fn has_failed(&self) -> bool {

@@ -22,6 +22,7 @@ mod caller_jobs;
 mod catalog;
 mod engine;
 mod error;
+mod failure;
 mod headers;
 mod id;
 pub mod job;
@@ -53,6 +54,7 @@ pub use catalog::{
 };
 pub use engine::{Engine, Settings};
 pub use error::{BoxError, ChildrenWanted, InputRequired, ToolError};
+pub use failure::{CallFailure, LateFailure};
 pub use question::{Answer, Capability, Elicited, Question, Root, SampleRequest, Sampled};
 pub use reply::{About, Reply, ReplyBody};
 pub use rpc::{RequestId, RpcError, codes};

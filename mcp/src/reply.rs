@@ -4,7 +4,10 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use http::StatusCode;
 
-use crate::admission::Quota;
+use crate::{
+    admission::Quota,
+    failure::{CallFailure, LateFailure},
+};
 
 /// The answer to one HTTP request on the MCP endpoint.
 #[derive(Debug)]
@@ -62,10 +65,10 @@ pub struct About {
     pub method: Option<&'static str>,
     /// The tool, resource or prompt that was named, if the catalog has it.
     pub target: Option<String>,
-    /// The JSON-RPC error code of the answer, if it was an error.
-    pub error: Option<i64>,
-    /// Whether a tool answered with `isError`.
-    pub tool_error: bool,
+    /// How the request failed, if it did and that was known when the answer began.
+    pub failure: Option<CallFailure>,
+    /// How a request whose answer is a stream failed. Known when the stream has ended.
+    pub stream_failure: LateFailure,
     /// A hash of the legacy session id: tells sessions apart in the log without giving one away.
     pub session: Option<String>,
 }

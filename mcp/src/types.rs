@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, value::RawValue};
 
-use crate::{json, rpc};
+use crate::{failure::CallFailure, json, rpc};
 
 /// An icon of the server, a tool, a resource or a prompt (2025-11-25 and later).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -262,6 +262,10 @@ pub struct CallToolResult {
     /// Whether the tool failed in a way that the model should know about.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub is_error: bool,
+    /// Whether the server, and not the caller, is to blame for the error. For metrics: clients do not
+    /// see it.
+    #[serde(skip)]
+    pub is_fault: bool,
 }
 
 impl CallToolResult {
@@ -272,7 +276,17 @@ impl CallToolResult {
 
     /// A failure that the model reads and may correct.
     pub fn error(message: impl Into<String>) -> Self {
-        Self { content: vec![Content::text(message)], structured_content: None, is_error: true }
+        Self { is_error: true, ..Self::content(vec![Content::text(message)]) }
+    }
+
+    /// How the call failed, if it did.
+    pub(crate) fn failure(&self) -> Option<CallFailure> {
+        self.is_error.then_some(if self.is_fault { CallFailure::Fault } else { CallFailure::Tool })
+    }
+
+    /// A failure for which the server is to blame.
+    pub(crate) fn fault(message: impl Into<String>) -> Self {
+        Self { is_fault: true, ..Self::error(message) }
     }
 }
 

@@ -41,6 +41,7 @@ mod m20261123_000013_job_totals;
 mod m20261123_000014_jobs_arguments;
 mod m20261128_000015_notes_words;
 mod m20261128_000016_access_cutoffs;
+mod m20261128_000017_schedule_totals;
 
 /// The ordered list of migrations. To bring a database up to date use [`migrate`], which also keeps
 /// two processes from doing it at once.
@@ -66,6 +67,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261123_000014_jobs_arguments::Migration),
             Box::new(m20261128_000015_notes_words::Migration),
             Box::new(m20261128_000016_access_cutoffs::Migration),
+            Box::new(m20261128_000017_schedule_totals::Migration),
         ]
     }
 }

@@ -91,6 +91,7 @@ struct Inner {
     health: health::Cache,
     sampler: metrics::Sampler,
     job_totals: jobs::Totals,
+    schedule_totals: ticks::Totals,
 }
 
 impl fmt::Debug for Service {
@@ -147,6 +148,7 @@ impl Service {
             health: health::Cache::default(),
             sampler: metrics::Sampler::default(),
             job_totals: jobs::Totals::default(),
+            schedule_totals: ticks::Totals::default(),
         })))
     }
 
@@ -232,6 +234,10 @@ impl Service {
 
     fn job_totals(&self) -> &jobs::Totals {
         &self.0.job_totals
+    }
+
+    fn schedule_totals(&self) -> &ticks::Totals {
+        &self.0.schedule_totals
     }
 
     fn sampler(&self) -> &metrics::Sampler {

@@ -1,10 +1,19 @@
-//! Who of several workers runs a schedule now.
+//! Which of several workers runs a schedule now, and how often each schedule ran and failed.
+//!
+//! The totals are kept in the database, where every process finds the same: on some platforms nothing
+//! can scrape a worker.
 
-use std::time::Duration;
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use entity::schedule_runs::{Column, Entity};
-use sea_orm::{ConnectionTrait as _, EntityTrait as _, QueryOrder as _, Statement};
+use entity::schedule_runs::{COLUMN, Column, Entity};
+use sea_orm::{
+    ConnectionTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, Statement,
+};
 
 use crate::{Service, db::Failure};
 
@@ -24,6 +33,90 @@ pub async fn take(service: &Service, name: &str, spacing: Duration) -> Result<bo
 
 /// When a worker last ran a schedule, whichever: workers whose clocks go do so every few seconds.
 pub async fn last(service: &Service) -> Result<Option<DateTime<Utc>>, Failure> {
-    let last = Entity::find().order_by_desc(Column::RanAt).one(service.db()).await?;
+    let last = Entity::find()
+        .filter(COLUMN.ran_at.gt(NEVER))
+        .order_by_desc(Column::RanAt)
+        .one(service.db())
+        .await?;
     Ok(last.map(|it| it.ran_at))
+}
+
+/// The time of the last run of a schedule that has not run yet.
+const NEVER: DateTime<Utc> = DateTime::UNIX_EPOCH;
+
+/// Makes rows for schedules that have none, so that their totals begin at 0 and not with the first run.
+pub async fn register(service: &Service, names: &[&str]) -> Result<(), Failure> {
+    const SQL: &str = "INSERT INTO schedule_runs (name, ran_at) VALUES ($1, $2)
+        ON CONFLICT (name) DO NOTHING";
+    let backend = service.db().get_database_backend();
+    for name in names {
+        let statement =
+            Statement::from_sql_and_values(backend, SQL, [(*name).into(), NEVER.into()]);
+        service.db().execute_raw(statement).await?;
+    }
+    Ok(())
+}
+
+/// What this process has counted and not written yet.
+#[derive(Debug, Default)]
+pub(crate) struct Totals(Mutex<BTreeMap<&'static str, Runs>>);
+
+/// How often a schedule ran and failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Runs {
+    /// Runs that did what they should.
+    pub ran: u64,
+    /// Runs that failed, or could not begin.
+    pub failed: u64,
+}
+
+impl Totals {
+    fn gathered(&self) -> MutexGuard<'_, BTreeMap<&'static str, Runs>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, name: &'static str, more: Runs) {
+        let mut gathered = self.gathered();
+        let runs = gathered.entry(name).or_default();
+        runs.ran += more.ran;
+        runs.failed += more.failed;
+    }
+}
+
+/// Counts runs of a schedule in the database. What cannot be written is kept, and written with the next
+/// run that can be.
+pub async fn count(service: &Service, name: &'static str, more: Runs) {
+    service.schedule_totals().add(name, more);
+    let gathered = std::mem::take(&mut *service.schedule_totals().gathered());
+    for (name, runs) in gathered {
+        match write(service, name, runs).await {
+            Ok(true) => {}
+            Ok(false) => service.schedule_totals().add(name, runs),
+            Err(error) => {
+                service.schedule_totals().add(name, runs);
+                tracing::debug!(schedule = name, %error, "Could not count a run; counting it later");
+            }
+        }
+    }
+}
+
+/// Adds to the totals of a schedule. `false`: the schedule has no row.
+async fn write(service: &Service, name: &str, Runs { ran, failed }: Runs) -> Result<bool, Failure> {
+    const SQL: &str = "UPDATE schedule_runs SET ran = ran + $2, failed = failed + $3
+        WHERE name = $1";
+    let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    let values = [name.into(), number(ran).into(), number(failed).into()];
+    let backend = service.db().get_database_backend();
+    let statement = Statement::from_sql_and_values(backend, SQL, values);
+    Ok(service.db().execute_raw(statement).await?.rows_affected() == 1)
+}
+
+/// How often each schedule ran and failed, over all workers and all time.
+pub async fn totals(service: &Service) -> Result<BTreeMap<String, Runs>, Failure> {
+    let rows = Entity::find().all(service.db()).await?;
+    let number = |count: i64| u64::try_from(count).unwrap_or(0);
+    let runs = rows
+        .into_iter()
+        .map(|row| (row.name, Runs { ran: number(row.ran), failed: number(row.failed) }));
+    Ok(runs.collect())
 }

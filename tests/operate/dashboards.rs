@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::{
     queries::{self, DASHBOARDS, Query, named, rules},
     read,
+    watchlist::WATCHDOG,
 };
 
 #[test]
@@ -14,7 +15,10 @@ fn dashboards_and_rules_name_only_metrics_and_labels_that_there_are() {
     let mut used = BTreeSet::new();
     for Query { place, text } in queries::of_dashboards().into_iter().chain(in_rules) {
         let named = named(&text);
-        assert!(!named.metrics.is_empty() || text == "vector(15e9)", "{place}: {text}");
+        assert!(
+            !named.metrics.is_empty() || ["vector(15e9)", "vector(1)"].contains(&&*text),
+            "{place}: {text}"
+        );
         let mut labels = BTreeSet::from(["instance".to_owned(), "job".to_owned()]);
         for (metric, asked) in named.metrics {
             let there = known.get(&metric);
@@ -73,7 +77,17 @@ fn every_alert_leads_to_a_dashboard_and_to_what_to_do() {
     for rule in rules().into_iter().filter(|it| it.is_alert) {
         let name = &rule.name;
         let text = |of: &str, key: &str| rule.yaml[of][key].as_str().unwrap_or_default().to_owned();
-        assert!(["page", "ticket"].contains(&&*text("labels", "severity")), "{name}");
+        let severity = text("labels", "severity");
+        let allowed: &[&str] = if name == WATCHDOG { &["none"] } else { &["page", "ticket"] };
+        assert!(allowed.contains(&&*severity), "{name}: {severity}");
+        let description = text("annotations", "description");
+        assert!(
+            description.ends_with('.') && description.contains("{{ $value | humanize"),
+            "{name}"
+        );
+        let page = "{{ $externalLabels.source }}/docs/runbook.md#";
+        let anchor = name.to_lowercase();
+        assert_eq!(text("annotations", "runbook_url"), format!("{page}{anchor}"), "{name}");
         assert!(text("annotations", "summary").ends_with('.'), "{name}");
         assert!(text("annotations", "runbook").ends_with('.'), "{name}");
         let dashboard = text("annotations", "dashboard");

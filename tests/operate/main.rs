@@ -3,11 +3,13 @@
 //! One binary of its own, because metrics are counted once for a process.
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod alertmanager;
 mod collector;
 mod commands;
 mod dashboards;
 mod deploy;
 mod expand;
+mod failures;
 mod logs;
 mod pgbouncer;
 mod prometheus;

@@ -152,7 +152,7 @@ pub(crate) fn known() -> BTreeMap<String, BTreeSet<String>> {
     let mut known = BTreeMap::from([
         ("up".to_owned(), labels(&[])),
         ("ALERTS".to_owned(), labels(&["alertname", "alertstate", "severity"])),
-        ("render_service_cpu_time_seconds_total".to_owned(), labels(&["service_id"])),
+        ("render_service_cpu_time".to_owned(), labels(&["service_id"])),
         ("render_service_cpu_limit".to_owned(), labels(&["service_id"])),
     ]);
     for metric in metrics::ALL {

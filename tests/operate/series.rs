@@ -1,6 +1,10 @@
 //! `/metrics`: who may see it, what is in it, and that nobody can make it grow.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    io::Write as _,
+    process::{Command, Stdio},
+};
 
 use futures_util::{StreamExt as _, stream};
 use reqwest::Method;
@@ -8,7 +12,10 @@ use serde_json::json;
 use service::metrics::{self, Kind};
 use tests::{browser::visitor, client::Page};
 
-use crate::stage::{Stage, TOKEN, TURN, uuid};
+use crate::{
+    prometheus::program,
+    stage::{Stage, TOKEN, TURN, uuid},
+};
 
 /// How many different paths, tools, clients and users are tried.
 const MANY: usize = 10_000;
@@ -59,6 +66,29 @@ async fn what_is_exported_is_what_the_list_says_and_nobody_can_make_it_grow() {
     let after = stage.scrape().await;
     let new: Vec<_> = series(&after).difference(&before).copied().collect();
     assert!(new.is_empty(), "{MANY} strangers added {} series: {new:#?}", new.len());
+}
+
+#[tokio::test]
+async fn promtool_finds_nothing_wrong_with_any_metric() {
+    let _turn = TURN.lock().await;
+    let stage = Stage::new().await;
+    stage.play().await;
+    // The worker of the cluster runs in this process, so its metrics are there as well.
+    let text = stage.scrape().await;
+    for of_worker in ["worker_places", "job_attempt_duration_seconds", "schedule_runs_total"] {
+        assert!(text.contains(of_worker), "{of_worker}");
+    }
+    let mut promtool = Command::new(program("promtool"))
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    promtool.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let output = promtool.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.trim().is_empty(), "{said}");
 }
 
 /// Requests that differ in whatever a client can choose.

@@ -25,7 +25,7 @@ pub(crate) struct Stage {
     pub(crate) cluster: Cluster,
     pub(crate) metrics: Vec<Web>,
     pub(crate) ports: Vec<u16>,
-    _github: GitHub,
+    pub(crate) github: GitHub,
     _end: DropGuard,
 }
 
@@ -69,7 +69,7 @@ impl Stage {
             tokio::spawn(web::serve_metrics(listener, service, stop.clone()));
         }
         let end = stop.drop_guard();
-        Self { cluster, metrics: addresses, ports, _github: github, _end: end }
+        Self { cluster, metrics: addresses, ports, github, _end: end }
     }
 
     /// What Prometheus would get.

@@ -15,13 +15,15 @@ use sea_orm::{
 };
 use serde_json::{Value, json};
 use tests::{
-    browser::{App, post},
+    browser::{App, Browser, post},
     eventually,
+    github::{Manner, Question},
     postgres::Server as Postgres,
 };
 use tokio::{net::TcpListener, task::JoinHandle, time::interval};
 
 use crate::{
+    failures::make_read_only,
     prometheus::{Prometheus, Watch},
     queries::{self, Query, rules},
     read,
@@ -34,11 +36,17 @@ const EVERY: Duration = Duration::from_millis(250);
 /// Pause between two requests of the same kind.
 const BEAT: Duration = Duration::from_millis(50);
 
+/// The alert that always fires.
+pub(crate) const WATCHDOG: &str = "Watchdog";
+
 /// Connections of a database that is soon full.
 const FEW: usize = 40;
 
 /// Alerts that a condition of the watchlist may raise beside its own, each with why.
-const FOLLOWING: [(&str, &str, &str); 6] = [
+const FOLLOWING: [(&str, &str, &str); 9] = [
+    ("SignInsFailing", "HttpErrorsHigh", "a failed sign-in is a failed request"),
+    ("SignInsFailing", "AvailabilityBurnFast", "requests that fail use up the budget"),
+    ("SignInsFailing", "AvailabilityBurnMedium", "requests that fail use up the budget"),
     ("HttpErrorsHigh", "AvailabilityBurnFast", "requests that fail use up the budget"),
     ("HttpErrorsHigh", "AvailabilityBurnMedium", "requests that fail use up the budget"),
     ("HealthCheckFailing", "DatabaseDown", "without the database no instance is healthy"),
@@ -48,7 +56,7 @@ const FOLLOWING: [(&str, &str, &str); 6] = [
 ];
 
 /// The rules, a minute of which takes a second.
-fn shortened() -> String {
+pub(crate) fn shortened() -> String {
     let text = read(queries::RULES);
     let lines: Vec<_> = text.lines().map(shortened_line).collect();
     let changed = text.lines().zip(&lines).filter(|(line, short)| line != short).count();
@@ -103,6 +111,7 @@ impl Scene {
             jobs: &[("notes-mcp", &stage.ports), ("render", &[cpu.port])],
             every: EVERY,
             rules: shortened(),
+            alertmanager: None,
         });
         let seen = Query { place: "all".to_owned(), text: "count(up == 1) == 3".to_owned() };
         eventually("all are looked at", async || prometheus.answers(&seen).await.then_some(()))
@@ -117,6 +126,7 @@ impl Scene {
         let is_one = |it: &&Value| it["state"] == "firing";
         let name = |it: &Value| it["labels"]["alertname"].as_str().unwrap().to_owned();
         let mut names: Vec<_> = alerts.iter().filter(is_one).map(name).collect();
+        names.retain(|name| name != WATCHDOG);
         names.sort_unstable();
         names.dedup();
         names
@@ -124,10 +134,8 @@ impl Scene {
 
     /// Lets something go wrong again and again, beside requests that are well, until an alert fires.
     async fn raises(&self, alert: &str, provoke: impl AsyncFn()) {
-        let is_one = |name: &str| {
-            rules().iter().any(|it| it.name == name && it.yaml["labels"]["watchlist"] == "yes")
-        };
-        assert!(is_one(alert), "{alert} is not on the watchlist");
+        let is_one = |name: &str| rules().iter().any(|it| it.name == name && it.is_alert);
+        assert!(is_one(alert), "there is no alert {alert}");
         let provoking = async {
             let mut beat = interval(BEAT);
             loop {
@@ -174,8 +182,8 @@ impl Cpu {
         let answering = endpoint::make_sync(move |_| {
             let used = counter.lock().unwrap()();
             format!(
-                "# TYPE render_service_cpu_time_seconds_total counter\n\
-                 render_service_cpu_time_seconds_total{{service_id=\"dpg-notes\"}} {used}\n\
+                "# TYPE render_service_cpu_time counter\n\
+                 render_service_cpu_time{{service_id=\"dpg-notes\"}} {used}\n\
                  # TYPE render_service_cpu_limit gauge\n\
                  render_service_cpu_limit{{service_id=\"dpg-notes\"}} 1\n"
             )
@@ -199,6 +207,37 @@ async fn requests_that_fail_raise_the_alert_for_errors() {
     let _turn = TURN.lock().await;
     let scene = Scene::new().await;
     scene.raises("HttpErrorsHigh", async || scene.stage.fail().await).await;
+}
+
+#[tokio::test]
+async fn a_read_only_database_raises_the_alert_for_errors() {
+    let _turn = TURN.lock().await;
+    let scene = Scene::new().await;
+    let client = scene.stage.cluster.web(0).modern(scene.stage.cluster.token("ada").await);
+    make_read_only(&scene.database).await;
+    scene
+        .raises("HttpErrorsHigh", async || {
+            let note = json!({ "title": "a", "body": "b" });
+            let created = client.tool("notes_create", note).await;
+            assert_eq!(created.result()["isError"], true);
+            assert_eq!(scene.stage.cluster.web(0).get("/healthz").await.status, 200);
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_wrong_client_secret_raises_the_alert_for_sign_ins() {
+    let _turn = TURN.lock().await;
+    let scene = Scene::new().await;
+    let refuses = json!({ "error": "incorrect_client_credentials" });
+    scene.stage.github.answers(Question::Exchange, Manner::Json(refuses));
+    let app = App::register(scene.stage.cluster.web(0)).await;
+    scene
+        .raises("SignInsFailing", async || {
+            let page = Browser::new(&scene.stage.cluster).sign_in(&app.asks()).await;
+            assert_eq!(page.status, 303);
+        })
+        .await;
 }
 
 #[tokio::test]

@@ -5,14 +5,14 @@ use std::{
     task::{Context, Poll},
 };
 
-use ::mcp::{About, ReplyBody};
+use ::mcp::{About, LateFailure, ReplyBody};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream::BoxStream};
 use http::{Method, StatusCode};
 use service::metrics;
 use tokio::time::Instant;
 
-use crate::observe;
+use crate::{observe, routes};
 
 /// A request to the engine, from when it came.
 pub(crate) struct Measured {
@@ -36,11 +36,13 @@ impl Measured {
                     Some("subscriptions/listen") => "listen",
                     _ => "call",
                 };
-                ReplyBody::Events(MeasuredStream::new(events, kind, about.era, operation).boxed())
+                let failure = about.stream_failure.clone();
+                let stream = MeasuredStream::new(events, kind, about.era, operation, failure);
+                ReplyBody::Events(stream.boxed())
             }
             body => {
                 if let Some(operation) = operation {
-                    operation.note(observe::outcome(status, Some(about)));
+                    operation.note(observe::outcome(status, about.failure));
                 }
                 body
             }
@@ -80,6 +82,7 @@ struct MeasuredStream {
     kind: &'static str,
     modern: bool,
     operation: Option<Operation>,
+    failure: LateFailure,
     opened: Instant,
     ended: bool,
     _open: metrics::Held,
@@ -91,6 +94,7 @@ impl MeasuredStream {
         kind: &'static str,
         era: Option<&'static str>,
         operation: Option<Operation>,
+        failure: LateFailure,
     ) -> Self {
         metrics::MCP_STREAMS.count([kind]);
         Self {
@@ -98,6 +102,7 @@ impl MeasuredStream {
             kind,
             modern: era == Some("modern"),
             operation,
+            failure,
             opened: Instant::now(),
             ended: false,
             _open: metrics::MCP_STREAMS_OPEN.while_held([kind]),
@@ -119,12 +124,19 @@ impl Drop for MeasuredStream {
     fn drop(&mut self) {
         metrics::MCP_STREAM_DURATION.took([self.kind], self.opened.elapsed());
         if let Some(operation) = &self.operation {
-            operation.note(match (self.ended, self.modern) {
-                (true, _) => "streamed",
+            let outcome = match (self.ended, self.modern) {
+                (true, _) => self
+                    .failure
+                    .get()
+                    .map_or("streamed", |failure| observe::outcome(StatusCode::OK, Some(failure))),
                 // The client has gone: that is how a modern one cancels; a legacy one comes back.
                 (false, true) => "cancelled",
                 (false, false) => "disconnected",
-            });
+            };
+            operation.note(outcome);
+            if outcome == observe::FAILED {
+                metrics::HTTP_FAILURES.count([routes::MCP, "stream"]);
+            }
             if !self.ended && self.modern {
                 metrics::MCP_CANCELLATIONS.count(["modern"]);
             }

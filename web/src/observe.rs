@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ::mcp::{About, trace};
+use ::mcp::{About, CallFailure, trace};
 use futures_util::FutureExt;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use poem::{Endpoint, IntoResponse, Request, Response};
@@ -20,9 +20,6 @@ use crate::{
     error::{self, Refusal},
     page, routes,
 };
-
-/// The JSON-RPC code of an error that no client has caused.
-const INTERNAL_ERROR: i64 = -32_603;
 
 /// The header that carries the request id, both ways.
 pub(crate) const REQUEST_ID: &str = "x-request-id";
@@ -59,6 +56,11 @@ impl fmt::Display for RequestId {
 /// The route that answered, put into its response: unlike the path it is from a closed set.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RouteName(pub &'static str);
+
+/// Marks a response that tells of a failure of the server although its status is no 5xx, such as a
+/// redirect that takes an error to a client.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ServerFailed;
 
 /// Wraps everything: names the request, answers what no route answered, and logs.
 pub(crate) struct Observed<E> {
@@ -173,12 +175,12 @@ fn log(
     let status = response.status();
     let route = route_of(response);
     let about = response.data::<About>();
-    let outcome = outcome(status, about);
+    let outcome = outcome_of(response);
     let era = about.and_then(|about| about.era);
     let mcp_method = about.and_then(|about| about.method);
     let mcp_name = about.and_then(|about| about.target.as_deref());
     let session = about.and_then(|about| about.session.as_deref());
-    let rpc_error = about.and_then(|about| about.error);
+    let rpc_error = about.and_then(|about| about.failure?.code());
     let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let spoken = mcp_method.filter(|it| *it != method.as_str()); // GET and DELETE are in both
     let what = [spoken, mcp_name]
@@ -209,7 +211,7 @@ fn log(
     }
     if status == StatusCode::INTERNAL_SERVER_ERROR {
         line!(error);
-    } else if status.is_server_error() {
+    } else if outcome == FAILED {
         line!(warn);
     } else if is_noise {
         line!(debug);
@@ -223,6 +225,11 @@ fn count(method: &Method, response: &Response, duration: Duration) {
     let status = response.status();
     let route = route_of(response);
     metrics::HTTP_REQUEST_DURATION.took([route, known(method), status.as_str()], duration);
+    if status.is_server_error() {
+        metrics::HTTP_FAILURES.count([route, "status"]);
+    } else if outcome_of(response) == FAILED {
+        metrics::HTTP_FAILURES.count([route, "answer"]);
+    }
 }
 
 /// The method, from a closed set: a client may send any word.
@@ -239,16 +246,27 @@ fn known(method: &Method) -> &str {
     }
 }
 
-/// How a request ended, in one word: `failed` is our fault, `refused` the client's.
-pub(crate) fn outcome(status: StatusCode, about: Option<&About>) -> &'static str {
-    match about {
-        _ if status.is_server_error() => "failed",
+/// The outcome of a request that the server is to blame for.
+pub(crate) const FAILED: &str = "failed";
+
+/// How a request ended, in one word: for [`FAILED`] the server is to blame, for `refused` the client.
+pub(crate) fn outcome(status: StatusCode, failure: Option<CallFailure>) -> &'static str {
+    match failure {
+        _ if status.is_server_error() => FAILED,
         _ if status.is_client_error() => "refused",
-        Some(About { error: Some(INTERNAL_ERROR), .. }) => "failed",
-        Some(about) if about.error.is_some() => "refused",
-        Some(about) if about.tool_error => "tool_error",
-        _ => "ok",
+        Some(failure) if failure.is_fault() => FAILED,
+        Some(CallFailure::Tool) => "tool_error",
+        Some(_) => "refused",
+        None => "ok",
     }
+}
+
+fn outcome_of(response: &Response) -> &'static str {
+    if response.data::<ServerFailed>().is_some() {
+        return FAILED;
+    }
+    let about = response.data::<About>();
+    outcome(response.status(), about.and_then(|about| about.failure))
 }
 
 /// One route of the list: tells its name to the log, its methods to a client that used another, and
@@ -306,16 +324,18 @@ mod tests {
 
     #[test]
     fn an_outcome_tells_our_fault_from_that_of_the_client() {
-        let with = |code| About { error: code, ..About::default() };
-        for (status, code, expected) in [
+        for (status, failure, expected) in [
             (200, None, "ok"),
-            (200, Some(-32_602), "refused"),
-            (200, Some(-32_603), "failed"),
-            (404, Some(-32_601), "refused"),
-            (503, Some(-32_603), "failed"),
+            (200, Some(CallFailure::Rpc(-32_602)), "refused"),
+            (200, Some(CallFailure::Rpc(-32_603)), "failed"),
+            (200, Some(CallFailure::AccessEnded), "refused"),
+            (200, Some(CallFailure::Tool), "tool_error"),
+            (200, Some(CallFailure::Fault), "failed"),
+            (404, Some(CallFailure::Rpc(-32_601)), "refused"),
+            (503, Some(CallFailure::Rpc(-32_603)), "failed"),
         ] {
             let status = StatusCode::from_u16(status).unwrap();
-            assert_eq!(outcome(status, Some(&with(code))), expected, "{status} {code:?}");
+            assert_eq!(outcome(status, failure), expected, "{status} {failure:?}");
         }
         assert_eq!(outcome(StatusCode::BAD_REQUEST, None), "refused");
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::Uri;
 use poem::{Endpoint, IntoEndpoint, Request, Response, Route, get};
-use service::oauth::github::CALLBACK_PATH;
+use service::{metrics::HTTP_FAILURES, oauth::github::CALLBACK_PATH};
 
 use crate::{
     Instance, api,
@@ -24,6 +24,9 @@ use crate::{
     page::Paged,
     reference,
 };
+
+/// The endpoint of MCP.
+pub(crate) const MCP: &str = "/mcp";
 
 /// The document of the protected resource, at the path that RFC 9728 derives from `…/mcp`. The
 /// challenge of a 401 points here.
@@ -55,8 +58,8 @@ pub(crate) fn all(instance: &Instance) -> anyhow::Result<impl Endpoint<Output = 
 
     let routes = Listed::default()
         // MCP clients, with an access token.
-        .at("/mcp", mcp::METHODS, mcp::Mcp::new(instance)?)
-        .alias("/mcp/", "/mcp", mcp::METHODS, mcp::Mcp::new(instance)?)
+        .at(MCP, mcp::METHODS, mcp::Mcp::new(instance)?)
+        .alias("/mcp/", MCP, mcp::METHODS, mcp::Mcp::new(instance)?)
         // Clients that look for the way in: public, from any page.
         .at(PROTECTED_RESOURCE, PUBLIC_METHODS, public(api.clone()))
         .at(PROTECTED_RESOURCE_MCP, PUBLIC_METHODS, public(api.clone()))
@@ -128,6 +131,7 @@ impl Listed {
         methods: &'static str,
         inner: impl Endpoint + 'static,
     ) -> Self {
+        HTTP_FAILURES.add([name, "status"], 0);
         let named = Named { name, methods, inner };
         Self(self.0.at(path, named))
     }

@@ -14,10 +14,10 @@ use service::{
     Service,
     db::Failure,
     exports, jobs,
-    metrics::{SCHEDULE_RUNS, TICKS},
+    metrics::{ELSEWHERE, SCHEDULE_RUNS},
     notes,
     oauth::{cimd, client::ClientId, sweep},
-    ticks,
+    ticks::{self, Runs},
 };
 use tokio_cron_scheduler::{Job, JobScheduler};
 use tokio_util::sync::CancellationToken;
@@ -221,11 +221,13 @@ pub async fn run(
     runner: Arc<dyn Runner>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
+    let names: Vec<_> = ALL.iter().map(|it| it.name).collect();
+    if let Err(error) = ticks::register(&service, &names).await {
+        tracing::warn!(%error, "Could not register the schedules; each does so when it first runs");
+    }
     let mut scheduler = JobScheduler::new().await.context("the clock could not be set up")?;
     for schedule in ALL {
-        for outcome in TICKS {
-            SCHEDULE_RUNS.add([schedule.name, outcome], 0);
-        }
+        SCHEDULE_RUNS.add([schedule.name, ELSEWHERE], 0);
         let (service, runner, stop) = (service.clone(), Arc::clone(&runner), shutdown.clone());
         let job = Job::new_async(schedule.when, move |_, _| {
             let (service, runner, stop) = (service.clone(), Arc::clone(&runner), stop.clone());
@@ -250,7 +252,11 @@ impl Schedule {
         stop: &CancellationToken,
     ) -> Tick {
         let tick = self.run_if_due(service, runner, stop).await;
-        SCHEDULE_RUNS.count([self.name, tick.name()]);
+        match tick {
+            Tick::Ran(_) => ticks::count(service, self.name, Runs { ran: 1, failed: 0 }).await,
+            Tick::Failed => ticks::count(service, self.name, Runs { ran: 0, failed: 1 }).await,
+            Tick::Elsewhere => SCHEDULE_RUNS.count([self.name, ELSEWHERE]),
+        }
         tick
     }
 
@@ -313,17 +319,6 @@ pub enum Tick {
     Elsewhere,
     /// It did not work; the next one may.
     Failed,
-}
-
-impl Tick {
-    /// What metrics call it.
-    fn name(self) -> &'static str {
-        match self {
-            Self::Ran(_) => "ran",
-            Self::Elsewhere => "elsewhere",
-            Self::Failed => "failed",
-        }
-    }
 }
 
 /// How long a client has to be untold before somebody else than the worker of its job tells it.

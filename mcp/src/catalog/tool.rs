@@ -136,7 +136,7 @@ impl<T: Serialize + JsonSchema + Send> ToolOutput for T {
         let json = serde_json::to_string(&self)?;
         let content = vec![Content::text(json.clone())];
         let structured_content = Some(RawValue::from_string(json)?);
-        Ok(CallToolResult { content, structured_content, is_error: false })
+        Ok(CallToolResult { structured_content, ..CallToolResult::content(content) })
     }
 }
 

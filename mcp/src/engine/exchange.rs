@@ -21,7 +21,10 @@ use super::{
 };
 use crate::{
     call::Outlet,
-    rpc::RequestId,
+    caller::UserId,
+    failure::{CallFailure, LateFailure},
+    job::JobId,
+    rpc::{RequestId, codes},
     store::{Signal, StoreError, StreamKey, Writer},
 };
 
@@ -43,18 +46,10 @@ pub(super) struct Exchange {
     engine: Arc<Inner>,
     pub(super) key: StreamKey,
     state: Mutex<State>,
-    failed: OnceLock<Failed>,
-}
-
-/// How a request failed, for the log.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Failed {
-    /// With this error of JSON-RPC.
-    Rpc(i64),
-    /// The tool says that it failed.
-    Tool,
-    /// The access token lacks this scope.
-    MissingScope(&'static str),
+    failure: LateFailure,
+    missing_scope: OnceLock<&'static str>,
+    /// The job that answers the request, if the answer is a stream that a worker writes to.
+    job: OnceLock<JobId>,
 }
 
 enum State {
@@ -83,14 +78,23 @@ impl Exchange {
         let (decide, decision) = oneshot::channel();
         let answers = Vec::new();
         let state = State::Undecided { pending, answers, batch, may_stream, decide };
-        let (state, failed) = (Mutex::new(state), OnceLock::new());
-        (Arc::new(Self { engine, key, state, failed }), decision)
+        (Self::with_state(engine, key, state), decision)
     }
 
     /// Goes on with a stream that another exchange has opened, perhaps elsewhere.
     pub(super) fn resumed(engine: Arc<Inner>, key: StreamKey) -> Arc<Self> {
-        let (state, failed) = (Mutex::new(State::Streaming), OnceLock::new());
-        Arc::new(Self { engine, key, state, failed })
+        Self::with_state(engine, key, State::Streaming)
+    }
+
+    fn with_state(engine: Arc<Inner>, key: StreamKey, state: State) -> Arc<Self> {
+        Arc::new(Self {
+            engine,
+            key,
+            state: Mutex::new(state),
+            failure: LateFailure::default(),
+            missing_scope: OnceLock::new(),
+            job: OnceLock::new(),
+        })
     }
 
     /// Makes the answer a stream if that is still open. False if it is not a stream and will not
@@ -137,13 +141,45 @@ impl Exchange {
     }
 
     /// Notes how a request has failed. The first one is kept.
-    pub(super) fn note(&self, failed: Failed) {
-        let _first = self.failed.get_or_init(|| failed);
+    pub(super) fn note(&self, failure: CallFailure) {
+        self.failure.set(failure);
     }
 
-    /// How a request has failed, if one has.
-    pub(super) fn failed(&self) -> Option<Failed> {
-        self.failed.get().copied()
+    /// How a request has failed, once one has.
+    pub(super) fn failure(&self) -> &LateFailure {
+        &self.failure
+    }
+
+    /// Notes that the access token lacks a scope.
+    pub(super) fn note_missing_scope(&self, scope: &'static str) {
+        let _first = self.missing_scope.get_or_init(|| scope);
+        self.note(CallFailure::Rpc(codes::INVALID_REQUEST));
+    }
+
+    /// The scope that the access token lacks.
+    pub(super) fn missing_scope(&self) -> Option<&'static str> {
+        self.missing_scope.get().copied()
+    }
+
+    /// Notes that a job answers the request on its stream.
+    pub(super) fn note_job(&self, id: JobId) {
+        let _first = self.job.get_or_init(|| id);
+    }
+
+    /// Looks how the job has ended that answered the request, and notes it if it has failed. What
+    /// cannot be read stays unknown: the job itself is counted where it ends.
+    pub(super) async fn note_end_of_job(&self, user: &UserId) {
+        let (Some(id), Some(jobs)) = (self.job.get(), self.engine.jobs()) else {
+            return;
+        };
+        match jobs.get(user, id).await {
+            Ok(job) => {
+                if let Some(failure) = job.and_then(|it| it.failure()) {
+                    self.note(failure);
+                }
+            }
+            Err(error) => tracing::debug!(%error, "Could not look how a job has ended"),
+        }
     }
 
     /// Answers a request, or drops it unanswered because the client cancelled it.

@@ -15,6 +15,7 @@ use crate::{
     caller::Caller,
     catalog::ResourceKind,
     error::ToolError,
+    failure::CallFailure,
     job::{Child, JobOutcome},
     question::Question,
     rpc::{RpcError, codes},
@@ -84,8 +85,12 @@ impl Output<'_> {
         }
     }
 
-    pub(super) fn is_tool_error(&self) -> bool {
-        matches!(self, Self::Tool(result) if result.is_error)
+    /// How the call of a tool failed, if it did.
+    pub(super) fn failure(&self) -> Option<CallFailure> {
+        match self {
+            Self::Tool(result) => result.failure(),
+            _ => None,
+        }
     }
 }
 
@@ -121,7 +126,7 @@ impl Inner {
     ) -> Result<Output<'_>, Failure> {
         let done = self.perform(operation, call).await;
         match &done {
-            Ok(output) if output.is_tool_error() => trace::failed("tool_error"),
+            Ok(output) if output.failure().is_some() => trace::failed("tool_error"),
             Err(Failure::Rpc(error)) => trace::failed(&error.code.to_string()),
             Ok(_) | Err(Failure::InputRequired(_) | Failure::MissingScope(_)) => {}
         }
@@ -324,6 +329,9 @@ pub(super) fn tool_failed(
     call: &Call,
 ) -> Result<CallToolResult, Failure> {
     let message = match error {
+        ToolError::Unavailable(message) | ToolError::Fault(message) => {
+            return Ok(CallToolResult::fault(message));
+        }
         ToolError::Input(message)
         | ToolError::NotFound(message)
         | ToolError::Failed(message)
@@ -343,9 +351,11 @@ pub(super) fn tool_failed(
         ToolError::Rpc(error) => return Err(error.into()),
         ToolError::Internal(source) => {
             tracing::error!(tool = name, error = %source, "Tool `{name}` failed: {source}");
-            our_fault(name)
+            return Ok(CallToolResult::fault(our_fault(name)));
         }
-        ToolError::Children(_) | ToolError::Superseded(_) => our_fault(name),
+        ToolError::Children(_) | ToolError::Superseded(_) => {
+            return Ok(CallToolResult::fault(our_fault(name)));
+        }
     };
     Ok(CallToolResult::error(message))
 }
@@ -357,9 +367,9 @@ pub(super) fn our_fault(name: &str) -> String {
 
 /// A result as a job keeps it.
 pub(super) fn outcome(result: &CallToolResult) -> JobOutcome {
-    let is_error = result.is_error;
+    let (is_error, is_fault) = (result.is_error, result.is_fault);
     match serde_json::value::to_raw_value(result) {
-        Ok(result) => JobOutcome::Result { result, is_error },
+        Ok(result) => JobOutcome::Result { result, is_error, is_fault },
         Err(_never) => JobOutcome::Error(RpcError::internal()),
     }
 }
@@ -369,9 +379,11 @@ pub(super) async fn bounded<T>(
     work: impl Future<Output = Result<T, ToolError>>,
 ) -> Result<T, ToolError> {
     tokio::time::timeout(limit, work).await.unwrap_or_else(|_elapsed| {
-        Err(ToolError::Failed(format!(
-            "This took longer than {} seconds and was stopped. Ask for less at once, or try again.",
-            limit.as_secs()
+        let seconds = limit.as_secs();
+        tracing::error!(seconds, "Stopped a call that had taken {seconds} s, the maximum");
+        Err(ToolError::Unavailable(format!(
+            "This took longer than {seconds} seconds and was stopped. Ask for less at once, or try \
+             again."
         )))
     })
 }
@@ -382,9 +394,10 @@ fn refuse(error: ToolError, call: &Call) -> Failure {
         ToolError::Input(message) | ToolError::NotFound(message) => {
             RpcError::invalid_params(message).into()
         }
-        ToolError::Failed(message) | ToolError::Retry(message) => {
-            RpcError::new(codes::INTERNAL_ERROR, message).into()
-        }
+        ToolError::Failed(message)
+        | ToolError::Retry(message)
+        | ToolError::Unavailable(message)
+        | ToolError::Fault(message) => RpcError::new(codes::INTERNAL_ERROR, message).into(),
         ToolError::InputRequired(_) => Failure::InputRequired(call.take_questions()),
         ToolError::MissingCapability(capability) if call.version().is_modern() => {
             missing_capability(capability).into()

@@ -4,6 +4,7 @@ use http::StatusCode;
 
 use crate::{
     admission::Quota,
+    failure::CallFailure,
     reply::{About, Reply, ReplyBody},
     rpc::{self, RequestId, RpcError, codes},
     sse,
@@ -42,7 +43,7 @@ impl Reply {
 
     pub(super) fn error(status: StatusCode, id: Option<&RequestId>, error: &RpcError) -> Self {
         let mut reply = Self::json(status, rpc::encode_error(id, error));
-        reply.about.error = Some(error.code);
+        reply.about.failure = Some(CallFailure::Rpc(error.code));
         reply
     }
 
@@ -60,7 +61,9 @@ impl Reply {
     /// The caller's access ended while the call ran.
     pub(super) fn access_ended(id: &RequestId) -> Self {
         let error = RpcError::new(codes::INTERNAL_ERROR, ACCESS_ENDED);
-        Self::error(StatusCode::OK, Some(id), &error)
+        let mut reply = Self::error(StatusCode::OK, Some(id), &error);
+        reply.about.failure = Some(CallFailure::AccessEnded);
+        reply
     }
 
     pub(super) fn store_away(id: Option<&RequestId>, error: &StoreError) -> Self {
@@ -88,15 +91,14 @@ impl Reply {
     pub(super) fn forbidden(needed: &str, body: Vec<u8>) -> Self {
         let body = ReplyBody::InsufficientScope { needed: needed.to_owned(), body };
         let mut reply = Self::new(StatusCode::FORBIDDEN, body);
-        reply.about.error = Some(codes::INVALID_REQUEST);
+        reply.about.failure = Some(CallFailure::Rpc(codes::INVALID_REQUEST));
         reply
     }
 
     #[must_use]
     pub(super) fn with_about(mut self, about: About) -> Self {
-        let error = self.about.error.or(about.error);
-        let tool_error = self.about.tool_error || about.tool_error;
-        self.about = About { error, tool_error, ..about };
+        let About { failure, stream_failure, .. } = self.about;
+        self.about = About { failure: failure.or(about.failure), stream_failure, ..about };
         self
     }
 }

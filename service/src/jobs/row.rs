@@ -200,8 +200,9 @@ mod tests {
     fn an_outcome_reads_back_byte_by_byte() {
         let text = r#"{ "content": [],  "x": "\u0000" }"#;
         let result = RawValue::from_string(text.to_owned()).unwrap();
-        let kept = encode(&JobOutcome::Result { result, is_error: false }).unwrap();
-        let JobOutcome::Result { result, is_error: false } = decode(&kept).unwrap() else {
+        let kept =
+            encode(&JobOutcome::Result { result, is_error: false, is_fault: false }).unwrap();
+        let JobOutcome::Result { result, is_error: false, .. } = decode(&kept).unwrap() else {
             panic!("a result was kept")
         };
         assert_eq!(result.get(), text);

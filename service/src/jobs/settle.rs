@@ -70,8 +70,10 @@ impl End {
     fn outcome(&self, lease: &Lease) -> Option<&'static str> {
         match self {
             Self::Answered(JobOutcome::Result { is_error: false, .. }) => Some("ok"),
+            Self::Answered(JobOutcome::Result { is_fault: true, .. } | JobOutcome::Error(_)) => {
+                Some("failed")
+            }
             Self::Answered(JobOutcome::Result { is_error: true, .. }) => Some("tool_error"),
-            Self::Answered(JobOutcome::Error(_)) => Some("failed"),
             Self::Retry(_) if lease.failures + 1 >= lease.max_attempts => Some("failed"),
             _ => None,
         }

@@ -191,7 +191,9 @@ fn describe(metric: &About) {
 
 /// Shows counters that stand at zero: Prometheus sees no increase in one that begins at 1.
 fn zero() {
-    use crate::oauth::{audit, gate::Closed, limits};
+    use crate::oauth::{
+        audit, gate::Closed, github::CALLBACK_PATH, limits, sign_in::SignInOutcome,
+    };
 
     for kind in audit::Kind::ALL {
         OAUTH_EVENTS.add([kind.as_str()], 0);
@@ -203,6 +205,12 @@ fn zero() {
         for verdict in VERDICTS {
             RATE_LIMIT_DECISIONS.add([bucket.name, verdict], 0);
         }
+    }
+    for outcome in SignInOutcome::ALL {
+        OAUTH_SIGN_INS.add([outcome.as_str()], 0);
+    }
+    for (route, shown_as) in [("/mcp", "answer"), ("/mcp", "stream"), (CALLBACK_PATH, "answer")] {
+        HTTP_FAILURES.add([route, shown_as], 0);
     }
     for event in STREAM_EVENT_KINDS {
         MCP_STREAM_EVENTS.add([event], 0);

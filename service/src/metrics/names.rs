@@ -47,9 +47,9 @@ pub const STOPPED: &str = "stopped";
 /// The values of `found` for looks of a worker at the queue.
 pub const CLAIMS: [&str; 3] = ["some", "nothing", "no_answer"];
 
-/// The values of `outcome` for schedules that were due: they ran here, another worker had run them, or
-/// it did not work.
-pub const TICKS: [&str; 3] = ["ran", "elsewhere", "failed"];
+/// The value of `outcome` for schedules that were due in this worker and that another one had run. The
+/// other values, `ran` and `failed`, come from the database.
+pub const ELSEWHERE: &str = "elsewhere";
 
 /// The values of `level`.
 pub const LOG_LEVELS: [&str; 2] = ["warn", "error"];
@@ -85,6 +85,8 @@ catalogue! {
     HTTP_REQUEST_DURATION: Histogram Seconds "http_server_request_duration_seconds"
         ["http_route", "http_request_method", "http_response_status_code"]
         "Time until an answer began, by the route that gave it; its count is that of requests.";
+    HTTP_FAILURES: Counter Count "http_server_failures_total" ["http_route", "shown_as"]
+        "Requests that failed for a reason on our side, as a 5xx, in a 2xx or 3xx, or in a stream.";
     HTTP_ACTIVE_REQUESTS: Gauge Count "http_server_active_requests" []
         "Requests that wait for the beginning of their answer.";
 
@@ -118,6 +120,8 @@ catalogue! {
     // Sign-in
     OAUTH_REQUESTS: Counter Count "oauth_requests_total" ["endpoint", "grant_type", "error"]
         "Requests of clients to the OAuth endpoints, by error code.";
+    OAUTH_SIGN_INS: Counter Count "oauth_sign_ins_total" ["outcome"]
+        "Persons who came back from the identity provider, by what came of it.";
     OAUTH_EVENTS: Counter Count "oauth_events_total" ["event"]
         "Entries of the audit log: sign-ins, consents, tokens, replays, revocations, keys.";
     OAUTH_GATE_REFUSALS: Counter Count "oauth_gate_refusals_total" ["reason"]
@@ -136,7 +140,7 @@ catalogue! {
     // Database
     DB_OPERATION_DURATION: Histogram Seconds "db_client_operation_duration_seconds" ["outcome"]
         "Time of SQL statements, including the wait for a connection.";
-    DB_CONNECTIONS: Gauge Count "db_client_connection_count" ["state"]
+    DB_CONNECTIONS: Gauge Count "db_client_connections" ["state"]
         "Connections of this process' pool.";
     DB_CONNECTIONS_MAX: Gauge Count "db_client_connection_max" []
         "The size of this process' pool.";
@@ -186,7 +190,7 @@ catalogue! {
     WORKER_CLAIMS: Counter Count "worker_claims_total" ["found"]
         "Looks of this worker at the queue, by what it found.";
     SCHEDULE_RUNS: Counter Count "schedule_runs_total" ["schedule", "outcome"]
-        "Schedules that were due in this worker; `elsewhere`: another one has run them.";
+        "Runs of schedules, from the database: take max. `elsewhere`: left to another worker.";
 
     // Redis
     REDIS_OPERATION_DURATION: Histogram Seconds "redis_client_operation_duration_seconds"

@@ -18,14 +18,14 @@ use super::{
     OAUTH_SIGNING_KEY_AGE, OAUTH_SIGNING_KEYS, PG_BLOCKS, PG_CONNECTIONS, PG_DEADLOCKS,
     PG_LONGEST_TRANSACTION, PG_MAX_CONNECTIONS, PG_TRANSACTIONS, QUEUE_DEPTH, REDIS_CLIENTS,
     REDIS_COMMANDS, REDIS_CONNECTIONS, REDIS_EVICTED, REDIS_KEYS, REDIS_MEMORY, REDIS_MEMORY_MAX,
-    REDIS_PING, REDIS_RECONNECTS, REDIS_REJECTED, TASKS, UP, WORKER_SILENCE,
+    REDIS_PING, REDIS_RECONNECTS, REDIS_REJECTED, SCHEDULE_RUNS, TASKS, UP, WORKER_SILENCE,
 };
 use crate::{
     Service,
     db::{Database, PoolStatus},
     jobs::{self, Stats, What},
     oauth::signing_keys::KeyInfo,
-    ticks,
+    ticks::{self, Runs},
 };
 
 /// The longest that one source may take. Prometheus gives up on a scrape after ten seconds.
@@ -302,6 +302,10 @@ async fn jobs_and_workers(service: &Service) -> anyhow::Result<()> {
             What::Attempt => &JOB_ATTEMPTS,
         };
         metric.total([&total.tool, &total.how], total.total);
+    }
+    for (schedule, Runs { ran, failed }) in ticks::totals(service).await? {
+        SCHEDULE_RUNS.total([&schedule, "ran"], ran);
+        SCHEDULE_RUNS.total([&schedule, "failed"], failed);
     }
     let silence = ticks::last(service).await?.map(|it| service.clock().now() - it);
     let silence = silence.map_or(f64::INFINITY, |it| it.as_seconds_f64().max(0.0));

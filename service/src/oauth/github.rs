@@ -5,7 +5,11 @@
 //! so the body decides. No redirect is ever followed with a token in hand, every answer is bounded in
 //! time and size, and a token is dropped as soon as nothing is left to ask.
 
-use std::{fmt, sync::OnceLock, time::Duration};
+use std::{
+    fmt,
+    sync::{Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
 
 use mcp::UserId;
 use reqwest::{
@@ -16,13 +20,15 @@ use serde_json::{Map, Value};
 use tokio::time::Instant;
 use url::form_urlencoded;
 
+pub(super) use super::github_error::GitHubError;
 pub use super::sign_in::{Arrived, CallbackError, Refusal};
 use super::{
     audit::{self, RequestInfo},
     gate::{self, Closed, NotAdmitted},
+    github_error::ASK_THE_ORGANIZATION,
     pending,
     pkce::{Challenge, METHOD, Verifier},
-    sign_in::{self, Hop, Person, Purpose},
+    sign_in::{self, Hop, Person, Purpose, SignInOutcome},
 };
 use crate::{
     Service,
@@ -40,8 +46,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The largest answer that is read. Real ones have a few kilobytes.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
-/// What GitHub says about a code that it did not give, or that was used or has expired.
-const UNKNOWN_CODE: &str = "bad_verification_code";
+/// How often at most the log says that GitHub refuses this server.
+const WARN_EVERY: Duration = Duration::from_mins(1);
 
 /// The longest code that is passed on, in bytes. Those of GitHub have 20.
 const MAX_CODE_BYTES: usize = 256;
@@ -55,6 +61,7 @@ pub(crate) struct GitHub {
     proxies: Proxies,
     /// Made at the first request: reading the certificates of the system takes a while.
     http: OnceLock<Result<reqwest::Client, String>>,
+    warned: Mutex<Option<Instant>>,
 }
 
 /// Who somebody is at GitHub.
@@ -81,17 +88,6 @@ pub(super) enum Membership {
     Denied,
     /// The person has taken our permission back.
     TokenRevoked,
-}
-
-/// Why GitHub's answer is of no use.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum GitHubError {
-    /// No answer, or not from the GitHub that we expect: another try may succeed.
-    #[error("GitHub is not available: {0}")]
-    Away(&'static str),
-    /// GitHub says no.
-    #[error("GitHub refuses: {0}")]
-    Refused(String),
 }
 
 /// Until when GitHub may answer.
@@ -169,15 +165,19 @@ pub async fn callback(
     let state = state_of(pairs).ok_or(CallbackError::Malformed)?;
     let outcome = outcome(pairs).ok_or(CallbackError::Malformed)?;
     let github = service.github().ok_or(CallbackError::NotFound)?;
-    let hop: GitHubHop =
-        pending::peek(service.pending(), state).await?.ok_or(CallbackError::NotFound)?;
+    let hop: GitHubHop = pending::peek(service.pending(), state)
+        .await
+        .inspect_err(|_| SignInOutcome::Failed.count())?
+        .ok_or(CallbackError::NotFound)?;
     // Before anything is used up: a stranger's browser must not end what somebody else began.
     if !hop.0.nonce.is_of(nonce) {
         return Err(CallbackError::OtherBrowser);
     }
     hop.0.purpose.introduce(request);
-    let GitHubHop(hop) =
-        pending::take(service.pending(), state).await?.ok_or(CallbackError::NotFound)?;
+    let GitHubHop(hop) = pending::take(service.pending(), state)
+        .await
+        .inspect_err(|_| SignInOutcome::Failed.count())?
+        .ok_or(CallbackError::NotFound)?;
     match outcome {
         Outcome::Error("access_denied") => {
             let event = hop.purpose.event(audit::Kind::SignInRefused, request);
@@ -185,8 +185,13 @@ pub async fn callback(
             hop.purpose.denied(service)
         }
         Outcome::Error(code) => {
-            failed(service, &hop.purpose, &refused(code), request).await;
-            hop.purpose.rejected(service)
+            let error = refused(code);
+            failed(service, github, &hop.purpose, &error, request).await;
+            let counted = match error.outcome() {
+                SignInOutcome::Misconfigured => SignInOutcome::Misconfigured,
+                _ => SignInOutcome::Rejected,
+            };
+            hop.purpose.rejected(service, counted)
         }
         Outcome::Code(code) => arrive(service, github, hop, code, request).await,
     }
@@ -219,11 +224,11 @@ async fn arrive(
     let (token, account) = match found {
         Ok(found) => found,
         Err(error) => {
-            failed(service, &hop.purpose, &error, request).await;
-            return match error {
-                GitHubError::Away(_) => hop.purpose.unavailable(service),
-                GitHubError::Refused(word) if word == UNKNOWN_CODE => hop.purpose.rejected(service),
-                GitHubError::Refused(_) => hop.purpose.failed(service),
+            failed(service, github, &hop.purpose, &error, request).await;
+            return match (&error, error.outcome()) {
+                (_, outcome @ SignInOutcome::Rejected) => hop.purpose.rejected(service, outcome),
+                (GitHubError::Away(_), outcome) => hop.purpose.unavailable(service, outcome),
+                (GitHubError::Refused(_), outcome) => hop.purpose.failed(service, outcome),
             };
         }
     };
@@ -234,6 +239,12 @@ async fn arrive(
         Err(NotAdmitted::Closed(why)) => {
             github.forget(&token);
             metrics::OAUTH_GATE_REFUSALS.count([why.as_str()]);
+            if why == Closed::OrgRefuses {
+                github.warn(ASK_THE_ORGANIZATION, "the organization refuses");
+                SignInOutcome::Misconfigured.count();
+            } else {
+                SignInOutcome::Refused.count();
+            }
             let kind = match why {
                 Closed::LoginRecycled => audit::Kind::LoginRecycled,
                 _ => audit::Kind::SignInRefused,
@@ -249,13 +260,13 @@ async fn arrive(
         }
         Err(NotAdmitted::GitHub(error)) => {
             github.forget(&token);
-            failed(service, &hop.purpose, &error, request).await;
-            return hop.purpose.unavailable(service);
+            failed(service, github, &hop.purpose, &error, request).await;
+            return hop.purpose.unavailable(service, error.outcome());
         }
         Err(NotAdmitted::Failure(failure)) => {
             github.forget(&token);
             tracing::error!(error = ?failure, "A sign-in cannot go on: {failure}");
-            return hop.purpose.unavailable(service);
+            return hop.purpose.unavailable(service, SignInOutcome::Failed);
         }
     }
     let rules = &service.config().gate;
@@ -270,7 +281,16 @@ async fn arrive(
     sign_in::arrive(service, hop.purpose, person, request).await
 }
 
-async fn failed(service: &Service, purpose: &Purpose, error: &GitHubError, request: &RequestInfo) {
+async fn failed(
+    service: &Service,
+    github: &GitHub,
+    purpose: &Purpose,
+    error: &GitHubError,
+    request: &RequestInfo,
+) {
+    if let Some(advice) = error.advice() {
+        github.warn(advice, &error.to_string());
+    }
     let event = purpose.event(audit::Kind::SignInFailed, request);
     sign_in::note(service, event.detail(error.to_string())).await;
 }
@@ -301,7 +321,17 @@ fn is_plausible(code: &str) -> bool {
 
 impl GitHub {
     pub(crate) fn new(settings: GitHubSettings, proxies: Proxies) -> Self {
-        Self { settings, proxies, http: OnceLock::new() }
+        Self { settings, proxies, http: OnceLock::new(), warned: Mutex::default() }
+    }
+
+    /// Logs that GitHub refuses this server, unless the log said so within [`WARN_EVERY`].
+    fn warn(&self, advice: &str, error: &str) {
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        if warned.is_some_and(|at| at.elapsed() < WARN_EVERY) {
+            return;
+        }
+        *warned = Some(Instant::now());
+        tracing::warn!(error, "GitHub refuses this server, so people cannot sign in. {advice}");
     }
 
     /// Where to send a person, so that GitHub sends them back with `state`.

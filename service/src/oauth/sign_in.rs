@@ -13,6 +13,7 @@ use mcp::UserId;
 use sea_orm::EntityTrait as _;
 use serde::{Deserialize, Serialize};
 
+pub use super::sign_in_outcome::SignInOutcome;
 use super::{
     access::{self, Authority},
     audit::{self, Event, RequestInfo},
@@ -37,6 +38,9 @@ use crate::{
 
 /// How long the account page stays signed in, however much it is used.
 pub const SESSION_TTL: Duration = Duration::from_hours(12);
+
+/// What a client is told of a sign-in that failed, and will fail again: code and description.
+const SIGN_IN_FAILED: (&str, &str) = ("server_error", "the sign-in failed");
 
 /// The longest name in development.
 const MAX_NAME: usize = 39;
@@ -82,6 +86,8 @@ pub enum Arrived {
     ToClient {
         /// The redirect URI with the answer in its query.
         uri: String,
+        /// What that answer tells.
+        outcome: SignInOutcome,
     },
     /// To the account page.
     ToAccount {
@@ -277,6 +283,7 @@ pub async fn development(
     request.parties.set_user(person.sign_in.user.as_str());
     let known = users::get(service.db(), &person.sign_in.user).await;
     if matches!(known, Ok(Some(known)) if known.blocked_at.is_some()) {
+        SignInOutcome::Refused.count();
         return Err(CallbackError::Refused(Refusal {
             sentence: gate::Closed::Blocked.sentence(&service.config().gate),
             login: person.sign_in.login,
@@ -314,14 +321,17 @@ pub(super) async fn arrive(
     request: &RequestInfo,
 ) -> Result<Arrived, CallbackError> {
     match come_in(service, &purpose, person, request).await {
-        Ok(arrived) => Ok(arrived),
+        Ok(arrived) => {
+            SignInOutcome::Ok.count();
+            Ok(arrived)
+        }
         Err(Trouble::Failure(failure)) => {
             tracing::error!(error = ?failure, "A sign-in cannot go on: {failure}");
-            purpose.unavailable(service)
+            purpose.unavailable(service, SignInOutcome::Failed)
         }
         Err(Trouble::Store(error)) => {
             tracing::error!("A sign-in cannot go on: {error}");
-            purpose.unavailable(service)
+            purpose.unavailable(service, SignInOutcome::Failed)
         }
     }
 }
@@ -388,7 +398,8 @@ async fn come_in(
             let mut answer = vec![("code", code.expose())];
             answer.extend(asked.state.as_deref().map(|it| ("state", it)));
             answer.push(("iss", service.config().public_url.as_str()));
-            Ok(Arrived::ToClient { uri: redirect_uri::with_answer(&asked.redirect_uri, answer) })
+            let uri = redirect_uri::with_answer(&asked.redirect_uri, answer);
+            Ok(Arrived::ToClient { uri, outcome: SignInOutcome::Ok })
         }
         Purpose::Account => {
             let session = new_secret();
@@ -486,27 +497,41 @@ impl Purpose {
 
     /// The person said no.
     pub(super) fn denied(&self, service: &Service) -> Result<Arrived, CallbackError> {
-        self.tell(service, "access_denied", "the person said no", CallbackError::Denied)
+        SignInOutcome::Denied.count();
+        let told = ("access_denied", "the person said no");
+        self.tell(service, told, CallbackError::Denied, SignInOutcome::Denied)
     }
 
-    /// The browser brought something back from GitHub that is no good.
-    pub(super) fn rejected(&self, service: &Service) -> Result<Arrived, CallbackError> {
-        self.tell(service, "server_error", "the sign-in failed", CallbackError::Rejected)
+    /// The browser brought something back from GitHub that is no good. `counted`: what that says about
+    /// this server if it is true. The request does not fail because of it: anybody can send one.
+    pub(super) fn rejected(
+        &self,
+        service: &Service,
+        counted: SignInOutcome,
+    ) -> Result<Arrived, CallbackError> {
+        counted.count();
+        self.tell(service, SIGN_IN_FAILED, CallbackError::Rejected, SignInOutcome::Rejected)
     }
 
-    /// GitHub said something that cannot be used.
-    pub(super) fn failed(&self, service: &Service) -> Result<Arrived, CallbackError> {
-        self.tell(service, "server_error", "the sign-in failed", CallbackError::Failed)
+    /// GitHub refuses this server, or said something that cannot be used.
+    pub(super) fn failed(
+        &self,
+        service: &Service,
+        outcome: SignInOutcome,
+    ) -> Result<Arrived, CallbackError> {
+        outcome.count();
+        self.tell(service, SIGN_IN_FAILED, CallbackError::Failed, outcome)
     }
 
-    /// Somebody did not answer.
-    pub(super) fn unavailable(&self, service: &Service) -> Result<Arrived, CallbackError> {
-        self.tell(
-            service,
-            "temporarily_unavailable",
-            "the sign-in is not possible at the moment",
-            CallbackError::Unavailable,
-        )
+    /// GitHub or a store of this server did not answer.
+    pub(super) fn unavailable(
+        &self,
+        service: &Service,
+        outcome: SignInOutcome,
+    ) -> Result<Arrived, CallbackError> {
+        outcome.count();
+        let told = ("temporarily_unavailable", "the sign-in is not possible at the moment");
+        self.tell(service, told, CallbackError::Unavailable, outcome)
     }
 
     /// The address that tells the client that the person may not come in.
@@ -524,13 +549,14 @@ impl Purpose {
     fn tell(
         &self,
         service: &Service,
-        error: &str,
-        description: &str,
+        (error, description): (&str, &str),
         otherwise: CallbackError,
+        outcome: SignInOutcome,
     ) -> Result<Arrived, CallbackError> {
         match self {
             Self::Client(asked) => {
-                Ok(Arrived::ToClient { uri: asked.error_uri(service, error, description) })
+                let uri = asked.error_uri(service, error, description);
+                Ok(Arrived::ToClient { uri, outcome })
             }
             Self::Account => Err(otherwise),
         }

@@ -62,8 +62,8 @@ fn failed(error: ExportError) -> ToolError {
                 .into(),
         ),
         error => {
-            tracing::warn!(error = ?error, "An export cannot be read: {error}");
-            ToolError::Failed(
+            tracing::error!(error = ?error, "An export cannot be read: {error}");
+            ToolError::Unavailable(
                 "The file cannot be read at the moment. Try again in a few seconds.".into(),
             )
         }

@@ -293,10 +293,10 @@ fn not_read(error: notes::NotesError) -> ToolError {
 
 fn not_written(error: ModelError) -> ToolError {
     match error {
-        ModelError::Away(why) => ToolError::Retry(format!(
+        ModelError::Away(why) => ToolError::Unavailable(format!(
             "The model that writes digests is not available: {why}. Try again later."
         )),
-        ModelError::Refused(why) => ToolError::Failed(format!(
+        ModelError::Refused(why) => ToolError::Fault(format!(
             "The model that writes digests cannot be used: {why}. The operator of this server has \
              to check LLM_URL, LLM_MODEL and LLM_API_KEY."
         )),

@@ -143,7 +143,7 @@ fn failed(error: ExportError) -> ToolError {
             exports::MAX_BYTES >> 20
         )),
         // Its row expired, or the account was deleted: a new attempt says which.
-        ExportError::NotFound => ToolError::Retry(AWAY.into()),
+        ExportError::NotFound => ToolError::Unavailable(AWAY.into()),
         ExportError::Notes(error) => retry(error, AWAY),
         ExportError::Failed(error @ Failure::Unavailable(_)) => retry(error.into(), AWAY),
         ExportError::Failed(error @ Failure::Internal(_)) => ToolError::internal(error),

@@ -296,7 +296,7 @@ async fn fetch(call: &Call, service: &Service, url: &str) -> Result<Vec<u8>, Too
     }
     let host = address.host();
     let refused = |error: FetchError| match error {
-        FetchError::Ours => ToolError::Retry(
+        FetchError::Ours => ToolError::Unavailable(
             "Documents cannot be fetched at the moment. Give the document itself in `text`.".into(),
         ),
         FetchError::Unreachable(why) => again(format!(
@@ -330,7 +330,7 @@ async fn exported(
         ExportError::Failed(Failure::Internal(error)) => ToolError::internal(error),
         error => {
             tracing::warn!(error = %error, "Could not read an export to import it; the job retries");
-            ToolError::Retry("The export cannot be read at the moment.".into())
+            ToolError::Unavailable("The export cannot be read at the moment.".into())
         }
     };
     exports::bytes(service, &export.map_err(failed)?, MAX_BYTES)

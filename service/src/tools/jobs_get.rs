@@ -162,8 +162,8 @@ pub(super) fn refused(error: JobAccessError) -> ToolError {
 
 /// The jobs cannot be read.
 pub(super) fn away(mcp::StoreError(source): mcp::StoreError) -> ToolError {
-    tracing::warn!(error = ?source, "The jobs are unavailable: {source}");
-    ToolError::Failed(
+    tracing::error!(error = ?source, "The jobs are unavailable: {source}");
+    ToolError::Unavailable(
         "The jobs cannot be reached at the moment. They go on: try again in a few seconds.".into(),
     )
 }

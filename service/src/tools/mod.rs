@@ -51,8 +51,8 @@ pub(crate) fn failed(error: NotesError) -> ToolError {
             "There is no such note. Take the id from notes_list or notes_search.".into(),
         ),
         NotesError::Unavailable(source) => {
-            tracing::warn!(error = ?source, "The database is unavailable: {source}");
-            ToolError::Failed(
+            tracing::error!(error = ?source, "The database is unavailable: {source}");
+            ToolError::Unavailable(
                 "The notes cannot be reached at the moment. Nothing is lost: try again in a few \
                  seconds."
                     .into(),
@@ -66,8 +66,10 @@ pub(crate) fn failed(error: NotesError) -> ToolError {
 fn retry(error: NotesError, problem: &str) -> ToolError {
     match error {
         NotesError::Unavailable(source) => {
-            tracing::warn!(error = ?source, "The database is unavailable: {source}");
-            ToolError::Retry(format!("{problem} Nothing is lost: try again in a few seconds."))
+            tracing::error!(error = ?source, "The database is unavailable: {source}");
+            ToolError::Unavailable(format!(
+                "{problem} Nothing is lost: try again in a few seconds."
+            ))
         }
         error => failed(error),
     }

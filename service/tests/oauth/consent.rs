@@ -61,7 +61,7 @@ async fn the_person_decides_what_a_client_gets_that_does_not_say_what_it_needs()
         else {
             panic!("not to GitHub");
         };
-        let Ok(Arrived::ToClient { uri }) = world.back(&(state, nonce)).await else {
+        let Ok(Arrived::ToClient { uri, .. }) = world.back(&(state, nonce)).await else {
             panic!("not back at the client");
         };
         let redemption = Redemption {

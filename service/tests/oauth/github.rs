@@ -41,7 +41,7 @@ async fn signed_in(
 ) -> Result<std::collections::HashMap<String, String>, Refusal> {
     let hop = world.at_github(client, URI).await;
     match world.back(&hop).await {
-        Ok(Arrived::ToClient { uri }) => Ok(query(&uri)),
+        Ok(Arrived::ToClient { uri, .. }) => Ok(query(&uri)),
         Err(CallbackError::Refused(refusal)) => Err(refusal),
         other => panic!("{other:?}"),
     }
@@ -78,7 +78,7 @@ async fn a_person_comes_back_with_a_code() {
     assert_eq!(asked["prompt"], "select_account");
     assert!(!asked.contains_key("scope"), "nothing but who they are");
 
-    let Ok(Arrived::ToClient { uri }) = world.back(&(state, nonce)).await else {
+    let Ok(Arrived::ToClient { uri, .. }) = world.back(&(state, nonce)).await else {
         panic!("not back");
     };
     let answer = query(&uri);
@@ -174,7 +174,7 @@ async fn what_github_says_is_told_in_our_words() {
     let hop = world.at_github(&client, URI).await;
     let no =
         pairs(&[("state", &hop.0), ("error", "access_denied"), ("error_description", "reflected")]);
-    let Ok(Arrived::ToClient { uri }) =
+    let Ok(Arrived::ToClient { uri, .. }) =
         github::callback(&world.service, &no, Some(&hop.1), &request()).await
     else {
         panic!("not back");

@@ -97,7 +97,7 @@ async fn on_ones_own_machine_a_name_is_enough() {
         assert_eq!(result.unwrap_err(), error);
     }
     let back = sign_in::development(service, &state, Some(&nonce), " Ada ", &request()).await;
-    let Ok(Arrived::ToClient { uri }) = back else {
+    let Ok(Arrived::ToClient { uri, .. }) = back else {
         panic!("not back");
     };
     assert!(query(&uri).contains_key("code"));

@@ -30,7 +30,7 @@ const ROUNDS: usize = 4;
 async fn at_the_door(world: &World) -> (Client, String) {
     let id = world.client(&[URI]).await;
     let hop = world.at_github(&id, URI).await;
-    let Ok(Arrived::ToClient { uri }) = world.back(&hop).await else {
+    let Ok(Arrived::ToClient { uri, .. }) = world.back(&hop).await else {
         panic!("not back");
     };
     let client = client::find_snapshot(&world.service, &id).await.unwrap();

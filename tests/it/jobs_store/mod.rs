@@ -91,7 +91,7 @@ async fn claim_one(service: &Service) -> Claimed {
 
 fn text(text: &str) -> JobOutcome {
     let result = json!({ "content": [{ "type": "text", "text": text }] });
-    JobOutcome::Result { result: to_raw_value(&result).unwrap(), is_error: false }
+    JobOutcome::Result { result: to_raw_value(&result).unwrap(), is_error: false, is_fault: false }
 }
 
 /// What the client reads of an outcome.

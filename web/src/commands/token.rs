@@ -23,7 +23,8 @@ pub(crate) struct Options {
     /// Whose notes it opens: a short name such as `me`, or a full one such as `github:1234567`
     #[arg(long, value_name = "NAME", value_parser = identity)]
     user: mcp::UserId,
-    /// What it allows, separated by spaces
+    /// The scopes that it grants, separated by spaces: notes:read (read notes), notes:write (create,
+    /// change and delete notes)
     #[arg(long, value_name = "SCOPES", default_value = "notes:read notes:write", value_parser = scopes)]
     scope: Scopes,
     /// How long it is good for: a number with s, m or h; at most 24h
@@ -71,15 +72,26 @@ pub(super) async fn run(config: Config, options: Options) -> anyhow::Result<()> 
             "There is no scope `{unknown}`, so it is ignored. There are: {known}"
         ));
     }
-    let scopes = scope.known.into_iter().collect::<Vec<_>>().join(" ");
+    let granted = listed(scope::ALL.iter().filter(|it| scope.known.contains(**it)));
+    super::say(format_args!("An access token for {user} with the scopes:\n{granted}"));
+    let missing = listed(scope::ALL.iter().filter(|it| !scope.known.contains(**it)));
+    if !missing.is_empty() {
+        super::say(format_args!("Not granted; name them with --scope if needed:\n{missing}"));
+    }
     super::say(format_args!(
-        "An access token for {user} ({scopes}) at {}, good for {}.\n\
+        "It is for {}, and good for {}.\n\
          Whoever has it can use these notes: treat it like a password. `users block` ends it, and so \
          does `keys revoke`.",
         config.public_url.mcp(),
         in_words(ttl),
     ));
     writeln!(io::stdout(), "{token}").context("could not print the token")
+}
+
+/// Scopes with what they allow, one a line.
+fn listed(scopes: impl Iterator<Item = &'static &'static str>) -> String {
+    let line = |name: &&str| format!("  {name}  {}", scope::describe(name).unwrap_or_default());
+    scopes.map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// An identity, such as `github:1234567`; a short name is one of development.
@@ -165,6 +177,24 @@ mod tests {
         assert_eq!(identity("github:42").unwrap().as_str(), "github:42");
         for wrong in ["", ":", "a:", ":a", "a b", "a:b:c", "ä"] {
             assert!(identity(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_help_and_the_list_name_every_scope() {
+        use clap::CommandFactory as _;
+
+        #[derive(clap::Parser)]
+        struct Program {
+            #[command(flatten)]
+            _options: Options,
+        }
+        let help = Program::command().render_long_help().to_string();
+        let list = listed(scope::ALL.iter());
+        for name in scope::ALL {
+            assert!(help.contains(name), "{help}");
+            let line = format!("  {name}  {}", scope::describe(name).unwrap());
+            assert!(list.lines().any(|it| it == line), "{list}");
         }
     }
 

@@ -16,6 +16,7 @@ use url::form_urlencoded;
 use crate::{
     Instance,
     cookies::{Cookies, Kind, SESSION},
+    observe::ServerFailed,
     page::{Fields, Frame, Trouble, see_other, without_effect},
     visitor::{self, PageVisit},
 };
@@ -166,9 +167,12 @@ impl Endpoint for Development {
 /// Sends a person on who has come back.
 fn arrived_at(cookies: Cookies, state: &str, arrived: Arrived) -> Result<Response, Trouble> {
     let mut response = match &arrived {
-        Arrived::ToClient { uri } => see_other(uri)?,
+        Arrived::ToClient { uri, .. } => see_other(uri)?,
         Arrived::ToAccount { .. } => see_other("/account")?,
     };
+    if matches!(&arrived, Arrived::ToClient { outcome, .. } if outcome.is_failure()) {
+        response.set_data(ServerFailed);
+    }
     cookies.clear(response.headers_mut(), Kind::SignIn, state);
     if let Arrived::ToAccount { session } = arrived {
         cookies.set_named(response.headers_mut(), SESSION, &session, SESSION_TTL);

@@ -106,7 +106,7 @@ fn answered(result: &CallToolResult) -> AttemptEnd {
 
 fn failed(engine: &Inner, id: &JobId, job: &JobCall, call: &Call, error: ToolError) -> AttemptEnd {
     match error {
-        ToolError::Retry(message) => AttemptEnd::Retry(message),
+        ToolError::Retry(message) | ToolError::Unavailable(message) => AttemptEnd::Retry(message),
         ToolError::Internal(source) => {
             let tool = &job.tool;
             tracing::error!(tool, job = %id, error = %source, "Tool `{tool}` failed: {source}");

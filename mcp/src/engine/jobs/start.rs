@@ -124,7 +124,7 @@ impl JobTool<'_> {
             ))),
             Err(error) => {
                 tracing::error!(error = %error, "A job could not be kept: {error}");
-                Err(CallToolResult::error(
+                Err(CallToolResult::fault(
                     "This could not be started, because jobs cannot be kept right now. Please try \
                      again in a moment.",
                 ))

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use futures_util::{StreamExt as _, future, stream as streams};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use tracing::{Instrument as _, Span};
@@ -11,7 +12,7 @@ use crate::{
     caller::Caller,
     engine::{
         Inner, QUICK,
-        exchange::{Decision, Exchange, Failed},
+        exchange::{Decision, Exchange},
         follow::Follower,
         jobs::{
             stream::{self, JOB_LEASE},
@@ -24,6 +25,7 @@ use crate::{
         retry::{WRITE_PATIENCE, patiently},
         task_request::TaskRequest,
     },
+    failure::CallFailure,
     headers,
     job::{Job, JobId},
     reply::{About, Reply, ReplyBody},
@@ -81,7 +83,7 @@ pub(super) async fn answer(
         && let [(_, Task::Answered { .. })] = tasks.as_slice()
         && let Some((_, Task::Answered { answer, error })) = tasks.pop()
     {
-        about.error = error;
+        about.failure = error.map(CallFailure::Rpc);
         return Reply::json(StatusCode::OK, answer).with_about(about);
     }
     let key = StreamKey { session: entered.id.clone(), stream: StreamId::random() };
@@ -159,15 +161,11 @@ impl Decide<'_> {
             |after| Follower::start(engine, exchange.key.clone(), self.session, self.caller, after);
         match decided {
             Ok(Decision::Json(body)) => {
-                if let Some(Failed::MissingScope(scope)) = exchange.failed() {
+                if let Some(scope) = exchange.missing_scope() {
                     return Reply::forbidden(scope, body);
                 }
                 let mut reply = Reply::json(StatusCode::OK, body);
-                match exchange.failed() {
-                    Some(Failed::Rpc(code)) => reply.about.error = Some(code),
-                    Some(Failed::Tool) => reply.about.tool_error = true,
-                    Some(Failed::MissingScope(_)) | None => {}
-                }
+                reply.about.failure = exchange.failure().get();
                 reply
             }
             // The call runs: it would be wrong to say that nothing was done.
@@ -177,7 +175,7 @@ impl Decide<'_> {
                         if listening.send(()).is_err() {
                             tracing::debug!("The call went on before its client listened");
                         }
-                        Reply::new(StatusCode::OK, ReplyBody::Events(follower.into_body()))
+                        self.stream(exchange, follower)
                     }
                     Err(error) => Reply::store_away(None, &error),
                 }
@@ -189,6 +187,21 @@ impl Decide<'_> {
             }
             Err(_call_panicked) => Reply::error(StatusCode::OK, None, &RpcError::internal()),
         }
+    }
+
+    /// The answer as a stream, which says at its end how the request failed.
+    fn stream(&self, exchange: &Arc<Exchange>, follower: Follower) -> Reply {
+        let failure = exchange.failure().clone();
+        let (exchange, user) = (Arc::clone(exchange), self.caller.user.clone());
+        let at_the_end = async move {
+            exchange.note_end_of_job(&user).await;
+            None
+        };
+        let end = streams::once(at_the_end).filter_map(future::ready);
+        let events = follower.into_body().chain(end).boxed();
+        let mut reply = Reply::new(StatusCode::OK, ReplyBody::Events(events));
+        reply.about.stream_failure = failure;
+        reply
     }
 }
 
@@ -373,7 +386,7 @@ async fn await_job(
     let answer = ended.map(|ended| match ended {
         Ok(job) => stream::answer(&writer.request, &job, Some(id)),
         Err(error) => {
-            exchange.note(Failed::Rpc(error.code));
+            exchange.note(CallFailure::Rpc(error.code));
             rpc::encode_error(Some(&writer.request), &error)
         }
     });

@@ -10,7 +10,7 @@ use crate::{
     caller::Caller,
     engine::{
         ACCESS_ENDED, Inner,
-        exchange::{Exchange, Failed, LegacyOutlet},
+        exchange::{Exchange, LegacyOutlet},
         jobs::{
             self, JobTool, NotStarted,
             stream::{self, JOB_LEASE, START_LEASE},
@@ -21,11 +21,13 @@ use crate::{
         perform::Failure,
         retry::{ANSWER_PATIENCE, HEARTBEAT, LEASE, patiently},
     },
+    failure::CallFailure,
     id::random_id,
     job::{JobId, Origin},
     question::{Answer, Question},
     rpc::{self, RpcError, codes},
     store::{Mark, OpenQuestion, Session, StoredCall, Writer},
+    types::CallToolResult,
 };
 
 /// How long a user has to answer a question.
@@ -56,7 +58,9 @@ impl Run {
             let prepared = tokio::select! {
                 biased;
                 () = registration.cancel.cancelled() => None,
-                () = access.ended() => Some(Err(NotStarted::Failed(Failure::Rpc(access_ended())))),
+                () = access.ended() => {
+                    Some(Err(NotStarted::Failed(Failure::Rpc(self.access_ended()))))
+                }
                 prepared = tool.prepare(&call) => Some(prepared),
                 () = hold(&self.exchange, &self.writer) => None,
             };
@@ -67,7 +71,7 @@ impl Run {
                     Err(answer) => answer,
                 },
                 Some(Err(NotStarted::Answered(result))) => {
-                    self.note_tool(result.is_error);
+                    self.note(result.failure());
                     Some(self.encode(&result))
                 }
                 Some(Err(NotStarted::Failed(Failure::Rpc(error)))) => Some(self.refuse(&error)),
@@ -88,14 +92,14 @@ impl Run {
         let outcome = tokio::select! {
             biased;
             () = registration.cancel.cancelled() => None,
-            () = access.ended() => Some(Err(Failure::Rpc(access_ended()))),
+            () = access.ended() => Some(Err(Failure::Rpc(self.access_ended()))),
             outcome = work => Some(outcome),
             () = hold(&self.exchange, &self.writer) => None,
         };
         let answer = match outcome {
             None => None,
             Some(Ok(output)) => {
-                self.note_tool(output.is_tool_error());
+                self.note(output.failure());
                 Some(self.encode(&output))
             }
             Some(Err(Failure::Rpc(error))) => Some(self.refuse(&error)),
@@ -115,13 +119,13 @@ impl Run {
     async fn start_job(&self, tool: &JobTool<'_>, call: Call) -> Result<(), Option<Vec<u8>>> {
         let away = |error: crate::StoreError| {
             tracing::error!(error = %error, "A job could not be kept: {error}");
-            self.encode_error(&RpcError::unavailable())
+            self.refuse(&RpcError::unavailable())
         };
         let id = self.writer.job_id();
         let answers = call.answers();
         if let Some(task) = self.work.task {
             let started = tool.start(id, &call, Origin::Task, answers, task.ttl()).await;
-            let job = started.map_err(|refused| self.encode(&refused))?;
+            let job = started.map_err(|refused| self.not_started(&refused))?;
             return Err(Some(self.encode(&Created { task: LegacyTask::new(&job) })));
         }
         let writer = &self.writer;
@@ -138,8 +142,9 @@ impl Run {
             log.write_for_job(writer, mark.as_ref(), &first.message).await.map_err(away)?;
         }
         let origin = Origin::Stream { writer: writer.clone() };
-        let started = tool.start(id, &call, origin, answers, None).await;
-        started.map_err(|refused| self.encode(&refused))?;
+        let started = tool.start(id.clone(), &call, origin, answers, None).await;
+        started.map_err(|refused| self.not_started(&refused))?;
+        self.exchange.note_job(id);
         if let Err(error) = log.renew(writer, JOB_LEASE).await {
             // Whoever follows the stream finds the job, and does it instead.
             tracing::warn!(error = %error, "The stream of a job could not be kept: {error}");
@@ -162,7 +167,7 @@ impl Run {
             return Some(self.refuse(&RpcError::unavailable()));
         };
         if let Err(refused) = tool.start(id.clone(), call, Origin::Task, answers, None).await {
-            return Some(self.encode(&refused));
+            return Some(self.not_started(&refused));
         }
         let ended = tokio::select! {
             biased;
@@ -173,13 +178,22 @@ impl Run {
             ended = waiting.for_end() => ended,
         };
         Some(match ended {
-            Ok(Some(job)) => stream::answer(&self.writer.request, &job, None),
+            Ok(Some(job)) => {
+                self.note(job.failure());
+                stream::answer(&self.writer.request, &job, None)
+            }
             Ok(None) => self.refuse(&RpcError::internal()),
             Err(why) => {
-                self.note_tool(true);
+                self.exchange.note(CallFailure::Tool);
                 self.encode(&jobs::goes_on(engine, &id, why))
             }
         })
+    }
+
+    /// The result of a call of which no job could be made.
+    fn not_started(&self, result: &CallToolResult) -> Vec<u8> {
+        self.note(result.failure());
+        self.encode(result)
     }
 
     fn encode(&self, output: &impl Serialize) -> Vec<u8> {
@@ -188,18 +202,23 @@ impl Run {
 
     /// An error as the answer, which the log hears of.
     fn refuse(&self, error: &RpcError) -> Vec<u8> {
-        self.exchange.note(Failed::Rpc(error.code));
+        self.exchange.note(CallFailure::Rpc(error.code));
         self.encode_error(error)
     }
 
     fn missing_scope(&self, scope: &'static str) -> Vec<u8> {
-        self.exchange.note(Failed::MissingScope(scope));
+        self.exchange.note_missing_scope(scope);
         self.encode_error(&RpcError::missing_scope(scope))
     }
 
-    fn note_tool(&self, is_error: bool) {
-        if is_error {
-            self.exchange.note(Failed::Tool);
+    fn access_ended(&self) -> RpcError {
+        self.exchange.note(CallFailure::AccessEnded);
+        RpcError::new(codes::INTERNAL_ERROR, ACCESS_ENDED)
+    }
+
+    fn note(&self, failure: Option<CallFailure>) {
+        if let Some(failure) = failure {
+            self.exchange.note(failure);
         }
     }
 
@@ -258,10 +277,6 @@ impl Run {
         // If it is somebody else's by now, that one asks.
         patiently(ANSWER_PATIENCE, suspend).await.map(drop).map_err(away)
     }
-}
-
-fn access_ended() -> RpcError {
-    RpcError::new(codes::INTERNAL_ERROR, ACCESS_ENDED)
 }
 
 /// Keeps the lease of a run. Ends when somebody else has taken the call over.

@@ -37,6 +37,7 @@ use crate::{
         operation::{Method, Operation},
         perform::Failure,
     },
+    failure::{CallFailure, LateFailure},
     headers,
     job::{JobId, JobOutcome, Origin},
     json,
@@ -76,8 +77,7 @@ pub(super) struct Run {
 struct Ended {
     status: StatusCode,
     body: Vec<u8>,
-    error: Option<i64>,
-    tool_error: bool,
+    failure: Option<CallFailure>,
     /// The scope that the access token lacks.
     missing_scope: Option<&'static str>,
 }
@@ -140,6 +140,7 @@ impl Run {
                 Err(_elapsed) => {}
             }
         }
+        let failure = LateFailure::default();
         let running = Running {
             run: Some(run),
             waiting,
@@ -148,10 +149,13 @@ impl Run {
             keep_alive: Instant::now(),
             expires,
             access,
+            failure: failure.clone(),
             _cancel: guard,
             _busy: busy,
         };
-        Reply::new(StatusCode::OK, ReplyBody::Events(running.into_body()))
+        let mut reply = Reply::new(StatusCode::OK, ReplyBody::Events(running.into_body()));
+        reply.about.stream_failure = failure;
+        reply
     }
 
     async fn run(self, outlet: ModernOutlet, cancel: CancellationToken) -> Ended {
@@ -178,8 +182,7 @@ impl Run {
                 return Ended {
                     status: StatusCode::OK,
                     body: engine.encode(&self.id, &output),
-                    error: None,
-                    tool_error: output.is_tool_error(),
+                    failure: output.failure(),
                     missing_scope: None,
                 };
             }
@@ -288,10 +291,10 @@ impl Run {
             Waited::Left(result) => self.tool_result(&result),
             Waited::Ended(job) => match jobs::outcome(&job) {
                 JobOutcome::Error(error) => self.fail(&error),
-                JobOutcome::Result { result, is_error } => {
+                JobOutcome::Result { result, .. } => {
                     match json::from_str::<BTreeMap<String, Box<RawValue>>>(result.get()) {
                         Ok(result) => {
-                            Ended { tool_error: is_error, ..self.complete(&result, "complete") }
+                            Ended { failure: job.failure(), ..self.complete(&result, "complete") }
                         }
                         Err(_no_object) => self.fail(&RpcError::internal()),
                     }
@@ -301,12 +304,12 @@ impl Run {
     }
 
     fn tool_result(&self, result: &CallToolResult) -> Ended {
-        Ended { tool_error: result.is_error, ..self.complete(result, "complete") }
+        Ended { failure: result.failure(), ..self.complete(result, "complete") }
     }
 
     fn complete(&self, result: &impl Serialize, kind: &'static str) -> Ended {
         let body = rpc::encode_result(&self.id, &self.engine.modern(result, kind, None));
-        Ended { status: StatusCode::OK, body, error: None, tool_error: false, missing_scope: None }
+        Ended { status: StatusCode::OK, body, failure: None, missing_scope: None }
     }
 
     /// Asks the client; everything that the next round needs is sealed into the state.
@@ -329,8 +332,8 @@ impl Run {
             _ => StatusCode::OK,
         };
         let body = rpc::encode_error(Some(&self.id), error);
-        let error = Some(error.code);
-        Ended { status, body, error, tool_error: false, missing_scope: None }
+        let failure = Some(CallFailure::Rpc(error.code));
+        Ended { status, body, failure, missing_scope: None }
     }
 
     fn missing_scope(&self, scope: &'static str) -> Ended {
@@ -345,8 +348,7 @@ impl Ended {
             None => Reply::json(self.status, self.body),
             Some(scope) => Reply::forbidden(scope, self.body),
         };
-        reply.about.error = self.error;
-        reply.about.tool_error = self.tool_error;
+        reply.about.failure = self.failure;
         reply
     }
 }
@@ -360,6 +362,8 @@ struct Running {
     keep_alive: Instant,
     expires: Instant,
     access: Access,
+    /// Says how the call failed.
+    failure: LateFailure,
     /// Cancels the call when the stream is dropped.
     _cancel: DropGuard,
     _busy: TaskTrackerToken,
@@ -399,6 +403,9 @@ impl Running {
                 }
                 ended = run => {
                     self.run = None;
+                    if let Some(failure) = ended.failure {
+                        self.failure.set(failure);
+                    }
                     self.last = Some(ended.body);
                 }
                 () = sleep_until(self.keep_alive) => {
@@ -406,7 +413,10 @@ impl Running {
                     return Some(sse::comment());
                 }
                 () = sleep_until(self.expires) => return None,
-                () = self.access.ended() => return None,
+                () = self.access.ended() => {
+                    self.failure.set(CallFailure::AccessEnded);
+                    return None;
+                }
             }
         }
     }

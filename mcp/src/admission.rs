@@ -149,6 +149,13 @@ pub enum Verdict {
 pub trait Admission: Send + Sync {
     /// Takes this much of the caller's share. Never fails: without its store it decides alone.
     async fn admit(&self, caller: &Caller, requests: Requests) -> Verdict;
+
+    /// Counts bytes that the shared store is to keep for a caller for about
+    /// [`STREAM_TTL`](crate::store::STREAM_TTL). False if that would be more than one person may keep
+    /// there: then nothing is counted.
+    async fn keep(&self, _caller: &Caller, _bytes: usize) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]

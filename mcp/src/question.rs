@@ -246,6 +246,10 @@ pub struct Root {
     pub name: Option<String>,
 }
 
+/// The longest answer to one question, in bytes of JSON: more than a person types, and about as much
+/// text as a model writes at once.
+pub(crate) const MAX_ANSWER_BYTES: usize = 256 * 1024;
+
 /// The client's answer to one question, as it was sent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

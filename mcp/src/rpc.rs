@@ -11,6 +11,10 @@ use serde_json::{Value, value::RawValue};
 
 use crate::json::{self, JsonError};
 
+/// The longest request id or progress token, in bytes. Stores keep both, and many names of keys and
+/// every answer repeat the id. Clients send numbers or UUIDs.
+pub(crate) const MAX_ID_BYTES: usize = 256;
+
 /// A JSON-RPC request id: a string or an integer, never null (MCP basic, "Requests").
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum RequestId {
@@ -66,7 +70,13 @@ impl<'de> Deserialize<'de> for RequestId {
                 })
             }
 
-            fn visit_str<E>(self, text: &str) -> Result<RequestId, E> {
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<RequestId, E> {
+                if text.len() > MAX_ID_BYTES {
+                    return Err(E::custom(format_args!(
+                        "a string of {} bytes, of at most {MAX_ID_BYTES}",
+                        text.len()
+                    )));
+                }
                 Ok(RequestId::String(text.to_owned()))
             }
         }

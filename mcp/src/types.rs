@@ -47,6 +47,10 @@ pub struct Implementation {
 /// record of every session.
 const MAX_CLIENT_TEXT: usize = 200;
 
+/// The longest `capabilities` of a client whose session is kept, in bytes of JSON. Those of known
+/// clients have less than 1 KiB.
+pub(crate) const MAX_CAPABILITIES_BYTES: usize = 16 * 1024;
+
 impl Implementation {
     /// Reads what a client says about itself. Nothing in it is an error: what cannot be read is left
     /// out, and the result is `None` if it is not an object.

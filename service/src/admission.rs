@@ -3,6 +3,8 @@
 //! Three quotas: one for calls; one for what clients send while they connect, which nothing else uses
 //! up; and one for what may follow in great numbers, such as the pages of a long list.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use mcp::{Admission, Caller, Quota, Requests};
 
@@ -18,6 +20,12 @@ const LIGHT_FACTOR: u32 = 10;
 /// The least number of requests a minute by which a person's clients connect, however few calls are
 /// allowed. A client needs about eight, and several start together.
 const LEAST_LIGHT: u32 = 120;
+
+/// Bytes of streams, answers and waiting calls that one person may add to the shared store within the
+/// time for which it keeps them. GCRA lets a burst of as much precede it, so one person holds at most
+/// twice this: a quarter of the smallest store that we run on.
+const KEPT: Bucket =
+    Bucket { name: "kept", limit: 32 * 1024 * 1024, window: Duration::from_mins(15) };
 
 /// The limits of every person.
 pub(crate) struct PerPerson {
@@ -62,6 +70,19 @@ impl PerPerson {
 
 #[async_trait]
 impl Admission for PerPerson {
+    async fn keep(&self, caller: &Caller, bytes: usize) -> bool {
+        let count = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let verdict = self.service.limiter().take(&KEPT, caller.user.as_str(), count).await;
+        if !verdict.is_allowed() {
+            tracing::warn!(
+                user = %caller.user,
+                bytes,
+                "Refused to keep an answer or call for a user who fills the shared store"
+            );
+        }
+        verdict.is_allowed()
+    }
+
     async fn admit(&self, caller: &Caller, requests: Requests) -> mcp::Verdict {
         let (calls, light, followups) = tokio::join!(
             self.take(&self.calls, caller, requests.calls),

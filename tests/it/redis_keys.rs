@@ -19,7 +19,7 @@ use tests::{
 const FORMATTED: [&str; 3] = ["format", "call", "session"];
 
 /// The kinds of keys that this leaves behind, at least.
-const KINDS: [&str; 12] = [
+const KINDS: [&str; 13] = [
     "ask",
     "call",
     "cimd",
@@ -30,6 +30,7 @@ const KINDS: [&str; 12] = [
     "oauth:pend",
     "rl",
     "session",
+    "sessions",
     "streams",
     "waiting",
 ];
@@ -81,6 +82,7 @@ fn kind(key: &str) -> String {
         ["rl", _bucket, _] => "rl".to_owned(),
         ["cimd", _] => "cimd".to_owned(),
         ["cimd", _, "lead"] => "lead".to_owned(),
+        ["sessions", ..] => "sessions".to_owned(),
         ["catalog"] => "catalog".to_owned(),
         _ => panic!("nobody knows what {key} is for"),
     }
@@ -99,6 +101,7 @@ async fn values(redis: &mut MultiplexedConnection, key: &str) -> Vec<Vec<u8>> {
     let kind: String = ::redis::cmd("TYPE").arg(key).query_async(redis).await.unwrap();
     match kind.as_str() {
         "string" => vec![redis.get(key).await.unwrap()],
+        "zset" => redis.zrange(key, 0, -1).await.unwrap(),
         "set" => redis.smembers(key).await.unwrap(),
         "hash" => {
             let fields: Vec<(String, Vec<u8>)> = redis.hgetall(key).await.unwrap();

@@ -21,15 +21,18 @@ use super::{
 };
 use crate::{
     call::Outlet,
-    caller::UserId,
+    caller::{Caller, UserId},
     failure::{CallFailure, LateFailure},
     job::JobId,
-    rpc::{RequestId, codes},
-    store::{Signal, StoreError, StreamKey, Writer},
+    rpc::{self, RequestId, RpcError, codes},
+    store::{Signal, StoreError, StoredCall, StreamKey, Writer},
 };
 
 /// How long a call waits for the socket to follow its stream before it goes on.
 const FOLLOW_LIMIT: Duration = Duration::from_secs(1);
+
+/// What a stream without events costs the store, in bytes: its hash, its first events, its names.
+const STREAM_BYTES: usize = 16 * 1024;
 
 /// What becomes of the HTTP response.
 pub(super) enum Decision {
@@ -44,6 +47,8 @@ pub(super) enum Decision {
 /// One legacy POST and its answers.
 pub(super) struct Exchange {
     engine: Arc<Inner>,
+    /// Who calls, or who goes on with the stream.
+    caller: Caller,
     pub(super) key: StreamKey,
     state: Mutex<State>,
     failure: LateFailure,
@@ -70,6 +75,7 @@ impl Exchange {
     /// Begins with requests that wait for answers, each with what it is to be run.
     pub(super) fn new(
         engine: Arc<Inner>,
+        caller: Caller,
         key: StreamKey,
         pending: Vec<(RequestId, Option<Arc<Work>>)>,
         batch: bool,
@@ -78,17 +84,18 @@ impl Exchange {
         let (decide, decision) = oneshot::channel();
         let answers = Vec::new();
         let state = State::Undecided { pending, answers, batch, may_stream, decide };
-        (Self::with_state(engine, key, state), decision)
+        (Self::with_state(engine, caller, key, state), decision)
     }
 
     /// Goes on with a stream that another exchange has opened, perhaps elsewhere.
-    pub(super) fn resumed(engine: Arc<Inner>, key: StreamKey) -> Arc<Self> {
-        Self::with_state(engine, key, State::Streaming)
+    pub(super) fn resumed(engine: Arc<Inner>, caller: Caller, key: StreamKey) -> Arc<Self> {
+        Self::with_state(engine, caller, key, State::Streaming)
     }
 
-    fn with_state(engine: Arc<Inner>, key: StreamKey, state: State) -> Arc<Self> {
+    fn with_state(engine: Arc<Inner>, caller: Caller, key: StreamKey, state: State) -> Arc<Self> {
         Arc::new(Self {
             engine,
+            caller,
             key,
             state: Mutex::new(state),
             failure: LateFailure::default(),
@@ -98,7 +105,7 @@ impl Exchange {
     }
 
     /// Makes the answer a stream if that is still open. False if it is not a stream and will not
-    /// become one.
+    /// become one, or the store holds as much for the caller as it may.
     pub(super) async fn open_stream(&self) -> Result<bool, StoreError> {
         let mut state = self.state.lock().await;
         match &*state {
@@ -112,6 +119,11 @@ impl Exchange {
                     calls.push((request.clone(), again.and_then(|it| it.to_stored())));
                 }
                 calls.extend(answers.iter().map(|(request, _)| (request.clone(), None)));
+                let stored = calls.iter().filter_map(|(_, call)| call.as_ref());
+                let bytes: usize = stored.map(StoredCall::size).sum();
+                if !self.engine.may_keep(&self.caller, STREAM_BYTES + bytes).await {
+                    return Ok(false);
+                }
                 patiently(WRITE_PATIENCE, || log.open(&self.key, &calls, LEASE)).await?;
                 for (request, answer) in answers {
                     let answer = answer.as_deref().map(String::from_utf8_lossy);
@@ -189,6 +201,10 @@ impl Exchange {
             State::Decided => {}
             State::Streaming => {
                 drop(state);
+                let answer = match answer {
+                    Some(answer) => Some(self.kept(writer, answer).await),
+                    None => None,
+                };
                 let answer = answer.as_deref().map(String::from_utf8_lossy);
                 let log = &self.engine.stores.log;
                 let finish = || log.finish(writer, answer.as_deref());
@@ -216,6 +232,22 @@ impl Exchange {
                 drop(decide.send(decision));
             }
         }
+    }
+
+    /// An answer as the store may keep it: itself, or an error in its place.
+    async fn kept(&self, writer: &Writer, answer: Vec<u8>) -> Vec<u8> {
+        if self.engine.may_keep(&self.caller, answer.len()).await {
+            return answer;
+        }
+        let error = format!(
+            "the call has ended and may have taken effect, but its answer of {} bytes is not kept: \
+             your answers of the last minutes fill what one person may keep here; wait a few \
+             minutes, or accept `application/json`",
+            answer.len()
+        );
+        let error = RpcError::new(codes::TOO_MANY_REQUESTS, error);
+        self.note(Failed::Rpc(error.code));
+        rpc::encode_error(Some(&writer.request), &error)
     }
 
     /// Tells the log that the writer is alive. False if the call is no longer the writer's; before

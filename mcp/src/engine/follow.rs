@@ -468,7 +468,9 @@ impl Follower {
     }
 
     async fn pass_on(&mut self, received: Received) -> Result<(), StoreError> {
-        let Some(session) = self.engine.stores.sessions.load(&self.key.session).await? else {
+        let user = &self.caller.user;
+        let loading = self.engine.stores.sessions.load(user, &self.key.session);
+        let Some(session) = loading.await? else {
             self.end = Some(End::OfSocket);
             return Ok(());
         };
@@ -481,7 +483,6 @@ impl Follower {
             Received::Signal(signal) => vec![signal],
             // Some changes were lost: whatever the client follows may have changed.
             Received::Missed => {
-                let user = &self.caller.user;
                 let updated = session
                     .subscriptions
                     .into_iter()
@@ -501,7 +502,8 @@ impl Follower {
         // A signal may have been lost, and an open stream keeps its session alive.
         self.unread = true;
         self.look_after_jobs(true).await;
-        match self.engine.stores.sessions.load(&self.key.session).await {
+        let user = &self.caller.user;
+        match self.engine.stores.sessions.load(user, &self.key.session).await {
             Ok(Some(session)) => self.compare_lists(&session).await,
             Ok(None) => {
                 self.end = Some(End::OfSocket);

@@ -6,7 +6,11 @@ use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{lists::Rendered, running::Running};
+use super::{
+    lists::Rendered,
+    running::Running,
+    slots::{MAX_LISTENING, MAX_OPEN, Slots},
+};
 use crate::{
     admission::{Admission, Quota, Requests, Verdict},
     caller::{AccessCheck, Caller},
@@ -58,6 +62,10 @@ pub(super) struct Inner {
     /// The `_meta` of every modern result.
     pub(super) server_meta: Box<RawValue>,
     pub(super) running: Running,
+    /// Requests of each person that run or are answered with a stream.
+    pub(super) open: Slots,
+    /// Streams of each person that wait for changes.
+    pub(super) listening: Slots,
     /// Cancelled when the instance is about to go.
     pub(super) drain: CancellationToken,
     /// Every running call and open stream.
@@ -86,6 +94,8 @@ impl Inner {
             settings,
             job_access,
             running: Running::default(),
+            open: Slots::new(MAX_OPEN),
+            listening: Slots::new(MAX_LISTENING),
             drain: CancellationToken::new(),
             busy: TaskTracker::new(),
         }
@@ -112,6 +122,14 @@ impl Inner {
         match admission.admit(caller, requests).await {
             Verdict::Admitted(quota) => Ok(quota),
             Verdict::Refused(quota) => Err(quota),
+        }
+    }
+
+    /// Whether the shared store may keep this much more for the caller.
+    pub(super) async fn may_keep(&self, caller: &Caller, bytes: usize) -> bool {
+        match &self.settings.admission {
+            Some(admission) => admission.keep(caller, bytes).await,
+            None => true,
         }
     }
 

@@ -23,7 +23,10 @@ use crate::{
     reply::{Reply, ReplyBody},
     rpc::{self, Request, RequestId, RpcError},
     sse,
-    store::{MAX_SUBSCRIPTIONS, Received, Signal, StoreError, Subscription, Topic},
+    store::{
+        MAX_SUBSCRIPTION_BYTES, MAX_SUBSCRIPTIONS, MAX_URI_BYTES, Received, Signal, StoreError,
+        Subscription, Topic,
+    },
 };
 
 /// How many tasks one stream may follow: each is looked at when it changes.
@@ -62,6 +65,24 @@ impl Filter {
         self
     }
 
+    /// Why this is more than one stream may follow.
+    fn too_long(&self) -> Option<RpcError> {
+        let uris = &self.resource_subscriptions;
+        let why = if uris.len() > MAX_SUBSCRIPTIONS {
+            format!("one stream follows at most {MAX_SUBSCRIPTIONS} resources")
+        } else if uris.iter().any(|uri| uri.len() > MAX_URI_BYTES) {
+            format!("a URI of `resourceSubscriptions` has at most {MAX_URI_BYTES} bytes")
+        } else if uris.iter().map(String::len).sum::<usize>() > MAX_SUBSCRIPTION_BYTES {
+            format!(
+                "the URIs of `resourceSubscriptions` have at most {MAX_SUBSCRIPTION_BYTES} bytes \
+                 together"
+            )
+        } else {
+            return None;
+        };
+        Some(RpcError::invalid_params(why))
+    }
+
     fn wants(&self, signal: &Signal) -> bool {
         match signal {
             Signal::ResourceUpdated { uri, .. } => self.resource_subscriptions.contains(uri),
@@ -92,10 +113,7 @@ pub(super) async fn listen(
         Ok(params) => params.notifications,
         Err(error) => return Reply::bad_request(id, &error),
     };
-    if filter.resource_subscriptions.len() > MAX_SUBSCRIPTIONS {
-        let error = RpcError::invalid_params(format!(
-            "one stream follows at most {MAX_SUBSCRIPTIONS} resources"
-        ));
+    if let Some(error) = filter.too_long() {
         return Reply::bad_request(id, &error);
     }
     if !filter.task_ids.is_empty() && !with_tasks {
@@ -115,9 +133,14 @@ pub(super) async fn listen(
     if engine.drain.is_cancelled() {
         return Reply::draining(id);
     }
+    let Some(slot) = engine.listening.take(&caller.user) else {
+        return Reply::too_many_streams(id);
+    };
     let filter = filter.honoured(engine, &caller);
     match Listener::start(engine, &caller, request.id.clone(), filter).await {
-        Ok(listener) => Reply::new(StatusCode::OK, ReplyBody::Events(listener.into_body())),
+        Ok(listener) => {
+            Reply::new(StatusCode::OK, ReplyBody::Events(listener.into_body())).holding(slot)
+        }
         Err(error) => Reply::store_away(id, &error),
     }
 }

@@ -21,6 +21,7 @@ mod post;
 mod replies;
 mod retry;
 mod running;
+mod slots;
 mod task_request;
 
 use std::sync::Arc;
@@ -62,7 +63,10 @@ impl Engine {
 
     /// `POST` on the MCP endpoint.
     pub async fn post(&self, caller: Caller, headers: &HeaderMap, body: bytes::Bytes) -> Reply {
-        post::post(&self.inner, caller, headers, &body).await
+        let Some(slot) = self.inner.open.take(&caller.user) else {
+            return Reply::too_many_requests_open();
+        };
+        post::post(&self.inner, caller, headers, &body).await.holding(slot)
     }
 
     /// `GET` on the MCP endpoint: the standalone stream of a legacy session, or the rest of one

@@ -11,7 +11,7 @@ use crate::{
     catalog::{HeaderParam, MatchedUri, ResourceKind},
     json,
     rpc::{self, RequestId, RpcError, codes},
-    store::StoredCall,
+    store::{MAX_URI_BYTES, StoredCall},
     version::ProtocolVersion,
 };
 
@@ -460,5 +460,5 @@ pub(super) fn task_request(params: Option<&RawValue>) -> Result<Option<TaskReque
 pub(super) fn resource_not_found(uri: &str, version: ProtocolVersion) -> RpcError {
     let code = if version.is_modern() { codes::INVALID_PARAMS } else { codes::RESOURCE_NOT_FOUND };
     RpcError::new(code, "there is no such resource; see resources/list")
-        .with_data(serde_json::json!({ "uri": uri }))
+        .with_data(serde_json::json!({ "uri": rpc::shorten_to(uri, MAX_URI_BYTES) }))
 }

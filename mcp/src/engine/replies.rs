@@ -1,7 +1,9 @@
 //! The replies that requests of every kind may get.
 
+use futures_util::StreamExt as _;
 use http::StatusCode;
 
+use super::slots::{MAX_LISTENING, MAX_OPEN, Slot};
 use crate::{
     admission::Quota,
     failure::CallFailure,
@@ -74,6 +76,38 @@ impl Reply {
     pub(super) fn too_many(id: Option<&RequestId>, quota: Quota) -> Self {
         let reply = Self::error(StatusCode::TOO_MANY_REQUESTS, id, &quota.refusal());
         reply.with_quota(Some(quota))
+    }
+
+    /// The caller has as many streams open as one person may have.
+    pub(super) fn too_many_streams(id: Option<&RequestId>) -> Self {
+        Self::too_many_open(id, &format!("{MAX_LISTENING} event streams"))
+    }
+
+    /// The caller has as many requests open as one person may have.
+    pub(super) fn too_many_requests_open() -> Self {
+        Self::too_many_open(None, &format!("{MAX_OPEN} requests"))
+    }
+
+    fn too_many_open(id: Option<&RequestId>, what: &str) -> Self {
+        let text = format!(
+            "you have {what} open at this server, the maximum for one person; close some, or wait \
+             for them to end, then try again"
+        );
+        let error = RpcError::new(codes::TOO_MANY_REQUESTS, text);
+        Self::error(StatusCode::TOO_MANY_REQUESTS, id, &error)
+    }
+
+    /// Keeps a slot taken for as long as the body is open.
+    #[must_use]
+    pub(super) fn holding(mut self, slot: Slot) -> Self {
+        if let ReplyBody::Events(events) = self.body {
+            let held = events.map(move |event| {
+                let _held = &slot;
+                event
+            });
+            self.body = ReplyBody::Events(held.boxed());
+        }
+        self
     }
 
     #[must_use]

@@ -13,11 +13,12 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use super::{
-    Answered, Bus, CatalogDigest, EventNumber, Fanout, MAX_EVENTS, MAX_SUBSCRIPTIONS, Mark,
-    OpenQuestion, Orphan, Page, Questions, STREAM_TTL, Session, SessionId, Sessions, Signal,
-    StoreError, StoredCall, Stores, StreamId, StreamKey, StreamLog, Subscription, Topic, Writer,
+    Answered, Bus, CatalogDigest, EventNumber, Fanout, MAX_EVENTS, MAX_SESSIONS_PER_USER,
+    MAX_STREAM_BYTES, MAX_SUBSCRIPTION_BYTES, MAX_SUBSCRIPTIONS, Mark, OpenQuestion, Orphan, Page,
+    Questions, STREAM_TTL, Session, SessionId, Sessions, Signal, StoreError, StoredCall, Stores,
+    StreamId, StreamKey, StreamLog, Subscription, Topic, Writer,
 };
-use crate::{job::JobId, question::Answer, rpc::RequestId, types::LogLevel};
+use crate::{caller::UserId, job::JobId, question::Answer, rpc::RequestId, types::LogLevel};
 
 /// The most sessions that are kept. The longest idle one goes when another would exceed it: a
 /// client notices a 404 and initialises again.
@@ -73,6 +74,8 @@ struct Waiting {
 
 struct Stream {
     events: VecDeque<(EventNumber, Arc<str>)>,
+    /// Of all events together.
+    bytes: usize,
     last: EventNumber,
     pending: Vec<Pending>,
     expires: Instant,
@@ -112,6 +115,7 @@ impl Stream {
         });
         Self {
             events: VecDeque::new(),
+            bytes: 0,
             last: 0,
             pending: pending.collect(),
             expires: now + STREAM_TTL,
@@ -121,8 +125,12 @@ impl Stream {
     fn push(&mut self, message: &str) {
         self.last += 1;
         self.events.push_back((self.last, message.into()));
-        if self.events.len() > MAX_EVENTS {
-            self.events.pop_front();
+        self.bytes += message.len();
+        while (self.events.len() > MAX_EVENTS || self.bytes > MAX_STREAM_BYTES)
+            && self.events.len() > 1
+            && let Some((_, oldest)) = self.events.pop_front()
+        {
+            self.bytes -= oldest.len();
         }
         self.expires = self.expires.max(Instant::now() + STREAM_TTL);
     }
@@ -135,6 +143,24 @@ impl Stream {
 }
 
 impl State {
+    /// Removes the sessions of a user that were idle for longest, until there is room for one more.
+    fn make_room(&mut self, user: &UserId, session_ttl: Duration) -> Vec<SessionId> {
+        let now = Instant::now();
+        let mut theirs: Vec<_> = self
+            .sessions
+            .iter()
+            .filter(|(_, (session, used))| session.user == *user && now < *used + session_ttl)
+            .map(|(id, (_, used))| (*used, id.clone()))
+            .collect();
+        let excess = (theirs.len() + 1).saturating_sub(MAX_SESSIONS_PER_USER);
+        theirs.sort_unstable_by_key(|(used, _)| *used);
+        let evicted: Vec<_> = theirs.into_iter().take(excess).map(|(_, id)| id).collect();
+        for id in &evicted {
+            self.sessions.remove(id);
+        }
+        evicted
+    }
+
     fn sweep(&mut self, session_ttl: Duration) {
         let now = Instant::now();
         if now < self.next_sweep {
@@ -157,8 +183,13 @@ impl Memory {
 
 #[async_trait]
 impl Sessions for Memory {
-    async fn create(&self, id: &SessionId, session: &Session) -> Result<(), StoreError> {
+    async fn create(
+        &self,
+        id: &SessionId,
+        session: &Session,
+    ) -> Result<Vec<SessionId>, StoreError> {
         let mut state = self.state();
+        let evicted = state.make_room(&session.user, self.session_ttl);
         if state.sessions.len() >= MAX_SESSIONS {
             let idlest =
                 state.sessions.iter().min_by_key(|(_, (_, used))| *used).map(|it| it.0.clone());
@@ -167,19 +198,19 @@ impl Sessions for Memory {
             }
         }
         state.sessions.insert(id.clone(), (session.clone(), Instant::now()));
-        Ok(())
+        Ok(evicted)
     }
 
-    async fn load(&self, id: &SessionId) -> Result<Option<Session>, StoreError> {
+    async fn load(&self, user: &UserId, id: &SessionId) -> Result<Option<Session>, StoreError> {
         let mut state = self.state();
         let now = Instant::now();
-        let Some((session, used)) = state.sessions.get_mut(id) else {
+        let Some((session, touched)) = state.sessions.get_mut(id) else {
             return Ok(None);
         };
-        if now >= *used + self.session_ttl {
+        if session.user != *user || now >= *touched + self.session_ttl {
             return Ok(None);
         }
-        *used = now;
+        *touched = now;
         Ok(Some(session.clone()))
     }
 
@@ -202,7 +233,9 @@ impl Sessions for Memory {
         let Some((session, _)) = state.sessions.get_mut(id) else {
             return Ok(false);
         };
-        let full = session.subscriptions.len() >= MAX_SUBSCRIPTIONS;
+        let bytes: usize = session.subscriptions.iter().map(String::len).sum();
+        let full = session.subscriptions.len() >= MAX_SUBSCRIPTIONS
+            || bytes + uri.len() > MAX_SUBSCRIPTION_BYTES;
         if full && !session.subscriptions.contains(uri) {
             return Ok(false);
         }
@@ -217,8 +250,11 @@ impl Sessions for Memory {
         Ok(())
     }
 
-    async fn delete(&self, id: &SessionId) -> Result<bool, StoreError> {
+    async fn delete(&self, user: &UserId, id: &SessionId) -> Result<bool, StoreError> {
         let mut state = self.state();
+        if state.sessions.get(id).is_some_and(|(session, _)| session.user != *user) {
+            return Ok(false);
+        }
         state.calls.retain(|it| it.writer.key.session != *id);
         Ok(state.sessions.remove(id).is_some())
     }

@@ -87,23 +87,37 @@ pub struct CatalogDigest {
 /// How many resources one session may follow. Bounds the size of a session record.
 pub const MAX_SUBSCRIPTIONS: usize = 1_000;
 
+/// How long the URIs that one session follows may be together, in bytes: 1,000 of ordinary length.
+pub const MAX_SUBSCRIPTION_BYTES: usize = 64 * 1024;
+
+/// The longest URI that can be followed, in bytes.
+pub const MAX_URI_BYTES: usize = 1_024;
+
+/// How many sessions one person may have. A client that is open in several windows has one for each;
+/// with this many a person's session records are at most about 10 MiB.
+pub const MAX_SESSIONS_PER_USER: usize = 100;
+
 /// Legacy sessions (2025-11-25, basic/transports, "Session Management").
 #[async_trait]
 pub trait Sessions: Send + Sync {
-    /// Keeps a new session. Returns only when every instance will find it.
-    async fn create(&self, id: &SessionId, session: &Session) -> Result<(), StoreError>;
-    /// Finds a session and starts its idle time anew.
-    async fn load(&self, id: &SessionId) -> Result<Option<Session>, StoreError>;
+    /// Keeps a new session. Returns only when every instance will find it, with those sessions of the
+    /// same user that were idle for longest and no longer count, because there would be more than
+    /// [`MAX_SESSIONS_PER_USER`]: the caller has to end them. Each is given to one caller only.
+    async fn create(&self, id: &SessionId, session: &Session)
+    -> Result<Vec<SessionId>, StoreError>;
+    /// Finds a session of a user and starts its idle time anew.
+    async fn load(&self, user: &UserId, id: &SessionId) -> Result<Option<Session>, StoreError>;
     /// Changes the log level. Nothing happens if the session is gone.
     async fn set_log_level(&self, id: &SessionId, level: LogLevel) -> Result<(), StoreError>;
     /// Notes which lists the client has. Nothing happens if the session is gone.
     async fn set_catalog(&self, id: &SessionId, catalog: &CatalogDigest) -> Result<(), StoreError>;
-    /// Follows a resource. False if the session is gone or follows [`MAX_SUBSCRIPTIONS`] already.
+    /// Follows a resource. False if the session is gone, or would follow more than
+    /// [`MAX_SUBSCRIPTIONS`] or URIs of more than [`MAX_SUBSCRIPTION_BYTES`] together.
     async fn subscribe(&self, id: &SessionId, uri: &str) -> Result<bool, StoreError>;
     /// Follows a resource no more.
     async fn unsubscribe(&self, id: &SessionId, uri: &str) -> Result<(), StoreError>;
-    /// Ends a session, with its waiting calls. False if it was gone already.
-    async fn delete(&self, id: &SessionId) -> Result<bool, StoreError>;
+    /// Ends a session of a user, with its waiting calls. False if it was gone already.
+    async fn delete(&self, user: &UserId, id: &SessionId) -> Result<bool, StoreError>;
 }
 
 /// One run of one request of a stream: who may write for it now.
@@ -144,6 +158,15 @@ pub struct StoredCall {
     /// The last progress that the client saw before a question: it may only grow.
     #[serde(default)]
     pub progress: Option<f64>,
+}
+
+impl StoredCall {
+    /// About how many bytes the store needs for it.
+    pub(crate) fn size(&self) -> usize {
+        let params = self.params.as_ref().map_or(0, |params| params.get().len());
+        let answers = serde_json::to_vec(&self.answers).map_or(0, |answers| answers.len());
+        params + answers
+    }
 }
 
 /// A question that a call asks its client.
@@ -285,6 +308,9 @@ impl Mark {
 /// Events kept per stream; the oldest go first. A client that was away for more of them than this
 /// misses progress messages, never the answer, which is last.
 pub const MAX_EVENTS: usize = 1_000;
+
+/// Bytes of events kept per stream; the oldest go first, the last one stays however long it is.
+pub const MAX_STREAM_BYTES: usize = 1024 * 1024;
 
 /// How long an ended or silent stream can be resumed.
 pub const STREAM_TTL: Duration = Duration::from_mins(15);

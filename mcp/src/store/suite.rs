@@ -6,8 +6,9 @@ use std::{
 };
 
 use super::{
-    Answered, CatalogDigest, MAX_EVENTS, Mark, OpenQuestion, Received, Session, SessionId, Signal,
-    StoredCall, Stores, StreamId, StreamKey, Topic, Writer,
+    Answered, CatalogDigest, MAX_EVENTS, MAX_SESSIONS_PER_USER, MAX_STREAM_BYTES,
+    MAX_SUBSCRIPTION_BYTES, Mark, OpenQuestion, Received, Session, SessionId, Signal, StoredCall,
+    Stores, StreamId, StreamKey, Topic, Writer,
 };
 use crate::{
     caller::UserId,
@@ -47,6 +48,10 @@ where
     a_standalone_stream_never_ends(&make(SESSION_TTL).await).await;
     signals_reach_their_topic_only(&make(SESSION_TTL).await).await;
     the_newest_catalog_is_known(&make(SESSION_TTL).await).await;
+    a_session_is_its_users_alone(&make(SESSION_TTL).await).await;
+    the_longest_idle_session_makes_room(&make(SESSION_TTL).await, &pass).await;
+    subscriptions_are_bounded_in_bytes(&make(SESSION_TTL).await).await;
+    a_stream_is_bounded_in_events_and_bytes(&make(SESSION_TTL).await).await;
 }
 
 fn session(user: &str) -> Session {
@@ -60,6 +65,10 @@ fn session(user: &str) -> Session {
         catalog: CatalogDigest::default(),
         began: Some(1_700_000_000),
     }
+}
+
+fn ada() -> UserId {
+    UserId::new("test:ada")
 }
 
 fn call() -> StoredCall {
@@ -122,22 +131,37 @@ async fn sessions_live_and_end<P: Future<Output = ()>>(
     let (kept, idle) = (SessionId::random(), SessionId::random());
     sessions.create(&kept, &session("test:ada")).await.expect("create");
     sessions.create(&idle, &session("test:bob")).await.expect("create");
-    assert_eq!(sessions.load(&SessionId::random()).await.expect("load"), None);
+    assert_eq!(sessions.load(&ada(), &SessionId::random()).await.expect("load"), None);
     sessions.set_log_level(&kept, LogLevel::Error).await.expect("set the level");
     for _ in 0..2 {
         pass(SESSION_TTL.mul_f64(0.6)).await;
-        let found = sessions.load(&kept).await.expect("load").expect("use keeps it alive");
+        let found = sessions.load(&ada(), &kept).await.expect("load").expect("use keeps it alive");
         assert_eq!(found.log_level, LogLevel::Error);
         assert_eq!(found.user.as_str(), "test:ada");
     }
-    assert_eq!(sessions.load(&idle).await.expect("load"), None, "an idle session expires");
-    assert!(sessions.delete(&kept).await.expect("delete"));
-    assert!(!sessions.delete(&kept).await.expect("delete"), "the second delete finds nothing");
-    assert_eq!(sessions.load(&kept).await.expect("load"), None);
+    assert_eq!(
+        sessions.load(&UserId::new("test:bob"), &idle).await.expect("load"),
+        None,
+        "an idle session expires"
+    );
+    assert!(sessions.delete(&ada(), &kept).await.expect("delete"));
+    assert!(
+        !sessions.delete(&ada(), &kept).await.expect("delete"),
+        "the second delete finds nothing"
+    );
+    assert_eq!(sessions.load(&ada(), &kept).await.expect("load"), None);
     sessions.set_log_level(&kept, LogLevel::Debug).await.expect("set the level");
-    assert_eq!(sessions.load(&kept).await.expect("load"), None, "nothing revives a session");
+    assert_eq!(
+        sessions.load(&ada(), &kept).await.expect("load"),
+        None,
+        "nothing revives a session"
+    );
     assert!(!sessions.subscribe(&kept, "x:1").await.expect("subscribe"));
-    assert_eq!(sessions.load(&kept).await.expect("load"), None, "nothing revives a session");
+    assert_eq!(
+        sessions.load(&ada(), &kept).await.expect("load"),
+        None,
+        "nothing revives a session"
+    );
 }
 
 async fn subscriptions_are_kept(stores: &Stores) {
@@ -148,7 +172,7 @@ async fn subscriptions_are_kept(stores: &Stores) {
         assert!(sessions.subscribe(&id, uri).await.expect("subscribe"));
     }
     sessions.unsubscribe(&id, "x:2").await.expect("unsubscribe");
-    let found = sessions.load(&id).await.expect("load").expect("there");
+    let found = sessions.load(&ada(), &id).await.expect("load").expect("there");
     assert_eq!(found.subscriptions, BTreeSet::from(["x:1".to_owned()]));
 }
 
@@ -217,7 +241,7 @@ async fn a_waiting_call_ends_by_time_cancel_or_session<P: Future<Output = ()>>(
     assert_eq!(withdrawn, Some(cancelled), "it waited");
     let again = questions.withdraw(&id, &RequestId::Number(2)).await.expect("withdraw");
     assert!(again.is_none(), "the second cancel finds nothing");
-    stores.sessions.delete(&id).await.expect("delete");
+    stores.sessions.delete(&ada(), &id).await.expect("delete");
     for question in ["late", "cancelled", "deleted"] {
         let answered = questions.answer(&id, question, yes(), MINUTE).await.expect("answer");
         assert!(matches!(answered, Answered::Unknown), "{question}");
@@ -447,8 +471,94 @@ async fn the_newest_catalog_is_known(stores: &Stores) {
     assert_eq!(stores.bus.announce(&new).await.expect("announce"), Some(new.clone()));
     let id = SessionId::random();
     stores.sessions.set_catalog(&id, &new).await.expect("set");
-    assert_eq!(stores.sessions.load(&id).await.expect("load"), None, "nothing makes a session");
+    assert_eq!(
+        stores.sessions.load(&ada(), &id).await.expect("load"),
+        None,
+        "nothing makes a session"
+    );
     stores.sessions.create(&id, &session("test:ada")).await.expect("create");
     stores.sessions.set_catalog(&id, &new).await.expect("set");
-    assert_eq!(stores.sessions.load(&id).await.expect("load").expect("there").catalog, new);
+    assert_eq!(stores.sessions.load(&ada(), &id).await.expect("load").expect("there").catalog, new);
+}
+
+async fn a_session_is_its_users_alone(stores: &Stores) {
+    let (sessions, id, bob) = (&stores.sessions, SessionId::random(), UserId::new("test:bob"));
+    sessions.create(&id, &session("test:ada")).await.expect("create");
+    assert_eq!(sessions.load(&bob, &id).await.expect("load"), None);
+    assert!(sessions.load(&ada(), &id).await.expect("load").is_some());
+}
+
+async fn the_longest_idle_session_makes_room<P: Future<Output = ()>>(
+    stores: &Stores,
+    pass: &impl Fn(Duration) -> P,
+) {
+    let sessions = &stores.sessions;
+    let theirs: Vec<_> = (0..MAX_SESSIONS_PER_USER).map(|_| SessionId::random()).collect();
+    let other = SessionId::random();
+    sessions.create(&other, &session("test:bob")).await.expect("create");
+    for id in &theirs {
+        let evicted = sessions.create(id, &session("test:ada")).await.expect("create");
+        assert_eq!(evicted, [], "there is room");
+        pass(Duration::from_millis(2)).await;
+    }
+    assert!(sessions.load(&ada(), &theirs[0]).await.expect("load").is_some());
+    pass(Duration::from_millis(2)).await;
+
+    let newest: Vec<_> = (0..5).map(|_| SessionId::random()).collect();
+    let fifth = session("test:ada");
+    let creating = newest.iter().map(|id| sessions.create(id, &fifth));
+    let evicted = futures_util::future::join_all(creating).await;
+    let evicted = evicted.into_iter().flat_map(|it| it.expect("create"));
+    let evicted: BTreeSet<_> = evicted.map(|id| id.as_str().to_owned()).collect();
+    let idle: BTreeSet<_> = theirs[1..6].iter().map(|id| id.as_str().to_owned()).collect();
+    assert_eq!(evicted, idle, "each of the longest idle ones goes once, and no used one");
+    let bobs = UserId::new("test:bob");
+    assert!(sessions.load(&bobs, &other).await.expect("load").is_some(), "one person's only");
+
+    assert!(sessions.delete(&ada(), &theirs[9]).await.expect("delete"));
+    let evicted = sessions.create(&SessionId::random(), &fifth).await.expect("create");
+    assert_eq!(evicted, [], "an ended session makes room, too");
+}
+
+async fn subscriptions_are_bounded_in_bytes(stores: &Stores) {
+    let (sessions, id) = (&stores.sessions, SessionId::random());
+    sessions.create(&id, &session("test:ada")).await.expect("create");
+    let uri = |number: usize| format!("test://{number:0>1017}");
+    let most = MAX_SUBSCRIPTION_BYTES / uri(0).len();
+    for number in 0..most {
+        assert!(sessions.subscribe(&id, &uri(number)).await.expect("subscribe"), "{number}");
+    }
+    assert!(!sessions.subscribe(&id, &uri(most)).await.expect("subscribe"));
+    assert!(sessions.subscribe(&id, &uri(0)).await.expect("subscribe"), "it is followed already");
+    sessions.unsubscribe(&id, &uri(0)).await.expect("unsubscribe");
+    assert!(sessions.subscribe(&id, &uri(most)).await.expect("subscribe"));
+}
+
+async fn a_stream_is_bounded_in_events_and_bytes(stores: &Stores) {
+    let session = SessionId::random();
+    let key = StreamKey { session: session.clone(), stream: StreamId::standalone() };
+    let append = async |message: &str| {
+        stores.log.append(&session, message).await.expect("append");
+    };
+    for number in 0..MAX_EVENTS + 10 {
+        append(&number.to_string()).await;
+    }
+    let (kept, _) = texts(stores, &key, 0, 2 * MAX_EVENTS).await;
+    assert_eq!(kept.len(), MAX_EVENTS, "the oldest events are dropped");
+    assert_eq!(kept.last().map(String::as_str), Some("1009"));
+
+    let large = "x".repeat(MAX_STREAM_BYTES / 4);
+    for _ in 0..10 {
+        append(&large).await;
+    }
+    let (kept, _) = texts(stores, &key, 0, 2 * MAX_EVENTS).await;
+    let bytes: usize = kept.iter().map(String::len).sum();
+    assert!(bytes <= MAX_STREAM_BYTES && kept.len() >= 3, "{} of {bytes} bytes", kept.len());
+
+    let answer = "y".repeat(2 * MAX_STREAM_BYTES);
+    append(&answer).await;
+    let (kept, _) = texts(stores, &key, 0, 2 * MAX_EVENTS).await;
+    assert!(kept == [answer], "the last event stays however long it is");
+    append("short").await;
+    assert_eq!(texts(stores, &key, 0, 2 * MAX_EVENTS).await.0, ["short"]);
 }

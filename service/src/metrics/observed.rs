@@ -5,7 +5,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use mcp::{
-    Bus, Signal, StoreError, Stores,
+    Bus, Signal, StoreError, Stores, UserId,
     job::JobId,
     store::{
         Answered, CatalogDigest, EventNumber, Mark, OpenQuestion, Orphan, Page, Questions, Session,
@@ -69,14 +69,21 @@ fn number(len: usize) -> u64 {
 
 #[async_trait]
 impl Sessions for Observed<dyn Sessions> {
-    async fn create(&self, id: &SessionId, session: &Session) -> Result<(), StoreError> {
-        self.timed("session_create", self.inner.create(id, session)).await?;
+    async fn create(
+        &self,
+        id: &SessionId,
+        session: &Session,
+    ) -> Result<Vec<SessionId>, StoreError> {
+        let evicted = self.timed("session_create", self.inner.create(id, session)).await?;
         MCP_SESSIONS.count(["created"]);
-        Ok(())
+        for _ in &evicted {
+            MCP_SESSIONS.count(["evicted"]);
+        }
+        Ok(evicted)
     }
 
-    async fn load(&self, id: &SessionId) -> Result<Option<Session>, StoreError> {
-        let session = self.timed("session_load", self.inner.load(id)).await?;
+    async fn load(&self, user: &UserId, id: &SessionId) -> Result<Option<Session>, StoreError> {
+        let session = self.timed("session_load", self.inner.load(user, id)).await?;
         if session.is_none() {
             MCP_SESSIONS.count(["unknown"]);
         }
@@ -99,9 +106,9 @@ impl Sessions for Observed<dyn Sessions> {
         self.timed("session_unsubscribe", self.inner.unsubscribe(id, uri)).await
     }
 
-    async fn delete(&self, id: &SessionId) -> Result<bool, StoreError> {
-        let session = self.inner.load(id).await?;
-        let deleted = self.timed("session_delete", self.inner.delete(id)).await?;
+    async fn delete(&self, user: &UserId, id: &SessionId) -> Result<bool, StoreError> {
+        let session = self.inner.load(user, id).await?;
+        let deleted = self.timed("session_delete", self.inner.delete(user, id)).await?;
         if deleted {
             MCP_SESSIONS.count(["deleted"]);
             if let Some(began) = session.and_then(|it| it.began) {

@@ -26,8 +26,8 @@ const SESSIONS: usize = 10_000;
 const STREAMS: usize = 5_000;
 /// Calls whose client comes back elsewhere.
 const RESUMES: usize = 500;
-/// Whose they all are.
-const PEOPLE: usize = 50;
+/// Whose they all are: so many that nobody has more sessions than one person may.
+const PEOPLE: usize = 300;
 /// Clients at the same time.
 const CLIENTS: usize = 32;
 

@@ -20,7 +20,7 @@ use crate::{
     caller_jobs::{CallerJobs, JobAccessError},
     engine::{Inner, notify::SubscriptionMeta, operation::read_params},
     job::{Job, JobId, JobOutcome, JobStatus, Origin},
-    question::{Answer, InputRequest, input_requests},
+    question::{Answer, InputRequest, MAX_ANSWER_BYTES, input_requests},
     rpc::{self, RequestId, RpcError, codes},
     store::{StoreError, Subscription, Topic},
     types::ClientCapabilities,
@@ -271,6 +271,12 @@ pub(in crate::engine) fn checked(
         let Some(question) = job.questions.get(&key) else {
             continue;
         };
+        let length = serde_json::to_vec(&response).map_or(0, |json| json.len());
+        if length > MAX_ANSWER_BYTES {
+            return Err(RpcError::invalid_params(format!(
+                "`inputResponses.{key}` has {length} bytes, of at most {MAX_ANSWER_BYTES}"
+            )));
+        }
         let answer = Answer::Result(response);
         if let Err(problem) = question.check(&answer) {
             return Err(RpcError::invalid_params(format!(

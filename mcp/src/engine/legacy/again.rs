@@ -54,7 +54,7 @@ pub(in crate::engine) async fn take_over(
     if orphans.is_empty() {
         return Ok(());
     }
-    let session = engine.stores.sessions.load(&key.session).await?;
+    let session = engine.stores.sessions.load(&caller.user, &key.session).await?;
     for orphan in orphans {
         settle(engine, caller, session.as_ref(), orphan).await?;
     }
@@ -90,7 +90,7 @@ async fn settle(
          or may not have taken effect; check, then call again",
     );
     let answer = rpc::encode_error(Some(&writer.request), &error);
-    let exchange = Exchange::resumed(Arc::clone(engine), writer.key.clone());
+    let exchange = Exchange::resumed(Arc::clone(engine), caller.clone(), writer.key.clone());
     exchange.finish(&writer, Some(answer)).await;
     Ok(())
 }
@@ -105,7 +105,7 @@ async fn run(
     call: StoredCall,
     work: Option<Work>,
 ) {
-    let exchange = Exchange::resumed(Arc::clone(engine), writer.key.clone());
+    let exchange = Exchange::resumed(Arc::clone(engine), caller.clone(), writer.key.clone());
     let error = match &work {
         Some(work) if caller.may(work.operation.scope(engine)) => None,
         Some(work) => Some(RpcError::invalid_request(format!(

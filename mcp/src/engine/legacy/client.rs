@@ -15,7 +15,7 @@ use crate::{
         retry::{LEASE, WRITE_PATIENCE, patiently},
     },
     json,
-    question::Answer,
+    question::{Answer, MAX_ANSWER_BYTES},
     reply::Reply,
     rpc::{RequestId, RpcError},
     store::{Answered, Signal, StoreError},
@@ -90,6 +90,14 @@ pub(super) async fn response(
     let Some(RequestId::String(question)) = id else {
         return Reply::accepted();
     };
+    let (Ok(sent) | Err(sent)) = outcome;
+    let length = sent.get().len();
+    if length > MAX_ANSWER_BYTES {
+        let error = RpcError::invalid_request(format!(
+            "the answer has {length} bytes, of at most {MAX_ANSWER_BYTES}"
+        ));
+        return Reply::bad_request(None, &error);
+    }
     let parsed = match outcome {
         Ok(result) => json::from_str(result.get()).map(Answer::Result),
         Err(error) => json::from_str(error.get()).map(Answer::Error),

@@ -53,12 +53,12 @@ pub(super) async fn enter(
         Reply::error(StatusCode::NOT_FOUND, request, &error)
     };
     let id = SessionId::parse(sent).ok_or_else(unknown)?;
-    let loading = engine.stores.sessions.load(&id);
+    let loading = engine.stores.sessions.load(&caller.user, &id);
     let (admitted, loaded) = tokio::join!(engine.admit(caller, requests), loading);
     let quota = admitted.map_err(|used_up| Reply::too_many(request, used_up))?;
     match loaded {
-        Ok(Some(session)) if session.user == caller.user => Ok(Entered { id, session, quota }),
-        Ok(_) => Err(unknown()),
+        Ok(Some(session)) => Ok(Entered { id, session, quota }),
+        Ok(None) => Err(unknown()),
         Err(error) => Err(Reply::store_away(request, &error)),
     }
 }

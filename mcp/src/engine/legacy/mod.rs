@@ -23,12 +23,12 @@ pub(super) use self::{
 use super::{Inner, hashed, operation::read_params};
 use crate::{
     admission::Requests,
-    caller::Caller,
+    caller::{Caller, UserId},
     headers,
     reply::{About, Reply},
     rpc::{self, Message, Request, RpcError},
-    store::{Session, SessionId},
-    types::{ClientCapabilities, Implementation, LogLevel},
+    store::{MAX_SESSIONS_PER_USER, Session, SessionId},
+    types::{ClientCapabilities, Implementation, LogLevel, MAX_CAPABILITIES_BYTES},
     version::ProtocolVersion,
 };
 
@@ -69,6 +69,13 @@ pub(super) async fn initialize(
             return Reply::error(StatusCode::OK, Some(&request.id), &error).with_about(about);
         }
     };
+    let declared = params.capabilities.map_or(0, |sent| sent.get().len());
+    if declared > MAX_CAPABILITIES_BYTES {
+        let error = RpcError::invalid_params(format!(
+            "`capabilities` has {declared} bytes, of at most {MAX_CAPABILITIES_BYTES}: declare less"
+        ));
+        return Reply::error(StatusCode::OK, Some(&request.id), &error).with_about(about);
+    }
     let version = params
         .protocol_version
         .parse()
@@ -86,8 +93,9 @@ pub(super) async fn initialize(
         catalog: engine.digest.clone(),
         began: Some(engine.now()),
     };
-    if let Err(error) = engine.stores.sessions.create(&id, &session).await {
-        return Reply::store_away(Some(&request.id), &error).with_about(about);
+    match engine.stores.sessions.create(&id, &session).await {
+        Ok(evicted) => end_evicted(engine, &session.user, evicted),
+        Err(error) => return Reply::store_away(Some(&request.id), &error).with_about(about),
     }
     let info = engine.catalog.info();
     let mut implementation = info.implementation.clone();
@@ -109,6 +117,27 @@ pub(super) async fn initialize(
     reply.session = Some(id.as_str().to_owned());
     reply.quota = quota;
     reply.with_about(About { session: Some(hashed(&id)), ..about })
+}
+
+/// Ends sessions that a newer one of the same user has displaced. Not waited for: they count no
+/// longer, and expire by themselves if this fails.
+fn end_evicted(engine: &Arc<Inner>, user: &UserId, evicted: Vec<SessionId>) {
+    if evicted.is_empty() {
+        return;
+    }
+    tracing::info!(
+        user = %user,
+        evicted = evicted.len(),
+        "Ended the longest idle sessions of a user who has {MAX_SESSIONS_PER_USER}"
+    );
+    let (engine, user) = (Arc::clone(engine), user.clone());
+    engine.busy.clone().spawn(async move {
+        for session in evicted {
+            if let Err(error) = streams::end(&engine, &user, session).await {
+                tracing::warn!(error = %error, "Could not end a displaced session; it will expire");
+            }
+        }
+    });
 }
 
 /// One message of a legacy session.

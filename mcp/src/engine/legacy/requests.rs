@@ -30,7 +30,10 @@ use crate::{
     job::{Job, JobId},
     reply::{About, Reply, ReplyBody},
     rpc::{self, Request, RpcError, codes},
-    store::{MAX_SUBSCRIPTIONS, Session, StoreError, StreamId, StreamKey, Writer},
+    store::{
+        MAX_SUBSCRIPTION_BYTES, MAX_SUBSCRIPTIONS, MAX_URI_BYTES, Session, StoreError, StreamId,
+        StreamKey, Writer,
+    },
     trace,
     types::{ClientCapabilities, LogLevel},
     version::ProtocolVersion,
@@ -91,8 +94,14 @@ pub(super) async fn answer(
         Task::Answered { .. } | Task::Await(_) => (request.clone(), None),
         Task::Run(work, _) => (request.clone(), Some(Arc::clone(work))),
     });
-    let (exchange, decision) =
-        Exchange::new(Arc::clone(engine), key, pending.collect(), batch, accepted.events);
+    let (exchange, decision) = Exchange::new(
+        Arc::clone(engine),
+        caller.clone(),
+        key,
+        pending.collect(),
+        batch,
+        accepted.events,
+    );
     let session = Arc::new(entered.session);
     for (request, task) in tasks {
         match task {
@@ -283,8 +292,8 @@ async fn prepare(
             let uri = followed(engine, caller, version, request)?;
             if !sessions.subscribe(&entered.id, &uri).await? {
                 return Err(RpcError::invalid_request(format!(
-                    "a session follows at most {MAX_SUBSCRIPTIONS} resources; unsubscribe from \
-                     some first"
+                    "a session follows at most {MAX_SUBSCRIPTIONS} resources, with URIs of \
+                     {MAX_SUBSCRIPTION_BYTES} bytes together; unsubscribe from some first"
                 ))
                 .into());
             }
@@ -435,6 +444,10 @@ fn followed(
         uri: String,
     }
     let Params { uri } = read_params(&request.method, request.params)?;
+    if uri.len() > MAX_URI_BYTES {
+        let error = format!("`uri` has {} bytes, of at most {MAX_URI_BYTES}", uri.len());
+        return Err(RpcError::invalid_params(error).into());
+    }
     let (index, _) =
         engine.catalog.find_resource(&uri).ok_or_else(|| resource_not_found(&uri, version))?;
     allow(caller, engine.catalog.resources()[index].scope)?;

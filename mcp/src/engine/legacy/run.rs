@@ -255,7 +255,7 @@ impl Run {
         if !self.exchange.open_stream().await.map_err(away)? {
             return Err(RpcError::invalid_request(
                 "this call asks the user something, which needs a client that accepts \
-                 `text/event-stream`",
+                 `text/event-stream`; if yours does, too much is kept for you: wait a few minutes",
             ));
         }
         let version = self.session.version;
@@ -272,6 +272,15 @@ impl Run {
             return Err(RpcError::internal());
         };
         let stored = StoredCall { answers, progress, ..stored };
+        let asked: usize = open.iter().map(|question| question.message.len()).sum();
+        if !self.engine.may_keep(&self.caller, stored.size() + asked).await {
+            return Err(RpcError::new(
+                codes::TOO_MANY_REQUESTS,
+                "this call asks the user something and has to wait for the answer, but your waiting \
+                 calls and answers of the last minutes fill what one person may keep here; wait a few \
+                 minutes",
+            ));
+        }
         let questions = &self.engine.stores.questions;
         let suspend = || questions.suspend(&self.writer, &stored, &open, QUESTION_TTL, LEASE);
         // If it is somebody else's by now, that one asks.

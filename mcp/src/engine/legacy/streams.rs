@@ -9,12 +9,12 @@ use http::{HeaderMap, StatusCode};
 use super::{Entered, StreamHabits, enter};
 use crate::{
     admission::Requests,
-    caller::Caller,
+    caller::{Caller, UserId},
     engine::{Inner, follow::Follower, hashed},
     headers,
     reply::{About, Reply, ReplyBody},
     rpc::RpcError,
-    store::{EventId, Signal, StoreError, StreamId, StreamKey},
+    store::{EventId, SessionId, Signal, StoreError, StreamId, StreamKey},
     version::ProtocolVersion,
 };
 
@@ -43,6 +43,9 @@ pub(in crate::engine) async fn get(
     if engine.drain.is_cancelled() {
         return Reply::draining(None).with_about(about);
     }
+    let Some(slot) = engine.listening.take(&caller.user) else {
+        return Reply::too_many_streams(None).with_about(about);
+    };
     let mut last = match headers::get(headers, headers::LAST_EVENT_ID).map(EventId::parse) {
         // Whatever comes from now on: see below.
         None => EventId { stream: StreamId::standalone(), number: 0 },
@@ -79,7 +82,9 @@ pub(in crate::engine) async fn get(
         Ok(body)
     };
     match followed.await {
-        Ok(body) => Reply::new(StatusCode::OK, ReplyBody::Events(body)).with_about(about),
+        Ok(body) => {
+            Reply::new(StatusCode::OK, ReplyBody::Events(body)).holding(slot).with_about(about)
+        }
         Err(error) => Reply::store_away(None, &error).with_about(about),
     }
 }
@@ -131,17 +136,26 @@ pub(in crate::engine) async fn delete(
         Err(reply) => return reply.with_about(about),
     };
     let about = About { session: Some(hashed(&entered.id)), ..about };
-    if let Err(error) = engine.stores.sessions.delete(&entered.id).await {
-        return Reply::store_away(None, &error).with_about(about);
+    match end(engine, &caller.user, entered.id).await {
+        Ok(()) => Reply::new(StatusCode::NO_CONTENT, ReplyBody::Empty).with_about(about),
+        Err(error) => Reply::store_away(None, &error).with_about(about),
     }
-    let session = entered.id;
+}
+
+/// Ends a session, its streams and its calls, wherever they are.
+pub(super) async fn end(
+    engine: &Inner,
+    user: &UserId,
+    session: SessionId,
+) -> Result<(), StoreError> {
+    engine.stores.sessions.delete(user, &session).await?;
     engine.publish(Signal::Cancelled { session: session.clone(), request: None }).await;
     engine.publish(Signal::SessionEnded(session.clone())).await;
     if let Err(error) = engine.stores.log.forget(&session).await {
         // They expire by themselves, and nobody can reach them any more.
         tracing::warn!(error = %error, "The streams of an ended session remain: {error}");
     }
-    Reply::new(StatusCode::NO_CONTENT, ReplyBody::Empty).with_about(about)
+    Ok(())
 }
 
 /// 2026-07-28 has neither GET nor DELETE.

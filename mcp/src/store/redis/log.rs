@@ -20,8 +20,8 @@ use crate::{
     json,
     rpc::RequestId,
     store::{
-        EventNumber, MAX_EVENTS, Mark, Orphan, Page, STREAM_TTL, SessionId, Signal, StoreError,
-        StoredCall, StreamId, StreamKey, StreamLog, Writer,
+        EventNumber, MAX_EVENTS, MAX_STREAM_BYTES, Mark, Orphan, Page, STREAM_TTL, SessionId,
+        Signal, StoreError, StoredCall, StreamId, StreamKey, StreamLog, Writer,
     },
 };
 
@@ -113,7 +113,8 @@ impl StreamLog for Redis {
             .arg(millis(STREAM_TTL))
             .arg(key.stream.as_str())
             .arg(channel)
-            .arg(signal);
+            .arg(signal)
+            .arg(MAX_STREAM_BYTES);
         self.script(&append).await
     }
 
@@ -130,7 +131,8 @@ impl StreamLog for Redis {
             .arg(MAX_EVENTS)
             .arg(millis(STREAM_TTL))
             .arg(channel)
-            .arg(signal);
+            .arg(signal)
+            .arg(MAX_STREAM_BYTES);
         self.script(&write).await
     }
 
@@ -148,7 +150,8 @@ impl StreamLog for Redis {
             .arg(MAX_EVENTS)
             .arg(millis(STREAM_TTL))
             .arg(channel)
-            .arg(signal);
+            .arg(signal)
+            .arg(MAX_STREAM_BYTES);
         self.script(&finish).await
     }
 
@@ -306,7 +309,8 @@ impl StreamLog for Redis {
             .arg(MAX_EVENTS)
             .arg(millis(STREAM_TTL))
             .arg(channel)
-            .arg(signal);
+            .arg(signal)
+            .arg(MAX_STREAM_BYTES);
         if let Some(Mark { name, value }) = mark {
             write.arg(name).arg(value.to_string());
         }

@@ -15,6 +15,7 @@
 //! | `mcp:{sid}:meta:<stream>` | hash | its length, and run and lease of each open request | the same |
 //! | `mcp:{sid}:running:<stream>:<id>` | hash | a call that may be run again if its instance dies | the same |
 //! | `mcp:{sid}:jobs` | hash | which job answers which request | [`super::STREAM_TTL`] after its lease |
+//! | `sessions:<user>` | sorted set | the user's sessions by their last use | a session's, sliding |
 //! | `mcp:{sid}:streams` | set | the streams of the session | the same |
 //! | `catalog` | string | what the newest instance offers, as a digest | 30 days |
 //! | `mcp:{sid}`, `user:<user>`, `everyone`, `control` | channel | [`super::Signal`]s | – |
@@ -64,6 +65,8 @@ struct Scripts {
     session_set: Script,
     session_subscribe: Script,
     session_delete: Script,
+    session_count: Script,
+    session_touch: Script,
     question_suspend: Script,
     question_answer: Script,
     question_withdraw: Script,
@@ -82,22 +85,28 @@ struct Scripts {
 impl Scripts {
     fn new() -> Self {
         let script = |text: &str| Script::new(text);
+        let appends = |text: &str| {
+            let push = include_str!("stream_push.lua");
+            Script::new(&format!("{push}{text}"))
+        };
         Self {
             session_set: script(include_str!("session_set.lua")),
             session_subscribe: script(include_str!("session_subscribe.lua")),
             session_delete: script(include_str!("session_delete.lua")),
-            question_suspend: script(include_str!("question_suspend.lua")),
+            session_count: script(include_str!("session_count.lua")),
+            session_touch: script(include_str!("session_touch.lua")),
+            question_suspend: appends(include_str!("question_suspend.lua")),
             question_answer: script(include_str!("question_answer.lua")),
             question_withdraw: script(include_str!("question_withdraw.lua")),
             stream_open: script(include_str!("stream_open.lua")),
-            stream_append: script(include_str!("stream_append.lua")),
-            stream_write: script(include_str!("stream_write.lua")),
-            stream_finish: script(include_str!("stream_finish.lua")),
+            stream_append: appends(include_str!("stream_append.lua")),
+            stream_write: appends(include_str!("stream_write.lua")),
+            stream_finish: appends(include_str!("stream_finish.lua")),
             stream_cancel: script(include_str!("stream_cancel.lua")),
             stream_renew: script(include_str!("stream_renew.lua")),
             stream_take_over: script(include_str!("stream_take_over.lua")),
             stream_hand_over: script(include_str!("stream_hand_over.lua")),
-            stream_write_for_job: script(include_str!("stream_write_for_job.lua")),
+            stream_write_for_job: appends(include_str!("stream_write_for_job.lua")),
             stream_forget: script(include_str!("stream_forget.lua")),
         }
     }

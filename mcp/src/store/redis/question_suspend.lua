@@ -1,8 +1,8 @@
 -- Keeps a call that waits for the client. KEYS: meta, log, the running call, the waiting call, waiting.
 -- ARGV: request, which run of it, lifetime in ms, lease after it in ms, lifetime of a stream in ms,
 -- id of the waiting call, id of the stream, beginning of a question's key, the call, most events,
--- channel, signal, how many questions, then id, key and message of each question, then key and text
--- of each answer so far. Answers whether the call is still the writer's.
+-- channel, signal, how many questions, most bytes of events, then id, key and message of each
+-- question, then key and text of each answer so far. Answers whether the call is still the writer's.
 local field = 'pending:' .. ARGV[1]
 local state = redis.call('HGET', KEYS[1], field)
 if not state then
@@ -23,15 +23,14 @@ redis.call('DEL', KEYS[3])
 local questions = tonumber(ARGV[13])
 redis.call('HSET', KEYS[4], 'call', ARGV[9], 'request', ARGV[1], 'stream', ARGV[7],
     'term', term, 'open', questions)
-local answers = 14 + 3 * questions
+local answers = 15 + 3 * questions
 for i = answers, #ARGV, 2 do
     redis.call('HSET', KEYS[4], 'answer:' .. ARGV[i], ARGV[i + 1])
 end
 redis.call('PEXPIRE', KEYS[4], ARGV[3])
-for i = 14, answers - 1, 3 do
+for i = 15, answers - 1, 3 do
     redis.call('SET', ARGV[8] .. ARGV[i], '1' .. ARGV[6] .. ' ' .. ARGV[i + 1], 'PX', ARGV[3])
-    local number = redis.call('HINCRBY', KEYS[1], 'last', 1)
-    redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[10], number .. '-0', 'm', ARGV[i + 2])
+    push(KEYS[2], KEYS[1], ARGV[i + 2], ARGV[10], ARGV[14])
 end
 for i = 1, 2 do
     redis.call('PEXPIRE', KEYS[i], ARGV[3] + ARGV[4] + ARGV[5])

@@ -17,8 +17,8 @@ use crate::{
     question::Answer,
     rpc::RequestId,
     store::{
-        Answered, MAX_EVENTS, OpenQuestion, Questions, STREAM_TTL, SessionId, StoreError,
-        StoredCall, StreamId, StreamKey, Writer,
+        Answered, MAX_EVENTS, MAX_STREAM_BYTES, OpenQuestion, Questions, STREAM_TTL, SessionId,
+        StoreError, StoredCall, StreamId, StreamKey, Writer,
     },
 };
 
@@ -80,7 +80,8 @@ impl Questions for Redis {
             .arg(MAX_EVENTS)
             .arg(channel)
             .arg(signal)
-            .arg(open.len());
+            .arg(open.len())
+            .arg(MAX_STREAM_BYTES);
         for question in open {
             suspend.arg(&question.id).arg(&question.key).arg(stored_message(&question.message));
         }

@@ -6,10 +6,14 @@ use async_trait::async_trait;
 
 use super::{
     Redis,
-    value::{millis, read, write},
+    value::{millis, read, stored_message, write},
 };
 use crate::{
-    store::{CatalogDigest, MAX_SUBSCRIPTIONS, Session, SessionId, Sessions, StoreError},
+    caller::UserId,
+    store::{
+        CatalogDigest, MAX_SESSIONS_PER_USER, MAX_SUBSCRIPTION_BYTES, MAX_SUBSCRIPTIONS, Session,
+        SessionId, Sessions, StoreError,
+    },
     types::LogLevel,
 };
 
@@ -22,9 +26,43 @@ const FOLLOWS: &str = "follows:";
 /// [`FIXED`], [`LEVEL`] and [`CATALOG`].
 const FIELDS: usize = 3;
 
+impl Redis {
+    /// The key of a user's sessions. On a cluster it is elsewhere than they are.
+    fn sessions_key(&self, user: &UserId) -> String {
+        format!("{}sessions:{user}", self.connection.prefix())
+    }
+
+    /// Adds a session to those of its user, and takes those away that are too many.
+    async fn count_session(
+        &self,
+        user: &UserId,
+        id: &SessionId,
+    ) -> Result<Vec<SessionId>, StoreError> {
+        let mut count = self.scripts.session_count.prepare_invoke();
+        count
+            .key(self.sessions_key(user))
+            .arg(id.as_str())
+            .arg(millis(self.session_ttl))
+            .arg(MAX_SESSIONS_PER_USER);
+        let evicted: Vec<String> = self.script(&count).await?;
+        Ok(evicted.iter().filter_map(|id| SessionId::parse(id)).collect())
+    }
+
+    /// Notes that a session is used, if it is one of the user's.
+    async fn touch_session(&self, user: &UserId, id: &SessionId) -> Result<(), StoreError> {
+        let mut touch = self.scripts.session_touch.prepare_invoke();
+        touch.key(self.sessions_key(user)).arg(id.as_str()).arg(millis(self.session_ttl));
+        self.script(&touch).await
+    }
+}
+
 #[async_trait]
 impl Sessions for Redis {
-    async fn create(&self, id: &SessionId, session: &Session) -> Result<(), StoreError> {
+    async fn create(
+        &self,
+        id: &SessionId,
+        session: &Session,
+    ) -> Result<Vec<SessionId>, StoreError> {
         let key = self.key(id, "session");
         let fixed = Session { subscriptions: BTreeSet::new(), ..session.clone() };
         let mut pipeline = redis::pipe();
@@ -43,19 +81,30 @@ impl Sessions for Redis {
             pipeline.hset(&key, format!("{FOLLOWS}{uri}"), "").ignore();
         }
         pipeline.cmd("PEXPIRE").arg(&key).arg(millis(self.session_ttl)).ignore();
-        self.pipeline(&pipeline).await
+        let counting = self.count_session(&session.user, id);
+        let ((), evicted) = tokio::try_join!(self.pipeline(&pipeline), counting)?;
+        Ok(evicted)
     }
 
-    async fn load(&self, id: &SessionId) -> Result<Option<Session>, StoreError> {
+    async fn load(&self, user: &UserId, id: &SessionId) -> Result<Option<Session>, StoreError> {
         let key = self.key(id, "session");
         let mut pipeline = redis::pipe();
         pipeline.hgetall(&key);
         pipeline.cmd("PEXPIRE").arg(&key).arg(millis(self.session_ttl)).ignore();
-        let (fields,): (BTreeMap<String, String>,) = self.pipeline(&pipeline).await?;
+        let loading = self.pipeline::<(BTreeMap<String, String>,)>(&pipeline);
+        let (loaded, touched) = tokio::join!(loading, self.touch_session(user, id));
+        let (fields,) = loaded?;
+        if let Err(error) = touched {
+            // A full Redis refuses this write. The session is there all the same.
+            tracing::debug!(%error, "Could not note that a session is used");
+        }
         let Some(fixed) = fields.get(FIXED) else {
             return Ok(None);
         };
         let mut session: Session = read(fixed)?;
+        if session.user != *user {
+            return Ok(None);
+        }
         if let Some(level) = fields.get(LEVEL) {
             session.log_level = read(level)?;
         }
@@ -85,7 +134,9 @@ impl Sessions for Redis {
             .key(self.key(id, "session"))
             .arg(format!("{FOLLOWS}{uri}"))
             .arg(FIELDS)
-            .arg(MAX_SUBSCRIPTIONS);
+            .arg(MAX_SUBSCRIPTIONS)
+            .arg(FOLLOWS)
+            .arg(MAX_SUBSCRIPTION_BYTES);
         self.script(&subscribe).await
     }
 
@@ -95,9 +146,12 @@ impl Sessions for Redis {
         self.pipeline(&pipeline).await
     }
 
-    async fn delete(&self, id: &SessionId) -> Result<bool, StoreError> {
+    async fn delete(&self, user: &UserId, id: &SessionId) -> Result<bool, StoreError> {
+        let mut uncount = redis::pipe();
+        uncount.zrem(self.sessions_key(user), stored_message(id.as_str())).ignore();
         let mut delete = self.scripts.session_delete.prepare_invoke();
         delete.key(self.key(id, "session")).key(self.key(id, "waiting")).arg(self.key(id, "call:"));
-        self.script(&delete).await
+        let (deleted, ()) = tokio::try_join!(self.script(&delete), self.pipeline(&uncount))?;
+        Ok(deleted)
     }
 }

@@ -1,10 +1,10 @@
 -- Appends a message to a standalone stream. KEYS: log, meta, streams.
--- ARGV: message, most events, lifetime in ms, id of the stream, channel, signal.
+-- ARGV: message, most events, lifetime in ms, id of the stream, channel, signal,
+-- most bytes of events.
 redis.call('SADD', KEYS[3], '1' .. ARGV[4])
 redis.call('HSET', KEYS[2], 'format', '1')
 redis.call('PEXPIRE', KEYS[3], ARGV[3])
-local number = redis.call('HINCRBY', KEYS[2], 'last', 1)
-redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[2], number .. '-0', 'm', ARGV[1])
+push(KEYS[1], KEYS[2], ARGV[1], ARGV[2], ARGV[7])
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 -- The count of events must not end before the events: their numbers only grow.
 redis.call('PEXPIRE', KEYS[2], ARGV[3] + 60000)

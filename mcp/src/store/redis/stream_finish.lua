@@ -1,5 +1,6 @@
 -- Answers a pending request, or drops it. KEYS: log, meta, the running call, jobs.
--- ARGV: request, which run of it, message or '', most events, lifetime in ms, channel, signal.
+-- ARGV: request, which run of it, message or '', most events, lifetime in ms, channel, signal,
+-- most bytes of events.
 local field = 'pending:' .. ARGV[1]
 local state = redis.call('HGET', KEYS[2], field)
 if not state or string.match(state, '%d+') ~= ARGV[2] then
@@ -10,8 +11,7 @@ redis.call('HDEL', KEYS[4], ARGV[1])
 redis.call('DEL', KEYS[3])
 redis.call('HINCRBY', KEYS[2], 'open', -1)
 if ARGV[3] ~= '' then
-    local number = redis.call('HINCRBY', KEYS[2], 'last', 1)
-    redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[4], number .. '-0', 'm', ARGV[3])
+    push(KEYS[1], KEYS[2], ARGV[3], ARGV[4], ARGV[8])
 end
 redis.call('PEXPIRE', KEYS[1], ARGV[5])
 redis.call('PEXPIRE', KEYS[2], ARGV[5] + 60000)

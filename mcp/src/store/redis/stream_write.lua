@@ -1,6 +1,6 @@
 -- Appends a message of a call, unless it is there already. KEYS: log, meta.
 -- ARGV: request, which run of it, number of the message, message, most events, lifetime in ms,
--- channel, signal. Answers whether the call is still the writer's.
+-- channel, signal, most bytes of events. Answers whether the call is still the writer's.
 local field = 'pending:' .. ARGV[1]
 local state = redis.call('HGET', KEYS[2], field)
 if not state then
@@ -14,8 +14,7 @@ if tonumber(ARGV[3]) <= tonumber(written) then
     return 1
 end
 redis.call('HSET', KEYS[2], field, table.concat({ term, lapses, ARGV[3], lost }, ' '))
-local number = redis.call('HINCRBY', KEYS[2], 'last', 1)
-redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[5], number .. '-0', 'm', ARGV[4])
+push(KEYS[1], KEYS[2], ARGV[4], ARGV[5], ARGV[9])
 redis.call('PEXPIRE', KEYS[1], ARGV[6])
 -- The count of events must not end before the events: their numbers only grow.
 local longer = ARGV[6] + 60000

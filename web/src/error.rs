@@ -42,6 +42,17 @@ pub(crate) enum Refusal {
     /// Not complete in time.
     #[error("request body too slow")]
     BodyTooSlow(Bounds),
+    /// One sender has as many bodies, or bytes of them, under way as one may have.
+    #[error("too many request bodies at once")]
+    TooManyBodies {
+        /// How many bodies.
+        bodies: usize,
+        /// How many bytes of them.
+        bytes: usize,
+    },
+    /// All senders together have as many bytes of bodies under way as this instance holds.
+    #[error("request bodies fill this instance")]
+    BodiesFull,
     /// Too often; it is worth another try after this long.
     #[error("too many requests")]
     TooMany(Duration),
@@ -156,9 +167,26 @@ impl Refusal {
                 StatusCode::REQUEST_TIMEOUT,
                 "request_timeout",
                 format!(
-                    "The request body did not arrive within {}. Send it again.",
+                    "The request body arrived too slowly: it has to be complete within {}, and \
+                     must not pause for long. Send it again.",
                     counted(bounds.time.as_secs(), "second", "seconds")
                 ),
+            ),
+            Self::TooManyBodies { bodies, bytes } => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "temporarily_unavailable",
+                format!(
+                    "You have too many unfinished requests: at most {bodies}, with bodies of \
+                     {} MiB together. Wait for some to be answered, then try again.",
+                    bytes >> 20
+                ),
+            ),
+            Self::BodiesFull => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "temporarily_unavailable",
+                "This server is reading as many request bodies as it can hold. Try again in a few \
+                 seconds."
+                    .to_owned(),
             ),
             Self::TooMany(wait) => (
                 StatusCode::TOO_MANY_REQUESTS,
@@ -217,7 +245,7 @@ impl Refusal {
     pub(crate) fn header(&self) -> Option<(HeaderName, HeaderValue)> {
         match self {
             Self::Token(challenge) => Some((header::WWW_AUTHENTICATE, challenge.header())),
-            Self::KeysAway | Self::StoreAway => {
+            Self::KeysAway | Self::StoreAway | Self::TooManyBodies { .. } | Self::BodiesFull => {
                 Some((header::RETRY_AFTER, RETRY_AFTER_SECONDS.into()))
             }
             Self::TooMany(wait) => Some((header::RETRY_AFTER, wait.as_secs().into())),

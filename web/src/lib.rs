@@ -43,6 +43,8 @@ pub(crate) struct Instance {
     engine: Engine,
     /// Cancelled from the moment this instance is asked to end: readiness is false from then on.
     ending: CancellationToken,
+    /// The bytes of request bodies that this instance holds.
+    bodies: body::Budget,
 }
 
 /// The part of the shutdown bound that is kept for connections to close after the last stream
@@ -69,7 +71,12 @@ pub async fn run(
     let closing = bound / CLOSING_SHARE;
     let alone = service.config().redis.is_none();
     let notice = if alone { Duration::ZERO } else { bound / NOTICE_SHARE };
-    let instance = Instance { service, engine: engine.clone(), ending: shutdown.clone() };
+    let instance = Instance {
+        service,
+        engine: engine.clone(),
+        ending: shutdown.clone(),
+        bodies: body::Budget::default(),
+    };
     let app = routes::all(&instance)?;
     // Before the first request, so that nothing is accepted that was revoked. If the database is
     // away, the first token has to wait for it instead.

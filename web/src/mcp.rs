@@ -13,7 +13,7 @@ use service::{Service, metrics, oauth::limits};
 
 use crate::{
     Instance,
-    body::{self, Bounds},
+    body::{self, Bounds, Budget},
     caller, cors,
     error::{RETRY_AFTER_SECONDS, Refusal},
     measure::Measured,
@@ -36,6 +36,7 @@ pub(crate) struct Mcp {
     service: Service,
     engine: Engine,
     doors: Doors,
+    bodies: Budget,
 }
 
 impl Mcp {
@@ -45,6 +46,7 @@ impl Mcp {
         Ok(Self {
             service: instance.service.clone(),
             engine: instance.engine.clone(),
+            bodies: instance.bodies.clone(),
             doors: Doors::new(&config.public_url, &config.allowed_origins)?,
         })
     }
@@ -70,8 +72,9 @@ impl Mcp {
         }
         let mut reply = match head.method {
             Method::POST => {
-                let body = body::read(&head.headers, body, BODY).await?;
-                self.engine.post(caller.clone(), &head.headers, body).await
+                let reservation = self.bodies.begin(caller.user.as_str())?;
+                let body = body::read(&head.headers, body, BODY, reservation).await?;
+                self.engine.post(caller.clone(), &head.headers, body.bytes.clone()).await
             }
             Method::GET => self.engine.get(caller.clone(), &head.headers).await,
             Method::DELETE => self.engine.delete(caller.clone(), &head.headers).await,
@@ -108,7 +111,8 @@ impl Mcp {
                 headers.insert(header::RETRY_AFTER, quota.reset.as_secs().max(1).into());
             }
         }
-        if reply.status == StatusCode::SERVICE_UNAVAILABLE {
+        let is_full = reply.status == StatusCode::TOO_MANY_REQUESTS && reply.quota.is_none();
+        if is_full || reply.status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
         }
         match reply.body {

@@ -388,8 +388,8 @@ impl Fields {
     /// Those of the body of a form.
     pub(crate) async fn of_form(request: &mut Request) -> Result<Self, Trouble> {
         let body = request.take_body();
-        let body = body::read(request.headers(), body, FORM).await?;
-        Ok(Self::decode(&body))
+        let body = body::read_from_network(request, body, FORM).await?;
+        Ok(Self::decode(&body.bytes))
     }
 
     /// The value of a field that is there once.

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use http::Uri;
-use poem::{Endpoint, IntoEndpoint, Request, Response, Route, get};
+use poem::{Endpoint, EndpointExt as _, IntoEndpoint, Request, Response, Route, get};
 use service::{metrics::HTTP_FAILURES, oauth::github::CALLBACK_PATH};
 
 use crate::{
     Instance, api,
+    body::NetworkBodies,
     cors::{PUBLIC_METHODS, Public},
     exports::{self, Exports},
     home::Home,
@@ -96,7 +97,7 @@ pub(crate) fn all(instance: &Instance) -> anyhow::Result<impl Endpoint<Output = 
             PUBLIC_METHODS,
             Public { methods: PUBLIC_METHODS, inner: get(reference::document(document)) },
         );
-    Ok(Observed::new(instance, routes.0))
+    Ok(Observed::new(instance, routes.0.data(NetworkBodies::new(instance))))
 }
 
 /// Leaves away the slash at the end of the path, which the router of the API does not know.

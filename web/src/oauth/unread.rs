@@ -24,7 +24,7 @@ pub(crate) struct Unread<P> {
 impl<P> Unread<P> {
     /// Reads it.
     pub(crate) async fn read(self, request: &Request, bounds: Bounds) -> Result<Bytes, Refusal> {
-        body::read(request.headers(), self.body, bounds).await
+        Ok(body::read_from_network(request, self.body, bounds).await?.bytes)
     }
 }
 

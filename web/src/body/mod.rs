@@ -1,0 +1,192 @@
+//! Reads the body of a request, within bounds.
+
+mod budget;
+
+use std::{pin::pin, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::TryStreamExt;
+use http::{HeaderMap, header};
+use poem::{Body, Request};
+use service::{Service, oauth::limits};
+use tokio::time::{Instant, timeout_at};
+
+pub(crate) use self::budget::Budget;
+use self::budget::Reservation;
+use crate::{Instance, error::Refusal, visitor};
+
+/// How much of a body is read, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// The largest body, in bytes.
+    pub bytes: usize,
+    /// From the end of the head until the whole body has arrived.
+    pub time: Duration,
+}
+
+/// From the end of the head, how long a body may take before [`LEAST_RATE`] holds.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// The slowest that a body may arrive, on average after [`GRACE`], in bytes per second: a tenth of
+/// what a poor mobile connection sends. The largest body has to be faster than that to be in time.
+const LEAST_RATE: u32 = 8 * 1024;
+
+/// A whole body, with what it has reserved: keep both until the request is answered.
+#[derive(Debug)]
+pub(crate) struct Whole {
+    /// The bytes.
+    pub bytes: Bytes,
+    _reservation: Reservation,
+}
+
+/// The whole body, within the bounds. One that arrived in one piece, as most do, is not copied.
+pub(crate) async fn read(
+    headers: &HeaderMap,
+    body: Body,
+    bounds: Bounds,
+    mut reservation: Reservation,
+) -> Result<Whole, Refusal> {
+    let declared = declared_length(headers);
+    if declared.is_some_and(|length| length > bounds.bytes) {
+        return Err(Refusal::BodyTooLarge(bounds));
+    }
+    let begun = Instant::now();
+    let mut pieces = pin!(body.into_bytes_stream());
+    let mut first = Bytes::new();
+    let mut whole = BytesMut::new();
+    loop {
+        let received = first.len() + whole.len();
+        let Ok(piece) = timeout_at(begun + bounds.time_for(received), pieces.try_next()).await
+        else {
+            return Err(Refusal::BodyTooSlow(bounds));
+        };
+        let Some(piece) = piece.map_err(Refusal::BodyBroken)? else {
+            break;
+        };
+        if received + piece.len() > bounds.bytes {
+            return Err(Refusal::BodyTooLarge(bounds));
+        }
+        reservation.grow(piece.len())?;
+        if first.is_empty() && whole.is_empty() {
+            first = piece;
+            continue;
+        }
+        if whole.is_empty() {
+            whole.extend_from_slice(&std::mem::take(&mut first));
+        }
+        whole.extend_from_slice(&piece);
+    }
+    let bytes = if whole.is_empty() { first } else { whole.freeze() };
+    Ok(Whole { bytes, _reservation: reservation })
+}
+
+/// The budget for bodies whose sender is known by the address only.
+#[derive(Clone)]
+pub(crate) struct NetworkBodies {
+    budget: Budget,
+    service: Service,
+}
+
+impl NetworkBodies {
+    /// That of an instance.
+    pub(crate) fn new(instance: &Instance) -> Self {
+        Self { budget: instance.bodies.clone(), service: instance.service.clone() }
+    }
+}
+
+/// The whole body of a request without an access token, counted for its network.
+pub(crate) async fn read_from_network(
+    request: &Request,
+    body: Body,
+    bounds: Bounds,
+) -> Result<Whole, Refusal> {
+    let bodies = request.data::<NetworkBodies>().ok_or(Refusal::Internal)?;
+    let network = limits::network(visitor::address(&bodies.service, request));
+    read(request.headers(), body, bounds, bodies.budget.begin(&network)?).await
+}
+
+impl Bounds {
+    /// When a body of which so much has arrived must have sent more, from its beginning.
+    fn time_for(&self, received: usize) -> Duration {
+        let received = u32::try_from(received).unwrap_or(u32::MAX);
+        self.time.min(GRACE + Duration::from_secs(1) * received / LEAST_RATE)
+    }
+}
+
+fn declared_length(headers: &HeaderMap) -> Option<usize> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use futures_util::stream;
+    use http::HeaderValue;
+
+    use super::*;
+
+    const BOUNDS: Bounds = Bounds { bytes: 1024, time: Duration::from_mins(1) };
+
+    fn in_pieces(pieces: Vec<Vec<u8>>) -> Body {
+        Body::from_bytes_stream(stream::iter(pieces.into_iter().map(Ok::<_, io::Error>)))
+    }
+
+    async fn read(body: Body, declared: Option<usize>) -> Result<Bytes, Refusal> {
+        let mut headers = HeaderMap::new();
+        if let Some(length) = declared {
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        let reservation = Budget::default().begin("ada")?;
+        Ok(super::read(&headers, body, BOUNDS, reservation).await?.bytes)
+    }
+
+    #[tokio::test]
+    async fn a_body_is_the_same_in_one_piece_or_in_many() {
+        assert_eq!(read(Body::empty(), None).await.unwrap(), "");
+        assert_eq!(read(Body::from("abc"), Some(3)).await.unwrap(), "abc");
+        let pieces = ["a", "", "b", "c"].map(|it| it.as_bytes().to_vec()).to_vec();
+        assert_eq!(read(in_pieces(pieces), None).await.unwrap(), "abc");
+    }
+
+    #[tokio::test]
+    async fn a_body_may_have_the_limit_and_no_byte_more() {
+        let half = vec![b' '; BOUNDS.bytes / 2];
+        let body = in_pieces(vec![half.clone(), half.clone()]);
+        assert_eq!(read(body, None).await.unwrap().len(), BOUNDS.bytes);
+
+        let too_large = |read| matches!(read, Err(Refusal::BodyTooLarge(_)));
+        let body = in_pieces(vec![half.clone(), half, b" ".to_vec()]);
+        assert!(too_large(read(body, None).await));
+        assert!(too_large(read(Body::empty(), Some(BOUNDS.bytes + 1)).await));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_end_is_given_up() {
+        let body = Body::from_bytes_stream(stream::pending::<io::Result<Bytes>>());
+        assert!(matches!(read(body, None).await, Err(Refusal::BodyTooSlow(_))));
+    }
+
+    /// So many bytes, each after a pause.
+    fn dripping(bytes: usize, pause: Duration) -> Body {
+        let pieces = stream::unfold(0, move |sent| async move {
+            tokio::time::sleep(pause).await;
+            (sent < bytes).then(|| (Ok::<_, io::Error>(Bytes::from_static(b"x")), sent + 1))
+        });
+        Body::from_bytes_stream(pieces)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_drips_is_given_up_soon() {
+        let begun = Instant::now();
+        let read = read(dripping(1_000, Duration::from_secs(1)), Some(1_000)).await;
+        assert!(matches!(read, Err(Refusal::BodyTooSlow(_))));
+        assert!(begun.elapsed() < GRACE + Duration::from_secs(2), "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_body_is_read() {
+        let read = read(dripping(1_000, Duration::from_millis(9)), Some(1_000)).await;
+        assert_eq!(read.unwrap().len(), 1_000);
+    }
+}

@@ -30,6 +30,8 @@ pub struct Dependencies {
     pub limiter: Arc<dyn Limiter>,
     /// Where documents of clients are kept.
     pub documents: Arc<dyn Documents>,
+    /// The connection to Redis, if there is one.
+    pub redis: Option<Connection>,
     /// What turns the hosts of such documents into addresses.
     pub resolver: Arc<dyn Resolver>,
     /// Certificates in PEM to trust for such documents instead of those of the system.
@@ -65,6 +67,7 @@ impl Dependencies {
             pending: Arc::new(redis::Pending::new(connection.clone(), Arc::clone(&clock))),
             limiter: Arc::new(redis::Limits::new(connection.clone(), Arc::clone(&clock))),
             documents: Arc::new(redis::KeptDocuments::new(connection.clone(), Arc::clone(&clock))),
+            redis: Some(connection.clone()),
             ..Self::in_process(clock, bus)
         }
     }
@@ -75,6 +78,7 @@ impl Dependencies {
             pending: Arc::new(pending::InProcess::new(Arc::clone(&clock))),
             limiter: Arc::new(limits::InProcess::new(Arc::clone(&clock))),
             documents: Arc::new(cimd::InProcess::new(Arc::clone(&clock))),
+            redis: None,
             resolver: Arc::new(SystemResolver),
             roots: None,
             clock,

@@ -82,6 +82,12 @@ impl Kept {
     }
 }
 
+/// Whether Redis has refused a write of this instance within the last minute because it is full.
+/// Other instances are no better off, so this is nothing to leave an instance for.
+pub fn is_redis_full(service: &Service) -> bool {
+    service.is_redis_full()
+}
+
 /// Asks Redis whether it is there.
 pub async fn ask_redis(settings: &RedisSettings) -> anyhow::Result<()> {
     let client = redis::Client::open(settings.url.expose())?;

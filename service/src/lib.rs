@@ -55,7 +55,7 @@ mod outgoing;
 mod private_files;
 pub mod prompts;
 pub mod proxies;
-mod redis;
+pub mod redis;
 pub mod resources;
 mod sealing;
 pub mod secret;
@@ -230,6 +230,11 @@ impl Service {
 
     fn bus(&self) -> &dyn mcp::Bus {
         &*self.0.given.bus
+    }
+
+    /// Whether Redis has lately refused a write because it is full.
+    pub(crate) fn is_redis_full(&self) -> bool {
+        self.0.given.redis.as_ref().is_some_and(mcp::store::redis::Connection::is_full)
     }
 
     fn job_totals(&self) -> &jobs::Totals {

@@ -26,6 +26,7 @@ mod any_instance;
 mod arguments;
 mod batches;
 mod blame;
+mod bounds;
 mod cancellation;
 mod contracts;
 mod edges;

@@ -23,7 +23,7 @@ pub const STREAM_KINDS: [&str; 3] = ["call", "listen", "get"];
 pub const STREAM_EVENT_KINDS: [&str; 5] = ["appended", "sent", "replayed", "missed", "lost"];
 
 /// The values of `event` for sessions.
-pub const SESSION_EVENT_KINDS: [&str; 3] = ["created", "deleted", "unknown"];
+pub const SESSION_EVENT_KINDS: [&str; 4] = ["created", "deleted", "evicted", "unknown"];
 
 /// The values of `event` for questions to the client.
 pub const QUESTION_EVENT_KINDS: [&str; 4] = ["asked", "answered", "late", "withdrawn"];
@@ -214,6 +214,8 @@ catalogue! {
         "Connections that the Redis server has accepted, of all clients.";
     REDIS_EVICTED: Counter Count "redis_evicted_keys_total" []
         "Keys that Redis threw away because its memory was full. Has to stay 0.";
+    REDIS_FULL: Counter Count "redis_refused_writes_total" []
+        "Writes that Redis refused because its memory was full, of all clients. Has to stay 0.";
     REDIS_REJECTED: Counter Count "redis_rejected_connections_total" []
         "Connections that Redis refused because there were too many.";
 

@@ -17,8 +17,9 @@ use super::{
     JOB_ATTEMPTS, JOB_STATUSES, JOBS_ENDED, JOBS_OVERDUE, JOBS_UNFINISHED, MCP_SESSIONS_OPEN,
     OAUTH_SIGNING_KEY_AGE, OAUTH_SIGNING_KEYS, PG_BLOCKS, PG_CONNECTIONS, PG_DEADLOCKS,
     PG_LONGEST_TRANSACTION, PG_MAX_CONNECTIONS, PG_TRANSACTIONS, QUEUE_DEPTH, REDIS_CLIENTS,
-    REDIS_COMMANDS, REDIS_CONNECTIONS, REDIS_EVICTED, REDIS_KEYS, REDIS_MEMORY, REDIS_MEMORY_MAX,
-    REDIS_PING, REDIS_RECONNECTS, REDIS_REJECTED, SCHEDULE_RUNS, TASKS, UP, WORKER_SILENCE,
+    REDIS_COMMANDS, REDIS_CONNECTIONS, REDIS_EVICTED, REDIS_FULL, REDIS_KEYS, REDIS_MEMORY,
+    REDIS_MEMORY_MAX, REDIS_PING, REDIS_RECONNECTS, REDIS_REJECTED, SCHEDULE_RUNS, TASKS, UP,
+    WORKER_SILENCE,
 };
 use crate::{
     Service,
@@ -343,6 +344,8 @@ fn note_redis(info: &str) {
             gauge.set([], float(value));
         }
     }
+    let refused = info.lines().find_map(|line| line.strip_prefix("errorstat_OOM:count="));
+    REDIS_FULL.total([], refused.and_then(|count| count.trim().parse().ok()).unwrap_or(0));
     for (counter, name) in [
         (&REDIS_COMMANDS, "total_commands_processed"),
         (&REDIS_CONNECTIONS, "total_connections_received"),

@@ -17,6 +17,7 @@
 mod documents;
 mod limits;
 mod pending;
+pub mod usage;
 
 use std::time::Duration;
 

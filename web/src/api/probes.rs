@@ -79,8 +79,11 @@ impl Probes {
             "This instance is about to end. Send requests to another one."
         } else {
             match health::check(&self.service).await {
+                Health::Well if health::is_redis_full(&self.service) => {
+                    return Readiness::Ready(warning(REDIS_FULL));
+                }
                 Health::Well => return Readiness::Ready(ok()),
-                Health::Busy => return Readiness::Ready(busy()),
+                Health::Busy => return Readiness::Ready(warning(BUSY)),
                 Health::NoDatabase => {
                     "The database does not answer. Check DATABASE_URL and the database itself."
                 }
@@ -104,9 +107,13 @@ fn ok() -> Json<Status> {
     Json(Status { status, warning: None })
 }
 
-fn busy() -> Json<Status> {
+const BUSY: &str = "All database connections of this instance are in use, and requests wait for one. \
+                    The database answers: look for locks and slow statements.";
+
+const REDIS_FULL: &str = "Redis is full and refuses writes: no session and no sign-in begins. Give it \
+                          more memory; `notes-mcp store` says who holds how much.";
+
+fn warning(warning: &str) -> Json<Status> {
     let Json(status) = ok();
-    let warning = "All database connections of this instance are in use, and requests wait for one. \
-                   The database answers: look for locks and slow statements.";
     Json(Status { warning: Some(warning.to_owned()), ..status })
 }

@@ -8,6 +8,7 @@ mod migrate;
 mod people;
 mod program;
 mod serve;
+mod store;
 mod token;
 
 use std::{
@@ -44,6 +45,8 @@ enum Command {
     Serve,
     /// Say whether this would start and work: configuration, database, Redis, GitHub
     Check,
+    /// Say who holds how much of Redis, for when it is full
+    Store,
     /// Look after the database's schema; without more, bring it up to date
     Migrate {
         #[command(subcommand)]
@@ -99,6 +102,7 @@ pub(crate) async fn run() -> ExitCode {
     let done = match arguments.command.unwrap_or(Command::Serve) {
         Command::Serve => Box::pin(serve::run(config)).await,
         Command::Check => Box::pin(check::run(config)).await,
+        Command::Store => store::run(config).await,
         Command::Migrate { command } => {
             migrate::run(config, command.unwrap_or(migrate::Command::Up)).await
         }

@@ -69,7 +69,15 @@ struct Shared {
     held: Mutex<Held>,
     /// Held while connecting, so that one does it for all who wait; when that last failed.
     connecting: tokio::sync::Mutex<Option<Instant>>,
+    /// When Redis last refused a write because its memory was full.
+    full: Mutex<Option<Instant>>,
 }
+
+/// How long Redis counts as full after it has refused a write.
+const FULL_FOR: Duration = Duration::from_mins(1);
+
+/// What Redis says when it may use no more memory and must not evict.
+const OUT_OF_MEMORY: &str = "OOM";
 
 /// The connection in use.
 #[derive(Default)]
@@ -100,12 +108,31 @@ impl Connection {
             .map_err(away)?;
         let prefix = prefix.to_owned();
         let (held, connecting) = (Mutex::default(), tokio::sync::Mutex::default());
-        Ok(Self(Arc::new(Shared { address, prefix, pool, held, connecting })))
+        let full = Mutex::default();
+        Ok(Self(Arc::new(Shared { address, prefix, pool, held, connecting, full })))
     }
 
     /// What every key and channel begins with.
     pub fn prefix(&self) -> &str {
         &self.0.prefix
+    }
+
+    /// Whether Redis has lately refused a write of this process because its memory is full.
+    pub fn is_full(&self) -> bool {
+        let full = self.0.full.lock().unwrap_or_else(PoisonError::into_inner);
+        full.is_some_and(|at| at.elapsed() < FULL_FOR)
+    }
+
+    /// Notes that a write was refused because Redis is full, and logs it when that is new.
+    fn note_full(&self) {
+        let mut full = self.0.full.lock().unwrap_or_else(PoisonError::into_inner);
+        if full.is_none_or(|at| at.elapsed() >= FULL_FOR) {
+            tracing::error!(
+                "Redis is full: it refuses writes, so no session and no sign-in begins. Give it more \
+                 memory; the command `store` says who holds how much"
+            );
+        }
+        *full = Some(Instant::now());
     }
 
     /// Where Redis is, with the settings of each connection to it.
@@ -236,6 +263,10 @@ impl Connection {
         }
         result.map_err(|error| {
             trace::failed(error.code().unwrap_or("unavailable"));
+            // Of a transaction it is the cause of the error and not its code.
+            if error.code() == Some(OUT_OF_MEMORY) || error.to_string().contains("OOM command") {
+                self.note_full();
+            }
             if error.is_io_error() || error.is_connection_dropped() || error.is_timeout() {
                 self.forget(number);
             }

@@ -55,6 +55,10 @@ pub struct Caller {
     /// When the access token expires, in seconds since the Unix epoch: an open stream is closed
     /// then.
     pub expires_at: i64,
+    /// The id of the HTTP request, for the log. Jobs keep it, so that the lines of a worker name the
+    /// request that started the job. A client may choose it, so it proves nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<Arc<str>>,
 }
 
 fn no_key() -> Arc<str> {

@@ -1,5 +1,7 @@
 //! What the engine answers to one HTTP request, without naming a web framework.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use http::StatusCode;
@@ -71,4 +73,6 @@ pub struct About {
     pub stream_failure: LateFailure,
     /// A hash of the legacy session id: tells sessions apart in the log without giving one away.
     pub session: Option<String>,
+    /// The job that the request started, for the log. Unlike the others no label for a metric.
+    pub job: Option<Arc<str>>,
 }

@@ -160,6 +160,7 @@ mod tests {
             key: "a-key".into(),
             issued_at: 0,
             expires_at: i64::MAX,
+            request: None,
         }
     }
 

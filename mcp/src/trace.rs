@@ -20,7 +20,7 @@ use serde_json::value::RawValue;
 use tracing::{Span, field::Empty, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use crate::{json, version::ProtocolVersion};
+use crate::{job::JobCall, json, version::ProtocolVersion};
 
 /// The target of spans that are for a trace alone.
 pub const TRACED: &str = "mcp::traced";
@@ -243,14 +243,16 @@ pub(crate) fn failed(kind: &str) {
 }
 
 /// The span of one attempt of a job. It begins a trace of its own, since a job may run much later,
-/// and points at the call that started the job.
-pub(crate) fn attempt(tool: &str, job: &str, number: u32, started_at: Option<TraceParent>) -> Span {
+/// and points at the call that started the job. In the log, it has the id of that request.
+pub(crate) fn attempt(job: &str, number: u32, call: &JobCall) -> Span {
+    let tool = &*call.tool;
     let span = info_span!(
         target: FOLLOWED,
         "job",
         job,
         tool,
         attempt = number,
+        request_id = call.caller.request.as_deref(),
         trace_id = Empty,
         otel.kind = "consumer",
         otel.status_code = Empty,
@@ -258,8 +260,8 @@ pub(crate) fn attempt(tool: &str, job: &str, number: u32, started_at: Option<Tra
         gen_ai.tool.name = tool,
         error.r#type = Empty,
     );
-    if let Some(call) = started_at {
-        call.link(&span);
+    if let Some(place) = call.trace {
+        place.link(&span);
     }
     if let Some(place) = TraceParent::of(&span) {
         span.record("trace_id", place.trace_id());

@@ -40,7 +40,12 @@ impl Service {
     pub async fn changed(&self, signals: Vec<Signal>) {
         match tokio::time::timeout(PUBLISH_TIMEOUT, self.bus().publish_all(signals)).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(error = ?error, "A change was not published: {error}"),
+            Ok(Err(error)) => {
+                tracing::warn!(
+                    dependency = error.dependency(), error = ?error,
+                    "A change was not published: {error}"
+                )
+            }
             Err(_) => tracing::warn!("A change was not published within {PUBLISH_TIMEOUT:?}"),
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sea_orm::DbErr;
 use tokio::{sync::Mutex, time::Instant};
 
-use crate::{Service, causes, config::RedisSettings};
+use crate::{Service, causes, db::DATABASE};
 
 /// What a probe learns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +67,7 @@ impl Kept {
             return;
         }
         match health {
-            Health::Well => tracing::info!("The database answers again"),
+            Health::Well => tracing::info!(dependency = DATABASE, "The database answers again"),
             Health::Busy => tracing::warn!(
                 max_connections,
                 "All {max_connections} database connections are in use and requests wait; the \
@@ -75,7 +75,7 @@ impl Kept {
             ),
             Health::NoDatabase => {
                 let error = error.map(|error| causes::one_line(error)).unwrap_or_default();
-                tracing::warn!(error, "The database does not answer");
+                tracing::warn!(dependency = DATABASE, error, "The database does not answer");
             }
         }
         self.logged = Some((Instant::now(), health));
@@ -86,12 +86,4 @@ impl Kept {
 /// Other instances are no better off, so this is nothing to leave an instance for.
 pub fn is_redis_full(service: &Service) -> bool {
     service.is_redis_full()
-}
-
-/// Asks Redis whether it is there.
-pub async fn ask_redis(settings: &RedisSettings) -> anyhow::Result<()> {
-    let client = redis::Client::open(settings.url.expose())?;
-    let mut connection = client.get_multiplexed_async_connection().await?;
-    let _pong: String = redis::cmd("PING").query_async(&mut connection).await?;
-    Ok(())
 }

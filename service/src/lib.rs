@@ -222,7 +222,12 @@ impl Service {
     pub async fn close(&self) {
         match timeout(LAST_WRITE_TIMEOUT, jobs::write_totals(self)).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "Could not count the last jobs"),
+            Ok(Err(error)) => {
+                tracing::warn!(
+                    dependency = error.dependency(), %error,
+                    "Could not count the last jobs"
+                )
+            }
             Err(_) => tracing::warn!("Could not count the last jobs in time"),
         }
         self.0.db.close().await;

@@ -82,6 +82,7 @@ fn caller() -> Caller {
         key: "a-key".into(),
         issued_at: 0,
         expires_at: 1_800_003_600,
+        request: None,
     }
 }
 

@@ -82,12 +82,15 @@ pub async fn run(
     // away, the first token has to wait for it instead.
     if let Err(error) = allow_list::enforce(&instance.service).await {
         tracing::warn!(
-            error = ?error,
+            dependency = error.dependency(), error = ?error,
             "Could not end the access of people who were taken off the list; trying again: {error}"
         );
     }
     if let Err(error) = instance.service.revoked().load().await {
-        tracing::warn!(error = ?error, "The revoked grants could not be read: {error}");
+        tracing::warn!(
+            dependency = error.dependency(), error = ?error,
+            "The revoked grants could not be read: {error}"
+        );
     }
     let stop_accepting = CancellationToken::new();
 

@@ -52,7 +52,7 @@ impl Mcp {
     }
 
     async fn answer(&self, request: Request) -> Result<Response, Refusal> {
-        let caller = match caller::authenticate(
+        let mut caller = match caller::authenticate(
             &self.service,
             request.uri().path(),
             request.headers(),
@@ -65,6 +65,7 @@ impl Mcp {
         let parties = visitor::parties(&request);
         parties.set_user(caller.user.as_str());
         parties.set_client(&caller.client);
+        caller.request = request.data::<RequestId>().map(RequestId::share);
         let measured = Measured::begin(request.method());
         let (head, body) = request.into_parts();
         if head.method == Method::GET && head.headers.contains_key("last-event-id") {

@@ -47,6 +47,13 @@ impl RequestId {
     }
 }
 
+impl RequestId {
+    /// The id, for what outlives the request.
+    pub(crate) fn share(&self) -> Arc<str> {
+        Arc::clone(&self.0)
+    }
+}
+
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -181,6 +188,7 @@ fn log(
     let mcp_name = about.and_then(|about| about.target.as_deref());
     let session = about.and_then(|about| about.session.as_deref());
     let rpc_error = about.and_then(|about| about.failure?.code());
+    let job = about.and_then(|about| about.job.as_ref()).map(AsRef::as_ref);
     let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let spoken = mcp_method.filter(|it| *it != method.as_str()); // GET and DELETE are in both
     let what = [spoken, mcp_name]
@@ -204,6 +212,7 @@ fn log(
                 mcp_name,
                 rpc_error,
                 session,
+                job,
                 "{what} answered {} in {duration_ms} ms",
                 status.as_u16()
             )

@@ -81,7 +81,10 @@ pub(crate) async fn serve<E>(
                     });
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "Could not accept a connection, trying again");
+                    tracing::warn!(
+                        dependency = "sockets", %error,
+                        "Could not accept a connection, trying again"
+                    );
                     sleep(ACCEPT_RETRY).await;
                 }
             },

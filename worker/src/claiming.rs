@@ -68,7 +68,10 @@ pub(crate) async fn claim(shared: &Arc<Shared>, shutdown: &CancellationToken) {
                     () = sleep(shared.settings.poll) => {}
                 },
                 Err(error) => {
-                    tracing::warn!(error = ?error, "Jobs could not be claimed: {error}");
+                    tracing::warn!(
+                        dependency = error.dependency(), error = ?error,
+                        "Jobs could not be claimed: {error}"
+                    );
                     sleep(AFTER_FAILURE).await;
                 }
             }
@@ -146,7 +149,10 @@ pub(crate) async fn hear(shared: Arc<Shared>, stop: CancellationToken) {
         let mut signals = match shared.service.listen(Topic::Work).await {
             Ok(signals) => signals,
             Err(error) => {
-                tracing::warn!(error = %error, "The worker polls, since it hears nothing: {error}");
+                tracing::warn!(
+                    dependency = error.dependency(), error = %error,
+                    "The worker polls, since it hears nothing: {error}"
+                );
                 tokio::select! {
                     () = stop.cancelled() => return,
                     () = sleep(shared.settings.poll) => continue,

@@ -19,7 +19,10 @@ pub(crate) async fn write(service: Service, stop: CancellationToken) {
             () = sleep(INTERVAL) => false,
         };
         if let Err(error) = jobs::write_totals(&service).await {
-            tracing::warn!(error = ?error, "What became of some jobs waits to be counted: {error}");
+            tracing::warn!(
+                dependency = error.dependency(), error = ?error,
+                "What became of some jobs waits to be counted: {error}"
+            );
         }
         if last {
             return;

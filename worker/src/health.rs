@@ -84,7 +84,10 @@ pub async fn serve_health(
                 });
             }
             Err(error) => {
-                tracing::warn!(%error, "Could not accept a connection, trying again");
+                tracing::warn!(
+                    dependency = "sockets", %error,
+                    "Could not accept a connection, trying again"
+                );
                 sleep(ACCEPT_RETRY).await;
             }
         }

@@ -107,7 +107,10 @@ async fn settle_one_by_one(
             }
             Err(error) => {
                 let job = &end.0.job;
-                tracing::error!(%job, error = ?error, "The end of {job} was not written: {error}");
+                tracing::error!(
+                    %job, dependency = error.dependency(), error = ?error,
+                    "The end of {job} was not written: {error}"
+                );
             }
         }
     }
@@ -124,7 +127,10 @@ async fn settle(
     loop {
         match jobs::settle(&shared.service, ends).await {
             Err(Failure::Unavailable(error)) if since.elapsed() < PATIENCE => {
-                tracing::warn!(error = ?error, "Ends of jobs wait for the database: {error}");
+                tracing::warn!(
+                    dependency = "database", error = ?error,
+                    "Ends of jobs wait for the database: {error}"
+                );
                 tokio::select! {
                     () = stop.cancelled() => return Err(Failure::Unavailable(error)),
                     () = sleep(AGAIN_AFTER) => {}

@@ -83,7 +83,10 @@ pub(crate) async fn flush(shared: Arc<Shared>, stop: CancellationToken) {
 /// Progress that cannot be written is lost: more will follow.
 async fn write(shared: &Shared, some: &[(JobId, u32, Progress)]) {
     if let Err(error) = jobs::note_progress(&shared.service, some).await {
-        tracing::warn!(error = ?error, "The progress of jobs was not written: {error}");
+        tracing::warn!(
+            dependency = error.dependency(), error = ?error,
+            "The progress of jobs was not written: {error}"
+        );
     }
 }
 

@@ -280,6 +280,8 @@ impl Drop for Place<'_> {
 async fn run(shared: &Shared, claimed: Claimed, stop: &Stop) {
     let Claimed { attempt, lease, .. } = claimed;
     let (tool, began) = (attempt.call.tool.clone(), Instant::now());
+    let (number, request) = (attempt.number, attempt.call.caller.request.clone());
+    let request_id = request.as_deref();
     let book = Arc::new(Book::new(shared, &lease));
     let bound = attempt.timeout;
     let work = shared.runner.run(attempt, Arc::clone(&book) as _, stop.token.clone());
@@ -309,14 +311,18 @@ async fn run(shared: &Shared, claimed: Claimed, stop: &Stop) {
     let name = end.as_ref().map_or(STOPPED, End::name);
     metrics::JOB_ATTEMPT_DURATION.took([jobs::tool_label(&tool), name], time);
     let Some(end) = end else {
-        tracing::info!(job = %lease.job, "Job {} was stopped: it is over or elsewhere", lease.job);
+        tracing::info!(
+            job = %lease.job, tool, attempt = number, request_id,
+            "Job {} was stopped: it is over or elsewhere", lease.job
+        );
         return;
     };
     shared.progress.write_now(shared, &lease.job).await;
     let kept = shared.ledger.keep(lease.clone(), end).await;
     let milliseconds = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    tracing::debug!(
-        job = %lease.job, tool, end = name, kept = kept.written, milliseconds,
+    tracing::info!(
+        job = %lease.job, tool, attempt = number, request_id, end = name, kept = kept.written,
+        milliseconds,
         "Job {} of `{tool}`: {name} after {milliseconds} ms", lease.job
     );
     if kept.to_announce {
@@ -341,7 +347,10 @@ async fn announce(shared: &Shared, jobs: &[JobId]) {
     if let Err(error) =
         crate::schedules::announce_some(&shared.service, &*shared.runner, Some(jobs)).await
     {
-        tracing::warn!(error = ?error, "A client could not be told of its job: {error}");
+        tracing::warn!(
+            dependency = error.dependency(), error = ?error,
+            "A client could not be told of its job: {error}"
+        );
     }
 }
 
@@ -351,7 +360,10 @@ async fn end_denied(shared: &Shared, ours: BTreeSet<Key>) {
     match jobs::end_denied(&shared.service, &these).await {
         Ok(ended) => ended.iter().for_each(|job| shared.running.lost(job)),
         Err(error) => {
-            tracing::warn!(error = ?error, "Could not check the access of running jobs: {error}");
+            tracing::warn!(
+                dependency = error.dependency(), error = ?error,
+                "Could not check the access of running jobs: {error}"
+            );
         }
     }
 }
@@ -397,7 +409,10 @@ pub(crate) async fn renew(shared: Arc<Shared>, stop: CancellationToken) {
                 end_denied(&shared, ours).await;
             }
             Err(error) => {
-                tracing::warn!(error = ?error, "The leases of jobs were not renewed: {error}");
+                tracing::warn!(
+                    dependency = error.dependency(), error = ?error,
+                    "The leases of jobs were not renewed: {error}"
+                );
                 if renewed_at.elapsed() > shared.settings.lease {
                     for lost in &attempts {
                         shared.running.lost_attempt(lost);

@@ -271,14 +271,20 @@ impl Schedule {
             Ok(true) => {}
             Ok(false) => return Tick::Elsewhere,
             Err(error) => {
-                tracing::warn!(schedule = name, error = ?error, "`{name}` was not run: {error}");
+                tracing::warn!(
+                    schedule = name, dependency = error.dependency(), error = ?error,
+                    "`{name}` was not run: {error}"
+                );
                 return Tick::Failed;
             }
         }
         match self.run(service, runner, stop).await {
             Ok(count) => Tick::Ran(count),
             Err(error) => {
-                tracing::warn!(schedule = name, error = ?error, "`{name}` has failed: {error}");
+                tracing::warn!(
+                    schedule = name, dependency = error.dependency(), error = ?error,
+                    "`{name}` has failed: {error}"
+                );
                 Tick::Failed
             }
         }
@@ -340,7 +346,10 @@ pub(crate) async fn announce_some(
             }
             Err(error) => {
                 let job = &untold.job.id;
-                tracing::warn!(%job, error = %error, "The client of job {job} was not told: {error}");
+                tracing::warn!(
+                    %job, dependency = error.dependency(), error = %error,
+                    "The client of job {job} was not told: {error}"
+                );
             }
         }
     }

@@ -20,7 +20,10 @@ pub(super) fn listen(engine: &Arc<Inner>) {
             match bus.subscribe(Topic::Control).await {
                 Ok(subscription) => break subscription,
                 Err(error) => {
-                    tracing::warn!(error = %error, "Cancels cannot be heard yet: {error}");
+                    tracing::warn!(
+                        dependency = error.dependency(), error = %error,
+                        "Cancels cannot be heard yet: {error}"
+                    );
                 }
             }
             tokio::time::sleep(TRY_AGAIN).await;

@@ -53,7 +53,7 @@ pub(super) struct Exchange {
     state: Mutex<State>,
     failure: LateFailure,
     missing_scope: OnceLock<&'static str>,
-    /// The job that answers the request, if the answer is a stream that a worker writes to.
+    /// The job that answers the request, if one was started.
     job: OnceLock<JobId>,
 }
 
@@ -152,6 +152,16 @@ impl Exchange {
         self.writer(request, 0)
     }
 
+    /// Notes which job answers a request. The first one is kept.
+    pub(super) fn note_job(&self, job: &JobId) {
+        let _first = self.job.get_or_init(|| job.clone());
+    }
+
+    /// The job that answers a request, if one was started.
+    pub(super) fn job(&self) -> Option<Arc<str>> {
+        self.job.get().map(|job| Arc::from(job.as_str()))
+    }
+
     /// Notes how a request has failed. The first one is kept.
     pub(super) fn note(&self, failure: CallFailure) {
         self.failure.set(failure);
@@ -171,11 +181,6 @@ impl Exchange {
     /// The scope that the access token lacks.
     pub(super) fn missing_scope(&self) -> Option<&'static str> {
         self.missing_scope.get().copied()
-    }
-
-    /// Notes that a job answers the request on its stream.
-    pub(super) fn note_job(&self, id: JobId) {
-        let _first = self.job.get_or_init(|| id);
     }
 
     /// Looks how the job has ended that answered the request, and notes it if it has failed. What
@@ -209,7 +214,10 @@ impl Exchange {
                 let log = &self.engine.stores.log;
                 let finish = || log.finish(writer, answer.as_deref());
                 if let Err(error) = patiently(ANSWER_PATIENCE, finish).await {
-                    tracing::error!(error = %error, "An answer could not be stored: {error}");
+                    tracing::error!(
+                        dependency = error.dependency(), error = %error,
+                        "An answer could not be stored: {error}"
+                    );
                 }
             }
             State::Undecided { pending, answers, .. } => {
@@ -257,7 +265,10 @@ impl Exchange {
             return true;
         }
         self.engine.stores.log.renew(writer, LEASE).await.unwrap_or_else(|error| {
-            tracing::warn!(error = %error, "A lease could not be renewed: {error}");
+            tracing::warn!(
+                dependency = error.dependency(), error = %error,
+                "A lease could not be renewed: {error}"
+            );
             true
         })
     }
@@ -304,7 +315,10 @@ impl Outlet for LegacyOutlet {
             Err(error) => Err(error),
         };
         if let Err(error) = sent {
-            tracing::warn!(error = %error, "An event of a call could not be stored: {error}");
+            tracing::warn!(
+                dependency = error.dependency(), error = %error,
+                "An event of a call could not be stored: {error}"
+            );
         }
     }
 

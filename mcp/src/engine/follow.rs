@@ -236,7 +236,10 @@ impl Follower {
         match self.engine.tell_of_deploy(&self.key.session, session).await {
             Ok(told) => self.unread |= told,
             Err(error) => {
-                tracing::warn!(error = %error, "A deploy could not be told of: {error}");
+                tracing::warn!(
+                    dependency = error.dependency(), error = %error,
+                    "A deploy could not be told of: {error}"
+                );
             }
         }
     }
@@ -337,7 +340,10 @@ impl Follower {
                 return;
             }
             Err(error) => {
-                tracing::warn!(error = %error, "A stream cannot be read and is closed: {error}");
+                tracing::warn!(
+                    dependency = error.dependency(), error = %error,
+                    "A stream cannot be read and is closed: {error}"
+                );
                 self.hang_up();
                 return;
             }
@@ -390,7 +396,10 @@ impl Follower {
         let mut known = true;
         for answering in &mut self.jobs {
             if let Err(error) = answering.look_after(&engine, &self.caller, patient).await {
-                tracing::warn!(error = %error, "A job could not be looked after: {error}");
+                tracing::warn!(
+                    dependency = error.dependency(), error = %error,
+                    "A job could not be looked after: {error}"
+                );
                 known = false;
             }
         }
@@ -428,7 +437,10 @@ impl Follower {
             return;
         }
         if let Err(error) = legacy::take_over(&self.engine, &self.caller, &self.key).await {
-            tracing::warn!(error = %error, "A lost call could not be taken over: {error}");
+            tracing::warn!(
+                dependency = error.dependency(), error = %error,
+                "A lost call could not be taken over: {error}"
+            );
         }
         self.unread = true;
     }
@@ -454,7 +466,10 @@ impl Follower {
             return;
         }
         if let Err(error) = self.engine.stores.log.forget_stream(&self.key).await {
-            tracing::warn!(error = %error, "A stream that was sent could not be forgotten: {error}");
+            tracing::warn!(
+                dependency = error.dependency(), error = %error,
+                "A stream that was sent could not be forgotten: {error}"
+            );
         }
     }
 
@@ -462,7 +477,10 @@ impl Follower {
     async fn on_change(&mut self, received: Received) {
         self.behind = None;
         if let Err(error) = self.pass_on(received).await {
-            tracing::warn!(error = %error, "A change could not be passed on yet: {error}");
+            tracing::warn!(
+                dependency = error.dependency(), error = %error,
+                "A change could not be passed on yet: {error}"
+            );
             self.behind = Some(Instant::now() + CATCH_UP);
         }
     }
@@ -510,7 +528,10 @@ impl Follower {
                 return;
             }
             Err(error) => {
-                tracing::warn!(error = %error, "A session could not be kept alive: {error}");
+                tracing::warn!(
+                    dependency = error.dependency(), error = %error,
+                    "A session could not be kept alive: {error}"
+                );
             }
         }
         self.ready.push_back(sse::comment());

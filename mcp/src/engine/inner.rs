@@ -143,7 +143,10 @@ impl Inner {
 
     pub(super) async fn publish(&self, signal: Signal) {
         if let Err(error) = self.stores.bus.publish(signal).await {
-            tracing::warn!(error = %error, "A signal could not be published: {error}");
+            tracing::warn!(
+                dependency = error.dependency(), error = %error,
+                "A signal could not be published: {error}"
+            );
         }
     }
 }

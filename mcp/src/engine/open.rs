@@ -85,6 +85,7 @@ mod tests {
                 key: "a-key".into(),
                 issued_at: 0,
                 expires_at: i64::MAX,
+                request: None,
             };
             Access { asked: Some(Asked { check: Arc::clone(self) as _, changes, caller }) }
         }

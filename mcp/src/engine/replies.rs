@@ -69,7 +69,10 @@ impl Reply {
     }
 
     pub(super) fn store_away(id: Option<&RequestId>, error: &StoreError) -> Self {
-        tracing::error!(error = %error, "A store cannot be reached: {error}");
+        tracing::error!(
+            dependency = error.dependency(), error = %error,
+            "A store cannot be reached: {error}"
+        );
         Self::error(StatusCode::SERVICE_UNAVAILABLE, id, &RpcError::unavailable())
     }
 
@@ -131,8 +134,9 @@ impl Reply {
 
     #[must_use]
     pub(super) fn with_about(mut self, about: About) -> Self {
-        let About { failure, stream_failure, .. } = self.about;
-        self.about = About { failure: failure.or(about.failure), stream_failure, ..about };
+        let About { failure, stream_failure, job, .. } = self.about;
+        let (failure, job) = (failure.or(about.failure), job.or(about.job));
+        self.about = About { failure, stream_failure, job, ..about };
         self
     }
 }

@@ -5,6 +5,9 @@ use sqlx::postgres::{PgDatabaseError, PgSeverity};
 
 use crate::metrics;
 
+/// What log events call the database in their field `dependency`.
+pub(crate) const DATABASE: &str = "database";
+
 /// Why a statement gave no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
@@ -14,6 +17,14 @@ pub enum Failure {
     /// Anything else, for the log.
     #[error("the database gave an unexpected answer")]
     Internal(#[source] anyhow::Error),
+}
+
+impl Failure {
+    /// `database` if it did not answer, for the field `dependency` of log events: those are written
+    /// once a minute while it lasts.
+    pub fn dependency(&self) -> Option<&'static str> {
+        matches!(self, Self::Unavailable(_)).then_some(DATABASE)
+    }
 }
 
 impl From<DbErr> for Failure {

@@ -11,6 +11,7 @@
 mod failure;
 mod link;
 mod pool;
+mod rights;
 mod target;
 mod transaction;
 
@@ -30,8 +31,9 @@ use sqlx::{postgres::PgPoolOptions, sqlite::SqlitePoolOptions};
 use tokio::time::timeout;
 use tracing::{Instrument as _, Span, field::Empty, info_span};
 
+pub(crate) use self::failure::DATABASE;
 pub(crate) use self::pool::PoolStatus;
-pub use self::{failure::Failure, transaction::Transaction};
+pub use self::{failure::Failure, rights::check_rights, transaction::Transaction};
 use self::{
     link::{Ask, Execute, Link, QueryAll, QueryOne, Unprepared},
     pool::{Pool, say_goodbye, silent},

@@ -26,7 +26,7 @@ use tokio::{
 };
 
 use super::{
-    ACQUIRE_TIMEOUT, CONNECT_TIMEOUT, STATEMENT_LIMIT,
+    ACQUIRE_TIMEOUT, CONNECT_TIMEOUT, DATABASE, STATEMENT_LIMIT,
     failure::{ends_connection, is_read_only, is_starting},
     link::{Ask, Link, Unprepared},
     target::Target,
@@ -127,7 +127,11 @@ impl managed::Manager for Manager {
     async fn create(&self) -> Result<Link, Arc<sqlx::Error>> {
         // Boxed: a future that connects is large, and almost every caller finds an open connection.
         let connected = self.connect().boxed().await.map_err(Arc::new);
-        *self.connect_error() = connected.as_ref().err().map(Arc::clone);
+        let error = connected.as_ref().err().map(Arc::clone);
+        let before = std::mem::replace(&mut *self.connect_error(), error);
+        if before.is_some() && connected.is_ok() {
+            tracing::info!(dependency = DATABASE, "The database answers again");
+        }
         connected
     }
 

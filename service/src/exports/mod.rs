@@ -29,7 +29,7 @@ use uuid::Uuid;
 use self::archive::Archive;
 use crate::{
     Service,
-    db::Failure,
+    db::{DATABASE, Failure},
     notes::{self, Cursor, Note, NotesError, Tag},
     oauth::{
         access::{self, Authority},
@@ -243,7 +243,10 @@ impl Writing {
     pub async fn discard(self, service: &Service) {
         let id = self.row.id;
         if let Err(error) = exports::Entity::delete_by_id(id).exec(service.db()).await {
-            tracing::warn!(error = %error, "An unfinished export could not be deleted: {error}");
+            tracing::warn!(
+                dependency = DATABASE, error = %error,
+                "An unfinished export could not be deleted: {error}"
+            );
         }
     }
 

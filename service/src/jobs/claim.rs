@@ -144,12 +144,18 @@ async fn claim_any(
         match read(&mut row, children) {
             Ok(it) => claimed.push(it),
             Err(error) => {
-                tracing::error!(error = ?error, job = row.id, "A job cannot be read: {error}");
+                tracing::error!(
+                    dependency = error.dependency(), error = ?error, job = row.id,
+                    "A job cannot be read: {error}"
+                );
                 // One that nobody can read keeps its lease, and is given up like one that was lost.
                 if row::count(row.attempt) < MAX_CLAIMS
                     && let Err(error) = settle::put_back(service, &row, UNREADABLE_FOR).await
                 {
-                    tracing::warn!(error = ?error, "A job could not be put back: {error}");
+                    tracing::warn!(
+                        dependency = error.dependency(), error = ?error,
+                        "A job could not be put back: {error}"
+                    );
                 }
             }
         }

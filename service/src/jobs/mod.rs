@@ -154,7 +154,7 @@ impl Service {
 
 /// The engine only needs to know that it got no answer; the source goes to its log.
 fn away(failure: Failure) -> StoreError {
-    StoreError(failure.into())
+    StoreError::new(failure.dependency(), failure)
 }
 
 /// A row that we did not write, or that a newer version of this program did.

@@ -143,7 +143,10 @@ pub(super) fn job(row: &Model) -> Result<Job, Failure> {
 pub(super) fn readable_job(row: &Model) -> Option<Job> {
     job(row)
         .inspect_err(|error| {
-            tracing::error!(error = ?error, job = row.id, "A job cannot be read: {error}");
+            tracing::error!(
+                dependency = error.dependency(), error = ?error, job = row.id,
+                "A job cannot be read: {error}"
+            );
         })
         .ok()
 }

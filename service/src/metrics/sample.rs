@@ -295,7 +295,10 @@ async fn jobs_and_workers(service: &Service) -> anyhow::Result<()> {
     let counted = service.clone();
     let writing = tokio::spawn(async move { jobs::write_totals(&counted).await });
     if let Err(error) = writing.await.context("a panic")? {
-        tracing::warn!(error = ?error, "What became of some jobs waits to be counted: {error}");
+        tracing::warn!(
+            dependency = error.dependency(), error = ?error,
+            "What became of some jobs waits to be counted: {error}"
+        );
     }
     for total in jobs::totals(service).await? {
         let metric = match total.what {

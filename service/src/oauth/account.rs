@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     Service, counted,
-    db::{self, Failure},
+    db::{self, DATABASE, Failure},
     users,
 };
 
@@ -141,7 +141,10 @@ pub async fn delete(
     revoke::tell(service, Ended { at: now, grants: &grants, person: Some(user) }).await;
     // An import that was writing meanwhile was waited for when its job was deleted.
     if let Err(error) = all_notes().exec(service.db()).await {
-        tracing::warn!(error = %error, "Notes of a deleted account may have stayed: {error}");
+        tracing::warn!(
+            dependency = DATABASE, error = %error,
+            "Notes of a deleted account may have stayed: {error}"
+        );
     }
     service.changed(vec![Signal::ResourceListChanged { user: user.clone() }]).await;
     Ok(deleted)

@@ -148,7 +148,10 @@ pub enum ClientError {
 
 impl From<Failure> for ClientError {
     fn from(failure: Failure) -> Self {
-        tracing::error!(error = ?failure, "A client could not be looked up: {failure}");
+        tracing::error!(
+            dependency = failure.dependency(), error = ?failure,
+            "A client could not be looked up: {failure}"
+        );
         Self::Unavailable
     }
 }

@@ -553,7 +553,7 @@ impl Answer {
 
 fn away(error: &reqwest::Error) -> GitHubError {
     // Its text names the address, which is nobody's secret: codes and tokens are in bodies and headers.
-    tracing::warn!(error = ?error, "GitHub does not answer: {error}");
+    tracing::warn!(dependency = "github", error = ?error, "GitHub does not answer: {error}");
     GitHubError::Away(if error.is_timeout() { "no answer in time" } else { "no connection" })
 }
 

@@ -106,7 +106,10 @@ impl RegisterError {
 
 impl From<Failure> for RegisterError {
     fn from(failure: Failure) -> Self {
-        tracing::error!(error = ?failure, "A client could not be registered: {failure}");
+        tracing::error!(
+            dependency = failure.dependency(), error = ?failure,
+            "A client could not be registered: {failure}"
+        );
         Self::Unavailable
     }
 }

@@ -165,7 +165,10 @@ pub(super) async fn tell(service: &Service, Ended { at, grants, person }: Ended<
 /// If it fails, the workers find out: at the claim, and at each heartbeat.
 async fn end_jobs(service: &Service, which: &DeniedJobs) {
     if let Err(error) = jobs::end_denied(service, which).await {
-        tracing::warn!(error = ?error, "Could not end the jobs of revoked access yet: {error}");
+        tracing::warn!(
+            dependency = error.dependency(), error = ?error,
+            "Could not end the jobs of revoked access yet: {error}"
+        );
     }
 }
 

@@ -326,7 +326,10 @@ pub(super) async fn arrive(
             Ok(arrived)
         }
         Err(Trouble::Failure(failure)) => {
-            tracing::error!(error = ?failure, "A sign-in cannot go on: {failure}");
+            tracing::error!(
+                dependency = failure.dependency(), error = ?failure,
+                "A sign-in cannot go on: {failure}"
+            );
             purpose.unavailable(service, SignInOutcome::Failed)
         }
         Err(Trouble::Store(error)) => {
@@ -429,7 +432,10 @@ pub async fn session(service: &Service, cookie: &str) -> Result<Option<Session>,
         Ok::<_, Failure>(exists && access::denied(service.db(), &authority).await?.is_none())
     };
     let may_act = looked_up.await.map_err(|failure| {
-        tracing::error!(error = ?failure, "A session cannot be looked up: {failure}");
+        tracing::error!(
+            dependency = failure.dependency(), error = ?failure,
+            "A session cannot be looked up: {failure}"
+        );
         CallbackError::Unavailable
     })?;
     Ok(may_act.then_some(Session {
@@ -459,7 +465,7 @@ pub(super) async fn end_access(
     };
     if let Err(failure) = ended.await {
         tracing::error!(
-            user = user.as_str(), error = ?failure,
+            user = user.as_str(), dependency = failure.dependency(), error = ?failure,
             "Could not end the access of {user}; it ends at the next refresh: {failure}"
         );
     }
@@ -475,7 +481,10 @@ pub async fn sign_out(service: &Service, cookie: &str) -> Result<(), StoreUnavai
 pub(super) async fn note(service: &Service, event: Event) {
     if let Err(failure) = audit::record(service, event.clone()).await {
         event.log();
-        tracing::error!(error = ?failure, "An event was not written to the audit log: {failure}");
+        tracing::error!(
+            dependency = failure.dependency(), error = ?failure,
+            "An event was not written to the audit log: {failure}"
+        );
     }
 }
 

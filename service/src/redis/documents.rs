@@ -42,7 +42,10 @@ impl KeptDocuments {
         match self.connection.pipeline(command).await {
             Ok((found,)) => found,
             Err(error) => {
-                tracing::warn!(error = %error, "Documents are not shared now: {error}");
+                tracing::warn!(
+                    dependency = error.dependency(), error = %error,
+                    "Documents are not shared now: {error}"
+                );
                 None
             }
         }
@@ -70,7 +73,10 @@ impl Documents for KeptDocuments {
         match self.connection.pipeline::<(bool,)>(&set).await {
             Ok((leads,)) => leads,
             Err(error) => {
-                tracing::warn!(error = %error, "Each instance fetches for itself: {error}");
+                tracing::warn!(
+                    dependency = error.dependency(), error = %error,
+                    "Each instance fetches for itself: {error}"
+                );
                 true
             }
         }

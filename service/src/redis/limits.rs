@@ -16,7 +16,7 @@ use redis::Script;
 use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, timeout};
 
-use super::FORMAT;
+use super::{FORMAT, REDIS};
 use crate::{
     clock::Clock,
     oauth::limits::{Bucket, InProcess, Limiter, Verdict},
@@ -98,14 +98,20 @@ impl Limits {
     fn is_back(&self) {
         let mut away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
         if away.take().is_some() {
-            tracing::info!("Limits are counted by all instances together again");
+            tracing::info!(
+                dependency = REDIS,
+                "Limits are counted by all instances together again"
+            );
         }
     }
 
     fn is_away(&self, error: &dyn fmt::Display) -> Option<i64> {
         let mut away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
         if away.replace(Instant::now() + PROBE).is_none() {
-            tracing::warn!(%error, "Limits are counted by each instance for itself: {error}");
+            tracing::warn!(
+                dependency = REDIS, %error,
+                "Limits are counted by each instance for itself: {error}"
+            );
         }
         None
     }

@@ -17,16 +17,21 @@
 mod documents;
 mod limits;
 mod pending;
+mod rights;
 pub mod usage;
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+pub use self::rights::{check_rights, commands};
 pub(crate) use self::{documents::KeptDocuments, limits::Limits, pending::Pending};
 
 /// Marks the format of every value. Readers of the next format will know this one too.
 const FORMAT: u8 = b'1';
+
+/// What log events call Redis in their field `dependency`.
+pub(crate) const REDIS: &str = "redis";
 
 /// The bytes of a time.
 const TIME: usize = size_of::<i64>();

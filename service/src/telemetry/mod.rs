@@ -5,6 +5,7 @@
 //! collector, if one is configured.
 
 mod fields;
+mod repeated;
 mod traces;
 
 use std::{
@@ -24,6 +25,7 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
+use self::repeated::WithoutRepeats;
 use crate::{
     config::{Config, LogFormat},
     descriptors, metrics,
@@ -87,13 +89,18 @@ fn subscribe(format: LogFormat, filter: &str, traces: Option<&SdkTracerProvider>
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     let lines = match format {
-        LogFormat::Pretty => lines.with_target(false).fmt_fields(fields::Plain).boxed(),
+        LogFormat::Pretty => lines
+            .with_target(false)
+            .fmt_fields(fields::Plain)
+            .map_event_format(WithoutRepeats::new)
+            .boxed(),
         LogFormat::Json => lines
             .json()
             .flatten_event(true)
             .with_current_span(true)
             .with_span_list(false)
             .fmt_fields(fields::Json)
+            .map_event_format(WithoutRepeats::new)
             .boxed(),
     };
     let started = tracing_subscriber::registry()

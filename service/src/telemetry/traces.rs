@@ -145,6 +145,9 @@ pub(super) async fn end(provider: SdkTracerProvider) {
     }
 }
 
+/// What log events call the collector in their field `dependency`.
+const OTLP: &str = "otlp";
+
 /// Gives spans the names of OpenTelemetry's conventions before they are sent.
 #[derive(Debug)]
 struct Conventional<E> {
@@ -161,8 +164,10 @@ impl<E> Conventional<E> {
     /// Says once that spans are lost, and once that they are not any more.
     fn note(&self, sent: &OTelSdkResult) {
         match (sent, self.failing.swap(sent.is_err(), Ordering::Relaxed)) {
-            (Err(error), false) => tracing::warn!(%error, "Traces are lost: {error}"),
-            (Ok(()), true) => tracing::info!("Traces are sent again"),
+            (Err(error), false) => {
+                tracing::warn!(dependency = OTLP, %error, "Traces are lost: {error}")
+            }
+            (Ok(()), true) => tracing::info!(dependency = OTLP, "Traces are sent again"),
             _ => {}
         }
     }

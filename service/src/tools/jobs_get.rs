@@ -161,8 +161,11 @@ pub(super) fn refused(error: JobAccessError) -> ToolError {
 }
 
 /// The jobs cannot be read.
-pub(super) fn away(mcp::StoreError(source): mcp::StoreError) -> ToolError {
-    tracing::error!(error = ?source, "The jobs are unavailable: {source}");
+pub(super) fn away(error: mcp::StoreError) -> ToolError {
+    tracing::error!(
+        dependency = error.dependency(), error = ?error,
+        "The jobs are unavailable: {error}"
+    );
     ToolError::Unavailable(
         "The jobs cannot be reached at the moment. They go on: try again in a few seconds.".into(),
     )

@@ -327,7 +327,7 @@ impl Bus for NoBus {
     }
 
     async fn subscribe(&self, _: Topic) -> Result<Subscription, StoreError> {
-        Err(StoreError("nobody listens here".into()))
+        Err(StoreError::new(None, "nobody listens here"))
     }
 
     async fn announce(&self, _: &CatalogDigest) -> Result<Option<CatalogDigest>, StoreError> {

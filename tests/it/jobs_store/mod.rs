@@ -44,6 +44,7 @@ pub(crate) fn new_job(owner: &UserId) -> NewJob {
                 key: "a-key".into(),
                 issued_at: 0,
                 expires_at: i64::MAX,
+                request: None,
             },
             version: ProtocolVersion::V2026_07_28,
             capabilities: ClientCapabilities::default(),

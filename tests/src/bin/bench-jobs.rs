@@ -229,6 +229,7 @@ fn new_job(person: usize) -> NewJob {
                 key: "a-key".into(),
                 issued_at: 0,
                 expires_at: i64::MAX,
+                request: None,
             },
             version: ProtocolVersion::V2026_07_28,
             capabilities: ClientCapabilities::default(),

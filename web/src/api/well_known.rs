@@ -155,7 +155,10 @@ impl WellKnown {
             Ok(Ok(keys)) => KeySetAnswer::Found(Json(keys), CACHE.to_owned()),
             Ok(Err(error)) => panic!("our own key set is malformed: {}", error.into_message()),
             Err(error) => {
-                tracing::warn!(error = ?error, "Could not read the signing keys: {error}");
+                tracing::warn!(
+                    dependency = error.dependency(), error = ?error,
+                    "Could not read the signing keys: {error}"
+                );
                 let description = "The keys cannot be read at the moment. Go on with the ones you \
                                    have and ask again in a few seconds.";
                 let body = ErrorBody::new("temporarily_unavailable", description, &request);

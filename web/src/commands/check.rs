@@ -34,8 +34,8 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     report.note("database", database(&config).await);
     match &config.redis {
         Some(redis) => {
-            let asked = within(service::health::ask_redis(redis)).await;
-            report.note("redis", asked.map(|()| "answers".to_owned()));
+            let asked = within(service::redis::check_rights(redis)).await;
+            report.note("redis", asked.map(|()| "answers; its user has all rights".to_owned()));
         }
         None => report.good("redis", "not configured: one instance only"),
     }
@@ -98,6 +98,7 @@ fn data_keys(config: &Config) -> &'static str {
 async fn database(config: &Config) -> anyhow::Result<String> {
     within(async {
         let (_, service) = super::reach(config).await?;
+        service::db::check_rights(service.db()).await?;
         let steps = migration::status(service.db()).await?;
         let missing = steps.iter().filter(|it| !it.applied).count();
         service.close().await;

@@ -106,7 +106,10 @@ impl Revoke {
                 Err(fail.invalid("unauthorized_client", sentence(&error)))
             }
             Err(RevokeError::Unavailable(failure)) => {
-                tracing::error!(error = ?failure, "A token could not be revoked: {failure}");
+                tracing::error!(
+                    dependency = failure.dependency(), error = ?failure,
+                    "A token could not be revoked: {failure}"
+                );
                 Err(fail.unavailable())
             }
         }

@@ -212,7 +212,10 @@ impl Token {
             }
             RedeemError::InvalidTarget(_) => fail.invalid("invalid_target", sentence(&error)),
             RedeemError::Unavailable(failure) => {
-                tracing::error!(error = ?failure, "A code could not be redeemed: {failure}");
+                tracing::error!(
+                    dependency = failure.dependency(), error = ?failure,
+                    "A code could not be redeemed: {failure}"
+                );
                 fail.unavailable()
             }
         })
@@ -255,7 +258,10 @@ impl Token {
             RefreshError::TooOften(wait) => fail.refusal(&Refusal::TooMany(wait)),
             RefreshError::GateUnknown => fail.unavailable(),
             RefreshError::Unavailable(failure) => {
-                tracing::error!(error = ?failure, "A token could not be refreshed: {failure}");
+                tracing::error!(
+                    dependency = failure.dependency(), error = ?failure,
+                    "A token could not be refreshed: {failure}"
+                );
                 fail.unavailable()
             }
         })

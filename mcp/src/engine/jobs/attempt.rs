@@ -37,8 +37,7 @@ pub(in crate::engine) async fn run(
     notebook: Arc<dyn Notebook>,
     cancel: CancellationToken,
 ) -> AttemptEnd {
-    let (id, number, tool) = (&attempt.id, attempt.number, &attempt.call.tool);
-    let span = trace::attempt(tool, id.as_str(), number, attempt.call.trace);
+    let span = trace::attempt(attempt.id.as_str(), attempt.number, &attempt.call);
     let running = async {
         let end = run_traced(engine, attempt, notebook, cancel).await;
         if matches!(end, AttemptEnd::Retry(_)) {
@@ -184,7 +183,10 @@ async fn keep_stream(engine: &Inner, origin: &Origin) {
     };
     loop {
         if let Err(error) = engine.stores.log.renew(writer, JOB_LEASE).await {
-            tracing::warn!(error = %error, "The stream of a job could not be kept: {error}");
+            tracing::warn!(
+                dependency = error.dependency(), error = %error,
+                "The stream of a job could not be kept: {error}"
+            );
         }
         tokio::time::sleep(JOB_LEASE / 3).await;
     }
@@ -210,7 +212,10 @@ impl JobOutlet {
         let written = patiently(patience, write).await;
         self.given_up.store(written.is_err(), Ordering::Relaxed);
         if let Err(error) = written {
-            tracing::warn!(error = %error, "An event of a job could not be stored: {error}");
+            tracing::warn!(
+                dependency = error.dependency(), error = %error,
+                "An event of a job could not be stored: {error}"
+            );
         }
     }
 

@@ -116,14 +116,21 @@ impl JobTool<'_> {
             }
         };
         match patiently(KEEP_PATIENCE, keep).await {
-            Ok(Ok(job)) => Ok(job),
+            Ok(Ok(job)) => {
+                let tool = self.entry.definition.name;
+                tracing::info!(job = %job.id, tool, "Started job {} of `{tool}`", job.id);
+                Ok(job)
+            }
             Ok(Err(limit)) => Err(CallToolResult::error(format!(
                 "You already have {limit} unfinished {}, the maximum. Wait until one has ended, or \
                  cancel one; then call again.",
                 if limit == 1 { "job" } else { "jobs" }
             ))),
             Err(error) => {
-                tracing::error!(error = %error, "A job could not be kept: {error}");
+                tracing::error!(
+                    dependency = error.dependency(), error = %error,
+                    "A job could not be kept: {error}"
+                );
                 Err(CallToolResult::fault(
                     "This could not be started, because jobs cannot be kept right now. Please try \
                      again in a moment.",

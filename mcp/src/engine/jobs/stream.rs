@@ -62,7 +62,10 @@ pub(in crate::engine) async fn cancel(engine: &Inner, user: &UserId, id: &JobId)
         Err(error) => Err(error),
     };
     if let Err(error) = cancelled {
-        tracing::warn!(error = %error, job = %id, "A job could not be cancelled: {error}");
+        tracing::warn!(
+            dependency = error.dependency(), error = %error, job = %id,
+            "A job could not be cancelled: {error}"
+        );
     }
 }
 

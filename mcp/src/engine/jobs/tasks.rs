@@ -377,7 +377,10 @@ pub(in crate::engine) async fn cancel(
     }
     // It is cancelled, whether or not its stream can be told now: a worker tells it later.
     if let Err(error) = announce(engine, &job).await {
-        tracing::warn!(error = %error, "The end of a job could not be told: {error}");
+        tracing::warn!(
+            dependency = error.dependency(), error = %error,
+            "The end of a job could not be told: {error}"
+        );
     }
     Ok(job)
 }
@@ -494,7 +497,10 @@ impl FollowedTasks {
                 Ok(Some(job)) => job,
                 Ok(None) => continue,
                 Err(error) => {
-                    tracing::warn!(error = %error, "A task cannot be looked at: {error}");
+                    tracing::warn!(
+                        dependency = error.dependency(), error = %error,
+                        "A task cannot be looked at: {error}"
+                    );
                     continue;
                 }
             };

@@ -143,7 +143,10 @@ impl Waiting {
             match jobs.get(&self.user, &self.id).await {
                 Ok(found) => return Ok(found),
                 Err(error) => {
-                    tracing::warn!(error = %error, "A job cannot be looked at: {error}");
+                    tracing::warn!(
+                        dependency = error.dependency(), error = %error,
+                        "A job cannot be looked at: {error}"
+                    );
                     look = Instant::now() + LOOK_AGAIN;
                 }
             }

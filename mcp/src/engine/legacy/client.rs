@@ -60,18 +60,27 @@ async fn cancel(
     match engine.stores.questions.withdraw(session, &request).await {
         Ok(Some(writer)) => {
             if let Err(error) = engine.stores.log.finish(&writer, None).await {
-                tracing::warn!(error = %error, "A cancelled call could not be closed: {error}");
+                tracing::warn!(
+                    dependency = error.dependency(), error = %error,
+                    "A cancelled call could not be closed: {error}"
+                );
             }
         }
         Ok(None) => {}
         Err(error) => {
-            tracing::warn!(error = %error, "A waiting call could not be cancelled: {error}");
+            tracing::warn!(
+                dependency = error.dependency(), error = %error,
+                "A waiting call could not be cancelled: {error}"
+            );
         }
     }
     // The signal stops it at once; what the log says, it learns even if it misses the signal.
     let log = &engine.stores.log;
     if let Err(error) = patiently(WRITE_PATIENCE, || log.cancel(session, &request)).await {
-        tracing::warn!(error = %error, "A running call could not be cancelled: {error}");
+        tracing::warn!(
+            dependency = error.dependency(), error = %error,
+            "A running call could not be cancelled: {error}"
+        );
     }
     let request = Some(request);
     engine.publish(Signal::Cancelled { session: session.clone(), request }).await;

@@ -134,7 +134,9 @@ pub(super) async fn answer(
         }
     }
     let decided = Decide { accepted, session: &session, caller: &caller };
-    decided.reply(engine, &exchange, decision).await.with_about(about)
+    let reply = decided.reply(engine, &exchange, decision).await;
+    about.job = exchange.job();
+    reply.with_about(about)
 }
 
 /// Waits for the answer to become JSON or a stream.
@@ -158,7 +160,10 @@ impl Decide<'_> {
                 let exchange = Arc::clone(exchange);
                 let opening = async move {
                     if let Err(error) = exchange.open_stream().await {
-                        tracing::warn!(error = %error, "A stream could not be opened: {error}");
+                        tracing::warn!(
+                            dependency = error.dependency(), error = %error,
+                            "A stream could not be opened: {error}"
+                        );
                     }
                 };
                 // On its own, because it waits until we follow the stream.
@@ -388,7 +393,10 @@ async fn await_job(
             ended = wait_for_task(engine, caller, id) => Some(ended),
         },
         Err(error) => {
-            tracing::warn!(error = %error, "A stream could not be opened: {error}");
+            tracing::warn!(
+                dependency = error.dependency(), error = %error,
+                "A stream could not be opened: {error}"
+            );
             Some(Err(RpcError::unavailable()))
         }
     };

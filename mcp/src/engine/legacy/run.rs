@@ -118,10 +118,14 @@ impl Run {
     /// answer if there is one already, or with nothing if the client wants none.
     async fn start_job(&self, tool: &JobTool<'_>, call: Call) -> Result<(), Option<Vec<u8>>> {
         let away = |error: crate::StoreError| {
-            tracing::error!(error = %error, "A job could not be kept: {error}");
+            tracing::error!(
+                dependency = error.dependency(), error = %error,
+                "A job could not be kept: {error}"
+            );
             self.refuse(&RpcError::unavailable())
         };
         let id = self.writer.job_id();
+        self.exchange.note_job(&id);
         let answers = call.answers();
         if let Some(task) = self.work.task {
             let started = tool.start(id, &call, Origin::Task, answers, task.ttl()).await;
@@ -142,12 +146,14 @@ impl Run {
             log.write_for_job(writer, mark.as_ref(), &first.message).await.map_err(away)?;
         }
         let origin = Origin::Stream { writer: writer.clone() };
-        let started = tool.start(id.clone(), &call, origin, answers, None).await;
+        let started = tool.start(id, &call, origin, answers, None).await;
         started.map_err(|refused| self.not_started(&refused))?;
-        self.exchange.note_job(id);
         if let Err(error) = log.renew(writer, JOB_LEASE).await {
             // Whoever follows the stream finds the job, and does it instead.
-            tracing::warn!(error = %error, "The stream of a job could not be kept: {error}");
+            tracing::warn!(
+                dependency = error.dependency(), error = %error,
+                "The stream of a job could not be kept: {error}"
+            );
         }
         Ok(())
     }
@@ -249,7 +255,10 @@ impl Run {
         questions: BTreeMap<String, Question>,
     ) -> Result<(), RpcError> {
         let away = |error: crate::StoreError| {
-            tracing::error!(error = %error, "A question could not be stored: {error}");
+            tracing::error!(
+                dependency = error.dependency(), error = %error,
+                "A question could not be stored: {error}"
+            );
             RpcError::unavailable()
         };
         if !self.exchange.open_stream().await.map_err(away)? {

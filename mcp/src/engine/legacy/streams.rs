@@ -153,7 +153,10 @@ pub(super) async fn end(
     engine.publish(Signal::SessionEnded(session.clone())).await;
     if let Err(error) = engine.stores.log.forget(&session).await {
         // They expire by themselves, and nobody can reach them any more.
-        tracing::warn!(error = %error, "The streams of an ended session remain: {error}");
+        tracing::warn!(
+            dependency = error.dependency(), error = %error,
+            "The streams of an ended session remain: {error}"
+        );
     }
     Ok(())
 }

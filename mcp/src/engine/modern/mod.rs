@@ -172,6 +172,7 @@ async fn climb(
         meta,
         progress_token: progress_token(request.params),
         given,
+        job: Arc::default(),
     };
     Ok(run.reply(headers::accepted(headers), span).await)
 }

@@ -1,7 +1,10 @@
 //! A modern request that runs: inside its response, as one body or as a stream, or as a job that the
 //! response waits for.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -71,6 +74,8 @@ pub(super) struct Run {
     pub(super) meta: Meta,
     pub(super) progress_token: Option<RequestId>,
     pub(super) given: Given,
+    /// The job that the call became, for the log.
+    pub(super) job: Arc<OnceLock<JobId>>,
 }
 
 /// How a run ended.
@@ -100,6 +105,13 @@ impl Given {
 
 impl Run {
     pub(super) async fn reply(self, accepted: headers::Accepted, span: Span) -> Reply {
+        let job = Arc::clone(&self.job);
+        let mut reply = self.begin(accepted, span).await;
+        reply.about.job = job.get().map(|job| Arc::from(job.as_str()));
+        reply
+    }
+
+    async fn begin(self, accepted: headers::Accepted, span: Span) -> Reply {
         let (events, mut waiting) = mpsc::channel(BACKLOG);
         let cancel = CancellationToken::new();
         let guard = cancel.clone().drop_guard();
@@ -221,6 +233,7 @@ impl Run {
             }
         }
         let id = JobId::random();
+        let _only = self.job.set(id.clone());
         if with_tasks {
             let started = tool.start(id, call, Origin::Task, call.answers(), None).await;
             return match started {
@@ -275,7 +288,10 @@ impl Run {
                 self.fail(&error)
             }
             Err(error) => {
-                tracing::error!(error = %error, "A job could not be answered: {error}");
+                tracing::error!(
+                    dependency = error.dependency(), error = %error,
+                    "A job could not be answered: {error}"
+                );
                 waiting.forget();
                 self.fail(&RpcError::unavailable())
             }

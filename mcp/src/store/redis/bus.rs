@@ -16,7 +16,7 @@ use tokio::{
 
 use super::{
     connection::{COMMAND_LIMIT, CONNECT_LIMIT, Connection},
-    value::{away, millis, read, write},
+    value::{REDIS, away, millis, read, write},
 };
 use crate::store::{Bus, CatalogDigest, Fanout, Signal, StoreError, Subscription, Topic};
 
@@ -176,10 +176,16 @@ impl Listener {
             match self.listen(first).await {
                 Ok(Left::Over) => return,
                 Ok(Left::Lost) => {
-                    tracing::warn!("The connection for signals was lost; connecting again");
+                    tracing::warn!(
+                        dependency = REDIS,
+                        "The connection for signals was lost; connecting again"
+                    );
                 }
                 Err(error) => {
-                    tracing::warn!(error = %error, "No connection for signals: {error}");
+                    tracing::warn!(
+                        dependency = REDIS, %error,
+                        "Could not listen to signals; trying again: {error}"
+                    );
                 }
             }
             first = false;
@@ -199,6 +205,7 @@ impl Listener {
         self.channels = topics.iter().map(|it| channel(&self.prefix, it)).collect();
         open(&mut sink, self.channels.iter()).await?;
         if !first {
+            tracing::info!(dependency = REDIS, "Signals are heard again");
             self.fanout.missed();
         }
         let mut tidy = tokio::time::interval(TIDY);

@@ -23,8 +23,14 @@ use redis::{
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
-use super::value::away;
-use crate::{store::StoreError, trace};
+use super::{
+    bus,
+    value::{REDIS, away},
+};
+use crate::{
+    store::{StoreError, Topic},
+    trace,
+};
 
 /// How long a command may take. Redis answers within a millisecond or is in trouble.
 pub(super) const COMMAND_LIMIT: Duration = Duration::from_secs(2);
@@ -135,6 +141,11 @@ impl Connection {
         *full = Some(Instant::now());
     }
 
+    /// The channel on which signals of a topic are published.
+    pub fn channel(&self, topic: &Topic) -> String {
+        bus::channel(self.prefix(), topic)
+    }
+
     /// Where Redis is, with the settings of each connection to it.
     pub(super) fn address(&self) -> ConnectionInfo {
         self.0.address.clone()
@@ -179,6 +190,9 @@ impl Connection {
             return Err(away("Redis could not be reached a moment ago"));
         }
         let connected = self.connect().await;
+        if failed.is_some() && connected.is_ok() {
+            tracing::info!(dependency = REDIS, "Redis answers again");
+        }
         *failed = connected.is_err().then(Instant::now);
         let link = connected?;
         let mut held = self.held();

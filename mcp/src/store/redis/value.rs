@@ -21,13 +21,20 @@ const CALL: &str = "call";
 /// One field per answer begins so.
 const ANSWER: &str = "answer:";
 
+/// What log events call Redis in their field `dependency`.
+pub(super) const REDIS: &str = "redis";
+
 pub(super) fn away(error: impl Into<BoxError>) -> StoreError {
-    StoreError(error.into())
+    StoreError::new(Some(REDIS), error)
+}
+
+fn unreadable(error: impl Into<BoxError>) -> StoreError {
+    StoreError::new(None, error)
 }
 
 /// A value as it is stored.
 pub(super) fn write(value: &impl Serialize) -> Result<String, StoreError> {
-    let json = serde_json::to_string(value).map_err(away)?;
+    let json = serde_json::to_string(value).map_err(unreadable)?;
     Ok(format!("{FORMAT}{json}"))
 }
 
@@ -35,8 +42,8 @@ pub(super) fn write(value: &impl Serialize) -> Result<String, StoreError> {
 pub(super) fn read<T: DeserializeOwned>(text: &str) -> Result<T, StoreError> {
     let value = text
         .strip_prefix(FORMAT)
-        .ok_or_else(|| away("the value has a format that this version cannot read"))?;
-    json::from_str(value).map_err(away)
+        .ok_or_else(|| unreadable("the value has a format that this version cannot read"))?;
+    json::from_str(value).map_err(unreadable)
 }
 
 pub(super) fn millis(duration: Duration) -> u64 {

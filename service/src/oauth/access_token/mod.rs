@@ -132,6 +132,7 @@ impl Claims {
             key: self.kid.as_str().into(),
             issued_at: self.issued_at,
             expires_at: self.expires_at,
+            request: None,
         }
     }
 }
@@ -241,7 +242,10 @@ impl AccessTokens {
                 Err(TokenError::Invalid("its person was shut out"))
             }
             Err(error) => {
-                tracing::warn!(error = ?error, "The revoked grants could not be read: {error}");
+                tracing::warn!(
+                    dependency = error.dependency(), error = ?error,
+                    "The revoked grants could not be read: {error}"
+                );
                 Err(TokenError::Unavailable)
             }
         }
@@ -252,7 +256,10 @@ impl AccessTokens {
             Ok(Some(key)) => Ok(key),
             Ok(None) => Err(TokenError::Invalid("its key is unknown")),
             Err(error) => {
-                tracing::warn!(error = ?error, "The key of a token could not be looked up: {error}");
+                tracing::warn!(
+                    dependency = error.dependency(), error = ?error,
+                    "The key of a token could not be looked up: {error}"
+                );
                 Err(TokenError::Unavailable)
             }
         }

@@ -389,7 +389,10 @@ impl SigningKeys {
         let keys = self.clone();
         tokio::spawn(async move {
             if let Err(error) = keys.reload(&mut outcomes).await {
-                tracing::warn!(error = ?error, "The signing keys could not be read again: {error}");
+                tracing::warn!(
+                    dependency = error.dependency(), error = ?error,
+                    "The signing keys could not be read again: {error}"
+                );
             }
         });
     }

@@ -36,6 +36,8 @@ const SCHEMA_READERS = [
     ['Ajv', node, 'schemas_ajv.mjs'],
 ];
 
+const EARLY_RESPONSES = ['fetch of Node', node, 'early_responses.mjs'];
+
 // What every client has to have done; see the scripts.
 const STEPS = ['lists', 'creates', 'reads', 'resource', 'progress', 'sampling', 'declines', 'deletes'];
 const SCHEMA_STEPS = {
@@ -100,6 +102,8 @@ try {
         const env = { MCP_TOKEN: server.token('schemas') };
         await use(server.origin, reader, SCHEMA_STEPS[reader[2]], env);
     }
+    console.log('Responses that come before the body is sent');
+    await use(server.origin, EARLY_RESPONSES, ['declared', 'streamed'], { MCP_TOKEN: server.token('early') });
     console.log('From nothing but the address, on one’s own machine');
     await signInAt(server);
 } finally {

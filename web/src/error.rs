@@ -250,11 +250,10 @@ impl Refusal {
             }
             Self::TooMany(wait) => Some((header::RETRY_AFTER, wait.as_secs().into())),
             Self::Method(allowed) => Some((header::ALLOW, HeaderValue::from_static(allowed))),
-            // What is left of the body would be taken for the next request.
-            Self::BodyTooLarge(_) | Self::BodyTooSlow(_) | Self::BodyBroken(_) => {
-                Some((header::CONNECTION, HeaderValue::from_static("close")))
-            }
-            Self::Host
+            Self::BodyTooLarge(_)
+            | Self::BodyTooSlow(_)
+            | Self::BodyBroken(_)
+            | Self::Host
             | Self::Origin
             | Self::NotFound
             | Self::NoExport

@@ -34,6 +34,8 @@ use service::{
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use server::Limits;
+
 pub use metrics::serve as serve_metrics;
 
 /// What every part of one instance may reach.
@@ -100,7 +102,8 @@ pub async fn run(
         drain(&engine, notice, bound.saturating_sub(closing)).await;
         stop_accepting.cancel();
     };
-    let serving = server::serve(listener, app, stop_accepting.clone(), closing / 2);
+    let serving =
+        server::serve(listener, app, Limits::default(), stop_accepting.clone(), closing / 2);
     let following = revoked::follow(&instance.service, |_grant| {});
     tokio::select! {
         ((), ()) = async { tokio::join!(serving, ending) } => {

@@ -11,7 +11,7 @@ use crate::{
     Instance, caller,
     error::Refusal,
     observe::{Named, Observed},
-    server,
+    server::{self, Limits},
 };
 
 /// The path.
@@ -80,5 +80,5 @@ pub async fn serve(listener: TcpListener, service: Service, shutdown: Cancellati
     let named = Named { name: PATH, methods: METHODS, inner: get(endpoint) };
     let app = Observed::for_programs(Route::new().at(PATH, named));
     // A scrape takes a second: there is nothing to wait for.
-    server::serve(listener, app, shutdown, std::time::Duration::ZERO).await;
+    server::serve(listener, app, Limits::default(), shutdown, std::time::Duration::ZERO).await;
 }

@@ -19,7 +19,7 @@ pub(crate) mod sign_in;
 pub(crate) mod token;
 mod unread;
 
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, header};
 use poem::{Endpoint, IntoResponse, Request, Response};
 use poem_openapi::Tags;
 
@@ -67,12 +67,7 @@ impl<E: Endpoint> Endpoint for ForClients<E> {
             (Err(error), Some(id)) => error::refusal(error, METHODS).into_response(&id),
             (Err(error), None) => return Err(error),
         };
-        let status = response.status();
         let headers = response.headers_mut();
-        if matches!(status, StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT) {
-            // What is left of the body would be taken for the next request.
-            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-        }
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
         Ok(response)

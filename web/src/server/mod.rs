@@ -6,37 +6,48 @@
 //! Nagle's algorithm on, which costs a streamed answer about 45 ms. Everything above the
 //! connection is poem's. HTTP/1.1 only: clients use it on loopback, and so do the proxies in front
 //! of a deployment, and hyper's limit on the head does not hold while it guesses the version.
+//!
+//! A response that is sent before the whole request was read closes its connection in stages
+//! ([`linger`]), and idle connections make room for new ones ([`connections`]).
+
+mod connections;
+mod linger;
+mod message;
+#[cfg(test)]
+mod tests;
 
 use std::{
     convert::Infallible,
-    future::Future,
+    future::{Future, poll_fn},
     io,
     net::SocketAddr,
-    pin::{Pin, pin},
-    sync::Arc,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use http::uri::Scheme;
+use http::{HeaderValue, header, uri::Scheme};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use poem::{
-    Endpoint, Response,
+    Endpoint, Request, Response,
     web::{LocalAddr, RemoteAddr},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
     task::JoinSet,
     time::{Instant, Sleep, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
-/// Open connections of one instance. An open event stream costs about 20 KiB, so this many fit the
-/// smallest machine we run on; further clients wait in the kernel's queue.
-const MAX_CONNECTIONS: usize = 8_192;
+use connections::{Activity, ConnectionLimits, Connections, Slot};
+use linger::LingerLimits;
+use message::{Guarded, Remainder};
 
 /// From the moment a connection is ready for a request until the whole head has arrived. It is
 /// also how long an unused connection is kept open.
@@ -52,43 +63,50 @@ const WRITE_STALL_LIMIT: Duration = Duration::from_mins(1);
 /// Pause after a failed `accept`: usually file descriptors ran out, and some must close first.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
+/// Bounds on the connections of one listener.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Limits {
+    connections: ConnectionLimits,
+    linger: LingerLimits,
+}
+
 /// Serves until `stop`; then lets the open requests end for at most `grace` and drops the rest.
 pub(crate) async fn serve<E>(
     listener: TcpListener,
     app: E,
+    limits: Limits,
     stop: CancellationToken,
     grace: Duration,
 ) where
     E: Endpoint<Output = Response> + 'static,
 {
     let app = Arc::new(app);
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let open = Connections::new(limits.connections);
     let mut connections = JoinSet::new();
     loop {
         let accepted = async {
-            let slot = slots.clone().acquire_owned().await;
-            (slot, listener.accept().await)
+            let (stream, remote) = listener.accept().await?;
+            let slot = open.admit(remote.ip()).await;
+            io::Result::Ok((stream, remote, slot))
         };
         tokio::select! {
             () = stop.cancelled() => break,
-            Some(_ended) = connections.join_next() => {}
-            (slot, accepted) = accepted => match accepted {
-                Ok((stream, remote)) => {
-                    let connection = connection(stream, remote, app.clone(), stop.clone());
-                    connections.spawn(async move {
-                        connection.await;
-                        drop(slot);
-                    });
+            accepted = accepted => match accepted {
+                Ok((stream, remote, slot)) => {
+                    let (app, stop, limits) = (app.clone(), stop.clone(), limits.linger);
+                    connections.spawn(connection(stream, remote, slot, app, limits, stop));
                 }
                 Err(error) => {
                     tracing::warn!(
                         dependency = "sockets", %error,
                         "Could not accept a connection, trying again"
                     );
+                    open.evict_idlest();
                     sleep(ACCEPT_RETRY).await;
                 }
             },
         }
+        while connections.try_join_next().is_some() {}
     }
     drop(listener);
     let all_ended = async { while connections.join_next().await.is_some() {} };
@@ -98,8 +116,32 @@ pub(crate) async fn serve<E>(
     }
 }
 
-async fn connection<E>(stream: TcpStream, remote: SocketAddr, app: Arc<E>, stop: CancellationToken)
-where
+/// Serves one connection until it ends or has to make room.
+async fn connection<E>(
+    stream: TcpStream,
+    remote: SocketAddr,
+    slot: Slot,
+    app: Arc<E>,
+    limits: LingerLimits,
+    stop: CancellationToken,
+) where
+    E: Endpoint<Output = Response> + 'static,
+{
+    tokio::select! {
+        biased;
+        () = slot.evicted() => tracing::debug!(%remote, "Closed an idle connection to make room"),
+        () = requests(stream, remote, slot.activity(), app, limits, stop) => {}
+    }
+}
+
+async fn requests<E>(
+    stream: TcpStream,
+    remote: SocketAddr,
+    activity: &Activity,
+    app: Arc<E>,
+    limits: LingerLimits,
+    stop: CancellationToken,
+) where
     E: Endpoint<Output = Response> + 'static,
 {
     let Ok(local) = stream.local_addr() else {
@@ -108,34 +150,62 @@ where
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "Could not set TCP_NODELAY");
     }
-    let service = service_fn(move |request: http::Request<Incoming>| {
-        let app = app.clone();
-        async move {
-            let local = LocalAddr(local.into());
-            let request = (request, local, RemoteAddr(remote.into()), Scheme::HTTP).into();
+    let unread = Arc::new(AtomicBool::new(false));
+    let service = service_fn({
+        let (activity, unread) = (activity.clone(), unread.clone());
+        move |request: http::Request<Incoming>| {
+            let (app, unread, in_flight) = (app.clone(), unread.clone(), activity.begin());
+            let request =
+                (request, LocalAddr(local.into()), RemoteAddr(remote.into()), Scheme::HTTP);
             // In a box that ends with the request: hyper keeps room for the future of a request as
             // long as the connection, and an event stream may be open for an hour.
-            let answer: http::Response<_> = Box::pin(app.get_response(request)).await.into();
-            Ok::<_, Infallible>(answer)
+            Box::pin(async move {
+                let response = respond(&*app, request.into(), &unread).await;
+                let response: http::Response<_> = response.into();
+                Ok::<_, Infallible>(response.map(|body| Guarded { body, _in_flight: in_flight }))
+            })
         }
     });
-    let mut serving = pin!(
-        http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_READ_LIMIT)
-            .max_header_size(MAX_HEAD_BYTES)
-            .serve_connection(TokioIo::new(StallGuard::new(stream)), service)
-    );
+    let mut serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_READ_LIMIT)
+        .max_header_size(MAX_HEAD_BYTES)
+        .serve_connection(TokioIo::new(StallGuard::new(stream, activity.clone())), service);
     let ended = tokio::select! {
-        ended = serving.as_mut() => ended,
+        ended = poll_fn(|cx| serving.poll_without_shutdown(cx)) => ended,
         () = stop.cancelled() => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
+            Pin::new(&mut serving).graceful_shutdown();
+            poll_fn(|cx| serving.poll_without_shutdown(cx)).await
         }
     };
+    // Hyper has answered what is not HTTP, without reading on.
+    let refused = ended.as_ref().is_err_and(hyper::Error::is_parse);
     if let Err(error) = ended {
         tracing::debug!(%error, %remote, "A connection ended early");
     }
+    let parts = serving.into_parts();
+    let mut stream = parts.io.into_inner();
+    if refused || unread.load(Ordering::Relaxed) || !parts.read_buf.is_empty() {
+        activity.linger();
+        linger::linger(&mut stream, limits).await;
+    }
+}
+
+/// Responds to one request. If the endpoint left a part of the body unread, the response says that
+/// the connection closes, and `unread` is set.
+async fn respond<E>(app: &E, mut request: Request, unread: &AtomicBool) -> Response
+where
+    E: Endpoint<Output = Response>,
+{
+    let remainder = Remainder::of(&mut request);
+    let mut response = app.get_response(request).await;
+    if let Some(remainder) = remainder
+        && !remainder.finish().await
+    {
+        unread.store(true, Ordering::Relaxed);
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 /// A socket whose writes fail when none of them made progress for [`WRITE_STALL_LIMIT`].
@@ -143,11 +213,12 @@ struct StallGuard {
     stream: TcpStream,
     /// Runs from the first write that had to wait to the next one that did not.
     stalled: Option<Pin<Box<Sleep>>>,
+    activity: Activity,
 }
 
 impl StallGuard {
-    fn new(stream: TcpStream) -> Self {
-        Self { stream, stalled: None }
+    fn new(stream: TcpStream, activity: Activity) -> Self {
+        Self { stream, stalled: None, activity }
     }
 
     fn guard<T>(
@@ -156,7 +227,9 @@ impl StallGuard {
         written: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if written.is_ready() {
-            self.stalled = None;
+            if self.stalled.take().is_some() {
+                self.activity.touch();
+            }
             return written;
         }
         let deadline = self.stalled.get_or_insert_with(|| {

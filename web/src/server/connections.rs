@@ -1,0 +1,280 @@
+//! The open connections of one instance, and which of them close to make room for new ones.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeSet, HashMap},
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use service::oauth::limits;
+use tokio::{sync::Notify, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+/// How many connections one instance keeps.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ConnectionLimits {
+    /// Open connections. With as many, each new one closes the idlest connection of the network that
+    /// has the most idle ones; while none is idle, further clients wait in the kernel's queue.
+    pub open: usize,
+    /// Connections that only read and discard what their client still sends. With more, the oldest
+    /// of the network that has the most of them closes.
+    pub lingering: usize,
+}
+
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        // An open event stream costs about 20 KiB, so this many fit the smallest machine we run on.
+        // A lingering one has a buffer of 16 KiB.
+        Self { open: 8_192, lingering: 256 }
+    }
+}
+
+/// How often a warning may say that connections were closed to make room.
+const WARN_EVERY: Duration = Duration::from_mins(1);
+
+/// All open connections of one listener.
+pub(super) struct Connections {
+    limits: ConnectionLimits,
+    state: Mutex<State>,
+    /// Wakes [`Connections::admit`] when a connection has closed or has become idle.
+    room: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    next_id: u64,
+    open: HashMap<u64, Entry>,
+    idle: Ranking,
+    lingering: Ranking,
+    warned: Option<Instant>,
+}
+
+struct Entry {
+    network: Arc<str>,
+    phase: Phase,
+    evicted: CancellationToken,
+}
+
+/// What a connection is doing.
+#[derive(Clone, Copy)]
+enum Phase {
+    /// It has a request whose response is not complete.
+    Busy,
+    /// It waits for the head of a request, or for the client to take the end of a response, and last
+    /// made progress at this time.
+    Idle(Instant),
+    /// It discards what the client sends, since this time.
+    Lingering(Instant),
+}
+
+impl Connections {
+    pub(super) fn new(limits: ConnectionLimits) -> Arc<Self> {
+        Arc::new(Self { limits, state: Mutex::default(), room: Notify::new() })
+    }
+
+    /// Waits until there is room for a connection from `address`, after closing an idle one if
+    /// necessary. Cancel safe.
+    pub(super) async fn admit(self: &Arc<Self>, address: IpAddr) -> Slot {
+        let network: Arc<str> = limits::network(address).into();
+        loop {
+            if let Some(slot) = self.try_admit(&network) {
+                return slot;
+            }
+            self.room.notified().await;
+        }
+    }
+
+    /// Closes the idlest connection of the network that has the most idle ones. `false`: none is
+    /// idle.
+    pub(super) fn evict_idlest(&self) -> bool {
+        self.state().evict_idlest()
+    }
+
+    fn try_admit(self: &Arc<Self>, network: &Arc<str>) -> Option<Slot> {
+        let mut state = self.state();
+        if state.open.len() >= self.limits.open && !state.evict_idlest() {
+            return None;
+        }
+        let id = state.next_id;
+        state.next_id += 1;
+        let evicted = CancellationToken::new();
+        let phase = Phase::Busy;
+        let entry = Entry { network: network.clone(), phase, evicted: evicted.clone() };
+        state.open.insert(id, entry);
+        state.set(id, |_| Phase::Idle(Instant::now()));
+        drop(state);
+        Some(Slot { activity: Activity { connections: self.clone(), id }, evicted })
+    }
+
+    fn set(&self, id: u64, change: impl FnOnce(Phase) -> Phase) {
+        let mut state = self.state();
+        state.set(id, change);
+        while state.lingering.count > self.limits.lingering && state.evict_lingering() {}
+        drop(state);
+        self.room.notify_one();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn set(&mut self, id: u64, change: impl FnOnce(Phase) -> Phase) {
+        let Some(entry) = self.open.get_mut(&id) else {
+            return; // evicted
+        };
+        let before = std::mem::replace(&mut entry.phase, Phase::Busy);
+        let after = change(before);
+        entry.phase = after;
+        let network = entry.network.clone();
+        self.unrank(&network, before, id);
+        match after {
+            Phase::Busy => {}
+            Phase::Idle(since) => self.idle.insert(network, (since, id)),
+            Phase::Lingering(since) => self.lingering.insert(network, (since, id)),
+        }
+    }
+
+    fn remove(&mut self, id: u64) -> Option<Entry> {
+        let entry = self.open.remove(&id)?;
+        self.unrank(&entry.network, entry.phase, id);
+        Some(entry)
+    }
+
+    fn unrank(&mut self, network: &Arc<str>, phase: Phase, id: u64) {
+        match phase {
+            Phase::Busy => {}
+            Phase::Idle(since) => self.idle.remove(network, (since, id)),
+            Phase::Lingering(since) => self.lingering.remove(network, (since, id)),
+        }
+    }
+
+    fn evict_idlest(&mut self) -> bool {
+        let Some(id) = self.idle.first_of_largest() else {
+            return self.evict_lingering();
+        };
+        let idle = self.idle.count;
+        if let Some(entry) = self.evict(id)
+            && self.warned.is_none_or(|last| last.elapsed() >= WARN_EVERY)
+        {
+            self.warned = Some(Instant::now());
+            let (open, network) = (self.open.len() + 1, &entry.network);
+            tracing::warn!(
+                open,
+                idle,
+                %network,
+                "All connections are in use; closing the idlest of the network with the most: \
+                 {network}"
+            );
+        }
+        true
+    }
+
+    fn evict_lingering(&mut self) -> bool {
+        self.lingering.first_of_largest().and_then(|id| self.evict(id)).is_some()
+    }
+
+    fn evict(&mut self, id: u64) -> Option<Entry> {
+        let entry = self.remove(id)?;
+        entry.evicted.cancel();
+        Some(entry)
+    }
+}
+
+/// Connections of one phase by network, the oldest of each first.
+#[derive(Default)]
+struct Ranking {
+    networks: HashMap<Arc<str>, BTreeSet<(Instant, u64)>>,
+    count: usize,
+}
+
+impl Ranking {
+    fn insert(&mut self, network: Arc<str>, key: (Instant, u64)) {
+        if self.networks.entry(network).or_default().insert(key) {
+            self.count += 1;
+        }
+    }
+
+    fn remove(&mut self, network: &Arc<str>, key: (Instant, u64)) {
+        let Some(connections) = self.networks.get_mut(network) else {
+            return;
+        };
+        if connections.remove(&key) {
+            self.count -= 1;
+        }
+        if connections.is_empty() {
+            self.networks.remove(network);
+        }
+    }
+
+    /// The oldest connection of the network that has the most.
+    fn first_of_largest(&self) -> Option<u64> {
+        let largest = self.networks.values().max_by_key(|it| (it.len(), Reverse(it.first())))?;
+        largest.first().map(|(_, id)| *id)
+    }
+}
+
+/// The place of one open connection; dropping it makes room for another one.
+pub(super) struct Slot {
+    activity: Activity,
+    evicted: CancellationToken,
+}
+
+impl Slot {
+    /// Waits until this connection has to close to make room.
+    pub(super) async fn evicted(&self) {
+        self.evicted.cancelled().await;
+    }
+
+    pub(super) fn activity(&self) -> &Activity {
+        &self.activity
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let Activity { connections, id } = &self.activity;
+        connections.state().remove(*id);
+        connections.room.notify_one();
+    }
+}
+
+/// Reports what a connection is doing.
+#[derive(Clone)]
+pub(super) struct Activity {
+    connections: Arc<Connections>,
+    id: u64,
+}
+
+impl Activity {
+    /// A request begins; the connection is busy until the guard is dropped.
+    pub(super) fn begin(&self) -> InFlight {
+        self.connections.set(self.id, |_| Phase::Busy);
+        InFlight(self.clone())
+    }
+
+    /// The client took bytes that had to wait for it.
+    pub(super) fn touch(&self) {
+        self.connections.set(self.id, |phase| match phase {
+            Phase::Idle(_) => Phase::Idle(Instant::now()),
+            Phase::Busy | Phase::Lingering(_) => phase,
+        });
+    }
+
+    /// From now on the connection only discards what its client sends.
+    pub(super) fn linger(&self) {
+        self.connections.set(self.id, |_| Phase::Lingering(Instant::now()));
+    }
+}
+
+/// A request whose response is not complete.
+pub(super) struct InFlight(Activity);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.connections.set(self.0.id, |_| Phase::Idle(Instant::now()));
+    }
+}

@@ -1,0 +1,118 @@
+//! The bodies of one request and its response, as far as the connection depends on them.
+
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _, stream::BoxStream};
+use http::{HeaderMap, header};
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use poem::{Body, Request};
+use tokio::time::timeout;
+
+use super::connections::InFlight;
+
+/// The largest declared body that is read to its end although no endpoint wants it, in bytes: it
+/// usually arrived with the head, and the connection stays usable.
+const MAX_UNWANTED_BYTES: usize = 64 * 1024;
+
+/// How long such a body may take to arrive. The response waits meanwhile.
+const UNWANTED_TIME: Duration = Duration::from_millis(100);
+
+/// What an endpoint leaves of the body of its request.
+pub(super) struct Remainder {
+    state: Arc<Mutex<State>>,
+    /// Whether it may be read after the endpoint has answered.
+    is_small: bool,
+}
+
+enum State {
+    Unfinished(BoxStream<'static, std::io::Result<Bytes>>),
+    Finished,
+    /// The connection failed or the client sent what is not HTTP.
+    Broken,
+}
+
+impl Remainder {
+    /// Takes the place of the body of `request`. `None`: it has none.
+    pub(super) fn of(request: &mut Request) -> Option<Self> {
+        let body = request.take_body();
+        if body.is_empty() {
+            request.set_body(body);
+            return None;
+        }
+        let is_small = is_small(request.headers());
+        let state = State::Unfinished(body.into_bytes_stream().boxed());
+        let state = Arc::new(Mutex::new(state));
+        request.set_body(Body::from_bytes_stream(Shared(state.clone())));
+        Some(Self { state, is_small })
+    }
+
+    /// Tries to read a small body to its end. Returns whether all of the body has been read.
+    pub(super) async fn finish(self) -> bool {
+        let mut rest = Shared(self.state);
+        if self.is_small {
+            let reading = async { while rest.next().await.is_some() {} };
+            let _late = timeout(UNWANTED_TIME, reading).await;
+        }
+        let state = rest.0.lock().unwrap_or_else(PoisonError::into_inner);
+        matches!(*state, State::Finished)
+    }
+}
+
+/// A client that expects `100 Continue` has not sent its body, and shall not.
+fn is_small(headers: &HeaderMap) -> bool {
+    let declared = headers.get(header::CONTENT_LENGTH);
+    let declared = declared.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    declared.is_some_and(|it| it <= MAX_UNWANTED_BYTES) && !headers.contains_key(header::EXPECT)
+}
+
+struct Shared(Arc<Mutex<State>>);
+
+impl Stream for Shared {
+    type Item = std::io::Result<Bytes>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let State::Unfinished(body) = &mut *state else {
+            return Poll::Ready(None);
+        };
+        let next = body.poll_next_unpin(cx);
+        match &next {
+            Poll::Ready(None) => *state = State::Finished,
+            Poll::Ready(Some(Err(_))) => *state = State::Broken,
+            Poll::Pending | Poll::Ready(Some(Ok(_))) => {}
+        }
+        next
+    }
+}
+
+/// The body of a response, with the guard of the request that it answers.
+pub(super) struct Guarded<B> {
+    pub(super) body: B,
+    pub(super) _in_flight: InFlight,
+}
+
+impl<B: HttpBody + Unpin> HttpBody for Guarded<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

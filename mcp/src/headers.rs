@@ -2,7 +2,7 @@
 //! body (2026-07-28, basic/transports/streamable-http, "Server Validation").
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use serde_json::Value;
 
 use crate::{catalog::HeaderParam, rpc::RpcError};
@@ -12,6 +12,8 @@ pub(crate) const SESSION_ID: &str = "mcp-session-id";
 pub(crate) const LAST_EVENT_ID: &str = "last-event-id";
 const METHOD: &str = "mcp-method";
 const NAME: &str = "mcp-name";
+/// All headers of MCP begin with this.
+const PREFIX: &str = "mcp-";
 const PARAM_PREFIX: &str = "mcp-param-";
 
 /// A header's value without surrounding white space; nothing if it is absent or not visible ASCII.
@@ -110,13 +112,36 @@ fn split_unquoted(text: &str, separator: char) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Whether the body claims to be JSON.
+/// Whether the body claims to be JSON, and nothing else: a proxy may have joined several values.
 pub(crate) fn is_json(headers: &HeaderMap) -> bool {
-    let Some(kind) = get(headers, http::header::CONTENT_TYPE.as_str()) else {
+    let Some(kinds) = get(headers, http::header::CONTENT_TYPE.as_str()) else {
         return false;
     };
-    let essence = kind.split(';').next().unwrap_or_default().trim();
-    essence.eq_ignore_ascii_case("application/json")
+    split_unquoted(kinds, ',').all(|kind| {
+        let essence = kind.split(';').next().unwrap_or_default().trim();
+        essence.eq_ignore_ascii_case("application/json")
+    })
+}
+
+/// Refuses a header that is sent more than once with different values. A proxy and this server could
+/// act on different ones.
+pub(crate) fn check_duplicates(headers: &HeaderMap) -> Result<(), RpcError> {
+    let differ = |name: &HeaderName| {
+        let mut values = headers.get_all(name).iter().map(|it| it.as_bytes().trim_ascii());
+        let first = values.next();
+        values.any(|value| Some(value) != first)
+    };
+    match headers.keys().find(|name| takes_one_value(name) && differ(name)) {
+        None => Ok(()),
+        Some(name) => Err(RpcError::header_mismatch(format!(
+            "the header `{name}` is there more than once, with different values; send it once"
+        ))),
+    }
+}
+
+fn takes_one_value(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    name.starts_with(PREFIX) || [http::header::CONTENT_TYPE.as_str(), LAST_EVENT_ID].contains(&name)
 }
 
 /// Checks `Mcp-Method` and `Mcp-Name` against the body. `name` is what the method is about: a tool
@@ -263,6 +288,54 @@ mod tests {
             ("application/json;q=", (true, false)),
         ] {
             assert_eq!(accept(&[value]), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn only_json_is_json() {
+        for (kind, expected) in [
+            ("application/json", true),
+            ("Application/JSON; charset=utf-8", true),
+            ("application/json;x=\"a,b\"", true),
+            ("application/json; charset=utf-8, application/json; charset=utf-8", true),
+            ("application/json; charset=utf-8, text/plain", false),
+            ("text/plain, application/json", false),
+            ("application/jsonp", false),
+            ("", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static(kind));
+            assert_eq!(is_json(&headers), expected, "{kind}");
+        }
+    }
+
+    #[test]
+    fn a_header_with_one_value_may_be_repeated_but_not_differ() {
+        for (name, takes_one) in [
+            ("mcp-protocol-version", true),
+            ("mcp-session-id", true),
+            ("mcp-method", true),
+            ("mcp-name", true),
+            ("mcp-param-title", true),
+            ("mcp-of-a-later-revision", true),
+            ("content-type", true),
+            ("last-event-id", true),
+            ("accept", false),
+            ("x-forwarded-for", false),
+        ] {
+            let check = |values: &[&[u8]]| {
+                let mut headers = HeaderMap::new();
+                for value in values {
+                    let value = HeaderValue::from_bytes(value).unwrap();
+                    headers.append(HeaderName::from_static(name), value);
+                }
+                check_duplicates(&headers).is_ok()
+            };
+            assert!(check(&[b"a"]) && check(&[b"a", b"a"]) && check(&[b"a", b" a "]), "{name}");
+            for values in [[&b"a"[..], b"b"], [b"a", b""], [b"a", b"A"], [b"a", b"\xff"]] {
+                assert_eq!(check(&values), !takes_one, "{name} {values:?}");
+            }
+            assert_eq!(check(&[b"a", b"a", b"b"]), !takes_one, "{name}");
         }
     }
 

@@ -29,6 +29,7 @@ mod blame;
 mod bounds;
 mod cancellation;
 mod contracts;
+mod duplicated_headers;
 mod early_responses;
 mod edges;
 mod endpoint;

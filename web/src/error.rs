@@ -27,6 +27,9 @@ pub(crate) enum Refusal {
     /// The `Host` is not ours: a page elsewhere may have pointed its own name at our address.
     #[error("foreign host")]
     Host,
+    /// This header is there more than once.
+    #[error("duplicated header {0}")]
+    Duplicated(&'static str),
     /// A web page that is not on the list sent this.
     #[error("foreign origin")]
     Origin,
@@ -137,6 +140,11 @@ impl Refusal {
                 "This server does not answer under the Host of your request. Use the address \
                  from PUBLIC_URL, or set PUBLIC_URL to the address you use."
                     .to_owned(),
+            ),
+            Self::Duplicated(name) => (
+                StatusCode::BAD_REQUEST,
+                "invalid_request",
+                format!("The request has more than one {name} header. Send it with one."),
             ),
             Self::Origin => (
                 StatusCode::FORBIDDEN,
@@ -254,6 +262,7 @@ impl Refusal {
             | Self::BodyTooSlow(_)
             | Self::BodyBroken(_)
             | Self::Host
+            | Self::Duplicated(_)
             | Self::Origin
             | Self::NotFound
             | Self::NoExport

@@ -60,10 +60,9 @@ impl Doors {
         headers: &HeaderMap,
         local_port: u16,
     ) -> Result<(), Refusal> {
-        let host = single(headers, header::HOST.as_str())
-            .flatten()
-            .and_then(|value| value.to_str().ok()?.parse().ok())
-            .ok_or(Refusal::Host)?;
+        // RFC 9112 section 3.2.
+        let host = single(headers, header::HOST.as_str()).ok_or(Refusal::Duplicated("Host"))?;
+        let host = host.and_then(|value| value.to_str().ok()?.parse().ok()).ok_or(Refusal::Host)?;
         // A request may name a host in its first line as well; then both have to be ours.
         for authority in [Some(&host), uri.authority()].into_iter().flatten() {
             let Some(address) = Origin::of(&self.public.scheme, authority) else {
@@ -159,6 +158,7 @@ mod tests {
         match doors.check(&Uri::from_static("/mcp"), &headers, LOCAL_PORT) {
             Ok(origin) => Ok(origin.is_some()),
             Err(Refusal::Host) => Err("host"),
+            Err(Refusal::Duplicated("Host")) => Err("two hosts"),
             Err(Refusal::Origin) => Err("origin"),
             Err(other) => panic!("unexpected {other:?}"),
         }
@@ -233,7 +233,8 @@ mod tests {
         let public = "http://localhost:8080";
         let ours = "localhost:8080";
         assert_eq!(verdict(public, &[], &[]), Err("host"));
-        assert_eq!(verdict(public, &[ours, ours], &[]), Err("host"));
+        assert_eq!(verdict(public, &[ours, ours], &[]), Err("two hosts"));
+        assert_eq!(verdict(public, &[ours, "evil.example"], &[]), Err("two hosts"));
         let origin = "http://localhost:8080";
         assert_eq!(verdict(public, &[ours], &[origin, origin]), Err("origin"));
     }

@@ -294,8 +294,9 @@ impl<E: Endpoint<Output = Response>> Paged<E> {
 
     /// Every browser of the last years says where a form was; an older one sends an `Origin`.
     fn is_from_here(&self, request: &Request) -> bool {
-        if let Some(site) = request.headers().get("sec-fetch-site") {
-            return site == "same-origin";
+        let sites = request.headers().get_all("sec-fetch-site");
+        if sites.iter().next().is_some() {
+            return sites.iter().all(|site| site == "same-origin");
         }
         let port = visitor::local_port(request);
         let came_from = self.doors.check(request.uri(), request.headers(), port);

@@ -37,10 +37,16 @@ use self::{
 use crate::{
     caller::Caller,
     catalog::Catalog,
+    headers,
     job::{Attempt, AttemptEnd, Job, Notebook},
     reply::Reply,
     store::{StoreError, Stores},
 };
+
+fn refuse_duplicates(headers: &HeaderMap) -> Option<Reply> {
+    let error = headers::check_duplicates(headers).err()?;
+    Some(Reply::bad_request(None, &error))
+}
 
 /// Serves one catalog. Cheap to clone.
 #[derive(Clone)]
@@ -63,6 +69,9 @@ impl Engine {
 
     /// `POST` on the MCP endpoint.
     pub async fn post(&self, caller: Caller, headers: &HeaderMap, body: bytes::Bytes) -> Reply {
+        if let Some(reply) = refuse_duplicates(headers) {
+            return reply;
+        }
         let Some(slot) = self.inner.open.take(&caller.user) else {
             return Reply::too_many_requests_open();
         };
@@ -72,11 +81,17 @@ impl Engine {
     /// `GET` on the MCP endpoint: the standalone stream of a legacy session, or the rest of one
     /// that was cut.
     pub async fn get(&self, caller: Caller, headers: &HeaderMap) -> Reply {
+        if let Some(reply) = refuse_duplicates(headers) {
+            return reply;
+        }
         legacy::get(&self.inner, caller, headers).await
     }
 
     /// `DELETE` on the MCP endpoint: the end of a legacy session.
     pub async fn delete(&self, caller: Caller, headers: &HeaderMap) -> Reply {
+        if let Some(reply) = refuse_duplicates(headers) {
+            return reply;
+        }
         legacy::delete(&self.inner, &caller, headers).await
     }
 

@@ -39,13 +39,15 @@ pub(crate) struct Whole {
     _reservation: Reservation,
 }
 
-/// The whole body, within the bounds. One that arrived in one piece, as most do, is not copied.
+/// The whole body, within the bounds. One that arrived in one piece, as most do, is not copied. A body
+/// of which two headers say different types is not read.
 pub(crate) async fn read(
     headers: &HeaderMap,
     body: Body,
     bounds: Bounds,
     mut reservation: Reservation,
 ) -> Result<Whole, Refusal> {
+    check_type(headers)?;
     let declared = declared_length(headers);
     if declared.is_some_and(|length| length > bounds.bytes) {
         return Err(Refusal::BodyTooLarge(bounds));
@@ -111,6 +113,15 @@ impl Bounds {
         let received = u32::try_from(received).unwrap_or(u32::MAX);
         self.time.min(GRACE + Duration::from_secs(1) * received / LEAST_RATE)
     }
+}
+
+fn check_type(headers: &HeaderMap) -> Result<(), Refusal> {
+    let mut types = headers.get_all(header::CONTENT_TYPE).iter();
+    let first = types.next();
+    if types.any(|other| Some(other) != first) {
+        return Err(Refusal::Duplicated("Content-Type"));
+    }
+    Ok(())
 }
 
 fn declared_length(headers: &HeaderMap) -> Option<usize> {

@@ -1,12 +1,19 @@
 //! The description of the HTTP API, for programs and for people.
 
-use std::sync::OnceLock;
+use std::{
+    io::{self, Write as _},
+    sync::OnceLock,
+};
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
-use http::{HeaderValue, header};
-use poem::{Endpoint, Response, endpoint::make_sync};
+use flate2::{Compression, write::GzEncoder};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use poem::{Endpoint, Request, Response, endpoint::make_sync};
+use service::oauth::limits;
+use sha2::{Digest as _, Sha256};
 
-use crate::{Instance, api};
+use crate::{Instance, api, page::Trouble, visitor};
 
 /// `/openapi.json`.
 pub(crate) fn document(json: String) -> impl Endpoint {
@@ -19,26 +26,139 @@ pub(crate) fn document(json: String) -> impl Endpoint {
     })
 }
 
-/// `/docs`: the same document, to read and to try out. The page is 3 MB of script that no MCP
-/// client ever asks for, so it is put together when somebody does.
-pub(crate) fn page(instance: &Instance) -> impl Endpoint<Output = Response> + use<> {
-    let instance = instance.clone();
-    let page = OnceLock::new();
-    make_sync(move |_| {
-        let page = page.get_or_init(|| Bytes::from(api::service(&instance).scalar_html()));
-        html(page.clone(), REFERENCE_POLICY)
-    })
+/// `/docs`: the same document, to read. The page is 3 MB of script that no MCP client ever asks for, so
+/// it is put together when a browser does.
+pub(crate) struct Docs {
+    instance: Instance,
+    page: OnceLock<Page>,
 }
 
-fn html(page: Bytes, policy: &'static str) -> Response {
-    let mut response = Response::builder().content_type("text/html; charset=utf-8").body(page);
-    response
-        .headers_mut()
-        .insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
-    response
+impl Docs {
+    /// The page of one instance.
+    pub(crate) fn new(instance: &Instance) -> Self {
+        Self { instance: instance.clone(), page: OnceLock::new() }
+    }
+
+    fn page(&self) -> Result<&Page, Trouble> {
+        if let Some(page) = self.page.get() {
+            return Ok(page);
+        }
+        let html = api::service(&self.instance).scalar_html();
+        let page = Page::new(html.replacen("<body>", STORAGE, 1)).map_err(|error| {
+            tracing::error!(%error, "The reference page could not be compressed");
+            Trouble::internal()
+        })?;
+        Ok(self.page.get_or_init(|| page))
+    }
 }
 
-/// The reference page carries its script with it; it may call this server and nobody else.
-const REFERENCE_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; \
-     style-src 'unsafe-inline'; img-src 'self' data:; font-src data:; connect-src 'self'; \
-     base-uri 'none'; frame-ancestors 'none'";
+impl Endpoint for Docs {
+    type Output = Response;
+
+    async fn call(&self, request: Request) -> poem::Result<Response> {
+        let service = &self.instance.service;
+        let network = visitor::network_and_site(service, &request);
+        visitor::take(service, &limits::DOCS, &network).await?;
+        Ok(self.page()?.answer(request.headers()))
+    }
+}
+
+/// Gives the script of the page what it takes for granted and a page in a sandbox does not have: a
+/// place for its settings, which here end with the page.
+const STORAGE: &str = "<body><script>for (const name of ['localStorage', 'sessionStorage']) {
+  const kept = new Map();
+  Object.defineProperty(window, name, { value: {
+    getItem: (key) => kept.get(String(key)) ?? null,
+    setItem: (key, value) => { kept.set(String(key), String(value)); },
+    removeItem: (key) => { kept.delete(String(key)); },
+    clear: () => kept.clear(),
+    key: (index) => [...kept.keys()][index] ?? null,
+    get length() { return kept.size; },
+  } });
+}</script>";
+
+/// The page as it is sent.
+struct Page {
+    html: Bytes,
+    gzip: Bytes,
+    tag: HeaderValue,
+}
+
+impl Page {
+    fn new(html: String) -> io::Result<Self> {
+        let hash = URL_SAFE_NO_PAD.encode(Sha256::digest(&html));
+        // Weak: the compressed page is another sequence of bytes.
+        let tag = HeaderValue::try_from(format!("W/\"{hash}\"")).map_err(io::Error::other)?;
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+        encoder.write_all(html.as_bytes())?;
+        Ok(Self { gzip: encoder.finish()?.into(), html: html.into(), tag })
+    }
+
+    fn answer(&self, asked: &HeaderMap) -> Response {
+        let mut response = Response::default();
+        if lists(asked, &header::IF_NONE_MATCH, |tag| tag == "*" || self.tag == *tag) {
+            response.set_status(StatusCode::NOT_MODIFIED);
+        } else if lists(asked, &header::ACCEPT_ENCODING, takes_gzip) {
+            let gzip = HeaderValue::from_static("gzip");
+            response.headers_mut().insert(header::CONTENT_ENCODING, gzip);
+            response.set_body(self.gzip.clone());
+        } else {
+            response.set_body(self.html.clone());
+        }
+        let headers = response.headers_mut();
+        headers.insert(header::ETAG, self.tag.clone());
+        for (name, value) in HEADERS {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        response
+    }
+}
+
+/// Whether an element of a list in a header is what is looked for.
+fn lists(headers: &HeaderMap, name: &HeaderName, is_it: impl Fn(&str) -> bool) -> bool {
+    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|element| is_it(element.trim()))
+}
+
+/// Whether an element of `Accept-Encoding` allows gzip (RFC 9110 section 12.5.3).
+fn takes_gzip(element: &str) -> bool {
+    let (coding, parameter) = element.split_once(';').unwrap_or((element, ""));
+    let is_refused = parameter
+        .trim()
+        .strip_prefix("q=")
+        .is_some_and(|weight| weight.parse::<f32>().is_ok_and(|weight| weight <= 0.0));
+    coding.trim().eq_ignore_ascii_case("gzip") && !is_refused
+}
+
+/// The page carries its script with it. `sandbox` gives it an origin of its own: it has no cookies, it
+/// cannot read or send what a page of this server can, and it reaches no other address.
+const HEADERS: [(HeaderName, &str); 4] = [
+    (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+    (header::CACHE_CONTROL, "public, max-age=3600"),
+    (header::VARY, "accept-encoding"),
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; \
+         style-src 'unsafe-inline'; img-src data:; font-src data:; base-uri 'none'; \
+         form-action 'none'; frame-ancestors 'none'",
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gzip_is_sent_to_whoever_takes_it() {
+        for (element, takes) in [
+            ("gzip", true),
+            ("GZIP;q=0.5", true),
+            ("gzip; q=0", false),
+            ("gzip;q=0.000", false),
+            ("br", false),
+            ("", false),
+        ] {
+            assert_eq!(takes_gzip(element), takes, "{element}");
+        }
+    }
+}

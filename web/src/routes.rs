@@ -91,7 +91,7 @@ pub(crate) fn all(instance: &Instance) -> anyhow::Result<impl Endpoint<Output = 
         .page(instance, "/", READ, Home::new(instance))?
         .page(instance, "/account", account::METHODS, Account::new(instance))?
         .page(instance, account::DELETE_PATH, READ, Account::new(instance))?
-        .page(instance, "/docs", READ, reference::page(instance))?
+        .page(instance, "/docs", READ, reference::Docs::new(instance))?
         .at(
             "/openapi.json",
             PUBLIC_METHODS,

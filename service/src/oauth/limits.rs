@@ -74,8 +74,12 @@ pub const IMPORT: Bucket = per_minute("import", 10);
 /// Requests of one network with a bad access token.
 pub const UNAUTHORIZED: Bucket = per_minute("unauthorized", 60);
 
+/// Views of the reference of the HTTP API by one network: a page of 3 MB.
+pub const DOCS: Bucket = per_minute("docs", 30);
+
 /// Every bucket.
-pub const ALL: [Bucket; 13] = [
+pub const ALL: [Bucket; 14] = [
+    DOCS,
     REGISTER,
     REGISTER_ALL,
     AUTHORIZE,

@@ -240,9 +240,45 @@ async fn pages_show_the_address_and_run_nothing_foreign() {
     for (path, expected) in [("/", format!("{}/mcp", server.url)), ("/docs", "openapi".into())] {
         let page = server.request("GET", path).send().await.unwrap();
         let policy = page.headers()["content-security-policy"].to_str().unwrap();
-        assert!(policy.starts_with("default-src 'none'"), "{policy}");
+        assert!(policy.contains("default-src 'none'"), "{policy}");
         assert!(page.text().await.unwrap().contains(&expected), "{path}");
     }
+}
+
+#[tokio::test]
+async fn the_reference_has_no_privileges_and_is_cheap_to_send() {
+    let server = Server::start().await;
+    let whole = server.request("GET", "/docs").send().await.unwrap();
+    let policy = whole.headers()["content-security-policy"].to_str().unwrap();
+    assert!(policy.starts_with("sandbox allow-scripts; default-src 'none'"), "{policy}");
+    assert!(!policy.contains("allow-same-origin") && !policy.contains("'self'"), "{policy}");
+    assert_eq!(whole.headers()["cache-control"], "public, max-age=3600");
+    assert_eq!(whole.headers()["vary"], "accept-encoding");
+    assert!(!whole.headers().contains_key("content-encoding"));
+    let tag = whole.headers()["etag"].clone();
+    let html = whole.bytes().await.unwrap();
+
+    let gzip = server.request("GET", "/docs").header("accept-encoding", "br, gzip");
+    let gzip = gzip.send().await.unwrap();
+    assert_eq!(gzip.headers()["content-encoding"], "gzip");
+    assert_eq!(gzip.headers()["etag"], tag);
+    let gzip = gzip.bytes().await.unwrap();
+    assert!(gzip.len() < html.len() / 2, "{} of {}", gzip.len(), html.len());
+
+    let known = server.request("GET", "/docs").header("if-none-match", tag);
+    let known = known.send().await.unwrap();
+    assert_eq!(known.status(), 304);
+    assert!(known.bytes().await.unwrap().is_empty());
+
+    let mut statuses = Vec::new();
+    for _ in 0..30 {
+        let head = server.request("HEAD", "/docs").send().await.unwrap();
+        statuses.push(head.status().as_u16());
+    }
+    assert_eq!(statuses[26..], [200, 429, 429, 429], "30 a minute");
+    let refused = server.request("GET", "/docs").send().await.unwrap();
+    assert!(refused.headers().contains_key("retry-after"));
+    assert_eq!(server.request("GET", "/account").send().await.unwrap().status(), 200);
 }
 
 #[tokio::test]

@@ -17,8 +17,8 @@ use crate::notes::{
     transfer::{JsonWriter, SEPARATOR, write_markdown},
 };
 
-/// Characters of a title in the name of a file.
-const NAME_LENGTH: usize = 60;
+/// Bytes of a title in the name of a file: with the rest, systems take 255.
+const NAME_LENGTH: usize = 180;
 
 /// A file that is being written.
 pub(super) enum Archive {
@@ -108,11 +108,17 @@ fn file_name(note: &Note) -> String {
     let plain = |it: char| if it.is_alphanumeric() || it == '-' || it == '_' { it } else { ' ' };
     let title: String = note.title.chars().map(plain).collect();
     let words: Vec<_> = title.split_whitespace().collect();
-    let title: String = words.join(" ").chars().take(NAME_LENGTH).collect();
+    let title = words.join(" ");
+    // A program that is given the names of all files takes one with `-` for an option.
+    let title = title.trim_start_matches(['-', ' ']);
+    let mut end = title.len().min(NAME_LENGTH);
+    while !title.is_char_boundary(end) {
+        end -= 1;
+    }
     let id = note.id.to_string();
     // The last group of a UUID of version 7 is random.
     let unique = id.rsplit('-').next().unwrap_or_default();
-    match title.trim() {
+    match title[..end].trim() {
         "" => format!("{unique}.md"),
         title => format!("{title} {unique}.md"),
     }
@@ -192,6 +198,37 @@ mod tests {
             let read = transfer::read(text.as_bytes(), None).unwrap().notes.remove(0);
             assert_eq!(read.draft.title.as_str(), notes[index].title);
             assert_eq!(read.draft.body.as_str(), notes[index].body);
+        }
+    }
+
+    #[test]
+    fn a_file_name_is_one_on_every_system_and_no_option() {
+        let long = "𠀀".repeat(200);
+        for title in [
+            "-rf",
+            "--help",
+            "- - -x",
+            "-",
+            "\u{2010}x",
+            "..",
+            "CON",
+            "nul.",
+            "a/b\\c",
+            "a:b*c?\"<>|",
+            "~x",
+            "$(x)",
+            "trailing. ",
+            "\u{202e}dm",
+            "line\nbreak",
+            "\0",
+            "",
+            &long,
+        ] {
+            let name = file_name(&note(7, title));
+            assert!(!name.starts_with(['-', '.', '~', ' ']), "{name:?}");
+            assert!(name.ends_with("000000000007.md") && name.len() <= 255, "{name:?}");
+            let plain = |it: char| it.is_alphanumeric() || " -_.".contains(it);
+            assert!(name.chars().all(plain) && !name.contains(".."), "{name:?}");
         }
     }
 

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     caller::Caller,
-    rpc::{Message, Request, RpcError, codes},
+    rpc::{Message, Request, RpcError},
 };
 
 /// What one HTTP request asks for, by the quotas that it counts against.
@@ -129,8 +129,7 @@ impl Quota {
             self.limit,
             self.window.as_secs(),
         );
-        RpcError::new(codes::TOO_MANY_REQUESTS, message)
-            .with_data(serde_json::json!({ "retryAfterSeconds": seconds }))
+        RpcError::too_many_requests(message, self.reset)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the engine answers to one HTTP request, without naming a web framework.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
@@ -21,6 +21,8 @@ pub struct Reply {
     /// What is left of the caller's share, if one is counted. With status 429 it is used up, and its
     /// `reset` says when to come back.
     pub quota: Option<Quota>,
+    /// With status 429, after how long the caller may come back, if that is not the `reset` of `quota`.
+    pub retry_after: Option<Duration>,
     /// The body. Its kind decides the content type.
     pub body: ReplyBody,
     /// What happened, for logs and metrics.

@@ -4,7 +4,7 @@
 //! ([`RawValue`]) until the method that knows their type reads them: an untagged enum over all
 //! requests is slow and turns bad parameters into "method not found".
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::{Value, value::RawValue};
@@ -307,6 +307,22 @@ impl RpcError {
         Self::new(codes::INTERNAL_ERROR, "something went wrong on our side; please try again")
     }
 
+    /// The caller asks for too much, and may ask again after this time.
+    pub fn too_many_requests(message: impl Into<Cow<'static, str>>, retry_after: Duration) -> Self {
+        let seconds = retry_after.as_secs().max(1);
+        Self::new(codes::TOO_MANY_REQUESTS, message)
+            .with_data(serde_json::json!({ RETRY_AFTER: seconds }))
+    }
+
+    /// When the caller may ask again, if this error says so.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        if self.code != codes::TOO_MANY_REQUESTS {
+            return None;
+        }
+        let seconds = self.data.as_ref()?.get(RETRY_AFTER)?.as_u64()?;
+        Some(Duration::from_secs(seconds))
+    }
+
     pub(crate) fn unavailable() -> Self {
         Self::new(
             codes::INTERNAL_ERROR,
@@ -318,6 +334,9 @@ impl RpcError {
         Self::new(codes::HEADER_MISMATCH, message)
     }
 }
+
+/// The member of `data` that says after how many seconds a caller may ask again.
+const RETRY_AFTER: &str = "retryAfterSeconds";
 
 /// Client text that is echoed in a message is cut here, so that an error stays readable.
 const ECHO_LIMIT: usize = 100;

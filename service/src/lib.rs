@@ -55,6 +55,7 @@ mod outgoing;
 mod private_files;
 pub mod prompts;
 pub mod proxies;
+mod quoted;
 pub mod redis;
 pub mod resources;
 mod sealing;
@@ -67,6 +68,7 @@ pub mod users;
 pub use catalog::{catalog, mcp_settings};
 pub use counted::counted;
 pub use dependencies::Dependencies;
+pub use quoted::{plain, quoted};
 
 /// How long a process that ends waits until its last totals are written. They are also in the next
 /// write of another process, except for what happened in the last seconds.
@@ -157,9 +159,15 @@ impl Service {
         &self.0.config
     }
 
-    /// The pool of database connections, for verbs that read.
+    /// The pool of database connections, for what no person asks for.
     pub fn db(&self) -> &Database {
         &self.0.db
+    }
+
+    /// The pool for what this person asks for: only a part of it, so that the others find a
+    /// connection, too.
+    pub fn db_of(&self, user: &mcp::UserId) -> Database {
+        self.0.db.of_person(user.as_str())
     }
 
     /// Where the time comes from.

@@ -33,6 +33,7 @@ mod duplicated_headers;
 mod early_responses;
 mod edges;
 mod endpoint;
+mod fairness;
 mod fuzz;
 mod isolation;
 mod jobs;

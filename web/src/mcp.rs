@@ -108,9 +108,10 @@ impl Mcp {
         }
         if let Some(quota) = &reply.quota {
             rate_limit(headers, quota);
-            if reply.status == StatusCode::TOO_MANY_REQUESTS {
-                headers.insert(header::RETRY_AFTER, quota.reset.as_secs().max(1).into());
-            }
+        }
+        if reply.status == StatusCode::TOO_MANY_REQUESTS {
+            let wait = reply.retry_after.or(reply.quota.map(|quota| quota.reset));
+            headers.insert(header::RETRY_AFTER, wait.map_or(1, |it| it.as_secs().max(1)).into());
         }
         let is_full = reply.status == StatusCode::TOO_MANY_REQUESTS && reply.quota.is_none();
         if is_full || reply.status == StatusCode::SERVICE_UNAVAILABLE {

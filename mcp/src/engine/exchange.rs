@@ -53,6 +53,8 @@ pub(super) struct Exchange {
     state: Mutex<State>,
     failure: LateFailure,
     missing_scope: OnceLock<&'static str>,
+    /// After how long the caller may ask again, if that was too much at once.
+    retry_after: OnceLock<Duration>,
     /// The job that answers the request, if one was started.
     job: OnceLock<JobId>,
 }
@@ -100,6 +102,7 @@ impl Exchange {
             state: Mutex::new(state),
             failure: LateFailure::default(),
             missing_scope: OnceLock::new(),
+            retry_after: OnceLock::new(),
             job: OnceLock::new(),
         })
     }
@@ -176,6 +179,19 @@ impl Exchange {
     pub(super) fn note_missing_scope(&self, scope: &'static str) {
         let _first = self.missing_scope.get_or_init(|| scope);
         self.note(CallFailure::Rpc(codes::INVALID_REQUEST));
+    }
+
+    /// Notes an error of JSON-RPC, and after how long the caller may ask again if it was too much at once.
+    pub(super) fn note_error(&self, error: &RpcError) {
+        if let Some(wait) = error.retry_after() {
+            let _first = self.retry_after.get_or_init(|| wait);
+        }
+        self.note(CallFailure::Rpc(error.code));
+    }
+
+    /// After how long the caller may ask again.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        self.retry_after.get().copied()
     }
 
     /// The scope that the access token lacks.

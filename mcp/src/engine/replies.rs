@@ -1,5 +1,7 @@
 //! The replies that requests of every kind may get.
 
+use std::time::Duration;
+
 use futures_util::StreamExt as _;
 use http::StatusCode;
 
@@ -19,7 +21,14 @@ pub(super) const ACCESS_ENDED: &str = "the access token was revoked while the ca
 
 impl Reply {
     pub(super) fn new(status: StatusCode, body: ReplyBody) -> Self {
-        Self { status, session: None, quota: None, body, about: About::default() }
+        Self {
+            status,
+            session: None,
+            quota: None,
+            retry_after: None,
+            body,
+            about: About::default(),
+        }
     }
 
     pub(super) fn json(status: StatusCode, body: Vec<u8>) -> Self {
@@ -116,6 +125,14 @@ impl Reply {
     #[must_use]
     pub(super) fn with_quota(mut self, quota: Option<Quota>) -> Self {
         self.quota = quota;
+        self
+    }
+
+    /// The call was refused while it ran because its caller asks for too much at once.
+    #[must_use]
+    pub(super) fn refused_until(mut self, retry_after: Duration) -> Self {
+        self.status = StatusCode::TOO_MANY_REQUESTS;
+        self.retry_after = Some(retry_after);
         self
     }
 

@@ -3,6 +3,7 @@
 use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr};
 use sqlx::postgres::{PgDatabaseError, PgSeverity};
 
+use super::person::{Busy, is_busy};
 use crate::metrics;
 
 /// What log events call the database in their field `dependency`.
@@ -14,6 +15,9 @@ pub enum Failure {
     /// The database cannot be reached, or is too busy: the same request may succeed later.
     #[error("{}", unavailable(.0))]
     Unavailable(#[source] DbErr),
+    /// This person already uses as much of the database as one person may.
+    #[error(transparent)]
+    Busy(#[from] Busy),
     /// Anything else, for the log.
     #[error("the database gave an unexpected answer")]
     Internal(#[source] anyhow::Error),
@@ -29,6 +33,9 @@ impl Failure {
 
 impl From<DbErr> for Failure {
     fn from(error: DbErr) -> Self {
+        if is_busy(&error) {
+            return Self::Busy(Busy);
+        }
         if is_exhausted(&error) {
             metrics::DB_CONNECTION_TIMEOUTS.count([]);
         }
@@ -92,6 +99,27 @@ fn is_transient(code: &str) -> bool {
         || SQLITE.contains(&code)
         // All codes of Postgres have five characters.
         || code.len() == 5 && POSTGRES_CLASSES.iter().any(|it| code.starts_with(it))
+}
+
+/// Whether Postgres ended a statement because it ran for too long.
+pub(crate) fn is_statement_timeout(error: &DbErr) -> bool {
+    has_code(error, "57014")
+}
+
+/// Whether Postgres did not get a lock in time.
+pub(crate) fn is_lock_timeout(error: &DbErr) -> bool {
+    has_code(error, "55P03")
+}
+
+fn has_code(error: &DbErr, wanted: &str) -> bool {
+    let (DbErr::Conn(RuntimeErr::SqlxError(error))
+    | DbErr::Exec(RuntimeErr::SqlxError(error))
+    | DbErr::Query(RuntimeErr::SqlxError(error))) = error
+    else {
+        return false;
+    };
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    code.is_some_and(|code| code == wanted)
 }
 
 /// Whether a connection on which this happened must not be used again.

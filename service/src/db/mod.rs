@@ -7,16 +7,20 @@
 //! | connecting | `CONNECT_TIMEOUT` |
 //! | a statement | on Postgres `STATEMENT_TIMEOUT`, then here `STATEMENT_LIMIT` |
 //! | closing | `CLOSE_TIMEOUT` |
+//! | connections of one person at once | `person` |
 
 mod failure;
 mod link;
+mod person;
 mod pool;
 mod rights;
+mod search;
 mod target;
 mod transaction;
 
 use std::{
     fmt,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -31,12 +35,19 @@ use sqlx::{postgres::PgPoolOptions, sqlite::SqlitePoolOptions};
 use tokio::time::timeout;
 use tracing::{Instrument as _, Span, field::Empty, info_span};
 
-pub(crate) use self::failure::DATABASE;
-pub(crate) use self::pool::PoolStatus;
-pub use self::{failure::Failure, rights::check_rights, transaction::Transaction};
+pub use self::{
+    failure::Failure, person::Busy, rights::check_rights, transaction::Transaction,
+};
+pub(crate) use self::{
+    failure::{DATABASE, is_lock_timeout, is_statement_timeout},
+    person::Permit,
+    pool::PoolStatus,
+    search::OneSearch,
+};
 use self::{
     link::{Ask, Execute, Link, QueryAll, QueryOne, Unprepared},
-    pool::{Pool, say_goodbye, silent},
+    person::{People, Person},
+    pool::{Lease, Pool, say_goodbye, silent},
     target::Target,
     transaction::Bounds,
 };
@@ -70,6 +81,9 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub struct Database {
     pool: Pool,
+    people: Arc<People>,
+    /// Whose connections count together; absent for what no person asks for.
+    person: Option<Person>,
 }
 
 /// Connects. A SQLite file, and its directory, is created if it is not there.
@@ -77,8 +91,9 @@ pub(crate) async fn connect(settings: &DatabaseSettings) -> anyhow::Result<Datab
     let target = Target::parse(&settings.url)?;
     target.prepare()?;
     let pool = Pool::new(target, settings.max_connections)?;
-    pool.lease().await.context("could not connect to the database")?;
-    Ok(Database { pool })
+    pool.lease(None).await.context("could not connect to the database")?;
+    let people = Arc::new(People::new(settings.max_connections));
+    Ok(Database { pool, people, person: None })
 }
 
 /// Begins a transaction that will write.
@@ -88,7 +103,7 @@ pub(crate) async fn connect(settings: &DatabaseSettings) -> anyhow::Result<Datab
 /// lock, and each statement, is bounded by far less than usual: a caller that waits here holds a
 /// connection, and the client would rather be told to try again.
 pub(crate) async fn begin(db: &Database) -> Result<Transaction, Failure> {
-    Ok(Transaction::begin(&db.pool, Bounds::Brief).await?)
+    Ok(Transaction::begin(db, Bounds::Brief).await?)
 }
 
 /// The same for what takes its time, with the usual bound on a statement.
@@ -99,7 +114,36 @@ pub(crate) async fn begin_patiently(db: &Database) -> Result<Transaction, Failur
 impl Database {
     /// Begins a transaction with the usual bounds. On SQLite it takes the write lock at once.
     pub async fn begin(&self) -> Result<Transaction, DbErr> {
-        Transaction::begin(&self.pool, Bounds::Usual).await
+        Transaction::begin(self, Bounds::Usual).await
+    }
+
+    /// The same database for what this person asks for: their statements use only a part of the
+    /// connections at once, and wait for each other. [`Failure::Busy`] if that takes too long.
+    #[must_use]
+    pub fn of_person(&self, name: &str) -> Self {
+        Self { person: Some(self.people.person(name)), ..self.clone() }
+    }
+
+    /// The same for a job, which waits longer.
+    #[must_use]
+    pub fn in_job(self) -> Self {
+        Self { person: self.person.map(Person::in_job), ..self }
+    }
+
+    /// Waits until this person searches nothing else in this process.
+    pub(crate) async fn search_permit(&self) -> Result<Option<Permit>, Busy> {
+        match &self.person {
+            Some(person) => person.search().await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn lease(&self) -> Result<Lease, DbErr> {
+        let permit = match &self.person {
+            Some(person) => Some(person.connection().await?),
+            None => None,
+        };
+        self.pool.lease(permit).await
     }
 
     /// A connection of SeaORM's own with the same settings, for migrations, which need its type.
@@ -170,7 +214,7 @@ impl Database {
     }
 
     async fn ask<A: Ask>(&self, question: A) -> Result<A::Answer, DbErr> {
-        let mut lease = self.pool.lease().await?;
+        let mut lease = self.lease().await?;
         let backend = self.get_database_backend();
         let limit = statement_limit(backend);
         let answer = measured(backend, &question, lease.ask(&question, limit)).await;
@@ -179,7 +223,7 @@ impl Database {
                 if lease.was_read_only(&error)
                     || lease.was_outdated(&error) && is_read(question.sql()) =>
             {
-                let mut lease = self.pool.lease().await?;
+                let mut lease = self.pool.lease_instead(lease).await?;
                 measured(backend, &question, lease.ask(&question, limit)).await
             }
             answer => answer,

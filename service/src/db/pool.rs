@@ -29,6 +29,7 @@ use super::{
     ACQUIRE_TIMEOUT, CONNECT_TIMEOUT, DATABASE, STATEMENT_LIMIT,
     failure::{ends_connection, is_read_only, is_starting},
     link::{Ask, Link, Unprepared},
+    person::Permit,
     target::Target,
 };
 use crate::metrics;
@@ -196,18 +197,26 @@ impl Pool {
         &self.inner.manager().target
     }
 
-    /// Waits for a connection.
-    pub(super) async fn lease(&self) -> Result<Lease, DbErr> {
+    /// Waits for a connection, for the person whose permit it is.
+    pub(super) async fn lease(&self, permit: Option<Permit>) -> Result<Lease, DbErr> {
         let began = Instant::now();
         let object = self.inner.get().await.map_err(|error| self.acquire_error(error))?;
         metrics::DB_CONNECTION_WAIT.took([], began.elapsed());
-        Ok(Lease::of(object))
+        Ok(Lease::of(object, permit))
+    }
+
+    /// Another connection in place of one that was [outdated](Lease::was_outdated).
+    pub(super) async fn lease_instead(&self, mut outdated: Lease) -> Result<Lease, DbErr> {
+        let permit = outdated.permit.take();
+        drop(outdated);
+        self.lease(permit).await
     }
 
     /// A connection, unless all are in use.
     pub(super) async fn try_lease(&self) -> Option<Lease> {
         let at_once = Timeouts { wait: Some(Duration::ZERO), create: None, recycle: None };
-        self.inner.timeout_get(&at_once).await.ok().map(Lease::of)
+        let object = self.inner.timeout_get(&at_once).await.ok()?;
+        Some(Lease::of(object, None))
     }
 
     fn acquire_error(&self, error: PoolError<Arc<sqlx::Error>>) -> DbErr {
@@ -264,12 +273,13 @@ pub(super) struct Lease {
     /// Whether a statement is running: this lease was dropped in the middle of it.
     asking: bool,
     in_transaction: bool,
+    permit: Option<Permit>,
 }
 
 impl Lease {
-    fn of(object: Object<Manager>) -> Self {
+    fn of(object: Object<Manager>, permit: Option<Permit>) -> Self {
         let reused = Object::metrics(&object).recycle_count > 0;
-        Self { object: Some(object), reused, asking: false, in_transaction: false }
+        Self { object: Some(object), reused, asking: false, in_transaction: false, permit }
     }
 
     /// Asks something. If there is no answer within `limit`, or the session has ended, the
@@ -340,7 +350,7 @@ impl Drop for Lease {
         if !self.asking && !self.in_transaction {
             return; // which gives it back
         }
-        let recovery = Recovery(Some(object));
+        let recovery = Recovery { object: Some(object), _permit: self.permit.take() };
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(recovery.run(self.asking, self.in_transaction));
         }
@@ -348,11 +358,15 @@ impl Drop for Lease {
 }
 
 /// Makes an abandoned connection usable again. Closes it when dropped before that is done.
-struct Recovery(Option<Object<Manager>>);
+struct Recovery {
+    object: Option<Object<Manager>>,
+    /// The person's right to the connection, which is still in use.
+    _permit: Option<Permit>,
+}
 
 impl Recovery {
     async fn run(mut self, asking: bool, in_transaction: bool) {
-        let Some(object) = &mut self.0 else { return };
+        let Some(object) = &mut self.object else { return };
         let recovering = async {
             if asking {
                 object.ping().await?;
@@ -364,14 +378,14 @@ impl Recovery {
         };
         if let Ok(Ok(())) = timeout(RECOVERY_TIMEOUT, recovering).await {
             object.used_at = Instant::now();
-            drop(self.0.take());
+            drop(self.object.take());
         }
     }
 }
 
 impl Drop for Recovery {
     fn drop(&mut self) {
-        if let Some(object) = self.0.take() {
+        if let Some(object) = self.object.take() {
             drop(Object::take(object));
         }
     }

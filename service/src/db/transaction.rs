@@ -7,10 +7,10 @@ use sea_orm::{ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statem
 use tokio::sync::Mutex;
 
 use super::{
-    ANSWER_MARGIN,
+    ANSWER_MARGIN, Database,
     link::{Ask, Execute, QueryAll, QueryOne, Unprepared},
     measured,
-    pool::{Lease, Pool},
+    pool::Lease,
     statement_limit,
 };
 
@@ -21,6 +21,15 @@ const BRIEF_BOUNDS: &str = "SET LOCAL lock_timeout = '1s'; SET LOCAL statement_t
 /// How long we wait for an answer within such a transaction.
 const BRIEF_LIMIT: Duration = Duration::from_secs(2).saturating_add(ANSWER_MARGIN);
 
+/// How long a search waits for another one of the same person in another process, on Postgres.
+const SEARCH_LOCK_TIMEOUT: &str = "400ms";
+
+/// How long one search may take, on Postgres.
+const SEARCH_TIMEOUT: &str = "2s";
+
+/// The first half of the advisory locks under which people search: `find` in ASCII.
+const SEARCH_LOCK: i32 = 0x6669_6e64;
+
 /// What a transaction is bounded by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Bounds {
@@ -28,6 +37,9 @@ pub(super) enum Bounds {
     Brief,
     /// The usual bound on a statement.
     Usual,
+    /// Reads, for as long as a search may take, and waits until no other process does so under the
+    /// same number. Only on Postgres.
+    Search(i32),
 }
 
 /// An open transaction. Dropped without [`commit`](Self::commit) it is rolled back.
@@ -38,19 +50,27 @@ pub struct Transaction {
 }
 
 impl Transaction {
-    pub(super) async fn begin(pool: &Pool, bounds: Bounds) -> Result<Self, DbErr> {
-        let backend = pool.target().backend();
+    pub(super) async fn begin(db: &Database, bounds: Bounds) -> Result<Self, DbErr> {
+        let backend = db.get_database_backend();
         let (sql, limit) = match (backend, bounds) {
             (DbBackend::Postgres, Bounds::Brief) => (format!("BEGIN; {BRIEF_BOUNDS}"), BRIEF_LIMIT),
+            (DbBackend::Postgres, Bounds::Search(number)) => (
+                format!(
+                    "BEGIN READ ONLY; SET LOCAL lock_timeout = '{SEARCH_LOCK_TIMEOUT}'; \
+                     SET LOCAL statement_timeout = '{SEARCH_TIMEOUT}'; \
+                     SELECT pg_advisory_xact_lock({SEARCH_LOCK}, {number})"
+                ),
+                BRIEF_LIMIT,
+            ),
             (DbBackend::Postgres, Bounds::Usual) => ("BEGIN".to_owned(), statement_limit(backend)),
             _ => ("BEGIN IMMEDIATE".to_owned(), statement_limit(backend)),
         };
-        let mut lease = pool.lease().await?;
+        let mut lease = db.lease().await?;
         if let Err(error) = lease.begin(&sql, limit).await {
             if !lease.was_outdated(&error) {
                 return Err(Unprepared::error(error));
             }
-            lease = pool.lease().await?;
+            lease = db.pool.lease_instead(lease).await?;
             lease.begin(&sql, limit).await.map_err(Unprepared::error)?;
         }
         Ok(Self { lease: Mutex::new(lease), backend, limit })

@@ -29,7 +29,7 @@ use uuid::Uuid;
 use self::archive::Archive;
 use crate::{
     Service,
-    db::{DATABASE, Failure},
+    db::{DATABASE, Database, Failure},
     notes::{self, Cursor, Note, NotesError, Tag},
     oauth::{
         access::{self, Authority},
@@ -185,7 +185,7 @@ pub async fn begin(
         expires_at: now + LIFETIME,
     };
     exports::Entity::insert(row.clone().into_active_model())
-        .exec_without_returning(service.db())
+        .exec_without_returning(&service.db_of(owner).in_job())
         .await?;
     let archive = Archive::new(format, now);
     Ok(Writing { owner: owner.clone(), tag, row, archive, unwritten: Vec::new(), position: None })
@@ -197,7 +197,8 @@ impl Writing {
     /// A note that is changed meanwhile is in the file as it was or as it is, once either way.
     pub async fn go_on(&mut self, service: &Service) -> Result<Option<u64>, ExportError> {
         let page =
-            notes::whole(service.db(), &self.owner, self.tag.as_ref(), self.position, PAGE).await?;
+            notes::whole(&self.db(service), &self.owner, self.tag.as_ref(), self.position, PAGE)
+                .await?;
         let Some(last) = page.last() else {
             return Ok(None);
         };
@@ -230,7 +231,7 @@ impl Writing {
             .col_expr(exports::Column::ExpiresAt, Expr::value(expires_at))
             .filter(exports::COLUMN.id.eq(self.row.id))
             .filter(exports::COLUMN.token_hash.is_null())
-            .exec(service.db())
+            .exec(&self.db(service))
             .await?;
         if finished.rows_affected == 0 {
             return Err(ExportError::NotFound);
@@ -242,12 +243,16 @@ impl Writing {
     /// Deletes what was written of a file that will not be finished. What stays if that fails expires.
     pub async fn discard(self, service: &Service) {
         let id = self.row.id;
-        if let Err(error) = exports::Entity::delete_by_id(id).exec(service.db()).await {
+        if let Err(error) = exports::Entity::delete_by_id(id).exec(&self.db(service)).await {
             tracing::warn!(
                 dependency = DATABASE, error = %error,
                 "An unfinished export could not be deleted: {error}"
             );
         }
+    }
+
+    fn db(&self, service: &Service) -> Database {
+        service.db_of(&self.owner).in_job()
     }
 
     fn push(&mut self, page: &[Note]) -> Result<(), ExportError> {
@@ -268,7 +273,7 @@ impl Writing {
         let size = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
         let chunk = export_chunks::Model { export_id: self.row.id, number: self.row.chunks, bytes };
         export_chunks::Entity::insert(chunk.into_active_model())
-            .exec_without_returning(service.db())
+            .exec_without_returning(&self.db(service))
             .await?;
         self.row.chunks += 1;
         self.row.bytes += size;
@@ -279,6 +284,7 @@ impl Writing {
 /// Deletes the oldest files of a person, so that a new one is not one too many.
 async fn make_room(service: &Service, owner: &UserId) -> Result<(), ExportError> {
     let token_hash = exports::COLUMN.token_hash;
+    let db = service.db_of(owner).in_job();
     for (which, most) in
         [(token_hash.is_not_null(), MAX_KEPT), (token_hash.is_null(), MAX_UNFINISHED)]
     {
@@ -291,12 +297,12 @@ async fn make_room(service: &Service, owner: &UserId) -> Result<(), ExportError>
             .select_only()
             .column(exports::Column::Id)
             .into_tuple::<ExportId>()
-            .all(service.db())
+            .all(&db)
             .await?;
         if !too_many.is_empty() {
             exports::Entity::delete_owned_by(owner.as_str())
                 .filter(exports::Column::Id.is_in(too_many))
-                .exec(service.db())
+                .exec(&db)
                 .await?;
         }
     }
@@ -334,7 +340,7 @@ pub async fn get(service: &Service, owner: &UserId, id: ExportId) -> Result<Expo
         .filter(exports::COLUMN.id.eq(id))
         .filter(exports::COLUMN.token_hash.is_not_null())
         .filter(exports::COLUMN.expires_at.gt(service.clock().now()))
-        .one(service.db())
+        .one(&service.db_of(owner))
         .await?;
     row.map(Export::from).ok_or(ExportError::NotFound)
 }
@@ -385,7 +391,8 @@ pub async fn chunk(
     if number >= export.chunks {
         return Ok(None);
     }
-    let row = export_chunks::Entity::find_by_id((export.id, number)).one(service.db()).await?;
+    let db = service.db_of(&export.authority.user).in_job();
+    let row = export_chunks::Entity::find_by_id((export.id, number)).one(&db).await?;
     // Deleted while somebody reads it: better no end than a wrong one.
     row.map(|it| Some(it.bytes)).ok_or(ExportError::NotFound)
 }

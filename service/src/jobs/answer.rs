@@ -24,7 +24,7 @@ pub(super) async fn answer(
     answers: BTreeMap<String, Answer>,
 ) -> Result<Option<Job>, Failure> {
     let now = service.clock().now();
-    let transaction = db::begin(service.db()).await?;
+    let transaction = db::begin(&service.db_of(user)).await?;
     super::settle::lock(&transaction, &[id.to_string()].into()).await?;
     let Some(mut row) = read::find(&transaction, user, id).await? else {
         transaction.rollback().await?;

@@ -24,7 +24,7 @@ pub(super) async fn cancel(
         lease_until = NULL, questions = NULL, arguments = NULL, checkpoint = NULL
         WHERE (id = $1 OR parent_id = $1) AND ended_at IS NULL RETURNING id, tool, worker";
     let now = service.clock().now();
-    let transaction = db::begin(service.db()).await?;
+    let transaction = db::begin(&service.db_of(user)).await?;
     settle::lock(&transaction, &[id.to_string()].into()).await?;
     let Some(mut row) = read::find(&transaction, user, id).await? else {
         transaction.rollback().await?;

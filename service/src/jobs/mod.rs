@@ -107,7 +107,7 @@ impl mcp::job::Jobs for Store {
     }
 
     async fn get(&self, user: &UserId, id: &JobId) -> Result<Option<Job>, StoreError> {
-        read::get(self.0.db(), user, id).await.map_err(away)
+        read::get(&self.0.db_of(user), user, id).await.map_err(away)
     }
 
     async fn list_of_tools(
@@ -117,7 +117,7 @@ impl mcp::job::Jobs for Store {
         after: Option<&str>,
         max: usize,
     ) -> Result<Option<JobPage>, StoreError> {
-        read::list(self.0.db(), user, tools, after, max).await.map_err(away)
+        read::list(&self.0.db_of(user), user, tools, after, max).await.map_err(away)
     }
 
     async fn answer(

@@ -20,7 +20,11 @@ use sea_orm::{
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::{Service, changes::Change, db::Failure};
+use crate::{
+    Service,
+    changes::Change,
+    db::{self, Failure},
+};
 
 mod cursor;
 pub mod import;
@@ -38,8 +42,8 @@ pub use cursor::{Cursor, NotACursor};
 pub(crate) use note_ref::NoteRef;
 pub use search::{Hit, Hits, MARK, find, search};
 pub use text::{
-    Body, DEFAULT_PAGE, MAX_BODY, MAX_PAGE, MAX_TAG, MAX_TAGS, MAX_TITLE, MAX_WORDS, PageSize,
-    Refused, Tag, Tags, Title, Words,
+    Body, DEFAULT_PAGE, MAX_BODY, MAX_PAGE, MAX_QUESTION_WORDS, MAX_TAG, MAX_TAGS, MAX_TITLE,
+    MAX_WORDS, PageSize, Refused, Tag, Tags, Title, Words,
 };
 
 /// The resource that holds a person's newest notes.
@@ -149,6 +153,12 @@ pub enum NotesError {
     /// The database cannot be reached, or is too busy: the same call may succeed later.
     #[error("the notes are unavailable at the moment")]
     Unavailable(#[source] DbErr),
+    /// This person already asks for as much as one person may at once.
+    #[error(transparent)]
+    Busy(#[from] db::Busy),
+    /// The search took longer than one may.
+    #[error("the search takes too long")]
+    TooCostly,
     /// Anything else, for the log.
     #[error("the notes could not be read or written")]
     Internal(#[source] anyhow::Error),
@@ -158,6 +168,7 @@ impl From<Failure> for NotesError {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Unavailable(error) => Self::Unavailable(error),
+            Failure::Busy(busy) => Self::Busy(busy),
             Failure::Internal(error) => Self::Internal(error),
         }
     }
@@ -171,7 +182,7 @@ impl From<DbErr> for NotesError {
 
 /// Keeps a new note.
 pub async fn create(service: &Service, owner: &UserId, draft: Draft) -> Result<Note, NotesError> {
-    let note = write::insert(service.db(), owner, service.clock().now(), draft).await?;
+    let note = write::insert(&service.db_of(owner), owner, service.clock().now(), draft).await?;
     service.note_changed(owner, note.id, Change::Created).await;
     Ok(note)
 }
@@ -290,10 +301,11 @@ pub async fn update(
     changes: Changes,
 ) -> Result<Note, NotesError> {
     if changes == Changes::default() {
-        return get(service.db(), owner, id).await;
+        return get(&service.db_of(owner), owner, id).await;
     }
     let listed = changes.title.is_some();
-    let note = write::update(service.db(), owner, service.clock().now(), id, changes).await?;
+    let note =
+        write::update(&service.db_of(owner), owner, service.clock().now(), id, changes).await?;
     service.note_changed(owner, id, Change::Updated { listed }).await;
     Ok(note)
 }
@@ -310,7 +322,7 @@ pub async fn set_tags(
 
 /// Deletes a note and gives it back as it was. Of several who try, one succeeds.
 pub async fn delete(service: &Service, owner: &UserId, id: NoteId) -> Result<Note, NotesError> {
-    let note = write::delete(service.db(), owner, id).await?;
+    let note = write::delete(&service.db_of(owner), owner, id).await?;
     service.note_changed(owner, id, Change::Deleted).await;
     Ok(note)
 }

@@ -54,6 +54,12 @@ impl Question {
         self.alternatives.is_empty()
     }
 
+    /// How many words it has, those that it excludes included.
+    pub(super) fn words(&self) -> usize {
+        let phrases = self.alternatives.iter().flat_map(|it| it.with.iter().chain(&it.without));
+        phrases.map(|phrase| phrase.words.len()).sum()
+    }
+
     /// Whether the answer depends on which words follow each other.
     pub(super) fn has_phrases(&self) -> bool {
         let mut phrases = self.alternatives.iter().flat_map(|it| it.with.iter().chain(&it.without));

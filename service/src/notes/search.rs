@@ -20,7 +20,10 @@ use super::{
     passages::passages,
     question::{Alternative, Phrase, Question},
 };
-use crate::Service;
+use crate::{
+    Service,
+    db::{OneSearch, is_statement_timeout},
+};
 
 /// What stands before and after each found word.
 pub const MARK: &str = "**";
@@ -28,6 +31,18 @@ pub const MARK: &str = "**";
 /// Pages of candidates that one search reads, at most. More than one are only needed where notes of
 /// thousands of words are asked for a phrase: whether they hold it is decided outside the database.
 const MAX_ROUNDS: u64 = 10;
+
+/// Bytes of the texts that one search reads before it ends with what it has found. A page of the
+/// longest notes is larger, and is read to its end.
+const MAX_TEXT: usize = 8 * 1024 * 1024;
+
+/// Bytes of the index, as Postgres stores them, that one search ranks notes by. Notes that go beyond
+/// are found as well, but come last, the newest first.
+const MAX_RANKED: usize = 8 * 1024 * 1024;
+
+/// Words up to which Postgres ranks a note by how close they stand to each other: it compares each
+/// place of a word with each place of each other word. More words are ranked by how often they occur.
+const MAX_COMPARED: usize = 3;
 
 /// How many times [`index::REFRESH_BATCH`] notes one search indexes before it looks, which takes part
 /// of a second. The worker's schedule does the rest.
@@ -61,15 +76,18 @@ pub struct Hit {
 }
 
 /// Searches as [`search`] does, and before it indexes notes of this person that an instance of an
-/// earlier version has written.
+/// earlier version has written. A person has one search at a time in this process and, on Postgres,
+/// in all of them; others wait. [`NotesError::TooCostly`] if the database takes too long for it.
 pub async fn find(
     service: &Service,
     owner: &UserId,
     words: &Words,
     limit: PageSize,
 ) -> Result<Hits, NotesError> {
+    let db = service.db_of(owner);
+    let _permit = db.search_permit().await?;
     for _ in 0..REFRESH_ROUNDS {
-        match index::refresh_owned(service.db(), owner).await {
+        match index::refresh_owned(&db, owner).await {
             Ok(index::REFRESH_BATCH..) => {}
             Ok(_) => break,
             Err(error) => {
@@ -78,7 +96,7 @@ pub async fn find(
             }
         }
     }
-    search(service.db(), owner, words, limit).await
+    search(&OneSearch::new(db, owner.as_str()), owner, words, limit).await
 }
 
 /// Searches a person's notes, the best match first and of equal ones the newest.
@@ -97,11 +115,17 @@ pub async fn search(
     let fetched = limit as u64 + 1;
     let mut notes = Vec::new();
     let mut more = true;
+    let mut read = 0;
     for round in 0..MAX_ROUNDS {
         let statement = statement(db.get_database_backend(), owner, &question, fetched, round);
-        let rows = HitRow::find_by_statement(statement).all(db).await?;
+        let found = HitRow::find_by_statement(statement).all(db).await;
+        let rows = found.map_err(|error| match error {
+            error if is_statement_timeout(&error) => NotesError::TooCostly,
+            error => error.into(),
+        })?;
         let is_last = (rows.len() as u64) < fetched;
         for row in rows {
+            read += row.body.len();
             if !row.unplaced || row.matches(&question) {
                 notes.push(row.into_hit(&question));
             }
@@ -110,6 +134,9 @@ pub async fn search(
         }
         if is_last || notes.len() > limit {
             more = notes.len() > limit;
+            break;
+        }
+        if read > MAX_TEXT {
             break;
         }
     }
@@ -177,16 +204,21 @@ fn statement(
 
 /// The rows are ranked and limited first, so that the texts of only those are read that are shown.
 const POSTGRES: &str = "
-SELECT id, title, body, tags, created_at, updated_at, unplaced
+SELECT notes.id, title, body, tags, notes.created_at, updated_at,
+    notes.search @@ $4::tsquery AS unplaced
 FROM (
-    SELECT id, title, body, tags, created_at, updated_at,
-        search @@ $4::tsquery AS unplaced, ts_rank(search, $3::tsquery) AS rank
-    FROM notes
-    WHERE owner_sub = $1 AND search @@ $2::tsquery
+    SELECT id, created_at,
+        CASE WHEN bytes <= {ranked} THEN ts_rank(search, $3::tsquery) ELSE 0 END AS rank
+    FROM (
+        SELECT id, created_at, search, sum(pg_column_size(search)) OVER (
+            ORDER BY created_at DESC, id DESC ROWS UNBOUNDED PRECEDING) AS bytes
+        FROM notes
+        WHERE owner_sub = $1 AND search @@ $2::tsquery
+    ) AS found
     ORDER BY rank DESC, created_at DESC, id DESC
     {page}
-) AS found
-ORDER BY rank DESC, created_at DESC, id DESC";
+) AS best JOIN notes ON notes.id = best.id
+ORDER BY rank DESC, notes.created_at DESC, notes.id DESC";
 
 fn postgres(owner: &UserId, question: &Question) -> Statement {
     let words = tsquery(question, Placing::Exact);
@@ -200,8 +232,17 @@ fn postgres(owner: &UserId, question: &Question) -> Statement {
     };
     // A note without places is only looked at again where they matter.
     let unplaced = if question.has_phrases() { unplaced } else { String::new() };
-    let values: [Value; 4] = [owner.as_str().into(), asked.into(), words.into(), unplaced.into()];
-    Statement::from_sql_and_values(DbBackend::Postgres, POSTGRES, values)
+    let ranked = if question.words() > MAX_COMPARED { any_word(question) } else { words };
+    let values: [Value; 4] = [owner.as_str().into(), asked.into(), ranked.into(), unplaced.into()];
+    let sql = POSTGRES.replace("{ranked}", &MAX_RANKED.to_string());
+    Statement::from_sql_and_values(DbBackend::Postgres, sql, values)
+}
+
+/// Asks for any of the words that a question does not exclude.
+fn any_word(question: &Question) -> String {
+    let phrases = question.alternatives.iter().flat_map(|it| &it.with);
+    let words: Vec<String> = phrases.flat_map(lexemes).collect();
+    if words.is_empty() { lexeme("", UNPLACED) } else { words.join(" | ") }
 }
 
 /// What is known about the places of words.
@@ -227,12 +268,16 @@ fn tsquery(question: &Question, placing: Placing) -> String {
 }
 
 fn tsquery_phrase(phrase: &Phrase, placing: Placing) -> String {
+    let operator = if placing == Placing::Exact { " <-> " } else { " & " };
+    format!("({})", lexemes(phrase).join(operator))
+}
+
+fn lexemes(phrase: &Phrase) -> Vec<String> {
     let mut words: Vec<String> = phrase.words.iter().map(|word| lexeme("", word)).collect();
     if let (Some(last), true) = (words.last_mut(), phrase.is_prefix) {
         last.push_str(":*");
     }
-    let operator = if placing == Placing::Exact { " <-> " } else { " & " };
-    format!("({})", words.join(operator))
+    words
 }
 
 const SQLITE: &str = "

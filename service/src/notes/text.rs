@@ -10,6 +10,8 @@ use std::{borrow::Cow, collections::HashSet, fmt};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
+use super::question::Question;
+
 /// The longest title, in characters.
 pub const MAX_TITLE: usize = 200;
 
@@ -24,6 +26,9 @@ pub const MAX_TAGS: usize = 16;
 
 /// The longest question to the search, in characters.
 pub const MAX_WORDS: usize = 200;
+
+/// The most words of one question: what each of them costs the database adds up.
+pub const MAX_QUESTION_WORDS: usize = 32;
 
 /// The most notes of one page.
 pub const MAX_PAGE: u8 = 100;
@@ -57,7 +62,7 @@ pub struct Tag(String);
 #[serde(transparent)]
 pub struct Tags(Vec<Tag>);
 
-/// What to search for: 1 to [`MAX_WORDS`] characters.
+/// What to search for: 1 to [`MAX_WORDS`] characters with at most [`MAX_QUESTION_WORDS`] words.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Words(String);
@@ -133,7 +138,7 @@ impl<'a> IntoIterator for &'a Tags {
 }
 
 impl Words {
-    /// Trims, then checks. Any text is a valid question; it may find nothing.
+    /// Trims, then checks. Any text of few enough words is a valid question; it may find nothing.
     pub fn parse(text: &str) -> Result<Self, Refused> {
         let text = text.trim();
         let length = text.chars().count();
@@ -143,7 +148,16 @@ impl Words {
             )));
         }
         // Not worth a refusal: it separates words like any other control character.
-        Ok(Self(text.replace('\0', " ")))
+        let text = text.replace('\0', " ");
+        let words = Question::parse(&text).words();
+        if words > MAX_QUESTION_WORDS {
+            return Err(Refused(format!(
+                "a search has at most {MAX_QUESTION_WORDS} words, and this one has {words}: leave out \
+                 those that matter least (in a text without spaces, every character but one counts as \
+                 a word)"
+            )));
+        }
+        Ok(Self(text))
     }
 }
 
@@ -266,7 +280,7 @@ text!(Words, |it| Self::parse(&it), {
     "minLength": 1,
     "maxLength": MAX_WORDS,
     "description": "What to search for in titles, tags and texts. All words must occur, in any \
-                    grammatical form and order. \"quotes\" ask for a phrase, OR for one of two, a \
+                    grammatical form and order; at most 32 words. \"quotes\" ask for a phrase, OR for one of two, a \
                     leading - excludes a word.",
 });
 schema!(Tags, {
@@ -336,6 +350,18 @@ mod tests {
         assert_eq!(error, "a note has at most 16 tags, and these are 17");
         let error = serde_json::from_str::<Tags>(r#"[""]"#).unwrap_err().to_string();
         assert!(error.starts_with("a tag has 1 to 40 characters, and this one has 0"), "{error}");
+    }
+
+    #[test]
+    fn a_search_has_a_limit_of_words() {
+        let words = |count| vec!["a"; count].join(" ");
+        assert!(Words::parse(&words(MAX_QUESTION_WORDS)).is_ok());
+        let refused = Words::parse(&words(39)).unwrap_err().to_string();
+        assert!(refused.contains("at most 32 words, and this one has 39: leave out"), "{refused}");
+        for many in ["a.".repeat(40), "数".repeat(40), "-a ".repeat(40), "a or ".repeat(40)] {
+            assert!(Words::parse(&many).is_err(), "{many}");
+        }
+        assert!(Words::parse(&"x".repeat(MAX_WORDS)).is_ok());
     }
 
     #[test]

@@ -64,7 +64,7 @@ pub async fn connected(service: &Service, user: &UserId) -> Result<Vec<Connected
     let grants = Entity::owned_by(user.as_str())
         .filter(grant::live(now))
         .limit(MAX_LISTED)
-        .all(service.db())
+        .all(&service.db_of(user))
         .await?;
     let mut apps: Vec<ConnectedApp> = Vec::with_capacity(grants.len());
     for grant in grants {
@@ -113,7 +113,7 @@ pub async fn delete(
 ) -> Result<Deleted, Failure> {
     let all_notes =
         || notes::Entity::delete_many().filter(notes::COLUMN.owner_sub.eq(user.as_str()));
-    let transaction = db::begin_patiently(service.db()).await?;
+    let transaction = db::begin_patiently(&service.db_of(user)).await?;
     oauth_codes::Entity::delete_owned_by(user.as_str()).exec(&transaction).await?;
     users_table::Entity::delete_many()
         .filter(users_table::COLUMN.sub.eq(user.as_str()))

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::plain;
+
 /// The most characters that are shown.
 pub const MAX_CHARS: usize = 64;
 
@@ -19,19 +21,10 @@ pub struct DisplayName(String);
 impl DisplayName {
     /// Keeps of a text what can be shown.
     pub fn sanitize(text: &str) -> Self {
-        let mut name = String::new();
-        let words = text
-            .split(|it: char| it.is_whitespace() || it.is_control())
-            .map(|word| word.chars().filter(|it| !is_invisible(*it)).collect::<String>());
-        for word in words.filter(|it| !it.is_empty()) {
-            if !name.is_empty() {
-                name.push(' ');
-            }
-            name.push_str(&word);
-            if name.chars().nth(MAX_CHARS).is_some() {
-                break;
-            }
-        }
+        let mut name = plain(text);
+        name.retain(|it| !is_stacked(it));
+        // What stood alone between two spaces.
+        name = plain(&name);
         if let Some((end, _)) = name.char_indices().nth(MAX_CHARS) {
             let clipped = name.char_indices().nth(MAX_CHARS - 1).map_or(end, |(at, _)| at);
             name.truncate(clipped);
@@ -55,18 +48,10 @@ impl fmt::Display for DisplayName {
     }
 }
 
-/// Characters without a shape of their own that change how others are read: format characters such
-/// as the marks and embeddings of bidirectional text, joiners, variation selectors, tags, fillers,
-/// and combining marks, which stack over the line and over its neighbours.
-fn is_invisible(it: char) -> bool {
+/// Combining marks, which stack over the line and over its neighbours.
+fn is_stacked(it: char) -> bool {
     matches!(it,
-        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
-        | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{d7fc}'..='\u{f8ff}'
-        | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{ffff}'
-        | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{10ffff}'
-        // Zalgo.
-        | '\u{300}'..='\u{36f}' | '\u{483}'..='\u{489}' | '\u{1ab0}'..='\u{1aff}'
+        '\u{300}'..='\u{36f}' | '\u{483}'..='\u{489}' | '\u{1ab0}'..='\u{1aff}'
         | '\u{1dc0}'..='\u{1dff}' | '\u{20d0}'..='\u{20ff}' | '\u{fe20}'..='\u{fe2f}'
     )
 }
@@ -76,6 +61,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::quoted::is_invisible;
 
     #[test]
     fn names_of_real_clients_stay_as_they_are() {
@@ -104,7 +90,8 @@ mod tests {
             ("esc\u{1b}[31m", "esc [31m"),
             ("z\u{335}\u{321}a\u{489}", "za"),
             ("tag\u{e0041}ged", "tagged"),
-            ("line\u{2028}break", "line break"),
+            ("line\u{2028}break", "linebreak"),
+            ("Say “yes” to \"me\"", "Say 'yes' to 'me'"),
             ("", NAMELESS),
             (" \u{200b} \u{3164}", NAMELESS),
             // Markup is text; the page escapes it.
@@ -125,7 +112,7 @@ mod tests {
             let name = DisplayName::sanitize(&text);
             let count = name.as_str().chars().count();
             prop_assert!((1..=MAX_CHARS).contains(&count));
-            prop_assert!(!name.as_str().chars().any(|it| it.is_control() || is_invisible(it)));
+            prop_assert!(!name.as_str().chars().any(|it| it.is_control() || is_invisible(it) || is_stacked(it)));
             prop_assert_eq!(DisplayName::sanitize(name.as_str()), name);
         }
     }

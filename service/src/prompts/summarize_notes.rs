@@ -10,6 +10,7 @@ use crate::{
     Service,
     notes::{self, PageSize, Words},
     oauth::scope,
+    plain, quoted,
     tools::failed,
 };
 
@@ -39,14 +40,16 @@ impl Prompt<Service> for SummarizeNotes {
             .await
             .map_err(failed)?;
         let mut text = format!(
-            "Summarize what my notes say about “{subject}”: the main points first, then what is \
-             still open. Name the notes you rely on.\n\n"
+            "Summarize what my notes say about {}: the main points first, then what is \
+             still open. Name the notes you rely on.\n\n",
+            quoted(subject.as_str())
         );
         if found.notes.is_empty() {
             text.push_str("A search for it found nothing; try other words with notes_search.");
         } else {
             text.push_str("A search found these; read the ones that matter with notes_get:\n");
-            let lines = found.notes.iter().map(|it| format!("- {} (id {})\n", it.title, it.id));
+            let lines =
+                found.notes.iter().map(|it| format!("- {} (id {})\n", plain(&it.title), it.id));
             text.extend(lines);
         }
         Ok(PromptResult {
@@ -63,8 +66,9 @@ impl Prompt<Service> for SummarizeNotes {
         value: &str,
         _given: &BTreeMap<String, String>,
     ) -> Result<Completion, ToolError> {
-        let titles =
-            notes::complete_titles(service.db(), call.user(), value).await.map_err(failed)?;
+        let titles = notes::complete_titles(&service.db_of(call.user()), call.user(), value)
+            .await
+            .map_err(failed)?;
         Ok(Completion::of(titles))
     }
 }

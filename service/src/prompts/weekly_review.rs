@@ -9,6 +9,7 @@ use crate::{
     Service,
     notes::{self, Listing, MAX_PAGE, PageSize},
     oauth::scope,
+    plain,
     tools::failed,
 };
 
@@ -40,7 +41,8 @@ impl Prompt<Service> for WeeklyReview {
     ) -> Result<PromptResult, ToolError> {
         let limit = PageSize::new(u64::from(MAX_PAGE)).map_err(ToolError::internal)?;
         let listing = Listing { limit, ..Listing::default() };
-        let page = notes::list(service.db(), call.user(), listing).await.map_err(failed)?;
+        let page =
+            notes::list(&service.db_of(call.user()), call.user(), listing).await.map_err(failed)?;
         let since = service.clock().now() - WEEK;
         let mut text =
             "Help me with my weekly review. Group what I wrote by theme, name decisions \
@@ -55,7 +57,7 @@ impl Prompt<Service> for WeeklyReview {
         } else {
             text.push_str("\n\nMy notes of the last seven days (read them with notes_get):\n");
             let lines = of_the_week.iter().map(|it| {
-                format!("- {}: {} (id {})\n", it.created_at.date_naive(), it.title, it.id)
+                format!("- {}: {} (id {})\n", it.created_at.date_naive(), plain(&it.title), it.id)
             });
             text.extend(lines);
         }

@@ -34,7 +34,8 @@ impl Resource<Service> for NoteById {
             .map(str::parse::<Cursor>)
             .transpose()
             .map_err(|error| ToolError::Input(error.to_string()))?;
-        let page = notes::index(service.db(), call.user(), cursor).await.map_err(failed)?;
+        let page =
+            notes::index(&service.db_of(call.user()), call.user(), cursor).await.map_err(failed)?;
         Ok(ResourcePage {
             entries: page.notes.iter().map(entry).collect(),
             next: page.next_cursor.map(|it| it.to_string()),
@@ -49,7 +50,8 @@ impl Resource<Service> for NoteById {
     ) -> Result<Vec<ResourceContents>, ToolError> {
         // What is not an id at all is as absent as somebody else's note.
         let id = uri.variable("id").parse().map_err(|_not_an_id| failed(NotesError::NotFound))?;
-        let note = notes::get(service.db(), call.user(), id).await.map_err(failed)?;
+        let note =
+            notes::get(&service.db_of(call.user()), call.user(), id).await.map_err(failed)?;
         let tags = if note.tags.is_empty() {
             String::new()
         } else {
@@ -66,7 +68,9 @@ impl Resource<Service> for NoteById {
         _variable: &str,
         value: &str,
     ) -> Result<Completion, ToolError> {
-        let ids = notes::complete_ids(service.db(), call.user(), value).await.map_err(failed)?;
+        let ids = notes::complete_ids(&service.db_of(call.user()), call.user(), value)
+            .await
+            .map_err(failed)?;
         Ok(Completion::of(ids.into_iter().map(|it| it.to_string())))
     }
 }

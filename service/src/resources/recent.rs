@@ -26,8 +26,9 @@ impl Resource<Service> for RecentNotes {
         service: &Service,
         uri: &MatchedUri,
     ) -> Result<Vec<ResourceContents>, ToolError> {
-        let page =
-            notes::list(service.db(), call.user(), Listing::default()).await.map_err(failed)?;
+        let page = notes::list(&service.db_of(call.user()), call.user(), Listing::default())
+            .await
+            .map_err(failed)?;
         let text = match page.notes.as_slice() {
             [] => "There are no notes yet.\n".to_owned(),
             notes => notes.iter().map(section).collect(),

@@ -10,6 +10,7 @@ use crate::{
     Service,
     notes::{self, NoteRef},
     oauth::scope,
+    quoted,
 };
 
 pub(super) struct DeleteNote;
@@ -57,10 +58,13 @@ impl Tool<Service> for DeleteNote {
         service: &Service,
         Input { id: NoteRef(id) }: Input,
     ) -> Result<Output, ToolError> {
-        let note = notes::get(service.db(), call.user(), id).await.map_err(failed_for(id))?;
+        let note = notes::get(&service.db_of(call.user()), call.user(), id)
+            .await
+            .map_err(failed_for(id))?;
         // A client that cannot ask has its own way to confirm what is marked as destructive.
         if call.can_ask(Capability::ElicitationForm) {
-            let question = format!("Delete the note “{}”? This cannot be undone.", note.title);
+            let question =
+                format!("Delete the note {}? This cannot be undone.", quoted(&note.title));
             let refused = match call.elicit::<Confirm>("confirm", question)? {
                 Elicited::Accepted(Confirm { confirm: true }) => None,
                 Elicited::Accepted(_) | Elicited::Declined => Some("The user said no."),

@@ -217,7 +217,9 @@ async fn parts(
     let mut position = None;
     loop {
         let page =
-            notes::whole(service.db(), call.user(), tag, position, PAGE).await.map_err(not_read)?;
+            notes::whole(&service.db_of(call.user()).in_job(), call.user(), tag, position, PAGE)
+                .await
+                .map_err(not_read)?;
         let Some(last) = page.last() else {
             return Ok((parts, truncated));
         };
@@ -253,7 +255,9 @@ async fn named_part(
             ids.len()
         )));
     }
-    let found = notes::some(service.db(), call.user(), ids).await.map_err(not_read)?;
+    let found = notes::some(&service.db_of(call.user()).in_job(), call.user(), ids)
+        .await
+        .map_err(not_read)?;
     let whole: usize = found.iter().map(|it| it.body.len()).sum();
     let share = if whole <= PART_TEXT { PART_TEXT } else { PART_TEXT / found.len().max(1) };
     let mut part = Part::default();

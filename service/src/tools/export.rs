@@ -113,7 +113,8 @@ impl Tool<Service> for ExportNotes {
         service: &Service,
         Input { format, tag }: Input,
     ) -> Result<Output, ToolError> {
-        let total = notes::count(service.db(), call.user(), tag.as_ref()).await;
+        let total =
+            notes::count(&service.db_of(call.user()).in_job(), call.user(), tag.as_ref()).await;
         let total = to_f64(total.map_err(|it| failed(it.into()))?);
         let mut writing =
             exports::begin(service, call.caller(), format, tag).await.map_err(failed)?;
@@ -145,7 +146,9 @@ fn failed(error: ExportError) -> ToolError {
         // Its row expired, or the account was deleted: a new attempt says which.
         ExportError::NotFound => ToolError::Unavailable(AWAY.into()),
         ExportError::Notes(error) => retry(error, AWAY),
-        ExportError::Failed(error @ Failure::Unavailable(_)) => retry(error.into(), AWAY),
+        ExportError::Failed(error @ (Failure::Unavailable(_) | Failure::Busy(_))) => {
+            retry(error.into(), AWAY)
+        }
         ExportError::Failed(error @ Failure::Internal(_)) => ToolError::internal(error),
     }
 }

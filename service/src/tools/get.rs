@@ -32,6 +32,6 @@ impl Tool<Service> for GetNote {
 
     async fn call(&self, call: &Call, service: &Service, input: Input) -> Result<Note, ToolError> {
         let NoteRef(id) = input.id;
-        notes::get(service.db(), call.user(), id).await.map_err(failed_for(id))
+        notes::get(&service.db_of(call.user()), call.user(), id).await.map_err(failed_for(id))
     }
 }

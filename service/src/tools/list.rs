@@ -38,6 +38,6 @@ impl Tool<Service> for ListNotes {
     async fn call(&self, call: &Call, service: &Service, input: Input) -> Result<Page, ToolError> {
         let Input { limit, cursor, tag } = input;
         let listing = Listing { limit, cursor, tag };
-        notes::list(service.db(), call.user(), listing).await.map_err(failed)
+        notes::list(&service.db_of(call.user()), call.user(), listing).await.map_err(failed)
     }
 }

@@ -17,10 +17,16 @@ mod search;
 mod summarize;
 mod update;
 
+use std::time::Duration;
+
 use entity::NoteId;
-use mcp::{AnyTool, ToolError};
+use mcp::{AnyTool, RpcError, ToolError};
 
 use crate::{Service, notes::NotesError};
+
+/// When a call that was refused because the same person's other calls use the database may come
+/// again.
+const BUSY_WAIT: Duration = Duration::from_secs(1);
 
 /// Every tool, in the order clients see them: what a model needs first comes first.
 pub const ALL: &[&dyn AnyTool<Service>] = &[
@@ -58,6 +64,16 @@ pub(crate) fn failed(error: NotesError) -> ToolError {
                     .into(),
             )
         }
+        NotesError::Busy(_) => ToolError::Rpc(RpcError::too_many_requests(
+            "too much at once: your other calls are still reading or writing notes; wait a second, \
+             then try again, and make fewer calls at once",
+            BUSY_WAIT,
+        )),
+        NotesError::TooCostly => ToolError::Failed(
+            "This search takes too long and was stopped: too many long notes match it. Use fewer or \
+             rarer words, without phrases in quotes, or list the notes of a tag with notes_list."
+                .into(),
+        ),
         NotesError::Internal(source) => ToolError::internal(source),
     }
 }
@@ -71,6 +87,9 @@ fn retry(error: NotesError, problem: &str) -> ToolError {
                 "{problem} Nothing is lost: try again in a few seconds."
             ))
         }
+        NotesError::Busy(_) => ToolError::Retry(format!(
+            "{problem} You have too many jobs and calls at once: wait until some have ended."
+        )),
         error => failed(error),
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     Service,
     notes::{self, Listing, Note, NoteRef, PageSize, Tag, Words},
     oauth::scope,
+    quoted,
 };
 
 /// The most notes of one summary.
@@ -80,8 +81,10 @@ impl Tool<Service> for SummarizeNotes {
         let mut found = Vec::with_capacity(ids.len());
         let total = to_f64(ids.len()) + 1.0;
         for (read, id) in ids.into_iter().enumerate() {
-            let note = notes::get(service.db(), call.user(), id).await.map_err(failed_for(id))?;
-            let message = format!("Read “{}”", note.title);
+            let note = notes::get(&service.db_of(call.user()), call.user(), id)
+                .await
+                .map_err(failed_for(id))?;
+            let message = format!("Read {}", quoted(&note.title));
             call.progress(to_f64(read + 1), Some(total), Some(&message)).await;
             found.push(note);
         }
@@ -106,7 +109,9 @@ async fn choose(call: &Call, service: &Service, input: Input) -> Result<Vec<Note
     let chosen: Vec<NoteId> = match (ids.as_slice(), query, tag) {
         ([], None, tag) => {
             let listing = Listing { limit, cursor: None, tag };
-            let page = notes::list(service.db(), call.user(), listing).await.map_err(failed)?;
+            let page = notes::list(&service.db_of(call.user()), call.user(), listing)
+                .await
+                .map_err(failed)?;
             page.notes.into_iter().map(|it| it.id).collect()
         }
         ([], Some(query), None) => {

@@ -133,7 +133,7 @@ pub(super) async fn answer(
             }
         }
     }
-    let decided = Decide { accepted, session: &session, caller: &caller };
+    let decided = Decide { accepted, batch, session: &session, caller: &caller };
     let reply = decided.reply(engine, &exchange, decision).await;
     about.job = exchange.job();
     reply.with_about(about)
@@ -142,6 +142,7 @@ pub(super) async fn answer(
 /// Waits for the answer to become JSON or a stream.
 struct Decide<'a> {
     accepted: headers::Accepted,
+    batch: bool,
     session: &'a Session,
     caller: &'a Caller,
 }
@@ -180,6 +181,12 @@ impl Decide<'_> {
                 }
                 let mut reply = Reply::json(StatusCode::OK, body);
                 reply.about.failure = exchange.failure().get();
+                // The other answers of a batch were served.
+                if let Some(wait) = exchange.retry_after()
+                    && !self.batch
+                {
+                    reply = reply.refused_until(wait);
+                }
                 reply
             }
             // The call runs: it would be wrong to say that nothing was done.

@@ -208,7 +208,7 @@ impl Run {
 
     /// An error as the answer, which the log hears of.
     fn refuse(&self, error: &RpcError) -> Vec<u8> {
-        self.exchange.note(CallFailure::Rpc(error.code));
+        self.exchange.note_error(error);
         self.encode_error(error)
     }
 

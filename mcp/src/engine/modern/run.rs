@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -85,6 +86,8 @@ struct Ended {
     failure: Option<CallFailure>,
     /// The scope that the access token lacks.
     missing_scope: Option<&'static str>,
+    /// When the caller, who asked for too much at once, may come back.
+    retry_after: Option<Duration>,
 }
 
 /// What a client has answered.
@@ -196,6 +199,7 @@ impl Run {
                     body: engine.encode(&self.id, &output),
                     failure: output.failure(),
                     missing_scope: None,
+                    retry_after: None,
                 };
             }
             Err(Failure::InputRequired(questions)) => {
@@ -325,7 +329,7 @@ impl Run {
 
     fn complete(&self, result: &impl Serialize, kind: &'static str) -> Ended {
         let body = rpc::encode_result(&self.id, &self.engine.modern(result, kind, None));
-        Ended { status: StatusCode::OK, body, failure: None, missing_scope: None }
+        Ended { status: StatusCode::OK, body, failure: None, missing_scope: None, retry_after: None }
     }
 
     /// Asks the client; everything that the next round needs is sealed into the state.
@@ -341,15 +345,16 @@ impl Run {
         self.complete(&required, "input_required")
     }
 
-    fn fail(&self, error: &RpcError) -> Ended {
+    fn fail(&self, rpc_error: &RpcError) -> Ended {
         // The specification pins this one to 400 wherever it comes from.
-        let status = match error.code {
+        let status = match rpc_error.code {
             codes::MISSING_CLIENT_CAPABILITY => StatusCode::BAD_REQUEST,
             _ => StatusCode::OK,
         };
-        let body = rpc::encode_error(Some(&self.id), error);
-        let failure = Some(CallFailure::Rpc(error.code));
-        Ended { status, body, failure, missing_scope: None }
+        let body = rpc::encode_error(Some(&self.id), rpc_error);
+        let failure = Some(CallFailure::Rpc(rpc_error.code));
+        let retry_after = rpc_error.retry_after();
+        Ended { status, body, failure, missing_scope: None, retry_after }
     }
 
     fn missing_scope(&self, scope: &'static str) -> Ended {
@@ -364,6 +369,9 @@ impl Ended {
             None => Reply::json(self.status, self.body),
             Some(scope) => Reply::forbidden(scope, self.body),
         };
+        if let Some(retry_after) = self.retry_after {
+            reply = reply.refused_until(retry_after);
+        }
         reply.about.failure = self.failure;
         reply
     }

@@ -11,7 +11,7 @@ use zip::{ZipArchive, read::ZipFileEntry, result::ZipError};
 
 use super::{
     Form, MAX_BYTES, NotImportable, Reading, dates, decode, guess, inline, json, markdown,
-    raw::Raw, shorten,
+    raw::Raw, shown,
 };
 use crate::counted;
 
@@ -58,7 +58,7 @@ pub(super) fn read(bytes: &[u8], reading: &mut Reading) -> Result<(), NotImporta
         if copies.include(&file) {
             unpacked.copies += 1;
         } else if !file.is_information() {
-            reading.path = Some(shorten(&file.path(), SHOWN_PATH));
+            reading.path = Some(shown(&file.path(), SHOWN_PATH));
             reading.folders = own_folders(&file, &copies);
             add(&file, &bundles, &mut unpacked, reading)?;
         }
@@ -162,7 +162,7 @@ impl Unpacked {
             *self.others.entry(kind).or_default() += 1;
             return Ok(());
         }
-        let shown = shorten(&path.join("/"), SHOWN_PATH);
+        let shown = super::shown(&path.join("/"), SHOWN_PATH);
         if is_archive && depth >= MAX_DEPTH {
             self.unread.push(format!("“{shown}” (an archive in an archive in an archive)"));
             return Ok(());
@@ -350,7 +350,7 @@ fn add(
         let before = reading.notes.len();
         match json::read(&file.text, reading) {
             Err(NotImportable::NotJson(problem)) if is_json && reading.notes.len() == before => {
-                let path = shorten(&file.path(), SHOWN_PATH);
+                let path = shown(&file.path(), SHOWN_PATH);
                 unpacked.unread.push(format!("“{path}” (no JSON of notes: {problem})"));
                 return Ok(());
             }

@@ -35,7 +35,7 @@ pub use self::{
     markdown::{SEPARATOR, write as write_markdown},
 };
 use super::{Draft, MAX_TAG};
-use crate::counted;
+use crate::{counted, plain, quoted};
 
 /// The largest document, in bytes: 10,000 notes of a page each.
 pub const MAX_BYTES: usize = 16 * 1024 * 1024;
@@ -129,7 +129,7 @@ pub enum NotImportable {
     #[error("the texts in the ZIP archive have more than {} MB: split it", archive::MAX_UNPACKED >> 20)]
     Unpacked,
     /// A file that is compressed so much that it can be no text of a person.
-    #[error("“{0}” in the ZIP archive is compressed too much to be a note: leave it out")]
+    #[error("{} in the ZIP archive is compressed too much to be a note: leave it out", quoted(.0))]
     Bomb(String),
 }
 
@@ -208,7 +208,7 @@ impl Reading {
             return;
         }
         self.warnings.push(match &self.path {
-            Some(path) => format!("“{path}”: {warning}"),
+            Some(path) => format!("{}: {warning}", quoted(path)),
             None => warning,
         });
     }
@@ -228,8 +228,8 @@ impl Reading {
             if self.note_warnings.len() >= MAX_WARNINGS {
                 self.more_warnings += 1;
             } else {
-                let title = shorten(notes[0].draft.title.as_str(), SHOWN_TITLE);
-                let path = path.map(|it| format!(", {it}")).unwrap_or_default();
+                let title = shown(notes[0].draft.title.as_str(), SHOWN_TITLE);
+                let path = path.map(|it| format!(", {}", plain(it))).unwrap_or_default();
                 self.note_warnings.push(format!("note {number} (“{title}”{path}): {warning}"));
             }
         }
@@ -259,7 +259,7 @@ impl Reading {
     fn finish(mut self) -> Result<Document, NotImportable> {
         (self.path, self.folders) = (None, Vec::new());
         if self.foldered > 0 {
-            let shown: Vec<_> = self.folder_tags.iter().map(|it| format!("“{it}”")).collect();
+            let shown: Vec<_> = self.folder_tags.iter().map(|it| quoted(it)).collect();
             let notes = counted(self.foldered, "note", "notes");
             self.warn(format!("the folder became a tag for {notes}: {}", shown.join(", ")));
         }
@@ -285,6 +285,11 @@ fn guess(text: &str) -> Form {
         (Some('['), Some('{' | ']')) | (Some('{'), Some('"' | '}')) => Form::Json,
         _ => Form::Markdown,
     }
+}
+
+/// The beginning of a text, for a sentence that quotes it.
+fn shown(text: &str, max: usize) -> String {
+    shorten(&plain(text), max)
 }
 
 fn shorten(text: &str, max: usize) -> String {

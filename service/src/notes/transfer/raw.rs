@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use super::{Incoming, dates, shorten, tags};
+use super::{Incoming, dates, shorten, shown, tags};
 use crate::{
     counted,
     notes::{Body, Draft, MAX_BODY, MAX_TAG, MAX_TAGS, MAX_TITLE, Tag, Tags, Title},
@@ -174,8 +174,8 @@ impl Raw {
                 let text = scalar(value).unwrap_or_else(|| value.to_string());
                 self.warnings.push(format!(
                     "`{}` is not a date that can be read (“{}”)",
-                    shorten(key, SHOWN),
-                    shorten(&text, SHOWN)
+                    shown(key, SHOWN),
+                    shown(&text, SHOWN)
                 ));
                 Taken::Unused
             }
@@ -188,8 +188,7 @@ impl Raw {
             Some("") => Taken::Empty,
             Some(folder) => {
                 let folder = one_line(folder);
-                self.warnings
-                    .push(format!("its folder “{}” became a tag", shorten(&folder, SHOWN)));
+                self.warnings.push(format!("its folder “{}” became a tag", shown(&folder, SHOWN)));
                 self.add_tags([folder]);
                 Taken::Used
             }
@@ -199,7 +198,7 @@ impl Raw {
     /// Keeps a field as it was written.
     pub(super) fn keep(&mut self, key: &str, text: &str) {
         self.kept.push(text.trim_end_matches(['\n', '\r']).to_owned());
-        self.kept_fields.push(format!("`{}`", shorten(&one_line(key), SHOWN)));
+        self.kept_fields.push(format!("`{}`", shown(&one_line(key), SHOWN)));
     }
 
     /// The note, in several parts if it is too long for one, and what had to change for it.

@@ -1,0 +1,58 @@
+//! Statements of a search, which may cost more than all others.
+
+use async_trait::async_trait;
+use sea_orm::{ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statement};
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    Busy, Database, is_lock_timeout,
+    transaction::{Bounds, Transaction},
+};
+
+/// Asks each question in a transaction that ends after the time of a search, and not before the same
+/// person's search in any other process has ended. On SQLite, which one process uses, it only asks.
+pub(crate) struct OneSearch {
+    db: Database,
+    number: i32,
+}
+
+impl OneSearch {
+    pub(crate) fn new(db: Database, person: &str) -> Self {
+        let hash = Sha256::digest(person);
+        Self { db, number: i32::from_be_bytes([hash[0], hash[1], hash[2], hash[3]]) }
+    }
+
+    async fn begin(&self) -> Result<Transaction, DbErr> {
+        let begun = Transaction::begin(&self.db, Bounds::Search(self.number)).await;
+        begun.map_err(|error| if is_lock_timeout(&error) { Busy.into() } else { error })
+    }
+}
+
+#[async_trait]
+impl ConnectionTrait for OneSearch {
+    fn get_database_backend(&self) -> DbBackend {
+        self.db.get_database_backend()
+    }
+
+    async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
+        self.db.execute_raw(statement).await
+    }
+
+    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
+        self.db.execute_unprepared(sql).await
+    }
+
+    async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
+        Ok(self.query_all_raw(statement).await?.into_iter().next())
+    }
+
+    async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        if self.get_database_backend() != DbBackend::Postgres {
+            return self.db.query_all_raw(statement).await;
+        }
+        let transaction = self.begin().await?;
+        let rows = transaction.query_all_raw(statement).await?;
+        transaction.commit().await?;
+        Ok(rows)
+    }
+}

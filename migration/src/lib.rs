@@ -42,6 +42,7 @@ mod m20261123_000014_jobs_arguments;
 mod m20261128_000015_notes_words;
 mod m20261128_000016_access_cutoffs;
 mod m20261128_000017_schedule_totals;
+mod m20261128_000018_note_usage;
 
 /// The ordered list of migrations. To bring a database up to date use [`migrate`], which also keeps
 /// two processes from doing it at once.
@@ -68,6 +69,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261128_000015_notes_words::Migration),
             Box::new(m20261128_000016_access_cutoffs::Migration),
             Box::new(m20261128_000017_schedule_totals::Migration),
+            Box::new(m20261128_000018_note_usage::Migration),
         ]
     }
 }

@@ -46,6 +46,7 @@ mod oauth;
 mod oauth_store;
 mod pagination;
 mod questions;
+mod quota;
 mod redis_keys;
 mod rmcp_client;
 mod rmcp_sign_in;

@@ -38,12 +38,14 @@ use self::{
         ACCESS_TOKEN_TTL, ALLOWED_GITHUB_LOGINS, ALLOWED_GITHUB_ORG, ALLOWED_ORIGINS,
         AUDIT_RETENTION, CLIENT_DOCUMENTS, CLIENT_METADATA_DOCUMENTS, DATA_DIR, DATA_KEYS,
         DATABASE_MAX_CONNECTIONS, DATABASE_URL, ENDED_GRANT_RETENTION, HOST, LOG, LOG_FORMAT,
-        METRICS_PORT, METRICS_TOKEN, OAUTH_CLIENTS, PORT, PUBLIC_URL, RATE_LIMIT_PER_MINUTE,
-        REDIRECT_SCHEMES, REDIS_PREFIX, REDIS_URL, RENDER_GIT_COMMIT, SESSION_TTL,
-        SHUTDOWN_TIMEOUT, TRUSTED_PROXY_HOPS, UNLIMITED_NETWORKS, WORKER_CONCURRENCY, WORKER_PORT,
+        MEGABYTES_PER_PERSON, METRICS_PORT, METRICS_TOKEN, NOTES_PER_PERSON, OAUTH_CLIENTS, PORT,
+        PUBLIC_URL, RATE_LIMIT_PER_MINUTE, REDIRECT_SCHEMES, REDIS_PREFIX, REDIS_URL,
+        RENDER_GIT_COMMIT, SESSION_TTL, SHUTDOWN_TIMEOUT, TRUSTED_PROXY_HOPS, UNLIMITED_NETWORKS,
+        WORKER_CONCURRENCY, WORKER_PORT,
     },
 };
 use crate::{
+    notes::quota,
     oauth::{
         access_token,
         cimd::KnownDocuments,
@@ -101,6 +103,8 @@ pub struct Config {
     pub trusted_proxy_hops: u8,
     /// `RATE_LIMIT_PER_MINUTE`: how many calls a person may make; 0 for any number.
     pub rate_limit_per_minute: u32,
+    /// `NOTES_PER_PERSON` and `MEGABYTES_PER_PERSON`: what one person may keep.
+    pub note_quota: quota::Amount,
     /// `UNLIMITED_NETWORKS`.
     pub unlimited_networks: Vec<IpNet>,
     /// `ACCESS_TOKEN_TTL`.
@@ -241,6 +245,9 @@ impl Config {
             });
         let rate_limit_per_minute =
             reader.parse(RATE_LIMIT_PER_MINUTE, |text| number(text, 0, 100_000)).unwrap_or(120);
+        let notes = reader.parse(NOTES_PER_PERSON, |text| number(text, 1, 10_000_000));
+        let megabytes = reader.parse(MEGABYTES_PER_PERSON, |text| number(text, 1, 1_000_000));
+        let note_quota = quota::quota(notes.unwrap_or(50_000), megabytes.unwrap_or(500));
         let unlimited_networks = reader.parse(UNLIMITED_NETWORKS, networks).unwrap_or_default();
         let access_token_ttl = reader
             .duration(ACCESS_TOKEN_TTL, Duration::from_mins(1)..=access_token::MAX_CONFIGURED_TTL);
@@ -296,6 +303,7 @@ impl Config {
                 model,
                 trusted_proxy_hops,
                 rate_limit_per_minute,
+                note_quota,
                 unlimited_networks,
                 access_token_ttl,
                 session_ttl,

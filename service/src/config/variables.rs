@@ -43,6 +43,8 @@ pub const VARIABLES: &[Variable] = &[
     TRUSTED_PROXY_HOPS,
     RATE_LIMIT_PER_MINUTE,
     UNLIMITED_NETWORKS,
+    NOTES_PER_PERSON,
+    MEGABYTES_PER_PERSON,
     ACCESS_TOKEN_TTL,
     SESSION_TTL,
     AUDIT_RETENTION,
@@ -319,6 +321,22 @@ pub const UNLIMITED_NETWORKS: Variable = Variable {
               commas, such as 192.0.2.0/24, 2001:db8::/32: those of services from which many people \
               come with few addresses.",
     default: "",
+};
+
+/// How many notes one person may keep.
+pub const NOTES_PER_PERSON: Variable = Variable {
+    name: "NOTES_PER_PERSON",
+    meaning: "How many notes one person may keep, up to 10000000. Who has more, because it was \
+              lowered, can read, export and delete them. The account page shows both limits.",
+    default: "50000",
+};
+
+/// How much one person may keep.
+pub const MEGABYTES_PER_PERSON: Variable = Variable {
+    name: "MEGABYTES_PER_PERSON",
+    meaning: "How many megabytes the titles, tags and texts of one person's notes may be together, up \
+              to 1000000. In the database they take about three times as much with their index.",
+    default: "500",
 };
 
 /// How long an access token lives.

@@ -115,6 +115,11 @@ impl Import {
         self.notes.len()
     }
 
+    /// The title of the note at this place.
+    pub fn title(&self, index: usize) -> &str {
+        self.notes[index].draft.title.as_str()
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.notes.is_empty()
@@ -143,15 +148,16 @@ impl Import {
         Ok(titles)
     }
 
-    /// Writes the batch that begins at `start`, in the caller's transaction.
+    /// Writes the batch that begins at `start`, at most so many notes, in the caller's transaction.
     pub async fn write(
         &self,
         db: &impl ConnectionTrait,
         now: DateTime<Utc>,
         start: usize,
+        most: usize,
         conflict: Conflict,
     ) -> Result<Written, NotesError> {
-        let end = self.end_of_batch(start);
+        let end = self.end_of_batch(start).min(start.saturating_add(most));
         let present = match conflict {
             Conflict::KeepBoth => HashMap::new(),
             Conflict::Skip | Conflict::Replace => self.present(db, start..end).await?,

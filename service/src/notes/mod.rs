@@ -32,6 +32,7 @@ pub mod index;
 mod note_ref;
 mod passages;
 mod question;
+pub mod quota;
 mod search;
 mod text;
 pub mod transfer;
@@ -156,6 +157,9 @@ pub enum NotesError {
     /// This person already asks for as much as one person may at once.
     #[error(transparent)]
     Busy(#[from] db::Busy),
+    /// The person would have more than one may keep.
+    #[error("the notes are full: {0}")]
+    Full(quota::Used),
     /// The search took longer than one may.
     #[error("the search takes too long")]
     TooCostly,
@@ -182,7 +186,7 @@ impl From<DbErr> for NotesError {
 
 /// Keeps a new note.
 pub async fn create(service: &Service, owner: &UserId, draft: Draft) -> Result<Note, NotesError> {
-    let note = write::insert(&service.db_of(owner), owner, service.clock().now(), draft).await?;
+    let note = write::insert(service, owner, draft).await?;
     service.note_changed(owner, note.id, Change::Created).await;
     Ok(note)
 }
@@ -304,8 +308,7 @@ pub async fn update(
         return get(&service.db_of(owner), owner, id).await;
     }
     let listed = changes.title.is_some();
-    let note =
-        write::update(&service.db_of(owner), owner, service.clock().now(), id, changes).await?;
+    let note = write::update(service, owner, id, changes).await?;
     service.note_changed(owner, id, Change::Updated { listed }).await;
     Ok(note)
 }

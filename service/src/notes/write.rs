@@ -10,15 +10,15 @@ use mcp::UserId;
 use sea_orm::{ConnectionTrait, QuerySelect as _, sea_query::Expr};
 use uuid::{NoContext, Timestamp, Uuid};
 
-use super::{Changes, Draft, Note, NotesError, index};
-use crate::db::{self, Database};
+use super::{Changes, Draft, Note, NotesError, index, quota};
+use crate::{Service, db};
 
 pub(super) async fn insert(
-    db: &impl ConnectionTrait,
+    service: &Service,
     owner: &UserId,
-    now: DateTime<Utc>,
     draft: Draft,
 ) -> Result<Note, NotesError> {
+    let (db, now) = (service.db_of(owner), service.clock().now());
     let row = Model {
         id: new_id(now),
         owner_sub: owner.as_str().to_owned(),
@@ -28,21 +28,26 @@ pub(super) async fn insert(
         created_at: now,
         updated_at: now,
     };
-    db.execute(&index::insert(db.get_database_backend(), [row.clone()])).await?;
+    // Before the transaction, since splitting a text into words takes milliseconds.
+    let insert = index::insert(db.get_database_backend(), [row.clone()]);
+    let transaction = db::begin(&db).await?;
+    transaction.execute(&insert).await?;
+    quota::commit(&db, transaction, owner, service.config().note_quota).await?;
     Ok(row.into())
 }
 
 /// Reads the note and changes it in one transaction: what a note is found by follows from all of it.
 pub(super) async fn update(
-    db: &Database,
+    service: &Service,
     owner: &UserId,
-    now: DateTime<Utc>,
     id: NoteId,
     changes: Changes,
 ) -> Result<Note, NotesError> {
-    let transaction = db::begin(db).await?;
+    let (db, now) = (service.db_of(owner), service.clock().now());
+    let transaction = db::begin(&db).await?;
     let found = Entity::owned(owner.as_str(), id).lock_exclusive().one(&transaction).await?;
     let mut row = found.ok_or(NotesError::NotFound)?;
+    let size = size_of(&row);
     row.updated_at = now;
     if let Some(title) = changes.title {
         row.title = title.into_string();
@@ -62,8 +67,18 @@ pub(super) async fn update(
         .col_expr(Column::UpdatedAt, Expr::value(row.updated_at))
         .exec(&transaction)
         .await?;
-    transaction.commit().await?;
+    if size_of(&row) > size {
+        quota::commit(&db, transaction, owner, service.config().note_quota).await?;
+    } else {
+        transaction.commit().await?;
+    }
     Ok(row.into())
+}
+
+/// Bytes of a note, for comparison with the same note.
+fn size_of(note: &Model) -> usize {
+    let tags: usize = note.tags.0.iter().map(String::len).sum();
+    note.title.len() + note.body.len() + tags
 }
 
 pub(super) async fn delete(

@@ -20,6 +20,7 @@ use super::{
 use crate::{
     Service, counted,
     db::{self, DATABASE, Failure},
+    notes::quota,
     users,
 };
 
@@ -76,6 +77,12 @@ pub async fn connected(service: &Service, user: &UserId) -> Result<Vec<Connected
         apps.push(app(grant, name));
     }
     Ok(apps)
+}
+
+/// How much a person keeps of what one may keep.
+pub async fn used(service: &Service, user: &UserId) -> Result<quota::Used, Failure> {
+    let amount = quota::usage(&service.db_of(user), user).await?;
+    Ok(quota::Used { used: amount, quota: service.config().note_quota })
 }
 
 /// Disconnects one app. Says whether it was connected, and this person's.

@@ -24,7 +24,8 @@ use crate::{
     jobs::{self, CheckpointError},
     notes::{
         NotesError,
-        import::{Conflict, Ids, Import},
+        import::{BATCH_NOTES, Conflict, Ids, Import},
+        quota::{self, Used},
         transfer::{self, Document, Form, MAX_BYTES},
     },
     oauth::{limits, scope},
@@ -220,12 +221,30 @@ async fn batch(
     mut state: Checkpoint,
 ) -> Result<Checkpoint, ToolError> {
     let failed = |error: NotesError| retry(error, "The notes cannot be written at the moment.");
-    let transaction = db::begin_patiently(&service.db_of(call.user()).in_job())
-        .await
-        .map_err(|it| failed(it.into()))?;
-    let now = service.clock().now();
-    let written =
-        import.write(&transaction, now, state.next, state.conflict).await.map_err(failed)?;
+    let (db, quota) = (service.db_of(call.user()).in_job(), service.config().note_quota);
+    let mut most = BATCH_NOTES;
+    let (transaction, written) = loop {
+        let transaction = db::begin_patiently(&db).await.map_err(|it| failed(it.into()))?;
+        let now = service.clock().now();
+        let written = import.write(&transaction, now, state.next, most, state.conflict).await;
+        let written = written.map_err(failed)?;
+        let has_written = written.created > 0 || !written.replaced.is_empty();
+        if !has_written
+            || !quota::is_exceeded(&transaction, call.user(), quota)
+                .await
+                .map_err(|it| failed(it.into()))?
+        {
+            break (transaction, written);
+        }
+        transaction.rollback().await.map_err(|it| failed(it.into()))?;
+        // What fits is kept, to the last note.
+        let tried = written.next - state.next;
+        if tried <= 1 {
+            let used = quota::usage(&db, call.user()).await.map_err(|it| failed(it.into()))?;
+            return Err(full(import, &state, &Used { used, quota }));
+        }
+        most = tried / 2;
+    };
     state.next = written.next;
     state.created += written.created;
     state.replaced += written.replaced.len();
@@ -238,6 +257,21 @@ async fn batch(
         service.many_notes_changed(call.user(), &written.replaced).await;
     }
     Ok(state)
+}
+
+/// What is said when no further note of the document may be kept.
+fn full(import: &Import, state: &Checkpoint, used: &Used) -> ToolError {
+    let left = import.len() - state.next;
+    ToolError::Failed(format!(
+        "The user's notes are full: {used}. Of the document, {} created and {} replaced; the last {}, \
+         from {} on, {} not imported. Delete notes that are no longer needed, then import the document \
+         again with `on_conflict` set to `skip`: what is there already is left alone.",
+        were(state.created),
+        were(state.replaced),
+        counted(left, "note", "notes"),
+        quoted(import.title(state.next)),
+        if left == 1 { "was" } else { "were" }
+    ))
 }
 
 async fn keep(

@@ -69,6 +69,11 @@ pub(crate) fn failed(error: NotesError) -> ToolError {
              then try again, and make fewer calls at once",
             BUSY_WAIT,
         )),
+        NotesError::Full(used) => ToolError::Failed(format!(
+            "This was not kept, because the user's notes would be more than one person may keep: \
+             {used}. Delete or shorten notes that are no longer needed (notes_export saves them before), \
+             then try again."
+        )),
         NotesError::TooCostly => ToolError::Failed(
             "This search takes too long and was stopped: too many long notes match it. Use fewer or \
              rarer words, without phrases in quotes, or list the notes of a tag with notes_list."

@@ -52,6 +52,7 @@ struct AccountPage<'a> {
     frame: &'a Frame,
     session: &'a Session,
     apps: &'a [App],
+    used: String,
     done: Option<&'a str>,
 }
 
@@ -95,7 +96,9 @@ impl Account {
         let apps = account::connected(&self.service, &session.user).await;
         let apps: Vec<App> =
             apps.map_err(|error| failed(&error))?.iter().map(|app| self.in_words(app)).collect();
-        let page = AccountPage { frame: &frame, session: &session, apps: &apps, done };
+        let used = account::used(&self.service, &session.user).await;
+        let used = used.map_err(|error| failed(&error))?.to_string();
+        let page = AccountPage { frame: &frame, session: &session, apps: &apps, used, done };
         Ok(frame.show(StatusCode::OK, &page))
     }
 

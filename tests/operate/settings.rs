@@ -1,6 +1,6 @@
 //! Settings that would fail silently: misspelt, empty, or cut off by a character that a URL reserves.
 
-use std::{fs, os::unix::fs::PermissionsExt as _};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, time::Duration};
 
 use reqwest::Client;
 use serde_json::Value;
@@ -8,6 +8,7 @@ use tests::{
     eventually,
     processes::{Program, Recipe, built, free_port},
 };
+use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
 use crate::commands::{environment, run};
 
@@ -112,15 +113,30 @@ async fn no_program_prints_a_password_that_it_cannot_read() {
 
 /// A program that serves, with these variables and no others.
 async fn serving(folder: &tempfile::TempDir, variables: &[(&str, &str)]) -> (Program, u16) {
+    started(folder, built("notes-mcp"), vec!["serve".into()], variables).await
+}
+
+/// One that serves after these commands of the shell.
+async fn serving_after(folder: &tempfile::TempDir, commands: &str) -> (Program, u16) {
+    let line = format!("{commands}; exec {} serve", built("notes-mcp").display());
+    started(folder, PathBuf::from("/bin/sh"), vec!["-c".into(), line.into()], &[]).await
+}
+
+async fn started(
+    folder: &tempfile::TempDir,
+    program: PathBuf,
+    arguments: Vec<std::ffi::OsString>,
+    variables: &[(&str, &str)],
+) -> (Program, u16) {
     let port = free_port();
-    let mut all = environment(variables);
-    all.insert("PORT".to_owned(), port.to_string());
-    all.insert("DATA_DIR".to_owned(), folder.path().join("data").display().to_string());
+    let mut environment = environment(variables);
+    environment.insert("PORT".to_owned(), port.to_string());
+    environment.insert("DATA_DIR".to_owned(), folder.path().join("data").display().to_string());
     let started = Program::start(Recipe {
         name: "serving".to_owned(),
-        program: built("notes-mcp"),
-        arguments: vec!["serve".into()],
-        environment: all,
+        program,
+        arguments,
+        environment,
         folder: folder.path().to_owned(),
     });
     let client = Client::new();
@@ -165,6 +181,42 @@ async fn the_database_file_is_for_its_owner_alone() {
         assert_eq!(mode(&path), 0o600, "{}", path.display());
     }
     assert_eq!(mode(&data), 0o700);
+}
+
+#[tokio::test]
+async fn probes_are_answered_when_clients_use_up_the_open_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let (program, port) = serving_after(&folder, "ulimit -S -n 300; ulimit -H -n 400").await;
+    assert!(program.log().contains("Up to 400 open files, raised from 300"), "{}", program.log());
+    // Each holds a connection with half a request.
+    let mut held = Vec::new();
+    for _ in 0..500 {
+        let Ok(Ok(mut stream)) =
+            tokio::time::timeout(Duration::from_secs(1), TcpStream::connect(("127.0.0.1", port)))
+                .await
+        else {
+            break;
+        };
+        drop(
+            stream
+                .write_all(
+                    b"POST /token HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 9\r\n\r\nab",
+                )
+                .await,
+        );
+        held.push(stream);
+    }
+    assert!(held.len() > 200, "{}", held.len());
+    eventually("probes are answered", async || {
+        let client = Client::builder().timeout(Duration::from_secs(2)).build().unwrap();
+        for path in ["/livez", "/healthz"] {
+            let asked = client.get(format!("http://127.0.0.1:{port}{path}")).send().await;
+            asked.ok().filter(|it| it.status() == 200)?;
+        }
+        Some(())
+    })
+    .await;
+    drop(held);
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use service::oauth::limits;
+use service::{descriptors, oauth::limits};
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -21,13 +21,23 @@ pub(crate) struct ConnectionLimits {
     /// Connections that only read and discard what their client still sends. With more, the oldest
     /// of the network that has the most of them closes.
     pub lingering: usize,
+    /// Connections beyond [`Self::open`] that are accepted while none is idle, for probes alone: the
+    /// platform and the operator get an answer when clients have used up the rest.
+    pub for_probes: usize,
 }
 
+/// File descriptors that are left for everything else: the database, Redis, files, other servers, and
+/// the other listeners.
+const OTHER_DESCRIPTORS: usize = 128;
+
 impl Default for ConnectionLimits {
+    /// As many as fit the limit on open files of this process.
     fn default() -> Self {
         // An open event stream costs about 20 KiB, so this many fit the smallest machine we run on.
         // A lingering one has a buffer of 16 KiB.
-        Self { open: 8_192, lingering: 256 }
+        let (most, lingering, for_probes) = (8_192, 256, 32);
+        let free = descriptors::limit().saturating_sub(OTHER_DESCRIPTORS + for_probes);
+        Self { open: free.clamp(1, most), lingering, for_probes }
     }
 }
 
@@ -94,7 +104,8 @@ impl Connections {
 
     fn try_admit(self: &Arc<Self>, network: &Arc<str>) -> Option<Slot> {
         let mut state = self.state();
-        if state.open.len() >= self.limits.open && !state.evict_idlest() {
+        let is_full = state.open.len() >= self.limits.open && !state.evict_idlest();
+        if is_full && state.open.len() >= self.limits.open + self.limits.for_probes {
             return None;
         }
         let id = state.next_id;
@@ -105,7 +116,8 @@ impl Connections {
         state.open.insert(id, entry);
         state.set(id, |_| Phase::Idle(Instant::now()));
         drop(state);
-        Some(Slot { activity: Activity { connections: self.clone(), id }, evicted })
+        let activity = Activity { connections: self.clone(), id };
+        Some(Slot { activity, evicted, for_probes: is_full })
     }
 
     fn set(&self, id: u64, change: impl FnOnce(Phase) -> Phase) {
@@ -221,9 +233,15 @@ impl Ranking {
 pub(super) struct Slot {
     activity: Activity,
     evicted: CancellationToken,
+    for_probes: bool,
 }
 
 impl Slot {
+    /// Whether the connection was accepted for probes alone.
+    pub(super) fn is_for_probes(&self) -> bool {
+        self.for_probes
+    }
+
     /// Waits until this connection has to close to make room.
     pub(super) async fn evicted(&self) {
         self.evicted.cancelled().await;

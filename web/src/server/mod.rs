@@ -30,7 +30,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderValue, header, uri::Scheme};
+use http::{HeaderValue, StatusCode, header, uri::Scheme};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use poem::{
@@ -48,6 +48,8 @@ use tokio_util::sync::CancellationToken;
 use connections::{Activity, ConnectionLimits, Connections, Slot};
 use linger::LingerLimits;
 use message::{Guarded, Remainder};
+
+use crate::routes::PROBES;
 
 /// From the moment a connection is ready for a request until the whole head has arrived. It is
 /// also how long an unused connection is kept open.
@@ -130,14 +132,14 @@ async fn connection<E>(
     tokio::select! {
         biased;
         () = slot.evicted() => tracing::debug!(%remote, "Closed an idle connection to make room"),
-        () = requests(stream, remote, slot.activity(), app, limits, stop) => {}
+        () = requests(stream, remote, &slot, app, limits, stop) => {}
     }
 }
 
 async fn requests<E>(
     stream: TcpStream,
     remote: SocketAddr,
-    activity: &Activity,
+    slot: &Slot,
     app: Arc<E>,
     limits: LingerLimits,
     stop: CancellationToken,
@@ -150,6 +152,7 @@ async fn requests<E>(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "Could not set TCP_NODELAY");
     }
+    let (activity, for_probes) = (slot.activity(), slot.is_for_probes());
     let unread = Arc::new(AtomicBool::new(false));
     let service = service_fn({
         let (activity, unread) = (activity.clone(), unread.clone());
@@ -160,7 +163,12 @@ async fn requests<E>(
             // In a box that ends with the request: hyper keeps room for the future of a request as
             // long as the connection, and an event stream may be open for an hour.
             Box::pin(async move {
-                let response = respond(&*app, request.into(), &unread).await;
+                let request: Request = request.into();
+                let response = if for_probes && !PROBES.contains(&request.uri().path()) {
+                    no_room()
+                } else {
+                    respond(&*app, request, &unread).await
+                };
                 let response: http::Response<_> = response.into();
                 Ok::<_, Infallible>(response.map(|body| Guarded { body, _in_flight: in_flight }))
             })
@@ -189,6 +197,17 @@ async fn requests<E>(
         activity.linger();
         linger::linger(&mut stream, limits).await;
     }
+}
+
+/// The response on a connection that is for probes alone.
+fn no_room() -> Response {
+    Response::builder()
+        .status(StatusCode::SERVICE_UNAVAILABLE)
+        .header(header::RETRY_AFTER, "5")
+        .header(header::CONNECTION, "close")
+        .body(
+            "This instance has as many open connections as it can have. Try again in 5 seconds.\n",
+        )
 }
 
 /// Responds to one request. If the endpoint left a part of the body unread, the response says that

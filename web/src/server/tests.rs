@@ -103,7 +103,10 @@ impl Client {
 }
 
 fn open(open: usize) -> Limits {
-    Limits { connections: ConnectionLimits { open, lingering: 2 }, ..Limits::default() }
+    Limits {
+        connections: ConnectionLimits { open, lingering: 2, for_probes: 0 },
+        ..Limits::default()
+    }
 }
 
 #[tokio::test]

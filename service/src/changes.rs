@@ -44,7 +44,7 @@ impl Service {
                 tracing::warn!(
                     dependency = error.dependency(), error = ?error,
                     "A change was not published: {error}"
-                )
+                );
             }
             Err(_) => tracing::warn!("A change was not published within {PUBLISH_TIMEOUT:?}"),
         }

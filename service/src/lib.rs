@@ -234,7 +234,7 @@ impl Service {
                 tracing::warn!(
                     dependency = error.dependency(), %error,
                     "Could not count the last jobs"
-                )
+                );
             }
             Err(_) => tracing::warn!("Could not count the last jobs in time"),
         }

@@ -184,7 +184,7 @@ async fn a_small_store_survives_somebody_who_says_much() {
     assert!(used(&server).await < 8 * 1024 * 1024);
 }
 
-fn listen(uris: Vec<String>) -> Value {
+fn listen(uris: &[String]) -> Value {
     json!({ "notifications": { "resourceSubscriptions": uris } })
 }
 
@@ -201,13 +201,13 @@ async fn a_persons_streams_are_bounded_and_calls_still_pass() {
         vec![format!("notes://by-id/{}", overlong())],
         (0..100).map(|number| format!("notes://by-id/{number:0>1010}")).collect(),
     ] {
-        let body = mallory.body("subscriptions/listen", listen(uris));
+        let body = mallory.body("subscriptions/listen", listen(&uris));
         let refused = mallory.send_on_purpose(&body).await;
         assert_eq!(refused.status, 400);
         assert!(refusal(&refused.message).contains("at most"), "{:#}", refused.message);
     }
 
-    let opened = async || mallory.open("subscriptions/listen", listen(Vec::new())).await;
+    let opened = async || mallory.open("subscriptions/listen", listen(&[])).await;
     let mut open = Vec::new();
     let refused = loop {
         let stream = opened().await;
@@ -220,7 +220,7 @@ async fn a_persons_streams_are_bounded_and_calls_still_pass() {
     assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(mallory.tool("notes_list", json!({})).await.status, 200, "a call still passes");
     let ada = cluster.web(0).modern(cluster.token("ada").await);
-    let theirs = ada.open("subscriptions/listen", listen(Vec::new())).await;
+    let theirs = ada.open("subscriptions/listen", listen(&[])).await;
     assert_eq!(theirs.status(), StatusCode::OK, "somebody else's stream opens");
 
     open.truncate(open.len() / 2);
@@ -259,7 +259,7 @@ async fn unfinished_bodies_of_one_person_are_bounded_and_keep_nobody_else_out() 
     let cluster = setup.start().await;
     let (web, token) = (cluster.web(0), cluster.token("mallory").await);
     let most = 3 * 1024 * 1024;
-    let mut bodies = join_all((0..40).map(|_| unfinished(&web, &token, most))).await;
+    let mut bodies = join_all((0..40).map(|_| unfinished(web, &token, most))).await;
     let mut refused = 0;
     eventually("most of the bodies are refused", async || {
         for stream in &mut bodies {

@@ -122,6 +122,10 @@ async fn statements_of_one_person_leave_connections_for_the_others() {
     works_for(&ada).await;
 }
 
+/// What a search of ada's in another process does.
+const LOCK: &str = "SELECT pg_advisory_lock(1718185572,
+    ('x' || left(encode(sha256('dev:ada'), 'hex'), 8))::bit(32)::int)";
+
 #[tokio::test]
 async fn one_person_searches_once_at_a_time_on_all_instances() {
     let cluster = cluster().await;
@@ -130,9 +134,6 @@ async fn one_person_searches_once_at_a_time_on_all_instances() {
     create(&ada, "Tea").await;
     let search = json!({ "query": "tea" });
 
-    // As a search of hers in another process does.
-    const LOCK: &str = "SELECT pg_advisory_lock(1718185572,
-        ('x' || left(encode(sha256('dev:ada'), 'hex'), 8))::bit(32)::int)";
     let other = beside(&cluster).await;
     other.execute_unprepared(LOCK).await.unwrap();
     let mut calls = JoinSet::new();

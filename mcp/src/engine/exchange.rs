@@ -270,7 +270,7 @@ impl Exchange {
             answer.len()
         );
         let error = RpcError::new(codes::TOO_MANY_REQUESTS, error);
-        self.note(Failed::Rpc(error.code));
+        self.note(CallFailure::Rpc(error.code));
         rpc::encode_error(Some(&writer.request), &error)
     }
 

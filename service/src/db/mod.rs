@@ -35,9 +35,7 @@ use sqlx::{postgres::PgPoolOptions, sqlite::SqlitePoolOptions};
 use tokio::time::timeout;
 use tracing::{Instrument as _, Span, field::Empty, info_span};
 
-pub use self::{
-    failure::Failure, person::Busy, rights::check_rights, transaction::Transaction,
-};
+pub use self::{failure::Failure, person::Busy, rights::check_rights, transaction::Transaction};
 pub(crate) use self::{
     failure::{DATABASE, is_lock_timeout, is_statement_timeout},
     person::Permit,

@@ -165,7 +165,7 @@ impl<E> Conventional<E> {
     fn note(&self, sent: &OTelSdkResult) {
         match (sent, self.failing.swap(sent.is_err(), Ordering::Relaxed)) {
             (Err(error), false) => {
-                tracing::warn!(dependency = OTLP, %error, "Traces are lost: {error}")
+                tracing::warn!(dependency = OTLP, %error, "Traces are lost: {error}");
             }
             (Ok(()), true) => tracing::info!(dependency = OTLP, "Traces are sent again"),
             _ => {}

@@ -157,11 +157,11 @@ pub(super) fn not_found() -> ToolError {
 
 /// A job that cannot be shown or changed.
 pub(super) fn refused(error: JobAccessError) -> ToolError {
-    error.into_tool_error(away)
+    error.into_tool_error(|error| away(&error))
 }
 
 /// The jobs cannot be read.
-pub(super) fn away(error: mcp::StoreError) -> ToolError {
+pub(super) fn away(error: &mcp::StoreError) -> ToolError {
     tracing::error!(
         dependency = error.dependency(), error = ?error,
         "The jobs are unavailable: {error}"

@@ -48,7 +48,7 @@ impl Tool<Service> for ListJobs {
     ) -> Result<Output, ToolError> {
         let jobs = call.jobs().ok_or_else(not_found)?;
         let page = jobs.list(cursor.as_deref(), PAGE).await;
-        let page = page.map_err(away)?.ok_or_else(|| {
+        let page = page.map_err(|error| away(&error))?.ok_or_else(|| {
             ToolError::Input(
                 "The cursor is not one that jobs_list gave: leave it out to begin anew.".into(),
             )

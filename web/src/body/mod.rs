@@ -172,6 +172,19 @@ mod tests {
         assert!(too_large(read(Body::empty(), Some(BOUNDS.bytes + 1)).await));
     }
 
+    #[tokio::test]
+    async fn a_body_has_one_type() {
+        for (second, is_read) in [("text/plain", true), ("application/json", false)] {
+            let mut headers = HeaderMap::new();
+            for kind in ["text/plain", second] {
+                headers.append(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+            }
+            let reservation = Budget::default().begin("ada").unwrap();
+            let read = super::read(&headers, Body::from("abc"), BOUNDS, reservation).await;
+            assert_eq!(read.is_ok(), is_read, "{second}");
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_body_that_does_not_end_is_given_up() {
         let body = Body::from_bytes_stream(stream::pending::<io::Result<Bytes>>());

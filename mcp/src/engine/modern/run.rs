@@ -329,7 +329,13 @@ impl Run {
 
     fn complete(&self, result: &impl Serialize, kind: &'static str) -> Ended {
         let body = rpc::encode_result(&self.id, &self.engine.modern(result, kind, None));
-        Ended { status: StatusCode::OK, body, failure: None, missing_scope: None, retry_after: None }
+        Ended {
+            status: StatusCode::OK,
+            body,
+            failure: None,
+            missing_scope: None,
+            retry_after: None,
+        }
     }
 
     /// Asks the client; everything that the next round needs is sealed into the state.

@@ -111,10 +111,10 @@ impl Mcp {
         }
         if reply.status == StatusCode::TOO_MANY_REQUESTS {
             let wait = reply.retry_after.or(reply.quota.map(|quota| quota.reset));
-            headers.insert(header::RETRY_AFTER, wait.map_or(1, |it| it.as_secs().max(1)).into());
+            let seconds = wait.map_or(RETRY_AFTER_SECONDS.into(), |it| it.as_secs().max(1));
+            headers.insert(header::RETRY_AFTER, seconds.into());
         }
-        let is_full = reply.status == StatusCode::TOO_MANY_REQUESTS && reply.quota.is_none();
-        if is_full || reply.status == StatusCode::SERVICE_UNAVAILABLE {
+        if reply.status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
         }
         match reply.body {

@@ -49,7 +49,7 @@ pub const CONSENT: Bucket = per_minute("consent", 30);
 pub const CALLBACK: Bucket = per_minute("callback", 30);
 
 /// Exchanges of refresh tokens of one grant: a client may have many processes that share a token.
-pub const REFRESH: Bucket = per_minute("refresh", 120);
+pub const REFRESH: Bucket = per_minute("refresh", 1_200);
 
 /// Requests to the token endpoint and the revocation endpoint by one network that failed: guesses.
 /// Counted after the request was judged, so that they use up nobody's share but that of the next

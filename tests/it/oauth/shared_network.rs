@@ -1,6 +1,7 @@
 //! An office, or a cloud, shares one address, and a page of another site shares a person's browser:
 //! whatever these send, what is valid does not wait behind it. On two instances.
 
+use futures_util::future::join_all;
 use reqwest::Method;
 use service::oauth::{
     limits::{CONSENT, REFRESH, TOKEN_FAILURES},
@@ -102,23 +103,26 @@ async fn a_grant_that_is_refreshed_without_end_uses_up_its_own_share_only() {
     let stage = Stage::new().await;
     let (app, network) = (stage.app().await, visitor());
     let other = text(&app.connect(&stage.browser()).await, "refresh_token");
-    let mut token = text(&app.connect(&stage.browser()).await, "refresh_token");
-    let mut turn = 0;
+    let token = text(&app.connect(&stage.browser()).await, "refresh_token");
+    // Many processes that share the token, all at once.
+    let refreshing = app.refreshing(&token);
+    let mut served = 0;
     let refused = loop {
-        let page = send(&stage, turn, &network, "/token", &app.refreshing(&token)).await;
-        turn += 1;
-        if page.status != 200 {
-            break page;
+        let pages = (0..64).map(|turn| send(&stage, turn, &network, "/token", &refreshing));
+        let (good, other): (Vec<_>, Vec<_>) =
+            join_all(pages).await.into_iter().partition(|it| it.status == 200);
+        served += good.len();
+        if let Some(refused) = other.into_iter().next() {
+            break refused;
         }
-        token = text(&page.json(), "refresh_token");
     };
     assert_eq!(refused.status, 429, "{}", refused.text());
     assert_ne!(refused.header("retry-after"), "");
-    assert!(turn > usize::try_from(REFRESH.limit).unwrap());
+    assert!(served >= usize::try_from(REFRESH.limit).unwrap(), "{served}");
     let page = send(&stage, 0, &network, "/token", &app.refreshing(&other)).await;
     assert_eq!(page.status, 200, "another grant of the same client and network: {}", page.text());
     stage.pass(60);
-    let page = send(&stage, 0, &network, "/token", &app.refreshing(&token)).await;
+    let page = send(&stage, 0, &network, "/token", &refreshing).await;
     assert_eq!(page.status, 200, "nothing was lost: {}", page.text());
 }
 

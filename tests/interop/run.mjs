@@ -102,10 +102,11 @@ try {
         const env = { MCP_TOKEN: server.token('schemas') };
         await use(server.origin, reader, SCHEMA_STEPS[reader[2]], env);
     }
-    console.log('Responses that come before the body is sent');
-    await use(server.origin, EARLY_RESPONSES, ['declared', 'streamed'], { MCP_TOKEN: server.token('early') });
     console.log('From nothing but the address, on one’s own machine');
     await signInAt(server);
+    // Last, because it uses up what this machine may register.
+    console.log('Responses that come before the body is sent');
+    await use(server.origin, EARLY_RESPONSES, ['declared', 'streamed'], { MCP_TOKEN: server.token('early') });
 } finally {
     await server.stop(failed === 0);
 }

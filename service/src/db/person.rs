@@ -218,7 +218,9 @@ mod tests {
                 })
             })
             .collect();
-        tokio::task::yield_now().await;
+        while ada.share.waiting.load(Ordering::Relaxed) < MAX_WAITING {
+            tokio::task::yield_now().await;
+        }
         let refused = timeout(Duration::from_millis(1), ada.connection()).await;
         assert!(refused.expect("it does not wait").is_err());
         for waits in waiting {

@@ -90,7 +90,7 @@ mod tests {
             ("esc\u{1b}[31m", "esc [31m"),
             ("z\u{335}\u{321}a\u{489}", "za"),
             ("tag\u{e0041}ged", "tagged"),
-            ("line\u{2028}break", "linebreak"),
+            ("line\u{2028}break", "line break"),
             ("Say “yes” to \"me\"", "Say 'yes' to 'me'"),
             ("", NAMELESS),
             (" \u{200b} \u{3164}", NAMELESS),

@@ -70,7 +70,12 @@ async fn calls_end_in_time_when_the_database_is_frozen_and_work_again_afterwards
     let calls = (0..12).map(|_| timed(ada.tool("notes_list", json!({}))));
     let calls = in_time("calls end", futures_util::future::join_all(calls)).await;
     for (call, time) in calls {
-        assert!(call.tool_error().contains("try again"), "what to do about it");
+        // One person waits for a few connections only, and is refused beyond that.
+        let said = match call.message["error"]["message"].as_str() {
+            Some(refusal) => refusal.to_owned(),
+            None => call.tool_error().to_owned(),
+        };
+        assert!(said.contains("try again"), "what to do about it: {said}");
         assert!(time < STATEMENT, "{time:?}");
     }
     let (health, time) = timed(fleet.web(0).get("/healthz")).await;

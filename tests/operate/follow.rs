@@ -53,7 +53,7 @@ async fn a_job_is_found_by_the_request_that_started_it() {
     })
     .await;
     eventually("the worker names both", async || {
-        let ended = |it: &Value| it["end"] == "completed" && it["level"] == "INFO";
+        let ended = |it: &Value| it["end"] == "answered" && it["level"] == "INFO";
         let found = find(&mut fleet, &by_request, REQUEST, "");
         let of_request = found.iter().any(|it| ended(it) && it["job"] == job.as_str());
         let found = find(&mut fleet, &by_job, "", &job);

@@ -439,7 +439,7 @@ async fn a_panic_is_in_the_log_with_its_back_trace_and_the_client_learns_nothing
     assert_eq!(page.header("x-request-id"), "the-one-that-panics");
 
     let line = line_of(fleet.instance(0), "the-one-that-panics").await;
-    assert_eq!(line["outcome"], "tool_error", "{line}");
+    assert_eq!(line["outcome"], "failed", "{line}");
     let lines = lines(fleet.instance(0));
     let panic =
         lines.iter().find(|it| it.get("backtrace").is_some()).expect("the panic is in the log");

@@ -30,6 +30,10 @@ async fn check(settings: HashMap<String, String>) -> (Option<i32>, String) {
     let folder = tempfile::tempdir().unwrap();
     let mut with = settings;
     with.insert("DATA_DIR".into(), folder.path().display().to_string());
+    if !with.contains_key("DATABASE_URL") {
+        let (code, said) = run(&["notes-mcp", "migrate"], &with).await;
+        assert_eq!(code, Some(0), "{said}");
+    }
     let (code, said) = run(&["notes-mcp", "check"], &with).await;
     assert!(!said.contains(PASSWORD), "{said}");
     (code, said)

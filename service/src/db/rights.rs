@@ -8,7 +8,7 @@ use super::{Database, begin};
 /// Every table, in the order of the alphabet. The program reads, inserts, updates and deletes rows in
 /// each of them.
 const TABLES: &str = "access_cutoffs,export_chunks,exports,github_tokens,job_totals,jobs,login_pins,\
-    notes,oauth_audit,oauth_clients,oauth_codes,oauth_grants,oauth_refresh_tokens,\
+    note_usage,notes,oauth_audit,oauth_clients,oauth_codes,oauth_grants,oauth_refresh_tokens,\
     oauth_signing_keys,schedule_runs,users";
 
 /// The history of the schema, which only `migrate` writes.

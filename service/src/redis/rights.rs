@@ -15,9 +15,9 @@ use tokio::time::timeout;
 use crate::config::RedisSettings;
 
 /// Every command that the program and its scripts send, with arguments that try it. `string`, `other`,
-/// `hash`, `set` and `stream` stand for keys that are used for nothing else. Commands in a script need
+/// `hash`, `set`, `zset` and `stream` stand for keys that are used for nothing else. Commands in a script need
 /// the same rights as those that are sent.
-const COMMANDS: [(&str, &[&str]); 37] = [
+const COMMANDS: [(&str, &[&str]); 50] = [
     ("PING", &[]),
     ("INFO", &["server"]),
     ("TIME", &[]),
@@ -31,6 +31,7 @@ const COMMANDS: [(&str, &[&str]); 37] = [
     ("RENAME", &["string", "other"]),
     ("GETDEL", &["other"]),
     ("HSET", &["hash", "1", "1"]),
+    ("HMSET", &["hash", "1", "1"]),
     ("PEXPIRE", &["hash", LIFETIME]),
     ("HGET", &["hash", "1"]),
     ("HMGET", &["hash", "1"]),
@@ -44,16 +45,28 @@ const COMMANDS: [(&str, &[&str]); 37] = [
     ("SADD", &["set", "1"]),
     ("PEXPIRE", &["set", LIFETIME]),
     ("SMEMBERS", &["set"]),
+    ("SREM", &["set", "1"]),
+    ("ZADD", &["zset", "1", "1"]),
+    ("PEXPIRE", &["zset", LIFETIME]),
+    ("ZCARD", &["zset"]),
+    ("ZREM", &["zset", "2"]),
+    ("ZREMRANGEBYSCORE", &["zset", "-inf", "0"]),
+    ("ZPOPMIN", &["zset"]),
     ("XADD", &["stream", "*", "1", "1"]),
     ("PEXPIRE", &["stream", LIFETIME]),
     ("XRANGE", &["stream", "-", "+", "COUNT", "1"]),
+    ("XLEN", &["stream"]),
+    ("XDEL", &["stream", "0-1"]),
     ("EVALSHA", &["0000000000000000000000000000000000000000", "1", "string"]),
     ("SCRIPT LOAD", &["return 1"]),
     ("DEL", &["string"]),
     ("DEL", &["other"]),
     ("DEL", &["hash"]),
     ("DEL", &["set"]),
+    ("DEL", &["zset"]),
     ("DEL", &["stream"]),
+    ("MULTI", &[]),
+    ("EXEC", &[]),
     // Before the channels are tried with it.
     ("UNSUBSCRIBE", &[]),
 ];
@@ -111,7 +124,7 @@ impl Trial {
             }
             for argument in arguments {
                 match *argument {
-                    "string" | "other" | "hash" | "set" | "stream" => {
+                    "string" | "other" | "hash" | "set" | "zset" | "stream" => {
                         command.arg(format!("{}mcp:{{{}}}:{argument}", self.prefix, self.name))
                     }
                     plain => command.arg(plain),

@@ -59,6 +59,7 @@ async fn what_a_user_of_redis_lacks_is_named_and_the_remedy_works() {
         (format!("~{prefix}* &{prefix}* +@all -subscribe"), "run SUBSCRIBE"),
         (format!("~{prefix}* &{prefix}* +@all -xadd -evalsha"), "run XADD, EVALSHA"),
         (format!("~{prefix}* &{prefix}* +@all -script|load"), "run SCRIPT LOAD"),
+        (format!("~{prefix}* &{prefix}* +@all -exec"), "run EXEC"),
     ] {
         let reset = format!("ACL SETUSER app reset on >{PASSWORD} {rules}");
         assert!(server.run(&reset).await.starts_with("+OK"), "{rules}");

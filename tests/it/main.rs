@@ -28,6 +28,7 @@ mod batches;
 mod blame;
 mod bounds;
 mod cancellation;
+mod circles;
 mod contracts;
 mod duplicated_headers;
 mod early_responses;

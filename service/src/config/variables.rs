@@ -45,6 +45,8 @@ pub const VARIABLES: &[Variable] = &[
     UNLIMITED_NETWORKS,
     NOTES_PER_PERSON,
     MEGABYTES_PER_PERSON,
+    UNFINISHED_JOBS_PER_PERSON,
+    JOB_MEGABYTES_PER_PERSON,
     ACCESS_TOKEN_TTL,
     SESSION_TTL,
     AUDIT_RETENTION,
@@ -337,6 +339,22 @@ pub const MEGABYTES_PER_PERSON: Variable = Variable {
     meaning: "How many megabytes the titles, tags and texts of one person's notes may be together, up \
               to 1000000. In the database they take about three times as much with their index.",
     default: "500",
+};
+
+/// How many unfinished jobs one person may have.
+pub const UNFINISHED_JOBS_PER_PERSON: Variable = Variable {
+    name: "UNFINISHED_JOBS_PER_PERSON",
+    meaning: "How many jobs of one person may be unfinished at once, up to 100000. The account page \
+              shows both limits for jobs.",
+    default: "1000",
+};
+
+/// How large the arguments of one person's unfinished jobs may be.
+pub const JOB_MEGABYTES_PER_PERSON: Variable = Variable {
+    name: "JOB_MEGABYTES_PER_PERSON",
+    meaning: "How many megabytes the arguments of one person's unfinished jobs may take together, from \
+              8 to 100000. They are deleted when a job ends.",
+    default: "64",
 };
 
 /// How long an access token lives.

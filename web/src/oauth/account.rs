@@ -54,6 +54,7 @@ struct AccountPage<'a> {
     session: &'a Session,
     apps: &'a [App],
     used: String,
+    jobs: String,
     done: Option<&'a str>,
 }
 
@@ -99,7 +100,9 @@ impl Account {
             apps.map_err(|error| failed(&error))?.iter().map(|app| self.in_words(app)).collect();
         let used = account::used(&self.service, &session.user).await;
         let used = used.map_err(|error| failed(&error))?.to_string();
-        let page = AccountPage { frame: &frame, session: &session, apps: &apps, used, done };
+        let jobs = account::jobs_used(&self.service, &session.user).await;
+        let jobs = jobs.map_err(|error| failed(&error))?.to_string();
+        let page = AccountPage { frame: &frame, session: &session, apps: &apps, used, jobs, done };
         Ok(frame.show(StatusCode::OK, &page))
     }
 

@@ -84,7 +84,10 @@ fn body(service: Service, export: Export) -> Body {
             Ok(None) => Ok(None),
             Ok(Some(bytes)) => Ok(Some((bytes, (service, export, number + 1)))),
             Err(error) => {
-                tracing::warn!(error = ?error, "An export broke off: {error}");
+                tracing::warn!(
+                    dependency = error.dependency(), error = ?error,
+                    "An export broke off: {error}"
+                );
                 Err(io::Error::other(error))
             }
         }
@@ -96,7 +99,10 @@ fn refusal(error: ExportError) -> Refusal {
     match error {
         ExportError::NotFound => Refusal::NoExport,
         error => {
-            tracing::warn!(error = ?error, "An export cannot be read: {error}");
+            tracing::warn!(
+                dependency = error.dependency(), error = ?error,
+                "An export cannot be read: {error}"
+            );
             Refusal::StoreAway
         }
     }

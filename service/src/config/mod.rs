@@ -51,7 +51,7 @@ use crate::{
         cimd::KnownDocuments,
         client::{self, Client},
         data_keys::DataKeys,
-        gate,
+        gate, grant,
         redirect_uri::Schemes,
     },
     proxies::Proxies,
@@ -217,12 +217,8 @@ impl Config {
             org: reader.parse(ALLOWED_GITHUB_ORG, gate::parse_org),
         };
         if gate.org.is_none() && reader.is_set_but_empty(ALLOWED_GITHUB_LOGINS) {
-            reader.problems.push(format!(
-                "{} is set but names nobody: write {} to let everybody with a GitHub account in, or \
-                 name who may sign in",
-                ALLOWED_GITHUB_LOGINS.name,
-                gate::EVERYBODY
-            ));
+            let problem = format!("{} {}", ALLOWED_GITHUB_LOGINS.name, gate::names_no_one());
+            reader.problems.push(problem);
         }
         let data_keys = reader.parse(DATA_KEYS, data_keys).unwrap_or_default();
         let redirect_schemes = reader.parse(REDIRECT_SCHEMES, schemes).unwrap_or_default();
@@ -254,7 +250,8 @@ impl Config {
         let session_ttl =
             reader.duration(SESSION_TTL, Duration::from_mins(1)..=Duration::from_hours(30 * 24));
         let audit_retention = reader.duration(AUDIT_RETENTION, days(1)..=days(3_650));
-        let ended_grant_retention = reader.duration(ENDED_GRANT_RETENTION, days(2)..=days(365));
+        let ended_grant_retention =
+            reader.duration(ENDED_GRANT_RETENTION, grant::MIN_ENDED_RETENTION..=days(365));
         let shutdown_timeout =
             reader.duration(SHUTDOWN_TIMEOUT, Duration::from_secs(1)..=Duration::from_mins(5));
         let worker_concurrency =

@@ -69,6 +69,7 @@ impl Reservation {
         }
         if held.bytes + bytes > TOTAL_BYTES {
             tracing::warn!(
+                dependency = "memory",
                 held = held.bytes,
                 senders = held.senders.len(),
                 "Refused a request body: all bodies together are at the limit of this instance"

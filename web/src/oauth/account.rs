@@ -5,6 +5,7 @@ use http::{Method, StatusCode};
 use poem::{Endpoint, Request, Response};
 use service::{
     Service,
+    db::Failure,
     oauth::{
         account::{self, ConnectedApp},
         consent, limits,
@@ -251,8 +252,11 @@ fn told(done: &str) -> Option<&'static str> {
     }
 }
 
-fn failed(error: &(impl std::fmt::Display + std::fmt::Debug)) -> Trouble {
-    tracing::error!(error = ?error, "The account page does not work: {error}");
+fn failed(error: &Failure) -> Trouble {
+    tracing::error!(
+        dependency = error.dependency(), error = ?error,
+        "The account page does not work: {error}"
+    );
     Trouble::unavailable()
 }
 

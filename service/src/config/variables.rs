@@ -1,13 +1,13 @@
-//! Every variable of the environment: its name, what it means, and what holds without it.
+//! Every environment variable: name, documentation and default.
 
-/// A setting of the environment.
+/// An environment variable.
 #[derive(Clone, Copy, Debug)]
 pub struct Variable {
     /// The name of the environment variable.
     pub name: &'static str,
-    /// What it means, and in which unit, for `.env.example`.
+    /// The documentation for `.env.example`, with units and limits.
     pub meaning: &'static str,
-    /// What holds without it, as it would be written; empty if nothing does.
+    /// The default, as it would be written; empty if there is none.
     pub default: &'static str,
 }
 
@@ -62,7 +62,7 @@ pub const VARIABLES: &[Variable] = &[
     RENDER_GIT_COMMIT,
 ];
 
-/// Where clients reach us.
+/// The public URL of the server.
 pub const PUBLIC_URL: Variable = Variable {
     name: "PUBLIC_URL",
     meaning: "The address that clients use: scheme and host, without a path. Every access token \
@@ -72,14 +72,14 @@ pub const PUBLIC_URL: Variable = Variable {
     default: "http://127.0.0.1:8080",
 };
 
-/// Where we listen.
+/// The port of the listener.
 pub const PORT: Variable = Variable {
     name: "PORT",
     meaning: "The TCP port to listen on. The default of PUBLIC_URL uses it.",
     default: "8080",
 };
 
-/// On which address we listen.
+/// The IP address of the listener.
 pub const HOST: Variable = Variable {
     name: "HOST",
     meaning: "The IP address to listen on. If PUBLIC_URL is not a loopback address, the default \
@@ -87,7 +87,7 @@ pub const HOST: Variable = Variable {
     default: "127.0.0.1",
 };
 
-/// Who may call from a browser.
+/// Browser origins that may call the server.
 pub const ALLOWED_ORIGINS: Variable = Variable {
     name: "ALLOWED_ORIGINS",
     meaning: "Origins of web pages that may call the server from a browser, in addition to \
@@ -95,7 +95,7 @@ pub const ALLOWED_ORIGINS: Variable = Variable {
     default: "",
 };
 
-/// Where files go.
+/// The directory for local files.
 pub const DATA_DIR: Variable = Variable {
     name: "DATA_DIR",
     meaning: "The directory for the SQLite database (without DATABASE_URL) and the generated \
@@ -103,7 +103,7 @@ pub const DATA_DIR: Variable = Variable {
     default: "./data",
 };
 
-/// Where the data is.
+/// The database.
 pub const DATABASE_URL: Variable = Variable {
     name: "DATABASE_URL",
     meaning: "The PostgreSQL database, as postgres://user:password@host/name. Default: a SQLite \
@@ -111,7 +111,7 @@ pub const DATABASE_URL: Variable = Variable {
     default: "",
 };
 
-/// How many connections to the database.
+/// The size of the connection pool.
 pub const DATABASE_MAX_CONNECTIONS: Variable = Variable {
     name: "DATABASE_MAX_CONNECTIONS",
     meaning: "The maximum number of database connections of one process, 1 to 100. During a \
@@ -119,7 +119,7 @@ pub const DATABASE_MAX_CONNECTIONS: Variable = Variable {
     default: "5",
 };
 
-/// Where the rest is that instances share.
+/// The Redis server or cluster.
 pub const REDIS_URL: Variable = Variable {
     name: "REDIS_URL",
     meaning: "Redis 7 or Valkey 8, one server or a cluster, as redis:// or rediss://. It stores \
@@ -129,7 +129,7 @@ pub const REDIS_URL: Variable = Variable {
     default: "",
 };
 
-/// What keys begin with.
+/// The prefix of all Redis keys and channels.
 pub const REDIS_PREFIX: Variable = Variable {
     name: "REDIS_PREFIX",
     meaning: "The prefix of all keys and channels in Redis, so that several deployments can share \
@@ -137,7 +137,7 @@ pub const REDIS_PREFIX: Variable = Variable {
     default: "notes:",
 };
 
-/// What seals the signing keys.
+/// The secret that encrypts the signing keys.
 pub const JWT_SIGNING_SECRET: Variable = Variable {
     name: "JWT_SIGNING_SECRET",
     meaning: "Encrypts the private keys that sign access tokens: at least 32 bytes, the same for \
@@ -148,7 +148,7 @@ pub const JWT_SIGNING_SECRET: Variable = Variable {
     default: "",
 };
 
-/// Who we are at GitHub.
+/// The client id of the GitHub OAuth app.
 pub const GITHUB_CLIENT_ID: Variable = Variable {
     name: "GITHUB_CLIENT_ID",
     meaning: "The client id of the GitHub OAuth app for sign-in. The app's callback URL is \
@@ -158,14 +158,14 @@ pub const GITHUB_CLIENT_ID: Variable = Variable {
     default: "",
 };
 
-/// How we prove it.
+/// The client secret of the GitHub OAuth app.
 pub const GITHUB_CLIENT_SECRET: Variable = Variable {
     name: "GITHUB_CLIENT_SECRET",
     meaning: "The client secret of the GitHub OAuth app.",
     default: "",
 };
 
-/// Where people sign in.
+/// The address of GitHub.
 pub const GITHUB_URL: Variable = Variable {
     name: "GITHUB_URL",
     meaning: "The address of GitHub Enterprise Server, if you use it. Has to be https unless it \
@@ -173,7 +173,7 @@ pub const GITHUB_URL: Variable = Variable {
     default: "https://github.com",
 };
 
-/// Where we ask who somebody is.
+/// The address of the GitHub API.
 pub const GITHUB_API_URL: Variable = Variable {
     name: "GITHUB_API_URL",
     meaning: "The address of the GitHub API, such as https://github.example.com/api/v3 for GitHub \
@@ -181,7 +181,7 @@ pub const GITHUB_API_URL: Variable = Variable {
     default: "https://api.github.com",
 };
 
-/// Who may sign in, one by one.
+/// The users who may sign in.
 pub const ALLOWED_GITHUB_LOGINS: Variable = Variable {
     name: "ALLOWED_GITHUB_LOGINS",
     meaning: "Users who may sign in, separated by commas: GitHub logins such as octocat, or \
@@ -194,7 +194,7 @@ pub const ALLOWED_GITHUB_LOGINS: Variable = Variable {
     default: "*",
 };
 
-/// Who may sign in, by membership.
+/// The organization whose members may sign in.
 pub const ALLOWED_GITHUB_ORG: Variable = Variable {
     name: "ALLOWED_GITHUB_ORG",
     meaning: "The GitHub organization whose active members may sign in. Users grant the \
@@ -204,7 +204,7 @@ pub const ALLOWED_GITHUB_ORG: Variable = Variable {
     default: "",
 };
 
-/// What seals GitHub's tokens.
+/// The secrets that encrypt GitHub tokens.
 pub const DATA_KEYS: Variable = Variable {
     name: "DATA_KEYS",
     meaning: "Secrets that encrypt the GitHub tokens for membership checks: at least 32 bytes \
@@ -214,7 +214,7 @@ pub const DATA_KEYS: Variable = Variable {
     default: "",
 };
 
-/// Which programs a code may be sent to besides web sites.
+/// Additional private-use URI schemes of redirect URIs.
 pub const REDIRECT_SCHEMES: Variable = Variable {
     name: "REDIRECT_SCHEMES",
     meaning: "Additional private-use URI schemes that clients may redirect to, separated by \
@@ -223,7 +223,7 @@ pub const REDIRECT_SCHEMES: Variable = Variable {
     default: "",
 };
 
-/// Clients that we vouch for.
+/// Preregistered clients.
 pub const OAUTH_CLIENTS: Variable = Variable {
     name: "OAUTH_CLIENTS",
     meaning: "Preregistered clients: a JSON array of objects with client_id, client_name and \
@@ -231,7 +231,7 @@ pub const OAUTH_CLIENTS: Variable = Variable {
     default: "",
 };
 
-/// Whether clients may name a document that says who they are.
+/// Whether client metadata documents are fetched.
 pub const CLIENT_METADATA_DOCUMENTS: Variable = Variable {
     name: "CLIENT_METADATA_DOCUMENTS",
     meaning: "Whether clients may identify themselves by a client metadata document, which this \
@@ -240,7 +240,7 @@ pub const CLIENT_METADATA_DOCUMENTS: Variable = Variable {
     default: "on",
 };
 
-/// Documents that need not be fetched.
+/// Client metadata documents that are not fetched.
 pub const CLIENT_DOCUMENTS: Variable = Variable {
     name: "CLIENT_DOCUMENTS",
     meaning: "Client metadata documents that the server uses instead of fetching them, even if \
@@ -249,7 +249,7 @@ pub const CLIENT_DOCUMENTS: Variable = Variable {
     default: "",
 };
 
-/// The proxy for https addresses.
+/// The proxy for https URLs.
 pub const HTTPS_PROXY: Variable = Variable {
     name: "HTTPS_PROXY",
     meaning: "The proxy for outgoing https requests (GitHub, client metadata documents, imports, \
@@ -259,14 +259,14 @@ pub const HTTPS_PROXY: Variable = Variable {
     default: "",
 };
 
-/// The proxy for plain http addresses.
+/// The proxy for plain http URLs.
 pub const HTTP_PROXY: Variable = Variable {
     name: "HTTP_PROXY",
     meaning: "The proxy for outgoing plain http requests, such as those to a trace collector.",
     default: "",
 };
 
-/// What is reached without a proxy.
+/// The hosts that are reached without a proxy.
 pub const NO_PROXY: Variable = Variable {
     name: "NO_PROXY",
     meaning: "Hosts that are reached without a proxy, separated by commas: names (which include \
@@ -275,7 +275,7 @@ pub const NO_PROXY: Variable = Variable {
     default: "",
 };
 
-/// Which endpoint summarizes.
+/// The endpoint of the language model.
 pub const LLM_URL: Variable = Variable {
     name: "LLM_URL",
     meaning: "The endpoint of a language model with the chat completions API of OpenAI, such as \
@@ -285,21 +285,21 @@ pub const LLM_URL: Variable = Variable {
     default: "",
 };
 
-/// Which model summarizes.
+/// The name of the language model.
 pub const LLM_MODEL: Variable = Variable {
     name: "LLM_MODEL",
     meaning: "The name of the model at LLM_URL. LLM_URL and LLM_MODEL have to be set together.",
     default: "",
 };
 
-/// How we prove that we may ask it.
+/// The key for the language model.
 pub const LLM_API_KEY: Variable = Variable {
     name: "LLM_API_KEY",
     meaning: "The key for LLM_URL, sent as a bearer token, if the endpoint requires one.",
     default: "",
 };
 
-/// Whose word about addresses we take.
+/// The number of trusted proxies in front of the server.
 pub const TRUSTED_PROXY_HOPS: Variable = Variable {
     name: "TRUSTED_PROXY_HOPS",
     meaning: "The number of your own proxies in front of the server, 0 to 10: the client's \
@@ -308,7 +308,7 @@ pub const TRUSTED_PROXY_HOPS: Variable = Variable {
     default: "0",
 };
 
-/// How much one person may ask.
+/// The rate limit per user.
 pub const RATE_LIMIT_PER_MINUTE: Variable = Variable {
     name: "RATE_LIMIT_PER_MINUTE",
     meaning: "The number of calls per user and minute, over all clients and instances, up to \
@@ -318,7 +318,7 @@ pub const RATE_LIMIT_PER_MINUTE: Variable = Variable {
     default: "120",
 };
 
-/// Whom no limit applies to.
+/// The networks that are exempt from rate limits.
 pub const UNLIMITED_NETWORKS: Variable = Variable {
     name: "UNLIMITED_NETWORKS",
     meaning: "Networks that are exempt from the rate limits on sign-in, registration and failed \
@@ -327,7 +327,7 @@ pub const UNLIMITED_NETWORKS: Variable = Variable {
     default: "",
 };
 
-/// How many notes one person may keep.
+/// The maximum number of notes per user.
 pub const NOTES_PER_PERSON: Variable = Variable {
     name: "NOTES_PER_PERSON",
     meaning: "The maximum number of notes per user, up to 10000000. A user who exceeds a lowered \
@@ -335,7 +335,7 @@ pub const NOTES_PER_PERSON: Variable = Variable {
     default: "50000",
 };
 
-/// How much one person may keep.
+/// The maximum size of all notes of a user.
 pub const MEGABYTES_PER_PERSON: Variable = Variable {
     name: "MEGABYTES_PER_PERSON",
     meaning: "The maximum size of the titles, tags and texts of all notes of a user, in \
@@ -344,21 +344,21 @@ pub const MEGABYTES_PER_PERSON: Variable = Variable {
     default: "500",
 };
 
-/// How long an access token lives.
+/// The lifetime of access tokens.
 pub const ACCESS_TOKEN_TTL: Variable = Variable {
     name: "ACCESS_TOKEN_TTL",
     meaning: "The lifetime of an access token, from 1m to 1h.",
     default: "30m",
 };
 
-/// How long a session lives.
+/// The idle lifetime of MCP sessions.
 pub const SESSION_TTL: Variable = Variable {
     name: "SESSION_TTL",
     meaning: "How long an MCP session is kept after its last request, from 1m to 30d.",
     default: "24h",
 };
 
-/// How long the audit log is kept.
+/// The retention of the audit log.
 pub const AUDIT_RETENTION: Variable = Variable {
     name: "AUDIT_RETENTION",
     meaning: "How long an entry of the audit log is kept, from 1d to 3650d. An entry takes about \
@@ -366,7 +366,7 @@ pub const AUDIT_RETENTION: Variable = Variable {
     default: "400d",
 };
 
-/// How long ended grants are kept.
+/// The retention of ended grants.
 pub const ENDED_GRANT_RETENTION: Variable = Variable {
     name: "ENDED_GRANT_RETENTION",
     meaning: "How long an ended grant (a connection of an app) is kept with its refresh tokens, \
@@ -375,7 +375,7 @@ pub const ENDED_GRANT_RETENTION: Variable = Variable {
     default: "30d",
 };
 
-/// How long a shutdown may take.
+/// The time limit of a shutdown.
 pub const SHUTDOWN_TIMEOUT: Variable = Variable {
     name: "SHUTDOWN_TIMEOUT",
     meaning: "How long running calls may take to finish after SIGTERM, from 1s to 5m. Keep it \
@@ -383,7 +383,7 @@ pub const SHUTDOWN_TIMEOUT: Variable = Variable {
     default: "25s",
 };
 
-/// How many jobs at once.
+/// The number of jobs that a worker runs at the same time.
 pub const WORKER_CONCURRENCY: Variable = Variable {
     name: "WORKER_CONCURRENCY",
     meaning: "The number of jobs that one worker runs at the same time, 1 to 1000. A quarter of \
@@ -391,7 +391,7 @@ pub const WORKER_CONCURRENCY: Variable = Variable {
     default: "16",
 };
 
-/// Where a worker answers probes.
+/// The port of a worker's probes and metrics.
 pub const WORKER_PORT: Variable = Variable {
     name: "WORKER_PORT",
     meaning: "The TCP port, at the address HOST, at which a worker serves /livez, /healthz and \
@@ -399,7 +399,7 @@ pub const WORKER_PORT: Variable = Variable {
     default: "8081",
 };
 
-/// What is logged.
+/// The log level.
 pub const LOG: Variable = Variable {
     name: "LOG",
     meaning: "The log level: error, warn, info, debug or trace; also per module, as in \
@@ -407,7 +407,7 @@ pub const LOG: Variable = Variable {
     default: "info",
 };
 
-/// How it is logged.
+/// The log format.
 pub const LOG_FORMAT: Variable = Variable {
     name: "LOG_FORMAT",
     meaning: "The log format: pretty or json. If PUBLIC_URL is not a loopback address, the \
@@ -415,7 +415,7 @@ pub const LOG_FORMAT: Variable = Variable {
     default: "pretty",
 };
 
-/// The text that `.env.example` has to hold.
+/// Returns the content of `.env.example`.
 pub fn env_example() -> String {
     let mut text = String::from(
         "# All environment variables of notes-mcp. All are optional on your own machine.\n",
@@ -437,7 +437,7 @@ pub fn env_example() -> String {
     text
 }
 
-/// Where Prometheus asks.
+/// The port of the metrics listener.
 pub const METRICS_PORT: Variable = Variable {
     name: "METRICS_PORT",
     meaning: "The TCP port of a second listener, at the address HOST, that serves GET /metrics \
@@ -445,7 +445,7 @@ pub const METRICS_PORT: Variable = Variable {
     default: "",
 };
 
-/// What opens the metrics on the public port.
+/// The token for metrics on the public port.
 pub const METRICS_TOKEN: Variable = Variable {
     name: "METRICS_TOKEN",
     meaning: "A bearer token, at least 32 bytes, with which GET /metrics is also served on the \
@@ -453,7 +453,7 @@ pub const METRICS_TOKEN: Variable = Variable {
     default: "",
 };
 
-/// Where traces go.
+/// The address of the trace collector.
 pub const OTEL_EXPORTER_OTLP_ENDPOINT: Variable = Variable {
     name: "OTEL_EXPORTER_OTLP_ENDPOINT",
     meaning: "The address of a collector that receives traces by OTLP over HTTP with protobuf, \
@@ -461,7 +461,7 @@ pub const OTEL_EXPORTER_OTLP_ENDPOINT: Variable = Variable {
     default: "",
 };
 
-/// What is sent along with traces.
+/// Headers for the trace collector.
 pub const OTEL_EXPORTER_OTLP_HEADERS: Variable = Variable {
     name: "OTEL_EXPORTER_OTLP_HEADERS",
     meaning: "Headers for the collector, as name=value pairs separated by commas, such as \
@@ -469,7 +469,7 @@ pub const OTEL_EXPORTER_OTLP_HEADERS: Variable = Variable {
     default: "",
 };
 
-/// How much is traced.
+/// The share of traces that is kept.
 pub const OTEL_TRACES_SAMPLER_ARG: Variable = Variable {
     name: "OTEL_TRACES_SAMPLER_ARG",
     meaning: "The share of traces that is kept, from 0 to 1. The trace id decides, so all \
@@ -477,7 +477,7 @@ pub const OTEL_TRACES_SAMPLER_ARG: Variable = Variable {
     default: "1",
 };
 
-/// Which commit runs.
+/// The commit of the running version.
 pub const RENDER_GIT_COMMIT: Variable = Variable {
     name: "RENDER_GIT_COMMIT",
     meaning: "The commit of the running version, for the metric notes_build_info and the deploy \

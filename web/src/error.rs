@@ -8,12 +8,12 @@
 use std::{io, time::Duration};
 
 use http::{HeaderName, HeaderValue, StatusCode, header};
+use platform::counted;
 use poem::{
     Response,
     error::{MethodNotAllowedError, NotFoundError, ResponseError},
 };
 use poem_openapi::Object;
-use service::counted;
 
 use crate::{body::Bounds, caller::Challenge, observe::RequestId};
 

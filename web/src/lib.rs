@@ -27,16 +27,15 @@ mod visitor;
 use std::time::Duration;
 
 use ::mcp::Engine;
+pub use metrics::serve as serve_metrics;
+use platform::ending;
+use server::Limits;
 use service::{
-    Service, ending,
+    Service,
     oauth::{allow_list, revoked},
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-
-use server::Limits;
-
-pub use metrics::serve as serve_metrics;
 
 /// What every part of one instance may reach.
 #[derive(Clone)]

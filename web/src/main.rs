@@ -5,5 +5,5 @@ mod commands;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    service::ending::main(commands::run())
+    platform::ending::main(commands::run())
 }

@@ -2,10 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use service::{
-    db::Failure,
-    jobs::{self, End, Lease, Settled},
-};
+use platform::db::Failure;
+use service::jobs::{self, End, Lease, Settled};
 use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, sleep},

@@ -26,7 +26,8 @@ mod schema;
 use std::{future::pending, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use service::{Service, config::Config, counted, ending, jobs, metrics};
+use platform::{counted, ending};
+use service::{Service, config::Config, jobs, metrics};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 

@@ -10,11 +10,11 @@ use std::{
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use mcp::Engine;
+use platform::{causes, clock::SystemClock, ending};
 use service::{
-    Dependencies, Service, causes,
-    clock::SystemClock,
+    Dependencies, Service,
     config::{Config, Mode},
-    ending, metrics, telemetry,
+    metrics,
 };
 use tokio_util::sync::CancellationToken;
 use worker::{
@@ -58,7 +58,7 @@ fn schedule(name: &str) -> Result<&'static Schedule, String> {
 }
 
 fn main() -> ExitCode {
-    service::ending::main(start())
+    platform::ending::main(start())
 }
 
 async fn start() -> ExitCode {
@@ -83,7 +83,7 @@ async fn start() -> ExitCode {
             return ExitCode::from(EXIT_USAGE);
         }
     };
-    let telemetry = match telemetry::start(&config, "notes-mcp-worker") {
+    let telemetry = match config.start_telemetry("notes-mcp-worker") {
         Ok(telemetry) => telemetry,
         Err(error) => return ended(Err(error)),
     };

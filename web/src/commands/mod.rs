@@ -21,9 +21,9 @@ use std::{
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use mcp::Stores;
+use platform::{causes, clock::SystemClock};
 use service::{
-    Dependencies, Service, causes,
-    clock::SystemClock,
+    Dependencies, Service,
     config::{Config, Mode},
 };
 

@@ -124,7 +124,8 @@ fn check_type(headers: &HeaderMap) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn declared_length(headers: &HeaderMap) -> Option<usize> {
+/// The value of `Content-Length`, if it is a number.
+pub(crate) fn declared_length(headers: &HeaderMap) -> Option<usize> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 

@@ -15,6 +15,7 @@ use poem::{Body, Request};
 use tokio::time::timeout;
 
 use super::connections::InFlight;
+use crate::body;
 
 /// The largest declared body that is read to its end although no endpoint wants it, in bytes: it
 /// usually arrived with the head, and the connection stays usable.
@@ -66,9 +67,8 @@ impl Remainder {
 
 /// A client that expects `100 Continue` has not sent its body, and shall not.
 fn is_small(headers: &HeaderMap) -> bool {
-    let declared = headers.get(header::CONTENT_LENGTH);
-    let declared = declared.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    declared.is_some_and(|it| it <= MAX_UNWANTED_BYTES) && !headers.contains_key(header::EXPECT)
+    let is_small = body::declared_length(headers).is_some_and(|it| it <= MAX_UNWANTED_BYTES);
+    is_small && !headers.contains_key(header::EXPECT)
 }
 
 struct Shared(Arc<Mutex<State>>);

@@ -49,7 +49,7 @@ use connections::{Activity, ConnectionLimits, Connections, Slot};
 use linger::LingerLimits;
 use message::{Guarded, Remainder};
 
-use crate::routes::PROBES;
+use crate::{error::RETRY_AFTER_SECONDS, routes::PROBES};
 
 /// From the moment a connection is ready for a request until the whole head has arrived. It is
 /// also how long an unused connection is kept open.
@@ -203,11 +203,12 @@ async fn requests<E>(
 fn no_room() -> Response {
     Response::builder()
         .status(StatusCode::SERVICE_UNAVAILABLE)
-        .header(header::RETRY_AFTER, "5")
+        .header(header::RETRY_AFTER, RETRY_AFTER_SECONDS)
         .header(header::CONNECTION, "close")
-        .body(
-            "This instance has as many open connections as it can have. Try again in 5 seconds.\n",
-        )
+        .body(format!(
+            "This instance has as many open connections as it can have. Try again in \
+             {RETRY_AFTER_SECONDS} seconds.\n"
+        ))
 }
 
 /// Responds to one request. If the endpoint left a part of the body unread, the response says that

@@ -45,9 +45,7 @@ impl RequestId {
             None => uuid::Uuid::new_v4().simple().to_string().into(),
         })
     }
-}
 
-impl RequestId {
     /// The id, for what outlives the request.
     pub(crate) fn share(&self) -> Arc<str> {
         Arc::clone(&self.0)

@@ -126,21 +126,21 @@ impl PageVisit {
 /// The share of the network that a request comes from, apart for requests from other sites.
 pub(crate) fn network_and_site(service: &Service, request: &Request) -> Share {
     let network = network(service, request);
-    match fetch_metadata(request, "sec-fetch-site") {
-        Some("cross-site" | "same-site") => network.of_other_sites(),
-        _ => network,
-    }
+    if is_from_another_site(request) { network.of_other_sites() } else { network }
 }
 
 /// Whether a page of another site made the browser send the request by itself, as an image, in a frame or
 /// by a script, instead of opening it for the person (Fetch Metadata). Never of a client that is no
 /// browser, which sends no such header.
 pub(crate) fn is_embedded(request: &Request) -> bool {
-    let from_another_site =
-        matches!(fetch_metadata(request, "sec-fetch-site"), Some("cross-site" | "same-site"));
     let opens = matches!(fetch_metadata(request, "sec-fetch-mode"), None | Some("navigate"))
         && matches!(fetch_metadata(request, "sec-fetch-dest"), None | Some("document"));
-    from_another_site && !opens
+    is_from_another_site(request) && !opens
+}
+
+/// Whether a browser says that a page of another site caused the request (Fetch Metadata).
+fn is_from_another_site(request: &Request) -> bool {
+    matches!(fetch_metadata(request, "sec-fetch-site"), Some("cross-site" | "same-site"))
 }
 
 fn fetch_metadata<'a>(request: &'a Request, name: &str) -> Option<&'a str> {

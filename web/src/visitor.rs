@@ -109,6 +109,15 @@ impl PageVisit {
         Ok(visit)
     }
 
+    /// Like [`Self::settle`], where every answer but a client error proves the cookies.
+    pub(crate) async fn settle_by_answer(
+        self,
+        answer: Result<Response, Trouble>,
+    ) -> Result<Response, Trouble> {
+        let is_proven = !answer.as_ref().is_err_and(Trouble::is_of_the_visitor);
+        self.settle(is_proven, answer).await
+    }
+
     /// Passes the answer on if the cookie was worth something, or if the network has not made too many
     /// requests with cookies that were not.
     pub(crate) async fn settle(

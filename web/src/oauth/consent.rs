@@ -117,8 +117,7 @@ impl Endpoint for Consent {
             Method::POST => self.decide(request).await,
             _ => self.view(&request).await,
         };
-        let is_proven = !answer.as_ref().is_err_and(Trouble::is_of_the_visitor);
-        Ok(visit.settle(is_proven, answer).await?)
+        Ok(visit.settle_by_answer(answer).await?)
     }
 }
 

@@ -53,8 +53,7 @@ impl Callback {
         }
         let visit = PageVisit::begin(&self.service, request, &limits::CALLBACK).await?;
         let answer = self.finish(request).await;
-        let is_proven = !answer.as_ref().is_err_and(Trouble::is_of_the_visitor);
-        visit.settle(is_proven, answer).await
+        visit.settle_by_answer(answer).await
     }
 
     async fn finish(&self, request: &Request) -> Result<Response, Trouble> {
@@ -159,8 +158,7 @@ impl Endpoint for Development {
                 None => Err(trouble(CallbackError::Malformed)),
             }
         };
-        let is_proven = !answer.as_ref().is_err_and(Trouble::is_of_the_visitor);
-        Ok(visit.settle(is_proven, answer).await?)
+        Ok(visit.settle_by_answer(answer).await?)
     }
 }
 

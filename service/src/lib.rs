@@ -68,7 +68,7 @@ pub mod users;
 pub use catalog::{catalog, mcp_settings};
 pub use counted::counted;
 pub use dependencies::Dependencies;
-pub use quoted::{plain, quoted};
+pub use quoted::{is_invisible, plain, quoted};
 
 /// How long a process that ends waits until its last totals are written. They are also in the next
 /// write of another process, except for what happened in the last seconds.

@@ -31,7 +31,7 @@ fn is_quote(it: char) -> bool {
 
 /// Characters without a shape of their own that change how others are read: format characters such
 /// as the marks and embeddings of bidirectional text, joiners, variation selectors, tags and fillers.
-pub(crate) fn is_invisible(it: char) -> bool {
+pub fn is_invisible(it: char) -> bool {
     matches!(it,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
         | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'

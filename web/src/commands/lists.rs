@@ -54,7 +54,7 @@ fn lines<T: Serialize>(entries: &[T]) -> anyhow::Result<String> {
 
 /// Columns as wide as their widest cell; the last one is not padded.
 fn table<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
-    let rows: Vec<[String; N]> = rows.map(|row| row.map(|it| plain(&it))).collect();
+    let rows: Vec<[String; N]> = rows.map(|row| row.map(|cell| printable(&cell))).collect();
     if rows.is_empty() {
         return String::new();
     }
@@ -71,9 +71,11 @@ fn table<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]
     text
 }
 
-/// Text of strangers must not steer a terminal.
-fn plain(text: &str) -> String {
-    text.chars().map(|it| if it.is_control() { '\u{fffd}' } else { it }).collect()
+/// Replaces control characters and invisible characters by U+FFFD: text from clients and users must not
+/// control the terminal, nor look like other text.
+fn printable(text: &str) -> String {
+    let is_unsafe = |c: char| c.is_control() || service::is_invisible(c);
+    text.chars().map(|c| if is_unsafe(c) { '\u{fffd}' } else { c }).collect()
 }
 
 /// A time as it stands in a table, in UTC.
@@ -91,5 +93,15 @@ mod tests {
             [["a".to_owned(), "long cell".to_owned()], ["bcd".to_owned(), "\u{1b}[2J".to_owned()]];
         let text = table(["NAME", "X"], rows.into_iter());
         assert_eq!(text, "NAME  X\na     long cell\nbcd   \u{fffd}[2J\n");
+    }
+
+    #[test]
+    fn control_and_invisible_characters_are_replaced() {
+        for text in ["\u{1b}", "\n", "\u{9b}", "\u{202e}", "\u{200b}", "\u{feff}", "\u{e0041}"] {
+            assert_eq!(printable(&format!("a{text}b")), "a\u{fffd}b", "{text:?}");
+        }
+        for text in ["", "notes-mcp", "It's “5” o'clock", "cafe\u{301}", "数据库"] {
+            assert_eq!(printable(text), text);
+        }
     }
 }

@@ -5,24 +5,11 @@
 //! in memory is open sockets and caches. Start reading at `routes`, the list of every path.
 
 mod api;
-mod body;
-mod caller;
-mod cookies;
-mod cors;
-mod error;
-mod exports;
-mod home;
+mod http;
 mod mcp;
-mod measure;
-mod metrics;
 mod oauth;
-mod observe;
-mod origin;
-mod page;
-mod reference;
+mod pages;
 mod routes;
-mod server;
-mod visitor;
 
 use std::time::Duration;
 
@@ -34,9 +21,12 @@ use service::{
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use server::Limits;
+use self::http::{
+    body,
+    server::{self, Limits},
+};
 
-pub use metrics::serve as serve_metrics;
+pub use api::metrics::serve as serve_metrics;
 
 /// What every part of one instance may reach.
 #[derive(Clone)]

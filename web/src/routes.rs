@@ -7,23 +7,28 @@ use poem::{Endpoint, EndpointExt as _, IntoEndpoint, Request, Response, Route, g
 use service::{metrics::HTTP_FAILURES, oauth::github::CALLBACK_PATH};
 
 use crate::{
-    Instance, api,
-    body::NetworkBodies,
-    cors::{PUBLIC_METHODS, Public},
-    exports::{self, Exports},
-    home::Home,
+    Instance,
+    api::{
+        self,
+        exports::{self, Exports},
+        metrics::{self, Metrics},
+    },
+    http::{
+        body::NetworkBodies,
+        cors::{PUBLIC_METHODS, Public},
+        observe::{Named, Observed},
+    },
     mcp,
-    metrics::{self, Metrics},
-    oauth::{
-        self, ForClients,
+    oauth::{self, ForClients},
+    pages::{
         account::{self, Account},
         authorize::{self, Authorize},
         consent::{self, Consent},
+        home::Home,
+        page::Paged,
+        reference,
         sign_in::{self, Callback, Development},
     },
-    observe::{Named, Observed},
-    page::Paged,
-    reference,
 };
 
 /// The endpoint of MCP.

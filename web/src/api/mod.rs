@@ -1,5 +1,7 @@
 //! Every endpoint that is neither `/mcp` nor a page, described in `/openapi.json`.
 
+pub(crate) mod exports;
+pub(crate) mod metrics;
 mod probes;
 mod well_known;
 

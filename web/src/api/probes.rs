@@ -12,8 +12,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Instance,
-    error::{ErrorBody, RETRY_AFTER_SECONDS},
-    observe::RequestId,
+    http::{
+        error::{ErrorBody, RETRY_AFTER_SECONDS},
+        observe::RequestId,
+    },
 };
 
 /// `/healthz` and `/livez`.

@@ -8,8 +8,10 @@ use service::{Service, oauth::scope};
 
 use crate::{
     Instance,
-    error::{ErrorBody, RETRY_AFTER_SECONDS},
-    observe::RequestId,
+    http::{
+        error::{ErrorBody, RETRY_AFTER_SECONDS},
+        observe::RequestId,
+    },
 };
 
 /// `/.well-known/…`.

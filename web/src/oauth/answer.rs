@@ -6,7 +6,7 @@ use poem_openapi::{ApiResponse, payload::Json};
 use service::metrics;
 
 use super::{credentials::CredentialsError, form::FormError};
-use crate::{
+use crate::http::{
     error::{ErrorBody, RETRY_AFTER_SECONDS, Refusal},
     observe::RequestId,
 };

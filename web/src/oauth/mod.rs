@@ -1,21 +1,16 @@
 //! The HTTP side of sign-in: one file for each endpoint. The rules are in `service::oauth`.
 //!
-//! | who calls | file |
+//! | who calls | where |
 //! |---|---|
 //! | clients, and libraries in web pages | [`metadata`], [`register`], [`token`], [`revoke`] |
-//! | a person with a browser, sent by a client | [`authorize`], [`consent`], [`sign_in`] |
-//! | a person with a browser, by themselves | [`account`] |
+//! | a person with a browser | [`crate::pages`] |
 
-pub(crate) mod account;
 mod answer;
-pub(crate) mod authorize;
-pub(crate) mod consent;
 mod credentials;
 mod form;
 pub(crate) mod metadata;
 pub(crate) mod register;
 pub(crate) mod revoke;
-pub(crate) mod sign_in;
 pub(crate) mod token;
 mod unread;
 
@@ -23,7 +18,10 @@ use http::{HeaderValue, header};
 use poem::{Endpoint, IntoResponse, Request, Response};
 use poem_openapi::Tags;
 
-use crate::{Instance, error, observe::RequestId, origin::Doors, visitor};
+use crate::{
+    Instance,
+    http::{error, observe::RequestId, origin::Doors, visitor},
+};
 
 /// The group of these endpoints in the document.
 #[derive(Tags)]

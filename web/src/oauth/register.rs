@@ -21,10 +21,12 @@ use super::{
 };
 use crate::{
     Instance,
-    body::Bounds,
-    error::Refusal,
-    observe::RequestId,
-    visitor::{self, Share},
+    http::{
+        body::Bounds,
+        error::Refusal,
+        observe::RequestId,
+        visitor::{self, Share},
+    },
 };
 
 const BODY: Bounds = Bounds { bytes: register::MAX_BYTES, time: Duration::from_secs(10) };

@@ -18,7 +18,10 @@ use super::{
     token::{BODY, authenticated},
     unread::Unread,
 };
-use crate::{Instance, error::Refusal, observe::RequestId, visitor};
+use crate::{
+    Instance,
+    http::{error::Refusal, observe::RequestId, visitor},
+};
 
 /// Where a client gives a token back (RFC 7009).
 #[derive(Clone)]

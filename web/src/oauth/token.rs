@@ -25,7 +25,10 @@ use super::{
     form::Form,
     unread::Unread,
 };
-use crate::{Instance, body::Bounds, error::Refusal, observe::RequestId, visitor};
+use crate::{
+    Instance,
+    http::{body::Bounds, error::Refusal, observe::RequestId, visitor},
+};
 
 /// Parameters are short: the longest one that means anything is a resource.
 pub(super) const BODY: Bounds = Bounds { bytes: 16 * 1024, time: Duration::from_secs(10) };

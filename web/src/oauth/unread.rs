@@ -10,7 +10,7 @@ use poem_openapi::{
     registry::{MetaMediaType, MetaRequest, Registry},
 };
 
-use crate::{
+use crate::http::{
     body::{self, Bounds},
     error::Refusal,
 };

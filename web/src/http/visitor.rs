@@ -14,7 +14,10 @@ use service::{
 };
 use sha2::{Digest as _, Sha256};
 
-use crate::{cookies::Cookies, error::Refusal, observe::RequestId, page::Trouble};
+use crate::{
+    http::{cookies::Cookies, error::Refusal, observe::RequestId},
+    pages::page::Trouble,
+};
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 

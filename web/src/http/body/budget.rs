@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use crate::error::Refusal;
+use crate::http::error::Refusal;
 
 /// Bytes of all bodies that are read or worked on: 24 of the largest. A quarter of the smallest
 /// machine that we run on.

@@ -17,8 +17,9 @@ use service::{metrics, oauth::audit::Parties};
 
 use crate::{
     Instance,
-    error::{self, Refusal},
-    page, routes,
+    http::error::{self, Refusal},
+    pages::page,
+    routes,
 };
 
 /// The header that carries the request id, both ways.

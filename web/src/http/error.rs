@@ -15,7 +15,10 @@ use poem::{
 use poem_openapi::Object;
 use service::counted;
 
-use crate::{body::Bounds, caller::Challenge, observe::RequestId};
+use crate::{
+    http::{body::Bounds, observe::RequestId},
+    mcp::caller::Challenge,
+};
 
 /// How long a client should wait before it asks again, in seconds, when something that usually
 /// comes back by itself is away.

@@ -19,9 +19,11 @@ use subtle::ConstantTimeEq as _;
 use super::sign_in::location;
 use crate::{
     Instance,
-    cookies::{Cookies, Kind, SESSION},
-    page::{Fields, Frame, Trouble, see_other},
-    visitor::{self, PageVisit},
+    http::{
+        cookies::{Cookies, Kind, SESSION},
+        visitor::{self, PageVisit},
+    },
+    pages::page::{Fields, Frame, Trouble, see_other},
 };
 
 /// The methods of the pages.

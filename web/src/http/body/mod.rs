@@ -13,7 +13,10 @@ use tokio::time::{Instant, timeout_at};
 
 pub(crate) use self::budget::Budget;
 use self::budget::Reservation;
-use crate::{Instance, error::Refusal, visitor};
+use crate::{
+    Instance,
+    http::{error::Refusal, visitor},
+};
 
 /// How much of a body is read, and for how long.
 #[derive(Clone, Copy, Debug)]

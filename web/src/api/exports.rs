@@ -13,7 +13,7 @@ use service::{
     exports::{self, Export, ExportError},
 };
 
-use crate::{Instance, error::Refusal};
+use crate::{Instance, http::error::Refusal};
 
 /// Where a file is.
 pub(crate) const PATH: &str = "/exports/:token";

@@ -15,9 +15,11 @@ use url::form_urlencoded;
 
 use crate::{
     Instance,
-    cookies::{Cookies, Kind},
-    page::{Fields, Trouble, see_other, without_effect},
-    visitor,
+    http::{
+        cookies::{Cookies, Kind},
+        visitor,
+    },
+    pages::page::{Fields, Trouble, see_other, without_effect},
 };
 
 /// The methods of the endpoint.

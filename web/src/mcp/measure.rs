@@ -12,7 +12,7 @@ use http::{Method, StatusCode};
 use service::metrics;
 use tokio::time::Instant;
 
-use crate::{observe, routes};
+use crate::{http::observe, routes};
 
 /// A request to the engine, from when it came.
 pub(crate) struct Measured {

@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, Uri, header, uri::Authority};
 
 use service::config::PublicUrl;
 
-use crate::error::Refusal;
+use crate::http::error::Refusal;
 
 /// The addresses that are ours and the pages that are welcome.
 pub(crate) struct Doors {

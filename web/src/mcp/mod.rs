@@ -3,6 +3,9 @@
 //! A request passes the doors (`Host` and `Origin`), shows its token, and only then is its body
 //! read. What the body means, and with which status it is answered, is the engine's business.
 
+pub(crate) mod caller;
+mod measure;
+
 use std::{io, time::Duration};
 
 use ::mcp::{Caller, Engine, Quota, Reply, ReplyBody};
@@ -11,15 +14,17 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use poem::{Body, Endpoint, Request, Response};
 use service::{Service, metrics, oauth::limits};
 
+use self::measure::Measured;
 use crate::{
     Instance,
-    body::{self, Bounds, Budget},
-    caller, cors,
-    error::{RETRY_AFTER_SECONDS, Refusal},
-    measure::Measured,
-    observe::RequestId,
-    origin::Doors,
-    visitor,
+    http::{
+        body::{self, Bounds, Budget},
+        cors,
+        error::{RETRY_AFTER_SECONDS, Refusal},
+        observe::RequestId,
+        origin::Doors,
+        visitor,
+    },
 };
 
 /// The largest note is 100,000 characters, at most 600 kB of JSON; the rest is room for batches and

@@ -13,7 +13,7 @@ use poem::{Endpoint, Request, Response, endpoint::make_sync};
 use service::oauth::limits;
 use sha2::{Digest as _, Sha256};
 
-use crate::{Instance, api, page::Trouble, visitor};
+use crate::{Instance, api, http::visitor, pages::page::Trouble};
 
 /// `/openapi.json`.
 pub(crate) fn document(json: String) -> impl Endpoint {

@@ -15,10 +15,12 @@ use url::form_urlencoded;
 
 use crate::{
     Instance,
-    cookies::{Cookies, Kind, SESSION},
-    observe::ServerFailed,
-    page::{Fields, Frame, Trouble, see_other, without_effect},
-    visitor::{self, PageVisit},
+    http::{
+        cookies::{Cookies, Kind, SESSION},
+        observe::ServerFailed,
+        visitor::{self, PageVisit},
+    },
+    pages::page::{Fields, Frame, Trouble, see_other, without_effect},
 };
 
 /// The path of the page that asks for a name.

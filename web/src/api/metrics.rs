@@ -8,10 +8,13 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Instance, caller,
-    error::Refusal,
-    observe::{Named, Observed},
-    server::{self, Limits},
+    Instance,
+    http::{
+        error::Refusal,
+        observe::{Named, Observed},
+        server::{self, Limits},
+    },
+    mcp::caller,
 };
 
 /// The path.

@@ -19,9 +19,11 @@ use service::{
 use super::sign_in;
 use crate::{
     Instance,
-    cookies::{Cookies, Kind},
-    page::{self, Fields, Frame, Trouble, see_other},
-    visitor::{self, PageVisit},
+    http::{
+        cookies::{Cookies, Kind},
+        visitor::{self, PageVisit},
+    },
+    pages::page::{self, Fields, Frame, Trouble, see_other},
 };
 
 /// The methods of the page.

@@ -11,7 +11,7 @@ use service::{
 };
 use url::form_urlencoded;
 
-use crate::{Instance, page::Frame};
+use crate::{Instance, pages::page::Frame};
 
 /// The page.
 pub(crate) struct Home {

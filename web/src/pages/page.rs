@@ -15,11 +15,13 @@ use url::form_urlencoded;
 
 use crate::{
     Instance,
-    body::{self, Bounds},
-    error::{self, Refusal},
-    observe::RequestId,
-    origin::Doors,
-    visitor,
+    http::{
+        body::{self, Bounds},
+        error::{self, Refusal},
+        observe::RequestId,
+        origin::Doors,
+        visitor,
+    },
 };
 
 /// What every template has: the nonce of its style sheet, and the request id.

@@ -15,7 +15,7 @@ use poem::{Body, Request};
 use tokio::time::timeout;
 
 use super::connections::InFlight;
-use crate::body;
+use crate::http::body;
 
 /// The largest declared body that is read to its end although no endpoint wants it, in bytes: it
 /// usually arrived with the head, and the connection stays usable.

@@ -10,7 +10,7 @@ use service::{
     oauth::{access_token::TokenError, scope},
 };
 
-use crate::{error::Refusal, routes};
+use crate::{http::error::Refusal, routes};
 
 /// The caller of a request, from its access token. Only the header counts: a token in the query
 /// would end up in logs and in browser histories, so it is never read. `path`: the MCP endpoint as

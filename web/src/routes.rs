@@ -7,7 +7,6 @@ use poem::{Endpoint, EndpointExt as _, IntoEndpoint, Request, Response, Route, g
 use service::{metrics::HTTP_FAILURES, oauth::github::CALLBACK_PATH};
 
 use crate::{
-    Instance,
     api::{
         self,
         exports::{self, Exports},
@@ -17,36 +16,29 @@ use crate::{
         body::NetworkBodies,
         cors::{PUBLIC_METHODS, Public},
         observe::{Named, Observed},
+        probes::METRICS,
     },
-    mcp,
+    instance::Instance,
+    mcp::{
+        self,
+        paths::{MCP, PROTECTED_RESOURCE_MCP, PROTECTED_RESOURCE_MCP_SLASH},
+    },
     oauth::{self, ForClients},
     pages::{
         account::{self, Account},
         authorize::{self, Authorize},
         consent::{self, Consent},
         home::Home,
-        page::Paged,
+        not_found::NotFoundPage,
+        paged::Paged,
         reference,
         sign_in::{self, Callback, Development},
     },
 };
 
-/// The endpoint of MCP.
-pub(crate) const MCP: &str = "/mcp";
-
-/// The document of the protected resource, at the path that RFC 9728 derives from `…/mcp`. The
-/// challenge of a 401 points here.
-pub(crate) const PROTECTED_RESOURCE_MCP: &str = "/.well-known/oauth-protected-resource/mcp";
-
-/// The same of `…/mcp/`, which is the same endpoint.
-pub(crate) const PROTECTED_RESOURCE_MCP_SLASH: &str = "/.well-known/oauth-protected-resource/mcp/";
-
 const PROTECTED_RESOURCE: &str = "/.well-known/oauth-protected-resource";
 
 const AUTHORIZATION_SERVER: &str = "/.well-known/oauth-authorization-server";
-
-/// What a platform asks every few seconds: a good answer is logged now and then.
-pub(crate) const PROBES: [&str; 3] = ["/healthz", "/livez", metrics::PATH];
 
 /// The methods of a path that only shows something.
 const READ: &str = "GET, HEAD";
@@ -84,7 +76,7 @@ pub(crate) fn all(instance: &Instance) -> anyhow::Result<impl Endpoint<Output = 
         // The platform that runs us.
         .at("/healthz", READ, api.clone())
         .at("/livez", READ, api)
-        .at(metrics::PATH, metrics::METHODS, get(Metrics::new(instance)))
+        .at(METRICS, metrics::METHODS, get(Metrics::new(instance)))
         // Whoever has the address of a file.
         .at(exports::PATH, exports::METHODS, Exports::new(instance))
         // People with a browser, sent by a client.
@@ -102,7 +94,8 @@ pub(crate) fn all(instance: &Instance) -> anyhow::Result<impl Endpoint<Output = 
             PUBLIC_METHODS,
             Public { methods: PUBLIC_METHODS, inner: get(reference::document(document)) },
         );
-    Ok(Observed::new(instance, routes.0.data(NetworkBodies::new(instance))))
+    let routes = routes.0.data(NetworkBodies::new(&instance.bodies, &instance.service));
+    Ok(Observed::new(NotFoundPage::new(instance, routes)))
 }
 
 /// Leaves away the slash at the end of the path, which the router of the API does not know.

@@ -13,7 +13,7 @@ use service::{
     exports::{self, Export, ExportError},
 };
 
-use crate::{Instance, http::error::Refusal};
+use crate::{http::error::Refusal, instance::Instance};
 
 /// Where a file is.
 pub(crate) const PATH: &str = "/exports/:token";

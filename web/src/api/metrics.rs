@@ -8,17 +8,15 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Instance,
     http::{
+        bearer::bearer,
         error::Refusal,
         observe::{Named, Observed},
+        probes::METRICS,
         server::{self, Limits},
     },
-    mcp::caller,
+    instance::Instance,
 };
-
-/// The path.
-pub(crate) const PATH: &str = "/metrics";
 
 /// The value of `Allow`.
 pub(crate) const METHODS: &str = "GET, HEAD";
@@ -52,7 +50,7 @@ impl Metrics {
             Door::Open => Ok(()),
             Door::Public(None) => Err(Refusal::NotFound),
             Door::Public(Some(token)) => {
-                let sent = caller::bearer(request.headers()).unwrap_or_default();
+                let sent = bearer(request.headers()).unwrap_or_default();
                 let same: bool = sent.as_bytes().ct_eq(token.expose().as_bytes()).into();
                 // As if nothing were there: a scanner learns nothing, and the operator knows.
                 if same { Ok(()) } else { Err(Refusal::NotFound) }
@@ -80,8 +78,8 @@ impl Endpoint for Metrics {
 /// that only a private network reaches.
 pub async fn serve(listener: TcpListener, service: Service, shutdown: CancellationToken) {
     let endpoint = Metrics { service, door: Door::Open };
-    let named = Named { name: PATH, methods: METHODS, inner: get(endpoint) };
-    let app = Observed::for_programs(Route::new().at(PATH, named));
+    let named = Named { name: METRICS, methods: METHODS, inner: get(endpoint) };
+    let app = Observed::new(Route::new().at(METRICS, named));
     // A scrape takes a second: there is nothing to wait for.
     server::serve(listener, app, Limits::default(), shutdown, std::time::Duration::ZERO).await;
 }

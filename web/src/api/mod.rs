@@ -8,7 +8,7 @@ mod well_known;
 use poem_openapi::{ExtraHeader, LicenseObject, OpenApiService};
 
 use crate::{
-    Instance,
+    instance::Instance,
     oauth::{metadata::Metadata, register::Register, revoke::Revoke, token::Token},
 };
 

@@ -11,11 +11,11 @@ use service::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Instance,
     http::{
         error::{ErrorBody, RETRY_AFTER_SECONDS},
-        observe::RequestId,
+        request_id::RequestId,
     },
+    instance::Instance,
 };
 
 /// `/healthz` and `/livez`.

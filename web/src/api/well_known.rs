@@ -7,11 +7,11 @@ use poem_openapi::{ApiResponse, Object, OpenApi, Tags, payload::Json, types::Par
 use service::{Service, oauth::scope};
 
 use crate::{
-    Instance,
     http::{
         error::{ErrorBody, RETRY_AFTER_SECONDS},
-        observe::RequestId,
+        request_id::RequestId,
     },
+    instance::Instance,
 };
 
 /// `/.well-known/…`.

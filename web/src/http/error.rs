@@ -15,10 +15,7 @@ use poem::{
 use poem_openapi::Object;
 use service::counted;
 
-use crate::{
-    http::{body::Bounds, observe::RequestId},
-    mcp::caller::Challenge,
-};
+use super::{bearer::Challenge, body::bounds::Bounds, request_id::RequestId};
 
 /// How long a client should wait before it asks again, in seconds, when something that usually
 /// comes back by itself is away.

@@ -1,10 +1,16 @@
 //! HTTP without endpoints: what all endpoints of this crate are built on.
 
+pub(crate) mod bearer;
 pub(crate) mod body;
+pub(crate) mod client_address;
 pub(crate) mod cookies;
 pub(crate) mod cors;
 pub(crate) mod error;
+pub(crate) mod fetch_metadata;
 pub(crate) mod observe;
 pub(crate) mod origin;
+pub(crate) mod probes;
+pub(crate) mod rate_limit;
+pub(crate) mod request_id;
+pub(crate) mod request_info;
 pub(crate) mod server;
-pub(crate) mod visitor;

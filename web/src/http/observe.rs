@@ -1,63 +1,24 @@
 //! One request, one id, one log line.
 
 use std::{
-    fmt,
     panic::AssertUnwindSafe,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use ::mcp::{About, CallFailure, trace};
 use futures_util::FutureExt;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use poem::{Endpoint, IntoResponse, Request, Response};
 use tracing::{Instrument, Span};
 
 use service::{metrics, oauth::audit::Parties};
 
-use crate::{
-    Instance,
-    http::error::{self, Refusal},
-    pages::page,
-    routes,
+use super::{
+    error::{self, Refusal},
+    probes::PROBES,
+    request_id::{REQUEST_ID, RequestId},
 };
-
-/// The header that carries the request id, both ways.
-pub(crate) const REQUEST_ID: &str = "x-request-id";
-
-/// Longest request id that is taken from a client or a proxy, in characters.
-const REQUEST_ID_MAX: usize = 64;
-
-/// Finds one request in the logs of all processes. It proves nothing, so a client may choose it.
-#[derive(Clone, Debug)]
-pub(crate) struct RequestId(Arc<str>);
-
-impl RequestId {
-    /// The one that the request brought, if it is well-formed, or a new one.
-    fn of(headers: &HeaderMap) -> Self {
-        let well_formed = |id: &&str| {
-            !id.is_empty()
-                && id.len() <= REQUEST_ID_MAX
-                && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
-        };
-        let brought = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
-        Self(match brought.filter(well_formed) {
-            Some(id) => id.into(),
-            None => uuid::Uuid::new_v4().simple().to_string().into(),
-        })
-    }
-
-    /// The id, for what outlives the request.
-    pub(crate) fn share(&self) -> Arc<str> {
-        Arc::clone(&self.0)
-    }
-}
-
-impl fmt::Display for RequestId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 /// The route that answered, put into its response: unlike the path it is from a closed set.
 #[derive(Clone, Copy, Debug)]
@@ -71,20 +32,13 @@ pub(crate) struct ServerFailed;
 /// Wraps everything: names the request, answers what no route answered, and logs.
 pub(crate) struct Observed<E> {
     inner: E,
-    https: bool,
     probes: Probes,
 }
 
 impl<E> Observed<E> {
-    /// Wraps all routes of one instance.
-    pub(crate) fn new(instance: &Instance, inner: E) -> Self {
-        let https = instance.service.config().public_url.as_str().starts_with("https://");
-        Self { inner, https, probes: Probes::default() }
-    }
-
-    /// Wraps what only programs call.
-    pub(crate) fn for_programs(inner: E) -> Self {
-        Self { inner, https: false, probes: Probes::default() }
+    /// Wraps all routes of one listener.
+    pub(crate) fn new(inner: E) -> Self {
+        Self { inner, probes: Probes::default() }
     }
 }
 
@@ -98,25 +52,22 @@ impl<E: Endpoint<Output = Response>> Endpoint for Observed<E> {
         let parties = Parties::default();
         request.set_data(parties.clone());
         let method = request.method().clone();
-        let for_a_person = page::is_for_a_person(&request);
-        let span = if routes::PROBES.contains(&request.uri().path()) {
+        let span = if PROBES.contains(&request.uri().path()) {
             tracing::info_span!("request", request_id = %id) // nobody follows it
         } else {
-            trace::request(&id.0, known(&method), request.headers())
+            trace::request(id.as_str(), known(&method), request.headers())
         };
         let waiting = metrics::HTTP_ACTIVE_REQUESTS.while_held([]);
 
         let answer = self.inner.call(request).instrument(span.clone()).await;
-        let mut response = answer.unwrap_or_else(|error| match error::refusal(error, "") {
-            Refusal::NotFound if for_a_person => page::not_found(&id, self.https),
-            refusal => refusal.into_response(&id),
-        });
+        let mut response =
+            answer.unwrap_or_else(|error| error::refusal(error, "").into_response(&id));
 
         drop(waiting);
         let headers = response.headers_mut();
         headers.insert(
             REQUEST_ID,
-            HeaderValue::try_from(&*id.0).expect("letters, digits, dots, dashes only"),
+            HeaderValue::try_from(id.as_str()).expect("letters, digits, dots, dashes only"),
         );
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         let elapsed = started.elapsed();
@@ -134,13 +85,13 @@ const PROBE_LINE_EVERY: Duration = Duration::from_mins(1);
 
 /// When each probe last had a line.
 #[derive(Default)]
-struct Probes([Mutex<Option<Instant>>; routes::PROBES.len()]);
+struct Probes([Mutex<Option<Instant>>; PROBES.len()]);
 
 impl Probes {
     /// Whether a response is one more good answer to a probe.
     fn is_noise(&self, response: &Response) -> bool {
         let route = route_of(response);
-        let Some(index) = routes::PROBES.iter().position(|it| *it == route) else {
+        let Some(index) = PROBES.iter().position(|it| *it == route) else {
             return false;
         };
         if !response.status().is_success() {
@@ -353,30 +304,12 @@ mod tests {
         let inner = poem::endpoint::make(|_| async {
             assert!(std::hint::black_box(false), "the password is hunter2");
         });
-        let observed = Observed::for_programs(Named { name: "/x", methods: "GET", inner });
+        let observed = Observed::new(Named { name: "/x", methods: "GET", inner });
         let request = Request::builder().header(REQUEST_ID, "mine").finish();
         let mut response = observed.call(request).await.unwrap();
         assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
         assert_eq!(response.headers()[REQUEST_ID], "mine");
         let body = response.take_body().into_string().await.unwrap();
         assert!(body.contains("mine") && !body.contains("hunter2"), "{body}");
-    }
-
-    #[test]
-    fn a_request_id_is_kept_only_when_it_is_well_formed() {
-        let id = |value: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(REQUEST_ID, HeaderValue::from_bytes(value.as_bytes()).unwrap());
-            RequestId::of(&headers).to_string()
-        };
-        let longest = "a".repeat(REQUEST_ID_MAX);
-        for kept in ["a", "Req-1_2.3", longest.as_str()] {
-            assert_eq!(id(kept), kept);
-        }
-        for replaced in ["", "a b", "a\"b", "ä", &format!("{longest}a"), "a/b"] {
-            let new = id(replaced);
-            assert_eq!(new.len(), 32, "{replaced:?} became {new:?}");
-        }
-        assert_eq!(RequestId::of(&HeaderMap::new()).to_string().len(), 32);
     }
 }

@@ -1,16 +1,15 @@
 //! Who is calling: the `Authorization` header becomes a `Caller`, or a challenge that tells the
 //! client how to get a token (RFC 6750 section 3, RFC 9728 section 5.1).
 
-use std::{collections::BTreeSet, fmt::Write as _};
-
 use ::mcp::Caller;
-use http::{HeaderMap, HeaderValue, header};
-use service::{
-    Service,
-    oauth::{access_token::TokenError, scope},
-};
+use http::HeaderMap;
+use service::{Service, oauth::access_token::TokenError};
 
-use crate::{http::error::Refusal, routes};
+use super::paths::{PROTECTED_RESOURCE_MCP, PROTECTED_RESOURCE_MCP_SLASH};
+use crate::http::{
+    bearer::{Challenge, Problem, bearer},
+    error::Refusal,
+};
 
 /// The caller of a request, from its access token. Only the header counts: a token in the query
 /// would end up in logs and in browser histories, so it is never read. `path`: the MCP endpoint as
@@ -34,230 +33,10 @@ pub(crate) async fn authenticate(
     }
 }
 
-/// The `WWW-Authenticate` value for a good token that grants too little. It asks for what was
-/// granted before as well, because a client of 2025-11-25 forgets what the challenge does not name.
-pub(crate) fn insufficient_scope(
-    service: &Service,
-    path: &str,
-    granted: &BTreeSet<String>,
-    needed: &str,
-) -> HeaderValue {
-    let mut scopes = granted.clone();
-    scopes.extend(needed.split_whitespace().map(ToOwned::to_owned));
-    let scopes = scopes.into_iter().collect::<Vec<_>>().join(" ");
-    challenge_header(&[
-        ("error", "insufficient_scope"),
-        ("scope", &scopes),
-        ("resource_metadata", &resource_metadata(service, path)),
-        ("error_description", "This needs more scopes than your access token grants."),
-    ])
-}
-
 /// The metadata of the endpoint whose address the client uses, `/mcp` or `/mcp/`: a strict client
 /// compares the `resource` of the document with that address (RFC 9728 section 3.3).
-fn resource_metadata(service: &Service, path: &str) -> String {
-    let metadata = if path.ends_with('/') {
-        routes::PROTECTED_RESOURCE_MCP_SLASH
-    } else {
-        routes::PROTECTED_RESOURCE_MCP
-    };
+pub(super) fn resource_metadata(service: &Service, path: &str) -> String {
+    let metadata =
+        if path.ends_with('/') { PROTECTED_RESOURCE_MCP_SLASH } else { PROTECTED_RESOURCE_MCP };
     format!("{}{metadata}", service.config().public_url)
-}
-
-/// The token of an `Authorization: Bearer …` header.
-pub(crate) fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
-    let mut values = headers.get_all(header::AUTHORIZATION).iter();
-    let Some(value) = values.next() else {
-        return Err(Problem::Missing);
-    };
-    if values.next().is_some() {
-        return Err(Problem::Several);
-    }
-    let Ok(value) = value.to_str() else {
-        return Err(Problem::Malformed);
-    };
-    let value = value.trim();
-    let (scheme, token) = value.split_once([' ', '\t']).unwrap_or((value, ""));
-    let token = token.trim();
-    // Credentials of another kind, or a variable that was empty: the client has no token yet.
-    if !scheme.eq_ignore_ascii_case("Bearer") || token.is_empty() {
-        return Err(Problem::Missing);
-    }
-    if is_b64token(token) { Ok(token) } else { Err(Problem::Malformed) }
-}
-
-/// The grammar of RFC 6750 section 2.1.
-fn is_b64token(token: &str) -> bool {
-    let body = token.trim_end_matches('=');
-    !body.is_empty() && body.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b))
-}
-
-/// What is wrong with the token of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Problem {
-    Missing,
-    Several,
-    Malformed,
-    Expired,
-    NotOurs,
-}
-
-/// An answer that asks for a (better) access token.
-#[derive(Debug, thiserror::Error)]
-#[error("access token {problem:?}")]
-pub(crate) struct Challenge {
-    problem: Problem,
-    resource_metadata: String,
-}
-
-impl Challenge {
-    fn new(problem: Problem, resource_metadata: String) -> Self {
-        Self { problem, resource_metadata }
-    }
-
-    /// Whether there was a token, and not one of ours: somebody may be trying. An expired one is an
-    /// honest mistake.
-    pub(crate) fn is_of_a_bad_token(&self) -> bool {
-        self.problem == Problem::NotOurs
-    }
-
-    /// The code in the body.
-    pub(crate) fn code(&self) -> &'static str {
-        // RFC 6750 wants no error code in the header for a request that brought no token. The body
-        // has one all the same, so that every error body looks alike.
-        self.error().unwrap_or("unauthorized")
-    }
-
-    /// The sentence in the header and in the body.
-    pub(crate) fn description(&self) -> &'static str {
-        match self.problem {
-            Problem::Missing => {
-                "This needs an access token. Send it in the header Authorization: Bearer <token>."
-            }
-            Problem::Several => {
-                "There are several Authorization headers. Send exactly one, with one token."
-            }
-            Problem::Malformed => {
-                "The Authorization header is malformed. Send Authorization: Bearer <token>."
-            }
-            Problem::Expired => "The access token has expired. Get a new one and try again.",
-            Problem::NotOurs => {
-                "The access token is not valid for this server. Get a new one and try again."
-            }
-        }
-    }
-
-    /// The value of `WWW-Authenticate`.
-    pub(crate) fn header(&self) -> HeaderValue {
-        let mut parameters = Vec::with_capacity(4);
-        if let Some(error) = self.error() {
-            parameters.push(("error", error));
-            parameters.push(("error_description", self.description()));
-        }
-        parameters.push(("resource_metadata", &self.resource_metadata));
-        // Everything, so that one consent is enough. A client that asked for less is told so when
-        // it needs more, but the TypeScript SDK v1, of which most clients are made, then refreshes
-        // its token instead of asking the person, and never gets there.
-        let everything = scope::ALL.join(" ");
-        parameters.push(("scope", &everything));
-        challenge_header(&parameters)
-    }
-
-    fn error(&self) -> Option<&'static str> {
-        match self.problem {
-            Problem::Missing => None,
-            // Not `invalid_request`, which would be a 400: clients begin to sign in on a 401 only.
-            Problem::Several | Problem::Malformed | Problem::Expired | Problem::NotOurs => {
-                Some("invalid_token")
-            }
-        }
-    }
-}
-
-/// `Bearer name="value", …`. A value with a quote, a backslash or anything beyond visible ASCII is
-/// left out: none of ours has one, and half a header is better than a split one.
-fn challenge_header(parameters: &[(&str, &str)]) -> HeaderValue {
-    let mut text = String::from("Bearer");
-    let mut separator = " ";
-    for (name, value) in parameters {
-        let quotable = |b: u8| matches!(b, b' '..=b'~') && b != b'"' && b != b'\\';
-        if value.bytes().all(quotable) {
-            write!(text, "{separator}{name}=\"{value}\"").expect("writing to a String cannot fail");
-            separator = ", ";
-        }
-    }
-    HeaderValue::try_from(text).expect("only visible ASCII was written")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    type Values = &'static [&'static [u8]];
-
-    fn headers(values: Values) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for value in values {
-            headers.append(header::AUTHORIZATION, HeaderValue::from_bytes(value).unwrap());
-        }
-        headers
-    }
-
-    #[test]
-    fn only_one_well_formed_bearer_header_is_a_token() {
-        let cases: [(Values, Result<&str, Problem>); 25] = [
-            (&[b"Bearer abc.def-g_h~+/=="], Ok("abc.def-g_h~+/==")),
-            (&[b"bearer abc"], Ok("abc")),
-            (&[b"BEARER  abc "], Ok("abc")),
-            (&[b"Bearer\tabc"], Ok("abc")),
-            (&[], Err(Problem::Missing)),
-            (&[b""], Err(Problem::Missing)),
-            (&[b"Basic YTpi"], Err(Problem::Missing)),
-            (&[b"abc.def.ghi"], Err(Problem::Missing)),
-            (&[b"Bearerabc"], Err(Problem::Missing)),
-            (&[b"Bearer: abc"], Err(Problem::Missing)),
-            (&[b"Bearer"], Err(Problem::Missing)),
-            (&[b"Bearer "], Err(Problem::Missing)),
-            (&[b"bearer \t "], Err(Problem::Missing)),
-            (&[b"Bearer =="], Err(Problem::Malformed)),
-            (&[b"Bearer a b"], Err(Problem::Malformed)),
-            (&[b"Bearer a,b"], Err(Problem::Malformed)),
-            (&[b"Bearer a, Bearer a"], Err(Problem::Malformed)),
-            (&[b"Bearer \"a\""], Err(Problem::Malformed)),
-            (&[b"Bearer ${TOKEN}"], Err(Problem::Malformed)),
-            (&[b"Bearer {{token}}"], Err(Problem::Malformed)),
-            (&[b"Bearer <token>"], Err(Problem::Malformed)),
-            (&[b"Bearer \xff"], Err(Problem::Malformed)),
-            (&[b"\xff"], Err(Problem::Malformed)),
-            (&[b"Bearer a", b"Bearer a"], Err(Problem::Several)),
-            (&[b"Basic YTpi", b"Bearer a"], Err(Problem::Several)),
-        ];
-        for (values, expected) in cases {
-            assert_eq!(bearer(&headers(values)), expected, "{values:?}");
-        }
-    }
-
-    #[test]
-    fn a_challenge_says_what_rfc_6750_wants() {
-        let metadata = "https://h/.well-known/oauth-protected-resource/mcp";
-        let challenge = |problem| {
-            let challenge = Challenge::new(problem, metadata.to_owned());
-            challenge.header().to_str().unwrap().to_owned()
-        };
-        let tail = format!(r#"resource_metadata="{metadata}", scope="notes:read notes:write""#);
-
-        assert_eq!(challenge(Problem::Missing), format!("Bearer {tail}"));
-        for problem in [Problem::Expired, Problem::NotOurs, Problem::Several, Problem::Malformed] {
-            let header = challenge(problem);
-            let start = r#"Bearer error="invalid_token", error_description=""#;
-            assert!(header.starts_with(start), "{header}");
-            assert!(header.ends_with(&tail), "{header}");
-        }
-    }
-
-    #[test]
-    fn a_value_cannot_break_out_of_its_quotes() {
-        let header = challenge_header(&[("a", "x\"y"), ("b", "x\\"), ("c", "x\ny"), ("d", "ok")]);
-        assert_eq!(header, r#"Bearer d="ok""#);
-    }
 }

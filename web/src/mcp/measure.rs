@@ -12,7 +12,8 @@ use http::{Method, StatusCode};
 use service::metrics;
 use tokio::time::Instant;
 
-use crate::{http::observe, routes};
+use super::paths;
+use crate::http::observe;
 
 /// A request to the engine, from when it came.
 pub(crate) struct Measured {
@@ -135,7 +136,7 @@ impl Drop for MeasuredStream {
             };
             operation.note(outcome);
             if outcome == observe::FAILED {
-                metrics::HTTP_FAILURES.count([routes::MCP, "stream"]);
+                metrics::HTTP_FAILURES.count([paths::MCP, "stream"]);
             }
             if !self.ended && self.modern {
                 metrics::MCP_CANCELLATIONS.count(["modern"]);

@@ -3,8 +3,9 @@
 //! A request passes the doors (`Host` and `Origin`), shows its token, and only then is its body
 //! read. What the body means, and with which status it is answered, is the engine's business.
 
-pub(crate) mod caller;
+mod caller;
 mod measure;
+pub(crate) mod paths;
 
 use std::{io, time::Duration};
 
@@ -16,15 +17,17 @@ use service::{Service, metrics, oauth::limits};
 
 use self::measure::Measured;
 use crate::{
-    Instance,
     http::{
-        body::{self, Bounds, Budget},
+        bearer::insufficient_scope,
+        body::{self, bounds::Bounds, budget::Budget},
         cors,
         error::{RETRY_AFTER_SECONDS, Refusal},
-        observe::RequestId,
         origin::Doors,
-        visitor,
+        rate_limit,
+        request_id::RequestId,
+        request_info::log_context,
     },
+    instance::Instance,
 };
 
 /// The largest note is 100,000 characters, at most 600 kB of JSON; the rest is room for batches and
@@ -67,7 +70,7 @@ impl Mcp {
             Ok(caller) => caller,
             Err(refusal) => return Err(self.count(&request, refusal).await),
         };
-        let parties = visitor::parties(&request);
+        let parties = log_context(&request);
         parties.set_user(caller.user.as_str());
         parties.set_client(&caller.client);
         caller.request = request.data::<RequestId>().map(RequestId::share);
@@ -96,8 +99,8 @@ impl Mcp {
         if !is_a_guess {
             return refusal;
         }
-        let network = visitor::network(&self.service, request);
-        let taken = visitor::take(&self.service, &limits::UNAUTHORIZED, &network).await;
+        let network = rate_limit::network(&self.service, request);
+        let taken = rate_limit::take(&self.service, &limits::UNAUTHORIZED, &network).await;
         taken.err().unwrap_or(refusal)
     }
 
@@ -135,8 +138,8 @@ impl Mcp {
                 response.set_body(Body::from_bytes_stream(events.map(Ok::<_, io::Error>)));
             }
             ReplyBody::InsufficientScope { needed, body } => {
-                let challenge =
-                    caller::insufficient_scope(&self.service, path, &caller.scopes, &needed);
+                let metadata = caller::resource_metadata(&self.service, path);
+                let challenge = insufficient_scope(&metadata, &caller.scopes, &needed);
                 headers.insert(header::WWW_AUTHENTICATE, challenge);
                 headers.insert(header::CONTENT_TYPE, JSON);
                 response.set_body(body);

@@ -8,7 +8,7 @@ use service::metrics;
 use super::{credentials::CredentialsError, form::FormError};
 use crate::http::{
     error::{ErrorBody, RETRY_AFTER_SECONDS, Refusal},
-    observe::RequestId,
+    request_id::RequestId,
 };
 
 /// Nothing came of a request.

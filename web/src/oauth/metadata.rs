@@ -9,7 +9,7 @@ use service::{
 };
 
 use super::Tag;
-use crate::Instance;
+use crate::instance::Instance;
 
 /// What a client needs to know before it sends a person here (RFC 8414).
 #[derive(Clone)]

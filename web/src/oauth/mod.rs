@@ -19,8 +19,8 @@ use poem::{Endpoint, IntoResponse, Request, Response};
 use poem_openapi::Tags;
 
 use crate::{
-    Instance,
-    http::{error, observe::RequestId, origin::Doors, visitor},
+    http::{client_address::local_port, error, origin::Doors, request_id::RequestId},
+    instance::Instance,
 };
 
 /// The group of these endpoints in the document.
@@ -53,7 +53,7 @@ impl<E: Endpoint> Endpoint for ForClients<E> {
 
     async fn call(&self, request: Request) -> poem::Result<Response> {
         let id = request.data::<RequestId>().cloned();
-        let port = visitor::local_port(&request);
+        let port = local_port(&request);
         let answered = match self.doors.check_host(request.uri(), request.headers(), port) {
             Ok(()) => self.inner.call(request).await,
             Err(refusal) => Err(refusal.into()),

@@ -20,13 +20,14 @@ use super::{
     unread::Unread,
 };
 use crate::{
-    Instance,
     http::{
-        body::Bounds,
+        body::bounds::Bounds,
         error::Refusal,
-        observe::RequestId,
-        visitor::{self, Share},
+        rate_limit::{self, RateLimitKey},
+        request_id::RequestId,
+        request_info::request_info,
     },
+    instance::Instance,
 };
 
 const BODY: Bounds = Bounds { bytes: register::MAX_BYTES, time: Duration::from_secs(10) };
@@ -121,16 +122,18 @@ impl Register {
     ) -> Result<Answer, Failed> {
         let fail = Fail(id);
         let refused = |refusal: Refusal| fail.refusal(&refusal);
-        let network = visitor::network(&self.service, request);
-        visitor::take(&self.service, &limits::REGISTER, &network).await.map_err(refused)?;
-        let everybody = Share::of_everybody();
-        visitor::take(&self.service, &limits::REGISTER_ALL, &everybody).await.map_err(refused)?;
+        let network = rate_limit::network(&self.service, request);
+        rate_limit::take(&self.service, &limits::REGISTER, &network).await.map_err(refused)?;
+        let everybody = RateLimitKey::of_everybody();
+        rate_limit::take(&self.service, &limits::REGISTER_ALL, &everybody)
+            .await
+            .map_err(refused)?;
         let invalid = |description: String| fail.invalid("invalid_client_metadata", description);
         if !is_json(request) {
             return Err(invalid("Send the metadata as application/json.".to_owned()));
         }
         let body = body.read(request, BODY).await.map_err(refused)?;
-        let info = visitor::info(&self.service, request);
+        let info = request_info(&self.service, request);
         match register::register(&self.service, &body, &info).await {
             Ok(client) => {
                 info.parties.set_client(&client.client_id);

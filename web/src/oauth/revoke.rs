@@ -19,8 +19,8 @@ use super::{
     unread::Unread,
 };
 use crate::{
-    Instance,
-    http::{error::Refusal, observe::RequestId, visitor},
+    http::{error::Refusal, rate_limit, request_id::RequestId, request_info::request_info},
+    instance::Instance,
 };
 
 /// Where a client gives a token back (RFC 7009).
@@ -81,14 +81,16 @@ impl Revoke {
     ) -> Result<Answer, Failed> {
         let fail = Fail(id);
         let refused = |refusal: Refusal| fail.refusal(&refusal);
-        let network = visitor::network(&self.service, request);
+        let network = rate_limit::network(&self.service, request);
         let body = body.read(request, BODY).await.map_err(refused)?;
         let form = Form::parse(request.original_uri(), request.headers(), &body)
             .map_err(|error| fail.form(error))?;
         let presented =
             Presented::of(request.headers(), &form).map_err(|error| fail.credentials(error))?;
         let count_guess = || async {
-            visitor::take(&self.service, &limits::TOKEN_FAILURES, &network).await.map_err(refused)
+            rate_limit::take(&self.service, &limits::TOKEN_FAILURES, &network)
+                .await
+                .map_err(refused)
         };
         let client = authenticated(&self.service, &presented, request, fail).await;
         if let Err(Failed::Client(..)) = client {
@@ -96,7 +98,7 @@ impl Revoke {
         }
         let client = client?;
         let token = form.get("token").ok_or_else(|| fail.request("token is required."))?;
-        let info = visitor::info(&self.service, request);
+        let info = request_info(&self.service, request);
         match revoke::token(&self.service, &client, token, &info).await {
             Ok(()) => {
                 if info.parties.user().is_none() {

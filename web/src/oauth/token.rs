@@ -26,8 +26,14 @@ use super::{
     unread::Unread,
 };
 use crate::{
-    Instance,
-    http::{body::Bounds, error::Refusal, observe::RequestId, visitor},
+    http::{
+        body::bounds::Bounds,
+        error::Refusal,
+        rate_limit,
+        request_id::RequestId,
+        request_info::{log_context, request_info},
+    },
+    instance::Instance,
 };
 
 /// Parameters are short: the longest one that means anything is a resource.
@@ -130,7 +136,7 @@ impl Token {
         grant_type: &mut &'static str,
     ) -> Result<Answer, Failed> {
         let fail = Fail(id);
-        let network = visitor::network(&self.service, request);
+        let network = rate_limit::network(&self.service, request);
         let refused = |refusal: Refusal| fail.refusal(&refusal);
         let body = body.read(request, BODY).await.map_err(refused)?;
         let form = Form::parse(request.original_uri(), request.headers(), &body)
@@ -144,7 +150,7 @@ impl Token {
         let answer = self.exchange(request, &form, fail).await;
         if answer.as_ref().is_err_and(is_a_guess) {
             // Only now: what is valid never waits behind guesses of the same network.
-            visitor::take(&self.service, &limits::TOKEN_FAILURES, &network)
+            rate_limit::take(&self.service, &limits::TOKEN_FAILURES, &network)
                 .await
                 .map_err(refused)?;
         }
@@ -201,7 +207,7 @@ impl Token {
             verifier: required("code_verifier")?,
             redirect_uri: form.get("redirect_uri"),
             resource: &form.resources(),
-            request: visitor::info(&self.service, request),
+            request: request_info(&self.service, request),
         };
         let redeemed = code::redeem(&self.service, client, redemption).await;
         redeemed.map_err(|error| match error {
@@ -243,7 +249,7 @@ impl Token {
             token,
             scope: form.get("scope"),
             resource: &form.resources(),
-            request: visitor::info(&self.service, request),
+            request: request_info(&self.service, request),
         };
         let rotated = refresh::rotate(&self.service, client, rotation).await;
         rotated.map_err(|error| match error {
@@ -278,7 +284,7 @@ pub(super) async fn authenticated(
     request: &Request,
     fail: Fail<'_>,
 ) -> Result<Client, Failed> {
-    client::introduce(service, &presented.id, &visitor::parties(request));
+    client::introduce(service, &presented.id, &log_context(request));
     let challenge = presented.by_header;
     let client = match client::find_snapshot(service, &presented.id).await {
         Ok(client) => client,

@@ -11,7 +11,7 @@ use poem_openapi::{
 };
 
 use crate::http::{
-    body::{self, Bounds},
+    body::{self, bounds::Bounds},
     error::Refusal,
 };
 

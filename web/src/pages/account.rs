@@ -18,12 +18,14 @@ use subtle::ConstantTimeEq as _;
 
 use super::sign_in::location;
 use crate::{
-    Instance,
     http::{
         cookies::{Cookies, Kind, SESSION},
-        visitor::{self, PageVisit},
+        request_info::{log_context, request_info},
     },
-    pages::page::{Fields, Frame, Trouble, see_other},
+    instance::Instance,
+    pages::{
+        error_page::Trouble, fields::Fields, frame::Frame, respond::see_other, visit::PageVisit,
+    },
 };
 
 /// The methods of the pages.
@@ -117,7 +119,7 @@ impl Account {
         if !bool::from(session.csrf.as_bytes().ct_eq(csrf.as_bytes())) {
             return Err(Trouble::forged());
         }
-        let info = visitor::info(&self.service, &request);
+        let info = request_info(&self.service, &request);
         let user = &session.user;
         match action {
             "disconnect" => {
@@ -197,7 +199,7 @@ impl Account {
         let session = sign_in::session(&self.service, cookie).await;
         let session = session.map_err(|_unavailable| Trouble::unavailable())?;
         if let Some(session) = &session {
-            visitor::parties(request).set_user(session.user.as_str());
+            log_context(request).set_user(session.user.as_str());
         }
         Ok(session)
     }
@@ -233,7 +235,7 @@ impl Endpoint for Account {
 
     async fn call(&self, request: Request) -> poem::Result<Response> {
         let visit = PageVisit::begin(&self.service, &request, &limits::CONSENT).await?;
-        let parties = visitor::parties(&request);
+        let parties = log_context(&request);
         let answer = match *request.method() {
             Method::POST => self.act(request).await,
             _ => self.show(&request).await,

@@ -14,12 +14,18 @@ use service::{
 use url::form_urlencoded;
 
 use crate::{
-    Instance,
     http::{
         cookies::{Cookies, Kind},
-        visitor,
+        fetch_metadata::is_embedded,
+        rate_limit,
+        request_info::request_info,
     },
-    pages::page::{Fields, Trouble, see_other, without_effect},
+    instance::Instance,
+    pages::{
+        error_page::Trouble,
+        fields::Fields,
+        respond::{see_other, without_effect},
+    },
 };
 
 /// The methods of the endpoint.
@@ -40,17 +46,17 @@ impl Authorize {
         if let Some(answer) = without_effect(request) {
             return answer;
         }
-        if visitor::is_embedded(request) {
+        if is_embedded(request) {
             return Err(Trouble::embedded());
         }
-        let network = visitor::network_and_site(&self.service, request);
-        visitor::take(&self.service, &limits::AUTHORIZE, &network).await?;
+        let network = rate_limit::network_and_site(&self.service, request);
+        rate_limit::take(&self.service, &limits::AUTHORIZE, &network).await?;
         let query = request.uri().query().unwrap_or_default();
         if query.len() > authorize::MAX_QUERY_BYTES {
             return Err(trouble(PageError::Request("The request is too long.")));
         }
         let Fields(pairs) = Fields::of_query(request.uri());
-        let info = visitor::info(&self.service, request);
+        let info = request_info(&self.service, request);
         let begun = match authorize::begin(&self.service, &pairs, &info).await {
             Ok(begun) => begun,
             Err(AuthorizeError::Page(error)) => return Err(trouble(error)),

@@ -5,6 +5,7 @@ use http::{Method, StatusCode};
 use poem::{Endpoint, Request, Response};
 use service::{
     Service,
+    config::PublicUrl,
     oauth::{
         client::ClientKind,
         consent::{self, ConsentError, ConsentView, Decision, Next},
@@ -18,12 +19,14 @@ use service::{
 
 use super::sign_in;
 use crate::{
-    Instance,
     http::{
         cookies::{Cookies, Kind},
-        visitor::{self, PageVisit},
+        request_info::{log_context, request_info},
     },
-    pages::page::{self, Fields, Frame, Trouble, see_other},
+    instance::Instance,
+    pages::{
+        error_page::Trouble, fields::Fields, frame::Frame, respond::see_other, visit::PageVisit,
+    },
 };
 
 /// The methods of the page.
@@ -55,9 +58,13 @@ impl Consent {
         let nonce = self.cookies().read(request.headers(), Kind::Transaction, txn);
         let view = consent::view(&self.service, txn, nonce).await;
         let view = view.map_err(trouble)?;
-        visitor::parties(request).set_client(view.client.as_str());
+        log_context(request).set_client(view.client.as_str());
         let frame = Frame::of(request);
-        let page = ConsentPage { frame: &frame, view: &view, host: page::host(&self.service) };
+        let page = ConsentPage {
+            frame: &frame,
+            view: &view,
+            host: host(&self.service.config().public_url),
+        };
         Ok(frame.show(StatusCode::OK, &page))
     }
 
@@ -75,7 +82,7 @@ impl Consent {
         };
         let cookies = self.cookies();
         let nonce = cookies.read(request.headers(), Kind::Transaction, txn);
-        let info = visitor::info(&self.service, &request);
+        let info = request_info(&self.service, &request);
         let next = consent::decide(&self.service, txn, csrf, nonce, decision, &info).await;
         let mut response = match next.map_err(trouble)? {
             Next::ToClient { uri } => see_other(&uri)?,
@@ -142,4 +149,10 @@ fn trouble(error: ConsentError) -> Trouble {
         ConsentError::Forged => Trouble::forged(),
         ConsentError::Unavailable => Trouble::unavailable(),
     }
+}
+
+/// The address of this server, for a person who reads it.
+fn host(url: &PublicUrl) -> &str {
+    let url = url.as_str();
+    url.split_once("://").map_or(url, |(_, host)| host)
 }

@@ -11,7 +11,7 @@ use service::{
 };
 use url::form_urlencoded;
 
-use crate::{Instance, pages::page::Frame};
+use crate::{instance::Instance, pages::frame::Frame};
 
 /// The page.
 pub(crate) struct Home {

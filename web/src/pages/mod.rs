@@ -1,9 +1,21 @@
 //! Pages for people with a browser.
+//!
+//! | who opens it | page |
+//! |---|---|
+//! | a person who was sent by a client | [`authorize`], [`consent`], [`sign_in`] |
+//! | a person | [`home`], [`account`], [`reference`] |
 
 pub(crate) mod account;
 pub(crate) mod authorize;
 pub(crate) mod consent;
+mod error_page;
+mod fields;
+mod frame;
+mod headers;
 pub(crate) mod home;
-pub(crate) mod page;
+pub(crate) mod not_found;
+pub(crate) mod paged;
 pub(crate) mod reference;
+mod respond;
 pub(crate) mod sign_in;
+mod visit;

@@ -13,7 +13,7 @@ use poem::{Endpoint, Request, Response, endpoint::make_sync};
 use service::oauth::limits;
 use sha2::{Digest as _, Sha256};
 
-use crate::{Instance, api, http::visitor, pages::page::Trouble};
+use crate::{api, http::rate_limit, instance::Instance, pages::error_page::Trouble};
 
 /// `/openapi.json`.
 pub(crate) fn document(json: String) -> impl Endpoint {
@@ -57,8 +57,8 @@ impl Endpoint for Docs {
 
     async fn call(&self, request: Request) -> poem::Result<Response> {
         let service = &self.instance.service;
-        let network = visitor::network_and_site(service, &request);
-        visitor::take(service, &limits::DOCS, &network).await?;
+        let network = rate_limit::network_and_site(service, &request);
+        rate_limit::take(service, &limits::DOCS, &network).await?;
         Ok(self.page()?.answer(request.headers()))
     }
 }

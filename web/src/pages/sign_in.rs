@@ -14,13 +14,19 @@ use service::{
 use url::form_urlencoded;
 
 use crate::{
-    Instance,
     http::{
         cookies::{Cookies, Kind, SESSION},
         observe::ServerFailed,
-        visitor::{self, PageVisit},
+        request_info::request_info,
     },
-    pages::page::{Fields, Frame, Trouble, see_other, without_effect},
+    instance::Instance,
+    pages::{
+        error_page::Trouble,
+        fields::Fields,
+        frame::Frame,
+        respond::{see_other, without_effect},
+        visit::PageVisit,
+    },
 };
 
 /// The path of the page that asks for a name.
@@ -63,7 +69,7 @@ impl Callback {
         let state = github::state_of(&pairs).ok_or_else(|| trouble(CallbackError::Malformed))?;
         let cookies = Cookies::of(&self.service.config().public_url);
         let nonce = cookies.read(request.headers(), Kind::SignIn, state);
-        let info = visitor::info(&self.service, request);
+        let info = request_info(&self.service, request);
         let arrived = github::callback(&self.service, &pairs, nonce, &info).await;
         arrived_at(cookies, state, arrived.map_err(trouble)?)
     }
@@ -133,7 +139,7 @@ impl Development {
         let name = form.one("name").unwrap_or_default();
         let cookies = self.cookies();
         let nonce = cookies.read(request.headers(), Kind::SignIn, state);
-        let info = visitor::info(&self.service, &request);
+        let info = request_info(&self.service, &request);
         match sign_in::development(&self.service, state, nonce, name, &info).await {
             Ok(arrived) => arrived_at(cookies, state, arrived),
             Err(CallbackError::Name) => self.ask(&request, state, Some(name)).await,

@@ -1,8 +1,9 @@
 //! Reads the body of a request, within bounds.
 
-mod budget;
+pub(crate) mod bounds;
+pub(crate) mod budget;
 
-use std::{pin::pin, time::Duration};
+use std::pin::pin;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt;
@@ -11,28 +12,11 @@ use poem::{Body, Request};
 use service::{Service, oauth::limits};
 use tokio::time::{Instant, timeout_at};
 
-pub(crate) use self::budget::Budget;
-use self::budget::Reservation;
-use crate::{
-    Instance,
-    http::{error::Refusal, visitor},
+use self::{
+    bounds::Bounds,
+    budget::{Budget, Reservation},
 };
-
-/// How much of a body is read, and for how long.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Bounds {
-    /// The largest body, in bytes.
-    pub bytes: usize,
-    /// From the end of the head until the whole body has arrived.
-    pub time: Duration,
-}
-
-/// From the end of the head, how long a body may take before [`LEAST_RATE`] holds.
-const GRACE: Duration = Duration::from_secs(10);
-
-/// The slowest that a body may arrive, on average after [`GRACE`], in bytes per second: a tenth of
-/// what a poor mobile connection sends. The largest body has to be faster than that to be in time.
-const LEAST_RATE: u32 = 8 * 1024;
+use super::{client_address, error::Refusal};
 
 /// A whole body, with what it has reserved: keep both until the request is answered.
 #[derive(Debug)]
@@ -93,9 +77,9 @@ pub(crate) struct NetworkBodies {
 }
 
 impl NetworkBodies {
-    /// That of an instance.
-    pub(crate) fn new(instance: &Instance) -> Self {
-        Self { budget: instance.bodies.clone(), service: instance.service.clone() }
+    /// The one that an instance shares with its authenticated requests.
+    pub(crate) fn new(budget: &Budget, service: &Service) -> Self {
+        Self { budget: budget.clone(), service: service.clone() }
     }
 }
 
@@ -106,16 +90,8 @@ pub(crate) async fn read_from_network(
     bounds: Bounds,
 ) -> Result<Whole, Refusal> {
     let bodies = request.data::<NetworkBodies>().ok_or(Refusal::Internal)?;
-    let network = limits::network(visitor::address(&bodies.service, request));
+    let network = limits::network(client_address::address(&bodies.service, request));
     read(request.headers(), body, bounds, bodies.budget.begin(&network)?).await
-}
-
-impl Bounds {
-    /// When a body of which so much has arrived must have sent more, from its beginning.
-    fn time_for(&self, received: usize) -> Duration {
-        let received = u32::try_from(received).unwrap_or(u32::MAX);
-        self.time.min(GRACE + Duration::from_secs(1) * received / LEAST_RATE)
-    }
 }
 
 fn check_type(headers: &HeaderMap) -> Result<(), Refusal> {
@@ -134,7 +110,7 @@ pub(crate) fn declared_length(headers: &HeaderMap) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
+    use std::{io, time::Duration};
 
     use futures_util::stream;
     use http::HeaderValue;
@@ -209,7 +185,7 @@ mod tests {
         let begun = Instant::now();
         let read = read(dripping(1_000, Duration::from_secs(1)), Some(1_000)).await;
         assert!(matches!(read, Err(Refusal::BodyTooSlow(_))));
-        assert!(begun.elapsed() < GRACE + Duration::from_secs(2), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < bounds::GRACE + Duration::from_secs(2), "{:?}", begun.elapsed());
     }
 
     #[tokio::test(start_paused = true)]

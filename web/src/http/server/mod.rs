@@ -49,7 +49,7 @@ use connections::{Activity, ConnectionLimits, Connections, Slot};
 use linger::LingerLimits;
 use message::{Guarded, Remainder};
 
-use crate::{http::error::RETRY_AFTER_SECONDS, routes::PROBES};
+use crate::http::{error::RETRY_AFTER_SECONDS, probes::PROBES};
 
 /// From the moment a connection is ready for a request until the whole head has arrived. It is
 /// also how long an unused connection is kept open.

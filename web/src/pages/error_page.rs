@@ -1,0 +1,196 @@
+//! What a person reads when something goes wrong.
+
+use std::{borrow::Cow, time::Duration};
+
+use askama::Template;
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use poem::{Response, error::ResponseError};
+
+use super::frame::Frame;
+use crate::http::error::{self, Refusal};
+
+/// What a person may pass on.
+#[derive(Debug)]
+pub(crate) struct Note {
+    /// To whom.
+    pub(crate) to: &'static str,
+    pub(crate) text: String,
+}
+
+/// What a person reads when something does not go on: what happened, and what to do next.
+#[derive(Debug, thiserror::Error)]
+#[error("{title}")]
+pub(crate) struct Trouble {
+    pub(crate) status: StatusCode,
+    pub(crate) title: Cow<'static, str>,
+    /// What happened.
+    pub(crate) what: Cow<'static, str>,
+    /// What to do next.
+    pub(crate) next: Cow<'static, str>,
+    /// Where to go, and the words of the link.
+    pub(crate) link: Option<Box<(String, String)>>,
+    /// For a third party, such as the author of the app.
+    pub(crate) note: Option<Box<Note>>,
+    header: Option<Box<(HeaderName, HeaderValue)>>,
+}
+
+impl Trouble {
+    /// What happened and what to do next.
+    pub(crate) fn new(
+        status: StatusCode,
+        title: &'static str,
+        what: impl Into<Cow<'static, str>>,
+        next: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self {
+            status,
+            title: title.into(),
+            what: what.into(),
+            next: next.into(),
+            link: None,
+            note: None,
+            header: None,
+        }
+    }
+
+    /// Something that usually comes back by itself is away.
+    pub(crate) fn unavailable() -> Self {
+        let trouble = Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Not possible at the moment",
+            "A part of this server does not answer. Nothing has been changed.",
+            "Wait a few seconds and load this page again.",
+        );
+        trouble.retry_after(error::RETRY_AFTER_SECONDS.into())
+    }
+
+    /// The browser asked for the page before the person opened it. A client error, because a browser
+    /// shows a person a prefetched page only if it came with success.
+    pub(super) fn too_early() -> Self {
+        Self::new(
+            StatusCode::TOO_EARLY,
+            "Not opened yet",
+            "Your browser asked for this page before you opened it. Nothing has been started.",
+            "Open the link again.",
+        )
+    }
+
+    /// A page of another site embedded this one, or loaded it by a script.
+    pub(crate) fn embedded() -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "This page cannot be part of another one",
+            "A page of another site loaded it without opening it. Nothing has been started.",
+            "Open the link in a tab of its own.",
+        )
+    }
+
+    /// Whether it is the visitor's request that is wrong, not this server.
+    pub(crate) fn is_of_the_visitor(&self) -> bool {
+        self.status.is_client_error()
+    }
+
+    /// More requests than may be made; worth another try after this long.
+    pub(crate) fn too_many(what: &'static str, wait: Duration) -> Self {
+        let next = format!("Wait {} seconds and load this page again.", wait.as_secs().max(1));
+        let trouble = Self::new(StatusCode::TOO_MANY_REQUESTS, "Too many requests", what, next);
+        trouble.retry_after(wait.as_secs().max(1))
+    }
+
+    /// A bug. The log has the details.
+    pub(crate) fn internal() -> Self {
+        Self::from(Refusal::Internal)
+    }
+
+    /// A form that did not come from the page in front of the person.
+    pub(crate) fn forged() -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "This form cannot be used",
+            "It did not come from a page of this server in this browser. Nothing has been changed.",
+            "Go back, load the page again, and use the form on it.",
+        )
+    }
+
+    /// A link to go on with.
+    pub(crate) fn with_link(mut self, words: impl Into<String>, href: impl Into<String>) -> Self {
+        self.link = Some(Box::new((words.into(), href.into())));
+        self
+    }
+
+    /// More, for whoever wrote the client.
+    pub(crate) fn with_detail(mut self, detail: impl Into<String>) -> Self {
+        self.note = Some(Box::new(Note { to: "whoever made the app", text: detail.into() }));
+        self
+    }
+
+    /// What the person who runs the server can do about it.
+    pub(crate) fn with_operator_hint(mut self, hint: impl Into<String>) -> Self {
+        self.note =
+            Some(Box::new(Note { to: "the person who runs this server", text: hint.into() }));
+        self
+    }
+
+    /// The page.
+    pub(super) fn show(self, frame: &Frame) -> Response {
+        let page = TroublePage { frame, trouble: &self };
+        let mut response = frame.show(self.status, &page);
+        if let Some((name, value)) = self.header.map(|it| *it) {
+            response.headers_mut().insert(name, value);
+        }
+        response
+    }
+
+    fn retry_after(mut self, seconds: u64) -> Self {
+        self.header = Some(Box::new((header::RETRY_AFTER, seconds.into())));
+        self
+    }
+}
+
+impl ResponseError for Trouble {
+    fn status(&self) -> StatusCode {
+        self.status
+    }
+}
+
+impl From<Refusal> for Trouble {
+    fn from(refusal: Refusal) -> Self {
+        let (status, _, description) = refusal.parts();
+        let (title, next) = match refusal {
+            Refusal::TooMany(_) => (
+                "Too many requests",
+                "Load this page again after that. A sign-in that you have begun goes on.",
+            ),
+            Refusal::Host => ("Not the address of this server", "Use the address in PUBLIC_URL."),
+            Refusal::Method(_) => ("Not possible this way", "Start again from the beginning."),
+            Refusal::Internal => ("Something went wrong", "Try again in a moment."),
+            _ => ("This request cannot be used", "Go back and try again."),
+        };
+        let header = refusal.header().map(Box::new);
+        Self { header, ..Self::new(status, title, description, next) }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "trouble.html")]
+struct TroublePage<'a> {
+    frame: &'a Frame,
+    trouble: &'a Trouble,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_page_has_a_nonce_of_its_own() {
+        let request = poem::Request::default();
+        let (one, other) = (Frame::of(&request), Frame::of(&request));
+        assert_ne!(one.nonce, other.nonce);
+        let trouble = Trouble::forged();
+        let page = TroublePage { frame: &one, trouble: &trouble };
+        let response = one.show(StatusCode::FORBIDDEN, &page);
+        let policy = response.header("content-security-policy").unwrap();
+        assert!(policy.contains(&format!("style-src 'nonce-{}'", one.nonce)));
+    }
+}

@@ -1,0 +1,57 @@
+//! What a person reads where there is nothing.
+
+use http::{Method, StatusCode, header};
+use poem::{Endpoint, IntoResponse, Request, Response, error::NotFoundError};
+
+use super::{error_page::Trouble, frame::Frame, headers::protect};
+use crate::instance::Instance;
+
+/// Answers a person who asks for a path that no route has with a page.
+pub(crate) struct NotFoundPage<E> {
+    inner: E,
+    https: bool,
+}
+
+impl<E> NotFoundPage<E> {
+    /// Wraps all routes of one instance.
+    pub(crate) fn new(instance: &Instance, inner: E) -> Self {
+        let https = instance.service.config().public_url.as_str().starts_with("https://");
+        Self { inner, https }
+    }
+
+    fn page(&self, frame: &Frame) -> Response {
+        let trouble = Trouble::new(
+            StatusCode::NOT_FOUND,
+            "There is nothing here",
+            "The address is not one of this server.",
+            "Check it for a typing error, or begin at the start page.",
+        );
+        let mut response = trouble.with_link("Start page", "/").show(frame);
+        protect(&mut response, self.https, false);
+        response
+    }
+}
+
+impl<E: Endpoint> Endpoint for NotFoundPage<E> {
+    type Output = Response;
+
+    async fn call(&self, request: Request) -> poem::Result<Response> {
+        if !is_for_a_person(&request) {
+            return self.inner.call(request).await.map(IntoResponse::into_response);
+        }
+        let frame = Frame::of(&request);
+        match self.inner.call(request).await {
+            Ok(answer) => Ok(answer.into_response()),
+            Err(error) if error.is::<NotFoundError>() => Ok(self.page(&frame)),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Whether whoever asks is a person with a browser: browsers name HTML, and programs do not.
+fn is_for_a_person(request: &Request) -> bool {
+    let accept = request.headers().get_all(header::ACCEPT);
+    let mut ranges = accept.iter().filter_map(|it| it.to_str().ok()).flat_map(|it| it.split(','));
+    let html = |range: &str| range.split(';').next().is_some_and(|it| it.trim() == "text/html");
+    matches!(*request.method(), Method::GET | Method::HEAD) && ranges.any(html)
+}

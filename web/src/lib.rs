@@ -5,12 +5,21 @@
 //! in memory is open sockets and caches. Start reading at `routes`, the list of every path.
 
 mod api;
+mod commands;
 mod http;
 mod instance;
+mod lifecycle;
 mod mcp;
 mod oauth;
 mod pages;
 mod routes;
-mod run;
 
-pub use self::{api::metrics::serve as serve_metrics, run::run};
+use std::process::ExitCode;
+
+pub use self::{api::metrics::serve as serve_metrics, lifecycle::run};
+
+/// The program: reads the command line and the environment, and does what they say. `main` of a program
+/// has nothing else to call.
+pub fn main() -> ExitCode {
+    service::ending::main(commands::run())
+}

@@ -13,6 +13,7 @@ use service::{
 };
 
 use super::{
+    connect::connect,
     lists::{Printing, time},
     people,
 };
@@ -44,7 +45,7 @@ pub(crate) struct Options {
 
 /// Does it.
 pub(super) async fn run(config: Config, options: Options) -> anyhow::Result<()> {
-    let (_stores, service) = super::connect(&config).await?;
+    let (_stores, service) = connect(&config).await?;
     let user: Option<UserId> = match &options.user {
         Some(name) => Some(people::only(&service, name).await?),
         None => None,

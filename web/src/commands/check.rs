@@ -13,8 +13,15 @@ use service::{
     oauth::{data_keys::KeySource, gate},
 };
 
+use super::connect::reach;
+
 /// How long one thing may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// So many things do not answer.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} of the things that are needed cannot be used")]
+pub(super) struct Unreachable(usize);
 
 /// Tries everything that the configuration names, and says what it found, one line each. The
 /// configuration itself was checked when it was read.
@@ -97,7 +104,7 @@ fn data_keys(config: &Config) -> &'static str {
 
 async fn database(config: &Config) -> anyhow::Result<String> {
     within(async {
-        let (_, service) = super::reach(config).await?;
+        let (_, service) = reach(config).await?;
         service::db::check_rights(service.db()).await?;
         let steps = migration::status(service.db()).await?;
         let missing = steps.iter().filter(|it| !it.applied).count();
@@ -149,7 +156,7 @@ impl Report {
             .context("could not print the result")?;
         match self.bad {
             0 => Ok(()),
-            number => bail!(super::Unreachable(number)),
+            number => bail!(Unreachable(number)),
         }
     }
 }

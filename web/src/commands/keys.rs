@@ -10,6 +10,8 @@ use service::{
     oauth::{audit::RequestInfo, revoke, signing_keys::KeyInfo},
 };
 
+use super::{connect::connect, terminal::say};
+
 /// What to do with the keys that sign access tokens.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -28,7 +30,7 @@ pub(crate) enum Command {
 /// Does it.
 pub(super) async fn run(config: Config, command: Command) -> anyhow::Result<()> {
     // Held until the end: they carry the signals to the servers.
-    let (_stores, service) = super::connect(&config).await?;
+    let (_stores, service) = connect(&config).await?;
     match command {
         Command::List => list(&service).await,
         Command::Rotate => rotate(&service).await,
@@ -59,7 +61,7 @@ async fn list(service: &Service) -> anyhow::Result<()> {
         text.push('\n');
     }
     if keys.is_empty() {
-        super::say("There are no keys yet. The server makes one when it first needs it.");
+        say("There are no keys yet. The server makes one when it first needs it.");
         return Ok(());
     }
     write!(io::stdout(), "{text}").context("could not print the keys")
@@ -68,7 +70,7 @@ async fn list(service: &Service) -> anyhow::Result<()> {
 async fn rotate(service: &Service) -> anyhow::Result<()> {
     let at =
         service.keys().rotate(&RequestInfo::none()).await.context("could not ask for new keys")?;
-    super::say(format_args!(
+    say(format_args!(
         "The servers that run will make a new key now and sign with it from {} UTC on. Tokens that \
          the old key signed stay valid.",
         at.format("%Y-%m-%d %H:%M")
@@ -84,7 +86,7 @@ async fn revoke_key(service: &Service, kid: &str) -> anyhow::Result<()> {
     let revoked = revoke::key(service, &key.kid, &RequestInfo::none())
         .await
         .context("could not revoke the key")?;
-    super::say(if revoked {
+    say(if revoked {
         "The key is revoked. Within seconds no server accepts a token that it signed. Streams, jobs \
          and export links that were started with such tokens end. Clients get new tokens by \
          themselves."

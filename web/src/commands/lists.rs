@@ -7,6 +7,8 @@ use chrono::{DateTime, Utc};
 use clap::Args;
 use serde::Serialize;
 
+use super::terminal::say;
+
 /// How a list is printed.
 #[derive(Debug, Args)]
 pub(super) struct Printing {
@@ -32,12 +34,12 @@ impl Printing {
         let text = if self.json { lines(entries)? } else { table(head, entries.iter().map(cells)) };
         write!(io::stdout(), "{text}").context("could not print the list")?;
         if entries.is_empty() {
-            super::say("There is nothing to list.");
+            say("There is nothing to list.");
         }
         if let Some(last) = entries.last()
             && u64::try_from(entries.len()).is_ok_and(|it| it == self.limit)
         {
-            super::say(format_args!("For the next ones add: {}", next(last)));
+            say(format_args!("For the next ones add: {}", next(last)));
         }
         Ok(())
     }

@@ -6,6 +6,11 @@ use anyhow::{Context as _, bail};
 use clap::Subcommand;
 use service::{Service, config::Config};
 
+use super::{
+    connect::{migrate, reach},
+    terminal::say,
+};
+
 /// What to do with the schema.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -23,18 +28,18 @@ pub(crate) enum Command {
 
 /// Does it. A deployment calls `up` before it starts new instances; several at once take turns.
 pub(super) async fn run(config: Config, command: Command) -> anyhow::Result<()> {
-    let (_, service) = super::reach(&config).await?;
+    let (_, service) = reach(&config).await?;
     match command {
         Command::Up => {
-            super::migrate(&service).await?;
-            super::say("The schema is up to date.");
+            migrate(&service).await?;
+            say("The schema is up to date.");
         }
         Command::Down { steps } => {
             let schema = service.db().schema_connection().await.context("could not connect")?;
             migration::take_back(&schema, steps)
                 .await
                 .context("could not take the migrations back")?;
-            super::say(format_args!("Taken back: {steps}."));
+            say(format_args!("Taken back: {steps}."));
             return list(&service).await;
         }
         Command::Status => return list(&service).await,

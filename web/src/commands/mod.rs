@@ -2,6 +2,7 @@
 
 mod audit;
 mod check;
+mod connect;
 mod keys;
 mod lists;
 mod migrate;
@@ -9,23 +10,15 @@ mod people;
 mod program;
 mod serve;
 mod store;
+mod terminal;
 mod token;
 
-use std::{
-    fmt,
-    io::{self, Write as _},
-    process::ExitCode,
-    sync::Arc,
-};
+use std::process::ExitCode;
 
-use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use mcp::Stores;
-use service::{
-    Dependencies, Service, causes,
-    clock::SystemClock,
-    config::{Config, Mode},
-};
+use service::{causes, config::Config};
+
+use self::terminal::say;
 
 /// An MCP server for notes.
 #[derive(Debug, Parser)]
@@ -74,11 +67,6 @@ const EXIT_USAGE: u8 = 64;
 /// Something that is needed does not answer, so that trying again may help: `EX_UNAVAILABLE`.
 const EXIT_UNAVAILABLE: u8 = 69;
 
-/// So many things do not answer.
-#[derive(Debug, thiserror::Error)]
-#[error("{0} of the things that are needed cannot be used")]
-struct Unreachable(usize);
-
 /// Reads the command line and the environment, and does what they say.
 pub(crate) async fn run() -> ExitCode {
     let arguments = match Arguments::try_parse() {
@@ -116,39 +104,11 @@ pub(crate) async fn run() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             say(format_args!("error: {}", causes::one_line(error.as_ref())));
-            if error.is::<Unreachable>() {
+            if error.is::<check::Unreachable>() {
                 ExitCode::from(EXIT_UNAVAILABLE)
             } else {
                 ExitCode::FAILURE
             }
         }
     }
-}
-
-/// Connects to what the configuration names and, in development, makes sure that there is a schema.
-async fn connect(config: &Config) -> anyhow::Result<(Stores, Service)> {
-    let (stores, service) = reach(config).await?;
-    if config.mode == Mode::Embedded {
-        migrate(&service).await?;
-    }
-    Ok((stores, service))
-}
-
-/// Brings the schema up to date.
-async fn migrate(service: &Service) -> anyhow::Result<()> {
-    let schema = service.db().schema_connection().await.context("could not connect to migrate")?;
-    migration::migrate(&schema).await.context("could not migrate the database")
-}
-
-/// Connects to the database as it is.
-async fn reach(config: &Config) -> anyhow::Result<(Stores, Service)> {
-    let (stores, given) = Dependencies::configured(config, Arc::new(SystemClock))?;
-    let service = Service::connect_with(config, given).await?;
-    Ok((stores, service))
-}
-
-/// Tells the person at the terminal something that is not the result: on stderr. There is nobody to
-/// tell when that fails.
-fn say(text: impl fmt::Display) {
-    drop(writeln!(io::stderr(), "{text}"));
 }

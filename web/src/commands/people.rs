@@ -19,7 +19,12 @@ use service::{
     users,
 };
 
-use super::lists::{Printing, time};
+use super::{
+    connect::connect,
+    lists::{Printing, time},
+    terminal::say,
+    token,
+};
 
 /// What to do with clients, the apps that people connect.
 #[derive(Debug, Subcommand)]
@@ -70,7 +75,7 @@ pub(crate) enum Users {
 
 /// Does it.
 pub(super) async fn run_clients(config: Config, command: Clients) -> anyhow::Result<()> {
-    let (_stores, service) = super::connect(&config).await?;
+    let (_stores, service) = connect(&config).await?;
     match command {
         Clients::List { after, printing } => {
             list_clients(&service, after.as_deref(), &printing).await?;
@@ -124,7 +129,7 @@ async fn revoke_client(service: &Service, id: String) -> anyhow::Result<()> {
     let revoked = revoke::client(service, &client, Reason::Operator, &RequestInfo::none()).await;
     match revoked.context("could not revoke the grants of the client")?.len() {
         0 => bail!("nobody has connected `{client}`"),
-        count => super::say(format_args!(
+        count => say(format_args!(
             "{} of `{client}` revoked. Within seconds no server accepts the tokens, and streams, jobs \
              and export links that were started with them end; to use the app again, its users have \
              to connect it again.",
@@ -136,7 +141,7 @@ async fn revoke_client(service: &Service, id: String) -> anyhow::Result<()> {
 
 /// Does it.
 pub(super) async fn run_users(config: Config, command: Users) -> anyhow::Result<()> {
-    let (_stores, service) = super::connect(&config).await?;
+    let (_stores, service) = connect(&config).await?;
     let request = RequestInfo::none();
     match command {
         Users::List { blocked, after, printing } => {
@@ -145,7 +150,7 @@ pub(super) async fn run_users(config: Config, command: Users) -> anyhow::Result<
         Users::Block { name } => {
             let user = only(&service, &name).await?;
             let newly = account::block(&service, &user, &request).await;
-            super::say(if newly.context("could not block them")? {
+            say(if newly.context("could not block them")? {
                 "They are blocked. Within seconds no server accepts their tokens or their session, and \
                  their streams, jobs and export links end."
             } else {
@@ -155,7 +160,7 @@ pub(super) async fn run_users(config: Config, command: Users) -> anyhow::Result<
         Users::Unblock { name } => {
             let user = only(&service, &name).await?;
             let were = account::unblock(&service, &user, &request).await;
-            super::say(if were.context("could not unblock them")? {
+            say(if were.context("could not unblock them")? {
                 "They may sign in again. Their apps have to be connected again."
             } else {
                 "They were not blocked."
@@ -174,7 +179,7 @@ pub(super) async fn only(service: &Service, name: &str) -> anyhow::Result<UserId
     let people = users::named(service.db(), name).await.context("could not look for them")?;
     match &people[..] {
         [person] => Ok(UserId::new(person.sub.as_str())),
-        [] => match super::token::identity(name) {
+        [] => match token::identity(name) {
             Ok(user) if name.contains(':') => Ok(user),
             _ => bail!("nobody has ever signed in as `{name}`"),
         },

@@ -21,7 +21,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use worker::Worker;
 
-use super::program;
+use super::{connect::connect, migrate::require_current, program, terminal::say};
+use crate::{api::metrics::serve as serve_metrics, lifecycle};
 
 /// Starts everything, in the order in which it can go wrong for the person who typed the command.
 pub(super) async fn run(config: Config) -> anyhow::Result<()> {
@@ -55,7 +56,7 @@ async fn serve(config: Config, shutdown: &CancellationToken) -> anyhow::Result<(
     let engine = Engine::new(catalog, stores, service::mcp_settings(&service));
 
     if config.mode == Mode::Embedded && config.log_format == LogFormat::Pretty {
-        super::say(Banner(&config));
+        say(Banner(&config));
     } else {
         let (url, access) = (config.public_url.mcp(), config.who_may_sign_in());
         tracing::info!(%url, access, "Serving {url}; may sign in: {access}");
@@ -72,9 +73,9 @@ async fn serve(config: Config, shutdown: &CancellationToken) -> anyhow::Result<(
     };
     if let Some(listener) = metrics_listener {
         // Until the process ends, so that the end can be watched, too.
-        tokio::spawn(web::serve_metrics(listener, service.clone(), CancellationToken::new()));
+        tokio::spawn(serve_metrics(listener, service.clone(), CancellationToken::new()));
     }
-    let web = web::run(listener, service.clone(), engine.clone(), shutdown.clone());
+    let web = lifecycle::run(listener, service.clone(), engine.clone(), shutdown.clone());
     tokio::try_join!(web, worker)?;
     service.close().await;
     Ok(())
@@ -82,9 +83,9 @@ async fn serve(config: Config, shutdown: &CancellationToken) -> anyhow::Result<(
 
 /// Connects, and makes sure that this version can work with what it finds.
 async fn prepare(config: &Config) -> anyhow::Result<(Stores, Service)> {
-    let (stores, service) = super::connect(config).await?;
+    let (stores, service) = connect(config).await?;
     // The first request would find out as well, but the operator is watching now.
-    super::migrate::require_current(&service).await?;
+    require_current(&service).await?;
     service.keys().jwks().await.context("could not read the signing keys")?;
     Ok((stores, service))
 }
@@ -110,7 +111,7 @@ async fn listen_on(config: &Config, port: u16, variable: Variable) -> anyhow::Re
 async fn cancel_on_signal(shutdown: CancellationToken) {
     signal().await;
     if io::stderr().is_terminal() {
-        super::say("Ending. Press Ctrl-C again to end at once.");
+        say("Ending. Press Ctrl-C again to end at once.");
     }
     shutdown.cancel();
     signal().await;

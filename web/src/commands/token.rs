@@ -17,6 +17,8 @@ use service::{
     users,
 };
 
+use super::{connect::connect, terminal::say};
+
 /// What the token is for.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -44,7 +46,7 @@ const CLIENT: &str = "command-line";
 
 /// Prints a token, and nothing else, on stdout.
 pub(super) async fn run(config: Config, options: Options) -> anyhow::Result<()> {
-    let (_, service) = super::connect(&config).await?;
+    let (_, service) = connect(&config).await?;
     let Options { user, scope, ttl } = options;
     let person = users::get(service.db(), &user).await.context("could not look for the person")?;
     if person.is_some_and(|person| person.blocked_at.is_some()) {
@@ -68,17 +70,15 @@ pub(super) async fn run(config: Config, options: Options) -> anyhow::Result<()> 
 
     for unknown in scope.unknown {
         let known = scope::ALL.join(" ");
-        super::say(format_args!(
-            "There is no scope `{unknown}`, so it is ignored. There are: {known}"
-        ));
+        say(format_args!("There is no scope `{unknown}`, so it is ignored. There are: {known}"));
     }
     let granted = listed(scope::ALL.iter().filter(|it| scope.known.contains(**it)));
-    super::say(format_args!("An access token for {user} with the scopes:\n{granted}"));
+    say(format_args!("An access token for {user} with the scopes:\n{granted}"));
     let missing = listed(scope::ALL.iter().filter(|it| !scope.known.contains(**it)));
     if !missing.is_empty() {
-        super::say(format_args!("Not granted; name them with --scope if needed:\n{missing}"));
+        say(format_args!("Not granted; name them with --scope if needed:\n{missing}"));
     }
-    super::say(format_args!(
+    say(format_args!(
         "It is for {}, and good for {}.\n\
          Whoever has it can use these notes: treat it like a password. `users block` ends it, and so \
          does `keys revoke`.",

@@ -18,7 +18,7 @@ use service::{
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Shared, running};
+use crate::{attempt, shared::Shared};
 
 /// How long places may stay empty while a busy worker waits for more of them. Much shorter than a
 /// job that is worth running in a worker.
@@ -136,7 +136,7 @@ async fn claim_once(
     };
     if !claimed.is_empty() {
         for claimed in claimed {
-            running::start(shared, claimed);
+            attempt::start(shared, claimed);
         }
         shared.running.claimed();
     }

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    panic::AssertUnwindSafe,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -10,27 +9,12 @@ use std::{
     time::Duration,
 };
 
-use futures_util::FutureExt as _;
-use mcp::{
-    AccessCheck as _,
-    job::{AttemptEnd, JobId},
-};
-use service::{
-    jobs::{self, Claimed, DeniedJobs, End, Lease, RENEWALS_PER_LEASE},
-    metrics::{self, STOPPED},
-    oauth::revoked,
-};
-use tokio::{
-    sync::Notify,
-    task::AbortHandle,
-    time::{Instant, sleep, timeout},
-};
+use mcp::job::JobId;
+use service::jobs::Lease;
+use tokio::{sync::Notify, task::AbortHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Settings, Shared, notebook::Book};
-
-/// How long a job may take to notice that it was stopped.
-const STOP_GRACE: Duration = Duration::from_secs(5);
+use crate::settings::Settings;
 
 /// The part of the places that is kept for people who have nothing running here, as a divisor: jobs
 /// of one person that take minutes must not keep everybody else out.
@@ -66,7 +50,7 @@ pub(crate) struct Running {
 }
 
 /// A job, and the number of the attempt.
-type Key = (JobId, u32);
+pub(crate) type Key = (JobId, u32);
 
 struct Entry {
     lease: Lease,
@@ -82,9 +66,19 @@ pub(crate) struct Stop {
 }
 
 impl Stop {
-    fn because(&self, why: Why) {
+    pub(crate) fn because(&self, why: Why) {
         let _first = self.why.get_or_init(|| why);
         self.token.cancel();
+    }
+
+    /// The reason, once there is one.
+    pub(crate) fn why(&self) -> Option<Why> {
+        self.why.get().copied()
+    }
+
+    /// Cancelled when the job has to stop.
+    pub(crate) fn token(&self) -> &CancellationToken {
+        &self.token
     }
 }
 
@@ -110,6 +104,19 @@ impl Running {
 
     fn jobs(&self) -> MutexGuard<'_, HashMap<Key, Entry>> {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a job that is about to start.
+    pub(crate) fn insert(&self, lease: Lease, stop: Arc<Stop>) {
+        let key = (lease.job.clone(), lease.number);
+        self.jobs().insert(key, Entry { lease, stop, task: None });
+    }
+
+    /// Says which task runs a job, if the job has not ended already.
+    pub(crate) fn set_task(&self, key: &Key, task: AbortHandle) {
+        if let Some(entry) = self.jobs().get_mut(key) {
+            entry.task = Some(task);
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -162,6 +169,11 @@ impl Running {
         self.renew.notify_one();
     }
 
+    /// Ends when that was asked for, or has been since the last time.
+    pub(crate) async fn renewal(&self) {
+        self.renew.notified().await;
+    }
+
     /// Stops a job that this worker may not write any more.
     pub(crate) fn lost(&self, job: &JobId) {
         let jobs = self.jobs();
@@ -191,7 +203,7 @@ impl Running {
     }
 
     /// Stops one attempt that this worker may not write any more.
-    fn lost_attempt(&self, key: &Key) {
+    pub(crate) fn lost_attempt(&self, key: &Key) {
         if let Some(entry) = self.jobs().get(key) {
             entry.stop.because(Why::Lost);
         }
@@ -226,7 +238,7 @@ impl Running {
         }
     }
 
-    fn remove(&self, key: &Key) {
+    pub(crate) fn remove(&self, key: &Key) {
         let empty = {
             let mut jobs = self.jobs();
             jobs.remove(key);
@@ -238,187 +250,7 @@ impl Running {
         }
     }
 
-    fn attempts(&self) -> Vec<Key> {
+    pub(crate) fn attempts(&self) -> Vec<Key> {
         self.jobs().keys().cloned().collect()
-    }
-}
-
-/// Runs a job beside all others.
-pub(crate) fn start(shared: &Arc<Shared>, claimed: Claimed) {
-    let stop = Arc::new(Stop::default());
-    let key = (claimed.lease.job.clone(), claimed.lease.number);
-    let entry = Entry { lease: claimed.lease.clone(), stop: Arc::clone(&stop), task: None };
-    metrics::JOB_WAIT.took([], claimed.waited);
-    shared.running.jobs().insert(key.clone(), entry);
-    let task = tokio::spawn({
-        let shared = Arc::clone(shared);
-        let key = key.clone();
-        async move {
-            let _place = Place { running: &shared.running, key };
-            let _counted = metrics::WORKER_JOBS.while_held([]);
-            run(&shared, claimed, &stop).await;
-        }
-    });
-    if let Some(entry) = shared.running.jobs().get_mut(&key) {
-        entry.task = Some(task.abort_handle());
-    }
-}
-
-/// The place that a job takes, until this is dropped, for whatever reason.
-struct Place<'a> {
-    running: &'a Running,
-    key: Key,
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.running.remove(&self.key);
-    }
-}
-
-/// Runs a job, keeps its end, and tells its client.
-async fn run(shared: &Shared, claimed: Claimed, stop: &Stop) {
-    let Claimed { attempt, lease, .. } = claimed;
-    let (tool, began) = (attempt.call.tool.clone(), Instant::now());
-    let (number, request) = (attempt.number, attempt.call.caller.request.clone());
-    let request_id = request.as_deref();
-    let book = Arc::new(Book::new(shared, &lease));
-    let bound = attempt.timeout;
-    let work = shared.runner.run(attempt, Arc::clone(&book) as _, stop.token.clone());
-    let mut work = std::pin::pin!(AssertUnwindSafe(work).catch_unwind());
-
-    let ended = tokio::select! {
-        ended = &mut work => Some(ended),
-        () = async {
-            tokio::select! {
-                () = sleep(bound) => stop.because(Why::TooLong),
-                () = stop.token.cancelled() => {}
-            }
-        } => timeout(STOP_GRACE, &mut work).await.ok(),
-    };
-    let end = match ended {
-        Some(Ok(end)) => match end {
-            AttemptEnd::Answered(outcome) => Some(End::Answered(outcome)),
-            AttemptEnd::InputRequired(questions) => Some(End::InputRequired(questions)),
-            AttemptEnd::Children(children) => Some(End::Children(children)),
-            AttemptEnd::Retry(error) => Some(End::Retry(error)),
-            AttemptEnd::Stopped => stopped(stop, &book, bound),
-        },
-        Some(Err(_panic)) => Some(End::Retry("The program failed in the middle.".to_owned())),
-        None => stopped(stop, &book, bound),
-    };
-    let time = began.elapsed();
-    let name = end.as_ref().map_or(STOPPED, End::name);
-    metrics::JOB_ATTEMPT_DURATION.took([jobs::tool_label(&tool), name], time);
-    let Some(end) = end else {
-        tracing::info!(
-            job = %lease.job, tool, attempt = number, request_id,
-            "Job {} was stopped: it is over or elsewhere", lease.job
-        );
-        return;
-    };
-    shared.progress.write_now(shared, &lease.job).await;
-    let kept = shared.ledger.keep(lease.clone(), end).await;
-    let milliseconds = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    tracing::info!(
-        job = %lease.job, tool, attempt = number, request_id, end = name, kept = kept.written,
-        milliseconds,
-        "Job {} of `{tool}`: {name} after {milliseconds} ms", lease.job
-    );
-    if kept.to_announce {
-        announce(shared, &[lease.job]).await;
-    }
-}
-
-/// What becomes of a job that did not come to its own end. Nothing, if it is not ours any more.
-fn stopped(stop: &Stop, book: &Book, bound: Duration) -> Option<End> {
-    match stop.why.get() {
-        Some(Why::Lost) => None,
-        Some(Why::Leaving) => Some(End::Released),
-        Some(Why::TooLong) => {
-            Some(End::Retry(format!("It did not end within {} s.", bound.as_secs())))
-        }
-        None => book.problem().map(End::Retry),
-    }
-}
-
-/// Tells clients that do not ask. What fails is done again by a schedule.
-async fn announce(shared: &Shared, jobs: &[JobId]) {
-    if let Err(error) =
-        crate::schedules::announce_some(&shared.service, &*shared.runner, Some(jobs)).await
-    {
-        tracing::warn!(
-            dependency = error.dependency(), error = ?error,
-            "A client could not be told of its job: {error}"
-        );
-    }
-}
-
-/// Ends the jobs that run here and whose access was ended.
-async fn end_denied(shared: &Shared, ours: BTreeSet<Key>) {
-    let these = DeniedJobs::These(ours.into_iter().map(|(job, _)| job).collect());
-    match jobs::end_denied(&shared.service, &these).await {
-        Ok(ended) => ended.iter().for_each(|job| shared.running.lost(job)),
-        Err(error) => {
-            tracing::warn!(
-                dependency = error.dependency(), error = ?error,
-                "Could not check the access of running jobs: {error}"
-            );
-        }
-    }
-}
-
-/// Renews the leases as soon as a person's access was ended, which finds the jobs to be ended.
-pub(crate) async fn watch_access(shared: Arc<Shared>, stop: CancellationToken) {
-    let mut changes = shared.service.revoked().changes();
-    let following = revoked::follow(&shared.service, |_grant| {});
-    let renewing = async {
-        while changes.changed().await.is_ok() {
-            shared.running.renew_soon();
-        }
-    };
-    tokio::select! {
-        () = stop.cancelled() => {}
-        () = following => {}
-        () = renewing => {}
-    }
-}
-
-/// Renews the leases of all jobs by one statement, until `stop`. Stops the jobs that are not ours
-/// any more, and all of them when nothing could be renewed for as long as a lease lasts.
-pub(crate) async fn renew(shared: Arc<Shared>, stop: CancellationToken) {
-    let pause = shared.settings.lease / RENEWALS_PER_LEASE;
-    let mut renewed_at = Instant::now();
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = sleep(pause) => {}
-            () = shared.running.renew.notified() => {}
-        }
-        let attempts = shared.running.attempts();
-        if attempts.is_empty() {
-            renewed_at = Instant::now();
-            continue;
-        }
-        match jobs::renew(&shared.service, &attempts, shared.settings.lease).await {
-            Ok(ours) => {
-                renewed_at = Instant::now();
-                for lost in attempts.iter().filter(|it| !ours.contains(it)) {
-                    shared.running.lost_attempt(lost);
-                }
-                end_denied(&shared, ours).await;
-            }
-            Err(error) => {
-                tracing::warn!(
-                    dependency = error.dependency(), error = ?error,
-                    "The leases of jobs were not renewed: {error}"
-                );
-                if renewed_at.elapsed() > shared.settings.lease {
-                    for lost in &attempts {
-                        shared.running.lost_attempt(lost);
-                    }
-                }
-            }
-        }
     }
 }

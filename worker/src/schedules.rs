@@ -9,7 +9,6 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use futures_util::future::BoxFuture;
-use mcp::job::JobId;
 use service::{
     Service,
     db::Failure,
@@ -22,7 +21,7 @@ use service::{
 use tokio_cron_scheduler::{Job, JobScheduler};
 use tokio_util::sync::CancellationToken;
 
-use crate::Runner;
+use crate::{announcing::announce_some, runner::Runner};
 
 /// Something that has to happen again and again.
 #[derive(Clone, Copy, Debug)]
@@ -325,35 +324,6 @@ pub enum Tick {
     Elsewhere,
     /// It did not work; the next one may.
     Failed,
-}
-
-/// How long a client has to be untold before somebody else than the worker of its job tells it.
-const SILENCE: Duration = Duration::from_secs(10);
-
-/// Tells clients that do not ask how their jobs stand: of these jobs, or of all that were forgotten.
-pub(crate) async fn announce_some(
-    service: &Service,
-    runner: &dyn Runner,
-    only: Option<&[JobId]>,
-) -> Result<u64, Failure> {
-    let untold = jobs::unannounced(service, only, SILENCE).await?;
-    let mut told = 0;
-    for untold in &untold {
-        match runner.announce(&untold.job).await {
-            Ok(()) => {
-                jobs::mark_announced(service, untold).await?;
-                told += 1;
-            }
-            Err(error) => {
-                let job = &untold.job.id;
-                tracing::warn!(
-                    %job, dependency = error.dependency(), error = %error,
-                    "The client of job {job} was not told: {error}"
-                );
-            }
-        }
-    }
-    Ok(told)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 use service::Service;
 use tokio::time::{Instant, sleep};
 
-use crate::STALL_LIMIT;
+use crate::settings::STALL_LIMIT;
 
 /// The pause between two looks at the schema.
 const INTERVAL: Duration = Duration::from_secs(1);

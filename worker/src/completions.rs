@@ -1,8 +1,9 @@
 //! Writes how jobs ended, many by one statement: while the database takes some, others gather.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use service::{
+    Service,
     db::Failure,
     jobs::{self, End, Lease, Settled},
 };
@@ -11,8 +12,6 @@ use tokio::{
     time::{Instant, sleep},
 };
 use tokio_util::sync::CancellationToken;
-
-use crate::Shared;
 
 /// Ends that are written at once.
 const BATCH: usize = 128;
@@ -63,7 +62,7 @@ impl Ledger {
 
 /// Writes ends until `stop`.
 pub(crate) async fn write(
-    shared: Arc<Shared>,
+    service: Service,
     mut entries: mpsc::Receiver<Entry>,
     stop: CancellationToken,
 ) {
@@ -73,16 +72,16 @@ pub(crate) async fn write(
             () = stop.cancelled() => return,
             _count = entries.recv_many(&mut batch, BATCH) => {}
         }
-        write_batch(&shared, std::mem::take(&mut batch), &stop).await;
+        write_batch(&service, std::mem::take(&mut batch), &stop).await;
     }
 }
 
-async fn write_batch(shared: &Shared, batch: Vec<Entry>, stop: &CancellationToken) {
+async fn write_batch(service: &Service, batch: Vec<Entry>, stop: &CancellationToken) {
     let (ends, answers): (Vec<_>, Vec<_>) = batch.into_iter().map(|it| (it.end, it.kept)).unzip();
-    let settled = match settle(shared, &ends, stop).await {
+    let settled = match settle(service, &ends, stop).await {
         Ok(settled) => settled,
         // One of them may be at fault, and the others should not suffer for it.
-        Err(_) => settle_one_by_one(shared, &ends, stop).await,
+        Err(_) => settle_one_by_one(service, &ends, stop).await,
     };
     for ((lease, _), answer) in ends.iter().zip(answers) {
         let kept = Kept {
@@ -94,13 +93,13 @@ async fn write_batch(shared: &Shared, batch: Vec<Entry>, stop: &CancellationToke
 }
 
 async fn settle_one_by_one(
-    shared: &Shared,
+    service: &Service,
     ends: &[(Lease, End)],
     stop: &CancellationToken,
 ) -> Settled {
     let mut all = Settled::default();
     for end in ends {
-        match settle(shared, std::slice::from_ref(end), stop).await {
+        match settle(service, std::slice::from_ref(end), stop).await {
             Ok(one) => {
                 all.written.extend(one.written);
                 all.to_announce.extend(one.to_announce);
@@ -119,13 +118,13 @@ async fn settle_one_by_one(
 
 /// Writes ends, again and again while the database is away.
 async fn settle(
-    shared: &Shared,
+    service: &Service,
     ends: &[(Lease, End)],
     stop: &CancellationToken,
 ) -> Result<Settled, Failure> {
     let since = Instant::now();
     loop {
-        match jobs::settle(&shared.service, ends).await {
+        match jobs::settle(service, ends).await {
             Err(Failure::Unavailable(error)) if since.elapsed() < PATIENCE => {
                 tracing::warn!(
                     dependency = "database", error = ?error,

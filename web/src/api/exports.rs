@@ -13,7 +13,7 @@ use service::{
     exports::{self, Export, ExportError},
 };
 
-use crate::{http::error::Refusal, instance::Instance};
+use crate::{http::error::ApiError, instance::Instance};
 
 /// Where a file is.
 pub(crate) const PATH: &str = "/exports/:token";
@@ -37,10 +37,10 @@ impl Endpoint for Exports {
         let has_body = match *request.method() {
             Method::GET => true,
             Method::HEAD => false,
-            _ => return Err(Refusal::Method(METHODS).into()),
+            _ => return Err(ApiError::MethodNotAllowed(METHODS).into()),
         };
         let token = request.raw_path_param("token").unwrap_or_default();
-        let export = exports::by_token(&self.service, token).await.map_err(refusal)?;
+        let export = exports::by_token(&self.service, token).await.map_err(api_error)?;
         let body =
             if has_body { body(self.service.clone(), export.clone()) } else { Body::empty() };
         let mut response = Response::builder()
@@ -92,12 +92,12 @@ fn body(service: Service, export: Export) -> Body {
     Body::from_bytes_stream(pieces)
 }
 
-fn refusal(error: ExportError) -> Refusal {
+fn api_error(error: ExportError) -> ApiError {
     match error {
-        ExportError::NotFound => Refusal::NoExport,
+        ExportError::NotFound => ApiError::ExportNotFound,
         error => {
             tracing::warn!(error = ?error, "An export cannot be read: {error}");
-            Refusal::StoreAway
+            ApiError::ExportUnavailable
         }
     }
 }

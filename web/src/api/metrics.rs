@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     http::{
         bearer::bearer,
-        error::Refusal,
+        error::ApiError,
         observe::{Named, Observed},
         probes::METRICS,
         server::{self, Limits},
@@ -45,15 +45,15 @@ impl Metrics {
         Self { service: instance.service.clone(), door: Door::Public(token) }
     }
 
-    fn admit(&self, request: &Request) -> Result<(), Refusal> {
+    fn admit(&self, request: &Request) -> Result<(), ApiError> {
         match &self.door {
             Door::Open => Ok(()),
-            Door::Public(None) => Err(Refusal::NotFound),
+            Door::Public(None) => Err(ApiError::NotFound),
             Door::Public(Some(token)) => {
                 let sent = bearer(request.headers()).unwrap_or_default();
                 let same: bool = sent.as_bytes().ct_eq(token.expose().as_bytes()).into();
                 // As if nothing were there: a scanner learns nothing, and the operator knows.
-                if same { Ok(()) } else { Err(Refusal::NotFound) }
+                if same { Ok(()) } else { Err(ApiError::NotFound) }
             }
         }
     }

@@ -7,25 +7,25 @@ use http::{HeaderMap, HeaderValue, header};
 use service::oauth::scope;
 
 /// The token of an `Authorization: Bearer …` header.
-pub(crate) fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
+pub(crate) fn bearer(headers: &HeaderMap) -> Result<&str, TokenProblem> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let Some(value) = values.next() else {
-        return Err(Problem::Missing);
+        return Err(TokenProblem::Missing);
     };
     if values.next().is_some() {
-        return Err(Problem::Several);
+        return Err(TokenProblem::Several);
     }
     let Ok(value) = value.to_str() else {
-        return Err(Problem::Malformed);
+        return Err(TokenProblem::Malformed);
     };
     let value = value.trim();
     let (scheme, token) = value.split_once([' ', '\t']).unwrap_or((value, ""));
     let token = token.trim();
     // Credentials of another kind, or a variable that was empty: the client has no token yet.
     if !scheme.eq_ignore_ascii_case("Bearer") || token.is_empty() {
-        return Err(Problem::Missing);
+        return Err(TokenProblem::Missing);
     }
-    if is_b64token(token) { Ok(token) } else { Err(Problem::Malformed) }
+    if is_b64token(token) { Ok(token) } else { Err(TokenProblem::Malformed) }
 }
 
 /// The grammar of RFC 6750 section 2.1.
@@ -36,31 +36,31 @@ fn is_b64token(token: &str) -> bool {
 
 /// What is wrong with the token of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Problem {
+pub(crate) enum TokenProblem {
     Missing,
     Several,
     Malformed,
     Expired,
-    NotOurs,
+    Invalid,
 }
 
 /// An answer that asks for a (better) access token.
 #[derive(Debug, thiserror::Error)]
 #[error("access token {problem:?}")]
 pub(crate) struct Challenge {
-    problem: Problem,
+    problem: TokenProblem,
     resource_metadata: String,
 }
 
 impl Challenge {
-    pub(crate) fn new(problem: Problem, resource_metadata: String) -> Self {
+    pub(crate) fn new(problem: TokenProblem, resource_metadata: String) -> Self {
         Self { problem, resource_metadata }
     }
 
     /// Whether there was a token, and not one of ours: somebody may be trying. An expired one is an
     /// honest mistake.
-    pub(crate) fn is_of_a_bad_token(&self) -> bool {
-        self.problem == Problem::NotOurs
+    pub(crate) fn is_for_invalid_token(&self) -> bool {
+        self.problem == TokenProblem::Invalid
     }
 
     /// The code in the body.
@@ -73,17 +73,17 @@ impl Challenge {
     /// The sentence in the header and in the body.
     pub(crate) fn description(&self) -> &'static str {
         match self.problem {
-            Problem::Missing => {
+            TokenProblem::Missing => {
                 "This needs an access token. Send it in the header Authorization: Bearer <token>."
             }
-            Problem::Several => {
+            TokenProblem::Several => {
                 "There are several Authorization headers. Send exactly one, with one token."
             }
-            Problem::Malformed => {
+            TokenProblem::Malformed => {
                 "The Authorization header is malformed. Send Authorization: Bearer <token>."
             }
-            Problem::Expired => "The access token has expired. Get a new one and try again.",
-            Problem::NotOurs => {
+            TokenProblem::Expired => "The access token has expired. Get a new one and try again.",
+            TokenProblem::Invalid => {
                 "The access token is not valid for this server. Get a new one and try again."
             }
         }
@@ -107,11 +107,12 @@ impl Challenge {
 
     fn error(&self) -> Option<&'static str> {
         match self.problem {
-            Problem::Missing => None,
+            TokenProblem::Missing => None,
             // Not `invalid_request`, which would be a 400: clients begin to sign in on a 401 only.
-            Problem::Several | Problem::Malformed | Problem::Expired | Problem::NotOurs => {
-                Some("invalid_token")
-            }
+            TokenProblem::Several
+            | TokenProblem::Malformed
+            | TokenProblem::Expired
+            | TokenProblem::Invalid => Some("invalid_token"),
         }
     }
 }
@@ -165,32 +166,32 @@ mod tests {
 
     #[test]
     fn only_one_well_formed_bearer_header_is_a_token() {
-        let cases: [(Values, Result<&str, Problem>); 25] = [
+        let cases: [(Values, Result<&str, TokenProblem>); 25] = [
             (&[b"Bearer abc.def-g_h~+/=="], Ok("abc.def-g_h~+/==")),
             (&[b"bearer abc"], Ok("abc")),
             (&[b"BEARER  abc "], Ok("abc")),
             (&[b"Bearer\tabc"], Ok("abc")),
-            (&[], Err(Problem::Missing)),
-            (&[b""], Err(Problem::Missing)),
-            (&[b"Basic YTpi"], Err(Problem::Missing)),
-            (&[b"abc.def.ghi"], Err(Problem::Missing)),
-            (&[b"Bearerabc"], Err(Problem::Missing)),
-            (&[b"Bearer: abc"], Err(Problem::Missing)),
-            (&[b"Bearer"], Err(Problem::Missing)),
-            (&[b"Bearer "], Err(Problem::Missing)),
-            (&[b"bearer \t "], Err(Problem::Missing)),
-            (&[b"Bearer =="], Err(Problem::Malformed)),
-            (&[b"Bearer a b"], Err(Problem::Malformed)),
-            (&[b"Bearer a,b"], Err(Problem::Malformed)),
-            (&[b"Bearer a, Bearer a"], Err(Problem::Malformed)),
-            (&[b"Bearer \"a\""], Err(Problem::Malformed)),
-            (&[b"Bearer ${TOKEN}"], Err(Problem::Malformed)),
-            (&[b"Bearer {{token}}"], Err(Problem::Malformed)),
-            (&[b"Bearer <token>"], Err(Problem::Malformed)),
-            (&[b"Bearer \xff"], Err(Problem::Malformed)),
-            (&[b"\xff"], Err(Problem::Malformed)),
-            (&[b"Bearer a", b"Bearer a"], Err(Problem::Several)),
-            (&[b"Basic YTpi", b"Bearer a"], Err(Problem::Several)),
+            (&[], Err(TokenProblem::Missing)),
+            (&[b""], Err(TokenProblem::Missing)),
+            (&[b"Basic YTpi"], Err(TokenProblem::Missing)),
+            (&[b"abc.def.ghi"], Err(TokenProblem::Missing)),
+            (&[b"Bearerabc"], Err(TokenProblem::Missing)),
+            (&[b"Bearer: abc"], Err(TokenProblem::Missing)),
+            (&[b"Bearer"], Err(TokenProblem::Missing)),
+            (&[b"Bearer "], Err(TokenProblem::Missing)),
+            (&[b"bearer \t "], Err(TokenProblem::Missing)),
+            (&[b"Bearer =="], Err(TokenProblem::Malformed)),
+            (&[b"Bearer a b"], Err(TokenProblem::Malformed)),
+            (&[b"Bearer a,b"], Err(TokenProblem::Malformed)),
+            (&[b"Bearer a, Bearer a"], Err(TokenProblem::Malformed)),
+            (&[b"Bearer \"a\""], Err(TokenProblem::Malformed)),
+            (&[b"Bearer ${TOKEN}"], Err(TokenProblem::Malformed)),
+            (&[b"Bearer {{token}}"], Err(TokenProblem::Malformed)),
+            (&[b"Bearer <token>"], Err(TokenProblem::Malformed)),
+            (&[b"Bearer \xff"], Err(TokenProblem::Malformed)),
+            (&[b"\xff"], Err(TokenProblem::Malformed)),
+            (&[b"Bearer a", b"Bearer a"], Err(TokenProblem::Several)),
+            (&[b"Basic YTpi", b"Bearer a"], Err(TokenProblem::Several)),
         ];
         for (values, expected) in cases {
             assert_eq!(bearer(&headers(values)), expected, "{values:?}");
@@ -206,8 +207,13 @@ mod tests {
         };
         let tail = format!(r#"resource_metadata="{metadata}", scope="notes:read notes:write""#);
 
-        assert_eq!(challenge(Problem::Missing), format!("Bearer {tail}"));
-        for problem in [Problem::Expired, Problem::NotOurs, Problem::Several, Problem::Malformed] {
+        assert_eq!(challenge(TokenProblem::Missing), format!("Bearer {tail}"));
+        for problem in [
+            TokenProblem::Expired,
+            TokenProblem::Invalid,
+            TokenProblem::Several,
+            TokenProblem::Malformed,
+        ] {
             let header = challenge(problem);
             let start = r#"Bearer error="invalid_token", error_description=""#;
             assert!(header.starts_with(start), "{header}");

@@ -23,22 +23,22 @@ pub(crate) const RETRY_AFTER_SECONDS: u32 = 5;
 
 /// Why a request got no answer.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Refusal {
+pub(crate) enum ApiError {
     /// The `Host` is not ours: a page elsewhere may have pointed its own name at our address.
     #[error("foreign host")]
-    Host,
+    ForeignHost,
     /// This header is there more than once.
     #[error("duplicated header {0}")]
-    Duplicated(&'static str),
+    DuplicatedHeader(&'static str),
     /// A web page that is not on the list sent this.
     #[error("foreign origin")]
-    Origin,
+    ForeignOrigin,
     /// The access token is missing, malformed or not good.
     #[error("{0}")]
-    Token(#[from] Challenge),
+    Unauthorized(#[from] Challenge),
     /// The signing keys could not be read, so nothing can be said about the token.
     #[error("signing keys unavailable")]
-    KeysAway,
+    KeysUnavailable,
     /// More than may be sent.
     #[error("request body too large")]
     BodyTooLarge(Bounds),
@@ -55,34 +55,34 @@ pub(crate) enum Refusal {
     },
     /// All senders together have as many bytes of bodies under way as this instance holds.
     #[error("request bodies fill this instance")]
-    BodiesFull,
+    BodyBudgetExhausted,
     /// Too often; it is worth another try after this long.
     #[error("too many requests")]
-    TooMany(Duration),
+    TooManyRequests(Duration),
     /// The client went away, or its chunks were malformed.
     #[error("request body broken off")]
-    BodyBroken(#[source] io::Error),
+    BodyIncomplete(#[source] io::Error),
     /// The address of an exported file that there is not, or not any more.
     #[error("no such export")]
-    NoExport,
+    ExportNotFound,
     /// The database cannot be read.
     #[error("database unavailable")]
-    StoreAway,
+    ExportUnavailable,
     /// No such path.
     #[error("no such path")]
     NotFound,
     /// The path exists; these are the methods it takes.
     #[error("method not allowed")]
-    Method(&'static str),
+    MethodNotAllowed(&'static str),
     /// Anything refused by a library before our own code saw it.
     #[error("refused with {0}")]
-    Other(StatusCode),
+    Rejected(StatusCode),
     /// A bug. The log has the details.
     #[error("internal error")]
     Internal,
 }
 
-impl ResponseError for Refusal {
+impl ResponseError for ApiError {
     fn status(&self) -> StatusCode {
         self.parts().0
     }
@@ -111,7 +111,7 @@ impl ErrorBody {
     }
 }
 
-impl Refusal {
+impl ApiError {
     /// What goes over the wire.
     pub(crate) fn into_response(self, request: &RequestId) -> Response {
         let (status, code, description) = self.parts();
@@ -134,29 +134,29 @@ impl Refusal {
     /// The status, the code for programs, and the sentence for people.
     pub(crate) fn parts(&self) -> (StatusCode, &'static str, String) {
         let (status, code, description) = match self {
-            Self::Host => (
+            Self::ForeignHost => (
                 StatusCode::MISDIRECTED_REQUEST,
                 "misdirected_request",
                 "This server does not answer under the Host of your request. Use the address \
                  from PUBLIC_URL, or set PUBLIC_URL to the address you use."
                     .to_owned(),
             ),
-            Self::Duplicated(name) => (
+            Self::DuplicatedHeader(name) => (
                 StatusCode::BAD_REQUEST,
                 "invalid_request",
                 format!("The request has more than one {name} header. Send it with one."),
             ),
-            Self::Origin => (
+            Self::ForeignOrigin => (
                 StatusCode::FORBIDDEN,
                 "forbidden_origin",
                 "Web pages from this Origin may not call this server. Its operator can add the \
                  origin to ALLOWED_ORIGINS."
                     .to_owned(),
             ),
-            Self::Token(challenge) => {
+            Self::Unauthorized(challenge) => {
                 (StatusCode::UNAUTHORIZED, challenge.code(), challenge.description().to_owned())
             }
-            Self::KeysAway => (
+            Self::KeysUnavailable => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "temporarily_unavailable",
                 "The access token cannot be checked at the moment. Keep it and try again in a few \
@@ -189,14 +189,14 @@ impl Refusal {
                     bytes >> 20
                 ),
             ),
-            Self::BodiesFull => (
+            Self::BodyBudgetExhausted => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "temporarily_unavailable",
                 "This server is reading as many request bodies as it can hold. Try again in a few \
                  seconds."
                     .to_owned(),
             ),
-            Self::TooMany(wait) => (
+            Self::TooManyRequests(wait) => (
                 StatusCode::TOO_MANY_REQUESTS,
                 "temporarily_unavailable",
                 format!(
@@ -204,19 +204,19 @@ impl Refusal {
                     counted(wait.as_secs(), "second", "seconds")
                 ),
             ),
-            Self::BodyBroken(_) => (
+            Self::BodyIncomplete(_) => (
                 StatusCode::BAD_REQUEST,
                 "invalid_request",
                 "The request body broke off or was not valid HTTP. Send it again.".to_owned(),
             ),
-            Self::NoExport => (
+            Self::ExportNotFound => (
                 StatusCode::NOT_FOUND,
                 "not_found",
                 "There is no file at this address, or not any more: it is kept for an hour. Ask \
                  for a new export."
                     .to_owned(),
             ),
-            Self::StoreAway => (
+            Self::ExportUnavailable => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "temporarily_unavailable",
                 "The file cannot be read at the moment. Try again in a few seconds.".to_owned(),
@@ -228,12 +228,12 @@ impl Refusal {
                  described at /docs."
                     .to_owned(),
             ),
-            Self::Method(allowed) => (
+            Self::MethodNotAllowed(allowed) => (
                 StatusCode::METHOD_NOT_ALLOWED,
                 "method_not_allowed",
                 format!("This path answers to {allowed} only."),
             ),
-            Self::Other(status) => (
+            Self::Rejected(status) => (
                 *status,
                 "invalid_request",
                 "The request was not understood. The HTTP API is described at /docs.".to_owned(),
@@ -252,21 +252,24 @@ impl Refusal {
     /// The header that belongs to it.
     pub(crate) fn header(&self) -> Option<(HeaderName, HeaderValue)> {
         match self {
-            Self::Token(challenge) => Some((header::WWW_AUTHENTICATE, challenge.header())),
-            Self::KeysAway | Self::StoreAway | Self::TooManyBodies { .. } | Self::BodiesFull => {
-                Some((header::RETRY_AFTER, RETRY_AFTER_SECONDS.into()))
+            Self::Unauthorized(challenge) => Some((header::WWW_AUTHENTICATE, challenge.header())),
+            Self::KeysUnavailable
+            | Self::ExportUnavailable
+            | Self::TooManyBodies { .. }
+            | Self::BodyBudgetExhausted => Some((header::RETRY_AFTER, RETRY_AFTER_SECONDS.into())),
+            Self::TooManyRequests(wait) => Some((header::RETRY_AFTER, wait.as_secs().into())),
+            Self::MethodNotAllowed(allowed) => {
+                Some((header::ALLOW, HeaderValue::from_static(allowed)))
             }
-            Self::TooMany(wait) => Some((header::RETRY_AFTER, wait.as_secs().into())),
-            Self::Method(allowed) => Some((header::ALLOW, HeaderValue::from_static(allowed))),
             Self::BodyTooLarge(_)
             | Self::BodyTooSlow(_)
-            | Self::BodyBroken(_)
-            | Self::Host
-            | Self::Duplicated(_)
-            | Self::Origin
+            | Self::BodyIncomplete(_)
+            | Self::ForeignHost
+            | Self::DuplicatedHeader(_)
+            | Self::ForeignOrigin
             | Self::NotFound
-            | Self::NoExport
-            | Self::Other(_)
+            | Self::ExportNotFound
+            | Self::Rejected(_)
             | Self::Internal => None,
         }
     }
@@ -274,20 +277,20 @@ impl Refusal {
 
 /// Reads an error of poem, of poem-openapi or of our own. `allowed` names the methods of the route,
 /// which poem does not tell.
-pub(crate) fn refusal(error: poem::Error, allowed: &'static str) -> Refusal {
-    let error = match error.downcast::<Refusal>() {
-        Ok(refusal) => return refusal,
+pub(crate) fn from_poem(error: poem::Error, allowed: &'static str) -> ApiError {
+    let error = match error.downcast::<ApiError>() {
+        Ok(error) => return error,
         Err(error) => error,
     };
     if error.is::<NotFoundError>() {
-        return Refusal::NotFound;
+        return ApiError::NotFound;
     }
     if error.is::<MethodNotAllowedError>() {
-        return Refusal::Method(allowed);
+        return ApiError::MethodNotAllowed(allowed);
     }
     if error.status().is_client_error() {
-        return Refusal::Other(error.status());
+        return ApiError::Rejected(error.status());
     }
     tracing::error!(%error, "A request failed: {error}");
-    Refusal::Internal
+    ApiError::Internal
 }

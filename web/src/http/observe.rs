@@ -15,7 +15,7 @@ use tracing::{Instrument, Span};
 use service::{metrics, oauth::audit::Parties};
 
 use super::{
-    error::{self, Refusal},
+    error::{self, ApiError},
     probes::PROBES,
     request_id::{REQUEST_ID, RequestId},
 };
@@ -61,7 +61,7 @@ impl<E: Endpoint<Output = Response>> Endpoint for Observed<E> {
 
         let answer = self.inner.call(request).instrument(span.clone()).await;
         let mut response =
-            answer.unwrap_or_else(|error| error::refusal(error, "").into_response(&id));
+            answer.unwrap_or_else(|error| error::from_poem(error, "").into_response(&id));
 
         drop(waiting);
         let headers = response.headers_mut();
@@ -255,8 +255,8 @@ impl<E: Endpoint> Endpoint for Named<E> {
             Ok(Ok(answer)) => answer.into_response(),
             // Written by an API already.
             Ok(Err(error)) if error.is_from_response() => error.into_response(),
-            Ok(Err(error)) => error::refusal(error, self.methods).into_response(&id),
-            Err(_panic) => Refusal::Internal.into_response(&id), // the panic hook has logged it
+            Ok(Err(error)) => error::from_poem(error, self.methods).into_response(&id),
+            Err(_panic) => ApiError::Internal.into_response(&id), // the panic hook has logged it
         };
         response.set_data(RouteName(self.name));
         Ok(response)

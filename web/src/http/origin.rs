@@ -10,17 +10,17 @@ use http::{HeaderMap, HeaderValue, Uri, header, uri::Authority};
 
 use service::config::PublicUrl;
 
-use crate::http::error::Refusal;
+use crate::http::error::ApiError;
 
 /// The addresses that are ours and the pages that are welcome.
-pub(crate) struct Doors {
+pub(crate) struct OriginPolicy {
     public: Origin,
     /// Nobody but this machine can reach us, so its other names are ours, too.
     on_loopback: bool,
     allowed: Vec<Origin>,
 }
 
-impl Doors {
+impl OriginPolicy {
     /// Ours is `public_url`; `allowed` are the origins of other welcome pages.
     pub(crate) fn new(public_url: &PublicUrl, allowed: &[String]) -> anyhow::Result<Self> {
         let origin = |text: &str| {
@@ -40,36 +40,41 @@ impl Doors {
         uri: &Uri,
         headers: &HeaderMap,
         local_port: u16,
-    ) -> Result<Option<HeaderValue>, Refusal> {
+    ) -> Result<Option<HeaderValue>, ApiError> {
         self.check_host(uri, headers, local_port)?;
-        let Some(value) = single(headers, header::ORIGIN.as_str()).ok_or(Refusal::Origin)? else {
+        let Some(value) =
+            single(headers, header::ORIGIN.as_str()).ok_or(ApiError::ForeignOrigin)?
+        else {
             return Ok(None);
         };
-        let origin = value.to_str().ok().and_then(Origin::parse).ok_or(Refusal::Origin)?;
+        let origin = value.to_str().ok().and_then(Origin::parse).ok_or(ApiError::ForeignOrigin)?;
         if self.is_ours(&origin, local_port) || self.allowed.contains(&origin) {
             Ok(Some(value.clone()))
         } else {
-            Err(Refusal::Origin)
+            Err(ApiError::ForeignOrigin)
         }
     }
 
-    /// The half of [`Doors::check`] that does not ask which page a request comes from.
+    /// The half of [`OriginPolicy::check`] that does not ask which page a request comes from.
     pub(crate) fn check_host(
         &self,
         uri: &Uri,
         headers: &HeaderMap,
         local_port: u16,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), ApiError> {
         // RFC 9112 section 3.2.
-        let host = single(headers, header::HOST.as_str()).ok_or(Refusal::Duplicated("Host"))?;
-        let host = host.and_then(|value| value.to_str().ok()?.parse().ok()).ok_or(Refusal::Host)?;
+        let host =
+            single(headers, header::HOST.as_str()).ok_or(ApiError::DuplicatedHeader("Host"))?;
+        let host = host
+            .and_then(|value| value.to_str().ok()?.parse().ok())
+            .ok_or(ApiError::ForeignHost)?;
         // A request may name a host in its first line as well; then both have to be ours.
         for authority in [Some(&host), uri.authority()].into_iter().flatten() {
             let Some(address) = Origin::of(&self.public.scheme, authority) else {
-                return Err(Refusal::Host);
+                return Err(ApiError::ForeignHost);
             };
             if !self.is_ours(&address, local_port) {
-                return Err(Refusal::Host);
+                return Err(ApiError::ForeignHost);
             }
         }
         Ok(())
@@ -147,7 +152,8 @@ mod tests {
 
     fn verdict(public_url: &str, host: &[&str], origin: &[&str]) -> Result<bool, &'static str> {
         let public_url = PublicUrl::parse(public_url).unwrap();
-        let doors = Doors::new(&public_url, &["https://App.example:8443".to_owned()]).unwrap();
+        let origin_policy =
+            OriginPolicy::new(&public_url, &["https://App.example:8443".to_owned()]).unwrap();
         let mut headers = HeaderMap::new();
         for value in host {
             headers.append(header::HOST, value.parse().unwrap());
@@ -155,11 +161,11 @@ mod tests {
         for value in origin {
             headers.append(header::ORIGIN, value.parse().unwrap());
         }
-        match doors.check(&Uri::from_static("/mcp"), &headers, LOCAL_PORT) {
+        match origin_policy.check(&Uri::from_static("/mcp"), &headers, LOCAL_PORT) {
             Ok(origin) => Ok(origin.is_some()),
-            Err(Refusal::Host) => Err("host"),
-            Err(Refusal::Duplicated("Host")) => Err("two hosts"),
-            Err(Refusal::Origin) => Err("origin"),
+            Err(ApiError::ForeignHost) => Err("host"),
+            Err(ApiError::DuplicatedHeader("Host")) => Err("two hosts"),
+            Err(ApiError::ForeignOrigin) => Err("origin"),
             Err(other) => panic!("unexpected {other:?}"),
         }
     }
@@ -242,12 +248,12 @@ mod tests {
     #[test]
     fn a_host_in_the_request_line_counts_too() {
         let public_url = PublicUrl::parse("http://localhost:8080").unwrap();
-        let doors = Doors::new(&public_url, &[]).unwrap();
+        let origin_policy = OriginPolicy::new(&public_url, &[]).unwrap();
         let mut headers = HeaderMap::new();
         headers.insert(header::HOST, "localhost:8080".parse().unwrap());
         let evil = Uri::from_static("http://evil.example/mcp");
-        assert!(doors.check(&evil, &headers, LOCAL_PORT).is_err());
+        assert!(origin_policy.check(&evil, &headers, LOCAL_PORT).is_err());
         let ours = Uri::from_static("http://localhost:8080/mcp");
-        assert!(doors.check(&ours, &headers, LOCAL_PORT).is_ok());
+        assert!(origin_policy.check(&ours, &headers, LOCAL_PORT).is_ok());
     }
 }

@@ -6,7 +6,7 @@ use service::{
     oauth::limits::{self, Bucket, Verdict},
 };
 
-use super::{client_address::address, error::Refusal, fetch_metadata::is_from_another_site};
+use super::{client_address::address, error::ApiError, fetch_metadata::is_from_another_site};
 
 /// Whose share a request takes from.
 pub(crate) struct RateLimitKey {
@@ -49,16 +49,16 @@ pub(crate) async fn take(
     service: &Service,
     bucket: &Bucket,
     of: &RateLimitKey,
-) -> Result<(), Refusal> {
+) -> Result<(), ApiError> {
     if of.unlimited {
         return Ok(());
     }
     allowed(service.limiter().check(bucket, &of.key).await)
 }
 
-fn allowed(verdict: Verdict) -> Result<(), Refusal> {
+fn allowed(verdict: Verdict) -> Result<(), ApiError> {
     match verdict {
         Verdict::Allowed { .. } => Ok(()),
-        Verdict::Refused { retry_after } => Err(Refusal::TooMany(retry_after)),
+        Verdict::Refused { retry_after } => Err(ApiError::TooManyRequests(retry_after)),
     }
 }

@@ -7,8 +7,8 @@ use service::{Service, oauth::access_token::TokenError};
 
 use super::paths::{PROTECTED_RESOURCE_MCP, PROTECTED_RESOURCE_MCP_SLASH};
 use crate::http::{
-    bearer::{Challenge, Problem, bearer},
-    error::Refusal,
+    bearer::{Challenge, TokenProblem, bearer},
+    error::ApiError,
 };
 
 /// The caller of a request, from its access token. Only the header counts: a token in the query
@@ -18,17 +18,17 @@ pub(crate) async fn authenticate(
     service: &Service,
     path: &str,
     headers: &HeaderMap,
-) -> Result<Caller, Refusal> {
+) -> Result<Caller, ApiError> {
     let challenge = |problem| Challenge::new(problem, resource_metadata(service, path));
     let token = bearer(headers).map_err(challenge)?;
     match service.tokens().verify(token).await {
         Ok(claims) => Ok(claims.caller()),
-        Err(TokenError::Unavailable) => Err(Refusal::KeysAway),
-        Err(TokenError::Expired) => Err(challenge(Problem::Expired).into()),
-        Err(TokenError::Malformed) => Err(challenge(Problem::NotOurs).into()),
+        Err(TokenError::Unavailable) => Err(ApiError::KeysUnavailable),
+        Err(TokenError::Expired) => Err(challenge(TokenProblem::Expired).into()),
+        Err(TokenError::Malformed) => Err(challenge(TokenProblem::Invalid).into()),
         Err(TokenError::Invalid(reason)) => {
             tracing::debug!(reason, "Refused an access token: {reason}");
-            Err(challenge(Problem::NotOurs).into())
+            Err(challenge(TokenProblem::Invalid).into())
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `/mcp`: the HTTP around the engine.
 //!
-//! A request passes the doors (`Host` and `Origin`), shows its token, and only then is its body
+//! A request passes the origin_policy (`Host` and `Origin`), shows its token, and only then is its body
 //! read. What the body means, and with which status it is answered, is the engine's business.
 
 mod caller;
@@ -21,8 +21,8 @@ use crate::{
         bearer::insufficient_scope,
         body::{self, bounds::Bounds, budget::Budget},
         cors,
-        error::{RETRY_AFTER_SECONDS, Refusal},
-        origin::Doors,
+        error::{ApiError, RETRY_AFTER_SECONDS},
+        origin::OriginPolicy,
         rate_limit,
         request_id::RequestId,
         request_info::log_context,
@@ -43,7 +43,7 @@ const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 pub(crate) struct Mcp {
     service: Service,
     engine: Engine,
-    doors: Doors,
+    origin_policy: OriginPolicy,
     bodies: Budget,
 }
 
@@ -55,11 +55,11 @@ impl Mcp {
             service: instance.service.clone(),
             engine: instance.engine.clone(),
             bodies: instance.bodies.clone(),
-            doors: Doors::new(&config.public_url, &config.allowed_origins)?,
+            origin_policy: OriginPolicy::new(&config.public_url, &config.allowed_origins)?,
         })
     }
 
-    async fn answer(&self, request: Request) -> Result<Response, Refusal> {
+    async fn answer(&self, request: Request) -> Result<Response, ApiError> {
         let mut caller = match caller::authenticate(
             &self.service,
             request.uri().path(),
@@ -68,7 +68,7 @@ impl Mcp {
         .await
         {
             Ok(caller) => caller,
-            Err(refusal) => return Err(self.count(&request, refusal).await),
+            Err(error) => return Err(self.count_bad_token(&request, error).await),
         };
         let parties = log_context(&request);
         parties.set_user(caller.user.as_str());
@@ -87,21 +87,22 @@ impl Mcp {
             }
             Method::GET => self.engine.get(caller.clone(), &head.headers).await,
             Method::DELETE => self.engine.delete(caller.clone(), &head.headers).await,
-            _ => return Err(Refusal::Method(METHODS)),
+            _ => return Err(ApiError::MethodNotAllowed(METHODS)),
         };
         reply.body = measured.finish(reply.status, &reply.about, reply.body);
         Ok(self.respond(&caller, head.uri.path(), reply))
     }
 
     /// Counts a bad token. Who brings none at all only asks for the way in.
-    async fn count(&self, request: &Request, refusal: Refusal) -> Refusal {
-        let is_a_guess = matches!(&refusal, Refusal::Token(it) if it.is_of_a_bad_token());
+    async fn count_bad_token(&self, request: &Request, error: ApiError) -> ApiError {
+        let is_a_guess =
+            matches!(&error, ApiError::Unauthorized(challenge) if challenge.is_for_invalid_token());
         if !is_a_guess {
-            return refusal;
+            return error;
         }
         let network = rate_limit::network(&self.service, request);
         let taken = rate_limit::take(&self.service, &limits::UNAUTHORIZED, &network).await;
-        taken.err().unwrap_or(refusal)
+        taken.err().unwrap_or(error)
     }
 
     fn respond(&self, caller: &Caller, path: &str, reply: Reply) -> Response {
@@ -176,7 +177,7 @@ impl Endpoint for Mcp {
     async fn call(&self, request: Request) -> poem::Result<Response> {
         let id = request.data::<RequestId>().cloned();
         let port = request.local_addr().as_socket_addr().map_or(0, std::net::SocketAddr::port);
-        let origin = self.doors.check(request.uri(), request.headers(), port)?;
+        let origin = self.origin_policy.check(request.uri(), request.headers(), port)?;
         let answered = if request.method() == Method::OPTIONS {
             Ok(cors::preflight(request.headers(), METHODS))
         } else {
@@ -185,8 +186,8 @@ impl Endpoint for Mcp {
         // A refusal is written here, not further out, so that the page can read it, too.
         let mut response = match (answered, id) {
             (Ok(response), _) => response,
-            (Err(refusal), Some(id)) => refusal.into_response(&id),
-            (Err(refusal), None) => return Err(refusal.into()),
+            (Err(error), Some(id)) => error.into_response(&id),
+            (Err(error), None) => return Err(error.into()),
         };
         cors::allow(&mut response, origin);
         Ok(response)

@@ -7,7 +7,7 @@ use service::metrics;
 
 use super::{credentials::CredentialsError, form::FormError};
 use crate::http::{
-    error::{ErrorBody, RETRY_AFTER_SECONDS, Refusal},
+    error::{ApiError, ErrorBody, RETRY_AFTER_SECONDS},
     request_id::RequestId,
 };
 
@@ -142,11 +142,11 @@ impl Fail<'_> {
     }
 
     /// A body that could not be read, or a limit.
-    pub(crate) fn refusal(self, refusal: &Refusal) -> Failed {
+    pub(crate) fn refusal(self, refusal: &ApiError) -> Failed {
         let (status, code, description) = refusal.parts();
         let body = self.body(code, description);
         match (status, refusal) {
-            (_, Refusal::TooMany(wait)) => Failed::Often(body, wait.as_secs()),
+            (_, ApiError::TooManyRequests(wait)) => Failed::Often(body, wait.as_secs()),
             (StatusCode::PAYLOAD_TOO_LARGE, _) => Failed::Large(body),
             (StatusCode::REQUEST_TIMEOUT, _) => Failed::Slow(body),
             _ => Failed::Invalid(body),

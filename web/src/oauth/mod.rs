@@ -19,7 +19,7 @@ use poem::{Endpoint, IntoResponse, Request, Response};
 use poem_openapi::Tags;
 
 use crate::{
-    http::{client_address::local_port, error, origin::Doors, request_id::RequestId},
+    http::{client_address::local_port, error, origin::OriginPolicy, request_id::RequestId},
     instance::Instance,
 };
 
@@ -37,14 +37,14 @@ pub(crate) const METHODS: &str = "POST, OPTIONS";
 /// An endpoint for clients: answers under our own names only, and nothing keeps its answers.
 pub(crate) struct ForClients<E> {
     inner: E,
-    doors: Doors,
+    origin_policy: OriginPolicy,
 }
 
 impl<E> ForClients<E> {
     /// Wraps an endpoint of one instance.
     pub(crate) fn new(instance: &Instance, inner: E) -> anyhow::Result<Self> {
         let config = instance.service.config();
-        Ok(Self { inner, doors: Doors::new(&config.public_url, &[])? })
+        Ok(Self { inner, origin_policy: OriginPolicy::new(&config.public_url, &[])? })
     }
 }
 
@@ -54,15 +54,15 @@ impl<E: Endpoint> Endpoint for ForClients<E> {
     async fn call(&self, request: Request) -> poem::Result<Response> {
         let id = request.data::<RequestId>().cloned();
         let port = local_port(&request);
-        let answered = match self.doors.check_host(request.uri(), request.headers(), port) {
+        let answered = match self.origin_policy.check_host(request.uri(), request.headers(), port) {
             Ok(()) => self.inner.call(request).await,
-            Err(refusal) => Err(refusal.into()),
+            Err(error) => Err(error.into()),
         };
         // A failure is written here, not further out, so that a page can read it, too.
         let mut response = match (answered, id) {
             (Ok(answer), _) => answer.into_response(),
             (Err(error), _) if error.is_from_response() => error.into_response(),
-            (Err(error), Some(id)) => error::refusal(error, METHODS).into_response(&id),
+            (Err(error), Some(id)) => error::from_poem(error, METHODS).into_response(&id),
             (Err(error), None) => return Err(error),
         };
         let headers = response.headers_mut();

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     http::{
         body::bounds::Bounds,
-        error::Refusal,
+        error::ApiError,
         rate_limit::{self, RateLimitKey},
         request_id::RequestId,
         request_info::request_info,
@@ -121,7 +121,7 @@ impl Register {
         body: Unread<Json<ClientMetadata>>,
     ) -> Result<Answer, Failed> {
         let fail = Fail(id);
-        let refused = |refusal: Refusal| fail.refusal(&refusal);
+        let refused = |refusal: ApiError| fail.refusal(&refusal);
         let network = rate_limit::network(&self.service, request);
         rate_limit::take(&self.service, &limits::REGISTER, &network).await.map_err(refused)?;
         let everybody = RateLimitKey::of_everybody();

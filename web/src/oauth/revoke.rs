@@ -19,7 +19,7 @@ use super::{
     unread::Unread,
 };
 use crate::{
-    http::{error::Refusal, rate_limit, request_id::RequestId, request_info::request_info},
+    http::{error::ApiError, rate_limit, request_id::RequestId, request_info::request_info},
     instance::Instance,
 };
 
@@ -80,7 +80,7 @@ impl Revoke {
         body: Unread<FormPayload<RevokeParameters>>,
     ) -> Result<Answer, Failed> {
         let fail = Fail(id);
-        let refused = |refusal: Refusal| fail.refusal(&refusal);
+        let refused = |refusal: ApiError| fail.refusal(&refusal);
         let network = rate_limit::network(&self.service, request);
         let body = body.read(request, BODY).await.map_err(refused)?;
         let form = Form::parse(request.original_uri(), request.headers(), &body)

@@ -28,7 +28,7 @@ use super::{
 use crate::{
     http::{
         body::bounds::Bounds,
-        error::Refusal,
+        error::ApiError,
         rate_limit,
         request_id::RequestId,
         request_info::{log_context, request_info},
@@ -137,7 +137,7 @@ impl Token {
     ) -> Result<Answer, Failed> {
         let fail = Fail(id);
         let network = rate_limit::network(&self.service, request);
-        let refused = |refusal: Refusal| fail.refusal(&refusal);
+        let refused = |refusal: ApiError| fail.refusal(&refusal);
         let body = body.read(request, BODY).await.map_err(refused)?;
         let form = Form::parse(request.original_uri(), request.headers(), &body)
             .map_err(|error| fail.form(error))?;
@@ -264,7 +264,7 @@ impl Token {
                 fail.invalid("invalid_scope", sentence(&error))
             }
             RefreshError::InvalidTarget(_) => fail.invalid("invalid_target", sentence(&error)),
-            RefreshError::TooOften(wait) => fail.refusal(&Refusal::TooMany(wait)),
+            RefreshError::TooOften(wait) => fail.refusal(&ApiError::TooManyRequests(wait)),
             RefreshError::GateUnknown => fail.unavailable(),
             RefreshError::Unavailable(failure) => {
                 tracing::error!(

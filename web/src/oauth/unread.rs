@@ -12,7 +12,7 @@ use poem_openapi::{
 
 use crate::http::{
     body::{self, bounds::Bounds},
-    error::Refusal,
+    error::ApiError,
 };
 
 /// A body that shall be a `P`.
@@ -23,7 +23,7 @@ pub(crate) struct Unread<P> {
 
 impl<P> Unread<P> {
     /// Reads it.
-    pub(crate) async fn read(self, request: &Request, bounds: Bounds) -> Result<Bytes, Refusal> {
+    pub(crate) async fn read(self, request: &Request, bounds: Bounds) -> Result<Bytes, ApiError> {
         Ok(body::read_from_network(request, self.body, bounds).await?.bytes)
     }
 }

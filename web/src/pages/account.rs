@@ -24,7 +24,7 @@ use crate::{
     },
     instance::Instance,
     pages::{
-        error_page::Trouble, fields::Fields, frame::Frame, respond::see_other, visit::PageVisit,
+        error_page::ErrorPage, fields::Fields, frame::Frame, respond::see_other, visit::PageVisit,
     },
 };
 
@@ -85,7 +85,7 @@ impl Account {
         Self { service: instance.service.clone() }
     }
 
-    async fn show(&self, request: &Request) -> Result<Response, Trouble> {
+    async fn show(&self, request: &Request) -> Result<Response, ErrorPage> {
         let frame = Frame::of(request);
         let done = Fields::of_query(request.uri());
         let done = done.one("done").and_then(told);
@@ -106,9 +106,9 @@ impl Account {
         Ok(frame.show(StatusCode::OK, &page))
     }
 
-    async fn act(&self, mut request: Request) -> Result<Response, Trouble> {
+    async fn act(&self, mut request: Request) -> Result<Response, ErrorPage> {
         let form = Fields::of_form(&mut request).await?;
-        let action = form.one("action").ok_or_else(Trouble::forged)?;
+        let action = form.one("action").ok_or_else(ErrorPage::forged)?;
         if action == "sign_in" {
             return self.sign_in(&request).await;
         }
@@ -117,13 +117,13 @@ impl Account {
         };
         let csrf = form.one("csrf").unwrap_or_default();
         if !bool::from(session.csrf.as_bytes().ct_eq(csrf.as_bytes())) {
-            return Err(Trouble::forged());
+            return Err(ErrorPage::forged());
         }
         let info = request_info(&self.service, &request);
         let user = &session.user;
         match action {
             "disconnect" => {
-                let grant = form.one("grant").ok_or_else(Trouble::forged)?;
+                let grant = form.one("grant").ok_or_else(ErrorPage::forged)?;
                 let apps = account::connected(&self.service, user).await;
                 let apps = apps.map_err(|error| failed(&error))?;
                 // One that is not there was disconnected already, perhaps in another tab.
@@ -153,15 +153,15 @@ impl Account {
                 let page = DeletePage { frame: &frame, session: &session, refused: true };
                 Ok(frame.show(StatusCode::BAD_REQUEST, &page))
             }
-            _ => Err(Trouble::forged()),
+            _ => Err(ErrorPage::forged()),
         }
     }
 
-    async fn sign_in(&self, request: &Request) -> Result<Response, Trouble> {
+    async fn sign_in(&self, request: &Request) -> Result<Response, ErrorPage> {
         let start = sign_in::begin_account(&self.service).await;
         let start = start.map_err(|error| {
             tracing::error!(%error, "A sign-in cannot begin: {error}");
-            Trouble::unavailable()
+            ErrorPage::unavailable()
         })?;
         let (mut response, state, nonce) = match start {
             Start::GitHub { url, state, nonce } => (see_other(&url)?, state, nonce),
@@ -179,12 +179,12 @@ impl Account {
         Ok(response)
     }
 
-    async fn sign_out(&self, request: &Request, next: &str) -> Result<Response, Trouble> {
+    async fn sign_out(&self, request: &Request, next: &str) -> Result<Response, ErrorPage> {
         if let Some(cookie) = self.cookies().read_named(request.headers(), SESSION) {
             let ended = sign_in::sign_out(&self.service, cookie).await;
             ended.map_err(|error| {
                 tracing::error!(%error, "A session cannot be ended: {error}");
-                Trouble::unavailable()
+                ErrorPage::unavailable()
             })?;
         }
         let mut response = see_other(next)?;
@@ -192,12 +192,12 @@ impl Account {
         Ok(response)
     }
 
-    async fn session(&self, request: &Request) -> Result<Option<Session>, Trouble> {
+    async fn session(&self, request: &Request) -> Result<Option<Session>, ErrorPage> {
         let Some(cookie) = self.cookies().read_named(request.headers(), SESSION) else {
             return Ok(None);
         };
         let session = sign_in::session(&self.service, cookie).await;
-        let session = session.map_err(|_unavailable| Trouble::unavailable())?;
+        let session = session.map_err(|_unavailable| ErrorPage::unavailable())?;
         if let Some(session) = &session {
             log_context(request).set_user(session.user.as_str());
         }
@@ -255,9 +255,9 @@ fn told(done: &str) -> Option<&'static str> {
     }
 }
 
-fn failed(error: &(impl std::fmt::Display + std::fmt::Debug)) -> Trouble {
+fn failed(error: &(impl std::fmt::Display + std::fmt::Debug)) -> ErrorPage {
     tracing::error!(error = ?error, "The account page does not work: {error}");
-    Trouble::unavailable()
+    ErrorPage::unavailable()
 }
 
 /// How long ago something was, as one says it.

@@ -22,7 +22,7 @@ use crate::{
     },
     instance::Instance,
     pages::{
-        error_page::Trouble,
+        error_page::ErrorPage,
         fields::Fields,
         respond::{see_other, without_effect},
     },
@@ -42,26 +42,26 @@ impl Authorize {
         Self { service: instance.service.clone() }
     }
 
-    async fn begin(&self, request: &Request) -> Result<Response, Trouble> {
+    async fn begin(&self, request: &Request) -> Result<Response, ErrorPage> {
         if let Some(answer) = without_effect(request) {
             return answer;
         }
         if is_embedded(request) {
-            return Err(Trouble::embedded());
+            return Err(ErrorPage::embedded());
         }
         let network = rate_limit::network_and_site(&self.service, request);
         rate_limit::take(&self.service, &limits::AUTHORIZE, &network).await?;
         let query = request.uri().query().unwrap_or_default();
         if query.len() > authorize::MAX_QUERY_BYTES {
-            return Err(trouble(PageError::Request("The request is too long.")));
+            return Err(error_page(PageError::Request("The request is too long.")));
         }
         let Fields(pairs) = Fields::of_query(request.uri());
         let info = request_info(&self.service, request);
         let begun = match authorize::begin(&self.service, &pairs, &info).await {
             Ok(begun) => begun,
-            Err(AuthorizeError::Page(error)) => return Err(trouble(error)),
+            Err(AuthorizeError::Page(error)) => return Err(error_page(error)),
             Err(AuthorizeError::Redirect { uri }) => return see_other(&uri),
-            Err(AuthorizeError::Unavailable) => return Err(Trouble::unavailable()),
+            Err(AuthorizeError::Unavailable) => return Err(ErrorPage::unavailable()),
         };
         let txn = form_urlencoded::byte_serialize(begun.transaction.as_bytes());
         // Not the public URL: the cookie is for the host that the browser has used.
@@ -87,8 +87,9 @@ impl Endpoint for Authorize {
 }
 
 /// The page of a request about which no client may be told.
-fn trouble(error: PageError) -> Trouble {
-    let bad = |title, what: String, next| Trouble::new(StatusCode::BAD_REQUEST, title, what, next);
+fn error_page(error: PageError) -> ErrorPage {
+    let bad =
+        |title, what: String, next| ErrorPage::new(StatusCode::BAD_REQUEST, title, what, next);
     match error {
         PageError::Request(what) => bad(
             "This link is broken",
@@ -108,7 +109,7 @@ fn trouble(error: PageError) -> Trouble {
             "Try again in a minute. If that does not help, the app's maker has to mend it.",
         )
         .with_detail(why),
-        PageError::ClientUnreachable { host, why } => Trouble::new(
+        PageError::ClientUnreachable { host, why } => ErrorPage::new(
             StatusCode::BAD_REQUEST,
             "This server could not reach the app's site",
             format!(
@@ -133,7 +134,7 @@ fn trouble(error: PageError) -> Trouble {
             "CLIENT_METADATA_DOCUMENTS is off, and CLIENT_DOCUMENTS does not have the document of \
              this app.",
         ),
-        PageError::TooManyDocuments(wait) => Trouble::too_many(
+        PageError::TooManyDocuments(wait) => ErrorPage::too_many(
             "Apps had this server fetch too many documents within a minute, so it waits before it \
              fetches the one that says who this app is.",
             wait,
@@ -146,7 +147,7 @@ fn trouble(error: PageError) -> Trouble {
             "Do not go on if you did not start this. If you did, remove this server from the app, \
              add it again, and connect again.",
         ),
-        PageError::NoSignIn => Trouble::new(
+        PageError::NoSignIn => ErrorPage::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "Nobody can sign in here yet",
             "The operator of this server has not set up sign-in with GitHub.",

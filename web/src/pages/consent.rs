@@ -25,7 +25,7 @@ use crate::{
     },
     instance::Instance,
     pages::{
-        error_page::Trouble, fields::Fields, frame::Frame, respond::see_other, visit::PageVisit,
+        error_page::ErrorPage, fields::Fields, frame::Frame, respond::see_other, visit::PageVisit,
     },
 };
 
@@ -52,12 +52,12 @@ impl Consent {
         Self { service: instance.service.clone() }
     }
 
-    async fn view(&self, request: &Request) -> Result<Response, Trouble> {
+    async fn view(&self, request: &Request) -> Result<Response, ErrorPage> {
         let query = Fields::of_query(request.uri());
-        let txn = query.one("txn").ok_or_else(|| trouble(ConsentError::NotFound))?;
+        let txn = query.one("txn").ok_or_else(|| error_page(ConsentError::NotFound))?;
         let nonce = self.cookies().read(request.headers(), Kind::Transaction, txn);
         let view = consent::view(&self.service, txn, nonce).await;
-        let view = view.map_err(trouble)?;
+        let view = view.map_err(error_page)?;
         log_context(request).set_client(view.client.as_str());
         let frame = Frame::of(request);
         let page = ConsentPage {
@@ -68,23 +68,23 @@ impl Consent {
         Ok(frame.show(StatusCode::OK, &page))
     }
 
-    async fn decide(&self, mut request: Request) -> Result<Response, Trouble> {
+    async fn decide(&self, mut request: Request) -> Result<Response, ErrorPage> {
         let form = Fields::of_form(&mut request).await?;
-        let txn = form.one("txn").ok_or_else(|| trouble(ConsentError::NotFound))?;
-        let csrf = form.one("csrf").ok_or_else(Trouble::forged)?;
+        let txn = form.one("txn").ok_or_else(|| error_page(ConsentError::NotFound))?;
+        let csrf = form.one("csrf").ok_or_else(ErrorPage::forged)?;
         let decision = match form.one("decision") {
             Some("approve") => {
                 let added = form.all("scope").map(Scopes::known);
                 Decision::Approve(added.fold(Scopes::default(), |all, it| all.union(&it)))
             }
             Some("deny") => Decision::Deny,
-            _ => return Err(Trouble::forged()),
+            _ => return Err(ErrorPage::forged()),
         };
         let cookies = self.cookies();
         let nonce = cookies.read(request.headers(), Kind::Transaction, txn);
         let info = request_info(&self.service, &request);
         let next = consent::decide(&self.service, txn, csrf, nonce, decision, &info).await;
-        let mut response = match next.map_err(trouble)? {
+        let mut response = match next.map_err(error_page)? {
             Next::ToClient { uri } => see_other(&uri)?,
             Next::ToGitHub { url, state, nonce } => {
                 self.away(&request, see_other(&url)?, &state, &nonce)
@@ -130,15 +130,15 @@ impl Endpoint for Consent {
     }
 }
 
-fn trouble(error: ConsentError) -> Trouble {
+fn error_page(error: ConsentError) -> ErrorPage {
     match error {
-        ConsentError::NotFound => Trouble::new(
+        ConsentError::NotFound => ErrorPage::new(
             StatusCode::BAD_REQUEST,
             "This sign-in is over",
             "You have decided already, or more than ten minutes have passed.",
             "Go back to your app and connect again.",
         ),
-        ConsentError::OtherBrowser => Trouble::new(
+        ConsentError::OtherBrowser => ErrorPage::new(
             StatusCode::FORBIDDEN,
             "Not the browser where you started",
             "This sign-in began in another browser, or your browser does not keep cookies. \
@@ -146,8 +146,8 @@ fn trouble(error: ConsentError) -> Trouble {
             "Open the link in the browser where you started, or go back to your app and connect \
              again. If somebody sent you this link, close this page.",
         ),
-        ConsentError::Forged => Trouble::forged(),
-        ConsentError::Unavailable => Trouble::unavailable(),
+        ConsentError::Forged => ErrorPage::forged(),
+        ConsentError::Unavailable => ErrorPage::unavailable(),
     }
 }
 

@@ -7,7 +7,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use poem::{Response, error::ResponseError};
 
 use super::frame::Frame;
-use crate::http::error::{self, Refusal};
+use crate::http::error::{ApiError, RETRY_AFTER_SECONDS};
 
 /// What a person may pass on.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub(crate) struct Note {
 /// What a person reads when something does not go on: what happened, and what to do next.
 #[derive(Debug, thiserror::Error)]
 #[error("{title}")]
-pub(crate) struct Trouble {
+pub(crate) struct ErrorPage {
     pub(crate) status: StatusCode,
     pub(crate) title: Cow<'static, str>,
     /// What happened.
@@ -34,7 +34,7 @@ pub(crate) struct Trouble {
     header: Option<Box<(HeaderName, HeaderValue)>>,
 }
 
-impl Trouble {
+impl ErrorPage {
     /// What happened and what to do next.
     pub(crate) fn new(
         status: StatusCode,
@@ -55,13 +55,13 @@ impl Trouble {
 
     /// Something that usually comes back by itself is away.
     pub(crate) fn unavailable() -> Self {
-        let trouble = Self::new(
+        let page = Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "Not possible at the moment",
             "A part of this server does not answer. Nothing has been changed.",
             "Wait a few seconds and load this page again.",
         );
-        trouble.retry_after(error::RETRY_AFTER_SECONDS.into())
+        page.retry_after(RETRY_AFTER_SECONDS.into())
     }
 
     /// The browser asked for the page before the person opened it. A client error, because a browser
@@ -86,20 +86,20 @@ impl Trouble {
     }
 
     /// Whether it is the visitor's request that is wrong, not this server.
-    pub(crate) fn is_of_the_visitor(&self) -> bool {
+    pub(crate) fn is_client_error(&self) -> bool {
         self.status.is_client_error()
     }
 
     /// More requests than may be made; worth another try after this long.
     pub(crate) fn too_many(what: &'static str, wait: Duration) -> Self {
         let next = format!("Wait {} seconds and load this page again.", wait.as_secs().max(1));
-        let trouble = Self::new(StatusCode::TOO_MANY_REQUESTS, "Too many requests", what, next);
-        trouble.retry_after(wait.as_secs().max(1))
+        let page = Self::new(StatusCode::TOO_MANY_REQUESTS, "Too many requests", what, next);
+        page.retry_after(wait.as_secs().max(1))
     }
 
     /// A bug. The log has the details.
     pub(crate) fn internal() -> Self {
-        Self::from(Refusal::Internal)
+        Self::from(ApiError::Internal)
     }
 
     /// A form that did not come from the page in front of the person.
@@ -133,7 +133,7 @@ impl Trouble {
 
     /// The page.
     pub(super) fn show(self, frame: &Frame) -> Response {
-        let page = TroublePage { frame, trouble: &self };
+        let page = ErrorTemplate { frame, error: &self };
         let mut response = frame.show(self.status, &page);
         if let Some((name, value)) = self.header.map(|it| *it) {
             response.headers_mut().insert(name, value);
@@ -147,35 +147,39 @@ impl Trouble {
     }
 }
 
-impl ResponseError for Trouble {
+impl ResponseError for ErrorPage {
     fn status(&self) -> StatusCode {
         self.status
     }
 }
 
-impl From<Refusal> for Trouble {
-    fn from(refusal: Refusal) -> Self {
-        let (status, _, description) = refusal.parts();
-        let (title, next) = match refusal {
-            Refusal::TooMany(_) => (
+impl From<ApiError> for ErrorPage {
+    fn from(error: ApiError) -> Self {
+        let (status, _, description) = error.parts();
+        let (title, next) = match error {
+            ApiError::TooManyRequests(_) => (
                 "Too many requests",
                 "Load this page again after that. A sign-in that you have begun goes on.",
             ),
-            Refusal::Host => ("Not the address of this server", "Use the address in PUBLIC_URL."),
-            Refusal::Method(_) => ("Not possible this way", "Start again from the beginning."),
-            Refusal::Internal => ("Something went wrong", "Try again in a moment."),
+            ApiError::ForeignHost => {
+                ("Not the address of this server", "Use the address in PUBLIC_URL.")
+            }
+            ApiError::MethodNotAllowed(_) => {
+                ("Not possible this way", "Start again from the beginning.")
+            }
+            ApiError::Internal => ("Something went wrong", "Try again in a moment."),
             _ => ("This request cannot be used", "Go back and try again."),
         };
-        let header = refusal.header().map(Box::new);
+        let header = error.header().map(Box::new);
         Self { header, ..Self::new(status, title, description, next) }
     }
 }
 
 #[derive(Template)]
-#[template(path = "trouble.html")]
-struct TroublePage<'a> {
+#[template(path = "error.html")]
+struct ErrorTemplate<'a> {
     frame: &'a Frame,
-    trouble: &'a Trouble,
+    error: &'a ErrorPage,
 }
 
 #[cfg(test)]
@@ -187,8 +191,8 @@ mod tests {
         let request = poem::Request::default();
         let (one, other) = (Frame::of(&request), Frame::of(&request));
         assert_ne!(one.nonce, other.nonce);
-        let trouble = Trouble::forged();
-        let page = TroublePage { frame: &one, trouble: &trouble };
+        let error = ErrorPage::forged();
+        let page = ErrorTemplate { frame: &one, error: &error };
         let response = one.show(StatusCode::FORBIDDEN, &page);
         let policy = response.header("content-security-policy").unwrap();
         assert!(policy.contains(&format!("style-src 'nonce-{}'", one.nonce)));

@@ -6,7 +6,7 @@ use http::Uri;
 use poem::Request;
 use url::form_urlencoded;
 
-use super::error_page::Trouble;
+use super::error_page::ErrorPage;
 use crate::http::body::{self, bounds::Bounds};
 
 /// A form of one of our pages.
@@ -22,7 +22,7 @@ impl Fields {
     }
 
     /// Those of the body of a form.
-    pub(crate) async fn of_form(request: &mut Request) -> Result<Self, Trouble> {
+    pub(crate) async fn of_form(request: &mut Request) -> Result<Self, ErrorPage> {
         let body = request.take_body();
         let body = body::read_from_network(request, body, FORM).await?;
         Ok(Self::decode(&body.bytes))

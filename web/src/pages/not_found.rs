@@ -3,7 +3,7 @@
 use http::{Method, StatusCode, header};
 use poem::{Endpoint, IntoResponse, Request, Response, error::NotFoundError};
 
-use super::{error_page::Trouble, frame::Frame, headers::protect};
+use super::{error_page::ErrorPage, frame::Frame, headers::protect};
 use crate::instance::Instance;
 
 /// Answers a person who asks for a path that no route has with a page.
@@ -20,13 +20,13 @@ impl<E> NotFoundPage<E> {
     }
 
     fn page(&self, frame: &Frame) -> Response {
-        let trouble = Trouble::new(
+        let error = ErrorPage::new(
             StatusCode::NOT_FOUND,
             "There is nothing here",
             "The address is not one of this server.",
             "Check it for a typing error, or begin at the start page.",
         );
-        let mut response = trouble.with_link("Start page", "/").show(frame);
+        let mut response = error.with_link("Start page", "/").show(frame);
         protect(&mut response, self.https, false);
         response
     }

@@ -6,12 +6,12 @@ use futures_util::FutureExt as _;
 use http::Method;
 use poem::{Endpoint, Request, Response};
 
-use super::{error_page::Trouble, frame::Frame, headers::protect};
+use super::{error_page::ErrorPage, frame::Frame, headers::protect};
 use crate::{
     http::{
         client_address::local_port,
-        error::{self, Refusal},
-        origin::Doors,
+        error::{self, ApiError},
+        origin::OriginPolicy,
     },
     instance::Instance,
 };
@@ -22,7 +22,7 @@ use crate::{
 /// wrong inside into a page.
 pub(crate) struct Paged<E> {
     inner: E,
-    doors: Doors,
+    origin_policy: OriginPolicy,
     https: bool,
     in_popups: bool,
     methods: &'static str,
@@ -38,7 +38,7 @@ impl<E: Endpoint<Output = Response>> Paged<E> {
         let config = instance.service.config();
         Ok(Self {
             inner,
-            doors: Doors::new(&config.public_url, &[])?,
+            origin_policy: OriginPolicy::new(&config.public_url, &[])?,
             https: config.public_url.as_str().starts_with("https://"),
             in_popups: false,
             methods,
@@ -54,24 +54,24 @@ impl<E: Endpoint<Output = Response>> Paged<E> {
         self
     }
 
-    async fn answer(&self, request: Request) -> Result<Response, Trouble> {
-        self.doors.check_host(request.uri(), request.headers(), local_port(&request))?;
+    async fn answer(&self, request: Request) -> Result<Response, ErrorPage> {
+        self.origin_policy.check_host(request.uri(), request.headers(), local_port(&request))?;
         match request.method() {
             method if !self.methods.split(", ").any(|it| *method == it) => {
-                return Err(Refusal::Method(self.methods).into());
+                return Err(ApiError::MethodNotAllowed(self.methods).into());
             }
             // Anything but looking has to come from one of our own pages.
-            &Method::POST if !self.is_from_here(&request) => return Err(Trouble::forged()),
+            &Method::POST if !self.is_from_here(&request) => return Err(ErrorPage::forged()),
             _ => {}
         }
         let answering = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
         match answering.await {
             Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(match error.downcast::<Trouble>() {
-                Ok(trouble) => trouble,
-                Err(error) => error::refusal(error, self.methods).into(),
+            Ok(Err(error)) => Err(match error.downcast::<ErrorPage>() {
+                Ok(page) => page,
+                Err(error) => error::from_poem(error, self.methods).into(),
             }),
-            Err(_panic) => Err(Trouble::internal()), // the panic hook has logged it
+            Err(_panic) => Err(ErrorPage::internal()), // the panic hook has logged it
         }
     }
 
@@ -82,7 +82,7 @@ impl<E: Endpoint<Output = Response>> Paged<E> {
             return sites.iter().all(|site| site == "same-origin");
         }
         let port = local_port(request);
-        let came_from = self.doors.check(request.uri(), request.headers(), port);
+        let came_from = self.origin_policy.check(request.uri(), request.headers(), port);
         matches!(came_from, Ok(Some(_)))
     }
 }
@@ -93,7 +93,7 @@ impl<E: Endpoint<Output = Response>> Endpoint for Paged<E> {
     async fn call(&self, request: Request) -> poem::Result<Response> {
         let frame = Frame::of(&request);
         let answer = self.answer(request).await;
-        let mut response = answer.unwrap_or_else(|trouble| trouble.show(&frame));
+        let mut response = answer.unwrap_or_else(|page| page.show(&frame));
         protect(&mut response, self.https, self.in_popups);
         Ok(response)
     }

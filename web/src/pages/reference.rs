@@ -13,7 +13,7 @@ use poem::{Endpoint, Request, Response, endpoint::make_sync};
 use service::oauth::limits;
 use sha2::{Digest as _, Sha256};
 
-use crate::{api, http::rate_limit, instance::Instance, pages::error_page::Trouble};
+use crate::{api, http::rate_limit, instance::Instance, pages::error_page::ErrorPage};
 
 /// `/openapi.json`.
 pub(crate) fn document(json: String) -> impl Endpoint {
@@ -39,14 +39,14 @@ impl Docs {
         Self { instance: instance.clone(), page: OnceLock::new() }
     }
 
-    fn page(&self) -> Result<&Page, Trouble> {
+    fn page(&self) -> Result<&Page, ErrorPage> {
         if let Some(page) = self.page.get() {
             return Ok(page);
         }
         let html = api::service(&self.instance).scalar_html();
         let page = Page::new(html.replacen("<body>", STORAGE, 1)).map_err(|error| {
             tracing::error!(%error, "The reference page could not be compressed");
-            Trouble::internal()
+            ErrorPage::internal()
         })?;
         Ok(self.page.get_or_init(|| page))
     }

@@ -3,14 +3,14 @@
 use http::{HeaderValue, Method, StatusCode, header};
 use poem::{Request, Response};
 
-use super::error_page::Trouble;
+use super::error_page::ErrorPage;
 use crate::http::fetch_metadata::is_prefetch;
 
 /// Sends the browser elsewhere, with a request that has no body.
-pub(crate) fn see_other(location: &str) -> Result<Response, Trouble> {
+pub(crate) fn see_other(location: &str) -> Result<Response, ErrorPage> {
     let location = HeaderValue::try_from(location).map_err(|error| {
         tracing::error!(%error, "An address cannot be a header: {error}");
-        Trouble::internal()
+        ErrorPage::internal()
     })?;
     let mut response = Response::from(StatusCode::SEE_OTHER);
     response.headers_mut().insert(header::LOCATION, location);
@@ -20,11 +20,11 @@ pub(crate) fn see_other(location: &str) -> Result<Response, Trouble> {
 /// The answer to a request that must have no effect, for a page whose GET has one: to `HEAD`, which
 /// programs send to check a link, and to a browser that loads the page before the person opens it.
 /// `None` for every other request.
-pub(crate) fn without_effect(request: &Request) -> Option<Result<Response, Trouble>> {
+pub(crate) fn without_effect(request: &Request) -> Option<Result<Response, ErrorPage>> {
     if request.method() == Method::HEAD {
         return Some(Ok(StatusCode::OK.into()));
     }
-    is_prefetch(request).then(|| Err(Trouble::too_early()))
+    is_prefetch(request).then(|| Err(ErrorPage::too_early()))
 }
 
 #[cfg(test)]
@@ -40,8 +40,8 @@ mod tests {
             ("x-moz", "prefetch"),
         ] {
             let answer = without_effect(&Request::builder().header(name, value).finish());
-            let trouble = answer.unwrap().unwrap_err();
-            assert_eq!(trouble.status, StatusCode::TOO_EARLY, "{name}: {value}");
+            let page = answer.unwrap().unwrap_err();
+            assert_eq!(page.status, StatusCode::TOO_EARLY, "{name}: {value}");
         }
         let head = without_effect(&Request::builder().method(Method::HEAD).finish());
         assert_eq!(head.unwrap().unwrap().status(), StatusCode::OK);

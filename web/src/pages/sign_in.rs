@@ -21,7 +21,7 @@ use crate::{
     },
     instance::Instance,
     pages::{
-        error_page::Trouble,
+        error_page::ErrorPage,
         fields::Fields,
         frame::Frame,
         respond::{see_other, without_effect},
@@ -55,7 +55,7 @@ impl Callback {
         Self { service: instance.service.clone() }
     }
 
-    async fn arrive(&self, request: &Request) -> Result<Response, Trouble> {
+    async fn arrive(&self, request: &Request) -> Result<Response, ErrorPage> {
         if let Some(answer) = without_effect(request) {
             return answer;
         }
@@ -64,14 +64,14 @@ impl Callback {
         visit.settle_by_answer(answer).await
     }
 
-    async fn finish(&self, request: &Request) -> Result<Response, Trouble> {
+    async fn finish(&self, request: &Request) -> Result<Response, ErrorPage> {
         let Fields(pairs) = Fields::of_query(request.uri());
-        let state = github::state_of(&pairs).ok_or_else(|| trouble(CallbackError::Malformed))?;
+        let state = github::state_of(&pairs).ok_or_else(|| error_page(CallbackError::Malformed))?;
         let cookies = Cookies::of(&self.service.config().public_url);
         let nonce = cookies.read(request.headers(), Kind::SignIn, state);
         let info = request_info(&self.service, request);
         let arrived = github::callback(&self.service, &pairs, nonce, &info).await;
-        arrived_at(cookies, state, arrived.map_err(trouble)?)
+        arrived_at(cookies, state, arrived.map_err(error_page)?)
     }
 }
 
@@ -114,10 +114,10 @@ impl Development {
         request: &Request,
         state: &str,
         refused: Option<&str>,
-    ) -> Result<Response, Trouble> {
+    ) -> Result<Response, ErrorPage> {
         let nonce = self.cookies().read(request.headers(), Kind::SignIn, state);
         let view = sign_in::development_view(&self.service, state, nonce).await;
-        let view = view.map_err(trouble)?;
+        let view = view.map_err(error_page)?;
         let frame = Frame::of(request);
         let page = DevelopmentPage {
             frame: &frame,
@@ -133,9 +133,9 @@ impl Development {
         Ok(frame.show(status, &page))
     }
 
-    async fn take(&self, mut request: Request) -> Result<Response, Trouble> {
+    async fn take(&self, mut request: Request) -> Result<Response, ErrorPage> {
         let form = Fields::of_form(&mut request).await?;
-        let state = form.one("state").ok_or_else(|| trouble(CallbackError::Malformed))?;
+        let state = form.one("state").ok_or_else(|| error_page(CallbackError::Malformed))?;
         let name = form.one("name").unwrap_or_default();
         let cookies = self.cookies();
         let nonce = cookies.read(request.headers(), Kind::SignIn, state);
@@ -143,7 +143,7 @@ impl Development {
         match sign_in::development(&self.service, state, nonce, name, &info).await {
             Ok(arrived) => arrived_at(cookies, state, arrived),
             Err(CallbackError::Name) => self.ask(&request, state, Some(name)).await,
-            Err(error) => Err(trouble(error)),
+            Err(error) => Err(error_page(error)),
         }
     }
 
@@ -163,7 +163,7 @@ impl Endpoint for Development {
             let query = Fields::of_query(request.uri());
             match query.one("state") {
                 Some(state) => self.ask(&request, state, None).await,
-                None => Err(trouble(CallbackError::Malformed)),
+                None => Err(error_page(CallbackError::Malformed)),
             }
         };
         Ok(visit.settle_by_answer(answer).await?)
@@ -171,7 +171,7 @@ impl Endpoint for Development {
 }
 
 /// Sends a person on who has come back.
-fn arrived_at(cookies: Cookies, state: &str, arrived: Arrived) -> Result<Response, Trouble> {
+fn arrived_at(cookies: Cookies, state: &str, arrived: Arrived) -> Result<Response, ErrorPage> {
     let mut response = match &arrived {
         Arrived::ToClient { uri, .. } => see_other(uri)?,
         Arrived::ToAccount { .. } => see_other("/account")?,
@@ -186,23 +186,23 @@ fn arrived_at(cookies: Cookies, state: &str, arrived: Arrived) -> Result<Respons
     Ok(response)
 }
 
-fn trouble(error: CallbackError) -> Trouble {
+fn error_page(error: CallbackError) -> ErrorPage {
     const AGAIN: &str = "Go back to your app, or to the account page, and sign in again.";
 
     match error {
-        CallbackError::Malformed | CallbackError::Name => Trouble::new(
+        CallbackError::Malformed | CallbackError::Name => ErrorPage::new(
             StatusCode::BAD_REQUEST,
             "This link is broken",
             "It is not one that this server sent anybody to.",
             AGAIN,
         ),
-        CallbackError::NotFound => Trouble::new(
+        CallbackError::NotFound => ErrorPage::new(
             StatusCode::BAD_REQUEST,
             "This sign-in is over",
             "It was finished already, or more than ten minutes have passed.",
             AGAIN,
         ),
-        CallbackError::OtherBrowser => Trouble::new(
+        CallbackError::OtherBrowser => ErrorPage::new(
             StatusCode::FORBIDDEN,
             "Not the browser where you started",
             "This sign-in began in another browser, or your browser does not keep cookies. \
@@ -211,36 +211,36 @@ fn trouble(error: CallbackError) -> Trouble {
              this page.",
         ),
         CallbackError::Refused(refusal) => {
-            let trouble = Trouble::new(
+            let page = ErrorPage::new(
                 StatusCode::FORBIDDEN,
                 "You may not use this server",
                 format!("You are signed in as {}.", refusal.login),
                 refusal.sentence,
             );
             match refusal.back {
-                Some(back) => trouble.with_link("Go back to the app", back),
-                None => trouble,
+                Some(back) => page.with_link("Go back to the app", back),
+                None => page,
             }
         }
-        CallbackError::Denied => Trouble::new(
+        CallbackError::Denied => ErrorPage::new(
             StatusCode::FORBIDDEN,
             "You are not signed in",
             "You said no at GitHub, so nothing has been changed.",
             AGAIN,
         ),
-        CallbackError::Rejected => Trouble::new(
+        CallbackError::Rejected => ErrorPage::new(
             StatusCode::BAD_REQUEST,
             "The sign-in failed",
             "GitHub does not know the code that your browser brought back, or sent you back without \
              one.",
             AGAIN,
         ),
-        CallbackError::Failed => Trouble::new(
+        CallbackError::Failed => ErrorPage::new(
             StatusCode::BAD_GATEWAY,
             "The sign-in failed",
             "GitHub gave an answer that this server cannot use.",
             AGAIN,
         ),
-        CallbackError::Unavailable => Trouble::unavailable(),
+        CallbackError::Unavailable => ErrorPage::unavailable(),
     }
 }

@@ -5,7 +5,7 @@ use poem::{Request, Response};
 use service::{Service, oauth::limits::Bucket};
 use sha2::{Digest as _, Sha256};
 
-use super::error_page::Trouble;
+use super::error_page::ErrorPage;
 use crate::http::{
     cookies::Cookies,
     fetch_metadata::is_embedded,
@@ -33,9 +33,9 @@ impl PageVisit {
         service: &Service,
         request: &Request,
         bucket: &'static Bucket,
-    ) -> Result<Self, Trouble> {
+    ) -> Result<Self, ErrorPage> {
         if is_embedded(request) {
-            return Err(Trouble::embedded());
+            return Err(ErrorPage::embedded());
         }
         let network = network_and_site(service, request);
         let claimed = claimed_cookies(service, request);
@@ -53,9 +53,9 @@ impl PageVisit {
     /// Like [`Self::settle`], where every answer but a client error proves the cookies.
     pub(crate) async fn settle_by_answer(
         self,
-        answer: Result<Response, Trouble>,
-    ) -> Result<Response, Trouble> {
-        let is_proven = !answer.as_ref().is_err_and(Trouble::is_of_the_visitor);
+        answer: Result<Response, ErrorPage>,
+    ) -> Result<Response, ErrorPage> {
+        let is_proven = !answer.as_ref().is_err_and(ErrorPage::is_client_error);
         self.settle(is_proven, answer).await
     }
 
@@ -64,8 +64,8 @@ impl PageVisit {
     pub(crate) async fn settle(
         self,
         is_proven: bool,
-        answer: Result<Response, Trouble>,
-    ) -> Result<Response, Trouble> {
+        answer: Result<Response, ErrorPage>,
+    ) -> Result<Response, ErrorPage> {
         if self.claims && !is_proven {
             take(&self.service, self.bucket, &self.network).await?;
         }

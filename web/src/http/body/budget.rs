@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use crate::http::error::Refusal;
+use crate::http::error::ApiError;
 
 /// Bytes of all bodies that are read or worked on: 24 of the largest. A quarter of the smallest
 /// machine that we run on.
@@ -46,12 +46,12 @@ pub(crate) struct Reservation {
 
 impl Budget {
     /// Begins a body.
-    pub(crate) fn begin(&self, sender: &str) -> Result<Reservation, Refusal> {
+    pub(crate) fn begin(&self, sender: &str) -> Result<Reservation, ApiError> {
         let sender: Arc<str> = sender.into();
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let of_sender = held.senders.entry(Arc::clone(&sender)).or_default();
         if of_sender.bodies >= SENDER_BODIES {
-            return Err(Refusal::TooManyBodies { bodies: SENDER_BODIES, bytes: SENDER_BYTES });
+            return Err(ApiError::TooManyBodies { bodies: SENDER_BODIES, bytes: SENDER_BYTES });
         }
         of_sender.bodies += 1;
         drop(held);
@@ -61,11 +61,11 @@ impl Budget {
 
 impl Reservation {
     /// Reserves more bytes.
-    pub(super) fn grow(&mut self, bytes: usize) -> Result<(), Refusal> {
+    pub(super) fn grow(&mut self, bytes: usize) -> Result<(), ApiError> {
         let mut held = self.budget.0.lock().unwrap_or_else(PoisonError::into_inner);
         let of_sender = held.senders.get(&self.sender).map_or(0, |sender| sender.bytes);
         if of_sender + bytes > SENDER_BYTES {
-            return Err(Refusal::TooManyBodies { bodies: SENDER_BODIES, bytes: SENDER_BYTES });
+            return Err(ApiError::TooManyBodies { bodies: SENDER_BODIES, bytes: SENDER_BYTES });
         }
         if held.bytes + bytes > TOTAL_BYTES {
             tracing::warn!(
@@ -73,7 +73,7 @@ impl Reservation {
                 senders = held.senders.len(),
                 "Refused a request body: all bodies together are at the limit of this instance"
             );
-            return Err(Refusal::BodiesFull);
+            return Err(ApiError::BodyBudgetExhausted);
         }
         held.bytes += bytes;
         if let Some(sender) = held.senders.get_mut(&self.sender) {
@@ -120,7 +120,7 @@ mod tests {
             held.push(body);
         }
         let mut next = budget.begin("ada").unwrap();
-        assert!(matches!(next.grow(1), Err(Refusal::TooManyBodies { .. })));
+        assert!(matches!(next.grow(1), Err(ApiError::TooManyBodies { .. })));
         budget.begin("bob").unwrap().grow(LARGEST).unwrap();
         held.pop();
         next.grow(LARGEST).unwrap();
@@ -140,7 +140,7 @@ mod tests {
                 grown.err()
             },
         );
-        assert!(matches!(refused, Some(Refusal::BodiesFull)));
+        assert!(matches!(refused, Some(ApiError::BodyBudgetExhausted)));
         assert_eq!(held.iter().map(|it| it.bytes).sum::<usize>(), TOTAL_BYTES);
     }
 
@@ -148,7 +148,7 @@ mod tests {
     fn one_sender_sends_so_many_bodies_at_once() {
         let budget = Budget::default();
         let held: Vec<_> = (0..SENDER_BODIES).map(|_| budget.begin("ada").unwrap()).collect();
-        assert!(matches!(budget.begin("ada"), Err(Refusal::TooManyBodies { .. })));
+        assert!(matches!(budget.begin("ada"), Err(ApiError::TooManyBodies { .. })));
         assert!(budget.begin("bob").is_ok());
         drop(held);
         assert!(budget.begin("ada").is_ok());

@@ -16,7 +16,7 @@ use self::{
     bounds::Bounds,
     budget::{Budget, Reservation},
 };
-use super::{client_address, error::Refusal};
+use super::{client_address, error::ApiError};
 
 /// A whole body, with what it has reserved: keep both until the request is answered.
 #[derive(Debug)]
@@ -33,11 +33,11 @@ pub(crate) async fn read(
     body: Body,
     bounds: Bounds,
     mut reservation: Reservation,
-) -> Result<Whole, Refusal> {
+) -> Result<Whole, ApiError> {
     check_type(headers)?;
     let declared = declared_length(headers);
     if declared.is_some_and(|length| length > bounds.bytes) {
-        return Err(Refusal::BodyTooLarge(bounds));
+        return Err(ApiError::BodyTooLarge(bounds));
     }
     let begun = Instant::now();
     let mut pieces = pin!(body.into_bytes_stream());
@@ -47,13 +47,13 @@ pub(crate) async fn read(
         let received = first.len() + whole.len();
         let Ok(piece) = timeout_at(begun + bounds.time_for(received), pieces.try_next()).await
         else {
-            return Err(Refusal::BodyTooSlow(bounds));
+            return Err(ApiError::BodyTooSlow(bounds));
         };
-        let Some(piece) = piece.map_err(Refusal::BodyBroken)? else {
+        let Some(piece) = piece.map_err(ApiError::BodyIncomplete)? else {
             break;
         };
         if received + piece.len() > bounds.bytes {
-            return Err(Refusal::BodyTooLarge(bounds));
+            return Err(ApiError::BodyTooLarge(bounds));
         }
         reservation.grow(piece.len())?;
         if first.is_empty() && whole.is_empty() {
@@ -88,17 +88,17 @@ pub(crate) async fn read_from_network(
     request: &Request,
     body: Body,
     bounds: Bounds,
-) -> Result<Whole, Refusal> {
-    let bodies = request.data::<NetworkBodies>().ok_or(Refusal::Internal)?;
+) -> Result<Whole, ApiError> {
+    let bodies = request.data::<NetworkBodies>().ok_or(ApiError::Internal)?;
     let network = limits::network(client_address::address(&bodies.service, request));
     read(request.headers(), body, bounds, bodies.budget.begin(&network)?).await
 }
 
-fn check_type(headers: &HeaderMap) -> Result<(), Refusal> {
+fn check_type(headers: &HeaderMap) -> Result<(), ApiError> {
     let mut types = headers.get_all(header::CONTENT_TYPE).iter();
     let first = types.next();
     if types.any(|other| Some(other) != first) {
-        return Err(Refusal::Duplicated("Content-Type"));
+        return Err(ApiError::DuplicatedHeader("Content-Type"));
     }
     Ok(())
 }
@@ -123,7 +123,7 @@ mod tests {
         Body::from_bytes_stream(stream::iter(pieces.into_iter().map(Ok::<_, io::Error>)))
     }
 
-    async fn read(body: Body, declared: Option<usize>) -> Result<Bytes, Refusal> {
+    async fn read(body: Body, declared: Option<usize>) -> Result<Bytes, ApiError> {
         let mut headers = HeaderMap::new();
         if let Some(length) = declared {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
@@ -146,7 +146,7 @@ mod tests {
         let body = in_pieces(vec![half.clone(), half.clone()]);
         assert_eq!(read(body, None).await.unwrap().len(), BOUNDS.bytes);
 
-        let too_large = |read| matches!(read, Err(Refusal::BodyTooLarge(_)));
+        let too_large = |read| matches!(read, Err(ApiError::BodyTooLarge(_)));
         let body = in_pieces(vec![half.clone(), half, b" ".to_vec()]);
         assert!(too_large(read(body, None).await));
         assert!(too_large(read(Body::empty(), Some(BOUNDS.bytes + 1)).await));
@@ -168,7 +168,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_body_that_does_not_end_is_given_up() {
         let body = Body::from_bytes_stream(stream::pending::<io::Result<Bytes>>());
-        assert!(matches!(read(body, None).await, Err(Refusal::BodyTooSlow(_))));
+        assert!(matches!(read(body, None).await, Err(ApiError::BodyTooSlow(_))));
     }
 
     /// So many bytes, each after a pause.
@@ -184,7 +184,7 @@ mod tests {
     async fn a_body_that_drips_is_given_up_soon() {
         let begun = Instant::now();
         let read = read(dripping(1_000, Duration::from_secs(1)), Some(1_000)).await;
-        assert!(matches!(read, Err(Refusal::BodyTooSlow(_))));
+        assert!(matches!(read, Err(ApiError::BodyTooSlow(_))));
         assert!(begun.elapsed() < bounds::GRACE + Duration::from_secs(2), "{:?}", begun.elapsed());
     }
 

@@ -1,4 +1,4 @@
-//! Whether a client made too many requests of a kind.
+//! Rate limits of requests that are not authenticated.
 
 use poem::Request;
 use service::{
@@ -8,33 +8,34 @@ use service::{
 
 use super::{client_address::address, error::ApiError, fetch_metadata::is_from_another_site};
 
-/// Whose share a request takes from.
+/// The key under which requests are counted.
 pub(crate) struct RateLimitKey {
     pub(crate) key: String,
-    /// Whether it is never used up.
+    /// Whether the limit does not apply (`UNLIMITED_NETWORKS`).
     pub(crate) unlimited: bool,
 }
 
 impl RateLimitKey {
-    /// That of everybody together.
-    pub(crate) fn of_everybody() -> Self {
+    /// The key of a limit for all clients together.
+    pub(crate) fn for_everyone() -> Self {
         Self { key: "all".to_owned(), unlimited: false }
     }
 
-    /// That of requests which pages of other sites make, within this one: a page that makes a browser
-    /// send many of them uses up nothing else.
-    fn of_other_sites(self) -> Self {
+    /// The key for requests from this network that pages of other sites cause. It is separate, so
+    /// that a page which makes a browser send many requests uses up nothing else.
+    fn for_other_sites(self) -> Self {
         Self { key: format!("{} cross-site", self.key), ..self }
     }
 }
 
-/// The share of the network that a request comes from, apart for requests from other sites.
+/// The key of the client's network, with a separate one for requests that pages of other sites
+/// cause.
 pub(crate) fn network_and_site(service: &Service, request: &Request) -> RateLimitKey {
     let network = network(service, request);
-    if is_from_another_site(request) { network.of_other_sites() } else { network }
+    if is_from_another_site(request) { network.for_other_sites() } else { network }
 }
 
-/// The share of the network that a request comes from.
+/// The key of the client's network.
 pub(crate) fn network(service: &Service, request: &Request) -> RateLimitKey {
     let address = address(service, request);
     let unlimited = &service.config().unlimited_networks;
@@ -44,16 +45,16 @@ pub(crate) fn network(service: &Service, request: &Request) -> RateLimitKey {
     }
 }
 
-/// Takes one from a share, or says when there will be one again.
+/// Counts one request. [`ApiError::TooManyRequests`] if the limit is exceeded.
 pub(crate) async fn take(
     service: &Service,
     bucket: &Bucket,
-    of: &RateLimitKey,
+    key: &RateLimitKey,
 ) -> Result<(), ApiError> {
-    if of.unlimited {
+    if key.unlimited {
         return Ok(());
     }
-    allowed(service.limiter().check(bucket, &of.key).await)
+    allowed(service.limiter().check(bucket, &key.key).await)
 }
 
 fn allowed(verdict: Verdict) -> Result<(), ApiError> {

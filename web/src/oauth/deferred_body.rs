@@ -1,4 +1,4 @@
-//! A body that is described in `/openapi.json` and read later, after the checks that need no body.
+//! A body that is described in `/openapi.json` but read only after the checks that do not need it.
 
 use std::marker::PhantomData;
 
@@ -15,20 +15,20 @@ use crate::http::{
     error::ApiError,
 };
 
-/// A body that shall be a `P`.
-pub(crate) struct Unread<P> {
+/// An unread body, documented as a `P`.
+pub(crate) struct DeferredBody<P> {
     body: Body,
     kind: PhantomData<fn() -> P>,
 }
 
-impl<P> Unread<P> {
-    /// Reads it.
+impl<P> DeferredBody<P> {
+    /// Reads the body. It is not parsed.
     pub(crate) async fn read(self, request: &Request, bounds: Bounds) -> Result<Bytes, ApiError> {
         Ok(body::read_from_network(request, self.body, bounds).await?.bytes)
     }
 }
 
-impl<'a, P: Payload> ApiExtractor<'a> for Unread<P> {
+impl<'a, P: Payload> ApiExtractor<'a> for DeferredBody<P> {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
 
     type ParamType = ();

@@ -1,4 +1,4 @@
-//! Tells clients of their jobs.
+//! Notifies clients about their jobs.
 
 use std::time::Duration;
 
@@ -7,31 +7,32 @@ use service::{Service, db::Failure, jobs};
 
 use crate::runner::Runner;
 
-/// How long a client has to be untold before somebody else than the worker of its job tells it.
-const SILENCE: Duration = Duration::from_secs(10);
+/// How long after the end of a job another worker than its own notifies the client.
+const NOTIFY_AFTER: Duration = Duration::from_secs(10);
 
-/// Tells clients that do not ask how their jobs stand: of these jobs, or of all that were forgotten.
+/// Notifies clients that do not poll, for the given jobs or for all whose notification was missed.
+/// Returns how many were notified.
 pub(crate) async fn announce_some(
     service: &Service,
     runner: &dyn Runner,
     only: Option<&[JobId]>,
 ) -> Result<u64, Failure> {
-    let untold = jobs::unannounced(service, only, SILENCE).await?;
-    let mut told = 0;
-    for untold in &untold {
-        match runner.announce(&untold.job).await {
+    let missed = jobs::unannounced(service, only, NOTIFY_AFTER).await?;
+    let mut notified = 0;
+    for missed in &missed {
+        match runner.announce(&missed.job).await {
             Ok(()) => {
-                jobs::mark_announced(service, untold).await?;
-                told += 1;
+                jobs::mark_announced(service, missed).await?;
+                notified += 1;
             }
             Err(error) => {
-                let job = &untold.job.id;
+                let job = &missed.job.id;
                 tracing::warn!(
                     %job, dependency = error.dependency(), error = %error,
-                    "The client of job {job} was not told: {error}"
+                    "Could not notify the client of a job; a schedule retries"
                 );
             }
         }
     }
-    Ok(told)
+    Ok(notified)
 }

@@ -1,4 +1,4 @@
-//! One attempt of a job.
+//! Runs one attempt of a job.
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -12,15 +12,15 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     announcing::announce_some,
-    attempt_log::Book,
-    running::{Key, Running, Stop, Why},
+    attempt_log::AttemptLog,
+    running::{Key, Running, Stop, StopReason},
     shared::Shared,
 };
 
-/// How long a job may take to notice that it was stopped.
+/// How long an attempt may run after it was told to stop.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
-/// Runs a job beside all others.
+/// Starts a claimed job as a task of its own.
 pub(crate) fn start(shared: &Arc<Shared>, claimed: Claimed) {
     let stop = Arc::new(Stop::default());
     let key = (claimed.lease.job.clone(), claimed.lease.number);
@@ -30,7 +30,7 @@ pub(crate) fn start(shared: &Arc<Shared>, claimed: Claimed) {
         let shared = Arc::clone(shared);
         let key = key.clone();
         async move {
-            let _place = Place { running: &shared.running, key };
+            let _slot = Slot { running: &shared.running, key };
             let _counted = metrics::WORKER_JOBS.while_held([]);
             run(&shared, claimed, &stop).await;
         }
@@ -38,34 +38,34 @@ pub(crate) fn start(shared: &Arc<Shared>, claimed: Claimed) {
     shared.running.set_task(&key, task.abort_handle());
 }
 
-/// The place that a job takes, until this is dropped, for whatever reason.
-struct Place<'a> {
+/// The slot of a job. Released on drop, also after a panic.
+struct Slot<'a> {
     running: &'a Running,
     key: Key,
 }
 
-impl Drop for Place<'_> {
+impl Drop for Slot<'_> {
     fn drop(&mut self) {
         self.running.remove(&self.key);
     }
 }
 
-/// Runs a job, keeps its end, and tells its client.
+/// Runs an attempt, writes its end, and notifies the client.
 async fn run(shared: &Shared, claimed: Claimed, stop: &Stop) {
     let Claimed { attempt, lease, .. } = claimed;
     let (tool, began) = (attempt.call.tool.clone(), Instant::now());
     let (number, request) = (attempt.number, attempt.call.caller.request.clone());
     let request_id = request.as_deref();
-    let book = Arc::new(Book::new(shared, &lease));
+    let log = Arc::new(AttemptLog::new(shared, &lease));
     let bound = attempt.timeout;
-    let work = shared.runner.run(attempt, Arc::clone(&book) as _, stop.token().clone());
+    let work = shared.runner.run(attempt, Arc::clone(&log) as _, stop.token().clone());
     let mut work = std::pin::pin!(AssertUnwindSafe(work).catch_unwind());
 
     let ended = tokio::select! {
         ended = &mut work => Some(ended),
         () = async {
             tokio::select! {
-                () = sleep(bound) => stop.because(Why::TooLong),
+                () = sleep(bound) => stop.request(StopReason::TimedOut),
                 () = stop.token().cancelled() => {}
             }
         } => timeout(STOP_GRACE, &mut work).await.ok(),
@@ -76,10 +76,10 @@ async fn run(shared: &Shared, claimed: Claimed, stop: &Stop) {
             AttemptEnd::InputRequired(questions) => Some(End::InputRequired(questions)),
             AttemptEnd::Children(children) => Some(End::Children(children)),
             AttemptEnd::Retry(error) => Some(End::Retry(error)),
-            AttemptEnd::Stopped => stopped(stop, &book, bound),
+            AttemptEnd::Stopped => stopped(stop, &log, bound),
         },
         Some(Err(_panic)) => Some(End::Retry("The program failed in the middle.".to_owned())),
-        None => stopped(stop, &book, bound),
+        None => stopped(stop, &log, bound),
     };
     let time = began.elapsed();
     let name = end.as_ref().map_or(STOPPED, End::name);
@@ -87,41 +87,42 @@ async fn run(shared: &Shared, claimed: Claimed, stop: &Stop) {
     let Some(end) = end else {
         tracing::info!(
             job = %lease.job, tool, attempt = number, request_id,
-            "Job {} was stopped: it is over or elsewhere", lease.job
+            "Stopped job {}: it is over, or another worker has it", lease.job
         );
         return;
     };
     shared.progress.write_now(&shared.service, &lease.job).await;
-    let kept = shared.ledger.keep(lease.clone(), end).await;
+    let completed = shared.completions.complete(lease.clone(), end).await;
     let milliseconds = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     tracing::info!(
-        job = %lease.job, tool, attempt = number, request_id, end = name, kept = kept.written,
+        job = %lease.job, tool, attempt = number, request_id, end = name, kept = completed.written,
         milliseconds,
         "Job {} of `{tool}`: {name} after {milliseconds} ms", lease.job
     );
-    if kept.to_announce {
+    if completed.to_announce {
         announce(shared, &[lease.job]).await;
     }
 }
 
-/// What becomes of a job that did not come to its own end. Nothing, if it is not ours any more.
-fn stopped(stop: &Stop, book: &Book, bound: Duration) -> Option<End> {
-    match stop.why() {
-        Some(Why::Lost) => None,
-        Some(Why::Leaving) => Some(End::Released),
-        Some(Why::TooLong) => {
+/// The end of an attempt that was stopped. `None` if another worker has the job, or the job is
+/// over.
+fn stopped(stop: &Stop, log: &AttemptLog, bound: Duration) -> Option<End> {
+    match stop.reason() {
+        Some(StopReason::LeaseLost) => None,
+        Some(StopReason::ShuttingDown) => Some(End::Released),
+        Some(StopReason::TimedOut) => {
             Some(End::Retry(format!("It did not end within {} s.", bound.as_secs())))
         }
-        None => book.problem().map(End::Retry),
+        None => log.problem().map(End::Retry),
     }
 }
 
-/// Tells clients that do not ask. What fails is done again by a schedule.
+/// Notifies clients that do not poll. Failures are retried by a schedule.
 async fn announce(shared: &Shared, jobs: &[JobId]) {
     if let Err(error) = announce_some(&shared.service, &*shared.runner, Some(jobs)).await {
         tracing::warn!(
             dependency = error.dependency(), error = ?error,
-            "A client could not be told of its job: {error}"
+            "Could not notify the client of a job; a schedule retries"
         );
     }
 }

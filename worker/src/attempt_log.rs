@@ -1,5 +1,5 @@
-//! What a running job writes down: progress, of which the last one counts, and checkpoints, each of
-//! which counts.
+//! The progress and checkpoints of one attempt. Only the last progress matters, but every
+//! checkpoint.
 
 use std::sync::OnceLock;
 
@@ -13,17 +13,17 @@ use service::{
 
 use crate::{progress::ProgressBoard, shared::Shared};
 
-/// The notebook of one attempt.
-pub(crate) struct Book {
+/// Writes the progress and checkpoints of one attempt.
+pub(crate) struct AttemptLog {
     service: Service,
     job: JobId,
     number: u32,
     board: ProgressBoard,
-    /// Why a checkpoint was not kept, if it was not because the attempt is over.
+    /// Why a checkpoint failed, unless the attempt was superseded.
     problem: OnceLock<String>,
 }
 
-impl Book {
+impl AttemptLog {
     pub(crate) fn new(shared: &Shared, lease: &Lease) -> Self {
         Self {
             service: shared.service.clone(),
@@ -34,14 +34,14 @@ impl Book {
         }
     }
 
-    /// What went wrong, if the attempt had to stop for another reason than that it was over.
+    /// Why the attempt had to stop, unless it was superseded.
     pub(crate) fn problem(&self) -> Option<String> {
         self.problem.get().cloned()
     }
 }
 
 #[async_trait]
-impl Notebook for Book {
+impl Notebook for AttemptLog {
     async fn progress(&self, progress: Progress) {
         self.board.put(self.job.clone(), self.number, progress);
     }
@@ -50,7 +50,7 @@ impl Notebook for Book {
         let kept = jobs::checkpoint(self.service.db(), &self.job, self.number, &state).await;
         kept.map_err(|error| {
             if !matches!(error, CheckpointError::Superseded) {
-                tracing::warn!(job = %self.job, error = ?error, "A checkpoint failed: {error}");
+                tracing::warn!(job = %self.job, error = ?error, "Could not write a checkpoint; the job is retried");
                 let _first = self.problem.get_or_init(|| "It could not save its place.".to_owned());
             }
             Superseded

@@ -1,4 +1,4 @@
-//! The command line.
+//! The command line of `notes-mcp-worker`.
 
 use std::{
     fmt,
@@ -26,7 +26,7 @@ use crate::{
     worker::Worker,
 };
 
-/// The environment is wrong, so that trying again is no use: `EX_USAGE` of sysexits.
+/// The environment is invalid, so retrying does not help: `EX_USAGE` of sysexits.h.
 const EXIT_USAGE: u8 = 64;
 
 /// The worker of notes-mcp: jobs and schedules.
@@ -44,13 +44,13 @@ Everything else is configured by environment variables: .env.example explains ea
 enum Command {
     /// Work until Ctrl-C or SIGTERM (the default)
     Run,
-    /// Run one schedule now, and end: for a platform that has a clock of its own
+    /// Run one schedule now and exit, for a platform that has its own scheduler
     Once {
         /// The name of the schedule, as `schedules` shows it
         #[arg(value_name = "NAME", value_parser = schedule)]
         schedule: &'static Schedule,
     },
-    /// List what happens when
+    /// List the schedules
     Schedules,
 }
 
@@ -61,7 +61,7 @@ fn schedule(name: &str) -> Result<&'static Schedule, String> {
     })
 }
 
-/// Reads the command line and the environment, and does what they say.
+/// Reads the command line and the environment, and executes the command.
 pub(crate) async fn run() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
@@ -118,8 +118,8 @@ fn ended(result: anyhow::Result<()>) -> ExitCode {
     }
 }
 
-/// Tells the person at the terminal something that is not the result: on stderr. There is nobody to
-/// tell when that fails.
+/// Writes a message that is not the result of a command to stderr. Errors are ignored: there is
+/// nowhere to report them.
 fn say(text: impl fmt::Display) {
     drop(writeln!(io::stderr(), "{text}"));
 }
@@ -144,7 +144,7 @@ async fn work(config: &Config, shutdown: &CancellationToken) -> anyhow::Result<(
         return Ok(());
     };
     schema?;
-    tracing::info!(port, worker = name, "Working; probes are answered on port {port}");
+    tracing::info!(port, worker = name, "Running jobs; serving probes on port {port}");
     let result = worker.run_with_schedules(shutdown.clone()).await;
     service.close().await;
     result
@@ -160,7 +160,7 @@ async fn once(
     let count = schedule
         .run(&service, &engine, shutdown)
         .await
-        .with_context(|| format!("`{name}` has failed"))?;
+        .with_context(|| format!("schedule `{name}` failed"))?;
     say(format_args!("{name}: {count}"));
     service.close().await;
     Ok(())
@@ -178,7 +178,7 @@ async fn connect(config: &Config) -> anyhow::Result<(Service, Engine)> {
     Ok((service, engine))
 }
 
-/// The schedules, for people.
+/// The list of schedules.
 struct List;
 
 impl fmt::Display for List {

@@ -1,4 +1,5 @@
-//! Writes how jobs ended, many by one statement: while the database takes some, others gather.
+//! Writes the ends of attempts in batches: while the database executes one statement, the next
+//! batch gathers.
 
 use std::time::Duration;
 
@@ -13,48 +14,48 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// Ends that are written at once.
-const BATCH: usize = 128;
+/// Maximum number of ends in one statement.
+const MAX_BATCH: usize = 128;
 
-/// Ends that may wait. A job keeps its place until its end is written, so there are never more than
-/// there are places; this only keeps the bound visible.
-const QUEUE: usize = 1_024;
+/// Maximum number of waiting ends. A job keeps its slot until its end is written, so there are
+/// never more than slots; the limit only makes that bound explicit.
+const QUEUE_CAPACITY: usize = 1_024;
 
-/// The pause before an end is written again that could not be.
-const AGAIN_AFTER: Duration = Duration::from_millis(200);
+/// Pause before a failed write is retried.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
-/// How long an end is tried to be written. After that the job is run again, when its lease ends.
-const PATIENCE: Duration = Duration::from_mins(5);
+/// How long a write is retried. After that the job runs again when its lease expires.
+const RETRY_TIMEOUT: Duration = Duration::from_mins(5);
 
-/// Where jobs hand in their ends.
-pub(crate) struct Ledger(mpsc::Sender<Entry>);
+/// Accepts the ends of attempts.
+pub(crate) struct Completions(mpsc::Sender<Completion>);
 
-pub(crate) struct Entry {
+pub(crate) struct Completion {
     end: (Lease, End),
-    kept: oneshot::Sender<Kept>,
+    reply: oneshot::Sender<Completed>,
 }
 
-/// What became of an end.
+/// The result of writing an end.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Kept {
-    /// Whether it was written: not if the job had been taken away before.
+pub(crate) struct Completed {
+    /// Whether it was written. `false` if another worker has the job.
     pub(crate) written: bool,
-    /// Whether the client has to be told.
+    /// Whether the client must be notified.
     pub(crate) to_announce: bool,
 }
 
-impl Ledger {
-    pub(crate) fn new() -> (Self, mpsc::Receiver<Entry>) {
-        let (sender, receiver) = mpsc::channel(QUEUE);
+impl Completions {
+    pub(crate) fn new() -> (Self, mpsc::Receiver<Completion>) {
+        let (sender, receiver) = mpsc::channel(QUEUE_CAPACITY);
         (Self(sender), receiver)
     }
 
     /// Writes an end, and waits until it is written or given up.
-    pub(crate) async fn keep(&self, lease: Lease, end: End) -> Kept {
-        let (kept, answer) = oneshot::channel();
-        let entry = Entry { end: (lease, end), kept };
+    pub(crate) async fn complete(&self, lease: Lease, end: End) -> Completed {
+        let (reply, answer) = oneshot::channel();
+        let entry = Completion { end: (lease, end), reply };
         if self.0.send(entry).await.is_err() {
-            return Kept::default(); // the worker is gone, and so is the attempt
+            return Completed::default(); // the worker has stopped, and the attempt with it
         }
         answer.await.unwrap_or_default()
     }
@@ -63,32 +64,32 @@ impl Ledger {
 /// Writes ends until `stop`.
 pub(crate) async fn write(
     service: Service,
-    mut entries: mpsc::Receiver<Entry>,
+    mut completions: mpsc::Receiver<Completion>,
     stop: CancellationToken,
 ) {
-    let mut batch = Vec::with_capacity(BATCH);
+    let mut batch = Vec::with_capacity(MAX_BATCH);
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            _count = entries.recv_many(&mut batch, BATCH) => {}
+            _count = completions.recv_many(&mut batch, MAX_BATCH) => {}
         }
         write_batch(&service, std::mem::take(&mut batch), &stop).await;
     }
 }
 
-async fn write_batch(service: &Service, batch: Vec<Entry>, stop: &CancellationToken) {
-    let (ends, answers): (Vec<_>, Vec<_>) = batch.into_iter().map(|it| (it.end, it.kept)).unzip();
+async fn write_batch(service: &Service, batch: Vec<Completion>, stop: &CancellationToken) {
+    let (ends, answers): (Vec<_>, Vec<_>) = batch.into_iter().map(|it| (it.end, it.reply)).unzip();
     let settled = match settle(service, &ends, stop).await {
         Ok(settled) => settled,
-        // One of them may be at fault, and the others should not suffer for it.
+        // One of them may be the cause; the others are written all the same.
         Err(_) => settle_one_by_one(service, &ends, stop).await,
     };
     for ((lease, _), answer) in ends.iter().zip(answers) {
-        let kept = Kept {
+        let reply = Completed {
             written: settled.written.contains(&lease.job),
             to_announce: settled.to_announce.contains(&lease.job),
         };
-        let _unheard = answer.send(kept); // by a job that was dropped
+        let _job_was_dropped = answer.send(reply);
     }
 }
 
@@ -108,7 +109,7 @@ async fn settle_one_by_one(
                 let job = &end.0.job;
                 tracing::error!(
                     %job, dependency = error.dependency(), error = ?error,
-                    "The end of {job} was not written: {error}"
+                    "Could not write the end of a job; it runs again when its lease expires"
                 );
             }
         }
@@ -116,7 +117,7 @@ async fn settle_one_by_one(
     all
 }
 
-/// Writes ends, again and again while the database is away.
+/// Writes ends, and retries while the database is unavailable.
 async fn settle(
     service: &Service,
     ends: &[(Lease, End)],
@@ -125,14 +126,14 @@ async fn settle(
     let since = Instant::now();
     loop {
         match jobs::settle(service, ends).await {
-            Err(Failure::Unavailable(error)) if since.elapsed() < PATIENCE => {
+            Err(Failure::Unavailable(error)) if since.elapsed() < RETRY_TIMEOUT => {
                 tracing::warn!(
                     dependency = "database", error = ?error,
-                    "Ends of jobs wait for the database: {error}"
+                    "Could not write the ends of jobs: the database is unavailable; retrying"
                 );
                 tokio::select! {
                     () = stop.cancelled() => return Err(Failure::Unavailable(error)),
-                    () = sleep(AGAIN_AFTER) => {}
+                    () = sleep(RETRY_PAUSE) => {}
                 }
             }
             done => return done,

@@ -1,4 +1,4 @@
-//! Renews the leases of running jobs, and stops the jobs that this worker may not run any more.
+//! Renews the leases of running jobs, and stops jobs that this worker must not continue.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -12,21 +12,21 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{running::Key, shared::Shared};
 
-/// Ends the jobs that run here and whose access was ended.
-async fn end_denied(shared: &Shared, ours: BTreeSet<Key>) {
-    let these = DeniedJobs::These(ours.into_iter().map(|(job, _)| job).collect());
+/// Ends the running jobs whose access was revoked.
+async fn end_denied(shared: &Shared, held: BTreeSet<Key>) {
+    let these = DeniedJobs::These(held.into_iter().map(|(job, _)| job).collect());
     match jobs::end_denied(&shared.service, &these).await {
-        Ok(ended) => ended.iter().for_each(|job| shared.running.lost(job)),
+        Ok(ended) => ended.iter().for_each(|job| shared.running.stop_lost(job)),
         Err(error) => {
             tracing::warn!(
                 dependency = error.dependency(), error = ?error,
-                "Could not check the access of running jobs: {error}"
+                "Could not check the access of running jobs; retrying at the next renewal"
             );
         }
     }
 }
 
-/// Renews the leases as soon as a person's access was ended, which finds the jobs to be ended.
+/// Triggers a renewal of the leases when access is revoked, which finds the affected jobs.
 pub(crate) async fn watch_access(shared: Arc<Shared>, stop: CancellationToken) {
     let mut changes = shared.service.revoked().changes();
     let following = revoked::follow(&shared.service, |_grant| {});
@@ -42,8 +42,8 @@ pub(crate) async fn watch_access(shared: Arc<Shared>, stop: CancellationToken) {
     }
 }
 
-/// Renews the leases of all jobs by one statement, until `stop`. Stops the jobs that are not ours
-/// any more, and all of them when nothing could be renewed for as long as a lease lasts.
+/// Renews the leases of all jobs with one statement, until `stop`. Stops the jobs that this worker
+/// has lost, and all jobs if no renewal succeeded for as long as a lease lasts.
 pub(crate) async fn renew(shared: Arc<Shared>, stop: CancellationToken) {
     let pause = shared.settings.lease / RENEWALS_PER_LEASE;
     let mut renewed_at = Instant::now();
@@ -51,7 +51,7 @@ pub(crate) async fn renew(shared: Arc<Shared>, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => return,
             () = sleep(pause) => {}
-            () = shared.running.renewal() => {}
+            () = shared.running.renewal_requested() => {}
         }
         let attempts = shared.running.attempts();
         if attempts.is_empty() {
@@ -59,21 +59,21 @@ pub(crate) async fn renew(shared: Arc<Shared>, stop: CancellationToken) {
             continue;
         }
         match jobs::renew(&shared.service, &attempts, shared.settings.lease).await {
-            Ok(ours) => {
+            Ok(held) => {
                 renewed_at = Instant::now();
-                for lost in attempts.iter().filter(|it| !ours.contains(it)) {
-                    shared.running.lost_attempt(lost);
+                for lost in attempts.iter().filter(|it| !held.contains(it)) {
+                    shared.running.stop_lost_attempt(lost);
                 }
-                end_denied(&shared, ours).await;
+                end_denied(&shared, held).await;
             }
             Err(error) => {
                 tracing::warn!(
                     dependency = error.dependency(), error = ?error,
-                    "The leases of jobs were not renewed: {error}"
+                    "Could not renew the leases of jobs; retrying"
                 );
                 if renewed_at.elapsed() > shared.settings.lease {
                     for lost in &attempts {
-                        shared.running.lost_attempt(lost);
+                        shared.running.stop_lost_attempt(lost);
                     }
                 }
             }

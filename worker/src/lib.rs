@@ -1,17 +1,17 @@
-//! Runs what is not a request: jobs, and what has to happen at certain times.
+//! Background work: jobs and schedules.
 //!
-//! | to … | look at |
+//! | to … | read |
 //! |---|---|
-//! | see what happens when, and why then | [`schedules::ALL`] |
+//! | see what runs when, and why then | [`schedules::ALL`] |
 //! | follow a job from its claim to its end | `claiming`, `attempt`, `completions` |
-//! | know whether a worker is well | [`Pulse`], [`serve_health`] |
+//! | know whether a worker is healthy | [`Pulse`], [`serve_health`] |
 //!
-//! Any number of workers share one queue. None of them holds anything that another one would miss:
-//! a worker that dies leaves rows whose lease ends, and its jobs go on elsewhere from their last
-//! checkpoint. What a worker writes about a job is void once another one has it.
+//! Any number of workers share one queue. None of them holds state that another one needs: if a
+//! worker dies, the leases of its jobs expire, and other workers continue the jobs from their last
+//! checkpoints. Writes of a worker about a job that another one has claimed since have no effect.
 //!
-//! [`Worker::run`] is a whole worker. It runs in a process of its own, or beside a web instance in
-//! the embedded mode; several fit into one process.
+//! [`Worker::run`] is a whole worker. It runs in a process of its own or, in the embedded mode,
+//! beside a web instance; several can run in one process.
 
 mod announcing;
 mod attempt;
@@ -41,8 +41,8 @@ pub use self::{
     worker::{Stalled, Worker},
 };
 
-/// The program: reads the command line and the environment, and does what they say. `main` of a program
-/// has nothing else to call.
+/// Runs the program: reads the command line and the environment and executes the command. The
+/// `main` function of a program only calls this.
 pub fn main() -> ExitCode {
     service::ending::main(commands::run())
 }

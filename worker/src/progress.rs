@@ -1,4 +1,4 @@
-//! The progress of running jobs, of which the last one counts.
+//! The progress of running jobs. Only the last progress of each job is written.
 
 use std::{
     collections::BTreeMap,
@@ -14,15 +14,15 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// The pause between two writes of progress, of all jobs together. Faster than anybody reads, and
-/// few enough writes for any database.
+/// Pause between two writes of the progress of all jobs. Faster than anyone reads, and few enough
+/// writes for any database.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Progress that waits to be written. Clones share it.
 #[derive(Clone, Default)]
 pub(crate) struct ProgressBoard {
     waiting: Arc<Waiting>,
-    /// Held exclusively from when progress is taken until it is written.
+    /// Held exclusively from the moment progress is taken until it is written.
     writing: Arc<RwLock<()>>,
 }
 
@@ -39,14 +39,14 @@ impl Waiting {
 }
 
 impl ProgressBoard {
-    /// Takes the place of what waits of the same job.
+    /// Replaces the waiting progress of a job.
     pub(crate) fn put(&self, job: JobId, attempt: u32, progress: Progress) {
         self.waiting.jobs().insert(job, (attempt, progress));
         self.waiting.some.notify_one();
     }
 
-    /// Writes what waits of one job, also what is being written by [`flush`]: what comes next may end
-    /// the job, and then nothing is written any more.
+    /// Writes the waiting progress of one job, and waits for a write in progress of [`flush`]: the
+    /// next statement may end the job, after which progress cannot be written.
     pub(crate) async fn write_now(&self, service: &Service, job: &JobId) {
         let waiting = {
             let _not_while_flushing = self.writing.read().await;
@@ -58,7 +58,7 @@ impl ProgressBoard {
     }
 }
 
-/// Writes progress until `stop`: the first at once, and then what has come in the meantime.
+/// Writes progress until `stop`: the first at once, then what has arrived since the last write.
 pub(crate) async fn flush(service: Service, board: ProgressBoard, stop: CancellationToken) {
     let waiting = &board.waiting;
     loop {
@@ -78,12 +78,12 @@ pub(crate) async fn flush(service: Service, board: ProgressBoard, stop: Cancella
     }
 }
 
-/// Progress that cannot be written is lost: more will follow.
+/// Writes progress. A failed write is not retried: more progress follows.
 async fn write(service: &Service, some: &[(JobId, u32, Progress)]) {
     if let Err(error) = jobs::note_progress(service, some).await {
         tracing::warn!(
             dependency = error.dependency(), error = ?error,
-            "The progress of jobs was not written: {error}"
+            "Could not write the progress of jobs; dropped it"
         );
     }
 }

@@ -1,36 +1,36 @@
-//! What a worker is to be.
+//! Settings of a worker.
 
 use std::time::Duration;
 
 use service::{config::Config, ending, jobs};
 
-/// How long a worker sleeps when nobody wakes it. A wake-up that was lost costs this much.
+/// The poll interval without wake-ups, and so the maximum cost of a lost wake-up.
 pub const POLL: Duration = Duration::from_secs(2);
 
-/// How long a worker that runs in a process of its own may be unable to look at the queue before it
-/// ends, so that its platform starts another one. A database restarts in less.
+/// How long a worker in a process of its own may fail to query the queue before it ends, so that
+/// the platform starts another one. A restart of the database is shorter.
 pub const STALL_LIMIT: Duration = Duration::from_mins(1);
 
-/// What a worker is to be.
+/// The settings of one worker.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// What it is called in the table, for people.
+    /// The name in the table of jobs, for people.
     pub name: String,
-    /// How many jobs it runs at once.
+    /// The number of slots: how many jobs run at once.
     pub concurrency: u32,
-    /// How long it may be silent about them.
+    /// The lease of a claimed job.
     pub lease: Duration,
-    /// How long it sleeps at most.
+    /// The poll interval.
     pub poll: Duration,
-    /// How long it may take to end.
+    /// The time for an orderly shutdown.
     pub shutdown_timeout: Duration,
-    /// How long it may be unable to look at the queue before it ends with an error; `None`: forever,
-    /// for a worker that shares its process with an instance.
+    /// How long it may fail to query the queue before it ends with an error. `None`: unlimited, for
+    /// a worker that shares its process with a web instance.
     pub stall_limit: Option<Duration>,
 }
 
 impl Settings {
-    /// As the environment says, with a name of its own.
+    /// The settings from the environment, with a unique name.
     pub fn of(config: &Config) -> Self {
         Self {
             name: format!("{}-{:08x}", std::process::id(), rand::random::<u32>()),

@@ -1,5 +1,5 @@
-//! Writes what became of jobs into the database, where every process finds it: nothing may be able to
-//! ask this one.
+//! Writes the totals of finished jobs to the database, where every process can read them: this
+//! process may be unreachable for metrics.
 
 use std::time::Duration;
 
@@ -7,11 +7,10 @@ use service::{Service, jobs};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-/// The pause between two writes. A worker that is killed has not counted what ended since, and
-/// nobody looks at totals more often.
+/// Pause between two writes. A worker that is killed loses the totals since the last write.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// Writes what was counted, again and again, and once more after `stop`.
+/// Writes the totals periodically, and once more after `stop`.
 pub(crate) async fn write(service: Service, stop: CancellationToken) {
     loop {
         let last = tokio::select! {
@@ -21,7 +20,7 @@ pub(crate) async fn write(service: Service, stop: CancellationToken) {
         if let Err(error) = jobs::write_totals(&service).await {
             tracing::warn!(
                 dependency = error.dependency(), error = ?error,
-                "What became of some jobs waits to be counted: {error}"
+                "Could not write the totals of finished jobs; retrying"
             );
         }
         if last {

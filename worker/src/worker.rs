@@ -1,4 +1,4 @@
-//! A worker from its start to its end.
+//! A worker from start to shutdown.
 
 use std::{future::pending, sync::Arc, time::Duration};
 
@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     claiming,
-    completions::{self, Ledger},
+    completions::{self, Completions},
     health::Pulse,
     leases,
     progress::{self, ProgressBoard},
@@ -21,19 +21,19 @@ use crate::{
     totals_writer,
 };
 
-/// The part of the shutdown bound in which running jobs may still come to their own end, as a
-/// divisor. The rest is for giving them back.
+/// The part of the shutdown timeout, as a divisor, in which running jobs may still finish. The rest
+/// is for releasing them.
 const FINISHING_SHARE: u32 = 2;
 
-/// How often that is looked at.
+/// Interval of the stall check.
 const STALL_CHECK: Duration = Duration::from_secs(1);
 
-/// A worker that could not look at the queue for too long.
+/// The worker could not query the queue for too long.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("could not look for jobs for {0:?}")]
+#[error("could not query the queue for {0:?}")]
 pub struct Stalled(Duration);
 
-/// A worker, before it runs.
+/// A worker that has not started yet.
 pub struct Worker {
     service: Service,
     runner: Arc<dyn Runner>,
@@ -42,18 +42,18 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// A worker that runs the jobs of a service by an engine.
+    /// A worker that runs the jobs of `service` with `runner`.
     pub fn new(service: Service, runner: Arc<dyn Runner>, settings: Settings) -> Self {
         Self { service, runner, settings, pulse: Pulse::default() }
     }
 
-    /// What tells whether it is well.
+    /// The health of the worker.
     pub fn pulse(&self) -> Pulse {
         self.pulse.clone()
     }
 
-    /// The same with the schedules, of which each worker runs its share. Fails if it could not look
-    /// at the queue for longer than [`Settings::stall_limit`]; it has ended in order then, too.
+    /// Runs jobs like [`Self::run`], and this worker's share of the schedules. Fails if the queue
+    /// could not be queried for longer than [`Settings::stall_limit`], after an orderly shutdown.
     pub async fn run_with_schedules(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let (service, runner) = (self.service.clone(), Arc::clone(&self.runner));
         let scheduling = tokio::spawn(schedules::run(service, runner, shutdown.clone()));
@@ -65,7 +65,7 @@ impl Worker {
             stalled = stalled => {
                 tracing::error!(
                     silence = ?stalled.0,
-                    "Could not look for jobs for {:?}; ending, so that another worker is started",
+                    "Could not query the queue for {:?}; stopping, so that the platform starts another worker",
                     stalled.0
                 );
                 shutdown.cancel();
@@ -73,15 +73,16 @@ impl Worker {
                 Some(stalled)
             }
         };
-        scheduling.await.context("the schedules did not end well")??;
+        scheduling.await.context("the schedules failed")??;
         stalled.map_or(Ok(()), |it| Err(it.into()))
     }
 
-    /// Works until `shutdown` is cancelled, then ends within the configured bound: jobs that are
-    /// nearly done may end, all others go back to the queue as if they had not been tried.
+    /// Runs jobs until `shutdown` is cancelled, then ends within the configured timeout: jobs that
+    /// are nearly done may finish, all others are released to the queue, and the attempt does not
+    /// count as a failure.
     pub async fn run(self, shutdown: CancellationToken) {
         let Self { service, runner, settings, pulse } = self;
-        let (ledger, entries) = Ledger::new();
+        let (completions, receiver) = Completions::new();
         let bound = settings.shutdown_timeout;
         let shared = Arc::new(Shared {
             running: Running::new(&settings),
@@ -90,45 +91,47 @@ impl Worker {
             runner,
             settings,
             pulse,
-            ledger,
+            completions,
         });
 
         metrics::WORKER_PLACES.set([], f64::from(shared.settings.concurrency));
         for found in metrics::CLAIMS {
             metrics::WORKER_CLAIMS.add([found], 0);
         }
-        // These go on while jobs end, and stop after them.
+        // These continue while jobs end, and stop afterwards.
         let stop = CancellationToken::new();
         let writing =
-            tokio::spawn(completions::write(shared.service.clone(), entries, stop.clone()));
+            tokio::spawn(completions::write(shared.service.clone(), receiver, stop.clone()));
         let renewing = tokio::spawn(leases::renew(Arc::clone(&shared), stop.clone()));
-        let noting = tokio::spawn(progress::flush(
+        let flushing = tokio::spawn(progress::flush(
             shared.service.clone(),
             shared.progress.clone(),
             stop.clone(),
         ));
         let watching = tokio::spawn(leases::watch_access(Arc::clone(&shared), stop.clone()));
-        let hearing = tokio::spawn(claiming::hear(Arc::clone(&shared), stop.clone()));
+        let listening = tokio::spawn(claiming::listen(Arc::clone(&shared), stop.clone()));
         let counting = tokio::spawn(totals_writer::write(shared.service.clone(), stop.clone()));
 
         shared.pulse.beat();
         claiming::claim(&shared, &shutdown).await;
         end_jobs(&shared, ending::work_limit(bound)).await;
         stop.cancel();
-        let parts = async {
-            for part in [writing, renewing, noting, watching, hearing, counting] {
-                if let Err(error) = part.await {
-                    tracing::error!(error = ?error, "A part of the worker did not end well: {error}");
+        let tasks = async {
+            for task in [writing, renewing, flushing, watching, listening, counting] {
+                if let Err(error) = task.await {
+                    tracing::error!(error = ?error, "A task of the worker failed");
                 }
             }
         };
-        if timeout(bound / ending::CLOSING_SHARE, parts).await.is_err() {
-            tracing::warn!("The last writes of the worker were not done in time");
+        if timeout(bound / ending::CLOSING_SHARE, tasks).await.is_err() {
+            tracing::warn!(
+                "Could not finish the last writes of the worker before the shutdown timeout"
+            );
         }
     }
 }
 
-/// Ends when the worker has not looked at the queue for longer than `limit`.
+/// Returns when the worker has not queried the queue for longer than `limit`. `None`: never.
 async fn stalled(pulse: Pulse, limit: Option<Duration>) -> Stalled {
     let Some(limit) = limit else { return pending().await };
     while pulse.silence() < limit {
@@ -137,21 +140,21 @@ async fn stalled(pulse: Pulse, limit: Option<Duration>) -> Stalled {
     Stalled(limit)
 }
 
-/// Lets jobs end, then gives back what still runs.
+/// Lets running jobs finish, then releases the rest.
 async fn end_jobs(shared: &Shared, bound: Duration) {
     let finishing = bound / FINISHING_SHARE;
     if timeout(finishing, shared.running.ended()).await.is_ok() {
         return;
     }
     let left = shared.running.len();
-    tracing::info!(left, "Giving back {}", counted(left, "unfinished job", "unfinished jobs"));
-    shared.running.leave();
+    tracing::info!(left, "Releasing {}", counted(left, "unfinished job", "unfinished jobs"));
+    shared.running.stop_all();
     let releasing = bound.saturating_sub(finishing);
     if timeout(releasing, shared.running.ended()).await.is_err() {
-        let left = shared.running.abandon();
+        let left = shared.running.abort_all();
         tracing::warn!(
             left,
-            "Could not give back {}; other workers take over when the leases end",
+            "Could not release {}; other workers reclaim them when their leases expire",
             counted(left, "job", "jobs")
         );
     }

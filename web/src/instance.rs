@@ -1,4 +1,4 @@
-//! What every part of one instance may reach.
+//! The state of one instance.
 
 use ::mcp::Engine;
 use service::Service;
@@ -6,13 +6,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::http::body::budget::Budget;
 
-/// What every part of one instance may reach.
+/// What the endpoints of one instance share.
 #[derive(Clone)]
 pub(crate) struct Instance {
     pub(crate) service: Service,
     pub(crate) engine: Engine,
-    /// Cancelled from the moment this instance is asked to end: readiness is false from then on.
+    /// Cancelled when the instance is asked to shut down: from then on it reports that it is not
+    /// ready.
     pub(crate) ending: CancellationToken,
-    /// The bytes of request bodies that this instance holds.
+    /// The budget for request bodies.
     pub(crate) bodies: Budget,
 }

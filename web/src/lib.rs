@@ -1,8 +1,10 @@
-//! HTTP: a request comes in, a verb of `service` or of the MCP engine is called, an answer goes
-//! out.
+//! The web server: HTTP endpoints that call `service` or the MCP engine.
 //!
-//! [`run`] is a whole instance. It keeps nothing that another instance would miss: what it holds
-//! in memory is open sockets and caches. Start reading at `routes`, the list of every path.
+//! [`run`] is a whole instance. An instance holds no state that another instance needs: in memory
+//! it has only open sockets and caches. Start reading at `routes`, the list of all paths.
+//!
+//! Layers, each of which imports only those before it: `http` (knows no endpoint), `instance`,
+//! `oauth`, `api`, `pages` and `mcp`, `routes`, `lifecycle`, `commands`.
 
 mod api;
 mod commands;
@@ -18,8 +20,8 @@ use std::process::ExitCode;
 
 pub use self::{api::metrics::serve as serve_metrics, lifecycle::run};
 
-/// The program: reads the command line and the environment, and does what they say. `main` of a program
-/// has nothing else to call.
+/// Runs the program: reads the command line and the environment and executes the command. The
+/// `main` function of a program only calls this.
 pub fn main() -> ExitCode {
     service::ending::main(commands::run())
 }

@@ -1,4 +1,4 @@
-//! One instance from its start to its end.
+//! One instance from start to shutdown.
 
 use std::time::Duration;
 
@@ -19,20 +19,20 @@ use crate::{
     routes,
 };
 
-/// The part of the shutdown bound that is kept for connections to close after the last stream
-/// ended, and for calls that came through them at the last moment, as a divisor.
+/// The part of the shutdown timeout, as a divisor, reserved for closing connections after the last
+/// stream has ended, and for calls that arrived on them at the last moment.
 const CLOSING_SHARE: u32 = 4;
 
-/// The part of the shutdown bound, as a divisor, in which an instance that has others beside it goes
-/// on as before, except that it says that it is not ready: whoever balances the load has to hear of
-/// it before the door closes, or requests that were under way would find it shut.
+/// The part of the shutdown timeout, as a divisor, during which an instance beside others keeps
+/// serving after it has become unready: the load balancer must notice before the listener closes,
+/// or requests on their way would be refused.
 const NOTICE_SHARE: u32 = 10;
 
 /// Serves until `shutdown` is cancelled, then ends within the configured `shutdown_timeout`,
-/// whatever its clients do: readiness becomes false, streams are told to go elsewhere, running
+/// whatever its clients do: it becomes unready, streams are told to reconnect elsewhere, running
 /// calls may finish, and what is still open at the end is dropped.
 ///
-/// Any number of instances can run in one process, each on its own listener.
+/// Several instances can run in one process, each on its own listener.
 pub async fn run(
     listener: TcpListener,
     service: Service,
@@ -50,23 +50,24 @@ pub async fn run(
         bodies: Budget::default(),
     };
     let app = routes::all(&instance)?;
-    // Before the first request, so that nothing is accepted that was revoked. If the database is
-    // away, the first token has to wait for it instead.
+    // Before the first request, so that no revoked token is accepted. If the database is
+    // unavailable, the first verification of a token waits for it instead.
     if let Err(error) = allow_list::enforce(&instance.service).await {
         tracing::warn!(
             dependency = error.dependency(), error = ?error,
-            "Could not end the access of people who were taken off the list; trying again: {error}"
+            "Could not revoke the access of users who were removed from the allow list; retrying later"
         );
     }
     if let Err(error) = instance.service.revoked().load().await {
         tracing::warn!(
             dependency = error.dependency(), error = ?error,
-            "The revoked grants could not be read: {error}"
+            "Could not load the revoked grants; retrying when a token is verified"
         );
     }
     let stop_accepting = CancellationToken::new();
 
-    // New connections are taken while streams end: the platform has to hear that we are not ready.
+    // Connections are accepted while streams end, so that the platform sees that the instance is
+    // not ready.
     let ending = async {
         shutdown.cancelled().await;
         drain(&engine, notice, bound.saturating_sub(closing)).await;
@@ -77,9 +78,9 @@ pub async fn run(
     let following = revoked::follow(&instance.service, |_grant| {});
     tokio::select! {
         ((), ()) = async { tokio::join!(serving, ending) } => {
-            // What came in at the last moment runs beside its response.
+            // Calls of requests that arrived at the last moment may outlive their connection.
             if tokio::time::timeout(closing / 2, engine.drained()).await.is_err() {
-                tracing::warn!("Calls are still running and are dropped");
+                tracing::warn!("Dropped calls that were still running at the end of the shutdown");
             }
         }
         () = following => {}
@@ -87,15 +88,15 @@ pub async fn run(
     Ok(())
 }
 
-async fn drain(engine: &Engine, notice: Duration, patience: Duration) {
-    tracing::info!("Ending: no new streams, waiting for running calls");
+async fn drain(engine: &Engine, notice: Duration, limit: Duration) {
+    tracing::info!("Shutting down: no new streams, waiting for running calls");
     engine.drain();
     let drained = async {
         tokio::time::sleep(notice).await;
         engine.drained().await;
     };
-    if tokio::time::timeout(patience, drained).await.is_err() {
-        let seconds = patience.as_secs_f32();
+    if tokio::time::timeout(limit, drained).await.is_err() {
+        let seconds = limit.as_secs_f32();
         tracing::warn!(seconds, "Calls or streams are still open after {seconds} s");
     }
 }

@@ -1,7 +1,7 @@
-//! `/exports/…`: a file of exported notes, for whoever has its address ([`service::exports`]).
+//! `/exports/…`: downloads of exported files ([`service::exports`]).
 //!
-//! The address is the proof, so it must not get around: nothing keeps the answer, a page that shows
-//! it tells nobody where it came from, and it runs nothing. The path is in no log of ours.
+//! The URL is the only credential, so it must not leak: responses are not cached, the file runs in
+//! a sandbox and sends no referrer, and the path is not logged.
 
 use std::io;
 
@@ -15,7 +15,7 @@ use service::{
 
 use crate::{http::error::ApiError, instance::Instance};
 
-/// Where a file is.
+/// The path of a file.
 pub(crate) const PATH: &str = "/exports/:token";
 
 /// The endpoint.
@@ -51,7 +51,7 @@ impl Endpoint for Exports {
         for (name, value) in HEADERS {
             headers.insert(name, HeaderValue::from_static(value));
         }
-        // Our own names: letters, digits, dots and dashes.
+        // Our own file names: letters, digits, dots and dashes.
         let attachment = format!("attachment; filename=\"{}\"", export.file_name);
         if let Ok(attachment) = HeaderValue::try_from(attachment) {
             headers.insert(header::CONTENT_DISPOSITION, attachment);
@@ -71,20 +71,22 @@ const HEADERS: [(header::HeaderName, &str); 5] = [
     (header::HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
 ];
 
-/// Piece by piece, as fast as the client reads. If a piece is missing, or the access ends that the
-/// file was made with, the connection breaks off, so that a client
-/// does not take half a file for a whole one.
+/// Streams the file in chunks, as fast as the client reads. If a chunk is missing, or the access
+/// with which the export was made is revoked, the connection is aborted, so that the client does
+/// not mistake a part of the file for the whole.
 fn body(service: Service, export: Export) -> Body {
     let pieces = stream::try_unfold((service, export, 0), async |(service, export, number)| {
         if exports::is_denied(&service, &export) {
-            tracing::info!("Stopped a download of an export: its access was ended");
+            tracing::info!(
+                "Aborted a download of an export: the access that created it was revoked"
+            );
             return Err(io::Error::other(ExportError::NotFound));
         }
         match exports::chunk(&service, &export, number).await {
             Ok(None) => Ok(None),
             Ok(Some(bytes)) => Ok(Some((bytes, (service, export, number + 1)))),
             Err(error) => {
-                tracing::warn!(error = ?error, "An export broke off: {error}");
+                tracing::warn!(error = ?error, "Aborted a download of an export: could not read its next chunk");
                 Err(io::Error::other(error))
             }
         }
@@ -96,7 +98,7 @@ fn api_error(error: ExportError) -> ApiError {
     match error {
         ExportError::NotFound => ApiError::ExportNotFound,
         error => {
-            tracing::warn!(error = ?error, "An export cannot be read: {error}");
+            tracing::warn!(error = ?error, "Could not read an export");
             ApiError::ExportUnavailable
         }
     }

@@ -1,4 +1,4 @@
-//! `/metrics`: what this process counts, for Prometheus. On the public port only with a token.
+//! `/metrics`: the metrics of this process for Prometheus. The public port requires a token.
 
 use http::{HeaderValue, StatusCode, header};
 use poem::{Endpoint, IntoResponse, Request, Response, Route, get};
@@ -18,7 +18,7 @@ use crate::{
     instance::Instance,
 };
 
-/// The value of `Allow`.
+/// The accepted methods, as in `Allow`.
 pub(crate) const METHODS: &str = "GET, HEAD";
 
 /// The text format of Prometheus.
@@ -27,32 +27,32 @@ const TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; c
 /// The endpoint.
 pub(crate) struct Metrics {
     service: Service,
-    door: Door,
+    access: Access,
 }
 
-/// Who may ask.
-enum Door {
-    /// Whoever reaches the port.
-    Open,
-    /// Whoever has the token, if there is one.
-    Public(Option<Secret>),
+/// Who may read the metrics.
+enum Access {
+    /// Everyone who can reach the port.
+    Everyone,
+    /// Clients with the token; nobody if no token is configured.
+    WithToken(Option<Secret>),
 }
 
 impl Metrics {
-    /// On the public port.
+    /// The endpoint on the public port.
     pub(crate) fn new(instance: &Instance) -> Self {
         let token = instance.service.config().metrics.token.clone();
-        Self { service: instance.service.clone(), door: Door::Public(token) }
+        Self { service: instance.service.clone(), access: Access::WithToken(token) }
     }
 
-    fn admit(&self, request: &Request) -> Result<(), ApiError> {
-        match &self.door {
-            Door::Open => Ok(()),
-            Door::Public(None) => Err(ApiError::NotFound),
-            Door::Public(Some(token)) => {
+    fn authorize(&self, request: &Request) -> Result<(), ApiError> {
+        match &self.access {
+            Access::Everyone => Ok(()),
+            Access::WithToken(None) => Err(ApiError::NotFound),
+            Access::WithToken(Some(token)) => {
                 let sent = bearer(request.headers()).unwrap_or_default();
                 let same: bool = sent.as_bytes().ct_eq(token.expose().as_bytes()).into();
-                // As if nothing were there: a scanner learns nothing, and the operator knows.
+                // Like an unknown path, so that scanners learn nothing.
                 if same { Ok(()) } else { Err(ApiError::NotFound) }
             }
         }
@@ -63,7 +63,7 @@ impl Endpoint for Metrics {
     type Output = Response;
 
     async fn call(&self, request: Request) -> poem::Result<Response> {
-        self.admit(&request)?;
+        self.authorize(&request)?;
         let text = metrics::render(&self.service).await;
         Ok(Response::builder()
             .status(StatusCode::OK)
@@ -74,12 +74,12 @@ impl Endpoint for Metrics {
     }
 }
 
-/// Answers `/metrics` and nothing else, to anybody, until `shutdown`. The listener has to be one
-/// that only a private network reaches.
+/// Serves `/metrics` without authentication until `shutdown`. The listener must be reachable from a
+/// private network only.
 pub async fn serve(listener: TcpListener, service: Service, shutdown: CancellationToken) {
-    let endpoint = Metrics { service, door: Door::Open };
+    let endpoint = Metrics { service, access: Access::Everyone };
     let named = Named { name: METRICS, methods: METHODS, inner: get(endpoint) };
     let app = Observed::new(Route::new().at(METRICS, named));
-    // A scrape takes a second: there is nothing to wait for.
+    // A scrape is short, so there is no grace period.
     server::serve(listener, app, Limits::default(), shutdown, std::time::Duration::ZERO).await;
 }

@@ -1,6 +1,7 @@
-//! For the platform that runs us: is the process alive, and should it get requests?
+//! Health probes for the platform: whether the process is alive, and whether it should receive
+//! requests.
 
-#![expect(clippy::unused_async, reason = "poem-openapi wants every endpoint to be async")]
+#![expect(clippy::unused_async, reason = "poem-openapi requires async endpoints")]
 
 use poem::web::Data;
 use poem_openapi::{ApiResponse, Object, OpenApi, Tags, payload::Json};
@@ -31,27 +32,27 @@ enum Tag {
     Probes,
 }
 
-/// The instance is well.
+/// The instance is healthy.
 #[derive(Object)]
 #[oai(skip_serializing_if_is_none)]
 struct Status {
     /// Always `ok`.
     status: String,
-    /// What an operator should look at, although the instance can answer requests.
+    /// A problem for the operator, although the instance can serve requests.
     warning: Option<String>,
 }
 
 #[derive(ApiResponse)]
 enum Readiness {
-    /// The instance can answer requests.
+    /// The instance can serve requests.
     #[oai(status = 200)]
     Ready(Json<Status>),
-    /// The database does not answer, or the instance is about to end. Send requests to another
+    /// The database does not respond, or the instance is shutting down. Send requests to another
     /// instance and ask again later.
     #[oai(status = 503)]
     NotReady(
         Json<ErrorBody>,
-        /// Seconds until it is worth asking again.
+        /// Seconds to wait before asking again.
         #[oai(header = "Retry-After")]
         u32,
     ),
@@ -59,7 +60,7 @@ enum Readiness {
 
 #[derive(ApiResponse)]
 enum Liveness {
-    /// The process runs.
+    /// The process is running.
     #[oai(status = 200)]
     Alive(Json<Status>),
 }
@@ -72,9 +73,9 @@ impl Probes {
 
 #[OpenApi(tag = "Tag::Probes")]
 impl Probes {
-    /// Whether this instance should get requests
+    /// Whether this instance should receive requests
     ///
-    /// Answers within 2 seconds, whatever the database does.
+    /// Responds within 2 seconds, even if the database does not.
     #[oai(path = "/healthz", method = "get", operation_id = "readiness")]
     async fn readiness(&self, request: Data<&RequestId>) -> Readiness {
         let problem = if self.ending.is_cancelled() {
@@ -95,9 +96,9 @@ impl Probes {
         Readiness::NotReady(Json(body), RETRY_AFTER_SECONDS)
     }
 
-    /// Whether the process runs
+    /// Whether the process is running
     ///
-    /// Says nothing about the database: a restart would not bring that back.
+    /// Independent of the database, which a restart of this process would not repair.
     #[oai(path = "/livez", method = "get", operation_id = "liveness")]
     async fn liveness(&self) -> Liveness {
         Liveness::Alive(ok())

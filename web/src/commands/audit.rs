@@ -18,10 +18,10 @@ use super::{
     people,
 };
 
-/// Which entries.
+/// The entries to show.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// About this person: a login at GitHub, or an identity such as github:583231 or id:583231
+    /// About this user: a GitHub login, or an identity such as github:583231 or id:583231
     #[arg(long, value_name = "LOGIN")]
     user: Option<String>,
     /// About this client, by its `client_id`
@@ -30,20 +30,20 @@ pub(crate) struct Options {
     /// Of this kind, such as `signed_in` or `grant_revoked`
     #[arg(long, value_name = "EVENT")]
     event: Option<String>,
-    /// Of this request, by the id that stands in the log and on error pages
+    /// Of this request, by the id in the log and on error pages
     #[arg(long, value_name = "ID")]
     request: Option<String>,
-    /// Since then: a time such as 2026-11-28T12:00:00Z
+    /// Since this time, such as 2026-11-28T12:00:00Z
     #[arg(long, value_name = "TIME")]
     since: Option<DateTime<Utc>>,
-    /// Before the entry of this id
+    /// Before the entry with this id
     #[arg(long, value_name = "ID")]
     before: Option<uuid::Uuid>,
     #[command(flatten)]
     printing: Printing,
 }
 
-/// Does it.
+/// Prints the entries.
 pub(super) async fn run(config: Config, options: Options) -> anyhow::Result<()> {
     let (_stores, service) = connect(&config).await?;
     let user: Option<UserId> = match &options.user {

@@ -1,4 +1,4 @@
-//! `notes-mcp check`: whether this would start and work, without starting it.
+//! `notes-mcp check`: tests the configuration and all dependencies without serving.
 
 use std::{
     io::{self, Write as _},
@@ -15,16 +15,16 @@ use service::{
 
 use super::connect::reach;
 
-/// How long one thing may take to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Timeout of each check.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// So many things do not answer.
+/// This many dependencies are unavailable.
 #[derive(Debug, thiserror::Error)]
 #[error("{0} of the things that are needed cannot be used")]
 pub(super) struct Unreachable(usize);
 
-/// Tries everything that the configuration names, and says what it found, one line each. The
-/// configuration itself was checked when it was read.
+/// Tests all services in the configuration and prints one line for each. The configuration itself
+/// was validated when it was read.
 pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     let mut report = Report::default();
     let mode = match config.mode {
@@ -66,7 +66,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     report.end()
 }
 
-/// Whether clients may be identified by a metadata document.
+/// How clients with metadata documents are identified.
 fn client_documents(config: &Config) -> String {
     let known = config.known_documents.len();
     if config.client_documents {
@@ -92,7 +92,7 @@ fn access(rules: &gate::Rules) -> String {
     }
 }
 
-/// What seals the GitHub tokens that membership is checked with.
+/// Which key seals the GitHub tokens with which membership is checked.
 fn data_keys(config: &Config) -> &'static str {
     match config.data_keys.seals_with() {
         Some(KeySource::DataKeys) => "GitHub tokens are sealed under the first key of DATA_KEYS",
@@ -121,10 +121,10 @@ async fn database(config: &Config) -> anyhow::Result<String> {
 }
 
 async fn within<T>(asking: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    tokio::time::timeout(PATIENCE, asking).await.context("no answer in time").flatten()
+    tokio::time::timeout(CHECK_TIMEOUT, asking).await.context("no answer in time").flatten()
 }
 
-/// What was found.
+/// The results so far.
 #[derive(Default)]
 struct Report {
     lines: Vec<String>,

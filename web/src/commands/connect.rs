@@ -1,4 +1,4 @@
-//! Connects a command to what the configuration names.
+//! Connects a command to the services in the configuration.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use service::{
     config::{Config, Mode},
 };
 
-/// Connects to what the configuration names and, in development, makes sure that there is a schema.
+/// Connects to all services and, in development, brings the schema up to date.
 pub(super) async fn connect(config: &Config) -> anyhow::Result<(Stores, Service)> {
     let (stores, service) = reach(config).await?;
     if config.mode == Mode::Embedded {
@@ -25,7 +25,7 @@ pub(super) async fn migrate(service: &Service) -> anyhow::Result<()> {
     migration::migrate(&schema).await.context("could not migrate the database")
 }
 
-/// Connects to the database as it is.
+/// Connects to all services without changing the schema.
 pub(super) async fn reach(config: &Config) -> anyhow::Result<(Stores, Service)> {
     let (stores, given) = Dependencies::configured(config, Arc::new(SystemClock))?;
     let service = Service::connect_with(config, given).await?;

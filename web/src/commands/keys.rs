@@ -12,24 +12,24 @@ use service::{
 
 use super::{connect::connect, terminal::say};
 
-/// What to do with the keys that sign access tokens.
+/// Commands for the keys that sign access tokens.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// List them, newest first
     List,
-    /// Ask for new ones, which take over after ten minutes: no token becomes invalid
+    /// Request a new key, which takes over after ten minutes; no token becomes invalid
     Rotate,
-    /// Stop trusting one at once, because it leaked: all tokens that it signed become invalid
+    /// Revoke a leaked key at once; all tokens that it signed become invalid
     Revoke {
-        /// The name of the key, as `keys list` shows it
+        /// The id of the key, as `keys list` shows it
         #[arg(value_name = "KID")]
         kid: String,
     },
 }
 
-/// Does it.
+/// Executes a command.
 pub(super) async fn run(config: Config, command: Command) -> anyhow::Result<()> {
-    // Held until the end: they carry the signals to the servers.
+    // Kept until the end: they deliver the signals to the servers.
     let (_stores, service) = connect(&config).await?;
     match command {
         Command::List => list(&service).await,
@@ -101,7 +101,7 @@ async fn keys(service: &Service) -> anyhow::Result<Vec<KeyInfo>> {
     keys.context("could not read the keys; is the schema up to date (`notes-mcp migrate`)?")
 }
 
-/// The state in one word.
+/// The state of a key in one word.
 fn state(key: &KeyInfo) -> String {
     format!("{:?}", key.state).to_ascii_lowercase()
 }
@@ -113,7 +113,7 @@ fn note(key: &KeyInfo) -> String {
             None => "signs".to_owned(),
         };
     }
-    // Its private half is gone, and it counts for nothing.
+    // Its private key is deleted.
     if ["retired", "revoked"].contains(&&*state(key)) {
         return String::new();
     }

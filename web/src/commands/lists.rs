@@ -1,4 +1,4 @@
-//! Lists for an operator: as a table for people, or as one JSON object a line for programs.
+//! Prints lists: as a table for people, or as JSON lines for programs.
 
 use std::io::{self, Write as _};
 
@@ -12,18 +12,18 @@ use super::terminal::say;
 /// How a list is printed.
 #[derive(Debug, Args)]
 pub(super) struct Printing {
-    /// How many entries at most
+    /// Maximum number of entries
     #[arg(long, value_name = "NUMBER", default_value_t = 50,
         value_parser = clap::value_parser!(u64).range(1..=service::oauth::listing::MOST))]
     pub(super) limit: u64,
-    /// Print one JSON object a line
+    /// Print one JSON object per line
     #[arg(long)]
     json: bool,
 }
 
 impl Printing {
-    /// Prints entries, and says how to get the next ones if there may be more. `cells` gives what stands in
-    /// the columns, `next` the arguments that go on after an entry.
+    /// Prints entries, and the arguments for the next page if there may be one. `cells` formats a
+    /// row, `next` the arguments that continue after an entry.
     pub(super) fn print<T: Serialize, const N: usize>(
         &self,
         entries: &[T],
@@ -54,7 +54,7 @@ fn lines<T: Serialize>(entries: &[T]) -> anyhow::Result<String> {
     Ok(text)
 }
 
-/// Columns as wide as their widest cell; the last one is not padded.
+/// Formats a table. Columns are as wide as their widest cell; the last one is not padded.
 fn table<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
     let rows: Vec<[String; N]> = rows.map(|row| row.map(|cell| printable(&cell))).collect();
     if rows.is_empty() {
@@ -80,7 +80,7 @@ fn printable(text: &str) -> String {
     text.chars().map(|c| if is_unsafe(c) { '\u{fffd}' } else { c }).collect()
 }
 
-/// A time as it stands in a table, in UTC.
+/// Formats a time for a table, in UTC.
 pub(super) fn time(at: DateTime<Utc>) -> String {
     at.format("%Y-%m-%d %H:%M").to_string()
 }
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_are_as_wide_as_what_is_in_them() {
+    fn columns_are_as_wide_as_their_widest_cell() {
         let rows =
             [["a".to_owned(), "long cell".to_owned()], ["bcd".to_owned(), "\u{1b}[2J".to_owned()]];
         let text = table(["NAME", "X"], rows.into_iter());

@@ -11,14 +11,14 @@ use super::{
     terminal::say,
 };
 
-/// What to do with the schema.
+/// Commands for the database schema.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Bring it up to date (the default)
+    /// Bring the schema up to date (the default)
     Up,
-    /// Take back the newest migrations, and with them whatever only they had room for
+    /// Revert the newest migrations, and delete the data that only they had room for
     Down {
-        /// How many
+        /// Number of migrations
         #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
         steps: u32,
     },
@@ -26,7 +26,8 @@ pub(crate) enum Command {
     Status,
 }
 
-/// Does it. A deployment calls `up` before it starts new instances; several at once take turns.
+/// Executes a command. A deployment runs `up` before it starts new instances; several at once take
+/// turns.
 pub(super) async fn run(config: Config, command: Command) -> anyhow::Result<()> {
     let (_, service) = reach(&config).await?;
     match command {
@@ -56,7 +57,7 @@ async fn list(service: &Service) -> anyhow::Result<()> {
     writeln!(io::stdout(), "{}", lines.join("\n")).context("could not print the migrations")
 }
 
-/// Refuses a database that this version cannot work with, before anybody is served.
+/// Fails if the schema lacks migrations of this version.
 pub(super) async fn require_current(service: &Service) -> anyhow::Result<()> {
     let steps = migration::status(service.db()).await.context("could not read the schema")?;
     let missing: Vec<_> = steps.into_iter().filter(|it| !it.applied).map(|it| it.name).collect();

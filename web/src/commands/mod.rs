@@ -1,4 +1,4 @@
-//! The command line: what an operator, or a developer, can ask for.
+//! The command line of `notes-mcp`, for operators and developers.
 
 mod audit;
 mod check;
@@ -36,38 +36,38 @@ Everything else is configured by environment variables, all optional for develop
 enum Command {
     /// Serve until Ctrl-C or SIGTERM (the default)
     Serve,
-    /// Say whether this would start and work: configuration, database, Redis, GitHub
+    /// Check configuration, database, Redis and GitHub without serving
     Check,
-    /// Say who holds how much of Redis, for when it is full
+    /// Show how much of Redis each user occupies, for when it is full
     Store,
-    /// Look after the database's schema; without more, bring it up to date
+    /// Manage the database schema; without a subcommand, bring it up to date
     Migrate {
         #[command(subcommand)]
         command: Option<migrate::Command>,
     },
     /// Print an access token
     Token(token::Options),
-    /// Look after the keys that sign access tokens
+    /// Manage the keys that sign access tokens
     #[command(subcommand)]
     Keys(keys::Command),
     /// Show the audit log, newest first
     Audit(audit::Options),
-    /// List apps, and take back what they were given
+    /// List clients, and revoke their access
     #[command(subcommand)]
     Clients(people::Clients),
-    /// List people, shut them out, and let them in again
+    /// List users, and block or unblock them
     #[command(subcommand)]
     Users(people::Users),
 }
 
-/// The arguments or the environment are wrong, so that trying again is no use: `EX_USAGE` of
-/// sysexits.
+/// The arguments or the environment are invalid, so retrying does not help: `EX_USAGE` of
+/// sysexits.h.
 const EXIT_USAGE: u8 = 64;
 
-/// Something that is needed does not answer, so that trying again may help: `EX_UNAVAILABLE`.
+/// A dependency is unavailable, so retrying may help: `EX_UNAVAILABLE` of sysexits.h.
 const EXIT_UNAVAILABLE: u8 = 69;
 
-/// Reads the command line and the environment, and does what they say.
+/// Reads the command line and the environment, and executes the command.
 pub(crate) async fn run() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,

@@ -1,5 +1,5 @@
-//! `notes-mcp clients` and `notes-mcp users`: what an operator can do about an app or a person. The
-//! instances that run hear of it at once, or within seconds.
+//! `notes-mcp clients` and `notes-mcp users`: revoke clients and block users. Running instances
+//! apply the changes at once, or within seconds.
 
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
@@ -26,18 +26,18 @@ use super::{
     token,
 };
 
-/// What to do with clients, the apps that people connect.
+/// Commands for clients.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Clients {
-    /// List them
+    /// List clients
     List {
-        /// After the one with this id
+        /// Start after the client with this id
         #[arg(long, value_name = "ID")]
         after: Option<String>,
         #[command(flatten)]
         printing: Printing,
     },
-    /// Take back everything that a client was given, from everybody who connected it
+    /// Revoke a client's access to all users who connected it
     Revoke {
         /// The `client_id`, as the audit log shows it
         #[arg(value_name = "ID")]
@@ -45,35 +45,35 @@ pub(crate) enum Clients {
     },
 }
 
-/// What to do with people.
+/// Commands for users.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Users {
-    /// List those who have signed in
+    /// List the users who have signed in
     List {
-        /// Only those who are blocked
+        /// Only blocked users
         #[arg(long)]
         blocked: bool,
-        /// After the one with this identity
+        /// Start after the user with this identity
         #[arg(long, value_name = "IDENTITY")]
         after: Option<String>,
         #[command(flatten)]
         printing: Printing,
     },
-    /// Shut somebody out, at once and until `unblock`
+    /// Block a user at once, until `unblock`
     Block {
-        /// The login at GitHub, or the identity, such as github:583231 or id:583231
+        /// The GitHub login, or the identity, such as github:583231 or id:583231
         #[arg(value_name = "LOGIN")]
         name: String,
     },
-    /// Let somebody in again who was shut out
+    /// Unblock a user
     Unblock {
-        /// The login at GitHub, or the identity, such as github:583231 or id:583231
+        /// The GitHub login, or the identity, such as github:583231 or id:583231
         #[arg(value_name = "LOGIN")]
         name: String,
     },
 }
 
-/// Does it.
+/// Executes a command for clients.
 pub(super) async fn run_clients(config: Config, command: Clients) -> anyhow::Result<()> {
     let (_stores, service) = connect(&config).await?;
     match command {
@@ -139,7 +139,7 @@ async fn revoke_client(service: &Service, id: String) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Does it.
+/// Executes a command for users.
 pub(super) async fn run_users(config: Config, command: Users) -> anyhow::Result<()> {
     let (_stores, service) = connect(&config).await?;
     let request = RequestInfo::none();
@@ -171,7 +171,8 @@ pub(super) async fn run_users(config: Config, command: Users) -> anyhow::Result<
     Ok(())
 }
 
-/// The one person of that name. An identity needs no sign-in: a token may have been minted for it.
+/// The user with this name. A full identity needs no earlier sign-in, because a token may have been
+/// minted for it.
 pub(super) async fn only(service: &Service, name: &str) -> anyhow::Result<UserId> {
     // As in ALLOWED_GITHUB_LOGINS.
     let by_number = name.strip_prefix("id:").map(|number| format!("github:{}", number.trim()));

@@ -1,4 +1,4 @@
-//! `notes-mcp serve`: one instance, until somebody ends it.
+//! `notes-mcp serve`: runs one instance until it is stopped.
 
 use std::{
     fmt,
@@ -24,7 +24,7 @@ use worker::Worker;
 use super::{connect::connect, migrate::require_current, program, terminal::say};
 use crate::{api::metrics::serve as serve_metrics, lifecycle};
 
-/// Starts everything, in the order in which it can go wrong for the person who typed the command.
+/// Starts everything, in the order in which failures matter to the person who typed the command.
 pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     let telemetry = telemetry::start(&config, "notes-mcp")?;
     let shutdown = CancellationToken::new();
@@ -68,11 +68,11 @@ async fn serve(config: Config, shutdown: &CancellationToken) -> anyhow::Result<(
                 let worker = Worker::new(service.clone(), runner, worker::Settings::of(&config));
                 worker.run_with_schedules(shutdown.clone()).await
             }
-            Mode::Deployed => Ok(()), // a process of its own
+            Mode::Deployed => Ok(()), // runs in a separate process
         }
     };
     if let Some(listener) = metrics_listener {
-        // Until the process ends, so that the end can be watched, too.
+        // Served until the process ends, so that the shutdown can be observed, too.
         tokio::spawn(serve_metrics(listener, service.clone(), CancellationToken::new()));
     }
     let web = lifecycle::run(listener, service.clone(), engine.clone(), shutdown.clone());
@@ -81,10 +81,10 @@ async fn serve(config: Config, shutdown: &CancellationToken) -> anyhow::Result<(
     Ok(())
 }
 
-/// Connects, and makes sure that this version can work with what it finds.
+/// Connects, and fails early if this version cannot work with the database.
 async fn prepare(config: &Config) -> anyhow::Result<(Stores, Service)> {
     let (stores, service) = connect(config).await?;
-    // The first request would find out as well, but the operator is watching now.
+    // The first request would fail as well, but now the operator is watching.
     require_current(&service).await?;
     service.keys().jwks().await.context("could not read the signing keys")?;
     Ok((stores, service))
@@ -106,8 +106,8 @@ async fn listen_on(config: &Config, port: u16, variable: Variable) -> anyhow::Re
     }
 }
 
-/// The first Ctrl-C or SIGTERM lets everything end in order; the second ends the process at once.
-#[expect(clippy::exit, reason = "that is what the second signal asks for")]
+/// The first Ctrl-C or SIGTERM starts an orderly shutdown; the second ends the process at once.
+#[expect(clippy::exit, reason = "the second signal requests it")]
 async fn cancel_on_signal(shutdown: CancellationToken) {
     signal().await;
     if io::stderr().is_terminal() {
@@ -118,7 +118,7 @@ async fn cancel_on_signal(shutdown: CancellationToken) {
     std::process::exit(EXIT_INTERRUPTED);
 }
 
-/// As a shell would say it: 128 and the number of SIGINT.
+/// The exit status after SIGINT by convention: 128 plus the number of the signal.
 const EXIT_INTERRUPTED: i32 = 130;
 
 #[cfg(unix)]
@@ -137,7 +137,7 @@ async fn signal() {
     tokio::signal::ctrl_c().await.expect("Ctrl-C can be handled");
 }
 
-/// What somebody who started the server for the first time needs to know.
+/// The message to a developer who starts the server.
 struct Banner<'a>(&'a Config);
 
 impl fmt::Display for Banner<'_> {
@@ -183,7 +183,7 @@ Ctrl-C ends the server."#
     }
 }
 
-/// Where the notes are, without the password of a database.
+/// Where the notes are stored, without a database password.
 fn data(config: &Config) -> String {
     match config.database.url.expose().strip_prefix("sqlite:") {
         Some(file) => {

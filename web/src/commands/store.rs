@@ -1,4 +1,4 @@
-//! `notes-mcp store`: who holds how much of Redis.
+//! `notes-mcp store`: the memory use of each user in Redis.
 
 use std::io::{self, Write as _};
 
@@ -9,10 +9,10 @@ use service::{
     redis::usage::{self, Share, Usage},
 };
 
-/// People who are listed: those who fill a Redis are among the first.
+/// Number of users in the list: those who fill Redis are among the first.
 const LISTED: usize = 20;
 
-/// Prints the people with the largest sessions and streams, and the rest by kind.
+/// Prints the users with the largest sessions and streams, and other keys by kind.
 pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     let Some(redis) = &config.redis else {
         bail!("REDIS_URL is not set: sessions are in the memory of the one instance");

@@ -1,12 +1,12 @@
-//! What a command tells the person at the terminal beside its result.
+//! Messages to the person at the terminal.
 
 use std::{
     fmt,
     io::{self, Write as _},
 };
 
-/// Tells the person at the terminal something that is not the result: on stderr. There is nobody to
-/// tell when that fails.
+/// Writes a message that is not the result of a command to stderr. Errors are ignored: there is
+/// nowhere to report them.
 pub(super) fn say(text: impl fmt::Display) {
     drop(writeln!(io::stderr(), "{text}"));
 }

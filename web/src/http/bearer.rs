@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, fmt::Write as _};
 use http::{HeaderMap, HeaderValue, header};
 use service::oauth::scope;
 
-/// The token of an `Authorization: Bearer …` header.
+/// Extracts the token from the `Authorization: Bearer …` header.
 pub(crate) fn bearer(headers: &HeaderMap) -> Result<&str, TokenProblem> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let Some(value) = values.next() else {
@@ -21,20 +21,20 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Result<&str, TokenProblem> {
     let value = value.trim();
     let (scheme, token) = value.split_once([' ', '\t']).unwrap_or((value, ""));
     let token = token.trim();
-    // Credentials of another kind, or a variable that was empty: the client has no token yet.
+    // Credentials of another scheme, or a variable that was empty: the client has no token yet.
     if !scheme.eq_ignore_ascii_case("Bearer") || token.is_empty() {
         return Err(TokenProblem::Missing);
     }
     if is_b64token(token) { Ok(token) } else { Err(TokenProblem::Malformed) }
 }
 
-/// The grammar of RFC 6750 section 2.1.
+/// Whether `token` matches the `b64token` grammar of RFC 6750 section 2.1.
 fn is_b64token(token: &str) -> bool {
     let body = token.trim_end_matches('=');
     !body.is_empty() && body.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b))
 }
 
-/// What is wrong with the token of a request.
+/// Why a request has no valid access token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TokenProblem {
     Missing,
@@ -44,7 +44,7 @@ pub(crate) enum TokenProblem {
     Invalid,
 }
 
-/// An answer that asks for a (better) access token.
+/// The content of a 401 response: how to get a token.
 #[derive(Debug, thiserror::Error)]
 #[error("access token {problem:?}")]
 pub(crate) struct Challenge {
@@ -57,20 +57,20 @@ impl Challenge {
         Self { problem, resource_metadata }
     }
 
-    /// Whether there was a token, and not one of ours: somebody may be trying. An expired one is an
-    /// honest mistake.
+    /// Whether the token was invalid for this server, which may be an attempt to guess one. `false`
+    /// for an expired token, which is normal.
     pub(crate) fn is_for_invalid_token(&self) -> bool {
         self.problem == TokenProblem::Invalid
     }
 
-    /// The code in the body.
+    /// The error code in the body.
     pub(crate) fn code(&self) -> &'static str {
-        // RFC 6750 wants no error code in the header for a request that brought no token. The body
-        // has one all the same, so that every error body looks alike.
+        // RFC 6750 forbids an error code in the header if the request has no token. The body has
+        // one anyway, so that all error bodies have the same form.
         self.error().unwrap_or("unauthorized")
     }
 
-    /// The sentence in the header and in the body.
+    /// The description in the header and in the body.
     pub(crate) fn description(&self) -> &'static str {
         match self.problem {
             TokenProblem::Missing => {
@@ -97,9 +97,10 @@ impl Challenge {
             parameters.push(("error_description", self.description()));
         }
         parameters.push(("resource_metadata", &self.resource_metadata));
-        // Everything, so that one consent is enough. A client that asked for less is told so when
-        // it needs more, but the TypeScript SDK v1, of which most clients are made, then refreshes
-        // its token instead of asking the person, and never gets there.
+        // All scopes, so that one consent is enough. A client that asked for fewer gets an
+        // `insufficient_scope` challenge when it needs more, but the TypeScript SDK v1, which most
+        // clients use, then refreshes its token instead of starting a new authorization, and never
+        // gets the scope.
         let everything = scope::ALL.join(" ");
         parameters.push(("scope", &everything));
         challenge_header(&parameters)
@@ -108,7 +109,8 @@ impl Challenge {
     fn error(&self) -> Option<&'static str> {
         match self.problem {
             TokenProblem::Missing => None,
-            // Not `invalid_request`, which would be a 400: clients begin to sign in on a 401 only.
+            // Not `invalid_request`, which requires status 400: clients start an authorization only
+            // on a 401.
             TokenProblem::Several
             | TokenProblem::Malformed
             | TokenProblem::Expired
@@ -117,8 +119,8 @@ impl Challenge {
     }
 }
 
-/// `Bearer name="value", …`. A value with a quote, a backslash or anything beyond visible ASCII is
-/// left out: none of ours has one, and half a header is better than a split one.
+/// Formats `Bearer name="value", …`. A value with a quote, a backslash or a character outside
+/// printable ASCII is omitted, to prevent header injection; our own values have none.
 fn challenge_header(parameters: &[(&str, &str)]) -> HeaderValue {
     let mut text = String::from("Bearer");
     let mut separator = " ";
@@ -132,8 +134,9 @@ fn challenge_header(parameters: &[(&str, &str)]) -> HeaderValue {
     HeaderValue::try_from(text).expect("only visible ASCII was written")
 }
 
-/// The `WWW-Authenticate` value for a good token that grants too little. It asks for what was
-/// granted before as well, because a client of 2025-11-25 forgets what the challenge does not name.
+/// The `WWW-Authenticate` value for a valid token without the required scope. It names the granted
+/// scopes as well, because a client of revision 2025-11-25 requests only the scopes in the
+/// challenge.
 pub(crate) fn insufficient_scope(
     resource_metadata: &str,
     granted: &BTreeSet<String>,
@@ -165,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn only_one_well_formed_bearer_header_is_a_token() {
+    fn a_token_is_in_exactly_one_well_formed_bearer_header() {
         let cases: [(Values, Result<&str, TokenProblem>); 25] = [
             (&[b"Bearer abc.def-g_h~+/=="], Ok("abc.def-g_h~+/==")),
             (&[b"bearer abc"], Ok("abc")),
@@ -199,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_challenge_says_what_rfc_6750_wants() {
+    fn a_challenge_has_the_parameters_of_rfc_6750() {
         let metadata = "https://h/.well-known/oauth-protected-resource/mcp";
         let challenge = |problem| {
             let challenge = Challenge::new(problem, metadata.to_owned());
@@ -222,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_cannot_break_out_of_its_quotes() {
+    fn a_value_that_cannot_be_quoted_is_omitted() {
         let header = challenge_header(&[("a", "x\"y"), ("b", "x\\"), ("c", "x\ny"), ("d", "ok")]);
         assert_eq!(header, r#"Bearer d="ok""#);
     }

@@ -1,4 +1,4 @@
-//! Where a request comes from, and where it came to.
+//! The addresses of a request: the client's, and the local port.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -7,7 +7,8 @@ use service::{Service, oauth::limits};
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// The address of the client, past as many proxies as the operator says there are.
+/// The address of the client: the entry of `X-Forwarded-For` that the outermost trusted proxy
+/// added, according to `TRUSTED_PROXY_HOPS`, or the address of the peer.
 pub(crate) fn address(service: &Service, request: &Request) -> IpAddr {
     let peer = request
         .remote_addr()
@@ -23,7 +24,7 @@ pub(crate) fn address(service: &Service, request: &Request) -> IpAddr {
     limits::client_address(peer, forwarded.into_iter(), hops)
 }
 
-/// The port that a request came to.
+/// The local port on which the request arrived; 0 if unknown.
 pub(crate) fn local_port(request: &Request) -> u16 {
     let address = request.local_addr().as_socket_addr();
     address.map_or(0, std::net::SocketAddr::port)

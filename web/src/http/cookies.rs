@@ -1,37 +1,38 @@
-//! Cookies: what binds something to one browser.
+//! Cookies, which bind a flow or a session to one browser.
 //!
-//! Every cookie is for this host alone, for every path of it, and unreadable to scripts. Over https
-//! its name begins with `__Host-`, by which a browser guarantees the first two. That prefix demands
-//! `Secure`, which a browser does not take over plain http, so on loopback the names are without it.
+//! Each cookie is limited to this host, valid for every path, and not readable by scripts. Over
+//! https the name has the prefix `__Host-`, with which browsers enforce the first two. The prefix
+//! requires `Secure`, which browsers reject over plain http, so on loopback the names have no
+//! prefix.
 
 use http::{HeaderMap, HeaderValue, header};
 use service::config::PublicUrl;
 use sha2::{Digest as _, Sha256};
 use std::time::Duration;
 
-/// How many sign-ins of one kind a browser has in flight. Beyond it the oldest is dropped, so that
-/// the `Cookie` header stays small.
-const MAX_OF_A_KIND: usize = 8;
+/// Maximum number of cookies of one kind in a browser. Beyond it the oldest is deleted, so that the
+/// `Cookie` header stays small.
+const MAX_PER_KIND: usize = 8;
 
-/// The cookie of the account page's own session.
+/// The name of the session cookie of the account page.
 pub(crate) const SESSION: &str = "session";
 
-/// Cookies of which a browser has one for each thing that it has in flight.
+/// Per-flow cookies: one per pending authorization or sign-in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// From the authorization request to the decision.
+pub(crate) enum FlowCookie {
+    /// From the authorization request to the user's decision.
     Transaction,
-    /// From the decision to the return of the person who signed in.
+    /// From the user's decision to the return from the identity provider.
     SignIn,
 }
 
-/// How this server names its cookies.
+/// Reads and sets the cookies of one server.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cookies {
     https: bool,
 }
 
-impl Kind {
+impl FlowCookie {
     fn prefix(self) -> &'static str {
         match self {
             Self::Transaction => "txn_",
@@ -41,58 +42,59 @@ impl Kind {
 }
 
 impl Cookies {
-    /// The cookies of the server at `public_url`.
-    pub(crate) fn of(public_url: &PublicUrl) -> Self {
+    /// Names with `__Host-` if `public_url` is https.
+    pub(crate) fn new(public_url: &PublicUrl) -> Self {
         Self { https: public_url.as_str().starts_with("https://") }
     }
 
-    /// The value of the cookie that belongs to `subject`.
+    /// The value of the cookie of the flow with the id `subject`.
     pub(crate) fn read<'a>(
         self,
         request: &'a HeaderMap,
-        kind: Kind,
+        kind: FlowCookie,
         subject: &str,
     ) -> Option<&'a str> {
         self.read_named(request, &short_name(kind, subject))
     }
 
-    /// The value of a cookie of which a browser has one.
+    /// The value of the cookie `name`.
     pub(crate) fn read_named<'a>(self, request: &'a HeaderMap, name: &str) -> Option<&'a str> {
         let name = self.full_name(name);
         let mut values = all(request).filter(|(it, _)| *it == name);
         let (_, value) = values.next()?;
-        // Two of a name: one of them was smuggled in, and nobody knows which.
+        // Duplicates: one of them may have been injected by another site, and it is unknown which.
         values.next().is_none().then_some(value)
     }
 
-    /// The names and values of all cookies that this server may have set.
-    pub(crate) fn all_ours(self, request: &HeaderMap) -> Vec<(&str, &str)> {
-        let kinds = [Kind::Transaction.prefix(), Kind::SignIn.prefix(), SESSION];
+    /// The names and values of all cookies that may be from this server.
+    pub(crate) fn all_own(self, request: &HeaderMap) -> Vec<(&str, &str)> {
+        let kinds = [FlowCookie::Transaction.prefix(), FlowCookie::SignIn.prefix(), SESSION];
         let prefixes = kinds.map(|it| self.full_name(it));
         all(request).filter(|(name, _)| prefixes.iter().any(|it| name.starts_with(it))).collect()
     }
 
-    /// Sets the cookie that belongs to `subject`, and drops the oldest if there are too many.
+    /// Sets the cookie of the flow with the id `subject`, and deletes the oldest ones beyond
+    /// [`MAX_PER_KIND`].
     pub(crate) fn set(
         self,
         request: &HeaderMap,
-        answer: &mut HeaderMap,
-        kind: Kind,
+        response: &mut HeaderMap,
+        kind: FlowCookie,
         subject: &str,
         value: &str,
         lifetime: Duration,
     ) {
         let name = short_name(kind, subject);
         for surplus in self.surplus(request, kind, &name) {
-            append(answer, &self.expired(&surplus));
+            append(response, &self.expired(&surplus));
         }
-        self.set_named(answer, &name, value, lifetime);
+        self.set_named(response, &name, value, lifetime);
     }
 
-    /// Sets a cookie of which a browser has one.
+    /// Sets the cookie `name`.
     pub(crate) fn set_named(
         self,
-        answer: &mut HeaderMap,
+        response: &mut HeaderMap,
         name: &str,
         value: &str,
         lifetime: Duration,
@@ -100,17 +102,17 @@ impl Cookies {
         let name = self.full_name(name);
         let attributes = self.attributes();
         let seconds = lifetime.as_secs();
-        append(answer, &format!("{name}={value}; Max-Age={seconds}; {attributes}"));
+        append(response, &format!("{name}={value}; Max-Age={seconds}; {attributes}"));
     }
 
-    /// Removes the cookie that belongs to `subject`.
-    pub(crate) fn clear(self, answer: &mut HeaderMap, kind: Kind, subject: &str) {
-        self.clear_named(answer, &short_name(kind, subject));
+    /// Deletes the cookie of the flow with the id `subject`.
+    pub(crate) fn clear(self, response: &mut HeaderMap, kind: FlowCookie, subject: &str) {
+        self.clear_named(response, &short_name(kind, subject));
     }
 
-    /// Removes a cookie of which a browser has one.
-    pub(crate) fn clear_named(self, answer: &mut HeaderMap, name: &str) {
-        append(answer, &self.expired(&self.full_name(name)));
+    /// Deletes the cookie `name`.
+    pub(crate) fn clear_named(self, response: &mut HeaderMap, name: &str) {
+        append(response, &self.expired(&self.full_name(name)));
     }
 
     fn full_name(self, name: &str) -> String {
@@ -129,21 +131,22 @@ impl Cookies {
         format!("{full_name}=; Max-Age=0; {}", self.attributes())
     }
 
-    /// Those that have to go before `new` is set. A browser sends older cookies first.
-    fn surplus(self, request: &HeaderMap, kind: Kind, new: &str) -> Vec<String> {
+    /// The names of the cookies to delete before `new` is set. Browsers send older cookies first.
+    fn surplus(self, request: &HeaderMap, kind: FlowCookie, new: &str) -> Vec<String> {
         let prefix = self.full_name(kind.prefix());
         let new = self.full_name(new);
         let there: Vec<&str> = all(request)
             .map(|(name, _)| name)
             .filter(|name| name.starts_with(&prefix) && *name != new)
             .collect();
-        let surplus = (there.len() + 1).saturating_sub(MAX_OF_A_KIND);
+        let surplus = (there.len() + 1).saturating_sub(MAX_PER_KIND);
         there[..surplus].iter().map(ToString::to_string).collect()
     }
 }
 
-/// The prefix and eight digits of a hash: enough to tell eight flows apart, and nothing to learn.
-fn short_name(kind: Kind, subject: &str) -> String {
+/// The prefix of the kind and eight hex digits of a hash of the flow's id: enough to tell eight
+/// flows apart, without revealing the id.
+fn short_name(kind: FlowCookie, subject: &str) -> String {
     let hash = Sha256::digest(subject.as_bytes());
     let first = hash[..4].try_into().expect("a hash has 32 bytes");
     let digits = u32::from_be_bytes(first);
@@ -160,18 +163,20 @@ fn all(request: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
         .filter(|(name, _)| is_token(name))
 }
 
-/// A name that can be sent back as it is.
+/// Whether a name is safe to repeat in `Set-Cookie`.
 fn is_token(name: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_".contains(&b);
     !name.is_empty() && name.bytes().all(plain)
 }
 
-fn append(answer: &mut HeaderMap, cookie: &str) {
+fn append(response: &mut HeaderMap, cookie: &str) {
     match HeaderValue::try_from(cookie) {
         Ok(value) => {
-            answer.append(header::SET_COOKIE, value);
+            response.append(header::SET_COOKIE, value);
         }
-        Err(error) => tracing::error!(%error, "A cookie cannot be set: {error}"),
+        Err(error) => {
+            tracing::error!(%error, "Could not set a cookie: its text is not a valid header value")
+        }
     }
 }
 
@@ -180,7 +185,7 @@ mod tests {
     use super::*;
 
     fn cookies(url: &str) -> Cookies {
-        Cookies::of(&PublicUrl::parse(url).unwrap())
+        Cookies::new(&PublicUrl::parse(url).unwrap())
     }
 
     fn request(cookie: &str) -> HeaderMap {
@@ -189,64 +194,64 @@ mod tests {
         headers
     }
 
-    fn written(answer: &HeaderMap) -> Vec<&str> {
-        let values = answer.get_all(header::SET_COOKIE).iter();
+    fn written(response: &HeaderMap) -> Vec<&str> {
+        let values = response.get_all(header::SET_COOKIE).iter();
         values.map(|it| it.to_str().unwrap()).collect()
     }
 
     const LIFETIME: Duration = Duration::from_mins(10);
 
     #[test]
-    fn a_cookie_is_for_this_host_and_no_script() {
+    fn a_cookie_is_for_this_host_and_not_for_scripts() {
         for (url, expected) in [
             (
                 "https://notes.example",
                 "__Host-txn_ba7816bf=v; Max-Age=600; Path=/; HttpOnly; SameSite=Lax; Secure",
             ),
-            // A browser would not take the prefix here.
+            // Browsers reject the prefix over http.
             (
                 "http://localhost:8080",
                 "txn_ba7816bf=v; Max-Age=600; Path=/; HttpOnly; SameSite=Lax",
             ),
         ] {
-            let mut answer = HeaderMap::new();
+            let mut response = HeaderMap::new();
             let none = HeaderMap::new();
-            cookies(url).set(&none, &mut answer, Kind::Transaction, "abc", "v", LIFETIME);
-            assert_eq!(written(&answer), [expected]);
+            cookies(url).set(&none, &mut response, FlowCookie::Transaction, "abc", "v", LIFETIME);
+            assert_eq!(written(&response), [expected]);
         }
     }
 
     #[test]
-    fn a_flow_finds_its_own_cookie_and_no_other() {
+    fn a_flow_reads_only_its_own_cookie() {
         let cookies = cookies("https://notes.example");
         let read = |cookie: &str, kind| {
             let headers = request(cookie);
             cookies.read(&headers, kind, "abc").map(ToOwned::to_owned)
         };
         let here = Some("v".to_owned());
-        assert_eq!(read("__Host-txn_ba7816bf=v", Kind::Transaction), here);
-        assert_eq!(read("a=b; __Host-txn_ba7816bf=v; c", Kind::Transaction), here);
+        assert_eq!(read("__Host-txn_ba7816bf=v", FlowCookie::Transaction), here);
+        assert_eq!(read("a=b; __Host-txn_ba7816bf=v; c", FlowCookie::Transaction), here);
         for (cookie, kind) in [
-            ("__Host-txn_ba7816bf=v", Kind::SignIn),
-            ("txn_ba7816bf=v", Kind::Transaction),
-            ("__Host-txn_00000000=v", Kind::Transaction),
-            ("__Host-txn_ba7816bf=v; __Host-txn_ba7816bf=w", Kind::Transaction),
-            ("", Kind::Transaction),
+            ("__Host-txn_ba7816bf=v", FlowCookie::SignIn),
+            ("txn_ba7816bf=v", FlowCookie::Transaction),
+            ("__Host-txn_00000000=v", FlowCookie::Transaction),
+            ("__Host-txn_ba7816bf=v; __Host-txn_ba7816bf=w", FlowCookie::Transaction),
+            ("", FlowCookie::Transaction),
         ] {
             assert_eq!(read(cookie, kind), None, "{cookie}");
         }
     }
 
     #[test]
-    fn the_ninth_flow_drops_the_first() {
+    fn the_ninth_flow_deletes_the_oldest_cookie() {
         let cookies = cookies("http://localhost:8080");
         let set = |there: usize| {
             let there = (0..there).map(|number| format!("txn_0000000{number}=x"));
             let cookie = there.collect::<Vec<_>>().join("; ") + "; ghs_0000000f=x";
-            let mut answer = HeaderMap::new();
+            let mut response = HeaderMap::new();
             let request = request(&cookie);
-            cookies.set(&request, &mut answer, Kind::Transaction, "abc", "v", LIFETIME);
-            written(&answer).iter().map(|it| it[..12].to_owned()).collect::<Vec<_>>()
+            cookies.set(&request, &mut response, FlowCookie::Transaction, "abc", "v", LIFETIME);
+            written(&response).iter().map(|it| it[..12].to_owned()).collect::<Vec<_>>()
         };
         assert_eq!(set(7), ["txn_ba7816bf"]);
         assert_eq!(set(8), ["txn_00000000", "txn_ba7816bf"]);
@@ -254,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_from_the_request_cannot_break_the_answer() {
+    fn unsafe_cookie_names_are_ignored() {
         let headers = request("txn_a b=1; txn_é=1; txn_\"=1; txn_ok=1");
         let names: Vec<_> = all(&headers).map(|(name, _)| name).collect();
         assert!(names.iter().all(|it| *it == "txn_ok"), "{names:?}");

@@ -1,16 +1,16 @@
-//! Lets web pages read our answers (the CORS part of the Fetch standard).
+//! Cross-origin access for web pages (the CORS part of the Fetch standard).
 //!
-//! No answer allows credentials: a caller is known by its `Authorization` header, never by a
-//! cookie.
+//! No response allows credentials: callers authenticate with the `Authorization` header, never with
+//! a cookie.
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use poem::{Endpoint, IntoResponse, Request, Response};
 
-/// What a page may read besides the body. A browser hides every other header from it.
+/// Response headers that scripts may read, besides the CORS-safelisted ones.
 const EXPOSED: &str = "Mcp-Session-Id, WWW-Authenticate, Retry-After, RateLimit, \
                        RateLimit-Policy, X-Request-Id";
 
-/// Request headers that a page may set, besides those that the Fetch standard always allows.
+/// Request headers that scripts may set, besides the CORS-safelisted ones.
 const REQUEST_HEADERS: [&str; 9] = [
     "accept",
     "authorization",
@@ -23,13 +23,13 @@ const REQUEST_HEADERS: [&str; 9] = [
     "x-request-id",
 ];
 
-/// Tools may ask for any of their arguments as a header with this prefix (2026-07-28).
+/// Prefix of headers that carry tool arguments (revision 2026-07-28).
 const PARAMETER_PREFIX: &str = "mcp-param-";
 
-/// How many seconds a browser may remember a preflight. Chromium keeps it no longer than this.
+/// How long browsers may cache a preflight response, in seconds. The maximum in Chromium.
 const PREFLIGHT_MAX_AGE: u32 = 7_200;
 
-/// Answers a preflight for a path that takes `methods`.
+/// The response to `OPTIONS` for a path that accepts `methods`.
 pub(crate) fn preflight(request: &HeaderMap, methods: &'static str) -> Response {
     let mut response = StatusCode::NO_CONTENT.into_response();
     let headers = response.headers_mut();
@@ -45,7 +45,7 @@ pub(crate) fn preflight(request: &HeaderMap, methods: &'static str) -> Response 
     }
     headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(methods));
     headers.insert(header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_MAX_AGE.into());
-    let wanted = welcome_headers(request);
+    let wanted = allowed_headers(request);
     if !wanted.is_empty() {
         let wanted = HeaderValue::try_from(wanted).expect("joined from header names");
         headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, wanted);
@@ -53,7 +53,7 @@ pub(crate) fn preflight(request: &HeaderMap, methods: &'static str) -> Response 
     response
 }
 
-/// Lets the page from `origin`, which must have been checked, read the answer.
+/// Allows the page of `origin` to read the response. The caller must have checked the origin.
 pub(crate) fn allow(response: &mut Response, origin: Option<HeaderValue>) {
     let headers = response.headers_mut();
     if !headers.contains_key(header::VARY) {
@@ -65,12 +65,11 @@ pub(crate) fn allow(response: &mut Response, origin: Option<HeaderValue>) {
     }
 }
 
-/// What every page may use: documents by which a client in a browser finds the way in, and the
-/// endpoints where it gets its tokens.
+/// An endpoint for pages of any origin: the discovery documents, and the endpoints where a client
+/// in a browser gets its tokens.
 pub(crate) struct Public<E> {
-    /// The methods that it takes.
+    /// The accepted methods.
     pub methods: &'static str,
-    /// What answers.
     pub inner: E,
 }
 
@@ -93,8 +92,8 @@ impl<E: Endpoint> Endpoint for Public<E> {
     }
 }
 
-/// Those of the requested headers that a page may set, as the page wrote them.
-fn welcome_headers(request: &HeaderMap) -> String {
+/// The requested headers that scripts may set, in the order of the request.
+fn allowed_headers(request: &HeaderMap) -> String {
     request
         .get_all(header::ACCESS_CONTROL_REQUEST_HEADERS)
         .iter()
@@ -114,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_preflight_allows_what_mcp_needs_and_nothing_else() {
+    fn a_preflight_allows_only_the_headers_of_mcp() {
         let mut request = HeaderMap::new();
         request.insert(header::ACCESS_CONTROL_REQUEST_METHOD, HeaderValue::from_static("POST"));
         request.insert(
@@ -136,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn options_without_a_preflight_just_names_the_methods() {
+    fn options_without_a_preflight_lists_the_methods_only() {
         let response = preflight(&HeaderMap::new(), "GET, POST");
         assert_eq!(response.header("allow"), Some("GET, POST"));
         assert!(response.header("access-control-allow-methods").is_none());

@@ -1,9 +1,8 @@
-//! The one place that turns a failure into a status and a body.
+//! Errors of the HTTP endpoints, and the one place that turns them into a status and a body.
 //!
-//! Every error body is JSON: a code for programs, a sentence for people that says what to do, and
-//! the request id to look for in the log. What went wrong inside never leaves by this door. The
-//! only answers made elsewhere are the JSON-RPC errors of the engine and hyper's own to bytes that
-//! are not HTTP (400, 431), which have no body.
+//! Every error body is JSON: a code for programs, a description that says what to do, and the
+//! request id. Internal causes are logged, never sent. Exceptions: JSON-RPC errors are made by the
+//! engine, and hyper answers bytes that are not HTTP (400, 431) without a body.
 
 use std::{io, time::Duration};
 
@@ -17,67 +16,67 @@ use service::counted;
 
 use super::{bearer::Challenge, body::bounds::Bounds, request_id::RequestId};
 
-/// How long a client should wait before it asks again, in seconds, when something that usually
-/// comes back by itself is away.
+/// The `Retry-After` of errors that usually pass without intervention, such as an unavailable
+/// database, in seconds.
 pub(crate) const RETRY_AFTER_SECONDS: u32 = 5;
 
-/// Why a request got no answer.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ApiError {
-    /// The `Host` is not ours: a page elsewhere may have pointed its own name at our address.
+    /// The `Host` is not an address of this server: possibly DNS rebinding.
     #[error("foreign host")]
     ForeignHost,
-    /// This header is there more than once.
+    /// The request has this header more than once.
     #[error("duplicated header {0}")]
     DuplicatedHeader(&'static str),
-    /// A web page that is not on the list sent this.
+    /// The `Origin` is not allowed.
     #[error("foreign origin")]
     ForeignOrigin,
-    /// The access token is missing, malformed or not good.
+    /// The access token is missing, malformed or invalid.
     #[error("{0}")]
     Unauthorized(#[from] Challenge),
-    /// The signing keys could not be read, so nothing can be said about the token.
+    /// The signing keys could not be read, so the token cannot be verified.
     #[error("signing keys unavailable")]
     KeysUnavailable,
-    /// More than may be sent.
+    /// The body is larger than the limit.
     #[error("request body too large")]
     BodyTooLarge(Bounds),
-    /// Not complete in time.
+    /// The body was not complete in time.
     #[error("request body too slow")]
     BodyTooSlow(Bounds),
-    /// One sender has as many bodies, or bytes of them, under way as one may have.
+    /// The sender has the maximum of unfinished bodies, or of bytes in them.
     #[error("too many request bodies at once")]
     TooManyBodies {
-        /// How many bodies.
+        /// The maximum number of bodies.
         bodies: usize,
-        /// How many bytes of them.
+        /// The maximum number of bytes.
         bytes: usize,
     },
-    /// All senders together have as many bytes of bodies under way as this instance holds.
+    /// The bodies of all senders together fill the budget of this instance.
     #[error("request bodies fill this instance")]
     BodyBudgetExhausted,
-    /// Too often; it is worth another try after this long.
+    /// The rate limit is exceeded until this time has passed.
     #[error("too many requests")]
     TooManyRequests(Duration),
-    /// The client went away, or its chunks were malformed.
+    /// The client disconnected, or its chunked encoding was malformed.
     #[error("request body broken off")]
     BodyIncomplete(#[source] io::Error),
-    /// The address of an exported file that there is not, or not any more.
+    /// No exported file has this address, or it has expired.
     #[error("no such export")]
     ExportNotFound,
-    /// The database cannot be read.
+    /// The exported file cannot be read because the database is unavailable.
     #[error("database unavailable")]
     ExportUnavailable,
-    /// No such path.
+    /// No route has this path.
     #[error("no such path")]
     NotFound,
-    /// The path exists; these are the methods it takes.
+    /// The path does not accept the method. The value lists those that it accepts.
     #[error("method not allowed")]
     MethodNotAllowed(&'static str),
-    /// Anything refused by a library before our own code saw it.
+    /// Rejected by poem with this status before our code ran.
     #[error("refused with {0}")]
     Rejected(StatusCode),
-    /// A bug. The log has the details.
+    /// An internal error; the log has the details.
     #[error("internal error")]
     Internal,
 }
@@ -88,20 +87,20 @@ impl ResponseError for ApiError {
     }
 }
 
-/// The body of every error that is not a JSON-RPC one.
+/// The body of all errors except JSON-RPC errors.
 #[derive(Debug, Object)]
 #[oai(rename = "Error")]
 pub(crate) struct ErrorBody {
     /// A code for programs. It does not change between versions.
     pub error: String,
-    /// What happened and what to do, in a sentence.
+    /// What happened and what to do, for people.
     pub error_description: String,
-    /// The same as the `X-Request-Id` header: the operator finds the request by it.
+    /// The value of the `X-Request-Id` header, by which the operator finds the request in the log.
     pub request_id: String,
 }
 
 impl ErrorBody {
-    /// A body with these three parts.
+    /// A body with these contents.
     pub(crate) fn new(code: &str, description: impl Into<String>, request: &RequestId) -> Self {
         Self {
             error: code.to_owned(),
@@ -112,7 +111,7 @@ impl ErrorBody {
 }
 
 impl ApiError {
-    /// What goes over the wire.
+    /// The response.
     pub(crate) fn into_response(self, request: &RequestId) -> Response {
         let (status, code, description) = self.parts();
         let body = serde_json::json!({
@@ -131,7 +130,7 @@ impl ApiError {
         response
     }
 
-    /// The status, the code for programs, and the sentence for people.
+    /// The status, the code and the description.
     pub(crate) fn parts(&self) -> (StatusCode, &'static str, String) {
         let (status, code, description) = match self {
             Self::ForeignHost => (
@@ -249,7 +248,7 @@ impl ApiError {
         (status, code, description)
     }
 
-    /// The header that belongs to it.
+    /// The header that the status requires or suggests.
     pub(crate) fn header(&self) -> Option<(HeaderName, HeaderValue)> {
         match self {
             Self::Unauthorized(challenge) => Some((header::WWW_AUTHENTICATE, challenge.header())),
@@ -275,8 +274,8 @@ impl ApiError {
     }
 }
 
-/// Reads an error of poem, of poem-openapi or of our own. `allowed` names the methods of the route,
-/// which poem does not tell.
+/// Converts an error of poem, of poem-openapi or of this crate. `allowed`: the methods of the
+/// route, which poem does not report.
 pub(crate) fn from_poem(error: poem::Error, allowed: &'static str) -> ApiError {
     let error = match error.downcast::<ApiError>() {
         Ok(error) => return error,
@@ -291,6 +290,6 @@ pub(crate) fn from_poem(error: poem::Error, allowed: &'static str) -> ApiError {
     if error.status().is_client_error() {
         return ApiError::Rejected(error.status());
     }
-    tracing::error!(%error, "A request failed: {error}");
+    tracing::error!(%error, "Request failed with an internal error");
     ApiError::Internal
 }

@@ -1,17 +1,17 @@
-//! What a browser says about the cause of a request: Fetch Metadata, and the headers of prefetches.
+//! What browsers say about the cause of a request: Fetch Metadata and prefetch headers.
 
 use poem::Request;
 
-/// Whether a page of another site made the browser send the request by itself, as an image, in a frame or
-/// by a script, instead of opening it for the person (Fetch Metadata). Never of a client that is no
-/// browser, which sends no such header.
+/// Whether a page of another site embedded the URL (image, frame, script, `fetch`) instead of
+/// navigating to it, according to Fetch Metadata. `false` for clients that are not browsers: they
+/// do not send these headers.
 pub(crate) fn is_embedded(request: &Request) -> bool {
     let opens = matches!(fetch_metadata(request, "sec-fetch-mode"), None | Some("navigate"))
         && matches!(fetch_metadata(request, "sec-fetch-dest"), None | Some("document"));
     is_from_another_site(request) && !opens
 }
 
-/// Whether a browser says that a page of another site caused the request (Fetch Metadata).
+/// Whether a page of another site caused the request, according to Fetch Metadata.
 pub(super) fn is_from_another_site(request: &Request) -> bool {
     matches!(fetch_metadata(request, "sec-fetch-site"), Some("cross-site" | "same-site"))
 }
@@ -20,7 +20,7 @@ fn fetch_metadata<'a>(request: &'a Request, name: &str) -> Option<&'a str> {
     request.headers().get(name)?.to_str().ok()
 }
 
-/// Whether a browser asks before the person does (`Sec-Purpose`, and what came before it).
+/// Whether the browser prefetches or prerenders the page (`Sec-Purpose` and its predecessors).
 pub(crate) fn is_prefetch(request: &Request) -> bool {
     ["sec-purpose", "purpose", "x-moz", "x-purpose"]
         .iter()

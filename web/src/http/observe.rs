@@ -1,4 +1,4 @@
-//! One request, one id, one log line.
+//! Gives each request an id, a span, a log line and metrics.
 
 use std::{
     panic::AssertUnwindSafe,
@@ -20,16 +20,18 @@ use super::{
     request_id::{REQUEST_ID, RequestId},
 };
 
-/// The route that answered, put into its response: unlike the path it is from a closed set.
+/// The route of a response. Unlike the path it comes from a closed set, so it can be a metric
+/// label.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RouteName(pub &'static str);
 
-/// Marks a response that tells of a failure of the server although its status is no 5xx, such as a
-/// redirect that takes an error to a client.
+/// Marks a response as a failure of the server although its status is not 5xx, such as a redirect
+/// that carries an error to a client.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ServerFailed;
 
-/// Wraps everything: names the request, answers what no route answered, and logs.
+/// The outermost endpoint: assigns the request id, converts errors that no route has handled, logs
+/// and counts.
 pub(crate) struct Observed<E> {
     inner: E,
     probes: Probes,
@@ -49,11 +51,11 @@ impl<E: Endpoint<Output = Response>> Endpoint for Observed<E> {
         let started = Instant::now();
         let id = RequestId::of(request.headers());
         request.set_data(id.clone());
-        let parties = Parties::default();
-        request.set_data(parties.clone());
+        let context = Parties::default();
+        request.set_data(context.clone());
         let method = request.method().clone();
         let span = if PROBES.contains(&request.uri().path()) {
-            tracing::info_span!("request", request_id = %id) // nobody follows it
+            tracing::info_span!("request", request_id = %id) // not part of a trace
         } else {
             trace::request(id.as_str(), known(&method), request.headers())
         };
@@ -74,21 +76,21 @@ impl<E: Endpoint<Output = Response>> Endpoint for Observed<E> {
         count(&method, &response, elapsed);
         describe(&span, &response);
         let is_noise = self.probes.is_noise(&response);
-        span.in_scope(|| log(&method, &response, &parties, elapsed, is_noise));
+        span.in_scope(|| log(&method, &response, &context, elapsed, is_noise));
         Ok(response)
     }
 }
 
-/// How often good answers to one probe get a line in the log: a platform asks every few seconds. Bad
-/// ones always do.
+/// Minimum time between two log lines (at level info) for successful responses to one probe.
+/// Failures are always logged.
 const PROBE_LINE_EVERY: Duration = Duration::from_mins(1);
 
-/// When each probe last had a line.
+/// When a success of each probe was last logged.
 #[derive(Default)]
 struct Probes([Mutex<Option<Instant>>; PROBES.len()]);
 
 impl Probes {
-    /// Whether a response is one more good answer to a probe.
+    /// Whether a response is a successful probe within [`PROBE_LINE_EVERY`] of the last logged one.
     fn is_noise(&self, response: &Response) -> bool {
         let route = route_of(response);
         let Some(index) = PROBES.iter().position(|it| *it == route) else {
@@ -110,7 +112,7 @@ fn route_of(response: &Response) -> &'static str {
     response.data::<RouteName>().map_or("none", |route| route.0)
 }
 
-/// Tells a trace what became of a request.
+/// Records the result in the trace span.
 fn describe(span: &Span, response: &Response) {
     let status = response.status();
     span.record("http.route", route_of(response));
@@ -120,12 +122,12 @@ fn describe(span: &Span, response: &Response) {
     }
 }
 
-/// Writes the line of one request. For an event stream it comes when the stream begins. What a call
-/// of `/mcp` was about is in its response.
+/// Logs one request. For an event stream the line is written when the stream opens. Details of an
+/// MCP call come from the [`About`] in its response.
 fn log(
     method: &Method,
     response: &Response,
-    parties: &Parties,
+    context: &Parties,
     duration: Duration,
     is_noise: bool,
 ) {
@@ -146,7 +148,7 @@ fn log(
         .flatten()
         .fold(format!("{method} {route}"), |text, word| text + " " + word);
 
-    // The level of an event is fixed where it is written, so there is one per level.
+    // tracing fixes the level of an event at its call site, so there is one call site per level.
     macro_rules! line {
         ($level:ident) => {
             tracing::$level!(
@@ -155,8 +157,8 @@ fn log(
                 status = status.as_u16(),
                 duration_ms,
                 outcome,
-                user = parties.user(),
-                client = parties.client(),
+                user = context.user(),
+                client = context.client(),
                 era,
                 mcp_method,
                 mcp_name,
@@ -179,7 +181,7 @@ fn log(
     }
 }
 
-/// Counts one request.
+/// Counts one request in the metrics.
 fn count(method: &Method, response: &Response, duration: Duration) {
     let status = response.status();
     let route = route_of(response);
@@ -191,7 +193,7 @@ fn count(method: &Method, response: &Response, duration: Duration) {
     }
 }
 
-/// The method, from a closed set: a client may send any word.
+/// The method, limited to a closed set for metrics: clients may send any method.
 fn known(method: &Method) -> &str {
     match *method {
         Method::GET
@@ -205,10 +207,11 @@ fn known(method: &Method) -> &str {
     }
 }
 
-/// The outcome of a request that the server is to blame for.
+/// The outcome of a request that failed because of the server.
 pub(crate) const FAILED: &str = "failed";
 
-/// How a request ended, in one word: for [`FAILED`] the server is to blame, for `refused` the client.
+/// The outcome of a request in one word: [`FAILED`] is caused by the server, `refused` by the
+/// client.
 pub(crate) fn outcome(status: StatusCode, failure: Option<CallFailure>) -> &'static str {
     match failure {
         _ if status.is_server_error() => FAILED,
@@ -228,14 +231,13 @@ fn outcome_of(response: &Response) -> &'static str {
     outcome(response.status(), about.and_then(|about| about.failure))
 }
 
-/// One route of the list: tells its name to the log, its methods to a client that used another, and
-/// answers for it when it panics.
+/// One route: labels its responses, handles `OPTIONS`, and converts errors and panics of the
+/// endpoint into responses.
 pub(crate) struct Named<E> {
-    /// As in the list.
+    /// The name in logs and metrics.
     pub name: &'static str,
-    /// The value of `Allow`.
+    /// The accepted methods, as in `Allow`.
     pub methods: &'static str,
-    /// What answers.
     pub inner: E,
 }
 
@@ -253,7 +255,7 @@ impl<E: Endpoint> Endpoint for Named<E> {
         let answering = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
         let mut response = match answering.await {
             Ok(Ok(answer)) => answer.into_response(),
-            // Written by an API already.
+            // Already a complete response of poem-openapi.
             Ok(Err(error)) if error.is_from_response() => error.into_response(),
             Ok(Err(error)) => error::from_poem(error, self.methods).into_response(&id),
             Err(_panic) => ApiError::Internal.into_response(&id), // the panic hook has logged it
@@ -263,13 +265,12 @@ impl<E: Endpoint> Endpoint for Named<E> {
     }
 }
 
-/// Whether a route answers `OPTIONS` itself: one that pages of other origins may use.
+/// Whether a route handles `OPTIONS` itself, because pages of other origins may use it.
 fn takes_options(methods: &str) -> bool {
     methods.split(", ").any(|it| it == Method::OPTIONS.as_str())
 }
 
-/// The answer to `OPTIONS` of a route that pages of other origins may not use: its methods, and nothing
-/// that a preflight would need.
+/// The response to `OPTIONS` for a route without CORS: its methods, and no CORS headers.
 fn options(methods: &str) -> Response {
     let mut response = Response::from(StatusCode::NO_CONTENT);
     let allowed = HeaderValue::try_from(format!("{methods}, OPTIONS"));
@@ -282,7 +283,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_outcome_tells_our_fault_from_that_of_the_client() {
+    fn outcomes_distinguish_server_failures_from_client_errors() {
         for (status, failure, expected) in [
             (200, None, "ok"),
             (200, Some(CallFailure::Rpc(-32_602)), "refused"),
@@ -300,7 +301,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_is_answered_with_500_and_without_detail() {
+    async fn a_panic_becomes_a_500_without_details() {
         let inner = poem::endpoint::make(|_| async {
             assert!(std::hint::black_box(false), "the password is hunter2");
         });

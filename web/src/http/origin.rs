@@ -1,8 +1,8 @@
-//! Which addresses and which web pages may reach `/mcp`.
+//! Protection against DNS rebinding and cross-site requests.
 //!
-//! A page that a browser opened elsewhere can send requests to a server on loopback, and by giving
-//! its own name our address (DNS rebinding) it can even read the answers. Its `Host` and `Origin`
-//! headers give it away.
+//! A page in a browser can send requests to a server on loopback, and by pointing its own domain at
+//! our address (DNS rebinding) it can read the responses. Its `Host` and `Origin` headers reveal
+//! it.
 
 use std::net::Ipv6Addr;
 
@@ -12,16 +12,16 @@ use service::config::PublicUrl;
 
 use crate::http::error::ApiError;
 
-/// The addresses that are ours and the pages that are welcome.
+/// The addresses of this server, and the origins of pages that may call it.
 pub(crate) struct OriginPolicy {
     public: Origin,
-    /// Nobody but this machine can reach us, so its other names are ours, too.
+    /// The server is reachable from this machine only, so every loopback name is accepted.
     on_loopback: bool,
     allowed: Vec<Origin>,
 }
 
 impl OriginPolicy {
-    /// Ours is `public_url`; `allowed` are the origins of other welcome pages.
+    /// `allowed`: origins of other pages that may call this server.
     pub(crate) fn new(public_url: &PublicUrl, allowed: &[String]) -> anyhow::Result<Self> {
         let origin = |text: &str| {
             Origin::parse(text).ok_or_else(|| anyhow::anyhow!("`{text}` is not an origin"))
@@ -33,8 +33,8 @@ impl OriginPolicy {
         })
     }
 
-    /// Lets a request to `local_port` in, or says which header spoke against it. Gives back the
-    /// `Origin` if the request comes from a (welcome) page.
+    /// Checks `Host` and `Origin` of a request that arrived on `local_port`. Returns the `Origin`
+    /// if the request has one.
     pub(crate) fn check(
         &self,
         uri: &Uri,
@@ -48,14 +48,14 @@ impl OriginPolicy {
             return Ok(None);
         };
         let origin = value.to_str().ok().and_then(Origin::parse).ok_or(ApiError::ForeignOrigin)?;
-        if self.is_ours(&origin, local_port) || self.allowed.contains(&origin) {
+        if self.is_own(&origin, local_port) || self.allowed.contains(&origin) {
             Ok(Some(value.clone()))
         } else {
             Err(ApiError::ForeignOrigin)
         }
     }
 
-    /// The half of [`OriginPolicy::check`] that does not ask which page a request comes from.
+    /// Checks `Host` only, for endpoints that are open to all origins.
     pub(crate) fn check_host(
         &self,
         uri: &Uri,
@@ -68,21 +68,21 @@ impl OriginPolicy {
         let host = host
             .and_then(|value| value.to_str().ok()?.parse().ok())
             .ok_or(ApiError::ForeignHost)?;
-        // A request may name a host in its first line as well; then both have to be ours.
+        // The request line may name a host as well; then both must match.
         for authority in [Some(&host), uri.authority()].into_iter().flatten() {
             let Some(address) = Origin::of(&self.public.scheme, authority) else {
                 return Err(ApiError::ForeignHost);
             };
-            if !self.is_ours(&address, local_port) {
+            if !self.is_own(&address, local_port) {
                 return Err(ApiError::ForeignHost);
             }
         }
         Ok(())
     }
 
-    /// The public address, or, when that is on loopback, any name of loopback with the public port
-    /// or the one that the request really came to.
-    fn is_ours(&self, address: &Origin, local_port: u16) -> bool {
+    /// Whether `address` is the public address or, if that is on loopback, any loopback name with
+    /// the public port or with `local_port`.
+    fn is_own(&self, address: &Origin, local_port: u16) -> bool {
         *address == self.public
             || (self.on_loopback
                 && address.is_loopback()
@@ -91,15 +91,16 @@ impl OriginPolicy {
     }
 }
 
-/// The value of a header that may be there once: nothing at all if it is there twice.
-#[expect(clippy::option_option, reason = "absent is fine, twice is not")]
+/// The value of a header that may occur once. `None`: it occurs more than once. `Some(None)`: it is
+/// absent.
+#[expect(clippy::option_option, reason = "absent and duplicated are different")]
 fn single<'a>(headers: &'a HeaderMap, name: &str) -> Option<Option<&'a HeaderValue>> {
     let mut values = headers.get_all(name).iter();
     let value = values.next();
     values.next().is_none().then_some(value)
 }
 
-/// Scheme, host and port, normalised, so that equal means the same.
+/// Scheme, host and port, normalized for comparison.
 #[derive(Debug, PartialEq, Eq)]
 struct Origin {
     scheme: String,
@@ -108,8 +109,8 @@ struct Origin {
 }
 
 impl Origin {
-    /// Reads `scheme://host[:port]`. A path, a user, the opaque `null` and schemes without a
-    /// network host are nothing.
+    /// Parses `scheme://host[:port]`. `None` for a path, user info, the opaque origin `null`, and
+    /// schemes other than http and https.
     fn parse(text: &str) -> Option<Self> {
         let (scheme, authority) = text.split_once("://")?;
         Self::of(&scheme.to_ascii_lowercase(), &authority.parse().ok()?)
@@ -147,12 +148,12 @@ impl Origin {
 mod tests {
     use super::*;
 
-    /// The port that the requests of these tests came to.
+    /// The local port of the requests in these tests.
     const LOCAL_PORT: u16 = 8080;
 
-    fn verdict(public_url: &str, host: &[&str], origin: &[&str]) -> Result<bool, &'static str> {
+    fn check(public_url: &str, host: &[&str], origin: &[&str]) -> Result<bool, &'static str> {
         let public_url = PublicUrl::parse(public_url).unwrap();
-        let origin_policy =
+        let policy =
             OriginPolicy::new(&public_url, &["https://App.example:8443".to_owned()]).unwrap();
         let mut headers = HeaderMap::new();
         for value in host {
@@ -161,7 +162,7 @@ mod tests {
         for value in origin {
             headers.append(header::ORIGIN, value.parse().unwrap());
         }
-        match origin_policy.check(&Uri::from_static("/mcp"), &headers, LOCAL_PORT) {
+        match policy.check(&Uri::from_static("/mcp"), &headers, LOCAL_PORT) {
             Ok(origin) => Ok(origin.is_some()),
             Err(ApiError::ForeignHost) => Err("host"),
             Err(ApiError::DuplicatedHeader("Host")) => Err("two hosts"),
@@ -171,13 +172,13 @@ mod tests {
     }
 
     #[test]
-    fn on_loopback_every_name_of_loopback_is_ours_and_nothing_else() {
+    fn on_loopback_only_loopback_names_are_accepted() {
         for public_url in ["http://127.0.0.1:8080", "http://localhost:9000", "http://[::1]:80"] {
             for host in ["localhost", "127.0.0.1", "[::1]", "LOCALHOST", "[0:0::1]"] {
                 let address = format!("{host}:{LOCAL_PORT}");
-                assert_eq!(verdict(public_url, &[&address], &[]), Ok(false), "{host}");
+                assert_eq!(check(public_url, &[&address], &[]), Ok(false), "{host}");
                 let origin = format!("http://{address}");
-                assert_eq!(verdict(public_url, &[&address], &[&origin]), Ok(true));
+                assert_eq!(check(public_url, &[&address], &[&origin]), Ok(true));
             }
             for host in [
                 "evil.example",
@@ -193,13 +194,13 @@ mod tests {
                 "localhost:",
                 "",
             ] {
-                assert_eq!(verdict(public_url, &[host], &[]), Err("host"), "{host}");
+                assert_eq!(check(public_url, &[host], &[]), Err("host"), "{host}");
             }
         }
     }
 
     #[test]
-    fn in_public_only_the_public_name_is_ours() {
+    fn in_public_only_the_public_name_is_accepted() {
         let public = "https://notes.example";
         for (host, expected) in [
             ("notes.example", Ok(false)),
@@ -208,12 +209,12 @@ mod tests {
             ("localhost:8080", Err("host")),
             ("127.0.0.1:8080", Err("host")),
         ] {
-            assert_eq!(verdict(public, &[host], &[]), expected, "{host}");
+            assert_eq!(check(public, &[host], &[]), expected, "{host}");
         }
     }
 
     #[test]
-    fn a_page_must_be_ours_or_on_the_list() {
+    fn an_origin_must_be_our_own_or_allowed() {
         let public = "https://notes.example";
         for (origin, expected) in [
             ("https://notes.example", Ok(true)),
@@ -229,31 +230,31 @@ mod tests {
             ("file://", Err("origin")),
             ("chrome-extension://abcdef", Err("origin")),
         ] {
-            let got = verdict(public, &["notes.example"], &[origin]);
+            let got = check(public, &["notes.example"], &[origin]);
             assert_eq!(got, expected, "{origin}");
         }
     }
 
     #[test]
-    fn a_header_that_is_there_twice_or_missing_is_refused() {
+    fn missing_hosts_and_duplicated_headers_are_rejected() {
         let public = "http://localhost:8080";
         let ours = "localhost:8080";
-        assert_eq!(verdict(public, &[], &[]), Err("host"));
-        assert_eq!(verdict(public, &[ours, ours], &[]), Err("two hosts"));
-        assert_eq!(verdict(public, &[ours, "evil.example"], &[]), Err("two hosts"));
+        assert_eq!(check(public, &[], &[]), Err("host"));
+        assert_eq!(check(public, &[ours, ours], &[]), Err("two hosts"));
+        assert_eq!(check(public, &[ours, "evil.example"], &[]), Err("two hosts"));
         let origin = "http://localhost:8080";
-        assert_eq!(verdict(public, &[ours], &[origin, origin]), Err("origin"));
+        assert_eq!(check(public, &[ours], &[origin, origin]), Err("origin"));
     }
 
     #[test]
-    fn a_host_in_the_request_line_counts_too() {
+    fn a_host_in_the_request_line_is_checked_too() {
         let public_url = PublicUrl::parse("http://localhost:8080").unwrap();
-        let origin_policy = OriginPolicy::new(&public_url, &[]).unwrap();
+        let policy = OriginPolicy::new(&public_url, &[]).unwrap();
         let mut headers = HeaderMap::new();
         headers.insert(header::HOST, "localhost:8080".parse().unwrap());
         let evil = Uri::from_static("http://evil.example/mcp");
-        assert!(origin_policy.check(&evil, &headers, LOCAL_PORT).is_err());
+        assert!(policy.check(&evil, &headers, LOCAL_PORT).is_err());
         let ours = Uri::from_static("http://localhost:8080/mcp");
-        assert!(origin_policy.check(&ours, &headers, LOCAL_PORT).is_ok());
+        assert!(policy.check(&ours, &headers, LOCAL_PORT).is_ok());
     }
 }

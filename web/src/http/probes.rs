@@ -1,7 +1,8 @@
-//! The paths of probes.
+//! Paths that platforms and monitoring poll.
 
-/// What a platform asks every few seconds: a good answer is logged now and then.
+/// The paths of all probes. Successful responses are logged at a reduced rate, and a full instance
+/// still answers them.
 pub(crate) const PROBES: [&str; 3] = ["/healthz", "/livez", METRICS];
 
-/// The metrics of this process.
+/// The metrics in the format of Prometheus.
 pub(crate) const METRICS: &str = "/metrics";

@@ -1,21 +1,22 @@
-//! The id of a request: in its log lines, its trace, its response, and the audit log.
+//! The id of a request, as it appears in log lines, traces, responses and the audit log.
 
 use std::{fmt, sync::Arc};
 
 use http::HeaderMap;
 
-/// The header that carries the request id, both ways.
+/// The header of the request id, in requests and in responses.
 pub(crate) const REQUEST_ID: &str = "x-request-id";
 
-/// Longest request id that is taken from a client or a proxy, in characters.
+/// Maximum length of a request id from a client or a proxy, in bytes.
 const REQUEST_ID_MAX: usize = 64;
 
-/// Finds one request in the logs of all processes. It proves nothing, so a client may choose it.
+/// Identifies one request in the logs of all processes. Not a secret and not trusted: clients may
+/// choose it.
 #[derive(Clone, Debug)]
 pub(crate) struct RequestId(Arc<str>);
 
 impl RequestId {
-    /// The one that the request brought, if it is well-formed, or a new one.
+    /// The id from the header `X-Request-Id` if it is well-formed, otherwise a random one.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         let well_formed = |id: &&str| {
             !id.is_empty()
@@ -34,7 +35,7 @@ impl RequestId {
         &self.0
     }
 
-    /// The id, for what outlives the request.
+    /// A shared copy of the id, for work that outlives the request.
     pub(crate) fn share(&self) -> Arc<str> {
         Arc::clone(&self.0)
     }

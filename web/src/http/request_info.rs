@@ -1,4 +1,4 @@
-//! What the audit log and the log of requests hold of a request.
+//! The context of a request for the audit log and for the request log.
 
 use http::header;
 use poem::Request;
@@ -9,7 +9,7 @@ use service::{
 
 use super::{client_address::address, request_id::RequestId};
 
-/// What the audit log remembers of a request.
+/// The request id, client address and user agent for the audit log.
 pub(crate) fn request_info(service: &Service, request: &Request) -> RequestInfo {
     let id = request.data::<RequestId>().map(ToString::to_string);
     let agent = request.headers().get(header::USER_AGENT);
@@ -21,7 +21,8 @@ pub(crate) fn request_info(service: &Service, request: &Request) -> RequestInfo 
     .with_parties(log_context(request))
 }
 
-/// Whom a request turns out to be about: what is said here stands in its line of the log.
+/// The log context of the request: the user and the client id that are set here appear in its log
+/// line.
 pub(crate) fn log_context(request: &Request) -> Parties {
     request.data::<Parties>().cloned().unwrap_or_default()
 }

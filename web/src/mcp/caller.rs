@@ -1,5 +1,5 @@
-//! Who is calling: the `Authorization` header becomes a `Caller`, or a challenge that tells the
-//! client how to get a token (RFC 6750 section 3, RFC 9728 section 5.1).
+//! Authentication at the MCP endpoint: the `Authorization` header becomes a `Caller`, or a
+//! challenge that tells the client how to get a token (RFC 6750 section 3, RFC 9728 section 5.1).
 
 use ::mcp::Caller;
 use http::HeaderMap;
@@ -11,9 +11,9 @@ use crate::http::{
     error::ApiError,
 };
 
-/// The caller of a request, from its access token. Only the header counts: a token in the query
-/// would end up in logs and in browser histories, so it is never read. `path`: the MCP endpoint as
-/// the client wrote it.
+/// Authenticates a request by its access token. Only the header is read: a token in the query would
+/// end up in logs and browser histories. `path`: the path of the MCP endpoint as the client wrote
+/// it.
 pub(crate) async fn authenticate(
     service: &Service,
     path: &str,
@@ -33,8 +33,9 @@ pub(crate) async fn authenticate(
     }
 }
 
-/// The metadata of the endpoint whose address the client uses, `/mcp` or `/mcp/`: a strict client
-/// compares the `resource` of the document with that address (RFC 9728 section 3.3).
+/// The URL of the metadata document for the endpoint that the client uses, `/mcp` or `/mcp/`: a
+/// strict client compares the `resource` of the document with the endpoint's URL (RFC 9728 section
+/// 3.3).
 pub(super) fn resource_metadata(service: &Service, path: &str) -> String {
     let metadata =
         if path.ends_with('/') { PROTECTED_RESOURCE_MCP_SLASH } else { PROTECTED_RESOURCE_MCP };

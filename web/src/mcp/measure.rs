@@ -1,4 +1,4 @@
-//! How long MCP requests take and streams stay open.
+//! Metrics of MCP requests and event streams.
 
 use std::{
     pin::Pin,
@@ -15,19 +15,19 @@ use tokio::time::Instant;
 use super::paths;
 use crate::http::observe;
 
-/// A request to the engine, from when it came.
-pub(crate) struct Measured {
+/// Measures one request to the engine.
+pub(crate) struct Measurement {
     started: Instant,
     http_method: Method,
 }
 
-impl Measured {
-    /// Begins now.
-    pub(crate) fn begin(http_method: &Method) -> Self {
+impl Measurement {
+    /// Starts the measurement.
+    pub(crate) fn start(http_method: &Method) -> Self {
         Self { started: Instant::now(), http_method: http_method.clone() }
     }
 
-    /// Notes what became of it. A stream is noted when it ends, so it is wrapped.
+    /// Records the result. A stream is recorded when it ends, so its body is wrapped.
     pub(crate) fn finish(self, status: StatusCode, about: &About, body: ReplyBody) -> ReplyBody {
         let operation = Operation::of(about, &self.http_method, self.started);
         match body {
@@ -43,7 +43,7 @@ impl Measured {
             }
             body => {
                 if let Some(operation) = operation {
-                    operation.note(observe::outcome(status, about.failure));
+                    operation.record(observe::outcome(status, about.failure));
                 }
                 body
             }
@@ -51,7 +51,7 @@ impl Measured {
     }
 }
 
-/// Something that a client asked for.
+/// An operation that a client requested.
 struct Operation {
     method: &'static str,
     tool: String,
@@ -60,24 +60,24 @@ struct Operation {
 }
 
 impl Operation {
-    /// Nothing for what only opens or ends a stream or a session.
+    /// `None` for requests that only open or end a stream or a session.
     fn of(about: &About, http_method: &Method, started: Instant) -> Option<Self> {
         let method = about.method.filter(|it| *it != http_method.as_str())?;
         if method == "subscriptions/listen" {
             return None;
         }
-        // The targets of other methods are addresses and may be anything.
+        // The targets of other methods are URIs of unlimited variety, so they are no label.
         let tool = about.target.clone().filter(|_| method == "tools/call").unwrap_or_default();
         Some(Self { method, tool, era: about.era?, started })
     }
 
-    fn note(&self, outcome: &'static str) {
+    fn record(&self, outcome: &'static str) {
         let values = [self.method, &self.tool, self.era, outcome];
         metrics::MCP_OPERATION_DURATION.took(values, self.started.elapsed());
     }
 }
 
-/// An event stream that notes its end.
+/// An event stream that records its end.
 struct MeasuredStream {
     events: BoxStream<'static, Bytes>,
     kind: &'static str,
@@ -130,11 +130,12 @@ impl Drop for MeasuredStream {
                     .failure
                     .get()
                     .map_or("streamed", |failure| observe::outcome(StatusCode::OK, Some(failure))),
-                // The client has gone: that is how a modern one cancels; a legacy one comes back.
+                // The client disconnected: a modern client cancels this way, a legacy client will
+                // resume.
                 (false, true) => "cancelled",
                 (false, false) => "disconnected",
             };
-            operation.note(outcome);
+            operation.record(outcome);
             if outcome == observe::FAILED {
                 metrics::HTTP_FAILURES.count([paths::MCP, "stream"]);
             }

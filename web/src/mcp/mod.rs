@@ -1,7 +1,7 @@
-//! `/mcp`: the HTTP around the engine.
+//! `/mcp`: the HTTP layer around the MCP engine.
 //!
-//! A request passes the origin_policy (`Host` and `Origin`), shows its token, and only then is its body
-//! read. What the body means, and with which status it is answered, is the engine's business.
+//! The endpoint checks `Host` and `Origin`, then the access token, and only then reads the body.
+//! The engine interprets the body and decides the status of the response.
 
 mod caller;
 mod measure;
@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use poem::{Body, Endpoint, Request, Response};
 use service::{Service, metrics, oauth::limits};
 
-use self::measure::Measured;
+use self::measure::Measurement;
 use crate::{
     http::{
         bearer::insufficient_scope,
@@ -30,11 +30,11 @@ use crate::{
     instance::Instance,
 };
 
-/// The largest note is 100,000 characters, at most 600 kB of JSON; the rest is room for batches and
-/// for the answers of a client's model.
+/// The largest note has 100,000 characters, at most 600 kB of JSON; the rest is room for batches
+/// and for messages of a client's model.
 const BODY: Bounds = Bounds { bytes: 4 * 1024 * 1024, time: Duration::from_mins(1) };
 
-/// The value of `Allow`.
+/// The accepted methods, as in `Allow`.
 pub(crate) const METHODS: &str = "GET, POST, DELETE, OPTIONS";
 
 const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
@@ -59,7 +59,7 @@ impl Mcp {
         })
     }
 
-    async fn answer(&self, request: Request) -> Result<Response, ApiError> {
+    async fn respond_to(&self, request: Request) -> Result<Response, ApiError> {
         let mut caller = match caller::authenticate(
             &self.service,
             request.uri().path(),
@@ -70,11 +70,11 @@ impl Mcp {
             Ok(caller) => caller,
             Err(error) => return Err(self.count_bad_token(&request, error).await),
         };
-        let parties = log_context(&request);
-        parties.set_user(caller.user.as_str());
-        parties.set_client(&caller.client);
+        let context = log_context(&request);
+        context.set_user(caller.user.as_str());
+        context.set_client(&caller.client);
         caller.request = request.data::<RequestId>().map(RequestId::share);
-        let measured = Measured::begin(request.method());
+        let measurement = Measurement::start(request.method());
         let (head, body) = request.into_parts();
         if head.method == Method::GET && head.headers.contains_key("last-event-id") {
             metrics::MCP_STREAM_RESUMES.count([]);
@@ -89,11 +89,13 @@ impl Mcp {
             Method::DELETE => self.engine.delete(caller.clone(), &head.headers).await,
             _ => return Err(ApiError::MethodNotAllowed(METHODS)),
         };
-        reply.body = measured.finish(reply.status, &reply.about, reply.body);
-        Ok(self.respond(&caller, head.uri.path(), reply))
+        reply.body = measurement.finish(reply.status, &reply.about, reply.body);
+        Ok(self.response(&caller, head.uri.path(), reply))
     }
 
-    /// Counts a bad token. Who brings none at all only asks for the way in.
+    /// Counts an invalid token against the client's network, and returns the error of an exceeded
+    /// limit in place of `error`. A request without a token is not counted: that is how discovery
+    /// starts.
     async fn count_bad_token(&self, request: &Request, error: ApiError) -> ApiError {
         let is_a_guess =
             matches!(&error, ApiError::Unauthorized(challenge) if challenge.is_for_invalid_token());
@@ -105,7 +107,7 @@ impl Mcp {
         taken.err().unwrap_or(error)
     }
 
-    fn respond(&self, caller: &Caller, path: &str, reply: Reply) -> Response {
+    fn response(&self, caller: &Caller, path: &str, reply: Reply) -> Response {
         let mut response = Response::builder().status(reply.status).finish();
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -134,7 +136,7 @@ impl Mcp {
             }
             ReplyBody::Events(events) => {
                 headers.insert(header::CONTENT_TYPE, EVENT_STREAM);
-                // Proxies of nginx's kind would collect events before they pass them on.
+                // Proxies such as nginx would otherwise buffer events.
                 headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
                 response.set_body(Body::from_bytes_stream(events.map(Ok::<_, io::Error>)));
             }
@@ -152,7 +154,7 @@ impl Mcp {
     }
 }
 
-/// What is left of the caller's share (draft-ietf-httpapi-ratelimit-headers-10).
+/// The headers of the caller's quota (draft-ietf-httpapi-ratelimit-headers-10).
 fn rate_limit(headers: &mut HeaderMap, quota: &Quota) {
     let Quota { policy, limit, window, remaining, reset } = quota;
     let fields = [
@@ -160,7 +162,8 @@ fn rate_limit(headers: &mut HeaderMap, quota: &Quota) {
         (RATE_LIMIT, format!("\"{policy}\";r={remaining};t={}", reset.as_secs())),
     ];
     for (name, value) in fields {
-        let value = HeaderValue::try_from(value).expect("a name of ours and numbers");
+        let value =
+            HeaderValue::try_from(value).expect("policy names and numbers are visible ASCII");
         headers.insert(name, value);
     }
 }
@@ -178,13 +181,13 @@ impl Endpoint for Mcp {
         let id = request.data::<RequestId>().cloned();
         let port = request.local_addr().as_socket_addr().map_or(0, std::net::SocketAddr::port);
         let origin = self.origin_policy.check(request.uri(), request.headers(), port)?;
-        let answered = if request.method() == Method::OPTIONS {
+        let response = if request.method() == Method::OPTIONS {
             Ok(cors::preflight(request.headers(), METHODS))
         } else {
-            self.answer(request).await
+            self.respond_to(request).await
         };
-        // A refusal is written here, not further out, so that the page can read it, too.
-        let mut response = match (answered, id) {
+        // Errors are converted here, inside CORS, so that pages can read them, too.
+        let mut response = match (response, id) {
             (Ok(response), _) => response,
             (Err(error), Some(id)) => error.into_response(&id),
             (Err(error), None) => return Err(error.into()),

@@ -1,4 +1,4 @@
-//! `/account`: which apps a person has connected, and how to end that.
+//! `/account`: lists and disconnects the user's connected apps, and deletes the account.
 
 use askama::Template;
 use http::{Method, StatusCode};
@@ -19,7 +19,7 @@ use subtle::ConstantTimeEq as _;
 use super::sign_in::location;
 use crate::{
     http::{
-        cookies::{Cookies, Kind, SESSION},
+        cookies::{Cookies, FlowCookie, SESSION},
         request_info::{log_context, request_info},
     },
     instance::Instance,
@@ -28,10 +28,10 @@ use crate::{
     },
 };
 
-/// The methods of the pages.
+/// The accepted methods.
 pub(crate) const METHODS: &str = "GET, HEAD, POST";
 
-/// The page that asks before everything is deleted.
+/// The page that asks for confirmation before the account is deleted.
 pub(crate) const DELETE_PATH: &str = "/account/delete";
 
 const PATH: &str = "/account";
@@ -65,11 +65,11 @@ struct AccountPage<'a> {
 struct DeletePage<'a> {
     frame: &'a Frame,
     session: &'a Session,
-    /// Whether something else than the name was typed.
+    /// Whether the typed name did not match.
     refused: bool,
 }
 
-/// A connected app in words.
+/// A connected app as text.
 struct App {
     grant: String,
     name: String,
@@ -88,7 +88,7 @@ impl Account {
     async fn show(&self, request: &Request) -> Result<Response, ErrorPage> {
         let frame = Frame::of(request);
         let done = Fields::of_query(request.uri());
-        let done = done.one("done").and_then(told);
+        let done = done.one("done").and_then(notice);
         let Some(session) = self.session(request).await? else {
             let page = SignedOutPage { frame: &frame, with: &sign_in::with(&self.service), done };
             return Ok(frame.show(StatusCode::OK, &page));
@@ -98,10 +98,13 @@ impl Account {
             return Ok(frame.show(StatusCode::OK, &page));
         }
         let apps = account::connected(&self.service, &session.user).await;
-        let apps: Vec<App> =
-            apps.map_err(|error| failed(&error))?.iter().map(|app| self.in_words(app)).collect();
+        let apps: Vec<App> = apps
+            .map_err(|error| unavailable(&error))?
+            .iter()
+            .map(|app| self.describe(app))
+            .collect();
         let used = account::used(&self.service, &session.user).await;
-        let used = used.map_err(|error| failed(&error))?.to_string();
+        let used = used.map_err(|error| unavailable(&error))?.to_string();
         let page = AccountPage { frame: &frame, session: &session, apps: &apps, used, done };
         Ok(frame.show(StatusCode::OK, &page))
     }
@@ -125,27 +128,27 @@ impl Account {
             "disconnect" => {
                 let grant = form.one("grant").ok_or_else(ErrorPage::forged)?;
                 let apps = account::connected(&self.service, user).await;
-                let apps = apps.map_err(|error| failed(&error))?;
-                // One that is not there was disconnected already, perhaps in another tab.
+                let apps = apps.map_err(|error| unavailable(&error))?;
+                // If it is missing, it was disconnected already, perhaps in another tab.
                 if let Some(app) = apps.iter().find(|it| it.grant.to_string() == grant) {
                     info.parties.set_client(app.client.as_str());
                     account::disconnect(&self.service, user, app.grant, &info)
                         .await
-                        .map_err(|error| failed(&error))?;
+                        .map_err(|error| unavailable(&error))?;
                 }
                 see_other("/account?done=disconnected")
             }
             "disconnect_all" => {
                 account::disconnect_all(&self.service, user, &info)
                     .await
-                    .map_err(|error| failed(&error))?;
+                    .map_err(|error| unavailable(&error))?;
                 see_other("/account?done=all-disconnected")
             }
             "sign_out" => self.sign_out(&request, "/account?done=signed-out").await,
             "delete" if form.one("confirm").map(str::trim) == Some(&*session.login) => {
                 account::delete(&self.service, user, &info)
                     .await
-                    .map_err(|error| failed(&error))?;
+                    .map_err(|error| unavailable(&error))?;
                 self.sign_out(&request, "/account?done=deleted").await
             }
             "delete" => {
@@ -160,7 +163,7 @@ impl Account {
     async fn sign_in(&self, request: &Request) -> Result<Response, ErrorPage> {
         let start = sign_in::begin_account(&self.service).await;
         let start = start.map_err(|error| {
-            tracing::error!(%error, "A sign-in cannot begin: {error}");
+            tracing::error!(%error, "Could not start a sign-in for the account page");
             ErrorPage::unavailable()
         })?;
         let (mut response, state, nonce) = match start {
@@ -171,7 +174,7 @@ impl Account {
         self.cookies().set(
             request.headers(),
             response.headers_mut(),
-            Kind::SignIn,
+            FlowCookie::SignIn,
             &state,
             &nonce,
             PENDING_TTL,
@@ -183,7 +186,7 @@ impl Account {
         if let Some(cookie) = self.cookies().read_named(request.headers(), SESSION) {
             let ended = sign_in::sign_out(&self.service, cookie).await;
             ended.map_err(|error| {
-                tracing::error!(%error, "A session cannot be ended: {error}");
+                tracing::error!(%error, "Could not end a session of the account page");
                 ErrorPage::unavailable()
             })?;
         }
@@ -204,7 +207,7 @@ impl Account {
         Ok(session)
     }
 
-    fn in_words(&self, app: &ConnectedApp) -> App {
+    fn describe(&self, app: &ConnectedApp) -> App {
         let now = self.service.clock().now();
         let permissions = consent::permissions(&app.scope);
         let may: Vec<&str> = permissions.iter().map(|it| it.words).collect();
@@ -226,7 +229,7 @@ impl Account {
     }
 
     fn cookies(&self) -> Cookies {
-        Cookies::of(&self.service.config().public_url)
+        Cookies::new(&self.service.config().public_url)
     }
 }
 
@@ -235,17 +238,18 @@ impl Endpoint for Account {
 
     async fn call(&self, request: Request) -> poem::Result<Response> {
         let visit = PageVisit::begin(&self.service, &request, &limits::CONSENT).await?;
-        let parties = log_context(&request);
-        let answer = match *request.method() {
+        let context = log_context(&request);
+        let response = match *request.method() {
             Method::POST => self.act(request).await,
             _ => self.show(&request).await,
         };
-        Ok(visit.settle(parties.user().is_some(), answer).await?)
+        Ok(visit.finish(context.user().is_some(), response).await?)
     }
 }
 
-/// What has just been done, from a closed set: nobody can put words on the page by a link.
-fn told(done: &str) -> Option<&'static str> {
+/// The notice about a completed action. Values are from a closed set, so that a link cannot put
+/// text on the page.
+fn notice(done: &str) -> Option<&'static str> {
     match done {
         "disconnected" => Some("The app is disconnected."),
         "all-disconnected" => Some("All apps are disconnected."),
@@ -255,12 +259,12 @@ fn told(done: &str) -> Option<&'static str> {
     }
 }
 
-fn failed(error: &(impl std::fmt::Display + std::fmt::Debug)) -> ErrorPage {
-    tracing::error!(error = ?error, "The account page does not work: {error}");
+fn unavailable(error: &(impl std::fmt::Display + std::fmt::Debug)) -> ErrorPage {
+    tracing::error!(error = ?error, "Could not serve the account page: {error}");
     ErrorPage::unavailable()
 }
 
-/// How long ago something was, as one says it.
+/// How long ago something was, in words.
 fn ago(minutes: i64) -> String {
     let (number, unit) = match minutes {
         ..2 => return "just now".to_owned(),
@@ -277,7 +281,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_is_said_as_people_do() {
+    fn a_duration_is_described_in_words() {
         for (minutes, words) in [
             (-3, "just now"),
             (1, "just now"),

@@ -1,4 +1,4 @@
-//! `GET /authorize`: a client sends a person here.
+//! `GET /authorize`: the authorization endpoint. A client sends the user's browser here.
 
 use http::StatusCode;
 use poem::{Endpoint, Request, Response};
@@ -15,7 +15,7 @@ use url::form_urlencoded;
 
 use crate::{
     http::{
-        cookies::{Cookies, Kind},
+        cookies::{Cookies, FlowCookie},
         fetch_metadata::is_embedded,
         rate_limit,
         request_info::request_info,
@@ -64,12 +64,13 @@ impl Authorize {
             Err(AuthorizeError::Unavailable) => return Err(ErrorPage::unavailable()),
         };
         let txn = form_urlencoded::byte_serialize(begun.transaction.as_bytes());
-        // Not the public URL: the cookie is for the host that the browser has used.
+        // A relative URL, not the public one: the cookie belongs to the host that the browser has
+        // used.
         let mut response = see_other(&format!("/consent?txn={}", txn.collect::<String>()))?;
-        Cookies::of(&self.service.config().public_url).set(
+        Cookies::new(&self.service.config().public_url).set(
             request.headers(),
             response.headers_mut(),
-            Kind::Transaction,
+            FlowCookie::Transaction,
             &begun.transaction,
             &begun.browser_nonce,
             PENDING_TTL,
@@ -86,7 +87,7 @@ impl Endpoint for Authorize {
     }
 }
 
-/// The page of a request about which no client may be told.
+/// The page for a request whose error must not be sent to the client.
 fn error_page(error: PageError) -> ErrorPage {
     let bad =
         |title, what: String, next| ErrorPage::new(StatusCode::BAD_REQUEST, title, what, next);

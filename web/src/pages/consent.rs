@@ -1,4 +1,4 @@
-//! `/consent`: the person decides.
+//! `/consent`: the user approves or denies an authorization request.
 
 use askama::Template;
 use http::{Method, StatusCode};
@@ -20,7 +20,7 @@ use service::{
 use super::sign_in;
 use crate::{
     http::{
-        cookies::{Cookies, Kind},
+        cookies::{Cookies, FlowCookie},
         request_info::{log_context, request_info},
     },
     instance::Instance,
@@ -42,7 +42,7 @@ pub(crate) struct Consent {
 struct ConsentPage<'a> {
     frame: &'a Frame,
     view: &'a ConsentView,
-    /// Where the notes are.
+    /// The host of this server.
     host: &'a str,
 }
 
@@ -55,7 +55,7 @@ impl Consent {
     async fn view(&self, request: &Request) -> Result<Response, ErrorPage> {
         let query = Fields::of_query(request.uri());
         let txn = query.one("txn").ok_or_else(|| error_page(ConsentError::NotFound))?;
-        let nonce = self.cookies().read(request.headers(), Kind::Transaction, txn);
+        let nonce = self.cookies().read(request.headers(), FlowCookie::Transaction, txn);
         let view = consent::view(&self.service, txn, nonce).await;
         let view = view.map_err(error_page)?;
         log_context(request).set_client(view.client.as_str());
@@ -81,30 +81,36 @@ impl Consent {
             _ => return Err(ErrorPage::forged()),
         };
         let cookies = self.cookies();
-        let nonce = cookies.read(request.headers(), Kind::Transaction, txn);
+        let nonce = cookies.read(request.headers(), FlowCookie::Transaction, txn);
         let info = request_info(&self.service, &request);
         let next = consent::decide(&self.service, txn, csrf, nonce, decision, &info).await;
         let mut response = match next.map_err(error_page)? {
             Next::ToClient { uri } => see_other(&uri)?,
             Next::ToGitHub { url, state, nonce } => {
-                self.away(&request, see_other(&url)?, &state, &nonce)
+                self.with_sign_in_cookie(&request, see_other(&url)?, &state, &nonce)
             }
             Next::ToDevelopmentSignIn { state, nonce } => {
                 let response = see_other(&sign_in::location(&state))?;
-                self.away(&request, response, &state, &nonce)
+                self.with_sign_in_cookie(&request, response, &state, &nonce)
             }
         };
-        cookies.clear(response.headers_mut(), Kind::Transaction, txn);
+        cookies.clear(response.headers_mut(), FlowCookie::Transaction, txn);
         Ok(response)
     }
 
-    /// Binds the hop to the browser.
-    fn away(&self, request: &Request, response: Response, state: &str, nonce: &str) -> Response {
+    /// Binds the sign-in that starts with `response` to the browser.
+    fn with_sign_in_cookie(
+        &self,
+        request: &Request,
+        response: Response,
+        state: &str,
+        nonce: &str,
+    ) -> Response {
         let mut response = response;
         self.cookies().set(
             request.headers(),
             response.headers_mut(),
-            Kind::SignIn,
+            FlowCookie::SignIn,
             state,
             nonce,
             PENDING_TTL,
@@ -113,7 +119,7 @@ impl Consent {
     }
 
     fn cookies(&self) -> Cookies {
-        Cookies::of(&self.service.config().public_url)
+        Cookies::new(&self.service.config().public_url)
     }
 }
 
@@ -122,11 +128,11 @@ impl Endpoint for Consent {
 
     async fn call(&self, request: Request) -> poem::Result<Response> {
         let visit = PageVisit::begin(&self.service, &request, &limits::CONSENT).await?;
-        let answer = match *request.method() {
+        let response = match *request.method() {
             Method::POST => self.decide(request).await,
             _ => self.view(&request).await,
         };
-        Ok(visit.settle_by_answer(answer).await?)
+        Ok(visit.finish_by_response(response).await?)
     }
 }
 
@@ -151,7 +157,7 @@ fn error_page(error: ConsentError) -> ErrorPage {
     }
 }
 
-/// The address of this server, for a person who reads it.
+/// The host and port of this server, as the page shows them.
 fn host(url: &PublicUrl) -> &str {
     let url = url.as_str();
     url.split_once("://").map_or(url, |(_, host)| host)

@@ -1,4 +1,4 @@
-//! What a person reads when something goes wrong.
+//! Error pages.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -9,15 +9,15 @@ use poem::{Response, error::ResponseError};
 use super::frame::Frame;
 use crate::http::error::{ApiError, RETRY_AFTER_SECONDS};
 
-/// What a person may pass on.
+/// Information for a third party.
 #[derive(Debug)]
 pub(crate) struct Note {
-    /// To whom.
+    /// The third party.
     pub(crate) to: &'static str,
     pub(crate) text: String,
 }
 
-/// What a person reads when something does not go on: what happened, and what to do next.
+/// An error page: what happened, and what to do next.
 #[derive(Debug, thiserror::Error)]
 #[error("{title}")]
 pub(crate) struct ErrorPage {
@@ -27,15 +27,15 @@ pub(crate) struct ErrorPage {
     pub(crate) what: Cow<'static, str>,
     /// What to do next.
     pub(crate) next: Cow<'static, str>,
-    /// Where to go, and the words of the link.
+    /// The text and the target of a link.
     pub(crate) link: Option<Box<(String, String)>>,
-    /// For a third party, such as the author of the app.
+    /// Information for the developer of the app or for the operator.
     pub(crate) note: Option<Box<Note>>,
     header: Option<Box<(HeaderName, HeaderValue)>>,
 }
 
 impl ErrorPage {
-    /// What happened and what to do next.
+    /// A page without link, note and header.
     pub(crate) fn new(
         status: StatusCode,
         title: &'static str,
@@ -53,7 +53,7 @@ impl ErrorPage {
         }
     }
 
-    /// Something that usually comes back by itself is away.
+    /// 503: a dependency is unavailable.
     pub(crate) fn unavailable() -> Self {
         let page = Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -64,8 +64,8 @@ impl ErrorPage {
         page.retry_after(RETRY_AFTER_SECONDS.into())
     }
 
-    /// The browser asked for the page before the person opened it. A client error, because a browser
-    /// shows a person a prefetched page only if it came with success.
+    /// 425: the browser prefetched the page. A client error, because browsers show a prefetched
+    /// page to the user only if its status was a success.
     pub(super) fn too_early() -> Self {
         Self::new(
             StatusCode::TOO_EARLY,
@@ -75,7 +75,7 @@ impl ErrorPage {
         )
     }
 
-    /// A page of another site embedded this one, or loaded it by a script.
+    /// 403: a page of another site embedded this page or loaded it from a script.
     pub(crate) fn embedded() -> Self {
         Self::new(
             StatusCode::FORBIDDEN,
@@ -85,24 +85,24 @@ impl ErrorPage {
         )
     }
 
-    /// Whether it is the visitor's request that is wrong, not this server.
+    /// Whether the request caused the error, not the server.
     pub(crate) fn is_client_error(&self) -> bool {
         self.status.is_client_error()
     }
 
-    /// More requests than may be made; worth another try after this long.
+    /// 429: the rate limit is exceeded until `wait` has passed.
     pub(crate) fn too_many(what: &'static str, wait: Duration) -> Self {
         let next = format!("Wait {} seconds and load this page again.", wait.as_secs().max(1));
         let page = Self::new(StatusCode::TOO_MANY_REQUESTS, "Too many requests", what, next);
         page.retry_after(wait.as_secs().max(1))
     }
 
-    /// A bug. The log has the details.
+    /// 500: an internal error; the log has the details.
     pub(crate) fn internal() -> Self {
         Self::from(ApiError::Internal)
     }
 
-    /// A form that did not come from the page in front of the person.
+    /// 403: the form does not come from a page of this server in this browser (CSRF).
     pub(crate) fn forged() -> Self {
         Self::new(
             StatusCode::FORBIDDEN,
@@ -112,26 +112,25 @@ impl ErrorPage {
         )
     }
 
-    /// A link to go on with.
+    /// Adds a link.
     pub(crate) fn with_link(mut self, words: impl Into<String>, href: impl Into<String>) -> Self {
         self.link = Some(Box::new((words.into(), href.into())));
         self
     }
 
-    /// More, for whoever wrote the client.
+    /// Adds details for the developer of the app.
     pub(crate) fn with_detail(mut self, detail: impl Into<String>) -> Self {
-        self.note = Some(Box::new(Note { to: "whoever made the app", text: detail.into() }));
+        self.note = Some(Box::new(Note { to: "the developer of the app", text: detail.into() }));
         self
     }
 
-    /// What the person who runs the server can do about it.
+    /// Adds what the operator can do.
     pub(crate) fn with_operator_hint(mut self, hint: impl Into<String>) -> Self {
-        self.note =
-            Some(Box::new(Note { to: "the person who runs this server", text: hint.into() }));
+        self.note = Some(Box::new(Note { to: "the operator of this server", text: hint.into() }));
         self
     }
 
-    /// The page.
+    /// Renders the page, without the headers that all pages have.
     pub(super) fn show(self, frame: &Frame) -> Response {
         let page = ErrorTemplate { frame, error: &self };
         let mut response = frame.show(self.status, &page);

@@ -1,4 +1,4 @@
-//! The fields of forms and of queries.
+//! Fields of forms and of query strings.
 
 use std::time::Duration;
 
@@ -9,33 +9,33 @@ use url::form_urlencoded;
 use super::error_page::ErrorPage;
 use crate::http::body::{self, bounds::Bounds};
 
-/// A form of one of our pages.
+/// Limits on a form of one of our pages.
 const FORM: Bounds = Bounds { bytes: 16 * 1024, time: Duration::from_secs(10) };
 
-/// The fields of a form or of a query.
+/// The decoded fields of a form or a query string.
 pub(crate) struct Fields(pub Vec<(String, String)>);
 
 impl Fields {
-    /// Those of the address.
+    /// The fields of the query string.
     pub(crate) fn of_query(uri: &Uri) -> Self {
         Self::decode(uri.query().unwrap_or_default().as_bytes())
     }
 
-    /// Those of the body of a form.
+    /// Reads the fields of a form body.
     pub(crate) async fn of_form(request: &mut Request) -> Result<Self, ErrorPage> {
         let body = request.take_body();
         let body = body::read_from_network(request, body, FORM).await?;
         Ok(Self::decode(&body.bytes))
     }
 
-    /// The value of a field that is there once.
+    /// The value of a field. `None` if it is absent or occurs more than once.
     pub(crate) fn one(&self, name: &str) -> Option<&str> {
         let mut values = self.all(name);
         let value = values.next()?;
         values.next().is_none().then_some(value)
     }
 
-    /// The values of a field that may be there more than once.
+    /// All values of a field.
     pub(crate) fn all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
         self.0.iter().filter(move |(it, _)| it == name).map(|(_, value)| value.as_str())
     }
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_field_that_stands_twice_is_not_there() {
+    fn a_duplicated_field_is_absent() {
         let fields = Fields::of_query(&Uri::from_static("/?a=1&b=2&b=3&c=%20x"));
         assert_eq!(fields.one("a"), Some("1"));
         assert_eq!(fields.one("b"), None);

@@ -1,5 +1,5 @@
-//! What every page has: a template, which escapes everything, with one style sheet that a nonce admits.
-//! No page has a script, an image or anything from elsewhere.
+//! The frame of every page. Templates escape everything; the only style sheet is allowed by a
+//! nonce; pages have no scripts, images or external resources.
 
 use askama::Template;
 use http::{HeaderValue, StatusCode, header};
@@ -7,16 +7,16 @@ use poem::{Request, Response};
 
 use crate::http::request_id::RequestId;
 
-/// What every template has: the nonce of its style sheet, and the request id.
+/// What every template needs.
 pub(crate) struct Frame {
-    /// Admits the style sheet of this one page.
+    /// The CSP nonce of the style sheet, different for each response.
     pub nonce: String,
-    /// What the operator finds the request by.
+    /// The request id, which error pages show.
     pub request_id: String,
 }
 
 impl Frame {
-    /// The frame of the answer to a request.
+    /// The frame of the response to `request`.
     pub(crate) fn of(request: &Request) -> Self {
         Self::with(request.data::<RequestId>().map_or_else(String::new, ToString::to_string))
     }
@@ -25,12 +25,12 @@ impl Frame {
         Self { nonce: uuid::Uuid::new_v4().simple().to_string(), request_id }
     }
 
-    /// The page.
+    /// Renders a page.
     pub(crate) fn show(&self, status: StatusCode, page: &impl Template) -> Response {
         let html = match page.render() {
             Ok(html) => html,
             Err(error) => {
-                tracing::error!(%error, "A page could not be written: {error}");
+                tracing::error!(%error, "Could not render a page");
                 return StatusCode::INTERNAL_SERVER_ERROR.into();
             }
         };

@@ -1,10 +1,10 @@
-//! The headers of every page.
+//! Security headers of every page.
 
 use http::{HeaderValue, header};
 use poem::Response;
 
-/// The headers of every page. There is no `form-action`: browsers apply it to the whole chain of
-/// redirects, which ends at a client.
+/// Adds the security headers. `form-action` is missing on purpose: browsers apply it to the whole
+/// redirect chain, which ends at a client.
 pub(super) fn protect(response: &mut Response, https: bool, in_popups: bool) {
     let headers = response.headers_mut();
     headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_page_has_the_headers_that_protect_it() {
+    fn every_page_has_the_security_headers() {
         for (https, in_popups) in [(true, false), (false, false), (true, true)] {
             let mut response = Response::default();
             protect(&mut response, https, in_popups);

@@ -24,10 +24,10 @@ struct HomePage<'a> {
     frame: &'a Frame,
     /// The MCP endpoint.
     url: &'a str,
-    /// Whether nobody else can reach it.
+    /// Whether the server is reachable from this machine only.
     local: bool,
     with: SignInWith,
-    /// Links that make a client add this server.
+    /// Links that add this server to a client.
     cursor: String,
     vscode: String,
 }
@@ -77,7 +77,7 @@ mod tests {
     const URL: &str = "https://notes.example/mcp";
 
     #[test]
-    fn a_link_holds_the_whole_configuration() {
+    fn an_install_link_contains_the_whole_configuration() {
         let link = cursor_link(URL);
         let config = link.split_once("&config=").unwrap().1.replace("%3D", "=");
         let config = STANDARD.decode(config).unwrap();

@@ -1,4 +1,4 @@
-//! What a person reads where there is nothing.
+//! The 404 page.
 
 use http::{Method, StatusCode, header};
 use poem::{Endpoint, IntoResponse, Request, Response, error::NotFoundError};
@@ -6,7 +6,7 @@ use poem::{Endpoint, IntoResponse, Request, Response, error::NotFoundError};
 use super::{error_page::ErrorPage, frame::Frame, headers::protect};
 use crate::instance::Instance;
 
-/// Answers a person who asks for a path that no route has with a page.
+/// Responds to browsers with a page if no route has the path.
 pub(crate) struct NotFoundPage<E> {
     inner: E,
     https: bool,
@@ -36,20 +36,20 @@ impl<E: Endpoint> Endpoint for NotFoundPage<E> {
     type Output = Response;
 
     async fn call(&self, request: Request) -> poem::Result<Response> {
-        if !is_for_a_person(&request) {
+        if !wants_html(&request) {
             return self.inner.call(request).await.map(IntoResponse::into_response);
         }
         let frame = Frame::of(&request);
         match self.inner.call(request).await {
-            Ok(answer) => Ok(answer.into_response()),
+            Ok(response) => Ok(response.into_response()),
             Err(error) if error.is::<NotFoundError>() => Ok(self.page(&frame)),
             Err(error) => Err(error),
         }
     }
 }
 
-/// Whether whoever asks is a person with a browser: browsers name HTML, and programs do not.
-fn is_for_a_person(request: &Request) -> bool {
+/// Whether a browser asks for a page: browsers accept `text/html`, programs do not.
+fn wants_html(request: &Request) -> bool {
     let accept = request.headers().get_all(header::ACCEPT);
     let mut ranges = accept.iter().filter_map(|it| it.to_str().ok()).flat_map(|it| it.split(','));
     let html = |range: &str| range.split(';').next().is_some_and(|it| it.trim() == "text/html");

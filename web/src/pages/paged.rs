@@ -1,4 +1,4 @@
-//! What surrounds every page.
+//! The wrapper around every page.
 
 use std::panic::AssertUnwindSafe;
 
@@ -16,10 +16,8 @@ use crate::{
     instance::Instance,
 };
 
-/// A page, or a few with the same path: everything around what it says.
-///
-/// It answers under our own names only, has the headers that every page has, and turns whatever goes
-/// wrong inside into a page.
+/// Wraps a page: checks `Host`, the method and the origin of forms, adds the security headers, and
+/// converts errors and panics into error pages.
 pub(crate) struct Paged<E> {
     inner: E,
     origin_policy: OriginPolicy,
@@ -29,7 +27,7 @@ pub(crate) struct Paged<E> {
 }
 
 impl<E: Endpoint<Output = Response>> Paged<E> {
-    /// Wraps a page of one instance that takes these methods.
+    /// Wraps a page of one instance that accepts these methods.
     pub(crate) fn new(
         instance: &Instance,
         methods: &'static str,
@@ -45,27 +43,28 @@ impl<E: Endpoint<Output = Response>> Paged<E> {
         })
     }
 
-    /// The same for a step of a sign-in. A client in a web page shows it in a window that it opened,
-    /// waits until that is closed, and hears of the end from its own page in it. To a window without
-    /// its opener the first would happen at once, and the second never. All that the opener can do
-    /// with ours is to send it elsewhere.
+    /// Lets the page run in a popup of another site, for the steps of a sign-in. A client in a web
+    /// page shows them in a popup, waits until the popup is closed, and gets the result from its
+    /// own page in it. If the popup were cut off from its opener (COOP), it would look closed at
+    /// once and the result would never arrive. All that the opener can do with our page is to
+    /// navigate it elsewhere.
     pub(crate) fn in_popups(mut self) -> Self {
         self.in_popups = true;
         self
     }
 
-    async fn answer(&self, request: Request) -> Result<Response, ErrorPage> {
+    async fn respond(&self, request: Request) -> Result<Response, ErrorPage> {
         self.origin_policy.check_host(request.uri(), request.headers(), local_port(&request))?;
         match request.method() {
             method if !self.methods.split(", ").any(|it| *method == it) => {
                 return Err(ApiError::MethodNotAllowed(self.methods).into());
             }
-            // Anything but looking has to come from one of our own pages.
-            &Method::POST if !self.is_from_here(&request) => return Err(ErrorPage::forged()),
+            // A form must come from one of our own pages.
+            &Method::POST if !self.is_same_origin(&request) => return Err(ErrorPage::forged()),
             _ => {}
         }
-        let answering = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
-        match answering.await {
+        let responding = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
+        match responding.await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => Err(match error.downcast::<ErrorPage>() {
                 Ok(page) => page,
@@ -75,15 +74,16 @@ impl<E: Endpoint<Output = Response>> Paged<E> {
         }
     }
 
-    /// Every browser of the last years says where a form was; an older one sends an `Origin`.
-    fn is_from_here(&self, request: &Request) -> bool {
+    /// Whether a form comes from a page of this server, according to `Sec-Fetch-Site` or, in older
+    /// browsers, `Origin`.
+    fn is_same_origin(&self, request: &Request) -> bool {
         let sites = request.headers().get_all("sec-fetch-site");
         if sites.iter().next().is_some() {
             return sites.iter().all(|site| site == "same-origin");
         }
         let port = local_port(request);
-        let came_from = self.origin_policy.check(request.uri(), request.headers(), port);
-        matches!(came_from, Ok(Some(_)))
+        let origin = self.origin_policy.check(request.uri(), request.headers(), port);
+        matches!(origin, Ok(Some(_)))
     }
 }
 
@@ -92,8 +92,8 @@ impl<E: Endpoint<Output = Response>> Endpoint for Paged<E> {
 
     async fn call(&self, request: Request) -> poem::Result<Response> {
         let frame = Frame::of(&request);
-        let answer = self.answer(request).await;
-        let mut response = answer.unwrap_or_else(|page| page.show(&frame));
+        let response = self.respond(request).await;
+        let mut response = response.unwrap_or_else(|page| page.show(&frame));
         protect(&mut response, self.https, self.in_popups);
         Ok(response)
     }

@@ -1,4 +1,4 @@
-//! The description of the HTTP API, for programs and for people.
+//! The reference of the HTTP API, for programs and for people.
 
 use std::{
     io::{self, Write as _},
@@ -26,8 +26,8 @@ pub(crate) fn document(json: String) -> impl Endpoint {
     })
 }
 
-/// `/docs`: the same document, to read. The page is 3 MB of script that no MCP client ever asks for, so
-/// it is put together when a browser does.
+/// `/docs`: the reference as a page. It consists of 3 MB of script that no MCP client ever
+/// requests, so it is built on the first request.
 pub(crate) struct Docs {
     instance: Instance,
     page: OnceLock<Page>,
@@ -45,7 +45,7 @@ impl Docs {
         }
         let html = api::service(&self.instance).scalar_html();
         let page = Page::new(html.replacen("<body>", STORAGE, 1)).map_err(|error| {
-            tracing::error!(%error, "The reference page could not be compressed");
+            tracing::error!(%error, "Could not compress the reference page");
             ErrorPage::internal()
         })?;
         Ok(self.page.get_or_init(|| page))
@@ -59,12 +59,12 @@ impl Endpoint for Docs {
         let service = &self.instance.service;
         let network = rate_limit::network_and_site(service, &request);
         rate_limit::take(service, &limits::DOCS, &network).await?;
-        Ok(self.page()?.answer(request.headers()))
+        Ok(self.page()?.response(request.headers()))
     }
 }
 
-/// Gives the script of the page what it takes for granted and a page in a sandbox does not have: a
-/// place for its settings, which here end with the page.
+/// Provides the `localStorage` and `sessionStorage` that the script of the page expects and that a
+/// sandboxed page lacks. Its settings are lost when the page is closed.
 const STORAGE: &str = "<body><script>for (const name of ['localStorage', 'sessionStorage']) {
   const kept = new Map();
   Object.defineProperty(window, name, { value: {
@@ -87,18 +87,18 @@ struct Page {
 impl Page {
     fn new(html: String) -> io::Result<Self> {
         let hash = URL_SAFE_NO_PAD.encode(Sha256::digest(&html));
-        // Weak: the compressed page is another sequence of bytes.
+        // Weak, because the compressed page consists of other bytes.
         let tag = HeaderValue::try_from(format!("W/\"{hash}\"")).map_err(io::Error::other)?;
         let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
         encoder.write_all(html.as_bytes())?;
         Ok(Self { gzip: encoder.finish()?.into(), html: html.into(), tag })
     }
 
-    fn answer(&self, asked: &HeaderMap) -> Response {
+    fn response(&self, request: &HeaderMap) -> Response {
         let mut response = Response::default();
-        if lists(asked, &header::IF_NONE_MATCH, |tag| tag == "*" || self.tag == *tag) {
+        if lists(request, &header::IF_NONE_MATCH, |tag| tag == "*" || self.tag == *tag) {
             response.set_status(StatusCode::NOT_MODIFIED);
-        } else if lists(asked, &header::ACCEPT_ENCODING, takes_gzip) {
+        } else if lists(request, &header::ACCEPT_ENCODING, accepts_gzip) {
             let gzip = HeaderValue::from_static("gzip");
             response.headers_mut().insert(header::CONTENT_ENCODING, gzip);
             response.set_body(self.gzip.clone());
@@ -114,14 +114,14 @@ impl Page {
     }
 }
 
-/// Whether an element of a list in a header is what is looked for.
-fn lists(headers: &HeaderMap, name: &HeaderName, is_it: impl Fn(&str) -> bool) -> bool {
+/// Whether an element of a list header matches.
+fn lists(headers: &HeaderMap, name: &HeaderName, matches: impl Fn(&str) -> bool) -> bool {
     let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).any(|element| is_it(element.trim()))
+    values.flat_map(|value| value.split(',')).any(|element| matches(element.trim()))
 }
 
 /// Whether an element of `Accept-Encoding` allows gzip (RFC 9110 section 12.5.3).
-fn takes_gzip(element: &str) -> bool {
+fn accepts_gzip(element: &str) -> bool {
     let (coding, parameter) = element.split_once(';').unwrap_or((element, ""));
     let is_refused = parameter
         .trim()
@@ -130,8 +130,9 @@ fn takes_gzip(element: &str) -> bool {
     coding.trim().eq_ignore_ascii_case("gzip") && !is_refused
 }
 
-/// The page carries its script with it. `sandbox` gives it an origin of its own: it has no cookies, it
-/// cannot read or send what a page of this server can, and it reaches no other address.
+/// The script is part of the page. `sandbox` gives the page an opaque origin: it has no cookies,
+/// cannot read or send anything with the authority of this server's pages, and `default-src 'none'`
+/// blocks all connections.
 const HEADERS: [(HeaderName, &str); 4] = [
     (header::CONTENT_TYPE, "text/html; charset=utf-8"),
     (header::CACHE_CONTROL, "public, max-age=3600"),
@@ -149,8 +150,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn gzip_is_sent_to_whoever_takes_it() {
-        for (element, takes) in [
+    fn gzip_is_sent_only_if_accepted() {
+        for (element, accepted) in [
             ("gzip", true),
             ("GZIP;q=0.5", true),
             ("gzip; q=0", false),
@@ -158,7 +159,7 @@ mod tests {
             ("br", false),
             ("", false),
         ] {
-            assert_eq!(takes_gzip(element), takes, "{element}");
+            assert_eq!(accepts_gzip(element), accepted, "{element}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Responses without a page.
+//! Responses without content.
 
 use http::{HeaderValue, Method, StatusCode, header};
 use poem::{Request, Response};
@@ -6,10 +6,10 @@ use poem::{Request, Response};
 use super::error_page::ErrorPage;
 use crate::http::fetch_metadata::is_prefetch;
 
-/// Sends the browser elsewhere, with a request that has no body.
+/// 303: redirects the browser to `location` with a GET.
 pub(crate) fn see_other(location: &str) -> Result<Response, ErrorPage> {
     let location = HeaderValue::try_from(location).map_err(|error| {
-        tracing::error!(%error, "An address cannot be a header: {error}");
+        tracing::error!(%error, "Could not redirect: the location is not a valid header value");
         ErrorPage::internal()
     })?;
     let mut response = Response::from(StatusCode::SEE_OTHER);
@@ -17,9 +17,8 @@ pub(crate) fn see_other(location: &str) -> Result<Response, ErrorPage> {
     Ok(response)
 }
 
-/// The answer to a request that must have no effect, for a page whose GET has one: to `HEAD`, which
-/// programs send to check a link, and to a browser that loads the page before the person opens it.
-/// `None` for every other request.
+/// The response to a request that must have no effect, for a page whose GET has one: to `HEAD`,
+/// with which programs check links, and to a prefetch. `None` for all other requests.
 pub(crate) fn without_effect(request: &Request) -> Option<Result<Response, ErrorPage>> {
     if request.method() == Method::HEAD {
         return Some(Ok(StatusCode::OK.into()));
@@ -32,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn looking_ahead_has_no_effect() {
+    fn head_and_prefetch_have_no_effect() {
         for (name, value) in [
             ("sec-purpose", "prefetch"),
             ("Sec-Purpose", "Prefetch;Prerender"),

@@ -1,5 +1,5 @@
-//! The way back of a person who has signed in: `/oauth/github/callback`, and `/sign-in`, the page
-//! that stands in for GitHub on one's own machine.
+//! The end of a sign-in: `/oauth/github/callback`, and `/sign-in`, the development page that
+//! replaces GitHub on the developer's own machine.
 
 use askama::Template;
 use http::{Method, StatusCode};
@@ -15,7 +15,7 @@ use url::form_urlencoded;
 
 use crate::{
     http::{
-        cookies::{Cookies, Kind, SESSION},
+        cookies::{Cookies, FlowCookie, SESSION},
         observe::ServerFailed,
         request_info::request_info,
     },
@@ -29,22 +29,22 @@ use crate::{
     },
 };
 
-/// The path of the page that asks for a name.
+/// The path of the development sign-in.
 pub(crate) const PATH: &str = "/sign-in";
 
-/// The methods of the page that asks for a name.
+/// The methods of the development sign-in.
 pub(crate) const METHODS: &str = "GET, HEAD, POST";
 
-/// The methods of the way back from GitHub.
+/// The methods of the callback.
 pub(crate) const CALLBACK_METHODS: &str = "GET, HEAD";
 
-/// The address of the page that asks for a name, for one hop.
+/// The URL of the development sign-in for one pending sign-in.
 pub(super) fn location(state: &str) -> String {
     let state: String = form_urlencoded::byte_serialize(state.as_bytes()).collect();
     format!("{PATH}?state={state}")
 }
 
-/// The way back from GitHub.
+/// The callback of GitHub.
 pub(crate) struct Callback {
     service: Service,
 }
@@ -55,23 +55,23 @@ impl Callback {
         Self { service: instance.service.clone() }
     }
 
-    async fn arrive(&self, request: &Request) -> Result<Response, ErrorPage> {
-        if let Some(answer) = without_effect(request) {
-            return answer;
+    async fn handle(&self, request: &Request) -> Result<Response, ErrorPage> {
+        if let Some(response) = without_effect(request) {
+            return response;
         }
         let visit = PageVisit::begin(&self.service, request, &limits::CALLBACK).await?;
-        let answer = self.finish(request).await;
-        visit.settle_by_answer(answer).await
+        let response = self.finish(request).await;
+        visit.finish_by_response(response).await
     }
 
     async fn finish(&self, request: &Request) -> Result<Response, ErrorPage> {
         let Fields(pairs) = Fields::of_query(request.uri());
         let state = github::state_of(&pairs).ok_or_else(|| error_page(CallbackError::Malformed))?;
-        let cookies = Cookies::of(&self.service.config().public_url);
-        let nonce = cookies.read(request.headers(), Kind::SignIn, state);
+        let cookies = Cookies::new(&self.service.config().public_url);
+        let nonce = cookies.read(request.headers(), FlowCookie::SignIn, state);
         let info = request_info(&self.service, request);
         let arrived = github::callback(&self.service, &pairs, nonce, &info).await;
-        arrived_at(cookies, state, arrived.map_err(error_page)?)
+        completed(cookies, state, arrived.map_err(error_page)?)
     }
 }
 
@@ -79,11 +79,11 @@ impl Endpoint for Callback {
     type Output = Response;
 
     async fn call(&self, request: Request) -> poem::Result<Response> {
-        Ok(self.arrive(&request).await?)
+        Ok(self.handle(&request).await?)
     }
 }
 
-/// The page that asks for a name.
+/// The development sign-in: a page that asks for a name.
 pub(crate) struct Development {
     service: Service,
 }
@@ -94,14 +94,14 @@ struct DevelopmentPage<'a> {
     frame: &'a Frame,
     view: &'a DevelopmentView,
     state: &'a str,
-    /// What the person has typed.
+    /// The name as typed.
     name: &'a str,
-    /// Whether that cannot be used.
+    /// Whether the name is invalid.
     refused: bool,
 }
 
-/// The name that is in the field at first.
-const USUAL_NAME: &str = "me";
+/// The initial value of the name field.
+const DEFAULT_NAME: &str = "me";
 
 impl Development {
     /// The page of one instance.
@@ -109,13 +109,13 @@ impl Development {
         Self { service: instance.service.clone() }
     }
 
-    async fn ask(
+    async fn show(
         &self,
         request: &Request,
         state: &str,
         refused: Option<&str>,
     ) -> Result<Response, ErrorPage> {
-        let nonce = self.cookies().read(request.headers(), Kind::SignIn, state);
+        let nonce = self.cookies().read(request.headers(), FlowCookie::SignIn, state);
         let view = sign_in::development_view(&self.service, state, nonce).await;
         let view = view.map_err(error_page)?;
         let frame = Frame::of(request);
@@ -123,7 +123,7 @@ impl Development {
             frame: &frame,
             view: &view,
             state,
-            name: refused.unwrap_or(USUAL_NAME),
+            name: refused.unwrap_or(DEFAULT_NAME),
             refused: refused.is_some(),
         };
         let status = match refused {
@@ -133,22 +133,22 @@ impl Development {
         Ok(frame.show(status, &page))
     }
 
-    async fn take(&self, mut request: Request) -> Result<Response, ErrorPage> {
+    async fn submit(&self, mut request: Request) -> Result<Response, ErrorPage> {
         let form = Fields::of_form(&mut request).await?;
         let state = form.one("state").ok_or_else(|| error_page(CallbackError::Malformed))?;
         let name = form.one("name").unwrap_or_default();
         let cookies = self.cookies();
-        let nonce = cookies.read(request.headers(), Kind::SignIn, state);
+        let nonce = cookies.read(request.headers(), FlowCookie::SignIn, state);
         let info = request_info(&self.service, &request);
         match sign_in::development(&self.service, state, nonce, name, &info).await {
-            Ok(arrived) => arrived_at(cookies, state, arrived),
-            Err(CallbackError::Name) => self.ask(&request, state, Some(name)).await,
+            Ok(arrived) => completed(cookies, state, arrived),
+            Err(CallbackError::Name) => self.show(&request, state, Some(name)).await,
             Err(error) => Err(error_page(error)),
         }
     }
 
     fn cookies(&self) -> Cookies {
-        Cookies::of(&self.service.config().public_url)
+        Cookies::new(&self.service.config().public_url)
     }
 }
 
@@ -157,21 +157,21 @@ impl Endpoint for Development {
 
     async fn call(&self, request: Request) -> poem::Result<Response> {
         let visit = PageVisit::begin(&self.service, &request, &limits::CALLBACK).await?;
-        let answer = if request.method() == Method::POST {
-            self.take(request).await
+        let response = if request.method() == Method::POST {
+            self.submit(request).await
         } else {
             let query = Fields::of_query(request.uri());
             match query.one("state") {
-                Some(state) => self.ask(&request, state, None).await,
+                Some(state) => self.show(&request, state, None).await,
                 None => Err(error_page(CallbackError::Malformed)),
             }
         };
-        Ok(visit.settle_by_answer(answer).await?)
+        Ok(visit.finish_by_response(response).await?)
     }
 }
 
-/// Sends a person on who has come back.
-fn arrived_at(cookies: Cookies, state: &str, arrived: Arrived) -> Result<Response, ErrorPage> {
+/// The redirect after a completed sign-in.
+fn completed(cookies: Cookies, state: &str, arrived: Arrived) -> Result<Response, ErrorPage> {
     let mut response = match &arrived {
         Arrived::ToClient { uri, .. } => see_other(uri)?,
         Arrived::ToAccount { .. } => see_other("/account")?,
@@ -179,7 +179,7 @@ fn arrived_at(cookies: Cookies, state: &str, arrived: Arrived) -> Result<Respons
     if matches!(&arrived, Arrived::ToClient { outcome, .. } if outcome.is_failure()) {
         response.set_data(ServerFailed);
     }
-    cookies.clear(response.headers_mut(), Kind::SignIn, state);
+    cookies.clear(response.headers_mut(), FlowCookie::SignIn, state);
     if let Arrived::ToAccount { session } = arrived {
         cookies.set_named(response.headers_mut(), SESSION, &session, SESSION_TTL);
     }
@@ -238,7 +238,7 @@ fn error_page(error: CallbackError) -> ErrorPage {
         CallbackError::Failed => ErrorPage::new(
             StatusCode::BAD_GATEWAY,
             "The sign-in failed",
-            "GitHub gave an answer that this server cannot use.",
+            "GitHub gave an response that this server cannot use.",
             AGAIN,
         ),
         CallbackError::Unavailable => ErrorPage::unavailable(),

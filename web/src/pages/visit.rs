@@ -1,4 +1,4 @@
-//! Rate limits of pages: each sign-in and each signed-in person has a share of its own.
+//! Rate limits of the pages of a sign-in and of the account.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use poem::{Request, Response};
@@ -12,23 +12,22 @@ use crate::http::{
     rate_limit::{RateLimitKey, network_and_site, take},
 };
 
-/// A request for a page that people see when they sign in or look at their account, and the shares
-/// that it draws from.
+/// A request to such a page, with the rate limits that it counts against.
 ///
-/// Whoever brings the cookie of a sign-in or of a session draws from a share of that cookie, so that
-/// nobody else in the network can use it up. A cookie that proves to be worth nothing is counted against
-/// the network, afterwards.
+/// A request with a cookie of a sign-in or a session counts against that cookie, so that other
+/// clients in the same network cannot exhaust its limit. If the cookie proves to be invalid, the
+/// request is counted against the network afterwards.
 pub(crate) struct PageVisit {
     service: Service,
     bucket: &'static Bucket,
     network: RateLimitKey,
-    /// Whether the request brings a cookie that may be worth something.
-    claims: bool,
+    /// Whether the request has a cookie that may be valid.
+    has_cookies: bool,
 }
 
 impl PageVisit {
-    /// Takes one from the share of the request. Refuses what a page of another site has embedded,
-    /// without counting it.
+    /// Counts the request. Rejects a request of an embedding page of another site without counting
+    /// it.
     pub(crate) async fn begin(
         service: &Service,
         request: &Request,
@@ -38,9 +37,10 @@ impl PageVisit {
             return Err(ErrorPage::embedded());
         }
         let network = network_and_site(service, request);
-        let claimed = claimed_cookies(service, request);
-        let visit = Self { service: service.clone(), bucket, network, claims: claimed.is_some() };
-        match claimed {
+        let cookies_key = cookies_key(service, request);
+        let visit =
+            Self { service: service.clone(), bucket, network, has_cookies: cookies_key.is_some() };
+        match cookies_key {
             Some(key) => {
                 let own = RateLimitKey { key, unlimited: visit.network.unlimited };
                 take(service, bucket, &own).await?;
@@ -50,33 +50,33 @@ impl PageVisit {
         Ok(visit)
     }
 
-    /// Like [`Self::settle`], where every answer but a client error proves the cookies.
-    pub(crate) async fn settle_by_answer(
+    /// Like [`Self::finish`]; every response except a client error proves the cookies valid.
+    pub(crate) async fn finish_by_response(
         self,
-        answer: Result<Response, ErrorPage>,
+        response: Result<Response, ErrorPage>,
     ) -> Result<Response, ErrorPage> {
-        let is_proven = !answer.as_ref().is_err_and(ErrorPage::is_client_error);
-        self.settle(is_proven, answer).await
+        let is_valid = !response.as_ref().is_err_and(ErrorPage::is_client_error);
+        self.finish(is_valid, response).await
     }
 
-    /// Passes the answer on if the cookie was worth something, or if the network has not made too many
-    /// requests with cookies that were not.
-    pub(crate) async fn settle(
+    /// Returns `response`. If the request had cookies and none was valid, counts it against the
+    /// network first, and returns the error of an exceeded limit instead.
+    pub(crate) async fn finish(
         self,
-        is_proven: bool,
-        answer: Result<Response, ErrorPage>,
+        is_valid: bool,
+        response: Result<Response, ErrorPage>,
     ) -> Result<Response, ErrorPage> {
-        if self.claims && !is_proven {
+        if self.has_cookies && !is_valid {
             take(&self.service, self.bucket, &self.network).await?;
         }
-        answer
+        response
     }
 }
 
-/// A key for the cookies of this server in a request, if there are any.
-fn claimed_cookies(service: &Service, request: &Request) -> Option<String> {
-    let cookies = Cookies::of(&service.config().public_url);
-    let ours = cookies.all_ours(request.headers());
+/// The rate limit key of the cookies in a request, if it has any of this server.
+fn cookies_key(service: &Service, request: &Request) -> Option<String> {
+    let cookies = Cookies::new(&service.config().public_url);
+    let ours = cookies.all_own(request.headers());
     (!ours.is_empty()).then(|| {
         let mut hash = Sha256::new();
         for (name, value) in ours {

@@ -1,7 +1,7 @@
-//! How many bytes of request bodies one instance holds, in all and for each sender.
+//! Limits on the bytes of request bodies that one instance holds: in total and for each sender.
 //!
-//! Bytes are reserved as they arrive, not as they are announced: a body that is announced and never
-//! sent costs nothing and shuts nobody out.
+//! Bytes are reserved as they arrive, not as they are declared: a body that is declared but never
+//! sent uses up no budget.
 
 use std::{
     collections::HashMap,
@@ -11,17 +11,18 @@ use std::{
 
 use crate::http::error::ApiError;
 
-/// Bytes of all bodies that are read or worked on: 24 of the largest. A quarter of the smallest
-/// machine that we run on.
+/// Maximum bytes of all bodies that are being read or processed: 24 bodies of the maximum size, and
+/// a quarter of the memory of the smallest machine that we deploy to.
 const TOTAL_BYTES: usize = 96 * 1024 * 1024;
 
-/// Bytes of the bodies of one person or, without a token, of one network: 4 of the largest.
+/// Maximum bytes of the bodies of one user or, without a token, of one network: 4 bodies of the
+/// maximum size.
 const SENDER_BYTES: usize = 16 * 1024 * 1024;
 
-/// Bodies of one person or network that are read or worked on at the same time.
+/// Maximum number of bodies of one user or network that are being read or processed.
 const SENDER_BODIES: usize = 256;
 
-/// The bytes of one instance. Cheap to clone.
+/// The budget of one instance. Clones share it.
 #[derive(Clone, Default)]
 pub(crate) struct Budget(Arc<Mutex<Held>>);
 
@@ -37,7 +38,7 @@ struct Sender {
     bodies: usize,
 }
 
-/// What one body has reserved, until it is dropped.
+/// The reservation of one body. Released on drop.
 pub(crate) struct Reservation {
     budget: Budget,
     sender: Arc<str>,
@@ -45,7 +46,7 @@ pub(crate) struct Reservation {
 }
 
 impl Budget {
-    /// Begins a body.
+    /// Starts a body of `sender`, without any bytes yet.
     pub(crate) fn begin(&self, sender: &str) -> Result<Reservation, ApiError> {
         let sender: Arc<str> = sender.into();
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -60,7 +61,7 @@ impl Budget {
 }
 
 impl Reservation {
-    /// Reserves more bytes.
+    /// Reserves `bytes` more.
     pub(super) fn grow(&mut self, bytes: usize) -> Result<(), ApiError> {
         let mut held = self.budget.0.lock().unwrap_or_else(PoisonError::into_inner);
         let of_sender = held.senders.get(&self.sender).map_or(0, |sender| sender.bytes);
@@ -71,7 +72,7 @@ impl Reservation {
             tracing::warn!(
                 held = held.bytes,
                 senders = held.senders.len(),
-                "Refused a request body: all bodies together are at the limit of this instance"
+                "Refused a request body: the bodies of all senders fill the budget of this instance"
             );
             return Err(ApiError::BodyBudgetExhausted);
         }
@@ -111,7 +112,7 @@ mod tests {
     const LARGEST: usize = 4 * 1024 * 1024;
 
     #[test]
-    fn one_sender_holds_a_part_and_gives_it_back() {
+    fn one_sender_is_limited_to_its_share_and_releases_it() {
         let budget = Budget::default();
         let mut held = Vec::new();
         for _ in 0..SENDER_BYTES / LARGEST {
@@ -130,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn many_senders_together_do_not_hold_more_than_all_may() {
+    fn all_senders_together_are_limited_to_the_total() {
         let budget = Budget::default();
         let mut held = Vec::new();
         let refused = (0..).map(|sender: u32| budget.begin(&sender.to_string()).unwrap()).find_map(
@@ -145,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn one_sender_sends_so_many_bodies_at_once() {
+    fn the_number_of_bodies_of_one_sender_is_limited() {
         let budget = Budget::default();
         let held: Vec<_> = (0..SENDER_BODIES).map(|_| budget.begin("ada").unwrap()).collect();
         assert!(matches!(budget.begin("ada"), Err(ApiError::TooManyBodies { .. })));

@@ -1,4 +1,4 @@
-//! Reads the body of a request, within bounds.
+//! Reads request bodies within limits of size, time and memory.
 
 pub(crate) mod bounds;
 pub(crate) mod budget;
@@ -18,22 +18,22 @@ use self::{
 };
 use super::{client_address, error::ApiError};
 
-/// A whole body, with what it has reserved: keep both until the request is answered.
+/// A complete body with its reservation. Keep both until the request has been answered.
 #[derive(Debug)]
-pub(crate) struct Whole {
-    /// The bytes.
+pub(crate) struct FullBody {
+    /// The content.
     pub bytes: Bytes,
     _reservation: Reservation,
 }
 
-/// The whole body, within the bounds. One that arrived in one piece, as most do, is not copied. A body
-/// of which two headers say different types is not read.
+/// Reads a whole body. A body that arrives in one piece, as most do, is not copied. A request with
+/// contradicting `Content-Type` headers is rejected.
 pub(crate) async fn read(
     headers: &HeaderMap,
     body: Body,
     bounds: Bounds,
     mut reservation: Reservation,
-) -> Result<Whole, ApiError> {
+) -> Result<FullBody, ApiError> {
     check_type(headers)?;
     let declared = declared_length(headers);
     if declared.is_some_and(|length| length > bounds.bytes) {
@@ -66,10 +66,10 @@ pub(crate) async fn read(
         whole.extend_from_slice(&piece);
     }
     let bytes = if whole.is_empty() { first } else { whole.freeze() };
-    Ok(Whole { bytes, _reservation: reservation })
+    Ok(FullBody { bytes, _reservation: reservation })
 }
 
-/// The budget for bodies whose sender is known by the address only.
+/// The budget for requests without an access token, where the sender is identified by its network.
 #[derive(Clone)]
 pub(crate) struct NetworkBodies {
     budget: Budget,
@@ -77,18 +77,19 @@ pub(crate) struct NetworkBodies {
 }
 
 impl NetworkBodies {
-    /// The one that an instance shares with its authenticated requests.
+    /// Uses the same budget as authenticated requests.
     pub(crate) fn new(budget: &Budget, service: &Service) -> Self {
         Self { budget: budget.clone(), service: service.clone() }
     }
 }
 
-/// The whole body of a request without an access token, counted for its network.
+/// Reads the body of a request without an access token. The bytes count against the client's
+/// network.
 pub(crate) async fn read_from_network(
     request: &Request,
     body: Body,
     bounds: Bounds,
-) -> Result<Whole, ApiError> {
+) -> Result<FullBody, ApiError> {
     let bodies = request.data::<NetworkBodies>().ok_or(ApiError::Internal)?;
     let network = limits::network(client_address::address(&bodies.service, request));
     read(request.headers(), body, bounds, bodies.budget.begin(&network)?).await
@@ -103,7 +104,7 @@ fn check_type(headers: &HeaderMap) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// The value of `Content-Length`, if it is a number.
+/// The value of `Content-Length`, if there is one and it is a number.
 pub(crate) fn declared_length(headers: &HeaderMap) -> Option<usize> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
@@ -133,7 +134,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_is_the_same_in_one_piece_or_in_many() {
+    async fn a_body_is_the_same_in_one_or_several_pieces() {
         assert_eq!(read(Body::empty(), None).await.unwrap(), "");
         assert_eq!(read(Body::from("abc"), Some(3)).await.unwrap(), "abc");
         let pieces = ["a", "", "b", "c"].map(|it| it.as_bytes().to_vec()).to_vec();
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_may_have_the_limit_and_no_byte_more() {
+    async fn a_body_may_be_as_large_as_the_limit_but_not_larger() {
         let half = vec![b' '; BOUNDS.bytes / 2];
         let body = in_pieces(vec![half.clone(), half.clone()]);
         assert_eq!(read(body, None).await.unwrap().len(), BOUNDS.bytes);
@@ -153,7 +154,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_has_one_type() {
+    async fn contradicting_content_types_are_rejected() {
         for (second, is_read) in [("text/plain", true), ("application/json", false)] {
             let mut headers = HeaderMap::new();
             for kind in ["text/plain", second] {
@@ -166,12 +167,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_body_that_does_not_end_is_given_up() {
+    async fn a_body_that_does_not_end_times_out() {
         let body = Body::from_bytes_stream(stream::pending::<io::Result<Bytes>>());
         assert!(matches!(read(body, None).await, Err(ApiError::BodyTooSlow(_))));
     }
 
-    /// So many bytes, each after a pause.
+    /// A body of `bytes` single bytes, with a pause before each.
     fn dripping(bytes: usize, pause: Duration) -> Body {
         let pieces = stream::unfold(0, move |sent| async move {
             tokio::time::sleep(pause).await;
@@ -181,7 +182,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_body_that_drips_is_given_up_soon() {
+    async fn a_body_below_the_minimum_rate_times_out_early() {
         let begun = Instant::now();
         let read = read(dripping(1_000, Duration::from_secs(1)), Some(1_000)).await;
         assert!(matches!(read, Err(ApiError::BodyTooSlow(_))));
@@ -189,7 +190,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_slow_body_is_read() {
+    async fn a_body_above_the_minimum_rate_is_read() {
         let read = read(dripping(1_000, Duration::from_millis(9)), Some(1_000)).await;
         assert_eq!(read.unwrap().len(), 1_000);
     }

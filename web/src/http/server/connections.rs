@@ -1,4 +1,4 @@
-//! The open connections of one instance, and which of them close to make room for new ones.
+//! The open connections of one listener, and which of them are closed to make room for new ones.
 
 use std::{
     cmp::Reverse,
@@ -12,48 +12,49 @@ use service::{descriptors, oauth::limits};
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-/// How many connections one instance keeps.
+/// Limits on the number of connections.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ConnectionLimits {
-    /// Open connections. With as many, each new one closes the idlest connection of the network that
-    /// has the most idle ones; while none is idle, further clients wait in the kernel's queue.
+    /// Open connections. At this number, each new connection evicts the longest-idle connection of
+    /// the network that has the most idle ones; while none is idle, further clients wait in the
+    /// kernel's accept queue.
     pub open: usize,
-    /// Connections that only read and discard what their client still sends. With more, the oldest
-    /// of the network that has the most of them closes.
+    /// Connections in a lingering close. Beyond this number, the oldest one of the network that has
+    /// the most of them is closed.
     pub lingering: usize,
-    /// Connections beyond [`Self::open`] that are accepted while none is idle, for probes alone: the
-    /// platform and the operator get an answer when clients have used up the rest.
+    /// Connections beyond [`Self::open`] that are accepted while none is idle, for probes only: the
+    /// platform and the operator get a response even if clients have used up the rest.
     pub for_probes: usize,
 }
 
-/// File descriptors that are left for everything else: the database, Redis, files, other servers, and
+/// File descriptors reserved for everything else: the database, Redis, files, other servers, and
 /// the other listeners.
 const OTHER_DESCRIPTORS: usize = 128;
 
 impl Default for ConnectionLimits {
-    /// As many as fit the limit on open files of this process.
+    /// As many as the limit on open files of this process allows.
     fn default() -> Self {
-        // An open event stream costs about 20 KiB, so this many fit the smallest machine we run on.
-        // A lingering one has a buffer of 16 KiB.
+        // An open event stream costs about 20 KiB, so this many fit the smallest machine that we
+        // deploy to. A lingering connection has a buffer of 16 KiB.
         let (most, lingering, for_probes) = (8_192, 256, 32);
         let free = descriptors::limit().saturating_sub(OTHER_DESCRIPTORS + for_probes);
         Self { open: free.clamp(1, most), lingering, for_probes }
     }
 }
 
-/// How often a warning may say that connections were closed to make room.
+/// Minimum time between two warnings that connections were evicted.
 const WARN_EVERY: Duration = Duration::from_mins(1);
 
 /// All open connections of one listener.
 pub(super) struct Connections {
     limits: ConnectionLimits,
-    state: Mutex<State>,
-    /// Wakes [`Connections::admit`] when a connection has closed or has become idle.
+    state: Mutex<Table>,
+    /// Wakes [`Connections::admit`] when a connection has closed or become idle.
     room: Notify,
 }
 
 #[derive(Default)]
-struct State {
+struct Table {
     next_id: u64,
     open: HashMap<u64, Entry>,
     idle: Ranking,
@@ -67,15 +68,15 @@ struct Entry {
     evicted: CancellationToken,
 }
 
-/// What a connection is doing.
+/// The activity of a connection.
 #[derive(Clone, Copy)]
 enum Phase {
-    /// It has a request whose response is not complete.
+    /// Has a request whose response is not complete.
     Busy,
-    /// It waits for the head of a request, or for the client to take the end of a response, and last
-    /// made progress at this time.
+    /// Waits for a request head, or for the client to accept the end of a response; last made
+    /// progress at this time.
     Idle(Instant),
-    /// It discards what the client sends, since this time.
+    /// In a lingering close since this time.
     Lingering(Instant),
 }
 
@@ -84,7 +85,7 @@ impl Connections {
         Arc::new(Self { limits, state: Mutex::default(), room: Notify::new() })
     }
 
-    /// Waits until there is room for a connection from `address`, after closing an idle one if
+    /// Waits until there is room for a connection from `address`, evicting an idle one if
     /// necessary. Cancel safe.
     pub(super) async fn admit(self: &Arc<Self>, address: IpAddr) -> Slot {
         let network: Arc<str> = limits::network(address).into();
@@ -96,8 +97,8 @@ impl Connections {
         }
     }
 
-    /// Closes the idlest connection of the network that has the most idle ones. `false`: none is
-    /// idle.
+    /// Evicts the longest-idle connection of the network that has the most idle ones. `false`: no
+    /// connection is idle.
     pub(super) fn evict_idlest(&self) -> bool {
         self.state().evict_idlest()
     }
@@ -128,12 +129,12 @@ impl Connections {
         self.room.notify_one();
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, Table> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl Table {
     fn set(&mut self, id: u64, change: impl FnOnce(Phase) -> Phase) {
         let Some(entry) = self.open.get_mut(&id) else {
             return; // evicted
@@ -178,8 +179,8 @@ impl State {
                 open,
                 idle,
                 %network,
-                "All connections are in use; closing the idlest of the network with the most: \
-                 {network}"
+                "All connections are in use; evicted the longest-idle one of the network with the \
+                 most idle connections, {network}"
             );
         }
         true
@@ -196,7 +197,7 @@ impl State {
     }
 }
 
-/// Connections of one phase by network, the oldest of each first.
+/// The connections in one phase, grouped by network and sorted by age.
 #[derive(Default)]
 struct Ranking {
     networks: HashMap<Arc<str>, BTreeSet<(Instant, u64)>>,
@@ -229,7 +230,7 @@ impl Ranking {
     }
 }
 
-/// The place of one open connection; dropping it makes room for another one.
+/// The slot of one open connection, released on drop.
 pub(super) struct Slot {
     activity: Activity,
     evicted: CancellationToken,
@@ -237,12 +238,12 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    /// Whether the connection was accepted for probes alone.
+    /// Whether the connection was accepted for probes only.
     pub(super) fn is_for_probes(&self) -> bool {
         self.for_probes
     }
 
-    /// Waits until this connection has to close to make room.
+    /// Waits until this connection is evicted.
     pub(super) async fn evicted(&self) {
         self.evicted.cancelled().await;
     }
@@ -260,7 +261,7 @@ impl Drop for Slot {
     }
 }
 
-/// Reports what a connection is doing.
+/// Reports the activity of a connection.
 #[derive(Clone)]
 pub(super) struct Activity {
     connections: Arc<Connections>,
@@ -268,13 +269,13 @@ pub(super) struct Activity {
 }
 
 impl Activity {
-    /// A request begins; the connection is busy until the guard is dropped.
+    /// Marks the connection as busy until the guard is dropped.
     pub(super) fn begin(&self) -> InFlight {
         self.connections.set(self.id, |_| Phase::Busy);
         InFlight(self.clone())
     }
 
-    /// The client took bytes that had to wait for it.
+    /// Records progress: the client accepted bytes for which a write had waited.
     pub(super) fn touch(&self) {
         self.connections.set(self.id, |phase| match phase {
             Phase::Idle(_) => Phase::Idle(Instant::now()),
@@ -282,13 +283,13 @@ impl Activity {
         });
     }
 
-    /// From now on the connection only discards what its client sends.
+    /// Marks the connection as lingering.
     pub(super) fn linger(&self) {
         self.connections.set(self.id, |_| Phase::Lingering(Instant::now()));
     }
 }
 
-/// A request whose response is not complete.
+/// The guard of a request whose response is not complete.
 pub(super) struct InFlight(Activity);
 
 impl Drop for InFlight {

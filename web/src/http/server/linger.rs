@@ -1,9 +1,9 @@
-//! The last stage of a close (RFC 9112 section 9.6).
+//! Lingering close (RFC 9112 section 9.6).
 //!
-//! A socket that is closed with unread bytes in its receive buffer, or that receives more later,
-//! sends a reset, and on a reset the client's kernel discards the response that the client has not
-//! read yet. So the write side closes first, and what the client still sends is read and discarded
-//! until the client has closed its side, within bounds.
+//! If a socket is closed with unread bytes in its receive buffer, or receives more later, the
+//! kernel sends a reset, on which the client's kernel discards the response that the client has not
+//! read yet. So the write side is closed first, and what the client still sends is read and
+//! discarded until the client closes its side, within limits.
 
 use std::{io, time::Duration};
 
@@ -12,25 +12,26 @@ use tokio::{
     time::timeout,
 };
 
-/// How long a connection lingers.
+/// Limits of a lingering close.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LingerLimits {
-    /// In all. Some clients send their whole body before they read the response.
+    /// The total time. Some clients send their whole body before they read the response.
     pub time: Duration,
-    /// Without a byte from the client.
+    /// The time without a byte from the client.
     pub pause: Duration,
-    /// How much is discarded, in bytes.
+    /// The maximum number of discarded bytes.
     pub bytes: usize,
 }
 
 impl Default for LingerLimits {
     fn default() -> Self {
-        // The times are nginx's. The bytes are 16 times the largest body that an endpoint takes.
+        // The times are the defaults of nginx. The bytes are 16 times the largest body that an
+        // endpoint accepts.
         Self { time: Duration::from_secs(30), pause: Duration::from_secs(5), bytes: 64 << 20 }
     }
 }
 
-/// Bytes that are read at once.
+/// The size of the read buffer.
 const BUFFER_BYTES: usize = 16 * 1024;
 
 /// Closes the write side, then discards what arrives until the client closes or a limit is reached.

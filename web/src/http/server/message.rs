@@ -1,4 +1,4 @@
-//! The bodies of one request and its response, as far as the connection depends on them.
+//! Bodies of a request and of its response, as far as the connection depends on them.
 
 use std::{
     pin::Pin,
@@ -17,29 +17,29 @@ use tokio::time::timeout;
 use super::connections::InFlight;
 use crate::http::body;
 
-/// The largest declared body that is read to its end although no endpoint wants it, in bytes: it
-/// usually arrived with the head, and the connection stays usable.
+/// Maximum declared size of a body that is read to its end although the endpoint did not read it,
+/// in bytes: it has usually arrived with the head, and reading it keeps the connection usable.
 const MAX_UNWANTED_BYTES: usize = 64 * 1024;
 
-/// How long such a body may take to arrive. The response waits meanwhile.
+/// How long such a body may take to arrive. The response is delayed meanwhile.
 const UNWANTED_TIME: Duration = Duration::from_millis(100);
 
-/// What an endpoint leaves of the body of its request.
+/// The part of a request body that the endpoint has not read.
 pub(super) struct Remainder {
-    state: Arc<Mutex<State>>,
-    /// Whether it may be read after the endpoint has answered.
+    state: Arc<Mutex<BodyState>>,
+    /// Whether it may be read after the endpoint has responded.
     is_small: bool,
 }
 
-enum State {
+enum BodyState {
     Unfinished(BoxStream<'static, std::io::Result<Bytes>>),
     Finished,
-    /// The connection failed or the client sent what is not HTTP.
+    /// The connection failed, or the client sent invalid HTTP.
     Broken,
 }
 
 impl Remainder {
-    /// Takes the place of the body of `request`. `None`: it has none.
+    /// Replaces the body of `request` by one that can be observed. `None`: it has no body.
     pub(super) fn of(request: &mut Request) -> Option<Self> {
         let body = request.take_body();
         if body.is_empty() {
@@ -47,57 +47,57 @@ impl Remainder {
             return None;
         }
         let is_small = is_small(request.headers());
-        let state = State::Unfinished(body.into_bytes_stream().boxed());
+        let state = BodyState::Unfinished(body.into_bytes_stream().boxed());
         let state = Arc::new(Mutex::new(state));
-        request.set_body(Body::from_bytes_stream(Shared(state.clone())));
+        request.set_body(Body::from_bytes_stream(SharedBody(state.clone())));
         Some(Self { state, is_small })
     }
 
-    /// Tries to read a small body to its end. Returns whether all of the body has been read.
+    /// Tries to read a small body to its end. Returns whether the whole body has been read.
     pub(super) async fn finish(self) -> bool {
-        let mut rest = Shared(self.state);
+        let mut rest = SharedBody(self.state);
         if self.is_small {
             let reading = async { while rest.next().await.is_some() {} };
             let _late = timeout(UNWANTED_TIME, reading).await;
         }
         let state = rest.0.lock().unwrap_or_else(PoisonError::into_inner);
-        matches!(*state, State::Finished)
+        matches!(*state, BodyState::Finished)
     }
 }
 
-/// A client that expects `100 Continue` has not sent its body, and shall not.
+/// A client that sent `Expect: 100-continue` has not sent its body and must not.
 fn is_small(headers: &HeaderMap) -> bool {
     let is_small = body::declared_length(headers).is_some_and(|it| it <= MAX_UNWANTED_BYTES);
     is_small && !headers.contains_key(header::EXPECT)
 }
 
-struct Shared(Arc<Mutex<State>>);
+struct SharedBody(Arc<Mutex<BodyState>>);
 
-impl Stream for Shared {
+impl Stream for SharedBody {
     type Item = std::io::Result<Bytes>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let State::Unfinished(body) = &mut *state else {
+        let BodyState::Unfinished(body) = &mut *state else {
             return Poll::Ready(None);
         };
         let next = body.poll_next_unpin(cx);
         match &next {
-            Poll::Ready(None) => *state = State::Finished,
-            Poll::Ready(Some(Err(_))) => *state = State::Broken,
+            Poll::Ready(None) => *state = BodyState::Finished,
+            Poll::Ready(Some(Err(_))) => *state = BodyState::Broken,
             Poll::Pending | Poll::Ready(Some(Ok(_))) => {}
         }
         next
     }
 }
 
-/// The body of a response, with the guard of the request that it answers.
-pub(super) struct Guarded<B> {
+/// The body of a response. Holds the guard of its request until it has been sent.
+pub(super) struct GuardedBody<B> {
     pub(super) body: B,
     pub(super) _in_flight: InFlight,
 }
 
-impl<B: HttpBody + Unpin> HttpBody for Guarded<B> {
+impl<B: HttpBody + Unpin> HttpBody for GuardedBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 

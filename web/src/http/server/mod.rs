@@ -1,14 +1,14 @@
-//! Accepts connections and gives their requests to a poem endpoint.
+//! Accepts connections and passes their requests to a poem endpoint.
 //!
-//! Poem's own `Server` is not used, for what it leaves out: it sets no timer, so hyper's limit on
-//! reading a request head is off; it bounds neither connections nor writes that do not move; it
-//! turns in circles when `accept` fails, as it does when file descriptors run out; and it leaves
-//! Nagle's algorithm on, which costs a streamed answer about 45 ms. Everything above the
+//! Poem's own `Server` is not used because it lacks several limits: it sets no timer, so hyper's
+//! timeout for the request head does not work; it limits neither connections nor stalled writes; it
+//! busy-loops when `accept` fails, as it does when file descriptors run out; and it leaves Nagle's
+//! algorithm enabled, which delays a streamed response by about 45 ms. Everything above the
 //! connection is poem's. HTTP/1.1 only: clients use it on loopback, and so do the proxies in front
-//! of a deployment, and hyper's limit on the head does not hold while it guesses the version.
+//! of a deployment, and hyper does not enforce the limit on the head while it detects the version.
 //!
 //! A response that is sent before the whole request was read closes its connection in stages
-//! ([`linger`]), and idle connections make room for new ones ([`connections`]).
+//! ([`linger`]). Idle connections are closed to make room for new ones ([`connections`]).
 
 mod connections;
 mod linger;
@@ -47,32 +47,33 @@ use tokio_util::sync::CancellationToken;
 
 use connections::{Activity, ConnectionLimits, Connections, Slot};
 use linger::LingerLimits;
-use message::{Guarded, Remainder};
+use message::{GuardedBody, Remainder};
 
 use crate::http::{error::RETRY_AFTER_SECONDS, probes::PROBES};
 
-/// From the moment a connection is ready for a request until the whole head has arrived. It is
-/// also how long an unused connection is kept open.
+/// Timeout from the moment a connection is ready for a request until the whole head has arrived. It
+/// is also the keep-alive timeout.
 pub(crate) const HEAD_READ_LIMIT: Duration = Duration::from_mins(1);
 
-/// Bytes of a request line and its headers. Access tokens are the largest part, at about 1 KiB.
+/// Maximum size of the request line and headers. Access tokens are the largest part, at about 1
+/// KiB.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 
-/// How long the other side may refuse to take any byte of our answer. Event streams write at least
-/// every 15 s, so a reader that vanished without a word is noticed this way.
+/// How long a client may accept no bytes of a response. Event streams write at least every 15 s, so
+/// a reader that vanished silently is detected within this time.
 const WRITE_STALL_LIMIT: Duration = Duration::from_mins(1);
 
-/// Pause after a failed `accept`: usually file descriptors ran out, and some must close first.
+/// Pause after a failed `accept`: usually file descriptors ran out, and some must be closed first.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
-/// Bounds on the connections of one listener.
+/// Limits on the connections of one listener.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Limits {
     connections: ConnectionLimits,
     linger: LingerLimits,
 }
 
-/// Serves until `stop`; then lets the open requests end for at most `grace` and drops the rest.
+/// Serves until `stop` is cancelled, then waits up to `grace` for open requests and drops the rest.
 pub(crate) async fn serve<E>(
     listener: TcpListener,
     app: E,
@@ -101,7 +102,7 @@ pub(crate) async fn serve<E>(
                 Err(error) => {
                     tracing::warn!(
                         dependency = "sockets", %error,
-                        "Could not accept a connection, trying again"
+                        "Could not accept a connection; retrying"
                     );
                     open.evict_idlest();
                     sleep(ACCEPT_RETRY).await;
@@ -114,11 +115,11 @@ pub(crate) async fn serve<E>(
     let all_ended = async { while connections.join_next().await.is_some() {} };
     if timeout(grace, all_ended).await.is_err() {
         let left = connections.len();
-        tracing::warn!(left, "Cut connections that were still busy: {left}");
+        tracing::warn!(left, "Closed connections with unfinished requests at shutdown: {left}");
     }
 }
 
-/// Serves one connection until it ends or has to make room.
+/// Serves one connection until it ends or is evicted.
 async fn connection<E>(
     stream: TcpStream,
     remote: SocketAddr,
@@ -160,8 +161,8 @@ async fn requests<E>(
             let (app, unread, in_flight) = (app.clone(), unread.clone(), activity.begin());
             let request =
                 (request, LocalAddr(local.into()), RemoteAddr(remote.into()), Scheme::HTTP);
-            // In a box that ends with the request: hyper keeps room for the future of a request as
-            // long as the connection, and an event stream may be open for an hour.
+            // Boxed, so that it is freed with the request: hyper reserves space for the future of a
+            // request for as long as the connection, and an event stream may be open for an hour.
             Box::pin(async move {
                 let request: Request = request.into();
                 let response = if for_probes && !PROBES.contains(&request.uri().path()) {
@@ -170,7 +171,9 @@ async fn requests<E>(
                     respond(&*app, request, &unread).await
                 };
                 let response: http::Response<_> = response.into();
-                Ok::<_, Infallible>(response.map(|body| Guarded { body, _in_flight: in_flight }))
+                Ok::<_, Infallible>(
+                    response.map(|body| GuardedBody { body, _in_flight: in_flight }),
+                )
             })
         }
     });
@@ -186,10 +189,10 @@ async fn requests<E>(
             poll_fn(|cx| serving.poll_without_shutdown(cx)).await
         }
     };
-    // Hyper has answered what is not HTTP, without reading on.
+    // Hyper has responded to invalid HTTP without reading the rest.
     let refused = ended.as_ref().is_err_and(hyper::Error::is_parse);
     if let Err(error) = ended {
-        tracing::debug!(%error, %remote, "A connection ended early");
+        tracing::debug!(%error, %remote, "Connection ended with an error");
     }
     let parts = serving.into_parts();
     let mut stream = parts.io.into_inner();
@@ -199,7 +202,7 @@ async fn requests<E>(
     }
 }
 
-/// The response on a connection that is for probes alone.
+/// The response on a connection that is reserved for probes.
 fn no_room() -> Response {
     Response::builder()
         .status(StatusCode::SERVICE_UNAVAILABLE)
@@ -211,8 +214,8 @@ fn no_room() -> Response {
         ))
 }
 
-/// Responds to one request. If the endpoint left a part of the body unread, the response says that
-/// the connection closes, and `unread` is set.
+/// Responds to one request. If the endpoint did not read the whole body, the response closes the
+/// connection and `unread` is set.
 async fn respond<E>(app: &E, mut request: Request, unread: &AtomicBool) -> Response
 where
     E: Endpoint<Output = Response>,
@@ -228,10 +231,10 @@ where
     response
 }
 
-/// A socket whose writes fail when none of them made progress for [`WRITE_STALL_LIMIT`].
+/// A socket whose writes fail if none of them made progress for [`WRITE_STALL_LIMIT`].
 struct StallGuard {
     stream: TcpStream,
-    /// Runs from the first write that had to wait to the next one that did not.
+    /// Runs while writes are pending.
     stalled: Option<Pin<Box<Sleep>>>,
     activity: Activity,
 }

@@ -11,7 +11,7 @@ use tokio::{
 
 use super::*;
 
-/// Longer than anything here takes.
+/// Longer than any step of these tests takes.
 const SOON: Duration = Duration::from_secs(10);
 
 const MEBIBYTE: usize = 1 << 20;
@@ -90,7 +90,7 @@ impl Client {
         timeout(SOON, reading).await.expect("a response")
     }
 
-    /// Everything up to the end of the connection. A reset is an error.
+    /// Reads up to the end of the connection. A reset is an error.
     async fn rest(&mut self) -> io::Result<String> {
         let mut text = String::new();
         timeout(SOON, self.0.read_to_string(&mut text)).await.expect("an end")?;
@@ -110,7 +110,7 @@ fn open(open: usize) -> Limits {
 }
 
 #[tokio::test]
-async fn idle_connections_of_one_address_keep_nobody_out() {
+async fn idle_connections_of_one_address_do_not_block_others() {
     let server = Server::start(open(4)).await;
     let mut early = server.used(2).await;
     let mut held = Vec::new();
@@ -138,7 +138,7 @@ async fn idle_connections_of_one_address_keep_nobody_out() {
 }
 
 #[tokio::test]
-async fn a_connection_with_a_request_is_never_closed_for_another_one() {
+async fn a_connection_with_a_request_is_never_evicted() {
     let server = Server::start(open(2)).await;
     let mut streams = Vec::new();
     for _ in 0..2 {
@@ -161,7 +161,7 @@ async fn a_connection_with_a_request_is_never_closed_for_another_one() {
 }
 
 #[tokio::test]
-async fn an_idle_connection_makes_room_for_one_that_waits_already() {
+async fn a_connection_that_becomes_idle_makes_room_for_a_waiting_one() {
     let server = Server::start(open(1)).await;
     let mut reading = server.connect(1).await;
     reading.send_with("POST /read", "content-length: 2\r\n").await;
@@ -176,7 +176,7 @@ async fn an_idle_connection_makes_room_for_one_that_waits_already() {
 }
 
 #[tokio::test]
-async fn a_response_before_the_body_reaches_a_client_that_sends_on() {
+async fn an_early_response_reaches_a_client_that_keeps_sending() {
     let server = Server::start(Limits::default()).await;
     let body = vec![b'x'; 30 * MEBIBYTE];
     for framing in ["content-length: 31457280\r\n", "transfer-encoding: chunked\r\n"] {
@@ -194,7 +194,7 @@ async fn a_response_before_the_body_reaches_a_client_that_sends_on() {
 }
 
 #[tokio::test]
-async fn a_refusal_of_what_is_not_http_reaches_a_client_that_sends_on() {
+async fn the_response_to_invalid_http_reaches_a_client_that_keeps_sending() {
     let server = Server::start(Limits::default()).await;
     for (bytes, status) in [(b'x', "431"), (b' ', "400")] {
         let mut client = server.connect(1).await;
@@ -210,7 +210,7 @@ async fn a_refusal_of_what_is_not_http_reaches_a_client_that_sends_on() {
 }
 
 #[tokio::test]
-async fn a_small_unwanted_body_leaves_the_connection_usable() {
+async fn a_small_unread_body_leaves_the_connection_usable() {
     let server = Server::start(Limits::default()).await;
     let mut client = server.connect(1).await;
     for _ in 0..2 {
@@ -255,7 +255,7 @@ async fn lingering_ends_at_each_limit() {
 }
 
 #[tokio::test]
-async fn the_lingering_connections_of_one_address_take_no_place_of_another() {
+async fn lingering_connections_of_one_address_do_not_evict_those_of_another() {
     let server = Server::start(open(100)).await;
     let mut clients = Vec::new();
     for host in [2, 1, 1, 1, 1, 1] {
@@ -274,7 +274,7 @@ async fn the_lingering_connections_of_one_address_take_no_place_of_another() {
 }
 
 #[tokio::test]
-async fn stopping_ends_idle_connections_and_waits_for_none_of_them() {
+async fn stopping_closes_idle_connections_without_waiting() {
     let server = Server::start(Limits::default()).await;
     let mut idle = server.used(1).await;
     let mut unused = server.connect(1).await;

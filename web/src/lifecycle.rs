@@ -55,7 +55,7 @@ pub async fn run(
     if let Err(error) = allow_list::enforce(&instance.service).await {
         tracing::warn!(
             dependency = error.dependency(), error = ?error,
-            "Could not revoke the access of users who were removed from the allow list; retrying later"
+            "Could not revoke the access of users who left the allow list; retrying later"
         );
     }
     if let Err(error) = instance.service.revoked().load().await {

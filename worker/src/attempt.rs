@@ -78,7 +78,7 @@ async fn run(shared: &Shared, claimed: Claimed, stop: &Stop) {
             AttemptEnd::Retry(error) => Some(End::Retry(error)),
             AttemptEnd::Stopped => stopped(stop, &log, bound),
         },
-        Some(Err(_panic)) => Some(End::Retry("The program failed in the middle.".to_owned())),
+        Some(Err(_panic)) => Some(End::Retry("The job failed with an internal error.".to_owned())),
         None => stopped(stop, &log, bound),
     };
     let time = began.elapsed();

@@ -51,7 +51,7 @@ impl Notebook for AttemptLog {
         kept.map_err(|error| {
             if !matches!(error, CheckpointError::Superseded) {
                 tracing::warn!(job = %self.job, error = ?error, "Could not write a checkpoint; the job is retried");
-                let _first = self.problem.get_or_init(|| "It could not save its place.".to_owned());
+                let _first = self.problem.get_or_init(|| "Its checkpoint could not be saved.".to_owned());
             }
             Superseded
         })

@@ -57,7 +57,7 @@ enum Command {
 fn schedule(name: &str) -> Result<&'static Schedule, String> {
     schedules::find(name).ok_or_else(|| {
         let names: Vec<_> = schedules::ALL.iter().map(|it| it.name).collect();
-        format!("there are {}", names.join(", "))
+        format!("the schedules are {}", names.join(", "))
     })
 }
 

@@ -161,17 +161,17 @@ fn respond(probe: Probe, pulse: &Pulse, shutdown: &CancellationToken) -> ProbeRe
     match probe {
         Probe::Live => ok(),
         Probe::Ready if shutdown.is_cancelled() => {
-            problem(StatusCode::SERVICE_UNAVAILABLE, "This worker is about to end.")
+            problem(StatusCode::SERVICE_UNAVAILABLE, "This worker is shutting down.")
         }
         Probe::Ready if pulse.is_healthy() => ok(),
         Probe::Ready => problem(
             StatusCode::SERVICE_UNAVAILABLE,
-            "This worker has not been able to look at the queue for a while. Check DATABASE_URL \
-             and the database itself.",
+            "This worker could not query the job queue recently. Check DATABASE_URL and the \
+             database itself.",
         ),
-        Probe::NotGet => problem(StatusCode::METHOD_NOT_ALLOWED, "There is only GET here."),
+        Probe::NotGet => problem(StatusCode::METHOD_NOT_ALLOWED, "Only GET is supported."),
         Probe::Metrics | Probe::Unknown => {
-            problem(StatusCode::NOT_FOUND, "There is /livez, /healthz and /metrics.")
+            problem(StatusCode::NOT_FOUND, "The paths are /livez, /healthz and /metrics.")
         }
     }
 }

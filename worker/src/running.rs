@@ -23,7 +23,7 @@ const IDLE_OWNERS_SHARE: u32 = 4;
 /// The share of the slots, as a divisor, that must be free before a busy worker claims again.
 const REFILL_SHARE: u32 = 4;
 
-/// StopReason a job was stopped from outside.
+/// Why a job was stopped from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StopReason {
     /// It was cancelled, or another worker has it: this worker must not write.

@@ -77,16 +77,14 @@ const HEADERS: [(header::HeaderName, &str); 5] = [
 fn body(service: Service, export: Export) -> Body {
     let pieces = stream::try_unfold((service, export, 0), async |(service, export, number)| {
         if exports::is_denied(&service, &export) {
-            tracing::info!(
-                "Aborted a download of an export: the access that created it was revoked"
-            );
+            tracing::info!("Aborted a download: the access that created the export was revoked");
             return Err(io::Error::other(ExportError::NotFound));
         }
         match exports::chunk(&service, &export, number).await {
             Ok(None) => Ok(None),
             Ok(Some(bytes)) => Ok(Some((bytes, (service, export, number + 1)))),
             Err(error) => {
-                tracing::warn!(error = ?error, "Aborted a download of an export: could not read its next chunk");
+                tracing::warn!(error = ?error, "Aborted a download: could not read the next chunk");
                 Err(io::Error::other(error))
             }
         }

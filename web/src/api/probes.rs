@@ -79,7 +79,7 @@ impl Probes {
     #[oai(path = "/healthz", method = "get", operation_id = "readiness")]
     async fn readiness(&self, request: Data<&RequestId>) -> Readiness {
         let problem = if self.ending.is_cancelled() {
-            "This instance is about to end. Send requests to another one."
+            "This instance is shutting down. Send requests to another one."
         } else {
             match health::check(&self.service).await {
                 Health::Well if health::is_redis_full(&self.service) => {
@@ -88,7 +88,7 @@ impl Probes {
                 Health::Well => return Readiness::Ready(ok()),
                 Health::Busy => return Readiness::Ready(warning(BUSY)),
                 Health::NoDatabase => {
-                    "The database does not answer. Check DATABASE_URL and the database itself."
+                    "The database does not respond. Check DATABASE_URL and the database itself."
                 }
             }
         };
@@ -110,11 +110,11 @@ fn ok() -> Json<Status> {
     Json(Status { status, warning: None })
 }
 
-const BUSY: &str = "All database connections of this instance are in use, and requests wait for one. \
-                    The database answers: look for locks and slow statements.";
+const BUSY: &str = "All database connections of this instance are in use, and requests wait for \
+                    one. The database responds: look for locks and slow statements.";
 
-const REDIS_FULL: &str = "Redis is full and refuses writes: no session and no sign-in begins. Give it \
-                          more memory; `notes-mcp store` says who holds how much.";
+const REDIS_FULL: &str = "Redis is full and refuses writes: no session and no sign-in can start. Give \
+                          it more memory; `notes-mcp store` shows the use of each user.";
 
 fn warning(warning: &str) -> Json<Status> {
     let Json(status) = ok();

@@ -20,7 +20,7 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// This many dependencies are unavailable.
 #[derive(Debug, thiserror::Error)]
-#[error("{0} of the things that are needed cannot be used")]
+#[error("{0} dependencies are unavailable")]
 pub(super) struct Unreachable(usize);
 
 /// Tests all services in the configuration and prints one line for each. The configuration itself
@@ -121,7 +121,7 @@ async fn database(config: &Config) -> anyhow::Result<String> {
 }
 
 async fn within<T>(asking: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    tokio::time::timeout(CHECK_TIMEOUT, asking).await.context("no answer in time").flatten()
+    tokio::time::timeout(CHECK_TIMEOUT, asking).await.context("no response in time").flatten()
 }
 
 /// The results so far.

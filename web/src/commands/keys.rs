@@ -61,7 +61,7 @@ async fn list(service: &Service) -> anyhow::Result<()> {
         text.push('\n');
     }
     if keys.is_empty() {
-        say("There are no keys yet. The server makes one when it first needs it.");
+        say("There are no keys yet. The server creates one when it first needs it.");
         return Ok(());
     }
     write!(io::stdout(), "{text}").context("could not print the keys")
@@ -69,10 +69,10 @@ async fn list(service: &Service) -> anyhow::Result<()> {
 
 async fn rotate(service: &Service) -> anyhow::Result<()> {
     let at =
-        service.keys().rotate(&RequestInfo::none()).await.context("could not ask for new keys")?;
+        service.keys().rotate(&RequestInfo::none()).await.context("could not request a new key")?;
     say(format_args!(
-        "The servers that run will make a new key now and sign with it from {} UTC on. Tokens that \
-         the old key signed stay valid.",
+        "Running servers create a new key now and sign with it from {} UTC on. Tokens that the \
+         old key signed stay valid.",
         at.format("%Y-%m-%d %H:%M")
     ));
     Ok(())
@@ -81,7 +81,7 @@ async fn rotate(service: &Service) -> anyhow::Result<()> {
 async fn revoke_key(service: &Service, kid: &str) -> anyhow::Result<()> {
     let keys = keys(service).await?;
     let Some(key) = keys.iter().find(|it| it.kid.to_string() == kid) else {
-        bail!("there is no key `{kid}`; `keys list` shows those that there are");
+        bail!("there is no key `{kid}`; `keys list` shows all keys");
     };
     let revoked = revoke::key(service, &key.kid, &RequestInfo::none())
         .await

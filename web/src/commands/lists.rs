@@ -34,12 +34,12 @@ impl Printing {
         let text = if self.json { lines(entries)? } else { table(head, entries.iter().map(cells)) };
         write!(io::stdout(), "{text}").context("could not print the list")?;
         if entries.is_empty() {
-            say("There is nothing to list.");
+            say("There are no entries.");
         }
         if let Some(last) = entries.last()
             && u64::try_from(entries.len()).is_ok_and(|it| it == self.limit)
         {
-            say(format_args!("For the next ones add: {}", next(last)));
+            say(format_args!("For the next entries, add: {}", next(last)));
         }
         Ok(())
     }
@@ -73,8 +73,8 @@ fn table<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]
     text
 }
 
-/// Replaces control characters and invisible characters by U+FFFD: text from clients and users must not
-/// control the terminal, nor look like other text.
+/// Replaces control characters and invisible characters by U+FFFD: text from clients and users must
+/// not control the terminal, nor look like other text.
 fn printable(text: &str) -> String {
     let is_unsafe = |c: char| c.is_control() || service::is_invisible(c);
     text.chars().map(|c| if is_unsafe(c) { '\u{fffd}' } else { c }).collect()

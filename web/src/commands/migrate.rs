@@ -39,8 +39,8 @@ pub(super) async fn run(config: Config, command: Command) -> anyhow::Result<()> 
             let schema = service.db().schema_connection().await.context("could not connect")?;
             migration::take_back(&schema, steps)
                 .await
-                .context("could not take the migrations back")?;
-            say(format_args!("Taken back: {steps}."));
+                .context("could not revert the migrations")?;
+            say(format_args!("Migrations reverted: {steps}."));
             return list(&service).await;
         }
         Command::Status => return list(&service).await,

@@ -128,7 +128,7 @@ async fn revoke_client(service: &Service, id: String) -> anyhow::Result<()> {
     let client = ClientId(id);
     let revoked = revoke::client(service, &client, Reason::Operator, &RequestInfo::none()).await;
     match revoked.context("could not revoke the grants of the client")?.len() {
-        0 => bail!("nobody has connected `{client}`"),
+        0 => bail!("no user has connected `{client}`"),
         count => say(format_args!(
             "{} of `{client}` revoked. Within seconds no server accepts the tokens, and streams, jobs \
              and export links that were started with them end; to use the app again, its users have \
@@ -177,19 +177,16 @@ pub(super) async fn only(service: &Service, name: &str) -> anyhow::Result<UserId
     // As in ALLOWED_GITHUB_LOGINS.
     let by_number = name.strip_prefix("id:").map(|number| format!("github:{}", number.trim()));
     let name = by_number.as_deref().unwrap_or(name);
-    let people = users::named(service.db(), name).await.context("could not look for them")?;
+    let people = users::named(service.db(), name).await.context("could not look up the user")?;
     match &people[..] {
         [person] => Ok(UserId::new(person.sub.as_str())),
         [] => match token::identity(name) {
             Ok(user) if name.contains(':') => Ok(user),
-            _ => bail!("nobody has ever signed in as `{name}`"),
+            _ => bail!("no user has ever signed in as `{name}`"),
         },
         several => {
             let identities: Vec<&str> = several.iter().map(|it| it.sub.as_str()).collect();
-            bail!(
-                "several people have signed in as `{name}`: name one of {}",
-                identities.join(", ")
-            )
+            bail!("several users have signed in as `{name}`: name one of {}", identities.join(", "))
         }
     }
 }

@@ -95,7 +95,7 @@ async fn listen_on(config: &Config, port: u16, variable: Variable) -> anyhow::Re
     match TcpListener::bind(address).await {
         Ok(listener) => Ok(listener),
         Err(error) if error.kind() == ErrorKind::AddrInUse => bail!(
-            "port {port} is in use, perhaps by another notes-mcp. End that one, or choose another \
+            "port {port} is in use, perhaps by another notes-mcp. Stop that one, or choose another \
              port: {}",
             program::command_with(
                 &[(variable, port.checked_add(1).unwrap_or(1024).to_string())],
@@ -111,7 +111,7 @@ async fn listen_on(config: &Config, port: u16, variable: Variable) -> anyhow::Re
 async fn cancel_on_signal(shutdown: CancellationToken) {
     signal().await;
     if io::stderr().is_terminal() {
-        say("Ending. Press Ctrl-C again to end at once.");
+        say("Shutting down. Press Ctrl-C again to stop immediately.");
     }
     shutdown.cancel();
     signal().await;

@@ -48,7 +48,7 @@ const CLIENT: &str = "command-line";
 pub(super) async fn run(config: Config, options: Options) -> anyhow::Result<()> {
     let (_, service) = connect(&config).await?;
     let Options { user, scope, ttl } = options;
-    let person = users::get(service.db(), &user).await.context("could not look for the person")?;
+    let person = users::get(service.db(), &user).await.context("could not look up the user")?;
     if person.is_some_and(|person| person.blocked_at.is_some()) {
         bail!("{user} is blocked, so no token would be accepted; `users unblock {user}` first");
     }
@@ -67,11 +67,11 @@ pub(super) async fn run(config: Config, options: Options) -> anyhow::Result<()> 
             ttl: Some(ttl),
         })
         .await
-        .context("could not make the token")?;
+        .context("could not create the token")?;
 
     for unknown in scope.unknown {
         let known = scope::ALL.join(" ");
-        say(format_args!("There is no scope `{unknown}`, so it is ignored. There are: {known}"));
+        say(format_args!("Ignored the unknown scope `{unknown}`. The scopes are: {known}"));
     }
     let granted = listed(scope::ALL.iter().filter(|it| scope.known.contains(**it)));
     say(format_args!("An access token for {user} with the scopes:\n{granted}"));
@@ -80,7 +80,7 @@ pub(super) async fn run(config: Config, options: Options) -> anyhow::Result<()> 
         say(format_args!("Not granted; name them with --scope if needed:\n{missing}"));
     }
     say(format_args!(
-        "It is for {}, and good for {}.\n\
+        "It is valid at {} for {}.\n\
          Anyone who has it can use these notes: treat it like a password. `users block` ends it, and so \
          does `keys revoke`.",
         config.public_url.mcp(),

@@ -1,5 +1,5 @@
-//! Bearer tokens in requests, and the challenge to a request without a good one (RFC 6750 section 3,
-//! RFC 9728 section 5.1).
+//! Bearer tokens in requests, and the challenge to a request without a valid one (RFC 6750 section
+//! 3, RFC 9728 section 5.1).
 
 use std::{collections::BTreeSet, fmt::Write as _};
 

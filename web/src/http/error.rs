@@ -4,7 +4,7 @@
 //! request id. Internal causes are logged, never sent. Exceptions: JSON-RPC errors are made by the
 //! engine, and hyper answers bytes that are not HTTP (400, 431) without a body.
 
-use std::{io, time::Duration};
+use std::{borrow::Cow, io, time::Duration};
 
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use poem::{
@@ -83,7 +83,7 @@ pub(crate) enum ApiError {
 
 impl ResponseError for ApiError {
     fn status(&self) -> StatusCode {
-        self.parts().0
+        self.status_and_code().0
     }
 }
 
@@ -131,121 +131,113 @@ impl ApiError {
     }
 
     /// The status, the code and the description.
-    pub(crate) fn parts(&self) -> (StatusCode, &'static str, String) {
-        let (status, code, description) = match self {
-            Self::ForeignHost => (
-                StatusCode::MISDIRECTED_REQUEST,
-                "misdirected_request",
-                "This server does not answer under the Host of your request. Use the address \
-                 from PUBLIC_URL, or set PUBLIC_URL to the address you use."
-                    .to_owned(),
-            ),
-            Self::DuplicatedHeader(name) => (
-                StatusCode::BAD_REQUEST,
-                "invalid_request",
-                format!("The request has more than one {name} header. Send it with one."),
-            ),
-            Self::ForeignOrigin => (
-                StatusCode::FORBIDDEN,
-                "forbidden_origin",
+    pub(crate) fn parts(&self) -> (StatusCode, &'static str, Cow<'static, str>) {
+        let (status, code) = self.status_and_code();
+        (status, code, self.description())
+    }
+
+    fn status_and_code(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::ForeignHost => (StatusCode::MISDIRECTED_REQUEST, "misdirected_request"),
+            Self::DuplicatedHeader(_) | Self::BodyIncomplete(_) => {
+                (StatusCode::BAD_REQUEST, "invalid_request")
+            }
+            Self::ForeignOrigin => (StatusCode::FORBIDDEN, "forbidden_origin"),
+            Self::Unauthorized(challenge) => (StatusCode::UNAUTHORIZED, challenge.code()),
+            Self::BodyTooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large"),
+            Self::BodyTooSlow(_) => (StatusCode::REQUEST_TIMEOUT, "request_timeout"),
+            Self::TooManyBodies { .. } | Self::TooManyRequests(_) => {
+                (StatusCode::TOO_MANY_REQUESTS, "temporarily_unavailable")
+            }
+            Self::KeysUnavailable | Self::BodyBudgetExhausted | Self::ExportUnavailable => {
+                (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable")
+            }
+            Self::NotFound | Self::ExportNotFound => (StatusCode::NOT_FOUND, "not_found"),
+            Self::MethodNotAllowed(_) => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
+            Self::Rejected(status) => (*status, "invalid_request"),
+            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "server_error"),
+        }
+    }
+
+    fn description(&self) -> Cow<'static, str> {
+        let text = match self {
+            Self::ForeignHost => {
+                "This server does not answer under the Host of your request. Use the address from \
+                 PUBLIC_URL, or set PUBLIC_URL to the address you use."
+            }
+            Self::DuplicatedHeader(name) => {
+                return format!("The request has more than one {name} header. Send it with one.")
+                    .into();
+            }
+            Self::ForeignOrigin => {
                 "Web pages from this Origin may not call this server. Its operator can add the \
                  origin to ALLOWED_ORIGINS."
-                    .to_owned(),
-            ),
-            Self::Unauthorized(challenge) => {
-                (StatusCode::UNAUTHORIZED, challenge.code(), challenge.description().to_owned())
             }
-            Self::KeysUnavailable => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "temporarily_unavailable",
+            Self::Unauthorized(challenge) => challenge.description(),
+            Self::KeysUnavailable => {
                 "The access token cannot be checked at the moment. Keep it and try again in a few \
                  seconds."
-                    .to_owned(),
-            ),
-            Self::BodyTooLarge(bounds) => (
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "payload_too_large",
-                format!(
-                    "The request body is larger than {} KiB. Send less in one request.",
-                    bounds.bytes >> 10
-                ),
-            ),
-            Self::BodyTooSlow(bounds) => (
-                StatusCode::REQUEST_TIMEOUT,
-                "request_timeout",
-                format!(
-                    "The request body arrived too slowly: it has to be complete within {}, and \
-                     must not pause for long. Send it again.",
-                    counted(bounds.time.as_secs(), "second", "seconds")
-                ),
-            ),
-            Self::TooManyBodies { bodies, bytes } => (
-                StatusCode::TOO_MANY_REQUESTS,
-                "temporarily_unavailable",
-                format!(
+            }
+            Self::BodyTooLarge(bounds) => {
+                let limit = bounds.bytes >> 10;
+                return format!(
+                    "The request body is larger than {limit} KiB. Send less in one request."
+                )
+                .into();
+            }
+            Self::BodyTooSlow(bounds) => {
+                let limit = counted(bounds.time.as_secs(), "second", "seconds");
+                return format!(
+                    "The request body arrived too slowly: it has to be complete within {limit}, \
+                     and must not pause for long. Send it again."
+                )
+                .into();
+            }
+            Self::TooManyBodies { bodies, bytes } => {
+                let mebibytes = bytes >> 20;
+                return format!(
                     "You have too many unfinished requests: at most {bodies}, with bodies of \
-                     {} MiB together. Wait for some to be answered, then try again.",
-                    bytes >> 20
-                ),
-            ),
-            Self::BodyBudgetExhausted => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "temporarily_unavailable",
+                     {mebibytes} MiB together. Wait for some to be answered, then try again."
+                )
+                .into();
+            }
+            Self::BodyBudgetExhausted => {
                 "This server is reading as many request bodies as it can hold. Try again in a few \
                  seconds."
-                    .to_owned(),
-            ),
-            Self::TooManyRequests(wait) => (
-                StatusCode::TOO_MANY_REQUESTS,
-                "temporarily_unavailable",
-                format!(
-                    "There were too many requests of this kind. Wait {} and try again.",
-                    counted(wait.as_secs(), "second", "seconds")
-                ),
-            ),
-            Self::BodyIncomplete(_) => (
-                StatusCode::BAD_REQUEST,
-                "invalid_request",
-                "The request body broke off or was not valid HTTP. Send it again.".to_owned(),
-            ),
-            Self::ExportNotFound => (
-                StatusCode::NOT_FOUND,
-                "not_found",
+            }
+            Self::TooManyRequests(wait) => {
+                let wait = counted(wait.as_secs(), "second", "seconds");
+                return format!(
+                    "There were too many requests of this kind. Wait {wait} and try again."
+                )
+                .into();
+            }
+            Self::BodyIncomplete(_) => {
+                "The request body broke off or was not valid HTTP. Send it again."
+            }
+            Self::ExportNotFound => {
                 "There is no file at this address, or not any more: it is kept for an hour. Ask \
                  for a new export."
-                    .to_owned(),
-            ),
-            Self::ExportUnavailable => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "temporarily_unavailable",
-                "The file cannot be read at the moment. Try again in a few seconds.".to_owned(),
-            ),
-            Self::NotFound => (
-                StatusCode::NOT_FOUND,
-                "not_found",
+            }
+            Self::ExportUnavailable => {
+                "The file cannot be read at the moment. Try again in a few seconds."
+            }
+            Self::NotFound => {
                 "There is nothing at this path. The MCP endpoint is /mcp, the HTTP API is \
                  described at /docs."
-                    .to_owned(),
-            ),
-            Self::MethodNotAllowed(allowed) => (
-                StatusCode::METHOD_NOT_ALLOWED,
-                "method_not_allowed",
-                format!("This path answers to {allowed} only."),
-            ),
-            Self::Rejected(status) => (
-                *status,
-                "invalid_request",
-                "The request was not understood. The HTTP API is described at /docs.".to_owned(),
-            ),
-            Self::Internal => (
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "server_error",
-                "Something went wrong on our side. If it happens again, give the request id to \
+            }
+            Self::MethodNotAllowed(allowed) => {
+                return format!("This path accepts {allowed} only.").into();
+            }
+            Self::Rejected(_) => {
+                "The request was not understood. The HTTP API is described at /docs."
+            }
+            Self::Internal => {
+                "Something went wrong on this server. If it happens again, give the request id to \
                  the operator of this server."
-                    .to_owned(),
-            ),
+            }
         };
-        (status, code, description)
+        text.into()
     }
 
     /// The header that the status requires or suggests.

@@ -131,8 +131,8 @@ impl OAuthErrors<'_> {
     /// 401 `invalid_client`. `used_basic`: whether the client used HTTP Basic authentication, which
     /// requires a challenge in the response.
     pub(crate) fn invalid_client(self, used_basic: bool) -> OAuthError {
-        let description = "The client is not known here, or could not prove who it is. If it \
-                           registered itself, let it do so again.";
+        let description = "The client is unknown, or its authentication failed. If it registered \
+                           itself, it has to register again.";
         self.invalid_client_because(description, used_basic)
     }
 

@@ -38,9 +38,9 @@ impl FormError {
             Self::ContentType => {
                 "Send the parameters as application/x-www-form-urlencoded in UTF-8, in the body."
             }
-            Self::Query => "Send the parameters in the body, not in the address.",
-            Self::TooMany => "There are too many parameters.",
-            Self::Duplicate => "A parameter stands more than once. Send each one once.",
+            Self::Query => "Send the parameters in the body, not in the URL.",
+            Self::TooMany => "There are too many parameters: at most 64 are allowed.",
+            Self::Duplicate => "A parameter occurs more than once. Send each parameter once.",
             Self::Encoding => "A parameter is not UTF-8 text.",
         }
     }

@@ -48,8 +48,8 @@ enum RevokeResponse {
 impl Revoke {
     /// Revoke a token
     ///
-    /// RFC 7009. Revokes everything from the same sign-in: access tokens and refresh tokens. Its open
-    /// streams are closed.
+    /// RFC 7009. Revokes everything from the same sign-in: access tokens and refresh tokens. Its
+    /// open streams are closed.
     #[oai(path = "/revoke", method = "post", operation_id = "revoke")]
     async fn revoke(
         &self,

@@ -89,47 +89,42 @@ impl Endpoint for Authorize {
 
 /// The page for a request whose error must not be sent to the client.
 fn error_page(error: PageError) -> ErrorPage {
-    let bad =
-        |title, what: String, next| ErrorPage::new(StatusCode::BAD_REQUEST, title, what, next);
     match error {
-        PageError::Request(what) => bad(
+        PageError::Request(what) => ErrorPage::bad_request(
             "This link is broken",
             format!("An app sent you here, but its request is not complete. {what}"),
-            "Go back to the app and connect again. If that does not help, its maker has to mend it.",
+            "Go back to the app and connect again. If that does not help, its developer has to fix \
+             it.",
         ),
-        PageError::UnknownClient => bad(
+        PageError::UnknownClient => ErrorPage::bad_request(
             "This app is not known here",
-            "It never registered with this server, or so long ago that it was forgotten."
-                .to_owned(),
+            "It never registered with this server, or so long ago that it was forgotten.",
             "Remove this server from the app, add it again, and connect again.",
         ),
-        PageError::ClientRefused(why) => bad(
+        PageError::ClientRefused(why) => ErrorPage::bad_request(
             "This app cannot be identified",
-            "It says who it is by a document on the web, and that document cannot be used."
-                .to_owned(),
-            "Try again in a minute. If that does not help, the app's maker has to mend it.",
+            "It identifies itself by a document on the web, and that document cannot be used.",
+            "Try again in a minute. If that does not help, the app's developer has to fix it.",
         )
         .with_detail(why),
-        PageError::ClientUnreachable { host, why } => ErrorPage::new(
-            StatusCode::BAD_REQUEST,
+        PageError::ClientUnreachable { host, why } => ErrorPage::bad_request(
             "This server could not reach the app's site",
             format!(
-                "The app says who it is by a document at {host}, and this server could not fetch \
-                 it: {why}. The app itself may be fine.",
+                "The app identifies itself by a document at {host}, and this server could not \
+                 fetch it: {why}. The app itself may be fine.",
             ),
-            "Try again in a minute. If that does not help, tell the person who runs this server.",
+            "Try again in a minute. If that does not help, tell the operator of this server.",
         )
         .with_operator_hint(format!(
             "let the server reach {host} (HTTPS_PROXY), give it the document (CLIENT_DOCUMENTS), or \
              let apps register instead (CLIENT_METADATA_DOCUMENTS=off)."
         )),
-        PageError::DocumentsOff => bad(
+        PageError::DocumentsOff => ErrorPage::bad_request(
             "This app has to register here",
-            "It says who it is by a document on the web, and this server does not fetch such \
-             documents."
-                .to_owned(),
+            "It identifies itself by a document on the web, and this server does not fetch such \
+             documents.",
             "Remove this server from the app, add it again, and connect again: the app then \
-             registers. If that does not help, tell the person who runs this server.",
+             registers. If that does not help, tell the operator of this server.",
         )
         .with_operator_hint(
             "CLIENT_METADATA_DOCUMENTS is off, and CLIENT_DOCUMENTS does not have the document of \
@@ -140,11 +135,10 @@ fn error_page(error: PageError) -> ErrorPage {
              fetches the one that says who this app is.",
             wait,
         ),
-        PageError::RedirectUri => bad(
-            "This app asks for an answer at a strange place",
-            "It wants the answer sent to an address that it has not registered, so nothing was \
-             sent."
-                .to_owned(),
+        PageError::RedirectUri => ErrorPage::bad_request(
+            "This app's redirect address is not registered",
+            "It asked this server to redirect you to an address that it has not registered, so \
+             nothing was sent.",
             "Do not go on if you did not start this. If you did, remove this server from the app, \
              add it again, and connect again.",
         ),
@@ -155,20 +149,23 @@ fn error_page(error: PageError) -> ErrorPage {
             "Ask the operator to set GITHUB_CLIENT_ID and GITHUB_CLIENT_SECRET.",
         ),
         PageError::Client { name, error, description, destination, back } => {
-            let words = match destination {
-                Destination::Site { host } => format!("Go back to {host}"),
-                Destination::ThisMachine | Destination::App { .. } => "Go back".to_owned(),
-            };
-            bad(
+            ErrorPage::bad_request(
                 "This app made a mistake",
                 format!(
-                    "{name} (a name that nobody has checked) asked for something that this server \
-                     does not offer."
+                    "{name} (an unverified name) asked for something that this server does not \
+                     offer."
                 ),
                 "Go back only if you started this there.",
             )
-            .with_link(words, back)
+            .with_link(link_text(destination), back)
             .with_detail(format!("{error}: {description}"))
         }
+    }
+}
+
+fn link_text(destination: Destination) -> String {
+    match destination {
+        Destination::Site { host } => format!("Go back to {host}"),
+        Destination::ThisMachine | Destination::App { .. } => "Go back".to_owned(),
     }
 }

@@ -138,8 +138,7 @@ impl Endpoint for Consent {
 
 fn error_page(error: ConsentError) -> ErrorPage {
     match error {
-        ConsentError::NotFound => ErrorPage::new(
-            StatusCode::BAD_REQUEST,
+        ConsentError::NotFound => ErrorPage::bad_request(
             "This sign-in is over",
             "You have decided already, or more than ten minutes have passed.",
             "Go back to your app and connect again.",

@@ -53,6 +53,15 @@ impl ErrorPage {
         }
     }
 
+    /// 400.
+    pub(crate) fn bad_request(
+        title: &'static str,
+        what: impl Into<Cow<'static, str>>,
+        next: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, title, what, next)
+    }
+
     /// 503: a dependency is unavailable.
     pub(crate) fn unavailable() -> Self {
         let page = Self::new(

@@ -190,14 +190,10 @@ fn error_page(error: CallbackError) -> ErrorPage {
     const AGAIN: &str = "Go back to your app, or to the account page, and sign in again.";
 
     match error {
-        CallbackError::Malformed | CallbackError::Name => ErrorPage::new(
-            StatusCode::BAD_REQUEST,
-            "This link is broken",
-            "It is not one that this server sent anybody to.",
-            AGAIN,
-        ),
-        CallbackError::NotFound => ErrorPage::new(
-            StatusCode::BAD_REQUEST,
+        CallbackError::Malformed | CallbackError::Name => {
+            ErrorPage::bad_request("This link is broken", "This server did not create it.", AGAIN)
+        }
+        CallbackError::NotFound => ErrorPage::bad_request(
             "This sign-in is over",
             "It was finished already, or more than ten minutes have passed.",
             AGAIN,
@@ -225,20 +221,18 @@ fn error_page(error: CallbackError) -> ErrorPage {
         CallbackError::Denied => ErrorPage::new(
             StatusCode::FORBIDDEN,
             "You are not signed in",
-            "You said no at GitHub, so nothing has been changed.",
+            "You did not authorize this server at GitHub. Nothing has been changed.",
             AGAIN,
         ),
-        CallbackError::Rejected => ErrorPage::new(
-            StatusCode::BAD_REQUEST,
+        CallbackError::Rejected => ErrorPage::bad_request(
             "The sign-in failed",
-            "GitHub does not know the code that your browser brought back, or sent you back without \
-             one.",
+            "GitHub did not accept the code that your browser returned with, or sent no code.",
             AGAIN,
         ),
         CallbackError::Failed => ErrorPage::new(
             StatusCode::BAD_GATEWAY,
             "The sign-in failed",
-            "GitHub gave an response that this server cannot use.",
+            "This server could not use GitHub's response.",
             AGAIN,
         ),
         CallbackError::Unavailable => ErrorPage::unavailable(),

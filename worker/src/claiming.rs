@@ -124,7 +124,8 @@ async fn claim_once(
     shared.pulse.beat();
     if shutdown.is_cancelled() {
         // None of them has started, so another worker can claim them at once.
-        let ends: Vec<_> = claimed.into_iter().map(|it| (it.lease, End::Released)).collect();
+        let ends: Vec<_> =
+            claimed.into_iter().map(|claimed| (claimed.lease, End::Released)).collect();
         jobs::settle(&shared.service, &ends).await?;
         return Ok(ClaimResult::Empty);
     }

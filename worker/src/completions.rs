@@ -78,7 +78,8 @@ pub(crate) async fn write(
 }
 
 async fn write_batch(service: &Service, batch: Vec<Completion>, stop: &CancellationToken) {
-    let (ends, answers): (Vec<_>, Vec<_>) = batch.into_iter().map(|it| (it.end, it.reply)).unzip();
+    let (ends, answers): (Vec<_>, Vec<_>) =
+        batch.into_iter().map(|completion| (completion.end, completion.reply)).unzip();
     let settled = match settle(service, &ends, stop).await {
         Ok(settled) => settled,
         // One of them may be the cause; the others are written all the same.

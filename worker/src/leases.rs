@@ -61,7 +61,7 @@ pub(crate) async fn renew(shared: Arc<Shared>, stop: CancellationToken) {
         match jobs::renew(&shared.service, &attempts, shared.settings.lease).await {
             Ok(held) => {
                 renewed_at = Instant::now();
-                for lost in attempts.iter().filter(|it| !held.contains(it)) {
+                for lost in attempts.iter().filter(|attempt| !held.contains(attempt)) {
                     shared.running.stop_lost_attempt(lost);
                 }
                 end_denied(&shared, held).await;

@@ -145,7 +145,7 @@ impl Running {
         let gathering = async {
             while self
                 .free_slots()
-                .is_none_or(|it| it.excluded_owners.is_some() || it.slots < enough)
+                .is_none_or(|free| free.excluded_owners.is_some() || free.slots < enough)
             {
                 self.slot_freed.notified().await;
             }
@@ -183,7 +183,7 @@ impl Running {
     pub(crate) fn stop_lost(&self, job: &JobId) {
         let jobs = self.jobs();
         let mut runs_here = false;
-        for entry in jobs.values().filter(|it| it.lease.job == *job) {
+        for entry in jobs.values().filter(|entry| entry.lease.job == *job) {
             entry.stop.request(StopReason::LeaseLost);
             runs_here = true;
         }

@@ -212,7 +212,7 @@ pub const ALL: &[Schedule] = &[
 
 /// The schedule with this name.
 pub fn find(name: &str) -> Option<&'static Schedule> {
-    ALL.iter().find(|it| it.name == name)
+    ALL.iter().find(|schedule| schedule.name == name)
 }
 
 /// Runs schedules when they are due, until `shutdown`.

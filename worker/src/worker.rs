@@ -74,7 +74,7 @@ impl Worker {
             }
         };
         scheduling.await.context("the schedules failed")??;
-        stalled.map_or(Ok(()), |it| Err(it.into()))
+        stalled.map_or(Ok(()), |stalled| Err(stalled.into()))
     }
 
     /// Runs jobs until `shutdown` is cancelled, then ends within the configured timeout: jobs that

@@ -60,17 +60,17 @@ pub(super) async fn run(config: Config, options: Options) -> anyhow::Result<()> 
     };
     let entries = listing::audit(&service, filter, options.printing.limit).await;
     let entries = entries.context("could not read the audit log")?;
-    let text = |it: &Option<String>| it.clone().unwrap_or_default();
+    let text = |value: &Option<String>| value.clone().unwrap_or_default();
     options.printing.print(
         &entries,
         ["TIME (UTC)", "EVENT", "USER", "CLIENT", "REQUEST", "ADDRESS", "DETAIL"],
-        |it: &Entry| {
-            let at = time(it.at);
-            let (user, client) = (text(&it.user), text(&it.client));
-            let (request, address) = (text(&it.request_id), text(&it.address));
-            [at, it.event.clone(), user, client, request, address, text(&it.detail)]
+        |entry: &Entry| {
+            let at = time(entry.at);
+            let (user, client) = (text(&entry.user), text(&entry.client));
+            let (request, address) = (text(&entry.request_id), text(&entry.address));
+            [at, entry.event.clone(), user, client, request, address, text(&entry.detail)]
         },
-        |it| format!("--before {}", it.id),
+        |entry| format!("--before {}", entry.id),
     )?;
     service.close().await;
     Ok(())

@@ -49,7 +49,7 @@ async fn list(service: &Service) -> anyhow::Result<()> {
     for key in &keys {
         let last_signed = key
             .last_signed_at
-            .map_or_else(String::new, |it| it.format("%Y-%m-%d %H:%M").to_string());
+            .map_or_else(String::new, |time| time.format("%Y-%m-%d %H:%M").to_string());
         let line = format!(
             "{:43}  {:8}  {}  {last_signed:16}  {}",
             key.kid.to_string(),
@@ -80,7 +80,7 @@ async fn rotate(service: &Service) -> anyhow::Result<()> {
 
 async fn revoke_key(service: &Service, kid: &str) -> anyhow::Result<()> {
     let keys = keys(service).await?;
-    let Some(key) = keys.iter().find(|it| it.kid.to_string() == kid) else {
+    let Some(key) = keys.iter().find(|key| key.kid.to_string() == kid) else {
         bail!("there is no key `{kid}`; `keys list` shows all keys");
     };
     let revoked = revoke::key(service, &key.kid, &RequestInfo::none())

@@ -37,7 +37,7 @@ impl Printing {
             say("There are no entries.");
         }
         if let Some(last) = entries.last()
-            && u64::try_from(entries.len()).is_ok_and(|it| it == self.limit)
+            && u64::try_from(entries.len()).is_ok_and(|count| count == self.limit)
         {
             say(format_args!("For the next entries, add: {}", next(last)));
         }

@@ -95,13 +95,13 @@ async fn list_clients(
     printing.print(
         &clients.context("could not read the clients")?,
         ["CLIENT", "KIND", "SINCE", "LAST USED", "CONNECTIONS", "NAME (UNCHECKED)"],
-        |it: &KnownClient| {
-            let used = it.last_used.map(time).unwrap_or_default();
-            let name = it.name.clone().unwrap_or_default();
-            let count = it.connections.to_string();
-            [it.client.clone(), it.kind.clone(), time(it.since), used, count, name]
+        |client: &KnownClient| {
+            let used = client.last_used.map(time).unwrap_or_default();
+            let name = client.name.clone().unwrap_or_default();
+            let count = client.connections.to_string();
+            [client.client.clone(), client.kind.clone(), time(client.since), used, count, name]
         },
-        |it| format!("--after {}", it.client),
+        |client| format!("--after {}", client.client),
     )
 }
 
@@ -115,12 +115,19 @@ async fn list_users(
     printing.print(
         &people.context("could not read who has signed in")?,
         ["IDENTITY", "LOGIN", "SINCE", "LAST SEEN", "CONNECTIONS", "BLOCKED"],
-        |it: &Person| {
-            let blocked = it.blocked.map(time).unwrap_or_default();
-            let count = it.connections.to_string();
-            [it.user.clone(), it.login.clone(), time(it.since), time(it.last_seen), count, blocked]
+        |person: &Person| {
+            let blocked = person.blocked.map(time).unwrap_or_default();
+            let count = person.connections.to_string();
+            [
+                person.user.clone(),
+                person.login.clone(),
+                time(person.since),
+                time(person.last_seen),
+                count,
+                blocked,
+            ]
         },
-        |it| format!("--after {}", it.user),
+        |person| format!("--after {}", person.user),
     )
 }
 

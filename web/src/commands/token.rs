@@ -73,9 +73,10 @@ pub(super) async fn run(config: Config, options: Options) -> anyhow::Result<()> 
         let known = scope::ALL.join(" ");
         say(format_args!("Ignored the unknown scope `{unknown}`. The scopes are: {known}"));
     }
-    let granted = listed(scope::ALL.iter().filter(|it| scope.known.contains(**it)));
+    let granted = listed(scope::ALL.iter().filter(|scope_name| scope.known.contains(**scope_name)));
     say(format_args!("An access token for {user} with the scopes:\n{granted}"));
-    let missing = listed(scope::ALL.iter().filter(|it| !scope.known.contains(**it)));
+    let missing =
+        listed(scope::ALL.iter().filter(|scope_name| !scope.known.contains(**scope_name)));
     if !missing.is_empty() {
         say(format_args!("Not granted; name them with --scope if needed:\n{missing}"));
     }
@@ -115,7 +116,7 @@ fn scopes(text: &str) -> Result<Scopes, String> {
     let (known, unknown): (BTreeSet<_>, BTreeSet<_>) = text
         .split_whitespace()
         .map(ToOwned::to_owned)
-        .partition(|it: &String| scope::ALL.contains(&it.as_str()));
+        .partition(|name: &String| scope::ALL.contains(&name.as_str()));
     match unknown.first() {
         _ if !known.is_empty() => Ok(Scopes { known, unknown }),
         Some(unknown) => {
@@ -195,13 +196,13 @@ mod tests {
         for name in scope::ALL {
             assert!(help.contains(name), "{help}");
             let line = format!("  {name}  {}", scope::describe(name).unwrap());
-            assert!(list.lines().any(|it| it == line), "{list}");
+            assert!(list.lines().any(|other| other == line), "{list}");
         }
     }
 
     #[test]
     fn only_known_scopes_are_granted() {
-        let scopes_of = |text| scopes(text).map(|it| Vec::from_iter(it.known));
+        let scopes_of = |text| scopes(text).map(|scopes| Vec::from_iter(scopes.known));
         assert_eq!(scopes_of("notes:read"), Ok(vec!["notes:read".to_owned()]));
         assert!(scopes_of("notes:write  notes:read").is_ok());
         assert_eq!(scopes_of("openid notes:read"), Ok(vec!["notes:read".to_owned()]));

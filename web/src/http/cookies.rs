@@ -60,7 +60,7 @@ impl Cookies {
     /// The value of the cookie `name`.
     pub(crate) fn read_named<'a>(self, request: &'a HeaderMap, name: &str) -> Option<&'a str> {
         let name = self.full_name(name);
-        let mut values = all(request).filter(|(it, _)| *it == name);
+        let mut values = all(request).filter(|(other, _)| *other == name);
         let (_, value) = values.next()?;
         // Duplicates: one of them may have been injected by another site, and it is unknown which.
         values.next().is_none().then_some(value)
@@ -69,8 +69,10 @@ impl Cookies {
     /// The names and values of all cookies that may be from this server.
     pub(crate) fn all_own(self, request: &HeaderMap) -> Vec<(&str, &str)> {
         let kinds = [FlowCookie::Transaction.prefix(), FlowCookie::SignIn.prefix(), SESSION];
-        let prefixes = kinds.map(|it| self.full_name(it));
-        all(request).filter(|(name, _)| prefixes.iter().any(|it| name.starts_with(it))).collect()
+        let prefixes = kinds.map(|prefix| self.full_name(prefix));
+        all(request)
+            .filter(|(name, _)| prefixes.iter().any(|prefix| name.starts_with(prefix)))
+            .collect()
     }
 
     /// Sets the cookie of the flow with the id `subject`, and deletes the oldest ones beyond
@@ -196,7 +198,7 @@ mod tests {
 
     fn written(response: &HeaderMap) -> Vec<&str> {
         let values = response.get_all(header::SET_COOKIE).iter();
-        values.map(|it| it.to_str().unwrap()).collect()
+        values.map(|value| value.to_str().unwrap()).collect()
     }
 
     const LIFETIME: Duration = Duration::from_mins(10);
@@ -251,7 +253,7 @@ mod tests {
             let mut response = HeaderMap::new();
             let request = request(&cookie);
             cookies.set(&request, &mut response, FlowCookie::Transaction, "abc", "v", LIFETIME);
-            written(&response).iter().map(|it| it[..12].to_owned()).collect::<Vec<_>>()
+            written(&response).iter().map(|cookie| cookie[..12].to_owned()).collect::<Vec<_>>()
         };
         assert_eq!(set(7), ["txn_ba7816bf"]);
         assert_eq!(set(8), ["txn_00000000", "txn_ba7816bf"]);
@@ -262,6 +264,6 @@ mod tests {
     fn unsafe_cookie_names_are_ignored() {
         let headers = request("txn_a b=1; txn_é=1; txn_\"=1; txn_ok=1");
         let names: Vec<_> = all(&headers).map(|(name, _)| name).collect();
-        assert!(names.iter().all(|it| *it == "txn_ok"), "{names:?}");
+        assert!(names.iter().all(|name| *name == "txn_ok"), "{names:?}");
     }
 }

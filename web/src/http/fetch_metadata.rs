@@ -28,6 +28,6 @@ pub(crate) fn is_prefetch(request: &Request) -> bool {
         .any(|value| {
             let value = value.as_bytes().to_ascii_lowercase();
             let value = String::from_utf8_lossy(&value);
-            ["prefetch", "prerender", "preview"].iter().any(|it| value.contains(it))
+            ["prefetch", "prerender", "preview"].iter().any(|word| value.contains(word))
         })
 }

@@ -93,14 +93,14 @@ impl Probes {
     /// Whether a response is a successful probe within [`PROBE_LINE_EVERY`] of the last logged one.
     fn is_noise(&self, response: &Response) -> bool {
         let route = route_of(response);
-        let Some(index) = PROBES.iter().position(|it| *it == route) else {
+        let Some(index) = PROBES.iter().position(|probe| *probe == route) else {
             return false;
         };
         if !response.status().is_success() {
             return false;
         }
         let mut last = self.0[index].lock().unwrap_or_else(PoisonError::into_inner);
-        let is_noise = last.is_some_and(|it| it.elapsed() < PROBE_LINE_EVERY);
+        let is_noise = last.is_some_and(|logged| logged.elapsed() < PROBE_LINE_EVERY);
         if !is_noise {
             *last = Some(Instant::now());
         }
@@ -142,7 +142,7 @@ fn log(
     let rpc_error = about.and_then(|about| about.failure?.code());
     let job = about.and_then(|about| about.job.as_ref()).map(AsRef::as_ref);
     let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    let spoken = mcp_method.filter(|it| *it != method.as_str()); // GET and DELETE are in both
+    let spoken = mcp_method.filter(|name| *name != method.as_str()); // GET and DELETE are in both
     let what = [spoken, mcp_name]
         .into_iter()
         .flatten()
@@ -267,7 +267,7 @@ impl<E: Endpoint> Endpoint for Named<E> {
 
 /// Whether a route handles `OPTIONS` itself, because pages of other origins may use it.
 fn takes_options(methods: &str) -> bool {
-    methods.split(", ").any(|it| it == Method::OPTIONS.as_str())
+    methods.split(", ").any(|method| method == Method::OPTIONS.as_str())
 }
 
 /// The response to `OPTIONS` for a route without CORS: its methods, and no CORS headers.

@@ -29,7 +29,7 @@ impl OriginPolicy {
         Ok(Self {
             public: origin(public_url.origin())?,
             on_loopback: public_url.is_loopback(),
-            allowed: allowed.iter().map(|it| origin(it)).collect::<Result<_, _>>()?,
+            allowed: allowed.iter().map(|text| origin(text)).collect::<Result<_, _>>()?,
         })
     }
 

@@ -41,7 +41,7 @@ pub(crate) fn network(service: &Service, request: &Request) -> RateLimitKey {
     let unlimited = &service.config().unlimited_networks;
     RateLimitKey {
         key: limits::network(address),
-        unlimited: unlimited.iter().any(|it| it.contains(&address.to_canonical())),
+        unlimited: unlimited.iter().any(|network| network.contains(&address.to_canonical())),
     }
 }
 

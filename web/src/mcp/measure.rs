@@ -62,7 +62,7 @@ struct Operation {
 impl Operation {
     /// `None` for requests that only open or end a stream or a session.
     fn of(about: &About, http_method: &Method, started: Instant) -> Option<Self> {
-        let method = about.method.filter(|it| *it != http_method.as_str())?;
+        let method = about.method.filter(|name| *name != http_method.as_str())?;
         if method == "subscriptions/listen" {
             return None;
         }

@@ -122,7 +122,7 @@ impl Mcp {
         }
         if reply.status == StatusCode::TOO_MANY_REQUESTS {
             let wait = reply.retry_after.or(reply.quota.map(|quota| quota.reset));
-            let seconds = wait.map_or(RETRY_AFTER_SECONDS.into(), |it| it.as_secs().max(1));
+            let seconds = wait.map_or(RETRY_AFTER_SECONDS.into(), |wait| wait.as_secs().max(1));
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
         if reply.status == StatusCode::SERVICE_UNAVAILABLE {

@@ -135,7 +135,7 @@ fn form_decode(text: &str) -> Option<String> {
         return Some(text.to_owned()); // some clients do not encode it
     }
     let mut pairs = form_urlencoded::parse(text.as_bytes());
-    let decoded = pairs.next().map_or_else(String::new, |(it, _)| it.into());
+    let decoded = pairs.next().map_or_else(String::new, |(name, _)| name.into());
     (!decoded.contains('\u{fffd}')).then_some(decoded)
 }
 

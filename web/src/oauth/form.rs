@@ -52,7 +52,7 @@ impl Form {
         if !is_form(headers) {
             return Err(FormError::ContentType);
         }
-        if uri.query().is_some_and(|it| !it.is_empty()) {
+        if uri.query().is_some_and(|query| !query.is_empty()) {
             return Err(FormError::Query);
         }
         let mut found: Vec<(String, String)> = Vec::new();
@@ -64,7 +64,7 @@ impl Form {
             if name.contains('\u{fffd}') || value.contains('\u{fffd}') {
                 return Err(FormError::Encoding);
             }
-            if name != RESOURCE && found.iter().any(|(it, _)| *it == name) {
+            if name != RESOURCE && found.iter().any(|(other, _)| *other == name) {
                 return Err(FormError::Duplicate);
             }
             found.push((name.into_owned(), value.into_owned()));
@@ -85,7 +85,7 @@ impl Form {
     fn all(&self, name: &str) -> impl Iterator<Item = &str> {
         self.0
             .iter()
-            .filter(move |(it, value)| it == name && !value.is_empty())
+            .filter(move |(key, value)| key == name && !value.is_empty())
             .map(|(_, value)| value.as_str())
     }
 }
@@ -162,7 +162,7 @@ mod tests {
         ] {
             assert_eq!(parse(uri, &[KIND], body), Err(expected), "{uri} {body:?}");
         }
-        let many = (0..=MAX_PARAMETERS).map(|it| format!("p{it}=1"));
+        let many = (0..=MAX_PARAMETERS).map(|index| format!("p{index}=1"));
         let many = many.collect::<Vec<_>>().join("&");
         let got = parse("/token", &[KIND], many.as_bytes());
         assert_eq!(got, Err(FormError::TooMany));

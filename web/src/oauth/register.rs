@@ -159,7 +159,7 @@ impl From<Registered> for RegisteredClient {
         Self {
             client_id: client.client_id,
             client_id_issued_at: client.client_id_issued_at,
-            client_secret: client.client_secret.map(|it| it.expose().to_owned()),
+            client_secret: client.client_secret.map(|secret| secret.expose().to_owned()),
             client_secret_expires_at: client.client_secret_expires_at,
             client_name: client.client_name.to_string(),
             redirect_uris: client.redirect_uris.iter().map(ToString::to_string).collect(),
@@ -181,7 +181,7 @@ fn method(method: Method) -> &'static str {
 
 fn is_json(request: &Request) -> bool {
     let kind = request.headers().get(header::CONTENT_TYPE);
-    let kind = kind.and_then(|it| it.to_str().ok()).unwrap_or_default();
+    let kind = kind.and_then(|value| value.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();
     kind.eq_ignore_ascii_case("application/json")
 }

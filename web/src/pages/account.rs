@@ -130,7 +130,7 @@ impl Account {
                 let apps = account::connected(&self.service, user).await;
                 let apps = apps.map_err(|error| unavailable(&error))?;
                 // If it is missing, it was disconnected already, perhaps in another tab.
-                if let Some(app) = apps.iter().find(|it| it.grant.to_string() == grant) {
+                if let Some(app) = apps.iter().find(|app| app.grant.to_string() == grant) {
                     info.parties.set_client(app.client.as_str());
                     account::disconnect(&self.service, user, app.grant, &info)
                         .await

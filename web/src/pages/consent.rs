@@ -75,7 +75,7 @@ impl Consent {
         let decision = match form.one("decision") {
             Some("approve") => {
                 let added = form.all("scope").map(Scopes::known);
-                Decision::Approve(added.fold(Scopes::default(), |all, it| all.union(&it)))
+                Decision::Approve(added.fold(Scopes::default(), |all, scope| all.union(&scope)))
             }
             Some("deny") => Decision::Deny,
             _ => return Err(ErrorPage::forged()),

@@ -143,7 +143,7 @@ impl ErrorPage {
     pub(super) fn show(self, frame: &Frame) -> Response {
         let page = ErrorTemplate { frame, error: &self };
         let mut response = frame.show(self.status, &page);
-        if let Some((name, value)) = self.header.map(|it| *it) {
+        if let Some((name, value)) = self.header.map(|header| *header) {
             response.headers_mut().insert(name, value);
         }
         response

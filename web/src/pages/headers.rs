@@ -50,7 +50,9 @@ mod tests {
             let policy = header("content-security-policy");
             assert!(policy.contains("frame-ancestors 'none'") && !policy.contains("form-action"));
             assert_eq!(!header("strict-transport-security").is_empty(), https);
-            assert!(!response.headers().keys().any(|it| it.as_str().starts_with("access-control")));
+            assert!(
+                !response.headers().keys().any(|name| name.as_str().starts_with("access-control"))
+            );
         }
     }
 }

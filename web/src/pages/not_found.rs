@@ -51,7 +51,10 @@ impl<E: Endpoint> Endpoint for NotFoundPage<E> {
 /// Whether a browser asks for a page: browsers accept `text/html`, programs do not.
 fn wants_html(request: &Request) -> bool {
     let accept = request.headers().get_all(header::ACCEPT);
-    let mut ranges = accept.iter().filter_map(|it| it.to_str().ok()).flat_map(|it| it.split(','));
-    let html = |range: &str| range.split(';').next().is_some_and(|it| it.trim() == "text/html");
+    let mut ranges =
+        accept.iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    let html = |range: &str| {
+        range.split(';').next().is_some_and(|media_type| media_type.trim() == "text/html")
+    };
     matches!(*request.method(), Method::GET | Method::HEAD) && ranges.any(html)
 }

@@ -56,7 +56,7 @@ impl<E: Endpoint<Output = Response>> Paged<E> {
     async fn respond(&self, request: Request) -> Result<Response, ErrorPage> {
         self.origin_policy.check_host(request.uri(), request.headers(), local_port(&request))?;
         match request.method() {
-            method if !self.methods.split(", ").any(|it| *method == it) => {
+            method if !self.methods.split(", ").any(|accepted| *method == accepted) => {
                 return Err(ApiError::MethodNotAllowed(self.methods).into());
             }
             // A form must come from one of our own pages.

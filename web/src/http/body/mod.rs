@@ -137,7 +137,7 @@ mod tests {
     async fn a_body_is_the_same_in_one_or_several_pieces() {
         assert_eq!(read(Body::empty(), None).await.unwrap(), "");
         assert_eq!(read(Body::from("abc"), Some(3)).await.unwrap(), "abc");
-        let pieces = ["a", "", "b", "c"].map(|it| it.as_bytes().to_vec()).to_vec();
+        let pieces = ["a", "", "b", "c"].map(|piece| piece.as_bytes().to_vec()).to_vec();
         assert_eq!(read(in_pieces(pieces), None).await.unwrap(), "abc");
     }
 

@@ -225,7 +225,10 @@ impl Ranking {
 
     /// The oldest connection of the network that has the most.
     fn first_of_largest(&self) -> Option<u64> {
-        let largest = self.networks.values().max_by_key(|it| (it.len(), Reverse(it.first())))?;
+        let largest = self
+            .networks
+            .values()
+            .max_by_key(|connections| (connections.len(), Reverse(connections.first())))?;
         largest.first().map(|(_, id)| *id)
     }
 }

@@ -67,7 +67,8 @@ impl Remainder {
 
 /// A client that sent `Expect: 100-continue` has not sent its body and must not.
 fn is_small(headers: &HeaderMap) -> bool {
-    let is_small = body::declared_length(headers).is_some_and(|it| it <= MAX_UNWANTED_BYTES);
+    let is_small =
+        body::declared_length(headers).is_some_and(|length| length <= MAX_UNWANTED_BYTES);
     is_small && !headers.contains_key(header::EXPECT)
 }
 

@@ -50,8 +50,11 @@ impl Notebook for AttemptLog {
         let kept = jobs::checkpoint(self.service.db(), &self.job, self.number, &state).await;
         kept.map_err(|error| {
             if !matches!(error, CheckpointError::Superseded) {
-                tracing::warn!(job = %self.job, error = ?error, "Could not write a checkpoint; the job is retried");
-                let _first = self.problem.get_or_init(|| "Its checkpoint could not be saved.".to_owned());
+                tracing::warn!(
+                    job = %self.job, error = ?error,
+                    "Could not write a checkpoint; the job is retried"
+                );
+                let _first = self.problem.get_or_init(|| "Could not save a checkpoint.".to_owned());
             }
             Superseded
         })

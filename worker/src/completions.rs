@@ -52,12 +52,12 @@ impl Completions {
 
     /// Writes an end, and waits until it is written or given up.
     pub(crate) async fn complete(&self, lease: Lease, end: End) -> Completed {
-        let (reply, answer) = oneshot::channel();
-        let entry = Completion { end: (lease, end), reply };
-        if self.0.send(entry).await.is_err() {
+        let (reply, completed) = oneshot::channel();
+        let completion = Completion { end: (lease, end), reply };
+        if self.0.send(completion).await.is_err() {
             return Completed::default(); // the worker has stopped, and the attempt with it
         }
-        answer.await.unwrap_or_default()
+        completed.await.unwrap_or_default()
     }
 }
 
@@ -78,19 +78,19 @@ pub(crate) async fn write(
 }
 
 async fn write_batch(service: &Service, batch: Vec<Completion>, stop: &CancellationToken) {
-    let (ends, answers): (Vec<_>, Vec<_>) =
+    let (ends, replies): (Vec<_>, Vec<_>) =
         batch.into_iter().map(|completion| (completion.end, completion.reply)).unzip();
     let settled = match settle(service, &ends, stop).await {
         Ok(settled) => settled,
         // One of them may be the cause; the others are written all the same.
         Err(_) => settle_one_by_one(service, &ends, stop).await,
     };
-    for ((lease, _), answer) in ends.iter().zip(answers) {
-        let reply = Completed {
+    for ((lease, _), reply) in ends.iter().zip(replies) {
+        let completed = Completed {
             written: settled.written.contains(&lease.job),
             to_announce: settled.to_announce.contains(&lease.job),
         };
-        let _job_was_dropped = answer.send(reply);
+        let _job_was_dropped = reply.send(completed);
     }
 }
 

@@ -1,4 +1,4 @@
-//! `notes-mcp-worker`: runs what is not a request, until it is told to end. See `--help`.
+//! `notes-mcp-worker`: runs jobs and schedules until it is stopped. See `--help`.
 
 use std::process::ExitCode;
 

@@ -76,7 +76,7 @@ pub const ALL: &[Schedule] = &[
     Schedule {
         name: "lost-jobs",
         when: "*/10 * * * * *",
-        what: "requeues jobs whose worker is silent, and closes questions that were not answered in time",
+        what: "requeues jobs whose worker is silent, and closes questions that timed out",
         why: "users wait for them; a lease is 30 s, so this adds a third at most",
         spacing: Duration::from_secs(5),
         step: |service, _, _| {
@@ -104,7 +104,7 @@ pub const ALL: &[Schedule] = &[
         name: "search-index",
         when: "2/10 * * * * *",
         what: "indexes notes that were written by an earlier version",
-        why: "needed during a deploy, and once for all notes after it; otherwise there is nothing to do",
+        why: "during a deploy, and once for all notes after it; otherwise nothing is left to do",
         spacing: Duration::from_secs(5),
         step: sweeping!(notes::index::refresh, notes::index::REFRESH_BATCH),
     },
@@ -223,7 +223,10 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let names: Vec<_> = ALL.iter().map(|it| it.name).collect();
     if let Err(error) = ticks::register(&service, &names).await {
-        tracing::warn!(%error, "Could not register the schedules; each is registered by its first run");
+        tracing::warn!(
+            %error,
+            "Could not register the schedules; each registers itself when it first runs"
+        );
     }
     let mut scheduler = JobScheduler::new().await.context("could not create the scheduler")?;
     for schedule in ALL {

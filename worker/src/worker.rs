@@ -65,7 +65,8 @@ impl Worker {
             stalled = stalled => {
                 tracing::error!(
                     silence = ?stalled.0,
-                    "Could not query the queue for {:?}; stopping, so that the platform starts another worker",
+                    "Could not query the queue for {:?}; stopping, so that the platform starts \
+                     another worker",
                     stalled.0
                 );
                 shutdown.cancel();

@@ -1,4 +1,5 @@
-//! HTTP without endpoints: what all endpoints of this crate are built on.
+//! The HTTP layer below the endpoints: connections, bodies, errors, headers, observation. It knows
+//! no endpoint.
 
 pub(crate) mod bearer;
 pub(crate) mod body;

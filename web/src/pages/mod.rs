@@ -1,9 +1,9 @@
-//! Pages for people with a browser.
+//! Pages for browsers.
 //!
-//! | who opens it | page |
+//! | opened by | page |
 //! |---|---|
-//! | a person who was sent by a client | [`authorize`], [`consent`], [`sign_in`] |
-//! | a person | [`home`], [`account`], [`reference`] |
+//! | a redirect from a client | [`authorize`], [`consent`], [`sign_in`] |
+//! | the user | [`home`], [`account`], [`reference`] |
 
 pub(crate) mod account;
 pub(crate) mod authorize;

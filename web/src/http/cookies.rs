@@ -177,7 +177,7 @@ fn append(response: &mut HeaderMap, cookie: &str) {
             response.append(header::SET_COOKIE, value);
         }
         Err(error) => {
-            tracing::error!(%error, "Could not set a cookie: its text is not a valid header value")
+            tracing::error!(%error, "Could not set a cookie: its text is not a valid header value");
         }
     }
 }

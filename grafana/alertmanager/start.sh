@@ -1,13 +1,13 @@
 #!/bin/sh
-# Adds the receivers that the environment names to alertmanager.yml, and starts Alertmanager with it.
+# Adds receivers from environment variables to alertmanager.yml, and starts Alertmanager with it.
 #
-#   ALERT_WEBHOOK_URL               gets every alert, as Alertmanager's webhook sends it
-#   ALERT_EMAIL_TO                  gets every alert by e-mail, from ALERT_EMAIL_FROM through
+#   ALERT_WEBHOOK_URL               receives every alert, in the format of Alertmanager's webhook
+#   ALERT_EMAIL_TO                  receives every alert by e-mail, from ALERT_EMAIL_FROM through
 #                                   ALERT_SMTP_HOST (name:port), with ALERT_SMTP_USERNAME and
 #                                   ALERT_SMTP_PASSWORD
-#   HEARTBEAT_URL                   gets a POST every minute as long as alerts arrive
+#   HEARTBEAT_URL                   receives a POST every minute as long as alerts work
 #
-# Without a receiver it says so and starts all the same: its page still shows the alerts.
+# Without a receiver it prints a warning and starts anyway: its web page still shows the alerts.
 set -eu
 
 folder=$(dirname "$0")
@@ -16,7 +16,7 @@ webhook=${ALERT_WEBHOOK_URL:-} email=${ALERT_EMAIL_TO:-} heartbeat=${HEARTBEAT_U
 
 say() { echo "start.sh: $*" >&2; }
 
-# A value as a string of YAML, whatever is in it.
+# Quotes a value as a YAML string.
 quoted() { printf "'%s'" "$(printf '%s' "$1" | sed "s/'/''/g")"; }
 
 people() {
@@ -48,13 +48,13 @@ if [ -n "$email" ] && { [ -z "${ALERT_EMAIL_FROM:-}" ] || [ -z "${ALERT_SMTP_HOS
     exit 64
 fi
 if [ -z "$webhook" ] && [ -z "$email" ]; then
-    say "alerts reach nobody: set ALERT_WEBHOOK_URL, or ALERT_EMAIL_TO and what belongs to it"
+    say "alerts reach nobody: set ALERT_WEBHOOK_URL, or ALERT_EMAIL_TO with ALERT_EMAIL_FROM and ALERT_SMTP_HOST"
 fi
 if [ -z "$heartbeat" ]; then
-    say "nobody will notice if alerts stop: set HEARTBEAT_URL to the address of a dead man's switch"
+    say "an outage of the alerts would go unnoticed: set HEARTBEAT_URL to the address of a dead man's switch"
 fi
 
-umask 077 # the addresses and the password are secrets
+umask 077 # the file contains secrets: the addresses and the password
 {
     cat "$folder/alertmanager.yml"
     echo "receivers:"

@@ -255,6 +255,12 @@ pub enum NotEnqueued {
         /// How many that is.
         limit: u64,
     },
+    /// The arguments of the user's unfinished jobs would be larger together than allowed.
+    #[error("the arguments of this user's unfinished jobs would exceed {megabytes} MB")]
+    TooLarge {
+        /// The limit.
+        megabytes: u64,
+    },
     /// The store cannot be reached.
     #[error(transparent)]
     Away(#[from] StoreError),

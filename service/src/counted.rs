@@ -8,6 +8,19 @@ pub fn counted(number: impl TryInto<u64>, one: &str, many: &str) -> String {
     }
 }
 
+/// A number with a comma between each three digits.
+pub(crate) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -17,5 +30,12 @@ mod tests {
         assert_eq!(counted(0_usize, "note", "notes"), "0 notes");
         assert_eq!(counted(1_u64, "note", "notes"), "1 note");
         assert_eq!(counted(2_i32, "reply", "replies"), "2 replies");
+    }
+
+    #[test]
+    fn digits_are_grouped_by_three() {
+        for (number, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")] {
+            assert_eq!(grouped(number), text);
+        }
     }
 }

@@ -193,7 +193,10 @@ fn said(answer: &[u8]) -> Result<String, ModelError> {
 
 fn away(error: &reqwest::Error) -> ModelError {
     let why = if error.is_timeout() { "it does not answer in time" } else { "it does not answer" };
-    tracing::warn!(error = ?error, "The endpoint of LLM_URL gave no answer: {error}");
+    tracing::warn!(
+        dependency = "model", error = ?error,
+        "The endpoint of LLM_URL gave no answer: {error}"
+    );
     ModelError::Away(why.into())
 }
 

@@ -37,21 +37,23 @@ use self::{
     variables::{
         ACCESS_TOKEN_TTL, ALLOWED_GITHUB_LOGINS, ALLOWED_GITHUB_ORG, ALLOWED_ORIGINS,
         AUDIT_RETENTION, CLIENT_DOCUMENTS, CLIENT_METADATA_DOCUMENTS, DATA_DIR, DATA_KEYS,
-        DATABASE_MAX_CONNECTIONS, DATABASE_URL, ENDED_GRANT_RETENTION, HOST, LOG, LOG_FORMAT,
-        MEGABYTES_PER_PERSON, METRICS_PORT, METRICS_TOKEN, NOTES_PER_PERSON, OAUTH_CLIENTS, PORT,
-        PUBLIC_URL, RATE_LIMIT_PER_MINUTE, REDIRECT_SCHEMES, REDIS_PREFIX, REDIS_URL,
-        RENDER_GIT_COMMIT, SESSION_TTL, SHUTDOWN_TIMEOUT, TRUSTED_PROXY_HOPS, UNLIMITED_NETWORKS,
+        DATABASE_MAX_CONNECTIONS, DATABASE_URL, ENDED_GRANT_RETENTION, HOST,
+        JOB_MEGABYTES_PER_PERSON, LOG, LOG_FORMAT, MEGABYTES_PER_PERSON, METRICS_PORT,
+        METRICS_TOKEN, NOTES_PER_PERSON, OAUTH_CLIENTS, PORT, PUBLIC_URL, RATE_LIMIT_PER_MINUTE,
+        REDIRECT_SCHEMES, REDIS_PREFIX, REDIS_URL, RENDER_GIT_COMMIT, SESSION_TTL,
+        SHUTDOWN_TIMEOUT, TRUSTED_PROXY_HOPS, UNFINISHED_JOBS_PER_PERSON, UNLIMITED_NETWORKS,
         WORKER_CONCURRENCY, WORKER_PORT,
     },
 };
 use crate::{
+    jobs::JobQuota,
     notes::quota,
     oauth::{
         access_token,
         cimd::KnownDocuments,
         client::{self, Client},
         data_keys::DataKeys,
-        gate,
+        gate, grant,
         redirect_uri::Schemes,
     },
     proxies::Proxies,
@@ -105,6 +107,8 @@ pub struct Config {
     pub rate_limit_per_minute: u32,
     /// `NOTES_PER_PERSON` and `MEGABYTES_PER_PERSON`: what one person may keep.
     pub note_quota: quota::Amount,
+    /// `UNFINISHED_JOBS_PER_PERSON` and `JOB_MEGABYTES_PER_PERSON`.
+    pub job_quota: JobQuota,
     /// `UNLIMITED_NETWORKS`.
     pub unlimited_networks: Vec<IpNet>,
     /// `ACCESS_TOKEN_TTL`.
@@ -217,12 +221,8 @@ impl Config {
             org: reader.parse(ALLOWED_GITHUB_ORG, gate::parse_org),
         };
         if gate.org.is_none() && reader.is_set_but_empty(ALLOWED_GITHUB_LOGINS) {
-            reader.problems.push(format!(
-                "{} is set but names nobody: write {} to let everybody with a GitHub account in, or \
-                 name who may sign in",
-                ALLOWED_GITHUB_LOGINS.name,
-                gate::EVERYBODY
-            ));
+            let problem = format!("{} {}", ALLOWED_GITHUB_LOGINS.name, gate::names_no_one());
+            reader.problems.push(problem);
         }
         let data_keys = reader.parse(DATA_KEYS, data_keys).unwrap_or_default();
         let redirect_schemes = reader.parse(REDIRECT_SCHEMES, schemes).unwrap_or_default();
@@ -248,13 +248,18 @@ impl Config {
         let notes = reader.parse(NOTES_PER_PERSON, |text| number(text, 1, 10_000_000));
         let megabytes = reader.parse(MEGABYTES_PER_PERSON, |text| number(text, 1, 1_000_000));
         let note_quota = quota::quota(notes.unwrap_or(50_000), megabytes.unwrap_or(500));
+        let jobs = reader.parse(UNFINISHED_JOBS_PER_PERSON, |text| number(text, 1, 100_000));
+        // One request, whose body may have 4 MiB, always fits.
+        let megabytes = reader.parse(JOB_MEGABYTES_PER_PERSON, |text| number(text, 8, 100_000));
+        let job_quota = JobQuota::new(jobs.unwrap_or(1_000), megabytes.unwrap_or(64));
         let unlimited_networks = reader.parse(UNLIMITED_NETWORKS, networks).unwrap_or_default();
         let access_token_ttl = reader
             .duration(ACCESS_TOKEN_TTL, Duration::from_mins(1)..=access_token::MAX_CONFIGURED_TTL);
         let session_ttl =
             reader.duration(SESSION_TTL, Duration::from_mins(1)..=Duration::from_hours(30 * 24));
         let audit_retention = reader.duration(AUDIT_RETENTION, days(1)..=days(3_650));
-        let ended_grant_retention = reader.duration(ENDED_GRANT_RETENTION, days(2)..=days(365));
+        let ended_grant_retention =
+            reader.duration(ENDED_GRANT_RETENTION, grant::MIN_ENDED_RETENTION..=days(365));
         let shutdown_timeout =
             reader.duration(SHUTDOWN_TIMEOUT, Duration::from_secs(1)..=Duration::from_mins(5));
         let worker_concurrency =
@@ -304,6 +309,7 @@ impl Config {
                 trusted_proxy_hops,
                 rate_limit_per_minute,
                 note_quota,
+                job_quota,
                 unlimited_networks,
                 access_token_ttl,
                 session_ttl,

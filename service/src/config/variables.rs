@@ -1,13 +1,13 @@
-//! Every variable of the environment: its name, what it means, and what holds without it.
+//! Every environment variable: name, documentation and default.
 
-/// A setting of the environment.
+/// An environment variable.
 #[derive(Clone, Copy, Debug)]
 pub struct Variable {
     /// The name of the environment variable.
     pub name: &'static str,
-    /// What it means, and in which unit, for `.env.example`.
+    /// The documentation for `.env.example`, with units and limits.
     pub meaning: &'static str,
-    /// What holds without it, as it would be written; empty if nothing does.
+    /// The default, as it would be written; empty if there is none.
     pub default: &'static str,
 }
 
@@ -45,6 +45,8 @@ pub const VARIABLES: &[Variable] = &[
     UNLIMITED_NETWORKS,
     NOTES_PER_PERSON,
     MEGABYTES_PER_PERSON,
+    UNFINISHED_JOBS_PER_PERSON,
+    JOB_MEGABYTES_PER_PERSON,
     ACCESS_TOKEN_TTL,
     SESSION_TTL,
     AUDIT_RETENTION,
@@ -62,358 +64,379 @@ pub const VARIABLES: &[Variable] = &[
     RENDER_GIT_COMMIT,
 ];
 
-/// Where clients reach us.
+/// The public URL of the server.
 pub const PUBLIC_URL: Variable = Variable {
     name: "PUBLIC_URL",
-    meaning: "Where clients reach the server: scheme and host, without a path. It names this server \
-              in every access token, so a change signs everybody out. Anything but a loopback \
-              address has to be https, and makes DATABASE_URL, \
-              REDIS_URL, JWT_SIGNING_SECRET and the GITHUB_CLIENT_ variables mandatory.",
+    meaning: "The address that clients use: scheme and host, without a path. Every access token \
+              contains it, so a change signs out all users. An address other than loopback has to \
+              be https and requires DATABASE_URL, REDIS_URL, JWT_SIGNING_SECRET, GITHUB_CLIENT_ID \
+              and GITHUB_CLIENT_SECRET.",
     default: "http://127.0.0.1:8080",
 };
 
-/// Where we listen.
+/// The port of the listener.
 pub const PORT: Variable = Variable {
     name: "PORT",
-    meaning: "The TCP port to listen on. The default of PUBLIC_URL follows it.",
+    meaning: "The TCP port to listen on. The default of PUBLIC_URL uses it.",
     default: "8080",
 };
 
-/// On which address we listen.
+/// The IP address of the listener.
 pub const HOST: Variable = Variable {
     name: "HOST",
-    meaning: "The IP address to listen on. With a public URL that is not a loopback address the \
-              default is 0.0.0.0.",
+    meaning: "The IP address to listen on. If PUBLIC_URL is not a loopback address, the default \
+              is 0.0.0.0.",
     default: "127.0.0.1",
 };
 
-/// Who may call from a browser.
+/// Browser origins that may call the server.
 pub const ALLOWED_ORIGINS: Variable = Variable {
     name: "ALLOWED_ORIGINS",
-    meaning: "Origins of web pages that may call the server from a browser, besides PUBLIC_URL, \
-              separated by commas, such as https://app.example.com.",
+    meaning: "Origins of web pages that may call the server from a browser, in addition to \
+              PUBLIC_URL, separated by commas, such as https://app.example.com.",
     default: "",
 };
 
-/// Where files go.
+/// The directory for local files.
 pub const DATA_DIR: Variable = Variable {
     name: "DATA_DIR",
-    meaning: "The directory for what has no other place: the SQLite database without DATABASE_URL, \
-              and a generated secret without JWT_SIGNING_SECRET.",
+    meaning: "The directory for the SQLite database (without DATABASE_URL) and the generated \
+              secret (without JWT_SIGNING_SECRET).",
     default: "./data",
 };
 
-/// Where the data is.
+/// The database.
 pub const DATABASE_URL: Variable = Variable {
     name: "DATABASE_URL",
-    meaning: "The database: postgres://user:password@host/name. Without it, a SQLite file in \
-              DATA_DIR.",
+    meaning: "The PostgreSQL database, as postgres://user:password@host/name. Default: a SQLite \
+              file in DATA_DIR.",
     default: "",
 };
 
-/// How many connections to the database.
+/// The size of the connection pool.
 pub const DATABASE_MAX_CONNECTIONS: Variable = Variable {
     name: "DATABASE_MAX_CONNECTIONS",
-    meaning: "The most connections that one process opens to the database, 1 to 100. During a \
-              deploy old and new processes each have that many.",
+    meaning: "The maximum number of database connections of one process, 1 to 100. During a \
+              deploy, old and new processes have that many each.",
     default: "5",
 };
 
-/// Where the rest is that instances share.
+/// The Redis server or cluster.
 pub const REDIS_URL: Variable = Variable {
     name: "REDIS_URL",
-    meaning: "Redis 7 or Valkey 8, one server or a cluster, as redis:// or rediss://: sessions, \
-              streams, signals, half-done sign-ins and rate limits. With a public URL that is not a \
-              loopback address it is mandatory; without it they end with the process.",
+    meaning: "Redis 7 or Valkey 8, one server or a cluster, as redis:// or rediss://. It stores \
+              sessions, event streams, signals between instances, sign-ins in progress and rate \
+              limits. Required if PUBLIC_URL is not a loopback address. Default: in the memory of \
+              the process, and lost when it ends.",
     default: "",
 };
 
-/// What keys begin with.
+/// The prefix of all Redis keys and channels.
 pub const REDIS_PREFIX: Variable = Variable {
     name: "REDIS_PREFIX",
-    meaning: "What every key and channel in Redis begins with, so that several deployments share a \
-              server.",
+    meaning: "The prefix of all keys and channels in Redis, so that several deployments can share \
+              a server.",
     default: "notes:",
 };
 
-/// What seals the signing keys.
+/// The secret that encrypts the signing keys.
 pub const JWT_SIGNING_SECRET: Variable = Variable {
     name: "JWT_SIGNING_SECRET",
-    meaning: "Seals the private keys that sign access tokens: at least 32 bytes, the same for all \
-              instances, such as the output of `openssl rand -base64 32`. It can be changed at any \
-              time; tokens that were already issued stay valid. Other keys are derived from it, too: \
-              keep the old value behind the new one for 90 days, as new,old, so that what was sealed \
-              under it can still be read. Without it, one is generated in DATA_DIR.",
+    meaning: "Encrypts the private keys that sign access tokens: at least 32 bytes, the same for \
+              all processes, such as the output of `openssl rand -base64 32`. It can be changed \
+              at any time; issued tokens stay valid. Other keys are derived from it, so keep the \
+              old value behind the new one for 90 days, as new,old, to keep data readable that \
+              was encrypted with it. Default: generated in DATA_DIR.",
     default: "",
 };
 
-/// Who we are at GitHub.
+/// The client id of the GitHub OAuth app.
 pub const GITHUB_CLIENT_ID: Variable = Variable {
     name: "GITHUB_CLIENT_ID",
-    meaning: "The client id of the GitHub OAuth app through which people sign in. Its callback URL \
-              is PUBLIC_URL followed by /oauth/github/callback. Without it, a page on your own \
-              machine asks for a name instead; with a public URL that is not a loopback address it \
-              is mandatory.",
+    meaning: "The client id of the GitHub OAuth app for sign-in. The app's callback URL is \
+              PUBLIC_URL followed by /oauth/github/callback. Required if PUBLIC_URL is not a \
+              loopback address. Without it, the sign-in page asks for a name instead, without a \
+              password.",
     default: "",
 };
 
-/// How we prove it.
+/// The client secret of the GitHub OAuth app.
 pub const GITHUB_CLIENT_SECRET: Variable = Variable {
     name: "GITHUB_CLIENT_SECRET",
-    meaning: "The client secret of that GitHub OAuth app.",
+    meaning: "The client secret of the GitHub OAuth app.",
     default: "",
 };
 
-/// Where people sign in.
+/// The address of GitHub.
 pub const GITHUB_URL: Variable = Variable {
     name: "GITHUB_URL",
-    meaning: "Where GitHub is, for GitHub Enterprise Server. Has to be https unless it is a \
-              loopback address, and then GITHUB_API_URL has to be set as well.",
+    meaning: "The address of GitHub Enterprise Server, if you use it. Has to be https unless it \
+              is a loopback address. Requires GITHUB_API_URL.",
     default: "https://github.com",
 };
 
-/// Where we ask who somebody is.
+/// The address of the GitHub API.
 pub const GITHUB_API_URL: Variable = Variable {
     name: "GITHUB_API_URL",
-    meaning: "Where the API of GitHub is, such as https://github.example.com/api/v3 for GitHub \
+    meaning: "The address of the GitHub API, such as https://github.example.com/api/v3 for GitHub \
               Enterprise Server.",
     default: "https://api.github.com",
 };
 
-/// Who may sign in, one by one.
+/// The users who may sign in.
 pub const ALLOWED_GITHUB_LOGINS: Variable = Variable {
     name: "ALLOWED_GITHUB_LOGINS",
-    meaning: "Who may sign in, separated by commas: GitHub logins such as octocat, or numeric ids \
-              such as id:583231. A login is pinned to its account when it first signs in, so \
-              another account that takes over the name cannot. Without it, or with *, everybody may. An \
-              account that is removed from the list loses all access as soon as the first server \
-              with the new list starts.",
+    meaning: "Users who may sign in, separated by commas: GitHub logins such as octocat, or \
+              numeric ids such as id:583231; * means everyone with a GitHub account, as does \
+              leaving the variable out. An empty value without ALLOWED_GITHUB_ORG is an error: \
+              the server does not start. The first sign-in binds a login to its numeric id, so \
+              another account that takes over the login gets no access. A user who is removed \
+              from the list loses all access as soon as the first server with the new list \
+              starts.",
     default: "*",
 };
 
-/// Who may sign in, by membership.
+/// The organization whose members may sign in.
 pub const ALLOWED_GITHUB_ORG: Variable = Variable {
     name: "ALLOWED_GITHUB_ORG",
-    meaning: "The GitHub organization whose active members may sign in. Asks people for the \
-              permission read:org, and keeps their GitHub tokens, sealed, to check the membership \
-              again. With ALLOWED_GITHUB_LOGINS as well, both must hold.",
+    meaning: "The GitHub organization whose active members may sign in. Users grant the \
+              permission read:org, and their GitHub tokens are stored encrypted, to check the \
+              membership again later. If ALLOWED_GITHUB_LOGINS is set to a list as well, users \
+              have to satisfy both.",
     default: "",
 };
 
-/// What seals GitHub's tokens.
+/// The secrets that encrypt GitHub tokens.
 pub const DATA_KEYS: Variable = Variable {
     name: "DATA_KEYS",
-    meaning: "Seals the GitHub tokens that membership is checked with: secrets of at least 32 bytes \
-              each, separated by commas. The first one seals, all of them open, so a new one goes \
-              to the front. Without it, a key derived from JWT_SIGNING_SECRET seals them; that key \
-              still opens them once DATA_KEYS is set.",
+    meaning: "Secrets that encrypt the GitHub tokens for membership checks: at least 32 bytes \
+              each, separated by commas. The first one encrypts, all of them decrypt, so put a \
+              new one in front. Default: a key derived from JWT_SIGNING_SECRET, which still \
+              decrypts when DATA_KEYS is set.",
     default: "",
 };
 
-/// Which programs a code may be sent to besides web sites.
+/// Additional private-use URI schemes of redirect URIs.
 pub const REDIRECT_SCHEMES: Variable = Variable {
     name: "REDIRECT_SCHEMES",
-    meaning: "URI schemes of further programs that clients may redirect to, separated by commas, \
-              such as com.example.app. Those of well-known clients are always allowed: claude, \
-              cursor, vscode, windsurf, zed, jetbrains, raycast, warp and others.",
+    meaning: "Additional private-use URI schemes that clients may redirect to, separated by \
+              commas, such as com.example.app. Those of well-known clients are always allowed: \
+              claude, cursor, vscode, windsurf, zed, jetbrains, raycast, warp and others.",
     default: "",
 };
 
-/// Clients that we vouch for.
+/// Preregistered clients.
 pub const OAUTH_CLIENTS: Variable = Variable {
     name: "OAUTH_CLIENTS",
-    meaning: "Clients that need not register: a JSON array of objects with client_id, client_name \
-              and redirect_uris, and if need be client_secret (at least 32 bytes) and scope.",
+    meaning: "Preregistered clients: a JSON array of objects with client_id, client_name and \
+              redirect_uris, and optionally client_secret (at least 32 bytes) and scope.",
     default: "",
 };
 
-/// Whether clients may name a document that says who they are.
+/// Whether client metadata documents are fetched.
 pub const CLIENT_METADATA_DOCUMENTS: Variable = Variable {
     name: "CLIENT_METADATA_DOCUMENTS",
-    meaning: "Whether a client may be identified by a metadata document that this server fetches \
-              from the client's site: on or off. Turn it off where the server has no way to the \
-              internet: clients then register instead. See docs/closed-network.md.",
+    meaning: "Whether clients may identify themselves by a client metadata document, which this \
+              server fetches from the client's site: on or off. Turn it off where the server has \
+              no internet access: clients then register instead. See docs/closed-network.md.",
     default: "on",
 };
 
-/// Documents that need not be fetched.
+/// Client metadata documents that are not fetched.
 pub const CLIENT_DOCUMENTS: Variable = Variable {
     name: "CLIENT_DOCUMENTS",
-    meaning: "Client metadata documents that need not be fetched, whatever \
-              CLIENT_METADATA_DOCUMENTS says: one JSON document or an array of them, or the path of \
-              a file that holds that.",
+    meaning: "Client metadata documents that the server uses instead of fetching them, even if \
+              CLIENT_METADATA_DOCUMENTS is off: one JSON document, an array of them, or the path \
+              of a file with either.",
     default: "",
 };
 
-/// The proxy for https addresses.
+/// The proxy for https URLs.
 pub const HTTPS_PROXY: Variable = Variable {
     name: "HTTPS_PROXY",
-    meaning: "The proxy for requests of this server to https addresses (GitHub, documents of \
-              clients, imports, LLM_URL, traces), as http://user:password@host:port; it has to take \
-              CONNECT. This machine is always reached directly. The lower-case names of this and \
-              the next two variables work as well. See docs/closed-network.md.",
+    meaning: "The proxy for outgoing https requests (GitHub, client metadata documents, imports, \
+              LLM_URL, traces), as http://user:password@host:port; it has to support CONNECT. \
+              Loopback addresses are always reached directly. This and the next two variables \
+              also work in lower case. See docs/closed-network.md.",
     default: "",
 };
 
-/// The proxy for plain http addresses.
+/// The proxy for plain http URLs.
 pub const HTTP_PROXY: Variable = Variable {
     name: "HTTP_PROXY",
-    meaning: "The proxy for requests of this server to plain http addresses, such as that of a \
-              collector of traces.",
+    meaning: "The proxy for outgoing plain http requests, such as those to a trace collector.",
     default: "",
 };
 
-/// What is reached without a proxy.
+/// The hosts that are reached without a proxy.
 pub const NO_PROXY: Variable = Variable {
     name: "NO_PROXY",
-    meaning: "Hosts that are reached without a proxy, separated by commas: names, which stand for \
-              everything below them as well, addresses and networks, such as \
-              github.corp.example,10.0.0.0/8; * for all.",
+    meaning: "Hosts that are reached without a proxy, separated by commas: names (which include \
+              their subdomains), addresses and networks, such as github.corp.example,10.0.0.0/8; \
+              * for all hosts.",
     default: "",
 };
 
-/// Which endpoint summarizes.
+/// The endpoint of the language model.
 pub const LLM_URL: Variable = Variable {
     name: "LLM_URL",
-    meaning: "The endpoint of a language model that speaks the chat completions of OpenAI, such as \
-              https://api.openai.com/v1 or http://127.0.0.1:11434/v1, for notes_digest when the \
-              client has no model to offer. Has to be https unless it is a loopback address. The \
-              texts of notes are sent there.",
+    meaning: "The endpoint of a language model with the chat completions API of OpenAI, such as \
+              https://api.openai.com/v1 or http://127.0.0.1:11434/v1. notes_digest uses it if the \
+              client offers no model. Has to be https unless it is a loopback address. The texts \
+              of notes are sent there.",
     default: "",
 };
 
-/// Which model summarizes.
+/// The name of the language model.
 pub const LLM_MODEL: Variable = Variable {
     name: "LLM_MODEL",
-    meaning: "The name of the model at LLM_URL. The two belong together.",
+    meaning: "The name of the model at LLM_URL. LLM_URL and LLM_MODEL have to be set together.",
     default: "",
 };
 
-/// How we prove that we may ask it.
+/// The key for the language model.
 pub const LLM_API_KEY: Variable = Variable {
     name: "LLM_API_KEY",
-    meaning: "The key for LLM_URL, sent as a bearer token, if it wants one.",
+    meaning: "The key for LLM_URL, sent as a bearer token, if the endpoint requires one.",
     default: "",
 };
 
-/// Whose word about addresses we take.
+/// The number of trusted proxies in front of the server.
 pub const TRUSTED_PROXY_HOPS: Variable = Variable {
     name: "TRUSTED_PROXY_HOPS",
-    meaning: "How many proxies of your own stand before the server, 0 to 10: the address of a \
-              client is that many entries from the right in X-Forwarded-For. With a public URL that \
-              is not a loopback address the default is 1.",
+    meaning: "The number of your own proxies in front of the server, 0 to 10: the client's \
+              address is that many entries from the right in X-Forwarded-For. If PUBLIC_URL is \
+              not a loopback address, the default is 1.",
     default: "0",
 };
 
-/// How much one person may ask.
+/// The rate limit per user.
 pub const RATE_LIMIT_PER_MINUTE: Variable = Variable {
     name: "RATE_LIMIT_PER_MINUTE",
-    meaning: "How many calls one person may make within a minute, over all clients and instances, up \
-              to 100000; 0 for any number. What a client sends to connect has a quota of its own, \
-              ten times as large and at least 120; so have further pages of lists and looks at tasks.",
+    meaning: "The number of calls per user and minute, over all clients and instances, up to \
+              100000; 0 means no limit. Requests to connect (initialize, the first page of each \
+              list, …) have a separate quota, ten times as large and at least 120; so have \
+              further pages of lists and task status requests.",
     default: "120",
 };
 
-/// Whom no limit applies to.
+/// The networks that are exempt from rate limits.
 pub const UNLIMITED_NETWORKS: Variable = Variable {
     name: "UNLIMITED_NETWORKS",
-    meaning: "Networks that may sign in, register and fail as often as they like, separated by \
-              commas, such as 192.0.2.0/24, 2001:db8::/32: those of services from which many people \
-              come with few addresses.",
+    meaning: "Networks that are exempt from the rate limits on sign-in, registration and failed \
+              requests, separated by commas, such as 192.0.2.0/24, 2001:db8::/32. Meant for \
+              services through which many users connect from few addresses.",
     default: "",
 };
 
-/// How many notes one person may keep.
+/// The maximum number of notes per user.
 pub const NOTES_PER_PERSON: Variable = Variable {
     name: "NOTES_PER_PERSON",
-    meaning: "How many notes one person may keep, up to 10000000. Who has more, because it was \
-              lowered, can read, export and delete them. The account page shows both limits.",
+    meaning: "The maximum number of notes per user, up to 10000000. A user who exceeds a lowered \
+              limit can still read, export and delete notes. The account page shows both limits.",
     default: "50000",
 };
 
-/// How much one person may keep.
+/// The maximum size of all notes of a user.
 pub const MEGABYTES_PER_PERSON: Variable = Variable {
     name: "MEGABYTES_PER_PERSON",
-    meaning: "How many megabytes the titles, tags and texts of one person's notes may be together, up \
-              to 1000000. In the database they take about three times as much with their index.",
+    meaning: "The maximum size of the titles, tags and texts of all notes of a user, in \
+              megabytes, up to 1000000. In the database, with their index, they take about three \
+              times as much.",
     default: "500",
 };
 
-/// How long an access token lives.
+/// How many unfinished jobs one person may have.
+pub const UNFINISHED_JOBS_PER_PERSON: Variable = Variable {
+    name: "UNFINISHED_JOBS_PER_PERSON",
+    meaning: "How many jobs of one person may be unfinished at once, up to 100000. The account page \
+              shows both limits for jobs.",
+    default: "1000",
+};
+
+/// How large the arguments of one person's unfinished jobs may be.
+pub const JOB_MEGABYTES_PER_PERSON: Variable = Variable {
+    name: "JOB_MEGABYTES_PER_PERSON",
+    meaning: "How many megabytes the arguments of one person's unfinished jobs may take together, from \
+              8 to 100000. They are deleted when a job ends.",
+    default: "64",
+};
+
+/// The lifetime of access tokens.
 pub const ACCESS_TOKEN_TTL: Variable = Variable {
     name: "ACCESS_TOKEN_TTL",
-    meaning: "How long an access token is valid, from 1m to 1h.",
+    meaning: "The lifetime of an access token, from 1m to 1h.",
     default: "30m",
 };
 
-/// How long a session lives.
+/// The idle lifetime of MCP sessions.
 pub const SESSION_TTL: Variable = Variable {
     name: "SESSION_TTL",
     meaning: "How long an MCP session is kept after its last request, from 1m to 30d.",
     default: "24h",
 };
 
-/// How long the audit log is kept.
+/// The retention of the audit log.
 pub const AUDIT_RETENTION: Variable = Variable {
     name: "AUDIT_RETENTION",
-    meaning: "How long an entry of the audit log is kept, from 1d to 3650d. About 300 bytes each; a \
-              refresh of a token is one.",
+    meaning: "How long an entry of the audit log is kept, from 1d to 3650d. An entry takes about \
+              300 bytes; every token refresh adds one.",
     default: "400d",
 };
 
-/// How long ended grants are kept.
+/// The retention of ended grants.
 pub const ENDED_GRANT_RETENTION: Variable = Variable {
     name: "ENDED_GRANT_RETENTION",
-    meaning: "How long a connection of an app is kept after it has ended, with its refresh tokens, from \
-              2d to 365d: a stolen token that is used later is still recognized. A connection lasts 90 \
-              days at most, so refresh tokens are kept for at most 90 days longer than this.",
+    meaning: "How long an ended grant (a connection of an app) is kept with its refresh tokens, \
+              from 2d to 365d, so that later use of a stolen token is detected. A grant lasts at \
+              most 90 days, so refresh tokens are kept for at most 90 days longer than this.",
     default: "30d",
 };
 
-/// How long a shutdown may take.
+/// The time limit of a shutdown.
 pub const SHUTDOWN_TIMEOUT: Variable = Variable {
     name: "SHUTDOWN_TIMEOUT",
-    meaning: "How long running calls may take to finish after a request to stop, from 1s to 5m. \
-              Keep it below the time after which the platform kills the process.",
+    meaning: "How long running calls may take to finish after SIGTERM, from 1s to 5m. Keep it \
+              below the time after which the platform kills the process.",
     default: "25s",
 };
 
-/// How many jobs at once.
+/// The number of jobs that a worker runs at the same time.
 pub const WORKER_CONCURRENCY: Variable = Variable {
     name: "WORKER_CONCURRENCY",
-    meaning: "How many jobs one worker runs at once, 1 to 1000. A quarter of that is kept for people \
-              who have nothing running there.",
+    meaning: "The number of jobs that one worker runs at the same time, 1 to 1000. A quarter of \
+              these slots is reserved for users who have no job running on this worker.",
     default: "16",
 };
 
-/// Where a worker answers probes.
+/// The port of a worker's probes and metrics.
 pub const WORKER_PORT: Variable = Variable {
     name: "WORKER_PORT",
-    meaning: "The TCP port, on the address of HOST, on which a worker process answers /livez, \
-              /healthz and /metrics to anybody: keep it private.",
+    meaning: "The TCP port, at the address HOST, at which a worker serves /livez, /healthz and \
+              /metrics without authentication: keep it private.",
     default: "8081",
 };
 
-/// What is logged.
+/// The log level.
 pub const LOG: Variable = Variable {
     name: "LOG",
-    meaning: "What is logged: error, warn, info, debug or trace, also for each module, as in \
-              info,service=debug. No level shows a secret or the text of a note.",
+    meaning: "The log level: error, warn, info, debug or trace; also per module, as in \
+              info,service=debug. No level logs a secret or the text of a note.",
     default: "info",
 };
 
-/// How it is logged.
+/// The log format.
 pub const LOG_FORMAT: Variable = Variable {
     name: "LOG_FORMAT",
-    meaning: "How it is logged: pretty for people or json for machines. With a public URL that is \
-              not a loopback address the default is json.",
+    meaning: "The log format: pretty or json. If PUBLIC_URL is not a loopback address, the \
+              default is json.",
     default: "pretty",
 };
 
-/// The text that `.env.example` has to hold.
+/// Returns the content of `.env.example`.
 pub fn env_example() -> String {
     let mut text = String::from(
-        "# Every variable that notes-mcp reads. All of them are optional on your own machine.\n",
+        "# All environment variables of notes-mcp. All are optional on your own machine.\n",
     );
     for Variable { name, meaning, default } in VARIABLES {
         text.push('\n');
@@ -432,32 +455,31 @@ pub fn env_example() -> String {
     text
 }
 
-/// Where Prometheus asks.
+/// The port of the metrics listener.
 pub const METRICS_PORT: Variable = Variable {
     name: "METRICS_PORT",
-    meaning: "The TCP port of a second listener, on the address of HOST, that answers GET /metrics \
-              to anybody: keep it private. Without it there is no such listener.",
+    meaning: "The TCP port of a second listener, at the address HOST, that serves GET /metrics \
+              without authentication: keep it private. Default: no second listener.",
     default: "",
 };
 
-/// What opens the metrics on the public port.
+/// The token for metrics on the public port.
 pub const METRICS_TOKEN: Variable = Variable {
     name: "METRICS_TOKEN",
-    meaning: "Shows /metrics on the public port, too, to whoever sends this as a bearer token: at \
-              least 32 bytes. Without it the path is not found there.",
+    meaning: "A bearer token, at least 32 bytes, with which GET /metrics is also served on the \
+              public port. Default: the public port has no /metrics (404).",
     default: "",
 };
 
-/// Where traces go.
+/// The address of the trace collector.
 pub const OTEL_EXPORTER_OTLP_ENDPOINT: Variable = Variable {
     name: "OTEL_EXPORTER_OTLP_ENDPOINT",
-    meaning: "Where traces are sent, by OTLP over HTTP with protobuf: the address of a collector, \
-              such as http://localhost:4318, to which /v1/traces is added. Without it nothing is \
-              traced.",
+    meaning: "The address of a collector that receives traces by OTLP over HTTP with protobuf, \
+              such as http://localhost:4318; /v1/traces is appended. Default: no traces.",
     default: "",
 };
 
-/// What is sent along with traces.
+/// Headers for the trace collector.
 pub const OTEL_EXPORTER_OTLP_HEADERS: Variable = Variable {
     name: "OTEL_EXPORTER_OTLP_HEADERS",
     meaning: "Headers for the collector, as name=value pairs separated by commas, such as \
@@ -465,18 +487,18 @@ pub const OTEL_EXPORTER_OTLP_HEADERS: Variable = Variable {
     default: "",
 };
 
-/// How much is traced.
+/// The share of traces that is kept.
 pub const OTEL_TRACES_SAMPLER_ARG: Variable = Variable {
     name: "OTEL_TRACES_SAMPLER_ARG",
-    meaning: "The part of all traces that is kept, from 0 to 1. The id of a trace decides, so that \
-              all processes keep the same ones; what a caller wishes does not.",
+    meaning: "The share of traces that is kept, from 0 to 1. The trace id decides, so all \
+              processes keep the same traces; the sampling flag of the caller is ignored.",
     default: "1",
 };
 
-/// Which commit runs.
+/// The commit of the running version.
 pub const RENDER_GIT_COMMIT: Variable = Variable {
     name: "RENDER_GIT_COMMIT",
-    meaning: "The commit that runs, for the metric notes_build_info, and through it for the marks of \
-              deploys in dashboards. Render sets it.",
+    meaning: "The commit of the running version, for the metric notes_build_info and the deploy \
+              marks in dashboards. Render sets it.",
     default: "",
 };

@@ -41,6 +41,7 @@ pub(crate) use self::{
     person::Permit,
     pool::PoolStatus,
     search::OneSearch,
+    transaction::PersonLock,
 };
 use self::{
     link::{Ask, Execute, Link, QueryAll, QueryOne, Unprepared},
@@ -102,6 +103,11 @@ pub(crate) async fn connect(settings: &DatabaseSettings) -> anyhow::Result<Datab
 /// connection, and the client would rather be told to try again.
 pub(crate) async fn begin(db: &Database) -> Result<Transaction, Failure> {
     Ok(Transaction::begin(db, Bounds::Brief).await?)
+}
+
+/// The same, under a lock that only one transaction of all processes holds at a time.
+pub(crate) async fn begin_locked(db: &Database, lock: PersonLock) -> Result<Transaction, Failure> {
+    Ok(Transaction::begin(db, Bounds::Locked(lock)).await?)
 }
 
 /// The same for what takes its time, with the usual bound on a statement.

@@ -2,28 +2,26 @@
 
 use async_trait::async_trait;
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statement};
-use sha2::{Digest as _, Sha256};
 
 use super::{
     Busy, Database, is_lock_timeout,
-    transaction::{Bounds, Transaction},
+    transaction::{Bounds, PersonLock, Transaction},
 };
 
 /// Asks each question in a transaction that ends after the time of a search, and not before the same
 /// person's search in any other process has ended. On SQLite, which one process uses, it only asks.
 pub(crate) struct OneSearch {
     db: Database,
-    number: i32,
+    lock: PersonLock,
 }
 
 impl OneSearch {
     pub(crate) fn new(db: Database, person: &str) -> Self {
-        let hash = Sha256::digest(person);
-        Self { db, number: i32::from_be_bytes([hash[0], hash[1], hash[2], hash[3]]) }
+        Self { db, lock: PersonLock::search(person) }
     }
 
     async fn begin(&self) -> Result<Transaction, DbErr> {
-        let begun = Transaction::begin(&self.db, Bounds::Search(self.number)).await;
+        let begun = Transaction::begin(&self.db, Bounds::Search(self.lock)).await;
         begun.map_err(|error| if is_lock_timeout(&error) { Busy.into() } else { error })
     }
 }

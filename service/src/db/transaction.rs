@@ -4,6 +4,7 @@ use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statement};
+use sha2::{Digest as _, Sha256};
 use tokio::sync::Mutex;
 
 use super::{
@@ -27,8 +28,34 @@ const SEARCH_LOCK_TIMEOUT: &str = "400ms";
 /// How long one search may take, on Postgres.
 const SEARCH_TIMEOUT: &str = "2s";
 
-/// The first half of the advisory locks under which people search: `find` in ASCII.
-const SEARCH_LOCK: i32 = 0x6669_6e64;
+/// What one person does in one process at a time, on Postgres: an advisory lock that is held until the
+/// transaction ends. The second half is a hash of the person, so two people may rarely share a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PersonLock {
+    class: i32,
+    person: i32,
+}
+
+impl PersonLock {
+    /// Held while a search runs: `find` in ASCII.
+    pub(super) fn search(person: &str) -> Self {
+        Self::new(0x6669_6e64, person)
+    }
+
+    /// Held while the unfinished jobs of the person are counted and one is added: `jobs` in ASCII.
+    pub(crate) fn jobs(person: &str) -> Self {
+        Self::new(0x6a6f_6273, person)
+    }
+
+    fn new(class: i32, person: &str) -> Self {
+        let hash = Sha256::digest(person);
+        Self { class, person: i32::from_be_bytes([hash[0], hash[1], hash[2], hash[3]]) }
+    }
+
+    fn sql(self) -> String {
+        format!("SELECT pg_advisory_xact_lock({}, {})", self.class, self.person)
+    }
+}
 
 /// What a transaction is bounded by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,9 +64,10 @@ pub(super) enum Bounds {
     Brief,
     /// The usual bound on a statement.
     Usual,
-    /// Reads, for as long as a search may take, and waits until no other process does so under the
-    /// same number. Only on Postgres.
-    Search(i32),
+    /// As `Brief`, under this lock.
+    Locked(PersonLock),
+    /// Reads, for as long as a search may take, under this lock. Only on Postgres.
+    Search(PersonLock),
 }
 
 /// An open transaction. Dropped without [`commit`](Self::commit) it is rolled back.
@@ -54,11 +82,14 @@ impl Transaction {
         let backend = db.get_database_backend();
         let (sql, limit) = match (backend, bounds) {
             (DbBackend::Postgres, Bounds::Brief) => (format!("BEGIN; {BRIEF_BOUNDS}"), BRIEF_LIMIT),
-            (DbBackend::Postgres, Bounds::Search(number)) => (
+            (DbBackend::Postgres, Bounds::Locked(lock)) => {
+                (format!("BEGIN; {BRIEF_BOUNDS}; {}", lock.sql()), BRIEF_LIMIT)
+            }
+            (DbBackend::Postgres, Bounds::Search(lock)) => (
                 format!(
                     "BEGIN READ ONLY; SET LOCAL lock_timeout = '{SEARCH_LOCK_TIMEOUT}'; \
-                     SET LOCAL statement_timeout = '{SEARCH_TIMEOUT}'; \
-                     SELECT pg_advisory_xact_lock({SEARCH_LOCK}, {number})"
+                     SET LOCAL statement_timeout = '{SEARCH_TIMEOUT}'; {}",
+                    lock.sql()
                 ),
                 BRIEF_LIMIT,
             ),
@@ -74,6 +105,15 @@ impl Transaction {
             lease.begin(&sql, limit).await.map_err(Unprepared::error)?;
         }
         Ok(Self { lease: Mutex::new(lease), backend, limit })
+    }
+
+    /// Waits for a lock and holds it until this transaction ends. On SQLite a transaction already
+    /// excludes every other one.
+    pub(crate) async fn lock(&self, lock: PersonLock) -> Result<(), DbErr> {
+        if self.backend == DbBackend::Postgres {
+            self.execute_unprepared(&lock.sql()).await?;
+        }
+        Ok(())
     }
 
     /// Commits. After an error it is unknown whether the transaction took effect.

@@ -137,6 +137,17 @@ pub enum ExportError {
     Failed(#[from] Failure),
 }
 
+impl ExportError {
+    /// What did not answer, for the field `dependency` of log events.
+    pub fn dependency(&self) -> Option<&'static str> {
+        match self {
+            Self::Notes(NotesError::Unavailable(_)) => Some(DATABASE),
+            Self::Failed(failure) => failure.dependency(),
+            _ => None,
+        }
+    }
+}
+
 impl From<sea_orm::DbErr> for ExportError {
     fn from(error: sea_orm::DbErr) -> Self {
         Self::Failed(error.into())

@@ -4,67 +4,99 @@ use chrono::{DateTime, Utc};
 use mcp::job::{Job, JobId, NewJob, NotEnqueued};
 use sea_orm::{ConnectionTrait, Value};
 
-use super::{MAX_UNFINISHED, away, dialect, millis, read, row};
-use crate::{Service, db::Failure, oauth::access::Authority};
+use super::{
+    away, dialect, millis,
+    quota::{self, JobQuota},
+    read, row,
+};
+use crate::{
+    Service,
+    db::{self, Failure, PersonLock, Transaction},
+    oauth::access::Authority,
+};
 
-/// A job whose parent waits for it.
-pub(super) struct Parent<'a> {
-    pub(super) id: &'a JobId,
-    pub(super) key: &'a str,
+/// What bounds the number of jobs.
+pub(super) enum BoundBy<'a> {
+    /// The person's quota.
+    Quota(JobQuota),
+    /// The parent, which waits for the job and has one for each key.
+    Parent { id: &'a JobId, key: &'a str },
 }
 
-/// Keeps a new job, and wakes a worker.
+/// Adds a job and wakes a worker. The same id a second time gives the job that is there.
 pub async fn enqueue(service: &Service, job: NewJob) -> Result<Job, NotEnqueued> {
-    let job = enqueue_in(service, service.db(), job).await?;
+    let user = job.call.caller.user.clone();
+    let lock = PersonLock::jobs(user.as_str());
+    let transaction = db::begin_locked(&service.db_of(&user), lock).await.map_err(away)?;
+    let job = add(service, &transaction, job).await?;
+    transaction.commit().await.map_err(|error| away(error.into()))?;
     service.job_queued().await;
     Ok(job)
 }
 
-/// Keeps a new job in a transaction of the caller, who calls [`Service::job_queued`] after its
-/// commit. The same id a second time gives the job that is there.
+/// Adds a job in a transaction of the caller, which then holds the lock on the person's jobs until
+/// it ends. After the commit the caller calls [`Service::job_queued`]. The same id a second time
+/// gives the job that is there.
 pub async fn enqueue_in(
     service: &Service,
-    db: &impl ConnectionTrait,
+    transaction: &Transaction,
+    job: NewJob,
+) -> Result<Job, NotEnqueued> {
+    let lock = PersonLock::jobs(job.call.caller.user.as_str());
+    transaction.lock(lock).await.map_err(|error| away(error.into()))?;
+    add(service, transaction, job).await
+}
+
+/// Adds a job under the lock on the person's jobs, if their quota allows it.
+async fn add(
+    service: &Service,
+    transaction: &Transaction,
     job: NewJob,
 ) -> Result<Job, NotEnqueued> {
     let user = job.call.caller.user.clone();
     let now = service.clock().now();
     let fresh = row::fresh(&job, now);
-    if insert(db, now, job, None).await.map_err(away)? {
+    let quota = service.config().job_quota;
+    if insert(transaction, now, job, BoundBy::Quota(quota)).await.map_err(away)? {
         return Ok(fresh);
     }
-    let kept = read::find(db, &user, &fresh.id).await.map_err(away)?;
-    match kept {
-        Some(kept) => Ok(row::job(&kept).map_err(away)?),
-        None => Err(NotEnqueued::TooMany { limit: MAX_UNFINISHED }),
+    if let Some(kept) = read::find(transaction, &user, &fresh.id).await.map_err(away)? {
+        return Ok(row::job(&kept).map_err(away)?);
     }
+    let used = quota::usage(transaction, &user, quota).await.map_err(away)?;
+    Err(used.refusal())
 }
 
 const INSERT: &str = "
-INSERT INTO jobs (id, owner_sub, client_id, grant_id, key_id, tool, call, arguments, status, attempt, failures, max_attempts,
-    timeout_ms, run_at, parent_id, parent_key, pending, answers, announced, keep_ms, created_at,
-    updated_at)
-SELECT $1, $2, $3, $15, $16, $4, $5, $6, 'queued', 0, 0, $7, $8, $9, $10, $11, 0, $12, true, $13, $9, $9
-WHERE (SELECT count(*) FROM (SELECT 1 FROM jobs WHERE owner_sub = $2 AND ended_at IS NULL
-    LIMIT $14) AS unfinished) < $14
+INSERT INTO jobs (id, owner_sub, client_id, grant_id, key_id, tool, call, arguments, status, attempt,
+    failures, max_attempts, timeout_ms, run_at, parent_id, parent_key, pending, answers, announced,
+    keep_ms, created_at, updated_at)
+SELECT $1, $2, $3, $14, $15, $4, $5, $6, 'queued', 0, 0, $7, $8, $9, $10, $11, 0, $12, true, $13, $9, $9
+WHERE CAST($10 AS text) IS NOT NULL OR (
+    SELECT count(*) < $16 AND
+        coalesce(sum(coalesce(octet_length(arguments), 0) + coalesce(octet_length(answers), 0)), 0)
+            + $18 <= $17
+    FROM jobs WHERE owner_sub = $2 AND ended_at IS NULL)
 ON CONFLICT DO NOTHING";
 
-/// Whether there is a new row. Not if it is there already, or if there are too many.
+/// Adds the row of a job: `false` if there is one with its id or, for a child, its key, or if it
+/// exceeds the quota.
 pub(super) async fn insert(
     db: &impl ConnectionTrait,
     now: DateTime<Utc>,
     job: NewJob,
-    parent: Option<Parent<'_>>,
+    bound: BoundBy<'_>,
 ) -> Result<bool, Failure> {
     let answers = if job.answers.is_empty() { None } else { Some(row::encode(&job.answers)?) };
-    let (parent_id, parent_key, limit) = match parent {
-        // Their number is bounded by that of their parents.
-        Some(Parent { id, key }) => (Some(id.to_string()), Some(key.to_owned()), u64::MAX),
-        None => (None, None, MAX_UNFINISHED),
+    let (parent_id, parent_key, quota) = match bound {
+        BoundBy::Parent { id, key } => (Some(id.to_string()), Some(key.to_owned()), None),
+        BoundBy::Quota(quota) => (None, None, Some(quota)),
     };
     let (call, arguments) = row::encode_call(job.call.clone())?;
+    let bytes = arguments.len() + answers.as_ref().map_or(0, String::len);
+    let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     let Authority { grant, key, .. } = Authority::of(&job.call.caller);
-    let values: [Value; 16] = [
+    let values: [Value; 18] = [
         job.id.as_str().into(),
         job.call.caller.user.as_str().into(),
         (&*job.call.caller.client).into(),
@@ -78,9 +110,11 @@ pub(super) async fn insert(
         parent_key.into(),
         answers.into(),
         millis(row::kept(&job)).into(),
-        i64::try_from(limit).unwrap_or(i64::MAX).into(),
         grant.map(|grant| grant.0).into(),
         key.map(|key| key.0).into(),
+        quota.map(|quota| number(quota.jobs)).into(),
+        quota.map(|quota| number(quota.bytes)).into(),
+        i64::try_from(bytes).unwrap_or(i64::MAX).into(),
     ];
     Ok(dialect::written(db, INSERT, values).await? == 1)
 }

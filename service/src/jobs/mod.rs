@@ -31,6 +31,7 @@ mod denied;
 pub(crate) mod dialect;
 mod enqueue;
 mod keep;
+mod quota;
 mod read;
 mod row;
 mod settle;
@@ -56,6 +57,7 @@ pub use self::{
     denied::{DeniedJobs, end_denied},
     enqueue::{enqueue, enqueue_in},
     keep::{CheckpointError, RENEWALS_PER_LEASE, checkpoint, note_progress, renew},
+    quota::{JobQuota, JobUsage, usage},
     settle::{End, Settled, settle},
     stats::{Stats, stats},
     take_over::take_over,
@@ -66,10 +68,6 @@ use crate::{Service, db::Failure};
 /// How long a worker may be silent about a job before another one takes it over. A garbage
 /// collection, a slow disk or a database that restarts must fit in; the person waits for it.
 pub const LEASE: Duration = Duration::from_secs(30);
-
-/// How many jobs of one person may be unfinished, those that they wait for included. Several that
-/// are made at the same moment may exceed it by their number.
-pub const MAX_UNFINISHED: u64 = 1_000;
 
 /// How often a job may be claimed, whatever for: ends one that asks, or is released, for ever.
 pub const MAX_CLAIMS: u32 = 1_000;

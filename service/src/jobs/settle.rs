@@ -25,7 +25,7 @@ use super::{
     MAX_RESULT, QUESTION_PATIENCE,
     claim::Lease,
     dialect::{self, Column as Given},
-    enqueue::{self, Parent},
+    enqueue::{self, BoundBy},
     later, row, shortened,
 };
 use crate::{
@@ -386,7 +386,7 @@ async fn begin_children(
     const PENDING: &str =
         "SELECT count(*) AS pending FROM jobs WHERE parent_id = $1 AND ended_at IS NULL";
     for (key, child) in children {
-        enqueue::insert(db, now, child, Some(Parent { id: parent, key: &key })).await?;
+        enqueue::insert(db, now, child, BoundBy::Parent { id: parent, key: &key }).await?;
     }
     let rows = dialect::rows(db, PENDING, [parent.as_str().into()]).await?;
     let pending: i64 = rows.first().map_or(Ok(0), |it| it.try_get("", "pending"))?;

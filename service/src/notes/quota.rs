@@ -10,7 +10,10 @@ use mcp::UserId;
 use sea_orm::{ConnectionTrait, DbErr, Statement};
 
 use super::NotesError;
-use crate::db::{Database, Transaction};
+use crate::{
+    counted::grouped,
+    db::{Database, Transaction},
+};
 
 /// Bytes of a megabyte, as people are told it.
 const MEGABYTE: u64 = 1_000_000;
@@ -51,19 +54,6 @@ impl fmt::Display for Used {
             grouped(quota.bytes / MEGABYTE)
         )
     }
-}
-
-/// A number with a comma between each three digits.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// The quota of this many notes and megabytes.
@@ -114,9 +104,6 @@ mod tests {
         let used = Amount { notes: 1_203, bytes: 11_000_001 };
         let used = Used { used, quota: quota(50_000, 500) };
         assert_eq!(used.to_string(), "1,203 of 50,000 notes, 12 of 500 MB");
-        for (number, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")] {
-            assert_eq!(grouped(number), text);
-        }
     }
 
     #[test]

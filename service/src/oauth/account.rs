@@ -20,6 +20,7 @@ use super::{
 use crate::{
     Service, counted,
     db::{self, DATABASE, Failure},
+    jobs::{self as job_queue, JobUsage},
     notes::quota,
     users,
 };
@@ -83,6 +84,11 @@ pub async fn connected(service: &Service, user: &UserId) -> Result<Vec<Connected
 pub async fn used(service: &Service, user: &UserId) -> Result<quota::Used, Failure> {
     let amount = quota::usage(&service.db_of(user), user).await?;
     Ok(quota::Used { used: amount, quota: service.config().note_quota })
+}
+
+/// How many unfinished jobs a person has, and how many they may have.
+pub async fn jobs_used(service: &Service, user: &UserId) -> Result<JobUsage, Failure> {
+    job_queue::usage(&service.db_of(user), user, service.config().job_quota).await
 }
 
 /// Disconnects one app. Says whether it was connected, and this person's.

@@ -17,7 +17,7 @@ use mcp::UserId;
 use sea_orm::{ConnectionTrait, EntityTrait as _, QueryFilter as _, Set, sea_query::OnConflict};
 
 use super::{
-    github::{Account, Deadline, GitHubError, Membership},
+    github::{Account, Deadline, GITHUB, GitHubError, Membership},
     kept_token::{self, KeptToken},
     sign_in::{self, SignInWith},
 };
@@ -197,6 +197,14 @@ impl Rules {
     }
 }
 
+/// The problem of a list of logins without an entry.
+pub(crate) fn names_no_one() -> String {
+    format!(
+        "is set but names no one: write {EVERYBODY} to let everyone with a GitHub account in, or list \
+         who may sign in"
+    )
+}
+
 /// Reads a list of people: separated by commas, blanks tolerated.
 pub(crate) fn parse_logins(text: &str) -> Result<Vec<Allowed>, String> {
     if text == EVERYBODY {
@@ -204,10 +212,7 @@ pub(crate) fn parse_logins(text: &str) -> Result<Vec<Allowed>, String> {
     }
     let mut entries = text.split(',').map(str::trim).filter(|it| !it.is_empty()).peekable();
     if entries.peek().is_none() {
-        return Err(format!(
-            "is set but names nobody: write {EVERYBODY} to let everybody with a GitHub account in, or \
-             name who may sign in"
-        ));
+        return Err(names_no_one());
     }
     entries
         .map(|entry| {
@@ -283,13 +288,14 @@ pub async fn recheck(service: &Service, user: &UserId) -> GateAnswer {
         Err(NotAdmitted::GitHub(error)) => {
             tracing::warn!(
                 user = user.as_str(),
+                dependency = GITHUB,
                 "The gate could not be asked about {user}: {error}"
             );
             GateAnswer::Unknown
         }
         Err(NotAdmitted::Failure(failure)) => {
             tracing::error!(
-                user = user.as_str(), error = ?failure,
+                user = user.as_str(), dependency = failure.dependency(), error = ?failure,
                 "The gate could not be asked about {user}: {failure}"
             );
             GateAnswer::Unknown

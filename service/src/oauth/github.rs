@@ -5,11 +5,7 @@
 //! so the body decides. No redirect is ever followed with a token in hand, every answer is bounded in
 //! time and size, and a token is dropped as soon as nothing is left to ask.
 
-use std::{
-    fmt,
-    sync::{Mutex, OnceLock, PoisonError},
-    time::Duration,
-};
+use std::{fmt, sync::OnceLock, time::Duration};
 
 use mcp::UserId;
 use reqwest::{
@@ -46,8 +42,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The largest answer that is read. Real ones have a few kilobytes.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
-/// How often at most the log says that GitHub refuses this server.
-const WARN_EVERY: Duration = Duration::from_mins(1);
+/// What log events call GitHub in their field `dependency`.
+pub(super) const GITHUB: &str = "github";
 
 /// The longest code that is passed on, in bytes. Those of GitHub have 20.
 const MAX_CODE_BYTES: usize = 256;
@@ -61,7 +57,6 @@ pub(crate) struct GitHub {
     proxies: Proxies,
     /// Made at the first request: reading the certificates of the system takes a while.
     http: OnceLock<Result<reqwest::Client, String>>,
-    warned: Mutex<Option<Instant>>,
 }
 
 /// Who somebody is at GitHub.
@@ -186,7 +181,7 @@ pub async fn callback(
         }
         Outcome::Error(code) => {
             let error = refused(code);
-            failed(service, github, &hop.purpose, &error, request).await;
+            failed(service, &hop.purpose, &error, request).await;
             let counted = match error.outcome() {
                 SignInOutcome::Misconfigured => SignInOutcome::Misconfigured,
                 _ => SignInOutcome::Rejected,
@@ -224,7 +219,7 @@ async fn arrive(
     let (token, account) = match found {
         Ok(found) => found,
         Err(error) => {
-            failed(service, github, &hop.purpose, &error, request).await;
+            failed(service, &hop.purpose, &error, request).await;
             return match (&error, error.outcome()) {
                 (_, outcome @ SignInOutcome::Rejected) => hop.purpose.rejected(service, outcome),
                 (GitHubError::Away(_), outcome) => hop.purpose.unavailable(service, outcome),
@@ -240,7 +235,7 @@ async fn arrive(
             github.forget(&token);
             metrics::OAUTH_GATE_REFUSALS.count([why.as_str()]);
             if why == Closed::OrgRefuses {
-                github.warn(ASK_THE_ORGANIZATION, "the organization refuses");
+                warn(ASK_THE_ORGANIZATION, "the organization refuses");
                 SignInOutcome::Misconfigured.count();
             } else {
                 SignInOutcome::Refused.count();
@@ -260,12 +255,15 @@ async fn arrive(
         }
         Err(NotAdmitted::GitHub(error)) => {
             github.forget(&token);
-            failed(service, github, &hop.purpose, &error, request).await;
+            failed(service, &hop.purpose, &error, request).await;
             return hop.purpose.unavailable(service, error.outcome());
         }
         Err(NotAdmitted::Failure(failure)) => {
             github.forget(&token);
-            tracing::error!(error = ?failure, "A sign-in cannot go on: {failure}");
+            tracing::error!(
+                dependency = failure.dependency(), error = ?failure,
+                "A sign-in cannot go on: {failure}"
+            );
             return hop.purpose.unavailable(service, SignInOutcome::Failed);
         }
     }
@@ -281,18 +279,21 @@ async fn arrive(
     sign_in::arrive(service, hop.purpose, person, request).await
 }
 
-async fn failed(
-    service: &Service,
-    github: &GitHub,
-    purpose: &Purpose,
-    error: &GitHubError,
-    request: &RequestInfo,
-) {
+async fn failed(service: &Service, purpose: &Purpose, error: &GitHubError, request: &RequestInfo) {
     if let Some(advice) = error.advice() {
-        github.warn(advice, &error.to_string());
+        warn(advice, &error.to_string());
     }
     let event = purpose.event(audit::Kind::SignInFailed, request);
     sign_in::note(service, event.detail(error.to_string())).await;
+}
+
+/// Logs that GitHub refuses this server. `advice`: what the operator has to do.
+fn warn(advice: &str, error: &str) {
+    tracing::warn!(
+        dependency = GITHUB,
+        error,
+        "GitHub refuses this server, so people cannot sign in. {advice}"
+    );
 }
 
 /// Where GitHub sends people back to.
@@ -321,17 +322,7 @@ fn is_plausible(code: &str) -> bool {
 
 impl GitHub {
     pub(crate) fn new(settings: GitHubSettings, proxies: Proxies) -> Self {
-        Self { settings, proxies, http: OnceLock::new(), warned: Mutex::default() }
-    }
-
-    /// Logs that GitHub refuses this server, unless the log said so within [`WARN_EVERY`].
-    fn warn(&self, advice: &str, error: &str) {
-        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
-        if warned.is_some_and(|at| at.elapsed() < WARN_EVERY) {
-            return;
-        }
-        *warned = Some(Instant::now());
-        tracing::warn!(error, "GitHub refuses this server, so people cannot sign in. {advice}");
+        Self { settings, proxies, http: OnceLock::new() }
     }
 
     /// Where to send a person, so that GitHub sends them back with `state`.
@@ -553,7 +544,7 @@ impl Answer {
 
 fn away(error: &reqwest::Error) -> GitHubError {
     // Its text names the address, which is nobody's secret: codes and tokens are in bodies and headers.
-    tracing::warn!(dependency = "github", error = ?error, "GitHub does not answer: {error}");
+    tracing::warn!(dependency = GITHUB, error = ?error, "GitHub does not answer: {error}");
     GitHubError::Away(if error.is_timeout() { "no answer in time" } else { "no connection" })
 }
 

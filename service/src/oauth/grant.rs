@@ -32,6 +32,10 @@ use crate::db::Failure;
 /// A grant that is not used for this long ends. Each use starts it anew.
 pub const IDLE_LIFETIME: TimeDelta = TimeDelta::days(30);
 
+/// The shortest time that the row of an ended grant is kept. Longer than any access token lives: the
+/// row is what refuses the grant's tokens.
+pub(crate) const MIN_ENDED_RETENTION: Duration = Duration::from_hours(48);
+
 /// A grant ends after this long however much it is used: then the person is asked again.
 pub const ABSOLUTE_LIFETIME: TimeDelta = TimeDelta::days(90);
 
@@ -206,5 +210,7 @@ mod tests {
     fn rows_are_kept_until_no_token_needs_them() {
         // A grant never loses its client.
         assert!(crate::oauth::client::IDLE_LIFETIME >= ABSOLUTE_LIFETIME);
+        // The row of an ended grant is what refuses its access tokens.
+        assert!(MIN_ENDED_RETENTION > crate::oauth::access_token::MAX_TTL);
     }
 }

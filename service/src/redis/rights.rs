@@ -90,13 +90,12 @@ pub fn commands() -> impl Iterator<Item = &'static str> {
 /// the command that grants it.
 pub async fn check_rights(settings: &RedisSettings) -> anyhow::Result<()> {
     let client = Client::open(settings.url.expose())?;
-    let trial = Trial {
+    let mut trial = Trial {
         connection: client.get_multiplexed_async_connection().await?,
         prefix: settings.prefix.clone(),
         name: format!("check-{}", uuid::Uuid::new_v4().simple()),
         missing: Missing::default(),
     };
-    let mut trial = trial;
     trial.commands().await?;
     trial.keys().await?;
     let names = Connection::new(settings.url.expose(), &settings.prefix)?;

@@ -62,7 +62,10 @@ fn failed(error: ExportError) -> ToolError {
                 .into(),
         ),
         error => {
-            tracing::error!(error = ?error, "An export cannot be read: {error}");
+            tracing::error!(
+                dependency = error.dependency(), error = ?error,
+                "An export cannot be read: {error}"
+            );
             ToolError::Unavailable(
                 "The file cannot be read at the moment. Try again in a few seconds.".into(),
             )

@@ -366,7 +366,10 @@ async fn exported(
         ),
         ExportError::Failed(Failure::Internal(error)) => ToolError::internal(error),
         error => {
-            tracing::warn!(error = %error, "Could not read an export to import it; the job retries");
+            tracing::warn!(
+                dependency = error.dependency(), error = %error,
+                "Could not read an export to import it; the job retries: {error}"
+            );
             ToolError::Unavailable("The export cannot be read at the moment.".into())
         }
     };

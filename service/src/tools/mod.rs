@@ -22,7 +22,7 @@ use std::time::Duration;
 use entity::NoteId;
 use mcp::{AnyTool, RpcError, ToolError};
 
-use crate::{Service, notes::NotesError};
+use crate::{Service, db::DATABASE, notes::NotesError};
 
 /// When a call that was refused because the same person's other calls use the database may come
 /// again.
@@ -57,7 +57,10 @@ pub(crate) fn failed(error: NotesError) -> ToolError {
             "There is no such note. Take the id from notes_list or notes_search.".into(),
         ),
         NotesError::Unavailable(source) => {
-            tracing::error!(error = ?source, "The database is unavailable: {source}");
+            tracing::error!(
+                dependency = DATABASE, error = ?source,
+                "The database is unavailable: {source}"
+            );
             ToolError::Unavailable(
                 "The notes cannot be reached at the moment. Nothing is lost: try again in a few \
                  seconds."
@@ -87,7 +90,10 @@ pub(crate) fn failed(error: NotesError) -> ToolError {
 fn retry(error: NotesError, problem: &str) -> ToolError {
     match error {
         NotesError::Unavailable(source) => {
-            tracing::error!(error = ?source, "The database is unavailable: {source}");
+            tracing::error!(
+                dependency = DATABASE, error = ?source,
+                "The database is unavailable: {source}"
+            );
             ToolError::Unavailable(format!(
                 "{problem} Nothing is lost: try again in a few seconds."
             ))

@@ -6,11 +6,12 @@ use entity::jobs::{Entity, Model, Status};
 use futures_util::future::join_all;
 use mcp::{Signal, job::NotEnqueued};
 use sea_orm::{EntityTrait as _, IntoActiveModel as _};
-use serde_json::json;
+use serde_json::{json, value::to_raw_value};
 use service::{
-    jobs::{CheckpointError, KEPT, MAX_UNFINISHED, QUESTION_PATIENCE, Total},
+    jobs::{CheckpointError, KEPT, QUESTION_PATIENCE, Total},
     oauth::{account, audit::RequestInfo},
 };
+use tokio::task::JoinSet;
 
 use super::*;
 
@@ -29,7 +30,8 @@ on_both!(
     a_child_that_is_lost_ends_for_its_parent_too,
     ten_thousand_jobs_of_one_person_do_not_keep_out_another,
     places_can_be_kept_for_newcomers,
-    one_person_has_so_many_unfinished_jobs,
+    processes_that_race_keep_to_the_quota_of_jobs,
+    processes_that_race_keep_to_the_quota_of_arguments,
     a_result_goes_when_its_time_is_over,
     too_much_of_a_result_is_refused,
     progress_only_grows,
@@ -322,15 +324,64 @@ async fn places_can_be_kept_for_newcomers(world: World) {
     assert_eq!(owners, [user("bob").as_str()], "one of his, none of hers");
 }
 
-async fn one_person_has_so_many_unfinished_jobs(world: World) {
+async fn processes_that_race_keep_to_the_quota_of_jobs(world: World) {
     let (service, ada) = (&world.service, user("ada"));
+    let limit = service.config().job_quota.jobs;
     let like = enqueue(service, new_job(&ada)).await;
-    copies(service, &like, usize::try_from(MAX_UNFINISHED).unwrap() - 1).await;
-    let refused = jobs::enqueue(service, new_job(&ada)).await;
-    assert!(matches!(refused, Err(NotEnqueued::TooMany { limit: MAX_UNFINISHED })));
+    copies(service, &like, usize::try_from(limit).unwrap() - 6).await;
+    let (kept, refused) = race(&world, 20, || new_job(&ada)).await;
+    assert_eq!(kept, 5);
+    for error in refused {
+        assert!(matches!(error, NotEnqueued::TooMany { limit: 1_000 }), "{error}");
+    }
+    let used = jobs::usage(service.db(), &ada, service.config().job_quota).await.unwrap();
+    assert!(used.to_string().starts_with("1,000 of 1,000 unfinished jobs, "), "{used}");
+
     enqueue(service, new_job(&user("bob"))).await;
+    let again = NewJob { id: like.clone(), ..new_job(&ada) };
+    assert_eq!(enqueue(service, again).await, like, "a job that is there is no new one");
     jobs::store(service).cancel(&ada, &like).await.unwrap();
     enqueue(service, new_job(&ada)).await;
+}
+
+async fn processes_that_race_keep_to_the_quota_of_arguments(world: World) {
+    let (service, ada) = (&world.service, user("ada"));
+    let large = || {
+        let mut job = new_job(&ada);
+        job.call.arguments = to_raw_value(&"x".repeat(4_000_000)).unwrap();
+        job
+    };
+    let like = enqueue(service, large()).await;
+    copies(service, &like, 12).await;
+    let (kept, refused) = race(&world, 8, large).await;
+    assert_eq!(kept, 2, "15 of 4 MB, and their quotes, are less than 64 MB; 16 are not");
+    for error in refused {
+        assert!(matches!(error, NotEnqueued::TooLarge { megabytes: 64 }), "{error}");
+    }
+    enqueue(service, new_job(&ada)).await;
+    jobs::store(service).cancel(&ada, &like).await.unwrap();
+    enqueue(service, large()).await;
+}
+
+/// Enqueues jobs at the same moment in three processes. How many were kept, and the other errors.
+async fn race(world: &World, number: usize, job: impl Fn() -> NewJob) -> (usize, Vec<NotEnqueued>) {
+    let processes = [world.service.clone(), world.another().await, world.another().await];
+    let mut calls = JoinSet::new();
+    for service in processes.iter().cycle().take(number).cloned() {
+        let job = job();
+        calls.spawn(async move {
+            // As the engine does: a lock that was not to be had in time is waited for again.
+            loop {
+                match jobs::enqueue(&service, job.clone()).await {
+                    Err(NotEnqueued::Away(_)) => {}
+                    answer => return answer,
+                }
+            }
+        });
+    }
+    let answers = calls.join_all().await;
+    let number = answers.iter().filter(|answer| answer.is_ok()).count();
+    (number, answers.into_iter().filter_map(Result::err).collect())
 }
 
 async fn a_result_goes_when_its_time_is_over(world: World) {

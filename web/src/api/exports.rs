@@ -84,7 +84,10 @@ fn body(service: Service, export: Export) -> Body {
             Ok(None) => Ok(None),
             Ok(Some(bytes)) => Ok(Some((bytes, (service, export, number + 1)))),
             Err(error) => {
-                tracing::warn!(error = ?error, "Aborted a download: could not read the next chunk");
+                tracing::warn!(
+                    dependency = error.dependency(), error = ?error,
+                    "Aborted a download: could not read the next chunk"
+                );
                 Err(io::Error::other(error))
             }
         }
@@ -96,7 +99,10 @@ fn api_error(error: ExportError) -> ApiError {
     match error {
         ExportError::NotFound => ApiError::ExportNotFound,
         error => {
-            tracing::warn!(error = ?error, "Could not read an export");
+            tracing::warn!(
+                dependency = error.dependency(), error = ?error,
+                "Could not read an export"
+            );
             ApiError::ExportUnavailable
         }
     }

@@ -58,7 +58,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     }
     match config.github {
         Some(_) => report.good("access", &access(&config.gate)),
-        None => report.good("access", &format!("{} may sign in", config.who_may_sign_in())),
+        None => report.good("access", &format!("may sign in: {}", config.who_may_sign_in())),
     }
     if config.gate.org.is_some() {
         report.good("data keys", data_keys(&config));

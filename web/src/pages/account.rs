@@ -5,6 +5,7 @@ use http::{Method, StatusCode};
 use poem::{Endpoint, Request, Response};
 use service::{
     Service,
+    db::Failure,
     oauth::{
         account::{self, ConnectedApp},
         consent, limits,
@@ -57,6 +58,7 @@ struct AccountPage<'a> {
     session: &'a Session,
     apps: &'a [App],
     used: String,
+    jobs: String,
     done: Option<&'a str>,
 }
 
@@ -105,7 +107,9 @@ impl Account {
             .collect();
         let used = account::used(&self.service, &session.user).await;
         let used = used.map_err(|error| unavailable(&error))?.to_string();
-        let page = AccountPage { frame: &frame, session: &session, apps: &apps, used, done };
+        let jobs = account::jobs_used(&self.service, &session.user).await;
+        let jobs = jobs.map_err(|error| unavailable(&error))?.to_string();
+        let page = AccountPage { frame: &frame, session: &session, apps: &apps, used, jobs, done };
         Ok(frame.show(StatusCode::OK, &page))
     }
 
@@ -259,8 +263,11 @@ fn notice(done: &str) -> Option<&'static str> {
     }
 }
 
-fn unavailable(error: &(impl std::fmt::Display + std::fmt::Debug)) -> ErrorPage {
-    tracing::error!(error = ?error, "Could not serve the account page: {error}");
+fn unavailable(error: &Failure) -> ErrorPage {
+    tracing::error!(
+        dependency = error.dependency(), error = ?error,
+        "Could not serve the account page: {error}"
+    );
     ErrorPage::unavailable()
 }
 

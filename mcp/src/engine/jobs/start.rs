@@ -111,7 +111,14 @@ impl JobTool<'_> {
         let keep = || async {
             match self.store.enqueue(job.clone()).await {
                 Ok(job) => Ok(Ok(job)),
-                Err(NotEnqueued::TooMany { limit }) => Ok(Err(limit)),
+                Err(NotEnqueued::TooMany { limit }) => {
+                    let jobs = if limit == 1 { "job" } else { "jobs" };
+                    Ok(Err(format!("You already have {limit} unfinished {jobs}, the maximum.")))
+                }
+                Err(NotEnqueued::TooLarge { megabytes }) => Ok(Err(format!(
+                    "With this call the arguments of your unfinished jobs would exceed \
+                     {megabytes} MB, the maximum."
+                ))),
                 Err(NotEnqueued::Away(error)) => Err(error),
             }
         };
@@ -121,10 +128,8 @@ impl JobTool<'_> {
                 tracing::info!(job = %job.id, tool, "Started job {} of `{tool}`", job.id);
                 Ok(job)
             }
-            Ok(Err(limit)) => Err(CallToolResult::error(format!(
-                "You already have {limit} unfinished {}, the maximum. Wait until one has ended, or \
-                 cancel one; then call again.",
-                if limit == 1 { "job" } else { "jobs" }
+            Ok(Err(why)) => Err(CallToolResult::error(format!(
+                "{why} Wait until a job has ended, or cancel one; then call again."
             ))),
             Err(error) => {
                 tracing::error!(

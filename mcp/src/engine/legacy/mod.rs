@@ -134,7 +134,10 @@ fn end_evicted(engine: &Arc<Inner>, user: &UserId, evicted: Vec<SessionId>) {
     engine.busy.clone().spawn(async move {
         for session in evicted {
             if let Err(error) = streams::end(&engine, &user, session).await {
-                tracing::warn!(error = %error, "Could not end a displaced session; it will expire");
+                tracing::warn!(
+                    dependency = error.dependency(), error = %error,
+                    "Could not end a displaced session; it will expire: {error}"
+                );
             }
         }
     });

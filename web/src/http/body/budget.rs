@@ -70,6 +70,7 @@ impl Reservation {
         }
         if held.bytes + bytes > TOTAL_BYTES {
             tracing::warn!(
+                dependency = "memory",
                 held = held.bytes,
                 senders = held.senders.len(),
                 "Refused a request body: the bodies of all senders fill the budget of this instance"

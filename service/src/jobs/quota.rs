@@ -1,0 +1,101 @@
+//! How many jobs of one person may be unfinished, and how large their arguments may be together.
+//! Jobs are counted under a lock of the person, in the transaction that adds one, so instances that
+//! enqueue at the same moment take turns and none exceeds the quota.
+
+use std::fmt;
+
+use mcp::{UserId, job::NotEnqueued};
+use sea_orm::ConnectionTrait;
+
+use super::dialect;
+use crate::{counted::grouped, db::Failure};
+
+/// Bytes of a megabyte, as people are told it.
+const MEGABYTE: u64 = 1_000_000;
+
+/// The bounds on one person's unfinished jobs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JobQuota {
+    /// Jobs.
+    pub jobs: u64,
+    /// Bytes of arguments and of answers given in advance.
+    pub bytes: u64,
+}
+
+impl JobQuota {
+    pub(crate) const fn new(jobs: u64, megabytes: u64) -> Self {
+        Self { jobs, bytes: megabytes.saturating_mul(MEGABYTE) }
+    }
+}
+
+/// A person's unfinished jobs and their quota, such as “3 of 1,000 unfinished jobs, 2 of 64 MB”.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JobUsage {
+    /// Unfinished jobs, the ones that other jobs started included.
+    pub jobs: u64,
+    /// Bytes of their arguments and of answers given in advance.
+    pub bytes: u64,
+    /// The bounds.
+    pub quota: JobQuota,
+}
+
+impl JobUsage {
+    /// Which bound refuses one more job, when one does.
+    pub(super) fn refusal(&self) -> NotEnqueued {
+        if self.jobs >= self.quota.jobs {
+            return NotEnqueued::TooMany { limit: self.quota.jobs };
+        }
+        NotEnqueued::TooLarge { megabytes: self.quota.bytes / MEGABYTE }
+    }
+}
+
+impl fmt::Display for JobUsage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { jobs, bytes, quota } = self;
+        write!(
+            f,
+            "{} of {} unfinished jobs, {} of {} MB",
+            grouped(*jobs),
+            grouped(quota.jobs),
+            grouped(bytes.div_ceil(MEGABYTE)),
+            grouped(quota.bytes / MEGABYTE)
+        )
+    }
+}
+
+/// Counts a person's unfinished jobs.
+pub async fn usage(
+    db: &impl ConnectionTrait,
+    owner: &UserId,
+    quota: JobQuota,
+) -> Result<JobUsage, Failure> {
+    // octet_length does not read the values themselves: both databases know it from the row.
+    const SQL: &str = "SELECT count(*) AS jobs,
+        CAST(coalesce(sum(coalesce(octet_length(arguments), 0) + coalesce(octet_length(answers), 0)), 0)
+            AS bigint) AS bytes
+        FROM jobs WHERE owner_sub = $1 AND ended_at IS NULL";
+    let rows = dialect::rows(db, SQL, [owner.as_str().into()]).await?;
+    let count = |column| match rows.first() {
+        Some(row) => row.try_get::<i64>("", column).map(|it| u64::try_from(it).unwrap_or(0)),
+        None => Ok(0),
+    };
+    Ok(JobUsage { jobs: count("jobs")?, bytes: count("bytes")?, quota })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bound_that_refuses_a_job_is_named() {
+        let usage = |jobs, bytes| JobUsage { jobs, bytes, quota: JobQuota::new(2, 8) };
+        assert!(matches!(usage(2, 0).refusal(), NotEnqueued::TooMany { limit: 2 }));
+        assert!(matches!(usage(1, 8_000_000).refusal(), NotEnqueued::TooLarge { megabytes: 8 }));
+    }
+
+    #[test]
+    fn usage_is_shown_with_its_limits() {
+        let usage = JobUsage { jobs: 3, bytes: 1_000_001, quota: JobQuota::new(1_000, 64) };
+        assert_eq!(usage.to_string(), "3 of 1,000 unfinished jobs, 2 of 64 MB");
+    }
+}

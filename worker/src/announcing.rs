@@ -7,7 +7,8 @@ use service::{Service, db::Failure, jobs};
 
 use crate::runner::Runner;
 
-/// How long after the end of a job another worker than its own notifies the client.
+/// How long a client must have missed a notification before a worker other than that of its job
+/// sends it.
 const NOTIFY_AFTER: Duration = Duration::from_secs(10);
 
 /// Notifies clients that do not poll, for the given jobs or for all whose notification was missed.

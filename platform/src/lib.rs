@@ -31,5 +31,5 @@ pub mod telemetry;
 
 pub use self::{
     counted::counted,
-    quoted::{plain, quoted},
+    quoted::{is_invisible, plain, quoted},
 };

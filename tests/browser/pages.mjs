@@ -57,7 +57,7 @@ const withGitHub = {
         const unknown = app.begin({ client_id: 'nobody' }).url;
         await fails('unknown-app', unknown, 400, 'This app is not known here');
         const elsewhere = app.begin({ redirect_uri: 'https://evil.example/callback' }).url;
-        const strange = 'This app asks for an answer at a strange place';
+        const strange = 'This app\'s redirect address is not registered';
         await fails('strange-place', elsewhere, 400, strange);
         await fails('broken-link', `${origin}/oauth/github/callback`, 400, 'This link is broken');
 

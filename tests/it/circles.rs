@@ -21,8 +21,8 @@ const IN_CIRCLES: &[(&str, usize)] = &[
     ("migration", 0),
     ("platform", 0),
     ("service", 80),
-    ("web", 40),
-    ("worker", 5),
+    ("web", 0),
+    ("worker", 0),
 ];
 
 #[test]

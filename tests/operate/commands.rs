@@ -159,7 +159,7 @@ async fn check_says_what_it_found_and_starts_nothing() {
     away.insert("REDIS_URL".into(), "redis://:hunter2@127.0.0.1:1".into());
     let (code, said) = run(&["notes-mcp", "check"], &away).await;
     assert_eq!(code, Some(69), "{said}");
-    for thing in ["problem  database", "problem  redis", "2 of the things"] {
+    for thing in ["problem  database", "problem  redis", "2 dependencies"] {
         assert!(said.contains(thing), "{thing}: {said}");
     }
     assert!(!said.contains("hunter2"), "{said}");

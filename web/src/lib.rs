@@ -1,130 +1,27 @@
-//! HTTP: a request comes in, a verb of `service` or of the MCP engine is called, an answer goes
-//! out.
+//! The web server: HTTP endpoints that call `service` or the MCP engine.
 //!
-//! [`run`] is a whole instance. It keeps nothing that another instance would miss: what it holds
-//! in memory is open sockets and caches. Start reading at `routes`, the list of every path.
+//! [`run`] is a whole instance. An instance holds no state that another instance needs: in memory
+//! it has only open sockets and caches. Start reading at `routes`, the list of all paths.
+//!
+//! Layers, each of which imports only those before it: `http` (knows no endpoint), `instance`,
+//! `oauth`, `api`, `pages` and `mcp`, `routes`, `lifecycle`, `commands`.
 
 mod api;
-mod body;
-mod caller;
-mod cookies;
-mod cors;
-mod error;
-mod exports;
-mod home;
+mod commands;
+mod http;
+mod instance;
+mod lifecycle;
 mod mcp;
-mod measure;
-mod metrics;
 mod oauth;
-mod observe;
-mod origin;
-mod page;
-mod reference;
+mod pages;
 mod routes;
-mod server;
-mod visitor;
 
-use std::time::Duration;
+use std::process::ExitCode;
 
-use ::mcp::Engine;
-pub use metrics::serve as serve_metrics;
-use platform::ending;
-use server::Limits;
-use service::{
-    Service,
-    oauth::{allow_list, revoked},
-};
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
+pub use self::{api::metrics::serve as serve_metrics, lifecycle::run};
 
-/// What every part of one instance may reach.
-#[derive(Clone)]
-pub(crate) struct Instance {
-    service: Service,
-    engine: Engine,
-    /// Cancelled from the moment this instance is asked to end: readiness is false from then on.
-    ending: CancellationToken,
-    /// The bytes of request bodies that this instance holds.
-    bodies: body::Budget,
-}
-
-/// The part of the shutdown bound that is kept for connections to close after the last stream
-/// ended, and for calls that came through them at the last moment, as a divisor.
-const CLOSING_SHARE: u32 = 4;
-
-/// The part of the shutdown bound, as a divisor, in which an instance that has others beside it goes
-/// on as before, except that it says that it is not ready: whoever balances the load has to hear of
-/// it before the door closes, or requests that were under way would find it shut.
-const NOTICE_SHARE: u32 = 10;
-
-/// Serves until `shutdown` is cancelled, then ends within the configured `shutdown_timeout`,
-/// whatever its clients do: readiness becomes false, streams are told to go elsewhere, running
-/// calls may finish, and what is still open at the end is dropped.
-///
-/// Any number of instances can run in one process, each on its own listener.
-pub async fn run(
-    listener: TcpListener,
-    service: Service,
-    engine: Engine,
-    shutdown: CancellationToken,
-) -> anyhow::Result<()> {
-    let bound = ending::work_limit(service.config().shutdown_timeout);
-    let closing = bound / CLOSING_SHARE;
-    let alone = service.config().redis.is_none();
-    let notice = if alone { Duration::ZERO } else { bound / NOTICE_SHARE };
-    let instance = Instance {
-        service,
-        engine: engine.clone(),
-        ending: shutdown.clone(),
-        bodies: body::Budget::default(),
-    };
-    let app = routes::all(&instance)?;
-    // Before the first request, so that nothing is accepted that was revoked. If the database is
-    // away, the first token has to wait for it instead.
-    if let Err(error) = allow_list::enforce(&instance.service).await {
-        tracing::warn!(
-            dependency = error.dependency(), error = ?error,
-            "Could not end the access of people who were taken off the list; trying again: {error}"
-        );
-    }
-    if let Err(error) = instance.service.revoked().load().await {
-        tracing::warn!(
-            dependency = error.dependency(), error = ?error,
-            "The revoked grants could not be read: {error}"
-        );
-    }
-    let stop_accepting = CancellationToken::new();
-
-    // New connections are taken while streams end: the platform has to hear that we are not ready.
-    let ending = async {
-        shutdown.cancelled().await;
-        drain(&engine, notice, bound.saturating_sub(closing)).await;
-        stop_accepting.cancel();
-    };
-    let serving =
-        server::serve(listener, app, Limits::default(), stop_accepting.clone(), closing / 2);
-    let following = revoked::follow(&instance.service, |_grant| {});
-    tokio::select! {
-        ((), ()) = async { tokio::join!(serving, ending) } => {
-            // What came in at the last moment runs beside its response.
-            if tokio::time::timeout(closing / 2, engine.drained()).await.is_err() {
-                tracing::warn!("Calls are still running and are dropped");
-            }
-        }
-        () = following => {}
-    }
-    Ok(())
-}
-
-async fn drain(engine: &Engine, notice: Duration, patience: Duration) {
-    tracing::info!("Ending: no new streams, waiting for running calls");
-    engine.drain();
-    let drained = async {
-        tokio::time::sleep(notice).await;
-        engine.drained().await;
-    };
-    if tokio::time::timeout(patience, drained).await.is_err() {
-        let seconds = patience.as_secs_f32();
-        tracing::warn!(seconds, "Calls or streams are still open after {seconds} s");
-    }
+/// Runs the program: reads the command line and the environment and executes the command. The
+/// `main` function of a program only calls this.
+pub fn main() -> ExitCode {
+    platform::ending::main(commands::run())
 }

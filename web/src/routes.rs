@@ -1,4 +1,4 @@
-//! Every path, one list, grouped by who calls it.
+//! The list of all paths, grouped by caller.
 
 use std::sync::Arc;
 
@@ -7,46 +7,43 @@ use poem::{Endpoint, EndpointExt as _, IntoEndpoint, Request, Response, Route, g
 use service::{metrics::HTTP_FAILURES, oauth::github::CALLBACK_PATH};
 
 use crate::{
-    Instance, api,
-    body::NetworkBodies,
-    cors::{PUBLIC_METHODS, Public},
-    exports::{self, Exports},
-    home::Home,
-    mcp,
-    metrics::{self, Metrics},
-    oauth::{
-        self, ForClients,
+    api::{
+        self,
+        exports::{self, Exports},
+        metrics::{self, Metrics},
+    },
+    http::{
+        body::NetworkBodies,
+        cors::{PUBLIC_METHODS, Public},
+        observe::{Named, Observed},
+        probes::METRICS,
+    },
+    instance::Instance,
+    mcp::{
+        self,
+        paths::{MCP, PROTECTED_RESOURCE_MCP, PROTECTED_RESOURCE_MCP_SLASH},
+    },
+    oauth::{self, ForClients},
+    pages::{
         account::{self, Account},
         authorize::{self, Authorize},
         consent::{self, Consent},
+        home::Home,
+        not_found::NotFoundPage,
+        paged::Paged,
+        reference,
         sign_in::{self, Callback, Development},
     },
-    observe::{Named, Observed},
-    page::Paged,
-    reference,
 };
-
-/// The endpoint of MCP.
-pub(crate) const MCP: &str = "/mcp";
-
-/// The document of the protected resource, at the path that RFC 9728 derives from `…/mcp`. The
-/// challenge of a 401 points here.
-pub(crate) const PROTECTED_RESOURCE_MCP: &str = "/.well-known/oauth-protected-resource/mcp";
-
-/// The same of `…/mcp/`, which is the same endpoint.
-pub(crate) const PROTECTED_RESOURCE_MCP_SLASH: &str = "/.well-known/oauth-protected-resource/mcp/";
 
 const PROTECTED_RESOURCE: &str = "/.well-known/oauth-protected-resource";
 
 const AUTHORIZATION_SERVER: &str = "/.well-known/oauth-authorization-server";
 
-/// What a platform asks every few seconds: a good answer is logged now and then.
-pub(crate) const PROBES: [&str; 3] = ["/healthz", "/livez", metrics::PATH];
-
-/// The methods of a path that only shows something.
+/// The methods of a read-only path.
 const READ: &str = "GET, HEAD";
 
-/// Everything that one instance answers.
+/// All endpoints of one instance.
 pub(crate) fn all(instance: &Instance) -> anyhow::Result<impl Endpoint<Output = Response> + use<>> {
     let api = api::service(instance);
     let document = api.spec();
@@ -57,11 +54,11 @@ pub(crate) fn all(instance: &Instance) -> anyhow::Result<impl Endpoint<Output = 
         Ok(Public { methods: oauth::METHODS, inner: ForClients::new(instance, inner)? })
     };
 
-    let routes = Listed::default()
+    let routes = RouteList::default()
         // MCP clients, with an access token.
         .at(MCP, mcp::METHODS, mcp::Mcp::new(instance)?)
         .alias("/mcp/", MCP, mcp::METHODS, mcp::Mcp::new(instance)?)
-        // Clients that look for the way in: public, from any page.
+        // Discovery by clients: public, from any origin.
         .at(PROTECTED_RESOURCE, PUBLIC_METHODS, public(api.clone()))
         .at(PROTECTED_RESOURCE_MCP, PUBLIC_METHODS, public(api.clone()))
         .alias(
@@ -72,22 +69,22 @@ pub(crate) fn all(instance: &Instance) -> anyhow::Result<impl Endpoint<Output = 
         )
         .at(AUTHORIZATION_SERVER, PUBLIC_METHODS, public(api.clone()))
         .at("/.well-known/jwks.json", PUBLIC_METHODS, public(api.clone()))
-        // Clients that want an access token: from any page, without cookies.
+        // OAuth requests of clients: from any origin, without cookies.
         .at("/register", oauth::METHODS, for_clients(api.clone())?)
         .at("/token", oauth::METHODS, for_clients(api.clone())?)
         .at("/revoke", oauth::METHODS, for_clients(api.clone())?)
-        // The platform that runs us.
+        // The platform that runs the server.
         .at("/healthz", READ, api.clone())
         .at("/livez", READ, api)
-        .at(metrics::PATH, metrics::METHODS, get(Metrics::new(instance)))
-        // Whoever has the address of a file.
+        .at(METRICS, metrics::METHODS, get(Metrics::new(instance)))
+        // Downloads: anyone with the URL of a file.
         .at(exports::PATH, exports::METHODS, Exports::new(instance))
-        // People with a browser, sent by a client.
+        // Browsers, sent by a client: the steps of a sign-in.
         .step(instance, "/authorize", authorize::METHODS, Authorize::new(instance))?
         .step(instance, "/consent", consent::METHODS, Consent::new(instance))?
         .step(instance, sign_in::PATH, sign_in::METHODS, Development::new(instance))?
         .step(instance, CALLBACK_PATH, sign_in::CALLBACK_METHODS, Callback::new(instance))?
-        // People with a browser, by themselves.
+        // Browsers, opened by the user.
         .page(instance, "/", READ, Home::new(instance))?
         .page(instance, "/account", account::METHODS, Account::new(instance))?
         .page(instance, account::DELETE_PATH, READ, Account::new(instance))?
@@ -97,10 +94,11 @@ pub(crate) fn all(instance: &Instance) -> anyhow::Result<impl Endpoint<Output = 
             PUBLIC_METHODS,
             Public { methods: PUBLIC_METHODS, inner: get(reference::document(document)) },
         );
-    Ok(Observed::new(instance, routes.0.data(NetworkBodies::new(instance))))
+    let routes = routes.0.data(NetworkBodies::new(&instance.bodies, &instance.service));
+    Ok(Observed::new(NotFoundPage::new(instance, routes)))
 }
 
-/// Leaves away the slash at the end of the path, which the router of the API does not know.
+/// Removes the trailing slash of the path, which the router of the API does not know.
 struct WithoutSlash<E>(E);
 
 impl<E: Endpoint> Endpoint for WithoutSlash<E> {
@@ -108,7 +106,7 @@ impl<E: Endpoint> Endpoint for WithoutSlash<E> {
 
     async fn call(&self, mut request: Request) -> poem::Result<Self::Output> {
         let path = request.uri().path().trim_end_matches('/');
-        // Any path without its end is a path; if not, the router answers.
+        // A path without its trailing slash is always valid; if not, the router responds.
         if let Ok(uri) = Uri::try_from(path) {
             *request.uri_mut() = uri;
         }
@@ -117,14 +115,14 @@ impl<E: Endpoint> Endpoint for WithoutSlash<E> {
 }
 
 #[derive(Default)]
-struct Listed(Route);
+struct RouteList(Route);
 
-impl Listed {
+impl RouteList {
     fn at(self, name: &'static str, methods: &'static str, inner: impl Endpoint + 'static) -> Self {
         self.alias(name, name, methods, inner)
     }
 
-    /// Another path for what is named `name` in logs and metrics.
+    /// Adds another path for the route that is called `name` in logs and metrics.
     fn alias(
         self,
         path: &'static str,
@@ -137,7 +135,7 @@ impl Listed {
         Self(self.0.at(path, named))
     }
 
-    /// A page for people.
+    /// Adds a page.
     fn page(
         self,
         instance: &Instance,
@@ -149,7 +147,7 @@ impl Listed {
         Ok(self.at(name, methods, inner))
     }
 
-    /// A page that is a step of a sign-in.
+    /// Adds a page that is a step of a sign-in.
     fn step(
         self,
         instance: &Instance,

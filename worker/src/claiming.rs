@@ -1,8 +1,8 @@
-//! Takes jobs from the queue, as many as there are places for.
+//! Claims jobs from the queue, as many as there are free slots.
 //!
-//! A worker is woken by a signal, or by a place that became free; without either it looks after
-//! [`Settings::poll`](crate::Settings). While there is more to do than it has places for, it waits
-//! until several are free, so that one claim fills them all.
+//! A worker wakes up on a signal or when a slot becomes free; without either it polls every
+//! [`Settings::poll`](crate::Settings). While there are more jobs than slots, it waits until
+//! several slots are free, so that one claim fills them all.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,17 +18,16 @@ use service::{
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Shared, running};
+use crate::{attempt, shared::Shared};
 
-/// How long places may stay empty while a busy worker waits for more of them. Much shorter than a
-/// job that is worth running in a worker.
-const LINGER: Duration = Duration::from_millis(5);
+/// How long slots may stay free while a busy worker waits for more of them. Much shorter than a job
+/// that is worth running in a worker.
+const GATHER_TIMEOUT: Duration = Duration::from_millis(5);
 
-/// The pause after a claim that failed. The database is away, and does not come back faster if it
-/// is asked more often.
-const AFTER_FAILURE: Duration = Duration::from_millis(500);
+/// Pause after a failed claim, usually because the database is unavailable.
+const FAILURE_PAUSE: Duration = Duration::from_millis(500);
 
-/// How long a worker that is told to end waits for the claim that it has begun.
+/// How long a stopping worker waits for a claim in progress.
 const CLAIM_GRACE: Duration = Duration::from_secs(2);
 
 /// Claims and runs jobs until `shutdown`.
@@ -38,41 +37,41 @@ pub(crate) async fn claim(shared: &Arc<Shared>, shutdown: &CancellationToken) {
         if shutdown.is_cancelled() {
             return;
         }
-        // A claim that was begun is waited for: what it has taken would run nowhere until the lease
-        // ends.
+        // A claim in progress is awaited: the jobs that it has claimed would wait until their
+        // leases expire.
         let claiming = claim_once(shared, &mut turn, shutdown);
         let mut claiming = std::pin::pin!(claiming);
         let found = tokio::select! {
             found = &mut claiming => found,
             () = shutdown.cancelled() => match timeout(CLAIM_GRACE, &mut claiming).await {
                 Ok(found) => found,
-                Err(_) => return, // the database is away, and so has given nothing
+                Err(_) => return, // the database is unavailable, so nothing was claimed
             },
         };
         let pause = async {
             match found {
-                // There may be more, but a claim for one place at a time would be a waste.
-                Ok(Found::Full) => shared.running.gather_room(LINGER).await,
-                Ok(Found::Some) => {}
-                Ok(Found::Nothing) => tokio::select! {
+                // There may be more jobs, but claiming for one slot at a time would be inefficient.
+                Ok(ClaimResult::Full) => shared.running.gather_slots(GATHER_TIMEOUT).await,
+                Ok(ClaimResult::Some) => {}
+                Ok(ClaimResult::Empty) => tokio::select! {
                     () = shared.running.woken() => {}
                     () = sleep(shared.settings.poll) => {}
                 },
-                Ok(Found::NoRoom) => tokio::select! {
-                    () = shared.running.room() => {}
+                Ok(ClaimResult::NoSlots) => tokio::select! {
+                    () = shared.running.slot_freed() => {}
                     () = sleep(shared.settings.poll) => {}
                 },
-                Ok(Found::NoNewcomers) => tokio::select! {
+                Ok(ClaimResult::NoIdleOwners) => tokio::select! {
                     () = shared.running.woken() => {}
-                    () = shared.running.room() => {}
+                    () = shared.running.slot_freed() => {}
                     () = sleep(shared.settings.poll) => {}
                 },
                 Err(error) => {
                     tracing::warn!(
                         dependency = error.dependency(), error = ?error,
-                        "Jobs could not be claimed: {error}"
+                        "Could not claim jobs; retrying"
                     );
-                    sleep(AFTER_FAILURE).await;
+                    sleep(FAILURE_PAUSE).await;
                 }
             }
         };
@@ -83,37 +82,38 @@ pub(crate) async fn claim(shared: &Arc<Shared>, shutdown: &CancellationToken) {
     }
 }
 
-/// What a look at the queue has brought.
-enum Found {
-    /// Nothing, for anybody.
-    Nothing,
-    /// Nothing for those few whom the last places are kept for.
-    NoNewcomers,
-    /// Something.
+/// The result of an attempt to claim jobs.
+enum ClaimResult {
+    /// The queue has no claimable job.
+    Empty,
+    /// The queue has no job for owners without a running job here, for whom the last slots are
+    /// reserved.
+    NoIdleOwners,
+    /// Fewer jobs than free slots.
     Some,
-    /// As much as there were places for.
+    /// As many jobs as free slots.
     Full,
-    /// It was not looked at: all places are taken.
-    NoRoom,
+    /// All slots are occupied, so the queue was not queried.
+    NoSlots,
 }
 
 async fn claim_once(
     shared: &Arc<Shared>,
     turn: &mut Turn,
     shutdown: &CancellationToken,
-) -> Result<Found, Failure> {
-    let Some(room) = shared.running.free() else {
-        // All places are taken by jobs that run, which is as well as can be.
+) -> Result<ClaimResult, Failure> {
+    let Some(free) = shared.running.free_slots() else {
+        // All slots are occupied by running jobs, which is healthy.
         shared.pulse.beat();
-        return Ok(Found::NoRoom);
+        return Ok(ClaimResult::NoSlots);
     };
     let what = Claim {
         worker: &shared.settings.name,
-        max: room.places,
+        max: free.slots,
         lease: shared.settings.lease,
-        newcomers_only: room.newcomers_only.as_deref(),
+        newcomers_only: free.excluded_owners.as_deref(),
     };
-    shared.running.claims();
+    shared.running.claim_started();
     let claimed = jobs::claim(&shared.service, turn, what).await;
     metrics::WORKER_CLAIMS.count([match &claimed {
         Ok(claimed) if claimed.is_empty() => "nothing",
@@ -123,35 +123,36 @@ async fn claim_once(
     let claimed = claimed?;
     shared.pulse.beat();
     if shutdown.is_cancelled() {
-        // None of them has begun, so another worker takes them at once.
-        let ends: Vec<_> = claimed.into_iter().map(|it| (it.lease, End::Released)).collect();
+        // None of them has started, so another worker can claim them at once.
+        let ends: Vec<_> =
+            claimed.into_iter().map(|claimed| (claimed.lease, End::Released)).collect();
         jobs::settle(&shared.service, &ends).await?;
-        return Ok(Found::Nothing);
+        return Ok(ClaimResult::Empty);
     }
     let found = match (claimed.len(), what.newcomers_only) {
-        (0, None) => Found::Nothing,
-        (0, Some(_)) => Found::NoNewcomers,
-        (some, _) if some >= usize::try_from(room.places).unwrap_or(usize::MAX) => Found::Full,
-        _ => Found::Some,
+        (0, None) => ClaimResult::Empty,
+        (0, Some(_)) => ClaimResult::NoIdleOwners,
+        (some, _) if some >= usize::try_from(free.slots).unwrap_or(usize::MAX) => ClaimResult::Full,
+        _ => ClaimResult::Some,
     };
     if !claimed.is_empty() {
         for claimed in claimed {
-            running::start(shared, claimed);
+            attempt::start(shared, claimed);
         }
-        shared.running.claimed();
+        shared.running.claim_finished();
     }
     Ok(found)
 }
 
-/// Hears that there are jobs, and that jobs were cancelled.
-pub(crate) async fn hear(shared: Arc<Shared>, stop: CancellationToken) {
+/// Listens for new jobs and for cancelled jobs.
+pub(crate) async fn listen(shared: Arc<Shared>, stop: CancellationToken) {
     loop {
         let mut signals = match shared.service.listen(Topic::Work).await {
             Ok(signals) => signals,
             Err(error) => {
                 tracing::warn!(
                     dependency = error.dependency(), error = %error,
-                    "The worker polls, since it hears nothing: {error}"
+                    "Could not subscribe to job signals; polling, and retrying"
                 );
                 tokio::select! {
                     () = stop.cancelled() => return,
@@ -159,17 +160,17 @@ pub(crate) async fn hear(shared: Arc<Shared>, stop: CancellationToken) {
                 }
             }
         };
-        // What was cancelled before is found when leases are renewed.
+        // Earlier cancellations are found when the leases are renewed.
         shared.running.renew_soon();
         loop {
-            let heard = tokio::select! {
+            let signal = tokio::select! {
                 () = stop.cancelled() => return,
-                heard = signals.recv() => heard,
+                signal = signals.recv() => signal,
             };
-            match heard {
-                Received::Signal(Signal::JobCancelled { job }) => shared.running.lost(&job),
+            match signal {
+                Received::Signal(Signal::JobCancelled { job }) => shared.running.stop_lost(&job),
                 Received::Signal(_) => shared.running.wake(),
-                // A cancellation that was missed is found when leases are renewed.
+                // A missed cancellation is found when the leases are renewed.
                 Received::Missed => {
                     shared.running.wake();
                     shared.running.renew_soon();

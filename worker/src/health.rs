@@ -1,9 +1,9 @@
-//! Whether a worker is well, and how a platform asks.
+//! Health probes of a worker process.
 //!
-//! `/livez` says that the process runs. `/healthz` says that it has looked at the queue lately: a
-//! worker that cannot is of no use, whatever the reason. `/metrics` shows what the process counts, and
-//! what the database knows of jobs.
-//! Plain HTTP on a port of its own, for the platform alone.
+//! `/livez` reports that the process is running. `/healthz` reports that it has recently queried
+//! the queue: a worker that cannot is useless, whatever the reason. `/metrics` has the metrics of
+//! the process and the job statistics of the database. Plain HTTP on a port of its own, for the
+//! platform only.
 
 use std::{
     convert::Infallible,
@@ -24,25 +24,25 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// How long a worker may not have looked at the queue. It does so every two seconds, and waits for a
-/// connection for five; the rest is for a database that restarts.
+/// How long a healthy worker may fail to query the queue. It does so every two seconds, and waits
+/// up to five for a connection; the rest is for a restart of the database.
 const HEALTHY_SILENCE: Duration = Duration::from_secs(15);
 
-/// Connections at once. Platforms and Prometheus open one or two.
+/// Maximum number of connections. Platforms and Prometheus open one or two.
 const MAX_CONNECTIONS: usize = 32;
 
-/// How long one request may take, from its first byte to the last of the answer.
+/// Timeout of a request, from its first byte to the last byte of the response.
 const REQUEST_LIMIT: Duration = Duration::from_secs(10);
 
-/// Pause after a failed `accept`: usually file descriptors ran out, and some must close first.
+/// Pause after a failed `accept`: usually file descriptors ran out, and some must be closed first.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
-/// When a worker last looked at the queue. Clones share it.
+/// When a worker last queried the queue. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Pulse(Arc<Mutex<Instant>>);
 
 impl Default for Pulse {
-    /// Well, from now on for a while.
+    /// Healthy, as if the queue had just been queried.
     fn default() -> Self {
         Self(Arc::new(Mutex::new(Instant::now())))
     }
@@ -53,40 +53,40 @@ impl Pulse {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
-    /// How long ago the worker has looked at the queue.
+    /// The time since the worker last queried the queue.
     pub fn silence(&self) -> Duration {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
     }
 
-    /// Whether that was lately.
-    pub fn is_well(&self) -> bool {
+    /// Whether the worker has queried the queue recently enough.
+    pub fn is_healthy(&self) -> bool {
         self.silence() < HEALTHY_SILENCE
     }
 }
 
-/// Answers for as long as it is polled, so that the end can be watched, too: from `shutdown` on the
-/// worker is not well any more.
+/// Serves probes for as long as it is polled, so that the shutdown can be observed, too: from
+/// `shutdown` on the worker is unhealthy.
 pub async fn serve_health(
     listener: TcpListener,
     pulse: Pulse,
     service: Service,
     shutdown: CancellationToken,
 ) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
-        let place = Arc::clone(&places).acquire_owned().await;
+        let permit = Arc::clone(&permits).acquire_owned().await;
         match listener.accept().await {
             Ok((stream, _)) => {
                 let answer = connection(stream, pulse.clone(), service.clone(), shutdown.clone());
                 tokio::spawn(async move {
                     answer.await;
-                    drop(place);
+                    drop(permit);
                 });
             }
             Err(error) => {
                 tracing::warn!(
                     dependency = "sockets", %error,
-                    "Could not accept a connection, trying again"
+                    "Could not accept a connection; retrying"
                 );
                 sleep(ACCEPT_RETRY).await;
             }
@@ -94,20 +94,20 @@ pub async fn serve_health(
     }
 }
 
-/// One request for each connection: probes come seldom.
+/// Serves one request per connection: probes are rare.
 async fn connection(
     stream: TcpStream,
     pulse: Pulse,
     service: Service,
     shutdown: CancellationToken,
 ) {
-    let answering = service_fn(move |request: Request<Incoming>| {
-        let question = question(&request);
+    let responding = service_fn(move |request: Request<Incoming>| {
+        let probe = requested(&request);
         let (pulse, service, shutdown) = (pulse.clone(), service.clone(), shutdown.clone());
         async move {
-            let answer = match question {
-                Question::Metrics => (StatusCode::OK, PROMETHEUS, metrics::render(&service).await),
-                other => probe(other, &pulse, &shutdown),
+            let answer = match probe {
+                Probe::Metrics => (StatusCode::OK, PROMETHEUS, metrics::render(&service).await),
+                other => respond(other, &pulse, &shutdown),
             };
             Ok::<_, Infallible>(response(answer))
         }
@@ -116,67 +116,67 @@ async fn connection(
         .timer(TokioTimer::new())
         .header_read_timeout(REQUEST_LIMIT)
         .keep_alive(false)
-        .serve_connection(TokioIo::new(stream), answering);
+        .serve_connection(TokioIo::new(stream), responding);
     match timeout(REQUEST_LIMIT, serving).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(%error, "A probe ended early"),
-        Err(_) => tracing::debug!("A probe took too long"),
+        Ok(Err(error)) => tracing::debug!(%error, "Probe failed"),
+        Err(_) => tracing::debug!("Probe timed out"),
     }
 }
 
 const JSON: &str = "application/json";
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// A status, the type of a body, and the body.
-type Answer = (StatusCode, &'static str, String);
+/// A status, a content type and a body.
+type ProbeResponse = (StatusCode, &'static str, String);
 
-/// What somebody asks.
+/// What a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Question {
-    Alive,
-    Well,
+enum Probe {
+    Live,
+    Ready,
     Metrics,
     Unknown,
     NotGet,
 }
 
-fn question<B>(request: &Request<B>) -> Question {
+fn requested<B>(request: &Request<B>) -> Probe {
     if request.method() != Method::GET && request.method() != Method::HEAD {
-        return Question::NotGet;
+        return Probe::NotGet;
     }
     match request.uri().path() {
-        "/livez" => Question::Alive,
-        "/healthz" => Question::Well,
-        "/metrics" => Question::Metrics,
-        _ => Question::Unknown,
+        "/livez" => Probe::Live,
+        "/healthz" => Probe::Ready,
+        "/metrics" => Probe::Metrics,
+        _ => Probe::Unknown,
     }
 }
 
-/// The answer to what needs nobody to be asked.
-fn probe(question: Question, pulse: &Pulse, shutdown: &CancellationToken) -> Answer {
+/// The response to a probe that needs no I/O.
+fn respond(probe: Probe, pulse: &Pulse, shutdown: &CancellationToken) -> ProbeResponse {
     let ok = || (StatusCode::OK, JSON, r#"{"status":"ok"}"#.to_owned());
     let problem = |status, text: &str| {
         (status, JSON, serde_json::json!({ "status": "unwell", "problem": text }).to_string())
     };
-    match question {
-        Question::Alive => ok(),
-        Question::Well if shutdown.is_cancelled() => {
-            problem(StatusCode::SERVICE_UNAVAILABLE, "This worker is about to end.")
+    match probe {
+        Probe::Live => ok(),
+        Probe::Ready if shutdown.is_cancelled() => {
+            problem(StatusCode::SERVICE_UNAVAILABLE, "This worker is shutting down.")
         }
-        Question::Well if pulse.is_well() => ok(),
-        Question::Well => problem(
+        Probe::Ready if pulse.is_healthy() => ok(),
+        Probe::Ready => problem(
             StatusCode::SERVICE_UNAVAILABLE,
-            "This worker has not been able to look at the queue for a while. Check DATABASE_URL \
-             and the database itself.",
+            "This worker could not query the job queue recently. Check DATABASE_URL and the \
+             database itself.",
         ),
-        Question::NotGet => problem(StatusCode::METHOD_NOT_ALLOWED, "There is only GET here."),
-        Question::Metrics | Question::Unknown => {
-            problem(StatusCode::NOT_FOUND, "There is /livez, /healthz and /metrics.")
+        Probe::NotGet => problem(StatusCode::METHOD_NOT_ALLOWED, "Only GET is supported."),
+        Probe::Metrics | Probe::Unknown => {
+            problem(StatusCode::NOT_FOUND, "The paths are /livez, /healthz and /metrics.")
         }
     }
 }
 
-fn response((status, kind, body): Answer) -> Response<Full<Bytes>> {
+fn response((status, kind, body): ProbeResponse) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
     let headers = response.headers_mut();
@@ -191,11 +191,11 @@ mod tests {
 
     fn status(path: &str, pulse: &Pulse, shutdown: &CancellationToken) -> StatusCode {
         let request = Request::get(path).body(()).unwrap();
-        probe(question(&request), pulse, shutdown).0
+        respond(requested(&request), pulse, shutdown).0
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_worker_that_has_not_looked_at_the_queue_is_unwell() {
+    async fn a_worker_that_has_not_queried_the_queue_is_unhealthy() {
         let (pulse, shutdown) = (Pulse::default(), CancellationToken::new());
         assert_eq!(status("/healthz", &pulse, &shutdown), StatusCode::OK);
         tokio::time::advance(HEALTHY_SILENCE).await;

@@ -1,220 +1,48 @@
-//! Runs what is not a request: jobs, and what has to happen at certain times.
+//! Background work: jobs and schedules.
 //!
-//! | to … | look at |
+//! | to … | read |
 //! |---|---|
-//! | see what happens when, and why then | [`schedules::ALL`] |
-//! | follow a job from its claim to its end | `claiming`, `running`, `ledger` |
-//! | know whether a worker is well | [`Pulse`], [`serve_health`] |
+//! | see what runs when, and why then | [`schedules::ALL`] |
+//! | follow a job from its claim to its end | `claiming`, `attempt`, `completions` |
+//! | know whether a worker is healthy | [`Pulse`], [`serve_health`] |
 //!
-//! Any number of workers share one queue. None of them holds anything that another one would miss:
-//! a worker that dies leaves rows whose lease ends, and its jobs go on elsewhere from their last
-//! checkpoint. What a worker writes about a job is void once another one has it.
+//! Any number of workers share one queue. None of them holds state that another one needs: if a
+//! worker dies, the leases of its jobs expire, and other workers continue the jobs from their last
+//! checkpoints. Writes of a worker about a job that another one has claimed since have no effect.
 //!
-//! [`Worker::run`] is a whole worker. It runs in a process of its own, or beside a web instance in
-//! the embedded mode; several fit into one process.
+//! [`Worker::run`] is a whole worker. It runs in a process of its own or, in the embedded mode,
+//! beside a web instance; several can run in one process.
 
+mod announcing;
+mod attempt;
+mod attempt_log;
 mod claiming;
-mod counting;
+mod commands;
+mod completions;
 mod health;
-mod ledger;
-mod notebook;
+mod leases;
+mod progress;
 mod runner;
 mod running;
 pub mod schedules;
 mod schema;
+mod settings;
+mod shared;
+mod totals_writer;
+mod worker;
 
-use std::{future::pending, sync::Arc, time::Duration};
-
-use anyhow::Context as _;
-use platform::{counted, ending};
-use service::{Service, config::Config, jobs, metrics};
-use tokio::time::{sleep, timeout};
-use tokio_util::sync::CancellationToken;
+use std::process::ExitCode;
 
 pub use self::{
     health::{Pulse, serve_health},
     runner::Runner,
     schema::await_schema,
+    settings::{POLL, STALL_LIMIT, Settings},
+    worker::{Stalled, Worker},
 };
-use self::{ledger::Ledger, notebook::ProgressBoard, running::Running};
 
-/// How long a worker sleeps when nobody wakes it. A wake-up that was lost costs this much.
-pub const POLL: Duration = Duration::from_secs(2);
-
-/// The part of the shutdown bound in which running jobs may still come to their own end, as a
-/// divisor. The rest is for giving them back.
-const FINISHING_SHARE: u32 = 2;
-
-/// How long a worker that runs in a process of its own may be unable to look at the queue before it
-/// ends, so that its platform starts another one. A database restarts in less.
-pub const STALL_LIMIT: Duration = Duration::from_mins(1);
-
-/// How often that is looked at.
-const STALL_CHECK: Duration = Duration::from_secs(1);
-
-/// A worker that could not look at the queue for too long.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("could not look for jobs for {0:?}")]
-pub struct Stalled(Duration);
-
-/// What a worker is to be.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// What it is called in the table, for people.
-    pub name: String,
-    /// How many jobs it runs at once.
-    pub concurrency: u32,
-    /// How long it may be silent about them.
-    pub lease: Duration,
-    /// How long it sleeps at most.
-    pub poll: Duration,
-    /// How long it may take to end.
-    pub shutdown_timeout: Duration,
-    /// How long it may be unable to look at the queue before it ends with an error; `None`: forever,
-    /// for a worker that shares its process with an instance.
-    pub stall_limit: Option<Duration>,
-}
-
-impl Settings {
-    /// As the environment says, with a name of its own.
-    pub fn of(config: &Config) -> Self {
-        Self {
-            name: format!("{}-{:08x}", std::process::id(), rand::random::<u32>()),
-            concurrency: config.worker_concurrency,
-            lease: jobs::LEASE,
-            poll: POLL,
-            shutdown_timeout: ending::work_limit(config.shutdown_timeout),
-            stall_limit: None,
-        }
-    }
-}
-
-/// A worker, before it runs.
-pub struct Worker {
-    service: Service,
-    runner: Arc<dyn Runner>,
-    settings: Settings,
-    pulse: Pulse,
-}
-
-/// What the parts of a running worker share.
-struct Shared {
-    service: Service,
-    runner: Arc<dyn Runner>,
-    settings: Settings,
-    pulse: Pulse,
-    running: Running,
-    ledger: Ledger,
-    progress: ProgressBoard,
-}
-
-impl Worker {
-    /// A worker that runs the jobs of a service by an engine.
-    pub fn new(service: Service, runner: Arc<dyn Runner>, settings: Settings) -> Self {
-        Self { service, runner, settings, pulse: Pulse::default() }
-    }
-
-    /// What tells whether it is well.
-    pub fn pulse(&self) -> Pulse {
-        self.pulse.clone()
-    }
-
-    /// The same with the schedules, of which each worker runs its share. Fails if it could not look
-    /// at the queue for longer than [`Settings::stall_limit`]; it has ended in order then, too.
-    pub async fn run_with_schedules(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let (service, runner) = (self.service.clone(), Arc::clone(&self.runner));
-        let scheduling = tokio::spawn(schedules::run(service, runner, shutdown.clone()));
-        let stalled = stalled(self.pulse(), self.settings.stall_limit);
-        let running = self.run(shutdown.clone());
-        let mut running = std::pin::pin!(running);
-        let stalled = tokio::select! {
-            () = &mut running => None,
-            stalled = stalled => {
-                tracing::error!(
-                    silence = ?stalled.0,
-                    "Could not look for jobs for {:?}; ending, so that another worker is started",
-                    stalled.0
-                );
-                shutdown.cancel();
-                running.await;
-                Some(stalled)
-            }
-        };
-        scheduling.await.context("the schedules did not end well")??;
-        stalled.map_or(Ok(()), |it| Err(it.into()))
-    }
-
-    /// Works until `shutdown` is cancelled, then ends within the configured bound: jobs that are
-    /// nearly done may end, all others go back to the queue as if they had not been tried.
-    pub async fn run(self, shutdown: CancellationToken) {
-        let Self { service, runner, settings, pulse } = self;
-        let (ledger, entries) = Ledger::new();
-        let bound = settings.shutdown_timeout;
-        let shared = Arc::new(Shared {
-            running: Running::new(&settings),
-            progress: ProgressBoard::default(),
-            service,
-            runner,
-            settings,
-            pulse,
-            ledger,
-        });
-
-        metrics::WORKER_PLACES.set([], f64::from(shared.settings.concurrency));
-        for found in metrics::CLAIMS {
-            metrics::WORKER_CLAIMS.add([found], 0);
-        }
-        // These go on while jobs end, and stop after them.
-        let stop = CancellationToken::new();
-        let writing = tokio::spawn(ledger::write(Arc::clone(&shared), entries, stop.clone()));
-        let renewing = tokio::spawn(running::renew(Arc::clone(&shared), stop.clone()));
-        let noting = tokio::spawn(notebook::flush(Arc::clone(&shared), stop.clone()));
-        let watching = tokio::spawn(running::watch_access(Arc::clone(&shared), stop.clone()));
-        let hearing = tokio::spawn(claiming::hear(Arc::clone(&shared), stop.clone()));
-        let counting = tokio::spawn(counting::write(shared.service.clone(), stop.clone()));
-
-        shared.pulse.beat();
-        claiming::claim(&shared, &shutdown).await;
-        end_jobs(&shared, ending::work_limit(bound)).await;
-        stop.cancel();
-        let parts = async {
-            for part in [writing, renewing, noting, watching, hearing, counting] {
-                if let Err(error) = part.await {
-                    tracing::error!(error = ?error, "A part of the worker did not end well: {error}");
-                }
-            }
-        };
-        if timeout(bound / ending::CLOSING_SHARE, parts).await.is_err() {
-            tracing::warn!("The last writes of the worker were not done in time");
-        }
-    }
-}
-
-/// Ends when the worker has not looked at the queue for longer than `limit`.
-async fn stalled(pulse: Pulse, limit: Option<Duration>) -> Stalled {
-    let Some(limit) = limit else { return pending().await };
-    while pulse.silence() < limit {
-        sleep(STALL_CHECK).await;
-    }
-    Stalled(limit)
-}
-
-/// Lets jobs end, then gives back what still runs.
-async fn end_jobs(shared: &Shared, bound: Duration) {
-    let finishing = bound / FINISHING_SHARE;
-    if timeout(finishing, shared.running.ended()).await.is_ok() {
-        return;
-    }
-    let left = shared.running.len();
-    tracing::info!(left, "Giving back {}", counted(left, "unfinished job", "unfinished jobs"));
-    shared.running.leave();
-    let releasing = bound.saturating_sub(finishing);
-    if timeout(releasing, shared.running.ended()).await.is_err() {
-        let left = shared.running.abandon();
-        tracing::warn!(
-            left,
-            "Could not give back {}; other workers take over when the leases end",
-            counted(left, "job", "jobs")
-        );
-    }
+/// Runs the program: reads the command line and the environment and executes the command. The
+/// `main` function of a program only calls this.
+pub fn main() -> ExitCode {
+    platform::ending::main(commands::run())
 }

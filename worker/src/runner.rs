@@ -1,4 +1,4 @@
-//! What a worker needs of the engine: to run a job, and to tell its client.
+//! The interface of the engine for workers: running jobs and notifying clients.
 
 use std::sync::Arc;
 
@@ -9,10 +9,10 @@ use mcp::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// Runs jobs. The engine is one; tests have others.
+/// Runs jobs. Implemented by the engine, and by fakes in tests.
 #[async_trait]
 pub trait Runner: Send + Sync {
-    /// Runs one attempt. Ends soon after `stop`.
+    /// Runs one attempt. Returns soon after `stop`.
     async fn run(
         &self,
         attempt: Attempt,
@@ -20,8 +20,7 @@ pub trait Runner: Send + Sync {
         stop: CancellationToken,
     ) -> AttemptEnd;
 
-    /// Tells the client of a job how it stands, if that client does not ask. May be called several
-    /// times for one state.
+    /// Notifies the client of a job about its state, if the client does not poll. Safe to repeat.
     async fn announce(&self, job: &Job) -> Result<(), StoreError>;
 }
 

@@ -1,8 +1,7 @@
-//! The jobs that this worker runs, and the places for more.
+//! The jobs that run in this worker, and the free slots.
 
 use std::{
     collections::{BTreeSet, HashMap},
-    panic::AssertUnwindSafe,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -10,63 +9,48 @@ use std::{
     time::Duration,
 };
 
-use futures_util::FutureExt as _;
-use mcp::{
-    AccessCheck as _,
-    job::{AttemptEnd, JobId},
-};
-use service::{
-    jobs::{self, Claimed, DeniedJobs, End, Lease, RENEWALS_PER_LEASE},
-    metrics::{self, STOPPED},
-    oauth::revoked,
-};
-use tokio::{
-    sync::Notify,
-    task::AbortHandle,
-    time::{Instant, sleep, timeout},
-};
+use mcp::job::JobId;
+use service::jobs::Lease;
+use tokio::{sync::Notify, task::AbortHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Settings, Shared, notebook::Book};
+use crate::settings::Settings;
 
-/// How long a job may take to notice that it was stopped.
-const STOP_GRACE: Duration = Duration::from_secs(5);
+/// The share of the slots, as a divisor, reserved for owners without a running job here: long jobs
+/// of one user must not block everyone else.
+const IDLE_OWNERS_SHARE: u32 = 4;
 
-/// The part of the places that is kept for people who have nothing running here, as a divisor: jobs
-/// of one person that take minutes must not keep everybody else out.
-const NEWCOMERS_SHARE: u32 = 4;
-
-/// The part of the places that has to be free before a busy worker claims again, as a divisor.
+/// The share of the slots, as a divisor, that must be free before a busy worker claims again.
 const REFILL_SHARE: u32 = 4;
 
 /// Why a job was stopped from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Why {
-    /// It was cancelled, or another worker has it: nothing may be written.
-    Lost,
-    /// The worker goes.
-    Leaving,
-    /// It took too long.
-    TooLong,
+pub(crate) enum StopReason {
+    /// It was cancelled, or another worker has it: this worker must not write.
+    LeaseLost,
+    /// The worker is shutting down.
+    ShuttingDown,
+    /// It exceeded its timeout.
+    TimedOut,
 }
 
-/// The jobs that run here.
+/// The jobs that run in this worker.
 pub(crate) struct Running {
     concurrency: u32,
-    /// By attempt: one that was paused for longer than its lease may still be here when the next
-    /// one is claimed.
+    /// By attempt: an attempt that was suspended for longer than its lease may still run here when
+    /// the next attempt of the same job is claimed.
     jobs: Mutex<HashMap<Key, Entry>>,
-    /// Whether a job was lost that does not run here, since the last claim began: it may be one that
-    /// the claim has just taken. Written and read with the lock of `jobs` held.
-    lost_another: AtomicBool,
+    /// Whether a job that does not run here was lost since the last claim started: that claim may
+    /// have just claimed it. Accessed only while holding the lock of `jobs`.
+    lost_unknown: AtomicBool,
     wake: Notify,
-    room: Notify,
+    slot_freed: Notify,
     all_ended: Notify,
     renew: Notify,
 }
 
-/// A job, and the number of the attempt.
-type Key = (JobId, u32);
+/// A job and the number of the attempt.
+pub(crate) type Key = (JobId, u32);
 
 struct Entry {
     lease: Lease,
@@ -74,25 +58,35 @@ struct Entry {
     task: Option<AbortHandle>,
 }
 
-/// How a job is stopped. The first reason counts.
+/// Requests a job to stop. The first reason is kept.
 #[derive(Default)]
 pub(crate) struct Stop {
-    why: OnceLock<Why>,
+    reason: OnceLock<StopReason>,
     token: CancellationToken,
 }
 
 impl Stop {
-    fn because(&self, why: Why) {
-        let _first = self.why.get_or_init(|| why);
+    pub(crate) fn request(&self, reason: StopReason) {
+        let _first = self.reason.get_or_init(|| reason);
         self.token.cancel();
+    }
+
+    /// The reason, if a stop was requested.
+    pub(crate) fn reason(&self) -> Option<StopReason> {
+        self.reason.get().copied()
+    }
+
+    /// Cancelled when a stop is requested.
+    pub(crate) fn token(&self) -> &CancellationToken {
+        &self.token
     }
 }
 
-/// Places for jobs.
-pub(crate) struct Room {
-    pub(crate) places: u32,
-    /// If given: not for these people.
-    pub(crate) newcomers_only: Option<Vec<String>>,
+/// Free slots for jobs.
+pub(crate) struct FreeSlots {
+    pub(crate) slots: u32,
+    /// If set, the slots are not for jobs of these owners.
+    pub(crate) excluded_owners: Option<Vec<String>>,
 }
 
 impl Running {
@@ -100,9 +94,9 @@ impl Running {
         Self {
             concurrency: settings.concurrency,
             jobs: Mutex::default(),
-            lost_another: AtomicBool::new(false),
+            lost_unknown: AtomicBool::new(false),
             wake: Notify::new(),
-            room: Notify::new(),
+            slot_freed: Notify::new(),
             all_ended: Notify::new(),
             renew: Notify::new(),
         }
@@ -112,100 +106,123 @@ impl Running {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Adds a job that is about to start.
+    pub(crate) fn insert(&self, lease: Lease, stop: Arc<Stop>) {
+        let key = (lease.job.clone(), lease.number);
+        self.jobs().insert(key, Entry { lease, stop, task: None });
+    }
+
+    /// Sets the task of a job, if the job has not ended already.
+    pub(crate) fn set_task(&self, key: &Key, task: AbortHandle) {
+        if let Some(entry) = self.jobs().get_mut(key) {
+            entry.task = Some(task);
+        }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.jobs().len()
     }
 
-    /// The places that are free, if any are.
-    pub(crate) fn free(&self) -> Option<Room> {
+    /// The free slots. `None`: all are occupied.
+    pub(crate) fn free_slots(&self) -> Option<FreeSlots> {
         let jobs = self.jobs();
         let taken = u32::try_from(jobs.len()).unwrap_or(u32::MAX);
-        let places = self.concurrency.saturating_sub(taken);
-        let open = places.saturating_sub(self.concurrency / NEWCOMERS_SHARE);
-        match (open, places) {
+        let slots = self.concurrency.saturating_sub(taken);
+        let unreserved = slots.saturating_sub(self.concurrency / IDLE_OWNERS_SHARE);
+        match (unreserved, slots) {
             (_, 0) => None,
-            (0, places) => {
+            (0, slots) => {
                 let owners: BTreeSet<_> = jobs.values().map(|it| it.lease.owner.clone()).collect();
-                Some(Room { places, newcomers_only: Some(owners.into_iter().collect()) })
+                Some(FreeSlots { slots, excluded_owners: Some(owners.into_iter().collect()) })
             }
-            (open, _) => Some(Room { places: open, newcomers_only: None }),
+            (unreserved, _) => Some(FreeSlots { slots: unreserved, excluded_owners: None }),
         }
     }
 
-    /// Waits until so many places are free that a claim is worth it, but not for long.
-    pub(crate) async fn gather_room(&self, patience: Duration) {
+    /// Waits, for at most `limit`, until enough slots are free for an efficient claim.
+    pub(crate) async fn gather_slots(&self, limit: Duration) {
         let enough = self.concurrency.div_ceil(REFILL_SHARE);
         let gathering = async {
-            while self.free().is_none_or(|it| it.newcomers_only.is_some() || it.places < enough) {
-                self.room.notified().await;
+            while self
+                .free_slots()
+                .is_none_or(|free| free.excluded_owners.is_some() || free.slots < enough)
+            {
+                self.slot_freed.notified().await;
             }
         };
-        let _in_time = timeout(patience, gathering).await;
+        let _in_time = timeout(limit, gathering).await;
     }
 
     pub(crate) fn wake(&self) {
         self.wake.notify_one();
     }
 
-    /// Ends when there may be something to claim, or has been since the last time.
+    /// Waits until there may be something to claim; returns at once if that was signalled since the
+    /// last call.
     pub(crate) async fn woken(&self) {
         self.wake.notified().await;
     }
 
-    /// Ends when a place has become free, or has since the last time.
-    pub(crate) async fn room(&self) {
-        self.room.notified().await;
+    /// Waits until a slot becomes free; returns at once if one did since the last call.
+    pub(crate) async fn slot_freed(&self) {
+        self.slot_freed.notified().await;
     }
 
-    /// Asks for the leases to be renewed now, which finds what was cancelled.
+    /// Requests a renewal of the leases now, which finds cancelled jobs.
     pub(crate) fn renew_soon(&self) {
         self.renew.notify_one();
     }
 
-    /// Stops a job that this worker may not write any more.
-    pub(crate) fn lost(&self, job: &JobId) {
+    /// Waits for a request by [`Self::renew_soon`]; returns at once if there was one since the last
+    /// call.
+    pub(crate) async fn renewal_requested(&self) {
+        self.renew.notified().await;
+    }
+
+    /// Stops all attempts of a job that this worker must not write any more.
+    pub(crate) fn stop_lost(&self, job: &JobId) {
         let jobs = self.jobs();
-        let mut is_here = false;
-        for entry in jobs.values().filter(|it| it.lease.job == *job) {
-            entry.stop.because(Why::Lost);
-            is_here = true;
+        let mut runs_here = false;
+        for entry in jobs.values().filter(|entry| entry.lease.job == *job) {
+            entry.stop.request(StopReason::LeaseLost);
+            runs_here = true;
         }
-        if !is_here {
-            self.lost_another.store(true, Ordering::Relaxed);
+        if !runs_here {
+            self.lost_unknown.store(true, Ordering::Relaxed);
         }
     }
 
-    /// A claim begins: what it takes is not here before [`Self::claimed`].
-    pub(crate) fn claims(&self) {
+    /// Marks the start of a claim: its jobs are not in the list before [`Self::claim_finished`].
+    pub(crate) fn claim_started(&self) {
         let _jobs = self.jobs();
-        self.lost_another.store(false, Ordering::Relaxed);
+        self.lost_unknown.store(false, Ordering::Relaxed);
     }
 
-    /// What a claim has taken is here. If a job was lost meanwhile that was not, it may be one of
-    /// these, and the renewal of their leases will tell.
-    pub(crate) fn claimed(&self) {
+    /// Marks the end of a claim, when its jobs are in the list. If a job that was not in the list
+    /// was lost meanwhile, it may be one of them, so the leases are renewed to find out.
+    pub(crate) fn claim_finished(&self) {
         let _jobs = self.jobs();
-        if self.lost_another.load(Ordering::Relaxed) {
+        if self.lost_unknown.load(Ordering::Relaxed) {
             self.renew_soon();
         }
     }
 
-    /// Stops one attempt that this worker may not write any more.
-    fn lost_attempt(&self, key: &Key) {
+    /// Stops one attempt that this worker must not write any more.
+    pub(crate) fn stop_lost_attempt(&self, key: &Key) {
         if let Some(entry) = self.jobs().get(key) {
-            entry.stop.because(Why::Lost);
+            entry.stop.request(StopReason::LeaseLost);
         }
     }
 
-    /// Stops all jobs because the worker goes.
-    pub(crate) fn leave(&self) {
+    /// Stops all jobs because the worker is shutting down.
+    pub(crate) fn stop_all(&self) {
         for entry in self.jobs().values() {
-            entry.stop.because(Why::Leaving);
+            entry.stop.request(StopReason::ShuttingDown);
         }
     }
 
-    /// Drops all jobs where they are. Says how many.
-    pub(crate) fn abandon(&self) -> usize {
+    /// Aborts the tasks of all jobs. Returns how many there were.
+    pub(crate) fn abort_all(&self) -> usize {
         let jobs = std::mem::take(&mut *self.jobs());
         for entry in jobs.values() {
             if let Some(task) = &entry.task {
@@ -215,7 +232,7 @@ impl Running {
         jobs.len()
     }
 
-    /// Ends when nothing runs.
+    /// Waits until no job is running.
     pub(crate) async fn ended(&self) {
         loop {
             let ended = self.all_ended.notified();
@@ -226,199 +243,19 @@ impl Running {
         }
     }
 
-    fn remove(&self, key: &Key) {
+    pub(crate) fn remove(&self, key: &Key) {
         let empty = {
             let mut jobs = self.jobs();
             jobs.remove(key);
             jobs.is_empty()
         };
-        self.room.notify_one();
+        self.slot_freed.notify_one();
         if empty {
             self.all_ended.notify_waiters();
         }
     }
 
-    fn attempts(&self) -> Vec<Key> {
+    pub(crate) fn attempts(&self) -> Vec<Key> {
         self.jobs().keys().cloned().collect()
-    }
-}
-
-/// Runs a job beside all others.
-pub(crate) fn start(shared: &Arc<Shared>, claimed: Claimed) {
-    let stop = Arc::new(Stop::default());
-    let key = (claimed.lease.job.clone(), claimed.lease.number);
-    let entry = Entry { lease: claimed.lease.clone(), stop: Arc::clone(&stop), task: None };
-    metrics::JOB_WAIT.took([], claimed.waited);
-    shared.running.jobs().insert(key.clone(), entry);
-    let task = tokio::spawn({
-        let shared = Arc::clone(shared);
-        let key = key.clone();
-        async move {
-            let _place = Place { running: &shared.running, key };
-            let _counted = metrics::WORKER_JOBS.while_held([]);
-            run(&shared, claimed, &stop).await;
-        }
-    });
-    if let Some(entry) = shared.running.jobs().get_mut(&key) {
-        entry.task = Some(task.abort_handle());
-    }
-}
-
-/// The place that a job takes, until this is dropped, for whatever reason.
-struct Place<'a> {
-    running: &'a Running,
-    key: Key,
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.running.remove(&self.key);
-    }
-}
-
-/// Runs a job, keeps its end, and tells its client.
-async fn run(shared: &Shared, claimed: Claimed, stop: &Stop) {
-    let Claimed { attempt, lease, .. } = claimed;
-    let (tool, began) = (attempt.call.tool.clone(), Instant::now());
-    let (number, request) = (attempt.number, attempt.call.caller.request.clone());
-    let request_id = request.as_deref();
-    let book = Arc::new(Book::new(shared, &lease));
-    let bound = attempt.timeout;
-    let work = shared.runner.run(attempt, Arc::clone(&book) as _, stop.token.clone());
-    let mut work = std::pin::pin!(AssertUnwindSafe(work).catch_unwind());
-
-    let ended = tokio::select! {
-        ended = &mut work => Some(ended),
-        () = async {
-            tokio::select! {
-                () = sleep(bound) => stop.because(Why::TooLong),
-                () = stop.token.cancelled() => {}
-            }
-        } => timeout(STOP_GRACE, &mut work).await.ok(),
-    };
-    let end = match ended {
-        Some(Ok(end)) => match end {
-            AttemptEnd::Answered(outcome) => Some(End::Answered(outcome)),
-            AttemptEnd::InputRequired(questions) => Some(End::InputRequired(questions)),
-            AttemptEnd::Children(children) => Some(End::Children(children)),
-            AttemptEnd::Retry(error) => Some(End::Retry(error)),
-            AttemptEnd::Stopped => stopped(stop, &book, bound),
-        },
-        Some(Err(_panic)) => Some(End::Retry("The program failed in the middle.".to_owned())),
-        None => stopped(stop, &book, bound),
-    };
-    let time = began.elapsed();
-    let name = end.as_ref().map_or(STOPPED, End::name);
-    metrics::JOB_ATTEMPT_DURATION.took([jobs::tool_label(&tool), name], time);
-    let Some(end) = end else {
-        tracing::info!(
-            job = %lease.job, tool, attempt = number, request_id,
-            "Job {} was stopped: it is over or elsewhere", lease.job
-        );
-        return;
-    };
-    shared.progress.write_now(shared, &lease.job).await;
-    let kept = shared.ledger.keep(lease.clone(), end).await;
-    let milliseconds = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    tracing::info!(
-        job = %lease.job, tool, attempt = number, request_id, end = name, kept = kept.written,
-        milliseconds,
-        "Job {} of `{tool}`: {name} after {milliseconds} ms", lease.job
-    );
-    if kept.to_announce {
-        announce(shared, &[lease.job]).await;
-    }
-}
-
-/// What becomes of a job that did not come to its own end. Nothing, if it is not ours any more.
-fn stopped(stop: &Stop, book: &Book, bound: Duration) -> Option<End> {
-    match stop.why.get() {
-        Some(Why::Lost) => None,
-        Some(Why::Leaving) => Some(End::Released),
-        Some(Why::TooLong) => {
-            Some(End::Retry(format!("It did not end within {} s.", bound.as_secs())))
-        }
-        None => book.problem().map(End::Retry),
-    }
-}
-
-/// Tells clients that do not ask. What fails is done again by a schedule.
-async fn announce(shared: &Shared, jobs: &[JobId]) {
-    if let Err(error) =
-        crate::schedules::announce_some(&shared.service, &*shared.runner, Some(jobs)).await
-    {
-        tracing::warn!(
-            dependency = error.dependency(), error = ?error,
-            "A client could not be told of its job: {error}"
-        );
-    }
-}
-
-/// Ends the jobs that run here and whose access was ended.
-async fn end_denied(shared: &Shared, ours: BTreeSet<Key>) {
-    let these = DeniedJobs::These(ours.into_iter().map(|(job, _)| job).collect());
-    match jobs::end_denied(&shared.service, &these).await {
-        Ok(ended) => ended.iter().for_each(|job| shared.running.lost(job)),
-        Err(error) => {
-            tracing::warn!(
-                dependency = error.dependency(), error = ?error,
-                "Could not check the access of running jobs: {error}"
-            );
-        }
-    }
-}
-
-/// Renews the leases as soon as a person's access was ended, which finds the jobs to be ended.
-pub(crate) async fn watch_access(shared: Arc<Shared>, stop: CancellationToken) {
-    let mut changes = shared.service.revoked().changes();
-    let following = revoked::follow(&shared.service, |_grant| {});
-    let renewing = async {
-        while changes.changed().await.is_ok() {
-            shared.running.renew_soon();
-        }
-    };
-    tokio::select! {
-        () = stop.cancelled() => {}
-        () = following => {}
-        () = renewing => {}
-    }
-}
-
-/// Renews the leases of all jobs by one statement, until `stop`. Stops the jobs that are not ours
-/// any more, and all of them when nothing could be renewed for as long as a lease lasts.
-pub(crate) async fn renew(shared: Arc<Shared>, stop: CancellationToken) {
-    let pause = shared.settings.lease / RENEWALS_PER_LEASE;
-    let mut renewed_at = Instant::now();
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = sleep(pause) => {}
-            () = shared.running.renew.notified() => {}
-        }
-        let attempts = shared.running.attempts();
-        if attempts.is_empty() {
-            renewed_at = Instant::now();
-            continue;
-        }
-        match jobs::renew(&shared.service, &attempts, shared.settings.lease).await {
-            Ok(ours) => {
-                renewed_at = Instant::now();
-                for lost in attempts.iter().filter(|it| !ours.contains(it)) {
-                    shared.running.lost_attempt(lost);
-                }
-                end_denied(&shared, ours).await;
-            }
-            Err(error) => {
-                tracing::warn!(
-                    dependency = error.dependency(), error = ?error,
-                    "The leases of jobs were not renewed: {error}"
-                );
-                if renewed_at.elapsed() > shared.settings.lease {
-                    for lost in &attempts {
-                        shared.running.lost_attempt(lost);
-                    }
-                }
-            }
-        }
     }
 }

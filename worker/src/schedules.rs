@@ -1,15 +1,14 @@
-//! What has to happen at certain times: the whole list, and what makes each of it happen once. What
-//! is not a row, such as a half-done sign-in, ends by itself where it is kept.
+//! Schedules: the list of all, and the mechanism that runs each of them once. Data that is not in
+//! the database, such as pending sign-ins, expires in its store without a schedule.
 //!
-//! Every worker has a clock, and all of them try at every tick. A row in the database lets one of
-//! them in ([`ticks::take`]). What is run is safe to run twice, so that a worker that dies in the
-//! middle costs nothing but the time until the next tick.
+//! Every worker has a clock, and all workers try to run each schedule when it is due; a row in the
+//! database lets one of them proceed ([`ticks::take`]). Running a schedule twice is safe, so a
+//! worker that dies in the middle only delays the work until the next run.
 
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use futures_util::future::BoxFuture;
-use mcp::job::JobId;
 use platform::db::Failure;
 use service::{
     Service, exports, jobs,
@@ -21,44 +20,45 @@ use service::{
 use tokio_cron_scheduler::{Job, JobScheduler};
 use tokio_util::sync::CancellationToken;
 
-use crate::Runner;
+use crate::{announcing::announce_some, runner::Runner};
 
-/// Something that has to happen again and again.
+/// Work that is repeated at certain times.
 #[derive(Clone, Copy, Debug)]
 pub struct Schedule {
-    /// What `notes-mcp-worker once` takes.
+    /// The argument of `notes-mcp-worker once`.
     pub name: &'static str,
-    /// When: second, minute, hour, day of the month, month, day of the week; in UTC.
+    /// The cron expression: second, minute, hour, day of the month, month, day of the week; in UTC.
     pub when: &'static str,
-    /// What happens.
+    /// What it does.
     pub what: &'static str,
-    /// Why then.
+    /// Why it runs at this time.
     pub why: &'static str,
-    /// How far two runs are apart at the least: less than the time between two ticks, so that
-    /// clocks of workers may differ, and more than they differ by.
+    /// Minimum time between two runs: less than the interval of the cron expression, so that the
+    /// clocks of workers may differ, and more than they differ.
     spacing: Duration,
     step: Step,
 }
 
-/// Does some of the work, and says how much that was. What goes along a table gets where the last
-/// step has ended.
+/// Does a part of the work, and returns how much. A step that walks through a table gets, and sets,
+/// the position where the previous step ended.
 type Step = for<'a> fn(
     &'a Service,
     &'a dyn Runner,
     &'a mut Option<ClientId>,
 ) -> BoxFuture<'a, Result<Done, Failure>>;
 
-/// How much a step has done.
+/// The result of a step.
 #[derive(Clone, Copy, Debug)]
 struct Done {
     count: u64,
     more: bool,
 }
 
-/// The most steps of one run. What is left then waits for the next tick, and others get a turn.
+/// Maximum number of steps in one run. The rest waits for the next run, so that other schedules get
+/// their turn.
 const MAX_STEPS: u32 = 1_000;
 
-/// A step of a verb that deletes or changes at most so many rows.
+/// A step that calls a function which deletes or changes at most `$batch` rows.
 macro_rules! sweeping {
     ($verb:path, $batch:expr) => {
         |service, _, _| {
@@ -70,13 +70,13 @@ macro_rules! sweeping {
     };
 }
 
-/// Every schedule there is.
+/// All schedules.
 pub const ALL: &[Schedule] = &[
     Schedule {
         name: "lost-jobs",
         when: "*/10 * * * * *",
-        what: "takes over jobs whose worker is silent, and gives up questions nobody answers",
-        why: "a person waits for them; a lease is 30 s, so this adds a third at most",
+        what: "requeues jobs whose worker is silent, and closes questions that timed out",
+        why: "users wait for them; a lease is 30 s, so this adds a third at most",
         spacing: Duration::from_secs(5),
         step: |service, _, _| {
             Box::pin(async move {
@@ -88,13 +88,13 @@ pub const ALL: &[Schedule] = &[
     Schedule {
         name: "untold-clients",
         when: "5/10 * * * * *",
-        what: "tells clients of jobs whose worker died before it could",
-        why: "their streams are open and wait; between two runs of lost-jobs, which makes some",
+        what: "notifies clients of jobs whose worker died before it could",
+        why: "their streams are open; between two runs of lost-jobs, which causes some",
         spacing: Duration::from_secs(5),
         step: |service, runner, _| {
             Box::pin(async move {
                 let count = announce_some(service, runner, None).await?;
-                // What could not be told is there again: not at once.
+                // What failed is retried in the next run, not at once.
                 Ok(Done { count, more: false })
             })
         },
@@ -102,8 +102,8 @@ pub const ALL: &[Schedule] = &[
     Schedule {
         name: "search-index",
         when: "2/10 * * * * *",
-        what: "indexes notes that a program of an earlier version has written",
-        why: "during a deploy, and once for all notes after one; nothing is left to do otherwise",
+        what: "indexes notes that were written by an earlier version",
+        why: "during a deploy, and once for all notes after it; otherwise nothing is left to do",
         spacing: Duration::from_secs(5),
         step: sweeping!(notes::index::refresh, notes::index::REFRESH_BATCH),
     },
@@ -119,7 +119,7 @@ pub const ALL: &[Schedule] = &[
         name: "expired-exports",
         when: "0 2/10 * * * *",
         what: "deletes exported files that can no longer be fetched",
-        why: "they live for an hour and are large, so they should not lie about for long after it",
+        why: "they expire after an hour and are large, so they should be deleted soon after",
         spacing: Duration::from_mins(5),
         step: sweeping!(exports::sweep_expired, exports::SWEEP_BATCH),
     },
@@ -127,7 +127,7 @@ pub const ALL: &[Schedule] = &[
         name: "expired-tokens",
         when: "0 7 * * * *",
         what: "deletes refresh tokens of grants that ended a month ago",
-        why: "hourly is little work each time; before ended-grants, which wait for them",
+        why: "hourly, so each run is short; before ended-grants, which depends on it",
         spacing: Duration::from_mins(30),
         step: sweeping!(sweep::refresh_tokens, sweep::BATCH),
     },
@@ -142,24 +142,24 @@ pub const ALL: &[Schedule] = &[
     Schedule {
         name: "old-cutoffs",
         when: "0 22 4 * * *",
-        what: "forgets when a person's access was ended, a month after it",
-        why: "by then nothing is left that was issued before; at night",
+        what: "deletes records of revoked access a month after the revocation",
+        why: "by then everything issued before has expired; at night",
         spacing: Duration::from_hours(12),
         step: sweeping!(sweep::cutoffs, sweep::BATCH),
     },
     Schedule {
         name: "unused-clients",
         when: "0 17 * * * *",
-        what: "deletes clients that registered and are not used",
-        why: "whoever registers in masses gets an hour of them; after ended-grants, which keep them",
+        what: "deletes registered clients that are not used",
+        why: "limits mass registrations to an hour; after ended-grants, since grants keep clients",
         spacing: Duration::from_mins(30),
         step: sweeping!(sweep::clients, sweep::BATCH),
     },
     Schedule {
         name: "signing-keys",
         when: "0 */15 * * * *",
-        what: "asks for a new signing key when one is a month old, and lets it take over",
-        why: "instances that sign do so too; this makes it happen while none is running",
+        what: "creates a new signing key when the current one is a month old, and activates it",
+        why: "instances that sign tokens do so, too; this covers times without any",
         spacing: Duration::from_mins(7),
         step: |service, _, _| {
             Box::pin(async move {
@@ -171,8 +171,8 @@ pub const ALL: &[Schedule] = &[
     Schedule {
         name: "client-documents",
         when: "0 42 4 * * *",
-        what: "ends what clients were given whose metadata document has been gone for a week",
-        why: "once a day is what hosts of others may be asked; at an hour when few are",
+        what: "revokes the grants of clients whose metadata document has been missing for a week",
+        why: "daily, to spare the hosts of others; at a quiet hour",
         spacing: Duration::from_hours(12),
         step: |service, _, after| {
             Box::pin(async move {
@@ -186,7 +186,7 @@ pub const ALL: &[Schedule] = &[
     Schedule {
         name: "old-signing-keys",
         when: "0 22 3 * * *",
-        what: "deletes signing keys that nobody has trusted for three months",
+        what: "deletes signing keys that have not been trusted for three months",
         why: "there are few of them; at night",
         spacing: Duration::from_hours(12),
         step: sweeping!(sweep::keys, sweep::BATCH),
@@ -194,27 +194,27 @@ pub const ALL: &[Schedule] = &[
     Schedule {
         name: "old-audit",
         when: "0 27 3 * * *",
-        what: "deletes lines of the audit log that are older than it is kept",
-        why: "they come evenly, so a day's worth goes at once; at night",
+        what: "deletes audit log entries that exceed their retention",
+        why: "they arrive evenly, so each run deletes one day; at night",
         spacing: Duration::from_hours(12),
         step: sweeping!(sweep::audit, sweep::BATCH),
     },
     Schedule {
         name: "finished-jobs",
         when: "30 */5 * * * *",
-        what: "deletes jobs whose result is not kept any longer",
-        why: "the shortest time that a client may have one kept is a minute",
+        what: "deletes jobs whose result has expired",
+        why: "the shortest retention that a client may request is a minute",
         spacing: Duration::from_mins(2),
         step: sweeping!(jobs::sweep::finished, jobs::sweep::BATCH),
     },
 ];
 
-/// The schedule of that name.
+/// The schedule with this name.
 pub fn find(name: &str) -> Option<&'static Schedule> {
-    ALL.iter().find(|it| it.name == name)
+    ALL.iter().find(|schedule| schedule.name == name)
 }
 
-/// Runs what is due, when it is due, until `shutdown`.
+/// Runs schedules when they are due, until `shutdown`.
 pub async fn run(
     service: Service,
     runner: Arc<dyn Runner>,
@@ -222,9 +222,12 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let names: Vec<_> = ALL.iter().map(|it| it.name).collect();
     if let Err(error) = ticks::register(&service, &names).await {
-        tracing::warn!(%error, "Could not register the schedules; each does so when it first runs");
+        tracing::warn!(
+            %error,
+            "Could not register the schedules; each registers itself when it first runs"
+        );
     }
-    let mut scheduler = JobScheduler::new().await.context("the clock could not be set up")?;
+    let mut scheduler = JobScheduler::new().await.context("could not create the scheduler")?;
     for schedule in ALL {
         SCHEDULE_RUNS.add([schedule.name, ELSEWHERE], 0);
         let (service, runner, stop) = (service.clone(), Arc::clone(&runner), shutdown.clone());
@@ -234,16 +237,20 @@ pub async fn run(
                 let _counted = schedule.tick(&service, &*runner, &stop).await;
             })
         });
-        let job = job.with_context(|| format!("`{}` has no good time", schedule.name))?;
-        scheduler.add(job).await.with_context(|| format!("`{}` was not set", schedule.name))?;
+        let job =
+            job.with_context(|| format!("the time of schedule `{}` is invalid", schedule.name))?;
+        scheduler
+            .add(job)
+            .await
+            .with_context(|| format!("could not add schedule `{}`", schedule.name))?;
     }
-    scheduler.start().await.context("the clock could not be started")?;
+    scheduler.start().await.context("could not start the scheduler")?;
     shutdown.cancelled().await;
-    scheduler.shutdown().await.context("the clock could not be stopped")
+    scheduler.shutdown().await.context("could not stop the scheduler")
 }
 
 impl Schedule {
-    /// Runs it, unless another worker has, and counts that.
+    /// Runs the schedule unless another worker has, and counts the run.
     pub async fn tick(
         &self,
         service: &Service,
@@ -272,7 +279,7 @@ impl Schedule {
             Err(error) => {
                 tracing::warn!(
                     schedule = name, dependency = error.dependency(), error = ?error,
-                    "`{name}` was not run: {error}"
+                    "Could not start schedule {name}; retrying when it is next due"
                 );
                 return Tick::Failed;
             }
@@ -282,14 +289,15 @@ impl Schedule {
             Err(error) => {
                 tracing::warn!(
                     schedule = name, dependency = error.dependency(), error = ?error,
-                    "`{name}` has failed: {error}"
+                    "Schedule {name} failed; retrying when it is next due"
                 );
                 Tick::Failed
             }
         }
     }
 
-    /// Runs it now, whoever else does. Gives how much there was to do.
+    /// Runs the schedule now, even if another worker runs it, too. Returns how much there was to
+    /// do.
     pub async fn run(
         &self,
         service: &Service,
@@ -309,50 +317,21 @@ impl Schedule {
         }
         if count > 0 {
             let name = self.name;
-            tracing::info!(schedule = name, count, "`{name}` has done {count}");
+            tracing::info!(schedule = name, count, "Schedule {name} processed {count}");
         }
         Ok(count)
     }
 }
 
-/// What came of a tick.
+/// The result of a due run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tick {
-    /// It ran here, and did so much.
+    /// It ran here; the value is the number of processed items.
     Ran(u64),
-    /// Another worker has run it.
+    /// Another worker ran it.
     Elsewhere,
-    /// It did not work; the next one may.
+    /// It failed; the next run may succeed.
     Failed,
-}
-
-/// How long a client has to be untold before somebody else than the worker of its job tells it.
-const SILENCE: Duration = Duration::from_secs(10);
-
-/// Tells clients that do not ask how their jobs stand: of these jobs, or of all that were forgotten.
-pub(crate) async fn announce_some(
-    service: &Service,
-    runner: &dyn Runner,
-    only: Option<&[JobId]>,
-) -> Result<u64, Failure> {
-    let untold = jobs::unannounced(service, only, SILENCE).await?;
-    let mut told = 0;
-    for untold in &untold {
-        match runner.announce(&untold.job).await {
-            Ok(()) => {
-                jobs::mark_announced(service, untold).await?;
-                told += 1;
-            }
-            Err(error) => {
-                let job = &untold.job.id;
-                tracing::warn!(
-                    %job, dependency = error.dependency(), error = %error,
-                    "The client of job {job} was not told: {error}"
-                );
-            }
-        }
-    }
-    Ok(told)
 }
 
 #[cfg(test)]
@@ -362,7 +341,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn every_schedule_has_a_name_of_its_own_and_a_time_that_exists() {
+    async fn every_schedule_has_a_unique_name_and_a_valid_time() {
         let names: BTreeSet<_> = ALL.iter().map(|it| it.name).collect();
         assert_eq!(names.len(), ALL.len());
         for schedule in ALL {

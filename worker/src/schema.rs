@@ -1,4 +1,4 @@
-//! Waits until the database has the schema that this version needs.
+//! Waits for the database schema of this version.
 
 use std::time::Duration;
 
@@ -6,20 +6,20 @@ use anyhow::{Context as _, bail};
 use service::Service;
 use tokio::time::{Instant, sleep};
 
-use crate::STALL_LIMIT;
+use crate::settings::STALL_LIMIT;
 
-/// The pause between two looks at the schema.
+/// Pause between two checks of the schema.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long a worker waits for its schema. A deployment migrates within minutes of starting a worker,
-/// or not at all.
+/// How long a worker waits for its schema. A deployment migrates within minutes of starting a
+/// worker, or not at all.
 const LIMIT: Duration = Duration::from_mins(15);
 
-/// Waits until the database has all migrations of this version; says once that it waits. Does not
-/// migrate: a deployment has a step of its own for that.
+/// Waits until the database has all migrations of this version, and logs once that it waits. Does
+/// not migrate: a deployment has a separate step for that.
 pub async fn await_schema(service: &Service) -> anyhow::Result<()> {
     let since = Instant::now();
-    let mut told = false;
+    let mut logged = false;
     let mut failing_since = None;
     loop {
         let steps = match migration::status(service.db()).await {
@@ -29,7 +29,7 @@ pub async fn await_schema(service: &Service) -> anyhow::Result<()> {
                 if failing.elapsed() >= STALL_LIMIT {
                     return Err(error).context("could not read the schema");
                 }
-                tracing::debug!(%error, "Could not read the schema; trying again");
+                tracing::debug!(%error, "Could not read the schema; retrying");
                 sleep(INTERVAL).await;
                 continue;
             }
@@ -42,13 +42,13 @@ pub async fn await_schema(service: &Service) -> anyhow::Result<()> {
         if since.elapsed() >= LIMIT {
             bail!("the database still lacks {missing} migrations. Run `notes-mcp migrate up`");
         }
-        if !told {
+        if !logged {
             tracing::warn!(
                 missing,
                 "Waiting: the database lacks {missing} migrations of this version. Run `notes-mcp \
                  migrate up`"
             );
-            told = true;
+            logged = true;
         }
         sleep(INTERVAL).await;
     }

@@ -1,19 +1,22 @@
-//! Every endpoint that is neither `/mcp` nor a page, described in `/openapi.json`.
+//! Endpoints for programs other than `/mcp`: those in `/openapi.json`, the metrics, and downloads
+//! of exports.
 
+pub(crate) mod exports;
+pub(crate) mod metrics;
 mod probes;
 mod well_known;
 
 use poem_openapi::{ExtraHeader, LicenseObject, OpenApiService};
 
 use crate::{
-    Instance,
+    instance::Instance,
     oauth::{metadata::Metadata, register::Register, revoke::Revoke, token::Token},
 };
 
-/// The API of one instance.
+/// The endpoints that `/openapi.json` describes.
 pub(crate) type Api = (well_known::WellKnown, Metadata, Register, Token, Revoke, probes::Probes);
 
-/// The API of one instance, with its document.
+/// The endpoints of one instance with their OpenAPI document.
 pub(crate) fn service(instance: &Instance) -> OpenApiService<Api, ()> {
     let apis = (
         well_known::WellKnown::new(instance),

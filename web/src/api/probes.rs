@@ -1,6 +1,7 @@
-//! For the platform that runs us: is the process alive, and should it get requests?
+//! Health probes for the platform: whether the process is alive, and whether it should receive
+//! requests.
 
-#![expect(clippy::unused_async, reason = "poem-openapi wants every endpoint to be async")]
+#![expect(clippy::unused_async, reason = "poem-openapi requires async endpoints")]
 
 use poem::web::Data;
 use poem_openapi::{ApiResponse, Object, OpenApi, Tags, payload::Json};
@@ -11,9 +12,11 @@ use service::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Instance,
-    error::{ErrorBody, RETRY_AFTER_SECONDS},
-    observe::RequestId,
+    http::{
+        error::{ErrorBody, RETRY_AFTER_SECONDS},
+        request_id::RequestId,
+    },
+    instance::Instance,
 };
 
 /// `/healthz` and `/livez`.
@@ -29,27 +32,27 @@ enum Tag {
     Probes,
 }
 
-/// The instance is well.
+/// The instance is healthy.
 #[derive(Object)]
 #[oai(skip_serializing_if_is_none)]
 struct Status {
     /// Always `ok`.
     status: String,
-    /// What an operator should look at, although the instance can answer requests.
+    /// A problem for the operator, although the instance can serve requests.
     warning: Option<String>,
 }
 
 #[derive(ApiResponse)]
 enum Readiness {
-    /// The instance can answer requests.
+    /// The instance can serve requests.
     #[oai(status = 200)]
     Ready(Json<Status>),
-    /// The database does not answer, or the instance is about to end. Send requests to another
+    /// The database does not respond, or the instance is shutting down. Send requests to another
     /// instance and ask again later.
     #[oai(status = 503)]
     NotReady(
         Json<ErrorBody>,
-        /// Seconds until it is worth asking again.
+        /// Seconds to wait before asking again.
         #[oai(header = "Retry-After")]
         u32,
     ),
@@ -57,7 +60,7 @@ enum Readiness {
 
 #[derive(ApiResponse)]
 enum Liveness {
-    /// The process runs.
+    /// The process is running.
     #[oai(status = 200)]
     Alive(Json<Status>),
 }
@@ -70,13 +73,13 @@ impl Probes {
 
 #[OpenApi(tag = "Tag::Probes")]
 impl Probes {
-    /// Whether this instance should get requests
+    /// Whether this instance should receive requests
     ///
-    /// Answers within 2 seconds, whatever the database does.
+    /// Responds within 2 seconds, even if the database does not.
     #[oai(path = "/healthz", method = "get", operation_id = "readiness")]
     async fn readiness(&self, request: Data<&RequestId>) -> Readiness {
         let problem = if self.ending.is_cancelled() {
-            "This instance is about to end. Send requests to another one."
+            "This instance is shutting down. Send requests to another one."
         } else {
             match health::check(&self.service).await {
                 Health::Well if health::is_redis_full(&self.service) => {
@@ -85,7 +88,7 @@ impl Probes {
                 Health::Well => return Readiness::Ready(ok()),
                 Health::Busy => return Readiness::Ready(warning(BUSY)),
                 Health::NoDatabase => {
-                    "The database does not answer. Check DATABASE_URL and the database itself."
+                    "The database does not respond. Check DATABASE_URL and the database itself."
                 }
             }
         };
@@ -93,9 +96,9 @@ impl Probes {
         Readiness::NotReady(Json(body), RETRY_AFTER_SECONDS)
     }
 
-    /// Whether the process runs
+    /// Whether the process is running
     ///
-    /// Says nothing about the database: a restart would not bring that back.
+    /// Independent of the database, which a restart of this process would not repair.
     #[oai(path = "/livez", method = "get", operation_id = "liveness")]
     async fn liveness(&self) -> Liveness {
         Liveness::Alive(ok())
@@ -107,11 +110,11 @@ fn ok() -> Json<Status> {
     Json(Status { status, warning: None })
 }
 
-const BUSY: &str = "All database connections of this instance are in use, and requests wait for one. \
-                    The database answers: look for locks and slow statements.";
+const BUSY: &str = "All database connections of this instance are in use, and requests wait for \
+                    one. The database responds: look for locks and slow statements.";
 
-const REDIS_FULL: &str = "Redis is full and refuses writes: no session and no sign-in begins. Give it \
-                          more memory; `notes-mcp store` says who holds how much.";
+const REDIS_FULL: &str = "Redis is full and refuses writes: no session and no sign-in can start. Give \
+                          it more memory; `notes-mcp store` shows the use of each user.";
 
 fn warning(warning: &str) -> Json<Status> {
     let Json(status) = ok();

@@ -1,15 +1,17 @@
-//! The documents by which a client finds the way in.
+//! Discovery documents for clients.
 
-#![expect(clippy::unused_async, reason = "poem-openapi wants every endpoint to be async")]
+#![expect(clippy::unused_async, reason = "poem-openapi requires async endpoints")]
 
 use poem::{Request, web::Data};
 use poem_openapi::{ApiResponse, Object, OpenApi, Tags, payload::Json, types::ParseFromJSON as _};
 use service::{Service, oauth::scope};
 
 use crate::{
-    Instance,
-    error::{ErrorBody, RETRY_AFTER_SECONDS},
-    observe::RequestId,
+    http::{
+        error::{ErrorBody, RETRY_AFTER_SECONDS},
+        request_id::RequestId,
+    },
+    instance::Instance,
 };
 
 /// `/.well-known/…`.
@@ -20,34 +22,34 @@ pub(crate) struct WellKnown {
 
 #[derive(Tags)]
 enum Tag {
-    /// For clients that look for the way in.
+    /// For clients that discover this server.
     Discovery,
 }
 
-/// What the MCP endpoint is and who gives out its access tokens (RFC 9728).
+/// The protected resource metadata of the MCP endpoint (RFC 9728).
 #[derive(Object)]
 struct ProtectedResource {
-    /// The MCP endpoint. Access tokens are made for exactly this.
+    /// The MCP endpoint, the audience of access tokens.
     resource: String,
-    /// Who gives out access tokens for it.
+    /// The authorization servers that issue access tokens for it.
     authorization_servers: Vec<String>,
-    /// The scopes that a token can have.
+    /// The scopes of access tokens.
     scopes_supported: Vec<String>,
-    /// Where a token may stand in a request.
+    /// Where a request may carry the token.
     bearer_methods_supported: Vec<String>,
     /// A name for people.
     resource_name: String,
-    /// Where to read more.
+    /// The documentation.
     resource_documentation: String,
 }
 
-/// The public halves of the keys that sign access tokens (RFC 7517).
+/// The public keys that verify access tokens (RFC 7517).
 #[derive(Object)]
 struct KeySet {
     keys: Vec<PublicKey>,
 }
 
-/// One public key, an elliptic-curve one.
+/// An elliptic-curve public key.
 #[derive(Object)]
 struct PublicKey {
     kty: String,
@@ -55,40 +57,40 @@ struct PublicKey {
     x: String,
     y: String,
     alg: String,
-    /// The name by which a token says which key signed it.
+    /// The key id in the header of tokens.
     kid: String,
-    /// What the key is for: `sig`.
+    /// The use of the key: `sig`.
     #[oai(rename = "use")]
     usage: String,
 }
 
 #[derive(ApiResponse)]
-enum ProtectedResourceAnswer {
+enum ProtectedResourceResponse {
     /// The document.
     #[oai(status = 200)]
     Found(
         Json<ProtectedResource>,
-        /// How long the document may be kept.
+        /// How long the document may be cached.
         #[oai(header = "Cache-Control")]
         String,
     ),
 }
 
 #[derive(ApiResponse)]
-enum KeySetAnswer {
-    /// All keys that a valid token may be signed with.
+enum KeySetResponse {
+    /// The keys of all valid tokens.
     #[oai(status = 200)]
     Found(
         Json<KeySet>,
-        /// How long the document may be kept.
+        /// How long the document may be cached.
         #[oai(header = "Cache-Control")]
         String,
     ),
-    /// The keys cannot be read at the moment. Go on with the ones you have and ask again.
+    /// The keys cannot be read at the moment. Keep using the ones you have and ask again.
     #[oai(status = 503)]
-    Away(
+    Unavailable(
         Json<ErrorBody>,
-        /// Seconds until it is worth asking again.
+        /// Seconds to wait before asking again.
         #[oai(header = "Retry-After")]
         u32,
     ),
@@ -102,7 +104,7 @@ impl WellKnown {
         Self { service: instance.service.clone() }
     }
 
-    fn document(&self, resource: String) -> ProtectedResourceAnswer {
+    fn document(&self, resource: String) -> ProtectedResourceResponse {
         let public_url = &self.service.config().public_url;
         let document = ProtectedResource {
             resource,
@@ -112,7 +114,7 @@ impl WellKnown {
             resource_name: "notes-mcp".to_owned(),
             resource_documentation: format!("{public_url}/"),
         };
-        ProtectedResourceAnswer::Found(Json(document), CACHE.to_owned())
+        ProtectedResourceResponse::Found(Json(document), CACHE.to_owned())
     }
 }
 
@@ -120,15 +122,15 @@ impl WellKnown {
 impl WellKnown {
     /// The MCP endpoint as a protected resource
     ///
-    /// RFC 9728. This is the path that belongs to `/mcp`, and the one that a 401 names.
+    /// RFC 9728. The path that belongs to `/mcp`, and that the challenge of a 401 names.
     #[oai(
         path = "/.well-known/oauth-protected-resource/mcp",
         method = "get",
         operation_id = "protected_resource_of_mcp"
     )]
-    async fn protected_resource_of_mcp(&self, request: &Request) -> ProtectedResourceAnswer {
+    async fn protected_resource_of_mcp(&self, request: &Request) -> ProtectedResourceResponse {
         let mut resource = self.service.config().public_url.mcp();
-        // A client that writes the endpoint `/mcp/` compares that with what it reads here.
+        // A client that uses the endpoint `/mcp/` compares this with its URL.
         if request.original_uri().path().ends_with('/') {
             resource.push('/');
         }
@@ -137,32 +139,32 @@ impl WellKnown {
 
     /// The MCP endpoint as a protected resource, at the root
     ///
-    /// The same document, for clients that look at the root only.
+    /// The same document, for clients that look only at the root.
     #[oai(
         path = "/.well-known/oauth-protected-resource",
         method = "get",
         operation_id = "protected_resource"
     )]
-    async fn protected_resource(&self) -> ProtectedResourceAnswer {
+    async fn protected_resource(&self) -> ProtectedResourceResponse {
         self.document(self.service.config().public_url.mcp())
     }
 
     /// The public keys of access tokens
     #[oai(path = "/.well-known/jwks.json", method = "get", operation_id = "keys")]
-    async fn keys(&self, request: Data<&RequestId>) -> KeySetAnswer {
+    async fn keys(&self, request: Data<&RequestId>) -> KeySetResponse {
         let keys = self.service.keys().jwks().await;
         match keys.map(|keys| KeySet::parse_from_json(Some((*keys).clone()))) {
-            Ok(Ok(keys)) => KeySetAnswer::Found(Json(keys), CACHE.to_owned()),
+            Ok(Ok(keys)) => KeySetResponse::Found(Json(keys), CACHE.to_owned()),
             Ok(Err(error)) => panic!("our own key set is malformed: {}", error.into_message()),
             Err(error) => {
                 tracing::warn!(
                     dependency = error.dependency(), error = ?error,
-                    "Could not read the signing keys: {error}"
+                    "Could not read the signing keys"
                 );
                 let description = "The keys cannot be read at the moment. Go on with the ones you \
                                    have and ask again in a few seconds.";
                 let body = ErrorBody::new("temporarily_unavailable", description, &request);
-                KeySetAnswer::Away(Json(body), RETRY_AFTER_SECONDS)
+                KeySetResponse::Unavailable(Json(body), RETRY_AFTER_SECONDS)
             }
         }
     }

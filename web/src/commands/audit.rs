@@ -13,14 +13,15 @@ use service::{
 };
 
 use super::{
+    connect::connect,
     lists::{Printing, time},
     people,
 };
 
-/// Which entries.
+/// The entries to show.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// About this person: a login at GitHub, or an identity such as github:583231 or id:583231
+    /// About this user: a GitHub login, or an identity such as github:583231 or id:583231
     #[arg(long, value_name = "LOGIN")]
     user: Option<String>,
     /// About this client, by its `client_id`
@@ -29,22 +30,22 @@ pub(crate) struct Options {
     /// Of this kind, such as `signed_in` or `grant_revoked`
     #[arg(long, value_name = "EVENT")]
     event: Option<String>,
-    /// Of this request, by the id that stands in the log and on error pages
+    /// Of this request, by the id in the log and on error pages
     #[arg(long, value_name = "ID")]
     request: Option<String>,
-    /// Since then: a time such as 2026-11-28T12:00:00Z
+    /// Since this time, such as 2026-11-28T12:00:00Z
     #[arg(long, value_name = "TIME")]
     since: Option<DateTime<Utc>>,
-    /// Before the entry of this id
+    /// Before the entry with this id
     #[arg(long, value_name = "ID")]
     before: Option<uuid::Uuid>,
     #[command(flatten)]
     printing: Printing,
 }
 
-/// Does it.
+/// Prints the entries.
 pub(super) async fn run(config: Config, options: Options) -> anyhow::Result<()> {
-    let (_stores, service) = super::connect(&config).await?;
+    let (_stores, service) = connect(&config).await?;
     let user: Option<UserId> = match &options.user {
         Some(name) => Some(people::only(&service, name).await?),
         None => None,
@@ -59,17 +60,17 @@ pub(super) async fn run(config: Config, options: Options) -> anyhow::Result<()> 
     };
     let entries = listing::audit(&service, filter, options.printing.limit).await;
     let entries = entries.context("could not read the audit log")?;
-    let text = |it: &Option<String>| it.clone().unwrap_or_default();
+    let text = |value: &Option<String>| value.clone().unwrap_or_default();
     options.printing.print(
         &entries,
         ["TIME (UTC)", "EVENT", "USER", "CLIENT", "REQUEST", "ADDRESS", "DETAIL"],
-        |it: &Entry| {
-            let at = time(it.at);
-            let (user, client) = (text(&it.user), text(&it.client));
-            let (request, address) = (text(&it.request_id), text(&it.address));
-            [at, it.event.clone(), user, client, request, address, text(&it.detail)]
+        |entry: &Entry| {
+            let at = time(entry.at);
+            let (user, client) = (text(&entry.user), text(&entry.client));
+            let (request, address) = (text(&entry.request_id), text(&entry.address));
+            [at, entry.event.clone(), user, client, request, address, text(&entry.detail)]
         },
-        |it| format!("--before {}", it.id),
+        |entry| format!("--before {}", entry.id),
     )?;
     service.close().await;
     Ok(())

@@ -1,4 +1,4 @@
-//! `notes-mcp check`: whether this would start and work, without starting it.
+//! `notes-mcp check`: tests the configuration and all dependencies without serving.
 
 use std::{
     io::{self, Write as _},
@@ -12,11 +12,18 @@ use service::{
     oauth::{data_keys::KeySource, gate},
 };
 
-/// How long one thing may take to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+use super::connect::reach;
 
-/// Tries everything that the configuration names, and says what it found, one line each. The
-/// configuration itself was checked when it was read.
+/// Timeout of each check.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// This many dependencies are unavailable.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} dependencies are unavailable")]
+pub(super) struct Unreachable(usize);
+
+/// Tests all services in the configuration and prints one line for each. The configuration itself
+/// was validated when it was read.
 pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     let mut report = Report::default();
     let mode = match config.mode {
@@ -58,7 +65,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     report.end()
 }
 
-/// Whether clients may be identified by a metadata document.
+/// How clients with metadata documents are identified.
 fn client_documents(config: &Config) -> String {
     let known = config.known_documents.len();
     if config.client_documents {
@@ -84,7 +91,7 @@ fn access(rules: &gate::Rules) -> String {
     }
 }
 
-/// What seals the GitHub tokens that membership is checked with.
+/// Which key seals the GitHub tokens with which membership is checked.
 fn data_keys(config: &Config) -> &'static str {
     match config.data_keys.seals_with() {
         Some(KeySource::DataKeys) => "GitHub tokens are sealed under the first key of DATA_KEYS",
@@ -96,7 +103,7 @@ fn data_keys(config: &Config) -> &'static str {
 
 async fn database(config: &Config) -> anyhow::Result<String> {
     within(async {
-        let (_, service) = super::reach(config).await?;
+        let (_, service) = reach(config).await?;
         platform::db::check_rights(service.db()).await?;
         let steps = migration::status(service.db()).await?;
         let missing = steps.iter().filter(|it| !it.applied).count();
@@ -113,10 +120,10 @@ async fn database(config: &Config) -> anyhow::Result<String> {
 }
 
 async fn within<T>(asking: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    tokio::time::timeout(PATIENCE, asking).await.context("no answer in time").flatten()
+    tokio::time::timeout(CHECK_TIMEOUT, asking).await.context("no response in time").flatten()
 }
 
-/// What was found.
+/// The results so far.
 #[derive(Default)]
 struct Report {
     lines: Vec<String>,
@@ -148,7 +155,7 @@ impl Report {
             .context("could not print the result")?;
         match self.bad {
             0 => Ok(()),
-            number => bail!(super::Unreachable(number)),
+            number => bail!(Unreachable(number)),
         }
     }
 }

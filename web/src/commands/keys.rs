@@ -10,25 +10,27 @@ use service::{
     oauth::{audit::RequestInfo, revoke, signing_keys::KeyInfo},
 };
 
-/// What to do with the keys that sign access tokens.
+use super::{connect::connect, terminal::say};
+
+/// Commands for the keys that sign access tokens.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// List them, newest first
     List,
-    /// Ask for new ones, which take over after ten minutes: no token becomes invalid
+    /// Request a new key, which takes over after ten minutes; no token becomes invalid
     Rotate,
-    /// Stop trusting one at once, because it leaked: all tokens that it signed become invalid
+    /// Revoke a leaked key at once; all tokens that it signed become invalid
     Revoke {
-        /// The name of the key, as `keys list` shows it
+        /// The id of the key, as `keys list` shows it
         #[arg(value_name = "KID")]
         kid: String,
     },
 }
 
-/// Does it.
+/// Executes a command.
 pub(super) async fn run(config: Config, command: Command) -> anyhow::Result<()> {
-    // Held until the end: they carry the signals to the servers.
-    let (_stores, service) = super::connect(&config).await?;
+    // Kept until the end: they deliver the signals to the servers.
+    let (_stores, service) = connect(&config).await?;
     match command {
         Command::List => list(&service).await,
         Command::Rotate => rotate(&service).await,
@@ -47,7 +49,7 @@ async fn list(service: &Service) -> anyhow::Result<()> {
     for key in &keys {
         let last_signed = key
             .last_signed_at
-            .map_or_else(String::new, |it| it.format("%Y-%m-%d %H:%M").to_string());
+            .map_or_else(String::new, |time| time.format("%Y-%m-%d %H:%M").to_string());
         let line = format!(
             "{:43}  {:8}  {}  {last_signed:16}  {}",
             key.kid.to_string(),
@@ -59,7 +61,7 @@ async fn list(service: &Service) -> anyhow::Result<()> {
         text.push('\n');
     }
     if keys.is_empty() {
-        super::say("There are no keys yet. The server makes one when it first needs it.");
+        say("There are no keys yet. The server creates one when it first needs it.");
         return Ok(());
     }
     write!(io::stdout(), "{text}").context("could not print the keys")
@@ -67,10 +69,10 @@ async fn list(service: &Service) -> anyhow::Result<()> {
 
 async fn rotate(service: &Service) -> anyhow::Result<()> {
     let at =
-        service.keys().rotate(&RequestInfo::none()).await.context("could not ask for new keys")?;
-    super::say(format_args!(
-        "The servers that run will make a new key now and sign with it from {} UTC on. Tokens that \
-         the old key signed stay valid.",
+        service.keys().rotate(&RequestInfo::none()).await.context("could not request a new key")?;
+    say(format_args!(
+        "Running servers create a new key now and sign with it from {} UTC on. Tokens that the \
+         old key signed stay valid.",
         at.format("%Y-%m-%d %H:%M")
     ));
     Ok(())
@@ -78,13 +80,13 @@ async fn rotate(service: &Service) -> anyhow::Result<()> {
 
 async fn revoke_key(service: &Service, kid: &str) -> anyhow::Result<()> {
     let keys = keys(service).await?;
-    let Some(key) = keys.iter().find(|it| it.kid.to_string() == kid) else {
-        bail!("there is no key `{kid}`; `keys list` shows those that there are");
+    let Some(key) = keys.iter().find(|key| key.kid.to_string() == kid) else {
+        bail!("there is no key `{kid}`; `keys list` shows all keys");
     };
     let revoked = revoke::key(service, &key.kid, &RequestInfo::none())
         .await
         .context("could not revoke the key")?;
-    super::say(if revoked {
+    say(if revoked {
         "The key is revoked. Within seconds no server accepts a token that it signed. Streams, jobs \
          and export links that were started with such tokens end. Clients get new tokens by \
          themselves."
@@ -99,7 +101,7 @@ async fn keys(service: &Service) -> anyhow::Result<Vec<KeyInfo>> {
     keys.context("could not read the keys; is the schema up to date (`notes-mcp migrate`)?")
 }
 
-/// The state in one word.
+/// The state of a key in one word.
 fn state(key: &KeyInfo) -> String {
     format!("{:?}", key.state).to_ascii_lowercase()
 }
@@ -111,7 +113,7 @@ fn note(key: &KeyInfo) -> String {
             None => "signs".to_owned(),
         };
     }
-    // Its private half is gone, and it counts for nothing.
+    // Its private key is deleted.
     if ["retired", "revoked"].contains(&&*state(key)) {
         return String::new();
     }

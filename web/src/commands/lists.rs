@@ -1,4 +1,4 @@
-//! Lists for an operator: as a table for people, or as one JSON object a line for programs.
+//! Prints lists: as a table for people, or as JSON lines for programs.
 
 use std::io::{self, Write as _};
 
@@ -7,21 +7,23 @@ use chrono::{DateTime, Utc};
 use clap::Args;
 use serde::Serialize;
 
+use super::terminal::say;
+
 /// How a list is printed.
 #[derive(Debug, Args)]
 pub(super) struct Printing {
-    /// How many entries at most
+    /// Maximum number of entries
     #[arg(long, value_name = "NUMBER", default_value_t = 50,
         value_parser = clap::value_parser!(u64).range(1..=service::oauth::listing::MOST))]
     pub(super) limit: u64,
-    /// Print one JSON object a line
+    /// Print one JSON object per line
     #[arg(long)]
     json: bool,
 }
 
 impl Printing {
-    /// Prints entries, and says how to get the next ones if there may be more. `cells` gives what stands in
-    /// the columns, `next` the arguments that go on after an entry.
+    /// Prints entries, and the arguments for the next page if there may be one. `cells` formats a
+    /// row, `next` the arguments that continue after an entry.
     pub(super) fn print<T: Serialize, const N: usize>(
         &self,
         entries: &[T],
@@ -32,12 +34,12 @@ impl Printing {
         let text = if self.json { lines(entries)? } else { table(head, entries.iter().map(cells)) };
         write!(io::stdout(), "{text}").context("could not print the list")?;
         if entries.is_empty() {
-            super::say("There is nothing to list.");
+            say("There are no entries.");
         }
         if let Some(last) = entries.last()
-            && u64::try_from(entries.len()).is_ok_and(|it| it == self.limit)
+            && u64::try_from(entries.len()).is_ok_and(|count| count == self.limit)
         {
-            super::say(format_args!("For the next ones add: {}", next(last)));
+            say(format_args!("For the next entries, add: {}", next(last)));
         }
         Ok(())
     }
@@ -52,9 +54,9 @@ fn lines<T: Serialize>(entries: &[T]) -> anyhow::Result<String> {
     Ok(text)
 }
 
-/// Columns as wide as their widest cell; the last one is not padded.
+/// Formats a table. Columns are as wide as their widest cell; the last one is not padded.
 fn table<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
-    let rows: Vec<[String; N]> = rows.map(|row| row.map(|it| plain(&it))).collect();
+    let rows: Vec<[String; N]> = rows.map(|row| row.map(|cell| printable(&cell))).collect();
     if rows.is_empty() {
         return String::new();
     }
@@ -71,12 +73,14 @@ fn table<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]
     text
 }
 
-/// Text of strangers must not steer a terminal.
-fn plain(text: &str) -> String {
-    text.chars().map(|it| if it.is_control() { '\u{fffd}' } else { it }).collect()
+/// Replaces control characters and invisible characters by U+FFFD: text from clients and users must
+/// not control the terminal, nor look like other text.
+fn printable(text: &str) -> String {
+    let is_unsafe = |c: char| c.is_control() || platform::is_invisible(c);
+    text.chars().map(|c| if is_unsafe(c) { '\u{fffd}' } else { c }).collect()
 }
 
-/// A time as it stands in a table, in UTC.
+/// Formats a time for a table, in UTC.
 pub(super) fn time(at: DateTime<Utc>) -> String {
     at.format("%Y-%m-%d %H:%M").to_string()
 }
@@ -86,10 +90,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_are_as_wide_as_what_is_in_them() {
+    fn columns_are_as_wide_as_their_widest_cell() {
         let rows =
             [["a".to_owned(), "long cell".to_owned()], ["bcd".to_owned(), "\u{1b}[2J".to_owned()]];
         let text = table(["NAME", "X"], rows.into_iter());
         assert_eq!(text, "NAME  X\na     long cell\nbcd   \u{fffd}[2J\n");
+    }
+
+    #[test]
+    fn control_and_invisible_characters_are_replaced() {
+        for text in ["\u{1b}", "\n", "\u{9b}", "\u{202e}", "\u{200b}", "\u{feff}", "\u{e0041}"] {
+            assert_eq!(printable(&format!("a{text}b")), "a\u{fffd}b", "{text:?}");
+        }
+        for text in ["", "notes-mcp", "It's “5” o'clock", "cafe\u{301}", "数据库"] {
+            assert_eq!(printable(text), text);
+        }
     }
 }

@@ -6,14 +6,19 @@ use anyhow::{Context as _, bail};
 use clap::Subcommand;
 use service::{Service, config::Config};
 
-/// What to do with the schema.
+use super::{
+    connect::{migrate, reach},
+    terminal::say,
+};
+
+/// Commands for the database schema.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Bring it up to date (the default)
+    /// Bring the schema up to date (the default)
     Up,
-    /// Take back the newest migrations, and with them whatever only they had room for
+    /// Revert the newest migrations, and delete the data that only they had room for
     Down {
-        /// How many
+        /// Number of migrations
         #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
         steps: u32,
     },
@@ -21,20 +26,21 @@ pub(crate) enum Command {
     Status,
 }
 
-/// Does it. A deployment calls `up` before it starts new instances; several at once take turns.
+/// Executes a command. A deployment runs `up` before it starts new instances; several at once take
+/// turns.
 pub(super) async fn run(config: Config, command: Command) -> anyhow::Result<()> {
-    let (_, service) = super::reach(&config).await?;
+    let (_, service) = reach(&config).await?;
     match command {
         Command::Up => {
-            super::migrate(&service).await?;
-            super::say("The schema is up to date.");
+            migrate(&service).await?;
+            say("The schema is up to date.");
         }
         Command::Down { steps } => {
             let schema = service.db().schema_connection().await.context("could not connect")?;
             migration::take_back(&schema, steps)
                 .await
-                .context("could not take the migrations back")?;
-            super::say(format_args!("Taken back: {steps}."));
+                .context("could not revert the migrations")?;
+            say(format_args!("Migrations reverted: {steps}."));
             return list(&service).await;
         }
         Command::Status => return list(&service).await,
@@ -51,7 +57,7 @@ async fn list(service: &Service) -> anyhow::Result<()> {
     writeln!(io::stdout(), "{}", lines.join("\n")).context("could not print the migrations")
 }
 
-/// Refuses a database that this version cannot work with, before anybody is served.
+/// Fails if the schema lacks migrations of this version.
 pub(super) async fn require_current(service: &Service) -> anyhow::Result<()> {
     let steps = migration::status(service.db()).await.context("could not read the schema")?;
     let missing: Vec<_> = steps.into_iter().filter(|it| !it.applied).map(|it| it.name).collect();

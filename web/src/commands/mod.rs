@@ -1,7 +1,8 @@
-//! The command line: what an operator, or a developer, can ask for.
+//! The command line of `notes-mcp`, for operators and developers.
 
 mod audit;
 mod check;
+mod connect;
 mod keys;
 mod lists;
 mod migrate;
@@ -9,23 +10,16 @@ mod people;
 mod program;
 mod serve;
 mod store;
+mod terminal;
 mod token;
 
-use std::{
-    fmt,
-    io::{self, Write as _},
-    process::ExitCode,
-    sync::Arc,
-};
+use std::process::ExitCode;
 
-use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use mcp::Stores;
-use platform::{causes, clock::SystemClock};
-use service::{
-    Dependencies, Service,
-    config::{Config, Mode},
-};
+use platform::causes;
+use service::config::Config;
+
+use self::terminal::say;
 
 /// An MCP server for notes.
 #[derive(Debug, Parser)]
@@ -43,43 +37,38 @@ Everything else is configured by environment variables, all optional for develop
 enum Command {
     /// Serve until Ctrl-C or SIGTERM (the default)
     Serve,
-    /// Say whether this would start and work: configuration, database, Redis, GitHub
+    /// Check configuration, database, Redis and GitHub without serving
     Check,
-    /// Say who holds how much of Redis, for when it is full
+    /// Show how much of Redis each user occupies, for when it is full
     Store,
-    /// Look after the database's schema; without more, bring it up to date
+    /// Manage the database schema; without a subcommand, bring it up to date
     Migrate {
         #[command(subcommand)]
         command: Option<migrate::Command>,
     },
     /// Print an access token
     Token(token::Options),
-    /// Look after the keys that sign access tokens
+    /// Manage the keys that sign access tokens
     #[command(subcommand)]
     Keys(keys::Command),
     /// Show the audit log, newest first
     Audit(audit::Options),
-    /// List apps, and take back what they were given
+    /// List clients, and revoke their access
     #[command(subcommand)]
     Clients(people::Clients),
-    /// List people, shut them out, and let them in again
+    /// List users, and block or unblock them
     #[command(subcommand)]
     Users(people::Users),
 }
 
-/// The arguments or the environment are wrong, so that trying again is no use: `EX_USAGE` of
-/// sysexits.
+/// The arguments or the environment are invalid, so retrying does not help: `EX_USAGE` of
+/// sysexits.h.
 const EXIT_USAGE: u8 = 64;
 
-/// Something that is needed does not answer, so that trying again may help: `EX_UNAVAILABLE`.
+/// A dependency is unavailable, so retrying may help: `EX_UNAVAILABLE` of sysexits.h.
 const EXIT_UNAVAILABLE: u8 = 69;
 
-/// So many things do not answer.
-#[derive(Debug, thiserror::Error)]
-#[error("{0} of the things that are needed cannot be used")]
-struct Unreachable(usize);
-
-/// Reads the command line and the environment, and does what they say.
+/// Reads the command line and the environment, and executes the command.
 pub(crate) async fn run() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
@@ -116,39 +105,11 @@ pub(crate) async fn run() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             say(format_args!("error: {}", causes::one_line(error.as_ref())));
-            if error.is::<Unreachable>() {
+            if error.is::<check::Unreachable>() {
                 ExitCode::from(EXIT_UNAVAILABLE)
             } else {
                 ExitCode::FAILURE
             }
         }
     }
-}
-
-/// Connects to what the configuration names and, in development, makes sure that there is a schema.
-async fn connect(config: &Config) -> anyhow::Result<(Stores, Service)> {
-    let (stores, service) = reach(config).await?;
-    if config.mode == Mode::Embedded {
-        migrate(&service).await?;
-    }
-    Ok((stores, service))
-}
-
-/// Brings the schema up to date.
-async fn migrate(service: &Service) -> anyhow::Result<()> {
-    let schema = service.db().schema_connection().await.context("could not connect to migrate")?;
-    migration::migrate(&schema).await.context("could not migrate the database")
-}
-
-/// Connects to the database as it is.
-async fn reach(config: &Config) -> anyhow::Result<(Stores, Service)> {
-    let (stores, given) = Dependencies::configured(config, Arc::new(SystemClock))?;
-    let service = Service::connect_with(config, given).await?;
-    Ok((stores, service))
-}
-
-/// Tells the person at the terminal something that is not the result: on stderr. There is nobody to
-/// tell when that fails.
-fn say(text: impl fmt::Display) {
-    drop(writeln!(io::stderr(), "{text}"));
 }

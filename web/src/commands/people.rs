@@ -1,5 +1,5 @@
-//! `notes-mcp clients` and `notes-mcp users`: what an operator can do about an app or a person. The
-//! instances that run hear of it at once, or within seconds.
+//! `notes-mcp clients` and `notes-mcp users`: revoke clients and block users. Running instances
+//! apply the changes at once, or within seconds.
 
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
@@ -19,20 +19,25 @@ use service::{
     users,
 };
 
-use super::lists::{Printing, time};
+use super::{
+    connect::connect,
+    lists::{Printing, time},
+    terminal::say,
+    token,
+};
 
-/// What to do with clients, the apps that people connect.
+/// Commands for clients.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Clients {
-    /// List them
+    /// List clients
     List {
-        /// After the one with this id
+        /// Start after the client with this id
         #[arg(long, value_name = "ID")]
         after: Option<String>,
         #[command(flatten)]
         printing: Printing,
     },
-    /// Take back everything that a client was given, from everybody who connected it
+    /// Revoke a client's access to all users who connected it
     Revoke {
         /// The `client_id`, as the audit log shows it
         #[arg(value_name = "ID")]
@@ -40,37 +45,37 @@ pub(crate) enum Clients {
     },
 }
 
-/// What to do with people.
+/// Commands for users.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Users {
-    /// List those who have signed in
+    /// List the users who have signed in
     List {
-        /// Only those who are blocked
+        /// Only blocked users
         #[arg(long)]
         blocked: bool,
-        /// After the one with this identity
+        /// Start after the user with this identity
         #[arg(long, value_name = "IDENTITY")]
         after: Option<String>,
         #[command(flatten)]
         printing: Printing,
     },
-    /// Shut somebody out, at once and until `unblock`
+    /// Block a user at once, until `unblock`
     Block {
-        /// The login at GitHub, or the identity, such as github:583231 or id:583231
+        /// The GitHub login, or the identity, such as github:583231 or id:583231
         #[arg(value_name = "LOGIN")]
         name: String,
     },
-    /// Let somebody in again who was shut out
+    /// Unblock a user
     Unblock {
-        /// The login at GitHub, or the identity, such as github:583231 or id:583231
+        /// The GitHub login, or the identity, such as github:583231 or id:583231
         #[arg(value_name = "LOGIN")]
         name: String,
     },
 }
 
-/// Does it.
+/// Executes a command for clients.
 pub(super) async fn run_clients(config: Config, command: Clients) -> anyhow::Result<()> {
-    let (_stores, service) = super::connect(&config).await?;
+    let (_stores, service) = connect(&config).await?;
     match command {
         Clients::List { after, printing } => {
             list_clients(&service, after.as_deref(), &printing).await?;
@@ -90,13 +95,13 @@ async fn list_clients(
     printing.print(
         &clients.context("could not read the clients")?,
         ["CLIENT", "KIND", "SINCE", "LAST USED", "CONNECTIONS", "NAME (UNCHECKED)"],
-        |it: &KnownClient| {
-            let used = it.last_used.map(time).unwrap_or_default();
-            let name = it.name.clone().unwrap_or_default();
-            let count = it.connections.to_string();
-            [it.client.clone(), it.kind.clone(), time(it.since), used, count, name]
+        |client: &KnownClient| {
+            let used = client.last_used.map(time).unwrap_or_default();
+            let name = client.name.clone().unwrap_or_default();
+            let count = client.connections.to_string();
+            [client.client.clone(), client.kind.clone(), time(client.since), used, count, name]
         },
-        |it| format!("--after {}", it.client),
+        |client| format!("--after {}", client.client),
     )
 }
 
@@ -110,12 +115,19 @@ async fn list_users(
     printing.print(
         &people.context("could not read who has signed in")?,
         ["IDENTITY", "LOGIN", "SINCE", "LAST SEEN", "CONNECTIONS", "BLOCKED"],
-        |it: &Person| {
-            let blocked = it.blocked.map(time).unwrap_or_default();
-            let count = it.connections.to_string();
-            [it.user.clone(), it.login.clone(), time(it.since), time(it.last_seen), count, blocked]
+        |person: &Person| {
+            let blocked = person.blocked.map(time).unwrap_or_default();
+            let count = person.connections.to_string();
+            [
+                person.user.clone(),
+                person.login.clone(),
+                time(person.since),
+                time(person.last_seen),
+                count,
+                blocked,
+            ]
         },
-        |it| format!("--after {}", it.user),
+        |person| format!("--after {}", person.user),
     )
 }
 
@@ -123,8 +135,8 @@ async fn revoke_client(service: &Service, id: String) -> anyhow::Result<()> {
     let client = ClientId(id);
     let revoked = revoke::client(service, &client, Reason::Operator, &RequestInfo::none()).await;
     match revoked.context("could not revoke the grants of the client")?.len() {
-        0 => bail!("nobody has connected `{client}`"),
-        count => super::say(format_args!(
+        0 => bail!("no user has connected `{client}`"),
+        count => say(format_args!(
             "{} of `{client}` revoked. Within seconds no server accepts the tokens, and streams, jobs \
              and export links that were started with them end; to use the app again, its users have \
              to connect it again.",
@@ -134,9 +146,9 @@ async fn revoke_client(service: &Service, id: String) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Does it.
+/// Executes a command for users.
 pub(super) async fn run_users(config: Config, command: Users) -> anyhow::Result<()> {
-    let (_stores, service) = super::connect(&config).await?;
+    let (_stores, service) = connect(&config).await?;
     let request = RequestInfo::none();
     match command {
         Users::List { blocked, after, printing } => {
@@ -145,7 +157,7 @@ pub(super) async fn run_users(config: Config, command: Users) -> anyhow::Result<
         Users::Block { name } => {
             let user = only(&service, &name).await?;
             let newly = account::block(&service, &user, &request).await;
-            super::say(if newly.context("could not block them")? {
+            say(if newly.context("could not block them")? {
                 "They are blocked. Within seconds no server accepts their tokens or their session, and \
                  their streams, jobs and export links end."
             } else {
@@ -155,7 +167,7 @@ pub(super) async fn run_users(config: Config, command: Users) -> anyhow::Result<
         Users::Unblock { name } => {
             let user = only(&service, &name).await?;
             let were = account::unblock(&service, &user, &request).await;
-            super::say(if were.context("could not unblock them")? {
+            say(if were.context("could not unblock them")? {
                 "They may sign in again. Their apps have to be connected again."
             } else {
                 "They were not blocked."
@@ -166,24 +178,22 @@ pub(super) async fn run_users(config: Config, command: Users) -> anyhow::Result<
     Ok(())
 }
 
-/// The one person of that name. An identity needs no sign-in: a token may have been minted for it.
+/// The user with this name. A full identity needs no earlier sign-in, because a token may have been
+/// minted for it.
 pub(super) async fn only(service: &Service, name: &str) -> anyhow::Result<UserId> {
     // As in ALLOWED_GITHUB_LOGINS.
     let by_number = name.strip_prefix("id:").map(|number| format!("github:{}", number.trim()));
     let name = by_number.as_deref().unwrap_or(name);
-    let people = users::named(service.db(), name).await.context("could not look for them")?;
+    let people = users::named(service.db(), name).await.context("could not look up the user")?;
     match &people[..] {
         [person] => Ok(UserId::new(person.sub.as_str())),
-        [] => match super::token::identity(name) {
+        [] => match token::identity(name) {
             Ok(user) if name.contains(':') => Ok(user),
-            _ => bail!("nobody has ever signed in as `{name}`"),
+            _ => bail!("no user has ever signed in as `{name}`"),
         },
         several => {
             let identities: Vec<&str> = several.iter().map(|it| it.sub.as_str()).collect();
-            bail!(
-                "several people have signed in as `{name}`: name one of {}",
-                identities.join(", ")
-            )
+            bail!("several users have signed in as `{name}`: name one of {}", identities.join(", "))
         }
     }
 }

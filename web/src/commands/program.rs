@@ -1,10 +1,10 @@
-//! The command line that starts this program again, for messages that name one.
+//! Formats a command line that starts this program again, for messages.
 
 use std::{borrow::Cow, env, path::Path};
 
 use service::config::variables::{self, Variable};
 
-/// Variables that decide whose data a command works on, and for which address a token is made.
+/// Variables that select the data of a command, or the server for which a token is made.
 const IDENTITY: [Variable; 5] = [
     variables::PUBLIC_URL,
     variables::PORT,
@@ -13,12 +13,12 @@ const IDENTITY: [Variable; 5] = [
     variables::JWT_SIGNING_SECRET,
 ];
 
-/// Stands for a value that must not be shown.
+/// Replaces a secret value.
 const HIDDEN: &str = "…";
 
-/// The command that starts this program as the person at the terminal did, with these arguments, and
-/// with the variables of the environment that make it work on the same data. Some are replaced by
-/// those `given`. What holds a secret is shown as `…`.
+/// The command line that starts this program the way the user did, with these arguments and with
+/// the environment variables that select the same data. `given` replaces some of them. Secrets are
+/// shown as `…`.
 pub(super) fn command_with(given: &[(Variable, String)], arguments: &str) -> String {
     #[expect(clippy::disallowed_methods, reason = "how it was started is no configuration")]
     let variable = |name: &str| env::var(name).ok();
@@ -29,7 +29,7 @@ pub(super) fn command_with(given: &[(Variable, String)], arguments: &str) -> Str
 
 /// How this program was started.
 struct Invocation<'a> {
-    /// The first of the arguments: the name of the program, as it was typed.
+    /// `argv[0]`: the name of the program as typed.
     typed: Option<String>,
     executable: &'a Path,
     variable: &'a dyn Fn(&str) -> Option<String>,
@@ -50,14 +50,14 @@ impl Invocation<'_> {
         }
     }
 
-    /// Cargo describes the package to a program that it starts. A test that starts this program
-    /// describes another package.
+    /// Cargo sets these variables for a program that it runs. A test that starts this program has
+    /// the name of another package.
     fn is_cargo_run(&self) -> bool {
         (self.variable)("CARGO").is_some()
             && (self.variable)("CARGO_PKG_NAME").as_deref() == Some(env!("CARGO_PKG_NAME"))
     }
 
-    /// The directory that cargo builds into is named after the profile.
+    /// The build profile, from the name of the target directory.
     fn profile(&self) -> &str {
         let directory = self.executable.parent().and_then(Path::file_name);
         directory.and_then(|name| name.to_str()).unwrap_or("debug")
@@ -82,7 +82,7 @@ impl Invocation<'_> {
     }
 }
 
-/// A value, or [`HIDDEN`] if it is a secret or may hold one.
+/// A value for display; [`HIDDEN`] if it is or may contain a secret.
 fn shown<'a>(variable: &Variable, value: &'a str) -> Cow<'a, str> {
     let is_file = value.starts_with("sqlite:");
     match variable.name {
@@ -92,7 +92,7 @@ fn shown<'a>(variable: &Variable, value: &'a str) -> Cow<'a, str> {
     }
 }
 
-/// A word as a shell reads it.
+/// Quotes a word for a shell if necessary.
 fn quoted(word: &str) -> Cow<'_, str> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-/:=@%+,~".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_named_as_it_was_started() {
+    fn the_command_is_named_as_it_was_started() {
         let web = env!("CARGO_PKG_NAME");
         let by_cargo = [("CARGO", "/bin/cargo"), ("CARGO_PKG_NAME", web)];
         let by_a_test = [("CARGO", "/bin/cargo"), ("CARGO_PKG_NAME", "tests")];
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn it_brings_what_decides_about_the_data_and_shows_no_secret() {
+    fn the_command_repeats_variables_but_hides_secrets() {
         let (alone, _) = started(
             "notes-mcp",
             "/bin/notes-mcp",

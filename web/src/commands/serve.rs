@@ -1,4 +1,4 @@
-//! `notes-mcp serve`: one instance, until somebody ends it.
+//! `notes-mcp serve`: runs one instance until it is stopped.
 
 use std::{
     fmt,
@@ -22,9 +22,10 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use worker::Worker;
 
-use super::program;
+use super::{connect::connect, migrate::require_current, program, terminal::say};
+use crate::{api::metrics::serve as serve_metrics, lifecycle};
 
-/// Starts everything, in the order in which it can go wrong for the person who typed the command.
+/// Starts everything, in the order in which failures matter to the person who typed the command.
 pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     let telemetry = config.start_telemetry("notes-mcp")?;
     let shutdown = CancellationToken::new();
@@ -56,7 +57,7 @@ async fn serve(config: Config, shutdown: &CancellationToken) -> anyhow::Result<(
     let engine = Engine::new(catalog, stores, service::mcp_settings(&service));
 
     if config.mode == Mode::Embedded && config.log_format == LogFormat::Pretty {
-        super::say(Banner(&config));
+        say(Banner(&config));
     } else {
         let (url, access) = (config.public_url.mcp(), config.who_may_sign_in());
         tracing::info!(%url, access, "Serving {url}; may sign in: {access}");
@@ -68,24 +69,24 @@ async fn serve(config: Config, shutdown: &CancellationToken) -> anyhow::Result<(
                 let worker = Worker::new(service.clone(), runner, worker::Settings::of(&config));
                 worker.run_with_schedules(shutdown.clone()).await
             }
-            Mode::Deployed => Ok(()), // a process of its own
+            Mode::Deployed => Ok(()), // runs in a separate process
         }
     };
     if let Some(listener) = metrics_listener {
-        // Until the process ends, so that the end can be watched, too.
-        tokio::spawn(web::serve_metrics(listener, service.clone(), CancellationToken::new()));
+        // Served until the process ends, so that the shutdown can be observed, too.
+        tokio::spawn(serve_metrics(listener, service.clone(), CancellationToken::new()));
     }
-    let web = web::run(listener, service.clone(), engine.clone(), shutdown.clone());
+    let web = lifecycle::run(listener, service.clone(), engine.clone(), shutdown.clone());
     tokio::try_join!(web, worker)?;
     service.close().await;
     Ok(())
 }
 
-/// Connects, and makes sure that this version can work with what it finds.
+/// Connects, and fails early if this version cannot work with the database.
 async fn prepare(config: &Config) -> anyhow::Result<(Stores, Service)> {
-    let (stores, service) = super::connect(config).await?;
-    // The first request would find out as well, but the operator is watching now.
-    super::migrate::require_current(&service).await?;
+    let (stores, service) = connect(config).await?;
+    // The first request would fail as well, but now the operator is watching.
+    require_current(&service).await?;
     service.keys().jwks().await.context("could not read the signing keys")?;
     Ok((stores, service))
 }
@@ -95,7 +96,7 @@ async fn listen_on(config: &Config, port: u16, variable: Variable) -> anyhow::Re
     match TcpListener::bind(address).await {
         Ok(listener) => Ok(listener),
         Err(error) if error.kind() == ErrorKind::AddrInUse => bail!(
-            "port {port} is in use, perhaps by another notes-mcp. End that one, or choose another \
+            "port {port} is in use, perhaps by another notes-mcp. Stop that one, or choose another \
              port: {}",
             program::command_with(
                 &[(variable, port.checked_add(1).unwrap_or(1024).to_string())],
@@ -106,19 +107,19 @@ async fn listen_on(config: &Config, port: u16, variable: Variable) -> anyhow::Re
     }
 }
 
-/// The first Ctrl-C or SIGTERM lets everything end in order; the second ends the process at once.
-#[expect(clippy::exit, reason = "that is what the second signal asks for")]
+/// The first Ctrl-C or SIGTERM starts an orderly shutdown; the second ends the process at once.
+#[expect(clippy::exit, reason = "the second signal requests it")]
 async fn cancel_on_signal(shutdown: CancellationToken) {
     signal().await;
     if io::stderr().is_terminal() {
-        super::say("Ending. Press Ctrl-C again to end at once.");
+        say("Shutting down. Press Ctrl-C again to stop immediately.");
     }
     shutdown.cancel();
     signal().await;
     std::process::exit(EXIT_INTERRUPTED);
 }
 
-/// As a shell would say it: 128 and the number of SIGINT.
+/// The exit status after SIGINT by convention: 128 plus the number of the signal.
 const EXIT_INTERRUPTED: i32 = 130;
 
 #[cfg(unix)]
@@ -137,7 +138,7 @@ async fn signal() {
     tokio::signal::ctrl_c().await.expect("Ctrl-C can be handled");
 }
 
-/// What somebody who started the server for the first time needs to know.
+/// The message to a developer who starts the server.
 struct Banner<'a>(&'a Config);
 
 impl fmt::Display for Banner<'_> {
@@ -183,7 +184,7 @@ Ctrl-C ends the server."#
     }
 }
 
-/// Where the notes are, without the password of a database.
+/// Where the notes are stored, without a database password.
 fn data(config: &Config) -> String {
     match config.database.url.expose().strip_prefix("sqlite:") {
         Some(file) => {

@@ -1,4 +1,4 @@
-//! `notes-mcp store`: who holds how much of Redis.
+//! `notes-mcp store`: the memory use of each user in Redis.
 
 use std::io::{self, Write as _};
 
@@ -9,15 +9,15 @@ use service::{
     redis::usage::{self, Share, Usage},
 };
 
-/// People who are listed: those who fill a Redis are among the first.
+/// Number of users in the list: those who fill Redis are among the first.
 const LISTED: usize = 20;
 
-/// Prints the people with the largest sessions and streams, and the rest by kind.
+/// Prints the users with the largest sessions and streams, and other keys by kind.
 pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     let Some(redis) = &config.redis else {
         bail!("REDIS_URL is not set: sessions are in the memory of the one instance");
     };
-    let usage = usage::measure(redis).await.context("could not look at Redis")?;
+    let usage = usage::measure(redis).await.context("could not measure the use of Redis")?;
     writeln!(io::stdout(), "{}", shown(&usage)).context("could not print the result")
 }
 
@@ -28,7 +28,7 @@ fn shown(usage: &Usage) -> String {
     };
     let mut lines = vec![format!("{} used, of {limit}", size(usage.used))];
     if usage.is_partial {
-        lines.push("There are too many keys to look at all. Of a part of them:".to_owned());
+        lines.push("There are too many keys to measure all. From a sample:".to_owned());
     }
     lines.extend(usage.people.iter().take(LISTED).map(|(name, share)| line(name, share)));
     let rest = usage.people.len().saturating_sub(LISTED);

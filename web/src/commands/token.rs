@@ -17,40 +17,42 @@ use service::{
     users,
 };
 
-/// What the token is for.
+use super::{connect::connect, terminal::say};
+
+/// Options of the token.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Whose notes it opens: a short name such as `me`, or a full one such as `github:1234567`
+    /// The user: a short name such as `me`, or a full identity such as `github:1234567`
     #[arg(long, value_name = "NAME", value_parser = identity)]
     user: mcp::UserId,
-    /// The scopes that it grants, separated by spaces: notes:read (read notes), notes:write (create,
+    /// The granted scopes, separated by spaces: notes:read (read notes), notes:write (create,
     /// change and delete notes)
     #[arg(long, value_name = "SCOPES", default_value = "notes:read notes:write", value_parser = scopes)]
     scope: Scopes,
-    /// How long it is good for: a number with s, m or h; at most 24h
+    /// The lifetime: a number with s, m or h; at most 24h
     #[arg(long, value_name = "TIME", default_value = "12h", value_parser = duration)]
     ttl: Duration,
 }
 
-/// Scopes by whether they exist, each in alphabetical order.
+/// Scopes, known and unknown, each in alphabetical order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Scopes {
     known: BTreeSet<String>,
     unknown: BTreeSet<String>,
 }
 
-/// Who holds the tokens of this command: they were given to a person, not to a registered client.
+/// The client id of these tokens: they belong to a person, not to a registered client.
 const CLIENT: &str = "command-line";
 
-/// Prints a token, and nothing else, on stdout.
+/// Prints a token, and nothing else, to stdout.
 pub(super) async fn run(config: Config, options: Options) -> anyhow::Result<()> {
-    let (_, service) = super::connect(&config).await?;
+    let (_, service) = connect(&config).await?;
     let Options { user, scope, ttl } = options;
-    let person = users::get(service.db(), &user).await.context("could not look for the person")?;
+    let person = users::get(service.db(), &user).await.context("could not look up the user")?;
     if person.is_some_and(|person| person.blocked_at.is_some()) {
         bail!("{user} is blocked, so no token would be accepted; `users unblock {user}` first");
     }
-    // So that the token is not issued within the second in which earlier ones were voided.
+    // So that the token is not issued in the same second in which earlier ones were revoked.
     service.revoked().load().await.context("could not read the revocations")?;
     let token = service
         .tokens()
@@ -58,43 +60,43 @@ pub(super) async fn run(config: Config, options: Options) -> anyhow::Result<()> 
             user: user.clone(),
             client: CLIENT.into(),
             scopes: scope.known.clone(),
-            // It has no grant: only what ends all access of the person ends it, or a revoked key.
+            // It has no grant, so only the revocation of all access of the user or of the signing
+            // key invalidates it.
             session_id: uuid::Uuid::new_v4().to_string(),
             signed_in_at: None,
             ttl: Some(ttl),
         })
         .await
-        .context("could not make the token")?;
+        .context("could not create the token")?;
 
     for unknown in scope.unknown {
         let known = scope::ALL.join(" ");
-        super::say(format_args!(
-            "There is no scope `{unknown}`, so it is ignored. There are: {known}"
-        ));
+        say(format_args!("Ignored the unknown scope `{unknown}`. The scopes are: {known}"));
     }
-    let granted = listed(scope::ALL.iter().filter(|it| scope.known.contains(**it)));
-    super::say(format_args!("An access token for {user} with the scopes:\n{granted}"));
-    let missing = listed(scope::ALL.iter().filter(|it| !scope.known.contains(**it)));
+    let granted = listed(scope::ALL.iter().filter(|scope_name| scope.known.contains(**scope_name)));
+    say(format_args!("An access token for {user} with the scopes:\n{granted}"));
+    let missing =
+        listed(scope::ALL.iter().filter(|scope_name| !scope.known.contains(**scope_name)));
     if !missing.is_empty() {
-        super::say(format_args!("Not granted; name them with --scope if needed:\n{missing}"));
+        say(format_args!("Not granted; name them with --scope if needed:\n{missing}"));
     }
-    super::say(format_args!(
-        "It is for {}, and good for {}.\n\
-         Whoever has it can use these notes: treat it like a password. `users block` ends it, and so \
+    say(format_args!(
+        "It is valid at {} for {}.\n\
+         Anyone who has it can use these notes: treat it like a password. `users block` ends it, and so \
          does `keys revoke`.",
         config.public_url.mcp(),
-        in_words(ttl),
+        describe_duration(ttl),
     ));
     writeln!(io::stdout(), "{token}").context("could not print the token")
 }
 
-/// Scopes with what they allow, one a line.
+/// The scopes with their descriptions, one per line.
 fn listed(scopes: impl Iterator<Item = &'static &'static str>) -> String {
     let line = |name: &&str| format!("  {name}  {}", scope::describe(name).unwrap_or_default());
     scopes.map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// An identity, such as `github:1234567`; a short name is one of development.
+/// Parses an identity such as `github:1234567`; a name without a provider is a development user.
 pub(super) fn identity(text: &str) -> Result<mcp::UserId, String> {
     let (kind, name) = text.split_once(':').unwrap_or(("dev", text));
     let well_formed = |part: &str| {
@@ -114,7 +116,7 @@ fn scopes(text: &str) -> Result<Scopes, String> {
     let (known, unknown): (BTreeSet<_>, BTreeSet<_>) = text
         .split_whitespace()
         .map(ToOwned::to_owned)
-        .partition(|it: &String| scope::ALL.contains(&it.as_str()));
+        .partition(|name: &String| scope::ALL.contains(&name.as_str()));
     match unknown.first() {
         _ if !known.is_empty() => Ok(Scopes { known, unknown }),
         Some(unknown) => {
@@ -124,7 +126,7 @@ fn scopes(text: &str) -> Result<Scopes, String> {
     }
 }
 
-/// The units of a time, longest first, in seconds.
+/// Units of a duration, longest first, in seconds.
 const UNITS: [(&str, &str, u64); 3] =
     [("h", "hours", 60 * 60), ("m", "minutes", 60), ("s", "seconds", 1)];
 
@@ -134,15 +136,15 @@ fn duration(text: &str) -> Result<Duration, String> {
         Some(Duration::from_secs(number.checked_mul(*seconds)?))
     };
     match UNITS.iter().find_map(read) {
-        Some(ttl) if ttl.is_zero() => Err("the token would be dead at once".into()),
-        Some(ttl) if ttl > MAX_TTL => Err(format!("at most {}", in_words(MAX_TTL))),
+        Some(ttl) if ttl.is_zero() => Err("the token would expire at once".into()),
+        Some(ttl) if ttl > MAX_TTL => Err(format!("at most {}", describe_duration(MAX_TTL))),
         Some(ttl) => Ok(ttl),
         None => Err("use a number with s, m or h, as in `12h`".into()),
     }
 }
 
-/// In the longest unit that fits without a rest.
-fn in_words(duration: Duration) -> String {
+/// The duration in the longest unit that divides it.
+fn describe_duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let unit = UNITS.iter().find(|unit| seconds.is_multiple_of(unit.2));
     let (_, name, size) = unit.expect("a second fits everything");
@@ -157,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_is_a_number_with_a_unit() {
+    fn a_duration_is_a_number_with_a_unit() {
         for (text, seconds) in [("90s", 90), ("5m", 300), ("12h", 43_200), ("24h", 86_400)] {
             assert_eq!(duration(text), Ok(Duration::from_secs(seconds)));
         }
@@ -166,9 +168,9 @@ mod tests {
         {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
-        assert_eq!(in_words(Duration::from_hours(12)), "12 hours");
-        assert_eq!(in_words(Duration::from_hours(24)), "24 hours");
-        assert_eq!(in_words(Duration::from_secs(90)), "90 seconds");
+        assert_eq!(describe_duration(Duration::from_hours(12)), "12 hours");
+        assert_eq!(describe_duration(Duration::from_hours(24)), "24 hours");
+        assert_eq!(describe_duration(Duration::from_secs(90)), "90 seconds");
     }
 
     #[test]
@@ -194,13 +196,13 @@ mod tests {
         for name in scope::ALL {
             assert!(help.contains(name), "{help}");
             let line = format!("  {name}  {}", scope::describe(name).unwrap());
-            assert!(list.lines().any(|it| it == line), "{list}");
+            assert!(list.lines().any(|other| other == line), "{list}");
         }
     }
 
     #[test]
-    fn only_known_scopes_are_given() {
-        let scopes_of = |text| scopes(text).map(|it| Vec::from_iter(it.known));
+    fn only_known_scopes_are_granted() {
+        let scopes_of = |text| scopes(text).map(|scopes| Vec::from_iter(scopes.known));
         assert_eq!(scopes_of("notes:read"), Ok(vec!["notes:read".to_owned()]));
         assert!(scopes_of("notes:write  notes:read").is_ok());
         assert_eq!(scopes_of("openid notes:read"), Ok(vec!["notes:read".to_owned()]));

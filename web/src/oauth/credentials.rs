@@ -1,8 +1,8 @@
-//! How a client says who it is at the token and revocation endpoints (RFC 6749, section 2.3).
+//! Client credentials in requests to the token and revocation endpoints (RFC 6749 section 2.3).
 //!
-//! An `Authorization` header is client authentication only if its scheme is Basic. Any other one is
-//! ignored: HTTP libraries add the access token of an earlier sign-in, or a header that their user
-//! configured for every request, to these requests as well.
+//! An `Authorization` header is client authentication only if its scheme is Basic. Any other header
+//! is ignored: HTTP libraries add the access token of an earlier sign-in, or a header that their
+//! user configured for all requests, to these requests as well.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderMap, header};
@@ -11,12 +11,12 @@ use url::form_urlencoded;
 
 use super::form::Form;
 
-/// A client's id, and what it brought to prove it.
+/// A client id with its proof, neither verified yet.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Presented {
-    /// The id, not yet proved.
+    /// The client id.
     pub id: String,
-    /// Whether the request has a Basic header.
+    /// Whether the credentials are in a Basic header.
     pub by_header: bool,
     proof: Proof,
 }
@@ -34,22 +34,22 @@ impl std::fmt::Debug for Proof {
     }
 }
 
-/// Why a request does not say who sends it.
+/// Why a request has no valid client credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CredentialsError {
     /// A Basic header is not the base64 of `id:secret`.
     Malformed,
-    /// A Basic header is of another client than the body.
+    /// The Basic header and the body name different clients.
     OtherClient,
-    /// There are secrets in two places.
+    /// The request has secrets in two places.
     TwoWays,
-    /// It names no client.
+    /// The request names no client.
     Missing,
 }
 
 impl Presented {
-    /// Reads who sends a request. An empty secret is none, wherever it is: a Basic header with one
-    /// only names the client.
+    /// Reads the credentials of a request. An empty secret is treated as absent everywhere: a Basic
+    /// header with an empty secret only names the client.
     pub(crate) fn of(headers: &HeaderMap, form: &Form) -> Result<Self, CredentialsError> {
         let post = form.get("client_secret");
         let id = form.get("client_id");
@@ -68,7 +68,7 @@ impl Presented {
         Ok(Self { id: basic.id, by_header: true, proof })
     }
 
-    /// What was brought, for the check.
+    /// The proof, to be verified.
     pub(crate) fn credentials(&self) -> Credentials<'_> {
         match &self.proof {
             Proof::None => Credentials::None,
@@ -92,7 +92,7 @@ struct Basic {
 }
 
 impl Basic {
-    /// The one Basic header of a request, if it has one.
+    /// The Basic header of a request, if it has one.
     fn of(headers: &HeaderMap) -> Result<Option<Self>, CredentialsError> {
         let values = headers.get_all(header::AUTHORIZATION).iter();
         let mut encoded = values.filter_map(|value| after_basic(value.as_bytes()));
@@ -107,8 +107,8 @@ impl Basic {
 
     fn decode(encoded: &[u8]) -> Option<Self> {
         let text = String::from_utf8(STANDARD.decode(encoded).ok()?).ok()?;
-        // The id of a client with a metadata document, not encoded: it has a colon of its own, and
-        // such a client has no secret that could have another one.
+        // The id of a client with a metadata document, which clients send without form encoding: it
+        // contains a colon, and such a client has no secret that could contain another one.
         let (id, verbatim) = if text.starts_with("https://") {
             let (id, secret) = text.rsplit_once(':')?;
             (id.to_owned(), secret)
@@ -121,20 +121,21 @@ impl Basic {
     }
 }
 
-/// What follows the scheme of an `Authorization` header, if that is Basic.
+/// The credentials of an `Authorization` header with the scheme Basic.
 fn after_basic(value: &[u8]) -> Option<&[u8]> {
     let end = value.iter().position(u8::is_ascii_whitespace).unwrap_or(value.len());
     let (scheme, rest) = value.split_at(end);
     scheme.eq_ignore_ascii_case(b"Basic").then(|| rest.trim_ascii())
 }
 
-/// The id and the secret are form-encoded in a Basic header, unlike elsewhere.
+/// Decodes the form encoding that RFC 6749 section 2.3.1 requires for the id and the secret in a
+/// Basic header.
 fn form_decode(text: &str) -> Option<String> {
     if text.contains(['&', '=']) {
-        return Some(text.to_owned()); // not encoded, as some clients send it
+        return Some(text.to_owned()); // some clients do not encode it
     }
     let mut pairs = form_urlencoded::parse(text.as_bytes());
-    let decoded = pairs.next().map_or_else(String::new, |(it, _)| it.into());
+    let decoded = pairs.next().map_or_else(String::new, |(name, _)| name.into());
     (!decoded.contains('\u{fffd}')).then_some(decoded)
 }
 
@@ -162,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_says_who_it_is_in_one_way() {
+    fn credentials_are_in_exactly_one_place() {
         let plain = of(&[], "client_id=app").unwrap();
         assert_eq!((&*plain.id, plain.proof, plain.by_header), ("app", Proof::None, false));
         let post = of(&[], "client_id=app&client_secret=s").unwrap();
@@ -203,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn other_schemes_are_no_client_authentication() {
+    fn other_schemes_are_ignored() {
         for stray in ["Bearer x", "bearer", "DPoP x", "Negotiate YXBwOnM=", "Basically x", "x", ""]
         {
             for headers in [&[stray][..], &[stray, stray]] {
@@ -221,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_secret_is_none() {
+    fn an_empty_secret_is_absent() {
         for id in
             ["app", "https://app.example.com/client", "https%3A%2F%2Fapp.example.com%2Fclient"]
         {

@@ -1,58 +1,58 @@
-//! The body of a request to an OAuth endpoint: parameters, strictly read.
+//! Parameters in the body of OAuth requests, parsed strictly.
 //!
-//! A parameter that stands twice, a body of another kind, or parameters in the address are refused
-//! rather than interpreted: the two sides might interpret them differently.
+//! A duplicated parameter, a body of another type, and parameters in the URL are rejected rather
+//! than interpreted: client and server might interpret them differently.
 
 use http::{HeaderMap, Uri, header};
 use url::form_urlencoded;
 
-/// The most parameters of a request. The longest that means anything has eight.
+/// Maximum number of parameters. The longest meaningful request has eight.
 const MAX_PARAMETERS: usize = 64;
 
-/// The only parameter that may stand more than once (RFC 8707).
+/// The only parameter that may occur more than once (RFC 8707).
 const RESOURCE: &str = "resource";
 
-/// The parameters of a request. An empty one is as good as none.
+/// The parameters of a request. An empty value is treated as absent.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Form(Vec<(String, String)>);
 
-/// Why a body is not one of parameters.
+/// Why a body is not a valid form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FormError {
-    /// The body is of another kind.
+    /// The body has another type.
     ContentType,
-    /// The address has parameters.
+    /// The URL has parameters.
     Query,
     /// More than [`MAX_PARAMETERS`].
     TooMany,
-    /// One stands more than once.
-    Twice,
-    /// The text is no UTF-8.
+    /// A parameter occurs more than once.
+    Duplicate,
+    /// A parameter is not UTF-8.
     Encoding,
 }
 
 impl FormError {
-    /// The sentence for whoever wrote the client.
+    /// The description for the developer of the client.
     pub(crate) fn description(self) -> &'static str {
         match self {
             Self::ContentType => {
                 "Send the parameters as application/x-www-form-urlencoded in UTF-8, in the body."
             }
-            Self::Query => "Send the parameters in the body, not in the address.",
-            Self::TooMany => "There are too many parameters.",
-            Self::Twice => "A parameter stands more than once. Send each one once.",
+            Self::Query => "Send the parameters in the body, not in the URL.",
+            Self::TooMany => "There are too many parameters: at most 64 are allowed.",
+            Self::Duplicate => "A parameter occurs more than once. Send each parameter once.",
             Self::Encoding => "A parameter is not UTF-8 text.",
         }
     }
 }
 
 impl Form {
-    /// Reads a request whose body has arrived.
+    /// Parses a body that has been read.
     pub(crate) fn parse(uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Result<Self, FormError> {
         if !is_form(headers) {
             return Err(FormError::ContentType);
         }
-        if uri.query().is_some_and(|it| !it.is_empty()) {
+        if uri.query().is_some_and(|query| !query.is_empty()) {
             return Err(FormError::Query);
         }
         let mut found: Vec<(String, String)> = Vec::new();
@@ -60,24 +60,24 @@ impl Form {
             if count == MAX_PARAMETERS {
                 return Err(FormError::TooMany);
             }
-            // The decoder puts this in the place of bytes that are no UTF-8.
+            // The decoder replaces invalid UTF-8 by this character.
             if name.contains('\u{fffd}') || value.contains('\u{fffd}') {
                 return Err(FormError::Encoding);
             }
-            if name != RESOURCE && found.iter().any(|(it, _)| *it == name) {
-                return Err(FormError::Twice);
+            if name != RESOURCE && found.iter().any(|(other, _)| *other == name) {
+                return Err(FormError::Duplicate);
             }
             found.push((name.into_owned(), value.into_owned()));
         }
         Ok(Self(found))
     }
 
-    /// The value of a parameter, if it is there and not empty.
+    /// The value of a parameter. `None` if it is absent or empty.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.all(name).next()
     }
 
-    /// All resources that the request names.
+    /// The values of all `resource` parameters.
     pub(crate) fn resources(&self) -> Vec<&str> {
         self.all(RESOURCE).collect()
     }
@@ -85,7 +85,7 @@ impl Form {
     fn all(&self, name: &str) -> impl Iterator<Item = &str> {
         self.0
             .iter()
-            .filter(move |(it, value)| it == name && !value.is_empty())
+            .filter(move |(key, value)| key == name && !value.is_empty())
             .map(|(_, value)| value.as_str())
     }
 }
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_form_is_a_form() {
+    fn only_the_form_content_type_is_accepted() {
         for kind in [
             KIND,
             "Application/X-WWW-Form-Urlencoded",
@@ -151,25 +151,25 @@ mod tests {
     }
 
     #[test]
-    fn parameters_stand_once_and_in_the_body() {
+    fn parameters_occur_once_and_in_the_body() {
         for (uri, body, expected) in [
             ("/token?a=b", &b""[..], FormError::Query),
-            ("/token", b"a=b&a=b", FormError::Twice),
-            ("/token", b"a=b&a=", FormError::Twice),
+            ("/token", b"a=b&a=b", FormError::Duplicate),
+            ("/token", b"a=b&a=", FormError::Duplicate),
             ("/token", b"a=%ff", FormError::Encoding),
             ("/token", b"\xff=a", FormError::Encoding),
-            ("/token", "a&".repeat(65).as_bytes(), FormError::Twice),
+            ("/token", "a&".repeat(65).as_bytes(), FormError::Duplicate),
         ] {
             assert_eq!(parse(uri, &[KIND], body), Err(expected), "{uri} {body:?}");
         }
-        let many = (0..=MAX_PARAMETERS).map(|it| format!("p{it}=1"));
+        let many = (0..=MAX_PARAMETERS).map(|index| format!("p{index}=1"));
         let many = many.collect::<Vec<_>>().join("&");
         let got = parse("/token", &[KIND], many.as_bytes());
         assert_eq!(got, Err(FormError::TooMany));
     }
 
     #[test]
-    fn what_is_empty_is_not_there() {
+    fn empty_parameters_are_absent() {
         let form = parse("/token?", &[KIND], b"a=1+2%20%263&b=&c&resource=x&resource=y&resource=")
             .unwrap();
         assert_eq!(form.get("a"), Some("1 2 &3"));

@@ -1,6 +1,6 @@
 //! `GET /.well-known/oauth-authorization-server`
 
-#![expect(clippy::unused_async, reason = "poem-openapi wants every endpoint to be async")]
+#![expect(clippy::unused_async, reason = "poem-openapi requires async endpoints")]
 
 use poem_openapi::{ApiResponse, Object, OpenApi, payload::Json};
 use service::{
@@ -9,18 +9,18 @@ use service::{
 };
 
 use super::Tag;
-use crate::Instance;
+use crate::instance::Instance;
 
-/// What a client needs to know before it sends a person here (RFC 8414).
+/// The authorization server metadata (RFC 8414).
 #[derive(Clone)]
 pub(crate) struct Metadata {
     service: Service,
 }
 
-/// The authorization server.
+/// The metadata document.
 #[derive(Object)]
 struct AuthorizationServer {
-    /// Who issues the tokens. A client compares it byte for byte.
+    /// The issuer of the tokens. Clients compare it byte for byte.
     issuer: String,
     authorization_endpoint: String,
     token_endpoint: String,
@@ -35,23 +35,23 @@ struct AuthorizationServer {
     token_endpoint_auth_methods_supported: Vec<String>,
     revocation_endpoint_auth_methods_supported: Vec<String>,
     scopes_supported: Vec<String>,
-    /// Every answer to an authorization request says who it comes from (RFC 9207).
+    /// Authorization responses contain `iss` (RFC 9207).
     authorization_response_iss_parameter_supported: bool,
-    /// A client id may be the address of a document that says who the client is. Absent where this
-    /// server fetches no such documents, so that clients register.
+    /// A client id may be the URL of a client metadata document. Absent if this server does not
+    /// fetch such documents, so that clients register.
     #[oai(skip_serializing_if_is_none)]
     client_id_metadata_document_supported: Option<bool>,
-    /// What the tokens are for (RFC 9728).
+    /// The resources that the tokens are for (RFC 9728).
     protected_resources: Vec<String>,
 }
 
 #[derive(ApiResponse)]
-enum Answer {
+enum MetadataResponse {
     /// The document.
     #[oai(status = 200)]
     Found(
         Json<AuthorizationServer>,
-        /// How long the document may be kept.
+        /// How long the document may be cached.
         #[oai(header = "Cache-Control")]
         String,
     ),
@@ -74,11 +74,11 @@ impl Metadata {
         method = "get",
         operation_id = "authorization_server"
     )]
-    async fn authorization_server(&self) -> Answer {
+    async fn authorization_server(&self) -> MetadataResponse {
         let config = self.service.config();
         let url = &config.public_url;
-        let texts = |all: &[&str]| all.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let methods = texts(&client::Method::NAMES);
+        let strings = |all: &[&str]| all.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let methods = strings(&client::Method::NAMES);
         let document = AuthorizationServer {
             issuer: url.to_string(),
             authorization_endpoint: format!("{url}/authorize"),
@@ -86,17 +86,17 @@ impl Metadata {
             registration_endpoint: format!("{url}/register"),
             revocation_endpoint: format!("{url}/revoke"),
             jwks_uri: format!("{url}/.well-known/jwks.json"),
-            response_types_supported: texts(&["code"]),
-            response_modes_supported: texts(&["query"]),
-            grant_types_supported: texts(&["authorization_code", "refresh_token"]),
-            code_challenge_methods_supported: texts(&["S256"]),
+            response_types_supported: strings(&["code"]),
+            response_modes_supported: strings(&["query"]),
+            grant_types_supported: strings(&["authorization_code", "refresh_token"]),
+            code_challenge_methods_supported: strings(&["S256"]),
             token_endpoint_auth_methods_supported: methods.clone(),
             revocation_endpoint_auth_methods_supported: methods,
-            scopes_supported: texts(scope::ALL),
+            scopes_supported: strings(scope::ALL),
             authorization_response_iss_parameter_supported: true,
             client_id_metadata_document_supported: config.client_documents.then_some(true),
             protected_resources: vec![url.mcp()],
         };
-        Answer::Found(Json(document), "public, max-age=300".to_owned())
+        MetadataResponse::Found(Json(document), "public, max-age=300".to_owned())
     }
 }

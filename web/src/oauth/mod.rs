@@ -1,52 +1,53 @@
-//! The HTTP side of sign-in: one file for each endpoint. The rules are in `service::oauth`.
+//! The OAuth endpoints: one file each. The rules are in `service::oauth`.
 //!
-//! | who calls | file |
+//! | called by | in |
 //! |---|---|
 //! | clients, and libraries in web pages | [`metadata`], [`register`], [`token`], [`revoke`] |
-//! | a person with a browser, sent by a client | [`authorize`], [`consent`], [`sign_in`] |
-//! | a person with a browser, by themselves | [`account`] |
+//! | a user's browser | [`crate::pages`] |
 
-pub(crate) mod account;
-mod answer;
-pub(crate) mod authorize;
-pub(crate) mod consent;
 mod credentials;
+mod deferred_body;
+mod error;
 mod form;
+mod form_request;
 pub(crate) mod metadata;
 pub(crate) mod register;
 pub(crate) mod revoke;
-pub(crate) mod sign_in;
 pub(crate) mod token;
-mod unread;
 
 use http::{HeaderValue, header};
 use poem::{Endpoint, IntoResponse, Request, Response};
 use poem_openapi::Tags;
 
-use crate::{Instance, error, observe::RequestId, origin::Doors, visitor};
+use crate::{
+    http::{
+        client_address::local_port, error::from_poem, origin::OriginPolicy, request_id::RequestId,
+    },
+    instance::Instance,
+};
 
-/// The group of these endpoints in the document.
+/// The group of these endpoints in the OpenAPI document.
 #[derive(Tags)]
 enum Tag {
-    /// For clients that want tokens.
+    /// OAuth endpoints for clients.
     #[oai(rename = "Sign-in")]
     SignIn,
 }
 
-/// The methods of an endpoint that takes a form.
+/// The methods of an endpoint that accepts a form.
 pub(crate) const METHODS: &str = "POST, OPTIONS";
 
-/// An endpoint for clients: answers under our own names only, and nothing keeps its answers.
+/// An endpoint for OAuth clients: checks `Host` and forbids caching.
 pub(crate) struct ForClients<E> {
     inner: E,
-    doors: Doors,
+    origin_policy: OriginPolicy,
 }
 
 impl<E> ForClients<E> {
     /// Wraps an endpoint of one instance.
     pub(crate) fn new(instance: &Instance, inner: E) -> anyhow::Result<Self> {
         let config = instance.service.config();
-        Ok(Self { inner, doors: Doors::new(&config.public_url, &[])? })
+        Ok(Self { inner, origin_policy: OriginPolicy::new(&config.public_url, &[])? })
     }
 }
 
@@ -55,16 +56,16 @@ impl<E: Endpoint> Endpoint for ForClients<E> {
 
     async fn call(&self, request: Request) -> poem::Result<Response> {
         let id = request.data::<RequestId>().cloned();
-        let port = visitor::local_port(&request);
-        let answered = match self.doors.check_host(request.uri(), request.headers(), port) {
+        let port = local_port(&request);
+        let response = match self.origin_policy.check_host(request.uri(), request.headers(), port) {
             Ok(()) => self.inner.call(request).await,
-            Err(refusal) => Err(refusal.into()),
+            Err(error) => Err(error.into()),
         };
-        // A failure is written here, not further out, so that a page can read it, too.
-        let mut response = match (answered, id) {
-            (Ok(answer), _) => answer.into_response(),
+        // Errors are converted here, inside CORS, so that pages can read them, too.
+        let mut response = match (response, id) {
+            (Ok(response), _) => response.into_response(),
             (Err(error), _) if error.is_from_response() => error.into_response(),
-            (Err(error), Some(id)) => error::refusal(error, METHODS).into_response(&id),
+            (Err(error), Some(id)) => from_poem(error, METHODS).into_response(&id),
             (Err(error), None) => return Err(error),
         };
         let headers = response.headers_mut();

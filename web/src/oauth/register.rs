@@ -16,39 +16,42 @@ use service::{
 
 use super::{
     Tag,
-    answer::{Fail, Failed, counted, sentence},
-    unread::Unread,
+    deferred_body::DeferredBody,
+    error::{ErrorCode, OAuthError, OAuthErrors, count_request, sentence},
 };
 use crate::{
-    Instance,
-    body::Bounds,
-    error::Refusal,
-    observe::RequestId,
-    visitor::{self, Share},
+    http::{
+        body::bounds::Bounds,
+        error::ApiError,
+        rate_limit::{self, RateLimitKey},
+        request_id::RequestId,
+        request_info::request_info,
+    },
+    instance::Instance,
 };
 
 const BODY: Bounds = Bounds { bytes: register::MAX_BYTES, time: Duration::from_secs(10) };
 
-/// Where a client says who it is (RFC 7591).
+/// The client registration endpoint (RFC 7591).
 #[derive(Clone)]
 pub(crate) struct Register {
     service: Service,
 }
 
-/// What a client says of itself. Whatever else it says is not kept.
+/// The metadata of a client. Other members are ignored.
 #[derive(Object)]
 struct ClientMetadata {
-    /// Where answers may go: https, loopback, or the scheme of a known program.
+    /// Redirect URIs: https, loopback, or the scheme of a known program.
     redirect_uris: Vec<String>,
-    /// A name for the person who is asked.
+    /// The name that the consent page shows.
     client_name: Option<String>,
-    /// `none` unless it says otherwise.
+    /// Default: `none`.
     token_endpoint_auth_method: Option<String>,
-    /// `authorization_code` and `refresh_token` unless it says otherwise.
+    /// Default: `authorization_code` and `refresh_token`.
     grant_types: Option<Vec<String>>,
     /// `code`.
     response_types: Option<Vec<String>>,
-    /// The most that it will ask for. Unknown names are ignored.
+    /// The maximum scope of the client. Unknown scopes are ignored.
     scope: Option<String>,
     /// `native` or `web`.
     application_type: Option<String>,
@@ -71,13 +74,13 @@ struct RegisteredClient {
     grant_types: Vec<String>,
     response_types: Vec<String>,
     token_endpoint_auth_method: String,
-    /// What it may ask for: the known part of what it registered, or everything.
+    /// The scopes that it may request: the known part of its registration, or all.
     scope: String,
 }
 
 #[derive(ApiResponse)]
-enum Answer {
-    /// The client is registered. It is forgotten within a day unless somebody signs in with it.
+enum RegisterResponse {
+    /// The client is registered. It is deleted within a day unless a user signs in with it.
     #[oai(status = 201)]
     Registered(
         Json<RegisteredClient>,
@@ -91,17 +94,18 @@ enum Answer {
 impl Register {
     /// Register a client
     ///
-    /// RFC 7591. Anybody may, so a registration proves nothing: the person is shown the name, where
-    /// the answer goes, and that nobody vouches for either.
+    /// RFC 7591. Registration is open, so it proves nothing about the client: the consent page
+    /// shows the name, the destination of the redirect, and that neither is verified.
     #[oai(path = "/register", method = "post", operation_id = "register")]
     async fn register(
         &self,
         id: Data<&RequestId>,
         request: &Request,
-        body: Unread<Json<ClientMetadata>>,
-    ) -> Result<Answer, Failed> {
-        let answer = self.answer(&id, request, body).await;
-        counted("/register", "none", answer)
+        body: DeferredBody<Json<ClientMetadata>>,
+    ) -> Result<RegisterResponse, OAuthError> {
+        let response = self.respond(&id, request, body).await;
+        count_request("/register", "none", &response);
+        response
     }
 }
 
@@ -111,50 +115,56 @@ impl Register {
         Self { service: instance.service.clone() }
     }
 
-    async fn answer(
+    async fn respond(
         &self,
         id: &RequestId,
         request: &Request,
-        body: Unread<Json<ClientMetadata>>,
-    ) -> Result<Answer, Failed> {
-        let fail = Fail(id);
-        let refused = |refusal: Refusal| fail.refusal(&refusal);
-        let network = visitor::network(&self.service, request);
-        visitor::take(&self.service, &limits::REGISTER, &network).await.map_err(refused)?;
-        let everybody = Share::of_everybody();
-        visitor::take(&self.service, &limits::REGISTER_ALL, &everybody).await.map_err(refused)?;
-        let invalid = |description: String| fail.invalid("invalid_client_metadata", description);
+        body: DeferredBody<Json<ClientMetadata>>,
+    ) -> Result<RegisterResponse, OAuthError> {
+        let errors = OAuthErrors(id);
+        let api_error = |error: ApiError| errors.api(&error);
+        let network = rate_limit::network(&self.service, request);
+        rate_limit::take(&self.service, &limits::REGISTER, &network).await.map_err(api_error)?;
+        let all = RateLimitKey::for_everyone();
+        rate_limit::take(&self.service, &limits::REGISTER_ALL, &all).await.map_err(api_error)?;
         if !is_json(request) {
-            return Err(invalid("Send the metadata as application/json.".to_owned()));
+            return Err(errors.invalid(
+                ErrorCode::InvalidClientMetadata,
+                "Send the metadata as application/json.",
+            ));
         }
-        let body = body.read(request, BODY).await.map_err(refused)?;
-        let info = visitor::info(&self.service, request);
-        match register::register(&self.service, &body, &info).await {
+        let body = body.read(request, BODY).await.map_err(api_error)?;
+        let info = request_info(&self.service, request);
+        let error = match register::register(&self.service, &body, &info).await {
             Ok(client) => {
                 info.parties.set_client(&client.client_id);
-                Ok(Answer::Registered(Json(client.into()), "no-store".to_owned()))
+                let no_store = "no-store".to_owned();
+                return Ok(RegisterResponse::Registered(Json(client.into()), no_store));
             }
-            Err(RegisterError::Unavailable) => Err(fail.unavailable()),
-            Err(error) => {
-                let code = error.code().unwrap_or("invalid_client_metadata");
-                Err(fail.invalid(code, sentence(&error)))
-            }
-        }
+            Err(error) => error,
+        };
+        let code = match error {
+            RegisterError::Unavailable => return Err(errors.unavailable()),
+            RegisterError::RedirectUri(_) => ErrorCode::InvalidRedirectUri,
+            RegisterError::Metadata(_) => ErrorCode::InvalidClientMetadata,
+            RegisterError::SoftwareStatement => ErrorCode::UnapprovedSoftwareStatement,
+        };
+        Err(errors.invalid(code, sentence(&error)))
     }
 }
 
 impl From<Registered> for RegisteredClient {
     fn from(client: Registered) -> Self {
-        let texts = |all: &[&str]| all.iter().map(ToString::to_string).collect();
+        let strings = |all: &[&str]| all.iter().map(ToString::to_string).collect();
         Self {
             client_id: client.client_id,
             client_id_issued_at: client.client_id_issued_at,
-            client_secret: client.client_secret.map(|it| it.expose().to_owned()),
+            client_secret: client.client_secret.map(|secret| secret.expose().to_owned()),
             client_secret_expires_at: client.client_secret_expires_at,
             client_name: client.client_name.to_string(),
             redirect_uris: client.redirect_uris.iter().map(ToString::to_string).collect(),
-            grant_types: texts(&client.grant_types),
-            response_types: texts(&client.response_types),
+            grant_types: strings(&client.grant_types),
+            response_types: strings(&client.response_types),
             token_endpoint_auth_method: method(client.token_endpoint_auth_method).to_owned(),
             scope: client.scope.to_string(),
         }
@@ -171,7 +181,7 @@ fn method(method: Method) -> &'static str {
 
 fn is_json(request: &Request) -> bool {
     let kind = request.headers().get(header::CONTENT_TYPE);
-    let kind = kind.and_then(|it| it.to_str().ok()).unwrap_or_default();
+    let kind = kind.and_then(|value| value.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();
     kind.eq_ignore_ascii_case("application/json")
 }

@@ -4,63 +4,62 @@ use poem::{Request, web::Data};
 use poem_openapi::{ApiResponse, Object, OpenApi, payload::Form as FormPayload};
 use service::{
     Service,
-    oauth::{
-        limits,
-        revoke::{self, RevokeError},
-    },
+    oauth::revoke::{self, RevokeError},
 };
 
 use super::{
     Tag,
-    answer::{Fail, Failed, counted, sentence},
-    credentials::Presented,
-    form::Form,
-    token::{BODY, authenticated},
-    unread::Unread,
+    deferred_body::DeferredBody,
+    error::{ErrorCode, OAuthError, OAuthErrors, count_request, sentence},
+    form_request::FormRequest,
 };
-use crate::{Instance, error::Refusal, observe::RequestId, visitor};
+use crate::{
+    http::{request_id::RequestId, request_info::request_info},
+    instance::Instance,
+};
 
-/// Where a client gives a token back (RFC 7009).
+/// The revocation endpoint (RFC 7009).
 #[derive(Clone)]
 pub(crate) struct Revoke {
     service: Service,
 }
 
-/// What a client gives back.
+/// A revocation request.
 #[derive(Object)]
 struct RevokeParameters {
     /// An access token or a refresh token.
     token: String,
-    /// Not needed: a token shows what it is.
+    /// Ignored: the kind of a token is visible in the token.
     token_type_hint: Option<String>,
-    /// The client. May be left out if it is in the `Authorization` header.
+    /// The client. May be omitted if it is in the `Authorization` header.
     client_id: Option<String>,
     /// The client's secret, if it has one and does not send it in the header.
     client_secret: Option<String>,
 }
 
 #[derive(ApiResponse)]
-enum Answer {
-    /// The token is worth nothing any more, or never was.
+enum RevokeResponse {
+    /// The token is not valid any more, or never was.
     #[oai(status = 200)]
     Revoked,
 }
 
 #[OpenApi(tag = "Tag::SignIn")]
 impl Revoke {
-    /// Give a token back
+    /// Revoke a token
     ///
-    /// RFC 7009. Ends everything that came from the same sign-in: the access tokens, the refresh
-    /// tokens, and open streams.
+    /// RFC 7009. Revokes everything from the same sign-in: access tokens and refresh tokens. Its
+    /// open streams are closed.
     #[oai(path = "/revoke", method = "post", operation_id = "revoke")]
     async fn revoke(
         &self,
         id: Data<&RequestId>,
         request: &Request,
-        body: Unread<FormPayload<RevokeParameters>>,
-    ) -> Result<Answer, Failed> {
-        let answer = self.answer(&id, request, body).await;
-        counted("/revoke", "none", answer)
+        body: DeferredBody<FormPayload<RevokeParameters>>,
+    ) -> Result<RevokeResponse, OAuthError> {
+        let response = self.respond(&id, request, body).await;
+        count_request("/revoke", "none", &response);
+        response
     }
 }
 
@@ -70,47 +69,37 @@ impl Revoke {
         Self { service: instance.service.clone() }
     }
 
-    async fn answer(
+    async fn respond(
         &self,
         id: &RequestId,
         request: &Request,
-        body: Unread<FormPayload<RevokeParameters>>,
-    ) -> Result<Answer, Failed> {
-        let fail = Fail(id);
-        let refused = |refusal: Refusal| fail.refusal(&refusal);
-        let network = visitor::network(&self.service, request);
-        let body = body.read(request, BODY).await.map_err(refused)?;
-        let form = Form::parse(request.original_uri(), request.headers(), &body)
-            .map_err(|error| fail.form(error))?;
-        let presented =
-            Presented::of(request.headers(), &form).map_err(|error| fail.credentials(error))?;
-        let count_guess = || async {
-            visitor::take(&self.service, &limits::TOKEN_FAILURES, &network).await.map_err(refused)
-        };
-        let client = authenticated(&self.service, &presented, request, fail).await;
-        if let Err(Failed::Client(..)) = client {
-            count_guess().await?;
+        body: DeferredBody<FormPayload<RevokeParameters>>,
+    ) -> Result<RevokeResponse, OAuthError> {
+        let request = FormRequest::read(&self.service, request, body, OAuthErrors(id)).await?;
+        let client = request.authenticate(&request.presented()?).await;
+        if let Err(OAuthError::InvalidClient(..)) = client {
+            request.count_failure().await?;
         }
         let client = client?;
-        let token = form.get("token").ok_or_else(|| fail.request("token is required."))?;
-        let info = visitor::info(&self.service, request);
+        let token = request.required("token")?;
+        let info = request_info(&self.service, request.http);
         match revoke::token(&self.service, &client, token, &info).await {
             Ok(()) => {
+                // An unknown token may be a guess.
                 if info.parties.user().is_none() {
-                    // No token of anybody.
-                    count_guess().await?;
+                    request.count_failure().await?;
                 }
-                Ok(Answer::Revoked)
+                Ok(RevokeResponse::Revoked)
             }
             Err(error @ RevokeError::OtherClient) => {
-                Err(fail.invalid("unauthorized_client", sentence(&error)))
+                Err(request.errors.invalid(ErrorCode::UnauthorizedClient, sentence(&error)))
             }
             Err(RevokeError::Unavailable(failure)) => {
                 tracing::error!(
                     dependency = failure.dependency(), error = ?failure,
-                    "A token could not be revoked: {failure}"
+                    "Could not revoke a token; the client may retry"
                 );
-                Err(fail.unavailable())
+                Err(request.errors.unavailable())
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What any HTTP client sees, whatever the MCP engine does: over real connections, on SQLite.
+//! HTTP behavior independent of the MCP engine, tested over real connections with SQLite.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
@@ -14,8 +14,8 @@ use tokio::{io::AsyncReadExt as _, net::TcpStream};
 
 use crate::server::Server;
 
-/// Checks that a refusal looks like every other one, and gives its code.
-async fn refusal(response: Response) -> (u16, String) {
+/// Checks the common form of error responses, and returns status and code.
+async fn error_of(response: Response) -> (u16, String) {
     let status = response.status().as_u16();
     let header = |name: &str| {
         let value = response.headers().get(name);
@@ -32,7 +32,7 @@ async fn refusal(response: Response) -> (u16, String) {
 }
 
 #[tokio::test]
-async fn a_person_who_goes_astray_reads_a_page() {
+async fn an_unknown_path_shows_browsers_a_page() {
     let server = Server::start().await;
     let request = server.request("GET", "/nothing");
     let page = request.header("accept", "text/html,application/xhtml+xml,*/*;q=0.8").send().await;
@@ -48,7 +48,7 @@ async fn a_person_who_goes_astray_reads_a_page() {
 }
 
 #[tokio::test]
-async fn every_refusal_has_its_status_and_says_what_to_do() {
+async fn every_error_has_its_status_and_says_what_to_do() {
     let server = Server::start().await;
     let token = server.token(&[NOTES_READ]).await;
     let get = |path| server.request("GET", path);
@@ -79,13 +79,13 @@ async fn every_refusal_has_its_status_and_says_what_to_do() {
     ] {
         let request = request.build().unwrap();
         let what = format!("{} {}", request.method(), request.url());
-        let refused = refusal(server.client.execute(request).await.unwrap()).await;
+        let refused = error_of(server.client.execute(request).await.unwrap()).await;
         assert_eq!(refused, (status, code.to_owned()), "{what}");
     }
 }
 
 #[tokio::test]
-async fn a_refused_token_comes_with_a_challenge() {
+async fn an_invalid_token_gets_a_challenge() {
     let server = Server::start().await;
     let challenge = async |request: RequestBuilder| {
         let response = request.send().await.unwrap();
@@ -101,14 +101,14 @@ async fn a_refused_token_comes_with_a_challenge() {
     assert!(bad.starts_with(r#"Bearer error="invalid_token", error_description=""#), "{bad}");
     assert!(bad.contains(&format!(r#"resource_metadata="{metadata}""#)), "{bad}");
 
-    // What the challenge points to exists and names what it protects.
+    // The metadata document that the challenge names exists and describes this resource.
     let document: Value = server.client.get(metadata).send().await.unwrap().json().await.unwrap();
     assert_eq!(document["resource"], format!("{}/mcp", server.url));
     assert_eq!(document["authorization_servers"], serde_json::json!([server.url]));
 }
 
 #[tokio::test]
-async fn a_missing_scope_is_asked_for_together_with_those_that_are_there() {
+async fn an_insufficient_scope_challenge_names_the_granted_scopes_too() {
     let server = Server::start().await;
     let arguments = serde_json::json!({"title": "t", "body": "b"});
 
@@ -129,7 +129,7 @@ async fn a_missing_scope_is_asked_for_together_with_those_that_are_there() {
 }
 
 #[tokio::test]
-async fn a_token_is_asked_for_before_a_byte_of_the_body_has_come() {
+async fn a_missing_token_is_rejected_before_the_body_arrives() {
     let server = Server::start().await;
     let head = format!(
         "POST /mcp HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nContent-Length: 1000000\r\n\r\n",
@@ -142,7 +142,7 @@ async fn a_token_is_asked_for_before_a_byte_of_the_body_has_come() {
 }
 
 #[tokio::test]
-async fn a_welcome_page_can_read_the_answers_of_mcp_and_a_foreign_one_cannot() {
+async fn only_pages_of_allowed_origins_can_read_responses_of_mcp() {
     let server = Server::start().await;
     let preflight = |origin: &str| {
         server
@@ -177,7 +177,7 @@ async fn a_welcome_page_can_read_the_answers_of_mcp_and_a_foreign_one_cannot() {
 }
 
 #[tokio::test]
-async fn the_request_id_of_a_client_comes_back_and_a_bad_one_is_replaced() {
+async fn a_request_id_is_returned_and_a_malformed_one_is_replaced() {
     let server = Server::start().await;
     let id = async |id: &str| {
         let response = server.request("GET", "/livez").header("x-request-id", id).send().await;
@@ -188,7 +188,7 @@ async fn the_request_id_of_a_client_comes_back_and_a_bad_one_is_replaced() {
 }
 
 #[tokio::test]
-async fn the_openapi_document_is_as_reviewed_and_lists_every_path_that_is_no_page() {
+async fn the_openapi_document_is_as_reviewed_and_lists_every_path_except_pages() {
     let server = Server::start().await;
     let document = server.request("GET", "/openapi.json").send().await.unwrap();
     let mut document: Value = document.json().await.unwrap();
@@ -223,7 +223,7 @@ async fn the_openapi_document_is_as_reviewed_and_lists_every_path_that_is_no_pag
 }
 
 #[tokio::test]
-async fn the_public_keys_are_published_without_their_private_halves() {
+async fn only_the_public_keys_are_published() {
     let server = Server::start().await;
     server.token(&[NOTES_READ]).await;
     let answer = server.request("GET", "/.well-known/jwks.json").send().await.unwrap();
@@ -235,7 +235,7 @@ async fn the_public_keys_are_published_without_their_private_halves() {
 }
 
 #[tokio::test]
-async fn pages_show_the_address_and_run_nothing_foreign() {
+async fn pages_show_the_endpoint_and_load_nothing_external() {
     let server = Server::start().await;
     for (path, expected) in [("/", format!("{}/mcp", server.url)), ("/docs", "openapi".into())] {
         let page = server.request("GET", path).send().await.unwrap();
@@ -246,7 +246,7 @@ async fn pages_show_the_address_and_run_nothing_foreign() {
 }
 
 #[tokio::test]
-async fn the_reference_has_no_privileges_and_is_cheap_to_send() {
+async fn the_reference_is_sandboxed_cached_and_rate_limited() {
     let server = Server::start().await;
     let whole = server.request("GET", "/docs").send().await.unwrap();
     let policy = whole.headers()["content-security-policy"].to_str().unwrap();
@@ -282,10 +282,9 @@ async fn the_reference_has_no_privileges_and_is_cheap_to_send() {
 }
 
 #[tokio::test]
-async fn an_instance_ends_in_time_whatever_its_clients_do() {
+async fn an_instance_shuts_down_in_time_whatever_its_clients_do() {
     let server = Server::start().await;
-    // One that never finishes its request, one that does nothing, and one with an answer that is
-    // never read.
+    // One client never finishes its request, one sends nothing, and one never reads its response.
     let _half = server.raw("POST /mcp HTTP/1.1\r\nHost: 127.0.0.1").await;
     let _idle = server.raw("GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").await;
     let token = server.token(&[NOTES_READ]).await;
@@ -306,10 +305,10 @@ async fn an_instance_ends_in_time_whatever_its_clients_do() {
 }
 
 #[tokio::test]
-async fn two_instances_run_in_one_process_and_end_apart() {
+async fn two_instances_run_in_one_process_and_stop_separately() {
     let (first, second) = tokio::join!(Server::start(), Server::start());
     let token = first.token(&[NOTES_READ]).await;
-    // A token is for one server only.
+    // A token is valid for one server only.
     let refused = second.request("POST", "/mcp").bearer_auth(&token).send().await.unwrap();
     assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
 

@@ -1,4 +1,4 @@
-//! One instance to ask.
+//! One instance to send requests to.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// One instance with a database of its own.
+/// An instance with a database of its own.
 pub(crate) struct Server {
     pub(crate) port: u16,
     pub(crate) url: String,
@@ -69,7 +69,7 @@ impl Server {
         self.client.request(method, format!("{}{path}", self.url))
     }
 
-    /// A modern call, which needs no session.
+    /// A `tools/call` of the stateless revision, which needs no session.
     pub(crate) fn call(&self, token: &str, tool: &str, arguments: &Value) -> RequestBuilder {
         let body = serde_json::json!({
             "jsonrpc": "2.0",

@@ -1,4 +1,4 @@
-//! The whole way of a client that knows nothing but the address, and the pages on it.
+//! The complete authorization of a client that knows only the URL, and its pages.
 
 use reqwest::{Client, RequestBuilder, Response, StatusCode, header, redirect::Policy};
 use serde_json::{Value, json};
@@ -8,11 +8,11 @@ use crate::server::Server;
 
 const REDIRECT_URI: &str = "http://127.0.0.1:53111/callback";
 
-/// A pair of RFC 7636, appendix B.
+/// The example pair of RFC 7636, appendix B.
 const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 
-/// A browser: keeps cookies and does not follow redirects, so that they can be looked at.
+/// A browser that keeps cookies but does not follow redirects, so that tests can inspect them.
 struct Browser<'a> {
     server: &'a Server,
     client: Client,
@@ -74,7 +74,7 @@ fn location(response: &Response) -> String {
     response.headers()["location"].to_str().unwrap().to_owned()
 }
 
-/// The value of a hidden field.
+/// The value of a hidden field in a form.
 fn hidden(page: &str, name: &str) -> String {
     let (_, rest) = page.split_once(&format!("name=\"{name}\" value=\"")).unwrap();
     rest.split_once('"').unwrap().0.to_owned()
@@ -126,7 +126,7 @@ async fn token(server: &Server, fields: &[(&str, &str)]) -> (StatusCode, Value) 
     (answer.status(), answer.json().await.unwrap())
 }
 
-/// Approves and says a name; gives the answer that the client would get.
+/// Approves and signs in; returns the redirect to the client.
 async fn approve(browser: &mut Browser<'_>, client: &str) -> Url {
     let begun = browser.get(&authorize(browser.server, client)).await;
     let consent = browser.get(&location(&begun)).await;
@@ -156,7 +156,7 @@ fn parameter(url: &Url, name: &str) -> Option<String> {
 }
 
 #[tokio::test]
-async fn a_client_that_knows_only_the_address_gets_in_stays_in_and_gets_out() {
+async fn a_client_that_knows_only_the_url_authorizes_refreshes_and_revokes() {
     let server = Server::start().await;
 
     // 401 → metadata.
@@ -203,7 +203,7 @@ async fn a_client_that_knows_only_the_address_gets_in_stays_in_and_gets_out() {
     let created = server.call(access, "notes_create", &arguments);
     assert_eq!(created.send().await.unwrap().status(), StatusCode::OK);
 
-    // The same code again buys nothing.
+    // A code cannot be redeemed twice.
     let (status, again) = token(&server, &exchange).await;
     assert_eq!((status, &again["error"]), (StatusCode::BAD_REQUEST, &json!("invalid_grant")));
 
@@ -235,7 +235,7 @@ async fn a_client_that_knows_only_the_address_gets_in_stays_in_and_gets_out() {
 }
 
 #[tokio::test]
-async fn a_person_decides_in_their_own_browser_and_can_say_no() {
+async fn only_the_browser_of_the_request_can_decide_and_may_deny() {
     let server = Server::start().await;
     let client = register(&server).await;
     let mut browser = Browser::new(&server);
@@ -258,7 +258,7 @@ async fn a_person_decides_in_their_own_browser_and_can_say_no() {
     let again = browser.get(&address).await.text().await.unwrap();
     assert_eq!(hidden(&page, "csrf"), hidden(&again, "csrf"), "a reload changes nothing");
 
-    // Somebody else's browser, and a page elsewhere, can do nothing.
+    // Another browser, and a page of another site, cannot decide.
     let fields = [
         ("txn", hidden(&page, "txn")),
         ("csrf", hidden(&page, "csrf")),
@@ -292,7 +292,7 @@ async fn a_person_decides_in_their_own_browser_and_can_say_no() {
 }
 
 #[tokio::test]
-async fn a_request_that_names_no_known_client_ends_on_a_page() {
+async fn a_request_of_an_unknown_client_ends_on_a_page() {
     let server = Server::start().await;
     let mut browser = Browser::new(&server);
     let client = register(&server).await;
@@ -319,7 +319,7 @@ async fn a_request_that_names_no_known_client_ends_on_a_page() {
 }
 
 #[tokio::test]
-async fn the_account_page_disconnects_an_app_and_deletes_everything() {
+async fn the_account_page_disconnects_apps_and_deletes_the_account() {
     let server = Server::start().await;
     let client = register(&server).await;
     let mut browser = Browser::new(&server);

@@ -1,0 +1,86 @@
+//! `/metrics`: the metrics of this process for Prometheus. The public port requires a token.
+
+use http::{HeaderValue, StatusCode, header};
+use platform::secret::Secret;
+use poem::{Endpoint, IntoResponse, Request, Response, Route, get};
+use service::{Service, metrics};
+use subtle::ConstantTimeEq as _;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    http::{
+        bearer::bearer,
+        error::ApiError,
+        observe::{Named, Observed},
+        probes::METRICS,
+        server::{self, Limits},
+    },
+    instance::Instance,
+};
+
+/// The accepted methods, as in `Allow`.
+pub(crate) const METHODS: &str = "GET, HEAD";
+
+/// The text format of Prometheus.
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+
+/// The endpoint.
+pub(crate) struct Metrics {
+    service: Service,
+    access: Access,
+}
+
+/// Who may read the metrics.
+enum Access {
+    /// Everyone who can reach the port.
+    Everyone,
+    /// Clients with the token; nobody if no token is configured.
+    WithToken(Option<Secret>),
+}
+
+impl Metrics {
+    /// The endpoint on the public port.
+    pub(crate) fn new(instance: &Instance) -> Self {
+        let token = instance.service.config().metrics.token.clone();
+        Self { service: instance.service.clone(), access: Access::WithToken(token) }
+    }
+
+    fn authorize(&self, request: &Request) -> Result<(), ApiError> {
+        match &self.access {
+            Access::Everyone => Ok(()),
+            Access::WithToken(None) => Err(ApiError::NotFound),
+            Access::WithToken(Some(token)) => {
+                let sent = bearer(request.headers()).unwrap_or_default();
+                let same: bool = sent.as_bytes().ct_eq(token.expose().as_bytes()).into();
+                // Like an unknown path, so that scanners learn nothing.
+                if same { Ok(()) } else { Err(ApiError::NotFound) }
+            }
+        }
+    }
+}
+
+impl Endpoint for Metrics {
+    type Output = Response;
+
+    async fn call(&self, request: Request) -> poem::Result<Response> {
+        self.authorize(&request)?;
+        let text = metrics::render(&self.service).await;
+        Ok(Response::builder()
+            .status(StatusCode::OK)
+            .header(header::CONTENT_TYPE, TEXT)
+            .header(header::CACHE_CONTROL, "no-store")
+            .body(text)
+            .into_response())
+    }
+}
+
+/// Serves `/metrics` without authentication until `shutdown`. The listener must be reachable from a
+/// private network only.
+pub async fn serve(listener: TcpListener, service: Service, shutdown: CancellationToken) {
+    let endpoint = Metrics { service, access: Access::Everyone };
+    let named = Named { name: METRICS, methods: METHODS, inner: get(endpoint) };
+    let app = Observed::new(Route::new().at(METRICS, named));
+    // A scrape is short, so there is no grace period.
+    server::serve(listener, app, Limits::default(), shutdown, std::time::Duration::ZERO).await;
+}

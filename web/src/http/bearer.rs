@@ -1,0 +1,232 @@
+//! Bearer tokens in requests, and the challenge to a request without a valid one (RFC 6750 section
+//! 3, RFC 9728 section 5.1).
+
+use std::{collections::BTreeSet, fmt::Write as _};
+
+use http::{HeaderMap, HeaderValue, header};
+use service::oauth::scope;
+
+/// Extracts the token from the `Authorization: Bearer …` header.
+pub(crate) fn bearer(headers: &HeaderMap) -> Result<&str, TokenProblem> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let Some(value) = values.next() else {
+        return Err(TokenProblem::Missing);
+    };
+    if values.next().is_some() {
+        return Err(TokenProblem::Several);
+    }
+    let Ok(value) = value.to_str() else {
+        return Err(TokenProblem::Malformed);
+    };
+    let value = value.trim();
+    let (scheme, token) = value.split_once([' ', '\t']).unwrap_or((value, ""));
+    let token = token.trim();
+    // Credentials of another scheme, or a variable that was empty: the client has no token yet.
+    if !scheme.eq_ignore_ascii_case("Bearer") || token.is_empty() {
+        return Err(TokenProblem::Missing);
+    }
+    if is_b64token(token) { Ok(token) } else { Err(TokenProblem::Malformed) }
+}
+
+/// Whether `token` matches the `b64token` grammar of RFC 6750 section 2.1.
+fn is_b64token(token: &str) -> bool {
+    let body = token.trim_end_matches('=');
+    !body.is_empty() && body.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b))
+}
+
+/// Why a request has no valid access token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TokenProblem {
+    Missing,
+    Several,
+    Malformed,
+    Expired,
+    Invalid,
+}
+
+/// The content of a 401 response: how to get a token.
+#[derive(Debug, thiserror::Error)]
+#[error("access token {problem:?}")]
+pub(crate) struct Challenge {
+    problem: TokenProblem,
+    resource_metadata: String,
+}
+
+impl Challenge {
+    pub(crate) fn new(problem: TokenProblem, resource_metadata: String) -> Self {
+        Self { problem, resource_metadata }
+    }
+
+    /// Whether the token was invalid for this server, which may be an attempt to guess one. `false`
+    /// for an expired token, which is normal.
+    pub(crate) fn is_for_invalid_token(&self) -> bool {
+        self.problem == TokenProblem::Invalid
+    }
+
+    /// The error code in the body.
+    pub(crate) fn code(&self) -> &'static str {
+        // RFC 6750 forbids an error code in the header if the request has no token. The body has
+        // one anyway, so that all error bodies have the same form.
+        self.error().unwrap_or("unauthorized")
+    }
+
+    /// The description in the header and in the body.
+    pub(crate) fn description(&self) -> &'static str {
+        match self.problem {
+            TokenProblem::Missing => {
+                "This needs an access token. Send it in the header Authorization: Bearer <token>."
+            }
+            TokenProblem::Several => {
+                "There are several Authorization headers. Send exactly one, with one token."
+            }
+            TokenProblem::Malformed => {
+                "The Authorization header is malformed. Send Authorization: Bearer <token>."
+            }
+            TokenProblem::Expired => "The access token has expired. Get a new one and try again.",
+            TokenProblem::Invalid => {
+                "The access token is not valid for this server. Get a new one and try again."
+            }
+        }
+    }
+
+    /// The value of `WWW-Authenticate`.
+    pub(crate) fn header(&self) -> HeaderValue {
+        let mut parameters = Vec::with_capacity(4);
+        if let Some(error) = self.error() {
+            parameters.push(("error", error));
+            parameters.push(("error_description", self.description()));
+        }
+        parameters.push(("resource_metadata", &self.resource_metadata));
+        // All scopes, so that one consent is enough. A client that asked for fewer gets an
+        // `insufficient_scope` challenge when it needs more, but the TypeScript SDK v1, which most
+        // clients use, then refreshes its token instead of starting a new authorization, and never
+        // gets the scope.
+        let everything = scope::ALL.join(" ");
+        parameters.push(("scope", &everything));
+        challenge_header(&parameters)
+    }
+
+    fn error(&self) -> Option<&'static str> {
+        match self.problem {
+            TokenProblem::Missing => None,
+            // Not `invalid_request`, which requires status 400: clients start an authorization only
+            // on a 401.
+            TokenProblem::Several
+            | TokenProblem::Malformed
+            | TokenProblem::Expired
+            | TokenProblem::Invalid => Some("invalid_token"),
+        }
+    }
+}
+
+/// Formats `Bearer name="value", …`. A value with a quote, a backslash or a character outside
+/// printable ASCII is omitted, to prevent header injection; our own values have none.
+fn challenge_header(parameters: &[(&str, &str)]) -> HeaderValue {
+    let mut text = String::from("Bearer");
+    let mut separator = " ";
+    for (name, value) in parameters {
+        let quotable = |b: u8| matches!(b, b' '..=b'~') && b != b'"' && b != b'\\';
+        if value.bytes().all(quotable) {
+            write!(text, "{separator}{name}=\"{value}\"").expect("writing to a String cannot fail");
+            separator = ", ";
+        }
+    }
+    HeaderValue::try_from(text).expect("only visible ASCII was written")
+}
+
+/// The `WWW-Authenticate` value for a valid token without the required scope. It names the granted
+/// scopes as well, because a client of revision 2025-11-25 requests only the scopes in the
+/// challenge.
+pub(crate) fn insufficient_scope(
+    resource_metadata: &str,
+    granted: &BTreeSet<String>,
+    needed: &str,
+) -> HeaderValue {
+    let mut scopes = granted.clone();
+    scopes.extend(needed.split_whitespace().map(ToOwned::to_owned));
+    let scopes = scopes.into_iter().collect::<Vec<_>>().join(" ");
+    challenge_header(&[
+        ("error", "insufficient_scope"),
+        ("scope", &scopes),
+        ("resource_metadata", resource_metadata),
+        ("error_description", "This needs more scopes than your access token grants."),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Values = &'static [&'static [u8]];
+
+    fn headers(values: Values) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(header::AUTHORIZATION, HeaderValue::from_bytes(value).unwrap());
+        }
+        headers
+    }
+
+    #[test]
+    fn a_token_is_in_exactly_one_well_formed_bearer_header() {
+        let cases: [(Values, Result<&str, TokenProblem>); 25] = [
+            (&[b"Bearer abc.def-g_h~+/=="], Ok("abc.def-g_h~+/==")),
+            (&[b"bearer abc"], Ok("abc")),
+            (&[b"BEARER  abc "], Ok("abc")),
+            (&[b"Bearer\tabc"], Ok("abc")),
+            (&[], Err(TokenProblem::Missing)),
+            (&[b""], Err(TokenProblem::Missing)),
+            (&[b"Basic YTpi"], Err(TokenProblem::Missing)),
+            (&[b"abc.def.ghi"], Err(TokenProblem::Missing)),
+            (&[b"Bearerabc"], Err(TokenProblem::Missing)),
+            (&[b"Bearer: abc"], Err(TokenProblem::Missing)),
+            (&[b"Bearer"], Err(TokenProblem::Missing)),
+            (&[b"Bearer "], Err(TokenProblem::Missing)),
+            (&[b"bearer \t "], Err(TokenProblem::Missing)),
+            (&[b"Bearer =="], Err(TokenProblem::Malformed)),
+            (&[b"Bearer a b"], Err(TokenProblem::Malformed)),
+            (&[b"Bearer a,b"], Err(TokenProblem::Malformed)),
+            (&[b"Bearer a, Bearer a"], Err(TokenProblem::Malformed)),
+            (&[b"Bearer \"a\""], Err(TokenProblem::Malformed)),
+            (&[b"Bearer ${TOKEN}"], Err(TokenProblem::Malformed)),
+            (&[b"Bearer {{token}}"], Err(TokenProblem::Malformed)),
+            (&[b"Bearer <token>"], Err(TokenProblem::Malformed)),
+            (&[b"Bearer \xff"], Err(TokenProblem::Malformed)),
+            (&[b"\xff"], Err(TokenProblem::Malformed)),
+            (&[b"Bearer a", b"Bearer a"], Err(TokenProblem::Several)),
+            (&[b"Basic YTpi", b"Bearer a"], Err(TokenProblem::Several)),
+        ];
+        for (values, expected) in cases {
+            assert_eq!(bearer(&headers(values)), expected, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn a_challenge_has_the_parameters_of_rfc_6750() {
+        let metadata = "https://h/.well-known/oauth-protected-resource/mcp";
+        let challenge = |problem| {
+            let challenge = Challenge::new(problem, metadata.to_owned());
+            challenge.header().to_str().unwrap().to_owned()
+        };
+        let tail = format!(r#"resource_metadata="{metadata}", scope="notes:read notes:write""#);
+
+        assert_eq!(challenge(TokenProblem::Missing), format!("Bearer {tail}"));
+        for problem in [
+            TokenProblem::Expired,
+            TokenProblem::Invalid,
+            TokenProblem::Several,
+            TokenProblem::Malformed,
+        ] {
+            let header = challenge(problem);
+            let start = r#"Bearer error="invalid_token", error_description=""#;
+            assert!(header.starts_with(start), "{header}");
+            assert!(header.ends_with(&tail), "{header}");
+        }
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_quoted_is_omitted() {
+        let header = challenge_header(&[("a", "x\"y"), ("b", "x\\"), ("c", "x\ny"), ("d", "ok")]);
+        assert_eq!(header, r#"Bearer d="ok""#);
+    }
+}

@@ -1,0 +1,17 @@
+//! The HTTP layer below the endpoints: connections, bodies, errors, headers, observation. It knows
+//! no endpoint.
+
+pub(crate) mod bearer;
+pub(crate) mod body;
+pub(crate) mod client_address;
+pub(crate) mod cookies;
+pub(crate) mod cors;
+pub(crate) mod error;
+pub(crate) mod fetch_metadata;
+pub(crate) mod observe;
+pub(crate) mod origin;
+pub(crate) mod probes;
+pub(crate) mod rate_limit;
+pub(crate) mod request_id;
+pub(crate) mod request_info;
+pub(crate) mod server;

@@ -1,0 +1,65 @@
+//! Rate limits of requests that are not authenticated.
+
+use poem::Request;
+use service::{
+    Service,
+    oauth::limits::{self, Bucket, Verdict},
+};
+
+use super::{client_address::address, error::ApiError, fetch_metadata::is_from_another_site};
+
+/// The key under which requests are counted.
+pub(crate) struct RateLimitKey {
+    pub(crate) key: String,
+    /// Whether the limit does not apply (`UNLIMITED_NETWORKS`).
+    pub(crate) unlimited: bool,
+}
+
+impl RateLimitKey {
+    /// The key of a limit for all clients together.
+    pub(crate) fn for_everyone() -> Self {
+        Self { key: "all".to_owned(), unlimited: false }
+    }
+
+    /// The key for requests from this network that pages of other sites cause. It is separate, so
+    /// that a page which makes a browser send many requests uses up nothing else.
+    fn for_other_sites(self) -> Self {
+        Self { key: format!("{} cross-site", self.key), ..self }
+    }
+}
+
+/// The key of the client's network, with a separate one for requests that pages of other sites
+/// cause.
+pub(crate) fn network_and_site(service: &Service, request: &Request) -> RateLimitKey {
+    let network = network(service, request);
+    if is_from_another_site(request) { network.for_other_sites() } else { network }
+}
+
+/// The key of the client's network.
+pub(crate) fn network(service: &Service, request: &Request) -> RateLimitKey {
+    let address = address(service, request);
+    let unlimited = &service.config().unlimited_networks;
+    RateLimitKey {
+        key: limits::network(address),
+        unlimited: unlimited.iter().any(|network| network.contains(&address.to_canonical())),
+    }
+}
+
+/// Counts one request. [`ApiError::TooManyRequests`] if the limit is exceeded.
+pub(crate) async fn take(
+    service: &Service,
+    bucket: &Bucket,
+    key: &RateLimitKey,
+) -> Result<(), ApiError> {
+    if key.unlimited {
+        return Ok(());
+    }
+    allowed(service.limiter().check(bucket, &key.key).await)
+}
+
+fn allowed(verdict: Verdict) -> Result<(), ApiError> {
+    match verdict {
+        Verdict::Allowed { .. } => Ok(()),
+        Verdict::Refused { retry_after } => Err(ApiError::TooManyRequests(retry_after)),
+    }
+}

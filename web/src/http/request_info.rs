@@ -1,0 +1,28 @@
+//! The context of a request for the audit log and for the request log.
+
+use http::header;
+use poem::Request;
+use service::{
+    Service,
+    oauth::audit::{Parties, RequestInfo},
+};
+
+use super::{client_address::address, request_id::RequestId};
+
+/// The request id, client address and user agent for the audit log.
+pub(crate) fn request_info(service: &Service, request: &Request) -> RequestInfo {
+    let id = request.data::<RequestId>().map(ToString::to_string);
+    let agent = request.headers().get(header::USER_AGENT);
+    RequestInfo::new(
+        id.unwrap_or_default(),
+        Some(address(service, request)),
+        agent.and_then(|value| value.to_str().ok()),
+    )
+    .with_parties(log_context(request))
+}
+
+/// The log context of the request: the user and the client id that are set here appear in its log
+/// line.
+pub(crate) fn log_context(request: &Request) -> Parties {
+    request.data::<Parties>().cloned().unwrap_or_default()
+}

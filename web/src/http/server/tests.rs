@@ -1,0 +1,286 @@
+use std::net::{IpAddr, Ipv4Addr};
+
+use bytes::Bytes;
+use futures_util::stream;
+use http::StatusCode;
+use poem::{Body, endpoint};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpSocket,
+};
+
+use super::*;
+
+/// Longer than any step of these tests takes.
+const SOON: Duration = Duration::from_secs(10);
+
+const MEBIBYTE: usize = 1 << 20;
+
+struct Server {
+    address: SocketAddr,
+    stop: CancellationToken,
+    ended: tokio::task::JoinHandle<()>,
+}
+
+impl Server {
+    async fn start(limits: Limits) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let app = endpoint::make(respond);
+        let ended = tokio::spawn(serve(listener, app, limits, stop.clone(), Duration::ZERO));
+        Self { address, stop, ended }
+    }
+
+    /// A connection from 127.0.0.`host`.
+    async fn connect(&self, host: u8) -> Client {
+        let socket = TcpSocket::new_v4().unwrap();
+        let from = IpAddr::V4(Ipv4Addr::new(127, 0, 0, host));
+        socket.bind(SocketAddr::new(from, 0)).unwrap();
+        let connecting = timeout(SOON, socket.connect(self.address)).await;
+        Client(connecting.expect("the kernel answers").unwrap())
+    }
+
+    /// A connection that has served one request and is idle.
+    async fn used(&self, host: u8) -> Client {
+        let mut client = self.connect(host).await;
+        client.send("GET /").await;
+        client.head().await;
+        client
+    }
+}
+
+/// `/stream` never ends, `/read` reads its body, and everything else leaves it unread.
+async fn respond(mut request: Request) -> poem::Result<Response> {
+    match request.uri().path() {
+        "/stream" => {
+            let body = stream::pending::<io::Result<Bytes>>();
+            Ok(Body::from_bytes_stream(body).into())
+        }
+        "/read" => {
+            let body = request.take_body().into_bytes().await;
+            Ok(body.map_or(StatusCode::BAD_REQUEST, |_| StatusCode::OK).into())
+        }
+        "/" => Ok(StatusCode::OK.into()),
+        _ => Ok(Response::from(StatusCode::PAYLOAD_TOO_LARGE)),
+    }
+}
+
+struct Client(TcpStream);
+
+impl Client {
+    async fn send(&mut self, request_line: &str) {
+        self.send_with(request_line, "").await;
+    }
+
+    async fn send_with(&mut self, request_line: &str, headers: &str) {
+        let head = format!("{request_line} HTTP/1.1\r\nhost: x\r\n{headers}\r\n");
+        self.0.write_all(head.as_bytes()).await.unwrap();
+    }
+
+    /// Reads up to the end of a head.
+    async fn head(&mut self) -> String {
+        let reading = async {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(self.0.read_u8().await.unwrap());
+            }
+            String::from_utf8(head).unwrap()
+        };
+        timeout(SOON, reading).await.expect("a response")
+    }
+
+    /// Reads up to the end of the connection. A reset is an error.
+    async fn rest(&mut self) -> io::Result<String> {
+        let mut text = String::new();
+        timeout(SOON, self.0.read_to_string(&mut text)).await.expect("an end")?;
+        Ok(text)
+    }
+
+    async fn is_open(&mut self) -> bool {
+        timeout(Duration::from_millis(100), self.0.read_u8()).await.is_err()
+    }
+}
+
+fn open(open: usize) -> Limits {
+    Limits {
+        connections: ConnectionLimits { open, lingering: 2, for_probes: 0 },
+        ..Limits::default()
+    }
+}
+
+#[tokio::test]
+async fn idle_connections_of_one_address_do_not_block_others() {
+    let server = Server::start(open(4)).await;
+    let mut early = server.used(2).await;
+    let mut held = Vec::new();
+    for index in 0..12 {
+        let mut client = server.connect(1).await;
+        match index % 3 {
+            0 => {}
+            1 => client.0.write_all(b"GET / HTTP/1.1\r\nhost").await.unwrap(),
+            _ => {
+                client.send("GET /").await;
+                client.head().await;
+            }
+        }
+        held.push(client);
+    }
+    server.used(3).await;
+    early.send("GET /").await;
+    assert!(early.head().await.contains("200"), "the idlest connection of all, of another address");
+    let mut left = 0;
+    for client in &mut held {
+        left += usize::from(client.is_open().await);
+    }
+    assert!((1..4).contains(&left), "{left} are left");
+    assert!(!held[0].is_open().await, "the idlest goes first");
+}
+
+#[tokio::test]
+async fn a_connection_with_a_request_is_never_evicted() {
+    let server = Server::start(open(2)).await;
+    let mut streams = Vec::new();
+    for _ in 0..2 {
+        let mut client = server.connect(1).await;
+        client.send("GET /stream").await;
+        client.head().await;
+        streams.push(client);
+    }
+    let mut waiting = server.connect(2).await;
+    waiting.send("GET /").await;
+    assert!(waiting.is_open().await, "it waits for room");
+    for stream in &mut streams {
+        assert!(stream.is_open().await);
+    }
+    streams.pop();
+    assert!(waiting.head().await.contains("200"), "there is room when one has ended");
+    let mut next = server.used(2).await;
+    assert!(next.is_open().await && streams[0].is_open().await);
+    assert!(!waiting.is_open().await, "only the idle one had to go");
+}
+
+#[tokio::test]
+async fn a_connection_that_becomes_idle_makes_room_for_a_waiting_one() {
+    let server = Server::start(open(1)).await;
+    let mut reading = server.connect(1).await;
+    reading.send_with("POST /read", "content-length: 2\r\n").await;
+    reading.0.write_all(b"a").await.unwrap();
+    assert!(reading.is_open().await);
+    let mut waiting = server.connect(2).await;
+    waiting.send("GET /").await;
+    assert!(waiting.is_open().await);
+    reading.0.write_all(b"b").await.unwrap();
+    assert!(reading.head().await.contains("200"));
+    assert!(waiting.head().await.contains("200"));
+}
+
+#[tokio::test]
+async fn an_early_response_reaches_a_client_that_keeps_sending() {
+    let server = Server::start(Limits::default()).await;
+    let body = vec![b'x'; 30 * MEBIBYTE];
+    for framing in ["content-length: 31457280\r\n", "transfer-encoding: chunked\r\n"] {
+        let mut client = server.connect(1).await;
+        client.send_with("POST /early", framing).await;
+        if framing.starts_with("transfer") {
+            client.0.write_all(b"1e00000\r\n").await.unwrap();
+        }
+        // It reads nothing before everything is sent.
+        timeout(SOON, client.0.write_all(&body)).await.expect("the body is discarded").unwrap();
+        let response = client.rest().await.expect("no reset");
+        assert!(response.starts_with("HTTP/1.1 413 "), "{response}");
+        assert!(response.to_lowercase().contains("\r\nconnection: close\r\n"), "{response}");
+    }
+}
+
+#[tokio::test]
+async fn the_response_to_invalid_http_reaches_a_client_that_keeps_sending() {
+    let server = Server::start(Limits::default()).await;
+    for (bytes, status) in [(b'x', "431"), (b' ', "400")] {
+        let mut client = server.connect(1).await;
+        client.0.write_all(b"GET / HTTP/1.1\r\nx: ").await.unwrap();
+        let mut rest = vec![bytes; 4 * MEBIBYTE];
+        if status == "400" {
+            rest[..3].copy_from_slice(b"\x01\r\n");
+        }
+        client.0.write_all(&rest).await.unwrap();
+        let response = client.rest().await.expect("no reset");
+        assert!(response.starts_with(&format!("HTTP/1.1 {status} ")), "{response}");
+    }
+}
+
+#[tokio::test]
+async fn a_small_unread_body_leaves_the_connection_usable() {
+    let server = Server::start(Limits::default()).await;
+    let mut client = server.connect(1).await;
+    for _ in 0..2 {
+        client.send_with("POST /early", "content-length: 3\r\n").await;
+        client.0.write_all(b"abc").await.unwrap();
+        let head = client.head().await.to_lowercase();
+        assert!(head.contains("413") && !head.contains("connection: close"), "{head}");
+    }
+    // Its client waits for 100 Continue and sends nothing.
+    let headers = "content-length: 3\r\nexpect: 100-continue\r\n";
+    client.send_with("POST /early", headers).await;
+    let response = client.rest().await.unwrap().to_lowercase();
+    assert!(response.starts_with("http/1.1 413 "), "{response}");
+    assert!(response.contains("\r\nconnection: close\r\n"), "{response}");
+}
+
+#[tokio::test]
+async fn lingering_ends_at_each_limit() {
+    let brief = Duration::from_millis(300);
+    let unlimited = LingerLimits { time: SOON * 6, pause: SOON * 6, bytes: usize::MAX };
+    for linger in [
+        LingerLimits { time: brief, ..unlimited },
+        LingerLimits { pause: brief, ..unlimited },
+        LingerLimits { bytes: MEBIBYTE, ..unlimited },
+    ] {
+        let server = Server::start(Limits { linger, ..Limits::default() }).await;
+        let mut client = server.connect(1).await;
+        client.send_with("POST /early", "content-length: 99999999999\r\n").await;
+        assert!(client.rest().await.unwrap().contains("413"), "the write side closes at once");
+        let sending = async {
+            let piece = vec![0; 64 * 1024];
+            while client.0.write_all(&piece).await.is_ok() {
+                if linger.pause == brief {
+                    sleep(2 * brief).await;
+                } else {
+                    sleep(Duration::from_millis(5)).await;
+                }
+            }
+        };
+        timeout(SOON, sending).await.unwrap_or_else(|_| panic!("{linger:?} has no effect"));
+    }
+}
+
+#[tokio::test]
+async fn lingering_connections_of_one_address_do_not_evict_those_of_another() {
+    let server = Server::start(open(100)).await;
+    let mut clients = Vec::new();
+    for host in [2, 1, 1, 1, 1, 1] {
+        let mut client = server.connect(host).await;
+        client.send_with("POST /early", "content-length: 99999999999\r\n").await;
+        assert!(client.rest().await.unwrap().contains("413"));
+        clients.push(client);
+    }
+    let mut lingering = Vec::new();
+    for client in &mut clients {
+        let _reset_comes_after = client.0.write_all(b"x").await;
+        sleep(Duration::from_millis(50)).await;
+        lingering.push(client.0.write_all(b"x").await.is_ok());
+    }
+    assert_eq!(lingering, [true, false, false, false, false, true]);
+}
+
+#[tokio::test]
+async fn stopping_closes_idle_connections_without_waiting() {
+    let server = Server::start(Limits::default()).await;
+    let mut idle = server.used(1).await;
+    let mut unused = server.connect(1).await;
+    assert!(unused.is_open().await);
+    server.stop.cancel();
+    assert_eq!(idle.rest().await.unwrap(), "");
+    assert_eq!(unused.rest().await.unwrap(), "");
+    timeout(SOON, server.ended).await.unwrap().unwrap();
+}

@@ -1,0 +1,19 @@
+//! The state of one instance.
+
+use ::mcp::Engine;
+use service::Service;
+use tokio_util::sync::CancellationToken;
+
+use crate::http::body::budget::Budget;
+
+/// What the endpoints of one instance share.
+#[derive(Clone)]
+pub(crate) struct Instance {
+    pub(crate) service: Service,
+    pub(crate) engine: Engine,
+    /// Cancelled when the instance is asked to shut down: from then on it reports that it is not
+    /// ready.
+    pub(crate) ending: CancellationToken,
+    /// The budget for request bodies.
+    pub(crate) bodies: Budget,
+}

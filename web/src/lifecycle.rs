@@ -1,0 +1,103 @@
+//! One instance from start to shutdown.
+
+use std::time::Duration;
+
+use ::mcp::Engine;
+use platform::ending;
+use service::{
+    Service,
+    oauth::{allow_list, revoked},
+};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    http::{
+        body::budget::Budget,
+        server::{self, Limits},
+    },
+    instance::Instance,
+    routes,
+};
+
+/// The part of the shutdown timeout, as a divisor, reserved for closing connections after the last
+/// stream has ended, and for calls that arrived on them at the last moment.
+const CLOSING_SHARE: u32 = 4;
+
+/// The part of the shutdown timeout, as a divisor, during which an instance beside others keeps
+/// serving after it has become unready: the load balancer must notice before the listener closes,
+/// or requests on their way would be refused.
+const NOTICE_SHARE: u32 = 10;
+
+/// Serves until `shutdown` is cancelled, then ends within the configured `shutdown_timeout`,
+/// whatever its clients do: it becomes unready, streams are told to reconnect elsewhere, running
+/// calls may finish, and what is still open at the end is dropped.
+///
+/// Several instances can run in one process, each on its own listener.
+pub async fn run(
+    listener: TcpListener,
+    service: Service,
+    engine: Engine,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let bound = ending::work_limit(service.config().shutdown_timeout);
+    let closing = bound / CLOSING_SHARE;
+    let alone = service.config().redis.is_none();
+    let notice = if alone { Duration::ZERO } else { bound / NOTICE_SHARE };
+    let instance = Instance {
+        service,
+        engine: engine.clone(),
+        ending: shutdown.clone(),
+        bodies: Budget::default(),
+    };
+    let app = routes::all(&instance)?;
+    // Before the first request, so that no revoked token is accepted. If the database is
+    // unavailable, the first verification of a token waits for it instead.
+    if let Err(error) = allow_list::enforce(&instance.service).await {
+        tracing::warn!(
+            dependency = error.dependency(), error = ?error,
+            "Could not revoke the access of users who left the allow list; retrying later"
+        );
+    }
+    if let Err(error) = instance.service.revoked().load().await {
+        tracing::warn!(
+            dependency = error.dependency(), error = ?error,
+            "Could not load the revoked grants; retrying when a token is verified"
+        );
+    }
+    let stop_accepting = CancellationToken::new();
+
+    // Connections are accepted while streams end, so that the platform sees that the instance is
+    // not ready.
+    let ending = async {
+        shutdown.cancelled().await;
+        drain(&engine, notice, bound.saturating_sub(closing)).await;
+        stop_accepting.cancel();
+    };
+    let serving =
+        server::serve(listener, app, Limits::default(), stop_accepting.clone(), closing / 2);
+    let following = revoked::follow(&instance.service, |_grant| {});
+    tokio::select! {
+        ((), ()) = async { tokio::join!(serving, ending) } => {
+            // Calls of requests that arrived at the last moment may outlive their connection.
+            if tokio::time::timeout(closing / 2, engine.drained()).await.is_err() {
+                tracing::warn!("Dropped calls that were still running at the end of the shutdown");
+            }
+        }
+        () = following => {}
+    }
+    Ok(())
+}
+
+async fn drain(engine: &Engine, notice: Duration, limit: Duration) {
+    tracing::info!("Shutting down: no new streams, waiting for running calls");
+    engine.drain();
+    let drained = async {
+        tokio::time::sleep(notice).await;
+        engine.drained().await;
+    };
+    if tokio::time::timeout(limit, drained).await.is_err() {
+        let seconds = limit.as_secs_f32();
+        tracing::warn!(seconds, "Calls or streams are still open after {seconds} s");
+    }
+}

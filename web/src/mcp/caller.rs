@@ -1,0 +1,43 @@
+//! Authentication at the MCP endpoint: the `Authorization` header becomes a `Caller`, or a
+//! challenge that tells the client how to get a token (RFC 6750 section 3, RFC 9728 section 5.1).
+
+use ::mcp::Caller;
+use http::HeaderMap;
+use service::{Service, oauth::access_token::TokenError};
+
+use super::paths::{PROTECTED_RESOURCE_MCP, PROTECTED_RESOURCE_MCP_SLASH};
+use crate::http::{
+    bearer::{Challenge, TokenProblem, bearer},
+    error::ApiError,
+};
+
+/// Authenticates a request by its access token. Only the header is read: a token in the query would
+/// end up in logs and browser histories. `path`: the path of the MCP endpoint as the client wrote
+/// it.
+pub(crate) async fn authenticate(
+    service: &Service,
+    path: &str,
+    headers: &HeaderMap,
+) -> Result<Caller, ApiError> {
+    let challenge = |problem| Challenge::new(problem, resource_metadata(service, path));
+    let token = bearer(headers).map_err(challenge)?;
+    match service.tokens().verify(token).await {
+        Ok(claims) => Ok(claims.caller()),
+        Err(TokenError::Unavailable) => Err(ApiError::KeysUnavailable),
+        Err(TokenError::Expired) => Err(challenge(TokenProblem::Expired).into()),
+        Err(TokenError::Malformed) => Err(challenge(TokenProblem::Invalid).into()),
+        Err(TokenError::Invalid(reason)) => {
+            tracing::debug!(reason, "Refused an access token: {reason}");
+            Err(challenge(TokenProblem::Invalid).into())
+        }
+    }
+}
+
+/// The URL of the metadata document for the endpoint that the client uses, `/mcp` or `/mcp/`: a
+/// strict client compares the `resource` of the document with the endpoint's URL (RFC 9728 section
+/// 3.3).
+pub(super) fn resource_metadata(service: &Service, path: &str) -> String {
+    let metadata =
+        if path.ends_with('/') { PROTECTED_RESOURCE_MCP_SLASH } else { PROTECTED_RESOURCE_MCP };
+    format!("{}{metadata}", service.config().public_url)
+}

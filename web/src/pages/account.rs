@@ -1,0 +1,304 @@
+//! `/account`: lists and disconnects the user's connected apps, and deletes the account.
+
+use askama::Template;
+use http::{Method, StatusCode};
+use platform::db::Failure;
+use poem::{Endpoint, Request, Response};
+use service::{
+    Service,
+    oauth::{
+        account::{self, ConnectedApp},
+        consent, limits,
+        pending::PENDING_TTL,
+        redirect_uri::{self, Destination},
+        sign_in::{self, Session, SignInWith, Start},
+    },
+};
+use subtle::ConstantTimeEq as _;
+
+use super::sign_in::location;
+use crate::{
+    http::{
+        cookies::{Cookies, FlowCookie, SESSION},
+        request_info::{log_context, request_info},
+    },
+    instance::Instance,
+    pages::{
+        error_page::ErrorPage, fields::Fields, frame::Frame, respond::see_other, visit::PageVisit,
+    },
+};
+
+/// The accepted methods.
+pub(crate) const METHODS: &str = "GET, HEAD, POST";
+
+/// The page that asks for confirmation before the account is deleted.
+pub(crate) const DELETE_PATH: &str = "/account/delete";
+
+const PATH: &str = "/account";
+
+/// The pages.
+#[derive(Clone)]
+pub(crate) struct Account {
+    service: Service,
+}
+
+#[derive(Template)]
+#[template(path = "account_out.html")]
+struct SignedOutPage<'a> {
+    frame: &'a Frame,
+    with: &'a SignInWith,
+    done: Option<&'a str>,
+}
+
+#[derive(Template)]
+#[template(path = "account.html")]
+struct AccountPage<'a> {
+    frame: &'a Frame,
+    session: &'a Session,
+    apps: &'a [App],
+    used: String,
+    jobs: String,
+    done: Option<&'a str>,
+}
+
+#[derive(Template)]
+#[template(path = "account_delete.html")]
+struct DeletePage<'a> {
+    frame: &'a Frame,
+    session: &'a Session,
+    /// Whether the typed name did not match.
+    refused: bool,
+}
+
+/// A connected app as text.
+struct App {
+    grant: String,
+    name: String,
+    may: String,
+    destination: String,
+    used: String,
+    connected: String,
+}
+
+impl Account {
+    /// The pages of one instance.
+    pub(crate) fn new(instance: &Instance) -> Self {
+        Self { service: instance.service.clone() }
+    }
+
+    async fn show(&self, request: &Request) -> Result<Response, ErrorPage> {
+        let frame = Frame::of(request);
+        let done = Fields::of_query(request.uri());
+        let done = done.one("done").and_then(notice);
+        let Some(session) = self.session(request).await? else {
+            let page = SignedOutPage { frame: &frame, with: &sign_in::with(&self.service), done };
+            return Ok(frame.show(StatusCode::OK, &page));
+        };
+        if request.uri().path() == DELETE_PATH {
+            let page = DeletePage { frame: &frame, session: &session, refused: false };
+            return Ok(frame.show(StatusCode::OK, &page));
+        }
+        let apps = account::connected(&self.service, &session.user).await;
+        let apps: Vec<App> = apps
+            .map_err(|error| unavailable(&error))?
+            .iter()
+            .map(|app| self.describe(app))
+            .collect();
+        let used = account::used(&self.service, &session.user).await;
+        let used = used.map_err(|error| unavailable(&error))?.to_string();
+        let jobs = account::jobs_used(&self.service, &session.user).await;
+        let jobs = jobs.map_err(|error| unavailable(&error))?.to_string();
+        let page = AccountPage { frame: &frame, session: &session, apps: &apps, used, jobs, done };
+        Ok(frame.show(StatusCode::OK, &page))
+    }
+
+    async fn act(&self, mut request: Request) -> Result<Response, ErrorPage> {
+        let form = Fields::of_form(&mut request).await?;
+        let action = form.one("action").ok_or_else(ErrorPage::forged)?;
+        if action == "sign_in" {
+            return self.sign_in(&request).await;
+        }
+        let Some(session) = self.session(&request).await? else {
+            return see_other(PATH);
+        };
+        let csrf = form.one("csrf").unwrap_or_default();
+        if !bool::from(session.csrf.as_bytes().ct_eq(csrf.as_bytes())) {
+            return Err(ErrorPage::forged());
+        }
+        let info = request_info(&self.service, &request);
+        let user = &session.user;
+        match action {
+            "disconnect" => {
+                let grant = form.one("grant").ok_or_else(ErrorPage::forged)?;
+                let apps = account::connected(&self.service, user).await;
+                let apps = apps.map_err(|error| unavailable(&error))?;
+                // If it is missing, it was disconnected already, perhaps in another tab.
+                if let Some(app) = apps.iter().find(|app| app.grant.to_string() == grant) {
+                    info.parties.set_client(app.client.as_str());
+                    account::disconnect(&self.service, user, app.grant, &info)
+                        .await
+                        .map_err(|error| unavailable(&error))?;
+                }
+                see_other("/account?done=disconnected")
+            }
+            "disconnect_all" => {
+                account::disconnect_all(&self.service, user, &info)
+                    .await
+                    .map_err(|error| unavailable(&error))?;
+                see_other("/account?done=all-disconnected")
+            }
+            "sign_out" => self.sign_out(&request, "/account?done=signed-out").await,
+            "delete" if form.one("confirm").map(str::trim) == Some(&*session.login) => {
+                account::delete(&self.service, user, &info)
+                    .await
+                    .map_err(|error| unavailable(&error))?;
+                self.sign_out(&request, "/account?done=deleted").await
+            }
+            "delete" => {
+                let frame = Frame::of(&request);
+                let page = DeletePage { frame: &frame, session: &session, refused: true };
+                Ok(frame.show(StatusCode::BAD_REQUEST, &page))
+            }
+            _ => Err(ErrorPage::forged()),
+        }
+    }
+
+    async fn sign_in(&self, request: &Request) -> Result<Response, ErrorPage> {
+        let start = sign_in::begin_account(&self.service).await;
+        let start = start.map_err(|error| {
+            tracing::error!(%error, "Could not start a sign-in for the account page");
+            ErrorPage::unavailable()
+        })?;
+        let (mut response, state, nonce) = match start {
+            Start::GitHub { url, state, nonce } => (see_other(&url)?, state, nonce),
+            Start::Development { state, nonce } => (see_other(&location(&state))?, state, nonce),
+            Start::Nothing => return see_other(PATH),
+        };
+        self.cookies().set(
+            request.headers(),
+            response.headers_mut(),
+            FlowCookie::SignIn,
+            &state,
+            &nonce,
+            PENDING_TTL,
+        );
+        Ok(response)
+    }
+
+    async fn sign_out(&self, request: &Request, next: &str) -> Result<Response, ErrorPage> {
+        if let Some(cookie) = self.cookies().read_named(request.headers(), SESSION) {
+            let ended = sign_in::sign_out(&self.service, cookie).await;
+            ended.map_err(|error| {
+                tracing::error!(%error, "Could not end a session of the account page");
+                ErrorPage::unavailable()
+            })?;
+        }
+        let mut response = see_other(next)?;
+        self.cookies().clear_named(response.headers_mut(), SESSION);
+        Ok(response)
+    }
+
+    async fn session(&self, request: &Request) -> Result<Option<Session>, ErrorPage> {
+        let Some(cookie) = self.cookies().read_named(request.headers(), SESSION) else {
+            return Ok(None);
+        };
+        let session = sign_in::session(&self.service, cookie).await;
+        let session = session.map_err(|_unavailable| ErrorPage::unavailable())?;
+        if let Some(session) = &session {
+            log_context(request).set_user(session.user.as_str());
+        }
+        Ok(session)
+    }
+
+    fn describe(&self, app: &ConnectedApp) -> App {
+        let now = self.service.clock().now();
+        let permissions = consent::permissions(&app.scope);
+        let may: Vec<&str> = permissions.iter().map(|it| it.words).collect();
+        App {
+            grant: app.grant.to_string(),
+            name: match &app.name {
+                Some(name) => name.to_string(),
+                None => "An app that is no longer known".to_owned(),
+            },
+            may: may.join(". "),
+            destination: match redirect_uri::destination(&app.redirect_uri) {
+                Destination::Site { host } => host,
+                Destination::ThisMachine => "your computer".to_owned(),
+                Destination::App { scheme } => format!("{scheme}:// on your device"),
+            },
+            used: ago((now - app.last_used_at).num_minutes()),
+            connected: app.connected_at.format("%-d %B %Y at %H:%M UTC").to_string(),
+        }
+    }
+
+    fn cookies(&self) -> Cookies {
+        Cookies::new(&self.service.config().public_url)
+    }
+}
+
+impl Endpoint for Account {
+    type Output = Response;
+
+    async fn call(&self, request: Request) -> poem::Result<Response> {
+        let visit = PageVisit::begin(&self.service, &request, &limits::CONSENT).await?;
+        let context = log_context(&request);
+        let response = match *request.method() {
+            Method::POST => self.act(request).await,
+            _ => self.show(&request).await,
+        };
+        Ok(visit.finish(context.user().is_some(), response).await?)
+    }
+}
+
+/// The notice about a completed action. Values are from a closed set, so that a link cannot put
+/// text on the page.
+fn notice(done: &str) -> Option<&'static str> {
+    match done {
+        "disconnected" => Some("The app is disconnected."),
+        "all-disconnected" => Some("All apps are disconnected."),
+        "signed-out" => Some("You are signed out."),
+        "deleted" => Some("Your account and all your notes are deleted."),
+        _ => None,
+    }
+}
+
+fn unavailable(error: &Failure) -> ErrorPage {
+    tracing::error!(
+        dependency = error.dependency(), error = ?error,
+        "Could not serve the account page: {error}"
+    );
+    ErrorPage::unavailable()
+}
+
+/// How long ago something was, in words.
+fn ago(minutes: i64) -> String {
+    let (number, unit) = match minutes {
+        ..2 => return "just now".to_owned(),
+        2..60 => (minutes, "minute"),
+        60..1_440 => (minutes / 60, "hour"),
+        _ => (minutes / 1_440, "day"),
+    };
+    let s = if number == 1 { "" } else { "s" };
+    format!("{number} {unit}{s} ago")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_is_described_in_words() {
+        for (minutes, words) in [
+            (-3, "just now"),
+            (1, "just now"),
+            (2, "2 minutes ago"),
+            (60, "1 hour ago"),
+            (119, "1 hour ago"),
+            (1_439, "23 hours ago"),
+            (1_440, "1 day ago"),
+            (100_000, "69 days ago"),
+        ] {
+            assert_eq!(ago(minutes), words);
+        }
+    }
+}

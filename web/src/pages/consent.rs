@@ -1,0 +1,163 @@
+//! `/consent`: the user approves or denies an authorization request.
+
+use askama::Template;
+use http::{Method, StatusCode};
+use poem::{Endpoint, Request, Response};
+use service::{
+    Service,
+    config::PublicUrl,
+    oauth::{
+        client::ClientKind,
+        consent::{self, ConsentError, ConsentView, Decision, Next},
+        limits,
+        pending::PENDING_TTL,
+        redirect_uri::Destination,
+        scope::Scopes,
+        sign_in::SignInWith,
+    },
+};
+
+use super::sign_in;
+use crate::{
+    http::{
+        cookies::{Cookies, FlowCookie},
+        request_info::{log_context, request_info},
+    },
+    instance::Instance,
+    pages::{
+        error_page::ErrorPage, fields::Fields, frame::Frame, respond::see_other, visit::PageVisit,
+    },
+};
+
+/// The methods of the page.
+pub(crate) const METHODS: &str = "GET, HEAD, POST";
+
+/// The page.
+pub(crate) struct Consent {
+    service: Service,
+}
+
+#[derive(Template)]
+#[template(path = "consent.html")]
+struct ConsentPage<'a> {
+    frame: &'a Frame,
+    view: &'a ConsentView,
+    /// The host of this server.
+    host: &'a str,
+}
+
+impl Consent {
+    /// The page of one instance.
+    pub(crate) fn new(instance: &Instance) -> Self {
+        Self { service: instance.service.clone() }
+    }
+
+    async fn view(&self, request: &Request) -> Result<Response, ErrorPage> {
+        let query = Fields::of_query(request.uri());
+        let txn = query.one("txn").ok_or_else(|| error_page(ConsentError::NotFound))?;
+        let nonce = self.cookies().read(request.headers(), FlowCookie::Transaction, txn);
+        let view = consent::view(&self.service, txn, nonce).await;
+        let view = view.map_err(error_page)?;
+        log_context(request).set_client(view.client.as_str());
+        let frame = Frame::of(request);
+        let page = ConsentPage {
+            frame: &frame,
+            view: &view,
+            host: host(&self.service.config().public_url),
+        };
+        Ok(frame.show(StatusCode::OK, &page))
+    }
+
+    async fn decide(&self, mut request: Request) -> Result<Response, ErrorPage> {
+        let form = Fields::of_form(&mut request).await?;
+        let txn = form.one("txn").ok_or_else(|| error_page(ConsentError::NotFound))?;
+        let csrf = form.one("csrf").ok_or_else(ErrorPage::forged)?;
+        let decision = match form.one("decision") {
+            Some("approve") => {
+                let added = form.all("scope").map(Scopes::known);
+                Decision::Approve(added.fold(Scopes::default(), |all, scope| all.union(&scope)))
+            }
+            Some("deny") => Decision::Deny,
+            _ => return Err(ErrorPage::forged()),
+        };
+        let cookies = self.cookies();
+        let nonce = cookies.read(request.headers(), FlowCookie::Transaction, txn);
+        let info = request_info(&self.service, &request);
+        let next = consent::decide(&self.service, txn, csrf, nonce, decision, &info).await;
+        let mut response = match next.map_err(error_page)? {
+            Next::ToClient { uri } => see_other(&uri)?,
+            Next::ToGitHub { url, state, nonce } => {
+                self.with_sign_in_cookie(&request, see_other(&url)?, &state, &nonce)
+            }
+            Next::ToDevelopmentSignIn { state, nonce } => {
+                let response = see_other(&sign_in::location(&state))?;
+                self.with_sign_in_cookie(&request, response, &state, &nonce)
+            }
+        };
+        cookies.clear(response.headers_mut(), FlowCookie::Transaction, txn);
+        Ok(response)
+    }
+
+    /// Binds the sign-in that starts with `response` to the browser.
+    fn with_sign_in_cookie(
+        &self,
+        request: &Request,
+        response: Response,
+        state: &str,
+        nonce: &str,
+    ) -> Response {
+        let mut response = response;
+        self.cookies().set(
+            request.headers(),
+            response.headers_mut(),
+            FlowCookie::SignIn,
+            state,
+            nonce,
+            PENDING_TTL,
+        );
+        response
+    }
+
+    fn cookies(&self) -> Cookies {
+        Cookies::new(&self.service.config().public_url)
+    }
+}
+
+impl Endpoint for Consent {
+    type Output = Response;
+
+    async fn call(&self, request: Request) -> poem::Result<Response> {
+        let visit = PageVisit::begin(&self.service, &request, &limits::CONSENT).await?;
+        let response = match *request.method() {
+            Method::POST => self.decide(request).await,
+            _ => self.view(&request).await,
+        };
+        Ok(visit.finish_by_response(response).await?)
+    }
+}
+
+fn error_page(error: ConsentError) -> ErrorPage {
+    match error {
+        ConsentError::NotFound => ErrorPage::bad_request(
+            "This sign-in is over",
+            "You have decided already, or more than ten minutes have passed.",
+            "Go back to your app and connect again.",
+        ),
+        ConsentError::OtherBrowser => ErrorPage::new(
+            StatusCode::FORBIDDEN,
+            "Not the browser where you started",
+            "This sign-in began in another browser, or your browser does not keep cookies. \
+             Nothing has been changed.",
+            "Open the link in the browser where you started, or go back to your app and connect \
+             again. If somebody sent you this link, close this page.",
+        ),
+        ConsentError::Forged => ErrorPage::forged(),
+        ConsentError::Unavailable => ErrorPage::unavailable(),
+    }
+}
+
+/// The host and port of this server, as the page shows them.
+fn host(url: &PublicUrl) -> &str {
+    let url = url.as_str();
+    url.split_once("://").map_or(url, |(_, host)| host)
+}

@@ -1,0 +1,93 @@
+//! `/`: what this server is, and how to connect each client.
+
+use askama::Template;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use http::StatusCode;
+use poem::{Endpoint, Request, Response};
+use serde_json::json;
+use service::{
+    Service,
+    oauth::sign_in::{self, SignInWith},
+};
+use url::form_urlencoded;
+
+use crate::{instance::Instance, pages::frame::Frame};
+
+/// The page.
+pub(crate) struct Home {
+    service: Service,
+}
+
+#[derive(Template)]
+#[template(path = "home.html")]
+struct HomePage<'a> {
+    frame: &'a Frame,
+    /// The MCP endpoint.
+    url: &'a str,
+    /// Whether the server is reachable from this machine only.
+    local: bool,
+    with: SignInWith,
+    /// Links that add this server to a client.
+    cursor: String,
+    vscode: String,
+}
+
+impl Home {
+    /// The page of one instance.
+    pub(crate) fn new(instance: &Instance) -> Self {
+        Self { service: instance.service.clone() }
+    }
+}
+
+impl Endpoint for Home {
+    type Output = Response;
+
+    async fn call(&self, request: Request) -> poem::Result<Response> {
+        let public_url = &self.service.config().public_url;
+        let url = public_url.mcp();
+        let frame = Frame::of(&request);
+        let page = HomePage {
+            frame: &frame,
+            url: &url,
+            local: public_url.is_loopback(),
+            with: sign_in::with(&self.service),
+            cursor: cursor_link(&url),
+            vscode: vscode_link(&url),
+        };
+        Ok(frame.show(StatusCode::OK, &page))
+    }
+}
+
+fn cursor_link(url: &str) -> String {
+    let config = STANDARD.encode(json!({"url": url}).to_string());
+    let config: String = form_urlencoded::byte_serialize(config.as_bytes()).collect();
+    format!("cursor://anysphere.cursor-deeplink/mcp/install?name=notes&config={config}")
+}
+
+fn vscode_link(url: &str) -> String {
+    let config = json!({"name": "notes", "type": "http", "url": url}).to_string();
+    let config: String = form_urlencoded::byte_serialize(config.as_bytes()).collect();
+    format!("vscode:mcp/install?{config}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const URL: &str = "https://notes.example/mcp";
+
+    #[test]
+    fn an_install_link_contains_the_whole_configuration() {
+        let link = cursor_link(URL);
+        let config = link.split_once("&config=").unwrap().1.replace("%3D", "=");
+        let config = STANDARD.decode(config).unwrap();
+        assert_eq!(config, br#"{"url":"https://notes.example/mcp"}"#);
+
+        let link = vscode_link(URL);
+        let query = link.strip_prefix("vscode:mcp/install?").unwrap();
+        let (config, _) = form_urlencoded::parse(query.as_bytes()).next().unwrap();
+        let config: serde_json::Value = serde_json::from_str(&config).unwrap();
+        assert_eq!(config["url"], URL);
+        assert_eq!(config["type"], "http");
+    }
+}

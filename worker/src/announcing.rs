@@ -1,0 +1,40 @@
+//! Notifies clients about their jobs.
+
+use std::time::Duration;
+
+use mcp::job::JobId;
+use platform::db::Failure;
+use service::{Service, jobs};
+
+use crate::runner::Runner;
+
+/// How long a client must have missed a notification before a worker other than that of its job
+/// sends it.
+const NOTIFY_AFTER: Duration = Duration::from_secs(10);
+
+/// Notifies clients that do not poll, for the given jobs or for all whose notification was missed.
+/// Returns how many were notified.
+pub(crate) async fn announce_some(
+    service: &Service,
+    runner: &dyn Runner,
+    only: Option<&[JobId]>,
+) -> Result<u64, Failure> {
+    let missed = jobs::unannounced(service, only, NOTIFY_AFTER).await?;
+    let mut notified = 0;
+    for missed in &missed {
+        match runner.announce(&missed.job).await {
+            Ok(()) => {
+                jobs::mark_announced(service, missed).await?;
+                notified += 1;
+            }
+            Err(error) => {
+                let job = &missed.job.id;
+                tracing::warn!(
+                    %job, dependency = error.dependency(), error = %error,
+                    "Could not notify the client of a job; a schedule retries"
+                );
+            }
+        }
+    }
+    Ok(notified)
+}

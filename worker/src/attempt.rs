@@ -1,0 +1,128 @@
+//! Runs one attempt of a job.
+
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use futures_util::FutureExt as _;
+use mcp::job::{AttemptEnd, JobId};
+use service::{
+    jobs::{self, Claimed, End},
+    metrics::{self, STOPPED},
+};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::{
+    announcing::announce_some,
+    attempt_log::AttemptLog,
+    running::{Key, Running, Stop, StopReason},
+    shared::Shared,
+};
+
+/// How long an attempt may run after it was told to stop.
+const STOP_GRACE: Duration = Duration::from_secs(5);
+
+/// Starts a claimed job as a task of its own.
+pub(crate) fn start(shared: &Arc<Shared>, claimed: Claimed) {
+    let stop = Arc::new(Stop::default());
+    let key = (claimed.lease.job.clone(), claimed.lease.number);
+    metrics::JOB_WAIT.took([], claimed.waited);
+    shared.running.insert(claimed.lease.clone(), Arc::clone(&stop));
+    let task = tokio::spawn({
+        let shared = Arc::clone(shared);
+        let key = key.clone();
+        async move {
+            let _slot = Slot { running: &shared.running, key };
+            let _counted = metrics::WORKER_JOBS.while_held([]);
+            run(&shared, claimed, &stop).await;
+        }
+    });
+    shared.running.set_task(&key, task.abort_handle());
+}
+
+/// The slot of a job. Released on drop, also after a panic.
+struct Slot<'a> {
+    running: &'a Running,
+    key: Key,
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        self.running.remove(&self.key);
+    }
+}
+
+/// Runs an attempt, writes its end, and notifies the client.
+async fn run(shared: &Shared, claimed: Claimed, stop: &Stop) {
+    let Claimed { attempt, lease, .. } = claimed;
+    let (tool, began) = (attempt.call.tool.clone(), Instant::now());
+    let (number, request) = (attempt.number, attempt.call.caller.request.clone());
+    let request_id = request.as_deref();
+    let log = Arc::new(AttemptLog::new(shared, &lease));
+    let bound = attempt.timeout;
+    let work = shared.runner.run(attempt, Arc::clone(&log) as _, stop.token().clone());
+    let mut work = std::pin::pin!(AssertUnwindSafe(work).catch_unwind());
+
+    let ended = tokio::select! {
+        ended = &mut work => Some(ended),
+        () = async {
+            tokio::select! {
+                () = sleep(bound) => stop.request(StopReason::TimedOut),
+                () = stop.token().cancelled() => {}
+            }
+        } => timeout(STOP_GRACE, &mut work).await.ok(),
+    };
+    let end = match ended {
+        Some(Ok(end)) => match end {
+            AttemptEnd::Answered(outcome) => Some(End::Answered(outcome)),
+            AttemptEnd::InputRequired(questions) => Some(End::InputRequired(questions)),
+            AttemptEnd::Children(children) => Some(End::Children(children)),
+            AttemptEnd::Retry(error) => Some(End::Retry(error)),
+            AttemptEnd::Stopped => stopped(stop, &log, bound),
+        },
+        Some(Err(_panic)) => Some(End::Retry("The job failed with an internal error.".to_owned())),
+        None => stopped(stop, &log, bound),
+    };
+    let time = began.elapsed();
+    let name = end.as_ref().map_or(STOPPED, End::name);
+    metrics::JOB_ATTEMPT_DURATION.took([jobs::tool_label(&tool), name], time);
+    let Some(end) = end else {
+        tracing::info!(
+            job = %lease.job, tool, attempt = number, request_id,
+            "Stopped job {}: it is over, or another worker has it", lease.job
+        );
+        return;
+    };
+    shared.progress.write_now(&shared.service, &lease.job).await;
+    let completed = shared.completions.complete(lease.clone(), end).await;
+    let milliseconds = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    tracing::info!(
+        job = %lease.job, tool, attempt = number, request_id, end = name, kept = completed.written,
+        milliseconds,
+        "Job {} of `{tool}`: {name} after {milliseconds} ms", lease.job
+    );
+    if completed.to_announce {
+        announce(shared, &[lease.job]).await;
+    }
+}
+
+/// The end of an attempt that was stopped. `None` if another worker has the job, or the job is
+/// over.
+fn stopped(stop: &Stop, log: &AttemptLog, bound: Duration) -> Option<End> {
+    match stop.reason() {
+        Some(StopReason::LeaseLost) => None,
+        Some(StopReason::ShuttingDown) => Some(End::Released),
+        Some(StopReason::TimedOut) => {
+            Some(End::Retry(format!("It did not end within {} s.", bound.as_secs())))
+        }
+        None => log.problem().map(End::Retry),
+    }
+}
+
+/// Notifies clients that do not poll. Failures are retried by a schedule.
+async fn announce(shared: &Shared, jobs: &[JobId]) {
+    if let Err(error) = announce_some(&shared.service, &*shared.runner, Some(jobs)).await {
+        tracing::warn!(
+            dependency = error.dependency(), error = ?error,
+            "Could not notify the client of a job; a schedule retries"
+        );
+    }
+}

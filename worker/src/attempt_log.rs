@@ -1,0 +1,62 @@
+//! The progress and checkpoints of one attempt. Only the last progress matters, but every
+//! checkpoint.
+
+use std::sync::OnceLock;
+
+use async_trait::async_trait;
+use mcp::job::{JobId, Notebook, Progress, Superseded};
+use serde_json::Value;
+use service::{
+    Service,
+    jobs::{self, CheckpointError, Lease},
+};
+
+use crate::{progress::ProgressBoard, shared::Shared};
+
+/// Writes the progress and checkpoints of one attempt.
+pub(crate) struct AttemptLog {
+    service: Service,
+    job: JobId,
+    number: u32,
+    board: ProgressBoard,
+    /// Why a checkpoint failed, unless the attempt was superseded.
+    problem: OnceLock<String>,
+}
+
+impl AttemptLog {
+    pub(crate) fn new(shared: &Shared, lease: &Lease) -> Self {
+        Self {
+            service: shared.service.clone(),
+            job: lease.job.clone(),
+            number: lease.number,
+            board: shared.progress.clone(),
+            problem: OnceLock::new(),
+        }
+    }
+
+    /// Why the attempt had to stop, unless it was superseded.
+    pub(crate) fn problem(&self) -> Option<String> {
+        self.problem.get().cloned()
+    }
+}
+
+#[async_trait]
+impl Notebook for AttemptLog {
+    async fn progress(&self, progress: Progress) {
+        self.board.put(self.job.clone(), self.number, progress);
+    }
+
+    async fn checkpoint(&self, state: Value) -> Result<(), Superseded> {
+        let kept = jobs::checkpoint(self.service.db(), &self.job, self.number, &state).await;
+        kept.map_err(|error| {
+            if !matches!(error, CheckpointError::Superseded) {
+                tracing::warn!(
+                    job = %self.job, error = ?error,
+                    "Could not write a checkpoint; the job is retried"
+                );
+                let _first = self.problem.get_or_init(|| "Could not save a checkpoint.".to_owned());
+            }
+            Superseded
+        })
+    }
+}

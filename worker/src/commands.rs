@@ -1,0 +1,207 @@
+//! The command line of `notes-mcp-worker`.
+
+use std::{
+    fmt,
+    io::{self, Write as _},
+    process::ExitCode,
+    sync::Arc,
+};
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use mcp::Engine;
+use platform::{causes, clock::SystemClock, ending};
+use service::{
+    Dependencies, Service,
+    config::{Config, Mode},
+    metrics,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    health::serve_health,
+    schedules::{self, Schedule},
+    schema::await_schema,
+    settings::{STALL_LIMIT, Settings},
+    worker::Worker,
+};
+
+/// The environment is invalid, so retrying does not help: `EX_USAGE` of sysexits.h.
+const EXIT_USAGE: u8 = 64;
+
+/// The worker of notes-mcp: jobs and schedules.
+#[derive(Debug, Parser)]
+#[command(name = "notes-mcp-worker", version, after_help = AFTER_HELP)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+const AFTER_HELP: &str = "\
+Everything else is configured by environment variables: .env.example explains each.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Work until Ctrl-C or SIGTERM (the default)
+    Run,
+    /// Run one schedule now and exit, for a platform that has its own scheduler
+    Once {
+        /// The name of the schedule, as `schedules` shows it
+        #[arg(value_name = "NAME", value_parser = schedule)]
+        schedule: &'static Schedule,
+    },
+    /// List the schedules
+    Schedules,
+}
+
+fn schedule(name: &str) -> Result<&'static Schedule, String> {
+    schedules::find(name).ok_or_else(|| {
+        let names: Vec<_> = schedules::ALL.iter().map(|it| it.name).collect();
+        format!("the schedules are {}", names.join(", "))
+    })
+}
+
+/// Reads the command line and the environment, and executes the command.
+pub(crate) async fn run() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(message) => {
+            let shown = message.print();
+            return if message.use_stderr() || shown.is_err() {
+                ExitCode::from(EXIT_USAGE)
+            } else {
+                ExitCode::SUCCESS // --help, --version
+            };
+        }
+    };
+    if let Some(Command::Schedules) = arguments.command {
+        return ended(write!(io::stdout(), "{List}").context("could not print the list"));
+    }
+    let config = match Config::from_env() {
+        Ok(config) => config,
+        Err(problems) => {
+            say(problems);
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    let telemetry = match config.start_telemetry("notes-mcp-worker") {
+        Ok(telemetry) => telemetry,
+        Err(error) => return ended(Err(error)),
+    };
+    let shutdown = CancellationToken::new();
+    tokio::spawn({
+        let shutdown = shutdown.clone();
+        async move {
+            signal().await;
+            shutdown.cancel();
+        }
+    });
+    let limit = config.shutdown_timeout;
+    let working = async {
+        let result = match arguments.command {
+            Some(Command::Once { schedule }) => once(&config, schedule, &shutdown).await,
+            _ => work(&config, &shutdown).await,
+        };
+        telemetry.end().await;
+        result
+    };
+    ended(ending::within(limit, &shutdown, working).await)
+}
+
+fn ended(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(format_args!("error: {}", causes::one_line(error.as_ref())));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Writes a message that is not the result of a command to stderr. Errors are ignored: there is
+/// nowhere to report them.
+fn say(text: impl fmt::Display) {
+    drop(writeln!(io::stderr(), "{text}"));
+}
+
+async fn work(config: &Config, shutdown: &CancellationToken) -> anyhow::Result<()> {
+    metrics::start();
+    tokio::spawn(metrics::keep_tidy());
+    let Some(connected) = shutdown.run_until_cancelled(connect(config)).await else {
+        return Ok(());
+    };
+    let (service, engine) = connected?;
+    let port = config.worker_port;
+    let listener = tokio::net::TcpListener::bind((config.host, port))
+        .await
+        .with_context(|| format!("could not listen on port {port}; WORKER_PORT says which"))?;
+    let settings = Settings { stall_limit: Some(STALL_LIMIT), ..Settings::of(config) };
+    let name = settings.name.clone();
+    let worker = Worker::new(service.clone(), Arc::new(engine), settings);
+    let (probed, pulse) = (service.clone(), worker.pulse());
+    tokio::spawn(serve_health(listener, pulse, probed, shutdown.clone()));
+    let Some(schema) = shutdown.run_until_cancelled(await_schema(&service)).await else {
+        return Ok(());
+    };
+    schema?;
+    tracing::info!(port, worker = name, "Running jobs; serving probes on port {port}");
+    let result = worker.run_with_schedules(shutdown.clone()).await;
+    service.close().await;
+    result
+}
+
+async fn once(
+    config: &Config,
+    schedule: &Schedule,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<()> {
+    let (service, engine) = connect(config).await?;
+    let name = schedule.name;
+    let count = schedule
+        .run(&service, &engine, shutdown)
+        .await
+        .with_context(|| format!("schedule `{name}` failed"))?;
+    say(format_args!("{name}: {count}"));
+    service.close().await;
+    Ok(())
+}
+
+async fn connect(config: &Config) -> anyhow::Result<(Service, Engine)> {
+    let (stores, given) = Dependencies::configured(config, Arc::new(SystemClock))?;
+    let service = Service::connect_with(config, given).await?;
+    if config.mode == Mode::Embedded {
+        let schema = service.db().schema_connection().await.context("could not connect")?;
+        migration::migrate(&schema).await.context("could not migrate the database")?;
+    }
+    let catalog = service::catalog(service.clone());
+    let engine = Engine::new(catalog, stores, service::mcp_settings(&service));
+    Ok((service, engine))
+}
+
+/// The list of schedules.
+struct List;
+
+impl fmt::Display for List {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for Schedule { name, when, what, why, .. } in schedules::ALL {
+            writeln!(f, "{name:18} {when:18} {what}\n{:37} ({why})", "")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(unix)]
+async fn signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let mut terminate = signal(SignalKind::terminate()).expect("SIGTERM can be handled");
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+#[cfg(not(unix))]
+async fn signal() {
+    tokio::signal::ctrl_c().await.expect("Ctrl-C can be handled");
+}

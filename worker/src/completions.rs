@@ -1,0 +1,143 @@
+//! Writes the ends of attempts in batches: while the database executes one statement, the next
+//! batch gathers.
+
+use std::time::Duration;
+
+use platform::db::Failure;
+use service::{
+    Service,
+    jobs::{self, End, Lease, Settled},
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, sleep},
+};
+use tokio_util::sync::CancellationToken;
+
+/// Maximum number of ends in one statement.
+const MAX_BATCH: usize = 128;
+
+/// Maximum number of waiting ends. A job keeps its slot until its end is written, so there are
+/// never more than slots; the limit only makes that bound explicit.
+const QUEUE_CAPACITY: usize = 1_024;
+
+/// Pause before a failed write is retried.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
+
+/// How long a write is retried. After that the job runs again when its lease expires.
+const RETRY_TIMEOUT: Duration = Duration::from_mins(5);
+
+/// Accepts the ends of attempts.
+pub(crate) struct Completions(mpsc::Sender<Completion>);
+
+pub(crate) struct Completion {
+    end: (Lease, End),
+    reply: oneshot::Sender<Completed>,
+}
+
+/// The result of writing an end.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Completed {
+    /// Whether it was written. `false` if another worker has the job.
+    pub(crate) written: bool,
+    /// Whether the client must be notified.
+    pub(crate) to_announce: bool,
+}
+
+impl Completions {
+    pub(crate) fn new() -> (Self, mpsc::Receiver<Completion>) {
+        let (sender, receiver) = mpsc::channel(QUEUE_CAPACITY);
+        (Self(sender), receiver)
+    }
+
+    /// Writes an end, and waits until it is written or given up.
+    pub(crate) async fn complete(&self, lease: Lease, end: End) -> Completed {
+        let (reply, completed) = oneshot::channel();
+        let completion = Completion { end: (lease, end), reply };
+        if self.0.send(completion).await.is_err() {
+            return Completed::default(); // the worker has stopped, and the attempt with it
+        }
+        completed.await.unwrap_or_default()
+    }
+}
+
+/// Writes ends until `stop`.
+pub(crate) async fn write(
+    service: Service,
+    mut completions: mpsc::Receiver<Completion>,
+    stop: CancellationToken,
+) {
+    let mut batch = Vec::with_capacity(MAX_BATCH);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _count = completions.recv_many(&mut batch, MAX_BATCH) => {}
+        }
+        write_batch(&service, std::mem::take(&mut batch), &stop).await;
+    }
+}
+
+async fn write_batch(service: &Service, batch: Vec<Completion>, stop: &CancellationToken) {
+    let (ends, replies): (Vec<_>, Vec<_>) =
+        batch.into_iter().map(|completion| (completion.end, completion.reply)).unzip();
+    let settled = match settle(service, &ends, stop).await {
+        Ok(settled) => settled,
+        // One of them may be the cause; the others are written all the same.
+        Err(_) => settle_one_by_one(service, &ends, stop).await,
+    };
+    for ((lease, _), reply) in ends.iter().zip(replies) {
+        let completed = Completed {
+            written: settled.written.contains(&lease.job),
+            to_announce: settled.to_announce.contains(&lease.job),
+        };
+        let _job_was_dropped = reply.send(completed);
+    }
+}
+
+async fn settle_one_by_one(
+    service: &Service,
+    ends: &[(Lease, End)],
+    stop: &CancellationToken,
+) -> Settled {
+    let mut all = Settled::default();
+    for end in ends {
+        match settle(service, std::slice::from_ref(end), stop).await {
+            Ok(one) => {
+                all.written.extend(one.written);
+                all.to_announce.extend(one.to_announce);
+            }
+            Err(error) => {
+                let job = &end.0.job;
+                tracing::error!(
+                    %job, dependency = error.dependency(), error = ?error,
+                    "Could not write the end of a job; it runs again when its lease expires"
+                );
+            }
+        }
+    }
+    all
+}
+
+/// Writes ends, and retries while the database is unavailable.
+async fn settle(
+    service: &Service,
+    ends: &[(Lease, End)],
+    stop: &CancellationToken,
+) -> Result<Settled, Failure> {
+    let since = Instant::now();
+    loop {
+        match jobs::settle(service, ends).await {
+            Err(Failure::Unavailable(error)) if since.elapsed() < RETRY_TIMEOUT => {
+                tracing::warn!(
+                    dependency = "database", error = ?error,
+                    "Could not write the ends of jobs: the database is unavailable; retrying"
+                );
+                tokio::select! {
+                    () = stop.cancelled() => return Err(Failure::Unavailable(error)),
+                    () = sleep(RETRY_PAUSE) => {}
+                }
+            }
+            done => return done,
+        }
+    }
+}

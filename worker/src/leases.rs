@@ -1,0 +1,82 @@
+//! Renews the leases of running jobs, and stops jobs that this worker must not continue.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use mcp::AccessCheck as _;
+use service::{
+    jobs::{self, DeniedJobs, RENEWALS_PER_LEASE},
+    oauth::revoked,
+};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::{running::Key, shared::Shared};
+
+/// Ends the running jobs whose access was revoked.
+async fn end_denied(shared: &Shared, held: BTreeSet<Key>) {
+    let these = DeniedJobs::These(held.into_iter().map(|(job, _)| job).collect());
+    match jobs::end_denied(&shared.service, &these).await {
+        Ok(ended) => ended.iter().for_each(|job| shared.running.stop_lost(job)),
+        Err(error) => {
+            tracing::warn!(
+                dependency = error.dependency(), error = ?error,
+                "Could not check the access of running jobs; retrying at the next renewal"
+            );
+        }
+    }
+}
+
+/// Triggers a renewal of the leases when access is revoked, which finds the affected jobs.
+pub(crate) async fn watch_access(shared: Arc<Shared>, stop: CancellationToken) {
+    let mut changes = shared.service.revoked().changes();
+    let following = revoked::follow(&shared.service, |_grant| {});
+    let renewing = async {
+        while changes.changed().await.is_ok() {
+            shared.running.renew_soon();
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = following => {}
+        () = renewing => {}
+    }
+}
+
+/// Renews the leases of all jobs with one statement, until `stop`. Stops the jobs that this worker
+/// has lost, and all jobs if no renewal succeeded for as long as a lease lasts.
+pub(crate) async fn renew(shared: Arc<Shared>, stop: CancellationToken) {
+    let pause = shared.settings.lease / RENEWALS_PER_LEASE;
+    let mut renewed_at = Instant::now();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = sleep(pause) => {}
+            () = shared.running.renewal_requested() => {}
+        }
+        let attempts = shared.running.attempts();
+        if attempts.is_empty() {
+            renewed_at = Instant::now();
+            continue;
+        }
+        match jobs::renew(&shared.service, &attempts, shared.settings.lease).await {
+            Ok(held) => {
+                renewed_at = Instant::now();
+                for lost in attempts.iter().filter(|attempt| !held.contains(attempt)) {
+                    shared.running.stop_lost_attempt(lost);
+                }
+                end_denied(&shared, held).await;
+            }
+            Err(error) => {
+                tracing::warn!(
+                    dependency = error.dependency(), error = ?error,
+                    "Could not renew the leases of jobs; retrying"
+                );
+                if renewed_at.elapsed() > shared.settings.lease {
+                    for lost in &attempts {
+                        shared.running.stop_lost_attempt(lost);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -20,7 +20,7 @@ use serde_json::value::RawValue;
 use tracing::{Span, field::Empty, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use crate::{job::JobCall, json, version::ProtocolVersion};
+use crate::{json, version::ProtocolVersion};
 
 /// The target of spans that are for a trace alone.
 pub const TRACED: &str = "mcp::traced";
@@ -243,16 +243,22 @@ pub(crate) fn failed(kind: &str) {
 }
 
 /// The span of one attempt of a job. It begins a trace of its own, since a job may run much later,
-/// and points at the call that started the job. In the log, it has the id of that request.
-pub(crate) fn attempt(job: &str, number: u32, call: &JobCall) -> Span {
-    let tool = &*call.tool;
+/// and links to the call that started the job (`started_in`). `request`: the id of that call's HTTP
+/// request, for the log.
+pub(crate) fn attempt(
+    job: &str,
+    number: u32,
+    tool: &str,
+    request: Option<&str>,
+    started_in: Option<TraceParent>,
+) -> Span {
     let span = info_span!(
         target: FOLLOWED,
         "job",
         job,
         tool,
         attempt = number,
-        request_id = call.caller.request.as_deref(),
+        request_id = request,
         trace_id = Empty,
         otel.kind = "consumer",
         otel.status_code = Empty,
@@ -260,7 +266,7 @@ pub(crate) fn attempt(job: &str, number: u32, call: &JobCall) -> Span {
         gen_ai.tool.name = tool,
         error.r#type = Empty,
     );
-    if let Some(place) = call.trace {
+    if let Some(place) = started_in {
         place.link(&span);
     }
     if let Some(place) = TraceParent::of(&span) {

@@ -16,7 +16,7 @@ use syn::{
 
 /// How many files of each crate are part of a circle. A change may lower a number, never raise it.
 const IN_CIRCLES: &[(&str, usize)] =
-    &[("entity", 0), ("mcp", 4), ("migration", 0), ("service", 93), ("web", 40), ("worker", 5)];
+    &[("entity", 0), ("mcp", 0), ("migration", 0), ("service", 93), ("web", 40), ("worker", 5)];
 
 #[test]
 fn files_do_not_import_each_other_in_a_circle() {

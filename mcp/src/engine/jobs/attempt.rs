@@ -37,7 +37,9 @@ pub(in crate::engine) async fn run(
     notebook: Arc<dyn Notebook>,
     cancel: CancellationToken,
 ) -> AttemptEnd {
-    let span = trace::attempt(attempt.id.as_str(), attempt.number, &attempt.call);
+    let JobCall { tool, caller, trace: started_in, .. } = &attempt.call;
+    let request = caller.request.as_deref();
+    let span = trace::attempt(attempt.id.as_str(), attempt.number, tool, request, *started_in);
     let running = async {
         let end = run_traced(engine, attempt, notebook, cancel).await;
         if matches!(end, AttemptEnd::Retry(_)) {

@@ -59,23 +59,6 @@ struct Wish {
     done: oneshot::Sender<()>,
 }
 
-/// The channel of a topic.
-pub(super) fn channel(prefix: &str, topic: &Topic) -> String {
-    match topic {
-        Topic::User(user) => format!("{prefix}user:{user}"),
-        Topic::Everyone => format!("{prefix}everyone"),
-        Topic::Session(session) => format!("{prefix}mcp:{{{}}}", session.as_str()),
-        Topic::Control => format!("{prefix}control"),
-        Topic::Job(job) => format!("{prefix}job:{job}"),
-        Topic::Work => format!("{prefix}work"),
-    }
-}
-
-/// A signal as it travels.
-pub(super) fn encode(signal: &Signal) -> Result<String, StoreError> {
-    write(signal)
-}
-
 impl RedisBus {
     pub(super) fn start(connection: Connection) -> Result<Self, StoreError> {
         let client = Client::open(connection.address()).map_err(away)?;
@@ -84,7 +67,7 @@ impl RedisBus {
         let listener = Listener {
             client,
             fanout: fanout.clone(),
-            prefix: connection.prefix().to_owned(),
+            connection: connection.clone(),
             inbox,
             channels: HashSet::new(),
         };
@@ -98,8 +81,8 @@ impl RedisBus {
 impl Bus for RedisBus {
     async fn publish(&self, signal: Signal) -> Result<(), StoreError> {
         let mut pipeline = redis::pipe();
-        let channel = channel(self.connection.prefix(), &signal.topic());
-        pipeline.publish(channel, encode(&signal)?).ignore();
+        let channel = self.connection.channel(&signal.topic());
+        pipeline.publish(channel, write(&signal)?).ignore();
         let Err(error) = self.connection.pipeline::<()>(&pipeline).await else {
             return Ok(());
         };
@@ -122,7 +105,7 @@ impl Bus for RedisBus {
     }
 
     async fn subscribe(&self, topic: Topic) -> Result<Subscription, StoreError> {
-        let channel = channel(self.connection.prefix(), &topic);
+        let channel = self.connection.channel(&topic);
         // First here, so that what arrives once the channel is open is not lost.
         let subscription = self.fanout.subscribe(topic);
         let (done, listening) = oneshot::channel();
@@ -155,7 +138,7 @@ impl Bus for RedisBus {
 struct Listener {
     client: Client,
     fanout: Fanout,
-    prefix: String,
+    connection: Connection,
     inbox: mpsc::Receiver<Wish>,
     /// The channels that are open.
     channels: HashSet<String>,
@@ -202,7 +185,7 @@ impl Listener {
         let pubsub = tokio::time::timeout(CONNECT_LIMIT, connecting).await.map_err(away)??;
         let (mut sink, mut messages) = pubsub.split();
         let topics = self.fanout.topics();
-        self.channels = topics.iter().map(|it| channel(&self.prefix, it)).collect();
+        self.channels = topics.iter().map(|it| self.connection.channel(it)).collect();
         open(&mut sink, self.channels.iter()).await?;
         if !first {
             tracing::info!(dependency = REDIS, "Signals are heard again");
@@ -257,7 +240,7 @@ impl Listener {
 
     async fn give_up_unused(&mut self, sink: &mut PubSubSink) -> Result<(), StoreError> {
         let used: HashSet<String> =
-            self.fanout.topics().iter().map(|it| channel(&self.prefix, it)).collect();
+            self.fanout.topics().iter().map(|it| self.connection.channel(it)).collect();
         let unused: Vec<String> = self.channels.difference(&used).cloned().collect();
         if !unused.is_empty() {
             let closing = sink.unsubscribe(&unused);

@@ -23,10 +23,7 @@ use redis::{
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
-use super::{
-    bus,
-    value::{REDIS, away},
-};
+use super::value::{REDIS, away};
 use crate::{
     store::{StoreError, Topic},
     trace,
@@ -143,7 +140,15 @@ impl Connection {
 
     /// The channel on which signals of a topic are published.
     pub fn channel(&self, topic: &Topic) -> String {
-        bus::channel(self.prefix(), topic)
+        let prefix = self.prefix();
+        match topic {
+            Topic::User(user) => format!("{prefix}user:{user}"),
+            Topic::Everyone => format!("{prefix}everyone"),
+            Topic::Session(session) => format!("{prefix}mcp:{{{}}}", session.as_str()),
+            Topic::Control => format!("{prefix}control"),
+            Topic::Job(job) => format!("{prefix}job:{job}"),
+            Topic::Work => format!("{prefix}work"),
+        }
     }
 
     /// Where Redis is, with the settings of each connection to it.

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use redis::streams::StreamRangeReply;
 
 use super::{
-    Redis, bus,
+    Redis,
     value::{FORMAT, assemble, away, field, millis, stored_message, write},
 };
 use crate::{
@@ -74,7 +74,7 @@ impl Redis {
     /// Channel and text of the signal that a stream has changed.
     pub(super) fn wake(&self, key: &StreamKey) -> Result<(String, String), StoreError> {
         let signal = Signal::StreamChanged(key.clone());
-        Ok((bus::channel(self.connection.prefix(), &signal.topic()), bus::encode(&signal)?))
+        Ok((self.connection.channel(&signal.topic()), write(&signal)?))
     }
 }
 

@@ -7,8 +7,8 @@ use sha2::{Digest as _, Sha256};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
+    legacy::running::Running,
     lists::Rendered,
-    running::Running,
     slots::{MAX_LISTENING, MAX_OPEN, Slots},
 };
 use crate::{

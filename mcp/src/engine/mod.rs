@@ -3,26 +3,19 @@
 //! An engine keeps nothing that another instance would miss. What is in memory here are open
 //! sockets and running calls.
 
-mod cancellations;
-mod deploy;
-mod exchange;
-mod follow;
+mod access;
+mod dispatch;
+mod execute;
 mod inner;
-mod jobs;
 mod legacy;
-mod listen;
 mod lists;
 mod modern;
-mod notify;
-mod open;
-mod operation;
-mod perform;
-mod post;
+mod notifications;
 mod replies;
+mod request;
 mod retry;
-mod running;
 mod slots;
-mod task_request;
+mod tasks;
 
 use std::sync::Arc;
 
@@ -62,8 +55,8 @@ impl Engine {
     pub fn new(catalog: Arc<dyn Catalog>, stores: Stores, settings: Settings) -> Self {
         assert!(!settings.seal_keys.is_empty(), "an engine needs a key to seal request states");
         let inner = Arc::new(Inner::new(catalog, stores, settings));
-        cancellations::listen(&inner);
-        deploy::announce(&inner);
+        legacy::cancellations::listen(&inner);
+        legacy::list_changes::announce(&inner);
         Self { inner }
     }
 
@@ -75,7 +68,7 @@ impl Engine {
         let Some(slot) = self.inner.open.take(&caller.user) else {
             return Reply::too_many_requests_open();
         };
-        post::post(&self.inner, caller, headers, &body).await.holding(slot)
+        dispatch::post(&self.inner, caller, headers, &body).await.holding(slot)
     }
 
     /// `GET` on the MCP endpoint: the standalone stream of a legacy session, or the rest of one
@@ -104,14 +97,14 @@ impl Engine {
         notebook: Arc<dyn Notebook>,
         cancel: CancellationToken,
     ) -> AttemptEnd {
-        jobs::run(&self.inner, attempt, notebook, cancel).await
+        tasks::run(&self.inner, attempt, notebook, cancel).await
     }
 
     /// Tells the client of a job that has ended or asks something. For whoever made it so, after
     /// the commit; again if that is not sure to have happened: the client hears it once. Nothing
     /// was told if it fails.
     pub async fn announce(&self, job: &Job) -> Result<(), StoreError> {
-        jobs::stream::announce(&self.inner, job).await
+        tasks::stream::announce(&self.inner, job).await
     }
 
     /// The instance is about to go: refuses new streams, closes legacy ones so that their clients

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Entered, again};
+use super::{Entered, rerun};
 use crate::{
     caller::Caller,
     caller_jobs::JobAccessError,
     engine::{
-        Inner, jobs,
-        operation::read_params,
+        Inner,
+        request::read_params,
         retry::{LEASE, WRITE_PATIENCE, patiently},
+        tasks,
     },
     json,
     question::{Answer, MAX_ANSWER_BYTES},
@@ -56,7 +57,7 @@ async fn cancel(
 ) -> Result<(), StoreError> {
     let session = &entered.id;
     let user = &entered.session.user;
-    jobs::legacy::cancel(engine, user, session, &request).await?;
+    tasks::legacy::cancel(engine, user, session, &request).await?;
     match engine.stores.questions.withdraw(session, &request).await {
         Ok(Some(writer)) => {
             if let Err(error) = engine.stores.log.finish(&writer, None).await {
@@ -118,7 +119,7 @@ pub(super) async fn response(
             return Reply::bad_request(None, &error);
         }
     };
-    match jobs::legacy::respond(engine, &caller, &entered.id, &question, &answer).await {
+    match tasks::legacy::respond(engine, &caller, &entered.id, &question, &answer).await {
         Ok(true) => return Reply::accepted(),
         Ok(false) => {}
         Err(JobAccessError::MissingScope(scope)) => return Reply::insufficient_scope(None, scope),
@@ -126,7 +127,7 @@ pub(super) async fn response(
     }
     match engine.stores.questions.answer(&entered.id, &question, answer, LEASE).await {
         Ok(Answered::Complete(writer, call)) => {
-            again::go_on(engine, caller, &entered.session, writer, call).await;
+            rerun::go_on(engine, caller, &entered.session, writer, call).await;
             Reply::accepted()
         }
         Ok(Answered::Waiting | Answered::Unknown) => Reply::accepted(),

@@ -1,11 +1,16 @@
 //! Legacy sessions: 2025-11-25, 2025-06-18 and 2025-03-26.
 
-mod again;
+pub(super) mod cancellations;
 mod client;
-mod enter;
-mod habits;
+pub(super) mod list_changes;
+mod quirks;
 mod requests;
+mod rerun;
+mod response;
 mod run;
+pub(super) mod running;
+mod session;
+mod stream_reader;
 mod streams;
 
 use std::{collections::BTreeSet, ops::Add as _, sync::Arc};
@@ -14,13 +19,9 @@ use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 
-use self::enter::{Entered, enter};
-pub(super) use self::{
-    again::take_over,
-    habits::{EmptyEvents, StreamHabits},
-    streams::{delete, get},
-};
-use super::{Inner, hashed, operation::read_params};
+use self::session::{Entered, enter};
+pub(super) use self::streams::{delete, get};
+use super::{Inner, hashed, request::read_params};
 use crate::{
     admission::Requests,
     caller::{Caller, UserId},

@@ -7,23 +7,26 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use tracing::{Instrument as _, Span};
 
-use super::{Entered, run::Run};
+use super::{
+    Entered,
+    response::{Decision, Exchange},
+    run::Run,
+    stream_reader::Follower,
+};
 use crate::{
     caller::Caller,
     engine::{
         Inner, QUICK,
-        exchange::{Decision, Exchange},
-        follow::Follower,
-        jobs::{
-            stream::{self, JOB_LEASE},
-            tasks::{self, LegacyTask, Refusal},
-            wait::Waiting,
-        },
-        operation::{
+        request::{
             Method, Operation, Work, progress_token, read_params, resource_not_found, task_request,
         },
         retry::{WRITE_PATIENCE, patiently},
-        task_request::TaskRequest,
+        tasks::{
+            params::TaskRequest,
+            stream::{self, JOB_LEASE},
+            wait::Waiting,
+            wire::{self, LegacyTask, Refusal},
+        },
     },
     failure::CallFailure,
     headers,
@@ -361,13 +364,13 @@ async fn prepare_task(
     about.method = Some(method);
     let (id, params) = (&request.id, request.params);
     let answer = if method == "tasks/list" {
-        rpc::encode_result(id, &tasks::list(engine, caller, params).await?)
+        rpc::encode_result(id, &wire::list(engine, caller, params).await?)
     } else {
-        let job = tasks::find(engine, caller, method, params).await?;
+        let job = wire::find(engine, caller, method, params).await?;
         match method {
             "tasks/get" => rpc::encode_result(id, &LegacyTask::new(&job)),
             "tasks/cancel" => {
-                let job = tasks::cancel(engine, caller, &job).await?;
+                let job = wire::cancel(engine, caller, &job).await?;
                 rpc::encode_result(id, &LegacyTask::new(&job))
             }
             _ if job.status.is_final() => stream::answer(id, &job, Some(&job.id)),

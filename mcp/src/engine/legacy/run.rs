@@ -5,21 +5,21 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
+use super::response::{Exchange, LegacyOutlet};
 use crate::{
     call::{Call, CallContext},
     caller::Caller,
     engine::{
         ACCESS_ENDED, Inner,
-        exchange::{Exchange, LegacyOutlet},
-        jobs::{
+        execute::Failure,
+        request::Work,
+        retry::{ANSWER_PATIENCE, HEARTBEAT, LEASE, patiently},
+        tasks::{
             self, JobTool, NotStarted,
             stream::{self, JOB_LEASE, START_LEASE},
-            tasks::{Created, LegacyTask},
             wait::Waiting,
+            wire::{Created, LegacyTask},
         },
-        operation::Work,
-        perform::Failure,
-        retry::{ANSWER_PATIENCE, HEARTBEAT, LEASE, patiently},
     },
     failure::CallFailure,
     id::random_id,
@@ -191,7 +191,7 @@ impl Run {
             Ok(None) => self.refuse(&RpcError::internal()),
             Err(why) => {
                 self.exchange.note(CallFailure::Tool);
-                self.encode(&jobs::goes_on(engine, &id, why))
+                self.encode(&tasks::goes_on(engine, &id, why))
             }
         })
     }

@@ -6,11 +6,11 @@ use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use http::{HeaderMap, StatusCode};
 
-use super::{Entered, StreamHabits, enter};
+use super::{Entered, enter, quirks::StreamHabits, stream_reader::Follower};
 use crate::{
     admission::Requests,
     caller::{Caller, UserId},
-    engine::{Inner, follow::Follower, hashed},
+    engine::{Inner, hashed},
     headers,
     reply::{About, Reply, ReplyBody},
     rpc::RpcError,

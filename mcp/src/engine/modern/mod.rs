@@ -3,7 +3,8 @@
 //! The call runs inside the response ([`run`]): dropping the response, as when the client disconnects,
 //! drops the call. That is how a modern client cancels.
 
-mod meta;
+mod listen;
+mod params;
 mod run;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -13,15 +14,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 
 use self::{
-    meta::{CAPABILITIES_KEY, VERSION_KEY, read_meta},
+    params::{CAPABILITIES_KEY, VERSION_KEY, read_meta},
     run::{Given, Run},
 };
 use super::{
     Inner,
-    jobs::tasks::{self, ModernTask, Refusal, TaskMethod},
-    listen,
-    operation::{Method, Operation, progress_token, read_params},
-    perform::{Caching, Output},
+    execute::{Caching, Output},
+    request::{Method, Operation, progress_token, read_params},
+    tasks::wire::{self as tasks, ModernTask, Refusal, TaskMethod},
 };
 use crate::{
     admission::Requests,

@@ -26,20 +26,20 @@ use tokio_util::{
 };
 use tracing::{Instrument as _, Span};
 
-use super::meta::Meta;
+use super::params::Meta;
 use crate::{
     call::{Call, CallContext, Outlet},
     caller::Caller,
     engine::{
         Inner, QUICK,
-        jobs::{
+        access::Access,
+        execute::Failure,
+        request::{Method, Operation},
+        tasks::{
             self, JobTool, NotStarted,
-            tasks::{self, ModernTask},
             wait::{Waited, Waiting},
+            wire::{self, ModernTask},
         },
-        open::Access,
-        operation::{Method, Operation},
-        perform::Failure,
     },
     failure::{CallFailure, LateFailure},
     headers,
@@ -217,9 +217,9 @@ impl Run {
     /// Makes a job of the call, or goes on with the one that asked.
     async fn run_job(&self, tool: &JobTool<'_>, call: &Call, outlet: &dyn Outlet) -> Ended {
         let engine = &self.engine;
-        let with_tasks = tasks::declared(&self.meta.capabilities);
+        let with_tasks = wire::declared(&self.meta.capabilities);
         if tool.needs_task() && !with_tasks {
-            return self.fail(&tasks::not_declared());
+            return self.fail(&wire::not_declared());
         }
         if let Some(id) = &self.given.kept.job {
             return self.go_on(tool, id, outlet).await;
@@ -274,7 +274,7 @@ impl Run {
             let Some(job) = tool.store.get(user, id).await? else {
                 return Ok(Err(RpcError::invalid_params("the job that asked is kept no longer")));
             };
-            let answers = match tasks::checked(&job, self.given.responses.clone()) {
+            let answers = match wire::checked(&job, self.given.responses.clone()) {
                 Ok(answers) => answers,
                 Err(error) => return Ok(Err(error)),
             };
@@ -309,7 +309,7 @@ impl Run {
                 self.ask(&job.questions, &kept)
             }
             Waited::Left(result) => self.tool_result(&result),
-            Waited::Ended(job) => match jobs::outcome(&job) {
+            Waited::Ended(job) => match tasks::outcome(&job) {
                 JobOutcome::Error(error) => self.fail(&error),
                 JobOutcome::Result { result, .. } => {
                     match json::from_str::<BTreeMap<String, Box<RawValue>>>(result.get()) {

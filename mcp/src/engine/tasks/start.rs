@@ -11,8 +11,8 @@ use crate::{
     catalog::{Run, ToolEntry},
     engine::{
         Inner,
-        operation::Operation,
-        perform::{Failure, bounded, tool_failed},
+        request::Operation,
+        execute::{Failure, bounded, tool_failed},
         retry::patiently,
     },
     job::{Job, JobCall, JobId, Jobs, NewJob, NotEnqueued, Origin},

@@ -1,7 +1,7 @@
 //! One legacy POST and its answers: JSON if they are quick and alone, a stream otherwise.
 //!
 //! Nothing is decided when a call starts. If every request is answered before anything else is
-//! sent, the answer is plain JSON and no stream ever exists. The first event, or [`super::inner::QUICK`],
+//! sent, the answer is plain JSON and no stream ever exists. The first event, or [`QUICK`](crate::engine::QUICK),
 //! opens a stream in the log; from then on whoever holds the socket follows the log, and the call
 //! only writes to it. The call does not care whether anybody still listens: in the legacy era a
 //! lost connection is not a cancellation.
@@ -14,14 +14,14 @@ use std::{
 use async_trait::async_trait;
 use tokio::sync::{Mutex, oneshot};
 
-use super::{
-    Inner,
-    operation::Work,
-    retry::{ANSWER_PATIENCE, LEASE, WRITE_PATIENCE, patiently},
-};
 use crate::{
     call::Outlet,
     caller::{Caller, UserId},
+    engine::{
+        Inner,
+        request::Work,
+        retry::{ANSWER_PATIENCE, LEASE, WRITE_PATIENCE, patiently},
+    },
     failure::{CallFailure, LateFailure},
     job::JobId,
     rpc::{self, RequestId, RpcError, codes},
@@ -35,7 +35,7 @@ const FOLLOW_LIMIT: Duration = Duration::from_secs(1);
 const STREAM_BYTES: usize = 16 * 1024;
 
 /// What becomes of the HTTP response.
-pub(super) enum Decision {
+pub(in crate::engine) enum Decision {
     /// Plain JSON.
     Json(Vec<u8>),
     /// A stream. Whoever serves it says when it listens, so that nothing is missed.
@@ -45,11 +45,11 @@ pub(super) enum Decision {
 }
 
 /// One legacy POST and its answers.
-pub(super) struct Exchange {
+pub(in crate::engine) struct Exchange {
     engine: Arc<Inner>,
     /// Who calls, or who goes on with the stream.
     caller: Caller,
-    pub(super) key: StreamKey,
+    pub(in crate::engine) key: StreamKey,
     state: Mutex<State>,
     failure: LateFailure,
     missing_scope: OnceLock<&'static str>,
@@ -75,7 +75,7 @@ enum State {
 
 impl Exchange {
     /// Begins with requests that wait for answers, each with what it is to be run.
-    pub(super) fn new(
+    pub(in crate::engine) fn new(
         engine: Arc<Inner>,
         caller: Caller,
         key: StreamKey,
@@ -90,7 +90,7 @@ impl Exchange {
     }
 
     /// Goes on with a stream that another exchange has opened, perhaps elsewhere.
-    pub(super) fn resumed(engine: Arc<Inner>, caller: Caller, key: StreamKey) -> Arc<Self> {
+    pub(in crate::engine) fn resumed(engine: Arc<Inner>, caller: Caller, key: StreamKey) -> Arc<Self> {
         Self::with_state(engine, caller, key, State::Streaming)
     }
 
@@ -109,7 +109,7 @@ impl Exchange {
 
     /// Makes the answer a stream if that is still open. False if it is not a stream and will not
     /// become one, or the store holds as much for the caller as it may.
-    pub(super) async fn open_stream(&self) -> Result<bool, StoreError> {
+    pub(in crate::engine) async fn open_stream(&self) -> Result<bool, StoreError> {
         let mut state = self.state.lock().await;
         match &*state {
             State::Streaming => return Ok(true),
@@ -151,38 +151,38 @@ impl Exchange {
     }
 
     /// The first run of a request.
-    pub(super) fn first_run(&self, request: &RequestId) -> Writer {
+    pub(in crate::engine) fn first_run(&self, request: &RequestId) -> Writer {
         self.writer(request, 0)
     }
 
     /// Notes which job answers a request. The first one is kept.
-    pub(super) fn note_job(&self, job: &JobId) {
+    pub(in crate::engine) fn note_job(&self, job: &JobId) {
         let _first = self.job.get_or_init(|| job.clone());
     }
 
     /// The job that answers a request, if one was started.
-    pub(super) fn job(&self) -> Option<Arc<str>> {
+    pub(in crate::engine) fn job(&self) -> Option<Arc<str>> {
         self.job.get().map(|job| Arc::from(job.as_str()))
     }
 
     /// Notes how a request has failed. The first one is kept.
-    pub(super) fn note(&self, failure: CallFailure) {
+    pub(in crate::engine) fn note(&self, failure: CallFailure) {
         self.failure.set(failure);
     }
 
     /// How a request has failed, once one has.
-    pub(super) fn failure(&self) -> &LateFailure {
+    pub(in crate::engine) fn failure(&self) -> &LateFailure {
         &self.failure
     }
 
     /// Notes that the access token lacks a scope.
-    pub(super) fn note_missing_scope(&self, scope: &'static str) {
+    pub(in crate::engine) fn note_missing_scope(&self, scope: &'static str) {
         let _first = self.missing_scope.get_or_init(|| scope);
         self.note(CallFailure::Rpc(codes::INVALID_REQUEST));
     }
 
     /// Notes an error of JSON-RPC, and after how long the caller may ask again if it was too much at once.
-    pub(super) fn note_error(&self, error: &RpcError) {
+    pub(in crate::engine) fn note_error(&self, error: &RpcError) {
         if let Some(wait) = error.retry_after() {
             let _first = self.retry_after.get_or_init(|| wait);
         }
@@ -190,18 +190,18 @@ impl Exchange {
     }
 
     /// After how long the caller may ask again.
-    pub(super) fn retry_after(&self) -> Option<Duration> {
+    pub(in crate::engine) fn retry_after(&self) -> Option<Duration> {
         self.retry_after.get().copied()
     }
 
     /// The scope that the access token lacks.
-    pub(super) fn missing_scope(&self) -> Option<&'static str> {
+    pub(in crate::engine) fn missing_scope(&self) -> Option<&'static str> {
         self.missing_scope.get().copied()
     }
 
     /// Looks how the job has ended that answered the request, and notes it if it has failed. What
     /// cannot be read stays unknown: the job itself is counted where it ends.
-    pub(super) async fn note_end_of_job(&self, user: &UserId) {
+    pub(in crate::engine) async fn note_end_of_job(&self, user: &UserId) {
         let (Some(id), Some(jobs)) = (self.job.get(), self.engine.jobs()) else {
             return;
         };
@@ -216,7 +216,7 @@ impl Exchange {
     }
 
     /// Answers a request, or drops it unanswered because the client cancelled it.
-    pub(super) async fn finish(&self, writer: &Writer, answer: Option<Vec<u8>>) {
+    pub(in crate::engine) async fn finish(&self, writer: &Writer, answer: Option<Vec<u8>>) {
         let mut state = self.state.lock().await;
         match &mut *state {
             State::Decided => {}
@@ -276,7 +276,7 @@ impl Exchange {
 
     /// Tells the log that the writer is alive. False if the call is no longer the writer's; before
     /// there is a stream it is nobody else's.
-    pub(super) async fn renew(&self, writer: &Writer) -> bool {
+    pub(in crate::engine) async fn renew(&self, writer: &Writer) -> bool {
         if !matches!(*self.state.lock().await, State::Streaming) {
             return true;
         }
@@ -298,7 +298,7 @@ fn array(answers: &[Vec<u8>]) -> Vec<u8> {
 }
 
 /// What a legacy call writes to.
-pub(super) struct LegacyOutlet {
+pub(in crate::engine) struct LegacyOutlet {
     exchange: Arc<Exchange>,
     writer: Writer,
     /// The number of the last message of this run. Held while a message is written, so that the
@@ -307,7 +307,7 @@ pub(super) struct LegacyOutlet {
 }
 
 impl LegacyOutlet {
-    pub(super) fn new(exchange: Arc<Exchange>, writer: Writer) -> Arc<Self> {
+    pub(in crate::engine) fn new(exchange: Arc<Exchange>, writer: Writer) -> Arc<Self> {
         Arc::new(Self { exchange, writer, written: Mutex::default() })
     }
 

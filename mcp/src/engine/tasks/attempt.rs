@@ -18,8 +18,8 @@ use crate::{
     catalog::Run,
     engine::{
         Inner,
-        jobs::stream::{JOB_LEASE, progress_mark},
-        perform::{Failure, our_fault, outcome, result_for, tool_failed},
+        tasks::stream::{JOB_LEASE, progress_mark},
+        execute::{Failure, our_fault, outcome, result_for, tool_failed},
         retry::{WRITE_PATIENCE, patiently},
     },
     error::ToolError,

@@ -16,10 +16,10 @@ use std::sync::Arc;
 use serde::Deserialize;
 use tracing::Instrument as _;
 
-use super::run::Run;
+use super::{response::Exchange, run::Run};
 use crate::{
     caller::Caller,
-    engine::{Inner, exchange::Exchange, operation::Work, retry::LEASE},
+    engine::{Inner, request::Work, retry::LEASE},
     json,
     rpc::{self, RequestId, RpcError, codes},
     store::{Orphan, Session, StoreError, StoredCall, StreamKey, Writer},

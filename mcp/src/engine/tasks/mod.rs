@@ -3,7 +3,7 @@
 //!
 //! | what the client can do | what it gets | where |
 //! |---|---|---|
-//! | tasks, of either era | a handle at once, and then what it asks for | [`tasks`] |
+//! | tasks, of either era | a handle at once, and then what it asks for | [`wire`] |
 //! | sessions | the answer on the call's stream, which the worker writes to itself | [`legacy`] |
 //! | neither | the answer on the call's response, which waits for the job | [`wait`] |
 //!
@@ -13,10 +13,11 @@
 mod attempt;
 pub(super) mod legacy;
 mod messages;
+pub(super) mod params;
 mod start;
 pub(super) mod stream;
-pub(super) mod tasks;
 pub(super) mod wait;
+pub(super) mod wire;
 
 pub(super) use self::{
     attempt::run,

@@ -11,8 +11,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::Inner;
-use crate::store::{CatalogDigest, Session, SessionId, Signal, StoreError};
+use crate::{
+    engine::{Inner, notifications},
+    store::{CatalogDigest, Session, SessionId, Signal, StoreError},
+};
 
 /// The pause before a store that is away is tried again.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
@@ -21,7 +23,7 @@ const TRY_AGAIN: Duration = Duration::from_secs(1);
 const ATTEMPTS: usize = 300;
 
 /// Tells the other instances what this one offers.
-pub(super) fn announce(engine: &Arc<Inner>) {
+pub(in crate::engine) fn announce(engine: &Arc<Inner>) {
     let weak = Arc::downgrade(engine);
     tokio::spawn(async move {
         for _ in 0..ATTEMPTS {
@@ -57,7 +59,7 @@ fn changes(known: &CatalogDigest, ours: &CatalogDigest) -> Vec<Signal> {
 impl Inner {
     /// Tells a session, on its standalone stream, that its client's lists are not ours. Once: from
     /// then on the client counts as having ours.
-    pub(super) async fn tell_of_deploy(
+    pub(in crate::engine) async fn tell_of_deploy(
         &self,
         id: &SessionId,
         session: &Session,
@@ -68,7 +70,7 @@ impl Inner {
         }
         self.stores.sessions.set_catalog(id, &self.digest).await?;
         for signal in &changes {
-            if let Some(notification) = super::notify::notification(signal, None) {
+            if let Some(notification) = notifications::notification(signal, None) {
                 self.stores.log.append(id, &notification).await?;
             }
         }
@@ -76,7 +78,7 @@ impl Inner {
     }
 
     /// Notes that the client of a session was given our tools, or our prompts.
-    pub(super) async fn note_list(
+    pub(in crate::engine) async fn note_list(
         &self,
         id: &SessionId,
         session: &Session,

@@ -8,7 +8,7 @@ use crate::json;
 
 /// What a call asks for with `task`.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
-pub(super) struct TaskRequest {
+pub(in crate::engine) struct TaskRequest {
     /// How long the result should be kept, in milliseconds.
     #[serde(
         default,
@@ -19,7 +19,7 @@ pub(super) struct TaskRequest {
 }
 
 impl TaskRequest {
-    pub(super) fn ttl(self) -> Option<Duration> {
+    pub(in crate::engine) fn ttl(self) -> Option<Duration> {
         self.ttl.map(Duration::from_millis)
     }
 }

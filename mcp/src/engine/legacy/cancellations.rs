@@ -5,14 +5,16 @@ use std::{
     time::Duration,
 };
 
-use super::Inner;
-use crate::store::{Received, Signal, Topic};
+use crate::{
+    engine::Inner,
+    store::{Received, Signal, Topic},
+};
 
 /// The pause before a store that is away is tried again, for as long as the engine lives.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 /// Passes published cancels on to the calls of this process, as long as the engine lives.
-pub(super) fn listen(engine: &Arc<Inner>) {
+pub(in crate::engine) fn listen(engine: &Arc<Inner>) {
     let bus = Arc::clone(&engine.stores.bus);
     let engine = Arc::downgrade(engine);
     tokio::spawn(async move {

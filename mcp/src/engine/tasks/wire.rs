@@ -18,7 +18,7 @@ use super::{messages::outcome, stream::announce};
 use crate::{
     caller::Caller,
     caller_jobs::{CallerJobs, JobAccessError},
-    engine::{Inner, notify::SubscriptionMeta, operation::read_params},
+    engine::{Inner, notifications::SubscriptionMeta, request::read_params},
     job::{Job, JobId, JobOutcome, JobStatus, Origin},
     question::{Answer, InputRequest, MAX_ANSWER_BYTES, input_requests},
     rpc::{self, RequestId, RpcError, codes},

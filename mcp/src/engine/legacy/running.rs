@@ -15,20 +15,20 @@ type Calls = Mutex<HashMap<SessionId, Vec<(RequestId, CancellationToken)>>>;
 
 /// Running calls by session.
 #[derive(Clone, Default)]
-pub(super) struct Running {
+pub(in crate::engine) struct Running {
     calls: Arc<Calls>,
 }
 
 /// A running call. It is forgotten when this is dropped.
-pub(super) struct Registration {
+pub(in crate::engine) struct Registration {
     calls: Arc<Calls>,
     session: SessionId,
     request: RequestId,
-    pub(super) cancel: CancellationToken,
+    pub(in crate::engine) cancel: CancellationToken,
 }
 
 impl Running {
-    pub(super) fn register(&self, session: &SessionId, request: &RequestId) -> Registration {
+    pub(in crate::engine) fn register(&self, session: &SessionId, request: &RequestId) -> Registration {
         let cancel = CancellationToken::new();
         self.calls
             .lock()
@@ -45,7 +45,7 @@ impl Running {
     }
 
     /// Cancels one call, or all calls of a session.
-    pub(super) fn cancel(&self, session: &SessionId, request: Option<&RequestId>) {
+    pub(in crate::engine) fn cancel(&self, session: &SessionId, request: Option<&RequestId>) {
         let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
         for (id, cancel) in calls.get(session).into_iter().flatten() {
             if request.is_none_or(|it| it == id) {

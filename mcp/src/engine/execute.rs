@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::{
     Inner, lists,
-    operation::{Operation, resource_not_found},
+    request::{Operation, resource_not_found},
 };
 use crate::{
     call::Call,

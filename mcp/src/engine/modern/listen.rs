@@ -10,15 +10,15 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::{
-    Inner,
-    jobs::tasks::{self, FollowedTasks},
-    notify::{self, SubscriptionMeta},
-    open::Access,
-    operation::read_params,
-};
 use crate::{
     caller::Caller,
+    engine::{
+        Inner,
+        access::Access,
+        notifications::{self, SubscriptionMeta},
+        request::read_params,
+        tasks::wire::{self as tasks, FollowedTasks},
+    },
     job::JobId,
     reply::{Reply, ReplyBody},
     rpc::{self, Request, RequestId, RpcError},
@@ -101,7 +101,7 @@ struct Acknowledged<'a> {
     notifications: &'a Filter,
 }
 
-pub(super) async fn listen(
+pub(in crate::engine) async fn listen(
     engine: &Arc<Inner>,
     caller: Caller,
     request: &Request<'_>,
@@ -265,7 +265,7 @@ impl Listener {
                 }
             };
         let wanted = signals.iter().filter(|it| self.filter.wants(it));
-        let messages = wanted.filter_map(|it| notify::notification(it, Some(&self.id)));
+        let messages = wanted.filter_map(|it| notifications::notification(it, Some(&self.id)));
         self.ready = messages.collect();
         self.ready.reverse();
     }

@@ -15,14 +15,18 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{
-    Inner, jobs,
-    legacy::{self, EmptyEvents},
-    notify,
-    open::Access,
-    retry::{HEARTBEAT, patiently},
+    quirks::{EmptyEvents, StreamHabits},
+    rerun,
 };
 use crate::{
     caller::Caller,
+    engine::{
+        Inner,
+        access::Access,
+        notifications,
+        retry::{HEARTBEAT, patiently},
+        tasks,
+    },
     id::random_id,
     job::{JobId, Origin},
     json, sse,
@@ -61,14 +65,14 @@ impl Answering {
         caller: &Caller,
         patient: bool,
     ) -> Result<(), StoreError> {
-        match jobs::legacy::look_after(engine, &caller.user, &self.writer, &self.job).await? {
-            None if patient => jobs::legacy::give_up(engine, &self.writer).await?,
+        match tasks::legacy::look_after(engine, &caller.user, &self.writer, &self.job).await? {
+            None if patient => tasks::legacy::give_up(engine, &self.writer).await?,
             Some(job) if self.signals.is_none() && !matches!(job.origin, Origin::Stream { .. }) => {
                 let topic = Topic::Job(self.job.clone());
                 self.signals = Some(engine.stores.bus.subscribe(topic).await?);
                 // It may have ended just before.
                 let (user, writer) = (&caller.user, &self.writer);
-                jobs::legacy::look_after(engine, user, writer, &self.job).await?;
+                tasks::legacy::look_after(engine, user, writer, &self.job).await?;
             }
             _ => {}
         }
@@ -100,7 +104,7 @@ enum End {
 }
 
 /// A socket that follows a legacy stream.
-pub(super) struct Follower {
+pub(in crate::engine) struct Follower {
     engine: Arc<Inner>,
     key: StreamKey,
     empty_events: EmptyEvents,
@@ -149,7 +153,7 @@ enum Event {
 
 impl Follower {
     /// Begins to listen; events are read when the stream is polled.
-    pub(super) async fn start(
+    pub(in crate::engine) async fn start(
         engine: &Arc<Inner>,
         key: StreamKey,
         session: &Session,
@@ -166,7 +170,7 @@ impl Follower {
         } else {
             (session_signals.await?, None)
         };
-        let habits = legacy::StreamHabits::of(session);
+        let habits = StreamHabits::of(session);
         let empty_events = habits.empty_events(key.stream.is_standalone());
         let may_be_empty = empty_events == EmptyEvents::Allowed;
         let first = if may_be_empty {
@@ -209,7 +213,7 @@ impl Follower {
     ///
     /// A standalone stream is written by its follower, so a client that resumes it may have missed
     /// changes in between: it is told that whatever it follows may have changed.
-    pub(super) async fn take_over(&mut self, resumes: bool, session: &Session) {
+    pub(in crate::engine) async fn take_over(&mut self, resumes: bool, session: &Session) {
         let signal = Signal::StreamTaken { key: self.key.clone(), holder: self.holder.clone() };
         self.engine.publish(signal).await;
         self.resumes = resumes;
@@ -221,7 +225,7 @@ impl Follower {
 
     /// Goes on with the stream of a call on the socket of the standalone stream. Event ids would make
     /// the client resume this stream the next time, and not the standalone one: there are none.
-    pub(super) async fn move_here(mut self, last: EventNumber, session: &Session) -> Self {
+    pub(in crate::engine) async fn move_here(mut self, last: EventNumber, session: &Session) -> Self {
         self.moving = Moving::Here { answers_until: last };
         self.ready.clear();
         self.take_over(true, session).await;
@@ -245,7 +249,7 @@ impl Follower {
     }
 
     /// The body of the response.
-    pub(super) fn into_body(self) -> BoxStream<'static, Bytes> {
+    pub(in crate::engine) fn into_body(self) -> BoxStream<'static, Bytes> {
         stream::unfold(self, |mut follower| async move {
             let chunk = follower.next().await?;
             Some((chunk, follower))
@@ -436,7 +440,7 @@ impl Follower {
             // A job that goes on must not count as lost.
             return;
         }
-        if let Err(error) = legacy::take_over(&self.engine, &self.caller, &self.key).await {
+        if let Err(error) = rerun::take_over(&self.engine, &self.caller, &self.key).await {
             tracing::warn!(
                 dependency = error.dependency(), error = %error,
                 "A lost call could not be taken over: {error}"
@@ -509,7 +513,7 @@ impl Follower {
                 updated.chain([list]).collect()
             }
         };
-        for notification in signals.iter().filter_map(|it| notify::notification(it, None)) {
+        for notification in signals.iter().filter_map(|it| notifications::notification(it, None)) {
             self.engine.stores.log.append(&self.key.session, &notification).await?;
         }
         self.unread = true;

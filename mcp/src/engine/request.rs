@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{Inner, task_request::TaskRequest};
+use super::{Inner, tasks::params::TaskRequest};
 use crate::{
     call::CallMeta,
     catalog::{HeaderParam, MatchedUri, ResourceKind},

@@ -69,18 +69,18 @@ impl Binding<'_> {
 }
 
 #[derive(Serialize, Deserialize)]
-struct State {
+struct SealedState {
     user: String,
     client: String,
     request: String,
     expires: i64,
     #[serde(flatten)]
-    kept: Kept,
+    kept: SealedAnswers,
 }
 
 /// What one round leaves to the next.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Kept {
+pub(crate) struct SealedAnswers {
     /// The answers so far.
     pub(crate) answers: BTreeMap<String, Answer>,
     /// The job that asks, if a job was made of the request.
@@ -90,11 +90,11 @@ pub(crate) struct Kept {
 
 /// A state that is not ours, not for this request, or too old.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct BadState(pub(crate) &'static str);
+pub(crate) struct InvalidState(pub(crate) &'static str);
 
 /// Seals what is kept under the first key.
-pub(crate) fn seal(keys: &[SealKey], now: i64, binding: &Binding<'_>, kept: &Kept) -> String {
-    let state = State {
+pub(crate) fn seal(keys: &[SealKey], now: i64, binding: &Binding<'_>, kept: &SealedAnswers) -> String {
+    let state = SealedState {
         user: binding.caller.user.as_str().to_owned(),
         client: binding.caller.client.to_string(),
         request: binding.digest(),
@@ -117,10 +117,10 @@ pub(crate) fn open(
     now: i64,
     binding: &Binding<'_>,
     text: &str,
-) -> Result<Kept, BadState> {
-    const FORGED: BadState = BadState("`requestState` is not one of ours, or was changed");
+) -> Result<SealedAnswers, InvalidState> {
+    const FORGED: InvalidState = InvalidState("`requestState` is not one of ours, or was changed");
     if text.len() > MAX_LENGTH {
-        return Err(BadState("`requestState` is too long"));
+        return Err(InvalidState("`requestState` is too long"));
     }
     let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_not_base64| FORGED)?;
     let (nonce, sealed) = bytes.split_first_chunk::<NONCE_LENGTH>().ok_or(FORGED)?;
@@ -129,15 +129,15 @@ pub(crate) fn open(
         .iter()
         .find_map(|key| key.cipher().decrypt(&nonce, Payload { msg: sealed, aad: PURPOSE }).ok())
         .ok_or(FORGED)?;
-    let state: State = json::from_slice(&message).map_err(|_other_format| FORGED)?;
+    let state: SealedState = json::from_slice(&message).map_err(|_other_format| FORGED)?;
     if state.user != binding.caller.user.as_str() || state.client != *binding.caller.client {
         return Err(FORGED);
     }
     if state.request != binding.digest() {
-        return Err(BadState("`requestState` belongs to a request with other parameters"));
+        return Err(InvalidState("`requestState` belongs to a request with other parameters"));
     }
     if now >= state.expires {
-        return Err(BadState("`requestState` has expired; send the request again without it"));
+        return Err(InvalidState("`requestState` has expired; send the request again without it"));
     }
     Ok(state.kept)
 }
@@ -173,7 +173,7 @@ mod tests {
         let (old, new) = (SealKey::new([1; 32]), SealKey::new([2; 32]));
         let (ada, bob) = (caller("ada"), caller("bob"));
         let answers = BTreeMap::from([("k".to_owned(), Answer::Result(true.into()))]);
-        let kept = Kept { answers, job: Some(JobId::random()) };
+        let kept = SealedAnswers { answers, job: Some(JobId::random()) };
         let sealed =
             seal(std::slice::from_ref(&old), 100, &binding(&ada, r#"{"a":1,"b":2}"#), &kept);
         let keys = [new, old];
@@ -192,7 +192,7 @@ mod tests {
             let keys = [SealKey::new([1; 32])];
             let binding = binding(&ada, "{}");
             prop_assert!(open(&keys, 0, &binding, &text).is_err());
-            let mut sealed = seal(&keys, 0, &binding, &Kept::default()).into_bytes();
+            let mut sealed = seal(&keys, 0, &binding, &SealedAnswers::default()).into_bytes();
             let position = position % sealed.len();
             let original = std::mem::replace(&mut sealed[position], byte);
             if original != byte {

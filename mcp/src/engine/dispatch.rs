@@ -16,7 +16,7 @@ use crate::{
     version::ProtocolVersion,
 };
 
-pub(super) async fn post(
+pub(super) async fn dispatch(
     engine: &Arc<Inner>,
     caller: Caller,
     headers: &HeaderMap,

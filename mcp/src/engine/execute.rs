@@ -119,12 +119,12 @@ const READ_LIMIT: Duration = Duration::from_secs(30);
 
 impl Inner {
     /// Runs an operation to its end.
-    pub(super) async fn run(
+    pub(super) async fn execute(
         &self,
         operation: &Operation,
         call: &Call,
     ) -> Result<Output<'_>, Failure> {
-        let done = self.perform(operation, call).await;
+        let done = self.execute_operation(operation, call).await;
         match &done {
             Ok(output) if output.failure().is_some() => trace::failed("tool_error"),
             Err(Failure::Rpc(error)) => trace::failed(&error.code.to_string()),
@@ -133,7 +133,7 @@ impl Inner {
         done
     }
 
-    async fn perform(&self, operation: &Operation, call: &Call) -> Result<Output<'_>, Failure> {
+    async fn execute_operation(&self, operation: &Operation, call: &Call) -> Result<Output<'_>, Failure> {
         let version = call.version();
         match operation {
             Operation::CallTool { index, name, arguments } => {
@@ -351,17 +351,17 @@ pub(super) fn tool_failed(
         ToolError::Rpc(error) => return Err(error.into()),
         ToolError::Internal(source) => {
             tracing::error!(tool = name, error = %source, "Tool `{name}` failed: {source}");
-            return Ok(CallToolResult::fault(our_fault(name)));
+            return Ok(CallToolResult::fault(internal_failure_text(name)));
         }
         ToolError::Children(_) | ToolError::Superseded(_) => {
-            return Ok(CallToolResult::fault(our_fault(name)));
+            return Ok(CallToolResult::fault(internal_failure_text(name)));
         }
     };
     Ok(CallToolResult::error(message))
 }
 
 /// What a model is told of a failure whose cause is for the log.
-pub(super) fn our_fault(name: &str) -> String {
+pub(super) fn internal_failure_text(name: &str) -> String {
     format!("`{name}` failed for a reason on our side. Please try again.")
 }
 

@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    legacy::running::Running,
+    legacy::running::RunningCalls,
     lists::Rendered,
     slots::{MAX_LISTENING, MAX_OPEN, Slots},
 };
@@ -61,7 +61,7 @@ pub(super) struct Inner {
     pub(super) job_access: Option<JobAccess>,
     /// The `_meta` of every modern result.
     pub(super) server_meta: Box<RawValue>,
-    pub(super) running: Running,
+    pub(super) running: RunningCalls,
     /// Requests of each person that run or are answered with a stream.
     pub(super) open: Slots,
     /// Streams of each person that wait for changes.
@@ -93,7 +93,7 @@ impl Inner {
             stores,
             settings,
             job_access,
-            running: Running::default(),
+            running: RunningCalls::default(),
             open: Slots::new(MAX_OPEN),
             listening: Slots::new(MAX_LISTENING),
             drain: CancellationToken::new(),
@@ -121,7 +121,7 @@ impl Inner {
         };
         match admission.admit(caller, requests).await {
             Verdict::Admitted(quota) => Ok(quota),
-            Verdict::Refused(quota) => Err(quota),
+            Verdict::Rejected(quota) => Err(quota),
         }
     }
 

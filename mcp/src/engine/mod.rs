@@ -68,7 +68,7 @@ impl Engine {
         let Some(slot) = self.inner.open.take(&caller.user) else {
             return Reply::too_many_requests_open();
         };
-        dispatch::post(&self.inner, caller, headers, &body).await.holding(slot)
+        dispatch::dispatch(&self.inner, caller, headers, &body).await.holding(slot)
     }
 
     /// `GET` on the MCP endpoint: the standalone stream of a legacy session, or the rest of one

@@ -77,7 +77,7 @@ impl Reply {
         reply
     }
 
-    pub(super) fn store_away(id: Option<&RequestId>, error: &StoreError) -> Self {
+    pub(super) fn store_unavailable(id: Option<&RequestId>, error: &StoreError) -> Self {
         tracing::error!(
             dependency = error.dependency(), error = %error,
             "A store cannot be reached: {error}"

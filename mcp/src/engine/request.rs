@@ -74,14 +74,14 @@ pub(super) enum Operation {
 
 /// An operation, and how its client wants to hear of its progress.
 #[derive(Debug)]
-pub(super) struct Work {
+pub(super) struct RequestedOperation {
     pub(super) operation: Operation,
     pub(super) progress_token: Option<RequestId>,
     /// Asks for a task handle instead of the result (2025-11-25).
     pub(super) task: Option<TaskRequest>,
 }
 
-impl Work {
+impl RequestedOperation {
     /// What another instance needs to do the same, if it is something that can be stored.
     pub(super) fn to_stored(&self) -> Option<StoredCall> {
         Some(StoredCall {
@@ -116,19 +116,19 @@ pub(super) struct Argument {
 
 /// Why parameters lead to no operation.
 #[derive(Debug)]
-pub(super) struct Unusable {
+pub(super) struct InvalidParams {
     pub(super) error: RpcError,
     /// Whether the parameters do not even have the form that the method asks for, instead of naming
     /// something that does not exist.
     pub(super) malformed: bool,
 }
 
-fn malformed(error: RpcError) -> Unusable {
-    Unusable { error, malformed: true }
+fn malformed(error: RpcError) -> InvalidParams {
+    InvalidParams { error, malformed: true }
 }
 
-fn unknown(error: RpcError) -> Unusable {
-    Unusable { error, malformed: false }
+fn unknown(error: RpcError) -> InvalidParams {
+    InvalidParams { error, malformed: false }
 }
 
 #[derive(Deserialize)]
@@ -192,7 +192,7 @@ pub(super) fn read_params<'a, T: Deserialize<'a>>(
 }
 
 /// The arguments as the client sent them, or none. Some clients send the object as a text of JSON.
-fn object(arguments: Option<&RawValue>) -> Result<Box<RawValue>, Unusable> {
+fn object(arguments: Option<&RawValue>) -> Result<Box<RawValue>, InvalidParams> {
     let none = || RawValue::from_string("{}".to_owned()).expect("valid JSON");
     let is_object = |it: &RawValue| it.get().starts_with('{');
     let Some(sent) = arguments.filter(|it| it.get() != r#""""#) else {
@@ -215,7 +215,7 @@ impl Operation {
         version: ProtocolVersion,
         method: Method,
         params: Option<&RawValue>,
-    ) -> Result<Self, Unusable> {
+    ) -> Result<Self, InvalidParams> {
         let name = method.name();
         let cursor = || Ok(read_params::<ListParams>(name, params).map_err(malformed)?.cursor);
         match method {
@@ -390,7 +390,7 @@ impl Operation {
     }
 }
 
-fn find_prompt(engine: &Inner, name: &str) -> Result<usize, Unusable> {
+fn find_prompt(engine: &Inner, name: &str) -> Result<usize, InvalidParams> {
     engine.catalog.find_prompt(name).ok_or_else(|| {
         unknown(RpcError::invalid_params(format!(
             "there is no prompt `{}`; see prompts/list",
@@ -403,7 +403,7 @@ fn prepare_completion(
     engine: &Inner,
     version: ProtocolVersion,
     params: Option<&RawValue>,
-) -> Result<Operation, Unusable> {
+) -> Result<Operation, InvalidParams> {
     let params: CompleteParams = read_params(Method::Complete.name(), params).map_err(malformed)?;
     let argument = params.argument;
     if argument.value.len() > MAX_COMPLETION_VALUE {

@@ -15,17 +15,17 @@ pub(super) const HEARTBEAT: Duration = Duration::from_secs(2);
 
 /// For how long a message is offered to a store that is away. After that its writer counts as dead,
 /// and somebody else may have the call.
-pub(super) const WRITE_PATIENCE: Duration = LEASE;
+pub(super) const WRITE_TIMEOUT: Duration = LEASE;
 
 /// The same for the answer, which is worth more: nobody can know it without doing the work again.
-pub(super) const ANSWER_PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The pause before a store that is away is tried again.
-const TRY_AGAIN: Duration = Duration::from_millis(100);
+const RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// Repeats what the store cannot do now. What is repeated must be the same thing if it was done
 /// already.
-pub(super) async fn patiently<T, F: Future<Output = Result<T, StoreError>>>(
+pub(super) async fn retry_for<T, F: Future<Output = Result<T, StoreError>>>(
     patience: Duration,
     mut attempt: impl FnMut() -> F,
 ) -> Result<T, StoreError> {
@@ -34,7 +34,7 @@ pub(super) async fn patiently<T, F: Future<Output = Result<T, StoreError>>>(
         match attempt().await {
             Err(error) if Instant::now() < deadline => {
                 tracing::debug!(error = %error, "The store is away, trying again: {error}");
-                sleep(TRY_AGAIN).await;
+                sleep(RETRY_DELAY).await;
             }
             done => return done,
         }

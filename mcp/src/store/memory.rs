@@ -33,7 +33,7 @@ impl Stores {
         let memory = Arc::new(Memory {
             session_ttl,
             fanout: Fanout::default(),
-            state: Mutex::new(State {
+            state: Mutex::new(MemoryState {
                 sessions: HashMap::new(),
                 calls: Vec::new(),
                 streams: HashMap::new(),
@@ -53,18 +53,18 @@ impl Stores {
 struct Memory {
     session_ttl: Duration,
     fanout: Fanout,
-    state: Mutex<State>,
+    state: Mutex<MemoryState>,
 }
 
-struct State {
+struct MemoryState {
     sessions: HashMap<SessionId, (Session, Instant)>,
-    calls: Vec<Waiting>,
+    calls: Vec<WaitingCall>,
     streams: HashMap<StreamKey, Stream>,
     announced: Option<CatalogDigest>,
     next_sweep: Instant,
 }
 
-struct Waiting {
+struct WaitingCall {
     writer: Writer,
     call: StoredCall,
     /// The ids of questions and the tool's own keys.
@@ -142,7 +142,7 @@ impl Stream {
     }
 }
 
-impl State {
+impl MemoryState {
     /// Removes the sessions of a user that were idle for longest, until there is room for one more.
     fn make_room(&mut self, user: &UserId, session_ttl: Duration) -> Vec<SessionId> {
         let now = Instant::now();
@@ -174,7 +174,7 @@ impl State {
 }
 
 impl Memory {
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, MemoryState> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.sweep(self.session_ttl);
         state
@@ -291,7 +291,7 @@ impl Questions for Memory {
         let open = open.iter().map(|it| (it.id.clone(), it.key.clone())).collect();
         let (writer, call) = (writer.clone(), call.clone());
         let signal = Signal::StreamChanged(writer.key.clone());
-        state.calls.push(Waiting { writer, call, open, expires: now + ttl });
+        state.calls.push(WaitingCall { writer, call, open, expires: now + ttl });
         drop(state);
         self.fanout.deliver(signal);
         Ok(true)
@@ -318,7 +318,7 @@ impl Questions for Memory {
         if !complete {
             return Ok(Answered::Waiting);
         }
-        let Waiting { mut writer, call, .. } = state.calls.swap_remove(index);
+        let WaitingCall { mut writer, call, .. } = state.calls.swap_remove(index);
         let pending = state.streams.get_mut(&writer.key).and_then(|it| it.pending(&writer));
         let Some(pending) = pending else {
             return Ok(Answered::Unknown);

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// The pause before a store that is away is tried again, for as long as the engine lives.
-const TRY_AGAIN: Duration = Duration::from_secs(1);
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// Passes published cancels on to the calls of this process, as long as the engine lives.
 pub(in crate::engine) fn listen(engine: &Arc<Inner>) {
@@ -28,7 +28,7 @@ pub(in crate::engine) fn listen(engine: &Arc<Inner>) {
                     );
                 }
             }
-            tokio::time::sleep(TRY_AGAIN).await;
+            tokio::time::sleep(RETRY_DELAY).await;
             if engine.strong_count() == 0 {
                 return;
             }

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Entered, rerun};
+use super::{ActiveSession, rerun};
 use crate::{
     caller::Caller,
     caller_jobs::JobAccessError,
     engine::{
         Inner,
         request::read_params,
-        retry::{LEASE, WRITE_PATIENCE, patiently},
+        retry::{LEASE, WRITE_TIMEOUT, retry_for},
         tasks,
     },
     json,
@@ -26,7 +26,7 @@ use crate::{
 /// fails if the client has to try again.
 pub(super) async fn notification(
     engine: &Arc<Inner>,
-    entered: &Entered,
+    active: &ActiveSession,
     method: &str,
     params: Option<&RawValue>,
 ) -> Result<Option<&'static str>, StoreError> {
@@ -38,7 +38,7 @@ pub(super) async fn notification(
                 request_id: RequestId,
             }
             if let Ok(Params { request_id }) = read_params(method, params) {
-                cancel(engine, entered, request_id).await?;
+                cancel(engine, active, request_id).await?;
             }
             Some("notifications/cancelled")
         }
@@ -52,11 +52,11 @@ pub(super) async fn notification(
 /// Stops a call wherever it runs, and takes it away if it waits for the client.
 async fn cancel(
     engine: &Arc<Inner>,
-    entered: &Entered,
+    active: &ActiveSession,
     request: RequestId,
 ) -> Result<(), StoreError> {
-    let session = &entered.id;
-    let user = &entered.session.user;
+    let session = &active.id;
+    let user = &active.session.user;
     tasks::legacy::cancel(engine, user, session, &request).await?;
     match engine.stores.questions.withdraw(session, &request).await {
         Ok(Some(writer)) => {
@@ -77,7 +77,7 @@ async fn cancel(
     }
     // The signal stops it at once; what the log says, it learns even if it misses the signal.
     let log = &engine.stores.log;
-    if let Err(error) = patiently(WRITE_PATIENCE, || log.cancel(session, &request)).await {
+    if let Err(error) = retry_for(WRITE_TIMEOUT, || log.cancel(session, &request)).await {
         tracing::warn!(
             dependency = error.dependency(), error = %error,
             "A running call could not be cancelled: {error}"
@@ -93,7 +93,7 @@ async fn cancel(
 pub(super) async fn response(
     engine: &Arc<Inner>,
     caller: Caller,
-    entered: &Entered,
+    active: &ActiveSession,
     id: Option<RequestId>,
     outcome: Result<&RawValue, &RawValue>,
 ) -> Reply {
@@ -119,18 +119,18 @@ pub(super) async fn response(
             return Reply::bad_request(None, &error);
         }
     };
-    match tasks::legacy::respond(engine, &caller, &entered.id, &question, &answer).await {
+    match tasks::legacy::respond(engine, &caller, &active.id, &question, &answer).await {
         Ok(true) => return Reply::accepted(),
         Ok(false) => {}
         Err(JobAccessError::MissingScope(scope)) => return Reply::insufficient_scope(None, scope),
-        Err(JobAccessError::Unavailable(error)) => return Reply::store_away(None, &error),
+        Err(JobAccessError::Unavailable(error)) => return Reply::store_unavailable(None, &error),
     }
-    match engine.stores.questions.answer(&entered.id, &question, answer, LEASE).await {
+    match engine.stores.questions.answer(&active.id, &question, answer, LEASE).await {
         Ok(Answered::Complete(writer, call)) => {
-            rerun::go_on(engine, caller, &entered.session, writer, call).await;
+            rerun::go_on(engine, caller, &active.session, writer, call).await;
             Reply::accepted()
         }
         Ok(Answered::Waiting | Answered::Unknown) => Reply::accepted(),
-        Err(error) => Reply::store_away(None, &error),
+        Err(error) => Reply::store_unavailable(None, &error),
     }
 }

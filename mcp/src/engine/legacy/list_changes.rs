@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The pause before a store that is away is tried again.
-const TRY_AGAIN: Duration = Duration::from_secs(1);
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// How often it is tried. If the store is away for longer, sessions find out by themselves.
 const ATTEMPTS: usize = 300;
@@ -44,7 +44,7 @@ pub(in crate::engine) fn announce(engine: &Arc<Inner>) {
                 }
             }
             drop(engine);
-            tokio::time::sleep(TRY_AGAIN).await;
+            tokio::time::sleep(RETRY_DELAY).await;
         }
     });
 }
@@ -59,7 +59,7 @@ fn changes(known: &CatalogDigest, ours: &CatalogDigest) -> Vec<Signal> {
 impl Inner {
     /// Tells a session, on its standalone stream, that its client's lists are not ours. Once: from
     /// then on the client counts as having ours.
-    pub(in crate::engine) async fn tell_of_deploy(
+    pub(in crate::engine) async fn send_list_changes(
         &self,
         id: &SessionId,
         session: &Session,
@@ -78,7 +78,7 @@ impl Inner {
     }
 
     /// Notes that the client of a session was given our tools, or our prompts.
-    pub(in crate::engine) async fn note_list(
+    pub(in crate::engine) async fn record_list_sent(
         &self,
         id: &SessionId,
         session: &Session,

@@ -19,7 +19,7 @@ use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 
-use self::session::{Entered, enter};
+use self::session::{ActiveSession, load_session};
 pub(super) use self::streams::{delete, get};
 use super::{Inner, hashed, request::read_params};
 use crate::{
@@ -96,7 +96,7 @@ pub(super) async fn initialize(
     };
     match engine.stores.sessions.create(&id, &session).await {
         Ok(evicted) => end_evicted(engine, &session.user, evicted),
-        Err(error) => return Reply::store_away(Some(&request.id), &error).with_about(about),
+        Err(error) => return Reply::store_unavailable(Some(&request.id), &error).with_about(about),
     }
     let info = engine.catalog.info();
     let mut implementation = info.implementation.clone();
@@ -153,25 +153,25 @@ pub(super) async fn message(
         Message::Notification { .. } | Message::Response { .. } => None,
     };
     let mut about = About { era: Some("legacy"), ..About::default() };
-    let entered = match enter(engine, &caller, headers, id, Requests::of(&message)).await {
-        Ok(entered) => entered,
+    let active = match load_session(engine, &caller, headers, id, Requests::of(&message)).await {
+        Ok(active) => active,
         Err(reply) => return reply.with_about(about),
     };
-    about.session = Some(hashed(&entered.id));
-    let quota = entered.quota;
+    about.session = Some(hashed(&active.id));
+    let quota = active.quota;
     let reply = match message {
         Message::Request(request) => {
             let accepted = headers::accepted(headers);
-            requests::answer(engine, caller, entered, vec![request], false, accepted, about).await
+            requests::answer(engine, caller, active, vec![request], false, accepted, about).await
         }
         Message::Notification { method, params } => {
-            match client::notification(engine, &entered, &method, params).await {
+            match client::notification(engine, &active, &method, params).await {
                 Ok(known) => Reply::accepted().with_about(About { method: known, ..about }),
-                Err(error) => Reply::store_away(None, &error).with_about(about),
+                Err(error) => Reply::store_unavailable(None, &error).with_about(about),
             }
         }
         Message::Response { id, outcome } => {
-            client::response(engine, caller, &entered, id, outcome).await.with_about(about)
+            client::response(engine, caller, &active, id, outcome).await.with_about(about)
         }
     };
     reply.with_quota(quota)
@@ -186,16 +186,16 @@ pub(super) async fn batch(
 ) -> Reply {
     let mut about = About { era: Some("legacy"), ..About::default() };
     let asked = messages.iter().map(Requests::of).fold(Requests::default(), Requests::add);
-    let entered = match enter(engine, &caller, headers, None, asked).await {
-        Ok(entered) => entered,
+    let active = match load_session(engine, &caller, headers, None, asked).await {
+        Ok(active) => active,
         Err(reply) => return reply.with_about(about),
     };
-    about.session = Some(hashed(&entered.id));
-    let quota = entered.quota;
-    if entered.session.version != ProtocolVersion::V2025_03_26 {
+    about.session = Some(hashed(&active.id));
+    let quota = active.quota;
+    if active.session.version != ProtocolVersion::V2025_03_26 {
         let error = RpcError::invalid_request(format!(
             "batches exist in 2025-03-26 only, and this session speaks {}",
-            entered.session.version
+            active.session.version
         ));
         return Reply::bad_request(None, &error).with_about(about);
     }
@@ -204,12 +204,12 @@ pub(super) async fn batch(
         match message {
             Message::Request(request) => requested.push(request),
             Message::Notification { method, params } => {
-                if let Err(error) = client::notification(engine, &entered, &method, params).await {
-                    return Reply::store_away(None, &error).with_about(about);
+                if let Err(error) = client::notification(engine, &active, &method, params).await {
+                    return Reply::store_unavailable(None, &error).with_about(about);
                 }
             }
             Message::Response { id, outcome } => {
-                let reply = client::response(engine, caller.clone(), &entered, id, outcome).await;
+                let reply = client::response(engine, caller.clone(), &active, id, outcome).await;
                 if !reply.status.is_success() {
                     return reply.with_about(about);
                 }
@@ -220,6 +220,6 @@ pub(super) async fn batch(
         return Reply::accepted().with_about(about).with_quota(quota);
     }
     let accepted = headers::accepted(headers);
-    let answered = requests::answer(engine, caller, entered, requested, true, accepted, about);
+    let answered = requests::answer(engine, caller, active, requested, true, accepted, about);
     answered.await.with_quota(quota)
 }

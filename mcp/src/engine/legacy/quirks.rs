@@ -19,7 +19,7 @@ pub(in crate::engine) enum EmptyEvents {
 
 /// What the client of a session does with its streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::engine) struct StreamHabits {
+pub(in crate::engine) struct StreamQuirks {
     on_calls: EmptyEvents,
     on_standalone: EmptyEvents,
     /// Whether the client resumes the stream of a call. If not, what it misses there is sent when it
@@ -35,7 +35,7 @@ const NO_EMPTY_EVENTS: [&str; 2] = ["claude-ai", "anthropic"];
 /// no use to them.
 const STANDALONE_ONLY: [&str; 3] = ["visual studio code", "code - oss", "vscodium"];
 
-impl StreamHabits {
+impl StreamQuirks {
     const STANDARD: Self = Self::alike(EmptyEvents::Allowed);
 
     const fn alike(empty_events: EmptyEvents) -> Self {
@@ -57,15 +57,15 @@ impl StreamHabits {
         if is(&NO_EMPTY_EVENTS) {
             return Self::alike(EmptyEvents::Never);
         }
-        let habits = if session.version < ProtocolVersion::V2025_11_25 {
+        let quirks = if session.version < ProtocolVersion::V2025_11_25 {
             Self::alike(EmptyEvents::Avoided)
         } else {
             Self::STANDARD
         };
         if is(&STANDALONE_ONLY) {
-            Self { on_calls: EmptyEvents::Avoided, resumes_calls: false, ..habits }
+            Self { on_calls: EmptyEvents::Avoided, resumes_calls: false, ..quirks }
         } else {
-            habits
+            quirks
         }
     }
 
@@ -86,9 +86,9 @@ mod tests {
         types::{ClientCapabilities, Implementation, LogLevel},
     };
 
-    fn habits(version: ProtocolVersion, name: &str) -> StreamHabits {
+    fn quirks(version: ProtocolVersion, name: &str) -> StreamQuirks {
         let info = serde_json::json!({ "name": name, "version": "1" });
-        StreamHabits::of(&Session {
+        StreamQuirks::of(&Session {
             user: UserId::new("dev:ada"),
             version,
             capabilities: ClientCapabilities::default(),
@@ -104,18 +104,18 @@ mod tests {
     fn a_client_gets_empty_events_only_where_it_can_take_them() {
         let new = ProtocolVersion::V2025_11_25;
         for name in ["claude-code", "mcp-inspector", "", "Anthropically", "claude-ai-copy"] {
-            assert_eq!(habits(new, name), StreamHabits::STANDARD, "{name}");
-            let old = habits(ProtocolVersion::V2025_06_18, name);
-            assert_eq!(old, StreamHabits::alike(EmptyEvents::Avoided), "{name}");
+            assert_eq!(quirks(new, name), StreamQuirks::STANDARD, "{name}");
+            let old = quirks(ProtocolVersion::V2025_06_18, name);
+            assert_eq!(old, StreamQuirks::alike(EmptyEvents::Avoided), "{name}");
         }
         for name in ["claude-ai", "Anthropic", "Anthropic/ClaudeAI", "Anthropic/Toolbox"] {
-            assert_eq!(habits(new, name), StreamHabits::alike(EmptyEvents::Never), "{name}");
+            assert_eq!(quirks(new, name), StreamQuirks::alike(EmptyEvents::Never), "{name}");
         }
         for name in ["Visual Studio Code", "Visual Studio Code - Insiders", "VSCodium"] {
-            let habits = habits(new, name);
-            assert_eq!(habits.empty_events(false), EmptyEvents::Avoided, "{name}");
-            assert_eq!(habits.empty_events(true), EmptyEvents::Allowed, "{name}");
-            assert!(!habits.resumes_calls, "{name}");
+            let quirks = quirks(new, name);
+            assert_eq!(quirks.empty_events(false), EmptyEvents::Avoided, "{name}");
+            assert_eq!(quirks.empty_events(true), EmptyEvents::Allowed, "{name}");
+            assert!(!quirks.resumes_calls, "{name}");
         }
     }
 }

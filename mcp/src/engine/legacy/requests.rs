@@ -8,24 +8,24 @@ use serde::{Deserialize, Serialize};
 use tracing::{Instrument as _, Span};
 
 use super::{
-    Entered,
-    response::{Decision, Exchange},
-    run::Run,
-    stream_reader::Follower,
+    ActiveSession,
+    response::{ResponseMode, LegacyResponse},
+    run::LegacyRun,
+    stream_reader::StreamReader,
 };
 use crate::{
     caller::Caller,
     engine::{
         Inner, QUICK,
         request::{
-            Method, Operation, Work, progress_token, read_params, resource_not_found, task_request,
+            Method, Operation, RequestedOperation, progress_token, read_params, resource_not_found, task_request,
         },
-        retry::{WRITE_PATIENCE, patiently},
+        retry::{WRITE_TIMEOUT, retry_for},
         tasks::{
             params::TaskRequest,
             stream::{self, JOB_LEASE},
-            wait::Waiting,
-            wire::{self, LegacyTask, Refusal},
+            wait::JobWait,
+            wire::{self, LegacyTask, TaskError},
         },
     },
     failure::CallFailure,
@@ -46,11 +46,11 @@ use crate::{
 struct Empty {}
 
 /// What a request turned out to be.
-enum Task {
+enum Prepared {
     /// Answered already.
     Answered { answer: Vec<u8>, error: Option<i64> },
     /// To be run, and how that is traced.
-    Run(Arc<Work>, Span),
+    Run(Arc<RequestedOperation>, Span),
     /// Answered by a job when it has ended.
     Await(JobId),
 }
@@ -59,45 +59,45 @@ enum Task {
 pub(super) async fn answer(
     engine: &Arc<Inner>,
     caller: Caller,
-    mut entered: Entered,
-    requested: Vec<Request<'_>>,
+    mut active: ActiveSession,
+    requests: Vec<Request<'_>>,
     batch: bool,
     accepted: headers::Accepted,
     mut about: About,
 ) -> Reply {
     let mut tasks = Vec::new();
-    for request in requested {
+    for request in requests {
         let id = Some(&request.id);
-        let task = match prepare(engine, &caller, &entered, &request, &mut about).await {
+        let task = match prepare(engine, &caller, &active, &request, &mut about).await {
             Ok(task) => task,
-            Err(Stop::Rpc(error)) => {
-                Task::Answered { answer: rpc::encode_error(id, &error), error: Some(error.code) }
+            Err(PrepareError::Rpc(error)) => {
+                Prepared::Answered { answer: rpc::encode_error(id, &error), error: Some(error.code) }
             }
-            Err(Stop::Scope(scope)) => {
+            Err(PrepareError::Scope(scope)) => {
                 return Reply::insufficient_scope(id, scope).with_about(about);
             }
-            Err(Stop::Away(error)) => return Reply::store_away(id, &error).with_about(about),
+            Err(PrepareError::Unavailable(error)) => return Reply::store_unavailable(id, &error).with_about(about),
         };
         tasks.push((request.id, task));
     }
     if !accepted.events {
         // A client that takes no stream cannot be asked anything.
-        entered.session.capabilities = ClientCapabilities::default();
+        active.session.capabilities = ClientCapabilities::default();
     }
     if !batch
         && accepted.json
-        && let [(_, Task::Answered { .. })] = tasks.as_slice()
-        && let Some((_, Task::Answered { answer, error })) = tasks.pop()
+        && let [(_, Prepared::Answered { .. })] = tasks.as_slice()
+        && let Some((_, Prepared::Answered { answer, error })) = tasks.pop()
     {
         about.failure = error.map(CallFailure::Rpc);
         return Reply::json(StatusCode::OK, answer).with_about(about);
     }
-    let key = StreamKey { session: entered.id.clone(), stream: StreamId::random() };
+    let key = StreamKey { session: active.id.clone(), stream: StreamId::random() };
     let pending = tasks.iter().map(|(request, task)| match task {
-        Task::Answered { .. } | Task::Await(_) => (request.clone(), None),
-        Task::Run(work, _) => (request.clone(), Some(Arc::clone(work))),
+        Prepared::Answered { .. } | Prepared::Await(_) => (request.clone(), None),
+        Prepared::Run(requested, _) => (request.clone(), Some(Arc::clone(requested))),
     });
-    let (exchange, decision) = Exchange::new(
+    let (response, decision) = LegacyResponse::new(
         Arc::clone(engine),
         caller.clone(),
         key,
@@ -105,29 +105,29 @@ pub(super) async fn answer(
         batch,
         accepted.events,
     );
-    let session = Arc::new(entered.session);
+    let session = Arc::new(active.session);
     for (request, task) in tasks {
         match task {
-            Task::Answered { answer, .. } => {
-                exchange.finish(&exchange.first_run(&request), Some(answer)).await;
+            Prepared::Answered { answer, .. } => {
+                response.finish(&response.first_run(&request), Some(answer)).await;
             }
-            Task::Await(job) => {
+            Prepared::Await(job) => {
                 let engine = Arc::clone(engine);
-                let writer = exchange.first_run(&request);
-                let exchange = Arc::clone(&exchange);
+                let writer = response.first_run(&request);
+                let response = Arc::clone(&response);
                 let caller = caller.clone();
                 engine.busy.clone().spawn(async move {
-                    await_job(&engine, &exchange, &writer, &caller, &job).await;
+                    await_job(&engine, &response, &writer, &caller, &job).await;
                 });
             }
-            Task::Run(work, span) => {
-                let run = Run {
+            Prepared::Run(requested, span) => {
+                let run = LegacyRun {
                     engine: Arc::clone(engine),
-                    exchange: Arc::clone(&exchange),
+                    response: Arc::clone(&response),
                     session: Arc::clone(&session),
                     caller: caller.clone(),
-                    writer: exchange.first_run(&request),
-                    work,
+                    writer: response.first_run(&request),
+                    requested,
                     answers: BTreeMap::new(),
                     progress: None,
                 };
@@ -136,34 +136,34 @@ pub(super) async fn answer(
             }
         }
     }
-    let decided = Decide { accepted, batch, session: &session, caller: &caller };
-    let reply = decided.reply(engine, &exchange, decision).await;
-    about.job = exchange.job();
+    let decided = ReplyContext { accepted, batch, session: &session, caller: &caller };
+    let reply = decided.reply(engine, &response, decision).await;
+    about.job = response.job();
     reply.with_about(about)
 }
 
 /// Waits for the answer to become JSON or a stream.
-struct Decide<'a> {
+struct ReplyContext<'a> {
     accepted: headers::Accepted,
     batch: bool,
     session: &'a Session,
     caller: &'a Caller,
 }
 
-impl Decide<'_> {
+impl ReplyContext<'_> {
     async fn reply(
         &self,
         engine: &Arc<Inner>,
-        exchange: &Arc<Exchange>,
-        mut decision: tokio::sync::oneshot::Receiver<Decision>,
+        response: &Arc<LegacyResponse>,
+        mut decision: tokio::sync::oneshot::Receiver<ResponseMode>,
     ) -> Reply {
         let patience = if self.accepted.json { QUICK } else { Duration::ZERO };
         let decided = match tokio::time::timeout(patience, &mut decision).await {
             Ok(decided) => decided,
             Err(_elapsed) => {
-                let exchange = Arc::clone(exchange);
+                let response = Arc::clone(response);
                 let opening = async move {
-                    if let Err(error) = exchange.open_stream().await {
+                    if let Err(error) = response.open_stream().await {
                         tracing::warn!(
                             dependency = error.dependency(), error = %error,
                             "A stream could not be opened: {error}"
@@ -176,16 +176,16 @@ impl Decide<'_> {
             }
         };
         let follow =
-            |after| Follower::start(engine, exchange.key.clone(), self.session, self.caller, after);
+            |after| StreamReader::start(engine, response.key.clone(), self.session, self.caller, after);
         match decided {
-            Ok(Decision::Json(body)) => {
-                if let Some(scope) = exchange.missing_scope() {
+            Ok(ResponseMode::Json(body)) => {
+                if let Some(scope) = response.missing_scope() {
                     return Reply::forbidden(scope, body);
                 }
                 let mut reply = Reply::json(StatusCode::OK, body);
-                reply.about.failure = exchange.failure().get();
+                reply.about.failure = response.failure().get();
                 // The other answers of a batch were served.
-                if let Some(wait) = exchange.retry_after()
+                if let Some(wait) = response.retry_after()
                     && !self.batch
                 {
                     reply = reply.refused_until(wait);
@@ -193,19 +193,19 @@ impl Decide<'_> {
                 reply
             }
             // The call runs: it would be wrong to say that nothing was done.
-            Ok(Decision::Stream { listening }) => {
-                match patiently(WRITE_PATIENCE, || follow(0)).await {
-                    Ok(follower) => {
+            Ok(ResponseMode::Stream { listening }) => {
+                match retry_for(WRITE_TIMEOUT, || follow(0)).await {
+                    Ok(reader) => {
                         if listening.send(()).is_err() {
                             tracing::debug!("The call went on before its client listened");
                         }
-                        self.stream(exchange, follower)
+                        self.stream(response, reader)
                     }
-                    Err(error) => Reply::store_away(None, &error),
+                    Err(error) => Reply::store_unavailable(None, &error),
                 }
             }
             // The client cancelled, and wants no answer: an event stream without events.
-            Ok(Decision::Nothing) => {
+            Ok(ResponseMode::Empty) => {
                 let nothing = futures_util::stream::iter([crate::sse::comment()]);
                 Reply::new(StatusCode::OK, ReplyBody::Events(Box::pin(nothing)))
             }
@@ -214,15 +214,15 @@ impl Decide<'_> {
     }
 
     /// The answer as a stream, which says at its end how the request failed.
-    fn stream(&self, exchange: &Arc<Exchange>, follower: Follower) -> Reply {
-        let failure = exchange.failure().clone();
-        let (exchange, user) = (Arc::clone(exchange), self.caller.user.clone());
+    fn stream(&self, response: &Arc<LegacyResponse>, reader: StreamReader) -> Reply {
+        let failure = response.failure().clone();
+        let (response, user) = (Arc::clone(response), self.caller.user.clone());
         let at_the_end = async move {
-            exchange.note_end_of_job(&user).await;
+            response.note_end_of_job(&user).await;
             None
         };
         let end = streams::once(at_the_end).filter_map(future::ready);
-        let events = follower.into_body().chain(end).boxed();
+        let events = reader.into_body().chain(end).boxed();
         let mut reply = Reply::new(StatusCode::OK, ReplyBody::Events(events));
         reply.about.stream_failure = failure;
         reply
@@ -230,24 +230,24 @@ impl Decide<'_> {
 }
 
 /// Why a request is not run.
-enum Stop {
+enum PrepareError {
     /// The request is answered with an error; others of its batch go on.
     Rpc(RpcError),
     /// The token lacks this scope.
     Scope(&'static str),
     /// Nothing can be done now.
-    Away(StoreError),
+    Unavailable(StoreError),
 }
 
-impl From<RpcError> for Stop {
+impl From<RpcError> for PrepareError {
     fn from(error: RpcError) -> Self {
         Self::Rpc(error)
     }
 }
 
-impl From<StoreError> for Stop {
+impl From<StoreError> for PrepareError {
     fn from(error: StoreError) -> Self {
-        Self::Away(error)
+        Self::Unavailable(error)
     }
 }
 
@@ -260,13 +260,13 @@ struct LevelParams {
 async fn prepare(
     engine: &Arc<Inner>,
     caller: &Caller,
-    entered: &Entered,
+    active: &ActiveSession,
     request: &Request<'_>,
     about: &mut About,
-) -> Result<Task, Stop> {
-    let version = entered.session.version;
+) -> Result<Prepared, PrepareError> {
+    let version = active.session.version;
     let sessions = &engine.stores.sessions;
-    let answered = |answer| Ok(Task::Answered { answer, error: None });
+    let answered = |answer| Ok(Prepared::Answered { answer, error: None });
     if let Some(method) = Method::parse(&request.method) {
         about.method = Some(method.name());
         let operation = Operation::prepare(engine, version, method, request.params)
@@ -276,7 +276,7 @@ async fn prepare(
         if operation.is_list() {
             if matches!(method, Method::ListTools | Method::ListPrompts) {
                 let tools = method == Method::ListTools;
-                engine.note_list(&entered.id, &entered.session, tools).await?;
+                engine.record_list_sent(&active.id, &active.session, tools).await?;
             }
             return answered(rpc::encode_result(&request.id, &engine.list(&operation, version)?));
         }
@@ -287,7 +287,7 @@ async fn prepare(
         };
         let target = about.target.as_deref();
         let span = trace::operation(method.name(), target, version, request.params);
-        return Ok(Task::Run(Arc::new(Work { operation, progress_token, task }), span));
+        return Ok(Prepared::Run(Arc::new(RequestedOperation { operation, progress_token, task }), span));
     }
     if version == ProtocolVersion::V2025_11_25
         && engine.jobs().is_some()
@@ -300,12 +300,12 @@ async fn prepare(
         "logging/setLevel" => {
             about.method = Some("logging/setLevel");
             let params: LevelParams = read_params("logging/setLevel", request.params)?;
-            sessions.set_log_level(&entered.id, params.level).await?;
+            sessions.set_log_level(&active.id, params.level).await?;
         }
         "resources/subscribe" => {
             about.method = Some("resources/subscribe");
             let uri = followed(engine, caller, version, request)?;
-            if !sessions.subscribe(&entered.id, &uri).await? {
+            if !sessions.subscribe(&active.id, &uri).await? {
                 return Err(RpcError::invalid_request(format!(
                     "a session follows at most {MAX_SUBSCRIPTIONS} resources, with URIs of \
                      {MAX_SUBSCRIPTION_BYTES} bytes together; unsubscribe from some first"
@@ -316,7 +316,7 @@ async fn prepare(
         "resources/unsubscribe" => {
             about.method = Some("resources/unsubscribe");
             let uri = followed(engine, caller, version, request)?;
-            sessions.unsubscribe(&entered.id, &uri).await?;
+            sessions.unsubscribe(&active.id, &uri).await?;
         }
         "initialize" => {
             let error = "`initialize` stands alone, never in a batch";
@@ -356,7 +356,7 @@ async fn prepare_task(
     caller: &Caller,
     request: &Request<'_>,
     about: &mut About,
-) -> Result<Option<Task>, Stop> {
+) -> Result<Option<Prepared>, PrepareError> {
     const METHODS: [&str; 4] = ["tasks/get", "tasks/result", "tasks/list", "tasks/cancel"];
     let Some(method) = METHODS.into_iter().find(|it| *it == request.method) else {
         return Ok(None);
@@ -374,22 +374,22 @@ async fn prepare_task(
                 rpc::encode_result(id, &LegacyTask::new(&job))
             }
             _ if job.status.is_final() => stream::answer(id, &job, Some(&job.id)),
-            _ => return Ok(Some(Task::Await(job.id))),
+            _ => return Ok(Some(Prepared::Await(job.id))),
         }
     };
-    Ok(Some(Task::Answered { answer, error: None }))
+    Ok(Some(Prepared::Answered { answer, error: None }))
 }
 
 /// `tasks/result` of a task that has not ended: the socket that follows its stream looks after it.
 async fn await_job(
     engine: &Arc<Inner>,
-    exchange: &Exchange,
+    response: &LegacyResponse,
     writer: &Writer,
     caller: &Caller,
     id: &JobId,
 ) {
     let registration = engine.running.register(&writer.key.session, &writer.request);
-    let opened = match exchange.open_stream().await {
+    let opened = match response.open_stream().await {
         Ok(true) => engine.stores.log.hand_over(writer, id, JOB_LEASE).await,
         other => other,
     };
@@ -413,20 +413,20 @@ async fn await_job(
     let answer = ended.map(|ended| match ended {
         Ok(job) => stream::answer(&writer.request, &job, Some(id)),
         Err(error) => {
-            exchange.note(CallFailure::Rpc(error.code));
+            response.note(CallFailure::Rpc(error.code));
             rpc::encode_error(Some(&writer.request), &error)
         }
     });
-    exchange.finish(writer, answer).await;
+    response.finish(writer, answer).await;
 }
 
 /// Waits until a task has ended, or for as long as the client's response can be held.
 async fn wait_for_task(engine: &Arc<Inner>, caller: &Caller, id: &JobId) -> Result<Job, RpcError> {
     let lasts = engine.until_expiry(caller);
-    let Ok(waiting) = Waiting::begin(engine, &caller.user, id, lasts, false).await else {
+    let Ok(waiting) = JobWait::begin(engine, &caller.user, id, lasts, false).await else {
         return Err(RpcError::unavailable());
     };
-    match waiting.for_end().await {
+    match waiting.wait_for_end().await {
         Ok(ended) => ended.ok_or_else(RpcError::internal),
         // No result of a tool: the client would take it for that of the task.
         Err(why) => {
@@ -436,18 +436,18 @@ async fn wait_for_task(engine: &Arc<Inner>, caller: &Caller, id: &JobId) -> Resu
     }
 }
 
-impl From<Refusal> for Stop {
-    fn from(refusal: Refusal) -> Self {
+impl From<TaskError> for PrepareError {
+    fn from(refusal: TaskError) -> Self {
         match refusal {
-            Refusal::Rpc(error) => Self::Rpc(error),
-            Refusal::Scope(scope) => Self::Scope(scope),
-            Refusal::Away(error) => Self::Away(error),
+            TaskError::Rpc(error) => Self::Rpc(error),
+            TaskError::Scope(scope) => Self::Scope(scope),
+            TaskError::Unavailable(error) => Self::Unavailable(error),
         }
     }
 }
 
-fn allow(caller: &Caller, scope: &'static str) -> Result<(), Stop> {
-    if caller.may(scope) { Ok(()) } else { Err(Stop::Scope(scope)) }
+fn allow(caller: &Caller, scope: &'static str) -> Result<(), PrepareError> {
+    if caller.may(scope) { Ok(()) } else { Err(PrepareError::Scope(scope)) }
 }
 
 /// The URI of a resource that the caller may follow.
@@ -456,7 +456,7 @@ fn followed(
     caller: &Caller,
     version: ProtocolVersion,
     request: &Request<'_>,
-) -> Result<String, Stop> {
+) -> Result<String, PrepareError> {
     #[derive(Deserialize)]
     struct Params {
         uri: String,

@@ -16,10 +16,10 @@ use std::sync::Arc;
 use serde::Deserialize;
 use tracing::Instrument as _;
 
-use super::{response::Exchange, run::Run};
+use super::{response::LegacyResponse, run::LegacyRun};
 use crate::{
     caller::Caller,
-    engine::{Inner, request::Work, retry::LEASE},
+    engine::{Inner, request::RequestedOperation, retry::LEASE},
     json,
     rpc::{self, RequestId, RpcError, codes},
     store::{Orphan, Session, StoreError, StoredCall, StreamKey, Writer},
@@ -39,8 +39,8 @@ pub(super) async fn go_on(
     writer: Writer,
     call: StoredCall,
 ) {
-    let work = Work::from_stored(engine, session.version, &call);
-    run(engine, caller, session, writer, call, work).await;
+    let requested = RequestedOperation::from_stored(engine, session.version, &call);
+    run(engine, caller, session, writer, call, requested).await;
 }
 
 /// Takes over the calls of a stream that were lost with their instance: runs them again, or says
@@ -73,13 +73,13 @@ async fn settle(
         && let Some(mut call) = call
         && lost <= MAX_LOSSES
     {
-        let work = Work::from_stored(engine, session.version, &call);
-        if work.as_ref().is_none_or(|it| it.operation.is_repeatable(engine)) {
+        let requested = RequestedOperation::from_stored(engine, session.version, &call);
+        if requested.as_ref().is_none_or(|it| it.operation.is_repeatable(engine)) {
             tracing::info!(lost, "A call was lost with its instance and is run again");
-            if let Some(token) = work.as_ref().and_then(|it| it.progress_token.as_ref()) {
+            if let Some(token) = requested.as_ref().and_then(|it| it.progress_token.as_ref()) {
                 call.progress = last_progress(engine, &writer.key, token).await?;
             }
-            run(engine, caller.clone(), session, writer, call, work).await;
+            run(engine, caller.clone(), session, writer, call, requested).await;
             return Ok(());
         }
     }
@@ -90,8 +90,8 @@ async fn settle(
          or may not have taken effect; check, then call again",
     );
     let answer = rpc::encode_error(Some(&writer.request), &error);
-    let exchange = Exchange::resumed(Arc::clone(engine), caller.clone(), writer.key.clone());
-    exchange.finish(&writer, Some(answer)).await;
+    let response = LegacyResponse::resumed(Arc::clone(engine), caller.clone(), writer.key.clone());
+    response.finish(&writer, Some(answer)).await;
     Ok(())
 }
 
@@ -103,33 +103,33 @@ async fn run(
     session: &Session,
     writer: Writer,
     call: StoredCall,
-    work: Option<Work>,
+    requested: Option<RequestedOperation>,
 ) {
-    let exchange = Exchange::resumed(Arc::clone(engine), caller.clone(), writer.key.clone());
-    let error = match &work {
-        Some(work) if caller.may(work.operation.scope(engine)) => None,
-        Some(work) => Some(RpcError::invalid_request(format!(
+    let response = LegacyResponse::resumed(Arc::clone(engine), caller.clone(), writer.key.clone());
+    let error = match &requested {
+        Some(requested) if caller.may(requested.operation.scope(engine)) => None,
+        Some(requested) => Some(RpcError::invalid_request(format!(
             "the access token that would let this call go on lacks the scope `{}`",
-            work.operation.scope(engine)
+            requested.operation.scope(engine)
         ))),
         // Another version of this server began, and its tool is gone.
         None => Some(RpcError::invalid_params("what was called is no longer offered")),
     };
     if let Some(error) = error {
         let answer = rpc::encode_error(Some(&writer.request), &error);
-        exchange.finish(&writer, Some(answer)).await;
+        response.finish(&writer, Some(answer)).await;
         return;
     }
-    let Some(work) = work else {
+    let Some(requested) = requested else {
         return;
     };
-    let run = Run {
+    let run = LegacyRun {
         engine: Arc::clone(engine),
-        exchange,
+        response,
         session: Arc::new(session.clone()),
         caller,
         writer,
-        work: Arc::new(work),
+        requested: Arc::new(requested),
         answers: call.answers,
         progress: call.progress,
     };

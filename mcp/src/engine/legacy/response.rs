@@ -19,8 +19,8 @@ use crate::{
     caller::{Caller, UserId},
     engine::{
         Inner,
-        request::Work,
-        retry::{ANSWER_PATIENCE, LEASE, WRITE_PATIENCE, patiently},
+        request::RequestedOperation,
+        retry::{ANSWER_TIMEOUT, LEASE, WRITE_TIMEOUT, retry_for},
     },
     failure::{CallFailure, LateFailure},
     job::JobId,
@@ -35,22 +35,22 @@ const FOLLOW_LIMIT: Duration = Duration::from_secs(1);
 const STREAM_BYTES: usize = 16 * 1024;
 
 /// What becomes of the HTTP response.
-pub(in crate::engine) enum Decision {
+pub(in crate::engine) enum ResponseMode {
     /// Plain JSON.
     Json(Vec<u8>),
     /// A stream. Whoever serves it says when it listens, so that nothing is missed.
     Stream { listening: oneshot::Sender<()> },
     /// Every request was cancelled: there is nothing to answer.
-    Nothing,
+    Empty,
 }
 
 /// One legacy POST and its answers.
-pub(in crate::engine) struct Exchange {
+pub(in crate::engine) struct LegacyResponse {
     engine: Arc<Inner>,
     /// Who calls, or who goes on with the stream.
     caller: Caller,
     pub(in crate::engine) key: StreamKey,
-    state: Mutex<State>,
+    state: Mutex<ResponseState>,
     failure: LateFailure,
     missing_scope: OnceLock<&'static str>,
     /// After how long the caller may ask again, if that was too much at once.
@@ -59,42 +59,42 @@ pub(in crate::engine) struct Exchange {
     job: OnceLock<JobId>,
 }
 
-enum State {
+enum ResponseState {
     Undecided {
-        pending: Vec<(RequestId, Option<Arc<Work>>)>,
+        pending: Vec<(RequestId, Option<Arc<RequestedOperation>>)>,
         answers: Vec<(RequestId, Option<Vec<u8>>)>,
         /// Whether the body was a batch: then the answer is an array.
         batch: bool,
         /// Whether the client takes a stream at all.
         may_stream: bool,
-        decide: oneshot::Sender<Decision>,
+        decide: oneshot::Sender<ResponseMode>,
     },
     Streaming,
     Decided,
 }
 
-impl Exchange {
+impl LegacyResponse {
     /// Begins with requests that wait for answers, each with what it is to be run.
     pub(in crate::engine) fn new(
         engine: Arc<Inner>,
         caller: Caller,
         key: StreamKey,
-        pending: Vec<(RequestId, Option<Arc<Work>>)>,
+        pending: Vec<(RequestId, Option<Arc<RequestedOperation>>)>,
         batch: bool,
         may_stream: bool,
-    ) -> (Arc<Self>, oneshot::Receiver<Decision>) {
+    ) -> (Arc<Self>, oneshot::Receiver<ResponseMode>) {
         let (decide, decision) = oneshot::channel();
         let answers = Vec::new();
-        let state = State::Undecided { pending, answers, batch, may_stream, decide };
+        let state = ResponseState::Undecided { pending, answers, batch, may_stream, decide };
         (Self::with_state(engine, caller, key, state), decision)
     }
 
-    /// Goes on with a stream that another exchange has opened, perhaps elsewhere.
+    /// Goes on with a stream that another response has opened, perhaps elsewhere.
     pub(in crate::engine) fn resumed(engine: Arc<Inner>, caller: Caller, key: StreamKey) -> Arc<Self> {
-        Self::with_state(engine, caller, key, State::Streaming)
+        Self::with_state(engine, caller, key, ResponseState::Streaming)
     }
 
-    fn with_state(engine: Arc<Inner>, caller: Caller, key: StreamKey, state: State) -> Arc<Self> {
+    fn with_state(engine: Arc<Inner>, caller: Caller, key: StreamKey, state: ResponseState) -> Arc<Self> {
         Arc::new(Self {
             engine,
             caller,
@@ -112,13 +112,13 @@ impl Exchange {
     pub(in crate::engine) async fn open_stream(&self) -> Result<bool, StoreError> {
         let mut state = self.state.lock().await;
         match &*state {
-            State::Streaming => return Ok(true),
-            State::Decided | State::Undecided { may_stream: false, .. } => return Ok(false),
-            State::Undecided { pending, answers, .. } => {
+            ResponseState::Streaming => return Ok(true),
+            ResponseState::Decided | ResponseState::Undecided { may_stream: false, .. } => return Ok(false),
+            ResponseState::Undecided { pending, answers, .. } => {
                 let log = &self.engine.stores.log;
                 let mut calls = Vec::new();
-                for (request, work) in pending {
-                    let again = work.as_ref().filter(|it| it.operation.is_repeatable(&self.engine));
+                for (request, requested) in pending {
+                    let again = requested.as_ref().filter(|it| it.operation.is_repeatable(&self.engine));
                     calls.push((request.clone(), again.and_then(|it| it.to_stored())));
                 }
                 calls.extend(answers.iter().map(|(request, _)| (request.clone(), None)));
@@ -127,19 +127,19 @@ impl Exchange {
                 if !self.engine.may_keep(&self.caller, STREAM_BYTES + bytes).await {
                     return Ok(false);
                 }
-                patiently(WRITE_PATIENCE, || log.open(&self.key, &calls, LEASE)).await?;
+                retry_for(WRITE_TIMEOUT, || log.open(&self.key, &calls, LEASE)).await?;
                 for (request, answer) in answers {
                     let answer = answer.as_deref().map(String::from_utf8_lossy);
                     log.finish(&self.writer(request, 0), answer.as_deref()).await?;
                 }
             }
         }
-        let State::Undecided { decide, .. } = std::mem::replace(&mut *state, State::Streaming)
+        let ResponseState::Undecided { decide, .. } = std::mem::replace(&mut *state, ResponseState::Streaming)
         else {
             return Ok(true);
         };
         let (listening, listens) = oneshot::channel();
-        if decide.send(Decision::Stream { listening }).is_ok() {
+        if decide.send(ResponseMode::Stream { listening }).is_ok() {
             // Fails at once if the client has gone; then it reads the log when it comes back.
             drop(tokio::time::timeout(FOLLOW_LIMIT, listens).await);
         }
@@ -219,8 +219,8 @@ impl Exchange {
     pub(in crate::engine) async fn finish(&self, writer: &Writer, answer: Option<Vec<u8>>) {
         let mut state = self.state.lock().await;
         match &mut *state {
-            State::Decided => {}
-            State::Streaming => {
+            ResponseState::Decided => {}
+            ResponseState::Streaming => {
                 drop(state);
                 let answer = match answer {
                     Some(answer) => Some(self.kept(writer, answer).await),
@@ -229,28 +229,28 @@ impl Exchange {
                 let answer = answer.as_deref().map(String::from_utf8_lossy);
                 let log = &self.engine.stores.log;
                 let finish = || log.finish(writer, answer.as_deref());
-                if let Err(error) = patiently(ANSWER_PATIENCE, finish).await {
+                if let Err(error) = retry_for(ANSWER_TIMEOUT, finish).await {
                     tracing::error!(
                         dependency = error.dependency(), error = %error,
                         "An answer could not be stored: {error}"
                     );
                 }
             }
-            State::Undecided { pending, answers, .. } => {
+            ResponseState::Undecided { pending, answers, .. } => {
                 pending.retain(|it| it.0 != writer.request);
                 answers.push((writer.request.clone(), answer));
                 if !pending.is_empty() {
                     return;
                 }
-                let decided = std::mem::replace(&mut *state, State::Decided);
-                let State::Undecided { answers, batch, decide, .. } = decided else {
+                let decided = std::mem::replace(&mut *state, ResponseState::Decided);
+                let ResponseState::Undecided { answers, batch, decide, .. } = decided else {
                     return;
                 };
                 let answers: Vec<_> = answers.into_iter().filter_map(|it| it.1).collect();
                 let decision = match (answers.len(), batch) {
-                    (0, _) => Decision::Nothing,
-                    (_, true) => Decision::Json(array(&answers)),
-                    (_, false) => Decision::Json(answers.concat()),
+                    (0, _) => ResponseMode::Empty,
+                    (_, true) => ResponseMode::Json(array(&answers)),
+                    (_, false) => ResponseMode::Json(answers.concat()),
                 };
                 // Fails if the client has gone: without a stream there is nothing to come back to.
                 drop(decide.send(decision));
@@ -277,7 +277,7 @@ impl Exchange {
     /// Tells the log that the writer is alive. False if the call is no longer the writer's; before
     /// there is a stream it is nobody else's.
     pub(in crate::engine) async fn renew(&self, writer: &Writer) -> bool {
-        if !matches!(*self.state.lock().await, State::Streaming) {
+        if !matches!(*self.state.lock().await, ResponseState::Streaming) {
             return true;
         }
         self.engine.stores.log.renew(writer, LEASE).await.unwrap_or_else(|error| {
@@ -299,7 +299,7 @@ fn array(answers: &[Vec<u8>]) -> Vec<u8> {
 
 /// What a legacy call writes to.
 pub(in crate::engine) struct LegacyOutlet {
-    exchange: Arc<Exchange>,
+    response: Arc<LegacyResponse>,
     writer: Writer,
     /// The number of the last message of this run. Held while a message is written, so that the
     /// next one comes after it.
@@ -307,16 +307,16 @@ pub(in crate::engine) struct LegacyOutlet {
 }
 
 impl LegacyOutlet {
-    pub(in crate::engine) fn new(exchange: Arc<Exchange>, writer: Writer) -> Arc<Self> {
-        Arc::new(Self { exchange, writer, written: Mutex::default() })
+    pub(in crate::engine) fn new(response: Arc<LegacyResponse>, writer: Writer) -> Arc<Self> {
+        Arc::new(Self { response, writer, written: Mutex::default() })
     }
 
     /// Appends a message to a stream that is open. False if the call is no longer the writer's.
     async fn write(&self, message: &str) -> Result<bool, StoreError> {
         let mut written = self.written.lock().await;
         let number = *written + 1;
-        let log = &self.exchange.engine.stores.log;
-        let kept = patiently(WRITE_PATIENCE, || log.write(&self.writer, number, message)).await?;
+        let log = &self.response.engine.stores.log;
+        let kept = retry_for(WRITE_TIMEOUT, || log.write(&self.writer, number, message)).await?;
         *written = number;
         Ok(kept)
     }
@@ -325,7 +325,7 @@ impl LegacyOutlet {
 #[async_trait]
 impl Outlet for LegacyOutlet {
     async fn send(&self, notification: String) {
-        let sent = match self.exchange.open_stream().await {
+        let sent = match self.response.open_stream().await {
             Ok(true) => self.write(&notification).await,
             Ok(false) => Ok(false),
             Err(error) => Err(error),
@@ -339,12 +339,12 @@ impl Outlet for LegacyOutlet {
     }
 
     async fn release(&self) {
-        if let Ok(true) = self.exchange.open_stream().await {
-            self.publish(Signal::StreamReleased(self.exchange.key.clone())).await;
+        if let Ok(true) = self.response.open_stream().await {
+            self.publish(Signal::StreamReleased(self.response.key.clone())).await;
         }
     }
 
     async fn publish(&self, signal: Signal) {
-        self.exchange.engine.publish(signal).await;
+        self.response.engine.publish(signal).await;
     }
 }

@@ -5,19 +5,19 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::response::{Exchange, LegacyOutlet};
+use super::response::{LegacyResponse, LegacyOutlet};
 use crate::{
     call::{Call, CallContext},
     caller::Caller,
     engine::{
         ACCESS_ENDED, Inner,
         execute::Failure,
-        request::Work,
-        retry::{ANSWER_PATIENCE, HEARTBEAT, LEASE, patiently},
+        request::RequestedOperation,
+        retry::{ANSWER_TIMEOUT, HEARTBEAT, LEASE, retry_for},
         tasks::{
             self, JobTool, NotStarted,
             stream::{self, JOB_LEASE, START_LEASE},
-            wait::Waiting,
+            wait::JobWait,
             wire::{Created, LegacyTask},
         },
     },
@@ -34,27 +34,27 @@ use crate::{
 const QUESTION_TTL: Duration = Duration::from_mins(10);
 
 /// A request of a session, and everything that its run needs.
-pub(super) struct Run {
+pub(super) struct LegacyRun {
     pub(super) engine: Arc<Inner>,
-    pub(super) exchange: Arc<Exchange>,
+    pub(super) response: Arc<LegacyResponse>,
     pub(super) session: Arc<Session>,
     pub(super) caller: Caller,
     pub(super) writer: Writer,
-    pub(super) work: Arc<Work>,
+    pub(super) requested: Arc<RequestedOperation>,
     pub(super) answers: BTreeMap<String, Answer>,
     pub(super) progress: Option<f64>,
 }
 
-impl Run {
+impl LegacyRun {
     pub(super) async fn run(mut self) {
         let request = &self.writer.request;
         let registration = self.engine.running.register(&self.writer.key.session, request);
-        let outlet = LegacyOutlet::new(Arc::clone(&self.exchange), self.writer.clone());
+        let outlet = LegacyOutlet::new(Arc::clone(&self.response), self.writer.clone());
         let call = self.call(registration.cancel.clone(), outlet);
         let engine = Arc::clone(&self.engine);
-        let work = Arc::clone(&self.work);
+        let requested = Arc::clone(&self.requested);
         let mut access = engine.access(&self.caller);
-        if let Some(tool) = engine.job_tool(&work.operation) {
+        if let Some(tool) = engine.job_tool(&requested.operation) {
             let prepared = tokio::select! {
                 biased;
                 () = registration.cancel.cancelled() => None,
@@ -62,7 +62,7 @@ impl Run {
                     Some(Err(NotStarted::Failed(Failure::Rpc(self.access_ended()))))
                 }
                 prepared = tool.prepare(&call) => Some(prepared),
-                () = hold(&self.exchange, &self.writer) => None,
+                () = hold(&self.response, &self.writer) => None,
             };
             let answer = match prepared {
                 None => None,
@@ -85,16 +85,16 @@ impl Run {
                     }
                 }
             };
-            self.exchange.finish(&self.writer, answer).await;
+            self.response.finish(&self.writer, answer).await;
             return;
         }
-        let work = engine.run(&work.operation, &call);
+        let executing = engine.execute(&requested.operation, &call);
         let outcome = tokio::select! {
             biased;
             () = registration.cancel.cancelled() => None,
             () = access.ended() => Some(Err(Failure::Rpc(self.access_ended()))),
-            outcome = work => Some(outcome),
-            () = hold(&self.exchange, &self.writer) => None,
+            outcome = executing => Some(outcome),
+            () = hold(&self.response, &self.writer) => None,
         };
         let answer = match outcome {
             None => None,
@@ -111,7 +111,7 @@ impl Run {
                 }
             }
         };
-        self.exchange.finish(&self.writer, answer).await;
+        self.response.finish(&self.writer, answer).await;
     }
 
     /// Makes a job of the call, which will answer it, and nobody here waits for that. Fails with the
@@ -125,15 +125,15 @@ impl Run {
             self.refuse(&RpcError::unavailable())
         };
         let id = self.writer.job_id();
-        self.exchange.note_job(&id);
+        self.response.note_job(&id);
         let answers = call.answers();
-        if let Some(task) = self.work.task {
+        if let Some(task) = self.requested.task {
             let started = tool.start(id, &call, Origin::Task, answers, task.ttl()).await;
             let job = started.map_err(|refused| self.not_started(&refused))?;
             return Err(Some(self.encode(&Created { task: LegacyTask::new(&job) })));
         }
         let writer = &self.writer;
-        if !self.exchange.open_stream().await.map_err(away)? {
+        if !self.response.open_stream().await.map_err(away)? {
             return Err(self.wait_for_job(tool, id, &call, answers).await);
         }
         let log = &self.engine.stores.log;
@@ -169,7 +169,7 @@ impl Run {
     ) -> Option<Vec<u8>> {
         let (engine, user) = (&self.engine, call.user());
         let lasts = engine.until_expiry(&self.caller);
-        let Ok(waiting) = Waiting::begin(engine, user, &id, lasts, false).await else {
+        let Ok(waiting) = JobWait::begin(engine, user, &id, lasts, false).await else {
             return Some(self.refuse(&RpcError::unavailable()));
         };
         if let Err(refused) = tool.start(id.clone(), call, Origin::Task, answers, None).await {
@@ -181,7 +181,7 @@ impl Run {
                 stream::cancel(engine, user, &id).await;
                 return None;
             }
-            ended = waiting.for_end() => ended,
+            ended = waiting.wait_for_end() => ended,
         };
         Some(match ended {
             Ok(Some(job)) => {
@@ -190,8 +190,8 @@ impl Run {
             }
             Ok(None) => self.refuse(&RpcError::internal()),
             Err(why) => {
-                self.exchange.note(CallFailure::Tool);
-                self.encode(&tasks::goes_on(engine, &id, why))
+                self.response.note(CallFailure::Tool);
+                self.encode(&tasks::detached(engine, &id, why))
             }
         })
     }
@@ -208,23 +208,23 @@ impl Run {
 
     /// An error as the answer, which the log hears of.
     fn refuse(&self, error: &RpcError) -> Vec<u8> {
-        self.exchange.note_error(error);
+        self.response.note_error(error);
         self.encode_error(error)
     }
 
     fn missing_scope(&self, scope: &'static str) -> Vec<u8> {
-        self.exchange.note_missing_scope(scope);
+        self.response.note_missing_scope(scope);
         self.encode_error(&RpcError::missing_scope(scope))
     }
 
     fn access_ended(&self) -> RpcError {
-        self.exchange.note(CallFailure::AccessEnded);
+        self.response.note(CallFailure::AccessEnded);
         RpcError::new(codes::INTERNAL_ERROR, ACCESS_ENDED)
     }
 
     fn note(&self, failure: Option<CallFailure>) {
         if let Some(failure) = failure {
-            self.exchange.note(failure);
+            self.response.note(failure);
         }
     }
 
@@ -237,7 +237,7 @@ impl Run {
             caller: self.caller.clone(),
             version: self.session.version,
             capabilities: self.session.capabilities.clone(),
-            progress_token: self.work.progress_token.clone(),
+            progress_token: self.requested.progress_token.clone(),
             log_level: Some(self.session.log_level),
             answers: std::mem::take(&mut self.answers),
             progress: self.progress,
@@ -261,7 +261,7 @@ impl Run {
             );
             RpcError::unavailable()
         };
-        if !self.exchange.open_stream().await.map_err(away)? {
+        if !self.response.open_stream().await.map_err(away)? {
             return Err(RpcError::invalid_request(
                 "this call asks the user something, which needs a client that accepts \
                  `text/event-stream`; if yours does, too much is kept for you: wait a few minutes",
@@ -277,7 +277,7 @@ impl Run {
         });
         let open: Vec<_> = open.collect();
         let (progress, answers) = call.into_progress_and_answers();
-        let Some(stored) = self.work.to_stored() else {
+        let Some(stored) = self.requested.to_stored() else {
             return Err(RpcError::internal());
         };
         let stored = StoredCall { answers, progress, ..stored };
@@ -293,15 +293,15 @@ impl Run {
         let questions = &self.engine.stores.questions;
         let suspend = || questions.suspend(&self.writer, &stored, &open, QUESTION_TTL, LEASE);
         // If it is somebody else's by now, that one asks.
-        patiently(ANSWER_PATIENCE, suspend).await.map(drop).map_err(away)
+        retry_for(ANSWER_TIMEOUT, suspend).await.map(drop).map_err(away)
     }
 }
 
 /// Keeps the lease of a run. Ends when somebody else has taken the call over.
-async fn hold(exchange: &Exchange, writer: &Writer) {
+async fn hold(response: &LegacyResponse, writer: &Writer) {
     loop {
         tokio::time::sleep(HEARTBEAT).await;
-        if !exchange.renew(writer).await {
+        if !response.renew(writer).await {
             return;
         }
     }

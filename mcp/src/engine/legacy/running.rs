@@ -13,9 +13,9 @@ use crate::{id::SessionId, rpc::RequestId};
 
 type Calls = Mutex<HashMap<SessionId, Vec<(RequestId, CancellationToken)>>>;
 
-/// Running calls by session.
+/// RunningCalls calls by session.
 #[derive(Clone, Default)]
-pub(in crate::engine) struct Running {
+pub(in crate::engine) struct RunningCalls {
     calls: Arc<Calls>,
 }
 
@@ -27,7 +27,7 @@ pub(in crate::engine) struct Registration {
     pub(in crate::engine) cancel: CancellationToken,
 }
 
-impl Running {
+impl RunningCalls {
     pub(in crate::engine) fn register(&self, session: &SessionId, request: &RequestId) -> Registration {
         let cancel = CancellationToken::new();
         self.calls

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// A session that the request names and may use.
-pub(super) struct Entered {
+pub(super) struct ActiveSession {
     pub(super) id: SessionId,
     pub(super) session: Session,
     pub(super) quota: Option<Quota>,
@@ -23,13 +23,13 @@ pub(super) struct Entered {
 /// Finds the session of a request, and takes what the request asks for from the caller's share, both
 /// at once: 429 without a share, 400 without a session, 404 for one that is unknown, ended or
 /// somebody else's (2025-11-25, basic/transports, "Session Management").
-pub(super) async fn enter(
+pub(super) async fn load_session(
     engine: &Inner,
     caller: &Caller,
     headers: &HeaderMap,
     request: Option<&RequestId>,
     requests: Requests,
-) -> Result<Entered, Reply> {
+) -> Result<ActiveSession, Reply> {
     if let Some(version) = headers::get(headers, headers::PROTOCOL_VERSION)
         && !version.parse().is_ok_and(|it: ProtocolVersion| !it.is_modern())
     {
@@ -57,8 +57,8 @@ pub(super) async fn enter(
     let (admitted, loaded) = tokio::join!(engine.admit(caller, requests), loading);
     let quota = admitted.map_err(|used_up| Reply::too_many(request, used_up))?;
     match loaded {
-        Ok(Some(session)) => Ok(Entered { id, session, quota }),
+        Ok(Some(session)) => Ok(ActiveSession { id, session, quota }),
         Ok(None) => Err(unknown()),
-        Err(error) => Err(Reply::store_away(request, &error)),
+        Err(error) => Err(Reply::store_unavailable(request, &error)),
     }
 }

@@ -1,6 +1,6 @@
 //! A socket that follows a legacy stream: reads the log, sends what is new, waits for a signal.
 //!
-//! A signal is only a hint to read again, so a lost one costs time, never an event. The follower
+//! A signal is only a hint to read again, so a lost one costs time, never an event. The reader
 //! subscribes before it reads.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{
-    quirks::{EmptyEvents, StreamHabits},
+    quirks::{EmptyEvents, StreamQuirks},
     rerun,
 };
 use crate::{
@@ -24,7 +24,7 @@ use crate::{
         Inner,
         access::Access,
         notifications,
-        retry::{HEARTBEAT, patiently},
+        retry::{HEARTBEAT, retry_for},
         tasks,
     },
     id::random_id,
@@ -41,38 +41,38 @@ use crate::{
 const READ_AHEAD: usize = 64;
 
 /// For how long a store that is away is asked again before the client is told to come back later.
-const READ_PATIENCE: Duration = Duration::from_secs(2);
+const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The pause before a change that could not be passed on is tried again.
 const CATCH_UP: Duration = Duration::from_secs(1);
 
 /// How long a writer that counts as dead is given to prove the opposite. If the store itself was
 /// away, nobody could renew a lease, and a writer that lives does so within a heartbeat.
-const SECOND_LOOK: Duration = HEARTBEAT.saturating_add(Duration::from_secs(1));
+const GRACE: Duration = HEARTBEAT.saturating_add(Duration::from_secs(1));
 
 /// A request that a job will answer.
-struct Answering {
+struct JobRequest {
     writer: Writer,
     job: JobId,
     /// Of a job whose worker does not write to this stream: a task whose result somebody waits for.
     signals: Option<Subscription>,
 }
 
-impl Answering {
-    async fn look_after(
+impl JobRequest {
+    async fn sync_request(
         &mut self,
         engine: &Inner,
         caller: &Caller,
-        patient: bool,
+        may_fail: bool,
     ) -> Result<(), StoreError> {
-        match tasks::legacy::look_after(engine, &caller.user, &self.writer, &self.job).await? {
-            None if patient => tasks::legacy::give_up(engine, &self.writer).await?,
+        match tasks::legacy::sync_request(engine, &caller.user, &self.writer, &self.job).await? {
+            None if may_fail => tasks::legacy::fail_request(engine, &self.writer).await?,
             Some(job) if self.signals.is_none() && !matches!(job.origin, Origin::Stream { .. }) => {
                 let topic = Topic::Job(self.job.clone());
                 self.signals = Some(engine.stores.bus.subscribe(topic).await?);
                 // It may have ended just before.
                 let (user, writer) = (&caller.user, &self.writer);
-                tasks::legacy::look_after(engine, user, writer, &self.job).await?;
+                tasks::legacy::sync_request(engine, user, writer, &self.job).await?;
             }
             _ => {}
         }
@@ -82,36 +82,36 @@ impl Answering {
 
 /// How the stream of a call reaches its client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Moving {
+enum Delivery {
     /// By this socket, or by another one that names it in `Last-Event-ID`.
-    No,
+    Own,
     /// By this socket. What is left of it when this one is lost moves to the standalone stream.
-    Away,
+    MovesAway,
     /// By the socket of the standalone stream. Up to this event only answers are sent: the client may
     /// have had the rest.
-    Here { answers_until: EventNumber },
+    MovedHere { answers_until: EventNumber },
 }
 
 /// Why a socket is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
+enum CloseReason {
     /// The stream itself has ended.
-    OfStream,
+    StreamEnded,
     /// Another socket has the stream now.
-    Taken,
+    TakenOver,
     /// Of this socket only.
-    OfSocket,
+    SocketOnly,
 }
 
 /// A socket that follows a legacy stream.
-pub(in crate::engine) struct Follower {
+pub(in crate::engine) struct StreamReader {
     engine: Arc<Inner>,
     key: StreamKey,
     empty_events: EmptyEvents,
     /// Whether the next message says when to come back, because nothing before it did.
-    says_when: bool,
+    sends_retry: bool,
     /// What is special about the stream of a call whose client resumes only its standalone stream.
-    moving: Moving,
+    delivery: Delivery,
     /// Who follows: lost calls are run again under these rights.
     caller: Caller,
     /// Tells this socket from another one for the same stream.
@@ -123,15 +123,15 @@ pub(in crate::engine) struct Follower {
     /// Whether there may be something new in the log.
     unread: bool,
     /// When to catch up with changes that could not be passed on.
-    behind: Option<Instant>,
+    catch_up_at: Option<Instant>,
     /// When to look whether the writers still live.
-    look: Option<Instant>,
+    check_leases_at: Option<Instant>,
     /// Since when a writer counts as dead.
-    suspected: Option<Instant>,
+    suspected_since: Option<Instant>,
     /// The requests that jobs will answer.
-    jobs: Vec<Answering>,
+    jobs: Vec<JobRequest>,
     /// Why nothing is sent any more, once what is ready is.
-    end: Option<End>,
+    close_reason: Option<CloseReason>,
     session_signals: Subscription,
     /// The user's changes and everyone's: for the standalone stream only.
     changes: Option<(Subscription, Subscription)>,
@@ -141,17 +141,17 @@ pub(in crate::engine) struct Follower {
     _busy: TaskTrackerToken,
 }
 
-enum Event {
+enum Wake {
     Session(Received),
     Change(Received),
     Job,
     KeepAlive,
-    Look,
+    CheckLeases,
     Drain,
     Expired,
 }
 
-impl Follower {
+impl StreamReader {
     /// Begins to listen; events are read when the stream is polled.
     pub(in crate::engine) async fn start(
         engine: &Arc<Inner>,
@@ -170,8 +170,8 @@ impl Follower {
         } else {
             (session_signals.await?, None)
         };
-        let habits = StreamHabits::of(session);
-        let empty_events = habits.empty_events(key.stream.is_standalone());
+        let quirks = StreamQuirks::of(session);
+        let empty_events = quirks.empty_events(key.stream.is_standalone());
         let may_be_empty = empty_events == EmptyEvents::Allowed;
         let first = if may_be_empty {
             sse::priming(&EventId { stream: key.stream.clone(), number: after })
@@ -180,25 +180,25 @@ impl Follower {
         };
         let now = Instant::now();
         Ok(Self {
-            moving: if habits.resumes_calls || key.stream.is_standalone() {
-                Moving::No
+            delivery: if quirks.resumes_calls || key.stream.is_standalone() {
+                Delivery::Own
             } else {
-                Moving::Away
+                Delivery::MovesAway
             },
             key,
             empty_events,
-            says_when: !may_be_empty && session.version >= ProtocolVersion::V2025_11_25,
+            sends_retry: !may_be_empty && session.version >= ProtocolVersion::V2025_11_25,
             caller: caller.clone(),
             holder: random_id(),
             after,
             ready: VecDeque::from([first]),
             resumes: false,
             unread: true,
-            behind: None,
-            look: None,
-            suspected: None,
+            catch_up_at: None,
+            check_leases_at: None,
+            suspected_since: None,
             jobs: Vec::new(),
-            end: None,
+            close_reason: None,
             session_signals,
             changes,
             keep_alive: now + sse::KEEP_ALIVE,
@@ -211,7 +211,7 @@ impl Follower {
 
     /// Makes every other socket of this stream close, so that each message goes to one only.
     ///
-    /// A standalone stream is written by its follower, so a client that resumes it may have missed
+    /// A standalone stream is written by its reader, so a client that resumes it may have missed
     /// changes in between: it is told that whatever it follows may have changed.
     pub(in crate::engine) async fn take_over(&mut self, resumes: bool, session: &Session) {
         let signal = Signal::StreamTaken { key: self.key.clone(), holder: self.holder.clone() };
@@ -220,24 +220,24 @@ impl Follower {
         if resumes && self.key.stream.is_standalone() {
             self.on_change(Received::Missed).await;
         }
-        self.compare_lists(session).await;
+        self.send_list_changes(session).await;
     }
 
     /// Goes on with the stream of a call on the socket of the standalone stream. Event ids would make
     /// the client resume this stream the next time, and not the standalone one: there are none.
-    pub(in crate::engine) async fn move_here(mut self, last: EventNumber, session: &Session) -> Self {
-        self.moving = Moving::Here { answers_until: last };
+    pub(in crate::engine) async fn move_to_standalone(mut self, last: EventNumber, session: &Session) -> Self {
+        self.delivery = Delivery::MovedHere { answers_until: last };
         self.ready.clear();
         self.take_over(true, session).await;
         self
     }
 
     /// Tells the client if a deploy has changed the lists that it has.
-    async fn compare_lists(&mut self, session: &Session) {
+    async fn send_list_changes(&mut self, session: &Session) {
         if !self.key.stream.is_standalone() {
             return;
         }
-        match self.engine.tell_of_deploy(&self.key.session, session).await {
+        match self.engine.send_list_changes(&self.key.session, session).await {
             Ok(told) => self.unread |= told,
             Err(error) => {
                 tracing::warn!(
@@ -250,9 +250,9 @@ impl Follower {
 
     /// The body of the response.
     pub(in crate::engine) fn into_body(self) -> BoxStream<'static, Bytes> {
-        stream::unfold(self, |mut follower| async move {
-            let chunk = follower.next().await?;
-            Some((chunk, follower))
+        stream::unfold(self, |mut reader| async move {
+            let chunk = reader.next().await?;
+            Some((chunk, reader))
         })
         .boxed()
     }
@@ -263,8 +263,8 @@ impl Follower {
                 self.keep_alive = Instant::now() + sse::KEEP_ALIVE;
                 return Some(chunk);
             }
-            if self.end.is_some() {
-                Box::pin(self.forget()).await;
+            if self.close_reason.is_some() {
+                Box::pin(self.forget_sent_stream()).await;
                 return None;
             }
             // What is not waiting is in boxes: a stream mostly waits, and thousands are open.
@@ -272,21 +272,21 @@ impl Follower {
                 Box::pin(self.read()).await;
             } else {
                 match self.wait().await {
-                    Event::Session(received) => self.on_session_signal(received),
-                    Event::Change(received) => Box::pin(self.on_change(received)).await,
-                    Event::Job => {
-                        Box::pin(self.look_after_jobs(false)).await;
+                    Wake::Session(received) => self.on_session_signal(received),
+                    Wake::Change(received) => Box::pin(self.on_change(received)).await,
+                    Wake::Job => {
+                        Box::pin(self.sync_job_requests(false)).await;
                     }
-                    Event::KeepAlive => Box::pin(self.on_keep_alive()).await,
-                    Event::Look => self.unread = true,
-                    Event::Drain => self.hang_up(),
-                    Event::Expired => self.end = Some(End::OfSocket),
+                    Wake::KeepAlive => Box::pin(self.on_keep_alive()).await,
+                    Wake::CheckLeases => self.unread = true,
+                    Wake::Drain => self.close_socket(),
+                    Wake::Expired => self.close_reason = Some(CloseReason::SocketOnly),
                 }
             }
         }
     }
 
-    async fn wait(&mut self) -> Event {
+    async fn wait(&mut self) -> Wake {
         let change = async {
             match &mut self.changes {
                 None => std::future::pending().await,
@@ -296,7 +296,7 @@ impl Follower {
                 },
             }
         };
-        let (look, behind) = (self.look, self.behind);
+        let (check_leases_at, catch_up_at) = (self.check_leases_at, self.catch_up_at);
         let jobs = self.jobs.iter_mut().filter_map(|it| it.signals.as_mut());
         let jobs: Vec<_> = jobs.map(|it| Box::pin(it.recv())).collect();
         let job = async {
@@ -306,15 +306,15 @@ impl Follower {
             future::select_all(jobs).await;
         };
         tokio::select! {
-            received = self.session_signals.recv() => Event::Session(received),
-            () = job => Event::Job,
-            () = at(look) => Event::Look,
-            () = at(behind) => Event::Change(Received::Missed),
-            received = change => Event::Change(received),
-            () = sleep_until(self.keep_alive) => Event::KeepAlive,
-            () = self.engine.drain.cancelled() => Event::Drain,
-            () = sleep_until(self.expires) => Event::Expired,
-            () = self.access.ended() => Event::Expired,
+            received = self.session_signals.recv() => Wake::Session(received),
+            () = job => Wake::Job,
+            () = sleep_until_some(check_leases_at) => Wake::CheckLeases,
+            () = sleep_until_some(catch_up_at) => Wake::Change(Received::Missed),
+            received = change => Wake::Change(received),
+            () = sleep_until(self.keep_alive) => Wake::KeepAlive,
+            () = self.engine.drain.cancelled() => Wake::Drain,
+            () = sleep_until(self.expires) => Wake::Expired,
+            () = self.access.ended() => Wake::Expired,
         }
     }
 
@@ -336,11 +336,11 @@ impl Follower {
     async fn read(&mut self) {
         let log = &self.engine.stores.log;
         let read = || log.read(&self.key, self.after, READ_AHEAD);
-        let page = match patiently(READ_PATIENCE, read).await {
+        let page = match retry_for(READ_TIMEOUT, read).await {
             Ok(Some(page)) => page,
             // The stream has expired: there is nothing more to come.
             Ok(None) => {
-                self.end = Some(End::OfSocket);
+                self.close_reason = Some(CloseReason::SocketOnly);
                 return;
             }
             Err(error) => {
@@ -348,7 +348,7 @@ impl Follower {
                     dependency = error.dependency(), error = %error,
                     "A stream cannot be read and is closed: {error}"
                 );
-                self.hang_up();
+                self.close_socket();
                 return;
             }
         };
@@ -359,47 +359,47 @@ impl Follower {
             tracing::debug!(target: crate::COUNTED, replayed, "Sent again: {replayed} events");
             self.resumes = self.unread;
         }
-        self.end = page.ended.then_some(End::OfStream);
+        self.close_reason = page.ended.then_some(CloseReason::StreamEnded);
         for (number, message) in page.events {
             self.after = number;
-            if let Moving::Here { answers_until } = self.moving {
+            if let Delivery::MovedHere { answers_until } = self.delivery {
                 if number > answers_until || is_answer(&message) {
                     self.ready.push_back(sse::event(None, &message));
                 }
                 continue;
             }
             let id = EventId { stream: self.key.stream.clone(), number };
-            self.ready.push_back(if std::mem::take(&mut self.says_when) {
+            self.ready.push_back(if std::mem::take(&mut self.sends_retry) {
                 sse::first_event(&id, &message)
             } else {
                 sse::event(Some(&id), &message)
             });
         }
-        self.answered_by(page.jobs).await;
-        self.watch(page.lapses).await;
+        self.track_job_requests(page.jobs).await;
+        self.watch_leases(page.lapses).await;
     }
 
     /// Takes note of the requests that jobs will answer, and looks after those that are new.
-    async fn answered_by(&mut self, jobs: Vec<(Writer, JobId)>) {
+    async fn track_job_requests(&mut self, jobs: Vec<(Writer, JobId)>) {
         self.jobs.retain(|known| jobs.iter().any(|(writer, _)| *writer == known.writer));
         let before = self.jobs.len();
         for (writer, job) in jobs {
             if !self.jobs.iter().any(|known| known.writer == writer) {
-                self.jobs.push(Answering { writer, job, signals: None });
+                self.jobs.push(JobRequest { writer, job, signals: None });
             }
         }
         if self.jobs.len() > before {
-            self.look_after_jobs(false).await;
+            self.sync_job_requests(false).await;
         }
     }
 
-    /// Tells what jobs have to tell, in case nobody did. `patient`: whether a job that is not there
+    /// Tells what jobs have to tell, in case nobody did. `may_fail`: whether a job that is not there
     /// has had its time to appear. False if something cannot be known now.
-    async fn look_after_jobs(&mut self, patient: bool) -> bool {
+    async fn sync_job_requests(&mut self, may_fail: bool) -> bool {
         let engine = Arc::clone(&self.engine);
         let mut known = true;
-        for answering in &mut self.jobs {
-            if let Err(error) = answering.look_after(&engine, &self.caller, patient).await {
+        for request in &mut self.jobs {
+            if let Err(error) = request.sync_request(&engine, &self.caller, may_fail).await {
                 tracing::warn!(
                     dependency = error.dependency(), error = %error,
                     "A job could not be looked after: {error}"
@@ -412,31 +412,31 @@ impl Follower {
     }
 
     /// Looks after writers that have fallen silent.
-    async fn watch(&mut self, lapses: Option<Duration>) {
+    async fn watch_leases(&mut self, lapses: Option<Duration>) {
         let now = Instant::now();
-        self.look = match lapses {
+        self.check_leases_at = match lapses {
             None => None,
             // A little later than the lease, so that one look is enough.
             Some(left) if !left.is_zero() => {
-                self.suspected = None;
+                self.suspected_since = None;
                 Some(now + left + HEARTBEAT)
             }
             Some(_) => {
-                let since = *self.suspected.get_or_insert(now);
-                if now >= since + SECOND_LOOK && self.ready.is_empty() {
-                    self.suspected = None;
-                    self.take_calls_over().await;
+                let since = *self.suspected_since.get_or_insert(now);
+                if now >= since + GRACE && self.ready.is_empty() {
+                    self.suspected_since = None;
+                    self.take_over_lost_calls().await;
                     None
                 } else {
-                    Some((since + SECOND_LOOK).max(now))
+                    Some((since + GRACE).max(now))
                 }
             }
         };
     }
 
     /// The instance that ran a call has died: somebody has to do something instead.
-    async fn take_calls_over(&mut self) {
-        if !self.look_after_jobs(true).await {
+    async fn take_over_lost_calls(&mut self) {
+        if !self.sync_job_requests(true).await {
             // A job that goes on must not count as lost.
             return;
         }
@@ -453,20 +453,20 @@ impl Follower {
         match received {
             Received::Missed => self.unread = true,
             Received::Signal(Signal::StreamChanged(key)) => self.unread |= key == self.key,
-            Received::Signal(Signal::StreamReleased(key)) if key == self.key => self.hang_up(),
+            Received::Signal(Signal::StreamReleased(key)) if key == self.key => self.close_socket(),
             Received::Signal(Signal::StreamTaken { key, holder })
                 if key == self.key && holder != self.holder =>
             {
-                self.end = Some(End::Taken);
+                self.close_reason = Some(CloseReason::TakenOver);
             }
-            Received::Signal(Signal::SessionEnded(_)) => self.end = Some(End::OfSocket),
+            Received::Signal(Signal::SessionEnded(_)) => self.close_reason = Some(CloseReason::SocketOnly),
             Received::Signal(_) => {}
         }
     }
 
     /// The client has all of the stream and will not ask for it again: nothing of it moves later.
-    async fn forget(&self) {
-        if self.end != Some(End::OfStream) || self.moving == Moving::No {
+    async fn forget_sent_stream(&self) {
+        if self.close_reason != Some(CloseReason::StreamEnded) || self.delivery == Delivery::Own {
             return;
         }
         if let Err(error) = self.engine.stores.log.forget_stream(&self.key).await {
@@ -479,21 +479,21 @@ impl Follower {
 
     /// A change goes through the log like everything else, so that a resumed stream has it too.
     async fn on_change(&mut self, received: Received) {
-        self.behind = None;
-        if let Err(error) = self.pass_on(received).await {
+        self.catch_up_at = None;
+        if let Err(error) = self.append_changes(received).await {
             tracing::warn!(
                 dependency = error.dependency(), error = %error,
                 "A change could not be passed on yet: {error}"
             );
-            self.behind = Some(Instant::now() + CATCH_UP);
+            self.catch_up_at = Some(Instant::now() + CATCH_UP);
         }
     }
 
-    async fn pass_on(&mut self, received: Received) -> Result<(), StoreError> {
+    async fn append_changes(&mut self, received: Received) -> Result<(), StoreError> {
         let user = &self.caller.user;
         let loading = self.engine.stores.sessions.load(user, &self.key.session);
         let Some(session) = loading.await? else {
-            self.end = Some(End::OfSocket);
+            self.close_reason = Some(CloseReason::SocketOnly);
             return Ok(());
         };
         let signals = match received {
@@ -523,12 +523,12 @@ impl Follower {
     async fn on_keep_alive(&mut self) {
         // A signal may have been lost, and an open stream keeps its session alive.
         self.unread = true;
-        self.look_after_jobs(true).await;
+        self.sync_job_requests(true).await;
         let user = &self.caller.user;
         match self.engine.stores.sessions.load(user, &self.key.session).await {
-            Ok(Some(session)) => self.compare_lists(&session).await,
+            Ok(Some(session)) => self.send_list_changes(&session).await,
             Ok(None) => {
-                self.end = Some(End::OfSocket);
+                self.close_reason = Some(CloseReason::SocketOnly);
                 return;
             }
             Err(error) => {
@@ -542,28 +542,28 @@ impl Follower {
     }
 
     /// Closes the socket of a stream that has not ended; the client comes back for the rest.
-    fn hang_up(&mut self) {
-        let says_when = match self.empty_events {
+    fn close_socket(&mut self) {
+        let sends_retry = match self.empty_events {
             EmptyEvents::Allowed => true,
             EmptyEvents::Avoided => self.engine.drain.is_cancelled(),
             EmptyEvents::Never => false,
         };
-        if says_when {
+        if sends_retry {
             self.ready.push_back(sse::retry());
         }
-        self.end = Some(End::OfSocket);
+        self.close_reason = Some(CloseReason::SocketOnly);
     }
 }
 
-impl Drop for Follower {
+impl Drop for StreamReader {
     /// The client will not resume this stream, but it will resume the standalone one if that closes.
     fn drop(&mut self) {
-        let is_left = match self.end {
-            Some(End::Taken) => false,
-            Some(End::OfStream) => !self.ready.is_empty(),
-            Some(End::OfSocket) | None => true,
+        let is_left = match self.close_reason {
+            Some(CloseReason::TakenOver) => false,
+            Some(CloseReason::StreamEnded) => !self.ready.is_empty(),
+            Some(CloseReason::SocketOnly) | None => true,
         };
-        if self.moving != Moving::Away || !is_left {
+        if self.delivery != Delivery::MovesAway || !is_left {
             return;
         }
         let engine = Arc::clone(&self.engine);
@@ -584,7 +584,7 @@ fn is_answer(message: &str) -> bool {
 }
 
 /// That moment, or never.
-async fn at(moment: Option<Instant>) {
+async fn sleep_until_some(moment: Option<Instant>) {
     match moment {
         None => std::future::pending().await,
         Some(moment) => sleep_until(moment).await,

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use http::{HeaderMap, StatusCode};
 
-use super::{Entered, enter, quirks::StreamHabits, stream_reader::Follower};
+use super::{ActiveSession, load_session, quirks::StreamQuirks, stream_reader::StreamReader};
 use crate::{
     admission::Requests,
     caller::{Caller, UserId},
@@ -35,11 +35,11 @@ pub(in crate::engine) async fn get(
         let error = RpcError::invalid_request("GET opens a stream: accept `text/event-stream`");
         return Reply::error(StatusCode::NOT_ACCEPTABLE, None, &error).with_about(about);
     }
-    let entered = match enter(engine, &caller, headers, None, Requests::LIGHT).await {
-        Ok(entered) => entered,
+    let active = match load_session(engine, &caller, headers, None, Requests::LIGHT).await {
+        Ok(active) => active,
         Err(reply) => return reply.with_about(about),
     };
-    let about = About { session: Some(hashed(&entered.id)), ..about };
+    let about = About { session: Some(hashed(&active.id)), ..about };
     if engine.drain.is_cancelled() {
         return Reply::draining(None).with_about(about);
     }
@@ -56,7 +56,7 @@ pub(in crate::engine) async fn get(
         }
     };
     let resumes = headers.contains_key(headers::LAST_EVENT_ID);
-    let key = StreamKey { session: entered.id.clone(), stream: last.stream.clone() };
+    let key = StreamKey { session: active.id.clone(), stream: last.stream.clone() };
     match engine.stores.log.read(&key, last.number, 1).await {
         Ok(Some(page)) if !resumes => last.number = page.last,
         Ok(Some(_)) => {}
@@ -66,17 +66,17 @@ pub(in crate::engine) async fn get(
             );
             return Reply::bad_request(None, &error).with_about(about);
         }
-        Err(error) => return Reply::store_away(None, &error).with_about(about),
+        Err(error) => return Reply::store_unavailable(None, &error).with_about(about),
     }
     let moves_calls =
-        resumes && key.stream.is_standalone() && !StreamHabits::of(&entered.session).resumes_calls;
+        resumes && key.stream.is_standalone() && !StreamQuirks::of(&active.session).resumes_calls;
     let followed = async {
-        let session = &entered.session;
-        let mut follower = Follower::start(engine, key, session, &caller, last.number).await?;
-        follower.take_over(resumes, session).await;
-        let mut body = follower.into_body();
+        let session = &active.session;
+        let mut reader = StreamReader::start(engine, key, session, &caller, last.number).await?;
+        reader.take_over(resumes, session).await;
+        let mut body = reader.into_body();
         if moves_calls {
-            let calls = moved_calls(engine, &entered, &caller).await?;
+            let calls = moved_calls(engine, &active, &caller).await?;
             body = with_calls(body, calls);
         }
         Ok(body)
@@ -85,25 +85,25 @@ pub(in crate::engine) async fn get(
         Ok(body) => {
             Reply::new(StatusCode::OK, ReplyBody::Events(body)).holding(slot).with_about(about)
         }
-        Err(error) => Reply::store_away(None, &error).with_about(about),
+        Err(error) => Reply::store_unavailable(None, &error).with_about(about),
     }
 }
 
 /// What is left of the streams of a session's calls, for a client that does not resume them itself.
 async fn moved_calls(
     engine: &Arc<Inner>,
-    entered: &Entered,
+    active: &ActiveSession,
     caller: &Caller,
 ) -> Result<Vec<BoxStream<'static, Bytes>>, StoreError> {
     let log = &engine.stores.log;
     let mut bodies = Vec::new();
-    for stream in log.call_streams(&entered.id).await?.into_iter().take(MAX_MOVED) {
-        let key = StreamKey { session: entered.id.clone(), stream };
+    for stream in log.call_streams(&active.id).await?.into_iter().take(MAX_MOVED) {
+        let key = StreamKey { session: active.id.clone(), stream };
         let Some(page) = log.read(&key, 0, 1).await? else {
             continue;
         };
-        let follower = Follower::start(engine, key, &entered.session, caller, 0).await?;
-        bodies.push(follower.move_here(page.last, &entered.session).await.into_body());
+        let reader = StreamReader::start(engine, key, &active.session, caller, 0).await?;
+        bodies.push(reader.move_here(page.last, &active.session).await.into_body());
     }
     Ok(bodies)
 }
@@ -131,14 +131,14 @@ pub(in crate::engine) async fn delete(
     if let Some(reply) = refuse_modern(headers) {
         return reply;
     }
-    let entered = match enter(engine, caller, headers, None, Requests::LIGHT).await {
-        Ok(entered) => entered,
+    let active = match load_session(engine, caller, headers, None, Requests::LIGHT).await {
+        Ok(active) => active,
         Err(reply) => return reply.with_about(about),
     };
-    let about = About { session: Some(hashed(&entered.id)), ..about };
-    match end(engine, &caller.user, entered.id).await {
+    let about = About { session: Some(hashed(&active.id)), ..about };
+    match end(engine, &caller.user, active.id).await {
         Ok(()) => Reply::new(StatusCode::NO_CONTENT, ReplyBody::Empty).with_about(about),
-        Err(error) => Reply::store_away(None, &error).with_about(about),
+        Err(error) => Reply::store_unavailable(None, &error).with_about(about),
     }
 }
 

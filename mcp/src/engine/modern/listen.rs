@@ -141,7 +141,7 @@ pub(in crate::engine) async fn listen(
         Ok(listener) => {
             Reply::new(StatusCode::OK, ReplyBody::Events(listener.into_body())).holding(slot)
         }
-        Err(error) => Reply::store_away(id, &error),
+        Err(error) => Reply::store_unavailable(id, &error),
     }
 }
 

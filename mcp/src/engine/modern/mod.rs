@@ -15,13 +15,13 @@ use serde_json::{Value, value::RawValue};
 
 use self::{
     params::{CAPABILITIES_KEY, VERSION_KEY, read_meta},
-    run::{Given, Run},
+    run::{GivenAnswers, ModernRun},
 };
 use super::{
     Inner,
     execute::{Caching, Output},
     request::{Method, Operation, progress_token, read_params},
-    tasks::wire::{self as tasks, ModernTask, Refusal, TaskMethod},
+    tasks::wire::{self as tasks, ModernTask, TaskError, TaskMethod},
 };
 use crate::{
     admission::Requests,
@@ -29,7 +29,7 @@ use crate::{
     headers, json,
     reply::{About, Reply},
     rpc::{self, Request, RequestId, RpcError, codes},
-    seal::{self, Binding, Kept},
+    seal::{self, Binding, SealedAnswers},
     trace,
     version::ProtocolVersion,
 };
@@ -79,9 +79,9 @@ pub(super) async fn request(
         Ok(quota) => quota,
         Err(used_up) => return Reply::too_many(Some(&request.id), used_up).with_about(about),
     };
-    let reply = match climb(engine, caller, headers, &request, &mut about).await {
+    let reply = match dispatch(engine, caller, headers, &request, &mut about).await {
         Ok(reply) => reply.with_about(about),
-        Err(Refused { status, error }) => {
+        Err(Rejected { status, error }) => {
             Reply::error(status, Some(&request.id), &error).with_about(about)
         }
     };
@@ -89,25 +89,25 @@ pub(super) async fn request(
 }
 
 /// A request that was refused before anything ran.
-struct Refused {
+struct Rejected {
     status: StatusCode,
     error: RpcError,
 }
 
-impl From<RpcError> for Refused {
+impl From<RpcError> for Rejected {
     fn from(error: RpcError) -> Self {
         Self { status: StatusCode::BAD_REQUEST, error }
     }
 }
 
 /// The checks in the order of the specification, then the method.
-async fn climb(
+async fn dispatch(
     engine: &Arc<Inner>,
     caller: Caller,
     headers: &HeaderMap,
     request: &Request<'_>,
     about: &mut About,
-) -> Result<Reply, Refused> {
+) -> Result<Reply, Rejected> {
     let meta = read_meta(request.params)?;
     check_version(headers, &meta.version)?;
     let about_what = named(&request.method, request.params)?;
@@ -136,13 +136,13 @@ async fn climb(
     }
     let Some(method) = Method::parse(&request.method) else {
         let error = RpcError::method_not_found(&request.method);
-        return Err(Refused { status: StatusCode::NOT_FOUND, error });
+        return Err(Rejected { status: StatusCode::NOT_FOUND, error });
     };
     about.method = Some(method.name());
     let version = ProtocolVersion::V2026_07_28;
     let operation = Operation::prepare(engine, version, method, request.params).map_err(|it| {
         let status = if it.malformed { StatusCode::BAD_REQUEST } else { StatusCode::OK };
-        Refused { status, error: it.error }
+        Rejected { status, error: it.error }
     })?;
     about.target = operation.target(engine);
     let scope = operation.scope(engine);
@@ -158,12 +158,12 @@ async fn climb(
     if operation.is_list() {
         return match engine.list(&operation, version) {
             Ok(output) => Ok(Reply::json(StatusCode::OK, engine.encode(&request.id, &output))),
-            Err(error) => Err(Refused { status: StatusCode::OK, error }),
+            Err(error) => Err(Rejected { status: StatusCode::OK, error }),
         };
     }
     let given = given_answers(engine, &caller, method, &operation, request.params)?;
     let span = trace::operation(method.name(), about.target.as_deref(), version, request.params);
-    let run = Run {
+    let run = ModernRun {
         engine: Arc::clone(engine),
         id: request.id.clone(),
         method,
@@ -183,7 +183,7 @@ async fn task(
     caller: &Caller,
     method: TaskMethod,
     request: &Request<'_>,
-) -> Result<Reply, Refused> {
+) -> Result<Reply, Rejected> {
     #[derive(Serialize)]
     struct Acknowledged {}
     let id = &request.id;
@@ -193,9 +193,9 @@ async fn task(
             rpc::encode_result(id, &engine.modern(&task, "complete", None))
         }
         Ok(None) => rpc::encode_result(id, &engine.modern(&Acknowledged {}, "complete", None)),
-        Err(Refusal::Scope(scope)) => return Ok(Reply::insufficient_scope(Some(id), scope)),
-        Err(Refusal::Away(error)) => return Ok(Reply::store_away(Some(id), &error)),
-        Err(Refusal::Rpc(error)) => return Err(Refused { status: StatusCode::OK, error }),
+        Err(TaskError::Scope(scope)) => return Ok(Reply::insufficient_scope(Some(id), scope)),
+        Err(TaskError::Unavailable(error)) => return Ok(Reply::store_unavailable(Some(id), &error)),
+        Err(TaskError::Rpc(error)) => return Err(Rejected { status: StatusCode::OK, error }),
     };
     Ok(Reply::json(StatusCode::OK, body))
 }
@@ -261,7 +261,7 @@ fn given_answers(
     method: Method,
     operation: &Operation,
     params: Option<&RawValue>,
-) -> Result<Given, RpcError> {
+) -> Result<GivenAnswers, RpcError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Params {
@@ -269,11 +269,11 @@ fn given_answers(
         request_state: Option<String>,
     }
     let Some((target, arguments)) = operation.binding() else {
-        return Ok(Given::default());
+        return Ok(GivenAnswers::default());
     };
     let params: Params = read_params(method.name(), params)?;
     let kept = match params.request_state {
-        None => Kept::default(),
+        None => SealedAnswers::default(),
         Some(state) => {
             let binding = Binding { caller, method: method.name(), target, arguments };
             seal::open(&engine.settings.seal_keys, engine.now(), &binding, &state)
@@ -285,7 +285,7 @@ fn given_answers(
         let answered = responses.len();
         tracing::debug!(target: crate::COUNTED, answered, "Answers of a client: {answered}");
     }
-    Ok(Given { kept, responses })
+    Ok(GivenAnswers { kept, responses })
 }
 
 impl Inner {

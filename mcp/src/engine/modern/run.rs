@@ -37,7 +37,7 @@ use crate::{
         request::{Method, Operation},
         tasks::{
             self, JobTool, NotStarted,
-            wait::{Waited, Waiting},
+            wait::{WaitEnd, JobWait},
             wire::{self, ModernTask},
         },
     },
@@ -48,7 +48,7 @@ use crate::{
     question::{Answer, InputRequest, Question, input_requests},
     reply::{Reply, ReplyBody},
     rpc::{self, RequestId, RpcError, codes},
-    seal::{self, Binding, Kept},
+    seal::{self, Binding, SealedAnswers},
     sse,
     store::{Signal, StoreError},
     types::CallToolResult,
@@ -66,7 +66,7 @@ struct InputRequired {
 }
 
 /// A modern request that runs.
-pub(super) struct Run {
+pub(super) struct ModernRun {
     pub(super) engine: Arc<Inner>,
     pub(super) id: RequestId,
     pub(super) method: Method,
@@ -74,13 +74,13 @@ pub(super) struct Run {
     pub(super) caller: Caller,
     pub(super) meta: Meta,
     pub(super) progress_token: Option<RequestId>,
-    pub(super) given: Given,
+    pub(super) given: GivenAnswers,
     /// The job that the call became, for the log.
     pub(super) job: Arc<OnceLock<JobId>>,
 }
 
 /// How a run ended.
-struct Ended {
+struct RunOutcome {
     status: StatusCode,
     body: Vec<u8>,
     failure: Option<CallFailure>,
@@ -92,21 +92,21 @@ struct Ended {
 
 /// What a client has answered.
 #[derive(Default)]
-pub(super) struct Given {
+pub(super) struct GivenAnswers {
     /// In earlier rounds.
-    pub(super) kept: Kept,
+    pub(super) kept: SealedAnswers,
     /// With this one.
     pub(super) responses: BTreeMap<String, Value>,
 }
 
-impl Given {
+impl GivenAnswers {
     fn answers(&self) -> BTreeMap<String, Answer> {
         let now = self.responses.iter().map(|(key, it)| (key.clone(), Answer::Result(it.clone())));
         self.kept.answers.clone().into_iter().chain(now).collect()
     }
 }
 
-impl Run {
+impl ModernRun {
     pub(super) async fn reply(self, accepted: headers::Accepted, span: Span) -> Reply {
         let job = Arc::clone(&self.job);
         let mut reply = self.begin(accepted, span).await;
@@ -125,7 +125,7 @@ impl Run {
         let outlet = ModernOutlet { engine, events: accepted.events.then_some(events) };
         // Also as a stream, its lines in the log have the id of the request.
         let run = self.run(outlet, cancel).instrument(span).in_current_span();
-        let mut run: BoxFuture<'static, Ended> = run.boxed();
+        let mut run: BoxFuture<'static, RunOutcome> = run.boxed();
         if !accepted.events {
             return tokio::select! {
                 ended = run => ended.into_reply(),
@@ -156,7 +156,7 @@ impl Run {
             }
         }
         let failure = LateFailure::default();
-        let running = Running {
+        let running = CallStream {
             run: Some(run),
             waiting,
             first,
@@ -173,7 +173,7 @@ impl Run {
         reply
     }
 
-    async fn run(self, outlet: ModernOutlet, cancel: CancellationToken) -> Ended {
+    async fn run(self, outlet: ModernOutlet, cancel: CancellationToken) -> RunOutcome {
         let outlet = Arc::new(outlet);
         let call = Call::new(CallContext {
             caller: self.caller.clone(),
@@ -192,9 +192,9 @@ impl Run {
         if let Some(tool) = engine.job_tool(&self.operation) {
             return self.run_job(&tool, &call, &*outlet).await;
         }
-        let error = match engine.run(&self.operation, &call).await {
+        let error = match engine.execute(&self.operation, &call).await {
             Ok(output) => {
-                return Ended {
+                return RunOutcome {
                     status: StatusCode::OK,
                     body: engine.encode(&self.id, &output),
                     failure: output.failure(),
@@ -205,7 +205,7 @@ impl Run {
             Err(Failure::InputRequired(questions)) => {
                 let asked = questions.len();
                 tracing::debug!(target: crate::COUNTED, asked, "Asked a client: {asked}");
-                let kept = Kept { answers: call.answers(), job: None };
+                let kept = SealedAnswers { answers: call.answers(), job: None };
                 return self.ask(&questions, &kept);
             }
             Err(Failure::MissingScope(scope)) => return self.missing_scope(scope),
@@ -215,7 +215,7 @@ impl Run {
     }
 
     /// Makes a job of the call, or goes on with the one that asked.
-    async fn run_job(&self, tool: &JobTool<'_>, call: &Call, outlet: &dyn Outlet) -> Ended {
+    async fn run_job(&self, tool: &JobTool<'_>, call: &Call, outlet: &dyn Outlet) -> RunOutcome {
         let engine = &self.engine;
         let with_tasks = wire::declared(&self.meta.capabilities);
         if tool.needs_task() && !with_tasks {
@@ -232,7 +232,7 @@ impl Run {
                 return self.missing_scope(scope);
             }
             Err(NotStarted::Failed(Failure::InputRequired(questions))) => {
-                let kept = Kept { answers: call.answers(), job: None };
+                let kept = SealedAnswers { answers: call.answers(), job: None };
                 return self.ask(&questions, &kept);
             }
         }
@@ -246,7 +246,7 @@ impl Run {
             };
         }
         let lasts = engine.until_expiry(&self.caller);
-        let waiting = Waiting::begin(engine, &self.caller.user, &id, lasts, true).await;
+        let waiting = JobWait::begin(engine, &self.caller.user, &id, lasts, true).await;
         let Ok(mut waiting) = waiting else {
             return self.fail(&RpcError::unavailable());
         };
@@ -264,10 +264,10 @@ impl Run {
     }
 
     /// The client answers what the job asked.
-    async fn go_on(&self, tool: &JobTool<'_>, id: &JobId, outlet: &dyn Outlet) -> Ended {
+    async fn go_on(&self, tool: &JobTool<'_>, id: &JobId, outlet: &dyn Outlet) -> RunOutcome {
         let user = &self.caller.user;
         let lasts = self.engine.until_expiry(&self.caller);
-        let Ok(waiting) = Waiting::begin(&self.engine, user, id, lasts, true).await else {
+        let Ok(waiting) = JobWait::begin(&self.engine, user, id, lasts, true).await else {
             return self.fail(&RpcError::unavailable());
         };
         let answered = async {
@@ -302,19 +302,19 @@ impl Run {
         }
     }
 
-    fn waited(&self, waited: Waited) -> Ended {
+    fn waited(&self, waited: WaitEnd) -> RunOutcome {
         match waited {
-            Waited::Asks(job) => {
-                let kept = Kept { answers: BTreeMap::new(), job: Some(job.id.clone()) };
+            WaitEnd::InputRequired(job) => {
+                let kept = SealedAnswers { answers: BTreeMap::new(), job: Some(job.id.clone()) };
                 self.ask(&job.questions, &kept)
             }
-            Waited::Left(result) => self.tool_result(&result),
-            Waited::Ended(job) => match tasks::outcome(&job) {
+            WaitEnd::Detached(result) => self.tool_result(&result),
+            WaitEnd::Ended(job) => match tasks::outcome(&job) {
                 JobOutcome::Error(error) => self.fail(&error),
                 JobOutcome::Result { result, .. } => {
                     match json::from_str::<BTreeMap<String, Box<RawValue>>>(result.get()) {
                         Ok(result) => {
-                            Ended { failure: job.failure(), ..self.complete(&result, "complete") }
+                            RunOutcome { failure: job.failure(), ..self.complete(&result, "complete") }
                         }
                         Err(_no_object) => self.fail(&RpcError::internal()),
                     }
@@ -323,13 +323,13 @@ impl Run {
         }
     }
 
-    fn tool_result(&self, result: &CallToolResult) -> Ended {
-        Ended { failure: result.failure(), ..self.complete(result, "complete") }
+    fn tool_result(&self, result: &CallToolResult) -> RunOutcome {
+        RunOutcome { failure: result.failure(), ..self.complete(result, "complete") }
     }
 
-    fn complete(&self, result: &impl Serialize, kind: &'static str) -> Ended {
+    fn complete(&self, result: &impl Serialize, kind: &'static str) -> RunOutcome {
         let body = rpc::encode_result(&self.id, &self.engine.modern(result, kind, None));
-        Ended {
+        RunOutcome {
             status: StatusCode::OK,
             body,
             failure: None,
@@ -339,7 +339,7 @@ impl Run {
     }
 
     /// Asks the client; everything that the next round needs is sealed into the state.
-    fn ask(&self, questions: &BTreeMap<String, Question>, kept: &Kept) -> Ended {
+    fn ask(&self, questions: &BTreeMap<String, Question>, kept: &SealedAnswers) -> RunOutcome {
         let (target, arguments) = self.operation.binding().unwrap_or_default();
         let method = self.method.name();
         let binding = Binding { caller: &self.caller, method, target, arguments };
@@ -351,7 +351,7 @@ impl Run {
         self.complete(&required, "input_required")
     }
 
-    fn fail(&self, rpc_error: &RpcError) -> Ended {
+    fn fail(&self, rpc_error: &RpcError) -> RunOutcome {
         // The specification pins this one to 400 wherever it comes from.
         let status = match rpc_error.code {
             codes::MISSING_CLIENT_CAPABILITY => StatusCode::BAD_REQUEST,
@@ -360,16 +360,16 @@ impl Run {
         let body = rpc::encode_error(Some(&self.id), rpc_error);
         let failure = Some(CallFailure::Rpc(rpc_error.code));
         let retry_after = rpc_error.retry_after();
-        Ended { status, body, failure, missing_scope: None, retry_after }
+        RunOutcome { status, body, failure, missing_scope: None, retry_after }
     }
 
-    fn missing_scope(&self, scope: &'static str) -> Ended {
+    fn missing_scope(&self, scope: &'static str) -> RunOutcome {
         let ended = self.fail(&RpcError::missing_scope(scope));
-        Ended { missing_scope: Some(scope), ..ended }
+        RunOutcome { missing_scope: Some(scope), ..ended }
     }
 }
 
-impl Ended {
+impl RunOutcome {
     fn into_reply(self) -> Reply {
         let mut reply = match self.missing_scope {
             None => Reply::json(self.status, self.body),
@@ -384,8 +384,8 @@ impl Ended {
 }
 
 /// A call whose answer is a stream.
-struct Running {
-    run: Option<BoxFuture<'static, Ended>>,
+struct CallStream {
+    run: Option<BoxFuture<'static, RunOutcome>>,
     waiting: mpsc::Receiver<String>,
     first: Option<String>,
     last: Option<Vec<u8>>,
@@ -399,7 +399,7 @@ struct Running {
     _busy: TaskTrackerToken,
 }
 
-impl Running {
+impl CallStream {
     fn into_body(self) -> BoxStream<'static, Bytes> {
         stream::unfold(self, |mut running| async move {
             let chunk = running.next().await?;

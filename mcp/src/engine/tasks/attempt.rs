@@ -19,8 +19,8 @@ use crate::{
     engine::{
         Inner,
         tasks::stream::{JOB_LEASE, progress_mark},
-        execute::{Failure, our_fault, outcome, result_for, tool_failed},
-        retry::{WRITE_PATIENCE, patiently},
+        execute::{Failure, internal_failure_text, outcome, result_for, tool_failed},
+        retry::{WRITE_TIMEOUT, retry_for},
     },
     error::ToolError,
     job::{Attempt, AttemptEnd, Child, JobCall, JobId, JobOutcome, NewJob, Notebook, Origin},
@@ -111,7 +111,7 @@ fn failed(engine: &Inner, id: &JobId, job: &JobCall, call: &Call, error: ToolErr
         ToolError::Internal(source) => {
             let tool = &job.tool;
             tracing::error!(tool, job = %id, error = %source, "Tool `{tool}` failed: {source}");
-            AttemptEnd::Retry(our_fault(tool))
+            AttemptEnd::Retry(internal_failure_text(tool))
         }
         ToolError::Superseded(_) => AttemptEnd::Stopped,
         ToolError::Children(_) => match children(engine, id, job, call.take_wanted()) {
@@ -209,9 +209,9 @@ impl JobOutlet {
     async fn write(&self, writer: &Writer, mark: Option<Mark>, message: &str) {
         let log = &self.engine.stores.log;
         let waits = mark.is_some() && !self.given_up.load(Ordering::Relaxed);
-        let patience = if waits { WRITE_PATIENCE } else { Duration::ZERO };
+        let patience = if waits { WRITE_TIMEOUT } else { Duration::ZERO };
         let write = || log.write_for_job(writer, mark.as_ref(), message);
-        let written = patiently(patience, write).await;
+        let written = retry_for(patience, write).await;
         self.given_up.store(written.is_err(), Ordering::Relaxed);
         if let Err(error) = written {
             tracing::warn!(

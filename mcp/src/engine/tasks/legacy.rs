@@ -7,7 +7,7 @@ use crate::{
     caller_jobs::JobAccessError,
     engine::{
         Inner,
-        retry::{WRITE_PATIENCE, patiently},
+        retry::{WRITE_TIMEOUT, retry_for},
     },
     job::{Job, JobId, Origin},
     question::Answer,
@@ -17,7 +17,7 @@ use crate::{
 
 /// What a follower does about a request that a job answers: tells what there is to tell, in case
 /// nobody did, and keeps the request open otherwise. Gives the job, if it is there.
-pub(in crate::engine) async fn look_after(
+pub(in crate::engine) async fn sync_request(
     engine: &Inner,
     user: &UserId,
     writer: &Writer,
@@ -42,7 +42,7 @@ pub(in crate::engine) async fn look_after(
 }
 
 /// Answers a request whose job is not there: it was never kept, or its time is over.
-pub(in crate::engine) async fn give_up(engine: &Inner, writer: &Writer) -> Result<(), StoreError> {
+pub(in crate::engine) async fn fail_request(engine: &Inner, writer: &Writer) -> Result<(), StoreError> {
     let error = RpcError::new(
         codes::INTERNAL_ERROR,
         "the call was lost before its job began, or its result was kept no longer; call again",
@@ -66,7 +66,7 @@ pub(in crate::engine) async fn cancel(
         return Ok(());
     };
     let own = |job: &Job| matches!(&job.origin, Origin::Stream { writer: of } if *of == writer);
-    let found = patiently(WRITE_PATIENCE, || jobs.get(user, &id)).await?;
+    let found = retry_for(WRITE_TIMEOUT, || jobs.get(user, &id)).await?;
     // First the request, then the job: its end is no answer to this one.
     engine.stores.log.finish(&writer, None).await?;
     if found.as_ref().is_some_and(own) {

@@ -19,7 +19,7 @@ pub(in crate::engine) fn outcome(job: &Job) -> JobOutcome {
 }
 
 /// What the client is told when it must not wait any longer, but the job goes on.
-pub(in crate::engine) fn goes_on(engine: &Inner, id: &JobId, why: &str) -> CallToolResult {
+pub(in crate::engine) fn detached(engine: &Inner, id: &JobId, why: &str) -> CallToolResult {
     let how = match result_tool(engine) {
         Some(tool) => format!("`{tool}` with that id gives its result later"),
         None => "it ends by itself".to_owned(),

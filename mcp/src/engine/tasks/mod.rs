@@ -21,6 +21,6 @@ pub(super) mod wire;
 
 pub(super) use self::{
     attempt::run,
-    messages::{goes_on, outcome},
+    messages::{detached, outcome},
     start::{JobTool, NotStarted},
 };

@@ -13,7 +13,7 @@ use crate::{
         Inner,
         request::Operation,
         execute::{Failure, bounded, tool_failed},
-        retry::patiently,
+        retry::retry_for,
     },
     job::{Job, JobCall, JobId, Jobs, NewJob, NotEnqueued, Origin},
     question::Answer,
@@ -27,7 +27,7 @@ const PREPARE_LIMIT: Duration = Duration::from_secs(30);
 
 /// For how long a new job is offered to a database that does not take it: a connection that broke is
 /// replaced at once, and the client waits.
-const KEEP_PATIENCE: Duration = Duration::from_secs(3);
+const ENQUEUE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A call whose tool is a job.
 pub(in crate::engine) struct JobTool<'a> {
@@ -115,7 +115,7 @@ impl JobTool<'_> {
                 Err(NotEnqueued::Away(error)) => Err(error),
             }
         };
-        match patiently(KEEP_PATIENCE, keep).await {
+        match retry_for(ENQUEUE_TIMEOUT, keep).await {
             Ok(Ok(job)) => {
                 let tool = self.entry.definition.name;
                 tracing::info!(job = %job.id, tool, "Started job {} of `{tool}`", job.id);

@@ -10,7 +10,7 @@ use crate::{
     caller::UserId,
     engine::{
         Inner,
-        retry::{WRITE_PATIENCE, patiently},
+        retry::{WRITE_TIMEOUT, retry_for},
     },
     job::{Job, JobId, JobOutcome, Origin},
     json,
@@ -56,7 +56,7 @@ pub(in crate::engine) async fn cancel(engine: &Inner, user: &UserId, id: &JobId)
     let Some(jobs) = engine.jobs() else {
         return;
     };
-    let cancelled = match patiently(WRITE_PATIENCE, || jobs.cancel(user, id)).await {
+    let cancelled = match retry_for(WRITE_TIMEOUT, || jobs.cancel(user, id)).await {
         Ok(Some(job)) => announce(engine, &job).await,
         Ok(None) => Ok(()),
         Err(error) => Err(error),

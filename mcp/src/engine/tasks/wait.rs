@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use futures_util::FutureExt as _;
 use tokio::time::{Instant, sleep_until};
 
-use super::{messages::goes_on, stream::cancel};
+use super::{messages::detached, stream::cancel};
 use crate::{
     call::Outlet,
     caller::UserId,
@@ -24,17 +24,17 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// How waiting ended.
-pub(in crate::engine) enum Waited {
+pub(in crate::engine) enum WaitEnd {
     /// The job has ended.
     Ended(Job),
     /// The job asks the client.
-    Asks(Job),
+    InputRequired(Job),
     /// The job goes on without this response, which says so.
-    Left(CallToolResult),
+    Detached(CallToolResult),
 }
 
 /// Somebody waits for a job.
-pub(in crate::engine) struct Waiting {
+pub(in crate::engine) struct JobWait {
     engine: Arc<Inner>,
     user: UserId,
     id: JobId,
@@ -47,7 +47,7 @@ pub(in crate::engine) struct Waiting {
     cancels: bool,
 }
 
-impl Waiting {
+impl JobWait {
     /// Begins to listen, before the job exists or is looked at. `cancels`: whether dropping this
     /// cancels the job.
     pub(in crate::engine) async fn begin(
@@ -79,7 +79,7 @@ impl Waiting {
     }
 
     /// Waits, and passes on what the job says to the client.
-    pub(in crate::engine) async fn wait(mut self, mut job: Job, outlet: &dyn Outlet) -> Waited {
+    pub(in crate::engine) async fn wait(mut self, mut job: Job, outlet: &dyn Outlet) -> WaitEnd {
         loop {
             if job.status.is_final() || !job.questions.is_empty() {
                 self.cancels = false;
@@ -87,18 +87,18 @@ impl Waiting {
                 while let Some(received) = self.signals.recv().now_or_never() {
                     self.pass_on(received, Some(outlet)).await;
                 }
-                return if job.status.is_final() { Waited::Ended(job) } else { Waited::Asks(job) };
+                return if job.status.is_final() { WaitEnd::Ended(job) } else { WaitEnd::InputRequired(job) };
             }
             job = match self.change(Instant::now() + LOOK_AGAIN, Some(outlet)).await {
                 Ok(Some(job)) => job,
                 Ok(None) => {
                     self.cancels = false;
                     let gone = "The job is no longer known.".to_owned();
-                    return Waited::Left(CallToolResult::error(gone));
+                    return WaitEnd::Detached(CallToolResult::error(gone));
                 }
                 Err(why) => {
                     self.cancels = false;
-                    return Waited::Left(goes_on(&self.engine, &self.id, why));
+                    return WaitEnd::Detached(detached(&self.engine, &self.id, why));
                 }
             };
         }
@@ -107,7 +107,7 @@ impl Waiting {
     /// Waits for nothing but the end, with a client that takes no stream: it can be told nothing
     /// before, and asked nothing. Nothing if there is no such job, and why, if it goes on without
     /// this response.
-    pub(in crate::engine) async fn for_end(mut self) -> Result<Option<Job>, &'static str> {
+    pub(in crate::engine) async fn wait_for_end(mut self) -> Result<Option<Job>, &'static str> {
         // It may have ended before somebody listened.
         let mut look = Instant::now();
         loop {
@@ -174,7 +174,7 @@ impl Waiting {
     }
 }
 
-impl Drop for Waiting {
+impl Drop for JobWait {
     /// The client has gone. Not so if the instance goes, or the token expires: then the client may
     /// come back for it.
     fn drop(&mut self) {

@@ -53,35 +53,35 @@ pub(in crate::engine) fn not_declared() -> RpcError {
 }
 
 /// Why a request about a task is refused.
-pub(in crate::engine) enum Refusal {
+pub(in crate::engine) enum TaskError {
     Rpc(RpcError),
     /// The token lacks the scope of the task's tool.
     Scope(&'static str),
-    Away(StoreError),
+    Unavailable(StoreError),
 }
 
-impl From<RpcError> for Refusal {
+impl From<RpcError> for TaskError {
     fn from(error: RpcError) -> Self {
         Self::Rpc(error)
     }
 }
 
-impl From<JobAccessError> for Refusal {
+impl From<JobAccessError> for TaskError {
     fn from(error: JobAccessError) -> Self {
         match error {
             JobAccessError::MissingScope(scope) => Self::Scope(scope),
-            JobAccessError::Unavailable(error) => Self::Away(error),
+            JobAccessError::Unavailable(error) => Self::Unavailable(error),
         }
     }
 }
 
-impl From<StoreError> for Refusal {
+impl From<StoreError> for TaskError {
     fn from(error: StoreError) -> Self {
-        Self::Away(error)
+        Self::Unavailable(error)
     }
 }
 
-fn unknown() -> Refusal {
+fn unknown() -> TaskError {
     // Somebody else's task does not exist either.
     RpcError::invalid_params("there is no such task, or it is kept no longer").into()
 }
@@ -98,7 +98,7 @@ pub(in crate::engine) async fn find(
     caller: &Caller,
     method: &str,
     params: Option<&RawValue>,
-) -> Result<Job, Refusal> {
+) -> Result<Job, TaskError> {
     let TaskParams { task_id } = read_params(method, params)?;
     let access = engine.job_access.as_ref().ok_or_else(unknown)?;
     let id = JobId::parse(&task_id).ok_or_else(unknown)?;
@@ -174,7 +174,7 @@ impl<'a> ModernTask<'a> {
     }
 
     /// What a follower tells again only when it changes.
-    fn state(&self) -> State {
+    fn state(&self) -> TaskState {
         let message = self.status_message.map(str::to_owned);
         (self.status, message, self.input_requests.keys().cloned().collect())
     }
@@ -219,7 +219,7 @@ pub(in crate::engine) async fn modern(
     caller: &Caller,
     method: TaskMethod,
     params: Option<&RawValue>,
-) -> Result<Option<Job>, Refusal> {
+) -> Result<Option<Job>, TaskError> {
     let job = find(engine, caller, method.name(), params).await?;
     let access = engine.job_access.as_ref().ok_or_else(unknown)?;
     let jobs = access.of(caller);
@@ -242,7 +242,7 @@ async fn update(
     jobs: &CallerJobs<'_>,
     job: &Job,
     params: Option<&RawValue>,
-) -> Result<(), Refusal> {
+) -> Result<(), TaskError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Params {
@@ -341,7 +341,7 @@ pub(in crate::engine) async fn list(
     engine: &Inner,
     caller: &Caller,
     params: Option<&RawValue>,
-) -> Result<Value, Refusal> {
+) -> Result<Value, TaskError> {
     #[derive(Deserialize)]
     struct Params {
         cursor: Option<String>,
@@ -365,7 +365,7 @@ pub(in crate::engine) async fn cancel(
     engine: &Inner,
     caller: &Caller,
     job: &Job,
-) -> Result<Job, Refusal> {
+) -> Result<Job, TaskError> {
     let ended = || RpcError::invalid_params("the task has ended already");
     if job.status.is_final() {
         return Err(ended().into());
@@ -406,11 +406,11 @@ struct Followed {
     /// Whether it may have changed since somebody looked.
     changed: bool,
     /// What the client was told last.
-    told: Option<State>,
+    told: Option<TaskState>,
 }
 
 /// What a client is told again only when it changes.
-type State = (&'static str, Option<String>, Vec<String>);
+type TaskState = (&'static str, Option<String>, Vec<String>);
 
 #[derive(Serialize)]
 struct TaskNotification<'a> {

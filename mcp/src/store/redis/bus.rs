@@ -16,7 +16,7 @@ use tokio::{
 
 use super::{
     connection::{COMMAND_LIMIT, CONNECT_LIMIT, Connection},
-    value::{REDIS, away, millis, read, write},
+    value::{REDIS, unavailable, millis, read, write},
 };
 use crate::store::{Bus, CatalogDigest, Fanout, Signal, StoreError, Subscription, Topic};
 
@@ -24,7 +24,7 @@ use crate::store::{Bus, CatalogDigest, Fanout, Signal, StoreError, Subscription,
 const RECONNECT: Duration = Duration::from_millis(250);
 
 /// How often channels that nobody listens to any more are given up.
-const TIDY: Duration = Duration::from_secs(10);
+const TIDY_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How often the connection for signals is asked for a sign of life: nothing else is sent on it while
 /// nothing happens, so a connection that went silent would go unnoticed.
@@ -41,29 +41,29 @@ const LATE_SIGNALS: usize = 256;
 /// How often each of them is tried again, a [`RECONNECT`] apart.
 const LATE_ATTEMPTS: usize = 40;
 
-/// How many wishes wait for the connection. Whoever comes later waits to wish.
-const WISHES: usize = 1_024;
+/// How many requests wait for the connection. Whoever comes later waits to request.
+const MAX_REQUESTS: usize = 1_024;
 
 /// The bus of one process.
 pub(super) struct RedisBus {
     connection: Connection,
     fanout: Fanout,
-    wishes: mpsc::Sender<Wish>,
+    requests: mpsc::Sender<SubscribeRequest>,
     /// Room for signals that are tried again.
     late: Arc<Semaphore>,
 }
 
 /// Somebody wants to listen to a channel, and waits until it is so.
-struct Wish {
+struct SubscribeRequest {
     channel: String,
     done: oneshot::Sender<()>,
 }
 
 impl RedisBus {
     pub(super) fn start(connection: Connection) -> Result<Self, StoreError> {
-        let client = Client::open(connection.address()).map_err(away)?;
+        let client = Client::open(connection.address()).map_err(unavailable)?;
         let fanout = Fanout::default();
-        let (wishes, inbox) = mpsc::channel(WISHES);
+        let (requests, inbox) = mpsc::channel(MAX_REQUESTS);
         let listener = Listener {
             client,
             fanout: fanout.clone(),
@@ -73,7 +73,7 @@ impl RedisBus {
         };
         tokio::spawn(listener.run());
         let late = Arc::new(Semaphore::new(LATE_SIGNALS));
-        Ok(Self { connection, fanout, wishes, late })
+        Ok(Self { connection, fanout, requests, late })
     }
 }
 
@@ -109,13 +109,13 @@ impl Bus for RedisBus {
         // First here, so that what arrives once the channel is open is not lost.
         let subscription = self.fanout.subscribe(topic);
         let (done, listening) = oneshot::channel();
-        let wish = async {
-            self.wishes.send(Wish { channel, done }).await.map_err(away)?;
-            listening.await.map_err(away)
+        let request = async {
+            self.requests.send(SubscribeRequest { channel, done }).await.map_err(unavailable)?;
+            listening.await.map_err(unavailable)
         };
-        match tokio::time::timeout(COMMAND_LIMIT, wish).await {
+        match tokio::time::timeout(COMMAND_LIMIT, request).await {
             Ok(listening) => listening.map(|()| subscription),
-            Err(elapsed) => Err(away(elapsed)),
+            Err(elapsed) => Err(unavailable(elapsed)),
         }
     }
 
@@ -139,17 +139,17 @@ struct Listener {
     client: Client,
     fanout: Fanout,
     connection: Connection,
-    inbox: mpsc::Receiver<Wish>,
+    inbox: mpsc::Receiver<SubscribeRequest>,
     /// The channels that are open.
     channels: HashSet<String>,
 }
 
 /// Why a connection is left.
-enum Left {
+enum ListenEnd {
     /// It broke.
     Lost,
     /// The bus is gone.
-    Over,
+    BusDropped,
 }
 
 impl Listener {
@@ -157,8 +157,8 @@ impl Listener {
         let mut first = true;
         loop {
             match self.listen(first).await {
-                Ok(Left::Over) => return,
-                Ok(Left::Lost) => {
+                Ok(ListenEnd::BusDropped) => return,
+                Ok(ListenEnd::Lost) => {
                     tracing::warn!(
                         dependency = REDIS,
                         "The connection for signals was lost; connecting again"
@@ -180,9 +180,9 @@ impl Listener {
     }
 
     /// Serves one connection until it ends.
-    async fn listen(&mut self, first: bool) -> Result<Left, StoreError> {
+    async fn listen(&mut self, first: bool) -> Result<ListenEnd, StoreError> {
         let connecting = self.client.get_async_pubsub();
-        let pubsub = tokio::time::timeout(CONNECT_LIMIT, connecting).await.map_err(away)??;
+        let pubsub = tokio::time::timeout(CONNECT_LIMIT, connecting).await.map_err(unavailable)??;
         let (mut sink, mut messages) = pubsub.split();
         let topics = self.fanout.topics();
         self.channels = topics.iter().map(|it| self.connection.channel(it)).collect();
@@ -191,12 +191,12 @@ impl Listener {
             tracing::info!(dependency = REDIS, "Signals are heard again");
             self.fanout.missed();
         }
-        let mut tidy = tokio::time::interval(TIDY);
+        let mut tidy = tokio::time::interval(TIDY_INTERVAL);
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
         loop {
             tokio::select! {
                 message = messages.next() => match message {
-                    None => return Ok(Left::Lost),
+                    None => return Ok(ListenEnd::Lost),
                     Some(message) => {
                         let text: String = message.get_payload()?;
                         match read(&text) {
@@ -207,44 +207,44 @@ impl Listener {
                         }
                     }
                 },
-                wish = self.inbox.recv() => match wish {
-                    None => return Ok(Left::Over),
-                    Some(wish) => self.grant(&mut sink, wish).await?,
+                request = self.inbox.recv() => match request {
+                    None => return Ok(ListenEnd::BusDropped),
+                    Some(request) => self.open_requested(&mut sink, request).await?,
                 },
-                _ = tidy.tick() => self.give_up_unused(&mut sink).await?,
+                _ = tidy.tick() => self.close_unused(&mut sink).await?,
                 _ = heartbeat.tick() => {
                     let beating = sink.ping::<redis::Value>();
-                    tokio::time::timeout(COMMAND_LIMIT, beating).await.map_err(away)??;
+                    tokio::time::timeout(COMMAND_LIMIT, beating).await.map_err(unavailable)??;
                 }
             }
         }
     }
 
-    /// Opens the channel of a wish, and of all others that wait already.
-    async fn grant(&mut self, sink: &mut PubSubSink, wish: Wish) -> Result<(), StoreError> {
-        let mut wishes = vec![wish];
-        while let Ok(wish) = self.inbox.try_recv() {
-            wishes.push(wish);
+    /// Opens the channel of a request, and of all others that wait already.
+    async fn open_requested(&mut self, sink: &mut PubSubSink, request: SubscribeRequest) -> Result<(), StoreError> {
+        let mut requests = vec![request];
+        while let Ok(request) = self.inbox.try_recv() {
+            requests.push(request);
         }
         let new: HashSet<&String> =
-            wishes.iter().map(|it| &it.channel).filter(|it| !self.channels.contains(*it)).collect();
+            requests.iter().map(|it| &it.channel).filter(|it| !self.channels.contains(*it)).collect();
         open(sink, new.into_iter()).await?;
-        for wish in wishes {
-            self.channels.insert(wish.channel);
-            if wish.done.send(()).is_err() {
+        for request in requests {
+            self.channels.insert(request.channel);
+            if request.done.send(()).is_err() {
                 tracing::debug!("Whoever wished to listen has given up");
             }
         }
         Ok(())
     }
 
-    async fn give_up_unused(&mut self, sink: &mut PubSubSink) -> Result<(), StoreError> {
+    async fn close_unused(&mut self, sink: &mut PubSubSink) -> Result<(), StoreError> {
         let used: HashSet<String> =
             self.fanout.topics().iter().map(|it| self.connection.channel(it)).collect();
         let unused: Vec<String> = self.channels.difference(&used).cloned().collect();
         if !unused.is_empty() {
             let closing = sink.unsubscribe(&unused);
-            tokio::time::timeout(COMMAND_LIMIT, closing).await.map_err(away)??;
+            tokio::time::timeout(COMMAND_LIMIT, closing).await.map_err(unavailable)??;
             self.channels.retain(|it| used.contains(it));
         }
         Ok(())
@@ -260,5 +260,5 @@ async fn open(
         return Ok(());
     }
     let opening = sink.subscribe(&channels);
-    Ok(tokio::time::timeout(COMMAND_LIMIT, opening).await.map_err(away)??)
+    Ok(tokio::time::timeout(COMMAND_LIMIT, opening).await.map_err(unavailable)??)
 }

@@ -23,7 +23,7 @@ use redis::{
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
-use super::value::{REDIS, away};
+use super::value::{REDIS, unavailable};
 use crate::{
     store::{StoreError, Topic},
     trace,
@@ -98,8 +98,8 @@ impl Connection {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_LIMIT))
             .set_response_timeout(Some(COMMAND_LIMIT));
-        let address = url.into_connection_info().map_err(away)?.set_tcp_settings(tcp_settings());
-        let manager = Manager::new_with_config(address.clone(), config).map_err(away)?;
+        let address = url.into_connection_info().map_err(unavailable)?.set_tcp_settings(tcp_settings());
+        let manager = Manager::new_with_config(address.clone(), config).map_err(unavailable)?;
         let pool = Pool::builder(manager)
             // One connection carries everything; a second one replaces it while it dies.
             .max_size(2)
@@ -108,7 +108,7 @@ impl Connection {
             .recycle_timeout(Some(COMMAND_LIMIT))
             .runtime(Runtime::Tokio1)
             .build()
-            .map_err(away)?;
+            .map_err(unavailable)?;
         let prefix = prefix.to_owned();
         let (held, connecting) = (Mutex::default(), tokio::sync::Mutex::default());
         let full = Mutex::default();
@@ -186,13 +186,13 @@ impl Connection {
         }
         let began = Instant::now();
         let connecting = self.0.connecting.lock();
-        let mut failed = tokio::time::timeout(COMMAND_LIMIT, connecting).await.map_err(away)?;
+        let mut failed = tokio::time::timeout(COMMAND_LIMIT, connecting).await.map_err(unavailable)?;
         // Somebody else may have connected meanwhile, or tried to.
         if let Some(link) = self.current() {
             return Ok(link);
         }
         if failed.is_some_and(|it| it >= began) {
-            return Err(away("Redis could not be reached a moment ago"));
+            return Err(unavailable("Redis could not be reached a moment ago"));
         }
         let connected = self.connect().await;
         if failed.is_some() && connected.is_ok() {
@@ -254,7 +254,7 @@ impl Connection {
     }
 
     async fn connect(&self) -> Result<Link, StoreError> {
-        let pooled = self.0.pool.get().await.map_err(away)?;
+        let pooled = self.0.pool.get().await.map_err(unavailable)?;
         // For good: the pool would check a connection that died before it makes a new one.
         let mut one = deadpool_redis::Connection::take(pooled);
         let info: String = redis::cmd("INFO").arg("cluster").query_async(&mut one).await?;
@@ -267,7 +267,7 @@ impl Connection {
             .tcp_settings(tcp_settings())
             .build()?;
         let connecting = client.get_async_connection();
-        let many = tokio::time::timeout(COMMAND_LIMIT, connecting).await.map_err(away)??;
+        let many = tokio::time::timeout(COMMAND_LIMIT, connecting).await.map_err(unavailable)??;
         Ok(Link::Many(many))
     }
 
@@ -289,7 +289,7 @@ impl Connection {
             if error.is_io_error() || error.is_connection_dropped() || error.is_timeout() {
                 self.forget(number);
             }
-            away(error)
+            unavailable(error)
         })
     }
 }

@@ -13,7 +13,7 @@ use redis::streams::StreamRangeReply;
 
 use super::{
     Redis,
-    value::{FORMAT, assemble, away, field, millis, stored_message, write},
+    value::{FORMAT, assemble, unavailable, field, millis, stored_text, write},
 };
 use crate::{
     job::JobId,
@@ -108,7 +108,7 @@ impl StreamLog for Redis {
             .key(self.log_key(&key))
             .key(self.meta_key(&key))
             .key(self.key(session, STREAMS))
-            .arg(stored_message(message))
+            .arg(stored_text(message))
             .arg(MAX_EVENTS)
             .arg(millis(STREAM_TTL))
             .arg(key.stream.as_str())
@@ -127,7 +127,7 @@ impl StreamLog for Redis {
             .arg(field(&writer.request))
             .arg(writer.term)
             .arg(number)
-            .arg(stored_message(message))
+            .arg(stored_text(message))
             .arg(MAX_EVENTS)
             .arg(millis(STREAM_TTL))
             .arg(channel)
@@ -146,7 +146,7 @@ impl StreamLog for Redis {
             .key(self.key(&writer.key.session, JOBS))
             .arg(field(&writer.request))
             .arg(writer.term)
-            .arg(answer.map(stored_message).unwrap_or_default())
+            .arg(answer.map(stored_text).unwrap_or_default())
             .arg(MAX_EVENTS)
             .arg(millis(STREAM_TTL))
             .arg(channel)
@@ -161,7 +161,7 @@ impl StreamLog for Redis {
         let (channel, signal) = self.wake(&key)?;
         let (before, after) = signal
             .split_once(key.stream.as_str())
-            .ok_or_else(|| away("a signal names its stream"))?;
+            .ok_or_else(|| unavailable("a signal names its stream"))?;
         let mut cancel = self.scripts.stream_cancel.prepare_invoke();
         cancel
             .key(self.key(session, STREAMS))
@@ -211,7 +211,7 @@ impl StreamLog for Redis {
             let message: Option<String> = event.get("m");
             let message = message.as_deref().and_then(|it| it.strip_prefix(FORMAT));
             let (Some(number), Some(message)) = (number, message) else {
-                return Err(away("an event has a format that this version cannot read"));
+                return Err(unavailable("an event has a format that this version cannot read"));
             };
             page.events.push((number, Arc::from(message)));
         }
@@ -228,7 +228,7 @@ impl StreamLog for Redis {
             let pending = meta.get(&format!("{PENDING}{request}"));
             let term = pending.and_then(|it| it.split(' ').next()?.parse().ok());
             if let (Some(term), Some(job)) = (term, JobId::parse(job)) {
-                let request = json::from_str(request).map_err(away)?;
+                let request = json::from_str(request).map_err(unavailable)?;
                 page.jobs.push((Writer { key: key.clone(), request, term }, job));
             }
         }
@@ -242,7 +242,7 @@ impl StreamLog for Redis {
         take.key(self.meta_key(key)).arg(self.running_keys(key)).arg(millis(lease));
         let taken: Vec<Taken> = self.script(&take).await?;
         let orphans = taken.into_iter().map(|(request, term, lost, call)| {
-            let request = json::from_str(&request).map_err(away)?;
+            let request = json::from_str(&request).map_err(unavailable)?;
             let writer = Writer { key: key.clone(), request, term };
             Ok(Orphan { writer, lost, call: assemble(&call)? })
         });
@@ -284,10 +284,10 @@ impl StreamLog for Redis {
         let mut parts = found.split(' ');
         let (Some(stream), Some(term), Some(job)) = (parts.next(), parts.next(), parts.next())
         else {
-            return Err(away("the job of a request cannot be read"));
+            return Err(unavailable("the job of a request cannot be read"));
         };
         let key = StreamKey { session: session.clone(), stream: StreamId::from_stored(stream) };
-        let term = term.parse().map_err(away)?;
+        let term = term.parse().map_err(unavailable)?;
         let writer = Writer { key, request: request.clone(), term };
         Ok(JobId::parse(job).map(|job| (writer, job)))
     }
@@ -305,7 +305,7 @@ impl StreamLog for Redis {
             .key(self.meta_key(&writer.key))
             .arg(field(&writer.request))
             .arg(writer.term)
-            .arg(stored_message(message))
+            .arg(stored_text(message))
             .arg(MAX_EVENTS)
             .arg(millis(STREAM_TTL))
             .arg(channel)
@@ -331,7 +331,7 @@ impl StreamLog for Redis {
         let mut pipeline = redis::pipe();
         pipeline.atomic().del(self.log_key(key)).ignore().del(self.meta_key(key)).ignore();
         let streams = self.key(&key.session, STREAMS);
-        pipeline.srem(streams, stored_message(key.stream.as_str())).ignore();
+        pipeline.srem(streams, stored_text(key.stream.as_str())).ignore();
         self.pipeline(&pipeline).await
     }
 

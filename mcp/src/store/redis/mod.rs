@@ -132,6 +132,6 @@ impl Redis {
 
 impl From<RedisError> for StoreError {
     fn from(error: RedisError) -> Self {
-        away(error)
+        unavailable(error)
     }
 }

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 
 use super::{
     Redis,
-    value::{assemble, away, field, millis, stored_message, write},
+    value::{assemble, unavailable, field, millis, stored_text, write},
 };
 use crate::{
     id::random_id,
@@ -41,8 +41,8 @@ fn writer(
     };
     Ok(Some(Writer {
         key: StreamKey { session: session.clone(), stream: StreamId::from_stored(stream) },
-        request: json::from_str(request).map_err(away)?,
-        term: term.parse().map_err(away)?,
+        request: json::from_str(request).map_err(unavailable)?,
+        term: term.parse().map_err(unavailable)?,
     }))
 }
 
@@ -83,7 +83,7 @@ impl Questions for Redis {
             .arg(open.len())
             .arg(MAX_STREAM_BYTES);
         for question in open {
-            suspend.arg(&question.id).arg(&question.key).arg(stored_message(&question.message));
+            suspend.arg(&question.id).arg(&question.key).arg(stored_text(&question.message));
         }
         for (name, answer) in &call.answers {
             suspend.arg(name).arg(write(answer)?);
@@ -115,7 +115,7 @@ impl Questions for Redis {
         };
         match (writer(session, &fields)?, assemble(&fields)?) {
             (Some(writer), Some(call)) => Ok(Answered::Complete(writer, call)),
-            _ => Err(away("a waiting call has lost its contents")),
+            _ => Err(unavailable("a waiting call has lost its contents")),
         }
     }
 

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::{
     Redis,
-    value::{millis, read, stored_message, write},
+    value::{millis, read, stored_text, write},
 };
 use crate::{
     caller::UserId,
@@ -148,7 +148,7 @@ impl Sessions for Redis {
 
     async fn delete(&self, user: &UserId, id: &SessionId) -> Result<bool, StoreError> {
         let mut uncount = redis::pipe();
-        uncount.zrem(self.sessions_key(user), stored_message(id.as_str())).ignore();
+        uncount.zrem(self.sessions_key(user), stored_text(id.as_str())).ignore();
         let mut delete = self.scripts.session_delete.prepare_invoke();
         delete.key(self.key(id, "session")).key(self.key(id, "waiting")).arg(self.key(id, "call:"));
         let (deleted, ()) = tokio::try_join!(self.script(&delete), self.pipeline(&uncount))?;

@@ -24,7 +24,7 @@ const ANSWER: &str = "answer:";
 /// What log events call Redis in their field `dependency`.
 pub(super) const REDIS: &str = "redis";
 
-pub(super) fn away(error: impl Into<BoxError>) -> StoreError {
+pub(super) fn unavailable(error: impl Into<BoxError>) -> StoreError {
     StoreError::new(Some(REDIS), error)
 }
 
@@ -51,7 +51,7 @@ pub(super) fn millis(duration: Duration) -> u64 {
 }
 
 /// A message as it is stored.
-pub(super) fn stored_message(message: &str) -> String {
+pub(super) fn stored_text(message: &str) -> String {
     format!("{FORMAT}{message}")
 }
 

@@ -22,10 +22,11 @@ use crate::{
         },
         retry::{WRITE_TIMEOUT, retry_for},
         tasks::{
+            methods::{self, TaskError},
             params::TaskRequest,
             stream::{self, JOB_LEASE},
             wait::JobWait,
-            wire::{self, LegacyTask, TaskError},
+            wire::LegacyTask,
         },
     },
     failure::CallFailure,
@@ -364,13 +365,13 @@ async fn prepare_task(
     about.method = Some(method);
     let (id, params) = (&request.id, request.params);
     let answer = if method == "tasks/list" {
-        rpc::encode_result(id, &wire::list(engine, caller, params).await?)
+        rpc::encode_result(id, &methods::list(engine, caller, params).await?)
     } else {
-        let job = wire::find(engine, caller, method, params).await?;
+        let job = methods::find(engine, caller, method, params).await?;
         match method {
             "tasks/get" => rpc::encode_result(id, &LegacyTask::new(&job)),
             "tasks/cancel" => {
-                let job = wire::cancel(engine, caller, &job).await?;
+                let job = methods::cancel(engine, caller, &job).await?;
                 rpc::encode_result(id, &LegacyTask::new(&job))
             }
             _ if job.status.is_final() => stream::answer(id, &job, Some(&job.id)),

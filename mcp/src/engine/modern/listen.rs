@@ -17,7 +17,7 @@ use crate::{
         access::Access,
         notifications::{self, SubscriptionMeta},
         request::read_params,
-        tasks::wire::{self as tasks, FollowedTasks},
+        tasks::{followed::FollowedTasks, wire},
     },
     job::JobId,
     reply::{Reply, ReplyBody},
@@ -117,7 +117,7 @@ pub(in crate::engine) async fn listen(
         return Reply::bad_request(id, &error);
     }
     if !filter.task_ids.is_empty() && !with_tasks {
-        return Reply::bad_request(id, &tasks::not_declared());
+        return Reply::bad_request(id, &wire::not_declared());
     }
     if filter.task_ids.len() > MAX_TASKS {
         let error =

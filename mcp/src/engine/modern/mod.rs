@@ -21,7 +21,10 @@ use super::{
     Inner,
     execute::{Caching, Output},
     request::{Method, Operation, progress_token, read_params},
-    tasks::wire::{self as tasks, ModernTask, TaskError, TaskMethod},
+    tasks::{
+        methods::{self, TaskError, TaskMethod},
+        wire::{self, ModernTask},
+    },
 };
 use crate::{
     admission::Requests,
@@ -120,7 +123,7 @@ async fn dispatch(
         "subscriptions/listen" => {
             about.method = Some("subscriptions/listen");
             let accepted = headers::accepted(headers);
-            let with_tasks = tasks::declared(&meta.capabilities);
+            let with_tasks = wire::declared(&meta.capabilities);
             return Ok(listen::listen(engine, caller, request, with_tasks, accepted.events).await);
         }
         _ => {}
@@ -129,8 +132,8 @@ async fn dispatch(
         && let Some(method) = TaskMethod::parse(&request.method)
     {
         about.method = Some(method.name());
-        if !tasks::declared(&meta.capabilities) {
-            return Err(tasks::not_declared().into());
+        if !wire::declared(&meta.capabilities) {
+            return Err(wire::not_declared().into());
         }
         return task(engine, &caller, method, request).await;
     }
@@ -187,7 +190,7 @@ async fn task(
     #[derive(Serialize)]
     struct Acknowledged {}
     let id = &request.id;
-    let body = match tasks::modern(engine, caller, method, request.params).await {
+    let body = match methods::modern(engine, caller, method, request.params).await {
         Ok(Some(job)) => {
             let task = ModernTask::detailed(&job);
             rpc::encode_result(id, &engine.modern(&task, "complete", None))
@@ -321,9 +324,9 @@ impl Inner {
         if self.jobs().is_some() {
             match version {
                 ProtocolVersion::V2026_07_28 => {
-                    capabilities["extensions"] = serde_json::json!({ tasks::EXTENSION: {} });
+                    capabilities["extensions"] = serde_json::json!({ wire::EXTENSION: {} });
                 }
-                ProtocolVersion::V2025_11_25 => capabilities["tasks"] = tasks::legacy_capability(),
+                ProtocolVersion::V2025_11_25 => capabilities["tasks"] = wire::legacy_capability(),
                 _ => {}
             }
         }

@@ -36,7 +36,7 @@ use crate::{
         execute::Failure,
         request::{Method, Operation},
         tasks::{
-            self, JobTool, NotStarted,
+            self, JobTool, NotStarted, methods,
             wait::{WaitEnd, JobWait},
             wire::{self, ModernTask},
         },
@@ -274,7 +274,7 @@ impl ModernRun {
             let Some(job) = tool.store.get(user, id).await? else {
                 return Ok(Err(RpcError::invalid_params("the job that asked is kept no longer")));
             };
-            let answers = match wire::checked(&job, self.given.responses.clone()) {
+            let answers = match methods::checked(&job, self.given.responses.clone()) {
                 Ok(answers) => answers,
                 Err(error) => return Ok(Err(error)),
             };

@@ -3,7 +3,7 @@
 //!
 //! | what the client can do | what it gets | where |
 //! |---|---|---|
-//! | tasks, of either era | a handle at once, and then what it asks for | [`wire`] |
+//! | tasks, of either era | a handle at once, and then what it asks for | [`methods`] |
 //! | sessions | the answer on the call's stream, which the worker writes to itself | [`legacy`] |
 //! | neither | the answer on the call's response, which waits for the job | [`wait`] |
 //!
@@ -11,8 +11,10 @@
 //! answered once, and marked messages come once and in order.
 
 mod attempt;
+pub(super) mod followed;
 pub(super) mod legacy;
 mod messages;
+pub(super) mod methods;
 pub(super) mod params;
 mod start;
 pub(super) mod stream;

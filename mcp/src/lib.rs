@@ -11,9 +11,9 @@
 //! | run calls in another process, later | [`job`] |
 //! | see a call in a trace | [`trace`] |
 //! | read JSON of a client | [`json`] |
-//! | keep sessions elsewhere | [`store`] and its [`store::suite`] |
-//! | see how a request is told apart | `engine::post` |
-//! | see how a call becomes a stream | `engine::exchange` (legacy), `engine::modern` |
+//! | keep sessions elsewhere | [`store`] |
+//! | see how a request is told apart | `engine::dispatch` |
+//! | see how a call becomes a stream | `engine::legacy::response`, `engine::modern` |
 
 mod admission;
 mod call;

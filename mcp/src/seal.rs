@@ -93,7 +93,12 @@ pub(crate) struct SealedAnswers {
 pub(crate) struct InvalidState(pub(crate) &'static str);
 
 /// Seals what is kept under the first key.
-pub(crate) fn seal(keys: &[SealKey], now: i64, binding: &Binding<'_>, kept: &SealedAnswers) -> String {
+pub(crate) fn seal(
+    keys: &[SealKey],
+    now: i64,
+    binding: &Binding<'_>,
+    kept: &SealedAnswers,
+) -> String {
     let state = SealedState {
         user: binding.caller.user.as_str().to_owned(),
         client: binding.caller.client.to_string(),

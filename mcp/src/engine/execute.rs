@@ -133,7 +133,11 @@ impl Inner {
         done
     }
 
-    async fn execute_operation(&self, operation: &Operation, call: &Call) -> Result<Output<'_>, Failure> {
+    async fn execute_operation(
+        &self,
+        operation: &Operation,
+        call: &Call,
+    ) -> Result<Output<'_>, Failure> {
         let version = call.version();
         match operation {
             Operation::CallTool { index, name, arguments } => {

@@ -121,7 +121,7 @@ impl Inner {
         };
         match admission.admit(caller, requests).await {
             Verdict::Admitted(quota) => Ok(quota),
-            Verdict::Rejected(quota) => Err(quota),
+            Verdict::Refused(quota) => Err(quota),
         }
     }
 

@@ -5,28 +5,28 @@ use serde::{Deserialize, Serialize};
 
 use super::{Signal, StoreError, Subscription, Topic};
 
-/// Tells one version of what a server offers from another: two instances of the same version have
-/// the same. Empty if it is not known.
+/// Digests of a server's lists. Two instances of the same version have equal digests. Empty: unknown.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CatalogDigest {
-    /// Of all tools.
+    /// The digest of the tool list.
     pub tools: String,
-    /// Of all prompts.
+    /// The digest of the prompt list.
     pub prompts: String,
 }
 
-/// Signals between instances.
+/// Publishes signals to all instances and receives them.
 #[async_trait]
 pub trait Bus: Send + Sync {
-    /// Tells everyone who listens now.
+    /// Sends a signal to the current subscribers of its topic.
     async fn publish(&self, signal: Signal) -> Result<(), StoreError>;
-    /// Tells several things at once, in any order. Takes no longer than one does.
+    /// Publishes several signals concurrently, in any order.
     async fn publish_all(&self, signals: Vec<Signal>) -> Result<(), StoreError> {
-        let told = signals.into_iter().map(|it| self.publish(it));
-        futures_util::future::join_all(told).await.into_iter().collect()
+        let publishing = signals.into_iter().map(|signal| self.publish(signal));
+        futures_util::future::join_all(publishing).await.into_iter().collect()
     }
-    /// Listens from now on.
+    /// Subscribes to a topic. When this returns, all later signals are received.
     async fn subscribe(&self, topic: Topic) -> Result<Subscription, StoreError>;
-    /// Notes what the newest instance offers, and gives what the one before did, in one step.
+    /// Stores the digest of the newest instance and returns the previous one, atomically. `Ok(None)`:
+    /// there was none.
     async fn announce(&self, catalog: &CatalogDigest) -> Result<Option<CatalogDigest>, StoreError>;
 }

@@ -1,4 +1,5 @@
-//! Legacy calls as the stores keep them: who may write for one, and what it takes to run it again.
+//! Legacy calls as the stores represent them: the fencing token of a run, and the data needed to run
+//! a call again.
 
 use std::collections::BTreeMap;
 
@@ -9,48 +10,48 @@ use sha2::{Digest as _, Sha256};
 use super::StreamKey;
 use crate::{id::JobId, question::Answer, rpc::RequestId};
 
-/// One run of one request of a stream: who may write for it now.
+/// Identifies one run of one request of a stream, and thereby the run that may write for it.
 ///
-/// A request may be run several times: once more after each round of questions, and once more when
-/// the instance that ran it has died. Each run has the next term, and the store drops what an
-/// earlier one still writes, as when a machine that everybody took for dead comes back.
+/// A request may run several times: again after each round of questions, and again when the instance
+/// that ran it has died. Each run has the next `term`, a fencing token: the store rejects writes of
+/// earlier runs, such as those of an instance that was presumed dead and resumes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Writer {
-    /// The stream that will hold the answer.
+    /// The stream that receives the response.
     pub key: StreamKey,
-    /// The client's id of the call.
+    /// The JSON-RPC id of the request.
     pub request: RequestId,
-    /// Which run of it: 0 is the first.
+    /// The number of the run, from 0.
     pub term: u64,
 }
 
 impl Writer {
-    /// The id of the job that answers the request. It is the same for every run of the request: a run
-    /// that was lost with its instance may have created the job. As hard to guess as the id of the
-    /// stream.
+    /// The id of the job that answers the request. All runs of a request have the same one, because a
+    /// run that was lost with its instance may have created the job already. As hard to guess as the
+    /// stream id.
     pub(crate) fn job_id(&self) -> JobId {
         let named = serde_json::to_vec(&(&self.key, &self.request));
         JobId::of_hash(&Sha256::digest(named.expect("ids are plain data")).into())
     }
 }
 
-/// A legacy call as another instance needs it, to go on with it or to run it again.
+/// The data that another instance needs to resume a legacy call or to run it again.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StoredCall {
-    /// The method.
+    /// The JSON-RPC method.
     pub method: String,
-    /// The parameters, as they were sent.
+    /// The parameters.
     pub params: Option<Box<RawValue>>,
-    /// The answers so far, by the tool's own key.
+    /// The answers so far, by the tool's key of the question.
     #[serde(default)]
     pub answers: BTreeMap<String, Answer>,
-    /// The last progress that the client saw before a question: it may only grow.
+    /// The last progress sent before the question: progress must increase.
     #[serde(default)]
     pub progress: Option<f64>,
 }
 
 impl StoredCall {
-    /// About how many bytes the store needs for it.
+    /// The approximate size in the store, in bytes.
     pub(crate) fn size(&self) -> usize {
         let params = self.params.as_ref().map_or(0, |params| params.get().len());
         let answers = serde_json::to_vec(&self.answers).map_or(0, |answers| answers.len());

@@ -1,8 +1,9 @@
-//! Errors of the stores.
+//! The error type of the stores.
 
 use crate::error::BoxError;
 
-/// A store could not be reached or gave back something unreadable. Says nothing about the data.
+/// A store is unavailable, or returned a value that cannot be read. Whether the operation took effect
+/// is unknown.
 #[derive(Debug, thiserror::Error)]
 #[error("{source}")]
 pub struct StoreError {
@@ -11,16 +12,14 @@ pub struct StoreError {
 }
 
 impl StoreError {
-    /// `dependency`: what did not answer, such as `redis`, for the field `dependency` of log events.
-    /// `None` if it answered and the answer was wrong.
-    pub fn new(
-        dependency: Option<&'static str>,
-        source: impl Into<BoxError>,
-    ) -> Self {
+    /// Creates an error. `dependency`: the unavailable service, such as `redis`. `None`: the service
+    /// answered, but its answer cannot be used.
+    pub fn new(dependency: Option<&'static str>, source: impl Into<BoxError>) -> Self {
         Self { dependency, source: source.into() }
     }
 
-    /// What did not answer. Log events with this field are written once a minute while it lasts.
+    /// The unavailable service. Log events with the field `dependency` are rate-limited to one per
+    /// minute while the outage lasts.
     pub fn dependency(&self) -> Option<&'static str> {
         self.dependency
     }

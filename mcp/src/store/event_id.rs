@@ -1,4 +1,4 @@
-//! Names of streams and of their events.
+//! Identifiers of streams and their events.
 
 use std::fmt;
 
@@ -6,24 +6,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{SessionId, StreamId};
 
-/// The position of an event in its stream: 1 is the first, 0 is before it.
+/// The position of an event in its stream, from 1. 0 is the position before the first event.
 pub type EventNumber = u64;
 
-/// An SSE event id: which stream, and where in it. Unique within the session, since stream ids are.
+/// An SSE event id: a stream and a position in it. Unique within the session, since stream ids are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventId {
     /// The stream.
     pub stream: StreamId,
-    /// The position.
+    /// The position of the event.
     pub number: EventNumber,
 }
 
 impl EventId {
-    /// Reads a `Last-Event-ID` header.
+    /// Parses a `Last-Event-ID` header.
     pub fn parse(text: &str) -> Option<Self> {
         let (stream, number) = text.rsplit_once('.')?;
         let stream = StreamId::parse(stream)?;
-        // One spelling per id: no sign, no leading zero.
+        // Exactly one spelling per id: no sign, no leading zero.
         let number: EventNumber =
             number.parse().ok().filter(|it: &u64| it.to_string() == number)?;
         Some(Self { stream, number })
@@ -36,7 +36,8 @@ impl fmt::Display for EventId {
     }
 }
 
-/// A stream of a session. The session is part of the name, so no event id can reach another's.
+/// A stream of a session. The session is part of the key, so an event id cannot address a stream of
+/// another session.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct StreamKey {
     /// The session.

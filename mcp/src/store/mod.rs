@@ -1,8 +1,8 @@
-//! What must outlive a request and be seen by every instance: sessions, waiting calls, stream logs
-//! and signals.
+//! State that outlives a request and is shared by all instances: sessions, calls that wait for an
+//! answer, stream logs and signals.
 //!
-//! Four small traits. [`memory`] serves one process and [`redis`] many; [`suite`] is what any implementation must
-//! pass. No caller may rely on an answer arriving at the same object that asked.
+//! Four small traits with two implementations: [`memory`] for one process, and [`redis`] for many.
+//! Callers must not assume that a response arrives at the instance that sent the request.
 
 mod bus;
 mod call;
@@ -15,7 +15,6 @@ pub mod redis;
 mod sessions;
 mod signal;
 mod stream_log;
-pub mod suite;
 
 use std::sync::Arc;
 
@@ -35,12 +34,12 @@ pub use self::{
 };
 pub use crate::id::{SessionId, StreamId};
 
-/// The stores that an engine works on. Cheap to clone.
+/// The stores that an engine uses. Cheap to clone.
 #[derive(Clone)]
 pub struct Stores {
     /// Legacy sessions.
     pub sessions: Arc<dyn Sessions>,
-    /// Calls that wait for the client.
+    /// Calls that wait for answers of the client.
     pub questions: Arc<dyn Questions>,
     /// Events of legacy streams.
     pub log: Arc<dyn StreamLog>,

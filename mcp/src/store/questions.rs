@@ -1,4 +1,4 @@
-//! Calls that wait for the client.
+//! Calls that wait for answers of the client.
 
 use std::time::Duration;
 
@@ -7,35 +7,35 @@ use async_trait::async_trait;
 use super::{StoreError, StoredCall, Writer};
 use crate::{id::SessionId, question::Answer, rpc::RequestId};
 
-/// A question that a call asks its client.
+/// A question that was sent to the client and is not answered yet.
 #[derive(Clone, Debug)]
 pub struct OpenQuestion {
-    /// The id of our request to the client.
+    /// The JSON-RPC id of the server's request.
     pub id: String,
-    /// The tool's own key.
+    /// The tool's key of the question.
     pub key: String,
-    /// The request.
+    /// The encoded JSON-RPC request.
     pub message: String,
 }
 
-/// What an answer led to.
+/// The effect of an answer.
 #[derive(Debug)]
 pub enum Answered {
-    /// No such question: answered already, too late, or never asked in this session.
+    /// There is no such question: already answered, expired, or not asked in this session.
     Unknown,
-    /// Noted; other questions of the same call are still open.
+    /// Stored; other questions of the same call are still open.
     Waiting,
-    /// That was the last one, and the call is the caller's to run, under this name. Only one caller
-    /// ever gets this for one round of questions.
+    /// This was the last open question: the caller must run the call, as this writer. Exactly one
+    /// caller receives this for each round of questions.
     Complete(Writer, StoredCall),
 }
 
-/// Calls that wait for the client. A question is taken by one atomic step.
+/// Calls that wait for answers of the client. Answering a question is atomic.
 #[async_trait]
 pub trait Questions: Send + Sync {
-    /// Keeps a call for at most `ttl` and appends its questions to its stream, in one step. Its lease
-    /// lasts `lease` longer. Returns only when every instance will find it; false if the call is no
-    /// longer the writer's. What was kept already is not kept twice.
+    /// Stores a call for at most `ttl` and appends its questions to its stream, atomically. The lease
+    /// of the run is extended to `ttl + lease`. When this returns, every instance can find the call.
+    /// `false`: the writer is no longer current. Idempotent.
     async fn suspend(
         &self,
         writer: &Writer,
@@ -44,8 +44,8 @@ pub trait Questions: Send + Sync {
         ttl: Duration,
         lease: Duration,
     ) -> Result<bool, StoreError>;
-    /// Takes a question and notes its answer. With the last one, the call gets a lease and can be
-    /// taken over like any running one.
+    /// Removes a question and stores its answer, atomically. The answer to the last question starts the
+    /// next run of the call under `lease`, so that it can be taken over if the caller dies.
     async fn answer(
         &self,
         session: &SessionId,
@@ -53,7 +53,8 @@ pub trait Questions: Send + Sync {
         answer: Answer,
         lease: Duration,
     ) -> Result<Answered, StoreError>;
-    /// Takes a waiting call away because the client cancelled it. Whoever gets it has to finish it.
+    /// Removes a waiting call because the client cancelled it. The caller that receives the writer must
+    /// finish the request. `Ok(None)`: no such call waits.
     async fn withdraw(
         &self,
         session: &SessionId,

@@ -13,62 +13,64 @@ use crate::{
     version::ProtocolVersion,
 };
 
-/// What is known of a legacy session.
+/// The record of a legacy session.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Session {
-    /// Whose it is. Presented by anyone else, the session does not exist.
+    /// The owner. For any other user the session does not exist.
     pub user: UserId,
-    /// The negotiated revision.
+    /// The negotiated protocol revision.
     pub version: ProtocolVersion,
-    /// What the client can do.
+    /// The capabilities that the client declared.
     pub capabilities: ClientCapabilities,
-    /// What the client calls itself. Decides only how its event streams are written, never what it
-    /// may do.
+    /// The client's `clientInfo`. Determines only how its event streams are written
+    /// (`StreamQuirks`), never its rights.
     pub client_info: Option<Implementation>,
-    /// The least severity that the client wants to hear of.
+    /// The minimum severity of log messages sent to the client.
     pub log_level: LogLevel,
-    /// The resources that the client follows.
+    /// The URIs of the resources that the client subscribes to.
     pub subscriptions: BTreeSet<String>,
-    /// The lists that the client has, or was told of last.
+    /// The digest of the lists that the client fetched, or was last notified about.
     #[serde(default)]
     pub catalog: CatalogDigest,
-    /// When it began, in seconds since the Unix epoch. Nothing for one that an older version began.
+    /// Creation time in seconds since the Unix epoch. `None`: created by a server version without this
+    /// field.
     #[serde(default)]
     pub began: Option<i64>,
 }
 
-/// How many resources one session may follow. Bounds the size of a session record.
+/// The maximum number of subscriptions of a session. Bounds the size of a session record.
 pub const MAX_SUBSCRIPTIONS: usize = 1_000;
 
-/// How long the URIs that one session follows may be together, in bytes: 1,000 of ordinary length.
+/// The maximum total length of the URIs that a session subscribes to, in bytes: enough for
+/// [`MAX_SUBSCRIPTIONS`] URIs of ordinary length.
 pub const MAX_SUBSCRIPTION_BYTES: usize = 64 * 1024;
 
-/// The longest URI that can be followed, in bytes.
+/// The maximum length of a URI in a subscription, in bytes.
 pub const MAX_URI_BYTES: usize = 1_024;
 
-/// How many sessions one person may have. A client that is open in several windows has one for each;
-/// with this many a person's session records are at most about 10 MiB.
+/// The maximum number of sessions of a user. A client that is open in several windows has one session
+/// for each; the session records of one user are at most about 10 MiB.
 pub const MAX_SESSIONS_PER_USER: usize = 100;
 
 /// Legacy sessions (2025-11-25, basic/transports, "Session Management").
 #[async_trait]
 pub trait Sessions: Send + Sync {
-    /// Keeps a new session. Returns only when every instance will find it, with those sessions of the
-    /// same user that were idle for longest and no longer count, because there would be more than
-    /// [`MAX_SESSIONS_PER_USER`]: the caller has to end them. Each is given to one caller only.
+    /// Stores a new session. When this returns, every instance can load it. Returns the user's sessions
+    /// above [`MAX_SESSIONS_PER_USER`], longest idle first: they are no longer counted, and the caller
+    /// must end them. Each one is returned to exactly one caller.
     async fn create(&self, id: &SessionId, session: &Session)
     -> Result<Vec<SessionId>, StoreError>;
-    /// Finds a session of a user and starts its idle time anew.
+    /// Loads a session of a user and restarts its idle timeout. `Ok(None)`: the user has no such session.
     async fn load(&self, user: &UserId, id: &SessionId) -> Result<Option<Session>, StoreError>;
-    /// Changes the log level. Nothing happens if the session is gone.
+    /// Sets the log level. Does nothing if the session does not exist.
     async fn set_log_level(&self, id: &SessionId, level: LogLevel) -> Result<(), StoreError>;
-    /// Notes which lists the client has. Nothing happens if the session is gone.
+    /// Stores the digest of the lists that the client has. Does nothing if the session does not exist.
     async fn set_catalog(&self, id: &SessionId, catalog: &CatalogDigest) -> Result<(), StoreError>;
-    /// Follows a resource. False if the session is gone, or would follow more than
-    /// [`MAX_SUBSCRIPTIONS`] or URIs of more than [`MAX_SUBSCRIPTION_BYTES`] together.
+    /// Adds a subscription. `false`: the session does not exist, or would exceed [`MAX_SUBSCRIPTIONS`]
+    /// or [`MAX_SUBSCRIPTION_BYTES`].
     async fn subscribe(&self, id: &SessionId, uri: &str) -> Result<bool, StoreError>;
-    /// Follows a resource no more.
+    /// Removes a subscription.
     async fn unsubscribe(&self, id: &SessionId, uri: &str) -> Result<(), StoreError>;
-    /// Ends a session of a user, with its waiting calls. False if it was gone already.
+    /// Deletes a session of a user and its waiting calls. `false`: it did not exist.
     async fn delete(&self, user: &UserId, id: &SessionId) -> Result<bool, StoreError>;
 }

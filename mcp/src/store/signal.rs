@@ -9,106 +9,107 @@ use crate::{
     rpc::RequestId,
 };
 
-/// Something that other instances may want to know now. A hint, never the only copy: whoever misses
-/// one finds the same by reading.
+/// A notification to other instances. Only a hint: the state itself is in a store, so a receiver that
+/// misses a signal finds the change by reading.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Signal {
-    /// A resource of this user has new contents.
+    /// The contents of a resource have changed.
     ResourceUpdated {
-        /// Whose.
+        /// The owner of the resource.
         user: UserId,
-        /// Which.
+        /// The URI of the resource.
         uri: String,
     },
-    /// This user's list of resources has changed.
+    /// The resource list of a user has changed.
     ResourceListChanged {
-        /// Whose.
+        /// The user.
         user: UserId,
     },
-    /// The list of tools has changed, for everyone.
+    /// The tool list has changed, for all users.
     ToolListChanged,
-    /// The list of prompts has changed, for everyone.
+    /// The prompt list has changed, for all users.
     PromptListChanged,
-    /// A grant was revoked: its tokens are worth nothing, and its streams end.
+    /// A grant was revoked: its tokens are invalid, and its open streams must end.
     Revoked {
-        /// The grant.
+        /// The grant id.
         grant: String,
     },
-    /// Everything that was issued to a person until then is void.
+    /// All tokens that were issued to a user before this time are invalid.
     CutOff {
-        /// The person.
+        /// The user.
         user: UserId,
-        /// In microseconds since the Unix epoch.
+        /// The time in microseconds since the Unix epoch.
         at: i64,
     },
-    /// A key that signs access tokens was revoked: what it signed is void.
+    /// A signing key was revoked: the access tokens that it signed are invalid.
     KeyRevoked {
-        /// Its name.
+        /// The key id.
         key: String,
     },
     /// The client cancelled a call, or all calls of a session.
     Cancelled {
         /// The session.
         session: SessionId,
-        /// The call; all of them if absent.
+        /// The request id of the call. `None`: all calls of the session.
         request: Option<RequestId>,
     },
     /// A stream has new events or has ended.
     StreamChanged(StreamKey),
-    /// The writer asks that the socket be closed: the client will come back for the rest.
+    /// The socket of a stream must be closed; the client will resume the stream.
     StreamReleased(StreamKey),
-    /// Another socket has taken the stream over: the old one must close, so that each message goes
-    /// to one socket only.
+    /// Another socket serves the stream now. The previous one must close, so that each message is sent
+    /// on one socket only.
     StreamTaken {
         /// The stream.
         key: StreamKey,
-        /// Who has it now.
+        /// The id of the reader that serves the stream now.
         holder: String,
     },
     /// The session was deleted.
     SessionEnded(SessionId),
-    /// A job has changed: progress, status, outcome.
+    /// The progress, status or outcome of a job has changed.
     JobChanged {
-        /// Which one.
+        /// The job.
         job: JobId,
     },
-    /// A message of a running job to the client whose call is open ([`crate::job::Origin::Call`]).
+    /// A message of a running job to a client whose call is open ([`crate::job::Origin::Call`]).
     JobMessage {
-        /// Which job.
+        /// The job.
         job: JobId,
-        /// How far it is, if the message says so: only what is more than before is passed on.
+        /// The progress that the message reports, if any: a message whose progress does not exceed the
+        /// last one is dropped.
         progress: Option<f64>,
-        /// A whole JSON-RPC notification.
+        /// A complete JSON-RPC notification.
         message: String,
     },
-    /// There is a job to claim.
+    /// A job can be claimed.
     JobQueued,
-    /// A job was cancelled: whoever runs it stops.
+    /// A job was cancelled: its worker must stop.
     JobCancelled {
-        /// Which one.
+        /// The job.
         job: JobId,
     },
 }
 
-/// What a [`Subscription`] listens to.
+/// The topic of a [`Subscription`](super::Subscription).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Topic {
-    /// Changes of one user's resources.
+    /// Changes of the resources of one user.
     User(UserId),
-    /// Changes for everyone.
+    /// Changes that concern all users.
     Everyone,
-    /// Streams of one session.
+    /// The streams of one session.
     Session(SessionId),
-    /// What each instance must see: cancellations and revocations.
+    /// Cancellations and revocations, which every instance must process.
     Control,
     /// Changes of one job.
     Job(JobId),
-    /// Work for workers.
+    /// New and cancelled jobs, for workers.
     Work,
 }
 
 impl Signal {
-    /// Who hears of it.
+    /// The topic on which the signal is published.
     pub fn topic(&self) -> Topic {
         match self {
             Self::ResourceUpdated { user, .. } | Self::ResourceListChanged { user } => {

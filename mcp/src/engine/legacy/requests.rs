@@ -9,7 +9,7 @@ use tracing::{Instrument as _, Span};
 
 use super::{
     ActiveSession,
-    response::{ResponseMode, LegacyResponse},
+    response::{LegacyResponse, ResponseMode},
     run::LegacyRun,
     stream_reader::StreamReader,
 };
@@ -18,7 +18,8 @@ use crate::{
     engine::{
         Inner, QUICK,
         request::{
-            Method, Operation, RequestedOperation, progress_token, read_params, resource_not_found, task_request,
+            Method, Operation, RequestedOperation, progress_token, read_params, resource_not_found,
+            task_request,
         },
         retry::{WRITE_TIMEOUT, retry_for},
         tasks::{
@@ -71,13 +72,16 @@ pub(super) async fn answer(
         let id = Some(&request.id);
         let task = match prepare(engine, &caller, &active, &request, &mut about).await {
             Ok(task) => task,
-            Err(PrepareError::Rpc(error)) => {
-                Prepared::Answered { answer: rpc::encode_error(id, &error), error: Some(error.code) }
-            }
+            Err(PrepareError::Rpc(error)) => Prepared::Answered {
+                answer: rpc::encode_error(id, &error),
+                error: Some(error.code),
+            },
             Err(PrepareError::Scope(scope)) => {
                 return Reply::insufficient_scope(id, scope).with_about(about);
             }
-            Err(PrepareError::Unavailable(error)) => return Reply::store_unavailable(id, &error).with_about(about),
+            Err(PrepareError::Unavailable(error)) => {
+                return Reply::store_unavailable(id, &error).with_about(about);
+            }
         };
         tasks.push((request.id, task));
     }
@@ -176,8 +180,9 @@ impl ReplyContext<'_> {
                 decision.await
             }
         };
-        let follow =
-            |after| StreamReader::start(engine, response.key.clone(), self.session, self.caller, after);
+        let follow = |after| {
+            StreamReader::start(engine, response.key.clone(), self.session, self.caller, after)
+        };
         match decided {
             Ok(ResponseMode::Json(body)) => {
                 if let Some(scope) = response.missing_scope() {
@@ -288,7 +293,10 @@ async fn prepare(
         };
         let target = about.target.as_deref();
         let span = trace::operation(method.name(), target, version, request.params);
-        return Ok(Prepared::Run(Arc::new(RequestedOperation { operation, progress_token, task }), span));
+        return Ok(Prepared::Run(
+            Arc::new(RequestedOperation { operation, progress_token, task }),
+            span,
+        ));
     }
     if version == ProtocolVersion::V2025_11_25
         && engine.jobs().is_some()

@@ -90,11 +90,20 @@ impl LegacyResponse {
     }
 
     /// Goes on with a stream that another response has opened, perhaps elsewhere.
-    pub(in crate::engine) fn resumed(engine: Arc<Inner>, caller: Caller, key: StreamKey) -> Arc<Self> {
+    pub(in crate::engine) fn resumed(
+        engine: Arc<Inner>,
+        caller: Caller,
+        key: StreamKey,
+    ) -> Arc<Self> {
         Self::with_state(engine, caller, key, ResponseState::Streaming)
     }
 
-    fn with_state(engine: Arc<Inner>, caller: Caller, key: StreamKey, state: ResponseState) -> Arc<Self> {
+    fn with_state(
+        engine: Arc<Inner>,
+        caller: Caller,
+        key: StreamKey,
+        state: ResponseState,
+    ) -> Arc<Self> {
         Arc::new(Self {
             engine,
             caller,
@@ -113,12 +122,15 @@ impl LegacyResponse {
         let mut state = self.state.lock().await;
         match &*state {
             ResponseState::Streaming => return Ok(true),
-            ResponseState::Decided | ResponseState::Undecided { may_stream: false, .. } => return Ok(false),
+            ResponseState::Decided | ResponseState::Undecided { may_stream: false, .. } => {
+                return Ok(false);
+            }
             ResponseState::Undecided { pending, answers, .. } => {
                 let log = &self.engine.stores.log;
                 let mut calls = Vec::new();
                 for (request, requested) in pending {
-                    let again = requested.as_ref().filter(|it| it.operation.is_repeatable(&self.engine));
+                    let again =
+                        requested.as_ref().filter(|it| it.operation.is_repeatable(&self.engine));
                     calls.push((request.clone(), again.and_then(|it| it.to_stored())));
                 }
                 calls.extend(answers.iter().map(|(request, _)| (request.clone(), None)));
@@ -134,7 +146,8 @@ impl LegacyResponse {
                 }
             }
         }
-        let ResponseState::Undecided { decide, .. } = std::mem::replace(&mut *state, ResponseState::Streaming)
+        let ResponseState::Undecided { decide, .. } =
+            std::mem::replace(&mut *state, ResponseState::Streaming)
         else {
             return Ok(true);
         };

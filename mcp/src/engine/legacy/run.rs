@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::response::{LegacyResponse, LegacyOutlet};
+use super::response::{LegacyOutlet, LegacyResponse};
 use crate::{
     call::{Call, CallContext},
     caller::Caller,

@@ -28,7 +28,11 @@ pub(in crate::engine) struct Registration {
 }
 
 impl RunningCalls {
-    pub(in crate::engine) fn register(&self, session: &SessionId, request: &RequestId) -> Registration {
+    pub(in crate::engine) fn register(
+        &self,
+        session: &SessionId,
+        request: &RequestId,
+    ) -> Registration {
         let cancel = CancellationToken::new();
         self.calls
             .lock()

@@ -225,7 +225,11 @@ impl StreamReader {
 
     /// Goes on with the stream of a call on the socket of the standalone stream. Event ids would make
     /// the client resume this stream the next time, and not the standalone one: there are none.
-    pub(in crate::engine) async fn move_to_standalone(mut self, last: EventNumber, session: &Session) -> Self {
+    pub(in crate::engine) async fn move_to_standalone(
+        mut self,
+        last: EventNumber,
+        session: &Session,
+    ) -> Self {
         self.delivery = Delivery::MovedHere { answers_until: last };
         self.ready.clear();
         self.take_over(true, session).await;
@@ -459,7 +463,9 @@ impl StreamReader {
             {
                 self.close_reason = Some(CloseReason::TakenOver);
             }
-            Received::Signal(Signal::SessionEnded(_)) => self.close_reason = Some(CloseReason::SocketOnly),
+            Received::Signal(Signal::SessionEnded(_)) => {
+                self.close_reason = Some(CloseReason::SocketOnly)
+            }
             Received::Signal(_) => {}
         }
     }

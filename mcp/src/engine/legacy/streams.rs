@@ -103,7 +103,7 @@ async fn moved_calls(
             continue;
         };
         let reader = StreamReader::start(engine, key, &active.session, caller, 0).await?;
-        bodies.push(reader.move_here(page.last, &active.session).await.into_body());
+        bodies.push(reader.move_to_standalone(page.last, &active.session).await.into_body());
     }
     Ok(bodies)
 }

@@ -197,7 +197,9 @@ async fn task(
         }
         Ok(None) => rpc::encode_result(id, &engine.modern(&Acknowledged {}, "complete", None)),
         Err(TaskError::Scope(scope)) => return Ok(Reply::insufficient_scope(Some(id), scope)),
-        Err(TaskError::Unavailable(error)) => return Ok(Reply::store_unavailable(Some(id), &error)),
+        Err(TaskError::Unavailable(error)) => {
+            return Ok(Reply::store_unavailable(Some(id), &error));
+        }
         Err(TaskError::Rpc(error)) => return Err(Rejected { status: StatusCode::OK, error }),
     };
     Ok(Reply::json(StatusCode::OK, body))

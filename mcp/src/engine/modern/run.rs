@@ -37,7 +37,7 @@ use crate::{
         request::{Method, Operation},
         tasks::{
             self, JobTool, NotStarted, methods,
-            wait::{WaitEnd, JobWait},
+            wait::{JobWait, WaitEnd},
             wire::{self, ModernTask},
         },
     },
@@ -313,9 +313,10 @@ impl ModernRun {
                 JobOutcome::Error(error) => self.fail(&error),
                 JobOutcome::Result { result, .. } => {
                     match json::from_str::<BTreeMap<String, Box<RawValue>>>(result.get()) {
-                        Ok(result) => {
-                            RunOutcome { failure: job.failure(), ..self.complete(&result, "complete") }
-                        }
+                        Ok(result) => RunOutcome {
+                            failure: job.failure(),
+                            ..self.complete(&result, "complete")
+                        },
                         Err(_no_object) => self.fail(&RpcError::internal()),
                     }
                 }

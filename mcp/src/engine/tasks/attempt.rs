@@ -18,9 +18,9 @@ use crate::{
     catalog::Run,
     engine::{
         Inner,
-        tasks::stream::{JOB_LEASE, progress_mark},
         execute::{Failure, internal_failure_text, outcome, result_for, tool_failed},
         retry::{WRITE_TIMEOUT, retry_for},
+        tasks::stream::{JOB_LEASE, progress_mark},
     },
     error::ToolError,
     job::{Attempt, AttemptEnd, Child, JobCall, JobId, JobOutcome, NewJob, Notebook, Origin},

@@ -42,7 +42,10 @@ pub(in crate::engine) async fn sync_request(
 }
 
 /// Answers a request whose job is not there: it was never kept, or its time is over.
-pub(in crate::engine) async fn fail_request(engine: &Inner, writer: &Writer) -> Result<(), StoreError> {
+pub(in crate::engine) async fn fail_request(
+    engine: &Inner,
+    writer: &Writer,
+) -> Result<(), StoreError> {
     let error = RpcError::new(
         codes::INTERNAL_ERROR,
         "the call was lost before its job began, or its result was kept no longer; call again",

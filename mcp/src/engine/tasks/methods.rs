@@ -12,7 +12,7 @@ use crate::{
     engine::{Inner, request::read_params},
     job::{Job, JobId, JobStatus, Origin},
     question::{Answer, MAX_ANSWER_BYTES},
-    rpc::{self, RpcError},
+    rpc::RpcError,
     store::StoreError,
 };
 

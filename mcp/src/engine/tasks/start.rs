@@ -11,8 +11,8 @@ use crate::{
     catalog::{Run, ToolEntry},
     engine::{
         Inner,
-        request::Operation,
         execute::{Failure, bounded, tool_failed},
+        request::Operation,
         retry::retry_for,
     },
     job::{Job, JobCall, JobId, Jobs, NewJob, NotEnqueued, Origin},

@@ -87,7 +87,11 @@ impl JobWait {
                 while let Some(received) = self.signals.recv().now_or_never() {
                     self.pass_on(received, Some(outlet)).await;
                 }
-                return if job.status.is_final() { WaitEnd::Ended(job) } else { WaitEnd::InputRequired(job) };
+                return if job.status.is_final() {
+                    WaitEnd::Ended(job)
+                } else {
+                    WaitEnd::InputRequired(job)
+                };
             }
             job = match self.change(Instant::now() + LOOK_AGAIN, Some(outlet)).await {
                 Ok(Some(job)) => job,

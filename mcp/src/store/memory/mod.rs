@@ -1,7 +1,7 @@
-//! The stores of one process: for the embedded mode and for tests.
+//! The stores in memory, for a single process: the embedded mode and tests.
 //!
-//! Everything is bounded and expires as it would in Redis. One lock holds it all; nothing waits
-//! while holding it.
+//! Entries are bounded and expire as they do in Redis. One mutex protects everything; it is never held
+//! across an await.
 
 mod questions;
 mod sessions;
@@ -17,7 +17,8 @@ use self::state::Memory;
 use super::{Bus, CatalogDigest, Signal, StoreError, Stores, Subscription, Topic};
 
 impl Stores {
-    /// Stores that end with the process. `session_ttl`: how long an idle session is kept.
+    /// Creates stores that live as long as the process. `session_ttl`: how long an idle session is
+    /// kept.
     pub fn in_memory(session_ttl: Duration) -> Self {
         let memory = Arc::new(Memory::new(session_ttl));
         Self {

@@ -18,11 +18,11 @@ use crate::{
     },
 };
 
-/// The most sessions that are kept. The longest idle one goes when another would exceed it: a
-/// client notices a 404 and initialises again.
+/// The maximum number of sessions. A new session above it replaces the one that was idle longest, whose
+/// client receives 404 and initializes again.
 pub const MAX_SESSIONS: usize = 10_000;
 
-/// How often expired entries are swept, at most.
+/// The minimum time between two removals of expired entries.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 
 pub(super) struct Memory {
@@ -42,21 +42,21 @@ pub(super) struct MemoryState {
 pub(super) struct WaitingCall {
     pub(super) writer: Writer,
     pub(super) call: StoredCall,
-    /// The ids of questions and the tool's own keys.
+    /// The open questions: JSON-RPC id to the tool's key.
     pub(super) open: BTreeMap<String, String>,
     pub(super) expires: Instant,
 }
 
 pub(super) struct Stream {
     pub(super) events: VecDeque<(EventNumber, Arc<str>)>,
-    /// Of all events together.
+    /// The total size of the events.
     pub(super) bytes: usize,
     pub(super) last: EventNumber,
     pub(super) pending: Vec<Pending>,
     pub(super) expires: Instant,
 }
 
-/// A request that is not answered yet.
+/// A request that is not answered yet, and the state of its current run.
 pub(super) struct Pending {
     pub(super) request: RequestId,
     pub(super) term: u64,
@@ -64,7 +64,7 @@ pub(super) struct Pending {
     pub(super) written: u64,
     pub(super) lost: u64,
     pub(super) call: Option<StoredCall>,
-    /// The job that will answer it.
+    /// The job that will answer the request.
     pub(super) job: Option<JobId>,
     pub(super) marks: HashMap<String, f64>,
 }
@@ -110,7 +110,7 @@ impl Stream {
         self.expires = self.expires.max(Instant::now() + STREAM_TTL);
     }
 
-    /// The request of a writer, unless somebody else has it by now.
+    /// The request of a writer. `None`: answered, or another run is current.
     pub(super) fn pending(&mut self, writer: &Writer) -> Option<&mut Pending> {
         let mut pending = self.pending.iter_mut();
         pending.find(|it| it.request == writer.request && it.term == writer.term)
@@ -118,18 +118,18 @@ impl Stream {
 }
 
 impl MemoryState {
-    /// Removes the sessions of a user that were idle for longest, until there is room for one more.
+    /// Removes the longest idle sessions of a user until another one fits, and returns their ids.
     pub(super) fn make_room(&mut self, user: &UserId, session_ttl: Duration) -> Vec<SessionId> {
         let now = Instant::now();
-        let mut theirs: Vec<_> = self
+        let mut sessions: Vec<_> = self
             .sessions
             .iter()
             .filter(|(_, (session, used))| session.user == *user && now < *used + session_ttl)
             .map(|(id, (_, used))| (*used, id.clone()))
             .collect();
-        let excess = (theirs.len() + 1).saturating_sub(MAX_SESSIONS_PER_USER);
-        theirs.sort_unstable_by_key(|(used, _)| *used);
-        let evicted: Vec<_> = theirs.into_iter().take(excess).map(|(_, id)| id).collect();
+        let excess = (sessions.len() + 1).saturating_sub(MAX_SESSIONS_PER_USER);
+        sessions.sort_unstable_by_key(|(used, _)| *used);
+        let evicted: Vec<_> = sessions.into_iter().take(excess).map(|(_, id)| id).collect();
         for id in &evicted {
             self.sessions.remove(id);
         }

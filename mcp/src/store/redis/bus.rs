@@ -16,7 +16,7 @@ use tokio::{
 
 use super::{
     connection::{COMMAND_LIMIT, CONNECT_LIMIT, Connection},
-    value::{REDIS, unavailable, millis, read, write},
+    value::{REDIS, millis, read, unavailable, write},
 };
 use crate::store::{Bus, CatalogDigest, Fanout, Signal, StoreError, Subscription, Topic};
 
@@ -182,7 +182,8 @@ impl Listener {
     /// Serves one connection until it ends.
     async fn listen(&mut self, first: bool) -> Result<ListenEnd, StoreError> {
         let connecting = self.client.get_async_pubsub();
-        let pubsub = tokio::time::timeout(CONNECT_LIMIT, connecting).await.map_err(unavailable)??;
+        let pubsub =
+            tokio::time::timeout(CONNECT_LIMIT, connecting).await.map_err(unavailable)??;
         let (mut sink, mut messages) = pubsub.split();
         let topics = self.fanout.topics();
         self.channels = topics.iter().map(|it| self.connection.channel(it)).collect();
@@ -221,13 +222,20 @@ impl Listener {
     }
 
     /// Opens the channel of a request, and of all others that wait already.
-    async fn open_requested(&mut self, sink: &mut PubSubSink, request: SubscribeRequest) -> Result<(), StoreError> {
+    async fn open_requested(
+        &mut self,
+        sink: &mut PubSubSink,
+        request: SubscribeRequest,
+    ) -> Result<(), StoreError> {
         let mut requests = vec![request];
         while let Ok(request) = self.inbox.try_recv() {
             requests.push(request);
         }
-        let new: HashSet<&String> =
-            requests.iter().map(|it| &it.channel).filter(|it| !self.channels.contains(*it)).collect();
+        let new: HashSet<&String> = requests
+            .iter()
+            .map(|it| &it.channel)
+            .filter(|it| !self.channels.contains(*it))
+            .collect();
         open(sink, new.into_iter()).await?;
         for request in requests {
             self.channels.insert(request.channel);

@@ -98,7 +98,8 @@ impl Connection {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_LIMIT))
             .set_response_timeout(Some(COMMAND_LIMIT));
-        let address = url.into_connection_info().map_err(unavailable)?.set_tcp_settings(tcp_settings());
+        let address =
+            url.into_connection_info().map_err(unavailable)?.set_tcp_settings(tcp_settings());
         let manager = Manager::new_with_config(address.clone(), config).map_err(unavailable)?;
         let pool = Pool::builder(manager)
             // One connection carries everything; a second one replaces it while it dies.
@@ -186,7 +187,8 @@ impl Connection {
         }
         let began = Instant::now();
         let connecting = self.0.connecting.lock();
-        let mut failed = tokio::time::timeout(COMMAND_LIMIT, connecting).await.map_err(unavailable)?;
+        let mut failed =
+            tokio::time::timeout(COMMAND_LIMIT, connecting).await.map_err(unavailable)?;
         // Somebody else may have connected meanwhile, or tried to.
         if let Some(link) = self.current() {
             return Ok(link);

@@ -13,7 +13,7 @@ use redis::streams::StreamRangeReply;
 
 use super::{
     Redis,
-    value::{FORMAT, assemble, unavailable, field, millis, stored_text, write},
+    value::{FORMAT, assemble, field, millis, stored_text, unavailable, write},
 };
 use crate::{
     job::JobId,

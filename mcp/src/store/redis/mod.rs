@@ -35,7 +35,7 @@ use std::{sync::Arc, time::Duration};
 use redis::{FromRedisValue, Pipeline, RedisError, Script, ScriptInvocation};
 
 pub use self::connection::Connection;
-use self::value::away;
+use self::value::unavailable;
 use super::{SessionId, StoreError, Stores};
 
 impl Stores {

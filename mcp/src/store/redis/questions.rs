@@ -9,7 +9,7 @@ use async_trait::async_trait;
 
 use super::{
     Redis,
-    value::{assemble, unavailable, field, millis, stored_text, write},
+    value::{assemble, field, millis, stored_text, unavailable, write},
 };
 use crate::{
     id::random_id,

@@ -1,30 +1,26 @@
-//! What every implementation of the stores must do, as a test that any of them can run.
+//! The contract of the MCP stores (`mcp::store`) as a test that any implementation can run.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 
-use super::{
-    Answered, CatalogDigest, MAX_EVENTS, MAX_SESSIONS_PER_USER, MAX_STREAM_BYTES,
-    MAX_SUBSCRIPTION_BYTES, Mark, OpenQuestion, Received, Session, SessionId, Signal, StoredCall,
-    Stores, StreamId, StreamKey, Topic, Writer,
-};
-use crate::{
-    caller::UserId,
+use mcp::{
+    Answer, ClientCapabilities, LogLevel, ProtocolVersion, RequestId, UserId,
     job::JobId,
-    question::Answer,
-    rpc::RequestId,
-    types::{ClientCapabilities, LogLevel},
-    version::ProtocolVersion,
+    store::{
+        Answered, CatalogDigest, MAX_EVENTS, MAX_SESSIONS_PER_USER, MAX_STREAM_BYTES,
+        MAX_SUBSCRIPTION_BYTES, Mark, OpenQuestion, Received, Session, SessionId, Signal,
+        StoredCall, Stores, StreamId, StreamKey, Topic, Writer,
+    },
 };
 
 /// How long a session of the suite's stores is kept: long enough for a real server, short enough
 /// for one whose time cannot be advanced.
 pub const SESSION_TTL: Duration = Duration::from_secs(6);
 
-/// Runs the whole suite. `make` gives stores with nothing in them, for a session lifetime; `pass`
-/// lets time pass.
+/// Runs the whole suite. `make` creates empty stores with the given session lifetime; `pass` lets
+/// time pass.
 ///
 /// # Panics
 /// When the implementation breaks a promise.

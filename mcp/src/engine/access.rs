@@ -1,4 +1,4 @@
-//! What is open or runs after its access token was checked, and asks again whether it still may.
+//! Watches whether the access of a caller ends while its call runs or its stream is open.
 
 use std::sync::Arc;
 
@@ -7,39 +7,40 @@ use tokio::sync::watch;
 use super::Inner;
 use crate::caller::{AccessCheck, Caller};
 
-/// The access under which a stream is open or a call runs.
+/// The access of a caller, for the lifetime of a call or stream.
 pub(super) struct Access {
-    asked: Option<Asked>,
+    /// `None`: the engine has no [`AccessCheck`], and access never ends.
+    watched: Option<WatchedAccess>,
 }
 
-struct Asked {
+struct WatchedAccess {
     check: Arc<dyn AccessCheck>,
     changes: watch::Receiver<u64>,
     caller: Caller,
 }
 
 impl Inner {
-    /// Begins to watch the access of a caller.
+    /// Starts watching the access of a caller.
     pub(super) fn access(&self, caller: &Caller) -> Access {
-        let asked = self.settings.access.as_ref().map(|check| {
+        let watched = self.settings.access.as_ref().map(|check| {
             let mut changes = check.changes();
-            // It may have ended since the token was checked: the first wait asks at once.
+            // It may have ended since the token was checked: check at the first wait.
             changes.mark_changed();
-            Asked { check: Arc::clone(check), changes, caller: caller.clone() }
+            WatchedAccess { check: Arc::clone(check), changes, caller: caller.clone() }
         });
-        Access { asked }
+        Access { watched }
     }
 }
 
 impl Access {
-    /// Completes when the access has ended. Cancel safe.
+    /// Completes when the access has ended. Cancellation safe, and may be called again after that.
     pub(super) async fn ended(&mut self) {
-        let Some(Asked { check, changes, caller }) = &mut self.asked else {
+        let Some(WatchedAccess { check, changes, caller }) = &mut self.watched else {
             return std::future::pending().await;
         };
         while changes.changed().await.is_ok() {
             if !check.is_allowed(caller) {
-                // For the next one who asks.
+                // So that the next call completes, too.
                 changes.mark_changed();
                 return;
             }
@@ -87,7 +88,7 @@ mod tests {
                 expires_at: i64::MAX,
                 request: None,
             };
-            Access { asked: Some(Asked { check: Arc::clone(self) as _, changes, caller }) }
+            Access { watched: Some(WatchedAccess { check: Arc::clone(self) as _, changes, caller }) }
         }
 
         fn revoke(&self, grant: &str) {

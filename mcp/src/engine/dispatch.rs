@@ -1,5 +1,6 @@
-//! Which era a POST belongs to. The order of the checks is the contract: every instance must give
-//! the same answer, because clients remember the era per origin (2026-07-28, basic/versioning).
+//! Dispatches a POST to the era it belongs to. The order of the checks is part of the contract: every
+//! instance must decide alike, because clients cache the era per origin (2026-07-28,
+//! basic/versioning).
 
 use std::sync::Arc;
 
@@ -73,7 +74,7 @@ async fn single(
         headers::get(headers, headers::PROTOCOL_VERSION).is_some_and(ProtocolVersion::names_modern);
     let claims_modern = claims_modern(params(&message));
     match message {
-        // Modern clients never answer: there is nothing that a modern server asks.
+        // Only legacy clients send responses: a modern server sends no requests.
         Message::Response { .. } => legacy::message(engine, caller, headers, message).await,
         Message::Request(request) if claims_modern => {
             modern::request(engine, caller, headers, request).await
@@ -88,7 +89,7 @@ async fn single(
             legacy::initialize(engine, caller, &request).await
         }
         Message::Request(request) if names_modern => modern::missing_meta(&request),
-        // The core protocol has no modern client notifications over HTTP: accepted and ignored.
+        // 2026-07-28 defines no client notifications over HTTP: accepted and ignored.
         Message::Notification { .. } if claims_modern || names_modern => Reply::accepted(),
         message => legacy::message(engine, caller, headers, message).await,
     }
@@ -102,8 +103,8 @@ fn params<'a>(message: &Message<'a>) -> Option<&'a RawValue> {
     }
 }
 
-/// Whether `_meta` names a protocol version: that alone makes a message modern, whatever else is
-/// wrong with it.
+/// Whether `_meta` has a protocol version. This alone makes a message modern, regardless of other
+/// errors in it.
 fn claims_modern(params: Option<&RawValue>) -> bool {
     #[derive(Deserialize)]
     struct Params<'a> {

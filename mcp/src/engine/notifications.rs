@@ -1,4 +1,4 @@
-//! Signals of the bus as notifications to a client.
+//! Conversion of bus signals to notifications for a client.
 
 use serde::Serialize;
 
@@ -15,14 +15,14 @@ struct Params<'a> {
     meta: Option<SubscriptionMeta<'a>>,
 }
 
-/// Ties a notification to the listen request that asked for it (2026-07-28).
+/// The `_meta` that relates a notification to its `subscriptions/listen` request (2026-07-28).
 #[derive(Serialize)]
 pub(super) struct SubscriptionMeta<'a> {
     #[serde(rename = "io.modelcontextprotocol/subscriptionId")]
     pub(super) subscription: &'a RequestId,
 }
 
-/// The notification that a signal is for a client, if it is one.
+/// Encodes the notification for a signal. `None`: clients are not notified of it.
 pub(super) fn notification(signal: &Signal, subscription: Option<&RequestId>) -> Option<String> {
     let (method, uri) = match signal {
         Signal::ResourceUpdated { uri, .. } => ("notifications/resources/updated", Some(&**uri)),

@@ -1,8 +1,9 @@
-//! Signals between processes: one pub/sub connection, which fans out to the subscribers here.
+//! Signals between processes: one pub/sub connection per process, whose messages are distributed to the
+//! subscribers of this process.
 //!
-//! A channel is subscribed to while anybody here listens to its topic. When the connection was
-//! lost, everyone is told that they may have missed something: a signal is only a hint, and whoever
-//! gets one reads what is true.
+//! A channel is subscribed to while its topic has subscribers in this process. After the connection was
+//! lost, all subscribers receive [`Received::Missed`](crate::store::Received::Missed): a signal is only
+//! a hint, and its receivers read the current state.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -20,28 +21,28 @@ use super::{
 };
 use crate::store::{Bus, CatalogDigest, Fanout, Signal, StoreError, Subscription, Topic};
 
-/// How long to wait before connecting again.
+/// The delay before reconnecting.
 const RECONNECT: Duration = Duration::from_millis(250);
 
-/// How often channels that nobody listens to any more are given up.
+/// The interval at which channels without subscribers are unsubscribed.
 const TIDY_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How often the connection for signals is asked for a sign of life: nothing else is sent on it while
-/// nothing happens, so a connection that went silent would go unnoticed.
+/// The interval of `PING` on the pub/sub connection. An idle subscriber sends nothing else, so an
+/// interrupted connection would not be noticed.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
-/// How long it is known what the newest instance offered. Longer than between most deploys; whoever
-/// comes after it is told when its session listens again.
+/// The TTL of the digest of the newest instance's lists: longer than the time between most deploys. After
+/// it, a session learns of changed lists when its standalone stream is opened.
 const ANNOUNCEMENT_TTL: Duration = Duration::from_hours(30 * 24);
 
-/// How many signals that could not be published are tried again at once. More than that, and those
-/// who listen have lost their connections as well.
+/// The maximum number of signals that are being retried at the same time. In a longer outage the
+/// subscribers lose their connections, too, and need no retries.
 const LATE_SIGNALS: usize = 256;
 
-/// How often each of them is tried again, a [`RECONNECT`] apart.
+/// The maximum number of retries of a signal, one every [`RECONNECT`].
 const LATE_ATTEMPTS: usize = 40;
 
-/// How many requests wait for the connection. Whoever comes later waits to request.
+/// The capacity of the queue of subscribe requests; further callers wait.
 const MAX_REQUESTS: usize = 1_024;
 
 /// The bus of one process.
@@ -49,11 +50,11 @@ pub(super) struct RedisBus {
     connection: Connection,
     fanout: Fanout,
     requests: mpsc::Sender<SubscribeRequest>,
-    /// Room for signals that are tried again.
+    /// Permits for signals that are being retried.
     late: Arc<Semaphore>,
 }
 
-/// Somebody wants to listen to a channel, and waits until it is so.
+/// A request to subscribe to a channel; `done` is notified when it is open.
 struct SubscribeRequest {
     channel: String,
     done: oneshot::Sender<()>,
@@ -86,9 +87,9 @@ impl Bus for RedisBus {
         let Err(error) = self.connection.pipeline::<()>(&pipeline).await else {
             return Ok(());
         };
-        // Those who listen may have kept their connection, and would not know that they missed
-        // something. Whoever publishes does not wait for it.
-        let Ok(room) = Arc::clone(&self.late).try_acquire_owned() else {
+        // Subscribers whose connection was not interrupted would not notice the lost signal, so it is
+        // retried in the background.
+        let Ok(permit) = Arc::clone(&self.late).try_acquire_owned() else {
             return Err(error);
         };
         let connection = self.connection.clone();
@@ -99,14 +100,14 @@ impl Bus for RedisBus {
                     break;
                 }
             }
-            drop(room);
+            drop(permit);
         });
         Ok(())
     }
 
     async fn subscribe(&self, topic: Topic) -> Result<Subscription, StoreError> {
         let channel = self.connection.channel(&topic);
-        // First here, so that what arrives once the channel is open is not lost.
+        // Before the channel is opened, so that its first message is not lost.
         let subscription = self.fanout.subscribe(topic);
         let (done, listening) = oneshot::channel();
         let request = async {
@@ -129,26 +130,26 @@ impl Bus for RedisBus {
             .arg("PX")
             .arg(millis(ANNOUNCEMENT_TTL));
         let (before,): (Option<String>,) = self.connection.pipeline(&pipeline).await?;
-        // What another version wrote in another format is something else in any case.
+        // An unreadable digest was written by a version with another format: treated as different.
         Ok(before.map(|it| read(&it).unwrap_or_default()))
     }
 }
 
-/// Holds the pub/sub connection. Ends with the bus.
+/// Owns the pub/sub connection. Stops when the bus is dropped.
 struct Listener {
     client: Client,
     fanout: Fanout,
     connection: Connection,
     inbox: mpsc::Receiver<SubscribeRequest>,
-    /// The channels that are open.
+    /// The channels that are subscribed to.
     channels: HashSet<String>,
 }
 
-/// Why a connection is left.
+/// Why listening on a connection has ended.
 enum ListenEnd {
-    /// It broke.
+    /// The connection was lost.
     Lost,
-    /// The bus is gone.
+    /// The bus was dropped.
     BusDropped,
 }
 
@@ -161,13 +162,13 @@ impl Listener {
                 Ok(ListenEnd::Lost) => {
                     tracing::warn!(
                         dependency = REDIS,
-                        "The connection for signals was lost; connecting again"
+                        "Lost the connection for signals; reconnecting"
                     );
                 }
                 Err(error) => {
                     tracing::warn!(
                         dependency = REDIS, %error,
-                        "Could not listen to signals; trying again: {error}"
+                        "Could not subscribe to signals; retrying"
                     );
                 }
             }
@@ -189,7 +190,7 @@ impl Listener {
         self.channels = topics.iter().map(|it| self.connection.channel(it)).collect();
         open(&mut sink, self.channels.iter()).await?;
         if !first {
-            tracing::info!(dependency = REDIS, "Signals are heard again");
+            tracing::info!(dependency = REDIS, "Receiving signals again");
             self.fanout.missed();
         }
         let mut tidy = tokio::time::interval(TIDY_INTERVAL);
@@ -203,7 +204,7 @@ impl Listener {
                         match read(&text) {
                             Ok(signal) => self.fanout.deliver(signal),
                             Err(error) => {
-                                tracing::warn!(error = %error, "A signal cannot be read: {error}");
+                                tracing::warn!(%error, "Ignored an unreadable signal");
                             }
                         }
                     }
@@ -221,7 +222,7 @@ impl Listener {
         }
     }
 
-    /// Opens the channel of a request, and of all others that wait already.
+    /// Subscribes to the channel of a request, and to those of all requests in the queue.
     async fn open_requested(
         &mut self,
         sink: &mut PubSubSink,
@@ -240,7 +241,7 @@ impl Listener {
         for request in requests {
             self.channels.insert(request.channel);
             if request.done.send(()).is_err() {
-                tracing::debug!("Whoever wished to listen has given up");
+                tracing::debug!("Subscriber dropped before its subscription was confirmed");
             }
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! Calls that wait for the client: one hash each, and one key per open question.
+//! Calls that wait for answers: one hash per call, and one key per open question.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -9,7 +9,7 @@ use async_trait::async_trait;
 
 use super::{
     Redis,
-    value::{assemble, field, millis, stored_text, unavailable, write},
+    value::{assemble, field, millis, stored_text, unreadable, write},
 };
 use crate::{
     id::random_id,
@@ -22,14 +22,14 @@ use crate::{
     },
 };
 
-/// The client's id of the call, as [`field`] writes it.
+/// Field: the JSON-RPC id of the call, as [`field`] encodes it.
 const REQUEST: &str = "request";
-/// The stream of the call.
+/// Field: the stream of the call.
 const STREAM: &str = "stream";
-/// Which run of the call it is.
+/// Field: the run of the call.
 const TERM: &str = "term";
 
-/// Whose the call of a hash is.
+/// Reads the writer of a call hash. `Ok(None)`: the hash is incomplete.
 fn writer(
     session: &SessionId,
     fields: &HashMap<String, String>,
@@ -41,8 +41,8 @@ fn writer(
     };
     Ok(Some(Writer {
         key: StreamKey { session: session.clone(), stream: StreamId::from_stored(stream) },
-        request: json::from_str(request).map_err(unavailable)?,
-        term: term.parse().map_err(unavailable)?,
+        request: json::from_str(request).map_err(unreadable)?,
+        term: term.parse().map_err(unreadable)?,
     }))
 }
 
@@ -57,7 +57,7 @@ impl Questions for Redis {
         lease: Duration,
     ) -> Result<bool, StoreError> {
         let session = &writer.key.session;
-        // The same whenever the same is tried again.
+        // Derived from the questions, so that a repeated call uses the same id.
         let id = open.first().map_or_else(random_id, |it| it.id.clone());
         let (channel, signal) = self.wake(&writer.key)?;
         let stored = StoredCall { answers: BTreeMap::new(), ..call.clone() };
@@ -115,7 +115,7 @@ impl Questions for Redis {
         };
         match (writer(session, &fields)?, assemble(&fields)?) {
             (Some(writer), Some(call)) => Ok(Answered::Complete(writer, call)),
-            _ => Err(unavailable("a waiting call has lost its contents")),
+            _ => Err(unreadable("a waiting call is incomplete")),
         }
     }
 

@@ -102,7 +102,7 @@ pub struct Call {
 }
 
 /// What a client can do, and what it wants to hear of a call.
-pub(crate) struct Listening {
+pub(crate) struct ClientOptions {
     pub(crate) capabilities: ClientCapabilities,
     pub(crate) log_level: Option<LogLevel>,
     pub(crate) progress_token: Option<RequestId>,
@@ -396,8 +396,8 @@ impl Call {
         }
     }
 
-    pub(crate) fn listening(&self) -> Listening {
-        Listening {
+    pub(crate) fn client_options(&self) -> ClientOptions {
+        ClientOptions {
             capabilities: self.capabilities.clone(),
             log_level: self.log_level,
             progress_token: self.progress_token.clone(),

@@ -88,7 +88,9 @@ mod tests {
                 expires_at: i64::MAX,
                 request: None,
             };
-            Access { watched: Some(WatchedAccess { check: Arc::clone(self) as _, changes, caller }) }
+            Access {
+                watched: Some(WatchedAccess { check: Arc::clone(self) as _, changes, caller }),
+            }
         }
 
         fn revoke(&self, grant: &str) {

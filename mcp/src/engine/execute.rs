@@ -1,4 +1,4 @@
-//! Doing what a method asks for, and turning what a tool says into what the protocol says.
+//! Execution of operations, and conversion of the errors of tools to those of the protocol.
 
 use std::{collections::BTreeMap, panic::AssertUnwindSafe, time::Duration};
 
@@ -24,7 +24,7 @@ use crate::{
     version::ProtocolVersion,
 };
 
-/// What an operation gives.
+/// The result of an operation.
 #[derive(Serialize)]
 #[serde(untagged, rename_all_fields = "camelCase")]
 pub(super) enum Output<'a> {
@@ -58,7 +58,7 @@ pub(super) enum Output<'a> {
     },
 }
 
-/// How long a client may keep a result, and whether it may share it among users.
+/// The cache hint of a result: lifetime, and whether it may be shared among users.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Caching {
     pub(super) ttl_ms: u64,
@@ -66,10 +66,10 @@ pub(super) struct Caching {
 }
 
 impl Caching {
-    /// The same for everyone until the next deploy. Short enough that a client which missed the
-    /// notification of a deploy is not behind for long.
+    /// Equal for all users until the next deploy. Short, so that a client that missed the `list_changed`
+    /// notification soon has the current lists.
     pub(super) const PUBLIC: Self = Self { ttl_ms: 60_000, scope: "public" };
-    /// One user's data, which may change at any moment.
+    /// Data of one user, which may change at any time.
     pub(super) const PRIVATE: Self = Self { ttl_ms: 0, scope: "private" };
 }
 
@@ -94,11 +94,11 @@ impl Output<'_> {
     }
 }
 
-/// Why an operation gave nothing.
+/// Why an operation has no result.
 #[derive(Debug)]
 pub(super) enum Failure {
     Rpc(RpcError),
-    /// The client must answer these first.
+    /// The client must answer these questions first.
     InputRequired(BTreeMap<String, Question>),
     /// The access token lacks this scope.
     MissingScope(&'static str),
@@ -110,27 +110,27 @@ impl From<RpcError> for Failure {
     }
 }
 
-/// A page of resources ends after so many times the elements of other pages: there may be thousands,
-/// each is small, and clients ask for page after page.
+/// A page of resources has this many times the elements of other pages: there may be thousands of
+/// resources, each entry is small, and clients fetch all pages.
 const RESOURCE_FACTOR: usize = 10;
 
-/// Resources are read and prompts written within this time.
+/// The timeout of reading a resource, of generating a prompt and of a completion.
 const READ_LIMIT: Duration = Duration::from_secs(30);
 
 impl Inner {
-    /// Runs an operation to its end.
+    /// Executes an operation and records a failure in the current trace span.
     pub(super) async fn execute(
         &self,
         operation: &Operation,
         call: &Call,
     ) -> Result<Output<'_>, Failure> {
-        let done = self.execute_operation(operation, call).await;
-        match &done {
+        let result = self.execute_operation(operation, call).await;
+        match &result {
             Ok(output) if output.failure().is_some() => trace::failed("tool_error"),
             Err(Failure::Rpc(error)) => trace::failed(&error.code.to_string()),
             Ok(_) | Err(Failure::InputRequired(_) | Failure::MissingScope(_)) => {}
         }
-        done
+        result
     }
 
     async fn execute_operation(
@@ -183,7 +183,7 @@ impl Inner {
         }
     }
 
-    /// The lists that are in memory.
+    /// Returns a page of tools, prompts or resource templates.
     pub(super) fn list(
         &self,
         operation: &Operation,
@@ -224,7 +224,7 @@ impl Inner {
         }
     }
 
-    /// Runs a tool here, with its children.
+    /// Runs a tool in this process, including the children it asks for.
     async fn run_tool(
         &self,
         index: usize,
@@ -243,7 +243,7 @@ impl Inner {
         .await
     }
 
-    /// One that panics has failed like any other: the rest of a batch still gets its answers.
+    /// Calls a tool once. A panic becomes an internal error, so that the rest of a batch is answered.
     pub(super) async fn try_tool(
         &self,
         index: usize,
@@ -251,11 +251,11 @@ impl Inner {
         arguments: &RawValue,
     ) -> Result<CallToolResult, ToolError> {
         let work = AssertUnwindSafe(self.catalog.call_tool(index, call, arguments));
-        let panicked = |_| Err(ToolError::internal("it panicked"));
+        let panicked = |_| Err(ToolError::internal("the tool panicked"));
         work.catch_unwind().await.unwrap_or_else(panicked)
     }
 
-    /// Runs the children that a tool asked for here, one after the other.
+    /// Runs the children that a tool asked for, in this process, one after the other.
     async fn run_children(&self, call: &Call) {
         for (key, Child { tool, arguments }) in call.take_wanted() {
             let child = call.child();
@@ -269,22 +269,28 @@ impl Inner {
                 Err(Failure::MissingScope(scope)) => {
                     JobOutcome::Error(RpcError::missing_scope(scope))
                 }
-                Err(Failure::InputRequired(_)) => JobOutcome::failed("a child asked the client"),
+                Err(Failure::InputRequired(_)) => {
+                    JobOutcome::failed("a child job asked the client")
+                }
             };
             call.child_ended(key, outcome);
         }
     }
 
-    /// Finds a tool that a job asks for by name, if the caller may use it.
+    /// Finds the tool of a child job, if the caller has its scope.
     pub(super) fn find_child(&self, tool: &str, caller: &Caller) -> Result<usize, ToolError> {
         self.catalog
             .find_tool(tool)
             .filter(|index| caller.may(self.catalog.tools()[*index].scope))
-            .ok_or_else(|| ToolError::internal(format!("a job asks for the tool `{tool}`")))
+            .ok_or_else(|| {
+                ToolError::internal(format!(
+                    "a job asks for a child of the tool `{tool}`, which is not available"
+                ))
+            })
     }
 
-    /// One page of resources: those with one URI, then each template's own, as far as the token may
-    /// see them.
+    /// Returns a page of resources, in the order of the catalog: resources with a fixed URI, and those
+    /// that the templates list, if the caller has the template's scope.
     async fn list_resources(
         &self,
         cursor: Option<&str>,
@@ -326,7 +332,7 @@ impl Inner {
     }
 }
 
-/// What a tool's failure is to the client.
+/// Converts the error of a tool: to a result with `isError`, or to a failure of the request.
 pub(super) fn tool_failed(
     name: &str,
     error: ToolError,
@@ -354,7 +360,7 @@ pub(super) fn tool_failed(
         ToolError::MissingScope(scope) => return Err(Failure::MissingScope(scope)),
         ToolError::Rpc(error) => return Err(error.into()),
         ToolError::Internal(source) => {
-            tracing::error!(tool = name, error = %source, "Tool `{name}` failed: {source}");
+            tracing::error!(tool = name, error = %source, "Tool `{name}` failed");
             return Ok(CallToolResult::fault(internal_failure_text(name)));
         }
         ToolError::Children(_) | ToolError::Superseded(_) => {
@@ -364,12 +370,12 @@ pub(super) fn tool_failed(
     Ok(CallToolResult::error(message))
 }
 
-/// What a model is told of a failure whose cause is for the log.
+/// The message for the model when the cause of a failure belongs in the log only.
 pub(super) fn internal_failure_text(name: &str) -> String {
     format!("`{name}` failed for a reason on our side. Please try again.")
 }
 
-/// A result as a job keeps it.
+/// Converts a result to the outcome of a job.
 pub(super) fn outcome(result: &CallToolResult) -> JobOutcome {
     let (is_error, is_fault) = (result.is_error, result.is_fault);
     match serde_json::value::to_raw_value(result) {
@@ -378,13 +384,14 @@ pub(super) fn outcome(result: &CallToolResult) -> JobOutcome {
     }
 }
 
+/// Runs a call with a timeout.
 pub(super) async fn bounded<T>(
     limit: Duration,
     work: impl Future<Output = Result<T, ToolError>>,
 ) -> Result<T, ToolError> {
     tokio::time::timeout(limit, work).await.unwrap_or_else(|_elapsed| {
         let seconds = limit.as_secs();
-        tracing::error!(seconds, "Stopped a call that had taken {seconds} s, the maximum");
+        tracing::error!(seconds, "Stopped a call after its timeout of {seconds} s");
         Err(ToolError::Unavailable(format!(
             "This took longer than {seconds} seconds and was stopped. Ask for less at once, or try \
              again."
@@ -392,7 +399,7 @@ pub(super) async fn bounded<T>(
     })
 }
 
-/// A failure outside of a tool: there is no `isError` to put it into.
+/// Converts an error of a resource or prompt, whose results have no `isError`.
 fn refuse(error: ToolError, call: &Call) -> Failure {
     match error {
         ToolError::Input(message) | ToolError::NotFound(message) => {
@@ -414,7 +421,7 @@ fn refuse(error: ToolError, call: &Call) -> Failure {
         ToolError::MissingScope(scope) => Failure::MissingScope(scope),
         ToolError::Rpc(error) => error.into(),
         ToolError::Internal(source) => {
-            tracing::error!(error = %source, "A resource or prompt failed: {source}");
+            tracing::error!(error = %source, "A resource or prompt failed");
             RpcError::internal().into()
         }
         ToolError::Children(_) | ToolError::Superseded(_) => RpcError::internal().into(),
@@ -430,7 +437,7 @@ fn missing_capability(capability: crate::Capability) -> RpcError {
     .with_data(data)
 }
 
-/// A result as a revision knows it.
+/// Removes what the revision does not have from a result.
 pub(super) fn result_for(mut result: CallToolResult, version: ProtocolVersion) -> CallToolResult {
     if version < ProtocolVersion::V2025_06_18 {
         result.structured_content = None;
@@ -450,7 +457,7 @@ fn prompt_for(mut prompt: PromptResult, version: ProtocolVersion) -> PromptResul
     prompt
 }
 
-/// 2025-03-26 has no resource links: they become text.
+/// Replaces a resource link by text, for 2025-03-26, which has no resource links.
 fn make_plain(content: &mut Content) {
     if let Content::ResourceLink(entry) = content {
         *content = Content::text(format!("{}: {}", entry.name, entry.uri));

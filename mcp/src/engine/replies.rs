@@ -16,8 +16,7 @@ use crate::{
 };
 
 /// The error message when the caller's access ended while its call ran.
-pub(super) const ACCESS_ENDED: &str =
-    "the access token was revoked while the call ran; the call was stopped and may or may not have \
+pub(super) const ACCESS_ENDED: &str = "the access token was revoked while the call ran; the call was stopped and may or may not have \
      taken effect";
 
 impl Reply {

@@ -1,4 +1,4 @@
-//! The methods that both eras have: their parameters, and what these name in the catalog.
+//! The methods that both eras have: parsing of their parameters, and resolution of the catalog entry.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use crate::{
     version::ProtocolVersion,
 };
 
-/// The methods that both eras have.
+/// A method that both eras have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Method {
     ListTools,
@@ -58,7 +58,7 @@ impl Method {
     }
 }
 
-/// One thing to do, with parameters that fit.
+/// A parsed request: its parameters are valid, and name an entry of the catalog.
 #[derive(Debug)]
 pub(super) enum Operation {
     ListTools { cursor: Option<String> },
@@ -72,17 +72,18 @@ pub(super) enum Operation {
     CompleteResource { index: usize, argument: Argument },
 }
 
-/// An operation, and how its client wants to hear of its progress.
+/// An operation with the options of its request.
 #[derive(Debug)]
 pub(super) struct RequestedOperation {
     pub(super) operation: Operation,
     pub(super) progress_token: Option<RequestId>,
-    /// Asks for a task handle instead of the result (2025-11-25).
+    /// The client asks for a task handle instead of the result (2025-11-25).
     pub(super) task: Option<TaskRequest>,
 }
 
 impl RequestedOperation {
-    /// What another instance needs to do the same, if it is something that can be stored.
+    /// Converts to the form in which another instance can resume it. `None`: the operation cannot be
+    /// stored, since it needs no resumption.
     pub(super) fn to_stored(&self) -> Option<StoredCall> {
         Some(StoredCall {
             method: self.operation.method().name().to_owned(),
@@ -92,8 +93,8 @@ impl RequestedOperation {
         })
     }
 
-    /// Reads what was stored, perhaps by another version of this server. Nothing if it is no longer
-    /// offered.
+    /// Parses a stored call, possibly of another version of this server. `None`: this version does not
+    /// have its tool, prompt or resource.
     pub(super) fn from_stored(
         engine: &Inner,
         version: ProtocolVersion,
@@ -107,19 +108,19 @@ impl RequestedOperation {
     }
 }
 
-/// The argument that is being completed.
+/// The argument to complete.
 #[derive(Debug, Deserialize)]
 pub(super) struct Argument {
     pub(super) name: String,
     pub(super) value: String,
 }
 
-/// Why parameters lead to no operation.
+/// Why the parameters of a request were rejected.
 #[derive(Debug)]
 pub(super) struct InvalidParams {
     pub(super) error: RpcError,
-    /// Whether the parameters do not even have the form that the method asks for, instead of naming
-    /// something that does not exist.
+    /// Whether the parameters do not have the form that the method requires. Otherwise they name an
+    /// entry that does not exist.
     pub(super) malformed: bool,
 }
 
@@ -178,10 +179,10 @@ struct CompleteContext {
     arguments: BTreeMap<String, String>,
 }
 
-/// The longest value that is completed: longer ones are no beginnings of anything.
+/// The maximum length of a value to complete, in bytes. A longer one is not a prefix of a suggestion.
 const MAX_COMPLETION_VALUE: usize = 1_000;
 
-/// Reads the parameters of a method as `T`. Absent ones are `{}`.
+/// Parses the parameters of a method. Absent parameters are read as `{}`.
 pub(super) fn read_params<'a, T: Deserialize<'a>>(
     method: &str,
     params: Option<&'a RawValue>,
@@ -191,7 +192,8 @@ pub(super) fn read_params<'a, T: Deserialize<'a>>(
     })
 }
 
-/// The arguments as the client sent them, or none. Some clients send the object as a text of JSON.
+/// Returns the arguments, or `{}` if they are absent. Accepts an object encoded as a JSON string, as some
+/// clients send it.
 fn object(arguments: Option<&RawValue>) -> Result<Box<RawValue>, InvalidParams> {
     let none = || RawValue::from_string("{}".to_owned()).expect("valid JSON");
     let is_object = |it: &RawValue| it.get().starts_with('{');
@@ -209,7 +211,7 @@ fn object(arguments: Option<&RawValue>) -> Result<Box<RawValue>, InvalidParams> 
 }
 
 impl Operation {
-    /// Reads the parameters of a method and finds what they name.
+    /// Parses the parameters of a method and finds the catalog entry that they name.
     pub(super) fn prepare(
         engine: &Inner,
         version: ProtocolVersion,
@@ -252,7 +254,7 @@ impl Operation {
         }
     }
 
-    /// The scope that a token must have.
+    /// The scope that the access token must have. Empty: none.
     pub(super) fn scope(&self, engine: &Inner) -> &'static str {
         match self {
             Self::ListTools { .. }
@@ -269,7 +271,7 @@ impl Operation {
         }
     }
 
-    /// What is named, in the catalog's own words: bounded, so it may label a metric.
+    /// The name of the catalog entry. From a bounded set, so it may be a metric label.
     pub(super) fn target(&self, engine: &Inner) -> Option<String> {
         let resource = |index: usize| match &engine.catalog.resources()[index].kind {
             ResourceKind::Single(entry) => entry.uri.clone(),
@@ -292,7 +294,8 @@ impl Operation {
         }
     }
 
-    /// The parameters that must stand in headers too, with the arguments they stand in.
+    /// The parameters that must be repeated in headers, and the arguments that contain them. `None`: the
+    /// tool has no such parameters.
     pub(super) fn header_params<'a>(
         &'a self,
         engine: &'a Inner,
@@ -306,7 +309,7 @@ impl Operation {
         }
     }
 
-    /// What `requestState` is bound to: target and arguments. Nothing for methods that cannot ask.
+    /// The target and arguments that `requestState` is bound to. `None`: the method cannot ask the client.
     pub(super) fn binding(&self) -> Option<(&str, &str)> {
         match self {
             Self::CallTool { name, arguments, .. } | Self::GetPrompt { name, arguments, .. } => {
@@ -330,11 +333,11 @@ impl Operation {
         }
     }
 
-    /// Whether it may be done a second time when nobody knows how far the first time came: all that
-    /// only reads, and tools that say so themselves.
+    /// Whether the operation may be run again when the effect of an earlier run is unknown: operations
+    /// that only read, and tools with the hint `readOnlyHint` or `idempotentHint`.
     pub(super) fn is_repeatable(&self, engine: &Inner) -> bool {
         match self {
-            // Until there is a job, nothing is done; then nobody runs it here.
+            // Before the job exists nothing has been done, and then the job is not run here.
             Self::CallTool { .. } if engine.job_tool(self).is_some() => true,
             Self::CallTool { index, .. } => {
                 let annotations = engine.catalog.tools()[*index].definition.annotations;
@@ -345,7 +348,8 @@ impl Operation {
         }
     }
 
-    /// Whether a run may emit events or ask, and so needs all that comes with a call.
+    /// Whether the operation is answered from memory. Other operations may emit events or ask the client,
+    /// and need a [`Call`](crate::Call).
     pub(super) fn is_list(&self) -> bool {
         matches!(
             self,
@@ -353,8 +357,8 @@ impl Operation {
         )
     }
 
-    /// The parameters as a client would send them: what a waiting call keeps. The wire format is
-    /// the one that every version of this server reads.
+    /// Encodes the parameters as in a request. This is how calls are stored, because every version of the
+    /// server can parse the wire format. `None`: the operation is not stored.
     pub(super) fn to_params(
         &self,
         progress_token: Option<&RequestId>,
@@ -437,7 +441,7 @@ fn prepare_completion(
     }
 }
 
-/// The progress token of a request, if it has one.
+/// Reads `_meta.progressToken`. `None`: absent or malformed.
 pub(super) fn progress_token(params: Option<&RawValue>) -> Option<RequestId> {
     #[derive(Deserialize)]
     struct Params {
@@ -448,7 +452,7 @@ pub(super) fn progress_token(params: Option<&RawValue>) -> Option<RequestId> {
     params.meta?.progress_token
 }
 
-/// What a call asks for with `task`, if it does.
+/// Reads the parameter `task` of a call.
 pub(super) fn task_request(params: Option<&RawValue>) -> Result<Option<TaskRequest>, RpcError> {
     #[derive(Deserialize)]
     struct Params {

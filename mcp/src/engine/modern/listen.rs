@@ -225,14 +225,14 @@ impl Listener {
                 received = self.user.recv() => received,
                 received = self.everyone.recv() => received,
                 () = self.followed.changed() => {
-                    self.ready = self.followed.news(&self.engine, &self.caller, &self.id).await;
+                    self.ready = self.followed.notifications(&self.engine, &self.caller, &self.id).await;
                     self.ready.reverse();
                     continue;
                 }
                 () = sleep_until(self.keep_alive) => {
                     self.keep_alive = Instant::now() + sse::KEEP_ALIVE;
                     // A signal may have been lost.
-                    self.followed.look_again();
+                    self.followed.mark_all_changed();
                     return Some(sse::comment());
                 }
                 () = self.engine.drain.cancelled() => {

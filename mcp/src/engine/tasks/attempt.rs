@@ -1,4 +1,4 @@
-//! One attempt to run a job, in a worker.
+//! One attempt of a job, in a worker.
 
 use std::{
     collections::BTreeMap,
@@ -30,7 +30,7 @@ use crate::{
     types::{CallToolResult, ClientCapabilities},
 };
 
-/// Runs a tool until it ends, fails or is stopped. Whoever claimed the job bounds the time.
+/// Runs one attempt of a job until the tool returns or `cancel` fires. The caller enforces the timeout.
 pub(in crate::engine) async fn run(
     engine: &Arc<Inner>,
     attempt: Attempt,
@@ -40,14 +40,14 @@ pub(in crate::engine) async fn run(
     let JobCall { tool, caller, trace: started_in, .. } = &attempt.call;
     let request = caller.request.as_deref();
     let span = trace::attempt(attempt.id.as_str(), attempt.number, tool, request, *started_in);
-    let running = async {
+    let attempting = async {
         let end = run_traced(engine, attempt, notebook, cancel).await;
         if matches!(end, AttemptEnd::Retry(_)) {
             trace::failed("retry");
         }
         end
     };
-    running.instrument(span).await
+    attempting.instrument(span).await
 }
 
 async fn run_traced(
@@ -59,14 +59,14 @@ async fn run_traced(
     let Attempt { id, number, last, call: job, answers, children, progress, checkpoint, .. } =
         attempt;
     let Some(index) = engine.catalog.find_tool(&job.tool) else {
-        // Asked for by a newer version of this server, or by an older one.
+        // The job was created by another version of this server.
         return AttemptEnd::Retry(format!("`{}` is not offered by this server", job.tool));
     };
     let outlet = JobOutlet {
         engine: Arc::clone(engine),
         job: id.clone(),
         origin: job.origin.clone(),
-        given_up: AtomicBool::new(false),
+        write_failed: AtomicBool::new(false),
     };
     let call = Call::new(CallContext {
         caller: job.caller.clone(),
@@ -110,7 +110,7 @@ fn failed(engine: &Inner, id: &JobId, job: &JobCall, call: &Call, error: ToolErr
         ToolError::Retry(message) | ToolError::Unavailable(message) => AttemptEnd::Retry(message),
         ToolError::Internal(source) => {
             let tool = &job.tool;
-            tracing::error!(tool, job = %id, error = %source, "Tool `{tool}` failed: {source}");
+            tracing::error!(tool, job = %id, error = %source, "Tool `{tool}` failed");
             AttemptEnd::Retry(internal_failure_text(tool))
         }
         ToolError::Superseded(_) => AttemptEnd::Stopped,
@@ -129,7 +129,7 @@ fn failed(engine: &Inner, id: &JobId, job: &JobCall, call: &Call, error: ToolErr
     }
 }
 
-/// The jobs that a job asks for.
+/// Builds the child jobs that a tool asked for.
 fn children(
     engine: &Inner,
     parent: &JobId,
@@ -169,16 +169,16 @@ fn new_child(
     })
 }
 
-/// How long an attempt may take, and how many there are.
+/// The timeout of an attempt, and the maximum number of attempts.
 pub(super) fn limits(run: Run) -> (Duration, u32) {
     match run {
         Run::Job { timeout, attempts } => (timeout, attempts),
-        // Not made to be run twice.
+        // An inline tool may not be safe to run twice.
         Run::Inline { timeout } => (timeout, 1),
     }
 }
 
-/// Keeps the stream that a job writes to. Never ends.
+/// Renews the lease of the stream that a job writes to. Never completes.
 async fn keep_stream(engine: &Inner, origin: &Origin) {
     let Origin::Stream { writer } = origin else {
         return std::future::pending().await;
@@ -186,42 +186,43 @@ async fn keep_stream(engine: &Inner, origin: &Origin) {
     loop {
         if let Err(error) = engine.stores.log.renew(writer, JOB_LEASE).await {
             tracing::warn!(
-                dependency = error.dependency(), error = %error,
-                "The stream of a job could not be kept: {error}"
+                dependency = error.dependency(), %error,
+                "Could not renew the stream of a job; trying again later"
             );
         }
         tokio::time::sleep(JOB_LEASE / 3).await;
     }
 }
 
-/// What a job writes to.
+/// Sends the messages of a running job to its client.
 struct JobOutlet {
     engine: Arc<Inner>,
     job: JobId,
     origin: Origin,
-    /// Whether the store was away for so long that the work goes on without it.
-    given_up: AtomicBool,
+    /// Whether the last write failed after retries. The job continues, and later writes are not retried
+    /// until one succeeds.
+    write_failed: AtomicBool,
 }
 
 impl JobOutlet {
-    /// Appends a message to the stream of the call. One with a mark is offered again while the store
-    /// is away, which does no harm if it was taken.
+    /// Appends a message to the stream of the call. A message with a mark is retried, since marks make
+    /// writes idempotent.
     async fn write(&self, writer: &Writer, mark: Option<Mark>, message: &str) {
         let log = &self.engine.stores.log;
-        let waits = mark.is_some() && !self.given_up.load(Ordering::Relaxed);
-        let patience = if waits { WRITE_TIMEOUT } else { Duration::ZERO };
+        let retries = mark.is_some() && !self.write_failed.load(Ordering::Relaxed);
+        let timeout = if retries { WRITE_TIMEOUT } else { Duration::ZERO };
         let write = || log.write_for_job(writer, mark.as_ref(), message);
-        let written = retry_for(patience, write).await;
-        self.given_up.store(written.is_err(), Ordering::Relaxed);
+        let written = retry_for(timeout, write).await;
+        self.write_failed.store(written.is_err(), Ordering::Relaxed);
         if let Err(error) = written {
             tracing::warn!(
-                dependency = error.dependency(), error = %error,
-                "An event of a job could not be stored: {error}"
+                dependency = error.dependency(), %error,
+                "Could not store a message of a job; the client does not receive it"
             );
         }
     }
 
-    async fn tell(&self, progress: Option<f64>, message: String) {
+    async fn deliver(&self, progress: Option<f64>, message: String) {
         match &self.origin {
             Origin::Stream { writer } => {
                 self.write(writer, progress.map(progress_mark), &message).await;
@@ -230,7 +231,7 @@ impl JobOutlet {
                 let job = self.job.clone();
                 self.engine.publish(Signal::JobMessage { job, progress, message }).await;
             }
-            // Whoever polls reads the job.
+            // The client polls the job.
             Origin::Task | Origin::Parent { .. } => {}
         }
     }
@@ -239,11 +240,11 @@ impl JobOutlet {
 #[async_trait]
 impl Outlet for JobOutlet {
     async fn send(&self, notification: String) {
-        self.tell(None, notification).await;
+        self.deliver(None, notification).await;
     }
 
     async fn progress(&self, done: f64, notification: String) {
-        self.tell(Some(done), notification).await;
+        self.deliver(Some(done), notification).await;
     }
 
     async fn publish(&self, signal: Signal) {

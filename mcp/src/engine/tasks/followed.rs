@@ -1,4 +1,4 @@
-//! The tasks that a listen stream follows (2026-07-28).
+//! The tasks that a listen stream is subscribed to (2026-07-28).
 
 use std::collections::BTreeSet;
 
@@ -18,10 +18,10 @@ use crate::{
     store::{StoreError, Subscription, Topic},
 };
 
-/// How many tasks a listen stream looks at together when it begins.
+/// How many tasks are loaded concurrently when a listen stream starts.
 const AT_ONCE: usize = 8;
 
-/// The tasks that one listen stream follows (2026-07-28).
+/// The tasks that one listen stream is subscribed to.
 pub(in crate::engine) struct FollowedTasks {
     tasks: Vec<Followed>,
 }
@@ -29,10 +29,10 @@ pub(in crate::engine) struct FollowedTasks {
 struct Followed {
     id: JobId,
     signals: Subscription,
-    /// Whether it may have changed since somebody looked.
+    /// Whether the task may have changed since it was last read.
     changed: bool,
-    /// What the client was told last.
-    told: Option<TaskState>,
+    /// The state in the last notification.
+    notified: Option<TaskState>,
 }
 
 #[derive(Serialize)]
@@ -44,7 +44,7 @@ struct TaskNotification<'a> {
 }
 
 impl Followed {
-    /// Nothing if the caller may not see it.
+    /// Subscribes to a task. `Ok(None)`: the task does not exist, or the caller may not see it.
     async fn start(
         engine: &Inner,
         caller: &Caller,
@@ -53,25 +53,25 @@ impl Followed {
         let Some(access) = &engine.job_access else {
             return Ok(None);
         };
-        // First listen, then look: whatever changes in between is heard.
+        // Subscribe first, then read, so that no change in between is missed.
         let signals = engine.stores.bus.subscribe(Topic::Job(id.clone())).await?;
         let seen = match access.of(caller).get(id).await {
             Ok(job) => job.is_some(),
             Err(JobAccessError::MissingScope(_)) => false,
             Err(JobAccessError::Unavailable(error)) => return Err(error),
         };
-        Ok(seen.then(|| Self { id: id.clone(), signals, changed: true, told: None }))
+        Ok(seen.then(|| Self { id: id.clone(), signals, changed: true, notified: None }))
     }
 }
 
 impl FollowedTasks {
-    /// Begins to listen to those that the caller may see.
+    /// Subscribes to the tasks that the caller may see.
     pub(in crate::engine) async fn start(
         engine: &Inner,
         caller: &Caller,
         ids: &BTreeSet<JobId>,
     ) -> Result<Self, StoreError> {
-        // No closure: the compiler could not tell that the future of the request may move.
+        // Not a closure: the compiler cannot prove that its future is `Send`.
         let mut starts = Vec::with_capacity(ids.len());
         for id in ids {
             starts.push(Followed::start(engine, caller, id));
@@ -84,13 +84,13 @@ impl FollowedTasks {
         self.tasks.iter().map(|it| it.id.clone()).collect()
     }
 
-    pub(in crate::engine) fn look_again(&mut self) {
+    pub(in crate::engine) fn mark_all_changed(&mut self) {
         for followed in &mut self.tasks {
             followed.changed = true;
         }
     }
 
-    /// Waits until something may have changed. Safe to cancel.
+    /// Waits until a task may have changed. Cancellation safe.
     pub(in crate::engine) async fn changed(&mut self) {
         if self.tasks.is_empty() {
             return std::future::pending().await;
@@ -103,14 +103,14 @@ impl FollowedTasks {
         self.tasks[index].changed = true;
     }
 
-    /// What there is to tell.
-    pub(in crate::engine) async fn news(
+    /// Reads the tasks that may have changed and encodes a notification for each that has.
+    pub(in crate::engine) async fn notifications(
         &mut self,
         engine: &Inner,
         caller: &Caller,
         subscription: &RequestId,
     ) -> Vec<String> {
-        let mut news = Vec::new();
+        let mut notifications = Vec::new();
         for followed in self.tasks.iter_mut().filter(|it| it.changed) {
             followed.changed = false;
             let Some(jobs) = engine.jobs() else {
@@ -121,20 +121,20 @@ impl FollowedTasks {
                 Ok(None) => continue,
                 Err(error) => {
                     tracing::warn!(
-                        dependency = error.dependency(), error = %error,
-                        "A task cannot be looked at: {error}"
+                        dependency = error.dependency(), %error,
+                        "Could not read a followed task; trying again at its next change"
                     );
                     continue;
                 }
             };
             let task = ModernTask::detailed(&job);
             let state = Some(task.state());
-            if followed.told != state {
-                followed.told = state;
+            if followed.notified != state {
+                followed.notified = state;
                 let params = TaskNotification { task, meta: SubscriptionMeta { subscription } };
-                news.push(rpc::encode_notification("notifications/tasks", Some(&params)));
+                notifications.push(rpc::encode_notification("notifications/tasks", Some(&params)));
             }
         }
-        news
+        notifications
     }
 }

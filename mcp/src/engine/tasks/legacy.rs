@@ -1,5 +1,5 @@
-//! Jobs of sessions: the answer goes to the log of the call's stream, written by whoever comes first
-//! of the worker that ended the job and the socket that follows the stream.
+//! Requests of legacy sessions that jobs answer. The response is appended to the call's stream by the
+//! worker that ended the job or by the reader of the stream, whichever is first.
 
 use super::stream::{JOB_LEASE, answer, ask, cancel as cancel_job, parse_question_id};
 use crate::{
@@ -15,8 +15,8 @@ use crate::{
     store::{SessionId, StoreError, Writer},
 };
 
-/// What a follower does about a request that a job answers: tells what there is to tell, in case
-/// nobody did, and keeps the request open otherwise. Gives the job, if it is there.
+/// Updates a request that a job answers: appends the response or the questions if they are missing, and
+/// otherwise renews the lease. Returns the job. `Ok(None)`: the job does not exist.
 pub(in crate::engine) async fn sync_request(
     engine: &Inner,
     user: &UserId,
@@ -41,7 +41,7 @@ pub(in crate::engine) async fn sync_request(
     Ok(Some(job))
 }
 
-/// Answers a request whose job is not there: it was never kept, or its time is over.
+/// Answers a request whose job does not exist: it was not created, or has expired.
 pub(in crate::engine) async fn fail_request(
     engine: &Inner,
     writer: &Writer,
@@ -54,9 +54,9 @@ pub(in crate::engine) async fn fail_request(
     engine.stores.log.finish(writer, Some(&answer)).await
 }
 
-/// The client wants no answer to a request that a job answers. The job is cancelled if it is the
-/// request's own; `tasks/result` only stops waiting. If it fails, nothing was done: the client may try
-/// again.
+/// Cancels a request that a job answers. If the request created the job, the job is cancelled; a
+/// `tasks/result` request only stops waiting. After an error nothing has changed, and the client may
+/// retry.
 pub(in crate::engine) async fn cancel(
     engine: &Inner,
     user: &UserId,
@@ -70,7 +70,7 @@ pub(in crate::engine) async fn cancel(
     };
     let own = |job: &Job| matches!(&job.origin, Origin::Stream { writer: of } if *of == writer);
     let found = retry_for(WRITE_TIMEOUT, || jobs.get(user, &id)).await?;
-    // First the request, then the job: its end is no answer to this one.
+    // The request first, so that the end of the job does not become its response.
     engine.stores.log.finish(&writer, None).await?;
     if found.as_ref().is_some_and(own) {
         cancel_job(engine, user, &id).await;
@@ -78,7 +78,7 @@ pub(in crate::engine) async fn cancel(
     Ok(())
 }
 
-/// Gives a job the answer to one of its questions. False if the question is none of a job's.
+/// Delivers a client's response to a question of a job. `false`: the id is not a question of a job.
 pub(in crate::engine) async fn respond(
     engine: &Inner,
     caller: &Caller,

@@ -1,4 +1,4 @@
-//! What clients are told about a job.
+//! Texts about jobs for clients.
 
 use crate::{
     engine::Inner,
@@ -7,7 +7,7 @@ use crate::{
     types::CallToolResult,
 };
 
-/// What there is to say of a job that has ended.
+/// The outcome of a job that has ended.
 pub(in crate::engine) fn outcome(job: &Job) -> JobOutcome {
     match (&job.outcome, job.status) {
         (Some(outcome), _) => outcome.clone(),
@@ -18,7 +18,7 @@ pub(in crate::engine) fn outcome(job: &Job) -> JobOutcome {
     }
 }
 
-/// What the client is told when it must not wait any longer, but the job goes on.
+/// The result for a client that cannot wait any longer while the job continues.
 pub(in crate::engine) fn detached(engine: &Inner, id: &JobId, why: &str) -> CallToolResult {
     let how = match result_tool(engine) {
         Some(tool) => format!("`{tool}` with that id gives its result later"),
@@ -27,7 +27,7 @@ pub(in crate::engine) fn detached(engine: &Inner, id: &JobId, why: &str) -> Call
     CallToolResult::error(format!("{why} The work goes on as job {id}: {how}."))
 }
 
-/// What the client is told first.
+/// The text of the first message of a call that became a job.
 pub(super) fn started(engine: &Inner, id: &JobId) -> String {
     match result_tool(engine) {
         Some(tool) => format!(

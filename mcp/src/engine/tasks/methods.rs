@@ -1,4 +1,4 @@
-//! The methods about tasks, of both eras.
+//! The task methods of both eras.
 
 use std::collections::BTreeMap;
 
@@ -16,13 +16,13 @@ use crate::{
     store::StoreError,
 };
 
-/// How many tasks a page of `tasks/list` has.
+/// The page size of `tasks/list`.
 const PAGE: usize = 50;
 
-/// How many answers one `tasks/update` may bring.
+/// The maximum number of answers in one `tasks/update`.
 const MAX_ANSWERS: usize = 64;
 
-/// Why a request about a task is refused.
+/// Why a task method failed.
 pub(in crate::engine) enum TaskError {
     Rpc(RpcError),
     /// The token lacks the scope of the task's tool.
@@ -52,7 +52,7 @@ impl From<StoreError> for TaskError {
 }
 
 fn unknown() -> TaskError {
-    // Somebody else's task does not exist either.
+    // Also for the task of another user.
     RpcError::invalid_params("there is no such task, or it is kept no longer").into()
 }
 
@@ -62,7 +62,7 @@ struct TaskParams {
     task_id: String,
 }
 
-/// The task that a request names, if the caller may see it.
+/// Finds the job of the `taskId` of a request, if the caller may see it.
 pub(in crate::engine) async fn find(
     engine: &Inner,
     caller: &Caller,
@@ -75,7 +75,7 @@ pub(in crate::engine) async fn find(
     access.of(caller).get(&id).await?.ok_or_else(unknown)
 }
 
-/// A method of the extension.
+/// A method of the tasks extension.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::engine) enum TaskMethod {
     Get,
@@ -97,7 +97,7 @@ impl TaskMethod {
     }
 }
 
-/// Serves a method of the extension. Gives the job to show, or nothing but an acknowledgment.
+/// Handles a method of the tasks extension. `Ok(None)`: the response is an empty acknowledgment.
 pub(in crate::engine) async fn modern(
     engine: &Inner,
     caller: &Caller,
@@ -172,8 +172,8 @@ pub(in crate::engine) fn checked(
     Ok(answers)
 }
 
-/// A page of `tasks/list`: the tool calls of the user that the token may see, whichever way their
-/// results go.
+/// Handles `tasks/list`: all jobs of the user that the token may see, except child jobs, also those that
+/// were not called as tasks.
 pub(in crate::engine) async fn list(
     engine: &Inner,
     caller: &Caller,
@@ -197,7 +197,7 @@ pub(in crate::engine) async fn list(
     Ok(result)
 }
 
-/// `tasks/cancel`: cancelled before it is answered, and refused if the task has ended.
+/// Handles `tasks/cancel`: the task is cancelled before the response. An error if it has ended already.
 pub(in crate::engine) async fn cancel(
     engine: &Inner,
     caller: &Caller,
@@ -212,11 +212,11 @@ pub(in crate::engine) async fn cancel(
     if job.status != JobStatus::Cancelled {
         return Err(ended().into());
     }
-    // It is cancelled, whether or not its stream can be told now: a worker tells it later.
+    // The job is cancelled even if its stream cannot be updated now: a worker does it later.
     if let Err(error) = announce(engine, &job).await {
         tracing::warn!(
-            dependency = error.dependency(), error = %error,
-            "The end of a job could not be told: {error}"
+            dependency = error.dependency(), %error,
+            "Could not append the end of a cancelled job; a worker appends it later"
         );
     }
     Ok(job)

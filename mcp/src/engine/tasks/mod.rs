@@ -1,14 +1,14 @@
-//! Calls that are jobs: made by the instance that receives the call, run by a worker, told to the
-//! client wherever it is.
+//! Calls that run as jobs: created by the instance that receives the call, run by a worker, and
+//! delivered to the client by any instance.
 //!
-//! | what the client can do | what it gets | where |
+//! | client | delivery | module |
 //! |---|---|---|
-//! | tasks, of either era | a handle at once, and then what it asks for | [`methods`] |
-//! | sessions | the answer on the call's stream, which the worker writes to itself | [`legacy`] |
-//! | neither | the answer on the call's response, which waits for the job | [`wait`] |
+//! | supports tasks (either era) | a task handle, which the client polls | [`methods`] |
+//! | has a session | the response on the call's stream, written by the worker | [`legacy`] |
+//! | neither | the HTTP response, which waits for the job | [`wait`] |
 //!
-//! What may have to be told twice, because somebody died in between, is heard once: a request is
-//! answered once, and marked messages come once and in order.
+//! Messages that are sent again after a failure are delivered once: a request has one response, and
+//! messages with a mark are deduplicated by the store.
 
 mod attempt;
 pub(super) mod followed;

@@ -1,4 +1,4 @@
-//! What a client of 2025-11-25 asks for with the parameter `task` of a call.
+//! The parameter `task` of a call (2025-11-25).
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::json;
 
-/// What a call asks for with `task`.
+/// The value of `task`.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 pub(in crate::engine) struct TaskRequest {
     /// How long the result should be kept, in milliseconds.

@@ -1,4 +1,4 @@
-//! From a call to a job.
+//! Creation of the job of a call.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::messages::started;
 use crate::{
-    call::{Call, Listening},
+    call::{Call, ClientOptions},
     catalog::{Run, ToolEntry},
     engine::{
         Inner,
@@ -22,14 +22,14 @@ use crate::{
     types::{CallToolResult, LogLevel},
 };
 
-/// What comes before a job must not take longer than this: the client waits.
+/// The timeout of [`Tool::prepare`](crate::Tool::prepare), while the client waits.
 const PREPARE_LIMIT: Duration = Duration::from_secs(30);
 
-/// For how long a new job is offered to a database that does not take it: a connection that broke is
-/// replaced at once, and the client waits.
+/// How long creating a job is retried. Short, because the client waits; long enough to replace a broken
+/// database connection.
 const ENQUEUE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A call whose tool is a job.
+/// A call of a tool that runs as a job.
 pub(in crate::engine) struct JobTool<'a> {
     engine: &'a Inner,
     pub(in crate::engine) store: &'a Arc<dyn Jobs>,
@@ -40,16 +40,16 @@ pub(in crate::engine) struct JobTool<'a> {
     attempts: u32,
 }
 
-/// Why there is no job.
+/// Why no job was created.
 pub(in crate::engine) enum NotStarted {
-    /// The tool says so at once.
+    /// The tool returned a result before the job.
     Answered(CallToolResult),
-    /// An error, or questions that come first.
+    /// An error, or questions to the client.
     Failed(Failure),
 }
 
 impl Inner {
-    /// How a call is run as a job, if its tool is one and there are jobs here.
+    /// Returns the job tool of an operation. `None`: the tool runs inline, or the engine has no jobs.
     pub(in crate::engine) fn job_tool<'a>(
         &'a self,
         operation: &'a Operation,
@@ -67,12 +67,12 @@ impl Inner {
 }
 
 impl JobTool<'_> {
-    /// Whether the client must be able to hold a task handle.
+    /// Whether the client must support tasks.
     pub(in crate::engine) fn needs_task(&self) -> bool {
         self.entry.needs_task
     }
 
-    /// Does what comes before the job.
+    /// Runs [`Tool::prepare`](crate::Tool::prepare).
     pub(in crate::engine) async fn prepare(&self, call: &Call) -> Result<(), NotStarted> {
         let preparing = self.engine.catalog.prepare_tool(self.index, call, self.arguments);
         let Err(error) = bounded(PREPARE_LIMIT, preparing).await else {
@@ -84,7 +84,7 @@ impl JobTool<'_> {
         })
     }
 
-    /// Makes a job of the call.
+    /// Creates the job of the call. The error is the result for the client.
     pub(in crate::engine) async fn start(
         &self,
         id: JobId,
@@ -93,7 +93,7 @@ impl JobTool<'_> {
         answers: BTreeMap<String, Answer>,
         ttl: Option<Duration>,
     ) -> Result<Job, CallToolResult> {
-        let Listening { capabilities, log_level, progress_token } = call.listening();
+        let ClientOptions { capabilities, log_level, progress_token } = call.client_options();
         let call = JobCall {
             caller: call.caller().clone(),
             version: call.version(),
@@ -107,15 +107,15 @@ impl JobTool<'_> {
         };
         let (timeout, attempts) = (self.timeout, self.attempts);
         let job = NewJob { id, call, answers, timeout, attempts, ttl };
-        // Perhaps only the answer was lost: then the job is there, and keeping it again finds it.
-        let keep = || async {
+        // Idempotent: if only the reply of the database was lost, the job exists and is returned.
+        let enqueue = || async {
             match self.store.enqueue(job.clone()).await {
                 Ok(job) => Ok(Ok(job)),
                 Err(NotEnqueued::TooMany { limit }) => Ok(Err(limit)),
                 Err(NotEnqueued::Away(error)) => Err(error),
             }
         };
-        match retry_for(ENQUEUE_TIMEOUT, keep).await {
+        match retry_for(ENQUEUE_TIMEOUT, enqueue).await {
             Ok(Ok(job)) => {
                 let tool = self.entry.definition.name;
                 tracing::info!(job = %job.id, tool, "Started job {} of `{tool}`", job.id);
@@ -128,8 +128,8 @@ impl JobTool<'_> {
             ))),
             Err(error) => {
                 tracing::error!(
-                    dependency = error.dependency(), error = %error,
-                    "A job could not be kept: {error}"
+                    dependency = error.dependency(), %error,
+                    "Could not create a job; the call fails"
                 );
                 Err(CallToolResult::fault(
                     "This could not be started, because jobs cannot be kept right now. Please try \
@@ -139,8 +139,8 @@ impl JobTool<'_> {
         }
     }
 
-    /// The first message of a call that waits: which job it is. Nothing if the client wants neither
-    /// progress nor messages.
+    /// Encodes the first message of a call that waits for its job: the job id. `None`: the client wants
+    /// neither progress nor log messages.
     pub(in crate::engine) fn first_message(&self, id: &JobId, call: &Call) -> Option<FirstMessage> {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
@@ -155,7 +155,7 @@ impl JobTool<'_> {
             data: &'a str,
         }
         let text = started(self.engine, id);
-        let Listening { log_level, progress_token, .. } = call.listening();
+        let ClientOptions { log_level, progress_token, .. } = call.client_options();
         if let Some(progress_token) = &progress_token {
             let params = Params { progress_token, progress: 0.0, message: &text };
             let message = rpc::encode_notification("notifications/progress", Some(&params));
@@ -168,9 +168,9 @@ impl JobTool<'_> {
     }
 }
 
-/// Says which job a call is.
+/// A message with the id of the job of a call.
 pub(in crate::engine) struct FirstMessage {
-    /// Whether it is progress of 0.
+    /// Whether the message is a progress notification (of 0).
     pub(in crate::engine) is_progress: bool,
     pub(in crate::engine) message: String,
 }

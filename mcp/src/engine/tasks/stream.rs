@@ -1,4 +1,4 @@
-//! What jobs write to the streams of legacy sessions.
+//! Messages of jobs on the streams of legacy sessions.
 
 use std::time::Duration;
 
@@ -20,25 +20,25 @@ use crate::{
     version::ProtocolVersion,
 };
 
-/// Ties a message to a task (2025-11-25).
+/// The `_meta` key that relates a message to a task (2025-11-25).
 pub(in crate::engine) const RELATED: &str = "io.modelcontextprotocol/related-task";
 
-/// How long a request that a job answers is left alone without a sign of life of the job. Long,
-/// because a job may wait in a queue; whoever follows the stream looks after the job much sooner.
+/// The lease of a request that a job answers. Long, because a job may wait in the queue; a reader of the
+/// stream checks the job much more often.
 pub(in crate::engine) const JOB_LEASE: Duration = Duration::from_hours(1);
 
-/// How long a job may take to be kept, once its stream is there: more than the database is given for a
-/// connection and a statement, after it was offered for as long as that is done. If it is not there
-/// then, its instance has died before, and the client is told so.
+/// The lease of a request between its hand-over and the creation of its job: longer than the retries of
+/// the creation plus the database timeouts. If the job does not exist when it lapses, the instance has
+/// died, and the request fails.
 pub(in crate::engine) const START_LEASE: Duration = Duration::from_secs(25);
 
-/// The mark of progress of a call: a worker that has lost its job may still write.
+/// The mark of a progress message, so that a worker that has lost its job cannot send old progress.
 pub(super) fn progress_mark(done: f64) -> Mark {
     Mark { name: "progress".to_owned(), value: done }
 }
 
-/// Tells a client of an end or of questions, if its call is a stream. Others hear of it by the signal
-/// that [`crate::job::Jobs`] sends with every change.
+/// Appends the outcome or the questions of a job to the stream of its call, if it has one. Other clients
+/// are notified by the signal that [`crate::job::Jobs`] publishes with every change.
 pub(in crate::engine) async fn announce(engine: &Inner, job: &Job) -> Result<(), StoreError> {
     if let Origin::Stream { writer } = &job.origin {
         if job.status.is_final() {
@@ -51,7 +51,7 @@ pub(in crate::engine) async fn announce(engine: &Inner, job: &Job) -> Result<(),
     Ok(())
 }
 
-/// Cancels a job whose client wants no answer, and so will not ask again whether that was done.
+/// Cancels a job whose client has gone. Failures are only logged: there is no caller to report them to.
 pub(in crate::engine) async fn cancel(engine: &Inner, user: &UserId, id: &JobId) {
     let Some(jobs) = engine.jobs() else {
         return;
@@ -63,14 +63,14 @@ pub(in crate::engine) async fn cancel(engine: &Inner, user: &UserId, id: &JobId)
     };
     if let Err(error) = cancelled {
         tracing::warn!(
-            dependency = error.dependency(), error = %error, job = %id,
-            "A job could not be cancelled: {error}"
+            dependency = error.dependency(), %error, job = %id,
+            "Could not cancel a job; it continues"
         );
     }
 }
 
-/// The answer of a job that has ended, to its call or to `tasks/result`. `related`: the task, if the
-/// client knows one.
+/// Encodes the response of a job that has ended, to its call or to `tasks/result`. `related`: the task
+/// id, if the client has one.
 pub(in crate::engine) fn answer(
     request: &RequestId,
     job: &Job,
@@ -97,24 +97,24 @@ pub(in crate::engine) fn answer(
     }
 }
 
-/// Puts the open questions of a job on a legacy stream, each once. `related`: the task that they
-/// belong to, if the client knows one.
+/// Appends the open questions of a job to a legacy stream, each at most once. `related`: the task id, if
+/// the client has one.
 pub(super) async fn ask(
     engine: &Inner,
     writer: &Writer,
     job: &Job,
     related: Option<&JobId>,
 ) -> Result<(), StoreError> {
-    for (name, question) in &job.questions {
-        let id = question_id(&job.id, name);
+    for (key, question) in &job.questions {
+        let id = question_id(&job.id, key);
         let message = encode_question(job.version, &id, question, related);
-        let once = Mark::once(format!("asked:{name}"));
+        let once = Mark::once(format!("asked:{key}"));
         engine.stores.log.write_for_job(writer, Some(&once), &message).await?;
     }
     Ok(())
 }
 
-/// A question as a request to a legacy client.
+/// Encodes a question as a request to a legacy client.
 fn encode_question(
     version: ProtocolVersion,
     id: &str,
@@ -129,13 +129,14 @@ fn encode_question(
     rpc::encode_request(id, question.method(), params.as_ref())
 }
 
-/// The id of our request to the client: says where the answer belongs, wherever it arrives. It need
-/// not be kept, and asking twice is asking once. Not to be guessed, since no job id is.
+/// The JSON-RPC id of a question. It contains the job id and the tool's key, so that any instance can
+/// assign the response without stored state, and a repeated question has the same id. Unguessable,
+/// because job ids are.
 fn question_id(job: &JobId, key: &str) -> String {
     format!("{job}.{key}")
 }
 
-/// The job and the tool's own key that a question was asked for.
+/// Splits the id of a question into job id and the tool's key. `None`: not a question of a job.
 pub(super) fn parse_question_id(id: &str) -> Option<(JobId, &str)> {
     let (job, key) = id.split_once('.')?;
     Some((JobId::parse(job)?, key))

@@ -1,5 +1,5 @@
-//! Waiting for a job with the client's response open: for modern clients without tasks, and for
-//! legacy ones that take no stream.
+//! Waiting for a job while the HTTP response is open: for modern clients without tasks, and for legacy
+//! clients that do not accept event streams.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,40 +16,40 @@ use crate::{
     types::CallToolResult,
 };
 
-/// How often somebody who waits for a job looks at it, in case a signal was lost.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// The interval at which a job is read while waiting, in case a signal was lost.
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How long before the token expires the client is told that the job goes on without this response:
-/// long enough that it still arrives, as times of expiry are in whole seconds.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// How long before the expiry of the access token waiting ends. Long enough for the response to arrive
+/// in time, since expiry times are in whole seconds.
+const EXPIRY_MARGIN: Duration = Duration::from_secs(1);
 
 /// How waiting ended.
 pub(in crate::engine) enum WaitEnd {
     /// The job has ended.
     Ended(Job),
-    /// The job asks the client.
+    /// The job asks the client questions.
     InputRequired(Job),
-    /// The job goes on without this response, which says so.
+    /// The job continues without this response; the result says so.
     Detached(CallToolResult),
 }
 
-/// Somebody waits for a job.
+/// A client that waits for a job.
 pub(in crate::engine) struct JobWait {
     engine: Arc<Inner>,
     user: UserId,
     id: JobId,
     signals: Subscription,
-    /// How much progress the client has seen.
+    /// The last progress sent to the client.
     progress: Option<f64>,
-    /// Until when the client waits at most: shortly before its token expires.
+    /// When waiting ends: shortly before the access token expires.
     expires: Instant,
-    /// Whether the job is cancelled when nobody waits any more.
+    /// Whether dropping this cancels the job.
     cancels: bool,
 }
 
 impl JobWait {
-    /// Begins to listen, before the job exists or is looked at. `cancels`: whether dropping this
-    /// cancels the job.
+    /// Subscribes to the job; call before it is created or read. `lasts`: until the access token expires.
+    /// `cancels`: whether dropping this cancels the job.
     pub(in crate::engine) async fn begin(
         engine: &Arc<Inner>,
         user: &UserId,
@@ -63,29 +63,29 @@ impl JobWait {
             user: user.clone(),
             id: id.clone(),
             progress: None,
-            expires: Instant::now() + lasts.saturating_sub(FAREWELL),
+            expires: Instant::now() + lasts.saturating_sub(EXPIRY_MARGIN),
             cancels,
         })
     }
 
-    /// Notes progress that the client has seen already.
+    /// Records progress that was sent to the client already.
     pub(in crate::engine) fn has_seen(&mut self, progress: f64) {
         self.progress = Some(progress);
     }
 
-    /// Waits no more, and lets the job be.
+    /// Stops waiting without cancelling the job.
     pub(in crate::engine) fn forget(mut self) {
         self.cancels = false;
     }
 
-    /// Waits, and passes on what the job says to the client.
+    /// Waits until the job ends or asks questions, and forwards its messages to the client.
     pub(in crate::engine) async fn wait(mut self, mut job: Job, outlet: &dyn Outlet) -> WaitEnd {
         loop {
             if job.status.is_final() || !job.questions.is_empty() {
                 self.cancels = false;
-                // What was said before the end was committed is here already.
+                // Messages published before the end was committed have been received already.
                 while let Some(received) = self.signals.recv().now_or_never() {
-                    self.pass_on(received, Some(outlet)).await;
+                    self.forward(received, Some(outlet)).await;
                 }
                 return if job.status.is_final() {
                     WaitEnd::Ended(job)
@@ -93,7 +93,7 @@ impl JobWait {
                     WaitEnd::InputRequired(job)
                 };
             }
-            job = match self.change(Instant::now() + LOOK_AGAIN, Some(outlet)).await {
+            job = match self.next_change(Instant::now() + POLL_INTERVAL, Some(outlet)).await {
                 Ok(Some(job)) => job,
                 Ok(None) => {
                     self.cancels = false;
@@ -108,34 +108,33 @@ impl JobWait {
         }
     }
 
-    /// Waits for nothing but the end, with a client that takes no stream: it can be told nothing
-    /// before, and asked nothing. Nothing if there is no such job, and why, if it goes on without
-    /// this response.
+    /// Waits for the job to finish, for clients that do not accept event streams (no progress, no
+    /// questions). `Ok(None)`: no such job. The error says why the job continues without this response.
     pub(in crate::engine) async fn wait_for_end(mut self) -> Result<Option<Job>, &'static str> {
-        // It may have ended before somebody listened.
-        let mut look = Instant::now();
+        // It may have ended before the subscription.
+        let mut poll_at = Instant::now();
         loop {
-            match self.change(look, None).await? {
-                Some(job) if !job.status.is_final() => look = Instant::now() + LOOK_AGAIN,
+            match self.next_change(poll_at, None).await? {
+                Some(job) if !job.status.is_final() => poll_at = Instant::now() + POLL_INTERVAL,
                 ended => return Ok(ended),
             }
         }
     }
 
-    /// Waits until the job may have changed, but not longer than until `look`, and looks at it.
-    async fn change(
+    /// Waits until the job may have changed, at most until `poll_at`, and reads it.
+    async fn next_change(
         &mut self,
-        mut look: Instant,
+        mut poll_at: Instant,
         outlet: Option<&dyn Outlet>,
     ) -> Result<Option<Job>, &'static str> {
         loop {
             tokio::select! {
                 received = self.signals.recv() => {
-                    if self.pass_on(received, outlet).await {
+                    if self.forward(received, outlet).await {
                         continue;
                     }
                 }
-                () = sleep_until(look) => {}
+                () = sleep_until(poll_at) => {}
                 () = self.engine.drain.cancelled() => {
                     return Err("The server that held this connection is being replaced.");
                 }
@@ -148,17 +147,18 @@ impl JobWait {
                 Ok(found) => return Ok(found),
                 Err(error) => {
                     tracing::warn!(
-                        dependency = error.dependency(), error = %error,
-                        "A job cannot be looked at: {error}"
+                        dependency = error.dependency(), %error,
+                        "Could not read a job while waiting for it; retrying"
                     );
-                    look = Instant::now() + LOOK_AGAIN;
+                    poll_at = Instant::now() + POLL_INTERVAL;
                 }
             }
         }
     }
 
-    /// Passes a message of the job on to the client, if that takes any. False if it is none.
-    async fn pass_on(&mut self, received: Received, outlet: Option<&dyn Outlet>) -> bool {
+    /// Forwards a message of the job to the client, if it accepts messages. `false`: the signal is not a
+    /// message.
+    async fn forward(&mut self, received: Received, outlet: Option<&dyn Outlet>) -> bool {
         let Received::Signal(Signal::JobMessage { progress, message, .. }) = received else {
             return false;
         };
@@ -166,7 +166,7 @@ impl JobWait {
             return true;
         };
         match progress {
-            // A worker that has lost the job may still talk.
+            // A worker that has lost the job may still send progress.
             Some(done) if self.progress.is_some_and(|last| done <= last) => {}
             Some(done) => {
                 self.progress = Some(done);
@@ -179,11 +179,11 @@ impl JobWait {
 }
 
 impl Drop for JobWait {
-    /// The client has gone. Not so if the instance goes, or the token expires: then the client may
-    /// come back for it.
+    /// Cancels the job, because the client has disconnected. Not when the instance shuts down or the token
+    /// expires: then the client may ask for the result later.
     fn drop(&mut self) {
-        let was_left = self.engine.drain.is_cancelled() || Instant::now() >= self.expires;
-        if !self.cancels || was_left {
+        let is_detached = self.engine.drain.is_cancelled() || Instant::now() >= self.expires;
+        if !self.cancels || is_detached {
             return;
         }
         let (engine, user, id) = (Arc::clone(&self.engine), self.user.clone(), self.id.clone());

@@ -1,5 +1,5 @@
-//! Jobs as clients see them, as tasks: the extension `io.modelcontextprotocol/tasks` of 2026-07-28, and the experimental
-//! tasks of 2025-11-25. The two differ in every name that they can, so they share only the job.
+//! The wire formats of jobs as tasks: the extension `io.modelcontextprotocol/tasks` of 2026-07-28, and
+//! the experimental tasks of 2025-11-25. Their field names differ, so they share only the job.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -15,18 +15,18 @@ use crate::{
     types::ClientCapabilities,
 };
 
-/// What a modern client declares that can hold a task handle.
+/// The extension that a modern client declares if it supports tasks.
 pub(in crate::engine) const EXTENSION: &str = "io.modelcontextprotocol/tasks";
 
-/// How often a client should look, in milliseconds.
+/// The suggested polling interval, in milliseconds.
 const POLL_INTERVAL: u64 = 500;
 
-/// Whether this request declares that its client can hold a task handle.
+/// Whether the client declares the tasks extension.
 pub(in crate::engine) fn declared(capabilities: &ClientCapabilities) -> bool {
     capabilities.extensions.contains_key(EXTENSION)
 }
 
-/// A request that only a client with tasks may send.
+/// The error of a request that requires the tasks extension.
 pub(in crate::engine) fn not_declared() -> RpcError {
     RpcError::new(
         codes::MISSING_CLIENT_CAPABILITY,
@@ -45,14 +45,14 @@ fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// What people may read about how far it is.
+/// The progress message of a job.
 fn message(job: &Job) -> Option<&str> {
     job.progress.as_ref()?.message.as_deref()
 }
 
 // ------------------------------------------------------------------------------------ 2026-07-28
 
-/// A task as 2026-07-28 shows it.
+/// A task in the format of 2026-07-28.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::engine) struct ModernTask<'a> {
@@ -72,11 +72,11 @@ pub(in crate::engine) struct ModernTask<'a> {
     error: Option<RpcError>,
 }
 
-/// What a client is told again only when it changes.
+/// The part of a task whose change is notified: status, message and keys of the open questions.
 pub(super) type TaskState = (&'static str, Option<String>, Vec<String>);
 
 impl<'a> ModernTask<'a> {
-    /// The handle that answers the call.
+    /// A task handle, without result and questions.
     pub(in crate::engine) fn handle(job: &'a Job) -> Self {
         Self {
             task_id: &job.id,
@@ -92,7 +92,7 @@ impl<'a> ModernTask<'a> {
         }
     }
 
-    /// With all that there is to know.
+    /// A task with its result, error and open questions.
     pub(in crate::engine) fn detailed(job: &'a Job) -> Self {
         let mut task = Self::handle(job);
         task.input_requests = input_requests(&job.questions);
@@ -106,14 +106,14 @@ impl<'a> ModernTask<'a> {
         task
     }
 
-    /// What a follower tells again only when it changes.
+    /// The part whose change is notified.
     pub(super) fn state(&self) -> TaskState {
         let message = self.status_message.map(str::to_owned);
         (self.status, message, self.input_requests.keys().cloned().collect())
     }
 }
 
-/// A result is a result here, also one that says that the tool failed.
+/// A result with `isError` is `completed` in this revision.
 fn modern_status(job: &Job) -> &'static str {
     match (job.status, &job.outcome) {
         (JobStatus::Queued | JobStatus::Running, _) => "working",
@@ -126,7 +126,7 @@ fn modern_status(job: &Job) -> &'static str {
 
 // ------------------------------------------------------------------------------------ 2025-11-25
 
-/// A task as 2025-11-25 shows it.
+/// A task in the format of 2025-11-25.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::engine) struct LegacyTask<'a> {
@@ -154,7 +154,7 @@ impl<'a> LegacyTask<'a> {
     }
 }
 
-/// A result that says that the tool failed is a failure here.
+/// A result with `isError` is `failed` in this revision.
 fn legacy_status(job: &Job) -> &'static str {
     match job.status {
         JobStatus::Queued | JobStatus::Running => "working",
@@ -165,13 +165,13 @@ fn legacy_status(job: &Job) -> &'static str {
     }
 }
 
-/// The handle that answers a call.
+/// The result of a call that asked for a task.
 #[derive(Serialize)]
 pub(in crate::engine) struct Created<'a> {
     pub(in crate::engine) task: LegacyTask<'a>,
 }
 
-/// What 2025-11-25 sessions are told in `initialize`.
+/// The `tasks` capability in the result of `initialize` (2025-11-25).
 pub(in crate::engine) fn legacy_capability() -> Value {
     json!({ "list": {}, "cancel": {}, "requests": { "tools": { "call": {} } } })
 }

@@ -1,4 +1,4 @@
-//! Cancellations that arrived at any instance, for the calls of this one.
+//! Applies cancellations that any instance has received to the calls of this instance.
 
 use std::{
     sync::{Arc, Weak},
@@ -10,10 +10,11 @@ use crate::{
     store::{Received, Signal, Topic},
 };
 
-/// The pause before a store that is away is tried again, for as long as the engine lives.
+/// The delay between attempts to subscribe, as long as the engine exists.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// Passes published cancels on to the calls of this process, as long as the engine lives.
+/// Starts a task that applies published cancellations to the calls of this process. It ends soon after
+/// the engine is dropped.
 pub(in crate::engine) fn listen(engine: &Arc<Inner>) {
     let bus = Arc::clone(&engine.stores.bus);
     let engine = Arc::downgrade(engine);
@@ -23,8 +24,8 @@ pub(in crate::engine) fn listen(engine: &Arc<Inner>) {
                 Ok(subscription) => break subscription,
                 Err(error) => {
                     tracing::warn!(
-                        dependency = error.dependency(), error = %error,
-                        "Cancels cannot be heard yet: {error}"
+                        dependency = error.dependency(), %error,
+                        "Could not subscribe to cancellation signals; retrying in 1 s"
                     );
                 }
             }
@@ -52,7 +53,7 @@ pub(in crate::engine) fn listen(engine: &Arc<Inner>) {
     });
 }
 
-/// Ends soon after the last clone of the engine is dropped.
+/// Completes within 5 s after the last clone of the engine is dropped.
 async fn gone(engine: &Weak<Inner>) {
     const CHECK: Duration = Duration::from_secs(5);
     while engine.strong_count() > 0 {

@@ -1,4 +1,4 @@
-//! What a client says without asking for anything: notifications, and answers to our questions.
+//! Notifications and responses from the client.
 
 use std::sync::Arc;
 
@@ -22,8 +22,8 @@ use crate::{
     store::{Answered, Signal, StoreError},
 };
 
-/// A notification gets no answer, whatever it says. Gives its method, if it is one that we know. It
-/// fails if the client has to try again.
+/// Handles a notification. Returns its method. `Ok(None)`: unknown, ignored. After an error the client
+/// must retry.
 pub(super) async fn notification(
     engine: &Arc<Inner>,
     active: &ActiveSession,
@@ -49,7 +49,7 @@ pub(super) async fn notification(
     })
 }
 
-/// Stops a call wherever it runs, and takes it away if it waits for the client.
+/// Cancels a call on whichever instance it runs, and removes it if it waits for answers.
 async fn cancel(
     engine: &Arc<Inner>,
     active: &ActiveSession,
@@ -62,25 +62,25 @@ async fn cancel(
         Ok(Some(writer)) => {
             if let Err(error) = engine.stores.log.finish(&writer, None).await {
                 tracing::warn!(
-                    dependency = error.dependency(), error = %error,
-                    "A cancelled call could not be closed: {error}"
+                    dependency = error.dependency(), %error,
+                    "Could not end the stream of a cancelled call; it expires"
                 );
             }
         }
         Ok(None) => {}
         Err(error) => {
             tracing::warn!(
-                dependency = error.dependency(), error = %error,
-                "A waiting call could not be cancelled: {error}"
+                dependency = error.dependency(), %error,
+                "Could not cancel a call that waits for answers"
             );
         }
     }
-    // The signal stops it at once; what the log says, it learns even if it misses the signal.
+    // The signal stops the call at once. The log stops it at its next write if the signal is lost.
     let log = &engine.stores.log;
     if let Err(error) = retry_for(WRITE_TIMEOUT, || log.cancel(session, &request)).await {
         tracing::warn!(
-            dependency = error.dependency(), error = %error,
-            "A running call could not be cancelled: {error}"
+            dependency = error.dependency(), %error,
+            "Could not cancel a running call in the log; only the signal stops it"
         );
     }
     let request = Some(request);
@@ -88,8 +88,8 @@ async fn cancel(
     Ok(())
 }
 
-/// The client answers a question of ours. Answers that come twice, late, or for another session
-/// change nothing.
+/// Handles the client's response to a question. Repeated or late responses, and those of another
+/// session, have no effect.
 pub(super) async fn response(
     engine: &Arc<Inner>,
     caller: Caller,
@@ -127,7 +127,7 @@ pub(super) async fn response(
     }
     match engine.stores.questions.answer(&active.id, &question, answer, LEASE).await {
         Ok(Answered::Complete(writer, call)) => {
-            rerun::go_on(engine, caller, &active.session, writer, call).await;
+            rerun::resume(engine, caller, &active.session, writer, call).await;
             Reply::accepted()
         }
         Ok(Answered::Waiting | Answered::Unknown) => Reply::accepted(),

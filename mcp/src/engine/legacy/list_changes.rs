@@ -1,13 +1,13 @@
-//! A deploy may change what is offered: clients that have a list of it are told.
+//! `list_changed` notifications after a deploy that has changed the tool or prompt list.
 //!
-//! Every instance has a digest of its lists. When it starts, it leaves it in the shared store and
-//! takes the one that the instance before it has left; if they differ, everyone who listens now
-//! hears of it, on all instances. An instance that starts again with the same lists says nothing, so
-//! a rolling deploy is told about as often as old and new ones take turns in starting, which ends
-//! with the deploy.
+//! Every instance has a digest of its lists. On start it replaces the digest of the previously started
+//! instance in the shared store; if the two differ, `list_changed` is published to all listening
+//! clients. An instance that restarts with the same lists publishes nothing, so during a rolling deploy
+//! there is one notification for each alternation of old and new versions.
 //!
-//! Who was not listening, or asked an old instance for the new list, is found by the session: it
-//! remembers which lists its client has, and the follower of its standalone stream compares.
+//! A client that was not listening, or fetched the list from an old instance, is found by its session:
+//! the session records the digest of the client's lists, and the reader of its standalone stream
+//! compares it with that of the instance.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,13 +16,15 @@ use crate::{
     store::{CatalogDigest, Session, SessionId, Signal, StoreError},
 };
 
-/// The pause before a store that is away is tried again.
+/// The delay between two attempts.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// How often it is tried. If the store is away for longer, sessions find out by themselves.
+/// The maximum number of attempts. After a longer outage, only the comparison with the session's digest
+/// finds the change.
 const ATTEMPTS: usize = 300;
 
-/// Tells the other instances what this one offers.
+/// Starts a task that stores the digest of this instance and publishes `list_changed` if it differs from
+/// the previous one.
 pub(in crate::engine) fn announce(engine: &Arc<Inner>) {
     let weak = Arc::downgrade(engine);
     tokio::spawn(async move {
@@ -33,14 +35,17 @@ pub(in crate::engine) fn announce(engine: &Arc<Inner>) {
             match engine.stores.bus.announce(&engine.digest).await {
                 Ok(Some(before)) => {
                     for signal in changes(&before, &engine.digest) {
-                        tracing::info!("This version offers something else than the one before");
+                        tracing::info!(
+                            ?signal,
+                            "The lists differ from those of the previous instance"
+                        );
                         engine.publish(signal).await;
                     }
                     return;
                 }
                 Ok(None) => return,
                 Err(error) => {
-                    tracing::debug!(error = %error, "The catalog could not be announced: {error}");
+                    tracing::debug!(%error, "Could not store the digest of the lists; retrying");
                 }
             }
             drop(engine);
@@ -49,16 +54,16 @@ pub(in crate::engine) fn announce(engine: &Arc<Inner>) {
     });
 }
 
-/// What a client that has the lists of `known` has to hear.
-fn changes(known: &CatalogDigest, ours: &CatalogDigest) -> Vec<Signal> {
-    let tools = (known.tools != ours.tools).then_some(Signal::ToolListChanged);
-    let prompts = (known.prompts != ours.prompts).then_some(Signal::PromptListChanged);
+/// The notifications for a client that has the lists of `known`.
+fn changes(known: &CatalogDigest, current: &CatalogDigest) -> Vec<Signal> {
+    let tools = (known.tools != current.tools).then_some(Signal::ToolListChanged);
+    let prompts = (known.prompts != current.prompts).then_some(Signal::PromptListChanged);
     tools.into_iter().chain(prompts).collect()
 }
 
 impl Inner {
-    /// Tells a session, on its standalone stream, that its client's lists are not ours. Once: from
-    /// then on the client counts as having ours.
+    /// Sends `list_changed` to a session whose cached tool and prompt lists differ from this version's, and
+    /// records that it was notified. Returns whether anything was sent.
     pub(in crate::engine) async fn send_list_changes(
         &self,
         id: &SessionId,
@@ -77,7 +82,7 @@ impl Inner {
         Ok(true)
     }
 
-    /// Notes that the client of a session was given our tools, or our prompts.
+    /// Records that the client of a session has received the tool list, or the prompt list.
     pub(in crate::engine) async fn record_list_sent(
         &self,
         id: &SessionId,

@@ -2,6 +2,8 @@
 
 pub(super) mod cancellations;
 mod client;
+mod job_requests;
+mod lease_watch;
 pub(super) mod list_changes;
 mod quirks;
 mod requests;
@@ -53,7 +55,7 @@ struct InitializeResult<'a> {
     instructions: Option<&'a str>,
 }
 
-/// `initialize`: agrees on a revision and makes a session.
+/// Handles `initialize`: negotiates the revision and creates a session.
 pub(super) async fn initialize(
     engine: &Arc<Inner>,
     caller: Caller,
@@ -62,7 +64,7 @@ pub(super) async fn initialize(
     let about = About { era: Some("legacy"), method: Some("initialize"), ..About::default() };
     let quota = match engine.admit(&caller, Requests::LIGHT).await {
         Ok(quota) => quota,
-        Err(used_up) => return Reply::too_many(Some(&request.id), used_up).with_about(about),
+        Err(exhausted) => return Reply::too_many(Some(&request.id), exhausted).with_about(about),
     };
     let params: InitializeParams<'_> = match read_params("initialize", request.params) {
         Ok(params) => params,
@@ -120,8 +122,7 @@ pub(super) async fn initialize(
     reply.with_about(About { session: Some(hashed(&id)), ..about })
 }
 
-/// Ends sessions that a newer one of the same user has displaced. Not waited for: they count no
-/// longer, and expire by themselves if this fails.
+/// Ends sessions above the limit of a user, in the background. If this fails they expire.
 fn end_evicted(engine: &Arc<Inner>, user: &UserId, evicted: Vec<SessionId>) {
     if evicted.is_empty() {
         return;
@@ -129,19 +130,19 @@ fn end_evicted(engine: &Arc<Inner>, user: &UserId, evicted: Vec<SessionId>) {
     tracing::info!(
         user = %user,
         evicted = evicted.len(),
-        "Ended the longest idle sessions of a user who has {MAX_SESSIONS_PER_USER}"
+        "Ending the longest idle sessions of a user with more than {MAX_SESSIONS_PER_USER}"
     );
     let (engine, user) = (Arc::clone(engine), user.clone());
     engine.busy.clone().spawn(async move {
         for session in evicted {
             if let Err(error) = streams::end(&engine, &user, session).await {
-                tracing::warn!(error = %error, "Could not end a displaced session; it will expire");
+                tracing::warn!(%error, "Could not end a displaced session; it will expire");
             }
         }
     });
 }
 
-/// One message of a legacy session.
+/// Handles a message of a legacy session.
 pub(super) async fn message(
     engine: &Arc<Inner>,
     caller: Caller,
@@ -177,7 +178,7 @@ pub(super) async fn message(
     reply.with_quota(quota)
 }
 
-/// A batch (2025-03-26 only).
+/// Handles a batch (2025-03-26 only).
 pub(super) async fn batch(
     engine: &Arc<Inner>,
     caller: Caller,
@@ -185,8 +186,8 @@ pub(super) async fn batch(
     messages: Vec<Message<'_>>,
 ) -> Reply {
     let mut about = About { era: Some("legacy"), ..About::default() };
-    let asked = messages.iter().map(Requests::of).fold(Requests::default(), Requests::add);
-    let active = match load_session(engine, &caller, headers, None, asked).await {
+    let cost = messages.iter().map(Requests::of).fold(Requests::default(), Requests::add);
+    let active = match load_session(engine, &caller, headers, None, cost).await {
         Ok(active) => active,
         Err(reply) => return reply.with_about(about),
     };

@@ -1,38 +1,38 @@
-//! How clients treat the event streams of a session, where they differ from the specification.
+//! Workarounds for clients whose handling of event streams differs from the specification.
 //!
-//! 2025-11-25 lets a stream begin with an event that has an id and empty data (basic/transports,
-//! "Sending Messages to the Server", 6), so that a client can resume before the first message. To a
-//! parser of server-sent events that is a message with the text "", and some clients fail on it.
+//! In 2025-11-25 a stream should begin with an event that has an id and empty data (basic/transports,
+//! "Sending Messages to the Server", 6), so that a client can resume before the first message. An SSE
+//! parser reports it as a message with the text "", and some clients fail on it.
 
 use crate::{store::Session, version::ProtocolVersion};
 
-/// Whether a client gets events without data on a stream.
+/// Whether a stream contains events with empty data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::engine) enum EmptyEvents {
-    /// It does.
+    /// Yes.
     Allowed,
-    /// Only when the instance is about to go, to say when to come back.
+    /// Only when the instance shuts down, to transmit `retry`.
     Avoided,
-    /// The client is known to fail on them.
+    /// No: the client is known to fail on them.
     Never,
 }
 
-/// What the client of a session does with its streams.
+/// The stream handling of the client of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::engine) struct StreamQuirks {
     on_calls: EmptyEvents,
     on_standalone: EmptyEvents,
-    /// Whether the client resumes the stream of a call. If not, what it misses there is sent when it
-    /// resumes its standalone stream.
+    /// Whether the client resumes the stream of a call. If not, missed events are sent when it resumes its
+    /// standalone stream.
     pub(in crate::engine) resumes_calls: bool,
 }
 
-/// Names of clients that take an event without data for a broken message, in lower case: claude.ai.
+/// Lower-case names of clients that treat an event with empty data as a malformed message: claude.ai.
 const NO_EMPTY_EVENTS: [&str; 2] = ["claude-ai", "anthropic"];
 
-/// Names of clients that resume only their standalone stream, in lower case: Visual Studio Code and
-/// its builds. On the stream of a call they log a warning for an event without data, which would be of
-/// no use to them.
+/// Lower-case names of clients that resume only their standalone stream: Visual Studio Code and its
+/// builds. They log a warning for an event with empty data on the stream of a call, where it is of no use
+/// to them.
 const STANDALONE_ONLY: [&str; 3] = ["visual studio code", "code - oss", "vscodium"];
 
 impl StreamQuirks {
@@ -42,7 +42,7 @@ impl StreamQuirks {
         Self { on_calls: empty_events, on_standalone: empty_events, resumes_calls: true }
     }
 
-    /// By the revision, and by the name that the client gave in `initialize`.
+    /// Determined by the revision and by the client's name in `initialize`.
     pub(in crate::engine) fn of(session: &Session) -> Self {
         let name = session.client_info.as_ref().map(|info| info.name.to_lowercase());
         let is = |names: &[&str]| {
@@ -69,7 +69,7 @@ impl StreamQuirks {
         }
     }
 
-    /// Whether a stream has events without data.
+    /// Whether a stream contains events with empty data.
     pub(in crate::engine) fn empty_events(self, standalone: bool) -> EmptyEvents {
         if standalone { self.on_standalone } else { self.on_calls }
     }

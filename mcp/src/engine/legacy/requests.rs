@@ -1,4 +1,4 @@
-//! The requests of one POST of a session: answered at once, or run.
+//! The requests of one POST of a session: answered immediately, or run.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -34,7 +34,7 @@ use crate::{
     headers,
     job::{Job, JobId},
     reply::{About, Reply, ReplyBody},
-    rpc::{self, Request, RpcError, codes},
+    rpc::{self, Request, RequestId, RpcError, codes},
     store::{
         MAX_SUBSCRIPTION_BYTES, MAX_SUBSCRIPTIONS, MAX_URI_BYTES, Session, StoreError, StreamId,
         StreamKey, Writer,
@@ -47,17 +47,17 @@ use crate::{
 #[derive(Serialize)]
 struct Empty {}
 
-/// What a request turned out to be.
+/// A request after its checks.
 enum Prepared {
-    /// Answered already.
+    /// It is answered.
     Answered { answer: Vec<u8>, error: Option<i64> },
-    /// To be run, and how that is traced.
+    /// It must be run, within this trace span.
     Run(Arc<RequestedOperation>, Span),
-    /// Answered by a job when it has ended.
+    /// The job answers it when it has ended.
     Await(JobId),
 }
 
-/// Answers the requests of one POST, together.
+/// Answers the requests of one POST.
 pub(super) async fn answer(
     engine: &Arc<Inner>,
     caller: Caller,
@@ -67,11 +67,11 @@ pub(super) async fn answer(
     accepted: headers::Accepted,
     mut about: About,
 ) -> Reply {
-    let mut tasks = Vec::new();
+    let mut prepared = Vec::new();
     for request in requests {
         let id = Some(&request.id);
-        let task = match prepare(engine, &caller, &active, &request, &mut about).await {
-            Ok(task) => task,
+        let one = match prepare(engine, &caller, &active, &request, &mut about).await {
+            Ok(one) => one,
             Err(PrepareError::Rpc(error)) => Prepared::Answered {
                 answer: rpc::encode_error(id, &error),
                 error: Some(error.code),
@@ -83,26 +83,26 @@ pub(super) async fn answer(
                 return Reply::store_unavailable(id, &error).with_about(about);
             }
         };
-        tasks.push((request.id, task));
+        prepared.push((request.id, one));
     }
     if !accepted.events {
-        // A client that takes no stream cannot be asked anything.
+        // Questions to the client require an event stream.
         active.session.capabilities = ClientCapabilities::default();
     }
     if !batch
         && accepted.json
-        && let [(_, Prepared::Answered { .. })] = tasks.as_slice()
-        && let Some((_, Prepared::Answered { answer, error })) = tasks.pop()
+        && let [(_, Prepared::Answered { .. })] = prepared.as_slice()
+        && let Some((_, Prepared::Answered { answer, error })) = prepared.pop()
     {
         about.failure = error.map(CallFailure::Rpc);
         return Reply::json(StatusCode::OK, answer).with_about(about);
     }
     let key = StreamKey { session: active.id.clone(), stream: StreamId::random() };
-    let pending = tasks.iter().map(|(request, task)| match task {
+    let pending = prepared.iter().map(|(request, prepared)| match prepared {
         Prepared::Answered { .. } | Prepared::Await(_) => (request.clone(), None),
         Prepared::Run(requested, _) => (request.clone(), Some(Arc::clone(requested))),
     });
-    let (response, decision) = LegacyResponse::new(
+    let (response, mode) = LegacyResponse::new(
         Arc::clone(engine),
         caller.clone(),
         key,
@@ -111,43 +111,52 @@ pub(super) async fn answer(
         accepted.events,
     );
     let session = Arc::new(active.session);
-    for (request, task) in tasks {
-        match task {
-            Prepared::Answered { answer, .. } => {
-                response.finish(&response.first_run(&request), Some(answer)).await;
-            }
-            Prepared::Await(job) => {
-                let engine = Arc::clone(engine);
-                let writer = response.first_run(&request);
-                let response = Arc::clone(&response);
-                let caller = caller.clone();
-                engine.busy.clone().spawn(async move {
-                    await_job(&engine, &response, &writer, &caller, &job).await;
-                });
-            }
-            Prepared::Run(requested, span) => {
-                let run = LegacyRun {
-                    engine: Arc::clone(engine),
-                    response: Arc::clone(&response),
-                    session: Arc::clone(&session),
-                    caller: caller.clone(),
-                    writer: response.first_run(&request),
-                    requested,
-                    answers: BTreeMap::new(),
-                    progress: None,
-                };
-                // Its lines in the log have the id of the request.
-                engine.busy.spawn(run.run().instrument(span).in_current_span());
-            }
-        }
+    for (request, prepared) in prepared {
+        start(engine, &response, &session, &caller, &request, prepared).await;
     }
-    let decided = ReplyContext { accepted, batch, session: &session, caller: &caller };
-    let reply = decided.reply(engine, &response, decision).await;
+    let context = ReplyContext { accepted, batch, session: &session, caller: &caller };
+    let reply = context.reply(engine, &response, mode).await;
     about.job = response.job();
     reply.with_about(about)
 }
 
-/// Waits for the answer to become JSON or a stream.
+/// Adds the response of a request that is answered; starts the others in the background.
+async fn start(
+    engine: &Arc<Inner>,
+    response: &Arc<LegacyResponse>,
+    session: &Arc<Session>,
+    caller: &Caller,
+    request: &RequestId,
+    prepared: Prepared,
+) {
+    let writer = response.first_run(request);
+    match prepared {
+        Prepared::Answered { answer, .. } => response.finish(&writer, Some(answer)).await,
+        Prepared::Await(job) => {
+            let (engine, response) = (Arc::clone(engine), Arc::clone(response));
+            let caller = caller.clone();
+            engine.busy.clone().spawn(async move {
+                await_job(&engine, &response, &writer, &caller, &job).await;
+            });
+        }
+        Prepared::Run(requested, span) => {
+            let run = LegacyRun {
+                engine: Arc::clone(engine),
+                response: Arc::clone(response),
+                session: Arc::clone(session),
+                caller: caller.clone(),
+                writer,
+                requested,
+                answers: BTreeMap::new(),
+                progress: None,
+            };
+            // The current span gives the log events the request id.
+            engine.busy.spawn(run.run().instrument(span).in_current_span());
+        }
+    }
+}
+
+/// What it takes to turn a response into a reply.
 struct ReplyContext<'a> {
     accepted: headers::Accepted,
     batch: bool,
@@ -160,24 +169,24 @@ impl ReplyContext<'_> {
         &self,
         engine: &Arc<Inner>,
         response: &Arc<LegacyResponse>,
-        mut decision: tokio::sync::oneshot::Receiver<ResponseMode>,
+        mut mode: tokio::sync::oneshot::Receiver<ResponseMode>,
     ) -> Reply {
-        let patience = if self.accepted.json { QUICK } else { Duration::ZERO };
-        let decided = match tokio::time::timeout(patience, &mut decision).await {
+        let timeout = if self.accepted.json { QUICK } else { Duration::ZERO };
+        let decided = match tokio::time::timeout(timeout, &mut mode).await {
             Ok(decided) => decided,
             Err(_elapsed) => {
                 let response = Arc::clone(response);
                 let opening = async move {
                     if let Err(error) = response.open_stream().await {
                         tracing::warn!(
-                            dependency = error.dependency(), error = %error,
-                            "A stream could not be opened: {error}"
+                            dependency = error.dependency(), %error,
+                            "Could not open a stream; waiting for a JSON response"
                         );
                     }
                 };
-                // On its own, because it waits until we follow the stream.
+                // A task of its own, because it waits for the reader that is started below.
                 engine.busy.spawn(opening);
-                decision.await
+                mode.await
             }
         };
         let follow = |after| {
@@ -190,7 +199,7 @@ impl ReplyContext<'_> {
                 }
                 let mut reply = Reply::json(StatusCode::OK, body);
                 reply.about.failure = response.failure().get();
-                // The other answers of a batch were served.
+                // In a batch the other requests were served.
                 if let Some(wait) = response.retry_after()
                     && !self.batch
                 {
@@ -198,19 +207,19 @@ impl ReplyContext<'_> {
                 }
                 reply
             }
-            // The call runs: it would be wrong to say that nothing was done.
+            // The call runs: retry, because an error would mean that nothing was done.
             Ok(ResponseMode::Stream { listening }) => {
                 match retry_for(WRITE_TIMEOUT, || follow(0)).await {
                     Ok(reader) => {
                         if listening.send(()).is_err() {
-                            tracing::debug!("The call went on before its client listened");
+                            tracing::debug!("The call continued before its reader was subscribed");
                         }
                         self.stream(response, reader)
                     }
                     Err(error) => Reply::store_unavailable(None, &error),
                 }
             }
-            // The client cancelled, and wants no answer: an event stream without events.
+            // The client cancelled: an event stream without events.
             Ok(ResponseMode::Empty) => {
                 let nothing = futures_util::stream::iter([crate::sse::comment()]);
                 Reply::new(StatusCode::OK, ReplyBody::Events(Box::pin(nothing)))
@@ -219,15 +228,15 @@ impl ReplyContext<'_> {
         }
     }
 
-    /// The answer as a stream, which says at its end how the request failed.
+    /// Builds the reply with the event stream. At its end the failure of a job is recorded.
     fn stream(&self, response: &Arc<LegacyResponse>, reader: StreamReader) -> Reply {
         let failure = response.failure().clone();
         let (response, user) = (Arc::clone(response), self.caller.user.clone());
-        let at_the_end = async move {
-            response.note_end_of_job(&user).await;
+        let record_failure = async move {
+            response.record_job_failure(&user).await;
             None
         };
-        let end = streams::once(at_the_end).filter_map(future::ready);
+        let end = streams::once(record_failure).filter_map(future::ready);
         let events = reader.into_body().chain(end).boxed();
         let mut reply = Reply::new(StatusCode::OK, ReplyBody::Events(events));
         reply.about.stream_failure = failure;
@@ -235,13 +244,13 @@ impl ReplyContext<'_> {
     }
 }
 
-/// Why a request is not run.
+/// Why the preparation of a request failed.
 enum PrepareError {
-    /// The request is answered with an error; others of its batch go on.
+    /// The request is answered with an error; the others of its batch continue.
     Rpc(RpcError),
     /// The token lacks this scope.
     Scope(&'static str),
-    /// Nothing can be done now.
+    /// A store is unavailable.
     Unavailable(StoreError),
 }
 
@@ -262,7 +271,7 @@ struct LevelParams {
     level: LogLevel,
 }
 
-/// Answers what can be answered at once, and prepares the rest.
+/// Checks a request, and answers it if it need not be run.
 async fn prepare(
     engine: &Arc<Inner>,
     caller: &Caller,
@@ -313,7 +322,7 @@ async fn prepare(
         }
         "resources/subscribe" => {
             about.method = Some("resources/subscribe");
-            let uri = followed(engine, caller, version, request)?;
+            let uri = subscription_uri(engine, caller, version, request)?;
             if !sessions.subscribe(&active.id, &uri).await? {
                 return Err(RpcError::invalid_request(format!(
                     "a session follows at most {MAX_SUBSCRIPTIONS} resources, with URIs of \
@@ -324,7 +333,7 @@ async fn prepare(
         }
         "resources/unsubscribe" => {
             about.method = Some("resources/unsubscribe");
-            let uri = followed(engine, caller, version, request)?;
+            let uri = subscription_uri(engine, caller, version, request)?;
             sessions.unsubscribe(&active.id, &uri).await?;
         }
         "initialize" => {
@@ -336,8 +345,8 @@ async fn prepare(
     answered(rpc::encode_result(&request.id, &Empty {}))
 }
 
-/// Whether a call asks for a task handle, and may (2025-11-25, basic/utilities/tasks, "Tool-Level
-/// Negotiation"). Other revisions know no `task`.
+/// Reads the parameter `task` of a call and checks it against the tool (2025-11-25,
+/// basic/utilities/tasks, "Tool-Level Negotiation"). Other revisions ignore `task`.
 fn wanted_task(
     engine: &Inner,
     version: ProtocolVersion,
@@ -359,7 +368,7 @@ fn wanted_task(
     }
 }
 
-/// The experimental methods of 2025-11-25 about tasks. Nothing if it is none of them.
+/// Prepares a task method of 2025-11-25. `Ok(None)`: another method.
 async fn prepare_task(
     engine: &Arc<Inner>,
     caller: &Caller,
@@ -389,7 +398,7 @@ async fn prepare_task(
     Ok(Some(Prepared::Answered { answer, error: None }))
 }
 
-/// `tasks/result` of a task that has not ended: the socket that follows its stream looks after it.
+/// Handles `tasks/result` of a task that has not ended. The reader of the stream appends the response.
 async fn await_job(
     engine: &Arc<Inner>,
     response: &LegacyResponse,
@@ -404,17 +413,17 @@ async fn await_job(
     };
     let ended = match opened {
         Ok(true) => return,
-        // The client takes no stream, so it waits for the result alone.
+        // The client does not accept event streams: wait for the result.
         Ok(false) => tokio::select! {
             biased;
-            // That is the request. The task has a cancel of its own.
+            // Cancels the request, not the task, which has `tasks/cancel`.
             () = registration.cancel.cancelled() => None,
             ended = wait_for_task(engine, caller, id) => Some(ended),
         },
         Err(error) => {
             tracing::warn!(
-                dependency = error.dependency(), error = %error,
-                "A stream could not be opened: {error}"
+                dependency = error.dependency(), %error,
+                "Could not open the stream of `tasks/result`; the request fails"
             );
             Some(Err(RpcError::unavailable()))
         }
@@ -422,14 +431,14 @@ async fn await_job(
     let answer = ended.map(|ended| match ended {
         Ok(job) => stream::answer(&writer.request, &job, Some(id)),
         Err(error) => {
-            response.note(CallFailure::Rpc(error.code));
+            response.record_failure(CallFailure::Rpc(error.code));
             rpc::encode_error(Some(&writer.request), &error)
         }
     });
     response.finish(writer, answer).await;
 }
 
-/// Waits until a task has ended, or for as long as the client's response can be held.
+/// Waits until a task has ended, at most until the access token expires or the instance shuts down.
 async fn wait_for_task(engine: &Arc<Inner>, caller: &Caller, id: &JobId) -> Result<Job, RpcError> {
     let lasts = engine.until_expiry(caller);
     let Ok(waiting) = JobWait::begin(engine, &caller.user, id, lasts, false).await else {
@@ -437,7 +446,7 @@ async fn wait_for_task(engine: &Arc<Inner>, caller: &Caller, id: &JobId) -> Resu
     };
     match waiting.wait_for_end().await {
         Ok(ended) => ended.ok_or_else(RpcError::internal),
-        // No result of a tool: the client would take it for that of the task.
+        // An error, since the client would take a result for that of the task.
         Err(why) => {
             let text = format!("{why} The task goes on: ask for `tasks/result` again.");
             Err(RpcError::new(codes::INTERNAL_ERROR, text))
@@ -459,8 +468,8 @@ fn allow(caller: &Caller, scope: &'static str) -> Result<(), PrepareError> {
     if caller.may(scope) { Ok(()) } else { Err(PrepareError::Scope(scope)) }
 }
 
-/// The URI of a resource that the caller may follow.
-fn followed(
+/// Reads the URI of a subscription and checks that the caller may read the resource.
+fn subscription_uri(
     engine: &Inner,
     caller: &Caller,
     version: ProtocolVersion,

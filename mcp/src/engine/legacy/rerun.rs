@@ -1,15 +1,16 @@
-//! Running a call once more: because its questions are answered, or because its instance was lost.
+//! Running a call again: after its questions were answered, or after its instance was lost.
 //!
-//! What a call that died with its instance means for its client:
+//! A call whose instance was lost is handled as follows:
 //!
-//! - It waited for an answer: nothing. It was not running, and whoever gets the answer goes on.
-//! - It only reads, or is marked as idempotent: it is run again from the start, by the instance at
-//!   which the client comes back (or where it never left), under the rights of that request. Events
-//!   that the client has seen do not come again, and progress goes on from where it was.
-//! - Anything else may or may not have taken effect. The client is told so, instead of silence.
+//! - It waited for answers: unaffected. It was not running, and the instance that receives the last
+//!   answer resumes it.
+//! - It only reads, or is marked as idempotent: it is run again from the start by the instance that
+//!   serves its stream, with the rights of the request that opened the stream. Earlier events are not
+//!   sent again, and progress continues from the last value.
+//! - Otherwise it may or may not have taken effect, and the client receives an error that says so.
 //!
-//! Nobody does either before the lease of the run has lapsed, one atomic step decides who does, and
-//! what the lost instance still writes, if it was only slow, is dropped by the store.
+//! This happens only after the lease of the run has lapsed. An atomic operation of the store decides
+//! which instance takes the call over, and the store rejects later writes of the lost instance.
 
 use std::sync::Arc;
 
@@ -25,14 +26,14 @@ use crate::{
     store::{Orphan, Session, StoreError, StoredCall, StreamKey, Writer},
 };
 
-/// How often a call may lose its instance before it is given up: it could be the call that kills.
+/// How many losses of its instance a call may have before it fails: the call itself may be the cause.
 const MAX_LOSSES: u64 = 3;
 
-/// How many events are read at once in search of the last progress.
+/// The page size when reading events to find the last progress.
 const READ_AHEAD: usize = 256;
 
-/// Runs a call from the start, now that its questions are answered.
-pub(super) async fn go_on(
+/// Runs a call again after its questions were answered.
+pub(super) async fn resume(
     engine: &Arc<Inner>,
     caller: Caller,
     session: &Session,
@@ -43,8 +44,8 @@ pub(super) async fn go_on(
     run(engine, caller, session, writer, call, requested).await;
 }
 
-/// Takes over the calls of a stream that were lost with their instance: runs them again, or says
-/// that they are lost.
+/// Takes over the calls of a stream that were lost with their instance: runs them again, or answers them
+/// with an error.
 pub(in crate::engine) async fn take_over(
     engine: &Arc<Inner>,
     caller: &Caller,
@@ -56,13 +57,13 @@ pub(in crate::engine) async fn take_over(
     }
     let session = engine.stores.sessions.load(&caller.user, &key.session).await?;
     for orphan in orphans {
-        settle(engine, caller, session.as_ref(), orphan).await?;
+        rerun_or_fail(engine, caller, session.as_ref(), orphan).await?;
     }
     Ok(())
 }
 
-/// Runs a lost call again if it may be, or says that it is lost.
-async fn settle(
+/// Runs a lost call again if this is allowed, otherwise answers it with an error.
+async fn rerun_or_fail(
     engine: &Arc<Inner>,
     caller: &Caller,
     session: Option<&Session>,
@@ -75,7 +76,7 @@ async fn settle(
     {
         let requested = RequestedOperation::from_stored(engine, session.version, &call);
         if requested.as_ref().is_none_or(|it| it.operation.is_repeatable(engine)) {
-            tracing::info!(lost, "A call was lost with its instance and is run again");
+            tracing::info!(lost, "A call was lost with its instance; running it again");
             if let Some(token) = requested.as_ref().and_then(|it| it.progress_token.as_ref()) {
                 call.progress = last_progress(engine, &writer.key, token).await?;
             }
@@ -83,7 +84,7 @@ async fn settle(
             return Ok(());
         }
     }
-    tracing::warn!(lost, "A call was lost with its instance");
+    tracing::warn!(lost, "A call was lost with its instance; answering it with an error");
     let error = RpcError::new(
         codes::INTERNAL_ERROR,
         "the call was lost: its server went away, or its question was not answered in time. It may \
@@ -95,8 +96,8 @@ async fn settle(
     Ok(())
 }
 
-/// Runs a call under the rights of now: the request that leads to it may come with a narrower token
-/// than the call did.
+/// Runs a call with the rights of the current request, whose token may have fewer scopes than that of the
+/// original request.
 async fn run(
     engine: &Arc<Inner>,
     caller: Caller,
@@ -112,8 +113,10 @@ async fn run(
             "the access token that would let this call go on lacks the scope `{}`",
             requested.operation.scope(engine)
         ))),
-        // Another version of this server began, and its tool is gone.
-        None => Some(RpcError::invalid_params("what was called is no longer offered")),
+        // Another version of this server received the call, and this one does not have its tool.
+        None => Some(RpcError::invalid_params(
+            "this server no longer has what was called; see the lists",
+        )),
     };
     if let Some(error) = error {
         let answer = rpc::encode_error(Some(&writer.request), &error);
@@ -136,7 +139,7 @@ async fn run(
     engine.busy.spawn(run.run().in_current_span());
 }
 
-/// The last progress of a call that is in its stream: the next one has to be greater.
+/// Finds the last progress in the stream of a call, since progress must increase.
 async fn last_progress(
     engine: &Inner,
     key: &StreamKey,

@@ -1,10 +1,10 @@
-//! One legacy POST and its answers: JSON if they are quick and alone, a stream otherwise.
+//! The response to a legacy POST: JSON if all requests are answered quickly, otherwise an event stream.
 //!
-//! Nothing is decided when a call starts. If every request is answered before anything else is
-//! sent, the answer is plain JSON and no stream ever exists. The first event, or [`QUICK`](crate::engine::QUICK),
-//! opens a stream in the log; from then on whoever holds the socket follows the log, and the call
-//! only writes to it. The call does not care whether anybody still listens: in the legacy era a
-//! lost connection is not a cancellation.
+//! The mode is not decided when a call starts. If every request is answered before an event is sent, the
+//! response is JSON and no stream is created. The first event, or the deadline
+//! [`QUICK`](crate::engine::QUICK), opens a stream in the log; from then on the reader of the stream
+//! serves the socket, and the call only writes to the log. A lost connection does not affect the call:
+//! in the legacy era it is not a cancellation.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -28,34 +28,34 @@ use crate::{
     store::{Signal, StoreError, StoredCall, StreamKey, Writer},
 };
 
-/// How long a call waits for the socket to follow its stream before it goes on.
-const FOLLOW_LIMIT: Duration = Duration::from_secs(1);
+/// How long a call waits for the reader of its stream before it continues.
+const READER_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What a stream without events costs the store, in bytes: its hash, its first events, its names.
+/// The estimated size of a new stream in the store, in bytes: keys, hash and first events.
 const STREAM_BYTES: usize = 16 * 1024;
 
-/// What becomes of the HTTP response.
+/// The form of the HTTP response.
 pub(in crate::engine) enum ResponseMode {
-    /// Plain JSON.
+    /// A JSON body.
     Json(Vec<u8>),
-    /// A stream. Whoever serves it says when it listens, so that nothing is missed.
+    /// An event stream. `listening` must be notified when its reader is subscribed.
     Stream { listening: oneshot::Sender<()> },
-    /// Every request was cancelled: there is nothing to answer.
+    /// All requests were cancelled: no response.
     Empty,
 }
 
-/// One legacy POST and its answers.
+/// The response to a legacy POST.
 pub(in crate::engine) struct LegacyResponse {
     engine: Arc<Inner>,
-    /// Who calls, or who goes on with the stream.
+    /// The caller of the POST, or the one that resumed the stream.
     caller: Caller,
     pub(in crate::engine) key: StreamKey,
     state: Mutex<ResponseState>,
     failure: LateFailure,
     missing_scope: OnceLock<&'static str>,
-    /// After how long the caller may ask again, if that was too much at once.
+    /// With a rate limit error: when the caller may retry.
     retry_after: OnceLock<Duration>,
-    /// The job that answers the request, if one was started.
+    /// The job that answers the request, if one was created.
     job: OnceLock<JobId>,
 }
 
@@ -63,9 +63,9 @@ enum ResponseState {
     Undecided {
         pending: Vec<(RequestId, Option<Arc<RequestedOperation>>)>,
         answers: Vec<(RequestId, Option<Vec<u8>>)>,
-        /// Whether the body was a batch: then the answer is an array.
+        /// Whether the body was a batch: then the response is an array.
         batch: bool,
-        /// Whether the client takes a stream at all.
+        /// Whether the client accepts event streams.
         may_stream: bool,
         decide: oneshot::Sender<ResponseMode>,
     },
@@ -74,7 +74,7 @@ enum ResponseState {
 }
 
 impl LegacyResponse {
-    /// Begins with requests that wait for answers, each with what it is to be run.
+    /// Creates the response to requests that are not answered yet. Requests with an operation are run.
     pub(in crate::engine) fn new(
         engine: Arc<Inner>,
         caller: Caller,
@@ -89,7 +89,7 @@ impl LegacyResponse {
         (Self::with_state(engine, caller, key, state), decision)
     }
 
-    /// Goes on with a stream that another response has opened, perhaps elsewhere.
+    /// Continues a response whose stream was opened earlier, possibly by another instance.
     pub(in crate::engine) fn resumed(
         engine: Arc<Inner>,
         caller: Caller,
@@ -116,8 +116,8 @@ impl LegacyResponse {
         })
     }
 
-    /// Makes the answer a stream if that is still open. False if it is not a stream and will not
-    /// become one, or the store holds as much for the caller as it may.
+    /// Opens the stream, unless it is open already. `false`: the response is JSON, the client does not
+    /// accept event streams, or the caller's storage quota is exhausted.
     pub(in crate::engine) async fn open_stream(&self) -> Result<bool, StoreError> {
         let mut state = self.state.lock().await;
         match &*state {
@@ -151,10 +151,10 @@ impl LegacyResponse {
         else {
             return Ok(true);
         };
-        let (listening, listens) = oneshot::channel();
+        let (listening, listened) = oneshot::channel();
         if decide.send(ResponseMode::Stream { listening }).is_ok() {
-            // Fails at once if the client has gone; then it reads the log when it comes back.
-            drop(tokio::time::timeout(FOLLOW_LIMIT, listens).await);
+            // Fails immediately if the client has disconnected; it reads the log when it resumes.
+            drop(tokio::time::timeout(READER_TIMEOUT, listened).await);
         }
         Ok(true)
     }
@@ -168,41 +168,41 @@ impl LegacyResponse {
         self.writer(request, 0)
     }
 
-    /// Notes which job answers a request. The first one is kept.
-    pub(in crate::engine) fn note_job(&self, job: &JobId) {
+    /// Records the job that answers a request. The first one is kept.
+    pub(in crate::engine) fn record_job(&self, job: &JobId) {
         let _first = self.job.get_or_init(|| job.clone());
     }
 
-    /// The job that answers a request, if one was started.
+    /// The job that answers a request, if one was created.
     pub(in crate::engine) fn job(&self) -> Option<Arc<str>> {
         self.job.get().map(|job| Arc::from(job.as_str()))
     }
 
-    /// Notes how a request has failed. The first one is kept.
-    pub(in crate::engine) fn note(&self, failure: CallFailure) {
+    /// Records the failure of a request. The first one is kept.
+    pub(in crate::engine) fn record_failure(&self, failure: CallFailure) {
         self.failure.set(failure);
     }
 
-    /// How a request has failed, once one has.
+    /// The failure of a request, set when it is known.
     pub(in crate::engine) fn failure(&self) -> &LateFailure {
         &self.failure
     }
 
-    /// Notes that the access token lacks a scope.
-    pub(in crate::engine) fn note_missing_scope(&self, scope: &'static str) {
+    /// Records that the access token lacks a scope.
+    pub(in crate::engine) fn record_missing_scope(&self, scope: &'static str) {
         let _first = self.missing_scope.get_or_init(|| scope);
-        self.note(CallFailure::Rpc(codes::INVALID_REQUEST));
+        self.record_failure(CallFailure::Rpc(codes::INVALID_REQUEST));
     }
 
-    /// Notes an error of JSON-RPC, and after how long the caller may ask again if it was too much at once.
-    pub(in crate::engine) fn note_error(&self, error: &RpcError) {
+    /// Records a JSON-RPC error and its retry delay, if it is a rate limit error.
+    pub(in crate::engine) fn record_error(&self, error: &RpcError) {
         if let Some(wait) = error.retry_after() {
             let _first = self.retry_after.get_or_init(|| wait);
         }
-        self.note(CallFailure::Rpc(error.code));
+        self.record_failure(CallFailure::Rpc(error.code));
     }
 
-    /// After how long the caller may ask again.
+    /// The retry delay of a rate limit error.
     pub(in crate::engine) fn retry_after(&self) -> Option<Duration> {
         self.retry_after.get().copied()
     }
@@ -212,23 +212,23 @@ impl LegacyResponse {
         self.missing_scope.get().copied()
     }
 
-    /// Looks how the job has ended that answered the request, and notes it if it has failed. What
-    /// cannot be read stays unknown: the job itself is counted where it ends.
-    pub(in crate::engine) async fn note_end_of_job(&self, user: &UserId) {
+    /// Records the failure of the job that answered the request, if it failed. If the job cannot be read,
+    /// the failure stays unknown here; the worker counts it.
+    pub(in crate::engine) async fn record_job_failure(&self, user: &UserId) {
         let (Some(id), Some(jobs)) = (self.job.get(), self.engine.jobs()) else {
             return;
         };
         match jobs.get(user, id).await {
             Ok(job) => {
                 if let Some(failure) = job.and_then(|it| it.failure()) {
-                    self.note(failure);
+                    self.record_failure(failure);
                 }
             }
-            Err(error) => tracing::debug!(%error, "Could not look how a job has ended"),
+            Err(error) => tracing::debug!(%error, "Could not read how a job has ended"),
         }
     }
 
-    /// Answers a request, or drops it unanswered because the client cancelled it.
+    /// Adds the response to a request, or removes the request without one because it was cancelled.
     pub(in crate::engine) async fn finish(&self, writer: &Writer, answer: Option<Vec<u8>>) {
         let mut state = self.state.lock().await;
         match &mut *state {
@@ -236,7 +236,7 @@ impl LegacyResponse {
             ResponseState::Streaming => {
                 drop(state);
                 let answer = match answer {
-                    Some(answer) => Some(self.kept(writer, answer).await),
+                    Some(answer) => Some(self.storable(writer, answer).await),
                     None => None,
                 };
                 let answer = answer.as_deref().map(String::from_utf8_lossy);
@@ -244,8 +244,8 @@ impl LegacyResponse {
                 let finish = || log.finish(writer, answer.as_deref());
                 if let Err(error) = retry_for(ANSWER_TIMEOUT, finish).await {
                     tracing::error!(
-                        dependency = error.dependency(), error = %error,
-                        "An answer could not be stored: {error}"
+                        dependency = error.dependency(), %error,
+                        "Could not store a response; the call counts as lost"
                     );
                 }
             }
@@ -265,14 +265,14 @@ impl LegacyResponse {
                     (_, true) => ResponseMode::Json(array(&answers)),
                     (_, false) => ResponseMode::Json(answers.concat()),
                 };
-                // Fails if the client has gone: without a stream there is nothing to come back to.
+                // Fails if the client has disconnected: without a stream it cannot resume.
                 drop(decide.send(decision));
             }
         }
     }
 
-    /// An answer as the store may keep it: itself, or an error in its place.
-    async fn kept(&self, writer: &Writer, answer: Vec<u8>) -> Vec<u8> {
+    /// Returns the response, or an error in its place if it exceeds the caller's storage quota.
+    async fn storable(&self, writer: &Writer, answer: Vec<u8>) -> Vec<u8> {
         if self.engine.may_keep(&self.caller, answer.len()).await {
             return answer;
         }
@@ -283,20 +283,20 @@ impl LegacyResponse {
             answer.len()
         );
         let error = RpcError::new(codes::TOO_MANY_REQUESTS, error);
-        self.note(CallFailure::Rpc(error.code));
+        self.record_failure(CallFailure::Rpc(error.code));
         rpc::encode_error(Some(&writer.request), &error)
     }
 
-    /// Tells the log that the writer is alive. False if the call is no longer the writer's; before
-    /// there is a stream it is nobody else's.
+    /// Renews the lease of a writer. `false`: the writer is no longer current. Without a stream there is no
+    /// lease, and the result is `true`.
     pub(in crate::engine) async fn renew(&self, writer: &Writer) -> bool {
         if !matches!(*self.state.lock().await, ResponseState::Streaming) {
             return true;
         }
         self.engine.stores.log.renew(writer, LEASE).await.unwrap_or_else(|error| {
             tracing::warn!(
-                dependency = error.dependency(), error = %error,
-                "A lease could not be renewed: {error}"
+                dependency = error.dependency(), %error,
+                "Could not renew a lease; retrying in 2 s"
             );
             true
         })
@@ -310,12 +310,12 @@ fn array(answers: &[Vec<u8>]) -> Vec<u8> {
     array
 }
 
-/// What a legacy call writes to.
+/// Sends the events of a legacy call to its stream.
 pub(in crate::engine) struct LegacyOutlet {
     response: Arc<LegacyResponse>,
     writer: Writer,
-    /// The number of the last message of this run. Held while a message is written, so that the
-    /// next one comes after it.
+    /// The number of the last message of this run. Locked during a write, so that messages are appended in
+    /// order.
     written: Mutex<u64>,
 }
 
@@ -324,14 +324,15 @@ impl LegacyOutlet {
         Arc::new(Self { response, writer, written: Mutex::default() })
     }
 
-    /// Appends a message to a stream that is open. False if the call is no longer the writer's.
+    /// Appends a message to the open stream. `false`: the writer is no longer current.
     async fn write(&self, message: &str) -> Result<bool, StoreError> {
         let mut written = self.written.lock().await;
         let number = *written + 1;
         let log = &self.response.engine.stores.log;
-        let kept = retry_for(WRITE_TIMEOUT, || log.write(&self.writer, number, message)).await?;
+        let appended =
+            retry_for(WRITE_TIMEOUT, || log.write(&self.writer, number, message)).await?;
         *written = number;
-        Ok(kept)
+        Ok(appended)
     }
 }
 
@@ -345,8 +346,8 @@ impl Outlet for LegacyOutlet {
         };
         if let Err(error) = sent {
             tracing::warn!(
-                dependency = error.dependency(), error = %error,
-                "An event of a call could not be stored: {error}"
+                dependency = error.dependency(), %error,
+                "Could not store an event of a call; the client does not receive it"
             );
         }
     }

@@ -1,4 +1,4 @@
-//! One run of a legacy request, on its own task: it goes on when the client's connection is lost.
+//! One run of a legacy request, as a task of its own: it continues when the connection is lost.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -33,7 +33,7 @@ use crate::{
 /// How long a user has to answer a question.
 const QUESTION_TTL: Duration = Duration::from_mins(10);
 
-/// A request of a session, and everything that its run needs.
+/// A run of a request of a session.
 pub(super) struct LegacyRun {
     pub(super) engine: Arc<Inner>,
     pub(super) response: Arc<LegacyResponse>,
@@ -62,7 +62,7 @@ impl LegacyRun {
                     Some(Err(NotStarted::Failed(Failure::Rpc(self.access_ended()))))
                 }
                 prepared = tool.prepare(&call) => Some(prepared),
-                () = hold(&self.response, &self.writer) => None,
+                () = keep_lease(&self.response, &self.writer) => None,
             };
             let answer = match prepared {
                 None => None,
@@ -71,7 +71,7 @@ impl LegacyRun {
                     Err(answer) => answer,
                 },
                 Some(Err(NotStarted::Answered(result))) => {
-                    self.note(result.failure());
+                    self.record_failure(result.failure());
                     Some(self.encode(&result))
                 }
                 Some(Err(NotStarted::Failed(Failure::Rpc(error)))) => Some(self.refuse(&error)),
@@ -94,12 +94,12 @@ impl LegacyRun {
             () = registration.cancel.cancelled() => None,
             () = access.ended() => Some(Err(Failure::Rpc(self.access_ended()))),
             outcome = executing => Some(outcome),
-            () = hold(&self.response, &self.writer) => None,
+            () = keep_lease(&self.response, &self.writer) => None,
         };
         let answer = match outcome {
             None => None,
             Some(Ok(output)) => {
-                self.note(output.failure());
+                self.record_failure(output.failure());
                 Some(self.encode(&output))
             }
             Some(Err(Failure::Rpc(error))) => Some(self.refuse(&error)),
@@ -114,18 +114,18 @@ impl LegacyRun {
         self.response.finish(&self.writer, answer).await;
     }
 
-    /// Makes a job of the call, which will answer it, and nobody here waits for that. Fails with the
-    /// answer if there is one already, or with nothing if the client wants none.
+    /// Creates the job that will answer the call; this run ends. The error is the response if there is one
+    /// already, or `None` if the call was cancelled.
     async fn start_job(&self, tool: &JobTool<'_>, call: Call) -> Result<(), Option<Vec<u8>>> {
-        let away = |error: crate::StoreError| {
+        let unavailable = |error: crate::StoreError| {
             tracing::error!(
-                dependency = error.dependency(), error = %error,
-                "A job could not be kept: {error}"
+                dependency = error.dependency(), %error,
+                "Could not create the job of a call; the call fails"
             );
             self.refuse(&RpcError::unavailable())
         };
         let id = self.writer.job_id();
-        self.response.note_job(&id);
+        self.response.record_job(&id);
         let answers = call.answers();
         if let Some(task) = self.requested.task {
             let started = tool.start(id, &call, Origin::Task, answers, task.ttl()).await;
@@ -133,33 +133,33 @@ impl LegacyRun {
             return Err(Some(self.encode(&Created { task: LegacyTask::new(&job) })));
         }
         let writer = &self.writer;
-        if !self.response.open_stream().await.map_err(away)? {
+        if !self.response.open_stream().await.map_err(unavailable)? {
             return Err(self.wait_for_job(tool, id, &call, answers).await);
         }
         let log = &self.engine.stores.log;
-        // First the stream, then the job: whoever finds one without the other can tell.
-        if !log.hand_over(writer, &id, START_LEASE).await.map_err(away)? {
+        // The stream first, then the job: a stream without its job is recognized as a failed start.
+        if !log.hand_over(writer, &id, START_LEASE).await.map_err(unavailable)? {
             return Ok(());
         }
         if let Some(first) = tool.first_message(&id, &call) {
             let mark = first.is_progress.then(|| Mark { name: "progress".into(), value: 0.0 });
-            log.write_for_job(writer, mark.as_ref(), &first.message).await.map_err(away)?;
+            log.write_for_job(writer, mark.as_ref(), &first.message).await.map_err(unavailable)?;
         }
         let origin = Origin::Stream { writer: writer.clone() };
         let started = tool.start(id, &call, origin, answers, None).await;
         started.map_err(|refused| self.not_started(&refused))?;
         if let Err(error) = log.renew(writer, JOB_LEASE).await {
-            // Whoever follows the stream finds the job, and does it instead.
+            // The reader of the stream finds the job and renews the lease.
             tracing::warn!(
-                dependency = error.dependency(), error = %error,
-                "The stream of a job could not be kept: {error}"
+                dependency = error.dependency(), %error,
+                "Could not renew the stream of a job; its reader renews it"
             );
         }
         Ok(())
     }
 
-    /// Makes a job of the call of a client that takes no stream, and waits for the result. Gives the
-    /// answer, or nothing if the client has cancelled the call, and with it the job.
+    /// Creates the job of a call whose client does not accept event streams, and waits for its result.
+    /// Returns the response. `None`: the client cancelled the call, and thereby the job.
     async fn wait_for_job(
         &self,
         tool: &JobTool<'_>,
@@ -185,20 +185,20 @@ impl LegacyRun {
         };
         Some(match ended {
             Ok(Some(job)) => {
-                self.note(job.failure());
+                self.record_failure(job.failure());
                 stream::answer(&self.writer.request, &job, None)
             }
             Ok(None) => self.refuse(&RpcError::internal()),
             Err(why) => {
-                self.response.note(CallFailure::Tool);
+                self.response.record_failure(CallFailure::Tool);
                 self.encode(&tasks::detached(engine, &id, why))
             }
         })
     }
 
-    /// The result of a call of which no job could be made.
+    /// The response to a call whose job was not created.
     fn not_started(&self, result: &CallToolResult) -> Vec<u8> {
-        self.note(result.failure());
+        self.record_failure(result.failure());
         self.encode(result)
     }
 
@@ -206,25 +206,25 @@ impl LegacyRun {
         rpc::encode_result(&self.writer.request, output)
     }
 
-    /// An error as the answer, which the log hears of.
+    /// Encodes an error as the response and records it.
     fn refuse(&self, error: &RpcError) -> Vec<u8> {
-        self.response.note_error(error);
+        self.response.record_error(error);
         self.encode_error(error)
     }
 
     fn missing_scope(&self, scope: &'static str) -> Vec<u8> {
-        self.response.note_missing_scope(scope);
+        self.response.record_missing_scope(scope);
         self.encode_error(&RpcError::missing_scope(scope))
     }
 
     fn access_ended(&self) -> RpcError {
-        self.response.note(CallFailure::AccessEnded);
+        self.response.record_failure(CallFailure::AccessEnded);
         RpcError::new(codes::INTERNAL_ERROR, ACCESS_ENDED)
     }
 
-    fn note(&self, failure: Option<CallFailure>) {
+    fn record_failure(&self, failure: Option<CallFailure>) {
         if let Some(failure) = failure {
-            self.response.note(failure);
+            self.response.record_failure(failure);
         }
     }
 
@@ -248,20 +248,20 @@ impl LegacyRun {
         })
     }
 
-    /// Asks the client and forgets the call: whoever gets the answers goes on with it.
+    /// Stores the call and sends its questions. The instance that receives the last answer resumes it.
     async fn suspend(
         &self,
         call: Call,
         questions: BTreeMap<String, Question>,
     ) -> Result<(), RpcError> {
-        let away = |error: crate::StoreError| {
+        let unavailable = |error: crate::StoreError| {
             tracing::error!(
-                dependency = error.dependency(), error = %error,
-                "A question could not be stored: {error}"
+                dependency = error.dependency(), %error,
+                "Could not store a question; the call fails"
             );
             RpcError::unavailable()
         };
-        if !self.response.open_stream().await.map_err(away)? {
+        if !self.response.open_stream().await.map_err(unavailable)? {
             return Err(RpcError::invalid_request(
                 "this call asks the user something, which needs a client that accepts \
                  `text/event-stream`; if yours does, too much is kept for you: wait a few minutes",
@@ -269,7 +269,7 @@ impl LegacyRun {
         }
         let version = self.session.version;
         let open = questions.into_iter().map(|(key, question)| {
-            // Random, never counted: two calls of one session may ask on two instances.
+            // Random instead of sequential: two calls of a session may ask on two instances.
             let id = random_id();
             let params = question.params(version, Some(&id));
             let message = rpc::encode_request(&id, question.method(), params.as_ref());
@@ -292,13 +292,13 @@ impl LegacyRun {
         }
         let questions = &self.engine.stores.questions;
         let suspend = || questions.suspend(&self.writer, &stored, &open, QUESTION_TTL, LEASE);
-        // If it is somebody else's by now, that one asks.
-        retry_for(ANSWER_TIMEOUT, suspend).await.map(drop).map_err(away)
+        // If this run is no longer current, the current one asks.
+        retry_for(ANSWER_TIMEOUT, suspend).await.map(drop).map_err(unavailable)
     }
 }
 
-/// Keeps the lease of a run. Ends when somebody else has taken the call over.
-async fn hold(response: &LegacyResponse, writer: &Writer) {
+/// Renews the lease of a run. Returns when the call was taken over by another run.
+async fn keep_lease(response: &LegacyResponse, writer: &Writer) {
     loop {
         tokio::time::sleep(HEARTBEAT).await;
         if !response.renew(writer).await {

@@ -1,6 +1,6 @@
-//! The calls of legacy sessions that run in this process, so that a cancel finds them.
+//! Registry of the legacy calls that run in this process, for cancellation.
 //!
-//! A cancel may arrive at any instance, which publishes it; each instance then looks here.
+//! The instance that receives a cancellation publishes it; every instance looks it up here.
 
 use std::{
     collections::HashMap,
@@ -19,7 +19,7 @@ pub(in crate::engine) struct RunningCalls {
     calls: Arc<Calls>,
 }
 
-/// A running call. It is forgotten when this is dropped.
+/// The registration of a running call, removed on drop.
 pub(in crate::engine) struct Registration {
     calls: Arc<Calls>,
     session: SessionId,

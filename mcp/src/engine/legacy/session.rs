@@ -1,4 +1,4 @@
-//! From a request to its session.
+//! Loading of the session of a request.
 
 use http::{HeaderMap, StatusCode};
 
@@ -13,16 +13,16 @@ use crate::{
     version::ProtocolVersion,
 };
 
-/// A session that the request names and may use.
+/// The session of a request.
 pub(super) struct ActiveSession {
     pub(super) id: SessionId,
     pub(super) session: Session,
     pub(super) quota: Option<Quota>,
 }
 
-/// Finds the session of a request, and takes what the request asks for from the caller's share, both
-/// at once: 429 without a share, 400 without a session, 404 for one that is unknown, ended or
-/// somebody else's (2025-11-25, basic/transports, "Session Management").
+/// Loads the session of a request and counts the request against the caller's quotas, concurrently. The
+/// error is the reply: 429 if the quota is exhausted, 400 without a session header, 404 if the user has no
+/// such session (2025-11-25, basic/transports, "Session Management").
 pub(super) async fn load_session(
     engine: &Inner,
     caller: &Caller,
@@ -54,8 +54,8 @@ pub(super) async fn load_session(
     };
     let id = SessionId::parse(sent).ok_or_else(unknown)?;
     let loading = engine.stores.sessions.load(&caller.user, &id);
-    let (admitted, loaded) = tokio::join!(engine.admit(caller, requests), loading);
-    let quota = admitted.map_err(|used_up| Reply::too_many(request, used_up))?;
+    let (counted, loaded) = tokio::join!(engine.admit(caller, requests), loading);
+    let quota = counted.map_err(|exhausted| Reply::too_many(request, exhausted))?;
     match loaded {
         Ok(Some(session)) => Ok(ActiveSession { id, session, quota }),
         Ok(None) => Err(unknown()),

@@ -1,139 +1,94 @@
-//! A socket that follows a legacy stream: reads the log, sends what is new, waits for a signal.
+//! Serves a legacy stream on a socket: reads the log, sends new events, and waits for signals.
 //!
-//! A signal is only a hint to read again, so a lost one costs time, never an event. The reader
+//! A signal is only a hint to read again, so a lost signal delays events but loses none. The reader
 //! subscribes before it reads.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures_util::{
-    future,
-    stream::{self, BoxStream, StreamExt as _},
-};
+use futures_util::stream::{self, BoxStream, StreamExt as _};
 use serde::{Deserialize, de::IgnoredAny};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{
+    job_requests::JobRequests,
+    lease_watch::LeaseWatch,
     quirks::{EmptyEvents, StreamQuirks},
     rerun,
 };
 use crate::{
     caller::Caller,
-    engine::{
-        Inner,
-        access::Access,
-        notifications,
-        retry::{HEARTBEAT, retry_for},
-        tasks,
-    },
+    engine::{Inner, access::Access, notifications, retry::retry_for},
     id::random_id,
-    job::{JobId, Origin},
     json, sse,
     store::{
         EventId, EventNumber, Page, Received, Session, Signal, StoreError, StreamId, StreamKey,
-        Subscription, Topic, Writer,
+        Subscription, Topic,
     },
     version::ProtocolVersion,
 };
 
-/// How many events are read from the log at once.
+/// The maximum number of events read from the log at once.
 const READ_AHEAD: usize = 64;
 
-/// For how long a store that is away is asked again before the client is told to come back later.
+/// How long reading is retried before the socket is closed and the client has to resume.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The pause before a change that could not be passed on is tried again.
+/// The delay before changes that could not be appended are retried.
 const CATCH_UP: Duration = Duration::from_secs(1);
 
-/// How long a writer that counts as dead is given to prove the opposite. If the store itself was
-/// away, nobody could renew a lease, and a writer that lives does so within a heartbeat.
-const GRACE: Duration = HEARTBEAT.saturating_add(Duration::from_secs(1));
-
-/// A request that a job will answer.
-struct JobRequest {
-    writer: Writer,
-    job: JobId,
-    /// Of a job whose worker does not write to this stream: a task whose result somebody waits for.
-    signals: Option<Subscription>,
-}
-
-impl JobRequest {
-    async fn sync_request(
-        &mut self,
-        engine: &Inner,
-        caller: &Caller,
-        may_fail: bool,
-    ) -> Result<(), StoreError> {
-        match tasks::legacy::sync_request(engine, &caller.user, &self.writer, &self.job).await? {
-            None if may_fail => tasks::legacy::fail_request(engine, &self.writer).await?,
-            Some(job) if self.signals.is_none() && !matches!(job.origin, Origin::Stream { .. }) => {
-                let topic = Topic::Job(self.job.clone());
-                self.signals = Some(engine.stores.bus.subscribe(topic).await?);
-                // It may have ended just before.
-                let (user, writer) = (&caller.user, &self.writer);
-                tasks::legacy::sync_request(engine, user, writer, &self.job).await?;
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-}
-
-/// How the stream of a call reaches its client.
+/// On which socket the events of a stream are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Delivery {
-    /// By this socket, or by another one that names it in `Last-Event-ID`.
+    /// On this socket, or on one that resumes the stream with `Last-Event-ID`.
     Own,
-    /// By this socket. What is left of it when this one is lost moves to the standalone stream.
+    /// On this socket. If it is lost, the remaining events are sent on the standalone stream.
     MovesAway,
-    /// By the socket of the standalone stream. Up to this event only answers are sent: the client may
-    /// have had the rest.
+    /// On the socket of the standalone stream. Up to the event `answers_until` only responses are sent,
+    /// since the client may have received the rest.
     MovedHere { answers_until: EventNumber },
 }
 
-/// Why a socket is closed.
+/// Why the socket is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum CloseReason {
-    /// The stream itself has ended.
+    /// The stream has ended.
     StreamEnded,
-    /// Another socket has the stream now.
+    /// Another socket serves the stream now.
     TakenOver,
-    /// Of this socket only.
+    /// Only this socket ends; the stream can be resumed.
     SocketOnly,
 }
 
-/// A socket that follows a legacy stream.
+/// The reader of a legacy stream for one socket.
 pub(in crate::engine) struct StreamReader {
     engine: Arc<Inner>,
     key: StreamKey,
     empty_events: EmptyEvents,
-    /// Whether the next message says when to come back, because nothing before it did.
+    /// Whether the next event must contain `retry`, because no earlier one did.
     sends_retry: bool,
-    /// What is special about the stream of a call whose client resumes only its standalone stream.
     delivery: Delivery,
-    /// Who follows: lost calls are run again under these rights.
+    /// The caller that opened the socket: lost calls are run again with its rights.
     caller: Caller,
-    /// Tells this socket from another one for the same stream.
+    /// A random id that distinguishes this reader from others of the same stream.
     holder: String,
+    /// The last event that was read.
     after: EventNumber,
+    /// Encoded events that were not sent yet.
     ready: VecDeque<Bytes>,
-    /// Whether the client came back, and has not got yet what it missed.
+    /// Whether the client is resuming the stream and has not received all missed events.
     resumes: bool,
-    /// Whether there may be something new in the log.
+    /// Whether the log may have new events.
     unread: bool,
-    /// When to catch up with changes that could not be passed on.
+    /// When to retry changes that could not be appended.
     catch_up_at: Option<Instant>,
-    /// When to look whether the writers still live.
-    check_leases_at: Option<Instant>,
-    /// Since when a writer counts as dead.
-    suspected_since: Option<Instant>,
-    /// The requests that jobs will answer.
-    jobs: Vec<JobRequest>,
-    /// Why nothing is sent any more, once what is ready is.
+    leases: LeaseWatch,
+    jobs: JobRequests,
+    /// Set when the socket is to be closed after the events in `ready`.
     close_reason: Option<CloseReason>,
     session_signals: Subscription,
-    /// The user's changes and everyone's: for the standalone stream only.
+    /// Signals of the user and of all users, for the standalone stream only.
     changes: Option<(Subscription, Subscription)>,
     keep_alive: Instant,
     expires: Instant,
@@ -141,6 +96,7 @@ pub(in crate::engine) struct StreamReader {
     _busy: TaskTrackerToken,
 }
 
+/// What ended a wait.
 enum Wake {
     Session(Received),
     Change(Received),
@@ -152,7 +108,7 @@ enum Wake {
 }
 
 impl StreamReader {
-    /// Begins to listen; events are read when the stream is polled.
+    /// Subscribes to the signals of the stream. Events are read when the body is polled.
     pub(in crate::engine) async fn start(
         engine: &Arc<Inner>,
         key: StreamKey,
@@ -195,9 +151,8 @@ impl StreamReader {
             resumes: false,
             unread: true,
             catch_up_at: None,
-            check_leases_at: None,
-            suspected_since: None,
-            jobs: Vec::new(),
+            leases: LeaseWatch::default(),
+            jobs: JobRequests::default(),
             close_reason: None,
             session_signals,
             changes,
@@ -209,10 +164,10 @@ impl StreamReader {
         })
     }
 
-    /// Makes every other socket of this stream close, so that each message goes to one only.
+    /// Closes all other sockets of this stream, so that each message is sent on one socket only.
     ///
-    /// A standalone stream is written by its reader, so a client that resumes it may have missed
-    /// changes in between: it is told that whatever it follows may have changed.
+    /// The changes on a standalone stream are appended by its reader. A client that resumes it may have
+    /// missed some in between, so it is notified that everything it subscribes to may have changed.
     pub(in crate::engine) async fn take_over(&mut self, resumes: bool, session: &Session) {
         let signal = Signal::StreamTaken { key: self.key.clone(), holder: self.holder.clone() };
         self.engine.publish(signal).await;
@@ -223,8 +178,8 @@ impl StreamReader {
         self.send_list_changes(session).await;
     }
 
-    /// Goes on with the stream of a call on the socket of the standalone stream. Event ids would make
-    /// the client resume this stream the next time, and not the standalone one: there are none.
+    /// Continues the stream of a call on the socket of the standalone stream. Its events have no ids,
+    /// because they would make the client resume this stream instead of the standalone one.
     pub(in crate::engine) async fn move_to_standalone(
         mut self,
         last: EventNumber,
@@ -236,17 +191,17 @@ impl StreamReader {
         self
     }
 
-    /// Tells the client if a deploy has changed the lists that it has.
+    /// Sends `list_changed` if a deploy has changed the lists that the client has.
     async fn send_list_changes(&mut self, session: &Session) {
         if !self.key.stream.is_standalone() {
             return;
         }
         match self.engine.send_list_changes(&self.key.session, session).await {
-            Ok(told) => self.unread |= told,
+            Ok(sent) => self.unread |= sent,
             Err(error) => {
                 tracing::warn!(
-                    dependency = error.dependency(), error = %error,
-                    "A deploy could not be told of: {error}"
+                    dependency = error.dependency(), %error,
+                    "Could not notify a session of changed lists; retrying later"
                 );
             }
         }
@@ -271,7 +226,8 @@ impl StreamReader {
                 Box::pin(self.forget_sent_stream()).await;
                 return None;
             }
-            // What is not waiting is in boxes: a stream mostly waits, and thousands are open.
+            // Boxed, except for waiting, so that the future of a waiting stream is small: thousands are
+            // open.
             if self.unread {
                 Box::pin(self.read()).await;
             } else {
@@ -300,20 +256,11 @@ impl StreamReader {
                 },
             }
         };
-        let (check_leases_at, catch_up_at) = (self.check_leases_at, self.catch_up_at);
-        let jobs = self.jobs.iter_mut().filter_map(|it| it.signals.as_mut());
-        let jobs: Vec<_> = jobs.map(|it| Box::pin(it.recv())).collect();
-        let job = async {
-            if jobs.is_empty() {
-                return std::future::pending().await;
-            }
-            future::select_all(jobs).await;
-        };
         tokio::select! {
             received = self.session_signals.recv() => Wake::Session(received),
-            () = job => Wake::Job,
-            () = sleep_until_some(check_leases_at) => Wake::CheckLeases,
-            () = sleep_until_some(catch_up_at) => Wake::Change(Received::Missed),
+            () = self.jobs.changed() => Wake::Job,
+            () = sleep_until_some(self.leases.check_at) => Wake::CheckLeases,
+            () = sleep_until_some(self.catch_up_at) => Wake::Change(Received::Missed),
             received = change => Wake::Change(received),
             () = sleep_until(self.keep_alive) => Wake::KeepAlive,
             () = self.engine.drain.cancelled() => Wake::Drain,
@@ -322,35 +269,37 @@ impl StreamReader {
         }
     }
 
-    /// Counts the events that have left the log before they were read: the oldest events of a long
-    /// stream go first. Before a client comes back that is its own doing; while it listens it is ours.
+    /// Counts the events that were dropped from the log before they were read, since the log keeps only
+    /// the newest ones: `missed` before a client resumed, or `lost` while it was connected.
     fn count_gap(&self, page: &Page) {
         let first = page.events.first().map_or(0, |(number, _)| *number);
         let gap = first.saturating_sub(self.after.saturating_add(1));
         match gap {
             0 => {}
             missed if self.resumes => {
-                tracing::debug!(target: crate::COUNTED, missed, "Gone before the client came back");
+                tracing::debug!(target: crate::COUNTED, missed, "Events were dropped before the client resumed");
             }
-            lost => tracing::debug!(target: crate::COUNTED, lost, "Gone before they were sent"),
+            lost => {
+                tracing::debug!(target: crate::COUNTED, lost, "Events were dropped before they were sent")
+            }
         }
     }
 
-    /// Moves what is new in the log to the socket.
+    /// Reads new events from the log and queues them for the socket.
     async fn read(&mut self) {
         let log = &self.engine.stores.log;
         let read = || log.read(&self.key, self.after, READ_AHEAD);
         let page = match retry_for(READ_TIMEOUT, read).await {
             Ok(Some(page)) => page,
-            // The stream has expired: there is nothing more to come.
+            // The stream has expired.
             Ok(None) => {
                 self.close_reason = Some(CloseReason::SocketOnly);
                 return;
             }
             Err(error) => {
                 tracing::warn!(
-                    dependency = error.dependency(), error = %error,
-                    "A stream cannot be read and is closed: {error}"
+                    dependency = error.dependency(), %error,
+                    "Could not read a stream; closing its socket"
                 );
                 self.close_socket();
                 return;
@@ -360,7 +309,7 @@ impl StreamReader {
         self.count_gap(&page);
         if self.resumes {
             let replayed = page.events.len();
-            tracing::debug!(target: crate::COUNTED, replayed, "Sent again: {replayed} events");
+            tracing::debug!(target: crate::COUNTED, replayed, "Replaying events");
             self.resumes = self.unread;
         }
         self.close_reason = page.ended.then_some(CloseReason::StreamEnded);
@@ -379,75 +328,31 @@ impl StreamReader {
                 sse::event(Some(&id), &message)
             });
         }
-        self.track_job_requests(page.jobs).await;
-        self.watch_leases(page.lapses).await;
-    }
-
-    /// Takes note of the requests that jobs will answer, and looks after those that are new.
-    async fn track_job_requests(&mut self, jobs: Vec<(Writer, JobId)>) {
-        self.jobs.retain(|known| jobs.iter().any(|(writer, _)| *writer == known.writer));
-        let before = self.jobs.len();
-        for (writer, job) in jobs {
-            if !self.jobs.iter().any(|known| known.writer == writer) {
-                self.jobs.push(JobRequest { writer, job, signals: None });
-            }
-        }
-        if self.jobs.len() > before {
+        if self.jobs.track(page.jobs) {
             self.sync_job_requests(false).await;
         }
+        if self.leases.observe(page.lapses, self.ready.is_empty()) {
+            self.take_over_lost_calls().await;
+        }
     }
 
-    /// Tells what jobs have to tell, in case nobody did. `may_fail`: whether a job that is not there
-    /// has had its time to appear. False if something cannot be known now.
+    /// Appends the missing responses and questions of jobs; see [`JobRequests::sync`].
     async fn sync_job_requests(&mut self, may_fail: bool) -> bool {
-        let engine = Arc::clone(&self.engine);
-        let mut known = true;
-        for request in &mut self.jobs {
-            if let Err(error) = request.sync_request(&engine, &self.caller, may_fail).await {
-                tracing::warn!(
-                    dependency = error.dependency(), error = %error,
-                    "A job could not be looked after: {error}"
-                );
-                known = false;
-            }
-        }
+        let known = self.jobs.sync(&self.engine, &self.caller, may_fail).await;
         self.unread = true;
         known
     }
 
-    /// Looks after writers that have fallen silent.
-    async fn watch_leases(&mut self, lapses: Option<Duration>) {
-        let now = Instant::now();
-        self.check_leases_at = match lapses {
-            None => None,
-            // A little later than the lease, so that one look is enough.
-            Some(left) if !left.is_zero() => {
-                self.suspected_since = None;
-                Some(now + left + HEARTBEAT)
-            }
-            Some(_) => {
-                let since = *self.suspected_since.get_or_insert(now);
-                if now >= since + GRACE && self.ready.is_empty() {
-                    self.suspected_since = None;
-                    self.take_over_lost_calls().await;
-                    None
-                } else {
-                    Some((since + GRACE).max(now))
-                }
-            }
-        };
-    }
-
-    /// The instance that ran a call has died: somebody has to do something instead.
+    /// Takes over the calls whose instance has died.
     async fn take_over_lost_calls(&mut self) {
         if !self.sync_job_requests(true).await {
-            // A job that goes on must not count as lost.
+            // The state of a job is unknown: its request must not be answered as lost.
             return;
         }
         if let Err(error) = rerun::take_over(&self.engine, &self.caller, &self.key).await {
             tracing::warn!(
-                dependency = error.dependency(), error = %error,
-                "A lost call could not be taken over: {error}"
+                dependency = error.dependency(), %error,
+                "Could not take over a lost call; retrying"
             );
         }
         self.unread = true;
@@ -470,26 +375,27 @@ impl StreamReader {
         }
     }
 
-    /// The client has all of the stream and will not ask for it again: nothing of it moves later.
+    /// Deletes a stream that was completely sent, if its client does not resume call streams: otherwise it
+    /// would be sent again on the standalone stream.
     async fn forget_sent_stream(&self) {
         if self.close_reason != Some(CloseReason::StreamEnded) || self.delivery == Delivery::Own {
             return;
         }
         if let Err(error) = self.engine.stores.log.forget_stream(&self.key).await {
             tracing::warn!(
-                dependency = error.dependency(), error = %error,
-                "A stream that was sent could not be forgotten: {error}"
+                dependency = error.dependency(), %error,
+                "Could not delete a stream that was sent; it expires"
             );
         }
     }
 
-    /// A change goes through the log like everything else, so that a resumed stream has it too.
+    /// Appends the notifications of a change to the log, so that a resumed stream contains them, too.
     async fn on_change(&mut self, received: Received) {
         self.catch_up_at = None;
         if let Err(error) = self.append_changes(received).await {
             tracing::warn!(
-                dependency = error.dependency(), error = %error,
-                "A change could not be passed on yet: {error}"
+                dependency = error.dependency(), %error,
+                "Could not append a change; retrying in 1 s"
             );
             self.catch_up_at = Some(Instant::now() + CATCH_UP);
         }
@@ -509,7 +415,7 @@ impl StreamReader {
                 return Ok(());
             }
             Received::Signal(signal) => vec![signal],
-            // Some changes were lost: whatever the client follows may have changed.
+            // Signals were lost: everything the client subscribes to may have changed.
             Received::Missed => {
                 let updated = session
                     .subscriptions
@@ -527,7 +433,7 @@ impl StreamReader {
     }
 
     async fn on_keep_alive(&mut self) {
-        // A signal may have been lost, and an open stream keeps its session alive.
+        // A signal may have been lost. Loading the session keeps it alive.
         self.unread = true;
         self.sync_job_requests(true).await;
         let user = &self.caller.user;
@@ -539,15 +445,15 @@ impl StreamReader {
             }
             Err(error) => {
                 tracing::warn!(
-                    dependency = error.dependency(), error = %error,
-                    "A session could not be kept alive: {error}"
+                    dependency = error.dependency(), %error,
+                    "Could not keep a session alive; retrying in 15 s"
                 );
             }
         }
         self.ready.push_back(sse::comment());
     }
 
-    /// Closes the socket of a stream that has not ended; the client comes back for the rest.
+    /// Closes the socket of a stream that has not ended; the client will resume it.
     fn close_socket(&mut self) {
         let sends_retry = match self.empty_events {
             EmptyEvents::Allowed => true,
@@ -562,14 +468,15 @@ impl StreamReader {
 }
 
 impl Drop for StreamReader {
-    /// The client will not resume this stream, but it will resume the standalone one if that closes.
+    /// Closes the standalone stream if the client did not receive all of this one and does not resume call
+    /// streams: it resumes the standalone stream, on which the remaining events are sent.
     fn drop(&mut self) {
-        let is_left = match self.close_reason {
+        let is_incomplete = match self.close_reason {
             Some(CloseReason::TakenOver) => false,
             Some(CloseReason::StreamEnded) => !self.ready.is_empty(),
             Some(CloseReason::SocketOnly) | None => true,
         };
-        if self.delivery != Delivery::MovesAway || !is_left {
+        if self.delivery != Delivery::MovesAway || !is_incomplete {
             return;
         }
         let engine = Arc::clone(&self.engine);
@@ -580,7 +487,7 @@ impl Drop for StreamReader {
     }
 }
 
-/// Whether a message answers a request of the client.
+/// Whether a message is a response to a request of the client.
 fn is_answer(message: &str) -> bool {
     #[derive(Deserialize)]
     struct Message {
@@ -589,7 +496,7 @@ fn is_answer(message: &str) -> bool {
     json::from_str(message).is_ok_and(|Message { method }| method.is_none())
 }
 
-/// That moment, or never.
+/// Sleeps until a time, or forever.
 async fn sleep_until_some(moment: Option<Instant>) {
     match moment {
         None => std::future::pending().await,

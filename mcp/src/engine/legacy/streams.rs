@@ -1,4 +1,4 @@
-//! GET and DELETE: the streams of a session, and its end.
+//! `GET` and `DELETE`: opening and resuming streams, and ending a session.
 
 use std::sync::Arc;
 
@@ -18,10 +18,10 @@ use crate::{
     version::ProtocolVersion,
 };
 
-/// How many streams of calls move to a standalone stream at once: more than a person waits for.
+/// The maximum number of call streams that are sent on one standalone stream.
 const MAX_MOVED: usize = 64;
 
-/// `GET`: opens the standalone stream, or resumes any stream of the session.
+/// Handles `GET`: opens the standalone stream, or resumes any stream of the session.
 pub(in crate::engine) async fn get(
     engine: &Arc<Inner>,
     caller: Caller,
@@ -47,7 +47,7 @@ pub(in crate::engine) async fn get(
         return Reply::too_many_streams(None).with_about(about);
     };
     let mut last = match headers::get(headers, headers::LAST_EVENT_ID).map(EventId::parse) {
-        // Whatever comes from now on: see below.
+        // From the current end of the stream: set below.
         None => EventId { stream: StreamId::standalone(), number: 0 },
         Some(Some(id)) => id,
         Some(None) => {
@@ -89,7 +89,7 @@ pub(in crate::engine) async fn get(
     }
 }
 
-/// What is left of the streams of a session's calls, for a client that does not resume them itself.
+/// The remaining events of the session's call streams, for a client that does not resume these streams.
 async fn moved_calls(
     engine: &Arc<Inner>,
     active: &ActiveSession,
@@ -108,7 +108,7 @@ async fn moved_calls(
     Ok(bodies)
 }
 
-/// A standalone stream together with those of calls. It ends when the standalone one does.
+/// Merges a standalone stream with call streams. The result ends with the standalone stream.
 fn with_calls(
     standalone: BoxStream<'static, Bytes>,
     calls: Vec<BoxStream<'static, Bytes>>,
@@ -121,7 +121,7 @@ fn with_calls(
         .boxed()
 }
 
-/// `DELETE`: ends the session, its streams and its calls, wherever they are.
+/// Handles `DELETE`: ends the session, its streams and its calls on all instances.
 pub(in crate::engine) async fn delete(
     engine: &Arc<Inner>,
     caller: &Caller,
@@ -142,7 +142,7 @@ pub(in crate::engine) async fn delete(
     }
 }
 
-/// Ends a session, its streams and its calls, wherever they are.
+/// Ends a session, its streams and its calls on all instances.
 pub(super) async fn end(
     engine: &Inner,
     user: &UserId,
@@ -152,16 +152,16 @@ pub(super) async fn end(
     engine.publish(Signal::Cancelled { session: session.clone(), request: None }).await;
     engine.publish(Signal::SessionEnded(session.clone())).await;
     if let Err(error) = engine.stores.log.forget(&session).await {
-        // They expire by themselves, and nobody can reach them any more.
+        // They are not accessible any more, and expire.
         tracing::warn!(
-            dependency = error.dependency(), error = %error,
-            "The streams of an ended session remain: {error}"
+            dependency = error.dependency(), %error,
+            "Could not delete the streams of an ended session; they expire"
         );
     }
     Ok(())
 }
 
-/// 2026-07-28 has neither GET nor DELETE.
+/// 405: 2026-07-28 has neither `GET` nor `DELETE`. `None`: the request is not modern.
 fn refuse_modern(headers: &HeaderMap) -> Option<Reply> {
     let version = headers::get(headers, headers::PROTOCOL_VERSION)?;
     if !ProtocolVersion::names_modern(version) {

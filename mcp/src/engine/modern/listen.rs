@@ -1,4 +1,4 @@
-//! `subscriptions/listen`: a modern client's stream of changes (2026-07-28,
+//! `subscriptions/listen`: the notification stream of a modern client (2026-07-28,
 //! basic/patterns/subscriptions).
 
 use std::{collections::BTreeSet, sync::Arc};
@@ -29,7 +29,7 @@ use crate::{
     },
 };
 
-/// How many tasks one stream may follow: each is looked at when it changes.
+/// The maximum number of tasks of a stream. Each is read from the database when it changes.
 const MAX_TASKS: usize = 100;
 
 #[derive(Deserialize)]
@@ -37,7 +37,7 @@ struct Params {
     notifications: Filter,
 }
 
-/// What the client wants to hear of, or what it will.
+/// The notifications that the client asks for, or those that it will receive.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Filter {
@@ -54,8 +54,8 @@ struct Filter {
 }
 
 impl Filter {
-    /// The part that is served: what exists, and what the token may see.
-    fn honoured(mut self, engine: &Inner, caller: &Caller) -> Self {
+    /// Removes what the server does not have and what the token may not see.
+    fn restricted(mut self, engine: &Inner, caller: &Caller) -> Self {
         self.prompts_list_changed &= !engine.catalog.prompts().is_empty();
         self.resources_list_changed &= !engine.catalog.resources().is_empty();
         self.resource_subscriptions.retain(|uri| {
@@ -65,8 +65,8 @@ impl Filter {
         self
     }
 
-    /// Why this is more than one stream may follow.
-    fn too_long(&self) -> Option<RpcError> {
+    /// Checks the limits of a stream.
+    fn limit_error(&self) -> Option<RpcError> {
         let uris = &self.resource_subscriptions;
         let why = if uris.len() > MAX_SUBSCRIPTIONS {
             format!("one stream follows at most {MAX_SUBSCRIPTIONS} resources")
@@ -113,7 +113,7 @@ pub(in crate::engine) async fn listen(
         Ok(params) => params.notifications,
         Err(error) => return Reply::bad_request(id, &error),
     };
-    if let Some(error) = filter.too_long() {
+    if let Some(error) = filter.limit_error() {
         return Reply::bad_request(id, &error);
     }
     if !filter.task_ids.is_empty() && !with_tasks {
@@ -136,7 +136,7 @@ pub(in crate::engine) async fn listen(
     let Some(slot) = engine.listening.take(&caller.user) else {
         return Reply::too_many_streams(id);
     };
-    let filter = filter.honoured(engine, &caller);
+    let filter = filter.restricted(engine, &caller);
     match Listener::start(engine, &caller, request.id.clone(), filter).await {
         Ok(listener) => {
             Reply::new(StatusCode::OK, ReplyBody::Events(listener.into_body())).holding(slot)
@@ -237,20 +237,20 @@ impl Listener {
                 }
                 () = self.engine.drain.cancelled() => {
                     self.ended = true;
-                    return Some(sse::event(None, &self.farewell()));
+                    return Some(sse::event(None, &self.final_result()));
                 }
                 () = sleep_until(self.expires) => return None,
                 () = self.access.ended() => return None,
             };
-            self.hear(received);
+            self.prepare_notifications(received);
         }
     }
 
-    fn hear(&mut self, received: Received) {
+    fn prepare_notifications(&mut self, received: Received) {
         let signals =
             match received {
                 Received::Signal(signal) => vec![signal],
-                // Some changes were lost: whatever the client wants to hear of may have changed.
+                // Signals were lost: everything the client subscribes to may have changed.
                 Received::Missed => {
                     let user = &self.caller.user;
                     let updated = self.filter.resource_subscriptions.iter().map(|uri| {
@@ -270,17 +270,17 @@ impl Listener {
         self.ready.reverse();
     }
 
-    /// The result of the request: the stream ends because the server wants it to.
-    fn farewell(&self) -> String {
+    /// Encodes the result of the request, which ends the stream when the instance shuts down.
+    fn final_result(&self) -> String {
         #[derive(Serialize)]
-        struct Farewell<'a> {
+        struct FinalResult<'a> {
             #[serde(rename = "resultType")]
             result_type: &'static str,
             #[serde(rename = "_meta")]
             meta: SubscriptionMeta<'a>,
         }
         let meta = SubscriptionMeta { subscription: &self.id };
-        let result = Farewell { result_type: "complete", meta };
+        let result = FinalResult { result_type: "complete", meta };
         rpc::into_text(rpc::encode_result(&self.id, &result))
     }
 }

@@ -1,7 +1,7 @@
-//! Modern requests (2026-07-28): each carries everything it needs, and any instance can serve it.
+//! Modern requests (2026-07-28): each is self-contained, and any instance can serve it.
 //!
-//! The call runs inside the response ([`run`]): dropping the response, as when the client disconnects,
-//! drops the call. That is how a modern client cancels.
+//! The call runs inside the response ([`run`]). When the client disconnects, the response is dropped and
+//! with it the call: this is how a modern client cancels.
 
 mod listen;
 mod params;
@@ -37,7 +37,7 @@ use crate::{
     version::ProtocolVersion,
 };
 
-/// A result as 2026-07-28 wants it.
+/// A result with the members that 2026-07-28 adds.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ModernResult<'a, R> {
@@ -61,7 +61,7 @@ struct Discovered<'a> {
     instructions: Option<&'a str>,
 }
 
-/// A request without the `_meta` that its header announces.
+/// 400: the header names the modern revision, but `_meta` is missing.
 pub(super) fn missing_meta(request: &Request<'_>) -> Reply {
     let error = RpcError::invalid_params(format!(
         "`params._meta` must have `{VERSION_KEY}` and `{CAPABILITIES_KEY}`"
@@ -70,7 +70,7 @@ pub(super) fn missing_meta(request: &Request<'_>) -> Reply {
     Reply::bad_request(Some(&request.id), &error).with_about(about)
 }
 
-/// One modern request.
+/// Handles a modern request.
 pub(super) async fn request(
     engine: &Arc<Inner>,
     caller: Caller,
@@ -80,7 +80,7 @@ pub(super) async fn request(
     let mut about = About { era: Some("modern"), ..About::default() };
     let quota = match engine.admit(&caller, Requests::of_request(&request)).await {
         Ok(quota) => quota,
-        Err(used_up) => return Reply::too_many(Some(&request.id), used_up).with_about(about),
+        Err(exhausted) => return Reply::too_many(Some(&request.id), exhausted).with_about(about),
     };
     let reply = match dispatch(engine, caller, headers, &request, &mut about).await {
         Ok(reply) => reply.with_about(about),
@@ -91,7 +91,7 @@ pub(super) async fn request(
     reply.with_quota(quota)
 }
 
-/// A request that was refused before anything ran.
+/// A request that was rejected before it ran.
 struct Rejected {
     status: StatusCode,
     error: RpcError,
@@ -103,7 +103,7 @@ impl From<RpcError> for Rejected {
     }
 }
 
-/// The checks in the order of the specification, then the method.
+/// Runs the checks in the order of the specification, then the method.
 async fn dispatch(
     engine: &Arc<Inner>,
     caller: Caller,
@@ -113,8 +113,8 @@ async fn dispatch(
 ) -> Result<Reply, Rejected> {
     let meta = read_meta(request.params)?;
     check_version(headers, &meta.version)?;
-    let about_what = named(&request.method, request.params)?;
-    headers::check_standard(headers, &request.method, about_what.as_deref())?;
+    let name = required_name(&request.method, request.params)?;
+    headers::check_standard(headers, &request.method, name.as_deref())?;
     match &*request.method {
         "server/discover" => {
             about.method = Some("server/discover");
@@ -180,7 +180,7 @@ async fn dispatch(
     Ok(run.reply(headers::accepted(headers), span).await)
 }
 
-/// A method of the tasks extension.
+/// Handles a method of the tasks extension.
 async fn task(
     engine: &Arc<Inner>,
     caller: &Caller,
@@ -205,7 +205,7 @@ async fn task(
     Ok(Reply::json(StatusCode::OK, body))
 }
 
-/// Compares header and body before it looks whether the version is served.
+/// Checks that header and body name the same version, and then that the server supports it.
 fn check_version(headers: &HeaderMap, version: &str) -> Result<(), RpcError> {
     match headers::get(headers, headers::PROTOCOL_VERSION) {
         None => {
@@ -229,9 +229,8 @@ fn check_version(headers: &HeaderMap, version: &str) -> Result<(), RpcError> {
     .with_data(data))
 }
 
-/// What must stand in `Mcp-Name`, for the methods that have it. What is missing in the body is for
-/// the method to say.
-fn named(method: &str, params: Option<&RawValue>) -> Result<Option<String>, RpcError> {
+/// The value that the header `Mcp-Name` must have. `Ok(None)`: the method has no such header.
+fn required_name(method: &str, params: Option<&RawValue>) -> Result<Option<String>, RpcError> {
     #[derive(Deserialize)]
     struct Params {
         name: Option<String>,
@@ -249,17 +248,17 @@ fn named(method: &str, params: Option<&RawValue>) -> Result<Option<String>, RpcE
         return Ok(None);
     };
     let params: Params = read_params(method, params)?;
-    let named = match field {
+    let value = match field {
         "name" => params.name,
         "uri" => params.uri,
         _ => params.task_id,
     };
-    named
+    value
         .map(Some)
         .ok_or_else(|| RpcError::invalid_params(format!("`{method}` needs `params.{field}`")))
 }
 
-/// The answers that came with this round and those sealed in earlier ones.
+/// Reads the answers of this round, and opens those of earlier rounds from `requestState`.
 fn given_answers(
     engine: &Inner,
     caller: &Caller,
@@ -277,7 +276,7 @@ fn given_answers(
         return Ok(GivenAnswers::default());
     };
     let params: Params = read_params(method.name(), params)?;
-    let kept = match params.request_state {
+    let earlier = match params.request_state {
         None => SealedAnswers::default(),
         Some(state) => {
             let binding = Binding { caller, method: method.name(), target, arguments };
@@ -288,9 +287,9 @@ fn given_answers(
     let responses = params.input_responses.unwrap_or_default();
     if !responses.is_empty() {
         let answered = responses.len();
-        tracing::debug!(target: crate::COUNTED, answered, "Answers of a client: {answered}");
+        tracing::debug!(target: crate::COUNTED, answered, "Received answers of a client");
     }
-    Ok(GivenAnswers { kept, responses })
+    Ok(GivenAnswers { earlier, responses })
 }
 
 impl Inner {
@@ -309,7 +308,7 @@ impl Inner {
         Reply::json(StatusCode::OK, rpc::encode_result(id, &result))
     }
 
-    /// What the server can do.
+    /// The capabilities of the server in a revision.
     pub(super) fn capabilities(&self, version: ProtocolVersion) -> Value {
         let mut capabilities = serde_json::json!({
             "tools": { "listChanged": true },

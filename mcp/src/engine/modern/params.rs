@@ -12,7 +12,7 @@ use crate::{
 pub(super) const VERSION_KEY: &str = "io.modelcontextprotocol/protocolVersion";
 pub(super) const CAPABILITIES_KEY: &str = "io.modelcontextprotocol/clientCapabilities";
 
-/// What every modern request says about itself.
+/// The required and optional members of `_meta`.
 pub(super) struct Meta {
     pub(super) version: String,
     pub(super) capabilities: ClientCapabilities,

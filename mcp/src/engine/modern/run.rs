@@ -1,5 +1,5 @@
-//! A modern request that runs: inside its response, as one body or as a stream, or as a job that the
-//! response waits for.
+//! Execution of a modern request inside its response: as a JSON body, as an event stream, or as a job
+//! that the response waits for.
 
 use std::{
     collections::BTreeMap,
@@ -55,7 +55,7 @@ use crate::{
     version::ProtocolVersion,
 };
 
-/// How many events of a call wait for the socket. A call that is faster waits for its client.
+/// The capacity of the event queue of a call. A call that is faster than its client waits.
 const BACKLOG: usize = 64;
 
 #[derive(Serialize)]
@@ -65,7 +65,7 @@ struct InputRequired {
     request_state: String,
 }
 
-/// A modern request that runs.
+/// A running modern request.
 pub(super) struct ModernRun {
     pub(super) engine: Arc<Inner>,
     pub(super) id: RequestId,
@@ -75,34 +75,35 @@ pub(super) struct ModernRun {
     pub(super) meta: Meta,
     pub(super) progress_token: Option<RequestId>,
     pub(super) given: GivenAnswers,
-    /// The job that the call became, for the log.
+    /// The job of the call, if one was created; for logs.
     pub(super) job: Arc<OnceLock<JobId>>,
 }
 
-/// How a run ended.
+/// The result of a run.
 struct RunOutcome {
     status: StatusCode,
     body: Vec<u8>,
     failure: Option<CallFailure>,
     /// The scope that the access token lacks.
     missing_scope: Option<&'static str>,
-    /// When the caller, who asked for too much at once, may come back.
+    /// With a rate limit error: when the caller may retry.
     retry_after: Option<Duration>,
 }
 
-/// What a client has answered.
+/// The answers of the client.
 #[derive(Default)]
 pub(super) struct GivenAnswers {
-    /// In earlier rounds.
-    pub(super) kept: SealedAnswers,
-    /// With this one.
+    /// Those of earlier rounds.
+    pub(super) earlier: SealedAnswers,
+    /// Those of this round.
     pub(super) responses: BTreeMap<String, Value>,
 }
 
 impl GivenAnswers {
     fn answers(&self) -> BTreeMap<String, Answer> {
-        let now = self.responses.iter().map(|(key, it)| (key.clone(), Answer::Result(it.clone())));
-        self.kept.answers.clone().into_iter().chain(now).collect()
+        let current =
+            self.responses.iter().map(|(key, it)| (key.clone(), Answer::Result(it.clone())));
+        self.earlier.answers.clone().into_iter().chain(current).collect()
     }
 }
 
@@ -115,15 +116,15 @@ impl ModernRun {
     }
 
     async fn begin(self, accepted: headers::Accepted, span: Span) -> Reply {
-        let (events, mut waiting) = mpsc::channel(BACKLOG);
+        let (sender, mut events) = mpsc::channel(BACKLOG);
         let cancel = CancellationToken::new();
         let guard = cancel.clone().drop_guard();
         let busy = self.engine.busy.token();
         let expires = Instant::now() + self.engine.until_expiry(&self.caller);
         let mut access = self.engine.access(&self.caller);
         let (engine, id) = (Arc::clone(&self.engine), self.id.clone());
-        let outlet = ModernOutlet { engine, events: accepted.events.then_some(events) };
-        // Also as a stream, its lines in the log have the id of the request.
+        let outlet = ModernOutlet { engine, events: accepted.events.then_some(sender) };
+        // The current span gives the log events the request id, also while the stream is open.
         let run = self.run(outlet, cancel).instrument(span).in_current_span();
         let mut run: BoxFuture<'static, RunOutcome> = run.boxed();
         if !accepted.events {
@@ -138,14 +139,14 @@ impl ModernRun {
             let quick = timeout_at(deadline, async {
                 tokio::select! {
                     biased;
-                    event = waiting.recv() => Err(event),
+                    event = events.recv() => Err(event),
                     ended = &mut run => Ok(ended),
                 }
             });
             match quick.await {
-                Ok(Ok(ended)) => match waiting.try_recv() {
+                Ok(Ok(ended)) => match events.try_recv() {
                     Err(_nothing) => return ended.into_reply(),
-                    // The last events were sent in the same breath as the answer.
+                    // The call sent its last events and completed within the same poll.
                     Ok(event) => {
                         first = Some(event);
                         run = std::future::ready(ended).boxed();
@@ -158,7 +159,7 @@ impl ModernRun {
         let failure = LateFailure::default();
         let running = CallStream {
             run: Some(run),
-            waiting,
+            events,
             first,
             last: None,
             keep_alive: Instant::now(),
@@ -204,7 +205,7 @@ impl ModernRun {
             }
             Err(Failure::InputRequired(questions)) => {
                 let asked = questions.len();
-                tracing::debug!(target: crate::COUNTED, asked, "Asked a client: {asked}");
+                tracing::debug!(target: crate::COUNTED, asked, "Asked a client questions");
                 let kept = SealedAnswers { answers: call.answers(), job: None };
                 return self.ask(&questions, &kept);
             }
@@ -214,15 +215,15 @@ impl ModernRun {
         self.fail(&error)
     }
 
-    /// Makes a job of the call, or goes on with the one that asked.
+    /// Creates the job of the call, or continues the one that asked the client.
     async fn run_job(&self, tool: &JobTool<'_>, call: &Call, outlet: &dyn Outlet) -> RunOutcome {
         let engine = &self.engine;
         let with_tasks = wire::declared(&self.meta.capabilities);
         if tool.needs_task() && !with_tasks {
             return self.fail(&wire::not_declared());
         }
-        if let Some(id) = &self.given.kept.job {
-            return self.go_on(tool, id, outlet).await;
+        if let Some(id) = &self.given.earlier.job {
+            return self.continue_job(tool, id, outlet).await;
         }
         match tool.prepare(call).await {
             Ok(()) => {}
@@ -263,8 +264,13 @@ impl ModernRun {
         self.waited(waiting.wait(job, outlet).await)
     }
 
-    /// The client answers what the job asked.
-    async fn go_on(&self, tool: &JobTool<'_>, id: &JobId, outlet: &dyn Outlet) -> RunOutcome {
+    /// Delivers the client's answers to the job that asked, and waits for it.
+    async fn continue_job(
+        &self,
+        tool: &JobTool<'_>,
+        id: &JobId,
+        outlet: &dyn Outlet,
+    ) -> RunOutcome {
         let user = &self.caller.user;
         let lasts = self.engine.until_expiry(&self.caller);
         let Ok(waiting) = JobWait::begin(&self.engine, user, id, lasts, true).await else {
@@ -272,7 +278,9 @@ impl ModernRun {
         };
         let answered = async {
             let Some(job) = tool.store.get(user, id).await? else {
-                return Ok(Err(RpcError::invalid_params("the job that asked is kept no longer")));
+                return Ok(Err(RpcError::invalid_params(
+                    "the job that asked has expired; call again",
+                )));
             };
             let answers = match methods::checked(&job, self.given.responses.clone()) {
                 Ok(answers) => answers,
@@ -293,8 +301,8 @@ impl ModernRun {
             }
             Err(error) => {
                 tracing::error!(
-                    dependency = error.dependency(), error = %error,
-                    "A job could not be answered: {error}"
+                    dependency = error.dependency(), %error,
+                    "Could not deliver answers to a job; the client must retry"
                 );
                 waiting.forget();
                 self.fail(&RpcError::unavailable())
@@ -339,7 +347,7 @@ impl ModernRun {
         }
     }
 
-    /// Asks the client; everything that the next round needs is sealed into the state.
+    /// Asks the client questions. Everything that the next round needs is sealed into `requestState`.
     fn ask(&self, questions: &BTreeMap<String, Question>, kept: &SealedAnswers) -> RunOutcome {
         let (target, arguments) = self.operation.binding().unwrap_or_default();
         let method = self.method.name();
@@ -353,7 +361,7 @@ impl ModernRun {
     }
 
     fn fail(&self, rpc_error: &RpcError) -> RunOutcome {
-        // The specification pins this one to 400 wherever it comes from.
+        // The specification requires 400 for this error in every case.
         let status = match rpc_error.code {
             codes::MISSING_CLIENT_CAPABILITY => StatusCode::BAD_REQUEST,
             _ => StatusCode::OK,
@@ -384,16 +392,16 @@ impl RunOutcome {
     }
 }
 
-/// A call whose answer is a stream.
+/// The event stream of a running call.
 struct CallStream {
     run: Option<BoxFuture<'static, RunOutcome>>,
-    waiting: mpsc::Receiver<String>,
+    events: mpsc::Receiver<String>,
     first: Option<String>,
     last: Option<Vec<u8>>,
     keep_alive: Instant,
     expires: Instant,
     access: Access,
-    /// Says how the call failed.
+    /// Receives the failure of the call.
     failure: LateFailure,
     /// Cancels the call when the stream is dropped.
     _cancel: DropGuard,
@@ -415,9 +423,9 @@ impl CallStream {
             return Some(sse::event(None, &event));
         }
         loop {
-            // Events that were sent before the answer come before it.
+            // Events that were sent before the response precede it.
             if self.run.is_none() {
-                return match self.waiting.try_recv() {
+                return match self.events.try_recv() {
                     Ok(event) => Some(sse::event(None, &event)),
                     Err(_empty) => {
                         let answer = self.last.take()?;
@@ -428,7 +436,7 @@ impl CallStream {
             let run = self.run.as_mut()?;
             tokio::select! {
                 biased;
-                Some(event) = self.waiting.recv() => {
+                Some(event) = self.events.recv() => {
                     self.keep_alive = Instant::now() + sse::KEEP_ALIVE;
                     return Some(sse::event(None, &event));
                 }
@@ -453,10 +461,10 @@ impl CallStream {
     }
 }
 
-/// What a modern call writes to.
+/// Sends the events of a modern call to its response.
 struct ModernOutlet {
     engine: Arc<Inner>,
-    /// Absent if the client takes no stream: then there is nowhere to send events.
+    /// `None`: the client does not accept event streams, and events are dropped.
     events: Option<mpsc::Sender<String>>,
 }
 
@@ -464,7 +472,7 @@ struct ModernOutlet {
 impl Outlet for ModernOutlet {
     async fn send(&self, notification: String) {
         if let Some(events) = &self.events {
-            // Fails only when the call is being dropped anyway.
+            // Fails only while the call is being dropped.
             drop(events.send(notification).await);
         }
     }

@@ -2,6 +2,7 @@
 
 pub(super) mod cancellations;
 mod client;
+mod delivery;
 mod job_requests;
 mod lease_watch;
 pub(super) mod list_changes;

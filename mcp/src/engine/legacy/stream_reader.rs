@@ -7,11 +7,11 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt as _};
-use serde::{Deserialize, de::IgnoredAny};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{
+    delivery::Delivery,
     job_requests::JobRequests,
     lease_watch::LeaseWatch,
     quirks::{EmptyEvents, StreamQuirks},
@@ -21,7 +21,7 @@ use crate::{
     caller::Caller,
     engine::{Inner, access::Access, notifications, retry::retry_for},
     id::random_id,
-    json, sse,
+    sse,
     store::{
         EventId, EventNumber, Page, Received, Session, Signal, StoreError, StreamId, StreamKey,
         Subscription, Topic,
@@ -37,18 +37,6 @@ const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The delay before changes that could not be appended are retried.
 const CATCH_UP: Duration = Duration::from_secs(1);
-
-/// On which socket the events of a stream are sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Delivery {
-    /// On this socket, or on one that resumes the stream with `Last-Event-ID`.
-    Own,
-    /// On this socket. If it is lost, the remaining events are sent on the standalone stream.
-    MovesAway,
-    /// On the socket of the standalone stream. Up to the event `answers_until` only responses are sent,
-    /// since the client may have received the rest.
-    MovedHere { answers_until: EventNumber },
-}
 
 /// Why the socket is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -315,18 +303,8 @@ impl StreamReader {
         self.close_reason = page.ended.then_some(CloseReason::StreamEnded);
         for (number, message) in page.events {
             self.after = number;
-            if let Delivery::MovedHere { answers_until } = self.delivery {
-                if number > answers_until || is_answer(&message) {
-                    self.ready.push_back(sse::event(None, &message));
-                }
-                continue;
-            }
             let id = EventId { stream: self.key.stream.clone(), number };
-            self.ready.push_back(if std::mem::take(&mut self.sends_retry) {
-                sse::first_event(&id, &message)
-            } else {
-                sse::event(Some(&id), &message)
-            });
+            self.ready.extend(self.delivery.encode(&id, &message, &mut self.sends_retry));
         }
         if self.jobs.track(page.jobs) {
             self.sync_job_requests(false).await;
@@ -485,15 +463,6 @@ impl Drop for StreamReader {
             engine.publish(Signal::StreamReleased(key)).await;
         });
     }
-}
-
-/// Whether a message is a response to a request of the client.
-fn is_answer(message: &str) -> bool {
-    #[derive(Deserialize)]
-    struct Message {
-        method: Option<IgnoredAny>,
-    }
-    json::from_str(message).is_ok_and(|Message { method }| method.is_none())
 }
 
 /// Sleeps until a time, or forever.

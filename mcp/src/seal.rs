@@ -1,5 +1,5 @@
-//! The sealed `requestState` of a multi round-trip request: everything that the next round needs,
-//! carried by the client, who can neither read nor change it (2026-07-28, basic/patterns/mrtr).
+//! The encrypted `requestState` of a multi round-trip request: the data that the next round needs, held
+//! by the client, which can neither read nor modify it (2026-07-28, basic/patterns/mrtr).
 
 use std::collections::BTreeMap;
 
@@ -13,23 +13,23 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{caller::Caller, job::JobId, json, question::Answer};
 
-/// How long the client has for one round.
+/// How long a state is valid: the time for one round.
 pub(crate) const LIFETIME_SECONDS: i64 = 600;
 
-/// The longest state that is opened: more than thirty long answers.
+/// The maximum length of a state, in bytes: enough for thirty long answers.
 const MAX_LENGTH: usize = 1 << 20;
 
 const NONCE_LENGTH: usize = 24;
 
-/// Binds the ciphertext to its purpose and format.
+/// The associated data of the encryption: purpose and format version.
 const PURPOSE: &[u8] = b"mcp/request-state/v1";
 
-/// A key that seals request states. All instances hold the same ones.
+/// A key that encrypts request states. All instances must have the same keys.
 #[derive(Clone)]
 pub struct SealKey([u8; 32]);
 
 impl SealKey {
-    /// Takes 256 secret bits that are used for nothing else.
+    /// Creates a key from 256 secret bits that are used for no other purpose.
     pub fn new(key: [u8; 32]) -> Self {
         Self(key)
     }
@@ -45,7 +45,7 @@ impl std::fmt::Debug for SealKey {
     }
 }
 
-/// Which request a state belongs to.
+/// The request that a state is bound to.
 pub(crate) struct Binding<'a> {
     pub(crate) caller: &'a Caller,
     pub(crate) method: &'a str,
@@ -56,7 +56,7 @@ pub(crate) struct Binding<'a> {
 
 impl Binding<'_> {
     fn digest(&self) -> String {
-        // Equal arguments with other spacing or order of keys are the same arguments.
+        // Whitespace and the order of keys are not significant.
         let canonical = json::from_str::<serde_json::Value>(self.arguments)
             .map_or_else(|_| self.arguments.to_owned(), |it| it.to_string());
         let mut hash = Sha256::new();
@@ -78,21 +78,21 @@ struct SealedState {
     kept: SealedAnswers,
 }
 
-/// What one round leaves to the next.
+/// The data that one round passes to the next.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct SealedAnswers {
     /// The answers so far.
     pub(crate) answers: BTreeMap<String, Answer>,
-    /// The job that asks, if a job was made of the request.
+    /// The job that asks, if the request became a job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) job: Option<JobId>,
 }
 
-/// A state that is not ours, not for this request, or too old.
+/// The error of a state that was not created by this server, belongs to another request, or has expired.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct InvalidState(pub(crate) &'static str);
 
-/// Seals what is kept under the first key.
+/// Encrypts a state with the first key.
 pub(crate) fn seal(
     keys: &[SealKey],
     now: i64,
@@ -116,14 +116,15 @@ pub(crate) fn seal(
     URL_SAFE_NO_PAD.encode([nonce.as_slice(), &sealed].concat())
 }
 
-/// Opens a state with any of the keys and checks that it belongs to this request.
+/// Decrypts a state with any of the keys, and checks that it belongs to this request.
 pub(crate) fn open(
     keys: &[SealKey],
     now: i64,
     binding: &Binding<'_>,
     text: &str,
 ) -> Result<SealedAnswers, InvalidState> {
-    const FORGED: InvalidState = InvalidState("`requestState` is not one of ours, or was changed");
+    const FORGED: InvalidState =
+        InvalidState("`requestState` was not created by this server, or was modified");
     if text.len() > MAX_LENGTH {
         return Err(InvalidState("`requestState` is too long"));
     }

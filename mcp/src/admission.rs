@@ -1,5 +1,5 @@
-//! How much one person may ask of a server. The engine counts, because it knows what a request is;
-//! whoever sets it up decides ([`Settings::admission`](crate::Settings::admission)).
+//! Rate limiting. The engine determines the cost of a request; the limits are those of the
+//! implementation in [`Settings::admission`](crate::Settings::admission).
 
 use std::{ops::Add, time::Duration};
 
@@ -12,22 +12,21 @@ use crate::{
     rpc::{Message, Request, RpcError},
 };
 
-/// What one HTTP request asks for, by the quotas that it counts against.
+/// The cost of an HTTP request: the number of messages by quota.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Requests {
-    /// Requests that make the server work: calls, reads, completions.
+    /// Requests that run product code: calls, reads, completions.
     pub calls: u32,
-    /// What a client sends to connect and to stay connected: the handshake, the first page of every
-    /// list, pings, streams. Nothing else counts against this quota, so that no amount of work keeps
-    /// a client from connecting.
+    /// Messages for connecting and staying connected: the handshake, the first page of every list, pings,
+    /// streams. They have a quota of their own, so that other requests cannot prevent a client from
+    /// connecting.
     pub light: u32,
-    /// What may follow in great numbers and costs little: further pages of lists, looks at a task,
-    /// notifications, answers to questions, subscriptions.
+    /// Frequent and inexpensive messages: further pages of lists, polling of tasks, notifications, answers
+    /// to questions, subscriptions.
     pub followups: u32,
 }
 
-/// Methods of messages by which a client connects and stays connected. Of the lists only the first
-/// page, see [`LISTS`].
+/// The methods for connecting and staying connected. Of lists only the first page; see [`LISTS`].
 const LIGHT: [&str; 10] = [
     "initialize",
     "notifications/initialized",
@@ -41,21 +40,21 @@ const LIGHT: [&str; 10] = [
     "subscriptions/listen",
 ];
 
-/// Methods whose further pages are follow-ups.
+/// The methods whose further pages are follow-ups.
 const LISTS: [&str; 4] =
     ["tools/list", "resources/list", "resources/templates/list", "prompts/list"];
 
-/// Other methods of requests that are follow-ups.
+/// Other methods that are follow-ups.
 const FOLLOWUPS: [&str; 5] =
     ["tasks/get", "tasks/list", "tasks/result", "resources/subscribe", "resources/unsubscribe"];
 
 impl Requests {
-    /// One request of those by which a client connects.
+    /// The cost of a message for connecting.
     pub(crate) const LIGHT: Self = Self { calls: 0, light: 1, followups: 0 };
     const CALL: Self = Self { calls: 1, light: 0, followups: 0 };
     const FOLLOWUP: Self = Self { calls: 0, light: 0, followups: 1 };
 
-    /// What a request counts as.
+    /// The cost of a request.
     pub(crate) fn of_request(request: &Request<'_>) -> Self {
         let method = &*request.method;
         if LISTS.contains(&method) && has_cursor(request.params) {
@@ -69,7 +68,7 @@ impl Requests {
         }
     }
 
-    /// What a message counts as.
+    /// The cost of a message.
     pub(crate) fn of(message: &Message<'_>) -> Self {
         match message {
             Message::Request(request) => Self::of_request(request),
@@ -79,7 +78,7 @@ impl Requests {
     }
 }
 
-/// Whether the parameters of a list ask for another page than the first one.
+/// Whether the parameters of a list have a cursor, that is, ask for a page after the first one.
 fn has_cursor(params: Option<&RawValue>) -> bool {
     #[derive(Deserialize)]
     struct Params<'a> {
@@ -103,23 +102,23 @@ impl Add for Requests {
     }
 }
 
-/// What is left of a share, for the client to see.
+/// The state of a quota, as shown to the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quota {
-    /// The name of the policy that the share belongs to.
+    /// The name of the quota policy.
     pub policy: &'static str,
-    /// How many requests the whole share is.
+    /// The maximum number of requests within `window`.
     pub limit: u32,
-    /// Within how long.
+    /// The time window.
     pub window: Duration,
-    /// How many are left now.
+    /// The number of requests that remain.
     pub remaining: u32,
-    /// After how long there are more: the whole share again, or the next one of a used-up share.
+    /// Time until the quota is fully restored, or, when exhausted, until one more request is allowed.
     pub reset: Duration,
 }
 
 impl Quota {
-    /// The error of a request that this quota refuses.
+    /// The error of a request that exceeds this quota.
     pub(crate) fn refusal(&self) -> RpcError {
         let seconds = self.reset.as_secs().max(1);
         let plural = if seconds == 1 { "" } else { "s" };
@@ -133,25 +132,26 @@ impl Quota {
     }
 }
 
-/// Whether a request is served.
+/// The decision about a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Yes. The quota is absent where nothing is counted.
+    /// Allowed. `None`: the caller is not limited.
     Admitted(Option<Quota>),
-    /// Not now.
+    /// Refused: this quota is exhausted.
     Refused(Quota),
 }
 
-/// Decides whether a caller's requests are served. Asked once for each HTTP request, at the same
-/// time as the session is loaded: whoever keeps both in one store makes it one round trip.
+/// Limits the requests of callers. Called once for each HTTP request, concurrently with the loading of
+/// the session, so that both take one round trip if they use the same connection.
 #[async_trait]
 pub trait Admission: Send + Sync {
-    /// Takes this much of the caller's share. Never fails: without its store it decides alone.
+    /// Counts a request against the quotas of the caller. Infallible: if its store is unavailable, the
+    /// implementation decides locally.
     async fn admit(&self, caller: &Caller, requests: Requests) -> Verdict;
 
-    /// Counts bytes that the shared store is to keep for a caller for about
-    /// [`STREAM_TTL`](crate::store::STREAM_TTL). False if that would be more than one person may keep
-    /// there: then nothing is counted.
+    /// Counts bytes that the stores will hold for the caller for about
+    /// [`STREAM_TTL`](crate::store::STREAM_TTL). `false`: this would exceed the user's storage quota;
+    /// nothing is counted.
     async fn keep(&self, _caller: &Caller, _bytes: usize) -> bool {
         true
     }

@@ -17,12 +17,12 @@ use crate::{
 pub struct Requests {
     /// Requests that run product code: calls, reads, completions.
     pub calls: u32,
-    /// Messages for connecting and staying connected: the handshake, the first page of every list, pings,
-    /// streams. They have a quota of their own, so that other requests cannot prevent a client from
-    /// connecting.
+    /// Messages for connecting and staying connected: the handshake, the first page of every list,
+    /// pings, streams. They have a quota of their own, so that other requests cannot prevent a
+    /// client from connecting.
     pub light: u32,
-    /// Frequent and inexpensive messages: further pages of lists, polling of tasks, notifications, answers
-    /// to questions, subscriptions.
+    /// Frequent and inexpensive messages: further pages of lists, polling of tasks, notifications,
+    /// answers to questions, subscriptions.
     pub followups: u32,
 }
 
@@ -113,7 +113,8 @@ pub struct Quota {
     pub window: Duration,
     /// The number of requests that remain.
     pub remaining: u32,
-    /// Time until the quota is fully restored, or, when exhausted, until one more request is allowed.
+    /// Time until the quota is fully restored, or, when exhausted, until one more request is
+    /// allowed.
     pub reset: Duration,
 }
 
@@ -123,8 +124,8 @@ impl Quota {
         let seconds = self.reset.as_secs().max(1);
         let plural = if seconds == 1 { "" } else { "s" };
         let message = format!(
-            "too many calls: wait {seconds} second{plural}, then try again, and make fewer calls at \
-             once; the limit is {} within {} seconds",
+            "too many calls: wait {seconds} second{plural}, then try again, and make fewer calls \
+             at once; the limit is {} within {} seconds",
             self.limit,
             self.window.as_secs(),
         );
@@ -141,17 +142,17 @@ pub enum Verdict {
     Refused(Quota),
 }
 
-/// Limits the requests of callers. Called once for each HTTP request, concurrently with the loading of
-/// the session, so that both take one round trip if they use the same connection.
+/// Limits the requests of callers. Called once for each HTTP request, concurrently with the loading
+/// of the session, so that both take one round trip if they use the same connection.
 #[async_trait]
 pub trait Admission: Send + Sync {
-    /// Counts a request against the quotas of the caller. Infallible: if its store is unavailable, the
-    /// implementation decides locally.
+    /// Counts a request against the quotas of the caller. Infallible: if its store is unavailable,
+    /// the implementation decides locally.
     async fn admit(&self, caller: &Caller, requests: Requests) -> Verdict;
 
     /// Counts bytes that the stores will hold for the caller for about
-    /// [`STREAM_TTL`](crate::store::STREAM_TTL). `false`: this would exceed the user's storage quota;
-    /// nothing is counted.
+    /// [`STREAM_TTL`](crate::store::STREAM_TTL). `false`: this would exceed the user's storage
+    /// quota; nothing is counted.
     async fn keep(&self, _caller: &Caller, _bytes: usize) -> bool {
         true
     }

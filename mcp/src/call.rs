@@ -1,11 +1,11 @@
-//! A call of a tool, resource or prompt: the caller, the capabilities of the client, and communication
-//! with the client while the call runs.
+//! A call of a tool, resource or prompt: the caller, the capabilities of the client, and
+//! communication with the client while the call runs.
 //!
 //! **Asking is re-entrant.** [`Call::elicit`], [`Call::elicit_url`], [`Call::sample`] and
 //! [`Call::roots`] return the answer if the client has answered this key. Otherwise they record the
-//! question and end the run with an error; the engine asks the client, and runs the tool again from the
-//! start when all answers have arrived, possibly in another process. To ask several questions at once,
-//! record each with [`Call::ask`] and end the run with [`Call::settle`].
+//! question and end the run with an error; the engine asks the client, and runs the tool again from
+//! the start when all answers have arrived, possibly in another process. To ask several questions
+//! at once, record each with [`Call::ask`] and end the run with [`Call::settle`].
 
 use std::{
     collections::BTreeMap,
@@ -173,8 +173,8 @@ impl Call {
         self.capabilities.extensions.contains_key(name)
     }
 
-    /// Reports progress. `done` must increase; other values are dropped. Sent to the client if it asked for
-    /// progress. A job also stores it, for clients that poll.
+    /// Reports progress. `done` must increase; other values are dropped. Sent to the client if it
+    /// asked for progress. A job also stores it, for clients that poll.
     pub async fn progress(&self, done: f64, total: Option<f64>, message: Option<&str>) {
         {
             let mut last = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
@@ -188,15 +188,16 @@ impl Call {
             let notification = rpc::encode_notification("notifications/progress", Some(&params));
             self.outlet.progress(done, notification).await;
         }
-        // Stored after it was sent: if the process dies in between, the next attempt sends it again.
+        // Stored after it was sent: if the process dies in between, the next attempt sends it
+        // again.
         if let Some(job) = &self.job {
             let message = message.map(str::to_owned);
             job.notebook.progress(Progress { done, total, message }).await;
         }
     }
 
-    /// Sends a log message to the client, if it wants messages of this severity. It must not contain
-    /// secrets, personal data or internals.
+    /// Sends a log message to the client, if it wants messages of this severity. It must not
+    /// contain secrets, personal data or internals.
     pub async fn log(&self, level: LogLevel, data: impl Into<Value> + Send) {
         if self.log_level.is_none_or(|least| level < least) {
             return;
@@ -205,15 +206,15 @@ impl Call {
         self.outlet.send(rpc::encode_notification("notifications/message", Some(&params))).await;
     }
 
-    /// The cancellation token of the call: cancelled by the client, or by a shutdown. The future of the tool
-    /// is dropped at its next await; a tool that spawns tasks must pass the token to them.
+    /// The cancellation token of the call: cancelled by the client, or by a shutdown. The future of
+    /// the tool is dropped at its next await; a tool that spawns tasks must pass the token to them.
     pub fn cancelled(&self) -> &CancellationToken {
         &self.cancel
     }
 
-    /// The job id and the number of the attempt. `None`: the call is not a job. The id is equal in all
-    /// attempts, so it can serve as an idempotency key; the number increases and can serve as a fencing
-    /// token.
+    /// The job id and the number of the attempt. `None`: the call is not a job. The id is equal in
+    /// all attempts, so it can serve as an idempotency key; the number increases and can serve as a
+    /// fencing token.
     pub fn attempt(&self) -> Option<(&JobId, u32)> {
         self.job.as_ref().map(|it| (&it.id, it.attempt))
     }
@@ -223,8 +224,8 @@ impl Call {
         self.job.as_ref().is_none_or(|it| it.is_last)
     }
 
-    /// Loads the last checkpoint of an earlier run of this job. `None`: there is none, it cannot be parsed,
-    /// or the call is not a job.
+    /// Loads the last checkpoint of an earlier run of this job. `None`: there is none, it cannot be
+    /// parsed, or the call is not a job.
     pub fn checkpoint<T: DeserializeOwned>(&self) -> Option<T> {
         let saved = self.job.as_ref()?.checkpoint.as_ref()?;
         match T::deserialize(saved) {
@@ -236,8 +237,8 @@ impl Call {
         }
     }
 
-    /// Stores a checkpoint, from which a later run can continue. An error means that this attempt is
-    /// superseded; the tool must end, as with `?`. Does nothing if the call is not a job.
+    /// Stores a checkpoint, from which a later run can continue. An error means that this attempt
+    /// is superseded; the tool must end, as with `?`. Does nothing if the call is not a job.
     pub async fn save<T: Serialize + Sync>(&self, state: &T) -> Result<(), ToolError> {
         let Some(job) = &self.job else {
             return Ok(());
@@ -246,9 +247,9 @@ impl Call {
         Ok(job.notebook.checkpoint(state).await?)
     }
 
-    /// Runs other tools as concurrent child jobs, and returns their outcomes in the same order. Re-entrant
-    /// like asking: ends this run, and the tool runs again when all children have ended. If the call is not
-    /// a job, the children run in this process, one after the other.
+    /// Runs other tools as concurrent child jobs, and returns their outcomes in the same order.
+    /// Re-entrant like asking: ends this run, and the tool runs again when all children have ended.
+    /// If the call is not a job, the children run in this process, one after the other.
     pub fn children(&self, key: &str, children: Vec<Child>) -> Result<Vec<JobOutcome>, ToolError> {
         if !self.may_have_children {
             return Err(ToolError::internal("a child job asks for children"));
@@ -273,8 +274,8 @@ impl Call {
         Err(ToolError::Children(ChildrenWanted(())))
     }
 
-    /// Closes the client's connection during the call (SEP-1699); the client reconnects and resumes the
-    /// stream. Does nothing for clients that do not support it.
+    /// Closes the client's connection during the call (SEP-1699); the client reconnects and resumes
+    /// the stream. Does nothing for clients that do not support it.
     pub async fn release_stream(&self) {
         if self.version == ProtocolVersion::V2025_11_25 {
             self.outlet.release().await;
@@ -310,8 +311,8 @@ impl Call {
         Err(ToolError::InputRequired(InputRequired(())))
     }
 
-    /// Asks the user to open a URL (2025-11-25 and later). The page must check that the visitor is the user
-    /// of this call.
+    /// Asks the user to open a URL (2025-11-25 and later). The page must check that the visitor is
+    /// the user of this call.
     pub fn elicit_url(
         &self,
         key: &str,
@@ -336,8 +337,8 @@ impl Call {
     }
 
     /// Records a question without ending the run, so that several are asked together. Call
-    /// [`Self::settle`] next, then read the answers with [`Self::elicit`] and its siblings by the same
-    /// keys.
+    /// [`Self::settle`] next, then read the answers with [`Self::elicit`] and its siblings by the
+    /// same keys.
     pub fn ask(&self, key: &str, question: Question) -> Result<(), ToolError> {
         if self.answers.contains_key(key) {
             return Ok(());
@@ -417,8 +418,8 @@ impl Call {
         self.children.lock().unwrap_or_else(PoisonError::into_inner).insert(key, outcome);
     }
 
-    /// Creates the call of a child that runs in this process: with the same rights, but without messages to
-    /// the client.
+    /// Creates the call of a child that runs in this process: with the same rights, but without
+    /// messages to the client.
     pub(crate) fn child(&self) -> Self {
         Self {
             caller: self.caller.clone(),

@@ -46,8 +46,8 @@ pub struct Caller {
     pub scopes: BTreeSet<String>,
     /// The grant of the token. Open streams end when it is revoked.
     pub grant: Arc<str>,
-    /// The id of the key that signed the token. Open streams end when it is revoked. Empty in values stored
-    /// before this field existed.
+    /// The id of the key that signed the token. Open streams end when it is revoked. Empty in
+    /// values stored before this field existed.
     #[serde(default = "no_key")]
     pub key: Arc<str>,
     /// When the access token was issued, in seconds since the Unix epoch.
@@ -55,8 +55,8 @@ pub struct Caller {
     pub issued_at: i64,
     /// When the access token expires, in seconds since the Unix epoch. Open streams end then.
     pub expires_at: i64,
-    /// The id of the HTTP request, for logs. Stored with jobs, so that the log events of a worker have the
-    /// id of the request that created the job. Not trusted, since a client may choose it.
+    /// The id of the HTTP request, for logs. Stored with jobs, so that the log events of a worker
+    /// have the id of the request that created the job. Not trusted, since a client may choose it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<Arc<str>>,
 }
@@ -65,11 +65,11 @@ fn no_key() -> Arc<str> {
     Arc::from("")
 }
 
-/// Detects that a caller's access has ended. Streams and calls outlive the check of the access token, so
-/// they check again while they are open.
+/// Detects that a caller's access has ended. Streams and calls outlive the check of the access
+/// token, so they check again while they are open.
 pub trait AccessCheck: Send + Sync {
-    /// Whether the access token of a caller is valid, as far as this process knows. Called often: must not
-    /// perform I/O.
+    /// Whether the access token of a caller is valid, as far as this process knows. Called often:
+    /// must not perform I/O.
     fn is_allowed(&self, caller: &Caller) -> bool;
     /// Changes whenever [`Self::is_allowed`] may have become `false` for a caller.
     fn changes(&self) -> watch::Receiver<u64>;

@@ -1,7 +1,7 @@
 //! Access to jobs with the rights of a caller.
 //!
-//! The task methods of the protocol and tools about jobs apply the same rule: a job is accessible only
-//! to its user, with a token that has the scope of the job's tool.
+//! The task methods of the protocol and tools about jobs apply the same rule: a job is accessible
+//! only to its user, with a token that has the scope of the job's tool.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -102,7 +102,8 @@ impl CallerJobs<'_> {
         Ok(self.jobs.answer(&self.caller.user, id, answers).await?)
     }
 
-    /// Cancels a job that has not ended, and returns its new state. `Ok(None)`: the user has no such job.
+    /// Cancels a job that has not ended, and returns its new state. `Ok(None)`: the user has no
+    /// such job.
     pub async fn cancel(&self, id: &JobId) -> Result<Option<Job>, JobAccessError> {
         if self.get(id).await?.is_none() {
             return Ok(None);
@@ -110,8 +111,8 @@ impl CallerJobs<'_> {
         Ok(self.jobs.cancel(&self.caller.user, id).await?)
     }
 
-    /// The scope that the token lacks for jobs of a tool. `None`: access is allowed. Jobs of a tool that
-    /// this version of the server does not have require the scopes of all tools.
+    /// The scope that the token lacks for jobs of a tool. `None`: access is allowed. Jobs of a tool
+    /// that this version of the server does not have require the scopes of all tools.
     fn missing_scope(&self, tool: &str) -> Option<&'static str> {
         let lacks = |scope: &&'static str| !self.caller.may(scope);
         match self.scopes.of(tool) {

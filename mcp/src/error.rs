@@ -7,8 +7,8 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a tool, resource or prompt has no result.
 ///
-/// There is no `Display`: the texts for the model, the client and the log differ, and the engine chooses
-/// among them.
+/// There is no `Display`: the texts for the model, the client and the log differ, and the engine
+/// chooses among them.
 #[derive(Debug)]
 pub enum ToolError {
     /// The arguments are invalid. The text goes to the model, which may correct them.
@@ -20,18 +20,18 @@ pub enum ToolError {
     /// A temporary failure: a job is retried. The text goes to the model if there is no further
     /// attempt.
     Retry(String),
-    /// A failure that an operator of the server must fix. Counted as a failure of the server; a job is not
-    /// retried. The text goes to the model.
+    /// A failure that an operator of the server must fix. Counted as a failure of the server; a job
+    /// is not retried. The text goes to the model.
     Fault(String),
-    /// A dependency of the server, such as its database, is unavailable. Counted as a failure of the
-    /// server; a job is retried. The text goes to the model and says what to do.
+    /// A dependency of the server, such as its database, is unavailable. Counted as a failure of
+    /// the server; a job is retried. The text goes to the model and says what to do.
     Unavailable(String),
     /// The client must answer questions first. Created by [`crate::Call`] only.
     InputRequired(InputRequired),
     /// The client lacks a capability that the call requires.
     MissingCapability(Capability),
-    /// The access token lacks this scope. The client is asked to obtain it, as for a tool that requires
-    /// the scope itself.
+    /// The access token lacks this scope. The client is asked to obtain it, as for a tool that
+    /// requires the scope itself.
     MissingScope(&'static str),
     /// A JSON-RPC error, sent unchanged.
     Rpc(RpcError),
@@ -39,8 +39,8 @@ pub enum ToolError {
     Children(ChildrenWanted),
     /// This attempt of a job is superseded: another one has started, or the job has ended.
     Superseded(Superseded),
-    /// A bug or an unexpected failure of the server. The source goes to the log, never to the client. A job
-    /// is retried.
+    /// A bug or an unexpected failure of the server. The source goes to the log, never to the
+    /// client. A job is retried.
     Internal(BoxError),
 }
 

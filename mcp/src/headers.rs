@@ -77,8 +77,8 @@ impl MediaRange {
         })
     }
 
-    /// How specifically the range matches a media type: 2 exactly, 1 as `type/*`, 0 as `*/*`. `None`: it
-    /// does not match.
+    /// How specifically the range matches a media type: 2 exactly, 1 as `type/*`, 0 as `*/*`.
+    /// `None`: it does not match.
     fn specificity(&self, kind: &str, subtype: &str) -> Option<u8> {
         match (self.kind.as_str(), self.subtype.as_str()) {
             ("*", "*") => Some(0),
@@ -123,8 +123,8 @@ pub(crate) fn is_json(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Rejects a single-value header that occurs more than once with different values, because a proxy and
-/// this server could use different ones.
+/// Rejects a single-value header that occurs more than once with different values, because a proxy
+/// and this server could use different ones.
 pub(crate) fn check_duplicates(headers: &HeaderMap) -> Result<(), RpcError> {
     let differ = |name: &HeaderName| {
         let mut values = headers.get_all(name).iter().map(|it| it.as_bytes().trim_ascii());
@@ -144,8 +144,8 @@ fn takes_one_value(name: &HeaderName) -> bool {
     name.starts_with(PREFIX) || [http::header::CONTENT_TYPE.as_str(), LAST_EVENT_ID].contains(&name)
 }
 
-/// Checks `Mcp-Method` and `Mcp-Name` against the body. `name`: the tool name, prompt name, resource URI
-/// or task id of the request, if its method has one.
+/// Checks `Mcp-Method` and `Mcp-Name` against the body. `name`: the tool name, prompt name,
+/// resource URI or task id of the request, if its method has one.
 pub(crate) fn check_standard(
     headers: &HeaderMap,
     method: &str,

@@ -4,8 +4,8 @@ use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-/// The id of a legacy session: 128 random bits in URL-safe base64. Not a credential: a session is looked
-/// up by its id and its user.
+/// The id of a legacy session: 128 random bits in URL-safe base64. Not a credential: a session is
+/// looked up by its id and its user.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SessionId(Arc<str>);
@@ -78,8 +78,8 @@ impl StreamId {
     }
 }
 
-/// The id of a job: 128 random bits in URL-safe base64. Also its MCP task id. Not a credential: a job is
-/// looked up by its id and its user.
+/// The id of a job: 128 random bits in URL-safe base64. Also its MCP task id. Not a credential: a
+/// job is looked up by its id and its user.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct JobId(Arc<str>);

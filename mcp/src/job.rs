@@ -1,9 +1,10 @@
 //! Jobs: calls that run in a worker and outlive their request.
 //!
 //! The instance that receives the call of a job tool does not run it. The engine stores the call in
-//! [`Jobs`], which is durable, and a worker runs it with [`Engine::run_job`](crate::Engine::run_job),
-//! possibly several times: if the process dies, another attempt follows. Depending on its capabilities,
-//! the client polls a task handle or keeps the stream of the call open ([`Origin`]).
+//! [`Jobs`], which is durable, and a worker runs it with
+//! [`Engine::run_job`](crate::Engine::run_job), possibly several times: if the process dies,
+//! another attempt follows. Depending on its capabilities, the client polls a task handle or keeps
+//! the stream of the call open ([`Origin`]).
 //!
 //! [`Jobs`] is implemented by the product with its database. The engine does not claim jobs.
 
@@ -30,11 +31,11 @@ pub use crate::{error::Superseded, id::JobId};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Origin {
-    /// The client has a task handle and polls: the extension `io.modelcontextprotocol/tasks`, or the
-    /// experimental tasks of 2025-11-25.
+    /// The client has a task handle and polls: the extension `io.modelcontextprotocol/tasks`, or
+    /// the experimental tasks of 2025-11-25.
     Task,
-    /// A modern call whose response is open. The instance that serves it receives the job's signals; when
-    /// the client disconnects, the job is cancelled.
+    /// A modern call whose response is open. The instance that serves it receives the job's
+    /// signals; when the client disconnects, the job is cancelled.
     Call,
     /// A legacy call whose response is a stream. The worker appends to the log of the stream, so no
     /// instance has to keep state for the call.
@@ -52,7 +53,8 @@ pub enum Origin {
 /// A call of a tool, with the data that a worker needs to run it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct JobCall {
-    /// The caller. The job has the rights of the token that created it, even after the token has expired.
+    /// The caller. The job has the rights of the token that created it, even after the token has
+    /// expired.
     pub caller: Caller,
     /// The protocol revision in which results and questions are encoded.
     pub version: ProtocolVersion,
@@ -86,8 +88,8 @@ pub struct NewJob {
     pub timeout: Duration,
     /// The maximum number of attempts.
     pub attempts: u32,
-    /// How long the client wants the result to be kept after the end of the job. The store may delete it
-    /// earlier.
+    /// How long the client wants the result to be kept after the end of the job. The store may
+    /// delete it earlier.
     pub ttl: Option<Duration>,
 }
 
@@ -263,24 +265,24 @@ pub enum NotEnqueued {
 pub struct JobSettings {
     /// The store of jobs.
     pub store: Arc<dyn Jobs>,
-    /// The tool that returns the result of a job by its id, if the catalog has one: named in messages to
-    /// clients that stop waiting.
+    /// The tool that returns the result of a job by its id, if the catalog has one: named in
+    /// messages to clients that stop waiting.
     pub result_tool: Option<&'static str>,
 }
 
 /// The store of jobs. Every operation is restricted to a user: jobs of other users do not exist.
 ///
-/// Every implementation publishes [`Signal::JobChanged`](crate::Signal::JobChanged) after each change,
-/// so that a caller can subscribe first, then read, then wait.
+/// Every implementation publishes [`Signal::JobChanged`](crate::Signal::JobChanged) after each
+/// change, so that a caller can subscribe first, then read, then wait.
 #[async_trait]
 pub trait Jobs: Send + Sync {
-    /// Creates a job. When this returns, the job is durable and visible to every instance. Returns the
-    /// existing job if the user has one with this id.
+    /// Creates a job. When this returns, the job is durable and visible to every instance. Returns
+    /// the existing job if the user has one with this id.
     async fn enqueue(&self, job: NewJob) -> Result<Job, NotEnqueued>;
     /// Loads a job. `Ok(None)`: the user has no such job.
     async fn get(&self, user: &UserId, id: &JobId) -> Result<Option<Job>, StoreError>;
-    /// Loads a page of jobs, newest first, after the position of an earlier page. `Ok(None)`: the position
-    /// is invalid.
+    /// Loads a page of jobs, newest first, after the position of an earlier page. `Ok(None)`: the
+    /// position is invalid.
     async fn list(
         &self,
         user: &UserId,
@@ -297,16 +299,17 @@ pub trait Jobs: Send + Sync {
         after: Option<&str>,
         max: usize,
     ) -> Result<Option<JobPage>, StoreError>;
-    /// Stores answers of the client; keys that are not open are ignored. The answer to the last open
-    /// question queues the job again. Returns the new state. `Ok(None)`: the user has no such job.
+    /// Stores answers of the client; keys that are not open are ignored. The answer to the last
+    /// open question queues the job again. Returns the new state. `Ok(None)`: the user has no such
+    /// job.
     async fn answer(
         &self,
         user: &UserId,
         id: &JobId,
         answers: BTreeMap<String, Answer>,
     ) -> Result<Option<Job>, StoreError>;
-    /// Cancels a job that has not ended: its status becomes [`JobStatus::Cancelled`] immediately, even while
-    /// a worker runs it. Returns the new state. `Ok(None)`: the user has no such job.
+    /// Cancels a job that has not ended: its status becomes [`JobStatus::Cancelled`] immediately,
+    /// even while a worker runs it. Returns the new state. `Ok(None)`: the user has no such job.
     async fn cancel(&self, user: &UserId, id: &JobId) -> Result<Option<Job>, StoreError>;
 }
 
@@ -315,9 +318,9 @@ pub trait Jobs: Send + Sync {
 pub struct Attempt {
     /// The job id.
     pub id: JobId,
-    /// The number of the attempt, from 1: a fencing token. The store rejects the writes of an attempt after
-    /// another one has started. Counts every claim, also those that ended by a release, by questions to the
-    /// client or by waiting for children.
+    /// The number of the attempt, from 1: a fencing token. The store rejects the writes of an
+    /// attempt after another one has started. Counts every claim, also those that ended by a
+    /// release, by questions to the client or by waiting for children.
     pub number: u32,
     /// Whether the job fails if this attempt fails.
     pub last: bool,
@@ -340,16 +343,16 @@ pub struct Attempt {
 pub trait Notebook: Send + Sync {
     /// Stores the progress. May skip values that are superseded soon.
     async fn progress(&self, progress: Progress);
-    /// Stores a checkpoint, from which a later attempt continues. An error means that this attempt is
-    /// superseded and must stop.
+    /// Stores a checkpoint, from which a later attempt continues. An error means that this attempt
+    /// is superseded and must stop.
     async fn checkpoint(&self, state: Value) -> Result<(), Superseded>;
 }
 
 /// The maximum number of children of a job.
 pub const MAX_CHILDREN: usize = 1_000;
 
-/// A job that another job creates and waits for. It has the rights of its parent, and can neither ask
-/// the client nor have children.
+/// A job that another job creates and waits for. It has the rights of its parent, and can neither
+/// ask the client nor have children.
 #[derive(Clone, Debug)]
 pub struct Child {
     /// The tool.
@@ -363,8 +366,8 @@ pub struct Child {
 pub enum AttemptEnd {
     /// The tool has ended; this is the outcome of the job.
     Answered(JobOutcome),
-    /// The client must answer these questions, by the tool's key. Then the job runs again, from the start
-    /// or from its checkpoint.
+    /// The client must answer these questions, by the tool's key. Then the job runs again, from the
+    /// start or from its checkpoint.
     InputRequired(BTreeMap<String, Question>),
     /// These children must end first, by the tool's key. Then the job runs again.
     Children(BTreeMap<String, NewJob>),

@@ -1,19 +1,19 @@
 //! The Model Context Protocol, server side, for any catalog of tools, resources and prompts.
 //!
-//! One endpoint serves both eras: *modern* requests (2026-07-28), which carry everything
-//! themselves, and *legacy* sessions (2025-11-25, 2025-06-18, 2025-03-26). Neither keeps anything
-//! in this process that another instance would miss: what must outlive a request is in [`store`].
+//! One endpoint serves both eras: *modern* requests (2026-07-28), which are self-contained, and
+//! *legacy* sessions (2025-11-25, 2025-06-18, 2025-03-26). Any instance can serve any request:
+//! state that outlives a request is in [`store`].
 //!
-//! | to … | look at |
+//! | task | items |
 //! |---|---|
 //! | write a tool, resource or prompt | [`Tool`], [`Resource`], [`Prompt`], [`Call`] |
 //! | serve them | [`CatalogOf`], [`Engine`], [`Reply`] |
-//! | run calls in another process, later | [`job`] |
-//! | see a call in a trace | [`trace`] |
-//! | read JSON of a client | [`json`] |
-//! | keep sessions elsewhere | [`store`] |
-//! | see how a request is told apart | `engine::dispatch` |
-//! | see how a call becomes a stream | `engine::legacy::response`, `engine::modern` |
+//! | run calls as jobs in a worker | [`job`] |
+//! | trace calls | [`trace`] |
+//! | parse JSON of a client | [`json`] |
+//! | implement stores | [`store`] |
+//! | understand how the era of a request is determined | `engine::dispatch` |
+//! | understand how a response becomes a stream | `engine::legacy::response`, `engine::modern` |
 
 mod admission;
 mod call;
@@ -37,9 +37,10 @@ pub mod trace;
 mod types;
 mod version;
 
-/// The target of events of `tracing` that a product may want to count, at level `debug`. Each has one
-/// of these fields, a number: `replayed` (events of a stream sent to a client that came back for
-/// them), `asked` and `answered` (questions to a modern client).
+/// The target of `tracing` events for metrics, at level `debug`. Each has one of these fields, a
+/// number: `replayed` (events sent to a client that resumed a stream), `missed` and `lost` (events
+/// dropped from a stream before the client resumed, or while it was connected), `asked` and
+/// `answered` (questions to a modern client).
 pub const COUNTED: &str = "mcp::counted";
 
 pub use admission::{Admission, Quota, Requests, Verdict};

@@ -27,8 +27,8 @@ pub enum Question {
         /// A flat object schema of primitives and enums.
         schema: Value,
     },
-    /// Asks the user to open a URL (`elicitation/create`, mode `url`; 2025-11-25 and later). For secrets,
-    /// which must not pass through the client.
+    /// Asks the user to open a URL (`elicitation/create`, mode `url`; 2025-11-25 and later). For
+    /// secrets, which must not pass through the client.
     ElicitUrl {
         /// The reason for the question, shown to the user.
         message: String,
@@ -134,7 +134,8 @@ impl Question {
         }
     }
 
-    /// Checks that an answer has the format that the question requires. The error says what is wrong.
+    /// Checks that an answer has the format that the question requires. The error says what is
+    /// wrong.
     pub(crate) fn check(&self, answer: &Answer) -> Result<(), String> {
         let checked = match self {
             Self::Elicit { schema, .. } => answer.elicited::<Value>(schema).map(drop),
@@ -157,8 +158,8 @@ impl Question {
         }
     }
 
-    /// The `params` of the request. `elicitation_id`: for legacy clients only, where it relates a URL
-    /// elicitation to its completion.
+    /// The `params` of the request. `elicitation_id`: for legacy clients only, where it relates a
+    /// URL elicitation to its completion.
     pub(crate) fn params(
         &self,
         version: ProtocolVersion,
@@ -245,8 +246,8 @@ pub struct Root {
     pub name: Option<String>,
 }
 
-/// The maximum size of the answer to a question, in bytes of JSON: more than a user types, and about the
-/// maximum output of a model.
+/// The maximum size of the answer to a question, in bytes of JSON: more than a user types, and
+/// about the maximum output of a model.
 pub(crate) const MAX_ANSWER_BYTES: usize = 256 * 1024;
 
 /// The client's answer to a question, as sent.
@@ -299,7 +300,8 @@ impl Answer {
         }
     }
 
-    /// Parses the answer to a form. `schema`: the schema of the form, or a more complete one for parsing.
+    /// Parses the answer to a form. `schema`: the schema of the form, or a more complete one for
+    /// parsing.
     pub(crate) fn elicited<T: DeserializeOwned>(
         &self,
         schema: &Value,

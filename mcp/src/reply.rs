@@ -18,8 +18,8 @@ pub struct Reply {
     pub status: StatusCode,
     /// The value of the `Mcp-Session-Id` header. Set only for a legacy `initialize`.
     pub session: Option<String>,
-    /// The remaining quota of the caller, if requests are limited. With status 429 it is exhausted, and
-    /// `reset` is the retry delay.
+    /// The remaining quota of the caller, if requests are limited. With status 429 it is exhausted,
+    /// and `reset` is the retry delay.
     pub quota: Option<Quota>,
     /// With status 429, the retry delay if it differs from the `reset` of `quota`.
     pub retry_after: Option<Duration>,
@@ -36,10 +36,11 @@ pub enum ReplyBody {
     /// One JSON document, `application/json`.
     Json(Vec<u8>),
     /// An encoded `text/event-stream`. The HTTP layer must add `Cache-Control: no-store` and
-    /// `X-Accel-Buffering: no`, and must drop the stream when the client disconnects: this cancels a
-    /// modern request.
+    /// `X-Accel-Buffering: no`, and must drop the stream when the client disconnects: this cancels
+    /// a modern request.
     Events(BoxStream<'static, Bytes>),
-    /// The access token lacks scopes: 403 `insufficient_scope` with the challenge of RFC 6750 section 3.1.
+    /// The access token lacks scopes: 403 `insufficient_scope` with the challenge of RFC 6750
+    /// section 3.1.
     InsufficientScope {
         /// The required scopes, separated by spaces.
         needed: String,
@@ -59,8 +60,8 @@ impl std::fmt::Debug for ReplyBody {
     }
 }
 
-/// Attributes of a request. The values of `era`, `method` and `target` are from bounded sets, so they may
-/// be metric labels.
+/// Attributes of a request. The values of `era`, `method` and `target` are from bounded sets, so
+/// they may be metric labels.
 #[derive(Clone, Debug, Default)]
 pub struct About {
     /// `modern` or `legacy`. `None`: the request was rejected before its era was determined.

@@ -1,8 +1,8 @@
 //! The JSON-RPC 2.0 envelope.
 //!
-//! Only the envelope is parsed here. `params`, `result` and `error` stay raw JSON ([`RawValue`]) until
-//! the method that knows their type parses them: an untagged enum over all requests is slow and reports
-//! invalid parameters as "method not found".
+//! Only the envelope is parsed here. `params`, `result` and `error` stay raw JSON ([`RawValue`])
+//! until the method that knows their type parses them: an untagged enum over all requests is slow
+//! and reports invalid parameters as "method not found".
 
 use std::{borrow::Cow, fmt, time::Duration};
 
@@ -11,8 +11,8 @@ use serde_json::{Value, value::RawValue};
 
 use crate::json::{self, JsonError};
 
-/// The maximum length of a request id or progress token, in bytes. Both are stored, and the id is part of
-/// many keys and of every response. Clients send numbers or UUIDs.
+/// The maximum length of a request id or progress token, in bytes. Both are stored, and the id is
+/// part of many keys and of every response. Clients send numbers or UUIDs.
 pub(crate) const MAX_ID_BYTES: usize = 256;
 
 /// A JSON-RPC request id: a string or an integer, never null (MCP basic, "Requests").
@@ -92,7 +92,8 @@ pub(crate) enum Message<'a> {
         method: Cow<'a, str>,
         params: Option<&'a RawValue>,
     },
-    /// A response to a request of the server. `id` is absent if the client could not read the request.
+    /// A response to a request of the server. `id` is absent if the client could not read the
+    /// request.
     Response {
         id: Option<RequestId>,
         outcome: Result<&'a RawValue, &'a RawValue>,
@@ -128,8 +129,8 @@ impl From<RpcError> for Malformed {
     }
 }
 
-/// The maximum number of messages in a batch (2025-03-26). The specification sets no limit; without one, a
-/// single request could start four million calls.
+/// The maximum number of messages in a batch (2025-03-26). The specification sets no limit; without
+/// one, a single request could start four million calls.
 pub(crate) const MAX_BATCH: usize = 50;
 
 /// Parses the envelopes of a body.
@@ -255,8 +256,8 @@ pub mod codes {
     pub const HEADER_MISMATCH: i64 = -32020;
     /// The request requires a capability that the client did not declare with it.
     pub const MISSING_CLIENT_CAPABILITY: i64 = -32021;
-    /// A quota of the caller is exhausted. An application-defined code outside the ranges that JSON-RPC and
-    /// MCP reserve; equal to the HTTP status.
+    /// A quota of the caller is exhausted. An application-defined code outside the ranges that
+    /// JSON-RPC and MCP reserve; equal to the HTTP status.
     pub const TOO_MANY_REQUESTS: i64 = 429;
     /// The named revision is not supported.
     pub const UNSUPPORTED_PROTOCOL_VERSION: i64 = -32022;

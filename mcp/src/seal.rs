@@ -1,5 +1,5 @@
-//! The encrypted `requestState` of a multi round-trip request: the data that the next round needs, held
-//! by the client, which can neither read nor modify it (2026-07-28, basic/patterns/mrtr).
+//! The encrypted `requestState` of a multi round-trip request: the data that the next round needs,
+//! held by the client, which can neither read nor modify it (2026-07-28, basic/patterns/mrtr).
 
 use std::collections::BTreeMap;
 
@@ -88,7 +88,8 @@ pub(crate) struct SealedAnswers {
     pub(crate) job: Option<JobId>,
 }
 
-/// The error of a state that was not created by this server, belongs to another request, or has expired.
+/// The error of a state that was not created by this server, belongs to another request, or has
+/// expired.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct InvalidState(pub(crate) &'static str);
 

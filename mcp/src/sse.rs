@@ -25,8 +25,8 @@ pub(crate) fn first_event(id: &EventId, message: &str) -> Bytes {
     format!("id: {id}\nretry: {RETRY_MS}\ndata: {message}\n\n").into()
 }
 
-/// Encodes an event with an id and empty data, so that the client can resume before the first message
-/// (2025-11-25).
+/// Encodes an event with an id and empty data, so that the client can resume before the first
+/// message (2025-11-25).
 pub(crate) fn priming(id: &EventId) -> Bytes {
     format!("id: {id}\nretry: {RETRY_MS}\ndata: \n\n").into()
 }
@@ -36,9 +36,9 @@ pub(crate) fn retry() -> Bytes {
     format!("retry: {RETRY_MS}\n\n").into()
 }
 
-/// Encodes a comment, which keeps the connection open and makes proxies flush their buffers. It is not
-/// followed by an empty line, which would end an event: after an id, the parser of the Python SDK
-/// (httpx-sse) would then report an event with empty data.
+/// Encodes a comment, which keeps the connection open and makes proxies flush their buffers. It is
+/// not followed by an empty line, which would end an event: after an id, the parser of the Python
+/// SDK (httpx-sse) would then report an event with empty data.
 pub(crate) fn comment() -> Bytes {
     Bytes::from_static(b": keep-alive\n")
 }

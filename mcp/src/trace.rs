@@ -52,8 +52,8 @@ pub struct TraceParent {
 pub struct Malformed;
 
 impl TraceParent {
-    /// Parses a `traceparent` (W3C Trace Context, section 3.2.2). Of a later version the known part is
-    /// read.
+    /// Parses a `traceparent` (W3C Trace Context, section 3.2.2). Of a later version the known part
+    /// is read.
     pub fn parse(text: &str) -> Option<Self> {
         if text.len() < LENGTH || text.len() > MAX_LENGTH || !text.is_ascii() {
             return None;
@@ -80,7 +80,8 @@ impl TraceParent {
         (has_right_end && trace != 0 && span != 0).then_some(Self { trace, span, flags })
     }
 
-    /// Reads the `traceparent` header of a request. `None`: absent, malformed, or sent more than once.
+    /// Reads the `traceparent` header of a request. `None`: absent, malformed, or sent more than
+    /// once.
     pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
         let mut values = headers.get_all(TRACEPARENT).iter();
         match (values.next(), values.next()) {
@@ -200,8 +201,9 @@ pub fn request(id: &str, method: &str, headers: &HeaderMap) -> Span {
     span
 }
 
-/// Creates the span of an MCP operation. Its parent is the context in the message, with a link to the
-/// span of the HTTP request; without a context in the message it is the span of the HTTP request.
+/// Creates the span of an MCP operation. Its parent is the context in the message, with a link to
+/// the span of the HTTP request; without a context in the message it is the span of the HTTP
+/// request.
 pub(crate) fn operation(
     method: &'static str,
     target: Option<&str>,
@@ -242,9 +244,9 @@ pub(crate) fn failed(kind: &str) {
     span.record("otel.status_code", "ERROR");
 }
 
-/// Creates the span of an attempt of a job. It starts a new trace, since a job may run much later, and
-/// links to the call that created the job (`started_in`). `request`: the id of that call's HTTP request,
-/// for the log.
+/// Creates the span of an attempt of a job. It starts a new trace, since a job may run much later,
+/// and links to the call that created the job (`started_in`). `request`: the id of that call's HTTP
+/// request, for the log.
 pub(crate) fn attempt(
     job: &str,
     number: u32,

@@ -43,11 +43,12 @@ pub struct Implementation {
     pub icons: Vec<Icon>,
 }
 
-/// The maximum length of the texts in `clientInfo` that are stored with every session, in characters.
+/// The maximum length of the texts in `clientInfo` that are stored with every session, in
+/// characters.
 const MAX_CLIENT_TEXT: usize = 200;
 
-/// The maximum size of the `capabilities` of a legacy client, in bytes of JSON: they are stored with the
-/// session. Known clients send less than 1 KiB.
+/// The maximum size of the `capabilities` of a legacy client, in bytes of JSON: they are stored
+/// with the session. Known clients send less than 1 KiB.
 pub(crate) const MAX_CAPABILITIES_BYTES: usize = 16 * 1024;
 
 impl Implementation {
@@ -347,8 +348,8 @@ pub struct ElicitationCapability {
 }
 
 impl ClientCapabilities {
-    /// Reads capabilities leniently: `null` and `false` mean that the client lacks a capability, any other
-    /// value that it has it. Some languages encode an empty object as `[]`.
+    /// Reads capabilities leniently: `null` and `false` mean that the client lacks a capability,
+    /// any other value that it has it. Some languages encode an empty object as `[]`.
     pub(crate) fn declared(sent: Option<&RawValue>) -> Self {
         let sent = sent.and_then(|it| json::from_str::<Value>(it.get()).ok());
         let Some(Value::Object(mut sent)) = sent else {

@@ -26,7 +26,8 @@ impl ProtocolVersion {
     pub const ALL: [Self; 4] =
         [Self::V2026_07_28, Self::V2025_11_25, Self::V2025_06_18, Self::V2025_03_26];
 
-    /// The newest revision with `initialize`, which is negotiated if the client requests an unknown one.
+    /// The newest revision with `initialize`, which is negotiated if the client requests an unknown
+    /// one.
     pub const LATEST_LEGACY: Self = Self::V2025_11_25;
 
     /// The date that identifies the revision on the wire.
@@ -39,13 +40,14 @@ impl ProtocolVersion {
         }
     }
 
-    /// Whether requests are self-contained (2026-07-28 and later) instead of belonging to a session.
+    /// Whether requests are self-contained (2026-07-28 and later) instead of belonging to a
+    /// session.
     pub fn is_modern(self) -> bool {
         self >= Self::V2026_07_28
     }
 
-    /// Whether `text` names a revision without sessions, supported or not. Revisions are dates, so they
-    /// compare as text (2026-07-28, basic/versioning).
+    /// Whether `text` names a revision without sessions, supported or not. Revisions are dates, so
+    /// they compare as text (2026-07-28, basic/versioning).
     pub(crate) fn names_modern(text: &str) -> bool {
         text >= Self::V2026_07_28.as_str()
     }

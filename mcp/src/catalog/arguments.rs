@@ -1,15 +1,15 @@
 //! Normalization of arguments with their schema.
 //!
-//! Clients and models make mistakes in JSON whose meaning is unambiguous. [`fit`] corrects these at every
-//! depth of the schema:
+//! Clients and models make mistakes in JSON whose meaning is unambiguous. [`fit`] corrects these at
+//! every depth of the schema:
 //!
 //! - an optional property that is `null` or `""` is removed;
 //! - an integer may be written `10.0` or `1e1`;
 //! - a value of a type other than string may be sent as a string that contains JSON;
 //! - properties that some clients add ([`ENVELOPE`]) are removed at the top level.
 //!
-//! Other errors are left to the type that parses the value, except for two that require the schema: an
-//! unknown property, and an array in the place of an object.
+//! Other errors are left to the type that parses the value, except for two that require the schema:
+//! an unknown property, and an array in the place of an object.
 
 use std::fmt;
 
@@ -17,9 +17,9 @@ use serde_json::{Map, Value};
 
 use crate::{json, rpc::shorten};
 
-/// Properties that clients add to the arguments of every tool, regardless of its schema: n8n (the first
-/// five), Gemini CLI, Cursor (for a tool without arguments), Antigravity, and clients that put the
-/// request's metadata into the arguments. Kept if the tool has an argument of that name.
+/// Properties that clients add to the arguments of every tool, regardless of its schema: n8n (the
+/// first five), Gemini CLI, Cursor (for a tool without arguments), Antigravity, and clients that
+/// put the request's metadata into the arguments. Kept if the tool has an argument of that name.
 const ENVELOPE: &[&str] = &[
     "toolCallId",
     "sessionId",
@@ -35,7 +35,8 @@ const ENVELOPE: &[&str] = &[
     "_meta",
 ];
 
-/// The maximum number of problems in an error message. A model corrects these and then sees the rest.
+/// The maximum number of problems in an error message. A model corrects these and then sees the
+/// rest.
 const MAX_PROBLEMS: usize = 5;
 
 /// The maximum number of known properties that a message lists.
@@ -256,8 +257,8 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// Whether an optional property is treated as absent: `null`, or an empty string that is not one of the
-/// enumerated values.
+/// Whether an optional property is treated as absent: `null`, or an empty string that is not one of
+/// the enumerated values.
 fn is_absent(schema: &Value, value: &Value) -> bool {
     value.is_null() || (value == "" && !list(schema, "enum").iter().any(|it| it == ""))
 }

@@ -1,7 +1,8 @@
 //! The catalog of a server: its tools, resources and prompts.
 //!
-//! A product implements each as a type ([`Tool`], [`Resource`], [`Prompt`]) and registers it in a list.
-//! [`CatalogOf`] combines the lists with the state of the product; the engine uses only [`Catalog`].
+//! A product implements each as a type ([`Tool`], [`Resource`], [`Prompt`]) and registers it in a
+//! list. [`CatalogOf`] combines the lists with the state of the product; the engine uses only
+//! [`Catalog`].
 
 pub(crate) mod arguments;
 pub(crate) mod schema;
@@ -43,8 +44,8 @@ pub struct ServerInfo {
     pub instructions: Option<String>,
 }
 
-/// A catalog, as the engine uses it. Entries are addressed by their index in a list; the lists do not
-/// change at run time.
+/// A catalog, as the engine uses it. Entries are addressed by their index in a list; the lists do
+/// not change at run time.
 pub trait Catalog: Send + Sync + 'static {
     /// Name and instructions of the server.
     fn info(&self) -> &ServerInfo;
@@ -170,8 +171,8 @@ impl<S: Send + Sync + 'static> CatalogOf<S> {
     }
 }
 
-/// Whether common clients accept a tool name: Claude, Cursor, Copilot CLI and Codex reject the whole
-/// server for a single other name.
+/// Whether common clients accept a tool name: Claude, Cursor, Copilot CLI and Codex reject the
+/// whole server for a single other name.
 fn is_portable_name(name: &str) -> bool {
     (1..=64).contains(&name.len())
         && name.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'_' || it == b'-')

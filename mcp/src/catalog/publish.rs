@@ -1,10 +1,10 @@
 //! Conversion of complete schemas to the schemas that are published to clients.
 //!
 //! Clients pass the schemas of tools to model providers, each of which supports only a part of JSON
-//! Schema: Gemini a subset of OpenAPI without `additionalProperties`, `oneOf`, `const`, unions of types
-//! and most formats; `OpenAI`'s strict mode no lengths, defaults and `oneOf`. Published schemas use only
-//! the keywords that all of them support, so that no client has to omit a tool. The meaning of other
-//! keywords is added to the description; the server validates them regardless.
+//! Schema: Gemini a subset of OpenAPI without `additionalProperties`, `oneOf`, `const`, unions of
+//! types and most formats; `OpenAI`'s strict mode no lengths, defaults and `oneOf`. Published
+//! schemas use only the keywords that all of them support, so that no client has to omit a tool.
+//! The meaning of other keywords is added to the description; the server validates them regardless.
 
 use serde_json::{Map, Value, json};
 
@@ -25,8 +25,8 @@ const KEYWORDS: &[&str] = &[
     "x-mcp-header",
 ];
 
-/// Converts a schema for clients. `null` is removed from optional properties, since omitting them is
-/// equivalent.
+/// Converts a schema for clients. `null` is removed from optional properties, since omitting them
+/// is equivalent.
 pub(crate) fn publish(schema: Value) -> Value {
     let mut schema = node(schema);
     if let Some(root) = schema.as_object_mut()
@@ -148,8 +148,8 @@ fn merge_all_of(schema: &mut Map<String, Value>) {
     }
 }
 
-/// Replaces alternatives that are constants by an `enum`, and moves their descriptions to that of the
-/// whole schema.
+/// Replaces alternatives that are constants by an `enum`, and moves their descriptions to that of
+/// the whole schema.
 fn name_choices(schema: &mut Map<String, Value>) {
     for keyword in ["oneOf", "anyOf"] {
         let Some(Value::Array(choices)) = schema.get(keyword) else {
@@ -183,8 +183,8 @@ fn constants(schema: &Value) -> Option<Vec<Value>> {
     }
 }
 
-/// Replaces a list of types by alternatives. A type together with `null` is kept, for results that may be
-/// `null`.
+/// Replaces a list of types by alternatives. A type together with `null` is kept, for results that
+/// may be `null`.
 fn split_types(schema: &mut Map<String, Value>) {
     let Some(Value::Array(types)) = schema.get("type") else {
         return;
@@ -201,8 +201,8 @@ fn split_types(schema: &mut Map<String, Value>) {
     }
 }
 
-/// Adds the type `string` to an `enum` of strings. An `enum` of other values, which most providers do not
-/// support, becomes a sentence in the description.
+/// Adds the type `string` to an `enum` of strings. An `enum` of other values, which most providers
+/// do not support, becomes a sentence in the description.
 fn choose_from_texts(schema: &mut Map<String, Value>) {
     let Some(Value::Array(values)) = schema.get("enum") else {
         return;

@@ -13,8 +13,8 @@ use crate::{
 
 /// A resource or a template for resources, for both protocol eras.
 ///
-/// A URI with `{variables}` is a template (RFC 6570 level 1): each variable matches one percent-encoded
-/// segment.
+/// A URI with `{variables}` is a template (RFC 6570 level 1): each variable matches one
+/// percent-encoded segment.
 pub trait Resource<S>: Send + Sync + 'static {
     /// The URI or URI template.
     const URI: &'static str;
@@ -37,8 +37,8 @@ pub trait Resource<S>: Send + Sync + 'static {
         uri: &MatchedUri,
     ) -> impl Future<Output = Result<Vec<ResourceContents>, ToolError>> + Send;
 
-    /// Lists the caller's resources of this template, for `resources/list`. Not called for a resource
-    /// without variables. An invalid cursor is a [`ToolError::Input`].
+    /// Lists the caller's resources of this template, for `resources/list`. Not called for a
+    /// resource without variables. An invalid cursor is a [`ToolError::Input`].
     fn list(
         &self,
         _call: &Call,

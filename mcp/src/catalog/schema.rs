@@ -90,8 +90,8 @@ pub struct HeaderParam {
 /// Collects the `x-mcp-header` annotations of an input schema.
 ///
 /// # Panics
-/// If an annotation violates the rules of the protocol: the name must be a token, unique without regard
-/// to case, and on a string, integer or boolean that is reachable by `properties` alone.
+/// If an annotation violates the rules of the protocol: the name must be a token, unique without
+/// regard to case, and on a string, integer or boolean that is reachable by `properties` alone.
 pub(crate) fn header_params(schema: &Value) -> Vec<HeaderParam> {
     let mut found = Vec::new();
     collect_header_params(schema, &mut Vec::new(), &mut found);

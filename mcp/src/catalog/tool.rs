@@ -24,10 +24,11 @@ use crate::{
 /// `S` is the state that the tools of a product share, such as a database pool.
 ///
 /// **Before its last question a tool must only read.** [`Call::elicit`] and its siblings return the
-/// answer if the client has given it; otherwise they end this run, and the engine runs the tool again
-/// from the start, possibly on another instance, when the answer has arrived.
+/// answer if the client has given it; otherwise they end this run, and the engine runs the tool
+/// again from the start, possibly on another instance, when the answer has arrived.
 pub trait Tool<S>: Send + Sync + 'static {
-    /// The unique name, `^[a-zA-Z0-9_-]{1,64}$`: several clients reject the whole server because of a dot.
+    /// The unique name, `^[a-zA-Z0-9_-]{1,64}$`: several clients reject the whole server because of
+    /// a dot.
     const NAME: &'static str;
     /// The display name.
     const TITLE: &'static str;
@@ -39,16 +40,16 @@ pub trait Tool<S>: Send + Sync + 'static {
     const ANNOTATIONS: ToolAnnotations = ToolAnnotations::NONE;
     /// Where the tool runs, and its timeout.
     const RUN: Run = Run::DEFAULT;
-    /// Whether the client must support tasks, for a job that takes too long to wait for. Calls of other
-    /// clients are rejected.
+    /// Whether the client must support tasks, for a job that takes too long to wait for. Calls of
+    /// other clients are rejected.
     const NEEDS_TASK: bool = false;
 
     /// The arguments. Doc comments of the fields are descriptions for the model. Use
     /// `deny_unknown_fields`, so that a misspelled optional argument is an error that the model can
     /// correct. An optional argument sent as `null` or `""` is treated as absent.
     type Input: DeserializeOwned + JsonSchema + Send + Sync;
-    /// The result. A type with a schema is sent as `structuredContent` and as JSON text; [`Text`] and
-    /// [`CallToolResult`] are sent unchanged.
+    /// The result. A type with a schema is sent as `structuredContent` and as JSON text; [`Text`]
+    /// and [`CallToolResult`] are sent unchanged.
     type Output: ToolOutput;
 
     /// Icons.
@@ -56,14 +57,14 @@ pub trait Tool<S>: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// A schema of the arguments to publish unchanged. `None`: the schema of [`Self::Input`], reduced to the
-    /// keywords that all clients and model providers support.
+    /// A schema of the arguments to publish unchanged. `None`: the schema of [`Self::Input`],
+    /// reduced to the keywords that all clients and model providers support.
     fn input_schema(&self) -> Option<Value> {
         None
     }
 
-    /// Runs before the call becomes a job: checks the call and asks questions that do not need a worker.
-    /// The answers are available when the job runs.
+    /// Runs before the call becomes a job: checks the call and asks questions that do not need a
+    /// worker. The answers are available when the job runs.
     fn prepare(
         &self,
         _call: &Call,
@@ -90,8 +91,8 @@ pub enum Run {
         /// The timeout of a run, which does not include waiting for the user.
         timeout: Duration,
     },
-    /// In a worker, as a job that outlives the request ([`crate::job`]). In an engine without jobs: inline,
-    /// with one attempt.
+    /// In a worker, as a job that outlives the request ([`crate::job`]). In an engine without jobs:
+    /// inline, with one attempt.
     Job {
         /// The timeout of an attempt, which does not include waiting for the user or for children.
         timeout: Duration,
@@ -177,7 +178,8 @@ pub struct ToolEntry {
     pub needs_task: bool,
     /// The parameters that are repeated in headers.
     pub headers: Arc<[HeaderParam]>,
-    /// The complete schema, with which arguments are normalized and unknown properties are detected.
+    /// The complete schema, with which arguments are normalized and unknown properties are
+    /// detected.
     pub arguments: Arc<Value>,
 }
 
@@ -288,8 +290,8 @@ pub(super) fn fit_arguments(
     Ok(arguments)
 }
 
-/// Converts normalized arguments. The error names the path and what is expected, so that a model can
-/// correct itself (SEP-1303).
+/// Converts normalized arguments. The error names the path and what is expected, so that a model
+/// can correct itself (SEP-1303).
 pub(super) fn read_arguments<T: DeserializeOwned>(
     name: &str,
     arguments: Value,

@@ -1,5 +1,5 @@
-//! Dispatches a POST to the era it belongs to. The order of the checks is part of the contract: every
-//! instance must decide alike, because clients cache the era per origin (2026-07-28,
+//! Dispatches a POST to the era it belongs to. The order of the checks is part of the contract:
+//! every instance must decide alike, because clients cache the era per origin (2026-07-28,
 //! basic/versioning).
 
 use std::sync::Arc;

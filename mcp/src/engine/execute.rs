@@ -66,8 +66,8 @@ pub(super) struct Caching {
 }
 
 impl Caching {
-    /// Equal for all users until the next deploy. Short, so that a client that missed the `list_changed`
-    /// notification soon has the current lists.
+    /// Equal for all users until the next deploy. Short, so that a client that missed the
+    /// `list_changed` notification soon has the current lists.
     pub(super) const PUBLIC: Self = Self { ttl_ms: 60_000, scope: "public" };
     /// Data of one user, which may change at any time.
     pub(super) const PRIVATE: Self = Self { ttl_ms: 0, scope: "private" };
@@ -243,7 +243,8 @@ impl Inner {
         .await
     }
 
-    /// Calls a tool once. A panic becomes an internal error, so that the rest of a batch is answered.
+    /// Calls a tool once. A panic becomes an internal error, so that the rest of a batch is
+    /// answered.
     pub(super) async fn try_tool(
         &self,
         index: usize,
@@ -289,8 +290,8 @@ impl Inner {
             })
     }
 
-    /// Returns a page of resources, in the order of the catalog: resources with a fixed URI, and those
-    /// that the templates list, if the caller has the template's scope.
+    /// Returns a page of resources, in the order of the catalog: resources with a fixed URI, and
+    /// those that the templates list, if the caller has the template's scope.
     async fn list_resources(
         &self,
         cursor: Option<&str>,

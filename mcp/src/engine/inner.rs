@@ -28,14 +28,15 @@ pub(super) const QUICK: Duration = Duration::from_secs(2);
 /// The settings of an engine.
 #[derive(Clone)]
 pub struct Settings {
-    /// The keys that encrypt `requestState`: the first one encrypts, all of them decrypt. All instances
-    /// must have the same keys.
+    /// The keys that encrypt `requestState`: the first one encrypts, all of them decrypt. All
+    /// instances must have the same keys.
     pub seal_keys: Vec<SealKey>,
     /// The clock, in seconds since the Unix epoch.
     pub now: Arc<dyn Fn() -> i64 + Send + Sync>,
     /// The number of elements on a page of a list.
     pub page_size: usize,
-    /// Runs calls of tools with [`Run::Job`](crate::Run::Job) as jobs. `None`: every tool runs inline.
+    /// Runs calls of tools with [`Run::Job`](crate::Run::Job) as jobs. `None`: every tool runs
+    /// inline.
     pub jobs: Option<JobSettings>,
     /// The rate limiter. `None`: requests are not limited.
     pub admission: Option<Arc<dyn Admission>>,
@@ -45,7 +46,8 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The default page size: all tools of an ordinary server, since some clients read only one page.
+    /// The default page size: all tools of an ordinary server, since some clients read only one
+    /// page.
     pub const PAGE_SIZE: usize = 100;
 }
 
@@ -110,8 +112,8 @@ impl Inner {
         self.settings.jobs.as_ref().map(|it| &it.store)
     }
 
-    /// Counts a request against the caller's quotas. Returns the remaining quota (`None`: not limited), or
-    /// the exhausted one as the error.
+    /// Counts a request against the caller's quotas. Returns the remaining quota (`None`: not
+    /// limited), or the exhausted one as the error.
     pub(super) async fn admit(
         &self,
         caller: &Caller,

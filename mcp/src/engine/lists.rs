@@ -13,7 +13,8 @@ use crate::{
     version::ProtocolVersion,
 };
 
-/// The definitions of tools, prompts and templates as JSON, rendered once for each protocol revision.
+/// The definitions of tools, prompts and templates as JSON, rendered once for each protocol
+/// revision.
 pub(super) struct Rendered {
     by_version: Vec<(ProtocolVersion, RenderedLists)>,
 }

@@ -70,8 +70,8 @@ impl Engine {
         dispatch::dispatch(&self.inner, caller, headers, &body).await.holding(slot)
     }
 
-    /// Handles `GET` on the MCP endpoint: opens the standalone stream of a legacy session, or resumes a
-    /// stream after `Last-Event-ID`.
+    /// Handles `GET` on the MCP endpoint: opens the standalone stream of a legacy session, or
+    /// resumes a stream after `Last-Event-ID`.
     pub async fn get(&self, caller: Caller, headers: &HeaderMap) -> Reply {
         if let Some(reply) = refuse_duplicates(headers) {
             return reply;
@@ -99,14 +99,15 @@ impl Engine {
         tasks::run(&self.inner, attempt, notebook, cancel).await
     }
 
-    /// Delivers a job's result or questions to the client. Call after the commit. Safe to repeat, also
-    /// after an error: the client receives each message once.
+    /// Delivers a job's result or questions to the client. Call after the commit. Safe to repeat,
+    /// also after an error: the client receives each message once.
     pub async fn announce(&self, job: &Job) -> Result<(), StoreError> {
         tasks::stream::announce(&self.inner, job).await
     }
 
     /// Starts a graceful shutdown: refuses new streams, closes legacy streams so that their clients
-    /// resume at another instance, and ends listen streams with their result. Running calls continue.
+    /// resume at another instance, and ends listen streams with their result. Running calls
+    /// continue.
     pub fn drain(&self) {
         self.inner.drain.cancel();
         self.inner.busy.close();

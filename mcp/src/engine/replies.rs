@@ -16,8 +16,9 @@ use crate::{
 };
 
 /// The error message when the caller's access ended while its call ran.
-pub(super) const ACCESS_ENDED: &str = "the access token was revoked while the call ran; the call was stopped and may or may not have \
-     taken effect";
+pub(super) const ACCESS_ENDED: &str = "\
+    the access token was revoked while the call ran; the call was stopped and may or may not have \
+    taken effect";
 
 impl Reply {
     pub(super) fn new(status: StatusCode, body: ReplyBody) -> Self {
@@ -39,8 +40,8 @@ impl Reply {
         Self::new(StatusCode::ACCEPTED, ReplyBody::Empty)
     }
 
-    /// Converts a JSON body to an event stream with one event, for a client that does not accept JSON.
-    /// Only for status 200: the body of an HTTP error is JSON regardless of `Accept`.
+    /// Converts a JSON body to an event stream with one event, for a client that does not accept
+    /// JSON. Only for status 200: the body of an HTTP error is JSON regardless of `Accept`.
     #[must_use]
     pub(super) fn into_events(mut self) -> Self {
         if self.status == StatusCode::OK

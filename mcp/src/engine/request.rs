@@ -1,4 +1,5 @@
-//! The methods that both eras have: parsing of their parameters, and resolution of the catalog entry.
+//! The methods that both eras have: parsing of their parameters, and resolution of the catalog
+//! entry.
 
 use std::collections::BTreeMap;
 
@@ -82,8 +83,8 @@ pub(super) struct RequestedOperation {
 }
 
 impl RequestedOperation {
-    /// Converts to the form in which another instance can resume it. `None`: the operation cannot be
-    /// stored, since it needs no resumption.
+    /// Converts to the form in which another instance can resume it. `None`: the operation cannot
+    /// be stored, since it needs no resumption.
     pub(super) fn to_stored(&self) -> Option<StoredCall> {
         Some(StoredCall {
             method: self.operation.method().name().to_owned(),
@@ -93,8 +94,8 @@ impl RequestedOperation {
         })
     }
 
-    /// Parses a stored call, possibly of another version of this server. `None`: this version does not
-    /// have its tool, prompt or resource.
+    /// Parses a stored call, possibly of another version of this server. `None`: this version does
+    /// not have its tool, prompt or resource.
     pub(super) fn from_stored(
         engine: &Inner,
         version: ProtocolVersion,
@@ -179,7 +180,8 @@ struct CompleteContext {
     arguments: BTreeMap<String, String>,
 }
 
-/// The maximum length of a value to complete, in bytes. A longer one is not a prefix of a suggestion.
+/// The maximum length of a value to complete, in bytes. A longer one is not a prefix of a
+/// suggestion.
 const MAX_COMPLETION_VALUE: usize = 1_000;
 
 /// Parses the parameters of a method. Absent parameters are read as `{}`.
@@ -192,8 +194,8 @@ pub(super) fn read_params<'a, T: Deserialize<'a>>(
     })
 }
 
-/// Returns the arguments, or `{}` if they are absent. Accepts an object encoded as a JSON string, as some
-/// clients send it.
+/// Returns the arguments, or `{}` if they are absent. Accepts an object encoded as a JSON string,
+/// as some clients send it.
 fn object(arguments: Option<&RawValue>) -> Result<Box<RawValue>, InvalidParams> {
     let none = || RawValue::from_string("{}".to_owned()).expect("valid JSON");
     let is_object = |it: &RawValue| it.get().starts_with('{');
@@ -294,8 +296,8 @@ impl Operation {
         }
     }
 
-    /// The parameters that must be repeated in headers, and the arguments that contain them. `None`: the
-    /// tool has no such parameters.
+    /// The parameters that must be repeated in headers, and the arguments that contain them.
+    /// `None`: the tool has no such parameters.
     pub(super) fn header_params<'a>(
         &'a self,
         engine: &'a Inner,
@@ -309,7 +311,8 @@ impl Operation {
         }
     }
 
-    /// The target and arguments that `requestState` is bound to. `None`: the method cannot ask the client.
+    /// The target and arguments that `requestState` is bound to. `None`: the method cannot ask the
+    /// client.
     pub(super) fn binding(&self) -> Option<(&str, &str)> {
         match self {
             Self::CallTool { name, arguments, .. } | Self::GetPrompt { name, arguments, .. } => {
@@ -333,8 +336,8 @@ impl Operation {
         }
     }
 
-    /// Whether the operation may be run again when the effect of an earlier run is unknown: operations
-    /// that only read, and tools with the hint `readOnlyHint` or `idempotentHint`.
+    /// Whether the operation may be run again when the effect of an earlier run is unknown:
+    /// operations that only read, and tools with the hint `readOnlyHint` or `idempotentHint`.
     pub(super) fn is_repeatable(&self, engine: &Inner) -> bool {
         match self {
             // Before the job exists nothing has been done, and then the job is not run here.
@@ -348,8 +351,8 @@ impl Operation {
         }
     }
 
-    /// Whether the operation is answered from memory. Other operations may emit events or ask the client,
-    /// and need a [`Call`](crate::Call).
+    /// Whether the operation is answered from memory. Other operations may emit events or ask the
+    /// client, and need a [`Call`](crate::Call).
     pub(super) fn is_list(&self) -> bool {
         matches!(
             self,
@@ -357,8 +360,8 @@ impl Operation {
         )
     }
 
-    /// Encodes the parameters as in a request. This is how calls are stored, because every version of the
-    /// server can parse the wire format. `None`: the operation is not stored.
+    /// Encodes the parameters as in a request. This is how calls are stored, because every version
+    /// of the server can parse the wire format. `None`: the operation is not stored.
     pub(super) fn to_params(
         &self,
         progress_token: Option<&RequestId>,

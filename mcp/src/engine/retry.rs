@@ -6,8 +6,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::store::StoreError;
 
-/// The lease of a writer: without renewal for this long, its calls count as lost. Longer than a short
-/// outage of the store, and short enough for a waiting client.
+/// The lease of a writer: without renewal for this long, its calls count as lost. Longer than a
+/// short outage of the store, and short enough for a waiting client.
 pub(super) const LEASE: Duration = Duration::from_secs(6);
 
 /// The interval at which a writer renews its lease.
@@ -17,8 +17,8 @@ pub(super) const HEARTBEAT: Duration = Duration::from_secs(2);
 /// have taken the call over.
 pub(super) const WRITE_TIMEOUT: Duration = LEASE;
 
-/// How long writing a response is retried. Longer, because a lost response requires running the call
-/// again.
+/// How long writing a response is retried. Longer, because a lost response requires running the
+/// call again.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The delay between two attempts.

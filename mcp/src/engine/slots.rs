@@ -13,8 +13,8 @@ use crate::caller::UserId;
 /// [`MAX_LISTENING`], so that a user with the maximum number of streams can still make calls.
 pub(super) const MAX_OPEN: usize = 256;
 
-/// The maximum number of streams of a user that wait for changes: `GET` and `subscriptions/listen`. A
-/// stream uses about 20 KiB and the URIs of its subscriptions; a client has one or two.
+/// The maximum number of streams of a user that wait for changes: `GET` and `subscriptions/listen`.
+/// A stream uses about 20 KiB and the URIs of its subscriptions; a client has one or two.
 pub(super) const MAX_LISTENING: usize = 128;
 
 /// Counts the slots of every user.

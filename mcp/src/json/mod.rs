@@ -2,8 +2,8 @@
 //!
 //! Serde's derived structs also accept an array, and fill their fields in order. The functions here
 //! reject an array in the place of an object at every depth. This does not work for untagged and
-//! internally tagged enums and for flattened fields, whose content Serde buffers; types for JSON from
-//! clients must not use them.
+//! internally tagged enums and for flattened fields, whose content Serde buffers; types for JSON
+//! from clients must not use them.
 
 mod objects;
 mod unique;
@@ -16,8 +16,8 @@ use serde_json::Value;
 use self::objects::Objects;
 pub use self::unique::{unique, unique_object};
 
-/// Why a text or value could not be parsed. `Display` does not include the position, since the text is
-/// often only a part of what was sent.
+/// Why a text or value could not be parsed. `Display` does not include the position, since the text
+/// is often only a part of what was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JsonError {
     path: Option<String>,
@@ -129,8 +129,8 @@ fn half_surrogate(text: &[u8]) -> Option<u16> {
     None
 }
 
-/// Deserializes an integer that may be written with a zero fraction or an exponent, such as `10.0` or
-/// `1e1`. For `#[serde(deserialize_with)]`.
+/// Deserializes an integer that may be written with a zero fraction or an exponent, such as `10.0`
+/// or `1e1`. For `#[serde(deserialize_with)]`.
 pub(crate) fn optional_integer<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<u64>, D::Error> {
@@ -144,8 +144,8 @@ pub(crate) fn optional_integer<'de, D: Deserializer<'de>>(
         .transpose()
 }
 
-/// Converts a number to an integer, however it is written. `None`: it has a fraction, does not fit into
-/// 64 bits, or is too large to be exact.
+/// Converts a number to an integer, however it is written. `None`: it has a fraction, does not fit
+/// into 64 bits, or is too large to be exact.
 pub(crate) fn whole(number: &serde_json::Number) -> Option<serde_json::Number> {
     if number.is_i64() || number.is_u64() {
         return Some(number.clone());

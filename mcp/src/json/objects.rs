@@ -10,7 +10,8 @@ use serde::{
 /// Wraps a deserializer, visitor, seed or access, so that the rule applies at every depth.
 pub(super) struct Objects<T>(pub(super) T);
 
-/// Wraps the visitor of a struct, so that its errors say "an object" instead of the name of the struct.
+/// Wraps the visitor of a struct, so that its errors say "an object" instead of the name of the
+/// struct.
 struct ObjectVisitor<V>(V);
 
 macro_rules! forward {

@@ -1,4 +1,5 @@
-//! Parsing of JSON without duplicate keys, because parsers disagree on which value of a key is used.
+//! Parsing of JSON without duplicate keys, because parsers disagree on which value of a key is
+//! used.
 
 use std::fmt;
 

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Signal, StoreError, Subscription, Topic};
 
-/// Digests of a server's lists. Two instances of the same version have equal digests. Empty: unknown.
+/// Digests of a server's lists. Two instances of the same version have equal digests. Empty:
+/// unknown.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CatalogDigest {
     /// The digest of the tool list.
@@ -26,7 +27,7 @@ pub trait Bus: Send + Sync {
     }
     /// Subscribes to a topic. When this returns, all later signals are received.
     async fn subscribe(&self, topic: Topic) -> Result<Subscription, StoreError>;
-    /// Stores the digest of the newest instance and returns the previous one, atomically. `Ok(None)`:
-    /// there was none.
+    /// Stores the digest of the newest instance and returns the previous one, atomically.
+    /// `Ok(None)`: there was none.
     async fn announce(&self, catalog: &CatalogDigest) -> Result<Option<CatalogDigest>, StoreError>;
 }

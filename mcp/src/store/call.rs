@@ -1,5 +1,5 @@
-//! Legacy calls as the stores represent them: the fencing token of a run, and the data needed to run
-//! a call again.
+//! Legacy calls as the stores represent them: the fencing token of a run, and the data needed to
+//! run a call again.
 
 use std::collections::BTreeMap;
 
@@ -12,9 +12,9 @@ use crate::{id::JobId, question::Answer, rpc::RequestId};
 
 /// Identifies one run of one request of a stream, and thereby the run that may write for it.
 ///
-/// A request may run several times: again after each round of questions, and again when the instance
-/// that ran it has died. Each run has the next `term`, a fencing token: the store rejects writes of
-/// earlier runs, such as those of an instance that was presumed dead and resumes.
+/// A request may run several times: again after each round of questions, and again when the
+/// instance that ran it has died. Each run has the next `term`, a fencing token: the store rejects
+/// writes of earlier runs, such as those of an instance that was presumed dead and resumes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Writer {
     /// The stream that receives the response.
@@ -26,9 +26,9 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// The id of the job that answers the request. All runs of a request have the same one, because a
-    /// run that was lost with its instance may have created the job already. As hard to guess as the
-    /// stream id.
+    /// The id of the job that answers the request. All runs of a request have the same one, because
+    /// a run that was lost with its instance may have created the job already. As hard to guess as
+    /// the stream id.
     pub(crate) fn job_id(&self) -> JobId {
         let named = serde_json::to_vec(&(&self.key, &self.request));
         JobId::of_hash(&Sha256::digest(named.expect("ids are plain data")).into())

@@ -2,8 +2,8 @@
 
 use crate::error::BoxError;
 
-/// A store is unavailable, or returned a value that cannot be read. Whether the operation took effect
-/// is unknown.
+/// A store is unavailable, or returned a value that cannot be read. Whether the operation took
+/// effect is unknown.
 #[derive(Debug, thiserror::Error)]
 #[error("{source}")]
 pub struct StoreError {
@@ -12,8 +12,8 @@ pub struct StoreError {
 }
 
 impl StoreError {
-    /// Creates an error. `dependency`: the unavailable service, such as `redis`. `None`: the service
-    /// answered, but its answer cannot be used.
+    /// Creates an error. `dependency`: the unavailable service, such as `redis`. `None`: the
+    /// service answered, but its answer cannot be used.
     pub fn new(dependency: Option<&'static str>, source: impl Into<BoxError>) -> Self {
         Self { dependency, source: source.into() }
     }

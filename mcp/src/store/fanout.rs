@@ -1,7 +1,7 @@
 //! Distributes signals to the subscribers of one process.
 //!
-//! The in-process bus consists of nothing else; a bus between processes uses this to distribute what
-//! its one connection receives.
+//! The in-process bus consists of nothing else; a bus between processes uses this to distribute
+//! what its one connection receives.
 
 use std::{
     collections::HashMap,
@@ -12,8 +12,8 @@ use tokio::sync::broadcast;
 
 use super::{Signal, Topic};
 
-/// How many signals a subscriber may lag behind before it receives [`Received::Missed`]. Each topic with
-/// subscribers allocates a buffer of this size, and each open stream has a topic.
+/// How many signals a subscriber may lag behind before it receives [`Received::Missed`]. Each topic
+/// with subscribers allocates a buffer of this size, and each open stream has a topic.
 const BACKLOG: usize = 32;
 
 type Topics = Mutex<HashMap<Topic, broadcast::Sender<Heard>>>;

@@ -33,9 +33,9 @@ pub enum Answered {
 /// Calls that wait for answers of the client. Answering a question is atomic.
 #[async_trait]
 pub trait Questions: Send + Sync {
-    /// Stores a call for at most `ttl` and appends its questions to its stream, atomically. The lease
-    /// of the run is extended to `ttl + lease`. When this returns, every instance can find the call.
-    /// `false`: the writer is no longer current. Idempotent.
+    /// Stores a call for at most `ttl` and appends its questions to its stream, atomically. The
+    /// lease of the run is extended to `ttl + lease`. When this returns, every instance can find
+    /// the call. `false`: the writer is no longer current. Idempotent.
     async fn suspend(
         &self,
         writer: &Writer,
@@ -44,8 +44,8 @@ pub trait Questions: Send + Sync {
         ttl: Duration,
         lease: Duration,
     ) -> Result<bool, StoreError>;
-    /// Removes a question and stores its answer, atomically. The answer to the last question starts the
-    /// next run of the call under `lease`, so that it can be taken over if the caller dies.
+    /// Removes a question and stores its answer, atomically. The answer to the last question starts
+    /// the next run of the call under `lease`, so that it can be taken over if the caller dies.
     async fn answer(
         &self,
         session: &SessionId,
@@ -53,8 +53,8 @@ pub trait Questions: Send + Sync {
         answer: Answer,
         lease: Duration,
     ) -> Result<Answered, StoreError>;
-    /// Removes a waiting call because the client cancelled it. The caller that receives the writer must
-    /// finish the request. `Ok(None)`: no such call waits.
+    /// Removes a waiting call because the client cancelled it. The caller that receives the writer
+    /// must finish the request. `Ok(None)`: no such call waits.
     async fn withdraw(
         &self,
         session: &SessionId,

@@ -9,8 +9,8 @@ use crate::{
     rpc::RequestId,
 };
 
-/// A notification to other instances. Only a hint: the state itself is in a store, so a receiver that
-/// misses a signal finds the change by reading.
+/// A notification to other instances. Only a hint: the state itself is in a store, so a receiver
+/// that misses a signal finds the change by reading.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Signal {
     /// The contents of a resource have changed.
@@ -57,8 +57,8 @@ pub enum Signal {
     StreamChanged(StreamKey),
     /// The socket of a stream must be closed; the client will resume the stream.
     StreamReleased(StreamKey),
-    /// Another socket serves the stream now. The previous one must close, so that each message is sent
-    /// on one socket only.
+    /// Another socket serves the stream now. The previous one must close, so that each message is
+    /// sent on one socket only.
     StreamTaken {
         /// The stream.
         key: StreamKey,
@@ -76,8 +76,8 @@ pub enum Signal {
     JobMessage {
         /// The job.
         job: JobId,
-        /// The progress that the message reports, if any: a message whose progress does not exceed the
-        /// last one is dropped.
+        /// The progress that the message reports, if any: a message whose progress does not exceed
+        /// the last one is dropped.
         progress: Option<f64>,
         /// A complete JSON-RPC notification.
         message: String,

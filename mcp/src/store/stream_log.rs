@@ -19,8 +19,8 @@ pub struct Page {
     pub last: EventNumber,
     /// Whether the stream has ended and this page contains its last events.
     pub ended: bool,
-    /// Time until the first lease of a writer lapses; zero if one has lapsed. `None`: the stream has no
-    /// writer, because it has ended or is the standalone one.
+    /// Time until the first lease of a writer lapses; zero if one has lapsed. `None`: the stream
+    /// has no writer, because it has ended or is the standalone one.
     pub lapses: Option<Duration>,
     /// The unanswered requests that are answered by jobs.
     pub jobs: Vec<(Writer, JobId)>,
@@ -37,8 +37,8 @@ pub struct Orphan {
     pub call: Option<StoredCall>,
 }
 
-/// Deduplicates the messages of a job: a message is appended only if its mark exceeds the last one of
-/// the same name.
+/// Deduplicates the messages of a job: a message is appended only if its mark exceeds the last one
+/// of the same name.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mark {
     /// The name, such as `progress`.
@@ -54,12 +54,12 @@ impl Mark {
     }
 }
 
-/// The maximum number of events per stream; the oldest are dropped first. A client that resumes later
-/// may miss progress messages, but never the response, which is the last event.
+/// The maximum number of events per stream; the oldest are dropped first. A client that resumes
+/// later may miss progress messages, but never the response, which is the last event.
 pub const MAX_EVENTS: usize = 1_000;
 
-/// The maximum size of the events of a stream in bytes; the oldest are dropped first. The last event is
-/// kept regardless of its size.
+/// The maximum size of the events of a stream in bytes; the oldest are dropped first. The last
+/// event is kept regardless of its size.
 pub const MAX_STREAM_BYTES: usize = 1024 * 1024;
 
 /// How long a stream can be resumed after its last event.
@@ -67,8 +67,8 @@ pub const STREAM_TTL: Duration = Duration::from_mins(15);
 
 /// The events of legacy streams (2025-11-25, basic/transports, "Resumability and Redelivery").
 ///
-/// Every implementation publishes [`Signal::StreamChanged`](super::Signal::StreamChanged) after each
-/// change, so that a reader can subscribe first, then read, then wait.
+/// Every implementation publishes [`Signal::StreamChanged`](super::Signal::StreamChanged) after
+/// each change, so that a reader can subscribe first, then read, then wait.
 #[async_trait]
 pub trait StreamLog: Send + Sync {
     /// Creates the stream of a POST for the responses to these requests; it ends with the last
@@ -83,8 +83,8 @@ pub trait StreamLog: Send + Sync {
     /// Appends a message to the standalone stream of a session, creating the stream if necessary.
     async fn append(&self, session: &SessionId, message: &str) -> Result<(), StoreError>;
     /// Appends a message of a call. The messages of a run are numbered from 1; a number that was
-    /// appended already is ignored, so a write whose outcome is unknown can be repeated. `false`: the
-    /// request is answered, or the writer is no longer current.
+    /// appended already is ignored, so a write whose outcome is unknown can be repeated. `false`:
+    /// the request is answered, or the writer is no longer current.
     async fn write(&self, writer: &Writer, number: u64, message: &str) -> Result<bool, StoreError>;
     /// Appends the response, or removes the request without one. The first call for a request wins;
     /// later calls, and those of earlier runs, have no effect.
@@ -92,7 +92,8 @@ pub trait StreamLog: Send + Sync {
     /// Removes a running request of a session without a response, whichever run is current; the run
     /// notices at its next write. A request that a job answers is kept.
     async fn cancel(&self, session: &SessionId, request: &RequestId) -> Result<(), StoreError>;
-    /// Renews the lease of a run. `false`: the request is answered, or the writer is no longer current.
+    /// Renews the lease of a run. `false`: the request is answered, or the writer is no longer
+    /// current.
     async fn renew(&self, writer: &Writer, lease: Duration) -> Result<bool, StoreError>;
     /// Reads at most `max` events after a position. `Ok(None)`: the stream does not exist or has
     /// expired; a standalone stream always exists.
@@ -105,9 +106,9 @@ pub trait StreamLog: Send + Sync {
     /// Takes over the calls of a stream whose leases have lapsed, under a new lease. Each call is
     /// returned to exactly one of several concurrent callers.
     async fn take_over(&self, key: &StreamKey, lease: Duration) -> Result<Vec<Orphan>, StoreError>;
-    /// Hands a request over to a job, which will answer it. No instance runs the request any more, so it
-    /// can be taken over only after `lease` has lapsed. The worker of the job writes as the same
-    /// writer. `false`: the request is answered, or the writer is no longer current.
+    /// Hands a request over to a job, which will answer it. No instance runs the request any more,
+    /// so it can be taken over only after `lease` has lapsed. The worker of the job writes as the
+    /// same writer. `false`: the request is answered, or the writer is no longer current.
     async fn hand_over(
         &self,
         writer: &Writer,
@@ -120,9 +121,9 @@ pub trait StreamLog: Send + Sync {
         session: &SessionId,
         request: &RequestId,
     ) -> Result<Option<(Writer, JobId)>, StoreError>;
-    /// Appends a message of a job. Several processes may write for it, so messages are not numbered: a
-    /// message with a mark is appended only if the value exceeds all earlier ones of that name.
-    /// `false`: the request is answered, or the writer is no longer current.
+    /// Appends a message of a job. Several processes may write for it, so messages are not
+    /// numbered: a message with a mark is appended only if the value exceeds all earlier ones of
+    /// that name. `false`: the request is answered, or the writer is no longer current.
     async fn write_for_job(
         &self,
         writer: &Writer,

@@ -13,8 +13,8 @@ use crate::{
 /// The delay between attempts to subscribe, as long as the engine exists.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// Starts a task that applies published cancellations to the calls of this process. It ends soon after
-/// the engine is dropped.
+/// Starts a task that applies published cancellations to the calls of this process. It ends soon
+/// after the engine is dropped.
 pub(in crate::engine) fn listen(engine: &Arc<Inner>) {
     let bus = Arc::clone(&engine.stores.bus);
     let engine = Arc::downgrade(engine);

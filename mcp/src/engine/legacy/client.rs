@@ -22,8 +22,8 @@ use crate::{
     store::{Answered, Signal, StoreError},
 };
 
-/// Handles a notification. Returns its method. `Ok(None)`: unknown, ignored. After an error the client
-/// must retry.
+/// Handles a notification. Returns its method. `Ok(None)`: unknown, ignored. After an error the
+/// client must retry.
 pub(super) async fn notification(
     engine: &Arc<Inner>,
     active: &ActiveSession,

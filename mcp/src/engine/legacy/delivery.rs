@@ -15,14 +15,14 @@ pub(super) enum Delivery {
     Own,
     /// On this socket. If it is lost, the remaining events are sent on the standalone stream.
     MovesAway,
-    /// On the socket of the standalone stream. Up to the event `answers_until` only responses are sent,
-    /// since the client may have received the rest.
+    /// On the socket of the standalone stream. Up to the event `answers_until` only responses are
+    /// sent, since the client may have received the rest.
     MovedHere { answers_until: EventNumber },
 }
 
 impl Delivery {
-    /// Encodes an event. `sends_retry`: whether the event must contain `retry`; cleared when it does.
-    /// `None`: the event is not sent.
+    /// Encodes an event. `sends_retry`: whether the event must contain `retry`; cleared when it
+    /// does. `None`: the event is not sent.
     pub(super) fn encode(
         self,
         id: &EventId,

@@ -17,8 +17,8 @@ pub(super) struct JobRequests(Vec<JobRequest>);
 struct JobRequest {
     writer: Writer,
     job: JobId,
-    /// Set if the worker of the job does not write to this stream: a `tasks/result` request that waits
-    /// for a task.
+    /// Set if the worker of the job does not write to this stream: a `tasks/result` request that
+    /// waits for a task.
     signals: Option<Subscription>,
 }
 
@@ -45,9 +45,9 @@ impl JobRequests {
         future::select_all(jobs).await;
     }
 
-    /// Appends the missing responses and questions of the jobs to the stream. `may_fail`: whether the
-    /// request of a job that does not exist fails; otherwise the job may still be created. `false`: the
-    /// state of a job is unknown, because a store is unavailable.
+    /// Appends the missing responses and questions of the jobs to the stream. `may_fail`: whether
+    /// the request of a job that does not exist fails; otherwise the job may still be created.
+    /// `false`: the state of a job is unknown, because a store is unavailable.
     pub(super) async fn sync(&mut self, engine: &Inner, caller: &Caller, may_fail: bool) -> bool {
         let mut known = true;
         for request in &mut self.0 {

@@ -6,8 +6,8 @@ use tokio::time::Instant;
 
 use crate::engine::retry::HEARTBEAT;
 
-/// How long a writer with a lapsed lease has to renew it. During an outage of the store no lease can be
-/// renewed; afterwards a live writer renews its lease within a heartbeat.
+/// How long a writer with a lapsed lease has to renew it. During an outage of the store no lease
+/// can be renewed; afterwards a live writer renews its lease within a heartbeat.
 const GRACE: Duration = HEARTBEAT.saturating_add(Duration::from_secs(1));
 
 /// Watches the leases of the writers of a stream.
@@ -20,9 +20,9 @@ pub(super) struct LeaseWatch {
 }
 
 impl LeaseWatch {
-    /// Records the time until the first lease lapses, as read from the log. Returns whether lapsed calls
-    /// must be taken over now: a lease has been lapsed for [`GRACE`], and `is_idle`, that is, the reader
-    /// has sent everything that it has read.
+    /// Records the time until the first lease lapses, as read from the log. Returns whether lapsed
+    /// calls must be taken over now: a lease has been lapsed for [`GRACE`], and `is_idle`, that is,
+    /// the reader has sent everything that it has read.
     pub(super) fn observe(&mut self, lapses: Option<Duration>, is_idle: bool) -> bool {
         let now = Instant::now();
         match lapses {

@@ -1,13 +1,13 @@
 //! `list_changed` notifications after a deploy that has changed the tool or prompt list.
 //!
-//! Every instance has a digest of its lists. On start it replaces the digest of the previously started
-//! instance in the shared store; if the two differ, `list_changed` is published to all listening
-//! clients. An instance that restarts with the same lists publishes nothing, so during a rolling deploy
-//! there is one notification for each alternation of old and new versions.
+//! Every instance has a digest of its lists. On start it replaces the digest of the previously
+//! started instance in the shared store; if the two differ, `list_changed` is published to all
+//! listening clients. An instance that restarts with the same lists publishes nothing, so during a
+//! rolling deploy there is one notification for each alternation of old and new versions.
 //!
-//! A client that was not listening, or fetched the list from an old instance, is found by its session:
-//! the session records the digest of the client's lists, and the reader of its standalone stream
-//! compares it with that of the instance.
+//! A client that was not listening, or fetched the list from an old instance, is found by its
+//! session: the session records the digest of the client's lists, and the reader of its standalone
+//! stream compares it with that of the instance.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,12 +19,12 @@ use crate::{
 /// The delay between two attempts.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// The maximum number of attempts. After a longer outage, only the comparison with the session's digest
-/// finds the change.
+/// The maximum number of attempts. After a longer outage, only the comparison with the session's
+/// digest finds the change.
 const ATTEMPTS: usize = 300;
 
-/// Starts a task that stores the digest of this instance and publishes `list_changed` if it differs from
-/// the previous one.
+/// Starts a task that stores the digest of this instance and publishes `list_changed` if it differs
+/// from the previous one.
 pub(in crate::engine) fn announce(engine: &Arc<Inner>) {
     let weak = Arc::downgrade(engine);
     tokio::spawn(async move {
@@ -62,8 +62,8 @@ fn changes(known: &CatalogDigest, current: &CatalogDigest) -> Vec<Signal> {
 }
 
 impl Inner {
-    /// Sends `list_changed` to a session whose cached tool and prompt lists differ from this version's, and
-    /// records that it was notified. Returns whether anything was sent.
+    /// Sends `list_changed` to a session whose cached tool and prompt lists differ from this
+    /// version's, and records that it was notified. Returns whether anything was sent.
     pub(in crate::engine) async fn send_list_changes(
         &self,
         id: &SessionId,

@@ -1,8 +1,9 @@
 //! Workarounds for clients whose handling of event streams differs from the specification.
 //!
-//! In 2025-11-25 a stream should begin with an event that has an id and empty data (basic/transports,
-//! "Sending Messages to the Server", 6), so that a client can resume before the first message. An SSE
-//! parser reports it as a message with the text "", and some clients fail on it.
+//! In 2025-11-25 a stream should begin with an event that has an id and empty data
+//! (basic/transports, "Sending Messages to the Server", 6), so that a client can resume before the
+//! first message. An SSE parser reports it as a message with the text "", and some clients fail on
+//! it.
 
 use crate::{store::Session, version::ProtocolVersion};
 
@@ -22,17 +23,18 @@ pub(in crate::engine) enum EmptyEvents {
 pub(in crate::engine) struct StreamQuirks {
     on_calls: EmptyEvents,
     on_standalone: EmptyEvents,
-    /// Whether the client resumes the stream of a call. If not, missed events are sent when it resumes its
-    /// standalone stream.
+    /// Whether the client resumes the stream of a call. If not, missed events are sent when it
+    /// resumes its standalone stream.
     pub(in crate::engine) resumes_calls: bool,
 }
 
-/// Lower-case names of clients that treat an event with empty data as a malformed message: claude.ai.
+/// Lower-case names of clients that treat an event with empty data as a malformed message:
+/// claude.ai.
 const NO_EMPTY_EVENTS: [&str; 2] = ["claude-ai", "anthropic"];
 
 /// Lower-case names of clients that resume only their standalone stream: Visual Studio Code and its
-/// builds. They log a warning for an event with empty data on the stream of a call, where it is of no use
-/// to them.
+/// builds. They log a warning for an event with empty data on the stream of a call, where it is of
+/// no use to them.
 const STANDALONE_ONLY: [&str; 3] = ["visual studio code", "code - oss", "vscodium"];
 
 impl StreamQuirks {

@@ -398,7 +398,8 @@ async fn prepare_task(
     Ok(Some(Prepared::Answered { answer, error: None }))
 }
 
-/// Handles `tasks/result` of a task that has not ended. The reader of the stream appends the response.
+/// Handles `tasks/result` of a task that has not ended. The reader of the stream appends the
+/// response.
 async fn await_job(
     engine: &Arc<Inner>,
     response: &LegacyResponse,

@@ -5,12 +5,13 @@
 //! - It waited for answers: unaffected. It was not running, and the instance that receives the last
 //!   answer resumes it.
 //! - It only reads, or is marked as idempotent: it is run again from the start by the instance that
-//!   serves its stream, with the rights of the request that opened the stream. Earlier events are not
-//!   sent again, and progress continues from the last value.
+//!   serves its stream, with the rights of the request that opened the stream. Earlier events are
+//!   not sent again, and progress continues from the last value.
 //! - Otherwise it may or may not have taken effect, and the client receives an error that says so.
 //!
-//! This happens only after the lease of the run has lapsed. An atomic operation of the store decides
-//! which instance takes the call over, and the store rejects later writes of the lost instance.
+//! This happens only after the lease of the run has lapsed. An atomic operation of the store
+//! decides which instance takes the call over, and the store rejects later writes of the lost
+//! instance.
 
 use std::sync::Arc;
 
@@ -26,7 +27,8 @@ use crate::{
     store::{Orphan, Session, StoreError, StoredCall, StreamKey, Writer},
 };
 
-/// How many losses of its instance a call may have before it fails: the call itself may be the cause.
+/// How many losses of its instance a call may have before it fails: the call itself may be the
+/// cause.
 const MAX_LOSSES: u64 = 3;
 
 /// The page size when reading events to find the last progress.
@@ -44,8 +46,8 @@ pub(super) async fn resume(
     run(engine, caller, session, writer, call, requested).await;
 }
 
-/// Takes over the calls of a stream that were lost with their instance: runs them again, or answers them
-/// with an error.
+/// Takes over the calls of a stream that were lost with their instance: runs them again, or answers
+/// them with an error.
 pub(in crate::engine) async fn take_over(
     engine: &Arc<Inner>,
     caller: &Caller,
@@ -96,8 +98,8 @@ async fn rerun_or_fail(
     Ok(())
 }
 
-/// Runs a call with the rights of the current request, whose token may have fewer scopes than that of the
-/// original request.
+/// Runs a call with the rights of the current request, whose token may have fewer scopes than that
+/// of the original request.
 async fn run(
     engine: &Arc<Inner>,
     caller: Caller,

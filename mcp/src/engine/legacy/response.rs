@@ -1,10 +1,11 @@
-//! The response to a legacy POST: JSON if all requests are answered quickly, otherwise an event stream.
+//! The response to a legacy POST: JSON if all requests are answered quickly, otherwise an event
+//! stream.
 //!
-//! The mode is not decided when a call starts. If every request is answered before an event is sent, the
-//! response is JSON and no stream is created. The first event, or the deadline
-//! [`QUICK`](crate::engine::QUICK), opens a stream in the log; from then on the reader of the stream
-//! serves the socket, and the call only writes to the log. A lost connection does not affect the call:
-//! in the legacy era it is not a cancellation.
+//! The mode is not decided when a call starts. If every request is answered before an event is
+//! sent, the response is JSON and no stream is created. The first event, or the deadline
+//! [`QUICK`](crate::engine::QUICK), opens a stream in the log; from then on the reader of the
+//! stream serves the socket, and the call only writes to the log. A lost connection does not affect
+//! the call: in the legacy era it is not a cancellation.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -74,7 +75,8 @@ enum ResponseState {
 }
 
 impl LegacyResponse {
-    /// Creates the response to requests that are not answered yet. Requests with an operation are run.
+    /// Creates the response to requests that are not answered yet. Requests with an operation are
+    /// run.
     pub(in crate::engine) fn new(
         engine: Arc<Inner>,
         caller: Caller,
@@ -116,8 +118,8 @@ impl LegacyResponse {
         })
     }
 
-    /// Opens the stream, unless it is open already. `false`: the response is JSON, the client does not
-    /// accept event streams, or the caller's storage quota is exhausted.
+    /// Opens the stream, unless it is open already. `false`: the response is JSON, the client does
+    /// not accept event streams, or the caller's storage quota is exhausted.
     pub(in crate::engine) async fn open_stream(&self) -> Result<bool, StoreError> {
         let mut state = self.state.lock().await;
         match &*state {
@@ -212,8 +214,8 @@ impl LegacyResponse {
         self.missing_scope.get().copied()
     }
 
-    /// Records the failure of the job that answered the request, if it failed. If the job cannot be read,
-    /// the failure stays unknown here; the worker counts it.
+    /// Records the failure of the job that answered the request, if it failed. If the job cannot be
+    /// read, the failure stays unknown here; the worker counts it.
     pub(in crate::engine) async fn record_job_failure(&self, user: &UserId) {
         let (Some(id), Some(jobs)) = (self.job.get(), self.engine.jobs()) else {
             return;
@@ -277,9 +279,9 @@ impl LegacyResponse {
             return answer;
         }
         let error = format!(
-            "the call has ended and may have taken effect, but its answer of {} bytes is not kept: \
-             your answers of the last minutes fill what one person may keep here; wait a few \
-             minutes, or accept `application/json`",
+            "the call has ended and may have taken effect, but its response of {} bytes was \
+             discarded: your responses of the last minutes have reached the storage limit of a \
+             user; wait a few minutes, or accept `application/json`",
             answer.len()
         );
         let error = RpcError::new(codes::TOO_MANY_REQUESTS, error);
@@ -287,8 +289,8 @@ impl LegacyResponse {
         rpc::encode_error(Some(&writer.request), &error)
     }
 
-    /// Renews the lease of a writer. `false`: the writer is no longer current. Without a stream there is no
-    /// lease, and the result is `true`.
+    /// Renews the lease of a writer. `false`: the writer is no longer current. Without a stream
+    /// there is no lease, and the result is `true`.
     pub(in crate::engine) async fn renew(&self, writer: &Writer) -> bool {
         if !matches!(*self.state.lock().await, ResponseState::Streaming) {
             return true;
@@ -314,8 +316,8 @@ fn array(answers: &[Vec<u8>]) -> Vec<u8> {
 pub(in crate::engine) struct LegacyOutlet {
     response: Arc<LegacyResponse>,
     writer: Writer,
-    /// The number of the last message of this run. Locked during a write, so that messages are appended in
-    /// order.
+    /// The number of the last message of this run. Locked during a write, so that messages are
+    /// appended in order.
     written: Mutex<u64>,
 }
 

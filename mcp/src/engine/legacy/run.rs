@@ -114,8 +114,8 @@ impl LegacyRun {
         self.response.finish(&self.writer, answer).await;
     }
 
-    /// Creates the job that will answer the call; this run ends. The error is the response if there is one
-    /// already, or `None` if the call was cancelled.
+    /// Creates the job that will answer the call; this run ends. The error is the response if there
+    /// is one already, or `None` if the call was cancelled.
     async fn start_job(&self, tool: &JobTool<'_>, call: Call) -> Result<(), Option<Vec<u8>>> {
         let unavailable = |error: crate::StoreError| {
             tracing::error!(
@@ -158,8 +158,8 @@ impl LegacyRun {
         Ok(())
     }
 
-    /// Creates the job of a call whose client does not accept event streams, and waits for its result.
-    /// Returns the response. `None`: the client cancelled the call, and thereby the job.
+    /// Creates the job of a call whose client does not accept event streams, and waits for its
+    /// result. Returns the response. `None`: the client cancelled the call, and thereby the job.
     async fn wait_for_job(
         &self,
         tool: &JobTool<'_>,
@@ -248,7 +248,8 @@ impl LegacyRun {
         })
     }
 
-    /// Stores the call and sends its questions. The instance that receives the last answer resumes it.
+    /// Stores the call and sends its questions. The instance that receives the last answer resumes
+    /// it.
     async fn suspend(
         &self,
         call: Call,
@@ -263,8 +264,9 @@ impl LegacyRun {
         };
         if !self.response.open_stream().await.map_err(unavailable)? {
             return Err(RpcError::invalid_request(
-                "this call asks the user something, which needs a client that accepts \
-                 `text/event-stream`; if yours does, too much is kept for you: wait a few minutes",
+                "this call asks the user a question, which needs a client that accepts \
+                 `text/event-stream`; if yours does, your stored responses have reached the \
+                 storage limit of a user: wait a few minutes",
             ));
         }
         let version = self.session.version;
@@ -285,9 +287,9 @@ impl LegacyRun {
         if !self.engine.may_keep(&self.caller, stored.size() + asked).await {
             return Err(RpcError::new(
                 codes::TOO_MANY_REQUESTS,
-                "this call asks the user something and has to wait for the answer, but your waiting \
-                 calls and answers of the last minutes fill what one person may keep here; wait a few \
-                 minutes",
+                "this call has to wait for an answer of the user, but your waiting calls and \
+                 stored responses of the last minutes have reached the storage limit of a user; \
+                 wait a few minutes",
             ));
         }
         let questions = &self.engine.stores.questions;

@@ -20,9 +20,9 @@ pub(super) struct ActiveSession {
     pub(super) quota: Option<Quota>,
 }
 
-/// Loads the session of a request and counts the request against the caller's quotas, concurrently. The
-/// error is the reply: 429 if the quota is exhausted, 400 without a session header, 404 if the user has no
-/// such session (2025-11-25, basic/transports, "Session Management").
+/// Loads the session of a request and counts the request against the caller's quotas, concurrently.
+/// The error is the reply: 429 if the quota is exhausted, 400 without a session header, 404 if the
+/// user has no such session (2025-11-25, basic/transports, "Session Management").
 pub(super) async fn load_session(
     engine: &Inner,
     caller: &Caller,

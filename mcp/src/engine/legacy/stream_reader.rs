@@ -154,8 +154,9 @@ impl StreamReader {
 
     /// Closes all other sockets of this stream, so that each message is sent on one socket only.
     ///
-    /// The changes on a standalone stream are appended by its reader. A client that resumes it may have
-    /// missed some in between, so it is notified that everything it subscribes to may have changed.
+    /// The changes on a standalone stream are appended by its reader. A client that resumes it may
+    /// have missed some in between, so it is notified that everything it subscribes to may have
+    /// changed.
     pub(in crate::engine) async fn take_over(&mut self, resumes: bool, session: &Session) {
         let signal = Signal::StreamTaken { key: self.key.clone(), holder: self.holder.clone() };
         self.engine.publish(signal).await;
@@ -166,8 +167,8 @@ impl StreamReader {
         self.send_list_changes(session).await;
     }
 
-    /// Continues the stream of a call on the socket of the standalone stream. Its events have no ids,
-    /// because they would make the client resume this stream instead of the standalone one.
+    /// Continues the stream of a call on the socket of the standalone stream. Its events have no
+    /// ids, because they would make the client resume this stream instead of the standalone one.
     pub(in crate::engine) async fn move_to_standalone(
         mut self,
         last: EventNumber,
@@ -214,8 +215,8 @@ impl StreamReader {
                 Box::pin(self.forget_sent_stream()).await;
                 return None;
             }
-            // Boxed, except for waiting, so that the future of a waiting stream is small: thousands are
-            // open.
+            // Boxed, except for waiting, so that the future of a waiting stream is small: thousands
+            // are open.
             if self.unread {
                 Box::pin(self.read()).await;
             } else {
@@ -257,18 +258,18 @@ impl StreamReader {
         }
     }
 
-    /// Counts the events that were dropped from the log before they were read, since the log keeps only
-    /// the newest ones: `missed` before a client resumed, or `lost` while it was connected.
+    /// Counts the events that were dropped from the log before they were read, since the log keeps
+    /// only the newest ones: `missed` before a client resumed, or `lost` while it was connected.
     fn count_gap(&self, page: &Page) {
         let first = page.events.first().map_or(0, |(number, _)| *number);
         let gap = first.saturating_sub(self.after.saturating_add(1));
         match gap {
             0 => {}
             missed if self.resumes => {
-                tracing::debug!(target: crate::COUNTED, missed, "Events were dropped before the client resumed");
+                tracing::debug!(target: crate::COUNTED, missed, "Events dropped before a resume");
             }
             lost => {
-                tracing::debug!(target: crate::COUNTED, lost, "Events were dropped before they were sent")
+                tracing::debug!(target: crate::COUNTED, lost, "Events dropped while connected")
             }
         }
     }
@@ -353,8 +354,8 @@ impl StreamReader {
         }
     }
 
-    /// Deletes a stream that was completely sent, if its client does not resume call streams: otherwise it
-    /// would be sent again on the standalone stream.
+    /// Deletes a stream that was completely sent, if its client does not resume call streams:
+    /// otherwise it would be sent again on the standalone stream.
     async fn forget_sent_stream(&self) {
         if self.close_reason != Some(CloseReason::StreamEnded) || self.delivery == Delivery::Own {
             return;
@@ -367,7 +368,8 @@ impl StreamReader {
         }
     }
 
-    /// Appends the notifications of a change to the log, so that a resumed stream contains them, too.
+    /// Appends the notifications of a change to the log, so that a resumed stream contains them,
+    /// too.
     async fn on_change(&mut self, received: Received) {
         self.catch_up_at = None;
         if let Err(error) = self.append_changes(received).await {
@@ -446,8 +448,9 @@ impl StreamReader {
 }
 
 impl Drop for StreamReader {
-    /// Closes the standalone stream if the client did not receive all of this one and does not resume call
-    /// streams: it resumes the standalone stream, on which the remaining events are sent.
+    /// Closes the standalone stream if the client did not receive all of this one and does not
+    /// resume call streams: it resumes the standalone stream, on which the remaining events are
+    /// sent.
     fn drop(&mut self) {
         let is_incomplete = match self.close_reason {
             Some(CloseReason::TakenOver) => false,

@@ -89,7 +89,8 @@ pub(in crate::engine) async fn get(
     }
 }
 
-/// The remaining events of the session's call streams, for a client that does not resume these streams.
+/// The remaining events of the session's call streams, for a client that does not resume these
+/// streams.
 async fn moved_calls(
     engine: &Arc<Inner>,
     active: &ActiveSession,

@@ -225,7 +225,8 @@ impl Listener {
                 received = self.user.recv() => received,
                 received = self.everyone.recv() => received,
                 () = self.followed.changed() => {
-                    self.ready = self.followed.notifications(&self.engine, &self.caller, &self.id).await;
+                    let (engine, caller) = (&self.engine, &self.caller);
+                    self.ready = self.followed.notifications(engine, caller, &self.id).await;
                     self.ready.reverse();
                     continue;
                 }

@@ -1,7 +1,7 @@
 //! Modern requests (2026-07-28): each is self-contained, and any instance can serve it.
 //!
-//! The call runs inside the response ([`run`]). When the client disconnects, the response is dropped and
-//! with it the call: this is how a modern client cancels.
+//! The call runs inside the response ([`run`]). When the client disconnects, the response is
+//! dropped and with it the call: this is how a modern client cancels.
 
 mod listen;
 mod params;

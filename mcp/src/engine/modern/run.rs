@@ -1,5 +1,5 @@
-//! Execution of a modern request inside its response: as a JSON body, as an event stream, or as a job
-//! that the response waits for.
+//! Execution of a modern request inside its response: as a JSON body, as an event stream, or as a
+//! job that the response waits for.
 
 use std::{
     collections::BTreeMap,
@@ -347,7 +347,8 @@ impl ModernRun {
         }
     }
 
-    /// Asks the client questions. Everything that the next round needs is sealed into `requestState`.
+    /// Asks the client questions. Everything that the next round needs is sealed into
+    /// `requestState`.
     fn ask(&self, questions: &BTreeMap<String, Question>, kept: &SealedAnswers) -> RunOutcome {
         let (target, arguments) = self.operation.binding().unwrap_or_default();
         let method = self.method.name();

@@ -30,7 +30,8 @@ use crate::{
     types::{CallToolResult, ClientCapabilities},
 };
 
-/// Runs one attempt of a job until the tool returns or `cancel` fires. The caller enforces the timeout.
+/// Runs one attempt of a job until the tool returns or `cancel` fires. The caller enforces the
+/// timeout.
 pub(in crate::engine) async fn run(
     engine: &Arc<Inner>,
     attempt: Attempt,
@@ -199,14 +200,14 @@ struct JobOutlet {
     engine: Arc<Inner>,
     job: JobId,
     origin: Origin,
-    /// Whether the last write failed after retries. The job continues, and later writes are not retried
-    /// until one succeeds.
+    /// Whether the last write failed after retries. The job continues, and later writes are not
+    /// retried until one succeeds.
     write_failed: AtomicBool,
 }
 
 impl JobOutlet {
-    /// Appends a message to the stream of the call. A message with a mark is retried, since marks make
-    /// writes idempotent.
+    /// Appends a message to the stream of the call. A message with a mark is retried, since marks
+    /// make writes idempotent.
     async fn write(&self, writer: &Writer, mark: Option<Mark>, message: &str) {
         let log = &self.engine.stores.log;
         let retries = mark.is_some() && !self.write_failed.load(Ordering::Relaxed);

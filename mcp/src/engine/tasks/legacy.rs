@@ -1,5 +1,5 @@
-//! Requests of legacy sessions that jobs answer. The response is appended to the call's stream by the
-//! worker that ended the job or by the reader of the stream, whichever is first.
+//! Requests of legacy sessions that jobs answer. The response is appended to the call's stream by
+//! the worker that ended the job or by the reader of the stream, whichever is first.
 
 use super::stream::{JOB_LEASE, answer, ask, cancel as cancel_job, parse_question_id};
 use crate::{
@@ -15,8 +15,8 @@ use crate::{
     store::{SessionId, StoreError, Writer},
 };
 
-/// Updates a request that a job answers: appends the response or the questions if they are missing, and
-/// otherwise renews the lease. Returns the job. `Ok(None)`: the job does not exist.
+/// Updates a request that a job answers: appends the response or the questions if they are missing,
+/// and otherwise renews the lease. Returns the job. `Ok(None)`: the job does not exist.
 pub(in crate::engine) async fn sync_request(
     engine: &Inner,
     user: &UserId,
@@ -55,8 +55,8 @@ pub(in crate::engine) async fn fail_request(
 }
 
 /// Cancels a request that a job answers. If the request created the job, the job is cancelled; a
-/// `tasks/result` request only stops waiting. After an error nothing has changed, and the client may
-/// retry.
+/// `tasks/result` request only stops waiting. After an error nothing has changed, and the client
+/// may retry.
 pub(in crate::engine) async fn cancel(
     engine: &Inner,
     user: &UserId,

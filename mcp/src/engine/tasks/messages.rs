@@ -12,7 +12,7 @@ pub(in crate::engine) fn outcome(job: &Job) -> JobOutcome {
     match (&job.outcome, job.status) {
         (Some(outcome), _) => outcome.clone(),
         (None, JobStatus::Cancelled) => {
-            JobOutcome::failed("This was cancelled before it had ended.")
+            JobOutcome::failed("This was cancelled before it had finished.")
         }
         (None, _) => JobOutcome::Error(RpcError::internal()),
     }
@@ -21,17 +21,18 @@ pub(in crate::engine) fn outcome(job: &Job) -> JobOutcome {
 /// The result for a client that cannot wait any longer while the job continues.
 pub(in crate::engine) fn detached(engine: &Inner, id: &JobId, why: &str) -> CallToolResult {
     let how = match result_tool(engine) {
-        Some(tool) => format!("`{tool}` with that id gives its result later"),
-        None => "it ends by itself".to_owned(),
+        Some(tool) => format!("`{tool}` with that id returns its result later"),
+        None => "it ends without further action".to_owned(),
     };
-    CallToolResult::error(format!("{why} The work goes on as job {id}: {how}."))
+    CallToolResult::error(format!("{why} The work continues as job {id}: {how}."))
 }
 
 /// The text of the first message of a call that became a job.
 pub(super) fn started(engine: &Inner, id: &JobId) -> String {
     match result_tool(engine) {
         Some(tool) => format!(
-            "This runs as job {id}. If you cannot wait, `{tool}` with that id gives the result later."
+            "This runs as job {id}. If you cannot wait, `{tool}` with that id returns the result \
+             later."
         ),
         None => format!("This runs as job {id}."),
     }

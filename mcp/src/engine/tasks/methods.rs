@@ -172,8 +172,8 @@ pub(in crate::engine) fn checked(
     Ok(answers)
 }
 
-/// Handles `tasks/list`: all jobs of the user that the token may see, except child jobs, also those that
-/// were not called as tasks.
+/// Handles `tasks/list`: all jobs of the user that the token may see, except child jobs, also those
+/// that were not called as tasks.
 pub(in crate::engine) async fn list(
     engine: &Inner,
     caller: &Caller,
@@ -197,7 +197,8 @@ pub(in crate::engine) async fn list(
     Ok(result)
 }
 
-/// Handles `tasks/cancel`: the task is cancelled before the response. An error if it has ended already.
+/// Handles `tasks/cancel`: the task is cancelled before the response. An error if it has ended
+/// already.
 pub(in crate::engine) async fn cancel(
     engine: &Inner,
     caller: &Caller,

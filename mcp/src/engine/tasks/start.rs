@@ -25,8 +25,8 @@ use crate::{
 /// The timeout of [`Tool::prepare`](crate::Tool::prepare), while the client waits.
 const PREPARE_LIMIT: Duration = Duration::from_secs(30);
 
-/// How long creating a job is retried. Short, because the client waits; long enough to replace a broken
-/// database connection.
+/// How long creating a job is retried. Short, because the client waits; long enough to replace a
+/// broken database connection.
 const ENQUEUE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A call of a tool that runs as a job.
@@ -49,7 +49,8 @@ pub(in crate::engine) enum NotStarted {
 }
 
 impl Inner {
-    /// Returns the job tool of an operation. `None`: the tool runs inline, or the engine has no jobs.
+    /// Returns the job tool of an operation. `None`: the tool runs inline, or the engine has no
+    /// jobs.
     pub(in crate::engine) fn job_tool<'a>(
         &'a self,
         operation: &'a Operation,
@@ -139,8 +140,8 @@ impl JobTool<'_> {
         }
     }
 
-    /// Encodes the first message of a call that waits for its job: the job id. `None`: the client wants
-    /// neither progress nor log messages.
+    /// Encodes the first message of a call that waits for its job: the job id. `None`: the client
+    /// wants neither progress nor log messages.
     pub(in crate::engine) fn first_message(&self, id: &JobId, call: &Call) -> Option<FirstMessage> {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]

@@ -23,13 +23,13 @@ use crate::{
 /// The `_meta` key that relates a message to a task (2025-11-25).
 pub(in crate::engine) const RELATED: &str = "io.modelcontextprotocol/related-task";
 
-/// The lease of a request that a job answers. Long, because a job may wait in the queue; a reader of the
-/// stream checks the job much more often.
+/// The lease of a request that a job answers. Long, because a job may wait in the queue; a reader
+/// of the stream checks the job much more often.
 pub(in crate::engine) const JOB_LEASE: Duration = Duration::from_hours(1);
 
-/// The lease of a request between its hand-over and the creation of its job: longer than the retries of
-/// the creation plus the database timeouts. If the job does not exist when it lapses, the instance has
-/// died, and the request fails.
+/// The lease of a request between its hand-over and the creation of its job: longer than the
+/// retries of the creation plus the database timeouts. If the job does not exist when it lapses,
+/// the instance has died, and the request fails.
 pub(in crate::engine) const START_LEASE: Duration = Duration::from_secs(25);
 
 /// The mark of a progress message, so that a worker that has lost its job cannot send old progress.
@@ -37,8 +37,8 @@ pub(super) fn progress_mark(done: f64) -> Mark {
     Mark { name: "progress".to_owned(), value: done }
 }
 
-/// Appends the outcome or the questions of a job to the stream of its call, if it has one. Other clients
-/// are notified by the signal that [`crate::job::Jobs`] publishes with every change.
+/// Appends the outcome or the questions of a job to the stream of its call, if it has one. Other
+/// clients are notified by the signal that [`crate::job::Jobs`] publishes with every change.
 pub(in crate::engine) async fn announce(engine: &Inner, job: &Job) -> Result<(), StoreError> {
     if let Origin::Stream { writer } = &job.origin {
         if job.status.is_final() {
@@ -51,7 +51,8 @@ pub(in crate::engine) async fn announce(engine: &Inner, job: &Job) -> Result<(),
     Ok(())
 }
 
-/// Cancels a job whose client has gone. Failures are only logged: there is no caller to report them to.
+/// Cancels a job whose client has gone. Failures are only logged: there is no caller to report them
+/// to.
 pub(in crate::engine) async fn cancel(engine: &Inner, user: &UserId, id: &JobId) {
     let Some(jobs) = engine.jobs() else {
         return;
@@ -69,8 +70,8 @@ pub(in crate::engine) async fn cancel(engine: &Inner, user: &UserId, id: &JobId)
     }
 }
 
-/// Encodes the response of a job that has ended, to its call or to `tasks/result`. `related`: the task
-/// id, if the client has one.
+/// Encodes the response of a job that has ended, to its call or to `tasks/result`. `related`: the
+/// task id, if the client has one.
 pub(in crate::engine) fn answer(
     request: &RequestId,
     job: &Job,
@@ -97,8 +98,8 @@ pub(in crate::engine) fn answer(
     }
 }
 
-/// Appends the open questions of a job to a legacy stream, each at most once. `related`: the task id, if
-/// the client has one.
+/// Appends the open questions of a job to a legacy stream, each at most once. `related`: the task
+/// id, if the client has one.
 pub(super) async fn ask(
     engine: &Inner,
     writer: &Writer,
@@ -129,9 +130,9 @@ fn encode_question(
     rpc::encode_request(id, question.method(), params.as_ref())
 }
 
-/// The JSON-RPC id of a question. It contains the job id and the tool's key, so that any instance can
-/// assign the response without stored state, and a repeated question has the same id. Unguessable,
-/// because job ids are.
+/// The JSON-RPC id of a question. It contains the job id and the tool's key, so that any instance
+/// can assign the response without stored state, and a repeated question has the same id.
+/// Unguessable, because job ids are.
 fn question_id(job: &JobId, key: &str) -> String {
     format!("{job}.{key}")
 }

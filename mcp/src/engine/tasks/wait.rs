@@ -1,5 +1,5 @@
-//! Waiting for a job while the HTTP response is open: for modern clients without tasks, and for legacy
-//! clients that do not accept event streams.
+//! Waiting for a job while the HTTP response is open: for modern clients without tasks, and for
+//! legacy clients that do not accept event streams.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,8 +19,8 @@ use crate::{
 /// The interval at which a job is read while waiting, in case a signal was lost.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How long before the expiry of the access token waiting ends. Long enough for the response to arrive
-/// in time, since expiry times are in whole seconds.
+/// How long before the expiry of the access token waiting ends. Long enough for the response to
+/// arrive in time, since expiry times are in whole seconds.
 const EXPIRY_MARGIN: Duration = Duration::from_secs(1);
 
 /// How waiting ended.
@@ -48,8 +48,8 @@ pub(in crate::engine) struct JobWait {
 }
 
 impl JobWait {
-    /// Subscribes to the job; call before it is created or read. `lasts`: until the access token expires.
-    /// `cancels`: whether dropping this cancels the job.
+    /// Subscribes to the job; call before it is created or read. `lasts`: until the access token
+    /// expires. `cancels`: whether dropping this cancels the job.
     pub(in crate::engine) async fn begin(
         engine: &Arc<Inner>,
         user: &UserId,
@@ -97,7 +97,7 @@ impl JobWait {
                 Ok(Some(job)) => job,
                 Ok(None) => {
                     self.cancels = false;
-                    let gone = "The job is no longer known.".to_owned();
+                    let gone = "The job no longer exists.".to_owned();
                     return WaitEnd::Detached(CallToolResult::error(gone));
                 }
                 Err(why) => {
@@ -109,7 +109,8 @@ impl JobWait {
     }
 
     /// Waits for the job to finish, for clients that do not accept event streams (no progress, no
-    /// questions). `Ok(None)`: no such job. The error says why the job continues without this response.
+    /// questions). `Ok(None)`: no such job. The error says why the job continues without this
+    /// response.
     pub(in crate::engine) async fn wait_for_end(mut self) -> Result<Option<Job>, &'static str> {
         // It may have ended before the subscription.
         let mut poll_at = Instant::now();
@@ -138,7 +139,9 @@ impl JobWait {
                 () = self.engine.drain.cancelled() => {
                     return Err("The server that held this connection is being replaced.");
                 }
-                () = sleep_until(self.expires) => return Err("The access token is about to expire."),
+                () = sleep_until(self.expires) => {
+                    return Err("The access token is about to expire.");
+                }
             }
             let Some(jobs) = self.engine.jobs() else {
                 return Ok(None);
@@ -156,8 +159,8 @@ impl JobWait {
         }
     }
 
-    /// Forwards a message of the job to the client, if it accepts messages. `false`: the signal is not a
-    /// message.
+    /// Forwards a message of the job to the client, if it accepts messages. `false`: the signal is
+    /// not a message.
     async fn forward(&mut self, received: Received, outlet: Option<&dyn Outlet>) -> bool {
         let Received::Signal(Signal::JobMessage { progress, message, .. }) = received else {
             return false;
@@ -179,8 +182,8 @@ impl JobWait {
 }
 
 impl Drop for JobWait {
-    /// Cancels the job, because the client has disconnected. Not when the instance shuts down or the token
-    /// expires: then the client may ask for the result later.
+    /// Cancels the job, because the client has disconnected. Not when the instance shuts down or
+    /// the token expires: then the client may ask for the result later.
     fn drop(&mut self) {
         let is_detached = self.engine.drain.is_cancelled() || Instant::now() >= self.expires;
         if !self.cancels || is_detached {

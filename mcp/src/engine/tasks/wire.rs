@@ -1,5 +1,5 @@
-//! The wire formats of jobs as tasks: the extension `io.modelcontextprotocol/tasks` of 2026-07-28, and
-//! the experimental tasks of 2025-11-25. Their field names differ, so they share only the job.
+//! The wire formats of jobs as tasks: the extension `io.modelcontextprotocol/tasks` of 2026-07-28,
+//! and the experimental tasks of 2025-11-25. Their field names differ, so they share only the job.
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -1,7 +1,7 @@
 //! The stores in memory, for a single process: the embedded mode and tests.
 //!
-//! Entries are bounded and expire as they do in Redis. One mutex protects everything; it is never held
-//! across an await.
+//! Entries are bounded and expire as they do in Redis. One mutex protects everything; it is never
+//! held across an await.
 
 mod questions;
 mod sessions;

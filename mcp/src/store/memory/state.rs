@@ -18,8 +18,8 @@ use crate::{
     },
 };
 
-/// The maximum number of sessions. A new session above it replaces the one that was idle longest, whose
-/// client receives 404 and initializes again.
+/// The maximum number of sessions. A new session above it replaces the one that was idle longest,
+/// whose client receives 404 and initializes again.
 pub const MAX_SESSIONS: usize = 10_000;
 
 /// The minimum time between two removals of expired entries.

@@ -1,9 +1,9 @@
-//! Signals between processes: one pub/sub connection per process, whose messages are distributed to the
-//! subscribers of this process.
+//! Signals between processes: one pub/sub connection per process, whose messages are distributed to
+//! the subscribers of this process.
 //!
-//! A channel is subscribed to while its topic has subscribers in this process. After the connection was
-//! lost, all subscribers receive [`Received::Missed`](crate::store::Received::Missed): a signal is only
-//! a hint, and its receivers read the current state.
+//! A channel is subscribed to while its topic has subscribers in this process. After the connection
+//! was lost, all subscribers receive [`Received::Missed`](crate::store::Received::Missed): a signal
+//! is only a hint, and its receivers read the current state.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -31,8 +31,8 @@ const TIDY_INTERVAL: Duration = Duration::from_secs(10);
 /// interrupted connection would not be noticed.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
-/// The TTL of the digest of the newest instance's lists: longer than the time between most deploys. After
-/// it, a session learns of changed lists when its standalone stream is opened.
+/// The TTL of the digest of the newest instance's lists: longer than the time between most deploys.
+/// After it, a session learns of changed lists when its standalone stream is opened.
 const ANNOUNCEMENT_TTL: Duration = Duration::from_hours(30 * 24);
 
 /// The maximum number of signals that are being retried at the same time. In a longer outage the
@@ -87,8 +87,8 @@ impl Bus for RedisBus {
         let Err(error) = self.connection.pipeline::<()>(&pipeline).await else {
             return Ok(());
         };
-        // Subscribers whose connection was not interrupted would not notice the lost signal, so it is
-        // retried in the background.
+        // Subscribers whose connection was not interrupted would not notice the lost signal, so it
+        // is retried in the background.
         let Ok(permit) = Arc::clone(&self.late).try_acquire_owned() else {
             return Err(error);
         };

@@ -1,9 +1,9 @@
-//! The connection of a process to Redis for commands, shared by this crate and by the crates that are
-//! built on it.
+//! The connection of a process to Redis for commands, shared by this crate and by the crates that
+//! are built on it.
 //!
-//! It is multiplexed: the commands of many tasks are in flight at the same time, and commands that are
-//! awaited together take one round trip. Whether the server is a cluster is detected when connecting; in
-//! a cluster, all keys of one script or pipeline must have the same hash tag.
+//! It is multiplexed: the commands of many tasks are in flight at the same time, and commands that
+//! are awaited together take one round trip. Whether the server is a cluster is detected when
+//! connecting; in a cluster, all keys of one script or pipeline must have the same hash tag.
 
 use std::{
     fmt,
@@ -41,8 +41,8 @@ const TRUST_IDLE: Duration = Duration::from_millis(500);
 /// The timeout of this check.
 const CHECK_LIMIT: Duration = Duration::from_secs(1);
 
-/// TCP: the idle time before the first keep-alive probe, and the time within which sent data must be
-/// acknowledged.
+/// TCP: the idle time before the first keep-alive probe, and the time within which sent data must
+/// be acknowledged.
 const TCP_SILENCE: Duration = Duration::from_secs(15);
 
 /// TCP: the interval between keep-alive probes, and the number of unanswered ones after which the
@@ -71,8 +71,8 @@ struct Shared {
     prefix: String,
     pool: Pool,
     held: Mutex<Held>,
-    /// Locked while connecting, so that one task connects for all waiting ones. Contains the time of the
-    /// last attempt if that failed.
+    /// Locked while connecting, so that one task connects for all waiting ones. Contains the time
+    /// of the last attempt if that failed.
     connecting: tokio::sync::Mutex<Option<Instant>>,
     /// When Redis last refused a write because its memory was full.
     full: Mutex<Option<Instant>>,
@@ -89,13 +89,14 @@ const OUT_OF_MEMORY: &str = "OOM";
 struct Held {
     /// The connection, and the time of its last answer.
     link: Option<(Link, Instant)>,
-    /// The number of the connection, from 1: an error of an earlier connection must not close this one.
+    /// The number of the connection, from 1: an error of an earlier connection must not close this
+    /// one.
     number: u64,
 }
 
 impl Connection {
-    /// Creates a connection to a `redis://` or `rediss://` URL, without connecting yet. Every key and
-    /// channel begins with `prefix`, so that several products can share a server.
+    /// Creates a connection to a `redis://` or `rediss://` URL, without connecting yet. Every key
+    /// and channel begins with `prefix`, so that several products can share a server.
     pub fn new(url: &str, prefix: &str) -> Result<Self, StoreError> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_LIMIT))
@@ -123,8 +124,8 @@ impl Connection {
         &self.0.prefix
     }
 
-    /// Whether Redis has refused a write of this process within the last minute because its memory is
-    /// full.
+    /// Whether Redis has refused a write of this process within the last minute because its memory
+    /// is full.
     pub fn is_full(&self) -> bool {
         let full = self.0.full.lock().unwrap_or_else(PoisonError::into_inner);
         full.is_some_and(|at| at.elapsed() < FULL_FOR)
@@ -135,8 +136,8 @@ impl Connection {
         let mut full = self.0.full.lock().unwrap_or_else(PoisonError::into_inner);
         if full.is_none_or(|at| at.elapsed() >= FULL_FOR) {
             tracing::error!(
-                "Redis has reached its memory limit and refuses writes: sessions and sign-ins cannot \
-                 begin. Increase its memory; the command `store` lists the usage per user"
+                "Redis has reached its memory limit and refuses writes: no session or sign-in can \
+                 start. Increase its memory; the command `store` lists the usage per user"
             );
         }
         *full = Some(Instant::now());
@@ -216,8 +217,8 @@ impl Connection {
         held.link.clone().map(|(link, _)| (link, held.number))
     }
 
-    /// Returns the current connection if it works. One that was idle is checked with a `PING`, because
-    /// it may have been closed or interrupted without notice.
+    /// Returns the current connection if it works. One that was idle is checked with a `PING`,
+    /// because it may have been closed or interrupted without notice.
     async fn checked(&self) -> Option<(Link, u64)> {
         let (link, used_at, number) = {
             let held = self.held();

@@ -29,9 +29,9 @@ use crate::{
 const LAST: &str = "last";
 /// Field: the number of unanswered requests.
 const OPEN: &str = "open";
-/// Prefix of the fields that represent one unanswered request each. The value consists of four numbers:
-/// the run, the time when its lease lapses (in ms since the Unix epoch by the clock of Redis), the
-/// number of the run's last message, and how many times the call was lost.
+/// Prefix of the fields that represent one unanswered request each. The value consists of four
+/// numbers: the run, the time when its lease lapses (in ms since the Unix epoch by the clock of
+/// Redis), the number of the run's last message, and how many times the call was lost.
 const PENDING: &str = "pending:";
 
 /// Prefix of the fields that hold the job of one unanswered request each.

@@ -1,20 +1,20 @@
 //! The stores in Redis 7 or Valkey 8, for many instances; a single server or a cluster.
 //!
-//! The commands of a process share one multiplexed [`Connection`]; pub/sub uses a second one ([`bus`]).
-//! Related commands form one script or one pipeline, so a call costs one round trip before its tool
-//! runs. Every key has a TTL. All keys of a session have the same hash tag `{sid}`, so that a cluster
-//! stores them on one node:
+//! The commands of a process share one multiplexed [`Connection`]; pub/sub uses a second one
+//! ([`bus`]). Related commands form one script or one pipeline, so a call costs one round trip
+//! before its tool runs. Every key has a TTL. All keys of a session have the same hash tag `{sid}`,
+//! so that a cluster stores them on one node:
 //!
 //! | key | type | contents | TTL |
 //! |---|---|---|---|
 //! | `mcp:{sid}:session` | hash | [`super::Session`] | session TTL, sliding |
 //! | `mcp:{sid}:call:<id>` | hash | a call that waits for answers | of its questions |
-//! | `mcp:{sid}:ask:<question>` | string | the call and the tool's key of a question | of its questions |
+//! | `mcp:{sid}:ask:<question>` | string | call and tool's key of a question | of its questions |
 //! | `mcp:{sid}:waiting` | hash | waiting calls by JSON-RPC id | of its questions |
-//! | `mcp:{sid}:log:<stream>` | stream | the events of one stream | [`super::STREAM_TTL`] after the last event |
-//! | `mcp:{sid}:meta:<stream>` | hash | last event number; run and lease of each open request | same |
+//! | `mcp:{sid}:log:<stream>` | stream | events of a stream | [`super::STREAM_TTL`] after the last |
+//! | `mcp:{sid}:meta:<stream>` | hash | last number; run and lease of open requests | same |
 //! | `mcp:{sid}:running:<stream>:<id>` | hash | a call that may be run again | same |
-//! | `mcp:{sid}:jobs` | hash | the job of each request that a job answers | [`super::STREAM_TTL`] after its lease |
+//! | `mcp:{sid}:jobs` | hash | job by request | [`super::STREAM_TTL`] after its lease |
 //! | `sessions:<user>` | sorted set | the user's sessions by last use | session TTL, sliding |
 //! | `mcp:{sid}:streams` | set | the streams of the session | as the streams |
 //! | `catalog` | string | digest of the newest instance's lists | 30 days |

@@ -1,9 +1,9 @@
 -- Stores a call that waits for answers, and appends its questions to its stream.
 -- KEYS: meta, log, running call, waiting call, waiting.
--- ARGV: request, run, TTL in ms, lease after the TTL in ms, TTL of a stream in ms, id of the waiting
--- call, stream id, key prefix of questions, the call, maximum number of events, channel, signal,
--- number of questions, maximum bytes of events; then id, tool's key and message of each question;
--- then key and value of each answer so far.
+-- ARGV: request, run, TTL in ms, lease after the TTL in ms, TTL of a stream in ms, id of the
+-- waiting call, stream id, key prefix of questions, the call, maximum number of events, channel,
+-- signal, number of questions, maximum bytes of events; then id, tool's key and message of each
+-- question; then key and value of each answer so far.
 -- Returns 1 if the run is current, otherwise 0.
 local field = 'pending:' .. ARGV[1]
 local state = redis.call('HGET', KEYS[1], field)

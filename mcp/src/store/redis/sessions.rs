@@ -27,8 +27,8 @@ const FOLLOWS: &str = "follows:";
 const FIELDS: usize = 3;
 
 impl Redis {
-    /// The key of the sorted set of a user's sessions. In a cluster it is not on the node of the sessions
-    /// themselves.
+    /// The key of the sorted set of a user's sessions. In a cluster it is not on the node of the
+    /// sessions themselves.
     fn sessions_key(&self, user: &UserId) -> String {
         format!("{}sessions:{user}", self.connection.prefix())
     }

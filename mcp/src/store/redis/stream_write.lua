@@ -1,6 +1,6 @@
 -- Appends a message of a call, unless its number was appended already. KEYS: log, meta.
--- ARGV: request, run, message number, message, maximum number of events, TTL in ms, channel, signal,
--- maximum bytes of events.
+-- ARGV: request, run, message number, message, maximum number of events, TTL in ms, channel,
+-- signal, maximum bytes of events.
 -- Returns 1 if the run is current, otherwise 0.
 local field = 'pending:' .. ARGV[1]
 local state = redis.call('HGET', KEYS[2], field)

@@ -1,6 +1,6 @@
 -- Appends a message of a job. KEYS: log, meta.
--- ARGV: request, run, message, maximum number of events, TTL in ms, channel, signal, maximum bytes of
--- events; with a mark also its name and value: appended only if the value exceeds the last one.
+-- ARGV: request, run, message, maximum number of events, TTL in ms, channel, signal, maximum bytes
+-- of events; with a mark also its name and value: appended only if the value exceeds the last one.
 -- Returns 1 if the run is current, otherwise 0.
 local state = redis.call('HGET', KEYS[2], 'pending:' .. ARGV[1])
 if not state or string.match(state, '%d+') ~= ARGV[2] then

@@ -11,8 +11,8 @@ use crate::{
     store::{StoreError, StoredCall},
 };
 
-/// The first character of every value, here and in the scripts. Identifies the format; a reader of a
-/// later format must accept this one, too.
+/// The first character of every value, here and in the scripts. Identifies the format; a reader of
+/// a later format must accept this one, too.
 pub(super) const FORMAT: char = '1';
 
 /// Field of a call hash: the call without its answers, as JSON.

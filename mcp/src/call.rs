@@ -23,8 +23,8 @@ use crate::{
     caller_jobs::{CallerJobs, JobAccess},
     catalog::schema,
     error::{ChildrenWanted, InputRequired, ToolError},
-    job::{Child, JobId, JobOutcome, MAX_CHILDREN, Notebook, Progress},
-    question::{Answer, BadAnswer, Elicited, Question, Root, SampleRequest, Sampled},
+    job::{AttemptStore, Child, JobId, JobOutcome, MAX_CHILDREN, Progress},
+    question::{BadAnswer, ClientAnswer, Elicited, Question, Root, SampleRequest, Sampled},
     rpc::{self, RequestId, RpcError},
     store::Signal,
     types::{ClientCapabilities, LogLevel},
@@ -57,7 +57,7 @@ pub(crate) struct CallContext {
     pub(crate) progress_token: Option<RequestId>,
     /// The minimum severity of log messages. `None`: the client wants none.
     pub(crate) log_level: Option<LogLevel>,
-    pub(crate) answers: BTreeMap<String, Answer>,
+    pub(crate) answers: BTreeMap<String, ClientAnswer>,
     /// The last progress sent to the client.
     pub(crate) progress: Option<f64>,
     pub(crate) cancel: CancellationToken,
@@ -77,7 +77,7 @@ pub(crate) struct JobContext {
     pub(crate) children: BTreeMap<String, JobOutcome>,
     /// Whether the job is a child of another job.
     pub(crate) is_child: bool,
-    pub(crate) notebook: Arc<dyn Notebook>,
+    pub(crate) attempt_store: Arc<dyn AttemptStore>,
 }
 
 /// A call of a tool, resource or prompt.
@@ -87,7 +87,7 @@ pub struct Call {
     capabilities: ClientCapabilities,
     progress_token: Option<RequestId>,
     log_level: Option<LogLevel>,
-    answers: BTreeMap<String, Answer>,
+    answers: BTreeMap<String, ClientAnswer>,
     progress: Mutex<Option<f64>>,
     asked: Mutex<BTreeMap<String, Question>>,
     /// The outcomes of children, by the tool's key.
@@ -192,7 +192,7 @@ impl Call {
         // again.
         if let Some(job) = &self.job {
             let message = message.map(str::to_owned);
-            job.notebook.progress(Progress { done, total, message }).await;
+            job.attempt_store.progress(Progress { done, total, message }).await;
         }
     }
 
@@ -244,7 +244,7 @@ impl Call {
             return Ok(());
         };
         let state = serde_json::to_value(state).map_err(ToolError::internal)?;
-        Ok(job.notebook.checkpoint(state).await?)
+        Ok(job.attempt_store.checkpoint(state).await?)
     }
 
     /// Runs other tools as concurrent child jobs, and returns their outcomes in the same order.
@@ -372,7 +372,7 @@ impl Call {
         &self,
         key: &str,
         question: impl FnOnce() -> Question,
-    ) -> Result<&Answer, ToolError> {
+    ) -> Result<&ClientAnswer, ToolError> {
         if let Some(answer) = self.answers.get(key) {
             return Ok(answer);
         }
@@ -440,11 +440,11 @@ impl Call {
         }
     }
 
-    pub(crate) fn answers(&self) -> BTreeMap<String, Answer> {
+    pub(crate) fn answers(&self) -> BTreeMap<String, ClientAnswer> {
         self.answers.clone()
     }
 
-    pub(crate) fn into_progress_and_answers(self) -> (Option<f64>, BTreeMap<String, Answer>) {
+    pub(crate) fn into_progress_and_answers(self) -> (Option<f64>, BTreeMap<String, ClientAnswer>) {
         (self.progress.into_inner().unwrap_or_else(PoisonError::into_inner), self.answers)
     }
 }

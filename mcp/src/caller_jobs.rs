@@ -9,7 +9,7 @@ use crate::{
     caller::Caller,
     error::ToolError,
     job::{Job, JobId, JobPage, Jobs},
-    question::Answer,
+    question::ClientAnswer,
     store::StoreError,
 };
 
@@ -94,7 +94,7 @@ impl CallerJobs<'_> {
     pub async fn answer(
         &self,
         id: &JobId,
-        answers: BTreeMap<String, Answer>,
+        answers: BTreeMap<String, ClientAnswer>,
     ) -> Result<Option<Job>, JobAccessError> {
         if self.get(id).await?.is_none() {
             return Ok(None);

@@ -18,7 +18,7 @@ use crate::{
     caller::{Caller, UserId},
     failure::CallFailure,
     json,
-    question::{Answer, Question},
+    question::{ClientAnswer, Question},
     rpc::{self, RequestId, RpcError},
     store::{StoreError, Writer},
     trace::TraceParent,
@@ -83,7 +83,7 @@ pub struct NewJob {
     /// The call to run.
     pub call: JobCall,
     /// The answers that the client gave before the job was created, by the tool's key.
-    pub answers: BTreeMap<String, Answer>,
+    pub answers: BTreeMap<String, ClientAnswer>,
     /// The timeout of an attempt.
     pub timeout: Duration,
     /// The maximum number of attempts.
@@ -257,7 +257,7 @@ pub enum NotEnqueued {
     },
     /// The store is unavailable.
     #[error(transparent)]
-    Away(#[from] StoreError),
+    Unavailable(#[from] StoreError),
 }
 
 /// What an engine needs to run calls as jobs.
@@ -306,7 +306,7 @@ pub trait Jobs: Send + Sync {
         &self,
         user: &UserId,
         id: &JobId,
-        answers: BTreeMap<String, Answer>,
+        answers: BTreeMap<String, ClientAnswer>,
     ) -> Result<Option<Job>, StoreError>;
     /// Cancels a job that has not ended: its status becomes [`JobStatus::Cancelled`] immediately,
     /// even while a worker runs it. Returns the new state. `Ok(None)`: the user has no such job.
@@ -329,7 +329,7 @@ pub struct Attempt {
     /// The call to run.
     pub call: JobCall,
     /// The answers of the client, by the tool's key.
-    pub answers: BTreeMap<String, Answer>,
+    pub answers: BTreeMap<String, ClientAnswer>,
     /// The outcomes of the children that the tool asked for, by the tool's key.
     pub children: BTreeMap<String, JobOutcome>,
     /// The last stored progress: later progress must exceed it.
@@ -340,7 +340,7 @@ pub struct Attempt {
 
 /// The storage of a running attempt. Every write is fenced by the number of the attempt.
 #[async_trait]
-pub trait Notebook: Send + Sync {
+pub trait AttemptStore: Send + Sync {
     /// Stores the progress. May skip values that are superseded soon.
     async fn progress(&self, progress: Progress);
     /// Stores a checkpoint, from which a later attempt continues. An error means that this attempt

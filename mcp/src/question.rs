@@ -136,7 +136,7 @@ impl Question {
 
     /// Checks that an answer has the format that the question requires. The error says what is
     /// wrong.
-    pub(crate) fn check(&self, answer: &Answer) -> Result<(), String> {
+    pub(crate) fn check(&self, answer: &ClientAnswer) -> Result<(), String> {
         let checked = match self {
             Self::Elicit { schema, .. } => answer.elicited::<Value>(schema).map(drop),
             Self::ElicitUrl { .. } => answer.elicited_url().map(drop),
@@ -253,7 +253,7 @@ pub(crate) const MAX_ANSWER_BYTES: usize = 256 * 1024;
 /// The client's answer to a question, as sent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Answer {
+pub enum ClientAnswer {
     /// The `result` of the response.
     Result(Value),
     /// The `error` of the response: the client could not or did not want to answer. Legacy only.
@@ -288,7 +288,7 @@ pub(crate) enum BadAnswer {
     Refused(String),
 }
 
-impl Answer {
+impl ClientAnswer {
     fn read<T: DeserializeOwned>(&self) -> Result<T, BadAnswer> {
         match self {
             Self::Result(value) => json::from_value(value.clone())
@@ -387,14 +387,14 @@ mod tests {
         let many = json!({"role":"assistant","model":"m","content":[
             {"type":"text","text":"a"}, {"type":"tool_use","id":"1","name":"x","input":{}},
             {"type":"text","text":"b"}]});
-        assert_eq!(Answer::Result(one).sampled().unwrap().text(), "a");
-        assert_eq!(Answer::Result(many).sampled().unwrap().text(), "a\nb");
+        assert_eq!(ClientAnswer::Result(one).sampled().unwrap().text(), "a");
+        assert_eq!(ClientAnswer::Result(many).sampled().unwrap().text(), "a\nb");
     }
 
     #[test]
     fn an_answer_that_is_not_an_elicitation_result_is_malformed() {
         for bad in [json!(12345), json!(null), json!({}), json!({"action":"maybe"})] {
-            let answer = Answer::Result(bad).elicited::<Value>(&json!({}));
+            let answer = ClientAnswer::Result(bad).elicited::<Value>(&json!({}));
             assert!(matches!(answer, Err(BadAnswer::Malformed(_))));
         }
     }

@@ -7,8 +7,8 @@ use futures_util::stream::BoxStream;
 use http::StatusCode;
 
 use crate::{
-    admission::Quota,
     failure::{CallFailure, LateFailure},
+    rate_limit::Quota,
 };
 
 /// The reply to an HTTP request on the MCP endpoint.

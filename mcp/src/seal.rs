@@ -11,7 +11,7 @@ use chacha20poly1305::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::{caller::Caller, job::JobId, json, question::Answer};
+use crate::{caller::Caller, job::JobId, json, question::ClientAnswer};
 
 /// How long a state is valid: the time for one round.
 pub(crate) const LIFETIME_SECONDS: i64 = 600;
@@ -82,7 +82,7 @@ struct SealedState {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct SealedAnswers {
     /// The answers so far.
-    pub(crate) answers: BTreeMap<String, Answer>,
+    pub(crate) answers: BTreeMap<String, ClientAnswer>,
     /// The job that asks, if the request became a job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) job: Option<JobId>,
@@ -179,7 +179,7 @@ mod tests {
     fn a_state_opens_for_its_own_request_only() {
         let (old, new) = (SealKey::new([1; 32]), SealKey::new([2; 32]));
         let (ada, bob) = (caller("ada"), caller("bob"));
-        let answers = BTreeMap::from([("k".to_owned(), Answer::Result(true.into()))]);
+        let answers = BTreeMap::from([("k".to_owned(), ClientAnswer::Result(true.into()))]);
         let kept = SealedAnswers { answers, job: Some(JobId::random()) };
         let sealed =
             seal(std::slice::from_ref(&old), 100, &binding(&ada, r#"{"a":1,"b":2}"#), &kept);

@@ -91,7 +91,7 @@ impl TraceParent {
     }
 
     /// Reads `_meta.traceparent` of a message.
-    fn from_params(params: Option<&RawValue>) -> Option<Self> {
+    pub(crate) fn from_params(params: Option<&RawValue>) -> Option<Self> {
         #[derive(Deserialize)]
         struct Params<'a> {
             #[serde(rename = "_meta", borrow)]
@@ -103,11 +103,15 @@ impl TraceParent {
             traceparent: Option<&'a RawValue>,
         }
         let params: Params<'_> = json::from_str(params?.get()).ok()?;
-        let given = params.meta?.traceparent?.get();
-        if given.len() > MAX_LENGTH + "\"\"".len() {
+        Self::from_json(params.meta?.traceparent?)
+    }
+
+    /// Parses a `traceparent` that is a JSON string.
+    pub(crate) fn from_json(value: &RawValue) -> Option<Self> {
+        if value.get().len() > MAX_LENGTH + "\"\"".len() {
             return None;
         }
-        Self::parse(&json::from_str::<String>(given).ok()?)
+        Self::parse(&json::from_str::<String>(value.get()).ok()?)
     }
 
     /// The trace context of a span. `None`: the span is not traced.
@@ -203,12 +207,12 @@ pub fn request(id: &str, method: &str, headers: &HeaderMap) -> Span {
 
 /// Creates the span of an MCP operation. Its parent is the context in the message, with a link to
 /// the span of the HTTP request; without a context in the message it is the span of the HTTP
-/// request.
+/// request. `parent` reads the context in the message; called only if the span is traced.
 pub(crate) fn operation(
     method: &'static str,
     target: Option<&str>,
     version: ProtocolVersion,
-    params: Option<&RawValue>,
+    parent: impl FnOnce() -> Option<TraceParent>,
 ) -> Span {
     let tool = target.filter(|_| method == "tools/call");
     let span = info_span!(
@@ -227,7 +231,7 @@ pub(crate) fn operation(
     if span.is_disabled() {
         return span;
     }
-    if let Some(parent) = TraceParent::from_params(params) {
+    if let Some(parent) = parent() {
         let request = TraceParent::here();
         parent.adopt(&span);
         if let Some(request) = request {

@@ -1,4 +1,4 @@
-//! The values of the protocol that tools, resources and prompts are made of.
+//! Protocol types that are used by tools, resources and prompts.
 
 use std::collections::BTreeMap;
 

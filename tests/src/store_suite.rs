@@ -6,7 +6,7 @@ use std::{
 };
 
 use mcp::{
-    Answer, ClientCapabilities, LogLevel, ProtocolVersion, RequestId, UserId,
+    ClientAnswer, ClientCapabilities, LogLevel, ProtocolVersion, RequestId, UserId,
     job::JobId,
     store::{
         Answered, CatalogDigest, MAX_EVENTS, MAX_SESSIONS_PER_USER, MAX_STREAM_BYTES,
@@ -113,8 +113,8 @@ async fn suspended(
     writer
 }
 
-fn yes() -> Answer {
-    Answer::Result(serde_json::json!({ "action": "accept" }))
+fn yes() -> ClientAnswer {
+    ClientAnswer::Result(serde_json::json!({ "action": "accept" }))
 }
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -462,9 +462,9 @@ async fn signals_reach_their_topic_only(stores: &Stores) {
 async fn the_newest_catalog_is_known(stores: &Stores) {
     let catalog = |tools: &str| CatalogDigest { tools: tools.into(), prompts: "p".into() };
     let (old, new) = (catalog("old"), catalog("new"));
-    assert_eq!(stores.bus.announce(&old).await.expect("announce"), None);
-    assert_eq!(stores.bus.announce(&new).await.expect("announce"), Some(old));
-    assert_eq!(stores.bus.announce(&new).await.expect("announce"), Some(new.clone()));
+    assert_eq!(stores.bus.replace_catalog(&old).await.expect("replace"), None);
+    assert_eq!(stores.bus.replace_catalog(&new).await.expect("replace"), Some(old));
+    assert_eq!(stores.bus.replace_catalog(&new).await.expect("replace"), Some(new.clone()));
     let id = SessionId::random();
     stores.sessions.set_catalog(&id, &new).await.expect("set");
     assert_eq!(

@@ -8,7 +8,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use mcp::job::{JobId, Notebook, Progress, Superseded};
+use mcp::job::{AttemptStore, JobId, Progress, Superseded};
 use serde_json::Value;
 use service::{
     Service,
@@ -118,7 +118,7 @@ impl Book {
 }
 
 #[async_trait]
-impl Notebook for Book {
+impl AttemptStore for Book {
     async fn progress(&self, progress: Progress) {
         self.waiting.jobs().insert(self.job.clone(), (self.number, progress));
         self.waiting.some.notify_one();

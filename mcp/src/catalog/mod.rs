@@ -27,7 +27,7 @@ pub use self::{
         ResourceTemplate,
     },
     schema::HeaderParam,
-    tool::{AnyTool, NoInput, Run, Text, Tool, ToolDefinition, ToolEntry, ToolOutput},
+    tool::{AnyTool, NoInput, RunMode, Text, Tool, ToolDefinition, ToolEntry, ToolOutput},
 };
 use crate::{
     call::Call,

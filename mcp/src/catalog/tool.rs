@@ -39,7 +39,7 @@ pub trait Tool<S>: Send + Sync + 'static {
     /// Hints for the client.
     const ANNOTATIONS: ToolAnnotations = ToolAnnotations::NONE;
     /// Where the tool runs, and its timeout.
-    const RUN: Run = Run::DEFAULT;
+    const RUN: RunMode = RunMode::DEFAULT;
     /// Whether the client must support tasks, for a job that takes too long to wait for. Calls of
     /// other clients are rejected.
     const NEEDS_TASK: bool = false;
@@ -85,7 +85,7 @@ pub trait Tool<S>: Send + Sync + 'static {
 
 /// Where a tool runs, and its timeout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Run {
+pub enum RunMode {
     /// In the instance that received the call.
     Inline {
         /// The timeout of a run, which does not include waiting for the user.
@@ -101,7 +101,7 @@ pub enum Run {
     },
 }
 
-impl Run {
+impl RunMode {
     /// Inline with a timeout of one minute, after which common clients give up without progress.
     pub const DEFAULT: Self = Self::Inline { timeout: Duration::from_mins(1) };
 
@@ -173,7 +173,7 @@ pub struct ToolEntry {
     /// The scope that the access token must have.
     pub scope: &'static str,
     /// Where the tool runs, and its timeout.
-    pub run: Run,
+    pub run: RunMode,
     /// Whether the client must support tasks.
     pub needs_task: bool,
     /// The parameters that are repeated in headers.

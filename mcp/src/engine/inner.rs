@@ -12,11 +12,11 @@ use super::{
     slots::{MAX_LISTENING, MAX_OPEN, Slots},
 };
 use crate::{
-    admission::{Admission, Quota, Requests, Verdict},
     caller::{AccessCheck, Caller},
     caller_jobs::{JobAccess, ToolScopes},
     catalog::Catalog,
     job::{JobSettings, Jobs},
+    rate_limit::{Quota, RateDecision, RateLimiter, RequestCost},
     seal::SealKey,
     store::{CatalogDigest, SessionId, Signal, Stores},
 };
@@ -35,11 +35,11 @@ pub struct Settings {
     pub now: Arc<dyn Fn() -> i64 + Send + Sync>,
     /// The number of elements on a page of a list.
     pub page_size: usize,
-    /// Runs calls of tools with [`Run::Job`](crate::Run::Job) as jobs. `None`: every tool runs
+    /// Runs calls of tools with [`RunMode::Job`](crate::RunMode::Job) as jobs. `None`: every tool runs
     /// inline.
     pub jobs: Option<JobSettings>,
     /// The rate limiter. `None`: requests are not limited.
-    pub admission: Option<Arc<dyn Admission>>,
+    pub rate_limiter: Option<Arc<dyn RateLimiter>>,
     /// Detects revocations after the access token was checked. `None`: streams stay open until the
     /// token expires.
     pub access: Option<Arc<dyn AccessCheck>>,
@@ -114,24 +114,24 @@ impl Inner {
 
     /// Counts a request against the caller's quotas. Returns the remaining quota (`None`: not
     /// limited), or the exhausted one as the error.
-    pub(super) async fn admit(
+    pub(super) async fn check_rate(
         &self,
         caller: &Caller,
-        requests: Requests,
+        requests: RequestCost,
     ) -> Result<Option<Quota>, Quota> {
-        let Some(admission) = &self.settings.admission else {
+        let Some(limiter) = &self.settings.rate_limiter else {
             return Ok(None);
         };
-        match admission.admit(caller, requests).await {
-            Verdict::Admitted(quota) => Ok(quota),
-            Verdict::Refused(quota) => Err(quota),
+        match limiter.check(caller, requests).await {
+            RateDecision::Allowed(quota) => Ok(quota),
+            RateDecision::Refused(quota) => Err(quota),
         }
     }
 
     /// Whether the stores may hold this many more bytes for the caller.
-    pub(super) async fn may_keep(&self, caller: &Caller, bytes: usize) -> bool {
-        match &self.settings.admission {
-            Some(admission) => admission.keep(caller, bytes).await,
+    pub(super) async fn reserve_storage(&self, caller: &Caller, bytes: usize) -> bool {
+        match &self.settings.rate_limiter {
+            Some(limiter) => limiter.reserve_storage(caller, bytes).await,
             None => true,
         }
     }

@@ -6,7 +6,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    catalog::{Catalog, PromptDefinition, ResourceKind, ResourceTemplate, Run, ToolDefinition},
+    catalog::{Catalog, PromptDefinition, ResourceKind, ResourceTemplate, RunMode, ToolDefinition},
     rpc::RpcError,
     store::CatalogDigest,
     types::ResourceEntry,
@@ -84,7 +84,7 @@ impl RenderedLists {
             }
             // Only 2025-11-25 declares task support per tool; in later revisions the client does.
             let execution = match it.run {
-                Run::Job { .. } if with_jobs && version == ProtocolVersion::V2025_11_25 => {
+                RunMode::Job { .. } if with_jobs && version == ProtocolVersion::V2025_11_25 => {
                     let task_support = if it.needs_task { "required" } else { "optional" };
                     Some(Execution { task_support })
                 }

@@ -30,7 +30,7 @@ use crate::{
     caller::Caller,
     catalog::Catalog,
     headers,
-    job::{Attempt, AttemptEnd, Job, Notebook},
+    job::{Attempt, AttemptEnd, AttemptStore, Job},
     reply::Reply,
     store::{StoreError, Stores},
 };
@@ -55,7 +55,7 @@ impl Engine {
         assert!(!settings.seal_keys.is_empty(), "an engine needs a key to seal request states");
         let inner = Arc::new(Inner::new(catalog, stores, settings));
         legacy::cancellations::listen(&inner);
-        legacy::list_changes::announce(&inner);
+        legacy::list_changes::publish_digest(&inner);
         Self { inner }
     }
 
@@ -89,20 +89,20 @@ impl Engine {
 
     /// Runs one attempt of a job in a worker, and sends progress to the client. Returns
     /// [`AttemptEnd::Stopped`] soon after `cancel`. Does not send the outcome to the client: call
-    /// [`Self::announce`] when the outcome is committed.
+    /// [`Self::notify_client`] when the outcome is committed.
     pub async fn run_job(
         &self,
         attempt: Attempt,
-        notebook: Arc<dyn Notebook>,
+        attempt_store: Arc<dyn AttemptStore>,
         cancel: CancellationToken,
     ) -> AttemptEnd {
-        tasks::run(&self.inner, attempt, notebook, cancel).await
+        tasks::run(&self.inner, attempt, attempt_store, cancel).await
     }
 
     /// Delivers a job's result or questions to the client. Call after the commit. Safe to repeat,
     /// also after an error: the client receives each message once.
-    pub async fn announce(&self, job: &Job) -> Result<(), StoreError> {
-        tasks::stream::announce(&self.inner, job).await
+    pub async fn notify_client(&self, job: &Job) -> Result<(), StoreError> {
+        tasks::stream::notify_client(&self.inner, job).await
     }
 
     /// Starts a graceful shutdown: refuses new streams, closes legacy streams so that their clients

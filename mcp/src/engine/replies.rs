@@ -7,8 +7,8 @@ use http::StatusCode;
 
 use super::slots::{MAX_LISTENING, MAX_OPEN, Slot};
 use crate::{
-    admission::Quota,
     failure::CallFailure,
+    rate_limit::Quota,
     reply::{About, Reply, ReplyBody},
     rpc::{self, RequestId, RpcError, codes},
     sse,

@@ -29,5 +29,8 @@ pub trait Bus: Send + Sync {
     async fn subscribe(&self, topic: Topic) -> Result<Subscription, StoreError>;
     /// Stores the digest of the newest instance and returns the previous one, atomically.
     /// `Ok(None)`: there was none.
-    async fn announce(&self, catalog: &CatalogDigest) -> Result<Option<CatalogDigest>, StoreError>;
+    async fn replace_catalog(
+        &self,
+        catalog: &CatalogDigest,
+    ) -> Result<Option<CatalogDigest>, StoreError>;
 }

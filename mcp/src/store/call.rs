@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
 use super::StreamKey;
-use crate::{id::JobId, question::Answer, rpc::RequestId};
+use crate::{id::JobId, question::ClientAnswer, rpc::RequestId};
 
 /// Identifies one run of one request of a stream, and thereby the run that may write for it.
 ///
@@ -44,7 +44,7 @@ pub struct StoredCall {
     pub params: Option<Box<RawValue>>,
     /// The answers so far, by the tool's key of the question.
     #[serde(default)]
-    pub answers: BTreeMap<String, Answer>,
+    pub answers: BTreeMap<String, ClientAnswer>,
     /// The last progress sent before the question: progress must increase.
     #[serde(default)]
     pub progress: Option<f64>,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{StoreError, StoredCall, Writer};
-use crate::{id::SessionId, question::Answer, rpc::RequestId};
+use crate::{id::SessionId, question::ClientAnswer, rpc::RequestId};
 
 /// A question that was sent to the client and is not answered yet.
 #[derive(Clone, Debug)]
@@ -50,7 +50,7 @@ pub trait Questions: Send + Sync {
         &self,
         session: &SessionId,
         question: &str,
-        answer: Answer,
+        answer: ClientAnswer,
         lease: Duration,
     ) -> Result<Answered, StoreError>;
     /// Removes a waiting call because the client cancelled it. The caller that receives the writer

@@ -16,7 +16,7 @@ use crate::{
         tasks,
     },
     json,
-    question::{Answer, MAX_ANSWER_BYTES},
+    question::{ClientAnswer, MAX_ANSWER_BYTES},
     reply::Reply,
     rpc::{RequestId, RpcError},
     store::{Answered, Signal, StoreError},
@@ -109,8 +109,8 @@ pub(super) async fn response(
         return Reply::bad_request(None, &error);
     }
     let parsed = match outcome {
-        Ok(result) => json::from_str(result.get()).map(Answer::Result),
-        Err(error) => json::from_str(error.get()).map(Answer::Error),
+        Ok(result) => json::from_str(result.get()).map(ClientAnswer::Result),
+        Err(error) => json::from_str(error.get()).map(ClientAnswer::Error),
     };
     let answer = match parsed {
         Ok(answer) => answer,

@@ -25,14 +25,14 @@ const ATTEMPTS: usize = 300;
 
 /// Starts a task that stores the digest of this instance and publishes `list_changed` if it differs
 /// from the previous one.
-pub(in crate::engine) fn announce(engine: &Arc<Inner>) {
+pub(in crate::engine) fn publish_digest(engine: &Arc<Inner>) {
     let weak = Arc::downgrade(engine);
     tokio::spawn(async move {
         for _ in 0..ATTEMPTS {
             let Some(engine) = weak.upgrade() else {
                 return;
             };
-            match engine.stores.bus.announce(&engine.digest).await {
+            match engine.stores.bus.replace_catalog(&engine.digest).await {
                 Ok(Some(before)) => {
                     for signal in changes(&before, &engine.digest) {
                         tracing::info!(

@@ -26,9 +26,9 @@ use self::session::{ActiveSession, load_session};
 pub(super) use self::streams::{delete, get};
 use super::{Inner, hashed, request::read_params};
 use crate::{
-    admission::Requests,
     caller::{Caller, UserId},
     headers,
+    rate_limit::RequestCost,
     reply::{About, Reply},
     rpc::{self, Message, Request, RpcError},
     store::{MAX_SESSIONS_PER_USER, Session, SessionId},
@@ -63,7 +63,7 @@ pub(super) async fn initialize(
     request: &Request<'_>,
 ) -> Reply {
     let about = About { era: Some("legacy"), method: Some("initialize"), ..About::default() };
-    let quota = match engine.admit(&caller, Requests::LIGHT).await {
+    let quota = match engine.check_rate(&caller, RequestCost::LIGHT).await {
         Ok(quota) => quota,
         Err(exhausted) => return Reply::too_many(Some(&request.id), exhausted).with_about(about),
     };
@@ -155,7 +155,7 @@ pub(super) async fn message(
         Message::Notification { .. } | Message::Response { .. } => None,
     };
     let mut about = About { era: Some("legacy"), ..About::default() };
-    let active = match load_session(engine, &caller, headers, id, Requests::of(&message)).await {
+    let active = match load_session(engine, &caller, headers, id, RequestCost::of(&message)).await {
         Ok(active) => active,
         Err(reply) => return reply.with_about(about),
     };
@@ -187,7 +187,7 @@ pub(super) async fn batch(
     messages: Vec<Message<'_>>,
 ) -> Reply {
     let mut about = About { era: Some("legacy"), ..About::default() };
-    let cost = messages.iter().map(Requests::of).fold(Requests::default(), Requests::add);
+    let cost = messages.iter().map(RequestCost::of).fold(RequestCost::default(), RequestCost::add);
     let active = match load_session(engine, &caller, headers, None, cost).await {
         Ok(active) => active,
         Err(reply) => return reply.with_about(about),

@@ -39,7 +39,7 @@ use crate::{
         MAX_SUBSCRIPTION_BYTES, MAX_SUBSCRIPTIONS, MAX_URI_BYTES, Session, StoreError, StreamId,
         StreamKey, Writer,
     },
-    trace,
+    trace::{self, TraceParent},
     types::{ClientCapabilities, LogLevel},
     version::ProtocolVersion,
 };
@@ -221,8 +221,8 @@ impl ReplyContext<'_> {
             }
             // The client cancelled: an event stream without events.
             Ok(ResponseMode::Empty) => {
-                let nothing = futures_util::stream::iter([crate::sse::comment()]);
-                Reply::new(StatusCode::OK, ReplyBody::Events(Box::pin(nothing)))
+                let empty = futures_util::stream::iter([crate::sse::comment()]);
+                Reply::new(StatusCode::OK, ReplyBody::Events(Box::pin(empty)))
             }
             Err(_call_panicked) => Reply::error(StatusCode::OK, None, &RpcError::internal()),
         }
@@ -301,7 +301,8 @@ async fn prepare(
             _ => None,
         };
         let target = about.target.as_deref();
-        let span = trace::operation(method.name(), target, version, request.params);
+        let parent = || TraceParent::from_params(request.params);
+        let span = trace::operation(method.name(), target, version, parent);
         return Ok(Prepared::Run(
             Arc::new(RequestedOperation { operation, progress_token, task }),
             span,

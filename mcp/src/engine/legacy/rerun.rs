@@ -89,7 +89,7 @@ async fn rerun_or_fail(
     tracing::warn!(lost, "A call was lost with its instance; answering it with an error");
     let error = RpcError::new(
         codes::INTERNAL_ERROR,
-        "the call was lost: its server went away, or its question was not answered in time. It may \
+        "the call was lost: its server instance died, or its question was not answered in time. It may \
          or may not have taken effect; check, then call again",
     );
     let answer = rpc::encode_error(Some(&writer.request), &error);
@@ -112,7 +112,7 @@ async fn run(
     let error = match &requested {
         Some(requested) if caller.may(requested.operation.scope(engine)) => None,
         Some(requested) => Some(RpcError::invalid_request(format!(
-            "the access token that would let this call go on lacks the scope `{}`",
+            "the access token that would resume this call lacks the scope `{}`",
             requested.operation.scope(engine)
         ))),
         // Another version of this server received the call, and this one does not have its tool.

@@ -138,7 +138,7 @@ impl LegacyResponse {
                 calls.extend(answers.iter().map(|(request, _)| (request.clone(), None)));
                 let stored = calls.iter().filter_map(|(_, call)| call.as_ref());
                 let bytes: usize = stored.map(StoredCall::size).sum();
-                if !self.engine.may_keep(&self.caller, STREAM_BYTES + bytes).await {
+                if !self.engine.reserve_storage(&self.caller, STREAM_BYTES + bytes).await {
                     return Ok(false);
                 }
                 retry_for(WRITE_TIMEOUT, || log.open(&self.key, &calls, LEASE)).await?;
@@ -275,7 +275,7 @@ impl LegacyResponse {
 
     /// Returns the response, or an error in its place if it exceeds the caller's storage quota.
     async fn storable(&self, writer: &Writer, answer: Vec<u8>) -> Vec<u8> {
-        if self.engine.may_keep(&self.caller, answer.len()).await {
+        if self.engine.reserve_storage(&self.caller, answer.len()).await {
             return answer;
         }
         let error = format!(

@@ -24,7 +24,7 @@ use crate::{
     failure::CallFailure,
     id::random_id,
     job::{JobId, Origin},
-    question::{Answer, Question},
+    question::{ClientAnswer, Question},
     rpc::{self, RpcError, codes},
     store::{Mark, OpenQuestion, Session, StoredCall, Writer},
     types::CallToolResult,
@@ -41,7 +41,7 @@ pub(super) struct LegacyRun {
     pub(super) caller: Caller,
     pub(super) writer: Writer,
     pub(super) requested: Arc<RequestedOperation>,
-    pub(super) answers: BTreeMap<String, Answer>,
+    pub(super) answers: BTreeMap<String, ClientAnswer>,
     pub(super) progress: Option<f64>,
 }
 
@@ -165,7 +165,7 @@ impl LegacyRun {
         tool: &JobTool<'_>,
         id: JobId,
         call: &Call,
-        answers: BTreeMap<String, Answer>,
+        answers: BTreeMap<String, ClientAnswer>,
     ) -> Option<Vec<u8>> {
         let (engine, user) = (&self.engine, call.user());
         let lasts = engine.until_expiry(&self.caller);
@@ -284,7 +284,7 @@ impl LegacyRun {
         };
         let stored = StoredCall { answers, progress, ..stored };
         let asked: usize = open.iter().map(|question| question.message.len()).sum();
-        if !self.engine.may_keep(&self.caller, stored.size() + asked).await {
+        if !self.engine.reserve_storage(&self.caller, stored.size() + asked).await {
             return Err(RpcError::new(
                 codes::TOO_MANY_REQUESTS,
                 "this call has to wait for an answer of the user, but your waiting calls and \

@@ -3,10 +3,10 @@
 use http::{HeaderMap, StatusCode};
 
 use crate::{
-    admission::{Quota, Requests},
     caller::Caller,
     engine::Inner,
     headers,
+    rate_limit::{Quota, RequestCost},
     reply::Reply,
     rpc::{RequestId, RpcError},
     store::{Session, SessionId},
@@ -28,7 +28,7 @@ pub(super) async fn load_session(
     caller: &Caller,
     headers: &HeaderMap,
     request: Option<&RequestId>,
-    requests: Requests,
+    requests: RequestCost,
 ) -> Result<ActiveSession, Reply> {
     if let Some(version) = headers::get(headers, headers::PROTOCOL_VERSION)
         && !version.parse().is_ok_and(|it: ProtocolVersion| !it.is_modern())
@@ -54,7 +54,7 @@ pub(super) async fn load_session(
     };
     let id = SessionId::parse(sent).ok_or_else(unknown)?;
     let loading = engine.stores.sessions.load(&caller.user, &id);
-    let (counted, loaded) = tokio::join!(engine.admit(caller, requests), loading);
+    let (counted, loaded) = tokio::join!(engine.check_rate(caller, requests), loading);
     let quota = counted.map_err(|exhausted| Reply::too_many(request, exhausted))?;
     match loaded {
         Ok(Some(session)) => Ok(ActiveSession { id, session, quota }),

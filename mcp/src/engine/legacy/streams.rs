@@ -8,10 +8,10 @@ use http::{HeaderMap, StatusCode};
 
 use super::{ActiveSession, load_session, quirks::StreamQuirks, stream_reader::StreamReader};
 use crate::{
-    admission::Requests,
     caller::{Caller, UserId},
     engine::{Inner, hashed},
     headers,
+    rate_limit::RequestCost,
     reply::{About, Reply, ReplyBody},
     rpc::RpcError,
     store::{EventId, SessionId, Signal, StoreError, StreamId, StreamKey},
@@ -35,7 +35,7 @@ pub(in crate::engine) async fn get(
         let error = RpcError::invalid_request("GET opens a stream: accept `text/event-stream`");
         return Reply::error(StatusCode::NOT_ACCEPTABLE, None, &error).with_about(about);
     }
-    let active = match load_session(engine, &caller, headers, None, Requests::LIGHT).await {
+    let active = match load_session(engine, &caller, headers, None, RequestCost::LIGHT).await {
         Ok(active) => active,
         Err(reply) => return reply.with_about(about),
     };
@@ -132,7 +132,7 @@ pub(in crate::engine) async fn delete(
     if let Some(reply) = refuse_modern(headers) {
         return reply;
     }
-    let active = match load_session(engine, caller, headers, None, Requests::LIGHT).await {
+    let active = match load_session(engine, caller, headers, None, RequestCost::LIGHT).await {
         Ok(active) => active,
         Err(reply) => return reply.with_about(about),
     };

@@ -20,16 +20,16 @@ use self::{
 use super::{
     Inner,
     execute::{Caching, Output},
-    request::{Method, Operation, progress_token, read_params},
+    request::{Method, Operation, read_params},
     tasks::{
         methods::{self, TaskError, TaskMethod},
         wire::{self, ModernTask},
     },
 };
 use crate::{
-    admission::Requests,
     caller::Caller,
     headers, json,
+    rate_limit::RequestCost,
     reply::{About, Reply},
     rpc::{self, Request, RequestId, RpcError, codes},
     seal::{self, Binding, SealedAnswers},
@@ -78,7 +78,7 @@ pub(super) async fn request(
     request: Request<'_>,
 ) -> Reply {
     let mut about = About { era: Some("modern"), ..About::default() };
-    let quota = match engine.admit(&caller, Requests::of_request(&request)).await {
+    let quota = match engine.check_rate(&caller, RequestCost::of_request(&request)).await {
         Ok(quota) => quota,
         Err(exhausted) => return Reply::too_many(Some(&request.id), exhausted).with_about(about),
     };
@@ -165,7 +165,8 @@ async fn dispatch(
         };
     }
     let given = given_answers(engine, &caller, method, &operation, request.params)?;
-    let span = trace::operation(method.name(), about.target.as_deref(), version, request.params);
+    let target = about.target.as_deref();
+    let span = trace::operation(method.name(), target, version, || meta.trace_parent);
     let run = ModernRun {
         engine: Arc::clone(engine),
         id: request.id.clone(),
@@ -173,7 +174,6 @@ async fn dispatch(
         operation,
         caller,
         meta,
-        progress_token: progress_token(request.params),
         given,
         job: Arc::default(),
     };

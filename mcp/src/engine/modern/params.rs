@@ -5,7 +5,8 @@ use serde_json::value::RawValue;
 
 use crate::{
     json,
-    rpc::RpcError,
+    rpc::{RequestId, RpcError},
+    trace::TraceParent,
     types::{ClientCapabilities, LogLevel},
 };
 
@@ -17,8 +18,13 @@ pub(super) struct Meta {
     pub(super) version: String,
     pub(super) capabilities: ClientCapabilities,
     pub(super) log_level: Option<LogLevel>,
+    /// `None`: absent or malformed.
+    pub(super) progress_token: Option<RequestId>,
+    /// `None`: absent or malformed.
+    pub(super) trace_parent: Option<TraceParent>,
 }
 
+/// Parses `_meta`.
 pub(super) fn read_meta(params: Option<&RawValue>) -> Result<Meta, RpcError> {
     #[derive(Deserialize)]
     struct Params<'a> {
@@ -26,6 +32,7 @@ pub(super) fn read_meta(params: Option<&RawValue>) -> Result<Meta, RpcError> {
         meta: RawMeta<'a>,
     }
     #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
     struct RawMeta<'a> {
         #[serde(rename = "io.modelcontextprotocol/protocolVersion")]
         version: String,
@@ -33,6 +40,10 @@ pub(super) fn read_meta(params: Option<&RawValue>) -> Result<Meta, RpcError> {
         capabilities: &'a RawValue,
         #[serde(rename = "io.modelcontextprotocol/logLevel")]
         log_level: Option<LogLevel>,
+        #[serde(borrow)]
+        progress_token: Option<&'a RawValue>,
+        #[serde(borrow)]
+        traceparent: Option<&'a RawValue>,
     }
     let params: Params<'_> =
         json::from_str(params.map_or("{}", RawValue::get)).map_err(|error| {
@@ -40,6 +51,12 @@ pub(super) fn read_meta(params: Option<&RawValue>) -> Result<Meta, RpcError> {
                 "`params._meta` must have `{VERSION_KEY}` and `{CAPABILITIES_KEY}`: {error}"
             ))
         })?;
-    let RawMeta { version, capabilities, log_level } = params.meta;
-    Ok(Meta { version, capabilities: ClientCapabilities::declared(Some(capabilities)), log_level })
+    let RawMeta { version, capabilities, log_level, progress_token, traceparent } = params.meta;
+    Ok(Meta {
+        version,
+        capabilities: ClientCapabilities::declared(Some(capabilities)),
+        log_level,
+        progress_token: progress_token.and_then(|token| json::from_str(token.get()).ok()),
+        trace_parent: traceparent.and_then(TraceParent::from_json),
+    })
 }

@@ -45,7 +45,7 @@ use crate::{
     headers,
     job::{JobId, JobOutcome, Origin},
     json,
-    question::{Answer, InputRequest, Question, input_requests},
+    question::{ClientAnswer, InputRequest, Question, input_requests},
     reply::{Reply, ReplyBody},
     rpc::{self, RequestId, RpcError, codes},
     seal::{self, Binding, SealedAnswers},
@@ -73,7 +73,6 @@ pub(super) struct ModernRun {
     pub(super) operation: Operation,
     pub(super) caller: Caller,
     pub(super) meta: Meta,
-    pub(super) progress_token: Option<RequestId>,
     pub(super) given: GivenAnswers,
     /// The job of the call, if one was created; for logs.
     pub(super) job: Arc<OnceLock<JobId>>,
@@ -100,9 +99,9 @@ pub(super) struct GivenAnswers {
 }
 
 impl GivenAnswers {
-    fn answers(&self) -> BTreeMap<String, Answer> {
+    fn answers(&self) -> BTreeMap<String, ClientAnswer> {
         let current =
-            self.responses.iter().map(|(key, it)| (key.clone(), Answer::Result(it.clone())));
+            self.responses.iter().map(|(key, it)| (key.clone(), ClientAnswer::Result(it.clone())));
         self.earlier.answers.clone().into_iter().chain(current).collect()
     }
 }
@@ -180,7 +179,7 @@ impl ModernRun {
             caller: self.caller.clone(),
             version: ProtocolVersion::V2026_07_28,
             capabilities: self.meta.capabilities.clone(),
-            progress_token: self.progress_token.clone(),
+            progress_token: self.meta.progress_token.clone(),
             log_level: self.meta.log_level,
             answers: self.given.answers(),
             progress: None,

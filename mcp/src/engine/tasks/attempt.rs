@@ -15,7 +15,7 @@ use tracing::Instrument as _;
 
 use crate::{
     call::{Call, CallContext, JobContext, Outlet},
-    catalog::Run,
+    catalog::RunMode,
     engine::{
         Inner,
         execute::{Failure, internal_failure_text, outcome, result_for, tool_failed},
@@ -23,7 +23,7 @@ use crate::{
         tasks::stream::{JOB_LEASE, progress_mark},
     },
     error::ToolError,
-    job::{Attempt, AttemptEnd, Child, JobCall, JobId, JobOutcome, NewJob, Notebook, Origin},
+    job::{Attempt, AttemptEnd, AttemptStore, Child, JobCall, JobId, JobOutcome, NewJob, Origin},
     rpc::RpcError,
     store::{Mark, Signal, Writer},
     trace::{self, TraceParent},
@@ -35,14 +35,14 @@ use crate::{
 pub(in crate::engine) async fn run(
     engine: &Arc<Inner>,
     attempt: Attempt,
-    notebook: Arc<dyn Notebook>,
+    attempt_store: Arc<dyn AttemptStore>,
     cancel: CancellationToken,
 ) -> AttemptEnd {
     let JobCall { tool, caller, trace: started_in, .. } = &attempt.call;
     let request = caller.request.as_deref();
     let span = trace::attempt(attempt.id.as_str(), attempt.number, tool, request, *started_in);
     let attempting = async {
-        let end = run_traced(engine, attempt, notebook, cancel).await;
+        let end = run_traced(engine, attempt, attempt_store, cancel).await;
         if matches!(end, AttemptEnd::Retry(_)) {
             trace::failed("retry");
         }
@@ -54,7 +54,7 @@ pub(in crate::engine) async fn run(
 async fn run_traced(
     engine: &Arc<Inner>,
     attempt: Attempt,
-    notebook: Arc<dyn Notebook>,
+    attempt_store: Arc<dyn AttemptStore>,
     cancel: CancellationToken,
 ) -> AttemptEnd {
     let Attempt { id, number, last, call: job, answers, children, progress, checkpoint, .. } =
@@ -87,7 +87,7 @@ async fn run_traced(
             checkpoint,
             children,
             is_child: matches!(job.origin, Origin::Parent { .. }),
-            notebook,
+            attempt_store,
         }),
     });
     let called = tokio::select! {
@@ -171,11 +171,11 @@ fn new_child(
 }
 
 /// The timeout of an attempt, and the maximum number of attempts.
-pub(super) fn limits(run: Run) -> (Duration, u32) {
+pub(super) fn limits(run: RunMode) -> (Duration, u32) {
     match run {
-        Run::Job { timeout, attempts } => (timeout, attempts),
+        RunMode::Job { timeout, attempts } => (timeout, attempts),
         // An inline tool may not be safe to run twice.
-        Run::Inline { timeout } => (timeout, 1),
+        RunMode::Inline { timeout } => (timeout, 1),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
         retry::{WRITE_TIMEOUT, retry_for},
     },
     job::{Job, JobId, Origin},
-    question::Answer,
+    question::ClientAnswer,
     rpc::{self, RequestId, RpcError, codes},
     store::{SessionId, StoreError, Writer},
 };
@@ -48,7 +48,7 @@ pub(in crate::engine) async fn fail_request(
 ) -> Result<(), StoreError> {
     let error = RpcError::new(
         codes::INTERNAL_ERROR,
-        "the call was lost before its job began, or its result was kept no longer; call again",
+        "the call was lost before its job was created, or its result has expired; call again",
     );
     let answer = rpc::into_text(rpc::encode_error(Some(&writer.request), &error));
     engine.stores.log.finish(writer, Some(&answer)).await
@@ -84,7 +84,7 @@ pub(in crate::engine) async fn respond(
     caller: &Caller,
     session: &SessionId,
     question: &str,
-    answer: &Answer,
+    answer: &ClientAnswer,
 ) -> Result<bool, JobAccessError> {
     let (Some(access), Some((id, key))) = (&engine.job_access, parse_question_id(question)) else {
         return Ok(false);

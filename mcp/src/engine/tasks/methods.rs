@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 
-use super::{stream::announce, wire::LegacyTask};
+use super::{stream::notify_client, wire::LegacyTask};
 use crate::{
     caller::Caller,
     caller_jobs::{CallerJobs, JobAccessError},
     engine::{Inner, request::read_params},
     job::{Job, JobId, JobStatus, Origin},
-    question::{Answer, MAX_ANSWER_BYTES},
+    question::{ClientAnswer, MAX_ANSWER_BYTES},
     rpc::RpcError,
     store::StoreError,
 };
@@ -53,7 +53,7 @@ impl From<StoreError> for TaskError {
 
 fn unknown() -> TaskError {
     // Also for the task of another user.
-    RpcError::invalid_params("there is no such task, or it is kept no longer").into()
+    RpcError::invalid_params("there is no such task, or it has expired").into()
 }
 
 #[derive(Deserialize)]
@@ -115,7 +115,7 @@ pub(in crate::engine) async fn modern(
         }
         TaskMethod::Cancel => {
             if let Some(job) = jobs.cancel(&job.id).await? {
-                announce(engine, &job).await?;
+                notify_client(engine, &job).await?;
             }
             Ok(None)
         }
@@ -149,7 +149,7 @@ async fn update(
 pub(in crate::engine) fn checked(
     job: &Job,
     responses: BTreeMap<String, Value>,
-) -> Result<BTreeMap<String, Answer>, RpcError> {
+) -> Result<BTreeMap<String, ClientAnswer>, RpcError> {
     let mut answers = BTreeMap::new();
     for (key, response) in responses {
         let Some(question) = job.questions.get(&key) else {
@@ -161,7 +161,7 @@ pub(in crate::engine) fn checked(
                 "`inputResponses.{key}` has {length} bytes, of at most {MAX_ANSWER_BYTES}"
             )));
         }
-        let answer = Answer::Result(response);
+        let answer = ClientAnswer::Result(response);
         if let Err(problem) = question.check(&answer) {
             return Err(RpcError::invalid_params(format!(
                 "`inputResponses.{key}` does not answer its question: {problem}"
@@ -214,7 +214,7 @@ pub(in crate::engine) async fn cancel(
         return Err(ended().into());
     }
     // The job is cancelled even if its stream cannot be updated now: a worker does it later.
-    if let Err(error) = announce(engine, &job).await {
+    if let Err(error) = notify_client(engine, &job).await {
         tracing::warn!(
             dependency = error.dependency(), %error,
             "Could not append the end of a cancelled job; a worker appends it later"

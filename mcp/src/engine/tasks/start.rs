@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use super::messages::started;
 use crate::{
     call::{Call, ClientOptions},
-    catalog::{Run, ToolEntry},
+    catalog::{RunMode, ToolEntry},
     engine::{
         Inner,
         execute::{Failure, bounded, tool_failed},
@@ -16,7 +16,7 @@ use crate::{
         retry::retry_for,
     },
     job::{Job, JobCall, JobId, Jobs, NewJob, NotEnqueued, Origin},
-    question::Answer,
+    question::ClientAnswer,
     rpc::{self, RequestId},
     trace::TraceParent,
     types::{CallToolResult, LogLevel},
@@ -59,7 +59,7 @@ impl Inner {
             return None;
         };
         let entry = &self.catalog.tools()[*index];
-        let Run::Job { timeout, attempts } = entry.run else {
+        let RunMode::Job { timeout, attempts } = entry.run else {
             return None;
         };
         let (engine, store, index) = (self, self.jobs()?, *index);
@@ -91,7 +91,7 @@ impl JobTool<'_> {
         id: JobId,
         call: &Call,
         origin: Origin,
-        answers: BTreeMap<String, Answer>,
+        answers: BTreeMap<String, ClientAnswer>,
         ttl: Option<Duration>,
     ) -> Result<Job, CallToolResult> {
         let ClientOptions { capabilities, log_level, progress_token } = call.client_options();
@@ -113,7 +113,7 @@ impl JobTool<'_> {
             match self.store.enqueue(job.clone()).await {
                 Ok(job) => Ok(Ok(job)),
                 Err(NotEnqueued::TooMany { limit }) => Ok(Err(limit)),
-                Err(NotEnqueued::Away(error)) => Err(error),
+                Err(NotEnqueued::Unavailable(error)) => Err(error),
             }
         };
         match retry_for(ENQUEUE_TIMEOUT, enqueue).await {
@@ -133,7 +133,7 @@ impl JobTool<'_> {
                     "Could not create a job; the call fails"
                 );
                 Err(CallToolResult::fault(
-                    "This could not be started, because jobs cannot be kept right now. Please try \
+                    "This could not be started, because jobs cannot be stored right now. Please try \
                      again in a moment.",
                 ))
             }

@@ -39,7 +39,7 @@ pub(super) fn progress_mark(done: f64) -> Mark {
 
 /// Appends the outcome or the questions of a job to the stream of its call, if it has one. Other
 /// clients are notified by the signal that [`crate::job::Jobs`] publishes with every change.
-pub(in crate::engine) async fn announce(engine: &Inner, job: &Job) -> Result<(), StoreError> {
+pub(in crate::engine) async fn notify_client(engine: &Inner, job: &Job) -> Result<(), StoreError> {
     if let Origin::Stream { writer } = &job.origin {
         if job.status.is_final() {
             let answer = rpc::into_text(answer(&writer.request, job, None));
@@ -58,7 +58,7 @@ pub(in crate::engine) async fn cancel(engine: &Inner, user: &UserId, id: &JobId)
         return;
     };
     let cancelled = match retry_for(WRITE_TIMEOUT, || jobs.cancel(user, id)).await {
-        Ok(Some(job)) => announce(engine, &job).await,
+        Ok(Some(job)) => notify_client(engine, &job).await,
         Ok(None) => Ok(()),
         Err(error) => Err(error),
     };

@@ -41,7 +41,10 @@ impl Bus for Memory {
         Ok(self.fanout.subscribe(topic))
     }
 
-    async fn announce(&self, catalog: &CatalogDigest) -> Result<Option<CatalogDigest>, StoreError> {
+    async fn replace_catalog(
+        &self,
+        catalog: &CatalogDigest,
+    ) -> Result<Option<CatalogDigest>, StoreError> {
         Ok(self.state().announced.replace(catalog.clone()))
     }
 }

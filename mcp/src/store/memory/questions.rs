@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use super::state::{Memory, WaitingCall};
 use crate::{
     id::SessionId,
-    question::Answer,
+    question::ClientAnswer,
     rpc::RequestId,
     store::{
         Answered, OpenQuestion, Questions, STREAM_TTL, Signal, StoreError, StoredCall, Writer,
@@ -54,7 +54,7 @@ impl Questions for Memory {
         &self,
         session: &SessionId,
         question: &str,
-        answer: Answer,
+        answer: ClientAnswer,
         lease: Duration,
     ) -> Result<Answered, StoreError> {
         let mut state = self.state();

@@ -120,7 +120,10 @@ impl Bus for RedisBus {
         }
     }
 
-    async fn announce(&self, catalog: &CatalogDigest) -> Result<Option<CatalogDigest>, StoreError> {
+    async fn replace_catalog(
+        &self,
+        catalog: &CatalogDigest,
+    ) -> Result<Option<CatalogDigest>, StoreError> {
         let mut pipeline = redis::pipe();
         pipeline
             .cmd("SET")

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     id::random_id,
     json,
-    question::Answer,
+    question::ClientAnswer,
     rpc::RequestId,
     store::{
         Answered, MAX_EVENTS, MAX_STREAM_BYTES, OpenQuestion, Questions, STREAM_TTL, SessionId,
@@ -95,7 +95,7 @@ impl Questions for Redis {
         &self,
         session: &SessionId,
         question: &str,
-        answer: Answer,
+        answer: ClientAnswer,
         lease: Duration,
     ) -> Result<Answered, StoreError> {
         let mut take = self.scripts.question_answer.prepare_invoke();

@@ -1,5 +1,5 @@
 //! Rate limiting. The engine determines the cost of a request; the limits are those of the
-//! implementation in [`Settings::admission`](crate::Settings::admission).
+//! implementation in [`Settings::rate_limiter`](crate::Settings::rate_limiter).
 
 use std::{ops::Add, time::Duration};
 
@@ -14,7 +14,7 @@ use crate::{
 
 /// The cost of an HTTP request: the number of messages by quota.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Requests {
+pub struct RequestCost {
     /// Requests that run product code: calls, reads, completions.
     pub calls: u32,
     /// Messages for connecting and staying connected: the handshake, the first page of every list,
@@ -48,7 +48,7 @@ const LISTS: [&str; 4] =
 const FOLLOWUPS: [&str; 5] =
     ["tasks/get", "tasks/list", "tasks/result", "resources/subscribe", "resources/unsubscribe"];
 
-impl Requests {
+impl RequestCost {
     /// The cost of a message for connecting.
     pub(crate) const LIGHT: Self = Self { calls: 0, light: 1, followups: 0 };
     const CALL: Self = Self { calls: 1, light: 0, followups: 0 };
@@ -90,7 +90,7 @@ fn has_cursor(params: Option<&RawValue>) -> bool {
         .is_some_and(|params| params.cursor.is_some())
 }
 
-impl Add for Requests {
+impl Add for RequestCost {
     type Output = Self;
 
     fn add(self, other: Self) -> Self {
@@ -135,9 +135,9 @@ impl Quota {
 
 /// The decision about a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum RateDecision {
     /// Allowed. `None`: the caller is not limited.
-    Admitted(Option<Quota>),
+    Allowed(Option<Quota>),
     /// Refused: this quota is exhausted.
     Refused(Quota),
 }
@@ -145,15 +145,15 @@ pub enum Verdict {
 /// Limits the requests of callers. Called once for each HTTP request, concurrently with the loading
 /// of the session, so that both take one round trip if they use the same connection.
 #[async_trait]
-pub trait Admission: Send + Sync {
+pub trait RateLimiter: Send + Sync {
     /// Counts a request against the quotas of the caller. Infallible: if its store is unavailable,
     /// the implementation decides locally.
-    async fn admit(&self, caller: &Caller, requests: Requests) -> Verdict;
+    async fn check(&self, caller: &Caller, cost: RequestCost) -> RateDecision;
 
     /// Counts bytes that the stores will hold for the caller for about
     /// [`STREAM_TTL`](crate::store::STREAM_TTL). `false`: this would exceed the user's storage
     /// quota; nothing is counted.
-    async fn keep(&self, _caller: &Caller, _bytes: usize) -> bool {
+    async fn reserve_storage(&self, _caller: &Caller, _bytes: usize) -> bool {
         true
     }
 }
@@ -162,35 +162,35 @@ pub trait Admission: Send + Sync {
 mod tests {
     use super::*;
 
-    fn cost(method: &str, params: &str) -> Requests {
+    fn cost(method: &str, params: &str) -> RequestCost {
         let params = RawValue::from_string(params.to_owned()).unwrap();
         let id = crate::rpc::RequestId::Number(1);
         let request = Request { id, method: method.into(), params: Some(&params) };
-        Requests::of(&Message::Request(request))
+        RequestCost::of(&Message::Request(request))
     }
 
     #[test]
     fn connecting_is_light_and_working_is_not() {
         for method in LIGHT {
-            assert_eq!(cost(method, "{}"), Requests::LIGHT, "{method}");
+            assert_eq!(cost(method, "{}"), RequestCost::LIGHT, "{method}");
         }
         for method in ["tools/call", "resources/read", "prompts/get", "no/such/method"] {
-            assert_eq!(cost(method, r#"{"cursor":"a"}"#), Requests::CALL, "{method}");
+            assert_eq!(cost(method, r#"{"cursor":"a"}"#), RequestCost::CALL, "{method}");
         }
         let note = |method: &'static str| {
-            Requests::of(&Message::Notification { method: method.into(), params: None })
+            RequestCost::of(&Message::Notification { method: method.into(), params: None })
         };
-        assert_eq!(note("notifications/initialized"), Requests::LIGHT);
-        assert_eq!(note("notifications/cancelled"), Requests::FOLLOWUP);
+        assert_eq!(note("notifications/initialized"), RequestCost::LIGHT);
+        assert_eq!(note("notifications/cancelled"), RequestCost::FOLLOWUP);
     }
 
     #[test]
     fn only_the_first_page_of_a_list_is_part_of_connecting() {
         for method in LISTS {
-            assert_eq!(cost(method, r#"{"cursor":null}"#), Requests::LIGHT, "{method}");
-            assert_eq!(cost(method, r#"{"cursor":"a"}"#), Requests::FOLLOWUP, "{method}");
-            assert_eq!(cost(method, r#"{"cursor":1}"#), Requests::FOLLOWUP, "{method}");
-            assert_eq!(cost(method, "[]"), Requests::LIGHT, "{method}");
+            assert_eq!(cost(method, r#"{"cursor":null}"#), RequestCost::LIGHT, "{method}");
+            assert_eq!(cost(method, r#"{"cursor":"a"}"#), RequestCost::FOLLOWUP, "{method}");
+            assert_eq!(cost(method, r#"{"cursor":1}"#), RequestCost::FOLLOWUP, "{method}");
+            assert_eq!(cost(method, "[]"), RequestCost::LIGHT, "{method}");
         }
     }
 }

@@ -1,11 +1,11 @@
-//! One call of a tool, resource or prompt: who calls, what the client can do, and the ways to talk
-//! to it while the call runs.
+//! A call of a tool, resource or prompt: the caller, the capabilities of the client, and
+//! communication with the client while the call runs.
 //!
 //! **Asking is re-entrant.** [`Call::elicit`], [`Call::elicit_url`], [`Call::sample`] and
-//! [`Call::roots`] give the answer if the client has already answered this key. Otherwise they note
-//! the question and end the run; the engine asks, and runs the tool again from the start once the
-//! answers are there, possibly in another process. To ask several questions at once, note each with
-//! [`Call::ask`] and end with [`Call::settle`].
+//! [`Call::roots`] return the answer if the client has answered this key. Otherwise they record the
+//! question and end the run with an error; the engine asks the client, and runs the tool again from
+//! the start when all answers have arrived, possibly in another process. To ask several questions
+//! at once, record each with [`Call::ask`] and end the run with [`Call::settle`].
 
 use std::{
     collections::BTreeMap,
@@ -23,76 +23,76 @@ use crate::{
     caller_jobs::{CallerJobs, JobAccess},
     catalog::schema,
     error::{ChildrenWanted, InputRequired, ToolError},
-    job::{Child, JobId, JobOutcome, MAX_CHILDREN, Notebook, Progress},
-    question::{Answer, BadAnswer, Elicited, Question, Root, SampleRequest, Sampled},
+    job::{AttemptStore, Child, JobId, JobOutcome, MAX_CHILDREN, Progress},
+    question::{BadAnswer, ClientAnswer, Elicited, Question, Root, SampleRequest, Sampled},
     rpc::{self, RequestId, RpcError},
     store::Signal,
     types::{ClientCapabilities, LogLevel},
     version::ProtocolVersion,
 };
 
-/// How many questions one call may ask over all its rounds: a tool that asks for ever is broken.
+/// The maximum number of questions of a call in all rounds: stops a tool that asks forever.
 const MAX_QUESTIONS: usize = 32;
 
-/// Where the messages of a running call go.
+/// The destination of the messages of a running call.
 #[async_trait]
 pub(crate) trait Outlet: Send + Sync {
     /// Sends a notification on the call's own stream.
     async fn send(&self, notification: String);
-    /// Sends a notification of progress, which has come as far as `done`.
+    /// Sends a progress notification; `done` is its progress.
     async fn progress(&self, _done: f64, notification: String) {
         self.send(notification).await;
     }
-    /// Closes the socket of a legacy stream; the client comes back for the rest.
+    /// Closes the socket of a legacy stream; the client resumes it.
     async fn release(&self) {}
-    /// Tells subscribers that something has changed.
+    /// Publishes a signal.
     async fn publish(&self, signal: Signal);
 }
 
-/// What the engine knows about one call.
+/// The data from which the engine creates a [`Call`].
 pub(crate) struct CallContext {
     pub(crate) caller: Caller,
     pub(crate) version: ProtocolVersion,
     pub(crate) capabilities: ClientCapabilities,
     pub(crate) progress_token: Option<RequestId>,
-    /// The least severity that the client wants, if it wants log messages at all.
+    /// The minimum severity of log messages. `None`: the client wants none.
     pub(crate) log_level: Option<LogLevel>,
-    pub(crate) answers: BTreeMap<String, Answer>,
-    /// The last progress that the client saw.
+    pub(crate) answers: BTreeMap<String, ClientAnswer>,
+    /// The last progress sent to the client.
     pub(crate) progress: Option<f64>,
     pub(crate) cancel: CancellationToken,
     pub(crate) outlet: Arc<dyn Outlet>,
-    /// Where jobs are kept, if calls become jobs here.
+    /// Access to jobs. `None`: the engine has no jobs.
     pub(crate) jobs: Option<JobAccess>,
-    /// What only a job has.
+    /// Set if the call is an attempt of a job.
     pub(crate) job: Option<JobContext>,
 }
 
-/// What a call has that is an attempt to run a job.
+/// The data of a call that is an attempt of a job.
 pub(crate) struct JobContext {
     pub(crate) id: JobId,
     pub(crate) attempt: u32,
     pub(crate) is_last: bool,
     pub(crate) checkpoint: Option<Value>,
     pub(crate) children: BTreeMap<String, JobOutcome>,
-    /// Whether it was asked for by another job.
+    /// Whether the job is a child of another job.
     pub(crate) is_child: bool,
-    pub(crate) notebook: Arc<dyn Notebook>,
+    pub(crate) attempt_store: Arc<dyn AttemptStore>,
 }
 
-/// One call of a tool, resource or prompt.
+/// A call of a tool, resource or prompt.
 pub struct Call {
     caller: Caller,
     version: ProtocolVersion,
     capabilities: ClientCapabilities,
     progress_token: Option<RequestId>,
     log_level: Option<LogLevel>,
-    answers: BTreeMap<String, Answer>,
+    answers: BTreeMap<String, ClientAnswer>,
     progress: Mutex<Option<f64>>,
     asked: Mutex<BTreeMap<String, Question>>,
-    /// What became of children, by the tool's own key.
+    /// The outcomes of children, by the tool's key.
     children: Mutex<BTreeMap<String, JobOutcome>>,
-    /// Children that are still to be run.
+    /// The children that must run first.
     wanted: Mutex<BTreeMap<String, Child>>,
     may_have_children: bool,
     cancel: CancellationToken,
@@ -101,8 +101,8 @@ pub struct Call {
     job: Option<JobContext>,
 }
 
-/// What a client can do, and what it wants to hear of a call.
-pub(crate) struct Listening {
+/// The capabilities of a client, and the messages that it wants during a call.
+pub(crate) struct ClientOptions {
     pub(crate) capabilities: ClientCapabilities,
     pub(crate) log_level: Option<LogLevel>,
     pub(crate) progress_token: Option<RequestId>,
@@ -148,18 +148,17 @@ impl Call {
         }
     }
 
-    /// The person on whose behalf the tool runs. Every query begins with it.
+    /// The user of the call. Every query must be restricted to it.
     pub fn user(&self) -> &UserId {
         &self.caller.user
     }
 
-    /// The person, the OAuth client and the scopes.
+    /// The user, the OAuth client and the scopes.
     pub fn caller(&self) -> &Caller {
         &self.caller
     }
 
-    /// The jobs of the person, as far as the access token may see and change them. `None`: calls do
-    /// not become jobs here.
+    /// The jobs of the user that the access token may access. `None`: the engine has no jobs.
     pub fn jobs(&self) -> Option<CallerJobs<'_>> {
         self.jobs.as_ref().map(|jobs| jobs.of(&self.caller))
     }
@@ -169,14 +168,13 @@ impl Call {
         self.version
     }
 
-    /// Whether the client has declared the extension of that name (2026-07-28).
+    /// Whether the client has declared an extension (2026-07-28).
     pub fn has_extension(&self, name: &str) -> bool {
         self.capabilities.extensions.contains_key(name)
     }
 
-    /// Tells the client how far the work is. `done` must grow from call to call: what does not is
-    /// dropped. A job keeps it, for whoever asks; otherwise it goes to a client that asked for
-    /// progress.
+    /// Reports progress. `done` must increase; other values are dropped. Sent to the client if it
+    /// asked for progress. A job also stores it, for clients that poll.
     pub async fn progress(&self, done: f64, total: Option<f64>, message: Option<&str>) {
         {
             let mut last = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
@@ -190,15 +188,16 @@ impl Call {
             let notification = rpc::encode_notification("notifications/progress", Some(&params));
             self.outlet.progress(done, notification).await;
         }
-        // Noted after it was told: an attempt that follows tells what is not noted.
+        // Stored after it was sent: if the process dies in between, the next attempt sends it
+        // again.
         if let Some(job) = &self.job {
             let message = message.map(str::to_owned);
-            job.notebook.progress(Progress { done, total, message }).await;
+            job.attempt_store.progress(Progress { done, total, message }).await;
         }
     }
 
-    /// Sends a log message to the client, if it wants ones of this severity. Never put secrets,
-    /// personal data or internals into it.
+    /// Sends a log message to the client, if it wants messages of this severity. It must not
+    /// contain secrets, personal data or internals.
     pub async fn log(&self, level: LogLevel, data: impl Into<Value> + Send) {
         if self.log_level.is_none_or(|least| level < least) {
             return;
@@ -207,56 +206,56 @@ impl Call {
         self.outlet.send(rpc::encode_notification("notifications/message", Some(&params))).await;
     }
 
-    /// Ends when the client has cancelled the call or the instance cannot wait any longer. A tool
-    /// is dropped at its next await then; whoever hands work to another task passes this on.
+    /// The cancellation token of the call: cancelled by the client, or by a shutdown. The future of
+    /// the tool is dropped at its next await; a tool that spawns tasks must pass the token to them.
     pub fn cancelled(&self) -> &CancellationToken {
         &self.cancel
     }
 
-    /// The job that this call is and the number of the attempt, if it is a job. The id is the same
-    /// in every attempt, so it tells what an earlier one has done already; the number only grows,
-    /// and what an attempt of a lower number writes is void.
+    /// The job id and the number of the attempt. `None`: the call is not a job. The id is equal in
+    /// all attempts, so it can serve as an idempotency key; the number increases and can serve as a
+    /// fencing token.
     pub fn attempt(&self) -> Option<(&JobId, u32)> {
         self.job.as_ref().map(|it| (&it.id, it.attempt))
     }
 
-    /// Whether nobody tries again if this run fails.
+    /// Whether no further attempt follows if this run fails.
     pub fn is_last_attempt(&self) -> bool {
         self.job.as_ref().is_none_or(|it| it.is_last)
     }
 
-    /// What was last saved in an earlier run of this job, if it can still be read. Nothing if there
-    /// was none, or if this call is no job.
+    /// Loads the last checkpoint of an earlier run of this job. `None`: there is none, it cannot be
+    /// parsed, or the call is not a job.
     pub fn checkpoint<T: DeserializeOwned>(&self) -> Option<T> {
         let saved = self.job.as_ref()?.checkpoint.as_ref()?;
         match T::deserialize(saved) {
             Ok(saved) => Some(saved),
             Err(error) => {
-                tracing::warn!(error = %error, "A checkpoint cannot be read: {error}");
+                tracing::warn!(%error, "Ignored an unreadable checkpoint; the job starts over");
                 None
             }
         }
     }
 
-    /// Keeps what a later run needs in order to go on instead of starting over. Fails if this
-    /// attempt is over; then the tool must end, which `?` does. Does nothing if this call is no job.
+    /// Stores a checkpoint, from which a later run can continue. An error means that this attempt
+    /// is superseded; the tool must end, as with `?`. Does nothing if the call is not a job.
     pub async fn save<T: Serialize + Sync>(&self, state: &T) -> Result<(), ToolError> {
         let Some(job) = &self.job else {
             return Ok(());
         };
         let state = serde_json::to_value(state).map_err(ToolError::internal)?;
-        Ok(job.notebook.checkpoint(state).await?)
+        Ok(job.attempt_store.checkpoint(state).await?)
     }
 
-    /// Runs other tools as jobs of their own, side by side, and gives what came of them, in the
-    /// same order. Re-entrant, as asking is: ends this run until all have ended, then the tool is
-    /// run again. In a call that is no job they run here, one after the other.
+    /// Runs other tools as concurrent child jobs, and returns their outcomes in the same order.
+    /// Re-entrant like asking: ends this run, and the tool runs again when all children have ended.
+    /// If the call is not a job, the children run in this process, one after the other.
     pub fn children(&self, key: &str, children: Vec<Child>) -> Result<Vec<JobOutcome>, ToolError> {
         if !self.may_have_children {
-            return Err(ToolError::internal("a child asks for children"));
+            return Err(ToolError::internal("a child job asks for children"));
         }
         if children.len() > MAX_CHILDREN {
-            return Err(ToolError::internal("a tool asks for more children than a job may have"));
+            return Err(ToolError::internal("a tool asks for more children than the maximum"));
         }
         let ended = self.children.lock().unwrap_or_else(PoisonError::into_inner);
         let mut outcomes = Vec::with_capacity(children.len());
@@ -275,20 +274,20 @@ impl Call {
         Err(ToolError::Children(ChildrenWanted(())))
     }
 
-    /// Closes the client's connection in the middle of the call (SEP-1699); the client comes back
-    /// and reads on. Does nothing for clients that do not expect it.
+    /// Closes the client's connection during the call (SEP-1699); the client reconnects and resumes
+    /// the stream. Does nothing for clients that do not support it.
     pub async fn release_stream(&self) {
         if self.version == ProtocolVersion::V2025_11_25 {
             self.outlet.release().await;
         }
     }
 
-    /// Tells subscribers that something has changed. For changes in a database, after the commit.
+    /// Publishes a signal to subscribers. Call after the commit of a change.
     pub async fn publish(&self, signal: Signal) {
         self.outlet.publish(signal).await;
     }
 
-    /// Asks the user for the fields of `T`, by a form.
+    /// Asks the user for the fields of `T` with a form.
     pub fn elicit<T: DeserializeOwned + JsonSchema>(
         &self,
         key: &str,
@@ -298,7 +297,7 @@ impl Call {
         answer.elicited(&schema::form::<T>()).map_err(|bad| self.bad_answer(key, bad))
     }
 
-    /// Asks the user by a form with a schema written by hand.
+    /// Asks the user with a form of the given schema.
     pub fn elicit_with(
         &self,
         key: &str,
@@ -312,8 +311,8 @@ impl Call {
         Err(ToolError::InputRequired(InputRequired(())))
     }
 
-    /// Asks the user to open a URL (2025-11-25 and later). The page must check that whoever opens
-    /// it is the user of this call.
+    /// Asks the user to open a URL (2025-11-25 and later). The page must check that the visitor is
+    /// the user of this call.
     pub fn elicit_url(
         &self,
         key: &str,
@@ -325,20 +324,20 @@ impl Call {
         answer.elicited_url().map_err(|bad| self.bad_answer(key, bad))
     }
 
-    /// Runs messages through the client's model.
+    /// Runs messages through the client's model (sampling).
     pub fn sample(&self, key: &str, request: SampleRequest) -> Result<Sampled, ToolError> {
         let answer = self.require(key, || Question::Sample(request))?;
         answer.sampled().map_err(|bad| self.bad_answer(key, bad))
     }
 
-    /// Asks which folders the user works in.
+    /// Asks for the folders that the user works in.
     pub fn roots(&self, key: &str) -> Result<Vec<Root>, ToolError> {
         let answer = self.require(key, || Question::Roots)?;
         answer.roots().map_err(|bad| self.bad_answer(key, bad))
     }
 
-    /// Notes a question without ending the run, so that several travel together. End with
-    /// [`Self::settle`], then read the answers with [`Self::elicit`] and its siblings under the
+    /// Records a question without ending the run, so that several are asked together. Call
+    /// [`Self::settle`] next, then read the answers with [`Self::elicit`] and its siblings by the
     /// same keys.
     pub fn ask(&self, key: &str, question: Question) -> Result<(), ToolError> {
         if self.answers.contains_key(key) {
@@ -350,19 +349,21 @@ impl Call {
         }
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         if self.answers.len() + asked.len() >= MAX_QUESTIONS {
-            return Err(ToolError::internal("a tool asks more questions than one call may"));
+            return Err(ToolError::internal(
+                "a tool asks more questions than the maximum of a call",
+            ));
         }
         asked.insert(key.to_owned(), question);
         Ok(())
     }
 
-    /// Ends the run if a question is open.
+    /// Ends the run (with an error) if a question is open.
     pub fn settle(&self) -> Result<(), ToolError> {
         let open = !self.asked.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
         if open { Err(ToolError::InputRequired(InputRequired(()))) } else { Ok(()) }
     }
 
-    /// Whether the client can do what this question asks of it.
+    /// Whether the client has a capability, in the revision of this call.
     pub fn can_ask(&self, capability: crate::Capability) -> bool {
         capability.declared_in(&self.capabilities, self.version)
     }
@@ -371,7 +372,7 @@ impl Call {
         &self,
         key: &str,
         question: impl FnOnce() -> Question,
-    ) -> Result<&Answer, ToolError> {
+    ) -> Result<&ClientAnswer, ToolError> {
         if let Some(answer) = self.answers.get(key) {
             return Ok(answer);
         }
@@ -396,8 +397,8 @@ impl Call {
         }
     }
 
-    pub(crate) fn listening(&self) -> Listening {
-        Listening {
+    pub(crate) fn client_options(&self) -> ClientOptions {
+        ClientOptions {
             capabilities: self.capabilities.clone(),
             log_level: self.log_level,
             progress_token: self.progress_token.clone(),
@@ -412,12 +413,13 @@ impl Call {
         std::mem::take(&mut self.wanted.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Notes what became of a child.
+    /// Records the outcome of a child.
     pub(crate) fn child_ended(&self, key: String, outcome: JobOutcome) {
         self.children.lock().unwrap_or_else(PoisonError::into_inner).insert(key, outcome);
     }
 
-    /// The call of a child that runs here: it has the same rights, and nobody to talk to.
+    /// Creates the call of a child that runs in this process: with the same rights, but without
+    /// messages to the client.
     pub(crate) fn child(&self) -> Self {
         Self {
             caller: self.caller.clone(),
@@ -438,11 +440,11 @@ impl Call {
         }
     }
 
-    pub(crate) fn answers(&self) -> BTreeMap<String, Answer> {
+    pub(crate) fn answers(&self) -> BTreeMap<String, ClientAnswer> {
         self.answers.clone()
     }
 
-    pub(crate) fn into_progress_and_answers(self) -> (Option<f64>, BTreeMap<String, Answer>) {
+    pub(crate) fn into_progress_and_answers(self) -> (Option<f64>, BTreeMap<String, ClientAnswer>) {
         (self.progress.into_inner().unwrap_or_else(PoisonError::into_inner), self.answers)
     }
 }

@@ -1,11 +1,11 @@
-//! Who is calling: what the layer in front of the engine learned from the access token.
+//! The authenticated caller, as the HTTP layer obtained it from the access token.
 
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use tokio::sync::watch;
 
-/// A stable identifier of a person, such as `github:1234567`. Every session, stream, question and
-/// note belongs to exactly one.
+/// A stable identifier of a user, such as `github:1234567`. Every session, stream, question and job
+/// belongs to exactly one user.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
 pub struct UserId(Arc<str>);
@@ -16,7 +16,7 @@ impl UserId {
         Self(sub.into())
     }
 
-    /// The `sub` as it stands in the access token.
+    /// The `sub` of the access token.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -34,29 +34,29 @@ impl fmt::Debug for UserId {
     }
 }
 
-/// The authenticated principal of one HTTP request. MCP sessions are never authentication, so
-/// every request brings its own.
+/// The authenticated principal of an HTTP request. An MCP session is not authentication, so every
+/// request has its own caller.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Caller {
-    /// The person.
+    /// The user.
     pub user: UserId,
-    /// The OAuth client (`client_id`) that holds the token.
+    /// The OAuth `client_id` that the token was issued to.
     pub client: Arc<str>,
-    /// The scopes that the token grants.
+    /// The scopes of the token.
     pub scopes: BTreeSet<String>,
-    /// The authorization (grant) that the token came from: when it is revoked, open streams end.
+    /// The grant of the token. Open streams end when it is revoked.
     pub grant: Arc<str>,
-    /// The key that signed the token, likewise. Empty in what was kept before this field existed.
+    /// The id of the key that signed the token. Open streams end when it is revoked. Empty in
+    /// values stored before this field existed.
     #[serde(default = "no_key")]
     pub key: Arc<str>,
     /// When the access token was issued, in seconds since the Unix epoch.
     #[serde(default)]
     pub issued_at: i64,
-    /// When the access token expires, in seconds since the Unix epoch: an open stream is closed
-    /// then.
+    /// When the access token expires, in seconds since the Unix epoch. Open streams end then.
     pub expires_at: i64,
-    /// The id of the HTTP request, for the log. Jobs keep it, so that the lines of a worker name the
-    /// request that started the job. A client may choose it, so it proves nothing.
+    /// The id of the HTTP request, for logs. Stored with jobs, so that the log events of a worker
+    /// have the id of the request that created the job. Not trusted, since a client may choose it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<Arc<str>>,
 }
@@ -65,17 +65,18 @@ fn no_key() -> Arc<str> {
     Arc::from("")
 }
 
-/// Says whether callers may still act. Streams and calls outlive the check of their access token, so
-/// they ask again for as long as they are open. Without I/O: it is asked often.
+/// Detects that a caller's access has ended. Streams and calls outlive the check of the access
+/// token, so they check again while they are open.
 pub trait AccessCheck: Send + Sync {
-    /// Whether the access token of this caller is still good, as far as this process knows.
+    /// Whether the access token of a caller is valid, as far as this process knows. Called often:
+    /// must not perform I/O.
     fn is_allowed(&self, caller: &Caller) -> bool;
-    /// Changes when an answer of [`Self::is_allowed`] may have become `false`.
+    /// Changes whenever [`Self::is_allowed`] may have become `false` for a caller.
     fn changes(&self) -> watch::Receiver<u64>;
 }
 
 impl Caller {
-    /// Whether the token grants `scope`. The empty scope is granted to every token.
+    /// Whether the token has `scope`. Every token has the empty scope.
     pub fn may(&self, scope: &str) -> bool {
         scope.is_empty() || self.scopes.contains(scope)
     }

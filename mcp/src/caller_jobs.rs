@@ -1,7 +1,7 @@
-//! Jobs as far as one caller may see and change them.
+//! Access to jobs with the rights of a caller.
 //!
-//! The rule is the same for the task methods of the protocol and for tools about jobs: whatever the
-//! way, a job is only for tokens with the scope of the job's own tool.
+//! The task methods of the protocol and tools about jobs apply the same rule: a job is accessible
+//! only to its user, with a token that has the scope of the job's tool.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -9,19 +9,19 @@ use crate::{
     caller::Caller,
     error::ToolError,
     job::{Job, JobId, JobPage, Jobs},
-    question::Answer,
+    question::ClientAnswer,
     store::StoreError,
 };
 
-/// Which scope each tool needs.
+/// The scopes that tools require.
 pub(crate) trait ToolScopes: Send + Sync {
-    /// All tools, each with its scope.
+    /// All tools with their scopes.
     fn all(&self) -> Vec<(&'static str, &'static str)>;
-    /// The scope of a tool; none of a tool that this version of the server does not know.
+    /// The scope of a tool. `None`: this version of the server does not have the tool.
     fn of(&self, tool: &str) -> Option<&'static str>;
 }
 
-/// Where jobs are kept, and which scope each needs.
+/// The store of jobs, and the scopes that their tools require.
 #[derive(Clone)]
 pub(crate) struct JobAccess {
     pub(crate) jobs: Arc<dyn Jobs>,
@@ -34,27 +34,26 @@ impl JobAccess {
     }
 }
 
-/// The jobs of one caller's user. Another user's jobs do not exist.
+/// The jobs of a caller. Jobs of other users do not exist for it.
 pub struct CallerJobs<'a> {
     jobs: &'a dyn Jobs,
     scopes: &'a dyn ToolScopes,
     caller: &'a Caller,
 }
 
-/// Why a job is not shown or changed.
+/// Why access to a job failed.
 #[derive(Debug, thiserror::Error)]
 pub enum JobAccessError {
     /// The access token lacks the scope of the job's tool.
     #[error("the access token lacks the scope `{0}` of the job's tool")]
     MissingScope(&'static str),
-    /// The store cannot be reached.
+    /// The store is unavailable.
     #[error(transparent)]
     Unavailable(#[from] StoreError),
 }
 
 impl JobAccessError {
-    /// The error of a tool about jobs. `unavailable` says what the model reads when the store cannot be
-    /// reached.
+    /// Converts to the error of a tool. `unavailable` creates the error for an unavailable store.
     pub fn into_tool_error(self, unavailable: impl FnOnce(StoreError) -> ToolError) -> ToolError {
         match self {
             Self::MissingScope(scope) => ToolError::MissingScope(scope),
@@ -64,7 +63,7 @@ impl JobAccessError {
 }
 
 impl CallerJobs<'_> {
-    /// Finds a job. `Ok(None)`: the user has no such job.
+    /// Loads a job. `Ok(None)`: the user has no such job.
     pub async fn get(&self, id: &JobId) -> Result<Option<Job>, JobAccessError> {
         let Some(job) = self.jobs.get(&self.caller.user, id).await? else {
             return Ok(None);
@@ -75,8 +74,8 @@ impl CallerJobs<'_> {
         }
     }
 
-    /// A page of jobs, newest first, without those whose tools the token may not use. `Ok(None)`: the
-    /// position cannot be read.
+    /// Loads a page of jobs, newest first, of the tools whose scopes the token has. `Ok(None)`: the
+    /// position is invalid.
     pub async fn list(
         &self,
         after: Option<&str>,
@@ -91,11 +90,11 @@ impl CallerJobs<'_> {
         self.jobs.list_of_tools(user, Some(&allowed), after, max).await
     }
 
-    /// Answers questions of a job. `Ok(None)`: the user has no such job.
+    /// Stores answers to questions of a job. `Ok(None)`: the user has no such job.
     pub async fn answer(
         &self,
         id: &JobId,
-        answers: BTreeMap<String, Answer>,
+        answers: BTreeMap<String, ClientAnswer>,
     ) -> Result<Option<Job>, JobAccessError> {
         if self.get(id).await?.is_none() {
             return Ok(None);
@@ -103,8 +102,8 @@ impl CallerJobs<'_> {
         Ok(self.jobs.answer(&self.caller.user, id, answers).await?)
     }
 
-    /// Cancels a job that has not ended, and gives it as it is then. `Ok(None)`: the user has no such
-    /// job.
+    /// Cancels a job that has not ended, and returns its new state. `Ok(None)`: the user has no
+    /// such job.
     pub async fn cancel(&self, id: &JobId) -> Result<Option<Job>, JobAccessError> {
         if self.get(id).await?.is_none() {
             return Ok(None);
@@ -112,8 +111,8 @@ impl CallerJobs<'_> {
         Ok(self.jobs.cancel(&self.caller.user, id).await?)
     }
 
-    /// The scope that the token lacks for jobs of a tool. Those of a tool that this version of the
-    /// server does not know need every scope there is.
+    /// The scope that the token lacks for jobs of a tool. `None`: access is allowed. Jobs of a tool
+    /// that this version of the server does not have require the scopes of all tools.
     fn missing_scope(&self, tool: &str) -> Option<&'static str> {
         let lacks = |scope: &&'static str| !self.caller.may(scope);
         match self.scopes.of(tool) {

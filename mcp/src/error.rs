@@ -1,58 +1,59 @@
-//! Why a tool, resource or prompt did not answer, in terms of what the caller can conclude.
+//! The errors of tools, resources and prompts, by what the caller can conclude from them.
 
 use crate::{question::Capability, rpc::RpcError};
 
-/// A source of an error, for the log.
+/// The source of an error, for the log.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Why a tool, resource or prompt did not answer.
+/// Why a tool, resource or prompt has no result.
 ///
-/// There is no `Display`: what a model, a client and a log may read are three different texts, and
-/// the engine chooses.
+/// There is no `Display`: the texts for the model, the client and the log differ, and the engine
+/// chooses among them.
 #[derive(Debug)]
 pub enum ToolError {
-    /// The arguments are wrong. The text goes to the model, which may correct itself.
+    /// The arguments are invalid. The text goes to the model, which may correct them.
     Input(String),
-    /// What was named does not exist, or is not the caller's: the two must not be told apart.
+    /// The named object does not exist or belongs to another user; the text must not reveal which.
     NotFound(String),
-    /// It cannot be done now. The text goes to the model and says what to do about it.
+    /// The operation failed. The text goes to the model and says what to do.
     Failed(String),
-    /// It did not work, and may work later without anybody doing anything: a job is tried again.
-    /// The text goes to the model when nobody tries again.
+    /// A temporary failure: a job is retried. The text goes to the model if there is no further
+    /// attempt.
     Retry(String),
-    /// It cannot be done until an operator of the server changes something. Counted as a failure of
-    /// the server; a job is not tried again. The text goes to the model.
+    /// A failure that an operator of the server must fix. Counted as a failure of the server; a job
+    /// is not retried. The text goes to the model.
     Fault(String),
-    /// Something that this server depends on, such as its database, is unavailable. Counted as a
-    /// failure of the server; a job is tried again. The text goes to the model and says what to do.
+    /// A dependency of the server, such as its database, is unavailable. Counted as a failure of
+    /// the server; a job is retried. The text goes to the model and says what to do.
     Unavailable(String),
-    /// The client must answer first. Made by [`crate::Call`] only.
+    /// The client must answer questions first. Created by [`crate::Call`] only.
     InputRequired(InputRequired),
-    /// The client cannot do something that the call needs.
+    /// The client lacks a capability that the call requires.
     MissingCapability(Capability),
-    /// The access token lacks this scope. The client is asked to sign in for it, as for a tool that
-    /// needs the scope itself.
+    /// The access token lacks this scope. The client is asked to obtain it, as for a tool that
+    /// requires the scope itself.
     MissingScope(&'static str),
-    /// A JSON-RPC error, as it is.
+    /// A JSON-RPC error, sent unchanged.
     Rpc(RpcError),
-    /// Jobs that this one asked for must end first. Made by [`crate::Call`] only.
+    /// Child jobs must end first. Created by [`crate::Call`] only.
     Children(ChildrenWanted),
-    /// This attempt of a job is over: another one has begun, or the job has ended.
+    /// This attempt of a job is superseded: another one has started, or the job has ended.
     Superseded(Superseded),
-    /// Our fault. The source goes to the log, never to the wire. A job is tried again.
+    /// A bug or an unexpected failure of the server. The source goes to the log, never to the
+    /// client. A job is retried.
     Internal(BoxError),
 }
 
-/// Another attempt has begun, the job has ended, or the store cannot be reached: this attempt stops.
+/// The attempt must stop: another one has started, the job has ended, or the store is unavailable.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("this attempt is over")]
 pub struct Superseded;
 
-/// Proof that questions were noted in the call. Only [`crate::Call`] makes one.
+/// Proof that questions were recorded in the call. Created by [`crate::Call`] only.
 #[derive(Debug)]
 pub struct InputRequired(pub(crate) ());
 
-/// Proof that children were noted in the call. Only [`crate::Call`] makes one.
+/// Proof that child jobs were recorded in the call. Created by [`crate::Call`] only.
 #[derive(Debug)]
 pub struct ChildrenWanted(pub(crate) ());
 
@@ -63,7 +64,7 @@ impl From<Superseded> for ToolError {
 }
 
 impl ToolError {
-    /// Our fault, with its source for the log.
+    /// Creates [`Self::Internal`].
     pub fn internal(source: impl Into<BoxError>) -> Self {
         Self::Internal(source.into())
     }

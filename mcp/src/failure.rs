@@ -1,4 +1,4 @@
-//! How a request failed, and who is to blame: for logs and metrics.
+//! Classification of failed requests for logs and metrics.
 
 use std::sync::{Arc, OnceLock};
 
@@ -11,20 +11,19 @@ pub enum CallFailure {
     Rpc(i64),
     /// The caller's access ended while the call ran.
     AccessEnded,
-    /// The tool answered with `isError` for a reason that lies with the caller or with what the call
-    /// was about.
+    /// The tool returned `isError` because of the call: its arguments, its caller or the data.
     Tool,
-    /// The tool answered with `isError` for a reason that lies with the server.
+    /// The tool returned `isError` because of a failure of the server.
     Fault,
 }
 
 impl CallFailure {
-    /// Whether the server is to blame.
+    /// Whether the failure is the server's, as for a metric of server errors.
     pub fn is_fault(self) -> bool {
         matches!(self, Self::Fault | Self::Rpc(codes::INTERNAL_ERROR))
     }
 
-    /// The JSON-RPC error code of the answer, if it is an error.
+    /// The JSON-RPC error code of the response. `None`: the response is a result with `isError`.
     pub fn code(self) -> Option<i64> {
         match self {
             Self::Rpc(code) => Some(code),
@@ -34,7 +33,8 @@ impl CallFailure {
     }
 }
 
-/// A failure that is known after the answer has begun. Clones share it; the first one is kept.
+/// A failure that becomes known after the response was started. Clones share it; the first value is
+/// kept.
 #[derive(Clone, Debug, Default)]
 pub struct LateFailure(Arc<OnceLock<CallFailure>>);
 
@@ -43,7 +43,7 @@ impl LateFailure {
         let _first = self.0.get_or_init(|| failure);
     }
 
-    /// The failure, once it is known.
+    /// The failure. `None`: none so far.
     pub fn get(&self) -> Option<CallFailure> {
         self.0.get().copied()
     }

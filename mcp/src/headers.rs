@@ -1,5 +1,5 @@
-//! What the HTTP headers of the Streamable HTTP transport say, and whether they agree with the
-//! body (2026-07-28, basic/transports/streamable-http, "Server Validation").
+//! The HTTP headers of the Streamable HTTP transport, and their validation against the body
+//! (2026-07-28, basic/transports/streamable-http, "Server Validation").
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderName};
@@ -12,16 +12,16 @@ pub(crate) const SESSION_ID: &str = "mcp-session-id";
 pub(crate) const LAST_EVENT_ID: &str = "last-event-id";
 const METHOD: &str = "mcp-method";
 const NAME: &str = "mcp-name";
-/// All headers of MCP begin with this.
+/// The prefix of all MCP headers.
 const PREFIX: &str = "mcp-";
 const PARAM_PREFIX: &str = "mcp-param-";
 
-/// A header's value without surrounding white space; nothing if it is absent or not visible ASCII.
+/// Reads a header value without surrounding white space. `None`: absent, or not visible ASCII.
 pub(crate) fn get<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok().map(str::trim)
 }
 
-/// Which of our two answer formats the client takes (RFC 9110 section 12.5.1).
+/// The response formats that the client accepts (RFC 9110 section 12.5.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Accepted {
     pub(crate) json: bool,
@@ -32,7 +32,7 @@ impl Accepted {
     const EVERYTHING: Self = Self { json: true, events: true };
 }
 
-/// Reads `Accept`. Without one, or with one that names no media range, everything is acceptable.
+/// Reads `Accept`. If it is absent or contains no media range, all formats are acceptable.
 pub(crate) fn accepted(headers: &HeaderMap) -> Accepted {
     let values = headers.get_all(http::header::ACCEPT).iter();
     let ranges: Vec<MediaRange> = values
@@ -49,11 +49,11 @@ pub(crate) fn accepted(headers: &HeaderMap) -> Accepted {
     }
 }
 
-/// One media range of an `Accept` header.
+/// A media range of an `Accept` header.
 struct MediaRange {
     kind: String,
     subtype: String,
-    /// Whether its weight is 0: what it names is not acceptable.
+    /// Whether its weight is 0: matching media types are not acceptable.
     excluded: bool,
 }
 
@@ -77,8 +77,8 @@ impl MediaRange {
         })
     }
 
-    /// How closely the range describes a media type: 2 exactly, 1 by its first half, 0 like
-    /// everything. `None` if it does not describe it.
+    /// How specifically the range matches a media type: 2 exactly, 1 as `type/*`, 0 as `*/*`.
+    /// `None`: it does not match.
     fn specificity(&self, kind: &str, subtype: &str) -> Option<u8> {
         match (self.kind.as_str(), self.subtype.as_str()) {
             ("*", "*") => Some(0),
@@ -89,16 +89,16 @@ impl MediaRange {
     }
 }
 
-/// Whether a media type is acceptable: the most specific range that describes it decides, wherever
-/// it stands (RFC 9110 section 12.5.1).
+/// Whether a media type is acceptable: the most specific matching range decides, regardless of its
+/// position (RFC 9110 section 12.5.1).
 fn accepts(ranges: &[MediaRange], kind: &str, subtype: &str) -> bool {
-    let described = ranges
+    let matching = ranges
         .iter()
         .filter_map(|range| Some((range.specificity(kind, subtype)?, !range.excluded)));
-    described.max().is_some_and(|(_, acceptable)| acceptable)
+    matching.max().is_some_and(|(_, acceptable)| acceptable)
 }
 
-/// Splits at a separator that stands outside of quoted strings.
+/// Splits at a separator outside of quoted strings.
 fn split_unquoted(text: &str, separator: char) -> impl Iterator<Item = &str> {
     let (mut quoted, mut escaped) = (false, false);
     text.split(move |character: char| {
@@ -112,7 +112,7 @@ fn split_unquoted(text: &str, separator: char) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Whether the body claims to be JSON, and nothing else: a proxy may have joined several values.
+/// Whether `Content-Type` is JSON. A proxy may have joined several values: all must be JSON.
 pub(crate) fn is_json(headers: &HeaderMap) -> bool {
     let Some(kinds) = get(headers, http::header::CONTENT_TYPE.as_str()) else {
         return false;
@@ -123,8 +123,8 @@ pub(crate) fn is_json(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Refuses a header that is sent more than once with different values. A proxy and this server could
-/// act on different ones.
+/// Rejects a single-value header that occurs more than once with different values, because a proxy
+/// and this server could use different ones.
 pub(crate) fn check_duplicates(headers: &HeaderMap) -> Result<(), RpcError> {
     let differ = |name: &HeaderName| {
         let mut values = headers.get_all(name).iter().map(|it| it.as_bytes().trim_ascii());
@@ -134,7 +134,7 @@ pub(crate) fn check_duplicates(headers: &HeaderMap) -> Result<(), RpcError> {
     match headers.keys().find(|name| takes_one_value(name) && differ(name)) {
         None => Ok(()),
         Some(name) => Err(RpcError::header_mismatch(format!(
-            "the header `{name}` is there more than once, with different values; send it once"
+            "the header `{name}` occurs more than once, with different values; send it once"
         ))),
     }
 }
@@ -144,8 +144,8 @@ fn takes_one_value(name: &HeaderName) -> bool {
     name.starts_with(PREFIX) || [http::header::CONTENT_TYPE.as_str(), LAST_EVENT_ID].contains(&name)
 }
 
-/// Checks `Mcp-Method` and `Mcp-Name` against the body. `name` is what the method is about: a tool
-/// or prompt name or a resource URI, if the method has one.
+/// Checks `Mcp-Method` and `Mcp-Name` against the body. `name`: the tool name, prompt name,
+/// resource URI or task id of the request, if its method has one.
 pub(crate) fn check_standard(
     headers: &HeaderMap,
     method: &str,
@@ -172,7 +172,7 @@ fn expect(headers: &HeaderMap, header: &str, spelling: &str, body: &str) -> Resu
     }
 }
 
-/// Checks every `Mcp-Param-*` header that the tool's schema asks for.
+/// Checks the `Mcp-Param-*` headers that the schema of the tool requires.
 pub(crate) fn check_params(
     headers: &HeaderMap,
     params: &[HeaderParam],
@@ -212,12 +212,12 @@ fn same(header: &str, value: &Value) -> bool {
             header == number.to_string()
                 || header.parse::<f64>().is_ok_and(|it| Some(it) == number.as_f64())
         }
-        // Not what the schema allows: the tool says so itself.
+        // The schema does not allow it: reported when the arguments are parsed.
         _ => true,
     }
 }
 
-/// Reads a header value, which is literal unless it is written `=?base64?…?=`.
+/// Decodes a header value: literal, or base64 if it has the form `=?base64?…?=`.
 fn decode(raw: &http::HeaderValue) -> Option<String> {
     let text = raw.to_str().ok()?.trim();
     let encoded = text.strip_prefix("=?base64?").and_then(|it| it.strip_suffix("?="));

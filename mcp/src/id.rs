@@ -1,27 +1,27 @@
-//! The ids that this server gives out: 128 random bits each.
+//! The ids that the server creates: 128 random bits each.
 
 use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
 /// The id of a legacy session: 128 random bits in URL-safe base64. Not a credential: a session is
-/// found only together with the user it belongs to.
+/// looked up by its id and its user.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SessionId(Arc<str>);
 
 impl SessionId {
-    /// A new id.
+    /// Creates a random id.
     pub fn random() -> Self {
         Self(random_id().into())
     }
 
-    /// Takes what a client sent, if it has the form of an id of ours.
+    /// Parses an id sent by a client. `None`: not in the format of an id.
     pub fn parse(text: &str) -> Option<Self> {
         is_random_id(text).then(|| Self(text.into()))
     }
 
-    /// The id as it stands in the `Mcp-Session-Id` header.
+    /// The id as in the `Mcp-Session-Id` header.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -33,8 +33,8 @@ impl fmt::Debug for SessionId {
     }
 }
 
-/// The id of one event stream of a session: random for the stream of a POST, and
-/// [`StreamId::standalone`] for the one that GET opens.
+/// The id of an event stream of a session: random for the stream of a POST, and
+/// [`StreamId::standalone`] for the stream that GET opens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct StreamId(Arc<str>);
@@ -42,27 +42,27 @@ pub struct StreamId(Arc<str>);
 impl StreamId {
     const STANDALONE: &'static str = "get";
 
-    /// The id of a new stream.
+    /// Creates a random id for the stream of a POST.
     pub fn random() -> Self {
         Self(random_id().into())
     }
 
-    /// The session's one stream for messages that belong to no call.
+    /// The id of the session's stream for messages that do not belong to a call.
     pub fn standalone() -> Self {
         Self(Self::STANDALONE.into())
     }
 
-    /// Takes what [`Self::as_str`] gave.
+    /// Parses what [`Self::as_str`] returned.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         (is_random_id(text) || text == Self::STANDALONE).then(|| Self(text.into()))
     }
 
-    /// Takes what [`Self::as_str`] gave for the stream of a call.
+    /// Parses what [`Self::as_str`] returned for the stream of a POST.
     pub(crate) fn of_call(text: &str) -> Option<Self> {
         is_random_id(text).then(|| Self(text.into()))
     }
 
-    /// Takes what [`Self::as_str`] gave to a store.
+    /// Takes an id from a store, without checking it.
     pub(crate) fn from_stored(text: &str) -> Self {
         Self(text.into())
     }
@@ -72,35 +72,35 @@ impl StreamId {
         &*self.0 == Self::STANDALONE
     }
 
-    /// The id as it stands in an event id.
+    /// The id as in an event id.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// The id of a job: 128 random bits in URL-safe base64. It is the task id of the protocol too. Not a
-/// credential: a job is found only together with the user it belongs to.
+/// The id of a job: 128 random bits in URL-safe base64. Also its MCP task id. Not a credential: a
+/// job is looked up by its id and its user.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct JobId(Arc<str>);
 
 impl JobId {
-    /// A new id.
+    /// Creates a random id.
     pub fn random() -> Self {
         Self(random_id().into())
     }
 
-    /// The id that a hash stands for.
+    /// Derives an id from a hash.
     pub(crate) fn of_hash(hash: &[u8; 32]) -> Self {
         Self(encoded_id(hash.first_chunk().expect("a hash is longer than an id")).into())
     }
 
-    /// Takes what a client sent, if it has the form of an id of ours.
+    /// Parses an id sent by a client. `None`: not in the format of an id.
     pub fn parse(text: &str) -> Option<Self> {
         is_random_id(text).then(|| Self(text.into()))
     }
 
-    /// The id as it goes to the client.
+    /// The id as sent to the client.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -118,10 +118,10 @@ impl fmt::Debug for JobId {
     }
 }
 
-/// Characters of 128 bits in base64 without padding.
+/// The length of 128 bits in base64 without padding.
 const ID_LENGTH: usize = 22;
 
-/// 128 random bits in URL-safe base64.
+/// Creates 128 random bits in URL-safe base64.
 pub(crate) fn random_id() -> String {
     encoded_id(&rand::random())
 }
@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_of_ours_are_recognised() {
+    fn only_the_format_of_an_id_is_accepted() {
         let id = SessionId::random();
         assert_eq!(SessionId::parse(id.as_str()), Some(id));
         for bad in ["", "x", "aaaaaaaaaaaaaaaaaaaaa!", "aaaaaaaaaaaaaaaaaaaaaaa"] {

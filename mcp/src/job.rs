@@ -1,12 +1,12 @@
-//! Calls that run in a worker, outlive their request and can be found again by their id.
+//! Jobs: calls that run in a worker and outlive their request.
 //!
-//! A tool that runs as a job is not run by the instance that receives the call.
-//! The engine keeps the call in [`Jobs`], which is durable, and a worker runs it by
-//! the engine too, possibly several times: an attempt that dies with
-//! its process is followed by another one. What the client gets meanwhile depends on what it can do:
-//! a task handle that it polls, or the call's own stream ([`Origin`]).
+//! The instance that receives the call of a job tool does not run it. The engine stores the call in
+//! [`Jobs`], which is durable, and a worker runs it with
+//! [`Engine::run_job`](crate::Engine::run_job), possibly several times: if the process dies,
+//! another attempt follows. Depending on its capabilities, the client polls a task handle or keeps
+//! the stream of the call open ([`Origin`]).
 //!
-//! [`Jobs`] is implemented by the product, over its database. The engine never claims a job.
+//! [`Jobs`] is implemented by the product with its database. The engine does not claim jobs.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -18,7 +18,7 @@ use crate::{
     caller::{Caller, UserId},
     failure::CallFailure,
     json,
-    question::{Answer, Question},
+    question::{ClientAnswer, Question},
     rpc::{self, RequestId, RpcError},
     store::{StoreError, Writer},
     trace::TraceParent,
@@ -27,118 +27,119 @@ use crate::{
 };
 pub use crate::{error::Superseded, id::JobId};
 
-/// How the client that started a job hears of it.
+/// How the outcome of a job is delivered.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Origin {
-    /// It has a task handle, and asks. Of both eras: the extension `io.modelcontextprotocol/tasks`,
-    /// and the experimental tasks of 2025-11-25.
+    /// The client has a task handle and polls: the extension `io.modelcontextprotocol/tasks`, or
+    /// the experimental tasks of 2025-11-25.
     Task,
-    /// A modern call that stays open. Whoever holds its socket follows the job's signals; when the
-    /// client disconnects, the job is cancelled.
+    /// A modern call whose response is open. The instance that serves it receives the job's
+    /// signals; when the client disconnects, the job is cancelled.
     Call,
-    /// A legacy call whose answer is a stream. The worker appends to the stream's log, so that
-    /// nobody needs to be alive in between.
+    /// A legacy call whose response is a stream. The worker appends to the log of the stream, so no
+    /// instance has to keep state for the call.
     Stream {
-        /// The call, and the name under which the job writes.
+        /// The writer as which the job appends to the stream.
         writer: Writer,
     },
-    /// Another job, which waits for this one.
+    /// Another job that waits for this one.
     Parent {
-        /// The job that waits.
+        /// The waiting job.
         job: JobId,
     },
 }
 
-/// A call of a tool, with everything that any process needs to run it.
+/// A call of a tool, with the data that a worker needs to run it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct JobCall {
-    /// On whose behalf: with the rights of the token that started the job, however long it takes.
+    /// The caller. The job has the rights of the token that created it, even after the token has
+    /// expired.
     pub caller: Caller,
-    /// The revision that results and questions are written for.
+    /// The protocol revision in which results and questions are encoded.
     pub version: ProtocolVersion,
-    /// What the client can do.
+    /// The capabilities of the client.
     pub capabilities: ClientCapabilities,
-    /// The least severity of log messages that the client wants, if it wants any.
+    /// The minimum severity of log messages. `None`: the client wants none.
     pub log_level: Option<LogLevel>,
-    /// The client's token for progress, if it wants any.
+    /// The progress token of the request. `None`: the client wants no progress.
     pub progress_token: Option<RequestId>,
     /// The tool.
     pub tool: String,
-    /// Its arguments, as they were sent.
+    /// The arguments.
     pub arguments: Box<RawValue>,
-    /// How the client hears of the job.
+    /// How the outcome is delivered.
     pub origin: Origin,
-    /// Where in a trace the job was started, if that was traced.
+    /// The trace context in which the job was created, if that was traced.
     #[serde(default)]
     pub trace: Option<TraceParent>,
 }
 
-/// A job to be.
+/// A job to create.
 #[derive(Clone, Debug)]
 pub struct NewJob {
-    /// Which one it will be. Chosen by who asks for it, so that asking twice makes one job.
+    /// The id, chosen by the caller so that a repeated request creates one job.
     pub id: JobId,
-    /// What to run.
+    /// The call to run.
     pub call: JobCall,
-    /// Answers that the client gave before the job began, by the tool's own key.
-    pub answers: BTreeMap<String, Answer>,
-    /// How long one attempt may take.
+    /// The answers that the client gave before the job was created, by the tool's key.
+    pub answers: BTreeMap<String, ClientAnswer>,
+    /// The timeout of an attempt.
     pub timeout: Duration,
-    /// How many attempts there are.
+    /// The maximum number of attempts.
     pub attempts: u32,
-    /// How long the client wants the result to be kept once the job has ended. The store may keep it
-    /// for less.
+    /// How long the client wants the result to be kept after the end of the job. The store may
+    /// delete it earlier.
     pub ttl: Option<Duration>,
 }
 
-/// Where a job is in its life. The last three are final.
+/// The status of a job. The last three are final.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum JobStatus {
-    /// It waits for a worker: at first, or for another attempt.
+    /// Waiting for a worker to start the first or another attempt.
     Queued,
-    /// A worker runs it, or it waits for its children.
+    /// Running, or waiting for its children.
     Running,
-    /// It waits for the client.
+    /// Waiting for answers of the client.
     InputRequired,
-    /// The tool has given a result, of whatever kind.
+    /// The tool has returned a result, also one with `isError`.
     Completed,
-    /// There is no result.
+    /// Ended without a result.
     Failed,
-    /// The client did not want it any more.
+    /// Cancelled by the client.
     Cancelled,
 }
 
 impl JobStatus {
-    /// Whether nothing changes any more.
+    /// Whether the status cannot change any more.
     pub fn is_final(self) -> bool {
         matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
     }
 }
 
-/// How far a job is.
+/// The progress of a job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
-    /// Only ever grows.
+    /// The amount of work done. Only increases.
     pub done: f64,
-    /// What `done` will be at the end, if that is known.
+    /// The value of `done` at the end, if known.
     pub total: Option<f64>,
-    /// For people.
+    /// A message for the user.
     pub message: Option<String>,
 }
 
-/// What came of a job.
+/// The outcome of a job.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum JobOutcome {
-    /// What the tool gave: a whole `CallToolResult`.
+    /// A complete `CallToolResult`.
     Result {
-        /// As it goes to the client.
+        /// The JSON that is sent to the client.
         result: Box<RawValue>,
-        /// Whether the tool says that it failed.
+        /// Whether the result has `isError`.
         is_error: bool,
-        /// Whether the server is to blame for that.
+        /// Whether the error is a failure of the server.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         is_fault: bool,
     },
@@ -147,7 +148,7 @@ pub enum JobOutcome {
 }
 
 impl JobOutcome {
-    /// There is no result, and this is what the model should know about it.
+    /// Creates an error result with a text for the model.
     pub fn failed(text: impl Into<String>) -> Self {
         let result = CallToolResult::error(text);
         let result = RawValue::from_string(rpc::into_text(rpc::encode(&result)))
@@ -155,7 +156,7 @@ impl JobOutcome {
         Self::Result { result, is_error: true, is_fault: false }
     }
 
-    /// The `structuredContent` of a result. Otherwise what went wrong, for a model.
+    /// Parses the `structuredContent` of the result. The error is a message for a model.
     pub fn output<T: DeserializeOwned>(&self) -> Result<T, String> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
@@ -182,39 +183,39 @@ impl JobOutcome {
     }
 }
 
-/// A job as it is now.
+/// The current state of a job.
 #[derive(Clone, Debug)]
 pub struct Job {
-    /// Which one.
+    /// The id.
     pub id: JobId,
-    /// The revision that its results and questions are written for.
+    /// The protocol revision in which its results and questions are encoded.
     pub version: ProtocolVersion,
     /// The tool.
     pub tool: String,
-    /// Where it is in its life.
+    /// The status.
     pub status: JobStatus,
-    /// How far it is.
+    /// The last progress.
     pub progress: Option<Progress>,
-    /// What the client must answer, by the tool's own key. Empty unless the status is
+    /// The open questions to the client, by the tool's key. Empty unless the status is
     /// [`JobStatus::InputRequired`].
     pub questions: BTreeMap<String, Question>,
-    /// What came of it, once it has completed or failed.
+    /// The outcome, once the job has completed or failed.
     pub outcome: Option<JobOutcome>,
     /// How the client hears of it.
     pub origin: Origin,
-    /// When it was made, in milliseconds since the Unix epoch.
+    /// Creation time in milliseconds since the Unix epoch.
     pub created_at: i64,
-    /// When it last changed, in milliseconds since the Unix epoch.
+    /// Time of the last change in milliseconds since the Unix epoch.
     pub updated_at: i64,
-    /// How long it is kept after its creation.
+    /// How long the job is kept after its creation.
     pub ttl: Duration,
 }
 
 impl Job {
-    /// How the call failed that the job is, if the job has ended and failed.
+    /// The failure of the job's call. `None`: the job has not ended, or has not failed.
     pub(crate) fn failure(&self) -> Option<CallFailure> {
         match (self.status, &self.outcome) {
-            // Given up after errors that the server is to blame for, or lost with its workers.
+            // Failed after all attempts, or lost with its workers.
             (JobStatus::Failed, _) | (_, Some(JobOutcome::Result { is_fault: true, .. })) => {
                 Some(CallFailure::Fault)
             }
@@ -224,8 +225,7 @@ impl Job {
         }
     }
 
-    /// Whether it ended without what was asked for: without a result, or with one that says that the
-    /// tool failed.
+    /// Whether the job ended without a result or with one that has `isError`.
     pub fn has_failed(&self) -> bool {
         match self.status {
             JobStatus::Failed => true,
@@ -237,22 +237,22 @@ impl Job {
     }
 }
 
-/// Some jobs of a user.
+/// A page of jobs of a user.
 #[derive(Debug, Default)]
 pub struct JobPage {
-    /// The newest first.
+    /// The jobs, newest first.
     pub jobs: Vec<Job>,
-    /// Where the next page begins, if there is one.
+    /// The position of the next page, if there is one.
     pub next: Option<String>,
 }
 
-/// Why a job was not made.
+/// Why a job was not created.
 #[derive(Debug, thiserror::Error)]
 pub enum NotEnqueued {
-    /// The user has as many unfinished jobs as one may have.
-    #[error("{limit} jobs of this user are unfinished")]
+    /// The user has the maximum number of unfinished jobs.
+    #[error("the user has {limit} unfinished jobs, the maximum")]
     TooMany {
-        /// How many that is.
+        /// The maximum.
         limit: u64,
     },
     /// The arguments of the user's unfinished jobs would be larger together than allowed.
@@ -261,34 +261,34 @@ pub enum NotEnqueued {
         /// The limit.
         megabytes: u64,
     },
-    /// The store cannot be reached.
+    /// The store is unavailable.
     #[error(transparent)]
-    Away(#[from] StoreError),
+    Unavailable(#[from] StoreError),
 }
 
-/// What an engine needs in order to make jobs of calls.
+/// What an engine needs to run calls as jobs.
 #[derive(Clone)]
 pub struct JobSettings {
-    /// Where they are kept.
+    /// The store of jobs.
     pub store: Arc<dyn Jobs>,
-    /// The tool that gives the result of a job by its id, if the catalog has one: clients that lose
-    /// patience are told of it.
+    /// The tool that returns the result of a job by its id, if the catalog has one: named in
+    /// messages to clients that stop waiting.
     pub result_tool: Option<&'static str>,
 }
 
-/// Jobs, as the engine of any instance sees them. Everything begins with the owner: somebody else's
-/// job does not exist.
+/// The store of jobs. Every operation is restricted to a user: jobs of other users do not exist.
 ///
 /// Every implementation publishes [`Signal::JobChanged`](crate::Signal::JobChanged) after each
-/// change, so that a follower can subscribe first, then look, then wait.
+/// change, so that a caller can subscribe first, then read, then wait.
 #[async_trait]
 pub trait Jobs: Send + Sync {
-    /// Keeps a new job. Returns only when every instance will find it, even after a crash. If the
-    /// user has a job of that id already, gives that one.
+    /// Creates a job. When this returns, the job is durable and visible to every instance. Returns
+    /// the existing job if the user has one with this id.
     async fn enqueue(&self, job: NewJob) -> Result<Job, NotEnqueued>;
-    /// Looks at a job.
+    /// Loads a job. `Ok(None)`: the user has no such job.
     async fn get(&self, user: &UserId, id: &JobId) -> Result<Option<Job>, StoreError>;
-    /// A user's jobs, after a position that an earlier page gave. `Ok(None)`: that cannot be read.
+    /// Loads a page of jobs, newest first, after the position of an earlier page. `Ok(None)`: the
+    /// position is invalid.
     async fn list(
         &self,
         user: &UserId,
@@ -297,7 +297,7 @@ pub trait Jobs: Send + Sync {
     ) -> Result<Option<JobPage>, StoreError> {
         self.list_of_tools(user, None, after, max).await
     }
-    /// The same, of these tools only, if any are given.
+    /// Loads a page of jobs like [`Self::list`], restricted to `tools` if given.
     async fn list_of_tools(
         &self,
         user: &UserId,
@@ -305,59 +305,60 @@ pub trait Jobs: Send + Sync {
         after: Option<&str>,
         max: usize,
     ) -> Result<Option<JobPage>, StoreError>;
-    /// Notes answers of the client. Keys that are not open are ignored. The job is queued again
-    /// with the last open one. Gives the job as it is then, or nothing if there is no such job.
+    /// Stores answers of the client; keys that are not open are ignored. The answer to the last
+    /// open question queues the job again. Returns the new state. `Ok(None)`: the user has no such
+    /// job.
     async fn answer(
         &self,
         user: &UserId,
         id: &JobId,
-        answers: BTreeMap<String, Answer>,
+        answers: BTreeMap<String, ClientAnswer>,
     ) -> Result<Option<Job>, StoreError>;
-    /// Cancels a job that has not ended: its status is [`JobStatus::Cancelled`] at once, whatever a
-    /// worker is doing. Gives the job as it is then, or nothing if there is no such job.
+    /// Cancels a job that has not ended: its status becomes [`JobStatus::Cancelled`] immediately,
+    /// even while a worker runs it. Returns the new state. `Ok(None)`: the user has no such job.
     async fn cancel(&self, user: &UserId, id: &JobId) -> Result<Option<Job>, StoreError>;
 }
 
-/// A job that a worker has claimed: one attempt to run it.
+/// An attempt to run a job that a worker has claimed.
 #[derive(Clone, Debug)]
 pub struct Attempt {
-    /// Which job.
+    /// The job id.
     pub id: JobId,
-    /// Which attempt: 1 is the first. Every write of an attempt is void once another has begun. It
-    /// counts every time that the job was claimed, also those that did not fail but were released,
-    /// asked the client or waited for children.
+    /// The number of the attempt, from 1: a fencing token. The store rejects the writes of an
+    /// attempt after another one has started. Counts every claim, also those that ended by a
+    /// release, by questions to the client or by waiting for children.
     pub number: u32,
-    /// Whether no other attempt follows if this one fails.
+    /// Whether the job fails if this attempt fails.
     pub last: bool,
-    /// How long this one may take.
+    /// The timeout of this attempt.
     pub timeout: Duration,
-    /// What to run.
+    /// The call to run.
     pub call: JobCall,
-    /// What the client has answered, by the tool's own key.
-    pub answers: BTreeMap<String, Answer>,
-    /// What became of the children that the tool asked for, by the tool's own key.
+    /// The answers of the client, by the tool's key.
+    pub answers: BTreeMap<String, ClientAnswer>,
+    /// The outcomes of the children that the tool asked for, by the tool's key.
     pub children: BTreeMap<String, JobOutcome>,
-    /// The last progress that was noted: it may only grow.
+    /// The last stored progress: later progress must exceed it.
     pub progress: Option<Progress>,
-    /// What an earlier attempt has left to go on from.
+    /// The checkpoint of an earlier attempt.
     pub checkpoint: Option<Value>,
 }
 
-/// An attempt writes here while it runs. Every write is fenced by the number of the attempt.
+/// The storage of a running attempt. Every write is fenced by the number of the attempt.
 #[async_trait]
-pub trait Notebook: Send + Sync {
-    /// Notes how far the attempt is. May be thrown away if another one follows soon.
+pub trait AttemptStore: Send + Sync {
+    /// Stores the progress. May skip values that are superseded soon.
     async fn progress(&self, progress: Progress);
-    /// Keeps what a later attempt needs to go on instead of starting over. Fails if this attempt is
-    /// over: then it must not go on.
+    /// Stores a checkpoint, from which a later attempt continues. An error means that this attempt
+    /// is superseded and must stop.
     async fn checkpoint(&self, state: Value) -> Result<(), Superseded>;
 }
 
-/// How many jobs one job may ask for in all.
+/// The maximum number of children of a job.
 pub const MAX_CHILDREN: usize = 1_000;
 
-/// A job that a job asks for, and waits for. It has the rights of the job that asks, and cannot ask
-/// the client, nor for jobs of its own.
+/// A job that another job creates and waits for. It has the rights of its parent, and can neither
+/// ask the client nor have children.
 #[derive(Clone, Debug)]
 pub struct Child {
     /// The tool.
@@ -366,19 +367,18 @@ pub struct Child {
     pub arguments: Box<RawValue>,
 }
 
-/// How an attempt ended.
+/// The end of an attempt.
 #[derive(Debug)]
 pub enum AttemptEnd {
-    /// There is an answer for the client.
+    /// The tool has ended; this is the outcome of the job.
     Answered(JobOutcome),
-    /// The client must answer these first. Then the job is run again from the start, or from its
-    /// checkpoint.
+    /// The client must answer these questions, by the tool's key. Then the job runs again, from the
+    /// start or from its checkpoint.
     InputRequired(BTreeMap<String, Question>),
-    /// These jobs must end first, by the tool's own key. Then the job is run again.
+    /// These children must end first, by the tool's key. Then the job runs again.
     Children(BTreeMap<String, NewJob>),
-    /// It did not work, and may work later. The text is for the log and, after the last attempt, for
-    /// the model.
+    /// A temporary failure. The text is for the log and, after the last attempt, for the model.
     Retry(String),
-    /// It was stopped: cancelled, superseded, or the worker is about to go.
+    /// Stopped: cancelled, superseded, or the worker is shutting down.
     Stopped,
 }

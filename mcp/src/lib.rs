@@ -1,21 +1,122 @@
 //! The Model Context Protocol, server side, for any catalog of tools, resources and prompts.
 //!
-//! One endpoint serves both eras: *modern* requests (2026-07-28), which carry everything
-//! themselves, and *legacy* sessions (2025-11-25, 2025-06-18, 2025-03-26). Neither keeps anything
-//! in this process that another instance would miss: what must outlive a request is in [`store`].
+//! One endpoint serves both eras: *modern* requests (2026-07-28), which are self-contained, and
+//! *legacy* sessions (2025-11-25, 2025-06-18, 2025-03-26). Any instance can serve any request:
+//! state that outlives a request is in [`store`].
 //!
-//! | to … | look at |
+//! | task | items |
 //! |---|---|
 //! | write a tool, resource or prompt | [`Tool`], [`Resource`], [`Prompt`], [`Call`] |
 //! | serve them | [`CatalogOf`], [`Engine`], [`Reply`] |
-//! | run calls in another process, later | [`job`] |
-//! | see a call in a trace | [`trace`] |
-//! | read JSON of a client | [`json`] |
-//! | keep sessions elsewhere | [`store`] and its [`store::suite`] |
-//! | see how a request is told apart | `engine::post` |
-//! | see how a call becomes a stream | `engine::exchange` (legacy), `engine::modern` |
+//! | run calls as jobs in a worker | [`job`] |
+//! | trace calls | [`trace`] |
+//! | parse JSON of a client | [`json`] |
+//! | implement stores | [`store`] |
+//! | understand how the era of a request is determined | `engine::dispatch` |
+//! | understand how a response becomes a stream | `engine::legacy::response`, `engine::modern` |
+//!
+//! # Example
+//!
+//! A catalog with one tool, served from memory:
+//!
+//! ```
+//! use std::{collections::BTreeSet, sync::Arc, time::Duration};
+//!
+//! use http::{HeaderMap, HeaderValue};
+//! use mcp::{
+//!     AnyTool, Call, Caller, CatalogOf, Engine, Implementation, ReplyBody, SealKey, ServerInfo,
+//!     Settings, Stores, Text, Tool, ToolError, UserId,
+//! };
+//! use serde_json::{Value, json};
+//!
+//! struct Greet;
+//!
+//! #[derive(serde::Deserialize, schemars::JsonSchema)]
+//! #[serde(deny_unknown_fields)]
+//! struct Input {
+//!     /// Who to greet.
+//!     name: String,
+//! }
+//!
+//! impl Tool<()> for Greet {
+//!     const NAME: &'static str = "greet";
+//!     const TITLE: &'static str = "Greet";
+//!     const DESCRIPTION: &'static str = "Greets someone by name.";
+//!     type Input = Input;
+//!     type Output = Text;
+//!
+//!     async fn call(&self, _: &Call, _: &(), input: Input) -> Result<Text, ToolError> {
+//!         Ok(Text(format!("Hello, {}!", input.name)))
+//!     }
+//! }
+//!
+//! static TOOLS: &[&dyn AnyTool<()>] = &[&Greet];
+//!
+//! #[tokio::main(flavor = "current_thread")]
+//! async fn main() {
+//!     let implementation = Implementation {
+//!         name: "greeter".to_owned(),
+//!         title: None,
+//!         version: "1.0.0".to_owned(),
+//!         description: None,
+//!         website_url: None,
+//!         icons: Vec::new(),
+//!     };
+//!     let info = ServerInfo { implementation, instructions: None };
+//!     let catalog = CatalogOf::new(info, (), TOOLS, &[], &[]);
+//!     let settings = Settings {
+//!         seal_keys: vec![SealKey::new([7; 32])], // 256 random bits, equal on all instances
+//!         now: Arc::new(|| 1_800_000_000),        // the system clock
+//!         page_size: Settings::PAGE_SIZE,
+//!         jobs: None,
+//!         rate_limiter: None,
+//!         access: None,
+//!     };
+//!     let stores = Stores::in_memory(Duration::from_hours(24));
+//!     let engine = Engine::new(Arc::new(catalog), stores, settings);
+//!
+//!     // The HTTP layer verifies the access token and passes on its claims.
+//!     let caller = Caller {
+//!         user: UserId::new("github:1"),
+//!         client: "a-client".into(),
+//!         scopes: BTreeSet::new(),
+//!         grant: "a-grant".into(),
+//!         key: "a-key".into(),
+//!         issued_at: 1_800_000_000,
+//!         expires_at: 1_800_003_600,
+//!         request: None,
+//!     };
+//!     let headers: HeaderMap = [
+//!         ("content-type", "application/json"),
+//!         ("accept", "application/json, text/event-stream"),
+//!         ("mcp-protocol-version", "2026-07-28"),
+//!         ("mcp-method", "tools/call"),
+//!         ("mcp-name", "greet"),
+//!     ]
+//!     .map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value)))
+//!     .into_iter()
+//!     .collect();
+//!     let body = json!({
+//!         "jsonrpc": "2.0",
+//!         "id": 1,
+//!         "method": "tools/call",
+//!         "params": {
+//!             "name": "greet",
+//!             "arguments": { "name": "Ada" },
+//!             "_meta": {
+//!                 "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+//!                 "io.modelcontextprotocol/clientCapabilities": {},
+//!             },
+//!         },
+//!     });
+//!     let reply = engine.post(caller, &headers, body.to_string().into()).await;
+//!
+//!     let ReplyBody::Json(body) = reply.body else { panic!("not JSON") };
+//!     let response: Value = serde_json::from_slice(&body).unwrap();
+//!     assert_eq!(response["result"]["content"][0]["text"], "Hello, Ada!");
+//! }
+//! ```
 
-mod admission;
 mod call;
 mod caller;
 mod caller_jobs;
@@ -28,6 +129,7 @@ mod id;
 pub mod job;
 pub mod json;
 mod question;
+mod rate_limit;
 mod reply;
 mod rpc;
 mod seal;
@@ -37,25 +139,26 @@ pub mod trace;
 mod types;
 mod version;
 
-/// The target of events of `tracing` that a product may want to count, at level `debug`. Each has one
-/// of these fields, a number: `replayed` (events of a stream sent to a client that came back for
-/// them), `asked` and `answered` (questions to a modern client).
+/// The target of `tracing` events for metrics, at level `debug`. Each has one of these fields, a
+/// number: `replayed` (events sent to a client that resumed a stream), `missed` and `lost` (events
+/// dropped from a stream before the client resumed, or while it was connected), `asked` and
+/// `answered` (questions to a modern client).
 pub const COUNTED: &str = "mcp::counted";
 
-pub use admission::{Admission, Quota, Requests, Verdict};
 pub use call::Call;
 pub use caller::{AccessCheck, Caller, UserId};
 pub use caller_jobs::{CallerJobs, JobAccessError};
 pub use catalog::{
     AnyPrompt, AnyResource, AnyTool, Catalog, CatalogOf, HeaderParam, MatchedUri, NoInput, Prompt,
     PromptArgument, PromptDefinition, PromptEntry, Resource, ResourceKind, ResourcePage,
-    ResourceSlot, ResourceTemplate, Run, ServerInfo, Text, Tool, ToolDefinition, ToolEntry,
+    ResourceSlot, ResourceTemplate, RunMode, ServerInfo, Text, Tool, ToolDefinition, ToolEntry,
     ToolOutput,
 };
 pub use engine::{Engine, Settings};
 pub use error::{BoxError, ChildrenWanted, InputRequired, ToolError};
 pub use failure::{CallFailure, LateFailure};
-pub use question::{Answer, Capability, Elicited, Question, Root, SampleRequest, Sampled};
+pub use question::{Capability, ClientAnswer, Elicited, Question, Root, SampleRequest, Sampled};
+pub use rate_limit::{Quota, RateDecision, RateLimiter, RequestCost};
 pub use reply::{About, Reply, ReplyBody};
 pub use rpc::{RequestId, RpcError, codes};
 pub use seal::SealKey;

@@ -1,8 +1,7 @@
-//! What a tool may ask the client, and what comes back.
+//! Questions of a tool to the client, and their answers.
 //!
-//! How a question travels is the engine's business: in the result of the call for a modern client
-//! (2026-07-28, multi round-trip requests), as a JSON-RPC request on the call's stream for a legacy
-//! one.
+//! The engine transmits a question in the result of the call to a modern client (2026-07-28, multi
+//! round-trip requests), and as a JSON-RPC request on the call's stream to a legacy client.
 
 use std::collections::BTreeMap;
 
@@ -17,28 +16,28 @@ use crate::{
     version::ProtocolVersion,
 };
 
-/// A question to the client. Its JSON is for stores of ours, not for the wire.
+/// A question to the client. Its serialization is for storage, not for the wire.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Question {
-    /// Asks the user by a form (`elicitation/create`).
+    /// Asks the user with a form (`elicitation/create`).
     Elicit {
-        /// Why we ask.
+        /// The reason for the question, shown to the user.
         message: String,
         /// A flat object schema of primitives and enums.
         schema: Value,
     },
     /// Asks the user to open a URL (`elicitation/create`, mode `url`; 2025-11-25 and later). For
-    /// anything secret: it never passes through the client.
+    /// secrets, which must not pass through the client.
     ElicitUrl {
-        /// Why we ask.
+        /// The reason for the question, shown to the user.
         message: String,
-        /// Where to go. Whoever opens it must be checked to be the user of the call.
+        /// The URL. Its page must check that the visitor is the user of the call.
         url: String,
     },
     /// Runs messages through the client's model (`sampling/createMessage`).
     Sample(SampleRequest),
-    /// Asks which folders the user works in (`roots/list`).
+    /// Asks for the folders that the user works in (`roots/list`).
     Roots,
 }
 
@@ -48,20 +47,20 @@ pub enum Question {
 pub struct SampleRequest {
     /// The conversation.
     pub messages: Vec<PromptMessage>,
-    /// What the model should be.
+    /// The system prompt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub system_prompt: Option<String>,
-    /// The most tokens that the answer may have.
+    /// The maximum number of tokens to generate.
     pub max_tokens: u32,
 }
 
 impl SampleRequest {
-    /// One user message.
+    /// Creates a request with one user message.
     pub fn new(text: impl Into<String>, max_tokens: u32) -> Self {
         Self { messages: vec![PromptMessage::user(text)], system_prompt: None, max_tokens }
     }
 
-    /// Says what the model should be.
+    /// Sets the system prompt.
     #[must_use]
     pub fn system(mut self, prompt: impl Into<String>) -> Self {
         self.system_prompt = Some(prompt.into());
@@ -69,21 +68,21 @@ impl SampleRequest {
     }
 }
 
-/// Something a client may be able to do.
+/// A client capability that a question requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Capability {
-    /// Ask its user by a form.
+    /// Elicitation with a form.
     ElicitationForm,
-    /// Ask its user to open a URL.
+    /// Elicitation with a URL.
     ElicitationUrl,
-    /// Run its model for us.
+    /// Sampling.
     Sampling,
-    /// Name the user's folders.
+    /// Roots.
     Roots,
 }
 
 impl Capability {
-    /// What a client must declare, as `-32021` names it in `data.requiredCapabilities`.
+    /// The declaration in `data.requiredCapabilities` of the error `-32021`.
     pub(crate) fn declaration(self) -> Value {
         match self {
             Self::ElicitationForm => json!({ "elicitation": { "form": {} } }),
@@ -93,7 +92,7 @@ impl Capability {
         }
     }
 
-    /// The name in a sentence.
+    /// The name for messages.
     pub fn name(self) -> &'static str {
         match self {
             Self::ElicitationForm => "form elicitation",
@@ -121,7 +120,7 @@ impl Capability {
 }
 
 impl Question {
-    /// A form whose fields are those of `T`: strings, numbers, booleans and unit enums.
+    /// Creates a form with the fields of `T`: strings, numbers, booleans and unit enums.
     pub fn elicit<T: JsonSchema>(message: impl Into<String>) -> Self {
         Self::Elicit { message: message.into(), schema: schema::form::<T>() }
     }
@@ -135,8 +134,9 @@ impl Question {
         }
     }
 
-    /// Whether an answer has the form that the question asks for; otherwise what is wrong with it.
-    pub(crate) fn check(&self, answer: &Answer) -> Result<(), String> {
+    /// Checks that an answer has the format that the question requires. The error says what is
+    /// wrong.
+    pub(crate) fn check(&self, answer: &ClientAnswer) -> Result<(), String> {
         let checked = match self {
             Self::Elicit { schema, .. } => answer.elicited::<Value>(schema).map(drop),
             Self::ElicitUrl { .. } => answer.elicited_url().map(drop),
@@ -144,7 +144,7 @@ impl Question {
             Self::Roots => answer.roots().map(drop),
         };
         match checked {
-            // The tool decides what a refusal means.
+            // The tool handles a refusal.
             Ok(()) | Err(BadAnswer::Refused(_)) => Ok(()),
             Err(BadAnswer::Malformed(problem)) => Err(problem),
         }
@@ -158,8 +158,8 @@ impl Question {
         }
     }
 
-    /// The `params` of the request. `elicitation_id` is given to legacy clients only, where it ties
-    /// a URL elicitation to its completion.
+    /// The `params` of the request. `elicitation_id`: for legacy clients only, where it relates a
+    /// URL elicitation to its completion.
     pub(crate) fn params(
         &self,
         version: ProtocolVersion,
@@ -188,19 +188,19 @@ impl Question {
     }
 }
 
-/// The user's decision about a form or a URL.
+/// The user's response to an elicitation.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Elicited<T> {
-    /// The user agreed, with this content.
+    /// The user accepted, with this content.
     Accepted(T),
-    /// The user said no.
+    /// The user declined.
     Declined,
-    /// The user closed the question without deciding.
+    /// The user dismissed the question.
     Cancelled,
 }
 
 impl<T> Elicited<T> {
-    /// The content, if the user agreed.
+    /// The content. `None`: declined or cancelled.
     pub fn accepted(self) -> Option<T> {
         match self {
             Self::Accepted(content) => Some(content),
@@ -209,20 +209,20 @@ impl<T> Elicited<T> {
     }
 }
 
-/// What the client's model said.
+/// The result of sampling.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Sampled {
-    /// Which model it was.
+    /// The name of the model.
     pub model: String,
-    /// One block of content, or an array of them from 2025-11-25 on.
+    /// A content block, or (from 2025-11-25) an array of them.
     content: Value,
-    /// Why it stopped, such as `endTurn` or `maxTokens`.
+    /// The stop reason, such as `endTurn` or `maxTokens`.
     pub stop_reason: Option<String>,
 }
 
 impl Sampled {
-    /// The text blocks, joined.
+    /// The text blocks, joined with line breaks.
     pub fn text(&self) -> String {
         let blocks = match &self.content {
             Value::Array(blocks) => blocks.as_slice(),
@@ -242,21 +242,21 @@ impl Sampled {
 pub struct Root {
     /// A `file:` URI.
     pub uri: String,
-    /// A name for people.
+    /// The display name.
     pub name: Option<String>,
 }
 
-/// The longest answer to one question, in bytes of JSON: more than a person types, and about as much
-/// text as a model writes at once.
+/// The maximum size of the answer to a question, in bytes of JSON: more than a user types, and
+/// about the maximum output of a model.
 pub(crate) const MAX_ANSWER_BYTES: usize = 256 * 1024;
 
-/// The client's answer to one question, as it was sent.
+/// The client's answer to a question, as sent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Answer {
-    /// The `result`.
+pub enum ClientAnswer {
+    /// The `result` of the response.
     Result(Value),
-    /// The `error`: the client could not or would not answer. Legacy only.
+    /// The `error` of the response: the client could not or did not want to answer. Legacy only.
     Error(Value),
 }
 
@@ -282,13 +282,13 @@ struct RootsResult {
 /// Why an answer cannot be used.
 #[derive(Debug)]
 pub(crate) enum BadAnswer {
-    /// It is not of the form that the question asks for.
+    /// It does not have the format that the question requires.
     Malformed(String),
     /// The client answered with an error.
     Refused(String),
 }
 
-impl Answer {
+impl ClientAnswer {
     fn read<T: DeserializeOwned>(&self) -> Result<T, BadAnswer> {
         match self {
             Self::Result(value) => json::from_value(value.clone())
@@ -300,7 +300,8 @@ impl Answer {
         }
     }
 
-    /// What the user decided. `schema`: that of the form, or the one that its content is read by.
+    /// Parses the answer to a form. `schema`: the schema of the form, or a more complete one for
+    /// parsing.
     pub(crate) fn elicited<T: DeserializeOwned>(
         &self,
         schema: &Value,
@@ -342,14 +343,14 @@ impl Answer {
     }
 }
 
-/// A question in a result.
+/// A question in `inputRequests`.
 #[derive(Serialize)]
 pub(crate) struct InputRequest {
     method: &'static str,
     params: Value,
 }
 
-/// Questions as a modern client gets them.
+/// Encodes questions for `inputRequests` (2026-07-28).
 pub(crate) fn input_requests(
     questions: &BTreeMap<String, Question>,
 ) -> BTreeMap<String, InputRequest> {
@@ -386,14 +387,14 @@ mod tests {
         let many = json!({"role":"assistant","model":"m","content":[
             {"type":"text","text":"a"}, {"type":"tool_use","id":"1","name":"x","input":{}},
             {"type":"text","text":"b"}]});
-        assert_eq!(Answer::Result(one).sampled().unwrap().text(), "a");
-        assert_eq!(Answer::Result(many).sampled().unwrap().text(), "a\nb");
+        assert_eq!(ClientAnswer::Result(one).sampled().unwrap().text(), "a");
+        assert_eq!(ClientAnswer::Result(many).sampled().unwrap().text(), "a\nb");
     }
 
     #[test]
     fn an_answer_that_is_not_an_elicitation_result_is_malformed() {
         for bad in [json!(12345), json!(null), json!({}), json!({"action":"maybe"})] {
-            let answer = Answer::Result(bad).elicited::<Value>(&json!({}));
+            let answer = ClientAnswer::Result(bad).elicited::<Value>(&json!({}));
             assert!(matches!(answer, Err(BadAnswer::Malformed(_))));
         }
     }

@@ -1,4 +1,4 @@
-//! What the engine answers to one HTTP request, without naming a web framework.
+//! The reply of the engine to an HTTP request, independent of a web framework.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,25 +7,25 @@ use futures_util::stream::BoxStream;
 use http::StatusCode;
 
 use crate::{
-    admission::Quota,
     failure::{CallFailure, LateFailure},
+    rate_limit::Quota,
 };
 
-/// The answer to one HTTP request on the MCP endpoint.
+/// The reply to an HTTP request on the MCP endpoint.
 #[derive(Debug)]
 pub struct Reply {
-    /// The HTTP status that the Streamable HTTP transport asks for.
+    /// The HTTP status.
     pub status: StatusCode,
-    /// Value of the `Mcp-Session-Id` header, set on the answer to a legacy `initialize` only.
+    /// The value of the `Mcp-Session-Id` header. Set only for a legacy `initialize`.
     pub session: Option<String>,
-    /// What is left of the caller's share, if one is counted. With status 429 it is used up, and its
-    /// `reset` says when to come back.
+    /// The remaining quota of the caller, if requests are limited. With status 429 it is exhausted,
+    /// and `reset` is the retry delay.
     pub quota: Option<Quota>,
-    /// With status 429, after how long the caller may come back, if that is not the `reset` of `quota`.
+    /// With status 429, the retry delay if it differs from the `reset` of `quota`.
     pub retry_after: Option<Duration>,
-    /// The body. Its kind decides the content type.
+    /// The body, whose variant determines the content type.
     pub body: ReplyBody,
-    /// What happened, for logs and metrics.
+    /// Attributes of the request, for logs and metrics.
     pub about: About,
 }
 
@@ -35,15 +35,16 @@ pub enum ReplyBody {
     Empty,
     /// One JSON document, `application/json`.
     Json(Vec<u8>),
-    /// A `text/event-stream`, already encoded. The layer that sends it adds nothing but
-    /// `Cache-Control: no-store` and `X-Accel-Buffering: no`, and drops it when the client goes
-    /// away: for a modern request that is the cancellation.
+    /// An encoded `text/event-stream`. The HTTP layer must add `Cache-Control: no-store` and
+    /// `X-Accel-Buffering: no`, and must drop the stream when the client disconnects: this cancels
+    /// a modern request.
     Events(BoxStream<'static, Bytes>),
-    /// The token lacks scopes: 403 `insufficient_scope` with the challenge of RFC 6750 section 3.1.
+    /// The access token lacks scopes: 403 `insufficient_scope` with the challenge of RFC 6750
+    /// section 3.1.
     InsufficientScope {
-        /// What the operation needs, a single scope or several separated by spaces.
+        /// The required scopes, separated by spaces.
         needed: String,
-        /// A JSON-RPC error body for clients that show one.
+        /// A JSON-RPC error body.
         body: Vec<u8>,
     },
 }
@@ -59,22 +60,22 @@ impl std::fmt::Debug for ReplyBody {
     }
 }
 
-/// What one request was about. Every value is from a closed set or was checked against the catalog,
-/// so that it may label a metric.
+/// Attributes of a request. The values of `era`, `method` and `target` are from bounded sets, so
+/// they may be metric labels.
 #[derive(Clone, Debug, Default)]
 pub struct About {
-    /// `modern`, `legacy`, or nothing when the request was refused before that was known.
+    /// `modern` or `legacy`. `None`: the request was rejected before its era was determined.
     pub era: Option<&'static str>,
-    /// The JSON-RPC method, if it is one that the engine knows.
+    /// The JSON-RPC method. `None`: unknown.
     pub method: Option<&'static str>,
-    /// The tool, resource or prompt that was named, if the catalog has it.
+    /// The named tool, resource or prompt. `None`: not in the catalog, or the method names none.
     pub target: Option<String>,
-    /// How the request failed, if it did and that was known when the answer began.
+    /// The failure of the request, if known when the response started.
     pub failure: Option<CallFailure>,
-    /// How a request whose answer is a stream failed. Known when the stream has ended.
+    /// The failure of a request whose response is a stream. Known when the stream has ended.
     pub stream_failure: LateFailure,
-    /// A hash of the legacy session id: tells sessions apart in the log without giving one away.
+    /// A hash of the legacy session id, for the log.
     pub session: Option<String>,
-    /// The job that the request started, for the log. Unlike the others no label for a metric.
+    /// The job that the request created, for the log. Not bounded: must not be a metric label.
     pub job: Option<Arc<str>>,
 }

@@ -1,8 +1,8 @@
-//! The JSON-RPC 2.0 envelope: one pass over the body, then straight to the method.
+//! The JSON-RPC 2.0 envelope.
 //!
-//! Only the envelope is parsed here. `params`, `result` and `error` stay the client's own text
-//! ([`RawValue`]) until the method that knows their type reads them: an untagged enum over all
-//! requests is slow and turns bad parameters into "method not found".
+//! Only the envelope is parsed here. `params`, `result` and `error` stay raw JSON ([`RawValue`])
+//! until the method that knows their type parses them: an untagged enum over all requests is slow
+//! and reports invalid parameters as "method not found".
 
 use std::{borrow::Cow, fmt, time::Duration};
 
@@ -11,8 +11,8 @@ use serde_json::{Value, value::RawValue};
 
 use crate::json::{self, JsonError};
 
-/// The longest request id or progress token, in bytes. Stores keep both, and many names of keys and
-/// every answer repeat the id. Clients send numbers or UUIDs.
+/// The maximum length of a request id or progress token, in bytes. Both are stored, and the id is
+/// part of many keys and of every response. Clients send numbers or UUIDs.
 pub(crate) const MAX_ID_BYTES: usize = 256;
 
 /// A JSON-RPC request id: a string or an integer, never null (MCP basic, "Requests").
@@ -63,7 +63,7 @@ impl<'de> Deserialize<'de> for RequestId {
             }
 
             fn visit_f64<E: de::Error>(self, number: f64) -> Result<RequestId, E> {
-                // `1.0`: how some languages write every integer.
+                // Some languages write every integer as `1.0`.
                 let whole = json::whole_f64(number);
                 whole.map(RequestId::Number).ok_or_else(|| {
                     E::invalid_value(de::Unexpected::Float(number), &"a string or an integer")
@@ -92,14 +92,15 @@ pub(crate) enum Message<'a> {
         method: Cow<'a, str>,
         params: Option<&'a RawValue>,
     },
-    /// An answer to a question that we asked. `id` is absent when the client could not tell which.
+    /// A response to a request of the server. `id` is absent if the client could not read the
+    /// request.
     Response {
         id: Option<RequestId>,
         outcome: Result<&'a RawValue, &'a RawValue>,
     },
 }
 
-/// A JSON-RPC request: it gets exactly one answer.
+/// A JSON-RPC request, which has exactly one response.
 #[derive(Debug)]
 pub(crate) struct Request<'a> {
     pub(crate) id: RequestId,
@@ -107,15 +108,15 @@ pub(crate) struct Request<'a> {
     pub(crate) params: Option<&'a RawValue>,
 }
 
-/// A whole HTTP body.
+/// The body of an HTTP request.
 #[derive(Debug)]
 pub(crate) enum Body<'a> {
     Single(Message<'a>),
-    /// A batch of 2025-03-26; each element stands or falls alone.
+    /// A batch (2025-03-26), whose elements are parsed independently.
     Batch(Vec<Result<Message<'a>, Malformed>>),
 }
 
-/// A message that is not JSON-RPC 2.0, with the id if that much could be read.
+/// A message that is not JSON-RPC 2.0, with its id if that could be read.
 #[derive(Debug)]
 pub(crate) struct Malformed {
     pub(crate) id: Option<RequestId>,
@@ -128,11 +129,11 @@ impl From<RpcError> for Malformed {
     }
 }
 
-/// How many messages one 2025-03-26 batch may hold. The specification sets no limit; without one a
-/// single request could start four million calls.
+/// The maximum number of messages in a batch (2025-03-26). The specification sets no limit; without
+/// one, a single request could start four million calls.
 pub(crate) const MAX_BATCH: usize = 50;
 
-/// Reads the envelope of a body.
+/// Parses the envelopes of a body.
 pub(crate) fn parse_body(body: &[u8]) -> Result<Body<'_>, Malformed> {
     let is_batch = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
     if !is_batch {
@@ -173,7 +174,7 @@ struct Envelope<'a> {
     error: Option<&'a RawValue>,
 }
 
-/// Keeps `null` apart from absent, which a plain `Option` would not.
+/// Deserializes `null` as `Some`, to distinguish it from an absent member.
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(Some)
 }
@@ -186,7 +187,7 @@ fn parse_message(text: &[u8]) -> Result<Message<'_>, Malformed> {
             RpcError::parse(&error)
         }
     })?;
-    // JSON-RPC has `"id": null` in answers to unreadable requests only.
+    // JSON-RPC allows `"id": null` only in responses to unreadable requests.
     let id = match envelope.id.map(RawValue::get) {
         None | Some("null") => None,
         Some(raw) => Some(json::from_str::<RequestId>(raw).map_err(|error| {
@@ -228,11 +229,11 @@ fn parse_message(text: &[u8]) -> Result<Message<'_>, Malformed> {
 /// A JSON-RPC error object.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RpcError {
-    /// One of [`codes`], or a code of the application outside the reserved ranges.
+    /// One of [`codes`], or an application-defined code outside the reserved ranges.
     pub code: i64,
-    /// One sentence for the developer of the client.
+    /// A sentence for the developer of the client.
     pub message: Cow<'static, str>,
-    /// What a program may look at.
+    /// Machine-readable details.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<Value>,
 }
@@ -241,35 +242,34 @@ pub struct RpcError {
 pub mod codes {
     /// The body is not JSON.
     pub const PARSE_ERROR: i64 = -32700;
-    /// The body is JSON, but not a message that may stand here.
+    /// The body is JSON, but not a valid message.
     pub const INVALID_REQUEST: i64 = -32600;
-    /// No such method in the protocol revision of the request.
+    /// The method does not exist in the protocol revision of the request.
     pub const METHOD_NOT_FOUND: i64 = -32601;
-    /// The parameters do not fit the method; also an unknown tool, prompt, cursor or (modern)
-    /// resource.
+    /// The parameters are invalid. Also for an unknown tool, prompt, cursor or (modern) resource.
     pub const INVALID_PARAMS: i64 = -32602;
-    /// Our fault.
+    /// The server failed.
     pub const INTERNAL_ERROR: i64 = -32603;
-    /// Legacy revisions only: no such resource. Must not be sent to a modern client.
+    /// The resource does not exist. Legacy revisions only: must not be sent to a modern client.
     pub const RESOURCE_NOT_FOUND: i64 = -32002;
-    /// A header says something else than the body.
+    /// A header differs from the body.
     pub const HEADER_MISMATCH: i64 = -32020;
-    /// The request needs a capability that the client did not declare with it.
+    /// The request requires a capability that the client did not declare with it.
     pub const MISSING_CLIENT_CAPABILITY: i64 = -32021;
-    /// The caller's share is used up. A code of our own, outside of what JSON-RPC and MCP reserve;
-    /// the same as the HTTP status.
+    /// A quota of the caller is exhausted. An application-defined code outside the ranges that
+    /// JSON-RPC and MCP reserve; equal to the HTTP status.
     pub const TOO_MANY_REQUESTS: i64 = 429;
-    /// The named revision is not served.
+    /// The named revision is not supported.
     pub const UNSUPPORTED_PROTOCOL_VERSION: i64 = -32022;
 }
 
 impl RpcError {
-    /// An error without data.
+    /// Creates an error without data.
     pub fn new(code: i64, message: impl Into<Cow<'static, str>>) -> Self {
         Self { code, message: message.into(), data: None }
     }
 
-    /// Adds what a program may look at.
+    /// Adds machine-readable details.
     #[must_use]
     pub fn with_data(mut self, data: Value) -> Self {
         self.data = Some(data);
@@ -288,12 +288,12 @@ impl RpcError {
         Self::new(codes::INVALID_REQUEST, message)
     }
 
-    /// The access token lacks a scope.
+    /// Creates the error of an access token that lacks a scope.
     pub(crate) fn missing_scope(scope: &str) -> Self {
         Self::invalid_request(format!("the access token lacks the scope `{scope}`"))
     }
 
-    /// The parameters do not fit: say which one and what is expected.
+    /// Creates an error of invalid parameters. The message says which one and what is expected.
     pub fn invalid_params(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(codes::INVALID_PARAMS, message)
     }
@@ -302,19 +302,19 @@ impl RpcError {
         Self::new(codes::METHOD_NOT_FOUND, format!("there is no method `{}`", shorten(method)))
     }
 
-    /// Something on our side failed. The message reaches the client: no detail belongs in it.
+    /// Creates an internal error. Its message has no details, since it is sent to the client.
     pub fn internal() -> Self {
         Self::new(codes::INTERNAL_ERROR, "something went wrong on our side; please try again")
     }
 
-    /// The caller asks for too much, and may ask again after this time.
+    /// Creates a rate limit error with a retry delay.
     pub fn too_many_requests(message: impl Into<Cow<'static, str>>, retry_after: Duration) -> Self {
         let seconds = retry_after.as_secs().max(1);
         Self::new(codes::TOO_MANY_REQUESTS, message)
             .with_data(serde_json::json!({ RETRY_AFTER: seconds }))
     }
 
-    /// When the caller may ask again, if this error says so.
+    /// The retry delay of a rate limit error.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         if self.code != codes::TOO_MANY_REQUESTS {
             return None;
@@ -323,10 +323,11 @@ impl RpcError {
         Some(Duration::from_secs(seconds))
     }
 
+    /// Creates the error of an unavailable store.
     pub(crate) fn unavailable() -> Self {
         Self::new(
             codes::INTERNAL_ERROR,
-            "what this server keeps cannot be reached right now; please try again in a few seconds",
+            "a database of this server is unavailable right now; please try again in a few seconds",
         )
     }
 
@@ -335,18 +336,18 @@ impl RpcError {
     }
 }
 
-/// The member of `data` that says after how many seconds a caller may ask again.
+/// The member of `data` with the retry delay in seconds.
 const RETRY_AFTER: &str = "retryAfterSeconds";
 
-/// Client text that is echoed in a message is cut here, so that an error stays readable.
+/// The maximum length of client text in an error message, in characters.
 const ECHO_LIMIT: usize = 100;
 
-/// The beginning of a text from the client, for an error message.
+/// Truncates client text for an error message.
 pub(crate) fn shorten(text: &str) -> Cow<'_, str> {
     shorten_to(text, ECHO_LIMIT)
 }
 
-/// The first `limit` characters of a text.
+/// Truncates a text to `limit` characters.
 pub(crate) fn shorten_to(text: &str, limit: usize) -> Cow<'_, str> {
     match text.char_indices().nth(limit) {
         None => Cow::Borrowed(text),
@@ -379,33 +380,33 @@ struct Outgoing<'a, P> {
     params: Option<P>,
 }
 
-/// Turns a value of ours into JSON.
+/// Encodes a message as JSON.
 pub(crate) fn encode(value: &impl Serialize) -> Vec<u8> {
-    // Our message types have string keys and no failing Serialize implementation.
-    serde_json::to_vec(value).expect("a message of ours is always representable as JSON")
+    // Message types have string keys and no failing `Serialize` implementation.
+    serde_json::to_vec(value).expect("message types serialize without errors")
 }
 
-/// The answer to a request that succeeded.
+/// Encodes the response with a result.
 pub(crate) fn encode_result(id: &RequestId, result: &impl Serialize) -> Vec<u8> {
     encode(&ResultResponse { jsonrpc: "2.0", id, result })
 }
 
-/// The answer to a request that failed; without an id if the request could not be read.
+/// Encodes the response with an error; without an id if the request could not be read.
 pub(crate) fn encode_error(id: Option<&RequestId>, error: &RpcError) -> Vec<u8> {
     encode(&ErrorResponse { jsonrpc: "2.0", id, error })
 }
 
-/// A notification to the client.
+/// Encodes a notification to the client.
 pub(crate) fn encode_notification(method: &str, params: Option<&impl Serialize>) -> String {
     into_text(encode(&Outgoing { jsonrpc: "2.0", id: None, method, params }))
 }
 
-/// A request to a legacy client.
+/// Encodes a request to a legacy client.
 pub(crate) fn encode_request(id: &str, method: &str, params: Option<&impl Serialize>) -> String {
     into_text(encode(&Outgoing { jsonrpc: "2.0", id: Some(id), method, params }))
 }
 
-/// What [`encode`] wrote, as text.
+/// Converts the output of [`encode`] to text.
 pub(crate) fn into_text(json: Vec<u8>) -> String {
     String::from_utf8(json).expect("serde_json writes UTF-8")
 }

@@ -1,5 +1,5 @@
-//! The sealed `requestState` of a multi round-trip request: everything that the next round needs,
-//! carried by the client, who can neither read nor change it (2026-07-28, basic/patterns/mrtr).
+//! The encrypted `requestState` of a multi round-trip request: the data that the next round needs,
+//! held by the client, which can neither read nor modify it (2026-07-28, basic/patterns/mrtr).
 
 use std::collections::BTreeMap;
 
@@ -11,25 +11,25 @@ use chacha20poly1305::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::{caller::Caller, job::JobId, json, question::Answer};
+use crate::{caller::Caller, job::JobId, json, question::ClientAnswer};
 
-/// How long the client has for one round.
+/// How long a state is valid: the time for one round.
 pub(crate) const LIFETIME_SECONDS: i64 = 600;
 
-/// The longest state that is opened: more than thirty long answers.
+/// The maximum length of a state, in bytes: enough for thirty long answers.
 const MAX_LENGTH: usize = 1 << 20;
 
 const NONCE_LENGTH: usize = 24;
 
-/// Binds the ciphertext to its purpose and format.
+/// The associated data of the encryption: purpose and format version.
 const PURPOSE: &[u8] = b"mcp/request-state/v1";
 
-/// A key that seals request states. All instances hold the same ones.
+/// A key that encrypts request states. All instances must have the same keys.
 #[derive(Clone)]
 pub struct SealKey([u8; 32]);
 
 impl SealKey {
-    /// Takes 256 secret bits that are used for nothing else.
+    /// Creates a key from 256 secret bits that are used for no other purpose.
     pub fn new(key: [u8; 32]) -> Self {
         Self(key)
     }
@@ -45,7 +45,7 @@ impl std::fmt::Debug for SealKey {
     }
 }
 
-/// Which request a state belongs to.
+/// The request that a state is bound to.
 pub(crate) struct Binding<'a> {
     pub(crate) caller: &'a Caller,
     pub(crate) method: &'a str,
@@ -56,7 +56,7 @@ pub(crate) struct Binding<'a> {
 
 impl Binding<'_> {
     fn digest(&self) -> String {
-        // Equal arguments with other spacing or order of keys are the same arguments.
+        // Whitespace and the order of keys are not significant.
         let canonical = json::from_str::<serde_json::Value>(self.arguments)
             .map_or_else(|_| self.arguments.to_owned(), |it| it.to_string());
         let mut hash = Sha256::new();
@@ -69,32 +69,38 @@ impl Binding<'_> {
 }
 
 #[derive(Serialize, Deserialize)]
-struct State {
+struct SealedState {
     user: String,
     client: String,
     request: String,
     expires: i64,
     #[serde(flatten)]
-    kept: Kept,
+    kept: SealedAnswers,
 }
 
-/// What one round leaves to the next.
+/// The data that one round passes to the next.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Kept {
+pub(crate) struct SealedAnswers {
     /// The answers so far.
-    pub(crate) answers: BTreeMap<String, Answer>,
-    /// The job that asks, if a job was made of the request.
+    pub(crate) answers: BTreeMap<String, ClientAnswer>,
+    /// The job that asks, if the request became a job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) job: Option<JobId>,
 }
 
-/// A state that is not ours, not for this request, or too old.
+/// The error of a state that was not created by this server, belongs to another request, or has
+/// expired.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct BadState(pub(crate) &'static str);
+pub(crate) struct InvalidState(pub(crate) &'static str);
 
-/// Seals what is kept under the first key.
-pub(crate) fn seal(keys: &[SealKey], now: i64, binding: &Binding<'_>, kept: &Kept) -> String {
-    let state = State {
+/// Encrypts a state with the first key.
+pub(crate) fn seal(
+    keys: &[SealKey],
+    now: i64,
+    binding: &Binding<'_>,
+    kept: &SealedAnswers,
+) -> String {
+    let state = SealedState {
         user: binding.caller.user.as_str().to_owned(),
         client: binding.caller.client.to_string(),
         request: binding.digest(),
@@ -111,16 +117,17 @@ pub(crate) fn seal(keys: &[SealKey], now: i64, binding: &Binding<'_>, kept: &Kep
     URL_SAFE_NO_PAD.encode([nonce.as_slice(), &sealed].concat())
 }
 
-/// Opens a state with any of the keys and checks that it belongs to this request.
+/// Decrypts a state with any of the keys, and checks that it belongs to this request.
 pub(crate) fn open(
     keys: &[SealKey],
     now: i64,
     binding: &Binding<'_>,
     text: &str,
-) -> Result<Kept, BadState> {
-    const FORGED: BadState = BadState("`requestState` is not one of ours, or was changed");
+) -> Result<SealedAnswers, InvalidState> {
+    const FORGED: InvalidState =
+        InvalidState("`requestState` was not created by this server, or was modified");
     if text.len() > MAX_LENGTH {
-        return Err(BadState("`requestState` is too long"));
+        return Err(InvalidState("`requestState` is too long"));
     }
     let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_not_base64| FORGED)?;
     let (nonce, sealed) = bytes.split_first_chunk::<NONCE_LENGTH>().ok_or(FORGED)?;
@@ -129,15 +136,15 @@ pub(crate) fn open(
         .iter()
         .find_map(|key| key.cipher().decrypt(&nonce, Payload { msg: sealed, aad: PURPOSE }).ok())
         .ok_or(FORGED)?;
-    let state: State = json::from_slice(&message).map_err(|_other_format| FORGED)?;
+    let state: SealedState = json::from_slice(&message).map_err(|_other_format| FORGED)?;
     if state.user != binding.caller.user.as_str() || state.client != *binding.caller.client {
         return Err(FORGED);
     }
     if state.request != binding.digest() {
-        return Err(BadState("`requestState` belongs to a request with other parameters"));
+        return Err(InvalidState("`requestState` belongs to a request with other parameters"));
     }
     if now >= state.expires {
-        return Err(BadState("`requestState` has expired; send the request again without it"));
+        return Err(InvalidState("`requestState` has expired; send the request again without it"));
     }
     Ok(state.kept)
 }
@@ -172,8 +179,8 @@ mod tests {
     fn a_state_opens_for_its_own_request_only() {
         let (old, new) = (SealKey::new([1; 32]), SealKey::new([2; 32]));
         let (ada, bob) = (caller("ada"), caller("bob"));
-        let answers = BTreeMap::from([("k".to_owned(), Answer::Result(true.into()))]);
-        let kept = Kept { answers, job: Some(JobId::random()) };
+        let answers = BTreeMap::from([("k".to_owned(), ClientAnswer::Result(true.into()))]);
+        let kept = SealedAnswers { answers, job: Some(JobId::random()) };
         let sealed =
             seal(std::slice::from_ref(&old), 100, &binding(&ada, r#"{"a":1,"b":2}"#), &kept);
         let keys = [new, old];
@@ -192,7 +199,7 @@ mod tests {
             let keys = [SealKey::new([1; 32])];
             let binding = binding(&ada, "{}");
             prop_assert!(open(&keys, 0, &binding, &text).is_err());
-            let mut sealed = seal(&keys, 0, &binding, &Kept::default()).into_bytes();
+            let mut sealed = seal(&keys, 0, &binding, &SealedAnswers::default()).into_bytes();
             let position = position % sealed.len();
             let original = std::mem::replace(&mut sealed[position], byte);
             if original != byte {

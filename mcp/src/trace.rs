@@ -1,12 +1,12 @@
-//! Traces: how a call is followed across processes (W3C Trace Context, and OpenTelemetry's names).
+//! Distributed tracing (W3C Trace Context, and the semantic conventions of OpenTelemetry).
 //!
-//! Spans whose target is [`TRACED`] are for a trace alone. Whoever wants them sets up a layer of
-//! `tracing-opentelemetry` that takes this target; without one they cost a look at a flag. Those of
-//! [`FOLLOWED`] are for the log, too, which shows the fields whose names have no dot.
+//! Spans with the target [`TRACED`] are for traces only: enable the target in a layer of
+//! `tracing-opentelemetry`. If it is disabled, a span costs one atomic load. Spans with the target
+//! [`FOLLOWED`] are for the log as well, which shows the fields whose names contain no dot.
 //!
-//! A caller says where it is by a `traceparent`: for a request in a header, for a message of the
-//! protocol in `_meta` (SEP-414). What is malformed is as good as absent. It proves nothing, and
-//! decides nothing but what a trace looks like.
+//! A client sends its trace context in a `traceparent`: in a header of the HTTP request, or in the
+//! `_meta` of an MCP message (SEP-414). A malformed value is ignored. The value is not trusted: it
+//! affects nothing but the trace.
 
 use std::fmt;
 
@@ -20,24 +20,24 @@ use serde_json::value::RawValue;
 use tracing::{Span, field::Empty, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use crate::{job::JobCall, json, version::ProtocolVersion};
+use crate::{json, version::ProtocolVersion};
 
-/// The target of spans that are for a trace alone.
+/// The target of spans for traces only.
 pub const TRACED: &str = "mcp::traced";
 
-/// The target of spans that are for a trace and for the log.
+/// The target of spans for traces and for the log.
 pub const FOLLOWED: &str = "mcp::followed";
 
-/// The header, and the key of `_meta`.
+/// The name of the header and of the `_meta` key.
 const TRACEPARENT: &str = "traceparent";
 
-/// Characters of a `traceparent` of the version that we know.
+/// The length of a `traceparent` of version 00.
 const LENGTH: usize = 55;
 
-/// Characters of one of a later version, of which we read as much as we know.
+/// The maximum length of a `traceparent` of a later version, of which the known part is read.
 const MAX_LENGTH: usize = 128;
 
-/// A place in a trace: the trace, the span, and whether its caller keeps it.
+/// A trace context: trace id, span id and flags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct TraceParent {
@@ -46,14 +46,14 @@ pub struct TraceParent {
     flags: u8,
 }
 
-/// A text that is no `traceparent`.
+/// The error of a text that is not a `traceparent`.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("no traceparent")]
+#[error("not a valid traceparent")]
 pub struct Malformed;
 
 impl TraceParent {
-    /// Reads what W3C Trace Context, section 3.2.2, describes: a later version as far as this one
-    /// goes, and nothing that is longer than it can be.
+    /// Parses a `traceparent` (W3C Trace Context, section 3.2.2). Of a later version the known part
+    /// is read.
     pub fn parse(text: &str) -> Option<Self> {
         if text.len() < LENGTH || text.len() > MAX_LENGTH || !text.is_ascii() {
             return None;
@@ -80,8 +80,9 @@ impl TraceParent {
         (has_right_end && trace != 0 && span != 0).then_some(Self { trace, span, flags })
     }
 
-    /// The one in the headers of a request; nothing if there are several.
-    pub fn of_headers(headers: &HeaderMap) -> Option<Self> {
+    /// Reads the `traceparent` header of a request. `None`: absent, malformed, or sent more than
+    /// once.
+    pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
         let mut values = headers.get_all(TRACEPARENT).iter();
         match (values.next(), values.next()) {
             (Some(value), None) => value.to_str().ok().map(str::trim).and_then(Self::parse),
@@ -89,8 +90,8 @@ impl TraceParent {
         }
     }
 
-    /// The one in the `_meta` of a message.
-    fn of_params(params: Option<&RawValue>) -> Option<Self> {
+    /// Reads `_meta.traceparent` of a message.
+    pub(crate) fn from_params(params: Option<&RawValue>) -> Option<Self> {
         #[derive(Deserialize)]
         struct Params<'a> {
             #[serde(rename = "_meta", borrow)]
@@ -102,14 +103,18 @@ impl TraceParent {
             traceparent: Option<&'a RawValue>,
         }
         let params: Params<'_> = json::from_str(params?.get()).ok()?;
-        let given = params.meta?.traceparent?.get();
-        if given.len() > MAX_LENGTH + "\"\"".len() {
-            return None;
-        }
-        Self::parse(&json::from_str::<String>(given).ok()?)
+        Self::from_json(params.meta?.traceparent?)
     }
 
-    /// Where a span is in its trace, if anybody traces it.
+    /// Parses a `traceparent` that is a JSON string.
+    pub(crate) fn from_json(value: &RawValue) -> Option<Self> {
+        if value.get().len() > MAX_LENGTH + "\"\"".len() {
+            return None;
+        }
+        Self::parse(&json::from_str::<String>(value.get()).ok()?)
+    }
+
+    /// The trace context of a span. `None`: the span is not traced.
     pub fn of(span: &Span) -> Option<Self> {
         if span.is_disabled() {
             return None;
@@ -123,17 +128,17 @@ impl TraceParent {
         })
     }
 
-    /// Where the code that runs now is, if anybody traces it.
+    /// The trace context of the current span. `None`: it is not traced.
     pub fn here() -> Option<Self> {
         Self::of(&Span::current())
     }
 
-    /// The trace, as it is written everywhere.
+    /// The trace id as 32 hexadecimal digits.
     pub fn trace_id(self) -> String {
         format!("{:032x}", self.trace)
     }
 
-    fn context(self) -> SpanContext {
+    fn span_context(self) -> SpanContext {
         SpanContext::new(
             TraceId::from_bytes(self.trace.to_be_bytes()),
             SpanId::from_bytes(self.span.to_be_bytes()),
@@ -143,16 +148,16 @@ impl TraceParent {
         )
     }
 
-    /// Makes a span that was just made the child of this place.
+    /// Makes a new span a child of this context.
     fn adopt(self, span: &Span) {
-        let parent = Context::new().with_remote_span_context(self.context());
-        // Fails when nobody traces, or when the span was entered before, which `adopt` is not for.
+        let parent = Context::new().with_remote_span_context(self.span_context());
+        // Fails if the span is not traced, or was entered already, which callers must not do.
         drop(span.set_parent(parent));
     }
 
-    /// Makes a span point at this place.
+    /// Adds a link to this context to a span.
     fn link(self, span: &Span) {
-        span.add_link(self.context());
+        span.add_link(self.span_context());
     }
 }
 
@@ -176,8 +181,8 @@ impl TryFrom<String> for TraceParent {
     }
 }
 
-/// The span of an HTTP request that was received. What becomes of it is recorded when it is known:
-/// `http.route`, `http.response.status_code`, and `otel.status_code` if we failed.
+/// Creates the span of a received HTTP request. The caller records `http.route`,
+/// `http.response.status_code`, and, after a server error, `otel.status_code`.
 pub fn request(id: &str, method: &str, headers: &HeaderMap) -> Span {
     let span = info_span!(
         target: FOLLOWED,
@@ -190,23 +195,24 @@ pub fn request(id: &str, method: &str, headers: &HeaderMap) -> Span {
         http.route = Empty,
         http.response.status_code = Empty,
     );
-    let parent = TraceParent::of_headers(headers);
+    let parent = TraceParent::from_headers(headers);
     if let Some(parent) = parent {
         parent.adopt(&span);
     }
-    if let Some(place) = TraceParent::of(&span).or(parent) {
-        span.record("trace_id", place.trace_id());
+    if let Some(context) = TraceParent::of(&span).or(parent) {
+        span.record("trace_id", context.trace_id());
     }
     span
 }
 
-/// The span of an operation of the protocol. Its parent is what the message names, linked to the
-/// request that brought it, or else that request.
+/// Creates the span of an MCP operation. Its parent is the context in the message, with a link to
+/// the span of the HTTP request; without a context in the message it is the span of the HTTP
+/// request. `parent` reads the context in the message; called only if the span is traced.
 pub(crate) fn operation(
     method: &'static str,
     target: Option<&str>,
     version: ProtocolVersion,
-    params: Option<&RawValue>,
+    parent: impl FnOnce() -> Option<TraceParent>,
 ) -> Span {
     let tool = target.filter(|_| method == "tools/call");
     let span = info_span!(
@@ -225,7 +231,7 @@ pub(crate) fn operation(
     if span.is_disabled() {
         return span;
     }
-    if let Some(parent) = TraceParent::of_params(params) {
+    if let Some(parent) = parent() {
         let request = TraceParent::here();
         parent.adopt(&span);
         if let Some(request) = request {
@@ -235,24 +241,30 @@ pub(crate) fn operation(
     span
 }
 
-/// Notes how what the current span is about has failed.
+/// Records a failure in the current span.
 pub(crate) fn failed(kind: &str) {
     let span = Span::current();
     span.record("error.type", kind);
     span.record("otel.status_code", "ERROR");
 }
 
-/// The span of one attempt of a job. It begins a trace of its own, since a job may run much later,
-/// and points at the call that started the job. In the log, it has the id of that request.
-pub(crate) fn attempt(job: &str, number: u32, call: &JobCall) -> Span {
-    let tool = &*call.tool;
+/// Creates the span of an attempt of a job. It starts a new trace, since a job may run much later,
+/// and links to the call that created the job (`started_in`). `request`: the id of that call's HTTP
+/// request, for the log.
+pub(crate) fn attempt(
+    job: &str,
+    number: u32,
+    tool: &str,
+    request: Option<&str>,
+    started_in: Option<TraceParent>,
+) -> Span {
     let span = info_span!(
         target: FOLLOWED,
         "job",
         job,
         tool,
         attempt = number,
-        request_id = call.caller.request.as_deref(),
+        request_id = request,
         trace_id = Empty,
         otel.kind = "consumer",
         otel.status_code = Empty,
@@ -260,16 +272,16 @@ pub(crate) fn attempt(job: &str, number: u32, call: &JobCall) -> Span {
         gen_ai.tool.name = tool,
         error.r#type = Empty,
     );
-    if let Some(place) = call.trace {
-        place.link(&span);
+    if let Some(context) = started_in {
+        context.link(&span);
     }
-    if let Some(place) = TraceParent::of(&span) {
-        span.record("trace_id", place.trace_id());
+    if let Some(context) = TraceParent::of(&span) {
+        span.record("trace_id", context.trace_id());
     }
     span
 }
 
-/// The span of commands that Redis is asked.
+/// Creates the span of Redis commands.
 pub(crate) fn redis(operation: &'static str) -> Span {
     info_span!(
         target: TRACED,
@@ -289,7 +301,7 @@ mod tests {
     const GOOD: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
     #[test]
-    fn a_traceparent_is_taken_only_as_w3c_writes_it() {
+    fn only_a_traceparent_of_w3c_is_accepted() {
         let parsed = TraceParent::parse(GOOD).unwrap();
         assert_eq!(parsed.to_string(), GOOD);
         assert_eq!(parsed.trace_id(), "4bf92f3577b34da6a3ce929d0e0e4736");
@@ -317,10 +329,10 @@ mod tests {
     }
 
     #[test]
-    fn a_message_says_where_it_is_in_its_meta() {
+    fn the_meta_of_a_message_has_its_trace_context() {
         let of = |params: &str| {
             let params = RawValue::from_string(params.to_owned()).unwrap();
-            TraceParent::of_params(Some(&params)).map(|it| it.to_string())
+            TraceParent::from_params(Some(&params)).map(|it| it.to_string())
         };
         let named = format!(r#"{{"name":"x","_meta":{{"traceparent":"{GOOD}"}}}}"#);
         assert_eq!(of(&named).as_deref(), Some(GOOD));
@@ -339,16 +351,16 @@ mod tests {
     }
 
     #[test]
-    fn a_kept_place_reads_back() {
-        let place = TraceParent::parse(GOOD).unwrap();
-        let kept = serde_json::to_string(&place).unwrap();
+    fn a_stored_context_reads_back() {
+        let context = TraceParent::parse(GOOD).unwrap();
+        let kept = serde_json::to_string(&context).unwrap();
         assert_eq!(kept, format!("\"{GOOD}\""));
-        assert_eq!(serde_json::from_str::<TraceParent>(&kept).unwrap(), place);
+        assert_eq!(serde_json::from_str::<TraceParent>(&kept).unwrap(), context);
         assert!(serde_json::from_str::<TraceParent>("\"00\"").is_err());
     }
 
     #[test]
-    fn nothing_is_traced_unless_somebody_asks_for_it() {
+    fn spans_are_disabled_without_a_subscriber() {
         let span = redis("PIPELINE");
         assert!(span.is_disabled());
         assert_eq!(span.in_scope(TraceParent::here), None);

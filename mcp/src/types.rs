@@ -1,4 +1,4 @@
-//! The values of the protocol that tools, resources and prompts are made of.
+//! Protocol types that are used by tools, resources and prompts.
 
 use std::collections::BTreeMap;
 
@@ -27,33 +27,32 @@ pub struct Icon {
 pub struct Implementation {
     /// The programmatic name.
     pub name: String,
-    /// The name for people.
+    /// The display name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
     /// The version of the software, not of the protocol.
     pub version: String,
-    /// What it is, in a sentence.
+    /// A one-sentence description.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// Where to read more.
+    /// A web page about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub website_url: Option<String>,
-    /// Pictures for people.
+    /// Icons.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub icons: Vec<Icon>,
 }
 
-/// The longest text that is kept of what a client says about itself, in characters: it is in the
-/// record of every session.
+/// The maximum length of the texts in `clientInfo` that are stored with every session, in
+/// characters.
 const MAX_CLIENT_TEXT: usize = 200;
 
-/// The longest `capabilities` of a client whose session is kept, in bytes of JSON. Those of known
-/// clients have less than 1 KiB.
+/// The maximum size of the `capabilities` of a legacy client, in bytes of JSON: they are stored
+/// with the session. Known clients send less than 1 KiB.
 pub(crate) const MAX_CAPABILITIES_BYTES: usize = 16 * 1024;
 
 impl Implementation {
-    /// Reads what a client says about itself. Nothing in it is an error: what cannot be read is left
-    /// out, and the result is `None` if it is not an object.
+    /// Reads `clientInfo` leniently: invalid members are omitted. `None`: absent, or not an object.
     pub(crate) fn declared(sent: Option<&RawValue>) -> Option<Self> {
         let mut sent: Map<String, Value> = json::from_str(sent?.get()).ok()?;
         let mut text = |field: &str| match sent.remove(field)? {
@@ -85,19 +84,19 @@ pub enum Content {
     Image {
         /// Standard base64.
         data: String,
-        /// Such as `image/png`.
+        /// The media type, such as `image/png`.
         mime_type: String,
     },
     /// A sound.
     Audio {
         /// Standard base64.
         data: String,
-        /// Such as `audio/wav`.
+        /// The media type, such as `audio/wav`.
         mime_type: String,
     },
-    /// A pointer to a resource (2025-06-18 and later).
+    /// A link to a resource (2025-06-18 and later).
     ResourceLink(ResourceEntry),
-    /// A resource, contents and all.
+    /// An embedded resource.
     Resource {
         /// The contents.
         resource: ResourceContents,
@@ -117,7 +116,7 @@ impl Content {
 pub struct ResourceContents {
     /// The resource's URI.
     pub uri: String,
-    /// Such as `text/markdown`.
+    /// The media type, such as `text/markdown`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mime_type: Option<String>,
     /// Text or bytes.
@@ -125,7 +124,7 @@ pub struct ResourceContents {
     pub data: ResourceData,
 }
 
-/// What a resource holds.
+/// The data of a resource.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum ResourceData {
@@ -136,7 +135,7 @@ pub enum ResourceData {
 }
 
 impl ResourceContents {
-    /// A resource that is text.
+    /// Creates the contents of a text resource.
     pub fn text(
         uri: impl Into<String>,
         mime_type: impl Into<String>,
@@ -149,7 +148,7 @@ impl ResourceContents {
         }
     }
 
-    /// A resource that is bytes, given in standard base64.
+    /// Creates the contents of a binary resource. `base64`: standard base64.
     pub fn blob(
         uri: impl Into<String>,
         mime_type: impl Into<String>,
@@ -167,29 +166,29 @@ impl ResourceContents {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ResourceEntry {
-    /// What `resources/read` takes.
+    /// The URI for `resources/read`.
     pub uri: String,
     /// The programmatic name.
     pub name: String,
-    /// The name for people.
+    /// The display name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
-    /// What it holds, for the model.
+    /// A description for the model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// Such as `text/markdown`.
+    /// The media type, such as `text/markdown`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mime_type: Option<String>,
     /// Size of the contents in bytes, before any encoding.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
-    /// For whom it is and when it changed.
+    /// Audience, priority and time of change.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub annotations: Option<Annotations>,
 }
 
 impl ResourceEntry {
-    /// An entry with the two fields that every entry has.
+    /// Creates an entry with the required fields.
     pub fn new(uri: impl Into<String>, name: impl Into<String>) -> Self {
         Self {
             uri: uri.into(),
@@ -203,26 +202,26 @@ impl ResourceEntry {
     }
 }
 
-/// Hints for a client that chooses what to show.
+/// Hints for the selection of content by a client.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Annotations {
-    /// For whom the content is.
+    /// The intended audience.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub audience: Vec<Role>,
-    /// From 0 (optional) to 1 (required).
+    /// The importance, from 0 (optional) to 1 (required).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub priority: Option<f64>,
-    /// ISO 8601 (2025-06-18 and later).
+    /// The time of the last change, in ISO 8601 (2025-06-18 and later).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_modified: Option<String>,
 }
 
-/// Who speaks in a message.
+/// The sender of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// The person.
+    /// The user.
     User,
     /// The model.
     Assistant,
@@ -231,14 +230,14 @@ pub enum Role {
 /// One message of a prompt.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PromptMessage {
-    /// Who speaks.
+    /// The sender.
     pub role: Role,
-    /// What is said.
+    /// The content.
     pub content: Content,
 }
 
 impl PromptMessage {
-    /// The person says a text.
+    /// Creates a text message of the user.
     pub fn user(text: impl Into<String>) -> Self {
         Self { role: Role::User, content: Content::text(text) }
     }
@@ -247,7 +246,7 @@ impl PromptMessage {
 /// The result of `prompts/get`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PromptResult {
-    /// What the prompt does.
+    /// A description of the prompt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// The messages, in order.
@@ -258,37 +257,36 @@ pub struct PromptResult {
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CallToolResult {
-    /// What the model reads.
+    /// The content for the model.
     pub content: Vec<Content>,
-    /// What a program reads: conforms to the tool's output schema (2025-06-18 and later).
+    /// The structured result, which conforms to the tool's output schema (2025-06-18 and later).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub structured_content: Option<Box<RawValue>>,
-    /// Whether the tool failed in a way that the model should know about.
+    /// Whether the tool failed; `content` tells the model why.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub is_error: bool,
-    /// Whether the server, and not the caller, is to blame for the error. For metrics: clients do not
-    /// see it.
+    /// Whether the error is a failure of the server. For metrics; not sent to clients.
     #[serde(skip)]
     pub is_fault: bool,
 }
 
 impl CallToolResult {
-    /// A result of blocks of content.
+    /// Creates a result with content.
     pub fn content(content: Vec<Content>) -> Self {
         Self { content, ..Self::default() }
     }
 
-    /// A failure that the model reads and may correct.
+    /// Creates an error result, whose text goes to the model.
     pub fn error(message: impl Into<String>) -> Self {
         Self { is_error: true, ..Self::content(vec![Content::text(message)]) }
     }
 
-    /// How the call failed, if it did.
+    /// The failure of the call. `None`: it succeeded.
     pub(crate) fn failure(&self) -> Option<CallFailure> {
         self.is_error.then_some(if self.is_fault { CallFailure::Fault } else { CallFailure::Tool })
     }
 
-    /// A failure for which the server is to blame.
+    /// Creates an error result for a failure of the server.
     pub(crate) fn fault(message: impl Into<String>) -> Self {
         Self { is_fault: true, ..Self::error(message) }
     }
@@ -300,19 +298,19 @@ impl CallToolResult {
 pub struct Completion {
     /// At most [`Completion::MAX`] values, best first.
     pub values: Vec<String>,
-    /// How many there are in all, if that is known.
+    /// The total number of values, if known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub total: Option<u64>,
-    /// Whether there are more than were returned.
+    /// Whether there are more values than were returned.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub has_more: Option<bool>,
 }
 
 impl Completion {
-    /// The protocol's limit on `values`.
+    /// The maximum number of `values` in the protocol.
     pub const MAX: usize = 100;
 
-    /// Takes the first [`Self::MAX`] values and says whether there were more.
+    /// Creates a completion from the first [`Self::MAX`] values.
     pub fn of(values: impl IntoIterator<Item = String>) -> Self {
         let mut values: Vec<String> = values.into_iter().take(Self::MAX + 1).collect();
         let has_more = values.len() > Self::MAX;
@@ -321,16 +319,16 @@ impl Completion {
     }
 }
 
-/// What the client says it can do. Legacy: once, in `initialize`. Modern: with every request.
+/// The capabilities that a client declares. Legacy: in `initialize`. Modern: with every request.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ClientCapabilities {
-    /// Can run a prompt through its model.
+    /// Sampling with the client's model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sampling: Option<Value>,
-    /// Can ask its user.
+    /// Elicitation: asking the user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub elicitation: Option<ElicitationCapability>,
-    /// Can name the folders that the user works in.
+    /// Roots: the folders that the user works in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub roots: Option<Value>,
     /// Extensions by name (2026-07-28).
@@ -338,10 +336,10 @@ pub struct ClientCapabilities {
     pub extensions: BTreeMap<String, Value>,
 }
 
-/// How the client can ask its user. `{}` means forms (2025-11-25, client/elicitation).
+/// The modes of elicitation. `{}` means forms (2025-11-25, client/elicitation).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ElicitationCapability {
-    /// By a form.
+    /// With a form.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub form: Option<Value>,
     /// By opening a URL.
@@ -350,9 +348,8 @@ pub struct ElicitationCapability {
 }
 
 impl ClientCapabilities {
-    /// Reads what a client declares, in whatever form: `null` and `false` stand for a capability that
-    /// it does not have, and anything else for one that it has. Some languages write an empty object
-    /// as `[]`.
+    /// Reads capabilities leniently: `null` and `false` mean that the client lacks a capability,
+    /// any other value that it has it. Some languages encode an empty object as `[]`.
     pub(crate) fn declared(sent: Option<&RawValue>) -> Self {
         let sent = sent.and_then(|it| json::from_str::<Value>(it.get()).ok());
         let Some(Value::Object(mut sent)) = sent else {
@@ -372,7 +369,7 @@ impl ClientCapabilities {
     }
 }
 
-/// A capability of a client as an object, if the client has it.
+/// Reads a capability as an object. `None`: the client lacks it.
 fn capability(declared: &mut Map<String, Value>, name: &str) -> Option<Map<String, Value>> {
     match declared.remove(name)? {
         Value::Null | Value::Bool(false) => None,
@@ -386,8 +383,8 @@ impl ElicitationCapability {
         let refuses_forms = sent.contains_key("form");
         let form = capability(&mut sent, "form").map(Value::Object);
         let url = capability(&mut sent, "url").map(Value::Object);
-        let nothing = form.is_none() && url.is_none() && refuses_forms;
-        (!nothing).then_some(Self { form, url })
+        let is_empty = form.is_none() && url.is_none() && refuses_forms;
+        (!is_empty).then_some(Self { form, url })
     }
 
     pub(crate) fn has_form(&self) -> bool {
@@ -410,7 +407,7 @@ pub enum LogLevel {
     Emergency,
 }
 
-/// Hints to the client about what a tool does. Not a promise that a client may rely on for safety.
+/// Hints about the behavior of a tool. A client must not rely on them for safety.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ToolAnnotations {
@@ -420,16 +417,16 @@ pub struct ToolAnnotations {
     /// The tool may destroy something (matters only when it is not read-only).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub destructive_hint: Option<bool>,
-    /// Calling it again with the same arguments changes nothing more.
+    /// Repeating the call with the same arguments has no further effect.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idempotent_hint: Option<bool>,
-    /// The tool reaches beyond this server.
+    /// The tool interacts with systems other than this server.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub open_world_hint: Option<bool>,
 }
 
 impl ToolAnnotations {
-    /// Says nothing.
+    /// No hints.
     pub const NONE: Self = Self {
         read_only_hint: None,
         destructive_hint: None,
@@ -437,7 +434,7 @@ impl ToolAnnotations {
         open_world_hint: None,
     };
 
-    /// Only reads, and only here.
+    /// Reads only data of this server.
     pub const READ_ONLY: Self = Self {
         read_only_hint: Some(true),
         destructive_hint: None,
@@ -445,7 +442,7 @@ impl ToolAnnotations {
         open_world_hint: Some(false),
     };
 
-    /// Adds something new at every call.
+    /// Adds something with every call.
     pub const ADDITIVE: Self = Self {
         read_only_hint: Some(false),
         destructive_hint: Some(false),
@@ -453,7 +450,7 @@ impl ToolAnnotations {
         open_world_hint: Some(false),
     };
 
-    /// Replaces or removes; again with the same arguments changes nothing more.
+    /// Replaces or removes; repeating the call has no further effect.
     pub const DESTRUCTIVE: Self = Self {
         read_only_hint: Some(false),
         destructive_hint: Some(true),

@@ -1,4 +1,4 @@
-//! The protocol revisions that the engine speaks, and what differs between them.
+//! The supported protocol revisions.
 
 use std::{fmt, str::FromStr};
 
@@ -22,15 +22,15 @@ pub enum ProtocolVersion {
 }
 
 impl ProtocolVersion {
-    /// Every revision that is served, newest first, as `server/discover` lists them.
+    /// All supported revisions, newest first, as listed by `server/discover`.
     pub const ALL: [Self; 4] =
         [Self::V2026_07_28, Self::V2025_11_25, Self::V2025_06_18, Self::V2025_03_26];
 
-    /// The newest revision that begins with `initialize`: what an unknown requested version is
-    /// answered with.
+    /// The newest revision with `initialize`, which is negotiated if the client requests an unknown
+    /// one.
     pub const LATEST_LEGACY: Self = Self::V2025_11_25;
 
-    /// The date that names the revision on the wire.
+    /// The date that identifies the revision on the wire.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::V2025_03_26 => "2025-03-26",
@@ -40,14 +40,14 @@ impl ProtocolVersion {
         }
     }
 
-    /// Whether requests carry everything themselves (2026-07-28 and later) instead of belonging to
-    /// a session.
+    /// Whether requests are self-contained (2026-07-28 and later) instead of belonging to a
+    /// session.
     pub fn is_modern(self) -> bool {
         self >= Self::V2026_07_28
     }
 
-    /// Whether `text` names a revision that has no sessions, known to us or not. Revisions are
-    /// dates, so they compare as text (2026-07-28, basic/versioning).
+    /// Whether `text` names a revision without sessions, supported or not. Revisions are dates, so
+    /// they compare as text (2026-07-28, basic/versioning).
     pub(crate) fn names_modern(text: &str) -> bool {
         text >= Self::V2026_07_28.as_str()
     }
@@ -64,9 +64,9 @@ impl fmt::Display for ProtocolVersion {
     }
 }
 
-/// The text names no revision that is served.
+/// The error of a text that names no supported revision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a protocol version that this server speaks")]
+#[error("not a protocol version that this server supports")]
 pub struct UnknownVersion;
 
 impl FromStr for ProtocolVersion {

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use mcp::{Admission, Caller, Quota, Requests};
+use mcp::{Caller, Quota, RateLimiter, RequestCost};
 
 use crate::{
     Service,
@@ -47,7 +47,12 @@ impl PerPerson {
         })
     }
 
-    async fn take(&self, bucket: &Bucket, caller: &Caller, count: u32) -> Option<mcp::Verdict> {
+    async fn take(
+        &self,
+        bucket: &Bucket,
+        caller: &Caller,
+        count: u32,
+    ) -> Option<mcp::RateDecision> {
         if count == 0 {
             return None;
         }
@@ -61,16 +66,16 @@ impl PerPerson {
         };
         Some(match verdict {
             Verdict::Allowed { remaining, whole_after } => {
-                mcp::Verdict::Admitted(Some(quota(remaining, whole_after)))
+                mcp::RateDecision::Allowed(Some(quota(remaining, whole_after)))
             }
-            Verdict::Refused { retry_after } => mcp::Verdict::Refused(quota(0, retry_after)),
+            Verdict::Refused { retry_after } => mcp::RateDecision::Refused(quota(0, retry_after)),
         })
     }
 }
 
 #[async_trait]
-impl Admission for PerPerson {
-    async fn keep(&self, caller: &Caller, bytes: usize) -> bool {
+impl RateLimiter for PerPerson {
+    async fn reserve_storage(&self, caller: &Caller, bytes: usize) -> bool {
         let count = u32::try_from(bytes).unwrap_or(u32::MAX);
         let verdict = self.service.limiter().take(&KEPT, caller.user.as_str(), count).await;
         if !verdict.is_allowed() {
@@ -83,7 +88,7 @@ impl Admission for PerPerson {
         verdict.is_allowed()
     }
 
-    async fn admit(&self, caller: &Caller, requests: Requests) -> mcp::Verdict {
+    async fn check(&self, caller: &Caller, requests: RequestCost) -> mcp::RateDecision {
         let (calls, light, followups) = tokio::join!(
             self.take(&self.calls, caller, requests.calls),
             self.take(&self.light, caller, requests.light),
@@ -91,10 +96,10 @@ impl Admission for PerPerson {
         );
         // A batch may be of several kinds, and one refusal is enough.
         let mut verdicts = [calls, light, followups].into_iter().flatten();
-        let first = verdicts.next().unwrap_or(mcp::Verdict::Admitted(None));
+        let first = verdicts.next().unwrap_or(mcp::RateDecision::Allowed(None));
         verdicts.fold(first, |verdict, next| match next {
-            mcp::Verdict::Refused(_) => next,
-            mcp::Verdict::Admitted(_) => verdict,
+            mcp::RateDecision::Refused(_) => next,
+            mcp::RateDecision::Allowed(_) => verdict,
         })
     }
 }

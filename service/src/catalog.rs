@@ -51,7 +51,7 @@ pub fn mcp_settings(service: &Service) -> Settings {
         page_size: Settings::PAGE_SIZE,
         jobs: Some(JobSettings { store: jobs::store(service), result_tool: Some("jobs_get") }),
         access: Some(Arc::new(service.revoked().clone())),
-        admission: PerPerson::configured(service).map(|it| Arc::new(it) as _),
+        rate_limiter: PerPerson::configured(service).map(|it| Arc::new(it) as _),
     }
 }
 

@@ -25,7 +25,7 @@ impl Target {
                 now: Arc::new(|| 1_800_000_000),
                 page_size: 5,
                 jobs: None,
-                admission: None,
+                rate_limiter: None,
                 access: None,
             };
             let stores = Stores::in_memory(Duration::from_hours(1));

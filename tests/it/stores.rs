@@ -1,11 +1,11 @@
-//! The stores in Redis keep the promises of the suites that the ones in memory keep, on one server
-//! and on a cluster of three, where the keys of one step have to be on one of them.
+//! The stores in memory and in Redis pass the same suites: Redis as one server, and as a cluster of
+//! three, where all keys of one script must be on the same server.
 
 use std::{sync::Arc, time::Duration};
 
 use mcp::{
     Signal, Stores,
-    store::{Received, Topic, redis::Connection, suite},
+    store::{Received, Topic, redis::Connection},
 };
 use platform::clock::{Clock as _, MockClock, SystemClock};
 use service::Dependencies;
@@ -13,6 +13,7 @@ use tests::{
     in_time,
     redis::{self, Trio},
     relay::Relay,
+    store_suite,
 };
 
 fn connection(url: &str, prefix: &str) -> Connection {
@@ -25,7 +26,7 @@ async fn stores_pass(url: &str) {
         let connection = connection(url, &redis::fresh_prefix());
         Stores::in_redis(&connection, session_ttl).expect("the URL is good")
     };
-    suite::run(stores, tokio::time::sleep).await;
+    store_suite::run(stores, tokio::time::sleep).await;
 }
 
 async fn sign_in_passes(url: &str) {
@@ -37,6 +38,11 @@ async fn sign_in_passes(url: &str) {
         Dependencies::in_redis(Arc::clone(&clock) as _, bus, &connection)
     });
     service::oauth::suite::run(&instances[0], &instances[1], &clock).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_in_process_stores_pass_the_suite() {
+    store_suite::run(|ttl| async move { Stores::in_memory(ttl) }, tokio::time::advance).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,16 +7,14 @@ use std::{
     time::Duration,
 };
 
-use mcp::{
-    Stores,
-    store::{redis::Connection, suite},
-};
+use mcp::{Stores, store::redis::Connection};
 use platform::clock::{Clock as _, MockClock, SystemClock};
 use sea_orm::ConnectionTrait as _;
 use service::Dependencies;
 use tests::{
     postgres,
     redis::{Server, fresh_prefix},
+    store_suite,
 };
 
 use crate::commands::{connected, environment, run};
@@ -133,7 +131,7 @@ async fn every_command_that_the_stores_send_is_checked() {
     let server = Server::start().await;
     let connection = || Connection::new(server.url(), &fresh_prefix()).unwrap();
     let stores = async |session_ttl| Stores::in_redis(&connection(), session_ttl).unwrap();
-    suite::run(stores, tokio::time::sleep).await;
+    store_suite::run(stores, tokio::time::sleep).await;
     let clock = Arc::new(MockClock::at(SystemClock.now()));
     let shared = connection();
     let instances = [(); 2].map(|()| {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use mcp::{
     StoreError,
-    job::{Attempt, AttemptEnd, Job, Notebook},
+    job::{Attempt, AttemptEnd, AttemptStore, Job},
 };
 use tokio_util::sync::CancellationToken;
 use worker::Runner;
@@ -16,7 +16,7 @@ pub struct Idle;
 
 #[async_trait]
 impl Runner for Idle {
-    async fn run(&self, _: Attempt, _: Arc<dyn Notebook>, _: CancellationToken) -> AttemptEnd {
+    async fn run(&self, _: Attempt, _: Arc<dyn AttemptStore>, _: CancellationToken) -> AttemptEnd {
         AttemptEnd::Stopped
     }
 

@@ -19,6 +19,7 @@ pub mod processes;
 pub mod redis;
 pub mod relay;
 pub mod schema;
+pub mod store_suite;
 pub mod strangers;
 pub mod wire;
 

@@ -4,7 +4,7 @@
 use std::sync::OnceLock;
 
 use async_trait::async_trait;
-use mcp::job::{JobId, Notebook, Progress, Superseded};
+use mcp::job::{AttemptStore, JobId, Progress, Superseded};
 use serde_json::Value;
 use service::{
     Service,
@@ -41,7 +41,7 @@ impl AttemptLog {
 }
 
 #[async_trait]
-impl Notebook for AttemptLog {
+impl AttemptStore for AttemptLog {
     async fn progress(&self, progress: Progress) {
         self.board.put(self.job.clone(), self.number, progress);
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use mcp::{
     Engine, StoreError,
-    job::{Attempt, AttemptEnd, Job, Notebook},
+    job::{Attempt, AttemptEnd, AttemptStore, Job},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -16,7 +16,7 @@ pub trait Runner: Send + Sync {
     async fn run(
         &self,
         attempt: Attempt,
-        notebook: Arc<dyn Notebook>,
+        notebook: Arc<dyn AttemptStore>,
         stop: CancellationToken,
     ) -> AttemptEnd;
 
@@ -29,13 +29,13 @@ impl Runner for Engine {
     async fn run(
         &self,
         attempt: Attempt,
-        notebook: Arc<dyn Notebook>,
+        notebook: Arc<dyn AttemptStore>,
         stop: CancellationToken,
     ) -> AttemptEnd {
         self.run_job(attempt, notebook, stop).await
     }
 
     async fn announce(&self, job: &Job) -> Result<(), StoreError> {
-        Engine::announce(self, job).await
+        Engine::notify_client(self, job).await
     }
 }

@@ -1,15 +1,15 @@
-//! Brings what a client sends as arguments into the form that their schema describes.
+//! Normalization of arguments with their schema.
 //!
-//! Clients and the models behind them get details of JSON wrong in ways that leave no doubt about
-//! what is meant. [`fit`] takes these, at every depth of the schema:
+//! Clients and models make mistakes in JSON whose meaning is unambiguous. [`fit`] corrects these at
+//! every depth of the schema:
 //!
-//! - an optional property that is `null` or `""` is left out;
-//! - a whole number may be written `10.0` or `1e1`;
-//! - a value of another type than text may be sent as a text of JSON;
-//! - fields that some clients add for themselves ([`ENVELOPE`]) are dropped at the top.
+//! - an optional property that is `null` or `""` is removed;
+//! - an integer may be written `10.0` or `1e1`;
+//! - a value of a type other than string may be sent as a string that contains JSON;
+//! - properties that some clients add ([`ENVELOPE`]) are removed at the top level.
 //!
-//! Anything else that does not fit is left for the type that reads it, except for two problems that
-//! only the schema knows: a property that does not exist, and an array in the place of an object.
+//! Other errors are left to the type that parses the value, except for two that require the schema:
+//! an unknown property, and an array in the place of an object.
 
 use std::fmt;
 
@@ -17,9 +17,9 @@ use serde_json::{Map, Value};
 
 use crate::{json, rpc::shorten};
 
-/// Fields that clients add to the arguments of every tool, whatever its schema says: n8n (the first
-/// five), Gemini CLI, Cursor (for a tool without arguments), Antigravity, and clients that put the
-/// request's metadata into the arguments. A tool that has an argument of such a name gets it.
+/// Properties that clients add to the arguments of every tool, regardless of its schema: n8n (the
+/// first five), Gemini CLI, Cursor (for a tool without arguments), Antigravity, and clients that
+/// put the request's metadata into the arguments. Kept if the tool has an argument of that name.
 const ENVELOPE: &[&str] = &[
     "toolCallId",
     "sessionId",
@@ -35,19 +35,20 @@ const ENVELOPE: &[&str] = &[
     "_meta",
 ];
 
-/// The most problems that one message names: a model mends those, and learns of the rest next time.
+/// The maximum number of problems in an error message. A model corrects these and then sees the
+/// rest.
 const MAX_PROBLEMS: usize = 5;
 
-/// The most known properties that a message lists.
+/// The maximum number of known properties that a message lists.
 const MAX_KNOWN: usize = 20;
 
-/// The longest name, in bytes, for which a similar one is looked for.
+/// The maximum length of a name that is compared with known ones, in bytes.
 const MAX_COMPARED: usize = 64;
 
-/// References that are followed from one schema to the next, in case they lead in a circle.
+/// The maximum number of references that are followed, in case of a cycle.
 const MAX_REFERENCES: usize = 8;
 
-/// What is wrong with arguments, for a model.
+/// The problems of arguments, as a message for a model.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Misfit(Vec<String>);
 
@@ -57,8 +58,7 @@ impl fmt::Display for Misfit {
     }
 }
 
-/// Brings `value` into the form of `schema`. The schema is part of a tool's contract, so it is not
-/// checked.
+/// Normalizes `value` with `schema`. The schema is trusted.
 pub(crate) fn fit(schema: &Value, value: &mut Value) -> Result<(), Misfit> {
     let mut fitting = Fitting { root: schema, path: Vec::new(), problems: Vec::new() };
     fitting.fit(schema, value);
@@ -66,7 +66,7 @@ pub(crate) fn fit(schema: &Value, value: &mut Value) -> Result<(), Misfit> {
 }
 
 struct Fitting<'a> {
-    /// Where references begin.
+    /// The root of references.
     root: &'a Value,
     path: Vec<String>,
     problems: Vec<String>,
@@ -103,7 +103,7 @@ impl<'a> Fitting<'a> {
         self.alternatives(schema, value);
     }
 
-    /// Follows a reference within the schema.
+    /// Resolves a reference within the schema.
     fn resolve(&self, mut schema: &'a Value) -> &'a Value {
         for _ in 0..MAX_REFERENCES {
             let reference = schema.get("$ref").and_then(Value::as_str);
@@ -115,7 +115,7 @@ impl<'a> Fitting<'a> {
         schema
     }
 
-    /// Replaces a text by the JSON in it, where no text is expected and that JSON is.
+    /// Replaces a string by the JSON in it, if a string is not allowed but a value of that type is.
     fn decode(&self, schema: &'a Value, value: &mut Value) {
         let Value::String(text) = &*value else {
             return;
@@ -165,7 +165,7 @@ impl<'a> Fitting<'a> {
         }
     }
 
-    /// Takes the first of several schemas that the value fits.
+    /// Normalizes with the first alternative that the value matches.
     fn alternatives(&mut self, schema: &'a Value, value: &mut Value) {
         for keyword in ["anyOf", "oneOf"] {
             let mut problems = None;
@@ -193,7 +193,7 @@ impl<'a> Fitting<'a> {
         }
     }
 
-    /// Whether the properties that tell alternatives apart have the values of this one.
+    /// Whether the value has the constants that distinguish this alternative from others.
     fn has_constants(&self, schema: &'a Value, value: &Value) -> bool {
         let properties = schema.get("properties").and_then(Value::as_object);
         properties.into_iter().flatten().all(|(name, schema)| {
@@ -202,7 +202,7 @@ impl<'a> Fitting<'a> {
         })
     }
 
-    /// Whether a value of this type may stand here.
+    /// Whether the schema allows values of a type.
     fn takes(&self, schema: &'a Value, wanted: &str) -> bool {
         let schema = self.resolve(schema);
         let fits = |it: &str| it == wanted || (it == "number" && wanted == "integer");
@@ -244,7 +244,7 @@ impl<'a> Fitting<'a> {
     }
 }
 
-/// The type of a value, as JSON Schema names it.
+/// The JSON Schema type of a value.
 fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
@@ -257,8 +257,8 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// Whether an optional property might as well not be there: it is `null`, or empty where that is no
-/// choice of its own.
+/// Whether an optional property is treated as absent: `null`, or an empty string that is not one of
+/// the enumerated values.
 fn is_absent(schema: &Value, value: &Value) -> bool {
     value.is_null() || (value == "" && !list(schema, "enum").iter().any(|it| it == ""))
 }
@@ -270,7 +270,7 @@ fn list<'a>(schema: &'a Value, keyword: &str) -> &'a [Value] {
 fn unknown(name: &str, known: &[&str]) -> String {
     let shown = shorten(name);
     let Some(nearest) = nearest(name, known) else {
-        return format!("`{shown}` is unknown, and there is nothing to name here: leave it out");
+        return format!("`{shown}` is unknown, and no properties are expected here: leave it out");
     };
     let listed: Vec<_> = known.iter().take(MAX_KNOWN).map(|it| format!("`{it}`")).collect();
     let more = if known.len() > MAX_KNOWN { ", …" } else { "" };
@@ -280,7 +280,7 @@ fn unknown(name: &str, known: &[&str]) -> String {
     )
 }
 
-/// The known name that is most like another one, without regard to case and punctuation.
+/// Finds the most similar known name, ignoring case and punctuation.
 fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     let plain = |name: &str| -> String {
         name.chars().filter(|it| it.is_alphanumeric()).flat_map(char::to_lowercase).collect()

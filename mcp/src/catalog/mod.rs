@@ -1,8 +1,8 @@
-//! What a server offers: its tools, resources and prompts.
+//! The catalog of a server: its tools, resources and prompts.
 //!
-//! A product writes each as one type in one file ([`Tool`], [`Resource`], [`Prompt`]) and names it
-//! in one list. [`CatalogOf`] joins the lists with the product's state; the engine sees only
-//! [`Catalog`] and knows nothing of either.
+//! A product implements each as a type ([`Tool`], [`Resource`], [`Prompt`]) and registers it in a
+//! list. [`CatalogOf`] combines the lists with the state of the product; the engine uses only
+//! [`Catalog`].
 
 pub(crate) mod arguments;
 pub(crate) mod schema;
@@ -27,7 +27,7 @@ pub use self::{
         ResourceTemplate,
     },
     schema::HeaderParam,
-    tool::{AnyTool, NoInput, Run, Text, Tool, ToolDefinition, ToolEntry, ToolOutput},
+    tool::{AnyTool, NoInput, RunMode, Text, Tool, ToolDefinition, ToolEntry, ToolOutput},
 };
 use crate::{
     call::Call,
@@ -35,24 +35,25 @@ use crate::{
     types::{CallToolResult, Completion, Implementation, PromptResult, ResourceContents},
 };
 
-/// The name of the server and what it tells a model about itself.
+/// The name of the server and its instructions for models.
 #[derive(Clone, Debug)]
 pub struct ServerInfo {
     /// Name, version, icons.
     pub implementation: Implementation,
-    /// How to use the server, for the model's system prompt.
+    /// Instructions for the system prompt of the model.
     pub instructions: Option<String>,
 }
 
-/// What the engine serves. Indices are those of the lists, which never change while it runs.
+/// A catalog, as the engine uses it. Entries are addressed by their index in a list; the lists do
+/// not change at run time.
 pub trait Catalog: Send + Sync + 'static {
-    /// Who we are.
+    /// Name and instructions of the server.
     fn info(&self) -> &ServerInfo;
-    /// Every tool, in the order clients see them.
+    /// All tools, in the order of `tools/list`.
     fn tools(&self) -> &[ToolEntry];
-    /// The tool of that name, or of that name with dots for underscores.
+    /// Finds a tool by its name, or by its alias with a dot (`notes.create` for `notes_create`).
     fn find_tool(&self, name: &str) -> Option<usize>;
-    /// What comes before a job is made of a call.
+    /// Runs [`Tool::prepare`], before a call becomes a job.
     fn prepare_tool<'a>(
         &'a self,
         index: usize,
@@ -67,18 +68,18 @@ pub trait Catalog: Send + Sync + 'static {
         arguments: &'a RawValue,
     ) -> BoxFuture<'a, Result<CallToolResult, ToolError>>;
 
-    /// Every prompt, in the order clients see them.
+    /// All prompts, in the order of `prompts/list`.
     fn prompts(&self) -> &[PromptEntry];
-    /// The prompt of that name.
+    /// Finds a prompt by its name.
     fn find_prompt(&self, name: &str) -> Option<usize>;
-    /// Writes a prompt's conversation.
+    /// Generates the messages of a prompt.
     fn get_prompt<'a>(
         &'a self,
         index: usize,
         call: &'a Call,
         arguments: &'a RawValue,
     ) -> BoxFuture<'a, Result<PromptResult, ToolError>>;
-    /// Suggestions for an argument of a prompt.
+    /// Completes an argument of a prompt.
     fn complete_prompt<'a>(
         &'a self,
         index: usize,
@@ -88,25 +89,25 @@ pub trait Catalog: Send + Sync + 'static {
         given: &'a BTreeMap<String, String>,
     ) -> BoxFuture<'a, Result<Completion, ToolError>>;
 
-    /// Every resource and template, in the order clients see them.
+    /// All resources and templates, in the order of the lists.
     fn resources(&self) -> &[ResourceSlot];
-    /// The resource that a URI belongs to.
+    /// Finds the resource or template that a URI matches.
     fn find_resource(&self, uri: &str) -> Option<(usize, MatchedUri)>;
-    /// The caller's resources of one template.
+    /// Lists the caller's resources of a template.
     fn list_resources<'a>(
         &'a self,
         index: usize,
         call: &'a Call,
         cursor: Option<&'a str>,
     ) -> BoxFuture<'a, Result<ResourcePage, ToolError>>;
-    /// The contents of a resource.
+    /// Reads a resource.
     fn read_resource<'a>(
         &'a self,
         index: usize,
         call: &'a Call,
         uri: &'a MatchedUri,
     ) -> BoxFuture<'a, Result<Vec<ResourceContents>, ToolError>>;
-    /// Suggestions for a variable of a template.
+    /// Completes a variable of a template.
     fn complete_resource<'a>(
         &'a self,
         index: usize,
@@ -116,7 +117,7 @@ pub trait Catalog: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<Completion, ToolError>>;
 }
 
-/// The lists of a product and its state.
+/// The catalog of a product: its lists and its state.
 pub struct CatalogOf<S: 'static> {
     info: ServerInfo,
     state: S,
@@ -130,11 +131,10 @@ pub struct CatalogOf<S: 'static> {
 }
 
 impl<S: Send + Sync + 'static> CatalogOf<S> {
-    /// Joins the lists.
+    /// Creates a catalog.
     ///
     /// # Panics
-    /// When a name is used twice or is one that clients refuse: a mistake in a list, found at the
-    /// first start.
+    /// If a tool name is used twice, or is not accepted by common clients.
     pub fn new(
         info: ServerInfo,
         state: S,
@@ -146,12 +146,12 @@ impl<S: Send + Sync + 'static> CatalogOf<S> {
         let mut tool_names = HashMap::new();
         for (index, entry) in tool_entries.iter().enumerate() {
             let name = entry.definition.name;
-            assert!(is_portable_name(name), "clients refuse the tool name `{name}`");
+            assert!(is_portable_name(name), "clients reject the tool name `{name}`");
             let taken = tool_names.insert(name.to_owned(), index);
             assert!(taken.is_none(), "two tools are named `{name}`");
         }
         for (index, entry) in tool_entries.iter().enumerate() {
-            // `notes.create` finds `notes_create`: the form that older notes and habits have.
+            // An alias for models that write `notes.create` instead of `notes_create`.
             let dotted = entry.definition.name.replacen('_', ".", 1);
             tool_names.entry(dotted).or_insert(index);
         }
@@ -171,7 +171,8 @@ impl<S: Send + Sync + 'static> CatalogOf<S> {
     }
 }
 
-/// Claude, Cursor, Copilot CLI and Codex drop a whole server for one name outside this set.
+/// Whether common clients accept a tool name: Claude, Cursor, Copilot CLI and Codex reject the
+/// whole server for a single other name.
 fn is_portable_name(name: &str) -> bool {
     (1..=64).contains(&name.len())
         && name.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'_' || it == b'-')

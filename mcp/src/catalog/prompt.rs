@@ -1,4 +1,4 @@
-//! What a prompt is: a conversation that a person starts by name.
+//! Prompts: message templates that a user selects.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -14,20 +14,20 @@ use crate::{
     types::{Completion, PromptResult},
 };
 
-/// A prompt, written once for both protocol eras.
+/// A prompt, for both protocol eras.
 pub trait Prompt<S>: Send + Sync + 'static {
-    /// Unique.
+    /// The unique name.
     const NAME: &'static str;
-    /// The name for people.
+    /// The display name.
     const TITLE: &'static str;
-    /// What it does.
+    /// The description.
     const DESCRIPTION: &'static str;
-    /// The OAuth scope that a token must have. Empty: any token.
+    /// The OAuth scope that the access token must have. Empty: none.
     const SCOPE: &'static str = "";
-    /// The arguments: an object whose values are strings, as the protocol has it.
+    /// The arguments: an object with string values.
     type Arguments: DeserializeOwned + JsonSchema + Send;
 
-    /// Writes the conversation.
+    /// Generates the messages.
     fn get(
         &self,
         call: &Call,
@@ -35,7 +35,7 @@ pub trait Prompt<S>: Send + Sync + 'static {
         arguments: Self::Arguments,
     ) -> impl Future<Output = Result<PromptResult, ToolError>> + Send;
 
-    /// Suggestions for an argument. `given` holds the arguments that the client already has.
+    /// Completes an argument. `given`: the arguments that the client already has.
     fn complete(
         &self,
         _call: &Call,
@@ -48,28 +48,28 @@ pub trait Prompt<S>: Send + Sync + 'static {
     }
 }
 
-/// A prompt as `prompts/list` shows it, and the scope it needs.
+/// The definition of a prompt for clients, and the properties that the engine needs.
 #[derive(Clone, Debug)]
 pub struct PromptEntry {
-    /// What clients see.
+    /// The element of `prompts/list`.
     pub definition: PromptDefinition,
-    /// The scope that a token must have.
+    /// The scope that the access token must have.
     pub scope: &'static str,
-    /// The schema that arguments are read by.
+    /// The complete schema, with which arguments are normalized.
     pub arguments: Arc<Value>,
 }
 
 /// One element of `prompts/list`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PromptDefinition {
-    /// What `prompts/get` takes.
+    /// The name for `prompts/get`.
     pub name: &'static str,
-    /// The name for people (2025-06-18 and later).
+    /// The display name (2025-06-18 and later).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub title: Option<&'static str>,
-    /// What it does.
+    /// The description.
     pub description: &'static str,
-    /// In the order of the type's fields.
+    /// The arguments, required ones first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub arguments: Vec<PromptArgument>,
 }
@@ -79,26 +79,25 @@ pub struct PromptDefinition {
 pub struct PromptArgument {
     /// The name.
     pub name: String,
-    /// What it means.
+    /// The description.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// Whether it must be given.
+    /// Whether the argument is required.
     pub required: bool,
 }
 
-/// The face of [`Prompt`] that fits into a list. Arguments have the form of the entry's schema
-/// already.
+/// The dyn-compatible form of [`Prompt`]. Arguments were normalized with the schema of the entry.
 pub trait AnyPrompt<S>: Send + Sync {
-    /// Contract.
+    /// The contract.
     fn entry(&self) -> PromptEntry;
-    /// Reads the arguments and writes the conversation.
+    /// Parses the arguments and runs [`Prompt::get`].
     fn get<'a>(
         &'a self,
         call: &'a Call,
         state: &'a S,
         arguments: Value,
     ) -> BoxFuture<'a, Result<PromptResult, ToolError>>;
-    /// Suggestions for an argument.
+    /// Completes an argument.
     fn complete<'a>(
         &'a self,
         call: &'a Call,

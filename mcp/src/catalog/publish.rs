@@ -1,14 +1,14 @@
-//! From the schemas that arguments and results are read and written by to those that clients see.
+//! Conversion of complete schemas to the schemas that are published to clients.
 //!
-//! Clients hand the schemas of tools on to model providers, and each of these takes only a part of
-//! JSON Schema: Gemini a subset of OpenAPI without `additionalProperties`, `oneOf`, `const`, unions of
-//! types and most formats; `OpenAI`'s strict mode none of the lengths, defaults and `oneOf`. What is
-//! published uses the keywords that all of them take, so that no client has to leave a tool away.
-//! What a keyword would have said is said in the description instead, and is checked here all the same.
+//! Clients pass the schemas of tools to model providers, each of which supports only a part of JSON
+//! Schema: Gemini a subset of OpenAPI without `additionalProperties`, `oneOf`, `const`, unions of
+//! types and most formats; `OpenAI`'s strict mode no lengths, defaults and `oneOf`. Published
+//! schemas use only the keywords that all of them support, so that no client has to omit a tool.
+//! The meaning of other keywords is added to the description; the server validates them regardless.
 
 use serde_json::{Map, Value, json};
 
-/// The keywords that every provider takes, and the one that the protocol adds.
+/// The keywords that all providers support, and `x-mcp-header` of the protocol.
 const KEYWORDS: &[&str] = &[
     "type",
     "title",
@@ -25,8 +25,8 @@ const KEYWORDS: &[&str] = &[
     "x-mcp-header",
 ];
 
-/// A schema as clients see it. An optional property is described without `null`: leaving it out says
-/// the same.
+/// Converts a schema for clients. `null` is removed from optional properties, since omitting them
+/// is equivalent.
 pub(crate) fn publish(schema: Value) -> Value {
     let mut schema = node(schema);
     if let Some(root) = schema.as_object_mut()
@@ -38,7 +38,7 @@ pub(crate) fn publish(schema: Value) -> Value {
 }
 
 fn node(schema: Value) -> Value {
-    // `true` and `false`: anything, or something that cannot be.
+    // The boolean schemas `true` and `false`.
     let Value::Object(mut schema) = schema else {
         return json!({});
     };
@@ -49,7 +49,7 @@ fn node(schema: Value) -> Value {
     schema.into()
 }
 
-/// Says with `type`, `enum` and `anyOf` what is said with `allOf`, `oneOf` and `const`.
+/// Replaces `allOf`, `oneOf` and `const` by `type`, `enum` and `anyOf`.
 pub(super) fn simplify(schema: &mut Map<String, Value>) {
     merge_all_of(schema);
     if let Some(constant) = schema.remove("const") {
@@ -88,7 +88,7 @@ fn publish_parts(schema: &mut Map<String, Value>) {
     }
 }
 
-/// Takes `null` away from what an optional value may be.
+/// Removes `null` from the allowed values of an optional property.
 pub(super) fn drop_null(schema: &mut Value) {
     let Some(schema) = schema.as_object_mut() else {
         return;
@@ -118,7 +118,7 @@ pub(super) fn drop_null(schema: &mut Value) {
     }
 }
 
-/// Adds what another schema says. What is there already counts.
+/// Merges another schema. Existing keywords take precedence.
 fn merge(schema: &mut Map<String, Value>, other: Option<Value>) {
     let Some(Value::Object(other)) = other else {
         return;
@@ -148,8 +148,8 @@ fn merge_all_of(schema: &mut Map<String, Value>) {
     }
 }
 
-/// Alternatives that are constants become an `enum`, and their descriptions a part of the one of the
-/// whole.
+/// Replaces alternatives that are constants by an `enum`, and moves their descriptions to that of
+/// the whole schema.
 fn name_choices(schema: &mut Map<String, Value>) {
     for keyword in ["oneOf", "anyOf"] {
         let Some(Value::Array(choices)) = schema.get(keyword) else {
@@ -173,7 +173,7 @@ fn name_choices(schema: &mut Map<String, Value>) {
     }
 }
 
-/// The values that a schema allows, if it lists them.
+/// The allowed values of a schema. `None`: it does not enumerate them.
 fn constants(schema: &Value) -> Option<Vec<Value>> {
     match (schema.get("const"), schema.get("enum"), schema.get("type")) {
         (Some(value), _, _) => Some(vec![value.clone()]),
@@ -183,8 +183,8 @@ fn constants(schema: &Value) -> Option<Vec<Value>> {
     }
 }
 
-/// Several types become alternatives, each with the keywords of all. `null` beside one other type
-/// stays: a result that may be `null` has to say so.
+/// Replaces a list of types by alternatives. A type together with `null` is kept, for results that
+/// may be `null`.
 fn split_types(schema: &mut Map<String, Value>) {
     let Some(Value::Array(types)) = schema.get("type") else {
         return;
@@ -201,7 +201,8 @@ fn split_types(schema: &mut Map<String, Value>) {
     }
 }
 
-/// An `enum` says that it is of texts. Of other values it is no `enum` for most, but a sentence.
+/// Adds the type `string` to an `enum` of strings. An `enum` of other values, which most providers
+/// do not support, becomes a sentence in the description.
 fn choose_from_texts(schema: &mut Map<String, Value>) {
     let Some(Value::Array(values)) = schema.get("enum") else {
         return;
@@ -231,7 +232,7 @@ fn choose_from_texts(schema: &mut Map<String, Value>) {
     describe(schema, &format!("One of {}.", listed.join(", ")));
 }
 
-/// Says in words what is said by keywords that are not published.
+/// Adds the meaning of keywords that are not published to the description.
 fn describe_dropped(schema: &mut Map<String, Value>) {
     let number = |keyword: &str| schema.get(keyword).and_then(Value::as_u64);
     let length = match (number("minLength").filter(|it| *it > 0), number("maxLength")) {
@@ -260,7 +261,7 @@ fn describe_dropped(schema: &mut Map<String, Value>) {
     }
 }
 
-/// What is empty by default is simply not there.
+/// Whether a default must be described: not if it is empty.
 fn is_worth_saying(default: &Value) -> bool {
     match default {
         Value::Null => false,
@@ -271,7 +272,7 @@ fn is_worth_saying(default: &Value) -> bool {
     }
 }
 
-/// Adds a sentence to the description, unless it is there.
+/// Adds a sentence to the description, unless it contains the sentence already.
 fn describe(schema: &mut Map<String, Value>, sentence: &str) {
     if sentence.is_empty() {
         return;
@@ -284,7 +285,7 @@ fn describe(schema: &mut Map<String, Value>, sentence: &str) {
     schema.insert("description".into(), described.into());
 }
 
-/// A value in a sentence.
+/// Formats a value for a sentence.
 fn shown(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }

@@ -1,4 +1,4 @@
-//! What a resource is: something with a URI that a client can read, list and follow.
+//! Resources: data with a URI that a client can list, read and subscribe to.
 
 use std::collections::BTreeMap;
 
@@ -11,25 +11,25 @@ use crate::{
     types::{Completion, ResourceContents, ResourceEntry},
 };
 
-/// A resource or a family of resources, written once for both protocol eras.
+/// A resource or a template for resources, for both protocol eras.
 ///
-/// A URI with `{variables}` is a template (RFC 6570 level 1): each variable stands for one segment,
-/// percent-encoded.
+/// A URI with `{variables}` is a template (RFC 6570 level 1): each variable matches one
+/// percent-encoded segment.
 pub trait Resource<S>: Send + Sync + 'static {
     /// The URI or URI template.
     const URI: &'static str;
     /// The programmatic name.
     const NAME: &'static str;
-    /// The name for people.
+    /// The display name.
     const TITLE: &'static str;
-    /// What it holds, for the model.
+    /// The description for the model.
     const DESCRIPTION: &'static str;
-    /// Such as `text/markdown`.
+    /// The media type, such as `text/markdown`.
     const MIME_TYPE: &'static str;
-    /// The OAuth scope that a token must have. Empty: any token.
+    /// The OAuth scope that the access token must have. Empty: none.
     const SCOPE: &'static str = "";
 
-    /// The contents. Never empty: what does not exist is [`ToolError::NotFound`].
+    /// Reads the contents. Must not return an empty list: use [`ToolError::NotFound`].
     fn read(
         &self,
         call: &Call,
@@ -37,9 +37,8 @@ pub trait Resource<S>: Send + Sync + 'static {
         uri: &MatchedUri,
     ) -> impl Future<Output = Result<Vec<ResourceContents>, ToolError>> + Send;
 
-    /// The caller's resources of this template, for `resources/list`. A resource without variables
-    /// is listed by itself and need not implement this. A cursor of another list is
-    /// [`ToolError::Input`].
+    /// Lists the caller's resources of this template, for `resources/list`. Not called for a
+    /// resource without variables. An invalid cursor is a [`ToolError::Input`].
     fn list(
         &self,
         _call: &Call,
@@ -49,7 +48,7 @@ pub trait Resource<S>: Send + Sync + 'static {
         async { Ok(ResourcePage::default()) }
     }
 
-    /// Suggestions for a variable of the template.
+    /// Completes a variable of the template.
     fn complete(
         &self,
         _call: &Call,
@@ -61,27 +60,27 @@ pub trait Resource<S>: Send + Sync + 'static {
     }
 }
 
-/// The face of [`Resource`] that fits into a list.
+/// The dyn-compatible form of [`Resource`].
 pub trait AnyResource<S>: Send + Sync {
     /// The URI or URI template.
     fn uri(&self) -> &'static str;
-    /// What clients see, and the scope.
+    /// The definition for clients, and the scope.
     fn slot(&self) -> ResourceSlot;
-    /// The contents.
+    /// Reads the contents.
     fn read<'a>(
         &'a self,
         call: &'a Call,
         state: &'a S,
         uri: &'a MatchedUri,
     ) -> BoxFuture<'a, Result<Vec<ResourceContents>, ToolError>>;
-    /// The caller's resources of this template.
+    /// Lists the caller's resources of this template.
     fn list<'a>(
         &'a self,
         call: &'a Call,
         state: &'a S,
         cursor: Option<&'a str>,
     ) -> BoxFuture<'a, Result<ResourcePage, ToolError>>;
-    /// Suggestions for a variable of the template.
+    /// Completes a variable of the template.
     fn complete<'a>(
         &'a self,
         call: &'a Call,
@@ -145,44 +144,44 @@ impl<S: Sync, R: Resource<S>> AnyResource<S> for R {
     }
 }
 
-/// A place in the list of resources.
+/// An entry of the list of resources.
 #[derive(Clone, Debug)]
 pub struct ResourceSlot {
-    /// What `resources/list` or `resources/templates/list` shows.
+    /// The element of `resources/list` or `resources/templates/list`.
     pub kind: ResourceKind,
-    /// The scope that a token must have.
+    /// The scope that the access token must have.
     pub scope: &'static str,
 }
 
-/// A resource with one URI, or a family of them.
+/// A resource with a fixed URI, or a template.
 #[derive(Clone, Debug)]
 pub enum ResourceKind {
-    /// One URI.
+    /// A resource with a fixed URI.
     Single(ResourceEntry),
     /// A template.
     Template(ResourceTemplate),
 }
 
-/// One page of a list of resources.
+/// A page of resources of a template.
 #[derive(Debug, Default)]
 pub struct ResourcePage {
     /// The entries.
     pub entries: Vec<ResourceEntry>,
-    /// Where the next page begins, in the resource's own terms.
+    /// The cursor of the next page, in a format of the template's own.
     pub next: Option<String>,
 }
 
-/// A URI that fits a resource.
+/// A URI that matches a resource or template.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MatchedUri {
     /// The URI as the client sent it.
     pub uri: String,
-    /// The values of the template's variables, decoded.
+    /// The decoded values of the template's variables.
     pub variables: BTreeMap<String, String>,
 }
 
 impl MatchedUri {
-    /// The value of a variable of the template.
+    /// The value of a variable of the template. Empty if the template has no such variable.
     pub fn variable(&self, name: &str) -> &str {
         self.variables.get(name).map_or("", String::as_str)
     }
@@ -196,16 +195,16 @@ pub struct ResourceTemplate {
     pub uri_template: &'static str,
     /// The programmatic name.
     pub name: &'static str,
-    /// The name for people.
+    /// The display name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub title: Option<&'static str>,
-    /// For the model.
+    /// The description for the model.
     pub description: &'static str,
-    /// Such as `text/markdown`.
+    /// The media type, such as `text/markdown`.
     pub mime_type: &'static str,
 }
 
-/// Matches a URI against a URI or a template of level 1.
+/// Matches a URI against a fixed URI or a template of level 1. `None`: no match.
 pub(super) fn match_uri(pattern: &str, uri: &str) -> Option<MatchedUri> {
     let mut variables = BTreeMap::new();
     let mut pattern_rest = pattern;

@@ -1,23 +1,23 @@
-//! From Rust types to the JSON Schemas that clients see.
+//! JSON Schemas of Rust types.
 //!
-//! Schemas are written out in full, without `$ref`, because several clients cannot follow one.
+//! Subschemas are inlined, without `$ref`, because several clients cannot resolve references.
 
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use super::publish::{drop_null, publish, simplify};
 
-/// The schema that arguments are read by. Clients see what [`publish`] makes of it.
+/// The complete schema of arguments. The schema for clients is the result of [`publish`].
 pub(crate) fn arguments<T: JsonSchema>() -> Value {
     plain::<T>(SchemaSettings::draft2020_12().for_deserialize())
 }
 
-/// The schema of a tool's structured output, as clients see it.
+/// The schema of a tool's structured output, for clients.
 pub(crate) fn output<T: JsonSchema>() -> Value {
     publish(plain::<T>(SchemaSettings::draft2020_12().for_serialize()))
 }
 
-/// The schema of an elicitation form, as clients see it: a flat object of primitives and enums
+/// The schema of an elicitation form, for clients: a flat object of primitives and enums
 /// (2025-11-25, client/elicitation, "Requested Schema").
 pub(crate) fn form<T: JsonSchema>() -> Value {
     let mut schema = arguments::<T>();
@@ -53,7 +53,7 @@ fn plain<T: JsonSchema>(settings: SchemaSettings) -> Value {
     settings.meta_schema = None;
     let mut schema = settings.into_generator().into_root_schema_for::<T>().to_value();
     if let Some(root) = schema.as_object_mut() {
-        // The tool has a name and a description of its own.
+        // The tool definition has its own name and description.
         root.remove("title");
         root.remove("description");
     }
@@ -61,7 +61,7 @@ fn plain<T: JsonSchema>(settings: SchemaSettings) -> Value {
     schema
 }
 
-/// Doc comments are wrapped for us, not for the model.
+/// Joins the lines of doc comments, which are wrapped for the source code.
 fn join_lines(schema: &mut Value) {
     match schema {
         Value::Array(items) => items.iter_mut().for_each(join_lines),
@@ -77,22 +77,21 @@ fn join_lines(schema: &mut Value) {
     }
 }
 
-/// A parameter that a modern client repeats in an `Mcp-Param-<name>` header, because its schema
-/// says `x-mcp-header` (2026-07-28, Streamable HTTP, "Custom Headers").
+/// A parameter that a modern client repeats in an `Mcp-Param-<name>` header, because its schema has
+/// `x-mcp-header` (2026-07-28, Streamable HTTP, "Custom Headers").
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeaderParam {
     /// The part of the header name after `Mcp-Param-`, in lower case.
     pub(crate) header: String,
-    /// Where the value is: property names from the root of the arguments.
+    /// The path of the value: property names from the root of the arguments.
     pub(crate) path: Vec<String>,
 }
 
-/// Every `x-mcp-header` of an input schema.
+/// Collects the `x-mcp-header` annotations of an input schema.
 ///
 /// # Panics
-/// When the annotation breaks the protocol's rules, because that is a mistake in a tool: the name
-/// must be a token, unique without regard to case, and on a string, integer or boolean that is
-/// reachable by `properties` alone.
+/// If an annotation violates the rules of the protocol: the name must be a token, unique without
+/// regard to case, and on a string, integer or boolean that is reachable by `properties` alone.
 pub(crate) fn header_params(schema: &Value) -> Vec<HeaderParam> {
     let mut found = Vec::new();
     collect_header_params(schema, &mut Vec::new(), &mut found);

@@ -1,4 +1,4 @@
-//! What a tool is: a contract for the model and a function, in one place.
+//! Tools: the contract for the model and the implementation.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -19,51 +19,52 @@ use crate::{
     types::{CallToolResult, Content, Icon, ToolAnnotations},
 };
 
-/// A tool, written once for both protocol eras.
+/// A tool, for both protocol eras.
 ///
 /// `S` is the state that the tools of a product share, such as a database pool.
 ///
-/// **Before its last question a tool only reads.** [`Call::elicit`] and its siblings return the
+/// **Before its last question a tool must only read.** [`Call::elicit`] and its siblings return the
 /// answer if the client has given it; otherwise they end this run, and the engine runs the tool
-/// again from the start, possibly on another instance, once the answer is there.
+/// again from the start, possibly on another instance, when the answer has arrived.
 pub trait Tool<S>: Send + Sync + 'static {
-    /// Unique, and `^[a-zA-Z0-9_-]{1,64}$`: a dot makes several clients drop the whole server.
+    /// The unique name, `^[a-zA-Z0-9_-]{1,64}$`: several clients reject the whole server because of
+    /// a dot.
     const NAME: &'static str;
-    /// The name for people.
+    /// The display name.
     const TITLE: &'static str;
-    /// What it does and when to use it, for the model.
+    /// What the tool does and when to use it, for the model.
     const DESCRIPTION: &'static str;
-    /// The OAuth scope that a token must have. Empty: any token.
+    /// The OAuth scope that the access token must have. Empty: none.
     const SCOPE: &'static str = "";
-    /// Hints to the client.
+    /// Hints for the client.
     const ANNOTATIONS: ToolAnnotations = ToolAnnotations::NONE;
-    /// Where it runs.
-    const RUN: Run = Run::DEFAULT;
-    /// Whether a client must be able to hold a task handle, for a job that nobody should wait for.
-    /// Others are refused.
+    /// Where the tool runs, and its timeout.
+    const RUN: RunMode = RunMode::DEFAULT;
+    /// Whether the client must support tasks, for a job that takes too long to wait for. Calls of
+    /// other clients are rejected.
     const NEEDS_TASK: bool = false;
 
-    /// The arguments. Doc comments of the fields reach the model. Use `deny_unknown_fields`, so
-    /// that a misspelt optional argument is an error that the model can correct. An optional argument
-    /// that a client sends as `null` or `""` is absent.
+    /// The arguments. Doc comments of the fields are descriptions for the model. Use
+    /// `deny_unknown_fields`, so that a misspelled optional argument is an error that the model can
+    /// correct. An optional argument sent as `null` or `""` is treated as absent.
     type Input: DeserializeOwned + JsonSchema + Send + Sync;
-    /// The result: a type with a schema becomes `structuredContent` and text; [`Text`] and
-    /// [`CallToolResult`] are sent as they are.
+    /// The result. A type with a schema is sent as `structuredContent` and as JSON text; [`Text`]
+    /// and [`CallToolResult`] are sent unchanged.
     type Output: ToolOutput;
 
-    /// Pictures for people.
+    /// Icons.
     fn icons(&self) -> Vec<Icon> {
         Vec::new()
     }
 
-    /// A schema of the arguments to be published exactly as it is. `None`: what
-    /// [`Self::Input`] says, in the keywords that every client and model provider takes.
+    /// A schema of the arguments to publish unchanged. `None`: the schema of [`Self::Input`],
+    /// reduced to the keywords that all clients and model providers support.
     fn input_schema(&self) -> Option<Value> {
         None
     }
 
-    /// Before a job is made of the call: asks and refuses at once what does not need a worker. The
-    /// answers are there when the job runs.
+    /// Runs before the call becomes a job: checks the call and asks questions that do not need a
+    /// worker. The answers are available when the job runs.
     fn prepare(
         &self,
         _call: &Call,
@@ -73,7 +74,7 @@ pub trait Tool<S>: Send + Sync + 'static {
         std::future::ready(Ok(()))
     }
 
-    /// Does the work.
+    /// Runs the tool.
     fn call(
         &self,
         call: &Call,
@@ -82,29 +83,29 @@ pub trait Tool<S>: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Self::Output, ToolError>> + Send;
 }
 
-/// Where a tool runs, and for how long at most.
+/// Where a tool runs, and its timeout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Run {
+pub enum RunMode {
     /// In the instance that received the call.
     Inline {
-        /// How long one run may take. Waiting for the user is not part of a run.
+        /// The timeout of a run, which does not include waiting for the user.
         timeout: Duration,
     },
     /// In a worker, as a job that outlives the request ([`crate::job`]). In an engine without jobs:
     /// inline, with one attempt.
     Job {
-        /// How long one attempt may take. Waiting for the user or for children is not part of it.
+        /// The timeout of an attempt, which does not include waiting for the user or for children.
         timeout: Duration,
-        /// How many attempts there are, if one fails in a way that may pass, or dies.
+        /// The maximum number of attempts after temporary failures and crashes.
         attempts: u32,
     },
 }
 
-impl Run {
-    /// Inline for at most a minute: common clients give up after that long without progress.
+impl RunMode {
+    /// Inline with a timeout of one minute, after which common clients give up without progress.
     pub const DEFAULT: Self = Self::Inline { timeout: Duration::from_mins(1) };
 
-    /// How long one run may take.
+    /// The timeout of a run.
     pub(crate) fn timeout(self) -> Duration {
         match self {
             Self::Inline { timeout } | Self::Job { timeout, .. } => timeout,
@@ -112,16 +113,16 @@ impl Run {
     }
 }
 
-/// The arguments of a tool that has none.
+/// The arguments of a tool without arguments.
 #[derive(Debug, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NoInput {}
 
-/// What a tool may return.
+/// A type that a tool can return.
 pub trait ToolOutput: Send {
-    /// The schema of the structured part, if there is one.
+    /// The schema of `structuredContent`. `None`: the result has none.
     fn schema() -> Option<Value>;
-    /// The result as it goes to the client.
+    /// Converts to the result that is sent to the client.
     fn into_result(self) -> Result<CallToolResult, serde_json::Error>;
 }
 
@@ -130,7 +131,7 @@ impl<T: Serialize + JsonSchema + Send> ToolOutput for T {
         Some(schema::output::<T>())
     }
 
-    /// The specification asks for the JSON as text too, for clients that do not read
+    /// The specification asks for the JSON as text, too, for clients that do not read
     /// `structuredContent` (2025-06-18, server/tools, "Structured Content").
     fn into_result(self) -> Result<CallToolResult, serde_json::Error> {
         let json = serde_json::to_string(&self)?;
@@ -140,7 +141,7 @@ impl<T: Serialize + JsonSchema + Send> ToolOutput for T {
     }
 }
 
-/// Text for the model and nothing else.
+/// A text result.
 #[derive(Clone, Debug)]
 pub struct Text(pub String);
 
@@ -164,21 +165,21 @@ impl ToolOutput for CallToolResult {
     }
 }
 
-/// A tool as `tools/list` shows it, and what the engine needs to know before it calls it.
+/// The definition of a tool for clients, and the properties that the engine needs.
 #[derive(Clone, Debug)]
 pub struct ToolEntry {
-    /// What clients see.
+    /// The element of `tools/list`.
     pub definition: ToolDefinition,
-    /// The scope that a token must have.
+    /// The scope that the access token must have.
     pub scope: &'static str,
-    /// Where it runs.
-    pub run: Run,
-    /// Whether a client must be able to hold a task handle.
+    /// Where the tool runs, and its timeout.
+    pub run: RunMode,
+    /// Whether the client must support tasks.
     pub needs_task: bool,
-    /// The parameters that travel in headers too.
+    /// The parameters that are repeated in headers.
     pub headers: Arc<[HeaderParam]>,
-    /// The schema that arguments are read by: it knows which properties there are, and that there
-    /// are no others.
+    /// The complete schema, with which arguments are normalized and unknown properties are
+    /// detected.
     pub arguments: Arc<Value>,
 }
 
@@ -186,38 +187,37 @@ pub struct ToolEntry {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ToolDefinition {
-    /// What `tools/call` takes.
+    /// The name for `tools/call`.
     pub name: &'static str,
-    /// The name for people (2025-06-18 and later).
+    /// The display name (2025-06-18 and later).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub title: Option<&'static str>,
-    /// For the model.
+    /// The description for the model.
     pub description: &'static str,
     /// JSON Schema of the arguments.
     pub input_schema: Value,
     /// JSON Schema of `structuredContent` (2025-06-18 and later).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_schema: Option<Value>,
-    /// Hints.
+    /// Hints for the client.
     pub annotations: ToolAnnotations,
-    /// Pictures (2025-11-25 and later).
+    /// Icons (2025-11-25 and later).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub icons: Vec<Icon>,
 }
 
-/// The face of [`Tool`] that fits into a list. Arguments have the form of the entry's schema
-/// already.
+/// The dyn-compatible form of [`Tool`]. Arguments were normalized with the schema of the entry.
 pub trait AnyTool<S>: Send + Sync {
-    /// Contract and schemas.
+    /// The contract and the schemas.
     fn entry(&self) -> ToolEntry;
-    /// Reads the arguments and does what comes before a job.
+    /// Parses the arguments and runs [`Tool::prepare`].
     fn prepare<'a>(
         &'a self,
         call: &'a Call,
         state: &'a S,
         arguments: Value,
     ) -> BoxFuture<'a, Result<(), ToolError>>;
-    /// Reads the arguments and does the work.
+    /// Parses the arguments and runs [`Tool::call`].
     fn call<'a>(
         &'a self,
         call: &'a Call,
@@ -275,10 +275,10 @@ impl<S: Sync, T: Tool<S>> AnyTool<S> for T {
     }
 }
 
-/// The most characters of a problem that a model is told.
+/// The maximum length of an error message about arguments, in characters.
 const MAX_PROBLEM: usize = 1_000;
 
-/// Brings arguments into the form of their schema.
+/// Parses arguments and normalizes them with their schema.
 pub(super) fn fit_arguments(
     name: &str,
     schema: &Value,
@@ -290,8 +290,8 @@ pub(super) fn fit_arguments(
     Ok(arguments)
 }
 
-/// Reads arguments; the error names the place and what is expected, so that a model can correct
-/// itself (SEP-1303).
+/// Converts normalized arguments. The error names the path and what is expected, so that a model
+/// can correct itself (SEP-1303).
 pub(super) fn read_arguments<T: DeserializeOwned>(
     name: &str,
     arguments: Value,

@@ -1,4 +1,4 @@
-//! What all requests of an engine share.
+//! The state that all requests of an engine share, and the settings.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,74 +7,76 @@ use sha2::{Digest as _, Sha256};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
+    legacy::running::RunningCalls,
     lists::Rendered,
-    running::Running,
     slots::{MAX_LISTENING, MAX_OPEN, Slots},
 };
 use crate::{
-    admission::{Admission, Quota, Requests, Verdict},
     caller::{AccessCheck, Caller},
     caller_jobs::{JobAccess, ToolScopes},
     catalog::Catalog,
     job::{JobSettings, Jobs},
+    rate_limit::{Quota, RateDecision, RateLimiter, RequestCost},
     seal::SealKey,
     store::{CatalogDigest, SessionId, Signal, Stores},
 };
 
-/// How long a call may take before its answer becomes a stream, so that proxies and clients see
-/// that something happens.
+/// How long a call may run before its response becomes a stream, so that proxies and clients see
+/// activity.
 pub(super) const QUICK: Duration = Duration::from_secs(2);
 
-/// What an engine must be told.
+/// The settings of an engine.
 #[derive(Clone)]
 pub struct Settings {
-    /// Keys that seal `requestState`: the first one seals, all of them open. The same on every
-    /// instance.
+    /// The keys that encrypt `requestState`: the first one encrypts, all of them decrypt. All
+    /// instances must have the same keys.
     pub seal_keys: Vec<SealKey>,
-    /// The time, in seconds since the Unix epoch.
+    /// The clock, in seconds since the Unix epoch.
     pub now: Arc<dyn Fn() -> i64 + Send + Sync>,
-    /// How many elements a page of a list has.
+    /// The number of elements on a page of a list.
     pub page_size: usize,
-    /// What makes jobs of the calls whose tools say so. Without it every tool runs inline.
+    /// Runs calls of tools with [`RunMode::Job`](crate::RunMode::Job) as jobs. `None`: every tool runs
+    /// inline.
     pub jobs: Option<JobSettings>,
-    /// Who decides how much a caller may ask; nobody counts without it.
-    pub admission: Option<Arc<dyn Admission>>,
-    /// Whether callers may still act after their access token was checked. Without it, streams stay
-    /// open until the token expires.
+    /// The rate limiter. `None`: requests are not limited.
+    pub rate_limiter: Option<Arc<dyn RateLimiter>>,
+    /// Detects revocations after the access token was checked. `None`: streams stay open until the
+    /// token expires.
     pub access: Option<Arc<dyn AccessCheck>>,
 }
 
 impl Settings {
-    /// A page that holds every tool of an ordinary server, since some clients read only one.
+    /// The default page size: all tools of an ordinary server, since some clients read only one
+    /// page.
     pub const PAGE_SIZE: usize = 100;
 }
 
-/// What all clones of an engine share.
+/// The state that all clones of an engine share.
 pub(super) struct Inner {
     pub(super) catalog: Arc<dyn Catalog>,
     pub(super) rendered: Rendered,
-    /// Of `rendered`.
+    /// The digest of `rendered`.
     pub(super) digest: CatalogDigest,
     pub(super) stores: Stores,
     pub(super) settings: Settings,
-    /// What a call needs to look at the jobs of its caller, if there are jobs here.
+    /// Access to jobs, with the scopes they require. `None`: the engine has no jobs.
     pub(super) job_access: Option<JobAccess>,
     /// The `_meta` of every modern result.
     pub(super) server_meta: Box<RawValue>,
-    pub(super) running: Running,
-    /// Requests of each person that run or are answered with a stream.
+    pub(super) running: RunningCalls,
+    /// Limits the requests of each user that run or are answered with a stream.
     pub(super) open: Slots,
-    /// Streams of each person that wait for changes.
+    /// Limits the streams of each user that wait for changes.
     pub(super) listening: Slots,
-    /// Cancelled when the instance is about to go.
+    /// Cancelled when the instance starts to shut down.
     pub(super) drain: CancellationToken,
-    /// Every running call and open stream.
+    /// Tracks every running call and open stream.
     pub(super) busy: TaskTracker,
 }
 
 impl Inner {
     pub(super) fn new(catalog: Arc<dyn Catalog>, stores: Stores, settings: Settings) -> Self {
-        // Name and version are enough for every answer; `server/discover` tells the rest.
+        // Every result has name and version; only `server/discover` has the other fields.
         let implementation = &catalog.info().implementation;
         let server_meta = serde_json::json!({ "io.modelcontextprotocol/serverInfo": {
             "name": implementation.name, "version": implementation.version
@@ -93,7 +95,7 @@ impl Inner {
             stores,
             settings,
             job_access,
-            running: Running::default(),
+            running: RunningCalls::default(),
             open: Slots::new(MAX_OPEN),
             listening: Slots::new(MAX_LISTENING),
             drain: CancellationToken::new(),
@@ -105,53 +107,55 @@ impl Inner {
         (self.settings.now)()
     }
 
-    /// Where jobs are kept, if calls become jobs here.
+    /// The store of jobs. `None`: the engine has no jobs.
     pub(super) fn jobs(&self) -> Option<&Arc<dyn Jobs>> {
         self.settings.jobs.as_ref().map(|it| &it.store)
     }
 
-    /// Takes this much of the caller's share; what is left of it, or the quota that is used up.
-    pub(super) async fn admit(
+    /// Counts a request against the caller's quotas. Returns the remaining quota (`None`: not
+    /// limited), or the exhausted one as the error.
+    pub(super) async fn check_rate(
         &self,
         caller: &Caller,
-        requests: Requests,
+        requests: RequestCost,
     ) -> Result<Option<Quota>, Quota> {
-        let Some(admission) = &self.settings.admission else {
+        let Some(limiter) = &self.settings.rate_limiter else {
             return Ok(None);
         };
-        match admission.admit(caller, requests).await {
-            Verdict::Admitted(quota) => Ok(quota),
-            Verdict::Refused(quota) => Err(quota),
+        match limiter.check(caller, requests).await {
+            RateDecision::Allowed(quota) => Ok(quota),
+            RateDecision::Refused(quota) => Err(quota),
         }
     }
 
-    /// Whether the shared store may keep this much more for the caller.
-    pub(super) async fn may_keep(&self, caller: &Caller, bytes: usize) -> bool {
-        match &self.settings.admission {
-            Some(admission) => admission.keep(caller, bytes).await,
+    /// Whether the stores may hold this many more bytes for the caller.
+    pub(super) async fn reserve_storage(&self, caller: &Caller, bytes: usize) -> bool {
+        match &self.settings.rate_limiter {
+            Some(limiter) => limiter.reserve_storage(caller, bytes).await,
             None => true,
         }
     }
 
-    /// How long until a caller's token expires.
+    /// Time until the caller's access token expires.
     pub(super) fn until_expiry(&self, caller: &Caller) -> Duration {
-        /// Longer than any token lives; keeps the arithmetic of timers in range.
+        /// Longer than the lifetime of any token; keeps timers in range.
         const AT_MOST: u64 = 7 * 24 * 3600;
         let seconds = caller.expires_at.saturating_sub(self.now());
         Duration::from_secs(u64::try_from(seconds).unwrap_or(0).min(AT_MOST))
     }
 
+    /// Publishes a signal. Failures are only logged: a signal is a hint.
     pub(super) async fn publish(&self, signal: Signal) {
         if let Err(error) = self.stores.bus.publish(signal).await {
             tracing::warn!(
-                dependency = error.dependency(), error = %error,
-                "A signal could not be published: {error}"
+                dependency = error.dependency(), %error,
+                "Could not publish a signal; its subscribers find the change later"
             );
         }
     }
 }
 
-/// The scopes that a catalog's tools need.
+/// The scopes that the tools of a catalog require.
 struct CatalogScopes(Arc<dyn Catalog>);
 
 impl ToolScopes for CatalogScopes {
@@ -164,7 +168,7 @@ impl ToolScopes for CatalogScopes {
     }
 }
 
-/// Tells sessions apart in a log without giving one away.
+/// A hash of a session id for logs, which must not contain the id itself.
 pub(super) fn hashed(session: &SessionId) -> String {
     use base64::Engine as _;
     let hash = Sha256::digest(session.as_str());

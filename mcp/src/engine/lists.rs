@@ -1,4 +1,4 @@
-//! The lists of a catalog, page by page.
+//! The lists of a catalog: rendering per protocol revision, and pagination.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Serialize;
@@ -6,14 +6,15 @@ use serde_json::value::{RawValue, to_raw_value};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    catalog::{Catalog, PromptDefinition, ResourceKind, ResourceTemplate, Run, ToolDefinition},
+    catalog::{Catalog, PromptDefinition, ResourceKind, ResourceTemplate, RunMode, ToolDefinition},
     rpc::RpcError,
     store::CatalogDigest,
     types::ResourceEntry,
     version::ProtocolVersion,
 };
 
-/// Tools, prompts and templates as each revision shows them, written once.
+/// The definitions of tools, prompts and templates as JSON, rendered once for each protocol
+/// revision.
 pub(super) struct Rendered {
     by_version: Vec<(ProtocolVersion, RenderedLists)>,
 }
@@ -25,7 +26,7 @@ struct RenderedLists {
 }
 
 impl Rendered {
-    /// `with_jobs`: whether tools that say so become jobs.
+    /// `with_jobs`: whether the engine runs tools as jobs.
     pub(super) fn new(catalog: &dyn Catalog, with_jobs: bool) -> Self {
         let by_version = ProtocolVersion::ALL
             .into_iter()
@@ -39,7 +40,7 @@ impl Rendered {
         &found.expect("every version was rendered").1
     }
 
-    /// What tells these lists from those of another version of the server.
+    /// The digest of the lists, to compare them with those of other server versions.
     pub(super) fn digest(&self) -> CatalogDigest {
         let digest = |list: fn(&RenderedLists) -> &[Box<RawValue>]| {
             let mut hash = Sha256::new();
@@ -49,7 +50,7 @@ impl Rendered {
                     hash.update([0]);
                 }
             }
-            // Enough to tell versions apart; nobody gains anything by making two look alike.
+            // 72 bits distinguish versions; an intentional collision would be of no use.
             URL_SAFE_NO_PAD.encode(&hash.finalize()[..9])
         };
         CatalogDigest { tools: digest(|it| &it.tools), prompts: digest(|it| &it.prompts) }
@@ -81,9 +82,9 @@ impl RenderedLists {
             if !icons {
                 definition.icons = Vec::new();
             }
-            // 2025-11-25 only: the tasks of later revisions are declared by the client alone.
+            // Only 2025-11-25 declares task support per tool; in later revisions the client does.
             let execution = match it.run {
-                Run::Job { .. } if with_jobs && version == ProtocolVersion::V2025_11_25 => {
+                RunMode::Job { .. } if with_jobs && version == ProtocolVersion::V2025_11_25 => {
                     let task_support = if it.needs_task { "required" } else { "optional" };
                     Some(Execution { task_support })
                 }
@@ -109,7 +110,7 @@ impl RenderedLists {
     }
 }
 
-/// A tool with what one revision adds to it.
+/// A tool definition with the additional fields of one revision.
 #[derive(Serialize)]
 struct Listed<'a> {
     #[serde(flatten)]
@@ -128,7 +129,7 @@ fn raw(value: &impl Serialize) -> Box<RawValue> {
     to_raw_value(value).expect("a definition is plain data")
 }
 
-/// A resource as a revision shows it.
+/// Removes the fields that the revision does not have.
 pub(super) fn entry_for(mut entry: ResourceEntry, version: ProtocolVersion) -> ResourceEntry {
     if version < ProtocolVersion::V2025_06_18 {
         entry.title = None;
@@ -139,7 +140,7 @@ pub(super) fn entry_for(mut entry: ResourceEntry, version: ProtocolVersion) -> R
     entry
 }
 
-/// A page of a list that is in memory, and the cursor of the next one.
+/// Returns a page of a list and the cursor of the next page, if any.
 pub(super) fn page<'a, T>(
     all: &'a [T],
     cursor: Option<&str>,
@@ -160,11 +161,11 @@ pub(super) fn page<'a, T>(
     Ok((&all[start..end], next))
 }
 
-/// Marks a text as a cursor of this format.
+/// The version of the cursor format.
 const CURSOR_MARK: &str = "1";
 
-/// A cursor: a position in a list of ours and, if what stands there is a list itself, the position
-/// in that one.
+/// Encodes a cursor: a position in a list and, if the element at it is a list itself, a cursor in
+/// that list.
 pub(super) fn write_cursor(position: usize, inner: Option<&str>) -> String {
     let text = match inner {
         None => format!("{CURSOR_MARK}:{position}"),

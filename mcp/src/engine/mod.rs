@@ -1,28 +1,20 @@
-//! From an HTTP request to a reply: everything that a server must do whatever it serves.
+//! The protocol engine: from an HTTP request to a reply, for any catalog.
 //!
-//! An engine keeps nothing that another instance would miss. What is in memory here are open
-//! sockets and running calls.
+//! An engine holds no state that other instances need: only open sockets and running calls.
 
-mod cancellations;
-mod deploy;
-mod exchange;
-mod follow;
+mod access;
+mod dispatch;
+mod execute;
 mod inner;
-mod jobs;
 mod legacy;
-mod listen;
 mod lists;
 mod modern;
-mod notify;
-mod open;
-mod operation;
-mod perform;
-mod post;
+mod notifications;
 mod replies;
+mod request;
 mod retry;
-mod running;
 mod slots;
-mod task_request;
+mod tasks;
 
 use std::sync::Arc;
 
@@ -38,7 +30,7 @@ use crate::{
     caller::Caller,
     catalog::Catalog,
     headers,
-    job::{Attempt, AttemptEnd, Job, Notebook},
+    job::{Attempt, AttemptEnd, AttemptStore, Job},
     reply::Reply,
     store::{StoreError, Stores},
 };
@@ -55,19 +47,19 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Begins to serve. Must be called within a tokio runtime.
+    /// Creates an engine and starts its background tasks. Must be called within a tokio runtime.
     ///
     /// # Panics
-    /// Without a key to seal with.
+    /// If `settings.seal_keys` is empty.
     pub fn new(catalog: Arc<dyn Catalog>, stores: Stores, settings: Settings) -> Self {
         assert!(!settings.seal_keys.is_empty(), "an engine needs a key to seal request states");
         let inner = Arc::new(Inner::new(catalog, stores, settings));
-        cancellations::listen(&inner);
-        deploy::announce(&inner);
+        legacy::cancellations::listen(&inner);
+        legacy::list_changes::publish_digest(&inner);
         Self { inner }
     }
 
-    /// `POST` on the MCP endpoint.
+    /// Handles `POST` on the MCP endpoint.
     pub async fn post(&self, caller: Caller, headers: &HeaderMap, body: bytes::Bytes) -> Reply {
         if let Some(reply) = refuse_duplicates(headers) {
             return reply;
@@ -75,11 +67,11 @@ impl Engine {
         let Some(slot) = self.inner.open.take(&caller.user) else {
             return Reply::too_many_requests_open();
         };
-        post::post(&self.inner, caller, headers, &body).await.holding(slot)
+        dispatch::dispatch(&self.inner, caller, headers, &body).await.holding(slot)
     }
 
-    /// `GET` on the MCP endpoint: the standalone stream of a legacy session, or the rest of one
-    /// that was cut.
+    /// Handles `GET` on the MCP endpoint: opens the standalone stream of a legacy session, or
+    /// resumes a stream after `Last-Event-ID`.
     pub async fn get(&self, caller: Caller, headers: &HeaderMap) -> Reply {
         if let Some(reply) = refuse_duplicates(headers) {
             return reply;
@@ -87,7 +79,7 @@ impl Engine {
         legacy::get(&self.inner, caller, headers).await
     }
 
-    /// `DELETE` on the MCP endpoint: the end of a legacy session.
+    /// Handles `DELETE` on the MCP endpoint: ends a legacy session.
     pub async fn delete(&self, caller: Caller, headers: &HeaderMap) -> Reply {
         if let Some(reply) = refuse_duplicates(headers) {
             return reply;
@@ -95,38 +87,38 @@ impl Engine {
         legacy::delete(&self.inner, &caller, headers).await
     }
 
-    /// Runs one attempt of a job, in a worker, and tells the client of its progress. Ends soon after
-    /// `cancel`, with [`AttemptEnd::Stopped`]. The client hears of the end by [`Self::announce`],
-    /// once it is kept.
+    /// Runs one attempt of a job in a worker, and sends progress to the client. Returns
+    /// [`AttemptEnd::Stopped`] soon after `cancel`. Does not send the outcome to the client: call
+    /// [`Self::notify_client`] when the outcome is committed.
     pub async fn run_job(
         &self,
         attempt: Attempt,
-        notebook: Arc<dyn Notebook>,
+        attempt_store: Arc<dyn AttemptStore>,
         cancel: CancellationToken,
     ) -> AttemptEnd {
-        jobs::run(&self.inner, attempt, notebook, cancel).await
+        tasks::run(&self.inner, attempt, attempt_store, cancel).await
     }
 
-    /// Tells the client of a job that has ended or asks something. For whoever made it so, after
-    /// the commit; again if that is not sure to have happened: the client hears it once. Nothing
-    /// was told if it fails.
-    pub async fn announce(&self, job: &Job) -> Result<(), StoreError> {
-        jobs::stream::announce(&self.inner, job).await
+    /// Delivers a job's result or questions to the client. Call after the commit. Safe to repeat,
+    /// also after an error: the client receives each message once.
+    pub async fn notify_client(&self, job: &Job) -> Result<(), StoreError> {
+        tasks::stream::notify_client(&self.inner, job).await
     }
 
-    /// The instance is about to go: refuses new streams, closes legacy ones so that their clients
-    /// resume elsewhere, and ends listen streams with their result. Running calls go on.
+    /// Starts a graceful shutdown: refuses new streams, closes legacy streams so that their clients
+    /// resume at another instance, and ends listen streams with their result. Running calls
+    /// continue.
     pub fn drain(&self) {
         self.inner.drain.cancel();
         self.inner.busy.close();
     }
 
-    /// Waits until no call runs and no stream is open. Bound this wait: a call may take its time.
+    /// Waits until no call runs and no stream is open. Use a timeout: calls may run for minutes.
     pub async fn drained(&self) {
         self.inner.busy.wait().await;
     }
 
-    /// How many calls run and streams are open now.
+    /// The number of running calls and open streams.
     pub fn busy(&self) -> usize {
         self.inner.busy.len()
     }

@@ -1,4 +1,4 @@
-//! The replies that requests of every kind may get.
+//! Constructors of replies.
 
 use std::time::Duration;
 
@@ -7,17 +7,18 @@ use http::StatusCode;
 
 use super::slots::{MAX_LISTENING, MAX_OPEN, Slot};
 use crate::{
-    admission::Quota,
     failure::CallFailure,
+    rate_limit::Quota,
     reply::{About, Reply, ReplyBody},
     rpc::{self, RequestId, RpcError, codes},
     sse,
     store::StoreError,
 };
 
-/// What a client reads whose access ended while its call ran.
-pub(super) const ACCESS_ENDED: &str = "the access token was revoked while the call ran; the call was stopped and \
-    may or may not have taken effect";
+/// The error message when the caller's access ended while its call ran.
+pub(super) const ACCESS_ENDED: &str = "\
+    the access token was revoked while the call ran; the call was stopped and may or may not have \
+    taken effect";
 
 impl Reply {
     pub(super) fn new(status: StatusCode, body: ReplyBody) -> Self {
@@ -39,8 +40,8 @@ impl Reply {
         Self::new(StatusCode::ACCEPTED, ReplyBody::Empty)
     }
 
-    /// The answer as a stream of one event, for a client that does not accept JSON. Only of a request
-    /// that was served: the body of an HTTP error is JSON whatever the client accepts.
+    /// Converts a JSON body to an event stream with one event, for a client that does not accept
+    /// JSON. Only for status 200: the body of an HTTP error is JSON regardless of `Accept`.
     #[must_use]
     pub(super) fn into_events(mut self) -> Self {
         if self.status == StatusCode::OK
@@ -62,14 +63,14 @@ impl Reply {
         Self::error(StatusCode::BAD_REQUEST, id, error)
     }
 
-    /// This instance opens no more streams; the others do.
+    /// 503: this instance is shutting down and opens no more streams.
     pub(super) fn draining(id: Option<&RequestId>) -> Self {
         let text = "this instance is shutting down; try again now";
         let error = RpcError::new(codes::INTERNAL_ERROR, text);
         Self::error(StatusCode::SERVICE_UNAVAILABLE, id, &error)
     }
 
-    /// The caller's access ended while the call ran.
+    /// The error when the caller's access ended while the call ran.
     pub(super) fn access_ended(id: &RequestId) -> Self {
         let error = RpcError::new(codes::INTERNAL_ERROR, ACCESS_ENDED);
         let mut reply = Self::error(StatusCode::OK, Some(id), &error);
@@ -77,25 +78,27 @@ impl Reply {
         reply
     }
 
-    pub(super) fn store_away(id: Option<&RequestId>, error: &StoreError) -> Self {
+    /// 503: a store is unavailable. Logs the error.
+    pub(super) fn store_unavailable(id: Option<&RequestId>, error: &StoreError) -> Self {
         tracing::error!(
-            dependency = error.dependency(), error = %error,
-            "A store cannot be reached: {error}"
+            dependency = error.dependency(), %error,
+            "A store is unavailable; answering 503"
         );
         Self::error(StatusCode::SERVICE_UNAVAILABLE, id, &RpcError::unavailable())
     }
 
+    /// 429: the quota is exhausted.
     pub(super) fn too_many(id: Option<&RequestId>, quota: Quota) -> Self {
         let reply = Self::error(StatusCode::TOO_MANY_REQUESTS, id, &quota.refusal());
         reply.with_quota(Some(quota))
     }
 
-    /// The caller has as many streams open as one person may have.
+    /// 429: the user has the maximum number of open streams.
     pub(super) fn too_many_streams(id: Option<&RequestId>) -> Self {
         Self::too_many_open(id, &format!("{MAX_LISTENING} event streams"))
     }
 
-    /// The caller has as many requests open as one person may have.
+    /// 429: the user has the maximum number of open requests.
     pub(super) fn too_many_requests_open() -> Self {
         Self::too_many_open(None, &format!("{MAX_OPEN} requests"))
     }
@@ -109,7 +112,7 @@ impl Reply {
         Self::error(StatusCode::TOO_MANY_REQUESTS, id, &error)
     }
 
-    /// Keeps a slot taken for as long as the body is open.
+    /// Holds a slot until the body of the reply is dropped.
     #[must_use]
     pub(super) fn holding(mut self, slot: Slot) -> Self {
         if let ReplyBody::Events(events) = self.body {
@@ -128,7 +131,7 @@ impl Reply {
         self
     }
 
-    /// The call was refused while it ran because its caller asks for too much at once.
+    /// Sets status 429: the call was refused while it ran because of a rate limit.
     #[must_use]
     pub(super) fn refused_until(mut self, retry_after: Duration) -> Self {
         self.status = StatusCode::TOO_MANY_REQUESTS;
@@ -136,12 +139,12 @@ impl Reply {
         self
     }
 
-    /// The access token lacks a scope: the client is told to ask its user for it.
+    /// 403: the access token lacks a scope. The client can request it with a step-up authorization.
     pub(super) fn insufficient_scope(id: Option<&RequestId>, needed: &str) -> Self {
         Self::forbidden(needed, rpc::encode_error(id, &RpcError::missing_scope(needed)))
     }
 
-    /// The same with a body that is written already.
+    /// [`Self::insufficient_scope`] with an encoded body.
     pub(super) fn forbidden(needed: &str, body: Vec<u8>) -> Self {
         let body = ReplyBody::InsufficientScope { needed: needed.to_owned(), body };
         let mut reply = Self::new(StatusCode::FORBIDDEN, body);

@@ -1,4 +1,4 @@
-//! Repeating what a store cannot do now, and the leases within which that must succeed.
+//! Retries of store operations, and the leases within which they must succeed.
 
 use std::time::Duration;
 
@@ -6,35 +6,36 @@ use tokio::time::{Instant, sleep};
 
 use crate::store::StoreError;
 
-/// How long a writer may be silent before its calls count as lost. Long enough for a store that
-/// stumbles, short enough for a client that waits.
+/// The lease of a writer: without renewal for this long, its calls count as lost. Longer than a
+/// short outage of the store, and short enough for a waiting client.
 pub(super) const LEASE: Duration = Duration::from_secs(6);
 
-/// How often a writer renews its lease.
+/// The interval at which a writer renews its lease.
 pub(super) const HEARTBEAT: Duration = Duration::from_secs(2);
 
-/// For how long a message is offered to a store that is away. After that its writer counts as dead,
-/// and somebody else may have the call.
-pub(super) const WRITE_PATIENCE: Duration = LEASE;
+/// How long writing a message is retried. After that the lease has lapsed, and another instance may
+/// have taken the call over.
+pub(super) const WRITE_TIMEOUT: Duration = LEASE;
 
-/// The same for the answer, which is worth more: nobody can know it without doing the work again.
-pub(super) const ANSWER_PATIENCE: Duration = Duration::from_secs(20);
+/// How long writing a response is retried. Longer, because a lost response requires running the
+/// call again.
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The pause before a store that is away is tried again.
-const TRY_AGAIN: Duration = Duration::from_millis(100);
+/// The delay between two attempts.
+const RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// Repeats what the store cannot do now. What is repeated must be the same thing if it was done
-/// already.
-pub(super) async fn patiently<T, F: Future<Output = Result<T, StoreError>>>(
-    patience: Duration,
+/// Retries a store operation until it succeeds or `timeout` has passed. The operation must be
+/// idempotent, since the outcome of a failed attempt is unknown.
+pub(super) async fn retry_for<T, F: Future<Output = Result<T, StoreError>>>(
+    timeout: Duration,
     mut attempt: impl FnMut() -> F,
 ) -> Result<T, StoreError> {
-    let deadline = Instant::now() + patience;
+    let deadline = Instant::now() + timeout;
     loop {
         match attempt().await {
             Err(error) if Instant::now() < deadline => {
-                tracing::debug!(error = %error, "The store is away, trying again: {error}");
-                sleep(TRY_AGAIN).await;
+                tracing::debug!(%error, "A store operation failed; retrying");
+                sleep(RETRY_DELAY).await;
             }
             done => return done,
         }

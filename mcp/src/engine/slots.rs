@@ -1,7 +1,6 @@
-//! How much one person may have open at one instance.
+//! Limits on the open requests and streams of a user.
 //!
-//! Counted for each instance: what is bounded here is the memory of a process, and a person whose
-//! requests meet several instances costs each of them no more than this.
+//! Counted per instance, since they bound the memory of a process.
 
 use std::{
     collections::HashMap,
@@ -10,21 +9,21 @@ use std::{
 
 use crate::caller::UserId;
 
-/// Requests of one person that may run or be answered with a stream at the same time. Above
-/// [`MAX_LISTENING`], so that somebody with that many streams can still call.
+/// The maximum number of requests of a user that run or are answered with a stream. Greater than
+/// [`MAX_LISTENING`], so that a user with the maximum number of streams can still make calls.
 pub(super) const MAX_OPEN: usize = 256;
 
-/// Streams of one person that may wait for changes: `GET` and `subscriptions/listen`. One costs about
-/// 20 KiB and at most the URIs of its subscriptions; a client has one or two.
+/// The maximum number of streams of a user that wait for changes: `GET` and `subscriptions/listen`.
+/// A stream uses about 20 KiB and the URIs of its subscriptions; a client has one or two.
 pub(super) const MAX_LISTENING: usize = 128;
 
-/// Slots of every person.
+/// Counts the slots of every user.
 pub(super) struct Slots {
     limit: usize,
     taken: Arc<Mutex<HashMap<UserId, usize>>>,
 }
 
-/// A slot that is given back when it is dropped.
+/// A slot, released on drop.
 pub(super) struct Slot {
     user: UserId,
     taken: Arc<Mutex<HashMap<UserId, usize>>>,
@@ -35,7 +34,7 @@ impl Slots {
         Self { limit, taken: Arc::default() }
     }
 
-    /// A slot of the user, unless all are taken.
+    /// Takes a slot of the user. `None`: the limit is reached.
     pub(super) fn take(&self, user: &UserId) -> Option<Slot> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let count = taken.entry(user.clone()).or_default();
@@ -74,6 +73,6 @@ mod tests {
         drop(first);
         assert!(slots.take(&ada).is_some());
         drop(second);
-        assert!(slots.taken.lock().unwrap().is_empty(), "nothing is kept of who has nothing open");
+        assert!(slots.taken.lock().unwrap().is_empty(), "a user without slots has no entry");
     }
 }

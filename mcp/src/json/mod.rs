@@ -1,9 +1,9 @@
-//! Reads JSON from outside this program.
+//! Strict parsing of JSON from outside the program.
 //!
-//! Serde's derived types also accept an array where an object is expected, and fill their fields in
-//! order. The functions here refuse that at every depth: an array is an array, and an object is an
-//! object. Serde buffers the content of untagged and internally tagged enums and of flattened
-//! fields, out of reach of this rule, so no type that a client's JSON is read into uses them.
+//! Serde's derived structs also accept an array, and fill their fields in order. The functions here
+//! reject an array in the place of an object at every depth. This does not work for untagged and
+//! internally tagged enums and for flattened fields, whose content Serde buffers; types for JSON
+//! from clients must not use them.
 
 mod objects;
 mod unique;
@@ -16,23 +16,23 @@ use serde_json::Value;
 use self::objects::Objects;
 pub use self::unique::{unique, unique_object};
 
-/// Why a text or value could not be read. Displays as one sentence without a position, since the
-/// text is often only a part of what was sent.
+/// Why a text or value could not be parsed. `Display` does not include the position, since the text
+/// is often only a part of what was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JsonError {
     path: Option<String>,
     problem: String,
-    /// Line and column, if the text is not JSON.
+    /// Line and column of a syntax error.
     position: Option<(usize, usize)>,
 }
 
 impl JsonError {
-    /// Whether the text is JSON, only not of the expected form.
+    /// Whether the text is valid JSON, but not of the expected form.
     pub fn is_data(&self) -> bool {
         self.position.is_none()
     }
 
-    /// Line and column where the text stops being JSON; `None` if it is JSON.
+    /// Line and column of a syntax error. `None`: the text is valid JSON.
     pub fn position(&self) -> Option<(usize, usize)> {
         self.position
     }
@@ -45,15 +45,15 @@ impl JsonError {
         let syntax = !error.is_data();
         let problem = if syntax && let Some(half) = half_surrogate(text) {
             format!(
-                "U+{half:04X} is half of a surrogate pair, which is no character: send both halves, \
-                 or leave it out"
+                "U+{half:04X} is half of a surrogate pair, not a character; send both halves, or \
+                 leave it out"
             )
         } else {
             let text = error.to_string();
             text.split(" at line ").next().unwrap_or_default().to_owned()
         };
         let position = syntax.then(|| (error.line(), error.column()));
-        // Where the path ends in something without a name.
+        // The path of `serde_path_to_error` ends in `?` if the last element has no name.
         let path = path.map(|it| it.trim_end_matches('?').trim_end_matches('.').to_owned());
         let path = path.filter(|it| !it.is_empty());
         Self { path, problem, position }
@@ -71,19 +71,19 @@ impl fmt::Display for JsonError {
 
 impl std::error::Error for JsonError {}
 
-/// Reads a text as `T`.
+/// Parses a text.
 pub fn from_str<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, JsonError> {
     let read = || serde_json::Deserializer::from_str(text);
     parse(&mut read()).or_else(|_without_path| located(&mut read(), text.as_bytes()))
 }
 
-/// Reads bytes as `T`.
+/// Parses bytes.
 pub fn from_slice<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, JsonError> {
     let read = || serde_json::Deserializer::from_slice(bytes);
     parse(&mut read()).or_else(|_without_path| located(&mut read(), bytes))
 }
 
-/// Reads a value as `T`.
+/// Converts a value.
 pub fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, JsonError> {
     serde_path_to_error::deserialize(Objects(value))
         .map_err(|error| JsonError::new(Some(error.path().to_string()), error.inner(), b""))
@@ -97,7 +97,7 @@ fn parse<'de, R: serde_json::de::Read<'de>, T: Deserialize<'de>>(
     Ok(read)
 }
 
-/// Reads a text a second time, to learn where it goes wrong.
+/// Parses a text again after an error, to determine the path of the error.
 fn located<'de, R: serde_json::de::Read<'de>, T: Deserialize<'de>>(
     json: &mut serde_json::Deserializer<R>,
     text: &[u8],
@@ -108,7 +108,7 @@ fn located<'de, R: serde_json::de::Read<'de>, T: Deserialize<'de>>(
     Ok(read)
 }
 
-/// The first escape `\uD800` to `\uDFFF` of a JSON text that stands alone.
+/// Finds the first escape `\uD800` to `\uDFFF` that is not part of a surrogate pair.
 fn half_surrogate(text: &[u8]) -> Option<u16> {
     const ESCAPE: usize = r"\u0000".len();
     let unit = |at: usize| {
@@ -129,8 +129,8 @@ fn half_surrogate(text: &[u8]) -> Option<u16> {
     None
 }
 
-/// Reads a whole number that may be written with a fraction of zero or an exponent, such as `10.0`
-/// or `1e1`: for `#[serde(deserialize_with)]`.
+/// Deserializes an integer that may be written with a zero fraction or an exponent, such as `10.0`
+/// or `1e1`. For `#[serde(deserialize_with)]`.
 pub(crate) fn optional_integer<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<u64>, D::Error> {
@@ -138,14 +138,14 @@ pub(crate) fn optional_integer<'de, D: Deserializer<'de>>(
     number
         .map(|number| {
             whole(&number).and_then(|it| it.as_u64()).ok_or_else(|| {
-                serde::de::Error::custom(format_args!("{number} is no whole number from 0 on"))
+                serde::de::Error::custom(format_args!("{number} is not an integer of at least 0"))
             })
         })
         .transpose()
 }
 
-/// The integer that a number is, however it is written; `None` for one with a fraction, or one that
-/// does not fit into 64 bits or is too large to be exact.
+/// Converts a number to an integer, however it is written. `None`: it has a fraction, does not fit
+/// into 64 bits, or is too large to be exact.
 pub(crate) fn whole(number: &serde_json::Number) -> Option<serde_json::Number> {
     if number.is_i64() || number.is_u64() {
         return Some(number.clone());
@@ -153,7 +153,7 @@ pub(crate) fn whole(number: &serde_json::Number) -> Option<serde_json::Number> {
     number.as_f64().and_then(whole_f64).map(Into::into)
 }
 
-/// The integer that a floating-point number is, as far as these are exact (2^53).
+/// Converts a floating-point number to an integer. `None`: it has a fraction or exceeds 2^53.
 pub(crate) fn whole_f64(number: f64) -> Option<i64> {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     #[expect(clippy::cast_possible_truncation, reason = "it has no fraction and fits")]

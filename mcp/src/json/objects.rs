@@ -1,4 +1,4 @@
-//! A deserializer around another one that takes an object, and nothing else, for a struct.
+//! A deserializer adapter that accepts only an object for a struct.
 
 use std::fmt;
 
@@ -7,10 +7,11 @@ use serde::{
     de::{DeserializeSeed, EnumAccess, MapAccess, SeqAccess, VariantAccess, Visitor},
 };
 
-/// Around a deserializer, and around everything through which its content is reached.
+/// Wraps a deserializer, visitor, seed or access, so that the rule applies at every depth.
 pub(super) struct Objects<T>(pub(super) T);
 
-/// Around the visitor of a struct: names what is expected in JSON's words instead of Rust's.
+/// Wraps the visitor of a struct, so that its errors say "an object" instead of the name of the
+/// struct.
 struct ObjectVisitor<V>(V);
 
 macro_rules! forward {

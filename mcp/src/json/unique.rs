@@ -1,4 +1,5 @@
-//! JSON in which no object has a key twice, because parsers disagree on which one counts.
+//! Parsing of JSON without duplicate keys, because parsers disagree on which value of a key is
+//! used.
 
 use std::fmt;
 
@@ -11,12 +12,12 @@ use serde_json::{Map, Number, Value};
 use super::JsonError;
 use crate::rpc::shorten;
 
-/// Reads a text in which no object has a key twice. Its depth is bounded by the parser (128).
+/// Parses a text in which no object has duplicate keys. The parser limits the depth to 128.
 pub fn unique(bytes: &[u8]) -> Result<Value, JsonError> {
     super::from_slice::<Strict>(bytes).map(|it| it.0)
 }
 
-/// Reads an object that has no key twice, at any depth.
+/// Parses an object without duplicate keys at any depth.
 pub fn unique_object(bytes: &[u8]) -> Result<Map<String, Value>, JsonError> {
     match unique(bytes)? {
         Value::Object(object) => Ok(object),

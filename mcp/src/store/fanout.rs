@@ -1,7 +1,7 @@
-//! Hands signals to the subscribers of one process.
+//! Distributes signals to the subscribers of one process.
 //!
-//! This is all that the in-process bus is; a bus between processes uses it behind its one
-//! connection.
+//! The in-process bus consists of nothing else; a bus between processes uses this to distribute
+//! what its one connection receives.
 
 use std::{
     collections::HashMap,
@@ -12,39 +12,39 @@ use tokio::sync::broadcast;
 
 use super::{Signal, Topic};
 
-/// How many signals a slow subscriber may lag behind before it is told to read everything anew.
-/// Every topic that somebody listens to has room for so many, and there is one for each open stream.
+/// How many signals a subscriber may lag behind before it receives [`Received::Missed`]. Each topic
+/// with subscribers allocates a buffer of this size, and each open stream has a topic.
 const BACKLOG: usize = 32;
 
 type Topics = Mutex<HashMap<Topic, broadcast::Sender<Heard>>>;
 
-/// A signal that all subscribers of this process share; none if some were lost.
+/// A signal shared by all subscribers of this process. `None`: signals were lost.
 type Heard = Option<Arc<Signal>>;
 
-/// Signals by topic. Cheap to clone; a topic that nobody listens to costs nothing.
+/// Signals by topic. Cheap to clone. A topic without subscribers uses no memory.
 #[derive(Clone, Default)]
 pub struct Fanout {
     topics: Arc<Topics>,
 }
 
 impl Fanout {
-    /// Listens from now on.
+    /// Subscribes to a topic, from now on.
     pub fn subscribe(&self, topic: Topic) -> Subscription {
         let mut topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
         let sender = topics.entry(topic.clone()).or_insert_with(|| broadcast::Sender::new(BACKLOG));
         Subscription { receiver: Some(sender.subscribe()), topic, topics: Arc::clone(&self.topics) }
     }
 
-    /// Tells everyone who listens now.
+    /// Delivers a signal to the current subscribers of its topic.
     pub fn deliver(&self, signal: Signal) {
         let topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(sender) = topics.get(&signal.topic()) {
-            // Fails only if nobody listens any more, which is fine.
+            // Fails only if the last subscriber was dropped just now.
             drop(sender.send(Some(Arc::new(signal))));
         }
     }
 
-    /// Tells everyone that signals may have been lost.
+    /// Delivers [`Received::Missed`] to all subscribers.
     pub fn missed(&self) {
         let topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
         for sender in topics.values() {
@@ -52,31 +52,31 @@ impl Fanout {
         }
     }
 
-    /// The topics that somebody listens to.
+    /// The topics that have subscribers.
     pub fn topics(&self) -> Vec<Topic> {
         self.topics.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }
 }
 
-/// Signals of one topic, from the moment of subscription on.
+/// Receives the signals of one topic, from the moment of subscription.
 pub struct Subscription {
-    /// Empty only while it is dropped.
+    /// `None` only during drop.
     receiver: Option<broadcast::Receiver<Heard>>,
     topic: Topic,
     topics: Arc<Topics>,
 }
 
-/// What a subscription hears.
+/// A message received by a subscription.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Received {
     /// A signal.
     Signal(Signal),
-    /// Some signals were lost: read everything anew.
+    /// Signals may have been lost: the receiver must read the current state.
     Missed,
 }
 
 impl Subscription {
-    /// Waits for the next signal. Safe to cancel.
+    /// Waits for the next signal. Cancellation safe.
     pub async fn recv(&mut self) -> Received {
         let Some(receiver) = &mut self.receiver else {
             return std::future::pending().await;
@@ -84,7 +84,7 @@ impl Subscription {
         match receiver.recv().await {
             Ok(Some(signal)) => Received::Signal(Arc::unwrap_or_clone(signal)),
             Ok(None) | Err(broadcast::error::RecvError::Lagged(_)) => Received::Missed,
-            // The sender lives in `topics` as long as this receiver does.
+            // Unreachable: the sender stays in `topics` as long as this receiver exists.
             Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
         }
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use entity::jobs::{Column, Entity, Status};
 use mcp::{
-    Answer, UserId,
+    ClientAnswer, UserId,
     job::{Job, JobId},
 };
 use platform::db::{self, Failure};
@@ -19,7 +19,7 @@ pub(super) async fn answer(
     service: &Service,
     user: &UserId,
     id: &JobId,
-    answers: BTreeMap<String, Answer>,
+    answers: BTreeMap<String, ClientAnswer>,
 ) -> Result<Option<Job>, Failure> {
     let now = service.clock().now();
     let transaction = db::begin(&service.db_of(user)).await?;

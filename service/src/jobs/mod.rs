@@ -45,7 +45,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use mcp::{
-    Answer, Signal, StoreError, UserId,
+    ClientAnswer, Signal, StoreError, UserId,
     job::{Job, JobId, JobPage, NewJob, NotEnqueued},
     store::{Subscription, Topic},
 };
@@ -123,7 +123,7 @@ impl mcp::job::Jobs for Store {
         &self,
         user: &UserId,
         id: &JobId,
-        answers: BTreeMap<String, Answer>,
+        answers: BTreeMap<String, ClientAnswer>,
     ) -> Result<Option<Job>, StoreError> {
         answer::answer(&self.0, user, id, answers).await.map_err(away)
     }

@@ -7,7 +7,7 @@ use anyhow::{Context as _, anyhow, bail};
 use chrono::{DateTime, Utc};
 use entity::jobs::{Model, Status};
 use mcp::{
-    Answer, Question,
+    ClientAnswer, Question,
     job::{Job, JobCall, JobId, JobOutcome, JobStatus, NewJob, Progress},
 };
 use platform::db::Failure;
@@ -82,7 +82,7 @@ pub(super) fn whole_call(row: &mut Model) -> Result<JobCall, Failure> {
     Ok(call)
 }
 
-pub(super) fn answers(row: &Model) -> Result<BTreeMap<String, Answer>, Failure> {
+pub(super) fn answers(row: &Model) -> Result<BTreeMap<String, ClientAnswer>, Failure> {
     decode_or_default(row.answers.as_deref()).map_err(|error| unreadable("the answers", error))
 }
 

@@ -12,7 +12,7 @@ use std::{
 
 use entity::job_totals::Entity;
 pub use entity::job_totals::What;
-use mcp::Run;
+use mcp::RunMode;
 use platform::db::Failure;
 use sea_orm::{ActiveEnum as _, EntityTrait as _};
 use serde_json::{Value, json};
@@ -30,7 +30,7 @@ const OTHER: &str = "other";
 /// The tools that run as jobs.
 static TOOLS: LazyLock<BTreeSet<&'static str>> = LazyLock::new(|| {
     let entries = tools::ALL.iter().map(|it| it.entry());
-    let jobs = entries.filter(|it| matches!(it.run, Run::Job { .. }));
+    let jobs = entries.filter(|it| matches!(it.run, RunMode::Job { .. }));
     jobs.map(|it| it.definition.name).collect()
 });
 

@@ -143,7 +143,7 @@ impl Questions for Observed<dyn Questions> {
         &self,
         session: &SessionId,
         question: &str,
-        answer: mcp::Answer,
+        answer: mcp::ClientAnswer,
         lease: Duration,
     ) -> Result<Answered, StoreError> {
         let answering = self.inner.answer(session, question, answer, lease);
@@ -294,8 +294,11 @@ impl Bus for Observed<dyn Bus> {
         self.timed("subscribe", self.inner.subscribe(topic)).await
     }
 
-    async fn announce(&self, catalog: &CatalogDigest) -> Result<Option<CatalogDigest>, StoreError> {
-        self.timed("announce", self.inner.announce(catalog)).await
+    async fn replace_catalog(
+        &self,
+        catalog: &CatalogDigest,
+    ) -> Result<Option<CatalogDigest>, StoreError> {
+        self.timed("announce", self.inner.replace_catalog(catalog)).await
     }
 }
 

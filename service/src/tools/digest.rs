@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use entity::NoteId;
 use mcp::{
-    Call, Capability, Question, Run, SampleRequest, Tool, ToolAnnotations, ToolError, job::Child,
+    Call, Capability, Question, RunMode, SampleRequest, Tool, ToolAnnotations, ToolError,
+    job::Child,
 };
 use platform::counted;
 use schemars::JsonSchema;
@@ -102,7 +103,7 @@ impl Tool<Service> for DigestNotes {
         if the answer takes too long, ask jobs_list for it later instead of calling again.";
     const SCOPE: &'static str = scope::NOTES_READ;
     const ANNOTATIONS: ToolAnnotations = ToolAnnotations::READ_ONLY;
-    const RUN: Run = Run::Job { timeout: TIMEOUT, attempts: ATTEMPTS };
+    const RUN: RunMode = RunMode::Job { timeout: TIMEOUT, attempts: ATTEMPTS };
     type Input = Input;
     type Output = Output;
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use mcp::{
-    Call, CallToolResult, Content, ResourceEntry, Run, Tool, ToolAnnotations, ToolError, ToolOutput,
+    Call, CallToolResult, Content, ResourceEntry, RunMode, Tool, ToolAnnotations, ToolError,
+    ToolOutput,
 };
 use platform::{counted, db::Failure};
 use schemars::JsonSchema;
@@ -103,7 +104,7 @@ impl Tool<Service> for ExportNotes {
         long, ask jobs_list for it later instead of calling again.";
     const SCOPE: &'static str = scope::NOTES_READ;
     const ANNOTATIONS: ToolAnnotations = ToolAnnotations::READ_ONLY;
-    const RUN: Run = Run::Job { timeout: TIMEOUT, attempts: ATTEMPTS };
+    const RUN: RunMode = RunMode::Job { timeout: TIMEOUT, attempts: ATTEMPTS };
     type Input = Input;
     type Output = Output;
 

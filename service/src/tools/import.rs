@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use mcp::{
-    Call, Capability, Elicited, Run, Tool, ToolAnnotations, ToolError,
+    Call, Capability, Elicited, RunMode, Tool, ToolAnnotations, ToolError,
     job::{JobId, Superseded},
 };
 use platform::{
@@ -150,7 +150,7 @@ impl Tool<Service> for ImportNotes {
         idempotent_hint: Some(false),
         open_world_hint: Some(true),
     };
-    const RUN: Run = Run::Job { timeout: TIMEOUT, attempts: ATTEMPTS };
+    const RUN: RunMode = RunMode::Job { timeout: TIMEOUT, attempts: ATTEMPTS };
     type Input = Input;
     type Output = Output;
 

@@ -330,7 +330,10 @@ impl Bus for NoBus {
         Err(StoreError::new(None, "nobody listens here"))
     }
 
-    async fn announce(&self, _: &CatalogDigest) -> Result<Option<CatalogDigest>, StoreError> {
+    async fn replace_catalog(
+        &self,
+        _: &CatalogDigest,
+    ) -> Result<Option<CatalogDigest>, StoreError> {
         Ok(None)
     }
 }

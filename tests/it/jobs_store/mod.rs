@@ -12,7 +12,7 @@ mod workers;
 use std::{collections::BTreeMap, time::Duration};
 
 use mcp::{
-    Answer, Caller, ClientCapabilities, ProtocolVersion, Question, RequestId, UserId,
+    Caller, ClientAnswer, ClientCapabilities, ProtocolVersion, Question, RequestId, UserId,
     job::{Child, Job, JobCall, JobId, JobOutcome, JobStatus, NewJob, Origin},
     store::{SessionId, StreamId, StreamKey, Writer},
 };
@@ -122,8 +122,8 @@ fn questions(keys: &[&str]) -> BTreeMap<String, Question> {
     keys.iter().map(|&key| (key.to_owned(), Question::Roots)).collect()
 }
 
-fn answers(keys: &[&str]) -> BTreeMap<String, Answer> {
-    let answer = |key: &&str| ((*key).to_owned(), Answer::Result(json!({ "roots": [] })));
+fn answers(keys: &[&str]) -> BTreeMap<String, ClientAnswer> {
+    let answer = |key: &&str| ((*key).to_owned(), ClientAnswer::Result(json!({ "roots": [] })));
     keys.iter().map(answer).collect()
 }
 

@@ -374,7 +374,7 @@ async fn race(world: &World, number: usize, job: impl Fn() -> NewJob) -> (usize,
             // As the engine does: a lock that was not to be had in time is waited for again.
             loop {
                 match jobs::enqueue(&service, job.clone()).await {
-                    Err(NotEnqueued::Away(_)) => {}
+                    Err(NotEnqueued::Unavailable(_)) => {}
                     answer => return answer,
                 }
             }

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use mcp::{
     StoreError,
-    job::{Attempt, AttemptEnd, Notebook, Progress, Superseded},
+    job::{Attempt, AttemptEnd, AttemptStore, Progress, Superseded},
 };
 use sea_orm::{ConnectionTrait as _, DatabaseBackend, EntityTrait as _, Statement};
 use service::{
@@ -29,7 +29,7 @@ use worker::{Runner, Settings, Worker};
 
 use super::*;
 
-type Body = dyn Fn(Attempt, Arc<dyn Notebook>, CancellationToken) -> BoxFuture<'static, AttemptEnd>
+type Body = dyn Fn(Attempt, Arc<dyn AttemptStore>, CancellationToken) -> BoxFuture<'static, AttemptEnd>
     + Send
     + Sync;
 
@@ -42,7 +42,7 @@ struct Script {
 impl Script {
     fn new<F, R>(body: F) -> Arc<Self>
     where
-        F: Fn(Attempt, Arc<dyn Notebook>, CancellationToken) -> R + Send + Sync + 'static,
+        F: Fn(Attempt, Arc<dyn AttemptStore>, CancellationToken) -> R + Send + Sync + 'static,
         R: Future<Output = AttemptEnd> + Send + 'static,
     {
         let body = Box::new(move |attempt, notebook, stop| -> BoxFuture<'static, AttemptEnd> {
@@ -57,7 +57,7 @@ impl Runner for Script {
     async fn run(
         &self,
         attempt: Attempt,
-        notebook: Arc<dyn Notebook>,
+        notebook: Arc<dyn AttemptStore>,
         stop: CancellationToken,
     ) -> AttemptEnd {
         (self.body)(attempt, notebook, stop).await
@@ -426,7 +426,7 @@ async fn progress_can_be_read_while_a_job_runs(world: World) {
     let (service, ada) = (&world.service, user("ada"));
     let id = enqueue(service, new_job(&ada)).await;
     let script =
-        Script::new(|_, notebook: Arc<dyn Notebook>, stop: CancellationToken| async move {
+        Script::new(|_, notebook: Arc<dyn AttemptStore>, stop: CancellationToken| async move {
             for done in 1_u8..=100 {
                 let done = f64::from(done);
                 notebook.progress(Progress { done, total: Some(100.0), message: None }).await;

@@ -189,7 +189,10 @@ impl Bus for RememberingBus {
         Ok(self.fanout.subscribe(topic))
     }
 
-    async fn announce(&self, _: &CatalogDigest) -> Result<Option<CatalogDigest>, StoreError> {
+    async fn replace_catalog(
+        &self,
+        _: &CatalogDigest,
+    ) -> Result<Option<CatalogDigest>, StoreError> {
         Ok(None)
     }
 }

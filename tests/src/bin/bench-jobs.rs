@@ -22,7 +22,7 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 use mcp::{
     Caller, ClientCapabilities, ProtocolVersion, StoreError, UserId,
-    job::{Attempt, AttemptEnd, Job, JobCall, JobId, JobOutcome, NewJob, Notebook, Origin},
+    job::{Attempt, AttemptEnd, AttemptStore, Job, JobCall, JobId, JobOutcome, NewJob, Origin},
 };
 use platform::clock::SystemClock;
 use serde_json::{Value, json, value::to_raw_value};
@@ -62,7 +62,7 @@ impl Runner for Nothing {
     async fn run(
         &self,
         attempt: Attempt,
-        _: Arc<dyn Notebook>,
+        _: Arc<dyn AttemptStore>,
         _: CancellationToken,
     ) -> AttemptEnd {
         let now = Instant::now();

@@ -1,31 +1,32 @@
-//! What a client says without asking for anything: notifications, and answers to our questions.
+//! Notifications and responses from the client.
 
 use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Entered, again};
+use super::{ActiveSession, rerun};
 use crate::{
     caller::Caller,
     caller_jobs::JobAccessError,
     engine::{
-        Inner, jobs,
-        operation::read_params,
-        retry::{LEASE, WRITE_PATIENCE, patiently},
+        Inner,
+        request::read_params,
+        retry::{LEASE, WRITE_TIMEOUT, retry_for},
+        tasks,
     },
     json,
-    question::{Answer, MAX_ANSWER_BYTES},
+    question::{ClientAnswer, MAX_ANSWER_BYTES},
     reply::Reply,
     rpc::{RequestId, RpcError},
     store::{Answered, Signal, StoreError},
 };
 
-/// A notification gets no answer, whatever it says. Gives its method, if it is one that we know. It
-/// fails if the client has to try again.
+/// Handles a notification. Returns its method. `Ok(None)`: unknown, ignored. After an error the
+/// client must retry.
 pub(super) async fn notification(
     engine: &Arc<Inner>,
-    entered: &Entered,
+    active: &ActiveSession,
     method: &str,
     params: Option<&RawValue>,
 ) -> Result<Option<&'static str>, StoreError> {
@@ -37,7 +38,7 @@ pub(super) async fn notification(
                 request_id: RequestId,
             }
             if let Ok(Params { request_id }) = read_params(method, params) {
-                cancel(engine, entered, request_id).await?;
+                cancel(engine, active, request_id).await?;
             }
             Some("notifications/cancelled")
         }
@@ -48,38 +49,38 @@ pub(super) async fn notification(
     })
 }
 
-/// Stops a call wherever it runs, and takes it away if it waits for the client.
+/// Cancels a call on whichever instance it runs, and removes it if it waits for answers.
 async fn cancel(
     engine: &Arc<Inner>,
-    entered: &Entered,
+    active: &ActiveSession,
     request: RequestId,
 ) -> Result<(), StoreError> {
-    let session = &entered.id;
-    let user = &entered.session.user;
-    jobs::legacy::cancel(engine, user, session, &request).await?;
+    let session = &active.id;
+    let user = &active.session.user;
+    tasks::legacy::cancel(engine, user, session, &request).await?;
     match engine.stores.questions.withdraw(session, &request).await {
         Ok(Some(writer)) => {
             if let Err(error) = engine.stores.log.finish(&writer, None).await {
                 tracing::warn!(
-                    dependency = error.dependency(), error = %error,
-                    "A cancelled call could not be closed: {error}"
+                    dependency = error.dependency(), %error,
+                    "Could not end the stream of a cancelled call; it expires"
                 );
             }
         }
         Ok(None) => {}
         Err(error) => {
             tracing::warn!(
-                dependency = error.dependency(), error = %error,
-                "A waiting call could not be cancelled: {error}"
+                dependency = error.dependency(), %error,
+                "Could not cancel a call that waits for answers"
             );
         }
     }
-    // The signal stops it at once; what the log says, it learns even if it misses the signal.
+    // The signal stops the call at once. The log stops it at its next write if the signal is lost.
     let log = &engine.stores.log;
-    if let Err(error) = patiently(WRITE_PATIENCE, || log.cancel(session, &request)).await {
+    if let Err(error) = retry_for(WRITE_TIMEOUT, || log.cancel(session, &request)).await {
         tracing::warn!(
-            dependency = error.dependency(), error = %error,
-            "A running call could not be cancelled: {error}"
+            dependency = error.dependency(), %error,
+            "Could not cancel a running call in the log; only the signal stops it"
         );
     }
     let request = Some(request);
@@ -87,12 +88,12 @@ async fn cancel(
     Ok(())
 }
 
-/// The client answers a question of ours. Answers that come twice, late, or for another session
-/// change nothing.
+/// Handles the client's response to a question. Repeated or late responses, and those of another
+/// session, have no effect.
 pub(super) async fn response(
     engine: &Arc<Inner>,
     caller: Caller,
-    entered: &Entered,
+    active: &ActiveSession,
     id: Option<RequestId>,
     outcome: Result<&RawValue, &RawValue>,
 ) -> Reply {
@@ -108,8 +109,8 @@ pub(super) async fn response(
         return Reply::bad_request(None, &error);
     }
     let parsed = match outcome {
-        Ok(result) => json::from_str(result.get()).map(Answer::Result),
-        Err(error) => json::from_str(error.get()).map(Answer::Error),
+        Ok(result) => json::from_str(result.get()).map(ClientAnswer::Result),
+        Err(error) => json::from_str(error.get()).map(ClientAnswer::Error),
     };
     let answer = match parsed {
         Ok(answer) => answer,
@@ -118,18 +119,18 @@ pub(super) async fn response(
             return Reply::bad_request(None, &error);
         }
     };
-    match jobs::legacy::respond(engine, &caller, &entered.id, &question, &answer).await {
+    match tasks::legacy::respond(engine, &caller, &active.id, &question, &answer).await {
         Ok(true) => return Reply::accepted(),
         Ok(false) => {}
         Err(JobAccessError::MissingScope(scope)) => return Reply::insufficient_scope(None, scope),
-        Err(JobAccessError::Unavailable(error)) => return Reply::store_away(None, &error),
+        Err(JobAccessError::Unavailable(error)) => return Reply::store_unavailable(None, &error),
     }
-    match engine.stores.questions.answer(&entered.id, &question, answer, LEASE).await {
+    match engine.stores.questions.answer(&active.id, &question, answer, LEASE).await {
         Ok(Answered::Complete(writer, call)) => {
-            again::go_on(engine, caller, &entered.session, writer, call).await;
+            rerun::resume(engine, caller, &active.session, writer, call).await;
             Reply::accepted()
         }
         Ok(Answered::Waiting | Answered::Unknown) => Reply::accepted(),
-        Err(error) => Reply::store_away(None, &error),
+        Err(error) => Reply::store_unavailable(None, &error),
     }
 }

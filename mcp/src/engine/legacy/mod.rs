@@ -1,11 +1,19 @@
 //! Legacy sessions: 2025-11-25, 2025-06-18 and 2025-03-26.
 
-mod again;
+pub(super) mod cancellations;
 mod client;
-mod enter;
-mod habits;
+mod delivery;
+mod job_requests;
+mod lease_watch;
+pub(super) mod list_changes;
+mod quirks;
 mod requests;
+mod rerun;
+mod response;
 mod run;
+pub(super) mod running;
+mod session;
+mod stream_reader;
 mod streams;
 
 use std::{collections::BTreeSet, ops::Add as _, sync::Arc};
@@ -14,17 +22,13 @@ use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 
-use self::enter::{Entered, enter};
-pub(super) use self::{
-    again::take_over,
-    habits::{EmptyEvents, StreamHabits},
-    streams::{delete, get},
-};
-use super::{Inner, hashed, operation::read_params};
+use self::session::{ActiveSession, load_session};
+pub(super) use self::streams::{delete, get};
+use super::{Inner, hashed, request::read_params};
 use crate::{
-    admission::Requests,
     caller::{Caller, UserId},
     headers,
+    rate_limit::RequestCost,
     reply::{About, Reply},
     rpc::{self, Message, Request, RpcError},
     store::{MAX_SESSIONS_PER_USER, Session, SessionId},
@@ -52,16 +56,16 @@ struct InitializeResult<'a> {
     instructions: Option<&'a str>,
 }
 
-/// `initialize`: agrees on a revision and makes a session.
+/// Handles `initialize`: negotiates the revision and creates a session.
 pub(super) async fn initialize(
     engine: &Arc<Inner>,
     caller: Caller,
     request: &Request<'_>,
 ) -> Reply {
     let about = About { era: Some("legacy"), method: Some("initialize"), ..About::default() };
-    let quota = match engine.admit(&caller, Requests::LIGHT).await {
+    let quota = match engine.check_rate(&caller, RequestCost::LIGHT).await {
         Ok(quota) => quota,
-        Err(used_up) => return Reply::too_many(Some(&request.id), used_up).with_about(about),
+        Err(exhausted) => return Reply::too_many(Some(&request.id), exhausted).with_about(about),
     };
     let params: InitializeParams<'_> = match read_params("initialize", request.params) {
         Ok(params) => params,
@@ -95,7 +99,7 @@ pub(super) async fn initialize(
     };
     match engine.stores.sessions.create(&id, &session).await {
         Ok(evicted) => end_evicted(engine, &session.user, evicted),
-        Err(error) => return Reply::store_away(Some(&request.id), &error).with_about(about),
+        Err(error) => return Reply::store_unavailable(Some(&request.id), &error).with_about(about),
     }
     let info = engine.catalog.info();
     let mut implementation = info.implementation.clone();
@@ -119,8 +123,7 @@ pub(super) async fn initialize(
     reply.with_about(About { session: Some(hashed(&id)), ..about })
 }
 
-/// Ends sessions that a newer one of the same user has displaced. Not waited for: they count no
-/// longer, and expire by themselves if this fails.
+/// Ends sessions above the limit of a user, in the background. If this fails they expire.
 fn end_evicted(engine: &Arc<Inner>, user: &UserId, evicted: Vec<SessionId>) {
     if evicted.is_empty() {
         return;
@@ -128,7 +131,7 @@ fn end_evicted(engine: &Arc<Inner>, user: &UserId, evicted: Vec<SessionId>) {
     tracing::info!(
         user = %user,
         evicted = evicted.len(),
-        "Ended the longest idle sessions of a user who has {MAX_SESSIONS_PER_USER}"
+        "Ending the longest idle sessions of a user with more than {MAX_SESSIONS_PER_USER}"
     );
     let (engine, user) = (Arc::clone(engine), user.clone());
     engine.busy.clone().spawn(async move {
@@ -143,7 +146,7 @@ fn end_evicted(engine: &Arc<Inner>, user: &UserId, evicted: Vec<SessionId>) {
     });
 }
 
-/// One message of a legacy session.
+/// Handles a message of a legacy session.
 pub(super) async fn message(
     engine: &Arc<Inner>,
     caller: Caller,
@@ -155,31 +158,31 @@ pub(super) async fn message(
         Message::Notification { .. } | Message::Response { .. } => None,
     };
     let mut about = About { era: Some("legacy"), ..About::default() };
-    let entered = match enter(engine, &caller, headers, id, Requests::of(&message)).await {
-        Ok(entered) => entered,
+    let active = match load_session(engine, &caller, headers, id, RequestCost::of(&message)).await {
+        Ok(active) => active,
         Err(reply) => return reply.with_about(about),
     };
-    about.session = Some(hashed(&entered.id));
-    let quota = entered.quota;
+    about.session = Some(hashed(&active.id));
+    let quota = active.quota;
     let reply = match message {
         Message::Request(request) => {
             let accepted = headers::accepted(headers);
-            requests::answer(engine, caller, entered, vec![request], false, accepted, about).await
+            requests::answer(engine, caller, active, vec![request], false, accepted, about).await
         }
         Message::Notification { method, params } => {
-            match client::notification(engine, &entered, &method, params).await {
+            match client::notification(engine, &active, &method, params).await {
                 Ok(known) => Reply::accepted().with_about(About { method: known, ..about }),
-                Err(error) => Reply::store_away(None, &error).with_about(about),
+                Err(error) => Reply::store_unavailable(None, &error).with_about(about),
             }
         }
         Message::Response { id, outcome } => {
-            client::response(engine, caller, &entered, id, outcome).await.with_about(about)
+            client::response(engine, caller, &active, id, outcome).await.with_about(about)
         }
     };
     reply.with_quota(quota)
 }
 
-/// A batch (2025-03-26 only).
+/// Handles a batch (2025-03-26 only).
 pub(super) async fn batch(
     engine: &Arc<Inner>,
     caller: Caller,
@@ -187,17 +190,17 @@ pub(super) async fn batch(
     messages: Vec<Message<'_>>,
 ) -> Reply {
     let mut about = About { era: Some("legacy"), ..About::default() };
-    let asked = messages.iter().map(Requests::of).fold(Requests::default(), Requests::add);
-    let entered = match enter(engine, &caller, headers, None, asked).await {
-        Ok(entered) => entered,
+    let cost = messages.iter().map(RequestCost::of).fold(RequestCost::default(), RequestCost::add);
+    let active = match load_session(engine, &caller, headers, None, cost).await {
+        Ok(active) => active,
         Err(reply) => return reply.with_about(about),
     };
-    about.session = Some(hashed(&entered.id));
-    let quota = entered.quota;
-    if entered.session.version != ProtocolVersion::V2025_03_26 {
+    about.session = Some(hashed(&active.id));
+    let quota = active.quota;
+    if active.session.version != ProtocolVersion::V2025_03_26 {
         let error = RpcError::invalid_request(format!(
             "batches exist in 2025-03-26 only, and this session speaks {}",
-            entered.session.version
+            active.session.version
         ));
         return Reply::bad_request(None, &error).with_about(about);
     }
@@ -206,12 +209,12 @@ pub(super) async fn batch(
         match message {
             Message::Request(request) => requested.push(request),
             Message::Notification { method, params } => {
-                if let Err(error) = client::notification(engine, &entered, &method, params).await {
-                    return Reply::store_away(None, &error).with_about(about);
+                if let Err(error) = client::notification(engine, &active, &method, params).await {
+                    return Reply::store_unavailable(None, &error).with_about(about);
                 }
             }
             Message::Response { id, outcome } => {
-                let reply = client::response(engine, caller.clone(), &entered, id, outcome).await;
+                let reply = client::response(engine, caller.clone(), &active, id, outcome).await;
                 if !reply.status.is_success() {
                     return reply.with_about(about);
                 }
@@ -222,6 +225,6 @@ pub(super) async fn batch(
         return Reply::accepted().with_about(about).with_quota(quota);
     }
     let accepted = headers::accepted(headers);
-    let answered = requests::answer(engine, caller, entered, requested, true, accepted, about);
+    let answered = requests::answer(engine, caller, active, requested, true, accepted, about);
     answered.await.with_quota(quota)
 }

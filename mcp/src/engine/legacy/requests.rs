@@ -1,4 +1,4 @@
-//! The requests of one POST of a session: answered at once, or run.
+//! The requests of one POST of a session: answered immediately, or run.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -7,34 +7,39 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use tracing::{Instrument as _, Span};
 
-use super::{Entered, run::Run};
+use super::{
+    ActiveSession,
+    response::{LegacyResponse, ResponseMode},
+    run::LegacyRun,
+    stream_reader::StreamReader,
+};
 use crate::{
     caller::Caller,
     engine::{
         Inner, QUICK,
-        exchange::{Decision, Exchange},
-        follow::Follower,
-        jobs::{
+        request::{
+            Method, Operation, RequestedOperation, progress_token, read_params, resource_not_found,
+            task_request,
+        },
+        retry::{WRITE_TIMEOUT, retry_for},
+        tasks::{
+            methods::{self, TaskError},
+            params::TaskRequest,
             stream::{self, JOB_LEASE},
-            tasks::{self, LegacyTask, Refusal},
-            wait::Waiting,
+            wait::JobWait,
+            wire::LegacyTask,
         },
-        operation::{
-            Method, Operation, Work, progress_token, read_params, resource_not_found, task_request,
-        },
-        retry::{WRITE_PATIENCE, patiently},
-        task_request::TaskRequest,
     },
     failure::CallFailure,
     headers,
     job::{Job, JobId},
     reply::{About, Reply, ReplyBody},
-    rpc::{self, Request, RpcError, codes},
+    rpc::{self, Request, RequestId, RpcError, codes},
     store::{
         MAX_SUBSCRIPTION_BYTES, MAX_SUBSCRIPTIONS, MAX_URI_BYTES, Session, StoreError, StreamId,
         StreamKey, Writer,
     },
-    trace,
+    trace::{self, TraceParent},
     types::{ClientCapabilities, LogLevel},
     version::ProtocolVersion,
 };
@@ -42,59 +47,62 @@ use crate::{
 #[derive(Serialize)]
 struct Empty {}
 
-/// What a request turned out to be.
-enum Task {
-    /// Answered already.
+/// A request after its checks.
+enum Prepared {
+    /// It is answered.
     Answered { answer: Vec<u8>, error: Option<i64> },
-    /// To be run, and how that is traced.
-    Run(Arc<Work>, Span),
-    /// Answered by a job when it has ended.
+    /// It must be run, within this trace span.
+    Run(Arc<RequestedOperation>, Span),
+    /// The job answers it when it has ended.
     Await(JobId),
 }
 
-/// Answers the requests of one POST, together.
+/// Answers the requests of one POST.
 pub(super) async fn answer(
     engine: &Arc<Inner>,
     caller: Caller,
-    mut entered: Entered,
-    requested: Vec<Request<'_>>,
+    mut active: ActiveSession,
+    requests: Vec<Request<'_>>,
     batch: bool,
     accepted: headers::Accepted,
     mut about: About,
 ) -> Reply {
-    let mut tasks = Vec::new();
-    for request in requested {
+    let mut prepared = Vec::new();
+    for request in requests {
         let id = Some(&request.id);
-        let task = match prepare(engine, &caller, &entered, &request, &mut about).await {
-            Ok(task) => task,
-            Err(Stop::Rpc(error)) => {
-                Task::Answered { answer: rpc::encode_error(id, &error), error: Some(error.code) }
-            }
-            Err(Stop::Scope(scope)) => {
+        let one = match prepare(engine, &caller, &active, &request, &mut about).await {
+            Ok(one) => one,
+            Err(PrepareError::Rpc(error)) => Prepared::Answered {
+                answer: rpc::encode_error(id, &error),
+                error: Some(error.code),
+            },
+            Err(PrepareError::Scope(scope)) => {
                 return Reply::insufficient_scope(id, scope).with_about(about);
             }
-            Err(Stop::Away(error)) => return Reply::store_away(id, &error).with_about(about),
+            Err(PrepareError::Unavailable(error)) => {
+                return Reply::store_unavailable(id, &error).with_about(about);
+            }
         };
-        tasks.push((request.id, task));
+        prepared.push((request.id, one));
     }
     if !accepted.events {
-        // A client that takes no stream cannot be asked anything.
-        entered.session.capabilities = ClientCapabilities::default();
+        // Questions to the client require an event stream.
+        active.session.capabilities = ClientCapabilities::default();
     }
     if !batch
         && accepted.json
-        && let [(_, Task::Answered { .. })] = tasks.as_slice()
-        && let Some((_, Task::Answered { answer, error })) = tasks.pop()
+        && let [(_, Prepared::Answered { .. })] = prepared.as_slice()
+        && let Some((_, Prepared::Answered { answer, error })) = prepared.pop()
     {
         about.failure = error.map(CallFailure::Rpc);
         return Reply::json(StatusCode::OK, answer).with_about(about);
     }
-    let key = StreamKey { session: entered.id.clone(), stream: StreamId::random() };
-    let pending = tasks.iter().map(|(request, task)| match task {
-        Task::Answered { .. } | Task::Await(_) => (request.clone(), None),
-        Task::Run(work, _) => (request.clone(), Some(Arc::clone(work))),
+    let key = StreamKey { session: active.id.clone(), stream: StreamId::random() };
+    let pending = prepared.iter().map(|(request, prepared)| match prepared {
+        Prepared::Answered { .. } | Prepared::Await(_) => (request.clone(), None),
+        Prepared::Run(requested, _) => (request.clone(), Some(Arc::clone(requested))),
     });
-    let (exchange, decision) = Exchange::new(
+    let (response, mode) = LegacyResponse::new(
         Arc::clone(engine),
         caller.clone(),
         key,
@@ -102,149 +110,159 @@ pub(super) async fn answer(
         batch,
         accepted.events,
     );
-    let session = Arc::new(entered.session);
-    for (request, task) in tasks {
-        match task {
-            Task::Answered { answer, .. } => {
-                exchange.finish(&exchange.first_run(&request), Some(answer)).await;
-            }
-            Task::Await(job) => {
-                let engine = Arc::clone(engine);
-                let writer = exchange.first_run(&request);
-                let exchange = Arc::clone(&exchange);
-                let caller = caller.clone();
-                engine.busy.clone().spawn(async move {
-                    await_job(&engine, &exchange, &writer, &caller, &job).await;
-                });
-            }
-            Task::Run(work, span) => {
-                let run = Run {
-                    engine: Arc::clone(engine),
-                    exchange: Arc::clone(&exchange),
-                    session: Arc::clone(&session),
-                    caller: caller.clone(),
-                    writer: exchange.first_run(&request),
-                    work,
-                    answers: BTreeMap::new(),
-                    progress: None,
-                };
-                // Its lines in the log have the id of the request.
-                engine.busy.spawn(run.run().instrument(span).in_current_span());
-            }
-        }
+    let session = Arc::new(active.session);
+    for (request, prepared) in prepared {
+        start(engine, &response, &session, &caller, &request, prepared).await;
     }
-    let decided = Decide { accepted, batch, session: &session, caller: &caller };
-    let reply = decided.reply(engine, &exchange, decision).await;
-    about.job = exchange.job();
+    let context = ReplyContext { accepted, batch, session: &session, caller: &caller };
+    let reply = context.reply(engine, &response, mode).await;
+    about.job = response.job();
     reply.with_about(about)
 }
 
-/// Waits for the answer to become JSON or a stream.
-struct Decide<'a> {
+/// Adds the response of a request that is answered; starts the others in the background.
+async fn start(
+    engine: &Arc<Inner>,
+    response: &Arc<LegacyResponse>,
+    session: &Arc<Session>,
+    caller: &Caller,
+    request: &RequestId,
+    prepared: Prepared,
+) {
+    let writer = response.first_run(request);
+    match prepared {
+        Prepared::Answered { answer, .. } => response.finish(&writer, Some(answer)).await,
+        Prepared::Await(job) => {
+            let (engine, response) = (Arc::clone(engine), Arc::clone(response));
+            let caller = caller.clone();
+            engine.busy.clone().spawn(async move {
+                await_job(&engine, &response, &writer, &caller, &job).await;
+            });
+        }
+        Prepared::Run(requested, span) => {
+            let run = LegacyRun {
+                engine: Arc::clone(engine),
+                response: Arc::clone(response),
+                session: Arc::clone(session),
+                caller: caller.clone(),
+                writer,
+                requested,
+                answers: BTreeMap::new(),
+                progress: None,
+            };
+            // The current span gives the log events the request id.
+            engine.busy.spawn(run.run().instrument(span).in_current_span());
+        }
+    }
+}
+
+/// What it takes to turn a response into a reply.
+struct ReplyContext<'a> {
     accepted: headers::Accepted,
     batch: bool,
     session: &'a Session,
     caller: &'a Caller,
 }
 
-impl Decide<'_> {
+impl ReplyContext<'_> {
     async fn reply(
         &self,
         engine: &Arc<Inner>,
-        exchange: &Arc<Exchange>,
-        mut decision: tokio::sync::oneshot::Receiver<Decision>,
+        response: &Arc<LegacyResponse>,
+        mut mode: tokio::sync::oneshot::Receiver<ResponseMode>,
     ) -> Reply {
-        let patience = if self.accepted.json { QUICK } else { Duration::ZERO };
-        let decided = match tokio::time::timeout(patience, &mut decision).await {
+        let timeout = if self.accepted.json { QUICK } else { Duration::ZERO };
+        let decided = match tokio::time::timeout(timeout, &mut mode).await {
             Ok(decided) => decided,
             Err(_elapsed) => {
-                let exchange = Arc::clone(exchange);
+                let response = Arc::clone(response);
                 let opening = async move {
-                    if let Err(error) = exchange.open_stream().await {
+                    if let Err(error) = response.open_stream().await {
                         tracing::warn!(
-                            dependency = error.dependency(), error = %error,
-                            "A stream could not be opened: {error}"
+                            dependency = error.dependency(), %error,
+                            "Could not open a stream; waiting for a JSON response"
                         );
                     }
                 };
-                // On its own, because it waits until we follow the stream.
+                // A task of its own, because it waits for the reader that is started below.
                 engine.busy.spawn(opening);
-                decision.await
+                mode.await
             }
         };
-        let follow =
-            |after| Follower::start(engine, exchange.key.clone(), self.session, self.caller, after);
+        let follow = |after| {
+            StreamReader::start(engine, response.key.clone(), self.session, self.caller, after)
+        };
         match decided {
-            Ok(Decision::Json(body)) => {
-                if let Some(scope) = exchange.missing_scope() {
+            Ok(ResponseMode::Json(body)) => {
+                if let Some(scope) = response.missing_scope() {
                     return Reply::forbidden(scope, body);
                 }
                 let mut reply = Reply::json(StatusCode::OK, body);
-                reply.about.failure = exchange.failure().get();
-                // The other answers of a batch were served.
-                if let Some(wait) = exchange.retry_after()
+                reply.about.failure = response.failure().get();
+                // In a batch the other requests were served.
+                if let Some(wait) = response.retry_after()
                     && !self.batch
                 {
                     reply = reply.refused_until(wait);
                 }
                 reply
             }
-            // The call runs: it would be wrong to say that nothing was done.
-            Ok(Decision::Stream { listening }) => {
-                match patiently(WRITE_PATIENCE, || follow(0)).await {
-                    Ok(follower) => {
+            // The call runs: retry, because an error would mean that nothing was done.
+            Ok(ResponseMode::Stream { listening }) => {
+                match retry_for(WRITE_TIMEOUT, || follow(0)).await {
+                    Ok(reader) => {
                         if listening.send(()).is_err() {
-                            tracing::debug!("The call went on before its client listened");
+                            tracing::debug!("The call continued before its reader was subscribed");
                         }
-                        self.stream(exchange, follower)
+                        self.stream(response, reader)
                     }
-                    Err(error) => Reply::store_away(None, &error),
+                    Err(error) => Reply::store_unavailable(None, &error),
                 }
             }
-            // The client cancelled, and wants no answer: an event stream without events.
-            Ok(Decision::Nothing) => {
-                let nothing = futures_util::stream::iter([crate::sse::comment()]);
-                Reply::new(StatusCode::OK, ReplyBody::Events(Box::pin(nothing)))
+            // The client cancelled: an event stream without events.
+            Ok(ResponseMode::Empty) => {
+                let empty = futures_util::stream::iter([crate::sse::comment()]);
+                Reply::new(StatusCode::OK, ReplyBody::Events(Box::pin(empty)))
             }
             Err(_call_panicked) => Reply::error(StatusCode::OK, None, &RpcError::internal()),
         }
     }
 
-    /// The answer as a stream, which says at its end how the request failed.
-    fn stream(&self, exchange: &Arc<Exchange>, follower: Follower) -> Reply {
-        let failure = exchange.failure().clone();
-        let (exchange, user) = (Arc::clone(exchange), self.caller.user.clone());
-        let at_the_end = async move {
-            exchange.note_end_of_job(&user).await;
+    /// Builds the reply with the event stream. At its end the failure of a job is recorded.
+    fn stream(&self, response: &Arc<LegacyResponse>, reader: StreamReader) -> Reply {
+        let failure = response.failure().clone();
+        let (response, user) = (Arc::clone(response), self.caller.user.clone());
+        let record_failure = async move {
+            response.record_job_failure(&user).await;
             None
         };
-        let end = streams::once(at_the_end).filter_map(future::ready);
-        let events = follower.into_body().chain(end).boxed();
+        let end = streams::once(record_failure).filter_map(future::ready);
+        let events = reader.into_body().chain(end).boxed();
         let mut reply = Reply::new(StatusCode::OK, ReplyBody::Events(events));
         reply.about.stream_failure = failure;
         reply
     }
 }
 
-/// Why a request is not run.
-enum Stop {
-    /// The request is answered with an error; others of its batch go on.
+/// Why the preparation of a request failed.
+enum PrepareError {
+    /// The request is answered with an error; the others of its batch continue.
     Rpc(RpcError),
     /// The token lacks this scope.
     Scope(&'static str),
-    /// Nothing can be done now.
-    Away(StoreError),
+    /// A store is unavailable.
+    Unavailable(StoreError),
 }
 
-impl From<RpcError> for Stop {
+impl From<RpcError> for PrepareError {
     fn from(error: RpcError) -> Self {
         Self::Rpc(error)
     }
 }
 
-impl From<StoreError> for Stop {
+impl From<StoreError> for PrepareError {
     fn from(error: StoreError) -> Self {
-        Self::Away(error)
+        Self::Unavailable(error)
     }
 }
 
@@ -253,17 +271,17 @@ struct LevelParams {
     level: LogLevel,
 }
 
-/// Answers what can be answered at once, and prepares the rest.
+/// Checks a request, and answers it if it need not be run.
 async fn prepare(
     engine: &Arc<Inner>,
     caller: &Caller,
-    entered: &Entered,
+    active: &ActiveSession,
     request: &Request<'_>,
     about: &mut About,
-) -> Result<Task, Stop> {
-    let version = entered.session.version;
+) -> Result<Prepared, PrepareError> {
+    let version = active.session.version;
     let sessions = &engine.stores.sessions;
-    let answered = |answer| Ok(Task::Answered { answer, error: None });
+    let answered = |answer| Ok(Prepared::Answered { answer, error: None });
     if let Some(method) = Method::parse(&request.method) {
         about.method = Some(method.name());
         let operation = Operation::prepare(engine, version, method, request.params)
@@ -273,7 +291,7 @@ async fn prepare(
         if operation.is_list() {
             if matches!(method, Method::ListTools | Method::ListPrompts) {
                 let tools = method == Method::ListTools;
-                engine.note_list(&entered.id, &entered.session, tools).await?;
+                engine.record_list_sent(&active.id, &active.session, tools).await?;
             }
             return answered(rpc::encode_result(&request.id, &engine.list(&operation, version)?));
         }
@@ -283,8 +301,12 @@ async fn prepare(
             _ => None,
         };
         let target = about.target.as_deref();
-        let span = trace::operation(method.name(), target, version, request.params);
-        return Ok(Task::Run(Arc::new(Work { operation, progress_token, task }), span));
+        let parent = || TraceParent::from_params(request.params);
+        let span = trace::operation(method.name(), target, version, parent);
+        return Ok(Prepared::Run(
+            Arc::new(RequestedOperation { operation, progress_token, task }),
+            span,
+        ));
     }
     if version == ProtocolVersion::V2025_11_25
         && engine.jobs().is_some()
@@ -297,12 +319,12 @@ async fn prepare(
         "logging/setLevel" => {
             about.method = Some("logging/setLevel");
             let params: LevelParams = read_params("logging/setLevel", request.params)?;
-            sessions.set_log_level(&entered.id, params.level).await?;
+            sessions.set_log_level(&active.id, params.level).await?;
         }
         "resources/subscribe" => {
             about.method = Some("resources/subscribe");
-            let uri = followed(engine, caller, version, request)?;
-            if !sessions.subscribe(&entered.id, &uri).await? {
+            let uri = subscription_uri(engine, caller, version, request)?;
+            if !sessions.subscribe(&active.id, &uri).await? {
                 return Err(RpcError::invalid_request(format!(
                     "a session follows at most {MAX_SUBSCRIPTIONS} resources, with URIs of \
                      {MAX_SUBSCRIPTION_BYTES} bytes together; unsubscribe from some first"
@@ -312,8 +334,8 @@ async fn prepare(
         }
         "resources/unsubscribe" => {
             about.method = Some("resources/unsubscribe");
-            let uri = followed(engine, caller, version, request)?;
-            sessions.unsubscribe(&entered.id, &uri).await?;
+            let uri = subscription_uri(engine, caller, version, request)?;
+            sessions.unsubscribe(&active.id, &uri).await?;
         }
         "initialize" => {
             let error = "`initialize` stands alone, never in a batch";
@@ -324,8 +346,8 @@ async fn prepare(
     answered(rpc::encode_result(&request.id, &Empty {}))
 }
 
-/// Whether a call asks for a task handle, and may (2025-11-25, basic/utilities/tasks, "Tool-Level
-/// Negotiation"). Other revisions know no `task`.
+/// Reads the parameter `task` of a call and checks it against the tool (2025-11-25,
+/// basic/utilities/tasks, "Tool-Level Negotiation"). Other revisions ignore `task`.
 fn wanted_task(
     engine: &Inner,
     version: ProtocolVersion,
@@ -347,13 +369,13 @@ fn wanted_task(
     }
 }
 
-/// The experimental methods of 2025-11-25 about tasks. Nothing if it is none of them.
+/// Prepares a task method of 2025-11-25. `Ok(None)`: another method.
 async fn prepare_task(
     engine: &Arc<Inner>,
     caller: &Caller,
     request: &Request<'_>,
     about: &mut About,
-) -> Result<Option<Task>, Stop> {
+) -> Result<Option<Prepared>, PrepareError> {
     const METHODS: [&str; 4] = ["tasks/get", "tasks/result", "tasks/list", "tasks/cancel"];
     let Some(method) = METHODS.into_iter().find(|it| *it == request.method) else {
         return Ok(None);
@@ -361,48 +383,49 @@ async fn prepare_task(
     about.method = Some(method);
     let (id, params) = (&request.id, request.params);
     let answer = if method == "tasks/list" {
-        rpc::encode_result(id, &tasks::list(engine, caller, params).await?)
+        rpc::encode_result(id, &methods::list(engine, caller, params).await?)
     } else {
-        let job = tasks::find(engine, caller, method, params).await?;
+        let job = methods::find(engine, caller, method, params).await?;
         match method {
             "tasks/get" => rpc::encode_result(id, &LegacyTask::new(&job)),
             "tasks/cancel" => {
-                let job = tasks::cancel(engine, caller, &job).await?;
+                let job = methods::cancel(engine, caller, &job).await?;
                 rpc::encode_result(id, &LegacyTask::new(&job))
             }
             _ if job.status.is_final() => stream::answer(id, &job, Some(&job.id)),
-            _ => return Ok(Some(Task::Await(job.id))),
+            _ => return Ok(Some(Prepared::Await(job.id))),
         }
     };
-    Ok(Some(Task::Answered { answer, error: None }))
+    Ok(Some(Prepared::Answered { answer, error: None }))
 }
 
-/// `tasks/result` of a task that has not ended: the socket that follows its stream looks after it.
+/// Handles `tasks/result` of a task that has not ended. The reader of the stream appends the
+/// response.
 async fn await_job(
     engine: &Arc<Inner>,
-    exchange: &Exchange,
+    response: &LegacyResponse,
     writer: &Writer,
     caller: &Caller,
     id: &JobId,
 ) {
     let registration = engine.running.register(&writer.key.session, &writer.request);
-    let opened = match exchange.open_stream().await {
+    let opened = match response.open_stream().await {
         Ok(true) => engine.stores.log.hand_over(writer, id, JOB_LEASE).await,
         other => other,
     };
     let ended = match opened {
         Ok(true) => return,
-        // The client takes no stream, so it waits for the result alone.
+        // The client does not accept event streams: wait for the result.
         Ok(false) => tokio::select! {
             biased;
-            // That is the request. The task has a cancel of its own.
+            // Cancels the request, not the task, which has `tasks/cancel`.
             () = registration.cancel.cancelled() => None,
             ended = wait_for_task(engine, caller, id) => Some(ended),
         },
         Err(error) => {
             tracing::warn!(
-                dependency = error.dependency(), error = %error,
-                "A stream could not be opened: {error}"
+                dependency = error.dependency(), %error,
+                "Could not open the stream of `tasks/result`; the request fails"
             );
             Some(Err(RpcError::unavailable()))
         }
@@ -410,22 +433,22 @@ async fn await_job(
     let answer = ended.map(|ended| match ended {
         Ok(job) => stream::answer(&writer.request, &job, Some(id)),
         Err(error) => {
-            exchange.note(CallFailure::Rpc(error.code));
+            response.record_failure(CallFailure::Rpc(error.code));
             rpc::encode_error(Some(&writer.request), &error)
         }
     });
-    exchange.finish(writer, answer).await;
+    response.finish(writer, answer).await;
 }
 
-/// Waits until a task has ended, or for as long as the client's response can be held.
+/// Waits until a task has ended, at most until the access token expires or the instance shuts down.
 async fn wait_for_task(engine: &Arc<Inner>, caller: &Caller, id: &JobId) -> Result<Job, RpcError> {
     let lasts = engine.until_expiry(caller);
-    let Ok(waiting) = Waiting::begin(engine, &caller.user, id, lasts, false).await else {
+    let Ok(waiting) = JobWait::begin(engine, &caller.user, id, lasts, false).await else {
         return Err(RpcError::unavailable());
     };
-    match waiting.for_end().await {
+    match waiting.wait_for_end().await {
         Ok(ended) => ended.ok_or_else(RpcError::internal),
-        // No result of a tool: the client would take it for that of the task.
+        // An error, since the client would take a result for that of the task.
         Err(why) => {
             let text = format!("{why} The task goes on: ask for `tasks/result` again.");
             Err(RpcError::new(codes::INTERNAL_ERROR, text))
@@ -433,27 +456,27 @@ async fn wait_for_task(engine: &Arc<Inner>, caller: &Caller, id: &JobId) -> Resu
     }
 }
 
-impl From<Refusal> for Stop {
-    fn from(refusal: Refusal) -> Self {
+impl From<TaskError> for PrepareError {
+    fn from(refusal: TaskError) -> Self {
         match refusal {
-            Refusal::Rpc(error) => Self::Rpc(error),
-            Refusal::Scope(scope) => Self::Scope(scope),
-            Refusal::Away(error) => Self::Away(error),
+            TaskError::Rpc(error) => Self::Rpc(error),
+            TaskError::Scope(scope) => Self::Scope(scope),
+            TaskError::Unavailable(error) => Self::Unavailable(error),
         }
     }
 }
 
-fn allow(caller: &Caller, scope: &'static str) -> Result<(), Stop> {
-    if caller.may(scope) { Ok(()) } else { Err(Stop::Scope(scope)) }
+fn allow(caller: &Caller, scope: &'static str) -> Result<(), PrepareError> {
+    if caller.may(scope) { Ok(()) } else { Err(PrepareError::Scope(scope)) }
 }
 
-/// The URI of a resource that the caller may follow.
-fn followed(
+/// Reads the URI of a subscription and checks that the caller may read the resource.
+fn subscription_uri(
     engine: &Inner,
     caller: &Caller,
     version: ProtocolVersion,
     request: &Request<'_>,
-) -> Result<String, Stop> {
+) -> Result<String, PrepareError> {
     #[derive(Deserialize)]
     struct Params {
         uri: String,

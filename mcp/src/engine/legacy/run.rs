@@ -1,30 +1,30 @@
-//! One run of a legacy request, on its own task: it goes on when the client's connection is lost.
+//! One run of a legacy request, as a task of its own: it continues when the connection is lost.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
+use super::response::{LegacyOutlet, LegacyResponse};
 use crate::{
     call::{Call, CallContext},
     caller::Caller,
     engine::{
         ACCESS_ENDED, Inner,
-        exchange::{Exchange, LegacyOutlet},
-        jobs::{
+        execute::Failure,
+        request::RequestedOperation,
+        retry::{ANSWER_TIMEOUT, HEARTBEAT, LEASE, retry_for},
+        tasks::{
             self, JobTool, NotStarted,
             stream::{self, JOB_LEASE, START_LEASE},
-            tasks::{Created, LegacyTask},
-            wait::Waiting,
+            wait::JobWait,
+            wire::{Created, LegacyTask},
         },
-        operation::Work,
-        perform::Failure,
-        retry::{ANSWER_PATIENCE, HEARTBEAT, LEASE, patiently},
     },
     failure::CallFailure,
     id::random_id,
     job::{JobId, Origin},
-    question::{Answer, Question},
+    question::{ClientAnswer, Question},
     rpc::{self, RpcError, codes},
     store::{Mark, OpenQuestion, Session, StoredCall, Writer},
     types::CallToolResult,
@@ -33,28 +33,28 @@ use crate::{
 /// How long a user has to answer a question.
 const QUESTION_TTL: Duration = Duration::from_mins(10);
 
-/// A request of a session, and everything that its run needs.
-pub(super) struct Run {
+/// A run of a request of a session.
+pub(super) struct LegacyRun {
     pub(super) engine: Arc<Inner>,
-    pub(super) exchange: Arc<Exchange>,
+    pub(super) response: Arc<LegacyResponse>,
     pub(super) session: Arc<Session>,
     pub(super) caller: Caller,
     pub(super) writer: Writer,
-    pub(super) work: Arc<Work>,
-    pub(super) answers: BTreeMap<String, Answer>,
+    pub(super) requested: Arc<RequestedOperation>,
+    pub(super) answers: BTreeMap<String, ClientAnswer>,
     pub(super) progress: Option<f64>,
 }
 
-impl Run {
+impl LegacyRun {
     pub(super) async fn run(mut self) {
         let request = &self.writer.request;
         let registration = self.engine.running.register(&self.writer.key.session, request);
-        let outlet = LegacyOutlet::new(Arc::clone(&self.exchange), self.writer.clone());
+        let outlet = LegacyOutlet::new(Arc::clone(&self.response), self.writer.clone());
         let call = self.call(registration.cancel.clone(), outlet);
         let engine = Arc::clone(&self.engine);
-        let work = Arc::clone(&self.work);
+        let requested = Arc::clone(&self.requested);
         let mut access = engine.access(&self.caller);
-        if let Some(tool) = engine.job_tool(&work.operation) {
+        if let Some(tool) = engine.job_tool(&requested.operation) {
             let prepared = tokio::select! {
                 biased;
                 () = registration.cancel.cancelled() => None,
@@ -62,7 +62,7 @@ impl Run {
                     Some(Err(NotStarted::Failed(Failure::Rpc(self.access_ended()))))
                 }
                 prepared = tool.prepare(&call) => Some(prepared),
-                () = hold(&self.exchange, &self.writer) => None,
+                () = keep_lease(&self.response, &self.writer) => None,
             };
             let answer = match prepared {
                 None => None,
@@ -71,7 +71,7 @@ impl Run {
                     Err(answer) => answer,
                 },
                 Some(Err(NotStarted::Answered(result))) => {
-                    self.note(result.failure());
+                    self.record_failure(result.failure());
                     Some(self.encode(&result))
                 }
                 Some(Err(NotStarted::Failed(Failure::Rpc(error)))) => Some(self.refuse(&error)),
@@ -85,21 +85,21 @@ impl Run {
                     }
                 }
             };
-            self.exchange.finish(&self.writer, answer).await;
+            self.response.finish(&self.writer, answer).await;
             return;
         }
-        let work = engine.run(&work.operation, &call);
+        let executing = engine.execute(&requested.operation, &call);
         let outcome = tokio::select! {
             biased;
             () = registration.cancel.cancelled() => None,
             () = access.ended() => Some(Err(Failure::Rpc(self.access_ended()))),
-            outcome = work => Some(outcome),
-            () = hold(&self.exchange, &self.writer) => None,
+            outcome = executing => Some(outcome),
+            () = keep_lease(&self.response, &self.writer) => None,
         };
         let answer = match outcome {
             None => None,
             Some(Ok(output)) => {
-                self.note(output.failure());
+                self.record_failure(output.failure());
                 Some(self.encode(&output))
             }
             Some(Err(Failure::Rpc(error))) => Some(self.refuse(&error)),
@@ -111,65 +111,65 @@ impl Run {
                 }
             }
         };
-        self.exchange.finish(&self.writer, answer).await;
+        self.response.finish(&self.writer, answer).await;
     }
 
-    /// Makes a job of the call, which will answer it, and nobody here waits for that. Fails with the
-    /// answer if there is one already, or with nothing if the client wants none.
+    /// Creates the job that will answer the call; this run ends. The error is the response if there
+    /// is one already, or `None` if the call was cancelled.
     async fn start_job(&self, tool: &JobTool<'_>, call: Call) -> Result<(), Option<Vec<u8>>> {
-        let away = |error: crate::StoreError| {
+        let unavailable = |error: crate::StoreError| {
             tracing::error!(
-                dependency = error.dependency(), error = %error,
-                "A job could not be kept: {error}"
+                dependency = error.dependency(), %error,
+                "Could not create the job of a call; the call fails"
             );
             self.refuse(&RpcError::unavailable())
         };
         let id = self.writer.job_id();
-        self.exchange.note_job(&id);
+        self.response.record_job(&id);
         let answers = call.answers();
-        if let Some(task) = self.work.task {
+        if let Some(task) = self.requested.task {
             let started = tool.start(id, &call, Origin::Task, answers, task.ttl()).await;
             let job = started.map_err(|refused| self.not_started(&refused))?;
             return Err(Some(self.encode(&Created { task: LegacyTask::new(&job) })));
         }
         let writer = &self.writer;
-        if !self.exchange.open_stream().await.map_err(away)? {
+        if !self.response.open_stream().await.map_err(unavailable)? {
             return Err(self.wait_for_job(tool, id, &call, answers).await);
         }
         let log = &self.engine.stores.log;
-        // First the stream, then the job: whoever finds one without the other can tell.
-        if !log.hand_over(writer, &id, START_LEASE).await.map_err(away)? {
+        // The stream first, then the job: a stream without its job is recognized as a failed start.
+        if !log.hand_over(writer, &id, START_LEASE).await.map_err(unavailable)? {
             return Ok(());
         }
         if let Some(first) = tool.first_message(&id, &call) {
             let mark = first.is_progress.then(|| Mark { name: "progress".into(), value: 0.0 });
-            log.write_for_job(writer, mark.as_ref(), &first.message).await.map_err(away)?;
+            log.write_for_job(writer, mark.as_ref(), &first.message).await.map_err(unavailable)?;
         }
         let origin = Origin::Stream { writer: writer.clone() };
         let started = tool.start(id, &call, origin, answers, None).await;
         started.map_err(|refused| self.not_started(&refused))?;
         if let Err(error) = log.renew(writer, JOB_LEASE).await {
-            // Whoever follows the stream finds the job, and does it instead.
+            // The reader of the stream finds the job and renews the lease.
             tracing::warn!(
-                dependency = error.dependency(), error = %error,
-                "The stream of a job could not be kept: {error}"
+                dependency = error.dependency(), %error,
+                "Could not renew the stream of a job; its reader renews it"
             );
         }
         Ok(())
     }
 
-    /// Makes a job of the call of a client that takes no stream, and waits for the result. Gives the
-    /// answer, or nothing if the client has cancelled the call, and with it the job.
+    /// Creates the job of a call whose client does not accept event streams, and waits for its
+    /// result. Returns the response. `None`: the client cancelled the call, and thereby the job.
     async fn wait_for_job(
         &self,
         tool: &JobTool<'_>,
         id: JobId,
         call: &Call,
-        answers: BTreeMap<String, Answer>,
+        answers: BTreeMap<String, ClientAnswer>,
     ) -> Option<Vec<u8>> {
         let (engine, user) = (&self.engine, call.user());
         let lasts = engine.until_expiry(&self.caller);
-        let Ok(waiting) = Waiting::begin(engine, user, &id, lasts, false).await else {
+        let Ok(waiting) = JobWait::begin(engine, user, &id, lasts, false).await else {
             return Some(self.refuse(&RpcError::unavailable()));
         };
         if let Err(refused) = tool.start(id.clone(), call, Origin::Task, answers, None).await {
@@ -181,24 +181,24 @@ impl Run {
                 stream::cancel(engine, user, &id).await;
                 return None;
             }
-            ended = waiting.for_end() => ended,
+            ended = waiting.wait_for_end() => ended,
         };
         Some(match ended {
             Ok(Some(job)) => {
-                self.note(job.failure());
+                self.record_failure(job.failure());
                 stream::answer(&self.writer.request, &job, None)
             }
             Ok(None) => self.refuse(&RpcError::internal()),
             Err(why) => {
-                self.exchange.note(CallFailure::Tool);
-                self.encode(&jobs::goes_on(engine, &id, why))
+                self.response.record_failure(CallFailure::Tool);
+                self.encode(&tasks::detached(engine, &id, why))
             }
         })
     }
 
-    /// The result of a call of which no job could be made.
+    /// The response to a call whose job was not created.
     fn not_started(&self, result: &CallToolResult) -> Vec<u8> {
-        self.note(result.failure());
+        self.record_failure(result.failure());
         self.encode(result)
     }
 
@@ -206,25 +206,25 @@ impl Run {
         rpc::encode_result(&self.writer.request, output)
     }
 
-    /// An error as the answer, which the log hears of.
+    /// Encodes an error as the response and records it.
     fn refuse(&self, error: &RpcError) -> Vec<u8> {
-        self.exchange.note_error(error);
+        self.response.record_error(error);
         self.encode_error(error)
     }
 
     fn missing_scope(&self, scope: &'static str) -> Vec<u8> {
-        self.exchange.note_missing_scope(scope);
+        self.response.record_missing_scope(scope);
         self.encode_error(&RpcError::missing_scope(scope))
     }
 
     fn access_ended(&self) -> RpcError {
-        self.exchange.note(CallFailure::AccessEnded);
+        self.response.record_failure(CallFailure::AccessEnded);
         RpcError::new(codes::INTERNAL_ERROR, ACCESS_ENDED)
     }
 
-    fn note(&self, failure: Option<CallFailure>) {
+    fn record_failure(&self, failure: Option<CallFailure>) {
         if let Some(failure) = failure {
-            self.exchange.note(failure);
+            self.response.record_failure(failure);
         }
     }
 
@@ -237,7 +237,7 @@ impl Run {
             caller: self.caller.clone(),
             version: self.session.version,
             capabilities: self.session.capabilities.clone(),
-            progress_token: self.work.progress_token.clone(),
+            progress_token: self.requested.progress_token.clone(),
             log_level: Some(self.session.log_level),
             answers: std::mem::take(&mut self.answers),
             progress: self.progress,
@@ -248,28 +248,30 @@ impl Run {
         })
     }
 
-    /// Asks the client and forgets the call: whoever gets the answers goes on with it.
+    /// Stores the call and sends its questions. The instance that receives the last answer resumes
+    /// it.
     async fn suspend(
         &self,
         call: Call,
         questions: BTreeMap<String, Question>,
     ) -> Result<(), RpcError> {
-        let away = |error: crate::StoreError| {
+        let unavailable = |error: crate::StoreError| {
             tracing::error!(
-                dependency = error.dependency(), error = %error,
-                "A question could not be stored: {error}"
+                dependency = error.dependency(), %error,
+                "Could not store a question; the call fails"
             );
             RpcError::unavailable()
         };
-        if !self.exchange.open_stream().await.map_err(away)? {
+        if !self.response.open_stream().await.map_err(unavailable)? {
             return Err(RpcError::invalid_request(
-                "this call asks the user something, which needs a client that accepts \
-                 `text/event-stream`; if yours does, too much is kept for you: wait a few minutes",
+                "this call asks the user a question, which needs a client that accepts \
+                 `text/event-stream`; if yours does, your stored responses have reached the \
+                 storage limit of a user: wait a few minutes",
             ));
         }
         let version = self.session.version;
         let open = questions.into_iter().map(|(key, question)| {
-            // Random, never counted: two calls of one session may ask on two instances.
+            // Random instead of sequential: two calls of a session may ask on two instances.
             let id = random_id();
             let params = question.params(version, Some(&id));
             let message = rpc::encode_request(&id, question.method(), params.as_ref());
@@ -277,31 +279,31 @@ impl Run {
         });
         let open: Vec<_> = open.collect();
         let (progress, answers) = call.into_progress_and_answers();
-        let Some(stored) = self.work.to_stored() else {
+        let Some(stored) = self.requested.to_stored() else {
             return Err(RpcError::internal());
         };
         let stored = StoredCall { answers, progress, ..stored };
         let asked: usize = open.iter().map(|question| question.message.len()).sum();
-        if !self.engine.may_keep(&self.caller, stored.size() + asked).await {
+        if !self.engine.reserve_storage(&self.caller, stored.size() + asked).await {
             return Err(RpcError::new(
                 codes::TOO_MANY_REQUESTS,
-                "this call asks the user something and has to wait for the answer, but your waiting \
-                 calls and answers of the last minutes fill what one person may keep here; wait a few \
-                 minutes",
+                "this call has to wait for an answer of the user, but your waiting calls and \
+                 stored responses of the last minutes have reached the storage limit of a user; \
+                 wait a few minutes",
             ));
         }
         let questions = &self.engine.stores.questions;
         let suspend = || questions.suspend(&self.writer, &stored, &open, QUESTION_TTL, LEASE);
-        // If it is somebody else's by now, that one asks.
-        patiently(ANSWER_PATIENCE, suspend).await.map(drop).map_err(away)
+        // If this run is no longer current, the current one asks.
+        retry_for(ANSWER_TIMEOUT, suspend).await.map(drop).map_err(unavailable)
     }
 }
 
-/// Keeps the lease of a run. Ends when somebody else has taken the call over.
-async fn hold(exchange: &Exchange, writer: &Writer) {
+/// Renews the lease of a run. Returns when the call was taken over by another run.
+async fn keep_lease(response: &LegacyResponse, writer: &Writer) {
     loop {
         tokio::time::sleep(HEARTBEAT).await;
-        if !exchange.renew(writer).await {
+        if !response.renew(writer).await {
             return;
         }
     }

@@ -1,4 +1,4 @@
-//! GET and DELETE: the streams of a session, and its end.
+//! `GET` and `DELETE`: opening and resuming streams, and ending a session.
 
 use std::sync::Arc;
 
@@ -6,22 +6,22 @@ use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use http::{HeaderMap, StatusCode};
 
-use super::{Entered, StreamHabits, enter};
+use super::{ActiveSession, load_session, quirks::StreamQuirks, stream_reader::StreamReader};
 use crate::{
-    admission::Requests,
     caller::{Caller, UserId},
-    engine::{Inner, follow::Follower, hashed},
+    engine::{Inner, hashed},
     headers,
+    rate_limit::RequestCost,
     reply::{About, Reply, ReplyBody},
     rpc::RpcError,
     store::{EventId, SessionId, Signal, StoreError, StreamId, StreamKey},
     version::ProtocolVersion,
 };
 
-/// How many streams of calls move to a standalone stream at once: more than a person waits for.
+/// The maximum number of call streams that are sent on one standalone stream.
 const MAX_MOVED: usize = 64;
 
-/// `GET`: opens the standalone stream, or resumes any stream of the session.
+/// Handles `GET`: opens the standalone stream, or resumes any stream of the session.
 pub(in crate::engine) async fn get(
     engine: &Arc<Inner>,
     caller: Caller,
@@ -35,11 +35,11 @@ pub(in crate::engine) async fn get(
         let error = RpcError::invalid_request("GET opens a stream: accept `text/event-stream`");
         return Reply::error(StatusCode::NOT_ACCEPTABLE, None, &error).with_about(about);
     }
-    let entered = match enter(engine, &caller, headers, None, Requests::LIGHT).await {
-        Ok(entered) => entered,
+    let active = match load_session(engine, &caller, headers, None, RequestCost::LIGHT).await {
+        Ok(active) => active,
         Err(reply) => return reply.with_about(about),
     };
-    let about = About { session: Some(hashed(&entered.id)), ..about };
+    let about = About { session: Some(hashed(&active.id)), ..about };
     if engine.drain.is_cancelled() {
         return Reply::draining(None).with_about(about);
     }
@@ -47,7 +47,7 @@ pub(in crate::engine) async fn get(
         return Reply::too_many_streams(None).with_about(about);
     };
     let mut last = match headers::get(headers, headers::LAST_EVENT_ID).map(EventId::parse) {
-        // Whatever comes from now on: see below.
+        // From the current end of the stream: set below.
         None => EventId { stream: StreamId::standalone(), number: 0 },
         Some(Some(id)) => id,
         Some(None) => {
@@ -56,7 +56,7 @@ pub(in crate::engine) async fn get(
         }
     };
     let resumes = headers.contains_key(headers::LAST_EVENT_ID);
-    let key = StreamKey { session: entered.id.clone(), stream: last.stream.clone() };
+    let key = StreamKey { session: active.id.clone(), stream: last.stream.clone() };
     match engine.stores.log.read(&key, last.number, 1).await {
         Ok(Some(page)) if !resumes => last.number = page.last,
         Ok(Some(_)) => {}
@@ -66,17 +66,17 @@ pub(in crate::engine) async fn get(
             );
             return Reply::bad_request(None, &error).with_about(about);
         }
-        Err(error) => return Reply::store_away(None, &error).with_about(about),
+        Err(error) => return Reply::store_unavailable(None, &error).with_about(about),
     }
     let moves_calls =
-        resumes && key.stream.is_standalone() && !StreamHabits::of(&entered.session).resumes_calls;
+        resumes && key.stream.is_standalone() && !StreamQuirks::of(&active.session).resumes_calls;
     let followed = async {
-        let session = &entered.session;
-        let mut follower = Follower::start(engine, key, session, &caller, last.number).await?;
-        follower.take_over(resumes, session).await;
-        let mut body = follower.into_body();
+        let session = &active.session;
+        let mut reader = StreamReader::start(engine, key, session, &caller, last.number).await?;
+        reader.take_over(resumes, session).await;
+        let mut body = reader.into_body();
         if moves_calls {
-            let calls = moved_calls(engine, &entered, &caller).await?;
+            let calls = moved_calls(engine, &active, &caller).await?;
             body = with_calls(body, calls);
         }
         Ok(body)
@@ -85,30 +85,31 @@ pub(in crate::engine) async fn get(
         Ok(body) => {
             Reply::new(StatusCode::OK, ReplyBody::Events(body)).holding(slot).with_about(about)
         }
-        Err(error) => Reply::store_away(None, &error).with_about(about),
+        Err(error) => Reply::store_unavailable(None, &error).with_about(about),
     }
 }
 
-/// What is left of the streams of a session's calls, for a client that does not resume them itself.
+/// The remaining events of the session's call streams, for a client that does not resume these
+/// streams.
 async fn moved_calls(
     engine: &Arc<Inner>,
-    entered: &Entered,
+    active: &ActiveSession,
     caller: &Caller,
 ) -> Result<Vec<BoxStream<'static, Bytes>>, StoreError> {
     let log = &engine.stores.log;
     let mut bodies = Vec::new();
-    for stream in log.call_streams(&entered.id).await?.into_iter().take(MAX_MOVED) {
-        let key = StreamKey { session: entered.id.clone(), stream };
+    for stream in log.call_streams(&active.id).await?.into_iter().take(MAX_MOVED) {
+        let key = StreamKey { session: active.id.clone(), stream };
         let Some(page) = log.read(&key, 0, 1).await? else {
             continue;
         };
-        let follower = Follower::start(engine, key, &entered.session, caller, 0).await?;
-        bodies.push(follower.move_here(page.last, &entered.session).await.into_body());
+        let reader = StreamReader::start(engine, key, &active.session, caller, 0).await?;
+        bodies.push(reader.move_to_standalone(page.last, &active.session).await.into_body());
     }
     Ok(bodies)
 }
 
-/// A standalone stream together with those of calls. It ends when the standalone one does.
+/// Merges a standalone stream with call streams. The result ends with the standalone stream.
 fn with_calls(
     standalone: BoxStream<'static, Bytes>,
     calls: Vec<BoxStream<'static, Bytes>>,
@@ -121,7 +122,7 @@ fn with_calls(
         .boxed()
 }
 
-/// `DELETE`: ends the session, its streams and its calls, wherever they are.
+/// Handles `DELETE`: ends the session, its streams and its calls on all instances.
 pub(in crate::engine) async fn delete(
     engine: &Arc<Inner>,
     caller: &Caller,
@@ -131,18 +132,18 @@ pub(in crate::engine) async fn delete(
     if let Some(reply) = refuse_modern(headers) {
         return reply;
     }
-    let entered = match enter(engine, caller, headers, None, Requests::LIGHT).await {
-        Ok(entered) => entered,
+    let active = match load_session(engine, caller, headers, None, RequestCost::LIGHT).await {
+        Ok(active) => active,
         Err(reply) => return reply.with_about(about),
     };
-    let about = About { session: Some(hashed(&entered.id)), ..about };
-    match end(engine, &caller.user, entered.id).await {
+    let about = About { session: Some(hashed(&active.id)), ..about };
+    match end(engine, &caller.user, active.id).await {
         Ok(()) => Reply::new(StatusCode::NO_CONTENT, ReplyBody::Empty).with_about(about),
-        Err(error) => Reply::store_away(None, &error).with_about(about),
+        Err(error) => Reply::store_unavailable(None, &error).with_about(about),
     }
 }
 
-/// Ends a session, its streams and its calls, wherever they are.
+/// Ends a session, its streams and its calls on all instances.
 pub(super) async fn end(
     engine: &Inner,
     user: &UserId,
@@ -152,16 +153,16 @@ pub(super) async fn end(
     engine.publish(Signal::Cancelled { session: session.clone(), request: None }).await;
     engine.publish(Signal::SessionEnded(session.clone())).await;
     if let Err(error) = engine.stores.log.forget(&session).await {
-        // They expire by themselves, and nobody can reach them any more.
+        // They are not accessible any more, and expire.
         tracing::warn!(
-            dependency = error.dependency(), error = %error,
-            "The streams of an ended session remain: {error}"
+            dependency = error.dependency(), %error,
+            "Could not delete the streams of an ended session; they expire"
         );
     }
     Ok(())
 }
 
-/// 2026-07-28 has neither GET nor DELETE.
+/// 405: 2026-07-28 has neither `GET` nor `DELETE`. `None`: the request is not modern.
 fn refuse_modern(headers: &HeaderMap) -> Option<Reply> {
     let version = headers::get(headers, headers::PROTOCOL_VERSION)?;
     if !ProtocolVersion::names_modern(version) {

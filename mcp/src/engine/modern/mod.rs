@@ -1,9 +1,10 @@
-//! Modern requests (2026-07-28): each carries everything it needs, and any instance can serve it.
+//! Modern requests (2026-07-28): each is self-contained, and any instance can serve it.
 //!
-//! The call runs inside the response ([`run`]): dropping the response, as when the client disconnects,
-//! drops the call. That is how a modern client cancels.
+//! The call runs inside the response ([`run`]). When the client disconnects, the response is
+//! dropped and with it the call: this is how a modern client cancels.
 
-mod meta;
+mod listen;
+mod params;
 mod run;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -13,28 +14,30 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 
 use self::{
-    meta::{CAPABILITIES_KEY, VERSION_KEY, read_meta},
-    run::{Given, Run},
+    params::{CAPABILITIES_KEY, VERSION_KEY, read_meta},
+    run::{GivenAnswers, ModernRun},
 };
 use super::{
     Inner,
-    jobs::tasks::{self, ModernTask, Refusal, TaskMethod},
-    listen,
-    operation::{Method, Operation, progress_token, read_params},
-    perform::{Caching, Output},
+    execute::{Caching, Output},
+    request::{Method, Operation, read_params},
+    tasks::{
+        methods::{self, TaskError, TaskMethod},
+        wire::{self, ModernTask},
+    },
 };
 use crate::{
-    admission::Requests,
     caller::Caller,
     headers, json,
+    rate_limit::RequestCost,
     reply::{About, Reply},
     rpc::{self, Request, RequestId, RpcError, codes},
-    seal::{self, Binding, Kept},
+    seal::{self, Binding, SealedAnswers},
     trace,
     version::ProtocolVersion,
 };
 
-/// A result as 2026-07-28 wants it.
+/// A result with the members that 2026-07-28 adds.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ModernResult<'a, R> {
@@ -58,7 +61,7 @@ struct Discovered<'a> {
     instructions: Option<&'a str>,
 }
 
-/// A request without the `_meta` that its header announces.
+/// 400: the header names the modern revision, but `_meta` is missing.
 pub(super) fn missing_meta(request: &Request<'_>) -> Reply {
     let error = RpcError::invalid_params(format!(
         "`params._meta` must have `{VERSION_KEY}` and `{CAPABILITIES_KEY}`"
@@ -67,7 +70,7 @@ pub(super) fn missing_meta(request: &Request<'_>) -> Reply {
     Reply::bad_request(Some(&request.id), &error).with_about(about)
 }
 
-/// One modern request.
+/// Handles a modern request.
 pub(super) async fn request(
     engine: &Arc<Inner>,
     caller: Caller,
@@ -75,43 +78,43 @@ pub(super) async fn request(
     request: Request<'_>,
 ) -> Reply {
     let mut about = About { era: Some("modern"), ..About::default() };
-    let quota = match engine.admit(&caller, Requests::of_request(&request)).await {
+    let quota = match engine.check_rate(&caller, RequestCost::of_request(&request)).await {
         Ok(quota) => quota,
-        Err(used_up) => return Reply::too_many(Some(&request.id), used_up).with_about(about),
+        Err(exhausted) => return Reply::too_many(Some(&request.id), exhausted).with_about(about),
     };
-    let reply = match climb(engine, caller, headers, &request, &mut about).await {
+    let reply = match dispatch(engine, caller, headers, &request, &mut about).await {
         Ok(reply) => reply.with_about(about),
-        Err(Refused { status, error }) => {
+        Err(Rejected { status, error }) => {
             Reply::error(status, Some(&request.id), &error).with_about(about)
         }
     };
     reply.with_quota(quota)
 }
 
-/// A request that was refused before anything ran.
-struct Refused {
+/// A request that was rejected before it ran.
+struct Rejected {
     status: StatusCode,
     error: RpcError,
 }
 
-impl From<RpcError> for Refused {
+impl From<RpcError> for Rejected {
     fn from(error: RpcError) -> Self {
         Self { status: StatusCode::BAD_REQUEST, error }
     }
 }
 
-/// The checks in the order of the specification, then the method.
-async fn climb(
+/// Runs the checks in the order of the specification, then the method.
+async fn dispatch(
     engine: &Arc<Inner>,
     caller: Caller,
     headers: &HeaderMap,
     request: &Request<'_>,
     about: &mut About,
-) -> Result<Reply, Refused> {
+) -> Result<Reply, Rejected> {
     let meta = read_meta(request.params)?;
     check_version(headers, &meta.version)?;
-    let about_what = named(&request.method, request.params)?;
-    headers::check_standard(headers, &request.method, about_what.as_deref())?;
+    let name = required_name(&request.method, request.params)?;
+    headers::check_standard(headers, &request.method, name.as_deref())?;
     match &*request.method {
         "server/discover" => {
             about.method = Some("server/discover");
@@ -120,7 +123,7 @@ async fn climb(
         "subscriptions/listen" => {
             about.method = Some("subscriptions/listen");
             let accepted = headers::accepted(headers);
-            let with_tasks = tasks::declared(&meta.capabilities);
+            let with_tasks = wire::declared(&meta.capabilities);
             return Ok(listen::listen(engine, caller, request, with_tasks, accepted.events).await);
         }
         _ => {}
@@ -129,20 +132,20 @@ async fn climb(
         && let Some(method) = TaskMethod::parse(&request.method)
     {
         about.method = Some(method.name());
-        if !tasks::declared(&meta.capabilities) {
-            return Err(tasks::not_declared().into());
+        if !wire::declared(&meta.capabilities) {
+            return Err(wire::not_declared().into());
         }
         return task(engine, &caller, method, request).await;
     }
     let Some(method) = Method::parse(&request.method) else {
         let error = RpcError::method_not_found(&request.method);
-        return Err(Refused { status: StatusCode::NOT_FOUND, error });
+        return Err(Rejected { status: StatusCode::NOT_FOUND, error });
     };
     about.method = Some(method.name());
     let version = ProtocolVersion::V2026_07_28;
     let operation = Operation::prepare(engine, version, method, request.params).map_err(|it| {
         let status = if it.malformed { StatusCode::BAD_REQUEST } else { StatusCode::OK };
-        Refused { status, error: it.error }
+        Rejected { status, error: it.error }
     })?;
     about.target = operation.target(engine);
     let scope = operation.scope(engine);
@@ -158,49 +161,51 @@ async fn climb(
     if operation.is_list() {
         return match engine.list(&operation, version) {
             Ok(output) => Ok(Reply::json(StatusCode::OK, engine.encode(&request.id, &output))),
-            Err(error) => Err(Refused { status: StatusCode::OK, error }),
+            Err(error) => Err(Rejected { status: StatusCode::OK, error }),
         };
     }
     let given = given_answers(engine, &caller, method, &operation, request.params)?;
-    let span = trace::operation(method.name(), about.target.as_deref(), version, request.params);
-    let run = Run {
+    let target = about.target.as_deref();
+    let span = trace::operation(method.name(), target, version, || meta.trace_parent);
+    let run = ModernRun {
         engine: Arc::clone(engine),
         id: request.id.clone(),
         method,
         operation,
         caller,
         meta,
-        progress_token: progress_token(request.params),
         given,
         job: Arc::default(),
     };
     Ok(run.reply(headers::accepted(headers), span).await)
 }
 
-/// A method of the tasks extension.
+/// Handles a method of the tasks extension.
 async fn task(
     engine: &Arc<Inner>,
     caller: &Caller,
     method: TaskMethod,
     request: &Request<'_>,
-) -> Result<Reply, Refused> {
+) -> Result<Reply, Rejected> {
     #[derive(Serialize)]
     struct Acknowledged {}
     let id = &request.id;
-    let body = match tasks::modern(engine, caller, method, request.params).await {
+    let body = match methods::modern(engine, caller, method, request.params).await {
         Ok(Some(job)) => {
             let task = ModernTask::detailed(&job);
             rpc::encode_result(id, &engine.modern(&task, "complete", None))
         }
         Ok(None) => rpc::encode_result(id, &engine.modern(&Acknowledged {}, "complete", None)),
-        Err(Refusal::Scope(scope)) => return Ok(Reply::insufficient_scope(Some(id), scope)),
-        Err(Refusal::Away(error)) => return Ok(Reply::store_away(Some(id), &error)),
-        Err(Refusal::Rpc(error)) => return Err(Refused { status: StatusCode::OK, error }),
+        Err(TaskError::Scope(scope)) => return Ok(Reply::insufficient_scope(Some(id), scope)),
+        Err(TaskError::Unavailable(error)) => {
+            return Ok(Reply::store_unavailable(Some(id), &error));
+        }
+        Err(TaskError::Rpc(error)) => return Err(Rejected { status: StatusCode::OK, error }),
     };
     Ok(Reply::json(StatusCode::OK, body))
 }
 
-/// Compares header and body before it looks whether the version is served.
+/// Checks that header and body name the same version, and then that the server supports it.
 fn check_version(headers: &HeaderMap, version: &str) -> Result<(), RpcError> {
     match headers::get(headers, headers::PROTOCOL_VERSION) {
         None => {
@@ -224,9 +229,8 @@ fn check_version(headers: &HeaderMap, version: &str) -> Result<(), RpcError> {
     .with_data(data))
 }
 
-/// What must stand in `Mcp-Name`, for the methods that have it. What is missing in the body is for
-/// the method to say.
-fn named(method: &str, params: Option<&RawValue>) -> Result<Option<String>, RpcError> {
+/// The value that the header `Mcp-Name` must have. `Ok(None)`: the method has no such header.
+fn required_name(method: &str, params: Option<&RawValue>) -> Result<Option<String>, RpcError> {
     #[derive(Deserialize)]
     struct Params {
         name: Option<String>,
@@ -244,24 +248,24 @@ fn named(method: &str, params: Option<&RawValue>) -> Result<Option<String>, RpcE
         return Ok(None);
     };
     let params: Params = read_params(method, params)?;
-    let named = match field {
+    let value = match field {
         "name" => params.name,
         "uri" => params.uri,
         _ => params.task_id,
     };
-    named
+    value
         .map(Some)
         .ok_or_else(|| RpcError::invalid_params(format!("`{method}` needs `params.{field}`")))
 }
 
-/// The answers that came with this round and those sealed in earlier ones.
+/// Reads the answers of this round, and opens those of earlier rounds from `requestState`.
 fn given_answers(
     engine: &Inner,
     caller: &Caller,
     method: Method,
     operation: &Operation,
     params: Option<&RawValue>,
-) -> Result<Given, RpcError> {
+) -> Result<GivenAnswers, RpcError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Params {
@@ -269,11 +273,11 @@ fn given_answers(
         request_state: Option<String>,
     }
     let Some((target, arguments)) = operation.binding() else {
-        return Ok(Given::default());
+        return Ok(GivenAnswers::default());
     };
     let params: Params = read_params(method.name(), params)?;
-    let kept = match params.request_state {
-        None => Kept::default(),
+    let earlier = match params.request_state {
+        None => SealedAnswers::default(),
         Some(state) => {
             let binding = Binding { caller, method: method.name(), target, arguments };
             seal::open(&engine.settings.seal_keys, engine.now(), &binding, &state)
@@ -283,9 +287,9 @@ fn given_answers(
     let responses = params.input_responses.unwrap_or_default();
     if !responses.is_empty() {
         let answered = responses.len();
-        tracing::debug!(target: crate::COUNTED, answered, "Answers of a client: {answered}");
+        tracing::debug!(target: crate::COUNTED, answered, "Received answers of a client");
     }
-    Ok(Given { kept, responses })
+    Ok(GivenAnswers { earlier, responses })
 }
 
 impl Inner {
@@ -304,7 +308,7 @@ impl Inner {
         Reply::json(StatusCode::OK, rpc::encode_result(id, &result))
     }
 
-    /// What the server can do.
+    /// The capabilities of the server in a revision.
     pub(super) fn capabilities(&self, version: ProtocolVersion) -> Value {
         let mut capabilities = serde_json::json!({
             "tools": { "listChanged": true },
@@ -321,9 +325,9 @@ impl Inner {
         if self.jobs().is_some() {
             match version {
                 ProtocolVersion::V2026_07_28 => {
-                    capabilities["extensions"] = serde_json::json!({ tasks::EXTENSION: {} });
+                    capabilities["extensions"] = serde_json::json!({ wire::EXTENSION: {} });
                 }
-                ProtocolVersion::V2025_11_25 => capabilities["tasks"] = tasks::legacy_capability(),
+                ProtocolVersion::V2025_11_25 => capabilities["tasks"] = wire::legacy_capability(),
                 _ => {}
             }
         }

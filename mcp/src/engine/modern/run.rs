@@ -1,5 +1,5 @@
-//! A modern request that runs: inside its response, as one body or as a stream, or as a job that the
-//! response waits for.
+//! Execution of a modern request inside its response: as a JSON body, as an event stream, or as a
+//! job that the response waits for.
 
 use std::{
     collections::BTreeMap,
@@ -26,36 +26,36 @@ use tokio_util::{
 };
 use tracing::{Instrument as _, Span};
 
-use super::meta::Meta;
+use super::params::Meta;
 use crate::{
     call::{Call, CallContext, Outlet},
     caller::Caller,
     engine::{
         Inner, QUICK,
-        jobs::{
-            self, JobTool, NotStarted,
-            tasks::{self, ModernTask},
-            wait::{Waited, Waiting},
+        access::Access,
+        execute::Failure,
+        request::{Method, Operation},
+        tasks::{
+            self, JobTool, NotStarted, methods,
+            wait::{JobWait, WaitEnd},
+            wire::{self, ModernTask},
         },
-        open::Access,
-        operation::{Method, Operation},
-        perform::Failure,
     },
     failure::{CallFailure, LateFailure},
     headers,
     job::{JobId, JobOutcome, Origin},
     json,
-    question::{Answer, InputRequest, Question, input_requests},
+    question::{ClientAnswer, InputRequest, Question, input_requests},
     reply::{Reply, ReplyBody},
     rpc::{self, RequestId, RpcError, codes},
-    seal::{self, Binding, Kept},
+    seal::{self, Binding, SealedAnswers},
     sse,
     store::{Signal, StoreError},
     types::CallToolResult,
     version::ProtocolVersion,
 };
 
-/// How many events of a call wait for the socket. A call that is faster waits for its client.
+/// The capacity of the event queue of a call. A call that is faster than its client waits.
 const BACKLOG: usize = 64;
 
 #[derive(Serialize)]
@@ -65,48 +65,48 @@ struct InputRequired {
     request_state: String,
 }
 
-/// A modern request that runs.
-pub(super) struct Run {
+/// A running modern request.
+pub(super) struct ModernRun {
     pub(super) engine: Arc<Inner>,
     pub(super) id: RequestId,
     pub(super) method: Method,
     pub(super) operation: Operation,
     pub(super) caller: Caller,
     pub(super) meta: Meta,
-    pub(super) progress_token: Option<RequestId>,
-    pub(super) given: Given,
-    /// The job that the call became, for the log.
+    pub(super) given: GivenAnswers,
+    /// The job of the call, if one was created; for logs.
     pub(super) job: Arc<OnceLock<JobId>>,
 }
 
-/// How a run ended.
-struct Ended {
+/// The result of a run.
+struct RunOutcome {
     status: StatusCode,
     body: Vec<u8>,
     failure: Option<CallFailure>,
     /// The scope that the access token lacks.
     missing_scope: Option<&'static str>,
-    /// When the caller, who asked for too much at once, may come back.
+    /// With a rate limit error: when the caller may retry.
     retry_after: Option<Duration>,
 }
 
-/// What a client has answered.
+/// The answers of the client.
 #[derive(Default)]
-pub(super) struct Given {
-    /// In earlier rounds.
-    pub(super) kept: Kept,
-    /// With this one.
+pub(super) struct GivenAnswers {
+    /// Those of earlier rounds.
+    pub(super) earlier: SealedAnswers,
+    /// Those of this round.
     pub(super) responses: BTreeMap<String, Value>,
 }
 
-impl Given {
-    fn answers(&self) -> BTreeMap<String, Answer> {
-        let now = self.responses.iter().map(|(key, it)| (key.clone(), Answer::Result(it.clone())));
-        self.kept.answers.clone().into_iter().chain(now).collect()
+impl GivenAnswers {
+    fn answers(&self) -> BTreeMap<String, ClientAnswer> {
+        let current =
+            self.responses.iter().map(|(key, it)| (key.clone(), ClientAnswer::Result(it.clone())));
+        self.earlier.answers.clone().into_iter().chain(current).collect()
     }
 }
 
-impl Run {
+impl ModernRun {
     pub(super) async fn reply(self, accepted: headers::Accepted, span: Span) -> Reply {
         let job = Arc::clone(&self.job);
         let mut reply = self.begin(accepted, span).await;
@@ -115,17 +115,17 @@ impl Run {
     }
 
     async fn begin(self, accepted: headers::Accepted, span: Span) -> Reply {
-        let (events, mut waiting) = mpsc::channel(BACKLOG);
+        let (sender, mut events) = mpsc::channel(BACKLOG);
         let cancel = CancellationToken::new();
         let guard = cancel.clone().drop_guard();
         let busy = self.engine.busy.token();
         let expires = Instant::now() + self.engine.until_expiry(&self.caller);
         let mut access = self.engine.access(&self.caller);
         let (engine, id) = (Arc::clone(&self.engine), self.id.clone());
-        let outlet = ModernOutlet { engine, events: accepted.events.then_some(events) };
-        // Also as a stream, its lines in the log have the id of the request.
+        let outlet = ModernOutlet { engine, events: accepted.events.then_some(sender) };
+        // The current span gives the log events the request id, also while the stream is open.
         let run = self.run(outlet, cancel).instrument(span).in_current_span();
-        let mut run: BoxFuture<'static, Ended> = run.boxed();
+        let mut run: BoxFuture<'static, RunOutcome> = run.boxed();
         if !accepted.events {
             return tokio::select! {
                 ended = run => ended.into_reply(),
@@ -138,14 +138,14 @@ impl Run {
             let quick = timeout_at(deadline, async {
                 tokio::select! {
                     biased;
-                    event = waiting.recv() => Err(event),
+                    event = events.recv() => Err(event),
                     ended = &mut run => Ok(ended),
                 }
             });
             match quick.await {
-                Ok(Ok(ended)) => match waiting.try_recv() {
+                Ok(Ok(ended)) => match events.try_recv() {
                     Err(_nothing) => return ended.into_reply(),
-                    // The last events were sent in the same breath as the answer.
+                    // The call sent its last events and completed within the same poll.
                     Ok(event) => {
                         first = Some(event);
                         run = std::future::ready(ended).boxed();
@@ -156,9 +156,9 @@ impl Run {
             }
         }
         let failure = LateFailure::default();
-        let running = Running {
+        let running = CallStream {
             run: Some(run),
-            waiting,
+            events,
             first,
             last: None,
             keep_alive: Instant::now(),
@@ -173,13 +173,13 @@ impl Run {
         reply
     }
 
-    async fn run(self, outlet: ModernOutlet, cancel: CancellationToken) -> Ended {
+    async fn run(self, outlet: ModernOutlet, cancel: CancellationToken) -> RunOutcome {
         let outlet = Arc::new(outlet);
         let call = Call::new(CallContext {
             caller: self.caller.clone(),
             version: ProtocolVersion::V2026_07_28,
             capabilities: self.meta.capabilities.clone(),
-            progress_token: self.progress_token.clone(),
+            progress_token: self.meta.progress_token.clone(),
             log_level: self.meta.log_level,
             answers: self.given.answers(),
             progress: None,
@@ -192,9 +192,9 @@ impl Run {
         if let Some(tool) = engine.job_tool(&self.operation) {
             return self.run_job(&tool, &call, &*outlet).await;
         }
-        let error = match engine.run(&self.operation, &call).await {
+        let error = match engine.execute(&self.operation, &call).await {
             Ok(output) => {
-                return Ended {
+                return RunOutcome {
                     status: StatusCode::OK,
                     body: engine.encode(&self.id, &output),
                     failure: output.failure(),
@@ -204,8 +204,8 @@ impl Run {
             }
             Err(Failure::InputRequired(questions)) => {
                 let asked = questions.len();
-                tracing::debug!(target: crate::COUNTED, asked, "Asked a client: {asked}");
-                let kept = Kept { answers: call.answers(), job: None };
+                tracing::debug!(target: crate::COUNTED, asked, "Asked a client questions");
+                let kept = SealedAnswers { answers: call.answers(), job: None };
                 return self.ask(&questions, &kept);
             }
             Err(Failure::MissingScope(scope)) => return self.missing_scope(scope),
@@ -214,15 +214,15 @@ impl Run {
         self.fail(&error)
     }
 
-    /// Makes a job of the call, or goes on with the one that asked.
-    async fn run_job(&self, tool: &JobTool<'_>, call: &Call, outlet: &dyn Outlet) -> Ended {
+    /// Creates the job of the call, or continues the one that asked the client.
+    async fn run_job(&self, tool: &JobTool<'_>, call: &Call, outlet: &dyn Outlet) -> RunOutcome {
         let engine = &self.engine;
-        let with_tasks = tasks::declared(&self.meta.capabilities);
+        let with_tasks = wire::declared(&self.meta.capabilities);
         if tool.needs_task() && !with_tasks {
-            return self.fail(&tasks::not_declared());
+            return self.fail(&wire::not_declared());
         }
-        if let Some(id) = &self.given.kept.job {
-            return self.go_on(tool, id, outlet).await;
+        if let Some(id) = &self.given.earlier.job {
+            return self.continue_job(tool, id, outlet).await;
         }
         match tool.prepare(call).await {
             Ok(()) => {}
@@ -232,7 +232,7 @@ impl Run {
                 return self.missing_scope(scope);
             }
             Err(NotStarted::Failed(Failure::InputRequired(questions))) => {
-                let kept = Kept { answers: call.answers(), job: None };
+                let kept = SealedAnswers { answers: call.answers(), job: None };
                 return self.ask(&questions, &kept);
             }
         }
@@ -246,7 +246,7 @@ impl Run {
             };
         }
         let lasts = engine.until_expiry(&self.caller);
-        let waiting = Waiting::begin(engine, &self.caller.user, &id, lasts, true).await;
+        let waiting = JobWait::begin(engine, &self.caller.user, &id, lasts, true).await;
         let Ok(mut waiting) = waiting else {
             return self.fail(&RpcError::unavailable());
         };
@@ -263,18 +263,25 @@ impl Run {
         self.waited(waiting.wait(job, outlet).await)
     }
 
-    /// The client answers what the job asked.
-    async fn go_on(&self, tool: &JobTool<'_>, id: &JobId, outlet: &dyn Outlet) -> Ended {
+    /// Delivers the client's answers to the job that asked, and waits for it.
+    async fn continue_job(
+        &self,
+        tool: &JobTool<'_>,
+        id: &JobId,
+        outlet: &dyn Outlet,
+    ) -> RunOutcome {
         let user = &self.caller.user;
         let lasts = self.engine.until_expiry(&self.caller);
-        let Ok(waiting) = Waiting::begin(&self.engine, user, id, lasts, true).await else {
+        let Ok(waiting) = JobWait::begin(&self.engine, user, id, lasts, true).await else {
             return self.fail(&RpcError::unavailable());
         };
         let answered = async {
             let Some(job) = tool.store.get(user, id).await? else {
-                return Ok(Err(RpcError::invalid_params("the job that asked is kept no longer")));
+                return Ok(Err(RpcError::invalid_params(
+                    "the job that asked has expired; call again",
+                )));
             };
-            let answers = match tasks::checked(&job, self.given.responses.clone()) {
+            let answers = match methods::checked(&job, self.given.responses.clone()) {
                 Ok(answers) => answers,
                 Err(error) => return Ok(Err(error)),
             };
@@ -293,8 +300,8 @@ impl Run {
             }
             Err(error) => {
                 tracing::error!(
-                    dependency = error.dependency(), error = %error,
-                    "A job could not be answered: {error}"
+                    dependency = error.dependency(), %error,
+                    "Could not deliver answers to a job; the client must retry"
                 );
                 waiting.forget();
                 self.fail(&RpcError::unavailable())
@@ -302,20 +309,21 @@ impl Run {
         }
     }
 
-    fn waited(&self, waited: Waited) -> Ended {
+    fn waited(&self, waited: WaitEnd) -> RunOutcome {
         match waited {
-            Waited::Asks(job) => {
-                let kept = Kept { answers: BTreeMap::new(), job: Some(job.id.clone()) };
+            WaitEnd::InputRequired(job) => {
+                let kept = SealedAnswers { answers: BTreeMap::new(), job: Some(job.id.clone()) };
                 self.ask(&job.questions, &kept)
             }
-            Waited::Left(result) => self.tool_result(&result),
-            Waited::Ended(job) => match jobs::outcome(&job) {
+            WaitEnd::Detached(result) => self.tool_result(&result),
+            WaitEnd::Ended(job) => match tasks::outcome(&job) {
                 JobOutcome::Error(error) => self.fail(&error),
                 JobOutcome::Result { result, .. } => {
                     match json::from_str::<BTreeMap<String, Box<RawValue>>>(result.get()) {
-                        Ok(result) => {
-                            Ended { failure: job.failure(), ..self.complete(&result, "complete") }
-                        }
+                        Ok(result) => RunOutcome {
+                            failure: job.failure(),
+                            ..self.complete(&result, "complete")
+                        },
                         Err(_no_object) => self.fail(&RpcError::internal()),
                     }
                 }
@@ -323,13 +331,13 @@ impl Run {
         }
     }
 
-    fn tool_result(&self, result: &CallToolResult) -> Ended {
-        Ended { failure: result.failure(), ..self.complete(result, "complete") }
+    fn tool_result(&self, result: &CallToolResult) -> RunOutcome {
+        RunOutcome { failure: result.failure(), ..self.complete(result, "complete") }
     }
 
-    fn complete(&self, result: &impl Serialize, kind: &'static str) -> Ended {
+    fn complete(&self, result: &impl Serialize, kind: &'static str) -> RunOutcome {
         let body = rpc::encode_result(&self.id, &self.engine.modern(result, kind, None));
-        Ended {
+        RunOutcome {
             status: StatusCode::OK,
             body,
             failure: None,
@@ -338,8 +346,9 @@ impl Run {
         }
     }
 
-    /// Asks the client; everything that the next round needs is sealed into the state.
-    fn ask(&self, questions: &BTreeMap<String, Question>, kept: &Kept) -> Ended {
+    /// Asks the client questions. Everything that the next round needs is sealed into
+    /// `requestState`.
+    fn ask(&self, questions: &BTreeMap<String, Question>, kept: &SealedAnswers) -> RunOutcome {
         let (target, arguments) = self.operation.binding().unwrap_or_default();
         let method = self.method.name();
         let binding = Binding { caller: &self.caller, method, target, arguments };
@@ -351,8 +360,8 @@ impl Run {
         self.complete(&required, "input_required")
     }
 
-    fn fail(&self, rpc_error: &RpcError) -> Ended {
-        // The specification pins this one to 400 wherever it comes from.
+    fn fail(&self, rpc_error: &RpcError) -> RunOutcome {
+        // The specification requires 400 for this error in every case.
         let status = match rpc_error.code {
             codes::MISSING_CLIENT_CAPABILITY => StatusCode::BAD_REQUEST,
             _ => StatusCode::OK,
@@ -360,16 +369,16 @@ impl Run {
         let body = rpc::encode_error(Some(&self.id), rpc_error);
         let failure = Some(CallFailure::Rpc(rpc_error.code));
         let retry_after = rpc_error.retry_after();
-        Ended { status, body, failure, missing_scope: None, retry_after }
+        RunOutcome { status, body, failure, missing_scope: None, retry_after }
     }
 
-    fn missing_scope(&self, scope: &'static str) -> Ended {
+    fn missing_scope(&self, scope: &'static str) -> RunOutcome {
         let ended = self.fail(&RpcError::missing_scope(scope));
-        Ended { missing_scope: Some(scope), ..ended }
+        RunOutcome { missing_scope: Some(scope), ..ended }
     }
 }
 
-impl Ended {
+impl RunOutcome {
     fn into_reply(self) -> Reply {
         let mut reply = match self.missing_scope {
             None => Reply::json(self.status, self.body),
@@ -383,23 +392,23 @@ impl Ended {
     }
 }
 
-/// A call whose answer is a stream.
-struct Running {
-    run: Option<BoxFuture<'static, Ended>>,
-    waiting: mpsc::Receiver<String>,
+/// The event stream of a running call.
+struct CallStream {
+    run: Option<BoxFuture<'static, RunOutcome>>,
+    events: mpsc::Receiver<String>,
     first: Option<String>,
     last: Option<Vec<u8>>,
     keep_alive: Instant,
     expires: Instant,
     access: Access,
-    /// Says how the call failed.
+    /// Receives the failure of the call.
     failure: LateFailure,
     /// Cancels the call when the stream is dropped.
     _cancel: DropGuard,
     _busy: TaskTrackerToken,
 }
 
-impl Running {
+impl CallStream {
     fn into_body(self) -> BoxStream<'static, Bytes> {
         stream::unfold(self, |mut running| async move {
             let chunk = running.next().await?;
@@ -414,9 +423,9 @@ impl Running {
             return Some(sse::event(None, &event));
         }
         loop {
-            // Events that were sent before the answer come before it.
+            // Events that were sent before the response precede it.
             if self.run.is_none() {
-                return match self.waiting.try_recv() {
+                return match self.events.try_recv() {
                     Ok(event) => Some(sse::event(None, &event)),
                     Err(_empty) => {
                         let answer = self.last.take()?;
@@ -427,7 +436,7 @@ impl Running {
             let run = self.run.as_mut()?;
             tokio::select! {
                 biased;
-                Some(event) = self.waiting.recv() => {
+                Some(event) = self.events.recv() => {
                     self.keep_alive = Instant::now() + sse::KEEP_ALIVE;
                     return Some(sse::event(None, &event));
                 }
@@ -452,10 +461,10 @@ impl Running {
     }
 }
 
-/// What a modern call writes to.
+/// Sends the events of a modern call to its response.
 struct ModernOutlet {
     engine: Arc<Inner>,
-    /// Absent if the client takes no stream: then there is nowhere to send events.
+    /// `None`: the client does not accept event streams, and events are dropped.
     events: Option<mpsc::Sender<String>>,
 }
 
@@ -463,7 +472,7 @@ struct ModernOutlet {
 impl Outlet for ModernOutlet {
     async fn send(&self, notification: String) {
         if let Some(events) = &self.events {
-            // Fails only when the call is being dropped anyway.
+            // Fails only while the call is being dropped.
             drop(events.send(notification).await);
         }
     }

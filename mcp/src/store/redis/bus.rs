@@ -1,8 +1,9 @@
-//! Signals between processes: one pub/sub connection, which fans out to the subscribers here.
+//! Signals between processes: one pub/sub connection per process, whose messages are distributed to
+//! the subscribers of this process.
 //!
-//! A channel is subscribed to while anybody here listens to its topic. When the connection was
-//! lost, everyone is told that they may have missed something: a signal is only a hint, and whoever
-//! gets one reads what is true.
+//! A channel is subscribed to while its topic has subscribers in this process. After the connection
+//! was lost, all subscribers receive [`Received::Missed`](crate::store::Received::Missed): a signal
+//! is only a hint, and its receivers read the current state.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -16,81 +17,64 @@ use tokio::{
 
 use super::{
     connection::{COMMAND_LIMIT, CONNECT_LIMIT, Connection},
-    value::{REDIS, away, millis, read, write},
+    value::{REDIS, millis, read, unavailable, write},
 };
 use crate::store::{Bus, CatalogDigest, Fanout, Signal, StoreError, Subscription, Topic};
 
-/// How long to wait before connecting again.
+/// The delay before reconnecting.
 const RECONNECT: Duration = Duration::from_millis(250);
 
-/// How often channels that nobody listens to any more are given up.
-const TIDY: Duration = Duration::from_secs(10);
+/// The interval at which channels without subscribers are unsubscribed.
+const TIDY_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How often the connection for signals is asked for a sign of life: nothing else is sent on it while
-/// nothing happens, so a connection that went silent would go unnoticed.
+/// The interval of `PING` on the pub/sub connection. An idle subscriber sends nothing else, so an
+/// interrupted connection would not be noticed.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
-/// How long it is known what the newest instance offered. Longer than between most deploys; whoever
-/// comes after it is told when its session listens again.
+/// The TTL of the digest of the newest instance's lists: longer than the time between most deploys.
+/// After it, a session learns of changed lists when its standalone stream is opened.
 const ANNOUNCEMENT_TTL: Duration = Duration::from_hours(30 * 24);
 
-/// How many signals that could not be published are tried again at once. More than that, and those
-/// who listen have lost their connections as well.
+/// The maximum number of signals that are being retried at the same time. In a longer outage the
+/// subscribers lose their connections, too, and need no retries.
 const LATE_SIGNALS: usize = 256;
 
-/// How often each of them is tried again, a [`RECONNECT`] apart.
+/// The maximum number of retries of a signal, one every [`RECONNECT`].
 const LATE_ATTEMPTS: usize = 40;
 
-/// How many wishes wait for the connection. Whoever comes later waits to wish.
-const WISHES: usize = 1_024;
+/// The capacity of the queue of subscribe requests; further callers wait.
+const MAX_REQUESTS: usize = 1_024;
 
 /// The bus of one process.
 pub(super) struct RedisBus {
     connection: Connection,
     fanout: Fanout,
-    wishes: mpsc::Sender<Wish>,
-    /// Room for signals that are tried again.
+    requests: mpsc::Sender<SubscribeRequest>,
+    /// Permits for signals that are being retried.
     late: Arc<Semaphore>,
 }
 
-/// Somebody wants to listen to a channel, and waits until it is so.
-struct Wish {
+/// A request to subscribe to a channel; `done` is notified when it is open.
+struct SubscribeRequest {
     channel: String,
     done: oneshot::Sender<()>,
 }
 
-/// The channel of a topic.
-pub(super) fn channel(prefix: &str, topic: &Topic) -> String {
-    match topic {
-        Topic::User(user) => format!("{prefix}user:{user}"),
-        Topic::Everyone => format!("{prefix}everyone"),
-        Topic::Session(session) => format!("{prefix}mcp:{{{}}}", session.as_str()),
-        Topic::Control => format!("{prefix}control"),
-        Topic::Job(job) => format!("{prefix}job:{job}"),
-        Topic::Work => format!("{prefix}work"),
-    }
-}
-
-/// A signal as it travels.
-pub(super) fn encode(signal: &Signal) -> Result<String, StoreError> {
-    write(signal)
-}
-
 impl RedisBus {
     pub(super) fn start(connection: Connection) -> Result<Self, StoreError> {
-        let client = Client::open(connection.address()).map_err(away)?;
+        let client = Client::open(connection.address()).map_err(unavailable)?;
         let fanout = Fanout::default();
-        let (wishes, inbox) = mpsc::channel(WISHES);
+        let (requests, inbox) = mpsc::channel(MAX_REQUESTS);
         let listener = Listener {
             client,
             fanout: fanout.clone(),
-            prefix: connection.prefix().to_owned(),
+            connection: connection.clone(),
             inbox,
             channels: HashSet::new(),
         };
         tokio::spawn(listener.run());
         let late = Arc::new(Semaphore::new(LATE_SIGNALS));
-        Ok(Self { connection, fanout, wishes, late })
+        Ok(Self { connection, fanout, requests, late })
     }
 }
 
@@ -98,14 +82,14 @@ impl RedisBus {
 impl Bus for RedisBus {
     async fn publish(&self, signal: Signal) -> Result<(), StoreError> {
         let mut pipeline = redis::pipe();
-        let channel = channel(self.connection.prefix(), &signal.topic());
-        pipeline.publish(channel, encode(&signal)?).ignore();
+        let channel = self.connection.channel(&signal.topic());
+        pipeline.publish(channel, write(&signal)?).ignore();
         let Err(error) = self.connection.pipeline::<()>(&pipeline).await else {
             return Ok(());
         };
-        // Those who listen may have kept their connection, and would not know that they missed
-        // something. Whoever publishes does not wait for it.
-        let Ok(room) = Arc::clone(&self.late).try_acquire_owned() else {
+        // Subscribers whose connection was not interrupted would not notice the lost signal, so it
+        // is retried in the background.
+        let Ok(permit) = Arc::clone(&self.late).try_acquire_owned() else {
             return Err(error);
         };
         let connection = self.connection.clone();
@@ -116,27 +100,30 @@ impl Bus for RedisBus {
                     break;
                 }
             }
-            drop(room);
+            drop(permit);
         });
         Ok(())
     }
 
     async fn subscribe(&self, topic: Topic) -> Result<Subscription, StoreError> {
-        let channel = channel(self.connection.prefix(), &topic);
-        // First here, so that what arrives once the channel is open is not lost.
+        let channel = self.connection.channel(&topic);
+        // Before the channel is opened, so that its first message is not lost.
         let subscription = self.fanout.subscribe(topic);
         let (done, listening) = oneshot::channel();
-        let wish = async {
-            self.wishes.send(Wish { channel, done }).await.map_err(away)?;
-            listening.await.map_err(away)
+        let request = async {
+            self.requests.send(SubscribeRequest { channel, done }).await.map_err(unavailable)?;
+            listening.await.map_err(unavailable)
         };
-        match tokio::time::timeout(COMMAND_LIMIT, wish).await {
+        match tokio::time::timeout(COMMAND_LIMIT, request).await {
             Ok(listening) => listening.map(|()| subscription),
-            Err(elapsed) => Err(away(elapsed)),
+            Err(elapsed) => Err(unavailable(elapsed)),
         }
     }
 
-    async fn announce(&self, catalog: &CatalogDigest) -> Result<Option<CatalogDigest>, StoreError> {
+    async fn replace_catalog(
+        &self,
+        catalog: &CatalogDigest,
+    ) -> Result<Option<CatalogDigest>, StoreError> {
         let mut pipeline = redis::pipe();
         pipeline
             .cmd("SET")
@@ -146,27 +133,27 @@ impl Bus for RedisBus {
             .arg("PX")
             .arg(millis(ANNOUNCEMENT_TTL));
         let (before,): (Option<String>,) = self.connection.pipeline(&pipeline).await?;
-        // What another version wrote in another format is something else in any case.
+        // An unreadable digest was written by a version with another format: treated as different.
         Ok(before.map(|it| read(&it).unwrap_or_default()))
     }
 }
 
-/// Holds the pub/sub connection. Ends with the bus.
+/// Owns the pub/sub connection. Stops when the bus is dropped.
 struct Listener {
     client: Client,
     fanout: Fanout,
-    prefix: String,
-    inbox: mpsc::Receiver<Wish>,
-    /// The channels that are open.
+    connection: Connection,
+    inbox: mpsc::Receiver<SubscribeRequest>,
+    /// The channels that are subscribed to.
     channels: HashSet<String>,
 }
 
-/// Why a connection is left.
-enum Left {
-    /// It broke.
+/// Why listening on a connection has ended.
+enum ListenEnd {
+    /// The connection was lost.
     Lost,
-    /// The bus is gone.
-    Over,
+    /// The bus was dropped.
+    BusDropped,
 }
 
 impl Listener {
@@ -174,17 +161,17 @@ impl Listener {
         let mut first = true;
         loop {
             match self.listen(first).await {
-                Ok(Left::Over) => return,
-                Ok(Left::Lost) => {
+                Ok(ListenEnd::BusDropped) => return,
+                Ok(ListenEnd::Lost) => {
                     tracing::warn!(
                         dependency = REDIS,
-                        "The connection for signals was lost; connecting again"
+                        "Lost the connection for signals; reconnecting"
                     );
                 }
                 Err(error) => {
                     tracing::warn!(
                         dependency = REDIS, %error,
-                        "Could not listen to signals; trying again: {error}"
+                        "Could not subscribe to signals; retrying"
                     );
                 }
             }
@@ -197,71 +184,79 @@ impl Listener {
     }
 
     /// Serves one connection until it ends.
-    async fn listen(&mut self, first: bool) -> Result<Left, StoreError> {
+    async fn listen(&mut self, first: bool) -> Result<ListenEnd, StoreError> {
         let connecting = self.client.get_async_pubsub();
-        let pubsub = tokio::time::timeout(CONNECT_LIMIT, connecting).await.map_err(away)??;
+        let pubsub =
+            tokio::time::timeout(CONNECT_LIMIT, connecting).await.map_err(unavailable)??;
         let (mut sink, mut messages) = pubsub.split();
         let topics = self.fanout.topics();
-        self.channels = topics.iter().map(|it| channel(&self.prefix, it)).collect();
+        self.channels = topics.iter().map(|it| self.connection.channel(it)).collect();
         open(&mut sink, self.channels.iter()).await?;
         if !first {
-            tracing::info!(dependency = REDIS, "Signals are heard again");
+            tracing::info!(dependency = REDIS, "Receiving signals again");
             self.fanout.missed();
         }
-        let mut tidy = tokio::time::interval(TIDY);
+        let mut tidy = tokio::time::interval(TIDY_INTERVAL);
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
         loop {
             tokio::select! {
                 message = messages.next() => match message {
-                    None => return Ok(Left::Lost),
+                    None => return Ok(ListenEnd::Lost),
                     Some(message) => {
                         let text: String = message.get_payload()?;
                         match read(&text) {
                             Ok(signal) => self.fanout.deliver(signal),
                             Err(error) => {
-                                tracing::warn!(error = %error, "A signal cannot be read: {error}");
+                                tracing::warn!(%error, "Ignored an unreadable signal");
                             }
                         }
                     }
                 },
-                wish = self.inbox.recv() => match wish {
-                    None => return Ok(Left::Over),
-                    Some(wish) => self.grant(&mut sink, wish).await?,
+                request = self.inbox.recv() => match request {
+                    None => return Ok(ListenEnd::BusDropped),
+                    Some(request) => self.open_requested(&mut sink, request).await?,
                 },
-                _ = tidy.tick() => self.give_up_unused(&mut sink).await?,
+                _ = tidy.tick() => self.close_unused(&mut sink).await?,
                 _ = heartbeat.tick() => {
                     let beating = sink.ping::<redis::Value>();
-                    tokio::time::timeout(COMMAND_LIMIT, beating).await.map_err(away)??;
+                    tokio::time::timeout(COMMAND_LIMIT, beating).await.map_err(unavailable)??;
                 }
             }
         }
     }
 
-    /// Opens the channel of a wish, and of all others that wait already.
-    async fn grant(&mut self, sink: &mut PubSubSink, wish: Wish) -> Result<(), StoreError> {
-        let mut wishes = vec![wish];
-        while let Ok(wish) = self.inbox.try_recv() {
-            wishes.push(wish);
+    /// Subscribes to the channel of a request, and to those of all requests in the queue.
+    async fn open_requested(
+        &mut self,
+        sink: &mut PubSubSink,
+        request: SubscribeRequest,
+    ) -> Result<(), StoreError> {
+        let mut requests = vec![request];
+        while let Ok(request) = self.inbox.try_recv() {
+            requests.push(request);
         }
-        let new: HashSet<&String> =
-            wishes.iter().map(|it| &it.channel).filter(|it| !self.channels.contains(*it)).collect();
+        let new: HashSet<&String> = requests
+            .iter()
+            .map(|it| &it.channel)
+            .filter(|it| !self.channels.contains(*it))
+            .collect();
         open(sink, new.into_iter()).await?;
-        for wish in wishes {
-            self.channels.insert(wish.channel);
-            if wish.done.send(()).is_err() {
-                tracing::debug!("Whoever wished to listen has given up");
+        for request in requests {
+            self.channels.insert(request.channel);
+            if request.done.send(()).is_err() {
+                tracing::debug!("Subscriber dropped before its subscription was confirmed");
             }
         }
         Ok(())
     }
 
-    async fn give_up_unused(&mut self, sink: &mut PubSubSink) -> Result<(), StoreError> {
+    async fn close_unused(&mut self, sink: &mut PubSubSink) -> Result<(), StoreError> {
         let used: HashSet<String> =
-            self.fanout.topics().iter().map(|it| channel(&self.prefix, it)).collect();
+            self.fanout.topics().iter().map(|it| self.connection.channel(it)).collect();
         let unused: Vec<String> = self.channels.difference(&used).cloned().collect();
         if !unused.is_empty() {
             let closing = sink.unsubscribe(&unused);
-            tokio::time::timeout(COMMAND_LIMIT, closing).await.map_err(away)??;
+            tokio::time::timeout(COMMAND_LIMIT, closing).await.map_err(unavailable)??;
             self.channels.retain(|it| used.contains(it));
         }
         Ok(())
@@ -277,5 +272,5 @@ async fn open(
         return Ok(());
     }
     let opening = sink.subscribe(&channels);
-    Ok(tokio::time::timeout(COMMAND_LIMIT, opening).await.map_err(away)??)
+    Ok(tokio::time::timeout(COMMAND_LIMIT, opening).await.map_err(unavailable)??)
 }

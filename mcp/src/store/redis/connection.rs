@@ -1,9 +1,9 @@
-//! The one connection of a process to Redis for commands, which everything here and everything that
-//! is built on this crate shares.
+//! The connection of a process to Redis for commands, shared by this crate and by the crates that
+//! are built on it.
 //!
-//! It is multiplexed: commands of many tasks travel at the same time, and those that are awaited
-//! together cost one round trip together. The server may be one, or a cluster, which is noticed when
-//! connecting; in a cluster, the keys of one script or pipeline need one hash tag.
+//! It is multiplexed: the commands of many tasks are in flight at the same time, and commands that
+//! are awaited together take one round trip. Whether the server is a cluster is detected when
+//! connecting; in a cluster, all keys of one script or pipeline must have the same hash tag.
 
 use std::{
     fmt,
@@ -23,35 +23,33 @@ use redis::{
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
-use super::{
-    bus,
-    value::{REDIS, away},
-};
+use super::value::{REDIS, unavailable};
 use crate::{
     store::{StoreError, Topic},
     trace,
 };
 
-/// How long a command may take. Redis answers within a millisecond or is in trouble.
+/// The timeout of a command. A healthy Redis answers within a millisecond.
 pub(super) const COMMAND_LIMIT: Duration = Duration::from_secs(2);
 
-/// How long connecting may take.
+/// The timeout of connecting.
 pub(super) const CONNECT_LIMIT: Duration = Duration::from_secs(1);
 
-/// A connection idle for longer than this is checked before it is used.
+/// A connection that was idle for longer is checked before it is used.
 const TRUST_IDLE: Duration = Duration::from_millis(500);
 
-/// How long such a check may take.
+/// The timeout of this check.
 const CHECK_LIMIT: Duration = Duration::from_secs(1);
 
-/// How long the other side may be silent on the level of TCP: until it is asked for a sign of life,
-/// and until sent data has to be acknowledged.
+/// TCP: the idle time before the first keep-alive probe, and the time within which sent data must
+/// be acknowledged.
 const TCP_SILENCE: Duration = Duration::from_secs(15);
 
-/// How often, and how many times, it is asked before the connection is closed.
+/// TCP: the interval between keep-alive probes, and the number of unanswered ones after which the
+/// connection is closed.
 const TCP_KEEPALIVES: (Duration, u32) = (Duration::from_secs(5), 3);
 
-/// The settings of every connection to Redis.
+/// The TCP settings of every connection to Redis.
 fn tcp_settings() -> TcpSettings {
     let (interval, retries) = TCP_KEEPALIVES;
     let keepalive =
@@ -62,80 +60,84 @@ fn tcp_settings() -> TcpSettings {
     settings
 }
 
-/// The connection of a process, and what its keys begin with. Cheap to clone; all clones share the
-/// connection, which is made when it is first used, and again whenever it was lost.
+/// The Redis connection of a process, and its key prefix. Cheap to clone: all clones share the
+/// connection, which is established on first use and re-established after a loss.
 #[derive(Clone)]
 pub struct Connection(Arc<Shared>);
 
 struct Shared {
-    /// May hold a password.
+    /// May contain a password.
     address: ConnectionInfo,
     prefix: String,
     pool: Pool,
     held: Mutex<Held>,
-    /// Held while connecting, so that one does it for all who wait; when that last failed.
+    /// Locked while connecting, so that one task connects for all waiting ones. Contains the time
+    /// of the last attempt if that failed.
     connecting: tokio::sync::Mutex<Option<Instant>>,
     /// When Redis last refused a write because its memory was full.
     full: Mutex<Option<Instant>>,
 }
 
-/// How long Redis counts as full after it has refused a write.
+/// How long Redis is reported as full after it has refused a write.
 const FULL_FOR: Duration = Duration::from_mins(1);
 
-/// What Redis says when it may use no more memory and must not evict.
+/// The error code of Redis when it has reached `maxmemory` and must not evict.
 const OUT_OF_MEMORY: &str = "OOM";
 
-/// The connection in use.
+/// The current connection.
 #[derive(Default)]
 struct Held {
-    /// The connection, and when it last answered.
+    /// The connection, and the time of its last answer.
     link: Option<(Link, Instant)>,
-    /// How many there have been: an error says nothing about a connection that came later.
+    /// The number of the connection, from 1: an error of an earlier connection must not close this
+    /// one.
     number: u64,
 }
 
 impl Connection {
-    /// For a `redis://` or `rediss://` URL; every key and channel begins with `prefix`, so that
-    /// several products share a server.
+    /// Creates a connection to a `redis://` or `rediss://` URL, without connecting yet. Every key
+    /// and channel begins with `prefix`, so that several products can share a server.
     pub fn new(url: &str, prefix: &str) -> Result<Self, StoreError> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_LIMIT))
             .set_response_timeout(Some(COMMAND_LIMIT));
-        let address = url.into_connection_info().map_err(away)?.set_tcp_settings(tcp_settings());
-        let manager = Manager::new_with_config(address.clone(), config).map_err(away)?;
+        let address =
+            url.into_connection_info().map_err(unavailable)?.set_tcp_settings(tcp_settings());
+        let manager = Manager::new_with_config(address.clone(), config).map_err(unavailable)?;
         let pool = Pool::builder(manager)
-            // One connection carries everything; a second one replaces it while it dies.
+            // One connection in use, and one that replaces it while it is being closed.
             .max_size(2)
             .create_timeout(Some(CONNECT_LIMIT))
             .wait_timeout(Some(COMMAND_LIMIT))
             .recycle_timeout(Some(COMMAND_LIMIT))
             .runtime(Runtime::Tokio1)
             .build()
-            .map_err(away)?;
+            .map_err(unavailable)?;
         let prefix = prefix.to_owned();
         let (held, connecting) = (Mutex::default(), tokio::sync::Mutex::default());
         let full = Mutex::default();
         Ok(Self(Arc::new(Shared { address, prefix, pool, held, connecting, full })))
     }
 
-    /// What every key and channel begins with.
+    /// The prefix of every key and channel.
     pub fn prefix(&self) -> &str {
         &self.0.prefix
     }
 
-    /// Whether Redis has lately refused a write of this process because its memory is full.
+    /// Whether Redis has refused a write of this process within the last minute because its memory
+    /// is full.
     pub fn is_full(&self) -> bool {
         let full = self.0.full.lock().unwrap_or_else(PoisonError::into_inner);
         full.is_some_and(|at| at.elapsed() < FULL_FOR)
     }
 
-    /// Notes that a write was refused because Redis is full, and logs it when that is new.
+    /// Records that a write was refused because Redis is full, and logs it once per outage.
     fn note_full(&self) {
         let mut full = self.0.full.lock().unwrap_or_else(PoisonError::into_inner);
         if full.is_none_or(|at| at.elapsed() >= FULL_FOR) {
             tracing::error!(
-                "Redis is full: it refuses writes, so no session and no sign-in begins. Give it more \
-                 memory; the command `store` says who holds how much"
+                "Redis has reached its memory limit and refuses writes: no session or sign-in can \
+                 start. Increase its memory; the command `store` lists the usage per user"
             );
         }
         *full = Some(Instant::now());
@@ -143,10 +145,18 @@ impl Connection {
 
     /// The channel on which signals of a topic are published.
     pub fn channel(&self, topic: &Topic) -> String {
-        bus::channel(self.prefix(), topic)
+        let prefix = self.prefix();
+        match topic {
+            Topic::User(user) => format!("{prefix}user:{user}"),
+            Topic::Everyone => format!("{prefix}everyone"),
+            Topic::Session(session) => format!("{prefix}mcp:{{{}}}", session.as_str()),
+            Topic::Control => format!("{prefix}control"),
+            Topic::Job(job) => format!("{prefix}job:{job}"),
+            Topic::Work => format!("{prefix}work"),
+        }
     }
 
-    /// Where Redis is, with the settings of each connection to it.
+    /// The address and TCP settings, for further connections.
     pub(super) fn address(&self) -> ConnectionInfo {
         self.0.address.clone()
     }
@@ -159,39 +169,40 @@ impl Connection {
         let asking = async {
             let (mut link, number) = self.link().await?;
             let result = invocation.invoke_async(&mut link).await;
-            self.settle(number, result)
+            self.record_result(number, result)
         };
         asking.instrument(trace::redis("EVALSHA")).await
     }
 
-    /// Sends commands in one go.
+    /// Sends the commands of a pipeline in one round trip.
     pub async fn pipeline<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, StoreError> {
         let asking = async {
             let (mut link, number) = self.link().await?;
             let result = pipeline.query_async(&mut link).await;
-            self.settle(number, result)
+            self.record_result(number, result)
         };
         asking.instrument(trace::redis("PIPELINE")).await
     }
 
-    /// The connection, and which one it is.
+    /// Returns the connection and its number; connects if necessary.
     async fn link(&self) -> Result<(Link, u64), StoreError> {
         if let Some(link) = self.checked().await {
             return Ok(link);
         }
         let began = Instant::now();
         let connecting = self.0.connecting.lock();
-        let mut failed = tokio::time::timeout(COMMAND_LIMIT, connecting).await.map_err(away)?;
-        // Somebody else may have connected meanwhile, or tried to.
+        let mut failed =
+            tokio::time::timeout(COMMAND_LIMIT, connecting).await.map_err(unavailable)?;
+        // Another task may have connected in the meantime, or have failed to.
         if let Some(link) = self.current() {
             return Ok(link);
         }
         if failed.is_some_and(|it| it >= began) {
-            return Err(away("Redis could not be reached a moment ago"));
+            return Err(unavailable("Redis could not be reached a moment ago"));
         }
         let connected = self.connect().await;
         if failed.is_some() && connected.is_ok() {
-            tracing::info!(dependency = REDIS, "Redis answers again");
+            tracing::info!(dependency = REDIS, "Connected to Redis again");
         }
         *failed = connected.is_err().then(Instant::now);
         let link = connected?;
@@ -206,8 +217,8 @@ impl Connection {
         held.link.clone().map(|(link, _)| (link, held.number))
     }
 
-    /// The connection, if it is known to work: one that was idle may have been closed, or have gone
-    /// silent, without this process having heard of it.
+    /// Returns the current connection if it works. One that was idle is checked with a `PING`,
+    /// because it may have been closed or interrupted without notice.
     async fn checked(&self) -> Option<(Link, u64)> {
         let (link, used_at, number) = {
             let held = self.held();
@@ -215,7 +226,7 @@ impl Connection {
             (link, used_at, held.number)
         };
         let Link::One(mut one) = link.clone() else {
-            return Some((link, number)); // connects to its servers again by itself
+            return Some((link, number)); // reconnects to its nodes by itself
         };
         if used_at.elapsed() < TRUST_IDLE {
             return Some((link, number));
@@ -230,7 +241,7 @@ impl Connection {
         None
     }
 
-    /// Notes that a connection works.
+    /// Records that a connection has answered.
     fn answered(&self, number: u64) {
         let mut held = self.held();
         if held.number == number
@@ -240,7 +251,7 @@ impl Connection {
         }
     }
 
-    /// Closes a connection, unless another one has replaced it already.
+    /// Drops a connection, unless it was replaced already.
     fn forget(&self, number: u64) {
         let mut held = self.held();
         if held.number == number {
@@ -249,8 +260,8 @@ impl Connection {
     }
 
     async fn connect(&self) -> Result<Link, StoreError> {
-        let pooled = self.0.pool.get().await.map_err(away)?;
-        // For good: the pool would check a connection that died before it makes a new one.
+        let pooled = self.0.pool.get().await.map_err(unavailable)?;
+        // Removed from the pool, which would check a dead connection before it creates a new one.
         let mut one = deadpool_redis::Connection::take(pooled);
         let info: String = redis::cmd("INFO").arg("cluster").query_async(&mut one).await?;
         if !info.contains("cluster_enabled:1") {
@@ -262,7 +273,7 @@ impl Connection {
             .tcp_settings(tcp_settings())
             .build()?;
         let connecting = client.get_async_connection();
-        let many = tokio::time::timeout(COMMAND_LIMIT, connecting).await.map_err(away)??;
+        let many = tokio::time::timeout(COMMAND_LIMIT, connecting).await.map_err(unavailable)??;
         Ok(Link::Many(many))
     }
 
@@ -270,21 +281,21 @@ impl Connection {
         self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a result apart; a connection that broke is not used again.
-    fn settle<T>(&self, number: u64, result: RedisResult<T>) -> Result<T, StoreError> {
+    /// Records the result of a command. A broken connection is not used again.
+    fn record_result<T>(&self, number: u64, result: RedisResult<T>) -> Result<T, StoreError> {
         if result.is_ok() {
             self.answered(number);
         }
         result.map_err(|error| {
             trace::failed(error.code().unwrap_or("unavailable"));
-            // Of a transaction it is the cause of the error and not its code.
+            // In a transaction it is not the code of the error, but part of its text.
             if error.code() == Some(OUT_OF_MEMORY) || error.to_string().contains("OOM command") {
                 self.note_full();
             }
             if error.is_io_error() || error.is_connection_dropped() || error.is_timeout() {
                 self.forget(number);
             }
-            away(error)
+            unavailable(error)
         })
     }
 }
@@ -295,7 +306,7 @@ impl fmt::Debug for Connection {
     }
 }
 
-/// A connection to one server, or one to each of the many of a cluster.
+/// A connection to a single server, or to the nodes of a cluster.
 #[derive(Clone)]
 enum Link {
     One(MultiplexedConnection),

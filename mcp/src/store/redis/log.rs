@@ -1,6 +1,6 @@
-//! Stream logs: a Redis stream for the events and a hash for what is still to come.
+//! Stream logs: a Redis stream for the events, and a hash for the state of the open requests.
 //!
-//! The Redis stream is made with the first event, because even an almost empty one costs 4 kB.
+//! The Redis stream is created with the first event, because even an almost empty one uses 4 kB.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -12,8 +12,8 @@ use async_trait::async_trait;
 use redis::streams::StreamRangeReply;
 
 use super::{
-    Redis, bus,
-    value::{FORMAT, assemble, away, field, millis, stored_message, write},
+    Redis,
+    value::{FORMAT, assemble, field, millis, stored_text, unreadable, write},
 };
 use crate::{
     job::JobId,
@@ -25,32 +25,32 @@ use crate::{
     },
 };
 
-/// The number of the last event.
+/// Field: the number of the last event.
 const LAST: &str = "last";
-/// How many requests are unanswered.
+/// Field: the number of unanswered requests.
 const OPEN: &str = "open";
-/// One field per unanswered request begins so. Its value has four numbers: which run it is, when
-/// its writer counts as dead (in ms since the Unix epoch by the server's clock), the writer's last
-/// message, and how often the call has lost its instance.
+/// Prefix of the fields that represent one unanswered request each. The value consists of four
+/// numbers: the run, the time when its lease lapses (in ms since the Unix epoch by the clock of
+/// Redis), the number of the run's last message, and how many times the call was lost.
 const PENDING: &str = "pending:";
 
-/// One field per unanswered request that a job answers begins so. Its value is the job.
+/// Prefix of the fields that hold the job of one unanswered request each.
 const JOB: &str = "job:";
-/// The hash of the session's requests that jobs answer: stream, run and job of each.
+/// The key of the hash of a session's requests that jobs answer: stream, run and job of each.
 const JOBS: &str = "jobs";
 
-/// The set of a session's streams.
+/// The key of the set of a session's streams.
 const STREAMS: &str = "streams";
 
-/// When the writer counts as dead, in ms.
+/// The time when the lease of a pending request lapses, in ms since the Unix epoch.
 fn lapses(pending: &str) -> Option<u64> {
     pending.split(' ').nth(1)?.parse().ok()
 }
 
-/// What [`StreamLog::read`] asks for at once.
+/// The replies to the pipeline of [`StreamLog::read`].
 type Read = (StreamRangeReply, BTreeMap<String, String>, (u64, u64));
 
-/// What a script says of a call that was taken over.
+/// A taken over call in the reply of the script: request, run, losses, call hash.
 type Taken = (String, u64, u64, HashMap<String, String>);
 
 impl Redis {
@@ -62,7 +62,7 @@ impl Redis {
         self.key(&key.session, &format!("meta:{}", key.stream.as_str()))
     }
 
-    /// What the key of every running call of a stream begins with.
+    /// The key prefix of the running calls of a stream.
     fn running_keys(&self, key: &StreamKey) -> String {
         self.key(&key.session, &format!("running:{}:", key.stream.as_str()))
     }
@@ -71,10 +71,10 @@ impl Redis {
         format!("{}{}", self.running_keys(&writer.key), field(&writer.request))
     }
 
-    /// Channel and text of the signal that a stream has changed.
+    /// The channel and the encoded signal that announce a change of a stream.
     pub(super) fn wake(&self, key: &StreamKey) -> Result<(String, String), StoreError> {
         let signal = Signal::StreamChanged(key.clone());
-        Ok((bus::channel(self.connection.prefix(), &signal.topic()), bus::encode(&signal)?))
+        Ok((self.connection.channel(&signal.topic()), write(&signal)?))
     }
 }
 
@@ -108,7 +108,7 @@ impl StreamLog for Redis {
             .key(self.log_key(&key))
             .key(self.meta_key(&key))
             .key(self.key(session, STREAMS))
-            .arg(stored_message(message))
+            .arg(stored_text(message))
             .arg(MAX_EVENTS)
             .arg(millis(STREAM_TTL))
             .arg(key.stream.as_str())
@@ -127,7 +127,7 @@ impl StreamLog for Redis {
             .arg(field(&writer.request))
             .arg(writer.term)
             .arg(number)
-            .arg(stored_message(message))
+            .arg(stored_text(message))
             .arg(MAX_EVENTS)
             .arg(millis(STREAM_TTL))
             .arg(channel)
@@ -146,7 +146,7 @@ impl StreamLog for Redis {
             .key(self.key(&writer.key.session, JOBS))
             .arg(field(&writer.request))
             .arg(writer.term)
-            .arg(answer.map(stored_message).unwrap_or_default())
+            .arg(answer.map(stored_text).unwrap_or_default())
             .arg(MAX_EVENTS)
             .arg(millis(STREAM_TTL))
             .arg(channel)
@@ -156,12 +156,13 @@ impl StreamLog for Redis {
     }
 
     async fn cancel(&self, session: &SessionId, request: &RequestId) -> Result<(), StoreError> {
-        // Which stream it is, only the script knows.
+        // Only the script finds the stream: it inserts the id into the signal, which is split at a
+        // placeholder.
         let key = StreamKey { session: session.clone(), stream: StreamId::random() };
         let (channel, signal) = self.wake(&key)?;
         let (before, after) = signal
             .split_once(key.stream.as_str())
-            .ok_or_else(|| away("a signal names its stream"))?;
+            .ok_or_else(|| unreadable("a signal contains its stream"))?;
         let mut cancel = self.scripts.stream_cancel.prepare_invoke();
         cancel
             .key(self.key(session, STREAMS))
@@ -211,7 +212,7 @@ impl StreamLog for Redis {
             let message: Option<String> = event.get("m");
             let message = message.as_deref().and_then(|it| it.strip_prefix(FORMAT));
             let (Some(number), Some(message)) = (number, message) else {
-                return Err(away("an event has a format that this version cannot read"));
+                return Err(unreadable("an event has a format that this version cannot read"));
             };
             page.events.push((number, Arc::from(message)));
         }
@@ -228,7 +229,7 @@ impl StreamLog for Redis {
             let pending = meta.get(&format!("{PENDING}{request}"));
             let term = pending.and_then(|it| it.split(' ').next()?.parse().ok());
             if let (Some(term), Some(job)) = (term, JobId::parse(job)) {
-                let request = json::from_str(request).map_err(away)?;
+                let request = json::from_str(request).map_err(unreadable)?;
                 page.jobs.push((Writer { key: key.clone(), request, term }, job));
             }
         }
@@ -242,7 +243,7 @@ impl StreamLog for Redis {
         take.key(self.meta_key(key)).arg(self.running_keys(key)).arg(millis(lease));
         let taken: Vec<Taken> = self.script(&take).await?;
         let orphans = taken.into_iter().map(|(request, term, lost, call)| {
-            let request = json::from_str(&request).map_err(away)?;
+            let request = json::from_str(&request).map_err(unreadable)?;
             let writer = Writer { key: key.clone(), request, term };
             Ok(Orphan { writer, lost, call: assemble(&call)? })
         });
@@ -284,10 +285,10 @@ impl StreamLog for Redis {
         let mut parts = found.split(' ');
         let (Some(stream), Some(term), Some(job)) = (parts.next(), parts.next(), parts.next())
         else {
-            return Err(away("the job of a request cannot be read"));
+            return Err(unreadable("the job of a request is incomplete"));
         };
         let key = StreamKey { session: session.clone(), stream: StreamId::from_stored(stream) };
-        let term = term.parse().map_err(away)?;
+        let term = term.parse().map_err(unreadable)?;
         let writer = Writer { key, request: request.clone(), term };
         Ok(JobId::parse(job).map(|job| (writer, job)))
     }
@@ -305,7 +306,7 @@ impl StreamLog for Redis {
             .key(self.meta_key(&writer.key))
             .arg(field(&writer.request))
             .arg(writer.term)
-            .arg(stored_message(message))
+            .arg(stored_text(message))
             .arg(MAX_EVENTS)
             .arg(millis(STREAM_TTL))
             .arg(channel)
@@ -331,7 +332,7 @@ impl StreamLog for Redis {
         let mut pipeline = redis::pipe();
         pipeline.atomic().del(self.log_key(key)).ignore().del(self.meta_key(key)).ignore();
         let streams = self.key(&key.session, STREAMS);
-        pipeline.srem(streams, stored_message(key.stream.as_str())).ignore();
+        pipeline.srem(streams, stored_text(key.stream.as_str())).ignore();
         self.pipeline(&pipeline).await
     }
 

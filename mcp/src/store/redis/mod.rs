@@ -1,27 +1,27 @@
-//! The stores of many instances: Redis 7 or Valkey 8, alone or as a cluster.
+//! The stores in Redis 7 or Valkey 8, for many instances; a single server or a cluster.
 //!
-//! Commands of a process share one multiplexed [`Connection`]; its pub/sub has another ([`bus`]). What
-//! belongs together is one script or one pipeline, so a call costs one round trip before its tool
-//! runs. Every key has a lifetime, and every key of a session the same hash tag `{session}`, so that
-//! a cluster keeps them together:
+//! The commands of a process share one multiplexed [`Connection`]; pub/sub uses a second one
+//! ([`bus`]). Related commands form one script or one pipeline, so a call costs one round trip
+//! before its tool runs. Every key has a TTL. All keys of a session have the same hash tag `{sid}`,
+//! so that a cluster stores them on one node:
 //!
-//! | key | type | holds | lifetime |
+//! | key | type | contents | TTL |
 //! |---|---|---|---|
-//! | `mcp:{sid}:session` | hash | [`super::Session`] | the session's, sliding |
-//! | `mcp:{sid}:call:<id>` | hash | a call that waits for the client | of its questions |
-//! | `mcp:{sid}:ask:<question>` | string | which call and which of its questions | of its questions |
-//! | `mcp:{sid}:waiting` | hash | waiting calls by the client's id | of its questions |
-//! | `mcp:{sid}:log:<stream>` | stream | the events of one stream | [`super::STREAM_TTL`] after the last |
-//! | `mcp:{sid}:meta:<stream>` | hash | its length, and run and lease of each open request | the same |
-//! | `mcp:{sid}:running:<stream>:<id>` | hash | a call that may be run again if its instance dies | the same |
-//! | `mcp:{sid}:jobs` | hash | which job answers which request | [`super::STREAM_TTL`] after its lease |
-//! | `sessions:<user>` | sorted set | the user's sessions by their last use | a session's, sliding |
-//! | `mcp:{sid}:streams` | set | the streams of the session | the same |
-//! | `catalog` | string | what the newest instance offers, as a digest | 30 days |
+//! | `mcp:{sid}:session` | hash | [`super::Session`] | session TTL, sliding |
+//! | `mcp:{sid}:call:<id>` | hash | a call that waits for answers | of its questions |
+//! | `mcp:{sid}:ask:<question>` | string | call and tool's key of a question | of its questions |
+//! | `mcp:{sid}:waiting` | hash | waiting calls by JSON-RPC id | of its questions |
+//! | `mcp:{sid}:log:<stream>` | stream | events of a stream | [`super::STREAM_TTL`] after the last |
+//! | `mcp:{sid}:meta:<stream>` | hash | last number; run and lease of open requests | same |
+//! | `mcp:{sid}:running:<stream>:<id>` | hash | a call that may be run again | same |
+//! | `mcp:{sid}:jobs` | hash | job by request | [`super::STREAM_TTL`] after its lease |
+//! | `sessions:<user>` | sorted set | the user's sessions by last use | session TTL, sliding |
+//! | `mcp:{sid}:streams` | set | the streams of the session | as the streams |
+//! | `catalog` | string | digest of the newest instance's lists | 30 days |
 //! | `mcp:{sid}`, `user:<user>`, `everyone`, `control` | channel | [`super::Signal`]s | – |
 //!
-//! A value begins with a format byte, and a hash has it in one of its fields, so that the instances of
-//! a rolling deploy tell what they cannot read from what is broken.
+//! Every value begins with a format character, and every hash has it in one of its fields, so that
+//! during a rolling deploy an instance can distinguish a newer format from a corrupt value.
 
 mod bus;
 mod connection;
@@ -35,11 +35,11 @@ use std::{sync::Arc, time::Duration};
 use redis::{FromRedisValue, Pipeline, RedisError, Script, ScriptInvocation};
 
 pub use self::connection::Connection;
-use self::value::away;
+use self::value::unavailable;
 use super::{SessionId, StoreError, Stores};
 
 impl Stores {
-    /// Stores in Redis, over the one connection of this process. `session_ttl`: how long an idle
+    /// Creates stores in Redis that share the process's connection. `session_ttl`: how long an idle
     /// session is kept. Must be called within a tokio runtime.
     pub fn in_redis(connection: &Connection, session_ttl: Duration) -> Result<Self, StoreError> {
         let connection = connection.clone();
@@ -54,7 +54,7 @@ impl Stores {
     }
 }
 
-/// The shared connection and the names of the keys.
+/// The implementation of all stores except the bus.
 struct Redis {
     connection: Connection,
     session_ttl: Duration,
@@ -113,7 +113,7 @@ impl Scripts {
 }
 
 impl Redis {
-    /// The key of something that belongs to a session.
+    /// The key `rest` of a session.
     fn key(&self, session: &SessionId, rest: &str) -> String {
         format!("{}mcp:{{{}}}:{rest}", self.connection.prefix(), session.as_str())
     }
@@ -132,6 +132,6 @@ impl Redis {
 
 impl From<RedisError> for StoreError {
     fn from(error: RedisError) -> Self {
-        away(error)
+        unavailable(error)
     }
 }

@@ -1,14 +1,15 @@
--- Takes a question and notes its answer. KEYS: ask, waiting.
--- ARGV: beginnings of the keys of waiting calls, metas and running calls, the answer, lease in ms,
--- lifetime of a running call in ms.
--- Answers nothing (no such question), an empty list (others are open), or the whole call, which
--- from now on runs: whoever asked for it has the lease.
+-- Removes a question and stores its answer. The last answer starts the next run of the call.
+-- KEYS: ask, waiting.
+-- ARGV: key prefixes of waiting calls, metas and running calls; the answer; lease in ms; TTL of a
+-- running call in ms.
+-- Returns false (no such question), an empty list (other questions are open), or the call hash (the
+-- call is running, and the caller holds its lease).
 local ask = redis.call('GETDEL', KEYS[1])
 if not ask then
     return false
 end
 local space = string.find(ask, ' ', 1, true)
-local call = ARGV[1] .. string.sub(ask, 2, space - 1) -- after the format
+local call = ARGV[1] .. string.sub(ask, 2, space - 1) -- without the format
 if redis.call('EXISTS', call) == 0 then
     return false
 end

@@ -1,8 +1,10 @@
--- Keeps a call that waits for the client. KEYS: meta, log, the running call, the waiting call, waiting.
--- ARGV: request, which run of it, lifetime in ms, lease after it in ms, lifetime of a stream in ms,
--- id of the waiting call, id of the stream, beginning of a question's key, the call, most events,
--- channel, signal, how many questions, most bytes of events, then id, key and message of each
--- question, then key and text of each answer so far. Answers whether the call is still the writer's.
+-- Stores a call that waits for answers, and appends its questions to its stream.
+-- KEYS: meta, log, running call, waiting call, waiting.
+-- ARGV: request, run, TTL in ms, lease after the TTL in ms, TTL of a stream in ms, id of the
+-- waiting call, stream id, key prefix of questions, the call, maximum number of events, channel,
+-- signal, number of questions, maximum bytes of events; then id, tool's key and message of each
+-- question; then key and value of each answer so far.
+-- Returns 1 if the run is current, otherwise 0.
 local field = 'pending:' .. ARGV[1]
 local state = redis.call('HGET', KEYS[1], field)
 if not state then
@@ -18,7 +20,7 @@ end
 local time = redis.call('TIME')
 local lapses = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[3] + ARGV[4]
 redis.call('HSET', KEYS[1], field, string.format('%s %d %s %s', term, lapses, written, lost))
--- Nobody may run it again: it is not running.
+-- The call is not running, so it must not be run again.
 redis.call('DEL', KEYS[3])
 local questions = tonumber(ARGV[13])
 redis.call('HSET', KEYS[4], 'call', ARGV[9], 'request', ARGV[1], 'stream', ARGV[7],

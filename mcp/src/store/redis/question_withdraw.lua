@@ -1,6 +1,6 @@
--- Takes a waiting call away. KEYS: waiting. ARGV: beginning of a waiting call's key, request.
--- Answers nothing, or stream and run. Its questions expire by themselves: without the call they are
--- worth nothing.
+-- Removes a waiting call. Its questions have no effect without it, and expire.
+-- KEYS: waiting. ARGV: key prefix of waiting calls, request.
+-- Returns false (no such call), or its stream and run.
 local id = redis.call('HGET', KEYS[1], ARGV[2])
 if not id then
     return false

@@ -1,4 +1,4 @@
-//! Calls that wait for the client: one hash each, and one key per open question.
+//! Calls that wait for answers: one hash per call, and one key per open question.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -9,12 +9,12 @@ use async_trait::async_trait;
 
 use super::{
     Redis,
-    value::{assemble, away, field, millis, stored_message, write},
+    value::{assemble, field, millis, stored_text, unreadable, write},
 };
 use crate::{
     id::random_id,
     json,
-    question::Answer,
+    question::ClientAnswer,
     rpc::RequestId,
     store::{
         Answered, MAX_EVENTS, MAX_STREAM_BYTES, OpenQuestion, Questions, STREAM_TTL, SessionId,
@@ -22,14 +22,14 @@ use crate::{
     },
 };
 
-/// The client's id of the call, as [`field`] writes it.
+/// Field: the JSON-RPC id of the call, as [`field`] encodes it.
 const REQUEST: &str = "request";
-/// The stream of the call.
+/// Field: the stream of the call.
 const STREAM: &str = "stream";
-/// Which run of the call it is.
+/// Field: the run of the call.
 const TERM: &str = "term";
 
-/// Whose the call of a hash is.
+/// Reads the writer of a call hash. `Ok(None)`: the hash is incomplete.
 fn writer(
     session: &SessionId,
     fields: &HashMap<String, String>,
@@ -41,8 +41,8 @@ fn writer(
     };
     Ok(Some(Writer {
         key: StreamKey { session: session.clone(), stream: StreamId::from_stored(stream) },
-        request: json::from_str(request).map_err(away)?,
-        term: term.parse().map_err(away)?,
+        request: json::from_str(request).map_err(unreadable)?,
+        term: term.parse().map_err(unreadable)?,
     }))
 }
 
@@ -57,7 +57,7 @@ impl Questions for Redis {
         lease: Duration,
     ) -> Result<bool, StoreError> {
         let session = &writer.key.session;
-        // The same whenever the same is tried again.
+        // Derived from the questions, so that a repeated call uses the same id.
         let id = open.first().map_or_else(random_id, |it| it.id.clone());
         let (channel, signal) = self.wake(&writer.key)?;
         let stored = StoredCall { answers: BTreeMap::new(), ..call.clone() };
@@ -83,7 +83,7 @@ impl Questions for Redis {
             .arg(open.len())
             .arg(MAX_STREAM_BYTES);
         for question in open {
-            suspend.arg(&question.id).arg(&question.key).arg(stored_message(&question.message));
+            suspend.arg(&question.id).arg(&question.key).arg(stored_text(&question.message));
         }
         for (name, answer) in &call.answers {
             suspend.arg(name).arg(write(answer)?);
@@ -95,7 +95,7 @@ impl Questions for Redis {
         &self,
         session: &SessionId,
         question: &str,
-        answer: Answer,
+        answer: ClientAnswer,
         lease: Duration,
     ) -> Result<Answered, StoreError> {
         let mut take = self.scripts.question_answer.prepare_invoke();
@@ -115,7 +115,7 @@ impl Questions for Redis {
         };
         match (writer(session, &fields)?, assemble(&fields)?) {
             (Some(writer), Some(call)) => Ok(Answered::Complete(writer, call)),
-            _ => Err(away("a waiting call has lost its contents")),
+            _ => Err(unreadable("a waiting call is incomplete")),
         }
     }
 

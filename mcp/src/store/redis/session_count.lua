@@ -1,5 +1,6 @@
--- Adds a session to those of its user. KEYS: the user's sessions. ARGV: session, lifetime of an idle
--- session in ms, most sessions. Answers the sessions that were idle for longest and are too many.
+-- Adds a session to the set of its user, and removes the longest idle ones above the limit.
+-- KEYS: the user's sessions. ARGV: session, session TTL in ms, maximum number of sessions.
+-- Returns the removed sessions.
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now - ARGV[2] * 1000))

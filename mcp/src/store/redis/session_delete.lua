@@ -1,5 +1,6 @@
--- Ends a session with its waiting calls. KEYS: session, waiting. ARGV: beginning of a call's key.
--- Answers whether the session was there.
+-- Deletes a session and its waiting calls. KEYS: session, waiting. ARGV: key prefix of waiting
+-- calls.
+-- Returns 1 if the session existed, otherwise 0.
 for _, call in ipairs(redis.call('HVALS', KEYS[2])) do
     redis.call('DEL', ARGV[1] .. call)
 end

@@ -1,6 +1,7 @@
--- Lets a session follow a resource, up to a number of them and of bytes of their URIs. KEYS: session.
--- ARGV: the field of the resource, fields of a session that follows nothing, most subscriptions,
--- beginning of the field of a resource, most bytes. Answers whether the session follows it.
+-- Adds a subscription to a session, within the limits. KEYS: session.
+-- ARGV: field of the resource, number of fields of a session without subscriptions, maximum number
+-- of subscriptions, prefix of the fields of subscriptions, maximum total bytes of the URIs.
+-- Returns 1 if the session is subscribed, otherwise 0.
 if redis.call('EXISTS', KEYS[1]) == 0 then
     return 0
 end

@@ -1,4 +1,4 @@
-//! Sessions: one hash each.
+//! Sessions: one hash per session, and one sorted set per user.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::{
     Redis,
-    value::{millis, read, stored_message, write},
+    value::{millis, read, stored_text, write},
 };
 use crate::{
     caller::UserId,
@@ -17,22 +17,23 @@ use crate::{
     types::LogLevel,
 };
 
-/// What never changes, as JSON.
+/// Field: the immutable part of the session, as JSON.
 const FIXED: &str = "session";
 const LEVEL: &str = "level";
 const CATALOG: &str = "catalog";
-/// One field per followed resource begins so.
+/// Prefix of the fields that represent one subscription each.
 const FOLLOWS: &str = "follows:";
-/// [`FIXED`], [`LEVEL`] and [`CATALOG`].
+/// The number of fields without subscriptions: [`FIXED`], [`LEVEL`] and [`CATALOG`].
 const FIELDS: usize = 3;
 
 impl Redis {
-    /// The key of a user's sessions. On a cluster it is elsewhere than they are.
+    /// The key of the sorted set of a user's sessions. In a cluster it is not on the node of the
+    /// sessions themselves.
     fn sessions_key(&self, user: &UserId) -> String {
         format!("{}sessions:{user}", self.connection.prefix())
     }
 
-    /// Adds a session to those of its user, and takes those away that are too many.
+    /// Adds a session to the user's set; removes and returns those above the limit.
     async fn count_session(
         &self,
         user: &UserId,
@@ -48,7 +49,7 @@ impl Redis {
         Ok(evicted.iter().filter_map(|id| SessionId::parse(id)).collect())
     }
 
-    /// Notes that a session is used, if it is one of the user's.
+    /// Updates the last use of a session, if it is in the user's set.
     async fn touch_session(&self, user: &UserId, id: &SessionId) -> Result<(), StoreError> {
         let mut touch = self.scripts.session_touch.prepare_invoke();
         touch.key(self.sessions_key(user)).arg(id.as_str()).arg(millis(self.session_ttl));
@@ -81,8 +82,8 @@ impl Sessions for Redis {
             pipeline.hset(&key, format!("{FOLLOWS}{uri}"), "").ignore();
         }
         pipeline.cmd("PEXPIRE").arg(&key).arg(millis(self.session_ttl)).ignore();
-        let counting = self.count_session(&session.user, id);
-        let ((), evicted) = tokio::try_join!(self.pipeline(&pipeline), counting)?;
+        let adding = self.count_session(&session.user, id);
+        let ((), evicted) = tokio::try_join!(self.pipeline(&pipeline), adding)?;
         Ok(evicted)
     }
 
@@ -95,8 +96,8 @@ impl Sessions for Redis {
         let (loaded, touched) = tokio::join!(loading, self.touch_session(user, id));
         let (fields,) = loaded?;
         if let Err(error) = touched {
-            // A full Redis refuses this write. The session is there all the same.
-            tracing::debug!(%error, "Could not note that a session is used");
+            // Redis refuses this write when its memory is full; the session was loaded regardless.
+            tracing::debug!(%error, "Could not update the last use of a session");
         }
         let Some(fixed) = fields.get(FIXED) else {
             return Ok(None);
@@ -147,11 +148,11 @@ impl Sessions for Redis {
     }
 
     async fn delete(&self, user: &UserId, id: &SessionId) -> Result<bool, StoreError> {
-        let mut uncount = redis::pipe();
-        uncount.zrem(self.sessions_key(user), stored_message(id.as_str())).ignore();
+        let mut remove = redis::pipe();
+        remove.zrem(self.sessions_key(user), stored_text(id.as_str())).ignore();
         let mut delete = self.scripts.session_delete.prepare_invoke();
         delete.key(self.key(id, "session")).key(self.key(id, "waiting")).arg(self.key(id, "call:"));
-        let (deleted, ()) = tokio::try_join!(self.script(&delete), self.pipeline(&uncount))?;
+        let (deleted, ()) = tokio::try_join!(self.script(&delete), self.pipeline(&remove))?;
         Ok(deleted)
     }
 }

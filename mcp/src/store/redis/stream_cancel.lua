@@ -1,10 +1,10 @@
--- Drops a running request of a session, whoever its writer is. KEYS: streams.
--- ARGV: request, beginnings of the keys of metas and running calls, channel, then the signal of a
--- stream in two parts, between which its id stands.
+-- Removes a running request of a session, whichever run is current. KEYS: streams.
+-- ARGV: request, key prefixes of metas and running calls, channel, and the signal in two parts,
+-- between which the stream id is inserted.
 for _, stream in ipairs(redis.call('SMEMBERS', KEYS[1])) do
-    stream = string.sub(stream, 2) -- after the format
+    stream = string.sub(stream, 2) -- without the format
     local meta = ARGV[2] .. stream
-    -- A job is cancelled by whoever knows of it.
+    -- A request that a job answers is cancelled through the job.
     if redis.call('HEXISTS', meta, 'job:' .. ARGV[1]) == 0
         and redis.call('HDEL', meta, 'pending:' .. ARGV[1]) == 1
     then

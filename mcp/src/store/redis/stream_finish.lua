@@ -1,6 +1,7 @@
--- Answers a pending request, or drops it. KEYS: log, meta, the running call, jobs.
--- ARGV: request, which run of it, message or '', most events, lifetime in ms, channel, signal,
--- most bytes of events.
+-- Appends the response to a pending request, or removes the request without one.
+-- KEYS: log, meta, running call, jobs.
+-- ARGV: request, run, message or '', maximum number of events, TTL in ms, channel, signal, maximum
+-- bytes of events.
 local field = 'pending:' .. ARGV[1]
 local state = redis.call('HGET', KEYS[2], field)
 if not state or string.match(state, '%d+') ~= ARGV[2] then

@@ -1,7 +1,7 @@
--- Forgets every stream of a session. KEYS: streams.
--- ARGV: beginnings of the keys of log, meta and running calls.
+-- Deletes all streams of a session. KEYS: streams.
+-- ARGV: key prefixes of logs, metas and running calls.
 for _, stream in ipairs(redis.call('SMEMBERS', KEYS[1])) do
-    stream = string.sub(stream, 2) -- after the format
+    stream = string.sub(stream, 2) -- without the format
     for _, field in ipairs(redis.call('HKEYS', ARGV[2] .. stream)) do
         local request = string.match(field, '^pending:(.*)$')
         if request then

@@ -1,6 +1,6 @@
--- Notes that a job answers a request. KEYS: meta, log, the running call, jobs.
--- ARGV: request, which run of it, lease in ms, lifetime after it in ms, the job, id of the stream.
--- Answers whether the call is still the writer's.
+-- Hands a request over to a job. KEYS: meta, log, running call, jobs.
+-- ARGV: request, run, lease in ms, TTL after the lease in ms, job id, stream id.
+-- Returns 1 if the run is current, otherwise 0.
 local field = 'pending:' .. ARGV[1]
 local state = redis.call('HGET', KEYS[1], field)
 if not state then
@@ -14,7 +14,7 @@ local time = redis.call('TIME')
 local lapses = time[1] * 1000 + math.floor(time[2] / 1000) + tonumber(ARGV[3])
 redis.call('HSET', KEYS[1], field, string.format('%s %d %s %s', term, lapses, written, lost),
     'job:' .. ARGV[1], ARGV[5])
--- Nobody may run it again: the job does.
+-- The job runs the call, so no instance may run it again.
 redis.call('DEL', KEYS[3])
 redis.call('HSET', KEYS[4], ARGV[1], table.concat({ ARGV[6], term, ARGV[5] }, ' '), 'format', '1')
 local lifetime = ARGV[3] + ARGV[4]

@@ -1,11 +1,11 @@
--- Begins the stream of a POST. KEYS: meta, streams.
--- ARGV: beginning of a running call's key, lease in ms, lifetime in ms, id of the stream, then each
--- request and what it takes to run it again, or ''.
+-- Creates the stream of a POST. KEYS: meta, streams.
+-- ARGV: key prefix of running calls, lease in ms, TTL in ms, stream id; then each request and the
+-- stored call, or '' if it must not be run again.
 local time = redis.call('TIME')
 local lapses = time[1] * 1000 + math.floor(time[2] / 1000) + tonumber(ARGV[2])
 redis.call('HSET', KEYS[1], 'format', '1', 'open', (#ARGV - 4) / 2)
 for i = 5, #ARGV, 2 do
-    -- Which run it is, when its writer counts as dead, its last message, how often it was lost.
+    -- Run, time when the lease lapses, number of the last message, number of losses.
     redis.call('HSET', KEYS[1], 'pending:' .. ARGV[i], string.format('0 %d 0 0', lapses))
     if ARGV[i + 1] ~= '' then
         redis.call('HSET', ARGV[1] .. ARGV[i], 'call', ARGV[i + 1])

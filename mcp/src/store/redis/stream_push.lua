@@ -1,5 +1,5 @@
--- Part of the scripts that append to a stream. Appends a message and drops the oldest events that are
--- too many or too long together; the last one stays.
+-- Prepended to the scripts that append to a stream. Appends a message, and drops the oldest events
+-- above the limits; the last event is always kept.
 local function push(log, meta, message, most_events, most_bytes)
     local number = redis.call('HINCRBY', meta, 'last', 1)
     local last = number .. '-0'

@@ -1,6 +1,6 @@
--- Renews the lease of a run, by the server's clock. KEYS: meta, log, the running call, jobs, streams.
--- ARGV: request, which run of it, lease in ms, lifetime after it in ms.
--- Answers whether the call is still the writer's.
+-- Renews the lease of a run, by the clock of Redis. KEYS: meta, log, running call, jobs, streams.
+-- ARGV: request, run, lease in ms, TTL after the lease in ms.
+-- Returns 1 if the run is current, otherwise 0.
 local field = 'pending:' .. ARGV[1]
 local state = redis.call('HGET', KEYS[1], field)
 if not state then

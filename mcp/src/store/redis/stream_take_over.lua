@@ -1,6 +1,6 @@
 -- Takes over the calls of a stream whose leases have lapsed. KEYS: meta.
--- ARGV: beginning of a running call's key, lease in ms.
--- Answers the request, the new run, how often it was lost, and the call, for each.
+-- ARGV: key prefix of running calls, lease in ms.
+-- Returns the request, the new run, the number of losses and the call hash of each.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local taken = {}

@@ -1,6 +1,7 @@
--- Appends a message of a call, unless it is there already. KEYS: log, meta.
--- ARGV: request, which run of it, number of the message, message, most events, lifetime in ms,
--- channel, signal, most bytes of events. Answers whether the call is still the writer's.
+-- Appends a message of a call, unless its number was appended already. KEYS: log, meta.
+-- ARGV: request, run, message number, message, maximum number of events, TTL in ms, channel,
+-- signal, maximum bytes of events.
+-- Returns 1 if the run is current, otherwise 0.
 local field = 'pending:' .. ARGV[1]
 local state = redis.call('HGET', KEYS[2], field)
 if not state then
@@ -16,7 +17,7 @@ end
 redis.call('HSET', KEYS[2], field, table.concat({ term, lapses, ARGV[3], lost }, ' '))
 push(KEYS[1], KEYS[2], ARGV[4], ARGV[5], ARGV[9])
 redis.call('PEXPIRE', KEYS[1], ARGV[6])
--- The count of events must not end before the events: their numbers only grow.
+-- The meta hash must outlive the events: it holds the last event number, which only increases.
 local longer = ARGV[6] + 60000
 if redis.call('PTTL', KEYS[2]) < longer then
     redis.call('PEXPIRE', KEYS[2], longer)

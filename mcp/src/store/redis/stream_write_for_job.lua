@@ -1,7 +1,7 @@
 -- Appends a message of a job. KEYS: log, meta.
--- ARGV: request, which run of it, message, most events, lifetime in ms, channel, signal, most bytes
--- of events; for a marked message also the name of the mark and its value, which must be more than any before.
--- Answers whether the call is still the writer's.
+-- ARGV: request, run, message, maximum number of events, TTL in ms, channel, signal, maximum bytes
+-- of events; with a mark also its name and value: appended only if the value exceeds the last one.
+-- Returns 1 if the run is current, otherwise 0.
 local state = redis.call('HGET', KEYS[2], 'pending:' .. ARGV[1])
 if not state or string.match(state, '%d+') ~= ARGV[2] then
     return 0
@@ -15,7 +15,7 @@ if ARGV[9] then
     redis.call('HSET', KEYS[2], mark, ARGV[10])
 end
 push(KEYS[1], KEYS[2], ARGV[3], ARGV[4], ARGV[8])
--- What was promised to be kept for longer stays so.
+-- TTLs are only extended: a lease may require longer ones.
 for i, lifetime in ipairs({ tonumber(ARGV[5]), ARGV[5] + 60000 }) do
     if redis.call('PTTL', KEYS[i]) < lifetime then
         redis.call('PEXPIRE', KEYS[i], lifetime)

@@ -1,4 +1,4 @@
-//! How values are written in Redis.
+//! The format of values in Redis.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -11,34 +11,36 @@ use crate::{
     store::{StoreError, StoredCall},
 };
 
-/// Marks the format of every value, here and in the scripts. Readers of the next format will know
-/// this one too.
+/// The first character of every value, here and in the scripts. Identifies the format; a reader of
+/// a later format must accept this one, too.
 pub(super) const FORMAT: char = '1';
 
-/// The call without its answers, as JSON.
+/// Field of a call hash: the call without its answers, as JSON.
 const CALL: &str = "call";
 
-/// One field per answer begins so.
+/// Prefix of the fields of a call hash that hold one answer each.
 const ANSWER: &str = "answer:";
 
-/// What log events call Redis in their field `dependency`.
+/// The value of the field `dependency` of log events about Redis.
 pub(super) const REDIS: &str = "redis";
 
-pub(super) fn away(error: impl Into<BoxError>) -> StoreError {
+/// The error of a command that Redis did not answer.
+pub(super) fn unavailable(error: impl Into<BoxError>) -> StoreError {
     StoreError::new(Some(REDIS), error)
 }
 
-fn unreadable(error: impl Into<BoxError>) -> StoreError {
+/// The error of a stored value that cannot be read. Redis itself is available.
+pub(super) fn unreadable(error: impl Into<BoxError>) -> StoreError {
     StoreError::new(None, error)
 }
 
-/// A value as it is stored.
+/// Encodes a value as JSON with the format prefix.
 pub(super) fn write(value: &impl Serialize) -> Result<String, StoreError> {
     let json = serde_json::to_string(value).map_err(unreadable)?;
     Ok(format!("{FORMAT}{json}"))
 }
 
-/// A stored value.
+/// Decodes what [`write`] encoded.
 pub(super) fn read<T: DeserializeOwned>(text: &str) -> Result<T, StoreError> {
     let value = text
         .strip_prefix(FORMAT)
@@ -50,17 +52,17 @@ pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// A message as it is stored.
-pub(super) fn stored_message(message: &str) -> String {
+/// A text with the format prefix.
+pub(super) fn stored_text(message: &str) -> String {
     format!("{FORMAT}{message}")
 }
 
-/// A request as a part of a name. Tells the number 1 from the string "1".
+/// A request id as part of a key or field name, as JSON: the number 1 differs from the string "1".
 pub(super) fn field(request: &RequestId) -> String {
     serde_json::to_string(request).unwrap_or_default()
 }
 
-/// The call of a hash, if it has one.
+/// Reads the call of a call hash. `Ok(None)`: the hash has no call.
 pub(super) fn assemble(fields: &HashMap<String, String>) -> Result<Option<StoredCall>, StoreError> {
     let Some(call) = fields.get(CALL) else {
         return Ok(None);

@@ -90,7 +90,7 @@ impl Client {
         }
         if let Some(error) = answer.get("error") {
             let text = error["message"].as_str().unwrap_or_default();
-            if text.contains("lost before its job began") {
+            if text.contains("lost before its job was created") {
                 self.world.tally.count("job calls that were lost before their job began");
             } else if !began {
                 self.world.tally.count("job calls that could not be made jobs");

@@ -200,7 +200,7 @@ impl Client {
         let text = answer["result"]["content"][0]["text"].as_str().unwrap_or_default();
         if end.status == "completed" && text == format!("counted to {steps}") {
             world.tally.promise_kept();
-        } else if end.status == "completed" && text.contains("goes on as job") {
+        } else if end.status == "completed" && text.contains("continues as job") {
             world.tally.count("job calls whose instance went");
             world.tally.promise_kept();
         } else {

@@ -1,0 +1,64 @@
+//! Loading of the session of a request.
+
+use http::{HeaderMap, StatusCode};
+
+use crate::{
+    caller::Caller,
+    engine::Inner,
+    headers,
+    rate_limit::{Quota, RequestCost},
+    reply::Reply,
+    rpc::{RequestId, RpcError},
+    store::{Session, SessionId},
+    version::ProtocolVersion,
+};
+
+/// The session of a request.
+pub(super) struct ActiveSession {
+    pub(super) id: SessionId,
+    pub(super) session: Session,
+    pub(super) quota: Option<Quota>,
+}
+
+/// Loads the session of a request and counts the request against the caller's quotas, concurrently.
+/// The error is the reply: 429 if the quota is exhausted, 400 without a session header, 404 if the
+/// user has no such session (2025-11-25, basic/transports, "Session Management").
+pub(super) async fn load_session(
+    engine: &Inner,
+    caller: &Caller,
+    headers: &HeaderMap,
+    request: Option<&RequestId>,
+    requests: RequestCost,
+) -> Result<ActiveSession, Reply> {
+    if let Some(version) = headers::get(headers, headers::PROTOCOL_VERSION)
+        && !version.parse().is_ok_and(|it: ProtocolVersion| !it.is_modern())
+    {
+        let error = RpcError::invalid_request(format!(
+            "the header `MCP-Protocol-Version` names a version that has no sessions here; served \
+             are {}",
+            ProtocolVersion::names().join(", ")
+        ));
+        return Err(Reply::bad_request(request, &error));
+    }
+    let Some(sent) = headers::get(headers, headers::SESSION_ID) else {
+        let error = RpcError::invalid_request(
+            "the header `Mcp-Session-Id` is missing: send `initialize` first, then its session \
+             with every request",
+        );
+        return Err(Reply::bad_request(request, &error));
+    };
+    let unknown = || {
+        let error =
+            RpcError::invalid_request("this session has ended or never was; initialize again");
+        Reply::error(StatusCode::NOT_FOUND, request, &error)
+    };
+    let id = SessionId::parse(sent).ok_or_else(unknown)?;
+    let loading = engine.stores.sessions.load(&caller.user, &id);
+    let (counted, loaded) = tokio::join!(engine.check_rate(caller, requests), loading);
+    let quota = counted.map_err(|exhausted| Reply::too_many(request, exhausted))?;
+    match loaded {
+        Ok(Some(session)) => Ok(ActiveSession { id, session, quota }),
+        Ok(None) => Err(unknown()),
+        Err(error) => Err(Reply::store_unavailable(request, &error)),
+    }
+}

@@ -1,0 +1,471 @@
+//! The methods that both eras have: parsing of their parameters, and resolution of the catalog
+//! entry.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::{Inner, tasks::params::TaskRequest};
+use crate::{
+    call::CallMeta,
+    catalog::{HeaderParam, MatchedUri, ResourceKind},
+    json,
+    rpc::{self, RequestId, RpcError, codes},
+    store::{MAX_URI_BYTES, StoredCall},
+    version::ProtocolVersion,
+};
+
+/// A method that both eras have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Method {
+    ListTools,
+    CallTool,
+    ListResources,
+    ListTemplates,
+    ReadResource,
+    ListPrompts,
+    GetPrompt,
+    Complete,
+}
+
+impl Method {
+    const ALL: [Self; 8] = [
+        Self::ListTools,
+        Self::CallTool,
+        Self::ListResources,
+        Self::ListTemplates,
+        Self::ReadResource,
+        Self::ListPrompts,
+        Self::GetPrompt,
+        Self::Complete,
+    ];
+
+    pub(super) fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.name() == name)
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::ListTools => "tools/list",
+            Self::CallTool => "tools/call",
+            Self::ListResources => "resources/list",
+            Self::ListTemplates => "resources/templates/list",
+            Self::ReadResource => "resources/read",
+            Self::ListPrompts => "prompts/list",
+            Self::GetPrompt => "prompts/get",
+            Self::Complete => "completion/complete",
+        }
+    }
+}
+
+/// A parsed request: its parameters are valid, and name an entry of the catalog.
+#[derive(Debug)]
+pub(super) enum Operation {
+    ListTools { cursor: Option<String> },
+    CallTool { index: usize, name: String, arguments: Box<RawValue> },
+    ListResources { cursor: Option<String> },
+    ListTemplates { cursor: Option<String> },
+    ReadResource { index: usize, uri: MatchedUri },
+    ListPrompts { cursor: Option<String> },
+    GetPrompt { index: usize, name: String, arguments: Box<RawValue> },
+    CompletePrompt { index: usize, argument: Argument, given: BTreeMap<String, String> },
+    CompleteResource { index: usize, argument: Argument },
+}
+
+/// An operation with the options of its request.
+#[derive(Debug)]
+pub(super) struct RequestedOperation {
+    pub(super) operation: Operation,
+    pub(super) progress_token: Option<RequestId>,
+    /// The client asks for a task handle instead of the result (2025-11-25).
+    pub(super) task: Option<TaskRequest>,
+}
+
+impl RequestedOperation {
+    /// Converts to the form in which another instance can resume it. `None`: the operation cannot
+    /// be stored, since it needs no resumption.
+    pub(super) fn to_stored(&self) -> Option<StoredCall> {
+        Some(StoredCall {
+            method: self.operation.method().name().to_owned(),
+            params: Some(self.operation.to_params(self.progress_token.as_ref(), self.task)?),
+            answers: BTreeMap::new(),
+            progress: None,
+        })
+    }
+
+    /// Parses a stored call, possibly of another version of this server. `None`: this version does
+    /// not have its tool, prompt or resource.
+    pub(super) fn from_stored(
+        engine: &Inner,
+        version: ProtocolVersion,
+        call: &StoredCall,
+    ) -> Option<Self> {
+        let method = Method::parse(&call.method)?;
+        let params = call.params.as_deref();
+        let operation = Operation::prepare(engine, version, method, params).ok()?;
+        let task = task_request(params).ok()?;
+        Some(Self { operation, progress_token: progress_token(params), task })
+    }
+}
+
+/// The argument to complete.
+#[derive(Debug, Deserialize)]
+pub(super) struct Argument {
+    pub(super) name: String,
+    pub(super) value: String,
+}
+
+/// Why the parameters of a request were rejected.
+#[derive(Debug)]
+pub(super) struct InvalidParams {
+    pub(super) error: RpcError,
+    /// Whether the parameters do not have the form that the method requires. Otherwise they name an
+    /// entry that does not exist.
+    pub(super) malformed: bool,
+}
+
+fn malformed(error: RpcError) -> InvalidParams {
+    InvalidParams { error, malformed: true }
+}
+
+fn unknown(error: RpcError) -> InvalidParams {
+    InvalidParams { error, malformed: false }
+}
+
+#[derive(Deserialize)]
+struct ListParams {
+    cursor: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct NamedParams<'a> {
+    name: String,
+    #[serde(borrow)]
+    arguments: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct UriParams {
+    uri: String,
+}
+
+#[derive(Deserialize)]
+struct CompleteParams {
+    #[serde(rename = "ref")]
+    reference: Reference,
+    argument: Argument,
+    context: Option<CompleteContext>,
+}
+
+#[derive(Deserialize)]
+struct Reference {
+    #[serde(rename = "type")]
+    kind: ReferenceKind,
+    name: Option<String>,
+    uri: Option<String>,
+}
+
+#[derive(Deserialize)]
+enum ReferenceKind {
+    #[serde(rename = "ref/prompt")]
+    Prompt,
+    #[serde(rename = "ref/resource")]
+    Resource,
+}
+
+#[derive(Deserialize)]
+struct CompleteContext {
+    #[serde(default)]
+    arguments: BTreeMap<String, String>,
+}
+
+/// The maximum length of a value to complete, in bytes. A longer one is not a prefix of a
+/// suggestion.
+const MAX_COMPLETION_VALUE: usize = 1_000;
+
+/// Parses the parameters of a method. Absent parameters are read as `{}`.
+pub(super) fn read_params<'a, T: Deserialize<'a>>(
+    method: &str,
+    params: Option<&'a RawValue>,
+) -> Result<T, RpcError> {
+    json::from_str(params.map_or("{}", RawValue::get)).map_err(|error| {
+        RpcError::invalid_params(format!("the parameters do not fit `{method}`: {error}"))
+    })
+}
+
+/// Returns the arguments, or `{}` if they are absent. Accepts an object encoded as a JSON string,
+/// as some clients send it.
+fn object(arguments: Option<&RawValue>) -> Result<Box<RawValue>, InvalidParams> {
+    let none = || RawValue::from_string("{}".to_owned()).expect("valid JSON");
+    let is_object = |it: &RawValue| it.get().starts_with('{');
+    let Some(sent) = arguments.filter(|it| it.get() != r#""""#) else {
+        return Ok(none());
+    };
+    if is_object(sent) {
+        return Ok(sent.to_owned());
+    }
+    json::from_str::<String>(sent.get())
+        .and_then(|text| json::from_str::<Box<RawValue>>(text.trim()))
+        .ok()
+        .filter(|it| is_object(it))
+        .ok_or_else(|| malformed(RpcError::invalid_params("`arguments` must be an object")))
+}
+
+impl Operation {
+    /// Parses the parameters of a method and finds the catalog entry that they name.
+    pub(super) fn prepare(
+        engine: &Inner,
+        version: ProtocolVersion,
+        method: Method,
+        params: Option<&RawValue>,
+    ) -> Result<Self, InvalidParams> {
+        let name = method.name();
+        let cursor = || Ok(read_params::<ListParams>(name, params).map_err(malformed)?.cursor);
+        match method {
+            Method::ListTools => Ok(Self::ListTools { cursor: cursor()? }),
+            Method::ListResources => Ok(Self::ListResources { cursor: cursor()? }),
+            Method::ListTemplates => Ok(Self::ListTemplates { cursor: cursor()? }),
+            Method::ListPrompts => Ok(Self::ListPrompts { cursor: cursor()? }),
+            Method::CallTool => {
+                let params: NamedParams<'_> = read_params(name, params).map_err(malformed)?;
+                let arguments = object(params.arguments)?;
+                let index = engine.catalog.find_tool(&params.name).ok_or_else(|| {
+                    unknown(RpcError::invalid_params(format!(
+                        "there is no tool `{}`; see tools/list",
+                        rpc::shorten(&params.name)
+                    )))
+                })?;
+                Ok(Self::CallTool { index, name: params.name, arguments })
+            }
+            Method::GetPrompt => {
+                let params: NamedParams<'_> = read_params(name, params).map_err(malformed)?;
+                let arguments = object(params.arguments)?;
+                let index = find_prompt(engine, &params.name)?;
+                Ok(Self::GetPrompt { index, name: params.name, arguments })
+            }
+            Method::ReadResource => {
+                let params: UriParams = read_params(name, params).map_err(malformed)?;
+                let (index, uri) = engine
+                    .catalog
+                    .find_resource(&params.uri)
+                    .ok_or_else(|| unknown(resource_not_found(&params.uri, version)))?;
+                Ok(Self::ReadResource { index, uri })
+            }
+            Method::Complete => prepare_completion(engine, version, params),
+        }
+    }
+
+    /// The scope that the access token must have. Empty: none.
+    pub(super) fn scope(&self, engine: &Inner) -> &'static str {
+        match self {
+            Self::ListTools { .. }
+            | Self::ListResources { .. }
+            | Self::ListTemplates { .. }
+            | Self::ListPrompts { .. } => "",
+            Self::CallTool { index, .. } => engine.catalog.tools()[*index].scope,
+            Self::GetPrompt { index, .. } | Self::CompletePrompt { index, .. } => {
+                engine.catalog.prompts()[*index].scope
+            }
+            Self::ReadResource { index, .. } | Self::CompleteResource { index, .. } => {
+                engine.catalog.resources()[*index].scope
+            }
+        }
+    }
+
+    /// The name of the catalog entry. From a bounded set, so it may be a metric label.
+    pub(super) fn target(&self, engine: &Inner) -> Option<String> {
+        let resource = |index: usize| match &engine.catalog.resources()[index].kind {
+            ResourceKind::Single(entry) => entry.uri.clone(),
+            ResourceKind::Template(template) => template.uri_template.to_owned(),
+        };
+        match self {
+            Self::ListTools { .. }
+            | Self::ListResources { .. }
+            | Self::ListTemplates { .. }
+            | Self::ListPrompts { .. } => None,
+            Self::CallTool { index, .. } => {
+                Some(engine.catalog.tools()[*index].definition.name.to_owned())
+            }
+            Self::GetPrompt { index, .. } | Self::CompletePrompt { index, .. } => {
+                Some(engine.catalog.prompts()[*index].definition.name.to_owned())
+            }
+            Self::ReadResource { index, .. } | Self::CompleteResource { index, .. } => {
+                Some(resource(*index))
+            }
+        }
+    }
+
+    /// The parameters that must be repeated in headers, and the arguments that contain them.
+    /// `None`: the tool has no such parameters.
+    pub(super) fn header_params<'a>(
+        &'a self,
+        engine: &'a Inner,
+    ) -> Option<(&'a [HeaderParam], &'a RawValue)> {
+        match self {
+            Self::CallTool { index, arguments, .. } => {
+                let headers = &engine.catalog.tools()[*index].headers;
+                (!headers.is_empty()).then_some((headers, &**arguments))
+            }
+            _ => None,
+        }
+    }
+
+    /// The target and arguments that `requestState` is bound to. `None`: the method cannot ask the
+    /// client.
+    pub(super) fn binding(&self) -> Option<(&str, &str)> {
+        match self {
+            Self::CallTool { name, arguments, .. } | Self::GetPrompt { name, arguments, .. } => {
+                Some((name, arguments.get()))
+            }
+            Self::ReadResource { uri, .. } => Some((&uri.uri, "")),
+            _ => None,
+        }
+    }
+
+    fn method(&self) -> Method {
+        match self {
+            Self::ListTools { .. } => Method::ListTools,
+            Self::CallTool { .. } => Method::CallTool,
+            Self::ListResources { .. } => Method::ListResources,
+            Self::ListTemplates { .. } => Method::ListTemplates,
+            Self::ReadResource { .. } => Method::ReadResource,
+            Self::ListPrompts { .. } => Method::ListPrompts,
+            Self::GetPrompt { .. } => Method::GetPrompt,
+            Self::CompletePrompt { .. } | Self::CompleteResource { .. } => Method::Complete,
+        }
+    }
+
+    /// Whether the operation may be run again when the effect of an earlier run is unknown:
+    /// operations that only read, and tools with the hint `readOnlyHint` or `idempotentHint`.
+    pub(super) fn is_repeatable(&self, engine: &Inner) -> bool {
+        match self {
+            // Before the job exists nothing has been done, and then the job is not run here.
+            Self::CallTool { .. } if engine.job_tool(self).is_some() => true,
+            Self::CallTool { index, .. } => {
+                let annotations = engine.catalog.tools()[*index].definition.annotations;
+                annotations.read_only_hint == Some(true)
+                    || annotations.idempotent_hint == Some(true)
+            }
+            _ => true,
+        }
+    }
+
+    /// Whether the operation is answered from memory. Other operations may emit events or ask the
+    /// client, and need a [`Call`](crate::Call).
+    pub(super) fn is_list(&self) -> bool {
+        matches!(
+            self,
+            Self::ListTools { .. } | Self::ListTemplates { .. } | Self::ListPrompts { .. }
+        )
+    }
+
+    /// Encodes the parameters as in a request. This is how calls are stored, because every version
+    /// of the server can parse the wire format. `None`: the operation is not stored.
+    pub(super) fn to_params(
+        &self,
+        progress_token: Option<&RequestId>,
+        task: Option<TaskRequest>,
+    ) -> Option<Box<RawValue>> {
+        #[derive(Serialize)]
+        struct Params<'a> {
+            #[serde(skip_serializing_if = "Option::is_none")]
+            name: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            arguments: Option<&'a RawValue>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            uri: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            task: Option<TaskRequest>,
+            #[serde(rename = "_meta", skip_serializing_if = "Option::is_none")]
+            meta: Option<Meta<'a>>,
+        }
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Meta<'a> {
+            progress_token: &'a RequestId,
+        }
+        let (name, arguments, uri) = match self {
+            Self::CallTool { name, arguments, .. } | Self::GetPrompt { name, arguments, .. } => {
+                (Some(name.as_str()), Some(&**arguments), None)
+            }
+            Self::ReadResource { uri, .. } => (None, None, Some(uri.uri.as_str())),
+            _ => return None,
+        };
+        let meta = progress_token.map(|progress_token| Meta { progress_token });
+        serde_json::value::to_raw_value(&Params { name, arguments, uri, task, meta }).ok()
+    }
+}
+
+fn find_prompt(engine: &Inner, name: &str) -> Result<usize, InvalidParams> {
+    engine.catalog.find_prompt(name).ok_or_else(|| {
+        unknown(RpcError::invalid_params(format!(
+            "there is no prompt `{}`; see prompts/list",
+            rpc::shorten(name)
+        )))
+    })
+}
+
+fn prepare_completion(
+    engine: &Inner,
+    version: ProtocolVersion,
+    params: Option<&RawValue>,
+) -> Result<Operation, InvalidParams> {
+    let params: CompleteParams = read_params(Method::Complete.name(), params).map_err(malformed)?;
+    let argument = params.argument;
+    if argument.value.len() > MAX_COMPLETION_VALUE {
+        return Err(unknown(RpcError::invalid_params(format!(
+            "`argument.value` is longer than {MAX_COMPLETION_VALUE} bytes"
+        ))));
+    }
+    let lacks = |field: &str| {
+        let problem = format!("`ref` of this `type` needs `{field}`");
+        malformed(RpcError::invalid_params(problem))
+    };
+    let Reference { kind, name, uri } = params.reference;
+    match kind {
+        ReferenceKind::Prompt => {
+            let index = find_prompt(engine, &name.ok_or_else(|| lacks("name"))?)?;
+            let given = params.context.map(|it| it.arguments).unwrap_or_default();
+            Ok(Operation::CompletePrompt { index, argument, given })
+        }
+        ReferenceKind::Resource => {
+            let uri = uri.ok_or_else(|| lacks("uri"))?;
+            let slots = engine.catalog.resources().iter();
+            let index = slots
+                .enumerate()
+                .find_map(|(index, it)| match &it.kind {
+                    ResourceKind::Single(entry) => (entry.uri == uri).then_some(index),
+                    ResourceKind::Template(it) => (it.uri_template == uri).then_some(index),
+                })
+                .ok_or_else(|| unknown(resource_not_found(&uri, version)))?;
+            Ok(Operation::CompleteResource { index, argument })
+        }
+    }
+}
+
+/// Reads `_meta.progressToken`. `None`: absent or malformed.
+pub(super) fn progress_token(params: Option<&RawValue>) -> Option<RequestId> {
+    #[derive(Deserialize)]
+    struct Params {
+        #[serde(rename = "_meta")]
+        meta: Option<CallMeta>,
+    }
+    let params: Params = json::from_str(params?.get()).ok()?;
+    params.meta?.progress_token
+}
+
+/// Reads the parameter `task` of a call.
+pub(super) fn task_request(params: Option<&RawValue>) -> Result<Option<TaskRequest>, RpcError> {
+    #[derive(Deserialize)]
+    struct Params {
+        task: Option<TaskRequest>,
+    }
+    Ok(read_params::<Params>(Method::CallTool.name(), params)?.task)
+}
+
+pub(super) fn resource_not_found(uri: &str, version: ProtocolVersion) -> RpcError {
+    let code = if version.is_modern() { codes::INVALID_PARAMS } else { codes::RESOURCE_NOT_FOUND };
+    RpcError::new(code, "there is no such resource; see resources/list")
+        .with_data(serde_json::json!({ "uri": rpc::shorten_to(uri, MAX_URI_BYTES) }))
+}

@@ -23,8 +23,7 @@ use service::{
     notes::{self, Body, Draft, Listing, Tags, Title},
 };
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
+pub(crate) async fn main() -> anyhow::Result<()> {
     let config = Config::from_env()?;
     let stores = Stores::in_memory(config.session_ttl);
     let service = Service::connect(&config, Arc::new(SystemClock), stores.bus).await?;

@@ -13,8 +13,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
+pub(crate) async fn main() -> anyhow::Result<()> {
     let config = Config::from_env()?;
     let telemetry = telemetry::start(&config, "notes-mcp")?;
     let listener = TcpListener::bind(SocketAddr::new(config.host, config.port)).await?;

@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use clap::Parser;
+use clap::Args;
 use mcp::Engine;
 use service::{Dependencies, Service, clock::SystemClock, config::Config, jobs, telemetry};
 use tests::fixtures;
@@ -23,16 +23,14 @@ use worker::{Settings, Worker};
 /// time. Jobs whose worker is lost are looked for as often.
 const LEASE: &str = "TEST_LEASE";
 
-#[derive(Parser)]
-struct Arguments {
+#[derive(Args)]
+pub(crate) struct Arguments {
     /// Ends when its standard input does, so that it never outlives whoever started it.
     #[arg(long)]
     tied: bool,
 }
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let arguments = Arguments::parse();
+pub(crate) async fn main(arguments: Arguments) -> anyhow::Result<()> {
     let config = Config::from_env()?;
     telemetry::init(config.log_format, &config.log);
     let (stores, given) = Dependencies::configured(&config, Arc::new(SystemClock))?;

@@ -3,9 +3,6 @@
 //!
 //! `CHAOS_SEED` repeats a run's decisions (not its timing), `CHAOS_SECONDS` makes it longer.
 
-// An optimised build looks deeper into the futures of the clients than the compiler's bound.
-#![recursion_limit = "256"]
-
 use std::{process::ExitCode, time::Duration};
 
 use tests::chaos;
@@ -29,9 +26,8 @@ const NEEDED: [&str; 12] = [
     "results of tasks given to sessions",
 ];
 
-#[tokio::main]
 #[expect(clippy::print_stdout, reason = "this is its result")]
-async fn main() -> anyhow::Result<ExitCode> {
+pub(crate) async fn main() -> anyhow::Result<ExitCode> {
     let number = |name| std::env::var(name).ok().map(|it| it.parse::<u64>()).transpose();
     let seed = number("CHAOS_SEED")?.unwrap_or_else(rand::random);
     let seconds = number("CHAOS_SECONDS")?.unwrap_or(SECONDS);

@@ -5,7 +5,7 @@
 //! With `--settings-only` it starts no instance, and says with which settings a test has to do that.
 
 use anyhow::Context as _;
-use clap::Parser;
+use clap::Args;
 use serde_json::{Value, json};
 use tests::{
     cluster::{Database, Setup},
@@ -14,8 +14,8 @@ use tests::{
 };
 use tokio::io::AsyncReadExt as _;
 
-#[derive(Parser)]
-struct Arguments {
+#[derive(Args)]
+pub(crate) struct Arguments {
     /// How many instances to start.
     #[arg(long, default_value_t = 2)]
     instances: usize,
@@ -30,9 +30,7 @@ struct Arguments {
     allowed: Option<String>,
 }
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let arguments = Arguments::parse();
+pub(crate) async fn main(arguments: Arguments) -> anyhow::Result<()> {
     let github = GitHub::start().await;
     if arguments.settings_only {
         let mut settings = json!({

@@ -10,14 +10,14 @@ use std::{
     time::Duration,
 };
 
-use clap::Parser;
+use clap::Args;
 use rand::RngExt as _;
 use serde_json::json;
 use tests::processes::{Kind, Plan};
 use tokio::{io::AsyncReadExt as _, time::interval};
 
-#[derive(Parser)]
-struct Arguments {
+#[derive(Args)]
+pub(crate) struct Arguments {
     /// Milliseconds from one kill to the next.
     #[arg(long, default_value_t = 2_000)]
     kill_every: u64,
@@ -30,9 +30,7 @@ const JOB_LEASE: &str = "2";
 /// How often it is looked whether a request has broken.
 const LOOK: Duration = Duration::from_millis(20);
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let arguments = Arguments::parse();
+pub(crate) async fn main(arguments: Arguments) -> anyhow::Result<()> {
     let plan = Plan::new(Kind::Fixtures).workers(2).with("TEST_OFFER", "fixtures");
     let mut fleet = plan.with("TEST_LEASE", JOB_LEASE).start().await;
     let token = fleet.token("conformance").await;

@@ -33,8 +33,7 @@ const CLIENTS: usize = 32;
 
 const REVISION: Revision = Revision::November2025;
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
+pub(crate) async fn main() -> anyhow::Result<()> {
     let mut fleet = Plan::new(Kind::Fixtures).instances(2).with("LOG", "warn").start().await;
     let mut tokens = Vec::new();
     for person in 0..PEOPLE {

@@ -50,8 +50,7 @@ const QUESTIONS: &[(&str, &str)] = &[
     ("what is nowhere", "absent"),
 ];
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
+pub(crate) async fn main() -> anyhow::Result<()> {
     let config = Config::from_env()?;
     let stores = Stores::in_memory(config.session_ttl);
     let service = Service::connect(&config, Arc::new(SystemClock), stores.bus).await?;

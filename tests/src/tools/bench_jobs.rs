@@ -6,8 +6,6 @@
 //! `bench/jobs` gives it a database in `DATABASE_URL` for the first part, and a server for the rest.
 
 #![expect(clippy::print_stdout, reason = "the figures are what it is for")]
-// The futures of a whole measurement are nested deeply.
-#![recursion_limit = "256"]
 
 use std::{
     collections::BTreeMap,
@@ -76,8 +74,7 @@ impl Runner for Nothing {
     }
 }
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
+pub(crate) async fn main() -> anyhow::Result<()> {
     queue().await?;
     import().await;
     progress().await;

@@ -31,6 +31,20 @@ pub enum Database {
     Postgres,
 }
 
+/// Set to `sqlite` to run tests on SQLite that otherwise run on Postgres.
+const DATABASE_VARIABLE: &str = "TEST_DATABASE";
+
+impl Database {
+    /// The database itself, or SQLite if [`DATABASE_VARIABLE`] says so.
+    fn available(self) -> Self {
+        match std::env::var(DATABASE_VARIABLE).as_deref() {
+            Ok("sqlite") => Self::Sqlite,
+            Ok(other) => panic!("{DATABASE_VARIABLE} is `sqlite` or unset, not `{other}`"),
+            Err(_unset) => self,
+        }
+    }
+}
+
 /// The catalog that a cluster serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Offer {
@@ -456,7 +470,7 @@ async fn environment(setup: &Setup, folder: &TempDir, port: u16) -> HashMap<&'st
     // Tests send many requests while their clock stands still; tests of the rate limit set it.
     default("RATE_LIMIT_PER_MINUTE", "100000".to_owned());
     if !environment.contains_key("DATABASE_URL") {
-        match setup.database {
+        match setup.database.available() {
             Database::Sqlite => sqlite::fresh_database(environment["DATA_DIR"].as_ref()).await,
             Database::Postgres => {
                 environment.insert("DATABASE_URL", postgres::fresh_database().await);

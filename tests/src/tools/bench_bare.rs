@@ -1,8 +1,8 @@
-//! What the benchmark compares the product with: the same SQL and the same JSON behind a bare poem
-//! handler, without MCP, sessions, tokens or limits.
+//! `bench-bare` is the baseline of the benchmark: the same SQL and the same JSON as the product behind a
+//! plain poem handler, without MCP, sessions, tokens or limits.
 //!
-//! `POST /list` answers as `tools/call notes_list` does, `POST /create` as `notes_create`. Takes
-//! its configuration from the environment as the product does, and the notes of `dev:bench`.
+//! `POST /list` responds like `tools/call notes_list`, `POST /create` like `notes_create`, for the user
+//! `dev:bench`. It is configured by the environment like the product.
 
 use std::sync::Arc;
 

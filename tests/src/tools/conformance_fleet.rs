@@ -1,9 +1,10 @@
-//! `conformance-fleet`: three instances of the fixtures, each a process of its own, with two workers,
-//! Redis, a database and a load balancer that is not sticky. A random one of the instances and workers
-//! is killed and started again all the time.
+//! `conformance-fleet` runs three instances of the fixtures and two workers as separate processes, with
+//! Redis, a database and a load balancer without sticky sessions. At regular intervals it kills and
+//! restarts a random instance or worker.
 //!
-//! Says on its first line, in JSON, where the load balancer is, and on a further line each time how
-//! many requests have broken with an instance so far. Ends when its standard input does.
+//! The first line of its output is JSON with the address of the load balancer. A further line follows
+//! whenever the number of requests that were lost with an instance changes. It ends when standard input is
+//! closed.
 
 use std::{
     io::{Write as _, stdout},
@@ -23,11 +24,11 @@ pub(crate) struct Arguments {
     kill_every: u64,
 }
 
-/// Seconds of the lease of a job, after which another worker has it. The suite waits for ten seconds
-/// at most, which is less than a lease in production.
+/// Lease of a job in seconds, after which another worker takes it over. The suite waits for at most ten
+/// seconds, less than the lease in production.
 const JOB_LEASE: &str = "2";
 
-/// How often it is looked whether a request has broken.
+/// Interval at which lost requests are reported.
 const LOOK: Duration = Duration::from_millis(20);
 
 pub(crate) async fn main(arguments: Arguments) -> anyhow::Result<()> {

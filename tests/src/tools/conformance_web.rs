@@ -1,8 +1,8 @@
-//! `conformance-web`: the fixtures on the very same engine and web code as the product, for the
+//! `conformance-web` runs instances of the fixtures, with the engine and web code of the product, for the
 //! official conformance suite.
 //!
-//! Says on its first line, in JSON, on which ports it listens, which token opens it, and what
-//! `conformance-worker` must be told to work for it. Ends when its standard input does.
+//! The first line of its output is JSON with the ports, an access token, and the environment of a
+//! `conformance-worker`. It ends when standard input is closed.
 
 use anyhow::Context as _;
 use clap::Args;

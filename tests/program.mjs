@@ -21,10 +21,10 @@ function program(name) {
     return path.join(target, name);
 }
 
-// Starts a program that says on its first line, in JSON, how to reach it, and that ends when its
-// standard input does: so it never outlives the test.
+// Starts a subcommand of `test-tools` that says on its first line, in JSON, how to reach it, and that
+// ends when its standard input does: so it never outlives the test.
 export async function startProgram(name, args, env = {}) {
-    const child = spawn(program(name), args, {
+    const child = spawn(program('test-tools'), [name, ...args], {
         stdio: ['pipe', 'pipe', 'inherit'],
         env: { ...process.env, ...env },
     });

@@ -10,14 +10,14 @@ use serde_json::{Value, json};
 use service::{config::RedisSettings, redis::usage::measure};
 use tests::{
     client::{Page, Web},
-    cluster::{Cluster, Database, Setup},
-    eventually,
+    cluster::{Cluster, Database, Offer, Setup},
+    eventually, in_time,
     redis::Server,
     schema::Revision,
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
 
 const REVISION: Revision = Revision::November2025;
@@ -288,38 +288,60 @@ async fn unfinished_bodies_of_one_person_are_bounded_and_keep_nobody_else_out() 
     .await;
 }
 
+/// The length of an answer that the kernel cannot take whole: Linux and macOS buffer at most 4 MiB for a
+/// connection whose other end does not read.
+const UNREAD_BYTES: usize = 6 * 1024 * 1024;
+
+/// Sends a request as a client with a small receive buffer, and reads no more of the response than
+/// shows that the answer has begun. Returns the status and the connection.
+async fn begun(web: &Web, head: &str, body: &str) -> (String, TcpStream) {
+    let address = web.origin().strip_prefix("http://").expect("plain HTTP");
+    let socket = TcpSocket::new_v4().expect("a socket can be made");
+    socket.set_recv_buffer_size(4096).expect("the system allows a small buffer");
+    let address = address.parse().expect("the origin is an address");
+    let mut stream = socket.connect(address).await.expect("the instance accepts");
+    let length = body.len();
+    let request = format!(
+        "POST /mcp HTTP/1.1\r\nHost: {address}\r\nContent-Length: {length}\r\n{head}\r\n{body}"
+    );
+    stream.write_all(request.as_bytes()).await.expect("the request is taken");
+    let mut response = String::new();
+    while !response.contains("\"jsonrpc\"") {
+        let mut part = [0; 256];
+        let read = in_time("the answer begins", stream.read(&mut part)).await;
+        let read = read.expect("the instance does not break off");
+        assert_ne!(read, 0, "the response ends before an answer: {response}");
+        response.push_str(&String::from_utf8_lossy(&part[..read]));
+    }
+    (response[9..12].to_owned(), stream)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_that_nobody_reads_do_not_fill_the_store() {
     let server = Server::start().await;
-    let cluster = two_instances(&server).await;
+    let setup = Setup::new(Database::Sqlite).offer(Offer::Fixtures).instances(2);
+    let cluster = setup.on_redis_at(server.url()).start().await;
     let token = cluster.token("mallory").await;
     let mallory = cluster.web(0).legacy(&token, REVISION).await;
-    let note = json!({ "title": "large", "body": "x".repeat(99_000) });
-    let created = mallory.tool("notes_create", note).await;
-    assert!(created.message["result"].is_object(), "{:#}", created.message);
-    let id = created.message["result"]["structuredContent"]["id"].clone();
-    let mut refused = 0;
-    for number in 0..600 {
-        let web = cluster.web(number % 2);
-        let body =
-            mallory.body("tools/call", json!({ "name": "notes_get", "arguments": { "id": id } }));
-        // Without JSON among what is accepted, every answer is a stream.
-        let request = web
-            .request(reqwest::Method::POST, "/mcp")
-            .bearer_auth(&token)
-            .header("content-type", "application/json")
-            .header("accept", "text/event-stream")
-            .header("mcp-session-id", mallory.session())
-            .header("mcp-protocol-version", "2025-11-25")
-            .body(body.to_string());
-        let Ok(response) = request.send().await else {
-            continue;
-        };
-        // It leaves before it has read the answer, so that the stream is kept.
-        refused += usize::from(response.status() != StatusCode::OK);
+    // Without JSON among what is accepted, every answer is a stream, which the store keeps until the
+    // client has it.
+    let head = format!(
+        "Authorization: Bearer {token}\r\nContent-Type: application/json\r\n\
+         Accept: text/event-stream\r\nMcp-Session-Id: {}\r\nMcp-Protocol-Version: 2025-11-25\r\n",
+        mallory.session()
+    );
+    let mut unread = Vec::new();
+    for number in 0..30 {
+        let arguments = json!({ "bytes": UNREAD_BYTES });
+        let call = json!({ "name": "test_long_text", "arguments": arguments });
+        let body = mallory.body("tools/call", call).to_string();
+        let (status, stream) = begun(cluster.web(number % 2), &head, &body).await;
+        assert_eq!(status, "200", "an exhausted budget never refuses a call");
+        unread.push(stream);
     }
-    assert_eq!(refused, 0, "an exhausted budget never refuses a call");
     let kept = used(&server).await;
+    // The budget is 32 MiB: room for five of these answers.
+    assert!(kept > 5 * UNREAD_BYTES as u64, "only {kept} bytes wait to be read");
     assert!(kept < 80 * 1024 * 1024, "one person holds {kept} bytes");
     let ada = cluster.web(1).legacy(cluster.token("ada").await, REVISION).await;
     assert_eq!(ada.call("ping", Value::Null).await.status, 200);

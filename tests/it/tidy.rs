@@ -25,15 +25,20 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-#[test]
-fn crates_import_only_whom_they_may() {
+/// What Cargo says about the workspace.
+fn metadata() -> Value {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--no-deps", "--format-version=1", "--offline"])
         .current_dir(root())
         .output()
         .expect("cargo runs the tests, so it is there");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn crates_import_only_whom_they_may() {
+    let metadata = metadata();
     let packages: BTreeMap<&str, &Value> = metadata["packages"]
         .as_array()
         .unwrap()
@@ -130,10 +135,64 @@ fn nothing_that_is_banned_is_in_the_lock_file() {
     }
 }
 
+/// A target whose tests are turned off must have none, and one that has none must say so: Cargo would
+/// link a test program for it.
+#[test]
+fn targets_are_tested_exactly_if_they_have_tests() {
+    for package in metadata()["packages"].as_array().unwrap() {
+        for target in package["targets"].as_array().unwrap() {
+            let kind = target["kind"][0].as_str().unwrap();
+            if !["lib", "bin"].contains(&kind) {
+                continue;
+            }
+            let file = Path::new(target["src_path"].as_str().unwrap());
+            let folder = file.parent().unwrap();
+            let only_main = kind == "bin" && folder.join("lib.rs").exists();
+            let mut files = if only_main { vec![file.to_owned()] } else { sources_in(folder) };
+            // A program in a folder of its own is another target.
+            files
+                .retain(|it| it.parent() == Some(folder) || !it.with_file_name("main.rs").exists());
+            let texts: Vec<String> =
+                files.iter().map(|it| fs::read_to_string(it).unwrap()).collect();
+
+            let name = format!("{} `{}` of `{}`", kind, target["name"], package["name"]);
+            let tests = texts.iter().any(|text| has_tests(text));
+            assert_eq!(target["test"], tests, "{name} has tests: {tests}; `test` must say so");
+            if kind == "lib" {
+                let examples = texts.iter().any(|text| has_examples(text));
+                let says = &target["doctest"];
+                assert_eq!(*says, examples, "{name} has examples: {examples}; see `doctest`");
+            }
+        }
+    }
+}
+
+/// Whether a source file has tests.
+fn has_tests(text: &str) -> bool {
+    text.lines().map(str::trim).any(|line| {
+        line == "#[test]" || line.starts_with("#[tokio::test") || line.starts_with("proptest! {")
+    })
+}
+
+/// Whether the documentation in a source file has examples that are compiled.
+fn has_examples(text: &str) -> bool {
+    let documentation = text.lines().map(str::trim).filter_map(|line| {
+        line.strip_prefix("///").or_else(|| line.strip_prefix("//!")).map(str::trim)
+    });
+    let fences = documentation.filter_map(|line| line.strip_prefix("```"));
+    // Each opening fence is followed by its closing one.
+    fences.step_by(2).any(|language| !language.starts_with("text"))
+}
+
 /// All Rust files of a crate.
 fn sources(name: &str) -> Vec<PathBuf> {
+    sources_in(&root().join(name))
+}
+
+/// All Rust files below a folder.
+fn sources_in(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let mut folders = vec![root().join(name)];
+    let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -144,7 +203,7 @@ fn sources(name: &str) -> Vec<PathBuf> {
             }
         }
     }
-    assert!(!found.is_empty(), "`{name}` has sources");
+    assert!(!found.is_empty(), "{} has sources", folder.display());
     found
 }
 

@@ -9,8 +9,17 @@ use std::{
 use futures_util::{StreamExt as _, stream};
 use reqwest::Method;
 use serde_json::json;
-use service::metrics::{self, Kind};
-use tests::{browser::visitor, client::Page};
+use service::{
+    metrics::{self, Kind},
+    ticks::{self, Runs},
+};
+use tests::{
+    browser::visitor,
+    client::Page,
+    eventually,
+    github::GitHub,
+    processes::{self, Plan},
+};
 
 use crate::{
     prometheus::program,
@@ -165,4 +174,51 @@ async fn a_scrape_ends_although_the_database_does_not_answer() {
     assert!(text.contains("dependency_up{dependency=\"database\"} 0"), "{text}");
     assert!(text.contains("database_ping_seconds NaN"), "{text}");
     assert!(text.contains("dependency_up{dependency=\"redis\"} 1"), "{text}");
+}
+
+#[tokio::test]
+async fn web_shows_how_often_the_worker_ran_each_schedule() {
+    let github = GitHub::start().await;
+    // With a public URL web has no worker inside: what it shows was written by the other process.
+    let plan = Plan::new(processes::Kind::Product).instances(1).workers(1).with_github(&github);
+    let mut fleet = plan
+        .with("PUBLIC_URL", "https://notes.example.com")
+        .with("HOST", "127.0.0.1")
+        .with("METRICS_TOKEN", TOKEN)
+        .start()
+        .await;
+    let lost_jobs = async |what: &str, reached: fn(Runs) -> bool| {
+        eventually(what, async || {
+            let totals = ticks::totals(fleet.service()).await.unwrap();
+            totals.get("lost-jobs").is_some_and(|&runs| reached(runs)).then_some(())
+        })
+        .await;
+    };
+    lost_jobs("the schedule runs twice", |runs| runs.ran >= 2).await;
+    fleet.execute("ALTER TABLE jobs RENAME TO hidden").await;
+    lost_jobs("the schedule fails", |runs| runs.failed >= 1).await;
+    fleet.execute("ALTER TABLE hidden RENAME TO jobs").await;
+    fleet.drain_worker(0).await;
+
+    let totals = ticks::totals(fleet.service()).await.unwrap();
+    assert_eq!(totals.len(), worker::schedules::ALL.len(), "{totals:?}");
+    let expected: BTreeSet<String> = totals
+        .iter()
+        .flat_map(|(schedule, runs)| {
+            [("ran", runs.ran), ("failed", runs.failed)].map(|(outcome, count)| {
+                format!(
+                    "schedule_runs_total{{schedule=\"{schedule}\",outcome=\"{outcome}\"}} {count}"
+                )
+            })
+        })
+        .collect();
+    eventually("web shows the totals", async || {
+        let asked = fleet.web(0).request(Method::GET, "/metrics").bearer_auth(TOKEN);
+        let page = Page::read(asked.header("host", "notes.example.com")).await;
+        assert_eq!(page.status, 200, "{}", page.text());
+        let shown = page.text();
+        let shown: BTreeSet<&str> = shown.lines().collect();
+        expected.iter().all(|line| shown.contains(line.as_str())).then_some(())
+    })
+    .await;
 }

@@ -1,4 +1,4 @@
-//! Web instances in this process, on a database of their own.
+//! Clusters of web instances and workers in this process, each cluster with its own database.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -19,28 +19,42 @@ use crate::{
     documents::DocumentHost,
     fixtures::{self, Gate, Gates},
     github::GitHub,
-    in_time, postgres, redis,
+    in_time, postgres, redis, sqlite,
 };
 
 /// Which database a cluster runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Database {
-    /// A file of its own.
+    /// A file of its own, a copy of the migrated template ([`crate::sqlite`]).
     Sqlite,
     /// A fresh copy of the migrated template ([`crate::postgres`]).
     Postgres,
 }
 
-/// What a cluster offers.
+/// Set to `sqlite` to run tests on SQLite that otherwise run on Postgres.
+const DATABASE_VARIABLE: &str = "TEST_DATABASE";
+
+impl Database {
+    /// The database itself, or SQLite if [`DATABASE_VARIABLE`] says so.
+    fn available(self) -> Self {
+        match std::env::var(DATABASE_VARIABLE).as_deref() {
+            Ok("sqlite") => Self::Sqlite,
+            Ok(other) => panic!("{DATABASE_VARIABLE} is `sqlite` or unset, not `{other}`"),
+            Err(_unset) => self,
+        }
+    }
+}
+
+/// The catalog that a cluster serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Offer {
     /// The product.
     Notes,
-    /// The fixtures of the conformance suite and of our own protocol tests.
+    /// The fixtures of the conformance suite and of the protocol tests ([`fixtures`]).
     Fixtures,
 }
 
-/// What a cluster is to be. Every value that a test does not care about has a default.
+/// Builds a [`Cluster`]. Every setting has a default.
 pub struct Setup {
     database: Database,
     offer: Offer,
@@ -52,7 +66,7 @@ pub struct Setup {
     changes: Vec<Change>,
 }
 
-/// Changes what an instance is given from outside.
+/// Changes the injected dependencies of an instance.
 type Change = Box<dyn Fn(&mut Dependencies) + Send + Sync>;
 
 impl Setup {
@@ -70,42 +84,42 @@ impl Setup {
         }
     }
 
-    /// Several instances that share the database and the stores.
+    /// Sets the number of instances, which share the database and the stores.
     #[must_use]
     pub fn instances(mut self, instances: usize) -> Self {
         self.instances = instances;
         self
     }
 
-    /// Workers beside the instances, for what runs as a job.
+    /// Sets the number of workers, which run jobs.
     #[must_use]
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = workers;
         self
     }
 
-    /// Something else than the notes.
+    /// Sets the catalog.
     #[must_use]
     pub fn offer(mut self, offer: Offer) -> Self {
         self.offer = offer;
         self
     }
 
-    /// A setting, as the environment would have it.
+    /// Sets an environment variable of every instance.
     #[must_use]
     pub fn with(mut self, variable: &'static str, value: impl Into<String>) -> Self {
         self.environment.insert(variable, value.into());
         self
     }
 
-    /// Lets people sign in through this GitHub. The instances believe `X-Forwarded-For`, so that a
-    /// test can be many visitors, each with a share of its own.
+    /// Configures sign-in through this GitHub. The instances trust `X-Forwarded-For`, so that a test can
+    /// send requests from many client addresses, each with its own rate limit.
     #[must_use]
     pub fn with_github(self, github: &GitHub) -> Self {
         github.settings().into_iter().fold(self, |it, (variable, value)| it.with(variable, value))
     }
 
-    /// Lets clients be whoever the documents on this host say ([`DocumentHost`]).
+    /// Resolves client metadata documents to this host ([`DocumentHost`]).
     #[must_use]
     pub fn with_documents(self, host: &DocumentHost) -> Self {
         let (resolver, roots) = (host.resolver(), host.roots());
@@ -115,34 +129,34 @@ impl Setup {
         })
     }
 
-    /// Changes what each instance is given from outside, such as a store that can be away.
+    /// Changes the injected dependencies of each instance, for example to a store that can fail.
     #[must_use]
     pub fn given(mut self, change: impl Fn(&mut Dependencies) + Send + Sync + 'static) -> Self {
         self.changes.push(Box::new(change));
         self
     }
 
-    /// Uses the clock of the machine instead of one that the test moves.
+    /// Uses the system clock instead of one that the test advances.
     #[must_use]
     pub fn real_time(mut self) -> Self {
         self.real_time = true;
         self
     }
 
-    /// Shares in Redis what instances share besides the database, whatever the other tests do.
+    /// Keeps the stores in the shared Redis ([`redis::shared`]), also when [`STORES_VARIABLE`] is not set.
     pub async fn on_redis(self) -> Self {
         let url = redis::shared().await;
         self.on_redis_at(url)
     }
 
-    /// The same with a Redis of the test's own.
+    /// Keeps the stores in the Redis at `url`.
     #[must_use]
     pub fn on_redis_at(mut self, url: impl Into<String>) -> Self {
         self.redis = Some(url.into());
         self
     }
 
-    /// Starts it.
+    /// Starts the cluster.
     pub async fn start(self) -> Cluster {
         Cluster::from(self).await
     }
@@ -154,11 +168,11 @@ pub struct Cluster {
     workers: Vec<Worker>,
     blueprint: Blueprint,
     clock: Arc<MockClock>,
-    /// Deleted with the cluster.
+    /// Holds the SQLite database; deleted with the cluster.
     _folder: TempDir,
 }
 
-/// What every instance is made after.
+/// What every instance is built from.
 struct Blueprint {
     environment: HashMap<&'static str, String>,
     offer: Offer,
@@ -182,17 +196,17 @@ struct Worker {
 }
 
 impl Cluster {
-    /// The product on Postgres, with this many instances.
+    /// Starts this many instances of the product on Postgres.
     pub async fn start(instances: usize) -> Self {
         Setup::new(Database::Postgres).instances(instances).start().await
     }
 
-    /// The product as `cargo run` starts it: one instance on SQLite.
+    /// Starts the product as `cargo run` does: one instance on SQLite.
     pub async fn embedded() -> Self {
         Setup::new(Database::Sqlite).start().await
     }
 
-    /// The fixtures, with this many instances.
+    /// Starts this many instances with the fixture catalog, on SQLite.
     pub async fn fixtures(instances: usize) -> Self {
         Setup::new(Database::Sqlite).offer(Offer::Fixtures).instances(instances).start().await
     }
@@ -217,10 +231,6 @@ impl Cluster {
         let mut instances: Vec<Instance> = Vec::new();
         for listener in listeners {
             let (service, engine) = blueprint.instance(&[]).await;
-            if instances.is_empty() {
-                let schema = service.db().schema_connection().await.expect("the database is there");
-                migration::migrate(&schema).await.expect("the migrations run");
-            }
             instances.push(Instance::start(listener, service, engine));
         }
         let workers = Vec::new();
@@ -241,7 +251,7 @@ impl Cluster {
         self.workers.push(Worker { service, shutdown, running });
     }
 
-    /// Ends all workers and waits for them: their jobs go back to the queue.
+    /// Stops all workers and waits until they have released their jobs to the queue.
     pub async fn end_workers(&mut self) {
         for worker in std::mem::take(&mut self.workers) {
             worker.shutdown.cancel();
@@ -250,8 +260,7 @@ impl Cluster {
         }
     }
 
-    /// What a process must be told to belong to this cluster, if the stores can be reached from
-    /// another process.
+    /// The environment with which another process joins this cluster. `None` if the stores are in memory.
     pub fn environment(&self) -> Option<HashMap<&'static str, String>> {
         let Shared::Redis { url, prefix, .. } = &self.blueprint.shared else {
             return None;
@@ -261,7 +270,8 @@ impl Cluster {
         Some(environment)
     }
 
-    /// Starts one more instance, with some settings changed, as a deploy does. Gives its index.
+    /// Starts one more instance with some environment variables changed, as a deploy does. Returns its
+    /// index.
     pub async fn join(&mut self, changed: &[(&'static str, &str)]) -> usize {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has ports");
         let (service, engine) = self.blueprint.instance(changed).await;
@@ -279,37 +289,37 @@ impl Cluster {
         self.instances.iter().map(|instance| instance.port).collect()
     }
 
-    /// The clock of all instances, unless they run in real time.
+    /// The clock of all instances; without effect after [`Setup::real_time`].
     pub fn clock(&self) -> &MockClock {
         &self.clock
     }
 
-    /// What the instances work with, for what no route offers.
+    /// The service of the first instance, for operations that no route offers.
     pub fn service(&self) -> &Service {
         self.service_of(0)
     }
 
-    /// What one instance works with.
+    /// The service of one instance.
     pub fn service_of(&self, index: usize) -> &Service {
         &self.instances[index].service
     }
 
-    /// The gate of that name, where calls of `test_gate` wait.
+    /// The gate of this name, at which calls of `test_gate` wait.
     pub fn gate(&self, name: &str) -> Gate {
         self.blueprint.gates.named(name)
     }
 
-    /// An access token that may do everything.
+    /// Mints an access token with all scopes.
     pub async fn token(&self, user: &str) -> String {
         self.token_for(user, scope::ALL).await
     }
 
-    /// An access token with these scopes.
+    /// Mints an access token with these scopes.
     pub async fn token_for(&self, user: &str, scopes: &[&str]) -> String {
         self.mint(user, scopes, None).await
     }
 
-    /// An access token that may do everything, for a short time.
+    /// Mints an access token with all scopes and this lifetime.
     pub async fn brief_token(&self, user: &str, ttl: Duration) -> String {
         self.mint(user, scope::ALL, Some(ttl)).await
     }
@@ -329,12 +339,12 @@ impl Cluster {
             .expect("a token can be minted")
     }
 
-    /// Asks one instance to end, without waiting.
+    /// Starts the shutdown of one instance.
     pub fn shut_down(&self, index: usize) {
         self.instances[index].shutdown.cancel();
     }
 
-    /// Waits until one instance has ended.
+    /// Waits until one instance has shut down without an error.
     pub async fn ended(&mut self, index: usize) {
         let running = &mut self.instances[index].running;
         in_time("an instance ends", running)
@@ -343,14 +353,14 @@ impl Cluster {
             .expect("an instance ends without an error");
     }
 
-    /// Ends one instance, waits for that, and gives back its connections to the database.
+    /// Shuts down one instance, waits for it, and closes its database connections.
     pub async fn leave(&mut self, index: usize) {
         self.shut_down(index);
         self.ended(index).await;
         self.instances[index].service.close().await;
     }
 
-    /// Ends all instances and waits for them.
+    /// Shuts down all workers and instances, and waits for them.
     pub async fn stop(mut self) {
         self.end_workers().await;
         for index in 0..self.instances.len() {
@@ -373,15 +383,15 @@ impl Drop for Cluster {
     }
 }
 
-/// What the instances of a cluster share besides the database.
+/// The stores and dependencies that the instances of a cluster share besides the database.
 enum Shared {
-    /// The objects themselves.
+    /// The same objects in memory.
     Memory(Stores, Dependencies),
-    /// Redis: every instance has connections of its own, so nothing is shared but the server.
+    /// A Redis server, to which every instance has its own connections.
     Redis { url: String, prefix: String, session_ttl: Duration, clock: Arc<dyn Clock> },
 }
 
-/// Says `redis` to run the tests with the stores in Redis instead of those in memory.
+/// Set to `redis` to run the tests with the stores in Redis instead of in memory.
 const STORES_VARIABLE: &str = "TEST_STORES";
 
 impl Shared {
@@ -416,7 +426,7 @@ impl Shared {
 }
 
 impl Blueprint {
-    /// What an instance consists of, with some settings changed.
+    /// Builds the service and engine of an instance, with some environment variables changed.
     async fn instance(&self, changed: &[(&'static str, &str)]) -> (Service, Engine) {
         let mut environment = self.environment.clone();
         environment.extend(changed.iter().map(|&(name, value)| (name, value.to_owned())));
@@ -457,10 +467,15 @@ async fn environment(setup: &Setup, folder: &TempDir, port: u16) -> HashMap<&'st
     default("PUBLIC_URL", format!("http://127.0.0.1:{port}"));
     default("DATA_DIR", folder.path().display().to_string());
     default("SHUTDOWN_TIMEOUT", "10s".to_owned());
-    // Tests send a lot while their clock stands still; those of the limit set one.
+    // Tests send many requests while their clock stands still; tests of the rate limit set it.
     default("RATE_LIMIT_PER_MINUTE", "100000".to_owned());
-    if setup.database == Database::Postgres {
-        default("DATABASE_URL", postgres::fresh_database().await);
+    if !environment.contains_key("DATABASE_URL") {
+        match setup.database.available() {
+            Database::Sqlite => sqlite::fresh_database(environment["DATA_DIR"].as_ref()).await,
+            Database::Postgres => {
+                environment.insert("DATABASE_URL", postgres::fresh_database().await);
+            }
+        }
     }
     environment
 }

@@ -1,15 +1,15 @@
-//! Waiting for something that happens elsewhere, without guessing how long it takes.
+//! Waiting for a condition or a future with one generous timeout.
 
 use std::time::{Duration, Instant};
 
-/// How long a test waits for anything before it fails. Generous, because a busy machine is not a
-/// failure: a test that passes never waits this long.
+/// Timeout of every wait in a test. Generous, because a busy machine is not a failure; a passing test
+/// never waits this long.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Pause between two looks in [`eventually`].
+/// Polling interval of [`eventually`].
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
-/// Looks until `look` finds something, and fails with `what` when it does not within [`PATIENCE`].
+/// Polls `look` until it returns `Some`. Panics with `what` after [`PATIENCE`].
 pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -22,7 +22,7 @@ pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>)
     }
 }
 
-/// Waits for `future`, and fails with `what` when it takes longer than [`PATIENCE`].
+/// Awaits `future`. Panics with `what` after [`PATIENCE`].
 pub async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future)
         .await

@@ -1,4 +1,4 @@
-//! A worker's engine that does nothing: for schedules, which need none.
+//! A [`Runner`] that runs no jobs, for schedules, which do not need one.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use mcp::{
 use tokio_util::sync::CancellationToken;
 use worker::Runner;
 
-/// Runs nothing, and tells everybody.
+/// Stops every attempt at once; every announcement succeeds.
 #[derive(Clone, Copy, Debug)]
 pub struct Idle;
 

@@ -1,8 +1,8 @@
-//! What the tests are made of: a private PostgreSQL, a cluster of web instances in this process, a
-//! client that speaks raw JSON, and the official schemas that every message is held against.
+//! Test support: private PostgreSQL and Redis servers, clusters of web instances in this process,
+//! clients that speak raw JSON, and the official schemas against which every message is validated.
 //!
-//! Nothing here ships. The integration tests are in `tests/it`, the programs that other test suites
-//! talk to in `tests/src/bin`.
+//! None of it ships. The integration tests are in `tests/it` and `tests/operate`; the programs that
+//! other test suites connect to are in `tests/src/tools`.
 
 pub mod browser;
 pub mod chaos;
@@ -19,6 +19,7 @@ pub mod processes;
 pub mod redis;
 pub mod relay;
 pub mod schema;
+pub mod sqlite;
 pub mod store_suite;
 pub mod strangers;
 pub mod wire;

@@ -1,5 +1,5 @@
-//! A language model of our own, behind an endpoint that speaks the chat completions of `OpenAI`. It
-//! says how many characters it was given, and every way in which it can be wrong.
+//! A fake language model behind an `OpenAI`-compatible chat completions endpoint. It answers with the
+//! number of characters of its input, or with an error that a test asks for.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,32 +8,32 @@ use poem::{Endpoint, Request, Response, Server, endpoint, listener::TcpAcceptor}
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinHandle};
 
-/// What the endpoint wants to be shown.
+/// The key that the endpoint requires.
 pub const API_KEY: &str = "the key of the endpoint";
 
 /// The name of the model.
 pub const NAME: &str = "a-small-model";
 
-/// The largest request that is read.
+/// The largest request body in bytes.
 const MAX_REQUEST: usize = 1024 * 1024;
 
-/// A request, as the endpoint saw it.
+/// A request to the endpoint.
 #[derive(Clone, Debug)]
 pub struct Asked {
-    /// What the model is to do.
+    /// The system message.
     pub system: String,
-    /// What it is given.
+    /// The user message.
     pub user: String,
 }
 
 #[derive(Debug, Default)]
 struct State {
     asked: Vec<Asked>,
-    /// Statuses that the next requests get instead of an answer.
+    /// Status codes that the next requests get instead of a completion.
     refusals: Vec<u16>,
 }
 
-/// A running endpoint. It ends when it is dropped.
+/// A running endpoint. It stops when it is dropped.
 #[derive(Debug)]
 pub struct Model {
     url: String,
@@ -42,7 +42,7 @@ pub struct Model {
 }
 
 impl Model {
-    /// Starts one.
+    /// Starts an endpoint.
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has ports");
         let address = listener.local_addr().expect("a bound listener has an address");
@@ -60,12 +60,12 @@ impl Model {
         &self.url
     }
 
-    /// Everything that it was asked and has answered, in the order of arrival.
+    /// All successful requests, in the order of arrival.
     pub fn asked(&self) -> Vec<Asked> {
         lock(&self.state).asked.clone()
     }
 
-    /// The next request gets this status.
+    /// Answers the next request with this status.
     pub fn refuse_next(&self, status: u16) {
         lock(&self.state).refusals.push(status);
     }

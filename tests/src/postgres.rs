@@ -1,9 +1,9 @@
-//! A private PostgreSQL server made from the machine's own binaries, and a fresh database for each
+//! A private PostgreSQL server, started from the installed binaries, and a fresh database for each
 //! test.
 //!
-//! The server listens on a free port of 127.0.0.1, keeps its data in a temporary folder and goes
-//! away with the process that started it, however that process ends. `scripts/test` starts one for
-//! the whole run (the `with-postgres` binary); without it every test process starts its own.
+//! The server listens on a free port of 127.0.0.1, keeps its data in a temporary folder and stops
+//! when the process that started it ends, even by SIGKILL. `scripts/test` starts one for
+//! the whole run (`test-tools with-servers`); without it every test process starts its own.
 
 use std::{
     env, fs,
@@ -25,16 +25,16 @@ use crate::eventually::eventually;
 /// Names a running server, so that the processes of one test run share it.
 pub const URL_VARIABLE: &str = "TEST_POSTGRES_URL";
 
-/// A migrated database that no test writes to. Every test gets a copy.
+/// The migrated template database, of which every test gets a copy. No test writes to it.
 const TEMPLATE: &str = "notes_template";
 
-/// The migrated template is made once per server, by whoever takes this lock first.
+/// The advisory lock under which one process per server creates the template.
 const TEMPLATE_LOCK: i64 = 7_208_134;
 
-/// A free port may be taken by somebody else between finding it and using it.
+/// Attempts to start: another process may take the free port before the server binds it.
 const START_ATTEMPTS: usize = 3;
 
-/// A fresh, migrated database of its own. It ends with the server.
+/// Creates a migrated, empty database and returns its URL. It is deleted with the server.
 pub async fn fresh_database() -> String {
     static SERVER: OnceCell<(String, Option<Server>)> = OnceCell::const_new();
     let (url, _) = SERVER
@@ -80,7 +80,7 @@ async fn make_template(url: &str, admin: &DatabaseConnection) {
     if exists {
         return;
     }
-    // Renamed only when it is complete: a run that is killed half-way leaves no broken template.
+    // Renamed only when complete: a killed process leaves no partial template.
     for sql in [
         format!("DROP DATABASE IF EXISTS {TEMPLATE}_draft"),
         format!("CREATE DATABASE {TEMPLATE}_draft"),
@@ -98,7 +98,7 @@ async fn make_template(url: &str, admin: &DatabaseConnection) {
         .expect("nobody else uses the draft");
 }
 
-/// One connection, so that a session lock and its release meet the same session.
+/// Opens a pool of one connection, so that a session lock is taken and released in the same session.
 async fn connect(url: &str) -> Result<DatabaseConnection, sea_orm::DbErr> {
     let mut options = ConnectOptions::new(url);
     options.max_connections(1).sqlx_logging(false);
@@ -109,10 +109,10 @@ fn database_url(server: &str, database: &str) -> String {
     format!("{server}/{database}")
 }
 
-/// A running server. Dropping it, or the end of this process, stops it and deletes its data.
+/// A running server. It stops and deletes its data when it is dropped or this process ends.
 pub struct Server {
     url: String,
-    /// Waits for the end of its standard input, which this process holds; then it ends the server.
+    /// Stops the server when its standard input, held by this process, is closed ([`GUARD`]).
     guard: Child,
 }
 
@@ -122,7 +122,7 @@ impl Server {
         Self::with(&[]).await
     }
 
-    /// The same with other settings, such as `max_connections=20`.
+    /// Starts a server with additional settings, such as `max_connections=20`.
     pub async fn with(settings: &[&str]) -> Self {
         let binaries = find_binaries().expect(
             "PostgreSQL's server programs (initdb, postgres) are needed: scripts/test installs them",
@@ -179,12 +179,12 @@ impl Server {
             .arg("QUIT")
             .arg(binaries.join("postgres"))
             .args(["-D", "data", "-k", "", "-h", "127.0.0.1", "-p", &port.to_string()])
-            // Nothing here has to survive a crash, and many small clusters share one server.
+            // The data does not have to survive a crash, and many clusters share one server.
             .args(["-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"])
             .args(["-c", "max_connections=300", "-c", "shared_buffers=64MB"])
             .args(settings.iter().flat_map(|setting| ["-c", setting]))
             .stdin(Stdio::piped())
-            // Not the terminal's Ctrl-C: it ends when we end.
+            // Its own process group, so that Ctrl-C reaches it only through this process.
             .process_group(0)
             .spawn()
             .expect("/bin/sh can be started");
@@ -220,10 +220,10 @@ impl Drop for Server {
     }
 }
 
-/// Runs a server as a child and ends it, by the signal it takes for "at once", when standard input
-/// ends: that is when the process that holds the other end is gone, even by `kill -9`. Nobody waits
-/// until the folder is gone: hundreds of databases take minutes. Arguments: a folder, the signal, the
-/// command.
+/// A shell script that runs a server as a child and sends it the signal for an immediate shutdown when
+/// standard input is closed, which happens when the process that holds the other end exits, even by
+/// SIGKILL. The folder is removed in the background, because removing hundreds of databases takes
+/// minutes. Arguments: the folder, the signal, the command.
 pub(crate) const GUARD: &str = r#"
 cd "$1" || exit
 folder=$1
@@ -244,7 +244,8 @@ fn read(path: &Path) -> String {
     }
 }
 
-/// The folder with `initdb` and `postgres`: on the PATH, or where Debian and Homebrew keep them.
+/// Finds the folder with `initdb` and `postgres`: on the PATH, or where Debian and Homebrew install
+/// them.
 fn find_binaries() -> Option<PathBuf> {
     let on_path = env::var_os("PATH").unwrap_or_default();
     let mut candidates: Vec<PathBuf> = env::split_paths(&on_path).collect();
@@ -266,9 +267,10 @@ fn find_binaries() -> Option<PathBuf> {
         .find(|folder| folder.join("initdb").is_file() && folder.join("postgres").is_file())
 }
 
-/// PostgreSQL refuses to run as root: then it runs as somebody else, who gets the folder.
+/// Returns an unprivileged user and group, and gives them the folder, if this process runs as root, as
+/// which PostgreSQL refuses to run. `None` otherwise.
 fn unprivileged(folder: &Path) -> Option<(u32, u32)> {
-    // We made the folder just now, so its owner is who we are.
+    // This process created the folder, so its owner is the user of this process.
     if fs::metadata(folder).expect("the folder was just made").uid() != 0 {
         return None;
     }

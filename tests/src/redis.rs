@@ -1,8 +1,8 @@
-//! A private Redis or Valkey server from the machine's own binaries.
+//! Private Redis or Valkey servers, started from the installed binaries.
 //!
-//! Like [`crate::postgres`]: a free port of 127.0.0.1, a temporary folder, and the end of the
-//! process that started it. Nothing is kept on disk. Tests of one server keep apart by the prefix of
-//! their keys ([`fresh_prefix`]).
+//! Like [`crate::postgres`], a server listens on a free port of 127.0.0.1, runs in a temporary folder
+//! and stops when the process that started it ends. It writes no data to disk. Tests that share a
+//! server use different key prefixes ([`fresh_prefix`]).
 
 use std::{
     env,
@@ -23,27 +23,48 @@ use crate::{eventually, postgres::GUARD};
 /// Names the server program, to test another version than the one on the PATH.
 const PROGRAM_VARIABLE: &str = "TEST_REDIS_SERVER";
 
-/// A server that the tests of this process share, as `redis://…`.
+/// Names a running server, so that the processes of one test run share it.
+pub const URL_VARIABLE: &str = "TEST_REDIS_URL";
+
+/// A server that tests share, as `redis://…`: the one that [`URL_VARIABLE`] names, or one of this
+/// process. Each test uses a prefix of its own ([`fresh_prefix`]) and leaves the server's settings,
+/// memory and connections alone; tests of these start a [`Server`] of their own.
 pub async fn shared() -> &'static str {
-    static SERVER: OnceCell<Server> = OnceCell::const_new();
-    SERVER.get_or_init(Server::start).await.url()
+    static SERVER: OnceCell<(String, Option<Server>)> = OnceCell::const_new();
+    let (url, _) = SERVER
+        .get_or_init(|| async {
+            match env::var(URL_VARIABLE) {
+                Ok(url) => (url, None),
+                Err(_unset) => {
+                    let server = Server::start().await;
+                    (server.url.clone(), Some(server))
+                }
+            }
+        })
+        .await;
+    url
 }
 
-/// What the keys of one test begin with.
+/// Whether a server program is installed.
+pub fn is_installed() -> bool {
+    find().is_some_and(|program| program.is_file())
+}
+
+/// Returns a random key prefix for one test.
 pub fn fresh_prefix() -> String {
     format!("test-{:016x}:", rand::random::<u64>())
 }
 
-/// Three servers that share the keys among them.
+/// A Redis Cluster of three servers.
 pub struct Trio {
     servers: Vec<Server>,
 }
 
-/// The slots of a cluster, in three parts.
+/// The hash slots of the three servers.
 const SLOTS: [(u16, u16); 3] = [(0, 5_460), (5_461, 10_922), (10_923, 16_383)];
 
 impl Trio {
-    /// Starts a cluster and waits until it works.
+    /// Starts a cluster and waits until it accepts commands.
     pub async fn start() -> Self {
         let mut servers = Vec::new();
         for (from, to) in SLOTS {
@@ -69,22 +90,22 @@ impl Trio {
         Self { servers }
     }
 
-    /// One of its servers, as `redis://127.0.0.1:port`.
+    /// The URL of one of the servers, `redis://127.0.0.1:port`.
     pub fn url(&self) -> &str {
         self.servers[0].url()
     }
 
-    /// All of them.
+    /// All three servers.
     pub fn servers(&self) -> &[Server] {
         &self.servers
     }
 }
 
-/// A running server. Dropping it, or the end of this process, stops it.
+/// A running server. It stops when it is dropped or this process ends.
 pub struct Server {
     url: String,
     port: u16,
-    /// Waits for the end of its standard input, which this process holds; then it ends the server.
+    /// Stops the server when its standard input, held by this process, is closed ([`GUARD`]).
     guard: Child,
 }
 
@@ -106,7 +127,7 @@ impl Server {
         let guard = Command::new("/bin/sh")
             .args(["-c", GUARD, "guard"])
             .arg(&folder)
-            // A shell lets its background processes ignore QUIT, and Redis does.
+            // Redis, as a background process of a shell, ignores QUIT.
             .arg("TERM")
             .arg(program)
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--dir", "."])
@@ -115,7 +136,7 @@ impl Server {
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            // Not the terminal's Ctrl-C: it ends when we end.
+            // Its own process group, so that Ctrl-C reaches it only through this process.
             .process_group(0)
             .spawn()
             .expect("/bin/sh can be started");
@@ -123,7 +144,7 @@ impl Server {
         Self { url: format!("redis://127.0.0.1:{port}"), port, guard }
     }
 
-    /// Runs a command and gives the answer as it comes over the wire, if it comes in one piece.
+    /// Runs a command and returns the reply in the RESP format, as far as it arrives in one read.
     pub async fn run(&self, command: &str) -> String {
         ask(self.port, command).await.expect("the server answers")
     }
@@ -163,7 +184,7 @@ fn free_port() -> u16 {
         .port()
 }
 
-/// The server program: the one that the environment names, or the first on the PATH.
+/// Finds the server program: the one that [`PROGRAM_VARIABLE`] names, or the first on the PATH.
 pub(crate) fn find() -> Option<PathBuf> {
     if let Some(program) = env::var_os(PROGRAM_VARIABLE) {
         return Some(program.into());

@@ -1,5 +1,5 @@
-//! Stands between an instance and its Redis, or its database: what passes can be held, counted and
-//! cut.
+//! A TCP proxy between an instance and its Redis or database, which records requests, holds responses
+//! and closes connections.
 
 use std::sync::{Arc, Mutex};
 
@@ -13,7 +13,7 @@ use tokio_util::{
     task::TaskTracker,
 };
 
-/// Passes connections on to a server. Ends when it is dropped.
+/// Forwards connections to a server until it is dropped.
 pub struct Relay {
     port: u16,
     state: Arc<State>,
@@ -22,11 +22,11 @@ pub struct Relay {
 
 struct State {
     server: String,
-    /// Whether answers pass.
+    /// Whether responses are forwarded.
     open: watch::Sender<bool>,
-    /// What the instance has sent since it was last looked at.
+    /// What the instance has sent since the last call of [`Relay::asked`].
     asked: Mutex<Vec<u8>>,
-    /// What lets no more answers pass once it was sent.
+    /// Text that, once sent by the instance, holds responses from then on.
     holds_at: Mutex<Option<String>>,
     /// `None` while new connections are refused.
     connections: Mutex<Option<Connections>>,
@@ -35,16 +35,16 @@ struct State {
 /// The open connections.
 #[derive(Clone, Default)]
 struct Connections {
-    /// Ends them.
+    /// Closes them.
     end: CancellationToken,
     tasks: TaskTracker,
 }
 
-/// How much passes at once.
+/// Size of a read buffer.
 const CHUNK: usize = 64 * 1024;
 
 impl Relay {
-    /// To a server at `redis://host:port`, or `host:port`.
+    /// Starts a proxy to a server at `redis://host:port` or `host:port`.
     pub async fn to(url: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
         let port = listener.local_addr().expect("a bound listener has an address").port();
@@ -61,41 +61,41 @@ impl Relay {
         Self { port, state, _running: running.drop_guard() }
     }
 
-    /// Where the instance finds it, on loopback.
+    /// The port of the proxy on loopback.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Where the instance finds it, if it is Redis.
+    /// The URL of the proxy, if the server is Redis.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// Holds answers back from now on, and forgets what was asked.
+    /// Holds responses from now on, and clears the record of requests.
     pub fn hold(&self) {
         self.state.open.send_replace(false);
         self.asked();
     }
 
-    /// Holds answers back from when the instance sends this, once: what it says with it is done, and
-    /// the instance does not know.
+    /// Holds responses once the instance sends `what`: the server executes that request, and the instance
+    /// gets no response.
     pub fn hold_once_asked(&self, what: impl Into<String>) {
         *self.state.holds_at.lock().expect("nobody panics with it") = Some(what.into());
     }
 
-    /// Lets answers pass again.
+    /// Forwards responses again.
     pub fn release(&self) {
         self.state.open.send_replace(true);
     }
 
-    /// What was sent to the server since the last look.
+    /// Returns and clears what the instance has sent since the last call.
     pub fn asked(&self) -> String {
         let asked = std::mem::take(&mut *self.state.asked.lock().expect("nobody panics with it"));
         String::from_utf8_lossy(&asked).into_owned()
     }
 
-    /// Closes all connections and refuses new ones, as if the server was away. Returns when the
-    /// connections are closed: what the server sends afterwards reaches nobody.
+    /// Closes all connections and refuses new ones, as if the server were down. Returns when the
+    /// connections are closed, so that later responses are lost.
     pub async fn cut(&self) {
         if let Some(Connections { end, tasks }) = self.state.refuse() {
             end.cancel();
@@ -125,7 +125,7 @@ impl State {
         self.connections.lock().expect("nobody panics with it").take()
     }
 
-    /// Notes what was asked, before the server hears it.
+    /// Records what was sent, before it is forwarded.
     fn note(&self, sent: &[u8]) {
         let mut asked = self.asked.lock().expect("nobody panics with it");
         asked.extend(sent);
@@ -149,7 +149,7 @@ async fn accept(listener: TcpListener, state: Arc<State>) {
     }
 }
 
-/// Passes everything on, until one side ends.
+/// Forwards in both directions until one side closes.
 async fn pass(client: TcpStream, state: Arc<State>) -> std::io::Result<()> {
     let mut server = TcpStream::connect(&state.server).await?;
     let mut client = client;

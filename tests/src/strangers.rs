@@ -1,7 +1,6 @@
-//! Whatever strangers send to the endpoints of sign-in, who need no token for that: one instance, and
-//! a way to send it bytes. The fuzz targets in `fuzz` and the tests of every run share it, so that
-//! both hold the product to the same promise: an answer, never a 5xx, and never a panic, which would
-//! be one.
+//! Sends arbitrary bytes to the endpoints that need no token, those of sign-in. The fuzz targets in
+//! `fuzz` and the tests share it, so that both require the same: a response that is never a 5xx, which
+//! is also the response to a panic.
 
 use std::{
     sync::{
@@ -24,13 +23,13 @@ use crate::{
     github::GitHub,
 };
 
-/// The client that strangers pretend to be. It is in the configuration, so it never expires.
+/// The client id of the requests. The client is in the configuration, so it never expires.
 const CLIENT: &str = "an-app";
 
-/// After each request: longer than it takes to get back one's share of anything.
+/// Time that passes after each request: long enough to restore every rate limit.
 const PAUSE: Duration = Duration::from_secs(6);
 
-/// One instance that strangers talk to.
+/// One instance, and the requests to it.
 pub struct Strangers {
     runtime: Runtime,
     cluster: Cluster,
@@ -47,7 +46,7 @@ impl Default for Strangers {
 }
 
 impl Strangers {
-    /// Starts it.
+    /// Starts the instance.
     pub fn new() -> Self {
         let runtime =
             Builder::new_current_thread().enable_all().build().expect("a runtime can be built");
@@ -67,13 +66,13 @@ impl Strangers {
         Self { runtime, cluster, host, document, serial: AtomicU64::new(0), _github: github }
     }
 
-    /// The query of a request that is right, to begin from.
+    /// The query of a valid authorization request, as a seed.
     pub fn good_query() -> String {
         let path = app(CLIENT.to_owned()).asks().path();
         path.split_once('?').map_or_else(String::new, |(_, query)| query.to_owned())
     }
 
-    /// A query at `/authorize`. What cannot stand in an address is encoded.
+    /// Sends a query to `/authorize`. Bytes that a URL cannot contain are percent-encoded.
     pub fn ask(&self, query: &[u8]) {
         let query: String = query
             .iter()
@@ -87,7 +86,7 @@ impl Strangers {
         self.send(self.request(Method::GET, &format!("/authorize?{query}")), &query);
     }
 
-    /// A form at `/token`, and at `/revoke`.
+    /// Sends a form to `/token` and to `/revoke`.
     pub fn exchange(&self, form: &[u8]) {
         for path in ["/token", "/revoke"] {
             let request = browser::post_request(self.cluster.web(0), path).body(form.to_vec());
@@ -95,7 +94,7 @@ impl Strangers {
         }
     }
 
-    /// The document of a client that nobody has seen before, and the same as a registration.
+    /// Serves the metadata document of a new client, and sends the same document to `/register`.
     pub fn introduce(&self, document: &[u8]) {
         *self.document.lock().unwrap_or_else(PoisonError::into_inner) = document.to_vec();
         let number = self.serial.fetch_add(1, Ordering::Relaxed);
@@ -109,7 +108,7 @@ impl Strangers {
         self.send(request, &shown);
     }
 
-    /// The header of an access token at `/mcp`.
+    /// Sends an access token with this header to `/mcp`.
     pub fn present(&self, header: &[u8]) {
         let header = URL_SAFE_NO_PAD.encode(header);
         let (claims, signature) = (URL_SAFE_NO_PAD.encode("{}"), "A".repeat(86));

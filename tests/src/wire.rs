@@ -1,9 +1,8 @@
-//! The wire between the instances of a cluster and PostgreSQL: it counts the statements that go over
-//! it, and breaks where a test says, at the n-th statement, so that each statement of a flow can be
-//! the one at which the connection is lost.
+//! A proxy between the instances of a cluster and PostgreSQL, which counts statements and closes the
+//! connection at the n-th one, so that a test can lose the connection at each statement of a flow.
 //!
-//! Understands as much of the protocol as it takes to tell messages apart: each has a type of one
-//! byte and a length, except for those before the session has begun.
+//! It parses the protocol only into messages: each has a type of one byte and a length, except for those
+//! before the session has begun, which have only a length.
 
 use std::{
     io,
@@ -26,11 +25,11 @@ use url::Url;
 pub enum Loss {
     /// The statement does not arrive.
     Statement,
-    /// The statement is executed, and its answer does not arrive.
+    /// The statement is executed, and its response does not arrive.
     Answer,
 }
 
-/// A running wire. It ends when it is dropped.
+/// A running proxy. It stops when it is dropped.
 #[derive(Debug)]
 pub struct Wire {
     url: String,
@@ -42,19 +41,19 @@ pub struct Wire {
 struct State {
     server: SocketAddr,
     executed: AtomicU64,
-    /// How many more statements get through; negative when all do.
+    /// Number of statements that are forwarded before the break. Negative: no break.
     left: AtomicI64,
     lose_answer: std::sync::atomic::AtomicBool,
 }
 
-/// The request for TLS, which our server declines: it comes before the session.
+/// The code of `SSLRequest`, which the server declines and which precedes the startup message.
 const SSL_REQUEST: u32 = 80_877_103;
 
-/// Messages that make the server do something: `Query` and `Execute`.
+/// Messages that execute statements: `Query` and `Execute`.
 const STATEMENTS: [u8; 2] = [b'Q', b'E'];
 
 impl Wire {
-    /// A wire to a database, given as `postgres://…`.
+    /// Starts a proxy to a database, `postgres://…`.
     pub async fn to(database: &str) -> Self {
         let mut url = Url::parse(database).expect("it is the URL of a database");
         let server = url.socket_addrs(|| Some(5432)).expect("it names a server")[0];
@@ -71,23 +70,23 @@ impl Wire {
         Self { url: url.into(), state, running }
     }
 
-    /// The database at the other end, as seen from this one.
+    /// The URL of the database through the proxy.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// How many statements have come by.
+    /// Number of statements so far.
     pub fn executed(&self) -> u64 {
         self.state.executed.load(Ordering::Relaxed)
     }
 
-    /// The connection of the statement that comes after `after` others is lost; the next one holds.
+    /// Closes the connection at the statement that follows `after` others. Later connections work.
     pub fn break_after(&self, after: u32, loss: Loss) {
         self.state.lose_answer.store(loss == Loss::Answer, Ordering::Relaxed);
         self.state.left.store(after.into(), Ordering::Relaxed);
     }
 
-    /// Lets everything through again. Says whether a connection was lost since
+    /// Forwards all statements again. Returns whether a connection was closed since
     /// [`break_after`](Self::break_after).
     pub fn mend(&self) -> bool {
         self.state.left.swap(-1, Ordering::Relaxed) < 0
@@ -101,7 +100,7 @@ impl Drop for Wire {
 }
 
 impl State {
-    /// Whether this statement is the one.
+    /// Counts a statement. Returns whether the connection is closed at it.
     fn breaks_here(&self) -> bool {
         self.executed.fetch_add(1, Ordering::Relaxed);
         self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
@@ -143,7 +142,7 @@ async fn connect(client: TcpStream, state: &State) -> io::Result<()> {
                 if state.lose_answer.load(Ordering::Relaxed) {
                     answers.abort();
                     to_server.write_all(&message).await?;
-                    // `Sync`, so that what was executed is done and not only asked for.
+                    // `Sync`, so that the server completes the statement.
                     to_server.write_all(b"S\0\0\0\x04").await?;
                 }
                 return Err(io::ErrorKind::ConnectionReset.into());
@@ -157,7 +156,7 @@ async fn connect(client: TcpStream, state: &State) -> io::Result<()> {
     outcome
 }
 
-/// A message of the time before the session: a length, which counts itself, and the rest.
+/// Reads a message from before the session: a length, which includes itself, and the rest.
 async fn untyped(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
     let length = from.read_u32().await?;
     let mut message = length.to_be_bytes().to_vec();
@@ -166,7 +165,7 @@ async fn untyped(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
     Ok(message)
 }
 
-/// A message of the session: a type, and the rest as above.
+/// Reads a message of the session: a type, then as [`untyped`].
 async fn typed(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
     let kind = from.read_u8().await?;
     Ok([vec![kind], untyped(from).await?].concat())

@@ -71,13 +71,13 @@ async fn a_session_that_cancels_meanwhile_has_cancelled() {
     let said = first["params"]["message"].as_str().unwrap();
     let job = said.split_once("as job ").unwrap().1.split_once('.').unwrap().0;
 
-    relay.hold();
+    relay.asked();
+    // Not earlier: on a slow machine the connection is pinged first, and that answer must pass.
+    relay.hold_once_asked(job);
     let cancel = ada.notify("notifications/cancelled", json!({ "requestId": call["id"] }));
     let breaks = async {
         tests::eventually("the database is asked for the job", async || {
-            // Either of these, depending on whether the connection knows the statement.
-            let asked = relay.asked();
-            (asked.contains(job) || asked.contains("SELECT \"jobs\"")).then_some(())
+            relay.asked().contains(job).then_some(())
         })
         .await;
         lose_answers(&relay).await;

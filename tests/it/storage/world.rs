@@ -18,7 +18,7 @@ use service::{
     notes::{self, Body, Draft, Note, Tag, Tags, Title},
 };
 use tempfile::TempDir;
-use tests::{postgres, relay::Relay};
+use tests::{postgres, relay::Relay, sqlite};
 use url::Url;
 
 /// Runs each of these stories on a world of SQLite and on one of Postgres.
@@ -59,23 +59,21 @@ pub(crate) fn beginning() -> DateTime<Utc> {
 
 impl World {
     pub(crate) async fn sqlite() -> Self {
-        let world = Self::at(None).await;
-        let schema = world.service.db().schema_connection().await.expect("it connects");
-        migration::migrate(&schema).await.expect("the migrations run");
-        world
+        let directory = new_directory();
+        sqlite::fresh_database(directory.path()).await;
+        Self::at(None, directory).await
     }
 
     pub(crate) async fn postgres() -> Self {
-        Self::at(Some(postgres::fresh_database().await)).await
+        Self::at(Some(postgres::fresh_database().await), new_directory()).await
     }
 
     /// A SQLite file without a schema.
     pub(crate) async fn empty_sqlite() -> Self {
-        Self::at(None).await
+        Self::at(None, new_directory()).await
     }
 
-    async fn at(database_url: Option<String>) -> Self {
-        let directory = TempDir::new().expect("a temporary directory can be made");
+    async fn at(database_url: Option<String>, directory: TempDir) -> Self {
         let database_url = database_url
             .unwrap_or_else(|| format!("sqlite:{}/notes.db", directory.path().display()));
         let clock = Arc::new(MockClock::at(beginning()));
@@ -135,6 +133,10 @@ impl World {
     pub(crate) fn directory(&self) -> &std::path::Path {
         self.directory.path()
     }
+}
+
+fn new_directory() -> TempDir {
+    TempDir::new().expect("a temporary directory can be made")
 }
 
 async fn connect(

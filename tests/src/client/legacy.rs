@@ -17,7 +17,7 @@ use crate::{
     schema::{Ledger, Revision},
 };
 
-/// What a client declares that can do everything a server may ask for in this revision.
+/// The capabilities of a client that supports every server request of this revision.
 pub(super) fn all_capabilities(revision: Revision) -> Value {
     match revision {
         Revision::March2025 => json!({ "sampling": {}, "roots": {} }),
@@ -26,7 +26,7 @@ pub(super) fn all_capabilities(revision: Revision) -> Value {
     }
 }
 
-/// The pause before a client that was turned away comes back.
+/// Pause before a rejected client reconnects.
 const COME_BACK: Duration = Duration::from_millis(50);
 
 /// A client with a session.
@@ -81,7 +81,7 @@ impl Legacy {
         client
     }
 
-    /// The answer to `initialize`.
+    /// The result of `initialize`.
     pub fn hello(&self) -> &Value {
         &self.hello
     }
@@ -91,31 +91,31 @@ impl Legacy {
         &self.session
     }
 
-    /// The same session, used through another instance.
+    /// A client of the same session at another instance.
     #[must_use]
     pub fn at(&self, web: &Web) -> Self {
         Self { web: web.clone(), ..self.clone() }
     }
 
-    /// The same session, presented with another token.
+    /// A client of the same session with another token.
     #[must_use]
     pub fn presented_with(&self, token: impl Into<String>) -> Self {
         Self { token: token.into(), ..self.clone() }
     }
 
-    /// The same token with another session id.
+    /// A client with the same token and another session id.
     #[must_use]
     pub fn with_session(&self, session: &str) -> Self {
         Self { session: session.to_owned(), ..self.clone() }
     }
 
-    /// The same client, if it took no stream as an answer to a request.
+    /// The same client, not accepting event streams as responses.
     #[must_use]
     pub fn without_streams(&self) -> Self {
         Self { accepts: "application/json", ..self.clone() }
     }
 
-    /// Sends a request and reads everything up to its answer.
+    /// Sends a request and reads all messages up to its response.
     pub async fn call(&self, method: &str, params: Value) -> Answer {
         let body = self.body(method, params);
         let id = body["id"].clone();
@@ -127,13 +127,13 @@ impl Legacy {
         self.call("tools/call", json!({ "name": name, "arguments": arguments })).await
     }
 
-    /// Sends a request and lets the test read the answer.
+    /// Sends a request and returns the response for the test to read.
     pub async fn open(&self, method: &str, params: Value) -> Stream {
         self.send(&self.body(method, params)).await
     }
 
-    /// Sends a request and reads every message up to its answer, coming back whenever the stream is
-    /// cut.
+    /// Sends a request and reads every message up to its response, resuming the stream whenever the
+    /// connection is lost.
     pub async fn persist(&self, method: &str, params: Value) -> Vec<Event> {
         let mut stream = self.open(method, params).await;
         let mut events = Vec::new();
@@ -153,7 +153,7 @@ impl Legacy {
         }
     }
 
-    /// Resumes a stream as soon as somebody lets us.
+    /// Resumes a stream, retrying until a server accepts.
     async fn come_back(&self, last: &str) -> Stream {
         loop {
             let stream = self.get(Some(last)).await;
@@ -165,17 +165,17 @@ impl Legacy {
         }
     }
 
-    /// Opens the stream of messages that answer no request.
+    /// Opens the standalone stream, for messages that belong to no request.
     pub async fn listen(&self) -> Stream {
         self.get(None).await
     }
 
-    /// Goes on reading the stream of `event`, after it.
+    /// Resumes the stream of `event` after that event.
     pub async fn resume(&self, event: &str) -> Stream {
         self.get(Some(event)).await
     }
 
-    /// Sends a notification and gives the status.
+    /// Sends a notification and returns the HTTP status.
     pub async fn notify(&self, method: &str, params: Value) -> StatusCode {
         let mut body = json!({ "jsonrpc": "2.0", "method": method });
         if !params.is_null() {
@@ -185,14 +185,14 @@ impl Legacy {
         self.post(&body).await
     }
 
-    /// Answers a request of the server and gives the status.
+    /// Sends the result of a server request and returns the HTTP status.
     pub async fn respond(&self, request: &Value, result: Value) -> StatusCode {
         let body = json!({ "jsonrpc": "2.0", "id": request["id"], "result": result });
         self.ledger.sent(&body);
         self.post(&body).await
     }
 
-    /// Refuses a request of the server and gives the status.
+    /// Sends a JSON-RPC error as the response to a server request and returns the HTTP status.
     pub async fn refuse(&self, request: &Value, code: i64, message: &str) -> StatusCode {
         let error = json!({ "code": code, "message": message });
         let body = json!({ "jsonrpc": "2.0", "id": request["id"], "error": error });
@@ -214,7 +214,7 @@ impl Legacy {
         Page::read(self.headers(self.web.request(Method::DELETE, "/mcp"))).await.status
     }
 
-    /// The body of a request.
+    /// Builds the body of a request with a new id.
     pub fn body(&self, method: &str, params: Value) -> Value {
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
         let mut body = json!({ "jsonrpc": "2.0", "id": id, "method": method });
@@ -224,19 +224,19 @@ impl Legacy {
         body
     }
 
-    /// Sends a request as it is.
+    /// Sends a request body unchanged.
     pub async fn send(&self, body: &Value) -> Stream {
         self.ledger.sent(body);
         Stream::open(self.request(body), Arc::clone(&self.ledger)).await
     }
 
-    /// Sends a message of any kind that may be wrong on purpose, and reads the plain HTTP answer.
+    /// Sends a message that may be invalid on purpose, and reads the HTTP response.
     pub async fn send_on_purpose(&self, body: &Value) -> Page {
         self.ledger.sent_on_purpose(body);
         Page::read(self.request(body)).await
     }
 
-    /// Opens a stream with `GET`; the test looks at the status itself.
+    /// Opens a stream with `GET`. The test checks the status.
     pub async fn get(&self, after: Option<&str>) -> Stream {
         let mut request = self
             .headers(self.web.request(Method::GET, "/mcp"))

@@ -1,9 +1,9 @@
-//! A client that speaks the protocol in raw JSON over real HTTP, in both eras.
+//! Clients that speak the protocol in raw JSON over real HTTP.
 //!
-//! It shares no type with the server, so that the wire format is tested by something that can
-//! disagree with it, and it holds every message that it sends and receives against the official
-//! schema ([`crate::schema`]). [`Web`] is one instance seen from outside; [`Modern`] is a client of
-//! 2026-07-28, where every request stands alone; [`Legacy`] is a client with a session.
+//! They share no type with the server, so that they test the wire format independently, and they
+//! validate every message that they send and receive against the official schema ([`crate::schema`]).
+//! [`Web`] is the HTTP interface of one instance; [`Modern`] is a client of 2026-07-28, which is
+//! stateless; [`Legacy`] is a client with a session.
 
 mod legacy;
 mod modern;
@@ -21,10 +21,10 @@ use crate::{
     schema::{Ledger, Revision},
 };
 
-/// What a well-behaved client accepts.
+/// The `Accept` header that the specification requires.
 pub const ACCEPT: &str = "application/json, text/event-stream";
 
-/// One web instance, as seen from outside.
+/// The HTTP interface of one instance.
 #[derive(Clone, Debug)]
 pub struct Web {
     http: reqwest::Client,
@@ -52,7 +52,7 @@ impl Web {
         format!("{}/mcp", self.origin)
     }
 
-    /// A request that a test fills in itself.
+    /// Builds a request without headers and body.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.http.request(method, format!("{}{path}", self.origin))
     }
@@ -62,8 +62,8 @@ impl Web {
         Page::read(self.request(Method::GET, path)).await
     }
 
-    /// `POST /mcp` with a body and nothing else but the content type, the accepted types and the
-    /// token.
+    /// Builds `POST /mcp` with a body, the content type, the accepted types and the token, and no other
+    /// header.
     pub fn post(&self, token: &str, body: impl Into<reqwest::Body>) -> RequestBuilder {
         self.request(Method::POST, "/mcp")
             .bearer_auth(token)
@@ -77,14 +77,13 @@ impl Web {
         Modern::new(self.clone(), token.into())
     }
 
-    /// A client of an earlier revision that has shaken hands and declared sampling, elicitation and
-    /// roots.
+    /// Initializes a session of an earlier revision with the capabilities sampling, elicitation and roots.
     pub async fn legacy(&self, token: impl Into<String>, revision: Revision) -> Legacy {
         let capabilities = legacy::all_capabilities(revision);
         Legacy::connect(self.clone(), token.into(), revision, capabilities, "tests").await
     }
 
-    /// The same for a client of this name.
+    /// Like [`Self::legacy`], with this client name.
     pub async fn legacy_named(
         &self,
         token: impl Into<String>,
@@ -95,7 +94,7 @@ impl Web {
         Legacy::connect(self.clone(), token.into(), revision, capabilities, name).await
     }
 
-    /// The same with these client capabilities.
+    /// Like [`Self::legacy`], with these client capabilities.
     pub async fn legacy_with(
         &self,
         token: impl Into<String>,
@@ -106,7 +105,7 @@ impl Web {
     }
 }
 
-/// An HTTP answer, read to its end.
+/// A complete HTTP response.
 #[derive(Debug)]
 pub struct Page {
     /// The status.
@@ -118,7 +117,7 @@ pub struct Page {
 }
 
 impl Page {
-    /// Sends `request` and reads all of the answer.
+    /// Sends `request` and reads the whole response.
     pub async fn read(request: RequestBuilder) -> Self {
         in_time("an HTTP answer", async {
             let response = request.send().await.expect("the instance answers");
@@ -147,28 +146,28 @@ impl Page {
     }
 }
 
-/// Everything that answered one request.
+/// The response to one JSON-RPC request.
 #[derive(Debug)]
 pub struct Answer {
     /// The HTTP status.
     pub status: StatusCode,
     /// The HTTP headers.
     pub headers: HeaderMap,
-    /// Messages that came before the answer on its stream.
+    /// Messages on the stream before the response.
     pub before: Vec<Value>,
-    /// The JSON-RPC answer.
+    /// The JSON-RPC response.
     pub message: Value,
 }
 
 impl Answer {
-    /// The result; fails on an error.
+    /// The result. Panics if it is an error.
     pub fn result(&self) -> &Value {
         self.message
             .get("result")
             .unwrap_or_else(|| panic!("an error ({}): {:#}", self.status, self.message))
     }
 
-    /// The JSON-RPC error code; fails on a result.
+    /// The JSON-RPC error code. Panics if it is a result.
     pub fn code(&self) -> i64 {
         self.message
             .pointer("/error/code")
@@ -212,7 +211,7 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
     headers.get(name).map_or("", |value| value.to_str().expect("our headers are ASCII"))
 }
 
-/// Reads a stream until the answer to `id`.
+/// Reads a stream until the response to the request `id`.
 async fn answer(mut stream: Stream, id: &Value) -> Answer {
     let (status, headers) = (stream.status(), stream.headers().clone());
     let mut before = Vec::new();
@@ -229,7 +228,7 @@ async fn answer(mut stream: Stream, id: &Value) -> Answer {
     }
 }
 
-/// The record of what one client says and hears.
+/// The record of the messages of one client.
 fn ledger(revision: Revision) -> std::sync::Arc<Ledger> {
     std::sync::Arc::new(Ledger::new(revision))
 }

@@ -1,4 +1,4 @@
-//! A client of 2026-07-28: every request brings its version and capabilities along.
+//! A client of 2026-07-28: every request contains its protocol version and capabilities.
 
 use std::sync::{
     Arc,
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{Answer, Stream, Web, answer, ledger};
 use crate::schema::{Ledger, Revision};
 
-/// Where a request says what the headers say too.
+/// Where a request repeats what its headers say.
 const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 
 /// A client of 2026-07-28.
@@ -48,7 +48,7 @@ impl Modern {
         }
     }
 
-    /// The same client, talking to another instance.
+    /// The same client at another instance.
     #[must_use]
     pub fn at(&self, web: &Web) -> Self {
         Self { web: web.clone(), ..self.clone() }
@@ -60,7 +60,7 @@ impl Modern {
         self.with_meta("io.modelcontextprotocol/clientCapabilities", capabilities)
     }
 
-    /// The same client with one more entry in the `_meta` of its requests; null removes it.
+    /// The same client with an entry in the `_meta` of its requests; `null` removes the entry.
     #[must_use]
     pub fn with_meta(&self, key: &str, value: Value) -> Self {
         let mut changed = self.clone();
@@ -72,7 +72,7 @@ impl Modern {
         changed
     }
 
-    /// The same client with one more header, or another value for one that it sends anyway.
+    /// The same client with a header, which replaces the one that it would send by default.
     #[must_use]
     pub fn with_header(&self, name: &str, value: &str) -> Self {
         let mut changed = self.clone();
@@ -80,7 +80,7 @@ impl Modern {
         changed
     }
 
-    /// Sends a request and reads everything up to its answer.
+    /// Sends a request and reads all messages up to its response.
     pub async fn call(&self, method: &str, params: Value) -> Answer {
         let body = self.body(method, params);
         let id = body["id"].clone();
@@ -92,13 +92,13 @@ impl Modern {
         self.call("tools/call", json!({ "name": name, "arguments": arguments })).await
     }
 
-    /// Sends a request and lets the test read the answer.
+    /// Sends a request and returns the response for the test to read.
     pub async fn open(&self, method: &str, params: Value) -> Stream {
         self.send(&self.body(method, params)).await
     }
 
-    /// `subscriptions/listen`: the stream, after its acknowledgment, and the filter that the server
-    /// honours.
+    /// `subscriptions/listen`. Returns the stream after its acknowledgment, and the filter that the server
+    /// has accepted.
     pub async fn listen(&self, filter: Value) -> (Stream, Value) {
         let body = self.body("subscriptions/listen", json!({ "notifications": filter }));
         let mut stream = self.send(&body).await;
@@ -107,7 +107,7 @@ impl Modern {
         (stream, first["params"]["notifications"].clone())
     }
 
-    /// The same client, which can hold a task handle.
+    /// The same client with the tasks extension.
     #[must_use]
     pub fn with_tasks(&self) -> Self {
         self.with_capabilities(json!({
@@ -115,7 +115,7 @@ impl Modern {
         }))
     }
 
-    /// The body of a request.
+    /// Builds the body of a request with a new id.
     pub fn body(&self, method: &str, params: Value) -> Value {
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
         let mut params = if params.is_null() { json!({}) } else { params };
@@ -127,13 +127,13 @@ impl Modern {
         json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params })
     }
 
-    /// Sends a body as it is, with the headers that belong to it.
+    /// Sends a body unchanged, with the headers that match it.
     pub async fn send(&self, body: &Value) -> Stream {
         self.ledger.sent(body);
         Stream::open(self.request(body), Arc::clone(&self.ledger)).await
     }
 
-    /// Sends a body that is wrong on purpose; only the answer is checked.
+    /// Sends a body that is invalid on purpose; only the response is validated.
     pub async fn send_on_purpose(&self, body: &Value) -> Answer {
         self.ledger.sent_on_purpose(body);
         let stream = Stream::open(self.request(body), Arc::clone(&self.ledger)).await;

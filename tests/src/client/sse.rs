@@ -1,4 +1,4 @@
-//! Reads `text/event-stream` as it arrives.
+//! An incremental parser of `text/event-stream`.
 
 /// One server-sent event, as the WHATWG describes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub struct Parser {
 }
 
 impl Parser {
-    /// Takes the next bytes and gives the events that they complete.
+    /// Parses the next bytes and returns the events that they complete.
     pub fn push(&mut self, bytes: &[u8]) -> Vec<RawEvent> {
         self.unread.extend_from_slice(bytes);
         let mut events = Vec::new();
@@ -52,7 +52,7 @@ impl Parser {
                 }
                 none => *none = Some(value.to_owned()),
             },
-            // A comment, or a field from the future.
+            // A comment, or an unknown field.
             _ => {}
         }
     }

@@ -1,4 +1,4 @@
-//! The answer to one HTTP request, message by message, whether it came as JSON or as a stream.
+//! An HTTP response, message by message, whether it is JSON or an event stream.
 
 use std::{collections::VecDeque, pin::Pin, sync::Arc};
 
@@ -10,18 +10,18 @@ use serde_json::Value;
 use super::{header, sse};
 use crate::{eventually::in_time, schema::Ledger};
 
-/// One event of a stream, with the message that it carries.
+/// One event of a stream with its message.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
     /// The event id.
     pub id: Option<String>,
     /// How long the client should wait before it reconnects, in milliseconds.
     pub retry: Option<u64>,
-    /// The message; a priming event has none.
+    /// The message. `None` for a priming event.
     pub message: Option<Value>,
 }
 
-/// An answer that is being read. Dropping it closes the connection.
+/// A response that is being read. Dropping it closes the connection.
 pub struct Stream {
     status: StatusCode,
     headers: HeaderMap,
@@ -64,13 +64,13 @@ impl Stream {
         &self.headers
     }
 
-    /// Whether the answer is an event stream; otherwise it is one JSON document or nothing.
+    /// Whether the response is an event stream; otherwise it is one JSON document or empty.
     pub fn is_events(&self) -> bool {
         self.is_events
     }
 
-    /// The next event, or nothing when the server has closed the stream. Every message is checked
-    /// against the schema.
+    /// The next event. `None` when the server has closed the stream. Validates every message against the
+    /// schema.
     pub async fn next(&mut self) -> Option<Event> {
         in_time("the next event of a stream", async {
             while self.ready.is_empty() {
@@ -83,7 +83,7 @@ impl Stream {
         .await
     }
 
-    /// The next message. Fails if the stream ends first.
+    /// The next message. Panics if the stream ends first.
     pub async fn message(&mut self) -> Value {
         loop {
             match self.next().await {
@@ -94,14 +94,14 @@ impl Stream {
         }
     }
 
-    /// The next message, which must be `method`.
+    /// The next message. Panics if its method is not `method`.
     pub async fn expect(&mut self, method: &str) -> Value {
         let message = self.message().await;
         assert_eq!(message.get("method").and_then(Value::as_str), Some(method), "{message:#}");
         message
     }
 
-    /// The next message that is `method`, whatever comes before it.
+    /// Skips messages until one with the method `method`.
     pub async fn until(&mut self, method: &str) -> Value {
         loop {
             let message = self.message().await;
@@ -111,7 +111,7 @@ impl Stream {
         }
     }
 
-    /// Reads up to and with the next event that has a message.
+    /// Skips events until one with a message.
     pub async fn next_message(&mut self) -> Event {
         loop {
             let event = self.next().await.expect("the stream goes on");
@@ -130,13 +130,13 @@ impl Stream {
         events
     }
 
-    /// Reads more bytes; `false` at the end.
+    /// Reads more bytes. Returns `false` at the end.
     async fn fill(&mut self) -> bool {
         if self.is_events {
             let Some(bytes) = self.bytes.next().await else {
                 return false;
             };
-            // A server that goes away may cut the connection: the stream ends there.
+            // A stopping server may reset the connection: the stream ends there.
             let Ok(bytes) = bytes else { return false };
             for raw in self.parser.push(&bytes) {
                 let message = raw
@@ -168,7 +168,7 @@ impl Stream {
         match message {
             Value::Array(batch) => batch.iter().for_each(|message| self.ledger.received(message)),
             message if message.get("jsonrpc").is_some() => self.ledger.received(message),
-            // Refused before the protocol began: that body is the transport's.
+            // Rejected at the HTTP level: the body is not JSON-RPC.
             message => assert!(!self.status.is_success(), "not JSON-RPC: {message:#}"),
         }
     }

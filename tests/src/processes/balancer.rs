@@ -1,8 +1,8 @@
-//! A load balancer that is not sticky: each request goes to the next instance.
+//! A round-robin load balancer without sticky sessions.
 //!
-//! It asks every instance whether it is ready and leaves out those that are not. If a connection
-//! cannot be made, nothing was sent, and the request goes to the next instance; once something was
-//! sent, nothing is repeated. What a client loses that way is counted.
+//! It probes the readiness of every instance and prefers the ready ones. A request whose connection
+//! cannot be established was not sent, so it goes to the next instance; a request that was sent is never
+//! repeated. Requests that get no complete response are counted.
 
 use std::{
     convert::Infallible,
@@ -25,16 +25,16 @@ use tokio::{
     time::interval,
 };
 
-/// How often each instance is asked whether it is ready.
+/// Interval of the readiness probes.
 const PROBE: Duration = Duration::from_millis(100);
 
-/// How long an answer to that may take.
+/// Timeout of a readiness probe.
 const PROBE_LIMIT: Duration = Duration::from_secs(1);
 
-/// The largest body that is passed on.
+/// The largest request body that is forwarded.
 const MAX_BODY: usize = 8 * 1024 * 1024;
 
-/// A running load balancer. It ends when it is dropped.
+/// A running load balancer. It stops when it is dropped.
 #[derive(Debug)]
 pub struct Balancer {
     origin: String,
@@ -47,7 +47,7 @@ struct Shared {
     client: reqwest::Client,
     instances: Vec<Instance>,
     next: AtomicUsize,
-    /// Given to requests that bring no token.
+    /// The token of requests that have none.
     bearer: Option<String>,
     lost: AtomicUsize,
 }
@@ -59,8 +59,8 @@ struct Instance {
 }
 
 impl Balancer {
-    /// Begins to serve on `listener`, in front of instances at these ports. Requests without a
-    /// token get `bearer`.
+    /// Serves on `listener`, in front of the instances at these ports. Requests without a token get
+    /// `bearer`.
     pub fn start(listener: TcpListener, ports: &[u16], bearer: Option<String>) -> Self {
         let address = listener.local_addr().expect("it is bound");
         let instances = ports.iter().map(|port| Instance {
@@ -70,7 +70,7 @@ impl Balancer {
         let client = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
-            // A connection that is used again may turn out to be dead after something was sent.
+            // A reused connection may turn out to be closed only after the request was sent.
             .pool_max_idle_per_host(0)
             .build()
             .expect("a plain client can be built");
@@ -90,7 +90,7 @@ impl Balancer {
         &self.origin
     }
 
-    /// How many requests were sent to an instance and got no answer, or only a part of one.
+    /// Number of requests that were sent to an instance and got no response, or an incomplete one.
     pub fn lost(&self) -> usize {
         self.shared.lost.load(Ordering::Relaxed)
     }
@@ -150,7 +150,7 @@ async fn serve(stream: tokio::net::TcpStream, remote: SocketAddr, shared: Arc<Sh
 }
 
 impl Shared {
-    /// The instances in the order in which a request tries them: ready ones first.
+    /// The instances in the order in which the next request tries them: ready ones first.
     fn turn(&self) -> Vec<&Instance> {
         let first = self.next.fetch_add(1, Ordering::Relaxed);
         let count = self.instances.len();

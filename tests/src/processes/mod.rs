@@ -1,10 +1,10 @@
-//! Instances as processes of their own, with a Redis and a database that they share: for what an
-//! instance in the test's own process cannot do, such as dying.
+//! Fleets of instances and workers as separate processes, with a shared Redis and database, for tests of
+//! what an instance inside the test process cannot do, such as crash.
 //!
-//! [`Fleet`] is to processes what [`crate::cluster::Cluster`] is to instances in this one. Each
-//! process is a [`Program`], which a test kills (`SIGKILL`), stops (`SIGSTOP`), lets go on, asks to
-//! end (`SIGTERM`) and starts again; all of them end with the test. Their logs are shown if it
-//! fails.
+//! [`Fleet`] is for processes what [`crate::cluster::Cluster`] is for instances in the test process.
+//! Each process is a [`Program`], which a test can kill (`SIGKILL`), stop (`SIGSTOP`), continue, ask to
+//! shut down (`SIGTERM`) and start again. All processes end with the test; if it fails, their logs are
+//! printed.
 
 mod balancer;
 mod program;
@@ -46,32 +46,34 @@ use crate::{
     in_time, postgres,
 };
 
-/// What the instances of a fleet are.
+/// The program that the instances of a fleet run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// `notes-mcp`, as it ships.
+    /// `notes-mcp`, the product.
     Product,
-    /// `fixtures-web`: the fixtures, and what the product offers beside them.
+    /// `test-tools fixtures-web`: the fixture catalog together with that of the product.
     Fixtures,
 }
 
 impl Kind {
-    fn program(self) -> &'static str {
+    /// The program of an instance, and its arguments.
+    fn web(self) -> (&'static str, &'static [&'static str]) {
         match self {
-            Self::Product => "notes-mcp",
-            Self::Fixtures => "fixtures-web",
+            Self::Product => ("notes-mcp", &[]),
+            Self::Fixtures => ("test-tools", &["fixtures-web"]),
         }
     }
 
-    fn worker(self) -> &'static str {
+    /// The program of a worker, and its arguments.
+    fn worker(self) -> (&'static str, &'static [&'static str]) {
         match self {
-            Self::Product => "notes-mcp-worker",
-            Self::Fixtures => "conformance-worker",
+            Self::Product => ("notes-mcp-worker", &[]),
+            Self::Fixtures => ("test-tools", &["conformance-worker"]),
         }
     }
 }
 
-/// What a fleet is to be.
+/// Builds a [`Fleet`].
 #[derive(Debug)]
 pub struct Plan {
     kind: Kind,
@@ -82,7 +84,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Three instances that share a Redis, which forgets everything when it ends, and a database.
+    /// Three instances that share a database and a Redis without persistence.
     pub fn new(kind: Kind) -> Self {
         Self {
             kind,
@@ -91,55 +93,55 @@ impl Plan {
             persistence: Persistence::None,
             environment: HashMap::from([
                 ("SHUTDOWN_TIMEOUT".to_owned(), "10s".to_owned()),
-                // Counted, as in production, but not what these tests are about.
+                // Counted as in production, but never reached.
                 ("RATE_LIMIT_PER_MINUTE".to_owned(), "100000".to_owned()),
             ]),
         }
     }
 
-    /// Workers beside the instances, of the same kind.
+    /// Sets the number of workers, of the same kind as the instances.
     #[must_use]
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = workers;
         self
     }
 
-    /// Another number of instances.
+    /// Sets the number of instances.
     #[must_use]
     pub fn instances(mut self, instances: usize) -> Self {
         self.instances = instances;
         self
     }
 
-    /// Whether Redis keeps its data when it is started again.
+    /// Sets whether Redis keeps its data across a restart.
     #[must_use]
     pub fn persistence(mut self, persistence: Persistence) -> Self {
         self.persistence = persistence;
         self
     }
 
-    /// A setting of every instance.
+    /// Sets an environment variable of every process.
     #[must_use]
     pub fn with(mut self, variable: &str, value: impl Into<String>) -> Self {
         self.environment.insert(variable.to_owned(), value.into());
         self
     }
 
-    /// Lets people sign in through this GitHub.
+    /// Configures sign-in through this GitHub.
     #[must_use]
     pub fn with_github(self, github: &GitHub) -> Self {
         github.settings().into_iter().fold(self, |it, (variable, value)| it.with(variable, value))
     }
 
-    /// Starts everything and waits until every instance is ready.
+    /// Starts all processes and waits until each of them answers.
     pub async fn start(self) -> Fleet {
         Fleet::start(self).await
     }
 }
 
-/// Instances that share a Redis and a database, each a process of its own.
+/// Instances and workers that share a Redis and a database, each in its own process.
 pub struct Fleet {
-    // Ends before what it needs, and before the folder with its log.
+    // Dropped before the servers that they need, and before the folder with their logs.
     instances: Vec<Program>,
     workers: Vec<Program>,
     webs: Vec<Web>,
@@ -155,12 +157,12 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// Three instances of the fixtures.
+    /// Starts three instances of the fixtures.
     pub async fn fixtures() -> Self {
         Plan::new(Kind::Fixtures).start().await
     }
 
-    /// Three instances of the product.
+    /// Starts three instances of the product.
     pub async fn product() -> Self {
         Plan::new(Kind::Product).start().await
     }
@@ -216,13 +218,8 @@ impl Fleet {
             environment.insert("PORT".to_owned(), port.to_string());
             fleet.ports.push(port);
             fleet.webs.push(Web::new(format!("http://127.0.0.1:{port}")));
-            fleet.instances.push(Program::start(Recipe {
-                name: format!("{}-{index}", plan.kind.program()),
-                program: built(plan.kind.program()),
-                arguments: Vec::new(),
-                environment,
-                folder: fleet.folder.path().to_owned(),
-            }));
+            let program = plan.kind.web();
+            fleet.instances.push(started("web", index, program, environment, fleet.folder.path()));
         }
         for index in 0..plan.instances {
             fleet.ready(index).await;
@@ -232,13 +229,8 @@ impl Fleet {
             let mut environment = environment.clone();
             environment.insert("WORKER_PORT".to_owned(), port.to_string());
             fleet.worker_webs.push(Web::new(format!("http://127.0.0.1:{port}")));
-            fleet.workers.push(Program::start(Recipe {
-                name: format!("{}-{index}", plan.kind.worker()),
-                program: built(plan.kind.worker()),
-                arguments: Vec::new(),
-                environment,
-                folder: fleet.folder.path().to_owned(),
-            }));
+            let program = plan.kind.worker();
+            fleet.workers.push(started("worker", index, program, environment, fleet.folder.path()));
         }
         for index in 0..plan.workers {
             fleet.worker_ready(index).await;
@@ -246,7 +238,7 @@ impl Fleet {
         fleet
     }
 
-    /// One of the instances, as seen from outside.
+    /// The HTTP interface of one instance.
     pub fn web(&self, index: usize) -> &Web {
         &self.webs[index]
     }
@@ -281,17 +273,17 @@ impl Fleet {
         &mut self.workers[index]
     }
 
-    /// Where one of the workers answers probes.
+    /// The HTTP interface of one worker, for probes and metrics.
     pub fn probes(&self, index: usize) -> &Web {
         &self.worker_webs[index]
     }
 
-    /// Runs a program of ours to its end, configured as the fleet is.
+    /// Runs a program of the workspace to completion, with the environment of the fleet.
     pub async fn run(&self, program: &str, arguments: &[&str]) -> Output {
         self.run_with(program, arguments, &[]).await
     }
 
-    /// The same with some settings changed.
+    /// Like [`Self::run`], with some environment variables changed.
     pub async fn run_with(
         &self,
         program: &str,
@@ -302,7 +294,7 @@ impl Fleet {
         command.args(arguments).env_clear().envs(&self.environment).stdin(Stdio::null());
         command.envs(settings.iter().copied());
         command.current_dir(self.folder.path());
-        // Its way to the database leads through this process.
+        // Not on this thread: the program's connection to the database passes through this process.
         let running = tokio::task::spawn_blocking(move || command.output());
         in_time(program, running).await.expect("nobody panics").expect("it can be started")
     }
@@ -312,12 +304,12 @@ impl Fleet {
         &mut self.redis
     }
 
-    /// The wire between the instances and their database.
+    /// The proxy between the processes and their database.
     pub fn database(&self) -> &Wire {
         &self.database
     }
 
-    /// Makes the database end every connection, as it does when it is restarted.
+    /// Terminates every connection on the side of the database, as a restart does.
     pub async fn end_database_connections(&self) {
         let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
                    WHERE datname = current_database() AND pid <> pg_backend_pid()";
@@ -328,7 +320,7 @@ impl Fleet {
         .await;
     }
 
-    /// A setting of every instance.
+    /// The value of an environment variable of every process.
     pub fn setting(&self, variable: &str) -> &str {
         &self.environment[variable]
     }
@@ -342,24 +334,24 @@ impl Fleet {
         .await;
     }
 
-    /// What the processes work with, for what no route offers. Nobody hears of what it changes: those
-    /// who wait for it look by themselves.
+    /// A service on the database of the fleet, for operations that no route offers. Its changes are not
+    /// published; processes find them only by polling.
     pub fn service(&self) -> &Service {
         &self.service
     }
 
-    /// The gate of that name, where calls of `test_gate` wait.
+    /// The gate of this name, at which calls of `test_gate` wait.
     pub fn gate(&self, name: &str) -> Gate {
         self.gates.named(name)
     }
 
-    /// Where clients are to find the fleet: what is written in every token.
+    /// The public URL of the fleet, which every token names.
     pub fn origin(&self) -> &str {
         &self.balancer.1
     }
 
-    /// A load balancer in front of all instances, at [`Self::origin`]. Give it the token of requests
-    /// that bring none.
+    /// Starts a load balancer in front of all instances, at [`Self::origin`]. Requests without a token
+    /// get `bearer`.
     pub fn balancer(&mut self, bearer: Option<String>) -> Balancer {
         let listener = std::mem::replace(
             &mut self.balancer.0,
@@ -373,12 +365,12 @@ impl Fleet {
         Balancer::start(listener, &self.ports, bearer)
     }
 
-    /// An access token that may do everything.
+    /// Mints an access token with all scopes.
     pub async fn token(&self, user: &str) -> String {
         self.token_for(user, scope::ALL).await
     }
 
-    /// An access token with these scopes.
+    /// Mints an access token with these scopes.
     pub async fn token_for(&self, user: &str, scopes: &[&str]) -> String {
         self.service
             .tokens()
@@ -394,34 +386,34 @@ impl Fleet {
             .expect("a token can be minted")
     }
 
-    /// `kill -9`. Returns when the instance is gone.
+    /// Kills an instance (`SIGKILL`) and waits for its end.
     pub async fn kill(&mut self, index: usize) {
         self.instances[index].kill().await;
     }
 
-    /// Starts an instance again and waits until it is ready.
+    /// Starts an instance again and waits until it answers.
     pub async fn start_again(&mut self, index: usize) {
         self.instances[index].start_again();
         self.ready(index).await;
     }
 
-    /// Asks an instance to end, and waits for it; fails if it does not end in order.
+    /// Asks an instance to shut down, and waits for it. Panics if it exits with a failure.
     pub async fn drain(&mut self, index: usize) {
         drain(&mut self.instances[index]).await;
     }
 
-    /// `kill -9` for a worker. Returns when it is gone.
+    /// Kills a worker (`SIGKILL`) and waits for its end.
     pub async fn kill_worker(&mut self, index: usize) {
         self.workers[index].kill().await;
     }
 
-    /// Starts a worker again and waits until it is ready.
+    /// Starts a worker again and waits until it answers.
     pub async fn start_worker_again(&mut self, index: usize) {
         self.workers[index].start_again();
         self.worker_ready(index).await;
     }
 
-    /// Asks a worker to end, and waits for it; fails if it does not end in order.
+    /// Asks a worker to shut down, and waits for it. Panics if it exits with a failure.
     pub async fn drain_worker(&mut self, index: usize) {
         drain(&mut self.workers[index]).await;
     }
@@ -431,13 +423,30 @@ impl Fleet {
         lives("an instance", &self.webs[index]).await;
     }
 
-    /// Waits until a worker answers its probe.
+    /// Waits until a worker answers.
     pub async fn worker_ready(&self, index: usize) {
         lives("a worker", &self.worker_webs[index]).await;
     }
 }
 
-/// Waits until a program says that it lives.
+/// Starts one of the programs of a fleet.
+fn started(
+    role: &str,
+    index: usize,
+    (program, arguments): (&str, &[&str]),
+    environment: HashMap<String, String>,
+    folder: &Path,
+) -> Program {
+    Program::start(Recipe {
+        name: format!("{role}-{index}"),
+        program: built(program),
+        arguments: arguments.iter().map(Into::into).collect(),
+        environment,
+        folder: folder.to_owned(),
+    })
+}
+
+/// Waits until a program answers its liveness probe.
 async fn lives(who: &str, web: &Web) {
     eventually(&format!("{who} answers"), async || {
         let answer = web.request(Method::GET, "/livez").send().await;
@@ -446,14 +455,14 @@ async fn lives(who: &str, web: &Web) {
     .await;
 }
 
-/// Asks a program to end, and waits for it; fails if it does not end in order.
+/// Asks a program to shut down, and waits for it. Panics if it exits with a failure.
 async fn drain(program: &mut Program) {
     program.signal(Signal::TERM);
     let status = program.ended().await;
     assert!(status.success(), "{status}:\n{}", program.log());
 }
 
-/// A wire to the server of a database URL, and the URL that goes through it.
+/// Starts a proxy to the server of a database URL. Returns it and the URL through it.
 async fn cuttable(url: &str) -> (Wire, String) {
     let mut url: url::Url = url.parse().expect("we made it");
     let host = url.host_str().unwrap_or("127.0.0.1").parse().expect("it is an address");
@@ -462,11 +471,11 @@ async fn cuttable(url: &str) -> (Wire, String) {
     (wire, url.to_string())
 }
 
-/// Ports that no system gives to outgoing connections: such a connection could take the port of a
-/// program while that is started again.
+/// Outside of the ephemeral port range: an outgoing connection could otherwise take the port of a
+/// program while it is restarted.
 const PORTS: std::ops::Range<u16> = 10_000..32_000;
 
-/// A port that nobody listens on now.
+/// Returns a port on which no program listens now.
 pub fn free_port() -> u16 {
     std::iter::repeat_with(|| rand::rng().random_range(PORTS))
         .take(PORTS.len())
@@ -474,7 +483,7 @@ pub fn free_port() -> u16 {
         .expect("loopback has free ports")
 }
 
-/// A program that `cargo build` made, beside the one that runs.
+/// The path of a program that `cargo build` made, in the target folder of the running program.
 pub fn built(name: &str) -> PathBuf {
     let ours = std::env::current_exe().expect("this program has a path");
     let found = ours.ancestors().skip(1).take(2).map(|it| it.join(name)).find(|it| is_file(it));

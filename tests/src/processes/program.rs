@@ -1,5 +1,4 @@
-//! One program as a process of its own, which a test can kill, stop, let go on, ask to end, and
-//! start again.
+//! A child process that a test can kill, stop, continue, ask to shut down, and start again.
 
 use std::{
     collections::HashMap,
@@ -16,25 +15,25 @@ use rustix::process::{Pid, kill_process};
 
 use crate::eventually;
 
-/// How much of its log is shown of a program whose test has failed.
+/// Number of log lines that are printed when the test fails.
 const SHOWN_LINES: usize = 60;
 
 /// How to start a program.
 #[derive(Clone, Debug)]
 pub struct Recipe {
-    /// What the log and messages call it.
+    /// Its name in messages and in the name of its log file.
     pub name: String,
     /// The executable.
     pub program: PathBuf,
     /// Its arguments.
     pub arguments: Vec<OsString>,
-    /// Its whole environment, besides `PATH`.
+    /// Its environment; only `PATH` is inherited.
     pub environment: HashMap<String, String>,
-    /// Where it runs, and where its log is.
+    /// Its working directory, which also holds its log.
     pub folder: PathBuf,
 }
 
-/// A program that was started. Dropping it, or the end of this process, kills it.
+/// A child process. It is killed when this value is dropped or the test process ends.
 #[derive(Debug)]
 pub struct Program {
     recipe: Recipe,
@@ -44,14 +43,15 @@ pub struct Program {
 #[derive(Debug)]
 struct Running {
     pid: Pid,
-    /// Starts the program, and kills it when its standard input ends.
+    /// Starts the program, and kills it when its standard input is closed ([`GUARD`]).
     guard: Child,
-    /// Held open as long as the program may run.
+    /// The standard input of the guard, open while the program may run.
     leash: ChildStdin,
 }
 
-/// Starts a program, says its process id, ends as it ends, and kills it when standard input ends:
-/// that is when the process that holds the other end is gone, even by `kill -9`.
+/// A shell script that starts a program, prints its process id and exits with its status. It kills the
+/// program when standard input is closed, which happens when the process that holds the other end exits,
+/// even by SIGKILL.
 const GUARD: &str = r#"
 log=$1
 shift
@@ -66,14 +66,14 @@ wait $program
 "#;
 
 impl Program {
-    /// Starts it. Whoever needs it to be ready looks for that.
+    /// Starts the program. Does not wait until it is ready.
     pub fn start(recipe: Recipe) -> Self {
         let mut program = Self { recipe, running: None };
         program.start_again();
         program
     }
 
-    /// Starts it once more, after it has ended.
+    /// Starts the program again after it has ended.
     pub fn start_again(&mut self) {
         assert!(self.running.is_none(), "{} runs already", self.recipe.name);
         let recipe = &self.recipe;
@@ -89,7 +89,7 @@ impl Program {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
-            // Not the terminal's Ctrl-C: it ends when we end.
+            // Its own process group, so that Ctrl-C reaches it only through this process.
             .process_group(0)
             .spawn()
             .expect("/bin/sh can be started");
@@ -102,23 +102,23 @@ impl Program {
         self.running = Some(Running { pid, guard, leash });
     }
 
-    /// Changes a variable of its environment, for when it is started again.
+    /// Sets an environment variable for the next start.
     pub fn set(&mut self, variable: &str, value: &str) {
         self.recipe.environment.insert(variable.to_owned(), value.to_owned());
     }
 
-    /// Whether it was started and its end was not seen yet.
+    /// Whether it was started and [`Self::ended`] has not returned since.
     pub fn is_running(&self) -> bool {
         self.running.is_some()
     }
 
-    /// Its process id; fails if it does not run.
+    /// Its process id. Panics if it does not run.
     pub fn pid(&self) -> u32 {
         let running = self.running.as_ref().expect("it runs");
         running.pid.as_raw_nonzero().get().cast_unsigned()
     }
 
-    /// Sends it a signal. It may have ended by itself: then nothing happens.
+    /// Sends it a signal. Has no effect if it has exited.
     pub fn signal(&self, signal: Signal) {
         if let Some(running) = &self.running
             && let Err(error) = kill_process(running.pid, signal)
@@ -127,7 +127,7 @@ impl Program {
         }
     }
 
-    /// Stops it where it is. Returns when none of its threads runs any more, if the system tells.
+    /// Stops it (`SIGSTOP`) and, on Linux, waits until all its threads have stopped.
     pub async fn stop(&self) {
         self.signal(Signal::STOP);
         let threads = format!("/proc/{}/task", self.pid());
@@ -146,13 +146,13 @@ impl Program {
         .await;
     }
 
-    /// `kill -9`. Returns when it is gone.
+    /// Kills it (`SIGKILL`) and waits for its end.
     pub async fn kill(&mut self) {
         self.signal(Signal::KILL);
         self.ended().await;
     }
 
-    /// Waits until it has ended, and says how.
+    /// Waits for its end and returns its exit status.
     pub async fn ended(&mut self) -> ExitStatus {
         let name = self.recipe.name.clone();
         let running = self.running.as_mut().expect("it was started");
@@ -160,18 +160,18 @@ impl Program {
             running.guard.try_wait().expect("the guard is our child")
         })
         .await;
-        // Only now may the guard's helper kill by number.
+        // Closing the leash earlier could make the guard kill another process with the same id.
         self.running = None;
         status
     }
 
-    /// What it has written so far.
+    /// Its output so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.log_path()).unwrap_or_default()
     }
 
-    /// Tells whoever looks at a test that failed what the program had to say at last.
-    #[expect(clippy::print_stderr, reason = "nobody listens to traces of a test")]
+    /// Prints the end of its log, for a test that has failed.
+    #[expect(clippy::print_stderr, reason = "tests have no tracing subscriber")]
     fn show_log(&self) {
         let log = self.log();
         let lines: Vec<_> = log.lines().collect();

@@ -1,4 +1,4 @@
-//! A Redis of a fleet, which can lose its connections, its data, or its life.
+//! The Redis server of a fleet, which a test can disconnect, empty, pause and kill.
 
 use std::{collections::HashMap, path::Path};
 
@@ -10,16 +10,16 @@ use tokio::{
 use super::{Program, Recipe, Signal, free_port};
 use crate::{eventually, redis};
 
-/// What is left when Redis is started again.
+/// What Redis keeps across a restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Persistence {
-    /// Nothing.
+    /// No data.
     None,
-    /// Everything that was acknowledged.
+    /// All acknowledged writes.
     Always,
 }
 
-/// A Redis, or a Valkey.
+/// A Redis or Valkey server.
 #[derive(Debug)]
 pub struct Redis {
     program: Program,
@@ -60,40 +60,40 @@ impl Redis {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// `kill -9`.
+    /// Kills it (`SIGKILL`) and waits for its end.
     pub async fn kill(&mut self) {
         self.program.kill().await;
     }
 
-    /// Starts it again, with what it has kept.
+    /// Starts it again with the data that it has kept, and waits until it answers.
     pub async fn start_again(&mut self) {
         self.program.start_again();
         self.ready().await;
     }
 
-    /// Lets it take connections and answer nothing.
+    /// Stops it (`SIGSTOP`): the system still accepts connections, and no command is answered.
     pub fn pause(&self) {
         self.program.signal(Signal::STOP);
     }
 
-    /// Lets it go on after a pause.
+    /// Continues it after [`Self::pause`].
     pub fn go_on(&self) {
         self.program.signal(Signal::CONT);
     }
 
-    /// Makes it lose its data.
+    /// Deletes all its data.
     pub async fn forget_everything(&self) {
         self.command("FLUSHALL").await.expect("Redis runs");
     }
 
-    /// Cuts every connection, those for signals included.
+    /// Closes every connection, including those of subscribers.
     pub async fn cut_connections(&self) {
         for kind in ["normal", "pubsub"] {
             self.command(&format!("CLIENT KILL TYPE {kind} SKIPME yes")).await.expect("Redis runs");
         }
     }
 
-    /// The first line of the answer to a command.
+    /// Runs a command and returns the first line of the reply.
     pub async fn command(&self, command: &str) -> std::io::Result<String> {
         let stream = TcpStream::connect(("127.0.0.1", self.port)).await?;
         let mut stream = BufReader::new(stream);

@@ -1,4 +1,4 @@
-//! A wire between a program and the server that it uses, which a test can cut or silence.
+//! A TCP proxy between a program and a server, which a test can cut or silence.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -9,18 +9,19 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-/// What a wire does with connections.
+/// What the proxy does with connections.
 #[derive(Clone, Copy, Debug, Default)]
 struct State {
-    /// Closes every connection at once, as when the server is gone.
+    /// Every connection is closed at once, as if the server were down.
     cut: bool,
-    /// Passes nothing on, on new connections either, and closes none: a frozen server.
+    /// No connection is closed and no data is forwarded, also on new connections, as if the server had
+    /// frozen.
     frozen: bool,
-    /// How often the connections of that time were silenced.
+    /// How often [`Wire::silence`] was called; older connections are silent.
     silenced: u64,
 }
 
-/// Passes connections on to a server. Dropping it cuts it.
+/// Forwards connections to a server until it is dropped.
 #[derive(Debug)]
 pub struct Wire {
     address: SocketAddr,
@@ -29,7 +30,7 @@ pub struct Wire {
 }
 
 impl Wire {
-    /// A wire to `server`, such as `127.0.0.1:5432`.
+    /// Starts a proxy to `server`, such as `127.0.0.1:5432`.
     pub async fn to(server: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has ports");
         let address = listener.local_addr().expect("it is bound");
@@ -38,23 +39,24 @@ impl Wire {
         Self { address, state, running }
     }
 
-    /// Where programs connect to instead.
+    /// The address to which programs connect instead of the server.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Closes every connection, and each new one at once.
+    /// Closes every connection, and each new one as soon as it is accepted.
     pub fn cut(&self) {
         self.state.send_modify(|it| it.cut = true);
     }
 
-    /// Swallows from now on what is sent on the connections that are open, in both directions and
-    /// without closing any; new ones work. So do a fail-over and a NAT that has forgotten.
+    /// Discards from now on what is sent on the open connections, in both directions, and closes none of
+    /// them; new connections work. This is how connections look after a failover, or after a NAT has
+    /// dropped its state.
     pub fn silence(&self) {
         self.state.send_modify(|it| it.silenced += 1);
     }
 
-    /// Swallows what is sent on every connection, on new ones, too.
+    /// Discards what is sent on every connection, including new ones.
     pub fn freeze(&self) {
         self.state.send_modify(|it| {
             it.frozen = true;
@@ -62,7 +64,7 @@ impl Wire {
         });
     }
 
-    /// Passes new connections on again.
+    /// Forwards new connections again.
     pub fn mend(&self) {
         self.state.send_modify(|it| {
             it.cut = false;
@@ -99,7 +101,7 @@ async fn pass(mut near: TcpStream, server: SocketAddr, mut state: watch::Receive
     if !frozen {
         let Ok(mut server) = TcpStream::connect(server).await else { return };
         for side in [&near, &server] {
-            // Without it a chain of small packets waits for acknowledgements.
+            // Otherwise Nagle's algorithm delays small packets.
             drop(side.set_nodelay(true));
         }
         tokio::select! {
@@ -114,7 +116,7 @@ async fn pass(mut near: TcpStream, server: SocketAddr, mut state: watch::Receive
     }
     let swallow = async {
         drop(tokio::io::copy(&mut near, &mut sink()).await);
-        // The server does not hear of the end either.
+        // The connection to the server stays open, too.
         std::future::pending::<()>().await;
     };
     tokio::select! {

@@ -1,6 +1,5 @@
-//! `fixtures-web`: one instance as a process of its own, with the fixtures and, beside them, what
-//! the product offers. It is configured by the environment as the product is, and ends as it does. The
-//! documents of clients at `example.com` are on a host of its own.
+//! `fixtures-web` is one instance with the fixtures and the catalog of the product. It is configured and
+//! stopped like the product. Client metadata documents at `example.com` are served by a host inside of it.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -14,8 +13,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
+pub(crate) async fn main() -> anyhow::Result<()> {
     let config = Config::from_env()?;
     let telemetry = config.start_telemetry("notes-mcp")?;
     let listener = TcpListener::bind(SocketAddr::new(config.host, config.port)).await?;

@@ -1,13 +1,11 @@
-//! `bench-jobs`: how many jobs that do nothing two workers get done, and how soon an idle worker
-//! begins one, without the engine: the queue, the worker and the database. Then, over HTTP and with
-//! Redis as in a deployment: how long an import of 10,000 notes takes its client, and how soon it
-//! hears of progress.
+//! `bench-jobs` measures the throughput of two workers on empty jobs, and the latency from enqueue to
+//! start at an idle worker, without the engine: queue, worker and database. Then, over HTTP and with
+//! Redis as in a deployment, it measures how long an import of 10,000 notes takes, and the latency of
+//! progress notifications.
 //!
-//! `bench/jobs` gives it a database in `DATABASE_URL` for the first part, and a server for the rest.
+//! `bench/jobs` sets `DATABASE_URL` for the first part, and starts a server for the rest.
 
 #![expect(clippy::print_stdout, reason = "the figures are what it is for")]
-// The futures of a whole measurement are nested deeply.
-#![recursion_limit = "256"]
 
 use std::{
     collections::BTreeMap,
@@ -34,22 +32,22 @@ use worker::{Runner, Settings, Worker};
 
 /// Jobs of the first measurement.
 const JOBS: usize = 20_000;
-/// Whose they are.
+/// Owners of these jobs.
 const PEOPLE: usize = 100;
 /// Requests that enqueue at the same time.
 const CLIENTS: usize = 16;
 /// Jobs of the second measurement, one after the other.
 const SINGLE: usize = 500;
-/// Places of each worker.
+/// Concurrency of each worker.
 const PLACES: u32 = 64;
 /// Notes of one import.
 const NOTES: usize = 10_000;
-/// Imports, each for somebody else.
+/// Imports, each for another user.
 const IMPORTS: usize = 3;
-/// Steps of a job whose client hears of each.
+/// Steps of a job that reports each of them as progress.
 const STEPS: u32 = 500;
 
-/// Does nothing, and notes when.
+/// Runs empty jobs and records when each has started.
 #[derive(Default)]
 struct Nothing {
     begun: Mutex<BTreeMap<JobId, Instant>>,
@@ -77,15 +75,14 @@ impl Runner for Nothing {
     }
 }
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
+pub(crate) async fn main() -> anyhow::Result<()> {
     queue().await?;
     import().await;
     progress().await;
     Ok(())
 }
 
-/// The queue, the workers and the database.
+/// Measures the queue, the workers and the database.
 async fn queue() -> anyhow::Result<()> {
     let config = Config::from_env()?;
     let (_, given) = Dependencies::configured(&config, Arc::new(SystemClock))?;
@@ -157,7 +154,7 @@ async fn queue() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// An import of many notes, from the call to its result.
+/// Measures an import of many notes, from the call to its result.
 async fn import() {
     let setup = Setup::new(Database::Postgres).workers(1).real_time();
     let cluster = setup.on_redis().await.start().await;
@@ -176,7 +173,7 @@ async fn import() {
     cluster.stop().await;
 }
 
-/// From a step of a job in a worker to its notification at the client.
+/// Measures the latency from a step of a job in a worker to the notification at its client.
 async fn progress() {
     let setup = Setup::new(Database::Postgres).offer(Offer::Fixtures).workers(1).real_time();
     let cluster = setup.on_redis().await.start().await;

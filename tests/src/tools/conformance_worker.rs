@@ -1,12 +1,12 @@
-//! `conformance-worker`: a worker for instances of the fixtures, as a process of its own. It is
-//! configured by the environment as the product is, answers probes, and ends as it does.
+//! `conformance-worker` is a worker for instances of the fixtures. It is configured, probed and stopped
+//! like that of the product.
 //!
-//! Says `{}` on its first line when it works.
+//! It prints `{}` as its first line when it is running.
 
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use clap::Parser;
+use clap::Args;
 use mcp::Engine;
 use platform::{clock::SystemClock, telemetry};
 use service::{Dependencies, Service, config::Config, jobs};
@@ -20,20 +20,18 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use worker::{Settings, Worker};
 
-/// The seconds of a lease that is shorter than in production, for tests in which workers die all the
-/// time. Jobs whose worker is lost are looked for as often.
+/// Sets the lease in seconds, for tests that kill workers all the time. Jobs of lost workers are reclaimed
+/// at the same interval.
 const LEASE: &str = "TEST_LEASE";
 
-#[derive(Parser)]
-struct Arguments {
+#[derive(Args)]
+pub(crate) struct Arguments {
     /// Ends when its standard input does, so that it never outlives whoever started it.
     #[arg(long)]
     tied: bool,
 }
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let arguments = Arguments::parse();
+pub(crate) async fn main(arguments: Arguments) -> anyhow::Result<()> {
     let config = Config::from_env()?;
     telemetry::init(config.log_format, &config.log);
     let (stores, given) = Dependencies::configured(&config, Arc::new(SystemClock))?;
@@ -68,7 +66,7 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Takes over the jobs of lost workers, more often than the schedule does.
+/// Reclaims the jobs of lost workers at a shorter interval than the schedule.
 async fn take_over(service: Service, pause: Duration) {
     let mut turn = interval(pause);
     loop {

@@ -1,19 +1,16 @@
-//! `chaos`: random clients against three instances and two workers, while these, their Redis and their
-//! database are killed, stopped and cut off. Prints what has happened, and what should not have.
+//! `chaos` runs random clients against three instances and two workers, while these, their Redis and
+//! their database are killed, stopped and disconnected. Prints the number of events and all violations.
 //!
-//! `CHAOS_SEED` repeats a run's decisions (not its timing), `CHAOS_SECONDS` makes it longer.
-
-// An optimised build looks deeper into the futures of the clients than the compiler's bound.
-#![recursion_limit = "256"]
+//! `CHAOS_SEED` repeats the decisions of a run (not its timing); `CHAOS_SECONDS` sets its duration.
 
 use std::{process::ExitCode, time::Duration};
 
 use tests::chaos;
 
-/// How long it rages in every test run.
+/// Duration in seconds if `CHAOS_SECONDS` is not set.
 const SECONDS: u64 = 60;
 
-/// What must have happened: otherwise nothing was tested.
+/// Events that must have happened at least once; otherwise the run proves too little and fails.
 const NEEDED: [&str; 12] = [
     "instances killed",
     "workers killed",
@@ -29,9 +26,8 @@ const NEEDED: [&str; 12] = [
     "results of tasks given to sessions",
 ];
 
-#[tokio::main]
 #[expect(clippy::print_stdout, reason = "this is its result")]
-async fn main() -> anyhow::Result<ExitCode> {
+pub(crate) async fn main() -> anyhow::Result<ExitCode> {
     let number = |name| std::env::var(name).ok().map(|it| it.parse::<u64>()).transpose();
     let seed = number("CHAOS_SEED")?.unwrap_or_else(rand::random);
     let seconds = number("CHAOS_SECONDS")?.unwrap_or(SECONDS);

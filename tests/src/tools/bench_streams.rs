@@ -1,5 +1,5 @@
-//! `bench-streams`: what sessions and open streams take of an instance's memory, and how soon a client
-//! that comes back at another instance has what it missed. Two instances that offer the product, with a
+//! `bench-streams` measures the memory per session and per open stream of an instance, and how soon a
+//! client that resumes a stream at another instance gets the missed event. It uses two instances with a
 //! private PostgreSQL and a private Redis.
 
 #![expect(clippy::print_stdout, reason = "the figures are what it is for")]
@@ -18,23 +18,22 @@ use tests::{
     schema::Revision,
 };
 
-/// Sessions before anything is measured: what is allocated once is there then.
+/// Sessions before the measurement, so that one-time allocations are not counted.
 const WARM_UP: usize = 2_000;
-/// Sessions without a socket.
+/// Sessions without an open stream.
 const SESSIONS: usize = 10_000;
 /// Open streams of one instance.
 const STREAMS: usize = 5_000;
-/// Calls whose client comes back elsewhere.
+/// Calls whose client resumes at another instance.
 const RESUMES: usize = 500;
 /// Whose they all are: so many that nobody has more sessions than one person may.
 const PEOPLE: usize = 300;
-/// Clients at the same time.
+/// Concurrent clients.
 const CLIENTS: usize = 32;
 
 const REVISION: Revision = Revision::November2025;
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
+pub(crate) async fn main() -> anyhow::Result<()> {
     let mut fleet = Plan::new(Kind::Fixtures).instances(2).with("LOG", "warn").start().await;
     let mut tokens = Vec::new();
     for person in 0..PEOPLE {
@@ -78,7 +77,7 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Shakes hands as often, and leaves.
+/// Initializes `count` sessions.
 async fn sessions(web: &Web, tokens: &[String], count: usize) -> Vec<Legacy> {
     stream::iter(0..count)
         .map(|n| web.legacy_with(&tokens[n % tokens.len()], REVISION, json!({})))
@@ -87,7 +86,7 @@ async fn sessions(web: &Web, tokens: &[String], count: usize) -> Vec<Legacy> {
         .await
 }
 
-/// Opens the stream of every session, and waits until each has begun.
+/// Opens the stream of every session, and waits for the first event of each.
 async fn listening(sessions: &[Legacy]) -> Vec<Stream> {
     stream::iter(sessions)
         .map(|session| async {
@@ -100,7 +99,7 @@ async fn listening(sessions: &[Legacy]) -> Vec<Stream> {
         .await
 }
 
-/// Waits until the instance has noticed that its streams are gone.
+/// Waits until the instance has closed its ends of the streams.
 async fn closed(fleet: &Fleet) {
     let port = fleet.ports()[0];
     tests::eventually("the connections are closed", async || {
@@ -117,7 +116,8 @@ async fn closed(fleet: &Fleet) {
     .await;
 }
 
-/// A call asks its user, the connection is lost, and the client comes back elsewhere for the question.
+/// Loses the connection of a call after its question, and returns the time from the resumption at another
+/// instance to that question.
 async fn resumed(
     ada: &Legacy,
     elsewhere: &Legacy,
@@ -134,7 +134,7 @@ async fn resumed(
     Ok(began.elapsed())
 }
 
-/// Bytes that the first instance has in memory.
+/// Resident memory of the first instance in bytes.
 fn memory(fleet: &mut Fleet) -> anyhow::Result<i64> {
     let pid = fleet.instance(0).pid();
     let status = fs::read_to_string(format!("/proc/{pid}/status")).context("needs Linux")?;

@@ -1,11 +1,11 @@
-//! `sign-in-web`: the product as it runs for others, for clients and browsers from outside: several
-//! instances on a PostgreSQL, people who sign in with GitHub, and a GitHub of our own.
+//! `sign-in-web` runs the product as a deployment does, for external clients and browsers: several
+//! instances on a PostgreSQL, and sign-in with a fake GitHub.
 //!
-//! Says on its first line, in JSON, on which ports it listens. Ends when its standard input does.
-//! With `--settings-only` it starts no instance, and says with which settings a test has to do that.
+//! The first line of its output is JSON with the ports. It ends when standard input is closed. With
+//! `--settings-only` it starts no instance, and prints the settings with which a test has to start them.
 
 use anyhow::Context as _;
-use clap::Parser;
+use clap::Args;
 use serde_json::{Value, json};
 use tests::{
     cluster::{Database, Setup},
@@ -14,8 +14,8 @@ use tests::{
 };
 use tokio::io::AsyncReadExt as _;
 
-#[derive(Parser)]
-struct Arguments {
+#[derive(Args)]
+pub(crate) struct Arguments {
     /// How many instances to start.
     #[arg(long, default_value_t = 2)]
     instances: usize,
@@ -30,9 +30,7 @@ struct Arguments {
     allowed: Option<String>,
 }
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let arguments = Arguments::parse();
+pub(crate) async fn main(arguments: Arguments) -> anyhow::Result<()> {
     let github = GitHub::start().await;
     if arguments.settings_only {
         let mut settings = json!({

@@ -1,8 +1,8 @@
-//! `bench-search`: what it costs to index notes and to search them, in a database with one person of
-//! 10,000 notes and many others.
+//! `bench-search` measures indexing and search in a database with one user of 10,000 notes and many
+//! other users.
 //!
-//! `bench/search` gives it a migrated Postgres database in `DATABASE_URL`, and the number of all notes
-//! in `NOTES`. It measures the verbs of the service: no HTTP, no MCP.
+//! `bench/search` sets `DATABASE_URL` to a migrated Postgres database, and `NOTES` to the number of all
+//! notes. The functions of the service are called directly, without HTTP and MCP.
 
 #![expect(clippy::print_stdout, reason = "the figures are what it is for")]
 
@@ -23,20 +23,20 @@ use service::{
     notes::{self, Body, Changes, Draft, PageSize, Tags, Title, Words, index},
 };
 
-/// Notes of the person who searches.
+/// Notes of the user who searches.
 const OWN: u32 = 10_000;
-/// Notes of each other person.
+/// Notes of each other user.
 const OTHERS: u32 = 1_000;
-/// All notes, if `NOTES` does not say how many.
+/// Number of all notes if `NOTES` is not set.
 const ALL: u32 = 1_000_000;
-/// Notes that one statement writes.
+/// Notes per `INSERT`.
 const CHUNK: u32 = 20_000;
-/// Searches of one kind.
+/// Searches per query.
 const SEARCHES: usize = 50;
-/// Notes that are created and changed, one after the other.
+/// Notes that are created and updated, one at a time.
 const WRITES: usize = 500;
 
-/// What is asked, and in how many of the 10,000 notes it is.
+/// Names and texts of the queries.
 const QUESTIONS: &[(&str, &str)] = &[
     ("one rare word", "w777x"),
     ("a word in every 50th note", "v7"),
@@ -50,8 +50,7 @@ const QUESTIONS: &[(&str, &str)] = &[
     ("what is nowhere", "absent"),
 ];
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
+pub(crate) async fn main() -> anyhow::Result<()> {
     let config = Config::from_env()?;
     let stores = Stores::in_memory(config.session_ttl);
     let service = Service::connect(&config, Arc::new(SystemClock), stores.bus).await?;
@@ -61,7 +60,7 @@ async fn main() -> anyhow::Result<()> {
     };
     let me = UserId::new("dev:me");
 
-    // Statements of the benchmark may take longer than those of the product.
+    // This connection has no statement timeout, unlike those of the product.
     let db = service.db().schema_connection().await?;
     fill(&db, all).await.context("the database could not be filled")?;
     let begun = Instant::now();
@@ -75,7 +74,7 @@ async fn main() -> anyhow::Result<()> {
     let elapsed = begun.elapsed();
     let rate = f64::from(u32::try_from(indexed)?) / elapsed.as_secs_f64();
     println!("indexed anew: {indexed} notes in {elapsed:.1?}, {rate:.0}/s");
-    // Over a connection of its own, whose statements may take their time.
+    // On its own connection, without a statement timeout.
     let patient = Database::connect(std::env::var("DATABASE_URL")?).await?;
     patient.execute_unprepared("VACUUM ANALYZE notes").await?;
     println!("sizes: {}", sizes(&db).await?);
@@ -116,7 +115,7 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes the notes as a program of an earlier version does, about 600 characters each.
+/// Inserts notes of about 600 characters, not indexed, as an earlier version of the program did.
 async fn fill(db: &DatabaseConnection, all: u32) -> anyhow::Result<()> {
     let mut first = 0;
     while first < all {
@@ -151,7 +150,7 @@ async fn sizes(db: &DatabaseConnection) -> anyhow::Result<String> {
     Ok(row.context("there is one row")?.try_get("", "sizes")?)
 }
 
-/// The median and the 99th percentile, in milliseconds.
+/// Returns the median and the 99th percentile in milliseconds.
 fn percentiles(mut times: Vec<Duration>) -> (f64, f64) {
     times.sort_unstable();
     let at = |percent: usize| times[(times.len() - 1) * percent / 100].as_secs_f64() * 1_000.0;

@@ -1,20 +1,17 @@
-//! `conformance-web`: the fixtures on the very same engine and web code as the product, for the
+//! `conformance-web` runs instances of the fixtures, with the engine and web code of the product, for the
 //! official conformance suite.
 //!
-//! Says on its first line, in JSON, on which ports it listens, which token opens it, and what
-//! `conformance-worker` must be told to work for it. Ends when its standard input does.
-
-// An optimised build looks deeper into the future of the server than the compiler's bound.
-#![recursion_limit = "256"]
+//! The first line of its output is JSON with the ports, an access token, and the environment of a
+//! `conformance-worker`. It ends when standard input is closed.
 
 use anyhow::Context as _;
-use clap::Parser;
+use clap::Args;
 use serde_json::json;
 use tests::cluster::{Database, Offer, Setup};
 use tokio::io::AsyncReadExt as _;
 
-#[derive(Parser)]
-struct Arguments {
+#[derive(Args)]
+pub(crate) struct Arguments {
     /// How many instances to start.
     #[arg(long, default_value_t = 1)]
     instances: usize,
@@ -26,9 +23,7 @@ struct Arguments {
     workers: usize,
 }
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let arguments = Arguments::parse();
+pub(crate) async fn main(arguments: Arguments) -> anyhow::Result<()> {
     let mut cluster = Setup::new(Database::Postgres)
         .offer(Offer::Fixtures)
         .instances(arguments.instances)

@@ -1,38 +1,37 @@
-//! `conformance-fleet`: three instances of the fixtures, each a process of its own, with two workers,
-//! Redis, a database and a load balancer that is not sticky. A random one of the instances and workers
-//! is killed and started again all the time.
+//! `conformance-fleet` runs three instances of the fixtures and two workers as separate processes, with
+//! Redis, a database and a load balancer without sticky sessions. At regular intervals it kills and
+//! restarts a random instance or worker.
 //!
-//! Says on its first line, in JSON, where the load balancer is, and on a further line each time how
-//! many requests have broken with an instance so far. Ends when its standard input does.
+//! The first line of its output is JSON with the address of the load balancer. A further line follows
+//! whenever the number of requests that were lost with an instance changes. It ends when standard input is
+//! closed.
 
 use std::{
     io::{Write as _, stdout},
     time::Duration,
 };
 
-use clap::Parser;
+use clap::Args;
 use rand::RngExt as _;
 use serde_json::json;
 use tests::processes::{Kind, Plan};
 use tokio::{io::AsyncReadExt as _, time::interval};
 
-#[derive(Parser)]
-struct Arguments {
+#[derive(Args)]
+pub(crate) struct Arguments {
     /// Milliseconds from one kill to the next.
     #[arg(long, default_value_t = 2_000)]
     kill_every: u64,
 }
 
-/// Seconds of the lease of a job, after which another worker has it. The suite waits for ten seconds
-/// at most, which is less than a lease in production.
+/// Lease of a job in seconds, after which another worker takes it over. The suite waits for at most ten
+/// seconds, less than the lease in production.
 const JOB_LEASE: &str = "2";
 
-/// How often it is looked whether a request has broken.
+/// Interval at which lost requests are reported.
 const LOOK: Duration = Duration::from_millis(20);
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let arguments = Arguments::parse();
+pub(crate) async fn main(arguments: Arguments) -> anyhow::Result<()> {
     let plan = Plan::new(Kind::Fixtures).workers(2).with("TEST_OFFER", "fixtures");
     let mut fleet = plan.with("TEST_LEASE", JOB_LEASE).start().await;
     let token = fleet.token("conformance").await;

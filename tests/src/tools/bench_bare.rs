@@ -1,8 +1,8 @@
-//! What the benchmark compares the product with: the same SQL and the same JSON behind a bare poem
-//! handler, without MCP, sessions, tokens or limits.
+//! `bench-bare` is the baseline of the benchmark: the same SQL and the same JSON as the product behind a
+//! plain poem handler, without MCP, sessions, tokens or limits.
 //!
-//! `POST /list` answers as `tools/call notes_list` does, `POST /create` as `notes_create`. Takes
-//! its configuration from the environment as the product does, and the notes of `dev:bench`.
+//! `POST /list` responds like `tools/call notes_list`, `POST /create` like `notes_create`, for the user
+//! `dev:bench`. It is configured by the environment like the product.
 
 use std::sync::Arc;
 
@@ -23,8 +23,7 @@ use service::{
     notes::{self, Body, Draft, Listing, Tags, Title},
 };
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
+pub(crate) async fn main() -> anyhow::Result<()> {
     let config = Config::from_env()?;
     let stores = Stores::in_memory(config.session_ttl);
     let service = Service::connect(&config, Arc::new(SystemClock), stores.bus).await?;

@@ -1,0 +1,54 @@
+//! `test-tools`: the programs that `scripts/test`, other test suites and the benchmarks start, as
+//! subcommands of one binary, because each binary would link everything again.
+
+// An optimized build looks deeper into nested futures than the compiler's default limit.
+#![recursion_limit = "256"]
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+mod bench_bare;
+mod bench_jobs;
+mod bench_search;
+mod bench_streams;
+mod chaos;
+mod conformance_fleet;
+mod conformance_web;
+mod conformance_worker;
+mod fixtures_web;
+mod sign_in_web;
+mod with_servers;
+
+#[derive(Parser)]
+enum Tool {
+    BenchBare,
+    BenchJobs,
+    BenchSearch,
+    BenchStreams,
+    Chaos,
+    ConformanceFleet(conformance_fleet::Arguments),
+    ConformanceWeb(conformance_web::Arguments),
+    ConformanceWorker(conformance_worker::Arguments),
+    FixturesWeb,
+    SignInWeb(sign_in_web::Arguments),
+    WithServers(with_servers::Arguments),
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<ExitCode> {
+    match Tool::parse() {
+        Tool::BenchBare => bench_bare::main().await?,
+        Tool::BenchJobs => bench_jobs::main().await?,
+        Tool::BenchSearch => bench_search::main().await?,
+        Tool::BenchStreams => bench_streams::main().await?,
+        Tool::Chaos => return chaos::main().await,
+        Tool::ConformanceFleet(arguments) => conformance_fleet::main(arguments).await?,
+        Tool::ConformanceWeb(arguments) => conformance_web::main(arguments).await?,
+        Tool::ConformanceWorker(arguments) => conformance_worker::main(arguments).await?,
+        Tool::FixturesWeb => fixtures_web::main().await?,
+        Tool::SignInWeb(arguments) => sign_in_web::main(arguments).await?,
+        Tool::WithServers(arguments) => return with_servers::main(arguments).await,
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -3,9 +3,9 @@
 use std::{fmt, sync::Arc};
 
 use mcp::store::redis::Connection;
+use platform::clock::Clock;
 
 use crate::{
-    clock::Clock,
     config::Config,
     metrics,
     oauth::{

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use platform::{causes, db::DATABASE};
 use sea_orm::DbErr;
 use tokio::{sync::Mutex, time::Instant};
 
-use crate::{Service, causes, db::DATABASE};
+use crate::Service;
 
 /// What a probe learns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

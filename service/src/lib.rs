@@ -18,13 +18,11 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
+use platform::{clock::Clock, db::Database, fetch::Fetcher};
 use tokio::time::timeout;
 
 use crate::{
-    clock::Clock,
     config::Config,
-    db::Database,
-    fetch::Fetcher,
     model::Model,
     oauth::{
         access_token::AccessTokens, cimd::Fetching, github::GitHub, limits::Limiter,
@@ -34,41 +32,25 @@ use crate::{
 
 mod admission;
 mod catalog;
-pub mod causes;
 pub mod changes;
-pub mod clock;
 pub mod config;
-mod counted;
-pub mod db;
 mod dependencies;
-pub mod descriptors;
-pub mod ending;
 pub mod exports;
-pub mod fetch;
 pub mod health;
 pub mod jobs;
 pub mod metrics;
 mod model;
 pub mod notes;
 pub mod oauth;
-mod outgoing;
-mod private_files;
 pub mod prompts;
-pub mod proxies;
-mod quoted;
 pub mod redis;
 pub mod resources;
-mod sealing;
-pub mod secret;
-pub mod telemetry;
 pub mod ticks;
 pub mod tools;
 pub mod users;
 
 pub use catalog::{catalog, mcp_settings};
-pub use counted::counted;
 pub use dependencies::Dependencies;
-pub use quoted::{is_invisible, plain, quoted};
 
 /// How long a process that ends waits until its last totals are written. They are also in the next
 /// write of another process, except for what happened in the last seconds.
@@ -117,7 +99,7 @@ impl Service {
     pub async fn connect_with(config: &Config, mut given: Dependencies) -> anyhow::Result<Self> {
         given.limiter = metrics::limiter(given.limiter);
         let clock = Arc::clone(&given.clock);
-        let db = db::connect(&config.database).await?;
+        let db = platform::db::connect(&config.database).await?;
         let keys = SigningKeys::new(db.clone(), Arc::clone(&clock), &config.jwt_signing_secret);
         let revoked = RevokedGrants::new(db.clone(), Arc::clone(&clock));
         let tokens = AccessTokens::new(

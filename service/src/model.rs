@@ -7,16 +7,16 @@
 use std::{fmt, sync::OnceLock, time::Duration};
 
 use mcp::trace::TRACED;
+use platform::{
+    outgoing::{self, Answered, careful},
+    proxies::Proxies,
+};
 use reqwest::{StatusCode, header::RETRY_AFTER};
 use serde::Deserialize;
 use serde_json::json;
 use tracing::{Instrument as _, Span, field::Empty, info_span};
 
-use crate::{
-    config::ModelSettings,
-    outgoing::{self, Answered, careful},
-    proxies::Proxies,
-};
+use crate::config::ModelSettings;
 
 /// How long one answer may take: a local model writes a page in a minute or two.
 const ANSWER_TIMEOUT: Duration = Duration::from_mins(3);
@@ -204,6 +204,8 @@ fn away(error: &reqwest::Error) -> ModelError {
 mod tests {
     use std::net::TcpListener;
 
+    use platform::proxies::fake;
+
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -227,5 +229,16 @@ mod tests {
         for other in ["", "{}", "<html>", r#"{"error":{"message":"no"}}"#] {
             assert!(matches!(said(other.as_bytes()), Err(ModelError::Refused(_))), "{other}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_model_is_asked_through_a_proxy() {
+        let (proxies, head) = fake::start(r#"{"choices": [{"message": {"content": "Tea."}}]}"#);
+        let url = "http://llm.example.com/v1".to_owned();
+        let settings = ModelSettings { url, model: "small".into(), api_key: None };
+        let said = Model::new(settings, proxies).complete("system", "text").await;
+        assert_eq!(said, Ok("Tea.".to_owned()));
+        let line = "POST http://llm.example.com/v1/chat/completions HTTP/1.1";
+        assert!(fake::came_for(&head.join().unwrap(), line));
     }
 }

@@ -11,11 +11,12 @@ use std::{
 
 use chrono::{DateTime, TimeDelta, Utc};
 use entity::schedule_runs::{COLUMN, Column, Entity};
+use platform::db::Failure;
 use sea_orm::{
     ConnectionTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, Statement,
 };
 
-use crate::{Service, db::Failure};
+use crate::Service;
 
 /// Takes a run of a schedule, if the last one is at least `spacing` ago. Of several who try at once,
 /// one succeeds.

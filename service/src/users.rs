@@ -4,13 +4,12 @@
 use chrono::{DateTime, Utc};
 use entity::users::{ActiveModel, COLUMN, Column, Entity, Model};
 use mcp::UserId;
+use platform::db::Failure;
 use sea_orm::{
     ColumnTrait as _, Condition, ConnectionTrait, EntityTrait as _, ExprTrait as _,
     QueryFilter as _, QueryOrder as _, QuerySelect as _, Set,
     sea_query::{Expr, Func, OnConflict},
 };
-
-use crate::db::Failure;
 
 /// The most people of one name that [`named`] gives: more than one is rare already.
 const MAX_NAMED: u64 = 20;

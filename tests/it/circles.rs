@@ -15,8 +15,15 @@ use syn::{
 };
 
 /// How many files of each crate are part of a circle. A change may lower a number, never raise it.
-const IN_CIRCLES: &[(&str, usize)] =
-    &[("entity", 0), ("mcp", 4), ("migration", 0), ("service", 94), ("web", 0), ("worker", 0)];
+const IN_CIRCLES: &[(&str, usize)] = &[
+    ("entity", 0),
+    ("mcp", 4),
+    ("migration", 0),
+    ("platform", 0),
+    ("service", 80),
+    ("web", 0),
+    ("worker", 0),
+];
 
 #[test]
 fn files_do_not_import_each_other_in_a_circle() {

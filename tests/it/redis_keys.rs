@@ -4,9 +4,10 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use mcp::{Stores, store::redis::Connection};
+use platform::clock::SystemClock;
 use redis::{AsyncCommands as _, aio::MultiplexedConnection};
 use serde_json::{Value, json};
-use service::{Dependencies, clock::SystemClock};
+use service::Dependencies;
 use tests::{
     browser::{App, Browser},
     cluster::{Cluster, Database, Offer, Setup},

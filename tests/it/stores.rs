@@ -7,10 +7,8 @@ use mcp::{
     Signal, Stores,
     store::{Received, Topic, redis::Connection, suite},
 };
-use service::{
-    Dependencies,
-    clock::{Clock as _, MockClock, SystemClock},
-};
+use platform::clock::{Clock as _, MockClock, SystemClock};
+use service::Dependencies;
 use tests::{
     in_time,
     redis::{self, Trio},

@@ -11,11 +11,9 @@ use mcp::{
     Stores,
     store::{redis::Connection, suite},
 };
+use platform::clock::{Clock as _, MockClock, SystemClock};
 use sea_orm::ConnectionTrait as _;
-use service::{
-    Dependencies,
-    clock::{Clock as _, MockClock, SystemClock},
-};
+use service::Dependencies;
 use tests::{
     postgres,
     redis::{Server, fresh_prefix},

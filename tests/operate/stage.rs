@@ -2,9 +2,10 @@
 
 use std::sync::Once;
 
+use platform::telemetry;
 use sea_orm::ConnectionTrait as _;
 use serde_json::{Value, json};
-use service::{config::LogFormat, metrics, telemetry};
+use service::{config::LogFormat, metrics};
 use tests::{
     Idle,
     browser::{App, Browser, register},

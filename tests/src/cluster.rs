@@ -3,9 +3,9 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use mcp::{Engine, Stores, UserId, store::redis::Connection};
+use platform::clock::{Clock, MockClock, SystemClock};
 use service::{
     Dependencies, Service,
-    clock::{Clock, MockClock, SystemClock},
     config::Config,
     metrics,
     oauth::{access_token::NewToken, scope},

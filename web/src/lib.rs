@@ -23,5 +23,5 @@ pub use self::{api::metrics::serve as serve_metrics, lifecycle::run};
 /// Runs the program: reads the command line and the environment and executes the command. The
 /// `main` function of a program only calls this.
 pub fn main() -> ExitCode {
-    service::ending::main(commands::run())
+    platform::ending::main(commands::run())
 }

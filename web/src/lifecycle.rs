@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use ::mcp::Engine;
+use platform::ending;
 use service::{
-    Service, ending,
+    Service,
     oauth::{allow_list, revoked},
 };
 use tokio::net::TcpListener;

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use mcp::job::JobId;
-use service::{Service, db::Failure, jobs};
+use platform::db::Failure;
+use service::{Service, jobs};
 
 use crate::runner::Runner;
 

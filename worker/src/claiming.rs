@@ -10,8 +10,8 @@ use mcp::{
     Signal,
     store::{Received, Topic},
 };
+use platform::db::Failure;
 use service::{
-    db::Failure,
     jobs::{self, Claim, End, Turn},
     metrics,
 };

@@ -10,11 +10,11 @@ use std::{
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use mcp::Engine;
+use platform::{causes, clock::SystemClock, ending};
 use service::{
-    Dependencies, Service, causes,
-    clock::SystemClock,
+    Dependencies, Service,
     config::{Config, Mode},
-    ending, metrics, telemetry,
+    metrics,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -84,7 +84,7 @@ pub(crate) async fn run() -> ExitCode {
             return ExitCode::from(EXIT_USAGE);
         }
     };
-    let telemetry = match telemetry::start(&config, "notes-mcp-worker") {
+    let telemetry = match config.start_telemetry("notes-mcp-worker") {
         Ok(telemetry) => telemetry,
         Err(error) => return ended(Err(error)),
     };

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
+use platform::db::Failure;
 use service::{
     Service,
-    db::Failure,
     jobs::{self, End, Lease, Settled},
 };
 use tokio::{

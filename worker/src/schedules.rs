@@ -9,10 +9,9 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use futures_util::future::BoxFuture;
+use platform::db::Failure;
 use service::{
-    Service,
-    db::Failure,
-    exports, jobs,
+    Service, exports, jobs,
     metrics::{ELSEWHERE, SCHEDULE_RUNS},
     notes,
     oauth::{cimd, client::ClientId, sweep},

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use service::{config::Config, ending, jobs};
+use platform::ending;
+use service::{config::Config, jobs};
 
 /// The poll interval without wake-ups, and so the maximum cost of a lost wake-up.
 pub const POLL: Duration = Duration::from_secs(2);

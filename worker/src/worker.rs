@@ -3,7 +3,8 @@
 use std::{future::pending, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use service::{Service, counted, ending, metrics};
+use platform::{counted, ending};
+use service::{Service, metrics};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 

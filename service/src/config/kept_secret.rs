@@ -7,9 +7,9 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use platform::{private_files, secret::Secret};
 
 use super::reader::secret;
-use crate::{private_files, secret::Secret};
 
 /// The generated secret of a data directory: made at the first start, kept from then on, so that
 /// tokens survive a restart.

@@ -23,10 +23,15 @@ use std::{
 };
 
 use ipnet::IpNet;
+use platform::telemetry::{self, Telemetry};
+pub use platform::{
+    db::DatabaseSettings,
+    telemetry::{LogFormat, TraceSettings},
+};
+use platform::{proxies::Proxies, secret::Secret};
 
 pub use self::types::{
-    DatabaseSettings, GitHubSettings, LogFormat, MetricsSettings, Mode, ModelSettings, PublicUrl,
-    RedisSettings, TraceSettings,
+    GitHubSettings, MetricsSettings, Mode, ModelSettings, PublicUrl, RedisSettings,
 };
 use self::{
     reader::{
@@ -56,8 +61,6 @@ use crate::{
         gate, grant,
         redirect_uri::Schemes,
     },
-    proxies::Proxies,
-    secret::Secret,
 };
 
 /// Everything that the environment decides. Reading it once proves that it is complete.
@@ -152,6 +155,23 @@ impl fmt::Display for ConfigErrors {
 impl std::error::Error for ConfigErrors {}
 
 impl Config {
+    /// Starts logging, and tracing if that is configured, under the name of the program, and logs the
+    /// warnings about the configuration. See [`telemetry::start`].
+    pub fn start_telemetry(&self, program: &'static str) -> anyhow::Result<Telemetry> {
+        let settings = telemetry::Settings {
+            format: self.log_format,
+            filter: &self.log,
+            traces: self.traces.as_ref(),
+            proxies: &self.proxies,
+            revision: self.revision.as_deref(),
+        };
+        let telemetry = telemetry::start(&settings, program)?;
+        for warning in &self.warnings {
+            tracing::warn!("{warning}");
+        }
+        Ok(telemetry)
+    }
+
     /// Reads the environment of the process. Without `JWT_SIGNING_SECRET` an embedded program keeps
     /// a generated one in `DATA_DIR`, which this creates if need be.
     pub fn from_env() -> Result<Self, ConfigErrors> {

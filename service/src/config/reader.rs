@@ -3,23 +3,23 @@
 use std::{fmt, net::IpAddr, path::Path, time::Duration};
 
 use ipnet::IpNet;
+use platform::{
+    proxies::{Proxies, ProxyUrl},
+    secret::Secret,
+    telemetry::{self, LogFormat, TraceSettings},
+};
 use url::{Host, Url};
 
 use super::{
     kept_secret::kept_secret,
-    types::{GitHubSettings, LogFormat, Mode, ModelSettings, TraceSettings},
+    types::{GitHubSettings, Mode, ModelSettings},
     variables::{
         DATA_DIR, GITHUB_API_URL, GITHUB_CLIENT_ID, GITHUB_CLIENT_SECRET, GITHUB_URL, HTTP_PROXY,
         HTTPS_PROXY, JWT_SIGNING_SECRET, LLM_API_KEY, LLM_MODEL, LLM_URL, NO_PROXY,
         OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_EXPORTER_OTLP_HEADERS, OTEL_TRACES_SAMPLER_ARG, Variable,
     },
 };
-use crate::{
-    oauth::redirect_uri::Schemes,
-    proxies::{Proxies, ProxyUrl},
-    secret::Secret,
-    telemetry,
-};
+use crate::oauth::redirect_uri::Schemes;
 
 /// Below this a signing secret could be guessed.
 pub(super) const MIN_SECRET_BYTES: usize = 32;

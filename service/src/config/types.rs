@@ -2,10 +2,10 @@
 
 use std::fmt;
 
+use platform::secret::Secret;
 use url::Host;
 
 use super::reader::origin;
-use crate::secret::Secret;
 
 /// Who can reach the program, and what it therefore insists on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,15 +16,6 @@ pub enum Mode {
     Deployed,
 }
 
-/// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Pretty,
-    /// For machines.
-    Json,
-}
-
 /// How to reach Redis.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedisSettings {
@@ -32,15 +23,6 @@ pub struct RedisSettings {
     pub url: Secret,
     /// What every key and channel begins with.
     pub prefix: String,
-}
-
-/// Where the data is, and how much of the database one process may take.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DatabaseSettings {
-    /// `postgres://…` or `sqlite:…`; may hold a password.
-    pub url: Secret,
-    /// The size of the pool.
-    pub max_connections: u32,
 }
 
 /// Who may see what is counted, besides the machine's own log.
@@ -81,17 +63,6 @@ pub struct ModelSettings {
     pub model: String,
     /// `LLM_API_KEY`.
     pub api_key: Option<Secret>,
-}
-
-/// Where traces go.
-#[derive(Clone, Debug)]
-pub struct TraceSettings {
-    /// `OTEL_EXPORTER_OTLP_ENDPOINT`, without a slash at its end.
-    pub endpoint: String,
-    /// `OTEL_EXPORTER_OTLP_HEADERS`.
-    pub headers: Vec<(String, Secret)>,
-    /// `OTEL_TRACES_SAMPLER_ARG`: from 0 to 1.
-    pub share: f64,
 }
 
 /// Where clients reach us: an origin, so it has no path and no trailing slash, its host is in lower

@@ -17,6 +17,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use entity::{ExportId, export_chunks, exports};
 use mcp::{Caller, UserId};
+use platform::db::{DATABASE, Database, Failure};
 use schemars::JsonSchema;
 use sea_orm::{
     ColumnTrait as _, EntityTrait as _, IntoActiveModel as _, QueryFilter as _, QueryOrder as _,
@@ -29,7 +30,6 @@ use uuid::Uuid;
 use self::archive::Archive;
 use crate::{
     Service,
-    db::{DATABASE, Database, Failure},
     notes::{self, Cursor, Note, NotesError, Tag},
     oauth::{
         access::{self, Authority},

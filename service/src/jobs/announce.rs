@@ -9,13 +9,14 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use entity::jobs::{COLUMN, Column, Entity, Status};
 use mcp::job::{Job, JobId};
+use platform::db::Failure;
 use sea_orm::{
     ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
     sea_query::Expr,
 };
 
 use super::row;
-use crate::{Service, db::Failure};
+use crate::Service;
 
 /// The most that one call gives.
 const BATCH: u64 = 100;

@@ -8,13 +8,11 @@ use mcp::{
     Answer, UserId,
     job::{Job, JobId},
 };
+use platform::db::{self, Failure};
 use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, sea_query::Expr};
 
 use super::{read, row};
-use crate::{
-    Service,
-    db::{self, Failure},
-};
+use crate::Service;
 
 /// Notes the answers to questions that are open. The last one queues the job.
 pub(super) async fn answer(

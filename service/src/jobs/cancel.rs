@@ -5,12 +5,10 @@ use mcp::{
     Signal, UserId,
     job::{Job, JobId, Origin},
 };
+use platform::db::{self, Failure};
 
 use super::{dialect, keep, later, read, row, settle};
-use crate::{
-    Service,
-    db::{self, Failure},
-};
+use crate::Service;
 
 /// Ends a job and its children, at once. Whoever runs them hears of it, and can write nothing more.
 pub(super) async fn cancel(

@@ -20,6 +20,7 @@ use mcp::{
     UserId,
     job::{Attempt, JobCall, JobId, JobOutcome, Origin},
 };
+use platform::db::Failure;
 use sea_orm::{
     DbBackend, EntityTrait as _, FromQueryResult as _, QueryFilter as _, QuerySelect as _, Value,
 };
@@ -31,7 +32,6 @@ use super::{
 };
 use crate::{
     Service,
-    db::Failure,
     oauth::access::{self, Authority},
 };
 

@@ -18,6 +18,7 @@ use mcp::{
     Signal, UserId,
     job::{JobCall, JobId, JobOutcome, Origin},
 };
+use platform::db::{self, Failure};
 use sea_orm::{ConnectionTrait as _, DbBackend};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -25,7 +26,6 @@ use serde_json::{Value, json};
 use super::{dialect, keep, later, row, settle};
 use crate::{
     Service,
-    db::{self, Failure},
     oauth::access::{self, Authority, Denied},
 };
 

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use mcp::job::{Job, JobId, NewJob, NotEnqueued};
+use platform::db::{self, Failure, PersonLock, Transaction};
 use sea_orm::{ConnectionTrait, Value};
 
 use super::{
@@ -9,11 +10,7 @@ use super::{
     quota::{self, JobQuota},
     read, row,
 };
-use crate::{
-    Service,
-    db::{self, Failure, PersonLock, Transaction},
-    oauth::access::Authority,
-};
+use crate::{Service, oauth::access::Authority};
 
 /// What bounds the number of jobs.
 pub(super) enum BoundBy<'a> {
@@ -63,8 +60,8 @@ async fn add(
     if let Some(kept) = read::find(transaction, &user, &fresh.id).await.map_err(away)? {
         return Ok(row::job(&kept).map_err(away)?);
     }
-    let used = quota::usage(transaction, &user, quota).await.map_err(away)?;
-    Err(used.refusal())
+    let usage = quota::usage(transaction, &user, quota).await.map_err(away)?;
+    Err(usage.refusal())
 }
 
 const INSERT: &str = "

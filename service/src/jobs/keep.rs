@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use mcp::job::{JobId, Progress};
+use platform::db::Failure;
 use sea_orm::{ConnectionTrait, DbErr};
 use serde_json::{Value, json};
 
 use super::{LEASE, MAX_CHECKPOINT, dialect, later, row, shortened};
-use crate::{Service, db::Failure};
+use crate::Service;
 
 /// Renews the leases of attempts. Gives those that still have their job: whoever runs another one
 /// stops it.

@@ -49,6 +49,7 @@ use mcp::{
     job::{Job, JobId, JobPage, NewJob, NotEnqueued},
     store::{Subscription, Topic},
 };
+use platform::db::Failure;
 
 pub(crate) use self::totals::Totals;
 pub use self::{
@@ -63,7 +64,7 @@ pub use self::{
     take_over::take_over,
     totals::{Total, What, tool_label, totals, write_totals},
 };
-use crate::{Service, db::Failure};
+use crate::Service;
 
 /// How long a worker may be silent about a job before another one takes it over. A garbage
 /// collection, a slow disk or a database that restarts must fit in; the person waits for it.

@@ -5,10 +5,10 @@
 use std::fmt;
 
 use mcp::{UserId, job::NotEnqueued};
+use platform::{counted::grouped, db::Failure};
 use sea_orm::ConnectionTrait;
 
 use super::dialect;
-use crate::{counted::grouped, db::Failure};
 
 /// Bytes of a megabyte, as people are told it.
 const MEGABYTE: u64 = 1_000_000;

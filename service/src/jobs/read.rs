@@ -6,13 +6,13 @@ use mcp::{
     UserId,
     job::{Job, JobId, JobPage},
 };
+use platform::db::Failure;
 use sea_orm::{
     ConnectionTrait, ExprTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
     sea_query::Expr,
 };
 
 use super::row;
-use crate::db::Failure;
 
 /// The most jobs of one page.
 const MAX_PAGE: usize = 100;

@@ -10,11 +10,11 @@ use mcp::{
     Answer, Question,
     job::{Job, JobCall, JobId, JobOutcome, JobStatus, NewJob, Progress},
 };
+use platform::db::Failure;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
 use super::{KEPT, KEPT_BOUNDS, unreadable};
-use crate::db::Failure;
 
 /// The form of the JSON that this version writes.
 const VERSION: u8 = 1;

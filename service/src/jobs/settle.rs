@@ -15,6 +15,7 @@ use mcp::{
     Question,
     job::{JobId, JobOutcome, MAX_CHILDREN, NewJob},
 };
+use platform::db::{self, Failure};
 use sea_orm::{
     ActiveEnum as _, ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _,
     sea_query::Expr,
@@ -28,10 +29,7 @@ use super::{
     enqueue::{self, BoundBy},
     later, row, shortened,
 };
-use crate::{
-    Service,
-    db::{self, Failure},
-};
+use crate::Service;
 
 /// The first pause before another attempt. Doubled after each failure.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);

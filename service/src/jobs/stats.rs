@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use platform::db::Failure;
+
 use super::dialect;
-use crate::{Service, db::Failure};
+use crate::Service;
 
 /// How the queue is doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

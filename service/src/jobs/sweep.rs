@@ -2,12 +2,13 @@
 
 use chrono::{DateTime, Utc};
 use entity::jobs::{COLUMN, Column, Entity};
+use platform::db::Failure;
 use sea_orm::{
     EntityTrait as _, QueryFilter as _, QuerySelect as _, QueryTrait as _,
     sea_query::{Expr, ExprTrait as _, LockBehavior, LockType},
 };
 
-use crate::{Service, db::Failure};
+use crate::Service;
 
 /// The most jobs that one call deletes, each with its children: few enough that nobody waits for it.
 pub const BATCH: u64 = 500;

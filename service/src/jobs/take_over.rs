@@ -5,16 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 use entity::jobs::{Column, Entity, Model, Status};
 use mcp::job::{JobId, JobOutcome, Origin};
+use platform::{
+    counted,
+    db::{self, Failure},
+};
 use sea_orm::{
     ColumnTrait as _, ConnectionTrait, EntityTrait as _, FromQueryResult as _, QueryFilter as _,
     sea_query::Expr,
 };
 
 use super::{dialect, row, settle};
-use crate::{
-    Service, counted,
-    db::{self, Failure},
-};
+use crate::Service;
 
 /// The most jobs that one call takes over: few enough that nobody waits for it.
 const BATCH: i64 = 200;

@@ -13,13 +13,13 @@ use std::{
 use entity::job_totals::Entity;
 pub use entity::job_totals::What;
 use mcp::Run;
+use platform::db::Failure;
 use sea_orm::{ActiveEnum as _, EntityTrait as _};
 use serde_json::{Value, json};
 
 use super::dialect;
 use crate::{
     Service,
-    db::Failure,
     metrics::{JOB_ENDS, JOB_OUTCOMES},
     tools,
 };

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
 use metrics_process::Collector;
+use platform::db::{Database, PoolStatus};
 use sea_orm::{DbBackend, FromQueryResult, Statement};
 use tokio::{
     sync::Mutex,
@@ -23,7 +24,6 @@ use super::{
 };
 use crate::{
     Service,
-    db::{Database, PoolStatus},
     jobs::{self, Stats, What},
     oauth::signing_keys::KeyInfo,
     ticks::{self, Runs},

@@ -20,13 +20,14 @@ use entity::{
     notes::{Column, Entity, Model, TagList},
 };
 use mcp::UserId;
+use platform::db::Failure;
 use sea_orm::{
     ConnectionTrait, DbBackend, FromQueryResult, Statement, Value,
     sea_query::{Alias, DynIden, Expr, InsertStatement, IntoIden as _, Query, SimpleExpr},
 };
 
 use super::{NotesError, import::BATCH_BYTES, words};
-use crate::{Service, db::Failure};
+use crate::Service;
 
 /// The version of the rules of [`super::words`]. When it changes, a migration makes
 /// `notes_unindexed` an index of all rows below it.

@@ -11,6 +11,7 @@ use chrono::{DateTime, Utc};
 pub use entity::NoteId;
 use entity::notes::{Column, Entity, Model, TagList};
 use mcp::UserId;
+use platform::db::{self, Failure};
 use schemars::JsonSchema;
 use sea_orm::{
     Condition, ConnectionTrait, DbBackend, DbErr, ExprTrait as _, FromQueryResult,
@@ -20,11 +21,7 @@ use sea_orm::{
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::{
-    Service,
-    changes::Change,
-    db::{self, Failure},
-};
+use crate::{Service, changes::Change};
 
 mod cursor;
 pub mod import;

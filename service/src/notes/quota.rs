@@ -7,13 +7,13 @@
 use std::fmt;
 
 use mcp::UserId;
-use sea_orm::{ConnectionTrait, DbErr, Statement};
-
-use super::NotesError;
-use crate::{
+use platform::{
     counted::grouped,
     db::{Database, Transaction},
 };
+use sea_orm::{ConnectionTrait, DbErr, Statement};
+
+use super::NotesError;
 
 /// Bytes of a megabyte, as people are told it.
 const MEGABYTE: u64 = 1_000_000;

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use chrono::{DateTime, Utc};
 use entity::{NoteId, notes::TagList};
 use mcp::UserId;
+use platform::db::{OneSearch, is_statement_timeout};
 use schemars::JsonSchema;
 use sea_orm::{
     ConnectionTrait, DbBackend, FromQueryResult, Statement, Value,
@@ -20,10 +21,7 @@ use super::{
     passages::passages,
     question::{Alternative, Phrase, Question},
 };
-use crate::{
-    Service,
-    db::{OneSearch, is_statement_timeout},
-};
+use crate::Service;
 
 /// What stands before and after each found word.
 pub const MARK: &str = "**";

@@ -7,11 +7,12 @@ use entity::{
     notes::{Column, Entity, Model},
 };
 use mcp::UserId;
+use platform::db;
 use sea_orm::{ConnectionTrait, QuerySelect as _, sea_query::Expr};
 use uuid::{NoContext, Timestamp, Uuid};
 
 use super::{Changes, Draft, Note, NotesError, index, quota};
-use crate::{Service, db};
+use crate::Service;
 
 pub(super) async fn insert(
     service: &Service,

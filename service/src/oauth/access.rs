@@ -24,6 +24,7 @@ use entity::{
     access_cutoffs::{ActiveModel, Column, Entity},
 };
 use mcp::{Caller, UserId};
+use platform::db::Failure;
 use sea_orm::{
     ConnectionTrait, DbBackend, EntityTrait as _, QueryResult, Set,
     sea_query::{Alias, Expr, ExprTrait as _, OnConflict},
@@ -31,7 +32,7 @@ use sea_orm::{
 use serde_json::{Value, json};
 
 use super::grant::Reason;
-use crate::{db::Failure, jobs::dialect};
+use crate::jobs::dialect;
 
 /// What a request, a job or a download acts with: a person, and a grant or a token.
 #[derive(Clone, Debug, PartialEq, Eq)]

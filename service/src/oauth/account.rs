@@ -7,6 +7,10 @@ use entity::{
     users as users_table,
 };
 use mcp::{Signal, UserId};
+use platform::{
+    counted,
+    db::{self, DATABASE, Failure},
+};
 use sea_orm::{EntityTrait as _, QueryFilter as _, QuerySelect as _, sea_query::Expr};
 
 use super::{
@@ -17,13 +21,7 @@ use super::{
     revoke::{self, Ended},
     scope::Scopes,
 };
-use crate::{
-    Service, counted,
-    db::{self, DATABASE, Failure},
-    jobs::{self as job_queue, JobUsage},
-    notes::quota,
-    users,
-};
+use crate::{Service, jobs as job_queue, jobs::JobUsage, notes::quota, users};
 
 /// The most connected apps that are listed; more than that is not a list that anybody reads. All of
 /// them can be disconnected at once all the same.

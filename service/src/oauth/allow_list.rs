@@ -11,6 +11,7 @@
 
 use entity::{access_cutoffs, login_pins, users};
 use mcp::UserId;
+use platform::db::Failure;
 use sea_orm::{
     ColumnTrait as _, Condition, EntityTrait as _, QueryFilter as _, QueryOrder as _,
     QuerySelect as _,
@@ -24,7 +25,7 @@ use super::{
     refresh::GATE_RECHECK_AFTER,
     revoke,
 };
-use crate::{Service, db::Failure};
+use crate::Service;
 
 /// The most people whose access one call of [`enforce`] ends.
 pub const BATCH: u64 = 500;

@@ -18,11 +18,12 @@ use entity::{
     oauth_audit::{ActiveModel, Entity},
 };
 use mcp::UserId;
+use platform::db::Failure;
 use sea_orm::{ConnectionTrait, EntityTrait as _, Set};
 use sha2::{Digest as _, Sha256};
 
 use super::grant::uuid_at;
-use crate::{Service, db::Failure, metrics};
+use crate::{Service, metrics};
 
 /// Characters of a detail that are kept. Ours are short; what quotes others may not be.
 const MAX_DETAIL: usize = 300;

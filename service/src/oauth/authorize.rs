@@ -8,6 +8,7 @@
 
 use std::time::Duration;
 
+use platform::fetch::Unreachable;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -21,7 +22,7 @@ use super::{
     scope::Scopes,
     sign_in::{self, SignInWith},
 };
-use crate::{Service, fetch::Unreachable};
+use crate::Service;
 
 /// The longest query that is read: the longest `state` and redirect URI, percent-encoded throughout,
 /// and the short parameters beside them.

@@ -13,6 +13,7 @@ use entity::{
     oauth_clients::{COLUMN, Column, Entity, Kind, Model},
 };
 use mcp::json;
+use platform::{db::Failure, fetch::Unreachable};
 use sea_orm::{
     ColumnTrait as _, Condition, ConnectionTrait, EntityTrait as _, QueryFilter as _,
     sea_query::Expr,
@@ -30,7 +31,7 @@ use super::{
     scope::Scopes,
     token_format,
 };
-use crate::{Service, db::Failure, fetch::Unreachable};
+use crate::Service;
 
 /// A client that was never given a token is forgotten after this.
 pub const UNUSED_LIFETIME: TimeDelta = TimeDelta::hours(24);

@@ -24,6 +24,7 @@ use entity::{
     oauth_grants, oauth_refresh_tokens, users,
 };
 use mcp::UserId;
+use platform::db::{self, Failure, Transaction};
 use sea_orm::{
     ColumnTrait as _, ConnectionTrait, EntityTrait as _, IntoActiveModel as _, QueryFilter as _,
     QuerySelect as _, Set,
@@ -41,10 +42,7 @@ use super::{
     scope::Scopes,
     token_format::{PlainCode, PlainToken},
 };
-use crate::{
-    Service,
-    db::{self, Failure, Transaction},
-};
+use crate::Service;
 
 /// How long a code can be redeemed. Clients do it at once.
 pub const LIFETIME: TimeDelta = TimeDelta::seconds(60);

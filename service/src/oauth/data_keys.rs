@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use crate::{
+use platform::{
     sealing::{Damaged, SealingKey},
     secret::Secret,
 };

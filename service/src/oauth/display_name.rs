@@ -2,9 +2,8 @@
 
 use std::fmt;
 
+use platform::plain;
 use serde::{Deserialize, Serialize};
-
-use crate::plain;
 
 /// The most characters that are shown.
 pub const MAX_CHARS: usize = 64;
@@ -61,7 +60,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::quoted::is_invisible;
+    use platform::quoted::is_invisible;
 
     #[test]
     fn names_of_real_clients_stay_as_they_are() {

@@ -14,6 +14,7 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 use entity::login_pins::{ActiveModel, COLUMN, Column, Entity};
 use mcp::UserId;
+use platform::{counted, db::Failure, secret::Secret};
 use sea_orm::{ConnectionTrait, EntityTrait as _, QueryFilter as _, Set, sea_query::OnConflict};
 
 use super::{
@@ -21,7 +22,7 @@ use super::{
     kept_token::{self, KeptToken},
     sign_in::{self, SignInWith},
 };
-use crate::{Service, counted, db::Failure, metrics, secret::Secret, users};
+use crate::{Service, metrics, users};
 
 /// The longest login that GitHub gives.
 const MAX_LOGIN: usize = 39;

@@ -8,6 +8,11 @@
 use std::{fmt, sync::OnceLock, time::Duration};
 
 use mcp::UserId;
+use platform::{
+    outgoing::{self, careful},
+    proxies::Proxies,
+    secret::Secret,
+};
 use reqwest::{
     Method, RequestBuilder, StatusCode,
     header::{ACCEPT, CONTENT_TYPE, HeaderMap, RETRY_AFTER},
@@ -26,15 +31,7 @@ use super::{
     pkce::{Challenge, METHOD, Verifier},
     sign_in::{self, Hop, Person, Purpose, SignInOutcome},
 };
-use crate::{
-    Service,
-    config::GitHubSettings,
-    metrics,
-    outgoing::{self, careful},
-    proxies::Proxies,
-    secret::Secret,
-    users::SignIn,
-};
+use crate::{Service, config::GitHubSettings, metrics, users::SignIn};
 
 /// How long all questions of one sign-in may take together, so that the person is not left waiting.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -557,4 +554,25 @@ fn quota(headers: &HeaderMap) -> Option<f64> {
 fn is_too_many(headers: &HeaderMap) -> bool {
     headers.contains_key(RETRY_AFTER)
         || headers.get("x-ratelimit-remaining").is_some_and(|it| it == "0")
+}
+
+#[cfg(test)]
+mod tests {
+    use platform::proxies::fake;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn github_is_asked_through_a_proxy() {
+        let (proxies, head) = fake::start(r#"{"error": "bad_verification_code"}"#);
+        let settings = GitHubSettings {
+            client_id: "x".into(),
+            client_secret: Secret::new("x"),
+            url: "http://github.example.com".into(),
+            api_url: "http://github.example.com".into(),
+        };
+        ask(&settings, &proxies, "http://localhost/cb").await.unwrap();
+        let line = "POST http://github.example.com/login/oauth/access_token HTTP/1.1";
+        assert!(fake::came_for(&head.join().unwrap(), line));
+    }
 }

@@ -15,6 +15,7 @@ use entity::{
     users,
 };
 use mcp::UserId;
+use platform::db::Failure;
 use sea_orm::{
     Condition, ConnectionTrait, EntityTrait as _, QueryFilter as _, QuerySelect as _,
     sea_query::Expr,
@@ -27,7 +28,6 @@ use super::{
     scope::Scopes,
     token_format::PlainToken,
 };
-use crate::db::Failure;
 
 /// A grant that is not used for this long ends. Each use starts it anew.
 pub const IDLE_LIFETIME: TimeDelta = TimeDelta::days(30);

@@ -3,13 +3,14 @@
 
 use entity::github_tokens::{ActiveModel, Column, Entity};
 use mcp::UserId;
+use platform::{db::Failure, secret::Secret};
 use sea_orm::{
     ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _, Set,
     sea_query::{Expr, OnConflict},
 };
 
 use super::data_keys::CannotOpen;
-use crate::{Service, db::Failure, secret::Secret};
+use crate::Service;
 
 /// Keeps GitHub's token of a person, sealed, while membership has to be asked about; forgets it
 /// otherwise.

@@ -18,8 +18,7 @@ use std::{
 
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
-
-use crate::clock::Clock;
+use platform::clock::Clock;
 
 /// A limit: so many within a window, for each key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -278,7 +277,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{Dependencies, clock::MockClock, oauth::suite};
+    use crate::{Dependencies, oauth::suite};
+    use platform::clock::MockClock;
 
     fn limiter() -> (InProcess, Arc<MockClock>) {
         let clock = Arc::new(MockClock::at(DateTime::from_timestamp(1_700_000_000, 0).unwrap()));

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use entity::{AuditId, ClientId, oauth_audit, oauth_clients, oauth_grants, users};
 use mcp::UserId;
+use platform::db::Failure;
 use sea_orm::{
     ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
     sea_query::{Expr, ExprTrait as _, SimpleExpr},
@@ -12,7 +13,7 @@ use sea_orm::{
 use serde::Serialize;
 
 use super::{client::Metadata, grant};
-use crate::{Service, db::Failure};
+use crate::Service;
 
 /// The most entries that one page has.
 pub const MOST: u64 = 1_000;

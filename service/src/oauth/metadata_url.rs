@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use url::{Host, Url};
+use platform::non_public_ip::public_host;
 
 use super::redirect_uri::has_dot_segments;
 
@@ -114,25 +114,10 @@ impl fmt::Display for MetadataUrl {
     }
 }
 
-/// The host if it is a name, written as the parser would write it, that somebody can own.
-pub(crate) fn public_host(text: &str, authority: &str) -> Option<String> {
-    let url = Url::parse(text).ok()?;
-    let Some(Host::Domain(name)) = url.host() else {
-        return None;
-    };
-    let public = name == authority
-        && !name.ends_with('.')
-        && !name.split('.').any(str::is_empty)
-        && psl::domain(name.as_bytes()).is_some()
-        && !["localhost", "local", "internal", "home.arpa"]
-            .iter()
-            .any(|it| name.strip_suffix(it).is_some_and(|rest| rest.ends_with('.')));
-    public.then(|| name.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use url::{Host, Url};
 
     use super::*;
 

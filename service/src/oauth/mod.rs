@@ -11,7 +11,7 @@
 //! | what the client gets | [`code`], [`grant`], [`refresh`], [`access_token`], [`signing_keys`] |
 //! | how it ends | [`account`], [`revoke`], [`revoked`], [`sweep`] |
 //!
-//! [`redirect_uri`], [`pkce`], [`scope`], [`resource`], [`metadata_url`], [`special_use`] and
+//! [`redirect_uri`], [`pkce`], [`scope`], [`resource`], [`metadata_url`] and
 //! [`display_name`] are rules without any IO, and [`token_format`] is what secrets look like.
 //! [`audit`] writes down what happened. [`pending`] and [`limits`] are the stores that
 //! instances share, [`suite`] is what any of them must pass, [`data_keys`] seals what is kept for a person.
@@ -48,7 +48,6 @@ pub mod scope;
 pub mod sign_in;
 mod sign_in_outcome;
 pub mod signing_keys;
-pub mod special_use;
 mod strict_json;
 pub mod suite;
 pub mod sweep;

@@ -16,11 +16,10 @@ use std::{
 use async_trait::async_trait;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc};
+use platform::clock::Clock;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
-
-use crate::clock::Clock;
 
 /// How long a person may take between two steps of a sign-in.
 pub const PENDING_TTL: Duration = Duration::from_mins(10);
@@ -205,7 +204,7 @@ impl fmt::Debug for InProcess {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::MockClock;
+    use platform::clock::MockClock;
 
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     struct Note {

@@ -33,6 +33,11 @@ use entity::{
     users,
 };
 use mcp::UserId;
+use platform::{
+    db::{self, Failure, Transaction},
+    sealing::{Damaged, SealingKey},
+    secret::Secret,
+};
 use sea_orm::{
     ColumnTrait as _, Condition, ConnectionTrait, EntityTrait as _, PaginatorTrait as _,
     QueryFilter as _, Set, sea_query::Expr,
@@ -51,12 +56,7 @@ use super::{
     scope::{MalformedScope, Scopes},
     token_format::PlainToken,
 };
-use crate::{
-    Service,
-    db::{self, Failure, Transaction},
-    sealing::{Damaged, SealingKey},
-    secret::Secret,
-};
+use crate::Service;
 
 /// How long after its exchange a token is still answered with the same successor: long enough for
 /// retries and for processes that share it, short enough that a thief is noticed.

@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 
 use entity::oauth_clients::{ActiveModel, Entity, Kind};
+use platform::db::Failure;
 use sea_orm::{EntityTrait as _, Set};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -21,7 +22,7 @@ use super::{
     strict_json,
     token_format::{PlainClientSecret, new_client_id},
 };
-use crate::{Service, db::Failure};
+use crate::Service;
 
 /// The longest registration that is read.
 pub const MAX_BYTES: usize = 64 * 1024;

@@ -17,6 +17,7 @@ use entity::{
     oauth_refresh_tokens,
 };
 use mcp::{Signal, UserId};
+use platform::db::{self, Failure};
 use sea_orm::{
     ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _, UpdateMany,
     sea_query::Expr,
@@ -32,7 +33,6 @@ use super::{
 };
 use crate::{
     Service,
-    db::{self, Failure},
     jobs::{self, DeniedJobs},
 };
 

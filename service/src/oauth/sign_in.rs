@@ -10,6 +10,10 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use entity::users as users_table;
 use mcp::UserId;
+use platform::{
+    db::{self, Failure},
+    secret::Secret,
+};
 use sea_orm::EntityTrait as _;
 use serde::{Deserialize, Serialize};
 
@@ -31,8 +35,6 @@ use super::{
 use crate::{
     Service,
     config::Mode,
-    db::{self, Failure},
-    secret::Secret,
     users::{self, SignIn},
 };
 

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use platform::clock::MockClock;
 
 use super::{
     cimd::Documents,
     limits::{AUTHORIZE, Limiter, REGISTER, REGISTER_ALL, Verdict},
     pending::{Key, PENDING_TTL, PendingStore},
 };
-use crate::{Dependencies, clock::MockClock};
+use crate::Dependencies;
 
 /// How many try at once to get what only one of them may have.
 const RACERS: usize = 16;

@@ -10,13 +10,14 @@ use entity::{
     access_cutoffs, oauth_audit, oauth_clients, oauth_codes, oauth_grants, oauth_refresh_tokens,
     oauth_signing_keys::{self, State},
 };
+use platform::db::Failure;
 use sea_orm::{
     ColumnTrait as _, Condition, EntityTrait, QueryFilter as _, QuerySelect as _, QueryTrait as _,
     sea_query::{Expr, ExprTrait as _, LockBehavior, LockType, Query},
 };
 
 use super::{code, grant, signing_keys};
-use crate::{Service, db::Failure};
+use crate::Service;
 
 /// The most rows that one call deletes: few enough that nobody waits for it.
 pub const BATCH: u64 = 500;

@@ -6,11 +6,12 @@ use std::{fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use mcp::store::redis::Connection;
+use platform::clock::Clock;
 use redis::{FromRedisValue, Pipeline, Script};
 use sha2::{Digest as _, Sha256};
 
 use super::{FORMAT, millis, unwrap, wrap};
-use crate::{clock::Clock, oauth::cimd::Documents};
+use crate::oauth::cimd::Documents;
 
 /// Documents that all instances share.
 pub(crate) struct KeptDocuments {

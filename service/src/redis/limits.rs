@@ -12,15 +12,13 @@ use std::{
 use async_trait::async_trait;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use mcp::{StoreError, store::redis::Connection};
+use platform::clock::Clock;
 use redis::Script;
 use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, timeout};
 
 use super::{FORMAT, REDIS};
-use crate::{
-    clock::Clock,
-    oauth::limits::{Bucket, InProcess, Limiter, Verdict},
-};
+use crate::oauth::limits::{Bucket, InProcess, Limiter, Verdict};
 
 /// How long a request waits for the common count. Redis answers within a millisecond or is in
 /// trouble.

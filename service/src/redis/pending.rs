@@ -4,13 +4,11 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use mcp::store::redis::Connection;
+use platform::clock::Clock;
 use redis::Pipeline;
 
 use super::{millis, unwrap, wrap};
-use crate::{
-    clock::Clock,
-    oauth::pending::{Key, PendingStore, StoreUnavailable},
-};
+use crate::oauth::pending::{Key, PendingStore, StoreUnavailable};
 
 /// A store that all instances share.
 pub(crate) struct Pending {

@@ -2,6 +2,7 @@
 
 use entity::NoteId;
 use mcp::{Call, Capability, Elicited, Tool, ToolAnnotations, ToolError};
+use platform::quoted;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +11,6 @@ use crate::{
     Service,
     notes::{self, NoteRef},
     oauth::scope,
-    quoted,
 };
 
 pub(super) struct DeleteNote;

@@ -13,13 +13,14 @@ use entity::NoteId;
 use mcp::{
     Call, Capability, Question, Run, SampleRequest, Tool, ToolAnnotations, ToolError, job::Child,
 };
+use platform::counted;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{json, value::RawValue};
 
 use super::{retry, to_f64};
 use crate::{
-    Service, counted,
+    Service,
     model::{Model, ModelError},
     notes::{self, Note, NoteRef, Tag},
     oauth::scope,

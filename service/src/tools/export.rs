@@ -9,14 +9,14 @@ use chrono::{DateTime, Utc};
 use mcp::{
     Call, CallToolResult, Content, ResourceEntry, Run, Tool, ToolAnnotations, ToolError, ToolOutput,
 };
+use platform::{counted, db::Failure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{retry, to_f64};
 use crate::{
-    Service, counted,
-    db::Failure,
+    Service,
     exports::{self, Export, ExportError, Format},
     notes::{self, Tag},
     oauth::scope,

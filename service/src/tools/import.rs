@@ -11,16 +11,20 @@ use mcp::{
     Call, Capability, Elicited, Run, Tool, ToolAnnotations, ToolError,
     job::{JobId, Superseded},
 };
+use platform::{
+    counted,
+    db::{self, Failure},
+    fetch::{Address, Bounds, FetchError},
+    quoted,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::{retry, to_f64};
 use crate::{
-    Service, counted,
-    db::{self, Failure},
+    Service,
     exports::{self, Export, ExportError},
-    fetch::{Address, Bounds, FetchError},
     jobs::{self, CheckpointError},
     notes::{
         NotesError,
@@ -29,7 +33,6 @@ use crate::{
         transfer::{self, Document, Form, MAX_BYTES},
     },
     oauth::{limits, scope},
-    quoted,
 };
 
 /// How long one attempt may take: a large document on a busy database.

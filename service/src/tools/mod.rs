@@ -21,8 +21,9 @@ use std::time::Duration;
 
 use entity::NoteId;
 use mcp::{AnyTool, RpcError, ToolError};
+use platform::db::DATABASE;
 
-use crate::{Service, db::DATABASE, notes::NotesError};
+use crate::{Service, notes::NotesError};
 
 /// When a call that was refused because the same person's other calls use the database may come
 /// again.

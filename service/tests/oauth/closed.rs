@@ -6,10 +6,8 @@ use std::{
     sync::{Arc, Mutex, atomic::Ordering},
 };
 
-use service::{
-    fetch::Unreachable,
-    oauth::client::{self, Client, ClientError},
-};
+use platform::fetch::Unreachable;
+use service::oauth::client::{self, Client, ClientError};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional},
     net::{TcpListener, TcpStream},

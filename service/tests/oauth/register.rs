@@ -101,7 +101,7 @@ async fn a_client_lives_while_it_is_used() {
     let world = World::new().await;
     let id = world.client(&["http://localhost/cb"]).await;
     let client = client::find(&world.service, &id).await.unwrap();
-    let now = || service::clock::Clock::now(&*world.clock);
+    let now = || platform::clock::Clock::now(&*world.clock);
     client::used(world.service.db(), now(), &client).await.unwrap();
     let row = async || {
         use sea_orm::EntityTrait as _;

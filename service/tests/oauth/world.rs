@@ -17,10 +17,10 @@ use mcp::{
     Bus, Signal, StoreError,
     store::{CatalogDigest, Subscription, Topic},
 };
+use platform::clock::MockClock;
 use serde_json::{Value, json};
 use service::{
     Dependencies, Service,
-    clock::MockClock,
     config::Config,
     oauth::{
         audit::RequestInfo,

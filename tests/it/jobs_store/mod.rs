@@ -16,10 +16,10 @@ use mcp::{
     job::{Child, Job, JobCall, JobId, JobOutcome, JobStatus, NewJob, Origin},
     store::{SessionId, StreamId, StreamKey, Writer},
 };
+use platform::db::Transaction;
 use serde_json::{json, value::to_raw_value};
 use service::{
     Service,
-    db::Transaction,
     jobs::{self, Claim, Claimed, End, LEASE, Lease, Turn},
 };
 

@@ -367,7 +367,8 @@ async fn processes_that_race_keep_to_the_quota_of_arguments(world: World) {
 async fn race(world: &World, number: usize, job: impl Fn() -> NewJob) -> (usize, Vec<NotEnqueued>) {
     let processes = [world.service.clone(), world.another().await, world.another().await];
     let mut calls = JoinSet::new();
-    for service in processes.iter().cycle().take(number).cloned() {
+    for service in processes.iter().cycle().take(number) {
+        let service = service.clone();
         let job = job();
         calls.spawn(async move {
             // As the engine does: a lock that was not to be had in time is waited for again.

@@ -13,11 +13,11 @@ use entity::{
     Kid,
     oauth_signing_keys::{ActiveModel, COLUMN, Column, Entity, State},
 };
+use platform::clock::Clock as _;
 use sea_orm::{
     ActiveEnum as _, ColumnTrait as _, EntityTrait as _, QueryFilter as _, Set, sea_query::Expr,
 };
 use serde_json::{Value, json};
-use service::clock::Clock as _;
 use sha2::{Digest as _, Sha256};
 use tests::{
     browser::visitor,

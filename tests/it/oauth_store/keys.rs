@@ -6,12 +6,12 @@ use std::{collections::BTreeSet, time::Duration};
 use chrono::TimeDelta;
 use entity::oauth_signing_keys::{self as keys, Entity, Model, State};
 use futures_util::future::join_all;
+use platform::clock::Clock as _;
 use sea_orm::{
     ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, sea_query::Expr,
 };
 use service::{
     Service,
-    clock::Clock as _,
     oauth::{
         access_token::{NewToken, TokenError},
         audit::{Kind, RequestInfo},

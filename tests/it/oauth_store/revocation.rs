@@ -142,7 +142,7 @@ async fn a_revocation_reaches_an_instance_that_hears_nothing(world: World) {
     let by_clock = world.clock.clone();
     by_clock.set(
         chrono::DateTime::UNIX_EPOCH
-            .max(service::clock::Clock::now(&*by_clock) - chrono::TimeDelta::seconds(20)),
+            .max(platform::clock::Clock::now(&*by_clock) - chrono::TimeDelta::seconds(20)),
     );
     let started = tokio::time::Instant::now();
     revoke::grant(&world.service, grant, Reason::Operator, &request()).await.unwrap();

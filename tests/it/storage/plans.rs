@@ -4,12 +4,12 @@
 use std::sync::Mutex;
 
 use async_trait::async_trait;
+use platform::db::Database;
 use sea_orm::{
     ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statement, TransactionTrait as _,
 };
 use service::{
     Service,
-    db::Database,
     notes::{self, Cursor, Listing, NoteId, PageSize, Tag, Words},
 };
 

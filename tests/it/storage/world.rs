@@ -11,9 +11,9 @@ use mcp::{
     Bus, Signal, StoreError, UserId,
     store::{CatalogDigest, Fanout, Subscription, Topic},
 };
+use platform::clock::MockClock;
 use service::{
     Service,
-    clock::MockClock,
     config::Config,
     notes::{self, Body, Draft, Note, Tag, Tags, Title},
 };

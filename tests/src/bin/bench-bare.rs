@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use mcp::{Stores, UserId};
+use platform::clock::SystemClock;
 use poem::{
     EndpointExt as _, IntoResponse, Response, Route, Server, handler,
     http::StatusCode,
@@ -18,7 +19,6 @@ use serde::Serialize;
 use serde_json::{Value, json, value::RawValue};
 use service::{
     Service,
-    clock::SystemClock,
     config::Config,
     notes::{self, Body, Draft, Listing, Tags, Title},
 };

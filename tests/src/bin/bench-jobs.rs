@@ -24,8 +24,9 @@ use mcp::{
     Caller, ClientCapabilities, ProtocolVersion, StoreError, UserId,
     job::{Attempt, AttemptEnd, Job, JobCall, JobId, JobOutcome, NewJob, Notebook, Origin},
 };
+use platform::clock::SystemClock;
 use serde_json::{Value, json, value::to_raw_value};
-use service::{Dependencies, Service, clock::SystemClock, config::Config, jobs};
+use service::{Dependencies, Service, config::Config, jobs};
 use tests::cluster::{Database, Offer, Setup};
 use tokio::{sync::Notify, task::JoinSet};
 use tokio_util::sync::CancellationToken;

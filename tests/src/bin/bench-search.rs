@@ -13,12 +13,12 @@ use std::{
 
 use anyhow::Context as _;
 use mcp::{Stores, UserId};
+use platform::clock::SystemClock;
 use sea_orm::{
     ConnectionTrait as _, Database, DatabaseConnection, Statement, TransactionTrait as _,
 };
 use service::{
     Service,
-    clock::SystemClock,
     config::Config,
     notes::{self, Body, Changes, Draft, PageSize, Tags, Title, Words, index},
 };

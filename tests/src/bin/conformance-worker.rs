@@ -8,7 +8,8 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context as _;
 use clap::Parser;
 use mcp::Engine;
-use service::{Dependencies, Service, clock::SystemClock, config::Config, jobs, telemetry};
+use platform::{clock::SystemClock, telemetry};
+use service::{Dependencies, Service, config::Config, jobs};
 use tests::fixtures;
 use tokio::{
     io::AsyncReadExt as _,

@@ -5,7 +5,8 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use mcp::Engine;
-use service::{Dependencies, Service, clock::SystemClock, config::Config, telemetry};
+use platform::clock::SystemClock;
+use service::{Dependencies, Service, config::Config};
 use tests::{documents::DocumentHost, fixtures};
 use tokio::{
     net::TcpListener,
@@ -16,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let config = Config::from_env()?;
-    let telemetry = telemetry::start(&config, "notes-mcp")?;
+    let telemetry = config.start_telemetry("notes-mcp")?;
     let listener = TcpListener::bind(SocketAddr::new(config.host, config.port)).await?;
     let documents = DocumentHost::start().await;
     let (stores, mut given) = Dependencies::configured(&config, Arc::new(SystemClock))?;

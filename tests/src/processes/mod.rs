@@ -20,12 +20,12 @@ use std::{
 };
 
 use mcp::{Stores, UserId};
+use platform::clock::SystemClock;
 use rand::RngExt as _;
 use reqwest::Method;
 use sea_orm::ConnectionTrait as _;
 use service::{
     Service,
-    clock::SystemClock,
     config::Config,
     oauth::{access_token::NewToken, scope},
 };

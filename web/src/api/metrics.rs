@@ -1,8 +1,9 @@
 //! `/metrics`: the metrics of this process for Prometheus. The public port requires a token.
 
 use http::{HeaderValue, StatusCode, header};
+use platform::secret::Secret;
 use poem::{Endpoint, IntoResponse, Request, Response, Route, get};
-use service::{Service, metrics, secret::Secret};
+use service::{Service, metrics};
 use subtle::ConstantTimeEq as _;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;

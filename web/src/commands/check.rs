@@ -6,10 +6,9 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use platform::{causes, counted};
 use service::{
-    causes,
     config::{Config, Mode},
-    counted,
     oauth::{data_keys::KeySource, gate},
 };
 
@@ -105,7 +104,7 @@ fn data_keys(config: &Config) -> &'static str {
 async fn database(config: &Config) -> anyhow::Result<String> {
     within(async {
         let (_, service) = reach(config).await?;
-        service::db::check_rights(service.db()).await?;
+        platform::db::check_rights(service.db()).await?;
         let steps = migration::status(service.db()).await?;
         let missing = steps.iter().filter(|it| !it.applied).count();
         service.close().await;

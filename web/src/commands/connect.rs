@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use mcp::Stores;
+use platform::clock::SystemClock;
 use service::{
     Dependencies, Service,
-    clock::SystemClock,
     config::{Config, Mode},
 };
 

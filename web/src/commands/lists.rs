@@ -76,7 +76,7 @@ fn table<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]
 /// Replaces control characters and invisible characters by U+FFFD: text from clients and users must
 /// not control the terminal, nor look like other text.
 fn printable(text: &str) -> String {
-    let is_unsafe = |c: char| c.is_control() || service::is_invisible(c);
+    let is_unsafe = |c: char| c.is_control() || platform::is_invisible(c);
     text.chars().map(|c| if is_unsafe(c) { '\u{fffd}' } else { c }).collect()
 }
 

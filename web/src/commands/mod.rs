@@ -16,7 +16,8 @@ mod token;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use service::{causes, config::Config};
+use platform::causes;
+use service::config::Config;
 
 use self::terminal::say;
 

@@ -4,10 +4,10 @@
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
 use mcp::UserId;
+use platform::counted;
 use service::{
     Service,
     config::Config,
-    counted,
     oauth::{
         account,
         audit::RequestInfo,

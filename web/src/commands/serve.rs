@@ -9,13 +9,14 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use mcp::{Engine, Stores};
+use platform::ending;
 use service::{
     Service,
     config::{
         Config, LogFormat, Mode,
         variables::{self, Variable},
     },
-    ending, metrics, telemetry,
+    metrics,
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -26,7 +27,7 @@ use crate::{api::metrics::serve as serve_metrics, lifecycle};
 
 /// Starts everything, in the order in which failures matter to the person who typed the command.
 pub(super) async fn run(config: Config) -> anyhow::Result<()> {
-    let telemetry = telemetry::start(&config, "notes-mcp")?;
+    let telemetry = config.start_telemetry("notes-mcp")?;
     let shutdown = CancellationToken::new();
     tokio::spawn(cancel_on_signal(shutdown.clone()));
     let limit = config.shutdown_timeout;

@@ -3,9 +3,9 @@
 use std::io::{self, Write as _};
 
 use anyhow::{Context as _, bail};
+use platform::counted;
 use service::{
     config::Config,
-    counted,
     redis::usage::{self, Share, Usage},
 };
 

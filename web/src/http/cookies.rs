@@ -5,10 +5,11 @@
 //! requires `Secure`, which browsers reject over plain http, so on loopback the names have no
 //! prefix.
 
+use std::time::Duration;
+
 use http::{HeaderMap, HeaderValue, header};
 use service::config::PublicUrl;
 use sha2::{Digest as _, Sha256};
-use std::time::Duration;
 
 /// Maximum number of cookies of one kind in a browser. Beyond it the oldest is deleted, so that the
 /// `Cookie` header stays small.

@@ -7,12 +7,12 @@
 use std::{borrow::Cow, io, time::Duration};
 
 use http::{HeaderName, HeaderValue, StatusCode, header};
+use platform::counted;
 use poem::{
     Response,
     error::{MethodNotAllowedError, NotFoundError, ResponseError},
 };
 use poem_openapi::Object;
-use service::counted;
 
 use super::{bearer::Challenge, body::bounds::Bounds, request_id::RequestId};
 

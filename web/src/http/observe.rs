@@ -10,9 +10,8 @@ use ::mcp::{About, CallFailure, trace};
 use futures_util::FutureExt;
 use http::{HeaderValue, Method, StatusCode, header};
 use poem::{Endpoint, IntoResponse, Request, Response};
-use tracing::{Instrument, Span};
-
 use service::{metrics, oauth::audit::Parties};
+use tracing::{Instrument, Span};
 
 use super::{
     error::{self, ApiError},

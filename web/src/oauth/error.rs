@@ -2,7 +2,6 @@
 
 use http::StatusCode;
 use poem_openapi::{ApiResponse, payload::Json};
-
 use service::metrics;
 
 use super::{credentials::CredentialsError, form::FormError};

@@ -2,10 +2,10 @@
 
 use askama::Template;
 use http::{Method, StatusCode};
+use platform::db::Failure;
 use poem::{Endpoint, Request, Response};
 use service::{
     Service,
-    db::Failure,
     oauth::{
         account::{self, ConnectedApp},
         consent, limits,
@@ -14,7 +14,6 @@ use service::{
         sign_in::{self, Session, SignInWith, Start},
     },
 };
-
 use subtle::ConstantTimeEq as _;
 
 use super::sign_in::location;

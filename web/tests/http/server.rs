@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use mcp::{Engine, Stores, UserId};
+use platform::clock::SystemClock;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Value;
-use service::{Service, clock::SystemClock, config::Config, oauth::access_token::NewToken};
+use service::{Service, config::Config, oauth::access_token::NewToken};
 use tempfile::TempDir;
 use tokio::{
     io::AsyncWriteExt as _,

@@ -6,6 +6,7 @@ use std::{
     io::{Cursor, Read as _},
 };
 
+use platform::counted;
 use serde_json::Value;
 use zip::{ZipArchive, read::ZipFileEntry, result::ZipError};
 
@@ -13,7 +14,6 @@ use super::{
     Form, MAX_BYTES, NotImportable, Reading, dates, decode, guess, inline, json, markdown,
     raw::Raw, shown,
 };
-use crate::counted;
 
 /// The most files and folders of an archive: the notes of one import, and as many attachments.
 pub(super) const MAX_ENTRIES: usize = 2 * super::MAX_NOTES;

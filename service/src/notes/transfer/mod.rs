@@ -25,6 +25,7 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 use encoding_rs::{Encoding, UTF_8};
+use platform::{counted, plain, quoted};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
@@ -35,7 +36,6 @@ pub use self::{
     markdown::{SEPARATOR, write as write_markdown},
 };
 use super::{Draft, MAX_TAG};
-use crate::{counted, plain, quoted};
 
 /// The largest document, in bytes: 10,000 notes of a page each.
 pub const MAX_BYTES: usize = 16 * 1024 * 1024;

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use platform::counted;
 use serde_json::{Map, Value, value::RawValue};
 
 use super::{
@@ -12,7 +13,6 @@ use super::{
     raw::{Raw, Taken, field, scalar},
     tags,
 };
-use crate::counted;
 
 /// Keys that hold the text of a note, the best first.
 const TEXTS: [&str; 6] = ["body", "content", "text", "textContent", "markdown", "note"];

@@ -1,13 +1,11 @@
 //! A note while it is read: what each field of it says, what has no place in a note, and the limits.
 
 use chrono::{DateTime, Utc};
+use platform::counted;
 use serde_json::Value;
 
 use super::{Incoming, dates, shorten, shown, tags};
-use crate::{
-    counted,
-    notes::{Body, Draft, MAX_BODY, MAX_TAG, MAX_TAGS, MAX_TITLE, Tag, Tags, Title},
-};
+use crate::notes::{Body, Draft, MAX_BODY, MAX_TAG, MAX_TAGS, MAX_TITLE, Tag, Tags, Title};
 
 /// The title of a note that has neither a title nor a text.
 const UNTITLED: &str = "Untitled";

@@ -13,6 +13,7 @@ use entity::Kid;
 use jsonwebtoken::{DecodingKey, crypto};
 use mcp::{Caller, UserId};
 use moka::sync::Cache;
+use platform::{clock::Clock, db::Failure};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest as _, Sha256};
 
@@ -21,7 +22,6 @@ use super::{
     revoked::{RevokedGrants, Token},
     signing_keys::{ALGORITHM, JWT_ALGORITHM, Signer, SigningKeys},
 };
-use crate::{clock::Clock, db::Failure};
 
 /// The longest life that a token may have. Tokens of clients live for [`MAX_CONFIGURED_TTL`] at
 /// most; this is longer so that an operator can mint one by hand for a day of work. A token that

@@ -1,10 +1,11 @@
 use aws_lc_rs::hmac;
+use platform::{clock::MockClock, db, secret::Secret};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
-use crate::{clock::MockClock, config::DatabaseSettings, db, secret::Secret};
+use crate::config::DatabaseSettings;
 
 const ISSUER: &str = "https://notes.example.com";
 const AUDIENCE: &str = "https://notes.example.com/mcp";

@@ -2,7 +2,7 @@
 //!
 //! Whoever sends a request chooses the address, so the fetch must not become a way into our own
 //! network, nor a way to make us attack somebody else: the address is checked by [`MetadataUrl`], the
-//! rest by [`crate::fetch`], within [`FETCH_TIMEOUT`] and [`MAX_DOCUMENT_BYTES`]; and there is one
+//! rest by [`platform::fetch`], within [`FETCH_TIMEOUT`] and [`MAX_DOCUMENT_BYTES`]; and there is one
 //! fetch at a time for each document, over all instances, and a budget for each host and for all.
 //!
 //! A good document is kept as long as its header allows, within bounds; a failure never is. Some
@@ -28,11 +28,18 @@ use entity::{
     oauth_clients::{ActiveModel, COLUMN, Column, Entity, Kind},
     oauth_grants,
 };
+pub use known::KnownDocuments;
+pub use platform::fetch::{Resolver, SystemResolver};
+use platform::{
+    db::Failure,
+    fetch::{Bounds, FetchError, Fetcher, Unreachable},
+};
 use reqwest::StatusCode;
 use sea_orm::{
     ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, Set,
     sea_query::{Expr, ExprTrait as _, OnConflict, Query},
 };
+pub use store::{Documents, InProcess};
 use tokio::{sync::OnceCell, time::Instant};
 use tracing::Instrument as _;
 
@@ -44,15 +51,7 @@ use super::{
     metadata_url::MetadataUrl,
     revoke,
 };
-pub use crate::fetch::{Resolver, SystemResolver};
-use crate::{
-    Service,
-    config::Config,
-    db::Failure,
-    fetch::{Bounds, FetchError, Fetcher, Unreachable},
-};
-pub use known::KnownDocuments;
-pub use store::{Documents, InProcess};
+use crate::{Service, config::Config};
 
 /// The largest document that is read. Real ones have a few hundred bytes.
 pub const MAX_DOCUMENT_BYTES: usize = 5 * 1024;

@@ -9,9 +9,8 @@ use std::{
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use platform::clock::Clock;
 use tokio::time::Instant;
-
-use crate::clock::Clock;
 
 /// Keeps documents for all instances, and lets one of them fetch at a time. Best effort: when the
 /// store is away, each instance fetches for itself.

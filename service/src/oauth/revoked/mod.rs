@@ -30,6 +30,10 @@ use entity::{
     oauth_signing_keys,
 };
 use mcp::{AccessCheck, Caller, UserId};
+use platform::{
+    clock::Clock,
+    db::{Database, Failure},
+};
 use sea_orm::{
     ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
 };
@@ -41,10 +45,6 @@ use self::known::{Known, MAX_REMEMBERED, Revocation};
 use super::{
     access::{Authority, Denied},
     access_token::{LEEWAY, MAX_CONFIGURED_TTL, MAX_TTL},
-};
-use crate::{
-    clock::Clock,
-    db::{Database, Failure},
 };
 
 /// How often the database is asked what was revoked: two look-ups in an index. A revocation whose

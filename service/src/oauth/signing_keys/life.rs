@@ -8,18 +8,16 @@ use entity::{
     Kid,
     oauth_signing_keys::{ActiveModel, COLUMN, Column, Entity, Model, State},
 };
+use platform::db::Failure;
 use sea_orm::{
     ColumnTrait as _, Condition, EntityTrait as _, ExprTrait as _, QueryFilter as _, Set,
     sea_query::{Alias, Expr, OnConflict, Query, SelectStatement},
 };
 
 use super::{ALGORITHM, SigningKeys, sealed::FreshKey};
-use crate::{
-    db::Failure,
-    oauth::{
-        access_token::{LEEWAY, MAX_CONFIGURED_TTL, MAX_TTL},
-        audit::{self, Event, RequestInfo},
-    },
+use crate::oauth::{
+    access_token::{LEEWAY, MAX_CONFIGURED_TTL, MAX_TTL},
+    audit::{self, Event, RequestInfo},
 };
 
 /// How long a key signs before it is replaced.

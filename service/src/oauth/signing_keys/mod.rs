@@ -43,6 +43,11 @@ use entity::{
     oauth_signing_keys::{COLUMN, Column, Entity, Model, State},
 };
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
+use platform::{
+    clock::Clock,
+    db::{Database, Failure},
+    secret::Secret,
+};
 use sea_orm::{
     ColumnTrait as _, Condition, EntityTrait as _, QueryFilter as _, QueryOrder as _,
     sea_query::Expr,
@@ -58,11 +63,6 @@ use self::{
     sealed::Kek,
 };
 use super::audit::{self, Event, RequestInfo};
-use crate::{
-    clock::Clock,
-    db::{Database, Failure},
-    secret::Secret,
-};
 
 /// The only algorithm. Every client library can check it, and it needs no RSA implementation.
 pub(crate) const ALGORITHM: &str = "ES256";
@@ -268,7 +268,7 @@ impl SigningKeys {
     pub async fn rotate(&self, request: &RequestInfo) -> Result<DateTime<Utc>, Failure> {
         let now = self.0.clock.now();
         let at = now + PREPUBLISHED;
-        let transaction = crate::db::begin(&self.0.db).await?;
+        let transaction = platform::db::begin(&self.0.db).await?;
         Entity::update_many()
             .col_expr(Column::ReplaceAt, Expr::value(at))
             .filter(COLUMN.state.eq(State::Active))
@@ -294,7 +294,7 @@ impl SigningKeys {
     /// place. Says whether there was such a key to revoke.
     pub async fn revoke(&self, kid: &Kid, request: &RequestInfo) -> Result<bool, Failure> {
         let now = self.0.clock.now();
-        let transaction = crate::db::begin(&self.0.db).await?;
+        let transaction = platform::db::begin(&self.0.db).await?;
         let revoked = end(Entity::update_many(), State::Revoked, now)
             .filter(COLUMN.kid.eq(kid.clone()))
             .filter(COLUMN.state.ne(State::Revoked))

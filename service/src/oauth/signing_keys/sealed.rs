@@ -12,15 +12,15 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc};
 use entity::{Kid, oauth_signing_keys::Model};
 use jsonwebtoken::{DecodingKey, EncodingKey};
+use platform::{
+    sealing::{Damaged, SealingKey},
+    secret::Secret,
+};
 use sea_orm::ActiveEnum as _;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::{ALGORITHM, EARLY, KeySet, Signer, Verifier, life::newest_that_signs};
-use crate::{
-    sealing::{Damaged, SealingKey},
-    secret::Secret,
-};
 
 /// A key that was never stored.
 pub(super) struct FreshKey {

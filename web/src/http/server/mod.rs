@@ -30,9 +30,12 @@ use std::{
     time::Duration,
 };
 
+use connections::{Activity, ConnectionLimits, Connections, Slot};
 use http::{HeaderValue, StatusCode, header, uri::Scheme};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use linger::LingerLimits;
+use message::{GuardedBody, Remainder};
 use poem::{
     Endpoint, Request, Response,
     web::{LocalAddr, RemoteAddr},
@@ -44,10 +47,6 @@ use tokio::{
     time::{Instant, Sleep, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
-
-use connections::{Activity, ConnectionLimits, Connections, Slot};
-use linger::LingerLimits;
-use message::{GuardedBody, Remainder};
 
 use crate::http::{error::RETRY_AFTER_SECONDS, probes::PROBES};
 

@@ -8,6 +8,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use url::{Host, Url};
+
 /// When the tables were compared with the registries.
 pub const AS_OF: &str = "2026-11-01";
 
@@ -78,6 +80,23 @@ fn within_v4(address: Ipv4Addr, network: Ipv4Addr, prefix: u32) -> bool {
 
 fn within_v6(address: Ipv6Addr, network: Ipv6Addr, prefix: u32) -> bool {
     (address.to_bits() ^ network.to_bits()) >> (Ipv6Addr::BITS - prefix) == 0
+}
+
+/// The host of a URL if it is a registrable name, spelled in `authority` as the URL parser spells it:
+/// `None` for addresses, single labels and names of local networks.
+pub fn public_host(text: &str, authority: &str) -> Option<String> {
+    let url = Url::parse(text).ok()?;
+    let Some(Host::Domain(name)) = url.host() else {
+        return None;
+    };
+    let public = name == authority
+        && !name.ends_with('.')
+        && !name.split('.').any(str::is_empty)
+        && psl::domain(name.as_bytes()).is_some()
+        && !["localhost", "local", "internal", "home.arpa"]
+            .iter()
+            .any(|it| name.strip_suffix(it).is_some_and(|rest| rest.ends_with('.')));
+    public.then(|| name.to_owned())
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, bail};
 use sea_orm::{ConnectionTrait as _, DbBackend, Statement};
 
-use super::{Database, begin};
+use super::{database::Database, transaction::begin};
 
 /// Every table, in the order of the alphabet. The program reads, inserts, updates and deletes rows in
 /// each of them.

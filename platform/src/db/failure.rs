@@ -7,7 +7,7 @@ use super::person::{Busy, is_busy};
 use crate::metrics;
 
 /// What log events call the database in their field `dependency`.
-pub(crate) const DATABASE: &str = "database";
+pub const DATABASE: &str = "database";
 
 /// Why a statement gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -102,12 +102,12 @@ fn is_transient(code: &str) -> bool {
 }
 
 /// Whether Postgres ended a statement because it ran for too long.
-pub(crate) fn is_statement_timeout(error: &DbErr) -> bool {
+pub fn is_statement_timeout(error: &DbErr) -> bool {
     has_code(error, "57014")
 }
 
 /// Whether Postgres did not get a lock in time.
-pub(crate) fn is_lock_timeout(error: &DbErr) -> bool {
+pub fn is_lock_timeout(error: &DbErr) -> bool {
     has_code(error, "55P03")
 }
 

@@ -46,14 +46,14 @@ impl Proxies {
     }
 
     /// The proxy through which a request for this URL goes. `None`: it goes there directly.
-    pub(crate) fn for_url(&self, url: &Url) -> Option<&ProxyUrl> {
+    pub fn for_url(&self, url: &Url) -> Option<&ProxyUrl> {
         let inner = self.0.as_deref()?;
         inner.matcher.intercept(&url.as_str().parse().ok()?)?;
         if url.scheme() == "https" { inner.https.as_ref() } else { inner.http.as_ref() }
     }
 
     /// Makes a client send its requests through them.
-    pub(crate) fn apply(&self, mut builder: ClientBuilder) -> reqwest::Result<ClientBuilder> {
+    pub fn apply(&self, mut builder: ClientBuilder) -> reqwest::Result<ClientBuilder> {
         let Some(inner) = self.0.as_deref() else {
             return Ok(builder);
         };
@@ -87,7 +87,7 @@ impl ProxyUrl {
     }
 
     /// Makes a client send all its requests through this proxy.
-    pub(crate) fn apply_to_all(&self, builder: ClientBuilder) -> reqwest::Result<ClientBuilder> {
+    pub fn apply_to_all(&self, builder: ClientBuilder) -> reqwest::Result<ClientBuilder> {
         Ok(builder.proxy(Proxy::all(self.0.clone())?))
     }
 }
@@ -143,8 +143,8 @@ impl fmt::Debug for Proxies {
     }
 }
 
-#[cfg(test)]
-pub(crate) mod fake {
+#[cfg(any(test, feature = "test-support"))]
+pub mod fake {
     //! A forwarding proxy for one request.
 
     use std::{
@@ -157,14 +157,17 @@ pub(crate) mod fake {
 
     /// Proxies that lead to a fake one for plain `http`, and the head of the request that it gets, which
     /// it answers with this JSON.
-    pub(crate) fn start(json: &'static str) -> (Proxies, JoinHandle<String>) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://me:hunter2@{}", listener.local_addr().unwrap());
+    pub fn start(json: &'static str) -> (Proxies, JoinHandle<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a fake proxy works");
+        let url =
+            format!("http://me:hunter2@{}", listener.local_addr().expect("a fake proxy works"));
         let head = std::thread::spawn(move || {
-            let (mut socket, _) = listener.accept().unwrap();
+            let (mut socket, _) = listener.accept().expect("a fake proxy works");
             let mut head = Vec::new();
             let mut byte = [0];
-            while !head.ends_with(b"\r\n\r\n") && socket.read(&mut byte).unwrap() == 1 {
+            while !head.ends_with(b"\r\n\r\n")
+                && socket.read(&mut byte).expect("a fake proxy works") == 1
+            {
                 head.push(byte[0]);
             }
             let answer = format!(
@@ -172,17 +175,17 @@ pub(crate) mod fake {
                  connection: close\r\n\r\n{json}",
                 json.len()
             );
-            socket.write_all(answer.as_bytes()).unwrap();
+            socket.write_all(answer.as_bytes()).expect("a fake proxy works");
             // What is left of the request is read, so that the answer is not cut by a reset.
-            socket.shutdown(std::net::Shutdown::Write).unwrap();
+            socket.shutdown(std::net::Shutdown::Write).expect("a fake proxy works");
             drop(socket.read_to_end(&mut Vec::new()));
-            String::from_utf8(head).unwrap()
+            String::from_utf8(head).expect("a fake proxy works")
         });
-        (Proxies::new(None, Some(ProxyUrl::parse(&url).unwrap()), ""), head)
+        (Proxies::new(None, Some(ProxyUrl::parse(&url).expect("a fake proxy works")), ""), head)
     }
 
     /// Whether a request came as one for this address, with the credentials of the proxy.
-    pub(crate) fn came_for(head: &str, request_line: &str) -> bool {
+    pub fn came_for(head: &str, request_line: &str) -> bool {
         let head = head.to_ascii_lowercase();
         head.starts_with(&request_line.to_ascii_lowercase())
             && head.contains("proxy-authorization: basic bwu6ahvudgvymg==")
@@ -192,37 +195,6 @@ pub(crate) mod fake {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        config::{GitHubSettings, ModelSettings},
-        model::Model,
-        oauth::github,
-        secret::Secret,
-    };
-
-    #[tokio::test]
-    async fn github_is_asked_through_a_proxy() {
-        let (proxies, head) = fake::start(r#"{"error": "bad_verification_code"}"#);
-        let settings = GitHubSettings {
-            client_id: "x".into(),
-            client_secret: Secret::new("x"),
-            url: "http://github.example.com".into(),
-            api_url: "http://github.example.com".into(),
-        };
-        github::ask(&settings, &proxies, "http://localhost/cb").await.unwrap();
-        let line = "POST http://github.example.com/login/oauth/access_token HTTP/1.1";
-        assert!(fake::came_for(&head.join().unwrap(), line));
-    }
-
-    #[tokio::test]
-    async fn a_model_is_asked_through_a_proxy() {
-        let (proxies, head) = fake::start(r#"{"choices": [{"message": {"content": "Tea."}}]}"#);
-        let url = "http://llm.example.com/v1".to_owned();
-        let settings = ModelSettings { url, model: "small".into(), api_key: None };
-        let said = Model::new(settings, proxies).complete("system", "text").await;
-        assert_eq!(said, Ok("Tea.".to_owned()));
-        let line = "POST http://llm.example.com/v1/chat/completions HTTP/1.1";
-        assert!(fake::came_for(&head.join().unwrap(), line));
-    }
 
     fn proxies(https: &str, http: &str, except: &str) -> Proxies {
         let proxy = |text: &str| (!text.is_empty()).then(|| ProxyUrl::parse(text).unwrap());

@@ -16,20 +16,20 @@ const NONCE: usize = 24;
 /// What was sealed is damaged, or was sealed under another key or for something else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("it is damaged, or was sealed for something else")]
-pub(crate) struct Damaged;
+pub struct Damaged;
 
 /// A key that seals and opens.
 #[derive(Clone)]
-pub(crate) struct SealingKey(XChaCha20Poly1305);
+pub struct SealingKey(XChaCha20Poly1305);
 
 impl SealingKey {
     /// Takes 256 secret bits that are used for nothing else.
-    pub(crate) fn new(key: [u8; 32]) -> Self {
+    pub fn new(key: [u8; 32]) -> Self {
         Self(XChaCha20Poly1305::new(&key.into()))
     }
 
     /// Nonce and ciphertext; they open for the same `purpose` only.
-    pub(crate) fn seal(&self, purpose: &[u8], plain: &[u8]) -> anyhow::Result<Vec<u8>> {
+    pub fn seal(&self, purpose: &[u8], plain: &[u8]) -> anyhow::Result<Vec<u8>> {
         let nonce: [u8; NONCE] = rand::random();
         let sealed = self
             .0
@@ -39,7 +39,7 @@ impl SealingKey {
     }
 
     /// Opens what [`seal`](Self::seal) made.
-    pub(crate) fn open(&self, purpose: &[u8], sealed: &[u8]) -> Result<Vec<u8>, Damaged> {
+    pub fn open(&self, purpose: &[u8], sealed: &[u8]) -> Result<Vec<u8>, Damaged> {
         let (nonce, sealed) = sealed.split_first_chunk::<NONCE>().ok_or(Damaged)?;
         self.0
             .decrypt(&XNonce::from(*nonce), Payload { msg: sealed, aad: purpose })

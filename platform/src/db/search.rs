@@ -4,19 +4,22 @@ use async_trait::async_trait;
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statement};
 
 use super::{
-    Busy, Database, is_lock_timeout,
+    database::Database,
+    failure::is_lock_timeout,
+    person::Busy,
     transaction::{Bounds, PersonLock, Transaction},
 };
 
 /// Asks each question in a transaction that ends after the time of a search, and not before the same
 /// person's search in any other process has ended. On SQLite, which one process uses, it only asks.
-pub(crate) struct OneSearch {
+pub struct OneSearch {
     db: Database,
     lock: PersonLock,
 }
 
 impl OneSearch {
-    pub(crate) fn new(db: Database, person: &str) -> Self {
+    /// Searches of this person.
+    pub fn new(db: Database, person: &str) -> Self {
         Self { db, lock: PersonLock::search(person) }
     }
 

@@ -4,7 +4,7 @@ use std::{fs, io, path::Path};
 
 /// Creates a directory, with its parents, that only its owner can enter. One that is there already is
 /// closed to others, unless it is shared by everybody, as `/tmp` is, or is the working directory.
-pub(crate) fn create_directory(path: &Path) -> io::Result<()> {
+pub fn create_directory(path: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
@@ -16,7 +16,7 @@ pub(crate) fn create_directory(path: &Path) -> io::Result<()> {
 
 /// Creates an empty file, if there is none, that only its owner can read, and closes one to others that
 /// is there already.
-pub(crate) fn create_file(path: &Path) -> io::Result<()> {
+pub fn create_file(path: &Path) -> io::Result<()> {
     let mut options = fs::OpenOptions::new();
     options.append(true).create(true);
     #[cfg(unix)]

@@ -26,8 +26,8 @@ use tokio::{
 };
 
 use super::{
-    ACQUIRE_TIMEOUT, CONNECT_TIMEOUT, DATABASE, STATEMENT_LIMIT,
-    failure::{ends_connection, is_read_only, is_starting},
+    failure::{DATABASE, ends_connection, is_read_only, is_starting},
+    limits::{ACQUIRE_TIMEOUT, CONNECT_TIMEOUT, STATEMENT_LIMIT},
     link::{Ask, Link, Unprepared},
     person::Permit,
     target::Target,
@@ -165,13 +165,13 @@ pub(super) struct Pool {
 
 /// How many connections a pool has.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct PoolStatus {
+pub struct PoolStatus {
     /// Open connections.
-    pub(crate) open: usize,
+    pub open: usize,
     /// Those of them that are not in use.
-    pub(crate) idle: usize,
+    pub idle: usize,
     /// Whether callers wait although as many connections are open as may be.
-    pub(crate) exhausted: bool,
+    pub exhausted: bool,
 }
 
 impl Pool {

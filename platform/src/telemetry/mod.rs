@@ -26,10 +26,8 @@ use tracing_subscriber::{
 };
 
 use self::repeated::WithoutRepeats;
-use crate::{
-    config::{Config, LogFormat},
-    descriptors, metrics,
-};
+pub use self::traces::TraceSettings;
+use crate::{descriptors, metrics, proxies::Proxies};
 
 /// What holds for everything that `LOG` does not name: errors are logged. Libraries that say more than
 /// a reader of our log wants, and spans that only a trace shows: `LOG` can turn them up again.
@@ -41,6 +39,30 @@ const MUTE: &str = "sea_orm";
 
 fn is_safe(metadata: &Metadata<'_>) -> bool {
     !metadata.target().starts_with(MUTE) || *metadata.level() <= Level::WARN
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Pretty,
+    /// For machines.
+    Json,
+}
+
+/// What a process logs and traces.
+#[derive(Clone, Debug)]
+pub struct Settings<'a> {
+    /// How log lines look.
+    pub format: LogFormat,
+    /// `LOG`: a level, or `module=level` pairs.
+    pub filter: &'a str,
+    /// Where traces go, if anywhere.
+    pub traces: Option<&'a TraceSettings>,
+    /// For the way to the trace collector.
+    pub proxies: &'a Proxies,
+    /// The revision of the program, for traces.
+    pub revision: Option<&'a str>,
 }
 
 /// What was started, so that it can end.
@@ -62,19 +84,13 @@ impl Telemetry {
 /// Starts logging, and tracing if that is configured, under the name of the program. The first call
 /// in a process wins, since there is one subscriber in a process. Must be called within a tokio
 /// runtime.
-pub fn start(config: &Config, program: &'static str) -> anyhow::Result<Telemetry> {
-    let traces = match &config.traces {
-        Some(settings) => {
-            let revision = config.revision.as_deref();
-            Some(traces::start(settings, &config.proxies, program, revision)?)
-        }
+pub fn start(settings: &Settings<'_>, program: &'static str) -> anyhow::Result<Telemetry> {
+    let traces = match settings.traces {
+        Some(traces) => Some(traces::start(traces, settings.proxies, program, settings.revision)?),
         None => None,
     };
-    subscribe(config.log_format, &config.log, traces.as_ref());
+    subscribe(settings.format, settings.filter, traces.as_ref());
     descriptors::raise_limit();
-    for warning in &config.warnings {
-        tracing::warn!("{warning}");
-    }
     Ok(Telemetry { traces })
 }
 
@@ -116,7 +132,7 @@ fn subscribe(format: LogFormat, filter: &str, traces: Option<&SdkTracerProvider>
 }
 
 /// Reads what `LOG` may hold: a level, or levels for each module as in `info,service=debug`.
-pub(crate) fn parse_filter(filter: &str) -> Result<EnvFilter, ParseError> {
+pub fn parse_filter(filter: &str) -> Result<EnvFilter, ParseError> {
     EnvFilter::try_new(format!("{QUIET}{filter}"))
 }
 

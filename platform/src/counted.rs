@@ -9,7 +9,7 @@ pub fn counted(number: impl TryInto<u64>, one: &str, many: &str) -> String {
 }
 
 /// A number with a comma between each three digits.
-pub(crate) fn grouped(number: u64) -> String {
+pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (place, digit) in digits.chars().enumerate() {

@@ -8,11 +8,12 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::Mutex;
 
 use super::{
-    ANSWER_MARGIN, Database,
+    database::Database,
+    failure::Failure,
+    limits::{ANSWER_MARGIN, statement_limit},
     link::{Ask, Execute, QueryAll, QueryOne, Unprepared},
-    measured,
+    measured::measured,
     pool::Lease,
-    statement_limit,
 };
 
 /// How long a transaction that locks rows waits for one, and how long each of its statements may
@@ -31,7 +32,7 @@ const SEARCH_TIMEOUT: &str = "2s";
 /// What one person does in one process at a time, on Postgres: an advisory lock that is held until the
 /// transaction ends. The second half is a hash of the person, so two people may rarely share a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct PersonLock {
+pub struct PersonLock {
     class: i32,
     person: i32,
 }
@@ -43,7 +44,7 @@ impl PersonLock {
     }
 
     /// Held while the unfinished jobs of the person are counted and one is added: `jobs` in ASCII.
-    pub(crate) fn jobs(person: &str) -> Self {
+    pub fn jobs(person: &str) -> Self {
         Self::new(0x6a6f_6273, person)
     }
 
@@ -109,7 +110,7 @@ impl Transaction {
 
     /// Waits for a lock and holds it until this transaction ends. On SQLite a transaction already
     /// excludes every other one.
-    pub(crate) async fn lock(&self, lock: PersonLock) -> Result<(), DbErr> {
+    pub async fn lock(&self, lock: PersonLock) -> Result<(), DbErr> {
         if self.backend == DbBackend::Postgres {
             self.execute_unprepared(&lock.sql()).await?;
         }
@@ -133,6 +134,33 @@ impl Transaction {
     async fn ask<A: Ask>(&self, question: A) -> Result<A::Answer, DbErr> {
         let mut lease = self.lease.lock().await;
         measured(self.backend, &question, lease.ask(&question, self.limit)).await.map_err(A::error)
+    }
+}
+
+/// Begins a transaction that will write.
+///
+/// On SQLite it takes the write lock at once: what is read in it stays true until the commit, as a
+/// locked row does on Postgres, and two such transactions take turns. On Postgres a wait for a
+/// lock, and each statement, is bounded by far less than usual: a caller that waits here holds a
+/// connection, and the client would rather be told to try again.
+pub async fn begin(db: &Database) -> Result<Transaction, Failure> {
+    Ok(Transaction::begin(db, Bounds::Brief).await?)
+}
+
+/// The same, under a lock that only one transaction of all processes holds at a time.
+pub async fn begin_locked(db: &Database, lock: PersonLock) -> Result<Transaction, Failure> {
+    Ok(Transaction::begin(db, Bounds::Locked(lock)).await?)
+}
+
+/// The same for what takes its time, with the usual bound on a statement.
+pub async fn begin_patiently(db: &Database) -> Result<Transaction, Failure> {
+    Ok(db.begin().await?)
+}
+
+impl Database {
+    /// Begins a transaction with the usual bounds. On SQLite it takes the write lock at once.
+    pub async fn begin(&self) -> Result<Transaction, DbErr> {
+        Transaction::begin(self, Bounds::Usual).await
     }
 }
 

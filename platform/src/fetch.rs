@@ -5,7 +5,7 @@
 //! - an [`Address`] is https, at a public name, without a port or a user name, before anything is
 //!   resolved;
 //! - the name is resolved once, all of its addresses are checked by
-//!   [`special_use`], and the connection goes to the checked addresses, so
+//!   [`non_public_ip`], and the connection goes to the checked addresses, so
 //!   no second answer can differ;
 //! - https alone, no redirect, no cookie, no compression, and one bound each on time and size.
 //!
@@ -34,7 +34,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::{
-    oauth::{metadata_url::public_host, special_use},
+    non_public_ip::{self, public_host},
     outgoing::{self, Answered, direct},
     proxies::{Proxies, ProxyUrl},
 };
@@ -147,7 +147,7 @@ impl Address {
 
 /// Why there is nothing.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum FetchError {
+pub enum FetchError {
     /// The site was not reached, or the connection broke off. The cause may be the site or this
     /// server's network.
     #[error(transparent)]
@@ -218,17 +218,17 @@ fn is_tls(error: &(dyn Error + 'static)) -> bool {
 
 /// What one fetch may cost, and what it asks for.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Bounds {
+pub struct Bounds {
     /// From the question for the name to the last byte.
-    pub(crate) time: Duration,
+    pub time: Duration,
     /// Bytes of the body.
-    pub(crate) bytes: usize,
+    pub bytes: usize,
     /// The value of `Accept`.
-    pub(crate) accept: &'static str,
+    pub accept: &'static str,
 }
 
 /// Fetches. Shared by all clones of a service.
-pub(crate) struct Fetcher {
+pub struct Fetcher {
     resolver: Arc<dyn Resolver>,
     /// Certificates in PEM that stand in for those of the system.
     roots: Option<Arc<[u8]>>,
@@ -243,14 +243,15 @@ type Http = OnceLock<Result<reqwest::Client, String>>;
 
 /// An answer whose head has arrived, and is 200.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub struct Answer {
     answered: Answered,
     bytes: usize,
     proxied: bool,
 }
 
 impl Fetcher {
-    pub(crate) fn new(
+    /// A fetcher that trusts the certificates of the system, or `roots`, and tells sites `public_url`.
+    pub fn new(
         resolver: Arc<dyn Resolver>,
         roots: Option<Arc<[u8]>>,
         proxies: Proxies,
@@ -267,7 +268,7 @@ impl Fetcher {
     }
 
     /// Asks for a document. The URL must have been checked: by [`Address`], or by a type of its own.
-    pub(crate) async fn get(&self, url: &str, bounds: Bounds) -> Result<Answer, FetchError> {
+    pub async fn get(&self, url: &str, bounds: Bounds) -> Result<Answer, FetchError> {
         let url = Url::parse(url).map_err(|_checked_before| FetchError::Ours)?;
         let proxy = self.proxies.for_url(&url);
         let began = Instant::now();
@@ -340,12 +341,13 @@ impl fmt::Debug for Fetcher {
 }
 
 impl Answer {
-    pub(crate) fn headers(&self) -> &HeaderMap {
+    /// The headers of the response.
+    pub fn headers(&self) -> &HeaderMap {
         self.answered.headers()
     }
 
     /// The whole body, if it keeps within the bounds.
-    pub(crate) async fn body(self) -> Result<Vec<u8>, FetchError> {
+    pub async fn body(self) -> Result<Vec<u8>, FetchError> {
         let body = self.answered.body(self.bytes).await;
         body.map_err(|error| Unreachable::of(&error, self.proxied))?.ok_or(FetchError::TooLarge)
     }
@@ -383,7 +385,7 @@ struct NoAnswer;
 
 /// Whether one of the addresses of a host must not be reached.
 fn non_public(host: &str, addresses: &[IpAddr]) -> bool {
-    let found = addresses.iter().find_map(|it| special_use::meaning(*it).map(|why| (it, why)));
+    let found = addresses.iter().find_map(|it| non_public_ip::meaning(*it).map(|why| (it, why)));
     if let Some((address, meaning)) = found {
         tracing::info!(
             host, %address, meaning,

@@ -10,7 +10,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
 };
 
-use super::STATEMENT_TIMEOUT;
+use super::limits::STATEMENT_TIMEOUT;
 use crate::{private_files, secret::Secret};
 
 /// How long a writer on SQLite waits for another one. Same bound as a statement on Postgres.

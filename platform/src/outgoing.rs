@@ -8,12 +8,12 @@ use crate::proxies::Proxies;
 
 /// A client that goes where it is told and nowhere else: it follows no redirect, repeats nothing, says
 /// nothing of where it comes from, and knows no other proxies than those of the configuration.
-pub(crate) fn careful(proxies: &Proxies) -> reqwest::Result<reqwest::ClientBuilder> {
+pub fn careful(proxies: &Proxies) -> reqwest::Result<reqwest::ClientBuilder> {
     proxies.apply(direct())
 }
 
 /// The same without any proxy.
-pub(crate) fn direct() -> reqwest::ClientBuilder {
+pub fn direct() -> reqwest::ClientBuilder {
     reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
@@ -23,13 +23,13 @@ pub(crate) fn direct() -> reqwest::ClientBuilder {
 
 /// A request that was answered, and whose body is still to come. All of it is one span of a trace.
 #[derive(Debug)]
-pub(crate) struct Answered {
+pub struct Answered {
     response: Response,
     span: Span,
 }
 
 /// Sends a request.
-pub(crate) async fn send(request: RequestBuilder) -> reqwest::Result<Answered> {
+pub async fn send(request: RequestBuilder) -> reqwest::Result<Answered> {
     let (http, request) = request.build_split();
     let request = request?;
     let span = traced(&request);
@@ -45,17 +45,17 @@ pub(crate) async fn send(request: RequestBuilder) -> reqwest::Result<Answered> {
 
 impl Answered {
     /// The status.
-    pub(crate) fn status(&self) -> StatusCode {
+    pub fn status(&self) -> StatusCode {
         self.response.status()
     }
 
     /// The headers.
-    pub(crate) fn headers(&self) -> &HeaderMap {
+    pub fn headers(&self) -> &HeaderMap {
         self.response.headers()
     }
 
     /// The whole body; nothing if it has more bytes than `most`.
-    pub(crate) async fn body(self, most: usize) -> reqwest::Result<Option<Vec<u8>>> {
+    pub async fn body(self, most: usize) -> reqwest::Result<Option<Vec<u8>>> {
         let Self { mut response, span } = self;
         let read = bounded(&mut response, most).instrument(span.clone()).await;
         read.inspect_err(|error| broken(&span, error))
@@ -94,7 +94,7 @@ fn broken(span: &Span, error: &reqwest::Error) {
 }
 
 /// Notes in the span of a question to another server how it has failed.
-pub(crate) fn failed(span: &Span, kind: &str) {
+pub fn failed(span: &Span, kind: &str) {
     span.record("error.type", kind);
     span.record("otel.status_code", "ERROR");
 }

@@ -31,7 +31,18 @@ use tokio::runtime::Handle;
 use tracing::{Metadata, Subscriber};
 use tracing_subscriber::{Layer, filter::filter_fn, registry::LookupSpan};
 
-use crate::{config::TraceSettings, outgoing::careful, proxies::Proxies};
+use crate::{outgoing::careful, proxies::Proxies, secret::Secret};
+
+/// Where traces go.
+#[derive(Clone, Debug)]
+pub struct TraceSettings {
+    /// `OTEL_EXPORTER_OTLP_ENDPOINT`, without a slash at its end.
+    pub endpoint: String,
+    /// `OTEL_EXPORTER_OTLP_HEADERS`.
+    pub headers: Vec<(String, Secret)>,
+    /// `OTEL_TRACES_SAMPLER_ARG`: from 0 to 1.
+    pub share: f64,
+}
 
 /// Spans that wait to be sent. At the size of ours about 4 MB; what comes beyond them is dropped.
 const QUEUE: usize = 8_192;

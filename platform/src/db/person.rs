@@ -93,7 +93,7 @@ pub(super) struct Person {
 }
 
 /// The right to use one connection, or to search. Keeps the person's other rights known, too.
-pub(crate) struct Permit {
+pub struct Permit {
     _permit: OwnedSemaphorePermit,
     _share: Arc<Share>,
 }

@@ -1,0 +1,51 @@
+//! The duration and the span of a statement.
+
+use std::time::Instant;
+
+use mcp::trace::TRACED;
+use sea_orm::DbBackend;
+use tracing::{Instrument as _, Span, field::Empty, info_span};
+
+use super::link::Ask;
+use crate::metrics;
+
+/// Measures a statement, and makes a span of it for traces.
+pub(super) async fn measured<A: Ask>(
+    backend: DbBackend,
+    question: &A,
+    asking: impl Future<Output = Result<A::Answer, sqlx::Error>>,
+) -> Result<A::Answer, sqlx::Error> {
+    let span = span(backend, question.sql());
+    let began = Instant::now();
+    let answer = asking.instrument(span.clone()).await;
+    let outcome = if answer.is_ok() { "ok" } else { "error" };
+    metrics::DB_OPERATION_DURATION.took([outcome], began.elapsed());
+    if let Err(error) = &answer {
+        span.record("otel.status_code", "ERROR");
+        let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+        span.record("error.type", code.as_deref().unwrap_or("unavailable"));
+    }
+    answer
+}
+
+/// The span of a statement. Its text stays out of it: it may hold the text of a note.
+fn span(backend: DbBackend, sql: &str) -> Span {
+    info_span!(
+        target: TRACED,
+        "sql",
+        otel.kind = "client",
+        otel.status_code = Empty,
+        db.system.name = if backend == DbBackend::Postgres { "postgresql" } else { "sqlite" },
+        db.operation.name = operation(sql),
+        error.r#type = Empty,
+    )
+}
+
+/// The first word of a statement, if it is one of the usual ones.
+pub(super) fn operation(sql: &str) -> &'static str {
+    let first = sql.split_whitespace().next().unwrap_or_default();
+    ["SELECT", "INSERT", "UPDATE", "DELETE"]
+        .into_iter()
+        .find(|it| first.eq_ignore_ascii_case(it))
+        .unwrap_or("EXECUTE")
+}

@@ -1,0 +1,257 @@
+//! Metrics: what is counted, under which name, and how it is shown to Prometheus.
+//!
+//! [`names`] is the list of all of them. Whoever counts something calls a method of the entry
+//! there, so a name or a label that is not in the list does not compile. Names are those of
+//! OpenTelemetry where there is one, in the spelling of Prometheus. Every label takes its values from
+//! a closed set: never a path, a person, a client or a session.
+//!
+//! The recorder is the one thing in this product that a process has once (besides the subscriber of
+//! `tracing`): instances in one process share it. Until [`start`] is called, counting costs nothing.
+
+mod names;
+
+use std::{sync::OnceLock, time::Duration};
+
+use ::metrics::{Label, SharedString, Unit};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+
+pub use self::names::*;
+
+/// What kind of number it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows, until the process ends.
+    Counter,
+    /// What is so now.
+    Gauge,
+    /// How long something took: counts within [`SECONDS`].
+    Histogram,
+}
+
+/// One metric with `N` labels.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric<const N: usize> {
+    /// Its name in Prometheus, with its unit.
+    pub name: &'static str,
+    /// What kind of number it is.
+    pub kind: Kind,
+    /// In what it is counted.
+    pub unit: Unit,
+    /// The names of its labels.
+    pub labels: [&'static str; N],
+    /// What it tells, in one sentence.
+    pub help: &'static str,
+}
+
+/// A metric, whatever its labels are.
+#[derive(Clone, Copy, Debug)]
+pub struct About {
+    /// Its name.
+    pub name: &'static str,
+    /// What kind of number it is.
+    pub kind: Kind,
+    /// In what it is counted.
+    pub unit: Unit,
+    /// The names of its labels.
+    pub labels: &'static [&'static str],
+    /// What it tells.
+    pub help: &'static str,
+}
+
+/// The upper bounds of the buckets of every histogram, in seconds. 0.5 has to be among them: the
+/// objective for `/mcp` is measured there.
+pub const SECONDS: [f64; 13] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
+
+/// The same for what may stay open for hours: streams and sessions.
+pub const LONG_SECONDS: [f64; 8] = [1.0, 10.0, 60.0, 300.0, 900.0, 3_600.0, 14_400.0, 86_400.0];
+
+impl<const N: usize> Metric<N> {
+    /// The metric without its type.
+    pub const fn about(&'static self) -> About {
+        About {
+            name: self.name,
+            kind: self.kind,
+            unit: self.unit,
+            labels: &self.labels,
+            help: self.help,
+        }
+    }
+
+    /// Counts one more.
+    pub fn count(&self, values: [&str; N]) {
+        self.add(values, 1);
+    }
+
+    /// Counts more.
+    pub fn add(&self, values: [&str; N], more: u64) {
+        ::metrics::counter!(self.name, self.labelled(values)).increment(more);
+    }
+
+    /// Takes over what somebody else has counted.
+    pub fn total(&self, values: [&str; N], total: u64) {
+        ::metrics::counter!(self.name, self.labelled(values)).absolute(total);
+    }
+
+    /// Says what is so now.
+    pub fn set(&self, values: [&str; N], value: f64) {
+        ::metrics::gauge!(self.name, self.labelled(values)).set(value);
+    }
+
+    /// Says that it is not known now: a gap in a graph instead of a number from the past.
+    pub fn unknown(&self, values: [&str; N]) {
+        self.set(values, f64::NAN);
+    }
+
+    /// Counts what is there for as long as the result lives.
+    #[must_use]
+    pub fn while_held(&self, values: [&str; N]) -> Held {
+        let gauge = ::metrics::gauge!(self.name, self.labelled(values));
+        gauge.increment(1.0);
+        Held(gauge)
+    }
+
+    /// Notes how long something took.
+    pub fn took(&self, values: [&str; N], time: Duration) {
+        ::metrics::histogram!(self.name, self.labelled(values)).record(time);
+    }
+
+    fn labelled(&self, values: [&str; N]) -> Vec<Label> {
+        self.labels
+            .iter()
+            .zip(values)
+            .map(|(name, value)| Label::new(*name, SharedString::from_owned(value.to_owned())))
+            .collect()
+    }
+}
+
+/// Something that is there now, in a gauge.
+pub struct Held(::metrics::Gauge);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
+}
+
+impl std::fmt::Debug for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Held")
+    }
+}
+
+static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
+
+/// Begins to count in this process. Later calls change nothing.
+pub fn start() {
+    RECORDER.get_or_init(|| {
+        let mut builder = PrometheusBuilder::new();
+        for metric in ALL {
+            if metric.kind == Kind::Histogram {
+                let buckets: &[f64] =
+                    if LONG.contains(&metric.name) { &LONG_SECONDS } else { &SECONDS };
+                builder = builder
+                    .set_buckets_for_metric(Matcher::Full(metric.name.to_owned()), buckets)
+                    .expect("there are buckets");
+            }
+        }
+        let recorder = builder.build_recorder();
+        let handle = recorder.handle();
+        if ::metrics::set_global_recorder(recorder).is_err() {
+            tracing::error!("Another recorder was there first: nothing will be counted here");
+        }
+        for metric in ALL {
+            describe(metric);
+        }
+        zero();
+        handle
+    });
+}
+
+/// Whether this process counts.
+pub fn started() -> bool {
+    RECORDER.get().is_some()
+}
+
+fn describe(metric: &About) {
+    let (name, unit, help) = (metric.name, metric.unit, metric.help);
+    match metric.kind {
+        Kind::Counter => ::metrics::describe_counter!(name, unit, help),
+        Kind::Gauge => ::metrics::describe_gauge!(name, unit, help),
+        Kind::Histogram => ::metrics::describe_histogram!(name, unit, help),
+    }
+}
+
+/// Shows counters that stand at zero: Prometheus sees no increase in one that begins at 1.
+fn zero() {
+    for event in STREAM_EVENT_KINDS {
+        MCP_STREAM_EVENTS.add([event], 0);
+    }
+    for event in SESSION_EVENT_KINDS {
+        MCP_SESSIONS.add([event], 0);
+    }
+    for event in QUESTION_EVENT_KINDS {
+        MCP_QUESTIONS.add([event], 0);
+    }
+    for era in ERAS {
+        MCP_CANCELLATIONS.add([era], 0);
+    }
+    for kind in STREAM_KINDS {
+        MCP_STREAMS.add([kind], 0);
+        MCP_STREAMS_OPEN.set([kind], 0.0);
+    }
+    for level in LOG_LEVELS {
+        LOG_EVENTS.add([level], 0);
+    }
+    MCP_STREAM_RESUMES.add([], 0);
+    MCP_CALLS_TAKEN_OVER.add([], 0);
+    DB_CONNECTION_TIMEOUTS.add([], 0);
+    PANICS.add([], 0);
+    REDIS_RECONNECTS.add([], 0);
+    HTTP_ACTIVE_REQUESTS.set([], 0.0);
+}
+
+/// What has been counted, in the text format of Prometheus.
+pub fn rendered() -> String {
+    RECORDER.get().map(PrometheusHandle::render).unwrap_or_default()
+}
+
+/// How often [`keep_tidy`] works.
+const TIDY_EVERY: Duration = Duration::from_secs(5);
+
+/// Bounds what histograms keep between two scrapes, for as long as it is polled.
+pub async fn keep_tidy() {
+    let mut ticks = tokio::time::interval(TIDY_EVERY);
+    loop {
+        ticks.tick().await;
+        if let Some(recorder) = RECORDER.get() {
+            recorder.run_upkeep();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn names_follow_the_conventions_of_prometheus() {
+        let mut names = BTreeSet::new();
+        for metric in ALL {
+            let name = metric.name;
+            assert!(names.insert(name), "{name} is there twice");
+            let plain = |text: &str| text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+            assert!(plain(name) && metric.labels.iter().all(|it| plain(it)), "{name}");
+            assert_eq!(name.ends_with("_total"), metric.kind == Kind::Counter, "{name}");
+            if metric.kind == Kind::Histogram {
+                assert!(name.ends_with("_seconds"), "{name}");
+            }
+            assert_eq!(metric.unit == Unit::Seconds, name.contains("_seconds"), "{name}");
+            assert_eq!(metric.unit == Unit::Bytes, name.ends_with("_bytes"), "{name}");
+            assert!(metric.help.ends_with('.') && metric.help.len() < 200, "{name}");
+        }
+        assert!(LONG.iter().all(|it| names.contains(it)));
+    }
+}

@@ -7,6 +7,7 @@
 //! | send a request to a configured service | [`outgoing`], [`proxies`] |
 //! | keep or seal a secret | [`secret`], [`sealing`] |
 //! | log, trace or count | [`telemetry`], [`metrics`] |
+//! | tell other processes what a commit changed | [`signals`] |
 //! | stop the process in time | [`ending`] |
 //!
 //! Time comes from a [`clock::Clock`], and no module keeps a global except the subscriber of `tracing`
@@ -27,6 +28,7 @@ pub mod proxies;
 pub mod quoted;
 pub mod sealing;
 pub mod secret;
+pub mod signals;
 pub mod telemetry;
 
 pub use self::{

@@ -9,7 +9,7 @@ use mcp::{
     Catalog, CatalogOf, Icon, Implementation, SealKey, ServerInfo, Settings, job::JobSettings,
 };
 
-use crate::{Service, admission::PerPerson, jobs, prompts, resources, tools};
+use crate::{Service, admission::PerPerson, prompts, resources, tools};
 
 const INSTRUCTIONS: &str = "These are the user's own notes, kept across conversations and clients. \
     When the user refers to something they wrote down, search with notes_search before asking. \
@@ -49,7 +49,10 @@ pub fn mcp_settings(service: &Service) -> Settings {
         seal_keys: secrets.map(|it| SealKey::new(it.derive("mcp request state v1"))).collect(),
         now: Arc::new(move || clock.now().timestamp()),
         page_size: Settings::PAGE_SIZE,
-        jobs: Some(JobSettings { store: jobs::store(service), result_tool: Some("jobs_get") }),
+        jobs: Some(JobSettings {
+            store: jobs::store(service.jobs()),
+            result_tool: Some("jobs_get"),
+        }),
         access: Some(Arc::new(service.revoked().clone())),
         rate_limiter: PerPerson::configured(service).map(|it| Arc::new(it) as _),
     }

@@ -1,18 +1,10 @@
-//! Telling other instances, and so the clients that listen there, what a commit has changed.
-//!
-//! Best effort: the change itself is committed and stands, and a client that hears of it late asks
-//! again sooner or later. So a failure is logged, never reported, and a slow bus delays nobody for
-//! longer than [`PUBLISH_TIMEOUT`].
-
-use std::time::Duration;
+//! Tells clients that listen at any instance which resources a commit has changed.
 
 use entity::NoteId;
 use mcp::{Signal, UserId};
+use platform::signals;
 
 use crate::{Service, notes};
-
-/// How long a writer waits until the bus has taken its signals.
-const PUBLISH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What happened to one note.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,16 +30,7 @@ impl Service {
 
     /// Publishes what follows from one commit, after it.
     pub async fn changed(&self, signals: Vec<Signal>) {
-        match tokio::time::timeout(PUBLISH_TIMEOUT, self.bus().publish_all(signals)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                tracing::warn!(
-                    dependency = error.dependency(), error = ?error,
-                    "A change was not published: {error}"
-                );
-            }
-            Err(_) => tracing::warn!("A change was not published within {PUBLISH_TIMEOUT:?}"),
-        }
+        signals::publish(self.bus(), signals).await;
     }
 
     /// Publishes everything that follows from a change of one note.

@@ -7,7 +7,6 @@
 //! | work with notes | [`notes`] |
 //! | know who somebody is | [`users`] |
 //! | mint or verify an access token | [`oauth::access_token`], [`oauth::signing_keys`] |
-//! | run a call later, in another process | [`jobs`] |
 //! | tell listeners about a change | [`changes`] |
 //! | count something | [`metrics`] |
 //!
@@ -17,6 +16,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use ::jobs::Queue;
 use chrono::{DateTime, Utc};
 use platform::{clock::Clock, db::Database, fetch::Fetcher};
 use tokio::time::timeout;
@@ -25,8 +25,8 @@ use crate::{
     config::Config,
     model::Model,
     oauth::{
-        access_token::AccessTokens, cimd::Fetching, github::GitHub, limits::Limiter,
-        pending::PendingStore, revoked::RevokedGrants, signing_keys::SigningKeys,
+        access::JobAccess, access_token::AccessTokens, cimd::Fetching, github::GitHub,
+        limits::Limiter, pending::PendingStore, revoked::RevokedGrants, signing_keys::SigningKeys,
     },
 };
 
@@ -37,7 +37,6 @@ pub mod config;
 mod dependencies;
 pub mod exports;
 pub mod health;
-pub mod jobs;
 pub mod metrics;
 mod model;
 pub mod notes;
@@ -45,7 +44,6 @@ pub mod oauth;
 pub mod prompts;
 pub mod redis;
 pub mod resources;
-pub mod ticks;
 pub mod tools;
 pub mod users;
 
@@ -74,8 +72,7 @@ struct Inner {
     tokens: AccessTokens,
     health: health::Cache,
     sampler: metrics::Sampler,
-    job_totals: jobs::Totals,
-    schedule_totals: ticks::Totals,
+    jobs: Queue,
 }
 
 impl fmt::Debug for Service {
@@ -116,6 +113,14 @@ impl Service {
             config.proxies.clone(),
             config.public_url.as_str(),
         ));
+        let jobs = Queue::new(jobs::Parts {
+            db: db.clone(),
+            clock: Arc::clone(&clock),
+            bus: Arc::clone(&given.bus),
+            access: Arc::new(JobAccess(db.clone())),
+            quota: config.job_quota,
+            tools: tools::jobs(),
+        });
         let proxies = || config.proxies.clone();
         Ok(Self(Arc::new(Inner {
             config: config.clone(),
@@ -131,8 +136,7 @@ impl Service {
             tokens,
             health: health::Cache::default(),
             sampler: metrics::Sampler::default(),
-            job_totals: jobs::Totals::default(),
-            schedule_totals: ticks::Totals::default(),
+            jobs,
         })))
     }
 
@@ -155,6 +159,11 @@ impl Service {
     /// Where the time comes from.
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.0.given.clock
+    }
+
+    /// The queue of jobs.
+    pub fn jobs(&self) -> &Queue {
+        &self.0.jobs
     }
 
     /// Where half-done sign-ins wait.
@@ -210,7 +219,7 @@ impl Service {
     /// Writes what was counted and closes the connections after the statements that are running, so
     /// that the process can end. Takes a few seconds at most, whatever the database does.
     pub async fn close(&self) {
-        match timeout(LAST_WRITE_TIMEOUT, jobs::write_totals(self)).await {
+        match timeout(LAST_WRITE_TIMEOUT, jobs::write_totals(self.jobs())).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 tracing::warn!(
@@ -230,14 +239,6 @@ impl Service {
     /// Whether Redis has lately refused a write because it is full.
     pub(crate) fn is_redis_full(&self) -> bool {
         self.0.given.redis.as_ref().is_some_and(mcp::store::redis::Connection::is_full)
-    }
-
-    fn job_totals(&self) -> &jobs::Totals {
-        &self.0.job_totals
-    }
-
-    fn schedule_totals(&self) -> &ticks::Totals {
-        &self.0.schedule_totals
     }
 
     fn sampler(&self) -> &metrics::Sampler {

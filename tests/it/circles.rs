@@ -17,6 +17,7 @@ use syn::{
 /// How many files of each crate are part of a circle. A change may lower a number, never raise it.
 const IN_CIRCLES: &[(&str, usize)] = &[
     ("entity", 0),
+    ("jobs", 0),
     ("mcp", 0),
     ("migration", 0),
     ("platform", 0),

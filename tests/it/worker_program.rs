@@ -1,15 +1,14 @@
 //! `notes-mcp-worker` as it ships: a process that is asked how it is, told to end, and given a single
 //! schedule to run.
 
-use std::{cell::Cell, collections::BTreeMap};
-
 use mcp::{
     UserId,
     job::{JobId, JobStatus},
 };
 use reqwest::{Method, StatusCode};
 use serde_json::{json, value::to_raw_value};
-use service::{jobs, notes};
+use service::notes;
+use std::{cell::Cell, collections::BTreeMap};
 use tests::{
     client::{Page, Web},
     eventually, in_time,
@@ -127,7 +126,7 @@ async fn a_worker_that_is_told_to_end_gives_its_job_back_and_another_goes_on() {
     let mut digest = new_job(&ada);
     "notes_digest".clone_into(&mut digest.call.tool);
     digest.call.arguments = to_raw_value(&json!({})).unwrap();
-    let id = jobs::enqueue(fleet.service(), digest).await.unwrap().id;
+    let id = jobs::enqueue(fleet.service().jobs(), digest).await.unwrap().id;
 
     let (_first, _) = in_time("the model is asked", model.accept()).await.unwrap();
     assert_eq!(job(&fleet, &ada, &id).await, JobStatus::Running);
@@ -147,7 +146,7 @@ async fn a_worker_that_is_told_to_end_gives_its_job_back_and_another_goes_on() {
 }
 
 async fn job(fleet: &Fleet, owner: &UserId, id: &JobId) -> JobStatus {
-    let found = jobs::store(fleet.service()).get(owner, id).await.unwrap();
+    let found = jobs::store(fleet.service().jobs()).get(owner, id).await.unwrap();
     found.expect("there is such a job").status
 }
 

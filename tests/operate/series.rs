@@ -7,12 +7,10 @@ use std::{
 };
 
 use futures_util::{StreamExt as _, stream};
+use jobs::schedule_runs::{self, Runs};
 use reqwest::Method;
 use serde_json::json;
-use service::{
-    metrics::{self, Kind},
-    ticks::{self, Runs},
-};
+use service::metrics::{self, Kind};
 use tests::{
     browser::visitor,
     client::Page,
@@ -189,7 +187,7 @@ async fn web_shows_how_often_the_worker_ran_each_schedule() {
         .await;
     let lost_jobs = async |what: &str, reached: fn(Runs) -> bool| {
         eventually(what, async || {
-            let totals = ticks::totals(fleet.service()).await.unwrap();
+            let totals = schedule_runs::totals(fleet.service().jobs()).await.unwrap();
             totals.get("lost-jobs").is_some_and(|&runs| reached(runs)).then_some(())
         })
         .await;
@@ -200,7 +198,7 @@ async fn web_shows_how_often_the_worker_ran_each_schedule() {
     fleet.execute("ALTER TABLE hidden RENAME TO jobs").await;
     fleet.drain_worker(0).await;
 
-    let totals = ticks::totals(fleet.service()).await.unwrap();
+    let totals = schedule_runs::totals(fleet.service().jobs()).await.unwrap();
     assert_eq!(totals.len(), worker::schedules::ALL.len(), "{totals:?}");
     let expected: BTreeSet<String> = totals
         .iter()

@@ -1,10 +1,9 @@
 //! Notifies clients about their jobs.
 
-use std::time::Duration;
-
 use mcp::job::JobId;
 use platform::db::Failure;
-use service::{Service, jobs};
+use service::Service;
+use std::time::Duration;
 
 use crate::runner::Runner;
 
@@ -19,12 +18,12 @@ pub(crate) async fn announce_some(
     runner: &dyn Runner,
     only: Option<&[JobId]>,
 ) -> Result<u64, Failure> {
-    let missed = jobs::unannounced(service, only, NOTIFY_AFTER).await?;
+    let missed = jobs::unannounced(service.jobs(), only, NOTIFY_AFTER).await?;
     let mut notified = 0;
     for missed in &missed {
         match runner.announce(&missed.job).await {
             Ok(()) => {
-                jobs::mark_announced(service, missed).await?;
+                jobs::mark_announced(service.jobs(), missed).await?;
                 notified += 1;
             }
             Err(error) => {

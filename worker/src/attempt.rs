@@ -3,11 +3,9 @@
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::FutureExt as _;
+use jobs::{Claimed, End};
 use mcp::job::{AttemptEnd, JobId};
-use service::{
-    jobs::{self, Claimed, End},
-    metrics::{self, STOPPED},
-};
+use service::metrics::{self, STOPPED};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
@@ -83,7 +81,7 @@ async fn run(shared: &Shared, claimed: Claimed, stop: &Stop) {
     };
     let time = began.elapsed();
     let name = end.as_ref().map_or(STOPPED, End::name);
-    metrics::JOB_ATTEMPT_DURATION.took([jobs::tool_label(&tool), name], time);
+    metrics::JOB_ATTEMPT_DURATION.took([shared.service.jobs().tool_label(&tool), name], time);
     let Some(end) = end else {
         tracing::info!(
             job = %lease.job, tool, attempt = number, request_id,

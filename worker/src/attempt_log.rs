@@ -4,12 +4,10 @@
 use std::sync::OnceLock;
 
 use async_trait::async_trait;
+use jobs::{CheckpointError, Lease};
 use mcp::job::{AttemptStore, JobId, Progress, Superseded};
 use serde_json::Value;
-use service::{
-    Service,
-    jobs::{self, CheckpointError, Lease},
-};
+use service::Service;
 
 use crate::{progress::ProgressBoard, shared::Shared};
 

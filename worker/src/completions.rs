@@ -3,11 +3,9 @@
 
 use std::time::Duration;
 
+use jobs::{End, Lease, Settled};
 use platform::db::Failure;
-use service::{
-    Service,
-    jobs::{self, End, Lease, Settled},
-};
+use service::Service;
 use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, sleep},
@@ -126,7 +124,7 @@ async fn settle(
 ) -> Result<Settled, Failure> {
     let since = Instant::now();
     loop {
-        match jobs::settle(service, ends).await {
+        match jobs::settle(service.jobs(), ends).await {
             Err(Failure::Unavailable(error)) if since.elapsed() < RETRY_TIMEOUT => {
                 tracing::warn!(
                     dependency = "database", error = ?error,

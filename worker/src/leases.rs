@@ -2,11 +2,9 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use jobs::{DeniedJobs, RENEWALS_PER_LEASE};
 use mcp::AccessCheck as _;
-use service::{
-    jobs::{self, DeniedJobs, RENEWALS_PER_LEASE},
-    oauth::revoked,
-};
+use service::oauth::revoked;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -15,7 +13,7 @@ use crate::{running::Key, shared::Shared};
 /// Ends the running jobs whose access was revoked.
 async fn end_denied(shared: &Shared, held: BTreeSet<Key>) {
     let these = DeniedJobs::These(held.into_iter().map(|(job, _)| job).collect());
-    match jobs::end_denied(&shared.service, &these).await {
+    match jobs::end_denied(shared.service.jobs(), &these).await {
         Ok(ended) => ended.iter().for_each(|job| shared.running.stop_lost(job)),
         Err(error) => {
             tracing::warn!(
@@ -58,7 +56,7 @@ pub(crate) async fn renew(shared: Arc<Shared>, stop: CancellationToken) {
             renewed_at = Instant::now();
             continue;
         }
-        match jobs::renew(&shared.service, &attempts, shared.settings.lease).await {
+        match jobs::renew(shared.service.jobs(), &attempts, shared.settings.lease).await {
             Ok(held) => {
                 renewed_at = Instant::now();
                 for lost in attempts.iter().filter(|attempt| !held.contains(attempt)) {

@@ -1,13 +1,12 @@
 //! The progress of running jobs. Only the last progress of each job is written.
 
+use mcp::job::{JobId, Progress};
+use service::Service;
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-
-use mcp::job::{JobId, Progress};
-use service::{Service, jobs};
 use tokio::{
     sync::{Notify, RwLock},
     time::sleep,
@@ -80,7 +79,7 @@ pub(crate) async fn flush(service: Service, board: ProgressBoard, stop: Cancella
 
 /// Writes progress. A failed write is not retried: more progress follows.
 async fn write(service: &Service, some: &[(JobId, u32, Progress)]) {
-    if let Err(error) = jobs::note_progress(service, some).await {
+    if let Err(error) = jobs::note_progress(service.jobs(), some).await {
         tracing::warn!(
             dependency = error.dependency(), error = ?error,
             "Could not write the progress of jobs; dropped it"

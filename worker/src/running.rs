@@ -9,8 +9,8 @@ use std::{
     time::Duration,
 };
 
+use jobs::Lease;
 use mcp::job::JobId;
-use service::jobs::Lease;
 use tokio::{sync::Notify, task::AbortHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 

@@ -2,20 +2,20 @@
 //! the database, such as pending sign-ins, expires in its store without a schedule.
 //!
 //! Every worker has a clock, and all workers try to run each schedule when it is due; a row in the
-//! database lets one of them proceed ([`ticks::take`]). Running a schedule twice is safe, so a
+//! database lets one of them proceed ([`schedule_runs::take`]). Running a schedule twice is safe, so a
 //! worker that dies in the middle only delays the work until the next run.
 
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use futures_util::future::BoxFuture;
+use jobs::schedule_runs::{self, Runs};
 use platform::db::Failure;
 use service::{
-    Service, exports, jobs,
+    Service, exports,
     metrics::{ELSEWHERE, SCHEDULE_RUNS},
     notes,
     oauth::{cimd, client::ClientId, sweep},
-    ticks::{self, Runs},
 };
 use tokio_cron_scheduler::{Job, JobScheduler};
 use tokio_util::sync::CancellationToken;
@@ -58,12 +58,12 @@ struct Done {
 /// their turn.
 const MAX_STEPS: u32 = 1_000;
 
-/// A step that calls a function which deletes or changes at most `$batch` rows.
+/// A step whose `$call` deletes or changes at most `$batch` rows and returns their number.
 macro_rules! sweeping {
-    ($verb:path, $batch:expr) => {
-        |service, _, _| {
+    ($service:ident => $call:expr, $batch:expr) => {
+        |$service, _, _| {
             Box::pin(async move {
-                let count = $verb(service).await?;
+                let count = $call.await?;
                 Ok(Done { count, more: count >= $batch })
             })
         }
@@ -80,7 +80,7 @@ pub const ALL: &[Schedule] = &[
         spacing: Duration::from_secs(5),
         step: |service, _, _| {
             Box::pin(async move {
-                let count = jobs::take_over(service).await?;
+                let count = jobs::take_over(service.jobs()).await?;
                 Ok(Done { count, more: count > 0 })
             })
         },
@@ -105,7 +105,7 @@ pub const ALL: &[Schedule] = &[
         what: "indexes notes that were written by an earlier version",
         why: "during a deploy, and once for all notes after it; otherwise nothing is left to do",
         spacing: Duration::from_secs(5),
-        step: sweeping!(notes::index::refresh, notes::index::REFRESH_BATCH),
+        step: sweeping!(service => notes::index::refresh(service), notes::index::REFRESH_BATCH),
     },
     Schedule {
         name: "expired-codes",
@@ -113,7 +113,7 @@ pub const ALL: &[Schedule] = &[
         what: "deletes authorization codes that expired an hour ago",
         why: "a code lives for a minute, so the table stays as small as ten minutes of sign-ins",
         spacing: Duration::from_mins(5),
-        step: sweeping!(sweep::codes, sweep::BATCH),
+        step: sweeping!(service => sweep::codes(service), sweep::BATCH),
     },
     Schedule {
         name: "expired-exports",
@@ -121,7 +121,7 @@ pub const ALL: &[Schedule] = &[
         what: "deletes exported files that can no longer be fetched",
         why: "they expire after an hour and are large, so they should be deleted soon after",
         spacing: Duration::from_mins(5),
-        step: sweeping!(exports::sweep_expired, exports::SWEEP_BATCH),
+        step: sweeping!(service => exports::sweep_expired(service), exports::SWEEP_BATCH),
     },
     Schedule {
         name: "expired-tokens",
@@ -129,7 +129,7 @@ pub const ALL: &[Schedule] = &[
         what: "deletes refresh tokens of grants that ended a month ago",
         why: "hourly, so each run is short; before ended-grants, which depends on it",
         spacing: Duration::from_mins(30),
-        step: sweeping!(sweep::refresh_tokens, sweep::BATCH),
+        step: sweeping!(service => sweep::refresh_tokens(service), sweep::BATCH),
     },
     Schedule {
         name: "ended-grants",
@@ -137,7 +137,7 @@ pub const ALL: &[Schedule] = &[
         what: "deletes grants that ended a month ago and have no tokens left",
         why: "after expired-tokens",
         spacing: Duration::from_mins(30),
-        step: sweeping!(sweep::grants, sweep::BATCH),
+        step: sweeping!(service => sweep::grants(service), sweep::BATCH),
     },
     Schedule {
         name: "old-cutoffs",
@@ -145,7 +145,7 @@ pub const ALL: &[Schedule] = &[
         what: "deletes records of revoked access a month after the revocation",
         why: "by then everything issued before has expired; at night",
         spacing: Duration::from_hours(12),
-        step: sweeping!(sweep::cutoffs, sweep::BATCH),
+        step: sweeping!(service => sweep::cutoffs(service), sweep::BATCH),
     },
     Schedule {
         name: "unused-clients",
@@ -153,7 +153,7 @@ pub const ALL: &[Schedule] = &[
         what: "deletes registered clients that are not used",
         why: "limits mass registrations to an hour; after ended-grants, since grants keep clients",
         spacing: Duration::from_mins(30),
-        step: sweeping!(sweep::clients, sweep::BATCH),
+        step: sweeping!(service => sweep::clients(service), sweep::BATCH),
     },
     Schedule {
         name: "signing-keys",
@@ -189,7 +189,7 @@ pub const ALL: &[Schedule] = &[
         what: "deletes signing keys that have not been trusted for three months",
         why: "there are few of them; at night",
         spacing: Duration::from_hours(12),
-        step: sweeping!(sweep::keys, sweep::BATCH),
+        step: sweeping!(service => sweep::keys(service), sweep::BATCH),
     },
     Schedule {
         name: "old-audit",
@@ -197,7 +197,7 @@ pub const ALL: &[Schedule] = &[
         what: "deletes audit log entries that exceed their retention",
         why: "they arrive evenly, so each run deletes one day; at night",
         spacing: Duration::from_hours(12),
-        step: sweeping!(sweep::audit, sweep::BATCH),
+        step: sweeping!(service => sweep::audit(service), sweep::BATCH),
     },
     Schedule {
         name: "finished-jobs",
@@ -205,7 +205,7 @@ pub const ALL: &[Schedule] = &[
         what: "deletes jobs whose result has expired",
         why: "the shortest retention that a client may request is a minute",
         spacing: Duration::from_mins(2),
-        step: sweeping!(jobs::sweep::finished, jobs::sweep::BATCH),
+        step: sweeping!(service => jobs::sweep::finished(service.jobs()), jobs::sweep::BATCH),
     },
 ];
 
@@ -221,7 +221,7 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let names: Vec<_> = ALL.iter().map(|it| it.name).collect();
-    if let Err(error) = ticks::register(&service, &names).await {
+    if let Err(error) = schedule_runs::register(service.jobs(), &names).await {
         tracing::warn!(
             %error,
             "Could not register the schedules; each registers itself when it first runs"
@@ -259,8 +259,12 @@ impl Schedule {
     ) -> Tick {
         let tick = self.run_if_due(service, runner, stop).await;
         match tick {
-            Tick::Ran(_) => ticks::count(service, self.name, Runs { ran: 1, failed: 0 }).await,
-            Tick::Failed => ticks::count(service, self.name, Runs { ran: 0, failed: 1 }).await,
+            Tick::Ran(_) => {
+                schedule_runs::count(service.jobs(), self.name, Runs { ran: 1, failed: 0 }).await
+            }
+            Tick::Failed => {
+                schedule_runs::count(service.jobs(), self.name, Runs { ran: 0, failed: 1 }).await
+            }
             Tick::Elsewhere => SCHEDULE_RUNS.count([self.name, ELSEWHERE]),
         }
         tick
@@ -273,7 +277,7 @@ impl Schedule {
         stop: &CancellationToken,
     ) -> Tick {
         let name = self.name;
-        match ticks::take(service, name, self.spacing).await {
+        match schedule_runs::take(service.jobs(), name, self.spacing).await {
             Ok(true) => {}
             Ok(false) => return Tick::Elsewhere,
             Err(error) => {

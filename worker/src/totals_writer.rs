@@ -1,9 +1,8 @@
 //! Writes the totals of finished jobs to the database, where every process can read them: this
 //! process may be unreachable for metrics.
 
+use service::Service;
 use std::time::Duration;
-
-use service::{Service, jobs};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -17,7 +16,7 @@ pub(crate) async fn write(service: Service, stop: CancellationToken) {
             () = stop.cancelled() => true,
             () = sleep(INTERVAL) => false,
         };
-        if let Err(error) = jobs::write_totals(&service).await {
+        if let Err(error) = jobs::write_totals(service.jobs()).await {
             tracing::warn!(
                 dependency = error.dependency(), error = ?error,
                 "Could not write the totals of finished jobs; retrying"

@@ -10,6 +10,7 @@
 //! | connections of one person at once | `person` |
 
 mod database;
+pub mod dialect;
 mod failure;
 mod limits;
 mod link;

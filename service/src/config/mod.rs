@@ -51,7 +51,6 @@ use self::{
     },
 };
 use crate::{
-    jobs::JobQuota,
     notes::quota,
     oauth::{
         access_token,
@@ -62,6 +61,7 @@ use crate::{
         redirect_uri::Schemes,
     },
 };
+use jobs::JobQuota;
 
 /// Everything that the environment decides. Reading it once proves that it is complete.
 #[derive(Clone, Debug)]

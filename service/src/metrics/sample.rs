@@ -22,11 +22,10 @@ use super::{
     REDIS_MEMORY_MAX, REDIS_PING, REDIS_RECONNECTS, REDIS_REJECTED, SCHEDULE_RUNS, TASKS, UP,
     WORKER_SILENCE,
 };
-use crate::{
-    Service,
-    jobs::{self, Stats, What},
-    oauth::signing_keys::KeyInfo,
-    ticks::{self, Runs},
+use crate::{Service, oauth::signing_keys::KeyInfo};
+use jobs::{
+    Stats, What,
+    schedule_runs::{self, Runs},
 };
 
 /// The longest that one source may take. Prometheus gives up on a scrape after ten seconds.
@@ -284,7 +283,7 @@ async fn signing_keys(service: &Service) -> anyhow::Result<()> {
 
 async fn jobs_and_workers(service: &Service) -> anyhow::Result<()> {
     let Stats { queued, running, waiting, input_required, oldest_due } =
-        jobs::stats(service).await?;
+        jobs::stats(service.jobs()).await?;
     for (status, count) in JOB_STATUSES.into_iter().zip([queued, running, waiting, input_required])
     {
         JOBS_UNFINISHED.set([status], float(count));
@@ -293,25 +292,25 @@ async fn jobs_and_workers(service: &Service) -> anyhow::Result<()> {
     // What was counted here: a job that is cancelled is no worker's. In a task of its own, because
     // this one may be given up in the middle.
     let counted = service.clone();
-    let writing = tokio::spawn(async move { jobs::write_totals(&counted).await });
+    let writing = tokio::spawn(async move { jobs::write_totals(counted.jobs()).await });
     if let Err(error) = writing.await.context("a panic")? {
         tracing::warn!(
             dependency = error.dependency(), error = ?error,
             "What became of some jobs waits to be counted: {error}"
         );
     }
-    for total in jobs::totals(service).await? {
+    for total in jobs::totals(service.jobs()).await? {
         let metric = match total.what {
             What::Job => &JOBS_ENDED,
             What::Attempt => &JOB_ATTEMPTS,
         };
         metric.total([&total.tool, &total.how], total.total);
     }
-    for (schedule, Runs { ran, failed }) in ticks::totals(service).await? {
+    for (schedule, Runs { ran, failed }) in schedule_runs::totals(service.jobs()).await? {
         SCHEDULE_RUNS.total([&schedule, "ran"], ran);
         SCHEDULE_RUNS.total([&schedule, "failed"], failed);
     }
-    let silence = ticks::last(service).await?.map(|it| service.clock().now() - it);
+    let silence = schedule_runs::last(service.jobs()).await?.map(|it| service.clock().now() - it);
     let silence = silence.map_or(f64::INFINITY, |it| it.as_seconds_f64().max(0.0));
     WORKER_SILENCE.set([], silence);
     Ok(())

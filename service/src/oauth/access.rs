@@ -18,13 +18,14 @@
 //! session of the account page, and access tokens minted by other means. What has a grant that is
 //! still good was issued after the cutoff, because the cutoff revokes all grants in its transaction.
 
+use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use entity::{
     GrantId, Kid,
     access_cutoffs::{ActiveModel, Column, Entity},
 };
 use mcp::{Caller, UserId};
-use platform::db::Failure;
+use platform::db::{Database, Failure};
 use sea_orm::{
     ConnectionTrait, DbBackend, EntityTrait as _, QueryResult, Set,
     sea_query::{Alias, Expr, ExprTrait as _, OnConflict},
@@ -32,7 +33,7 @@ use sea_orm::{
 use serde_json::{Value, json};
 
 use super::grant::Reason;
-use crate::jobs::dialect;
+use platform::db::dialect;
 
 /// What a request, a job or a download acts with: a person, and a grant or a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,6 +104,18 @@ impl Authority {
             key: (!caller.key.is_empty()).then(|| Kid(caller.key.to_string())),
             issued_at: DateTime::from_timestamp(caller.issued_at, 0).unwrap_or_default(),
         }
+    }
+}
+
+/// What the queue of jobs asks about the access that jobs were started with.
+pub(crate) struct JobAccess(pub(crate) Database);
+
+#[async_trait]
+impl jobs::Access for JobAccess {
+    async fn ended(&self, callers: &[&Caller]) -> Result<Vec<Option<&'static str>>, Failure> {
+        let authorities: Vec<_> = callers.iter().map(|caller| Authority::of(caller)).collect();
+        let answers = denied_all(&self.0, &authorities).await?;
+        Ok(answers.into_iter().map(|denied| Some(denied?.job_sentence())).collect())
     }
 }
 

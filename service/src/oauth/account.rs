@@ -21,7 +21,8 @@ use super::{
     revoke::{self, Ended},
     scope::Scopes,
 };
-use crate::{Service, jobs as job_queue, jobs::JobUsage, notes::quota, users};
+use crate::{Service, notes::quota, users};
+use ::jobs::JobUsage;
 
 /// The most connected apps that are listed; more than that is not a list that anybody reads. All of
 /// them can be disconnected at once all the same.
@@ -86,7 +87,7 @@ pub async fn used(service: &Service, user: &UserId) -> Result<quota::Used, Failu
 
 /// How many unfinished jobs a person has, and how many they may have.
 pub async fn jobs_used(service: &Service, user: &UserId) -> Result<JobUsage, Failure> {
-    job_queue::usage(&service.db_of(user), user, service.config().job_quota).await
+    ::jobs::usage(&service.db_of(user), user, service.jobs().quota()).await
 }
 
 /// Disconnects one app. Says whether it was connected, and this person's.

@@ -31,10 +31,8 @@ use super::{
     grant::Reason,
     token_format::PlainToken,
 };
-use crate::{
-    Service,
-    jobs::{self, DeniedJobs},
-};
+use crate::Service;
+use jobs::DeniedJobs;
 
 /// The most signals that one revocation sends. Whoever hears none asks within seconds anyway.
 const MAX_SIGNALS: usize = 100;
@@ -164,7 +162,7 @@ pub(super) async fn tell(service: &Service, Ended { at, grants, person }: Ended<
 
 /// If it fails, the workers find out: at the claim, and at each heartbeat.
 async fn end_jobs(service: &Service, which: &DeniedJobs) {
-    if let Err(error) = jobs::end_denied(service, which).await {
+    if let Err(error) = jobs::end_denied(service.jobs(), which).await {
         tracing::warn!(
             dependency = error.dependency(), error = ?error,
             "Could not end the jobs of revoked access yet: {error}"

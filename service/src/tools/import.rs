@@ -25,7 +25,6 @@ use super::{retry, to_f64};
 use crate::{
     Service,
     exports::{self, Export, ExportError},
-    jobs::{self, CheckpointError},
     notes::{
         NotesError,
         import::{BATCH_NOTES, Conflict, Ids, Import},
@@ -34,6 +33,7 @@ use crate::{
     },
     oauth::{limits, scope},
 };
+use jobs::CheckpointError;
 
 /// How long one attempt may take: a large document on a busy database.
 const TIMEOUT: Duration = Duration::from_mins(10);

@@ -17,10 +17,10 @@ mod search;
 mod summarize;
 mod update;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use entity::NoteId;
-use mcp::{AnyTool, RpcError, ToolError};
+use mcp::{AnyTool, RpcError, RunMode, ToolError};
 use platform::db::DATABASE;
 
 use crate::{Service, notes::NotesError};
@@ -49,6 +49,13 @@ pub const ALL: &[&dyn AnyTool<Service>] = &[
 /// A count as progress has it.
 fn to_f64(count: impl TryInto<u32>) -> f64 {
     count.try_into().map_or(f64::MAX, f64::from)
+}
+
+/// The names of the tools that run as jobs.
+pub(crate) fn jobs() -> BTreeSet<&'static str> {
+    let entries = ALL.iter().map(|tool| tool.entry());
+    let jobs = entries.filter(|entry| matches!(entry.run, RunMode::Job { .. }));
+    jobs.map(|entry| entry.definition.name).collect()
 }
 
 /// What a model is told when a verb gave no answer.

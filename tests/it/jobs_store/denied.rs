@@ -1,10 +1,8 @@
 //! Jobs whose access was ended: what is found of them, and when.
 
+use jobs::{DeniedJobs, End, Turn};
 use mcp::{UserId, job::JobStatus};
-use service::{
-    jobs::{self, DeniedJobs, End, Turn},
-    oauth::{account, audit::RequestInfo},
-};
+use service::oauth::{account, audit::RequestInfo};
 
 use super::{
     World, children, claim, claim_one, claims, enqueue, get, new_job, on_both, questions, said,
@@ -42,7 +40,7 @@ async fn whoever_else_waits_does_not_wait_longer(world: World) {
         enqueue(service, new_job(&eve)).await;
     }
     let hers = enqueue(service, new_job(&zoe)).await;
-    let claimed = jobs::claim(service, &mut Turn::default(), claims(1)).await.unwrap();
+    let claimed = jobs::claim(service.jobs(), &mut Turn::default(), claims(1)).await.unwrap();
     assert_eq!(claimed.len(), 1);
     assert_eq!(claimed[0].lease.job, hers);
 }
@@ -62,7 +60,8 @@ async fn a_job_that_waits_ends_with_its_parts(world: World) {
         assert_eq!(status(service, &eve, job).await, JobStatus::Failed);
     }
     let renewed =
-        jobs::renew(service, &[(running.lease.job, running.lease.number)], jobs::LEASE).await;
+        jobs::renew(service.jobs(), &[(running.lease.job, running.lease.number)], jobs::LEASE)
+            .await;
     assert!(renewed.unwrap().is_empty());
     assert!(claim(service, 10).await.is_empty());
 }
@@ -75,7 +74,7 @@ async fn a_job_of_a_later_access_goes_on(world: World) {
     let mut new = new_job(&eve);
     new.call.caller.issued_at = i64::from(i32::MAX) * 2;
     let after = enqueue(service, new).await;
-    let ended = jobs::end_denied(service, &DeniedJobs::OfPerson(eve.clone())).await.unwrap();
+    let ended = jobs::end_denied(service.jobs(), &DeniedJobs::OfPerson(eve.clone())).await.unwrap();
     assert!(ended.is_empty(), "what there was has ended before");
     assert_eq!(status(service, &eve, &before).await, JobStatus::Failed);
     assert_eq!(claim_one(service).await.lease.job, after);
@@ -90,5 +89,5 @@ async fn many_jobs_end_in_batches(world: World) {
     block(&world, &eve).await;
     assert_eq!(status(service, &eve, &last.unwrap()).await, JobStatus::Failed);
     assert!(claim(service, 10).await.is_empty());
-    assert!(jobs::end_denied(service, &DeniedJobs::OfPerson(eve)).await.unwrap().is_empty());
+    assert!(jobs::end_denied(service.jobs(), &DeniedJobs::OfPerson(eve)).await.unwrap().is_empty());
 }

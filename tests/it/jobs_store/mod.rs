@@ -11,6 +11,7 @@ mod workers;
 
 use std::{collections::BTreeMap, time::Duration};
 
+use jobs::{Claim, Claimed, End, LEASE, Lease, Turn};
 use mcp::{
     Caller, ClientAnswer, ClientCapabilities, ProtocolVersion, Question, RequestId, UserId,
     job::{Child, Job, JobCall, JobId, JobOutcome, JobStatus, NewJob, Origin},
@@ -18,10 +19,7 @@ use mcp::{
 };
 use platform::db::Transaction;
 use serde_json::{json, value::to_raw_value};
-use service::{
-    Service,
-    jobs::{self, Claim, Claimed, End, LEASE, Lease, Turn},
-};
+use service::Service;
 
 use crate::storage::{World, on_both, user};
 
@@ -72,7 +70,7 @@ fn streamed_job(owner: &UserId) -> NewJob {
 }
 
 async fn enqueue(service: &Service, job: NewJob) -> JobId {
-    jobs::enqueue(service, job).await.unwrap().id
+    jobs::enqueue(service.jobs(), job).await.unwrap().id
 }
 
 fn claims(max: u32) -> Claim<'static> {
@@ -80,7 +78,7 @@ fn claims(max: u32) -> Claim<'static> {
 }
 
 async fn claim(service: &Service, max: u32) -> Vec<Claimed> {
-    jobs::claim(service, &mut Turn::default(), claims(max)).await.unwrap()
+    jobs::claim(service.jobs(), &mut Turn::default(), claims(max)).await.unwrap()
 }
 
 /// The one job that there is.
@@ -106,12 +104,12 @@ fn said(job: &Job) -> String {
 
 /// Whether the end of an attempt counted.
 async fn settle(service: &Service, lease: &Lease, end: End) -> bool {
-    let settled = jobs::settle(service, &[(lease.clone(), end)]).await.unwrap();
+    let settled = jobs::settle(service.jobs(), &[(lease.clone(), end)]).await.unwrap();
     settled.written.contains(&lease.job)
 }
 
 async fn get(service: &Service, owner: &UserId, id: &JobId) -> Option<Job> {
-    jobs::store(service).get(owner, id).await.unwrap()
+    jobs::store(service.jobs()).get(owner, id).await.unwrap()
 }
 
 async fn status(service: &Service, owner: &UserId, id: &JobId) -> JobStatus {

@@ -25,7 +25,7 @@ async fn no_verb_of_a_queue_reads_its_table_from_end_to_end() {
 
 /// Every verb that a client, a worker or a schedule can cause.
 async fn everything(world: &World, service: &Service, ada: &UserId) {
-    let store = jobs::store(service);
+    let store = jobs::store(service.jobs());
     let id = enqueue(service, streamed_job(ada)).await;
     get(service, ada, &id).await.unwrap();
     let page = store.list(ada, None, 20).await.unwrap().unwrap();
@@ -38,7 +38,7 @@ async fn everything(world: &World, service: &Service, ada: &UserId) {
         let busy = [ada.as_str().to_owned()];
         let newcomers_only = (round % 2 == 1).then_some(&busy[..]);
         let what = Claim { newcomers_only, ..claims(16) };
-        for claimed in jobs::claim(service, &mut turn, what).await.unwrap() {
+        for claimed in jobs::claim(service.jobs(), &mut turn, what).await.unwrap() {
             let children = children(&claimed, &["one"]);
             let end = match ends.len() % 5 {
                 0 => End::Children(children),
@@ -52,28 +52,28 @@ async fn everything(world: &World, service: &Service, ada: &UserId) {
     }
     let attempts: Vec<_> = ends.iter().map(|(it, _)| (it.job.clone(), it.number)).collect();
     assert!(attempts.len() >= 160, "{}", attempts.len());
-    jobs::renew(service, &attempts, LEASE).await.unwrap();
+    jobs::renew(service.jobs(), &attempts, LEASE).await.unwrap();
     let progress = mcp::job::Progress { done: 1.0, total: None, message: None };
     let progress: Vec<_> =
         attempts.iter().map(|(job, number)| (job.clone(), *number, progress.clone())).collect();
-    jobs::note_progress(service, &progress).await.unwrap();
+    jobs::note_progress(service.jobs(), &progress).await.unwrap();
     jobs::checkpoint(service.db(), &attempts[0].0, attempts[0].1, &json!(1)).await.unwrap();
-    jobs::settle(service, &ends).await.unwrap();
+    jobs::settle(service.jobs(), &ends).await.unwrap();
     let (asking, _) = &ends[1];
     let owner = UserId::new(asking.owner.as_str());
     store.answer(&owner, &asking.job, answers(&["a"])).await.unwrap();
     let (parent, _) = &ends[0];
     store.cancel(&UserId::new(parent.owner.as_str()), &parent.job).await.unwrap();
 
-    jobs::claim(service, &mut turn, claims(16)).await.unwrap();
+    jobs::claim(service.jobs(), &mut turn, claims(16)).await.unwrap();
     world.clock.advance(Duration::from_hours(25));
-    while jobs::take_over(service).await.unwrap() > 0 {}
+    while jobs::take_over(service.jobs()).await.unwrap() > 0 {}
     let silence = Duration::from_secs(10);
-    for untold in jobs::unannounced(service, None, silence).await.unwrap() {
-        jobs::mark_announced(service, &untold).await.unwrap();
+    for untold in jobs::unannounced(service.jobs(), None, silence).await.unwrap() {
+        jobs::mark_announced(service.jobs(), &untold).await.unwrap();
     }
-    jobs::stats(service).await.unwrap();
-    jobs::sweep::finished(service).await.unwrap();
+    jobs::stats(service.jobs()).await.unwrap();
+    jobs::sweep::finished(service.jobs()).await.unwrap();
 }
 
 /// How often the table was read.

@@ -4,13 +4,11 @@ use std::collections::BTreeSet;
 
 use entity::jobs::{Entity, Model, Status};
 use futures_util::future::join_all;
+use jobs::{CheckpointError, KEPT, QUESTION_PATIENCE, Total};
 use mcp::{Signal, job::NotEnqueued};
 use sea_orm::{EntityTrait as _, IntoActiveModel as _};
 use serde_json::{json, value::to_raw_value};
-use service::{
-    jobs::{CheckpointError, KEPT, QUESTION_PATIENCE, Total},
-    oauth::{account, audit::RequestInfo},
-};
+use service::oauth::{account, audit::RequestInfo};
 use tokio::task::JoinSet;
 
 use super::*;
@@ -45,7 +43,7 @@ on_both!(
 async fn a_job_is_found_by_its_owner_alone_and_made_once(world: World) {
     let (service, ada) = (&world.service, user("ada"));
     let new = new_job(&ada);
-    let job = jobs::enqueue(service, new.clone()).await.unwrap();
+    let job = jobs::enqueue(service.jobs(), new.clone()).await.unwrap();
     assert!(world.published().contains(&Signal::JobQueued));
     assert_eq!(job.status, JobStatus::Queued);
     assert_eq!(job.ttl, KEPT);
@@ -64,7 +62,7 @@ async fn a_job_is_found_by_its_owner_alone_and_made_once(world: World) {
 async fn a_job_of_a_transaction_that_fails_never_was(world: World) {
     let (service, ada) = (&world.service, user("ada"));
     let transaction = begin(service).await;
-    let job = jobs::enqueue_in(service, &transaction, new_job(&ada)).await.unwrap();
+    let job = jobs::enqueue_in(service.jobs(), &transaction, new_job(&ada)).await.unwrap();
     transaction.rollback().await.unwrap();
     assert!(get(service, &ada, &job.id).await.is_none());
     assert!(claim(service, 1).await.is_empty());
@@ -79,8 +77,8 @@ async fn several_workers_share_a_queue(world: World) {
     let work = async |service: &Service| {
         let (mut turn, mut mine) = (Turn::default(), Vec::new());
         // Others may hold what is left for a moment.
-        while jobs::stats(service).await.unwrap().queued > 0 {
-            let claimed = jobs::claim(service, &mut turn, claims(7)).await.unwrap();
+        while jobs::stats(service.jobs()).await.unwrap().queued > 0 {
+            let claimed = jobs::claim(service.jobs(), &mut turn, claims(7)).await.unwrap();
             mine.extend(claimed.into_iter().map(|it| it.lease.job));
         }
         mine
@@ -94,20 +92,20 @@ async fn what_an_attempt_writes_after_another_has_begun_is_void(world: World) {
     let (service, ada) = (&world.service, user("ada"));
     let id = enqueue(service, new_job(&ada)).await;
     let paused = claim_one(service).await.lease;
-    assert_eq!(jobs::take_over(service).await.unwrap(), 0);
+    assert_eq!(jobs::take_over(service.jobs()).await.unwrap(), 0);
     world.clock.advance(LEASE);
-    assert_eq!(jobs::take_over(&world.another().await).await.unwrap(), 1);
+    assert_eq!(jobs::take_over(&world.another().await.jobs()).await.unwrap(), 1);
     // Between two attempts neither may write.
     assert!(!settle(service, &paused, End::Answered(text("late"))).await);
     let second = claim_one(service).await;
     assert_eq!(second.attempt.number, 2);
 
     let progress = mcp::job::Progress { done: 1.0, total: None, message: None };
-    jobs::note_progress(service, &[(id.clone(), paused.number, progress)]).await.unwrap();
+    jobs::note_progress(service.jobs(), &[(id.clone(), paused.number, progress)]).await.unwrap();
     assert!(get(service, &ada, &id).await.unwrap().progress.is_none());
     let refused = jobs::checkpoint(service.db(), &id, paused.number, &json!(1)).await;
     assert!(matches!(refused, Err(CheckpointError::Superseded)));
-    let renewed = jobs::renew(service, &[(id.clone(), paused.number)], LEASE).await.unwrap();
+    let renewed = jobs::renew(service.jobs(), &[(id.clone(), paused.number)], LEASE).await.unwrap();
     assert!(renewed.is_empty());
     for end in [
         End::Answered(text("late")),
@@ -145,7 +143,7 @@ async fn a_job_that_kills_its_workers_is_given_up(world: World) {
     for _ in 0..3 {
         claim_one(service).await;
         world.clock.advance(LEASE);
-        assert_eq!(jobs::take_over(service).await.unwrap(), 1);
+        assert_eq!(jobs::take_over(service.jobs()).await.unwrap(), 1);
     }
     let job = get(service, &ada, &id).await.unwrap();
     assert_eq!(job.status, JobStatus::Failed);
@@ -167,7 +165,7 @@ async fn the_last_answer_lets_a_job_go_on(world: World) {
     let id = enqueue(service, new_job(&ada)).await;
     let claimed = claim_one(service).await;
     assert!(settle(service, &claimed.lease, End::InputRequired(questions(&["a", "b"]))).await);
-    let store = jobs::store(service);
+    let store = jobs::store(service.jobs());
     assert!(store.answer(&user("bob"), &id, answers(&["a"])).await.unwrap().is_none());
     let job = store.answer(&ada, &id, answers(&["a", "c"])).await.unwrap().unwrap();
     assert_eq!(job.status, JobStatus::InputRequired);
@@ -175,7 +173,7 @@ async fn the_last_answer_lets_a_job_go_on(world: World) {
     assert!(claim(service, 1).await.is_empty());
 
     // Two instances receive the last answer at once.
-    let other = jobs::store(&world.another().await);
+    let other = jobs::store(&world.another().await.jobs());
     let (one, two) = tokio::join!(
         store.answer(&ada, &id, answers(&["b"])),
         other.answer(&ada, &id, answers(&["b"])),
@@ -194,9 +192,9 @@ async fn a_question_that_nobody_answers_ends_a_job(world: World) {
     let claimed = claim_one(service).await;
     assert!(settle(service, &claimed.lease, End::InputRequired(questions(&["a"]))).await);
     world.clock.advance(QUESTION_PATIENCE.saturating_sub(Duration::from_secs(1)));
-    assert_eq!(jobs::take_over(service).await.unwrap(), 0);
+    assert_eq!(jobs::take_over(service.jobs()).await.unwrap(), 0);
     world.clock.advance(Duration::from_secs(1));
-    assert_eq!(jobs::take_over(service).await.unwrap(), 1);
+    assert_eq!(jobs::take_over(service.jobs()).await.unwrap(), 1);
     let job = get(service, &ada, &id).await.unwrap();
     assert_eq!(job.status, JobStatus::Failed);
     assert!(said(&job).contains("waited for an answer"), "{}", said(&job));
@@ -204,7 +202,7 @@ async fn a_question_that_nobody_answers_ends_a_job(world: World) {
 
 async fn a_cancelled_job_ends_at_once_with_its_children(world: World) {
     let (service, ada) = (&world.service, user("ada"));
-    let store = jobs::store(service);
+    let store = jobs::store(service.jobs());
     let waiting = enqueue(service, new_job(&ada)).await;
     assert!(store.cancel(&user("bob"), &waiting).await.unwrap().is_none());
     let job = store.cancel(&ada, &waiting).await.unwrap().unwrap();
@@ -263,7 +261,7 @@ async fn a_child_that_is_lost_ends_for_its_parent_too(world: World) {
     assert!(settle(service, &claimed.lease, End::Children(wanted)).await);
     claim_one(service).await;
     world.clock.advance(LEASE);
-    assert_eq!(jobs::take_over(service).await.unwrap(), 1);
+    assert_eq!(jobs::take_over(service.jobs()).await.unwrap(), 1);
     let again = claim_one(service).await;
     assert_eq!(again.lease.job, parent);
     assert!(again.attempt.children["one"].output::<serde_json::Value>().is_err());
@@ -284,11 +282,11 @@ async fn ten_thousand_jobs_of_one_person_do_not_keep_out_another(world: World) {
     let like = enqueue(service, new_job(&ada)).await;
     copies(service, &like, 9_999).await;
     let mut turn = Turn::default();
-    let first = jobs::claim(service, &mut turn, claims(8)).await.unwrap();
+    let first = jobs::claim(service.jobs(), &mut turn, claims(8)).await.unwrap();
     assert_eq!(first.len(), 8);
     world.clock.advance(Duration::from_secs(1));
     let his = enqueue(service, new_job(&bob)).await;
-    let next = jobs::claim(service, &mut turn, claims(8)).await.unwrap();
+    let next = jobs::claim(service.jobs(), &mut turn, claims(8)).await.unwrap();
     assert!(next.iter().any(|it| it.lease.job == his), "the next claim takes his");
     // And so for whoever comes before her in the order of names.
     world.clock.advance(Duration::from_secs(1));
@@ -297,7 +295,7 @@ async fn ten_thousand_jobs_of_one_person_do_not_keep_out_another(world: World) {
     loop {
         rounds += 1;
         assert!(rounds <= 3, "one round of those who wait");
-        let next = jobs::claim(service, &mut turn, claims(8)).await.unwrap();
+        let next = jobs::claim(service.jobs(), &mut turn, claims(8)).await.unwrap();
         if next.iter().any(|it| it.lease.job == hers) {
             break;
         }
@@ -305,7 +303,7 @@ async fn ten_thousand_jobs_of_one_person_do_not_keep_out_another(world: World) {
     // Together they share: half of a claim for each.
     let like = enqueue(service, new_job(&bob)).await;
     copies(service, &like, 20).await;
-    let shared = jobs::claim(service, &mut Turn::default(), claims(8)).await.unwrap();
+    let shared = jobs::claim(service.jobs(), &mut Turn::default(), claims(8)).await.unwrap();
     assert_eq!(shared.iter().filter(|it| it.lease.owner == bob.as_str()).count(), 4);
 }
 
@@ -316,10 +314,10 @@ async fn places_can_be_kept_for_newcomers(world: World) {
     let busy = [ada.as_str().to_owned()];
     let kept = Claim { newcomers_only: Some(&busy), ..claims(4) };
     let mut turn = Turn::default();
-    assert!(jobs::claim(service, &mut turn, kept).await.unwrap().is_empty());
+    assert!(jobs::claim(service.jobs(), &mut turn, kept).await.unwrap().is_empty());
     let like = enqueue(service, new_job(&user("bob"))).await;
     copies(service, &like, 20).await;
-    let claimed = jobs::claim(service, &mut turn, kept).await.unwrap();
+    let claimed = jobs::claim(service.jobs(), &mut turn, kept).await.unwrap();
     let owners: Vec<_> = claimed.iter().map(|it| it.lease.owner.as_str()).collect();
     assert_eq!(owners, [user("bob").as_str()], "one of his, none of hers");
 }
@@ -340,7 +338,7 @@ async fn processes_that_race_keep_to_the_quota_of_jobs(world: World) {
     enqueue(service, new_job(&user("bob"))).await;
     let again = NewJob { id: like.clone(), ..new_job(&ada) };
     assert_eq!(enqueue(service, again).await, like, "a job that is there is no new one");
-    jobs::store(service).cancel(&ada, &like).await.unwrap();
+    jobs::store(service.jobs()).cancel(&ada, &like).await.unwrap();
     enqueue(service, new_job(&ada)).await;
 }
 
@@ -359,7 +357,7 @@ async fn processes_that_race_keep_to_the_quota_of_arguments(world: World) {
         assert!(matches!(error, NotEnqueued::TooLarge { megabytes: 64 }), "{error}");
     }
     enqueue(service, new_job(&ada)).await;
-    jobs::store(service).cancel(&ada, &like).await.unwrap();
+    jobs::store(service.jobs()).cancel(&ada, &like).await.unwrap();
     enqueue(service, large()).await;
 }
 
@@ -373,7 +371,7 @@ async fn race(world: &World, number: usize, job: impl Fn() -> NewJob) -> (usize,
         calls.spawn(async move {
             // As the engine does: a lock that was not to be had in time is waited for again.
             loop {
-                match jobs::enqueue(&service, job.clone()).await {
+                match jobs::enqueue(service.jobs(), job.clone()).await {
                     Err(NotEnqueued::Unavailable(_)) => {}
                     answer => return answer,
                 }
@@ -395,15 +393,15 @@ async fn a_result_goes_when_its_time_is_over(world: World) {
     let child = claim_one(service).await;
     assert!(settle(service, &child.lease, End::Answered(text("a part"))).await);
     world.clock.advance(day * 8);
-    assert_eq!(jobs::sweep::finished(service).await.unwrap(), 0, "its parent wants it");
+    assert_eq!(jobs::sweep::finished(service.jobs()).await.unwrap(), 0, "its parent wants it");
     let again = claim_one(service).await;
     assert_eq!(again.attempt.children.len(), 1);
     assert!(settle(service, &again.lease, End::Answered(text("all"))).await);
     world.clock.advance(day.saturating_sub(Duration::from_secs(1)));
-    assert_eq!(jobs::sweep::finished(service).await.unwrap(), 0);
+    assert_eq!(jobs::sweep::finished(service.jobs()).await.unwrap(), 0);
     assert_eq!(said(&get(service, &ada, &parent).await.unwrap()), "all");
     world.clock.advance(Duration::from_secs(1));
-    assert_eq!(jobs::sweep::finished(service).await.unwrap(), 1);
+    assert_eq!(jobs::sweep::finished(service.jobs()).await.unwrap(), 1);
     assert!(Entity::find().one(service.db()).await.unwrap().is_none(), "its child went with it");
 }
 
@@ -427,7 +425,7 @@ async fn progress_only_grows(world: World) {
     for done in [1.0, 3.0, 2.0] {
         let message = Some(format!("part {done}\0"));
         let progress = mcp::job::Progress { done, total: Some(4.0), message };
-        jobs::note_progress(service, &[(id.clone(), number, progress)]).await.unwrap();
+        jobs::note_progress(service.jobs(), &[(id.clone(), number, progress)]).await.unwrap();
     }
     let progress = get(service, &ada, &id).await.unwrap().progress.unwrap();
     assert_eq!((progress.done, progress.total), (3.0, Some(4.0)));
@@ -446,7 +444,7 @@ async fn a_checkpoint_and_its_effect_are_one(world: World) {
     jobs::checkpoint(&transaction, &id, number, &json!({ "done": 2 })).await.unwrap();
     transaction.commit().await.unwrap();
     world.clock.advance(LEASE);
-    jobs::take_over(service).await.unwrap();
+    jobs::take_over(service.jobs()).await.unwrap();
     assert_eq!(claim_one(service).await.attempt.checkpoint, Some(json!({ "done": 2 })));
 }
 
@@ -457,27 +455,27 @@ async fn a_client_is_told_though_the_worker_died(world: World) {
     enqueue(service, new_job(&ada)).await; // its client asks
     for claimed in claim(service, 2).await {
         let ends = [(claimed.lease, End::InputRequired(questions(&["a"])))];
-        jobs::settle(service, &ends).await.unwrap();
+        jobs::settle(service.jobs(), &ends).await.unwrap();
     }
     // Whoever wrote that should tell the client, and has some time for it.
-    assert!(jobs::unannounced(service, None, silence).await.unwrap().is_empty());
+    assert!(jobs::unannounced(service.jobs(), None, silence).await.unwrap().is_empty());
     world.clock.advance(silence);
-    let untold = jobs::unannounced(&world.another().await, None, silence).await.unwrap();
+    let untold = jobs::unannounced(&world.another().await.jobs(), None, silence).await.unwrap();
     assert_eq!(untold.len(), 1);
     assert_eq!(untold[0].job.questions.len(), 1);
 
     // Before it is marked, the job has gone on: that has to be told, too.
-    jobs::store(service).answer(&ada, &id, answers(&["a"])).await.unwrap();
+    jobs::store(service.jobs()).answer(&ada, &id, answers(&["a"])).await.unwrap();
     let claimed = claim_one(service).await;
     let ends = [(claimed.lease, End::Answered(text("done")))];
-    let settled = jobs::settle(service, &ends).await.unwrap();
+    let settled = jobs::settle(service.jobs(), &ends).await.unwrap();
     assert_eq!(settled.to_announce, std::slice::from_ref(&id));
-    jobs::mark_announced(service, &untold[0]).await.unwrap();
-    let untold = jobs::unannounced(service, Some(&[id]), silence).await.unwrap();
+    jobs::mark_announced(service.jobs(), &untold[0]).await.unwrap();
+    let untold = jobs::unannounced(service.jobs(), Some(&[id]), silence).await.unwrap();
     assert_eq!(said(&untold[0].job), "done");
-    jobs::mark_announced(service, &untold[0]).await.unwrap();
+    jobs::mark_announced(service.jobs(), &untold[0]).await.unwrap();
     world.clock.advance(silence);
-    assert!(jobs::unannounced(service, None, silence).await.unwrap().is_empty());
+    assert!(jobs::unannounced(service.jobs(), None, silence).await.unwrap().is_empty());
 }
 
 async fn the_end_of_an_account_is_the_end_of_its_jobs(world: World) {
@@ -496,7 +494,7 @@ async fn the_end_of_an_account_is_the_end_of_its_jobs(world: World) {
 
 async fn jobs_are_listed_page_by_page(world: World) {
     let (service, ada) = (&world.service, user("ada"));
-    let store = jobs::store(service);
+    let store = jobs::store(service.jobs());
     let mut made = Vec::new();
     for n in 0..5 {
         made.insert(0, enqueue(service, new_job(&ada)).await);
@@ -543,12 +541,12 @@ async fn what_becomes_of_jobs_is_counted_over_all_processes(world: World) {
     let id = enqueue(one, import()).await;
     claim_one(one).await;
     world.clock.advance(LEASE);
-    assert_eq!(jobs::take_over(&other).await.unwrap(), 1);
-    jobs::store(one).cancel(&ada, &id).await.unwrap();
+    assert_eq!(jobs::take_over(other.jobs()).await.unwrap(), 1);
+    jobs::store(one.jobs()).cancel(&ada, &id).await.unwrap();
     // Not wanted any more while it runs.
     let id = enqueue(one, import()).await;
     let late = claim_one(&other).await.lease;
-    jobs::store(one).cancel(&ada, &id).await.unwrap();
+    jobs::store(one.jobs()).cancel(&ada, &id).await.unwrap();
     assert!(!settle(&other, &late, End::Answered(text("late"))).await, "void, so not counted");
     // Whatever a tool is called, it makes no further row.
     for tool in ["a_tool", "another_tool"] {
@@ -560,13 +558,14 @@ async fn what_becomes_of_jobs_is_counted_over_all_processes(world: World) {
     }
 
     let counted = async || {
-        let totals = jobs::totals(&other).await.unwrap().into_iter().filter(|it| it.total > 0);
+        let totals =
+            jobs::totals(other.jobs()).await.unwrap().into_iter().filter(|it| it.total > 0);
         let line = |it: Total| format!("{:?} {} {} {}", it.what, it.tool, it.how, it.total);
         totals.map(line).collect::<Vec<_>>()
     };
     assert_eq!(counted().await, [] as [&str; 0], "gathered, and not written yet");
     for service in [one, &other, one, &other] {
-        jobs::write_totals(service).await.unwrap();
+        jobs::write_totals(service.jobs()).await.unwrap();
     }
     assert_eq!(
         counted().await,

@@ -43,7 +43,7 @@ fn every_clean_up_has_a_schedule() {
     };
     let schedules = read("worker/src/schedules.rs");
     for (module, path) in
-        [("sweep", "service/src/oauth/sweep.rs"), ("jobs::sweep", "service/src/jobs/sweep.rs")]
+        [("sweep", "service/src/oauth/sweep.rs"), ("jobs::sweep", "jobs/src/sweep.rs")]
     {
         let source = read(path);
         let verbs: Vec<_> = source

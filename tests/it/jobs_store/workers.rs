@@ -10,15 +10,13 @@ use std::{
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
+use jobs::CheckpointError;
 use mcp::{
     StoreError,
     job::{Attempt, AttemptEnd, AttemptStore, Progress, Superseded},
 };
 use sea_orm::{ConnectionTrait as _, DatabaseBackend, EntityTrait as _, Statement};
-use service::{
-    jobs::CheckpointError,
-    notes::{self, Listing, PageSize},
-};
+use service::notes::{self, Listing, PageSize};
 use tests::{eventually, in_time};
 use tokio::{
     runtime::{Builder, Runtime},
@@ -246,9 +244,9 @@ async fn a_killed_job_goes_on_from_its_checkpoint_and_has_its_effect_once(world:
     let another = world.another().await;
     let _second = Process::start(another.clone(), script(another, permits.clone()), settings());
     // Nobody takes it before the lease has ended.
-    assert_eq!(jobs::take_over(service).await.unwrap(), 0);
+    assert_eq!(jobs::take_over(service.jobs()).await.unwrap(), 0);
     world.clock.advance(LEASE);
-    assert_eq!(jobs::take_over(service).await.unwrap(), 1);
+    assert_eq!(jobs::take_over(service.jobs()).await.unwrap(), 1);
     assert_eq!(said(&ended(service, &ada, &id).await), "made 8 notes");
     let expected: Vec<_> = (0..STEPS).map(|step| format!("Note {step}")).collect();
     assert_eq!(titles(service, &ada).await, expected);
@@ -276,7 +274,7 @@ async fn a_worker_paused_beyond_its_lease_can_write_nothing(world: World) {
     let first = Process::start(world.another().await, paused, sleeping);
     gate.reached().await;
     world.clock.advance(Duration::from_hours(1));
-    jobs::take_over(service).await.unwrap();
+    jobs::take_over(service.jobs()).await.unwrap();
     let script = Script::new(|attempt: Attempt, _, _| async move {
         assert_eq!(attempt.checkpoint, None);
         answered(&format!("attempt {}", attempt.number))
@@ -306,7 +304,7 @@ async fn a_worker_may_take_over_its_own_job(world: World) {
     let worker = Process::start(world.another().await, script, settings());
     gates[0].reached().await;
     world.clock.advance(LEASE);
-    assert_eq!(jobs::take_over(service).await.unwrap(), 1);
+    assert_eq!(jobs::take_over(service.jobs()).await.unwrap(), 1);
     gates[1].reached().await;
     gates[0].step();
     assert_eq!(status(service, &ada, &id).await, JobStatus::Running);
@@ -377,7 +375,7 @@ async fn a_cancelled_job_stops_where_it_runs(world: World) {
     let (script, gate, stopped) = until_stopped();
     let _worker = Process::start(world.another().await, script, settings());
     gate.reached().await;
-    jobs::store(&world.another().await).cancel(&ada, &id).await.unwrap();
+    jobs::store(&world.another().await.jobs()).cancel(&ada, &id).await.unwrap();
     eventually("it stops", async || (stopped.load(Ordering::SeqCst) == 1).then_some(())).await;
     assert_eq!(status(service, &ada, &id).await, JobStatus::Cancelled);
 }
@@ -391,7 +389,7 @@ async fn a_worker_that_hears_nothing_finds_jobs_and_cancellations(world: World) 
     let _worker = Process::start(deaf, script, attentive);
     let id = enqueue(service, new_job(&ada)).await;
     gate.reached().await;
-    jobs::store(service).cancel(&ada, &id).await.unwrap();
+    jobs::store(service.jobs()).cancel(&ada, &id).await.unwrap();
     eventually("it stops", async || (stopped.load(Ordering::SeqCst) == 1).then_some(())).await;
 }
 
@@ -451,7 +449,7 @@ async fn a_client_that_does_not_ask_is_told_of_the_end(world: World) {
     ended(service, &ada, &id).await;
     worker.end().await;
     assert_eq!(*script.told.lock().unwrap(), [(id.clone(), JobStatus::Completed)]);
-    let untold = jobs::unannounced(service, Some(&[id]), Duration::ZERO).await.unwrap();
+    let untold = jobs::unannounced(service.jobs(), Some(&[id]), Duration::ZERO).await.unwrap();
     assert!(untold.is_empty());
 }
 
@@ -526,7 +524,7 @@ async fn a_cancel_that_is_faster_than_the_answer_to_a_claim_stops_the_job() {
         (status(service, &ada, &id).await == JobStatus::Running).then_some(())
     })
     .await;
-    jobs::store(service).cancel(&ada, &id).await.unwrap();
+    jobs::store(service.jobs()).cancel(&ada, &id).await.unwrap();
     relay.release();
     eventually("it stops", async || (stopped.load(Ordering::SeqCst) == 1).then_some(())).await;
 }

@@ -9,15 +9,13 @@
 //! | `keys revoke` | end | stays: it gets a token of a new key | stays: no key signs it | ends |
 
 use entity::{jobs as job_rows, notes};
+use jobs::{CheckpointError, Claim, LEASE, Lease, Turn};
 use mcp::{UserId, job::JobId};
 use sea_orm::{EntityTrait as _, PaginatorTrait as _, QueryFilter as _};
 use serde_json::json;
-use service::{
-    jobs::{self, CheckpointError, Claim, LEASE, Lease, Turn},
-    oauth::{
-        access_token::NewToken, account, audit::RequestInfo, client::ClientId, grant::Reason,
-        revoke, scope,
-    },
+use service::oauth::{
+    access_token::NewToken, account, audit::RequestInfo, client::ClientId, grant::Reason, revoke,
+    scope,
 };
 use tests::{
     browser::{App, Browser, Code, Form, form},
@@ -121,7 +119,8 @@ async fn open(stage: &mut Stage) -> Opened {
 
 async fn claim(stage: &Stage) -> Option<Lease> {
     let what = Claim { worker: "a worker", max: 1, lease: LEASE, newcomers_only: None };
-    let claimed = jobs::claim(stage.cluster.service(), &mut Turn::default(), what).await.unwrap();
+    let claimed =
+        jobs::claim(stage.cluster.service().jobs(), &mut Turn::default(), what).await.unwrap();
     claimed.into_iter().next().map(|it| it.lease)
 }
 
@@ -190,7 +189,7 @@ async fn look_at_jobs(way: &str, stage: &mut Stage, running: &Lease) {
     let attempt = (running.job.clone(), running.number);
     let kept = jobs::checkpoint(service.db(), &attempt.0, attempt.1, &json!({})).await;
     assert!(matches!(kept, Err(CheckpointError::Superseded)), "{way}: a checkpoint: {kept:?}");
-    let renewed = jobs::renew(&service, &[attempt], LEASE).await.unwrap();
+    let renewed = jobs::renew(service.jobs(), &[attempt], LEASE).await.unwrap();
     assert!(renewed.is_empty(), "{way}: a heartbeat");
     assert!(claim(stage).await.is_none(), "{way}: a claim");
 
@@ -378,7 +377,7 @@ async fn what_nobody_was_told_of_is_found() {
     assert!(claim(&stage).await.is_none());
     // The heartbeat of a worker finds the job that runs.
     let these = jobs::DeniedJobs::These(vec![opened.running.job.clone()]);
-    let ended: Vec<JobId> = jobs::end_denied(&service, &these).await.unwrap();
+    let ended: Vec<JobId> = jobs::end_denied(service.jobs(), &these).await.unwrap();
     assert!(ended.is_empty() || ended == [opened.running.job.clone()]);
     look_at_jobs("no signal", &mut stage, &opened.running).await;
 }

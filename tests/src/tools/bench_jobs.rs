@@ -24,7 +24,7 @@ use mcp::{
 };
 use platform::clock::SystemClock;
 use serde_json::{Value, json, value::to_raw_value};
-use service::{Dependencies, Service, config::Config, jobs};
+use service::{Dependencies, Service, config::Config};
 use tests::cluster::{Database, Offer, Setup};
 use tokio::{sync::Notify, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -105,7 +105,9 @@ async fn queue() -> anyhow::Result<()> {
         let web = web.clone();
         clients.spawn(async move {
             for n in (client..JOBS).step_by(CLIENTS) {
-                jobs::enqueue(&web, new_job(n % PEOPLE)).await.context("a job was refused")?;
+                jobs::enqueue(web.jobs(), new_job(n % PEOPLE))
+                    .await
+                    .context("a job was refused")?;
             }
             anyhow::Ok(())
         });
@@ -115,7 +117,7 @@ async fn queue() -> anyhow::Result<()> {
     }
     let enqueued = began.elapsed();
     loop {
-        let stats = jobs::stats(&web).await?;
+        let stats = jobs::stats(web.jobs()).await?;
         if stats.queued + stats.running == 0 {
             break;
         }
@@ -135,7 +137,7 @@ async fn queue() -> anyhow::Result<()> {
     for n in 0..SINGLE {
         let job = new_job(n % PEOPLE);
         let (id, asked) = (job.id.clone(), Instant::now());
-        jobs::enqueue(&web, job).await.context("a job was refused")?;
+        jobs::enqueue(web.jobs(), job).await.context("a job was refused")?;
         let started = loop {
             let started = nothing.begun.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
             match started {

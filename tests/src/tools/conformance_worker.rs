@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::Args;
 use mcp::Engine;
 use platform::{clock::SystemClock, telemetry};
-use service::{Dependencies, Service, config::Config, jobs};
+use service::{Dependencies, Service, config::Config};
 use tests::fixtures;
 use tokio::{
     io::AsyncReadExt as _,
@@ -71,7 +71,7 @@ async fn take_over(service: Service, pause: Duration) {
     let mut turn = interval(pause);
     loop {
         turn.tick().await;
-        if let Err(error) = jobs::take_over(&service).await {
+        if let Err(error) = jobs::take_over(service.jobs()).await {
             tracing::warn!(error = ?error, "Lost jobs were not looked for: {error}");
         }
     }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 use entity::jobs::{Column, Entity, Model, Status};
 use mcp::job::{JobId, JobOutcome, Origin};
+use platform::db::dialect;
 use platform::{
     counted,
     db::{self, Failure},
@@ -14,8 +15,7 @@ use sea_orm::{
     sea_query::Expr,
 };
 
-use super::{dialect, row, settle};
-use crate::Service;
+use crate::{queue::Queue, row, settle};
 
 /// The most jobs that one call takes over: few enough that nobody waits for it.
 const BATCH: i64 = 200;
@@ -32,9 +32,9 @@ const UNANSWERED: &str = "The job waited for an answer of the user for a day and
 /// Gives up what nobody has answered. Says how many jobs that were.
 ///
 /// Any worker may call this at any time, and several at once.
-pub async fn take_over(service: &Service) -> Result<u64, Failure> {
-    let now = service.clock().now();
-    let taken = take(service, now).await?;
+pub async fn take_over(queue: &Queue) -> Result<u64, Failure> {
+    let now = queue.clock().now();
+    let taken = take(queue, now).await?;
     if taken.is_empty() {
         return Ok(0);
     }
@@ -42,14 +42,14 @@ pub async fn take_over(service: &Service) -> Result<u64, Failure> {
     tracing::warn!(count, "Took over {} whose lease had ended", counted(count, "job", "jobs"));
     for taken in &taken {
         if taken.was_running {
-            service.job_totals().attempt(&taken.tool, "lost");
+            queue.count_attempt(&taken.tool, "lost");
         }
         if taken.ended {
-            service.job_totals().job(&taken.tool, "failed");
+            queue.count_job(&taken.tool, "failed");
         }
     }
-    service.jobs_changed(taken.into_iter().filter(|it| it.ended).map(|it| it.job)).await;
-    service.job_queued().await;
+    queue.jobs_changed(taken.into_iter().filter(|it| it.ended).map(|it| it.job)).await;
+    queue.job_queued().await;
     Ok(count)
 }
 
@@ -63,11 +63,11 @@ struct Taken {
     ended: bool,
 }
 
-async fn take(service: &Service, now: DateTime<Utc>) -> Result<Vec<Taken>, Failure> {
+async fn take(queue: &Queue, now: DateTime<Utc>) -> Result<Vec<Taken>, Failure> {
     const PARENTS: &str = "SELECT parent_id FROM jobs WHERE lease_until <= $1
         ORDER BY lease_until LIMIT $2";
     // Usually there is nothing, and that takes no transaction.
-    let late = dialect::rows(service.db(), PARENTS, [now.into(), BATCH.into()]).await?;
+    let late = dialect::rows(queue.db(), PARENTS, [now.into(), BATCH.into()]).await?;
     if late.is_empty() {
         return Ok(Vec::new());
     }
@@ -75,7 +75,7 @@ async fn take(service: &Service, now: DateTime<Utc>) -> Result<Vec<Taken>, Failu
         late.iter().map(|it| it.try_get("", "parent_id")).collect::<Result<_, _>>()?;
     let parents: BTreeSet<String> = parents.into_iter().flatten().collect();
 
-    let transaction = db::begin(service.db()).await?;
+    let transaction = db::begin(queue.db()).await?;
     settle::lock(&transaction, &parents).await?;
     let sql = format!(
         "SELECT * FROM jobs WHERE lease_until <= $1 ORDER BY lease_until LIMIT $2 {}",
@@ -135,7 +135,7 @@ async fn give_back(
     // One that this version cannot read is ended like any other: nobody else may have to wait.
     let told = row::call(late).is_ok_and(|it| matches!(it.origin, Origin::Stream { .. }));
     let expires_at = late.parent_id.is_none();
-    let expires_at = expires_at.then(|| super::later(now, row::duration(late.keep_ms)));
+    let expires_at = expires_at.then(|| crate::convert::later(now, row::duration(late.keep_ms)));
     update
         .col_expr(Column::Status, Expr::value(Status::Failed))
         .col_expr(Column::Questions, Expr::value(None::<String>))

@@ -21,18 +21,17 @@ use mcp::{
     job::{Attempt, JobCall, JobId, JobOutcome, Origin},
 };
 use platform::db::Failure;
+use platform::db::dialect;
 use sea_orm::{
     DbBackend, EntityTrait as _, FromQueryResult as _, QueryFilter as _, QuerySelect as _, Value,
 };
 
-use super::{
-    MAX_CLAIMS,
-    denied::{DeniedJobs, end_denied},
-    dialect, later, row, settle,
-};
 use crate::{
-    Service,
-    oauth::access::{self, Authority},
+    convert::later,
+    denied::{DeniedJobs, end_denied},
+    limits::MAX_CLAIMS,
+    queue::Queue,
+    row, settle,
 };
 
 /// How long a job stays in the queue that this version cannot read. A worker of the version that
@@ -90,13 +89,13 @@ const MAX_LOOKS: usize = 5;
 
 /// Takes some jobs that are due. Those whose access was ended meanwhile are ended instead.
 pub async fn claim(
-    service: &Service,
+    queue: &Queue,
     turn: &mut Turn,
     what: Claim<'_>,
 ) -> Result<Vec<Claimed>, Failure> {
     for _ in 0..MAX_LOOKS {
-        let mut claimed = claim_any(service, turn, what).await?;
-        let denied = end_those_denied(service, &claimed).await?;
+        let mut claimed = claim_any(queue, turn, what).await?;
+        let denied = end_those_denied(queue, &claimed).await?;
         claimed.retain(|it| !denied.contains(&it.lease.job));
         if denied.is_empty() || !claimed.is_empty() {
             return Ok(claimed);
@@ -107,37 +106,33 @@ pub async fn claim(
 
 /// Ends those of some jobs whose access was ended, with all others of theirs, so that no further
 /// claim comes upon those. Gives the ones that are not to be run.
-async fn end_those_denied(
-    service: &Service,
-    claimed: &[Claimed],
-) -> Result<BTreeSet<JobId>, Failure> {
-    let authorities: Vec<_> =
-        claimed.iter().map(|it| Authority::of(&it.attempt.call.caller)).collect();
-    let answers = access::denied_all(service.db(), &authorities).await?;
+async fn end_those_denied(queue: &Queue, claimed: &[Claimed]) -> Result<BTreeSet<JobId>, Failure> {
+    let callers: Vec<_> = claimed.iter().map(|it| &it.attempt.call.caller).collect();
+    let answers = queue.access().ended(&callers).await?;
     let denied = claimed.iter().zip(answers).filter(|(_, denied)| denied.is_some());
     let denied: Vec<_> = denied.map(|(claimed, _)| claimed).collect();
     let owners: BTreeSet<_> = denied.iter().map(|it| &it.lease.owner).collect();
     for owner in owners {
-        end_denied(service, &DeniedJobs::OfPerson(UserId::new(owner.as_str()))).await?;
+        end_denied(queue, &DeniedJobs::OfPerson(UserId::new(owner.as_str()))).await?;
     }
     Ok(denied.into_iter().map(|it| it.lease.job.clone()).collect())
 }
 
 async fn claim_any(
-    service: &Service,
+    queue: &Queue,
     turn: &mut Turn,
     what: Claim<'_>,
 ) -> Result<Vec<Claimed>, Failure> {
-    let mut rows = take(service, turn, what).await?;
+    let mut rows = take(queue, turn, what).await?;
     // Everybody after the turn had nothing, so it is the turn of those before.
     if rows.is_empty() && !turn.0.is_empty() {
         turn.0.clear();
-        rows = take(service, turn, what).await?;
+        rows = take(queue, turn, what).await?;
     }
     if let Some(last) = rows.iter().map(|it| &it.owner_sub).max() {
         turn.0.clone_from(last);
     }
-    let mut children = children(service, &rows).await?;
+    let mut children = children(queue, &rows).await?;
     let mut claimed = Vec::with_capacity(rows.len());
     for mut row in rows {
         let children = children.remove(&row.id).unwrap_or_default();
@@ -150,7 +145,7 @@ async fn claim_any(
                 );
                 // One that nobody can read keeps its lease, and is given up like one that was lost.
                 if row::count(row.attempt) < MAX_CLAIMS
-                    && let Err(error) = settle::put_back(service, &row, UNREADABLE_FOR).await
+                    && let Err(error) = settle::put_back(queue, &row, UNREADABLE_FOR).await
                 {
                     tracing::warn!(
                         dependency = error.dependency(), error = ?error,
@@ -163,13 +158,13 @@ async fn claim_any(
     Ok(claimed)
 }
 
-async fn take(service: &Service, turn: &Turn, what: Claim<'_>) -> Result<Vec<Model>, Failure> {
-    let now = service.clock().now();
+async fn take(queue: &Queue, turn: &Turn, what: Claim<'_>) -> Result<Vec<Model>, Failure> {
+    let now = queue.clock().now();
     let except = what.newcomers_only.unwrap_or_default();
     // Who is passed over costs a step, too.
     let steps = i64::from(what.max) + i64::try_from(except.len()).unwrap_or(i64::MAX);
     let values: [Value; 8] = [
-        serde_json::to_string(except).map_err(super::internal)?.into(),
+        serde_json::to_string(except).map_err(crate::convert::internal)?.into(),
         turn.0.as_str().into(),
         now.into(),
         steps.into(),
@@ -178,9 +173,9 @@ async fn take(service: &Service, turn: &Turn, what: Claim<'_>) -> Result<Vec<Mod
         later(now, what.lease).into(),
         what.worker.into(),
     ];
-    let backend = service.db().get_database_backend();
+    let backend = queue.db().get_database_backend();
     let sql = if backend == DbBackend::Postgres { &*POSTGRES } else { &*SQLITE };
-    let rows = dialect::rows(service.db(), sql.as_str(), values).await?;
+    let rows = dialect::rows(queue.db(), sql.as_str(), values).await?;
     Ok(rows.iter().map(|it| Model::from_query_result(it, "")).collect::<Result<_, _>>()?)
 }
 
@@ -248,7 +243,7 @@ WHERE id IN (
 /// What became of the children of these jobs, by parent and key. Only a job that ran before can
 /// have any.
 async fn children(
-    service: &Service,
+    queue: &Queue,
     rows: &[Model],
 ) -> Result<BTreeMap<String, BTreeMap<String, JobOutcome>>, Failure> {
     let again: Vec<_> = rows.iter().filter(|it| it.attempt > 1).map(|it| &*it.id).collect();
@@ -261,7 +256,7 @@ async fn children(
         .filter(COLUMN.parent_id.is_in(again))
         .filter(COLUMN.ended_at.is_not_null())
         .into_tuple()
-        .all(service.db())
+        .all(queue.db())
         .await?;
     let mut children: BTreeMap<String, BTreeMap<String, JobOutcome>> = BTreeMap::new();
     for (parent, key, outcome) in found {
@@ -296,7 +291,7 @@ fn read(row: &mut Model, children: BTreeMap<String, JobOutcome>) -> Result<Claim
             .as_deref()
             .map(row::decode)
             .transpose()
-            .map_err(|error| super::unreadable("the checkpoint", error))?,
+            .map_err(|error| crate::convert::unreadable("the checkpoint", error))?,
     };
     // Claiming wrote `updated_at`.
     let waited = (row.updated_at - row.run_at).to_std().unwrap_or_default();

@@ -12,7 +12,7 @@ use sea_orm::{
     sea_query::Expr,
 };
 
-use super::row;
+use crate::row;
 
 /// The most jobs of one page.
 const MAX_PAGE: usize = 100;

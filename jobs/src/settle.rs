@@ -15,6 +15,7 @@ use mcp::{
     Question,
     job::{JobId, JobOutcome, MAX_CHILDREN, NewJob},
 };
+use platform::db::dialect::{self, Column as Given};
 use platform::db::{self, Failure};
 use sea_orm::{
     ActiveEnum as _, ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _,
@@ -22,14 +23,14 @@ use sea_orm::{
 };
 use serde::Serialize;
 
-use super::{
-    MAX_RESULT, QUESTION_PATIENCE,
+use crate::{
     claim::Lease,
-    dialect::{self, Column as Given},
+    convert::{later, shortened},
     enqueue::{self, BoundBy},
-    later, row, shortened,
+    limits::{MAX_RESULT, QUESTION_PATIENCE},
+    queue::Queue,
+    row,
 };
-use crate::Service;
 
 /// The first pause before another attempt. Doubled after each failure.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -88,8 +89,8 @@ pub struct Settled {
 }
 
 /// Writes how attempts ended, and wakes workers for what follows from that.
-pub async fn settle(service: &Service, ends: &[(Lease, End)]) -> Result<Settled, Failure> {
-    let now = service.clock().now();
+pub async fn settle(queue: &Queue, ends: &[(Lease, End)]) -> Result<Settled, Failure> {
+    let now = queue.clock().now();
     let (mut alone, mut together) = (Vec::new(), Vec::new());
     for (lease, end) in ends {
         let end = within_bounds(lease, end);
@@ -101,17 +102,17 @@ pub async fn settle(service: &Service, ends: &[(Lease, End)]) -> Result<Settled,
     let mut changed = Vec::new();
     let mut queued = false;
     if !alone.is_empty() {
-        let written = update(service.db(), now, &alone).await?;
-        note(service, &mut settled, &mut changed, &mut queued, &alone, &written);
+        let written = update(queue.db(), now, &alone).await?;
+        note(queue, &mut settled, &mut changed, &mut queued, &alone, &written);
     }
     if !together.is_empty() {
-        let written = with_relatives(service, now, &together).await?;
+        let written = with_relatives(queue, now, &together).await?;
         queued |= !written.is_empty();
-        note(service, &mut settled, &mut changed, &mut queued, &together, &written);
+        note(queue, &mut settled, &mut changed, &mut queued, &together, &written);
     }
-    service.jobs_changed(changed).await;
+    queue.jobs_changed(changed).await;
     if queued {
-        service.job_queued().await;
+        queue.job_queued().await;
     }
     Ok(settled)
 }
@@ -121,7 +122,7 @@ type Fitting<'a> = (&'a Lease, Cow<'a, End>);
 
 /// Counts what was written, and sorts it by who has to hear of it.
 fn note(
-    service: &Service,
+    queue: &Queue,
     settled: &mut Settled,
     changed: &mut Vec<JobId>,
     queued: &mut bool,
@@ -130,9 +131,9 @@ fn note(
 ) {
     for (lease, end) in ends.iter().filter(|(lease, _)| written.contains(lease.job.as_str())) {
         settled.written.insert(lease.job.clone());
-        service.job_totals().attempt(&lease.tool, end.name());
+        queue.count_attempt(&lease.tool, end.name());
         if let Some(outcome) = end.outcome(lease) {
-            service.job_totals().job(&lease.tool, outcome);
+            queue.count_job(&lease.tool, outcome);
         }
         match &**end {
             End::Answered(_) | End::InputRequired(_) | End::Retry(_) => {
@@ -300,18 +301,18 @@ async fn update(
         RETURNING id",
         dialect::given(db.get_database_backend(), COLUMNS),
     );
-    let json = serde_json::to_string(&writes).map_err(super::internal)?;
+    let json = serde_json::to_string(&writes).map_err(crate::convert::internal)?;
     let rows = dialect::rows(db, sql, [json.into(), now.into()]).await?;
     Ok(rows.iter().map(|it| it.try_get("", "id")).collect::<Result<_, _>>()?)
 }
 
 /// Writes ends that concern two rows or more: those of children, and those that ask for children.
 async fn with_relatives(
-    service: &Service,
+    queue: &Queue,
     now: DateTime<Utc>,
     ends: &[Fitting<'_>],
 ) -> Result<BTreeSet<String>, Failure> {
-    let transaction = db::begin(service.db()).await?;
+    let transaction = db::begin(queue.db()).await?;
     let parents: BTreeSet<_> =
         ends.iter().filter_map(|(lease, _)| Some(lease.parent.as_ref()?.to_string())).collect();
     lock(&transaction, &parents).await?;
@@ -352,7 +353,7 @@ pub(super) async fn lock(db: &impl ConnectionTrait, ids: &BTreeSet<String>) -> R
         if backend == sea_orm::DbBackend::Postgres { "FOR UPDATE OF jobs" } else { "" },
     );
     let ids: Vec<_> = ids.iter().map(|it| serde_json::json!({ "job": it })).collect();
-    let json = serde_json::to_string(&ids).map_err(super::internal)?;
+    let json = serde_json::to_string(&ids).map_err(crate::convert::internal)?;
     dialect::rows(db, sql, [json.into()]).await?;
     Ok(())
 }
@@ -394,12 +395,8 @@ async fn begin_children(
 }
 
 /// Puts a job back that was claimed and cannot be run here.
-pub(super) async fn put_back(
-    service: &Service,
-    row: &Model,
-    pause: Duration,
-) -> Result<(), Failure> {
-    let now = service.clock().now();
+pub(super) async fn put_back(queue: &Queue, row: &Model, pause: Duration) -> Result<(), Failure> {
+    let now = queue.clock().now();
     Entity::update_many()
         .col_expr(Column::Status, Expr::value(Status::Queued))
         .col_expr(Column::RunAt, Expr::value(later(now, pause)))
@@ -408,7 +405,7 @@ pub(super) async fn put_back(
         .filter(Column::Id.eq(row.id.as_str()))
         .filter(Column::Attempt.eq(row.attempt))
         .filter(Column::Status.eq(Status::Running))
-        .exec(service.db())
+        .exec(queue.db())
         .await?;
     Ok(())
 }

@@ -15,8 +15,7 @@ use sea_orm::{
     sea_query::Expr,
 };
 
-use super::row;
-use crate::Service;
+use crate::{queue::Queue, row};
 
 /// The most that one call gives.
 const BATCH: u64 = 100;
@@ -33,7 +32,7 @@ pub struct Unannounced {
 /// Jobs whose clients have to be told: these, or any that have waited for longer than `silence`,
 /// because whoever should have told is gone.
 pub async fn unannounced(
-    service: &Service,
+    queue: &Queue,
     only: Option<&[JobId]>,
     silence: Duration,
 ) -> Result<Vec<Unannounced>, Failure> {
@@ -43,11 +42,11 @@ pub async fn unannounced(
     } else {
         let silence = TimeDelta::from_std(silence).unwrap_or(TimeDelta::MAX / 4);
         select
-            .filter(COLUMN.updated_at.lte(service.clock().now() - silence))
+            .filter(COLUMN.updated_at.lte(queue.clock().now() - silence))
             .order_by_asc(COLUMN.updated_at)
             .limit(BATCH)
     };
-    let rows = select.all(service.db()).await?;
+    let rows = select.all(queue.db()).await?;
     let jobs = rows.iter().filter_map(|it| {
         Some(Unannounced { job: row::readable_job(it)?, attempt: it.attempt, status: it.status })
     });
@@ -55,13 +54,13 @@ pub async fn unannounced(
 }
 
 /// Marks that a client was told. Does nothing if the job has gone on since.
-pub async fn mark_announced(service: &Service, told: &Unannounced) -> Result<(), Failure> {
+pub async fn mark_announced(queue: &Queue, told: &Unannounced) -> Result<(), Failure> {
     Entity::update_many()
         .col_expr(Column::Announced, Expr::value(true))
         .filter(Column::Id.eq(told.job.id.as_str()))
         .filter(Column::Attempt.eq(told.attempt))
         .filter(Column::Status.eq(told.status))
-        .exec(service.db())
+        .exec(queue.db())
         .await?;
     Ok(())
 }

@@ -2,15 +2,16 @@
 
 use chrono::{DateTime, Utc};
 use mcp::job::{Job, JobId, NewJob, NotEnqueued};
+use platform::db::dialect;
 use platform::db::{self, Failure, PersonLock, Transaction};
 use sea_orm::{ConnectionTrait, Value};
 
-use super::{
-    away, dialect, millis,
+use crate::{
+    convert::{away, millis},
+    queue::Queue,
     quota::{self, JobQuota},
     read, row,
 };
-use crate::{Service, oauth::access::Authority};
 
 /// What bounds the number of jobs.
 pub(super) enum BoundBy<'a> {
@@ -21,13 +22,13 @@ pub(super) enum BoundBy<'a> {
 }
 
 /// Adds a job and wakes a worker. The same id a second time gives the job that is there.
-pub async fn enqueue(service: &Service, job: NewJob) -> Result<Job, NotEnqueued> {
+pub async fn enqueue(queue: &Queue, job: NewJob) -> Result<Job, NotEnqueued> {
     let user = job.call.caller.user.clone();
     let lock = PersonLock::jobs(user.as_str());
-    let transaction = db::begin_locked(&service.db_of(&user), lock).await.map_err(away)?;
-    let job = add(service, &transaction, job).await?;
+    let transaction = db::begin_locked(&queue.db_of(&user), lock).await.map_err(away)?;
+    let job = add(queue, &transaction, job).await?;
     transaction.commit().await.map_err(|error| away(error.into()))?;
-    service.job_queued().await;
+    queue.job_queued().await;
     Ok(job)
 }
 
@@ -35,25 +36,21 @@ pub async fn enqueue(service: &Service, job: NewJob) -> Result<Job, NotEnqueued>
 /// it ends. After the commit the caller calls [`Service::job_queued`]. The same id a second time
 /// gives the job that is there.
 pub async fn enqueue_in(
-    service: &Service,
+    queue: &Queue,
     transaction: &Transaction,
     job: NewJob,
 ) -> Result<Job, NotEnqueued> {
     let lock = PersonLock::jobs(job.call.caller.user.as_str());
     transaction.lock(lock).await.map_err(|error| away(error.into()))?;
-    add(service, transaction, job).await
+    add(queue, transaction, job).await
 }
 
 /// Adds a job under the lock on the person's jobs, if their quota allows it.
-async fn add(
-    service: &Service,
-    transaction: &Transaction,
-    job: NewJob,
-) -> Result<Job, NotEnqueued> {
+async fn add(queue: &Queue, transaction: &Transaction, job: NewJob) -> Result<Job, NotEnqueued> {
     let user = job.call.caller.user.clone();
-    let now = service.clock().now();
+    let now = queue.clock().now();
     let fresh = row::fresh(&job, now);
-    let quota = service.config().job_quota;
+    let quota = queue.quota();
     if insert(transaction, now, job, BoundBy::Quota(quota)).await.map_err(away)? {
         return Ok(fresh);
     }
@@ -92,7 +89,7 @@ pub(super) async fn insert(
     let (call, arguments) = row::encode_call(job.call.clone())?;
     let bytes = arguments.len() + answers.as_ref().map_or(0, String::len);
     let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-    let Authority { grant, key, .. } = Authority::of(&job.call.caller);
+    let (grant, key) = row::grant_and_key(&job.call.caller);
     let values: [Value; 18] = [
         job.id.as_str().into(),
         job.call.caller.user.as_str().into(),

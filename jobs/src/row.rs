@@ -5,16 +5,22 @@ use std::{collections::BTreeMap, mem, time::Duration};
 
 use anyhow::{Context as _, anyhow, bail};
 use chrono::{DateTime, Utc};
-use entity::jobs::{Model, Status};
+use entity::{
+    GrantId, Kid,
+    jobs::{Model, Status},
+};
 use mcp::{
-    ClientAnswer, Question,
+    Caller, ClientAnswer, Question,
     job::{Job, JobCall, JobId, JobOutcome, JobStatus, NewJob, Progress},
 };
 use platform::db::Failure;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
-use super::{KEPT, KEPT_BOUNDS, unreadable};
+use crate::{
+    convert::unreadable,
+    limits::{KEPT, KEPT_BOUNDS},
+};
 
 /// The form of the JSON that this version writes.
 const VERSION: u8 = 1;
@@ -37,7 +43,7 @@ struct Version {
 
 /// As it is kept.
 pub(super) fn encode(it: &impl Serialize) -> Result<String, Failure> {
-    serde_json::to_string(&Writing { v: VERSION, it }).map_err(super::internal)
+    serde_json::to_string(&Writing { v: VERSION, it }).map_err(crate::convert::internal)
 }
 
 /// What was kept.
@@ -64,6 +70,12 @@ pub(super) fn id(row: &Model) -> Result<JobId, Failure> {
 pub(super) fn encode_call(mut call: JobCall) -> Result<(String, String), Failure> {
     let arguments = mem::replace(&mut call.arguments, RawValue::NULL.to_owned());
     Ok((encode(&call)?, Box::<str>::from(arguments).into()))
+}
+
+/// The grant and the key of the access token that a call came with. `None` if it came with a token of
+/// another kind, such as one from the command line.
+pub(super) fn grant_and_key(caller: &Caller) -> (Option<GrantId>, Option<Kid>) {
+    (caller.grant.parse().ok(), (!caller.key.is_empty()).then(|| Kid(caller.key.to_string())))
 }
 
 /// The call without its arguments, which few who look at a job need.

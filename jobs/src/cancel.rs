@@ -5,14 +5,14 @@ use mcp::{
     Signal, UserId,
     job::{Job, JobId, Origin},
 };
+use platform::db::dialect;
 use platform::db::{self, Failure};
 
-use super::{dialect, keep, later, read, row, settle};
-use crate::Service;
+use crate::{convert::later, keep, queue::Queue, read, row, settle};
 
 /// Ends a job and its children, at once. Whoever runs them hears of it, and can write nothing more.
 pub(super) async fn cancel(
-    service: &Service,
+    queue: &Queue,
     user: &UserId,
     id: &JobId,
 ) -> Result<Option<Job>, Failure> {
@@ -21,8 +21,8 @@ pub(super) async fn cancel(
         announced = CASE WHEN id = $1 THEN $4 ELSE announced END,
         lease_until = NULL, questions = NULL, arguments = NULL, checkpoint = NULL
         WHERE (id = $1 OR parent_id = $1) AND ended_at IS NULL RETURNING id, tool, worker";
-    let now = service.clock().now();
-    let transaction = db::begin(&service.db_of(user)).await?;
+    let now = queue.clock().now();
+    let transaction = db::begin(&queue.db_of(user)).await?;
     settle::lock(&transaction, &[id.to_string()].into()).await?;
     let Some(mut row) = read::find(&transaction, user, id).await? else {
         transaction.rollback().await?;
@@ -41,14 +41,14 @@ pub(super) async fn cancel(
     for ended in rows {
         let (tool, worker): (String, Option<String>) =
             (ended.try_get("", "tool")?, ended.try_get("", "worker")?);
-        service.job_totals().job(&tool, "cancelled");
+        queue.count_job(&tool, "cancelled");
         if worker.is_some() {
-            service.job_totals().attempt(&tool, "cancelled");
+            queue.count_attempt(&tool, "cancelled");
         }
     }
     let signals = cancelled.iter().map(|job| Signal::JobCancelled { job: job.clone() });
-    service.changed(signals.collect()).await;
-    service.jobs_changed(cancelled).await;
+    queue.changed(signals.collect()).await;
+    queue.jobs_changed(cancelled).await;
     row.status = Status::Cancelled;
     row.ended_at = Some(now);
     row.updated_at = now;

@@ -4,35 +4,37 @@ use std::collections::BTreeSet;
 
 use mcp::job::{JobId, Progress};
 use platform::db::Failure;
+use platform::db::dialect;
 use sea_orm::{ConnectionTrait, DbErr};
 use serde_json::{Value, json};
 
-use super::{LEASE, MAX_CHECKPOINT, dialect, later, row, shortened};
-use crate::Service;
+use crate::{
+    convert::{later, shortened},
+    limits::{LEASE, MAX_CHECKPOINT},
+    queue::Queue,
+    row,
+};
 
 /// Renews the leases of attempts. Gives those that still have their job: whoever runs another one
 /// stops it.
 pub async fn renew(
-    service: &Service,
+    queue: &Queue,
     attempts: &[(JobId, u32)],
     lease: std::time::Duration,
 ) -> Result<BTreeSet<(JobId, u32)>, Failure> {
-    let until = later(service.clock().now(), lease);
+    let until = later(queue.clock().now(), lease);
     let sql = format!(
         "UPDATE jobs SET lease_until = $2 FROM {}
         WHERE jobs.id = given.job AND jobs.attempt = given.fence AND jobs.status = 'running'
         RETURNING id, attempt",
-        dialect::given(
-            service.db().get_database_backend(),
-            &[("job", "text"), ("fence", "integer")]
-        ),
+        dialect::given(queue.db().get_database_backend(), &[("job", "text"), ("fence", "integer")]),
     );
     // In the order in which ends are written, so that neither waits for the other for ever.
     let attempts: BTreeSet<_> = attempts.iter().collect();
     let attempts: Vec<_> =
         attempts.iter().map(|(job, number)| json!({ "job": job, "fence": number })).collect();
     let given = Value::from(attempts).to_string();
-    let rows = dialect::rows(service.db(), sql, [given.into(), until.into()]).await?;
+    let rows = dialect::rows(queue.db(), sql, [given.into(), until.into()]).await?;
     let mut renewed = BTreeSet::new();
     for row in rows {
         let (id, number): (String, i32) = (row.try_get("", "id")?, row.try_get("", "attempt")?);
@@ -43,7 +45,7 @@ pub async fn renew(
 
 /// Notes how far attempts are, and tells those who follow them. Progress only grows.
 pub async fn note_progress(
-    service: &Service,
+    queue: &Queue,
     attempts: &[(JobId, u32, Progress)],
 ) -> Result<(), Failure> {
     let sql = format!(
@@ -54,7 +56,7 @@ pub async fn note_progress(
             AND given.done >= coalesce(jobs.progress, given.done)
         RETURNING id",
         dialect::given(
-            service.db().get_database_backend(),
+            queue.db().get_database_backend(),
             &[
                 ("job", "text"),
                 ("fence", "integer"),
@@ -72,9 +74,9 @@ pub async fn note_progress(
         })
         .collect();
     let given = Value::from(attempts).to_string();
-    let now = service.clock().now();
-    let rows = dialect::rows(service.db(), sql, [given.into(), now.into()]).await?;
-    service.jobs_changed(ids(&rows)?).await;
+    let now = queue.clock().now();
+    let rows = dialect::rows(queue.db(), sql, [given.into(), now.into()]).await?;
+    queue.jobs_changed(ids(&rows)?).await;
     Ok(())
 }
 

@@ -5,10 +5,9 @@
 use std::fmt;
 
 use mcp::{UserId, job::NotEnqueued};
+use platform::db::dialect;
 use platform::{counted::grouped, db::Failure};
 use sea_orm::ConnectionTrait;
-
-use super::dialect;
 
 /// Bytes of a megabyte, as people are told it.
 const MEGABYTE: u64 = 1_000_000;
@@ -23,7 +22,8 @@ pub struct JobQuota {
 }
 
 impl JobQuota {
-    pub(crate) const fn new(jobs: u64, megabytes: u64) -> Self {
+    /// A quota of this many jobs and megabytes.
+    pub const fn new(jobs: u64, megabytes: u64) -> Self {
         Self { jobs, bytes: megabytes.saturating_mul(MEGABYTE) }
     }
 }

@@ -6,10 +6,10 @@
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, QueryResult, Statement, Value};
 
 /// A column of such rows: its name, and its type as Postgres calls it.
-pub(crate) type Column = (&'static str, &'static str);
+pub type Column = (&'static str, &'static str);
 
 /// The JSON array in parameter 1 as a table `given`.
-pub(crate) fn given(backend: DbBackend, columns: &[Column]) -> String {
+pub fn given(backend: DbBackend, columns: &[Column]) -> String {
     if backend == DbBackend::Postgres {
         let columns: Vec<_> = columns.iter().map(|(name, kind)| format!("{name} {kind}")).collect();
         format!("json_to_recordset($1::json) AS given({})", columns.join(", "))
@@ -22,12 +22,12 @@ pub(crate) fn given(backend: DbBackend, columns: &[Column]) -> String {
 
 /// Locks the rows that a SELECT finds, and passes over those that somebody else has. SQLite has
 /// locked everything.
-pub(crate) fn for_update_skip_locked(backend: DbBackend) -> &'static str {
+pub fn for_update_skip_locked(backend: DbBackend) -> &'static str {
     if backend == DbBackend::Postgres { "FOR UPDATE SKIP LOCKED" } else { "" }
 }
 
 /// Runs a statement and gives the rows that it returns.
-pub(crate) async fn rows(
+pub async fn rows(
     db: &impl ConnectionTrait,
     sql: impl Into<String>,
     values: impl IntoIterator<Item = Value>,
@@ -37,7 +37,7 @@ pub(crate) async fn rows(
 }
 
 /// Runs a statement and gives the number of rows that it wrote.
-pub(crate) async fn written(
+pub async fn written(
     db: &impl ConnectionTrait,
     sql: impl Into<String>,
     values: impl IntoIterator<Item = Value>,

@@ -8,15 +8,15 @@ use sea_orm::{
     sea_query::{Expr, ExprTrait as _, LockBehavior, LockType},
 };
 
-use crate::Service;
+use crate::queue::Queue;
 
 /// The most jobs that one call deletes, each with its children: few enough that nobody waits for it.
 pub const BATCH: u64 = 500;
 
 /// Deletes some jobs that ended long enough ago, with their children, in one statement. Says how
 /// many: call again while that is [`BATCH`].
-pub async fn finished(service: &Service) -> Result<u64, Failure> {
-    let now: DateTime<Utc> = service.clock().now();
+pub async fn finished(queue: &Queue) -> Result<u64, Failure> {
+    let now: DateTime<Utc> = queue.clock().now();
     let some = Entity::find()
         .select_only()
         .column(Column::Id)
@@ -26,7 +26,7 @@ pub async fn finished(service: &Service) -> Result<u64, Failure> {
         .into_query();
     let deleted = Entity::delete_many()
         .filter(Expr::col(Column::Id).in_subquery(some))
-        .exec(service.db())
+        .exec(queue.db())
         .await?;
     Ok(deleted.rows_affected)
 }

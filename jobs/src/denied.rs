@@ -1,7 +1,7 @@
 //! The end of jobs whose access was ended: the person was blocked, the app disconnected, or the key
 //! of the token revoked that started them.
 //!
-//! A job acts with the access of the token that started it ([`access`]). When that ends, its
+//! A job acts with the access of the token that started it ([`Access`](crate::queue::Access)). When that ends, its
 //! unfinished jobs end with it, whether they are queued, run, or wait: for the client, or for their
 //! parts. That also holds when a person disconnects a single app: its jobs stop, and `jobs_list`
 //! still shows them, so that the person can start them again with another app.
@@ -18,16 +18,13 @@ use mcp::{
     Signal, UserId,
     job::{JobCall, JobId, JobOutcome, Origin},
 };
+use platform::db::dialect;
 use platform::db::{self, Failure};
 use sea_orm::{ConnectionTrait as _, DbBackend};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{dialect, keep, later, row, settle};
-use crate::{
-    Service,
-    oauth::access::{self, Authority, Denied},
-};
+use crate::{convert::later, keep, queue::Queue, row, settle};
 
 /// The most jobs that one transaction examines and ends: few enough that it holds its locks briefly.
 const BATCH: usize = 500;
@@ -47,7 +44,7 @@ pub enum DeniedJobs {
 
 impl DeniedJobs {
     /// Those of some grants; empty if there are none.
-    pub(crate) fn of_grants(grants: &[oauth_grants::Model]) -> Vec<Self> {
+    pub fn of_grants(grants: &[oauth_grants::Model]) -> Vec<Self> {
         if grants.is_empty() {
             return Vec::new();
         }
@@ -84,18 +81,18 @@ impl DeniedJobs {
 }
 
 /// Ends the unfinished ones of these jobs whose access was ended, and gives them. Safe to repeat.
-pub async fn end_denied(service: &Service, which: &DeniedJobs) -> Result<Vec<JobId>, Failure> {
+pub async fn end_denied(queue: &Queue, which: &DeniedJobs) -> Result<Vec<JobId>, Failure> {
     let mut ended = Vec::new();
     let mut after = String::new();
     loop {
-        let candidates = unfinished(service, which, &after).await?;
+        let candidates = unfinished(queue, which, &after).await?;
         let count = candidates.len();
         if let Some(last) = candidates.last() {
             after.clone_from(&last.id);
         }
-        let denied = denied(service, candidates).await?;
+        let denied = denied(queue, candidates).await?;
         if !denied.is_empty() {
-            ended.extend(end(service, &denied).await?);
+            ended.extend(end(queue, &denied).await?);
         }
         if count < BATCH {
             return Ok(ended);
@@ -113,11 +110,11 @@ struct Candidate {
 
 /// Unfinished jobs in the order of their ids, as many as one batch.
 async fn unfinished(
-    service: &Service,
+    queue: &Queue,
     which: &DeniedJobs,
     after: &str,
 ) -> Result<Vec<Candidate>, Failure> {
-    let backend = service.db().get_database_backend();
+    let backend = queue.db().get_database_backend();
     let columns = [("owner", "text"), ("grant_id", "uuid"), ("signer", "text"), ("job", "text")];
     let sql = format!(
         "SELECT jobs.id, jobs.parent_id, jobs.keep_ms, jobs.call FROM {} JOIN jobs ON {}
@@ -127,7 +124,7 @@ async fn unfinished(
     );
     let values = [which.given().to_string().into(), after.into()];
     let mut candidates = Vec::new();
-    for row in dialect::rows(service.db(), sql, values).await? {
+    for row in dialect::rows(queue.db(), sql, values).await? {
         let (id, call): (String, String) = (row.try_get("", "id")?, row.try_get("", "call")?);
         // A job of another version of this program is ended by a worker that can read it.
         match row::decode(&call) {
@@ -147,13 +144,13 @@ async fn unfinished(
 
 /// Those of them whose access was ended, and why.
 async fn denied(
-    service: &Service,
+    queue: &Queue,
     candidates: Vec<Candidate>,
-) -> Result<Vec<(Candidate, Denied)>, Failure> {
-    let authorities: Vec<_> = candidates.iter().map(|it| Authority::of(&it.call.caller)).collect();
-    let answers = access::denied_all(service.db(), &authorities).await?;
+) -> Result<Vec<(Candidate, &'static str)>, Failure> {
+    let callers: Vec<_> = candidates.iter().map(|it| &it.call.caller).collect();
+    let answers = queue.access().ended(&callers).await?;
     let judged = candidates.into_iter().zip(answers);
-    Ok(judged.filter_map(|(candidate, denied)| Some((candidate, denied?))).collect())
+    Ok(judged.filter_map(|(candidate, sentence)| Some((candidate, sentence?))).collect())
 }
 
 /// What the end makes of a row.
@@ -170,10 +167,9 @@ impl Write {
     fn new(
         job: &str,
         candidate: &Candidate,
-        denied: Denied,
+        sentence: &'static str,
         now: DateTime<Utc>,
     ) -> Result<Self, Failure> {
-        let sentence = denied.job_sentence();
         let is_told = matches!(candidate.call.origin, Origin::Stream { .. });
         Ok(Self {
             job: job.to_owned(),
@@ -185,8 +181,8 @@ impl Write {
     }
 }
 
-async fn end(service: &Service, denied: &[(Candidate, Denied)]) -> Result<Vec<JobId>, Failure> {
-    let now = service.clock().now();
+async fn end(queue: &Queue, denied: &[(Candidate, &'static str)]) -> Result<Vec<JobId>, Failure> {
+    let now = queue.clock().now();
     let mut writes = BTreeMap::new();
     for (candidate, why) in denied {
         // A parent acts with the same access as its parts, and would wait for them in vain.
@@ -201,7 +197,7 @@ async fn end(service: &Service, denied: &[(Candidate, Denied)]) -> Result<Vec<Jo
         .cloned()
         .partition(|id| denied.iter().all(|(it, _)| it.id != *id || it.parent.is_none()));
 
-    let transaction = db::begin(service.db()).await?;
+    let transaction = db::begin(queue.db()).await?;
     // In the order in which ends are written: parents before their parts.
     settle::lock(&transaction, &parents).await?;
     settle::lock(&transaction, &others).await?;
@@ -216,7 +212,7 @@ async fn end(service: &Service, denied: &[(Candidate, Denied)]) -> Result<Vec<Jo
         dialect::given(transaction.get_database_backend(), COLUMNS),
     );
     let given = serde_json::to_string(&writes.into_values().collect::<Vec<_>>());
-    let values = [given.map_err(super::internal)?.into(), now.into()];
+    let values = [given.map_err(crate::convert::internal)?.into(), now.into()];
     let rows = dialect::rows(&transaction, sql, values).await?;
     let ended = keep::ids(&rows)?;
     transaction.commit().await?;
@@ -225,17 +221,17 @@ async fn end(service: &Service, denied: &[(Candidate, Denied)]) -> Result<Vec<Jo
     for row in rows {
         let (tool, worker): (String, Option<String>) =
             (row.try_get("", "tool")?, row.try_get("", "worker")?);
-        service.job_totals().job(&tool, "cancelled");
+        queue.count_job(&tool, "cancelled");
         if worker.is_some() {
-            service.job_totals().attempt(&tool, "cancelled");
+            queue.count_attempt(&tool, "cancelled");
             running.extend(JobId::parse(&row.try_get::<String>("", "id")?));
         }
     }
     let count = ended.len();
     tracing::info!(count, "Ended {count} jobs whose access was ended");
     let signals = running.into_iter().map(|job| Signal::JobCancelled { job });
-    service.changed(signals.collect()).await;
-    service.jobs_changed(ended.iter().cloned()).await;
+    queue.changed(signals.collect()).await;
+    queue.jobs_changed(ended.iter().cloned()).await;
     Ok(ended.into_iter().collect())
 }
 

@@ -16,28 +16,28 @@ use sea_orm::{
     ConnectionTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, Statement,
 };
 
-use crate::Service;
+use crate::queue::Queue;
 
 /// Takes a run of a schedule, if the last one is at least `spacing` ago. Of several who try at once,
 /// one succeeds.
-pub async fn take(service: &Service, name: &str, spacing: Duration) -> Result<bool, Failure> {
+pub async fn take(queue: &Queue, name: &str, spacing: Duration) -> Result<bool, Failure> {
     const SQL: &str = "INSERT INTO schedule_runs (name, ran_at) VALUES ($1, $2)
         ON CONFLICT (name) DO UPDATE SET ran_at = excluded.ran_at
         WHERE schedule_runs.ran_at <= $3";
-    let now = service.clock().now();
+    let now = queue.clock().now();
     let spacing = TimeDelta::from_std(spacing).unwrap_or(TimeDelta::MAX / 4);
     let values = [name.into(), now.into(), (now - spacing).into()];
-    let backend = service.db().get_database_backend();
+    let backend = queue.db().get_database_backend();
     let statement = Statement::from_sql_and_values(backend, SQL, values);
-    Ok(service.db().execute_raw(statement).await?.rows_affected() == 1)
+    Ok(queue.db().execute_raw(statement).await?.rows_affected() == 1)
 }
 
 /// When a worker last ran a schedule, whichever: workers whose clocks go do so every few seconds.
-pub async fn last(service: &Service) -> Result<Option<DateTime<Utc>>, Failure> {
+pub async fn last(queue: &Queue) -> Result<Option<DateTime<Utc>>, Failure> {
     let last = Entity::find()
         .filter(COLUMN.ran_at.gt(NEVER))
         .order_by_desc(Column::RanAt)
-        .one(service.db())
+        .one(queue.db())
         .await?;
     Ok(last.map(|it| it.ran_at))
 }
@@ -46,14 +46,14 @@ pub async fn last(service: &Service) -> Result<Option<DateTime<Utc>>, Failure> {
 const NEVER: DateTime<Utc> = DateTime::UNIX_EPOCH;
 
 /// Makes rows for schedules that have none, so that their totals begin at 0 and not with the first run.
-pub async fn register(service: &Service, names: &[&str]) -> Result<(), Failure> {
+pub async fn register(queue: &Queue, names: &[&str]) -> Result<(), Failure> {
     const SQL: &str = "INSERT INTO schedule_runs (name, ran_at) VALUES ($1, $2)
         ON CONFLICT (name) DO NOTHING";
-    let backend = service.db().get_database_backend();
+    let backend = queue.db().get_database_backend();
     for name in names {
         let statement =
             Statement::from_sql_and_values(backend, SQL, [(*name).into(), NEVER.into()]);
-        service.db().execute_raw(statement).await?;
+        queue.db().execute_raw(statement).await?;
     }
     Ok(())
 }
@@ -86,15 +86,15 @@ impl Totals {
 
 /// Counts runs of a schedule in the database. What cannot be written is kept, and written with the next
 /// run that can be.
-pub async fn count(service: &Service, name: &'static str, more: Runs) {
-    service.schedule_totals().add(name, more);
-    let gathered = std::mem::take(&mut *service.schedule_totals().gathered());
+pub async fn count(queue: &Queue, name: &'static str, more: Runs) {
+    queue.schedule_totals().add(name, more);
+    let gathered = std::mem::take(&mut *queue.schedule_totals().gathered());
     for (name, runs) in gathered {
-        match write(service, name, runs).await {
+        match write(queue, name, runs).await {
             Ok(true) => {}
-            Ok(false) => service.schedule_totals().add(name, runs),
+            Ok(false) => queue.schedule_totals().add(name, runs),
             Err(error) => {
-                service.schedule_totals().add(name, runs);
+                queue.schedule_totals().add(name, runs);
                 tracing::debug!(schedule = name, %error, "Could not count a run; counting it later");
             }
         }
@@ -102,19 +102,19 @@ pub async fn count(service: &Service, name: &'static str, more: Runs) {
 }
 
 /// Adds to the totals of a schedule. `false`: the schedule has no row.
-async fn write(service: &Service, name: &str, Runs { ran, failed }: Runs) -> Result<bool, Failure> {
+async fn write(queue: &Queue, name: &str, Runs { ran, failed }: Runs) -> Result<bool, Failure> {
     const SQL: &str = "UPDATE schedule_runs SET ran = ran + $2, failed = failed + $3
         WHERE name = $1";
     let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     let values = [name.into(), number(ran).into(), number(failed).into()];
-    let backend = service.db().get_database_backend();
+    let backend = queue.db().get_database_backend();
     let statement = Statement::from_sql_and_values(backend, SQL, values);
-    Ok(service.db().execute_raw(statement).await?.rows_affected() == 1)
+    Ok(queue.db().execute_raw(statement).await?.rows_affected() == 1)
 }
 
 /// How often each schedule ran and failed, over all workers and all time.
-pub async fn totals(service: &Service) -> Result<BTreeMap<String, Runs>, Failure> {
-    let rows = Entity::find().all(service.db()).await?;
+pub async fn totals(queue: &Queue) -> Result<BTreeMap<String, Runs>, Failure> {
+    let rows = Entity::find().all(queue.db()).await?;
     let number = |count: i64| u64::try_from(count).unwrap_or(0);
     let runs = rows
         .into_iter()

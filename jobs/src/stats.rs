@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use platform::db::Failure;
+use platform::db::dialect;
 
-use super::dialect;
-use crate::Service;
+use crate::queue::Queue;
 
 /// How the queue is doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,13 +24,13 @@ pub struct Stats {
 }
 
 /// Counts what is unfinished.
-pub async fn stats(service: &Service) -> Result<Stats, Failure> {
+pub async fn stats(queue: &Queue) -> Result<Stats, Failure> {
     const COUNTS: &str =
         "SELECT status, count(*) AS jobs FROM jobs WHERE ended_at IS NULL GROUP BY status";
     const OLDEST: &str =
         "SELECT min(run_at) AS run_at FROM jobs WHERE status = 'queued' AND run_at <= $1";
     let mut stats = Stats::default();
-    for row in dialect::rows(service.db(), COUNTS, []).await? {
+    for row in dialect::rows(queue.db(), COUNTS, []).await? {
         let jobs: i64 = row.try_get("", "jobs")?;
         let jobs = u64::try_from(jobs).unwrap_or(0);
         match row.try_get::<String>("", "status")?.as_str() {
@@ -40,8 +40,8 @@ pub async fn stats(service: &Service) -> Result<Stats, Failure> {
             _ => stats.input_required = jobs,
         }
     }
-    let now = service.clock().now();
-    let oldest = dialect::rows(service.db(), OLDEST, [now.into()]).await?;
+    let now = queue.clock().now();
+    let oldest = dialect::rows(queue.db(), OLDEST, [now.into()]).await?;
     if let Some(row) = oldest.first()
         && let Some(run_at) = row.try_get::<Option<chrono::DateTime<chrono::Utc>>>("", "run_at")?
     {

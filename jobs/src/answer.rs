@@ -11,18 +11,17 @@ use mcp::{
 use platform::db::{self, Failure};
 use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, sea_query::Expr};
 
-use super::{read, row};
-use crate::Service;
+use crate::{queue::Queue, read, row};
 
 /// Notes the answers to questions that are open. The last one queues the job.
 pub(super) async fn answer(
-    service: &Service,
+    queue: &Queue,
     user: &UserId,
     id: &JobId,
     answers: BTreeMap<String, ClientAnswer>,
 ) -> Result<Option<Job>, Failure> {
-    let now = service.clock().now();
-    let transaction = db::begin(&service.db_of(user)).await?;
+    let now = queue.clock().now();
+    let transaction = db::begin(&queue.db_of(user)).await?;
     super::settle::lock(&transaction, &[id.to_string()].into()).await?;
     let Some(mut row) = read::find(&transaction, user, id).await? else {
         transaction.rollback().await?;
@@ -60,9 +59,9 @@ pub(super) async fn answer(
     update.exec(&transaction).await?;
     transaction.commit().await?;
 
-    service.jobs_changed([id.clone()]).await;
+    queue.jobs_changed([id.clone()]).await;
     if complete {
-        service.job_queued().await;
+        queue.job_queued().await;
     }
     row::job(&row).map(Some)
 }

@@ -6,37 +6,38 @@
 //! let jobs wait for each other. A process that is killed takes along what it has not written yet.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::{LazyLock, Mutex, MutexGuard, PoisonError},
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use entity::job_totals::Entity;
 pub use entity::job_totals::What;
-use mcp::RunMode;
 use platform::db::Failure;
+use platform::db::dialect;
+use platform::metrics::{JOB_ENDS, JOB_OUTCOMES};
 use sea_orm::{ActiveEnum as _, EntityTrait as _};
 use serde_json::{Value, json};
 
-use super::dialect;
-use crate::{
-    Service,
-    metrics::{JOB_ENDS, JOB_OUTCOMES},
-    tools,
-};
+use crate::queue::Queue;
 
 /// The word for a tool that is not in the catalog: of another version, or of a test.
 const OTHER: &str = "other";
 
-/// The tools that run as jobs.
-static TOOLS: LazyLock<BTreeSet<&'static str>> = LazyLock::new(|| {
-    let entries = tools::ALL.iter().map(|it| it.entry());
-    let jobs = entries.filter(|it| matches!(it.run, RunMode::Job { .. }));
-    jobs.map(|it| it.definition.name).collect()
-});
+impl Queue {
+    /// The tool as metrics call it: the name of a tool that runs as a job, or `other`.
+    pub fn tool_label(&self, tool: &str) -> &'static str {
+        self.tools().get(tool).copied().unwrap_or(OTHER)
+    }
 
-/// The tool as metrics call it: of a closed set.
-pub fn tool_label(tool: &str) -> &'static str {
-    TOOLS.get(tool).copied().unwrap_or(OTHER)
+    /// Counts an attempt, by one of [`JOB_ENDS`].
+    pub(crate) fn count_attempt(&self, tool: &str, end: &'static str) {
+        self.totals().attempt(self.tool_label(tool), end);
+    }
+
+    /// Counts a job that ended, by one of [`JOB_OUTCOMES`].
+    pub(crate) fn count_job(&self, tool: &str, outcome: &'static str) {
+        self.totals().job(self.tool_label(tool), outcome);
+    }
 }
 
 /// What is counted: of which kind, by tool and by end.
@@ -52,26 +53,26 @@ impl Totals {
     }
 
     /// Counts an attempt, by one of [`JOB_ENDS`].
-    pub(super) fn attempt(&self, tool: &str, end: &'static str) {
-        *self.gathered().entry((What::Attempt, tool_label(tool), end)).or_default() += 1;
+    pub(super) fn attempt(&self, tool: &'static str, end: &'static str) {
+        *self.gathered().entry((What::Attempt, tool, end)).or_default() += 1;
     }
 
     /// Counts a job that ended, by one of [`JOB_OUTCOMES`].
-    pub(super) fn job(&self, tool: &str, outcome: &'static str) {
-        *self.gathered().entry((What::Job, tool_label(tool), outcome)).or_default() += 1;
+    pub(super) fn job(&self, tool: &'static str, outcome: &'static str) {
+        *self.gathered().entry((What::Job, tool, outcome)).or_default() += 1;
     }
 }
 
 /// Adds to the database what this process has counted. What cannot be written is kept for the next
 /// time.
-pub async fn write_totals(service: &Service) -> Result<(), Failure> {
-    let gathered = std::mem::take(&mut *service.job_totals().gathered());
+pub async fn write_totals(queue: &Queue) -> Result<(), Failure> {
+    let gathered = std::mem::take(&mut *queue.totals().gathered());
     if gathered.is_empty() {
         return Ok(());
     }
-    let written = write(service, &gathered).await;
+    let written = write(queue, &gathered).await;
     if written.is_err() {
-        let mut kept = service.job_totals().gathered();
+        let mut kept = queue.totals().gathered();
         for (counted, more) in gathered {
             *kept.entry(counted).or_default() += more;
         }
@@ -79,8 +80,8 @@ pub async fn write_totals(service: &Service) -> Result<(), Failure> {
     written
 }
 
-async fn write(service: &Service, gathered: &BTreeMap<Counted, u64>) -> Result<(), Failure> {
-    let backend = service.db().get_database_backend();
+async fn write(queue: &Queue, gathered: &BTreeMap<Counted, u64>) -> Result<(), Failure> {
+    let backend = queue.db().get_database_backend();
     // Always in one order, so that two who write do not wait for each other for ever.
     let sql = format!(
         "INSERT INTO job_totals (what, tool, how, total)
@@ -95,7 +96,7 @@ async fn write(service: &Service, gathered: &BTreeMap<Counted, u64>) -> Result<(
         json!({ "what": what.to_value(), "tool": tool, "how": how, "more": more })
     });
     let given = rows.collect::<Value>().to_string();
-    dialect::written(service.db(), sql, [given.into()]).await?;
+    dialect::written(queue.db(), sql, [given.into()]).await?;
     Ok(())
 }
 
@@ -114,32 +115,19 @@ pub struct Total {
 
 /// Everything that was counted and written. What is possible and has not happened is there as well,
 /// with 0.
-pub async fn totals(service: &Service) -> Result<Vec<Total>, Failure> {
+pub async fn totals(queue: &Queue) -> Result<Vec<Total>, Failure> {
     let mut totals = BTreeMap::new();
-    for tool in &*TOOLS {
+    for tool in queue.tools() {
         for (what, all) in [(What::Attempt, &JOB_ENDS[..]), (What::Job, &JOB_OUTCOMES[..])] {
             for how in all {
                 totals.insert((what, (*tool).to_owned(), (*how).to_owned()), 0);
             }
         }
     }
-    for row in Entity::find().all(service.db()).await? {
+    for row in Entity::find().all(queue.db()).await? {
         let total = u64::try_from(row.total).unwrap_or(0);
         totals.insert((row.what, row.tool, row.how), total);
     }
     let total = |((what, tool, how), total)| Total { what, tool, how, total };
     Ok(totals.into_iter().map(total).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_tools_that_run_as_jobs_have_a_name_of_their_own() {
-        assert_eq!(tool_label("notes_import"), "notes_import");
-        for other in ["notes_list", "a_tool", ""] {
-            assert_eq!(tool_label(other), OTHER);
-        }
-    }
 }

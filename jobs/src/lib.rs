@@ -1,0 +1,61 @@
+//! Jobs: calls of tools that run in a worker, kept in the database.
+//!
+//! The row of a job is the only truth about it. A client's side of it is [`mcp::job::Jobs`], which
+//! [`store`] implements; a worker's side are the verbs here:
+//!
+//! ```text
+//!            enqueue                 claim                    settle
+//!    client ─────────▶ queued ────────────────▶ running ─────────────────▶ completed, failed
+//!                        ▲                      │  │  │
+//!                        ├── release, retry ◀───┘  │  └──▶ input_required ── answer ──▶ queued
+//!                        └── take_over ◀───────────┘  └──▶ waiting ── last child ──▶ queued
+//! ```
+//!
+//! **Whoever writes must be the one who runs.** A claim counts the job's attempts up, and every
+//! later write names the number that it got. A worker that was paused for longer than its lease
+//! finds that its writes change nothing.
+//!
+//! **Races are settled by one statement**, and where two rows have to change together (a child and
+//! the parent that waits for it) by one transaction that locks the parent first.
+//!
+//! **A job acts with the access of the token that started it.** When that ends, the job does
+//! ([`end_denied`]).
+//!
+//! Signals are hints, published after the commit. Whoever misses one finds the same by looking.
+
+mod announce;
+mod answer;
+mod cancel;
+mod claim;
+mod convert;
+mod denied;
+mod enqueue;
+mod keep;
+mod limits;
+mod queue;
+mod quota;
+mod read;
+mod row;
+pub mod schedule_runs;
+mod settle;
+mod stats;
+mod store;
+pub mod sweep;
+mod take_over;
+mod totals;
+
+pub use self::{
+    announce::{Unannounced, mark_announced, unannounced},
+    claim::{Claim, Claimed, Lease, Turn, claim},
+    denied::{DeniedJobs, end_denied},
+    enqueue::{enqueue, enqueue_in},
+    keep::{CheckpointError, RENEWALS_PER_LEASE, checkpoint, note_progress, renew},
+    limits::{KEPT, KEPT_BOUNDS, LEASE, MAX_CHECKPOINT, MAX_CLAIMS, MAX_RESULT, QUESTION_PATIENCE},
+    queue::{Access, Parts, Queue},
+    quota::{JobQuota, JobUsage, usage},
+    settle::{End, Settled, settle},
+    stats::{Stats, stats},
+    store::store,
+    take_over::take_over,
+    totals::{Total, What, totals, write_totals},
+};

@@ -1,0 +1,126 @@
+//! The queue: the database that holds it, and what its owner decides.
+
+use std::{collections::BTreeSet, fmt, sync::Arc};
+
+use async_trait::async_trait;
+use mcp::{
+    Bus, Caller, Signal, StoreError, UserId,
+    job::JobId,
+    store::{Subscription, Topic},
+};
+use platform::{
+    clock::Clock,
+    db::{Database, Failure},
+    signals,
+};
+
+use crate::{quota::JobQuota, schedule_runs, totals::Totals};
+
+/// Decides whether the access that a job was started with is still good.
+#[async_trait]
+pub trait Access: Send + Sync {
+    /// For each caller, in their order: `None` while the caller may act, or why not, as a sentence for
+    /// a person or a model. Asks the database once.
+    async fn ended(&self, callers: &[&Caller]) -> Result<Vec<Option<&'static str>>, Failure>;
+}
+
+/// What a queue is made of.
+pub struct Parts {
+    /// The database with the tables `jobs`, `job_totals` and `schedule_runs`.
+    pub db: Database,
+    /// The clock of leases and due times.
+    pub clock: Arc<dyn Clock>,
+    /// Carries signals between processes.
+    pub bus: Arc<dyn Bus>,
+    /// Decides about the access of jobs.
+    pub access: Arc<dyn Access>,
+    /// How much one person may have.
+    pub quota: JobQuota,
+    /// The tools that run as jobs, by which jobs are counted.
+    pub tools: BTreeSet<&'static str>,
+}
+
+/// The durable queue of jobs. Cheap to clone; clones share everything.
+#[derive(Clone)]
+pub struct Queue(Arc<Inner>);
+
+struct Inner {
+    parts: Parts,
+    totals: Totals,
+    schedule_totals: schedule_runs::Totals,
+}
+
+impl fmt::Debug for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Queue")
+    }
+}
+
+impl Queue {
+    /// A queue in this database.
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(Inner {
+            parts,
+            totals: Totals::default(),
+            schedule_totals: schedule_runs::Totals::default(),
+        }))
+    }
+
+    /// The database, for statements that serve no single person.
+    pub fn db(&self) -> &Database {
+        &self.0.parts.db
+    }
+
+    /// The database for statements on behalf of one person, who uses only a part of the pool.
+    pub(crate) fn db_of(&self, user: &UserId) -> Database {
+        self.0.parts.db.of_person(user.as_str())
+    }
+
+    /// The clock of leases and due times.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.0.parts.clock
+    }
+
+    /// How much one person may have.
+    pub fn quota(&self) -> JobQuota {
+        self.0.parts.quota
+    }
+
+    pub(crate) fn access(&self) -> &dyn Access {
+        &*self.0.parts.access
+    }
+
+    pub(crate) fn tools(&self) -> &BTreeSet<&'static str> {
+        &self.0.parts.tools
+    }
+
+    pub(crate) fn totals(&self) -> &Totals {
+        &self.0.totals
+    }
+
+    pub(crate) fn schedule_totals(&self) -> &schedule_runs::Totals {
+        &self.0.schedule_totals
+    }
+
+    /// Wakes the workers, after the commit of a job that was added with
+    /// [`enqueue_in`](crate::enqueue::enqueue_in).
+    pub async fn job_queued(&self) {
+        self.changed(vec![Signal::JobQueued]).await;
+    }
+
+    /// Subscribes to signals of other processes, from now on.
+    pub async fn listen(&self, topic: Topic) -> Result<Subscription, StoreError> {
+        self.0.parts.bus.subscribe(topic).await
+    }
+
+    /// Publishes that these jobs have changed.
+    pub(crate) async fn jobs_changed(&self, jobs: impl IntoIterator<Item = JobId>) {
+        let signals = jobs.into_iter().map(|job| Signal::JobChanged { job });
+        self.changed(signals.collect()).await;
+    }
+
+    /// Publishes what follows from one commit, after it.
+    pub(crate) async fn changed(&self, signals: Vec<Signal>) {
+        signals::publish(&*self.0.parts.bus, signals).await;
+    }
+}

@@ -1,0 +1,52 @@
+//! The queue as the engine sees it.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use async_trait::async_trait;
+use mcp::{
+    ClientAnswer, StoreError, UserId,
+    job::{Job, JobId, JobPage, NewJob, NotEnqueued},
+};
+
+use crate::{answer, cancel, convert::away, enqueue::enqueue, queue::Queue, read};
+
+/// The jobs of a queue, as the engine sees them.
+pub fn store(queue: &Queue) -> Arc<dyn mcp::job::Jobs> {
+    Arc::new(Store(queue.clone()))
+}
+
+struct Store(Queue);
+
+#[async_trait]
+impl mcp::job::Jobs for Store {
+    async fn enqueue(&self, job: NewJob) -> Result<Job, NotEnqueued> {
+        enqueue(&self.0, job).await
+    }
+
+    async fn get(&self, user: &UserId, id: &JobId) -> Result<Option<Job>, StoreError> {
+        read::get(&self.0.db_of(user), user, id).await.map_err(away)
+    }
+
+    async fn list_of_tools(
+        &self,
+        user: &UserId,
+        tools: Option<&[&str]>,
+        after: Option<&str>,
+        max: usize,
+    ) -> Result<Option<JobPage>, StoreError> {
+        read::list(&self.0.db_of(user), user, tools, after, max).await.map_err(away)
+    }
+
+    async fn answer(
+        &self,
+        user: &UserId,
+        id: &JobId,
+        answers: BTreeMap<String, ClientAnswer>,
+    ) -> Result<Option<Job>, StoreError> {
+        answer::answer(&self.0, user, id, answers).await.map_err(away)
+    }
+
+    async fn cancel(&self, user: &UserId, id: &JobId) -> Result<Option<Job>, StoreError> {
+        cancel::cancel(&self.0, user, id).await.map_err(away)
+    }
+}

@@ -13,7 +13,7 @@ use crate::{id::SessionId, rpc::RequestId};
 
 type Calls = Mutex<HashMap<SessionId, Vec<(RequestId, CancellationToken)>>>;
 
-/// RunningCalls calls by session.
+/// The running calls by session.
 #[derive(Clone, Default)]
 pub(in crate::engine) struct RunningCalls {
     calls: Arc<Calls>,

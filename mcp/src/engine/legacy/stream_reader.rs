@@ -269,7 +269,7 @@ impl StreamReader {
                 tracing::debug!(target: crate::COUNTED, missed, "Events dropped before a resume");
             }
             lost => {
-                tracing::debug!(target: crate::COUNTED, lost, "Events dropped while connected")
+                tracing::debug!(target: crate::COUNTED, lost, "Events dropped while connected");
             }
         }
     }
@@ -348,7 +348,7 @@ impl StreamReader {
                 self.close_reason = Some(CloseReason::TakenOver);
             }
             Received::Signal(Signal::SessionEnded(_)) => {
-                self.close_reason = Some(CloseReason::SocketOnly)
+                self.close_reason = Some(CloseReason::SocketOnly);
             }
             Received::Signal(_) => {}
         }

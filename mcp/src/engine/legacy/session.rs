@@ -31,7 +31,7 @@ pub(super) async fn load_session(
     requests: RequestCost,
 ) -> Result<ActiveSession, Reply> {
     if let Some(version) = headers::get(headers, headers::PROTOCOL_VERSION)
-        && !version.parse().is_ok_and(|it: ProtocolVersion| !it.is_modern())
+        && !version.parse().is_ok_and(|version: ProtocolVersion| !version.is_modern())
     {
         let error = RpcError::invalid_request(format!(
             "the header `MCP-Protocol-Version` names a version that has no sessions here; served \

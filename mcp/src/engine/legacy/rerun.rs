@@ -91,8 +91,8 @@ async fn rerun_or_fail(
     tracing::warn!(lost, "A call was lost with its instance; answering it with an error");
     let error = RpcError::new(
         codes::INTERNAL_ERROR,
-        "the call was lost: its server instance died, or its question was not answered in time. It may \
-         or may not have taken effect; check, then call again",
+        "the call was lost: its server instance died, or its question was not answered in time. It \
+         may or may not have taken effect; check, then call again",
     );
     let answer = rpc::encode_error(Some(&writer.request), &error);
     let response = LegacyResponse::resumed(Arc::clone(engine), caller.clone(), writer.key.clone());

@@ -128,7 +128,7 @@ struct MessageParams<'a> {
 impl Call {
     pub(crate) fn new(context: CallContext) -> Self {
         let mut job = context.job;
-        let children = job.as_mut().map(|it| std::mem::take(&mut it.children));
+        let children = job.as_mut().map(|job| std::mem::take(&mut job.children));
         Self {
             children: Mutex::new(children.unwrap_or_default()),
             wanted: Mutex::default(),
@@ -216,7 +216,7 @@ impl Call {
     /// all attempts, so it can serve as an idempotency key; the number increases and can serve as a
     /// fencing token.
     pub fn attempt(&self) -> Option<(&JobId, u32)> {
-        self.job.as_ref().map(|it| (&it.id, it.attempt))
+        self.job.as_ref().map(|job| (&job.id, job.attempt))
     }
 
     /// Whether no further attempt follows if this run fails.

@@ -127,7 +127,7 @@ pub(crate) fn is_json(headers: &HeaderMap) -> bool {
 /// and this server could use different ones.
 pub(crate) fn check_duplicates(headers: &HeaderMap) -> Result<(), RpcError> {
     let differ = |name: &HeaderName| {
-        let mut values = headers.get_all(name).iter().map(|it| it.as_bytes().trim_ascii());
+        let mut values = headers.get_all(name).iter().map(|value| value.as_bytes().trim_ascii());
         let first = values.next();
         values.any(|value| Some(value) != first)
     };
@@ -180,7 +180,7 @@ pub(crate) fn check_params(
 ) -> Result<(), RpcError> {
     for param in params {
         let value = param.path.iter().try_fold(arguments, |value, name| value.get(name));
-        let Some(value) = value.filter(|it| !it.is_null()) else {
+        let Some(value) = value.filter(|value| !value.is_null()) else {
             continue;
         };
         let spelling = || format!("Mcp-Param-{}", param.header);
@@ -210,7 +210,7 @@ fn same(header: &str, value: &Value) -> bool {
         // `42` and `42.0` are the same integer.
         Value::Number(number) => {
             header == number.to_string()
-                || header.parse::<f64>().is_ok_and(|it| Some(it) == number.as_f64())
+                || header.parse::<f64>().is_ok_and(|parsed| Some(parsed) == number.as_f64())
         }
         // The schema does not allow it: reported when the arguments are parsed.
         _ => true,

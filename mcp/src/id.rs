@@ -133,7 +133,7 @@ pub(crate) fn encoded_id(bits: &[u8; 16]) -> String {
 
 pub(crate) fn is_random_id(text: &str) -> bool {
     text.len() == ID_LENGTH
-        && text.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'_' || it == b'-')
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
 }
 
 #[cfg(test)]

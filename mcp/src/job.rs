@@ -172,7 +172,7 @@ impl JobOutcome {
         };
         let whole: Whole<'_> = json::from_str(result.get()).map_err(|it| it.to_string())?;
         if is_error {
-            let text = whole.content.into_iter().find_map(|it| match it {
+            let text = whole.content.into_iter().find_map(|content| match content {
                 Content::Text { text } => Some(text),
                 _ => None,
             });

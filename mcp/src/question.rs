@@ -111,7 +111,7 @@ impl Capability {
             }
             Self::ElicitationUrl => {
                 version >= ProtocolVersion::V2025_11_25
-                    && elicitation.is_some_and(|it| it.url.is_some())
+                    && elicitation.is_some_and(|capability| capability.url.is_some())
             }
             Self::Sampling => client.sampling.is_some(),
             Self::Roots => client.roots.is_some(),
@@ -231,7 +231,7 @@ impl Sampled {
         let texts: Vec<&str> = blocks
             .iter()
             .filter(|it| it.get("type").is_some_and(|it| it == "text"))
-            .filter_map(|it| it.get("text")?.as_str())
+            .filter_map(|block| block.get("text")?.as_str())
             .collect();
         texts.join("\n")
     }
@@ -314,7 +314,8 @@ impl ClientAnswer {
                 let mut content = result.content.unwrap_or_else(|| json!({}));
                 let malformed =
                     |problem: String| BadAnswer::Malformed(format!("content: {problem}"));
-                arguments::fit(schema, &mut content).map_err(|it| malformed(it.to_string()))?;
+                arguments::fit(schema, &mut content)
+                    .map_err(|misfit| malformed(misfit.to_string()))?;
                 if !content.is_object() {
                     return Err(malformed("it is not an object".to_owned()));
                 }

@@ -65,7 +65,7 @@ impl TraceParent {
         if [version.len(), trace.len(), span.len(), flags.len()] != [2, 32, 16, 2] {
             return None;
         }
-        let lower = |it: &str| it.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        let lower = |part: &str| part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         if ![version, trace, span, flags].into_iter().all(lower) {
             return None;
         }

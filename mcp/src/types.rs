@@ -351,7 +351,7 @@ impl ClientCapabilities {
     /// Reads capabilities leniently: `null` and `false` mean that the client lacks a capability,
     /// any other value that it has it. Some languages encode an empty object as `[]`.
     pub(crate) fn declared(sent: Option<&RawValue>) -> Self {
-        let sent = sent.and_then(|it| json::from_str::<Value>(it.get()).ok());
+        let sent = sent.and_then(|sent| json::from_str::<Value>(sent.get()).ok());
         let Some(Value::Object(mut sent)) = sent else {
             return Self::default();
         };

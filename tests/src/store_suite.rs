@@ -23,7 +23,7 @@ pub const SESSION_TTL: Duration = Duration::from_secs(6);
 /// time pass.
 ///
 /// # Panics
-/// When the implementation breaks a promise.
+/// If the implementation violates the contract.
 pub async fn run<M, P>(make: impl Fn(Duration) -> M, pass: impl Fn(Duration) -> P)
 where
     M: Future<Output = Stores>,
@@ -35,8 +35,8 @@ where
     the_last_of_many_answers_completes_the_call(&make(SESSION_TTL).await).await;
     a_waiting_call_ends_by_time_cancel_or_session(&make(SESSION_TTL).await, &pass).await;
     a_stream_is_read_in_order_and_ends_with_its_answers(&make(SESSION_TTL).await).await;
-    what_is_written_twice_is_there_once(&make(SESSION_TTL).await).await;
-    a_cancelled_request_is_nobodys(&make(SESSION_TTL).await).await;
+    a_repeated_write_has_no_effect(&make(SESSION_TTL).await).await;
+    a_cancelled_request_has_no_writer(&make(SESSION_TTL).await).await;
     an_answer_counts_once(&make(SESSION_TTL).await).await;
     a_job_may_write_from_anywhere(&make(SESSION_TTL).await, &pass).await;
     a_lost_call_is_taken_over_by_one(&make(SESSION_TTL).await, &pass).await;
@@ -44,7 +44,7 @@ where
     a_standalone_stream_never_ends(&make(SESSION_TTL).await).await;
     signals_reach_their_topic_only(&make(SESSION_TTL).await).await;
     the_newest_catalog_is_known(&make(SESSION_TTL).await).await;
-    a_session_is_its_users_alone(&make(SESSION_TTL).await).await;
+    a_session_belongs_to_its_user(&make(SESSION_TTL).await).await;
     the_longest_idle_session_makes_room(&make(SESSION_TTL).await, &pass).await;
     subscriptions_are_bounded_in_bytes(&make(SESSION_TTL).await).await;
     a_stream_is_bounded_in_events_and_bytes(&make(SESSION_TTL).await).await;
@@ -104,12 +104,12 @@ async fn suspended(
         .collect();
     let call = call();
     for _ in 0..2 {
-        let ours = stores.questions.suspend(&writer, &call, &open, ttl, MINUTE);
-        assert!(ours.await.expect("suspend"));
+        let suspending = stores.questions.suspend(&writer, &call, &open, ttl, MINUTE);
+        assert!(suspending.await.expect("suspend"));
     }
     let asked: Vec<_> = open.into_iter().map(|it| it.message).collect();
-    let told = texts(stores, &writer.key, 0, MAX_EVENTS).await.0;
-    assert_eq!(told, asked, "each question is asked once");
+    let logged = texts(stores, &writer.key, 0, MAX_EVENTS).await.0;
+    assert_eq!(logged, asked, "each question is asked once");
     writer
 }
 
@@ -290,7 +290,7 @@ async fn a_stream_is_read_in_order_and_ends_with_its_answers(stores: &Stores) {
     assert!(stores.log.read(&key, 0, 10).await.expect("read").is_none());
 }
 
-async fn what_is_written_twice_is_there_once(stores: &Stores) {
+async fn a_repeated_write_has_no_effect(stores: &Stores) {
     let writer = opened(stores, &SessionId::random(), 1, MINUTE).await;
     for (number, message) in [(1, "a"), (1, "a"), (2, "b"), (1, "a"), (2, "b")] {
         assert!(stores.log.write(&writer, number, message).await.expect("write"));
@@ -298,18 +298,21 @@ async fn what_is_written_twice_is_there_once(stores: &Stores) {
     assert_eq!(texts(stores, &writer.key, 0, 10).await, (vec!["a".into(), "b".into()], false));
 }
 
-async fn a_cancelled_request_is_nobodys(stores: &Stores) {
+async fn a_cancelled_request_has_no_writer(stores: &Stores) {
     let session = SessionId::random();
     let one = opened(stores, &session, 1, MINUTE).await;
     let two = opened(stores, &session, 2, MINUTE).await;
     stores.log.cancel(&session, &one.request).await.expect("cancel");
-    assert!(!stores.log.renew(&one, MINUTE).await.expect("renew"), "its writer is told");
+    assert!(!stores.log.renew(&one, MINUTE).await.expect("renew"), "its writer learns of it");
     assert!(!stores.log.write(&one, 1, "late").await.expect("write"));
     stores.log.finish(&one, Some("late")).await.expect("finish");
     assert_eq!(texts(stores, &one.key, 0, 10).await, (vec![], true), "it ends without an answer");
-    assert!(stores.log.renew(&two, MINUTE).await.expect("renew"), "another one goes on");
+    assert!(stores.log.renew(&two, MINUTE).await.expect("renew"), "another request continues");
     stores.log.cancel(&SessionId::random(), &two.request).await.expect("cancel");
-    assert!(stores.log.renew(&two, MINUTE).await.expect("renew"), "so it does for other sessions");
+    assert!(
+        stores.log.renew(&two, MINUTE).await.expect("renew"),
+        "a cancel in another session has no effect"
+    );
 }
 
 async fn an_answer_counts_once(stores: &Stores) {
@@ -422,12 +425,12 @@ async fn an_answered_question_makes_a_call_that_can_be_taken_over<P: Future<Outp
     };
     pass(lease.mul_f64(1.2)).await;
     let mut taken = stores.log.take_over(&first.key, MINUTE).await.expect("take over");
-    let orphan = taken.pop().expect("whoever took the answer has died");
+    let orphan = taken.pop().expect("the run that received the answer has died");
     assert!(orphan.writer.term > second.term);
     let call = orphan.call.expect("it was stored");
     assert_eq!(call.answers, BTreeMap::from([("confirm".to_owned(), yes())]));
     let late = stores.questions.suspend(&second, &call, &[], MINUTE, MINUTE);
-    assert!(!late.await.expect("suspend"), "it is somebody else's");
+    assert!(!late.await.expect("suspend"), "another run is current");
 }
 
 async fn a_standalone_stream_never_ends(stores: &Stores) {
@@ -477,7 +480,7 @@ async fn the_newest_catalog_is_known(stores: &Stores) {
     assert_eq!(stores.sessions.load(&ada(), &id).await.expect("load").expect("there").catalog, new);
 }
 
-async fn a_session_is_its_users_alone(stores: &Stores) {
+async fn a_session_belongs_to_its_user(stores: &Stores) {
     let (sessions, id, bob) = (&stores.sessions, SessionId::random(), UserId::new("test:bob"));
     sessions.create(&id, &session("test:ada")).await.expect("create");
     assert_eq!(sessions.load(&bob, &id).await.expect("load"), None);

@@ -107,7 +107,7 @@ impl<'a> Fitting<'a> {
     fn resolve(&self, mut schema: &'a Value) -> &'a Value {
         for _ in 0..MAX_REFERENCES {
             let reference = schema.get("$ref").and_then(Value::as_str);
-            match reference.and_then(|it| self.root.pointer(it.strip_prefix('#')?)) {
+            match reference.and_then(|pointer| self.root.pointer(pointer.strip_prefix('#')?)) {
                 Some(target) => schema = target,
                 None => break,
             }
@@ -140,17 +140,17 @@ impl<'a> Fitting<'a> {
             object.retain(|name, _| is_known(name) || !ENVELOPE.contains(&name.as_str()));
         }
         if closed {
-            for name in object.keys().filter(|it| !is_known(it)) {
+            for name in object.keys().filter(|name| !is_known(name)) {
                 let known = properties.into_iter().flat_map(|it| it.keys()).map(String::as_str);
                 self.problem(&unknown(name, &known.collect::<Vec<_>>()));
             }
         }
         let parts = list(schema, "allOf").iter().chain([schema]);
         let required: Vec<&str> =
-            parts.flat_map(|it| list(it, "required")).filter_map(Value::as_str).collect();
+            parts.flat_map(|part| list(part, "required")).filter_map(Value::as_str).collect();
         for (name, schema) in properties.into_iter().flatten() {
             if !required.contains(&name.as_str())
-                && object.get(name).is_some_and(|it| is_absent(self.resolve(schema), it))
+                && object.get(name).is_some_and(|value| is_absent(self.resolve(schema), value))
             {
                 object.remove(name);
             }
@@ -159,7 +159,7 @@ impl<'a> Fitting<'a> {
             }
         }
         if let Some(schema @ Value::Object(_)) = schema.get("additionalProperties") {
-            for (name, value) in object.iter_mut().filter(|it| !is_known(it.0)) {
+            for (name, value) in object.iter_mut().filter(|entry| !is_known(entry.0)) {
                 self.at(shorten(name).into_owned(), |fitting| fitting.fit(schema, value));
             }
         }
@@ -198,14 +198,14 @@ impl<'a> Fitting<'a> {
         let properties = schema.get("properties").and_then(Value::as_object);
         properties.into_iter().flatten().all(|(name, schema)| {
             let constant = self.resolve(schema).get("const");
-            constant.is_none_or(|it| value.get(name).is_none_or(|value| value == it))
+            constant.is_none_or(|constant| value.get(name).is_none_or(|value| value == constant))
         })
     }
 
     /// Whether the schema allows values of a type.
     fn takes(&self, schema: &'a Value, wanted: &str) -> bool {
         let schema = self.resolve(schema);
-        let fits = |it: &str| it == wanted || (it == "number" && wanted == "integer");
+        let fits = |kind: &str| kind == wanted || (kind == "number" && wanted == "integer");
         match schema.get("type") {
             Some(Value::String(single)) => fits(single),
             Some(Value::Array(types)) => types.iter().filter_map(Value::as_str).any(fits),
@@ -216,10 +216,10 @@ impl<'a> Fitting<'a> {
                 let mut parts =
                     list(schema, "anyOf").iter().chain(list(schema, "oneOf")).peekable();
                 match values {
-                    Some(values) => values.iter().any(|it| fits(kind(it))),
-                    None if parts.peek().is_some() => parts.any(|it| self.takes(it, wanted)),
+                    Some(values) => values.iter().any(|value| fits(kind(value))),
+                    None if parts.peek().is_some() => parts.any(|part| self.takes(part, wanted)),
                     None if schema.get("properties").is_some() => fits("object"),
-                    None => list(schema, "allOf").iter().all(|it| self.takes(it, wanted)),
+                    None => list(schema, "allOf").iter().all(|part| self.takes(part, wanted)),
                 }
             }
         }
@@ -260,7 +260,7 @@ fn kind(value: &Value) -> &'static str {
 /// Whether an optional property is treated as absent: `null`, or an empty string that is not one of
 /// the enumerated values.
 fn is_absent(schema: &Value, value: &Value) -> bool {
-    value.is_null() || (value == "" && !list(schema, "enum").iter().any(|it| it == ""))
+    value.is_null() || (value == "" && !list(schema, "enum").iter().any(|allowed| allowed == ""))
 }
 
 fn list<'a>(schema: &'a Value, keyword: &str) -> &'a [Value] {
@@ -272,7 +272,7 @@ fn unknown(name: &str, known: &[&str]) -> String {
     let Some(nearest) = nearest(name, known) else {
         return format!("`{shown}` is unknown, and no properties are expected here: leave it out");
     };
-    let listed: Vec<_> = known.iter().take(MAX_KNOWN).map(|it| format!("`{it}`")).collect();
+    let listed: Vec<_> = known.iter().take(MAX_KNOWN).map(|name| format!("`{name}`")).collect();
     let more = if known.len() > MAX_KNOWN { ", …" } else { "" };
     format!(
         "`{shown}` is unknown; the nearest known name is `{nearest}` (known are {}{more})",
@@ -288,7 +288,7 @@ fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     let name = plain(&name[..name.floor_char_boundary(MAX_COMPARED)]);
     let similarity = |known: &str| strsim::normalized_damerau_levenshtein(&plain(known), &name);
     known.iter().copied().max_by(|a, b| {
-        let jaro = |it: &str| strsim::jaro_winkler(&plain(it), &name);
+        let jaro = |known: &str| strsim::jaro_winkler(&plain(known), &name);
         similarity(a).total_cmp(&similarity(b)).then_with(|| jaro(a).total_cmp(&jaro(b)))
     })
 }

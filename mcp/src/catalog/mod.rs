@@ -175,7 +175,7 @@ impl<S: Send + Sync + 'static> CatalogOf<S> {
 /// whole server for a single other name.
 fn is_portable_name(name: &str) -> bool {
     (1..=64).contains(&name.len())
-        && name.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'_' || it == b'-')
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
 }
 
 impl<S: Send + Sync + 'static> Catalog for CatalogOf<S> {
@@ -222,7 +222,7 @@ impl<S: Send + Sync + 'static> Catalog for CatalogOf<S> {
     }
 
     fn find_prompt(&self, name: &str) -> Option<usize> {
-        self.prompt_entries.iter().position(|it| it.definition.name == name)
+        self.prompt_entries.iter().position(|entry| entry.definition.name == name)
     }
 
     fn get_prompt<'a>(

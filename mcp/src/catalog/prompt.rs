@@ -159,6 +159,6 @@ fn arguments(schema: &Value) -> Vec<PromptArgument> {
             required: required.is_some_and(|it| it.iter().any(|it| it == name)),
         })
         .collect();
-    arguments.sort_by_key(|it| !it.required);
+    arguments.sort_by_key(|argument| !argument.required);
     arguments
 }

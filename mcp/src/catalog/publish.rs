@@ -30,7 +30,7 @@ const KEYWORDS: &[&str] = &[
 pub(crate) fn publish(schema: Value) -> Value {
     let mut schema = node(schema);
     if let Some(root) = schema.as_object_mut()
-        && root.get("type").is_some_and(|it| it == "object")
+        && root.get("type").is_some_and(|kind| kind == "object")
     {
         root.entry("properties").or_insert_with(|| json!({}));
     }
@@ -69,7 +69,7 @@ fn publish_parts(schema: &mut Map<String, Value>) {
     if let Some(Value::Object(properties)) = schema.get_mut("properties") {
         for (name, property) in properties {
             let mut own = property.take();
-            if !required.iter().any(|it| it == name) {
+            if !required.iter().any(|required| required == name) {
                 drop_null(&mut own);
             }
             *property = node(own);
@@ -94,7 +94,7 @@ pub(super) fn drop_null(schema: &mut Value) {
         return;
     };
     if let Some(Value::Array(types)) = schema.get_mut("type") {
-        types.retain(|it| it != "null");
+        types.retain(|kind| kind != "null");
         if let [single] = types.as_slice() {
             let single = single.clone();
             schema.insert("type".into(), single);
@@ -105,7 +105,7 @@ pub(super) fn drop_null(schema: &mut Value) {
     }
     for keyword in ["anyOf", "oneOf"] {
         if let Some(Value::Array(choices)) = schema.get_mut(keyword) {
-            choices.retain(|it| it.get("type").is_none_or(|it| it != "null"));
+            choices.retain(|choice| choice.get("type").is_none_or(|kind| kind != "null"));
             if let [Value::Object(_)] = choices.as_slice() {
                 let only = choices.pop();
                 schema.remove(keyword);
@@ -114,7 +114,7 @@ pub(super) fn drop_null(schema: &mut Value) {
         }
     }
     if let Some(Value::Array(choices)) = schema.get_mut("enum") {
-        choices.retain(|it| !it.is_null());
+        choices.retain(|choice| !choice.is_null());
     }
 }
 
@@ -131,7 +131,7 @@ fn merge(schema: &mut Map<String, Value>, other: Option<Value>) {
                 }
             }
             (Some(Value::Array(own)), Value::Array(more)) if keyword == "required" => {
-                let new: Vec<Value> = more.into_iter().filter(|it| !own.contains(it)).collect();
+                let new: Vec<Value> = more.into_iter().filter(|name| !own.contains(name)).collect();
                 own.extend(new);
             }
             (Some(_), _) => {}
@@ -195,7 +195,7 @@ fn split_types(schema: &mut Map<String, Value>) {
         [_, null] | [null, _] if null == "null" => {}
         _ => {
             schema.remove("type");
-            let parts: Vec<Value> = types.into_iter().map(|it| json!({ "type": it })).collect();
+            let parts: Vec<Value> = types.into_iter().map(|kind| json!({ "type": kind })).collect();
             schema.insert("anyOf".into(), parts.into());
         }
     }
@@ -209,14 +209,14 @@ fn choose_from_texts(schema: &mut Map<String, Value>) {
     };
     let values = values.clone();
     let nullable = values.iter().any(Value::is_null);
-    let texts = |it: &Value| it.is_string() || it.is_null();
+    let texts = |value: &Value| value.is_string() || value.is_null();
     if values.iter().all(texts) {
         let kind = if nullable { json!(["string", "null"]) } else { json!("string") };
         schema.insert("type".into(), kind);
         return;
     }
     schema.remove("enum");
-    let kind = if values.iter().all(|it| it.is_i64() || it.is_u64()) {
+    let kind = if values.iter().all(|value| value.is_i64() || value.is_u64()) {
         Some("integer")
     } else if values.iter().all(Value::is_number) {
         Some("number")
@@ -228,14 +228,14 @@ fn choose_from_texts(schema: &mut Map<String, Value>) {
     if let Some(kind) = kind {
         schema.insert("type".into(), kind.into());
     }
-    let listed: Vec<_> = values.iter().map(|it| format!("`{}`", shown(it))).collect();
+    let listed: Vec<_> = values.iter().map(|value| format!("`{}`", shown(value))).collect();
     describe(schema, &format!("One of {}.", listed.join(", ")));
 }
 
 /// Adds the meaning of keywords that are not published to the description.
 fn describe_dropped(schema: &mut Map<String, Value>) {
     let number = |keyword: &str| schema.get(keyword).and_then(Value::as_u64);
-    let length = match (number("minLength").filter(|it| *it > 0), number("maxLength")) {
+    let length = match (number("minLength").filter(|least| *least > 0), number("maxLength")) {
         (None, None) => String::new(),
         (Some(least), None) => format!("At least {least} characters."),
         (None, Some(most)) => format!("At most {most} characters."),

@@ -32,7 +32,7 @@ pub(crate) fn form<T: JsonSchema>() -> Value {
             continue;
         };
         simplify(property);
-        let is_text = property.get("type").is_some_and(|it| it == "string");
+        let is_text = property.get("type").is_some_and(|kind| kind == "string");
         property.retain(|key, value| match key.as_str() {
             "type" | "title" | "description" | "default" | "enum" | "items" | "minItems"
             | "maxItems" | "minLength" | "maxLength" | "minimum" | "maximum" => true,
@@ -97,7 +97,7 @@ pub(crate) fn header_params(schema: &Value) -> Vec<HeaderParam> {
     collect_header_params(schema, &mut Vec::new(), &mut found);
     for (index, param) in found.iter().enumerate() {
         assert!(
-            found[..index].iter().all(|it| it.header != param.header),
+            found[..index].iter().all(|other| other.header != param.header),
             "x-mcp-header `{}` is used twice",
             param.header
         );
@@ -114,7 +114,7 @@ fn collect_header_params(schema: &Value, path: &mut Vec<String>, found: &mut Vec
         if let Some(header) = property.get("x-mcp-header").and_then(Value::as_str) {
             assert!(
                 !header.is_empty()
-                    && header.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-'),
+                    && header.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'),
                 "x-mcp-header `{header}` is not a header token"
             );
             let kind = property.get("type").and_then(Value::as_str);

@@ -117,7 +117,7 @@ fn claims_modern(params: Option<&RawValue>) -> bool {
         version: Option<&'a RawValue>,
     }
     params
-        .and_then(|it| json::from_str::<Params<'_>>(it.get()).ok()?.meta)
-        .and_then(|it| json::from_str::<Meta<'_>>(it.get()).ok()?.version)
+        .and_then(|params| json::from_str::<Params<'_>>(params.get()).ok()?.meta)
+        .and_then(|meta| json::from_str::<Meta<'_>>(meta.get()).ok()?.version)
         .is_some()
 }

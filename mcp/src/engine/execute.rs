@@ -320,7 +320,7 @@ impl Inner {
                         error => refuse(error, call),
                     })?;
                     let entries = page.entries.into_iter();
-                    resources.extend(entries.map(|it| lists::entry_for(it, call.version())));
+                    resources.extend(entries.map(|entry| lists::entry_for(entry, call.version())));
                     if let Some(next) = page.next {
                         let next_cursor = Some(lists::write_cursor(index, Some(&next)));
                         return Ok(Output::Resources { resources, next_cursor });

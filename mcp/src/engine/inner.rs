@@ -35,8 +35,8 @@ pub struct Settings {
     pub now: Arc<dyn Fn() -> i64 + Send + Sync>,
     /// The number of elements on a page of a list.
     pub page_size: usize,
-    /// Runs calls of tools with [`RunMode::Job`](crate::RunMode::Job) as jobs. `None`: every tool runs
-    /// inline.
+    /// Runs calls of tools with [`RunMode::Job`](crate::RunMode::Job) as jobs. `None`: every tool
+    /// runs inline.
     pub jobs: Option<JobSettings>,
     /// The rate limiter. `None`: requests are not limited.
     pub rate_limiter: Option<Arc<dyn RateLimiter>>,
@@ -117,12 +117,12 @@ impl Inner {
     pub(super) async fn check_rate(
         &self,
         caller: &Caller,
-        requests: RequestCost,
+        cost: RequestCost,
     ) -> Result<Option<Quota>, Quota> {
         let Some(limiter) = &self.settings.rate_limiter else {
             return Ok(None);
         };
-        match limiter.check(caller, requests).await {
+        match limiter.check(caller, cost).await {
             RateDecision::Allowed(quota) => Ok(quota),
             RateDecision::Refused(quota) => Err(quota),
         }

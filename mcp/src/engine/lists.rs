@@ -36,7 +36,7 @@ impl Rendered {
     }
 
     fn lists(&self, version: ProtocolVersion) -> &RenderedLists {
-        let found = self.by_version.iter().find(|it| it.0 == version);
+        let found = self.by_version.iter().find(|lists| lists.0 == version);
         &found.expect("every version was rendered").1
     }
 
@@ -73,8 +73,8 @@ impl RenderedLists {
     fn new(catalog: &dyn Catalog, version: ProtocolVersion, with_jobs: bool) -> Self {
         let titles = version >= ProtocolVersion::V2025_06_18;
         let icons = version >= ProtocolVersion::V2025_11_25;
-        let tools = catalog.tools().iter().map(|it| {
-            let mut definition: ToolDefinition = it.definition.clone();
+        let tools = catalog.tools().iter().map(|tool| {
+            let mut definition: ToolDefinition = tool.definition.clone();
             if !titles {
                 definition.title = None;
                 definition.output_schema = None;
@@ -83,23 +83,23 @@ impl RenderedLists {
                 definition.icons = Vec::new();
             }
             // Only 2025-11-25 declares task support per tool; in later revisions the client does.
-            let execution = match it.run {
+            let execution = match tool.run {
                 RunMode::Job { .. } if with_jobs && version == ProtocolVersion::V2025_11_25 => {
-                    let task_support = if it.needs_task { "required" } else { "optional" };
+                    let task_support = if tool.needs_task { "required" } else { "optional" };
                     Some(Execution { task_support })
                 }
                 _ => None,
             };
             raw(&Listed { definition: &definition, execution })
         });
-        let prompts = catalog.prompts().iter().map(|it| {
-            let mut definition: PromptDefinition = it.definition.clone();
+        let prompts = catalog.prompts().iter().map(|prompt| {
+            let mut definition: PromptDefinition = prompt.definition.clone();
             if !titles {
                 definition.title = None;
             }
             raw(&definition)
         });
-        let templates = catalog.resources().iter().filter_map(|it| match &it.kind {
+        let templates = catalog.resources().iter().filter_map(|resource| match &resource.kind {
             ResourceKind::Single(_) => None,
             ResourceKind::Template(template) => Some(raw(&ResourceTemplate {
                 title: template.title.filter(|_| titles),
@@ -181,7 +181,8 @@ pub(super) fn read_cursor(cursor: &str) -> Result<(usize, Option<String>), RpcEr
     if parts.next() != Some(CURSOR_MARK) {
         return Err(bad_cursor());
     }
-    let position = parts.next().and_then(|it| it.parse().ok()).ok_or_else(bad_cursor)?;
+    let position =
+        parts.next().and_then(|position| position.parse().ok()).ok_or_else(bad_cursor)?;
     Ok((position, parts.next().map(str::to_owned)))
 }
 

@@ -42,7 +42,7 @@ impl Method {
     ];
 
     pub(super) fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|it| it.name() == name)
+        Self::ALL.into_iter().find(|method| method.name() == name)
     }
 
     pub(super) fn name(self) -> &'static str {
@@ -83,8 +83,8 @@ pub(super) struct RequestedOperation {
 }
 
 impl RequestedOperation {
-    /// Converts to the form in which another instance can resume it. `None`: the operation cannot
-    /// be stored, since it needs no resumption.
+    /// Converts to the form in which another instance can resume it. `None`: a list or a
+    /// completion, which is not stored.
     pub(super) fn to_stored(&self) -> Option<StoredCall> {
         Some(StoredCall {
             method: self.operation.method().name().to_owned(),
@@ -198,8 +198,8 @@ pub(super) fn read_params<'a, T: Deserialize<'a>>(
 /// as some clients send it.
 fn object(arguments: Option<&RawValue>) -> Result<Box<RawValue>, InvalidParams> {
     let none = || RawValue::from_string("{}".to_owned()).expect("valid JSON");
-    let is_object = |it: &RawValue| it.get().starts_with('{');
-    let Some(sent) = arguments.filter(|it| it.get() != r#""""#) else {
+    let is_object = |value: &RawValue| value.get().starts_with('{');
+    let Some(sent) = arguments.filter(|value| value.get() != r#""""#) else {
         return Ok(none());
     };
     if is_object(sent) {
@@ -208,7 +208,7 @@ fn object(arguments: Option<&RawValue>) -> Result<Box<RawValue>, InvalidParams> 
     json::from_str::<String>(sent.get())
         .and_then(|text| json::from_str::<Box<RawValue>>(text.trim()))
         .ok()
-        .filter(|it| is_object(it))
+        .filter(|value| is_object(value))
         .ok_or_else(|| malformed(RpcError::invalid_params("`arguments` must be an object")))
 }
 

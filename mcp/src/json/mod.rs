@@ -54,8 +54,8 @@ impl JsonError {
         };
         let position = syntax.then(|| (error.line(), error.column()));
         // The path of `serde_path_to_error` ends in `?` if the last element has no name.
-        let path = path.map(|it| it.trim_end_matches('?').trim_end_matches('.').to_owned());
-        let path = path.filter(|it| !it.is_empty());
+        let path = path.map(|path| path.trim_end_matches('?').trim_end_matches('.').to_owned());
+        let path = path.filter(|path| !path.is_empty());
         Self { path, problem, position }
     }
 }

@@ -94,7 +94,7 @@ impl Drop for Subscription {
     fn drop(&mut self) {
         let mut topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
         self.receiver = None;
-        if topics.get(&self.topic).is_some_and(|it| it.receiver_count() == 0) {
+        if topics.get(&self.topic).is_some_and(|sender| sender.receiver_count() == 0) {
             topics.remove(&self.topic);
         }
     }

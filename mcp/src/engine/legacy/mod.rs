@@ -84,7 +84,7 @@ pub(super) async fn initialize(
         .protocol_version
         .parse()
         .ok()
-        .filter(|it: &ProtocolVersion| !it.is_modern())
+        .filter(|version: &ProtocolVersion| !version.is_modern())
         .unwrap_or(ProtocolVersion::LATEST_LEGACY);
     let id = SessionId::random();
     let session = Session {

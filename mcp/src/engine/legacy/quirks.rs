@@ -9,7 +9,7 @@ use crate::{store::Session, version::ProtocolVersion};
 
 /// Whether a stream contains events with empty data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::engine) enum EmptyEvents {
+pub(super) enum EmptyEvents {
     /// Yes.
     Allowed,
     /// Only when the instance shuts down, to transmit `retry`.
@@ -20,12 +20,12 @@ pub(in crate::engine) enum EmptyEvents {
 
 /// The stream handling of the client of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::engine) struct StreamQuirks {
+pub(super) struct StreamQuirks {
     on_calls: EmptyEvents,
     on_standalone: EmptyEvents,
     /// Whether the client resumes the stream of a call. If not, missed events are sent when it
     /// resumes its standalone stream.
-    pub(in crate::engine) resumes_calls: bool,
+    pub(super) resumes_calls: bool,
 }
 
 /// Lower-case names of clients that treat an event with empty data as a malformed message:
@@ -45,7 +45,7 @@ impl StreamQuirks {
     }
 
     /// Determined by the revision and by the client's name in `initialize`.
-    pub(in crate::engine) fn of(session: &Session) -> Self {
+    pub(super) fn of(session: &Session) -> Self {
         let name = session.client_info.as_ref().map(|info| info.name.to_lowercase());
         let is = |names: &[&str]| {
             name.as_ref().is_some_and(|name| {
@@ -72,7 +72,7 @@ impl StreamQuirks {
     }
 
     /// Whether a stream contains events with empty data.
-    pub(in crate::engine) fn empty_events(self, standalone: bool) -> EmptyEvents {
+    pub(super) fn empty_events(self, standalone: bool) -> EmptyEvents {
         if standalone { self.on_standalone } else { self.on_calls }
     }
 }

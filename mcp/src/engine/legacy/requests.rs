@@ -377,7 +377,7 @@ async fn prepare_task(
     about: &mut About,
 ) -> Result<Option<Prepared>, PrepareError> {
     const METHODS: [&str; 4] = ["tasks/get", "tasks/result", "tasks/list", "tasks/cancel"];
-    let Some(method) = METHODS.into_iter().find(|it| *it == request.method) else {
+    let Some(method) = METHODS.into_iter().find(|method| *method == request.method) else {
         return Ok(None);
     };
     about.method = Some(method);

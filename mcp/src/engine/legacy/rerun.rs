@@ -48,7 +48,7 @@ pub(super) async fn resume(
 
 /// Takes over the calls of a stream that were lost with their instance: runs them again, or answers
 /// them with an error.
-pub(in crate::engine) async fn take_over(
+pub(super) async fn take_over(
     engine: &Arc<Inner>,
     caller: &Caller,
     key: &StreamKey,
@@ -77,9 +77,11 @@ async fn rerun_or_fail(
         && lost <= MAX_LOSSES
     {
         let requested = RequestedOperation::from_stored(engine, session.version, &call);
-        if requested.as_ref().is_none_or(|it| it.operation.is_repeatable(engine)) {
+        if requested.as_ref().is_none_or(|requested| requested.operation.is_repeatable(engine)) {
             tracing::info!(lost, "A call was lost with its instance; running it again");
-            if let Some(token) = requested.as_ref().and_then(|it| it.progress_token.as_ref()) {
+            if let Some(token) =
+                requested.as_ref().and_then(|requested| requested.progress_token.as_ref())
+            {
                 call.progress = last_progress(engine, &writer.key, token).await?;
             }
             run(engine, caller.clone(), session, writer, call, requested).await;
@@ -89,8 +91,8 @@ async fn rerun_or_fail(
     tracing::warn!(lost, "A call was lost with its instance; answering it with an error");
     let error = RpcError::new(
         codes::INTERNAL_ERROR,
-        "the call was lost: its server instance died, or its question was not answered in time. It may \
-         or may not have taken effect; check, then call again",
+        "the call was lost: its server instance died, or its question was not answered in time. It \
+         may or may not have taken effect; check, then call again",
     );
     let answer = rpc::encode_error(Some(&writer.request), &error);
     let response = LegacyResponse::resumed(Arc::clone(engine), caller.clone(), writer.key.clone());

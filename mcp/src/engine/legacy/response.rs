@@ -36,7 +36,7 @@ const READER_TIMEOUT: Duration = Duration::from_secs(1);
 const STREAM_BYTES: usize = 16 * 1024;
 
 /// The form of the HTTP response.
-pub(in crate::engine) enum ResponseMode {
+pub(super) enum ResponseMode {
     /// A JSON body.
     Json(Vec<u8>),
     /// An event stream. `listening` must be notified when its reader is subscribed.
@@ -46,11 +46,11 @@ pub(in crate::engine) enum ResponseMode {
 }
 
 /// The response to a legacy POST.
-pub(in crate::engine) struct LegacyResponse {
+pub(super) struct LegacyResponse {
     engine: Arc<Inner>,
     /// The caller of the POST, or the one that resumed the stream.
     caller: Caller,
-    pub(in crate::engine) key: StreamKey,
+    pub(super) key: StreamKey,
     state: Mutex<ResponseState>,
     failure: LateFailure,
     missing_scope: OnceLock<&'static str>,
@@ -77,7 +77,7 @@ enum ResponseState {
 impl LegacyResponse {
     /// Creates the response to requests that are not answered yet. Requests with an operation are
     /// run.
-    pub(in crate::engine) fn new(
+    pub(super) fn new(
         engine: Arc<Inner>,
         caller: Caller,
         key: StreamKey,
@@ -92,11 +92,7 @@ impl LegacyResponse {
     }
 
     /// Continues a response whose stream was opened earlier, possibly by another instance.
-    pub(in crate::engine) fn resumed(
-        engine: Arc<Inner>,
-        caller: Caller,
-        key: StreamKey,
-    ) -> Arc<Self> {
+    pub(super) fn resumed(engine: Arc<Inner>, caller: Caller, key: StreamKey) -> Arc<Self> {
         Self::with_state(engine, caller, key, ResponseState::Streaming)
     }
 
@@ -120,7 +116,7 @@ impl LegacyResponse {
 
     /// Opens the stream, unless it is open already. `false`: the response is JSON, the client does
     /// not accept event streams, or the caller's storage quota is exhausted.
-    pub(in crate::engine) async fn open_stream(&self) -> Result<bool, StoreError> {
+    pub(super) async fn open_stream(&self) -> Result<bool, StoreError> {
         let mut state = self.state.lock().await;
         match &*state {
             ResponseState::Streaming => return Ok(true),
@@ -131,8 +127,9 @@ impl LegacyResponse {
                 let log = &self.engine.stores.log;
                 let mut calls = Vec::new();
                 for (request, requested) in pending {
-                    let again =
-                        requested.as_ref().filter(|it| it.operation.is_repeatable(&self.engine));
+                    let again = requested
+                        .as_ref()
+                        .filter(|requested| requested.operation.is_repeatable(&self.engine));
                     calls.push((request.clone(), again.and_then(|it| it.to_stored())));
                 }
                 calls.extend(answers.iter().map(|(request, _)| (request.clone(), None)));
@@ -166,38 +163,38 @@ impl LegacyResponse {
     }
 
     /// The first run of a request.
-    pub(in crate::engine) fn first_run(&self, request: &RequestId) -> Writer {
+    pub(super) fn first_run(&self, request: &RequestId) -> Writer {
         self.writer(request, 0)
     }
 
     /// Records the job that answers a request. The first one is kept.
-    pub(in crate::engine) fn record_job(&self, job: &JobId) {
+    pub(super) fn record_job(&self, job: &JobId) {
         let _first = self.job.get_or_init(|| job.clone());
     }
 
     /// The job that answers a request, if one was created.
-    pub(in crate::engine) fn job(&self) -> Option<Arc<str>> {
+    pub(super) fn job(&self) -> Option<Arc<str>> {
         self.job.get().map(|job| Arc::from(job.as_str()))
     }
 
     /// Records the failure of a request. The first one is kept.
-    pub(in crate::engine) fn record_failure(&self, failure: CallFailure) {
+    pub(super) fn record_failure(&self, failure: CallFailure) {
         self.failure.set(failure);
     }
 
     /// The failure of a request, set when it is known.
-    pub(in crate::engine) fn failure(&self) -> &LateFailure {
+    pub(super) fn failure(&self) -> &LateFailure {
         &self.failure
     }
 
     /// Records that the access token lacks a scope.
-    pub(in crate::engine) fn record_missing_scope(&self, scope: &'static str) {
+    pub(super) fn record_missing_scope(&self, scope: &'static str) {
         let _first = self.missing_scope.get_or_init(|| scope);
         self.record_failure(CallFailure::Rpc(codes::INVALID_REQUEST));
     }
 
     /// Records a JSON-RPC error and its retry delay, if it is a rate limit error.
-    pub(in crate::engine) fn record_error(&self, error: &RpcError) {
+    pub(super) fn record_error(&self, error: &RpcError) {
         if let Some(wait) = error.retry_after() {
             let _first = self.retry_after.get_or_init(|| wait);
         }
@@ -205,18 +202,18 @@ impl LegacyResponse {
     }
 
     /// The retry delay of a rate limit error.
-    pub(in crate::engine) fn retry_after(&self) -> Option<Duration> {
+    pub(super) fn retry_after(&self) -> Option<Duration> {
         self.retry_after.get().copied()
     }
 
     /// The scope that the access token lacks.
-    pub(in crate::engine) fn missing_scope(&self) -> Option<&'static str> {
+    pub(super) fn missing_scope(&self) -> Option<&'static str> {
         self.missing_scope.get().copied()
     }
 
     /// Records the failure of the job that answered the request, if it failed. If the job cannot be
     /// read, the failure stays unknown here; the worker counts it.
-    pub(in crate::engine) async fn record_job_failure(&self, user: &UserId) {
+    pub(super) async fn record_job_failure(&self, user: &UserId) {
         let (Some(id), Some(jobs)) = (self.job.get(), self.engine.jobs()) else {
             return;
         };
@@ -231,7 +228,7 @@ impl LegacyResponse {
     }
 
     /// Adds the response to a request, or removes the request without one because it was cancelled.
-    pub(in crate::engine) async fn finish(&self, writer: &Writer, answer: Option<Vec<u8>>) {
+    pub(super) async fn finish(&self, writer: &Writer, answer: Option<Vec<u8>>) {
         let mut state = self.state.lock().await;
         match &mut *state {
             ResponseState::Decided => {}
@@ -252,7 +249,7 @@ impl LegacyResponse {
                 }
             }
             ResponseState::Undecided { pending, answers, .. } => {
-                pending.retain(|it| it.0 != writer.request);
+                pending.retain(|pending| pending.0 != writer.request);
                 answers.push((writer.request.clone(), answer));
                 if !pending.is_empty() {
                     return;
@@ -291,7 +288,7 @@ impl LegacyResponse {
 
     /// Renews the lease of a writer. `false`: the writer is no longer current. Without a stream
     /// there is no lease, and the result is `true`.
-    pub(in crate::engine) async fn renew(&self, writer: &Writer) -> bool {
+    pub(super) async fn renew(&self, writer: &Writer) -> bool {
         if !matches!(*self.state.lock().await, ResponseState::Streaming) {
             return true;
         }
@@ -313,7 +310,7 @@ fn array(answers: &[Vec<u8>]) -> Vec<u8> {
 }
 
 /// Sends the events of a legacy call to its stream.
-pub(in crate::engine) struct LegacyOutlet {
+pub(super) struct LegacyOutlet {
     response: Arc<LegacyResponse>,
     writer: Writer,
     /// The number of the last message of this run. Locked during a write, so that messages are
@@ -322,7 +319,7 @@ pub(in crate::engine) struct LegacyOutlet {
 }
 
 impl LegacyOutlet {
-    pub(in crate::engine) fn new(response: Arc<LegacyResponse>, writer: Writer) -> Arc<Self> {
+    pub(super) fn new(response: Arc<LegacyResponse>, writer: Writer) -> Arc<Self> {
         Arc::new(Self { response, writer, written: Mutex::default() })
     }
 

@@ -13,7 +13,7 @@ use crate::{id::SessionId, rpc::RequestId};
 
 type Calls = Mutex<HashMap<SessionId, Vec<(RequestId, CancellationToken)>>>;
 
-/// RunningCalls calls by session.
+/// The running calls by session.
 #[derive(Clone, Default)]
 pub(in crate::engine) struct RunningCalls {
     calls: Arc<Calls>,
@@ -52,7 +52,7 @@ impl RunningCalls {
     pub(in crate::engine) fn cancel(&self, session: &SessionId, request: Option<&RequestId>) {
         let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
         for (id, cancel) in calls.get(session).into_iter().flatten() {
-            if request.is_none_or(|it| it == id) {
+            if request.is_none_or(|request| request == id) {
                 cancel.cancel();
             }
         }
@@ -65,7 +65,7 @@ impl Drop for Registration {
         let Some(list) = calls.get_mut(&self.session) else {
             return;
         };
-        if let Some(index) = list.iter().position(|it| it.0 == self.request) {
+        if let Some(index) = list.iter().position(|call| call.0 == self.request) {
             list.swap_remove(index);
         }
         if list.is_empty() {

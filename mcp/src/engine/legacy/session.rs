@@ -28,14 +28,14 @@ pub(super) async fn load_session(
     caller: &Caller,
     headers: &HeaderMap,
     request: Option<&RequestId>,
-    requests: RequestCost,
+    cost: RequestCost,
 ) -> Result<ActiveSession, Reply> {
     if let Some(version) = headers::get(headers, headers::PROTOCOL_VERSION)
-        && !version.parse().is_ok_and(|it: ProtocolVersion| !it.is_modern())
+        && !version.parse().is_ok_and(|version: ProtocolVersion| !version.is_modern())
     {
         let error = RpcError::invalid_request(format!(
-            "the header `MCP-Protocol-Version` names a version that has no sessions here; served \
-             are {}",
+            "the header `MCP-Protocol-Version` names a version without sessions, or one that is not \
+             supported; supported are {}",
             ProtocolVersion::names().join(", ")
         ));
         return Err(Reply::bad_request(request, &error));
@@ -49,12 +49,12 @@ pub(super) async fn load_session(
     };
     let unknown = || {
         let error =
-            RpcError::invalid_request("this session has ended or never was; initialize again");
+            RpcError::invalid_request("this session does not exist or has ended; initialize again");
         Reply::error(StatusCode::NOT_FOUND, request, &error)
     };
     let id = SessionId::parse(sent).ok_or_else(unknown)?;
     let loading = engine.stores.sessions.load(&caller.user, &id);
-    let (counted, loaded) = tokio::join!(engine.check_rate(caller, requests), loading);
+    let (counted, loaded) = tokio::join!(engine.check_rate(caller, cost), loading);
     let quota = counted.map_err(|exhausted| Reply::too_many(request, exhausted))?;
     match loaded {
         Ok(Some(session)) => Ok(ActiveSession { id, session, quota }),

@@ -50,7 +50,7 @@ enum CloseReason {
 }
 
 /// The reader of a legacy stream for one socket.
-pub(in crate::engine) struct StreamReader {
+pub(super) struct StreamReader {
     engine: Arc<Inner>,
     key: StreamKey,
     empty_events: EmptyEvents,
@@ -97,7 +97,7 @@ enum Wake {
 
 impl StreamReader {
     /// Subscribes to the signals of the stream. Events are read when the body is polled.
-    pub(in crate::engine) async fn start(
+    pub(super) async fn start(
         engine: &Arc<Inner>,
         key: StreamKey,
         session: &Session,
@@ -157,7 +157,7 @@ impl StreamReader {
     /// The changes on a standalone stream are appended by its reader. A client that resumes it may
     /// have missed some in between, so it is notified that everything it subscribes to may have
     /// changed.
-    pub(in crate::engine) async fn take_over(&mut self, resumes: bool, session: &Session) {
+    pub(super) async fn take_over(&mut self, resumes: bool, session: &Session) {
         let signal = Signal::StreamTaken { key: self.key.clone(), holder: self.holder.clone() };
         self.engine.publish(signal).await;
         self.resumes = resumes;
@@ -169,11 +169,7 @@ impl StreamReader {
 
     /// Continues the stream of a call on the socket of the standalone stream. Its events have no
     /// ids, because they would make the client resume this stream instead of the standalone one.
-    pub(in crate::engine) async fn move_to_standalone(
-        mut self,
-        last: EventNumber,
-        session: &Session,
-    ) -> Self {
+    pub(super) async fn move_to_standalone(mut self, last: EventNumber, session: &Session) -> Self {
         self.delivery = Delivery::MovedHere { answers_until: last };
         self.ready.clear();
         self.take_over(true, session).await;
@@ -197,7 +193,7 @@ impl StreamReader {
     }
 
     /// The body of the response.
-    pub(in crate::engine) fn into_body(self) -> BoxStream<'static, Bytes> {
+    pub(super) fn into_body(self) -> BoxStream<'static, Bytes> {
         stream::unfold(self, |mut reader| async move {
             let chunk = reader.next().await?;
             Some((chunk, reader))
@@ -269,7 +265,7 @@ impl StreamReader {
                 tracing::debug!(target: crate::COUNTED, missed, "Events dropped before a resume");
             }
             lost => {
-                tracing::debug!(target: crate::COUNTED, lost, "Events dropped while connected")
+                tracing::debug!(target: crate::COUNTED, lost, "Events dropped while connected");
             }
         }
     }
@@ -348,7 +344,7 @@ impl StreamReader {
                 self.close_reason = Some(CloseReason::TakenOver);
             }
             Received::Signal(Signal::SessionEnded(_)) => {
-                self.close_reason = Some(CloseReason::SocketOnly)
+                self.close_reason = Some(CloseReason::SocketOnly);
             }
             Received::Signal(_) => {}
         }
@@ -405,7 +401,9 @@ impl StreamReader {
                 updated.chain([list]).collect()
             }
         };
-        for notification in signals.iter().filter_map(|it| notifications::notification(it, None)) {
+        for notification in
+            signals.iter().filter_map(|signal| notifications::notification(signal, None))
+        {
             self.engine.stores.log.append(&self.key.session, &notification).await?;
         }
         self.unread = true;

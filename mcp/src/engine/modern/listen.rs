@@ -101,7 +101,7 @@ struct Acknowledged<'a> {
     notifications: &'a Filter,
 }
 
-pub(in crate::engine) async fn listen(
+pub(super) async fn listen(
     engine: &Arc<Inner>,
     caller: Caller,
     request: &Request<'_>,
@@ -265,8 +265,9 @@ impl Listener {
                     updated.chain(lists).collect()
                 }
             };
-        let wanted = signals.iter().filter(|it| self.filter.wants(it));
-        let messages = wanted.filter_map(|it| notifications::notification(it, Some(&self.id)));
+        let wanted = signals.iter().filter(|signal| self.filter.wants(signal));
+        let messages =
+            wanted.filter_map(|signal| notifications::notification(signal, Some(&self.id)));
         self.ready = messages.collect();
         self.ready.reverse();
     }

@@ -143,10 +143,11 @@ async fn dispatch(
     };
     about.method = Some(method.name());
     let version = ProtocolVersion::V2026_07_28;
-    let operation = Operation::prepare(engine, version, method, request.params).map_err(|it| {
-        let status = if it.malformed { StatusCode::BAD_REQUEST } else { StatusCode::OK };
-        Rejected { status, error: it.error }
-    })?;
+    let operation =
+        Operation::prepare(engine, version, method, request.params).map_err(|invalid| {
+            let status = if invalid.malformed { StatusCode::BAD_REQUEST } else { StatusCode::OK };
+            Rejected { status, error: invalid.error }
+        })?;
     about.target = operation.target(engine);
     let scope = operation.scope(engine);
     if !caller.may(scope) {

@@ -81,7 +81,7 @@ impl FollowedTasks {
     }
 
     pub(in crate::engine) fn ids(&self) -> BTreeSet<JobId> {
-        self.tasks.iter().map(|it| it.id.clone()).collect()
+        self.tasks.iter().map(|followed| followed.id.clone()).collect()
     }
 
     pub(in crate::engine) fn mark_all_changed(&mut self) {
@@ -98,7 +98,7 @@ impl FollowedTasks {
         if self.tasks.iter().any(|it| it.changed) {
             return;
         }
-        let signals = self.tasks.iter_mut().map(|it| Box::pin(it.signals.recv()));
+        let signals = self.tasks.iter_mut().map(|followed| Box::pin(followed.signals.recv()));
         let index = select_all(signals).await.1;
         self.tasks[index].changed = true;
     }

@@ -85,7 +85,7 @@ pub(in crate::engine) enum TaskMethod {
 
 impl TaskMethod {
     pub(in crate::engine) fn parse(name: &str) -> Option<Self> {
-        [Self::Get, Self::Update, Self::Cancel].into_iter().find(|it| it.name() == name)
+        [Self::Get, Self::Update, Self::Cancel].into_iter().find(|method| method.name() == name)
     }
 
     pub(in crate::engine) fn name(self) -> &'static str {
@@ -188,7 +188,7 @@ pub(in crate::engine) async fn list(
     let page = access.of(caller).list(cursor.as_deref(), PAGE).await?.ok_or_else(|| {
         RpcError::invalid_params("`cursor` is not one that this server gave; list from the start")
     })?;
-    let shown = page.jobs.iter().filter(|it| !matches!(it.origin, Origin::Parent { .. }));
+    let shown = page.jobs.iter().filter(|job| !matches!(job.origin, Origin::Parent { .. }));
     let tasks: Vec<_> = shown.map(LegacyTask::new).collect();
     let mut result = json!({ "tasks": tasks });
     if let Some(next) = page.next {

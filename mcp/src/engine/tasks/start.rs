@@ -138,8 +138,8 @@ impl JobTool<'_> {
                     "Could not create a job; the call fails"
                 );
                 Err(CallToolResult::fault(
-                    "This could not be started, because jobs cannot be stored right now. Please try \
-                     again in a moment.",
+                    "This could not be started, because jobs cannot be stored right now. Please \
+                     try again in a moment.",
                 ))
             }
         }

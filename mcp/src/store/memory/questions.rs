@@ -59,11 +59,11 @@ impl Questions for Memory {
     ) -> Result<Answered, StoreError> {
         let mut state = self.state();
         let now = Instant::now();
-        let found = state.calls.iter_mut().enumerate().find_map(|(index, it)| {
-            let alive = it.writer.key.session == *session && now < it.expires;
-            let key = alive.then(|| it.open.remove(question)).flatten()?;
-            it.call.answers.insert(key, answer.clone());
-            Some((index, it.open.is_empty()))
+        let found = state.calls.iter_mut().enumerate().find_map(|(index, waiting)| {
+            let alive = waiting.writer.key.session == *session && now < waiting.expires;
+            let key = alive.then(|| waiting.open.remove(question)).flatten()?;
+            waiting.call.answers.insert(key, answer.clone());
+            Some((index, waiting.open.is_empty()))
         });
         let Some((index, complete)) = found else {
             return Ok(Answered::Unknown);

@@ -134,7 +134,7 @@ impl Bus for RedisBus {
             .arg(millis(ANNOUNCEMENT_TTL));
         let (before,): (Option<String>,) = self.connection.pipeline(&pipeline).await?;
         // An unreadable digest was written by a version with another format: treated as different.
-        Ok(before.map(|it| read(&it).unwrap_or_default()))
+        Ok(before.map(|digest| read(&digest).unwrap_or_default()))
     }
 }
 
@@ -190,7 +190,7 @@ impl Listener {
             tokio::time::timeout(CONNECT_LIMIT, connecting).await.map_err(unavailable)??;
         let (mut sink, mut messages) = pubsub.split();
         let topics = self.fanout.topics();
-        self.channels = topics.iter().map(|it| self.connection.channel(it)).collect();
+        self.channels = topics.iter().map(|topic| self.connection.channel(topic)).collect();
         open(&mut sink, self.channels.iter()).await?;
         if !first {
             tracing::info!(dependency = REDIS, "Receiving signals again");
@@ -238,7 +238,7 @@ impl Listener {
         let new: HashSet<&String> = requests
             .iter()
             .map(|it| &it.channel)
-            .filter(|it| !self.channels.contains(*it))
+            .filter(|channel| !self.channels.contains(*channel))
             .collect();
         open(sink, new.into_iter()).await?;
         for request in requests {
@@ -252,12 +252,12 @@ impl Listener {
 
     async fn close_unused(&mut self, sink: &mut PubSubSink) -> Result<(), StoreError> {
         let used: HashSet<String> =
-            self.fanout.topics().iter().map(|it| self.connection.channel(it)).collect();
+            self.fanout.topics().iter().map(|topic| self.connection.channel(topic)).collect();
         let unused: Vec<String> = self.channels.difference(&used).cloned().collect();
         if !unused.is_empty() {
             let closing = sink.unsubscribe(&unused);
             tokio::time::timeout(COMMAND_LIMIT, closing).await.map_err(unavailable)??;
-            self.channels.retain(|it| used.contains(it));
+            self.channels.retain(|channel| used.contains(channel));
         }
         Ok(())
     }

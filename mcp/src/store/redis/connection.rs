@@ -197,7 +197,7 @@ impl Connection {
         if let Some(link) = self.current() {
             return Ok(link);
         }
-        if failed.is_some_and(|it| it >= began) {
+        if failed.is_some_and(|failed_at| failed_at >= began) {
             return Err(unavailable("Redis could not be reached a moment ago"));
         }
         let connected = self.connect().await;

@@ -208,7 +208,7 @@ impl StreamLog for Redis {
         }
         let mut page = Page::default();
         for event in events.ids {
-            let number = event.id.split('-').next().and_then(|it| it.parse().ok());
+            let number = event.id.split('-').next().and_then(|number| number.parse().ok());
             let message: Option<String> = event.get("m");
             let message = message.as_deref().and_then(|it| it.strip_prefix(FORMAT));
             let (Some(number), Some(message)) = (number, message) else {
@@ -216,7 +216,7 @@ impl StreamLog for Redis {
             };
             page.events.push((number, Arc::from(message)));
         }
-        let last = meta.get(LAST).and_then(|it| it.parse().ok()).unwrap_or(0);
+        let last = meta.get(LAST).and_then(|last| last.parse().ok()).unwrap_or(0);
         page.last = last;
         let complete = page.events.last().map_or(after, |it| it.0) >= last;
         let pending = meta.iter().filter(|(name, _)| name.starts_with(PENDING));
@@ -227,13 +227,13 @@ impl StreamLog for Redis {
                 continue;
             };
             let pending = meta.get(&format!("{PENDING}{request}"));
-            let term = pending.and_then(|it| it.split(' ').next()?.parse().ok());
+            let term = pending.and_then(|pending| pending.split(' ').next()?.parse().ok());
             if let (Some(term), Some(job)) = (term, JobId::parse(job)) {
                 let request = json::from_str(request).map_err(unreadable)?;
                 page.jobs.push((Writer { key: key.clone(), request, term }, job));
             }
         }
-        page.lapses = lapses.map(|it| Duration::from_millis(it.saturating_sub(now)));
+        page.lapses = lapses.map(|lapses_at| Duration::from_millis(lapses_at.saturating_sub(now)));
         page.ended = complete && !standalone && lapses.is_none();
         Ok(Some(page))
     }

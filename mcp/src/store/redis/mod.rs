@@ -11,7 +11,7 @@
 //! | `mcp:{sid}:call:<id>` | hash | a call that waits for answers | of its questions |
 //! | `mcp:{sid}:ask:<question>` | string | call and tool's key of a question | of its questions |
 //! | `mcp:{sid}:waiting` | hash | waiting calls by JSON-RPC id | of its questions |
-//! | `mcp:{sid}:log:<stream>` | stream | events of a stream | [`super::STREAM_TTL`] after the last |
+//! | `mcp:{sid}:log:<stream>` | stream | its events | [`super::STREAM_TTL`] after the last |
 //! | `mcp:{sid}:meta:<stream>` | hash | last number; run and lease of open requests | same |
 //! | `mcp:{sid}:running:<stream>:<id>` | hash | a call that may be run again | same |
 //! | `mcp:{sid}:jobs` | hash | job by request | [`super::STREAM_TTL`] after its lease |

@@ -58,7 +58,7 @@ impl Questions for Redis {
     ) -> Result<bool, StoreError> {
         let session = &writer.key.session;
         // Derived from the questions, so that a repeated call uses the same id.
-        let id = open.first().map_or_else(random_id, |it| it.id.clone());
+        let id = open.first().map_or_else(random_id, |question| question.id.clone());
         let (channel, signal) = self.wake(&writer.key)?;
         let stored = StoredCall { answers: BTreeMap::new(), ..call.clone() };
         let mut suspend = self.scripts.question_suspend.prepare_invoke();

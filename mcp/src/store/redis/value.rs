@@ -40,7 +40,7 @@ pub(super) fn write(value: &impl Serialize) -> Result<String, StoreError> {
     Ok(format!("{FORMAT}{json}"))
 }
 
-/// Decodes what [`write`] encoded.
+/// Decodes what [`write()`] encoded.
 pub(super) fn read<T: DeserializeOwned>(text: &str) -> Result<T, StoreError> {
     let value = text
         .strip_prefix(FORMAT)

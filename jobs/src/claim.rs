@@ -18,7 +18,7 @@ use std::{
 use entity::jobs::{COLUMN, Column, Entity, Model};
 use mcp::{
     UserId,
-    job::{Attempt, JobCall, JobId, JobOutcome, Origin},
+    job::{Attempt, JobId, JobOutcome},
 };
 use platform::db::Failure;
 use platform::db::dialect;
@@ -31,7 +31,8 @@ use crate::{
     denied::{DeniedJobs, end_denied},
     limits::MAX_CLAIMS,
     queue::Queue,
-    row, settle,
+    row::{self, Lease},
+    settle,
 };
 
 /// How long a job stays in the queue that this version cannot read. A worker of the version that
@@ -64,24 +65,6 @@ pub struct Claimed {
     pub lease: Lease,
     /// How long it could have run before.
     pub waited: Duration,
-}
-
-/// What an attempt needs to know of its row to write the end of it.
-#[derive(Clone, Debug)]
-pub struct Lease {
-    /// Which job.
-    pub job: JobId,
-    /// Which attempt.
-    pub number: u32,
-    /// Whose.
-    pub owner: String,
-    pub(super) tool: String,
-    pub(super) failures: u32,
-    pub(super) max_attempts: u32,
-    pub(super) keep: Duration,
-    pub(super) parent: Option<JobId>,
-    /// Whether somebody has to tell the client of what becomes of it.
-    pub(super) client_is_told: bool,
 }
 
 /// How often a claim looks again that brought nothing but jobs whose access was ended.
@@ -276,7 +259,7 @@ async fn children(
 
 fn read(row: &mut Model, children: BTreeMap<String, JobOutcome>) -> Result<Claimed, Failure> {
     let call = row::whole_call(row)?;
-    let lease = lease(row, &call)?;
+    let lease = row::lease(row, &call)?;
     let attempt = Attempt {
         id: lease.job.clone(),
         number: lease.number,
@@ -296,26 +279,4 @@ fn read(row: &mut Model, children: BTreeMap<String, JobOutcome>) -> Result<Claim
     // Claiming wrote `updated_at`.
     let waited = (row.updated_at - row.run_at).to_std().unwrap_or_default();
     Ok(Claimed { attempt, lease, waited })
-}
-
-/// What the row says to whoever runs it.
-pub(super) fn lease(row: &Model, call: &JobCall) -> Result<Lease, Failure> {
-    Ok(Lease {
-        job: row::id(row)?,
-        number: row::count(row.attempt),
-        owner: row.owner_sub.clone(),
-        tool: row.tool.clone(),
-        failures: row::count(row.failures),
-        max_attempts: row::count(row.max_attempts),
-        keep: row::duration(row.keep_ms),
-        parent: row.parent_id.as_deref().and_then(JobId::parse),
-        client_is_told: matches!(call.origin, Origin::Stream { .. }),
-    })
-}
-
-impl Lease {
-    /// Whether the job was claimed so often that something must be wrong with it.
-    pub(super) fn is_worn_out(&self) -> bool {
-        self.number >= MAX_CLAIMS
-    }
 }

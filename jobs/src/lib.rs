@@ -28,6 +28,7 @@ mod answer;
 mod cancel;
 mod claim;
 mod convert;
+mod counts;
 mod denied;
 mod enqueue;
 mod keep;
@@ -46,13 +47,14 @@ mod totals;
 
 pub use self::{
     announce::{Unannounced, mark_announced, unannounced},
-    claim::{Claim, Claimed, Lease, Turn, claim},
+    claim::{Claim, Claimed, Turn, claim},
     denied::{DeniedJobs, end_denied},
     enqueue::{enqueue, enqueue_in},
     keep::{CheckpointError, RENEWALS_PER_LEASE, checkpoint, note_progress, renew},
     limits::{KEPT, KEPT_BOUNDS, LEASE, MAX_CHECKPOINT, MAX_CLAIMS, MAX_RESULT, QUESTION_PATIENCE},
     queue::{Access, Parts, Queue},
     quota::{JobQuota, JobUsage, usage},
+    row::Lease,
     settle::{End, Settled, settle},
     stats::{Stats, stats},
     store::store,

@@ -14,7 +14,10 @@ use platform::{
     signals,
 };
 
-use crate::{quota::JobQuota, schedule_runs, totals::Totals};
+use crate::{
+    counts::{JobCounts, ScheduleCounts},
+    quota::JobQuota,
+};
 
 /// Decides whether the access that a job was started with is still good.
 #[async_trait]
@@ -46,8 +49,8 @@ pub struct Queue(Arc<Inner>);
 
 struct Inner {
     parts: Parts,
-    totals: Totals,
-    schedule_totals: schedule_runs::Totals,
+    totals: JobCounts,
+    schedule_totals: ScheduleCounts,
 }
 
 impl fmt::Debug for Queue {
@@ -61,8 +64,8 @@ impl Queue {
     pub fn new(parts: Parts) -> Self {
         Self(Arc::new(Inner {
             parts,
-            totals: Totals::default(),
-            schedule_totals: schedule_runs::Totals::default(),
+            totals: JobCounts::default(),
+            schedule_totals: ScheduleCounts::default(),
         }))
     }
 
@@ -94,11 +97,11 @@ impl Queue {
         &self.0.parts.tools
     }
 
-    pub(crate) fn totals(&self) -> &Totals {
+    pub(crate) fn totals(&self) -> &JobCounts {
         &self.0.totals
     }
 
-    pub(crate) fn schedule_totals(&self) -> &schedule_runs::Totals {
+    pub(crate) fn schedule_totals(&self) -> &ScheduleCounts {
         &self.0.schedule_totals
     }
 

@@ -11,7 +11,7 @@ use entity::{
 };
 use mcp::{
     Caller, ClientAnswer, Question,
-    job::{Job, JobCall, JobId, JobOutcome, JobStatus, NewJob, Progress},
+    job::{Job, JobCall, JobId, JobOutcome, JobStatus, NewJob, Origin, Progress},
 };
 use platform::db::Failure;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -19,7 +19,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     convert::unreadable,
-    limits::{KEPT, KEPT_BOUNDS},
+    limits::{KEPT, KEPT_BOUNDS, MAX_CLAIMS},
 };
 
 /// The form of the JSON that this version writes.
@@ -76,6 +76,46 @@ pub(super) fn encode_call(mut call: JobCall) -> Result<(String, String), Failure
 /// another kind, such as one from the command line.
 pub(super) fn grant_and_key(caller: &Caller) -> (Option<GrantId>, Option<Kid>) {
     (caller.grant.parse().ok(), (!caller.key.is_empty()).then(|| Kid(caller.key.to_string())))
+}
+
+/// What an attempt needs to know of its row to write the end of it.
+#[derive(Clone, Debug)]
+pub struct Lease {
+    /// Which job.
+    pub job: JobId,
+    /// Which attempt.
+    pub number: u32,
+    /// Whose.
+    pub owner: String,
+    pub(super) tool: String,
+    pub(super) failures: u32,
+    pub(super) max_attempts: u32,
+    pub(super) keep: Duration,
+    pub(super) parent: Option<JobId>,
+    /// Whether somebody has to tell the client of what becomes of it.
+    pub(super) client_is_told: bool,
+}
+
+/// The lease of a claimed job.
+pub(super) fn lease(row: &Model, call: &JobCall) -> Result<Lease, Failure> {
+    Ok(Lease {
+        job: id(row)?,
+        number: count(row.attempt),
+        owner: row.owner_sub.clone(),
+        tool: row.tool.clone(),
+        failures: count(row.failures),
+        max_attempts: count(row.max_attempts),
+        keep: duration(row.keep_ms),
+        parent: row.parent_id.as_deref().and_then(JobId::parse),
+        client_is_told: matches!(call.origin, Origin::Stream { .. }),
+    })
+}
+
+impl Lease {
+    /// Whether the job was claimed so often that something must be wrong with it.
+    pub(super) fn is_worn_out(&self) -> bool {
+        self.number >= MAX_CLAIMS
+    }
 }
 
 /// The call without its arguments, which few who look at a job need.

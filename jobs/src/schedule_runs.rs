@@ -3,11 +3,7 @@
 //! The totals are kept in the database, where every process finds the same: on some platforms nothing
 //! can scrape a worker.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use entity::schedule_runs::{COLUMN, Column, Entity};
@@ -16,6 +12,7 @@ use sea_orm::{
     ConnectionTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, Statement,
 };
 
+pub use crate::counts::Runs;
 use crate::queue::Queue;
 
 /// Takes a run of a schedule, if the last one is at least `spacing` ago. Of several who try at once,
@@ -56,32 +53,6 @@ pub async fn register(queue: &Queue, names: &[&str]) -> Result<(), Failure> {
         queue.db().execute_raw(statement).await?;
     }
     Ok(())
-}
-
-/// What this process has counted and not written yet.
-#[derive(Debug, Default)]
-pub(crate) struct Totals(Mutex<BTreeMap<&'static str, Runs>>);
-
-/// How often a schedule ran and failed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Runs {
-    /// Runs that did what they should.
-    pub ran: u64,
-    /// Runs that failed, or could not begin.
-    pub failed: u64,
-}
-
-impl Totals {
-    fn gathered(&self) -> MutexGuard<'_, BTreeMap<&'static str, Runs>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn add(&self, name: &'static str, more: Runs) {
-        let mut gathered = self.gathered();
-        let runs = gathered.entry(name).or_default();
-        runs.ran += more.ran;
-        runs.failed += more.failed;
-    }
 }
 
 /// Counts runs of a schedule in the database. What cannot be written is kept, and written with the next

@@ -24,12 +24,12 @@ use sea_orm::{
 use serde::Serialize;
 
 use crate::{
-    claim::Lease,
     convert::{later, shortened},
     enqueue::{self, BoundBy},
     limits::{MAX_RESULT, QUESTION_PATIENCE},
     queue::Queue,
     row,
+    row::Lease,
 };
 
 /// The first pause before another attempt. Doubled after each failure.

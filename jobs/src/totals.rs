@@ -5,10 +5,7 @@
 //! counts and adds it up there every few seconds ([`write_totals`]): a row that each job wrote would
 //! let jobs wait for each other. A process that is killed takes along what it has not written yet.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::collections::BTreeMap;
 
 use entity::job_totals::Entity;
 pub use entity::job_totals::What;
@@ -18,7 +15,7 @@ use platform::metrics::{JOB_ENDS, JOB_OUTCOMES};
 use sea_orm::{ActiveEnum as _, EntityTrait as _};
 use serde_json::{Value, json};
 
-use crate::queue::Queue;
+use crate::{counts::Counted, queue::Queue};
 
 /// The word for a tool that is not in the catalog: of another version, or of a test.
 const OTHER: &str = "other";
@@ -37,29 +34,6 @@ impl Queue {
     /// Counts a job that ended, by one of [`JOB_OUTCOMES`].
     pub(crate) fn count_job(&self, tool: &str, outcome: &'static str) {
         self.totals().job(self.tool_label(tool), outcome);
-    }
-}
-
-/// What is counted: of which kind, by tool and by end.
-type Counted = (What, &'static str, &'static str);
-
-/// What a process has counted and not written yet.
-#[derive(Debug, Default)]
-pub(crate) struct Totals(Mutex<BTreeMap<Counted, u64>>);
-
-impl Totals {
-    fn gathered(&self) -> MutexGuard<'_, BTreeMap<Counted, u64>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Counts an attempt, by one of [`JOB_ENDS`].
-    pub(super) fn attempt(&self, tool: &'static str, end: &'static str) {
-        *self.gathered().entry((What::Attempt, tool, end)).or_default() += 1;
-    }
-
-    /// Counts a job that ended, by one of [`JOB_OUTCOMES`].
-    pub(super) fn job(&self, tool: &'static str, outcome: &'static str) {
-        *self.gathered().entry((What::Job, tool, outcome)).or_default() += 1;
     }
 }
 

@@ -21,7 +21,7 @@ const IN_CIRCLES: &[(&str, usize)] = &[
     ("mcp", 0),
     ("migration", 0),
     ("platform", 0),
-    ("service", 80),
+    ("service", 67),
     ("web", 0),
     ("worker", 0),
 ];

@@ -30,6 +30,7 @@ on_both!(
     places_can_be_kept_for_newcomers,
     processes_that_race_keep_to_the_quota_of_jobs,
     processes_that_race_keep_to_the_quota_of_arguments,
+    only_tools_that_run_as_jobs_are_counted_by_name,
     a_result_goes_when_its_time_is_over,
     too_much_of_a_result_is_refused,
     progress_only_grows,
@@ -381,6 +382,14 @@ async fn race(world: &World, number: usize, job: impl Fn() -> NewJob) -> (usize,
     let answers = calls.join_all().await;
     let number = answers.iter().filter(|answer| answer.is_ok()).count();
     (number, answers.into_iter().filter_map(Result::err).collect())
+}
+
+async fn only_tools_that_run_as_jobs_are_counted_by_name(world: World) {
+    let jobs = world.service.jobs();
+    assert_eq!(jobs.tool_label("notes_import"), "notes_import");
+    for other in ["notes_list", "a_tool", ""] {
+        assert_eq!(jobs.tool_label(other), "other");
+    }
 }
 
 async fn a_result_goes_when_its_time_is_over(world: World) {

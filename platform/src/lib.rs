@@ -25,6 +25,7 @@ pub mod non_public_ip;
 pub mod outgoing;
 pub mod private_files;
 pub mod proxies;
+pub mod public_url;
 pub mod quoted;
 pub mod sealing;
 pub mod secret;

@@ -7,11 +7,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use mcp::{Caller, Quota, RateLimiter, RequestCost};
+use oauth::limits::{Bucket, Verdict, per_minute};
 
-use crate::{
-    Service,
-    oauth::limits::{Bucket, Verdict, per_minute},
-};
+use crate::Service;
 
 /// What a client sends while it connects, and what costs hardly anything, may come this many times
 /// as often as calls: clients ask for every list, some of them several times.

@@ -53,7 +53,7 @@ pub fn mcp_settings(service: &Service) -> Settings {
             store: jobs::store(service.jobs()),
             result_tool: Some("jobs_get"),
         }),
-        access: Some(Arc::new(service.revoked().clone())),
+        access: Some(Arc::new(service.oauth().revoked().clone())),
         rate_limiter: PerPerson::configured(service).map(|it| Arc::new(it) as _),
     }
 }
@@ -67,7 +67,7 @@ mod tests {
         for tool in tools::ALL {
             let entry = tool.entry();
             let name = entry.definition.name;
-            assert!(crate::oauth::scope::ALL.contains(&entry.scope), "{name}: {}", entry.scope);
+            assert!(oauth::scope::ALL.contains(&entry.scope), "{name}: {}", entry.scope);
             let description = entry.definition.description;
             assert!((30..=1_000).contains(&description.len()), "{name}: {description}");
             assert_eq!(entry.definition.input_schema["type"], "object", "{name}");
@@ -77,7 +77,7 @@ mod tests {
             let reads = annotations.read_only_hint == Some(true);
             // Whoever may start a job that only reads may end it.
             if name != "jobs_cancel" {
-                assert_eq!(reads, entry.scope == crate::oauth::scope::NOTES_READ, "{name}");
+                assert_eq!(reads, entry.scope == oauth::scope::NOTES_READ, "{name}");
             }
         }
     }

@@ -3,18 +3,13 @@
 use std::{fmt, sync::Arc};
 
 use mcp::store::redis::Connection;
+use oauth::{
+    Stores,
+    cimd::{Resolver, SystemResolver},
+};
 use platform::clock::Clock;
 
-use crate::{
-    config::Config,
-    metrics,
-    oauth::{
-        cimd::{self, Documents, Resolver, SystemResolver},
-        limits::{self, Limiter},
-        pending::{self, PendingStore},
-    },
-    redis,
-};
+use crate::{config::Config, metrics};
 
 /// Everything that a [`Service`](crate::Service) does not make itself. Instances that are given
 /// clones of one share its stores.
@@ -24,12 +19,8 @@ pub struct Dependencies {
     pub clock: Arc<dyn Clock>,
     /// Where changes are told.
     pub bus: Arc<dyn mcp::Bus>,
-    /// Where half-done sign-ins wait.
-    pub pending: Arc<dyn PendingStore>,
-    /// What counts how often somebody does something.
-    pub limiter: Arc<dyn Limiter>,
-    /// Where documents of clients are kept.
-    pub documents: Arc<dyn Documents>,
+    /// What instances share of sign-ins.
+    pub oauth: Stores,
     /// The connection to Redis, if there is one.
     pub redis: Option<Connection>,
     /// What turns the hosts of such documents into addresses.
@@ -64,9 +55,7 @@ impl Dependencies {
         connection: &Connection,
     ) -> Self {
         Self {
-            pending: Arc::new(redis::Pending::new(connection.clone(), Arc::clone(&clock))),
-            limiter: Arc::new(redis::Limits::new(connection.clone(), Arc::clone(&clock))),
-            documents: Arc::new(redis::KeptDocuments::new(connection.clone(), Arc::clone(&clock))),
+            oauth: Stores::in_redis(connection, &clock),
             redis: Some(connection.clone()),
             ..Self::in_process(clock, bus)
         }
@@ -75,9 +64,7 @@ impl Dependencies {
     /// Stores in this process, and the network as it is.
     pub fn in_process(clock: Arc<dyn Clock>, bus: Arc<dyn mcp::Bus>) -> Self {
         Self {
-            pending: Arc::new(pending::InProcess::new(Arc::clone(&clock))),
-            limiter: Arc::new(limits::InProcess::new(Arc::clone(&clock))),
-            documents: Arc::new(cimd::InProcess::new(Arc::clone(&clock))),
+            oauth: Stores::in_process(&clock),
             redis: None,
             resolver: Arc::new(SystemResolver),
             roots: None,

@@ -16,19 +16,25 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use ::jobs::Queue;
-use chrono::{DateTime, Utc};
-use platform::{clock::Clock, db::Database, fetch::Fetcher};
+use ::jobs::{DeniedJobs, Queue};
+use async_trait::async_trait;
+use entity::{exports as exports_table, jobs as jobs_table, notes as notes_table};
+use mcp::{Caller, Signal, UserId};
+use oauth::{
+    EndedAccess, Removed, Server,
+    access::{self, Authority},
+    limits::Limiter,
+};
+use platform::{
+    clock::Clock,
+    db::{DATABASE, Database, Failure, Transaction},
+    fetch::Fetcher,
+    signals,
+};
+use sea_orm::{EntityTrait as _, QueryFilter as _};
 use tokio::time::timeout;
 
-use crate::{
-    config::Config,
-    model::Model,
-    oauth::{
-        access::JobAccess, access_token::AccessTokens, cimd::Fetching, github::GitHub,
-        limits::Limiter, pending::PendingStore, revoked::RevokedGrants, signing_keys::SigningKeys,
-    },
-};
+use crate::{config::Config, model::Model};
 
 mod admission;
 mod catalog;
@@ -40,12 +46,10 @@ pub mod health;
 pub mod metrics;
 mod model;
 pub mod notes;
-pub mod oauth;
 pub mod prompts;
 pub mod redis;
 pub mod resources;
 pub mod tools;
-pub mod users;
 
 pub use catalog::{catalog, mcp_settings};
 pub use dependencies::Dependencies;
@@ -63,16 +67,11 @@ struct Inner {
     db: Database,
     given: Dependencies,
     fetcher: Arc<Fetcher>,
-    fetching: Fetching,
-    github: Option<GitHub>,
     model: Option<Model>,
-    keys: SigningKeys,
-    revoked: RevokedGrants,
-    started_at: DateTime<Utc>,
-    tokens: AccessTokens,
     health: health::Cache,
     sampler: metrics::Sampler,
     jobs: Queue,
+    oauth: Server,
 }
 
 impl fmt::Debug for Service {
@@ -94,19 +93,9 @@ impl Service {
 
     /// The same with any stores, which several instances may share.
     pub async fn connect_with(config: &Config, mut given: Dependencies) -> anyhow::Result<Self> {
-        given.limiter = metrics::limiter(given.limiter);
+        given.oauth.limiter = metrics::limiter(given.oauth.limiter);
         let clock = Arc::clone(&given.clock);
         let db = platform::db::connect(&config.database).await?;
-        let keys = SigningKeys::new(db.clone(), Arc::clone(&clock), &config.jwt_signing_secret);
-        let revoked = RevokedGrants::new(db.clone(), Arc::clone(&clock));
-        let tokens = AccessTokens::new(
-            config.public_url.as_str(),
-            &config.public_url.mcp(),
-            config.access_token_ttl,
-            keys.clone(),
-            revoked.clone(),
-            Arc::clone(&clock),
-        );
         let fetcher = Arc::new(Fetcher::new(
             Arc::clone(&given.resolver),
             given.roots.clone(),
@@ -121,22 +110,30 @@ impl Service {
             quota: config.job_quota,
             tools: tools::jobs(),
         });
-        let proxies = || config.proxies.clone();
+        let dependents =
+            Arc::new(Owned { db: db.clone(), bus: Arc::clone(&given.bus), jobs: jobs.clone() });
+        let oauth = Server::new(
+            config.oauth(),
+            oauth::Parts {
+                db: db.clone(),
+                clock: Arc::clone(&clock),
+                bus: Arc::clone(&given.bus),
+                stores: given.oauth.clone(),
+                fetcher: Arc::clone(&fetcher),
+                dependents,
+            },
+        );
+        let model = config.model.clone().map(|model| Model::new(model, config.proxies.clone()));
         Ok(Self(Arc::new(Inner {
             config: config.clone(),
             db,
-            fetching: Fetching::new(Arc::clone(&fetcher), Arc::clone(&given.documents), config),
             fetcher,
-            github: config.github.clone().map(|it| GitHub::new(it, proxies())),
-            model: config.model.clone().map(|it| Model::new(it, proxies())),
+            model,
             given,
-            keys,
-            revoked,
-            started_at: clock.now(),
-            tokens,
             health: health::Cache::default(),
             sampler: metrics::Sampler::default(),
             jobs,
+            oauth,
         })))
     }
 
@@ -161,24 +158,30 @@ impl Service {
         &self.0.given.clock
     }
 
+    /// The authorization server.
+    pub fn oauth(&self) -> &Server {
+        &self.0.oauth
+    }
+
+    /// How much a person keeps, and the quota.
+    pub async fn notes_used(&self, user: &UserId) -> Result<notes::quota::Used, Failure> {
+        let used = notes::quota::usage(&self.db_of(user), user).await?;
+        Ok(notes::quota::Used { used, quota: self.config().note_quota })
+    }
+
+    /// How many unfinished jobs a person has, and the quota.
+    pub async fn jobs_used(&self, user: &UserId) -> Result<::jobs::JobUsage, Failure> {
+        ::jobs::usage(&self.db_of(user), user, self.jobs().quota()).await
+    }
+
     /// The queue of jobs.
     pub fn jobs(&self) -> &Queue {
         &self.0.jobs
     }
 
-    /// Where half-done sign-ins wait.
-    pub fn pending(&self) -> &dyn PendingStore {
-        &*self.0.given.pending
-    }
-
     /// What counts how often somebody does something.
     pub fn limiter(&self) -> &dyn Limiter {
-        &*self.0.given.limiter
-    }
-
-    /// How documents of clients are fetched.
-    pub(crate) fn fetching(&self) -> &Fetching {
-        &self.0.fetching
+        &*self.0.given.oauth.limiter
     }
 
     /// What fetches documents that somebody else's request names.
@@ -186,34 +189,9 @@ impl Service {
         &self.0.fetcher
     }
 
-    /// GitHub, if people sign in there.
-    pub(crate) fn github(&self) -> Option<&GitHub> {
-        self.0.github.as_ref()
-    }
-
     /// The language model to ask, if one is configured.
     pub(crate) fn model(&self) -> Option<&Model> {
         self.0.model.as_ref()
-    }
-
-    /// The keys that sign access tokens.
-    pub fn keys(&self) -> &SigningKeys {
-        &self.0.keys
-    }
-
-    /// What was revoked lately.
-    pub fn revoked(&self) -> &RevokedGrants {
-        &self.0.revoked
-    }
-
-    /// When this instance started, by its clock.
-    pub(crate) fn started_at(&self) -> DateTime<Utc> {
-        self.0.started_at
-    }
-
-    /// Mints and verifies access tokens.
-    pub fn tokens(&self) -> &AccessTokens {
-        &self.0.tokens
     }
 
     /// Writes what was counted and closes the connections after the statements that are running, so
@@ -247,5 +225,71 @@ impl Service {
 
     fn health_cache(&self) -> &health::Cache {
         &self.0.health
+    }
+}
+
+/// What the queue asks about the access that jobs were started with.
+struct JobAccess(Database);
+
+#[async_trait]
+impl ::jobs::Access for JobAccess {
+    async fn ended(&self, callers: &[&Caller]) -> Result<Vec<Option<&'static str>>, Failure> {
+        let authorities: Vec<_> = callers.iter().map(|caller| Authority::of(caller)).collect();
+        let answers = access::denied_all(&self.0, &authorities).await?;
+        Ok(answers.into_iter().map(|denied| Some(denied?.job_sentence())).collect())
+    }
+}
+
+/// What ends with an account or with access: notes, exports and jobs.
+struct Owned {
+    db: Database,
+    bus: Arc<dyn mcp::Bus>,
+    jobs: Queue,
+}
+
+impl Owned {
+    async fn delete_notes(
+        db: &impl sea_orm::ConnectionTrait,
+        user: &UserId,
+    ) -> Result<u64, sea_orm::DbErr> {
+        let theirs = notes_table::COLUMN.owner_sub.eq(user.as_str());
+        let deleted = notes_table::Entity::delete_many().filter(theirs).exec(db).await?;
+        Ok(deleted.rows_affected)
+    }
+}
+
+#[async_trait]
+impl oauth::Dependents for Owned {
+    async fn delete_owned(
+        &self,
+        transaction: &Transaction,
+        user: &UserId,
+    ) -> Result<Removed, Failure> {
+        let count = Self::delete_notes(transaction, user).await?;
+        // A worker that runs one of the jobs finds that it can write nothing more.
+        jobs_table::Entity::delete_owned_by(user.as_str()).exec(transaction).await?;
+        exports_table::Entity::delete_owned_by(user.as_str()).exec(transaction).await?;
+        Ok(Removed { count, one: "note", many: "notes" })
+    }
+
+    async fn account_deleted(&self, user: &UserId) {
+        // An import that was writing meanwhile was waited for when its job was deleted.
+        if let Err(error) = Self::delete_notes(&self.db, user).await {
+            tracing::warn!(
+                dependency = DATABASE, error = %error,
+                "Notes of a deleted account may have stayed: {error}"
+            );
+        }
+        let changed = Signal::ResourceListChanged { user: user.clone() };
+        signals::publish(&*self.bus, vec![changed]).await;
+    }
+
+    async fn access_ended(&self, whose: EndedAccess) -> Result<(), Failure> {
+        let which = match whose {
+            EndedAccess::OfPerson(user) => DeniedJobs::OfPerson(user),
+            EndedAccess::OfGrants(grants) => DeniedJobs::OfGrants(grants),
+            EndedAccess::OfKey(key) => DeniedJobs::OfKey(key),
+        };
+        ::jobs::end_denied(&self.jobs, &which).await.map(drop)
     }
 }

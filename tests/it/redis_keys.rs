@@ -65,8 +65,8 @@ async fn fetch(url: &str) {
     let connection = Connection::new(url, &fresh_prefix()).expect("the URL is good");
     let stores = Stores::in_redis(&connection, Duration::from_mins(1)).expect("the URL is good");
     let given = Dependencies::in_redis(Arc::new(SystemClock), stores.bus, &connection);
-    given.documents.put("https://a.example/x", b"{}".to_vec(), Duration::from_mins(1)).await;
-    assert!(given.documents.lead("https://a.example/y", Duration::from_mins(1)).await);
+    given.oauth.documents.put("https://a.example/x", b"{}".to_vec(), Duration::from_mins(1)).await;
+    assert!(given.oauth.documents.lead("https://a.example/y", Duration::from_mins(1)).await);
 }
 
 /// What a key is for.

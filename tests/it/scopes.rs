@@ -1,7 +1,7 @@
 //! A token that may only read cannot write, and its client learns what to ask for.
 
+use oauth::scope::NOTES_READ;
 use serde_json::json;
-use service::oauth::scope::NOTES_READ;
 use tests::{client::Answer, cluster::Cluster, schema::Revision};
 
 fn is_challenged(answer: &Answer, origin: &str) {

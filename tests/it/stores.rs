@@ -7,10 +7,9 @@ use mcp::{
     Signal, Stores,
     store::{Received, Topic, redis::Connection},
 };
-use platform::clock::{Clock as _, MockClock, SystemClock};
-use service::Dependencies;
+use platform::clock::{Clock, MockClock, SystemClock};
 use tests::{
-    in_time,
+    in_time, oauth_suite,
     redis::{self, Trio},
     relay::Relay,
     store_suite,
@@ -34,15 +33,23 @@ async fn sign_in_passes(url: &str) {
     let prefix = redis::fresh_prefix();
     let instances = [(); 2].map(|()| {
         let connection = connection(url, &prefix);
-        let bus = Stores::in_memory(Duration::from_mins(1)).bus;
-        Dependencies::in_redis(Arc::clone(&clock) as _, bus, &connection)
+        let clock: Arc<dyn Clock> = Arc::<MockClock>::clone(&clock);
+        oauth::Stores::in_redis(&connection, &clock)
     });
-    service::oauth::suite::run(&instances[0], &instances[1], &clock).await;
+    oauth_suite::run(&instances[0], &instances[1], &clock).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_in_process_stores_pass_the_suite() {
     store_suite::run(|ttl| async move { Stores::in_memory(ttl) }, tokio::time::advance).await;
+}
+
+#[tokio::test]
+async fn the_sign_in_stores_of_one_process_pass_the_suite() {
+    let clock = Arc::new(MockClock::at(SystemClock.now()));
+    let shared: Arc<dyn Clock> = Arc::<MockClock>::clone(&clock);
+    let stores = oauth::Stores::in_process(&shared);
+    oauth_suite::run(&stores, &stores.clone(), &clock).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

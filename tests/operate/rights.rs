@@ -8,7 +8,7 @@ use std::{
 };
 
 use mcp::{Stores, store::redis::Connection};
-use platform::clock::{Clock as _, MockClock, SystemClock};
+use platform::clock::{Clock, MockClock, SystemClock};
 use sea_orm::ConnectionTrait as _;
 use service::Dependencies;
 use tests::{
@@ -134,11 +134,9 @@ async fn every_command_that_the_stores_send_is_checked() {
     store_suite::run(stores, tokio::time::sleep).await;
     let clock = Arc::new(MockClock::at(SystemClock.now()));
     let shared = connection();
-    let instances = [(); 2].map(|()| {
-        let bus = Stores::in_memory(Duration::from_mins(1)).bus;
-        Dependencies::in_redis(Arc::clone(&clock) as _, bus, &shared)
-    });
-    service::oauth::suite::run(&instances[0], &instances[1], &clock).await;
+    let time: Arc<dyn Clock> = Arc::<MockClock>::clone(&clock);
+    let instances = [(); 2].map(|()| oauth::Stores::in_redis(&shared, &time));
+    tests::oauth_suite::run(&instances[0], &instances[1], &clock).await;
 
     let checked: BTreeSet<_> = service::redis::commands().collect();
     let stats = server.run("INFO commandstats").await;

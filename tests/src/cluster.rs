@@ -3,13 +3,9 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use mcp::{Engine, Stores, UserId, store::redis::Connection};
+use oauth::{access_token::NewToken, scope};
 use platform::clock::{Clock, MockClock, SystemClock};
-use service::{
-    Dependencies, Service,
-    config::Config,
-    metrics,
-    oauth::{access_token::NewToken, scope},
-};
+use service::{Dependencies, Service, config::Config, metrics};
 use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -326,6 +322,7 @@ impl Cluster {
 
     async fn mint(&self, user: &str, scopes: &[&str], ttl: Option<Duration>) -> String {
         self.service()
+            .oauth()
             .tokens()
             .mint(NewToken {
                 user: UserId::new(format!("dev:{user}")),

@@ -16,8 +16,8 @@ use std::{
 };
 
 use async_trait::async_trait;
+use oauth::cimd::Resolver;
 use serde_json::{Value, json};
-use service::oauth::cimd::Resolver;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},

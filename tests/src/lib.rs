@@ -14,6 +14,7 @@ pub mod fixtures;
 pub mod github;
 mod idle;
 pub mod model;
+pub mod oauth_suite;
 pub mod postgres;
 pub mod processes;
 pub mod redis;

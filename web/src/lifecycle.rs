@@ -3,11 +3,9 @@
 use std::time::Duration;
 
 use ::mcp::Engine;
+use oauth::{allow_list, revoked};
 use platform::ending;
-use service::{
-    Service,
-    oauth::{allow_list, revoked},
-};
+use service::Service;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -53,13 +51,13 @@ pub async fn run(
     let app = routes::all(&instance)?;
     // Before the first request, so that no revoked token is accepted. If the database is
     // unavailable, the first verification of a token waits for it instead.
-    if let Err(error) = allow_list::enforce(&instance.service).await {
+    if let Err(error) = allow_list::enforce(instance.service.oauth()).await {
         tracing::warn!(
             dependency = error.dependency(), error = ?error,
             "Could not revoke the access of users who left the allow list; retrying later"
         );
     }
-    if let Err(error) = instance.service.revoked().load().await {
+    if let Err(error) = instance.service.oauth().revoked().load().await {
         tracing::warn!(
             dependency = error.dependency(), error = ?error,
             "Could not load the revoked grants; retrying when a token is verified"
@@ -76,7 +74,7 @@ pub async fn run(
     };
     let serving =
         server::serve(listener, app, Limits::default(), stop_accepting.clone(), closing / 2);
-    let following = revoked::follow(&instance.service, |_grant| {});
+    let following = revoked::follow(instance.service.oauth(), |_grant| {});
     tokio::select! {
         ((), ()) = async { tokio::join!(serving, ending) } => {
             // Calls of requests that arrived at the last moment may outlive their connection.

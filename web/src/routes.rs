@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use ::oauth::github::CALLBACK_PATH;
 use http::Uri;
 use poem::{Endpoint, EndpointExt as _, IntoEndpoint, Request, Response, Route, get};
-use service::{metrics::HTTP_FAILURES, oauth::github::CALLBACK_PATH};
+use service::metrics::HTTP_FAILURES;
 
 use crate::{
     api::{

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use jobs::{DeniedJobs, RENEWALS_PER_LEASE};
 use mcp::AccessCheck as _;
-use service::oauth::revoked;
+use oauth::revoked;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -26,8 +26,8 @@ async fn end_denied(shared: &Shared, held: BTreeSet<Key>) {
 
 /// Triggers a renewal of the leases when access is revoked, which finds the affected jobs.
 pub(crate) async fn watch_access(shared: Arc<Shared>, stop: CancellationToken) {
-    let mut changes = shared.service.revoked().changes();
-    let following = revoked::follow(&shared.service, |_grant| {});
+    let mut changes = shared.service.oauth().revoked().changes();
+    let following = revoked::follow(shared.service.oauth(), |_grant| {});
     let renewing = async {
         while changes.changed().await.is_ok() {
             shared.running.renew_soon();

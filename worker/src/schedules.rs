@@ -10,12 +10,12 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context as _;
 use futures_util::future::BoxFuture;
 use jobs::schedule_runs::{self, Runs};
+use oauth::{cimd, client::ClientId, sweep};
 use platform::db::Failure;
 use service::{
     Service, exports,
     metrics::{ELSEWHERE, SCHEDULE_RUNS},
     notes,
-    oauth::{cimd, client::ClientId, sweep},
 };
 use tokio_cron_scheduler::{Job, JobScheduler};
 use tokio_util::sync::CancellationToken;
@@ -113,7 +113,7 @@ pub const ALL: &[Schedule] = &[
         what: "deletes authorization codes that expired an hour ago",
         why: "a code lives for a minute, so the table stays as small as ten minutes of sign-ins",
         spacing: Duration::from_mins(5),
-        step: sweeping!(service => sweep::codes(service), sweep::BATCH),
+        step: sweeping!(service => sweep::codes(service.oauth()), sweep::BATCH),
     },
     Schedule {
         name: "expired-exports",
@@ -129,7 +129,7 @@ pub const ALL: &[Schedule] = &[
         what: "deletes refresh tokens of grants that ended a month ago",
         why: "hourly, so each run is short; before ended-grants, which depends on it",
         spacing: Duration::from_mins(30),
-        step: sweeping!(service => sweep::refresh_tokens(service), sweep::BATCH),
+        step: sweeping!(service => sweep::refresh_tokens(service.oauth()), sweep::BATCH),
     },
     Schedule {
         name: "ended-grants",
@@ -137,7 +137,7 @@ pub const ALL: &[Schedule] = &[
         what: "deletes grants that ended a month ago and have no tokens left",
         why: "after expired-tokens",
         spacing: Duration::from_mins(30),
-        step: sweeping!(service => sweep::grants(service), sweep::BATCH),
+        step: sweeping!(service => sweep::grants(service.oauth()), sweep::BATCH),
     },
     Schedule {
         name: "old-cutoffs",
@@ -145,7 +145,7 @@ pub const ALL: &[Schedule] = &[
         what: "deletes records of revoked access a month after the revocation",
         why: "by then everything issued before has expired; at night",
         spacing: Duration::from_hours(12),
-        step: sweeping!(service => sweep::cutoffs(service), sweep::BATCH),
+        step: sweeping!(service => sweep::cutoffs(service.oauth()), sweep::BATCH),
     },
     Schedule {
         name: "unused-clients",
@@ -153,7 +153,7 @@ pub const ALL: &[Schedule] = &[
         what: "deletes registered clients that are not used",
         why: "limits mass registrations to an hour; after ended-grants, since grants keep clients",
         spacing: Duration::from_mins(30),
-        step: sweeping!(service => sweep::clients(service), sweep::BATCH),
+        step: sweeping!(service => sweep::clients(service.oauth()), sweep::BATCH),
     },
     Schedule {
         name: "signing-keys",
@@ -163,7 +163,7 @@ pub const ALL: &[Schedule] = &[
         spacing: Duration::from_mins(7),
         step: |service, _, _| {
             Box::pin(async move {
-                service.keys().keep_up().await?;
+                service.oauth().keys().keep_up().await?;
                 Ok(Done { count: 0, more: false })
             })
         },
@@ -176,7 +176,7 @@ pub const ALL: &[Schedule] = &[
         spacing: Duration::from_hours(12),
         step: |service, _, after| {
             Box::pin(async move {
-                let done = cimd::recheck(service, after.as_ref()).await?;
+                let done = cimd::recheck(service.oauth(), after.as_ref()).await?;
                 let more = done.last.is_some();
                 *after = done.last;
                 Ok(Done { count: done.revoked, more })
@@ -189,7 +189,7 @@ pub const ALL: &[Schedule] = &[
         what: "deletes signing keys that have not been trusted for three months",
         why: "there are few of them; at night",
         spacing: Duration::from_hours(12),
-        step: sweeping!(service => sweep::keys(service), sweep::BATCH),
+        step: sweeping!(service => sweep::keys(service.oauth()), sweep::BATCH),
     },
     Schedule {
         name: "old-audit",
@@ -197,7 +197,7 @@ pub const ALL: &[Schedule] = &[
         what: "deletes audit log entries that exceed their retention",
         why: "they arrive evenly, so each run deletes one day; at night",
         spacing: Duration::from_hours(12),
-        step: sweeping!(service => sweep::audit(service), sweep::BATCH),
+        step: sweeping!(service => sweep::audit(service.oauth()), sweep::BATCH),
     },
     Schedule {
         name: "finished-jobs",

@@ -23,16 +23,25 @@ use std::{
 };
 
 use ipnet::IpNet;
+use jobs::JobQuota;
+pub use oauth::github::GitHubSettings;
+use oauth::{
+    access_token,
+    cimd::KnownDocuments,
+    client::{self, Client},
+    data_keys::DataKeys,
+    gate, grant,
+    redirect_uri::Schemes,
+};
 use platform::telemetry::{self, Telemetry};
 pub use platform::{
     db::DatabaseSettings,
+    public_url::PublicUrl,
     telemetry::{LogFormat, TraceSettings},
 };
 use platform::{proxies::Proxies, secret::Secret};
 
-pub use self::types::{
-    GitHubSettings, MetricsSettings, Mode, ModelSettings, PublicUrl, RedisSettings,
-};
+pub use self::types::{MetricsSettings, Mode, ModelSettings, RedisSettings};
 use self::{
     reader::{
         Reader, address, data_keys, database_url, inline_or_file, log_filter, log_format, networks,
@@ -50,18 +59,7 @@ use self::{
         WORKER_CONCURRENCY, WORKER_PORT,
     },
 };
-use crate::{
-    notes::quota,
-    oauth::{
-        access_token,
-        cimd::KnownDocuments,
-        client::{self, Client},
-        data_keys::DataKeys,
-        gate, grant,
-        redirect_uri::Schemes,
-    },
-};
-use jobs::JobQuota;
+use crate::notes::quota;
 
 /// Everything that the environment decides. Reading it once proves that it is complete.
 #[derive(Clone, Debug)]
@@ -155,6 +153,28 @@ impl fmt::Display for ConfigErrors {
 impl std::error::Error for ConfigErrors {}
 
 impl Config {
+    /// The settings of the authorization server.
+    pub(crate) fn oauth(&self) -> oauth::Settings {
+        oauth::Settings {
+            public_url: self.public_url.clone(),
+            is_private: self.mode == Mode::Embedded
+                && self.public_url.is_loopback()
+                && self.host.is_loopback(),
+            github: self.github.clone(),
+            gate: self.gate.clone(),
+            data_keys: self.data_keys.clone(),
+            redirect_schemes: self.redirect_schemes.clone(),
+            clients: self.clients.clone(),
+            client_documents: self.client_documents,
+            known_documents: self.known_documents.clone(),
+            jwt_signing_secret: self.jwt_signing_secret.clone(),
+            access_token_ttl: self.access_token_ttl,
+            audit_retention: self.audit_retention,
+            ended_grant_retention: self.ended_grant_retention,
+            proxies: self.proxies.clone(),
+        }
+    }
+
     /// Starts logging, and tracing if that is configured, under the name of the program, and logs the
     /// warnings about the configuration. See [`telemetry::start`].
     pub fn start_telemetry(&self, program: &'static str) -> anyhow::Result<Telemetry> {

@@ -3,8 +3,11 @@
 use std::{fmt, net::IpAddr, path::Path, time::Duration};
 
 use ipnet::IpNet;
+use oauth::github::GitHubSettings;
+use oauth::redirect_uri::Schemes;
 use platform::{
     proxies::{Proxies, ProxyUrl},
+    public_url::origin,
     secret::Secret,
     telemetry::{self, LogFormat, TraceSettings},
 };
@@ -12,14 +15,13 @@ use url::{Host, Url};
 
 use super::{
     kept_secret::kept_secret,
-    types::{GitHubSettings, Mode, ModelSettings},
+    types::{Mode, ModelSettings},
     variables::{
         DATA_DIR, GITHUB_API_URL, GITHUB_CLIENT_ID, GITHUB_CLIENT_SECRET, GITHUB_URL, HTTP_PROXY,
         HTTPS_PROXY, JWT_SIGNING_SECRET, LLM_API_KEY, LLM_MODEL, LLM_URL, NO_PROXY,
         OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_EXPORTER_OTLP_HEADERS, OTEL_TRACES_SAMPLER_ARG, Variable,
     },
 };
-use crate::oauth::redirect_uri::Schemes;
 
 /// Below this a signing secret could be guessed.
 pub(super) const MIN_SECRET_BYTES: usize = 32;
@@ -217,22 +219,6 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
         _ => return None,
     };
     number.checked_mul(seconds).map(Duration::from_secs)
-}
-
-/// A URL that is nothing but an origin.
-pub(super) fn origin(text: &str) -> Result<Url, String> {
-    let expected = "must be a scheme and a host such as https://notes.example.com";
-    let url = Url::parse(text).map_err(|error| format!("{expected}: {error}"))?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(format!("{expected}: the scheme has to be https or http"));
-    }
-    // A user name or password is not repeated here.
-    let bare = url.username().is_empty()
-        && url.password().is_none()
-        && url.path() == "/"
-        && url.query().is_none()
-        && url.fragment().is_none();
-    if bare { Ok(url) } else { Err(format!("{expected}, without a path or anything after it")) }
 }
 
 /// The entries of a list that is separated by commas: at least one.

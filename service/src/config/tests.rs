@@ -1,12 +1,12 @@
 use std::collections::HashMap;
 
+use oauth::data_keys::KeySource;
 use tempfile::TempDir;
 
 use super::{
     variables::{VARIABLES, env_example},
     *,
 };
-use crate::oauth::data_keys::KeySource;
 
 fn read(variables: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
     let variables: HashMap<_, _> = variables.iter().copied().collect();

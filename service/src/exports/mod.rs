@@ -17,6 +17,10 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use entity::{ExportId, export_chunks, exports};
 use mcp::{Caller, UserId};
+use oauth::{
+    access::{self, Authority},
+    token_format::PlainDownload,
+};
 use platform::db::{DATABASE, Database, Failure};
 use schemars::JsonSchema;
 use sea_orm::{
@@ -31,10 +35,6 @@ use self::archive::Archive;
 use crate::{
     Service,
     notes::{self, Cursor, Note, NotesError, Tag},
-    oauth::{
-        access::{self, Authority},
-        token_format::PlainDownload,
-    },
 };
 
 /// How long a file is kept, and its address works: long enough for somebody to click on it.
@@ -342,7 +342,7 @@ pub async fn by_token(service: &Service, token: &str) -> Result<Export, ExportEr
 /// Whether the access that a file was made with has ended since, as far as this instance knows: its
 /// address is then worth nothing any more.
 pub fn is_denied(service: &Service, export: &Export) -> bool {
-    service.revoked().is_denied(&export.authority)
+    service.oauth().revoked().is_denied(&export.authority)
 }
 
 /// One of a person's files.

@@ -4,6 +4,7 @@
 mod observed;
 mod sample;
 
+use oauth::{audit, gate::Closed, github::CALLBACK_PATH, limits, sign_in::SignInOutcome};
 pub use platform::metrics::*;
 
 pub(crate) use self::observed::limiter;
@@ -11,7 +12,6 @@ pub use self::{
     observed::stores,
     sample::{Sampler, render},
 };
-use crate::oauth::{audit, gate::Closed, github::CALLBACK_PATH, limits, sign_in::SignInOutcome};
 
 /// Starts counting in this process. Later calls change nothing.
 pub fn start() {

@@ -13,6 +13,7 @@ use mcp::{
         Writer,
     },
 };
+use oauth::limits::{Bucket, Limiter, Verdict};
 use platform::clock::{Clock as _, SystemClock};
 use tokio::time::Instant;
 
@@ -20,7 +21,6 @@ use super::{
     MCP_CALLS_TAKEN_OVER, MCP_CANCELLATIONS, MCP_QUESTIONS, MCP_SESSION_DURATION, MCP_SESSIONS,
     MCP_STREAM_EVENTS, RATE_LIMIT_DECISIONS, REDIS_OPERATION_DURATION,
 };
-use crate::oauth::limits::{Bucket, Limiter, Verdict};
 
 /// The same stores, counted. How long a session lasted is measured with the machine's clock.
 /// `remote`: whether each operation is a round trip whose time matters.

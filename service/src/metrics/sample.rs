@@ -5,7 +5,12 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
+use jobs::{
+    Stats, What,
+    schedule_runs::{self, Runs},
+};
 use metrics_process::Collector;
+use oauth::signing_keys::KeyInfo;
 use platform::db::{Database, PoolStatus};
 use sea_orm::{DbBackend, FromQueryResult, Statement};
 use tokio::{
@@ -22,11 +27,7 @@ use super::{
     REDIS_MEMORY_MAX, REDIS_PING, REDIS_RECONNECTS, REDIS_REJECTED, SCHEDULE_RUNS, TASKS, UP,
     WORKER_SILENCE,
 };
-use crate::{Service, oauth::signing_keys::KeyInfo};
-use jobs::{
-    Stats, What,
-    schedule_runs::{self, Runs},
-};
+use crate::Service;
 
 /// The longest that one source may take. Prometheus gives up on a scrape after ten seconds.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -264,7 +265,7 @@ async fn postgres(service: &Service, db: &Database) -> anyhow::Result<()> {
 
 async fn signing_keys(service: &Service) -> anyhow::Result<()> {
     let now = service.clock().now();
-    let keys = service.keys().list().await?;
+    let keys = service.oauth().keys().list().await?;
     for state in KEY_STATES {
         let ages = || {
             let of_state = keys.iter().filter(|it| signing_key_state(it) == state);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use mcp::{Call, Completion, Prompt, PromptMessage, PromptResult, ToolError};
+use oauth::scope;
 use platform::{plain, quoted};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -10,7 +11,6 @@ use serde::Deserialize;
 use crate::{
     Service,
     notes::{self, PageSize, Words},
-    oauth::scope,
     tools::failed,
 };
 

@@ -2,6 +2,7 @@
 
 use chrono::Days;
 use mcp::{Call, Prompt, PromptMessage, PromptResult, ToolError};
+use oauth::scope;
 use platform::plain;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -9,7 +10,6 @@ use serde::Deserialize;
 use crate::{
     Service,
     notes::{self, Listing, MAX_PAGE, PageSize},
-    oauth::scope,
     tools::failed,
 };
 

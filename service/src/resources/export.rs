@@ -3,11 +3,11 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use entity::ExportId;
 use mcp::{Call, MatchedUri, Resource, ResourceContents, ToolError};
+use oauth::scope;
 
 use crate::{
     Service,
     exports::{self, ExportError, MAX_RESOURCE_BYTES},
-    oauth::scope,
 };
 
 pub(super) struct ExportById;

@@ -4,11 +4,11 @@ use mcp::{
     Annotations, Call, Completion, MatchedUri, Resource, ResourceContents, ResourceEntry,
     ResourcePage, ToolError,
 };
+use oauth::scope;
 
 use crate::{
     Service,
     notes::{self, Cursor, NoteSummary, NotesError},
-    oauth::scope,
     tools::failed,
 };
 

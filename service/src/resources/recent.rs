@@ -1,11 +1,11 @@
 //! `notes://recent`: the newest notes, as one Markdown document.
 
 use mcp::{Call, MatchedUri, Resource, ResourceContents, ToolError};
+use oauth::scope;
 
 use crate::{
     Service,
     notes::{self, Listing, NoteSummary, RECENT_URI},
-    oauth::scope,
     tools::failed,
 };
 

@@ -1,6 +1,7 @@
 //! `notes_create`: keeps a new note.
 
 use mcp::{Call, Tool, ToolAnnotations, ToolError};
+use oauth::scope;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -8,7 +9,6 @@ use super::failed;
 use crate::{
     Service,
     notes::{self, Body, Draft, Note, Tags, Title},
-    oauth::scope,
 };
 
 pub(super) struct CreateNote;

@@ -2,6 +2,7 @@
 
 use entity::NoteId;
 use mcp::{Call, Capability, Elicited, Tool, ToolAnnotations, ToolError};
+use oauth::scope;
 use platform::quoted;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -10,7 +11,6 @@ use super::failed_for;
 use crate::{
     Service,
     notes::{self, NoteRef},
-    oauth::scope,
 };
 
 pub(super) struct DeleteNote;

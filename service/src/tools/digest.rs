@@ -14,6 +14,7 @@ use mcp::{
     Call, Capability, Question, RunMode, SampleRequest, Tool, ToolAnnotations, ToolError,
     job::Child,
 };
+use oauth::scope;
 use platform::counted;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -24,7 +25,6 @@ use crate::{
     Service,
     model::{Model, ModelError},
     notes::{self, Note, NoteRef, Tag},
-    oauth::scope,
 };
 
 /// How long one attempt may take: one answer of a model, and what is around it.

@@ -10,6 +10,7 @@ use mcp::{
     Call, CallToolResult, Content, ResourceEntry, RunMode, Tool, ToolAnnotations, ToolError,
     ToolOutput,
 };
+use oauth::scope;
 use platform::{counted, db::Failure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -20,7 +21,6 @@ use crate::{
     Service,
     exports::{self, Export, ExportError, Format},
     notes::{self, Tag},
-    oauth::scope,
 };
 
 /// How long one attempt may take.

@@ -1,6 +1,7 @@
 //! `notes_get`: one note, whole.
 
 use mcp::{Call, Tool, ToolAnnotations, ToolError};
+use oauth::scope;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -8,7 +9,6 @@ use super::failed_for;
 use crate::{
     Service,
     notes::{self, Note, NoteRef},
-    oauth::scope,
 };
 
 pub(super) struct GetNote;

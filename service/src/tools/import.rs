@@ -7,10 +7,12 @@
 use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use jobs::CheckpointError;
 use mcp::{
     Call, Capability, Elicited, RunMode, Tool, ToolAnnotations, ToolError,
     job::{JobId, Superseded},
 };
+use oauth::{limits, scope};
 use platform::{
     counted,
     db::{self, Failure},
@@ -31,9 +33,7 @@ use crate::{
         quota::{self, Used},
         transfer::{self, Document, Form, MAX_BYTES},
     },
-    oauth::{limits, scope},
 };
-use jobs::CheckpointError;
 
 /// How long one attempt may take: a large document on a busy database.
 const TIMEOUT: Duration = Duration::from_mins(10);

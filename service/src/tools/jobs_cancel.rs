@@ -1,11 +1,12 @@
 //! `jobs_cancel`: ends a job that has not ended.
 
 use mcp::{Call, Tool, ToolAnnotations, ToolError};
+use oauth::scope;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::jobs_get::{Input, JobView, id, not_found, refused};
-use crate::{Service, oauth::scope};
+use crate::Service;
 
 pub(super) struct CancelJob;
 

@@ -6,11 +6,12 @@ use mcp::{
     Call, JobAccessError, Tool, ToolAnnotations, ToolError,
     job::{Job, JobId, JobOutcome, JobStatus},
 };
+use oauth::scope;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Service, oauth::scope};
+use crate::Service;
 
 pub(super) struct GetJob;
 

@@ -1,11 +1,12 @@
 //! `jobs_list`: what was started and may still be under way.
 
 use mcp::{Call, Tool, ToolAnnotations, ToolError};
+use oauth::scope;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::jobs_get::{JobView, away, not_found};
-use crate::{Service, oauth::scope};
+use crate::Service;
 
 /// Jobs of one page.
 const PAGE: usize = 20;

@@ -1,6 +1,7 @@
 //! `notes_list`: the newest notes, page by page.
 
 use mcp::{Call, Tool, ToolAnnotations, ToolError};
+use oauth::scope;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -8,7 +9,6 @@ use super::failed;
 use crate::{
     Service,
     notes::{self, Cursor, Listing, Page, PageSize, Tag},
-    oauth::scope,
 };
 
 pub(super) struct ListNotes;

@@ -1,6 +1,7 @@
 //! `notes_search`: full-text search.
 
 use mcp::{Call, Tool, ToolAnnotations, ToolError};
+use oauth::scope;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -8,7 +9,6 @@ use super::failed;
 use crate::{
     Service,
     notes::{self, Hits, PageSize, Words},
-    oauth::scope,
 };
 
 pub(super) struct SearchNotes;

@@ -2,6 +2,7 @@
 
 use entity::NoteId;
 use mcp::{Call, SampleRequest, Tool, ToolAnnotations, ToolError};
+use oauth::scope;
 use platform::quoted;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -10,7 +11,6 @@ use super::{failed, failed_for, to_f64};
 use crate::{
     Service,
     notes::{self, Listing, Note, NoteRef, PageSize, Tag, Words},
-    oauth::scope,
 };
 
 /// The most notes of one summary.

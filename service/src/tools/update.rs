@@ -1,6 +1,7 @@
 //! `notes_update`: changes parts of a note.
 
 use mcp::{Call, Tool, ToolAnnotations, ToolError};
+use oauth::scope;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -8,7 +9,6 @@ use super::failed_for;
 use crate::{
     Service,
     notes::{self, Body, Changes, Note, NoteRef, Tags, Title},
-    oauth::scope,
 };
 
 pub(super) struct UpdateNote;

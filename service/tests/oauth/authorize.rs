@@ -1,6 +1,6 @@
 //! What a client may ask for, and who is told when it may not.
 
-use service::oauth::{
+use oauth::{
     authorize::{self, AuthorizeError, PageError},
     consent::{Decision, Next},
     redirect_uri::Destination,
@@ -19,7 +19,7 @@ fn changed(client: &str, name: &str, value: Option<&str>) -> Vec<(String, String
 }
 
 async fn refused(world: &World, parameters: &[(String, String)]) -> AuthorizeError {
-    authorize::begin(&world.service, parameters, &request())
+    authorize::begin(world.service.oauth(), parameters, &request())
         .await
         .expect_err("a request that is wrong")
 }
@@ -161,7 +161,8 @@ async fn the_only_registered_target_may_be_left_out() {
     for (world, client) in [(&world, registered.as_str()), (&world_of_ours, "ours")] {
         for value in [None, Some("")] {
             let left_out = changed(client, "redirect_uri", value);
-            let begun = authorize::begin(&world.service, &left_out, &request()).await.unwrap();
+            let begun =
+                authorize::begin(world.service.oauth(), &left_out, &request()).await.unwrap();
             let Next::ToClient { uri } = world.decide(&begun, Decision::Deny).await else {
                 panic!("not to the client");
             };
@@ -241,7 +242,7 @@ async fn a_client_is_held_to_what_it_registered_for() {
     let client = world.registered(&limited).await;
     for asked in [Some("notes:read notes:write"), Some("notes:read"), None] {
         let asked = changed(&client, "scope", asked);
-        let begun = authorize::begin(&world.service, &asked, &request()).await.unwrap();
+        let begun = authorize::begin(world.service.oauth(), &asked, &request()).await.unwrap();
         let view = world.view(&begun).await;
         let granted: Vec<_> = view.permissions.iter().map(|it| it.scope).collect();
         assert_eq!((granted, view.optional), (vec!["notes:read"], vec![]));
@@ -282,6 +283,6 @@ async fn without_a_way_to_sign_in_nothing_begins() {
 
 impl World {
     async fn begin_with(&self, parameters: &[(String, String)]) -> bool {
-        authorize::begin(&self.service, parameters, &request()).await.is_ok()
+        authorize::begin(self.service.oauth(), parameters, &request()).await.is_ok()
     }
 }

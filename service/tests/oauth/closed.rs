@@ -6,8 +6,8 @@ use std::{
     sync::{Arc, Mutex, atomic::Ordering},
 };
 
+use oauth::client::{self, Client, ClientError};
 use platform::fetch::Unreachable;
-use service::oauth::client::{self, Client, ClientError};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional},
     net::{TcpListener, TcpStream},
@@ -100,7 +100,7 @@ async fn tunnel(
 }
 
 async fn find(world: &World, url: &str) -> Result<Client, ClientError> {
-    client::find(&world.service, url).await
+    client::find(world.service.oauth(), url).await
 }
 
 async fn why(world: &World, url: &str) -> Unreachable {
@@ -197,7 +197,7 @@ async fn a_configured_document_is_never_fetched() {
         let world = World::with(&variables).await;
         let client = find(&world, URL).await.unwrap();
         assert_eq!(client.name.as_str(), "Document App");
-        assert_eq!(client::find_snapshot(&world.service, URL).await, Ok(client));
+        assert_eq!(client::find_snapshot(world.service.oauth(), URL).await, Ok(client));
         assert_eq!(world.names.lookups.load(Ordering::Relaxed), 0, "{switch}");
     }
 }
@@ -209,10 +209,14 @@ async fn where_documents_are_off_none_is_fetched() {
     let service = world.another_with(&[("CLIENT_METADATA_DOCUMENTS", "off")]).await;
     let before = world.documents.connections();
     for url in [URL, "https://other.example.com/c", CLAUDE_CODE] {
-        assert_eq!(client::find(&service, url).await, Err(ClientError::DocumentsOff), "{url}");
+        assert_eq!(
+            client::find(service.oauth(), url).await,
+            Err(ClientError::DocumentsOff),
+            "{url}"
+        );
     }
     // Who was connected before stays so.
-    assert_eq!(client::find_snapshot(&service, URL).await, Ok(connected));
+    assert_eq!(client::find_snapshot(service.oauth(), URL).await, Ok(connected));
     assert_eq!(world.documents.connections(), before);
 }
 

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use service::oauth::{
+use oauth::{
     authorize,
     client::{self, ClientKind},
     code::{self, Redemption},
@@ -20,7 +20,7 @@ async fn the_page_says_who_asks_for_what() {
     let world = World::new().await;
     let client = world.client(&["http://localhost/cb"]).await;
     let begun = world.begin(&client, "http://localhost:7/cb").await;
-    let view = consent::view(&world.service, &begun.transaction, Some(&begun.browser_nonce))
+    let view = consent::view(world.service.oauth(), &begun.transaction, Some(&begun.browser_nonce))
         .await
         .unwrap();
     assert_eq!(view.client_name.as_str(), "App");
@@ -47,7 +47,7 @@ async fn the_person_decides_what_a_client_gets_that_does_not_say_what_it_needs()
         let mut request_of = good(&client, "http://localhost/cb");
         request_of.retain(|(name, _)| name != "scope");
         request_of.extend(asked.map(|it| ("scope".to_owned(), it.to_owned())));
-        let begun = authorize::begin(&world.service, &request_of, &request()).await.unwrap();
+        let begun = authorize::begin(world.service.oauth(), &request_of, &request()).await.unwrap();
         let view = world.view(&begun).await;
         let scopes = |permissions: &[consent::Permission]| -> Vec<_> {
             permissions.iter().map(|it| it.scope).collect()
@@ -71,8 +71,8 @@ async fn the_person_decides_what_a_client_gets_that_does_not_say_what_it_needs()
             resource: &[],
             request: request(),
         };
-        let client = client::find(&world.service, &client).await.unwrap();
-        let tokens = code::redeem(&world.service, &client, redemption).await.unwrap();
+        let client = client::find(world.service.oauth(), &client).await.unwrap();
+        let tokens = code::redeem(world.service.oauth(), &client, redemption).await.unwrap();
         assert_eq!(tokens.scope, granted, "{asked:?}");
     }
 }
@@ -84,15 +84,15 @@ async fn looking_changes_nothing_and_every_form_works() {
     let begun = world.begin(&client, "http://localhost/cb").await;
     let other = world.begin(&client, "http://localhost/cb").await;
     let nonce = Some(&*begun.browser_nonce);
-    let first = consent::view(&world.service, &begun.transaction, nonce).await.unwrap();
+    let first = consent::view(world.service.oauth(), &begun.transaction, nonce).await.unwrap();
     for _ in 0..3 {
-        let again = consent::view(&world.service, &begun.transaction, nonce).await.unwrap();
+        let again = consent::view(world.service.oauth(), &begun.transaction, nonce).await.unwrap();
         assert_eq!(again.csrf, first.csrf);
     }
     // Two flows of one browser, finished in reverse order.
     assert!(matches!(world.decide(&other, approve()).await, Next::ToGitHub { .. }));
     let next = consent::decide(
-        &world.service,
+        world.service.oauth(),
         &begun.transaction,
         &first.csrf,
         nonce,
@@ -112,8 +112,9 @@ async fn a_stranger_ends_nothing() {
     let begun = world.begin(&client, "http://localhost/cb").await;
     let other = world.begin(&client, "http://localhost/cb").await;
     let (mine, theirs) = (Some(&*begun.browser_nonce), Some(&*other.browser_nonce));
-    let csrf = consent::view(&world.service, &begun.transaction, mine).await.unwrap().csrf;
-    let foreign = consent::view(&world.service, &other.transaction, theirs).await.unwrap().csrf;
+    let csrf = consent::view(world.service.oauth(), &begun.transaction, mine).await.unwrap().csrf;
+    let foreign =
+        consent::view(world.service.oauth(), &other.transaction, theirs).await.unwrap().csrf;
     for (transaction, csrf, nonce, error) in [
         (&*begun.transaction, "", mine, ConsentError::Forged),
         (&*begun.transaction, &*foreign, mine, ConsentError::Forged),
@@ -124,13 +125,19 @@ async fn a_stranger_ends_nothing() {
         ("unknown", &*csrf, mine, ConsentError::NotFound),
     ] {
         for decision in [approve(), Decision::Deny] {
-            let decided =
-                consent::decide(&world.service, transaction, csrf, nonce, decision, &request())
-                    .await;
+            let decided = consent::decide(
+                world.service.oauth(),
+                transaction,
+                csrf,
+                nonce,
+                decision,
+                &request(),
+            )
+            .await;
             assert_eq!(decided.unwrap_err(), error);
         }
     }
-    let error = consent::view(&world.service, &begun.transaction, None).await.unwrap_err();
+    let error = consent::view(world.service.oauth(), &begun.transaction, None).await.unwrap_err();
     assert_eq!(error, ConsentError::OtherBrowser);
     assert!(matches!(world.decide(&begun, approve()).await, Next::ToGitHub { .. }));
 }
@@ -143,8 +150,11 @@ async fn of_many_clicks_one_counts() {
     for _ in 0..20 {
         let begun = Arc::new(world.begin(&client, "http://localhost/cb").await);
         let nonce = Some(&*begun.browser_nonce);
-        let csrf: Arc<str> =
-            consent::view(&world.service, &begun.transaction, nonce).await.unwrap().csrf.into();
+        let csrf: Arc<str> = consent::view(world.service.oauth(), &begun.transaction, nonce)
+            .await
+            .unwrap()
+            .csrf
+            .into();
         let clicks: Vec<_> = (0..16)
             .map(|click| {
                 let service = if click % 2 == 0 { world.service.clone() } else { another.clone() };
@@ -152,7 +162,7 @@ async fn of_many_clicks_one_counts() {
                 tokio::spawn(async move {
                     let nonce = Some(&*begun.browser_nonce);
                     consent::decide(
-                        &service,
+                        service.oauth(),
                         &begun.transaction,
                         &csrf,
                         nonce,
@@ -188,7 +198,8 @@ async fn no_means_no() {
     assert_eq!(answer["state"], "a state & more");
     assert_eq!(answer["iss"], "http://localhost:8080");
     assert_eq!(answer["tenant"], "1");
-    let again = consent::view(&world.service, &begun.transaction, Some(&begun.browser_nonce)).await;
+    let again =
+        consent::view(world.service.oauth(), &begun.transaction, Some(&begun.browser_nonce)).await;
     assert_eq!(again.unwrap_err(), ConsentError::NotFound);
     assert_eq!(world.audited("consent_denied").await, 1);
 }
@@ -199,6 +210,7 @@ async fn a_sign_in_waits_for_ten_minutes() {
     let client = world.client(&["http://localhost/cb"]).await;
     let begun = world.begin(&client, "http://localhost/cb").await;
     world.clock.advance(Duration::from_mins(10));
-    let late = consent::view(&world.service, &begun.transaction, Some(&begun.browser_nonce)).await;
+    let late =
+        consent::view(world.service.oauth(), &begun.transaction, Some(&begun.browser_nonce)).await;
     assert_eq!(late.unwrap_err(), ConsentError::NotFound);
 }

@@ -5,8 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use oauth::client::{self, Client, ClientError, ClientKind};
 use serde_json::{Value, json};
-use service::oauth::client::{self, Client, ClientError, ClientKind};
 
 use crate::{
     host::Reply,
@@ -16,7 +16,7 @@ use crate::{
 const URL: &str = "https://app.example.com/client";
 
 async fn find(world: &World, url: &str) -> Result<Client, ClientError> {
-    client::find(&world.service, url).await
+    client::find(world.service.oauth(), url).await
 }
 
 async fn refused(world: &World, url: &str) -> bool {
@@ -36,7 +36,7 @@ async fn a_document_says_who_a_client_is() {
     assert!(client.may_refresh);
     let host = "app.example.com".to_owned();
     assert_eq!(client.kind, ClientKind::MetadataDocument { host });
-    assert_eq!(client::find_snapshot(&world.service, URL).await, Ok(client));
+    assert_eq!(client::find_snapshot(world.service.oauth(), URL).await, Ok(client));
     let [request] = &world.documents.seen()[..] else {
         panic!("not one request");
     };
@@ -259,21 +259,21 @@ async fn what_was_agreed_to_outlives_the_document() {
     let mut renamed = document(URL);
     renamed["client_name"] = json!("Another Name");
     serve(&world, renamed);
-    let snapshot = client::find_snapshot(&world.service, URL).await.unwrap();
+    let snapshot = client::find_snapshot(world.service.oauth(), URL).await.unwrap();
     assert_eq!(snapshot, before, "nothing is fetched for a token");
 
     world.clock.advance(Duration::from_mins(5));
     let after = find(&world, URL).await.unwrap();
     assert_eq!(after.name.as_str(), "Another Name");
     assert_ne!(after.metadata_hash, before.metadata_hash);
-    assert_eq!(client::find_snapshot(&world.service, URL).await, Ok(after.clone()));
+    assert_eq!(client::find_snapshot(world.service.oauth(), URL).await, Ok(after.clone()));
 
     world.documents.answer(|_| Reply::Answer(404, "text/plain", String::new()));
     world.clock.advance(Duration::from_hours(1));
     assert!(refused(&world, URL).await);
-    assert_eq!(client::find_snapshot(&world.service, URL).await, Ok(after));
+    assert_eq!(client::find_snapshot(world.service.oauth(), URL).await, Ok(after));
     let never_agreed_to = "https://app.example.com/unknown";
-    let unknown = client::find_snapshot(&world.service, never_agreed_to).await;
+    let unknown = client::find_snapshot(world.service.oauth(), never_agreed_to).await;
     assert_eq!(unknown, Err(ClientError::Unknown));
 }
 
@@ -284,7 +284,7 @@ async fn two_hundred_requests_at_once_are_one_fetch() {
     let requests: Vec<_> = (0..200)
         .map(|number| {
             let service = services[number % 2].clone();
-            tokio::spawn(async move { client::find(&service, URL).await.is_ok() })
+            tokio::spawn(async move { client::find(service.oauth(), URL).await.is_ok() })
         })
         .collect();
     for request in requests {

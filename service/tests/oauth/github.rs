@@ -6,17 +6,15 @@ use std::{
 };
 
 use mcp::UserId;
-use serde_json::json;
-use service::{
-    oauth::{
-        client,
-        code::{self, Redemption},
-        consent::Next,
-        gate::{self, Closed, GateAnswer},
-        github::{self, Arrived, CallbackError, Refusal},
-    },
+use oauth::{
+    client,
+    code::{self, Redemption},
+    consent::Next,
+    gate::{self, Closed, GateAnswer},
+    github::{self, Arrived, CallbackError, Refusal},
     users,
 };
+use serde_json::json;
 
 use crate::{
     host::{Reply, Seen},
@@ -84,7 +82,7 @@ async fn a_person_comes_back_with_a_code() {
     let answer = query(&uri);
     assert_eq!(answer["state"], "a state & more");
     assert_eq!(answer["iss"], ISSUER);
-    let known = client::find_snapshot(&world.service, &client).await.unwrap();
+    let known = client::find_snapshot(world.service.oauth(), &client).await.unwrap();
     let redemption = Redemption {
         code: &answer["code"],
         verifier: VERIFIER,
@@ -92,7 +90,7 @@ async fn a_person_comes_back_with_a_code() {
         resource: &[],
         request: request(),
     };
-    assert!(code::redeem(&world.service, &known, redemption).await.is_ok());
+    assert!(code::redeem(world.service.oauth(), &known, redemption).await.is_ok());
 
     let person = users::get(world.service.db(), &octo()).await.unwrap().unwrap();
     assert_eq!((&*person.login, person.github_id), ("Octocat", Some(583_231)));
@@ -112,7 +110,7 @@ async fn the_wrong_browser_ends_nothing() {
     let other = world.at_github(&client, URI).await;
     let back = pairs(&[("state", &hop.0), ("code", "x")]);
     for nonce in [None, Some(""), Some(&*other.1)] {
-        let result = github::callback(&world.service, &back, nonce, &request()).await;
+        let result = github::callback(world.service.oauth(), &back, nonce, &request()).await;
         assert!(matches!(result, Err(CallbackError::OtherBrowser)), "{result:?}");
     }
     assert!(world.github.seen().is_empty(), "no code was exchanged");
@@ -135,7 +133,8 @@ async fn a_callback_has_one_state_and_one_outcome() {
         &[state, ("code", "x"), ("code", "x")],
         &[state, ("code", "x"), ("error", "access_denied")],
     ] {
-        let result = github::callback(&world.service, &pairs(bad), Some(&hop.1), &request()).await;
+        let result =
+            github::callback(world.service.oauth(), &pairs(bad), Some(&hop.1), &request()).await;
         assert!(matches!(result, Err(CallbackError::Malformed)), "{bad:?}");
     }
     let unknown = (hop.1.clone(), hop.1.clone());
@@ -175,7 +174,7 @@ async fn what_github_says_is_told_in_our_words() {
     let no =
         pairs(&[("state", &hop.0), ("error", "access_denied"), ("error_description", "reflected")]);
     let Ok(Arrived::ToClient { uri, .. }) =
-        github::callback(&world.service, &no, Some(&hop.1), &request()).await
+        github::callback(world.service.oauth(), &no, Some(&hop.1), &request()).await
     else {
         panic!("not back");
     };
@@ -268,7 +267,7 @@ async fn a_login_is_pinned_to_its_first_account() {
     // The first one is still themselves under another name.
     world.github.answer(is_somebody(583_231, "renamed"));
     assert!(signed_in(&world, &client).await.unwrap().contains_key("code"));
-    assert_eq!(gate::recheck(&world.service, &octo()).await, GateAnswer::Open);
+    assert_eq!(gate::recheck(world.service.oauth(), &octo()).await, GateAnswer::Open);
 }
 
 #[tokio::test]
@@ -337,7 +336,7 @@ async fn the_gate_is_asked_again() {
     let client = client(&world).await;
     signed_in(&world, &client).await.unwrap();
     let path = "/user/memberships/orgs/octo-org";
-    let recheck = async || gate::recheck(&world.service, &octo()).await;
+    let recheck = async || gate::recheck(world.service.oauth(), &octo()).await;
     assert_eq!(recheck().await, GateAnswer::Open);
     for (reply, answer) in [
         (
@@ -354,10 +353,10 @@ async fn the_gate_is_asked_again() {
         assert_eq!(recheck().await, answer);
     }
     let stranger = UserId::new("github:1");
-    let answer = gate::recheck(&world.service, &stranger).await;
+    let answer = gate::recheck(world.service.oauth(), &stranger).await;
     assert_eq!(answer, GateAnswer::Closed(Closed::SignInAgain));
     let developer = UserId::new("dev:ada");
-    let answer = gate::recheck(&world.service, &developer).await;
+    let answer = gate::recheck(world.service.oauth(), &developer).await;
     assert_eq!(answer, GateAnswer::Closed(Closed::SignInAgain));
 }
 
@@ -373,7 +372,7 @@ async fn whoever_was_shut_out_stays_out() {
     person.blocked_at = Set(Some(crate::world::beginning()));
     person.update(world.service.db()).await.unwrap();
     assert!(signed_in(&world, &client).await.is_err());
-    let answer = gate::recheck(&world.service, &octo()).await;
+    let answer = gate::recheck(world.service.oauth(), &octo()).await;
     assert_eq!(answer, GateAnswer::Closed(Closed::Blocked));
 }
 

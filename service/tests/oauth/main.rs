@@ -1,4 +1,4 @@
-//! The way of a client through `service::oauth`, from its first request to the code, without HTTP of
+//! The way of a client through `oauth`, from its first request to the code, without HTTP of
 //! our own: against a GitHub and against hosts of metadata documents that the tests run themselves.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]

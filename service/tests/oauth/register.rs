@@ -1,16 +1,16 @@
 //! A client registers itself.
 
-use serde_json::{Value, json};
-use service::oauth::{
+use oauth::{
     client::{self, Authentication, BadCredentials, ClientError, ClientKind, Credentials},
     register::{self, RegisterError},
 };
+use serde_json::{Value, json};
 
 use crate::world::{World, request};
 
 async fn register(world: &World, metadata: &Value) -> Result<Value, RegisterError> {
     let body = metadata.to_string();
-    let registered = register::register(&world.service, body.as_bytes(), &request()).await?;
+    let registered = register::register(world.service.oauth(), body.as_bytes(), &request()).await?;
     Ok(serde_json::to_value(registered).unwrap())
 }
 
@@ -42,10 +42,10 @@ async fn a_client_is_told_what_was_registered() {
             "scope": "notes:read notes:write",
         })
     );
-    let client = client::find(&world.service, id).await.unwrap();
+    let client = client::find(world.service.oauth(), id).await.unwrap();
     assert_eq!(client.kind, ClientKind::Dynamic);
     assert_eq!(client.authentication, Authentication::None);
-    assert_eq!(client::find_snapshot(&world.service, id).await, Ok(client));
+    assert_eq!(client::find_snapshot(world.service.oauth(), id).await, Ok(client));
     assert_eq!(world.audited("client_registered").await, 1);
 }
 
@@ -83,7 +83,7 @@ async fn a_secret_is_shown_once_and_kept_as_a_hash() {
         assert_eq!(answer["token_endpoint_auth_method"], method);
         let secret = answer["client_secret"].as_str().unwrap();
         let id = answer["client_id"].as_str().unwrap();
-        let client = client::find_snapshot(&world.service, id).await.unwrap();
+        let client = client::find_snapshot(world.service.oauth(), id).await.unwrap();
         assert!(!client.may_refresh);
         assert!(!format!("{client:?}").contains(secret));
         let basic = |text| Credentials::Basic { decoded: text, verbatim: text };
@@ -100,7 +100,7 @@ async fn a_secret_is_shown_once_and_kept_as_a_hash() {
 async fn a_client_lives_while_it_is_used() {
     let world = World::new().await;
     let id = world.client(&["http://localhost/cb"]).await;
-    let client = client::find(&world.service, &id).await.unwrap();
+    let client = client::find(world.service.oauth(), &id).await.unwrap();
     let now = || platform::clock::Clock::now(&*world.clock);
     client::used(world.service.db(), now(), &client).await.unwrap();
     let row = async || {
@@ -123,7 +123,7 @@ async fn a_client_lives_while_it_is_used() {
     assert_eq!(row().await.last_used_at, Some(now()));
 
     world.clock.advance(std::time::Duration::from_hours(90 * 24));
-    assert_eq!(client::find(&world.service, &id).await, Err(ClientError::Unknown));
+    assert_eq!(client::find(world.service.oauth(), &id).await, Err(ClientError::Unknown));
 }
 
 #[tokio::test]
@@ -133,7 +133,7 @@ async fn a_client_that_an_operator_shut_out_does_not_exist() {
     let world = World::new().await;
     let dynamic = world.client(&["http://localhost/cb"]).await;
     let document = "https://app.example.com/client".to_owned();
-    client::find(&world.service, &document).await.unwrap();
+    client::find(world.service.oauth(), &document).await.unwrap();
     for id in [dynamic, document] {
         let row = entity::oauth_clients::Entity::find_by_id(client::ClientId(id.clone()))
             .one(world.service.db())
@@ -143,8 +143,8 @@ async fn a_client_that_an_operator_shut_out_does_not_exist() {
         let mut row = row.into_active_model();
         row.disabled_at = Set(Some(crate::world::beginning()));
         row.update(world.service.db()).await.unwrap();
-        assert_eq!(client::find(&world.service, &id).await, Err(ClientError::Unknown));
-        let snapshot = client::find_snapshot(&world.service, &id).await;
+        assert_eq!(client::find(world.service.oauth(), &id).await, Err(ClientError::Unknown));
+        let snapshot = client::find_snapshot(world.service.oauth(), &id).await;
         assert_eq!(snapshot, Err(ClientError::Unknown));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use service::oauth::{
+use oauth::{
     consent::Next,
     github::{Arrived, CallbackError},
     sign_in::{self, SignInWith, Start},
@@ -19,7 +19,8 @@ const ALONE: [(&str, &str); 4] = [
 ];
 
 async fn signed_in(world: &World) -> String {
-    let Ok(Start::GitHub { state, nonce, .. }) = sign_in::begin_account(&world.service).await
+    let Ok(Start::GitHub { state, nonce, .. }) =
+        sign_in::begin_account(world.service.oauth()).await
     else {
         panic!("not to GitHub");
     };
@@ -33,19 +34,19 @@ async fn signed_in(world: &World) -> String {
 async fn a_session_is_a_secret_that_ends() {
     let world = World::new().await;
     let cookie = signed_in(&world).await;
-    let session = sign_in::session(&world.service, &cookie).await.unwrap().unwrap();
+    let session = sign_in::session(world.service.oauth(), &cookie).await.unwrap().unwrap();
     assert_eq!(session.user.as_str(), "github:583231");
     assert_eq!(session.login, "Octocat");
-    let again = sign_in::session(&world.service, &cookie).await.unwrap().unwrap();
+    let again = sign_in::session(world.service.oauth(), &cookie).await.unwrap().unwrap();
     assert_eq!(again.csrf, session.csrf);
-    assert!(sign_in::session(&world.service, "another").await.unwrap().is_none());
+    assert!(sign_in::session(world.service.oauth(), "another").await.unwrap().is_none());
 
-    sign_in::sign_out(&world.service, &cookie).await.unwrap();
-    assert!(sign_in::session(&world.service, &cookie).await.unwrap().is_none());
+    sign_in::sign_out(world.service.oauth(), &cookie).await.unwrap();
+    assert!(sign_in::session(world.service.oauth(), &cookie).await.unwrap().is_none());
 
     let cookie = signed_in(&world).await;
     world.clock.advance(Duration::from_hours(12));
-    assert!(sign_in::session(&world.service, &cookie).await.unwrap().is_none());
+    assert!(sign_in::session(world.service.oauth(), &cookie).await.unwrap().is_none());
 }
 
 #[tokio::test]
@@ -55,13 +56,13 @@ async fn a_session_ends_with_its_account() {
     let world = World::new().await;
     let cookie = signed_in(&world).await;
     entity::users::Entity::delete_by_id("github:583231").exec(world.service.db()).await.unwrap();
-    assert!(sign_in::session(&world.service, &cookie).await.unwrap().is_none());
+    assert!(sign_in::session(world.service.oauth(), &cookie).await.unwrap().is_none());
 }
 
 #[tokio::test]
 async fn without_a_client_a_person_reads_what_went_wrong() {
     let world = World::with(&[("ALLOWED_GITHUB_LOGINS", "somebody-else")]).await;
-    let start = async || match sign_in::begin_account(&world.service).await {
+    let start = async || match sign_in::begin_account(world.service.oauth()).await {
         Ok(Start::GitHub { state, nonce, .. }) => (state, nonce),
         other => panic!("{other:?}"),
     };
@@ -78,14 +79,14 @@ async fn without_a_client_a_person_reads_what_went_wrong() {
 #[tokio::test]
 async fn on_ones_own_machine_a_name_is_enough() {
     let world = World::with(&ALONE).await;
-    assert_eq!(sign_in::with(&world.service), SignInWith::Development);
+    assert_eq!(sign_in::with(world.service.oauth()), SignInWith::Development);
     let client = world.client(&["http://localhost/cb"]).await;
     let begun = world.begin(&client, "http://localhost/cb").await;
     let Next::ToDevelopmentSignIn { state, nonce } = world.decide(&begun, approve()).await else {
         panic!("not to the page");
     };
     let service = &world.service;
-    let view = sign_in::development_view(service, &state, Some(&nonce)).await.unwrap();
+    let view = sign_in::development_view(service.oauth(), &state, Some(&nonce)).await.unwrap();
     assert_eq!(view.client_name.unwrap().as_str(), "App");
     for (nonce, name, error) in [
         (None, "ada", CallbackError::OtherBrowser),
@@ -93,15 +94,17 @@ async fn on_ones_own_machine_a_name_is_enough() {
         (Some(&*nonce), "github:1", CallbackError::Name),
         (Some(&*nonce), "", CallbackError::Name),
     ] {
-        let result = sign_in::development(service, &state, nonce, name, &request()).await;
+        let result = sign_in::development(service.oauth(), &state, nonce, name, &request()).await;
         assert_eq!(result.unwrap_err(), error);
     }
-    let back = sign_in::development(service, &state, Some(&nonce), " Ada ", &request()).await;
+    let back =
+        sign_in::development(service.oauth(), &state, Some(&nonce), " Ada ", &request()).await;
     let Ok(Arrived::ToClient { uri, .. }) = back else {
         panic!("not back");
     };
     assert!(query(&uri).contains_key("code"));
-    let again = sign_in::development(service, &state, Some(&nonce), "ada", &request()).await;
+    let again =
+        sign_in::development(service.oauth(), &state, Some(&nonce), "ada", &request()).await;
     assert_eq!(again.unwrap_err(), CallbackError::NotFound);
 }
 
@@ -111,14 +114,14 @@ async fn a_hop_to_github_is_not_finished_by_a_name() {
     let client = world.client(&["http://localhost/cb"]).await;
     let (state, nonce) = world.at_github(&client, "http://localhost/cb").await;
     let result =
-        sign_in::development(&world.service, &state, Some(&nonce), "ada", &request()).await;
+        sign_in::development(world.service.oauth(), &state, Some(&nonce), "ada", &request()).await;
     assert_eq!(result.unwrap_err(), CallbackError::NotFound);
 }
 
 #[tokio::test]
 async fn whoever_can_be_reached_by_others_asks_for_no_name() {
     let world = World::with(&[&ALONE[..], &[("HOST", "0.0.0.0")]].concat()).await;
-    assert_eq!(sign_in::with(&world.service), SignInWith::Nothing);
-    let started = sign_in::begin_account(&world.service).await;
+    assert_eq!(sign_in::with(world.service.oauth()), SignInWith::Nothing);
+    let started = sign_in::begin_account(world.service.oauth()).await;
     assert!(matches!(started, Ok(Start::Nothing)));
 }

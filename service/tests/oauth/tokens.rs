@@ -2,17 +2,15 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use serde_json::json;
-use service::{
-    Service,
-    oauth::{
-        client::{self, Client},
-        code::{self, RedeemError, Redemption},
-        github::Arrived,
-        grant::TokenSet,
-        refresh::{self, RefreshError, Rotation},
-    },
+use oauth::{
+    client::{self, Client},
+    code::{self, RedeemError, Redemption},
+    github::Arrived,
+    grant::TokenSet,
+    refresh::{self, RefreshError, Rotation},
 };
+use serde_json::json;
+use service::Service;
 use tokio::task::JoinSet;
 
 use crate::{
@@ -33,7 +31,7 @@ async fn at_the_door(world: &World) -> (Client, String) {
     let Ok(Arrived::ToClient { uri, .. }) = world.back(&hop).await else {
         panic!("not back");
     };
-    let client = client::find_snapshot(&world.service, &id).await.unwrap();
+    let client = client::find_snapshot(world.service.oauth(), &id).await.unwrap();
     (client, query(&uri).remove("code").unwrap())
 }
 
@@ -45,7 +43,7 @@ async fn redeem(service: &Service, client: &Client, code: &str) -> Result<TokenS
         resource: &["http://localhost:8080/mcp"],
         request: request(),
     };
-    code::redeem(service, client, redemption).await
+    code::redeem(service.oauth(), client, redemption).await
 }
 
 async fn refresh(
@@ -54,7 +52,7 @@ async fn refresh(
     token: &str,
 ) -> Result<TokenSet, RefreshError> {
     let rotation = Rotation { token, scope: None, resource: &[], request: request() };
-    refresh::rotate(service, client, rotation).await
+    refresh::rotate(service.oauth(), client, rotation).await
 }
 
 fn next(tokens: &TokenSet) -> String {

@@ -17,20 +17,17 @@ use mcp::{
     Bus, Signal, StoreError,
     store::{CatalogDigest, Subscription, Topic},
 };
+use oauth::{
+    audit::RequestInfo,
+    authorize::{self, Begun},
+    cimd::Resolver,
+    consent::{self, ConsentView, Decision, Next},
+    github, register,
+    scope::Scopes,
+};
 use platform::clock::MockClock;
 use serde_json::{Value, json};
-use service::{
-    Dependencies, Service,
-    config::Config,
-    oauth::{
-        audit::RequestInfo,
-        authorize::{self, Begun},
-        cimd::Resolver,
-        consent::{self, ConsentView, Decision, Next},
-        github, register,
-        scope::Scopes,
-    },
-};
+use service::{Dependencies, Service, config::Config};
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use tokio_rustls::{
@@ -178,7 +175,7 @@ impl World {
     }
 
     pub(crate) async fn registered(&self, metadata: &Value) -> String {
-        register::register(&self.service, metadata.to_string().as_bytes(), &request())
+        register::register(self.service.oauth(), metadata.to_string().as_bytes(), &request())
             .await
             .unwrap()
             .client_id
@@ -186,7 +183,9 @@ impl World {
 
     /// Begins a sign-in with a request that is right.
     pub(crate) async fn begin(&self, client: &str, redirect_uri: &str) -> Begun {
-        authorize::begin(&self.service, &good(client, redirect_uri), &request()).await.unwrap()
+        authorize::begin(self.service.oauth(), &good(client, redirect_uri), &request())
+            .await
+            .unwrap()
     }
 
     /// Begins and approves one; the state and the cookie of the hop to GitHub.
@@ -201,15 +200,22 @@ impl World {
     /// What the person sees.
     pub(crate) async fn view(&self, begun: &Begun) -> ConsentView {
         let nonce = Some(&*begun.browser_nonce);
-        consent::view(&self.service, &begun.transaction, nonce).await.unwrap()
+        consent::view(self.service.oauth(), &begun.transaction, nonce).await.unwrap()
     }
 
     pub(crate) async fn decide(&self, begun: &Begun, decision: Decision) -> Next {
         let nonce = Some(&*begun.browser_nonce);
         let view = self.view(begun).await;
-        consent::decide(&self.service, &begun.transaction, &view.csrf, nonce, decision, &request())
-            .await
-            .unwrap()
+        consent::decide(
+            self.service.oauth(),
+            &begun.transaction,
+            &view.csrf,
+            nonce,
+            decision,
+            &request(),
+        )
+        .await
+        .unwrap()
     }
 
     /// Comes back from GitHub with a code.
@@ -218,7 +224,7 @@ impl World {
         hop: &(String, String),
     ) -> Result<github::Arrived, github::CallbackError> {
         let pairs = pairs(&[("state", &hop.0), ("code", "a-code-of-github")]);
-        github::callback(&self.service, &pairs, Some(&hop.1), &request()).await
+        github::callback(self.service.oauth(), &pairs, Some(&hop.1), &request()).await
     }
 
     /// How often something happened, by the audit log.

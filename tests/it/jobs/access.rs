@@ -1,7 +1,7 @@
 //! Running jobs and calls end when the access that started them ends.
 
 use mcp::UserId;
-use service::oauth::{account, audit::RequestInfo, revoke};
+use oauth::{account, audit::RequestInfo, revoke};
 use tests::{cluster::Cluster, fixtures::at_gate, schema::Revision};
 
 use super::{cluster, until};
@@ -12,13 +12,13 @@ fn ada() -> UserId {
 
 async fn revoke_key(cluster: &Cluster, told: bool) {
     let service = cluster.service();
-    let keys = service.keys().list().await.unwrap();
+    let keys = service.oauth().keys().list().await.unwrap();
     let kid = &keys.iter().find(|it| it.signs).unwrap().kid;
     let request = RequestInfo::none();
     let revoked = if told {
-        revoke::key(service, kid, &request).await
+        revoke::key(service.oauth(), kid, &request).await
     } else {
-        service.keys().revoke(kid, &request).await
+        service.oauth().keys().revoke(kid, &request).await
     };
     assert!(revoked.unwrap());
 }
@@ -34,10 +34,12 @@ async fn a_job_that_runs_is_stopped() {
         gate.reached(1).await;
         match way {
             "blocked" => {
-                assert!(account::block(&service, &ada(), &RequestInfo::none()).await.unwrap());
+                assert!(
+                    account::block(service.oauth(), &ada(), &RequestInfo::none()).await.unwrap()
+                );
             }
             "deleted" => {
-                account::delete(&service, &ada(), &RequestInfo::none()).await.unwrap();
+                account::delete(service.oauth(), &ada(), &RequestInfo::none()).await.unwrap();
                 // Its row is gone, which the next heartbeat finds.
             }
             _ => revoke_key(&cluster, way == "a revoked key").await,
@@ -58,7 +60,7 @@ async fn a_call_of_a_session_that_runs_is_stopped() {
     let session = cluster.web(0).legacy(cluster.token("ada").await, Revision::November2025).await;
     let mut stream = session.open("tools/call", at_gate("test_gate", "a", 1)).await;
     cluster.gate("a").reached(1).await;
-    account::block(cluster.service_of(1), &ada(), &RequestInfo::none()).await.unwrap();
+    account::block(cluster.service_of(1).oauth(), &ada(), &RequestInfo::none()).await.unwrap();
     cluster.gate("a").stopped(1).await;
     stream.rest().await;
 }

@@ -2,7 +2,7 @@
 
 use jobs::{DeniedJobs, End, Turn};
 use mcp::{UserId, job::JobStatus};
-use service::oauth::{account, audit::RequestInfo};
+use oauth::{account, audit::RequestInfo};
 
 use super::{
     World, children, claim, claim_one, claims, enqueue, get, new_job, on_both, questions, said,
@@ -18,7 +18,7 @@ on_both!(
 );
 
 async fn block(world: &World, person: &UserId) {
-    account::block(&world.service, person, &RequestInfo::none()).await.unwrap();
+    account::block(world.service.oauth(), person, &RequestInfo::none()).await.unwrap();
 }
 
 async fn a_job_that_is_queued_too_late_is_ended_at_the_claim(world: World) {
@@ -70,7 +70,7 @@ async fn a_job_of_a_later_access_goes_on(world: World) {
     let (service, eve) = (&world.service, user("eve"));
     let before = enqueue(service, new_job(&eve)).await;
     block(&world, &eve).await;
-    account::unblock(service, &eve, &RequestInfo::none()).await.unwrap();
+    account::unblock(service.oauth(), &eve, &RequestInfo::none()).await.unwrap();
     let mut new = new_job(&eve);
     new.call.caller.issued_at = i64::from(i32::MAX) * 2;
     let after = enqueue(service, new).await;

@@ -6,9 +6,9 @@ use entity::jobs::{Entity, Model, Status};
 use futures_util::future::join_all;
 use jobs::{CheckpointError, KEPT, QUESTION_PATIENCE, Total};
 use mcp::{Signal, job::NotEnqueued};
+use oauth::{account, audit::RequestInfo};
 use sea_orm::{EntityTrait as _, IntoActiveModel as _};
 use serde_json::{json, value::to_raw_value};
-use service::oauth::{account, audit::RequestInfo};
 use tokio::task::JoinSet;
 
 use super::*;
@@ -492,7 +492,7 @@ async fn the_end_of_an_account_is_the_end_of_its_jobs(world: World) {
     enqueue(service, new_job(&ada)).await;
     let claimed = claim_one(service).await;
     let his = enqueue(service, new_job(&bob)).await;
-    account::delete(service, &ada, &RequestInfo::none()).await.unwrap();
+    account::delete(service.oauth(), &ada, &RequestInfo::none()).await.unwrap();
     assert!(!settle(service, &claimed.lease, End::Answered(text("late"))).await);
     let left = Entity::find().all(service.db()).await.unwrap();
     assert_eq!(

@@ -185,7 +185,7 @@ async fn exports_go_with_the_account(database: Database) {
     let ada = ada(&cluster).await;
     let made = export(&ada, json!({})).await;
     let user = mcp::UserId::new("dev:ada");
-    let request = service::oauth::audit::RequestInfo::default();
-    service::oauth::account::delete(cluster.service(), &user, &request).await.unwrap();
+    let request = oauth::audit::RequestInfo::default();
+    oauth::account::delete(cluster.service().oauth(), &user, &request).await.unwrap();
     assert_eq!(download(cluster.web(0), &made).await.status, 404);
 }

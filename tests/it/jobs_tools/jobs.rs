@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use oauth::scope::NOTES_READ;
 use serde_json::{Value, json};
-use service::oauth::scope::NOTES_READ;
 use tests::{
     client::{Answer, Modern},
     cluster::{Database, Setup},

@@ -4,12 +4,12 @@
 use std::{collections::BTreeSet, time::Instant};
 
 use futures_util::future::join_all;
-use reqwest::Method;
-use serde_json::{Value, json};
-use service::oauth::{
+use oauth::{
     cimd::{self, Rechecked},
     client::ClientId,
 };
+use reqwest::Method;
+use serde_json::{Value, json};
 use tests::{
     Idle,
     browser::{App, Asked, Code, REDIRECT_URI, visitor},
@@ -425,10 +425,10 @@ async fn a_client_that_was_taken_back_loses_what_it_was_given_after_a_week() {
     for (day, reply) in days.into_iter().enumerate() {
         host.serves(reply);
         stage.pass(DAY);
-        let Rechecked { last, revoked } = cimd::recheck(service, None).await.unwrap();
+        let Rechecked { last, revoked } = cimd::recheck(service.oauth(), None).await.unwrap();
         assert_eq!(last.as_ref().map(ClientId::as_str), Some(CLIENT), "day {day}");
         assert_eq!(revoked, 0, "day {day}");
-        let rest = cimd::recheck(service, last.as_ref()).await.unwrap();
+        let rest = cimd::recheck(service.oauth(), last.as_ref()).await.unwrap();
         assert_eq!(rest, Rechecked { last: None, revoked: 0 });
         let page = app.refresh(stage.other(), &token).await;
         assert_eq!(page.status, 200, "day {day}: {}", page.text());

@@ -11,12 +11,12 @@
 use entity::{jobs as job_rows, notes};
 use jobs::{CheckpointError, Claim, LEASE, Lease, Turn};
 use mcp::{UserId, job::JobId};
-use sea_orm::{EntityTrait as _, PaginatorTrait as _, QueryFilter as _};
-use serde_json::json;
-use service::oauth::{
+use oauth::{
     access_token::NewToken, account, audit::RequestInfo, client::ClientId, grant::Reason, revoke,
     scope,
 };
+use sea_orm::{EntityTrait as _, PaginatorTrait as _, QueryFilter as _};
+use serde_json::json;
 use tests::{
     browser::{App, Browser, Code, Form, form},
     client::{Page, Stream, Web},
@@ -80,7 +80,7 @@ async fn open(stage: &mut Stage) -> Opened {
         signed_in_at: None,
         ttl: None,
     };
-    let by_hand = service.tokens().mint(new).await.unwrap();
+    let by_hand = service.oauth().tokens().mint(new).await.unwrap();
 
     let ada = stage.one().modern(&access).with_capabilities(json!({}));
     stage.cluster.start_worker().await;
@@ -227,12 +227,12 @@ async fn users_block_ends_everything() {
     let (mut stage, opened) = stage_and_opened(&[]).await;
     let service = stage.cluster.service_of(1).clone();
     let app = opened.app().clone();
-    assert!(account::block(&service, &person(), &RequestInfo::none()).await.unwrap());
+    assert!(account::block(service.oauth(), &person(), &RequestInfo::none()).await.unwrap());
     let (access, by_hand) = (opened.access.clone(), opened.by_hand.clone());
     look("users block", &mut stage, opened, ALL).await;
 
     // What is given after `users unblock` is good, and what was given before is not.
-    account::unblock(&service, &person(), &RequestInfo::none()).await.unwrap();
+    account::unblock(service.oauth(), &person(), &RequestInfo::none()).await.unwrap();
     let browser = stage.browser();
     browser.account().await;
     assert!(is_signed_in(&browser.at(stage.other())).await);
@@ -245,7 +245,7 @@ async fn users_block_ends_everything() {
         signed_in_at: None,
         ttl: None,
     };
-    stage.is_good(&service.tokens().mint(new).await.unwrap()).await;
+    stage.is_good(&service.oauth().tokens().mint(new).await.unwrap()).await;
     for token in [access, by_hand] {
         stage.is_refused(&token).await;
     }
@@ -255,7 +255,7 @@ async fn users_block_ends_everything() {
 async fn a_deleted_account_leaves_nothing_behind() {
     let (mut stage, opened) = stage_and_opened(&[]).await;
     let service = stage.cluster.service_of(1);
-    account::delete(service, &person(), &RequestInfo::none()).await.unwrap();
+    account::delete(service.oauth(), &person(), &RequestInfo::none()).await.unwrap();
     look("account deleted", &mut stage, opened, ALL).await;
 }
 
@@ -340,7 +340,7 @@ async fn a_grant_that_ends_takes_along_what_was_begun_with_it() {
                 let late = app.code(&opened.browser).await;
                 let client = ClientId(app.id.clone());
                 let service = stage.cluster.service();
-                revoke::client(service, &client, Reason::Operator, &RequestInfo::none())
+                revoke::client(service.oauth(), &client, Reason::Operator, &RequestInfo::none())
                     .await
                     .unwrap();
                 assert_eq!(late.redeem(stage.one()).await.status, 400);
@@ -351,7 +351,7 @@ async fn a_grant_that_ends_takes_along_what_was_begun_with_it() {
 }
 
 async fn kid(stage: &Stage) -> entity::Kid {
-    let keys = stage.cluster.service().keys().list().await.unwrap();
+    let keys = stage.cluster.service().oauth().keys().list().await.unwrap();
     keys.into_iter().find(|it| it.signs).unwrap().kid
 }
 
@@ -359,7 +359,7 @@ async fn kid(stage: &Stage) -> entity::Kid {
 async fn a_revoked_key_ends_what_was_begun_with_its_tokens() {
     let (mut stage, opened) = stage_and_opened(&[]).await;
     let (kid, service) = (kid(&stage).await, stage.cluster.service_of(1));
-    assert!(revoke::key(service, &kid, &RequestInfo::none()).await.unwrap());
+    assert!(revoke::key(service.oauth(), &kid, &RequestInfo::none()).await.unwrap());
     look("keys revoke", &mut stage, opened, ONE_KEY).await;
 }
 
@@ -368,7 +368,7 @@ async fn what_nobody_was_told_of_is_found() {
     let (mut stage, opened) = stage_and_opened(&[]).await;
     let (kid, service) = (kid(&stage).await, stage.cluster.service_of(1).clone());
     // The row alone: no signal, and no job is ended.
-    assert!(service.keys().revoke(&kid, &RequestInfo::none()).await.unwrap());
+    assert!(service.oauth().keys().revoke(&kid, &RequestInfo::none()).await.unwrap());
     for (_, mut stream) in opened.streams {
         stream.rest().await;
     }
@@ -389,8 +389,8 @@ async fn somebody_who_never_signed_in_can_be_blocked() {
     stage.is_good(&token).await;
     let ada = UserId::new("dev:ada");
     let service = stage.cluster.service();
-    assert!(account::block(service, &ada, &RequestInfo::none()).await.unwrap());
-    assert!(!account::block(service, &ada, &RequestInfo::none()).await.unwrap());
+    assert!(account::block(service.oauth(), &ada, &RequestInfo::none()).await.unwrap());
+    assert!(!account::block(service.oauth(), &ada, &RequestInfo::none()).await.unwrap());
     stage.is_refused(&token).await;
     stage.is_good(&stage.cluster.token("bob").await).await;
 }

@@ -10,10 +10,10 @@ use std::{
 
 use entity::oauth_audit;
 use mcp::UserId;
+use oauth::{account, audit::RequestInfo, client::ClientId, grant::Reason, revoke};
 use reqwest::RequestBuilder;
 use sea_orm::EntityTrait as _;
 use serde_json::json;
-use service::oauth::{account, audit::RequestInfo, client::ClientId, grant::Reason, revoke};
 use tests::{
     browser::{App, Browser, REDIRECT_URI, answer, encode, post_request},
     client::Page,
@@ -124,13 +124,13 @@ async fn n138_each_event_is_written_once_with_its_request() {
     let (service, ada) = (stage.cluster.service(), UserId::new("github:583231"));
     let operator = RequestInfo::new("r-operator", Some([127, 0, 0, 1].into()), None);
     let client = ClientId(app.id.clone());
-    revoke::client(service, &client, Reason::Operator, &operator).await.unwrap();
+    revoke::client(service.oauth(), &client, Reason::Operator, &operator).await.unwrap();
     written_once("operator", &stage, "grant_revoked", "r-operator").await;
-    account::block(service, &ada, &operator).await.unwrap();
-    account::unblock(service, &ada, &operator).await.unwrap();
+    account::block(service.oauth(), &ada, &operator).await.unwrap();
+    account::unblock(service.oauth(), &ada, &operator).await.unwrap();
     written_once("block", &stage, "user_blocked", "r-operator").await;
     written_once("unblock", &stage, "user_unblocked", "r-operator").await;
-    service.keys().rotate(&operator).await.unwrap();
+    service.oauth().keys().rotate(&operator).await.unwrap();
     written_once("keys", &stage, "key_rotation_requested", "r-operator").await;
     written_once("keys", &stage, "key_created", "").await;
 

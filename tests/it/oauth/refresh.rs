@@ -3,9 +3,9 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use entity::oauth_refresh_tokens;
 use mcp::UserId;
+use oauth::{account, audit::RequestInfo};
 use sea_orm::EntityTrait as _;
 use serde_json::json;
-use service::oauth::{account, audit::RequestInfo};
 use tests::{
     browser::{App, post, with},
     github::{Manner, Question},
@@ -133,13 +133,13 @@ async fn n97_whoever_is_taken_off_the_list_or_blocked_is_shut_out() {
     let (app, access, token) = connected(&stage).await;
     let person = UserId::new("github:583231");
     let operator = RequestInfo::none();
-    account::block(stage.cluster.service(), &person, &operator).await.unwrap();
+    account::block(stage.cluster.service().oauth(), &person, &operator).await.unwrap();
     told("N97 blocked", &app.refresh(stage.other(), &token).await, 400, "invalid_grant");
     stage.is_refused(&access).await;
     let asked = app.asks();
     let page = stage.browser().sign_in(&asked).await;
     assert_eq!(page.status, 403, "N97 blocked: {}", page.text());
-    account::unblock(stage.cluster.service(), &person, &operator).await.unwrap();
+    account::unblock(stage.cluster.service().oauth(), &person, &operator).await.unwrap();
     told("N97 let in again", &app.refresh(stage.one(), &token).await, 400, "invalid_grant");
     app.connect(&stage.browser()).await;
 }

@@ -1,10 +1,10 @@
 //! `/register`: N12, N15 and N113 to N122.
 
 use entity::oauth_clients;
+use oauth::{limits, sweep};
 use reqwest::Method;
 use sea_orm::{ConnectionTrait as _, DbBackend, EntityTrait as _, PaginatorTrait as _, Statement};
 use serde_json::{Value, json};
-use service::oauth::{limits, sweep};
 use tests::{
     browser::{App, REDIRECT_URI, register, visitor},
     client::Page,
@@ -172,7 +172,7 @@ async fn n122b_registrations_that_nobody_used_go_after_a_day() {
     let clients = async || oauth_clients::Entity::find().count(service.db()).await.unwrap();
     assert_eq!(clients().await, FLOOD + 1, "N122b");
     stage.pass(24 * 60 * 60 + 1);
-    while sweep::clients(service).await.unwrap() == sweep::BATCH {}
+    while sweep::clients(service.oauth()).await.unwrap() == sweep::BATCH {}
     assert_eq!(clients().await, 1, "N122b");
     let begun = stage.browser().get(&used.asks().path()).await;
     assert_eq!(begun.status, 303, "N122b: a used one stays");

@@ -13,9 +13,9 @@ use std::{
 
 use chrono::TimeDelta;
 use entity::oauth_signing_keys::{Column, Entity as Keys, Model, State};
+use oauth::signing_keys::{PREPUBLISHED, RETIRING_FOR, ROTATE_EVERY, SCHEDULED_AHEAD};
 use sea_orm::{EntityTrait as _, QueryOrder as _};
 use serde_json::json;
-use service::oauth::signing_keys::{PREPUBLISHED, RETIRING_FOR, ROTATE_EVERY, SCHEDULED_AHEAD};
 use tests::{
     browser::{App, visitor},
     client::{Page, Web},
@@ -98,7 +98,7 @@ impl Load {
         stage.cluster.clock().advance(time);
         self.steps.fetch_add(1, Ordering::Relaxed);
         for &index in instances {
-            stage.cluster.service_of(index).keys().keep_up().await.unwrap();
+            stage.cluster.service_of(index).oauth().keys().keep_up().await.unwrap();
         }
         self.goes_on().await;
     }
@@ -250,8 +250,9 @@ async fn n133_a_new_signing_secret_signs_nobody_out() {
     stage
         .cluster
         .service()
+        .oauth()
         .keys()
-        .rotate(&service::oauth::audit::RequestInfo::none())
+        .rotate(&oauth::audit::RequestInfo::none())
         .await
         .unwrap();
     load.pass(&stage, &[0, 1], STEP / 2).await;

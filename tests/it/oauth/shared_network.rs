@@ -2,11 +2,11 @@
 //! whatever these send, what is valid does not wait behind it. On two instances.
 
 use futures_util::future::join_all;
-use reqwest::Method;
-use service::oauth::{
+use oauth::{
     limits::{CONSENT, REFRESH, TOKEN_FAILURES},
     token_format::PlainToken,
 };
+use reqwest::Method;
 use tests::{
     browser::{App, encode, form, owned, visitor},
     client::Page,

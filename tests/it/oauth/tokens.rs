@@ -9,7 +9,7 @@ use tests::{
 };
 
 use mcp::UserId;
-use service::oauth::{account, audit::RequestInfo, client::ClientId, grant::Reason, revoke};
+use oauth::{account, audit::RequestInfo, client::ClientId, grant::Reason, revoke};
 use tests::{
     browser::{Code, form},
     client::Stream,
@@ -168,11 +168,13 @@ async fn n112b_streams_end_wherever_the_access_is_taken_back() {
             }
             "an app, by an operator" => {
                 let client = ClientId(app.id.clone());
-                revoke::client(service, &client, Reason::Operator, &operator).await.unwrap();
+                revoke::client(service.oauth(), &client, Reason::Operator, &operator)
+                    .await
+                    .unwrap();
             }
             _ => {
                 let person = UserId::new("github:583231");
-                account::block(service, &person, &operator).await.unwrap();
+                account::block(service.oauth(), &person, &operator).await.unwrap();
             }
         }
         end(&format!("N112b {case}"), &stage, &token, streams).await;

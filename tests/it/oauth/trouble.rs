@@ -9,9 +9,9 @@ use std::{
 };
 
 use async_trait::async_trait;
+use oauth::pending::{Key, PendingStore, StoreUnavailable};
 use sea_orm::{ConnectionTrait as _, Statement};
 use serde_json::json;
-use service::oauth::pending::{Key, PendingStore, StoreUnavailable};
 use tests::{
     browser::{App, REDIRECT_URI, post, with},
     client::Page,
@@ -82,8 +82,8 @@ async fn fickle() -> (Stage, Arc<Mood>) {
     let setup = setup.given({
         let mood = Arc::clone(&mood);
         move |given| {
-            let (inner, mood) = (Arc::clone(&given.pending), Arc::clone(&mood));
-            given.pending = Arc::new(Fickle { inner, mood });
+            let (inner, mood) = (Arc::clone(&given.oauth.pending), Arc::clone(&mood));
+            given.oauth.pending = Arc::new(Fickle { inner, mood });
         }
     });
     (Stage { cluster: setup.start().await, github }, mood)

@@ -2,10 +2,10 @@
 
 use entity::{github_tokens, notes, oauth_grants, users};
 use mcp::Signal;
+use oauth::{account, audit::Kind, scope::Scopes};
 use sea_orm::{
     ActiveModelTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, Set,
 };
-use service::oauth::{account, audit::Kind, scope::Scopes};
 
 use super::{
     REDIRECT_URI, World, agree, client, connect, days, grant_of, hours, is_accepted, on_both,
@@ -24,7 +24,7 @@ async fn connected_apps_are_listed(world: World) {
     let service = &world.service;
     let (one, two) = (client("one"), client("two"));
     let ada = user("ada");
-    assert_eq!(account::connected(service, &ada).await.unwrap(), []);
+    assert_eq!(account::connected(service.oauth(), &ada).await.unwrap(), []);
     let first = connect(service, &one, &ada).await;
     world.clock.advance(hours(1));
     let second = connect(service, &two, &ada).await;
@@ -33,7 +33,7 @@ async fn connected_apps_are_listed(world: World) {
     world.clock.advance(hours(1));
     refresh(service, &one, &refresh_token(&first)).await.unwrap();
 
-    let apps = account::connected(service, &ada).await.unwrap();
+    let apps = account::connected(service.oauth(), &ada).await.unwrap();
     let now = service.clock().now();
     let [newest, oldest] = &apps[..] else { panic!("there are {} apps", apps.len()) };
     assert_eq!((newest.client.as_str(), oldest.client.as_str()), ("two", "one"));
@@ -45,7 +45,7 @@ async fn connected_apps_are_listed(world: World) {
     assert_eq!(now - newest.last_used_at, chrono::TimeDelta::hours(1));
 
     world.clock.advance(days(30).saturating_sub(hours(1)));
-    let apps = account::connected(service, &ada).await.unwrap();
+    let apps = account::connected(service.oauth(), &ada).await.unwrap();
     assert_eq!(apps.len(), 1, "what nobody used has ended");
 }
 
@@ -60,15 +60,15 @@ async fn a_person_disconnects_their_own_apps_only(world: World) {
     ];
     let bobs = connect(service, &app, &bob).await;
     let grant = grant_of(service, &bobs).await;
-    assert!(!account::disconnect(service, &ada, grant, &request()).await.unwrap());
+    assert!(!account::disconnect(service.oauth(), &ada, grant, &request()).await.unwrap());
     assert!(is_accepted(service, &bobs).await);
 
     let grant = grant_of(service, &adas[0]).await;
-    assert!(account::disconnect(service, &ada, grant, &request()).await.unwrap());
-    assert!(!account::disconnect(service, &ada, grant, &request()).await.unwrap());
+    assert!(account::disconnect(service.oauth(), &ada, grant, &request()).await.unwrap());
+    assert!(!account::disconnect(service.oauth(), &ada, grant, &request()).await.unwrap());
     assert!(!is_accepted(service, &adas[0]).await && is_accepted(service, &adas[1]).await);
-    assert_eq!(account::disconnect_all(service, &ada, &request()).await.unwrap(), 2);
-    assert_eq!(account::connected(service, &ada).await.unwrap(), []);
+    assert_eq!(account::disconnect_all(service.oauth(), &ada, &request()).await.unwrap(), 2);
+    assert_eq!(account::connected(service.oauth(), &ada).await.unwrap(), []);
     assert!(is_accepted(service, &bobs).await);
     assert_eq!(told(service, Kind::GrantRevoked).await, 2, "one for each time that she asked");
 }
@@ -95,8 +95,8 @@ async fn an_account_is_deleted_with_everything(world: World) {
     assert!(is_accepted(service, &tokens).await);
     world.published();
 
-    let deleted = account::delete(service, &ada, &request()).await.unwrap();
-    assert_eq!((deleted.notes, deleted.apps), (2, 1));
+    let deleted = account::delete(service.oauth(), &ada, &request()).await.unwrap();
+    assert_eq!((deleted.things, deleted.apps), (2, 1));
     assert!(!is_accepted(service, &tokens).await);
     assert!(!is_accepted(&world.another().await, &tokens).await, "other instances learn of it");
     assert!(refresh(service, &app, &refresh_token(&tokens)).await.is_err());
@@ -110,8 +110,8 @@ async fn an_account_is_deleted_with_everything(world: World) {
 
     // Bob is still there, and Ada can begin anew.
     assert!(is_accepted(service, &bobs).await);
-    let again = account::delete(service, &ada, &request()).await.unwrap();
-    assert_eq!((again.notes, again.apps), (0, 0));
+    let again = account::delete(service.oauth(), &ada, &request()).await.unwrap();
+    assert_eq!((again.things, again.apps), (0, 0));
     let tokens = connect(service, &app, &ada).await;
     assert!(is_accepted(service, &tokens).await);
     assert_eq!(oauth_grants::Entity::owned_by(ada.as_str()).count(db).await.unwrap(), 2);
@@ -122,8 +122,8 @@ async fn a_blocked_person_cannot_leave_and_come_back(world: World) {
     let app = client("an-app");
     let eve = user("eve");
     connect(service, &app, &eve).await;
-    account::block(service, &eve, &request()).await.unwrap();
-    account::delete(service, &eve, &request()).await.unwrap();
+    account::block(service.oauth(), &eve, &request()).await.unwrap();
+    account::delete(service.oauth(), &eve, &request()).await.unwrap();
     let again = agree(service, &app, &eve).await;
     assert!(again.redeem(service, &app).await.is_err());
 }
@@ -136,7 +136,7 @@ async fn nobody_who_was_deleted_is_connected(world: World) {
         let issued = agree(&service, &app, &ada).await;
         let (redeemed, deleted) = futures_util::future::join(
             issued.redeem(&other, &app),
-            account::delete(&service, &ada, &request()),
+            account::delete(service.oauth(), &ada, &request()),
         )
         .await;
         deleted.unwrap();

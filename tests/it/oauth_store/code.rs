@@ -3,10 +3,7 @@
 use entity::{oauth_audit, oauth_codes, oauth_grants, oauth_refresh_tokens};
 use futures_util::future::join_all;
 use mcp::Signal;
-use sea_orm::{
-    ConnectionTrait as _, EntityTrait as _, PaginatorTrait as _, QueryOrder as _, sea_query::Expr,
-};
-use service::oauth::{
+use oauth::{
     access_token::TokenError,
     account,
     audit::Kind,
@@ -15,6 +12,9 @@ use service::oauth::{
     pkce::Verifier,
     scope::Scopes,
     token_format::PlainCode,
+};
+use sea_orm::{
+    ConnectionTrait as _, EntityTrait as _, PaginatorTrait as _, QueryOrder as _, sea_query::Expr,
 };
 
 use super::{
@@ -46,7 +46,7 @@ fn is_invalid<T>(result: Result<T, RedeemError>) -> bool {
 async fn a_code_becomes_a_grant_and_its_tokens(world: World) {
     let service = &world.service;
     let (app, ada) = (client("an-app"), user("ada"));
-    service.keys().jwks().await.unwrap(); // there is a key, and it is written down
+    service.oauth().keys().jwks().await.unwrap(); // there is a key, and it is written down
     // Rows of the same millisecond have no order.
     world.clock.advance(seconds(1));
     let signed_in = service.clock().now();
@@ -55,9 +55,9 @@ async fn a_code_becomes_a_grant_and_its_tokens(world: World) {
     let tokens = issued.redeem(service, &app).await.unwrap();
 
     assert_eq!(tokens.scope, Scopes::all());
-    assert_eq!(tokens.expires_in, service.tokens().ttl());
+    assert_eq!(tokens.expires_in, service.oauth().tokens().ttl());
     let token = tokens.access_token.expose();
-    let claims = service.tokens().verify(token).await.unwrap();
+    let claims = service.oauth().tokens().verify(token).await.unwrap();
     assert_eq!((&claims.user, &*claims.client), (&ada, "an-app"));
     assert_eq!(claims.scopes, Scopes::all().to_set());
     assert_eq!(claims.signed_in_at, Some(signed_in.timestamp()));
@@ -99,23 +99,23 @@ async fn what_is_wrong_does_not_burn_a_code(world: World) {
     for redirect_uri in ["http://127.0.0.1:33419/callback", "", "https://evil.example.com"] {
         let mut redemption = issued.redemption();
         redemption.redirect_uri = Some(redirect_uri);
-        assert!(is_invalid(code::redeem(service, &app, redemption).await));
+        assert!(is_invalid(code::redeem(service.oauth(), &app, redemption).await));
     }
     let mut redemption = issued.redemption();
     redemption.resource = &["https://other.example.com/mcp"];
-    let refused = code::redeem(service, &app, redemption).await;
+    let refused = code::redeem(service.oauth(), &app, redemption).await;
     assert!(matches!(refused, Err(RedeemError::InvalidTarget(_))));
     for verifier in ["", "short", &"x".repeat(129), &format!("{} ", "x".repeat(43))] {
         let mut redemption = issued.redemption();
         redemption.verifier = verifier;
-        let refused = code::redeem(service, &app, redemption).await;
+        let refused = code::redeem(service.oauth(), &app, redemption).await;
         assert!(matches!(refused, Err(RedeemError::InvalidRequest(_))));
     }
     for garbage in ["", "mac_", "mrt_x", &"x".repeat(1_000_000), "mac_\0", issued.verifier.expose()]
     {
         let mut redemption = issued.redemption();
         redemption.code = garbage;
-        assert!(is_invalid(code::redeem(service, &app, redemption).await));
+        assert!(is_invalid(code::redeem(service.oauth(), &app, redemption).await));
     }
     let never_issued = Issued { code: PlainCode::generate(), verifier: Verifier::generate() };
     assert!(is_invalid(never_issued.redeem(service, &app).await));
@@ -125,7 +125,7 @@ async fn what_is_wrong_does_not_burn_a_code(world: World) {
     let ours = [service.config().public_url.mcp()];
     let ours = [ours[0].as_str()];
     redemption.resource = &ours;
-    assert!(code::redeem(service, &app, redemption).await.is_ok());
+    assert!(code::redeem(service.oauth(), &app, redemption).await.is_ok());
 }
 
 async fn the_third_wrong_verifier_ends_a_code(world: World) {
@@ -199,7 +199,7 @@ async fn replay_ends(
     world: &World,
     app: &Client,
     issued: &Issued,
-    tokens: &service::oauth::grant::TokenSet,
+    tokens: &oauth::grant::TokenSet,
 ) {
     let service = &world.service;
     let grant = grant_of(service, tokens).await;
@@ -210,9 +210,9 @@ async fn replay_ends(
     for _ in 0..2 {
         assert!(is_invalid(issued.redeem(service, app).await));
     }
-    let refused = service.tokens().verify(tokens.access_token.expose()).await;
+    let refused = service.oauth().tokens().verify(tokens.access_token.expose()).await;
     assert_eq!(refused, Err(TokenError::Invalid("it was revoked")), "remembered or not");
-    assert_eq!(other.revoked().poll().await.unwrap(), [grant]);
+    assert_eq!(other.oauth().revoked().poll().await.unwrap(), [grant]);
     assert!(!is_accepted(&other, tokens).await);
     assert!(refresh(&other, app, &refresh_token(tokens)).await.is_err());
     let grant = grant.to_string();
@@ -266,23 +266,23 @@ async fn a_client_may_be_one_that_gets_no_refresh_token(world: World) {
     assert!(tokens.refresh_token.is_none());
     let grant = row(service, grant_of(service, &tokens).await).await;
     let ttl = grant.ends_at - grant.created_at;
-    assert_eq!((grant.generation, ttl.to_std().unwrap()), (0, service.tokens().ttl()));
-    assert_eq!(account::connected(service, &user("ada")).await.unwrap().len(), 1);
+    assert_eq!((grant.generation, ttl.to_std().unwrap()), (0, service.oauth().tokens().ttl()));
+    assert_eq!(account::connected(service.oauth(), &user("ada")).await.unwrap().len(), 1);
     world.clock.advance(days(1));
-    assert!(account::connected(service, &user("ada")).await.unwrap().is_empty());
+    assert!(account::connected(service.oauth(), &user("ada")).await.unwrap().is_empty());
 }
 
 async fn who_is_shut_out_gets_nothing_for_a_code(world: World) {
     let service = &world.service;
     let (app, ada, bob) = (client("an-app"), user("ada"), user("bob"));
     let (before, deleted) = (agree(service, &app, &ada).await, agree(service, &app, &bob).await);
-    assert!(account::block(service, &ada, &request()).await.unwrap());
-    account::delete(service, &bob, &request()).await.unwrap();
+    assert!(account::block(service.oauth(), &ada, &request()).await.unwrap());
+    account::delete(service.oauth(), &bob, &request()).await.unwrap();
     let during = agree(service, &app, &ada).await;
     for issued in [&before, &deleted, &during] {
         assert!(is_invalid(issued.redeem(service, &app).await));
     }
-    assert!(account::unblock(service, &ada, &request()).await.unwrap());
+    assert!(account::unblock(service.oauth(), &ada, &request()).await.unwrap());
     assert!(is_invalid(before.redeem(service, &app).await));
     assert!(during.redeem(service, &app).await.is_ok());
 }

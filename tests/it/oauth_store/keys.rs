@@ -6,21 +6,17 @@ use std::{collections::BTreeSet, time::Duration};
 use chrono::TimeDelta;
 use entity::oauth_signing_keys::{self as keys, Entity, Model, State};
 use futures_util::future::join_all;
+use oauth::{
+    access_token::{NewToken, TokenError},
+    audit::{Kind, RequestInfo},
+    scope,
+    signing_keys::{ABANDONED_AFTER, PREPUBLISHED, RETIRING_FOR, ROTATE_EVERY, SCHEDULED_AHEAD},
+};
 use platform::clock::Clock as _;
 use sea_orm::{
     ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, sea_query::Expr,
 };
-use service::{
-    Service,
-    oauth::{
-        access_token::{NewToken, TokenError},
-        audit::{Kind, RequestInfo},
-        scope,
-        signing_keys::{
-            ABANDONED_AFTER, PREPUBLISHED, RETIRING_FOR, ROTATE_EVERY, SCHEDULED_AHEAD,
-        },
-    },
-};
+use service::Service;
 
 use super::{World, days, hours, on_both, request, seconds, told, user};
 
@@ -55,7 +51,7 @@ async fn token_for(service: &Service, ttl: Option<Duration>) -> String {
         signed_in_at: None,
         ttl,
     };
-    service.tokens().mint(new).await.unwrap()
+    service.oauth().tokens().mint(new).await.unwrap()
 }
 
 async fn rows(world: &World) -> Vec<Model> {
@@ -67,7 +63,7 @@ async fn states(world: &World) -> Vec<State> {
 }
 
 async fn published(service: &Service) -> usize {
-    let jwks = service.keys().jwks().await.unwrap();
+    let jwks = service.oauth().keys().jwks().await.unwrap();
     jwks["keys"].as_array().unwrap().len()
 }
 
@@ -82,11 +78,11 @@ async fn a_key_is_replaced_on_schedule(world: World) {
         world.clock.advance(time);
         // One step may make the next one due.
         for _ in 0..3 {
-            service.keys().keep_up().await.unwrap();
+            service.oauth().keys().keep_up().await.unwrap();
         }
         states(&world).await
     };
-    assert!(service.tokens().verify(&first).await.is_ok());
+    assert!(service.oauth().tokens().verify(&first).await.is_ok());
 
     assert_eq!(pass(span(ROTATE_EVERY).saturating_sub(seconds(1))).await, [State::Active]);
     assert_eq!(pass(seconds(1)).await, [State::Active, State::Pending]);
@@ -100,8 +96,12 @@ async fn a_key_is_replaced_on_schedule(world: World) {
     let last = token(service).await;
     assert_eq!(published(service).await, 2);
     world.clock.advance(seconds(60));
-    assert!(service.tokens().verify(&last).await.is_ok());
-    assert_eq!(service.tokens().verify(&before).await, Err(TokenError::Expired), "not refused");
+    assert!(service.oauth().tokens().verify(&last).await.is_ok());
+    assert_eq!(
+        service.oauth().tokens().verify(&before).await,
+        Err(TokenError::Expired),
+        "not refused"
+    );
     assert_eq!(
         pass(span(RETIRING_FOR).saturating_sub(seconds(61))).await,
         [State::Retiring, State::Active]
@@ -123,20 +123,20 @@ async fn a_key_is_replaced_when_somebody_asks(world: World) {
     let terminal = world.another_with(&"another secret ".repeat(4)).await;
     let old = token(service).await;
     let asked = world.clock.now();
-    let at = terminal.keys().rotate(&request()).await.unwrap();
+    let at = terminal.oauth().keys().rotate(&request()).await.unwrap();
     assert_eq!(at, asked + PREPUBLISHED);
-    assert_eq!(terminal.keys().rotate(&request()).await.unwrap(), at);
+    assert_eq!(terminal.oauth().keys().rotate(&request()).await.unwrap(), at);
     assert_eq!(states(&world).await, [State::Active], "whoever asks makes nothing");
 
-    service.keys().keep_up().await.unwrap();
+    service.oauth().keys().keep_up().await.unwrap();
     assert_eq!(states(&world).await, [State::Active, State::Pending]);
     world.clock.advance(span(PREPUBLISHED));
-    service.keys().keep_up().await.unwrap();
+    service.oauth().keys().keep_up().await.unwrap();
     assert_eq!(states(&world).await, [State::Retiring, State::Active]);
     let new = token(service).await;
     for token in [&old, &new] {
         for instance in [service, &terminal] {
-            assert!(instance.tokens().verify(token).await.is_ok());
+            assert!(instance.oauth().tokens().verify(token).await.is_ok());
         }
     }
     assert_eq!(told(service, Kind::KeyRotationRequested).await, 2);
@@ -144,12 +144,12 @@ async fn a_key_is_replaced_when_somebody_asks(world: World) {
     // It also brings forward what the schedule has planned.
     world.clock.advance(span(ROTATE_EVERY));
     for _ in 0..3 {
-        service.keys().keep_up().await.unwrap();
+        service.oauth().keys().keep_up().await.unwrap();
     }
     assert_eq!(states(&world).await[1..], [State::Active, State::Pending]);
-    service.keys().rotate(&request()).await.unwrap();
+    service.oauth().keys().rotate(&request()).await.unwrap();
     world.clock.advance(span(PREPUBLISHED));
-    service.keys().keep_up().await.unwrap();
+    service.oauth().keys().keep_up().await.unwrap();
     assert_eq!(states(&world).await[1..], [State::Retiring, State::Active]);
 }
 
@@ -160,7 +160,7 @@ async fn one_successor_is_made_however_many_instances_there_are(world: World) {
     }
     token(&instances[0]).await;
     let everybody = async || {
-        for outcome in join_all(instances.iter().map(|it| it.keys().keep_up())).await {
+        for outcome in join_all(instances.iter().map(|it| it.oauth().keys().keep_up())).await {
             outcome.unwrap();
         }
     };
@@ -178,7 +178,7 @@ async fn one_successor_is_made_however_many_instances_there_are(world: World) {
         let tokens = join_all(instances.iter().map(token)).await;
         for instance in &instances {
             for token in &tokens {
-                assert!(instance.tokens().verify(token).await.is_ok());
+                assert!(instance.oauth().tokens().verify(token).await.is_ok());
             }
         }
         let told = told(&world.service, Kind::KeyActivated).await;
@@ -190,8 +190,8 @@ async fn a_takeover_that_was_interrupted_is_completed(world: World) {
     let (service, other) = (&world.service, world.another().await);
     token(service).await;
     token(&other).await;
-    service.keys().rotate(&request()).await.unwrap();
-    service.keys().keep_up().await.unwrap();
+    service.oauth().keys().rotate(&request()).await.unwrap();
+    service.oauth().keys().keep_up().await.unwrap();
     world.clock.advance(span(PREPUBLISHED));
     // The first of the two statements, and then the process is gone.
     Entity::update_many()
@@ -204,32 +204,32 @@ async fn a_takeover_that_was_interrupted_is_completed(world: World) {
     let during = token(&fresh).await;
     assert_eq!(states(&world).await, [State::Retiring, State::Pending], "no third key is made");
     for instance in [service, &other, &fresh] {
-        assert!(instance.tokens().verify(&during).await.is_ok());
+        assert!(instance.oauth().tokens().verify(&during).await.is_ok());
     }
-    other.keys().keep_up().await.unwrap();
+    other.oauth().keys().keep_up().await.unwrap();
     assert_eq!(states(&world).await, [State::Retiring, State::Active]);
 }
 
 async fn a_key_that_leaked_is_worth_nothing(world: World) {
     let (service, other) = (&world.service, world.another().await);
     let leaked = token(service).await;
-    assert!(service.tokens().verify(&leaked).await.is_ok());
-    assert!(other.tokens().verify(&leaked).await.is_ok());
+    assert!(service.oauth().tokens().verify(&leaked).await.is_ok());
+    assert!(other.oauth().tokens().verify(&leaked).await.is_ok());
     let kid = rows(&world).await[0].kid.clone();
 
-    assert!(service.keys().revoke(&kid, &request()).await.unwrap());
-    assert!(!service.keys().revoke(&kid, &request()).await.unwrap(), "once is enough");
+    assert!(service.oauth().keys().revoke(&kid, &request()).await.unwrap());
+    assert!(!service.oauth().keys().revoke(&kid, &request()).await.unwrap(), "once is enough");
     let gone = Err(TokenError::Invalid("its key is no longer trusted"));
-    assert_eq!(service.tokens().verify(&leaked).await, gone, "here at once");
-    other.keys().keep_up().await.unwrap();
-    assert_eq!(other.tokens().verify(&leaked).await, gone, "and there with the next look");
+    assert_eq!(service.oauth().tokens().verify(&leaked).await, gone, "here at once");
+    other.oauth().keys().keep_up().await.unwrap();
+    assert_eq!(other.oauth().tokens().verify(&leaked).await, gone, "and there with the next look");
     let unknown = Err(TokenError::Invalid("its key is unknown"));
-    assert_eq!(world.another().await.tokens().verify(&leaked).await, unknown);
+    assert_eq!(world.another().await.oauth().tokens().verify(&leaked).await, unknown);
 
     assert_eq!(states(&world).await, [State::Revoked, State::Active], "another one signs");
     assert!(rows(&world).await[0].private_sealed.is_none());
     let fresh = token(&other).await;
-    assert!(service.tokens().verify(&fresh).await.is_ok());
+    assert!(service.oauth().tokens().verify(&fresh).await.is_ok());
     assert_eq!(published(&other).await, 1);
     assert_eq!(told(service, Kind::KeyRevoked).await, 1);
 }
@@ -243,10 +243,10 @@ async fn keys_of_instances_that_are_gone_are_retired(world: World) {
     // Both serve for a while.
     for _ in 0..5 {
         world.clock.advance(seconds(60));
-        new.keys().keep_up().await.unwrap();
+        new.oauth().keys().keep_up().await.unwrap();
         for token in [token(old).await, token(&new).await] {
             for instance in [old, &new] {
-                assert!(instance.tokens().verify(&token).await.is_ok());
+                assert!(instance.oauth().tokens().verify(&token).await.is_ok());
             }
         }
     }
@@ -255,20 +255,20 @@ async fn keys_of_instances_that_are_gone_are_retired(world: World) {
     goes_on_alone(&world, &new).await;
     assert_eq!(states(&world).await, [State::Retiring, State::Active]);
     for token in [before, after] {
-        assert!(new.tokens().verify(&token).await.is_ok(), "what it signed stays good");
+        assert!(new.oauth().tokens().verify(&token).await.is_ok(), "what it signed stays good");
     }
     world.clock.advance(span(RETIRING_FOR));
-    new.keys().keep_up().await.unwrap();
+    new.oauth().keys().keep_up().await.unwrap();
     assert_eq!(states(&world).await, [State::Retired, State::Active]);
 
     // If it was not gone after all, it makes itself another key and signs on.
-    old.keys().keep_up().await.unwrap();
+    old.oauth().keys().keep_up().await.unwrap();
     let again = long_token(old).await;
-    assert!(new.tokens().verify(&again).await.is_ok());
+    assert!(new.oauth().tokens().verify(&again).await.is_ok());
     // That one ends like the first, although it is the younger one.
     goes_on_alone(&world, &new).await;
     assert_eq!(states(&world).await, [State::Retired, State::Active, State::Retiring]);
-    assert!(new.tokens().verify(&again).await.is_ok());
+    assert!(new.oauth().tokens().verify(&again).await.is_ok());
 }
 
 /// Only this instance signs, for as long as it takes until the others count as gone.
@@ -276,7 +276,7 @@ async fn goes_on_alone(world: &World, instance: &Service) {
     for _ in 0..2 {
         world.clock.advance(span(ABANDONED_AFTER));
         token(instance).await;
-        instance.keys().keep_up().await.unwrap();
+        instance.oauth().keys().keep_up().await.unwrap();
     }
 }
 
@@ -284,10 +284,10 @@ async fn a_misconfigured_process_does_not_retire_the_key_in_use(world: World) {
     let service = &world.service;
     token(service).await;
     let stranger = world.another_with(&"another secret ".repeat(4)).await;
-    stranger.keys().jwks().await.unwrap(); // makes a key, and never signs
+    stranger.oauth().keys().jwks().await.unwrap(); // makes a key, and never signs
     for _ in 0..5 {
         world.clock.advance(hours(1));
-        stranger.keys().keep_up().await.unwrap();
+        stranger.oauth().keys().keep_up().await.unwrap();
     }
     assert_eq!(states(&world).await, [State::Active, State::Active]);
 }
@@ -297,7 +297,7 @@ async fn a_misconfigured_process_does_not_retire_the_key_in_use(world: World) {
 async fn a_quarter_of_a_year_refuses_no_token(world: World) {
     let mut instances = vec![world.another().await, world.another().await];
     let mut tokens: Vec<(String, chrono::DateTime<chrono::Utc>)> = Vec::new();
-    let ttl = TimeDelta::from_std(world.service.tokens().ttl()).unwrap();
+    let ttl = TimeDelta::from_std(world.service.oauth().tokens().ttl()).unwrap();
     // Steps of many lengths, so that they fall on all sides of every limit.
     let lengths = [seconds(1), seconds(299), hours(1), hours(7), days(1), seconds(61), hours(13)];
     for (step, length) in lengths.into_iter().cycle().take(330).enumerate() {
@@ -309,17 +309,17 @@ async fn a_quarter_of_a_year_refuses_no_token(world: World) {
             instances[1] = world.another_with(&"another secret ".repeat(4)).await;
         }
         if step % 7 == 3 {
-            instances[0].keys().rotate(&RequestInfo::none()).await.unwrap();
+            instances[0].oauth().keys().rotate(&RequestInfo::none()).await.unwrap();
         }
         let now = world.clock.now();
         tokens.retain(|(_, issued_at)| now - *issued_at < ttl);
-        instances[step % 2].keys().keep_up().await.unwrap();
+        instances[step % 2].oauth().keys().keep_up().await.unwrap();
         for instance in &instances {
             tokens.push((token(instance).await, now));
         }
         for instance in &instances {
             for (token, issued_at) in &tokens {
-                let verified = instance.tokens().verify(token).await;
+                let verified = instance.oauth().tokens().verify(token).await;
                 assert!(verified.is_ok(), "step {step}, issued {issued_at}: {verified:?}");
             }
         }
@@ -338,10 +338,10 @@ async fn keys_can_be_listed(world: World) {
     let stranger = world.another_with(&"another secret ".repeat(4)).await;
     world.clock.advance(seconds(60));
     token(&stranger).await;
-    service.keys().rotate(&request()).await.unwrap();
-    service.keys().keep_up().await.unwrap();
+    service.oauth().keys().rotate(&request()).await.unwrap();
+    service.oauth().keys().keep_up().await.unwrap();
 
-    let listed = service.keys().list().await.unwrap();
+    let listed = service.oauth().keys().list().await.unwrap();
     let seen: Vec<_> = listed.iter().map(|it| (it.state, it.ours, it.signs)).collect();
     let mut expected =
         [(State::Pending, true, false), (State::Active, false, false), (State::Active, true, true)];

@@ -16,22 +16,20 @@ use std::time::Duration;
 
 use entity::{GrantId, oauth_audit, oauth_grants};
 use mcp::UserId;
-use sea_orm::{EntityTrait as _, PaginatorTrait as _, QueryFilter as _};
-use service::{
-    Service,
-    oauth::{
-        audit::{Kind, RequestInfo},
-        client::{Authentication, Client, ClientId, ClientKind},
-        code::{NewCode, RedeemError, Redemption},
-        display_name::DisplayName,
-        grant::TokenSet,
-        pkce::{Challenge, Verifier},
-        refresh::{RefreshError, Rotation},
-        scope::Scopes,
-        token_format::PlainCode,
-    },
+use oauth::{
+    audit::{Kind, RequestInfo},
+    client::{Authentication, Client, ClientId, ClientKind},
+    code::{NewCode, RedeemError, Redemption},
+    display_name::DisplayName,
+    grant::TokenSet,
+    pkce::{Challenge, Verifier},
+    refresh::{RefreshError, Rotation},
+    scope::Scopes,
+    token_format::PlainCode,
     users::{self, SignIn},
 };
+use sea_orm::{EntityTrait as _, PaginatorTrait as _, QueryFilter as _};
+use service::Service;
 
 use crate::storage::{World, on_both, user};
 
@@ -80,7 +78,7 @@ impl Issued {
     }
 
     async fn redeem(&self, service: &Service, client: &Client) -> Result<TokenSet, RedeemError> {
-        service::oauth::code::redeem(service, client, self.redemption()).await
+        oauth::code::redeem(service.oauth(), client, self.redemption()).await
     }
 }
 
@@ -101,7 +99,7 @@ async fn agree(service: &Service, client: &Client, person: &UserId) -> Issued {
         gate_checked_at: Some(now),
         request: request(),
     };
-    let code = service::oauth::code::issue(service, new).await.unwrap();
+    let code = oauth::code::issue(service.oauth(), new).await.unwrap();
     Issued { code, verifier }
 }
 
@@ -131,17 +129,17 @@ async fn refresh_for(
     scope: Option<&str>,
 ) -> Result<TokenSet, RefreshError> {
     let rotation = Rotation { token, scope, resource: &[], request: request() };
-    service::oauth::refresh::rotate(service, client, rotation).await
+    oauth::refresh::rotate(service.oauth(), client, rotation).await
 }
 
 /// The grant that an access token belongs to, by an instance that trusts it.
 async fn grant_of(service: &Service, tokens: &TokenSet) -> GrantId {
-    let claims = service.tokens().verify(tokens.access_token.expose()).await.unwrap();
+    let claims = service.oauth().tokens().verify(tokens.access_token.expose()).await.unwrap();
     claims.session_id.parse().unwrap()
 }
 
 async fn is_accepted(service: &Service, tokens: &TokenSet) -> bool {
-    let verified = service.tokens().verify(tokens.access_token.expose()).await;
+    let verified = service.oauth().tokens().verify(tokens.access_token.expose()).await;
     verified.is_ok()
 }
 

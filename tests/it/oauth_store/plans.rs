@@ -1,14 +1,14 @@
 //! How Postgres finds what it is asked for: by index, however much other people keep.
 
 use entity::GrantId;
-use sea_orm::{ConnectionTrait as _, DatabaseBackend, Statement};
-use service::oauth::{
+use oauth::{
     account,
     client::ClientId,
     grant::Reason,
     revoke, sweep,
     token_format::{PlainCode, PlainToken},
 };
+use sea_orm::{ConnectionTrait as _, DatabaseBackend, Statement};
 
 use super::{
     Issued, World, agree, client, connect, days, grant_of, refresh, refresh_token, request,
@@ -57,24 +57,24 @@ async fn everything(world: &World, service: &service::Service) {
 
     let tokens = connect(service, &app, &ada).await;
     let grant: GrantId = grant_of(service, &tokens).await;
-    let connected = account::connected(service, &ada).await.unwrap();
+    let connected = account::connected(service.oauth(), &ada).await.unwrap();
     assert!(connected.iter().any(|it| it.grant == grant));
-    account::disconnect(service, &ada, grant, &request()).await.unwrap();
-    service.revoked().poll().await.unwrap();
+    account::disconnect(service.oauth(), &ada, grant, &request()).await.unwrap();
+    service.oauth().revoked().poll().await.unwrap();
     let token = refresh_token(&connect(service, &app, &ada).await);
-    revoke::token(service, &app, &token, &request()).await.unwrap();
+    revoke::token(service.oauth(), &app, &token, &request()).await.unwrap();
     let id = ClientId("c18".to_owned());
-    revoke::client(service, &id, Reason::Operator, &request()).await.unwrap();
-    account::block(service, &user("p19"), &request()).await.unwrap();
-    account::unblock(service, &user("p19"), &request()).await.unwrap();
-    account::delete(service, &user("p20"), &request()).await.unwrap();
+    revoke::client(service.oauth(), &id, Reason::Operator, &request()).await.unwrap();
+    account::block(service.oauth(), &user("p19"), &request()).await.unwrap();
+    account::unblock(service.oauth(), &user("p19"), &request()).await.unwrap();
+    account::delete(service.oauth(), &user("p20"), &request()).await.unwrap();
 
     world.clock.advance(days(1));
-    sweep::codes(service).await.unwrap();
-    sweep::refresh_tokens(service).await.unwrap();
-    sweep::grants(service).await.unwrap();
-    sweep::clients(service).await.unwrap();
-    sweep::audit(service).await.unwrap();
+    sweep::codes(service.oauth()).await.unwrap();
+    sweep::refresh_tokens(service.oauth()).await.unwrap();
+    sweep::grants(service.oauth()).await.unwrap();
+    sweep::clients(service.oauth()).await.unwrap();
+    sweep::audit(service.oauth()).await.unwrap();
 }
 
 /// How often a table was read.

@@ -5,19 +5,17 @@ use std::collections::BTreeSet;
 use entity::oauth_refresh_tokens;
 use futures_util::future::join_all;
 use mcp::Signal;
-use sea_orm::{EntityTrait as _, QueryOrder as _};
-use service::{
-    Service,
-    oauth::{
-        account,
-        audit::Kind,
-        client::Client,
-        grant::TokenSet,
-        refresh::{RefreshError, Rotation, rotate},
-        scope::Scopes,
-        token_format::PlainToken,
-    },
+use oauth::{
+    account,
+    audit::Kind,
+    client::Client,
+    grant::TokenSet,
+    refresh::{RefreshError, Rotation, rotate},
+    scope::Scopes,
+    token_format::PlainToken,
 };
+use sea_orm::{EntityTrait as _, QueryOrder as _};
+use service::Service;
 
 use super::{
     RACERS, ROUNDS, World, client, connect, days, grant_of, hours, is_accepted, on_both, refresh,
@@ -136,7 +134,7 @@ async fn a_used_token_ends_its_grant_and_no_other(world: World) {
     let revoked = row(service, grant).await;
     assert_eq!(revoked.revoked_reason.as_deref(), Some("refresh_replay"));
     assert!(!is_accepted(service, &tokens).await);
-    assert_eq!(other.revoked().poll().await.unwrap(), [grant]);
+    assert_eq!(other.oauth().revoked().poll().await.unwrap(), [grant]);
     assert!(!is_accepted(&other, &tokens).await);
     for dead in [&first, &second, &third] {
         assert!(is_invalid(&refresh(&other, &app, dead).await));
@@ -218,7 +216,7 @@ async fn a_revoked_grant_knows_no_grace(world: World) {
     let (app, tokens, token) = connected(service).await;
     let successor = refresh_token(&refresh(service, &app, &token).await.unwrap());
     let grant = grant_of(service, &tokens).await;
-    assert!(account::disconnect(service, &user("ada"), grant, &request()).await.unwrap());
+    assert!(account::disconnect(service.oauth(), &user("ada"), grant, &request()).await.unwrap());
     for dead in [&token, &successor] {
         assert!(is_invalid(&refresh(service, &app, dead).await));
     }
@@ -238,7 +236,7 @@ async fn what_is_refused_rotates_nothing(world: World) {
     assert!(matches!(refused, Err(RefreshError::InvalidScope(_))));
     let other = ["https://other.example.com/mcp"];
     let rotation = Rotation { token: &token, scope: None, resource: &other, request: request() };
-    let refused = rotate(service, &app, rotation).await;
+    let refused = rotate(service.oauth(), &app, rotation).await;
     assert!(matches!(refused, Err(RefreshError::InvalidTarget(_))));
     assert!(is_invalid(&refresh(service, &client("another"), &token).await));
     let may_not = Client { may_refresh: false, ..app.clone() };
@@ -253,7 +251,7 @@ async fn what_is_refused_rotates_nothing(world: World) {
     // Less than was agreed to is fine, and takes nothing away. Unknown names are ignored.
     let narrow = refresh_for(service, &app, &token, Some("notes:read openid")).await.unwrap();
     assert_eq!(narrow.scope.to_string(), "notes:read");
-    let claims = service.tokens().verify(narrow.access_token.expose()).await.unwrap();
+    let claims = service.oauth().tokens().verify(narrow.access_token.expose()).await.unwrap();
     assert_eq!(claims.scopes.len(), 1);
     let token = refresh_token(&narrow);
     let whole = refresh_for(service, &app, &token, Some("notes:read notes:write")).await.unwrap();
@@ -288,11 +286,11 @@ async fn a_grant_ends_in_the_end(world: World) {
 async fn who_is_shut_out_cannot_refresh(world: World) {
     let service = &world.service;
     let (app, tokens, token) = connected(service).await;
-    assert!(account::block(service, &user("ada"), &request()).await.unwrap());
-    assert!(!account::block(service, &user("ada"), &request()).await.unwrap());
+    assert!(account::block(service.oauth(), &user("ada"), &request()).await.unwrap());
+    assert!(!account::block(service.oauth(), &user("ada"), &request()).await.unwrap());
     assert!(is_invalid(&refresh(service, &app, &token).await));
     assert!(!is_accepted(service, &tokens).await);
-    assert!(account::unblock(service, &user("ada"), &request()).await.unwrap());
+    assert!(account::unblock(service.oauth(), &user("ada"), &request()).await.unwrap());
     assert!(is_invalid(&refresh(service, &app, &token).await), "what ended has ended");
     assert_eq!(told(service, Kind::UserBlocked).await, 1);
 }

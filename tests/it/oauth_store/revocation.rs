@@ -3,19 +3,17 @@
 use std::sync::{Arc, Mutex};
 
 use entity::GrantId;
-use service::{
-    Service,
-    oauth::{
-        access_token::NewToken,
-        audit::{Kind, RequestInfo},
-        client::ClientId,
-        gate::Closed,
-        grant::Reason,
-        revoke::{self, RevokeError},
-        revoked::{self, POLL_EVERY, REMEMBERED},
-        token_format::PlainToken,
-    },
+use oauth::{
+    access_token::NewToken,
+    audit::{Kind, RequestInfo},
+    client::ClientId,
+    gate::Closed,
+    grant::Reason,
+    revoke::{self, RevokeError},
+    revoked::{self, POLL_EVERY, REMEMBERED},
+    token_format::PlainToken,
 };
+use service::Service;
 use tests::eventually;
 
 use super::{
@@ -49,7 +47,7 @@ async fn a_client_gives_either_token_back(world: World) {
             _ => &first,
         };
         for _ in 0..2 {
-            let done = revoke::token(service, &app, given_back, &request()).await;
+            let done = revoke::token(service.oauth(), &app, given_back, &request()).await;
             assert!(done.is_ok(), "{which}, also the second time");
         }
         assert!(!is_accepted(service, &tokens).await, "{which}");
@@ -64,7 +62,7 @@ async fn another_clients_token_is_left_alone(world: World) {
     let (app, another) = (client("an-app"), client("another"));
     let tokens = connect(service, &app, &user("ada")).await;
     for token in [tokens.access_token.expose(), &refresh_token(&tokens)] {
-        let refused = revoke::token(service, &another, token, &request()).await;
+        let refused = revoke::token(service.oauth(), &another, token, &request()).await;
         assert!(matches!(refused, Err(RevokeError::OtherClient)));
     }
     assert!(is_accepted(service, &tokens).await);
@@ -77,11 +75,11 @@ async fn what_is_no_token_is_as_good_as_revoked(world: World) {
     let tokens = connect(service, &app, &user("ada")).await;
     let never_issued = PlainToken::generate();
     for garbage in ["", "x", "mrt_x", "a.b.c", "\0", never_issued.expose(), &"x".repeat(100_000)] {
-        assert!(revoke::token(service, &app, garbage, &request()).await.is_ok());
+        assert!(revoke::token(service.oauth(), &app, garbage, &request()).await.is_ok());
     }
     world.clock.advance(hours(2));
     let expired = tokens.access_token.expose();
-    assert!(revoke::token(service, &app, expired, &request()).await.is_ok());
+    assert!(revoke::token(service.oauth(), &app, expired, &request()).await.is_ok());
     assert!(refresh(service, &app, &refresh_token(&tokens)).await.is_ok());
     assert_eq!(told(service, Kind::GrantRevoked).await, 0);
 }
@@ -93,7 +91,7 @@ async fn trouble_with_the_database_is_no_revocation(world: World) {
     assert!(is_accepted(&cut_off, &tokens).await);
     cut_off.close().await;
     for token in [tokens.access_token.expose(), &refresh_token(&tokens)] {
-        let refused = revoke::token(&cut_off, &app, token, &request()).await;
+        let refused = revoke::token(cut_off.oauth(), &app, token, &request()).await;
         assert!(matches!(refused, Err(RevokeError::Unavailable(_))), "{refused:?}");
     }
     assert!(is_accepted(&cut_off, &tokens).await);
@@ -104,7 +102,7 @@ fn following(service: &Service) -> (tokio::task::JoinHandle<()>, Arc<Mutex<Vec<G
     let told: Arc<Mutex<Vec<GrantId>>> = Arc::default();
     let (service, heard) = (service.clone(), Arc::clone(&told));
     let task = tokio::spawn(async move {
-        revoked::follow(&service, |grant| heard.lock().unwrap().push(grant)).await;
+        revoked::follow(service.oauth(), |grant| heard.lock().unwrap().push(grant)).await;
     });
     (task, told)
 }
@@ -118,7 +116,7 @@ async fn a_revocation_reaches_every_instance_by_the_bus(world: World) {
     assert!(is_accepted(&other, &tokens).await);
     let grant = grant_of(&other, &tokens).await;
 
-    revoke::grant(&world.service, grant, Reason::Operator, &request()).await.unwrap();
+    revoke::grant(world.service.oauth(), grant, Reason::Operator, &request()).await.unwrap();
     assert!(!is_accepted(&world.service, &tokens).await, "here it holds at once");
     eventually("the other instance refuses it", async || {
         (!is_accepted(&other, &tokens).await).then_some(())
@@ -145,7 +143,7 @@ async fn a_revocation_reaches_an_instance_that_hears_nothing(world: World) {
             .max(platform::clock::Clock::now(&*by_clock) - chrono::TimeDelta::seconds(20)),
     );
     let started = tokio::time::Instant::now();
-    revoke::grant(&world.service, grant, Reason::Operator, &request()).await.unwrap();
+    revoke::grant(world.service.oauth(), grant, Reason::Operator, &request()).await.unwrap();
     by_clock.advance(seconds(20));
     eventually("it refuses it", async || (!is_accepted(&deaf, &tokens).await).then_some(())).await;
     assert!(started.elapsed() < POLL_EVERY + seconds(3));
@@ -157,12 +155,12 @@ async fn a_revocation_reaches_an_instance_that_hears_nothing(world: World) {
 async fn an_instance_that_comes_later_knows_what_was_revoked(world: World) {
     let tokens = connect(&world.service, &client("an-app"), &user("ada")).await;
     let grant = grant_of(&world.service, &tokens).await;
-    revoke::grant(&world.service, grant, Reason::Operator, &request()).await.unwrap();
+    revoke::grant(world.service.oauth(), grant, Reason::Operator, &request()).await.unwrap();
     world.clock.advance(seconds(29 * 60));
     let later = world.another().await;
     assert!(!is_accepted(&later, &tokens).await, "with its very first token");
     let prepared = world.another().await;
-    prepared.revoked().load().await.unwrap();
+    prepared.oauth().revoked().load().await.unwrap();
     assert!(!is_accepted(&prepared, &tokens).await);
 }
 
@@ -170,13 +168,13 @@ async fn a_revocation_is_forgotten_with_the_last_token(world: World) {
     let service = &world.service;
     let tokens = connect(service, &client("an-app"), &user("ada")).await;
     let grant = grant_of(service, &tokens).await;
-    revoke::grant(service, grant, Reason::Operator, &request()).await.unwrap();
+    revoke::grant(service.oauth(), grant, Reason::Operator, &request()).await.unwrap();
     let other = world.another().await;
     world.clock.advance(REMEMBERED.to_std().unwrap().saturating_sub(seconds(1)));
-    assert_eq!(other.revoked().poll().await.unwrap(), [grant]);
+    assert_eq!(other.oauth().revoked().poll().await.unwrap(), [grant]);
     world.clock.advance(seconds(1));
     let late = world.another().await;
-    assert_eq!(late.revoked().poll().await.unwrap(), []);
+    assert_eq!(late.oauth().revoked().poll().await.unwrap(), []);
     assert!(!is_accepted(service, &tokens).await, "it has long expired");
 }
 
@@ -188,8 +186,9 @@ async fn everything_of_a_person_or_a_client_can_be_revoked(world: World) {
     let bobs = [connect(service, &one, &bob).await, connect(service, &two, &bob).await];
     let on_its_way = agree(service, &one, &ada).await;
 
-    let revoked =
-        revoke::user(service, &ada, Reason::Gate(Closed::NotListed), &request()).await.unwrap();
+    let revoked = revoke::user(service.oauth(), &ada, Reason::Gate(Closed::NotListed), &request())
+        .await
+        .unwrap();
     assert_eq!(revoked.len(), 2);
     assert!(on_its_way.redeem(service, &one).await.is_err(), "codes go too");
     for tokens in &adas {
@@ -199,13 +198,14 @@ async fn everything_of_a_person_or_a_client_can_be_revoked(world: World) {
     assert_eq!(told(service, Kind::GateClosed).await, 1);
 
     let id = ClientId("one".to_owned());
-    let revoked = revoke::client(service, &id, Reason::Operator, &RequestInfo::none()).await;
+    let revoked =
+        revoke::client(service.oauth(), &id, Reason::Operator, &RequestInfo::none()).await;
     assert_eq!(revoked.unwrap().len(), 1);
     assert!(!is_accepted(service, &bobs[0]).await && is_accepted(service, &bobs[1]).await);
     let grant = grant_of(service, &bobs[1]).await;
     let revoked = row(service, grant).await;
     assert_eq!((revoked.revoked_at, revoked.revoked_reason), (None, None));
-    let nothing = revoke::user(service, &user("nobody"), Reason::Person, &request()).await;
+    let nothing = revoke::user(service.oauth(), &user("nobody"), Reason::Person, &request()).await;
     assert!(nothing.unwrap().is_empty());
     assert_eq!(told(service, Kind::GrantRevoked).await, 1);
 }
@@ -221,8 +221,8 @@ async fn a_token_that_was_minted_by_hand_is_not_revoked(world: World) {
         signed_in_at: None,
         ttl: None,
     };
-    let token = service.tokens().mint(new).await.unwrap();
-    assert!(revoke::token(service, &app, &token, &request()).await.is_ok());
-    revoke::user(service, &user("ada"), Reason::Person, &request()).await.unwrap();
-    assert!(service.tokens().verify(&token).await.is_ok());
+    let token = service.oauth().tokens().mint(new).await.unwrap();
+    assert!(revoke::token(service.oauth(), &app, &token, &request()).await.is_ok());
+    revoke::user(service.oauth(), &user("ada"), Reason::Person, &request()).await.unwrap();
+    assert!(service.oauth().tokens().verify(&token).await.is_ok());
 }

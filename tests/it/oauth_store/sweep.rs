@@ -6,17 +6,15 @@ use entity::{
     oauth_codes, oauth_grants, oauth_refresh_tokens, oauth_signing_keys,
 };
 use futures_util::future::join_all;
-use sea_orm::{ActiveModelTrait as _, EntityTrait, PaginatorTrait as _, Set};
-use service::{
-    Service,
-    oauth::{
-        access_token::NewToken,
-        client::ClientId,
-        grant::Reason,
-        revoke,
-        sweep::{self, BATCH},
-    },
+use oauth::{
+    access_token::NewToken,
+    client::ClientId,
+    grant::Reason,
+    revoke,
+    sweep::{self, BATCH},
 };
+use sea_orm::{ActiveModelTrait as _, EntityTrait, PaginatorTrait as _, Set};
+use service::Service;
 
 use super::{
     World, agree, client, connect, days, grant_of, hours, on_both, refresh, refresh_token, request,
@@ -45,10 +43,10 @@ async fn codes_go_an_hour_after_they_expired(world: World) {
     agree(service, &app, &user("ada")).await;
     world.clock.advance(hours(1) + seconds(59));
     let fresh = agree(service, &app, &user("ada")).await;
-    assert_eq!(sweep::codes(service).await.unwrap(), 0);
+    assert_eq!(sweep::codes(service.oauth()).await.unwrap(), 0);
     world.clock.advance(seconds(1));
-    assert_eq!(sweep::codes(service).await.unwrap(), 1);
-    assert_eq!(sweep::codes(service).await.unwrap(), 0);
+    assert_eq!(sweep::codes(service.oauth()).await.unwrap(), 1);
+    assert_eq!(sweep::codes(service.oauth()).await.unwrap(), 0);
     assert!(fresh.redeem(service, &app).await.is_ok());
 }
 
@@ -60,21 +58,21 @@ async fn grants_go_with_their_tokens_a_month_after_their_end(world: World) {
     world.clock.advance(days(10));
     let revoked = connect(service, &app, &user("ada")).await;
     let grant = grant_of(service, &revoked).await;
-    revoke::grant(service, grant, Reason::Operator, &request()).await.unwrap();
+    revoke::grant(service.oauth(), grant, Reason::Operator, &request()).await.unwrap();
 
     let sweep = async || {
-        let tokens = sweep::refresh_tokens(service).await.unwrap();
-        (tokens, sweep::grants(service).await.unwrap())
+        let tokens = sweep::refresh_tokens(service.oauth()).await.unwrap();
+        (tokens, sweep::grants(service.oauth()).await.unwrap())
     };
     world.clock.advance(days(30).saturating_sub(seconds(1)));
     assert_eq!(sweep().await, (0, 0));
     world.clock.advance(seconds(1));
     assert_eq!(sweep().await, (1, 1), "30 days after the revocation");
     world.clock.advance(days(20).saturating_sub(seconds(1)));
-    assert_eq!(sweep::grants(service).await.unwrap(), 0);
+    assert_eq!(sweep::grants(service.oauth()).await.unwrap(), 0);
     assert_eq!(sweep().await, (0, 0));
     world.clock.advance(seconds(1));
-    assert_eq!(sweep::grants(service).await.unwrap(), 0, "its tokens go first");
+    assert_eq!(sweep::grants(service.oauth()).await.unwrap(), 0, "its tokens go first");
     assert_eq!(sweep().await, (2, 1), "30 days after 30 idle days");
     assert_eq!(count(oauth_grants::Entity, service).await, 0);
     assert_eq!(count(oauth_refresh_tokens::Entity, service).await, 0);
@@ -110,13 +108,13 @@ async fn clients_go_when_nobody_needs_them(world: World) {
     .unwrap();
 
     world.clock.advance(days(1).saturating_sub(seconds(1)));
-    assert_eq!(sweep::clients(service).await.unwrap(), 0);
+    assert_eq!(sweep::clients(service.oauth()).await.unwrap(), 0);
     world.clock.advance(seconds(1));
-    assert_eq!(sweep::clients(service).await.unwrap(), 1);
-    revoke::grant(service, grant, Reason::Operator, &request()).await.unwrap();
-    assert_eq!(sweep::clients(service).await.unwrap(), 1);
+    assert_eq!(sweep::clients(service.oauth()).await.unwrap(), 1);
+    revoke::grant(service.oauth(), grant, Reason::Operator, &request()).await.unwrap();
+    assert_eq!(sweep::clients(service.oauth()).await.unwrap(), 1);
     world.clock.advance(days(1000));
-    assert_eq!(sweep::clients(service).await.unwrap(), 0);
+    assert_eq!(sweep::clients(service.oauth()).await.unwrap(), 0);
     assert_eq!(count(oauth_clients::Entity, service).await, 1);
 }
 
@@ -130,22 +128,22 @@ async fn keys_and_audit_go_by_age(world: World) {
         signed_in_at: None,
         ttl: None,
     };
-    service.tokens().mint(new).await.unwrap();
-    let kid = service.keys().list().await.unwrap()[0].kid.clone();
-    service.keys().revoke(&kid, &request()).await.unwrap();
+    service.oauth().tokens().mint(new).await.unwrap();
+    let kid = service.oauth().keys().list().await.unwrap()[0].kid.clone();
+    service.oauth().keys().revoke(&kid, &request()).await.unwrap();
     let rows = count(oauth_audit::Entity, service).await;
     assert!(rows > 0);
 
     world.clock.advance(days(90).saturating_sub(seconds(1)));
-    assert_eq!(sweep::keys(service).await.unwrap(), 0);
+    assert_eq!(sweep::keys(service.oauth()).await.unwrap(), 0);
     world.clock.advance(seconds(1));
-    assert_eq!(sweep::keys(service).await.unwrap(), 1);
+    assert_eq!(sweep::keys(service.oauth()).await.unwrap(), 1);
     assert_eq!(count(oauth_signing_keys::Entity, service).await, 1, "the one that signs");
 
     world.clock.advance(days(310).saturating_sub(seconds(1)));
-    assert_eq!(sweep::audit(service).await.unwrap(), 0);
+    assert_eq!(sweep::audit(service.oauth()).await.unwrap(), 0);
     world.clock.advance(seconds(1));
-    assert_eq!(sweep::audit(service).await.unwrap(), rows);
+    assert_eq!(sweep::audit(service.oauth()).await.unwrap(), rows);
 }
 
 async fn several_sweep_at_once(world: World) {
@@ -174,7 +172,7 @@ async fn several_sweep_at_once(world: World) {
     let sweep = async |worker: &Service| {
         let mut swept = 0;
         loop {
-            let some = sweep::codes(worker).await.unwrap();
+            let some = sweep::codes(worker.oauth()).await.unwrap();
             assert!(some <= BATCH);
             swept += some;
             // Another one may hold what is left, and gives it up by deleting it.

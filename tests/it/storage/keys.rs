@@ -4,14 +4,12 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use entity::oauth_signing_keys::{COLUMN, Column, Entity, State};
-use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, sea_query::Expr};
-use service::{
-    Service,
-    oauth::{
-        access_token::{NewToken, TokenError},
-        scope,
-    },
+use oauth::{
+    access_token::{NewToken, TokenError},
+    scope,
 };
+use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, sea_query::Expr};
+use service::Service;
 use tests::eventually;
 
 use super::{World, on_both, world::user};
@@ -35,7 +33,7 @@ async fn token(service: &Service) -> String {
         signed_in_at: None,
         ttl: None,
     };
-    service.tokens().mint(new).await.expect("the database is there")
+    service.oauth().tokens().mint(new).await.expect("the database is there")
 }
 
 async fn instances_that_start_at_once_agree_on_one_key(world: World) {
@@ -46,7 +44,7 @@ async fn instances_that_start_at_once_agree_on_one_key(world: World) {
     let tokens = futures_util::future::join_all(instances.iter().map(token)).await;
     for instance in &instances {
         for token in &tokens {
-            let claims = instance.tokens().verify(token).await.unwrap();
+            let claims = instance.oauth().tokens().verify(token).await.unwrap();
             assert_eq!(claims.caller().user, user("ada"));
         }
     }
@@ -61,7 +59,7 @@ async fn a_changed_secret_signs_nobody_out(world: World) {
 
     for instance in [old, &new] {
         for token in [&before, &after] {
-            assert!(instance.tokens().verify(token).await.is_ok());
+            assert!(instance.oauth().tokens().verify(token).await.is_ok());
         }
     }
     let keys = Entity::trusted().all(old.db()).await.unwrap();
@@ -69,7 +67,7 @@ async fn a_changed_secret_signs_nobody_out(world: World) {
     assert_ne!(keys[0].kek_id, keys[1].kek_id);
     // The old instance goes on signing with what it has.
     let again = token(old).await;
-    assert!(new.tokens().verify(&again).await.is_ok());
+    assert!(new.oauth().tokens().verify(&again).await.is_ok());
 }
 
 async fn an_unknown_key_is_looked_up_but_not_all_the_time(world: World) {
@@ -78,19 +76,19 @@ async fn an_unknown_key_is_looked_up_but_not_all_the_time(world: World) {
     let unknown = Err(TokenError::Invalid("its key is unknown"));
 
     let second = token(&world.another_with(&"second secret ".repeat(4)).await).await;
-    assert!(old.tokens().verify(&second).await.is_ok(), "looked up at once");
+    assert!(old.oauth().tokens().verify(&second).await.is_ok(), "looked up at once");
 
     // Somebody asks for a key that does not exist: from then on there is a pause.
     let elsewhere = World::sqlite().await;
     let invented = token(&elsewhere.service).await;
-    assert_eq!(old.tokens().verify(&invented).await, unknown);
+    assert_eq!(old.oauth().tokens().verify(&invented).await, unknown);
     let third = token(&world.another_with(&"third secret ".repeat(4)).await).await;
-    assert_eq!(old.tokens().verify(&third).await, unknown, "not looked up");
-    assert!(old.tokens().verify(&mine).await.is_ok(), "known keys need no looking up");
+    assert_eq!(old.oauth().tokens().verify(&third).await, unknown, "not looked up");
+    assert!(old.oauth().tokens().verify(&mine).await.is_ok(), "known keys need no looking up");
     world.clock.advance(Duration::from_secs(4));
-    assert_eq!(old.tokens().verify(&third).await, unknown);
+    assert_eq!(old.oauth().tokens().verify(&third).await, unknown);
     world.clock.advance(Duration::from_secs(1));
-    assert!(old.tokens().verify(&third).await.is_ok());
+    assert!(old.oauth().tokens().verify(&third).await.is_ok());
 }
 
 async fn a_revoked_key_is_no_longer_trusted(world: World) {
@@ -98,7 +96,7 @@ async fn a_revoked_key_is_no_longer_trusted(world: World) {
     let other = world.another().await;
     let leaked = token(service).await;
     for instance in [service, &other] {
-        assert!(instance.tokens().verify(&leaked).await.is_ok());
+        assert!(instance.oauth().tokens().verify(&leaked).await.is_ok());
     }
     Entity::update_many()
         .col_expr(Column::State, Expr::value(State::Revoked))
@@ -108,18 +106,20 @@ async fn a_revoked_key_is_no_longer_trusted(world: World) {
         .unwrap();
     world.clock.advance(Duration::from_secs(61));
     for instance in [service, &other] {
-        eventually("the key is dropped", async || instance.tokens().verify(&leaked).await.err())
-            .await;
+        eventually("the key is dropped", async || {
+            instance.oauth().tokens().verify(&leaked).await.err()
+        })
+        .await;
     }
     let fresh = token(service).await;
-    assert!(service.tokens().verify(&fresh).await.is_ok(), "a new key took its place");
-    assert!(service.tokens().verify(&leaked).await.is_err());
-    let published = service.keys().jwks().await.unwrap();
+    assert!(service.oauth().tokens().verify(&fresh).await.is_ok(), "a new key took its place");
+    assert!(service.oauth().tokens().verify(&leaked).await.is_err());
+    let published = service.oauth().keys().jwks().await.unwrap();
     assert_eq!(published["keys"].as_array().unwrap().len(), 1);
 }
 
 async fn only_public_halves_are_published(world: World) {
-    let published = world.service.keys().jwks().await.unwrap();
+    let published = world.service.oauth().keys().jwks().await.unwrap();
     let keys = published["keys"].as_array().unwrap();
     assert_eq!(keys.len(), 1, "the first look makes the first key");
     let mut members: Vec<_> = keys[0].as_object().unwrap().keys().map(String::as_str).collect();
@@ -135,17 +135,17 @@ async fn only_public_halves_are_published(world: World) {
 
 async fn tokens_are_verified_while_the_database_is_away(world: World) {
     let token = token(&world.service).await;
-    world.service.revoked().load().await.unwrap();
+    world.service.oauth().revoked().load().await.unwrap();
     let stranger = self::token(&world.another_with(&"second secret ".repeat(4)).await).await;
     world.clock.advance(Duration::from_secs(6));
     world.service.close().await;
 
     for minute in 0..3 {
-        assert!(world.service.tokens().verify(&token).await.is_ok(), "minute {minute}");
+        assert!(world.service.oauth().tokens().verify(&token).await.is_ok(), "minute {minute}");
         world.clock.advance(Duration::from_mins(1));
     }
     for _ in 0..2 {
-        let verified = world.service.tokens().verify(&stranger).await;
+        let verified = world.service.oauth().tokens().verify(&stranger).await;
         assert_eq!(verified, Err(TokenError::Unavailable), "nothing can be concluded");
     }
 }
@@ -153,7 +153,7 @@ async fn tokens_are_verified_while_the_database_is_away(world: World) {
 async fn it_is_remembered_when_a_key_has_signed(world: World) {
     let last_signed_at =
         async || Entity::find().one(world.service.db()).await.unwrap().unwrap().last_signed_at;
-    world.service.keys().jwks().await.unwrap();
+    world.service.oauth().keys().jwks().await.unwrap();
     assert_eq!(last_signed_at().await, None);
     let first = world.service.clock().now();
     token(&world.service).await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use service::users::{self, SignIn};
+use oauth::users::{self, SignIn};
 
 use super::{
     World, on_both,

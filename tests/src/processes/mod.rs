@@ -20,15 +20,12 @@ use std::{
 };
 
 use mcp::{Stores, UserId};
+use oauth::{access_token::NewToken, scope};
 use platform::clock::SystemClock;
 use rand::RngExt as _;
 use reqwest::Method;
 use sea_orm::ConnectionTrait as _;
-use service::{
-    Service,
-    config::Config,
-    oauth::{access_token::NewToken, scope},
-};
+use service::{Service, config::Config};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
@@ -373,6 +370,7 @@ impl Fleet {
     /// Mints an access token with these scopes.
     pub async fn token_for(&self, user: &str, scopes: &[&str]) -> String {
         self.service
+            .oauth()
             .tokens()
             .mint(NewToken {
                 user: UserId::new(format!("dev:{user}")),

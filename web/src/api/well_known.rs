@@ -2,9 +2,10 @@
 
 #![expect(clippy::unused_async, reason = "poem-openapi requires async endpoints")]
 
+use oauth::scope;
 use poem::{Request, web::Data};
 use poem_openapi::{ApiResponse, Object, OpenApi, Tags, payload::Json, types::ParseFromJSON as _};
-use service::{Service, oauth::scope};
+use service::Service;
 
 use crate::{
     http::{
@@ -152,7 +153,7 @@ impl WellKnown {
     /// The public keys of access tokens
     #[oai(path = "/.well-known/jwks.json", method = "get", operation_id = "keys")]
     async fn keys(&self, request: Data<&RequestId>) -> KeySetResponse {
-        let keys = self.service.keys().jwks().await;
+        let keys = self.service.oauth().keys().jwks().await;
         match keys.map(|keys| KeySet::parse_from_json(Some((*keys).clone()))) {
             Ok(Ok(keys)) => KeySetResponse::Found(Json(keys), CACHE.to_owned()),
             Ok(Err(error)) => panic!("our own key set is malformed: {}", error.into_message()),

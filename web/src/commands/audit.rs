@@ -4,13 +4,11 @@ use anyhow::Context as _;
 use chrono::{DateTime, Utc};
 use clap::Args;
 use mcp::UserId;
-use service::{
-    config::Config,
-    oauth::{
-        client::ClientId,
-        listing::{self, AuditFilter, Entry},
-    },
+use oauth::{
+    client::ClientId,
+    listing::{self, AuditFilter, Entry},
 };
+use service::config::Config;
 
 use super::{
     connect::connect,
@@ -58,7 +56,7 @@ pub(super) async fn run(config: Config, options: Options) -> anyhow::Result<()> 
         since: options.since,
         before: options.before,
     };
-    let entries = listing::audit(&service, filter, options.printing.limit).await;
+    let entries = listing::audit(service.oauth(), filter, options.printing.limit).await;
     let entries = entries.context("could not read the audit log")?;
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
     options.printing.print(

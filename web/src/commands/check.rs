@@ -6,11 +6,9 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use oauth::{data_keys::KeySource, gate};
 use platform::{causes, counted};
-use service::{
-    config::{Config, Mode},
-    oauth::{data_keys::KeySource, gate},
-};
+use service::config::{Config, Mode};
 
 use super::connect::reach;
 
@@ -47,9 +45,8 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     }
     match &config.github {
         Some(github) => {
-            let callback =
-                format!("{}{}", config.public_url, service::oauth::github::CALLBACK_PATH);
-            let asking = service::oauth::github::ask(github, &config.proxies, &callback);
+            let callback = format!("{}{}", config.public_url, oauth::github::CALLBACK_PATH);
+            let asking = oauth::github::ask(github, &config.proxies, &callback);
             let asked = within(asking).await;
             report.note("github", asked.map(|()| format!("{} knows our client", github.url)));
         }

@@ -4,11 +4,8 @@ use std::io::{self, Write as _};
 
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
-use service::{
-    Service,
-    config::Config,
-    oauth::{audit::RequestInfo, revoke, signing_keys::KeyInfo},
-};
+use oauth::{audit::RequestInfo, revoke, signing_keys::KeyInfo};
+use service::{Service, config::Config};
 
 use super::{connect::connect, terminal::say};
 
@@ -68,8 +65,12 @@ async fn list(service: &Service) -> anyhow::Result<()> {
 }
 
 async fn rotate(service: &Service) -> anyhow::Result<()> {
-    let at =
-        service.keys().rotate(&RequestInfo::none()).await.context("could not request a new key")?;
+    let at = service
+        .oauth()
+        .keys()
+        .rotate(&RequestInfo::none())
+        .await
+        .context("could not request a new key")?;
     say(format_args!(
         "Running servers create a new key now and sign with it from {} UTC on. Tokens that the \
          old key signed stay valid.",
@@ -83,7 +84,7 @@ async fn revoke_key(service: &Service, kid: &str) -> anyhow::Result<()> {
     let Some(key) = keys.iter().find(|key| key.kid.to_string() == kid) else {
         bail!("there is no key `{kid}`; `keys list` shows all keys");
     };
-    let revoked = revoke::key(service, &key.kid, &RequestInfo::none())
+    let revoked = revoke::key(service.oauth(), &key.kid, &RequestInfo::none())
         .await
         .context("could not revoke the key")?;
     say(if revoked {
@@ -97,7 +98,7 @@ async fn revoke_key(service: &Service, kid: &str) -> anyhow::Result<()> {
 }
 
 async fn keys(service: &Service) -> anyhow::Result<Vec<KeyInfo>> {
-    let keys = service.keys().list().await;
+    let keys = service.oauth().keys().list().await;
     keys.context("could not read the keys; is the schema up to date (`notes-mcp migrate`)?")
 }
 

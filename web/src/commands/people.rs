@@ -4,20 +4,16 @@
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
 use mcp::UserId;
-use platform::counted;
-use service::{
-    Service,
-    config::Config,
-    oauth::{
-        account,
-        audit::RequestInfo,
-        client::ClientId,
-        grant::Reason,
-        listing::{self, KnownClient, Person},
-        revoke,
-    },
-    users,
+use oauth::{
+    account,
+    audit::RequestInfo,
+    client::ClientId,
+    grant::Reason,
+    listing::{self, KnownClient, Person},
+    revoke, users,
 };
+use platform::counted;
+use service::{Service, config::Config};
 
 use super::{
     connect::connect,
@@ -91,7 +87,7 @@ async fn list_clients(
     after: Option<&str>,
     printing: &Printing,
 ) -> anyhow::Result<()> {
-    let clients = listing::clients(service, after, printing.limit).await;
+    let clients = listing::clients(service.oauth(), after, printing.limit).await;
     printing.print(
         &clients.context("could not read the clients")?,
         ["CLIENT", "KIND", "SINCE", "LAST USED", "CONNECTIONS", "NAME (UNCHECKED)"],
@@ -111,7 +107,7 @@ async fn list_users(
     after: Option<&str>,
     printing: &Printing,
 ) -> anyhow::Result<()> {
-    let people = listing::people(service, blocked, after, printing.limit).await;
+    let people = listing::people(service.oauth(), blocked, after, printing.limit).await;
     printing.print(
         &people.context("could not read who has signed in")?,
         ["IDENTITY", "LOGIN", "SINCE", "LAST SEEN", "CONNECTIONS", "BLOCKED"],
@@ -133,7 +129,8 @@ async fn list_users(
 
 async fn revoke_client(service: &Service, id: String) -> anyhow::Result<()> {
     let client = ClientId(id);
-    let revoked = revoke::client(service, &client, Reason::Operator, &RequestInfo::none()).await;
+    let revoked =
+        revoke::client(service.oauth(), &client, Reason::Operator, &RequestInfo::none()).await;
     match revoked.context("could not revoke the grants of the client")?.len() {
         0 => bail!("no user has connected `{client}`"),
         count => say(format_args!(
@@ -156,7 +153,7 @@ pub(super) async fn run_users(config: Config, command: Users) -> anyhow::Result<
         }
         Users::Block { name } => {
             let user = only(&service, &name).await?;
-            let newly = account::block(&service, &user, &request).await;
+            let newly = account::block(service.oauth(), &user, &request).await;
             say(if newly.context("could not block them")? {
                 "They are blocked. Within seconds no server accepts their tokens or their session, and \
                  their streams, jobs and export links end."
@@ -166,7 +163,7 @@ pub(super) async fn run_users(config: Config, command: Users) -> anyhow::Result<
         }
         Users::Unblock { name } => {
             let user = only(&service, &name).await?;
-            let were = account::unblock(&service, &user, &request).await;
+            let were = account::unblock(service.oauth(), &user, &request).await;
             say(if were.context("could not unblock them")? {
                 "They may sign in again. Their apps have to be connected again."
             } else {

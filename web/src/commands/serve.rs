@@ -87,7 +87,7 @@ async fn prepare(config: &Config) -> anyhow::Result<(Stores, Service)> {
     let (stores, service) = connect(config).await?;
     // The first request would fail as well, but now the operator is watching.
     require_current(&service).await?;
-    service.keys().jwks().await.context("could not read the signing keys")?;
+    service.oauth().keys().jwks().await.context("could not read the signing keys")?;
     Ok((stores, service))
 }
 

@@ -8,14 +8,11 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use service::{
-    config::Config,
-    oauth::{
-        access_token::{MAX_TTL, NewToken},
-        scope,
-    },
-    users,
+use oauth::{
+    access_token::{MAX_TTL, NewToken},
+    scope, users,
 };
+use service::config::Config;
 
 use super::{connect::connect, terminal::say};
 
@@ -53,8 +50,9 @@ pub(super) async fn run(config: Config, options: Options) -> anyhow::Result<()> 
         bail!("{user} is blocked, so no token would be accepted; `users unblock {user}` first");
     }
     // So that the token is not issued in the same second in which earlier ones were revoked.
-    service.revoked().load().await.context("could not read the revocations")?;
+    service.oauth().revoked().load().await.context("could not read the revocations")?;
     let token = service
+        .oauth()
         .tokens()
         .mint(NewToken {
             user: user.clone(),

@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, fmt::Write as _};
 
 use http::{HeaderMap, HeaderValue, header};
-use service::oauth::scope;
+use oauth::scope;
 
 /// Extracts the token from the `Authorization: Bearer …` header.
 pub(crate) fn bearer(headers: &HeaderMap) -> Result<&str, TokenProblem> {

@@ -2,8 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use oauth::limits;
 use poem::Request;
-use service::{Service, oauth::limits};
+use service::Service;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, header};
-use service::config::PublicUrl;
+use platform::public_url::PublicUrl;
 use sha2::{Digest as _, Sha256};
 
 /// Maximum number of cookies of one kind in a browser. Beyond it the oldest is deleted, so that the

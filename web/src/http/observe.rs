@@ -9,8 +9,9 @@ use std::{
 use ::mcp::{About, CallFailure, trace};
 use futures_util::FutureExt;
 use http::{HeaderValue, Method, StatusCode, header};
+use oauth::audit::Parties;
 use poem::{Endpoint, IntoResponse, Request, Response};
-use service::{metrics, oauth::audit::Parties};
+use service::metrics;
 use tracing::{Instrument, Span};
 
 use super::{

@@ -7,7 +7,7 @@
 use std::net::Ipv6Addr;
 
 use http::{HeaderMap, HeaderValue, Uri, header, uri::Authority};
-use service::config::PublicUrl;
+use platform::public_url::PublicUrl;
 
 use crate::http::error::ApiError;
 

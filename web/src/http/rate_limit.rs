@@ -1,10 +1,8 @@
 //! Rate limits of requests that are not authenticated.
 
+use oauth::limits::{self, Bucket, Verdict};
 use poem::Request;
-use service::{
-    Service,
-    oauth::limits::{self, Bucket, Verdict},
-};
+use service::Service;
 
 use super::{client_address::address, error::ApiError, fetch_metadata::is_from_another_site};
 

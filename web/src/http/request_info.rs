@@ -1,11 +1,9 @@
 //! The context of a request for the audit log and for the request log.
 
 use http::header;
+use oauth::audit::{Parties, RequestInfo};
 use poem::Request;
-use service::{
-    Service,
-    oauth::audit::{Parties, RequestInfo},
-};
+use service::Service;
 
 use super::{client_address::address, request_id::RequestId};
 

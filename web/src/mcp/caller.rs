@@ -3,7 +3,8 @@
 
 use ::mcp::Caller;
 use http::HeaderMap;
-use service::{Service, oauth::access_token::TokenError};
+use oauth::access_token::TokenError;
+use service::Service;
 
 use super::paths::{PROTECTED_RESOURCE_MCP, PROTECTED_RESOURCE_MCP_SLASH};
 use crate::http::{
@@ -21,7 +22,7 @@ pub(crate) async fn authenticate(
 ) -> Result<Caller, ApiError> {
     let challenge = |problem| Challenge::new(problem, resource_metadata(service, path));
     let token = bearer(headers).map_err(challenge)?;
-    match service.tokens().verify(token).await {
+    match service.oauth().tokens().verify(token).await {
         Ok(claims) => Ok(claims.caller()),
         Err(TokenError::Unavailable) => Err(ApiError::KeysUnavailable),
         Err(TokenError::Expired) => Err(challenge(TokenProblem::Expired).into()),

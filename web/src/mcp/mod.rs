@@ -12,8 +12,9 @@ use std::{io, time::Duration};
 use ::mcp::{Caller, Engine, Quota, Reply, ReplyBody};
 use futures_util::StreamExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use oauth::limits;
 use poem::{Body, Endpoint, Request, Response};
-use service::{Service, metrics, oauth::limits};
+use service::{Service, metrics};
 
 use self::measure::Measurement;
 use crate::{

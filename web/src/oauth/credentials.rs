@@ -6,7 +6,7 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderMap, header};
-use service::oauth::client::Credentials;
+use oauth::client::Credentials;
 use url::form_urlencoded;
 
 use super::form::Form;

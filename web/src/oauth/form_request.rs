@@ -3,15 +3,13 @@
 
 use std::time::Duration;
 
+use oauth::{
+    client::{self, Client, ClientError},
+    limits,
+};
 use poem::Request;
 use poem_openapi::payload::Payload;
-use service::{
-    Service,
-    oauth::{
-        client::{self, Client, ClientError},
-        limits,
-    },
-};
+use service::Service;
 
 use super::{
     credentials::Presented,
@@ -60,9 +58,9 @@ impl<'a> FormRequest<'a> {
 
     /// Verifies the credentials of a client.
     pub(super) async fn authenticate(&self, presented: &Presented) -> Result<Client, OAuthError> {
-        client::introduce(self.service, &presented.id, &log_context(self.http));
+        client::introduce(self.service.oauth(), &presented.id, &log_context(self.http));
         let invalid_client = || self.errors.invalid_client(presented.by_header);
-        let client = match client::find_snapshot(self.service, &presented.id).await {
+        let client = match client::find_snapshot(self.service.oauth(), &presented.id).await {
             Ok(client) => client,
             Err(ClientError::Unavailable) => return Err(self.errors.unavailable()),
             Err(_no_such_client) => return Err(invalid_client()),

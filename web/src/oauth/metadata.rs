@@ -2,11 +2,9 @@
 
 #![expect(clippy::unused_async, reason = "poem-openapi requires async endpoints")]
 
+use oauth::{client, scope};
 use poem_openapi::{ApiResponse, Object, OpenApi, payload::Json};
-use service::{
-    Service,
-    oauth::{client, scope},
-};
+use service::Service;
 
 use super::Tag;
 use crate::instance::Instance;

@@ -1,4 +1,4 @@
-//! The OAuth endpoints: one file each. The rules are in `service::oauth`.
+//! The OAuth endpoints: one file each. The rules are in `oauth`.
 //!
 //! | called by | in |
 //! |---|---|

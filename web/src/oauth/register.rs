@@ -3,16 +3,14 @@
 use std::time::Duration;
 
 use http::header;
+use oauth::{
+    client::Method,
+    limits,
+    register::{self, RegisterError, Registered},
+};
 use poem::{Request, web::Data};
 use poem_openapi::{ApiResponse, Object, OpenApi, payload::Json};
-use service::{
-    Service,
-    oauth::{
-        client::Method,
-        limits,
-        register::{self, RegisterError, Registered},
-    },
-};
+use service::Service;
 
 use super::{
     Tag,
@@ -135,7 +133,7 @@ impl Register {
         }
         let body = body.read(request, BODY).await.map_err(api_error)?;
         let info = request_info(&self.service, request);
-        let error = match register::register(&self.service, &body, &info).await {
+        let error = match register::register(self.service.oauth(), &body, &info).await {
             Ok(client) => {
                 info.parties.set_client(&client.client_id);
                 let no_store = "no-store".to_owned();

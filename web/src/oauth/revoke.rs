@@ -1,11 +1,9 @@
 //! `POST /revoke`
 
+use oauth::revoke::{self, RevokeError};
 use poem::{Request, web::Data};
 use poem_openapi::{ApiResponse, Object, OpenApi, payload::Form as FormPayload};
-use service::{
-    Service,
-    oauth::revoke::{self, RevokeError},
-};
+use service::Service;
 
 use super::{
     Tag,
@@ -83,7 +81,7 @@ impl Revoke {
         let client = client?;
         let token = request.required("token")?;
         let info = request_info(&self.service, request.http);
-        match revoke::token(&self.service, &client, token, &info).await {
+        match revoke::token(self.service.oauth(), &client, token, &info).await {
             Ok(()) => {
                 // An unknown token may be a guess.
                 if info.parties.user().is_none() {

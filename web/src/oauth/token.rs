@@ -1,19 +1,17 @@
 //! `POST /token`
 
+use oauth::{
+    client::Client,
+    code::{self, RedeemError, Redemption},
+    grant::TokenSet,
+    refresh::{self, RefreshError, Rotation},
+};
 use poem::{Request, web::Data};
 use poem_openapi::{
     ApiResponse, Object, OpenApi,
     payload::{Form as FormPayload, Json},
 };
-use service::{
-    Service,
-    oauth::{
-        client::Client,
-        code::{self, RedeemError, Redemption},
-        grant::TokenSet,
-        refresh::{self, RefreshError, Rotation},
-    },
-};
+use service::Service;
 
 use super::{
     Tag,
@@ -174,7 +172,7 @@ async fn redeem(request: &FormRequest<'_>, client: &Client) -> Result<TokenSet, 
         request: request_info(request.service, request.http),
     };
     let errors = request.errors;
-    let redeemed = code::redeem(request.service, client, redemption).await;
+    let redeemed = code::redeem(request.service.oauth(), client, redemption).await;
     redeemed.map_err(|error| match error {
         RedeemError::InvalidRequest(_) => errors.invalid_request(sentence(&error)),
         RedeemError::InvalidGrant(reason) => {
@@ -210,7 +208,7 @@ async fn refresh(request: &FormRequest<'_>, client: &Client) -> Result<TokenSet,
         resource: &request.form.resources(),
         request: request_info(request.service, request.http),
     };
-    let rotated = refresh::rotate(request.service, client, rotation).await;
+    let rotated = refresh::rotate(request.service.oauth(), client, rotation).await;
     rotated.map_err(|error| match error {
         RefreshError::InvalidGrant(reason) => {
             tracing::info!(client = %client.id, "Refused a refresh token: {reason}");

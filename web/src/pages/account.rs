@@ -2,18 +2,16 @@
 
 use askama::Template;
 use http::{Method, StatusCode};
+use oauth::{
+    account::{self, ConnectedApp},
+    consent, limits,
+    pending::PENDING_TTL,
+    redirect_uri::{self, Destination},
+    sign_in::{self, Session, SignInWith, Start},
+};
 use platform::db::Failure;
 use poem::{Endpoint, Request, Response};
-use service::{
-    Service,
-    oauth::{
-        account::{self, ConnectedApp},
-        consent, limits,
-        pending::PENDING_TTL,
-        redirect_uri::{self, Destination},
-        sign_in::{self, Session, SignInWith, Start},
-    },
-};
+use service::Service;
 use subtle::ConstantTimeEq as _;
 
 use super::sign_in::location;
@@ -91,22 +89,23 @@ impl Account {
         let done = Fields::of_query(request.uri());
         let done = done.one("done").and_then(notice);
         let Some(session) = self.session(request).await? else {
-            let page = SignedOutPage { frame: &frame, with: &sign_in::with(&self.service), done };
+            let page =
+                SignedOutPage { frame: &frame, with: &sign_in::with(self.service.oauth()), done };
             return Ok(frame.show(StatusCode::OK, &page));
         };
         if request.uri().path() == DELETE_PATH {
             let page = DeletePage { frame: &frame, session: &session, refused: false };
             return Ok(frame.show(StatusCode::OK, &page));
         }
-        let apps = account::connected(&self.service, &session.user).await;
+        let apps = account::connected(self.service.oauth(), &session.user).await;
         let apps: Vec<App> = apps
             .map_err(|error| unavailable(&error))?
             .iter()
             .map(|app| self.describe(app))
             .collect();
-        let used = account::used(&self.service, &session.user).await;
+        let used = self.service.notes_used(&session.user).await;
         let used = used.map_err(|error| unavailable(&error))?.to_string();
-        let jobs = account::jobs_used(&self.service, &session.user).await;
+        let jobs = self.service.jobs_used(&session.user).await;
         let jobs = jobs.map_err(|error| unavailable(&error))?.to_string();
         let page = AccountPage { frame: &frame, session: &session, apps: &apps, used, jobs, done };
         Ok(frame.show(StatusCode::OK, &page))
@@ -130,26 +129,26 @@ impl Account {
         match action {
             "disconnect" => {
                 let grant = form.one("grant").ok_or_else(ErrorPage::forged)?;
-                let apps = account::connected(&self.service, user).await;
+                let apps = account::connected(self.service.oauth(), user).await;
                 let apps = apps.map_err(|error| unavailable(&error))?;
                 // If it is missing, it was disconnected already, perhaps in another tab.
                 if let Some(app) = apps.iter().find(|app| app.grant.to_string() == grant) {
                     info.parties.set_client(app.client.as_str());
-                    account::disconnect(&self.service, user, app.grant, &info)
+                    account::disconnect(self.service.oauth(), user, app.grant, &info)
                         .await
                         .map_err(|error| unavailable(&error))?;
                 }
                 see_other("/account?done=disconnected")
             }
             "disconnect_all" => {
-                account::disconnect_all(&self.service, user, &info)
+                account::disconnect_all(self.service.oauth(), user, &info)
                     .await
                     .map_err(|error| unavailable(&error))?;
                 see_other("/account?done=all-disconnected")
             }
             "sign_out" => self.sign_out(&request, "/account?done=signed-out").await,
             "delete" if form.one("confirm").map(str::trim) == Some(&*session.login) => {
-                account::delete(&self.service, user, &info)
+                account::delete(self.service.oauth(), user, &info)
                     .await
                     .map_err(|error| unavailable(&error))?;
                 self.sign_out(&request, "/account?done=deleted").await
@@ -164,7 +163,7 @@ impl Account {
     }
 
     async fn sign_in(&self, request: &Request) -> Result<Response, ErrorPage> {
-        let start = sign_in::begin_account(&self.service).await;
+        let start = sign_in::begin_account(self.service.oauth()).await;
         let start = start.map_err(|error| {
             tracing::error!(%error, "Could not start a sign-in for the account page");
             ErrorPage::unavailable()
@@ -187,7 +186,7 @@ impl Account {
 
     async fn sign_out(&self, request: &Request, next: &str) -> Result<Response, ErrorPage> {
         if let Some(cookie) = self.cookies().read_named(request.headers(), SESSION) {
-            let ended = sign_in::sign_out(&self.service, cookie).await;
+            let ended = sign_in::sign_out(self.service.oauth(), cookie).await;
             ended.map_err(|error| {
                 tracing::error!(%error, "Could not end a session of the account page");
                 ErrorPage::unavailable()
@@ -202,7 +201,7 @@ impl Account {
         let Some(cookie) = self.cookies().read_named(request.headers(), SESSION) else {
             return Ok(None);
         };
-        let session = sign_in::session(&self.service, cookie).await;
+        let session = sign_in::session(self.service.oauth(), cookie).await;
         let session = session.map_err(|_unavailable| ErrorPage::unavailable())?;
         if let Some(session) = &session {
             log_context(request).set_user(session.user.as_str());

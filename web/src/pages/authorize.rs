@@ -1,16 +1,14 @@
 //! `GET /authorize`: the authorization endpoint. A client sends the user's browser here.
 
 use http::StatusCode;
-use poem::{Endpoint, Request, Response};
-use service::{
-    Service,
-    oauth::{
-        authorize::{self, AuthorizeError, PageError},
-        limits,
-        pending::PENDING_TTL,
-        redirect_uri::Destination,
-    },
+use oauth::{
+    authorize::{self, AuthorizeError, PageError},
+    limits,
+    pending::PENDING_TTL,
+    redirect_uri::Destination,
 };
+use poem::{Endpoint, Request, Response};
+use service::Service;
 use url::form_urlencoded;
 
 use crate::{
@@ -57,7 +55,7 @@ impl Authorize {
         }
         let Fields(pairs) = Fields::of_query(request.uri());
         let info = request_info(&self.service, request);
-        let begun = match authorize::begin(&self.service, &pairs, &info).await {
+        let begun = match authorize::begin(self.service.oauth(), &pairs, &info).await {
             Ok(begun) => begun,
             Err(AuthorizeError::Page(error)) => return Err(error_page(error)),
             Err(AuthorizeError::Redirect { uri }) => return see_other(&uri),

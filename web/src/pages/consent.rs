@@ -2,20 +2,18 @@
 
 use askama::Template;
 use http::{Method, StatusCode};
-use poem::{Endpoint, Request, Response};
-use service::{
-    Service,
-    config::PublicUrl,
-    oauth::{
-        client::ClientKind,
-        consent::{self, ConsentError, ConsentView, Decision, Next},
-        limits,
-        pending::PENDING_TTL,
-        redirect_uri::Destination,
-        scope::Scopes,
-        sign_in::SignInWith,
-    },
+use oauth::{
+    client::ClientKind,
+    consent::{self, ConsentError, ConsentView, Decision, Next},
+    limits,
+    pending::PENDING_TTL,
+    redirect_uri::Destination,
+    scope::Scopes,
+    sign_in::SignInWith,
 };
+use platform::public_url::PublicUrl;
+use poem::{Endpoint, Request, Response};
+use service::Service;
 
 use super::sign_in;
 use crate::{
@@ -56,7 +54,7 @@ impl Consent {
         let query = Fields::of_query(request.uri());
         let txn = query.one("txn").ok_or_else(|| error_page(ConsentError::NotFound))?;
         let nonce = self.cookies().read(request.headers(), FlowCookie::Transaction, txn);
-        let view = consent::view(&self.service, txn, nonce).await;
+        let view = consent::view(self.service.oauth(), txn, nonce).await;
         let view = view.map_err(error_page)?;
         log_context(request).set_client(view.client.as_str());
         let frame = Frame::of(request);
@@ -83,7 +81,7 @@ impl Consent {
         let cookies = self.cookies();
         let nonce = cookies.read(request.headers(), FlowCookie::Transaction, txn);
         let info = request_info(&self.service, &request);
-        let next = consent::decide(&self.service, txn, csrf, nonce, decision, &info).await;
+        let next = consent::decide(self.service.oauth(), txn, csrf, nonce, decision, &info).await;
         let mut response = match next.map_err(error_page)? {
             Next::ToClient { uri } => see_other(&uri)?,
             Next::ToGitHub { url, state, nonce } => {

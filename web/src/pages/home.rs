@@ -3,12 +3,10 @@
 use askama::Template;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::StatusCode;
+use oauth::sign_in::{self, SignInWith};
 use poem::{Endpoint, Request, Response};
 use serde_json::json;
-use service::{
-    Service,
-    oauth::sign_in::{self, SignInWith},
-};
+use service::Service;
 use url::form_urlencoded;
 
 use crate::{instance::Instance, pages::frame::Frame};
@@ -50,7 +48,7 @@ impl Endpoint for Home {
             frame: &frame,
             url: &url,
             local: public_url.is_loopback(),
-            with: sign_in::with(&self.service),
+            with: sign_in::with(self.service.oauth()),
             cursor: cursor_link(&url),
             vscode: vscode_link(&url),
         };

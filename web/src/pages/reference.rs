@@ -9,8 +9,8 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use oauth::limits;
 use poem::{Endpoint, Request, Response, endpoint::make_sync};
-use service::oauth::limits;
 use sha2::{Digest as _, Sha256};
 
 use crate::{api, http::rate_limit, instance::Instance, pages::error_page::ErrorPage};

@@ -3,14 +3,12 @@
 
 use askama::Template;
 use http::{Method, StatusCode};
-use poem::{Endpoint, Request, Response};
-use service::{
-    Service,
-    oauth::{
-        github, limits,
-        sign_in::{self, Arrived, CallbackError, DevelopmentView, SESSION_TTL},
-    },
+use oauth::{
+    github, limits,
+    sign_in::{self, Arrived, CallbackError, DevelopmentView, SESSION_TTL},
 };
+use poem::{Endpoint, Request, Response};
+use service::Service;
 use url::form_urlencoded;
 
 use crate::{
@@ -70,7 +68,7 @@ impl Callback {
         let cookies = Cookies::new(&self.service.config().public_url);
         let nonce = cookies.read(request.headers(), FlowCookie::SignIn, state);
         let info = request_info(&self.service, request);
-        let arrived = github::callback(&self.service, &pairs, nonce, &info).await;
+        let arrived = github::callback(self.service.oauth(), &pairs, nonce, &info).await;
         completed(cookies, state, arrived.map_err(error_page)?)
     }
 }
@@ -116,7 +114,7 @@ impl Development {
         refused: Option<&str>,
     ) -> Result<Response, ErrorPage> {
         let nonce = self.cookies().read(request.headers(), FlowCookie::SignIn, state);
-        let view = sign_in::development_view(&self.service, state, nonce).await;
+        let view = sign_in::development_view(self.service.oauth(), state, nonce).await;
         let view = view.map_err(error_page)?;
         let frame = Frame::of(request);
         let page = DevelopmentPage {
@@ -140,7 +138,7 @@ impl Development {
         let cookies = self.cookies();
         let nonce = cookies.read(request.headers(), FlowCookie::SignIn, state);
         let info = request_info(&self.service, &request);
-        match sign_in::development(&self.service, state, nonce, name, &info).await {
+        match sign_in::development(self.service.oauth(), state, nonce, name, &info).await {
             Ok(arrived) => completed(cookies, state, arrived),
             Err(CallbackError::Name) => self.show(&request, state, Some(name)).await,
             Err(error) => Err(error_page(error)),

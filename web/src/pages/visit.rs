@@ -1,8 +1,9 @@
 //! Rate limits of the pages of a sign-in and of the account.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use oauth::limits::Bucket;
 use poem::{Request, Response};
-use service::{Service, oauth::limits::Bucket};
+use service::Service;
 use sha2::{Digest as _, Sha256};
 
 use super::error_page::ErrorPage;

@@ -7,9 +7,9 @@ mod sign_in;
 
 use std::time::{Duration, Instant};
 
+use oauth::scope::{NOTES_READ, NOTES_WRITE};
 use reqwest::{RequestBuilder, Response, StatusCode};
 use serde_json::Value;
-use service::oauth::scope::{NOTES_READ, NOTES_WRITE};
 use tokio::{io::AsyncReadExt as _, net::TcpStream};
 
 use crate::server::Server;

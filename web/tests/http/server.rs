@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use mcp::{Engine, Stores, UserId};
+use oauth::access_token::NewToken;
 use platform::clock::SystemClock;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Value;
-use service::{Service, config::Config, oauth::access_token::NewToken};
+use service::{Service, config::Config};
 use tempfile::TempDir;
 use tokio::{
     io::AsyncWriteExt as _,
@@ -61,7 +62,7 @@ impl Server {
             signed_in_at: None,
             ttl: None,
         };
-        self.service.tokens().mint(new).await.unwrap()
+        self.service.oauth().tokens().mint(new).await.unwrap()
     }
 
     pub(crate) fn request(&self, method: &str, path: &str) -> RequestBuilder {

@@ -8,8 +8,9 @@ use std::pin::pin;
 use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt;
 use http::{HeaderMap, header};
+use oauth::limits;
 use poem::{Body, Request};
-use service::{Service, oauth::limits};
+use service::Service;
 use tokio::time::{Instant, timeout_at};
 
 use self::{

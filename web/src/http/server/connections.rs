@@ -8,8 +8,8 @@ use std::{
     time::Duration,
 };
 
+use oauth::limits;
 use platform::descriptors;
-use service::oauth::limits;
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 

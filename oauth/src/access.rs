@@ -1,0 +1,217 @@
+//! The one question that is asked wherever something outlives the check of a credential: may this
+//! person, with this grant and this signing key, still act?
+//!
+//! | what ends access | where it is kept |
+//! |---|---|
+//! | `users block` | `users.blocked_at`, a cutoff of the person, their grants revoked |
+//! | the access policy says no (taken off the list, no longer a member) | a cutoff, their grants revoked |
+//! | the account is deleted | a cutoff, their grants revoked |
+//! | a grant is revoked (by the client, the person, a replay, `clients revoke`) | `oauth_grants.revoked_at` |
+//! | `keys revoke` | `oauth_signing_keys.state` |
+//!
+//! The database holds the truth, and [`denied`] asks it: at the claim and at each heartbeat of a job,
+//! for an export link and for a session of the account page. Requests and open streams ask the copy
+//! in memory ([`super::revoked`]), which follows within about a second. `/token` locks the grant's
+//! row instead, and asks the access policy as well.
+//!
+//! A **cutoff** voids everything issued to a person up to a moment. It covers what has no grant: the
+//! session of the account page, and access tokens minted by other means. What has a grant that is
+//! still good was issued after the cutoff, because the cutoff revokes all grants in its transaction.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use entity::{
+    GrantId, Kid,
+    access_cutoffs::{ActiveModel, Column, Entity},
+};
+use mcp::{Caller, UserId};
+use platform::db::Failure;
+use platform::db::dialect;
+use sea_orm::{
+    ConnectionTrait, DbBackend, EntityTrait as _, QueryResult, Set,
+    sea_query::{Alias, Expr, ExprTrait as _, OnConflict},
+};
+use serde_json::{Value, json};
+
+use super::grant::Reason;
+
+/// What a request, a job or a download acts with: a person, and a grant or a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authority {
+    /// The person.
+    pub user: UserId,
+    /// The grant, if the credential came from one.
+    pub grant: Option<GrantId>,
+    /// The key that signed the access token, if there is one.
+    pub key: Option<Kid>,
+    /// When the credential was issued, or what was made with it.
+    pub issued_at: DateTime<Utc>,
+}
+
+/// Why an [`Authority`] is void.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denied {
+    /// An operator blocked the person.
+    Blocked,
+    /// The person's access was ended after the credential was issued.
+    CutOff,
+    /// The grant was revoked.
+    GrantRevoked,
+    /// The signing key was revoked.
+    KeyRevoked,
+}
+
+impl Denied {
+    /// The reason as a word, for logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Blocked => "blocked",
+            Self::CutOff => "cut_off",
+            Self::GrantRevoked => "grant_revoked",
+            Self::KeyRevoked => "key_revoked",
+        }
+    }
+
+    /// Why a job that was started under it does not go on, for a person or a model.
+    pub fn job_sentence(self) -> &'static str {
+        match self {
+            Self::Blocked => {
+                "The job was stopped, because this account was blocked. Ask the operator of this \
+                 server."
+            }
+            Self::CutOff => {
+                "The job was stopped, because the access of this account was ended after the job \
+                 was started. Sign in again, then start it again."
+            }
+            Self::GrantRevoked => {
+                "The job was stopped, because the app that started it was disconnected. Connect the \
+                 app again, then start the job again."
+            }
+            Self::KeyRevoked => {
+                "The job was stopped, because the signing key of the access token that started it \
+                 was revoked. Start it again."
+            }
+        }
+    }
+}
+
+impl Authority {
+    /// The authority of an authenticated request.
+    pub fn of(caller: &Caller) -> Self {
+        Self {
+            user: caller.user.clone(),
+            grant: caller.grant.parse().ok(),
+            key: (!caller.key.is_empty()).then(|| Kid(caller.key.to_string())),
+            issued_at: DateTime::from_timestamp(caller.issued_at, 0).unwrap_or_default(),
+        }
+    }
+}
+
+/// Why an authority is void, or `None` if its holder may act. Asks the database.
+pub async fn denied(
+    db: &impl ConnectionTrait,
+    authority: &Authority,
+) -> Result<Option<Denied>, Failure> {
+    Ok(denied_all(db, std::slice::from_ref(authority)).await?.pop().flatten())
+}
+
+/// The same for several authorities, in their order, with one statement.
+pub async fn denied_all(
+    db: &impl ConnectionTrait,
+    authorities: &[Authority],
+) -> Result<Vec<Option<Denied>>, Failure> {
+    if authorities.is_empty() {
+        return Ok(Vec::new());
+    }
+    let given: Vec<Value> = authorities
+        .iter()
+        .enumerate()
+        .map(|(number, it)| {
+            json!({ "number": number, "owner": it.user, "grant_id": it.grant, "signer": it.key })
+        })
+        .collect();
+    let backend = db.get_database_backend();
+    let rows = dialect::rows(db, statement(backend), [Value::from(given).to_string().into()]);
+    let mut denied = vec![None; authorities.len()];
+    for row in rows.await? {
+        let number: i32 = row.try_get("", "number")?;
+        let place = usize::try_from(number).unwrap_or(usize::MAX);
+        if let (Some(denied), Some(authority)) = (denied.get_mut(place), authorities.get(place)) {
+            *denied = read(&row, authority)?;
+        }
+    }
+    Ok(denied)
+}
+
+/// Subqueries rather than joins, so that the planner looks up each row by its key.
+fn statement(backend: DbBackend) -> String {
+    let columns =
+        [("number", "integer"), ("owner", "text"), ("grant_id", "uuid"), ("signer", "text")];
+    let (number, grant) = match backend {
+        DbBackend::Postgres => ("given.number", "given.grant_id"),
+        // SQLite keeps UUIDs as bytes.
+        _ => ("CAST(given.number AS integer)", "unhex(replace(given.grant_id, '-', ''))"),
+    };
+    format!(
+        "SELECT {number} AS number,
+            (SELECT blocked_at FROM users WHERE sub = given.owner) IS NOT NULL AS blocked,
+            (SELECT cutoff_at FROM access_cutoffs WHERE user_sub = given.owner) AS cutoff_at,
+            (SELECT created_at FROM oauth_grants WHERE id = {grant}) IS NOT NULL AS has_grant,
+            (SELECT revoked_at FROM oauth_grants WHERE id = {grant}) IS NOT NULL AS grant_revoked,
+            EXISTS (SELECT 1 FROM oauth_signing_keys WHERE kid = given.signer
+                AND state = 'revoked') AS key_revoked
+        FROM {}",
+        dialect::given(backend, &columns)
+    )
+}
+
+fn read(row: &QueryResult, authority: &Authority) -> Result<Option<Denied>, Failure> {
+    let is = |name: &str| row.try_get::<bool>("", name);
+    let cutoff: Option<DateTime<Utc>> = row.try_get("", "cutoff_at")?;
+    Ok(if is("blocked")? {
+        Some(Denied::Blocked)
+    } else if is("grant_revoked")? {
+        Some(Denied::GrantRevoked)
+    } else if is("key_revoked")? {
+        Some(Denied::KeyRevoked)
+    } else if !is("has_grant")? && cutoff.is_some_and(|cutoff| authority.issued_at <= cutoff) {
+        Some(Denied::CutOff)
+    } else {
+        None
+    })
+}
+
+/// Voids everything that was issued to a person until now, as a part of something else.
+pub(super) async fn cut_off(
+    db: &impl ConnectionTrait,
+    now: DateTime<Utc>,
+    user: &UserId,
+    reason: Reason,
+) -> Result<(), Failure> {
+    let row = ActiveModel {
+        user_sub: Set(user.as_str().to_owned()),
+        cutoff_at: Set(now),
+        reason: Set(reason.as_str().to_owned()),
+    };
+    let newer = Expr::col((Entity, Column::CutoffAt))
+        .lt(Expr::col((Alias::new("excluded"), Column::CutoffAt)));
+    let forward = OnConflict::column(Column::UserSub)
+        .update_columns([Column::CutoffAt, Column::Reason])
+        .action_and_where(newer)
+        .to_owned();
+    Entity::insert(row).on_conflict(forward).exec_without_returning(db).await?;
+    Ok(())
+}
+
+/// The earliest moment at which something can be issued to a person that no cutoff so far voids: now,
+/// unless the last one was made just now, or by an instance whose clock is ahead.
+pub(super) async fn issue_at(
+    db: &impl ConnectionTrait,
+    now: DateTime<Utc>,
+    user: &UserId,
+) -> Result<DateTime<Utc>, Failure> {
+    let last = Entity::find_by_id(user.as_str()).one(db).await?;
+    Ok(match last {
+        Some(last) => Ord::max(now, last.cutoff_at + TimeDelta::microseconds(1)),
+        None => now,
+    })
+}

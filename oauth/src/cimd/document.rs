@@ -1,0 +1,130 @@
+//! What a document has to say, and how long what it says may be kept.
+
+use std::time::Duration;
+
+use reqwest::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap};
+use serde_json::{Map, Value};
+
+use super::{LEAST_FRESH, MOST_FRESH, USUALLY_FRESH};
+use crate::{
+    client::{Metadata, Method},
+    display_name::DisplayName,
+    metadata_url::MetadataUrl,
+    redirect_uri::{RedirectUri, Schemes},
+    register::holds_private_key,
+    scope::Scopes,
+    strict_json,
+};
+
+pub(super) fn is_json(headers: &HeaderMap) -> bool {
+    let Some(Ok(value)) = headers.get(CONTENT_TYPE).map(|it| it.to_str()) else {
+        return false;
+    };
+    let essence = value.split(';').next().unwrap_or_default().trim();
+    let essence = essence.to_ascii_lowercase();
+    essence == "application/json"
+        || (essence.starts_with("application/") && essence.ends_with("+json"))
+}
+
+/// How long a document may be kept, by `Cache-Control`, within our own bounds.
+pub(super) fn fresh_for(headers: &HeaderMap) -> Duration {
+    let mut fresh = USUALLY_FRESH;
+    for value in headers.get_all(CACHE_CONTROL) {
+        for directive in value.to_str().unwrap_or_default().split(',') {
+            let directive = directive.trim().to_ascii_lowercase();
+            match directive.split_once('=') {
+                None if directive == "no-store" || directive == "no-cache" => return LEAST_FRESH,
+                Some(("max-age", seconds)) => {
+                    // A number too large to read is a long time all the same.
+                    let digits = seconds.trim_matches('"');
+                    fresh = match digits.parse() {
+                        Ok(seconds) => Duration::from_secs(seconds),
+                        Err(_) if digits.bytes().all(|it| it.is_ascii_digit()) => MOST_FRESH,
+                        Err(_) => LEAST_FRESH,
+                    };
+                }
+                _ => {}
+            }
+        }
+    }
+    fresh.clamp(LEAST_FRESH, MOST_FRESH)
+}
+
+/// What is kept of a document, if it is one that we can serve.
+pub(super) fn parse(
+    body: &[u8],
+    url: &MetadataUrl,
+    schemes: &Schemes,
+) -> Result<Metadata, &'static str> {
+    let object = strict_json::object(body)
+        .map_err(|_problem| "it is not a JSON object without a key twice")?;
+    if object.get("client_id").and_then(Value::as_str) != Some(url.as_str()) {
+        return Err("its client_id is not its own address");
+    }
+    let given = |member: &str| strict_json::optional(&object, member);
+    if given("client_secret").is_some() || given("client_secret_expires_at").is_some() {
+        return Err("a public document cannot hold a secret");
+    }
+    if holds_private_key(&object) {
+        return Err("a public document cannot hold a private key");
+    }
+    if !can_do_without_proof(&object) {
+        return Err("its token_endpoint_auth_method is not supported here, only none is");
+    }
+    let has = |member: &str, needed: &str| match given(member) {
+        None => true,
+        Some(Value::Array(items)) => items.iter().any(|it| it == needed),
+        Some(_) => false,
+    };
+    if !has("response_types", "code") {
+        return Err("its response_types do not hold code");
+    }
+    if !has("grant_types", "authorization_code") {
+        return Err("its grant_types do not hold authorization_code");
+    }
+    let redirect_uris = match object.get("redirect_uris") {
+        Some(Value::Array(items)) if items.iter().all(Value::is_string) => items
+            .iter()
+            .filter_map(Value::as_str)
+            // The document serves other servers too: what is not allowed here is left out.
+            .filter_map(|it| RedirectUri::parse(it, schemes).ok())
+            .collect(),
+        _ => vec![],
+    };
+    if redirect_uris.is_empty() {
+        return Err("it has no redirect_uris that are allowed here");
+    }
+    let name = match given("client_name") {
+        Some(Value::String(name)) => name.as_str(),
+        _ => url.host(),
+    };
+    Ok(Metadata {
+        client_name: DisplayName::sanitize(name),
+        redirect_uris,
+        method: Method::None,
+        may_refresh: has("grant_types", "refresh_token"),
+        scope: given("scope")
+            .and_then(Value::as_str)
+            .map(Scopes::known)
+            .filter(|it| !it.is_empty()),
+    })
+}
+
+/// Whether the client can come without a proof of who it is. One that prefers another way but lists
+/// `none` among those it can do is met there: ChatGPT is such a client.
+fn can_do_without_proof(object: &Map<String, Value>) -> bool {
+    let lists_none = ["token_endpoint_auth_methods_supported", "token_endpoint_auth_methods"]
+        .iter()
+        .filter_map(|it| object.get(*it).and_then(Value::as_array))
+        .any(|items| items.iter().any(|it| it == "none"));
+    match strict_json::optional(object, "token_endpoint_auth_method") {
+        None => true,
+        Some(Value::String(method)) => match method.as_str() {
+            "none" => true,
+            // A secret would have to be in the public document.
+            "client_secret_basic" | "client_secret_post" | "client_secret_jwt" => false,
+            _ => lists_none,
+        },
+        Some(_) => false,
+    }
+}

@@ -1,0 +1,496 @@
+//! Client ID Metadata Documents: a client whose id is the address of a document that says who it is.
+//!
+//! Whoever sends a request chooses the address, so the fetch must not become a way into our own
+//! network, nor a way to make us attack somebody else: the address is checked by [`MetadataUrl`], the
+//! rest by [`platform::fetch`], within [`FETCH_TIMEOUT`] and [`MAX_DOCUMENT_BYTES`]; and there is one
+//! fetch at a time for each document, over all instances, and a budget for each host and for all.
+//!
+//! A good document is kept as long as its header allows, within bounds; a failure never is. Some
+//! documents are never fetched: those that the operator has configured, and all of them where that is
+//! turned off. For a few well-known clients there is a built-in one to go by while their site cannot be
+//! reached. What the document said when a person agreed is kept in the database as a **snapshot**, and that is what the
+//! token endpoint goes by: a document that vanishes ends no session, and one that changes counts from
+//! the next consent on.
+
+mod document;
+mod known;
+mod store;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
+};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use entity::{
+    oauth_clients::{ActiveModel, COLUMN, Column, Entity, Kind},
+    oauth_grants,
+};
+pub use known::KnownDocuments;
+pub use platform::fetch::{Resolver, SystemResolver};
+use platform::{
+    db::Failure,
+    fetch::{Bounds, FetchError, Fetcher, Unreachable},
+};
+use reqwest::StatusCode;
+use sea_orm::{
+    ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, Set,
+    sea_query::{Expr, ExprTrait as _, OnConflict, Query},
+};
+pub use store::{Documents, InProcess};
+use tokio::{sync::OnceCell, time::Instant};
+use tracing::Instrument as _;
+
+use super::{
+    audit::RequestInfo,
+    client::{self, Client, ClientError, ClientId, ClientKind, Metadata, UNUSED_LIFETIME},
+    grant::{self, Reason},
+    limits::{METADATA_ALL, METADATA_HOST, METADATA_KNOWN_ALL, METADATA_KNOWN_HOST, Verdict},
+    metadata_url::MetadataUrl,
+    revoke,
+};
+use crate::server::{Server, Settings};
+
+/// The largest document that is read. Real ones have a few hundred bytes.
+pub const MAX_DOCUMENT_BYTES: usize = 5 * 1024;
+
+/// How long a fetch may take, from the question for the name to the last byte.
+pub const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What one fetch may cost.
+const BOUNDS: Bounds =
+    Bounds { time: FETCH_TIMEOUT, bytes: MAX_DOCUMENT_BYTES, accept: "application/json" };
+
+/// A document is kept at least this long, so that a flood of requests is one fetch.
+const LEAST_FRESH: Duration = Duration::from_mins(1);
+
+/// A document is kept at most this long, so that a changed one counts within a day.
+const MOST_FRESH: Duration = Duration::from_hours(24);
+
+/// How long a document without a header is kept.
+const USUALLY_FRESH: Duration = Duration::from_mins(5);
+
+/// How often an instance looks whether another one has fetched the document.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// What is needed to fetch documents: shared by all clones of a service.
+pub(crate) struct Fetching {
+    fetcher: Arc<Fetcher>,
+    documents: Arc<dyn Documents>,
+    /// To go by while their sites cannot be reached.
+    built_in: KnownDocuments,
+    flights: Mutex<HashMap<String, Weak<Flight>>>,
+}
+
+/// One fetch that several requests wait for.
+type Flight = OnceCell<Result<Found, ClientError>>;
+
+/// What a client goes by.
+#[derive(Clone)]
+enum Found {
+    /// The document: configured, or fetched lately.
+    Document(Metadata),
+    /// The snapshot of an earlier document, since a newer one could not be fetched.
+    Snapshot(Metadata),
+}
+
+impl Fetching {
+    pub(crate) fn new(
+        fetcher: Arc<Fetcher>,
+        documents: Arc<dyn Documents>,
+        config: &Settings,
+    ) -> Self {
+        let built_in = KnownDocuments::built_in(config.public_url.host(), &config.redirect_schemes);
+        Self { fetcher, documents, built_in, flights: Mutex::default() }
+    }
+
+    fn flight(&self, key: &str) -> Arc<Flight> {
+        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(flight) = flights.get(key).and_then(Weak::upgrade) {
+            return flight;
+        }
+        flights.retain(|_, it| it.strong_count() > 0);
+        let flight = Arc::new(Flight::new());
+        flights.insert(key.to_owned(), Arc::downgrade(&flight));
+        flight
+    }
+}
+
+impl fmt::Debug for Fetching {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fetching")
+    }
+}
+
+/// The client of an address. Uses the configured document or what is kept of the fetched one, or
+/// fetches it, and keeps a snapshot. While no newer document can be fetched, the snapshot of one that
+/// was fetched within [`SNAPSHOT_HOLDS`] is used.
+pub(super) async fn find(server: &Server, id: &str) -> Result<Client, ClientError> {
+    let config = server.settings();
+    let url = MetadataUrl::parse(id, config.public_url.host()).map_err(|error| {
+        ClientError::Refused(format!("The address of the client's document is wrong: {error}."))
+    })?;
+    let found = match config.known_documents.get(&url) {
+        Some(known) => Found::Document(known.clone()),
+        None if !config.client_documents => return Err(ClientError::DocumentsOff),
+        None => document(server, &url).await?,
+    };
+    match found {
+        Found::Document(metadata) => snapshot(server, &url, metadata).await,
+        Found::Snapshot(metadata) => Ok(from_document(&url, metadata)),
+    }
+}
+
+/// How long the snapshot of a document stands in for the document while it cannot be fetched.
+pub const SNAPSHOT_HOLDS: TimeDelta = GONE_AFTER;
+
+/// How old the time of a fetch may become before a newer fetch is noted in the snapshot: one write a
+/// day for each document that is in use.
+const NOTE_FETCH_AFTER: TimeDelta = TimeDelta::days(1);
+
+/// How long a document has to be gone before what its client was given ends: long enough for whoever
+/// broke their site by mistake to notice.
+pub const GONE_AFTER: TimeDelta = TimeDelta::days(7);
+
+/// How many documents one call of [`recheck`] looks for.
+const RECHECKED_AT_ONCE: u64 = 20;
+
+/// Looks whether the documents of connected clients are still there, and revokes what a client was
+/// given whose document has been gone for [`GONE_AFTER`]: taking the document away is how a publisher
+/// takes back a client. A host that does not answer, or answers anything but 404 or 410, says nothing
+/// about that, and what a document says by now counts from the next consent on.
+///
+/// To be called once a day: first with nothing, then with the client that the last call gave, until
+/// one gives none. Since when a document is gone is remembered where documents are kept; if that is
+/// lost, the wait begins anew.
+pub async fn recheck(server: &Server, after: Option<&ClientId>) -> Result<Rechecked, Failure> {
+    if !server.settings().client_documents {
+        return Ok(Rechecked { last: None, revoked: 0 });
+    }
+    let connected = Query::select()
+        .expr(Expr::val(1))
+        .from(oauth_grants::Entity)
+        .and_where(
+            Expr::col((oauth_grants::Entity, oauth_grants::Column::ClientId))
+                .equals((Entity, Column::Id)),
+        )
+        .cond_where(grant::live(server.clock().now()))
+        .take();
+    let mut query = Entity::find()
+        .filter(COLUMN.kind.eq(Kind::MetadataDocument))
+        .filter(Expr::exists(connected))
+        .order_by_asc(Column::Id)
+        .limit(RECHECKED_AT_ONCE);
+    if let Some(after) = after {
+        query = query.filter(COLUMN.id.gt(after.clone()));
+    }
+    let clients = query.all(server.db()).await?;
+    let mut revoked = 0;
+    for client in &clients {
+        if is_gone_for_good(server, &client.id).await {
+            tracing::warn!(client = %client.id, "The document of a client is gone for good");
+            revoke::client(server, &client.id, Reason::ClientGone, &RequestInfo::none()).await?;
+            revoked += 1;
+        }
+    }
+    Ok(Rechecked { last: clients.last().map(|it| it.id.clone()), revoked })
+}
+
+/// What a call of [`recheck`] has done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rechecked {
+    /// Where to go on; nothing at the end.
+    pub last: Option<ClientId>,
+    /// How many clients lost what they were given.
+    pub revoked: u64,
+}
+
+/// Whether the document is gone now and was at all times that somebody looked, for long enough.
+async fn is_gone_for_good(server: &Server, id: &ClientId) -> bool {
+    let Ok(url) = MetadataUrl::parse(id.as_str(), server.settings().public_url.host()) else {
+        return false;
+    };
+    let is_configured = server.settings().known_documents.get(&url).is_some();
+    if is_configured || take_share(server, &url, Budget::KnownClients).await.is_err() {
+        return false;
+    }
+    let (fetching, now) = (server.fetching(), server.clock().now());
+    let mark = gone_mark(&url);
+    let marked = fetching.documents.get(&mark).await;
+    let since = marked.as_deref().and_then(|it| str::from_utf8(it).ok()?.parse().ok());
+    match (fetch(fetching, &url).await, since) {
+        (Err(Problem::Gone), Some(since)) => since <= now - GONE_AFTER,
+        (Err(Problem::Gone), None) => {
+            let kept = 2 * GONE_AFTER.to_std().unwrap_or(MOST_FRESH);
+            fetching.documents.put(&mark, now.to_rfc3339().into_bytes(), kept).await;
+            false
+        }
+        (Ok(_), Some::<DateTime<Utc>>(_)) => {
+            fetching.documents.put(&mark, Vec::new(), LEAST_FRESH).await;
+            false
+        }
+        (Ok(_) | Err(_), _) => false,
+    }
+}
+
+/// Where it is kept since when a document is gone.
+fn gone_mark(url: &MetadataUrl) -> String {
+    format!("gone:{}", url.as_str())
+}
+
+/// What the document says, as recently as its header demands and as it can be fetched.
+async fn document(server: &Server, url: &MetadataUrl) -> Result<Found, ClientError> {
+    let fetching = server.fetching();
+    let key = url.as_str();
+    if let Some(kept) = kept(fetching, key).await {
+        return Ok(Found::Document(kept));
+    }
+    // Requests that come meanwhile share the outcome, good or bad; the next one after that fetches.
+    let flight = fetching.flight(key);
+    flight
+        .get_or_init(|| async {
+            // A task of its own: whoever began it may go away while others wait.
+            let (server, url) = (server.clone(), url.clone());
+            tokio::spawn(async move { lead_or_follow(&server, &url).await }.in_current_span())
+                .await
+                .unwrap_or(Err(ClientError::Unavailable))
+        })
+        .await
+        .clone()
+}
+
+async fn kept(fetching: &Fetching, key: &str) -> Option<Metadata> {
+    let value = fetching.documents.get(key).await?;
+    serde_json::from_slice(&value).ok()
+}
+
+/// Of the instances, one fetches, and the others look for what it has found. When it has found
+/// nothing, the next one tries.
+async fn lead_or_follow(server: &Server, url: &MetadataUrl) -> Result<Found, ClientError> {
+    let fetching = server.fetching();
+    let key = url.as_str();
+    let patience = Instant::now() + FETCH_TIMEOUT;
+    while !fetching.documents.lead(key, FETCH_TIMEOUT).await {
+        tokio::time::sleep(LOOK_AGAIN).await;
+        if let Some(kept) = kept(fetching, key).await {
+            return Ok(Found::Document(kept));
+        }
+        if Instant::now() >= patience {
+            let stored = stored(server, url).await?;
+            let late = Problem::Fetch(FetchError::Unreachable(Unreachable::TimedOut));
+            return stand_in(server, url, stored, late).await;
+        }
+    }
+    let fetched = match kept(fetching, key).await {
+        Some(kept) => Ok(Found::Document(kept)),
+        None => fetch_and_keep(server, url).await,
+    };
+    fetching.documents.resign(key).await;
+    fetched
+}
+
+/// What fetches are counted against.
+#[derive(Clone, Copy)]
+enum Budget {
+    /// Of documents that were fetched before: the ids of clients that people use.
+    KnownClients,
+    /// Of documents that nobody has seen. Whoever makes ids up draws from this one only.
+    UnknownClients,
+}
+
+/// Takes one from the shares of a host and of all hosts together.
+async fn take_share(server: &Server, url: &MetadataUrl, budget: Budget) -> Result<(), Problem> {
+    let limiter = server.limiter();
+    let (of_host, of_all) = match budget {
+        Budget::KnownClients => (&METADATA_KNOWN_HOST, &METADATA_KNOWN_ALL),
+        Budget::UnknownClients => (&METADATA_HOST, &METADATA_ALL),
+    };
+    for (bucket, key) in [(of_host, url.host()), (of_all, "all")] {
+        if let Verdict::Refused { retry_after } = limiter.check(bucket, key).await {
+            tracing::info!(
+                bucket = bucket.name,
+                host = url.host(),
+                "Did not fetch the document of a client: too many were fetched lately"
+            );
+            return Err(Problem::TooMany(retry_after));
+        }
+    }
+    Ok(())
+}
+
+/// What an earlier document said, if it was fetched lately enough to stand in for the document.
+async fn stored(server: &Server, url: &MetadataUrl) -> Result<Option<Metadata>, ClientError> {
+    let row = client::row(server.db(), url.as_str()).await?;
+    let oldest = server.clock().now() - SNAPSHOT_HOLDS;
+    Ok(row
+        .filter(|it| it.disabled_at.is_none())
+        .filter(|it| it.fetched_at.is_some_and(|at| at >= oldest))
+        .and_then(|it| serde_json::from_value(it.metadata).ok()))
+}
+
+async fn fetch_and_keep(server: &Server, url: &MetadataUrl) -> Result<Found, ClientError> {
+    let (fetching, stored) = (server.fetching(), stored(server, url).await?);
+    let failed_lately = format!("failed:{}", url.as_str());
+    let budget = match &stored {
+        Some(metadata) if fetching.documents.get(&failed_lately).await.is_some() => {
+            return Ok(Found::Snapshot(metadata.clone()));
+        }
+        Some(_) => Budget::KnownClients,
+        None => Budget::UnknownClients,
+    };
+    let fetched = match take_share(server, url, budget).await {
+        Ok(()) => fetch(fetching, url).await,
+        Err(too_many) => Err(too_many),
+    };
+    let (body, fresh) = match fetched {
+        Ok(fetched) => fetched,
+        Err(problem) => {
+            if stored.is_some() {
+                // Nobody waits for the same site again before this has passed.
+                fetching.documents.put(&failed_lately, vec![1], LEAST_FRESH).await;
+            }
+            return stand_in(server, url, stored, problem).await;
+        }
+    };
+    let schemes = &server.settings().redirect_schemes;
+    let metadata = document::parse(&body, url, schemes).map_err(|why| {
+        tracing::info!(client = url.as_str(), "The document of a client is wrong: {why}");
+        ClientError::Refused(format!("The client's document at {} is wrong: {why}.", url.host()))
+    })?;
+    keep(fetching, url, &metadata, fresh).await;
+    Ok(Found::Document(metadata))
+}
+
+/// What is used instead of a document that was not fetched, if the reason says nothing about the
+/// document.
+async fn stand_in(
+    server: &Server,
+    url: &MetadataUrl,
+    stored: Option<Metadata>,
+    problem: Problem,
+) -> Result<Found, ClientError> {
+    let (client, fetching) = (url.as_str(), server.fetching());
+    tracing::info!(client, error = %problem, "Could not fetch the document of a client");
+    if !matches!(problem, Problem::Gone)
+        && let Some(metadata) = stored
+        && !was_gone(fetching, url).await
+    {
+        tracing::info!(client, "Using the snapshot of an earlier document of the client");
+        return Ok(Found::Snapshot(metadata));
+    }
+    let was_not_reached =
+        matches!(problem, Problem::TooMany(_) | Problem::Fetch(FetchError::Unreachable(_)));
+    if was_not_reached && let Some(built_in) = fetching.built_in.get(url) {
+        tracing::info!(client, "Using the built-in document of the client");
+        keep(fetching, url, built_in, LEAST_FRESH).await;
+        return Ok(Found::Document(built_in.clone()));
+    }
+    let host = url.host();
+    Err(match problem {
+        Problem::TooMany(retry_after) => ClientError::TooMany(retry_after),
+        Problem::Fetch(FetchError::Ours) => ClientError::Unavailable,
+        Problem::Fetch(FetchError::Unreachable(why)) => {
+            ClientError::Unreachable { host: host.to_owned(), why }
+        }
+        Problem::Gone => ClientError::Refused(format!("The client's document at {host} is gone.")),
+        why => {
+            ClientError::Refused(format!("The client's document at {host} cannot be used: {why}."))
+        }
+    })
+}
+
+/// Whether the document was gone when it was last looked for ([`recheck`]).
+async fn was_gone(fetching: &Fetching, url: &MetadataUrl) -> bool {
+    fetching.documents.get(&gone_mark(url)).await.is_some_and(|since| !since.is_empty())
+}
+
+async fn keep(fetching: &Fetching, url: &MetadataUrl, metadata: &Metadata, fresh: Duration) {
+    if let Ok(value) = serde_json::to_vec(metadata) {
+        fetching.documents.put(url.as_str(), value, fresh).await;
+    }
+}
+
+/// The document and how long it may be kept; otherwise what is wrong with it.
+async fn fetch(fetching: &Fetching, url: &MetadataUrl) -> Result<(Vec<u8>, Duration), Problem> {
+    let answer = fetching.fetcher.get(url.as_str(), BOUNDS).await.map_err(|error| match error {
+        FetchError::Status(StatusCode::NOT_FOUND | StatusCode::GONE) => Problem::Gone,
+        error => Problem::Fetch(error),
+    })?;
+    if !document::is_json(answer.headers()) {
+        return Err(Problem::NotJson);
+    }
+    let fresh = document::fresh_for(answer.headers());
+    Ok((answer.body().await?, fresh))
+}
+
+/// Why there is no document.
+#[derive(Debug, thiserror::Error)]
+enum Problem {
+    /// Its host says that there is none (404 or 410).
+    #[error("it is gone")]
+    Gone,
+    #[error("the answer is not JSON")]
+    NotJson,
+    /// It was not asked for: too many were fetched lately. Worth another try after this long.
+    #[error("too many documents were fetched lately")]
+    TooMany(Duration),
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+}
+
+/// Keeps what the document says now, unless that is what is kept already.
+async fn snapshot(
+    server: &Server,
+    url: &MetadataUrl,
+    metadata: Metadata,
+) -> Result<Client, ClientError> {
+    let now = server.clock().now();
+    let row = client::row(server.db(), url.as_str()).await?;
+    if row.as_ref().is_some_and(|it| it.disabled_at.is_some()) {
+        return Err(ClientError::Unknown);
+    }
+    let hash = metadata.hash();
+    let ends = row.as_ref().and_then(|it| it.expires_at);
+    let still_right = row.as_ref().is_some_and(|it| it.metadata_hash.as_bytes() == hash)
+        && ends.is_some_and(|it| it > now + UNUSED_LIFETIME / 2)
+        && row.as_ref().and_then(|it| it.fetched_at).is_some_and(|at| at > now - NOTE_FETCH_AFTER);
+    let id = ClientId(url.as_str().to_owned());
+    if !still_right {
+        let kept_until = Ord::max(ends.unwrap_or(now), now + UNUSED_LIFETIME);
+        let row = ActiveModel {
+            id: Set(id.clone()),
+            kind: Set(Kind::MetadataDocument),
+            metadata: Set(serde_json::to_value(&metadata).map_err(|error| {
+                Failure::Internal(anyhow::Error::new(error).context("could not write metadata"))
+            })?),
+            metadata_hash: Set(entity::Digest::new(hash)),
+            secret_hash: Set(None),
+            created_at: Set(now),
+            fetched_at: Set(Some(now)),
+            last_used_at: Set(None),
+            expires_at: Set(Some(kept_until)),
+            disabled_at: Set(None),
+        };
+        let newer = OnConflict::column(Column::Id)
+            .update_columns([
+                Column::Metadata,
+                Column::MetadataHash,
+                Column::FetchedAt,
+                Column::ExpiresAt,
+            ])
+            .to_owned();
+        Entity::insert(row)
+            .on_conflict(newer)
+            .exec_without_returning(server.db())
+            .await
+            .map_err(Failure::from)?;
+    }
+    Ok(from_document(url, metadata))
+}
+
+fn from_document(url: &MetadataUrl, metadata: Metadata) -> Client {
+    let kind = ClientKind::MetadataDocument { host: url.host().to_owned() };
+    client::client(ClientId(url.as_str().to_owned()), kind, metadata, None)
+}

@@ -1,0 +1,522 @@
+//! Programs that people connect: who they are, and how they prove it.
+//!
+//! A client is known in one of three ways: an operator wrote it into the configuration, it registered
+//! itself, or its id is the address of a document that says who it is. Only the first two kinds can
+//! have a secret.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use chrono::{DateTime, TimeDelta, Utc};
+pub use entity::ClientId;
+use entity::{
+    Digest,
+    oauth_clients::{COLUMN, Column, Entity, Kind, Model},
+};
+use mcp::json;
+use platform::{db::Failure, fetch::Unreachable};
+use sea_orm::{
+    ColumnTrait as _, Condition, ConnectionTrait, EntityTrait as _, QueryFilter as _,
+    sea_query::Expr,
+};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+
+use super::{
+    audit::Parties,
+    cimd,
+    display_name::DisplayName,
+    metadata_url::{self, MetadataUrl},
+    redirect_uri::{RedirectUri, Schemes},
+    scope::Scopes,
+    token_format,
+};
+use crate::server::Server;
+
+/// A client that was never given a token is forgotten after this.
+pub const UNUSED_LIFETIME: TimeDelta = TimeDelta::hours(24);
+
+/// A client is forgotten this long after its last token. As long as a grant can live, so that none
+/// loses its client.
+pub const IDLE_LIFETIME: TimeDelta = TimeDelta::days(90);
+
+/// A use is noted at most this often: many people share one client, whose row would otherwise be
+/// where they all wait for each other.
+const NOTED_EVERY: TimeDelta = TimeDelta::hours(1);
+
+/// The longest `client_id` that is looked at.
+const MAX_ID_BYTES: usize = metadata_url::MAX_BYTES;
+
+/// Bytes of a configured secret, below which it could be guessed.
+const MIN_SECRET_BYTES: usize = 32;
+
+/// A client, as far as the rules need to know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// Its `client_id`.
+    pub id: ClientId,
+    /// How we know it.
+    pub kind: ClientKind,
+    /// The name that it gives itself.
+    pub name: DisplayName,
+    /// Where answers may go.
+    pub redirect_uris: Vec<RedirectUri>,
+    /// What it may ask for; everything if it did not limit itself.
+    pub scope: Option<Scopes>,
+    /// How it proves who it is.
+    pub authentication: Authentication,
+    /// Whether it gets refresh tokens.
+    pub may_refresh: bool,
+    /// Tells whether what it says of itself has changed.
+    pub metadata_hash: [u8; 32],
+}
+
+/// How a client came to be known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum ClientKind {
+    /// An operator of this server vouches for it.
+    Preregistered,
+    /// It registered itself: nobody vouches for what it says.
+    Dynamic,
+    /// Its metadata document vouches for it.
+    MetadataDocument {
+        /// The host that serves the document.
+        host: String,
+    },
+}
+
+/// How a client proves who it is at the token endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Authentication {
+    /// Not at all: it is a program in people's hands, and PKCE has to do.
+    None,
+    /// By a secret in the `Authorization` header.
+    SecretBasic(Digest),
+    /// By a secret in the body.
+    SecretPost(Digest),
+}
+
+/// What a client brought to prove who it is.
+#[derive(Clone, Copy)]
+pub enum Credentials<'a> {
+    /// No secret.
+    None,
+    /// A secret in the `Authorization` header.
+    Basic {
+        /// The secret, form-decoded as RFC 6749, section 2.3.1, has it.
+        decoded: &'a str,
+        /// The same text without that step: many clients, the TypeScript SDK among them, do not
+        /// encode what they send.
+        verbatim: &'a str,
+    },
+    /// A secret in the body.
+    Post(&'a str),
+}
+
+/// The proof fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the client could not be authenticated")]
+pub struct BadCredentials;
+
+/// Why a client is not there.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClientError {
+    /// There is no such client, or no longer.
+    #[error("the client is unknown")]
+    Unknown,
+    /// Its metadata document cannot be used; says why in a sentence for whoever made it.
+    #[error("{0}")]
+    Refused(String),
+    /// This server could not reach the site of its metadata document.
+    #[error("the document of the client at {host} could not be fetched: {why}")]
+    Unreachable {
+        /// The host of the site.
+        host: String,
+        /// What failed.
+        why: Unreachable,
+    },
+    /// It names a metadata document, and this server is configured not to fetch any.
+    #[error("documents of clients are not fetched")]
+    DocumentsOff,
+    /// Too many metadata documents were fetched lately; worth another try after this long.
+    #[error("too many documents of clients were fetched")]
+    TooMany(Duration),
+    /// Nothing can be concluded at the moment.
+    #[error("the client cannot be looked up at the moment")]
+    Unavailable,
+}
+
+impl From<Failure> for ClientError {
+    fn from(failure: Failure) -> Self {
+        tracing::error!(
+            dependency = failure.dependency(), error = ?failure,
+            "A client could not be looked up: {failure}"
+        );
+        Self::Unavailable
+    }
+}
+
+/// What is kept of what a client says of itself. Written to the database: fields are only added.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Metadata {
+    pub(super) client_name: DisplayName,
+    pub(super) redirect_uris: Vec<RedirectUri>,
+    pub(super) method: Method,
+    pub(super) may_refresh: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) scope: Option<Scopes>,
+}
+
+/// How a client said it would prove who it is, as it is written on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Method {
+    /// `none`.
+    #[serde(rename = "none")]
+    None,
+    /// `client_secret_basic`.
+    #[serde(rename = "client_secret_basic")]
+    SecretBasic,
+    /// `client_secret_post`.
+    #[serde(rename = "client_secret_post")]
+    SecretPost,
+}
+
+impl Method {
+    /// All of them as they are written on the wire, for the server's metadata.
+    pub const NAMES: [&'static str; 3] = ["none", "client_secret_basic", "client_secret_post"];
+
+    pub(super) fn parse(name: &str) -> Option<Self> {
+        match name {
+            "none" => Some(Self::None),
+            "client_secret_basic" => Some(Self::SecretBasic),
+            "client_secret_post" => Some(Self::SecretPost),
+            _ => None,
+        }
+    }
+}
+
+impl Metadata {
+    pub(super) fn hash(&self) -> [u8; 32] {
+        let json = serde_json::to_vec(self).expect("texts and sets of texts can be written");
+        Sha256::digest(json).into()
+    }
+}
+
+/// The client that a person is sent by. Fetches a metadata document if need be.
+pub async fn find(server: &Server, id: &str) -> Result<Client, ClientError> {
+    if MetadataUrl::looks_like(id) {
+        return cimd::find(server, id).await;
+    }
+    find_snapshot(server, id).await
+}
+
+/// The client that presents a code or a token: as it was known when a person last agreed to it. Never
+/// fetches anything, so a vanished document does not end what was agreed to.
+pub async fn find_snapshot(server: &Server, id: &str) -> Result<Client, ClientError> {
+    if id.len() > MAX_ID_BYTES {
+        return Err(ClientError::Unknown);
+    }
+    if let Some(client) = configured(server, id) {
+        return Ok(client.clone());
+    }
+    // Garbage does not reach the database, which would refuse some of it with an error.
+    let is_document = || MetadataUrl::parse(id, server.settings().public_url.host()).is_ok();
+    if !token_format::is_client_id(id) && !is_document() {
+        return Err(ClientError::Unknown);
+    }
+    let row = row(server.db(), id).await?.ok_or(ClientError::Unknown)?;
+    if row.disabled_at.is_some() || row.expires_at.is_some_and(|it| it <= server.clock().now()) {
+        return Err(ClientError::Unknown);
+    }
+    from_row(row)
+}
+
+fn configured<'a>(server: &'a Server, id: &str) -> Option<&'a Client> {
+    server.settings().clients.iter().find(|it| it.id.as_str() == id)
+}
+
+/// Says which client a request names, if what it brings has the form of a `client_id`. There may be no
+/// such client, but it is short, and no place for anything else, so that a log can name it.
+pub fn introduce(server: &Server, id: &str, parties: &Parties) {
+    let is_one = token_format::is_client_id(id)
+        || configured(server, id).is_some()
+        || MetadataUrl::parse(id, server.settings().public_url.host()).is_ok();
+    if is_one {
+        parties.set_client(id);
+    }
+}
+
+/// Whether the client is the one that it says it is. A client with a secret may send it either way,
+/// because libraries choose by what the server offers rather than by what they registered.
+pub fn authenticate(client: &Client, credentials: Credentials<'_>) -> Result<(), BadCredentials> {
+    let hash = match (&client.authentication, credentials) {
+        (Authentication::None, Credentials::None) => return Ok(()),
+        (Authentication::SecretBasic(hash) | Authentication::SecretPost(hash), _) => hash,
+        (Authentication::None, _) => return Err(BadCredentials),
+    };
+    let is_secret =
+        |text: &str| Sha256::digest(text.as_bytes()).as_slice().ct_eq(hash.as_bytes()).into();
+    let proved = match credentials {
+        Credentials::None => false,
+        Credentials::Basic { decoded, verbatim } => is_secret(decoded) || is_secret(verbatim),
+        Credentials::Post(secret) => is_secret(secret),
+    };
+    if proved { Ok(()) } else { Err(BadCredentials) }
+}
+
+/// Notes that a client was given a token, at most once an hour, and so keeps it from being
+/// forgotten. Takes any connection, so that it can be part of what gives the token.
+pub async fn used(
+    db: &impl ConnectionTrait,
+    now: DateTime<Utc>,
+    client: &Client,
+) -> Result<(), Failure> {
+    if client.kind == ClientKind::Preregistered {
+        return Ok(());
+    }
+    let not_noted = Condition::any()
+        .add(COLUMN.last_used_at.is_null())
+        .add(COLUMN.last_used_at.lt(now - NOTED_EVERY));
+    Entity::update_many()
+        .col_expr(Column::LastUsedAt, Expr::value(now))
+        .col_expr(Column::ExpiresAt, Expr::value(now + IDLE_LIFETIME))
+        .filter(COLUMN.id.eq(client.id.clone()))
+        .filter(not_noted)
+        .exec(db)
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn row(db: &impl ConnectionTrait, id: &str) -> Result<Option<Model>, Failure> {
+    Ok(Entity::find_by_id(ClientId(id.to_owned())).one(db).await?)
+}
+
+pub(super) fn from_row(row: Model) -> Result<Client, ClientError> {
+    let metadata: Metadata = serde_json::from_value(row.metadata).map_err(|error| {
+        tracing::error!(client = %row.id, "The metadata of a client cannot be read: {error}");
+        ClientError::Unavailable
+    })?;
+    let kind = match row.kind {
+        Kind::Preregistered => ClientKind::Preregistered,
+        Kind::Dynamic => ClientKind::Dynamic,
+        Kind::MetadataDocument => {
+            ClientKind::MetadataDocument { host: host_of(row.id.as_str()).to_owned() }
+        }
+    };
+    Ok(client(row.id, kind, metadata, row.secret_hash))
+}
+
+pub(super) fn client(
+    id: ClientId,
+    kind: ClientKind,
+    metadata: Metadata,
+    secret: Option<Digest>,
+) -> Client {
+    let metadata_hash = metadata.hash();
+    let authentication = match (metadata.method, secret) {
+        (Method::SecretPost, Some(hash)) => Authentication::SecretPost(hash),
+        (_, Some(hash)) => Authentication::SecretBasic(hash),
+        (_, None) => Authentication::None,
+    };
+    Client {
+        id,
+        kind,
+        name: metadata.client_name,
+        redirect_uris: metadata.redirect_uris,
+        scope: metadata.scope,
+        authentication,
+        may_refresh: metadata.may_refresh,
+        metadata_hash,
+    }
+}
+
+/// The host of an address that was taken as one of a metadata document.
+fn host_of(url: &str) -> &str {
+    let rest = url.strip_prefix("https://").unwrap_or(url);
+    rest.split(['/', '?']).next().unwrap_or(rest)
+}
+
+/// Reads the clients of the configuration: a JSON array. A problem names the entry and never quotes
+/// it, since it may hold a secret.
+pub fn parse_preregistered(text: &str, schemes: &Schemes) -> Result<Vec<Client>, String> {
+    const EXAMPLE: &str = "must be a JSON array of objects such as {\"client_id\": \"my-app\", \
+         \"client_name\": \"My app\", \"redirect_uris\": [\"https://my-app.example/callback\"]}";
+
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Entry {
+        client_id: String,
+        client_name: String,
+        redirect_uris: Vec<String>,
+        client_secret: Option<String>,
+        scope: Option<String>,
+    }
+
+    // The parser's own words could quote a secret.
+    let entries: Vec<serde_json::Value> =
+        json::from_str(text).map_err(|_quotes_the_text| EXAMPLE.to_owned())?;
+    let mut clients = Vec::new();
+    let mut ids = BTreeSet::new();
+    for (index, entry) in entries.into_iter().enumerate() {
+        let problem = |what: &str| format!("{EXAMPLE}; entry {}: {what}", index + 1);
+        let entry: Entry = json::from_value(entry).map_err(|_quotes_the_text| {
+            problem("a member is missing, unknown or of the wrong type")
+        })?;
+        let id = entry.client_id;
+        let plain = (1..=128).contains(&id.len())
+            && id.bytes().all(|it| it.is_ascii_alphanumeric() || b"-._~".contains(&it));
+        if !plain || token_format::is_client_id(&id) || !ids.insert(id.clone()) {
+            return Err(problem(
+                "client_id has to be of A-Z a-z 0-9 - . _ ~, and in no other entry",
+            ));
+        }
+        let redirect_uris = entry
+            .redirect_uris
+            .iter()
+            .map(|it| RedirectUri::parse(it, schemes))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| problem(&error.to_string()))?;
+        if redirect_uris.is_empty() {
+            return Err(problem("redirect_uris is empty"));
+        }
+        let scope = entry
+            .scope
+            .map(|it| Scopes::parse(&it))
+            .transpose()
+            .map_err(|error| problem(&error.to_string()))?;
+        // Not as if none was given: a typing error must not allow everything.
+        if scope.as_ref().is_some_and(Scopes::is_empty) {
+            return Err(problem("scope names no scope of this server"));
+        }
+        let secret = entry
+            .client_secret
+            .map(|secret| {
+                if secret.len() < MIN_SECRET_BYTES {
+                    return Err(problem("client_secret has to have at least 32 bytes"));
+                }
+                Ok(Digest::new(Sha256::digest(secret.as_bytes()).into()))
+            })
+            .transpose()?;
+        let metadata = Metadata {
+            client_name: DisplayName::sanitize(&entry.client_name),
+            redirect_uris,
+            method: match secret {
+                Some(_) => Method::SecretBasic,
+                None => Method::None,
+            },
+            may_refresh: true,
+            scope,
+        };
+        clients.push(client(ClientId(id), ClientKind::Preregistered, metadata, secret));
+    }
+    Ok(clients)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &str = "a secret that an operator has chosen";
+
+    fn parse(text: &str) -> Result<Vec<Client>, String> {
+        parse_preregistered(text, &Schemes::default())
+    }
+
+    fn app(secret: Option<&str>) -> Client {
+        let secret = secret.map_or(String::new(), |it| format!(", \"client_secret\": \"{it}\""));
+        let entry = format!(
+            "[{{\"client_id\": \"app\", \"client_name\": \"App\", \
+             \"redirect_uris\": [\"https://app.example.com/cb\"]{secret}}}]"
+        );
+        parse(&entry).unwrap().remove(0)
+    }
+
+    #[test]
+    fn a_secret_is_proved_and_a_public_client_has_none() {
+        use Credentials::{Basic, None as Nothing, Post};
+
+        let basic = |text| Basic { decoded: text, verbatim: text };
+        let public = app(None);
+        assert_eq!(authenticate(&public, Nothing), Ok(()));
+        assert_eq!(authenticate(&public, basic(SECRET)), Err(BadCredentials));
+        assert_eq!(authenticate(&public, Post("")), Err(BadCredentials));
+
+        let confidential = app(Some(SECRET));
+        for right in [
+            basic(SECRET),
+            Post(SECRET),
+            Basic { decoded: SECRET, verbatim: "a+secret" },
+            Basic { decoded: "x", verbatim: SECRET },
+        ] {
+            assert_eq!(authenticate(&confidential, right), Ok(()));
+        }
+        for wrong in [Nothing, basic(""), basic("x"), Post(&SECRET[1..]), Post("")] {
+            assert_eq!(authenticate(&confidential, wrong), Err(BadCredentials));
+        }
+    }
+
+    #[test]
+    fn clients_of_the_configuration_are_checked() {
+        assert_eq!(parse("[]"), Ok(vec![]));
+        let client = app(Some(SECRET));
+        assert_eq!(client.name.as_str(), "App");
+        assert!(client.may_refresh && client.scope.is_none());
+        assert!(!format!("{client:?}").contains(SECRET));
+        let nulls = r#"[{"client_id": "app", "client_name": "App", "client_secret": null,
+            "scope": "openid notes:read", "redirect_uris": ["https://app.example.com/cb"]}]"#;
+        let client = parse(nulls).unwrap().remove(0);
+        assert_eq!(client.authentication, Authentication::None);
+        assert_eq!(client.scope, Some(Scopes::default_request()));
+
+        let uris = "\"redirect_uris\": [\"https://a.example.com/cb\"]";
+        let a = format!("{{\"client_id\": \"a\", \"client_name\": \"A\", {uris}}}");
+        for bad in [
+            "{}".to_owned(),
+            "[1]".to_owned(),
+            "[".to_owned(),
+            "[{}]".to_owned(),
+            format!("[{a}, {a}]"),
+            a.replace("\"a\"", "\"\"").replace('{', "[{") + "]",
+            format!("[{}]", a.replace("\"a\"", "\"https://a.example.com/c\"")),
+            format!("[{}]", a.replace("https:", "http:")),
+            format!("[{}]", a.replace("[\"https://a.example.com/cb\"]", "[]")),
+            format!("[{}]", a.replace('}', ", \"scope\": \"admin\"}")),
+            format!("[{}]", a.replace('}', ", \"scope\": \"\"}")),
+            format!("[{}]", a.replace('}', ", \"client_secret\": \"\"}")),
+            format!("[{}]", a.replace('}', ", \"client_secret\": \"hunter2\"}")),
+            format!("[{}]", a.replace('}', ", \"client_secret\": 2}")),
+            format!("[{}]", a.replace('}', ", \"secret\": \"hunter2\"}")),
+        ] {
+            let problem = parse(&bad).unwrap_err();
+            assert!(!problem.contains("hunter2") && !problem.contains('\n'), "{problem}");
+            assert!(problem.starts_with("must "), "{problem}");
+        }
+    }
+
+    #[test]
+    fn the_hash_tells_whether_metadata_has_changed() {
+        let metadata = |name| Metadata {
+            client_name: DisplayName::sanitize(name),
+            redirect_uris: vec![],
+            method: Method::None,
+            may_refresh: true,
+            scope: None,
+        };
+        assert_eq!(metadata("a").hash(), metadata("a").hash());
+        assert_ne!(metadata("a").hash(), metadata("b").hash());
+        let json = serde_json::to_value(metadata("a")).unwrap();
+        assert_eq!(serde_json::from_value::<Metadata>(json).unwrap(), metadata("a"));
+    }
+
+    #[test]
+    fn the_host_of_a_document_is_the_one_that_was_checked() {
+        for (url, host) in [
+            ("https://app.example.com/c", "app.example.com"),
+            ("https://app.example.com/c?a=/b", "app.example.com"),
+        ] {
+            assert_eq!(host_of(url), host);
+            assert_eq!(MetadataUrl::parse(url, "x").unwrap().host(), host);
+        }
+    }
+}

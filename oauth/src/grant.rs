@@ -1,0 +1,216 @@
+//! A grant: what a person allowed one installation of a client, once. Every token that comes from
+//! it carries its id as `sid`, and ends with it.
+//!
+//! Times come from the service's clock, not from the database's. Instances agree to within a few
+//! seconds (a token from further ahead is refused), every lifetime here is minutes or more, and
+//! what must happen once is settled by locks and unique indexes, never by comparing clocks. In
+//! return both databases behave alike, and a test can hold the time.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use entity::{
+    GrantId,
+    oauth_grants::{COLUMN, Entity, Model},
+    users,
+};
+use mcp::UserId;
+use platform::db::Failure;
+use sea_orm::{
+    Condition, ConnectionTrait, EntityTrait as _, QueryFilter as _, QuerySelect as _,
+    sea_query::Expr,
+};
+use uuid::{NoContext, Timestamp, Uuid};
+
+use super::{
+    access_token::{Minter, NewToken},
+    gate::Closed,
+    scope::Scopes,
+    token_format::PlainToken,
+};
+
+/// A grant that is not used for this long ends. Each use starts it anew.
+pub const IDLE_LIFETIME: TimeDelta = TimeDelta::days(30);
+
+/// The shortest time that the row of an ended grant is kept. Longer than any access token lives: the
+/// row is what refuses the grant's tokens.
+pub const MIN_ENDED_RETENTION: Duration = Duration::from_hours(48);
+
+/// A grant ends after this long however much it is used: then the person is asked again.
+pub const ABSOLUTE_LIFETIME: TimeDelta = TimeDelta::days(90);
+
+/// What a client gets for a code or a refresh token.
+#[derive(Debug)]
+pub struct TokenSet {
+    /// The access token: a JWT.
+    pub access_token: AccessToken,
+    /// How long it lives.
+    pub expires_in: Duration,
+    /// The refresh token, if the client may have one.
+    pub refresh_token: Option<PlainToken>,
+    /// What the access token may do.
+    pub scope: Scopes,
+}
+
+/// An access token as it is handed out. It does not print.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AccessToken(Box<str>);
+
+impl AccessToken {
+    /// The token itself.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for AccessToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("AccessToken")
+    }
+}
+
+/// Why a grant can be revoked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The client gave a token back (RFC 7009).
+    Client,
+    /// The person disconnected the app.
+    Person,
+    /// The person deleted their account.
+    AccountDeleted,
+    /// An operator blocked the person.
+    Blocked,
+    /// An operator wanted it.
+    Operator,
+    /// Whoever publishes the client took it back.
+    ClientGone,
+    /// The person may no longer come in.
+    Gate(Closed),
+    /// Its code was presented again.
+    CodeReplay,
+    /// One of its refresh tokens was presented again.
+    RefreshReplay,
+}
+
+impl Reason {
+    /// Whether everything else of the person ends too: sessions of the account page, access tokens
+    /// without a grant, and what was made with them. Not so if it is about one app, or if the person
+    /// disconnects all of them.
+    pub fn ends_all_access(self) -> bool {
+        match self {
+            Self::Gate(_) | Self::AccountDeleted | Self::Blocked => true,
+            Self::Client
+            | Self::Person
+            | Self::Operator
+            | Self::ClientGone
+            | Self::CodeReplay
+            | Self::RefreshReplay => false,
+        }
+    }
+
+    /// The word in the row.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Person => "person",
+            Self::AccountDeleted => "account_deleted",
+            Self::Blocked => "blocked",
+            Self::Operator => "operator",
+            Self::ClientGone => "client_gone",
+            Self::Gate(_) => "gate",
+            Self::CodeReplay => "code_replay",
+            Self::RefreshReplay => "refresh_replay",
+        }
+    }
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Gate(why) => write!(f, "gate: {why}"),
+            other => f.write_str(other.as_str()),
+        }
+    }
+}
+
+/// A UUID of version 7, so that what is made later sorts later.
+pub(crate) fn uuid_at(now: DateTime<Utc>) -> Uuid {
+    Uuid::new_v7(Timestamp::from_unix(
+        NoContext,
+        now.timestamp().try_into().unwrap_or_default(),
+        now.timestamp_subsec_nanos(),
+    ))
+}
+
+/// When a grant ends that is used now and not again.
+pub(super) fn ends_at(created_at: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
+    Ord::min(created_at + ABSOLUTE_LIFETIME, now + IDLE_LIFETIME)
+}
+
+/// Whether tokens may still be issued from a grant.
+pub(super) fn is_live(grant: &Model, now: DateTime<Utc>) -> bool {
+    grant.revoked_at.is_none() && now < grant.ends_at
+}
+
+/// A grant, which nobody else changes until the transaction ends.
+pub(super) async fn lock(db: &impl ConnectionTrait, id: GrantId) -> Result<Option<Model>, Failure> {
+    Ok(Entity::find_by_id(id).lock_exclusive().one(db).await?)
+}
+
+/// Signs an access token of a grant.
+pub(super) fn mint(minter: &Minter, grant: &Model, scope: &Scopes) -> Result<AccessToken, Failure> {
+    let token = minter.mint(NewToken {
+        user: UserId::new(grant.user_sub.as_str()),
+        client: grant.client_id.as_str().to_owned(),
+        scopes: scope.to_set(),
+        session_id: grant.id.to_string(),
+        signed_in_at: Some(grant.auth_time),
+        ttl: None,
+    })?;
+    Ok(AccessToken(token.into()))
+}
+
+/// Notes that a person was found to be one who may come in, without going back in time.
+pub(super) async fn gate_was_open(
+    db: &impl ConnectionTrait,
+    user: &str,
+    checked_at: DateTime<Utc>,
+) -> Result<(), Failure> {
+    users::Entity::update_one_of(user)
+        .col_expr(users::Column::GateCheckedAt, Expr::value(checked_at))
+        .filter(
+            Condition::any()
+                .add(users::COLUMN.gate_checked_at.is_null())
+                .add(users::COLUMN.gate_checked_at.lt(checked_at)),
+        )
+        .exec(db)
+        .await?;
+    Ok(())
+}
+
+/// Grants that live: the condition of every question about connected apps.
+pub(super) fn live(now: DateTime<Utc>) -> Condition {
+    Condition::all().add(COLUMN.revoked_at.is_null()).add(COLUMN.ends_at.gt(now))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grant_ends_when_it_is_idle_and_at_the_latest_after_ninety_days() {
+        let created = DateTime::UNIX_EPOCH;
+        let day = |n| created + TimeDelta::days(n);
+        for (used, ends) in [(0, 30), (1, 31), (29, 59), (60, 90), (61, 90), (89, 90)] {
+            assert_eq!(ends_at(created, day(used)), day(ends), "used on day {used}");
+        }
+    }
+
+    #[test]
+    fn rows_are_kept_until_no_token_needs_them() {
+        // A grant never loses its client.
+        assert!(crate::client::IDLE_LIFETIME >= ABSOLUTE_LIFETIME);
+        // The row of an ended grant is what refuses its access tokens.
+        assert!(MIN_ENDED_RETENTION > crate::access_token::MAX_TTL);
+    }
+}

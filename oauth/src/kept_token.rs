@@ -1,0 +1,103 @@
+//! The GitHub tokens with which membership of the organization is checked again: kept sealed, one for
+//! each person, and only while there is an organization to belong to.
+
+use entity::github_tokens::{ActiveModel, Column, Entity};
+use mcp::UserId;
+use platform::{db::Failure, secret::Secret};
+use sea_orm::{
+    ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _, Set,
+    sea_query::{Expr, OnConflict},
+};
+
+use super::data_keys::CannotOpen;
+use crate::server::Server;
+
+/// Keeps GitHub's token of a person, sealed, while membership has to be asked about; forgets it
+/// otherwise.
+pub(super) async fn keep(
+    db: &impl ConnectionTrait,
+    server: &Server,
+    user: &UserId,
+    token: Option<&Secret>,
+) -> Result<(), Failure> {
+    let Some(token) = token.filter(|_| server.settings().gate.org.is_some()) else {
+        Entity::delete_by_id(user.as_str()).exec(db).await?;
+        return Ok(());
+    };
+    let sealed = server
+        .settings()
+        .data_keys
+        .seal(&purpose(user), token.expose())
+        .ok_or_else(|| Failure::Internal(anyhow::anyhow!("there is no key in DATA_KEYS")))?;
+    let row = ActiveModel {
+        user_sub: Set(user.as_str().to_owned()),
+        sealed: Set(sealed),
+        updated_at: Set(server.clock().now()),
+    };
+    let newer = OnConflict::column(Column::UserSub)
+        .update_columns([Column::Sealed, Column::UpdatedAt])
+        .to_owned();
+    Entity::insert(row).on_conflict(newer).exec_without_returning(db).await?;
+    Ok(())
+}
+
+/// The GitHub token that is kept for a person.
+pub(super) enum KeptToken {
+    /// It is there.
+    Token(Secret),
+    /// No token is kept, or it is damaged.
+    Missing,
+    /// It is sealed under a key that is not configured here.
+    Unreadable,
+}
+
+pub(super) async fn kept(server: &Server, user: &UserId) -> Result<KeptToken, Failure> {
+    let row = Entity::find_by_id(user.as_str()).one(server.db()).await?;
+    let Some(row) = row else {
+        return Ok(KeptToken::Missing);
+    };
+    let keys = &server.settings().data_keys;
+    match keys.open(&purpose(user), &row.sealed) {
+        Ok(token) => {
+            if !keys.is_current(&row.sealed) {
+                reseal(server, user, row.sealed, &token).await?;
+            }
+            Ok(KeptToken::Token(token))
+        }
+        Err(error) => {
+            tracing::error!(
+                user = user.as_str(), %error,
+                "Could not open the GitHub token of {user}"
+            );
+            Ok(match error {
+                CannotOpen::UnknownKey => KeptToken::Unreadable,
+                CannotOpen::Damaged => KeptToken::Missing,
+            })
+        }
+    }
+}
+
+/// Seals a token under the first key, so that the one it was sealed under can be taken away. Does
+/// nothing if the token has been replaced meanwhile.
+async fn reseal(
+    server: &Server,
+    user: &UserId,
+    stale: Vec<u8>,
+    token: &Secret,
+) -> Result<(), Failure> {
+    let Some(sealed) = server.settings().data_keys.seal(&purpose(user), token.expose()) else {
+        return Ok(());
+    };
+    Entity::update_many()
+        .col_expr(Column::Sealed, Expr::value(sealed))
+        .filter(Column::UserSub.eq(user.as_str()))
+        .filter(Column::Sealed.eq(stale))
+        .exec(server.db())
+        .await?;
+    Ok(())
+}
+
+/// What a token is sealed for: one person's, and nothing else.
+fn purpose(user: &UserId) -> String {
+    format!("github-token/v1|{user}")
+}

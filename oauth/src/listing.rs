@@ -1,0 +1,217 @@
+//! What an operator sees of people, clients and the audit log: a page at a time.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use entity::{AuditId, ClientId, oauth_audit, oauth_clients, oauth_grants, users};
+use mcp::UserId;
+use platform::db::Failure;
+use sea_orm::{
+    ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    sea_query::{Expr, ExprTrait as _, SimpleExpr},
+};
+use serde::Serialize;
+
+use super::{client::Metadata, grant};
+use crate::server::Server;
+
+/// The most entries that one page has.
+pub const MOST: u64 = 1_000;
+
+/// A person who has signed in, or was blocked.
+#[derive(Clone, Debug, Serialize)]
+pub struct Person {
+    /// The identity, such as `github:583231`.
+    pub user: String,
+    /// The login that they last signed in with.
+    pub login: String,
+    /// Their first sign-in.
+    pub since: DateTime<Utc>,
+    /// Their last use.
+    pub last_seen: DateTime<Utc>,
+    /// Since when they are blocked.
+    pub blocked: Option<DateTime<Utc>>,
+    /// How many apps are connected.
+    pub connections: u64,
+}
+
+/// A client that somebody registered, or that is known by its document.
+#[derive(Clone, Debug, Serialize)]
+pub struct KnownClient {
+    /// The `client_id`.
+    pub client: String,
+    /// How it is known: `dynamic` or `metadata_document`.
+    pub kind: String,
+    /// What it calls itself. Nobody has checked that.
+    pub name: Option<String>,
+    /// Since when it is known.
+    pub since: DateTime<Utc>,
+    /// When it last got a token, to the hour.
+    pub last_used: Option<DateTime<Utc>>,
+    /// How many people have it connected.
+    pub connections: u64,
+}
+
+/// An entry of the audit log.
+#[derive(Clone, Debug, Serialize)]
+pub struct Entry {
+    /// Its id, by which the next page is found.
+    pub id: String,
+    /// When it happened.
+    pub at: DateTime<Utc>,
+    /// What happened.
+    pub event: String,
+    /// The person.
+    pub user: Option<String>,
+    /// The client.
+    pub client: Option<String>,
+    /// The grant.
+    pub grant: Option<String>,
+    /// The request, as it stands in the log.
+    pub request_id: Option<String>,
+    /// Where the request came from.
+    pub address: Option<String>,
+    /// More about it.
+    pub detail: Option<String>,
+}
+
+/// Which entries of the audit log.
+#[derive(Clone, Debug, Default)]
+pub struct AuditFilter {
+    /// About this person.
+    pub user: Option<UserId>,
+    /// About this client.
+    pub client: Option<ClientId>,
+    /// Of this kind.
+    pub event: Option<String>,
+    /// Of this request.
+    pub request_id: Option<String>,
+    /// At this time or later.
+    pub since: Option<DateTime<Utc>>,
+    /// Before the entry of this id.
+    pub before: Option<uuid::Uuid>,
+}
+
+/// People by identity, after the one that the page before ended with.
+pub async fn people(
+    server: &Server,
+    only_blocked: bool,
+    after: Option<&str>,
+    limit: u64,
+) -> Result<Vec<Person>, Failure> {
+    use users::{COLUMN, Column, Entity};
+
+    let mut query = Entity::find().order_by_asc(Column::Sub).limit(Ord::min(limit, MOST));
+    if only_blocked {
+        query = query.filter(Column::BlockedAt.is_not_null());
+    }
+    if let Some(after) = after {
+        query = query.filter(COLUMN.sub.gt(after));
+    }
+    let rows = query.all(server.db()).await?;
+    let whose = rows.iter().map(|it| it.sub.clone());
+    let of_them = Expr::col(oauth_grants::Column::UserSub).is_in(whose);
+    let connections = connections(server, oauth_grants::Column::UserSub, of_them).await?;
+    let person = |row: users::Model| Person {
+        connections: connections.get(&row.sub).copied().unwrap_or_default(),
+        user: row.sub,
+        login: row.login,
+        since: row.created_at,
+        last_seen: row.last_seen_at,
+        blocked: row.blocked_at,
+    };
+    Ok(rows.into_iter().map(person).collect())
+}
+
+/// Clients by id, after the one that the page before ended with.
+pub async fn clients(
+    server: &Server,
+    after: Option<&str>,
+    limit: u64,
+) -> Result<Vec<KnownClient>, Failure> {
+    use oauth_clients::{COLUMN, Column, Entity};
+
+    let mut query = Entity::find().order_by_asc(Column::Id).limit(Ord::min(limit, MOST));
+    if let Some(after) = after {
+        query = query.filter(COLUMN.id.gt(ClientId(after.to_owned())));
+    }
+    let rows = query.all(server.db()).await?;
+    let which = rows.iter().map(|it| it.id.to_string());
+    let of_them = Expr::col(oauth_grants::Column::ClientId).is_in(which);
+    let connections = connections(server, oauth_grants::Column::ClientId, of_them).await?;
+    let known = |row: oauth_clients::Model| {
+        let metadata: Option<Metadata> = serde_json::from_value(row.metadata).ok();
+        let client = row.id.to_string();
+        KnownClient {
+            kind: sea_orm::ActiveEnum::to_value(&row.kind),
+            name: metadata.map(|it| it.client_name.to_string()),
+            since: row.created_at,
+            last_used: row.last_used_at,
+            connections: connections.get(&client).copied().unwrap_or_default(),
+            client,
+        }
+    };
+    Ok(rows.into_iter().map(known).collect())
+}
+
+/// The audit log, newest first.
+pub async fn audit(
+    server: &Server,
+    filter: AuditFilter,
+    limit: u64,
+) -> Result<Vec<Entry>, Failure> {
+    use oauth_audit::{COLUMN, Column, Entity};
+
+    let AuditFilter { user, client, event, request_id, since, before } = filter;
+    // Ids begin with the time.
+    let mut query = Entity::find().order_by_desc(Column::Id).limit(Ord::min(limit, MOST));
+    if let Some(user) = user {
+        query = query.filter(Column::UserSub.eq(user.as_str()));
+    }
+    if let Some(client) = client {
+        query = query.filter(Column::ClientId.eq(client));
+    }
+    if let Some(event) = event {
+        query = query.filter(COLUMN.event.eq(event));
+    }
+    if let Some(request_id) = request_id {
+        query = query.filter(Column::RequestId.eq(request_id));
+    }
+    if let Some(since) = since {
+        query = query.filter(COLUMN.at.gte(since));
+    }
+    if let Some(before) = before {
+        query = query.filter(COLUMN.id.lt(AuditId(before)));
+    }
+    let entry = |row: oauth_audit::Model| Entry {
+        id: row.id.0.to_string(),
+        at: row.at,
+        event: row.event,
+        user: row.user_sub,
+        client: row.client_id.map(|it| it.to_string()),
+        grant: row.grant_id.map(|it| it.to_string()),
+        request_id: row.request_id,
+        address: row.ip,
+        detail: row.detail,
+    };
+    Ok(query.all(server.db()).await?.into_iter().map(entry).collect())
+}
+
+/// How many live grants there are for each value of a column.
+async fn connections(
+    server: &Server,
+    column: oauth_grants::Column,
+    which: SimpleExpr,
+) -> Result<HashMap<String, u64>, Failure> {
+    let counted: Vec<(String, i64)> = oauth_grants::Entity::find()
+        .select_only()
+        .column(column)
+        .column_as(oauth_grants::Column::Id.count(), "connections")
+        .filter(which)
+        .filter(grant::live(server.clock().now()))
+        .group_by(column)
+        .into_tuple()
+        .all(server.db())
+        .await?;
+    Ok(counted.into_iter().map(|(of, count)| (of, count.unsigned_abs())).collect())
+}

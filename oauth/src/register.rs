@@ -1,0 +1,473 @@
+//! Dynamic client registration (RFC 7591): a client says who it is, and nobody vouches for it.
+//!
+//! Anybody may register, so a registration is worth nothing: it proves no name, it is forgotten
+//! within a day unless somebody agrees to it, and there is no number of clients after which others
+//! are locked out. What a client says that we have no use for (links, logos, keys, contacts) is not
+//! kept, so no page can ever show it.
+
+use std::collections::BTreeSet;
+
+use entity::oauth_clients::{ActiveModel, Entity, Kind};
+use platform::db::Failure;
+use sea_orm::{EntityTrait as _, Set};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::{
+    audit::{self, Event, RequestInfo},
+    client::{Metadata, Method, UNUSED_LIFETIME},
+    display_name::DisplayName,
+    redirect_uri::{self, RedirectUri, Schemes},
+    scope::Scopes,
+    strict_json,
+    token_format::{PlainClientSecret, new_client_id},
+};
+use crate::server::Server;
+
+/// The longest registration that is read.
+pub const MAX_BYTES: usize = 64 * 1024;
+
+/// What a client is told when it has registered: RFC 7591, section 3.2.1.
+#[derive(Debug, Serialize)]
+pub struct Registered {
+    /// The new id.
+    pub client_id: String,
+    /// When it was issued, in seconds since the Unix epoch.
+    pub client_id_issued_at: i64,
+    /// The new secret, if the client asked for one. Shown once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_secret: Option<ShownOnce>,
+    /// Never, if there is a secret.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_secret_expires_at: Option<i64>,
+    /// The name as it will be shown.
+    pub client_name: DisplayName,
+    /// Where answers may go.
+    pub redirect_uris: Vec<RedirectUri>,
+    /// What it can exchange for tokens.
+    pub grant_types: Vec<&'static str>,
+    /// What it can ask for.
+    pub response_types: [&'static str; 1],
+    /// How it proves who it is.
+    pub token_endpoint_auth_method: Method,
+    /// What it may ask for: the known part of what it registered, or everything.
+    pub scope: Scopes,
+}
+
+/// A secret on its way to the client. It is written, and does not print.
+pub struct ShownOnce(PlainClientSecret);
+
+impl ShownOnce {
+    /// The secret itself.
+    pub fn expose(&self) -> &str {
+        self.0.expose()
+    }
+}
+
+impl Serialize for ShownOnce {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.expose())
+    }
+}
+
+impl std::fmt::Debug for ShownOnce {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ShownOnce")
+    }
+}
+
+/// Why a registration is refused. The text is for whoever wrote the client.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RegisterError {
+    /// `invalid_redirect_uri`.
+    #[error("{0}")]
+    RedirectUri(String),
+    /// `invalid_client_metadata`.
+    #[error("{0}")]
+    Metadata(String),
+    /// `unapproved_software_statement`.
+    #[error("software statements are not supported")]
+    SoftwareStatement,
+    /// Nothing is wrong with it; the same registration may succeed later.
+    #[error("the client cannot be registered at the moment")]
+    Unavailable,
+}
+
+impl RegisterError {
+    /// The error code of the protocol; nothing if the request was not the reason.
+    pub fn code(&self) -> Option<&'static str> {
+        match self {
+            Self::RedirectUri(_) => Some("invalid_redirect_uri"),
+            Self::Metadata(_) => Some("invalid_client_metadata"),
+            Self::SoftwareStatement => Some("unapproved_software_statement"),
+            Self::Unavailable => None,
+        }
+    }
+}
+
+impl From<Failure> for RegisterError {
+    fn from(failure: Failure) -> Self {
+        tracing::error!(
+            dependency = failure.dependency(), error = ?failure,
+            "A client could not be registered: {failure}"
+        );
+        Self::Unavailable
+    }
+}
+
+/// Registers a client from the body of its request.
+pub async fn register(
+    server: &Server,
+    body: &[u8],
+    request: &RequestInfo,
+) -> Result<Registered, RegisterError> {
+    let metadata = parse(body, &server.settings().redirect_schemes)?;
+    let id = new_client_id();
+    let secret = (metadata.method != Method::None).then(PlainClientSecret::generate);
+    let now = server.clock().now();
+    let row = ActiveModel {
+        id: Set(id.clone()),
+        kind: Set(Kind::Dynamic),
+        metadata: Set(serde_json::to_value(&metadata).map_err(|error| {
+            Failure::Internal(anyhow::Error::new(error).context("could not write metadata"))
+        })?),
+        metadata_hash: Set(entity::Digest::new(metadata.hash())),
+        secret_hash: Set(secret.as_ref().map(PlainClientSecret::hash)),
+        created_at: Set(now),
+        fetched_at: Set(None),
+        last_used_at: Set(None),
+        expires_at: Set(Some(now + UNUSED_LIFETIME)),
+        disabled_at: Set(None),
+    };
+    Entity::insert(row).exec_without_returning(server.db()).await.map_err(Failure::from)?;
+    let event = Event::new(audit::Kind::ClientRegistered, request)
+        .client(&id)
+        .detail(metadata.client_name.to_string());
+    audit::record(server, event).await?;
+    Ok(Registered {
+        client_id: id.0,
+        client_id_issued_at: now.timestamp(),
+        client_secret_expires_at: secret.as_ref().map(|_| 0),
+        client_secret: secret.map(ShownOnce),
+        client_name: metadata.client_name,
+        redirect_uris: metadata.redirect_uris,
+        grant_types: if metadata.may_refresh {
+            vec!["authorization_code", "refresh_token"]
+        } else {
+            vec!["authorization_code"]
+        },
+        response_types: ["code"],
+        token_endpoint_auth_method: metadata.method,
+        scope: metadata.scope.unwrap_or_else(Scopes::all),
+    })
+}
+
+/// What is kept of a registration, if it is one that we can serve.
+fn parse(body: &[u8], schemes: &Schemes) -> Result<Metadata, RegisterError> {
+    if body.len() > MAX_BYTES {
+        return Err(metadata(&format!("the body is longer than {MAX_BYTES} bytes")));
+    }
+    let object = strict_json::object(body).map_err(|error| {
+        metadata(&format!("the body must be one JSON object, without a key twice: {error}"))
+    })?;
+    if strict_json::optional(&object, "software_statement").is_some() {
+        return Err(RegisterError::SoftwareStatement);
+    }
+    if holds_private_key(&object) {
+        return Err(metadata("jwks must not hold private keys"));
+    }
+    Ok(Metadata {
+        redirect_uris: redirect_uris(&object, schemes)?,
+        method: match text(&object, "token_endpoint_auth_method")? {
+            None => Method::None,
+            Some(name) => Method::parse(name).ok_or_else(|| {
+                metadata(&format!(
+                    "token_endpoint_auth_method must be one of {}",
+                    Method::NAMES.join(", ")
+                ))
+            })?,
+        },
+        may_refresh: may_refresh(&object)?,
+        client_name: DisplayName::sanitize(text(&object, "client_name")?.unwrap_or_default()),
+        // Without a known scope it is as if none was named: the client may have been written for
+        // several servers, and asks for what it needs when it asks a person.
+        scope: text(&object, "scope")?.map(Scopes::known).filter(|it| !it.is_empty()),
+    })
+}
+
+fn redirect_uris(
+    object: &Map<String, Value>,
+    schemes: &Schemes,
+) -> Result<Vec<RedirectUri>, RegisterError> {
+    let refused = |text: &str| RegisterError::RedirectUri(text.to_owned());
+    let Some(Value::Array(items)) = object.get("redirect_uris") else {
+        return Err(refused("redirect_uris must be an array of URIs"));
+    };
+    if items.is_empty() || items.len() > redirect_uri::MAX_COUNT {
+        return Err(refused("redirect_uris must hold 1 to 10 URIs"));
+    }
+    let mut seen = BTreeSet::new();
+    let mut uris = Vec::new();
+    for item in items {
+        let text =
+            item.as_str().ok_or_else(|| refused("redirect_uris must be an array of texts"))?;
+        if !seen.insert(text) {
+            return Err(refused("redirect_uris must not hold a URI twice"));
+        }
+        let uri = RedirectUri::parse(text, schemes).map_err(|it| refused(&it.to_string()))?;
+        uris.push(uri);
+    }
+    match text(object, "application_type")? {
+        Some("web") if uris.iter().any(RedirectUri::is_loopback) => {
+            Err(refused("a web application must not redirect to the machine of the person"))
+        }
+        None | Some("native" | "web") => Ok(uris),
+        Some(_) => Err(metadata("application_type must be native or web")),
+    }
+}
+
+/// Whether the client wants refresh tokens. One that does not say gets them, like one that does: the
+/// default of RFC 7591 is no, but clients that leave the member out then lose their connection.
+fn may_refresh(object: &Map<String, Value>) -> Result<bool, RegisterError> {
+    if let Some(types) = texts(object, "response_types")?
+        && !types.contains(&"code")
+    {
+        return Err(metadata("response_types must hold code"));
+    }
+    let Some(types) = texts(object, "grant_types")? else {
+        return Ok(true);
+    };
+    if !types.contains(&"authorization_code") {
+        return Err(metadata("grant_types must hold authorization_code"));
+    }
+    Ok(types.contains(&"refresh_token"))
+}
+
+fn text<'a>(
+    object: &'a Map<String, Value>,
+    member: &str,
+) -> Result<Option<&'a str>, RegisterError> {
+    match strict_json::optional(object, member) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(metadata(&format!("{member} must be a string"))),
+    }
+}
+
+fn texts<'a>(
+    object: &'a Map<String, Value>,
+    member: &str,
+) -> Result<Option<Vec<&'a str>>, RegisterError> {
+    match strict_json::optional(object, member) {
+        None => Ok(None),
+        Some(Value::Array(items)) => items
+            .iter()
+            .map(Value::as_str)
+            .collect::<Option<Vec<_>>>()
+            .map(Some)
+            .ok_or_else(|| metadata(&format!("{member} must be an array of strings"))),
+        Some(_) => Err(metadata(&format!("{member} must be an array"))),
+    }
+}
+
+/// Whether somebody shows us a key that is theirs alone. The private half of each kind of key has a
+/// member that the public half does not have.
+pub(super) fn holds_private_key(object: &Map<String, Value>) -> bool {
+    object
+        .get("jwks")
+        .and_then(|it| it.get("keys"))
+        .and_then(Value::as_array)
+        .is_some_and(|keys| keys.iter().any(|key| key.get("d").is_some() || key.get("k").is_some()))
+}
+
+fn metadata(text: &str) -> RegisterError {
+    RegisterError::Metadata(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn parsed(registration: &Value) -> Result<Metadata, RegisterError> {
+        parse(registration.to_string().as_bytes(), &Schemes::default())
+    }
+
+    fn with(member: &str, value: Value) -> Result<Metadata, RegisterError> {
+        let mut registration = json!({"redirect_uris": ["https://app.example.com/cb"]});
+        registration[member] = value;
+        parsed(&registration)
+    }
+
+    fn code(result: Result<Metadata, RegisterError>) -> Option<&'static str> {
+        result.err().and_then(|it| it.code())
+    }
+
+    #[test]
+    fn what_a_client_leaves_out_has_a_sensible_meaning() {
+        let least = parsed(&json!({"redirect_uris": ["http://localhost/cb"]})).unwrap();
+        assert_eq!(least.method, Method::None);
+        assert!(least.may_refresh && least.scope.is_none());
+        assert_eq!(least.client_name.as_str(), "An app without a name");
+    }
+
+    #[test]
+    fn a_member_that_is_null_or_empty_is_absent() {
+        let least = parsed(&json!({"redirect_uris": ["http://localhost/cb"]}));
+        for nothing in [Value::Null, json!("")] {
+            let mut registration = json!({"redirect_uris": ["http://localhost/cb"]});
+            for member in [
+                "application_type",
+                "client_id",
+                "client_name",
+                "client_secret",
+                "client_uri",
+                "contacts",
+                "grant_types",
+                "jwks",
+                "jwks_uri",
+                "logo_uri",
+                "policy_uri",
+                "response_types",
+                "scope",
+                "software_id",
+                "software_statement",
+                "software_version",
+                "token_endpoint_auth_method",
+                "tos_uri",
+            ] {
+                registration[member] = nothing.clone();
+            }
+            assert_eq!(parsed(&registration), least, "{nothing}");
+        }
+        let public = json!({"keys": [{"kty": "EC", "x": "x", "d": null, "k": null}]});
+        assert!(with("jwks", public).is_ok());
+    }
+
+    #[test]
+    fn real_registrations_are_taken() {
+        let vs_code = json!({
+            "client_name": "Visual Studio Code",
+            "client_uri": "https://code.visualstudio.com",
+            "grant_types": ["authorization_code", "refresh_token",
+                "urn:ietf:params:oauth:grant-type:device_code"],
+            "response_types": ["code"],
+            "redirect_uris": ["https://vscode.dev/redirect", "http://127.0.0.1/",
+                "http://127.0.0.1:33418/"],
+            "scope": "notes:read notes:write",
+            "token_endpoint_auth_method": "none",
+            "application_type": "native",
+            "contacts": ["a@example.com"],
+        });
+        let metadata = parsed(&vs_code).unwrap();
+        assert_eq!(metadata.redirect_uris.len(), 3);
+        assert_eq!(metadata.scope, Some(Scopes::all()));
+    }
+
+    #[test]
+    fn redirect_uris_are_checked() {
+        let long = format!("https://app.example.com/{}", "a".repeat(2_000));
+        let many: Vec<_> = (0..11).map(|it| format!("https://app.example.com/{it}")).collect();
+        for bad in [
+            json!(null),
+            json!([]),
+            json!("https://app.example.com/cb"),
+            json!([1]),
+            json!([null]),
+            json!(many),
+            json!([long]),
+            json!(["https://app.example.com/cb", "https://app.example.com/cb"]),
+            json!(["https://app.example.com/cb?code=1"]),
+            json!(["javascript:alert(1)"]),
+            json!(["https://*.example.com/cb"]),
+            json!(["http://example.com/cb"]),
+            json!(["https://app.example.com/cb", "data://x/y"]),
+        ] {
+            assert_eq!(
+                code(with("redirect_uris", bad.clone())),
+                Some("invalid_redirect_uri"),
+                "{bad}"
+            );
+        }
+        assert_eq!(code(parsed(&json!({}))), Some("invalid_redirect_uri"));
+    }
+
+    #[test]
+    fn a_web_application_has_no_loopback() {
+        let of = |kind: &str, uri: &str| {
+            parsed(&json!({"application_type": kind, "redirect_uris": [uri]}))
+        };
+        assert_eq!(code(of("web", "http://localhost/cb")), Some("invalid_redirect_uri"));
+        assert!(of("web", "https://app.example.com/cb").is_ok());
+        assert!(of("native", "https://app.example.com/cb").is_ok());
+        assert!(of("native", "http://localhost/cb").is_ok());
+        assert_eq!(code(of("service", "http://localhost/cb")), Some("invalid_client_metadata"));
+    }
+
+    #[test]
+    fn what_we_cannot_serve_is_refused() {
+        for (member, bad) in [
+            ("grant_types", json!(["implicit"])),
+            ("grant_types", json!(["password"])),
+            ("grant_types", json!(["client_credentials"])),
+            ("grant_types", json!(["refresh_token"])),
+            ("grant_types", json!([])),
+            ("grant_types", json!("authorization_code")),
+            ("grant_types", json!([1])),
+            ("response_types", json!(["token"])),
+            ("response_types", json!([])),
+            ("token_endpoint_auth_method", json!("private_key_jwt")),
+            ("token_endpoint_auth_method", json!("tls_client_auth")),
+            ("token_endpoint_auth_method", json!("client_secret_jwt")),
+            ("token_endpoint_auth_method", json!(["none"])),
+            ("client_name", json!({"en": "x"})),
+            ("scope", json!(["notes:read"])),
+            ("application_type", json!(1)),
+            ("jwks", json!({"keys": [{"kty": "EC", "crv": "P-256", "d": "x"}]})),
+            ("jwks", json!({"keys": [{"kty": "oct", "k": "x"}]})),
+        ] {
+            let result = with(member, bad.clone());
+            assert_eq!(code(result), Some("invalid_client_metadata"), "{member} {bad}");
+        }
+        let statement = with("software_statement", json!("a.b.c"));
+        assert_eq!(code(statement), Some("unapproved_software_statement"));
+    }
+
+    #[test]
+    fn what_we_have_no_use_for_is_not_kept() {
+        for (member, value) in [
+            ("client_uri", json!("javascript:alert(1)")),
+            ("logo_uri", json!("data:image/svg+xml,<svg onload=alert(1)>")),
+            ("tos_uri", json!("data:text/html,x")),
+            ("policy_uri", json!("javascript:alert(1)")),
+            ("jwks_uri", json!("http://169.254.169.254/")),
+            ("client_id", json!("chosen")),
+            ("client_secret", json!("chosen")),
+            ("jwks", json!({"keys": [{"kty": "EC", "x": "x"}]})),
+        ] {
+            let kept = serde_json::to_string(&with(member, value).unwrap()).unwrap();
+            for word in ["alert", "169.254", "chosen", member] {
+                assert!(!kept.contains(word), "{kept}");
+            }
+        }
+        let named = with("client_name", json!("<b>\u{202e}x")).unwrap();
+        assert_eq!(named.client_name.as_str(), "<b>x");
+        assert_eq!(with("scope", json!("openid")).unwrap().scope, None);
+    }
+
+    #[test]
+    fn the_body_is_one_plain_object() {
+        let valid = br#"{"redirect_uris": ["https://app.example.com/cb"]}"#;
+        assert!(parse(valid, &Schemes::default()).is_ok());
+        let twice = br#"{"redirect_uris": ["https://a.example.com/cb"], "redirect_uris": []}"#;
+        let bom = [b"\xef\xbb\xbf", &valid[..]].concat();
+        let large = format!("{{\"x\": \"{}\"}}", "x".repeat(MAX_BYTES));
+        for bad in
+            [&b""[..], b"x", b"[]", b"null", twice, &bom, b"{\"a\": \"\xff\"}", large.as_bytes()]
+        {
+            let refused = parse(bad, &Schemes::default()).err().and_then(|it| it.code());
+            assert_eq!(refused, Some("invalid_client_metadata"));
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! The `resource` parameter (RFC 8707): which server a token is meant for. There is one, our own.
+
+use platform::public_url::PublicUrl;
+use url::{Host, Url};
+
+/// The longest `resource` that is looked at.
+const MAX_BYTES: usize = 2_000;
+
+/// The parameter names something that is not our MCP endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("resource must be the MCP endpoint of this server")]
+pub struct InvalidTarget;
+
+/// Whether every `resource` of a request is our MCP endpoint. None at all is fine: clients from
+/// before the parameter leave it out, and there is only one thing they can mean.
+///
+/// Beyond equality we take what clients are known to send: another case of the scheme or host, a
+/// trailing slash, the origin's default port, and a query, which ChatGPT appends.
+pub fn check<'a>(
+    ours: &PublicUrl,
+    resources: impl IntoIterator<Item = &'a str>,
+) -> Result<(), InvalidTarget> {
+    for resource in resources {
+        if !is_ours(ours, resource) {
+            return Err(InvalidTarget);
+        }
+        if resource.contains('?') {
+            tracing::info!(resource, "A query was dropped from the resource of a request");
+        }
+    }
+    Ok(())
+}
+
+fn is_ours(ours: &PublicUrl, resource: &str) -> bool {
+    let expected = ours.mcp();
+    if resource == expected {
+        return true;
+    }
+    // The parser drops control characters, and repairs slashes: what needs a repair is refused.
+    let plain = resource.len() <= MAX_BYTES
+        && resource.bytes().all(|it| it.is_ascii_graphic() && it != b'\\')
+        && resource.contains("://")
+        && !resource.contains('#')
+        && !resource.contains('@');
+    let Ok(url) = Url::parse(resource) else {
+        return false;
+    };
+    let path = resource_path(resource);
+    plain
+        && url.origin().ascii_serialization() == ours.origin()
+        && !matches!(url.host(), Some(Host::Domain(name)) if name.ends_with('.'))
+        && path.strip_suffix('/').unwrap_or(path) == "/mcp"
+}
+
+/// The path as it was sent, before the parser resolves dots and decodes.
+fn resource_path(resource: &str) -> &str {
+    let after_scheme = resource.split_once("://").map_or("", |(_, it)| it);
+    let path = after_scheme.find(['/', '?']).map_or("", |from| &after_scheme[from..]);
+    path.split_once('?').map_or(path, |(path, _)| path)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn ours() -> PublicUrl {
+        PublicUrl::parse("https://notes.example.com").unwrap()
+    }
+
+    #[test]
+    fn our_endpoint_is_taken_as_clients_write_it() {
+        assert_eq!(check(&ours(), []), Ok(()));
+        for good in [
+            "https://notes.example.com/mcp",
+            "https://notes.example.com/mcp/",
+            "HTTPS://notes.example.com/mcp",
+            "https://Notes.Example.COM/mcp",
+            "https://notes.example.com:443/mcp",
+            "https://notes.example.com/mcp?client=chatgpt",
+            "https://notes.example.com/mcp/?",
+        ] {
+            assert_eq!(check(&ours(), [good]), Ok(()), "{good}");
+        }
+        assert_eq!(check(&ours(), ["https://notes.example.com/mcp"; 2]), Ok(()));
+    }
+
+    #[test]
+    fn anything_else_is_another_target() {
+        for bad in [
+            "",
+            "/mcp",
+            "mcp",
+            "notes.example.com/mcp",
+            "https://notes.example.com",
+            "https://notes.example.com/",
+            "https://notes.example.com/MCP",
+            "https://notes.example.com/mcp//",
+            "https://notes.example.com/mcp2",
+            "https://notes.example.com/mcp/more",
+            "https://notes.example.com/a/../mcp",
+            "https://notes.example.com/%6dcp",
+            "https://notes.example.com/mcp#frag",
+            "https://notes.example.com/mcp#",
+            "https://notes.example.com/other?/mcp",
+            "https://notes.example.com./mcp",
+            "https://notes.example.com:8443/mcp",
+            "http://notes.example.com/mcp",
+            "https://other.example.com/mcp",
+            "https://notes.example.com.evil.com/mcp",
+            "https://user@notes.example.com/mcp",
+            "https://notes.example.com@evil.com/mcp",
+            "https:\\\\notes.example.com\\mcp",
+            "https:/notes.example.com/mcp",
+            " https://notes.example.com/mcp",
+            "https://notes.example.com/mcp\n",
+            "https://notes.exa\tmple.com/mcp",
+        ] {
+            assert_eq!(check(&ours(), [bad]), Err(InvalidTarget), "{bad:?}");
+        }
+        let two = ["https://notes.example.com/mcp", "https://other.example.com/mcp"];
+        assert_eq!(check(&ours(), two), Err(InvalidTarget));
+    }
+
+    #[test]
+    fn an_endpoint_on_loopback_keeps_its_port() {
+        let ours = PublicUrl::parse("http://localhost:8080").unwrap();
+        assert_eq!(check(&ours, ["http://localhost:8080/mcp"]), Ok(()));
+        for bad in
+            ["http://localhost/mcp", "http://127.0.0.1:8080/mcp", "http://localhost:8081/mcp"]
+        {
+            assert_eq!(check(&ours, [bad]), Err(InvalidTarget), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn another_host_is_never_ours(host in "[a-z0-9.-]{1,30}", path in "[a-z/?.%0-9]{0,20}") {
+            prop_assume!(host != "notes.example.com");
+            let other = format!("https://{host}/{path}");
+            prop_assert_eq!(check(&ours(), [other.as_str()]), Err(InvalidTarget));
+        }
+
+        #[test]
+        fn arbitrary_text_is_never_ours(text in "\\PC{0,100}") {
+            prop_assert!(check(&ours(), [text.as_str()]).is_err());
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! How an instance or a worker hears of revocations.
+
+use std::{fmt, time::Duration};
+
+use chrono::DateTime;
+use entity::{GrantId, Kid};
+use mcp::{
+    Signal,
+    store::{Received, Subscription, Topic},
+};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::POLL_EVERY;
+use crate::{allow_list, server::Server};
+
+/// How often the signing keys are looked after.
+const KEEP_UP_EVERY: Duration = Duration::from_secs(5);
+
+/// How often people are looked for who are not on the list any more: see [`allow_list`].
+const ENFORCE_LIST_EVERY: Duration = Duration::from_mins(1);
+
+/// How often it is logged that the database cannot be asked.
+const WARN_EVERY: Duration = Duration::from_mins(1);
+
+/// Keeps an instance or a worker informed of revocations and of the signing keys, and calls `revoked`
+/// once for every revoked grant. What waits for [`mcp::AccessCheck::changes`] is woken by cutoffs and
+/// revoked keys, too. Never ends: drop it to stop.
+///
+/// One run per service polls. Another one, such as that of the worker in an embedded program, waits
+/// until the first is dropped, since both would learn the same.
+pub async fn follow(server: &Server, revoked: impl Fn(GrantId)) {
+    let _polling = server.revoked().0.following.lock().await;
+    let mut ticks = interval(POLL_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut signals = None;
+    let mut following = Following { server, warned_at: None, kept_up_at: None, enforced_at: None };
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {
+                if signals.is_none() {
+                    signals = following.listen().await;
+                }
+                following.catch_up(&revoked).await;
+                following.keep_up().await;
+            }
+            received = next(&mut signals) => match received {
+                Received::Signal(Signal::Revoked { grant }) => {
+                    if let Ok(grant) = grant.parse()
+                        && server.revoked().hear(grant)
+                    {
+                        revoked(grant);
+                    }
+                }
+                Received::Signal(Signal::CutOff { user, at }) => {
+                    if let Some(at) = DateTime::from_timestamp_micros(at) {
+                        server.revoked().cut_off(user, at);
+                    }
+                }
+                Received::Signal(Signal::KeyRevoked { key }) => {
+                    server.revoked().distrust(Kid(key));
+                    following.read_keys().await;
+                }
+                Received::Signal(_) => {}
+                Received::Missed => following.catch_up(&revoked).await,
+            },
+        }
+    }
+}
+
+/// One run of [`follow`].
+struct Following<'a> {
+    server: &'a Server,
+    /// When a failure was last logged.
+    warned_at: Option<Instant>,
+    kept_up_at: Option<Instant>,
+    enforced_at: Option<Instant>,
+}
+
+impl Following<'_> {
+    async fn catch_up(&mut self, revoked: &impl Fn(GrantId)) {
+        match self.server.revoked().poll_for_all().await {
+            Ok(news) => {
+                news.grants.into_iter().for_each(revoked);
+                if news.keys {
+                    self.read_keys().await;
+                }
+            }
+            Err(error) => self.warn("Could not read revocations; asking again in 1 s", &error),
+        }
+    }
+
+    /// Does what needs to be done every [`KEEP_UP_EVERY`].
+    async fn keep_up(&mut self) {
+        if self.kept_up_at.is_some_and(|at| at.elapsed() < KEEP_UP_EVERY) {
+            return;
+        }
+        self.kept_up_at = Some(Instant::now());
+        self.read_keys().await;
+        if self.enforced_at.is_some_and(|at| at.elapsed() < ENFORCE_LIST_EVERY) {
+            return;
+        }
+        match allow_list::enforce(self.server).await {
+            Ok(allow_list::BATCH) => {} // there may be more
+            Ok(_fewer) => self.enforced_at = Some(Instant::now()),
+            Err(error) => self.warn("Could not end the access of people off the list", &error),
+        }
+    }
+
+    /// Reads the signing keys, so that none signs that was revoked, and does what is due for them.
+    async fn read_keys(&mut self) {
+        if let Err(error) = self.server.keys().keep_up().await {
+            self.warn("Could not look after the signing keys", &error);
+        }
+    }
+
+    async fn listen(&mut self) -> Option<Subscription> {
+        match self.server.bus().subscribe(Topic::Control).await {
+            Ok(subscription) => Some(subscription),
+            Err(error) => {
+                self.warn("Could not subscribe to revocations; only polling for them", &error);
+                None
+            }
+        }
+    }
+
+    /// Logs a failure, unless one was logged just now.
+    fn warn(&mut self, what: &str, error: &(impl fmt::Debug + fmt::Display)) {
+        if self.warned_at.is_none_or(|at| at.elapsed() >= WARN_EVERY) {
+            self.warned_at = Some(Instant::now());
+            tracing::warn!(error = ?error, "{what}: {error}");
+        }
+    }
+}
+
+async fn next(signals: &mut Option<Subscription>) -> Received {
+    match signals {
+        Some(signals) => signals.recv().await,
+        None => std::future::pending().await,
+    }
+}

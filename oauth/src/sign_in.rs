@@ -1,0 +1,589 @@
+//! Signing in: the hop to whoever says who a person is, the way back, and the browser session of the
+//! account page.
+//!
+//! People sign in with GitHub. On one's own machine, without a GitHub app, a page that asks for a
+//! name stands in for it; it exists only while nobody else can reach the server, and no setting can
+//! change that.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use entity::users as users_table;
+use mcp::UserId;
+use platform::{
+    db::{self, Failure},
+    secret::Secret,
+};
+use sea_orm::EntityTrait as _;
+use serde::{Deserialize, Serialize};
+
+pub use super::sign_in_outcome::SignInOutcome;
+use super::{
+    access::{self, Authority},
+    audit::{self, Event, RequestInfo},
+    authorize::{Request, error_uri},
+    code::{self, NewCode},
+    display_name::DisplayName,
+    gate,
+    github::GitHubHop,
+    grant::Reason,
+    kept_token,
+    pending::{self, PENDING_TTL, Record, SecretHash, StoreUnavailable, new_secret},
+    pkce::Verifier,
+    redirect_uri, revoke,
+};
+use crate::{
+    server::Server,
+    users::{self, SignIn},
+};
+
+/// How long the account page stays signed in, however much it is used.
+pub const SESSION_TTL: Duration = Duration::from_hours(12);
+
+/// What a client is told of a sign-in that failed, and will fail again: code and description.
+const SIGN_IN_FAILED: (&str, &str) = ("server_error", "the sign-in failed");
+
+/// The longest name in development.
+const MAX_NAME: usize = 39;
+
+/// How people sign in here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SignInWith {
+    /// With GitHub.
+    GitHub,
+    /// By saying a name: on one's own machine only.
+    Development,
+    /// Not at all: GitHub is not set up, and others can reach the server.
+    Nothing,
+}
+
+/// The hop to whoever says who a person is.
+#[derive(Debug)]
+pub enum Start {
+    /// To GitHub.
+    GitHub {
+        /// The whole address.
+        url: String,
+        /// Names the hop; part of the address, and of the cookie's name.
+        state: String,
+        /// Binds it to the browser, in a cookie.
+        nonce: String,
+    },
+    /// To the page that asks for a name.
+    Development {
+        /// Names the hop.
+        state: String,
+        /// Binds it to the browser, in a cookie.
+        nonce: String,
+    },
+    /// There is no way to sign in.
+    Nothing,
+}
+
+/// Where a person goes who has come back.
+#[derive(Debug)]
+pub enum Arrived {
+    /// To the client, with a code or an error.
+    ToClient {
+        /// The redirect URI with the answer in its query.
+        uri: String,
+        /// What that answer tells.
+        outcome: SignInOutcome,
+    },
+    /// To the account page.
+    ToAccount {
+        /// The value of the session's cookie, for [`SESSION_TTL`].
+        session: String,
+    },
+}
+
+/// Why nobody has come back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CallbackError {
+    /// The request is not one that we sent anybody to.
+    Malformed,
+    /// The hop does not exist, has expired, or was finished already.
+    NotFound,
+    /// It began in another browser.
+    OtherBrowser,
+    /// The name cannot be used; the person may try another one.
+    Name,
+    /// The person may not come in.
+    Refused(Refusal),
+    /// The person said no, and no client waits for the answer.
+    Denied,
+    /// What the browser brought back from GitHub is no good, and no client waits for the answer. Anybody
+    /// can send such a request, so it says nothing about this server.
+    Rejected,
+    /// GitHub's own answer cannot be used, and no client waits for ours.
+    Failed,
+    /// Nothing can be concluded at the moment; a new try may succeed.
+    Unavailable,
+}
+
+/// What a person reads who may not come in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Who they are signed in as.
+    pub login: String,
+    /// Why not, and whom to ask, in sentences.
+    pub sentence: String,
+    /// The address that tells the client, if one waits: its redirect URI with `access_denied`.
+    pub back: Option<String>,
+}
+
+impl From<StoreUnavailable> for CallbackError {
+    fn from(error: StoreUnavailable) -> Self {
+        tracing::error!("A sign-in cannot go on: {error}");
+        Self::Unavailable
+    }
+}
+
+/// Somebody signed in to the account page.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// The person.
+    pub user: UserId,
+    /// The name that they sign in with.
+    pub login: String,
+    /// What every form of the account page has to bring back.
+    pub csrf: String,
+    /// When they signed in.
+    pub signed_in_at: DateTime<Utc>,
+}
+
+/// What the page shows that asks for a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DevelopmentView {
+    /// The client that waits; none if it is the account page.
+    pub client_name: Option<DisplayName>,
+}
+
+/// What a person signs in for.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Purpose {
+    /// To give a client what it asked for.
+    Client(Request),
+    /// To see the account page.
+    Account,
+}
+
+/// A person is away to say who they are.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Hop {
+    pub(super) purpose: Purpose,
+    pub(super) nonce: SecretHash,
+    /// The PKCE verifier of our own request.
+    pub(super) verifier: String,
+}
+
+/// The hop to our own page, which no callback of GitHub can finish.
+#[derive(Serialize, Deserialize)]
+#[serde(transparent)]
+struct DevelopmentHop(Hop);
+
+impl Record for DevelopmentHop {
+    const KIND: &'static str = "dev";
+}
+
+/// Who has come back, and may come in.
+pub(super) struct Person {
+    pub(super) sign_in: SignIn,
+    pub(super) gate_checked_at: Option<DateTime<Utc>>,
+    pub(super) github_token: Option<Secret>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredSession {
+    user: UserId,
+    login: String,
+    csrf: String,
+    signed_in_at: DateTime<Utc>,
+}
+
+impl Record for StoredSession {
+    const KIND: &'static str = "session";
+}
+
+/// How people sign in here.
+pub fn with(server: &Server) -> SignInWith {
+    let alone = server.settings().is_private;
+    match server.github() {
+        Some(_) => SignInWith::GitHub,
+        None if alone => SignInWith::Development,
+        None => SignInWith::Nothing,
+    }
+}
+
+/// Begins a sign-in to the account page.
+pub async fn begin_account(server: &Server) -> Result<Start, StoreUnavailable> {
+    start(server, Purpose::Account).await
+}
+
+/// Sends a person to whoever says who they are.
+pub(super) async fn start(server: &Server, purpose: Purpose) -> Result<Start, StoreUnavailable> {
+    let (state, nonce, verifier) = (new_secret(), new_secret(), Verifier::generate());
+    let hop =
+        Hop { purpose, nonce: SecretHash::of(&nonce), verifier: verifier.expose().to_owned() };
+    match (with(server), server.github()) {
+        (SignInWith::GitHub, Some(github)) => {
+            pending::put(server.pending(), &state, &GitHubHop(hop), PENDING_TTL).await?;
+            let url = github.authorize_url(server, &state, &verifier);
+            Ok(Start::GitHub { url, state, nonce })
+        }
+        (SignInWith::Development, _) => {
+            pending::put(server.pending(), &state, &DevelopmentHop(hop), PENDING_TTL).await?;
+            Ok(Start::Development { state, nonce })
+        }
+        _ => Ok(Start::Nothing),
+    }
+}
+
+/// What the page shows that asks for a name.
+pub async fn development_view(
+    server: &Server,
+    state: &str,
+    nonce: Option<&str>,
+) -> Result<DevelopmentView, CallbackError> {
+    let hop = development_hop(server, state, nonce).await?;
+    Ok(DevelopmentView {
+        client_name: match hop.purpose {
+            Purpose::Client(request) => Some(request.client_name),
+            Purpose::Account => None,
+        },
+    })
+}
+
+/// Takes the name that a person gave on that page.
+pub async fn development(
+    server: &Server,
+    state: &str,
+    nonce: Option<&str>,
+    name: &str,
+    request: &RequestInfo,
+) -> Result<Arrived, CallbackError> {
+    development_hop(server, state, nonce).await?.purpose.introduce(request);
+    let name = development_name(name).ok_or(CallbackError::Name)?;
+    let DevelopmentHop(hop) =
+        pending::take(server.pending(), state).await?.ok_or(CallbackError::NotFound)?;
+    let person = Person {
+        sign_in: SignIn {
+            user: UserId::new(format!("dev:{name}")),
+            login: name,
+            display_name: None,
+        },
+        gate_checked_at: None,
+        github_token: None,
+    };
+    request.parties.set_user(person.sign_in.user.as_str());
+    let known = users::get(server.db(), &person.sign_in.user).await;
+    if matches!(known, Ok(Some(known)) if known.blocked_at.is_some()) {
+        SignInOutcome::Refused.count();
+        return Err(CallbackError::Refused(Refusal {
+            sentence: gate::Closed::Blocked.sentence(&server.settings().gate),
+            login: person.sign_in.login,
+            back: hop.purpose.refusal_uri(server),
+        }));
+    }
+    arrive(server, hop.purpose, person, request).await
+}
+
+async fn development_hop(
+    server: &Server,
+    state: &str,
+    nonce: Option<&str>,
+) -> Result<Hop, CallbackError> {
+    if with(server) != SignInWith::Development {
+        return Err(CallbackError::NotFound);
+    }
+    let DevelopmentHop(hop) =
+        pending::peek(server.pending(), state).await?.ok_or(CallbackError::NotFound)?;
+    if hop.nonce.is_of(nonce) { Ok(hop) } else { Err(CallbackError::OtherBrowser) }
+}
+
+fn development_name(text: &str) -> Option<String> {
+    let name = text.trim().to_ascii_lowercase();
+    let plain = (1..=MAX_NAME).contains(&name.len())
+        && name.bytes().all(|it| it.is_ascii_alphanumeric() || b"-_.".contains(&it));
+    plain.then_some(name)
+}
+
+/// Lets a person in: their row, their token if it is kept, and what they came for.
+pub(super) async fn arrive(
+    server: &Server,
+    purpose: Purpose,
+    person: Person,
+    request: &RequestInfo,
+) -> Result<Arrived, CallbackError> {
+    match come_in(server, &purpose, person, request).await {
+        Ok(arrived) => {
+            SignInOutcome::Ok.count();
+            Ok(arrived)
+        }
+        Err(Trouble::Failure(failure)) => {
+            tracing::error!(
+                dependency = failure.dependency(), error = ?failure,
+                "A sign-in cannot go on: {failure}"
+            );
+            purpose.unavailable(server, SignInOutcome::Failed)
+        }
+        Err(Trouble::Store(error)) => {
+            tracing::error!("A sign-in cannot go on: {error}");
+            purpose.unavailable(server, SignInOutcome::Failed)
+        }
+    }
+}
+
+/// What can keep a person out who may come in.
+enum Trouble {
+    Failure(Failure),
+    Store(StoreUnavailable),
+}
+
+impl<E: Into<Failure>> From<E> for Trouble {
+    fn from(error: E) -> Self {
+        Self::Failure(error.into())
+    }
+}
+
+async fn come_in(
+    server: &Server,
+    purpose: &Purpose,
+    person: Person,
+    request: &RequestInfo,
+) -> Result<Arrived, Trouble> {
+    let Person { sign_in, gate_checked_at, github_token } = person;
+    let now = server.clock().now();
+    let user = sign_in.user.clone();
+    let login = sign_in.login.clone();
+    let event =
+        purpose.event(audit::Kind::SignedIn, request).user(&user).detail(format!("as {login}"));
+
+    let transaction = db::begin(server.db()).await?;
+    users::upsert(&transaction, now, sign_in).await?;
+    let signed_in_at = access::issue_at(&transaction, now, &user).await?;
+    users::is_member_of(&transaction, &user, server.settings().gate.org.as_deref()).await?;
+    if let Some(checked_at) = gate_checked_at {
+        use sea_orm::{QueryFilter as _, sea_query::Expr};
+        users_table::Entity::update_many()
+            .col_expr(users_table::Column::GateCheckedAt, Expr::value(checked_at))
+            .filter(users_table::COLUMN.sub.eq(user.as_str()))
+            .exec(&transaction)
+            .await?;
+    }
+    kept_token::keep(&transaction, server, &user, github_token.as_ref()).await?;
+    audit::write(&transaction, now, &event).await?;
+    transaction.commit().await?;
+    event.log();
+
+    match purpose {
+        Purpose::Client(asked) => {
+            let code = code::issue(
+                server,
+                NewCode {
+                    client: asked.client.clone(),
+                    redirect_uri: asked.redirect_uri.clone(),
+                    redirect_uri_was_sent: asked.redirect_uri_was_sent,
+                    challenge: asked.challenge,
+                    scope: asked.scope.clone(),
+                    user,
+                    auth_time: now,
+                    gate_checked_at,
+                    request: request.clone(),
+                },
+            )
+            .await?;
+            let mut answer = vec![("code", code.expose())];
+            answer.extend(asked.state.as_deref().map(|it| ("state", it)));
+            answer.push(("iss", server.settings().public_url.as_str()));
+            let uri = redirect_uri::with_answer(&asked.redirect_uri, answer);
+            Ok(Arrived::ToClient { uri, outcome: SignInOutcome::Ok })
+        }
+        Purpose::Account => {
+            let session = new_secret();
+            let stored = StoredSession { user, login, csrf: new_secret(), signed_in_at };
+            pending::put(server.pending(), &session, &stored, SESSION_TTL)
+                .await
+                .map_err(Trouble::Store)?;
+            Ok(Arrived::ToAccount { session })
+        }
+    }
+}
+
+/// The session of the account page, by the value of its cookie. `None` if there is none, or once the
+/// account is deleted or its access was ended ([`access`]).
+pub async fn session(server: &Server, cookie: &str) -> Result<Option<Session>, CallbackError> {
+    let Some(stored) = pending::peek::<StoredSession>(server.pending(), cookie).await? else {
+        return Ok(None);
+    };
+    let authority = Authority {
+        user: stored.user.clone(),
+        grant: None,
+        key: None,
+        issued_at: stored.signed_in_at,
+    };
+    let looked_up = async {
+        let exists = users::get(server.db(), &stored.user).await?.is_some();
+        Ok::<_, Failure>(exists && access::denied(server.db(), &authority).await?.is_none())
+    };
+    let may_act = looked_up.await.map_err(|failure| {
+        tracing::error!(
+            dependency = failure.dependency(), error = ?failure,
+            "A session cannot be looked up: {failure}"
+        );
+        CallbackError::Unavailable
+    })?;
+    Ok(may_act.then_some(Session {
+        user: stored.user,
+        login: stored.login,
+        csrf: stored.csrf,
+        signed_in_at: stored.signed_in_at,
+    }))
+}
+
+/// Ends all access of a person who may no longer sign in.
+pub(super) async fn end_access(
+    server: &Server,
+    user: &UserId,
+    why: gate::Closed,
+    request: &RequestInfo,
+) {
+    if !why.is_definite() {
+        return;
+    }
+    let ended = async {
+        // A stranger was given nothing.
+        if users::get(server.db(), user).await?.is_some() {
+            revoke::user(server, user, Reason::Gate(why), request).await?;
+        }
+        Ok::<_, Failure>(())
+    };
+    if let Err(failure) = ended.await {
+        tracing::error!(
+            user = user.as_str(), dependency = failure.dependency(), error = ?failure,
+            "Could not end the access of {user}; it ends at the next refresh: {failure}"
+        );
+    }
+}
+
+/// Ends a session of the account page.
+pub async fn sign_out(server: &Server, cookie: &str) -> Result<(), StoreUnavailable> {
+    pending::take::<StoredSession>(server.pending(), cookie).await.map(drop)
+}
+
+/// Notes something in the audit log. What happened has happened, so a failure is only reported; the
+/// line is logged in any case.
+pub(super) async fn note(server: &Server, event: Event) {
+    if let Err(failure) = audit::record(server, event.clone()).await {
+        event.log();
+        tracing::error!(
+            dependency = failure.dependency(), error = ?failure,
+            "An event was not written to the audit log: {failure}"
+        );
+    }
+}
+
+impl Purpose {
+    /// Says in the name of which client a person comes back.
+    pub(super) fn introduce(&self, request: &RequestInfo) {
+        if let Self::Client(asked) = self {
+            request.parties.set_client(asked.client.as_str());
+        }
+    }
+
+    pub(super) fn event(&self, kind: audit::Kind, request: &RequestInfo) -> Event {
+        let event = Event::new(kind, request);
+        match self {
+            Self::Client(asked) => event.client(&asked.client),
+            Self::Account => event,
+        }
+    }
+
+    /// The person said no.
+    pub(super) fn denied(&self, server: &Server) -> Result<Arrived, CallbackError> {
+        SignInOutcome::Denied.count();
+        let told = ("access_denied", "the person said no");
+        self.tell(server, told, CallbackError::Denied, SignInOutcome::Denied)
+    }
+
+    /// The browser brought something back from GitHub that is no good. `counted`: what that says about
+    /// this server if it is true. The request does not fail because of it: anybody can send one.
+    pub(super) fn rejected(
+        &self,
+        server: &Server,
+        counted: SignInOutcome,
+    ) -> Result<Arrived, CallbackError> {
+        counted.count();
+        self.tell(server, SIGN_IN_FAILED, CallbackError::Rejected, SignInOutcome::Rejected)
+    }
+
+    /// GitHub refuses this server, or said something that cannot be used.
+    pub(super) fn failed(
+        &self,
+        server: &Server,
+        outcome: SignInOutcome,
+    ) -> Result<Arrived, CallbackError> {
+        outcome.count();
+        self.tell(server, SIGN_IN_FAILED, CallbackError::Failed, outcome)
+    }
+
+    /// GitHub or a store of this server did not answer.
+    pub(super) fn unavailable(
+        &self,
+        server: &Server,
+        outcome: SignInOutcome,
+    ) -> Result<Arrived, CallbackError> {
+        outcome.count();
+        let told = ("temporarily_unavailable", "the sign-in is not possible at the moment");
+        self.tell(server, told, CallbackError::Unavailable, outcome)
+    }
+
+    /// The address that tells the client that the person may not come in.
+    pub(super) fn refusal_uri(&self, server: &Server) -> Option<String> {
+        match self {
+            Self::Client(asked) => {
+                Some(asked.error_uri(server, "access_denied", "the person may not use this server"))
+            }
+            Self::Account => None,
+        }
+    }
+
+    fn tell(
+        &self,
+        server: &Server,
+        (error, description): (&str, &str),
+        otherwise: CallbackError,
+        outcome: SignInOutcome,
+    ) -> Result<Arrived, CallbackError> {
+        match self {
+            Self::Client(asked) => {
+                let uri = asked.error_uri(server, error, description);
+                Ok(Arrived::ToClient { uri, outcome })
+            }
+            Self::Account => Err(otherwise),
+        }
+    }
+}
+
+impl Request {
+    fn error_uri(&self, server: &Server, error: &str, description: &str) -> String {
+        error_uri(server, &self.redirect_uri, self.state.as_deref(), error, description)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_in_development_is_plain() {
+        for (text, name) in [("ada", "ada"), (" Ada ", "ada"), ("a.b-c_9", "a.b-c_9")] {
+            assert_eq!(development_name(text).as_deref(), Some(name));
+        }
+        let long = "a".repeat(40);
+        for bad in ["", "  ", "a b", "github:1", "ä", "a\0", "<b>", &long] {
+            assert_eq!(development_name(bad), None, "{bad}");
+        }
+    }
+}

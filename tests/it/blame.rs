@@ -11,7 +11,7 @@ use tests::{
     github::GitHub,
 };
 
-/// Every path that takes requests, with a place for a value.
+/// Every path, with a placeholder for a value.
 const PATHS: [&str; 23] = [
     "/",
     "/mcp",
@@ -38,7 +38,7 @@ const PATHS: [&str; 23] = [
     "/nothing/VALUE",
 ];
 
-/// Values that parsers tend to fail on, as they stand in an address.
+/// URL-encoded values that parsers tend to fail on.
 const VALUES: [&str; 12] = [
     "",
     "x",
@@ -85,7 +85,7 @@ const METHODS: [Method; 8] = [
     Method::TRACE,
 ];
 
-/// Longer than anything takes that is refused.
+/// Longer than any rejected request takes.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 async fn blames_the_client(what: &str, request: RequestBuilder) {

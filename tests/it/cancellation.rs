@@ -1,4 +1,4 @@
-//! Who can stop a call, and how: a legacy client by a notification, a modern one by going away.
+//! Cancellation of calls: a legacy client sends a notification, a modern client closes the connection.
 
 use serde_json::json;
 use tests::{client::Stream, cluster::Cluster, fixtures::at_gate, schema::Revision};
@@ -83,7 +83,7 @@ async fn a_call_that_waits_for_an_answer_can_be_cancelled() {
 
     let rest = stream.rest().await;
     assert!(rest.iter().all(|event| event.message.is_none()), "no answer: {rest:#?}");
-    // The answer comes too late, which is nobody's mistake.
+    // The response comes too late, which is not an error.
     assert_eq!(ada.respond(&question, json!({ "action": "decline" })).await, 202);
 }
 

@@ -1,4 +1,4 @@
-//! A header that has one value is there once: a proxy and this server could act on different ones.
+//! Duplicates of single-value headers are rejected: a proxy and this server could act on different values.
 
 use reqwest::{
     Method, RequestBuilder,
@@ -15,7 +15,7 @@ async fn two_instances() -> Cluster {
     Setup::new(Database::Sqlite).instances(2).start().await
 }
 
-/// The same headers, with one of them once more.
+/// Duplicates one of the headers.
 fn with(headers: &HeaderMap, name: &str, value: &str) -> HeaderMap {
     let mut headers = headers.clone();
     headers.append(HeaderName::try_from(name).unwrap(), HeaderValue::try_from(value).unwrap());

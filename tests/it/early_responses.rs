@@ -1,5 +1,5 @@
-//! A response that is sent before the body of its request was read reaches the client, whatever the
-//! client does: it sends on without reading, or it reads meanwhile.
+//! A response that is sent before the request body was read reaches the client, whether the client sends
+//! the whole body before it reads, or reads while it sends.
 
 use std::{io, time::Duration};
 
@@ -16,7 +16,7 @@ use tokio::{
     time::timeout,
 };
 
-/// More than the buffers of two sockets take.
+/// More than the socket buffers of both sides hold.
 const BODY: usize = 16 << 20;
 
 /// One chunk of it.
@@ -28,7 +28,7 @@ const SOON: Duration = Duration::from_secs(30);
 const JSON: &str = "application/json";
 const FORM: &str = "application/x-www-form-urlencoded";
 
-/// A request whose body is not read to its end, and the status of the response.
+/// A request whose body is not read completely, and the status of its response.
 struct Early {
     method: Method,
     path: &'static str,
@@ -73,7 +73,7 @@ fn all(token: &str) -> Vec<Early> {
 }
 
 impl Early {
-    /// Sends everything before reading anything, as blocking clients do.
+    /// Sends the whole request before it reads, as blocking clients do.
     async fn sent_first(&self, web: &Web, chunked: bool) -> io::Result<String> {
         let address = web.origin().trim_start_matches("http://");
         let host = ("host", address.to_owned());
@@ -97,7 +97,7 @@ impl Early {
         Ok(response)
     }
 
-    /// Sends it with a client that reads meanwhile.
+    /// Sends the request with a client that reads at the same time.
     async fn sent_by_reqwest(&self, web: &Web, chunked: bool) -> Page {
         let mut request = web.request(self.method.clone(), self.path);
         for (name, value) in &self.headers {

@@ -1,5 +1,4 @@
-//! The MCP endpoint as real clients address it: what they accept, where they find it, and what they
-//! send before they have a token.
+//! The MCP endpoint as real clients use it: `Accept` headers, paths, and requests without a token.
 
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
@@ -12,7 +11,7 @@ use tests::{
 const EVENTS: &str = "text/event-stream";
 const JSON: &str = "application/json";
 
-/// What a client sends to begin a session.
+/// The body of `initialize`.
 fn initialize() -> Value {
     json!({
         "jsonrpc": "2.0", "id": 1, "method": "initialize",
@@ -33,7 +32,7 @@ fn modern(method: &str) -> Value {
     })
 }
 
-/// A POST with these values of `Accept`.
+/// Sends a POST with these values of `Accept`.
 fn post(web: &Web, path: &str, token: &str, accept: &[&str], body: &Value) -> RequestBuilder {
     let mut request = web
         .request(Method::POST, path)
@@ -51,7 +50,7 @@ fn post(web: &Web, path: &str, token: &str, accept: &[&str], body: &Value) -> Re
     }
 }
 
-/// The one message of an answer, and its content type without parameters.
+/// Returns the only message of a response, and its content type without parameters.
 fn message(page: &Page) -> (String, Value) {
     let kind = page.header("content-type").split(';').next().unwrap().to_owned();
     let text = page.text();

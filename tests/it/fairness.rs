@@ -1,5 +1,5 @@
-//! What one person may cost the others: however much somebody asks of the database, everybody else
-//! finds a connection, on every instance.
+//! Fairness between users: however many statements one user causes, the others get a database connection,
+//! at every instance.
 
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ use tests::{
 };
 use tokio::task::JoinSet;
 
-/// Connections of one instance.
+/// Database connections of one instance.
 const POOL: u32 = 5;
 
-/// How many of them one person may use.
+/// How many of them one user may use.
 const SHARE: i64 = 2;
 
 const INSTANCES: usize = 2;
@@ -37,7 +37,7 @@ async fn create(client: &Modern, title: &str) -> String {
     answer.output()["id"].as_str().expect("a note has an id").to_owned()
 }
 
-/// Everything that a client asks for within moments.
+/// Requests that a client sends at the same time.
 async fn works_for(client: &Modern) {
     for (method, params) in [
         ("tools/call", json!({ "name": "notes_list", "arguments": {} })),
@@ -71,12 +71,12 @@ fn statement(sql: &str) -> Statement {
     Statement::from_string(DbBackend::Postgres, sql)
 }
 
-/// A connection of the test's own.
+/// A separate database connection of the test.
 async fn beside(cluster: &Cluster) -> DatabaseConnection {
     cluster.service().db().schema_connection().await.unwrap()
 }
 
-/// How many statements wait for a lock.
+/// Number of statements that wait for a lock.
 async fn waiting(db: &DatabaseConnection) -> i64 {
     const SQL: &str = "SELECT count(*) AS waiting FROM pg_stat_activity
         WHERE datname = current_database() AND wait_event_type = 'Lock'";

@@ -17,7 +17,7 @@ on_both_databases!(
     changes_are_heard_by_their_owner,
 );
 
-/// An id that nobody has.
+/// An id that no note has.
 const NOBODYS: &str = "0199a1b2-c3d4-7e5f-8a6b-7c8d9e0f1a2b";
 
 async fn create(client: &Modern, title: &str) -> String {
@@ -30,7 +30,7 @@ async fn two_users(cluster: &Cluster) -> (Modern, Modern) {
     (web.modern(cluster.token("ada").await), web.modern(cluster.token("bob").await))
 }
 
-/// An answer without what names the request: two that are equal tell nothing apart.
+/// A response without the request id, so that two responses can be compared.
 fn said(answer: &Answer, id: &str) -> (u16, String) {
     let mut message = answer.message.clone();
     message["id"] = Value::Null;

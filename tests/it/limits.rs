@@ -1,4 +1,4 @@
-//! How much one person may ask: the same whatever instance is asked, and what a refusal says.
+//! Rate limits per user: the same at all instances, and the content of a refusal.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tests::{
     schema::Revision,
 };
 
-/// Small enough to be used up quickly.
+/// A limit that is quickly used up.
 const LIMIT: u32 = 20;
 
 fn limited(instances: usize) -> Setup {

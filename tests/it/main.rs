@@ -1,5 +1,5 @@
-//! Integration tests: one binary, one module per promise. Each test starts its own cluster and talks
-//! to it over real HTTP in raw JSON; every message is held against the official schema.
+//! Integration tests: one binary, one module per guarantee. Each test starts its own cluster and sends raw
+//! JSON over real HTTP; every message is validated against the official schema.
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use tests::cluster::Database;
@@ -62,7 +62,7 @@ mod tidy;
 mod versions;
 mod worker_program;
 
-/// One instance of the product.
+/// Starts one instance of the product.
 async fn notes_on(database: Database) -> tests::cluster::Cluster {
     tests::cluster::Setup::new(database).start().await
 }

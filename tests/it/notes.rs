@@ -1,4 +1,4 @@
-//! The product's main job, through the front door: a client keeps, finds, changes and deletes notes.
+//! The main function of the product over MCP: a client creates, finds, updates and deletes notes.
 
 use serde_json::{Value, json};
 use tests::{
@@ -47,7 +47,7 @@ async fn a_note_is_kept_found_changed_and_deleted(database: Database) {
     assert_eq!(changed.output()["title"], "Tea", "what is not named stays");
     assert_eq!(changed.output()["body"], "Black");
 
-    // This client cannot ask its user, so it has confirmed by itself.
+    // This client does not support elicitation, so no confirmation is asked for.
     let deleted = ada.tool("notes_delete", json!({ "id": id })).await;
     assert_eq!(deleted.output()["deleted"], true);
     let gone = ada.tool("notes_get", json!({ "id": id })).await;

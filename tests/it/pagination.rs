@@ -1,4 +1,4 @@
-//! Pages join up to the whole list, once each, and a cursor that is not ours is refused.
+//! The pages together are the whole list without duplicates, and an invalid cursor is rejected.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -20,7 +20,7 @@ on_both_databases!(
     a_note_that_comes_in_between_moves_nothing,
 );
 
-/// Notes with one second between each and the next.
+/// Creates notes at intervals of one second.
 async fn create(cluster: &Cluster, client: &Modern, count: usize) {
     for number in 0..count {
         let note = json!({ "title": format!("Note {number}"), "body": "" });
@@ -29,7 +29,7 @@ async fn create(cluster: &Cluster, client: &Modern, count: usize) {
     }
 }
 
-/// The titles of all notes, page by page, and how many pages there were.
+/// Reads all pages. Returns the titles of all notes and the number of pages.
 async fn titles(client: &Modern, limit: usize) -> (Vec<String>, usize) {
     let mut titles = Vec::new();
     let mut arguments = json!({ "limit": limit });

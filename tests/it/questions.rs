@@ -1,4 +1,5 @@
-//! Questions to the client: asked once, answered anywhere, and bound to who was asked.
+//! Questions to the client (elicitation, sampling, roots): asked once, answered at any instance, and bound to
+//! the user who was asked.
 #![expect(clippy::needless_pass_by_value, reason = "`json!` reads better without a borrow")]
 
 use std::time::Duration;
@@ -190,7 +191,7 @@ async fn a_question_survives_a_disconnect() {
 
 const CONFIRM: &str = "test_input_required_result_tampered_state";
 
-/// The state that a first round gives.
+/// The `requestState` of a first round.
 async fn state_of(client: &Modern, tool: &str) -> String {
     let asked = client.tool(tool, json!({})).await;
     assert_eq!(asked.result()["resultType"], "input_required");

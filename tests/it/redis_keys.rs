@@ -1,5 +1,5 @@
-//! What stands in Redis after everything that clients do: under which keys, for how long, and in a
-//! form that another version of the program can tell from its own.
+//! The keys in Redis after all operations of clients: their prefixes, their lifetimes, and the format marks
+//! by which another version of the program recognizes their values.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -52,7 +52,7 @@ async fn talk(cluster: &Cluster) {
     cluster.web(2).modern(cluster.token("bob").await).call("tools/list", Value::Null).await;
 }
 
-/// Two sign-ins that are left half done.
+/// Starts two sign-ins and does not finish them.
 async fn sign_in(cluster: &Cluster) {
     let app = App::register(cluster.web(0)).await;
     let browser = Browser::new(cluster);
@@ -89,7 +89,7 @@ fn kind(key: &str) -> String {
     }
 }
 
-/// How long a key may be kept at most.
+/// The longest permitted lifetime of a key.
 fn longest(kind: &str) -> Duration {
     match kind {
         // One for a whole deployment, which outlives its idle times.

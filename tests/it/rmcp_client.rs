@@ -1,4 +1,4 @@
-//! The official Rust client uses the product, in both eras.
+//! The official Rust client (rmcp) uses the product, in both eras.
 #![expect(deprecated, reason = "rmcp deprecates sampling, which notes_summarize is about")]
 
 use std::sync::{
@@ -21,7 +21,7 @@ use rmcp::{
 use serde_json::{Value, json};
 use tests::{cluster::Cluster, in_time};
 
-/// A person at the client.
+/// A client handler that answers questions.
 #[derive(Default)]
 struct Person {
     agrees: Mutex<bool>,
@@ -69,7 +69,7 @@ impl ClientHandler for Client {
     }
 }
 
-/// The structured result of a tool, or nothing if it failed.
+/// The structured result of a tool. `None` if it failed.
 async fn call(
     client: &RunningService<RoleClient, Client>,
     name: &'static str,

@@ -1,5 +1,5 @@
-//! Event streams of sessions: nothing is lost, nothing comes twice, and nothing comes to the wrong
-//! place, whoever disconnects and wherever the client comes back.
+//! Event streams of sessions: no event is lost, duplicated or sent to the wrong stream, whichever side
+//! disconnects and at whichever instance the client resumes.
 
 use std::collections::HashSet;
 
@@ -13,7 +13,7 @@ use tests::{
 
 const REVISION: Revision = Revision::November2025;
 
-/// What events say, in short: the progress, or the answer.
+/// Summarizes events: the progress values, or the response.
 fn told(events: &[Event]) -> Vec<String> {
     let messages = events.iter().filter_map(|event| event.message.as_ref());
     messages
@@ -40,7 +40,7 @@ async fn a_client_that_comes_back_misses_nothing_and_hears_nothing_twice() {
     let mut stream = ada.open("tools/call", at_gate("test_gate", "a", 5)).await;
     let mut events = vec![stream.next_message().await];
     drop(stream);
-    // Two steps happen while nobody listens.
+    // Two steps without a connection.
     gate.step();
     gate.step();
     gate.reached(4).await;
@@ -48,7 +48,7 @@ async fn a_client_that_comes_back_misses_nothing_and_hears_nothing_twice() {
     let last = events.last().unwrap().id.clone().expect("an event has an id");
     let mut stream = ada.at(cluster.web(1)).resume(&last).await;
     events.push(stream.next_message().await);
-    // And two while somebody does.
+    // And two with one.
     gate.step();
     gate.step();
     events.extend(stream.rest().await);
@@ -232,7 +232,7 @@ async fn no_client_gets_an_event_without_data_where_it_fails_on_one() {
     }
 }
 
-/// As Visual Studio Code does: it resumes the stream that it opened with GET, and no other.
+/// As Visual Studio Code does: it resumes only the stream that it opened with GET.
 #[tokio::test]
 async fn a_client_that_resumes_only_its_get_stream_gets_what_it_missed_of_a_call() {
     let (cluster, _) = two_instances().await;
@@ -242,7 +242,7 @@ async fn a_client_that_resumes_only_its_get_stream_gets_what_it_missed_of_a_call
     let priming = listening.next().await.unwrap();
     assert_eq!(priming.message, None);
 
-    // One that it has had to the end does not come again.
+    // A stream that it has received completely is not sent again.
     cluster.gate("had").step();
     ada.open("tools/call", at_gate("test_gate", "had", 1)).await.rest().await;
 

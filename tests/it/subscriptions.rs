@@ -1,4 +1,5 @@
-//! Who follows a resource hears of its changes, whoever made them and wherever; nobody else does.
+//! Subscribers of a resource are notified of its changes, at whichever instance they were made; no other
+//! session is.
 
 use serde_json::{Value, json};
 use tests::{
@@ -105,7 +106,7 @@ async fn a_session_hears_of_what_it_follows(database: Database) {
         change(&followed, "two").await;
         follow("unsubscribe", &followed).await;
         change(&followed, "three").await;
-        // Something that the session hears of in any case, to know that the rest did not come.
+        // A notification that the session gets in any case, as proof that the others were not sent.
         create(&changes, "The end").await;
         let heard = updates_until(&mut stream, "notifications/resources/list_changed").await;
         assert_eq!(heard, [uri(&followed)], "{revision}");
@@ -135,7 +136,7 @@ async fn a_listener_cancels_by_going_away() {
         let (stream, _) = ada.listen(json!({ "resourcesListChanged": true })).await;
         drop(stream);
     }
-    // Nobody is left to hold the shutdown up.
+    // No open stream delays the shutdown.
     cluster.stop().await;
 }
 

@@ -155,14 +155,14 @@ fn targets_are_tested_exactly_if_they_have_tests() {
             // A program in a folder of its own is another target.
             files
                 .retain(|it| it.parent() == Some(folder) || !it.with_file_name("main.rs").exists());
-            let texts: Vec<String> =
+            let contents: Vec<String> =
                 files.iter().map(|it| fs::read_to_string(it).unwrap()).collect();
 
             let name = format!("{} `{}` of `{}`", kind, target["name"], package["name"]);
-            let tests = texts.iter().any(|text| has_tests(text));
+            let tests = contents.iter().any(|text| has_tests(text));
             assert_eq!(target["test"], tests, "{name} has tests: {tests}; `test` must say so");
             if kind == "lib" {
-                let examples = texts.iter().any(|text| has_examples(text));
+                let examples = contents.iter().any(|text| has_examples(text));
                 let says = &target["doctest"];
                 assert_eq!(*says, examples, "{name} has examples: {examples}; see `doctest`");
             }

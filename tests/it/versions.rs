@@ -1,4 +1,4 @@
-//! Every revision is negotiated and served as its own text has it.
+//! Every protocol revision is negotiated and served as its specification requires.
 
 use serde_json::{Value, json};
 use tests::{client::Page, cluster::Cluster, schema::Revision};
@@ -172,7 +172,7 @@ async fn what_a_revision_does_not_know_is_not_found() {
     }
 }
 
-/// `initialize` with these parameters besides the version, and the session that it makes.
+/// Sends `initialize` with these additional parameters, and returns the session.
 async fn shaken(cluster: &Cluster, token: &str, own: &str) -> String {
     let body = format!(
         r#"{{"jsonrpc":"2.0","id":1,"method":"initialize","params":{{"protocolVersion":"2025-11-25"{own}}}}}"#
@@ -183,7 +183,7 @@ async fn shaken(cluster: &Cluster, token: &str, own: &str) -> String {
     page.header("mcp-session-id").to_owned()
 }
 
-/// A call of a tool that asks its user where it can: what answers it, up to the first message.
+/// Calls a tool that asks its user if possible, and returns the response up to the first message.
 async fn deletes(cluster: &Cluster, token: &str, session: &str, id: &Value) -> String {
     let body = json!({
         "jsonrpc": "2.0", "id": 2, "method": "tools/call",

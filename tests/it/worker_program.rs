@@ -1,5 +1,4 @@
-//! `notes-mcp-worker` as it ships: a process that is asked how it is, told to end, and given a single
-//! schedule to run.
+//! The program `notes-mcp-worker`: its probes, its shutdown, and running a single schedule.
 
 use mcp::{
     UserId,
@@ -22,10 +21,10 @@ use crate::{
     storage::{draft, user},
 };
 
-/// What opens the metrics of web.
+/// The token for the metrics of the web process.
 const METRICS_TOKEN: &str = "a-token-for-metrics-of-32-bytes-or-more";
 
-/// Workers alone: on loopback an instance of the product has a worker inside.
+/// Workers without instances, because an instance with a loopback URL has a worker inside.
 fn workers(workers: usize) -> Plan {
     Plan::new(Kind::Product).instances(0).workers(workers)
 }
@@ -34,7 +33,7 @@ async fn status(web: &Web, path: &str) -> StatusCode {
     web.get(path).await.status
 }
 
-/// What is exported, by name and labels.
+/// The exported values by name and labels.
 async fn series(request: reqwest::RequestBuilder) -> BTreeMap<String, String> {
     let page = Page::read(request).await;
     assert_eq!(page.status, 200, "{}", page.text());
@@ -116,7 +115,7 @@ async fn a_worker_that_cannot_look_at_the_queue_is_unwell_until_it_can() {
 
 #[tokio::test]
 async fn a_worker_that_is_told_to_end_gives_its_job_back_and_another_goes_on() {
-    // A model that takes every request and never answers.
+    // A model that accepts every connection and never responds.
     let model = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/v1", model.local_addr().unwrap());
     let plan = workers(2).with("LLM_URL", url).with("LLM_MODEL", "silent");
@@ -131,7 +130,7 @@ async fn a_worker_that_is_told_to_end_gives_its_job_back_and_another_goes_on() {
     let (_first, _) = in_time("the model is asked", model.accept()).await.unwrap();
     assert_eq!(job(&fleet, &ada, &id).await, JobStatus::Running);
     for worker in 0..2 {
-        // One that has begun to work hears it.
+        // A worker that answers probes handles the signal.
         fleet.worker_ready(worker).await;
         fleet.worker(worker).signal(Signal::TERM);
     }

@@ -1,5 +1,5 @@
-//! A person with a browser, and a program that wants an access token: everything that a sign-in
-//! consists of, one step at a time, so that a test can do any of them wrong.
+//! A browser and an OAuth client: the steps of a sign-in as separate functions, so that a test can perform
+//! any of them incorrectly.
 
 use std::{
     collections::BTreeMap,
@@ -20,22 +20,22 @@ use crate::{
     cluster::Cluster,
 };
 
-/// Where the usual program waits for its code.
+/// The redirect URI of the default client.
 pub const REDIRECT_URI: &str = "http://127.0.0.1:33418/callback";
 
-/// A visitor that nobody has seen before, by address: every one has shares of its own.
+/// Returns a client address that no request has used, so that no rate limit is used up.
 pub fn visitor() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     let [_, b, c, d] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
     format!("10.{b}.{c}.{d}")
 }
 
-/// A browser with its cookies. Clones share them, as tabs do.
+/// A browser with cookies. Clones share them, as tabs do.
 #[derive(Clone, Debug)]
 pub struct Browser {
-    /// What the instances call themselves.
+    /// The public URL of the instances.
     public: String,
-    /// The instance that the browser really reaches.
+    /// The instance to which requests are sent.
     web: Web,
     cookies: Arc<Mutex<BTreeMap<String, String>>>,
 }
@@ -43,16 +43,16 @@ pub struct Browser {
 /// The form of a page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Form {
-    /// Where it goes.
+    /// The URL that receives it.
     pub action: String,
-    /// What it sends as it stands: its fields, without boxes that are not checked.
+    /// Its fields, without unchecked checkboxes.
     pub fields: Vec<(String, String)>,
-    /// Boxes that are not checked.
+    /// Its unchecked checkboxes.
     pub unchecked: Vec<(String, String)>,
 }
 
 impl Form {
-    /// Checks all its boxes.
+    /// Checks all checkboxes.
     #[must_use]
     pub fn check_all(mut self) -> Self {
         self.fields.append(&mut self.unchecked);
@@ -61,38 +61,38 @@ impl Form {
 }
 
 impl Browser {
-    /// One that was just installed.
+    /// A browser without cookies, at the first instance of a cluster.
     pub fn new(cluster: &Cluster) -> Self {
         Self::of(cluster.web(0).origin(), cluster.web(0))
     }
 
-    /// One that reaches this instance, whose public address is another one.
+    /// A browser without cookies, at an instance with this public URL.
     pub fn of(public: &str, web: &Web) -> Self {
         Self { public: public.to_owned(), web: web.clone(), cookies: Arc::default() }
     }
 
-    /// The same browser, which a load balancer sends to another instance.
+    /// The same browser at another instance, as a load balancer may choose.
     #[must_use]
     pub fn at(&self, web: &Web) -> Self {
         Self { web: web.clone(), ..self.clone() }
     }
 
-    /// The names of the cookies that it has.
+    /// The names of its cookies.
     pub fn cookies(&self) -> Vec<String> {
         self.jar().keys().cloned().collect()
     }
 
-    /// The values of its cookies, which nobody else may know.
+    /// The values of its cookies, which are secret.
     pub fn secrets(&self) -> Vec<String> {
         self.jar().values().cloned().collect()
     }
 
-    /// Follows a link, without following what comes back. The address may be a path.
+    /// Sends a GET request and does not follow redirects. The address may be a path.
     pub async fn get(&self, address: &str) -> Page {
         self.read(self.request(Method::GET, address)).await
     }
 
-    /// Submits a form of a page of ours.
+    /// Submits a form from a page of the product.
     pub async fn submit(&self, form: &Form, decision: &str) -> Page {
         let request = self
             .form_request(form, decision)
@@ -101,14 +101,14 @@ impl Browser {
         self.read(request).await
     }
 
-    /// A form as a request, without what a browser says about where it was.
+    /// A form as a request, without the headers `Origin` and `Sec-Fetch-Site`.
     pub fn form_request(&self, form: &Form, decision: &str) -> RequestBuilder {
         let mut fields = form.fields.clone();
         fields.push(("decision".to_owned(), decision.to_owned()));
         self.request(Method::POST, &form.action).header("content-type", FORM).body(encode(&fields))
     }
 
-    /// A request with the cookies of this browser.
+    /// Builds a request with the cookies of this browser.
     pub fn request(&self, method: Method, address: &str) -> RequestBuilder {
         let path = address.strip_prefix(&self.public).unwrap_or(address);
         assert!(path.starts_with('/'), "not an address of ours: {address}");
@@ -118,7 +118,7 @@ impl Browser {
         if cookies.is_empty() { request } else { request.header("cookie", cookies.join("; ")) }
     }
 
-    /// Sends a request and keeps the cookies of the answer.
+    /// Sends a request and stores the cookies of the response.
     pub async fn read(&self, request: RequestBuilder) -> Page {
         let page = Page::read(request).await;
         for value in page.headers.get_all("set-cookie") {
@@ -134,7 +134,7 @@ impl Browser {
         page
     }
 
-    /// Begins a sign-in and looks at the page that asks for consent.
+    /// Starts an authorization and returns the form of the consent page.
     pub async fn to_consent(&self, asked: &Asked) -> Form {
         let begun = self.get(&asked.path()).await;
         assert_eq!(begun.status, 303, "{}", begun.text());
@@ -143,14 +143,14 @@ impl Browser {
         form(&page)
     }
 
-    /// Agrees, and gives the address at GitHub.
+    /// Approves the consent form and returns the address at GitHub.
     pub async fn approve(&self, form: &Form) -> String {
         let page = self.submit(form, "approve").await;
         assert_eq!(page.status, 303, "{}", page.text());
         page.header("location").to_owned()
     }
 
-    /// Goes to GitHub, and gives the address at which it sends the person back.
+    /// Opens the address at GitHub and returns the callback address to which it redirects.
     pub async fn at_github(&self, address: &str) -> String {
         let url = Url::parse(address).expect("the address is whole");
         let web = Web::new(url.origin().ascii_serialization());
@@ -160,20 +160,20 @@ impl Browser {
         page.header("location").to_owned()
     }
 
-    /// Goes all the way up to the return from GitHub, and gives that address.
+    /// Performs an authorization up to the redirect from GitHub and returns the callback address.
     pub async fn to_callback(&self, asked: &Asked) -> String {
         let form = self.to_consent(asked).await;
         let address = self.approve(&form).await;
         self.at_github(&address).await
     }
 
-    /// Signs in and gives the answer that the program gets.
+    /// Performs an authorization and returns the redirect to the client.
     pub async fn sign_in(&self, asked: &Asked) -> Page {
         let callback = self.to_callback(asked).await;
         self.get(&callback).await
     }
 
-    /// Signs in to the page that lists a person's apps, and looks at it.
+    /// Signs in to the account page and returns it.
     pub async fn account(&self) -> Page {
         let fields = owned(&[("action", "sign_in")]);
         let form = Form { action: "/account".to_owned(), fields, unchecked: Vec::new() };
@@ -183,15 +183,14 @@ impl Browser {
         self.get("/account").await
     }
 
-    /// Opens the address that a program asks for, agrees, signs in, and gives the address of the
-    /// program where that ends.
+    /// Opens an authorization URL, approves, signs in, and returns the redirect URI with its parameters.
     pub async fn follow(&self, address: &str) -> String {
         let begun = self.get(address).await;
         assert_eq!(begun.status, 303, "{}", begun.text());
         let page = self.get(begun.header("location")).await;
         let next = self.approve(&form(&page)).await;
         let end = if next.starts_with('/') {
-            // The page that stands in for GitHub has a name in its field.
+            // The development sign-in, whose form contains a name.
             self.submit(&form(&self.get(&next).await), "").await
         } else {
             let callback = self.at_github(&next).await;
@@ -235,12 +234,12 @@ fn attribute(tag: &str, name: &str) -> Option<String> {
     Some(value.replace("&#38;", "&").replace("&amp;", "&"))
 }
 
-/// Writes fields as a form does.
+/// Encodes fields as `application/x-www-form-urlencoded`.
 pub fn encode<N: AsRef<str>, V: AsRef<str>>(fields: &[(N, V)]) -> String {
     form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish()
 }
 
-/// The parameters in an address.
+/// Parses the query parameters of an address. Panics if one is repeated.
 pub fn answer(address: &str) -> BTreeMap<String, String> {
     let (_, query) = address.split_once('?').unwrap_or((address, ""));
     let mut found = BTreeMap::new();
@@ -251,24 +250,24 @@ pub fn answer(address: &str) -> BTreeMap<String, String> {
     found
 }
 
-/// A program that wants an access token.
+/// An OAuth client.
 #[derive(Clone, Debug)]
 pub struct App {
     /// Its id.
     pub id: String,
     /// Its secret, if it has one.
     pub secret: Option<String>,
-    /// Where it waits for its code.
+    /// Its redirect URI.
     pub redirect_uri: String,
 }
 
 impl App {
-    /// Registers a program that waits at [`REDIRECT_URI`].
+    /// Registers a client with [`REDIRECT_URI`].
     pub async fn register(web: &Web) -> Self {
         Self::register_with(web, json!({ "redirect_uris": [REDIRECT_URI] })).await
     }
 
-    /// Registers a program; it will wait at the first of its addresses.
+    /// Registers a client with this metadata. It uses the first of its redirect URIs.
     pub async fn register_with(web: &Web, metadata: Value) -> Self {
         let page = register(web, metadata.to_string()).await;
         assert_eq!(page.status, 201, "{}", page.text());
@@ -281,7 +280,7 @@ impl App {
         }
     }
 
-    /// What it asks for, when it does everything right.
+    /// A valid authorization request.
     pub fn asks(&self) -> Asked {
         let verifier = URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>());
         let state = format!("{:016x} & more", rand::random::<u64>());
@@ -302,7 +301,7 @@ impl App {
         }
     }
 
-    /// Lets somebody sign in and agree to everything.
+    /// Obtains an authorization code, with all consents given in this browser.
     pub async fn code(&self, browser: &Browser) -> Code {
         let asked = self.asks();
         let page = browser.sign_in(&asked).await;
@@ -310,14 +309,14 @@ impl App {
         Code { code, verifier: asked.verifier, app: self.clone() }
     }
 
-    /// The same up to the tokens.
+    /// Obtains tokens, with all consents given in this browser.
     pub async fn connect(&self, browser: &Browser) -> Value {
         let page = self.code(browser).await.redeem(&browser.web).await;
         assert_eq!(page.status, 200, "{}", page.text());
         page.json()
     }
 
-    /// The form that exchanges a refresh token.
+    /// The token request for a refresh token.
     pub fn refreshing(&self, token: &str) -> Vec<(String, String)> {
         owned(&[("grant_type", "refresh_token"), ("client_id", &self.id), ("refresh_token", token)])
     }
@@ -327,14 +326,14 @@ impl App {
         post(web, "/token", &self.refreshing(token)).await
     }
 
-    /// Gives a token back.
+    /// Revokes a token.
     pub async fn revoke(&self, web: &Web, token: &str) -> Page {
         let form = owned(&[("client_id", &self.id), ("token", token)]);
         post(web, "/revoke", &form).await
     }
 }
 
-/// What S256 makes of a verifier.
+/// The S256 code challenge of a verifier.
 pub fn challenge(verifier: &str) -> String {
     URL_SAFE_NO_PAD.encode(Sha256::digest(verifier))
 }
@@ -344,27 +343,27 @@ pub fn challenge(verifier: &str) -> String {
 pub struct Asked {
     /// Its parameters.
     pub pairs: Vec<(String, String)>,
-    /// What only the program knows.
+    /// The PKCE code verifier.
     pub verifier: String,
-    /// What has to come back.
+    /// The `state` parameter.
     pub state: String,
 }
 
 impl Asked {
-    /// The same with another value.
+    /// The same request with another value of a parameter.
     #[must_use]
     pub fn with(self, name: &str, value: &str) -> Self {
         self.without(name).and(name, value)
     }
 
-    /// The same without a parameter.
+    /// The same request without a parameter.
     #[must_use]
     pub fn without(mut self, name: &str) -> Self {
         self.pairs.retain(|(it, _)| it != name);
         self
     }
 
-    /// The same with one more parameter, even if it is there already.
+    /// The same request with an additional parameter, which may be a duplicate.
     #[must_use]
     pub fn and(mut self, name: &str, value: &str) -> Self {
         self.pairs.push((name.to_owned(), value.to_owned()));
@@ -376,7 +375,7 @@ impl Asked {
         format!("/authorize?{}", encode(&self.pairs))
     }
 
-    /// The code that came back, if everything about the answer is right.
+    /// The code in the redirect to the client. Panics if the redirect is not valid.
     pub fn code(&self, page: &Page) -> String {
         assert_eq!(page.status, 303, "{}", page.text());
         let answer = answer(page.header("location"));
@@ -386,19 +385,19 @@ impl Asked {
     }
 }
 
-/// A code that a program has received.
+/// An authorization code that a client has received.
 #[derive(Clone, Debug)]
 pub struct Code {
     /// The code.
     pub code: String,
-    /// What belongs to it.
+    /// The PKCE code verifier.
     pub verifier: String,
-    /// The program.
+    /// The client.
     pub app: App,
 }
 
 impl Code {
-    /// The form that redeems it.
+    /// The token request for the code.
     pub fn form(&self) -> Vec<(String, String)> {
         owned(&[
             ("grant_type", "authorization_code"),
@@ -409,7 +408,7 @@ impl Code {
         ])
     }
 
-    /// Redeems it.
+    /// Exchanges the code for tokens.
     pub async fn redeem(&self, web: &Web) -> Page {
         post(web, "/token", &self.form()).await
     }
@@ -420,7 +419,7 @@ pub fn owned(fields: &[(&str, &str)]) -> Vec<(String, String)> {
     fields.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
-/// A form with another value for a field; nothing takes it away.
+/// Replaces the value of a field; `None` removes the field.
 pub fn with(
     form: &[(String, String)],
     name: &str,
@@ -432,19 +431,19 @@ pub fn with(
     form
 }
 
-/// Sends a form to an endpoint for programs, as a visitor that nobody has seen before.
+/// Sends a form to an endpoint for clients, from a new client address.
 pub async fn post(web: &Web, path: &str, form: &[(String, String)]) -> Page {
     Page::read(post_request(web, path).body(encode(form))).await
 }
 
-/// A form to an endpoint for programs, without its body.
+/// Builds a form request to an endpoint for clients, without its body.
 pub fn post_request(web: &Web, path: &str) -> RequestBuilder {
     web.request(Method::POST, path)
         .header("x-forwarded-for", visitor())
         .header("content-type", FORM)
 }
 
-/// Sends a registration, as a visitor that nobody has seen before.
+/// Sends a registration from a new client address.
 pub async fn register(web: &Web, body: impl Into<reqwest::Body>) -> Page {
     let request = web
         .request(Method::POST, "/register")

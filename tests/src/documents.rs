@@ -1,9 +1,9 @@
-//! The web sites of clients: one host with TLS for all of them, for the documents that say who a
-//! client is, and a resolver of names that leads there and counts.
+//! A TLS host that serves client metadata documents for all client domains, and a DNS resolver that
+//! counts its queries.
 //!
-//! The host says whatever a test wants, also what no good host says. The resolver answers with
-//! addresses of the internet unless a test says otherwise; only the check of the product stands
-//! between such an answer and a connection, which always ends at this host.
+//! A test chooses the responses of the host, including malformed ones. The resolver answers with public
+//! addresses unless a test sets others. The product checks the resolved addresses; a connection to any
+//! of them ends at this host.
 
 use std::{
     collections::HashMap,
@@ -30,33 +30,33 @@ use tokio_rustls::{
 
 use crate::browser::REDIRECT_URI;
 
-/// The client that most tests are about.
+/// The client id, the address of its metadata document, in most tests.
 pub const CLIENT: &str = "https://app.example.com/client";
 
-/// The hosts that the certificate is good for: each has a share of its own of what is fetched.
+/// The hosts of the certificate. The product limits fetches for each host.
 const HOSTS: &str = "*.example.com";
 
-/// An address of the internet, where every host is unless a test says otherwise.
+/// A public address, to which every name resolves unless a test sets others.
 pub const PUBLIC: &str = "93.184.216.34";
 
-/// What a host sends back.
+/// A response of the host.
 #[derive(Clone, Debug)]
 pub enum Reply {
-    /// Status 200 and this.
+    /// Status 200 with this JSON.
     Json(Value),
-    /// Status 200 and this, which claims to be JSON.
+    /// Status 200 with this body and the content type of JSON.
     Bytes(Vec<u8>),
-    /// A status, further lines of the head, and a body.
+    /// A status, further header lines, and a body.
     With(u16, &'static str, String),
-    /// Nothing, and the connection stays open.
+    /// No response; the connection stays open.
     Silence,
-    /// A body without end.
+    /// An endless body.
     Endless,
 }
 
 type Answers = dyn Fn(&str) -> Reply + Send + Sync;
 
-/// A running host. It ends when it is dropped.
+/// A running host. It stops when it is dropped.
 pub struct DocumentHost {
     state: Arc<State>,
     roots: Arc<[u8]>,
@@ -66,7 +66,7 @@ pub struct DocumentHost {
 struct State {
     address: SocketAddr,
     answers: Mutex<Arc<Answers>>,
-    /// The answers to the next questions for a name; the last one holds on.
+    /// The answers to the next queries for a name; the last one is repeated.
     names: Mutex<HashMap<String, Vec<Vec<IpAddr>>>>,
     lookups: AtomicUsize,
     connections: AtomicUsize,
@@ -74,7 +74,7 @@ struct State {
 }
 
 impl DocumentHost {
-    /// One that serves a good document at every path.
+    /// Starts a host that serves a valid document at every path.
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has ports");
         let made = rcgen::generate_simple_self_signed([HOSTS.to_owned()])
@@ -98,45 +98,44 @@ impl DocumentHost {
         Self { state, roots: made.cert.pem().into_bytes().into(), running }
     }
 
-    /// From now on it says this, whatever the address.
+    /// Sets the response to every request.
     pub fn serves(&self, reply: Reply) {
         self.answers(move |_| reply.clone());
     }
 
-    /// From now on it answers for an address like this.
+    /// Sets the function that maps a URL to a response.
     pub fn answers(&self, answers: impl Fn(&str) -> Reply + Send + Sync + 'static) {
         *lock(&self.state.answers) = Arc::new(answers);
     }
 
-    /// The addresses of a name: one list for each of the next questions, and the last one for all
-    /// that follow.
+    /// Sets the addresses of a name: one list for each of the next queries; the last one is repeated.
     pub fn resolves(&self, name: &str, answers: &[&[&str]]) {
         let address = |it: &&str| it.parse().expect("the test writes addresses");
         let answers = answers.iter().map(|it| it.iter().map(address).collect()).collect();
         lock(&self.state.names).insert(name.to_owned(), answers);
     }
 
-    /// How often a name was asked for.
+    /// Number of DNS queries.
     pub fn lookups(&self) -> usize {
         self.state.lookups.load(Ordering::Relaxed)
     }
 
-    /// How often somebody has connected, whatever came of it.
+    /// Number of connections, including failed ones.
     pub fn connections(&self) -> usize {
         self.state.connections.load(Ordering::Relaxed)
     }
 
-    /// How often a document was asked for.
+    /// Number of requests for a document.
     pub fn requests(&self) -> usize {
         self.state.requests.load(Ordering::Relaxed)
     }
 
-    /// The resolver that leads here.
+    /// The resolver.
     pub fn resolver(&self) -> Arc<dyn Resolver> {
         Arc::new(Names(Arc::clone(&self.state)))
     }
 
-    /// The certificate to trust.
+    /// The root certificates with which the certificate of the host is valid.
     pub fn roots(&self) -> Arc<[u8]> {
         Arc::clone(&self.roots)
     }
@@ -154,7 +153,7 @@ impl Drop for DocumentHost {
     }
 }
 
-/// A document of a client at [`REDIRECT_URI`] that says the right things about its own address.
+/// A valid metadata document at this address, with the redirect URI [`REDIRECT_URI`].
 pub fn document(url: &str) -> Value {
     json!({
         "client_id": url,
@@ -202,7 +201,7 @@ async fn accept(listener: TcpListener, acceptor: TlsAcceptor, state: Arc<State>)
     }
 }
 
-/// Answers one request. Whoever asked may go away at any time.
+/// Answers one request. The client may disconnect at any time.
 async fn connection(socket: TcpStream, acceptor: TlsAcceptor, state: Arc<State>) {
     let answered = async {
         let mut socket = acceptor.accept(socket).await?;
@@ -218,7 +217,7 @@ async fn connection(socket: TcpStream, acceptor: TlsAcceptor, state: Arc<State>)
     }
 }
 
-/// The address that a request without a body is for.
+/// Reads a request without a body and returns its URL. `None` if the connection is closed before.
 async fn address(socket: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<String>> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {

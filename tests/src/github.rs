@@ -1,8 +1,8 @@
-//! A GitHub of our own: as much of it as a sign-in needs, and every way in which it can be wrong.
+//! A fake GitHub with the endpoints that a sign-in needs, which can fail in many ways.
 //!
-//! Whoever comes is signed in already and agrees at once; a browser can say in a cookie as whom. It
-//! is strict where the real one is: PKCE with S256 is checked, a code is good for one exchange, and
-//! errors of the exchange have status 200.
+//! Every user is signed in already and approves at once; a cookie of the browser can name the account. It
+//! is as strict as the real one: PKCE with S256 is verified, a code can be exchanged once, and errors of
+//! the exchange have status 200.
 
 use std::{
     collections::HashMap,
@@ -21,22 +21,22 @@ use sha2::{Digest as _, Sha256};
 use tokio::{net::TcpListener, task::JoinHandle};
 use url::form_urlencoded;
 
-/// What GitHub knows our app by.
+/// The client id of the product at GitHub.
 pub const CLIENT_ID: &str = "Iv1.0123456789abcdef";
 
-/// What our app proves itself with.
+/// The client secret of the product at GitHub.
 pub const CLIENT_SECRET: &str = "the secret of our app at GitHub";
 
-/// The address that GitHub knows of everybody, and that we do not ask for.
+/// The e-mail address of every account, which the product must not store or log.
 pub const EMAIL: &str = "octocat@mail.example";
 
-/// The cookie by which a browser is signed in to an account of its own: its value is the login.
+/// The cookie that signs a browser in to an account; its value is the login.
 pub const ACCOUNT_COOKIE: &str = "github-account";
 
-/// The organisation that [`GitHub::membership`] is about.
+/// The organization of [`GitHub::membership`].
 pub const ORG: &str = "octo-org";
 
-/// What can be asked.
+/// An endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Question {
     /// `/login/oauth/authorize`.
@@ -47,43 +47,44 @@ pub enum Question {
     User,
     /// `/user/memberships/orgs/{org}`.
     Membership,
-    /// Giving a token back.
+    /// `DELETE /applications/{client_id}/…`: revokes a token.
     Forget,
 }
 
-/// How a question is answered.
+/// How an endpoint responds.
 #[derive(Clone, Debug, Default)]
 pub enum Manner {
-    /// As the real one does.
+    /// As the real GitHub does.
     #[default]
     Well,
-    /// This status, with a JSON object that says nothing.
+    /// With this status and a meaningless JSON object.
     Status(u16),
-    /// Status 200 and this.
+    /// With status 200 and this JSON.
     Json(Value),
-    /// Status 200 and a page.
+    /// With status 200 and an HTML page.
     NotJson,
-    /// To somewhere else.
+    /// With a redirect to this address.
     Redirect(String),
-    /// Without end.
+    /// With an endless body.
     Huge,
-    /// Not at all, and the connection stays open.
+    /// Never; the connection stays open.
     Never,
-    /// Half an answer.
+    /// With a body that breaks off.
     HangUp,
 }
 
-/// The account that whoever comes is signed in to.
+/// An account at GitHub.
 #[derive(Clone, Debug)]
 pub struct Account {
-    /// The number.
+    /// The numeric id.
     pub id: i64,
     /// The login.
     pub login: String,
 }
 
 impl Account {
-    /// The one that the cookie of a browser names. Its number follows from its login.
+    /// The account that the cookie of a request names. Its id is derived from the login. `None` without the
+    /// cookie.
     fn of(request: &Request) -> Option<Self> {
         let cookies = request.headers().get(header::COOKIE)?.to_str().ok()?;
         let login = cookies
@@ -94,7 +95,7 @@ impl Account {
     }
 }
 
-/// A running GitHub. It ends when it is dropped.
+/// A running fake GitHub. It stops when it is dropped.
 #[derive(Debug)]
 pub struct GitHub {
     origin: String,
@@ -117,7 +118,7 @@ struct Inner {
     tokens: HashMap<String, Account>,
 }
 
-/// A code that was given out.
+/// An issued code.
 #[derive(Debug)]
 struct Pending {
     challenge: String,
@@ -126,7 +127,7 @@ struct Pending {
 }
 
 impl GitHub {
-    /// Starts it, with everybody being the account 583231, `octocat`.
+    /// Starts the server, with every user signed in as the account 583231, `octocat`.
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has ports");
         let address = listener.local_addr().expect("it is bound");
@@ -143,8 +144,8 @@ impl GitHub {
         github
     }
 
-    /// The settings with which people sign in here. The product believes `X-Forwarded-For` then, so
-    /// that a test can be many visitors, each with a share of its own.
+    /// The settings for sign-in through this server. They also make the product trust `X-Forwarded-For`, so
+    /// that a test can send requests from many client addresses, each with its own rate limit.
     pub fn settings(&self) -> [(&'static str, String); 5] {
         [
             ("GITHUB_URL", self.origin().to_owned()),
@@ -160,28 +161,28 @@ impl GitHub {
         &self.origin
     }
 
-    /// From now on whoever comes is signed in as this.
+    /// Signs every user in as this account.
     pub fn sign_in_as(&self, id: i64, login: &str) {
         self.state.lock().account = Some(Account { id, login: login.to_owned() });
     }
 
-    /// From now on a question is answered like this.
+    /// Sets how an endpoint responds.
     pub fn answers(&self, question: Question, manner: Manner) {
         self.state.lock().manners.insert(question, manner);
     }
 
-    /// What the account is in every organisation: `active`, `pending`, …
+    /// Sets the membership state in every organization: `active`, `pending`, …
     pub fn membership(&self, state: &str) {
         let answer = json!({ "state": state, "role": "member" });
         self.answers(Question::Membership, Manner::Json(answer));
     }
 
-    /// Every code and token that was given out, which nobody may read anywhere else.
+    /// Every issued code and token, which are secret.
     pub fn secrets(&self) -> Vec<String> {
         self.state.given.lock().expect("nobody panics with it").clone()
     }
 
-    /// How often something was asked.
+    /// Number of requests to an endpoint.
     pub fn asked(&self, question: Question) -> usize {
         self.state.lock().asked.get(&question).copied().unwrap_or(0)
     }
@@ -205,7 +206,7 @@ impl State {
         self.inner.lock().expect("nobody panics with it")
     }
 
-    /// A word that nobody has seen before.
+    /// Issues a random code or token.
     fn fresh(&self, kind: &str) -> String {
         let word = format!("{kind}_{:032x}", rand::random::<u128>());
         self.given.lock().expect("nobody panics with it").push(word.clone());

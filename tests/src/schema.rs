@@ -1,8 +1,8 @@
-//! Holds every message against the official JSON schema of its protocol revision.
+//! Validates every message against the official JSON schema of its protocol revision.
 //!
-//! A message is checked twice: as a JSON-RPC envelope, and as what its method says it is. A request
-//! and a notification name their method; a result is checked as the result of the request that it
-//! answers, which is why a [`Ledger`] keeps the requests in both directions.
+//! A message is validated twice: as a JSON-RPC envelope, and by its method. Requests and notifications
+//! contain their method; a result is validated by the method of its request, so a [`Ledger`] records the
+//! requests in both directions.
 
 use std::{
     collections::HashMap,
@@ -22,15 +22,15 @@ pub enum Revision {
     June2025,
     /// The last one with sessions: priming events, icons, URL elicitation.
     November2025,
-    /// No sessions: every request stands alone.
+    /// Stateless: no sessions.
     July2026,
 }
 
 impl Revision {
-    /// The revisions that begin with `initialize`.
+    /// The revisions with `initialize`.
     pub const LEGACY: [Self; 3] = [Self::March2025, Self::June2025, Self::November2025];
 
-    /// As it is written on the wire.
+    /// The version string of the protocol.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::March2025 => "2025-03-26",
@@ -70,7 +70,7 @@ struct Envelopes {
     error: &'static str,
 }
 
-/// Panics, with all that is wrong, if `value` is not a `definition` of `revision`.
+/// Panics with all validation errors if `value` does not match `definition` of `revision`.
 pub fn check(revision: Revision, definition: &str, value: &Value) {
     let problems = problems(revision, definition, value);
     assert!(
@@ -80,7 +80,7 @@ pub fn check(revision: Revision, definition: &str, value: &Value) {
     );
 }
 
-/// What makes `value` no `definition` of `revision`; empty if it is one.
+/// Returns the errors of validating `value` as `definition` of `revision`.
 pub fn problems(revision: Revision, definition: &str, value: &Value) -> Vec<String> {
     validator(revision, definition)
         .iter_errors(value)
@@ -88,8 +88,8 @@ pub fn problems(revision: Revision, definition: &str, value: &Value) -> Vec<Stri
         .collect()
 }
 
-/// The messages of one client: remembers the open requests of both sides, so that every answer can
-/// be checked as the result of its method.
+/// The messages of one client. Records the requests of both sides, so that every response can be validated
+/// by the method of its request.
 pub struct Ledger {
     revision: Revision,
     /// The method of every request that was sent or received, by sender and id.
@@ -103,7 +103,7 @@ enum Side {
 }
 
 impl Ledger {
-    /// For messages of `revision`.
+    /// Creates a ledger for messages of `revision`.
     pub fn new(revision: Revision) -> Self {
         Self { revision, methods: Mutex::default() }
     }
@@ -113,17 +113,17 @@ impl Ledger {
         self.revision
     }
 
-    /// Checks a message from the client.
+    /// Validates a message from the client.
     pub fn sent(&self, message: &Value) {
         self.message(Side::Client, message);
     }
 
-    /// Checks a message from the server.
+    /// Validates a message from the server.
     pub fn received(&self, message: &Value) {
         self.message(Side::Server, message);
     }
 
-    /// Remembers a request that is wrong on purpose: it is not checked, its answer is.
+    /// Records a request that is invalid on purpose: only its response is validated.
     pub fn sent_on_purpose(&self, message: &Value) {
         if let (Some(id), Some(method)) =
             (message.get("id"), message.get("method").and_then(Value::as_str))
@@ -154,8 +154,8 @@ impl Ledger {
                 }
             }
             (None, id) if message.get("error").is_some() => {
-                // An answer to a body that could not be read names no request, which the schemas
-                // before 2025-11-25 cannot say.
+                // A response to an unparsable body has no request id, which the schemas before
+                // 2025-11-25 do not allow.
                 if id.is_some_and(|id| !id.is_null()) || self.revision >= Revision::November2025 {
                     check(self.revision, envelopes.error, message);
                 }
@@ -179,7 +179,7 @@ impl Ledger {
         }
     }
 
-    /// Whether a method belongs to the tasks extension, which the schema does not describe.
+    /// Whether a method belongs to the tasks extension, which the schema does not contain.
     fn is_extension(&self, method: &str) -> bool {
         self.revision == Revision::July2026
             && (method.starts_with("tasks/") || method == "notifications/tasks")
@@ -209,15 +209,15 @@ impl Ledger {
     }
 }
 
-/// Which definition of a revision describes what, read from the schema itself.
+/// The names of the definitions of a revision, read from its schema.
 struct Definitions {
     /// Method → request definition.
     requests: HashMap<String, String>,
-    /// Method → definition of its result; a method that is missing here has an empty result.
+    /// Method → result definition; a method that is not in the map has an empty result.
     results: HashMap<String, String>,
     /// Method → notification definition.
     notifications: HashMap<String, String>,
-    /// Error code → definition of the whole error answer, for codes that prescribe their data.
+    /// Error code → definition of the error response, for codes that prescribe their data.
     errors: HashMap<i64, String>,
 }
 
@@ -282,7 +282,7 @@ fn all_definitions(schema: &Value) -> &serde_json::Map<String, Value> {
         .expect("a schema file has definitions")
 }
 
-/// Compiling a validator costs milliseconds, so each is made once per process.
+/// A cache of validators, because compiling one takes milliseconds.
 fn validator(revision: Revision, definition: &str) -> Arc<Validator> {
     type Compiled = HashMap<(Revision, String), Arc<Validator>>;
     static COMPILED: LazyLock<Mutex<Compiled>> = LazyLock::new(Mutex::default);

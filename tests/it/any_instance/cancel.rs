@@ -1,4 +1,4 @@
-//! A cancel stops the call wherever it runs.
+//! A cancellation stops the call at whichever instance it runs.
 
 use serde_json::{Value, json};
 use tests::{fixtures::at_gate, processes::Fleet};

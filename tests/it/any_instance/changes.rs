@@ -1,4 +1,4 @@
-//! A change is heard by whoever follows it, on whatever instance either of them is.
+//! Subscribers receive a change, whichever instances the subscriber and the change are at.
 
 use serde_json::json;
 use tests::processes::Fleet;
@@ -30,7 +30,7 @@ async fn a_change_is_heard_on_every_instance_and_after_its_listener_was_killed()
     let updated = modern.expect("notifications/resources/updated").await;
     assert_eq!(updated["params"]["uri"], uri);
 
-    // Nobody listens while this one happens.
+    // No listener is connected during this change.
     fleet.kill(1).await;
     ada.tool("notes_update", change("Four minutes.")).await.output();
     let mut resumed = ada.at(fleet.web(2)).resume(heard.id.as_deref().unwrap()).await;

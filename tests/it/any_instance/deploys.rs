@@ -1,4 +1,4 @@
-//! A deploy that changes the catalog is told to everyone who has a list of it.
+//! After a deploy that changes the catalog, every client with an old list receives `list_changed`.
 
 use serde_json::{Value, json};
 use tests::{client::Stream, processes::Fleet};
@@ -43,7 +43,7 @@ async fn a_session_that_was_not_listening_is_told_when_it_listens_again() {
     told_of_tools(&mut listening).await;
     drop(listening);
 
-    // Once is enough: the next message that it hears is about something else.
+    // Only once: the next message is about something else.
     let mut listening = ada.at(fleet.web(2)).listen().await;
     let priming = listening.next().await.unwrap();
     assert_eq!(priming.message, None::<Value>);

@@ -1,4 +1,4 @@
-//! An instance that is asked to end loses nothing, and ends in time.
+//! An instance that is asked to shut down loses nothing, and exits in time.
 
 use std::sync::{
     Arc,
@@ -14,7 +14,7 @@ use tests::{
 use super::{REVISION, ended, told};
 use crate::jobs_tools::titles;
 
-/// What a client did while instances came and went.
+/// What a client did during the restarts.
 #[derive(Default)]
 struct Load {
     done: AtomicBool,

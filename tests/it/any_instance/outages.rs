@@ -1,4 +1,4 @@
-//! What still works, and what is refused clearly, when something that the instances need is away.
+//! What still works, and what is rejected with a clear error, when a dependency is unavailable.
 
 use serde_json::{Value, json};
 use tests::{
@@ -15,7 +15,7 @@ fn tea() -> Value {
     json!({ "title": "Tea", "body": "Two minutes." })
 }
 
-/// A form to one of the endpoints of sign-in.
+/// Sends a form to an OAuth endpoint.
 async fn post_form(web: &Web, path: &str, body: String) -> Page {
     let request = web
         .request(reqwest::Method::POST, path)
@@ -67,7 +67,7 @@ async fn without_redis_modern_calls_go_on_and_sessions_are_told_to_wait() {
     assert_eq!(web.get("/healthz").await.status, 200, "the instance can still serve");
 
     fleet.redis().start_again().await;
-    // What Redis held is lost with it: the client is told to begin anew.
+    // The data in Redis is lost: the client is told to start a new session.
     tests::eventually("Redis is used again", async || {
         let ping = ada.body("ping", Value::Null);
         (ada.send_on_purpose(&ping).await.status == 404).then_some(())
@@ -170,7 +170,7 @@ async fn without_github_those_who_are_signed_in_go_on_and_others_are_told() {
     let callback = browser.to_callback(&begun).await;
     drop(github);
 
-    // Whoever is signed in stays so: the answer that GitHub gave last still counts.
+    // Users stay signed in: the last answer of GitHub is still valid.
     let refresh = tokens["refresh_token"].as_str().unwrap();
     let refreshed = app.refresh(fleet.web(1), refresh).await;
     assert_eq!(refreshed.status, 200, "{}", refreshed.text());
@@ -179,7 +179,7 @@ async fn without_github_those_who_are_signed_in_go_on_and_others_are_told() {
         ada.tool("notes_create", tea()).await.output();
         assert_eq!(fleet.web(index).get("/healthz").await.status, 200);
     }
-    // Whoever comes back from GitHub cannot come in now, and their program is told to try again.
+    // A sign-in at the callback fails now, and the client is told to try again.
     let page = browser.at(fleet.web(1)).get(&callback).await;
     assert_eq!(page.status, 303, "{}", page.text());
     let told = tests::browser::answer(page.header("location"));
@@ -200,7 +200,7 @@ async fn without_redis_jobs_run_and_sign_ins_wait() {
     let begun = browser.get(&app.asks().path()).await;
     assert_eq!(begun.status, 503, "{}", begun.text());
     assert!(!begun.header("retry-after").is_empty(), "it says when to come back");
-    // Nobody wakes the worker: it looks by itself.
+    // The worker is not notified: it polls.
     let ada = fleet.web(0).modern(token).with_tasks();
     let made = ada.tool("slow_compute", json!({ "label": "tea" })).await;
     let done = ended(&ada.at(fleet.web(1)), &made.result()["taskId"]).await;

@@ -1,4 +1,4 @@
-//! A question that one instance asked is answered at another, and the call goes on wherever.
+//! A question that one instance asked can be answered at another, and the call continues.
 
 use serde_json::{Value, json};
 use tests::{client::Legacy, processes::Fleet};
@@ -87,7 +87,7 @@ async fn rounds_of_questions_go_on_while_instances_come_and_go() {
         if message.get("method").is_none() {
             break message;
         }
-        // Whoever asked dies before the answer comes; the next instance takes it.
+        // The instance that asked dies before the answer arrives; the next instance receives it.
         let asker = rounds % fleet.len();
         let next = (rounds + 1) % fleet.len();
         fleet.kill(asker).await;

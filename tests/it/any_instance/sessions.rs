@@ -1,4 +1,4 @@
-//! A session belongs to no instance.
+//! A session is not bound to an instance.
 
 use serde_json::{Value, json};
 use tests::processes::Fleet;

@@ -1,5 +1,5 @@
-//! A server, or what is between, that stops answering without closing anything: what waits for it
-//! ends in time, and goes on by itself over new connections.
+//! A server or network that stops responding without closing connections: waiting requests end in time,
+//! and the product recovers over new connections.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use tests::{
 };
 use tokio::time::timeout;
 
-/// The longest that a statement waits for its answer, with time for a busy machine.
+/// Upper bound of the wait for a statement, with a reserve for a busy machine.
 const STATEMENT: Duration = Duration::from_secs(20);
 
 /// `SHUTDOWN_TIMEOUT` in these tests, in seconds.
@@ -20,13 +20,13 @@ fn plan() -> Plan {
     Plan::new(Kind::Fixtures).instances(1).with("SHUTDOWN_TIMEOUT", format!("{SHUTDOWN}s"))
 }
 
-/// How long something takes.
+/// Measures the duration of a future.
 async fn timed<T>(work: impl Future<Output = T>) -> (T, Duration) {
     let began = Instant::now();
     (work.await, began.elapsed())
 }
 
-/// Asks an instance about notes, several times at once, so that it has several connections.
+/// Sends several concurrent calls to an instance, so that it opens several connections.
 async fn warm_up(fleet: &Fleet, token: &str) {
     let ada = fleet.web(0).modern(token);
     let calls = (0..8).map(|_| ada.tool("notes_list", json!({})));
@@ -42,8 +42,8 @@ async fn an_instance_replaces_database_connections_that_went_silent() {
     warm_up(&fleet, &token).await;
     fleet.database().silence();
     let ada = fleet.web(0).modern(&token);
-    // Only a connection that was used a moment ago is used without a check; a call on it waits for
-    // its answer, and what it learns holds for all connections.
+    // Only a recently used connection is used without a ping. A call on it waits for its response, and its
+    // failure makes the pool check all connections.
     let (first, time) = timed(ada.tool("notes_list", json!({}))).await;
     assert!(time < STATEMENT, "{time:?}");
     if first.result()["isError"] == true {
@@ -70,7 +70,7 @@ async fn calls_end_in_time_when_the_database_is_frozen_and_work_again_afterwards
     let calls = (0..12).map(|_| timed(ada.tool("notes_list", json!({}))));
     let calls = in_time("calls end", futures_util::future::join_all(calls)).await;
     for (call, time) in calls {
-        // One person waits for a few connections only, and is refused beyond that.
+        // One user may wait for only a few connections, and is refused beyond that.
         let said = match call.message["error"]["message"].as_str() {
             Some(refusal) => refusal.to_owned(),
             None => call.tool_error().to_owned(),
@@ -167,7 +167,7 @@ async fn no_call_fails_when_the_database_has_closed_every_connection() {
     for _ in 0..3 {
         warm_up(&fleet, &token).await;
         fleet.end_database_connections().await;
-        // Reads are asked again, and writes do not use a connection of which a read knows better.
+        // Reads are retried, and writes do not use a connection that a read has found broken.
         warm_up(&fleet, &token).await;
         ada.tool("notes_create", json!({ "title": "Tea", "body": "" })).await.output();
     }
@@ -183,7 +183,7 @@ async fn a_database_that_is_writable_again_is_written_to_at_once() {
             "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = \
              {value}', current_database()); END $$"
         );
-        // A session that is read-only by default may still say otherwise.
+        // A session that is read-only by default may still override it.
         let sql = format!("SET transaction_read_only = off; {sql}");
         fleet.execute(&sql).await;
     };
@@ -222,8 +222,8 @@ async fn sessions_go_on_when_the_connections_to_redis_went_silent() {
         (page.status == 200).then_some(())
     })
     .await;
-    // The connection for signals is replaced, too. The stream may have been closed in between: then
-    // its client comes back.
+    // The subscriber connection is replaced, too. The stream may have been closed in between: then the
+    // client resumes it.
     in_time("the listener hears of a change", async {
         loop {
             ada.tool("test_trigger_tool_change", json!({})).await;

@@ -1,5 +1,5 @@
-//! A client that comes back anywhere hears everything once and in order, whatever became of the
-//! instance that ran its call.
+//! A client that resumes at any instance receives every event once and in order, even if the instance that
+//! ran its call has died.
 
 use serde_json::{Value, json};
 use tests::{
@@ -91,7 +91,7 @@ async fn an_instance_that_was_only_slow_adds_nothing() {
     let heard = ada.at(fleet.web(1)).resume(&last).await.rest().await;
     assert_eq!(told(&heard), ["2", "3", "passed 3 times"]);
     fleet.instance(0).signal(Signal::CONT);
-    // It wakes up in the middle of its run, writes what it has to say, and serves as before.
+    // It continues in the middle of its run, writes its events, and serves as before.
     assert_eq!(ada.call("ping", Value::Null).await.result(), &json!({}));
     let again = ada.resume(&last).await.rest().await;
     assert_eq!(told(&again), ["2", "3", "passed 3 times"]);

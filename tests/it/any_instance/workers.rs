@@ -1,4 +1,4 @@
-//! A job belongs to no worker: it goes on elsewhere, from where it was.
+//! A job is not bound to a worker: another worker continues it from its checkpoint.
 
 use serde_json::json;
 use tests::{
@@ -42,7 +42,7 @@ async fn a_job_of_a_lost_worker_goes_on_from_its_checkpoint() {
 #[tokio::test]
 async fn a_worker_that_was_only_slow_adds_nothing() {
     let mut fleet = fleet().await;
-    // So that it is known who runs the job.
+    // One worker only, so that it is known which one runs the job.
     fleet.drain_worker(1).await;
     let ada = fleet.web(0).legacy(fleet.token("ada").await, REVISION).await;
     let gate = fleet.gate("a");
@@ -60,7 +60,7 @@ async fn a_worker_that_was_only_slow_adds_nothing() {
     }
     let rest = ["1", "2", "3", "passed 3 times, 1 of them before"];
     assert_eq!(told(&stream.rest().await), rest);
-    // It wakes up in the middle of its run, and finds that the job is not its own any more.
+    // It continues in the middle of its run, and finds that another worker has the job.
     fleet.worker(0).signal(Signal::CONT);
     fleet.drain_worker(0).await;
     let again = ada.at(fleet.web(1)).resume(first.id.as_deref().unwrap()).await.rest().await;

@@ -1,5 +1,5 @@
-//! What becomes of jobs when the answer of the database is lost in the middle: whoever waited for it
-//! cannot know what was done.
+//! Jobs when the response of the database is lost, so that the product does not know whether the statement
+//! was executed.
 
 use entity::jobs;
 use sea_orm::{Database, EntityTrait as _};
@@ -14,7 +14,7 @@ use tests::{
 };
 use url::Url;
 
-/// The fixtures on a database, and what passes between them.
+/// Starts the fixtures on a database behind a relay.
 async fn cluster(database: &str, workers: usize) -> (Cluster, Relay) {
     let mut url: Url = database.parse().unwrap();
     let relay = Relay::to(&url.socket_addrs(|| Some(5432)).unwrap()[0].to_string()).await;
@@ -24,7 +24,7 @@ async fn cluster(database: &str, workers: usize) -> (Cluster, Relay) {
     (setup.workers(workers).start().await, relay)
 }
 
-/// Loses the answers that are held, with their connections.
+/// Drops the responses that are held, and their connections.
 async fn lose_answers(relay: &Relay) {
     relay.cut().await;
     relay.release();

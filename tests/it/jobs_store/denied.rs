@@ -1,4 +1,4 @@
-//! Jobs whose access was ended: what is found of them, and when.
+//! Finding jobs whose access was revoked.
 
 use jobs::{DeniedJobs, End, Turn};
 use mcp::{UserId, job::JobStatus};

@@ -1,5 +1,5 @@
-//! Jobs in the database, on both databases, and workers that run them. Several services on one
-//! database are several processes; a worker that is killed is one whose runtime is dropped.
+//! The job queue on both databases, and the workers. Several services on one database stand for several
+//! processes; dropping the runtime of a worker stands for SIGKILL.
 
 #![expect(clippy::unwrap_used, reason = "a story that does not go on as told is a failure")]
 
@@ -29,7 +29,7 @@ async fn begin(service: &Service) -> Transaction {
     service.db().begin().await.unwrap()
 }
 
-/// A job of somebody that somebody asks for.
+/// A new job of this user.
 pub(crate) fn new_job(owner: &UserId) -> NewJob {
     NewJob {
         id: JobId::random(),
@@ -81,7 +81,7 @@ async fn claim(service: &Service, max: u32) -> Vec<Claimed> {
     jobs::claim(service.jobs(), &mut Turn::default(), claims(max)).await.unwrap()
 }
 
-/// The one job that there is.
+/// The only job in the database.
 async fn claim_one(service: &Service) -> Claimed {
     let mut claimed = claim(service, 10).await;
     assert_eq!(claimed.len(), 1);
@@ -93,7 +93,7 @@ fn text(text: &str) -> JobOutcome {
     JobOutcome::Result { result: to_raw_value(&result).unwrap(), is_error: false, is_fault: false }
 }
 
-/// What the client reads of an outcome.
+/// The client's view of an outcome.
 fn said(job: &Job) -> String {
     let Some(JobOutcome::Result { result, .. }) = &job.outcome else {
         panic!("{:?} has no result", job.id)
@@ -102,7 +102,7 @@ fn said(job: &Job) -> String {
     result["content"][0]["text"].as_str().unwrap().to_owned()
 }
 
-/// Whether the end of an attempt counted.
+/// Whether the end of an attempt was accepted.
 async fn settle(service: &Service, lease: &Lease, end: End) -> bool {
     let settled = jobs::settle(service.jobs(), &[(lease.clone(), end)]).await.unwrap();
     settled.written.contains(&lease.job)

@@ -1,4 +1,4 @@
-//! How Postgres finds what workers and clients ask it: by index, however much has been done before.
+//! Query plans on Postgres: the statements of workers and clients use indexes, however many jobs exist.
 
 use sea_orm::{ConnectionTrait as _, DatabaseBackend, Statement};
 
@@ -10,7 +10,7 @@ async fn no_verb_of_a_queue_reads_its_table_from_end_to_end() {
     enqueue(&world.service, new_job(&user("p7"))).await;
     fill(&world.service).await;
     let ada = user("p8"); // has nothing in the queue
-    // Whatever a session has counted is there for all to see once the session has ended.
+    // The statistics of a session are visible once the session has ended.
     let service = world.another().await;
     let before = scans(&world).await;
     everything(&world, &service, &ada).await;
@@ -23,7 +23,7 @@ async fn no_verb_of_a_queue_reads_its_table_from_end_to_end() {
     assert_eq!(before.whole, after.whole, "the jobs were read from end to end");
 }
 
-/// Every verb that a client, a worker or a schedule can cause.
+/// Every operation that a client, a worker or a schedule can cause.
 async fn everything(world: &World, service: &Service, ada: &UserId) {
     let store = jobs::store(service.jobs());
     let id = enqueue(service, streamed_job(ada)).await;
@@ -76,7 +76,7 @@ async fn everything(world: &World, service: &Service, ada: &UserId) {
     jobs::sweep::finished(service.jobs()).await.unwrap();
 }
 
-/// How often the table was read.
+/// Number of sequential scans of the table.
 struct Scans {
     whole: i64,
     by_index: i64,

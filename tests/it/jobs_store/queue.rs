@@ -1,4 +1,4 @@
-//! The life of a job, verb by verb.
+//! The life of a job, operation by operation.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! Schedules: of several workers one runs a tick.
+//! Schedules: one of several workers executes a run.
 
 use futures_util::future::join_all;
 use tests::Idle;

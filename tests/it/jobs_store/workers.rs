@@ -1,4 +1,4 @@
-//! Workers: what becomes of jobs when they die, are paused, are told to end, or hear nothing.
+//! What happens to jobs when workers die, are paused, are shut down, or miss notifications.
 
 use std::{
     collections::BTreeMap,
@@ -31,7 +31,7 @@ type Body = dyn Fn(Attempt, Arc<dyn AttemptStore>, CancellationToken) -> BoxFutu
     + Send
     + Sync;
 
-/// Runs every job by one function, and remembers whom it told what.
+/// Runs every job with one function, and records its announcements.
 struct Script {
     body: Box<Body>,
     told: Mutex<Vec<(JobId, JobStatus)>>,
@@ -94,7 +94,7 @@ async fn a_worker_that_cannot_look_for_jobs_ends_with_an_error() {
     assert!(error.is::<worker::Stalled>(), "{error:?}");
 }
 
-/// A worker in a runtime of its own, like a process: dropping it is `kill -9`.
+/// A worker in its own runtime. Dropping it stands for SIGKILL.
 struct Process {
     runtime: Option<Runtime>,
     shutdown: CancellationToken,

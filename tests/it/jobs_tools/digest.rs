@@ -1,4 +1,4 @@
-//! `notes_digest`: by the client's model, by the operator's, or not at all.
+//! `notes_digest`: with the client's model, with the operator's model, or without one.
 
 use serde_json::{Value, json};
 use tests::{

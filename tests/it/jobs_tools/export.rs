@@ -1,4 +1,4 @@
-//! `notes_export`: a file that any instance serves for an hour.
+//! `notes_export`: writes a file that any instance serves for an hour.
 
 use std::time::Duration;
 

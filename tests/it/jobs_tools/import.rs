@@ -1,4 +1,4 @@
-//! `notes_import`: many notes at once, each exactly once.
+//! `notes_import`: imports many notes, each exactly once.
 
 use serde_json::{Value, json};
 use tests::{

@@ -1,4 +1,4 @@
-//! `jobs_list`, `jobs_get` and `jobs_cancel`: a model comes back for what it did not wait for.
+//! `jobs_list`, `jobs_get` and `jobs_cancel`: a model looks up the jobs for which it did not wait.
 
 use std::time::Duration;
 

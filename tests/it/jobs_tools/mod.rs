@@ -1,5 +1,5 @@
-//! The tools whose work outlives a request: importing, exporting and digesting notes, and looking
-//! after jobs. On both databases, by clients of both eras.
+//! The tools that run as jobs (import, export and digest of notes) and the tools for jobs, on both
+//! databases and with clients of both eras.
 
 mod digest;
 mod export;
@@ -20,12 +20,12 @@ async fn notes_on(database: Database) -> Cluster {
     Setup::new(database).workers(1).start().await
 }
 
-/// A client that can ask nobody and offers no model.
+/// A client without elicitation and sampling.
 fn alone(client: &Modern) -> Modern {
     client.with_capabilities(json!({}))
 }
 
-/// Every title that a person has, sorted.
+/// All titles of the client's notes, sorted.
 pub(crate) async fn titles(client: &Modern) -> Vec<String> {
     let mut titles = Vec::new();
     let mut arguments = json!({ "limit": 100 });
@@ -54,8 +54,8 @@ async fn body(client: &Modern, title: &str) -> String {
     note.output()["body"].as_str().unwrap().to_owned()
 }
 
-/// Calls a tool and answers everything that it asks, until it is done; says how many questions came
-/// with each round.
+/// Calls a tool and answers its questions until it has finished. Returns the number of questions of each
+/// round.
 async fn answered(
     client: &Modern,
     call: &Value,

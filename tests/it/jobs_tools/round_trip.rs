@@ -1,5 +1,5 @@
-//! What is exported, deleted and imported again is what it was, byte for byte, in each format and by
-//! each way to the file.
+//! Exported notes that are deleted and imported again are identical byte for byte, in each format and with
+//! each way to pass the file.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! An import of 10,000 notes while everything that could run it is killed, and its client follows.
+//! An import of 10,000 notes survives the death of all instances and workers, and its client follows it.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ const SILENCE: Duration = Duration::from_secs(5);
 /// workers end.
 const PATIENCE: Duration = Duration::from_secs(100);
 
-/// A process that may be killed.
+/// A process that can be killed.
 #[derive(Clone, Copy)]
 enum Victim {
     Instance(usize),
@@ -184,7 +184,7 @@ async fn ten_thousand_notes_are_imported_whatever_dies() {
     assert_eq!(titles(&ada).await, expected, "each exactly once");
 }
 
-/// The next event; nothing when the stream has ended or says nothing for a while.
+/// The next event. `None` when the stream has ended or has been silent for a while.
 async fn next(stream: &mut Stream) -> Option<tests::client::Event> {
     tokio::time::timeout(SILENCE, stream.next()).await.ok().flatten()
 }

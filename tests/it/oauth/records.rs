@@ -168,7 +168,7 @@ impl<'a> MakeWriter<'a> for Lines {
 
 /// Our own crates say all that they can, the others what they say in production.
 const FILTER: &str =
-    "info,service=trace,jobs=trace,platform=trace,web=trace,mcp=trace,entity=trace";
+    "info,service=trace,oauth=trace,jobs=trace,platform=trace,web=trace,mcp=trace,entity=trace";
 
 // One thread: a subscriber for this test alone hears all that its instances say.
 #[tokio::test(flavor = "current_thread")]

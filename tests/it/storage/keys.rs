@@ -1,5 +1,4 @@
-//! Signing keys and the tokens that they sign, on several instances that share nothing but the
-//! database.
+//! Signing keys and their tokens, at several instances that share only the database.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -65,7 +64,7 @@ async fn a_changed_secret_signs_nobody_out(world: World) {
     let keys = Entity::trusted().all(old.db()).await.unwrap();
     assert_eq!(keys.len(), 2);
     assert_ne!(keys[0].kek_id, keys[1].kek_id);
-    // The old instance goes on signing with what it has.
+    // The old instance continues to sign with its own key.
     let again = token(old).await;
     assert!(new.oauth().tokens().verify(&again).await.is_ok());
 }
@@ -78,7 +77,7 @@ async fn an_unknown_key_is_looked_up_but_not_all_the_time(world: World) {
     let second = token(&world.another_with(&"second secret ".repeat(4)).await).await;
     assert!(old.oauth().tokens().verify(&second).await.is_ok(), "looked up at once");
 
-    // Somebody asks for a key that does not exist: from then on there is a pause.
+    // A lookup of an unknown key starts a pause, during which the keys are not reloaded.
     let elsewhere = World::sqlite().await;
     let invented = token(&elsewhere.service).await;
     assert_eq!(old.oauth().tokens().verify(&invented).await, unknown);

@@ -1,5 +1,5 @@
-//! What is stored, on both databases: notes and who may see them, search, people, signing keys, and
-//! the schema itself. Every story runs on SQLite and on Postgres.
+//! The storage layer on both databases: notes and their access control, search, users, signing keys and the
+//! schema. Every test runs on SQLite and on Postgres.
 
 #![expect(clippy::unwrap_used, reason = "a story that does not go on as told is a failure")]
 

@@ -1,4 +1,4 @@
-//! The schema itself: it goes up, down and up again, however many processes begin at once.
+//! Migrations: up, down and up again, also in several processes at once.
 
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ async fn migrate_at_once(world: &World) {
     world.note(&user("ada"), "Title", "body", &["tag"]).await;
 }
 
-/// A worker waits for its schema and does not make it, nor anything else.
+/// A worker waits until the schema is migrated, and does not migrate it itself.
 async fn a_worker_waits(world: &World) {
     let (service, empty) = (world.service.clone(), migration::status(world.service.db()).await);
     assert!(empty.unwrap().iter().all(|it| !it.applied));

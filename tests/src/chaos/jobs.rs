@@ -1,7 +1,7 @@
-//! The jobs of one user, and how each of them has ended.
+//! The jobs of one user, and the outcome of each.
 //!
-//! A job that its client was told of exists. It ends by itself, or because it was cancelled, and how
-//! it has ended never changes, whoever is asked and however often.
+//! A job whose id the client has received exists. It finishes or is cancelled, and its outcome never
+//! changes, whichever instance is asked.
 
 use std::collections::BTreeMap;
 
@@ -16,15 +16,15 @@ use super::{
 #[derive(Debug)]
 pub(super) struct Jobs {
     asker: Asker,
-    /// Those that the client was told of, with their ends as far as they were seen.
+    /// The jobs whose ids the client has received, with their outcomes if known.
     known: BTreeMap<String, Option<End>>,
 }
 
-/// How a job has ended.
+/// The outcome of a job.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct End {
     pub(super) status: String,
-    /// What its tool gave.
+    /// The result of its tool.
     pub(super) result: Value,
     error: Value,
 }
@@ -34,7 +34,7 @@ impl Jobs {
         Self { asker: Asker::new(token), known: BTreeMap::new() }
     }
 
-    /// The client was told of a job: from now on it must be there.
+    /// Records a job whose id the client has received: from now on it must exist.
     pub(super) fn was_acknowledged(&mut self, world: &World, job: &str) {
         if !self.known.contains_key(job) {
             world.tally.count("jobs acknowledged");
@@ -42,14 +42,14 @@ impl Jobs {
         }
     }
 
-    /// Cancels a job with the tool that a model has for it.
+    /// Cancels a job with the tool `jobs_cancel`.
     pub(super) async fn cancel(&mut self, world: &World, job: &str) {
         if self.look(world, "jobs_cancel", job).await.is_none() {
             world.tally.broken(format!("job {job} was acknowledged and is lost"));
         }
     }
 
-    /// Waits for the end of a job. Nothing if there is no such job.
+    /// Waits for the end of a job. `None`: no such job.
     pub(super) async fn end(&mut self, world: &World, job: &str) -> Option<End> {
         loop {
             let found = self.look(world, "jobs_get", job).await?;
@@ -58,7 +58,7 @@ impl Jobs {
                 return Some(end);
             }
             if world.is_over() && found["job"]["status"] == "input_required" {
-                // Whoever was asked has lost sight of it, and it would wait for a day.
+                // The instance no longer notices its end, and would wait for a day.
                 world.tally.count("jobs that waited for an answer at the end");
                 self.cancel(world, job).await;
             }
@@ -66,7 +66,7 @@ impl Jobs {
         }
     }
 
-    /// Asks a tool about a job until somebody answers. Nothing if there is no such job.
+    /// Calls a job tool until an instance answers. `None`: no such job.
     async fn look(&mut self, world: &World, tool: &str, job: &str) -> Option<Value> {
         loop {
             let outcome = self.asker.tool(world, tool, json!({ "id": job }), None).await;
@@ -99,8 +99,8 @@ impl Jobs {
         }
     }
 
-    /// Every job that anybody was told of is there and has ended as was seen, and no other one is
-    /// under way.
+    /// Checks that every job whose id was received exists and has the recorded outcome, and that no other job
+    /// is unfinished.
     pub(super) async fn verify(mut self, world: &World) {
         let known: Vec<_> = self.known.keys().cloned().collect();
         for job in known {
@@ -133,7 +133,7 @@ impl Jobs {
 }
 
 impl End {
-    /// The end of a job, if it has ended.
+    /// The outcome of a job. `None` if it is unfinished.
     fn of(found: &Value) -> Option<Self> {
         let status = found["job"]["status"].as_str()?;
         ["completed", "failed", "cancelled"].contains(&status).then(|| Self {
@@ -144,17 +144,17 @@ impl End {
     }
 }
 
-/// What became of an import of one new note beside one whose title was there, when the user was asked
-/// and gave two answers at once: to leave the old one as it is, and not to import anything.
+/// The outcome of an import of a new note and of one whose title exists, when the user gave two answers to
+/// the question at once: to keep the old note, and to import nothing.
 pub(super) enum Decided {
-    /// The new note was kept.
+    /// The new note was imported.
     Skipped,
-    /// Nothing was.
+    /// Nothing was imported.
     Declined,
 }
 
 impl Decided {
-    /// Reads the result of the import. Nothing if it follows from neither answer alone.
+    /// Reads the result of the import. `None` if it does not follow from one of the answers alone.
     pub(super) fn of(result: &Value) -> Option<Self> {
         let of = |field: &str| result[field].as_u64();
         match (of("created")?, of("skipped")?, result["reason"].is_string()) {
@@ -173,8 +173,8 @@ impl Decided {
     }
 }
 
-/// Whether a call was answered with the advice to try again, because the database was away: nothing
-/// was promised.
+/// Whether a call was answered with the advice to try again because the database was unavailable, which
+/// guarantees nothing.
 pub(super) fn was_put_off(world: &World, answer: &Value) -> bool {
     let result = &answer["result"];
     let text = result["content"][0]["text"].as_str().unwrap_or_default();

@@ -1,11 +1,10 @@
-//! Random clients against instances and workers that come and go, and a model of what they were
-//! promised.
+//! Random clients against instances and workers that fail and restart, and a model of the guarantees that
+//! the clients were given.
 //!
-//! Everything random comes from one seed: what the clients do, and what happens to the instances, the
-//! workers, Redis and the database ([`weather`]). The order in which the two meet is the machine's. A
-//! client ([`legacy`], [`modern`]) knows what it asked for and what it was told; what contradicts a
-//! promise is noted in the [`Tally`], and so is how often each kind of thing has happened, so that a run
-//! in which nothing happened cannot look like a success.
+//! All random decisions come from one seed: the actions of the clients, and the faults of the instances,
+//! the workers, Redis and the database ([`weather`]). Their interleaving depends on the machine. A client
+//! ([`legacy`], [`modern`]) knows its requests and the responses; violations of a guarantee are recorded in
+//! the [`Tally`], with the number of events of each kind, so that a run without faults cannot pass.
 
 mod jobs;
 mod legacy;
@@ -30,32 +29,31 @@ pub use self::tally::Tally;
 use self::{jobs::Jobs, notes::Notes, wire::Http};
 use crate::processes::{Kind, Persistence, Plan};
 
-/// How many clients of each era there are. Each has a user of its own.
+/// Number of clients of each era, each with its own user.
 const CLIENTS: usize = 4;
 
-/// How many workers there are.
+/// Number of workers.
 const WORKERS: usize = 2;
 
-/// Seconds of the lease of a job: a tenth of what it is in production, so that jobs are taken over
-/// all the time.
+/// Lease of a job in seconds: a tenth of that in production, so that jobs are often reclaimed.
 const JOB_LEASE: &str = "3";
 
-/// How long one thing that a client does may take, with everything that goes wrong on the way: the
-/// longest outage, the lease of a lost call, and the run of what is run again, twice over.
+/// Timeout of one action of a client, including faults: twice the sum of the longest outage, the lease of a
+/// lost call, and its second run.
 const OPERATION_LIMIT: Duration = Duration::from_secs(90);
 
-/// What a client was promised, to be compared with what is there at the end.
+/// The guarantees that a client was given, to be compared with the final state.
 struct Promised {
     notes: Notes,
     jobs: Jobs,
 }
 
-/// What all clients share.
+/// The state that all clients share.
 #[derive(Debug)]
 pub(crate) struct World {
     http: Http,
     tally: Tally,
-    /// How often Redis has lost its data. What was under way then is excused, and only then.
+    /// How often Redis has lost its data. Only requests during such a loss may fail because of it.
     forgotten: AtomicU64,
     done: AtomicBool,
 }
@@ -70,7 +68,7 @@ impl World {
     }
 }
 
-/// Lets it rage for `time`, and says what came of it.
+/// Runs clients and faults for `time`, and returns the tally.
 pub async fn run(seed: u64, time: Duration) -> Tally {
     let mut seeds = StdRng::seed_from_u64(seed);
     let plan = Plan::new(Kind::Fixtures).workers(WORKERS).with("TEST_LEASE", JOB_LEASE);
@@ -101,7 +99,7 @@ pub async fn run(seed: u64, time: Duration) -> Tally {
     weather::rage(&mut fleet, &world, weather, Instant::now() + time).await;
     world.done.store(true, Ordering::SeqCst);
 
-    // The sky is clear: whatever is under way must come to an end now.
+    // No more faults: everything in progress must end now.
     let promised: Mutex<Vec<Promised>> = Mutex::default();
     let all = async {
         while let Some(ended) = clients.join_next().await {
@@ -116,7 +114,7 @@ pub async fn run(seed: u64, time: Duration) -> Tally {
     }
     for Promised { notes, jobs } in promised.into_inner() {
         let verified = async {
-            // Jobs first: one that nobody followed may still write notes.
+            // Jobs first: one that no client followed may still write notes.
             jobs.verify(&world).await;
             notes.verify(&world).await;
         };

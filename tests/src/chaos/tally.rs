@@ -1,4 +1,4 @@
-//! What has happened, and what should not have.
+//! Counts of events, and the violated guarantees.
 
 use std::{
     collections::BTreeMap,
@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// Counts and broken promises. Clones share everything.
+/// Counts of events and violated guarantees. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Tally(Arc<Mutex<Inner>>);
 
@@ -18,26 +18,26 @@ struct Inner {
     logs: Vec<String>,
 }
 
-/// How much of the log of a process is shown.
+/// Number of log lines of a process that are printed.
 const LOG_TAIL: usize = 200;
 
 impl Tally {
-    /// How many promises were kept.
+    /// Number of guarantees that were kept.
     pub fn kept(&self) -> usize {
         self.inner().kept
     }
 
-    /// The promises that were broken.
+    /// The violated guarantees.
     pub fn broken_promises(&self) -> Vec<String> {
         self.inner().broken.clone()
     }
 
-    /// The ends of the logs of all processes, if a promise was broken.
+    /// The ends of the logs of all processes, if a guarantee was violated.
     pub fn logs(&self) -> Vec<String> {
         self.inner().logs.clone()
     }
 
-    /// How often this has happened.
+    /// The number of events of this kind.
     pub fn of(&self, what: &'static str) -> usize {
         self.inner().counts.get(what).copied().unwrap_or(0)
     }

@@ -1,6 +1,6 @@
-//! What happens to the instances, the workers, Redis and the database: one thing after the other, so
-//! that two instances of three and one worker of two are there most of the time, as a platform would
-//! have it. The order is random, and each thing comes as often as it should.
+//! The faults of the instances, the workers, Redis and the database. They are injected one at a time, so
+//! that two of three instances and one of two workers run most of the time, as on a platform. The order is
+//! random, the frequency of each fault is fixed.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 use super::World;
 use crate::processes::{Fleet, Signal};
 
-/// Something that happens.
+/// A fault.
 #[derive(Clone, Copy)]
 enum Event {
     Kill,
@@ -27,7 +27,7 @@ enum Event {
     LoseDatabase,
 }
 
-/// Each with how often it happens in one round.
+/// Each fault with its number in one round.
 const EVENTS: [(Event, usize); 12] = [
     (Event::Kill, 5),
     (Event::Sleep, 2),
@@ -43,7 +43,7 @@ const EVENTS: [(Event, usize); 12] = [
     (Event::LoseDatabase, 2),
 ];
 
-/// Lets one thing after the other happen until `end`; then everything is whole again.
+/// Injects one fault at a time until `end`, then restores everything.
 pub(super) async fn rage(fleet: &mut Fleet, world: &World, mut random: StdRng, end: Instant) {
     let mut round = Vec::new();
     let mut sleeper = Sleeper::default();
@@ -67,7 +67,7 @@ pub(super) async fn rage(fleet: &mut Fleet, world: &World, mut random: StdRng, e
             Event::Sleep => {
                 world.tally.count("instances stopped for a while");
                 fleet.instance(instance).signal(Signal::STOP);
-                // Sometimes longer than the lease of its calls, which are taken over then.
+                // Sometimes longer than the lease of its calls, which are then taken over.
                 let longest = if random.random_bool(0.3) { 9_000 } else { 1_500 };
                 pause(&mut random, 100..longest).await;
                 fleet.instance(instance).signal(Signal::CONT);
@@ -113,7 +113,7 @@ pub(super) async fn rage(fleet: &mut Fleet, world: &World, mut random: StdRng, e
             }
             Event::ForgetRedis => {
                 world.tally.count("Redis lost its data");
-                // Before and after: whoever looks in between is excused as well.
+                // Before and after, so that requests in between are excused as well.
                 world.forgotten.fetch_add(1, Ordering::SeqCst);
                 fleet.redis().forget_everything().await;
                 world.forgotten.fetch_add(1, Ordering::SeqCst);
@@ -125,7 +125,7 @@ pub(super) async fn rage(fleet: &mut Fleet, world: &World, mut random: StdRng, e
             Event::LoseDatabase => {
                 world.tally.count("database away for a while");
                 fleet.database().cut();
-                // Sometimes longer than anybody is patient with it.
+                // Sometimes longer than every timeout.
                 let longest = if random.random_bool(0.3) { 9_000 } else { 2_000 };
                 pause(&mut random, 100..longest).await;
                 fleet.database().mend();
@@ -135,8 +135,8 @@ pub(super) async fn rage(fleet: &mut Fleet, world: &World, mut random: StdRng, e
     sleeper.wake(fleet);
 }
 
-/// A worker that is stopped while other things happen: mostly for longer than the leases of its jobs,
-/// so that it finds them elsewhere when it wakes up.
+/// Stops a worker during other faults, mostly for longer than the leases of its jobs, so that they have
+/// been reclaimed when it continues.
 #[derive(Default)]
 struct Sleeper(Option<(usize, Instant)>);
 

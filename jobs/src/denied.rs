@@ -187,10 +187,10 @@ async fn end(queue: &Queue, denied: &[(Candidate, &'static str)]) -> Result<Vec<
     for (candidate, why) in denied {
         // A parent acts with the same access as its parts, and would wait for them in vain.
         if let Some(parent) = &candidate.parent {
-            let end = Write::new(parent, candidate, *why, now)?;
+            let end = Write::new(parent, candidate, why, now)?;
             writes.entry(parent.clone()).or_insert(end);
         }
-        writes.insert(candidate.id.clone(), Write::new(&candidate.id, candidate, *why, now)?);
+        writes.insert(candidate.id.clone(), Write::new(&candidate.id, candidate, why, now)?);
     }
     let (parents, others): (BTreeSet<_>, BTreeSet<_>) = writes
         .keys()

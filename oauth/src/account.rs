@@ -6,7 +6,7 @@ use entity::{
     oauth_grants::{Entity, Model},
     users as users_table,
 };
-use mcp::{Signal, UserId};
+use mcp::UserId;
 use platform::{
     counted,
     db::{self, Failure},

@@ -126,6 +126,7 @@ fn whole_seconds(micros: u64) -> Duration {
     Duration::from_secs(micros.div_ceil(1_000_000))
 }
 
+/// A bucket of this many requests per minute.
 pub const fn per_minute(name: &'static str, limit: u32) -> Bucket {
     Bucket { name, limit, window: Duration::from_mins(1) }
 }

@@ -165,8 +165,8 @@ impl Service {
 
     /// How much a person keeps, and the quota.
     pub async fn notes_used(&self, user: &UserId) -> Result<notes::quota::Used, Failure> {
-        let used = notes::quota::usage(&self.db_of(user), user).await?;
-        Ok(notes::quota::Used { used, quota: self.config().note_quota })
+        let amount = notes::quota::usage(&self.db_of(user), user).await?;
+        Ok(notes::quota::Used { used: amount, quota: self.config().note_quota })
     }
 
     /// How many unfinished jobs a person has, and the quota.

@@ -20,8 +20,9 @@ const IN_CIRCLES: &[(&str, usize)] = &[
     ("jobs", 0),
     ("mcp", 0),
     ("migration", 0),
+    ("oauth", 0),
     ("platform", 0),
-    ("service", 67),
+    ("service", 41),
     ("web", 0),
     ("worker", 0),
 ];

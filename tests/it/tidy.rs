@@ -16,10 +16,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("migration", &[]),
     ("platform", &["mcp"]),
     ("jobs", &["entity", "mcp", "platform"]),
-    ("service", &["entity", "jobs", "mcp", "platform"]),
+    ("oauth", &["entity", "mcp", "platform"]),
+    ("service", &["entity", "jobs", "mcp", "oauth", "platform"]),
     // `migration` and `worker` are for the one-process mode.
-    ("web", &["mcp", "migration", "platform", "service", "worker"]),
-    ("worker", &["jobs", "mcp", "migration", "platform", "service"]),
+    ("web", &["mcp", "migration", "oauth", "platform", "service", "worker"]),
+    ("worker", &["jobs", "mcp", "migration", "oauth", "platform", "service"]),
 ];
 
 fn root() -> PathBuf {
@@ -111,9 +112,18 @@ fn every_tool_resource_and_prompt_is_in_its_list() {
 #[test]
 fn nothing_is_left_to_do_later() {
     let marks = ["TODO", "FIXME", "XXX", "todo!(", "unimplemented!("];
-    for name in
-        ["entity", "jobs", "mcp", "migration", "platform", "service", "tests", "web", "worker"]
-    {
+    for name in [
+        "entity",
+        "jobs",
+        "mcp",
+        "migration",
+        "oauth",
+        "platform",
+        "service",
+        "tests",
+        "web",
+        "worker",
+    ] {
         for file in sources(name) {
             if file.ends_with("tidy.rs") {
                 continue;

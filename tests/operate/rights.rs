@@ -4,13 +4,11 @@
 use std::{
     collections::{BTreeSet, HashMap},
     sync::Arc,
-    time::Duration,
 };
 
 use mcp::{Stores, store::redis::Connection};
 use platform::clock::{Clock, MockClock, SystemClock};
 use sea_orm::ConnectionTrait as _;
-use service::Dependencies;
 use tests::{
     postgres,
     redis::{Server, fresh_prefix},

@@ -260,10 +260,10 @@ impl Schedule {
         let tick = self.run_if_due(service, runner, stop).await;
         match tick {
             Tick::Ran(_) => {
-                schedule_runs::count(service.jobs(), self.name, Runs { ran: 1, failed: 0 }).await
+                schedule_runs::count(service.jobs(), self.name, Runs { ran: 1, failed: 0 }).await;
             }
             Tick::Failed => {
-                schedule_runs::count(service.jobs(), self.name, Runs { ran: 0, failed: 1 }).await
+                schedule_runs::count(service.jobs(), self.name, Runs { ran: 0, failed: 1 }).await;
             }
             Tick::Elsewhere => SCHEDULE_RUNS.count([self.name, ELSEWHERE]),
         }

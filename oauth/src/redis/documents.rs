@@ -23,6 +23,7 @@ pub struct KeptDocuments {
 }
 
 impl KeptDocuments {
+    /// A store over this connection.
     pub fn new(connection: Connection, clock: Arc<dyn Clock>) -> Self {
         let name = format!("{}{:032x}", char::from(FORMAT), rand::random::<u128>());
         let resign = Script::new(include_str!("documents_resign.lua"));

@@ -42,6 +42,7 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// Rate limits over this connection.
     pub fn new(connection: Connection, clock: Arc<dyn Clock>) -> Self {
         Self {
             connection,

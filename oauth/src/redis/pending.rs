@@ -17,6 +17,7 @@ pub struct Pending {
 }
 
 impl Pending {
+    /// A store over this connection.
     pub fn new(connection: Connection, clock: Arc<dyn Clock>) -> Self {
         Self { connection, clock }
     }

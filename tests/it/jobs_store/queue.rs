@@ -95,7 +95,7 @@ async fn what_an_attempt_writes_after_another_has_begun_is_void(world: World) {
     let paused = claim_one(service).await.lease;
     assert_eq!(jobs::take_over(service.jobs()).await.unwrap(), 0);
     world.clock.advance(LEASE);
-    assert_eq!(jobs::take_over(&world.another().await.jobs()).await.unwrap(), 1);
+    assert_eq!(jobs::take_over(world.another().await.jobs()).await.unwrap(), 1);
     // Between two attempts neither may write.
     assert!(!settle(service, &paused, End::Answered(text("late"))).await);
     let second = claim_one(service).await;
@@ -174,7 +174,7 @@ async fn the_last_answer_lets_a_job_go_on(world: World) {
     assert!(claim(service, 1).await.is_empty());
 
     // Two instances receive the last answer at once.
-    let other = jobs::store(&world.another().await.jobs());
+    let other = jobs::store(world.another().await.jobs());
     let (one, two) = tokio::join!(
         store.answer(&ada, &id, answers(&["b"])),
         other.answer(&ada, &id, answers(&["b"])),
@@ -469,7 +469,7 @@ async fn a_client_is_told_though_the_worker_died(world: World) {
     // Whoever wrote that should tell the client, and has some time for it.
     assert!(jobs::unannounced(service.jobs(), None, silence).await.unwrap().is_empty());
     world.clock.advance(silence);
-    let untold = jobs::unannounced(&world.another().await.jobs(), None, silence).await.unwrap();
+    let untold = jobs::unannounced(world.another().await.jobs(), None, silence).await.unwrap();
     assert_eq!(untold.len(), 1);
     assert_eq!(untold[0].job.questions.len(), 1);
 

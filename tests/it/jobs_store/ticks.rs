@@ -42,9 +42,7 @@ fn every_clean_up_has_a_schedule() {
         std::fs::read_to_string(path).unwrap()
     };
     let schedules = read("worker/src/schedules.rs");
-    for (module, path) in
-        [("sweep", "service/src/oauth/sweep.rs"), ("jobs::sweep", "jobs/src/sweep.rs")]
-    {
+    for (module, path) in [("sweep", "oauth/src/sweep.rs"), ("jobs::sweep", "jobs/src/sweep.rs")] {
         let source = read(path);
         let verbs: Vec<_> = source
             .lines()

@@ -375,7 +375,7 @@ async fn a_cancelled_job_stops_where_it_runs(world: World) {
     let (script, gate, stopped) = until_stopped();
     let _worker = Process::start(world.another().await, script, settings());
     gate.reached().await;
-    jobs::store(&world.another().await.jobs()).cancel(&ada, &id).await.unwrap();
+    jobs::store(world.another().await.jobs()).cancel(&ada, &id).await.unwrap();
     eventually("it stops", async || (stopped.load(Ordering::SeqCst) == 1).then_some(())).await;
     assert_eq!(status(service, &ada, &id).await, JobStatus::Cancelled);
 }

@@ -32,7 +32,7 @@ use sea_orm::{
 };
 use serde_json::{Value, json};
 
-use super::grant::Reason;
+use super::reason::Reason;
 
 /// What a request, a job or a download acts with: a person, and a grant or a token.
 #[derive(Clone, Debug, PartialEq, Eq)]

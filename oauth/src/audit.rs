@@ -23,8 +23,7 @@ use platform::metrics;
 use sea_orm::{ConnectionTrait, EntityTrait as _, Set};
 use sha2::{Digest as _, Sha256};
 
-use super::grant::uuid_at;
-use crate::server::Server;
+use super::ids::uuid_at;
 
 /// Characters of a detail that are kept. Ours are short; what quotes others may not be.
 const MAX_DETAIL: usize = 300;
@@ -324,13 +323,6 @@ impl Event {
             line!(info);
         }
     }
-}
-
-/// Tells of something that changed nothing else in the database.
-pub async fn record(server: &Server, event: Event) -> Result<(), Failure> {
-    write(server.db(), server.clock().now(), &event).await?;
-    event.log();
-    Ok(())
 }
 
 /// Writes the row, in the transaction of what it tells of. [`Event::log`] follows the commit.

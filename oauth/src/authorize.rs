@@ -20,7 +20,7 @@ use super::{
     redirect_uri::{self, Destination},
     resource,
     scope::Scopes,
-    sign_in::{self, SignInWith},
+    sign_in_with::{self, SignInWith},
 };
 use crate::server::Server;
 
@@ -156,7 +156,7 @@ pub async fn begin(
         );
         problem.tell(server, &client, &target.uri, &parameters)
     })?;
-    if sign_in::with(server) == SignInWith::Nothing {
+    if sign_in_with::with(server) == SignInWith::Nothing {
         return Err(AuthorizeError::Page(PageError::NoSignIn));
     }
     let (transaction, browser_nonce) = (new_secret(), new_secret());

@@ -15,8 +15,9 @@ use serde_json::{Map, Value};
 
 use super::{
     audit::{self, Event, RequestInfo},
-    client::{Metadata, Method, UNUSED_LIFETIME},
+    client::{Metadata, Method, UNUSED_LIFETIME, holds_private_key},
     display_name::DisplayName,
+    record,
     redirect_uri::{self, RedirectUri, Schemes},
     scope::Scopes,
     strict_json,
@@ -143,7 +144,7 @@ pub async fn register(
     let event = Event::new(audit::Kind::ClientRegistered, request)
         .client(&id)
         .detail(metadata.client_name.to_string());
-    audit::record(server, event).await?;
+    record::record(server, event).await?;
     Ok(Registered {
         client_id: id.0,
         client_id_issued_at: now.timestamp(),
@@ -268,16 +269,6 @@ fn texts<'a>(
             .ok_or_else(|| metadata(&format!("{member} must be an array of strings"))),
         Some(_) => Err(metadata(&format!("{member} must be an array"))),
     }
-}
-
-/// Whether somebody shows us a key that is theirs alone. The private half of each kind of key has a
-/// member that the public half does not have.
-pub(super) fn holds_private_key(object: &Map<String, Value>) -> bool {
-    object
-        .get("jwks")
-        .and_then(|it| it.get("keys"))
-        .and_then(Value::as_array)
-        .is_some_and(|keys| keys.iter().any(|key| key.get("d").is_some() || key.get("k").is_some()))
 }
 
 fn metadata(text: &str) -> RegisterError {

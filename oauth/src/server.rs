@@ -191,7 +191,12 @@ impl Server {
             Arc::clone(clock),
         );
         let documents = Arc::clone(&parts.stores.documents);
-        let fetching = Fetching::new(Arc::clone(&parts.fetcher), documents, &settings);
+        let fetching = Fetching::new(
+            Arc::clone(&parts.fetcher),
+            documents,
+            settings.public_url.host(),
+            &settings.redirect_schemes,
+        );
         let github =
             settings.github.clone().map(|github| GitHub::new(github, settings.proxies.clone()));
         let started_at = clock.now();

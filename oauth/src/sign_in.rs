@@ -18,6 +18,7 @@ use sea_orm::EntityTrait as _;
 use serde::{Deserialize, Serialize};
 
 pub use super::sign_in_outcome::SignInOutcome;
+pub use super::sign_in_with::{SignInWith, with};
 use super::{
     access::{self, Authority},
     audit::{self, Event, RequestInfo},
@@ -25,12 +26,11 @@ use super::{
     code::{self, NewCode},
     display_name::DisplayName,
     gate,
-    github::GitHubHop,
     grant::Reason,
     kept_token,
     pending::{self, PENDING_TTL, Record, SecretHash, StoreUnavailable, new_secret},
     pkce::Verifier,
-    redirect_uri, revoke,
+    record, redirect_uri, revoke,
 };
 use crate::{
     server::Server,
@@ -45,17 +45,6 @@ const SIGN_IN_FAILED: (&str, &str) = ("server_error", "the sign-in failed");
 
 /// The longest name in development.
 const MAX_NAME: usize = 39;
-
-/// How people sign in here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SignInWith {
-    /// With GitHub.
-    GitHub,
-    /// By saying a name: on one's own machine only.
-    Development,
-    /// Not at all: GitHub is not set up, and others can reach the server.
-    Nothing,
-}
 
 /// The hop to whoever says who a person is.
 #[derive(Debug)]
@@ -206,16 +195,6 @@ impl Record for StoredSession {
     const KIND: &'static str = "session";
 }
 
-/// How people sign in here.
-pub fn with(server: &Server) -> SignInWith {
-    let alone = server.settings().is_private;
-    match server.github() {
-        Some(_) => SignInWith::GitHub,
-        None if alone => SignInWith::Development,
-        None => SignInWith::Nothing,
-    }
-}
-
 /// Begins a sign-in to the account page.
 pub async fn begin_account(server: &Server) -> Result<Start, StoreUnavailable> {
     start(server, Purpose::Account).await
@@ -229,7 +208,9 @@ pub(super) async fn start(server: &Server, purpose: Purpose) -> Result<Start, St
     match (with(server), server.github()) {
         (SignInWith::GitHub, Some(github)) => {
             pending::put(server.pending(), &state, &GitHubHop(hop), PENDING_TTL).await?;
-            let url = github.authorize_url(server, &state, &verifier);
+            let settings = server.settings();
+            let (public_url, has_org) = (&settings.public_url, settings.gate.org.is_some());
+            let url = github.authorize_url(public_url, has_org, &state, &verifier);
             Ok(Start::GitHub { url, state, nonce })
         }
         (SignInWith::Development, _) => {
@@ -475,7 +456,7 @@ pub async fn sign_out(server: &Server, cookie: &str) -> Result<(), StoreUnavaila
 /// Notes something in the audit log. What happened has happened, so a failure is only reported; the
 /// line is logged in any case.
 pub(super) async fn note(server: &Server, event: Event) {
-    if let Err(failure) = audit::record(server, event.clone()).await {
+    if let Err(failure) = record::record(server, event.clone()).await {
         event.log();
         tracing::error!(
             dependency = failure.dependency(), error = ?failure,
@@ -570,6 +551,15 @@ impl Request {
     fn error_uri(&self, server: &Server, error: &str, description: &str) -> String {
         error_uri(server, &self.redirect_uri, self.state.as_deref(), error, description)
     }
+}
+
+/// The hop to GitHub, as it waits.
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub(super) struct GitHubHop(pub(super) Hop);
+
+impl Record for GitHubHop {
+    const KIND: &'static str = "gh";
 }
 
 #[cfg(test)]

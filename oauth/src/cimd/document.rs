@@ -5,13 +5,11 @@ use std::time::Duration;
 use reqwest::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap};
 use serde_json::{Map, Value};
 
-use super::{LEAST_FRESH, MOST_FRESH, USUALLY_FRESH};
 use crate::{
-    client::{Metadata, Method},
+    client::{Metadata, Method, holds_private_key},
     display_name::DisplayName,
     metadata_url::MetadataUrl,
     redirect_uri::{RedirectUri, Schemes},
-    register::holds_private_key,
     scope::Scopes,
     strict_json,
 };
@@ -25,6 +23,15 @@ pub(super) fn is_json(headers: &HeaderMap) -> bool {
     essence == "application/json"
         || (essence.starts_with("application/") && essence.ends_with("+json"))
 }
+
+/// A document is kept at least this long, so that a flood of requests is one fetch.
+pub(super) const LEAST_FRESH: Duration = Duration::from_mins(1);
+
+/// A document is kept at most this long, so that a changed one counts within a day.
+pub(super) const MOST_FRESH: Duration = Duration::from_hours(24);
+
+/// How long a document without a header is kept.
+pub(super) const USUALLY_FRESH: Duration = Duration::from_mins(5);
 
 /// How long a document may be kept, by `Cache-Control`, within our own bounds.
 pub(super) fn fresh_for(headers: &HeaderMap) -> Duration {

@@ -13,15 +13,11 @@
 //! the next consent on.
 
 mod document;
+mod fetching;
 mod known;
 mod store;
 
-use std::{
-    collections::HashMap,
-    fmt,
-    sync::{Arc, Mutex, PoisonError, Weak},
-    time::Duration,
-};
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use entity::{
@@ -32,7 +28,7 @@ pub use known::KnownDocuments;
 pub use platform::fetch::{Resolver, SystemResolver};
 use platform::{
     db::Failure,
-    fetch::{Bounds, FetchError, Fetcher, Unreachable},
+    fetch::{Bounds, FetchError, Unreachable},
 };
 use reqwest::StatusCode;
 use sea_orm::{
@@ -40,9 +36,14 @@ use sea_orm::{
     sea_query::{Expr, ExprTrait as _, OnConflict, Query},
 };
 pub use store::{Documents, InProcess};
-use tokio::{sync::OnceCell, time::Instant};
+use tokio::time::Instant;
 use tracing::Instrument as _;
 
+pub(crate) use self::fetching::Fetching;
+use self::{
+    document::{LEAST_FRESH, MOST_FRESH},
+    fetching::Found,
+};
 use super::{
     audit::RequestInfo,
     client::{self, Client, ClientError, ClientId, ClientKind, Metadata, UNUSED_LIFETIME},
@@ -51,7 +52,7 @@ use super::{
     metadata_url::MetadataUrl,
     revoke,
 };
-use crate::server::{Server, Settings};
+use crate::server::Server;
 
 /// The largest document that is read. Real ones have a few hundred bytes.
 pub const MAX_DOCUMENT_BYTES: usize = 5 * 1024;
@@ -63,66 +64,8 @@ pub const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 const BOUNDS: Bounds =
     Bounds { time: FETCH_TIMEOUT, bytes: MAX_DOCUMENT_BYTES, accept: "application/json" };
 
-/// A document is kept at least this long, so that a flood of requests is one fetch.
-const LEAST_FRESH: Duration = Duration::from_mins(1);
-
-/// A document is kept at most this long, so that a changed one counts within a day.
-const MOST_FRESH: Duration = Duration::from_hours(24);
-
-/// How long a document without a header is kept.
-const USUALLY_FRESH: Duration = Duration::from_mins(5);
-
 /// How often an instance looks whether another one has fetched the document.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
-
-/// What is needed to fetch documents: shared by all clones of a service.
-pub(crate) struct Fetching {
-    fetcher: Arc<Fetcher>,
-    documents: Arc<dyn Documents>,
-    /// To go by while their sites cannot be reached.
-    built_in: KnownDocuments,
-    flights: Mutex<HashMap<String, Weak<Flight>>>,
-}
-
-/// One fetch that several requests wait for.
-type Flight = OnceCell<Result<Found, ClientError>>;
-
-/// What a client goes by.
-#[derive(Clone)]
-enum Found {
-    /// The document: configured, or fetched lately.
-    Document(Metadata),
-    /// The snapshot of an earlier document, since a newer one could not be fetched.
-    Snapshot(Metadata),
-}
-
-impl Fetching {
-    pub(crate) fn new(
-        fetcher: Arc<Fetcher>,
-        documents: Arc<dyn Documents>,
-        config: &Settings,
-    ) -> Self {
-        let built_in = KnownDocuments::built_in(config.public_url.host(), &config.redirect_schemes);
-        Self { fetcher, documents, built_in, flights: Mutex::default() }
-    }
-
-    fn flight(&self, key: &str) -> Arc<Flight> {
-        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(flight) = flights.get(key).and_then(Weak::upgrade) {
-            return flight;
-        }
-        flights.retain(|_, it| it.strong_count() > 0);
-        let flight = Arc::new(Flight::new());
-        flights.insert(key.to_owned(), Arc::downgrade(&flight));
-        flight
-    }
-}
-
-impl fmt::Debug for Fetching {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Fetching")
-    }
-}
 
 /// The client of an address. Uses the configured document or what is kept of the fetched one, or
 /// fetches it, and keeps a snapshot. While no newer document can be fetched, the snapshot of one that

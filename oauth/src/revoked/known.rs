@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use entity::{GrantId, Kid};
 use mcp::UserId;
 
-use crate::access_token::LEEWAY;
+use crate::lifetimes::LEEWAY;
 
 /// The most revocations that are remembered, and the most cutoffs, of about 50 bytes each. If there
 /// were more within [`super::REMEMBERED`], every token that was issued before the newest of them is

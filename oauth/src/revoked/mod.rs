@@ -44,7 +44,7 @@ pub use self::follow::follow;
 use self::known::{Known, MAX_REMEMBERED, Revocation};
 use super::{
     access::{Authority, Denied},
-    access_token::{LEEWAY, MAX_CONFIGURED_TTL, MAX_TTL},
+    lifetimes::{LEEWAY, MAX_CONFIGURED_TTL, MAX_TTL},
 };
 
 /// How often the database is asked what was revoked: two look-ups in an index. A revocation whose

@@ -27,11 +27,12 @@
 //! A successor is made by an instance with the same secret as the key that it replaces; whoever asks
 //! for one, be it the schedule or a person, only leaves a note in the row.
 
+mod key_set;
 mod life;
+mod rotation;
 mod sealed;
 
 use std::{
-    collections::HashMap,
     fmt,
     sync::{Arc, PoisonError, RwLock},
 };
@@ -42,7 +43,7 @@ use entity::{
     Kid,
     oauth_signing_keys::{COLUMN, Column, Entity, Model, State},
 };
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
+use jsonwebtoken::DecodingKey;
 use platform::{
     clock::Clock,
     db::{Database, Failure},
@@ -55,23 +56,16 @@ use sea_orm::{
 use serde_json::Value;
 use tokio::sync::Mutex;
 
-pub use self::life::{
+pub(crate) use self::key_set::{ALGORITHM, JWT_ALGORITHM, Signer};
+pub use self::rotation::{
     ABANDONED_AFTER, KEPT_FOR_FORENSICS, PREPUBLISHED, RETIRING_FOR, ROTATE_EVERY, SCHEDULED_AHEAD,
 };
 use self::{
-    life::{due, end, newest_that_signs},
+    key_set::KeySet,
+    rotation::{due, end, newest_that_signs},
     sealed::Kek,
 };
 use super::audit::{self, Event, RequestInfo};
-
-/// The only algorithm. Every client library can check it, and it needs no RSA implementation.
-pub(crate) const ALGORITHM: &str = "ES256";
-
-/// The same algorithm as the library knows it.
-pub(crate) const JWT_ALGORITHM: Algorithm = Algorithm::ES256;
-
-/// How much earlier than the row says a pending key is believed. Instances' clocks differ by less.
-const EARLY: TimeDelta = TimeDelta::seconds(60);
 
 /// How old a key set may become where nobody keeps it up. A revoked key is trusted for this long at
 /// most.
@@ -114,20 +108,6 @@ struct Outcomes {
     failed: Option<DateTime<Utc>>,
 }
 
-/// The keys at one point in time.
-struct KeySet {
-    read_at: DateTime<Utc>,
-    verifying: HashMap<Kid, Verifier>,
-    signing: Option<Arc<Signer>>,
-    jwks: Arc<Value>,
-}
-
-/// A public half, and from when on its signatures count.
-struct Verifier {
-    key: Arc<DecodingKey>,
-    from: DateTime<Utc>,
-}
-
 /// What there is to know of a key, for whoever looks after them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyInfo {
@@ -149,12 +129,6 @@ pub struct KeyInfo {
     pub last_signed_at: Option<DateTime<Utc>>,
     /// From when on nothing that it signed is valid, if it no longer signs.
     pub retire_at: Option<DateTime<Utc>>,
-}
-
-/// The key that signs now, and its name.
-pub(crate) struct Signer {
-    pub(crate) kid: Kid,
-    pub(crate) key: EncodingKey,
 }
 
 impl fmt::Debug for SigningKeys {
@@ -412,14 +386,6 @@ impl SigningKeys {
         let set = Arc::new(self.0.kek.open_all(rows, self.0.clock.now()));
         *self.0.known.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&set));
         set
-    }
-}
-
-impl KeySet {
-    /// The public half of a key, if its signatures count now.
-    fn verifier(&self, kid: &Kid, now: DateTime<Utc>) -> Option<Arc<DecodingKey>> {
-        let verifier = self.verifying.get(kid)?;
-        (verifier.from <= now).then(|| Arc::clone(&verifier.key))
     }
 }
 

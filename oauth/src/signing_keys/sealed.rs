@@ -20,7 +20,10 @@ use sea_orm::ActiveEnum as _;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::{ALGORITHM, EARLY, KeySet, Signer, Verifier, life::newest_that_signs};
+use super::{
+    key_set::{ALGORITHM, EARLY, KeySet, Signer, Verifier},
+    rotation::newest_that_signs,
+};
 
 /// A key that was never stored.
 pub(super) struct FreshKey {

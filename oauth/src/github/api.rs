@@ -1,14 +1,10 @@
-//! GitHub: where people sign in, and who they are there.
-//!
-//! GitHub is not an OpenID provider, and this is all we need of it: an authorization request, the
-//! exchange of a code, and one or two questions. It reports errors of the exchange with status 200,
-//! so the body decides. No redirect is ever followed with a token in hand, every answer is bounded in
-//! time and size, and a token is dropped as soon as nothing is left to ask.
+//! Requests to GitHub.
 
 use std::{fmt, sync::OnceLock, time::Duration};
 
 use mcp::UserId;
 use platform::metrics;
+use platform::public_url::PublicUrl;
 use platform::{
     outgoing::{self, careful},
     proxies::Proxies,
@@ -22,17 +18,8 @@ use serde_json::{Map, Value};
 use tokio::time::Instant;
 use url::form_urlencoded;
 
-pub(super) use super::github_error::GitHubError;
-pub use super::sign_in::{Arrived, CallbackError, Refusal};
-use super::{
-    audit::{self, RequestInfo},
-    gate::{self, Closed, NotAdmitted},
-    github_error::ASK_THE_ORGANIZATION,
-    pending,
-    pkce::{Challenge, METHOD, Verifier},
-    sign_in::{self, Hop, Person, Purpose, SignInOutcome},
-};
-use crate::{server::Server, users::SignIn};
+use super::error::GitHubError;
+use crate::pkce::{Challenge, METHOD, Verifier};
 
 /// Who we are at GitHub, and where GitHub is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +34,9 @@ pub struct GitHubSettings {
     pub api_url: String,
 }
 
+/// The path of our callback, which is registered at GitHub.
+pub const CALLBACK_PATH: &str = "/oauth/github/callback";
+
 /// How long all questions of one sign-in may take together, so that the person is not left waiting.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -54,13 +44,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
 /// What log events call GitHub in their field `dependency`.
-pub(super) const GITHUB: &str = "github";
-
-/// The longest code that is passed on, in bytes. Those of GitHub have 20.
-const MAX_CODE_BYTES: usize = 256;
-
-/// The path of our callback, which is registered at GitHub.
-pub const CALLBACK_PATH: &str = "/oauth/github/callback";
+pub(crate) const GITHUB: &str = "github";
 
 /// Our client of GitHub.
 pub(crate) struct GitHub {
@@ -72,18 +56,18 @@ pub(crate) struct GitHub {
 
 /// Who somebody is at GitHub.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Account {
+pub(crate) struct Account {
     /// The number of the account, which never changes and never passes to somebody else.
-    pub(super) id: i64,
+    pub(crate) id: i64,
     /// The name to sign in with, which can do both.
-    pub(super) login: String,
+    pub(crate) login: String,
     /// The name to be called by.
-    pub(super) name: Option<String>,
+    pub(crate) name: Option<String>,
 }
 
 /// What GitHub says about somebody and an organisation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Membership {
+pub(crate) enum Membership {
     /// A member.
     Active,
     /// Invited.
@@ -98,11 +82,11 @@ pub(super) enum Membership {
 
 /// Until when GitHub may answer.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Deadline(Instant);
+pub(crate) struct Deadline(Instant);
 
 impl Deadline {
     /// [`PATIENCE`] from now on.
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self(Instant::now() + PATIENCE)
     }
 
@@ -113,7 +97,7 @@ impl Deadline {
 
 impl Account {
     /// Who they are here.
-    pub(super) fn user(&self) -> UserId {
+    pub(crate) fn user(&self) -> UserId {
         UserId::new(format!("github:{}", self.id))
     }
 
@@ -131,220 +115,21 @@ impl Account {
     }
 }
 
-/// Asks GitHub whether it knows our client and its secret, by exchanging a code that nobody was given.
-pub async fn ask(
-    settings: &GitHubSettings,
-    proxies: &Proxies,
-    callback: &str,
-) -> anyhow::Result<()> {
-    let github = GitHub::new(settings.clone(), proxies.clone());
-    let verifier = Verifier::generate();
-    match github.exchange("none", verifier.expose(), callback, Deadline::start()).await {
-        Err(GitHubError::Refused(why)) if why != "incorrect_client_credentials" => Ok(()),
-        Err(error) => Err(error.into()),
-        Ok(_token) => anyhow::bail!("GitHub gave a token for a code that there is not"),
-    }
-}
-
-/// What came back from GitHub with the person.
-enum Outcome<'a> {
-    Code(&'a str),
-    Error(&'a str),
-}
-
-/// The `state` of a callback, by which its cookie is found; nothing unless there is exactly one.
-pub fn state_of(pairs: &[(String, String)]) -> Option<&str> {
-    let mut states = pairs.iter().filter(|(name, _)| name == "state");
-    match (states.next(), states.next()) {
-        (Some((_, state)), None) if !state.is_empty() => Some(state),
-        _ => None,
-    }
-}
-
-/// Takes a person back from GitHub. `nonce` is what the browser brought in the cookie of this hop.
-pub async fn callback(
-    server: &Server,
-    pairs: &[(String, String)],
-    nonce: Option<&str>,
-    request: &RequestInfo,
-) -> Result<Arrived, CallbackError> {
-    let state = state_of(pairs).ok_or(CallbackError::Malformed)?;
-    let outcome = outcome(pairs).ok_or(CallbackError::Malformed)?;
-    let github = server.github().ok_or(CallbackError::NotFound)?;
-    let hop: GitHubHop = pending::peek(server.pending(), state)
-        .await
-        .inspect_err(|_| SignInOutcome::Failed.count())?
-        .ok_or(CallbackError::NotFound)?;
-    // Before anything is used up: a stranger's browser must not end what somebody else began.
-    if !hop.0.nonce.is_of(nonce) {
-        return Err(CallbackError::OtherBrowser);
-    }
-    hop.0.purpose.introduce(request);
-    let GitHubHop(hop) = pending::take(server.pending(), state)
-        .await
-        .inspect_err(|_| SignInOutcome::Failed.count())?
-        .ok_or(CallbackError::NotFound)?;
-    match outcome {
-        Outcome::Error("access_denied") => {
-            let event = hop.purpose.event(audit::Kind::SignInRefused, request);
-            sign_in::note(server, event.detail("the person said no at GitHub")).await;
-            hop.purpose.denied(server)
-        }
-        Outcome::Error(code) => {
-            let error = refused(code);
-            failed(server, &hop.purpose, &error, request).await;
-            let counted = match error.outcome() {
-                SignInOutcome::Misconfigured => SignInOutcome::Misconfigured,
-                _ => SignInOutcome::Rejected,
-            };
-            hop.purpose.rejected(server, counted)
-        }
-        Outcome::Code(code) => arrive(server, github, hop, code, request).await,
-    }
-}
-
-/// The hop to GitHub, as it waits.
-#[derive(serde::Serialize, serde::Deserialize)]
-#[serde(transparent)]
-pub(super) struct GitHubHop(pub(super) Hop);
-
-impl pending::Record for GitHubHop {
-    const KIND: &'static str = "gh";
-}
-
-async fn arrive(
-    server: &Server,
-    github: &GitHub,
-    hop: Hop,
-    code: &str,
-    request: &RequestInfo,
-) -> Result<Arrived, CallbackError> {
-    let deadline = Deadline::start();
-    let callback = callback_uri(server);
-    let found = async {
-        let token = github.exchange(code, &hop.verifier, &callback, deadline).await?;
-        let account = github.account(&token, deadline).await?;
-        Ok((token, account))
-    }
-    .await;
-    let (token, account) = match found {
-        Ok(found) => found,
-        Err(error) => {
-            failed(server, &hop.purpose, &error, request).await;
-            return match (&error, error.outcome()) {
-                (_, outcome @ SignInOutcome::Rejected) => hop.purpose.rejected(server, outcome),
-                (GitHubError::Away(_), outcome) => hop.purpose.unavailable(server, outcome),
-                (GitHubError::Refused(_), outcome) => hop.purpose.failed(server, outcome),
-            };
-        }
-    };
-    let user = account.user();
-    request.parties.set_user(user.as_str());
-    match gate::admit(server, &account, &token, deadline).await {
-        Ok(()) => {}
-        Err(NotAdmitted::Closed(why)) => {
-            github.forget(&token);
-            metrics::OAUTH_GATE_REFUSALS.count([why.as_str()]);
-            if why == Closed::OrgRefuses {
-                warn(ASK_THE_ORGANIZATION, "the organization refuses");
-                SignInOutcome::Misconfigured.count();
-            } else {
-                SignInOutcome::Refused.count();
-            }
-            let kind = match why {
-                Closed::LoginRecycled => audit::Kind::LoginRecycled,
-                _ => audit::Kind::SignInRefused,
-            };
-            let event = hop.purpose.event(kind, request).user(&user);
-            sign_in::note(server, event.detail(format!("{why} as {}", account.login))).await;
-            sign_in::end_access(server, &user, why, request).await;
-            return Err(CallbackError::Refused(Refusal {
-                login: account.login,
-                sentence: why.sentence(&server.settings().gate),
-                back: hop.purpose.refusal_uri(server),
-            }));
-        }
-        Err(NotAdmitted::GitHub(error)) => {
-            github.forget(&token);
-            failed(server, &hop.purpose, &error, request).await;
-            return hop.purpose.unavailable(server, error.outcome());
-        }
-        Err(NotAdmitted::Failure(failure)) => {
-            github.forget(&token);
-            tracing::error!(
-                dependency = failure.dependency(), error = ?failure,
-                "A sign-in cannot go on: {failure}"
-            );
-            return hop.purpose.unavailable(server, SignInOutcome::Failed);
-        }
-    }
-    let rules = &server.settings().gate;
-    let person = Person {
-        sign_in: SignIn { user, login: account.login, display_name: account.name },
-        gate_checked_at: rules.is_set().then(|| server.clock().now()),
-        github_token: rules.org.is_some().then(|| token.clone()),
-    };
-    if rules.org.is_none() {
-        github.forget(&token);
-    }
-    sign_in::arrive(server, hop.purpose, person, request).await
-}
-
-async fn failed(server: &Server, purpose: &Purpose, error: &GitHubError, request: &RequestInfo) {
-    if let Some(advice) = error.advice() {
-        warn(advice, &error.to_string());
-    }
-    let event = purpose.event(audit::Kind::SignInFailed, request);
-    sign_in::note(server, event.detail(error.to_string())).await;
-}
-
-/// Logs that GitHub refuses this server. `advice`: what the operator has to do.
-fn warn(advice: &str, error: &str) {
-    tracing::warn!(
-        dependency = GITHUB,
-        error,
-        "GitHub refuses this server, so people cannot sign in. {advice}"
-    );
-}
-
-/// Where GitHub sends people back to.
-fn callback_uri(server: &Server) -> String {
-    format!("{}{CALLBACK_PATH}", server.settings().public_url)
-}
-
-fn outcome(pairs: &[(String, String)]) -> Option<Outcome<'_>> {
-    let mut outcomes = pairs.iter().filter_map(|(name, value)| match name.as_str() {
-        "code" => Some(Outcome::Code(value)),
-        "error" => Some(Outcome::Error(value)),
-        _ => None,
-    });
-    match (outcomes.next(), outcomes.next()) {
-        (Some(Outcome::Code("") | Outcome::Error("")), _) => None,
-        (Some(Outcome::Code(code)), _) if !is_plausible(code) => None,
-        (one, None) => one,
-        _ => None,
-    }
-}
-
-/// Whether GitHub could have given a code, so that it is worth a request.
-fn is_plausible(code: &str) -> bool {
-    code.len() <= MAX_CODE_BYTES && code.bytes().all(|it| it.is_ascii_graphic())
-}
-
 impl GitHub {
     pub(crate) fn new(settings: GitHubSettings, proxies: Proxies) -> Self {
         Self { settings, proxies, http: OnceLock::new() }
     }
 
     /// Where to send a person, so that GitHub sends them back with `state`.
-    pub(super) fn authorize_url(
+    pub(crate) fn authorize_url(
         &self,
-        server: &Server,
+        public_url: &PublicUrl,
+        asks_for_membership: bool,
         state: &str,
         verifier: &Verifier,
     ) -> String {
         let challenge = Challenge::of(verifier).to_string();
-        let callback = callback_uri(server);
+        let callback = callback_uri(public_url);
         let mut query = form_urlencoded::Serializer::new(String::new());
         query
             .append_pair("client_id", &self.settings.client_id)
@@ -354,13 +139,13 @@ impl GitHub {
             .append_pair("code_challenge_method", METHOD)
             // So that nobody is signed in without noticing, nor as the wrong one of their accounts.
             .append_pair("prompt", "select_account");
-        if server.settings().gate.org.is_some() {
+        if asks_for_membership {
             query.append_pair("scope", "read:org");
         }
         format!("{}/login/oauth/authorize?{}", self.settings.url, query.finish())
     }
 
-    async fn exchange(
+    pub(super) async fn exchange(
         &self,
         code: &str,
         verifier: &str,
@@ -395,7 +180,11 @@ impl GitHub {
             .ok_or_else(|| refused("no token"))
     }
 
-    async fn account(&self, token: &Secret, deadline: Deadline) -> Result<Account, GitHubError> {
+    pub(super) async fn account(
+        &self,
+        token: &Secret,
+        deadline: Deadline,
+    ) -> Result<Account, GitHubError> {
         let answer = Answer::of(self.ask("/user", token, deadline)?).await?;
         if answer.status != StatusCode::OK {
             return Err(answer.unexpected());
@@ -404,7 +193,7 @@ impl GitHub {
     }
 
     /// What a person, by their own token, is in an organisation.
-    pub(super) async fn membership(
+    pub(crate) async fn membership(
         &self,
         token: &Secret,
         org: &str,
@@ -426,7 +215,7 @@ impl GitHub {
     }
 
     /// Gives a token back that is of no use any more. Best effort, while nobody waits.
-    fn forget(&self, token: &Secret) {
+    pub(super) fn forget(&self, token: &Secret) {
         let path = format!("/applications/{}/token", self.settings.client_id);
         let Ok(request) =
             self.request(Method::DELETE, &self.settings.api_url, &path, Deadline::start())
@@ -490,7 +279,7 @@ impl fmt::Debug for GitHub {
 }
 
 /// What somebody else says went wrong, cut to what such a word looks like: it goes into the log.
-fn refused(word: &str) -> GitHubError {
+pub(super) fn refused(word: &str) -> GitHubError {
     let plain = word
         .chars()
         .filter(|it| it.is_ascii_alphanumeric() || *it == '_' || *it == ' ')
@@ -570,23 +359,7 @@ fn is_too_many(headers: &HeaderMap) -> bool {
         || headers.get("x-ratelimit-remaining").is_some_and(|it| it == "0")
 }
 
-#[cfg(test)]
-mod tests {
-    use platform::proxies::fake;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn github_is_asked_through_a_proxy() {
-        let (proxies, head) = fake::start(r#"{"error": "bad_verification_code"}"#);
-        let settings = GitHubSettings {
-            client_id: "x".into(),
-            client_secret: Secret::new("x"),
-            url: "http://github.example.com".into(),
-            api_url: "http://github.example.com".into(),
-        };
-        ask(&settings, &proxies, "http://localhost/cb").await.unwrap();
-        let line = "POST http://github.example.com/login/oauth/access_token HTTP/1.1";
-        assert!(fake::came_for(&head.join().unwrap(), line));
-    }
+/// The redirect URI that is registered with GitHub.
+pub(super) fn callback_uri(public_url: &PublicUrl) -> String {
+    format!("{public_url}{CALLBACK_PATH}")
 }

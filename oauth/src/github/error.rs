@@ -24,7 +24,7 @@ const MISCONFIGURED: [(&str, &str); 7] = [
 const CHECK_CREDENTIALS: &str = "Check GITHUB_CLIENT_ID and GITHUB_CLIENT_SECRET against the OAuth \
     app at GitHub; `notes-mcp check` tries them";
 
-pub(super) const ASK_THE_ORGANIZATION: &str =
+pub(crate) const ASK_THE_ORGANIZATION: &str =
     "Ask an owner of ALLOWED_GITHUB_ORG to approve the OAuth app at GitHub";
 
 /// What GitHub says of a person who has to do something at GitHub first.
@@ -32,7 +32,7 @@ const UNVERIFIED: &str = "unverified_user_email";
 
 /// Why GitHub's answer is of no use.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum GitHubError {
+pub(crate) enum GitHubError {
     /// No answer, or not from the GitHub that we expect: another try may succeed.
     #[error("GitHub is not available: {0}")]
     Away(&'static str),
@@ -43,7 +43,7 @@ pub(super) enum GitHubError {
 
 impl GitHubError {
     /// What a sign-in comes to that ends with this error.
-    pub(super) fn outcome(&self) -> SignInOutcome {
+    pub(crate) fn outcome(&self) -> SignInOutcome {
         match self {
             Self::Refused(word) if [UNKNOWN_CODE, UNVERIFIED].contains(&word.as_str()) => {
                 SignInOutcome::Rejected
@@ -54,7 +54,7 @@ impl GitHubError {
     }
 
     /// What an operator does about it, if GitHub refuses this server.
-    pub(super) fn advice(&self) -> Option<&'static str> {
+    pub(crate) fn advice(&self) -> Option<&'static str> {
         let Self::Refused(said) = self else { return None };
         let (_, advice) = MISCONFIGURED.into_iter().find(|(word, _)| word == said)?;
         Some(advice)

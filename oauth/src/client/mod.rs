@@ -4,24 +4,30 @@
 //! itself, or its id is the address of a document that says who it is. Only the first two kinds can
 //! have a secret.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
-pub use entity::ClientId;
 use entity::{
     Digest,
-    oauth_clients::{COLUMN, Column, Entity, Kind, Model},
+    oauth_clients::{COLUMN, Column, Entity},
 };
 use mcp::json;
-use platform::{db::Failure, fetch::Unreachable};
+use platform::db::Failure;
 use sea_orm::{
     ColumnTrait as _, Condition, ConnectionTrait, EntityTrait as _, QueryFilter as _,
     sea_query::Expr,
 };
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
+mod types;
+
+pub use self::types::{
+    Authentication, BadCredentials, Client, ClientError, ClientId, ClientKind, Credentials, Method,
+    UNUSED_LIFETIME,
+};
+pub(crate) use self::types::{Metadata, client, from_row, holds_private_key, row};
 use super::{
     audit::Parties,
     cimd,
@@ -32,9 +38,6 @@ use super::{
     token_format,
 };
 use crate::server::Server;
-
-/// A client that was never given a token is forgotten after this.
-pub const UNUSED_LIFETIME: TimeDelta = TimeDelta::hours(24);
 
 /// A client is forgotten this long after its last token. As long as a grant can live, so that none
 /// loses its client.
@@ -49,159 +52,6 @@ const MAX_ID_BYTES: usize = metadata_url::MAX_BYTES;
 
 /// Bytes of a configured secret, below which it could be guessed.
 const MIN_SECRET_BYTES: usize = 32;
-
-/// A client, as far as the rules need to know it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Client {
-    /// Its `client_id`.
-    pub id: ClientId,
-    /// How we know it.
-    pub kind: ClientKind,
-    /// The name that it gives itself.
-    pub name: DisplayName,
-    /// Where answers may go.
-    pub redirect_uris: Vec<RedirectUri>,
-    /// What it may ask for; everything if it did not limit itself.
-    pub scope: Option<Scopes>,
-    /// How it proves who it is.
-    pub authentication: Authentication,
-    /// Whether it gets refresh tokens.
-    pub may_refresh: bool,
-    /// Tells whether what it says of itself has changed.
-    pub metadata_hash: [u8; 32],
-}
-
-/// How a client came to be known.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum ClientKind {
-    /// An operator of this server vouches for it.
-    Preregistered,
-    /// It registered itself: nobody vouches for what it says.
-    Dynamic,
-    /// Its metadata document vouches for it.
-    MetadataDocument {
-        /// The host that serves the document.
-        host: String,
-    },
-}
-
-/// How a client proves who it is at the token endpoint.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Authentication {
-    /// Not at all: it is a program in people's hands, and PKCE has to do.
-    None,
-    /// By a secret in the `Authorization` header.
-    SecretBasic(Digest),
-    /// By a secret in the body.
-    SecretPost(Digest),
-}
-
-/// What a client brought to prove who it is.
-#[derive(Clone, Copy)]
-pub enum Credentials<'a> {
-    /// No secret.
-    None,
-    /// A secret in the `Authorization` header.
-    Basic {
-        /// The secret, form-decoded as RFC 6749, section 2.3.1, has it.
-        decoded: &'a str,
-        /// The same text without that step: many clients, the TypeScript SDK among them, do not
-        /// encode what they send.
-        verbatim: &'a str,
-    },
-    /// A secret in the body.
-    Post(&'a str),
-}
-
-/// The proof fails.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the client could not be authenticated")]
-pub struct BadCredentials;
-
-/// Why a client is not there.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ClientError {
-    /// There is no such client, or no longer.
-    #[error("the client is unknown")]
-    Unknown,
-    /// Its metadata document cannot be used; says why in a sentence for whoever made it.
-    #[error("{0}")]
-    Refused(String),
-    /// This server could not reach the site of its metadata document.
-    #[error("the document of the client at {host} could not be fetched: {why}")]
-    Unreachable {
-        /// The host of the site.
-        host: String,
-        /// What failed.
-        why: Unreachable,
-    },
-    /// It names a metadata document, and this server is configured not to fetch any.
-    #[error("documents of clients are not fetched")]
-    DocumentsOff,
-    /// Too many metadata documents were fetched lately; worth another try after this long.
-    #[error("too many documents of clients were fetched")]
-    TooMany(Duration),
-    /// Nothing can be concluded at the moment.
-    #[error("the client cannot be looked up at the moment")]
-    Unavailable,
-}
-
-impl From<Failure> for ClientError {
-    fn from(failure: Failure) -> Self {
-        tracing::error!(
-            dependency = failure.dependency(), error = ?failure,
-            "A client could not be looked up: {failure}"
-        );
-        Self::Unavailable
-    }
-}
-
-/// What is kept of what a client says of itself. Written to the database: fields are only added.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Metadata {
-    pub(super) client_name: DisplayName,
-    pub(super) redirect_uris: Vec<RedirectUri>,
-    pub(super) method: Method,
-    pub(super) may_refresh: bool,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) scope: Option<Scopes>,
-}
-
-/// How a client said it would prove who it is, as it is written on the wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Method {
-    /// `none`.
-    #[serde(rename = "none")]
-    None,
-    /// `client_secret_basic`.
-    #[serde(rename = "client_secret_basic")]
-    SecretBasic,
-    /// `client_secret_post`.
-    #[serde(rename = "client_secret_post")]
-    SecretPost,
-}
-
-impl Method {
-    /// All of them as they are written on the wire, for the server's metadata.
-    pub const NAMES: [&'static str; 3] = ["none", "client_secret_basic", "client_secret_post"];
-
-    pub(super) fn parse(name: &str) -> Option<Self> {
-        match name {
-            "none" => Some(Self::None),
-            "client_secret_basic" => Some(Self::SecretBasic),
-            "client_secret_post" => Some(Self::SecretPost),
-            _ => None,
-        }
-    }
-}
-
-impl Metadata {
-    pub(super) fn hash(&self) -> [u8; 32] {
-        let json = serde_json::to_vec(self).expect("texts and sets of texts can be written");
-        Sha256::digest(json).into()
-    }
-}
 
 /// The client that a person is sent by. Fetches a metadata document if need be.
 pub async fn find(server: &Server, id: &str) -> Result<Client, ClientError> {
@@ -288,55 +138,6 @@ pub async fn used(
     Ok(())
 }
 
-pub(super) async fn row(db: &impl ConnectionTrait, id: &str) -> Result<Option<Model>, Failure> {
-    Ok(Entity::find_by_id(ClientId(id.to_owned())).one(db).await?)
-}
-
-pub(super) fn from_row(row: Model) -> Result<Client, ClientError> {
-    let metadata: Metadata = serde_json::from_value(row.metadata).map_err(|error| {
-        tracing::error!(client = %row.id, "The metadata of a client cannot be read: {error}");
-        ClientError::Unavailable
-    })?;
-    let kind = match row.kind {
-        Kind::Preregistered => ClientKind::Preregistered,
-        Kind::Dynamic => ClientKind::Dynamic,
-        Kind::MetadataDocument => {
-            ClientKind::MetadataDocument { host: host_of(row.id.as_str()).to_owned() }
-        }
-    };
-    Ok(client(row.id, kind, metadata, row.secret_hash))
-}
-
-pub(super) fn client(
-    id: ClientId,
-    kind: ClientKind,
-    metadata: Metadata,
-    secret: Option<Digest>,
-) -> Client {
-    let metadata_hash = metadata.hash();
-    let authentication = match (metadata.method, secret) {
-        (Method::SecretPost, Some(hash)) => Authentication::SecretPost(hash),
-        (_, Some(hash)) => Authentication::SecretBasic(hash),
-        (_, None) => Authentication::None,
-    };
-    Client {
-        id,
-        kind,
-        name: metadata.client_name,
-        redirect_uris: metadata.redirect_uris,
-        scope: metadata.scope,
-        authentication,
-        may_refresh: metadata.may_refresh,
-        metadata_hash,
-    }
-}
-
-/// The host of an address that was taken as one of a metadata document.
-fn host_of(url: &str) -> &str {
-    let rest = url.strip_prefix("https://").unwrap_or(url);
-    rest.split(['/', '?']).next().unwrap_or(rest)
-}
-
 /// Reads the clients of the configuration: a JSON array. A problem names the entry and never quotes
 /// it, since it may hold a secret.
 pub fn parse_preregistered(text: &str, schemes: &Schemes) -> Result<Vec<Client>, String> {
@@ -415,7 +216,7 @@ pub fn parse_preregistered(text: &str, schemes: &Schemes) -> Result<Vec<Client>,
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{types::host_of, *};
 
     const SECRET: &str = "a secret that an operator has chosen";
 

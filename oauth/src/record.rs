@@ -1,0 +1,15 @@
+//! Audit events that stand alone, outside any other transaction.
+
+use platform::db::Failure;
+
+use crate::{
+    audit::{Event, write},
+    server::Server,
+};
+
+/// Tells of something that changed nothing else in the database.
+pub(crate) async fn record(server: &Server, event: Event) -> Result<(), Failure> {
+    write(server.db(), server.clock().now(), &event).await?;
+    event.log();
+    Ok(())
+}

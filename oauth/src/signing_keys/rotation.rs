@@ -1,0 +1,277 @@
+//! When a key begins to sign, stops, and is deleted: rules without a database.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use entity::{
+    Kid,
+    oauth_signing_keys::{Column, Entity, Model, State},
+};
+use sea_orm::sea_query::Expr;
+
+use crate::lifetimes::{LEEWAY, MAX_CONFIGURED_TTL, MAX_TTL};
+
+/// How long a key signs before it is replaced.
+pub const ROTATE_EVERY: TimeDelta = TimeDelta::days(30);
+
+/// How long before its time a successor is published that the schedule asks for: a day, so that
+/// everybody who keeps a copy of the JWK Set has seen it.
+pub const SCHEDULED_AHEAD: TimeDelta = TimeDelta::hours(24);
+
+/// How long a successor is published before it signs, at the least: the time for which others may
+/// keep a copy of the JWK Set (5 min), or a deploy takes in which an instance comes to be that was
+/// started with older code, whichever is longer.
+pub const PREPUBLISHED: TimeDelta = TimeDelta::minutes(10);
+
+/// How long a key is trusted after it last signed: as long as a token can live, and a little more.
+pub const RETIRING_FOR: TimeDelta =
+    TimeDelta::seconds(MAX_TTL.as_secs().cast_signed() + 60 * LEEWAY);
+
+/// How long the row of a key is kept that is no longer trusted, without its private half: to tell
+/// what a token was that turns up in an investigation.
+pub const KEPT_FOR_FORENSICS: TimeDelta = TimeDelta::days(90);
+
+/// A key that has not signed for this long, while one of another secret has, belongs to instances
+/// that are gone. Longer than a token lives, so that an instance with clients has signed since; one
+/// without, whose key is ended too early, makes itself another.
+pub const ABANDONED_AFTER: TimeDelta =
+    TimeDelta::seconds(2 * MAX_CONFIGURED_TTL.as_secs().cast_signed());
+
+/// Something that is due.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// A key has signed for long enough.
+    AskForSuccessor(Kid),
+    /// A key of this instance's secret is to be replaced, and there is nothing to replace it with.
+    MakeSuccessor { activate_at: DateTime<Utc> },
+    /// A pending key's time has come.
+    TakeOver { kid: Kid, kek_id: String },
+    /// Nobody has the secret of a key any more.
+    Abandon(Kid),
+    /// All that a key signed has expired.
+    Retire(Kid),
+}
+
+/// What is due, of the keys that are trusted. `kek_id`: the secret of this instance.
+pub(super) fn due(rows: &[Model], kek_id: &str, now: DateTime<Utc>) -> Vec<Step> {
+    let pending_under =
+        |kek_id: &str| rows.iter().any(|it| it.state == State::Pending && it.kek_id == kek_id);
+    let mut steps = Vec::new();
+    for row in rows {
+        match row.state {
+            State::Pending if row.activate_at <= now => {
+                steps.push(Step::TakeOver { kid: row.kid.clone(), kek_id: row.kek_id.clone() });
+            }
+            State::Active if is_abandoned(row, rows, now) => {
+                steps.push(Step::Abandon(row.kid.clone()));
+            }
+            State::Active => match row.replace_at {
+                None if row.activate_at + ROTATE_EVERY <= now => {
+                    steps.push(Step::AskForSuccessor(row.kid.clone()));
+                }
+                Some(at) if row.kek_id == kek_id && !pending_under(kek_id) => {
+                    let activate_at = Ord::max(at, now + PREPUBLISHED);
+                    steps.push(Step::MakeSuccessor { activate_at });
+                }
+                _ => {}
+            },
+            State::Retiring => {
+                let expired = row.retire_at.is_some_and(|it| it <= now)
+                    && row.last_signed_at.is_none_or(|it| it <= now - RETIRING_FOR);
+                if expired {
+                    steps.push(Step::Retire(row.kid.clone()));
+                }
+            }
+            State::Pending | State::Retired | State::Revoked => {}
+        }
+    }
+    steps
+}
+
+/// Whether the instances that could sign with a key are gone: instances with another secret have
+/// signed since it last did.
+fn is_abandoned(key: &Model, rows: &[Model], now: DateTime<Utc>) -> bool {
+    let quiet_since = key.last_signed_at.unwrap_or(key.activate_at);
+    quiet_since <= now - ABANDONED_AFTER
+        && rows.iter().any(|other| {
+            other.state == State::Active
+                && other.kek_id != key.kek_id
+                && other.activate_at <= now - ABANDONED_AFTER
+                && other.last_signed_at.is_some_and(|it| it > quiet_since)
+        })
+}
+
+/// Whether a key is one to sign with, as far as its row tells. A pending one is from its time on,
+/// whether or not anybody has written that down yet.
+pub(super) fn signs(row: &Model, now: DateTime<Utc>) -> bool {
+    matches!(row.state, State::Pending | State::Active) && row.activate_at <= now
+}
+
+/// The key that an instance with this secret signs with.
+pub(super) fn newest_that_signs<'a>(
+    rows: &'a [Model],
+    kek_id: &str,
+    now: DateTime<Utc>,
+) -> Option<&'a Model> {
+    rows.iter()
+        .filter(|row| row.kek_id == kek_id && signs(row, now))
+        .max_by(|a, b| (a.activate_at, &a.kid).cmp(&(b.activate_at, &b.kid)))
+}
+
+/// A key is no longer trusted, and its private half is gone.
+pub(super) fn end(
+    update: sea_orm::UpdateMany<Entity>,
+    state: State,
+    now: DateTime<Utc>,
+) -> sea_orm::UpdateMany<Entity> {
+    update
+        .col_expr(Column::State, Expr::value(state))
+        .col_expr(Column::PrivateSealed, Expr::value(None::<Vec<u8>>))
+        .col_expr(Column::WipedAt, Expr::value(now))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::{super::key_set::ALGORITHM, *};
+
+    fn day(n: i64) -> DateTime<Utc> {
+        DateTime::UNIX_EPOCH + TimeDelta::days(n)
+    }
+
+    /// Keys without content, for rules that look at states and times alone.
+    fn bare(kid: &str, kek_id: &str, state: State, activate_at: DateTime<Utc>) -> Model {
+        Model {
+            kid: Kid(kid.to_owned()),
+            alg: ALGORITHM.to_owned(),
+            public_jwk: Value::Null,
+            private_sealed: None,
+            kek_id: kek_id.to_owned(),
+            state,
+            created_at: activate_at,
+            activate_at,
+            retire_at: None,
+            wiped_at: None,
+            last_signed_at: None,
+            replace_at: None,
+        }
+    }
+
+    #[test]
+    fn what_is_due_follows_from_the_rows() {
+        let kid = |it: &str| Kid(it.to_owned());
+        let now = day(100);
+        let minutes = |n| now - TimeDelta::minutes(n);
+        let active = bare("a", "ours", State::Active, day(90));
+        let old = Model { activate_at: day(70), ..active.clone() };
+        let asked = |at| Model { replace_at: Some(at), ..old.clone() };
+        let pending = |at| bare("p", "ours", State::Pending, at);
+        let retiring =
+            |at| Model { retire_at: Some(at), ..bare("r", "gone", State::Retiring, day(1)) };
+        let signed = |at, key: &Model| Model { last_signed_at: Some(at), ..key.clone() };
+        let elsewhere = bare("e", "theirs", State::Active, day(99));
+        let lately = now - ABANDONED_AFTER + TimeDelta::seconds(1);
+        let make = |activate_at| Step::MakeSuccessor { activate_at };
+        let take_over = || Step::TakeOver { kid: kid("p"), kek_id: "ours".to_owned() };
+
+        for (why, rows, expected) in [
+            ("nothing to do", vec![active.clone()], vec![]),
+            ("old enough", vec![old.clone()], vec![Step::AskForSuccessor(kid("a"))]),
+            (
+                "to the moment",
+                vec![Model { activate_at: day(70) + TimeDelta::microseconds(1), ..old.clone() }],
+                vec![],
+            ),
+            ("asked for", vec![asked(day(101))], vec![make(day(101))]),
+            ("asked for at short notice", vec![asked(now)], vec![make(now + PREPUBLISHED)]),
+            ("made", vec![asked(day(101)), pending(day(101))], vec![]),
+            ("its time has come", vec![asked(now), pending(now)], vec![take_over()]),
+            ("killed half-way", vec![retiring(day(101)), pending(now)], vec![take_over()]),
+            (
+                "another secret's is not ours to make",
+                vec![Model { kek_id: "theirs".to_owned(), ..asked(day(101)) }],
+                vec![],
+            ),
+            ("still valid", vec![retiring(now + TimeDelta::seconds(1))], vec![]),
+            ("expired", vec![retiring(now)], vec![Step::Retire(kid("r"))]),
+            (
+                "signed late",
+                vec![signed(now - RETIRING_FOR + TimeDelta::seconds(1), &retiring(now))],
+                vec![],
+            ),
+            (
+                "signed long ago",
+                vec![signed(now - RETIRING_FOR, &retiring(now))],
+                vec![Step::Retire(kid("r"))],
+            ),
+            (
+                "abandoned",
+                vec![signed(now - ABANDONED_AFTER, &active), signed(minutes(1), &elsewhere)],
+                vec![Step::Abandon(kid("a"))],
+            ),
+            (
+                "abandoned without ever having signed",
+                vec![active.clone(), signed(minutes(1), &elsewhere)],
+                vec![Step::Abandon(kid("a"))],
+            ),
+            (
+                "abandoned, and younger than the other one",
+                vec![
+                    signed(now - ABANDONED_AFTER, &active),
+                    signed(minutes(1), &Model { activate_at: day(80), ..elsewhere.clone() }),
+                ],
+                vec![Step::Abandon(kid("a"))],
+            ),
+            (
+                "signed lately",
+                vec![signed(lately, &active), signed(minutes(1), &elsewhere)],
+                vec![],
+            ),
+            (
+                "the other one does not sign",
+                vec![signed(day(98), &active), elsewhere.clone()],
+                vec![],
+            ),
+            (
+                "the other one is the one that is abandoned",
+                vec![
+                    signed(day(98), &active),
+                    signed(day(97), &Model { activate_at: day(95), ..elsewhere.clone() }),
+                ],
+                vec![Step::Abandon(kid("e"))],
+            ),
+            (
+                "the other one is young",
+                vec![
+                    signed(day(98), &active),
+                    signed(minutes(1), &Model { activate_at: lately, ..elsewhere.clone() }),
+                ],
+                vec![],
+            ),
+        ] {
+            assert_eq!(due(&rows, "ours", now), expected, "{why}");
+        }
+    }
+
+    #[test]
+    fn the_newest_key_signs_whose_time_has_come() {
+        let now = day(100);
+        let rows = [
+            bare("retiring", "ours", State::Retiring, day(99)),
+            bare("old", "ours", State::Active, day(1)),
+            bare("due", "ours", State::Pending, now),
+            bare("not yet", "ours", State::Pending, now + TimeDelta::seconds(1)),
+            bare("theirs", "theirs", State::Active, now),
+        ];
+        let signing = |rows| newest_that_signs(rows, "ours", now).map(|it| it.kid.as_str());
+        assert_eq!(signing(&rows), Some("due"));
+        assert_eq!(signing(&rows[..2]), Some("old"));
+        assert_eq!(signing(&rows[..1]), None);
+        assert_eq!(signing(&rows[3..]), None);
+    }
+
+    #[test]
+    fn a_key_is_trusted_for_longer_than_any_token_lives() {
+        assert!(RETIRING_FOR > TimeDelta::from_std(MAX_TTL).unwrap());
+        assert!(SCHEDULED_AHEAD > PREPUBLISHED && ROTATE_EVERY > SCHEDULED_AHEAD);
+    }
+}

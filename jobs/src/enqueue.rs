@@ -33,7 +33,7 @@ pub async fn enqueue(queue: &Queue, job: NewJob) -> Result<Job, NotEnqueued> {
 }
 
 /// Adds a job in a transaction of the caller, which then holds the lock on the person's jobs until
-/// it ends. After the commit the caller calls [`Service::job_queued`]. The same id a second time
+/// it ends. After the commit the caller calls [`Queue::job_queued`]. The same id a second time
 /// gives the job that is there.
 pub async fn enqueue_in(
     queue: &Queue,

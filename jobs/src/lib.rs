@@ -1,7 +1,7 @@
 //! Jobs: calls of tools that run in a worker, kept in the database.
 //!
 //! The row of a job is the only truth about it. A client's side of it is [`mcp::job::Jobs`], which
-//! [`store`] implements; a worker's side are the verbs here:
+//! [`store()`] implements; a worker's side are the verbs here:
 //!
 //! ```text
 //!            enqueue                 claim                    settle

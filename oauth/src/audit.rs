@@ -3,7 +3,7 @@
 //!
 //! A row is written in the transaction of the change that it tells of ([`write()`]), and the line
 //! ([`Event::log`]) once that is committed, so that neither tells of what did not happen. What
-//! changes nothing in the database is told by [`record`].
+//! changes nothing in the database is told by [`record`](crate::record::record).
 
 use std::{
     borrow::Cow,

@@ -3,7 +3,7 @@
 //!
 //! A revocation is a statement on the grant's row. Refresh tokens see it at once, since they are
 //! exchanged under a lock on that row; access tokens are refused by every instance that has heard
-//! of it ([`super::revoked`]). Jobs that were started under the grant end ([`jobs::end_denied`]), and
+//! of it ([`super::revoked`]). Jobs that were started under the grant end ([`Dependents::access_ended`](crate::Dependents::access_ended)), and
 //! links to exports that were made under it stop working ([`super::access`]).
 //!
 //! Where the person is the reason, and not one app, everything else of theirs ends too: see

@@ -1,7 +1,7 @@
 //! The life of a key: what is due, and the one conditional statement that does it.
 //!
 //! Nothing here depends on who does it, or on when somebody last did: what is due follows from the
-//! rows and the time ([`due`]), and a step that somebody else has taken does nothing.
+//! rows and the time ([`due`](super::rotation::due)), and a step that somebody else has taken does nothing.
 
 use chrono::{DateTime, Utc};
 use entity::{

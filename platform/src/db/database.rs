@@ -51,7 +51,7 @@ pub async fn connect(settings: &DatabaseSettings) -> anyhow::Result<Database> {
 
 impl Database {
     /// The same database for what this person asks for: their statements use only a part of the
-    /// connections at once, and wait for each other. [`Failure::Busy`] if that takes too long.
+    /// connections at once, and wait for each other. [`Failure::Busy`](crate::db::Failure::Busy) if that takes too long.
     #[must_use]
     pub fn of_person(&self, name: &str) -> Self {
         Self { person: Some(self.people.person(name)), ..self.clone() }

@@ -3,7 +3,7 @@
 //! | opened by | page |
 //! |---|---|
 //! | a redirect from a client | [`authorize`], [`consent`], [`sign_in`] |
-//! | the user | [`home`], [`account`], [`reference`] |
+//! | the user | [`home`], [`account`], [`mod@reference`] |
 
 pub(crate) mod account;
 pub(crate) mod authorize;

@@ -47,7 +47,7 @@ fn every_clean_up_has_a_schedule() {
         let verbs: Vec<_> = source
             .lines()
             .filter_map(|it| it.strip_prefix("pub async fn ")?.split_once('('))
-            .map(|(verb, _)| format!("sweeping!({module}::{verb}, "))
+            .map(|(verb, _)| format!("sweeping!(service => {module}::{verb}("))
             .collect();
         assert!(!verbs.is_empty(), "{path} has verbs");
         for verb in verbs {

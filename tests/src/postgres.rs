@@ -87,15 +87,18 @@ async fn make_template(url: &str, admin: &DatabaseConnection) {
     ] {
         admin.execute_unprepared(&sql).await.expect("an empty database can be made");
     }
-    let draft = connect(&database_url(url, &format!("{TEMPLATE}_draft")))
-        .await
-        .expect("the new database is reachable");
-    migration::migrate(&draft).await.expect("the migrations run on an empty database");
-    draft.close().await.expect("closing cannot fail");
+    migrate(&database_url(url, &format!("{TEMPLATE}_draft"))).await;
     admin
         .execute_unprepared(&format!("ALTER DATABASE {TEMPLATE}_draft RENAME TO {TEMPLATE}"))
         .await
         .expect("nobody else uses the draft");
+}
+
+/// Creates the tables in an empty database.
+pub async fn migrate(url: &str) {
+    let empty = connect(url).await.expect("the new database is reachable");
+    migration::migrate(&empty).await.expect("the migrations run on an empty database");
+    empty.close().await.expect("closing cannot fail");
 }
 
 /// Opens a pool of one connection, so that a session lock is taken and released in the same session.

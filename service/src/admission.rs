@@ -28,21 +28,27 @@ const KEPT: Bucket =
 /// The limits of every person.
 pub(crate) struct PerPerson {
     service: Service,
+    /// `None` if `RATE_LIMIT_PER_MINUTE` is 0. The storage quota holds all the same.
+    requests: Option<Requests>,
+}
+
+/// The limits on requests.
+struct Requests {
     calls: Bucket,
     light: Bucket,
     followups: Bucket,
 }
 
 impl PerPerson {
-    /// `RATE_LIMIT_PER_MINUTE`, unless that is 0.
-    pub(crate) fn configured(service: &Service) -> Option<Self> {
+    /// The limits that `RATE_LIMIT_PER_MINUTE` sets.
+    pub(crate) fn configured(service: &Service) -> Self {
         let limit = service.config().rate_limit_per_minute;
-        (limit > 0).then(|| Self {
-            service: service.clone(),
+        let requests = (limit > 0).then(|| Requests {
             calls: per_minute("calls", limit),
             light: per_minute("light", limit.saturating_mul(LIGHT_FACTOR).max(LEAST_LIGHT)),
             followups: per_minute("followups", limit.saturating_mul(LIGHT_FACTOR)),
-        })
+        });
+        Self { service: service.clone(), requests }
     }
 
     async fn take(
@@ -87,10 +93,11 @@ impl RateLimiter for PerPerson {
     }
 
     async fn check(&self, caller: &Caller, requests: RequestCost) -> mcp::RateDecision {
+        let Some(limits) = &self.requests else { return mcp::RateDecision::Allowed(None) };
         let (calls, light, followups) = tokio::join!(
-            self.take(&self.calls, caller, requests.calls),
-            self.take(&self.light, caller, requests.light),
-            self.take(&self.followups, caller, requests.followups),
+            self.take(&limits.calls, caller, requests.calls),
+            self.take(&limits.light, caller, requests.light),
+            self.take(&limits.followups, caller, requests.followups),
         );
         // A batch may be of several kinds, and one refusal is enough.
         let mut verdicts = [calls, light, followups].into_iter().flatten();

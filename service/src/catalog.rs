@@ -54,7 +54,7 @@ pub fn mcp_settings(service: &Service) -> Settings {
             result_tool: Some("jobs_get"),
         }),
         access: Some(Arc::new(service.oauth().revoked().clone())),
-        rate_limiter: PerPerson::configured(service).map(|it| Arc::new(it) as _),
+        rate_limiter: Some(Arc::new(PerPerson::configured(service))),
     }
 }
 

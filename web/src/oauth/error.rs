@@ -187,6 +187,12 @@ impl OAuthErrors<'_> {
             (_, ApiError::TooManyRequests(wait)) => {
                 OAuthError::TooManyRequests(body, wait.as_secs())
             }
+            (StatusCode::TOO_MANY_REQUESTS, _) => {
+                OAuthError::TooManyRequests(body, RETRY_AFTER_SECONDS.into())
+            }
+            (StatusCode::SERVICE_UNAVAILABLE, _) => {
+                OAuthError::Unavailable(body, RETRY_AFTER_SECONDS)
+            }
             (StatusCode::PAYLOAD_TOO_LARGE, _) => OAuthError::TooLarge(body),
             (StatusCode::REQUEST_TIMEOUT, _) => OAuthError::Timeout(body),
             _ => OAuthError::BadRequest(body),

@@ -12,7 +12,7 @@ pub fn careful(proxies: &Proxies) -> reqwest::Result<reqwest::ClientBuilder> {
     proxies.apply(direct())
 }
 
-/// The same, without any proxy.
+/// A client builder as [`careful`] returns it, but without any proxy.
 pub fn direct() -> reqwest::ClientBuilder {
     reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())

@@ -16,7 +16,7 @@ pub fn plain(text: &str) -> String {
     plain
 }
 
-/// The same, in quotation marks.
+/// Puts a text, reduced by [`plain`], in quotation marks.
 pub fn quoted(text: &str) -> String {
     format!("“{}”", plain(text))
 }

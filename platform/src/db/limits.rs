@@ -23,7 +23,8 @@ pub(super) const ANSWER_MARGIN: Duration = Duration::from_secs(2);
 /// dead.
 pub(super) const STATEMENT_LIMIT: Duration = STATEMENT_TIMEOUT.saturating_add(ANSWER_MARGIN);
 
-/// The same on SQLite, which cannot go silent: only a busy disk or processor delays its answer.
+/// How long a caller waits on SQLite, which cannot go silent: only a busy disk or processor delays
+/// its answer.
 pub(super) const SQLITE_LIMIT: Duration = Duration::from_mins(1);
 
 /// How long running statements have to end when the pool closes. A part of the shortest time that

@@ -149,12 +149,13 @@ pub async fn begin(db: &Database) -> Result<Transaction, Failure> {
     Ok(Transaction::begin(db, Bounds::Brief).await?)
 }
 
-/// The same, while holding a lock that only one transaction of all processes holds at a time.
+/// Begins a transaction as [`begin`] does, and holds a lock that only one transaction of all
+/// processes holds at a time.
 pub async fn begin_locked(db: &Database, lock: PersonLock) -> Result<Transaction, Failure> {
     Ok(Transaction::begin(db, Bounds::Locked(lock)).await?)
 }
 
-/// The same for long-running work, with the usual limit on a statement.
+/// Begins a transaction for long-running work, with the usual limit on a statement.
 pub async fn begin_patiently(db: &Database) -> Result<Transaction, Failure> {
     Ok(db.begin().await?)
 }

@@ -1,4 +1,4 @@
-//! Deletes jobs whose results have expired. The worker's schedule decides when.
+//! Deletes jobs whose results have expired. A schedule of the worker calls this.
 
 use chrono::{DateTime, Utc};
 use entity::jobs::{COLUMN, Column, Entity};

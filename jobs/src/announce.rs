@@ -1,8 +1,8 @@
-//! Telling clients that do not ask: those whose call is a stream.
+//! Finding jobs whose result or questions must be delivered to a client that holds a stream open.
 //!
-//! The row says that somebody has to be told. Whoever does so marks it afterwards, so that a worker
-//! that dies in between is followed by another one, and a client may be told twice but never not at
-//! all; the stream takes an answer once.
+//! The row records that a notification is pending. The notifier marks it as delivered afterwards.
+//! If that worker dies in between, another one delivers it again: a client is notified at least
+//! once, possibly twice, and its stream accepts an answer only once.
 
 use std::time::Duration;
 
@@ -17,20 +17,20 @@ use sea_orm::{
 
 use crate::{queue::Queue, row};
 
-/// The most that one call gives.
+/// The most jobs that one call returns when it searches for overdue notifications.
 const BATCH: u64 = 100;
 
-/// A job whose client has to be told how it stands.
+/// A job with a pending notification to its client.
 #[derive(Clone, Debug)]
 pub struct Unannounced {
-    /// How it stands.
+    /// The job, as it was read.
     pub job: Job,
     attempt: i32,
     status: Status,
 }
 
-/// Jobs whose clients have to be told: these, or any that have waited for longer than `silence`,
-/// because whoever should have told is gone.
+/// Returns jobs with a pending notification: those of `only`, or, for `None`, up to 100 that have
+/// been pending for longer than `silence`, because the worker that should have notified has died.
 pub async fn unannounced(
     queue: &Queue,
     only: Option<&[JobId]>,
@@ -53,7 +53,7 @@ pub async fn unannounced(
     Ok(jobs.collect())
 }
 
-/// Marks that a client was told. Does nothing if the job has gone on since.
+/// Records that a client was notified. Changes nothing if the job has moved on since.
 pub async fn mark_announced(queue: &Queue, told: &Unannounced) -> Result<(), Failure> {
     Entity::update_many()
         .col_expr(Column::Announced, Expr::value(true))

@@ -1,4 +1,4 @@
-//! Answers of the client to a job that waits for it.
+//! Answers of the client to a job that requires input.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,8 @@ use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, sea_query::E
 
 use crate::{queue::Queue, read, row};
 
-/// Notes the answers to questions that are open. The last one queues the job.
+/// Stores answers to open questions; the last one queues the job. Answers to other questions are
+/// ignored. `Ok(None)`: this user has no such job.
 pub(super) async fn answer(
     queue: &Queue,
     user: &UserId,
@@ -31,7 +32,7 @@ pub(super) async fn answer(
     let fits: BTreeMap<_, _> =
         answers.into_iter().filter(|(key, _)| open.contains_key(key)).collect();
     if fits.is_empty() {
-        // Waited for: until then the row is locked, and whoever claims jobs passes it by.
+        // Awaited, not left to the drop: until the rollback the row is locked, and claims skip it.
         transaction.rollback().await?;
         return row::job(&row).map(Some);
     }
@@ -52,7 +53,7 @@ pub(super) async fn answer(
             .col_expr(Column::Status, Expr::value(Status::Queued))
             .col_expr(Column::Questions, Expr::value(None::<String>))
             .col_expr(Column::LeaseUntil, Expr::value(None::<DateTime<Utc>>))
-            // Whatever was to be told of the questions is void.
+            // A pending notification about the questions is obsolete.
             .col_expr(Column::Announced, Expr::value(true))
             .col_expr(Column::RunAt, Expr::value(now));
     }

@@ -1,4 +1,4 @@
-//! The end of a job that its client does not want any more.
+//! Cancels a job on behalf of its client.
 
 use entity::jobs::Status;
 use mcp::{
@@ -10,7 +10,9 @@ use platform::db::{self, Failure};
 
 use crate::{convert::later, keep, queue::Queue, read, row, settle};
 
-/// Ends a job and its children, at once. Whoever runs them hears of it, and can write nothing more.
+/// Ends a job and its children at once. The workers that run them are signaled, and their later
+/// writes change nothing. Returns a job that has already ended unchanged. `Ok(None)`: this user has
+/// no such job.
 pub(super) async fn cancel(
     queue: &Queue,
     user: &UserId,

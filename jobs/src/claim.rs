@@ -1,13 +1,14 @@
-//! Taking jobs from the queue, so that nobody's many delay somebody else's few.
+//! Claims due jobs fairly: many jobs of one owner do not delay the few of another.
 //!
-//! The queue is read from owner to owner, along one index: each jump finds the next person who has
-//! a job that is due, however many jobs lie between. Everybody gets the same share of a claim, and
-//! the next claim goes on where this one ended ([`Turn`]). So a claim costs as much as it takes, and
-//! the one job of a person waits for one round, not for the thousand of another.
+//! The queue is read owner by owner, along one index: each step finds the next owner with a due
+//! job, however many jobs lie in between. Every owner gets an equal part of a claim, and the next
+//! claim continues after the last owner of this one ([`Turn`]). The cost of a claim is therefore
+//! proportional to what it takes, and a person's only job waits for one round, not for the thousand
+//! jobs of another person.
 //!
-//! That alone would not help against jobs that take minutes: once they have every place of a worker,
-//! all others wait. So a worker keeps some of its places for people who have nothing running there,
-//! and fills them with [`Claim::newcomers_only`].
+//! That alone does not help against jobs that run for minutes: once they occupy every slot of a
+//! worker, all other jobs wait. A worker therefore reserves some of its slots for owners who have
+//! nothing running there, and fills them with [`Claim::newcomers_only`].
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -35,42 +36,43 @@ use crate::{
     settle,
 };
 
-/// How long a job stays in the queue that this version cannot read. A worker of the version that
-/// wrote it will come by before.
+/// The delay until a job that this version could not read is due again, to be claimed by a worker
+/// of the version that wrote it.
 const UNREADABLE_FOR: Duration = Duration::from_secs(30);
 
-/// Whose turn it is: everybody after this owner, then everybody from the beginning.
+/// The position in the round of owners: owners after this one come next, then the round starts
+/// over.
 #[derive(Clone, Debug, Default)]
 pub struct Turn(String);
 
-/// What to take.
+/// The parameters of a claim.
 #[derive(Clone, Copy, Debug)]
 pub struct Claim<'a> {
-    /// Who takes it, for people who look at the table.
+    /// The name of the worker, stored for people who inspect the table.
     pub worker: &'a str,
-    /// How many at most.
+    /// The maximum number of jobs.
     pub max: u32,
-    /// How long the worker may be silent about them.
+    /// The length of the lease: the longest time that the worker may go without renewing it.
     pub lease: Duration,
-    /// If given: not from these people, and one from each other at most.
+    /// `Some`: claims only for idle owners, that is none of these, and at most one job of each.
     pub newcomers_only: Option<&'a [String]>,
 }
 
-/// A job that now belongs to whoever claimed it.
+/// A claimed job, which only the claiming worker may run and write.
 #[derive(Debug)]
 pub struct Claimed {
     /// What to run.
     pub attempt: Attempt,
-    /// What proves that it may write.
+    /// The fencing information for writes of this attempt.
     pub lease: Lease,
-    /// How long it could have run before.
+    /// How long the job was due before it was claimed.
     pub waited: Duration,
 }
 
-/// How often a claim looks again that brought nothing but jobs whose access was ended.
+/// How often a claim is repeated that found nothing but jobs whose access was ended.
 const MAX_LOOKS: usize = 5;
 
-/// Takes some jobs that are due. Those whose access was ended meanwhile are ended instead.
+/// Claims due jobs. Jobs whose access was ended in the meantime are ended instead.
 pub async fn claim(
     queue: &Queue,
     turn: &mut Turn,
@@ -87,8 +89,8 @@ pub async fn claim(
     Ok(Vec::new())
 }
 
-/// Ends those of some jobs whose access was ended, with all others of theirs, so that no further
-/// claim comes upon those. Gives the ones that are not to be run.
+/// Ends the claimed jobs whose access was ended, together with all other such jobs of their owners,
+/// so that later claims do not find those. Returns the claimed ones that must not run.
 async fn end_those_denied(queue: &Queue, claimed: &[Claimed]) -> Result<BTreeSet<JobId>, Failure> {
     let callers: Vec<_> = claimed.iter().map(|it| &it.attempt.call.caller).collect();
     let answers = queue.access().ended(&callers).await?;
@@ -107,7 +109,7 @@ async fn claim_any(
     what: Claim<'_>,
 ) -> Result<Vec<Claimed>, Failure> {
     let mut rows = take(queue, turn, what).await?;
-    // Everybody after the turn had nothing, so it is the turn of those before.
+    // No owner after the position has a due job: start over with the first one.
     if rows.is_empty() && !turn.0.is_empty() {
         turn.0.clear();
         rows = take(queue, turn, what).await?;
@@ -124,15 +126,16 @@ async fn claim_any(
             Err(error) => {
                 tracing::error!(
                     dependency = error.dependency(), error = ?error, job = row.id,
-                    "A job cannot be read: {error}"
+                    "Could not read a job"
                 );
-                // One that nobody can read keeps its lease, and is given up like one that was lost.
+                // A job that was still unreadable at its last permitted claim keeps its lease, and
+                // is reclaimed like a lost one when the lease expires.
                 if row::count(row.attempt) < MAX_CLAIMS
                     && let Err(error) = settle::put_back(queue, &row, UNREADABLE_FOR).await
                 {
                     tracing::warn!(
                         dependency = error.dependency(), error = ?error,
-                        "A job could not be put back: {error}"
+                        "Could not requeue a job; it is reclaimed when its lease expires"
                     );
                 }
             }
@@ -144,7 +147,7 @@ async fn claim_any(
 async fn take(queue: &Queue, turn: &Turn, what: Claim<'_>) -> Result<Vec<Model>, Failure> {
     let now = queue.clock().now();
     let except = what.newcomers_only.unwrap_or_default();
-    // Who is passed over costs a step, too.
+    // An owner that is skipped costs a step as well.
     let steps = i64::from(what.max) + i64::try_from(except.len()).unwrap_or(i64::MAX);
     let values: [Value; 8] = [
         serde_json::to_string(except).map_err(crate::convert::internal)?.into(),
@@ -162,8 +165,8 @@ async fn take(queue: &Queue, turn: &Turn, what: Claim<'_>) -> Result<Vec<Model>,
     Ok(rows.iter().map(|it| Model::from_query_result(it, "")).collect::<Result<_, _>>()?)
 }
 
-/// Owners who have something that is due, one jump of the index for each; and how many jobs each of
-/// them may give.
+/// Finds owners with a due job, one index step for each, and the maximum number of jobs to take
+/// from each of them.
 const OWNERS: &str = "
 WITH RECURSIVE owners (owner_sub, step) AS (
     SELECT * FROM (SELECT owner_sub, 1 FROM jobs
@@ -223,8 +226,8 @@ WHERE id IN (
     )
 });
 
-/// What became of the children of these jobs, by parent and key. Only a job that ran before can
-/// have any.
+/// Loads the outcomes of ended children of these jobs, by parent and key. Only a job that has run
+/// before can have children.
 async fn children(
     queue: &Queue,
     rows: &[Model],
@@ -247,7 +250,7 @@ async fn children(
         let outcome = match outcome.as_deref().map(row::decode) {
             Some(Ok(outcome)) => outcome,
             Some(Err(error)) => {
-                tracing::error!(error = ?error, job = parent, "A part cannot be read: {error}");
+                tracing::error!(error = ?error, job = parent, "Could not read a child's outcome");
                 JobOutcome::failed("The result of this part cannot be read.")
             }
             None => JobOutcome::failed("This part was cancelled."),
@@ -276,7 +279,7 @@ fn read(row: &mut Model, children: BTreeMap<String, JobOutcome>) -> Result<Claim
             .transpose()
             .map_err(|error| crate::convert::unreadable("the checkpoint", error))?,
     };
-    // Claiming wrote `updated_at`.
+    // Claiming has just set `updated_at`.
     let waited = (row.updated_at - row.run_at).to_std().unwrap_or_default();
     Ok(Claimed { attempt, lease, waited })
 }

@@ -1,4 +1,4 @@
-//! Small conversions between what callers, rows and signals hold.
+//! Conversions between the types of callers, rows and signals.
 
 use std::time::Duration;
 
@@ -8,12 +8,13 @@ use platform::db::Failure;
 
 use crate::limits::MAX_TEXT;
 
-/// The engine only needs to know that it got no answer; the source goes to its log.
+/// Converts a failure for the engine, which only needs to know that the store is unavailable; the
+/// source is for the log.
 pub(crate) fn away(failure: Failure) -> StoreError {
     StoreError::new(failure.dependency(), failure)
 }
 
-/// A row that we did not write, or that a newer version of this program did.
+/// The failure for a row that this program did not write, or that a newer version of it wrote.
 pub(crate) fn unreadable(what: &str, error: impl Into<anyhow::Error>) -> Failure {
     Failure::Internal(error.into().context(format!("{what} of a job cannot be read")))
 }
@@ -22,12 +23,12 @@ pub(crate) fn later(now: DateTime<Utc>, by: Duration) -> DateTime<Utc> {
     now + TimeDelta::from_std(by).unwrap_or(TimeDelta::MAX / 4)
 }
 
-/// As the database keeps it.
+/// Milliseconds, as the database stores them.
 pub(crate) fn millis(time: Duration) -> i64 {
     i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// The beginning of a text, without what Postgres does not keep.
+/// The first [`MAX_TEXT`] characters of a text, without NUL, which Postgres cannot store.
 pub(crate) fn shortened(text: &str) -> String {
     text.chars().take(MAX_TEXT).map(|it| if it == '\0' { '\u{fffd}' } else { it }).collect()
 }

@@ -1,4 +1,4 @@
-//! What a process has counted and not yet written to the database.
+//! Counters of this process that have not been written to the database yet.
 
 use std::{
     collections::BTreeMap,
@@ -7,10 +7,10 @@ use std::{
 
 use entity::job_totals::What;
 
-/// What is counted: of which kind, by tool and by end.
+/// The key of a counter: what is counted, the tool, and the outcome.
 pub(crate) type Counted = (What, &'static str, &'static str);
 
-/// Jobs and attempts that ended in this process and are not yet written to the database.
+/// Jobs and attempts that ended in this process and have not been written to the database yet.
 #[derive(Debug, Default)]
 pub(crate) struct JobCounts(Mutex<BTreeMap<Counted, u64>>);
 
@@ -19,27 +19,28 @@ impl JobCounts {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts an attempt, by one of [`JOB_ENDS`](platform::metrics::JOB_ENDS).
+    /// Counts an attempt with one of the outcomes in [`JOB_ENDS`](platform::metrics::JOB_ENDS).
     pub(crate) fn attempt(&self, tool: &'static str, end: &'static str) {
         *self.gathered().entry((What::Attempt, tool, end)).or_default() += 1;
     }
 
-    /// Counts a job that ended, by one of [`JOB_OUTCOMES`](platform::metrics::JOB_OUTCOMES).
+    /// Counts an ended job with one of the outcomes in
+    /// [`JOB_OUTCOMES`](platform::metrics::JOB_OUTCOMES).
     pub(crate) fn job(&self, tool: &'static str, outcome: &'static str) {
         *self.gathered().entry((What::Job, tool, outcome)).or_default() += 1;
     }
 }
 
-/// Runs of schedules in this process that are not yet written to the database.
+/// Schedule runs of this process that have not been written to the database yet.
 #[derive(Debug, Default)]
 pub(crate) struct ScheduleCounts(Mutex<BTreeMap<&'static str, Runs>>);
 
 /// How often a schedule ran and failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Runs {
-    /// Runs that did what they should.
+    /// Successful runs.
     pub ran: u64,
-    /// Runs that failed, or could not begin.
+    /// Runs that failed or could not start.
     pub failed: u64,
 }
 

@@ -1,14 +1,15 @@
-//! The end of jobs whose access was ended: the person was blocked, the app disconnected, or the key
-//! of the token revoked that started them.
+//! Ends jobs whose access was ended: the person was blocked, the app was disconnected, or the key
+//! that signed the token that started them was revoked.
 //!
-//! A job acts with the access of the token that started it ([`Access`](crate::queue::Access)). When that ends, its
-//! unfinished jobs end with it, whether they are queued, run, or wait: for the client, or for their
-//! parts. That also holds when a person disconnects a single app: its jobs stop, and `jobs_list`
-//! still shows them, so that the person can start them again with another app.
+//! A job acts with the access of the token that started it ([`Access`](crate::queue::Access)). When
+//! that access ends, the unfinished jobs end with it, whether they are queued, running, or waiting
+//! for the client or for their children. This also holds when a person disconnects a single app:
+//! its jobs stop, and `jobs_list` still shows them, so that the person can start them again with
+//! another app.
 //!
 //! [`end_denied`] is called after each revocation, so that it takes effect at once; when jobs are
-//! claimed, for those that were queued a moment too late; and at each heartbeat, for those that were
-//! claimed a moment too late. Whatever a running attempt writes afterwards is void.
+//! claimed, for jobs that were queued a moment too late; and at each heartbeat, for jobs that were
+//! claimed a moment too late. Later writes of a running attempt change nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,24 +27,25 @@ use serde_json::{Value, json};
 
 use crate::{convert::later, keep, queue::Queue, row, settle};
 
-/// The most jobs that one transaction examines and ends: few enough that it holds its locks briefly.
+/// The most jobs that one transaction examines and ends: few enough that it holds its locks
+/// briefly.
 const BATCH: usize = 500;
 
-/// Where to look for jobs whose access was ended.
+/// Selects the jobs to examine.
 #[derive(Clone, Debug)]
 pub enum DeniedJobs {
-    /// All of a person.
+    /// All jobs of a person.
     OfPerson(UserId),
-    /// Those that were started under these grants, each with its person.
+    /// Jobs started under these grants, each with its owner.
     OfGrants(Vec<(String, GrantId)>),
-    /// Those that were started with tokens that this key signed.
+    /// Jobs started with tokens that this key signed.
     OfKey(Kid),
-    /// These.
+    /// These jobs.
     These(Vec<JobId>),
 }
 
 impl DeniedJobs {
-    /// Those of some grants; empty if there are none.
+    /// Selects the jobs of these grants; an empty list if there are no grants.
     pub fn of_grants(grants: &[oauth_grants::Model]) -> Vec<Self> {
         if grants.is_empty() {
             return Vec::new();
@@ -69,7 +71,7 @@ impl DeniedJobs {
             (Self::OfGrants(_), DbBackend::Postgres) => {
                 "jobs.owner_sub = given.owner AND jobs.grant_id = given.grant_id"
             }
-            // SQLite keeps UUIDs as bytes.
+            // SQLite stores UUIDs as bytes.
             (Self::OfGrants(_), _) => {
                 "jobs.owner_sub = given.owner
                     AND jobs.grant_id = unhex(replace(given.grant_id, '-', ''))"
@@ -80,7 +82,8 @@ impl DeniedJobs {
     }
 }
 
-/// Ends the unfinished ones of these jobs whose access was ended, and gives them. Safe to repeat.
+/// Ends those of the selected jobs that are unfinished and whose access was ended, and returns
+/// their ids. Safe to repeat.
 pub async fn end_denied(queue: &Queue, which: &DeniedJobs) -> Result<Vec<JobId>, Failure> {
     let mut ended = Vec::new();
     let mut after = String::new();
@@ -100,7 +103,7 @@ pub async fn end_denied(queue: &Queue, which: &DeniedJobs) -> Result<Vec<JobId>,
     }
 }
 
-/// What is needed of a job to end it.
+/// The columns of a job that are needed to end it.
 struct Candidate {
     id: String,
     parent: Option<String>,
@@ -108,7 +111,7 @@ struct Candidate {
     call: JobCall,
 }
 
-/// Unfinished jobs in the order of their ids, as many as one batch.
+/// Loads unfinished jobs with ids after `after`, in the order of their ids, up to one batch.
 async fn unfinished(
     queue: &Queue,
     which: &DeniedJobs,
@@ -126,7 +129,7 @@ async fn unfinished(
     let mut candidates = Vec::new();
     for row in dialect::rows(queue.db(), sql, values).await? {
         let (id, call): (String, String) = (row.try_get("", "id")?, row.try_get("", "call")?);
-        // A job of another version of this program is ended by a worker that can read it.
+        // A job of another program version is ended by a worker that can read it.
         match row::decode(&call) {
             Ok(call) => candidates.push(Candidate {
                 id,
@@ -135,14 +138,14 @@ async fn unfinished(
                 call,
             }),
             Err(error) => {
-                tracing::error!(error = ?error, job = id, "Could not read a job: {error}");
+                tracing::error!(error = ?error, job = id, "Could not read a job");
             }
         }
     }
     Ok(candidates)
 }
 
-/// Those of them whose access was ended, and why.
+/// Keeps the candidates whose access was ended, each with the reason.
 async fn denied(
     queue: &Queue,
     candidates: Vec<Candidate>,
@@ -153,7 +156,7 @@ async fn denied(
     Ok(judged.filter_map(|(candidate, sentence)| Some((candidate, sentence?))).collect())
 }
 
-/// What the end makes of a row.
+/// The new values of a row.
 #[derive(Serialize)]
 struct Write {
     job: String,
@@ -185,7 +188,7 @@ async fn end(queue: &Queue, denied: &[(Candidate, &'static str)]) -> Result<Vec<
     let now = queue.clock().now();
     let mut writes = BTreeMap::new();
     for (candidate, why) in denied {
-        // A parent acts with the same access as its parts, and would wait for them in vain.
+        // A parent has the same access as its children, and would wait for them in vain.
         if let Some(parent) = &candidate.parent {
             let end = Write::new(parent, candidate, why, now)?;
             writes.entry(parent.clone()).or_insert(end);
@@ -198,7 +201,7 @@ async fn end(queue: &Queue, denied: &[(Candidate, &'static str)]) -> Result<Vec<
         .partition(|id| denied.iter().all(|(it, _)| it.id != *id || it.parent.is_none()));
 
     let transaction = db::begin(queue.db()).await?;
-    // In the order in which ends are written: parents before their parts.
+    // In the order in which ends are written: parents before their children.
     settle::lock(&transaction, &parents).await?;
     settle::lock(&transaction, &others).await?;
     let sql = format!(

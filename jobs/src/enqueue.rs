@@ -1,4 +1,4 @@
-//! The beginning of a job.
+//! Adds jobs to the queue.
 
 use chrono::{DateTime, Utc};
 use mcp::job::{Job, JobId, NewJob, NotEnqueued};
@@ -13,15 +13,16 @@ use crate::{
     read, row,
 };
 
-/// What bounds the number of jobs.
+/// What limits the number of jobs.
 pub(super) enum BoundBy<'a> {
     /// The person's quota.
     Quota(JobQuota),
-    /// The parent, which waits for the job and has one for each key.
+    /// The parent, which waits for the job and has one child for each key.
     Parent { id: &'a JobId, key: &'a str },
 }
 
-/// Adds a job and wakes a worker. The same id a second time gives the job that is there.
+/// Adds a job and wakes a worker. Idempotent: with an id that exists already, returns the existing
+/// job.
 pub async fn enqueue(queue: &Queue, job: NewJob) -> Result<Job, NotEnqueued> {
     let user = job.call.caller.user.clone();
     let lock = PersonLock::jobs(user.as_str());
@@ -32,9 +33,9 @@ pub async fn enqueue(queue: &Queue, job: NewJob) -> Result<Job, NotEnqueued> {
     Ok(job)
 }
 
-/// Adds a job in a transaction of the caller, which then holds the lock on the person's jobs until
-/// it ends. After the commit the caller calls [`Queue::job_queued`]. The same id a second time
-/// gives the job that is there.
+/// Adds a job in the caller's transaction, which holds the lock on the person's jobs from then
+/// until it ends. After the commit the caller must call [`Queue::job_queued`]. Idempotent: with an
+/// id that exists already, returns the existing job.
 pub async fn enqueue_in(
     queue: &Queue,
     transaction: &Transaction,
@@ -45,7 +46,7 @@ pub async fn enqueue_in(
     add(queue, transaction, job).await
 }
 
-/// Adds a job under the lock on the person's jobs, if their quota allows it.
+/// Adds a job, under the lock on the person's jobs, if the quota allows it.
 async fn add(queue: &Queue, transaction: &Transaction, job: NewJob) -> Result<Job, NotEnqueued> {
     let user = job.call.caller.user.clone();
     let now = queue.clock().now();
@@ -73,8 +74,8 @@ WHERE CAST($10 AS text) IS NOT NULL OR (
     FROM jobs WHERE owner_sub = $2 AND ended_at IS NULL)
 ON CONFLICT DO NOTHING";
 
-/// Adds the row of a job: `false` if there is one with its id or, for a child, its key, or if it
-/// exceeds the quota.
+/// Inserts the row of a job. `false`: a row with its id or, for a child, its key exists already, or
+/// the job would exceed the quota.
 pub(super) async fn insert(
     db: &impl ConnectionTrait,
     now: DateTime<Utc>,

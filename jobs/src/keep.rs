@@ -1,4 +1,4 @@
-//! What an attempt writes while it runs: that it lives, how far it is, and where to go on.
+//! Writes of a running attempt: lease renewals, progress and checkpoints.
 
 use std::collections::BTreeSet;
 
@@ -15,8 +15,8 @@ use crate::{
     row,
 };
 
-/// Renews the leases of attempts. Gives those that still have their job: whoever runs another one
-/// stops it.
+/// Renews the leases of attempts. Returns the attempts that still own their job; the worker stops
+/// all others.
 pub async fn renew(
     queue: &Queue,
     attempts: &[(JobId, u32)],
@@ -29,7 +29,7 @@ pub async fn renew(
         RETURNING id, attempt",
         dialect::given(queue.db().get_database_backend(), &[("job", "text"), ("fence", "integer")]),
     );
-    // In the order in which ends are written, so that neither waits for the other for ever.
+    // In the order in which ends are written, to avoid deadlocks.
     let attempts: BTreeSet<_> = attempts.iter().collect();
     let attempts: Vec<_> =
         attempts.iter().map(|(job, number)| json!({ "job": job, "fence": number })).collect();
@@ -43,7 +43,8 @@ pub async fn renew(
     Ok(renewed)
 }
 
-/// Notes how far attempts are, and tells those who follow them. Progress only grows.
+/// Stores the progress of attempts and signals it to subscribers. Progress never decreases: a lower
+/// value is ignored.
 pub async fn note_progress(
     queue: &Queue,
     attempts: &[(JobId, u32, Progress)],
@@ -80,19 +81,19 @@ pub async fn note_progress(
     Ok(())
 }
 
-/// Why a checkpoint was not kept. In every case the attempt must not go on as if it were.
+/// Why a checkpoint was not stored. In every case the attempt must not continue as if it were.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
-    /// Another attempt has begun, or the job has ended.
+    /// A later attempt has begun, or the job has ended.
     #[error("this attempt is over")]
     Superseded,
-    /// It has more than [`MAX_CHECKPOINT`] bytes.
+    /// The checkpoint is larger than [`MAX_CHECKPOINT`] bytes.
     #[error("a checkpoint may have {MAX_CHECKPOINT} bytes, and this one has {bytes}")]
     TooLarge {
-        /// How many it has.
+        /// Its size.
         bytes: usize,
     },
-    /// The database gave no answer.
+    /// The statement failed.
     #[error(transparent)]
     Failed(#[from] Failure),
 }
@@ -103,11 +104,11 @@ impl From<DbErr> for CheckpointError {
     }
 }
 
-/// Keeps what a later attempt needs to go on.
+/// Stores the state from which a later attempt continues.
 ///
-/// In the transaction of an effect, this makes the effect happen exactly once: it locks the job's
-/// row until the commit, so that nobody takes the job over in between, and fails if somebody has.
-/// Then roll back.
+/// In the transaction of a side effect, this makes the side effect happen exactly once: it locks
+/// the job's row until the commit, so that no other worker reclaims the job in between, and fails
+/// if one already has. On an error, roll back.
 pub async fn checkpoint(
     db: &impl ConnectionTrait,
     job: &JobId,
@@ -128,7 +129,7 @@ pub async fn checkpoint(
     }
 }
 
-/// The jobs that a statement returned.
+/// The job ids that a statement returned.
 pub(super) fn ids(rows: &[sea_orm::QueryResult]) -> Result<BTreeSet<JobId>, Failure> {
     let mut ids = BTreeSet::new();
     for row in rows {
@@ -138,7 +139,7 @@ pub(super) fn ids(rows: &[sea_orm::QueryResult]) -> Result<BTreeSet<JobId>, Fail
     Ok(ids)
 }
 
-/// A lease is renewed this often, so that one renewal may fail and another one be late.
+/// How often a lease is renewed within its length: one renewal may fail and another one be late.
 pub const RENEWALS_PER_LEASE: u32 = 3;
 
 const _: () = assert!(LEASE.as_secs() >= 10, "a lease outlives a database that restarts");

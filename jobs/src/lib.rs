@@ -1,7 +1,7 @@
-//! Jobs: calls of tools that run in a worker, kept in the database.
+//! Jobs: tool calls that run in a worker, stored in the database.
 //!
-//! The row of a job is the only truth about it. A client's side of it is [`mcp::job::Jobs`], which
-//! [`store()`] implements; a worker's side are the verbs here:
+//! The row of a job is its only state. The client's interface is [`mcp::job::Jobs`], which
+//! [`store()`] implements; a worker calls the functions of this crate:
 //!
 //! ```text
 //!            enqueue                 claim                    settle
@@ -11,17 +11,18 @@
 //!                        └── take_over ◀───────────┘  └──▶ waiting ── last child ──▶ queued
 //! ```
 //!
-//! **Whoever writes must be the one who runs.** A claim counts the job's attempts up, and every
-//! later write names the number that it got. A worker that was paused for longer than its lease
-//! finds that its writes change nothing.
+//! **Fencing.** A claim increments the job's attempt number, and every later write names the number
+//! that the worker got. The writes of a worker that was paused for longer than its lease change
+//! nothing.
 //!
-//! **Races are settled by one statement**, and where two rows have to change together (a child and
-//! the parent that waits for it) by one transaction that locks the parent first.
+//! **Races are settled by one statement.** Where two rows have to change together (a child and the
+//! parent that waits for it), one transaction locks the parent first.
 //!
-//! **A job acts with the access of the token that started it.** When that ends, the job does
+//! **A job acts with the access of the token that started it.** When that access ends, the job ends
 //! ([`end_denied`]).
 //!
-//! Signals are hints, published after the commit. Whoever misses one finds the same by looking.
+//! Signals are hints, published after the commit. A process that misses one finds the same change
+//! when it polls.
 
 mod announce;
 mod answer;

@@ -1,4 +1,4 @@
-//! The queue: the database that holds it, and what its owner decides.
+//! The queue: its database, and the decisions it leaves to its owner.
 
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
@@ -19,31 +19,31 @@ use crate::{
     quota::JobQuota,
 };
 
-/// Decides whether the access that a job was started with is still good.
+/// Decides whether the access that a job was started with is still valid.
 #[async_trait]
 pub trait Access: Send + Sync {
-    /// For each caller, in their order: `None` while the caller may act, or why not, as a sentence for
-    /// a person or a model. Asks the database once.
+    /// For each caller, in order: `None` if its access is still valid, otherwise the reason as a
+    /// sentence for a person or a model. Sends one query to the database.
     async fn ended(&self, callers: &[&Caller]) -> Result<Vec<Option<&'static str>>, Failure>;
 }
 
-/// What a queue is made of.
+/// The dependencies and settings of a queue.
 pub struct Parts {
     /// The database with the tables `jobs`, `job_totals` and `schedule_runs`.
     pub db: Database,
-    /// The clock of leases and due times.
+    /// The clock for leases and due times.
     pub clock: Arc<dyn Clock>,
     /// Carries signals between processes.
     pub bus: Arc<dyn Bus>,
-    /// Decides about the access of jobs.
+    /// Decides whether the access of jobs is still valid.
     pub access: Arc<dyn Access>,
-    /// How much one person may have.
+    /// The limits for each person.
     pub quota: JobQuota,
-    /// The tools that run as jobs, by which jobs are counted.
+    /// The tools that run as jobs, for labels of metrics.
     pub tools: BTreeSet<&'static str>,
 }
 
-/// The durable queue of jobs. Cheap to clone; clones share everything.
+/// The durable queue of jobs. Cheap to clone; clones share all state.
 #[derive(Clone)]
 pub struct Queue(Arc<Inner>);
 
@@ -60,7 +60,7 @@ impl fmt::Debug for Queue {
 }
 
 impl Queue {
-    /// A queue in this database.
+    /// Creates a queue in this database.
     pub fn new(parts: Parts) -> Self {
         Self(Arc::new(Inner {
             parts,
@@ -69,22 +69,22 @@ impl Queue {
         }))
     }
 
-    /// The database, for statements that serve no single person.
+    /// The database, for statements that do not serve one particular person.
     pub fn db(&self) -> &Database {
         &self.0.parts.db
     }
 
-    /// The database for statements on behalf of one person, who uses only a part of the pool.
+    /// The database for statements on behalf of one person, who may use only a part of the pool.
     pub(crate) fn db_of(&self, user: &UserId) -> Database {
         self.0.parts.db.of_person(user.as_str())
     }
 
-    /// The clock of leases and due times.
+    /// The clock for leases and due times.
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.0.parts.clock
     }
 
-    /// How much one person may have.
+    /// The limits for each person.
     pub fn quota(&self) -> JobQuota {
         self.0.parts.quota
     }
@@ -105,13 +105,13 @@ impl Queue {
         &self.0.schedule_totals
     }
 
-    /// Wakes the workers, after the commit of a job that was added with
+    /// Wakes the workers. Call after the commit of a job that was added with
     /// [`enqueue_in`](crate::enqueue::enqueue_in).
     pub async fn job_queued(&self) {
         self.changed(vec![Signal::JobQueued]).await;
     }
 
-    /// Subscribes to signals of other processes, from now on.
+    /// Subscribes to signals of other processes.
     pub async fn listen(&self, topic: Topic) -> Result<Subscription, StoreError> {
         self.0.parts.bus.subscribe(topic).await
     }
@@ -122,7 +122,7 @@ impl Queue {
         self.changed(signals.collect()).await;
     }
 
-    /// Publishes what follows from one commit, after it.
+    /// Publishes signals about one commit. Call after the commit.
     pub(crate) async fn changed(&self, signals: Vec<Signal>) {
         signals::publish(&*self.0.parts.bus, signals).await;
     }

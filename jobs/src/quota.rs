@@ -1,5 +1,6 @@
-//! How many jobs of one person may be unfinished, and how large their arguments may be together.
-//! Jobs are counted under a lock of the person, in the transaction that adds one, so instances that
+//! The quota of one person's unfinished jobs: their number, and the total size of their arguments.
+//!
+//! Jobs are counted under a lock on the person, in the transaction that adds one, so instances that
 //! enqueue at the same moment take turns and none exceeds the quota.
 
 use std::fmt;
@@ -9,20 +10,20 @@ use platform::db::dialect;
 use platform::{counted::grouped, db::Failure};
 use sea_orm::ConnectionTrait;
 
-/// Bytes of a megabyte, as people are told it.
+/// Bytes of a megabyte, as shown to people.
 const MEGABYTE: u64 = 1_000_000;
 
-/// The bounds on one person's unfinished jobs.
+/// The limits on one person's unfinished jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JobQuota {
-    /// Jobs.
+    /// The number of jobs.
     pub jobs: u64,
     /// Bytes of arguments and of answers given in advance.
     pub bytes: u64,
 }
 
 impl JobQuota {
-    /// A quota of this many jobs and megabytes.
+    /// Creates a quota.
     pub const fn new(jobs: u64, megabytes: u64) -> Self {
         Self { jobs, bytes: megabytes.saturating_mul(MEGABYTE) }
     }
@@ -31,16 +32,17 @@ impl JobQuota {
 /// A person's unfinished jobs and their quota, such as “3 of 1,000 unfinished jobs, 2 of 64 MB”.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JobUsage {
-    /// Unfinished jobs, the ones that other jobs started included.
+    /// Unfinished jobs, including children of other jobs.
     pub jobs: u64,
     /// Bytes of their arguments and of answers given in advance.
     pub bytes: u64,
-    /// The bounds.
+    /// The limits.
     pub quota: JobQuota,
 }
 
 impl JobUsage {
-    /// Which bound refuses one more job, when one does.
+    /// Which limit refuses a job that was refused: the number of jobs if it is reached, otherwise
+    /// the size.
     pub(super) fn refusal(&self) -> NotEnqueued {
         if self.jobs >= self.quota.jobs {
             return NotEnqueued::TooMany { limit: self.quota.jobs };
@@ -69,7 +71,8 @@ pub async fn usage(
     owner: &UserId,
     quota: JobQuota,
 ) -> Result<JobUsage, Failure> {
-    // octet_length does not read the values themselves: both databases know it from the row.
+    // octet_length does not read the values themselves: both databases know the length from the
+    // row.
     const SQL: &str = "SELECT count(*) AS jobs,
         CAST(coalesce(sum(coalesce(octet_length(arguments), 0) + coalesce(octet_length(answers), 0)), 0)
             AS bigint) AS bytes

@@ -1,4 +1,4 @@
-//! Looking at jobs, on behalf of their owner.
+//! Reads jobs on behalf of their owner.
 
 use chrono::{DateTime, Utc};
 use entity::jobs::{COLUMN, Column, Entity, Model};
@@ -14,7 +14,7 @@ use sea_orm::{
 
 use crate::row;
 
-/// The most jobs of one page.
+/// The maximum size of a page.
 const MAX_PAGE: usize = 100;
 
 pub(super) async fn get(
@@ -34,8 +34,8 @@ pub(super) async fn find(
     Ok(Entity::outside(Entity::owned(user.as_str(), id.as_str())).one(db).await?)
 }
 
-/// A page, the newest first, of some tools or of all. `Ok(None)`: this server did not issue
-/// the position.
+/// A page of jobs, newest first, of some tools or (`None`) of all. `Ok(None)`: `after` is not a
+/// position that this server issued.
 pub(super) async fn list(
     db: &impl ConnectionTrait,
     user: &UserId,
@@ -57,7 +57,7 @@ pub(super) async fn list(
     let mut rows = select
         .order_by_desc(COLUMN.created_at)
         .order_by_desc(COLUMN.id)
-        // One more than asked for says whether there is a next page.
+        // One more than requested shows whether there is a next page.
         .limit(u64::try_from(max + 1).unwrap_or(u64::MAX))
         .all(db)
         .await?;
@@ -71,7 +71,7 @@ pub(super) async fn list(
     Ok(Some(JobPage { jobs, next }))
 }
 
-/// Where a page ended: the time in microseconds and the id of its last job.
+/// Parses the end of a page: the time in microseconds and the id of its last job.
 fn position(text: &str) -> Option<(DateTime<Utc>, JobId)> {
     let (micros, id) = text.split_once('.')?;
     let created_at = DateTime::from_timestamp_micros(micros.parse().ok()?)?;

@@ -1,5 +1,5 @@
-//! What stands in a row, and what it means. JSON carries the version of its form, so that an
-//! instance of another version, during a deploy, knows what it cannot read.
+//! Encoding of the columns of a job. Each JSON value carries the version of its format, so that an
+//! instance of another version, during a deployment, detects what it cannot read.
 
 use std::{collections::BTreeMap, mem, time::Duration};
 
@@ -22,7 +22,7 @@ use crate::{
     limits::{KEPT, KEPT_BOUNDS, MAX_CLAIMS},
 };
 
-/// The form of the JSON that this version writes.
+/// The version of the JSON format that this program writes.
 const VERSION: u8 = 1;
 
 #[derive(Serialize)]
@@ -41,12 +41,12 @@ struct Version {
     v: u8,
 }
 
-/// As it is kept.
+/// Encodes a value for a column.
 pub(super) fn encode(it: &impl Serialize) -> Result<String, Failure> {
     serde_json::to_string(&Writing { v: VERSION, it }).map_err(crate::convert::internal)
 }
 
-/// What was kept.
+/// Decodes a column. Fails if the value has no version, or another version than [`VERSION`].
 pub(super) fn decode<T: DeserializeOwned>(text: &str) -> anyhow::Result<T> {
     let Version { v } = serde_json::from_str(text).context("it has no version")?;
     if v != VERSION {
@@ -55,7 +55,7 @@ pub(super) fn decode<T: DeserializeOwned>(text: &str) -> anyhow::Result<T> {
     Ok(serde_json::from_str::<Reading<T>>(text)?.it)
 }
 
-/// The same for what may be absent.
+/// Decodes a column that may be `NULL`; `NULL` is the default value.
 pub(super) fn decode_or_default<T: DeserializeOwned + Default>(
     text: Option<&str>,
 ) -> anyhow::Result<T> {
@@ -66,33 +66,33 @@ pub(super) fn id(row: &Model) -> Result<JobId, Failure> {
     JobId::parse(&row.id).ok_or_else(|| unreadable("the id", anyhow!("it is “{}”", row.id)))
 }
 
-/// A call as it is kept: all but its arguments, and these.
+/// Encodes a call as two columns: the call without its arguments, and the arguments.
 pub(super) fn encode_call(mut call: JobCall) -> Result<(String, String), Failure> {
     let arguments = mem::replace(&mut call.arguments, RawValue::NULL.to_owned());
     Ok((encode(&call)?, Box::<str>::from(arguments).into()))
 }
 
-/// The grant and the key of the access token that a call came with. `None` if it came with a token of
-/// another kind, such as one from the command line.
+/// The grant and the key of the access token of a call. `None` for tokens of another kind, such as
+/// those from the command line.
 pub(super) fn grant_and_key(caller: &Caller) -> (Option<GrantId>, Option<Kid>) {
     (caller.grant.parse().ok(), (!caller.key.is_empty()).then(|| Kid(caller.key.to_string())))
 }
 
-/// What an attempt needs to know of its row to write the end of it.
+/// What is needed of a claimed job to write the end of the attempt.
 #[derive(Clone, Debug)]
 pub struct Lease {
-    /// Which job.
+    /// The job.
     pub job: JobId,
-    /// Which attempt.
+    /// The attempt number, which fences its writes.
     pub number: u32,
-    /// Whose.
+    /// The owner of the job.
     pub owner: String,
     pub(super) tool: String,
     pub(super) failures: u32,
     pub(super) max_attempts: u32,
     pub(super) keep: Duration,
     pub(super) parent: Option<JobId>,
-    /// Whether somebody has to tell the client of what becomes of it.
+    /// Whether the client must be notified of results and questions, because its call is a stream.
     pub(super) client_is_told: bool,
 }
 
@@ -112,21 +112,22 @@ pub(super) fn lease(row: &Model, call: &JobCall) -> Result<Lease, Failure> {
 }
 
 impl Lease {
-    /// Whether the job was claimed so often that something must be wrong with it.
+    /// Whether the job has been claimed [`MAX_CLAIMS`] times, so that something must be wrong with
+    /// it.
     pub(super) fn is_worn_out(&self) -> bool {
         self.number >= MAX_CLAIMS
     }
 }
 
-/// The call without its arguments, which few who look at a job need.
+/// The call without its arguments, which most readers do not need.
 pub(super) fn call(row: &Model) -> Result<JobCall, Failure> {
     decode(&row.call).map_err(|error| unreadable("the call", error))
 }
 
-/// The whole call, to run it.
+/// The complete call, to run it. Takes the arguments out of `row`.
 pub(super) fn whole_call(row: &mut Model) -> Result<JobCall, Failure> {
     let mut call = call(row)?;
-    // A row from before they had a column has them in the call.
+    // Rows from before the column existed have the arguments in the call.
     if let Some(arguments) = row.arguments.take() {
         let arguments = RawValue::from_string(arguments);
         call.arguments = arguments.map_err(|error| unreadable("the arguments", error))?;
@@ -138,7 +139,7 @@ pub(super) fn answers(row: &Model) -> Result<BTreeMap<String, ClientAnswer>, Fai
     decode_or_default(row.answers.as_deref()).map_err(|error| unreadable("the answers", error))
 }
 
-/// The questions that are still open.
+/// The questions that are still open; empty unless the job requires input.
 pub(super) fn open_questions(row: &Model) -> Result<BTreeMap<String, Question>, Failure> {
     if row.status != Status::InputRequired {
         return Ok(BTreeMap::new());
@@ -170,7 +171,7 @@ pub(super) fn status(status: Status) -> JobStatus {
     }
 }
 
-/// The job as the engine sees it.
+/// Converts a row to the engine's type.
 pub(super) fn job(row: &Model) -> Result<Job, Failure> {
     let call = call(row)?;
     let kept_until = row.expires_at.map(|it| it - row.created_at);
@@ -186,24 +187,25 @@ pub(super) fn job(row: &Model) -> Result<Job, Failure> {
         origin: call.origin,
         created_at: row.created_at.timestamp_millis(),
         updated_at: row.updated_at.timestamp_millis(),
-        // While it runs, this is the least that it can be.
+        // While the job is unfinished, this is the minimum.
         ttl: ttl.unwrap_or_else(|| duration(row.keep_ms)),
     })
 }
 
-/// The same where others must not suffer from one that this version cannot read.
+/// Converts a row, for lists, which must not fail because of one unreadable job. `None`: this
+/// version cannot read the job, and has logged that.
 pub(super) fn readable_job(row: &Model) -> Option<Job> {
     job(row)
         .inspect_err(|error| {
             tracing::error!(
                 dependency = error.dependency(), error = ?error, job = row.id,
-                "A job cannot be read: {error}"
+                "Could not read a job"
             );
         })
         .ok()
 }
 
-/// A job that was made just now.
+/// The job of a row that is being inserted.
 pub(super) fn fresh(new: &NewJob, now: DateTime<Utc>) -> Job {
     Job {
         id: new.id.clone(),
@@ -226,12 +228,12 @@ pub(super) fn kept(new: &NewJob) -> Duration {
     new.ttl.unwrap_or(KEPT).clamp(least, most)
 }
 
-/// Milliseconds of a row.
+/// A duration from a column in milliseconds.
 pub(super) fn duration(millis: i64) -> Duration {
     Duration::from_millis(u64::try_from(millis).unwrap_or(0))
 }
 
-/// A number of a row that is never negative.
+/// A number from a column that is never negative.
 pub(super) fn count(number: i32) -> u32 {
     u32::try_from(number).unwrap_or(0)
 }

@@ -1,7 +1,7 @@
-//! Which of several workers runs a schedule now, and how often each schedule ran and failed.
+//! Elects the worker that runs a schedule, and counts how often each schedule ran and failed.
 //!
-//! The totals are kept in the database, where every process finds the same: on some platforms nothing
-//! can scrape a worker.
+//! The totals are kept in the database, where every process can read them: on some platforms a
+//! worker cannot be scraped.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -15,8 +15,8 @@ use sea_orm::{
 pub use crate::counts::Runs;
 use crate::queue::Queue;
 
-/// Takes a run of a schedule, if the last one is at least `spacing` ago. Of several who try at once,
-/// one succeeds.
+/// Claims a run of a schedule, if the last one was at least `spacing` ago. `true` for exactly one
+/// of several concurrent callers.
 pub async fn take(queue: &Queue, name: &str, spacing: Duration) -> Result<bool, Failure> {
     const SQL: &str = "INSERT INTO schedule_runs (name, ran_at) VALUES ($1, $2)
         ON CONFLICT (name) DO UPDATE SET ran_at = excluded.ran_at
@@ -29,7 +29,8 @@ pub async fn take(queue: &Queue, name: &str, spacing: Duration) -> Result<bool, 
     Ok(queue.db().execute_raw(statement).await?.rows_affected() == 1)
 }
 
-/// When a worker last ran a schedule, whichever: workers whose clocks go do so every few seconds.
+/// The time of the last run of any schedule; `Ok(None)` if none has ever run. While a worker is
+/// alive, a schedule runs every few seconds.
 pub async fn last(queue: &Queue) -> Result<Option<DateTime<Utc>>, Failure> {
     let last = Entity::find()
         .filter(COLUMN.ran_at.gt(NEVER))
@@ -39,10 +40,11 @@ pub async fn last(queue: &Queue) -> Result<Option<DateTime<Utc>>, Failure> {
     Ok(last.map(|it| it.ran_at))
 }
 
-/// The time of the last run of a schedule that has not run yet.
+/// The time of the last run in the row of a schedule that has never run.
 const NEVER: DateTime<Utc> = DateTime::UNIX_EPOCH;
 
-/// Makes rows for schedules that have none, so that their totals begin at 0 and not with the first run.
+/// Inserts rows for schedules that have none, so that their totals start at 0 and not at the first
+/// run.
 pub async fn register(queue: &Queue, names: &[&str]) -> Result<(), Failure> {
     const SQL: &str = "INSERT INTO schedule_runs (name, ran_at) VALUES ($1, $2)
         ON CONFLICT (name) DO NOTHING";
@@ -55,8 +57,8 @@ pub async fn register(queue: &Queue, names: &[&str]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Counts runs of a schedule in the database. What cannot be written is kept, and written with the next
-/// run that can be.
+/// Adds runs of a schedule to the totals in the database. Runs that cannot be written are kept in
+/// memory and written with the next ones.
 pub async fn count(queue: &Queue, name: &'static str, more: Runs) {
     queue.schedule_totals().add(name, more);
     let gathered = std::mem::take(&mut *queue.schedule_totals().gathered());
@@ -66,7 +68,10 @@ pub async fn count(queue: &Queue, name: &'static str, more: Runs) {
             Ok(false) => queue.schedule_totals().add(name, runs),
             Err(error) => {
                 queue.schedule_totals().add(name, runs);
-                tracing::debug!(schedule = name, %error, "Could not count a run; counting it later");
+                tracing::debug!(
+                    schedule = name, %error,
+                    "Could not count a schedule run; retrying with the next one"
+                );
             }
         }
     }

@@ -1,7 +1,7 @@
-//! The end of an attempt, whatever it is.
+//! Writes the ends of attempts.
 //!
-//! Ends are written many at a time: a worker that is busy has several whenever the database has
-//! taken the last ones.
+//! Ends are written in batches: a busy worker has several new ones by the time the database has
+//! accepted the last ones.
 
 use std::{
     borrow::Cow,
@@ -32,10 +32,10 @@ use crate::{
     row::Lease,
 };
 
-/// The first pause before another attempt. Doubled after each failure.
+/// The delay before the first retry. It doubles after each failure.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
-/// The longest pause: what has been away for long may be back any time.
+/// The longest delay: a dependency that has been down for long may recover at any time.
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 
 /// How an attempt ended.
@@ -45,16 +45,16 @@ pub enum End {
     Answered(JobOutcome),
     /// With questions to the client.
     InputRequired(BTreeMap<String, Question>),
-    /// With jobs that must end first, by the tool's own key.
+    /// With child jobs that must end first, by a key that the tool chose.
     Children(BTreeMap<String, NewJob>),
-    /// With an error that may pass.
+    /// With a transient error; the job is retried unless this was its last attempt.
     Retry(String),
-    /// The worker goes: another one goes on at once, and nothing has failed.
+    /// Released by a stopping worker: requeued immediately, not counted as a failure.
     Released,
 }
 
 impl End {
-    /// What the log and metrics call it.
+    /// The name in logs and metrics: one of [`JOB_ENDS`](platform::metrics::JOB_ENDS).
     pub fn name(&self) -> &'static str {
         match self {
             Self::Answered(_) => "answered",
@@ -65,7 +65,7 @@ impl End {
         }
     }
 
-    /// How the job ends with it, if it does.
+    /// The outcome of the job, for metrics. `None`: the job does not end with this attempt.
     fn outcome(&self, lease: &Lease) -> Option<&'static str> {
         match self {
             Self::Answered(JobOutcome::Result { is_error: false, .. }) => Some("ok"),
@@ -79,16 +79,17 @@ impl End {
     }
 }
 
-/// Which ends were written.
+/// The ends that were written.
 #[derive(Debug, Default)]
 pub struct Settled {
-    /// The jobs. Others had ended, or had been taken over, before.
+    /// The jobs. The others had ended, or had been reclaimed, before.
     pub written: BTreeSet<JobId>,
-    /// Those whose clients have to be told ([`super::unannounced`]).
+    /// Those of them whose clients must be notified ([`super::unannounced`]).
     pub to_announce: Vec<JobId>,
 }
 
-/// Writes how attempts ended, and wakes workers for what follows from that.
+/// Writes the ends of attempts, and wakes workers if that queued a job. An end whose attempt is no
+/// longer the current one is not written.
 pub async fn settle(queue: &Queue, ends: &[(Lease, End)]) -> Result<Settled, Failure> {
     let now = queue.clock().now();
     let (mut alone, mut together) = (Vec::new(), Vec::new());
@@ -117,10 +118,10 @@ pub async fn settle(queue: &Queue, ends: &[(Lease, End)]) -> Result<Settled, Fai
     Ok(settled)
 }
 
-/// An end that fits, with the lease that lets it be written.
+/// A lease, and an end that keeps to the limits.
 type Fitting<'a> = (&'a Lease, Cow<'a, End>);
 
-/// Counts what was written, and sorts it by who has to hear of it.
+/// Counts the written ends, and collects the signals and notifications that follow from them.
 fn note(
     queue: &Queue,
     settled: &mut Settled,
@@ -147,7 +148,7 @@ fn note(
     }
 }
 
-/// An end that would not fit becomes one that says so.
+/// Replaces an end that exceeds a limit by a failure that says so.
 fn within_bounds<'a>(lease: &Lease, end: &'a End) -> Cow<'a, End> {
     let problem = match end {
         End::Answered(JobOutcome::Result { result, .. }) if result.get().len() > MAX_RESULT => {
@@ -167,11 +168,11 @@ fn within_bounds<'a>(lease: &Lease, end: &'a End) -> Cow<'a, End> {
         }
         _ => return Cow::Borrowed(end),
     };
-    tracing::warn!(job = %lease.job, "A job went beyond a bound: {problem}");
+    tracing::warn!(job = %lease.job, "A job exceeded a limit and failed: {problem}");
     Cow::Owned(End::Answered(JobOutcome::failed(problem)))
 }
 
-/// What an end makes of the row.
+/// The new values of a row.
 #[derive(Serialize)]
 struct Write {
     job: String,
@@ -203,7 +204,7 @@ const COLUMNS: &[Given] = &[
     ("expires_at", "timestamptz"),
 ];
 
-/// A time as it stands in JSON, and in a row of SQLite.
+/// A time as JSON and SQLite rows hold it.
 fn time(it: DateTime<Utc>) -> String {
     it.to_rfc3339()
 }
@@ -264,21 +265,21 @@ impl Write {
         self.outcome = Some(row::encode(outcome)?);
         self.announced = !lease.client_is_told;
         self.ended_at = Some(time(now));
-        // A child goes with its parent, which may still want to read it.
+        // A child is deleted with its parent, which may still need to read it.
         self.expires_at = lease.parent.is_none().then(|| time(later(now, lease.keep)));
         Ok(())
     }
 }
 
-/// The pause after so many failures: twice the last one, and up to a quarter less, so that jobs that
-/// failed together do not come back together.
+/// The delay after this many failures: doubled each time, minus a random part of up to a quarter,
+/// so that jobs that failed together are not retried together.
 fn pause(failures: u32, random: u8) -> Duration {
     let doubled = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1)));
     let pause = doubled.min(LONGEST_PAUSE);
     pause.saturating_sub(pause / 4 * u32::from(random) / u32::from(u8::MAX))
 }
 
-/// Writes ends, each only if its attempt is the current one. Gives the ids of those.
+/// Writes ends, each only if its attempt is the current one. Returns the ids of the jobs written.
 async fn update(
     db: &impl ConnectionTrait,
     now: DateTime<Utc>,
@@ -286,7 +287,7 @@ async fn update(
 ) -> Result<BTreeSet<String>, Failure> {
     let writes = ends.iter().map(|(lease, end)| write(now, lease, end));
     let mut writes: Vec<Write> = writes.collect::<Result<_, _>>()?;
-    // Always in one order, so that two who write the same rows do not wait for each other.
+    // Always in the same order, so that two concurrent writers do not deadlock.
     writes.sort_by(|one, other| one.job.cmp(&other.job));
     let sql = format!(
         "UPDATE jobs SET status = given.status, failures = given.failures,
@@ -306,7 +307,7 @@ async fn update(
     Ok(rows.iter().map(|it| it.try_get("", "id")).collect::<Result<_, _>>()?)
 }
 
-/// Writes ends that concern two rows or more: those of children, and those that ask for children.
+/// Writes ends that concern two or more rows: ends of children, and ends that start children.
 async fn with_relatives(
     queue: &Queue,
     now: DateTime<Utc>,
@@ -341,7 +342,8 @@ async fn with_relatives(
     Ok(written)
 }
 
-/// Locks rows in one order, parents before children: who takes a child has its parent already.
+/// Locks rows in the order of their ids. Parents are locked before their children, to avoid
+/// deadlocks.
 pub(super) async fn lock(db: &impl ConnectionTrait, ids: &BTreeSet<String>) -> Result<(), Failure> {
     if ids.is_empty() {
         return Ok(());
@@ -358,7 +360,7 @@ pub(super) async fn lock(db: &impl ConnectionTrait, ids: &BTreeSet<String>) -> R
     Ok(())
 }
 
-/// Counts children of a locked parent as ended. The last one queues it.
+/// Counts children of a locked parent as ended. The last one queues the parent.
 pub(super) async fn children_ended(
     db: &impl ConnectionTrait,
     now: DateTime<Utc>,
@@ -372,8 +374,8 @@ pub(super) async fn children_ended(
     Ok(())
 }
 
-/// Makes the children that a job waits for from now on. Without any that is not ended it does not
-/// wait.
+/// Inserts the children that a job waits for from now on. If none of them is unfinished, the job is
+/// queued instead.
 async fn begin_children(
     db: &impl ConnectionTrait,
     now: DateTime<Utc>,
@@ -394,7 +396,7 @@ async fn begin_children(
     Ok(())
 }
 
-/// Puts a job back that was claimed and cannot be run here.
+/// Requeues a job that was claimed but cannot be run here. Due again after `pause`.
 pub(super) async fn put_back(queue: &Queue, row: &Model, pause: Duration) -> Result<(), Failure> {
     let now = queue.clock().now();
     Entity::update_many()

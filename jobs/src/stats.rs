@@ -1,4 +1,4 @@
-//! How the queue is doing, for whoever operates it.
+//! The state of the queue, for operators.
 
 use std::time::Duration;
 
@@ -7,23 +7,23 @@ use platform::db::dialect;
 
 use crate::queue::Queue;
 
-/// How the queue is doing.
+/// The state of the queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Jobs that wait for a worker, or for their time.
+    /// Jobs that are due or become due later.
     pub queued: u64,
-    /// Jobs that a worker has.
+    /// Jobs that run in a worker.
     pub running: u64,
     /// Jobs that wait for their children.
     pub waiting: u64,
     /// Jobs that wait for their client.
     pub input_required: u64,
-    /// How long the job that has waited longest is overdue. More than seconds means that workers
-    /// are too few, or gone.
+    /// How long the longest-waiting due job has been due. More than a few seconds means that there
+    /// are too few workers, or none.
     pub oldest_due: Duration,
 }
 
-/// Counts what is unfinished.
+/// Counts unfinished jobs.
 pub async fn stats(queue: &Queue) -> Result<Stats, Failure> {
     const COUNTS: &str =
         "SELECT status, count(*) AS jobs FROM jobs WHERE ended_at IS NULL GROUP BY status";

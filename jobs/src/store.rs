@@ -1,4 +1,4 @@
-//! The queue as the engine sees it.
+//! The queue as an implementation of the engine's job store.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -10,7 +10,7 @@ use mcp::{
 
 use crate::{answer, cancel, convert::away, enqueue::enqueue, queue::Queue, read};
 
-/// The jobs of a queue, as the engine sees them.
+/// The engine's view of a queue.
 pub fn store(queue: &Queue) -> Arc<dyn mcp::job::Jobs> {
     Arc::new(Store(queue.clone()))
 }

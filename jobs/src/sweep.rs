@@ -1,4 +1,4 @@
-//! Clean-up: deletes jobs whose result nobody may still ask for. Somebody else says when.
+//! Deletes jobs whose results have expired. A schedule of the worker calls this.
 
 use chrono::{DateTime, Utc};
 use entity::jobs::{COLUMN, Column, Entity};
@@ -10,11 +10,12 @@ use sea_orm::{
 
 use crate::queue::Queue;
 
-/// The most jobs that one call deletes, each with its children: few enough that nobody waits for it.
+/// The most jobs that one call deletes, each with its children: few enough that other statements
+/// are not delayed.
 pub const BATCH: u64 = 500;
 
-/// Deletes some jobs that ended long enough ago, with their children, in one statement. Says how
-/// many: call again while that is [`BATCH`].
+/// Deletes expired jobs with their children, in one statement. Returns how many; call again while
+/// that is [`BATCH`].
 pub async fn finished(queue: &Queue) -> Result<u64, Failure> {
     let now: DateTime<Utc> = queue.clock().now();
     let some = Entity::find()

@@ -1,4 +1,4 @@
-//! Jobs whose worker is gone, and questions that nobody has answered.
+//! Reclaims jobs whose lease has expired, and gives up questions that were not answered in time.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,21 +17,21 @@ use sea_orm::{
 
 use crate::{queue::Queue, row, settle};
 
-/// The most jobs that one call takes over: few enough that nobody waits for it.
+/// The most jobs that one call reclaims: few enough that other statements are not delayed.
 const BATCH: i64 = 200;
 
-/// What the model reads of a job whose workers died, every time.
+/// The result of a job whose worker was lost at every attempt, for the model.
 const LOST: &str = "The job was started several times and its worker was lost each time, so it was \
     given up. It may be too large: try with less at once.";
 
-/// What the model reads of a question that nobody answered.
+/// The result of a job whose question was not answered, for the model.
 const UNANSWERED: &str = "The job waited for an answer of the user for a day and was given up. \
     Start it again when the user is there.";
 
-/// Queues again what nobody has renewed the lease of, or gives it up if that was its last attempt.
-/// Gives up what nobody has answered. Says how many jobs that were.
+/// Requeues jobs whose lease has expired, or fails them if that was their last attempt. Fails jobs
+/// whose question was not answered in time. Returns the number of these jobs.
 ///
-/// Any worker may call this at any time, and several at once.
+/// Any worker may call this at any time, also concurrently.
 pub async fn take_over(queue: &Queue) -> Result<u64, Failure> {
     let now = queue.clock().now();
     let taken = take(queue, now).await?;
@@ -39,7 +39,7 @@ pub async fn take_over(queue: &Queue) -> Result<u64, Failure> {
         return Ok(0);
     }
     let count = u64::try_from(taken.len()).unwrap_or(u64::MAX);
-    tracing::warn!(count, "Took over {} whose lease had ended", counted(count, "job", "jobs"));
+    tracing::warn!(count, "Reclaimed {} whose lease had expired", counted(count, "job", "jobs"));
     for taken in &taken {
         if taken.was_running {
             queue.count_attempt(&taken.tool, "lost");
@@ -53,20 +53,20 @@ pub async fn take_over(queue: &Queue) -> Result<u64, Failure> {
     Ok(count)
 }
 
-/// A job whose lease had ended.
+/// A job whose lease had expired.
 struct Taken {
     job: JobId,
     tool: String,
-    /// Or it waited for its client.
+    /// `false`: it waited for its client.
     was_running: bool,
-    /// Or it is queued again.
+    /// `false`: it is queued again.
     ended: bool,
 }
 
 async fn take(queue: &Queue, now: DateTime<Utc>) -> Result<Vec<Taken>, Failure> {
     const PARENTS: &str = "SELECT parent_id FROM jobs WHERE lease_until <= $1
         ORDER BY lease_until LIMIT $2";
-    // Usually there is nothing, and that takes no transaction.
+    // Usually there are none, and then no transaction is needed.
     let late = dialect::rows(queue.db(), PARENTS, [now.into(), BATCH.into()]).await?;
     if late.is_empty() {
         return Ok(Vec::new());
@@ -87,7 +87,7 @@ async fn take(queue: &Queue, now: DateTime<Utc>) -> Result<Vec<Taken>, Failure> 
     for late in late {
         let late = Model::from_query_result(&late, "")?;
         if late.parent_id.as_ref().is_some_and(|it| !parents.contains(it)) {
-            continue; // its parent is not locked: next time
+            continue; // its parent is not locked: left to the next call
         }
         let given_up = give_back(&transaction, now, &late).await?;
         let ended = given_up.is_some();
@@ -104,7 +104,7 @@ async fn take(queue: &Queue, now: DateTime<Utc>) -> Result<Vec<Taken>, Failure> 
     Ok(taken)
 }
 
-/// Queues a job, or ends it. In the latter case, gives its parent.
+/// Requeues a job (`Ok(None)`), or fails it (`Some`, with its parent if it has one).
 async fn give_back(
     db: &impl ConnectionTrait,
     now: DateTime<Utc>,
@@ -123,16 +123,16 @@ async fn give_back(
         .col_expr(Column::Failures, Expr::value(failures))
         .filter(Column::Id.eq(late.id.as_str()));
     let Some(text) = given_up else {
-        // At once: whoever waits has waited for the lease already.
+        // Due at once: the client has already waited for the lease to expire.
         let update = update
             .col_expr(Column::Status, Expr::value(Status::Queued))
             .col_expr(Column::RunAt, Expr::value(now));
         update.exec(db).await?;
         return Ok(None);
     };
-    // What failed before says more than that a worker was lost.
+    // The error of an earlier attempt says more than that a worker was lost.
     let text = late.error.as_deref().filter(|_| text == LOST).unwrap_or(text);
-    // One that this version cannot read is ended like any other: nobody else may have to wait.
+    // A job that this version cannot read is failed as well: other jobs may depend on its end.
     let told = row::call(late).is_ok_and(|it| matches!(it.origin, Origin::Stream { .. }));
     let expires_at = late.parent_id.is_none();
     let expires_at = expires_at.then(|| crate::convert::later(now, row::duration(late.keep_ms)));

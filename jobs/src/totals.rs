@@ -1,9 +1,10 @@
-//! What became of jobs and of attempts at them, counted for whoever operates this.
+//! Counts ended jobs and attempts, for operators.
 //!
-//! Jobs end in many processes, and on some platforms nothing can ask a worker for its metrics. So the
-//! totals are kept in the database, where every process finds the same. A process gathers what it
-//! counts and adds it up there every few seconds ([`write_totals`]): a row that each job wrote would
-//! let jobs wait for each other. A process that is killed takes along what it has not written yet.
+//! Jobs end in many processes, and on some platforms a worker cannot be scraped. The totals are
+//! therefore kept in the database, where every process can read them. Each process collects its
+//! counts in memory and adds them every few seconds ([`write_totals`]): if each job updated the
+//! row, jobs would wait for each other's locks. Counts that a killed process has not written are
+//! lost.
 
 use std::collections::BTreeMap;
 
@@ -17,28 +18,28 @@ use serde_json::{Value, json};
 
 use crate::{counts::Counted, queue::Queue};
 
-/// The word for a tool that is not in the catalog: of another version, or of a test.
+/// The label of a tool that is not in the catalog: one of another version, or of a test.
 const OTHER: &str = "other";
 
 impl Queue {
-    /// The tool as metrics call it: the name of a tool that runs as a job, or `other`.
+    /// The tool's label in metrics: the name of a tool that runs as a job, or `other`.
     pub fn tool_label(&self, tool: &str) -> &'static str {
         self.tools().get(tool).copied().unwrap_or(OTHER)
     }
 
-    /// Counts an attempt, by one of [`JOB_ENDS`].
+    /// Counts an attempt with one of the outcomes in [`JOB_ENDS`].
     pub(crate) fn count_attempt(&self, tool: &str, end: &'static str) {
         self.totals().attempt(self.tool_label(tool), end);
     }
 
-    /// Counts a job that ended, by one of [`JOB_OUTCOMES`].
+    /// Counts an ended job with one of the outcomes in [`JOB_OUTCOMES`].
     pub(crate) fn count_job(&self, tool: &str, outcome: &'static str) {
         self.totals().job(self.tool_label(tool), outcome);
     }
 }
 
-/// Adds to the database what this process has counted. What cannot be written is kept for the next
-/// time.
+/// Adds the counts of this process to the database. Counts that cannot be written are kept for the
+/// next call.
 pub async fn write_totals(queue: &Queue) -> Result<(), Failure> {
     let gathered = std::mem::take(&mut *queue.totals().gathered());
     if gathered.is_empty() {
@@ -56,7 +57,7 @@ pub async fn write_totals(queue: &Queue) -> Result<(), Failure> {
 
 async fn write(queue: &Queue, gathered: &BTreeMap<Counted, u64>) -> Result<(), Failure> {
     let backend = queue.db().get_database_backend();
-    // Always in one order, so that two who write do not wait for each other for ever.
+    // Always in the same order, so that two concurrent writers do not deadlock.
     let sql = format!(
         "INSERT INTO job_totals (what, tool, how, total)
         SELECT what, tool, how, more FROM {} WHERE true ORDER BY what, tool, how
@@ -74,21 +75,20 @@ async fn write(queue: &Queue, gathered: &BTreeMap<Counted, u64>) -> Result<(), F
     Ok(())
 }
 
-/// How many, over all processes and all time.
+/// A total over all processes and all time.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Total {
     /// What was counted.
     pub what: What,
-    /// Of which tool.
+    /// The tool, or `other`.
     pub tool: String,
-    /// By one of [`JOB_ENDS`] or [`JOB_OUTCOMES`].
+    /// The outcome: one of [`JOB_ENDS`] or [`JOB_OUTCOMES`].
     pub how: String,
-    /// How many.
+    /// The count.
     pub total: u64,
 }
 
-/// Everything that was counted and written. What is possible and has not happened is there as well,
-/// with 0.
+/// All totals in the database, and 0 for every known tool and outcome without one.
 pub async fn totals(queue: &Queue) -> Result<Vec<Total>, Failure> {
     let mut totals = BTreeMap::new();
     for tool in queue.tools() {

@@ -1,9 +1,9 @@
-//! Errors as one line of text.
+//! Formats errors as one line of text.
 
 use std::error::Error;
 
-/// An error and its causes, outermost first, separated by colons. A cause whose text an outer error
-/// repeats, as many libraries do, is left out.
+/// Joins an error and its causes, outermost first, with colons. Omits a cause whose text an outer
+/// error already contains, as many libraries do.
 pub fn one_line(error: &(dyn Error + 'static)) -> String {
     let mut line = error.to_string();
     let mut cause = error.source();

@@ -1,4 +1,4 @@
-//! The time of day as an argument, so that a test can hold it.
+//! The time of day as a dependency, so that tests can control it.
 
 use std::{
     fmt,
@@ -8,14 +8,14 @@ use std::{
 
 use chrono::{DateTime, SubsecRound as _, Utc};
 
-/// Tells the time.
+/// A source of the current time.
 pub trait Clock: Send + Sync + fmt::Debug {
-    /// Now, in whole microseconds: what Postgres keeps, so that a time that was stored and read
-    /// back is the same time.
+    /// The current time in whole microseconds, the precision of Postgres, so that a time that was
+    /// stored and read back is equal.
     fn now(&self) -> DateTime<Utc>;
 }
 
-/// The clock of the machine.
+/// The system clock.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
@@ -26,22 +26,22 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that stands still until it is told to move.
+/// A clock for tests, which changes only when it is set or advanced.
 #[derive(Debug)]
 pub struct MockClock(Mutex<DateTime<Utc>>);
 
 impl MockClock {
-    /// Starts at a given time.
+    /// Creates a clock that shows this time.
     pub fn at(time: DateTime<Utc>) -> Self {
         Self(Mutex::new(time.trunc_subsecs(6)))
     }
 
-    /// Lets time pass.
+    /// Moves the clock forward.
     pub fn advance(&self, by: Duration) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) += by;
     }
 
-    /// Jumps to a time, forwards or backwards.
+    /// Sets the clock, forward or backward.
     pub fn set(&self, time: DateTime<Utc>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = time.trunc_subsecs(6);
     }

@@ -1,6 +1,6 @@
 //! Numbers in sentences.
 
-/// A number with its noun: “1 note”, “2 notes”, “0 notes”.
+/// Formats a number with its noun: “1 note”, “2 notes”, “0 notes”.
 pub fn counted(number: impl TryInto<u64>, one: &str, many: &str) -> String {
     match number.try_into().unwrap_or(u64::MAX) {
         1 => format!("1 {one}"),
@@ -8,7 +8,7 @@ pub fn counted(number: impl TryInto<u64>, one: &str, many: &str) -> String {
     }
 }
 
-/// A number with a comma between each three digits.
+/// Formats a number with a comma between groups of three digits.
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();

@@ -2,16 +2,16 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// What there is where the system sets no limit: more than this program ever uses.
+/// Stands for no limit: more than this program ever uses.
 const UNLIMITED: usize = 1_048_576;
 
-/// How many file descriptors this process may have open.
+/// The soft limit on open file descriptors of this process.
 pub fn limit() -> usize {
     number(getrlimit(Resource::Nofile).current)
 }
 
-/// Raises the soft limit to the hard one, and logs both. Many systems begin a process with a soft limit
-/// of 1,024, for programs that use `select`.
+/// Raises the soft limit to the hard limit, and logs both. Many systems start a process with a soft
+/// limit of 1,024, for programs that use `select`.
 pub fn raise_limit() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current == maximum {
@@ -23,7 +23,7 @@ pub fn raise_limit() {
         Ok(()) => tracing::info!(before, limit, "Up to {limit} open files, raised from {before}"),
         Err(error) => tracing::warn!(
             %error, before, limit,
-            "Up to {before} open files; the limit could not be raised to {limit}: {error}"
+            "Could not raise the limit on open files from {before} to {limit}"
         ),
     }
 }

@@ -1,4 +1,4 @@
-//! How a program ends: in order if it can, and in time in any case.
+//! Graceful shutdown with a deadline.
 
 use std::{io, io::Write as _, process::ExitCode, time::Duration};
 
@@ -6,17 +6,17 @@ use anyhow::bail;
 use tokio::{runtime::Builder, time::sleep};
 use tokio_util::sync::CancellationToken;
 
-/// The part of `SHUTDOWN_TIMEOUT`, as a divisor, that is kept for closing connections and sending the
-/// last spans after all work has ended.
+/// The part of `SHUTDOWN_TIMEOUT`, as a divisor, that is reserved for closing connections and
+/// sending the last spans after all work has ended.
 pub const CLOSING_SHARE: u32 = 10;
 
-/// Runs a program's main function. At its end nothing is waited for: neither for tasks, nor for
-/// threads that are blocked, such as those that resolve names.
+/// Runs a program's main function in a multi-threaded runtime. When it returns, the runtime is shut
+/// down without waiting for tasks or for blocked threads, such as those that resolve names.
 pub fn main(program: impl Future<Output = ExitCode>) -> ExitCode {
     let runtime = match Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            // There is nothing else to tell it to.
+            // Logging has not started, so standard error is the only output.
             drop(writeln!(io::stderr(), "error: could not start the runtime: {error}"));
             return ExitCode::FAILURE;
         }
@@ -26,8 +26,8 @@ pub fn main(program: impl Future<Output = ExitCode>) -> ExitCode {
     code
 }
 
-/// Runs `work`. Once `shutdown` is cancelled it has to end within `limit`; what is not done then is
-/// dropped, and an error says so.
+/// Runs `work`. Once `shutdown` is cancelled, `work` must end within `limit`; otherwise it is
+/// dropped, and the result is an error.
 pub async fn within(
     limit: Duration,
     shutdown: &CancellationToken,
@@ -40,13 +40,14 @@ pub async fn within(
     tokio::select! {
         ended = work => ended,
         () = overdue => {
-            tracing::error!("Did not end within SHUTDOWN_TIMEOUT; dropping what is left");
+            tracing::error!("Did not stop within SHUTDOWN_TIMEOUT; dropping the remaining work");
             bail!("did not end within {limit:?}, the SHUTDOWN_TIMEOUT");
         }
     }
 }
 
-/// How long work may go on after `shutdown`, so that what comes after it is done in time, too.
+/// How long work may continue after `shutdown`, so that there is time left for closing
+/// ([`CLOSING_SHARE`]).
 pub fn work_limit(limit: Duration) -> Duration {
     limit.saturating_sub(limit / CLOSING_SHARE)
 }

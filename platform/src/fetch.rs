@@ -1,20 +1,21 @@
-//! Fetching what somebody else's request names, without becoming a way into our own network.
+//! Fetches documents whose URLs come from requests, without server-side request forgery: a fetch
+//! must not become a way into the internal network.
 //!
-//! Whoever sends a request chooses the address, so nothing about it is trusted:
+//! The client chooses the URL, so nothing about it is trusted:
 //!
-//! - an [`Address`] is https, at a public name, without a port or a user name, before anything is
-//!   resolved;
-//! - the name is resolved once, all of its addresses are checked by
-//!   [`non_public_ip`], and the connection goes to the checked addresses, so
-//!   no second answer can differ;
-//! - https alone, no redirect, no cookie, no compression, and one bound each on time and size.
+//! - an [`Address`] is https, at a public name, without a port or a user name; this is checked
+//!   before anything is resolved;
+//! - the name is resolved once, all of its addresses are checked by [`non_public_ip`], and the
+//!   connection goes to the checked addresses, so that a second DNS answer cannot differ (DNS
+//!   rebinding);
+//! - https only, no redirects, no cookies, no compression, and a limit each on time and size.
 //!
-//! Through a proxy ([`crate::proxies`]) it is the proxy that resolves the name and connects. What is
-//! left of the protection: the address is judged as before; a name that this server can resolve as well
-//! must not lead to an address that is not public; the tunnel leads to port 443, and nothing is read
-//! before a certificate for the name was verified; and the person who caused the request does not learn
-//! how far the proxy got. A name that this server cannot resolve, as in a closed network, is left to the
-//! proxy, which therefore has to refuse addresses of the internal network.
+//! Through a proxy ([`crate::proxies`]), the proxy resolves the name and connects. What remains of
+//! the protection: the URL is checked as before; a name that this server can resolve as well must
+//! not have an address that is not public; the tunnel leads to port 443, and nothing is read before
+//! a certificate for the name has been verified; and the person who caused the request does not
+//! learn how far the proxy got. A name that this server cannot resolve, as in a closed network, is
+//! left to the proxy, which must therefore refuse addresses of the internal network.
 
 use std::{
     error::Error,
@@ -39,31 +40,31 @@ use crate::{
     proxies::{Proxies, ProxyUrl},
 };
 
-/// How long the connection alone may take.
+/// The limit on connecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long the name server may take. Less than [`CONNECT_TIMEOUT`], so that one that does not answer,
-/// as in a closed network, is told from a site that does not.
+/// The limit on a DNS lookup. Shorter than [`CONNECT_TIMEOUT`], so that a name server that does not
+/// answer, as in a closed network, can be told from a site that does not answer.
 const LOOKUP_TIMEOUT: Duration = Duration::from_millis(1_500);
 
 /// The port of https.
 const HTTPS: u16 = 443;
 
-/// The most addresses of a name that are tried.
+/// The maximum number of addresses of a name to try.
 const MAX_ADDRESSES: usize = 16;
 
-/// The longest address that is taken, in bytes.
+/// The maximum length of a URL, in bytes.
 const MAX_ADDRESS_BYTES: usize = 2_048;
 
-/// Turns names into addresses. The check of the addresses is not its business, and cannot be
-/// replaced.
+/// Resolves names to addresses. The addresses are checked elsewhere; an implementation cannot
+/// replace that check.
 #[async_trait]
 pub trait Resolver: Send + Sync + fmt::Debug {
     /// All addresses of a name.
     async fn lookup(&self, host: &str) -> io::Result<Vec<IpAddr>>;
 
-    /// Where to connect to for an address that has passed the check. A test leads the way to its own
-    /// host from here.
+    /// The socket address to connect to for an address that has passed the check. Tests override
+    /// this to connect to their own server.
     fn route(&self, checked: IpAddr) -> SocketAddr {
         SocketAddr::new(checked, HTTPS)
     }
@@ -76,39 +77,40 @@ pub struct SystemResolver;
 #[async_trait]
 impl Resolver for SystemResolver {
     async fn lookup(&self, host: &str) -> io::Result<Vec<IpAddr>> {
-        // With a dot at its end the name is complete: no search domain is tried.
+        // A trailing dot makes the name fully qualified: no search domain is tried.
         let found = tokio::net::lookup_host((format!("{host}."), HTTPS)).await?;
         Ok(found.map(|it| it.ip()).collect())
     }
 }
 
-/// Where something is that may be fetched.
+/// A URL that may be fetched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address(Url);
 
-/// Why a text is no address that may be fetched.
+/// Why a text is not a URL that may be fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotAnAddress {
-    /// More than 2,048 bytes.
+    /// Longer than 2,048 bytes.
     #[error("it is longer than 2048 characters")]
     TooLong,
-    /// Not `https://`, or no URL at all.
+    /// Not `https://`, or not a URL.
     #[error("it is not an https:// URL")]
     NotHttps,
-    /// `user:password@`.
+    /// Contains `user:password@`.
     #[error("it holds a user name")]
     UserInfo,
-    /// Any but the usual one.
+    /// Contains a port other than 443.
     #[error("it names a port")]
     Port,
-    /// An address, a name that only a local network knows, or our own name.
+    /// The host is an IP address, a name that only a local network knows, or the name of this
+    /// server.
     #[error("its host is not a public host name of somebody else")]
     Host,
 }
 
 impl Address {
-    /// Takes a URL; a fragment is left away. `own_host` is the host of this server, whose documents
-    /// would be its own answers.
+    /// Parses a URL and removes its fragment. `own_host` is the host of this server, which must not
+    /// fetch from itself.
     pub fn parse(text: &str, own_host: &str) -> Result<Self, NotAnAddress> {
         use NotAnAddress as Error;
 
@@ -134,7 +136,7 @@ impl Address {
         Ok(Self(url))
     }
 
-    /// The host that is asked.
+    /// The host of the URL.
     pub fn host(&self) -> &str {
         self.0.host_str().unwrap_or_default()
     }
@@ -145,28 +147,28 @@ impl Address {
     }
 }
 
-/// Why there is nothing.
+/// Why a document could not be fetched.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// The site was not reached, or the connection broke off. The cause may be the site or this
+    /// The site was not reached, or the connection was lost. The cause may be the site or this
     /// server's network.
     #[error(transparent)]
     Unreachable(#[from] Unreachable),
-    /// Not 200; a redirect among them.
+    /// The status is not 200; includes redirects.
     #[error("the site answers {0} instead of 200 OK")]
     Status(StatusCode),
-    /// The bound on size.
+    /// The body exceeds the size limit.
     #[error("it is too large")]
     TooLarge,
-    /// We cannot fetch anything.
+    /// This server cannot fetch any document.
     #[error("it cannot be fetched at the moment")]
     Ours,
 }
 
-/// At which step a site was not reached.
+/// The step at which a site was not reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unreachable {
-    /// The name has no address, or one that is not public: the error does not tell which.
+    /// The name has no address, or one that is not public; the error does not reveal which.
     #[error("it finds no public address for this name (DNS)")]
     Name,
     /// No TCP connection.
@@ -175,13 +177,13 @@ pub enum Unreachable {
     /// No TLS: most likely a certificate that is not trusted.
     #[error("the site's certificate or encryption cannot be trusted (TLS)")]
     Tls,
-    /// The bound on time.
+    /// The time limit was exceeded.
     #[error("the site does not answer in time")]
     TimedOut,
-    /// The proxy, or what is behind it: the error does not tell which.
+    /// The proxy, or the network behind it; the error does not reveal which.
     #[error("its proxy does not get it there")]
     Proxy,
-    /// The connection broke off before the whole answer was there.
+    /// The connection was lost before the response was complete.
     #[error("the connection breaks off")]
     BrokenOff,
 }
@@ -199,7 +201,8 @@ impl Unreachable {
     }
 }
 
-/// Whether an error comes from TLS: it is somewhere below, also inside of one of input and output.
+/// Whether an error comes from TLS. Searches the chain of sources, including errors wrapped in an
+/// I/O error.
 fn is_tls(error: &(dyn Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
@@ -216,32 +219,32 @@ fn is_tls(error: &(dyn Error + 'static)) -> bool {
     false
 }
 
-/// What one fetch may cost, and what it asks for.
+/// The limits of one fetch, and its `Accept` header.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// From the question for the name to the last byte.
+    /// The time limit, from the DNS lookup to the last byte.
     pub time: Duration,
-    /// Bytes of the body.
+    /// The maximum size of the body, in bytes.
     pub bytes: usize,
     /// The value of `Accept`.
     pub accept: &'static str,
 }
 
-/// Fetches. Shared by all clones of a service.
+/// Fetches documents. Shared by all clones of a service.
 pub struct Fetcher {
     resolver: Arc<dyn Resolver>,
-    /// Certificates in PEM that stand in for those of the system.
+    /// Certificates in PEM to trust instead of those of the system.
     roots: Option<Arc<[u8]>>,
     proxies: Proxies,
     user_agent: String,
-    /// These are made at the first fetch: reading the certificates of the system takes a while.
+    /// Created at the first fetch: reading the certificates of the system takes a while.
     direct: Http,
     through_proxy: Http,
 }
 
 type Http = OnceLock<Result<reqwest::Client, String>>;
 
-/// An answer whose head has arrived, and is 200.
+/// A response with status 200, whose body has not been read yet.
 #[derive(Debug)]
 pub struct Answer {
     answered: Answered,
@@ -250,7 +253,8 @@ pub struct Answer {
 }
 
 impl Fetcher {
-    /// A fetcher that trusts the certificates of the system, or `roots`, and tells sites `public_url`.
+    /// Creates a fetcher. It trusts the certificates of the system, or `roots` if given, and sends
+    /// `public_url` in its `User-Agent`.
     pub fn new(
         resolver: Arc<dyn Resolver>,
         roots: Option<Arc<[u8]>>,
@@ -267,7 +271,8 @@ impl Fetcher {
         }
     }
 
-    /// Asks for a document. The URL must have been checked: by [`Address`], or by a type of its own.
+    /// Requests a document. The URL must have been checked: by [`Address`], or by a type of its
+    /// own.
     pub async fn get(&self, url: &str, bounds: Bounds) -> Result<Answer, FetchError> {
         let url = Url::parse(url).map_err(|_checked_before| FetchError::Ours)?;
         let proxy = self.proxies.for_url(&url);
@@ -293,14 +298,14 @@ impl Fetcher {
         }
     }
 
-    /// Refuses a name that is about to be given to a proxy if this server can see that it leads to an
-    /// address that is not public.
+    /// Refuses a name that is about to be given to a proxy, if this server can resolve it and one
+    /// of its addresses is not public.
     async fn refuse_non_public(&self, url: &Url) -> Result<(), FetchError> {
         let host = url.host_str().unwrap_or_default();
         let looking = self.resolver.lookup(host);
         match tokio::time::timeout(LOOKUP_TIMEOUT, looking).await {
             Ok(Ok(addresses)) if non_public(host, &addresses) => Err(Unreachable::Name.into()),
-            // What this server cannot resolve is up to the proxy.
+            // A name that this server cannot resolve is left to the proxy.
             Ok(Ok(_) | Err(_)) | Err(_) => Ok(()),
         }
     }
@@ -310,7 +315,7 @@ impl Fetcher {
         http.get_or_init(|| self.make_http(proxy).map_err(|error| format!("{error:#}")))
             .as_ref()
             .map_err(|error| {
-                tracing::error!("Documents of others cannot be fetched: {error}");
+                tracing::error!("Could not create the HTTP client for fetching documents: {error}");
                 FetchError::Ours
             })
     }
@@ -323,7 +328,7 @@ impl Fetcher {
         };
         let mut builder = builder
             .https_only(true)
-            // A connection that is kept would outlive the check of its address.
+            // A pooled connection would outlive the check of its address.
             .pool_max_idle_per_host(0)
             .connect_timeout(CONNECT_TIMEOUT)
             .user_agent(&self.user_agent);
@@ -346,15 +351,15 @@ impl Answer {
         self.answered.headers()
     }
 
-    /// The whole body, if it keeps within the bounds.
+    /// Reads the whole body, within the limits on size and time.
     pub async fn body(self) -> Result<Vec<u8>, FetchError> {
         let body = self.answered.body(self.bytes).await;
         body.map_err(|error| Unreachable::of(&error, self.proxied))?.ok_or(FetchError::TooLarge)
     }
 }
 
-/// Hands only checked addresses to the connection. One address that must not be reached spoils the
-/// whole answer: a name that leads inside and outside at once is nobody's we want to know.
+/// Resolves names to checked addresses only. A single address that is not public makes the whole
+/// lookup fail: a name with both internal and public addresses is not trusted.
 struct Checked(Arc<dyn Resolver>);
 
 impl Resolve for Checked {
@@ -383,13 +388,13 @@ struct NotPublic;
 #[error("the name server does not answer within {LOOKUP_TIMEOUT:?}")]
 struct NoAnswer;
 
-/// Whether one of the addresses of a host must not be reached.
+/// Whether one of the addresses of a host is not public.
 fn non_public(host: &str, addresses: &[IpAddr]) -> bool {
     let found = addresses.iter().find_map(|it| non_public_ip::meaning(*it).map(|why| (it, why)));
     if let Some((address, meaning)) = found {
         tracing::info!(
             host, %address, meaning,
-            "A document to be fetched is at an address that is not public"
+            "Refused to fetch a document: its host has an address that is not public"
         );
     }
     found.is_some()

@@ -1,17 +1,17 @@
-//! What every service needs, whatever it serves: this crate knows neither OAuth nor jobs nor a product.
+//! What every service needs, independent of OAuth, jobs and the product.
 //!
 //! | to … | look at |
 //! |---|---|
 //! | send a statement to the database | [`db`] |
-//! | fetch a URL that somebody else chose | [`fetch`] |
+//! | fetch a URL that a client chose | [`fetch`] |
 //! | send a request to a configured service | [`outgoing`], [`proxies`] |
 //! | keep or seal a secret | [`secret`], [`sealing`] |
 //! | log, trace or count | [`telemetry`], [`metrics`] |
-//! | tell other processes what a commit changed | [`signals`] |
+//! | signal to other processes what a commit changed | [`signals`] |
 //! | stop the process in time | [`ending`] |
 //!
-//! Time comes from a [`clock::Clock`], and no module keeps a global except the subscriber of `tracing`
-//! and the recorder of metrics, of which a process has one.
+//! The time comes from a [`clock::Clock`]. No module has global state except the subscriber of
+//! `tracing` and the recorder of metrics, of which a process has one.
 
 pub mod causes;
 pub mod clock;

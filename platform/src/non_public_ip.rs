@@ -1,19 +1,19 @@
-//! Addresses that no fetch on behalf of a stranger may reach: everything that is not globally
-//! reachable, after the special-purpose registries of IANA (IPv4 and IPv6, as of 2026-11-01), and
+//! IP addresses that must not be fetched on behalf of a client: everything that is not globally
+//! reachable according to IANA's special-purpose registries (IPv4 and IPv6, as of 2026-11-01), and
 //! multicast.
 //!
-//! Addresses that carry another one inside are judged by what they carry where the registry calls
-//! the wrapper global (NAT64), and refused where the wrapper has no business on the internet of
-//! today (IPv4-mapped and -compatible, 6to4, Teredo).
+//! An address that embeds another one is judged by the embedded address where the registry lists
+//! the outer one as global (NAT64). The embeddings that have no use on today's internet
+//! (IPv4-mapped and -compatible, 6to4, Teredo) are refused.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use url::{Host, Url};
 
-/// When the tables were compared with the registries.
+/// The date on which the tables were compared with the registries.
 pub const AS_OF: &str = "2026-11-01";
 
-/// IPv4 blocks that are not globally reachable: network, length of the prefix, meaning.
+/// IPv4 blocks that are not globally reachable: network, prefix length, meaning.
 const IPV4: [(Ipv4Addr, u32, &str); 18] = [
     (Ipv4Addr::UNSPECIFIED, 8, "this network"),
     (Ipv4Addr::new(10, 0, 0, 0), 8, "private use"),
@@ -35,12 +35,13 @@ const IPV4: [(Ipv4Addr, u32, &str); 18] = [
     (Ipv4Addr::new(240, 0, 0, 0), 4, "reserved"),
 ];
 
-/// The only part of IPv6 that is given out for use on the internet. Whatever is outside is special.
+/// The only part of IPv6 that is allocated for use on the internet. Addresses outside of it are
+/// refused.
 const GLOBAL_UNICAST: (Ipv6Addr, u32) = (Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3);
 
 /// Blocks inside [`GLOBAL_UNICAST`] that are not for ordinary hosts.
 const IPV6: [(Ipv6Addr, u32, &str); 6] = [
-    // Holds Teredo (2001::/32), benchmarking, ORCHID and others.
+    // Contains Teredo (2001::/32), benchmarking, ORCHID and others.
     (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23, "protocol assignments"),
     (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0), 32, "documentation"),
     (Ipv6Addr::new(0x2002, 0, 0, 0, 0, 0, 0, 0), 16, "6to4"),
@@ -49,11 +50,11 @@ const IPV6: [(Ipv6Addr, u32, &str); 6] = [
     (Ipv6Addr::new(0x3fff, 0, 0, 0, 0, 0, 0, 0), 20, "documentation"),
 ];
 
-/// The well-known prefix of NAT64 (RFC 6052), which networks without IPv4 put before every IPv4
-/// address of the internet.
+/// The well-known prefix of NAT64 (RFC 6052), which networks without IPv4 prepend to every public
+/// IPv4 address.
 const NAT64: (Ipv6Addr, u32) = (Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96);
 
-/// What is special about an address; nothing for an ordinary host of the internet.
+/// Why an address is not public, such as `loopback`. `None`: it is globally reachable.
 pub fn meaning(address: IpAddr) -> Option<&'static str> {
     match address {
         IpAddr::V4(address) => IPV4
@@ -82,8 +83,8 @@ fn within_v6(address: Ipv6Addr, network: Ipv6Addr, prefix: u32) -> bool {
     (address.to_bits() ^ network.to_bits()) >> (Ipv6Addr::BITS - prefix) == 0
 }
 
-/// The host of a URL if it is a registrable name, spelled in `authority` as the URL parser spells it:
-/// `None` for addresses, single labels and names of local networks.
+/// Returns the host of a URL if it is a registrable name and `authority` spells it as the URL
+/// parser does. `None`: it is an IP address, a single label, or a name of a local network.
 pub fn public_host(text: &str, authority: &str) -> Option<String> {
     let url = Url::parse(text).ok()?;
     let Some(Host::Domain(name)) = url.host() else {

@@ -1,4 +1,4 @@
-//! What all our requests to other servers have in common.
+//! Common behavior of all HTTP requests to other servers.
 
 use mcp::trace::TRACED;
 use reqwest::{Request, RequestBuilder, Response, StatusCode, header::HeaderMap};
@@ -6,13 +6,13 @@ use tracing::{Instrument as _, Span, field::Empty, info_span};
 
 use crate::proxies::Proxies;
 
-/// A client that goes where it is told and nowhere else: it follows no redirect, repeats nothing, says
-/// nothing of where it comes from, and knows no other proxies than those of the configuration.
+/// A client builder without redirects, retries and `Referer`, and with no proxies but those of the
+/// configuration.
 pub fn careful(proxies: &Proxies) -> reqwest::Result<reqwest::ClientBuilder> {
     proxies.apply(direct())
 }
 
-/// The same without any proxy.
+/// A client builder as [`careful`] returns it, but without any proxy.
 pub fn direct() -> reqwest::ClientBuilder {
     reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
@@ -21,14 +21,15 @@ pub fn direct() -> reqwest::ClientBuilder {
         .no_proxy()
 }
 
-/// A request that was answered, and whose body is still to come. All of it is one span of a trace.
+/// A response whose body has not been read yet. The request and the reading of the body are one
+/// span of a trace.
 #[derive(Debug)]
 pub struct Answered {
     response: Response,
     span: Span,
 }
 
-/// Sends a request.
+/// Sends a request and waits for the head of the response.
 pub async fn send(request: RequestBuilder) -> reqwest::Result<Answered> {
     let (http, request) = request.build_split();
     let request = request?;
@@ -44,17 +45,17 @@ pub async fn send(request: RequestBuilder) -> reqwest::Result<Answered> {
 }
 
 impl Answered {
-    /// The status.
+    /// The status of the response.
     pub fn status(&self) -> StatusCode {
         self.response.status()
     }
 
-    /// The headers.
+    /// The headers of the response.
     pub fn headers(&self) -> &HeaderMap {
         self.response.headers()
     }
 
-    /// The whole body; nothing if it has more bytes than `most`.
+    /// Reads the whole body. `Ok(None)`: it is larger than `most` bytes.
     pub async fn body(self, most: usize) -> reqwest::Result<Option<Vec<u8>>> {
         let Self { mut response, span } = self;
         let read = bounded(&mut response, most).instrument(span.clone()).await;
@@ -73,8 +74,8 @@ async fn bounded(response: &mut Response, most: usize) -> reqwest::Result<Option
     Ok(Some(body))
 }
 
-/// The span of a request. Of its address only the server is told: a path may name an organisation,
-/// and a query anything.
+/// The span of a request. Of the URL it contains only the host and port: a path may name an
+/// organization, and a query may contain anything.
 fn traced(request: &Request) -> Span {
     info_span!(
         target: TRACED,
@@ -93,7 +94,7 @@ fn broken(span: &Span, error: &reqwest::Error) {
     failed(span, if error.is_timeout() { "timeout" } else { "unreachable" });
 }
 
-/// Notes in the span of a question to another server how it has failed.
+/// Records in the span of a request that it failed, and how.
 pub fn failed(span: &Span, kind: &str) {
     span.record("error.type", kind);
     span.record("otel.status_code", "ERROR");

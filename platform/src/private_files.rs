@@ -1,9 +1,11 @@
-//! Files and directories that only their owner may read: the database file and the generated secret.
+//! Files and directories that only their owner may read: the database file and the generated
+//! secret.
 
 use std::{fs, io, path::Path};
 
-/// Creates a directory, with its parents, that only its owner can enter. One that is there already is
-/// closed to others, unless it is shared by everybody, as `/tmp` is, or is the working directory.
+/// Creates a directory, with its parents, that only its owner can enter. The permissions of an
+/// existing directory are restricted as well, unless it is shared by all users (the sticky bit is
+/// set, as on `/tmp`) or is the working directory or the root.
 pub fn create_directory(path: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
@@ -14,8 +16,8 @@ pub fn create_directory(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Creates an empty file, if there is none, that only its owner can read, and closes one to others that
-/// is there already.
+/// Creates an empty file, if it does not exist, that only its owner can read. The permissions of an
+/// existing file are restricted as well.
 pub fn create_file(path: &Path) -> io::Result<()> {
     let mut options = fs::OpenOptions::new();
     options.append(true).create(true);
@@ -46,7 +48,8 @@ fn close_directory(path: &Path) {
 #[cfg(not(unix))]
 fn close_directory(_path: &Path) {}
 
-/// Another owner's file stays as it is.
+/// Removes the permissions of group and others. A file of another owner cannot be changed; that is
+/// logged.
 #[cfg(unix)]
 fn close(path: &Path, mode: u32) {
     use std::os::unix::fs::PermissionsExt as _;
@@ -56,7 +59,10 @@ fn close(path: &Path, mode: u32) {
         && let Err(error) = fs::set_permissions(path, fs::Permissions::from_mode(mode))
     {
         let path = path.display();
-        tracing::warn!(%error, "Others can read {path}, and that could not be changed: {error}");
+        tracing::warn!(
+            %error,
+            "Could not restrict the permissions of {path}; other users can read it"
+        );
     }
 }
 

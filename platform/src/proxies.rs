@@ -1,8 +1,8 @@
-//! The proxies through which this server sends its own requests: `HTTPS_PROXY`, `HTTP_PROXY` and
-//! `NO_PROXY`, with the meaning that they have for curl.
+//! The proxies for outgoing requests of this server: `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`,
+//! with the same meaning as in curl.
 //!
-//! A request for an `https` address is tunneled through a proxy by `CONNECT`; one for a plain `http`
-//! address is forwarded by it. This machine is always reached directly.
+//! A request to an `https` URL is tunneled through a proxy by `CONNECT`; a request to a plain
+//! `http` URL is forwarded by it. Loopback addresses are always reached directly.
 
 use std::{fmt, sync::Arc};
 
@@ -10,28 +10,29 @@ use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::{ClientBuilder, NoProxy, Proxy};
 use url::Url;
 
-/// What is reached without a proxy in any case, as an entry of `NO_PROXY`.
+/// Hosts that are always reached without a proxy, as an entry of `NO_PROXY`.
 const THIS_MACHINE: &str = "localhost,127.0.0.0/8,::1";
 
-/// The proxies of a configuration. Cheap to clone; their credentials do not print.
+/// The configured proxies. Cheap to clone. `Debug` and `Display` omit the credentials.
 #[derive(Clone, Default)]
 pub struct Proxies(Option<Arc<Inner>>);
 
 struct Inner {
     https: Option<ProxyUrl>,
     http: Option<ProxyUrl>,
-    /// What is reached without a proxy, in the form of `NO_PROXY`.
+    /// Hosts that are reached without a proxy, in the format of `NO_PROXY`.
     except: String,
-    /// Decides as the HTTP client does, which has the same rules from the same texts.
+    /// Decides for a URL as the HTTP client does: it is built from the same texts and follows the
+    /// same rules.
     matcher: Matcher,
 }
 
-/// The address of a proxy, perhaps with a user name and a password.
+/// The URL of a proxy, possibly with a user name and a password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ProxyUrl(Url);
 
 impl Proxies {
-    /// Those for `https` and for plain `http` addresses, but for the hosts that `except` names.
+    /// Creates the proxies for `https` and for plain `http` URLs, except for the hosts in `except`.
     pub fn new(https: Option<ProxyUrl>, http: Option<ProxyUrl>, except: &str) -> Self {
         if https.is_none() && http.is_none() {
             return Self::default();
@@ -45,14 +46,14 @@ impl Proxies {
         Self(Some(Arc::new(Inner { https, http, except, matcher })))
     }
 
-    /// The proxy through which a request for this URL goes. `None`: it goes there directly.
+    /// The proxy for a request to this URL. `None`: the request is sent directly.
     pub fn for_url(&self, url: &Url) -> Option<&ProxyUrl> {
         let inner = self.0.as_deref()?;
         inner.matcher.intercept(&url.as_str().parse().ok()?)?;
         if url.scheme() == "https" { inner.https.as_ref() } else { inner.http.as_ref() }
     }
 
-    /// Makes a client send its requests through them.
+    /// Adds the proxies to a client builder.
     pub fn apply(&self, mut builder: ClientBuilder) -> reqwest::Result<ClientBuilder> {
         let Some(inner) = self.0.as_deref() else {
             return Ok(builder);
@@ -69,8 +70,8 @@ impl Proxies {
 }
 
 impl ProxyUrl {
-    /// Takes `http://user:password@proxy.example.com:3128`; without a scheme it is `http`. The error
-    /// says what is wrong and never repeats the text, which may hold a password.
+    /// Parses `http://user:password@proxy.example.com:3128`; the default scheme is `http`. The
+    /// error says what is wrong and never repeats the text, which may contain a password.
     pub fn parse(text: &str) -> Result<Self, String> {
         let expected = "must be a URL such as http://proxy.example.com:3128";
         let text = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
@@ -92,8 +93,9 @@ impl ProxyUrl {
     }
 }
 
-/// A list of hosts as `NO_PROXY` has it, in the form that the HTTP client takes: without the wildcard of
-/// `*.example.com`, which is the default, and without ports, which it does not tell apart.
+/// Converts a list of hosts from the format of `NO_PROXY` to the one of the HTTP client: without
+/// the wildcard of `*.example.com`, which is its default, and without ports, which it does not
+/// distinguish.
 fn exceptions(text: &str) -> String {
     let entries = text.split([',', ' ']).map(str::trim).filter(|it| !it.is_empty());
     let entries = entries.map(|entry| {
@@ -107,7 +109,7 @@ fn exceptions(text: &str) -> String {
 }
 
 impl fmt::Display for ProxyUrl {
-    /// Without the credentials.
+    /// The URL without the credentials.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let port = self.0.port_or_known_default().unwrap_or_default();
         write!(f, "{}://{}:{port}", self.0.scheme(), self.0.host_str().unwrap_or_default())
@@ -121,7 +123,7 @@ impl fmt::Debug for ProxyUrl {
 }
 
 impl fmt::Display for Proxies {
-    /// As a sentence of `check`: which addresses go where.
+    /// A phrase for the output of `check`: which URLs go through which proxy.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(inner) = self.0.as_deref() else {
             return f.write_str("directly, without a proxy");
@@ -155,8 +157,8 @@ pub mod fake {
 
     use super::{Proxies, ProxyUrl};
 
-    /// Proxies that lead to a fake one for plain `http`, and the head of the request that it gets, which
-    /// it answers with this JSON.
+    /// Starts a fake proxy that answers one request with this JSON. Returns proxies that use it for
+    /// plain `http`, and a handle that yields the head of the request.
     pub fn start(json: &'static str) -> (Proxies, JoinHandle<String>) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a fake proxy works");
         let url =
@@ -176,7 +178,7 @@ pub mod fake {
                 json.len()
             );
             socket.write_all(answer.as_bytes()).expect("a fake proxy works");
-            // What is left of the request is read, so that the answer is not cut by a reset.
+            // Reads the rest of the request, so that a reset does not cut off the response.
             socket.shutdown(std::net::Shutdown::Write).expect("a fake proxy works");
             drop(socket.read_to_end(&mut Vec::new()));
             String::from_utf8(head).expect("a fake proxy works")
@@ -184,7 +186,7 @@ pub mod fake {
         (Proxies::new(None, Some(ProxyUrl::parse(&url).expect("a fake proxy works")), ""), head)
     }
 
-    /// Whether a request came as one for this address, with the credentials of the proxy.
+    /// Whether the head of a request has this request line and the credentials of the proxy.
     pub fn came_for(head: &str, request_line: &str) -> bool {
         let head = head.to_ascii_lowercase();
         head.starts_with(&request_line.to_ascii_lowercase())

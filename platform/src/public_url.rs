@@ -1,11 +1,11 @@
-//! The address under which clients reach the server.
+//! The URL under which clients reach the server.
 
 use std::fmt;
 
 use url::{Host, Url};
 
-/// Where clients reach us: an origin, so it has no path and no trailing slash, its host is in lower
-/// case, and a default port is left out. It is compared byte by byte wherever it is compared.
+/// The public URL of the server. It is an origin: no path and no trailing slash, a host in lower
+/// case, and no default port. It is always compared byte by byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublicUrl {
     origin: String,
@@ -13,7 +13,8 @@ pub struct PublicUrl {
 }
 
 impl PublicUrl {
-    /// Parses and normalises. The error says what is wrong, to follow the name of the variable.
+    /// Parses and normalizes a URL. The error says what is wrong, to follow the name of the
+    /// variable.
     pub fn parse(text: &str) -> Result<Self, String> {
         let url = origin(text)?;
         let loopback = match url.host() {
@@ -28,7 +29,7 @@ impl PublicUrl {
         Ok(Self { origin: url.origin().ascii_serialization(), loopback })
     }
 
-    /// The address of a program that is on this machine alone.
+    /// The URL of a server that only this machine can reach.
     pub fn on_loopback(port: u16) -> Self {
         Self { origin: format!("http://127.0.0.1:{port}"), loopback: true }
     }
@@ -38,7 +39,7 @@ impl PublicUrl {
         &self.origin
     }
 
-    /// The same as an origin that a browser would send.
+    /// The origin, as a browser sends it.
     pub fn origin(&self) -> &str {
         &self.origin
     }
@@ -47,7 +48,8 @@ impl PublicUrl {
     pub fn host(&self) -> &str {
         let authority = self.origin.split_once("://").map_or("", |(_, authority)| authority);
         match authority.rsplit_once(':') {
-            // In an IPv6 address without a port, what follows the last colon belongs to it.
+            // In an IPv6 address without a port, the part after the last colon belongs to the
+            // address.
             Some((host, port)) if port.bytes().all(|it| it.is_ascii_digit()) => host,
             _ => authority,
         }
@@ -70,14 +72,14 @@ impl fmt::Display for PublicUrl {
     }
 }
 
-/// A URL that is nothing but an origin.
+/// Parses a URL that consists of an origin only.
 pub fn origin(text: &str) -> Result<Url, String> {
     let expected = "must be a scheme and a host such as https://notes.example.com";
     let url = Url::parse(text).map_err(|error| format!("{expected}: {error}"))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(format!("{expected}: the scheme has to be https or http"));
     }
-    // A user name or password is not repeated here.
+    // The error does not repeat a user name or password.
     let bare = url.username().is_empty()
         && url.password().is_none()
         && url.path() == "/"

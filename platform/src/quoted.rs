@@ -1,8 +1,8 @@
-//! Texts that somebody else wrote, such as titles and names, within a sentence of this server.
+//! Untrusted texts, such as titles and names, within a sentence of this server.
 
-/// A text on one line, without characters that are invisible, change the direction of what follows,
-/// or look like the end of a quotation: so it can be told from the sentence around it. It proves
-/// nothing, and in HTML it has to be escaped all the same.
+/// Reduces a text to one line without characters that are invisible, change the direction of the
+/// text after them, or could end a quotation, so that it can be told from the sentence around it.
+/// This is not authentication, and in HTML the text must still be escaped.
 pub fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for word in text.split(|it: char| it.is_whitespace() || it.is_control()) {
@@ -16,12 +16,12 @@ pub fn plain(text: &str) -> String {
     plain
 }
 
-/// The same in quotes.
+/// Puts a text, reduced by [`plain`], in quotation marks.
 pub fn quoted(text: &str) -> String {
     format!("“{}”", plain(text))
 }
 
-/// What begins or ends a quotation in some language. An apostrophe is none of ours.
+/// Whether a character begins or ends a quotation in some language. Apostrophes are allowed.
 fn is_quote(it: char) -> bool {
     matches!(it,
         '"' | '«' | '»' | '“'..='‟' | '″' | '‶' | '❝'..='❞' | '〝'..='〟' | '「'..='』' | '＂'
@@ -29,8 +29,9 @@ fn is_quote(it: char) -> bool {
     )
 }
 
-/// Characters without a shape of their own that change how others are read: format characters such
-/// as the marks and embeddings of bidirectional text, joiners, variation selectors, tags and fillers.
+/// Whether a character has no shape of its own and changes how others are displayed: format
+/// characters such as the marks and embeddings of bidirectional text, joiners, variation selectors,
+/// tags and fillers.
 pub fn is_invisible(it: char) -> bool {
     matches!(it,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'

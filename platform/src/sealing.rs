@@ -1,8 +1,8 @@
-//! Sealing under one key what is kept where others may read it: XChaCha20-Poly1305, with a random
-//! nonce before the ciphertext.
+//! Authenticated encryption with one key, for values stored where others can read them:
+//! XChaCha20-Poly1305, with a random nonce before the ciphertext.
 //!
-//! Which key it is, what a seal is bound to, and what a seal that does not open means, is up to
-//! whoever seals.
+//! The caller decides which key to use, what purpose a value is bound to, and what a value that
+//! cannot be opened means.
 
 use anyhow::anyhow;
 use chacha20poly1305::{
@@ -10,25 +10,27 @@ use chacha20poly1305::{
     aead::{self, Aead as _, KeyInit as _, Payload},
 };
 
-/// Bytes of a nonce: long enough to be random without a counter that instances would have to share.
+/// The size of a nonce in bytes: long enough to be random, without a counter that instances would
+/// have to share.
 const NONCE: usize = 24;
 
-/// What was sealed is damaged, or was sealed under another key or for something else.
+/// The sealed value is damaged, or was sealed with another key or for another purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("it is damaged, or was sealed for something else")]
 pub struct Damaged;
 
-/// A key that seals and opens.
+/// A key that seals and opens values.
 #[derive(Clone)]
 pub struct SealingKey(XChaCha20Poly1305);
 
 impl SealingKey {
-    /// Takes 256 secret bits that are used for nothing else.
+    /// Creates a key from 256 secret bits that are used for nothing else.
     pub fn new(key: [u8; 32]) -> Self {
         Self(XChaCha20Poly1305::new(&key.into()))
     }
 
-    /// Nonce and ciphertext; they open for the same `purpose` only.
+    /// Encrypts a value. Returns nonce and ciphertext, which can be opened for the same `purpose`
+    /// only.
     pub fn seal(&self, purpose: &[u8], plain: &[u8]) -> anyhow::Result<Vec<u8>> {
         let nonce: [u8; NONCE] = rand::random();
         let sealed = self
@@ -38,7 +40,7 @@ impl SealingKey {
         Ok([&nonce[..], &sealed].concat())
     }
 
-    /// Opens what [`seal`](Self::seal) made.
+    /// Decrypts a value from [`seal`](Self::seal).
     pub fn open(&self, purpose: &[u8], sealed: &[u8]) -> Result<Vec<u8>, Damaged> {
         let (nonce, sealed) = sealed.split_first_chunk::<NONCE>().ok_or(Damaged)?;
         self.0

@@ -1,5 +1,5 @@
-//! Values that must not be read by chance: [`Secret`] cannot be printed or serialised, and is
-//! compared in constant time.
+//! [`Secret`]: a value that cannot be printed or serialized by accident, and is compared in
+//! constant time.
 
 use std::fmt;
 
@@ -12,18 +12,18 @@ use subtle::ConstantTimeEq as _;
 pub struct Secret(Box<str>);
 
 impl Secret {
-    /// Takes a secret in.
+    /// Wraps a secret.
     pub fn new(secret: impl Into<Box<str>>) -> Self {
         Self(secret.into())
     }
 
-    /// The secret itself. Search for this name to see everywhere that one is let out.
+    /// The secret itself. Search for calls of this method to find every use of a plain secret.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// Derives a key by HKDF-SHA256. Different labels give keys that say nothing about each other,
-    /// so one secret can serve several purposes.
+    /// Derives a key by HKDF-SHA256. Keys with different labels are independent, so one secret can
+    /// serve several purposes.
     pub fn derive<const N: usize>(&self, label: &str) -> [u8; N] {
         const { assert!(N > 0 && N <= 64, "a key of 1 to 64 bytes") };
         let mut key = [0; N];

@@ -1,8 +1,8 @@
-//! Publishing signals to other instances after a commit.
+//! Publishes signals to other instances after a commit.
 //!
-//! Best effort: the change itself is committed, and a client that misses the signal asks again sooner or
-//! later. So a failure is logged and not returned, and a slow bus delays the caller by at most
-//! [`PUBLISH_TIMEOUT`].
+//! Best effort: the change itself is committed, and a client that misses the signal polls sooner or
+//! later. A failure is therefore logged and not returned, and a slow bus delays the caller by at
+//! most [`PUBLISH_TIMEOUT`].
 
 use std::time::Duration;
 
@@ -11,16 +11,16 @@ use mcp::{Bus, Signal};
 /// How long a caller waits until the bus has accepted its signals.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Publishes what follows from one commit. Call it after the commit.
+/// Publishes the signals of one commit. Call after the commit.
 pub async fn publish(bus: &dyn Bus, signals: Vec<Signal>) {
     match tokio::time::timeout(PUBLISH_TIMEOUT, bus.publish_all(signals)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
             tracing::warn!(
                 dependency = error.dependency(), error = ?error,
-                "A change was not published: {error}"
+                "Could not publish signals; clients see the change when they poll"
             );
         }
-        Err(_) => tracing::warn!("A change was not published within {PUBLISH_TIMEOUT:?}"),
+        Err(_) => tracing::warn!("Could not publish signals within {PUBLISH_TIMEOUT:?}"),
     }
 }

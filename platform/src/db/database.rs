@@ -1,4 +1,4 @@
-//! A pool of connections, as one person or the whole service uses it.
+//! The database handle: a pool of connections, used for one person or for the whole service.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -21,10 +21,10 @@ use super::{
 };
 use crate::secret::Secret;
 
-/// Where the data is, and how much of the database one process may take.
+/// Where the data is, and how many connections to use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DatabaseSettings {
-    /// `postgres://…` or `sqlite:…`; may hold a password.
+    /// `postgres://…` or `sqlite:…`; may contain a password.
     pub url: Secret,
     /// The size of the pool.
     pub max_connections: u32,
@@ -35,11 +35,12 @@ pub struct DatabaseSettings {
 pub struct Database {
     pub(super) pool: Pool,
     people: Arc<People>,
-    /// Whose connections count together; absent for what no person asks for.
+    /// The person whose share of the connections is used; `None` for statements that do not serve
+    /// one particular person.
     person: Option<Person>,
 }
 
-/// Connects. A SQLite file, and its directory, is created if it is not there.
+/// Connects. Creates a SQLite file, with its directory, if it does not exist.
 pub async fn connect(settings: &DatabaseSettings) -> anyhow::Result<Database> {
     let target = Target::parse(&settings.url)?;
     target.prepare()?;
@@ -50,20 +51,22 @@ pub async fn connect(settings: &DatabaseSettings) -> anyhow::Result<Database> {
 }
 
 impl Database {
-    /// The same database for what this person asks for: their statements use only a part of the
-    /// connections at once, and wait for each other. [`Failure::Busy`](crate::db::Failure::Busy) if that takes too long.
+    /// The same database for statements on behalf of this person, which use only a part of the
+    /// connections at once and wait for each other. They fail with
+    /// [`Failure::Busy`](crate::db::Failure::Busy) if that takes too long.
     #[must_use]
     pub fn of_person(&self, name: &str) -> Self {
         Self { person: Some(self.people.person(name)), ..self.clone() }
     }
 
-    /// The same for a job, which waits longer.
+    /// The same database for a job, whose statements wait longer for the person's share.
     #[must_use]
     pub fn in_job(self) -> Self {
         Self { person: self.person.map(Person::in_job), ..self }
     }
 
-    /// Waits until this person searches nothing else in this process.
+    /// Waits until no other search of this person runs in this process. `Ok(None)`: the handle is
+    /// not for one person, so nothing limits its searches.
     pub async fn search_permit(&self) -> Result<Option<Permit>, Busy> {
         match &self.person {
             Some(person) => person.search().await.map(Some),
@@ -79,8 +82,8 @@ impl Database {
         self.pool.lease(permit).await
     }
 
-    /// A connection of SeaORM's own with the same settings, for migrations, which need its type.
-    /// It has none of the bounds of this type; `migration` has its own.
+    /// Opens a connection of SeaORM's own with the same settings, for migrations, which need its
+    /// type. It has none of the time limits of this type; `migration` has its own.
     pub async fn schema_connection(&self) -> Result<DatabaseConnection, DbErr> {
         let connecting = async {
             Ok::<DatabaseConnection, sqlx::Error>(match self.pool.target() {
@@ -101,24 +104,24 @@ impl Database {
         connecting.boxed().await.map_err(Unprepared::error)
     }
 
-    /// Which kind of database it is.
+    /// The kind of database.
     pub fn get_database_backend(&self) -> DbBackend {
         self.pool.target().backend()
     }
 
-    /// How many connections there are.
+    /// The state of the pool.
     pub fn status(&self) -> PoolStatus {
         self.pool.status()
     }
 
-    /// Closes the connections, after the statements that are running but within a few seconds.
+    /// Closes the connections after the running statements have ended, but within a few seconds.
     pub async fn close(&self) {
         self.pool.close(CLOSE_TIMEOUT).await;
     }
 
-    /// Asks the server for a sign of life within `limit`: over an idle connection of the pool, or, if
-    /// there is none or it does not answer, over a new one beside the pool, which is closed again. So
-    /// the answer is about the database, not about who uses the pool.
+    /// Checks within `limit` that the server responds: over an idle connection of the pool, or, if
+    /// there is none or it does not respond, over a new connection beside the pool, which is closed
+    /// again. The result is therefore about the database, and not about the load on the pool.
     pub async fn probe(&self, limit: Duration) -> Result<(), DbErr> {
         if self.pool.is_closed() {
             return Err(Unprepared::error(sqlx::Error::PoolClosed));
@@ -140,7 +143,7 @@ impl Database {
             .map_err(Unprepared::error)
     }
 
-    /// Asks the server for a sign of life.
+    /// Executes a trivial statement to check that the server responds.
     pub async fn ping(&self) -> Result<(), DbErr> {
         let statement = Statement::from_string(self.get_database_backend(), "SELECT 1");
         self.query_one_raw(statement).await.map(drop)
@@ -165,7 +168,7 @@ impl Database {
     }
 }
 
-/// Whether a statement only reads. One that begins with `WITH` may write.
+/// Whether a statement only reads. A statement that begins with `WITH` may write.
 fn is_read(sql: &str) -> bool {
     operation(sql) == "SELECT"
 }

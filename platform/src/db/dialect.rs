@@ -1,11 +1,11 @@
-//! What the two databases write differently: rows that come in as one value, and locks.
+//! Differences in SQL between the two databases: rows that are passed as one value, and locks.
 //!
-//! Several rows are written by one statement with one parameter, a JSON array, whatever their
-//! number: a list of parameters would be another statement for each length.
+//! Any number of rows is written by one statement with one parameter, a JSON array: a list of
+//! parameters would need a different statement for each length.
 
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, QueryResult, Statement, Value};
 
-/// A column of such rows: its name, and its type as Postgres calls it.
+/// A column of such rows: its name, and its type in Postgres.
 pub type Column = (&'static str, &'static str);
 
 /// The JSON array in parameter 1 as a table `given`.
@@ -20,13 +20,13 @@ pub fn given(backend: DbBackend, columns: &[Column]) -> String {
     }
 }
 
-/// Locks the rows that a SELECT finds, and passes over those that somebody else has. SQLite has
-/// locked everything.
+/// The clause that locks the rows of a SELECT and skips rows that another transaction has locked.
+/// Empty on SQLite, whose transactions lock the whole database.
 pub fn for_update_skip_locked(backend: DbBackend) -> &'static str {
     if backend == DbBackend::Postgres { "FOR UPDATE SKIP LOCKED" } else { "" }
 }
 
-/// Runs a statement and gives the rows that it returns.
+/// Executes a statement and returns its rows.
 pub async fn rows(
     db: &impl ConnectionTrait,
     sql: impl Into<String>,
@@ -36,7 +36,7 @@ pub async fn rows(
     db.query_all_raw(Statement::from_sql_and_values(backend, sql, values)).await
 }
 
-/// Runs a statement and gives the number of rows that it wrote.
+/// Executes a statement and returns the number of rows that it wrote.
 pub async fn written(
     db: &impl ConnectionTrait,
     sql: impl Into<String>,

@@ -1,4 +1,4 @@
-//! What the failure of a statement lets a caller conclude.
+//! Classifies database errors by what a caller may conclude from them.
 
 use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr};
 use sqlx::postgres::{PgDatabaseError, PgSeverity};
@@ -6,26 +6,27 @@ use sqlx::postgres::{PgDatabaseError, PgSeverity};
 use super::person::{Busy, is_busy};
 use crate::metrics;
 
-/// What log events call the database in their field `dependency`.
+/// The name of the database in the field `dependency` of log events.
 pub const DATABASE: &str = "database";
 
-/// Why a statement gave no answer.
+/// Why a statement failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// The database cannot be reached, or is too busy: the same request may succeed later.
+    /// The database cannot be reached, or is overloaded: the same request may succeed later.
     #[error("{}", unavailable(.0))]
     Unavailable(#[source] DbErr),
     /// This person already uses as much of the database as one person may.
     #[error(transparent)]
     Busy(#[from] Busy),
-    /// Anything else, for the log.
+    /// Any other error; its source is for the log.
     #[error("the database gave an unexpected answer")]
     Internal(#[source] anyhow::Error),
 }
 
 impl Failure {
-    /// `database` if it did not answer, for the field `dependency` of log events: those are written
-    /// once a minute while it lasts.
+    /// The value of the field `dependency` of log events: [`DATABASE`] if the database did not
+    /// answer; events with that field are written once a minute while it lasts. `None` for all
+    /// other failures.
     pub fn dependency(&self) -> Option<&'static str> {
         matches!(self, Self::Unavailable(_)).then_some(DATABASE)
     }
@@ -69,7 +70,7 @@ fn is_unavailable(error: &DbErr) -> bool {
 fn sqlx_says_unavailable(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_)
-        // What a connection that ends in the middle of something looks like.
+        // A connection that ends in the middle of a message.
         | sqlx::Error::Protocol(_)
         | sqlx::Error::PoolTimedOut
         | sqlx::Error::PoolClosed
@@ -81,32 +82,33 @@ fn sqlx_says_unavailable(error: &sqlx::Error) -> bool {
     }
 }
 
-/// The SQLSTATE of a write that a read-only server refuses: a standby after a fail-over, or a
+/// The SQLSTATE of a write that a read-only server refuses: a standby after a failover, or a
 /// database that an operator has made read-only.
 const READ_ONLY: &str = "25006";
 
 fn is_transient(code: &str) -> bool {
-    /// Of Postgres: statement or lock timeout, serialization failure, deadlock, a transaction that
-    /// was idle for too long, and a read-only server.
+    /// SQLSTATEs of Postgres: statement or lock timeout, serialization failure, deadlock, a
+    /// transaction that was idle for too long, and a read-only server.
     const POSTGRES: [&str; 6] = ["57014", "55P03", "40001", "40P01", "25P03", READ_ONLY];
-    /// Of Postgres, by their beginning: trouble with the connection, out of resources, operator
+    /// SQLSTATE classes of Postgres: connection exceptions, insufficient resources, operator
     /// intervention.
     const POSTGRES_CLASSES: [&str; 3] = ["08", "53", "57P"];
-    /// Of SQLite: busy and locked, with their extended codes, and a file that cannot be opened.
+    /// Result codes of SQLite: busy and locked, with their extended codes, and a file that cannot
+    /// be opened.
     const SQLITE: [&str; 7] = ["5", "6", "14", "261", "262", "517", "773"];
 
     POSTGRES.contains(&code)
         || SQLITE.contains(&code)
-        // All codes of Postgres have five characters.
+        // All SQLSTATEs of Postgres have five characters.
         || code.len() == 5 && POSTGRES_CLASSES.iter().any(|it| code.starts_with(it))
 }
 
-/// Whether Postgres ended a statement because it ran for too long.
+/// Whether Postgres cancelled a statement because it exceeded the statement timeout.
 pub fn is_statement_timeout(error: &DbErr) -> bool {
     has_code(error, "57014")
 }
 
-/// Whether Postgres did not get a lock in time.
+/// Whether Postgres did not get a lock within the lock timeout.
 pub fn is_lock_timeout(error: &DbErr) -> bool {
     has_code(error, "55P03")
 }
@@ -122,7 +124,7 @@ fn has_code(error: &DbErr, wanted: &str) -> bool {
     code.is_some_and(|code| code == wanted)
 }
 
-/// Whether a connection on which this happened must not be used again.
+/// Whether a connection must not be used again after this error.
 pub(super) fn ends_connection(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_)
@@ -144,7 +146,8 @@ pub(super) fn is_read_only(error: &sqlx::Error) -> bool {
         .is_some_and(|code| code == READ_ONLY)
 }
 
-/// Whether the database cannot be connected to at this moment, but may be soon: it restarts.
+/// Whether the database accepts no connections at the moment but may soon do so: it is starting, or
+/// has reached its maximum number of connections.
 pub(super) fn is_starting(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(error) => error.kind() == std::io::ErrorKind::ConnectionRefused,

@@ -1,34 +1,37 @@
-//! How long everything that the database does may take.
+//! Time limits of all database operations.
 
 use std::time::Duration;
 
 use sea_orm::DbBackend;
 
-/// How long a caller waits for a connection of the pool to become free. Longer than the usual
-/// restart of a pooler, shorter than the patience of a client.
+/// How long a caller waits for a free connection of the pool. Longer than a pooler usually takes to
+/// restart, shorter than clients wait.
 pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long connecting may take, including attempts that are refused while the server starts.
+/// The limit on connecting, including attempts that are refused while the server starts.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long one statement may run on Postgres. Ours take milliseconds, so this only ends what went
-/// wrong before it blocks the pool.
+/// The limit on one statement on Postgres. The program's statements take milliseconds, so this only
+/// ends a statement that has gone wrong before it blocks the pool.
 pub(super) const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How much longer than the server's own limit we wait for an answer: for the way there and back.
+/// How much longer than the server's own limit a caller waits for an answer: the time for the round
+/// trip.
 pub(super) const ANSWER_MARGIN: Duration = Duration::from_secs(2);
 
-/// How long we wait for the answer to a statement. After that the connection is taken to be dead.
+/// How long a caller waits for the answer to a statement. After that the connection is considered
+/// dead.
 pub(super) const STATEMENT_LIMIT: Duration = STATEMENT_TIMEOUT.saturating_add(ANSWER_MARGIN);
 
-/// The same on SQLite, which cannot go silent: only a busy disk or processor keeps it from answering.
+/// How long a caller waits on SQLite, which cannot go silent: only a busy disk or processor delays
+/// its answer.
 pub(super) const SQLITE_LIMIT: Duration = Duration::from_mins(1);
 
-/// How long the running statements have to end when the pool closes. A part of the shortest time
-/// that platforms give a process to end.
+/// How long running statements have to end when the pool closes. A part of the shortest time that
+/// platforms give a process to stop.
 pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long the answer to a statement is waited for.
+/// The limit on the answer to a statement.
 pub(super) fn statement_limit(backend: DbBackend) -> Duration {
     if backend == DbBackend::Postgres { STATEMENT_LIMIT } else { SQLITE_LIMIT }
 }

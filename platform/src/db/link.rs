@@ -1,4 +1,4 @@
-//! One connection, and what it can be asked.
+//! One connection, and the statements that it can execute.
 
 use std::time::Instant;
 
@@ -14,7 +14,7 @@ use super::target::Target;
 /// An open connection.
 pub(super) struct Link {
     driver: Driver,
-    /// Which generation of the pool's connections it belongs to.
+    /// The generation of the pool's connections that it belongs to.
     pub(super) generation: u64,
     pub(super) opened_at: Instant,
     pub(super) used_at: Instant,
@@ -28,7 +28,7 @@ enum Driver {
 }
 
 impl Link {
-    /// Connects. The caller bounds the time.
+    /// Connects. The caller limits the time.
     pub(super) async fn open(target: &Target, generation: u64) -> Result<Self, sqlx::Error> {
         let (driver, read_only) = match target {
             Target::Postgres(options) => {
@@ -45,7 +45,7 @@ impl Link {
         Ok(Self { driver, generation, opened_at: now, used_at: now, read_only })
     }
 
-    /// Waits for what was asked before, and for a sign of life.
+    /// Waits for the statement that is running, if any, and for the response to a ping.
     pub(super) async fn ping(&mut self) -> Result<(), sqlx::Error> {
         match &mut self.driver {
             Driver::Postgres(connection) => connection.ping().await,
@@ -53,7 +53,7 @@ impl Link {
         }
     }
 
-    /// Says goodbye to the server. Dropping a link closes it, too.
+    /// Closes the session cleanly. Dropping a link also closes it.
     pub(super) async fn close(self) -> Result<(), sqlx::Error> {
         match self.driver {
             Driver::Postgres(connection) => connection.close().await,
@@ -62,30 +62,30 @@ impl Link {
     }
 }
 
-/// A question to a connection.
+/// A statement that a connection can execute.
 pub(super) trait Ask: Sync {
     type Answer: Send;
 
     /// The SQL text.
     fn sql(&self) -> &str;
 
-    /// Asks. The caller bounds the time.
+    /// Executes the statement. The caller limits the time.
     fn ask(
         &self,
         link: &mut Link,
     ) -> impl Future<Output = Result<Self::Answer, sqlx::Error>> + Send;
 
-    /// How an error is passed on.
+    /// Converts an error to the type of SeaORM.
     fn error(error: sqlx::Error) -> DbErr;
 }
 
-/// A statement of which the number of rows it wrote matters.
+/// A statement that returns the number of rows that it wrote.
 pub(super) struct Execute(pub(super) Statement);
 
-/// A statement of which the first row matters.
+/// A statement that returns its first row.
 pub(super) struct QueryOne(pub(super) Statement);
 
-/// A statement of which every row matters.
+/// A statement that returns all its rows.
 pub(super) struct QueryAll(pub(super) Statement);
 
 /// SQL without parameters, possibly several statements.

@@ -1,4 +1,4 @@
-//! The duration and the span of a statement.
+//! Measures and traces statements.
 
 use std::time::Instant;
 
@@ -9,7 +9,7 @@ use tracing::{Instrument as _, Span, field::Empty, info_span};
 use super::link::Ask;
 use crate::metrics;
 
-/// Measures a statement, and makes a span of it for traces.
+/// Executes a statement, records its duration, and traces it as a span.
 pub(super) async fn measured<A: Ask>(
     backend: DbBackend,
     question: &A,
@@ -28,7 +28,7 @@ pub(super) async fn measured<A: Ask>(
     answer
 }
 
-/// The span of a statement. Its text stays out of it: it may hold the text of a note.
+/// The span of a statement. It does not contain the SQL text, which may contain the text of a note.
 fn span(backend: DbBackend, sql: &str) -> Span {
     info_span!(
         target: TRACED,
@@ -41,7 +41,7 @@ fn span(backend: DbBackend, sql: &str) -> Span {
     )
 }
 
-/// The first word of a statement, if it is one of the usual ones.
+/// The first word of a statement if it is one of the common ones, otherwise `EXECUTE`.
 pub(super) fn operation(sql: &str) -> &'static str {
     let first = sql.split_whitespace().next().unwrap_or_default();
     ["SELECT", "INSERT", "UPDATE", "DELETE"]

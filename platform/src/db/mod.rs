@@ -1,5 +1,5 @@
-//! The database, through one door: every statement goes through [`Database`] or [`Transaction`], and
-//! both wait for an answer only so long, whatever the server or the network does.
+//! Access to the database. Every statement goes through [`Database`] or [`Transaction`], and both
+//! limit every wait, whatever the server or the network does.
 //!
 //! | limit | where |
 //! |---|---|

@@ -1,8 +1,8 @@
-//! Bounds how much of the pool one person may use at once in this process, so that the others find a
-//! free connection whatever that person asks for.
+//! Limits how much of the pool one person may use at once in this process, so that other people
+//! find a free connection whatever that person requests.
 //!
-//! A permit belongs to a connection in use, not to a call: a statement whose caller has gone keeps
-//! its permit until the connection can be used again.
+//! A permit belongs to a connection in use, not to a call: a statement whose caller was cancelled
+//! keeps its permit until the connection can be used again.
 
 use std::{
     collections::HashMap,
@@ -20,26 +20,27 @@ use tokio::{
     time::timeout,
 };
 
-/// The most connections that one person may use at once, however large the pool is. With several
-/// instances one person may use as many in each.
+/// The most connections that one person may use at once, however large the pool is. The limit
+/// applies to each instance separately.
 const MAX_CONNECTIONS: usize = 4;
 
 /// The part of the pool that one person may use: 1/2, rounded down, but at least one connection.
 const POOL_DIVISOR: usize = 2;
 
-/// How many statements of one person wait for a connection at once. More are refused immediately.
+/// The most statements of one person that wait for a connection at once. Further ones are refused
+/// immediately.
 const MAX_WAITING: usize = 64;
 
-/// How long a request waits for a connection that its own person uses, and for that person's search.
-/// Both together are less than the time after which an answer becomes a stream, whose status can no
-/// longer say 429.
+/// How long a request waits for a connection while its person uses all that one may, and for that
+/// person's other search. Both together are less than the time after which a response becomes a
+/// stream, whose status can no longer be 429.
 const REQUEST_WAIT: Duration = Duration::from_millis(600);
 
-/// How long a job waits for one. Longer than a request: nobody looks at it, and trying the whole job
-/// again costs more.
+/// How long a job waits. Longer than a request: no person watches it, and retrying the whole job
+/// costs more.
 const JOB_WAIT: Duration = Duration::from_secs(30);
 
-/// How many people are remembered before those who use nothing are forgotten.
+/// The number of remembered people from which those who use nothing are forgotten.
 const PRUNE_AT: usize = 1_024;
 
 /// The person already uses as much of the database as one person may.
@@ -47,7 +48,7 @@ const PRUNE_AT: usize = 1_024;
 #[error("this person already uses as much of the database as one person may")]
 pub struct Busy;
 
-/// Everybody who uses the database now.
+/// The people who currently use the database.
 pub(super) struct People {
     connections: usize,
     shares: Mutex<HashMap<String, Weak<Share>>>,
@@ -92,14 +93,15 @@ pub(super) struct Person {
     wait: Duration,
 }
 
-/// The right to use one connection, or to search. Keeps the person's other rights known, too.
+/// The right to use one connection, or to search. While it exists, the person's other permits
+/// remain counted.
 pub struct Permit {
     _permit: OwnedSemaphorePermit,
     _share: Arc<Share>,
 }
 
 impl Person {
-    /// The same person in a job.
+    /// The same person, with the longer wait of a job.
     pub(super) fn in_job(self) -> Self {
         Self { wait: JOB_WAIT, ..self }
     }
@@ -114,7 +116,7 @@ impl Person {
         self.enter(&self.share.searches).await
     }
 
-    /// Permits are given in the order of arrival.
+    /// Waits for a permit. Permits are granted in the order of the requests.
     async fn enter(&self, permits: &Arc<Semaphore>) -> Result<Permit, Busy> {
         let permit = match Arc::clone(permits).try_acquire_owned() {
             Ok(permit) => permit,
@@ -128,7 +130,7 @@ impl Person {
     }
 }
 
-/// Counts one who waits.
+/// Counts a waiting statement until it is dropped.
 struct Waiting<'a>(&'a AtomicUsize);
 
 impl<'a> Waiting<'a> {
@@ -137,7 +139,7 @@ impl<'a> Waiting<'a> {
         if share.waiting.fetch_add(1, Ordering::Relaxed) < MAX_WAITING {
             Ok(waiting)
         } else {
-            Err(Busy) // and dropping it counts down again
+            Err(Busy) // dropping `waiting` decrements the count
         }
     }
 }

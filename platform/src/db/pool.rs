@@ -1,9 +1,9 @@
-//! The pool of connections. Every wait in it is bounded on our side: a server, a pooler or a network
-//! that goes silent costs a caller some seconds and the pool one connection, never more.
+//! The connection pool. Every wait in it is limited on the client's side: a server, a pooler or a
+//! network that goes silent costs a caller some seconds and the pool one connection, never more.
 //!
 //! A statement that is not answered within its limit, and any error that ends a session, close the
-//! connection at once; nothing more is asked of it. Idle connections that were opened before then
-//! are not trusted any more and are closed instead of used.
+//! connection at once; it is not used again. Idle connections that were opened before then are no
+//! longer trusted, and are closed instead of used.
 
 use std::{
     io,
@@ -34,52 +34,52 @@ use super::{
 };
 use crate::metrics;
 
-/// A connection idle for longer than this is checked before it is used: the server, or something in
-/// between, may have closed or forgotten it. A busy instance never waits for such a check, and a
-/// restart of the server takes longer than this.
+/// A connection that was idle for longer than this is checked before it is used: the server, or a
+/// device in between, may have closed or forgotten it. A busy instance never waits for such a
+/// check, and a restart of the server takes longer than this.
 const TRUST_IDLE: Duration = Duration::from_millis(100);
 
-/// How long such a check may take. An idle connection answers within milliseconds.
+/// The limit on such a check. An idle connection answers within milliseconds.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long a session is used in which the server refused writes when it was opened. The setting
-/// may belong to the session, so only a new one finds out that the database is writable again.
+/// How long a session is used that was read-only when it was opened. The setting may belong to the
+/// session, so only a new session detects that the database is writable again.
 const READ_ONLY_TRUST: Duration = Duration::from_secs(1);
 
 /// How long a connection may be idle, so that a quiet instance holds few.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(5);
 
-/// How long a connection is used at most, so that load moves to servers that were added.
+/// The maximum age of a connection, so that load moves to servers that were added.
 const MAX_AGE: Duration = Duration::from_mins(30);
 
-/// How often idle connections are looked through.
+/// The interval between checks for idle connections.
 const REAP_INTERVAL: Duration = Duration::from_secs(30);
 
-/// How long a connection is given to finish what its last user abandoned. As long as a statement.
+/// How long a connection has to finish a statement that its last user abandoned. The same as the
+/// limit on a statement.
 const RECOVERY_TIMEOUT: Duration = STATEMENT_LIMIT;
 
-/// How long saying goodbye to the server may take.
+/// The limit on closing a session cleanly.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The pauses between two attempts to connect to a server that is starting: the first, and the
-/// longest.
+/// The delays between attempts to connect to a server that is starting: the first, and the longest.
 const RECONNECT_PAUSES: (Duration, Duration) =
     (Duration::from_millis(10), Duration::from_millis(500));
 
-/// How often the end of the last statements is looked for while the pool closes.
+/// The interval at which a closing pool checks whether the last statements have ended.
 const CLOSE_POLL: Duration = Duration::from_millis(20);
 
 /// Opens connections and decides whether they may be used again.
 struct Manager {
     target: Target,
-    /// Counts how often connections stopped being trusted.
+    /// Incremented whenever the existing connections are no longer trusted.
     generation: AtomicU64,
     /// Why the last attempt to connect failed; `None` after one that succeeded.
     connect_error: Mutex<Option<Arc<sqlx::Error>>>,
 }
 
 impl Manager {
-    /// Connects; tries again for a while if the server is starting.
+    /// Connects. Retries for up to [`CONNECT_TIMEOUT`] if the server is starting.
     async fn connect(&self) -> Result<Link, sqlx::Error> {
         let began = Instant::now();
         let (mut pause, longest) = RECONNECT_PAUSES;
@@ -163,26 +163,27 @@ pub(super) struct Pool {
     inner: managed::Pool<Manager>,
 }
 
-/// How many connections a pool has.
+/// The number of connections in a pool.
 #[derive(Clone, Copy, Debug)]
 pub struct PoolStatus {
     /// Open connections.
     pub open: usize,
-    /// Those of them that are not in use.
+    /// Open connections that are not in use.
     pub idle: usize,
-    /// Whether callers wait although as many connections are open as may be.
+    /// Whether callers wait although the maximum number of connections is open.
     pub exhausted: bool,
 }
 
 impl Pool {
-    /// A pool that connects when it is first asked for a connection.
+    /// Creates a pool, which connects when a connection is first requested.
     pub(super) fn new(target: Target, max_connections: u32) -> anyhow::Result<Self> {
         let reaps = matches!(target, Target::Postgres(_));
         let manager =
             Manager { target, generation: AtomicU64::new(0), connect_error: Mutex::default() };
         let inner = managed::Pool::builder(manager)
             .max_size(usize::try_from(max_connections)?)
-            // Those used last are known to work, and the others become idle enough to be closed.
+            // Connections used last are known to work, and the others become idle long enough to be
+            // closed.
             .queue_mode(QueueMode::Lifo)
             .timeouts(Timeouts { wait: Some(ACQUIRE_TIMEOUT), create: None, recycle: None })
             .runtime(Runtime::Tokio1)
@@ -197,7 +198,7 @@ impl Pool {
         &self.inner.manager().target
     }
 
-    /// Waits for a connection, for the person whose permit it is.
+    /// Waits for a connection, on behalf of the person whose permit this is.
     pub(super) async fn lease(&self, permit: Option<Permit>) -> Result<Lease, DbErr> {
         let began = Instant::now();
         let object = self.inner.get().await.map_err(|error| self.acquire_error(error))?;
@@ -205,14 +206,15 @@ impl Pool {
         Ok(Lease::of(object, permit))
     }
 
-    /// Another connection in place of one that was [outdated](Lease::was_outdated).
+    /// Replaces a connection that was [outdated](Lease::was_outdated).
     pub(super) async fn lease_instead(&self, mut outdated: Lease) -> Result<Lease, DbErr> {
         let permit = outdated.permit.take();
         drop(outdated);
         self.lease(permit).await
     }
 
-    /// A connection, unless all are in use.
+    /// A connection that is idle or newly opened. `None`: all are in use, or connecting
+    /// failed.
     pub(super) async fn try_lease(&self) -> Option<Lease> {
         let at_once = Timeouts { wait: Some(Duration::ZERO), create: None, recycle: None };
         let object = self.inner.timeout_get(&at_once).await.ok()?;
@@ -222,7 +224,7 @@ impl Pool {
     fn acquire_error(&self, error: PoolError<Arc<sqlx::Error>>) -> DbErr {
         match error {
             PoolError::Timeout(_) => match self.inner.manager().connect_error().clone() {
-                // All the others wait for the same server.
+                // The pool is full of callers that wait for the same server.
                 Some(error) => DbErr::Conn(RuntimeErr::SqlxError(error)),
                 None => DbErr::ConnectionAcquire(ConnAcquireErr::Timeout),
             },
@@ -245,8 +247,8 @@ impl Pool {
         }
     }
 
-    /// Refuses new callers and closes the connections, as soon as their statements have ended but
-    /// within `limit`. What is open then is dropped with the process.
+    /// Refuses new callers and closes the connections as soon as their statements have ended, but
+    /// within `limit`. Connections that are open then are dropped with the process.
     pub(super) async fn close(&self, limit: Duration) {
         let idle = self.inner.retain(|_, _| false).removed;
         self.inner.close();
@@ -270,7 +272,8 @@ pub(super) struct Lease {
     object: Option<Object<Manager>>,
     /// Whether the connection was used before.
     reused: bool,
-    /// Whether a statement is running: this lease was dropped in the middle of it.
+    /// Whether a statement is running. Still set on drop if the lease was dropped in the middle of
+    /// it.
     asking: bool,
     in_transaction: bool,
     permit: Option<Permit>,
@@ -282,7 +285,7 @@ impl Lease {
         Self { object: Some(object), reused, asking: false, in_transaction: false, permit }
     }
 
-    /// Asks something. If there is no answer within `limit`, or the session has ended, the
+    /// Executes a statement. If there is no answer within `limit`, or the session has ended, the
     /// connection is closed.
     pub(super) async fn ask<A: Ask>(
         &mut self,
@@ -319,22 +322,23 @@ impl Lease {
         Ok(())
     }
 
-    /// Whether this error tells of the connection, which was opened some time ago, rather than of
-    /// the server: a new connection may work. Silence does not count, since the caller has waited
-    /// long enough.
+    /// Whether this error is about the connection, which was opened some time ago, rather than
+    /// about the server: a new connection may work. A timeout does not count, since the caller has
+    /// waited long enough.
     pub(super) fn was_outdated(&self, error: &sqlx::Error) -> bool {
         let timed_out =
             matches!(error, sqlx::Error::Io(error) if error.kind() == io::ErrorKind::TimedOut);
         self.reused && ends_connection(error) && !timed_out
     }
 
-    /// Whether the server refused to write in a session that was opened some time ago. It has not
-    /// executed the statement.
+    /// Whether the server refused to write in a session that was opened some time ago. The
+    /// statement was not executed.
     pub(super) fn was_read_only(&self, error: &sqlx::Error) -> bool {
         self.reused && is_read_only(error)
     }
 
-    /// Closes the connection, and stops trusting those of its age if it `tells_of_others`.
+    /// Closes the connection. If the error `tells_of_others`, connections of the same generation
+    /// are no longer trusted either.
     fn discard(&mut self, tells_of_others: bool) {
         let Some(object) = self.object.take() else { return };
         if tells_of_others && let Some(pool) = Object::pool(&object) {
@@ -348,7 +352,7 @@ impl Drop for Lease {
     fn drop(&mut self) {
         let Some(object) = self.object.take() else { return };
         if !self.asking && !self.in_transaction {
-            return; // which gives it back
+            return; // dropping the object returns it to the pool
         }
         let recovery = Recovery { object: Some(object), _permit: self.permit.take() };
         if let Ok(runtime) = Handle::try_current() {
@@ -357,10 +361,11 @@ impl Drop for Lease {
     }
 }
 
-/// Makes an abandoned connection usable again. Closes it when dropped before that is done.
+/// Makes an abandoned connection usable again. Closes the connection if it is dropped before that
+/// is done.
 struct Recovery {
     object: Option<Object<Manager>>,
-    /// The person's right to the connection, which is still in use.
+    /// The person's permit for the connection, which is still in use.
     _permit: Option<Permit>,
 }
 
@@ -391,7 +396,7 @@ impl Drop for Recovery {
     }
 }
 
-/// Closes connections that are idle or not trusted any more. Ends with the pool.
+/// Closes connections that are idle for too long or no longer trusted. Ends with the pool.
 async fn reap(pool: managed::WeakPool<Manager>) {
     loop {
         sleep(REAP_INTERVAL).await;
@@ -405,11 +410,11 @@ async fn reap(pool: managed::WeakPool<Manager>) {
 }
 
 pub(super) async fn say_goodbye(link: Link) {
-    // Dropping it closes it as well, only less politely.
+    // On a timeout the connection is dropped, which also closes it, without the closing message.
     let _unanswered = timeout(GOODBYE_TIMEOUT, link.close()).await;
 }
 
-/// The error of a connection on which nothing came back in time.
+/// The error of a connection that did not answer in time.
 pub(super) fn silent(limit: Duration) -> sqlx::Error {
     let text = format!("the database did not answer within {limit:?}");
     io::Error::new(io::ErrorKind::TimedOut, text).into()

@@ -1,12 +1,12 @@
-//! Whether the role of the connection may do all that the program does.
+//! Checks that the database role has all privileges that the program needs.
 
 use anyhow::{Context as _, bail};
 use sea_orm::{ConnectionTrait as _, DbBackend, Statement};
 
 use super::{database::Database, transaction::begin};
 
-/// Every table, in the order of the alphabet. The program reads, inserts, updates and deletes rows in
-/// each of them.
+/// All tables, in alphabetical order. The program reads, inserts, updates and deletes rows in each
+/// of them.
 const TABLES: &str = "access_cutoffs,export_chunks,exports,github_tokens,job_totals,jobs,login_pins,\
     note_usage,notes,oauth_audit,oauth_clients,oauth_codes,oauth_grants,oauth_refresh_tokens,\
     oauth_signing_keys,schedule_runs,users";
@@ -14,7 +14,7 @@ const TABLES: &str = "access_cutoffs,export_chunks,exports,github_tokens,job_tot
 /// The history of the schema, which only `migrate` writes.
 const HISTORY: &str = "seaql_migrations";
 
-/// The rights on tables that exist, and that the role lacks.
+/// The privileges that the role lacks on existing tables.
 const MISSING: &str = "
 SELECT t.name, string_agg(r.name, ', ' ORDER BY r.position) AS rights
 FROM unnest(string_to_array($1, ',')) AS t(name)
@@ -23,7 +23,8 @@ WHERE to_regclass(t.name) IS NOT NULL AND (t.name <> $2 OR r.name = 'SELECT')
     AND NOT has_table_privilege(to_regclass(t.name), r.name)
 GROUP BY t.name ORDER BY t.name";
 
-/// The role, whether it may only read, why, and the schema of our tables if the role cannot see it.
+/// The role, whether it is read-only and why, and the schema of the program's tables if the role
+/// cannot see it.
 const SITUATION: &str = "
 SELECT current_user::text AS role, pg_is_in_recovery() AS standby,
     current_setting('transaction_read_only') = 'on' AS read_only,
@@ -31,13 +32,13 @@ SELECT current_user::text AS role, pg_is_in_recovery() AS standby,
         WHERE c.relname = $1::text AND c.relkind IN ('r', 'p') AND to_regclass($1::text) IS NULL
         LIMIT 1) AS hidden_schema";
 
-/// Checks that the connection may write, and on Postgres that its role has all rights on all tables
-/// that exist. The error names what is missing and the statement that grants it.
+/// Checks that the connection may write, and on Postgres that its role has all privileges on all
+/// existing tables. The error names what is missing and the statement that grants it.
 pub async fn check_rights(db: &Database) -> anyhow::Result<()> {
     if db.get_database_backend() == DbBackend::Postgres {
         return check_role(db).await;
     }
-    // Takes the write lock, which a file that may not be written refuses.
+    // Takes the write lock, which fails on a file that may not be written.
     let transaction = begin(db).await.context("the file of the database cannot be written")?;
     transaction.rollback().await?;
     Ok(())
@@ -97,7 +98,7 @@ async fn check_role(db: &Database) -> anyhow::Result<()> {
     )
 }
 
-/// A name as SQL writes it.
+/// Quotes an identifier for SQL.
 fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }

@@ -1,4 +1,4 @@
-//! Statements of a search, which may cost more than all others.
+//! Search statements, which may cost more than all others.
 
 use async_trait::async_trait;
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statement};
@@ -10,15 +10,16 @@ use super::{
     transaction::{Bounds, PersonLock, Transaction},
 };
 
-/// Asks each question in a transaction that ends after the time of a search, and not before the same
-/// person's search in any other process has ended. On SQLite, which one process uses, it only asks.
+/// Executes each statement in a transaction with the time limit of a search, which first waits for
+/// the same person's searches in other processes to end. On SQLite, which only one process uses, it
+/// only executes the statement.
 pub struct OneSearch {
     db: Database,
     lock: PersonLock,
 }
 
 impl OneSearch {
-    /// Searches of this person.
+    /// Creates the handle for searches of this person.
     pub fn new(db: Database, person: &str) -> Self {
         Self { db, lock: PersonLock::search(person) }
     }

@@ -1,4 +1,4 @@
-//! Where the database is, and how each connection to it is set up.
+//! The address of the database, and the settings of each connection to it.
 
 use std::{str::FromStr as _, time::Duration};
 
@@ -13,16 +13,19 @@ use sqlx::{
 use super::limits::STATEMENT_TIMEOUT;
 use crate::{private_files, secret::Secret};
 
-/// How long a writer on SQLite waits for another one. Same bound as a statement on Postgres.
+/// How long a writer on SQLite waits for another one. The same as the limit on a statement on
+/// Postgres.
 const BUSY_TIMEOUT: Duration = STATEMENT_TIMEOUT;
 
-/// How long Postgres keeps a transaction whose client sends nothing: the locks of an instance that
-/// vanished without closing its connection end then. Longer than any pause inside a transaction.
+/// How long Postgres keeps a transaction whose client sends nothing: then the locks of an instance
+/// that vanished without closing its connection are released. Longer than any pause inside a
+/// transaction.
 const IDLE_IN_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How long Postgres waits until it asks a silent client for a sign of life, how often it asks
-/// again, and how many of these questions may stay unanswered. Without them it keeps the
-/// connection of a client that vanished for two hours.
+/// TCP settings of Postgres: seconds until it sends a keepalive to a silent client, seconds between
+/// keepalives, how many may stay unanswered, and milliseconds that sent data may stay
+/// unacknowledged. With the defaults it keeps the connection of a client that vanished for two
+/// hours.
 const TCP_KEEPALIVES: [(&str, &str); 4] = [
     ("tcp_keepalives_idle", "30"),
     ("tcp_keepalives_interval", "10"),
@@ -30,7 +33,7 @@ const TCP_KEEPALIVES: [(&str, &str); 4] = [
     ("tcp_user_timeout", "30000"),
 ];
 
-/// A parsed `DATABASE_URL` with our settings.
+/// A parsed `DATABASE_URL` with the settings of this program.
 #[derive(Clone)]
 pub(super) enum Target {
     Postgres(Box<PgConnectOptions>),
@@ -38,7 +41,7 @@ pub(super) enum Target {
 }
 
 impl Target {
-    /// Parses a URL. No error repeats any part of it, since it may hold a password.
+    /// Parses a URL. No error repeats any part of it, since it may contain a password.
     pub(super) fn parse(url: &Secret) -> anyhow::Result<Self> {
         let text = url.expose();
         if text.starts_with("sqlite:") {
@@ -60,11 +63,12 @@ impl Target {
         }
     }
 
-    /// Creates a SQLite file that does not exist yet, with its directory, for its owner alone.
+    /// Creates a SQLite file, with its directory, that only its owner can read, if it does not
+    /// exist.
     pub(super) fn prepare(&self) -> anyhow::Result<()> {
         let Self::Sqlite(options) = self else { return Ok(()) };
         let file = options.get_filename();
-        // A name of SQLite's own, such as that of a database in memory.
+        // A special name of SQLite, such as that of a database in memory.
         if file.as_os_str().is_empty() || file.to_string_lossy().starts_with("file:") {
             return Ok(());
         }
@@ -75,7 +79,7 @@ impl Target {
             private_files::create_directory(directory)
                 .with_context(|| format!("could not create {}", directory.display()))?;
         }
-        // SQLite gives the files beside it the same permissions.
+        // SQLite creates its other files beside it with the same permissions.
         private_files::create_file(file)
             .with_context(|| format!("could not create {}", file.display()))
     }

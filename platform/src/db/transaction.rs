@@ -1,4 +1,4 @@
-//! A transaction: one connection, and a bound on each statement.
+//! Transactions: one connection, and a limit on each statement.
 
 use std::{fmt, time::Duration};
 
@@ -16,11 +16,11 @@ use super::{
     pool::Lease,
 };
 
-/// How long a transaction that locks rows waits for one, and how long each of its statements may
+/// How long a transaction that locks rows waits for a lock, and how long each of its statements may
 /// take, on Postgres.
 const BRIEF_BOUNDS: &str = "SET LOCAL lock_timeout = '1s'; SET LOCAL statement_timeout = '2s'";
 
-/// How long we wait for an answer within such a transaction.
+/// How long a caller waits for an answer within such a transaction.
 const BRIEF_LIMIT: Duration = Duration::from_secs(2).saturating_add(ANSWER_MARGIN);
 
 /// How long a search waits for another one of the same person in another process, on Postgres.
@@ -29,8 +29,9 @@ const SEARCH_LOCK_TIMEOUT: &str = "400ms";
 /// How long one search may take, on Postgres.
 const SEARCH_TIMEOUT: &str = "2s";
 
-/// What one person does in one process at a time, on Postgres: an advisory lock that is held until the
-/// transaction ends. The second half is a hash of the person, so two people may rarely share a lock.
+/// Something that one person does in only one process at a time, on Postgres: an advisory lock that
+/// is held until the transaction ends. The second half is a hash of the person, so two people may,
+/// rarely, share a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PersonLock {
     class: i32,
@@ -38,12 +39,13 @@ pub struct PersonLock {
 }
 
 impl PersonLock {
-    /// Held while a search runs: `find` in ASCII.
+    /// Held while a search runs; the class is `find` in ASCII.
     pub(super) fn search(person: &str) -> Self {
         Self::new(0x6669_6e64, person)
     }
 
-    /// Held while the unfinished jobs of the person are counted and one is added: `jobs` in ASCII.
+    /// Held while the unfinished jobs of the person are counted and one is added; the class is
+    /// `jobs` in ASCII.
     pub fn jobs(person: &str) -> Self {
         Self::new(0x6a6f_6273, person)
     }
@@ -58,20 +60,20 @@ impl PersonLock {
     }
 }
 
-/// What a transaction is bounded by.
+/// The limits of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Bounds {
-    /// Waits for a lock and for each statement are much shorter than usual.
+    /// Waits for locks and statements are limited to much less than usual.
     Brief,
-    /// The usual bound on a statement.
+    /// The usual limit on a statement.
     Usual,
-    /// As `Brief`, under this lock.
+    /// As `Brief`, holding this lock.
     Locked(PersonLock),
-    /// Reads, for as long as a search may take, under this lock. Only on Postgres.
+    /// Read-only, with the time limit of a search, holding this lock. Only on Postgres.
     Search(PersonLock),
 }
 
-/// An open transaction. Dropped without [`commit`](Self::commit) it is rolled back.
+/// An open transaction. Rolls back if it is dropped without [`commit`](Self::commit).
 pub struct Transaction {
     lease: Mutex<Lease>,
     backend: DbBackend,
@@ -108,8 +110,8 @@ impl Transaction {
         Ok(Self { lease: Mutex::new(lease), backend, limit })
     }
 
-    /// Waits for a lock and holds it until this transaction ends. On SQLite a transaction already
-    /// excludes every other one.
+    /// Waits for a lock, and holds it until this transaction ends. Does nothing on SQLite, where a
+    /// transaction already excludes all others.
     pub async fn lock(&self, lock: PersonLock) -> Result<(), DbErr> {
         if self.backend == DbBackend::Postgres {
             self.execute_unprepared(&lock.sql()).await?;
@@ -122,7 +124,7 @@ impl Transaction {
         self.end("COMMIT").await
     }
 
-    /// Rolls back, which dropping it does as well, only later.
+    /// Rolls back and waits for the result. Dropping the transaction rolls back as well, but later.
     pub async fn rollback(self) -> Result<(), DbErr> {
         self.end("ROLLBACK").await
     }
@@ -139,26 +141,27 @@ impl Transaction {
 
 /// Begins a transaction that will write.
 ///
-/// On SQLite it takes the write lock at once: what is read in it stays true until the commit, as a
-/// locked row does on Postgres, and two such transactions take turns. On Postgres a wait for a
-/// lock, and each statement, is bounded by far less than usual: a caller that waits here holds a
-/// connection, and the client would rather be told to try again.
+/// On SQLite it takes the write lock at once: data read in it does not change until the commit, as
+/// with locked rows on Postgres, and two such transactions take turns. On Postgres, each wait for a
+/// lock and each statement is limited to far less than usual: a caller that waits here holds a
+/// connection, and it is better for the client to get an error and retry.
 pub async fn begin(db: &Database) -> Result<Transaction, Failure> {
     Ok(Transaction::begin(db, Bounds::Brief).await?)
 }
 
-/// The same, under a lock that only one transaction of all processes holds at a time.
+/// Begins a transaction as [`begin`] does, and holds a lock that only one transaction of all
+/// processes holds at a time.
 pub async fn begin_locked(db: &Database, lock: PersonLock) -> Result<Transaction, Failure> {
     Ok(Transaction::begin(db, Bounds::Locked(lock)).await?)
 }
 
-/// The same for what takes its time, with the usual bound on a statement.
+/// Begins a transaction for long-running work, with the usual limit on a statement.
 pub async fn begin_patiently(db: &Database) -> Result<Transaction, Failure> {
     Ok(db.begin().await?)
 }
 
 impl Database {
-    /// Begins a transaction with the usual bounds. On SQLite it takes the write lock at once.
+    /// Begins a transaction with the usual limits. On SQLite it takes the write lock at once.
     pub async fn begin(&self) -> Result<Transaction, DbErr> {
         Transaction::begin(self, Bounds::Usual).await
     }

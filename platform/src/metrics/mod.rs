@@ -1,12 +1,12 @@
-//! Metrics: what is counted, under which name, and how it is shown to Prometheus.
+//! Metrics: definitions, recording and the export to Prometheus.
 //!
-//! [`names`] is the list of all of them. Whoever counts something calls a method of the entry
-//! there, so a name or a label that is not in the list does not compile. Names are those of
-//! OpenTelemetry where there is one, in the spelling of Prometheus. Every label takes its values from
-//! a closed set: never a path, a person, a client or a session.
+//! [`names`] lists all of them. Code that records a metric calls a method of its entry there, so a
+//! name or a label that is not in the list does not compile. Names follow the conventions of
+//! OpenTelemetry where there is one, in the spelling of Prometheus. Every label has a closed set of
+//! values: never a path, a person, a client or a session.
 //!
-//! The recorder is the one thing in this product that a process has once (besides the subscriber of
-//! `tracing`): instances in one process share it. Until [`start`] is called, counting costs nothing.
+//! The recorder is global to the process (as is the subscriber of `tracing`): instances in one
+//! process share it. Until [`start`] is called, recording costs nothing.
 
 mod names;
 
@@ -17,57 +17,57 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 pub use self::names::*;
 
-/// What kind of number it is.
+/// The type of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Only grows, until the process ends.
+    /// Only increases, until the process ends.
     Counter,
-    /// What is so now.
+    /// A current value.
     Gauge,
-    /// How long something took: counts within [`SECONDS`].
+    /// A distribution of durations, in buckets bounded by [`SECONDS`] or [`LONG_SECONDS`].
     Histogram,
 }
 
-/// One metric with `N` labels.
+/// A metric with `N` labels.
 #[derive(Clone, Copy, Debug)]
 pub struct Metric<const N: usize> {
-    /// Its name in Prometheus, with its unit.
+    /// Its name in Prometheus, including the unit.
     pub name: &'static str,
-    /// What kind of number it is.
+    /// Its type.
     pub kind: Kind,
-    /// In what it is counted.
+    /// Its unit.
     pub unit: Unit,
     /// The names of its labels.
     pub labels: [&'static str; N],
-    /// What it tells, in one sentence.
+    /// What it measures, in one sentence.
     pub help: &'static str,
 }
 
-/// A metric, whatever its labels are.
+/// The definition of a metric, independent of the number of its labels.
 #[derive(Clone, Copy, Debug)]
 pub struct About {
     /// Its name.
     pub name: &'static str,
-    /// What kind of number it is.
+    /// Its type.
     pub kind: Kind,
-    /// In what it is counted.
+    /// Its unit.
     pub unit: Unit,
     /// The names of its labels.
     pub labels: &'static [&'static str],
-    /// What it tells.
+    /// What it measures.
     pub help: &'static str,
 }
 
-/// The upper bounds of the buckets of every histogram, in seconds. 0.5 has to be among them: the
-/// objective for `/mcp` is measured there.
+/// The upper bounds of the buckets of histograms, in seconds. Must contain 0.5, where the objective
+/// for `/mcp` is measured.
 pub const SECONDS: [f64; 13] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
 
-/// The same for what may stay open for hours: streams and sessions.
+/// The upper bounds for histograms of what may stay open for hours: streams and sessions.
 pub const LONG_SECONDS: [f64; 8] = [1.0, 10.0, 60.0, 300.0, 900.0, 3_600.0, 14_400.0, 86_400.0];
 
 impl<const N: usize> Metric<N> {
-    /// The metric without its type.
+    /// The definition of this metric.
     pub const fn about(&'static self) -> About {
         About {
             name: self.name,
@@ -78,32 +78,33 @@ impl<const N: usize> Metric<N> {
         }
     }
 
-    /// Counts one more.
+    /// Increments a counter by 1.
     pub fn count(&self, values: [&str; N]) {
         self.add(values, 1);
     }
 
-    /// Counts more.
+    /// Increments a counter by `more`.
     pub fn add(&self, values: [&str; N], more: u64) {
         ::metrics::counter!(self.name, self.labelled(values)).increment(more);
     }
 
-    /// Takes over what somebody else has counted.
+    /// Sets a counter to a total that was counted elsewhere.
     pub fn total(&self, values: [&str; N], total: u64) {
         ::metrics::counter!(self.name, self.labelled(values)).absolute(total);
     }
 
-    /// Says what is so now.
+    /// Sets a gauge.
     pub fn set(&self, values: [&str; N], value: f64) {
         ::metrics::gauge!(self.name, self.labelled(values)).set(value);
     }
 
-    /// Says that it is not known now: a gap in a graph instead of a number from the past.
+    /// Sets a gauge to NaN, because its value is unknown: a gap in a graph instead of an outdated
+    /// value.
     pub fn unknown(&self, values: [&str; N]) {
         self.set(values, f64::NAN);
     }
 
-    /// Counts what is there for as long as the result lives.
+    /// Increments a gauge until the result is dropped.
     #[must_use]
     pub fn while_held(&self, values: [&str; N]) -> Held {
         let gauge = ::metrics::gauge!(self.name, self.labelled(values));
@@ -111,7 +112,7 @@ impl<const N: usize> Metric<N> {
         Held(gauge)
     }
 
-    /// Notes how long something took.
+    /// Records a duration in a histogram.
     pub fn took(&self, values: [&str; N], time: Duration) {
         ::metrics::histogram!(self.name, self.labelled(values)).record(time);
     }
@@ -125,7 +126,7 @@ impl<const N: usize> Metric<N> {
     }
 }
 
-/// Something that is there now, in a gauge.
+/// Decrements its gauge when it is dropped.
 pub struct Held(::metrics::Gauge);
 
 impl Drop for Held {
@@ -142,7 +143,7 @@ impl std::fmt::Debug for Held {
 
 static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
 
-/// Begins to count in this process. Later calls change nothing.
+/// Starts recording in this process. Later calls change nothing.
 pub fn start() {
     RECORDER.get_or_init(|| {
         let mut builder = PrometheusBuilder::new();
@@ -158,7 +159,9 @@ pub fn start() {
         let recorder = builder.build_recorder();
         let handle = recorder.handle();
         if ::metrics::set_global_recorder(recorder).is_err() {
-            tracing::error!("Another recorder was there first: nothing will be counted here");
+            tracing::error!(
+                "Another metrics recorder is installed; this process records no metrics"
+            );
         }
         for metric in ALL {
             describe(metric);
@@ -168,7 +171,7 @@ pub fn start() {
     });
 }
 
-/// Whether this process counts.
+/// Whether this process records metrics.
 pub fn started() -> bool {
     RECORDER.get().is_some()
 }
@@ -182,7 +185,7 @@ fn describe(metric: &About) {
     }
 }
 
-/// Shows counters that stand at zero: Prometheus sees no increase in one that begins at 1.
+/// Initializes counters with 0: Prometheus sees no increase in a counter that starts at 1.
 fn zero() {
     for event in STREAM_EVENT_KINDS {
         MCP_STREAM_EVENTS.add([event], 0);
@@ -211,15 +214,15 @@ fn zero() {
     HTTP_ACTIVE_REQUESTS.set([], 0.0);
 }
 
-/// What has been counted, in the text format of Prometheus.
+/// Renders all metrics in the text format of Prometheus. Empty if recording has not been started.
 pub fn rendered() -> String {
     RECORDER.get().map(PrometheusHandle::render).unwrap_or_default()
 }
 
-/// How often [`keep_tidy`] works.
+/// The interval of [`keep_tidy`].
 const TIDY_EVERY: Duration = Duration::from_secs(5);
 
-/// Bounds what histograms keep between two scrapes, for as long as it is polled.
+/// Bounds the memory that histograms use between two scrapes, for as long as the future is polled.
 pub async fn keep_tidy() {
     let mut ticks = tokio::time::interval(TIDY_EVERY);
     loop {

@@ -1,11 +1,11 @@
-//! Every metric there is: name, kind, unit, labels and help. `grafana/README.md` says which panel
-//! and which alert uses them.
+//! All metrics: name, type, unit, labels and help. `grafana/README.md` lists the panels and alerts
+//! that use them.
 
 use ::metrics::Unit;
 
 use super::{About, Kind, Metric};
 
-/// The word for an answer without an error.
+/// The label value for a response without an error.
 pub const NO_ERROR: &str = "none";
 
 /// The values of `verdict`.
@@ -14,12 +14,12 @@ pub const VERDICTS: [&str; 2] = ["allowed", "refused"];
 /// The values of `era`.
 pub const ERAS: [&str; 2] = ["modern", "legacy"];
 
-/// The values of `kind` for streams: the answer to a call, what `subscriptions/listen` opens, and
-/// what a GET opens.
+/// The values of `kind` for streams: the response to a call, the stream of `subscriptions/listen`,
+/// and the stream of a GET.
 pub const STREAM_KINDS: [&str; 3] = ["call", "listen", "get"];
 
-/// The values of `event` for events of legacy streams: `missed` had left the log when the client came
-/// back for them, `lost` while it listened.
+/// The values of `event` for events of legacy streams. `missed`: no longer in the log when the
+/// client resumed the stream; `lost`: removed from the log while the client was connected.
 pub const STREAM_EVENT_KINDS: [&str; 5] = ["appended", "sent", "replayed", "missed", "lost"];
 
 /// The values of `event` for sessions.
@@ -28,27 +28,28 @@ pub const SESSION_EVENT_KINDS: [&str; 4] = ["created", "deleted", "evicted", "un
 /// The values of `event` for questions to the client.
 pub const QUESTION_EVENT_KINDS: [&str; 4] = ["asked", "answered", "late", "withdrawn"];
 
-/// The values of `status` for jobs that have not ended.
+/// The values of `status` for unfinished jobs.
 pub const JOB_STATUSES: [&str; 4] = ["queued", "running", "waiting", "input_required"];
 
-/// The values of `outcome` for jobs: `tool_error` is a result in which the tool says no, `failed`
-/// means that there is none.
+/// The values of `outcome` for jobs. `tool_error`: a result in which the tool reports an error;
+/// `failed`: there is no result.
 pub const JOB_OUTCOMES: [&str; 4] = ["ok", "tool_error", "failed", "cancelled"];
 
-/// The values of `outcome` for attempts at jobs: with an answer, with questions to the client, with jobs
-/// to wait for, with an error that may pass, given back by a worker that ends, cancelled, and lost
-/// with a worker that died.
+/// The values of `outcome` for attempts at jobs: ended with an answer, with questions to the
+/// client, with child jobs to wait for, or with a transient error; released by a stopping worker;
+/// cancelled; lost with a worker that died.
 pub const JOB_ENDS: [&str; 7] =
     ["answered", "input_required", "children", "retry", "released", "cancelled", "lost"];
 
-/// What the worker that had it calls an attempt that was cancelled or lost: it cannot tell.
+/// The value of `outcome` for an attempt that was cancelled or lost, in the metrics of the worker
+/// that ran it, which cannot tell the two apart.
 pub const STOPPED: &str = "stopped";
 
-/// The values of `found` for looks of a worker at the queue.
+/// The values of `found` for a worker's claims.
 pub const CLAIMS: [&str; 3] = ["some", "nothing", "no_answer"];
 
-/// The value of `outcome` for schedules that were due in this worker and that another one had run. The
-/// other values, `ran` and `failed`, come from the database.
+/// The value of `outcome` for a schedule that was due in this worker and had already been run by
+/// another one. The other values, `ran` and `failed`, come from the database.
 pub const ELSEWHERE: &str = "elsewhere";
 
 /// The values of `level`.
@@ -70,12 +71,12 @@ macro_rules! catalogue {
             };
         )*
 
-        /// All of them.
+        /// All metrics.
         pub static ALL: &[About] = &[$($constant.about()),*];
     };
 }
 
-/// The number of labels, for the type of a metric.
+/// Counts the labels, for the type of a metric.
 const fn how_many(labels: &[&str]) -> usize {
     labels.len()
 }
@@ -167,8 +168,8 @@ catalogue! {
     PG_DEADLOCKS: Counter Count "postgres_deadlocks_total" []
         "Deadlocks in the database since its statistics began.";
 
-    // Jobs. What the database says of them is the same in every process that shows it: take the
-    // greatest of several, never the sum.
+    // Jobs. The values from the database are the same in every process that exports them: take the
+    // maximum, never the sum.
     JOBS_ENDED: Counter Count "jobs_ended_total" ["tool", "outcome"]
         "Jobs that ended, in all processes. From the database: take max, not sum.";
     JOB_ATTEMPTS: Counter Count "job_attempts_total" ["tool", "outcome"]
@@ -232,7 +233,7 @@ catalogue! {
         "Tasks of the runtime that have not ended.";
     QUEUE_DEPTH: Gauge Count "tokio_global_queue_depth" []
         "Tasks that wait for a thread of the runtime. Stays near 0 while the CPU keeps up.";
-    // These are set by metrics-process.
+    // Set by metrics-process.
     PROCESS_CPU: Counter Seconds "process_cpu_seconds_total" []
         "CPU time of this process.";
     PROCESS_FDS: Gauge Count "process_open_fds" []
@@ -251,6 +252,6 @@ catalogue! {
         "Threads of this process.";
 }
 
-/// Histograms of what may stay open for hours.
+/// Histograms with the buckets of [`super::LONG_SECONDS`], for what may stay open for hours.
 pub(super) const LONG: [&str; 2] =
     ["mcp_server_session_duration_seconds", "mcp_stream_duration_seconds"];

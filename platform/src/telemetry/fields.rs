@@ -1,7 +1,8 @@
-//! Which fields of a span a line of the log shows.
+//! Selects the span fields that log lines show.
 //!
-//! A span may be for the log and for a trace. What a trace wants has the names of OpenTelemetry,
-//! which have dots, and would only repeat in every line what the line of the request says once.
+//! A span may serve the log and a trace. The fields for a trace have the names of OpenTelemetry,
+//! which contain dots. In the log they would repeat on every line what the line of the request says
+//! once.
 
 use std::fmt;
 
@@ -18,7 +19,7 @@ use tracing_subscriber::{
     },
 };
 
-/// The fields for people, without those of a trace.
+/// Formats fields for people, without those for traces.
 pub(super) struct Plain;
 
 impl<'w> FormatFields<'w> for Plain {
@@ -29,7 +30,7 @@ impl<'w> FormatFields<'w> for Plain {
     }
 }
 
-/// The fields for machines, without those of a trace.
+/// Formats fields as JSON, without those for traces.
 pub(super) struct Json;
 
 impl<'w> FormatFields<'w> for Json {
@@ -37,7 +38,7 @@ impl<'w> FormatFields<'w> for Json {
         writer.write_str(&object(fields, Map::new()))
     }
 
-    /// What is recorded later belongs into the same object.
+    /// Adds fields that are recorded later to the same object.
     fn add_fields(
         &self,
         current: &'w mut FormattedFields<Self>,
@@ -55,7 +56,7 @@ fn object(fields: impl RecordFields, known: Map<String, Value>) -> String {
     Value::Object(members.0).to_string()
 }
 
-/// Fields as members of an object.
+/// Collects fields as members of a JSON object.
 struct Members(Map<String, Value>);
 
 impl Members {
@@ -90,7 +91,7 @@ impl Visit for Members {
     }
 }
 
-/// Passes on the fields whose names have no dot.
+/// Passes on the fields whose names contain no dot.
 struct Undotted<'a, V>(&'a mut V);
 
 impl<V: Visit> Undotted<'_, V> {

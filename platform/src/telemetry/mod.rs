@@ -1,8 +1,8 @@
-//! What a process says of itself while it runs.
+//! Logs and traces of a process.
 //!
-//! Logs: one line for an event, as JSON for machines or coloured text for people, to standard error
-//! so that standard output stays free for what a command was asked to print. Traces: spans, to a
-//! collector, if one is configured.
+//! Logs: one line for each event, as JSON for machines or as colored text for people, on standard
+//! error, so that standard output is free for the output of commands. Traces: spans, sent to a
+//! collector if one is configured.
 
 mod fields;
 mod repeated;
@@ -29,19 +29,20 @@ use self::repeated::WithoutRepeats;
 pub use self::traces::TraceSettings;
 use crate::{descriptors, metrics, proxies::Proxies};
 
-/// What holds for everything that `LOG` does not name: errors are logged. Libraries that say more than
-/// a reader of our log wants, and spans that only a trace shows: `LOG` can turn them up again.
+/// The default levels, before those of `LOG`: errors only, plus exceptions for libraries that log
+/// more than a reader of the log needs, and for spans that are only for traces. `LOG` can override
+/// them.
 const QUIET: &str = "error,sqlx=warn,sea_orm=warn,sea_orm_migration=warn,tokio_cron_scheduler=warn,mcp::traced=off,";
 
-/// What nobody can turn up: in the spans of this library are all options of a connection to the
-/// database, with its password.
+/// The library whose events and spans below WARN are never logged, whatever `LOG` says: its spans
+/// contain all options of a database connection, including the password.
 const MUTE: &str = "sea_orm";
 
 fn is_safe(metadata: &Metadata<'_>) -> bool {
     !metadata.target().starts_with(MUTE) || *metadata.level() <= Level::WARN
 }
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
     /// For people.
@@ -50,22 +51,22 @@ pub enum LogFormat {
     Json,
 }
 
-/// What a process logs and traces.
+/// The settings of logs and traces.
 #[derive(Clone, Debug)]
 pub struct Settings<'a> {
-    /// How log lines look.
+    /// The format of log lines.
     pub format: LogFormat,
     /// `LOG`: a level, or `module=level` pairs.
     pub filter: &'a str,
-    /// Where traces go, if anywhere.
+    /// Where traces are sent; `None` if they are not.
     pub traces: Option<&'a TraceSettings>,
-    /// For the way to the trace collector.
+    /// The proxies on the way to the trace collector.
     pub proxies: &'a Proxies,
     /// The revision of the program, for traces.
     pub revision: Option<&'a str>,
 }
 
-/// What was started, so that it can end.
+/// Handle to the running telemetry, to end it.
 #[derive(Debug)]
 #[must_use = "the last spans are lost unless it is ended"]
 pub struct Telemetry {
@@ -73,7 +74,7 @@ pub struct Telemetry {
 }
 
 impl Telemetry {
-    /// Sends what is left, for a bounded time.
+    /// Sends the remaining spans, within a time limit.
     pub async fn end(self) {
         if let Some(traces) = self.traces {
             traces::end(traces).await;
@@ -81,8 +82,8 @@ impl Telemetry {
     }
 }
 
-/// Starts logging, and tracing if that is configured, under the name of the program. The first call
-/// in a process wins, since there is one subscriber in a process. Must be called within a tokio
+/// Starts logging, and tracing if it is configured. `program` is the service name in traces. The
+/// first call in a process wins, since a process has one subscriber. Must be called within a tokio
 /// runtime.
 pub fn start(settings: &Settings<'_>, program: &'static str) -> anyhow::Result<Telemetry> {
     let traces = match settings.traces {
@@ -94,7 +95,7 @@ pub fn start(settings: &Settings<'_>, program: &'static str) -> anyhow::Result<T
     Ok(Telemetry { traces })
 }
 
-/// Starts logging alone. The first call in a process wins; later calls change nothing.
+/// Starts logging without tracing. The first call in a process wins; later calls change nothing.
 pub fn init(format: LogFormat, filter: &str) {
     subscribe(format, filter, None);
 }
@@ -127,16 +128,16 @@ fn subscribe(format: LogFormat, filter: &str, traces: Option<&SdkTracerProvider>
     if started.is_ok() {
         log_panics();
     } else {
-        tracing::debug!("Logging was started before");
+        tracing::debug!("Logging has already been started");
     }
 }
 
-/// Reads what `LOG` may hold: a level, or levels for each module as in `info,service=debug`.
+/// Parses the value of `LOG`: a level, or levels for each module as in `info,service=debug`.
 pub fn parse_filter(filter: &str) -> Result<EnvFilter, ParseError> {
     EnvFilter::try_new(format!("{QUIET}{filter}"))
 }
 
-/// A panic becomes a line like any other, with the way that led to it.
+/// Logs panics as ordinary events, with a backtrace.
 fn log_panics() {
     panic::set_hook(Box::new(|info: &PanicHookInfo<'_>| {
         let backtrace = std::backtrace::Backtrace::force_capture();
@@ -147,8 +148,8 @@ fn log_panics() {
     }));
 }
 
-/// Counts what only events tell: lines that an operator should read, and what the engine says may be
-/// counted.
+/// Updates the metrics that are derived from events: log lines for the operator, and what the
+/// engine marks as [`mcp::COUNTED`].
 struct Counting;
 
 impl Counting {
@@ -170,7 +171,7 @@ impl<S: Subscriber> Layer<S> for Counting {
     }
 }
 
-/// Counts the fields of an event that has one to count.
+/// Adds the fields of a counted event to their metrics.
 struct CountingFields;
 
 impl Visit for CountingFields {

@@ -1,13 +1,13 @@
-//! Failures that repeat are written once a minute.
+//! Writes repeated failures once a minute.
 //!
-//! While a dependency (Redis, the database, …) does not answer, every loop, call and retry that needs
-//! it logs a warning. An event that names what failed in the field `dependency` is written once in
-//! [`WINDOW`]; equal ones in between are counted, and the next line that is written says how many there
-//! were, as `suppressed`. Events are equal if they come from the same line of code, with the same
-//! `dependency` and `schedule`. An event below WARN with that field says that the dependency answers
-//! again: it is written once after a failure that was written.
+//! While a dependency (Redis, the database, …) does not answer, every loop, call and retry that
+//! needs it logs a warning. An event that names the dependency in the field `dependency` is written
+//! once in [`WINDOW`]; equal ones in between are counted, and the next line that is written shows
+//! their number as `suppressed`. Events are equal if they come from the same line of code, with the
+//! same `dependency` and `schedule`. An event below WARN with that field reports that the
+//! dependency answers again: it is written once after a failure that was written.
 //!
-//! Metrics count every event, also those that are not written.
+//! Metrics count every event, including those that are not written.
 
 use std::{
     collections::HashMap,
@@ -28,17 +28,17 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-/// How long equal failures are only counted after one was written.
+/// How long equal failures are suppressed after one was written.
 const WINDOW: Duration = Duration::from_mins(1);
 
-/// How many different lines are kept in mind. There are about a hundred such lines of code; what is
-/// more than this is written each time.
+/// The maximum number of distinct lines that are tracked. There are about a hundred such lines of
+/// code; failures beyond the maximum are always written.
 const MAX_LINES: usize = 1_024;
 
-/// The field that names what failed.
+/// The field that names the failed dependency.
 const DEPENDENCY: &str = "dependency";
 
-/// How a number is added to a line that is formatted already.
+/// Adds a number to a line that is already formatted.
 pub(super) trait Extend {
     /// Adds the number of suppressed lines to `line`, which ends with a line break.
     fn extend(line: &str, suppressed: u64) -> String;
@@ -57,7 +57,7 @@ impl<T> Extend for Format<tracing_subscriber::fmt::format::Full, T> {
     }
 }
 
-/// Formats events as `F` does, without those that repeat.
+/// Formats events as `F` does, and suppresses repeated ones.
 pub(super) struct WithoutRepeats<F> {
     inner: F,
     repeats: Repeats,
@@ -107,7 +107,8 @@ struct Line {
 }
 
 impl Line {
-    /// The dependency that an event names, and its line; `None` if it names no dependency.
+    /// Returns the dependency that an event names, and its line. `None`: the event names no
+    /// dependency.
     fn of(event: &Event<'_>) -> Option<(String, Self)> {
         event.metadata().fields().field(DEPENDENCY)?;
         let mut names = Names::default();
@@ -139,14 +140,14 @@ impl Visit for Names {
     }
 }
 
-/// What was written lately.
+/// The failures that were written recently.
 #[derive(Default)]
 struct Repeats(Mutex<Known>);
 
 #[derive(Default)]
 struct Known {
     lines: HashMap<(String, Line), Repeat>,
-    /// The dependencies of which a failure was written last, not a recovery.
+    /// Dependencies whose last written event was a failure, not a recovery.
     failing: Vec<String>,
 }
 
@@ -156,8 +157,8 @@ struct Repeat {
 }
 
 impl Repeats {
-    /// Notes an event. `None`: it is not written. Otherwise the number of equal events that were not
-    /// written since the last one that was.
+    /// Records an event. `None`: it is suppressed. Otherwise the number of equal events that were
+    /// suppressed since the last one that was written.
     fn note(&self, dependency: String, line: Line, is_failure: bool, now: Instant) -> Option<u64> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if is_failure { known.failure(dependency, line, now) } else { known.recovery(&dependency) }

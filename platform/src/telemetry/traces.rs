@@ -1,8 +1,8 @@
 //! Traces: spans, sent to a collector by OTLP.
 //!
-//! A thread of the SDK collects what has ended and sends it every few seconds. Nothing waits for it:
-//! when its queue is full, or the collector is away, spans are lost, and the log says so once. Names
-//! are those of OpenTelemetry's conventions.
+//! A thread of the SDK collects ended spans and sends them every few seconds. Nothing waits for it:
+//! when its queue is full, or the collector does not answer, spans are dropped, and the log says so
+//! once. Names follow OpenTelemetry's semantic conventions.
 
 use std::{
     collections::HashMap,
@@ -33,36 +33,37 @@ use tracing_subscriber::{Layer, filter::filter_fn, registry::LookupSpan};
 
 use crate::{outgoing::careful, proxies::Proxies, secret::Secret};
 
-/// Where traces go.
+/// Where traces are sent, and how many.
 #[derive(Clone, Debug)]
 pub struct TraceSettings {
-    /// `OTEL_EXPORTER_OTLP_ENDPOINT`, without a slash at its end.
+    /// `OTEL_EXPORTER_OTLP_ENDPOINT`, without a trailing slash.
     pub endpoint: String,
     /// `OTEL_EXPORTER_OTLP_HEADERS`.
     pub headers: Vec<(String, Secret)>,
-    /// `OTEL_TRACES_SAMPLER_ARG`: from 0 to 1.
+    /// `OTEL_TRACES_SAMPLER_ARG`: the sampled part of all traces, from 0 to 1.
     pub share: f64,
 }
 
-/// Spans that wait to be sent. At the size of ours about 4 MB; what comes beyond them is dropped.
+/// The maximum number of queued spans, about 4 MB; further spans are dropped.
 const QUEUE: usize = 8_192;
 
-/// Spans of one message to the collector.
+/// The maximum number of spans in one request to the collector.
 const BATCH: usize = 512;
 
 /// How long a span waits for others to be sent with.
 const DELAY: Duration = Duration::from_secs(2);
 
-/// How long the collector may take to answer.
+/// The time limit on a request to the collector.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long the end of the process waits for the last spans.
+/// How long a process that ends waits for the last spans to be sent.
 const END_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The largest answer of a collector that is read. It says at most which spans it refused.
+/// The largest response of a collector that is read, in bytes. It only says which spans were
+/// rejected.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
-/// Starts to send.
+/// Starts the exporter.
 pub(super) fn start(
     settings: &TraceSettings,
     proxies: &Proxies,
@@ -102,7 +103,7 @@ pub(super) fn start(
         .build())
 }
 
-/// What makes spans of `tracing` spans of a trace.
+/// The layer that turns spans of `tracing` into spans of a trace.
 pub(super) fn layer<S>(provider: &SdkTracerProvider) -> impl Layer<S> + use<S>
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
@@ -121,8 +122,9 @@ fn wants(metadata: &Metadata<'_>) -> bool {
     metadata.is_span() && [mcp::trace::TRACED, mcp::trace::FOLLOWED].contains(&metadata.target())
 }
 
-/// Keeps a part of all traces, but none that consists of a question to the database or to Redis: that
-/// is what this process does by itself every few seconds.
+/// Samples a part of all traces, but no trace that starts with a client span, such as a statement
+/// to the database or a command to Redis: those are the background work that this process does
+/// every few seconds.
 #[derive(Clone, Debug)]
 struct Sample(Sampler);
 
@@ -145,9 +147,9 @@ impl ShouldSample for Sample {
     }
 }
 
-/// Sends what is left, for a bounded time.
+/// Sends the remaining spans, within a time limit.
 pub(super) async fn end(provider: SdkTracerProvider) {
-    // Waits for the thread that sends, which waits for this runtime.
+    // The shutdown blocks until the exporter's thread has ended, which needs this runtime.
     let ending = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(END_TIMEOUT));
     match tokio::time::timeout(END_TIMEOUT, ending).await {
         Ok(Ok(Ok(()))) => {}
@@ -156,14 +158,14 @@ pub(super) async fn end(provider: SdkTracerProvider) {
     }
 }
 
-/// What log events call the collector in their field `dependency`.
+/// The collector's name in the field `dependency` of log events.
 const OTLP: &str = "otlp";
 
-/// Gives spans the names of OpenTelemetry's conventions before they are sent.
+/// Renames spans according to OpenTelemetry's conventions before they are exported.
 #[derive(Debug)]
 struct Conventional<E> {
     inner: E,
-    /// Whether the last message was not taken.
+    /// Whether the last export failed.
     failing: AtomicBool,
 }
 
@@ -172,11 +174,11 @@ impl<E> Conventional<E> {
         Self { inner, failing: AtomicBool::new(false) }
     }
 
-    /// Says once that spans are lost, and once that they are not any more.
+    /// Logs once that spans are lost, and once that they are sent again.
     fn note(&self, sent: &OTelSdkResult) {
         match (sent, self.failing.swap(sent.is_err(), Ordering::Relaxed)) {
             (Err(error), false) => {
-                tracing::warn!(dependency = OTLP, %error, "Traces are lost: {error}");
+                tracing::warn!(dependency = OTLP, %error, "Could not send traces; spans are lost");
             }
             (Ok(()), true) => tracing::info!(dependency = OTLP, "Traces are sent again"),
             _ => {}
@@ -237,7 +239,7 @@ fn rename(span: &mut SpanData) {
     }
 }
 
-/// Sends requests of the SDK's thread on our runtime.
+/// Sends requests of the SDK's thread on the runtime of the process.
 #[derive(Debug)]
 struct Client {
     http: reqwest::Client,

@@ -1,4 +1,4 @@
-//! The secret that an embedded program makes for itself.
+//! The signing secret that an embedded program generates.
 
 use std::{
     fs,
@@ -11,11 +11,11 @@ use platform::{private_files, secret::Secret};
 
 use super::reader::secret;
 
-/// The generated secret of a data directory: made at the first start, kept from then on, so that
-/// tokens survive a restart.
+/// Returns the generated secret of a data directory. It is created at the first start and kept from
+/// then on, so that tokens survive a restart.
 ///
-/// Two processes that start at once agree on one: the file appears under its name with its content
-/// in it, by a link that only one of them can make.
+/// Two processes that start at the same time agree on one secret: the file gets its name, with its
+/// content already in it, by a hard link that only one of them can create.
 pub(super) fn kept_secret(data_dir: &Path) -> Result<Secret, String> {
     let file = data_dir.join("secret");
     let read = || match fs::read_to_string(&file) {

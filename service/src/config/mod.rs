@@ -1,12 +1,13 @@
-//! Configuration: the only reader of the environment.
+//! Configuration. No other module reads the environment.
 //!
-//! Every variable is in [`variables::VARIABLES`], and a test holds `.env.example` to that list. An empty value
-//! counts as absent. All problems are reported at once, each in one line that says what to do, and
-//! no line ever shows a secret.
+//! Every variable is in [`variables::VARIABLES`], and a test compares `.env.example` with that
+//! list. An empty value counts as absent. All problems are reported at once, each in one line that
+//! says what to do, and no line contains a secret.
 //!
-//! The program is **embedded** while its public URL is a loopback address: everything has a default,
-//! data is kept under `DATA_DIR`, and nobody else can reach it. With any other public URL it is
-//! **deployed**, and refuses to start until it has what several instances must share.
+//! The program is **embedded** while its public URL is a loopback address: everything has a
+//! default, data is kept under `DATA_DIR`, and no other machine can reach the program. With any
+//! other public URL it is **deployed**, and refuses to start until everything is set that several
+//! instances must share.
 
 mod kept_secret;
 mod reader;
@@ -61,7 +62,7 @@ use self::{
 };
 use crate::notes::quota;
 
-/// Everything that the environment decides. Reading it once proves that it is complete.
+/// All settings from the environment. A value of this type is complete and valid.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Embedded or deployed; follows from `PUBLIC_URL`.
@@ -72,43 +73,45 @@ pub struct Config {
     pub host: IpAddr,
     /// `PORT`: the port to listen on.
     pub port: u16,
-    /// `ALLOWED_ORIGINS`: origins in their serialised form, such as `https://app.example.com`.
+    /// `ALLOWED_ORIGINS`: origins in serialized form, such as `https://app.example.com`.
     pub allowed_origins: Vec<String>,
-    /// `DATA_DIR`; it need not exist.
+    /// `DATA_DIR`; need not exist.
     pub data_dir: PathBuf,
     /// `DATABASE_URL` and `DATABASE_MAX_CONNECTIONS`.
     pub database: DatabaseSettings,
-    /// `REDIS_URL` and `REDIS_PREFIX`; nothing when one process keeps everything itself.
+    /// `REDIS_URL` and `REDIS_PREFIX`; `None` if a single process keeps all state in memory.
     pub redis: Option<RedisSettings>,
-    /// `JWT_SIGNING_SECRET`, or the generated one: the secret in use.
+    /// The signing secret in use: the first of `JWT_SIGNING_SECRET`, or the generated one.
     pub jwt_signing_secret: Secret,
-    /// The secrets that `JWT_SIGNING_SECRET` lists after it, which were in use before, newest first.
+    /// Earlier signing secrets, newest first: the ones that `JWT_SIGNING_SECRET` lists after the
+    /// first.
     pub previous_signing_secrets: Vec<Secret>,
-    /// `GITHUB_CLIENT_ID` and what belongs to it; nothing when people do not sign in with GitHub.
+    /// `GITHUB_CLIENT_ID` and related variables; `None` if sign-in with GitHub is not configured.
     pub github: Option<GitHubSettings>,
     /// `ALLOWED_GITHUB_LOGINS` and `ALLOWED_GITHUB_ORG`: who may sign in.
     pub gate: gate::Rules,
     /// `DATA_KEYS`, and the keys derived from `JWT_SIGNING_SECRET`; never empty.
     pub data_keys: DataKeys,
-    /// `REDIRECT_SCHEMES`, and the known ones.
+    /// `REDIRECT_SCHEMES`, and the built-in ones.
     pub redirect_schemes: Schemes,
     /// `OAUTH_CLIENTS`.
     pub clients: Vec<Client>,
-    /// `CLIENT_METADATA_DOCUMENTS`: whether documents that identify clients are fetched.
+    /// `CLIENT_METADATA_DOCUMENTS`: whether client metadata documents are fetched.
     pub client_documents: bool,
-    /// `CLIENT_DOCUMENTS`: those that need not be fetched.
+    /// `CLIENT_DOCUMENTS`: the client metadata documents that need not be fetched.
     pub known_documents: KnownDocuments,
     /// `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`.
     pub proxies: Proxies,
-    /// `LLM_URL` and what belongs to it, if a model may be asked.
+    /// `LLM_URL` and related variables; `None` if no language model is configured.
     pub model: Option<ModelSettings>,
     /// `TRUSTED_PROXY_HOPS`.
     pub trusted_proxy_hops: u8,
-    /// `RATE_LIMIT_PER_MINUTE`: how many calls a person may make; 0 for any number.
+    /// `RATE_LIMIT_PER_MINUTE`: how many calls a person may make; 0 means no limit.
     pub rate_limit_per_minute: u32,
-    /// `NOTES_PER_PERSON` and `MEGABYTES_PER_PERSON`: what one person may keep.
+    /// `NOTES_PER_PERSON` and `MEGABYTES_PER_PERSON`: the quota of notes for each person.
     pub note_quota: quota::Amount,
-    /// `UNFINISHED_JOBS_PER_PERSON` and `JOB_MEGABYTES_PER_PERSON`.
+    /// `UNFINISHED_JOBS_PER_PERSON` and `JOB_MEGABYTES_PER_PERSON`: the quota of jobs for each
+    /// person.
     pub job_quota: JobQuota,
     /// `UNLIMITED_NETWORKS`.
     pub unlimited_networks: Vec<IpNet>,
@@ -126,21 +129,21 @@ pub struct Config {
     pub worker_concurrency: u32,
     /// `WORKER_PORT`.
     pub worker_port: u16,
-    /// `LOG`, already checked.
+    /// `LOG`, validated.
     pub log: String,
     /// `LOG_FORMAT`.
     pub log_format: LogFormat,
     /// `METRICS_PORT` and `METRICS_TOKEN`.
     pub metrics: MetricsSettings,
-    /// `OTEL_EXPORTER_OTLP_ENDPOINT` and what belongs to it; nothing when nothing is traced.
+    /// `OTEL_EXPORTER_OTLP_ENDPOINT` and related variables; `None` if nothing is traced.
     pub traces: Option<TraceSettings>,
-    /// `RENDER_GIT_COMMIT`: which commit runs.
+    /// `RENDER_GIT_COMMIT`: the commit that this program was built from.
     pub revision: Option<String>,
-    /// What the operator should know about the environment, one line each.
+    /// Warnings about the environment for the operator, one line each.
     pub warnings: Vec<String>,
 }
 
-/// Everything that is wrong with the environment: one line each.
+/// All problems with the environment, one line each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigErrors(pub Vec<String>);
 
@@ -175,7 +178,7 @@ impl Config {
         }
     }
 
-    /// Starts logging, and tracing if that is configured, under the name of the program, and logs the
+    /// Starts logging, and tracing if it is configured, under the name of the program, and logs the
     /// warnings about the configuration. See [`telemetry::start`].
     pub fn start_telemetry(&self, program: &'static str) -> anyhow::Result<Telemetry> {
         let settings = telemetry::Settings {
@@ -192,8 +195,9 @@ impl Config {
         Ok(telemetry)
     }
 
-    /// Reads the environment of the process. Without `JWT_SIGNING_SECRET` an embedded program keeps
-    /// a generated one in `DATA_DIR`, which this creates if need be.
+    /// Reads the environment of the process. Without `JWT_SIGNING_SECRET` an embedded program uses
+    /// a generated secret, which this stores in `DATA_DIR`, and creates that directory if
+    /// necessary.
     pub fn from_env() -> Result<Self, ConfigErrors> {
         let variables: BTreeMap<String, String> = std::env::vars_os()
             .map(|(name, value)| [name, value].map(|it| it.to_string_lossy().into_owned()))
@@ -202,7 +206,7 @@ impl Config {
         Self::read_all(&variables)
     }
 
-    /// Who may sign in, in a few words.
+    /// Describes who may sign in, in a few words.
     pub fn who_may_sign_in(&self) -> String {
         match &self.github {
             Some(_) => self.gate.to_string(),
@@ -210,8 +214,8 @@ impl Config {
         }
     }
 
-    /// The same over any set of variables. One with a name that is nearly one of ours is a problem if it
-    /// was meant to limit access, and a warning otherwise.
+    /// Reads a set of variables. A name that resembles a variable of this program is a problem if
+    /// that variable limits access, and a warning otherwise.
     pub fn read_all(variables: &BTreeMap<String, String>) -> Result<Self, ConfigErrors> {
         let misspelt = unknown::misspelt(variables.keys().cloned());
         let (problems, warnings): (Vec<_>, Vec<_>) =
@@ -227,7 +231,8 @@ impl Config {
         }
     }
 
-    /// The same over any source of variables, whose names cannot be listed.
+    /// Reads variables from a source that cannot list their names, so misspelled names are not
+    /// detected.
     pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
         let mut reader = Reader::new(variable);
 
@@ -252,7 +257,7 @@ impl Config {
             .parse(REDIS_URL, redis_url)
             .map(|url| RedisSettings { url, prefix: redis_prefix });
         if redis.is_none() {
-            // In this process instead, when it is embedded.
+            // An embedded program keeps the state in its own memory instead.
             reader.unless_deployed(mode, REDIS_URL, || ());
         }
         let github = reader.github(mode);
@@ -280,7 +285,8 @@ impl Config {
         let trusted_proxy_hops =
             reader.parse(TRUSTED_PROXY_HOPS, |text| number(text, 0, 10)).unwrap_or(match mode {
                 Mode::Embedded => 0,
-                // It speaks https only through a proxy.
+                // A deployed program is served over https, which only a proxy in front of it
+                // provides.
                 Mode::Deployed => 1,
             });
         let rate_limit_per_minute =
@@ -289,7 +295,7 @@ impl Config {
         let megabytes = reader.parse(MEGABYTES_PER_PERSON, |text| number(text, 1, 1_000_000));
         let note_quota = quota::quota(notes.unwrap_or(50_000), megabytes.unwrap_or(500));
         let jobs = reader.parse(UNFINISHED_JOBS_PER_PERSON, |text| number(text, 1, 100_000));
-        // One request, whose body may have 4 MiB, always fits.
+        // The minimum ensures that one request always fits: its body may have 4 MiB.
         let megabytes = reader.parse(JOB_MEGABYTES_PER_PERSON, |text| number(text, 8, 100_000));
         let job_quota = JobQuota::new(jobs.unwrap_or(1_000), megabytes.unwrap_or(64));
         let unlimited_networks = reader.parse(UNLIMITED_NETWORKS, networks).unwrap_or_default();
@@ -320,7 +326,7 @@ impl Config {
         }
         let traces = reader.traces();
         let revision = reader.text(RENDER_GIT_COMMIT);
-        // Last, because this one may write a file, which a refused start should not leave behind.
+        // Last, because this may write a file, which a refused start should not leave behind.
         let signing_secrets = reader.signing_secrets(mode, &data_dir).unwrap_or_default();
         let data_keys = DataKeys::new(&data_keys, &signing_secrets);
         let mut signing_secrets = signing_secrets.into_iter();

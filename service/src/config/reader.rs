@@ -1,4 +1,4 @@
-//! From the text of a variable to a value, or to a line that says what is wrong with it.
+//! Parses the values of variables, or describes what is wrong with them.
 
 use std::{fmt, net::IpAddr, path::Path, time::Duration};
 
@@ -23,10 +23,10 @@ use super::{
     },
 };
 
-/// Below this a signing secret could be guessed.
+/// The minimum length of a secret in bytes; a shorter one could be guessed.
 pub(super) const MIN_SECRET_BYTES: usize = 32;
 
-/// Reads variables and collects what is wrong with them.
+/// Reads variables and collects the problems with them.
 pub(super) struct Reader<F> {
     variable: F,
     pub(super) problems: Vec<String>,
@@ -41,7 +41,7 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
         self.text_of(variable.name)
     }
 
-    /// Whether it is there, without anything in it.
+    /// Whether the variable is set to an empty text.
     pub(super) fn is_set_but_empty(&self, variable: Variable) -> bool {
         (self.variable)(variable.name).is_some_and(|text| text.trim().is_empty())
     }
@@ -52,7 +52,7 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
         (!text.is_empty()).then(|| text.to_owned())
     }
 
-    /// Nothing when the variable is absent or wrong; the latter is noted.
+    /// Parses a variable. `None`: it is absent or invalid; the latter adds a problem.
     pub(super) fn parse<T>(
         &mut self,
         variable: Variable,
@@ -80,7 +80,9 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
         .unwrap_or_else(|| duration(variable.default).expect("a default is a valid value"))
     }
 
-    /// What stands in for an absent variable, or a problem when the program is deployed.
+    /// Returns the default for an absent variable of an embedded program. Adds a problem if the
+    /// program is deployed. `None` also for a variable that is set but invalid, whose problem is
+    /// known.
     pub(super) fn unless_deployed<T>(
         &mut self,
         mode: Mode,
@@ -88,7 +90,7 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
         default: impl FnOnce() -> T,
     ) -> Option<T> {
         match mode {
-            _ if self.text(variable).is_some() => None, // present but wrong, and noted
+            _ if self.text(variable).is_some() => None, // invalid, which was already reported
             Mode::Embedded => Some(default()),
             Mode::Deployed => {
                 let why = "it must be set when PUBLIC_URL is not a loopback address";
@@ -107,7 +109,7 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
         let client_secret = self.text(GITHUB_CLIENT_SECRET);
         let url = self.parse(GITHUB_URL, base_url);
         let api_url = self.parse(GITHUB_API_URL, base_url);
-        // Whoever signs in at one GitHub must not be looked up at another.
+        // A person who signs in at one GitHub instance must not be looked up at another.
         if url.is_some() && self.text(GITHUB_API_URL).is_none() {
             self.missing(GITHUB_API_URL, "it must be set when GITHUB_URL is");
         }
@@ -131,7 +133,7 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
         })
     }
 
-    /// The proxies. Their variables are known in lower case as well, as to other programs.
+    /// Reads the proxies. Their variables are also read in lower case, as other programs do.
     pub(super) fn proxies(&mut self) -> Proxies {
         let [https, http] = [HTTPS_PROXY, HTTP_PROXY].map(|variable| {
             ProxyUrl::parse(&self.text_in_any_case(variable)?)
@@ -174,7 +176,8 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
         })
     }
 
-    /// The signing secret, and those before it, newest first; never an empty list.
+    /// The signing secret in use, followed by earlier ones, newest first; never an empty list.
+    /// `None`: a problem was added, or is known, so that no secret was generated.
     pub(super) fn signing_secrets(&mut self, mode: Mode, data_dir: &Path) -> Option<Vec<Secret>> {
         let secrets = self.parse(JWT_SIGNING_SECRET, signing_secrets);
         if secrets.is_some() {
@@ -207,7 +210,7 @@ pub(super) fn address(text: &str) -> Result<IpAddr, String> {
     })
 }
 
-/// A whole number with a unit (`s`, `m`, `h`, `d`), or of seconds without one.
+/// Parses a whole number with a unit (`s`, `m`, `h`, `d`), or of seconds without a unit.
 pub(super) fn duration(text: &str) -> Option<Duration> {
     let unit = text.trim_start_matches(|it: char| it.is_ascii_digit());
     let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
@@ -221,7 +224,7 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
     number.checked_mul(seconds).map(Duration::from_secs)
 }
 
-/// The entries of a list that is separated by commas: at least one.
+/// Splits a comma-separated list into its entries. An error if there is none.
 pub(super) fn entries(text: &str) -> Result<impl Iterator<Item = &str>, String> {
     let mut entries = text.split(',').map(str::trim).filter(|it| !it.is_empty()).peekable();
     match entries.peek() {
@@ -234,7 +237,7 @@ pub(super) fn origins(text: &str) -> Result<Vec<String>, String> {
     entries(text)?.map(|it| origin(it).map(|url| url.origin().ascii_serialization())).collect()
 }
 
-/// Networks in CIDR notation; an address alone is a network of one.
+/// Parses networks in CIDR notation; a single address is a network of one.
 pub(super) fn networks(text: &str) -> Result<Vec<IpNet>, String> {
     entries(text)?
         .map(|it| it.parse().or_else(|_one| it.parse::<IpAddr>().map(IpNet::from)))
@@ -244,8 +247,8 @@ pub(super) fn networks(text: &str) -> Result<Vec<IpNet>, String> {
         })
 }
 
-/// Whether a password with a character that ends the host of a URL makes the rest of the URL mean
-/// something else: `user:pa/ss@host` has the host `user`.
+/// Whether an unencoded character in the password ends the host of a URL too early, so that the
+/// rest of the URL means something else: `user:pa/ss@host` has the host `user`.
 fn has_cut_password(text: &str) -> bool {
     let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
@@ -269,7 +272,7 @@ pub(super) fn redis_url(text: &str) -> Result<Secret, String> {
     }
 }
 
-/// The value is not repeated in a problem: it may hold a password.
+/// Validates a database URL. The problem does not repeat the value, which may contain a password.
 pub(super) fn database_url(text: &str, mode: Mode) -> Result<Secret, String> {
     let scheme = text.split_once(':').map(|(scheme, _)| scheme);
     if matches!(scheme, Some("postgres" | "postgresql")) {
@@ -294,7 +297,7 @@ pub(super) fn database_url(text: &str, mode: Mode) -> Result<Secret, String> {
 /// The URL of the SQLite database in the data directory.
 pub(super) fn sqlite_file(data_dir: &Path) -> Secret {
     let path = data_dir.join("notes.db");
-    // The two characters that a SQLite URL would not take as part of a path.
+    // The two characters that a SQLite URL does not accept as part of a path.
     let path = path.to_string_lossy().replace('%', "%25").replace('?', "%3F");
     Secret::new(format!("sqlite:{path}"))
 }
@@ -310,7 +313,8 @@ pub(super) fn secret(text: &str) -> Result<Secret, String> {
     Ok(Secret::new(text))
 }
 
-/// A URL that paths are appended to. What it holds is not repeated: it could be a password.
+/// Parses a URL to which paths are appended. The problem does not repeat the value, which may
+/// contain a password.
 pub(super) fn base_url(text: &str) -> Result<String, String> {
     let expected = "must be a URL such as https://github.example.com";
     let url = Url::parse(text).map_err(|error| format!("{expected}: {error}"))?;
@@ -335,7 +339,7 @@ pub(super) fn base_url(text: &str) -> Result<String, String> {
     }
 }
 
-/// The address of a collector, which may be a neighbour that speaks plain HTTP.
+/// Parses the URL of a trace collector, which may be a local one that speaks plain HTTP.
 fn collector(text: &str) -> Result<String, String> {
     let expected = "must be a URL such as http://localhost:4318";
     let url = Url::parse(text).map_err(|error| format!("{expected}: {error}"))?;
@@ -350,7 +354,7 @@ fn collector(text: &str) -> Result<String, String> {
     }
 }
 
-/// The values are not repeated: they are secrets.
+/// Parses headers. The problem does not repeat the values, which are secrets.
 fn headers(text: &str) -> Result<Vec<(String, Secret)>, String> {
     let parsed: Option<Vec<_>> = entries(text)?
         .map(|pair| {
@@ -373,8 +377,9 @@ fn share(text: &str) -> Result<f64, String> {
     }
 }
 
-/// The first secret is in use, the others came before it. A comma in a secret that was set when there
-/// was no list yet does not make it one: only parts that are long enough are secrets.
+/// Parses signing secrets: the first one is in use, the others are earlier ones. A comma within a
+/// single secret, set before lists were supported, does not make it a list: it is one only if every
+/// part is long enough for a secret.
 fn signing_secrets(text: &str) -> Result<Vec<Secret>, String> {
     let parts: Vec<_> = text.split(',').map(str::trim).collect();
     if parts.iter().all(|part| part.len() >= MIN_SECRET_BYTES) {
@@ -411,10 +416,10 @@ pub(super) fn switch(text: &str) -> Result<bool, String> {
     }
 }
 
-/// The largest file that is read for a variable, in bytes: hundreds of documents.
+/// The maximum size of a file that is read for a variable, in bytes: hundreds of documents.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
-/// JSON that stands in the variable itself, or in the file that it names.
+/// Returns JSON that is the value itself, or the content of the file that the value names.
 pub(super) fn inline_or_file(text: &str) -> Result<String, String> {
     if text.starts_with(['[', '{']) {
         return Ok(text.to_owned());
@@ -427,7 +432,7 @@ pub(super) fn inline_or_file(text: &str) -> Result<String, String> {
     std::fs::read_to_string(text).map_err(unreadable)
 }
 
-/// Levels, and how people write them elsewhere.
+/// Log levels, with their names in other programs.
 const LEVELS: [(&str, &[&str]); 6] = [
     ("off", &["none"]),
     ("error", &["err", "fatal", "critical"]),
@@ -443,8 +448,8 @@ fn level(text: &str) -> Option<&'static str> {
     named.map(|(name, _)| *name)
 }
 
-/// A level, and module=level pairs, as the subscriber reads them. A word that is no level would be
-/// taken for a module, and turn everything else off.
+/// Parses a level and `module=level` pairs, as the subscriber reads them. A word that is not a
+/// level must be rejected: it would be taken for a module, and turn everything else off.
 pub(super) fn log_filter(text: &str) -> Result<String, String> {
     let wrong = |entry: &str| {
         let levels = LEVELS.map(|(name, _)| name).join(", ");
@@ -454,7 +459,7 @@ pub(super) fn log_filter(text: &str) -> Result<String, String> {
         )
     };
     let directives = entries(text)?.map(|entry| match entry.rsplit_once('=') {
-        // A filter by spans has a syntax of its own.
+        // Filters by span have a syntax of their own.
         _ if entry.contains(['[', '{']) => Ok(entry.to_owned()),
         Some((module, text)) if !module.trim().is_empty() => {
             let level = level(text.trim()).ok_or_else(|| wrong(entry))?;
@@ -500,7 +505,7 @@ mod tests {
         };
         assert_eq!(signing_secrets(&old), list(&[&old]));
         assert_eq!(signing_secrets(&format!("{new}, {old}")), list(&[&new, &old]));
-        // A comma in a secret from before there was a list.
+        // A comma in a secret from before lists were supported.
         let comma = format!("{old},short");
         assert_eq!(signing_secrets(&comma), list(&[&comma]));
         assert!(signing_secrets("short,short").is_err());

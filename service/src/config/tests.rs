@@ -273,7 +273,7 @@ fn an_organization_needs_no_further_variable() {
     assert_eq!(after.jwt_signing_secret.expose(), new);
     assert_eq!(after.previous_signing_secrets, [before.jwt_signing_secret]);
     assert_eq!(after.data_keys.open("github:1", &sealed).unwrap().expose(), "gho_x");
-    // The generated secret does it as well.
+    // The generated secret works as well.
     let generated = read(&[("DATA_DIR", path(&directory)), ("ALLOWED_GITHUB_ORG", "octo-org")]);
     assert_eq!(generated.unwrap().data_keys.seals_with(), Some(KeySource::SigningSecret));
 }

@@ -1,42 +1,42 @@
-//! What a configuration is made of.
+//! Types of settings.
 
 use platform::secret::Secret;
 
-/// Who can reach the program, and what it therefore insists on.
+/// Who can reach the program, and therefore which settings it requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// On one's own machine: defaults for everything.
+    /// Only this machine: everything has a default.
     Embedded,
-    /// Reachable by others: nothing that instances must share may be missing.
+    /// Other machines: everything that instances must share has to be set.
     Deployed,
 }
 
-/// How to reach Redis.
+/// The connection to Redis.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedisSettings {
-    /// A `redis://` or `rediss://` URL, which may hold a password.
+    /// A `redis://` or `rediss://` URL, which may contain a password.
     pub url: Secret,
-    /// What every key and channel begins with.
+    /// The prefix of every key and channel.
     pub prefix: String,
 }
 
-/// Who may see what is counted, besides the machine's own log.
+/// How metrics are exported.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MetricsSettings {
-    /// The port of the private listener, if there is one.
+    /// The port of the private listener; `None` if there is none.
     pub port: Option<u16>,
-    /// What opens the same on the public port.
+    /// The bearer token for metrics on the public port; `None` if they are not available there.
     pub token: Option<Secret>,
 }
 
 impl MetricsSettings {
-    /// Whether anybody can ask, so that it is worth counting.
+    /// Whether metrics are exported, so that they have to be recorded.
     pub fn wanted(&self) -> bool {
         self.port.is_some() || self.token.is_some()
     }
 }
 
-/// Which language model may be asked.
+/// The language model to use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelSettings {
     /// `LLM_URL`, without a trailing slash.

@@ -1,4 +1,4 @@
-//! Variables that nobody reads, but whose names look as if somebody was meant to.
+//! Detects misspelled variables: unknown names that resemble the name of a variable.
 
 use strsim::damerau_levenshtein;
 
@@ -7,36 +7,37 @@ use super::variables::{
     NO_PROXY, VARIABLES, Variable,
 };
 
-/// Names by which other programs know one of our variables.
+/// Names that other programs use for one of the variables.
 const OTHER_NAMES: &[(&str, Variable)] =
     &[("RUST_LOG", LOG), ("LOG_LEVEL", LOG), ("LOGLEVEL", LOG), ("LOGGING", LOG)];
 
-/// Variables that limit access. A misspelt one must not leave the server open without a word.
+/// Variables that limit access. A misspelled one must not silently leave the server open.
 const LIMIT_ACCESS: [Variable; 3] = [ALLOWED_GITHUB_LOGINS, ALLOWED_GITHUB_ORG, ALLOWED_ORIGINS];
 
-/// Names below this length are near too many others, such as `HOME` and `HOST`.
+/// The minimum length of a name to compare. Shorter names resemble too many others, such as `HOME`
+/// and `HOST`.
 const LEAST_LENGTH: usize = 8;
 
-/// How many letters of a name may differ, be swapped, missing or too many.
+/// The maximum number of letters that may be different, swapped, missing or extra.
 const MOST_TYPOS: usize = 2;
 
-/// A variable that is set, and the one that was probably meant.
+/// A variable that is set but unknown, and the one that was probably meant.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Misspelt {
     name: String,
     meant: &'static str,
-    /// Whether the server must not start with it.
+    /// Whether the server must refuse to start.
     pub(super) limits_access: bool,
 }
 
 impl Misspelt {
-    /// What is wrong, in one line.
+    /// Describes the problem in one line.
     pub(super) fn line(&self) -> String {
         format!("{} is read by nobody: did you mean {}?", self.name, self.meant)
     }
 }
 
-/// Of the names of all variables that are set, those that are nearly ours.
+/// Finds the names of set variables that are unknown but resemble a known one.
 pub(super) fn misspelt(names: impl Iterator<Item = String>) -> Vec<Misspelt> {
     let mut found: Vec<_> = names.filter_map(judge).collect();
     found.sort_by(|a, b| a.name.cmp(&b.name));
@@ -46,7 +47,7 @@ pub(super) fn misspelt(names: impl Iterator<Item = String>) -> Vec<Misspelt> {
 fn judge(name: String) -> Option<Misspelt> {
     let upper = name.to_ascii_uppercase();
     let proxies = [HTTPS_PROXY, HTTP_PROXY, NO_PROXY];
-    // In lower case, proxies are read, too.
+    // The names of the proxy variables are also read in lower case.
     if VARIABLES.iter().any(|it| it.name == name) || proxies.iter().any(|it| it.name == upper) {
         return None;
     }
@@ -56,7 +57,8 @@ fn judge(name: String) -> Option<Misspelt> {
     Some(Misspelt { name, meant: meant.name, limits_access })
 }
 
-/// The variable whose name differs by a few letters only.
+/// Returns the variable whose name differs by the fewest letters, if these are at most
+/// [`MOST_TYPOS`].
 fn nearest(name: &str) -> Option<Variable> {
     let long = VARIABLES.iter().filter(|it| it.name.len() >= LEAST_LENGTH);
     let comparable = long.filter(|it| !it.name.ends_with("_PROXY"));
@@ -64,7 +66,7 @@ fn nearest(name: &str) -> Option<Variable> {
     near.filter(|(typos, _)| *typos <= MOST_TYPOS).min_by_key(|(typos, _)| *typos).map(|it| it.1)
 }
 
-/// The variable that limits access, if the words of the name say that this was meant.
+/// Returns the variable that limits access, if the words of the name indicate that it was meant.
 fn limiter(name: &str) -> Option<Variable> {
     let words: Vec<&str> = name.split('_').collect();
     let has = |some: &[&str]| words.iter().any(|word| some.contains(word));

@@ -1,5 +1,5 @@
-//! What this service adds to the metrics of [`platform::metrics`]: what is sampled when Prometheus asks,
-//! and decorators that measure the stores.
+//! The metrics of this service, in addition to [`platform::metrics`]: values that are sampled at
+//! each scrape, and decorators that measure the stores.
 
 mod observed;
 mod sample;
@@ -13,7 +13,7 @@ pub use self::{
     sample::{Sampler, render},
 };
 
-/// Starts counting in this process. Later calls change nothing.
+/// Starts recording in this process. Later calls change nothing.
 pub fn start() {
     if !platform::metrics::started() {
         platform::metrics::start();
@@ -21,7 +21,7 @@ pub fn start() {
     }
 }
 
-/// Shows counters that stand at zero: Prometheus sees no increase in one that begins at 1.
+/// Initializes counters with 0: Prometheus sees no increase in a counter that starts at 1.
 fn zero() {
     for kind in audit::Kind::ALL {
         OAUTH_EVENTS.add([kind.as_str()], 0);
@@ -40,7 +40,8 @@ fn zero() {
     for (route, shown_as) in [("/mcp", "answer"), ("/mcp", "stream"), (CALLBACK_PATH, "answer")] {
         HTTP_FAILURES.add([route, shown_as], 0);
     }
-    // The ratios that somebody is woken for begin with the first request, not with the first error.
+    // The ratios that page an operator must exist from the first request on, not only from the
+    // first error.
     for (grant, error) in [("authorization_code", NO_ERROR), ("refresh_token", NO_ERROR)] {
         OAUTH_REQUESTS.add(["/token", grant, error], 0);
     }

@@ -1,5 +1,5 @@
-//! Stores and limits that count what passes through them, so that neither they nor those who use
-//! them know of metrics.
+//! Decorators of stores and rate limiters that record metrics, so that neither the implementations
+//! nor their callers depend on metrics.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -22,8 +22,9 @@ use super::{
     MCP_STREAM_EVENTS, RATE_LIMIT_DECISIONS, REDIS_OPERATION_DURATION,
 };
 
-/// The same stores, counted. How long a session lasted is measured with the machine's clock.
-/// `remote`: whether each operation is a round trip whose time matters.
+/// Wraps the stores in decorators that record metrics. The duration of sessions is measured with
+/// the system clock. `remote`: whether each operation is a round trip whose duration is worth
+/// recording.
 pub fn stores(stores: Stores, remote: bool) -> Stores {
     Stores {
         sessions: Arc::new(Observed { inner: stores.sessions, remote }),
@@ -33,7 +34,7 @@ pub fn stores(stores: Stores, remote: bool) -> Stores {
     }
 }
 
-/// The same limiter, counted.
+/// Wraps a rate limiter in a decorator that records its decisions.
 pub(crate) fn limiter(inner: Arc<dyn Limiter>) -> Arc<dyn Limiter> {
     Arc::new(ObservedLimiter(inner))
 }
@@ -44,7 +45,7 @@ struct Observed<T: ?Sized> {
 }
 
 impl<T: ?Sized> Observed<T> {
-    /// Measures one operation.
+    /// Awaits one operation, and records its duration if the store is remote.
     async fn timed<R>(
         &self,
         operation: &'static str,
@@ -224,7 +225,7 @@ impl StreamLog for Observed<dyn StreamLog> {
         let page = self.timed("stream_read", self.inner.read(key, after, max)).await?;
         if let Some(page) = &page
             && max > 1
-        // less is a look whether there is anything
+        // a smaller maximum only checks whether there are events
         {
             MCP_STREAM_EVENTS.add(["sent"], number(page.events.len()));
         }

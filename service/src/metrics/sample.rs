@@ -1,5 +1,5 @@
-//! What nobody counts as it happens: asked for when Prometheus asks us, within a second, and at most
-//! once every few seconds however many ask.
+//! Metrics that are sampled when Prometheus scrapes: within a second, and at most once every few
+//! seconds, however many scrapers there are.
 
 use std::time::Duration;
 
@@ -29,25 +29,25 @@ use super::{
 };
 use crate::Service;
 
-/// The longest that one source may take. Prometheus gives up on a scrape after ten seconds.
+/// The time limit for each source. Prometheus gives up a scrape after ten seconds.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long a sample holds, so that many scrapers are no load on the database.
+/// How long a sample is reused, so that many scrapers do not load the database.
 const KEPT: Duration = Duration::from_secs(3);
 
-/// How long what is dear to find out holds: the size of a database, the number of sessions.
+/// How long an expensive value is reused: the size of the database, the number of sessions.
 const DEAR_KEPT: Duration = Duration::from_mins(1);
 
-/// How many keys of Redis are looked at to tell how many sessions there are.
+/// How many Redis keys are examined to estimate the number of sessions.
 const KEYS_LOOKED_AT: usize = 2_000;
 
-/// The states of a signing key that matter to somebody who operates this.
+/// The states of a signing key that are relevant to operators.
 const KEY_STATES: [&str; 6] = ["signing", "pending", "active", "retiring", "retired", "revoked"];
 
-/// The states of a connection to Postgres, as far as we tell them apart.
+/// The states of a connection to Postgres that are distinguished.
 const CONNECTION_STATES: [&str; 4] = ["active", "idle", "idle in transaction", "other"];
 
-/// What is kept between two samples.
+/// The state that is kept between two samples.
 #[derive(Default)]
 pub struct Sampler(Mutex<State>);
 
@@ -66,17 +66,17 @@ impl std::fmt::Debug for Sampler {
     }
 }
 
-/// Everything that this process counts, in the text format of Prometheus. Takes a little more than a
-/// second at most, whatever does not answer.
+/// Renders all metrics of this process in the text format of Prometheus. Takes little more than a
+/// second, even if a dependency does not answer.
 pub async fn render(service: &Service) -> String {
-    // Whoever asks while somebody else's sample is under way gets what is known.
+    // While another request takes a sample, this one returns the latest known values.
     if let Ok(mut state) = service.sampler().0.try_lock() {
         state.refresh(service).await;
     }
     super::rendered()
 }
 
-/// The word for the state of a signing key.
+/// The label value for the state of a signing key.
 fn signing_key_state(key: &KeyInfo) -> &'static str {
     use entity::oauth_signing_keys::State;
     match key.state {
@@ -139,7 +139,7 @@ impl State {
                 UP.set(["redis"], 1.0);
             }
             Err(error) => {
-                tracing::debug!(error = ?error, "Redis could not be sampled: {error}");
+                tracing::debug!(error = ?error, "Could not sample Redis");
                 UP.set(["redis"], 0.0);
                 for gauge in [&REDIS_PING, &REDIS_MEMORY, &REDIS_CLIENTS, &REDIS_KEYS] {
                     gauge.unknown([]);
@@ -149,7 +149,7 @@ impl State {
     }
 }
 
-/// What needs no question to anybody.
+/// Samples what this process knows without asking a dependency.
 fn runtime(service: &Service) {
     let revision = service.config().revision.as_deref().unwrap_or("unknown");
     BUILD_INFO.set([env!("CARGO_PKG_VERSION"), revision], 1.0);
@@ -163,7 +163,7 @@ fn runtime(service: &Service) {
     DB_CONNECTIONS_MAX.set([], f64::from(service.config().database.max_connections));
 }
 
-/// Asks the database about itself. Whether it answered.
+/// Samples the database. `false`: it did not answer in time.
 async fn database(service: &Service, dear: bool) -> bool {
     let sampling = async {
         let db = service.db();
@@ -183,7 +183,7 @@ async fn database(service: &Service, dear: bool) -> bool {
     match timeout(PATIENCE, sampling).await.context("no answer in time").flatten() {
         Ok(()) => true,
         Err(error) => {
-            tracing::debug!(error = ?error, "The database could not be sampled: {error}");
+            tracing::debug!(error = ?error, "Could not sample the database");
             for gauge in [
                 &DB_PING,
                 &DB_CLOCK_OFFSET,
@@ -220,7 +220,8 @@ struct Server {
     deadlocks: i64,
 }
 
-/// One row with everything. What other users do can be counted without a right to see it.
+/// One row with all values. The activity of other users can be counted without a privilege to see
+/// it.
 const SERVER: &str = "\
     SELECT clock_timestamp() AS now, \
       current_setting('max_connections')::bigint \
@@ -242,7 +243,7 @@ async fn postgres(service: &Service, db: &Database) -> anyhow::Result<()> {
     let started = Instant::now();
     let statement = Statement::from_string(DbBackend::Postgres, SERVER);
     let server = Server::find_by_statement(statement).one(db).await?.context("an aggregate")?;
-    // The database read its clock somewhere between the question and the answer.
+    // The database read its clock at some time between the question and the answer.
     let middle = asked_at + started.elapsed() / 2;
     let offset = (server.now - middle).as_seconds_f64();
     DB_CLOCK_OFFSET.set([], offset);
@@ -290,14 +291,14 @@ async fn jobs_and_workers(service: &Service) -> anyhow::Result<()> {
         JOBS_UNFINISHED.set([status], float(count));
     }
     JOBS_OVERDUE.set([], oldest_due.as_secs_f64());
-    // What was counted here: a job that is cancelled is no worker's. In a task of its own, because
-    // this one may be given up in the middle.
+    // Includes the counts of this process, which may be of jobs that never ran in a worker, such as
+    // cancelled ones. Written in a separate task, because this one may be dropped at any await.
     let counted = service.clone();
     let writing = tokio::spawn(async move { jobs::write_totals(counted.jobs()).await });
     if let Err(error) = writing.await.context("a panic")? {
         tracing::warn!(
             dependency = error.dependency(), error = ?error,
-            "What became of some jobs waits to be counted: {error}"
+            "Could not write the totals of jobs; retrying with the next sample"
         );
     }
     for total in jobs::totals(service.jobs()).await? {
@@ -332,7 +333,7 @@ async fn size(db: &Database) -> anyhow::Result<f64> {
     Ok(signed(size.bytes))
 }
 
-/// Takes what we watch out of the answer of `INFO`.
+/// Sets the metrics that come from the response to `INFO`.
 fn note_redis(info: &str) {
     let value = |name: &str| -> Option<u64> {
         let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
@@ -361,8 +362,8 @@ fn note_redis(info: &str) {
     }
 }
 
-/// About how many sessions there are: their share of some keys, times the number of all keys. SCAN
-/// goes through keys in the order of their hashes, so the first ones are as good as any.
+/// Estimates the number of sessions: their part of a sample of keys, times the number of all keys.
+/// SCAN returns keys in the order of their hashes, so the first ones are a random sample.
 async fn sessions(
     connection: &mut redis::aio::MultiplexedConnection,
     prefix: &str,

@@ -1,4 +1,4 @@
-//! What an operator asks about Redis: whether this program may use it, and who fills it.
+//! Diagnostics of Redis for operators: the permissions of this program, and the use of memory.
 
 mod rights;
 pub mod usage;

@@ -1,4 +1,5 @@
-//! Whether the user of the connection may do all that the program does (ACL of Redis 6 and later).
+//! Checks that the Redis user has all permissions that the program needs (ACL of Redis 6 and
+//! later).
 
 use std::time::Duration;
 
@@ -14,9 +15,9 @@ use tokio::time::timeout;
 
 use crate::config::RedisSettings;
 
-/// Every command that the program and its scripts send, with arguments that try it. `string`, `other`,
-/// `hash`, `set`, `zset` and `stream` stand for keys that are used for nothing else. Commands in a script need
-/// the same rights as those that are sent.
+/// Every command that the program and its scripts send, with arguments to try it. `string`,
+/// `other`, `hash`, `set`, `zset` and `stream` are placeholders for keys that are used for nothing
+/// else. Commands in a script need the same permissions as commands that are sent.
 const COMMANDS: [(&str, &[&str]); 50] = [
     ("PING", &[]),
     ("INFO", &["server"]),
@@ -67,17 +68,17 @@ const COMMANDS: [(&str, &[&str]); 50] = [
     ("DEL", &["stream"]),
     ("MULTI", &[]),
     ("EXEC", &[]),
-    // Before the channels are tried with it.
+    // Before channels are tried together with this command.
     ("UNSUBSCRIBE", &[]),
 ];
 
-/// Milliseconds that a key lasts if the check ends in the middle.
+/// How long a key lasts if the check is interrupted, in milliseconds.
 const LIFETIME: &str = "10000";
 
-/// How long a signal may take from one connection to another.
+/// The limit on the time from publishing to receiving a signal.
 const SIGNAL_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The codes of answers that say that Redis takes no writes now, whoever asks.
+/// The error codes of a Redis that accepts no writes at the moment, from any user.
 const UNFIT: [&str; 7] =
     ["READONLY", "OOM", "MISCONF", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "NOREPLICAS"];
 
@@ -86,8 +87,8 @@ pub fn commands() -> impl Iterator<Item = &'static str> {
     COMMANDS.iter().map(|(name, _)| *name).chain(["PUBLISH", "SUBSCRIBE"])
 }
 
-/// Tries every command on keys and channels with our prefix. The error names all that is missing, and
-/// the command that grants it.
+/// Tries every command on keys and channels with the configured prefix. The error names everything
+/// that is missing, and the command that grants it.
 pub async fn check_rights(settings: &RedisSettings) -> anyhow::Result<()> {
     let client = Client::open(settings.url.expose())?;
     let mut trial = Trial {
@@ -135,7 +136,7 @@ impl Trial {
         Ok(())
     }
 
-    /// Writes a key of each kind: the patterns of a user may let through some and not others.
+    /// Writes a key of each kind: the key patterns of a user may allow some kinds and not others.
     async fn keys(&mut self) -> anyhow::Result<()> {
         for kind in ["oauth:check:", "rl:check:", "cimd:", "catalog:"] {
             let key = format!("{}{kind}{}", self.prefix, self.name);
@@ -150,7 +151,8 @@ impl Trial {
         Ok(())
     }
 
-    /// Listens to a channel of each kind, and sends a signal through those that belong to this check.
+    /// Subscribes to a channel of each kind, and publishes a signal on those that belong to this
+    /// check only.
     async fn channels(&mut self, client: &Client, names: &Connection) -> anyhow::Result<()> {
         let own = [
             names.channel(&Topic::User(UserId::new(&*self.name))),
@@ -187,7 +189,7 @@ impl Trial {
         Ok(())
     }
 
-    /// The name of the user, as far as it may be known.
+    /// The name of the user: from `ACL WHOAMI`, or from the URL if that is not permitted.
     async fn user(&mut self, client: &Client) -> String {
         let asked = redis::cmd("ACL").arg("WHOAMI").query_async(&mut self.connection).await;
         asked.unwrap_or_else(|_not_allowed| {
@@ -197,7 +199,7 @@ impl Trial {
     }
 }
 
-/// What the user may not do.
+/// The missing permissions.
 #[derive(Default)]
 struct Missing {
     commands: Vec<&'static str>,
@@ -214,7 +216,8 @@ impl Missing {
         self.commands.len() + usize::from(self.keys) + usize::from(self.channels)
     }
 
-    /// Notes what an answer says of rights. Fails if it says that nothing can be written at all.
+    /// Records a missing permission that an error reports. Fails if the error means that no check
+    /// is possible: a broken connection, an unknown command, or a server that accepts no writes.
     fn note<T>(
         &mut self,
         command: &'static str,
@@ -225,7 +228,8 @@ impl Missing {
             return Ok(());
         };
         let code = error.code().unwrap_or_default();
-        // So it is said of EXEC, which ends the transaction all the same.
+        // An EXEC without the permission is reported this way. It ends the transaction all the
+        // same.
         let aborted = code == "EXECABORT" && error.to_string().contains("NOPERM");
         if code == "NOPERM" || aborted {
             self.lacks(command, prefix, &error);
@@ -239,12 +243,12 @@ impl Missing {
         if breaks || UNFIT.contains(&code) {
             return Err(error.into());
         }
-        // Of a cluster (MOVED), or of the keys of the trial: the right is there.
+        // An error of a cluster (MOVED), or about the keys of the trial: the permission exists.
         Ok(())
     }
 
     fn lacks(&mut self, command: &'static str, prefix: &str, error: &RedisError) {
-        // The name of the user may stand in the text, and that of the key.
+        // The text may contain the name of the user, and that of the key.
         let text = error.detail().unwrap_or_default().replace(prefix, "");
         if text.contains("access a channel") || text.contains("one of the channels") {
             self.channels = true;
@@ -255,7 +259,8 @@ impl Missing {
         }
     }
 
-    /// One line, such as ``the user `app` may not run XADD: run `ACL SETUSER app +xadd` ``.
+    /// Describes the missing permissions in one line, such as ``the user `app` may not run XADD:
+    /// run `ACL SETUSER app +xadd` ``.
     fn describe(&self, user: &str, prefix: &str) -> String {
         let mut lacks = Vec::new();
         let mut rules = Vec::new();

@@ -1,4 +1,4 @@
-//! Who holds how much of Redis, for an operator whose Redis is full.
+//! Measures who uses how much of Redis's memory, for operators whose Redis is full.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -7,36 +7,36 @@ use redis::aio::MultiplexedConnection;
 
 use crate::config::RedisSettings;
 
-/// Keys that are looked at. With more, the totals are those of a part; SCAN goes through keys in the
-/// order of their hashes, so that part is as good as any.
+/// The maximum number of keys to examine. With more, the totals cover only a part; SCAN returns
+/// keys in the order of their hashes, so that part is a random sample.
 const MAX_KEYS: usize = 500_000;
 
-/// Keys that are asked for at once.
+/// The number of keys in one request.
 const BATCH: usize = 500;
 
-/// What Redis holds.
+/// The memory use of Redis.
 #[derive(Debug, Default)]
 pub struct Usage {
-    /// Bytes that the server uses, of everything that it holds.
+    /// Bytes that the server uses in total.
     pub used: u64,
-    /// Bytes that it may use; 0 means all there is.
+    /// Bytes that it may use; 0 means no limit.
     pub max: u64,
-    /// Bytes of the keys of each person's sessions and streams, the largest first.
+    /// The sessions and streams of each person, largest first.
     pub people: Vec<(String, Share)>,
-    /// The same of what belongs to nobody in particular, by kind.
+    /// Keys that do not belong to one person, by kind, largest first.
     pub others: Vec<(String, Share)>,
-    /// Whether there were more keys than were looked at.
+    /// Whether there were more keys than were examined.
     pub is_partial: bool,
 }
 
-/// Keys of one person or kind.
+/// The keys of one person or kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Share {
-    /// Bytes, with what Redis needs to keep them.
+    /// Bytes, including the overhead of Redis.
     pub bytes: u64,
-    /// How many keys.
+    /// The number of keys.
     pub keys: u64,
-    /// How many sessions.
+    /// The number of sessions.
     pub sessions: u64,
 }
 
@@ -48,8 +48,8 @@ impl Share {
     }
 }
 
-/// Looks at every key under our prefix. Reads only, so it works while Redis is full. Of a cluster it
-/// sees the server that the URL names.
+/// Measures all keys with the configured prefix. Only reads, so it works while Redis is full. Of a
+/// cluster it sees only the server that the URL names.
 pub async fn measure(settings: &RedisSettings) -> anyhow::Result<Usage> {
     let client = redis::Client::open(settings.url.expose())?;
     let mut connection = client.get_multiplexed_async_connection().await?;
@@ -89,7 +89,7 @@ pub async fn measure(settings: &RedisSettings) -> anyhow::Result<Usage> {
     Ok(usage)
 }
 
-/// Bytes of each key; 0 of one that has gone meanwhile.
+/// The size of each key in bytes; 0 for a key that has disappeared in the meantime.
 async fn sizes(
     connection: &mut MultiplexedConnection,
     keys: &[String],
@@ -126,10 +126,10 @@ async fn by_person(
     Ok(largest_first(people))
 }
 
-/// Whose the streams of a session are that has ended.
+/// The label for streams of sessions that have ended, whose owner is unknown.
 const ENDED: &str = "(ended sessions)";
 
-/// The user of a session's record.
+/// The user in the record of a session.
 fn person(record: &str) -> Option<String> {
     let record: serde_json::Value = serde_json::from_str(record.get(1..)?).ok()?;
     Some(record["user"].as_str()?.to_owned())
@@ -141,7 +141,8 @@ fn session_of(name: &str) -> Option<(&str, &str)> {
     Some((session, rest.split(':').next()?))
 }
 
-/// The kind of any other key: up to the first hash or name, such as `rl:calls` or `oauth:pend`.
+/// The kind of any other key: the part before the first hash or name, such as `rl:calls` or
+/// `oauth:pend`.
 fn kind_of(name: &str) -> String {
     let mut parts = name.split(':');
     match (parts.next().unwrap_or_default(), parts.next()) {
@@ -156,7 +157,7 @@ fn largest_first(shares: impl IntoIterator<Item = (String, Share)>) -> Vec<(Stri
     shares
 }
 
-/// A text in a pattern of SCAN.
+/// Escapes a text for a pattern of SCAN.
 fn escaped(text: &str) -> String {
     let special = |c: char| matches!(c, '*' | '?' | '[' | ']' | '\\' | '^');
     text.chars().flat_map(|c| special(c).then_some('\\').into_iter().chain([c])).collect()

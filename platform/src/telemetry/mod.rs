@@ -131,7 +131,7 @@ fn subscribe(format: LogFormat, filter: &str, traces: Option<&SdkTracerProvider>
     }
 }
 
-/// Reads what `LOG` may hold: a level, or levels for each module as in `info,service=debug`.
+/// Reads what `LOG` may hold: a level, or levels for each module as in `info,oauth=debug`.
 pub fn parse_filter(filter: &str) -> Result<EnvFilter, ParseError> {
     EnvFilter::try_new(format!("{QUIET}{filter}"))
 }

@@ -1,5 +1,6 @@
 //! What a row is: one module per table, an id newtype for each kind of id, and finders that begin
-//! with the owner. No rules live here; what may be done with a row is decided in `service`.
+//! with the owner. No rules live here; what may be done with a row is decided in the crates
+//! that use it.
 
 pub mod access_cutoffs;
 pub mod export_chunks;

@@ -132,7 +132,7 @@ fn subscribe(format: LogFormat, filter: &str, traces: Option<&SdkTracerProvider>
     }
 }
 
-/// Parses the value of `LOG`: a level, or levels for each module as in `info,service=debug`.
+/// Parses the value of `LOG`: a level, or levels for each module as in `info,oauth=debug`.
 pub fn parse_filter(filter: &str) -> Result<EnvFilter, ParseError> {
     EnvFilter::try_new(format!("{QUIET}{filter}"))
 }

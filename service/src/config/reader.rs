@@ -455,7 +455,7 @@ pub(super) fn log_filter(text: &str) -> Result<String, String> {
         let levels = LEVELS.map(|(name, _)| name).join(", ");
         format!(
             "must be a level ({levels}), or a level and module=level pairs such as \
-             info,service=debug; “{entry}” is neither"
+             info,oauth=debug; “{entry}” is neither"
         )
     };
     let directives = entries(text)?.map(|entry| match entry.rsplit_once('=') {

@@ -421,7 +421,7 @@ pub const WORKER_PORT: Variable = Variable {
 pub const LOG: Variable = Variable {
     name: "LOG",
     meaning: "The log level: error, warn, info, debug or trace; also per module, as in \
-              info,service=debug. No level logs a secret or the text of a note.",
+              info,oauth=debug. No level logs a secret or the text of a note.",
     default: "info",
 };
 

@@ -36,7 +36,7 @@ use crate::{
 pub struct Settings {
     /// The issuer.
     pub public_url: PublicUrl,
-    /// Whether the server runs on one machine for one person, so that the development sign-in, which
+    /// Whether the server runs on one machine for one user, so that the development sign-in, which
     /// accepts any name, is safe: `PUBLIC_URL` and the listener are loopback addresses.
     pub is_private: bool,
     /// GitHub as the identity provider. `None`: users do not sign in with GitHub.

@@ -18,7 +18,8 @@ const NAMELESS: &str = "An app without a name";
 pub struct DisplayName(String);
 
 impl DisplayName {
-    /// Removes the characters that must not be shown.
+    /// Sanitizes a text: removes characters that must not be shown, and truncates it to
+    /// [`MAX_CHARS`].
     pub fn sanitize(text: &str) -> Self {
         let mut name = plain(text);
         name.retain(|it| !is_stacked(it));

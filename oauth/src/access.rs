@@ -4,9 +4,9 @@
 //! | what ends access | where it is stored |
 //! |---|---|
 //! | `users block` | `users.blocked_at`, a cutoff of the user, their grants revoked |
-//! | the access policy says no (taken off the list, no longer a member) | a cutoff, their grants revoked |
+//! | the access policy refuses the user (removed from the list, no longer a member) | a cutoff, their grants revoked |
 //! | the account is deleted | a cutoff, their grants revoked |
-//! | a grant is revoked (by the client, the person, a replay, `clients revoke`) | `oauth_grants.revoked_at` |
+//! | a grant is revoked (by the client, the user, a replay, `clients revoke`) | `oauth_grants.revoked_at` |
 //! | `keys revoke` | `oauth_signing_keys.state` |
 //!
 //! The database is authoritative, and [`denied`] queries it: at the claim and at each heartbeat of
@@ -151,7 +151,7 @@ fn statement(backend: DbBackend) -> String {
         [("number", "integer"), ("owner", "text"), ("grant_id", "uuid"), ("signer", "text")];
     let (number, grant) = match backend {
         DbBackend::Postgres => ("given.number", "given.grant_id"),
-        // SQLite keeps UUIDs as bytes.
+        // SQLite stores UUIDs as bytes.
         _ => ("CAST(given.number AS integer)", "unhex(replace(given.grant_id, '-', ''))"),
     };
     format!(

@@ -388,8 +388,8 @@ struct Parameters<'a>(&'a [(String, String)]);
 struct Twice;
 
 impl<'a> Parameters<'a> {
-    /// Returns a lower bound of the length of the query, in bytes: percent-encoding only makes it
-    /// longer.
+    /// Returns the approximate length of the query, in bytes, without percent-encoding, which only
+    /// makes it longer.
     fn bytes(&self) -> usize {
         self.0.iter().map(|(name, value)| name.len() + value.len() + 2).sum()
     }

@@ -59,9 +59,9 @@ pub struct Entry {
     pub id: String,
     /// When it happened.
     pub at: DateTime<Utc>,
-    /// What happened.
+    /// The kind of event.
     pub event: String,
-    /// The person.
+    /// The user.
     pub user: Option<String>,
     /// The client.
     pub client: Option<String>,

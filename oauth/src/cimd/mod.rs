@@ -134,7 +134,7 @@ pub async fn recheck(server: &Server, after: Option<&ClientId>) -> Result<Rechec
     let mut revoked = 0;
     for client in &clients {
         if is_gone_for_good(server, &client.id).await {
-            tracing::warn!(client = %client.id, "Revoking the grants of a client whose document is gone");
+            tracing::warn!(client = %client.id, "A client's document is gone; revoking its grants");
             revoke::client(server, &client.id, Reason::ClientGone, &RequestInfo::none()).await?;
             revoked += 1;
         }

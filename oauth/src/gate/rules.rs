@@ -1,4 +1,4 @@
-//! The rules about who may sign in, and the reasons for a refusal.
+//! The rules of the access policy, and the reasons for a refusal.
 
 use std::fmt;
 

@@ -110,13 +110,11 @@ pub(crate) async fn take<R: Record>(
 /// starts again.
 fn read<R: Record>(value: &[u8]) -> Option<R> {
     let (VERSION, json) = value.split_first().map(|(version, json)| (*version, json))? else {
-        tracing::warn!(kind = R::KIND, "Ignored a pending record of an unknown version");
+        tracing::warn!(kind = R::KIND, "Pending record has an unknown version");
         return None;
     };
     serde_json::from_slice(json)
-        .inspect_err(|error| {
-            tracing::warn!(kind = R::KIND, "Ignored a damaged pending record: {error}")
-        })
+        .inspect_err(|error| tracing::warn!(kind = R::KIND, "Pending record is damaged: {error}"))
         .ok()
 }
 

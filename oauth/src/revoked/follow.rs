@@ -103,9 +103,7 @@ impl Following<'_> {
         match allow_list::enforce(self.server).await {
             Ok(allow_list::BATCH) => {} // there may be more
             Ok(_fewer) => self.enforced_at = Some(Instant::now()),
-            Err(error) => {
-                self.warn("Could not end the access of users who are not on the list", &error)
-            }
+            Err(error) => self.warn("Could not end the access of unlisted users", &error),
         }
     }
 

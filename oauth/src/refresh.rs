@@ -117,7 +117,7 @@ pub enum RefreshError {
     /// can succeed.
     #[error("the tokens of this grant were exchanged too often lately")]
     TooOften(Duration),
-    /// The access policy cannot be checked at the moment, and the last positive result is too old.
+    /// The access policy cannot be checked at the moment, and no recent positive result exists.
     #[error("whether the person may still come in cannot be found out at the moment")]
     GateUnknown,
 }
@@ -479,8 +479,8 @@ async fn forget_seals(
     Ok(())
 }
 
-/// Claims the recheck of a user for this request. Returns `true` to exactly one of several
-/// concurrent callers.
+/// Claims the recheck of a user for this request. Returns `true` to only one caller per
+/// [`GATE_ASKING`].
 async fn claim_asking(server: &Server, user: &UserId, now: DateTime<Utc>) -> Result<bool, Failure> {
     let claimed = users::Entity::update_one_of(user.as_str())
         .col_expr(users::Column::GateAskedAt, Expr::value(now))

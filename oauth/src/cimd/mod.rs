@@ -103,8 +103,8 @@ const RECHECKED_AT_ONCE: u64 = 20;
 
 /// Checks whether the documents of connected clients still exist, and revokes the grants of clients
 /// whose document has been gone for [`GONE_AFTER`]: removing the document is how a publisher
-/// withdraws a client. If the host does not respond, or with another status than 404 or 410, the
-/// document does not count as gone. Changes of a document apply from the next consent on.
+/// withdraws a client. If the host does not respond, or responds with another status than 404 or
+/// 410, the document does not count as gone. Changes of a document apply from the next consent on.
 ///
 /// Call it once a day: first with `None`, then with the [`Rechecked::last`] of the previous call,
 /// until that is `None`. The time since when a document is gone is kept in the store of documents;

@@ -1,22 +1,23 @@
-//! The one question that is asked wherever something outlives the check of a credential: may this
-//! person, with this grant and this signing key, still act?
+//! Checks whether a user, with a given grant and signing key, may still act. Used wherever
+//! something outlives the check of a credential.
 //!
-//! | what ends access | where it is kept |
+//! | what ends access | where it is stored |
 //! |---|---|
-//! | `users block` | `users.blocked_at`, a cutoff of the person, their grants revoked |
-//! | the access policy says no (taken off the list, no longer a member) | a cutoff, their grants revoked |
+//! | `users block` | `users.blocked_at`, a cutoff of the user, their grants revoked |
+//! | the access policy refuses the user (removed from the list, no longer a member) | a cutoff, their grants revoked |
 //! | the account is deleted | a cutoff, their grants revoked |
-//! | a grant is revoked (by the client, the person, a replay, `clients revoke`) | `oauth_grants.revoked_at` |
+//! | a grant is revoked (by the client, the user, a replay, `clients revoke`) | `oauth_grants.revoked_at` |
 //! | `keys revoke` | `oauth_signing_keys.state` |
 //!
-//! The database holds the truth, and [`denied`] asks it: at the claim and at each heartbeat of a job,
-//! for an export link and for a session of the account page. Requests and open streams ask the copy
-//! in memory ([`super::revoked`]), which follows within about a second. `/token` locks the grant's
-//! row instead, and asks the access policy as well.
+//! The database is authoritative, and [`denied`] queries it: at the claim and at each heartbeat of
+//! a job, for an export link and for a session of the account page. Requests and open streams use
+//! the copy in memory ([`super::revoked`]), which follows within about a second. `/token` locks the
+//! grant's row instead, and checks the access policy as well.
 //!
-//! A **cutoff** voids everything issued to a person up to a moment. It covers what has no grant: the
-//! session of the account page, and access tokens minted by other means. What has a grant that is
-//! still good was issued after the cutoff, because the cutoff revokes all grants in its transaction.
+//! A **cutoff** invalidates everything issued to a user up to a moment. It covers what has no
+//! grant: the session of the account page, and access tokens issued by other means. A grant that is
+//! still live was issued after the cutoff, because the cutoff revokes all grants in its
+//! transaction.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use entity::{
@@ -34,25 +35,25 @@ use serde_json::{Value, json};
 
 use super::reason::Reason;
 
-/// What a request, a job or a download acts with: a person, and a grant or a token.
+/// The credential that a request, a job or a download acts with: a user, and a grant or a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Authority {
-    /// The person.
+    /// The user.
     pub user: UserId,
     /// The grant, if the credential came from one.
     pub grant: Option<GrantId>,
     /// The key that signed the access token, if there is one.
     pub key: Option<Kid>,
-    /// When the credential was issued, or what was made with it.
+    /// When the credential, or what was made with it, was issued.
     pub issued_at: DateTime<Utc>,
 }
 
-/// Why an [`Authority`] is void.
+/// Why an [`Authority`] is no longer valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Denied {
-    /// An operator blocked the person.
+    /// An operator blocked the user.
     Blocked,
-    /// The person's access was ended after the credential was issued.
+    /// The user's access was ended after the credential was issued.
     CutOff,
     /// The grant was revoked.
     GrantRevoked,
@@ -61,7 +62,7 @@ pub enum Denied {
 }
 
 impl Denied {
-    /// The reason as a word, for logs.
+    /// Returns the reason as a word, for logs.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Blocked => "blocked",
@@ -71,7 +72,8 @@ impl Denied {
         }
     }
 
-    /// Why a job that was started under it does not go on, for a person or a model.
+    /// Returns why a job that was started with this authority was stopped, as sentences for users
+    /// and models.
     pub fn job_sentence(self) -> &'static str {
         match self {
             Self::Blocked => {
@@ -95,7 +97,7 @@ impl Denied {
 }
 
 impl Authority {
-    /// The authority of an authenticated request.
+    /// Returns the authority of an authenticated request.
     pub fn of(caller: &Caller) -> Self {
         Self {
             user: caller.user.clone(),
@@ -106,7 +108,7 @@ impl Authority {
     }
 }
 
-/// Why an authority is void, or `None` if its holder may act. Asks the database.
+/// Queries the database for why an authority is no longer valid. `Ok(None)`: its holder may act.
 pub async fn denied(
     db: &impl ConnectionTrait,
     authority: &Authority,
@@ -114,7 +116,8 @@ pub async fn denied(
     Ok(denied_all(db, std::slice::from_ref(authority)).await?.pop().flatten())
 }
 
-/// The same for several authorities, in their order, with one statement.
+/// Like [`denied`] for several authorities, with one statement. The results are in the order of
+/// `authorities`.
 pub async fn denied_all(
     db: &impl ConnectionTrait,
     authorities: &[Authority],
@@ -142,13 +145,13 @@ pub async fn denied_all(
     Ok(denied)
 }
 
-/// Subqueries rather than joins, so that the planner looks up each row by its key.
+/// Uses subqueries rather than joins, so that the planner looks up each row by its key.
 fn statement(backend: DbBackend) -> String {
     let columns =
         [("number", "integer"), ("owner", "text"), ("grant_id", "uuid"), ("signer", "text")];
     let (number, grant) = match backend {
         DbBackend::Postgres => ("given.number", "given.grant_id"),
-        // SQLite keeps UUIDs as bytes.
+        // SQLite stores UUIDs as bytes.
         _ => ("CAST(given.number AS integer)", "unhex(replace(given.grant_id, '-', ''))"),
     };
     format!(
@@ -180,7 +183,7 @@ fn read(row: &QueryResult, authority: &Authority) -> Result<Option<Denied>, Fail
     })
 }
 
-/// Voids everything that was issued to a person until now, as a part of something else.
+/// Invalidates everything that was issued to a user until now, within a larger transaction.
 pub(super) async fn cut_off(
     db: &impl ConnectionTrait,
     now: DateTime<Utc>,
@@ -202,8 +205,8 @@ pub(super) async fn cut_off(
     Ok(())
 }
 
-/// The earliest moment at which something can be issued to a person that no cutoff so far voids: now,
-/// unless the last one was made just now, or by an instance whose clock is ahead.
+/// Returns the earliest time of issue that no existing cutoff of the user invalidates: now, unless
+/// the last cutoff was made just now, or by an instance whose clock is ahead.
 pub(super) async fn issue_at(
     db: &impl ConnectionTrait,
     now: DateTime<Utc>,

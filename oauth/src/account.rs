@@ -1,4 +1,5 @@
-//! What a person can see and end of what they allowed, and what an operator can do about a person.
+//! The account: connected apps and account deletion for users, blocking and unblocking for
+//! operators.
 
 use chrono::{DateTime, Utc};
 use entity::{
@@ -23,42 +24,42 @@ use super::{
 };
 use crate::{server::Server, users};
 
-/// The most connected apps that are listed; more than that is not a list that anybody reads. All of
-/// them can be disconnected at once all the same.
+/// The maximum number of connected apps that are listed. [`disconnect_all`] disconnects the others,
+/// too.
 pub const MAX_LISTED: u64 = 200;
 
-/// An app that a person has connected: one installation of a client.
+/// A connected app: one installation of a client that the user authorized.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectedApp {
-    /// What it is disconnected by.
+    /// The grant, by which the app is disconnected.
     pub grant: GrantId,
     /// The client.
     pub client: ClientId,
-    /// What the client calls itself, if it is still known.
+    /// The self-declared name of the client. `None`: the client is no longer known.
     pub name: Option<DisplayName>,
-    /// Where its code was sent, which tells installations apart.
+    /// The redirect URI of its code, which distinguishes installations of the same client.
     pub redirect_uri: String,
-    /// What it may do.
+    /// The granted scope.
     pub scope: Scopes,
     /// When it was connected.
     pub connected_at: DateTime<Utc>,
-    /// When it last asked for a token, which it does at least once in the life of one while it is
-    /// used.
+    /// When it last requested a token. An app in use does so at least once per lifetime of an
+    /// access token.
     pub last_used_at: DateTime<Utc>,
-    /// When it will have to be connected again if it is not used until then.
+    /// When the grant ends if it is not used until then.
     pub ends_at: DateTime<Utc>,
 }
 
-/// What was deleted with an account.
+/// The result of deleting an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deleted {
-    /// What the person owned.
+    /// The number of resources that the user owned.
     pub things: u64,
-    /// How many connected apps.
+    /// The number of connected apps.
     pub apps: usize,
 }
 
-/// The apps that a person has connected, newest first.
+/// Returns the connected apps of a user, newest first, at most [`MAX_LISTED`].
 pub async fn connected(server: &Server, user: &UserId) -> Result<Vec<ConnectedApp>, Failure> {
     let now = server.clock().now();
     let grants = Entity::owned_by(user.as_str())
@@ -68,7 +69,7 @@ pub async fn connected(server: &Server, user: &UserId) -> Result<Vec<ConnectedAp
         .await?;
     let mut apps: Vec<ConnectedApp> = Vec::with_capacity(grants.len());
     for grant in grants {
-        // Most people have a few clients, several times.
+        // Most users have few clients, each connected several times.
         let name = match apps.iter().find(|it| it.client == grant.client_id) {
             Some(same) => same.name.clone(),
             None => name(server, &grant.client_id).await,
@@ -78,7 +79,7 @@ pub async fn connected(server: &Server, user: &UserId) -> Result<Vec<ConnectedAp
     Ok(apps)
 }
 
-/// Disconnects one app. Says whether it was connected, and this person's.
+/// Disconnects one app. Returns `false` if it was not connected, or belongs to another user.
 pub async fn disconnect(
     server: &Server,
     user: &UserId,
@@ -88,7 +89,7 @@ pub async fn disconnect(
     revoke::owned(server, user, grant, Reason::Person, request).await
 }
 
-/// Disconnects all apps of a person. Says how many there were.
+/// Disconnects all apps of a user. Returns how many there were.
 pub async fn disconnect_all(
     server: &Server,
     user: &UserId,
@@ -97,15 +98,16 @@ pub async fn disconnect_all(
     Ok(revoke::user(server, user, Reason::Person, request).await?.len())
 }
 
-/// Deletes an account with everything that the person owns, for good: all of it, or nothing of it.
+/// Deletes an account with everything that the user owns, permanently and in one transaction.
 ///
-/// Three things stay. Grants stay, revoked, until every instance knows that and then for the usual
-/// time; the audit log stays for its time; and the row of a person who is blocked stays, or deleting
-/// the account would be the way around that.
+/// Three things are kept. The grants are kept, revoked, so that every instance learns of the
+/// revocation, and then for the usual retention; the audit log is kept for its retention; and the
+/// row of a blocked user is kept, because otherwise deleting the account would lift the block.
 ///
-/// A client that redeems a code at the same moment holds the code, and then the person
-/// ([`super::code::may_stay`]). So codes go first, then the person, and grants last: whoever was
-/// faster has made a grant that is revoked here, and whoever is later finds nobody.
+/// A client that redeems a code at the same time locks the code first, and then the user
+/// ([`super::code::may_stay`]). So the codes are deleted first, then the user, and the grants are
+/// revoked last: if the redemption was earlier, its grant is revoked here; if it is later, it does
+/// not find the user.
 pub async fn delete(
     server: &Server,
     user: &UserId,
@@ -120,7 +122,8 @@ pub async fn delete(
         .await?;
     let removed = server.dependents().delete_owned(&transaction, user).await?;
     github_tokens::Entity::delete_by_id(user.as_str()).exec(&transaction).await?;
-    // The time of it is not older than necessary: instances look for what was revoked lately.
+    // The time of revocation is taken as late as possible: other instances poll for recent
+    // revocations.
     let now = server.clock().now();
     let grants = revoke::all_of(&transaction, now, user, Reason::AccountDeleted).await?;
     let deleted = Deleted { things: removed.count, apps: grants.len() };
@@ -138,13 +141,13 @@ pub async fn delete(
     Ok(deleted)
 }
 
-/// Shuts a person out, at once and until [`unblock`]. Returns whether they were not blocked before.
-/// A person who has never signed in can be blocked, too: the `token` command may have issued a token
+/// Blocks a user immediately, until [`unblock`]. Returns whether the user was not blocked before. A
+/// user who has never signed in can be blocked, too: the `token` command may have issued a token
 /// for them.
 ///
-/// The door is closed first, and committed, and what is inside is ended second: a code that is issued
-/// from now on cannot be redeemed, and one that is being redeemed is waited for. If the second step
-/// fails, repeat it; nothing can be refreshed meanwhile.
+/// The block is committed first, and existing access is ended in a second transaction: a code that
+/// is issued from now on cannot be redeemed, and a concurrent redemption is waited for. If the
+/// second step fails, repeat the call; no token can be refreshed meanwhile.
 pub async fn block(server: &Server, user: &UserId, request: &RequestInfo) -> Result<bool, Failure> {
     let now = server.clock().now();
     let newly = users::block(server.db(), now, user).await?;
@@ -168,7 +171,7 @@ pub async fn block(server: &Server, user: &UserId, request: &RequestInfo) -> Res
     Ok(newly)
 }
 
-/// Lets a person in again who was shut out. Says whether they were.
+/// Unblocks a user. Returns whether the user was blocked.
 pub async fn unblock(
     server: &Server,
     user: &UserId,
@@ -191,7 +194,7 @@ pub async fn unblock(
     Ok(true)
 }
 
-/// The name of a client, if it is known and can be found out.
+/// Returns the name of a client, or `None` if the client cannot be found.
 async fn name(server: &Server, id: &ClientId) -> Option<DisplayName> {
     let client = client::find_snapshot(server, id.as_str()).await;
     client.ok().map(|it| it.name)

@@ -1,12 +1,12 @@
-//! The effect of a shorter `ALLOWED_GITHUB_LOGINS` on people who had come in before.
+//! Enforces a shortened `ALLOWED_GITHUB_LOGINS` for users who were admitted before.
 //!
-//! The list is configuration: it changes when an instance starts. So each instance looks through the
-//! people when it starts, before it serves, and ends all access of those whom its list does not name.
-//! That is written to the database, so it holds everywhere, also at instances that still have the
-//! longer list and at workers that have none.
+//! The list is configuration: it changes when an instance starts. So each instance checks the users
+//! when it starts, before it serves requests, and ends all access of those who are not on its list.
+//! The result is written to the database, so it applies everywhere, also to instances that still
+//! have the longer list and to workers that have none.
 //!
-//! During a deploy the instances' lists differ. An account that another instance has admitted
-//! since this one started may be on a newer list, so that decision holds for as long as any other
+//! During a deploy, the instances' lists differ. A user whom another instance has admitted since
+//! this one started may be on a newer list, so that decision is valid for as long as any other
 //! ([`GATE_RECHECK_AFTER`]).
 
 use entity::{access_cutoffs, login_pins, users};
@@ -27,11 +27,12 @@ use super::{
 };
 use crate::server::Server;
 
-/// The most people whose access one call of [`enforce`] ends.
+/// The maximum number of users whose access one call of [`enforce`] ends.
 pub const BATCH: u64 = 500;
 
-/// Ends all access of people whom the list does not name, if there is a list. Says how many: call
-/// again while that is [`BATCH`], and later for those who come in at an instance with another list.
+/// Ends all access of users who are not on the list, if there is a list. Returns how many: repeat
+/// the call while it returns [`BATCH`], and later, for users whom an instance with another list
+/// admits.
 pub async fn enforce(server: &Server) -> Result<u64, Failure> {
     let rules = &server.settings().gate;
     if rules.logins.is_empty() {
@@ -50,13 +51,14 @@ pub async fn enforce(server: &Server) -> Result<u64, Failure> {
         .await?;
     for sub in &unlisted {
         let reason = Reason::Gate(Closed::NotListed);
-        tracing::info!(user = sub, "Ending the access of {sub}, who is not on the list any more");
+        tracing::info!(user = sub, "Ending the access of {sub}, who is no longer on the list");
         revoke::user(server, &UserId::new(sub.as_str()), reason, &RequestInfo::none()).await?;
     }
     Ok(u64::try_from(unlisted.len()).unwrap_or(u64::MAX))
 }
 
-/// People of GitHub who are named neither by number nor by a login that is pinned to their number.
+/// The condition for GitHub users who are on the list neither by number nor by a login that is
+/// pinned to their number.
 fn not_listed(rules: &Rules) -> Condition {
     let (mut ids, mut logins) = (Vec::new(), Vec::new());
     for allowed in &rules.logins {
@@ -81,7 +83,8 @@ fn not_listed(rules: &Rules) -> Condition {
         .add(Expr::exists(pinned).not())
 }
 
-/// People whom no other instance, with a newer list, may have checked since this one started.
+/// The condition for users whom no other instance, with a newer list, may have admitted since this
+/// one started.
 fn asked_long_ago(server: &Server) -> Condition {
     let now = server.clock().now();
     Condition::any()
@@ -90,7 +93,7 @@ fn asked_long_ago(server: &Server) -> Condition {
         .add(users::COLUMN.gate_checked_at.lte(now - GATE_RECHECK_AFTER))
 }
 
-/// A cutoff since the person last came in: nothing is left to end.
+/// Selects a cutoff since the user was last admitted: no access is left to end.
 fn cut_off_since() -> sea_orm::sea_query::SelectStatement {
     use access_cutoffs::{Column, Entity};
 

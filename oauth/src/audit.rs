@@ -1,9 +1,11 @@
-//! The audit log: every sign-in, consent, refusal, token, revocation, replay and change of the gate,
-//! as a row of `oauth_audit` and as one log line. Neither ever holds a secret.
+//! The audit log: every sign-in, consent, refusal, token, revocation, replay and change of the
+//! access policy's decision, as a row of `oauth_audit` and as one log line. Neither ever contains a
+//! secret.
 //!
-//! A row is written in the transaction of the change that it tells of ([`write()`]), and the line
-//! ([`Event::log`]) once that is committed, so that neither tells of what did not happen. What
-//! changes nothing in the database is told by [`record`](crate::record::record).
+//! A row is written in the transaction of the change that it records ([`write()`]), and the log
+//! line ([`Event::log`]) after the commit, so that neither records something that did not happen.
+//! Events that change nothing else in the database are recorded by
+//! [`record`](crate::record::record).
 
 use std::{
     borrow::Cow,
@@ -25,67 +27,68 @@ use sha2::{Digest as _, Sha256};
 
 use super::ids::uuid_at;
 
-/// Characters of a detail that are kept. Ours are short; what quotes others may not be.
+/// The maximum length of a detail, in characters. Details from this server are shorter; quoted
+/// input may not be.
 const MAX_DETAIL: usize = 300;
 
-/// Characters of a request id that are kept. It may come from outside.
+/// The maximum length of a request id, in characters. It may come from outside.
 const MAX_REQUEST_ID: usize = 128;
 
-/// What happened.
+/// The kind of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// A client registered itself.
+    /// A client registered dynamically.
     ClientRegistered,
-    /// A person agreed to what a client asks for.
+    /// A user approved an authorization request.
     ConsentGiven,
-    /// A person said no.
+    /// A user denied an authorization request.
     ConsentDenied,
-    /// A person signed in, and may come in.
+    /// A user signed in and was admitted.
     SignedIn,
-    /// A person signed in, and may not come in.
+    /// A user signed in and was refused.
     SignInRefused,
-    /// Somebody signed in under a login that belongs to another account.
+    /// A user signed in with a login that is pinned to another account.
     LoginRecycled,
-    /// GitHub gave an answer that cannot be used.
+    /// A login failed because of GitHub's response.
     SignInFailed,
     /// A code was issued.
     CodeIssued,
-    /// A code was given up after too many wrong verifiers.
+    /// A code was deleted after too many wrong verifiers.
     CodeGuessed,
-    /// A code was redeemed: there is a grant, and its first tokens.
+    /// A code was redeemed: a grant was created, and its first tokens issued.
     TokenIssued,
     /// A refresh token was exchanged.
     TokenRefreshed,
-    /// A refresh token whose successor was lost was given another one.
+    /// A refresh token whose successor was lost got a new successor.
     RefreshRecovered,
     /// A code was presented again, and its grant revoked.
     CodeReplayed,
     /// A refresh token was presented again, and its grant revoked.
     RefreshReplayed,
-    /// A grant was revoked, because somebody wanted that.
+    /// A grant was revoked on request.
     GrantRevoked,
-    /// A person who had signed in may no longer come in: all their grants were revoked.
+    /// The access policy no longer admits a user: all their grants were revoked.
     GateClosed,
-    /// A person was shut out by an operator.
+    /// An operator blocked a user.
     UserBlocked,
-    /// A person was let in again by an operator.
+    /// An operator unblocked a user.
     UserUnblocked,
-    /// A person deleted their account.
+    /// A user deleted their account.
     AccountDeleted,
-    /// A signing key was made.
+    /// A signing key was created.
     KeyCreated,
-    /// Somebody asked for new signing keys.
+    /// A rotation of the signing keys was requested.
     KeyRotationRequested,
-    /// A signing key took over.
+    /// A signing key became active.
     KeyActivated,
-    /// A signing key is no longer trusted, since all it signed has expired.
+    /// A signing key was retired, because all tokens that it signed have expired.
     KeyRetired,
-    /// A signing key is no longer trusted, since somebody said so.
+    /// A signing key was revoked.
     KeyRevoked,
 }
 
 impl Kind {
-    /// Every one.
+    /// All kinds.
     pub const ALL: [Self; 24] = [
         Self::ClientRegistered,
         Self::ConsentGiven,
@@ -113,7 +116,7 @@ impl Kind {
         Self::KeyRevoked,
     ];
 
-    /// The word in the row.
+    /// Returns the word that the database stores.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::ClientRegistered => "client_registered",
@@ -143,7 +146,7 @@ impl Kind {
         }
     }
 
-    /// Whether somebody should look into it: a stolen secret would look like this.
+    /// Returns whether an operator should investigate: the event can indicate a stolen secret.
     pub fn is_alarming(self) -> bool {
         matches!(
             self,
@@ -158,21 +161,21 @@ impl fmt::Display for Kind {
     }
 }
 
-/// Where a request came from, as far as it is remembered.
+/// The origin of a request, as far as it is recorded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RequestInfo {
-    /// Its id, as it stands in the log and on error pages; empty if there is no request.
+    /// The request id, as in the log and on error pages. Empty if there is no request.
     pub id: String,
-    /// The address of the client, as far as our proxies can be believed.
+    /// The address of the client, as reported by trusted proxies.
     pub address: Option<IpAddr>,
     /// The hash of its `User-Agent`.
     pub user_agent_hash: Option<[u8; 32]>,
-    /// Whom it turns out to be about.
+    /// The user and client that the request is about, filled in during the request.
     pub parties: Parties,
 }
 
 impl RequestInfo {
-    /// What is remembered of a request.
+    /// Creates the record of a request.
     pub fn new(id: impl Into<String>, address: Option<IpAddr>, user_agent: Option<&str>) -> Self {
         Self {
             id: id.into(),
@@ -182,19 +185,19 @@ impl RequestInfo {
         }
     }
 
-    /// The same, and what is found out about it is told here.
+    /// Replaces the log context that the user and client are added to.
     #[must_use]
     pub fn with_parties(self, parties: Parties) -> Self {
         Self { parties, ..self }
     }
 
-    /// What no request caused: a schedule, or a person at a terminal.
+    /// Returns the origin of events without a request: from a schedule, or from the command line.
     pub fn none() -> Self {
         Self::default()
     }
 
-    /// The address as it is kept: an IPv4 address, or the /64 of an IPv6 address, which is what one
-    /// customer has.
+    /// Returns the address as it is stored: an IPv4 address, or the /64 of an IPv6 address, which
+    /// is typically assigned to one customer.
     pub fn network(&self) -> Option<String> {
         self.address.map(network)
     }
@@ -210,10 +213,12 @@ fn network(address: IpAddr) -> String {
     }
 }
 
-/// Whom a request is about: nobody is known at first, and whoever finds out says so. It is read for
-/// the request's line in the log. Clones share what they know, and what was said first stays.
+/// The log context of a request: the user and client that it is about. Both are unknown at first,
+/// and are set as the request is processed; the first value stays. It is read for the request's
+/// line in the log. Clones share their state.
 ///
-/// Neither is proved by standing here: a line whose status is a refusal names who was claimed to be.
+/// The values are not necessarily authenticated: in the line of a refused request, they name the
+/// claimed user and client.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Parties(Arc<Known>);
 
@@ -224,84 +229,84 @@ struct Known {
 }
 
 impl Parties {
-    /// It is about this person.
+    /// Sets the user, unless it is set.
     pub fn set_user(&self, user: &str) {
         self.0.user.get_or_init(|| user.into());
     }
 
-    /// It is by this client, or for it.
+    /// Sets the client, unless it is set.
     pub fn set_client(&self, client: &str) {
         self.0.client.get_or_init(|| client.into());
     }
 
-    /// The person, such as `github:1234567`.
+    /// Returns the user, such as `github:1234567`, or `None` if it is unknown.
     pub fn user(&self) -> Option<&str> {
         self.0.user.get().map(|it| &**it)
     }
 
-    /// The `client_id`.
+    /// Returns the `client_id`, or `None` if it is unknown.
     pub fn client(&self) -> Option<&str> {
         self.0.client.get().map(|it| &**it)
     }
 }
 
-/// Something that happened.
+/// An event of the audit log.
 #[derive(Clone, Debug)]
 pub struct Event {
-    /// What.
+    /// The kind of the event.
     pub kind: Kind,
-    /// To whom.
+    /// The affected user.
     pub user: Option<UserId>,
-    /// Through which client.
+    /// The client.
     pub client: Option<ClientId>,
-    /// With which grant.
+    /// The grant.
     pub grant: Option<GrantId>,
-    /// More about it, in words. Never a secret.
+    /// Details, in words. Never a secret.
     pub detail: Option<Cow<'static, str>>,
-    /// By which request.
+    /// The origin of the request that caused it.
     pub request: RequestInfo,
 }
 
 impl Event {
-    /// Something that happened in a request.
+    /// Creates an event of a request.
     pub fn new(kind: Kind, request: &RequestInfo) -> Self {
         Self { kind, user: None, client: None, grant: None, detail: None, request: request.clone() }
     }
 
-    /// To this person.
+    /// Sets the user.
     #[must_use]
     pub fn user(mut self, user: &UserId) -> Self {
         self.user = Some(user.clone());
         self
     }
 
-    /// Through this client.
+    /// Sets the client.
     #[must_use]
     pub fn client(mut self, client: &ClientId) -> Self {
         self.client = Some(client.clone());
         self
     }
 
-    /// With this grant.
+    /// Sets the grant.
     #[must_use]
     pub fn grant(mut self, grant: GrantId) -> Self {
         self.grant = Some(grant);
         self
     }
 
-    /// More about it. What somebody sent belongs here only if it is no secret.
+    /// Sets the details. They may contain input only if it is no secret.
     #[must_use]
     pub fn detail(mut self, detail: impl Into<Cow<'static, str>>) -> Self {
         self.detail = Some(detail.into());
         self
     }
 
-    /// Writes the log line, and counts.
+    /// Writes the log line, and counts the event.
     pub fn log(&self) {
         metrics::OAUTH_EVENTS.count([self.kind.as_str()]);
         let grant = self.grant.map(|it| it.to_string());
         let network = self.request.network();
-        // The macro wants the level to be a constant.
+        // The macro requires a constant level.
         macro_rules! line {
             ($level:ident) => {
                 tracing::$level!(
@@ -325,7 +330,8 @@ impl Event {
     }
 }
 
-/// Writes the row, in the transaction of what it tells of. [`Event::log`] follows the commit.
+/// Writes the row, in the transaction of the change that it records. Call [`Event::log`] after the
+/// commit.
 pub async fn write(
     db: &impl ConnectionTrait,
     now: DateTime<Utc>,
@@ -348,7 +354,7 @@ pub async fn write(
     Ok(())
 }
 
-/// The beginning of a text, without what a database or a terminal would trip over.
+/// Truncates a text, and removes control characters.
 fn cut(text: &str, chars: usize) -> String {
     text.chars().filter(|it| !it.is_control()).take(chars).collect()
 }

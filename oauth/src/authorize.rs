@@ -1,10 +1,11 @@
-//! The beginning of a sign-in: what a client asks for, checked before anybody is bothered with it.
+//! The authorization endpoint: validates an authorization request before the user is asked
+//! anything.
 //!
-//! The order of the checks matters. Until the client and its redirect URI are known, nothing may be
-//! sent anywhere, so those problems are a page. From then on the client is told, by a redirect, with
-//! one exception: a client that nobody vouches for and that asks for an answer at some web site could
-//! use us to lend that site our name, so the person sees a page with a link instead (OAuth 2.1 on
-//! open redirectors).
+//! The order of the checks matters. Until the client and its redirect URI are known, the browser
+//! must not be redirected, so these errors are shown as a page. After that, errors are sent to the
+//! client by a redirect, with one exception: if the client registered dynamically (unverified) and
+//! its redirect URI is a web site, the user sees a page with a link instead, so that the server is
+//! no open redirector (OAuth 2.1).
 
 use std::time::Duration;
 
@@ -24,93 +25,93 @@ use super::{
 };
 use crate::server::Server;
 
-/// The longest query that is read: the longest `state` and redirect URI, percent-encoded throughout,
+/// The maximum size of a query: the longest `state` and redirect URI, percent-encoded throughout,
 /// and the short parameters beside them.
 pub const MAX_QUERY_BYTES: usize = 16 * 1024;
 
-/// The longest `state` that is accepted, in characters. Some clients keep all that they have to
-/// remember in it.
+/// The maximum length of `state`, in characters. Some clients keep their whole state in it.
 pub const MAX_STATE_CHARS: usize = 2_048;
 
-/// A sign-in has begun.
+/// A pending authorization that was created by [`begin`].
 #[derive(Debug)]
 pub struct Begun {
-    /// Names the sign-in in the address of the consent page.
+    /// The id of the pending authorization, in the URL of the consent page.
     pub transaction: String,
-    /// Binds it to the browser, in a cookie.
+    /// The value of the cookie that binds the pending authorization to the browser.
     pub browser_nonce: String,
 }
 
-/// Why no sign-in begins.
+/// Why an authorization request was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AuthorizeError {
-    /// The person is told, and nothing is sent anywhere.
+    /// Show an error page; do not redirect.
     Page(PageError),
-    /// The client is told: this is the whole address to go to.
+    /// Redirect to the client, with the error.
     Redirect {
-        /// The redirect URI with the answer in its query.
+        /// The redirect URI with the authorization response in its query.
         uri: String,
     },
-    /// Nothing can be concluded at the moment; the same request may succeed later.
+    /// A dependency failed. The same request may succeed later.
     Unavailable,
 }
 
-/// What a person is told when nothing may be sent to the client.
+/// The error page, for errors that must not be sent to the client by a redirect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PageError {
-    /// The request is broken; says how.
+    /// The request is malformed; contains the description.
     Request(&'static str),
-    /// There is no such client, or no longer.
+    /// The client does not exist, or no longer.
     UnknownClient,
-    /// The client's metadata document cannot be used; says why in a sentence.
+    /// The client's metadata document is invalid; contains the reason, as a sentence.
     ClientRefused(String),
-    /// This server could not reach the site of the client's metadata document.
+    /// The host of the client's metadata document could not be reached.
     ClientUnreachable {
-        /// The host of the site.
+        /// The host name.
         host: String,
-        /// What failed.
+        /// The reason.
         why: Unreachable,
     },
-    /// The client names a metadata document, and this server fetches none.
+    /// The client id is the URL of a metadata document, and this server does not fetch them.
     DocumentsOff,
-    /// Too many metadata documents were fetched lately; worth another try after this long.
+    /// The rate limit for fetching metadata documents is exhausted; contains the time until a retry
+    /// can succeed.
     TooManyDocuments(Duration),
-    /// The client has not registered where the answer shall go.
+    /// The redirect URI is not registered for the client.
     RedirectUri,
-    /// There is no way to sign in here.
+    /// The server offers no way to sign in.
     NoSignIn,
-    /// The client made a mistake. Whether it is told is up to the person.
+    /// The client's request is invalid. The user decides whether the error is sent to the client.
     Client {
-        /// The name that the client gives itself.
+        /// The self-declared name of the client.
         name: DisplayName,
-        /// The error code of the protocol.
+        /// The OAuth error code.
         error: &'static str,
-        /// What is wrong, for whoever wrote the client.
+        /// The error description, for the developer of the client.
         description: &'static str,
-        /// The site that would receive the answer.
+        /// The site that would receive the response.
         destination: Destination,
-        /// The redirect URI with the answer in its query, for a link.
+        /// The redirect URI with the authorization response in its query, for a link.
         back: String,
     },
 }
 
 impl From<StoreUnavailable> for AuthorizeError {
     fn from(error: StoreUnavailable) -> Self {
-        tracing::error!("A sign-in cannot begin: {error}");
+        tracing::error!("Could not store a pending authorization: {error}");
         Self::Unavailable
     }
 }
 
-/// What a client asks for, once everything about it is right. Kept while the person is busy.
+/// A validated authorization request, stored while the user decides and signs in.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Request {
     pub(super) client: ClientId,
     pub(super) client_name: DisplayName,
     pub(super) client_kind: ClientKind,
-    /// Exactly as the client sent or registered it.
+    /// The redirect URI, exactly as the client sent or registered it.
     pub(super) redirect_uri: String,
-    /// Whether the client sent it, rather than leaving it to its registration. Older instances do not
-    /// write it; they require the parameter.
+    /// Whether the request contained the redirect URI. `false`: it was taken from the client's
+    /// registration. Older instances do not write this field; they require the parameter.
     #[serde(default = "yes")]
     pub(super) redirect_uri_was_sent: bool,
     pub(super) challenge: Challenge,
@@ -122,16 +123,16 @@ fn yes() -> bool {
     true
 }
 
-/// A sign-in that waits for the person to agree.
+/// A pending authorization that waits for the user's consent.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Asked {
     pub(super) request: Request,
-    /// What the person may add to the scope of the request. Empty if the client named a scope, and in
-    /// what older instances write.
+    /// The scopes that the user may add to those of the request. Empty if the client named a scope,
+    /// and in records that older instances write.
     #[serde(default, skip_serializing_if = "Scopes::is_empty")]
     pub(super) optional: Scopes,
-    /// What the form of the consent page has to bring back. The same at every look, so that no
-    /// reload and no second tab makes the form in front of the person worthless.
+    /// The CSRF token of the consent form. It is the same every time the page is shown, so that a
+    /// reload or a second tab does not invalidate a form that is open.
     pub(super) csrf: String,
     pub(super) nonce: SecretHash,
 }
@@ -140,7 +141,8 @@ impl Record for Asked {
     const KIND: &'static str = "pend";
 }
 
-/// Takes the query of an authorization request, decoded, in its order.
+/// Validates an authorization request and stores it as a pending authorization. `pairs` are the
+/// decoded query parameters, in their order.
 pub async fn begin(
     server: &Server,
     pairs: &[(String, String)],
@@ -148,11 +150,11 @@ pub async fn begin(
 ) -> Result<Begun, AuthorizeError> {
     let parameters = Parameters(pairs);
     let (client, target) = identify(server, &parameters, request).await?;
-    // From here on the client is told.
+    // From here on, errors are sent to the client.
     let (asked, optional) = check(server, &client, &target, &parameters).map_err(|problem| {
         tracing::info!(
             client = %client.id, error = problem.error, request_id = request.id,
-            "An authorization request is refused: {}", problem.description
+            "Refused an authorization request: {}", problem.description
         );
         problem.tell(server, &client, &target.uri, &parameters)
     })?;
@@ -170,7 +172,7 @@ pub async fn begin(
     Ok(Begun { transaction, browser_nonce })
 }
 
-/// The address that tells a client something went wrong, with `state` and exactly one `iss`.
+/// Builds the redirect URI with an error response, with `state` and exactly one `iss`.
 pub(super) fn error_uri(
     server: &Server,
     redirect_uri: &str,
@@ -187,14 +189,14 @@ pub(super) fn error_uri(
     redirect_uri::with_answer(redirect_uri, answer)
 }
 
-/// Where the answer goes.
+/// The redirect URI of a request.
 struct Target {
     uri: String,
-    /// Whether the request names it.
+    /// Whether the request contains it.
     was_sent: bool,
 }
 
-/// The client and where its answer goes: the part in which nothing is sent anywhere.
+/// Determines the client and its redirect URI. Errors in this part must not be sent by a redirect.
 async fn identify(
     server: &Server,
     parameters: &Parameters<'_>,
@@ -224,15 +226,15 @@ async fn identify(
     Ok((client, target))
 }
 
-/// The redirect URI of a request: the one that it names, or else the only registered one (RFC 6749,
-/// section 3.1.2.3).
+/// Determines the redirect URI of a request: the one that it contains, or else the client's only
+/// registered one (RFC 6749, section 3.1.2.3).
 fn target(client: &Client, redirect_uri: Option<&str>) -> Result<Target, PageError> {
     match (redirect_uri, client.redirect_uris.as_slice()) {
         (Some(uri), registered) if registered.iter().any(|it| it.matches(uri)) => {
             Ok(Target { uri: uri.to_owned(), was_sent: true })
         }
         (Some(_), _) => {
-            tracing::info!(client = %client.id, "A redirect URI that is not registered is refused");
+            tracing::info!(client = %client.id, "Refused an unregistered redirect URI");
             Err(PageError::RedirectUri)
         }
         (None, [only]) => Ok(Target { uri: only.as_str().to_owned(), was_sent: false }),
@@ -243,8 +245,8 @@ fn target(client: &Client, redirect_uri: Option<&str>) -> Result<Target, PageErr
     }
 }
 
-/// Everything else, in the order of the specification: the request, and what the person may add to
-/// its scope.
+/// Validates the remaining parameters, in the order of the specification. Returns the request, and
+/// the scopes that the user may add to it.
 fn check(
     server: &Server,
     client: &Client,
@@ -309,9 +311,10 @@ fn check(
     Ok((request, optional))
 }
 
-/// The scope of a request, and what the person may add to it. A client gets what it names, as far as
-/// that exists and it has registered for it; a client that names nothing known gets read access, and
-/// the person is offered the rest, because many clients cannot ask again later.
+/// Determines the scope of a request, and the scopes that the user may add to it. A client gets the
+/// scopes that it names, as far as they exist and it has registered for them. A client that names
+/// no known scope gets read access, and the user is offered the rest, because many clients cannot
+/// ask again later.
 fn requested_scope(client: &Client, text: &str) -> Result<(Scopes, Scopes), Problem> {
     let invalid = |description| Problem::new("invalid_scope", description);
     let named = Scopes::parse(text)
@@ -323,8 +326,8 @@ fn requested_scope(client: &Client, text: &str) -> Result<(Scopes, Scopes), Prob
         let optional = allowed.difference(&scope);
         return Ok((scope, optional));
     }
-    // The challenges of this server name all scopes, so a client that has registered for fewer asks for
-    // more than it may have.
+    // This server's `WWW-Authenticate` challenges name all scopes, so a client that has registered
+    // for fewer asks for more than it may have.
     let scope = named.intersect(&allowed);
     if scope.is_empty() {
         return Err(invalid("scope names nothing that the client has registered for"));
@@ -332,7 +335,7 @@ fn requested_scope(client: &Client, text: &str) -> Result<(Scopes, Scopes), Prob
     Ok((scope, Scopes::default()))
 }
 
-/// A mistake that a client is told of.
+/// An error that is sent to the client.
 struct Problem {
     error: &'static str,
     description: &'static str,
@@ -372,20 +375,21 @@ impl Problem {
     }
 }
 
-/// Whether an error may hold this `state`: any length that a query has, so that the client recognizes
-/// its request, but no characters that could break up a header on the receiving side.
+/// Returns whether an error response may contain this `state`: any length that the query allows, so
+/// that the client recognizes its request, but no control characters, which could split a header on
+/// the receiving side.
 fn is_returnable(state: &str) -> bool {
     !state.chars().any(char::is_control)
 }
 
-/// The parameters of a query.
 struct Parameters<'a>(&'a [(String, String)]);
 
-/// A parameter stands more than once.
+/// A parameter occurs more than once.
 struct Twice;
 
 impl<'a> Parameters<'a> {
-    /// About as long as the query was: what is encoded was longer, never shorter.
+    /// Returns the approximate length of the query, in bytes, without percent-encoding, which only
+    /// makes it longer.
     fn bytes(&self) -> usize {
         self.0.iter().map(|(name, value)| name.len() + value.len() + 2).sum()
     }
@@ -394,7 +398,7 @@ impl<'a> Parameters<'a> {
         self.0.iter().filter(move |(it, _)| it == name).map(|(_, value)| value.as_str())
     }
 
-    /// The values of a parameter. One without a value counts as omitted (RFC 6749 section 3.1).
+    /// Returns the values of a parameter. An empty value counts as omitted (RFC 6749 section 3.1).
     fn given(&self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.all(name).filter(|it| !it.is_empty())
     }
@@ -403,7 +407,7 @@ impl<'a> Parameters<'a> {
         self.given(name).next()
     }
 
-    /// The value of a parameter that may stand once; one without a value counts as omitted.
+    /// Returns the value of a parameter that may occur once. An empty value counts as omitted.
     fn one(&self, name: &'a str) -> Result<Option<&'a str>, Twice> {
         let mut values = self.all(name);
         let first = values.next();
@@ -413,8 +417,8 @@ impl<'a> Parameters<'a> {
         Ok(first.filter(|it| !it.is_empty()))
     }
 
-    /// Whether one of the parameters that may stand once stands twice. Several resources are
-    /// allowed, and judged together.
+    /// Returns whether any parameter that may occur once occurs more often. Several `resource`
+    /// parameters are allowed, and checked together.
     fn repeat_anything(&self) -> bool {
         const ONCE: [&str; 11] = [
             "client_id",

@@ -1,21 +1,23 @@
-//! Authorization codes: issued once, redeemed once, and worth nothing after a minute.
+//! Authorization codes: single use, and valid for one minute.
 //!
-//! A redemption is one transaction on the locked row of the code. The code is deleted by the same
-//! statement that says whether it was there, so of many who present it at once one wins; the
-//! schema would let no code become two grants even if that failed. The access token is signed
-//! before the commit: whatever goes wrong, the code is either still good or has been paid for.
+//! A redemption is one transaction that locks the row of the code. The statement that deletes the
+//! code also tells whether it was still there, so of several concurrent redemptions exactly one
+//! succeeds. In addition, the schema does not let one code become two grants. The access token is
+//! signed before the commit: after any failure, the code is either still valid or has been
+//! exchanged for tokens.
 //!
-//! A request that is wrong about anything but the verifier leaves the code as it is, because it
-//! proves nothing about who sent it. A wrong verifier is counted, and the third one ends the code.
+//! A request with any error other than a wrong verifier does not change the code, because it proves
+//! nothing about its sender. Wrong verifiers are counted, and the third one deletes the code
+//! ([`MAX_ATTEMPTS`]).
 //!
-//! # A code that is presented again
+//! # Replayed codes
 //!
-//! OAuth 2.1 wants a grant revoked whose code is redeemed a second time by the right client with the
-//! right verifier. **We wait for [`REPLAY_GRACE`] first**, which is a deviation from the letter:
-//! clients that submit twice and proxies that repeat a request are common and do so within seconds,
-//! what the text asks for is a SHOULD, and a thief within that window would need the verifier
-//! anyway. A grant that was refreshed already is revoked at once. The answer is the same in every
-//! case, and whoever lacks the verifier can revoke nothing.
+//! OAuth 2.1 says that a grant SHOULD be revoked when its code is redeemed a second time by the
+//! right client with the right verifier. **This server does so only after [`REPLAY_GRACE`]**, which
+//! deviates from the letter: clients that submit twice and proxies that repeat a request are common
+//! and do so within seconds, and an attacker within that window would need the verifier anyway. A
+//! grant that has already been refreshed is revoked at once. The response is the same in every
+//! case, and a client without the verifier cannot revoke anything.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use entity::{
@@ -45,70 +47,71 @@ use super::{
 };
 use crate::server::Server;
 
-/// How long a code can be redeemed. Clients do it at once.
+/// How long a code can be redeemed. Clients redeem it immediately.
 pub const LIFETIME: TimeDelta = TimeDelta::seconds(60);
 
-/// How long an expired code is kept, for whoever asks what became of it.
+/// How long the row of an expired code is kept, so that a late redemption is reported as expired.
 pub const RETENTION: TimeDelta = TimeDelta::hours(1);
 
-/// How many wrong verifiers end a code.
+/// The number of wrong verifiers after which a code is deleted.
 pub const MAX_ATTEMPTS: i32 = 3;
 
-/// How long after its redemption a code can be presented again without consequences.
+/// How long after its redemption a code can be presented again without the grant being revoked.
 pub const REPLAY_GRACE: TimeDelta = TimeDelta::seconds(10);
 
-/// What a person agreed to, and what the client must prove to get it.
+/// The authorization that a new code stands for, and the PKCE challenge for its redemption.
 #[derive(Debug)]
 pub struct NewCode {
     /// The client.
     pub client: ClientId,
-    /// Where the code will be sent, exactly as the client gave it.
+    /// The redirect URI that the code is sent to, exactly as the client sent or registered it.
     pub redirect_uri: String,
-    /// Whether the client gave it, rather than leaving it to its registration.
+    /// Whether the authorization request contained the redirect URI. `false`: it was taken from the
+    /// client's registration.
     pub redirect_uri_was_sent: bool,
-    /// What the client committed to.
+    /// The PKCE code challenge.
     pub challenge: Challenge,
-    /// What the person agreed to.
+    /// The scope that the user approved.
     pub scope: Scopes,
-    /// The person. Their row in `users` is there already.
+    /// The user. Their row in `users` exists already.
     pub user: UserId,
-    /// When they signed in.
+    /// When the user signed in.
     pub auth_time: DateTime<Utc>,
-    /// When it was found that they may come in; nothing if there is no gate.
+    /// When the access policy last admitted the user. `None`: no policy is set.
     pub gate_checked_at: Option<DateTime<Utc>>,
-    /// The request in which this happened.
+    /// The HTTP request, for logs and the audit log.
     pub request: RequestInfo,
 }
 
-/// What a client presents.
+/// A token request with the `authorization_code` grant type.
 #[derive(Debug)]
 pub struct Redemption<'a> {
     /// The code.
     pub code: &'a str,
     /// The verifier.
     pub verifier: &'a str,
-    /// Where the code was sent, if the client says so. OAuth 2.1 no longer asks for it, and RFC 6749
-    /// only of a client that named it in the authorization request (section 4.1.3).
+    /// The `redirect_uri` of the token request, if present. OAuth 2.1 no longer uses it, and RFC
+    /// 6749 requires it only if the authorization request contained it (section 4.1.3).
     pub redirect_uri: Option<&'a str>,
-    /// Which resources the tokens are for; none means ours.
+    /// The `resource` parameters (RFC 8707). An empty list means this server's MCP endpoint.
     pub resource: &'a [&'a str],
-    /// The request in which this happens.
+    /// The HTTP request, for logs and the audit log.
     pub request: RequestInfo,
 }
 
-/// Why there are no tokens for a code.
+/// Why a code could not be redeemed.
 #[derive(Debug, thiserror::Error)]
 pub enum RedeemError {
-    /// The request breaks a rule of its form; says which.
+    /// A parameter is malformed; contains the description.
     #[error("{0}")]
     InvalidRequest(&'static str),
-    /// The code is worth nothing, or not to this client; says why, for the log.
+    /// The code is invalid, or invalid for this client; contains the reason, for the log.
     #[error("the code cannot be redeemed: {0}")]
     InvalidGrant(&'static str),
-    /// The tokens shall be for a resource that is not ours.
+    /// The requested resource is not this server.
     #[error("{0}")]
     InvalidTarget(#[from] resource::InvalidTarget),
-    /// Nothing can be concluded: the same request may succeed later.
+    /// A dependency failed. The same request may succeed later.
     #[error("the code cannot be looked up at the moment")]
     Unavailable(#[from] Failure),
 }
@@ -144,7 +147,7 @@ pub async fn issue(server: &Server, new: NewCode) -> Result<PlainCode, Failure> 
     Ok(code)
 }
 
-/// Redeems a code: makes the grant and its first tokens.
+/// Redeems a code: creates the grant and issues its first tokens.
 pub async fn redeem(
     server: &Server,
     client: &Client,
@@ -155,7 +158,7 @@ pub async fn redeem(
     let code = PlainCode::parse(redemption.code)
         .ok_or(RedeemError::InvalidGrant("it is not one of ours"))?;
     resource::check(&server.settings().public_url, redemption.resource.iter().copied())?;
-    // Before the transaction, which may hold the only connection.
+    // Before the transaction: the transaction may hold the only connection.
     let minter = server.tokens().minter().await?;
 
     let now = server.clock().now();
@@ -182,7 +185,7 @@ pub async fn redeem(
 const MALFORMED_VERIFIER: &str =
     "code_verifier must be 43 to 128 characters of A-Z a-z 0-9 - . _ ~";
 
-/// One presentation of a code.
+/// One attempt to redeem a code.
 struct Attempt<'a> {
     server: &'a Server,
     client: &'a Client,
@@ -192,16 +195,16 @@ struct Attempt<'a> {
     now: DateTime<Utc>,
 }
 
-/// What is to happen to a code that is there.
+/// What an attempt does to an existing code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
-    /// It is redeemed.
+    /// The code is redeemed.
     Redeem,
-    /// It stays as it is; says why.
+    /// The code is not changed; contains the reason.
     Keep(&'static str),
-    /// The verifier is wrong: it stays, and that is counted.
+    /// The verifier is wrong: the attempt is counted, and the code stays valid.
     Count,
-    /// The verifier is wrong once too often: it goes.
+    /// The verifier is wrong, and no attempt is left: the code is deleted.
     Discard,
 }
 
@@ -288,7 +291,7 @@ impl Attempt<'_> {
             auth_time: code.auth_time,
             created_at: now,
             last_used_at: now,
-            // Without a refresh token there is nothing left once the access token has expired.
+            // Without a refresh token, the grant ends when its access token expires.
             ends_at: match refresh_token {
                 Some(_) => grant::ends_at(now, now),
                 None => now + ttl,
@@ -326,7 +329,7 @@ impl Attempt<'_> {
         Ok((tokens, event))
     }
 
-    /// The code is not there. If it was, this is somebody who presents it again.
+    /// Handles a code without a row: if it was redeemed before, this is a replay.
     async fn replay(
         self,
         transaction: Transaction,
@@ -371,20 +374,22 @@ impl Attempt<'_> {
     }
 }
 
-/// Whether it was there: the statement that settles who redeems it.
+/// Deletes a code. Returns whether it existed: this decides which concurrent redemption succeeds.
 async fn delete(transaction: &Transaction, code: &Model) -> Result<bool, Failure> {
     let deleted = Entity::delete_by_id(code.code_hash.clone()).exec(transaction).await?;
     Ok(deleted.rows_affected == 1)
 }
 
-/// Whether a person exists and is not blocked.
+/// Returns whether a user exists and is not blocked.
 pub(super) async fn may_come_in(db: &impl ConnectionTrait, user: &str) -> Result<bool, Failure> {
     let person = users::Entity::find_by_id(user).one(db).await?;
     Ok(person.is_some_and(|it| it.blocked_at.is_none()))
 }
 
-/// The same, and the person cannot be deleted until the transaction ends: somebody who deletes their
-/// account while a client redeems a code has no row any more, or waits for the grant to be there.
+/// Returns whether a user exists and is not blocked, and locks the user's row against deletion
+/// until the transaction ends. If the user deletes the account while a client redeems a code,
+/// either the user's row is already gone, or the deletion waits until it can see, and revoke, the
+/// new grant.
 pub(super) async fn may_stay(transaction: &Transaction, user: &str) -> Result<bool, Failure> {
     let person = users::Entity::find_by_id(user).lock(LockType::KeyShare).one(transaction).await?;
     Ok(person.is_some_and(|it| it.blocked_at.is_none()))

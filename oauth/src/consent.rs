@@ -1,9 +1,9 @@
-//! The person decides. Asked every time, before anybody goes to GitHub, and bound to the browser in
-//! which the sign-in began.
+//! The consent page. The user is asked at every authorization, before the redirect to GitHub, and
+//! the decision is bound to the browser in which the authorization was started.
 //!
-//! Looking is never destructive: reloads, a second tab and the back button show the same form, with
-//! the same value in it, until a valid decision is made. Whoever lacks the cookie or the value of the
-//! form changes nothing, so a stranger cannot end what somebody else began.
+//! Viewing the page changes nothing: reloads, a second tab and the back button show the same form
+//! with the same CSRF token, until a valid decision is made. Requests without the cookie or the
+//! CSRF token change nothing, so an attacker cannot end another user's pending authorization.
 
 use subtle::ConstantTimeEq as _;
 
@@ -19,102 +19,103 @@ use super::{
 };
 use crate::server::Server;
 
-/// What the page shows.
+/// The content of the consent page.
 #[derive(Clone, Debug)]
 pub struct ConsentView {
-    /// Names the sign-in.
+    /// The id of the pending authorization.
     pub transaction: String,
-    /// What the form has to bring back.
+    /// The CSRF token that the form must contain.
     pub csrf: String,
     /// The client's id.
     pub client: ClientId,
-    /// The name that the client gives itself.
+    /// The self-declared name of the client.
     pub client_name: DisplayName,
-    /// Who vouches for it.
+    /// How the client is known, and so how far its identity is verified.
     pub client_kind: ClientKind,
-    /// Who will receive the code.
+    /// The recipient of the code.
     pub destination: Destination,
-    /// What the client will be allowed to do.
+    /// The permissions that the client will get.
     pub permissions: Vec<Permission>,
-    /// What the person may allow it besides.
+    /// The permissions that the user may add.
     pub optional: Vec<Permission>,
     /// The resource that the tokens will be for.
     pub resource: String,
-    /// How the person will sign in next.
+    /// How the user will sign in next.
     pub sign_in_with: SignInWith,
 }
 
-/// One line of what a client will be allowed to do.
+/// A permission, as the consent page shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Permission {
     /// The scope.
     pub scope: &'static str,
-    /// What it allows, in words.
+    /// The description of what it allows.
     pub words: &'static str,
-    /// Whether it lets the client change anything.
+    /// Whether it allows changes.
     pub writes: bool,
 }
 
-/// What the person says.
+/// The user's decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Yes, and these scopes besides, as far as they were offered.
+    /// Approve, and add these scopes, as far as they were offered.
     Approve(scope::Scopes),
-    /// No.
+    /// Deny.
     Deny,
 }
 
-/// Where the person goes next.
+/// Where the user is sent after the decision.
 #[derive(Debug)]
 pub enum Next {
-    /// To GitHub.
+    /// Redirect to GitHub.
     ToGitHub {
-        /// The whole address.
+        /// The complete URL.
         url: String,
-        /// Names the hop; part of the address, and of the cookie's name.
+        /// The id of the pending login; part of the URL, and of the cookie's name.
         state: String,
-        /// Binds it to the browser, in a cookie.
+        /// The value of the cookie that binds the pending login to the browser.
         nonce: String,
     },
-    /// To the page that asks for a name, in development.
+    /// Redirect to the development page that asks for a name.
     ToDevelopmentSignIn {
-        /// Names the hop.
+        /// The id of the pending login.
         state: String,
-        /// Binds it to the browser, in a cookie.
+        /// The value of the cookie that binds the pending login to the browser.
         nonce: String,
     },
-    /// Back to the client.
+    /// Redirect to the client.
     ToClient {
-        /// The redirect URI with the answer in its query.
+        /// The redirect URI with the authorization response in its query.
         uri: String,
     },
 }
 
-/// Why there is no consent page, or no decision.
+/// Why a consent page cannot be shown, or a decision cannot be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConsentError {
-    /// The sign-in does not exist, has expired, or was decided already.
+    /// The pending authorization does not exist, has expired, or was decided already.
     #[error("the sign-in has expired or was finished already")]
     NotFound,
-    /// It began in another browser.
+    /// The authorization was started in another browser.
     #[error("the sign-in began in another browser")]
     OtherBrowser,
-    /// The form is not the one of this sign-in.
+    /// The CSRF token is wrong.
     #[error("the form does not belong to this sign-in")]
     Forged,
-    /// Nothing can be concluded at the moment; the same request may succeed later.
+    /// A dependency failed. The same request may succeed later.
     #[error("the sign-in cannot be looked up at the moment")]
     Unavailable,
 }
 
 impl From<StoreUnavailable> for ConsentError {
     fn from(error: StoreUnavailable) -> Self {
-        tracing::error!("A consent cannot be looked up: {error}");
+        tracing::error!("Could not look up a pending authorization: {error}");
         Self::Unavailable
     }
 }
 
-/// What to show. `nonce` is what the browser brought in the cookie of this sign-in.
+/// Returns the content of the consent page. `nonce` is the value of the cookie of this
+/// authorization.
 pub async fn view(
     server: &Server,
     transaction: &str,
@@ -140,8 +141,8 @@ fn permission(scope: &'static str) -> Option<Permission> {
     Some(Permission { scope, words: scope::describe(scope)?, writes: scope == scope::NOTES_WRITE })
 }
 
-/// Takes a decision. Nothing but these values is read from the form: what is decided about is what
-/// was asked, and of the added scopes only those count that were offered.
+/// Takes the user's decision. Only these values are read from the form: the decision is about the
+/// stored request, and added scopes count only if they were offered.
 pub async fn decide(
     server: &Server,
     transaction: &str,
@@ -155,8 +156,8 @@ pub async fn decide(
     if !bool::from(asked.csrf.as_bytes().ct_eq(csrf.as_bytes())) {
         return Err(ConsentError::Forged);
     }
-    // Only now, so that nothing above this line can end the sign-in; and in one step, so that of two
-    // clicks one counts.
+    // Taken only after all checks, so that a failed check does not end the authorization; and
+    // atomically, so that only one of two clicks counts.
     let Asked { request: mut asked, optional, .. } =
         pending::take(server.pending(), transaction).await?.ok_or(ConsentError::NotFound)?;
     if let Decision::Approve(added) = &decision {
@@ -205,7 +206,7 @@ async fn look(
     if asked.nonce.is_of(nonce) { Ok(asked) } else { Err(ConsentError::OtherBrowser) }
 }
 
-/// What a set of scopes means on a page.
+/// Returns the permissions of a set of scopes, as pages show them.
 pub fn permissions(scope: &scope::Scopes) -> Vec<Permission> {
     scope.iter().filter_map(permission).collect()
 }

@@ -1,8 +1,9 @@
-//! Sealing what is kept for a person, under keys that the operator can change.
+//! Encryption of stored user secrets, with keys that the operator can rotate.
 //!
-//! The keys are a list: the first one seals, every one opens. It holds the secrets of `DATA_KEYS`, and
-//! after them a key derived from each secret of `JWT_SIGNING_SECRET`. So `DATA_KEYS` need not be set,
-//! and what was sealed before it was set, or before either variable got a new first value, still opens.
+//! The keys are a list: the first one encrypts, and all of them decrypt. It contains the secrets of
+//! `DATA_KEYS`, and after them a key derived from each secret of `JWT_SIGNING_SECRET`. So
+//! `DATA_KEYS` is optional, and values that were encrypted before it was set, or before either
+//! variable got a new first value, can still be decrypted.
 
 use std::fmt;
 
@@ -11,7 +12,7 @@ use platform::{
     secret::Secret,
 };
 
-/// Bytes of the name of a key.
+/// The length of a key id, in bytes.
 const KEY_ID: usize = 8;
 
 /// The keys of `DATA_KEYS` and those derived from `JWT_SIGNING_SECRET`.
@@ -25,7 +26,7 @@ struct Key {
     source: KeySource,
 }
 
-/// Which variable a key comes from.
+/// The variable that a key comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeySource {
     /// A secret of `DATA_KEYS`.
@@ -35,8 +36,8 @@ pub enum KeySource {
 }
 
 impl KeySource {
-    /// The HKDF labels of the key and of its id. They differ from every other label under which
-    /// something is derived from the same secret.
+    /// Returns the HKDF labels of the key and of its id. They differ from every other label that is
+    /// used with the same secret.
     fn labels(self) -> (&'static str, &'static str) {
         match self {
             Self::DataKeys => ("data-key/v1", "data-key-id"),
@@ -47,7 +48,7 @@ impl KeySource {
     }
 }
 
-/// What was sealed cannot be opened: under a key that is not in the list, for somebody else, or
+/// A value cannot be decrypted: its key is not in the list, it belongs to another purpose, or it is
 /// damaged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CannotOpen {
@@ -57,44 +58,45 @@ pub enum CannotOpen {
          append the old secret to the variable that was changed: new,old"
     )]
     UnknownKey,
-    /// It is not what was sealed for this purpose.
+    /// The value is damaged, or was encrypted for another purpose.
     #[error("{Damaged}")]
     Damaged,
 }
 
 impl DataKeys {
-    /// Derives the keys from the secrets of both variables, newest first. The first key seals: that
-    /// of the first data key, or, without one, that of the first signing secret.
+    /// Derives the keys from the secrets of both variables, newest first. The first key encrypts:
+    /// that of the first data key, or, without one, that of the first signing secret.
     pub fn new(data_keys: &[Secret], signing_secrets: &[Secret]) -> Self {
         let of_data_keys = data_keys.iter().map(|it| Key::derive(it, KeySource::DataKeys));
         let derived = signing_secrets.iter().map(|it| Key::derive(it, KeySource::SigningSecret));
         Self(of_data_keys.chain(derived).collect())
     }
 
-    /// Which variable the key that seals comes from. `None` without a key.
+    /// Returns the variable that the encrypting key comes from. `None`: there is no key.
     pub fn seals_with(&self) -> Option<KeySource> {
         self.0.first().map(|key| key.source)
     }
 
-    /// Whether there is none, so nothing can be sealed.
+    /// Returns whether there is no key, so that nothing can be encrypted.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Seals a text for one purpose, such as the person that it belongs to: it opens for the same
-    /// purpose only. Nothing without a key.
+    /// Encrypts a text for one purpose, such as the user that it belongs to: it can be decrypted
+    /// for the same purpose only. `None`: there is no key.
     pub fn seal(&self, purpose: &str, text: &str) -> Option<Vec<u8>> {
         let key = self.0.first()?;
         let sealed = key.sealing.seal(purpose.as_bytes(), text.as_bytes()).ok()?;
         Some([&key.id[..], &sealed].concat())
     }
 
-    /// Whether a value is sealed under the first key, so that the others are not needed for it.
+    /// Returns whether a value is encrypted with the first key, so that the others are not needed
+    /// for it.
     pub fn is_current(&self, sealed: &[u8]) -> bool {
         self.0.first().is_some_and(|key| sealed.starts_with(&key.id))
     }
 
-    /// Opens what [`seal`](Self::seal) made.
+    /// Decrypts a value of [`seal`](Self::seal).
     pub fn open(&self, purpose: &str, sealed: &[u8]) -> Result<Secret, CannotOpen> {
         let (id, sealed) = sealed.split_first_chunk::<KEY_ID>().ok_or(CannotOpen::Damaged)?;
         let key = self.0.iter().find(|it| it.id == *id).ok_or(CannotOpen::UnknownKey)?;

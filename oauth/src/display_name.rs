@@ -1,28 +1,29 @@
-//! The name that a client gives itself, made harmless for a page that a person reads.
+//! The self-declared name of a client, sanitized for display.
 
 use std::fmt;
 
 use platform::plain;
 use serde::{Deserialize, Serialize};
 
-/// The most characters that are shown.
+/// The maximum length of a displayed name, in characters.
 pub const MAX_CHARS: usize = 64;
 
-/// What is shown for a client that gives itself no readable name.
+/// The displayed name of a client without a readable name.
 const NAMELESS: &str = "An app without a name";
 
-/// A name without anything that is invisible, changes the direction of text or breaks the line. It
-/// proves nothing: whoever shows it has to say so, and to escape it.
+/// A name without characters that are invisible, change the text direction or break the line. It is
+/// unverified: a page that shows it must say so, and must escape it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct DisplayName(String);
 
 impl DisplayName {
-    /// Keeps of a text what can be shown.
+    /// Sanitizes a text: removes characters that must not be shown, and truncates it to
+    /// [`MAX_CHARS`].
     pub fn sanitize(text: &str) -> Self {
         let mut name = plain(text);
         name.retain(|it| !is_stacked(it));
-        // What stood alone between two spaces.
+        // Removing a character between two spaces can leave several spaces.
         name = plain(&name);
         if let Some((end, _)) = name.char_indices().nth(MAX_CHARS) {
             let clipped = name.char_indices().nth(MAX_CHARS - 1).map_or(end, |(at, _)| at);
@@ -35,7 +36,7 @@ impl DisplayName {
         Self(name)
     }
 
-    /// The name to show.
+    /// Returns the name.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -47,7 +48,8 @@ impl fmt::Display for DisplayName {
     }
 }
 
-/// Combining marks, which stack over the line and over its neighbours.
+/// Returns whether a character is a combining mark, which can stack over other lines and
+/// characters.
 fn is_stacked(it: char) -> bool {
     matches!(it,
         '\u{300}'..='\u{36f}' | '\u{483}'..='\u{489}' | '\u{1ab0}'..='\u{1aff}'

@@ -1,10 +1,10 @@
-//! A grant: what a person allowed one installation of a client, once. Every token that comes from
-//! it carries its id as `sid`, and ends with it.
+//! A grant: the authorization that a user gave one installation of a client. Every token of a grant
+//! carries the grant's id as `sid`, and ends with the grant.
 //!
-//! Times come from the service's clock, not from the database's. Instances agree to within a few
-//! seconds (a token from further ahead is refused), every lifetime here is minutes or more, and
-//! what must happen once is settled by locks and unique indexes, never by comparing clocks. In
-//! return both databases behave alike, and a test can hold the time.
+//! Times come from the service's clock, not from the database's. The clocks of instances agree to
+//! within a few seconds (a token from further in the future is refused), every lifetime here is
+//! minutes or more, and what must happen once is ensured by locks and unique indexes, never by
+//! comparing clocks. In return, both databases behave alike, and tests can control the time.
 
 use std::time::Duration;
 
@@ -28,35 +28,35 @@ use super::{
     token_format::PlainToken,
 };
 
-/// A grant that is not used for this long ends. Each use starts it anew.
+/// A grant that is not used for this long ends. Each use restarts this time.
 pub const IDLE_LIFETIME: TimeDelta = TimeDelta::days(30);
 
-/// The shortest time that the row of an ended grant is kept. Longer than any access token lives: the
-/// row is what refuses the grant's tokens.
+/// The minimum time that the row of an ended grant is kept. Longer than the lifetime of any access
+/// token, because the row is what invalidates the grant's tokens.
 pub const MIN_ENDED_RETENTION: Duration = Duration::from_hours(48);
 
-/// A grant ends after this long however much it is used: then the person is asked again.
+/// A grant ends after this long even if it is used. The user must then authorize the client again.
 pub const ABSOLUTE_LIFETIME: TimeDelta = TimeDelta::days(90);
 
-/// What a client gets for a code or a refresh token.
+/// The tokens that a client gets for a code or a refresh token.
 #[derive(Debug)]
 pub struct TokenSet {
     /// The access token: a JWT.
     pub access_token: AccessToken,
-    /// How long it lives.
+    /// The lifetime of the access token.
     pub expires_in: Duration,
     /// The refresh token, if the client may have one.
     pub refresh_token: Option<PlainToken>,
-    /// What the access token may do.
+    /// The scope of the access token.
     pub scope: Scopes,
 }
 
-/// An access token as it is handed out. It does not print.
+/// An access token, as it is issued to the client. Its `Debug` output does not contain the token.
 #[derive(Clone, PartialEq, Eq)]
 pub struct AccessToken(Box<str>);
 
 impl AccessToken {
-    /// The token itself.
+    /// Returns the token.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -68,17 +68,17 @@ impl std::fmt::Debug for AccessToken {
     }
 }
 
-/// When a grant ends that is used now and not again.
+/// Returns when a grant ends if it is used now and not again.
 pub(super) fn ends_at(created_at: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
     Ord::min(created_at + ABSOLUTE_LIFETIME, now + IDLE_LIFETIME)
 }
 
-/// Whether tokens may still be issued from a grant.
+/// Returns whether tokens can still be issued from a grant.
 pub(super) fn is_live(grant: &Model, now: DateTime<Utc>) -> bool {
     grant.revoked_at.is_none() && now < grant.ends_at
 }
 
-/// A grant, which nobody else changes until the transaction ends.
+/// Finds a grant, and locks its row until the transaction ends. `Ok(None)`: no such grant.
 pub(super) async fn lock(db: &impl ConnectionTrait, id: GrantId) -> Result<Option<Model>, Failure> {
     Ok(Entity::find_by_id(id).lock_exclusive().one(db).await?)
 }
@@ -96,7 +96,7 @@ pub(super) fn mint(minter: &Minter, grant: &Model, scope: &Scopes) -> Result<Acc
     Ok(AccessToken(token.into()))
 }
 
-/// Notes that a person was found to be one who may come in, without going back in time.
+/// Stores when the access policy last admitted a user. Never moves the time backwards.
 pub(super) async fn gate_was_open(
     db: &impl ConnectionTrait,
     user: &str,
@@ -114,7 +114,7 @@ pub(super) async fn gate_was_open(
     Ok(())
 }
 
-/// Grants that live: the condition of every question about connected apps.
+/// The condition for live grants, used by all queries about connected apps.
 pub(super) fn live(now: DateTime<Utc>) -> Condition {
     Condition::all().add(COLUMN.revoked_at.is_null()).add(COLUMN.ends_at.gt(now))
 }
@@ -134,9 +134,9 @@ mod tests {
 
     #[test]
     fn rows_are_kept_until_no_token_needs_them() {
-        // A grant never loses its client.
+        // A client must not be deleted before its grants end.
         assert!(crate::client::IDLE_LIFETIME >= ABSOLUTE_LIFETIME);
-        // The row of an ended grant is what refuses its access tokens.
+        // The row of an ended grant invalidates its access tokens.
         assert!(MIN_ENDED_RETENTION > crate::access_token::MAX_TTL);
     }
 }

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use uuid::{NoContext, Timestamp, Uuid};
 
-/// A UUID of version 7, so that what is made later sorts later.
+/// Generates a UUID of version 7, so that ids sort by creation time.
 pub(crate) fn uuid_at(now: DateTime<Utc>) -> Uuid {
     Uuid::new_v7(Timestamp::from_unix(
         NoContext,

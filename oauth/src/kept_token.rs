@@ -1,5 +1,5 @@
-//! The GitHub tokens with which membership of the organization is checked again: kept sealed, one for
-//! each person, and only while there is an organization to belong to.
+//! Stored GitHub tokens, with which membership of the organization is rechecked: encrypted, one per
+//! user, and only while an organization is configured.
 
 use entity::github_tokens::{ActiveModel, Column, Entity};
 use mcp::UserId;
@@ -12,8 +12,7 @@ use sea_orm::{
 use super::data_keys::CannotOpen;
 use crate::server::Server;
 
-/// Keeps GitHub's token of a person, sealed, while membership has to be asked about; forgets it
-/// otherwise.
+/// Stores a user's GitHub token, encrypted, if an organization is configured; deletes it otherwise.
 pub(super) async fn keep(
     db: &impl ConnectionTrait,
     server: &Server,
@@ -41,13 +40,13 @@ pub(super) async fn keep(
     Ok(())
 }
 
-/// The GitHub token that is kept for a person.
+/// The stored GitHub token of a user.
 pub(super) enum KeptToken {
-    /// It is there.
+    /// The decrypted token.
     Token(Secret),
-    /// No token is kept, or it is damaged.
+    /// No token is stored, or it is damaged.
     Missing,
-    /// It is sealed under a key that is not configured here.
+    /// The token is encrypted with a key that is not configured here.
     Unreadable,
 }
 
@@ -67,7 +66,7 @@ pub(super) async fn kept(server: &Server, user: &UserId) -> Result<KeptToken, Fa
         Err(error) => {
             tracing::error!(
                 user = user.as_str(), %error,
-                "Could not open the GitHub token of {user}"
+                "Could not decrypt the GitHub token of {user}"
             );
             Ok(match error {
                 CannotOpen::UnknownKey => KeptToken::Unreadable,
@@ -77,8 +76,8 @@ pub(super) async fn kept(server: &Server, user: &UserId) -> Result<KeptToken, Fa
     }
 }
 
-/// Seals a token under the first key, so that the one it was sealed under can be taken away. Does
-/// nothing if the token has been replaced meanwhile.
+/// Encrypts a token with the first key, so that the key that it was encrypted with can be removed.
+/// Does nothing if the stored token was replaced concurrently.
 async fn reseal(
     server: &Server,
     user: &UserId,
@@ -97,7 +96,7 @@ async fn reseal(
     Ok(())
 }
 
-/// What a token is sealed for: one person's, and nothing else.
+/// Associated data of the encryption: binds the token to one user.
 fn purpose(user: &UserId) -> String {
     format!("github-token/v1|{user}")
 }

@@ -1,20 +1,20 @@
-//! OAuth rules without HTTP.
+//! The OAuth 2.1 authorization server, without HTTP.
 //!
-//! The flow, in the order in which a client walks it:
+//! The modules, in the order of the authorization flow:
 //!
-//! | step | module |
+//! | step | modules |
 //! |---|---|
-//! | who the client is | [`client`], [`register`], [`cimd`] |
-//! | what it asks for | [`authorize`] |
-//! | what the person says | [`consent`] |
-//! | who the person is, and whether they may come in | [`github`], [`gate`], [`sign_in`] |
-//! | what the client gets | [`code`], [`grant`], [`refresh`], [`access_token`], [`signing_keys`] |
-//! | how it ends | [`account`], [`revoke`], [`revoked`], [`sweep`] |
+//! | client identification and registration | [`client`], [`register`], [`cimd`] |
+//! | authorization request | [`authorize`] |
+//! | user consent | [`consent`] |
+//! | upstream login and access policy | [`github`], [`gate`], [`sign_in`] |
+//! | codes, grants and tokens | [`code`], [`grant`], [`refresh`], [`access_token`], [`signing_keys`] |
+//! | revocation and clean-up | [`account`], [`revoke`], [`revoked`], [`sweep`] |
 //!
-//! [`redirect_uri`], [`pkce`], [`scope`], [`resource`], [`metadata_url`] and
-//! [`display_name`] are rules without any IO, and [`token_format`] is what secrets look like.
-//! [`audit`] writes down what happened. [`pending`] and [`limits`] are the stores that
-//! instances share, [`data_keys`] seals what is kept for a person.
+//! [`redirect_uri`], [`pkce`], [`scope`], [`resource`], [`metadata_url`] and [`display_name`] are
+//! validation rules without IO. [`token_format`] defines the format of codes, refresh tokens and
+//! client credentials. [`audit`] writes the audit log. [`pending`] and [`limits`] are the stores
+//! that instances share, and [`data_keys`] encrypts the secrets that are stored for users.
 
 pub mod access;
 pub mod access_token;

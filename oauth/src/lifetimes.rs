@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-/// The longest life that a token may have. Tokens of clients live for [`MAX_CONFIGURED_TTL`] at
-/// most; this is longer so that an operator can mint one by hand for a day of work. A token that
-/// claims to live longer is refused, whoever signed it.
+/// The maximum lifetime of any access token. Tokens of clients live for [`MAX_CONFIGURED_TTL`] at
+/// most; this is longer so that an operator can issue one by hand for a day of work. A token that
+/// claims a longer lifetime is refused, even with a valid signature.
 pub const MAX_TTL: Duration = Duration::from_hours(24);
 
-/// The longest life that tokens of clients can be given by configuration. They are refreshed without
-/// anybody noticing, so nothing is gained by more.
+/// The maximum lifetime that can be configured for tokens of clients. Clients refresh tokens
+/// automatically, so a longer lifetime has no advantage.
 pub const MAX_CONFIGURED_TTL: Duration = Duration::from_hours(1);
 
-/// How far the clocks of instances may differ, in seconds.
+/// The tolerated difference between the clocks of instances, in seconds.
 pub const LEEWAY: i64 = 5;

@@ -1,12 +1,12 @@
-//! How often somebody may do something: all buckets in one list, behind one small trait.
+//! Rate limits: all buckets in one list, and the trait of the limiter.
 //!
-//! The algorithm is GCRA: a bucket remembers one time for each key, up to which the key has used its
-//! share, so a burst may be as large as the limit and the share grows back evenly. An implementation
-//! that is shared by instances ([`crate::redis`]) keeps the same number in Redis and moves it in one
-//! step.
+//! The algorithm is GCRA: for each key, a bucket stores one time, up to which the key has used its
+//! quota, so a burst may be as large as the limit and the quota is restored evenly. An
+//! implementation that instances share ([`crate::redis`]) stores the same number in Redis and
+//! updates it atomically.
 //!
-//! A limiter never fails: when its store is away it goes on by itself, because refusing everybody is
-//! worse than counting for each instance.
+//! A limiter never fails: when its store is unavailable, each instance counts alone, because
+//! refusing all requests would be worse.
 
 use std::{
     collections::HashMap,
@@ -20,63 +20,64 @@ use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use platform::clock::Clock;
 
-/// A limit: so many within a window, for each key.
+/// A limit: the number of requests within a window, per key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bucket {
-    /// Its name in stores and logs.
+    /// The name in stores and logs.
     pub name: &'static str,
-    /// How many.
+    /// The number of requests.
     pub limit: u32,
-    /// Within how long.
+    /// The window.
     pub window: Duration,
 }
 
-/// Registrations of one network. A person registers a few clients a day.
+/// Registrations per network. A user registers a few clients a day.
 pub const REGISTER: Bucket = per_hour("register", 10);
 
-/// Registrations of everybody, so that a flood from many networks stays small enough to clean up.
+/// Registrations in total, so that a flood from many networks stays small enough to clean up.
 pub const REGISTER_ALL: Bucket = per_hour("register_all", 300);
 
-/// Authorization requests of one network, apart from those that other sites make.
+/// Authorization requests per network, excluding those that other sites cause (cross-site
+/// requests).
 pub const AUTHORIZE: Bucket = per_minute("authorize", 30);
 
-/// Views of and decisions on the pages of one sign-in or of one signed-in person, and views of such
-/// pages by one network without either.
+/// Views of and decisions on the pages of one pending authorization or of one signed-in user, and
+/// views of such pages per network without either.
 pub const CONSENT: Bucket = per_minute("consent", 30);
 
-/// Returns from GitHub in one sign-in, and those of one network that belong to no sign-in.
+/// Callbacks from GitHub per pending login, and per network for those that belong to no pending
+/// login.
 pub const CALLBACK: Bucket = per_minute("callback", 30);
 
-/// Exchanges of refresh tokens of one grant: a client may have many processes that share a token.
+/// Exchanges of refresh tokens per grant: a client may have many processes that share a token.
 pub const REFRESH: Bucket = per_minute("refresh", 1_200);
 
-/// Requests to the token endpoint and the revocation endpoint by one network that failed: guesses.
-/// Counted after the request was judged, so that they use up nobody's share but that of the next
-/// guesses.
+/// Failed requests to the token endpoint and the revocation endpoint per network. A request is
+/// counted after it has failed, so successful requests use no quota.
 pub const TOKEN_FAILURES: Bucket = per_minute("token_failures", 10);
 
-/// Fetches of metadata documents of unknown clients from one host, which did not ask for them.
+/// Fetches of metadata documents of unknown clients per host. The host did not ask for them.
 pub const METADATA_HOST: Bucket = per_minute("metadata_host", 10);
 
-/// Fetches of metadata documents of unknown clients altogether.
+/// Fetches of metadata documents of unknown clients in total.
 pub const METADATA_ALL: Bucket = per_minute("metadata_all", 60);
 
-/// Fetches of metadata documents of known clients from one host.
+/// Fetches of metadata documents of known clients per host.
 pub const METADATA_KNOWN_HOST: Bucket = per_minute("metadata_known_host", 10);
 
-/// Fetches of metadata documents of known clients altogether.
+/// Fetches of metadata documents of known clients in total.
 pub const METADATA_KNOWN_ALL: Bucket = per_minute("metadata_known_all", 60);
 
-/// Documents that one person imports from an address.
+/// Imports of documents from a URL, per user.
 pub const IMPORT: Bucket = per_minute("import", 10);
 
-/// Requests of one network with a bad access token.
+/// Requests with an invalid access token, per network.
 pub const UNAUTHORIZED: Bucket = per_minute("unauthorized", 60);
 
-/// Views of the reference of the HTTP API by one network: a page of 3 MB.
+/// Views of the HTTP API reference, a page of 3 MB, per network.
 pub const DOCS: Bucket = per_minute("docs", 30);
 
-/// Every bucket.
+/// All buckets.
 pub const ALL: [Bucket; 14] = [
     DOCS,
     REGISTER,
@@ -95,17 +96,18 @@ pub const ALL: [Bucket; 14] = [
 ];
 
 impl Bucket {
-    /// After how long one more grows back, in microseconds.
+    /// Returns the time in which one request of the quota is restored, in microseconds.
     pub(crate) fn interval(&self) -> i64 {
         self.micros() / i64::from(self.limit.max(1))
     }
 
-    /// The window in microseconds.
+    /// Returns the window in microseconds.
     pub(crate) fn micros(&self) -> i64 {
         i64::try_from(self.window.as_micros()).unwrap_or(i64::MAX)
     }
 
-    /// The verdict on a key whose time would be this many microseconds ahead of now.
+    /// Returns the verdict for a key whose stored time would be this many microseconds ahead of
+    /// now.
     pub(crate) fn judge(&self, ahead: i64) -> Verdict {
         let free = self.micros() - ahead;
         if free < 0 {
@@ -126,7 +128,7 @@ fn whole_seconds(micros: u64) -> Duration {
     Duration::from_secs(micros.div_ceil(1_000_000))
 }
 
-/// A bucket of this many requests per minute.
+/// Creates a bucket of `limit` requests per minute.
 pub const fn per_minute(name: &'static str, limit: u32) -> Bucket {
     Bucket { name, limit, window: Duration::from_mins(1) }
 }
@@ -135,45 +137,45 @@ const fn per_hour(name: &'static str, limit: u32) -> Bucket {
     Bucket { name, limit, window: Duration::from_hours(1) }
 }
 
-/// Whether something may be done now.
+/// Whether a request is allowed now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Yes.
+    /// The request is allowed.
     Allowed {
-        /// How many more could follow at once.
+        /// The number of requests that are still allowed at once.
         remaining: u32,
-        /// After how long the whole share would be there again, in whole seconds.
+        /// Time until the quota is fully restored, in whole seconds.
         whole_after: Duration,
     },
-    /// Not yet.
+    /// The quota is used up.
     Refused {
-        /// After how long it is worth another try, in whole seconds, at least one.
+        /// Time until a retry can be allowed, in whole seconds, at least one.
         retry_after: Duration,
     },
 }
 
 impl Verdict {
-    /// Whether it is a yes.
+    /// Returns whether the request is allowed.
     pub fn is_allowed(self) -> bool {
         matches!(self, Self::Allowed { .. })
     }
 }
 
-/// Counts. Cheap to call; one step of a store at most.
+/// A rate limiter. Cheap to call: at most one operation of a store.
 #[async_trait]
 pub trait Limiter: Send + Sync + fmt::Debug {
-    /// Takes so many from the key's share, if they are left. More than the whole share counts as
-    /// the whole share: waiting has to help everybody.
+    /// Takes `count` from the key's quota, if that much is left. A `count` above the limit is
+    /// treated as the limit, so that waiting always helps.
     async fn take(&self, bucket: &Bucket, key: &str, count: u32) -> Verdict;
 
-    /// Takes one from the key's share, if there is any left.
+    /// Takes one from the key's quota, if any is left.
     async fn check(&self, bucket: &Bucket, key: &str) -> Verdict {
         self.take(bucket, key, 1).await
     }
 }
 
-/// The network of a client as a key: an IPv4 address, or the /64 of an IPv6 address, which is what
-/// one customer has.
+/// Returns the network of a client as a key: an IPv4 address, or the /64 of an IPv6 address, which
+/// is typically assigned to one customer.
 pub fn network(address: IpAddr) -> String {
     match address.to_canonical() {
         IpAddr::V4(address) => address.to_string(),
@@ -184,10 +186,11 @@ pub fn network(address: IpAddr) -> String {
     }
 }
 
-/// The address of a client behind proxies: each of our own `hops` proxies has appended the address
-/// that it saw, so the client's is that many from the right. What stands further left was written by
-/// the client and proves nothing. With fewer entries than hops, or one that is no address, the
-/// leftmost readable one of ours counts, at last the peer of the connection.
+/// Returns the address of a client behind proxies. Each of the `hops` trusted proxies has appended
+/// the address that it saw, so the client's address is the entry at position `hops` from the right.
+/// Entries further left were written by the client and prove nothing. If there are fewer entries
+/// than `hops`, or one is no address, the leftmost readable trusted entry is used, and finally the
+/// peer of the connection.
 pub fn client_address<'a>(
     peer: IpAddr,
     forwarded_for: impl DoubleEndedIterator<Item = &'a str>,
@@ -196,7 +199,7 @@ pub fn client_address<'a>(
     forwarded_for.rev().take(hops.into()).map_while(|it| address(it.trim())).last().unwrap_or(peer)
 }
 
-/// An address with or without a port, as proxies write it.
+/// Parses an address with or without a port, as proxies write it.
 fn address(text: &str) -> Option<IpAddr> {
     text.parse()
         .ok()
@@ -204,21 +207,21 @@ fn address(text: &str) -> Option<IpAddr> {
         .or_else(|| text.strip_prefix('[')?.strip_suffix(']')?.parse().ok())
 }
 
-/// How many keys are remembered, of about 100 bytes each.
+/// The maximum number of keys that are stored, of about 100 bytes each.
 const MAX_KEYS: usize = 100_000;
 
-/// The name of a bucket, and who draws from it.
+/// The name of a bucket, and the key within it.
 type Key = (&'static str, Box<str>);
 
-/// A limiter of this process alone.
+/// A limiter in the memory of this process.
 pub struct InProcess {
     clock: Arc<dyn Clock>,
-    /// Up to when each key has used its share.
+    /// The time up to which each key has used its quota.
     used_until: Mutex<HashMap<Key, DateTime<Utc>>>,
 }
 
 impl InProcess {
-    /// An empty one.
+    /// Creates an empty limiter.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self { clock, used_until: Mutex::default() }
     }
@@ -232,19 +235,22 @@ impl InProcess {
             if used_until.len() >= MAX_KEYS {
                 used_until.retain(|_, it| *it > now);
             }
-            // With everything full of keys that still count, a new one is not counted: otherwise
-            // whoever fills the table would lock out everybody else.
+            // If the table is full of keys that still count, a new key is not limited: otherwise a
+            // client that fills the table would lock out all others.
             if used_until.len() < MAX_KEYS || used_until.contains_key(&key) {
                 used_until.insert(key, used);
             } else {
-                tracing::warn!(bucket = bucket.name, "The table of rate limits is full");
+                tracing::warn!(
+                    bucket = bucket.name,
+                    "The rate limiter's table is full; new keys are not limited"
+                );
             }
         }
         verdict
     }
 }
 
-/// Where the key's time moves to if so many are taken now, and whether they may be.
+/// Computes the new time of a key if `count` requests are made now, and the verdict.
 fn step(
     bucket: &Bucket,
     now: DateTime<Utc>,
@@ -353,7 +359,7 @@ mod tests {
                     allowed.push(now);
                 }
             }
-            // The burst, and what grew back meanwhile.
+            // The burst, and the quota restored meanwhile.
             for start in &allowed {
                 let within = allowed
                     .iter()

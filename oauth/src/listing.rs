@@ -1,4 +1,4 @@
-//! What an operator sees of people, clients and the audit log: a page at a time.
+//! Paginated lists of users, clients and audit entries, for operators.
 
 use std::collections::HashMap;
 
@@ -15,84 +15,84 @@ use serde::Serialize;
 use super::{client::Metadata, grant};
 use crate::server::Server;
 
-/// The most entries that one page has.
+/// The maximum number of entries of one page.
 pub const MOST: u64 = 1_000;
 
-/// A person who has signed in, or was blocked.
+/// A user who has signed in, or was blocked.
 #[derive(Clone, Debug, Serialize)]
 pub struct Person {
     /// The identity, such as `github:583231`.
     pub user: String,
-    /// The login that they last signed in with.
+    /// The login of the last sign-in.
     pub login: String,
-    /// Their first sign-in.
+    /// When the user first signed in.
     pub since: DateTime<Utc>,
-    /// Their last use.
+    /// When the user last used the server.
     pub last_seen: DateTime<Utc>,
-    /// Since when they are blocked.
+    /// When the user was blocked. `None`: not blocked.
     pub blocked: Option<DateTime<Utc>>,
-    /// How many apps are connected.
+    /// The number of connected apps.
     pub connections: u64,
 }
 
-/// A client that somebody registered, or that is known by its document.
+/// A client that was registered dynamically, or is known by its metadata document.
 #[derive(Clone, Debug, Serialize)]
 pub struct KnownClient {
     /// The `client_id`.
     pub client: String,
-    /// How it is known: `dynamic` or `metadata_document`.
+    /// How the client is known: `dynamic` or `metadata_document`.
     pub kind: String,
-    /// What it calls itself. Nobody has checked that.
+    /// The self-declared, unverified name.
     pub name: Option<String>,
-    /// Since when it is known.
+    /// When the client became known.
     pub since: DateTime<Utc>,
-    /// When it last got a token, to the hour.
+    /// When the client last got a token, to the hour.
     pub last_used: Option<DateTime<Utc>>,
-    /// How many people have it connected.
+    /// The number of live grants of the client.
     pub connections: u64,
 }
 
 /// An entry of the audit log.
 #[derive(Clone, Debug, Serialize)]
 pub struct Entry {
-    /// Its id, by which the next page is found.
+    /// The id, which is the cursor for the next page.
     pub id: String,
     /// When it happened.
     pub at: DateTime<Utc>,
-    /// What happened.
+    /// The kind of event.
     pub event: String,
-    /// The person.
+    /// The user.
     pub user: Option<String>,
     /// The client.
     pub client: Option<String>,
     /// The grant.
     pub grant: Option<String>,
-    /// The request, as it stands in the log.
+    /// The request id, as in the log.
     pub request_id: Option<String>,
-    /// Where the request came from.
+    /// The network address that the request came from.
     pub address: Option<String>,
-    /// More about it.
+    /// Details of the event.
     pub detail: Option<String>,
 }
 
-/// Which entries of the audit log.
+/// A filter for entries of the audit log. `None` in a field: no restriction.
 #[derive(Clone, Debug, Default)]
 pub struct AuditFilter {
-    /// About this person.
+    /// Entries about this user.
     pub user: Option<UserId>,
-    /// About this client.
+    /// Entries about this client.
     pub client: Option<ClientId>,
-    /// Of this kind.
+    /// Entries of this kind of event.
     pub event: Option<String>,
-    /// Of this request.
+    /// Entries of this request.
     pub request_id: Option<String>,
-    /// At this time or later.
+    /// Entries at this time or later.
     pub since: Option<DateTime<Utc>>,
-    /// Before the entry of this id.
+    /// Entries before the entry with this id.
     pub before: Option<uuid::Uuid>,
 }
 
-/// People by identity, after the one that the page before ended with.
+/// Lists users by identity, after `after`, the last identity of the previous page.
 pub async fn people(
     server: &Server,
     only_blocked: bool,
@@ -123,7 +123,7 @@ pub async fn people(
     Ok(rows.into_iter().map(person).collect())
 }
 
-/// Clients by id, after the one that the page before ended with.
+/// Lists clients by id, after `after`, the last id of the previous page.
 pub async fn clients(
     server: &Server,
     after: Option<&str>,
@@ -154,7 +154,7 @@ pub async fn clients(
     Ok(rows.into_iter().map(known).collect())
 }
 
-/// The audit log, newest first.
+/// Lists entries of the audit log, newest first.
 pub async fn audit(
     server: &Server,
     filter: AuditFilter,
@@ -197,7 +197,7 @@ pub async fn audit(
     Ok(query.all(server.db()).await?.into_iter().map(entry).collect())
 }
 
-/// How many live grants there are for each value of a column.
+/// Counts the live grants for each value of a column.
 async fn connections(
     server: &Server,
     column: oauth_grants::Column,

@@ -1,8 +1,8 @@
-//! Client identifiers that are URLs: where a Client ID Metadata Document can be.
+//! Client identifiers that are URLs of Client ID Metadata Documents.
 //!
-//! The rules are those of the draft plus what keeps a fetch harmless: no address in place of a name,
-//! no other port, nothing that parsers understand differently. A URL that is refused here is never
-//! connected to.
+//! The rules are those of the draft, and more that keep a fetch harmless: no IP address as the
+//! host, no port, and no text that parsers interpret differently. The server never connects to a
+//! URL that is refused here.
 
 use std::fmt;
 
@@ -10,10 +10,10 @@ use platform::non_public_ip::public_host;
 
 use super::redirect_uri::has_dot_segments;
 
-/// The longest URL that is taken.
+/// The maximum length of a URL, in bytes.
 pub const MAX_BYTES: usize = 512;
 
-/// The URL of a metadata document, which is also the `client_id`. Kept exactly as it was written.
+/// The URL of a metadata document, which is also the `client_id`, exactly as the client wrote it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct MetadataUrl {
     text: String,
@@ -26,13 +26,13 @@ pub enum MetadataUrlError {
     /// More than [`MAX_BYTES`].
     #[error("it is longer than 512 characters")]
     TooLong,
-    /// Not `https://`, or not absolute, or with characters that a URL does not have.
+    /// Not `https://`, not absolute, or with characters that are not allowed in URLs.
     #[error("it is not a plain https:// URL")]
     NotHttps,
-    /// Nothing after the host.
+    /// No path after the host.
     #[error("it has no path")]
     NoPath,
-    /// `.` or `..`, also encoded.
+    /// `.` or `..` in the path, also percent-encoded.
     #[error("its path has dot segments")]
     DotSegments,
     /// `#`.
@@ -41,22 +41,22 @@ pub enum MetadataUrlError {
     /// `user:password@`.
     #[error("it holds a user name")]
     UserInfo,
-    /// Any port, even the usual one.
+    /// Any port, even the default.
     #[error("it names a port")]
     Port,
-    /// An address, a name that only a local network knows, or our own name.
+    /// An IP address, a name of a local network, or the name of this server.
     #[error("its host is not a public host name")]
     Host,
 }
 
 impl MetadataUrl {
-    /// Whether a `client_id` is meant as a URL at all.
+    /// Returns whether a `client_id` looks like a URL.
     pub fn looks_like(client_id: &str) -> bool {
         client_id.contains("://")
     }
 
-    /// Takes a `client_id`. `own_host` is the host of this server, whose documents would be its own
-    /// answers.
+    /// Parses a `client_id`. `own_host` is the host of this server, which is refused, because its
+    /// documents would be its own responses.
     pub fn parse(client_id: &str, own_host: &str) -> Result<Self, MetadataUrlError> {
         use MetadataUrlError as Error;
 
@@ -97,12 +97,12 @@ impl MetadataUrl {
         Ok(Self { text: client_id.to_owned(), host })
     }
 
-    /// Exactly as it was written.
+    /// Returns the URL, exactly as the client wrote it.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// The host that vouches for the client.
+    /// Returns the host, which identifies the client's publisher.
     pub fn host(&self) -> &str {
         &self.host
     }

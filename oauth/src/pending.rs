@@ -1,10 +1,10 @@
-//! Where what is half done waits: an authorization between two pages, a person who is at GitHub, and
-//! the browser session of the account page.
+//! The store for short-lived state: pending authorizations, pending logins at GitHub, and the
+//! browser sessions of the account page.
 //!
-//! A store is a small trait, shaped for Redis: a value of bytes under a key, every one with an end,
-//! and one step that takes a value so that no two callers get it. What is secret in a key is kept as
-//! its hash. A value begins with a version, so that old and new instances that run side by side
-//! during a deploy read each other's.
+//! A store is a small trait, designed for Redis: byte values under keys, each with an expiry time,
+//! and an atomic operation that takes a value so that only one caller gets it. Keys contain hashes
+//! instead of secrets. A value begins with a version, so that old and new instances can read each
+//! other's values when they run side by side during a deploy.
 
 use std::{
     collections::HashMap,
@@ -21,43 +21,45 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-/// How long a person may take between two steps of a sign-in.
+/// How long a user may take between two steps of a sign-in.
 pub const PENDING_TTL: Duration = Duration::from_mins(10);
 
-/// The version that is written before each value. A change of a record that old instances could not
-/// read takes a new one, and a reader for both.
+/// The version byte before each value. A change of a record that old instances cannot read needs a
+/// new version, and a reader for both.
 const VERSION: u8 = 1;
 
-/// The store gave no answer. The same request may succeed later.
+/// The store is unavailable. The same request may succeed later.
 #[derive(Debug, thiserror::Error)]
 #[error("the store of pending authorizations is unavailable: {0}")]
 pub struct StoreUnavailable(pub String);
 
-/// Where a value is: `oauth:<kind>:<hash>`.
+/// The key of a value: `oauth:<kind>:<hash>`.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Key(String);
 
-/// Keeps values for a while.
+/// A store of values that expire.
 #[async_trait]
 pub trait PendingStore: Send + Sync + fmt::Debug {
-    /// Keeps a value for as long as `ttl`. There is none under the key yet.
+    /// Stores a value for `ttl`. The caller guarantees that the key is new.
     async fn put(&self, key: &Key, value: Vec<u8>, ttl: Duration) -> Result<(), StoreUnavailable>;
 
-    /// Looks at a value.
+    /// Returns a value without removing it. `Ok(None)`: there is none, or it has expired.
     async fn peek(&self, key: &Key) -> Result<Option<Vec<u8>>, StoreUnavailable>;
 
-    /// Takes a value away, in one step: of several callers one gets it.
+    /// Removes and returns a value atomically: of several concurrent callers, one gets it.
+    /// `Ok(None)`: there is none, or it has expired.
     async fn take(&self, key: &Key) -> Result<Option<Vec<u8>>, StoreUnavailable>;
 }
 
 impl Key {
-    /// Where the value of a kind is that somebody finds by a secret.
+    /// Builds the key of a value from its kind and the secret that it is found by. Only a hash of
+    /// the secret becomes part of the key.
     pub fn new(kind: &'static str, secret: &str) -> Self {
         let hash = URL_SAFE_NO_PAD.encode(Sha256::digest(secret.as_bytes()));
         Self(format!("oauth:{kind}:{hash}"))
     }
 
-    /// The key as a store uses it. Holds no secret.
+    /// Returns the key as a string. It contains no secret.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -69,13 +71,13 @@ impl fmt::Debug for Key {
     }
 }
 
-/// Something that can wait in a store.
+/// A type that can be stored.
 pub(crate) trait Record: Serialize + DeserializeOwned {
-    /// What it is called in keys.
+    /// The kind in the keys of these records.
     const KIND: &'static str;
 }
 
-/// Keeps a record under a secret.
+/// Stores a record under a secret.
 pub(crate) async fn put<R: Record>(
     store: &dyn PendingStore,
     secret: &str,
@@ -88,7 +90,7 @@ pub(crate) async fn put<R: Record>(
     store.put(&Key::new(R::KIND, secret), value, ttl).await
 }
 
-/// Looks at the record under a secret.
+/// Returns the record under a secret without removing it.
 pub(crate) async fn peek<R: Record>(
     store: &dyn PendingStore,
     secret: &str,
@@ -96,7 +98,7 @@ pub(crate) async fn peek<R: Record>(
     Ok(store.peek(&Key::new(R::KIND, secret)).await?.and_then(|it| read(&it)))
 }
 
-/// Takes the record under a secret: of several callers one gets it.
+/// Removes and returns the record under a secret: of several concurrent callers, one gets it.
 pub(crate) async fn take<R: Record>(
     store: &dyn PendingStore,
     secret: &str,
@@ -104,56 +106,56 @@ pub(crate) async fn take<R: Record>(
     Ok(store.take(&Key::new(R::KIND, secret)).await?.and_then(|it| read(&it)))
 }
 
-/// A record that cannot be read does not exist: somebody begins anew, which is all that could be
-/// done about it.
+/// Decodes a record. `None`: it cannot be read; it is treated like a missing one, so that the user
+/// starts again.
 fn read<R: Record>(value: &[u8]) -> Option<R> {
     let (VERSION, json) = value.split_first().map(|(version, json)| (*version, json))? else {
-        tracing::warn!(kind = R::KIND, "A pending record has a version that is not known here");
+        tracing::warn!(kind = R::KIND, "Pending record has an unknown version");
         return None;
     };
     serde_json::from_slice(json)
-        .inspect_err(|error| tracing::warn!(kind = R::KIND, "A pending record is damaged: {error}"))
+        .inspect_err(|error| tracing::warn!(kind = R::KIND, "Pending record is damaged: {error}"))
         .ok()
 }
 
-/// A new secret of 256 bits in base64url: the name of something that waits, or what binds it to a
-/// browser.
+/// Generates a secret of 256 bits in base64url: an id of a pending flow, or a value that binds the
+/// flow to a browser.
 pub(crate) fn new_secret() -> String {
     URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>())
 }
 
-/// What is kept of a secret that binds something to a browser.
+/// The SHA-256 hash of a secret that binds a flow to a browser. Only the hash is stored.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct SecretHash([u8; 32]);
 
 impl SecretHash {
-    /// What is kept of this one.
+    /// Hashes a secret.
     pub(crate) fn of(secret: &str) -> Self {
         Self(Sha256::digest(secret.as_bytes()).into())
     }
 
-    /// Whether somebody has brought the secret, in constant time.
+    /// Returns whether `brought` is the secret, in constant time.
     pub(crate) fn is_of(&self, brought: Option<&str>) -> bool {
         brought.is_some_and(|it| Self::of(it).0.ct_eq(&self.0).into())
     }
 }
 
-/// How many values this process keeps, of about a kilobyte each, or a few with the longest `state`.
-/// The limits on requests let one network have a few hundred at a time.
+/// The maximum number of values in the store of this process, of about a kilobyte each (more only
+/// with the longest `state`). The rate limits let one network have a few hundred at a time.
 const MAX_VALUES: usize = 50_000;
 
-/// Each with its end.
+/// The values, each with its expiry time.
 type Values = HashMap<Key, (DateTime<Utc>, Vec<u8>)>;
 
-/// A store of this process alone.
+/// A store in the memory of this process.
 pub struct InProcess {
     clock: Arc<dyn Clock>,
     values: Mutex<Values>,
 }
 
 impl InProcess {
-    /// An empty one.
+    /// Creates an empty store.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self { clock, values: Mutex::default() }
     }
@@ -171,7 +173,7 @@ impl PendingStore for InProcess {
             if values.len() >= MAX_VALUES {
                 values.retain(|_, (end, _)| *end > now);
             }
-            // Nothing that waits is given up for something new.
+            // A pending value is never evicted for a new one.
             if values.len() >= MAX_VALUES {
                 return Err(StoreUnavailable("it is full".into()));
             }

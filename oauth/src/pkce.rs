@@ -1,4 +1,4 @@
-//! Proof Key for Code Exchange (RFC 7636), with `S256` and nothing else.
+//! Proof Key for Code Exchange (RFC 7636), with the `S256` method only.
 
 use std::fmt;
 
@@ -7,73 +7,75 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-/// The one method that is supported.
+/// The only supported method.
 pub const METHOD: &str = "S256";
 
-/// What a client commits to when it asks for a code: the SHA-256 of its verifier.
+/// A code challenge: the SHA-256 of the client's code verifier, sent in the authorization request.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Challenge(pub [u8; 32]);
 
-/// What a client shows when it redeems the code. Secret until then, so it does not print.
+/// A code verifier, sent in the token request. It is secret until then, so its `Debug` output does
+/// not contain it.
 #[derive(Clone)]
 pub struct Verifier(Box<str>);
 
-/// Why a challenge or a verifier is not one.
+/// Why a challenge or a verifier is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PkceError {
-    /// There is no challenge.
+    /// The challenge is missing.
     #[error("code_challenge is required")]
     ChallengeMissing,
-    /// The challenge is no SHA-256 in base64url.
+    /// The challenge is not a SHA-256 hash in base64url.
     #[error("code_challenge must be 43 characters of base64url without padding")]
     ChallengeMalformed,
-    /// The method is absent, which would mean `plain`, or another one.
+    /// The method is missing (which would mean `plain`) or not supported.
     #[error("code_challenge_method must be S256")]
     Method,
-    /// The verifier breaks the grammar.
+    /// The verifier violates the grammar.
     #[error("code_verifier must be 43 to 128 characters of A-Z a-z 0-9 - . _ ~")]
     Verifier,
 }
 
 impl Challenge {
-    /// Takes the two parameters of an authorization request. Both have to be there.
+    /// Parses the two parameters of an authorization request. Both are required.
     pub fn parse(challenge: Option<&str>, method: Option<&str>) -> Result<Self, PkceError> {
         let challenge = challenge.ok_or(PkceError::ChallengeMissing)?;
         if method != Some(METHOD) {
             return Err(PkceError::Method);
         }
-        // The decoder refuses padding, the other alphabet, and bits that mean nothing.
+        // The decoder refuses padding, the other base64 alphabet, and unused bits that are not
+        // zero.
         match URL_SAFE_NO_PAD.decode(challenge).map(<[u8; 32]>::try_from) {
             Ok(Ok(hash)) => Ok(Self(hash)),
             _ => Err(PkceError::ChallengeMalformed),
         }
     }
 
-    /// What a verifier answers.
+    /// Computes the challenge of a verifier.
     pub fn of(verifier: &Verifier) -> Self {
         Self(Sha256::digest(verifier.0.as_bytes()).into())
     }
 
-    /// Whether the verifier answers this challenge, in constant time.
+    /// Returns whether the verifier matches this challenge, in constant time.
     pub fn is_answered_by(&self, verifier: &Verifier) -> bool {
         self.0.ct_eq(&Self::of(verifier).0).into()
     }
 }
 
 impl Verifier {
-    /// Takes the parameter of a token request.
+    /// Parses the parameter of a token request.
     pub fn parse(text: &str) -> Result<Self, PkceError> {
         let right = (43..=128).contains(&text.len())
             && text.bytes().all(|it| it.is_ascii_alphanumeric() || b"-._~".contains(&it));
         if right { Ok(Self(text.into())) } else { Err(PkceError::Verifier) }
     }
 
-    /// Makes one for a request of our own.
+    /// Generates a verifier for this server's own request to an identity provider.
     pub fn generate() -> Self {
         Self(URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()).into())
     }
 
-    /// The text that goes to the server that was given the challenge.
+    /// Returns the verifier as text, for the token request.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -124,7 +126,7 @@ mod tests {
     fn the_example_of_the_specification_holds() {
         let challenge = Challenge::parse(Some(CHALLENGE), Some("S256")).unwrap();
         assert!(challenge.is_answered_by(&Verifier::parse(VERIFIER).unwrap()));
-        // Sending the challenge itself is what `plain` would have been.
+        // Sending the challenge itself as the verifier is the `plain` method.
         assert!(!challenge.is_answered_by(&Verifier::parse(CHALLENGE).unwrap()));
         assert_eq!(challenge.to_string(), CHALLENGE);
     }

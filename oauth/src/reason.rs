@@ -2,22 +2,22 @@
 
 use crate::gate::Closed;
 
-/// Why a grant can be revoked.
+/// Why a grant was revoked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// The client gave a token back (RFC 7009).
+    /// The client revoked a token (RFC 7009).
     Client,
-    /// The person disconnected the app.
+    /// The user disconnected the app.
     Person,
-    /// The person deleted their account.
+    /// The user deleted their account.
     AccountDeleted,
-    /// An operator blocked the person.
+    /// An operator blocked the user.
     Blocked,
-    /// An operator wanted it.
+    /// An operator revoked it.
     Operator,
-    /// Whoever publishes the client took it back.
+    /// The publisher of the client withdrew it.
     ClientGone,
-    /// The person may no longer come in.
+    /// The access policy no longer admits the user.
     Gate(Closed),
     /// Its code was presented again.
     CodeReplay,
@@ -26,9 +26,9 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// Whether everything else of the person ends too: sessions of the account page, access tokens
-    /// without a grant, and what was made with them. Not so if it is about one app, or if the person
-    /// disconnects all of them.
+    /// Returns whether all other access of the user ends too: sessions of the account page, access
+    /// tokens without a grant, and what was made with them. `false` if the reason concerns one app,
+    /// or if the user disconnects all apps.
     pub fn ends_all_access(self) -> bool {
         match self {
             Self::Gate(_) | Self::AccountDeleted | Self::Blocked => true,
@@ -41,7 +41,7 @@ impl Reason {
         }
     }
 
-    /// The word in the row.
+    /// Returns the word that the database stores.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Client => "client",

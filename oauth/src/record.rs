@@ -1,4 +1,4 @@
-//! Audit events that stand alone, outside any other transaction.
+//! Audit events outside any other transaction.
 
 use platform::db::Failure;
 
@@ -7,7 +7,7 @@ use crate::{
     server::Server,
 };
 
-/// Tells of something that changed nothing else in the database.
+/// Writes and logs an event that changed nothing else in the database.
 pub(crate) async fn record(server: &Server, event: Event) -> Result<(), Failure> {
     write(server.db(), server.clock().now(), &event).await?;
     event.log();

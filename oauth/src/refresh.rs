@@ -1,27 +1,28 @@
-//! Refresh tokens: each is exchanged for its successor, and one that turns up again later ends its
+//! Refresh tokens: each is exchanged for its successor (rotation), and a replayed one revokes its
 //! grant.
 //!
-//! An answer can be lost, and several processes can share one token, so a token that is presented
-//! twice is not always stolen. An exchange is one transaction under a lock on the grant's row, and
-//! one of four cases ([`decide`]):
+//! A response can be lost, and several processes can share one token, so a token that is presented
+//! twice has not always been stolen. An exchange is one transaction under a lock on the grant's
+//! row, and one of four cases ([`decide`]):
 //!
 //! | case | when | what happens |
 //! |---|---|---|
 //! | A, rotation | the newest token | it gets a successor |
-//! | B, grace | exchanged within [`GRACE`] | the same newest token again, and a fresh access token |
-//! | C, recovery | exchanged longer ago, but nothing that came of it was ever used | a new successor takes the place of the lost one; once in [`RECOVERY_WINDOW`] |
-//! | D, replay | anything else | the grant is revoked: this one, and no other of the person |
+//! | B, grace | exchanged within [`GRACE`] | returns the same newest token again, with a new access token |
+//! | C, recovery | exchanged longer ago, but within [`RECOVERY_WINDOW`], and no later token of the grant was ever exchanged | a new successor replaces the lost one; at most once per [`RECOVERY_WINDOW`] |
+//! | D, replay | anything else | this grant is revoked; other grants of the user are not |
 //!
-//! Case B needs the newest token in the clear, which is not kept. So each successor is kept sealed
-//! under its predecessor: whoever presents that can be told, and nobody else can read it, not even
-//! with the whole database. No secret is needed that instances would have to share.
+//! Case B needs the newest token in plain text, which is not stored. So each successor is stored
+//! encrypted with a key derived from its predecessor: only a client that presents the predecessor
+//! can obtain it, and the database alone does not reveal it. Instances need no shared secret for
+//! this.
 //!
-//! **Case C deviates from the letter** of RFC 9700, which would treat it as a replay: losing an
-//! answer for longer than [`GRACE`] is far more common than theft (a laptop that is closed at the
-//! wrong moment), and a thief gains nothing by it: of the two tokens one is dead afterwards, so the
-//! next exchange by the other party still ends the grant.
+//! **Case C deviates from the letter** of RFC 9700, which would treat it as a replay: losing a
+//! response for longer than [`GRACE`] is far more common than theft (a laptop that is closed at the
+//! wrong moment), and an attacker gains nothing by it: afterwards one of the two tokens is dead, so
+//! the next exchange by the other party still ends the grant.
 //!
-//! Whether the person may still come in is asked before that, outside of any lock.
+//! The access policy is rechecked before the exchange, outside of any lock.
 
 use std::time::Duration;
 
@@ -59,62 +60,64 @@ use super::{
 use crate::server::Server;
 
 /// How long after its exchange a token is still answered with the same successor: long enough for
-/// retries and for processes that share it, short enough that a thief is noticed.
+/// retries and for processes that share the token, short enough that theft is noticed.
 pub const GRACE: TimeDelta = TimeDelta::seconds(120);
 
-/// How long after its exchange a token can be used to replace a lost successor, and how often: once
-/// in this time.
+/// How long after its exchange a token can be used to replace a lost successor. Also the minimum
+/// time between two recoveries of one grant.
 pub const RECOVERY_WINDOW: TimeDelta = TimeDelta::hours(24);
 
-/// How long an answer about a person holds before it is asked for again.
+/// The age from which a result of the access policy is checked again.
 pub const GATE_RECHECK_AFTER: TimeDelta = TimeDelta::minutes(15);
 
-/// How long the last good answer holds while no new one can be had.
+/// How long the last positive result of the access policy is used while a recheck is impossible.
 pub const GATE_ANSWER_HOLDS: TimeDelta = TimeDelta::hours(24);
 
-/// How long others go on with the last answer while one instance asks. Longer than asking takes.
+/// How long other requests use the last result while one instance rechecks the access policy.
+/// Longer than a recheck takes.
 const GATE_ASKING: TimeDelta = TimeDelta::seconds(15);
 
-/// The most successors that are opened to find the newest token. A client that refreshes more often
-/// than this within [`GRACE`] is broken.
+/// The maximum number of successors that are decrypted to find the newest token. A client that
+/// refreshes more often than this within [`GRACE`] is broken.
 const MAX_CHAIN: i32 = 100;
 
-/// What a client presents.
+/// A token request with the `refresh_token` grant type.
 #[derive(Debug)]
 pub struct Rotation<'a> {
     /// The refresh token.
     pub token: &'a str,
-    /// What the access token shall be able to do; none, or no known one, means everything that was
-    /// agreed to. The grant keeps its scope.
+    /// The `scope` parameter: the scope of the access token. `None`, or no known scope, means
+    /// everything that was granted. The grant keeps its scope.
     pub scope: Option<&'a str>,
-    /// Which resources the token is for; none means ours.
+    /// The `resource` parameters (RFC 8707). An empty list means this server's MCP endpoint.
     pub resource: &'a [&'a str],
-    /// The request in which this happens.
+    /// The HTTP request, for logs and the audit log.
     pub request: RequestInfo,
 }
 
-/// Why there are no new tokens.
+/// Why a refresh token could not be exchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum RefreshError {
-    /// The token is worth nothing, or not to this client; says why, for the log.
+    /// The token is invalid, or invalid for this client; contains the reason, for the log.
     #[error("the refresh token cannot be exchanged: {0}")]
     InvalidGrant(&'static str),
-    /// The request for scopes breaks the grammar.
+    /// The `scope` parameter is malformed.
     #[error("{0}")]
     InvalidScope(#[from] MalformedScope),
-    /// The request asks for more than was agreed to.
+    /// The requested scope exceeds the granted scope.
     #[error("scope must not exceed what was granted")]
     ScopeExceeded,
-    /// The token shall be for a resource that is not ours.
+    /// The requested resource is not this server.
     #[error("{0}")]
     InvalidTarget(#[from] resource::InvalidTarget),
-    /// Nothing can be concluded: the same request may succeed later.
+    /// A dependency failed. The same request may succeed later.
     #[error("the token cannot be looked up at the moment")]
     Unavailable(#[from] Failure),
-    /// The tokens of this grant were exchanged too often lately; worth another try after this long.
+    /// The tokens of this grant were exchanged too often recently; contains the time until a retry
+    /// can succeed.
     #[error("the tokens of this grant were exchanged too often lately")]
     TooOften(Duration),
-    /// Nobody can tell at the moment whether the person may still come in.
+    /// The access policy cannot be checked at the moment, and no recent positive result exists.
     #[error("whether the person may still come in cannot be found out at the moment")]
     GateUnknown,
 }
@@ -135,7 +138,7 @@ pub async fn rotate(
     let exchange = Exchange { server, client, presented, wanted, request: rotation.request };
 
     let grant = exchange.grant().await?;
-    // By grant, not by network: who else is in the network does not matter to it.
+    // Limited per grant, not per network: other clients in the same network do not count.
     let rate = server.limiter().check(&limits::REFRESH, &grant.id.to_string()).await;
     if let Verdict::Refused { retry_after } = rate {
         return Err(RefreshError::TooOften(retry_after));
@@ -146,30 +149,31 @@ pub async fn rotate(
     exchange.rotate(grant.id, &minter).await
 }
 
-/// One presentation of a token.
+/// One attempt to exchange a refresh token.
 struct Exchange<'a> {
     server: &'a Server,
     client: &'a Client,
     presented: PlainToken,
-    /// Nothing means everything.
+    /// Empty: everything that was granted.
     wanted: Scopes,
     request: RequestInfo,
 }
 
-/// What a token that is presented means.
+/// The case that a presented token falls into (see the module documentation).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Case {
-    /// A: it is the newest.
+    /// A: it is the newest token of its grant.
     Rotate,
-    /// B: it was exchanged just now.
+    /// B: it was exchanged within [`GRACE`].
     Grace,
-    /// C: its successor was lost.
+    /// C: its successor is considered lost.
     Recover,
-    /// D: somebody else has it too.
+    /// D: another party has a copy of it.
     Replay,
 }
 
-/// Which case it is. `successor_used`: whether any token that came after this one was exchanged.
+/// Determines the case of a presented token. `successor_used`: whether any later token of the grant
+/// was exchanged.
 fn decide(
     token: &Model,
     grant: &oauth_grants::Model,
@@ -181,7 +185,7 @@ fn decide(
         return if newest { Case::Rotate } else { Case::Replay };
     };
     let recovered_lately = grant.recovered_at.is_some_and(|it| now - it <= RECOVERY_WINDOW);
-    // A time from ahead of ours, by another clock, counts as just now.
+    // A `used_at` in the future, from an instance whose clock is ahead, counts as just now.
     if now - used_at <= GRACE {
         Case::Grace
     } else if !successor_used && now - used_at <= RECOVERY_WINDOW && !recovered_lately {
@@ -192,7 +196,7 @@ fn decide(
 }
 
 impl Exchange<'_> {
-    /// The grant that the token belongs to, without a lock.
+    /// Finds the grant of the token, without a lock.
     async fn grant(&self) -> Result<oauth_grants::Model, RefreshError> {
         let db = self.server.db();
         let Some(token) = find(db, &self.presented).await? else {
@@ -208,7 +212,7 @@ impl Exchange<'_> {
         self.accept(grant)
     }
 
-    /// A grant that this client may use now.
+    /// Checks that this client may use the grant now.
     fn accept(
         &self,
         grant: Option<oauth_grants::Model>,
@@ -233,7 +237,7 @@ impl Exchange<'_> {
         }
     }
 
-    /// Whether the person may still come in. GitHub is asked anew every [`GATE_RECHECK_AFTER`].
+    /// Checks the access policy for the user. GitHub is asked again every [`GATE_RECHECK_AFTER`].
     async fn pass_gate(&self, grant: &oauth_grants::Model) -> Result<(), RefreshError> {
         let (server, user) = (self.server, UserId::new(grant.user_sub.as_str()));
         let now = server.clock().now();
@@ -248,12 +252,13 @@ impl Exchange<'_> {
             Some(_) => return self.close_gate(&user, Closed::Blocked).await,
             None => return self.close_gate(&user, Closed::SignInAgain).await,
         };
-        // The list is here, so it is looked at each time.
+        // The list is local, so it is checked every time.
         if !gate::is_listed(server, &user).await? {
             gate::count_refusal(&user, Closed::NotListed);
             return self.close_gate(&user, Closed::NotListed).await;
         }
-        // An answer about another organization is none; rows of older versions do not say.
+        // A result for another organization does not count; rows of older versions have no
+        // organization.
         let org = server.settings().gate.org.as_deref();
         let same_org = member_of.as_deref() == org;
         let lately = same_org && checked_at.is_some_and(|it| now - it < GATE_RECHECK_AFTER);
@@ -262,7 +267,8 @@ impl Exchange<'_> {
         }
         let holds = (same_org || member_of.is_none())
             && checked_at.is_some_and(|it| now - it <= GATE_ANSWER_HOLDS);
-        // Whoever has no answer at all has to ask; of those who have an old one, one does.
+        // Without any earlier result, every request rechecks; with an outdated one, only one
+        // request does.
         let asks = claim_asking(server, &user, now).await? || checked_at.is_none();
         if !asks {
             return if holds { Ok(()) } else { Err(RefreshError::GateUnknown) };
@@ -275,13 +281,14 @@ impl Exchange<'_> {
             }
             GateAnswer::Closed(why) => self.close_gate(&user, why).await,
             GateAnswer::Unknown | GateAnswer::Unreadable if holds => Ok(()),
-            // No later try would read it: a new sign-in brings a token that can be read.
+            // A retry cannot decrypt the token either. A new sign-in stores a token that can be
+            // decrypted.
             GateAnswer::Unreadable => self.close_gate(&user, Closed::SignInAgain).await,
             GateAnswer::Unknown => Err(RefreshError::GateUnknown),
         }
     }
 
-    /// The gate is about the person, not about the app: all of theirs end.
+    /// Revokes all grants of the user: the access policy concerns the user, not the app.
     async fn close_gate(&self, user: &UserId, why: Closed) -> Result<(), RefreshError> {
         revoke::user(self.server, user, Reason::Gate(why), &self.request).await?;
         Err(RefreshError::InvalidGrant("the person may no longer come in"))
@@ -290,7 +297,7 @@ impl Exchange<'_> {
     async fn rotate(&self, grant: GrantId, minter: &Minter) -> Result<TokenSet, RefreshError> {
         let now = self.server.clock().now();
         let transaction = db::begin(self.server.db()).await?;
-        // From here on nobody else changes the grant or its tokens.
+        // From here on, the lock prevents other changes to the grant and its tokens.
         let grant = self.accept(grant::lock(&transaction, grant).await?)?;
         if !code::may_come_in(&transaction, &grant.user_sub).await? {
             return Err(RefreshError::InvalidGrant("the person was shut out"));
@@ -298,7 +305,8 @@ impl Exchange<'_> {
         let Some(token) = find(&transaction, &self.presented).await? else {
             return Err(RefreshError::InvalidGrant("it does not exist"));
         };
-        // Within the grace it does not matter, and then many may wait for their turn.
+        // Within [`GRACE`] the result does not matter, and many requests may be waiting for the
+        // lock.
         let successor_used = match token.used_at {
             Some(at) if now - at > GRACE => was_used_after(&transaction, &token).await?,
             _ => false,
@@ -341,7 +349,7 @@ impl Exchange<'_> {
         })
     }
 
-    /// Gives the token a successor, which becomes the newest of its grant.
+    /// Creates the successor of the token, which becomes the newest token of its grant.
     async fn succeed(
         &self,
         transaction: &Transaction,
@@ -380,7 +388,7 @@ impl Exchange<'_> {
         Ok(successor)
     }
 
-    /// The newest token of the grant, by opening one seal after the other.
+    /// Finds the newest token of the grant, by decrypting one successor after the other.
     async fn newest(
         &self,
         transaction: &Transaction,
@@ -429,7 +437,7 @@ async fn find(db: &impl ConnectionTrait, token: &PlainToken) -> Result<Option<Mo
     Ok(Entity::find_by_id(token.hash()).one(db).await?)
 }
 
-/// Whether any later token of the grant was exchanged.
+/// Returns whether any later token of the grant was exchanged.
 async fn was_used_after(db: &impl ConnectionTrait, token: &Model) -> Result<bool, Failure> {
     let used = Entity::of(token.grant_id)
         .filter(COLUMN.generation.gt(token.generation))
@@ -439,7 +447,7 @@ async fn was_used_after(db: &impl ConnectionTrait, token: &Model) -> Result<bool
     Ok(used > 0)
 }
 
-/// Ends what came after a token, because its client never had it.
+/// Invalidates all later tokens of the grant, because the client never received them.
 async fn supersede_after(
     db: &impl ConnectionTrait,
     token: &Model,
@@ -454,8 +462,8 @@ async fn supersede_after(
     Ok(())
 }
 
-/// Forgets the seals of older tokens, which nobody can ask for any more: a successor was used, and
-/// the time of grace is over.
+/// Deletes the encrypted successors of older tokens, which are no longer needed: a successor was
+/// used, and [`GRACE`] has passed.
 async fn forget_seals(
     db: &impl ConnectionTrait,
     token: &Model,
@@ -471,7 +479,8 @@ async fn forget_seals(
     Ok(())
 }
 
-/// Lets one instance ask about a person: whoever gets true is the one.
+/// Claims the recheck of a user for this request. Returns `true` to only one caller per
+/// [`GATE_ASKING`].
 async fn claim_asking(server: &Server, user: &UserId, now: DateTime<Utc>) -> Result<bool, Failure> {
     let claimed = users::Entity::update_one_of(user.as_str())
         .col_expr(users::Column::GateAskedAt, Expr::value(now))
@@ -485,12 +494,13 @@ async fn claim_asking(server: &Server, user: &UserId, now: DateTime<Utc>) -> Res
     Ok(claimed.rows_affected == 1)
 }
 
-/// The key that a token opens its successor with.
+/// Derives the key that encrypts the successor of a token.
 fn key(token: &PlainToken) -> SealingKey {
     SealingKey::new(Secret::new(token.expose()).derive("refresh-successor/v1"))
 }
 
-/// What a seal is bound to: the grant, and the generation of the token that opens it.
+/// Associated data of the encryption: the grant, and the generation of the token whose key decrypts
+/// it.
 fn purpose(token: &Model) -> Vec<u8> {
     [token.grant_id.0.as_bytes().as_slice(), &token.generation.to_be_bytes()].concat()
 }

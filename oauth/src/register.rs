@@ -1,9 +1,9 @@
-//! Dynamic client registration (RFC 7591): a client says who it is, and nobody vouches for it.
+//! Dynamic client registration (RFC 7591). What a client says about itself is unverified.
 //!
-//! Anybody may register, so a registration is worth nothing: it proves no name, it is forgotten
-//! within a day unless somebody agrees to it, and there is no number of clients after which others
-//! are locked out. What a client says that we have no use for (links, logos, keys, contacts) is not
-//! kept, so no page can ever show it.
+//! Anyone may register, so a registration proves nothing: the name is unverified, the client is
+//! deleted after a day unless a user authorizes it, and there is no maximum number of clients,
+//! after which others would be locked out. Metadata that the server does not use (links, logos,
+//! keys, contacts) is not stored, so no page can ever show it.
 
 use std::collections::BTreeSet;
 
@@ -25,41 +25,41 @@ use super::{
 };
 use crate::server::Server;
 
-/// The longest registration that is read.
+/// The maximum size of a registration request, in bytes.
 pub const MAX_BYTES: usize = 64 * 1024;
 
-/// What a client is told when it has registered: RFC 7591, section 3.2.1.
+/// The response to a registration: RFC 7591, section 3.2.1.
 #[derive(Debug, Serialize)]
 pub struct Registered {
-    /// The new id.
+    /// The new client id.
     pub client_id: String,
     /// When it was issued, in seconds since the Unix epoch.
     pub client_id_issued_at: i64,
-    /// The new secret, if the client asked for one. Shown once.
+    /// The new secret, if the client asked for one. Only shown here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_secret: Option<ShownOnce>,
-    /// Never, if there is a secret.
+    /// 0 (never) if there is a secret, otherwise `None`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_secret_expires_at: Option<i64>,
-    /// The name as it will be shown.
+    /// The name, as it will be shown.
     pub client_name: DisplayName,
-    /// Where answers may go.
+    /// The redirect URIs.
     pub redirect_uris: Vec<RedirectUri>,
-    /// What it can exchange for tokens.
+    /// The grant types that the client may use.
     pub grant_types: Vec<&'static str>,
-    /// What it can ask for.
+    /// The response types that the client may use.
     pub response_types: [&'static str; 1],
-    /// How it proves who it is.
+    /// The authentication method at the token endpoint.
     pub token_endpoint_auth_method: Method,
-    /// What it may ask for: the known part of what it registered, or everything.
+    /// The scopes that the client may request: the known ones that it registered, or all.
     pub scope: Scopes,
 }
 
-/// A secret on its way to the client. It is written, and does not print.
+/// A secret in a response. It serializes as itself; its `Debug` output does not contain it.
 pub struct ShownOnce(PlainClientSecret);
 
 impl ShownOnce {
-    /// The secret itself.
+    /// Returns the secret.
     pub fn expose(&self) -> &str {
         self.0.expose()
     }
@@ -77,7 +77,7 @@ impl std::fmt::Debug for ShownOnce {
     }
 }
 
-/// Why a registration is refused. The text is for whoever wrote the client.
+/// Why a registration was refused. The text is for the developer of the client.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RegisterError {
     /// `invalid_redirect_uri`.
@@ -89,13 +89,13 @@ pub enum RegisterError {
     /// `unapproved_software_statement`.
     #[error("software statements are not supported")]
     SoftwareStatement,
-    /// Nothing is wrong with it; the same registration may succeed later.
+    /// A dependency failed. The same registration may succeed later.
     #[error("the client cannot be registered at the moment")]
     Unavailable,
 }
 
 impl RegisterError {
-    /// The error code of the protocol; nothing if the request was not the reason.
+    /// Returns the OAuth error code. `None`: the request was not the reason.
     pub fn code(&self) -> Option<&'static str> {
         match self {
             Self::RedirectUri(_) => Some("invalid_redirect_uri"),
@@ -110,7 +110,7 @@ impl From<Failure> for RegisterError {
     fn from(failure: Failure) -> Self {
         tracing::error!(
             dependency = failure.dependency(), error = ?failure,
-            "A client could not be registered: {failure}"
+            "Could not register a client"
         );
         Self::Unavailable
     }
@@ -163,7 +163,7 @@ pub async fn register(
     })
 }
 
-/// What is kept of a registration, if it is one that we can serve.
+/// Parses and validates a registration. Returns the metadata that is stored.
 fn parse(body: &[u8], schemes: &Schemes) -> Result<Metadata, RegisterError> {
     if body.len() > MAX_BYTES {
         return Err(metadata(&format!("the body is longer than {MAX_BYTES} bytes")));
@@ -190,8 +190,8 @@ fn parse(body: &[u8], schemes: &Schemes) -> Result<Metadata, RegisterError> {
         },
         may_refresh: may_refresh(&object)?,
         client_name: DisplayName::sanitize(text(&object, "client_name")?.unwrap_or_default()),
-        // Without a known scope it is as if none was named: the client may have been written for
-        // several servers, and asks for what it needs when it asks a person.
+        // A `scope` without any known scope is treated as absent: the client may have been written
+        // for several servers, and requests what it needs in the authorization request.
         scope: text(&object, "scope")?.map(Scopes::known).filter(|it| !it.is_empty()),
     })
 }
@@ -227,8 +227,9 @@ fn redirect_uris(
     }
 }
 
-/// Whether the client wants refresh tokens. One that does not say gets them, like one that does: the
-/// default of RFC 7591 is no, but clients that leave the member out then lose their connection.
+/// Returns whether the client gets refresh tokens. A client that omits `grant_types` gets them,
+/// too: the default of RFC 7591 is not to, but clients that omit the member then lose their
+/// connection.
 fn may_refresh(object: &Map<String, Value>) -> Result<bool, RegisterError> {
     if let Some(types) = texts(object, "response_types")?
         && !types.contains(&"code")

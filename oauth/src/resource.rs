@@ -1,21 +1,22 @@
-//! The `resource` parameter (RFC 8707): which server a token is meant for. There is one, our own.
+//! The `resource` parameter (RFC 8707): the server that a token is meant for. Only this server's
+//! MCP endpoint is accepted.
 
 use platform::public_url::PublicUrl;
 use url::{Host, Url};
 
-/// The longest `resource` that is looked at.
+/// The maximum length of a `resource`, in bytes.
 const MAX_BYTES: usize = 2_000;
 
-/// The parameter names something that is not our MCP endpoint.
+/// The parameter is not the URI of this server's MCP endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("resource must be the MCP endpoint of this server")]
 pub struct InvalidTarget;
 
-/// Whether every `resource` of a request is our MCP endpoint. None at all is fine: clients from
-/// before the parameter leave it out, and there is only one thing they can mean.
+/// Checks that every `resource` of a request is this server's MCP endpoint. No `resource` at all is
+/// valid: older clients omit it, and there is only one endpoint that they can mean.
 ///
-/// Beyond equality we take what clients are known to send: another case of the scheme or host, a
-/// trailing slash, the origin's default port, and a query, which ChatGPT appends.
+/// Besides the exact URI, variants that clients are known to send are accepted: another case of the
+/// scheme or host, a trailing slash, the origin's default port, and a query, which ChatGPT appends.
 pub fn check<'a>(
     ours: &PublicUrl,
     resources: impl IntoIterator<Item = &'a str>,
@@ -25,7 +26,7 @@ pub fn check<'a>(
             return Err(InvalidTarget);
         }
         if resource.contains('?') {
-            tracing::info!(resource, "A query was dropped from the resource of a request");
+            tracing::info!(resource, "Ignored the query of a resource parameter");
         }
     }
     Ok(())
@@ -36,7 +37,8 @@ fn is_ours(ours: &PublicUrl, resource: &str) -> bool {
     if resource == expected {
         return true;
     }
-    // The parser drops control characters, and repairs slashes: what needs a repair is refused.
+    // The parser drops control characters and repairs slashes; a URI that needs such a repair is
+    // refused.
     let plain = resource.len() <= MAX_BYTES
         && resource.bytes().all(|it| it.is_ascii_graphic() && it != b'\\')
         && resource.contains("://")
@@ -52,7 +54,7 @@ fn is_ours(ours: &PublicUrl, resource: &str) -> bool {
         && path.strip_suffix('/').unwrap_or(path) == "/mcp"
 }
 
-/// The path as it was sent, before the parser resolves dots and decodes.
+/// Returns the path as it was sent, before the parser resolves dot segments and decodes.
 fn resource_path(resource: &str) -> &str {
     let after_scheme = resource.split_once("://").map_or("", |(_, it)| it);
     let path = after_scheme.find(['/', '?']).map_or("", |from| &after_scheme[from..]);

@@ -1,12 +1,13 @@
-//! Ending grants before their time: by the client (RFC 7009), the person, an operator, or because
-//! something is wrong.
+//! Revoking grants: by the client (RFC 7009), the user, an operator, or because of suspected theft
+//! or the access policy.
 //!
-//! A revocation is a statement on the grant's row. Refresh tokens see it at once, since they are
-//! exchanged under a lock on that row; access tokens are refused by every instance that has heard
-//! of it ([`super::revoked`]). Jobs that were started under the grant end ([`Dependents::access_ended`](crate::Dependents::access_ended)), and
-//! links to exports that were made under it stop working ([`super::access`]).
+//! A revocation is one statement on the grant's row. It takes effect on refresh tokens at once,
+//! since they are exchanged under a lock on that row; access tokens are refused by every instance
+//! that has learned of it ([`super::revoked`]). Jobs that were started under the grant end
+//! ([`Dependents::access_ended`](crate::Dependents::access_ended)), and links to exports that were
+//! made under it stop working ([`super::access`]).
 //!
-//! Where the person is the reason, and not one app, everything else of theirs ends too: see
+//! If the reason concerns the user rather than one app, all other access of the user ends too: see
 //! [`Reason::ends_all_access`].
 
 use anyhow::anyhow;
@@ -33,25 +34,26 @@ use super::{
 };
 use crate::server::{EndedAccess, Server};
 
-/// The most signals that one revocation sends. Whoever hears none asks within seconds anyway.
+/// The maximum number of signals that one revocation publishes. Instances that miss a signal find
+/// the revocation in the database within seconds.
 const MAX_SIGNALS: usize = 100;
 
-/// Why a client could not give a token back.
+/// Why a client's revocation request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RevokeError {
-    /// The token is another client's, and stays valid.
+    /// The token was issued to another client, and stays valid.
     #[error("the token was issued to another client")]
     OtherClient,
-    /// Nothing was revoked: the same request may succeed later.
+    /// A dependency failed, and nothing was revoked. The same request may succeed later.
     #[error("the token cannot be looked up at the moment")]
     Unavailable(#[from] Failure),
 }
 
-/// Takes a token back, of either kind, and with it everything that came from the same sign-in. A
-/// token that is worth nothing already, or never was, is as good as revoked.
+/// Revokes the grant of an access token or refresh token (RFC 7009), and with it every token of the
+/// grant. A token that is unknown or already invalid counts as revoked.
 ///
-/// What kind of token it is shows in its text, so a hint is not needed. A refresh token counts also
-/// if it was used: whoever gives one back wants the access to end.
+/// The format of a token shows its kind, so a hint is not needed. A refresh token that was already
+/// exchanged is accepted, too: the client wants the access to end.
 pub async fn token(
     server: &Server,
     client: &Client,
@@ -68,7 +70,7 @@ pub async fn token(
     Ok(())
 }
 
-/// Revokes one grant. Says whether it was still good.
+/// Revokes one grant. Returns whether it was still live.
 pub async fn grant(
     server: &Server,
     grant: GrantId,
@@ -79,7 +81,7 @@ pub async fn grant(
     Ok(!revoke(server, which, reason, request).await?.is_empty())
 }
 
-/// Revokes one grant, if it is this person's. Says whether it was still good.
+/// Revokes one grant, if it belongs to this user. Returns whether it was still live.
 pub async fn owned(
     server: &Server,
     owner: &UserId,
@@ -91,8 +93,8 @@ pub async fn owned(
     Ok(!revoke(server, which, reason, request).await?.is_empty())
 }
 
-/// Revokes all grants of a person, and the codes that could become one. Gives the grants. Some
-/// reasons end all other access of the person as well: [`Reason::ends_all_access`].
+/// Revokes all grants of a user, and deletes the codes that could become one. Returns the revoked
+/// grants. Some reasons end all other access of the user as well: [`Reason::ends_all_access`].
 pub async fn user(
     server: &Server,
     user: &UserId,
@@ -102,7 +104,8 @@ pub async fn user(
     revoke(server, Which::Person(user), reason, request).await
 }
 
-/// Revokes all grants of a client, and the codes that could become one. Gives the grants.
+/// Revokes all grants of a client, and deletes the codes that could become one. Returns the revoked
+/// grants.
 pub async fn client(
     server: &Server,
     client: &ClientId,
@@ -113,9 +116,9 @@ pub async fn client(
     revoke(server, which, reason, request).await
 }
 
-/// Ends the trust in a signing key, and everything that was started with tokens that it signed: open
-/// streams, jobs, and links to exports. Apps stay connected: they get new tokens by themselves. Says
-/// whether there was such a key to revoke.
+/// Revokes a signing key, and ends everything that was started with tokens that it signed: open
+/// streams, jobs, and links to exports. Apps stay connected: they refresh and get new tokens.
+/// Returns whether there was such a key to revoke.
 pub async fn key(server: &Server, kid: &Kid, request: &RequestInfo) -> Result<bool, Failure> {
     if !server.keys().revoke(kid, request).await? {
         return Ok(false);
@@ -126,16 +129,16 @@ pub async fn key(server: &Server, kid: &Kid, request: &RequestInfo) -> Result<bo
     Ok(true)
 }
 
-/// What follows from a committed revocation.
+/// A committed revocation, for [`tell`].
 pub(super) struct Ended<'a> {
     pub(super) at: DateTime<Utc>,
     pub(super) grants: &'a [Model],
-    /// The person whose access was ended as a whole.
+    /// The user whose access was ended as a whole.
     pub(super) person: Option<&'a UserId>,
 }
 
-/// Tells this instance, and then the others, what was revoked, and ends the jobs that were started
-/// under it. Follows the commit.
+/// Informs this instance, and then the others, of a revocation, and ends the jobs that were started
+/// under it. Call after the commit.
 pub(super) async fn tell(server: &Server, Ended { at, grants, person }: Ended<'_>) {
     let mut signals = Vec::new();
     if let Some(user) = person {
@@ -160,18 +163,19 @@ pub(super) async fn tell(server: &Server, Ended { at, grants, person }: Ended<'_
     end_dependents(server, whose).await;
 }
 
-/// Ends what runs with access that has ended. If this fails, workers notice when they claim a job, and
-/// at each heartbeat.
+/// Ends the jobs of ended access. If this fails, workers notice at the claim of a job, and at each
+/// heartbeat.
 async fn end_dependents(server: &Server, whose: EndedAccess) {
     if let Err(error) = server.dependents().access_ended(whose).await {
         tracing::warn!(
             dependency = error.dependency(), error = ?error,
-            "Could not end the jobs of revoked access yet: {error}"
+            "Could not end the jobs of revoked access; workers stop them at the next heartbeat"
         );
     }
 }
 
-/// Revokes one grant as a part of something else. Gives it if it was still good.
+/// Revokes one grant within a larger transaction. Returns the grant, or `None` if it was no longer
+/// live.
 pub(super) async fn one(
     db: &impl ConnectionTrait,
     now: DateTime<Utc>,
@@ -182,11 +186,11 @@ pub(super) async fn one(
     Ok(all(db, now, which, reason).await?.pop())
 }
 
-/// Revokes all grants of a person as a part of something else, and gives those that were still
-/// good.
+/// Revokes all grants of a user within a larger transaction, and returns those that were still
+/// live.
 ///
-/// Codes go first: somebody who redeems one at this moment holds its row, so once it is gone the
-/// grant is there to be revoked.
+/// Codes are deleted first: a concurrent redemption holds the lock on its code's row, so once the
+/// code is deleted, the grant exists and is revoked here.
 pub(super) async fn all_of(
     db: &impl ConnectionTrait,
     now: DateTime<Utc>,
@@ -200,7 +204,8 @@ pub(super) async fn all_of(
     all(db, now, Entity::update_owned_by(user.as_str()), reason).await
 }
 
-/// The same for all grants of a client.
+/// Revokes all grants of a client within a larger transaction, and returns those that were still
+/// live.
 async fn all_of_client(
     db: &impl ConnectionTrait,
     now: DateTime<Utc>,
@@ -226,7 +231,7 @@ async fn all(
         .col_expr(Column::RevokedReason, Expr::value(reason.as_str()))
         .col_expr(Column::EndsAt, Expr::value(now))
         .filter(COLUMN.revoked_at.is_null())
-        // What has ended by itself needs no revocation, and no clean-up later than it was due.
+        // A grant that has expired needs no revocation, and its clean-up must not be delayed.
         .filter(Column::EndsAt.gt(now))
         .exec_with_returning(db)
         .await?;
@@ -269,7 +274,8 @@ async fn revoke(
     Ok(revoked.iter().map(|it| it.id).collect())
 }
 
-/// One event, however many grants: it names what they have in common.
+/// Builds one audit event for all revoked grants. It names the user and the client if they are the
+/// same for all grants.
 fn event(revoked: &[Model], first: &Model, reason: Reason, request: &RequestInfo) -> Event {
     let kind = match reason {
         Reason::Gate(_) => audit::Kind::GateClosed,
@@ -323,7 +329,7 @@ async fn grant_of_access_token(
     }
     match verified {
         Ok(claims) if *claims.client != *client.id.as_str() => Err(RevokeError::OtherClient),
-        // A token without a grant was minted by hand, and lives until it expires.
+        // A token without a grant was issued by an operator, and stays valid until it expires.
         Ok(claims) => Ok(claims.session_id.parse().ok()),
         Err(TokenError::Unavailable) => {
             let failure = anyhow!("a token that was to be revoked could not be verified");

@@ -1,4 +1,4 @@
-//! What a token may do.
+//! Scopes of access tokens.
 
 use std::{collections::BTreeSet, fmt};
 
@@ -10,19 +10,19 @@ pub const NOTES_READ: &str = "notes:read";
 /// Create, change and delete notes.
 pub const NOTES_WRITE: &str = "notes:write";
 
-/// Every scope there is, in the order in which a consent page shows them.
+/// All scopes, in the order in which the consent page shows them.
 pub const ALL: &[&str] = &[NOTES_READ, NOTES_WRITE];
 
-/// A set of scopes that exist. Written, and stored, in the order of [`ALL`].
+/// A set of known scopes. Serialized and stored in the order of [`ALL`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Scopes(BTreeSet<&'static str>);
 
-/// A `scope` parameter breaks the grammar of RFC 6749, section 3.3.
+/// A `scope` parameter violates the grammar of RFC 6749, section 3.3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("scope must be names separated by single spaces")]
 pub struct MalformedScope;
 
-/// What a scope allows, in words for the person who grants it.
+/// Describes what a scope allows, for the user who grants it. `None`: unknown scope.
 pub fn describe(scope: &str) -> Option<&'static str> {
     match scope {
         NOTES_READ => Some("Read your notes"),
@@ -32,21 +32,21 @@ pub fn describe(scope: &str) -> Option<&'static str> {
 }
 
 impl Scopes {
-    /// Everything that exists.
+    /// Returns all scopes.
     pub fn all() -> Self {
         ALL.iter().copied().collect()
     }
 
-    /// What a client gets that asks for nothing, unless the person adds to it: to read.
+    /// Returns the default scope of a request without any known scope: read access.
     pub fn default_request() -> Self {
         [NOTES_READ].into_iter().collect()
     }
 
-    /// Reads a `scope` parameter. Unknown names are ignored (RFC 6749, section 3.3): clients ask every
-    /// server for `openid`, `offline_access` or what another server once offered. Empty if the text
-    /// names no known scope.
+    /// Parses a `scope` parameter. Unknown names are ignored (RFC 6749, section 3.3): clients ask
+    /// every server for `openid`, `offline_access` or scopes that another server once offered.
+    /// Empty if the text contains no known scope.
     ///
-    /// Bounded by the request that holds the text; the work is linear in its length.
+    /// The length of the text is bounded by the request that contains it; the work is linear in it.
     pub fn parse(text: &str) -> Result<Self, MalformedScope> {
         if names(text).all(|name| name.bytes().all(is_scope_byte)) {
             Ok(Self::known(text))
@@ -55,58 +55,58 @@ impl Scopes {
         }
     }
 
-    /// What exists of the scopes in a text, leniently: for what was stored by another version, and
-    /// for what a client says of itself.
+    /// Parses the known scopes in a text leniently: for values that another version stored, and for
+    /// client metadata.
     pub fn known(text: &str) -> Self {
         names(text).filter_map(known).collect()
     }
 
-    /// Whether there is none.
+    /// Returns whether the set is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether it holds a scope.
+    /// Returns whether the set contains a scope.
     pub fn contains(&self, scope: &str) -> bool {
         self.0.contains(scope)
     }
 
-    /// Whether everything in it is in the other one too.
+    /// Returns whether all scopes of the set are in the other one, too.
     pub fn is_subset(&self, of: &Self) -> bool {
         self.0.is_subset(&of.0)
     }
 
-    /// What is in both.
+    /// Returns the scopes in both sets.
     #[must_use]
     pub fn intersect(&self, other: &Self) -> Self {
         Self(self.0.intersection(&other.0).copied().collect())
     }
 
-    /// What is in this one and not in the other.
+    /// Returns the scopes in this set and not in the other.
     #[must_use]
     pub fn difference(&self, other: &Self) -> Self {
         Self(self.0.difference(&other.0).copied().collect())
     }
 
-    /// What is in either.
+    /// Returns the scopes in either set.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
         Self(self.0.union(&other.0).copied().collect())
     }
 
-    /// The scopes in the order of [`ALL`].
+    /// Returns the scopes in the order of [`ALL`].
     pub fn iter(&self) -> impl Iterator<Item = &'static str> + '_ {
         ALL.iter().copied().filter(|it| self.0.contains(it))
     }
 
-    /// The same as a set of texts, as an access token carries it.
+    /// Returns the scopes as a set of strings, for the claims of an access token.
     pub fn to_set(&self) -> BTreeSet<String> {
         self.iter().map(str::to_owned).collect()
     }
 }
 
 impl FromIterator<&'static str> for Scopes {
-    /// Takes scopes that exist; anything else is left out.
+    /// Collects known scopes; unknown ones are ignored.
     fn from_iter<T: IntoIterator<Item = &'static str>>(scopes: T) -> Self {
         Self(scopes.into_iter().filter_map(known).collect())
     }
@@ -143,7 +143,7 @@ fn known(name: &str) -> Option<&'static str> {
     ALL.iter().copied().find(|it| *it == name)
 }
 
-/// RFC 6749: `%x21 / %x23-5B / %x5D-7E`.
+/// Returns whether a byte may occur in a scope (RFC 6749): `%x21 / %x23-5B / %x5D-7E`.
 fn is_scope_byte(byte: u8) -> bool {
     matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e)
 }

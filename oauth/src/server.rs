@@ -1,4 +1,4 @@
-//! The authorization server: what its rules work with.
+//! The authorization server: its settings, stores and dependencies.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -31,21 +31,21 @@ use crate::{
     signing_keys::SigningKeys,
 };
 
-/// What an operator decides about the authorization server.
+/// Settings of the authorization server, made by the operator.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The issuer.
     pub public_url: PublicUrl,
-    /// Whether the server runs on one machine for one person, so that the development sign-in, which
+    /// Whether the server runs on one machine for one user, so that the development sign-in, which
     /// accepts any name, is safe: `PUBLIC_URL` and the listener are loopback addresses.
     pub is_private: bool,
-    /// GitHub, if users sign in there.
+    /// GitHub as the identity provider. `None`: users do not sign in with GitHub.
     pub github: Option<GitHubSettings>,
-    /// Who may sign in.
+    /// The access policy: which users may sign in.
     pub gate: gate::Rules,
-    /// The keys that seal stored tokens of GitHub.
+    /// The keys that encrypt stored GitHub tokens.
     pub data_keys: DataKeys,
-    /// Schemes of redirect URIs of native applications.
+    /// Private-use URI schemes that redirect URIs of native applications may have.
     pub redirect_schemes: Schemes,
     /// Preregistered clients.
     pub clients: Vec<Client>,
@@ -53,7 +53,7 @@ pub struct Settings {
     pub client_documents: bool,
     /// Client metadata documents that are not fetched.
     pub known_documents: KnownDocuments,
-    /// The secret that seals the signing keys.
+    /// The secret that encrypts the signing keys in the database.
     pub jwt_signing_secret: Secret,
     /// The lifetime of access tokens.
     pub access_token_ttl: Duration,
@@ -65,7 +65,7 @@ pub struct Settings {
     pub proxies: Proxies,
 }
 
-/// What instances share of sign-ins: in Redis, or in one process.
+/// Stores for pending sign-ins, rate limits and client documents: in Redis, or in one process.
 #[derive(Clone)]
 pub struct Stores {
     /// Pending authorizations and sign-ins.
@@ -77,7 +77,7 @@ pub struct Stores {
 }
 
 impl Stores {
-    /// Stores in this process, for a single instance.
+    /// Creates stores in the memory of this process, for a single instance.
     pub fn in_process(clock: &Arc<dyn Clock>) -> Self {
         Self {
             pending: Arc::new(pending::InProcess::new(Arc::clone(clock))),
@@ -86,7 +86,7 @@ impl Stores {
         }
     }
 
-    /// Stores in Redis, which instances share.
+    /// Creates stores in Redis, which all instances share.
     pub fn in_redis(connection: &Connection, clock: &Arc<dyn Clock>) -> Self {
         Self {
             pending: Arc::new(redis::Pending::new(connection.clone(), Arc::clone(clock))),
@@ -96,61 +96,62 @@ impl Stores {
     }
 }
 
-/// Whose access ended.
+/// The access that has ended.
 #[derive(Clone, Debug)]
 pub enum EndedAccess {
-    /// All access of a person.
+    /// All access of a user.
     OfPerson(UserId),
-    /// The access of these grants, each with the `sub` of its person.
+    /// The access of these grants, each with the `sub` of its user.
     OfGrants(Vec<(String, GrantId)>),
-    /// What came with tokens that this key signed.
+    /// Everything that was started with access tokens signed by this key.
     OfKey(Kid),
 }
 
-/// How many things of a person were deleted, in words.
+/// How many resources of a user were deleted, with their name for messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Removed {
-    /// How many.
+    /// The number of deleted resources.
     pub count: u64,
-    /// What one of them is called.
+    /// The singular name of the resource.
     pub one: &'static str,
-    /// What several of them are called.
+    /// The plural name of the resource.
     pub many: &'static str,
 }
 
-/// What else depends on accounts and on access. The authorization server calls it, and knows nothing
-/// of jobs or of what the product stores.
+/// Callbacks into the parts of the service that depend on accounts and access. Through them the
+/// authorization server stays independent of jobs and of the product's own data.
 #[async_trait]
 pub trait Dependents: Send + Sync {
-    /// Deletes everything that a person owns, as a part of the deletion of the account. The
-    /// transaction rolls back if this fails.
+    /// Deletes everything that a user owns, as part of the deletion of the account. If this fails,
+    /// the transaction is rolled back.
     async fn delete_owned(
         &self,
         transaction: &Transaction,
         user: &UserId,
     ) -> Result<Removed, Failure>;
 
-    /// Called after the commit of the deletion, for what was written in the meantime. Logs failures.
+    /// Cleans up after the deletion was committed: deletes what was written concurrently. Logs
+    /// failures.
     async fn account_deleted(&self, user: &UserId);
 
-    /// Ends what runs with access that has ended. Safe to repeat. A failure is logged: what is still
-    /// running is found at its next check.
+    /// Stops jobs and other work that runs with access that has ended. Safe to repeat. The caller
+    /// logs a failure; work that is still running is stopped at its next access check.
     async fn access_ended(&self, whose: EndedAccess) -> Result<(), Failure>;
 }
 
-/// What a server is made of, besides its settings.
+/// Dependencies of a [`Server`], besides its settings.
 pub struct Parts {
-    /// The database with the tables of OAuth and `users`.
+    /// The database with the OAuth tables and `users`.
     pub db: Database,
-    /// The clock of every lifetime.
+    /// The clock that all lifetimes are measured with.
     pub clock: Arc<dyn Clock>,
-    /// Carries revocations to other instances.
+    /// Publishes revocations to other instances.
     pub bus: Arc<dyn Bus>,
-    /// What instances share.
+    /// The stores that instances share.
     pub stores: Stores,
     /// Fetches client metadata documents.
     pub fetcher: Arc<Fetcher>,
-    /// What depends on accounts and access.
+    /// Callbacks into what depends on accounts and access.
     pub dependents: Arc<dyn Dependents>,
 }
 
@@ -176,7 +177,7 @@ impl fmt::Debug for Server {
 }
 
 impl Server {
-    /// A server with these settings. The signing keys are read, or made, when they are first needed.
+    /// Creates a server with these settings. The signing keys are loaded, or created, at first use.
     pub fn new(settings: Settings, parts: Parts) -> Self {
         let clock = &parts.clock;
         let keys =
@@ -212,32 +213,33 @@ impl Server {
         }))
     }
 
-    /// The settings.
+    /// Returns the settings.
     pub fn settings(&self) -> &Settings {
         &self.0.settings
     }
 
-    /// The database, for statements that serve no single person.
+    /// Returns the database, for statements that are not on behalf of a single user.
     pub fn db(&self) -> &Database {
         &self.0.parts.db
     }
 
-    /// The database for statements on behalf of one person, who uses only a part of the pool.
+    /// Returns the database for statements on behalf of one user, whose share of the connection
+    /// pool is limited.
     pub fn db_of(&self, user: &UserId) -> Database {
         self.0.parts.db.of_person(user.as_str())
     }
 
-    /// The clock of every lifetime.
+    /// Returns the clock that all lifetimes are measured with.
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.0.parts.clock
     }
 
-    /// The store of pending authorizations and sign-ins.
+    /// Returns the store of pending authorizations and sign-ins.
     pub fn pending(&self) -> &dyn PendingStore {
         &*self.0.parts.stores.pending
     }
 
-    /// The rate limits.
+    /// Returns the rate limiter.
     pub fn limiter(&self) -> &dyn Limiter {
         &*self.0.parts.stores.limiter
     }
@@ -246,27 +248,27 @@ impl Server {
         &self.0.fetching
     }
 
-    /// GitHub, if users sign in there.
+    /// Returns the GitHub client, or `None` if users do not sign in with GitHub.
     pub(crate) fn github(&self) -> Option<&GitHub> {
         self.0.github.as_ref()
     }
 
-    /// The keys that sign access tokens.
+    /// Returns the keys that sign access tokens.
     pub fn keys(&self) -> &SigningKeys {
         &self.0.keys
     }
 
-    /// What was revoked recently.
+    /// Returns the in-memory record of recent revocations.
     pub fn revoked(&self) -> &RevokedGrants {
         &self.0.revoked
     }
 
-    /// Mints and verifies access tokens.
+    /// Returns the issuer and verifier of access tokens.
     pub fn tokens(&self) -> &AccessTokens {
         &self.0.tokens
     }
 
-    /// When this instance started, by its clock.
+    /// Returns when this instance started, by its clock.
     pub(crate) fn started_at(&self) -> DateTime<Utc> {
         self.0.started_at
     }
@@ -279,7 +281,7 @@ impl Server {
         &*self.0.parts.dependents
     }
 
-    /// Publishes what follows from one commit, after it.
+    /// Publishes the signals of one transaction. Call it after the commit.
     pub(crate) async fn changed(&self, signals: Vec<Signal>) {
         signals::publish(self.bus(), signals).await;
     }

@@ -1,9 +1,9 @@
-//! Signing in: the hop to whoever says who a person is, the way back, and the browser session of the
+//! Signing in: the redirect to the identity provider, the callback, and the browser session of the
 //! account page.
 //!
-//! People sign in with GitHub. On one's own machine, without a GitHub app, a page that asks for a
-//! name stands in for it; it exists only while nobody else can reach the server, and no setting can
-//! change that.
+//! Users sign in with GitHub. On a local machine without a GitHub app, a page that asks for a name
+//! replaces it; it exists only while the server is unreachable from other machines, and no setting
+//! can change that.
 
 use std::time::Duration;
 
@@ -37,137 +37,138 @@ use crate::{
     users::{self, SignIn},
 };
 
-/// How long the account page stays signed in, however much it is used.
+/// The lifetime of a session of the account page. Use does not extend it.
 pub const SESSION_TTL: Duration = Duration::from_hours(12);
 
-/// What a client is told of a sign-in that failed, and will fail again: code and description.
+/// The OAuth error code and description for a sign-in that failed and would fail again.
 const SIGN_IN_FAILED: (&str, &str) = ("server_error", "the sign-in failed");
 
-/// The longest name in development.
+/// The maximum length of a name on the development sign-in page, in bytes.
 const MAX_NAME: usize = 39;
 
-/// The hop to whoever says who a person is.
+/// The redirect that starts an upstream login.
 #[derive(Debug)]
 pub enum Start {
-    /// To GitHub.
+    /// Redirect to GitHub.
     GitHub {
-        /// The whole address.
+        /// The complete URL.
         url: String,
-        /// Names the hop; part of the address, and of the cookie's name.
+        /// The id of the pending login; part of the URL, and of the cookie's name.
         state: String,
-        /// Binds it to the browser, in a cookie.
+        /// The value of the cookie that binds the pending login to the browser.
         nonce: String,
     },
-    /// To the page that asks for a name.
+    /// Redirect to the development page that asks for a name.
     Development {
-        /// Names the hop.
+        /// The id of the pending login.
         state: String,
-        /// Binds it to the browser, in a cookie.
+        /// The value of the cookie that binds the pending login to the browser.
         nonce: String,
     },
-    /// There is no way to sign in.
+    /// The server offers no way to sign in.
     Nothing,
 }
 
-/// Where a person goes who has come back.
+/// Where the user is sent after the login.
 #[derive(Debug)]
 pub enum Arrived {
-    /// To the client, with a code or an error.
+    /// Redirect to the client, with a code or an error.
     ToClient {
-        /// The redirect URI with the answer in its query.
+        /// The redirect URI with the authorization response in its query.
         uri: String,
-        /// What that answer tells.
+        /// The outcome that the response reports.
         outcome: SignInOutcome,
     },
-    /// To the account page.
+    /// Redirect to the account page.
     ToAccount {
-        /// The value of the session's cookie, for [`SESSION_TTL`].
+        /// The value of the session cookie, valid for [`SESSION_TTL`].
         session: String,
     },
 }
 
-/// Why nobody has come back.
+/// Why a login could not be finished.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallbackError {
-    /// The request is not one that we sent anybody to.
+    /// The request does not have the form of a callback.
     Malformed,
-    /// The hop does not exist, has expired, or was finished already.
+    /// The pending login does not exist, has expired, or was finished already.
     NotFound,
-    /// It began in another browser.
+    /// The login was started in another browser.
     OtherBrowser,
-    /// The name cannot be used; the person may try another one.
+    /// The name is invalid; the user may enter another one.
     Name,
-    /// The person may not come in.
+    /// The access policy refuses the user.
     Refused(Refusal),
-    /// The person said no, and no client waits for the answer.
+    /// The user canceled the login, and no client waits for the response.
     Denied,
-    /// What the browser brought back from GitHub is no good, and no client waits for the answer. Anybody
-    /// can send such a request, so it says nothing about this server.
+    /// The callback's parameters were rejected, and no client waits for the response. Anyone can
+    /// send such a request, so it does not indicate a fault of this server.
     Rejected,
-    /// GitHub's own answer cannot be used, and no client waits for ours.
+    /// GitHub's response cannot be used, and no client waits for a response.
     Failed,
-    /// Nothing can be concluded at the moment; a new try may succeed.
+    /// A dependency failed. A new attempt may succeed later.
     Unavailable,
 }
 
-/// What a person reads who may not come in.
+/// The message for a user whom the access policy refuses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// Who they are signed in as.
+    /// The login of the user.
     pub login: String,
-    /// Why not, and whom to ask, in sentences.
+    /// Why the user is refused, and whom to ask, in sentences.
     pub sentence: String,
-    /// The address that tells the client, if one waits: its redirect URI with `access_denied`.
+    /// The client's redirect URI with the error `access_denied`, or `None` if no client waits.
     pub back: Option<String>,
 }
 
 impl From<StoreUnavailable> for CallbackError {
     fn from(error: StoreUnavailable) -> Self {
-        tracing::error!("A sign-in cannot go on: {error}");
+        tracing::error!("Sign-in failed: {error}");
         Self::Unavailable
     }
 }
 
-/// Somebody signed in to the account page.
+/// A signed-in session of the account page.
 #[derive(Clone, Debug)]
 pub struct Session {
-    /// The person.
+    /// The user.
     pub user: UserId,
-    /// The name that they sign in with.
+    /// The user's login name.
     pub login: String,
-    /// What every form of the account page has to bring back.
+    /// The CSRF token that every form of the account page must contain.
     pub csrf: String,
-    /// When they signed in.
+    /// When the user signed in.
     pub signed_in_at: DateTime<Utc>,
 }
 
-/// What the page shows that asks for a name.
+/// The content of the development page that asks for a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DevelopmentView {
-    /// The client that waits; none if it is the account page.
+    /// The name of the client that waits. `None`: the login is for the account page.
     pub client_name: Option<DisplayName>,
 }
 
-/// What a person signs in for.
+/// What a login is for.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Purpose {
-    /// To give a client what it asked for.
+    /// An authorization request of a client.
     Client(Request),
-    /// To see the account page.
+    /// A session of the account page.
     Account,
 }
 
-/// A person is away to say who they are.
+/// A pending login, stored while the user is at the identity provider.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Hop {
     pub(super) purpose: Purpose,
     pub(super) nonce: SecretHash,
-    /// The PKCE verifier of our own request.
+    /// The PKCE verifier of this server's request to the identity provider.
     pub(super) verifier: String,
 }
 
-/// The hop to our own page, which no callback of GitHub can finish.
+/// A pending login on the development page. It has its own record kind, so that a callback of
+/// GitHub cannot finish it.
 #[derive(Serialize, Deserialize)]
 #[serde(transparent)]
 struct DevelopmentHop(Hop);
@@ -176,7 +177,7 @@ impl Record for DevelopmentHop {
     const KIND: &'static str = "dev";
 }
 
-/// Who has come back, and may come in.
+/// The authenticated user, whom the access policy admits.
 pub(super) struct Person {
     pub(super) sign_in: SignIn,
     pub(super) gate_checked_at: Option<DateTime<Utc>>,
@@ -195,12 +196,12 @@ impl Record for StoredSession {
     const KIND: &'static str = "session";
 }
 
-/// Begins a sign-in to the account page.
+/// Starts a login for the account page.
 pub async fn begin_account(server: &Server) -> Result<Start, StoreUnavailable> {
     start(server, Purpose::Account).await
 }
 
-/// Sends a person to whoever says who they are.
+/// Starts the redirect to the identity provider.
 pub(super) async fn start(server: &Server, purpose: Purpose) -> Result<Start, StoreUnavailable> {
     let (state, nonce, verifier) = (new_secret(), new_secret(), Verifier::generate());
     let hop =
@@ -221,7 +222,7 @@ pub(super) async fn start(server: &Server, purpose: Purpose) -> Result<Start, St
     }
 }
 
-/// What the page shows that asks for a name.
+/// Returns the content of the development page that asks for a name.
 pub async fn development_view(
     server: &Server,
     state: &str,
@@ -236,7 +237,7 @@ pub async fn development_view(
     })
 }
 
-/// Takes the name that a person gave on that page.
+/// Finishes a login with the name that the user entered on that page.
 pub async fn development(
     server: &Server,
     state: &str,
@@ -290,7 +291,8 @@ fn development_name(text: &str) -> Option<String> {
     plain.then_some(name)
 }
 
-/// Lets a person in: their row, their token if it is kept, and what they came for.
+/// Completes a login: stores the user and the GitHub token (if needed), then issues the code or the
+/// session that the login is for.
 pub(super) async fn arrive(
     server: &Server,
     purpose: Purpose,
@@ -305,18 +307,18 @@ pub(super) async fn arrive(
         Err(Trouble::Failure(failure)) => {
             tracing::error!(
                 dependency = failure.dependency(), error = ?failure,
-                "A sign-in cannot go on: {failure}"
+                "Sign-in failed: could not complete the login"
             );
             purpose.unavailable(server, SignInOutcome::Failed)
         }
         Err(Trouble::Store(error)) => {
-            tracing::error!("A sign-in cannot go on: {error}");
+            tracing::error!("Sign-in failed: {error}");
             purpose.unavailable(server, SignInOutcome::Failed)
         }
     }
 }
 
-/// What can keep a person out who may come in.
+/// Why a login of an admitted user could not be completed.
 enum Trouble {
     Failure(Failure),
     Store(StoreUnavailable),
@@ -392,8 +394,8 @@ async fn come_in(
     }
 }
 
-/// The session of the account page, by the value of its cookie. `None` if there is none, or once the
-/// account is deleted or its access was ended ([`access`]).
+/// Finds the session of the account page by the value of its cookie. `Ok(None)`: there is no such
+/// session, the account was deleted, or its access was ended ([`access`]).
 pub async fn session(server: &Server, cookie: &str) -> Result<Option<Session>, CallbackError> {
     let Some(stored) = pending::peek::<StoredSession>(server.pending(), cookie).await? else {
         return Ok(None);
@@ -411,7 +413,7 @@ pub async fn session(server: &Server, cookie: &str) -> Result<Option<Session>, C
     let may_act = looked_up.await.map_err(|failure| {
         tracing::error!(
             dependency = failure.dependency(), error = ?failure,
-            "A session cannot be looked up: {failure}"
+            "Could not look up a session of the account page"
         );
         CallbackError::Unavailable
     })?;
@@ -423,7 +425,8 @@ pub async fn session(server: &Server, cookie: &str) -> Result<Option<Session>, C
     }))
 }
 
-/// Ends all access of a person who may no longer sign in.
+/// Ends all access of a user whom the access policy now refuses. Does nothing unless the refusal is
+/// definite ([`gate::Closed::is_definite`]).
 pub(super) async fn end_access(
     server: &Server,
     user: &UserId,
@@ -434,7 +437,7 @@ pub(super) async fn end_access(
         return;
     }
     let ended = async {
-        // A stranger was given nothing.
+        // A user without a row has no access to end.
         if users::get(server.db(), user).await?.is_some() {
             revoke::user(server, user, Reason::Gate(why), request).await?;
         }
@@ -443,7 +446,7 @@ pub(super) async fn end_access(
     if let Err(failure) = ended.await {
         tracing::error!(
             user = user.as_str(), dependency = failure.dependency(), error = ?failure,
-            "Could not end the access of {user}; it ends at the next refresh: {failure}"
+            "Could not end the access of {user}; it ends at the next refresh"
         );
     }
 }
@@ -453,20 +456,20 @@ pub async fn sign_out(server: &Server, cookie: &str) -> Result<(), StoreUnavaila
     pending::take::<StoredSession>(server.pending(), cookie).await.map(drop)
 }
 
-/// Notes something in the audit log. What happened has happened, so a failure is only reported; the
-/// line is logged in any case.
+/// Writes an event to the audit log. The event has already happened, so a failure is only logged;
+/// the event itself is logged in any case.
 pub(super) async fn note(server: &Server, event: Event) {
     if let Err(failure) = record::record(server, event.clone()).await {
         event.log();
         tracing::error!(
             dependency = failure.dependency(), error = ?failure,
-            "An event was not written to the audit log: {failure}"
+            "Could not write an event to the audit log; it is only in this log"
         );
     }
 }
 
 impl Purpose {
-    /// Says in the name of which client a person comes back.
+    /// Adds the client id to the request's log context.
     pub(super) fn introduce(&self, request: &RequestInfo) {
         if let Self::Client(asked) = self {
             request.parties.set_client(asked.client.as_str());
@@ -481,15 +484,16 @@ impl Purpose {
         }
     }
 
-    /// The person said no.
+    /// Answers a login that the user canceled.
     pub(super) fn denied(&self, server: &Server) -> Result<Arrived, CallbackError> {
         SignInOutcome::Denied.count();
         let told = ("access_denied", "the person said no");
         self.tell(server, told, CallbackError::Denied, SignInOutcome::Denied)
     }
 
-    /// The browser brought something back from GitHub that is no good. `counted`: what that says about
-    /// this server if it is true. The request does not fail because of it: anybody can send one.
+    /// Answers a callback whose parameters were rejected. `counted` is the outcome for the metrics,
+    /// if the parameters are genuine. The response does not report it, because anyone can send such
+    /// a request.
     pub(super) fn rejected(
         &self,
         server: &Server,
@@ -499,7 +503,8 @@ impl Purpose {
         self.tell(server, SIGN_IN_FAILED, CallbackError::Rejected, SignInOutcome::Rejected)
     }
 
-    /// GitHub refuses this server, or said something that cannot be used.
+    /// Answers a login that failed because GitHub refuses this server, or sent a response that
+    /// cannot be used.
     pub(super) fn failed(
         &self,
         server: &Server,
@@ -509,7 +514,7 @@ impl Purpose {
         self.tell(server, SIGN_IN_FAILED, CallbackError::Failed, outcome)
     }
 
-    /// GitHub or a store of this server did not answer.
+    /// Answers a login that failed because GitHub or a store of this server did not respond.
     pub(super) fn unavailable(
         &self,
         server: &Server,
@@ -520,7 +525,7 @@ impl Purpose {
         self.tell(server, told, CallbackError::Unavailable, outcome)
     }
 
-    /// The address that tells the client that the person may not come in.
+    /// Builds the redirect URI with the error `access_denied`, or `None` if no client waits.
     pub(super) fn refusal_uri(&self, server: &Server) -> Option<String> {
         match self {
             Self::Client(asked) => {
@@ -553,7 +558,7 @@ impl Request {
     }
 }
 
-/// The hop to GitHub, as it waits.
+/// A pending login at GitHub.
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
 pub(super) struct GitHubHop(pub(super) Hop);

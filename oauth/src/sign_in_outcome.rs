@@ -1,29 +1,29 @@
-//! What came of a sign-in, for metrics and for whoever is to blame.
+//! Outcomes of sign-ins, for metrics, by cause.
 
 use platform::metrics;
 
-/// What came of a person's return from the identity provider.
+/// The outcome of a user's return from the identity provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SignInOutcome {
-    /// The person is signed in.
+    /// The user is signed in.
     Ok,
-    /// The person said no.
+    /// The user canceled the login.
     Denied,
-    /// The person may not use this server.
+    /// The access policy refused the user.
     Refused,
-    /// The browser brought back something that the identity provider does not know or takes from this
-    /// person only, such as a used code.
+    /// The callback's parameters were invalid, such as a used code, or GitHub refused this user
+    /// only.
     Rejected,
     /// The identity provider refuses this server's credentials or settings.
     Misconfigured,
-    /// The identity provider does not answer, or gives no usable answer.
+    /// The identity provider did not respond, or its response was unusable.
     ProviderFailed,
     /// The database or another store of this server failed.
     Failed,
 }
 
 impl SignInOutcome {
-    /// Every one.
+    /// All outcomes.
     pub const ALL: [Self; 7] = [
         Self::Ok,
         Self::Denied,
@@ -34,7 +34,7 @@ impl SignInOutcome {
         Self::Failed,
     ];
 
-    /// The value of the label.
+    /// Returns the value of the metric's label.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -47,7 +47,8 @@ impl SignInOutcome {
         }
     }
 
-    /// Whether the person would be signed in if the server and what it depends on worked.
+    /// Returns whether this server or its dependencies are at fault, rather than the user or the
+    /// request.
     pub fn is_failure(self) -> bool {
         matches!(self, Self::Misconfigured | Self::ProviderFailed | Self::Failed)
     }

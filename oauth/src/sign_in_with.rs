@@ -1,19 +1,20 @@
-//! Which way of signing in this server offers.
+//! The sign-in method of this server.
 
 use crate::server::Server;
 
-/// How people sign in here.
+/// How users sign in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SignInWith {
     /// With GitHub.
     GitHub,
-    /// By saying a name: on one's own machine only.
+    /// With a name that is not verified: only on a private machine, for development.
     Development,
-    /// Not at all: GitHub is not set up, and others can reach the server.
+    /// Sign-in is impossible: GitHub is not configured, and the server is reachable from other
+    /// machines.
     Nothing,
 }
 
-/// How people sign in here.
+/// Returns how users sign in.
 pub fn with(server: &Server) -> SignInWith {
     let alone = server.settings().is_private;
     match server.github() {

@@ -1,13 +1,13 @@
-//! JSON of client metadata: one object, and no key twice.
+//! Strict JSON for client metadata: one object, without duplicate keys.
 //!
-//! A member that is `null` counts as absent, at every depth: serializers write it for what was never
-//! set, and no member of client metadata gives `null` a meaning.
+//! A member that is `null` counts as absent, at every depth: serializers write it for fields that
+//! were never set, and no member of client metadata gives `null` a meaning.
 
 use mcp::json::{self, JsonError};
 use serde_json::{Map, Value};
 
-/// Reads one object, without the members that are `null`. The parser bounds the depth; the
-/// caller bounds the size.
+/// Parses one object, without the members that are `null`. The parser bounds the depth; the caller
+/// must bound the size.
 pub(super) fn object(bytes: &[u8]) -> Result<Map<String, Value>, JsonError> {
     let mut object = json::unique_object(bytes)?;
     drop_nulls(&mut object);
@@ -27,8 +27,8 @@ fn drop_nulls_within(value: &mut Value) {
     }
 }
 
-/// The value of an optional member. An empty string is as absent, too: Go writes it for a field that
-/// was never set.
+/// Returns the value of an optional member. An empty string counts as absent, too: Go writes it for
+/// a field that was never set.
 pub(super) fn optional<'a>(object: &'a Map<String, Value>, member: &str) -> Option<&'a Value> {
     object.get(member).filter(|value| value.as_str() != Some(""))
 }

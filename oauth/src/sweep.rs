@@ -1,10 +1,10 @@
-//! Clean-up: verbs that delete what nobody needs any more. Somebody else says when.
+//! Clean-up: functions that delete expired rows. The scheduler of the service calls them.
 //!
-//! Each call deletes at most [`BATCH`] rows in one statement and says how many: call again while
-//! that is [`BATCH`]. Several workers may do so at once; on Postgres a row that one of them has is
-//! skipped by the others, and on SQLite they take turns. How long something is kept is configured
-//! ([`crate::server::Settings`]), or a constant beside the lifetime that it belongs to, so that what is swept
-//! here is what is refused there.
+//! Each call deletes at most [`BATCH`] rows in one statement and returns how many: repeat the call
+//! while it returns [`BATCH`]. Several workers may run it concurrently; on Postgres, rows that one
+//! worker has locked are skipped by the others, and on SQLite they take turns. Retention times are
+//! configured ([`crate::server::Settings`]), or constants next to the lifetime that they belong to,
+//! so that clean-up and validation use the same values.
 
 use entity::{
     access_cutoffs, oauth_audit, oauth_clients, oauth_codes, oauth_grants, oauth_refresh_tokens,
@@ -19,10 +19,10 @@ use sea_orm::{
 use super::{code, grant, signing_keys};
 use crate::server::Server;
 
-/// The most rows that one call deletes: few enough that nobody waits for it.
+/// The maximum number of rows that one call deletes: few enough that other statements do not wait.
 pub const BATCH: u64 = 500;
 
-/// Codes that expired [`code::RETENTION`] ago or more.
+/// Deletes codes that expired [`code::RETENTION`] ago or more.
 pub async fn codes(server: &Server) -> Result<u64, Failure> {
     use oauth_codes::{COLUMN, Column, Entity};
 
@@ -30,8 +30,9 @@ pub async fn codes(server: &Server) -> Result<u64, Failure> {
     batch::<Entity>(server, Column::CodeHash, Condition::all().add(expired)).await
 }
 
-/// Refresh tokens of grants that ended `ENDED_GRANT_RETENTION` ago or more. Until then used ones
-/// are how a stolen one is noticed. Before [`grants`]: a grant can have thousands.
+/// Deletes refresh tokens of grants that ended `ENDED_GRANT_RETENTION` ago or more. Until then,
+/// used tokens are kept to detect replays. Run it before [`grants`]: a grant can have thousands of
+/// tokens.
 pub async fn refresh_tokens(server: &Server) -> Result<u64, Failure> {
     use oauth_refresh_tokens::{Column, Entity};
 
@@ -44,7 +45,7 @@ pub async fn refresh_tokens(server: &Server) -> Result<u64, Failure> {
     batch::<Entity>(server, Column::TokenHash, Condition::all().add(theirs)).await
 }
 
-/// Grants that ended `ENDED_GRANT_RETENTION` ago or more and have no refresh tokens left.
+/// Deletes grants that ended `ENDED_GRANT_RETENTION` ago or more and have no refresh tokens left.
 pub async fn grants(server: &Server) -> Result<u64, Failure> {
     use oauth_grants::{Column, Entity};
     use oauth_refresh_tokens as tokens;
@@ -60,7 +61,7 @@ pub async fn grants(server: &Server) -> Result<u64, Failure> {
     batch::<Entity>(server, Column::Id, which).await
 }
 
-/// Clients that nobody used for as long as they were given, and that no live grant needs.
+/// Deletes clients that have expired unused, and that have no live grant.
 pub async fn clients(server: &Server) -> Result<u64, Failure> {
     use oauth_clients::{COLUMN, Column, Entity};
     use oauth_grants as grants;
@@ -78,7 +79,8 @@ pub async fn clients(server: &Server) -> Result<u64, Failure> {
     batch::<Entity>(server, Column::Id, which).await
 }
 
-/// Cutoffs that are older than anything that they could void: kept for as long as revoked grants.
+/// Deletes cutoffs that are older than any credential they could invalidate: they are kept as long
+/// as revoked grants.
 pub async fn cutoffs(server: &Server) -> Result<u64, Failure> {
     use access_cutoffs::{COLUMN, Column, Entity};
 
@@ -86,7 +88,7 @@ pub async fn cutoffs(server: &Server) -> Result<u64, Failure> {
     batch::<Entity>(server, Column::UserSub, Condition::all().add(old)).await
 }
 
-/// Signing keys that have not been trusted for [`signing_keys::KEPT_FOR_FORENSICS`].
+/// Deletes signing keys that have not been trusted for [`signing_keys::KEPT_FOR_FORENSICS`].
 pub async fn keys(server: &Server) -> Result<u64, Failure> {
     use oauth_signing_keys::{COLUMN, Column, Entity};
 
@@ -97,7 +99,7 @@ pub async fn keys(server: &Server) -> Result<u64, Failure> {
     batch::<Entity>(server, Column::Kid, which).await
 }
 
-/// Rows of the audit log that are older than `AUDIT_RETENTION`.
+/// Deletes rows of the audit log that are older than `AUDIT_RETENTION`.
 pub async fn audit(server: &Server) -> Result<u64, Failure> {
     use oauth_audit::{COLUMN, Column, Entity};
 
@@ -105,7 +107,8 @@ pub async fn audit(server: &Server) -> Result<u64, Failure> {
     batch::<Entity>(server, Column::Id, Condition::all().add(old)).await
 }
 
-/// Grants that ended so long ago that nothing refers to them any more. A revocation is an end too.
+/// The condition for grants that ended `ENDED_GRANT_RETENTION` ago or more, by expiry or
+/// revocation.
 fn long_ended(server: &Server) -> Condition {
     let long_ago = server.clock().now() - server.settings().ended_grant_retention;
     Condition::all().add(oauth_grants::COLUMN.ends_at.lte(long_ago))

@@ -1,5 +1,5 @@
-//! People who have signed in. A note belongs to a `sub` and needs no row here, so the table says who
-//! somebody is, never what they may do.
+//! Users who have signed in. Data of a user belongs to a `sub` and needs no row here, so the table
+//! describes who a user is, never what the user may do.
 
 use chrono::{DateTime, Utc};
 use entity::users::{ActiveModel, COLUMN, Column, Entity, Model};
@@ -11,22 +11,21 @@ use sea_orm::{
     sea_query::{Expr, Func, OnConflict},
 };
 
-/// The most people of one name that [`named`] gives: more than one is rare already.
+/// The maximum number of users that [`named`] returns for a name. More than one is already rare.
 const MAX_NAMED: u64 = 20;
 
-/// Who signed in.
+/// The user data of a sign-in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignIn {
     /// The identity, which stays the same when names change.
     pub user: UserId,
-    /// The name to sign in with, as it is now.
+    /// The current login name.
     pub login: String,
-    /// The name to be called by, as it is now.
+    /// The current display name.
     pub display_name: Option<String>,
 }
 
-/// Remembers a sign-in: makes the person's row at the first one, brings their names up to date at
-/// later ones.
+/// Stores a sign-in: inserts the user's row at the first one, and updates the names at later ones.
 pub async fn upsert(
     db: &impl ConnectionTrait,
     now: DateTime<Utc>,
@@ -48,8 +47,8 @@ pub async fn upsert(
     Ok(())
 }
 
-/// Notes that a person may not come in. Makes the person's row if there is none. Says whether they
-/// could come in before.
+/// Blocks a user. Inserts the user's row if there is none. Returns whether the user was not blocked
+/// before.
 pub(crate) async fn block(
     db: &impl ConnectionTrait,
     now: DateTime<Utc>,
@@ -72,7 +71,7 @@ pub(crate) async fn block(
     Ok(blocked > 0)
 }
 
-/// Keeps the organization in which a person's membership was found.
+/// Stores the organization in which the user's membership was found.
 pub(crate) async fn is_member_of(
     db: &impl ConnectionTrait,
     user: &UserId,
@@ -85,13 +84,13 @@ pub(crate) async fn is_member_of(
     Ok(())
 }
 
-/// The number that GitHub knows a person by, if their identity is GitHub's.
+/// Returns the number of the user's GitHub account. `None`: the identity is not one of GitHub.
 pub fn github_id(user: &UserId) -> Option<i64> {
     user.as_str().strip_prefix("github:")?.parse().ok()
 }
 
-/// Notes that a person used the server, without going back in time. Says whether there is such a
-/// person.
+/// Stores when a user last used the server. Never moves the time backwards. Returns whether the
+/// user exists.
 pub async fn seen(
     db: &impl ConnectionTrait,
     now: DateTime<Utc>,
@@ -106,15 +105,15 @@ pub async fn seen(
     Ok(updated.rows_affected > 0 || get(db, user).await?.is_some())
 }
 
-/// The people who sign in, or once did, under a name: a login, in any case, or an identity such as
-/// `github:583231`. A login can be several people's, one after the other.
+/// Finds users by a name: a login name (current or former, in any case), or an identity such as
+/// `github:583231`. Several users can have had the same login, one after the other.
 pub async fn named(db: &impl ConnectionTrait, name: &str) -> Result<Vec<Model>, Failure> {
     let login = Expr::expr(Func::lower(Expr::col(Column::Login))).eq(name.to_lowercase());
     let named = Condition::any().add(COLUMN.sub.eq(name)).add(login);
     Ok(Entity::find().filter(named).order_by_asc(Column::Sub).limit(MAX_NAMED).all(db).await?)
 }
 
-/// What is known about a person.
+/// Finds a user. `Ok(None)`: no such user.
 pub async fn get(db: &impl ConnectionTrait, user: &UserId) -> Result<Option<Model>, Failure> {
     Ok(Entity::find_by_id(user.as_str()).one(db).await?)
 }

@@ -1,9 +1,9 @@
-//! Access tokens: JWTs after RFC 9068, signed with ES256, verified without the database.
+//! Access tokens: JWTs according to RFC 9068, signed with ES256, verified without the database.
 //!
-//! Verification is written out here rather than left to the library, whose defaults accept tokens
-//! without an audience or issuer, of any type, with any critical extension, and from the future.
-//! RFC 9068 asks an authorization server to support RS256 as well; we are the only verifier of these
-//! tokens, so there is nobody to need it.
+//! Verification is implemented here rather than left to the JWT library, whose defaults accept
+//! tokens without an audience or issuer, of any type, with any critical extension, and from the
+//! future. RFC 9068 requires authorization servers to support RS256 as well; this server is the
+//! only verifier of its tokens, so RS256 is not needed.
 
 use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
@@ -24,24 +24,25 @@ use super::{
     signing_keys::{ALGORITHM, JWT_ALGORITHM, Signer, SigningKeys},
 };
 
-/// Our tokens have about 600 bytes. Whatever is longer than this is not hashed or parsed.
+/// The maximum length of a token, in bytes. Tokens of this server have about 600 bytes. A longer
+/// one is neither hashed nor parsed.
 pub const MAX_BYTES: usize = 8 * 1024;
 
-/// Bytes of an ES256 signature: two numbers of 256 bits.
+/// The length of an ES256 signature in bytes: two numbers of 256 bits.
 const SIGNATURE_BYTES: usize = 64;
 
-/// How long verified claims are remembered. Expiry, revocation and the trust in the key are checked
-/// anew at each use all the same.
+/// How long verified claims are cached. Expiry, revocation and the trust in the key are still
+/// checked at each use.
 const REMEMBERED: Duration = Duration::from_mins(1);
 
-/// How many verified tokens are remembered, of about 500 bytes each. One more only costs its
-/// verification.
+/// The maximum number of verified tokens in the cache, of about 500 bytes each. A token that does
+/// not fit is verified again at each use.
 const MAX_REMEMBERED: u64 = 10_000;
 
-/// The media type of access tokens, with and without the prefix that RFC 7515 allows to leave out.
+/// The media type of access tokens, with and without the prefix that RFC 7515 allows to omit.
 const TYPES: [&str; 2] = ["at+jwt", "application/at+jwt"];
 
-/// Mints and verifies the tokens of one issuer. Cheap to clone.
+/// Issues and verifies the tokens of one issuer. Cheap to clone.
 #[derive(Clone)]
 pub struct AccessTokens {
     issuer: Arc<str>,
@@ -53,65 +54,66 @@ pub struct AccessTokens {
     verified: Cache<[u8; 32], Arc<Claims>>,
 }
 
-/// What a new token shall say.
+/// The claims of a new token.
 #[derive(Clone, Debug)]
 pub struct NewToken {
-    /// The person.
+    /// The user.
     pub user: UserId,
-    /// The `client_id` of the client that will hold it.
+    /// The `client_id` of the client that the token is issued to.
     pub client: String,
-    /// What it may do.
+    /// The scopes.
     pub scopes: BTreeSet<String>,
-    /// What it is revoked by: the grant, or anything unique for a token without one.
+    /// The `sid` claim: the id of the grant, or any unique value for a token without a grant.
     pub session_id: String,
-    /// When the person signed in, if they did.
+    /// When the user signed in. `None`: without a sign-in.
     pub signed_in_at: Option<DateTime<Utc>>,
-    /// How long it lives, if not as long as configured; cut to [`MAX_TTL`].
+    /// The lifetime, at most [`MAX_TTL`]. `None`: the configured lifetime.
     pub ttl: Option<Duration>,
 }
 
-/// What a verified token says.
+/// The claims of a verified token.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Claims {
-    /// The person.
+    /// The user.
     pub user: UserId,
-    /// The `client_id` of the client that holds it.
+    /// The `client_id` of the client that the token was issued to.
     pub client: Arc<str>,
-    /// What it may do.
+    /// The scopes.
     pub scopes: BTreeSet<String>,
-    /// What it is revoked by.
+    /// The `sid` claim, by which the token is revoked.
     pub session_id: Arc<str>,
-    /// The token's own name, for the log.
+    /// The `jti` claim, for the log.
     pub id: Arc<str>,
     /// When it was issued, in seconds since the Unix epoch.
     pub issued_at: i64,
     /// When it expires, in seconds since the Unix epoch.
     pub expires_at: i64,
-    /// When the person signed in, in seconds since the Unix epoch, if the token says so.
+    /// When the user signed in, in seconds since the Unix epoch, if the token contains it.
     pub signed_in_at: Option<i64>,
-    /// Which key signed it.
+    /// The id of the key that signed the token.
     kid: Kid,
 }
 
-/// Why a token is not accepted.
+/// Why a token was rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// It is not a token of ours at all.
+    /// The text is not an access token of this server.
     #[error("the token is malformed")]
     Malformed,
-    /// It looks like one but must not be trusted; says why, for the log.
+    /// The token has the right form but is invalid; contains the reason, for the log.
     #[error("the token is invalid: {0}")]
     Invalid(&'static str),
-    /// It was good until it expired.
+    /// The token has expired. It was valid before.
     #[error("the token has expired")]
     Expired,
-    /// Nothing can be concluded: the key that it names could not be looked up.
+    /// The token could not be verified, because its key or the revocations could not be looked up.
+    /// The same request may succeed later.
     #[error("the token cannot be verified at the moment")]
     Unavailable,
 }
 
 impl Claims {
-    /// The principal of a request that brought the token.
+    /// Returns the principal of a request with this token.
     pub fn caller(&self) -> Caller {
         Caller {
             user: self.user.clone(),
@@ -143,8 +145,8 @@ impl fmt::Debug for AccessTokens {
 }
 
 impl AccessTokens {
-    /// `issuer` and `audience` are compared byte by byte; `ttl` is the life of a token that asks for
-    /// none of its own.
+    /// Creates the issuer and verifier. `issuer` and `audience` are compared byte by byte; `ttl` is
+    /// the lifetime of tokens that do not set one.
     pub fn new(
         issuer: &str,
         audience: &str,
@@ -167,30 +169,30 @@ impl AccessTokens {
         }
     }
 
-    /// How long tokens live that ask for no time of their own.
+    /// Returns the lifetime of tokens that do not set one.
     pub fn ttl(&self) -> Duration {
         self.ttl
     }
 
-    /// Signs a new token.
+    /// Issues a token.
     pub async fn mint(&self, new: NewToken) -> Result<String, Failure> {
         let minter = self.minter().await?;
         let now = self.clock.now().timestamp();
-        // One without a grant is void if it is not later than the person's last cutoff.
+        // A token without a grant is invalid unless it was issued after the user's last cutoff.
         let issued_at = self.revoked.issue_at(&new.user, now);
         minter.mint_at(new, issued_at)
     }
 
-    /// Whatever signing needs of the database, so that a token can be signed within a transaction
-    /// that holds the only connection, or, on SQLite, the only right to write.
+    /// Loads what signing needs from the database, so that a token can then be signed within a
+    /// transaction that holds the only connection, or, on SQLite, the only write lock.
     pub(crate) async fn minter(&self) -> Result<Minter, Failure> {
         let signer = self.keys.signer().await?;
         self.keys.has_signed(&signer.kid).await?;
         Ok(Minter { tokens: self.clone(), signer })
     }
 
-    /// Checks a token in every respect but what it may do. Touches the database only when the token
-    /// names a key that this instance has not seen.
+    /// Verifies a token, except for its scopes. Accesses the database only when the token names a
+    /// key that this instance has not seen.
     pub async fn verify(&self, token: &str) -> Result<Arc<Claims>, TokenError> {
         if token.len() > MAX_BYTES {
             return Err(TokenError::Malformed);
@@ -215,7 +217,7 @@ impl AccessTokens {
         Ok(claims)
     }
 
-    /// Asks memory, except for the very first time.
+    /// Checks the revocations in memory. Only the first call reads the database.
     async fn check_revocation(&self, claims: &Claims) -> Result<(), TokenError> {
         let token = Token {
             user: &claims.user,
@@ -233,7 +235,7 @@ impl AccessTokens {
             Err(error) => {
                 tracing::warn!(
                     dependency = error.dependency(), error = ?error,
-                    "The revoked grants could not be read: {error}"
+                    "Could not read the revocations to verify a token"
                 );
                 Err(TokenError::Unavailable)
             }
@@ -247,7 +249,7 @@ impl AccessTokens {
             Err(error) => {
                 tracing::warn!(
                     dependency = error.dependency(), error = ?error,
-                    "The key of a token could not be looked up: {error}"
+                    "Could not look up the signing key of a token"
                 );
                 Err(TokenError::Unavailable)
             }
@@ -298,14 +300,14 @@ impl AccessTokens {
     }
 }
 
-/// Signs tokens without touching the database. To be used at once: the key may be replaced.
+/// Signs tokens without accessing the database. Use it at once: the key may be replaced later.
 pub(crate) struct Minter {
     tokens: AccessTokens,
     signer: Arc<Signer>,
 }
 
 impl Minter {
-    /// Signs a new token.
+    /// Issues a token.
     pub(crate) fn mint(&self, new: NewToken) -> Result<String, Failure> {
         self.mint_at(new, self.tokens.clock.now().timestamp())
     }
@@ -336,8 +338,8 @@ impl Minter {
     }
 }
 
-/// The header, with nothing else in it: our tokens have no other member, so `crit`, `jwk`, `jku`,
-/// `x5u`, `b64` and whatever comes next need no rule of their own.
+/// The header, without any other member: tokens of this server have no other, so `crit`, `jwk`,
+/// `jku`, `x5u`, `b64` and future members need no rules of their own.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct WireHeader {
@@ -346,7 +348,7 @@ struct WireHeader {
     kid: String,
 }
 
-/// The claims as they are written. Numbers are integers, as RFC 7519 allows but does not demand.
+/// The claims in their JSON form. Numbers are integers, as RFC 7519 allows but does not require.
 #[derive(Serialize, Deserialize)]
 struct WireClaims {
     iss: String,
@@ -364,8 +366,8 @@ struct WireClaims {
     auth_time: Option<i64>,
 }
 
-/// One audience, either way of writing it. More than one is refused: such a token would be good
-/// elsewhere too.
+/// A single audience, as a string or as an array. Several audiences are refused: such a token would
+/// be valid elsewhere, too.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 enum Audience {
@@ -373,7 +375,7 @@ enum Audience {
     Array([String; 1]),
 }
 
-/// A token taken apart, nothing of it trusted yet.
+/// The parts of a token, not verified yet.
 struct Parts<'a> {
     header: &'a str,
     claims: &'a str,
@@ -389,7 +391,7 @@ impl<'a> Parts<'a> {
         three.then_some(Self { header, claims, signature, signed })
     }
 
-    /// The name of the key, after a check that the header is the one that we write.
+    /// Returns the key id, after a check that the header has the form that this server writes.
     fn header(&self) -> Result<Kid, TokenError> {
         let header: WireHeader = json(self.header)?;
         if header.alg != ALGORITHM {
@@ -410,8 +412,8 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// One part of a token, decoded. What is wrong with it is of no use to anybody who made it in good
-/// faith, so nothing more is told.
+/// Decodes one part of a token. The error has no details, because they would not help a
+/// well-behaved client.
 fn json<T: DeserializeOwned>(part: &str) -> Result<T, TokenError> {
     let bytes = URL_SAFE_NO_PAD.decode(part).map_err(|_not_base64| TokenError::Malformed)?;
     mcp::json::from_slice(&bytes).map_err(|_not_ours| TokenError::Malformed)

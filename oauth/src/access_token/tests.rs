@@ -10,7 +10,7 @@ use super::*;
 const ISSUER: &str = "https://notes.example.com";
 const AUDIENCE: &str = "https://notes.example.com/mcp";
 
-/// An issuer on an empty database, and the way to forge tokens with its real key.
+/// An issuer on an empty database, and a way to forge tokens with its real key.
 struct Forge {
     tokens: AccessTokens,
     clock: Arc<MockClock>,
@@ -72,7 +72,7 @@ fn claims() -> Value {
     })
 }
 
-/// With one member set, or taken away if it is null.
+/// Sets one member, or removes it if the value is null.
 fn with(mut json: Value, member: &str, value: Value) -> Value {
     let members = json.as_object_mut().unwrap();
     match value {

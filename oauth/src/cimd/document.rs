@@ -1,4 +1,4 @@
-//! What a document has to say, and how long what it says may be kept.
+//! Validation of metadata documents, and how long they may be cached.
 
 use std::time::Duration;
 
@@ -24,16 +24,17 @@ pub(super) fn is_json(headers: &HeaderMap) -> bool {
         || (essence.starts_with("application/") && essence.ends_with("+json"))
 }
 
-/// A document is kept at least this long, so that a flood of requests is one fetch.
+/// The minimum time that a document is cached, so that a flood of requests causes one fetch.
 pub(super) const LEAST_FRESH: Duration = Duration::from_mins(1);
 
-/// A document is kept at most this long, so that a changed one counts within a day.
+/// The maximum time that a document is cached, so that changes take effect within a day.
 pub(super) const MOST_FRESH: Duration = Duration::from_hours(24);
 
-/// How long a document without a header is kept.
+/// How long a document without a `Cache-Control` header is cached.
 pub(super) const USUALLY_FRESH: Duration = Duration::from_mins(5);
 
-/// How long a document may be kept, by `Cache-Control`, within our own bounds.
+/// Returns how long a document may be cached, by `Cache-Control`, between [`LEAST_FRESH`] and
+/// [`MOST_FRESH`].
 pub(super) fn fresh_for(headers: &HeaderMap) -> Duration {
     let mut fresh = USUALLY_FRESH;
     for value in headers.get_all(CACHE_CONTROL) {
@@ -42,7 +43,7 @@ pub(super) fn fresh_for(headers: &HeaderMap) -> Duration {
             match directive.split_once('=') {
                 None if directive == "no-store" || directive == "no-cache" => return LEAST_FRESH,
                 Some(("max-age", seconds)) => {
-                    // A number too large to read is a long time all the same.
+                    // A number that is too large to parse is a long time, too.
                     let digits = seconds.trim_matches('"');
                     fresh = match digits.parse() {
                         Ok(seconds) => Duration::from_secs(seconds),
@@ -57,7 +58,7 @@ pub(super) fn fresh_for(headers: &HeaderMap) -> Duration {
     fresh.clamp(LEAST_FRESH, MOST_FRESH)
 }
 
-/// What is kept of a document, if it is one that we can serve.
+/// Parses and validates a document. Returns the metadata that is stored.
 pub(super) fn parse(
     body: &[u8],
     url: &MetadataUrl,
@@ -93,7 +94,8 @@ pub(super) fn parse(
         Some(Value::Array(items)) if items.iter().all(Value::is_string) => items
             .iter()
             .filter_map(Value::as_str)
-            // The document serves other servers too: what is not allowed here is left out.
+            // The document is meant for other servers, too: redirect URIs that are not allowed here
+            // are ignored.
             .filter_map(|it| RedirectUri::parse(it, schemes).ok())
             .collect(),
         _ => vec![],
@@ -117,8 +119,8 @@ pub(super) fn parse(
     })
 }
 
-/// Whether the client can come without a proof of who it is. One that prefers another way but lists
-/// `none` among those it can do is met there: ChatGPT is such a client.
+/// Returns whether the client can be a public client. A client that prefers another method but
+/// lists `none` among its supported methods is accepted as one: ChatGPT is such a client.
 fn can_do_without_proof(object: &Map<String, Value>) -> bool {
     let lists_none = ["token_endpoint_auth_methods_supported", "token_endpoint_auth_methods"]
         .iter()

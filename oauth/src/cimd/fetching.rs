@@ -1,4 +1,4 @@
-//! What fetching client metadata documents needs, and the fetches that are under way.
+//! Dependencies of fetching client metadata documents, and the fetches in progress.
 
 use std::{
     collections::HashMap,
@@ -13,11 +13,11 @@ use super::{known::KnownDocuments, store::Documents};
 use crate::client::{ClientError, Metadata};
 use crate::redirect_uri::Schemes;
 
-/// What is needed to fetch documents: shared by all clones of a service.
+/// Dependencies of fetching documents, shared by all clones of a server.
 pub(crate) struct Fetching {
     pub(super) fetcher: Arc<Fetcher>,
     pub(super) documents: Arc<dyn Documents>,
-    /// To go by while their sites cannot be reached.
+    /// Documents to use while their hosts cannot be reached.
     pub(super) built_in: KnownDocuments,
     pub(super) flights: Mutex<HashMap<String, Weak<Flight>>>,
 }
@@ -51,12 +51,12 @@ impl fmt::Debug for Fetching {
     }
 }
 
-/// What a client goes by.
+/// The metadata that is used for a client.
 #[derive(Clone)]
 pub(super) enum Found {
-    /// The document: configured, or fetched lately.
+    /// The document: configured, or fetched recently.
     Document(Metadata),
-    /// The snapshot of an earlier document, since a newer one could not be fetched.
+    /// The snapshot of an earlier document, because a newer one could not be fetched.
     Snapshot(Metadata),
 }
 

@@ -1,5 +1,5 @@
-//! Documents that need not be fetched: those that an operator has configured, and, for when a site
-//! cannot be reached, those of a few clients that run on people's own machines.
+//! Documents that are not fetched: those that the operator has configured, and, for when a host
+//! cannot be reached, those of a few clients that run on users' own machines.
 
 use std::collections::HashMap;
 
@@ -8,18 +8,18 @@ use serde_json::{Value, value::RawValue};
 use super::document;
 use crate::{client::Metadata, metadata_url::MetadataUrl, redirect_uri::Schemes};
 
-/// What the documents of well-known clients say about who may receive an answer, as of 2026-11. Each
-/// sends its answers to the person's own machine or to the site of its publisher, so that an
-/// outdated entry gives an attacker nothing.
+/// The documents of well-known clients, with their redirect URIs as of 2026-11. Each client sends
+/// its authorization responses to the user's own machine or to the site of its publisher, so that
+/// an outdated entry is no advantage for an attacker.
 const BUILT_IN: &str = include_str!("known.json");
 
-/// Documents by the address at which they are.
+/// Documents by URL.
 #[derive(Clone, Debug, Default)]
 pub struct KnownDocuments(HashMap<String, Metadata>);
 
 impl KnownDocuments {
-    /// Reads one JSON document or an array of them. The error is for the operator and quotes nothing
-    /// but the `client_id` of the document that cannot be used.
+    /// Parses one JSON document or an array of them. The error is for the operator and quotes
+    /// nothing but the `client_id` of the invalid document.
     pub fn parse(text: &str, own_host: &str, schemes: &Schemes) -> Result<Self, String> {
         let expected = "must be a client metadata document in JSON, or an array of them";
         let documents: serde_json::Result<Vec<&RawValue>> = if text.trim_start().starts_with('[') {
@@ -40,28 +40,28 @@ impl KnownDocuments {
         Ok(Self(known))
     }
 
-    /// The documents of well-known clients.
+    /// Returns the documents of well-known clients.
     pub(super) fn built_in(own_host: &str, schemes: &Schemes) -> Self {
         Self::parse(BUILT_IN, own_host, schemes).unwrap_or_default()
     }
 
-    /// What the document at an address says.
+    /// Returns the metadata of the document at a URL.
     pub(super) fn get(&self, url: &MetadataUrl) -> Option<&Metadata> {
         self.0.get(url.as_str())
     }
 
-    /// How many there are.
+    /// Returns the number of documents.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there is none.
+    /// Returns whether there are no documents.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
 
-/// The address of a document, and what it says.
+/// Parses a document. Returns its URL and its metadata.
 fn read(document: &str, own_host: &str, schemes: &Schemes) -> Result<(String, Metadata), String> {
     let value: Value = serde_json::from_str(document).map_err(|error| error.to_string())?;
     let id = value.get("client_id").and_then(Value::as_str).ok_or("it has no client_id")?;
@@ -97,7 +97,7 @@ mod tests {
             let metadata = built_in.get(&url).unwrap();
             assert!(metadata.may_refresh, "{id}");
             assert!(metadata.redirect_uris.iter().any(|it| it.matches(redirect_uri)), "{id}");
-            // An answer goes to the person's machine or to the site that the document is on.
+            // Responses go to the user's machine or to the site that the document is on.
             for uri in &metadata.redirect_uris {
                 let at_its_site = uri.to_string().starts_with(&format!("https://{}/", url.host()));
                 assert!(uri.is_loopback() || at_its_site, "{id}: {uri}");

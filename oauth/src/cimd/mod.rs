@@ -1,16 +1,17 @@
-//! Client ID Metadata Documents: a client whose id is the address of a document that says who it is.
+//! Client ID Metadata Documents: clients whose id is the URL of a document with their metadata.
 //!
-//! Whoever sends a request chooses the address, so the fetch must not become a way into our own
-//! network, nor a way to make us attack somebody else: the address is checked by [`MetadataUrl`], the
-//! rest by [`platform::fetch`], within [`FETCH_TIMEOUT`] and [`MAX_DOCUMENT_BYTES`]; and there is one
-//! fetch at a time for each document, over all instances, and a budget for each host and for all.
+//! The sender of a request chooses the URL, so the fetch must not give access to the internal
+//! network (SSRF), nor be usable to attack third parties: the URL is validated by [`MetadataUrl`],
+//! the connection by [`platform::fetch`], within [`FETCH_TIMEOUT`] and [`MAX_DOCUMENT_BYTES`]; each
+//! document is fetched by one request at a time, across all instances, and there is a rate limit
+//! per host and in total.
 //!
-//! A good document is kept as long as its header allows, within bounds; a failure never is. Some
-//! documents are never fetched: those that the operator has configured, and all of them where that is
-//! turned off. For a few well-known clients there is a built-in one to go by while their site cannot be
-//! reached. What the document said when a person agreed is kept in the database as a **snapshot**, and that is what the
-//! token endpoint goes by: a document that vanishes ends no session, and one that changes counts from
-//! the next consent on.
+//! A valid document is cached as long as its header allows, within bounds; a failure is not. Some
+//! documents are never fetched: those that the operator has configured, and all of them if fetching
+//! is turned off. For a few well-known clients there is a built-in document, which is used while
+//! their host cannot be reached. When a user authorizes a client, its metadata is stored in the
+//! database as a **snapshot**, which the token endpoint uses: if the document disappears, existing
+//! sessions continue, and if it changes, the change applies from the next consent on.
 
 mod document;
 mod fetching;
@@ -54,22 +55,22 @@ use super::{
 };
 use crate::server::Server;
 
-/// The largest document that is read. Real ones have a few hundred bytes.
+/// The maximum size of a document, in bytes. Real ones have a few hundred bytes.
 pub const MAX_DOCUMENT_BYTES: usize = 5 * 1024;
 
-/// How long a fetch may take, from the question for the name to the last byte.
+/// The timeout of a fetch, from the DNS query to the last byte.
 pub const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What one fetch may cost.
+/// The bounds of one fetch.
 const BOUNDS: Bounds =
     Bounds { time: FETCH_TIMEOUT, bytes: MAX_DOCUMENT_BYTES, accept: "application/json" };
 
-/// How often an instance looks whether another one has fetched the document.
+/// The interval at which an instance checks whether another one has fetched the document.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// The client of an address. Uses the configured document or what is kept of the fetched one, or
-/// fetches it, and keeps a snapshot. While no newer document can be fetched, the snapshot of one that
-/// was fetched within [`SNAPSHOT_HOLDS`] is used.
+/// Finds the client of a URL. Uses the configured or cached document, or fetches it, and stores a
+/// snapshot. While no newer document can be fetched, the snapshot of one that was fetched within
+/// [`SNAPSHOT_HOLDS`] is used.
 pub(super) async fn find(server: &Server, id: &str) -> Result<Client, ClientError> {
     let config = server.settings();
     let url = MetadataUrl::parse(id, config.public_url.host()).map_err(|error| {
@@ -86,28 +87,28 @@ pub(super) async fn find(server: &Server, id: &str) -> Result<Client, ClientErro
     }
 }
 
-/// How long the snapshot of a document stands in for the document while it cannot be fetched.
+/// How long the snapshot of a document is used instead of the document while it cannot be fetched.
 pub const SNAPSHOT_HOLDS: TimeDelta = GONE_AFTER;
 
-/// How old the time of a fetch may become before a newer fetch is noted in the snapshot: one write a
-/// day for each document that is in use.
+/// The age from which the fetch time in a snapshot is updated: one write a day for each document in
+/// use.
 const NOTE_FETCH_AFTER: TimeDelta = TimeDelta::days(1);
 
-/// How long a document has to be gone before what its client was given ends: long enough for whoever
-/// broke their site by mistake to notice.
+/// How long a document must be gone before its client's grants are revoked: long enough for a
+/// publisher who broke their site by mistake to notice.
 pub const GONE_AFTER: TimeDelta = TimeDelta::days(7);
 
-/// How many documents one call of [`recheck`] looks for.
+/// The maximum number of documents that one call of [`recheck`] fetches.
 const RECHECKED_AT_ONCE: u64 = 20;
 
-/// Looks whether the documents of connected clients are still there, and revokes what a client was
-/// given whose document has been gone for [`GONE_AFTER`]: taking the document away is how a publisher
-/// takes back a client. A host that does not answer, or answers anything but 404 or 410, says nothing
-/// about that, and what a document says by now counts from the next consent on.
+/// Checks whether the documents of connected clients still exist, and revokes the grants of clients
+/// whose document has been gone for [`GONE_AFTER`]: removing the document is how a publisher
+/// withdraws a client. If the host does not respond, or responds with another status than 404 or
+/// 410, the document does not count as gone. Changes of a document apply from the next consent on.
 ///
-/// To be called once a day: first with nothing, then with the client that the last call gave, until
-/// one gives none. Since when a document is gone is remembered where documents are kept; if that is
-/// lost, the wait begins anew.
+/// Call it once a day: first with `None`, then with the [`Rechecked::last`] of the previous call,
+/// until that is `None`. The time since when a document is gone is kept in the store of documents;
+/// if it is lost, the wait begins again.
 pub async fn recheck(server: &Server, after: Option<&ClientId>) -> Result<Rechecked, Failure> {
     if !server.settings().client_documents {
         return Ok(Rechecked { last: None, revoked: 0 });
@@ -133,7 +134,7 @@ pub async fn recheck(server: &Server, after: Option<&ClientId>) -> Result<Rechec
     let mut revoked = 0;
     for client in &clients {
         if is_gone_for_good(server, &client.id).await {
-            tracing::warn!(client = %client.id, "The document of a client is gone for good");
+            tracing::warn!(client = %client.id, "A client's document is gone; revoking its grants");
             revoke::client(server, &client.id, Reason::ClientGone, &RequestInfo::none()).await?;
             revoked += 1;
         }
@@ -141,16 +142,16 @@ pub async fn recheck(server: &Server, after: Option<&ClientId>) -> Result<Rechec
     Ok(Rechecked { last: clients.last().map(|it| it.id.clone()), revoked })
 }
 
-/// What a call of [`recheck`] has done.
+/// The result of a call of [`recheck`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rechecked {
-    /// Where to go on; nothing at the end.
+    /// The client to continue after. `None`: all clients are checked.
     pub last: Option<ClientId>,
-    /// How many clients lost what they were given.
+    /// The number of clients whose grants were revoked.
     pub revoked: u64,
 }
 
-/// Whether the document is gone now and was at all times that somebody looked, for long enough.
+/// Returns whether the document is gone now, and was gone at every check for [`GONE_AFTER`].
 async fn is_gone_for_good(server: &Server, id: &ClientId) -> bool {
     let Ok(url) = MetadataUrl::parse(id.as_str(), server.settings().public_url.host()) else {
         return false;
@@ -178,23 +179,24 @@ async fn is_gone_for_good(server: &Server, id: &ClientId) -> bool {
     }
 }
 
-/// Where it is kept since when a document is gone.
+/// Returns the key in the store of documents for the time since when a document is gone.
 fn gone_mark(url: &MetadataUrl) -> String {
     format!("gone:{}", url.as_str())
 }
 
-/// What the document says, as recently as its header demands and as it can be fetched.
+/// Returns the metadata of a document: cached if its header allows, otherwise fetched if possible.
 async fn document(server: &Server, url: &MetadataUrl) -> Result<Found, ClientError> {
     let fetching = server.fetching();
     let key = url.as_str();
     if let Some(kept) = kept(fetching, key).await {
         return Ok(Found::Document(kept));
     }
-    // Requests that come meanwhile share the outcome, good or bad; the next one after that fetches.
+    // Concurrent requests share the outcome, success or failure; the next request after that
+    // fetches again.
     let flight = fetching.flight(key);
     flight
         .get_or_init(|| async {
-            // A task of its own: whoever began it may go away while others wait.
+            // In its own task: the request that started it may be canceled while others wait.
             let (server, url) = (server.clone(), url.clone());
             tokio::spawn(async move { lead_or_follow(&server, &url).await }.in_current_span())
                 .await
@@ -209,8 +211,8 @@ async fn kept(fetching: &Fetching, key: &str) -> Option<Metadata> {
     serde_json::from_slice(&value).ok()
 }
 
-/// Of the instances, one fetches, and the others look for what it has found. When it has found
-/// nothing, the next one tries.
+/// Fetches a document on one instance, while the others wait for it in the store. If the fetch
+/// fails, the next instance tries.
 async fn lead_or_follow(server: &Server, url: &MetadataUrl) -> Result<Found, ClientError> {
     let fetching = server.fetching();
     let key = url.as_str();
@@ -234,16 +236,16 @@ async fn lead_or_follow(server: &Server, url: &MetadataUrl) -> Result<Found, Cli
     fetched
 }
 
-/// What fetches are counted against.
+/// The rate limits that a fetch is counted against.
 #[derive(Clone, Copy)]
 enum Budget {
-    /// Of documents that were fetched before: the ids of clients that people use.
+    /// For documents that were fetched before: the ids of clients that users have used.
     KnownClients,
-    /// Of documents that nobody has seen. Whoever makes ids up draws from this one only.
+    /// For documents that were never fetched. Requests with invented ids use up only this budget.
     UnknownClients,
 }
 
-/// Takes one from the shares of a host and of all hosts together.
+/// Takes one request from the quota of a host, and from that of all hosts.
 async fn take_share(server: &Server, url: &MetadataUrl, budget: Budget) -> Result<(), Problem> {
     let limiter = server.limiter();
     let (of_host, of_all) = match budget {
@@ -255,7 +257,7 @@ async fn take_share(server: &Server, url: &MetadataUrl, budget: Budget) -> Resul
             tracing::info!(
                 bucket = bucket.name,
                 host = url.host(),
-                "Did not fetch the document of a client: too many were fetched lately"
+                "Did not fetch the document of a client: rate limit exceeded"
             );
             return Err(Problem::TooMany(retry_after));
         }
@@ -263,7 +265,8 @@ async fn take_share(server: &Server, url: &MetadataUrl, budget: Budget) -> Resul
     Ok(())
 }
 
-/// What an earlier document said, if it was fetched lately enough to stand in for the document.
+/// Returns the snapshot of a document, if it was fetched recently enough to be used instead of the
+/// document.
 async fn stored(server: &Server, url: &MetadataUrl) -> Result<Option<Metadata>, ClientError> {
     let row = client::row(server.db(), url.as_str()).await?;
     let oldest = server.clock().now() - SNAPSHOT_HOLDS;
@@ -291,7 +294,7 @@ async fn fetch_and_keep(server: &Server, url: &MetadataUrl) -> Result<Found, Cli
         Ok(fetched) => fetched,
         Err(problem) => {
             if stored.is_some() {
-                // Nobody waits for the same site again before this has passed.
+                // Until this expires, no request waits for the same host again.
                 fetching.documents.put(&failed_lately, vec![1], LEAST_FRESH).await;
             }
             return stand_in(server, url, stored, problem).await;
@@ -299,15 +302,15 @@ async fn fetch_and_keep(server: &Server, url: &MetadataUrl) -> Result<Found, Cli
     };
     let schemes = &server.settings().redirect_schemes;
     let metadata = document::parse(&body, url, schemes).map_err(|why| {
-        tracing::info!(client = url.as_str(), "The document of a client is wrong: {why}");
+        tracing::info!(client = url.as_str(), "The document of a client is invalid: {why}");
         ClientError::Refused(format!("The client's document at {} is wrong: {why}.", url.host()))
     })?;
     keep(fetching, url, &metadata, fresh).await;
     Ok(Found::Document(metadata))
 }
 
-/// What is used instead of a document that was not fetched, if the reason says nothing about the
-/// document.
+/// Returns what is used instead of a document that was not fetched, if the failure does not mean
+/// that the document is gone or invalid.
 async fn stand_in(
     server: &Server,
     url: &MetadataUrl,
@@ -320,13 +323,13 @@ async fn stand_in(
         && let Some(metadata) = stored
         && !was_gone(fetching, url).await
     {
-        tracing::info!(client, "Using the snapshot of an earlier document of the client");
+        tracing::info!(client, "Using the snapshot of an earlier document of a client");
         return Ok(Found::Snapshot(metadata));
     }
     let was_not_reached =
         matches!(problem, Problem::TooMany(_) | Problem::Fetch(FetchError::Unreachable(_)));
     if was_not_reached && let Some(built_in) = fetching.built_in.get(url) {
-        tracing::info!(client, "Using the built-in document of the client");
+        tracing::info!(client, "Using the built-in document of a client");
         keep(fetching, url, built_in, LEAST_FRESH).await;
         return Ok(Found::Document(built_in.clone()));
     }
@@ -344,7 +347,7 @@ async fn stand_in(
     })
 }
 
-/// Whether the document was gone when it was last looked for ([`recheck`]).
+/// Returns whether the document was gone at the last check ([`recheck`]).
 async fn was_gone(fetching: &Fetching, url: &MetadataUrl) -> bool {
     fetching.documents.get(&gone_mark(url)).await.is_some_and(|since| !since.is_empty())
 }
@@ -355,7 +358,7 @@ async fn keep(fetching: &Fetching, url: &MetadataUrl, metadata: &Metadata, fresh
     }
 }
 
-/// The document and how long it may be kept; otherwise what is wrong with it.
+/// Fetches a document. Returns its content and how long it may be cached.
 async fn fetch(fetching: &Fetching, url: &MetadataUrl) -> Result<(Vec<u8>, Duration), Problem> {
     let answer = fetching.fetcher.get(url.as_str(), BOUNDS).await.map_err(|error| match error {
         FetchError::Status(StatusCode::NOT_FOUND | StatusCode::GONE) => Problem::Gone,
@@ -368,22 +371,23 @@ async fn fetch(fetching: &Fetching, url: &MetadataUrl) -> Result<(Vec<u8>, Durat
     Ok((answer.body().await?, fresh))
 }
 
-/// Why there is no document.
+/// Why a document could not be fetched.
 #[derive(Debug, thiserror::Error)]
 enum Problem {
-    /// Its host says that there is none (404 or 410).
+    /// The host responded that the document does not exist (404 or 410).
     #[error("it is gone")]
     Gone,
     #[error("the answer is not JSON")]
     NotJson,
-    /// It was not asked for: too many were fetched lately. Worth another try after this long.
+    /// Not fetched, because the rate limit is exceeded; contains the time until a retry can
+    /// succeed.
     #[error("too many documents were fetched lately")]
     TooMany(Duration),
     #[error(transparent)]
     Fetch(#[from] FetchError),
 }
 
-/// Keeps what the document says now, unless that is what is kept already.
+/// Stores the metadata of a document as a snapshot, unless the stored one is up to date.
 async fn snapshot(
     server: &Server,
     url: &MetadataUrl,

@@ -1,4 +1,4 @@
-//! Where documents are kept between requests.
+//! The store of fetched client metadata documents.
 
 use std::{
     collections::HashMap,
@@ -12,30 +12,33 @@ use chrono::{DateTime, Utc};
 use platform::clock::Clock;
 use tokio::time::Instant;
 
-/// Keeps documents for all instances, and lets one of them fetch at a time. Best effort: when the
-/// store is away, each instance fetches for itself.
+/// A store of documents that instances share, with locks so that one instance fetches a document at
+/// a time. Best effort: when the store is unavailable, each instance fetches documents itself.
 #[async_trait]
 pub trait Documents: Send + Sync + fmt::Debug {
-    /// What is kept under a key.
+    /// Returns the value of a key. `None`: there is none, it has expired, or the store is
+    /// unavailable.
     async fn get(&self, key: &str) -> Option<Vec<u8>>;
 
-    /// Keeps a value for as long as `ttl`.
+    /// Stores a value for `ttl`.
     async fn put(&self, key: &str, value: Vec<u8>, ttl: Duration);
 
-    /// Whether the caller is the one who fetches. The right ends by itself after `lease`.
+    /// Acquires the lock for fetching a document. Returns whether the caller has it. The lock
+    /// expires after `lease`. Returns `true` if the store is unavailable.
     async fn lead(&self, key: &str, lease: Duration) -> bool;
 
-    /// Gives the right back.
+    /// Releases the lock, if the caller still has it.
     async fn resign(&self, key: &str);
 }
 
-/// How many documents this process keeps, of at most [`MAX_DOCUMENT_BYTES`](super::MAX_DOCUMENT_BYTES) each.
+/// The maximum number of documents in the store of this process, of at most
+/// [`MAX_DOCUMENT_BYTES`](super::MAX_DOCUMENT_BYTES) each.
 const MAX_KEPT: usize = 2_000;
 
-/// Each with its end.
+/// The values, each with its expiry time.
 type Kept = HashMap<String, (DateTime<Utc>, Vec<u8>)>;
 
-/// Documents of this process alone.
+/// A store in the memory of this process.
 pub struct InProcess {
     clock: Arc<dyn Clock>,
     kept: Mutex<Kept>,
@@ -43,7 +46,7 @@ pub struct InProcess {
 }
 
 impl InProcess {
-    /// None yet.
+    /// Creates an empty store.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self { clock, kept: Mutex::default(), leaders: Mutex::default() }
     }
@@ -63,7 +66,7 @@ impl Documents for InProcess {
         if kept.len() >= MAX_KEPT {
             kept.retain(|_, (end, _)| *end > now);
         }
-        // Anything can be fetched again, so a full store begins anew.
+        // Everything can be fetched again, so a full store is cleared.
         if kept.len() >= MAX_KEPT {
             kept.clear();
         }

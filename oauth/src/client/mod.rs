@@ -1,8 +1,8 @@
-//! Programs that people connect: who they are, and how they prove it.
+//! OAuth clients: identification and authentication.
 //!
-//! A client is known in one of three ways: an operator wrote it into the configuration, it registered
-//! itself, or its id is the address of a document that says who it is. Only the first two kinds can
-//! have a secret.
+//! A client is known in one of three ways: it is preregistered in the configuration, it registered
+//! dynamically, or its id is the URL of its metadata document. Only the first two kinds can have a
+//! secret.
 
 use std::collections::BTreeSet;
 
@@ -39,21 +39,21 @@ use super::{
 };
 use crate::server::Server;
 
-/// A client is forgotten this long after its last token. As long as a grant can live, so that none
-/// loses its client.
+/// A client is deleted this long after its last token. Not shorter than the lifetime of a grant, so
+/// that no grant loses its client.
 pub const IDLE_LIFETIME: TimeDelta = TimeDelta::days(90);
 
-/// A use is noted at most this often: many people share one client, whose row would otherwise be
-/// where they all wait for each other.
+/// The minimum time between two updates of a client's last use: many users share one client, and
+/// would otherwise wait for the lock on its row.
 const NOTED_EVERY: TimeDelta = TimeDelta::hours(1);
 
-/// The longest `client_id` that is looked at.
+/// The maximum length of a `client_id`, in bytes.
 const MAX_ID_BYTES: usize = metadata_url::MAX_BYTES;
 
-/// Bytes of a configured secret, below which it could be guessed.
+/// The minimum length of a configured secret, in bytes. A shorter one could be guessed.
 const MIN_SECRET_BYTES: usize = 32;
 
-/// The client that a person is sent by. Fetches a metadata document if need be.
+/// Finds the client of an authorization request. Fetches its metadata document if necessary.
 pub async fn find(server: &Server, id: &str) -> Result<Client, ClientError> {
     if MetadataUrl::looks_like(id) {
         return cimd::find(server, id).await;
@@ -61,8 +61,8 @@ pub async fn find(server: &Server, id: &str) -> Result<Client, ClientError> {
     find_snapshot(server, id).await
 }
 
-/// The client that presents a code or a token: as it was known when a person last agreed to it. Never
-/// fetches anything, so a vanished document does not end what was agreed to.
+/// Finds the client of a token request, as it was known at the last authorization. Never fetches
+/// anything, so a metadata document that has disappeared does not end existing grants.
 pub async fn find_snapshot(server: &Server, id: &str) -> Result<Client, ClientError> {
     if id.len() > MAX_ID_BYTES {
         return Err(ClientError::Unknown);
@@ -70,7 +70,7 @@ pub async fn find_snapshot(server: &Server, id: &str) -> Result<Client, ClientEr
     if let Some(client) = configured(server, id) {
         return Ok(client.clone());
     }
-    // Garbage does not reach the database, which would refuse some of it with an error.
+    // Malformed ids do not reach the database, which would refuse some of them with an error.
     let is_document = || MetadataUrl::parse(id, server.settings().public_url.host()).is_ok();
     if !token_format::is_client_id(id) && !is_document() {
         return Err(ClientError::Unknown);
@@ -86,8 +86,8 @@ fn configured<'a>(server: &'a Server, id: &str) -> Option<&'a Client> {
     server.settings().clients.iter().find(|it| it.id.as_str() == id)
 }
 
-/// Says which client a request names, if what it brings has the form of a `client_id`. There may be no
-/// such client, but it is short, and no place for anything else, so that a log can name it.
+/// Adds the client id of a request to the log context, if the text has the form of a `client_id`.
+/// The client may not exist, but the form bounds what can be written to the log.
 pub fn introduce(server: &Server, id: &str, parties: &Parties) {
     let is_one = token_format::is_client_id(id)
         || configured(server, id).is_some()
@@ -97,8 +97,8 @@ pub fn introduce(server: &Server, id: &str, parties: &Parties) {
     }
 }
 
-/// Whether the client is the one that it says it is. A client with a secret may send it either way,
-/// because libraries choose by what the server offers rather than by what they registered.
+/// Authenticates a client. A client with a secret may send it either way, because libraries choose
+/// by what the server offers rather than by what they registered.
 pub fn authenticate(client: &Client, credentials: Credentials<'_>) -> Result<(), BadCredentials> {
     let hash = match (&client.authentication, credentials) {
         (Authentication::None, Credentials::None) => return Ok(()),
@@ -115,8 +115,8 @@ pub fn authenticate(client: &Client, credentials: Credentials<'_>) -> Result<(),
     if proved { Ok(()) } else { Err(BadCredentials) }
 }
 
-/// Notes that a client was given a token, at most once an hour, and so keeps it from being
-/// forgotten. Takes any connection, so that it can be part of what gives the token.
+/// Stores that a client got a token, at most once an hour, which delays the deletion of the client.
+/// Takes any connection, so that it can be part of the transaction that issues the token.
 pub async fn used(
     db: &impl ConnectionTrait,
     now: DateTime<Utc>,
@@ -138,8 +138,8 @@ pub async fn used(
     Ok(())
 }
 
-/// Reads the clients of the configuration: a JSON array. A problem names the entry and never quotes
-/// it, since it may hold a secret.
+/// Parses the preregistered clients of the configuration: a JSON array. An error names the entry
+/// and never quotes it, since it may contain a secret.
 pub fn parse_preregistered(text: &str, schemes: &Schemes) -> Result<Vec<Client>, String> {
     const EXAMPLE: &str = "must be a JSON array of objects such as {\"client_id\": \"my-app\", \
          \"client_name\": \"My app\", \"redirect_uris\": [\"https://my-app.example/callback\"]}";
@@ -154,7 +154,7 @@ pub fn parse_preregistered(text: &str, schemes: &Schemes) -> Result<Vec<Client>,
         scope: Option<String>,
     }
 
-    // The parser's own words could quote a secret.
+    // The parser's error message could quote a secret.
     let entries: Vec<serde_json::Value> =
         json::from_str(text).map_err(|_quotes_the_text| EXAMPLE.to_owned())?;
     let mut clients = Vec::new();
@@ -186,7 +186,7 @@ pub fn parse_preregistered(text: &str, schemes: &Schemes) -> Result<Vec<Client>,
             .map(|it| Scopes::parse(&it))
             .transpose()
             .map_err(|error| problem(&error.to_string()))?;
-        // Not as if none was given: a typing error must not allow everything.
+        // Not treated as absent: a typing error must not allow everything.
         if scope.as_ref().is_some_and(Scopes::is_empty) {
             return Err(problem("scope names no scope of this server"));
         }

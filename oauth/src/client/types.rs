@@ -16,102 +16,105 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{display_name::DisplayName, redirect_uri::RedirectUri, scope::Scopes};
 
-/// A client that was never given a token is forgotten after this.
+/// A client that never got a token is deleted after this time.
 pub const UNUSED_LIFETIME: TimeDelta = TimeDelta::hours(24);
 
-/// A client, as far as the rules need to know it.
+/// An OAuth client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Client {
-    /// Its `client_id`.
+    /// The `client_id`.
     pub id: ClientId,
-    /// How we know it.
+    /// How the client is known.
     pub kind: ClientKind,
-    /// The name that it gives itself.
+    /// The self-declared name.
     pub name: DisplayName,
-    /// Where answers may go.
+    /// The redirect URIs.
     pub redirect_uris: Vec<RedirectUri>,
-    /// What it may ask for; everything if it did not limit itself.
+    /// The scopes that it may request. `None`: all.
     pub scope: Option<Scopes>,
-    /// How it proves who it is.
+    /// How it authenticates.
     pub authentication: Authentication,
-    /// Whether it gets refresh tokens.
+    /// Whether it may get refresh tokens.
     pub may_refresh: bool,
-    /// Tells whether what it says of itself has changed.
+    /// A hash of the metadata, to detect changes.
     pub metadata_hash: [u8; 32],
 }
 
-/// How a client came to be known.
+/// How a client is known.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum ClientKind {
-    /// An operator of this server vouches for it.
+    /// Preregistered by an operator of this server.
     Preregistered,
-    /// It registered itself: nobody vouches for what it says.
+    /// Registered dynamically: its metadata is unverified.
     Dynamic,
-    /// Its metadata document vouches for it.
+    /// Identified by its metadata document.
     MetadataDocument {
         /// The host that serves the document.
         host: String,
     },
 }
 
-/// How a client proves who it is at the token endpoint.
+/// How a client authenticates at the token endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Authentication {
-    /// Not at all: it is a program in people's hands, and PKCE has to do.
+    /// Public client (`none`): no secret; PKCE is required.
     None,
-    /// By a secret in the `Authorization` header.
+    /// A secret in the `Authorization` header (`client_secret_basic`); contains its hash.
     SecretBasic(Digest),
-    /// By a secret in the body.
+    /// A secret in the body (`client_secret_post`); contains its hash.
     SecretPost(Digest),
 }
 
-/// What a client brought to prove who it is.
+/// The credentials in a request.
 #[derive(Clone, Copy)]
 pub enum Credentials<'a> {
     /// No secret.
     None,
     /// A secret in the `Authorization` header.
     Basic {
-        /// The secret, form-decoded as RFC 6749, section 2.3.1, has it.
+        /// The secret, form-decoded according to RFC 6749, section 2.3.1.
         decoded: &'a str,
-        /// The same text without that step: many clients, the TypeScript SDK among them, do not
-        /// encode what they send.
+        /// The secret without form-decoding: many clients, the TypeScript SDK among them, do not
+        /// encode it.
         verbatim: &'a str,
     },
     /// A secret in the body.
     Post(&'a str),
 }
 
-/// The proof fails.
+/// The client's authentication failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the client could not be authenticated")]
 pub struct BadCredentials;
 
-/// Why a client is not there.
+/// Why a client could not be found.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ClientError {
-    /// There is no such client, or no longer.
+    /// The client does not exist, or no longer.
     #[error("the client is unknown")]
     Unknown,
-    /// Its metadata document cannot be used; says why in a sentence for whoever made it.
+    /// The client's metadata document is invalid; contains the reason, as a sentence for its
+    /// publisher.
     #[error("{0}")]
     Refused(String),
-    /// This server could not reach the site of its metadata document.
+    /// The host of the client's metadata document could not be reached.
     #[error("the document of the client at {host} could not be fetched: {why}")]
     Unreachable {
-        /// The host of the site.
+        /// The host name.
         host: String,
-        /// What failed.
+        /// The reason.
         why: Unreachable,
     },
-    /// It names a metadata document, and this server is configured not to fetch any.
+    /// The client id is the URL of a metadata document, and this server is configured not to fetch
+    /// them.
     #[error("documents of clients are not fetched")]
     DocumentsOff,
-    /// Too many metadata documents were fetched lately; worth another try after this long.
+    /// The rate limit for fetching metadata documents is exhausted; contains the time until a retry
+    /// can succeed.
     #[error("too many documents of clients were fetched")]
     TooMany(Duration),
-    /// Nothing can be concluded at the moment.
+    /// A dependency failed. The same request may succeed later.
     #[error("the client cannot be looked up at the moment")]
     Unavailable,
 }
@@ -120,13 +123,14 @@ impl From<Failure> for ClientError {
     fn from(failure: Failure) -> Self {
         tracing::error!(
             dependency = failure.dependency(), error = ?failure,
-            "A client could not be looked up: {failure}"
+            "Could not look up a client"
         );
         Self::Unavailable
     }
 }
 
-/// What is kept of what a client says of itself. Written to the database: fields are only added.
+/// The stored metadata of a client. Instances of several versions read it from the database, so
+/// fields are only added.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Metadata {
     pub(crate) client_name: DisplayName,
@@ -137,7 +141,7 @@ pub(crate) struct Metadata {
     pub(crate) scope: Option<Scopes>,
 }
 
-/// How a client said it would prove who it is, as it is written on the wire.
+/// The authentication method of a client, as in its metadata.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Method {
     /// `none`.
@@ -152,7 +156,7 @@ pub enum Method {
 }
 
 impl Method {
-    /// All of them as they are written on the wire, for the server's metadata.
+    /// All methods, as in metadata, for the server's metadata.
     pub const NAMES: [&'static str; 3] = ["none", "client_secret_basic", "client_secret_post"];
 
     pub(crate) fn parse(name: &str) -> Option<Self> {
@@ -174,7 +178,7 @@ impl Metadata {
 
 pub(crate) fn from_row(row: Model) -> Result<Client, ClientError> {
     let metadata: Metadata = serde_json::from_value(row.metadata).map_err(|error| {
-        tracing::error!(client = %row.id, "The metadata of a client cannot be read: {error}");
+        tracing::error!(client = %row.id, "Could not read the metadata of a client: {error}");
         ClientError::Unavailable
     })?;
     let kind = match row.kind {
@@ -211,14 +215,14 @@ pub(crate) fn client(
     }
 }
 
-/// The host of an address that was taken as one of a metadata document.
+/// Returns the host of the URL of a metadata document that was accepted before.
 pub(super) fn host_of(url: &str) -> &str {
     let rest = url.strip_prefix("https://").unwrap_or(url);
     rest.split(['/', '?']).next().unwrap_or(rest)
 }
 
-/// Whether somebody shows us a key that is theirs alone. The private half of each kind of key has a
-/// member that the public half does not have.
+/// Returns whether client metadata contain a private key. The private half of each kind of key has
+/// a member that the public half does not have.
 pub(crate) fn holds_private_key(object: &Map<String, Value>) -> bool {
     object
         .get("jwks")

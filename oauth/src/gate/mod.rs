@@ -1,13 +1,14 @@
-//! Who may come in: a list of people, membership of an organisation, or both. Without a rule,
-//! everybody with a GitHub account may.
+//! The access policy: a list of users, membership of an organization, or both. Without a rule,
+//! everyone with a GitHub account may sign in.
 //!
-//! It fails closed. A login on the list is only a way to name somebody: the first successful sign-in
-//! under it pins it to the account's number, and from then on the number decides, so whoever takes
-//! over a login later inherits nothing, and whoever changes theirs loses nothing.
+//! The policy fails closed. A login on the list only identifies an account initially: the first
+//! successful sign-in with it pins it to the number of the account, and from then on the number
+//! decides. So an account that takes over the login later gains nothing, and a user who changes
+//! their login loses nothing.
 //!
-//! The question is asked at sign-in, before a code is issued, and again while a client keeps its
-//! connection ([`recheck`]). How often, and for how long an old answer holds, is decided where tokens
-//! are refreshed.
+//! The policy is checked at sign-in, before a code is issued, and rechecked while a client stays
+//! connected ([`recheck`]). The refresh of tokens decides how often, and for how long an old result
+//! is valid.
 
 use chrono::{DateTime, Utc};
 use entity::login_pins::{ActiveModel, COLUMN, Column, Entity};
@@ -26,28 +27,28 @@ use super::{
 };
 use crate::{server::Server, users};
 
-/// What is known about somebody who had come in before.
+/// The result of a recheck of a user who was admitted before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GateAnswer {
-    /// They may stay.
+    /// The user is still admitted.
     Open,
-    /// They may not.
+    /// The user is refused.
     Closed(Closed),
-    /// GitHub, or the database, gave no answer.
+    /// GitHub or the database did not respond.
     Unknown,
-    /// The GitHub token of the person is sealed under a key that this instance does not have: during a
+    /// The user's GitHub token is encrypted with a key that this instance does not have: during a
     /// deploy that changes keys, or because an old key is no longer configured.
     Unreadable,
 }
 
-/// Why somebody who has just signed in is not let in.
+/// Why a user who has just signed in is not admitted.
 #[derive(Debug)]
 pub(super) enum NotAdmitted {
-    /// The rules say no.
+    /// The policy refuses the user.
     Closed(Closed),
-    /// GitHub gave no answer.
+    /// GitHub did not give a usable response.
     GitHub(GitHubError),
-    /// The database gave none.
+    /// The database failed.
     Failure(Failure),
 }
 
@@ -57,7 +58,7 @@ impl From<Failure> for NotAdmitted {
     }
 }
 
-/// Lets somebody in who has just signed in, or says why not. Pins the login that they came in by.
+/// Checks the policy for a user who has just signed in, and pins their login if it is new.
 pub(super) async fn admit(
     server: &Server,
     account: &Account,
@@ -80,7 +81,7 @@ pub(super) async fn admit(
     }
     if let Pin::New(login) = pin {
         let holder = keep_pin(server.db(), &login, account.id, server.clock().now()).await?;
-        // Somebody else was faster by a moment.
+        // Another account pinned the login concurrently.
         if holder != account.id {
             return Err(NotAdmitted::Closed(Closed::LoginRecycled));
         }
@@ -88,7 +89,7 @@ pub(super) async fn admit(
     Ok(())
 }
 
-/// Asks again about somebody who had come in before.
+/// Checks the policy again for a user who was admitted before.
 pub async fn recheck(server: &Server, user: &UserId) -> GateAnswer {
     match ask_again(server, user).await {
         Ok(answer) => answer,
@@ -100,27 +101,32 @@ pub async fn recheck(server: &Server, user: &UserId) -> GateAnswer {
             tracing::warn!(
                 user = user.as_str(),
                 dependency = GITHUB,
-                "The gate could not be asked about {user}: {error}"
+                "Could not recheck the access policy for {user}: {error}"
             );
             GateAnswer::Unknown
         }
         Err(NotAdmitted::Failure(failure)) => {
             tracing::error!(
                 user = user.as_str(), dependency = failure.dependency(), error = ?failure,
-                "The gate could not be asked about {user}: {failure}"
+                "Could not recheck the access policy for {user}"
             );
             GateAnswer::Unknown
         }
     }
 }
 
-/// Counts and logs that a person who was admitted before is refused now.
+/// Counts and logs the refusal of a user who was admitted before.
 pub(super) fn count_refusal(user: &UserId, why: Closed) {
     metrics::OAUTH_GATE_REFUSALS.count([why.as_str()]);
-    tracing::info!(user = user.as_str(), why = why.as_str(), "The gate has closed for {user}");
+    tracing::info!(
+        user = user.as_str(),
+        why = why.as_str(),
+        "The access policy no longer admits {user}"
+    );
 }
 
-/// Whether the list still names a person who was admitted before. Asks only the database.
+/// Returns whether the list still contains a user who was admitted before. Queries only the
+/// database.
 pub(super) async fn is_listed(server: &Server, user: &UserId) -> Result<bool, Failure> {
     let Some(id) = users::github_id(user) else {
         return Ok(true); // there is no list of others
@@ -132,7 +138,8 @@ pub(super) async fn is_listed(server: &Server, user: &UserId) -> Result<bool, Fa
     }
 }
 
-/// Whether there is nothing to ask about a person who is not blocked.
+/// Returns whether the policy admits a user without any check, provided that the user is not
+/// blocked.
 pub(super) fn is_open_to(server: &Server, user: &UserId) -> bool {
     !server.settings().gate.is_set() && users::github_id(user).is_some()
 }
@@ -140,7 +147,7 @@ pub(super) fn is_open_to(server: &Server, user: &UserId) -> bool {
 async fn ask_again(server: &Server, user: &UserId) -> Result<GateAnswer, NotAdmitted> {
     let rules = &server.settings().gate;
     let Some(id) = users::github_id(user) else {
-        // Whoever signed in during development does not outlive it.
+        // Users of the development sign-in are valid only while it is enabled.
         return match sign_in_with::with(server) {
             SignInWith::Development => Ok(GateAnswer::Open),
             _ => Err(NotAdmitted::Closed(Closed::SignInAgain)),
@@ -153,7 +160,7 @@ async fn ask_again(server: &Server, user: &UserId) -> Result<GateAnswer, NotAdmi
         Some(_) => {}
         None => return Err(NotAdmitted::Closed(Closed::SignInAgain)),
     }
-    // Their login is not asked for: it may have changed hands since they gave it.
+    // The login is not checked: it may have passed to another account since the sign-in.
     listed(server, id, None).await?;
     let Some(org) = &rules.org else {
         return Ok(GateAnswer::Open);
@@ -183,15 +190,15 @@ fn judge(membership: Membership) -> Result<(), Closed> {
     }
 }
 
-/// What a sign-in does to the pins.
+/// The change to the pinned logins that a sign-in requires.
 enum Pin {
-    /// Nothing: there is no list, or the number is known.
+    /// None: there is no list, or the account's number is on it or pinned.
     Settled,
-    /// The login is on the list, and nobody has come in by it yet.
+    /// The login is on the list, and is not pinned yet.
     New(String),
 }
 
-/// Whether somebody is on the list, if there is one.
+/// Checks that a user is on the list, if there is one.
 async fn listed(server: &Server, id: i64, login: Option<&str>) -> Result<Pin, NotAdmitted> {
     let rules = &server.settings().gate;
     if rules.logins.is_empty() || rules.lists_id(id) {
@@ -220,7 +227,8 @@ async fn pin_of(db: &impl ConnectionTrait, login: &str) -> Result<Option<i64>, F
     Ok(pin.map(|it| it.github_id))
 }
 
-/// Pins a login unless it is pinned, and says to whom it is.
+/// Pins a login unless it is pinned already. Returns the number of the account that it is pinned
+/// to.
 async fn keep_pin(
     db: &impl ConnectionTrait,
     login: &str,

@@ -1,23 +1,23 @@
-//! The rules about who may sign in, and the reasons for a refusal.
+//! The rules of the access policy, and the reasons for a refusal.
 
 use std::fmt;
 
 use platform::counted;
 
-/// The longest login that GitHub gives.
+/// The maximum length of a GitHub login.
 const MAX_LOGIN: usize = 39;
 
-/// Who may come in. All rules that are set must hold.
+/// The access policy. A user must satisfy all rules that are set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rules {
-    /// `ALLOWED_GITHUB_LOGINS`; everybody if there is none.
+    /// `ALLOWED_GITHUB_LOGINS`. Empty: all users.
     pub logins: Vec<Allowed>,
     /// `ALLOWED_GITHUB_ORG`.
     pub org: Option<String>,
 }
 
 impl fmt::Display for Rules {
-    /// Who may sign in.
+    /// Describes who may sign in.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let logins = counted(self.logins.len(), "login", "logins");
         match (&self.org, self.logins.len()) {
@@ -29,39 +29,39 @@ impl fmt::Display for Rules {
     }
 }
 
-/// What stands for everybody in `ALLOWED_GITHUB_LOGINS`.
+/// The value of `ALLOWED_GITHUB_LOGINS` that admits all users.
 pub const EVERYBODY: &str = "*";
 
-/// One person on the list.
+/// An entry of the list of allowed users.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Allowed {
-    /// By login, in lower case: GitHub tells no cases apart.
+    /// A login, in lower case: GitHub logins are case-insensitive.
     Login(String),
-    /// By the number of the account.
+    /// The number of a GitHub account.
     Id(i64),
 }
 
-/// Why somebody may not come in.
+/// Why the access policy refuses a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Closed {
-    /// They are not on the list.
+    /// The user is not on the list.
     NotListed,
-    /// Their login is on the list, but it belonged to another account when it first signed in.
+    /// The user's login is on the list, but is pinned to another account, which signed in first.
     LoginRecycled,
-    /// They do not belong to the organisation.
+    /// The user is not a member of the organization.
     NotAMember,
-    /// They were invited to the organisation and have not accepted yet.
+    /// The user was invited to the organization and has not accepted yet.
     MembershipPending,
-    /// The organisation does not let this server ask.
+    /// The organization does not allow this server to query memberships.
     OrgRefuses,
-    /// An operator shut them out.
+    /// An operator blocked the user.
     Blocked,
-    /// What is known about them is not enough to go on.
+    /// The stored data does not allow a decision; a new sign-in is required.
     SignInAgain,
 }
 
 impl Closed {
-    /// Every one.
+    /// All reasons.
     pub const ALL: [Self; 7] = [
         Self::NotListed,
         Self::LoginRecycled,
@@ -72,13 +72,13 @@ impl Closed {
         Self::SignInAgain,
     ];
 
-    /// Whether it is a definite answer about the person, which ends what they were given before. Only
-    /// [`Self::SignInAgain`] is not: it says that nothing is known.
+    /// Returns whether this is a definite refusal, which ends the user's existing access. Only
+    /// [`Self::SignInAgain`] is not: it means that the policy could not be evaluated.
     pub(crate) fn is_definite(self) -> bool {
         self != Self::SignInAgain
     }
 
-    /// The same in one word, for logs.
+    /// Returns the reason as one word, for logs.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::NotListed => "not_listed",
@@ -91,7 +91,7 @@ impl Closed {
         }
     }
 
-    /// The same in sentences for the person: what is wrong, and what to do.
+    /// Returns sentences for the user: what is wrong, and what to do.
     pub fn sentence(self, rules: &Rules) -> String {
         let org = rules.org.as_deref().unwrap_or("GitHub");
         match self {
@@ -133,7 +133,7 @@ impl fmt::Display for Closed {
 }
 
 impl Rules {
-    /// Whether there is any.
+    /// Returns whether any rule is set.
     pub fn is_set(&self) -> bool {
         !self.logins.is_empty() || self.org.is_some()
     }
@@ -147,7 +147,7 @@ impl Rules {
     }
 }
 
-/// The problem of a list of logins without an entry.
+/// The error message for a list of logins without an entry.
 pub fn names_no_one() -> String {
     format!(
         "is set but names no one: write {EVERYBODY} to let everyone with a GitHub account in, or list \
@@ -155,7 +155,7 @@ pub fn names_no_one() -> String {
     )
 }
 
-/// Reads a list of people: separated by commas, blanks tolerated.
+/// Parses a comma-separated list of users; blanks are ignored.
 pub fn parse_logins(text: &str) -> Result<Vec<Allowed>, String> {
     if text == EVERYBODY {
         return Ok(Vec::new());
@@ -182,7 +182,7 @@ pub fn parse_logins(text: &str) -> Result<Vec<Allowed>, String> {
         .collect()
 }
 
-/// Reads the name of an organisation.
+/// Parses the name of an organization.
 pub fn parse_org(text: &str) -> Result<String, String> {
     if is_login(text) {
         Ok(text.to_owned())

@@ -1,4 +1,4 @@
-//! Requests to GitHub.
+//! The client of GitHub's OAuth endpoints and API.
 
 use std::{fmt, sync::OnceLock, time::Duration};
 
@@ -21,7 +21,7 @@ use url::form_urlencoded;
 use super::error::GitHubError;
 use crate::pkce::{Challenge, METHOD, Verifier};
 
-/// Who we are at GitHub, and where GitHub is.
+/// The OAuth app at GitHub, and the URLs of GitHub.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GitHubSettings {
     /// `GITHUB_CLIENT_ID`.
@@ -34,58 +34,58 @@ pub struct GitHubSettings {
     pub api_url: String,
 }
 
-/// The path of our callback, which is registered at GitHub.
+/// The path of the callback, which is registered at GitHub.
 pub const CALLBACK_PATH: &str = "/oauth/github/callback";
 
-/// How long all questions of one sign-in may take together, so that the person is not left waiting.
+/// The timeout for all requests of one sign-in together, so that the user does not wait long.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The largest answer that is read. Real ones have a few kilobytes.
+/// The maximum size of a response, in bytes. Real ones have a few kilobytes.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
-/// What log events call GitHub in their field `dependency`.
+/// The value of the field `dependency` in log events about GitHub.
 pub(crate) const GITHUB: &str = "github";
 
-/// Our client of GitHub.
+/// The client of GitHub.
 pub(crate) struct GitHub {
     settings: GitHubSettings,
     proxies: Proxies,
-    /// Made at the first request: reading the certificates of the system takes a while.
+    /// Created at the first request: reading the system's certificates takes a while.
     http: OnceLock<Result<reqwest::Client, String>>,
 }
 
-/// Who somebody is at GitHub.
+/// An account at GitHub.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Account {
-    /// The number of the account, which never changes and never passes to somebody else.
+    /// The number of the account, which never changes and is never reassigned.
     pub(crate) id: i64,
-    /// The name to sign in with, which can do both.
+    /// The login name, which can change and be reassigned.
     pub(crate) login: String,
-    /// The name to be called by.
+    /// The display name.
     pub(crate) name: Option<String>,
 }
 
-/// What GitHub says about somebody and an organisation.
+/// The membership of a user in an organization.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Membership {
-    /// A member.
+    /// An active member.
     Active,
-    /// Invited.
+    /// Invited, but not accepted yet.
     Pending,
-    /// Neither.
+    /// Neither a member nor invited.
     None,
-    /// The organisation does not let our app ask.
+    /// The organization does not allow this OAuth app to query memberships.
     Denied,
-    /// The person has taken our permission back.
+    /// The user has revoked the permission of this OAuth app.
     TokenRevoked,
 }
 
-/// Until when GitHub may answer.
+/// The deadline for GitHub's responses.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Deadline(Instant);
 
 impl Deadline {
-    /// [`PATIENCE`] from now on.
+    /// Starts a deadline of [`PATIENCE`] from now.
     pub(crate) fn start() -> Self {
         Self(Instant::now() + PATIENCE)
     }
@@ -96,7 +96,7 @@ impl Deadline {
 }
 
 impl Account {
-    /// Who they are here.
+    /// Returns the identity of the account on this server.
     pub(crate) fn user(&self) -> UserId {
         UserId::new(format!("github:{}", self.id))
     }
@@ -120,7 +120,7 @@ impl GitHub {
         Self { settings, proxies, http: OnceLock::new() }
     }
 
-    /// Where to send a person, so that GitHub sends them back with `state`.
+    /// Builds the authorization URL at GitHub. GitHub redirects back with `state`.
     pub(crate) fn authorize_url(
         &self,
         public_url: &PublicUrl,
@@ -137,7 +137,8 @@ impl GitHub {
             .append_pair("state", state)
             .append_pair("code_challenge", &challenge)
             .append_pair("code_challenge_method", METHOD)
-            // So that nobody is signed in without noticing, nor as the wrong one of their accounts.
+            // GitHub then asks which account to use, so that no user is signed in unnoticed, or
+            // with the wrong one of their accounts.
             .append_pair("prompt", "select_account");
         if asks_for_membership {
             query.append_pair("scope", "read:org");
@@ -192,7 +193,7 @@ impl GitHub {
         Account::read(&answer.object()?).ok_or_else(|| refused("an account without a number"))
     }
 
-    /// What a person, by their own token, is in an organisation.
+    /// Queries the membership of a user in an organization, with the user's own token.
     pub(crate) async fn membership(
         &self,
         token: &Secret,
@@ -214,7 +215,7 @@ impl GitHub {
         }
     }
 
-    /// Gives a token back that is of no use any more. Best effort, while nobody waits.
+    /// Revokes a token that is no longer needed. Best effort, in the background.
     pub(super) fn forget(&self, token: &Secret) {
         let path = format!("/applications/{}/token", self.settings.client_id);
         let Ok(request) =
@@ -228,7 +229,7 @@ impl GitHub {
             .json(&serde_json::json!({ "access_token": token.expose() }));
         tokio::spawn(async move {
             if let Err(error) = Answer::of(request).await {
-                tracing::debug!("A token was not given back to GitHub: {error}");
+                tracing::debug!("Could not revoke a token at GitHub: {error}");
             }
         });
     }
@@ -257,7 +258,7 @@ impl GitHub {
             .get_or_init(|| make_http(&self.proxies).map_err(|error| error.to_string()))
             .as_ref()
             .map_err(|error| {
-                tracing::error!("GitHub cannot be asked: {error}");
+                tracing::error!("Could not create the HTTP client for GitHub: {error}");
                 GitHubError::Away("there is no client for it")
             })?;
         Ok(http.request(method, format!("{base}{path}")).timeout(deadline.left()))
@@ -278,7 +279,8 @@ impl fmt::Debug for GitHub {
     }
 }
 
-/// What somebody else says went wrong, cut to what such a word looks like: it goes into the log.
+/// Builds an error from an error code of GitHub, reduced to the characters and length of such a
+/// code, because it is logged.
 pub(super) fn refused(word: &str) -> GitHubError {
     let plain = word
         .chars()
@@ -288,16 +290,16 @@ pub(super) fn refused(word: &str) -> GitHubError {
     GitHubError::Refused(plain)
 }
 
-/// An answer, read within its bounds.
+/// A response, read within its bounds.
 struct Answer {
     status: StatusCode,
-    /// We have asked too much, which GitHub says with the status of a refusal.
+    /// The rate limit is exceeded, which GitHub reports with the status of a refusal.
     too_many: bool,
     body: Vec<u8>,
 }
 
 impl Answer {
-    /// Sends a request, and counts how that went.
+    /// Sends a request, and measures its outcome and duration.
     async fn of(request: RequestBuilder) -> Result<Self, GitHubError> {
         let started = Instant::now();
         let answer = Self::read(request).await;
@@ -328,7 +330,7 @@ impl Answer {
             .map_err(|_not_github| GitHubError::Away("an answer that is no JSON object"))
     }
 
-    /// A status that no rule is about.
+    /// Returns the error for a status without a rule.
     fn unexpected(&self) -> GitHubError {
         let refuses = self.status.is_client_error()
             && self.status != StatusCode::TOO_MANY_REQUESTS
@@ -343,12 +345,13 @@ impl Answer {
 }
 
 fn away(error: &reqwest::Error) -> GitHubError {
-    // Its text names the address, which is nobody's secret: codes and tokens are in bodies and headers.
+    // The error text contains the URL, which is not secret: codes and tokens are in bodies and
+    // headers.
     tracing::warn!(dependency = GITHUB, error = ?error, "GitHub does not answer: {error}");
     GitHubError::Away(if error.is_timeout() { "no answer in time" } else { "no connection" })
 }
 
-/// What is left of the quota, in requests.
+/// Returns the remaining quota, in requests.
 fn quota(headers: &HeaderMap) -> Option<f64> {
     let left: u32 = headers.get("x-ratelimit-remaining")?.to_str().ok()?.parse().ok()?;
     Some(f64::from(left))
@@ -359,7 +362,7 @@ fn is_too_many(headers: &HeaderMap) -> bool {
         || headers.get("x-ratelimit-remaining").is_some_and(|it| it == "0")
 }
 
-/// The redirect URI that is registered with GitHub.
+/// Returns the redirect URI that is registered with GitHub.
 pub(super) fn callback_uri(public_url: &PublicUrl) -> String {
     format!("{public_url}{CALLBACK_PATH}")
 }

@@ -1,14 +1,15 @@
-//! Why GitHub's answer is of no use, and who is to blame: the person, this server's settings or GitHub.
+//! Errors of GitHub, and their causes: the user, this server's settings, or GitHub itself.
 
 use super::sign_in::SignInOutcome;
 
-/// What GitHub says about a code that it did not give, or that was used or has expired.
+/// GitHub's error code for a code that it did not issue, or that was used or has expired.
 const UNKNOWN_CODE: &str = "bad_verification_code";
 
-/// What GitHub says when it refuses this server and not the person, and what an operator does about it.
+/// GitHub's error codes for refusing this server rather than the user, each with advice for the
+/// operator.
 const MISCONFIGURED: [(&str, &str); 7] = [
     ("incorrect_client_credentials", CHECK_CREDENTIALS),
-    // What GitHub answers to a client id that it does not know.
+    // GitHub's response to an unknown client id.
     ("status 404", CHECK_CREDENTIALS),
     ("invalid_client", CHECK_CREDENTIALS),
     ("unauthorized_client", CHECK_CREDENTIALS),
@@ -27,22 +28,22 @@ const CHECK_CREDENTIALS: &str = "Check GITHUB_CLIENT_ID and GITHUB_CLIENT_SECRET
 pub(crate) const ASK_THE_ORGANIZATION: &str =
     "Ask an owner of ALLOWED_GITHUB_ORG to approve the OAuth app at GitHub";
 
-/// What GitHub says of a person who has to do something at GitHub first.
+/// GitHub's error code for a user who must first verify their email address at GitHub.
 const UNVERIFIED: &str = "unverified_user_email";
 
-/// Why GitHub's answer is of no use.
+/// Why a request to GitHub failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum GitHubError {
-    /// No answer, or not from the GitHub that we expect: another try may succeed.
+    /// No usable response: a retry may succeed.
     #[error("GitHub is not available: {0}")]
     Away(&'static str),
-    /// GitHub says no.
+    /// GitHub refuses the request; contains its error code.
     #[error("GitHub refuses: {0}")]
     Refused(String),
 }
 
 impl GitHubError {
-    /// What a sign-in comes to that ends with this error.
+    /// Returns the outcome of a sign-in that ends with this error.
     pub(crate) fn outcome(&self) -> SignInOutcome {
         match self {
             Self::Refused(word) if [UNKNOWN_CODE, UNVERIFIED].contains(&word.as_str()) => {
@@ -53,7 +54,7 @@ impl GitHubError {
         }
     }
 
-    /// What an operator does about it, if GitHub refuses this server.
+    /// Returns advice for the operator, or `None` unless GitHub refuses this server.
     pub(crate) fn advice(&self) -> Option<&'static str> {
         let Self::Refused(said) = self else { return None };
         let (_, advice) = MISCONFIGURED.into_iter().find(|(word, _)| word == said)?;

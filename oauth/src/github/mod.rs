@@ -1,9 +1,10 @@
-//! GitHub: where people sign in, and who they are there.
+//! GitHub as the identity provider: the login of users, and their accounts.
 //!
-//! GitHub is not an OpenID provider, and this is all we need of it: an authorization request, the
-//! exchange of a code, and one or two questions. It reports errors of the exchange with status 200,
-//! so the body decides. No redirect is ever followed with a token in hand, every answer is bounded in
-//! time and size, and a token is dropped as soon as nothing is left to ask.
+//! GitHub is not an OpenID provider, and this server needs little of it: an authorization request,
+//! the exchange of a code, and one or two queries. GitHub reports errors of the exchange with
+//! status 200, so the body decides. Redirects are never followed in requests that carry a token,
+//! every response is bounded in time and size, and a token is revoked as soon as it is no longer
+//! needed.
 
 use platform::metrics;
 use platform::proxies::Proxies;
@@ -28,10 +29,10 @@ use super::{
 };
 use crate::{server::Server, users::SignIn};
 
-/// The longest code that is passed on, in bytes. Those of GitHub have 20.
+/// The maximum length of a code that is sent to GitHub, in bytes. Those of GitHub have 20.
 const MAX_CODE_BYTES: usize = 256;
 
-/// Asks GitHub whether it knows our client and its secret, by exchanging a code that nobody was given.
+/// Checks the configured client id and secret at GitHub, by exchanging an invalid code.
 pub async fn ask(
     settings: &GitHubSettings,
     proxies: &Proxies,
@@ -46,13 +47,14 @@ pub async fn ask(
     }
 }
 
-/// What came back from GitHub with the person.
+/// The result that a callback contains.
 enum Outcome<'a> {
     Code(&'a str),
     Error(&'a str),
 }
 
-/// The `state` of a callback, by which its cookie is found; nothing unless there is exactly one.
+/// Returns the `state` of a callback, by which its cookie is found. `None` unless there is exactly
+/// one.
 pub fn state_of(pairs: &[(String, String)]) -> Option<&str> {
     let mut states = pairs.iter().filter(|(name, _)| name == "state");
     match (states.next(), states.next()) {
@@ -61,7 +63,8 @@ pub fn state_of(pairs: &[(String, String)]) -> Option<&str> {
     }
 }
 
-/// Takes a person back from GitHub. `nonce` is what the browser brought in the cookie of this hop.
+/// Finishes a login with the callback from GitHub. `nonce` is the value of the cookie of this
+/// login.
 pub async fn callback(
     server: &Server,
     pairs: &[(String, String)],
@@ -75,7 +78,8 @@ pub async fn callback(
         .await
         .inspect_err(|_| SignInOutcome::Failed.count())?
         .ok_or(CallbackError::NotFound)?;
-    // Before anything is used up: a stranger's browser must not end what somebody else began.
+    // Checked before the pending login is taken, so that a request from another browser cannot end
+    // it.
     if !hop.0.nonce.is_of(nonce) {
         return Err(CallbackError::OtherBrowser);
     }
@@ -164,7 +168,7 @@ async fn arrive(
             github.forget(&token);
             tracing::error!(
                 dependency = failure.dependency(), error = ?failure,
-                "A sign-in cannot go on: {failure}"
+                "Sign-in failed: could not check the access policy"
             );
             return hop.purpose.unavailable(server, SignInOutcome::Failed);
         }
@@ -189,7 +193,7 @@ async fn failed(server: &Server, purpose: &Purpose, error: &GitHubError, request
     sign_in::note(server, event.detail(error.to_string())).await;
 }
 
-/// Logs that GitHub refuses this server. `advice`: what the operator has to do.
+/// Logs that GitHub refuses this server. `advice` tells the operator what to do.
 fn warn(advice: &str, error: &str) {
     tracing::warn!(
         dependency = GITHUB,
@@ -212,7 +216,7 @@ fn outcome(pairs: &[(String, String)]) -> Option<Outcome<'_>> {
     }
 }
 
-/// Whether GitHub could have given a code, so that it is worth a request.
+/// Returns whether a text can be a code of GitHub, so that a request is worthwhile.
 fn is_plausible(code: &str) -> bool {
     code.len() <= MAX_CODE_BYTES && code.bytes().all(|it| it.is_ascii_graphic())
 }

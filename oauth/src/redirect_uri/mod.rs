@@ -1,27 +1,28 @@
-//! Redirect URIs: what a client may register, and which of them a request may name.
+//! Redirect URIs: validation at registration, and matching at authorization.
 //!
-//! A request names a registered URI character by character. There is one exception, because programs
-//! on a machine listen on whatever port is free: on loopback the port is ignored, in both directions
-//! (RFC 8252, section 7.3; clients register with and without one). `localhost` is a name and not an
-//! address, so it stands for itself alone and never for `127.0.0.1`.
+//! The redirect URI of a request must be equal to a registered one, character by character. There
+//! is one exception, because programs on the user's machine listen on any free port: on loopback,
+//! the port is ignored, in both directions (RFC 8252, section 7.3; clients register with and
+//! without one). `localhost` is a name and not an address, so it matches only itself and never
+//! `127.0.0.1`.
 //!
-//! RFC 8252 wants private-use schemes to be a reversed domain name. The clients that exist do not
-//! comply, so the schemes of known ones are listed, a configured list is added, and the consent page
-//! warns.
+//! RFC 8252 requires private-use schemes to be a reversed domain name. Existing clients do not
+//! comply, so the schemes of known clients are listed, a configured list is added, and the consent
+//! page shows a warning.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use url::{Host, Url, form_urlencoded};
 
-/// The longest URI that a client may register.
+/// The maximum length of a registered URI, in bytes.
 pub const MAX_BYTES: usize = 2_000;
 
-/// The most URIs that one client may register.
+/// The maximum number of URIs that one client may register.
 pub const MAX_COUNT: usize = 10;
 
-/// Private-use schemes of clients that are known to need one. Editors that stem from Visual Studio
-/// Code give every extension an address under their own.
+/// Private-use schemes of clients that are known to need one. Editors derived from Visual Studio
+/// Code give every extension a URI under their own scheme.
 pub const KNOWN_SCHEMES: [&str; 31] = [
     "antigravity",
     "antigravity-insiders",
@@ -56,8 +57,8 @@ pub const KNOWN_SCHEMES: [&str; 31] = [
     "zed-preview",
 ];
 
-/// Schemes that mean something to a browser or to the system, and so can never be private. The
-/// list of allowed schemes decides; this one only keeps such a scheme from being configured.
+/// Schemes that have a meaning for browsers or operating systems, and so can never be private. The
+/// list of allowed schemes decides; this one only prevents configuring such a scheme.
 const NEVER_PRIVATE: [&str; 23] = [
     "about",
     "blob",
@@ -84,29 +85,30 @@ const NEVER_PRIVATE: [&str; 23] = [
     "wss",
 ];
 
-/// Parameters of our answer. A registered query that holds one could pass for an answer.
+/// Parameters of the authorization response. A registered query that contains one could be mistaken
+/// for a response.
 const ANSWERS: [&str; 6] = ["code", "state", "iss", "error", "error_description", "error_uri"];
 
-/// A redirect URI that a client may have. Kept exactly as it was written.
+/// A valid redirect URI of a client, exactly as the client wrote it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RedirectUri(String);
 
-/// Which private-use schemes are allowed: the known ones and the configured ones.
+/// The allowed private-use schemes: the known ones and the configured ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Schemes(Vec<String>);
 
-/// Who receives what is sent to a redirect URI, in the words of a consent page.
+/// The recipient behind a redirect URI, for the consent page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Destination {
     /// A web site.
     Site {
-        /// Its host, with the port unless it is the usual one.
+        /// The host, with the port unless it is the default.
         host: String,
     },
-    /// A program on the person's own machine, whichever listens there.
+    /// Any program that listens on the user's own machine.
     ThisMachine,
-    /// The program that has claimed a private-use scheme on the person's machine.
+    /// The program that has claimed a private-use scheme on the user's machine.
     App {
         /// The scheme, without the colon.
         scheme: String,
@@ -119,22 +121,22 @@ pub enum RedirectUriError {
     /// More than [`MAX_BYTES`].
     #[error("a redirect URI must not be longer than 2,000 characters")]
     TooLong,
-    /// Characters that no URI has, or that parsers understand differently.
+    /// Characters that are not allowed in URIs, or that parsers interpret differently.
     #[error("a redirect URI must consist of the characters of a URI")]
     Characters,
-    /// No absolute URI of a form that we know.
+    /// Not an absolute URI of a supported form.
     #[error("a redirect URI must be absolute, such as https://host/path")]
     NotAbsolute,
-    /// A scheme that is neither http(s) nor an allowed private-use one.
+    /// The scheme is neither http(s) nor an allowed private-use one.
     #[error(
         "the scheme of the redirect URI is not one of the known apps'; use https or loopback http, \
          or ask the operator of this server to add it to REDIRECT_SCHEMES"
     )]
     Scheme,
-    /// `http` to somewhere else than the machine itself.
+    /// `http` to another host than loopback.
     #[error("an http redirect URI must be on localhost, 127.0.0.1 or [::1]")]
     NotLoopback,
-    /// A host in a form that is not its plain one, or a name that nobody owns.
+    /// The host is not in its canonical form, or is a name that cannot be owned.
     #[error("the host of the redirect URI is not a plain host name")]
     Host,
     /// `user:password@`.
@@ -143,19 +145,19 @@ pub enum RedirectUriError {
     /// `#`.
     #[error("a redirect URI must not have a fragment")]
     Fragment,
-    /// `.` or `..`, also encoded.
+    /// `.` or `..` in the path, also percent-encoded.
     #[error("the path of a redirect URI must not have dot segments")]
     DotSegments,
     /// `*`.
     #[error("a redirect URI must not have wildcards")]
     Wildcard,
-    /// A parameter that our answer will have.
+    /// A parameter that the authorization response will have.
     #[error("the query of a redirect URI must not hold parameters of the answer")]
     Answer,
 }
 
 impl Schemes {
-    /// The known schemes and some more. Fails with the first one that cannot be a private-use
+    /// Adds schemes to the known ones. Fails with the first one that cannot be a private-use
     /// scheme.
     pub fn with(more: impl IntoIterator<Item = String>) -> Result<Self, String> {
         let mut schemes: Vec<String> = KNOWN_SCHEMES.map(str::to_owned).into();
@@ -186,7 +188,7 @@ impl Default for Schemes {
 }
 
 impl RedirectUri {
-    /// Takes a URI that a client wants to register.
+    /// Validates a URI that a client wants to register.
     pub fn parse(text: &str, schemes: &Schemes) -> Result<Self, RedirectUriError> {
         if text.len() > MAX_BYTES {
             return Err(RedirectUriError::TooLong);
@@ -212,7 +214,7 @@ impl RedirectUri {
         match scheme {
             "https" | "http" => check_host(text, scheme, authority)?,
             _ if !schemes.allow(scheme) => return Err(RedirectUriError::Scheme),
-            // `scheme:` alone names nothing.
+            // `scheme:` alone identifies nothing.
             _ if authority.is_none_or(str::is_empty) && path.len() < 2 => {
                 return Err(RedirectUriError::NotAbsolute);
             }
@@ -224,17 +226,17 @@ impl RedirectUri {
         Ok(Self(text.to_owned()))
     }
 
-    /// Exactly as it was registered.
+    /// Returns the URI, exactly as it was registered.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether a request that names `presented` means this one.
+    /// Returns whether `presented`, the redirect URI of a request, matches this one.
     pub fn matches(&self, presented: &str) -> bool {
         presented == self.0 || is_same_but_for_port(&self.0, presented)
     }
 
-    /// Whether it leads to the machine that the browser runs on, by plain http.
+    /// Returns whether it is a plain http URI on loopback.
     pub fn is_loopback(&self) -> bool {
         loopback(&self.0).is_some()
     }
@@ -246,7 +248,7 @@ impl fmt::Display for RedirectUri {
     }
 }
 
-/// Who receives what is sent to this URI, which has matched a registered one.
+/// Returns the recipient behind a redirect URI that has matched a registered one.
 pub fn destination(uri: &str) -> Destination {
     let scheme = uri.split_once(':').map_or(uri, |(scheme, _)| scheme);
     if loopback(uri).is_some() {
@@ -266,7 +268,7 @@ pub fn destination(uri: &str) -> Destination {
     }
 }
 
-/// The URI with an answer added to its own query, which stays as it is.
+/// Appends a response to the query of a redirect URI. The existing query is not changed.
 pub fn with_answer<'a>(uri: &str, answer: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
     let added = form_urlencoded::Serializer::new(String::new()).extend_pairs(answer).finish();
     let joint = match uri.split_once('?') {
@@ -277,7 +279,7 @@ pub fn with_answer<'a>(uri: &str, answer: impl IntoIterator<Item = (&'a str, &'a
     format!("{uri}{joint}{added}")
 }
 
-/// What of a loopback URI has to be the same.
+/// The parts of a loopback URI that must be equal.
 #[derive(PartialEq)]
 struct Loopback<'a> {
     host: &'a str,
@@ -292,8 +294,8 @@ fn is_same_but_for_port(registered: &str, presented: &str) -> bool {
     }
 }
 
-/// Takes an `http` URI on loopback apart, by its characters: nothing is decoded or repaired, so
-/// whatever is unusual is no loopback URI.
+/// Splits an `http` URI on loopback, by its characters: nothing is decoded or repaired, so a URI in
+/// an unusual form is not a loopback URI.
 fn loopback(uri: &str) -> Option<Loopback<'_>> {
     if uri.len() > MAX_BYTES || !has_uri_characters(uri) || uri.contains('#') {
         return None;
@@ -310,7 +312,7 @@ fn loopback(uri: &str) -> Option<Loopback<'_>> {
     })
 }
 
-/// The host of `host[:port]`; nothing if what follows the host is no port.
+/// Returns the host of `host[:port]`, or `None` if what follows the host is not a port.
 fn without_port(authority: &str) -> Option<&str> {
     let host_end = match authority.find(']') {
         Some(bracket) => bracket + 1,
@@ -342,8 +344,8 @@ fn check_host(text: &str, scheme: &str, authority: Option<&str>) -> Result<(), R
             None => Err(RedirectUriError::NotLoopback),
         };
     }
-    // The parser understands many ways to write an address. Only the plain one is taken, so that
-    // what a person reads is where the browser goes.
+    // The parser accepts many ways to write an address. Only the canonical one is accepted here, so
+    // that the host that the user reads is the host that the browser connects to.
     let url = Url::parse(text).map_err(|_unusable| RedirectUriError::Host)?;
     let plain = url.host_str() == Some(host.to_ascii_lowercase().as_str());
     let owned = match url.host() {
@@ -354,8 +356,8 @@ fn check_host(text: &str, scheme: &str, authority: Option<&str>) -> Result<(), R
     if plain && owned { Ok(()) } else { Err(RedirectUriError::Host) }
 }
 
-/// Whether a name can belong to somebody: a public suffix such as `com` or `github.io` cannot, and
-/// neither can one that ends in a dot or has empty labels. `localhost` is everybody's own.
+/// Returns whether a host name can be owned: a public suffix such as `com` or `github.io` cannot,
+/// and neither can a name that ends in a dot or has empty labels. `localhost` is accepted.
 fn is_ownable(name: &str) -> bool {
     name == "localhost"
         || (!name.ends_with('.')
@@ -363,7 +365,7 @@ fn is_ownable(name: &str) -> bool {
             && psl::domain(name.as_bytes()).is_some())
 }
 
-/// Splits `//authority` from what follows it. Something like `scheme:path` has none.
+/// Splits `//authority` from what follows it. `scheme:path` has no authority.
 fn split_authority(rest: &str) -> Result<(Option<&str>, &str), RedirectUriError> {
     match rest.strip_prefix("//") {
         Some(rest) => {
@@ -383,7 +385,8 @@ fn split_query(path_and_query: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// Only what RFC 3986 knows, and `%` only before two hexadecimal digits.
+/// Returns whether a text has only characters of RFC 3986, and `%` only before two hexadecimal
+/// digits.
 fn has_uri_characters(text: &str) -> bool {
     let bytes = text.as_bytes();
     bytes.iter().enumerate().all(|(at, byte)| match byte {
@@ -392,7 +395,7 @@ fn has_uri_characters(text: &str) -> bool {
     })
 }
 
-/// Whether a segment of the path is `.` or `..`, in any encoding.
+/// Returns whether a segment of the path is `.` or `..`, in any encoding.
 pub(super) fn has_dot_segments(path: &str) -> bool {
     path.split('/').any(|segment| {
         let decoded = segment.to_ascii_lowercase().replace("%2e", ".");

@@ -1,5 +1,5 @@
-//! Documents of clients, and who fetches one now. All of it can be had again, so a failure is never
-//! reported: the instance goes on by itself.
+//! Client metadata documents, and the locks for fetching them. Documents can be fetched again, so
+//! failures are only logged: the instance then fetches them itself.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -13,24 +13,26 @@ use sha2::{Digest as _, Sha256};
 use super::{FORMAT, millis, unwrap, wrap};
 use crate::cimd::Documents;
 
-/// Documents that all instances share.
+/// A store of documents that all instances share.
 pub struct KeptDocuments {
     connection: Connection,
     clock: Arc<dyn Clock>,
-    /// What this instance leads as: its right may have passed to another one meanwhile.
+    /// The name of this instance in fetch locks: its lock may have expired and passed to another
+    /// instance.
     name: String,
     resign: Script,
 }
 
 impl KeptDocuments {
-    /// A store over this connection.
+    /// Creates a store that uses this connection.
     pub fn new(connection: Connection, clock: Arc<dyn Clock>) -> Self {
         let name = format!("{}{:032x}", char::from(FORMAT), rand::random::<u128>());
         let resign = Script::new(include_str!("documents_resign.lua"));
         Self { connection, clock, name, resign }
     }
 
-    /// The address of a document may be long, and is chosen by others: its hash stands in the key.
+    /// Builds the key from the hash of the document's URL, which may be long and is chosen by
+    /// clients.
     fn key(&self, key: &str) -> String {
         let hash = URL_SAFE_NO_PAD.encode(Sha256::digest(key));
         format!("{}cimd:{hash}", self.connection.prefix())
@@ -46,7 +48,7 @@ impl KeptDocuments {
             Err(error) => {
                 tracing::warn!(
                     dependency = error.dependency(), error = %error,
-                    "Documents are not shared now: {error}"
+                    "Could not share client documents; each instance uses its own: {error}"
                 );
                 None
             }
@@ -77,7 +79,7 @@ impl Documents for KeptDocuments {
             Err(error) => {
                 tracing::warn!(
                     dependency = error.dependency(), error = %error,
-                    "Each instance fetches for itself: {error}"
+                    "Could not lock the fetch of a client document; fetching it anyway: {error}"
                 );
                 true
             }
@@ -88,8 +90,8 @@ impl Documents for KeptDocuments {
         let mut resign = self.resign.prepare_invoke();
         resign.key(self.lead_key(key)).arg(&self.name);
         if let Err(error) = self.connection.script::<()>(&resign).await {
-            // It ends by itself.
-            tracing::debug!(error = %error, "The right to fetch was not given back: {error}");
+            // The lock expires.
+            tracing::debug!(error = %error, "Could not release a fetch lock; it expires: {error}");
         }
     }
 }

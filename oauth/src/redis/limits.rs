@@ -1,7 +1,7 @@
-//! Shares of limits that all instances count together: one string for each key, moved by one script.
+//! Rate limits that all instances count together: one string per key, updated by one script.
 //!
-//! While Redis is away, each instance counts by itself. Only one call in [`PROBE`] looks whether it
-//! has come back, so a Redis that hangs delays hardly anybody.
+//! While Redis is unavailable, each instance counts alone. Only one call per [`PROBE`] checks
+//! whether it is available again, so an unresponsive Redis delays few requests.
 
 use std::{
     fmt,
@@ -20,29 +20,28 @@ use tokio::time::{Instant, timeout};
 use super::{FORMAT, REDIS};
 use crate::limits::{Bucket, InProcess, Limiter, Verdict};
 
-/// How long a request waits for the common count. Redis answers within a millisecond or is in
-/// trouble.
+/// The timeout for the shared count. Redis normally responds within a millisecond.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How often it is asked for again while it is away.
+/// The time between two attempts while Redis is unavailable.
 const PROBE: Duration = Duration::from_secs(2);
 
-/// How much of the hash of a key stands in Redis, in bytes: enough that no two meet.
+/// The length of the hash of a key in Redis, in bytes: enough to avoid collisions.
 const KEY_BYTES: usize = 16;
 
-/// A limiter that all instances share.
+/// A rate limiter that all instances share.
 pub struct Limits {
     connection: Connection,
     clock: Arc<dyn Clock>,
     take: Script,
-    /// Counts while Redis is away.
+    /// The limiter in use while Redis is unavailable.
     alone: InProcess,
-    /// When to ask again; nothing while Redis is there.
+    /// The time of the next attempt. `None`: Redis is available.
     away: Mutex<Option<Instant>>,
 }
 
 impl Limits {
-    /// Rate limits over this connection.
+    /// Creates a limiter that uses this connection.
     pub fn new(connection: Connection, clock: Arc<dyn Clock>) -> Self {
         Self {
             connection,
@@ -53,7 +52,8 @@ impl Limits {
         }
     }
 
-    /// How far the key's time would be ahead of now; nothing while Redis is away.
+    /// Returns how far the key's stored time would be ahead of now, in microseconds. `None`: Redis
+    /// is unavailable.
     async fn ahead(&self, bucket: &Bucket, key: &str, count: u32) -> Option<i64> {
         if !self.may_ask() {
             return None;
@@ -69,7 +69,7 @@ impl Limits {
     }
 
     async fn ask(&self, bucket: &Bucket, key: &str, count: u32) -> Result<i64, StoreError> {
-        // A key may be long, and may name a person: its hash serves as well.
+        // A key may be long and may identify a user, so its hash is used.
         let hash = URL_SAFE_NO_PAD.encode(&Sha256::digest(key)[..KEY_BYTES]);
         let taken = bucket.interval() * i64::from(count.min(bucket.limit));
         let mut take = self.take.prepare_invoke();
@@ -86,7 +86,7 @@ impl Limits {
         match &mut *away {
             None => true,
             Some(again) if Instant::now() >= *again => {
-                // The others go on alone until this one has an answer.
+                // Until this call has finished, other requests are counted by the local limiter.
                 *again = Instant::now() + PROBE;
                 true
             }
@@ -97,10 +97,7 @@ impl Limits {
     fn is_back(&self) {
         let mut away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
         if away.take().is_some() {
-            tracing::info!(
-                dependency = REDIS,
-                "Limits are counted by all instances together again"
-            );
+            tracing::info!(dependency = REDIS, "Rate limits are shared by all instances again");
         }
     }
 
@@ -109,7 +106,7 @@ impl Limits {
         if away.replace(Instant::now() + PROBE).is_none() {
             tracing::warn!(
                 dependency = REDIS, %error,
-                "Limits are counted by each instance for itself: {error}"
+                "Redis is unavailable; each instance counts rate limits alone: {error}"
             );
         }
         None

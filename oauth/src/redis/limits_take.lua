@@ -1,5 +1,6 @@
--- Moves the time up to which a key has used its share (GCRA). KEYS: the key's time.
--- ARGV: format, now, what is taken, the window; times in microseconds. Answers how far the key's time would be ahead of now.
+-- Advances the time up to which a key has used its quota (GCRA). KEYS: the key's time.
+-- ARGV: format, now, what is taken, the window; times in microseconds.
+-- Returns how far the key's time would be ahead of now, in microseconds.
 local now = tonumber(ARGV[2])
 local used = now
 local kept = redis.call('GET', KEYS[1])
@@ -9,7 +10,7 @@ end
 used = used + tonumber(ARGV[3])
 local ahead = used - now
 if ahead <= tonumber(ARGV[4]) then
-    -- Microseconds since 1970 have 16 digits, which a double still tells apart.
+    -- Microseconds since 1970 have 16 digits, which a double represents exactly.
     local text = ARGV[1] .. string.format('%.0f', used)
     redis.call('SET', KEYS[1], text, 'PX', math.max(1, math.ceil(ahead / 1000)))
 end

@@ -1,18 +1,19 @@
-//! What instances share of a sign-in, in Redis: half-done steps, shares of limits, documents.
+//! Redis stores that instances share: pending sign-ins, rate limits, and client metadata documents.
 //!
 //! The connection is the one that the stores of [`mcp`] use. Every command touches one key, so a
 //! cluster needs no hash tags here. Every key has a lifetime, and every value begins with a format
-//! byte, so that the instances of a rolling deploy tell what they cannot read from what is broken:
+//! byte, so that during a rolling deploy an instance can distinguish a value of another format from
+//! a damaged one:
 //!
-//! | key | holds | lifetime |
+//! | key | value | lifetime |
 //! |---|---|---|
-//! | `oauth:<kind>:<hash>` | one step of a sign-in | as asked, ten minutes |
-//! | `rl:<bucket>:<hash>` | up to when a key has used its share | until then, at most the window |
-//! | `cimd:<hash>` | a document of a client | as its header says, at most a day |
-//! | `cimd:<hash>:lead` | who fetches it now | seconds |
+//! | `oauth:<kind>:<hash>` | one pending step of a sign-in, or a session | as requested, usually ten minutes |
+//! | `rl:<bucket>:<hash>` | the time up to which a key has used its quota | until then, at most the window |
+//! | `cimd:<hash>` | a client metadata document | as its header says, at most a day |
+//! | `cimd:<hash>:lead` | the instance that fetches the document | seconds |
 //!
-//! Time is the service's clock, which decides about codes and tokens as well; Redis only clears away
-//! what has ended.
+//! Expiry is decided by the service's clock, as for codes and tokens; the lifetimes in Redis only
+//! remove expired values.
 
 mod documents;
 mod limits;
@@ -24,16 +25,17 @@ use chrono::{DateTime, Utc};
 
 pub use self::{documents::KeptDocuments, limits::Limits, pending::Pending};
 
-/// Marks the format of every value. Readers of the next format will know this one too.
+/// The format byte of every value. Readers of the next format must support this one, too.
 const FORMAT: u8 = b'1';
 
-/// What log events call Redis in their field `dependency`.
+/// The value of the field `dependency` in log events about Redis.
 pub const REDIS: &str = "redis";
 
-/// The bytes of a time.
+/// The length of an encoded time, in bytes.
 const TIME: usize = size_of::<i64>();
 
-/// A value that ends: the format, the end in milliseconds since the Unix epoch, and the value.
+/// Encodes a value that expires: the format, the expiry time in milliseconds since the Unix epoch,
+/// and the value.
 fn wrap(value: &[u8], end: DateTime<Utc>) -> Vec<u8> {
     let mut wrapped = Vec::with_capacity(1 + TIME + value.len());
     wrapped.push(FORMAT);
@@ -42,7 +44,7 @@ fn wrap(value: &[u8], end: DateTime<Utc>) -> Vec<u8> {
     wrapped
 }
 
-/// The value, unless it has ended or has a format that is not known here: it does not exist then.
+/// Decodes a value. `None`: it has expired, or has an unknown format.
 fn unwrap(wrapped: &[u8], now: DateTime<Utc>) -> Option<Vec<u8>> {
     let (end, value) = wrapped.strip_prefix(&[FORMAT])?.split_first_chunk::<TIME>()?;
     (i64::from_be_bytes(*end) > now.timestamp_millis()).then(|| value.to_vec())

@@ -1,4 +1,4 @@
-//! Half-done sign-ins: one string each, taken by `GETDEL`.
+//! Pending sign-ins: one string each, taken with `GETDEL`.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -10,14 +10,14 @@ use redis::Pipeline;
 use super::{millis, unwrap, wrap};
 use crate::pending::{Key, PendingStore, StoreUnavailable};
 
-/// A store that all instances share.
+/// A store of pending sign-ins that all instances share.
 pub struct Pending {
     connection: Connection,
     clock: Arc<dyn Clock>,
 }
 
 impl Pending {
-    /// A store over this connection.
+    /// Creates a store that uses this connection.
     pub fn new(connection: Connection, clock: Arc<dyn Clock>) -> Self {
         Self { connection, clock }
     }

@@ -1,4 +1,4 @@
-//! How an instance or a worker hears of revocations.
+//! Following revocations in an instance or a worker.
 
 use std::{fmt, time::Duration};
 
@@ -13,21 +13,21 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::POLL_EVERY;
 use crate::{allow_list, server::Server};
 
-/// How often the signing keys are looked after.
+/// How often the signing keys are reloaded and rotated.
 const KEEP_UP_EVERY: Duration = Duration::from_secs(5);
 
-/// How often people are looked for who are not on the list any more: see [`allow_list`].
+/// How often the list of allowed users is enforced: see [`allow_list`].
 const ENFORCE_LIST_EVERY: Duration = Duration::from_mins(1);
 
-/// How often it is logged that the database cannot be asked.
+/// The minimum time between two log messages about failures.
 const WARN_EVERY: Duration = Duration::from_mins(1);
 
-/// Keeps an instance or a worker informed of revocations and of the signing keys, and calls `revoked`
-/// once for every revoked grant. What waits for [`mcp::AccessCheck::changes`] is woken by cutoffs and
-/// revoked keys, too. Never ends: drop it to stop.
+/// Keeps the revocations and the signing keys of an instance or a worker up to date, and calls
+/// `revoked` once for every revoked grant. Cutoffs and revoked keys also wake tasks that wait for
+/// [`mcp::AccessCheck::changes`]. Never returns: drop the future to stop.
 ///
-/// One run per service polls. Another one, such as that of the worker in an embedded program, waits
-/// until the first is dropped, since both would learn the same.
+/// Only one call per service polls. Another one, such as that of the worker in an embedded program,
+/// waits until the first is dropped, since both would learn the same.
 pub async fn follow(server: &Server, revoked: impl Fn(GrantId)) {
     let _polling = server.revoked().0.following.lock().await;
     let mut ticks = interval(POLL_EVERY);
@@ -67,7 +67,7 @@ pub async fn follow(server: &Server, revoked: impl Fn(GrantId)) {
     }
 }
 
-/// One run of [`follow`].
+/// The state of one call of [`follow`].
 struct Following<'a> {
     server: &'a Server,
     /// When a failure was last logged.
@@ -89,7 +89,8 @@ impl Following<'_> {
         }
     }
 
-    /// Does what needs to be done every [`KEEP_UP_EVERY`].
+    /// Reloads the signing keys every [`KEEP_UP_EVERY`], and enforces the list of allowed users
+    /// every [`ENFORCE_LIST_EVERY`].
     async fn keep_up(&mut self) {
         if self.kept_up_at.is_some_and(|at| at.elapsed() < KEEP_UP_EVERY) {
             return;
@@ -102,14 +103,15 @@ impl Following<'_> {
         match allow_list::enforce(self.server).await {
             Ok(allow_list::BATCH) => {} // there may be more
             Ok(_fewer) => self.enforced_at = Some(Instant::now()),
-            Err(error) => self.warn("Could not end the access of people off the list", &error),
+            Err(error) => self.warn("Could not end the access of unlisted users", &error),
         }
     }
 
-    /// Reads the signing keys, so that none signs that was revoked, and does what is due for them.
+    /// Reloads the signing keys, so that a revoked key no longer signs, and performs the rotation
+    /// steps that are due.
     async fn read_keys(&mut self) {
         if let Err(error) = self.server.keys().keep_up().await {
-            self.warn("Could not look after the signing keys", &error);
+            self.warn("Could not reload or rotate the signing keys", &error);
         }
     }
 
@@ -123,7 +125,7 @@ impl Following<'_> {
         }
     }
 
-    /// Logs a failure, unless one was logged just now.
+    /// Logs a failure, at most once per [`WARN_EVERY`].
     fn warn(&mut self, what: &str, error: &(impl fmt::Debug + fmt::Display)) {
         if self.warned_at.is_none_or(|at| at.elapsed() >= WARN_EVERY) {
             self.warned_at = Some(Instant::now());

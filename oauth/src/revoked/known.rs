@@ -1,4 +1,4 @@
-//! What is revoked, as it is kept in memory: by key, with a bound.
+//! Revocations in memory: by key, and bounded.
 
 use std::{collections::HashMap, hash::Hash};
 
@@ -8,12 +8,11 @@ use mcp::UserId;
 
 use crate::lifetimes::LEEWAY;
 
-/// The most revocations that are remembered, and the most cutoffs, of about 50 bytes each. If there
-/// were more within [`super::REMEMBERED`], every token that was issued before the newest of them is
-/// refused instead: clients refresh, and nothing that was revoked gets through.
+/// The maximum number of revocations, and of cutoffs, that are remembered, of about 50 bytes each.
+/// If there are more within [`super::REMEMBERED`], every token that was issued before the newest of
+/// them is refused instead: clients refresh, and no revoked token is accepted.
 pub(super) const MAX_REMEMBERED: usize = 50_000;
 
-/// What is known.
 #[derive(Default)]
 pub(super) struct Known {
     pub(super) grants: Latest<GrantId>,
@@ -21,10 +20,10 @@ pub(super) struct Known {
     pub(super) keys: Latest<Kid>,
 }
 
-/// The latest revocation of each of many things.
+/// The latest revocation per key.
 pub(super) struct Latest<K> {
     revoked: HashMap<K, Revocation>,
-    /// Every token issued until then is refused, in seconds since the Unix epoch.
+    /// Every token issued at or before this time is refused, in seconds since the Unix epoch.
     floor: Option<i64>,
 }
 
@@ -37,12 +36,13 @@ impl<K> Default for Latest<K> {
 #[derive(Clone, Copy)]
 pub(super) struct Revocation {
     pub(super) at: DateTime<Utc>,
-    /// Whether subscribers were notified of it.
+    /// Whether subscribers have been notified and have closed the grant's streams.
     pub(super) told: bool,
 }
 
 impl<K: Eq + Hash> Latest<K> {
-    /// Whether a token is void. `applies`: whether a revocation at that time concerns it.
+    /// Returns whether a token is revoked. `applies`: whether a revocation at that time applies to
+    /// the token.
     pub(super) fn covers(
         &self,
         key: &K,
@@ -53,8 +53,8 @@ impl<K: Eq + Hash> Latest<K> {
             || self.revoked.get(key).is_some_and(|it| applies(it.at))
     }
 
-    /// Adds what happens once to each key. Says whether it is news: whether subscribers have not been
-    /// notified of it.
+    /// Adds a revocation that happens once per key. Returns whether it is new, that is, whether
+    /// subscribers have not been notified of it.
     pub(super) fn insert(&mut self, key: K, new: Revocation, most: usize) -> bool {
         let known = self.revoked.entry(key).or_insert(Revocation { told: false, ..new });
         let news = !known.told;
@@ -63,8 +63,8 @@ impl<K: Eq + Hash> Latest<K> {
         news
     }
 
-    /// Adds what may happen again and again, of which the latest time counts. Says whether it is
-    /// later than what was known.
+    /// Adds a revocation that can be repeated, of which the latest time counts. Returns whether it
+    /// is later than the known one.
     pub(super) fn advance(&mut self, key: K, at: DateTime<Utc>, most: usize) -> bool {
         let news = self.revoked.get(&key).is_none_or(|known| known.at < at);
         if news {
@@ -74,12 +74,12 @@ impl<K: Eq + Hash> Latest<K> {
         news
     }
 
-    /// When something was last revoked.
+    /// Returns the time of the latest revocation of a key.
     pub(super) fn last(&self, key: &K) -> Option<DateTime<Utc>> {
         self.revoked.get(key).map(|it| it.at)
     }
 
-    /// The way out when there are too many: see [`MAX_REMEMBERED`].
+    /// Replaces all revocations by a floor if there are too many: see [`MAX_REMEMBERED`].
     fn keep_to(&mut self, newest: DateTime<Utc>, most: usize) {
         if self.revoked.len() <= most {
             return;
@@ -89,8 +89,8 @@ impl<K: Eq + Hash> Latest<K> {
         self.revoked.clear();
         tracing::error!(
             most,
-            "More than {most} revocations within their time: all access tokens that were issued \
-             until now are refused, and clients have to refresh"
+            "More than {most} revocations to remember; refusing all access tokens that were \
+             issued until now, so that clients refresh"
         );
     }
 
@@ -124,7 +124,7 @@ mod tests {
         assert!(known.insert(grant(1), heard(100), 10));
         assert!(!known.insert(grant(1), heard(101), 10));
         assert!(known.insert(grant(2), heard(100), 10));
-        // Our own is known from the start, and still has to be told.
+        // A local revocation is known from the start, but subscribers have not been notified yet.
         let own = Revocation { told: false, ..heard(100) };
         known.insert(grant(3), own, 10);
         assert!(known.insert(grant(3), heard(100), 10));

@@ -1,15 +1,16 @@
-//! What was revoked lately, in memory: the copy of [`super::access`] that requests and open streams
-//! ask, so that ending access reaches every instance within about a second without asking the
-//! database at each request.
+//! Recent revocations, in memory: the copy of [`super::access`] that requests and open streams use,
+//! so that ended access reaches every instance within about a second without a database query per
+//! request.
 //!
-//! The truth is `oauth_grants.revoked_at`, `access_cutoffs` and the state of the signing keys. An
-//! instance learns of a change in three ways: from the bus, at the commit; by asking every
-//! [`POLL_EVERY`], in case a signal was lost; and by reading everything that still matters before it
-//! accepts its first token. A revoked grant matters for as long as an access token of it could still
-//! be valid ([`REMEMBERED`]), a cutoff for as long as any access token could ([`CUTOFF_REMEMBERED`]).
+//! The authoritative data are `oauth_grants.revoked_at`, `access_cutoffs` and the state of the
+//! signing keys. An instance learns of a change in three ways: from the bus, after the commit; by
+//! polling every [`POLL_EVERY`], in case a signal was lost; and by reading everything that is still
+//! relevant before it accepts its first token. A revoked grant is relevant for as long as one of
+//! its access tokens could still be valid ([`REMEMBERED`]), a cutoff for as long as any access
+//! token could ([`CUTOFF_REMEMBERED`]).
 //!
-//! While the database is away, what is known goes on being used: the worst that a missed revocation
-//! costs is the rest of the life of an access token.
+//! While the database is unavailable, the instance continues with what it knows: a missed
+//! revocation then takes effect at the latest when the access token expires.
 
 mod follow;
 mod known;
@@ -47,24 +48,26 @@ use super::{
     lifetimes::{LEEWAY, MAX_CONFIGURED_TTL, MAX_TTL},
 };
 
-/// How often the database is asked what was revoked: two look-ups in an index. A revocation whose
-/// signal was lost, or that was made by a program without Redis, is noticed within about 2 s.
+/// How often the database is polled for revocations: a few index lookups. A revocation whose signal
+/// was lost, or that was made by a program without Redis, is noticed within about 2 s.
 pub const POLL_EVERY: Duration = Duration::from_secs(1);
 
-/// How far back each question reaches beyond the last one. A row carries the time at which its
-/// transaction began, by the clock of another instance, and becomes visible when that commits.
+/// How far each poll reaches back before the previous one. A row carries the time at which its
+/// transaction began, by the clock of another instance, and becomes visible when the transaction
+/// commits.
 const OVERLAP: TimeDelta = TimeDelta::seconds(30);
 
-/// How long a revocation is remembered: as long as a client's access token can live, with the
-/// difference between clocks on both ends.
+/// How long a revocation is remembered: the maximum lifetime of a client's access token, plus the
+/// clock difference at both ends.
 pub const REMEMBERED: TimeDelta =
     TimeDelta::seconds(MAX_CONFIGURED_TTL.as_secs().cast_signed() + 2 * LEEWAY + 30);
 
-/// How long a cutoff is remembered: as long as an access token minted by hand can live.
+/// How long a cutoff is remembered: the maximum lifetime of an access token that was issued by
+/// hand.
 pub const CUTOFF_REMEMBERED: TimeDelta =
     TimeDelta::seconds(MAX_TTL.as_secs().cast_signed() + 2 * LEEWAY + 30);
 
-/// The revoked grants as one instance knows them. Cheap to clone; clones share what they know.
+/// The revocations that one instance knows. Cheap to clone; clones share their state.
 #[derive(Clone)]
 pub struct RevokedGrants(Arc<Inner>);
 
@@ -72,17 +75,17 @@ struct Inner {
     db: Database,
     clock: Arc<dyn Clock>,
     known: RwLock<Known>,
-    /// Counts what was learned.
+    /// The number of changes so far.
     changes: watch::Sender<u64>,
     /// Whether [`Known`] is complete. Set once.
     loaded: AtomicBool,
-    /// When the last complete reading began. Held while one runs.
+    /// When the last complete read began. Locked while a read runs.
     last_read: Mutex<Option<DateTime<Utc>>>,
-    /// Held by the one run of [`follow()`] that polls for this process.
+    /// Locked by the call of [`follow()`] that polls for this process.
     following: Mutex<()>,
 }
 
-/// What an access token says, as far as it can be revoked by it.
+/// The claims of an access token that revocations apply to.
 #[derive(Clone, Copy)]
 pub(crate) struct Token<'a> {
     pub(crate) user: &'a UserId,
@@ -92,7 +95,7 @@ pub(crate) struct Token<'a> {
     pub(crate) issued_at: i64,
 }
 
-/// What one reading of the database brought.
+/// The revocations that one read of the database added.
 #[derive(Default)]
 struct News {
     grants: Vec<GrantId>,
@@ -109,7 +112,7 @@ impl fmt::Debug for RevokedGrants {
 }
 
 impl RevokedGrants {
-    /// Reads nothing yet.
+    /// Creates an empty record. Nothing is read from the database yet.
     pub fn new(db: Database, clock: Arc<dyn Clock>) -> Self {
         Self(Arc::new(Inner {
             db,
@@ -122,8 +125,8 @@ impl RevokedGrants {
         }))
     }
 
-    /// Reads everything that matters, unless that was done. Call it before the instance reports
-    /// that it is ready; otherwise the first token waits for it.
+    /// Reads all relevant revocations, unless that was done before. Call it before the instance
+    /// reports that it is ready; otherwise the first token waits for it.
     pub async fn load(&self) -> Result<(), Failure> {
         if self.0.loaded.load(Ordering::Acquire) {
             return Ok(());
@@ -135,35 +138,36 @@ impl RevokedGrants {
         Ok(())
     }
 
-    /// Reads what is new since the last time. Gives the grants that subscribers here were not yet
-    /// notified of.
+    /// Reads the revocations since the last read. Returns the grants that local subscribers have
+    /// not been notified of.
     pub async fn poll(&self) -> Result<Vec<GrantId>, Failure> {
         Ok(self.poll_for_all().await?.grants)
     }
 
-    /// The same, with everything that is new.
+    /// Like [`Self::poll`], but returns new cutoffs and keys, too.
     async fn poll_for_all(&self) -> Result<News, Failure> {
         let mut last_read = self.0.last_read.lock().await;
         self.read(&mut last_read).await
     }
 
-    /// Wakes those who wait for [`AccessCheck::changes`].
+    /// Wakes tasks that wait for [`AccessCheck::changes`].
     fn changed(&self) {
         self.0.changes.send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    /// Why an access token is void. Reads the database only if nothing was read before.
+    /// Returns why an access token is revoked. `Ok(None)`: it is not. Reads the database only if
+    /// nothing was read before.
     pub(crate) async fn denied(&self, token: &Token<'_>) -> Result<Option<Denied>, Failure> {
         self.load().await?;
         Ok(self.known_to_be_denied(token))
     }
 
-    /// The same by what is known now.
+    /// Like [`Self::denied`], from memory only.
     fn known_to_be_denied(&self, token: &Token<'_>) -> Option<Denied> {
         let Token { user, session_id, key, issued_at } = *token;
         let known = self.known();
         let grant: Option<GrantId> = session_id.parse().ok();
-        // Only grants have ids of version 7. A cutoff of their person revokes them by themselves.
+        // Only grants have ids of version 7. A cutoff of their user revokes the grants separately.
         let has_grant = grant.is_some_and(|id| id.0.get_version() == Some(Version::SortRand));
         if grant.is_some_and(|id| known.grants.covers(&id, issued_at, |_at| true)) {
             Some(Denied::GrantRevoked)
@@ -178,7 +182,7 @@ impl RevokedGrants {
         }
     }
 
-    /// Whether an authority is void, by what is known now.
+    /// Returns whether an authority is revoked, from memory only.
     pub fn is_denied(&self, authority: &Authority) -> bool {
         let Authority { user, grant, key, issued_at } = authority;
         let session_id = grant.map(|it| it.to_string()).unwrap_or_default();
@@ -188,32 +192,32 @@ impl RevokedGrants {
         self.known_to_be_denied(&token).is_some()
     }
 
-    /// The first second at which a token without a grant can be issued to a person that no known
-    /// cutoff voids.
+    /// Returns the earliest second of issue of a token without a grant that no known cutoff of the
+    /// user invalidates.
     pub(crate) fn issue_at(&self, user: &UserId, now: i64) -> i64 {
         let last = self.known().people.last(user);
         last.map_or(now, |last| now.max(last.timestamp() + 1))
     }
 
-    /// Remembers a grant that this instance itself has just revoked.
+    /// Adds a grant that this instance has just revoked.
     pub(super) fn insert(&self, grant: GrantId, at: DateTime<Utc>) {
         self.remember(|known| {
             known.grants.insert(grant, Revocation { at, told: false }, MAX_REMEMBERED)
         });
     }
 
-    /// Remembers a cutoff, by this instance or another one.
+    /// Adds a cutoff, made by this instance or another one.
     pub(super) fn cut_off(&self, user: UserId, at: DateTime<Utc>) {
         self.remember(|known| known.people.advance(user, at, MAX_REMEMBERED));
     }
 
-    /// Remembers a revoked signing key.
+    /// Adds a revoked signing key.
     pub(super) fn distrust(&self, key: Kid) {
         let at = self.0.clock.now();
         self.remember(|known| known.keys.advance(key, at, MAX_REMEMBERED));
     }
 
-    /// Remembers a revocation that subscribers are notified of. Says whether it is news.
+    /// Adds a revocation that subscribers are notified of. Returns whether it is new.
     fn hear(&self, grant: GrantId) -> bool {
         let at = self.0.clock.now();
         self.remember(|known| {
@@ -242,7 +246,7 @@ impl RevokedGrants {
             last_read.map_or(oldest, |it| oldest.max(it.min(now) - OVERLAP))
         };
         let (grants_from, people_from) = (now - REMEMBERED, now - CUTOFF_REMEMBERED);
-        // One after the other: there is not always more than one connection.
+        // Sequentially: the pool may have only one connection.
         let grants = self.revoked_since(since(grants_from)).await?;
         let people = self.cut_off_since(since(people_from)).await?;
         let keys = self.keys_revoked_since(since(people_from)).await?;
@@ -273,7 +277,7 @@ impl RevokedGrants {
         Ok(news)
     }
 
-    /// The newest, so that too many of them raise the floor far enough.
+    /// Reads the newest first, so that too many of them raise the floor far enough.
     async fn revoked_since(
         &self,
         since: DateTime<Utc>,
@@ -325,7 +329,7 @@ impl RevokedGrants {
     }
 }
 
-/// One more than is remembered, so that too many are noticed.
+/// One more than [`MAX_REMEMBERED`], so that too many are detected.
 const READ_AT_ONCE: u64 = MAX_REMEMBERED as u64 + 1;
 
 impl AccessCheck for RevokedGrants {

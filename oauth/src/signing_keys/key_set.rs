@@ -1,4 +1,4 @@
-//! The keys at one point in time.
+//! A snapshot of the signing keys.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -7,16 +7,18 @@ use entity::Kid;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
 use serde_json::Value;
 
-/// The only algorithm. Every client library can check it, and it needs no RSA implementation.
+/// The only signature algorithm. Every client library can verify it, and it needs no RSA
+/// implementation.
 pub(crate) const ALGORITHM: &str = "ES256";
 
-/// The same algorithm as the library knows it.
+/// The same algorithm, as an enum variant of the library.
 pub(crate) const JWT_ALGORITHM: Algorithm = Algorithm::ES256;
 
-/// How much earlier than the row says a pending key is believed. Instances' clocks differ by less.
+/// How much before its activation time a pending key is trusted. The clocks of instances differ by
+/// less.
 pub(super) const EARLY: TimeDelta = TimeDelta::seconds(60);
 
-/// The keys at one point in time.
+/// The signing keys at one point in time.
 pub(super) struct KeySet {
     pub(super) read_at: DateTime<Utc>,
     pub(super) verifying: HashMap<Kid, Verifier>,
@@ -24,20 +26,20 @@ pub(super) struct KeySet {
     pub(super) jwks: Arc<Value>,
 }
 
-/// A public half, and from when on its signatures count.
+/// A public key, and the time from which on it is trusted.
 pub(super) struct Verifier {
     pub(super) key: Arc<DecodingKey>,
     pub(super) from: DateTime<Utc>,
 }
 
-/// The key that signs now, and its name.
+/// The key that signs now, and its id.
 pub(crate) struct Signer {
     pub(crate) kid: Kid,
     pub(crate) key: EncodingKey,
 }
 
 impl KeySet {
-    /// The public half of a key, if its signatures count now.
+    /// Returns the public key of a key id, if it is trusted now.
     pub(super) fn verifier(&self, kid: &Kid, now: DateTime<Utc>) -> Option<Arc<DecodingKey>> {
         let verifier = self.verifying.get(kid)?;
         (verifier.from <= now).then(|| Arc::clone(&verifier.key))

@@ -1,7 +1,8 @@
-//! The life of a key: what is due, and the one conditional statement that does it.
+//! The lifecycle of keys: the conditional statement for each step.
 //!
-//! Nothing here depends on who does it, or on when somebody last did: what is due follows from the
-//! rows and the time ([`due`](super::rotation::due)), and a step that somebody else has taken does nothing.
+//! The steps do not depend on which instance performs them, or on when one was last performed: the
+//! steps that are due follow from the rows and the time ([`due`](super::rotation::due)), and a step
+//! that another instance has taken does nothing.
 
 use chrono::{DateTime, Utc};
 use entity::{
@@ -28,8 +29,8 @@ impl SigningKeys {
         self.insert(State::Active, now, now).await
     }
 
-    /// Makes a key, unless there is one in the same state under the same secret: then somebody
-    /// else's is as good as ours.
+    /// Creates a key, unless there is one in the same state under the same secret: then that key,
+    /// created by another instance, is used.
     async fn insert(
         &self,
         state: State,
@@ -62,7 +63,7 @@ impl SigningKeys {
         Ok(())
     }
 
-    /// Takes one step, unless somebody else has.
+    /// Performs one step, unless another instance has.
     pub(super) async fn take(&self, step: &Step, now: DateTime<Utc>) -> Result<(), Failure> {
         let db = &self.0.db;
         match step {
@@ -128,7 +129,7 @@ impl SigningKeys {
     }
 }
 
-/// A key signs no more.
+/// Sets the state of a key to retiring: it no longer signs.
 fn retire(update: sea_orm::UpdateMany<Entity>, now: DateTime<Utc>) -> sea_orm::UpdateMany<Entity> {
     update
         .col_expr(Column::State, Expr::value(State::Retiring))
@@ -139,7 +140,7 @@ fn not_signed_since(then: DateTime<Utc>) -> Condition {
     Condition::any().add(Column::LastSignedAt.is_null()).add(Column::LastSignedAt.lte(then))
 }
 
-/// A pending key whose time has come.
+/// Selects a pending key whose activation time has come.
 fn successor(kid: &Kid, now: DateTime<Utc>) -> SelectStatement {
     other_keys()
         .and_where(Expr::col((Alias::new(OTHER), Column::Kid)).eq(kid.clone()))
@@ -148,7 +149,7 @@ fn successor(kid: &Kid, now: DateTime<Utc>) -> SelectStatement {
         .take()
 }
 
-/// The active key under a secret.
+/// Selects the active key under a secret.
 fn active(kek_id: &str) -> SelectStatement {
     other_keys()
         .and_where(Expr::col((Alias::new(OTHER), Column::KekId)).eq(kek_id))
@@ -156,7 +157,7 @@ fn active(kek_id: &str) -> SelectStatement {
         .take()
 }
 
-/// What the table is called where a condition looks at other rows than the one that is changed.
+/// The alias of the table in conditions about rows other than the one that is changed.
 const OTHER: &str = "other";
 
 fn other_keys() -> SelectStatement {

@@ -1,31 +1,31 @@
-//! The keys that sign access tokens, kept in the database so that all instances share them.
+//! The keys that sign access tokens, stored in the database so that all instances share them.
 //!
-//! The private half of a key is sealed under a key-encryption key that is derived from
-//! `JWT_SIGNING_SECRET`; the public half is in clear. So an instance that was started with another
-//! secret cannot use the old private keys, makes one of its own, and still verifies everything that
-//! the old ones signed: changing the secret signs nobody out.
+//! The private key is encrypted with a key-encryption key that is derived from
+//! `JWT_SIGNING_SECRET`; the public key is stored in plain text. So an instance that was started
+//! with another secret cannot use the old private keys, creates one of its own, and still verifies
+//! everything that the old ones signed: changing the secret signs no user out.
 //!
-//! A key set is held in memory. It is read again every few seconds ([`SigningKeys::keep_up`]), or
+//! The key set is cached in memory. It is reloaded every few seconds ([`SigningKeys::keep_up`]), or
 //! when it is older than [`REFRESH_AFTER`], and at once when a token names a key that is not in it.
-//! A reading that did not find the key is followed by a pause ([`RELOAD_PAUSE`]), so that invented
-//! key ids cannot become load on the database.
+//! A reload that did not find the key is followed by a pause ([`RELOAD_PAUSE`]), so that invented
+//! key ids cannot cause load on the database.
 //!
-//! # The life of a key
+//! # The lifecycle of a key
 //!
 //! | state | published | signs | until |
 //! |---|---|---|---|
-//! | pending | yes | no | its time has come: [`PREPUBLISHED`] after it was made, or more |
-//! | active | yes | yes | its successor's time has come |
-//! | retiring | yes | no | all that it signed has expired ([`RETIRING_FOR`]) |
-//! | retired | no | no | [`KEPT_FOR_FORENSICS`] has passed; the private half is gone at once |
-//! | revoked | no | no | the same: somebody said that it leaked |
+//! | pending | yes | no | its activation time: [`PREPUBLISHED`] or more after its creation |
+//! | active | yes | yes | the activation time of its successor |
+//! | retiring | yes | no | all tokens that it signed have expired ([`RETIRING_FOR`]) |
+//! | retired | no | no | [`KEPT_FOR_FORENSICS`] has passed; the private key is deleted at once |
+//! | revoked | no | no | the same, after an operator revoked it because it leaked |
 //!
-//! Every instance that signs looks after the keys ([`SigningKeys::keep_up`]); no other process has
-//! to, and none needs to be chosen. Each step is one conditional statement that does nothing if
-//! somebody else was faster, and the program may be killed between any two of them: which key signs
-//! follows from the times in the rows ([`life`]), so the steps only write down what already holds.
-//! A successor is made by an instance with the same secret as the key that it replaces; whoever asks
-//! for one, be it the schedule or a person, only leaves a note in the row.
+//! Every instance that signs maintains the keys ([`SigningKeys::keep_up`]); no other process has
+//! to, and no leader is elected. Each step is one conditional statement that does nothing if
+//! another instance was faster, and the process may be killed between any two steps: which key
+//! signs follows from the times in the rows ([`life`]), so the steps only record what already
+//! holds. A successor is created by an instance with the same secret as the key that it replaces; a
+//! rotation that is requested by the schedule or an operator is only noted in the row.
 
 mod key_set;
 mod life;
@@ -67,23 +67,23 @@ use self::{
 };
 use super::audit::{self, Event, RequestInfo};
 
-/// How old a key set may become where nobody keeps it up. A revoked key is trusted for this long at
-/// most.
+/// The maximum age of a key set that is not reloaded by [`SigningKeys::keep_up`]. A revoked key is
+/// trusted for this long at most.
 const REFRESH_AFTER: TimeDelta = TimeDelta::seconds(60);
 
-/// How long nothing is looked up after a look-up in vain. A token signed by a
-/// brand-new key of another instance is refused for this long at most, and only if somebody has just
-/// sent one that names a key that does not exist.
+/// The pause after a reload that did not find the key. A token signed by a brand-new key of another
+/// instance is refused for this long at most, and only if another request has just named a key that
+/// does not exist.
 const RELOAD_PAUSE: TimeDelta = TimeDelta::seconds(5);
 
-/// The same after a failed one: enough that a database in trouble is not asked by every request, and
-/// short, because until then an instance that has just started refuses every token.
+/// The pause after a failed reload: long enough that not every request queries a database in
+/// trouble, and short, because until then an instance that has just started refuses every token.
 const FAILED_PAUSE: TimeDelta = TimeDelta::seconds(1);
 
-/// How exactly `last_signed_at` is kept: one write a minute, however many tokens are signed.
+/// The precision of `last_signed_at`: one write a minute, however many tokens are signed.
 const SIGNED_AT_PRECISION: TimeDelta = TimeDelta::seconds(60);
 
-/// The signing keys as one instance knows them. Cheap to clone; clones share what they know.
+/// The signing keys that one instance knows. Cheap to clone; clones share their state.
 #[derive(Clone)]
 pub struct SigningKeys(Arc<Inner>);
 
@@ -91,43 +91,43 @@ struct Inner {
     db: Database,
     clock: Arc<dyn Clock>,
     kek: Kek,
-    /// The last key set that was read; nothing before the first reading.
+    /// The last key set that was read. `None` before the first read.
     known: RwLock<Option<Arc<KeySet>>>,
-    /// Held while the keys are read, so that one reading serves all who wait for it.
+    /// Locked while the keys are read, so that one read serves all requests that wait for it.
     reloading: Arc<Mutex<Outcomes>>,
     /// When `last_signed_at` was last written.
     signed: std::sync::Mutex<Option<(Kid, DateTime<Utc>)>>,
 }
 
-/// How earlier readings went, as far as it bears on the next one.
+/// Outcomes of earlier reads that delay the next one.
 #[derive(Default)]
 struct Outcomes {
-    /// When a key was last looked for and not found.
+    /// When a key was last looked up and not found.
     in_vain: Option<DateTime<Utc>>,
-    /// When the last reading failed; nothing if it succeeded.
+    /// When the last read failed. `None` if it succeeded.
     failed: Option<DateTime<Utc>>,
 }
 
-/// What there is to know of a key, for whoever looks after them.
+/// The state of a signing key, for operators.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyInfo {
-    /// Its name.
+    /// The key id.
     pub kid: Kid,
-    /// Where it is in its life.
+    /// The lifecycle state.
     pub state: State,
-    /// Whether this instance can open its private half.
+    /// Whether this instance can decrypt the private key.
     pub ours: bool,
     /// Whether this instance signs with it.
     pub signs: bool,
-    /// When it was made.
+    /// When the key was created.
     pub created_at: DateTime<Utc>,
-    /// From when on it signs.
+    /// When it begins to sign.
     pub activate_at: DateTime<Utc>,
-    /// When it will be replaced, if that is settled.
+    /// When it will be replaced. `None`: not yet decided.
     pub replace_at: Option<DateTime<Utc>>,
     /// When it last signed, to the minute.
     pub last_signed_at: Option<DateTime<Utc>>,
-    /// From when on nothing that it signed is valid, if it no longer signs.
+    /// When the last token that it signed expires. `None`: it still signs.
     pub retire_at: Option<DateTime<Utc>>,
 }
 
@@ -138,7 +138,8 @@ impl fmt::Debug for SigningKeys {
 }
 
 impl SigningKeys {
-    /// Reads nothing yet: the first use does, and makes the first key if there is none.
+    /// Creates the key store. The first use reads the keys, and creates the first key if there is
+    /// none.
     pub fn new(db: Database, clock: Arc<dyn Clock>, secret: &Secret) -> Self {
         Self(Arc::new(Inner {
             db,
@@ -150,22 +151,22 @@ impl SigningKeys {
         }))
     }
 
-    /// The public keys whose signatures count, as the JWK Set that is published (RFC 7517). Makes
-    /// the first key if there is none, so it is never empty.
+    /// Returns the trusted public keys as a JWK Set (RFC 7517). Creates the first key if there is
+    /// none, so the set is never empty.
     pub async fn jwks(&self) -> Result<Arc<Value>, Failure> {
         self.signer().await?;
         let set = self.known().context("no keys after a reading").map_err(Failure::Internal)?;
         Ok(Arc::clone(&set.jwks))
     }
 
-    /// The key to sign with. Makes one if this instance can open none; of instances that do so at
-    /// once, the unique index lets one win, and all sign with that one.
+    /// Returns the key to sign with. Creates one if this instance can decrypt none; if several
+    /// instances do so at once, the unique index lets one succeed, and all sign with that key.
     pub(crate) async fn signer(&self) -> Result<Arc<Signer>, Failure> {
         if let Some(signer) = self.current().and_then(|set| set.signing.clone()) {
             return Ok(signer);
         }
         let mut outcomes = self.0.reloading.lock().await;
-        // Whoever held the lock before may have done all of this.
+        // The previous holder of the lock may have done all of this.
         if let Some(signer) = self.known().and_then(|set| set.signing.clone()) {
             return Ok(signer);
         }
@@ -180,15 +181,15 @@ impl SigningKeys {
             .map_err(Failure::Internal)
     }
 
-    /// The public half of a key, if its signatures count. A name that does not exist costs a reading
-    /// of the database at most once in [`RELOAD_PAUSE`].
+    /// Returns the public key of a key id, if it is trusted. An unknown key id causes at most one
+    /// read of the database per [`RELOAD_PAUSE`].
     pub(crate) async fn verifier(&self, kid: &Kid) -> Result<Option<Arc<DecodingKey>>, Failure> {
         let now = self.0.clock.now();
         if let Some(key) = self.current().and_then(|set| set.verifier(kid, now)) {
             return Ok(Some(key));
         }
         let mut outcomes = Arc::clone(&self.0.reloading).lock_owned().await;
-        // Whoever held the lock before may have read the key that we are looking for.
+        // The previous holder of the lock may have read the key.
         if let Some(key) = self.known().and_then(|set| set.verifier(kid, now)) {
             return Ok(Some(key));
         }
@@ -198,7 +199,7 @@ impl SigningKeys {
         if outcomes.in_vain.is_some_and(|it| within(it, now, RELOAD_PAUSE)) {
             return Ok(None);
         }
-        // Goes on when the client hangs up: the others wait for this reading, too.
+        // Continues when the client disconnects: other requests wait for this read, too.
         let (keys, kid) = (self.clone(), kid.clone());
         let reading = tokio::spawn(async move {
             let found = keys.reload(&mut outcomes).await?.verifier(&kid, now);
@@ -210,14 +211,14 @@ impl SigningKeys {
         reading.await.context("the reading of the keys ended").map_err(Failure::Internal)?
     }
 
-    /// Whether signatures of a key still count, from memory.
+    /// Returns whether a key is still trusted, from memory.
     pub(crate) fn still_trusts(&self, kid: &Kid) -> bool {
         self.current().is_some_and(|set| set.verifier(kid, self.0.clock.now()).is_some())
     }
 
-    /// Reads the keys and does what is due: asks for a successor when a key is old enough, makes the
-    /// successor, lets it take over, and ends what nobody needs any more. To be called every few
-    /// seconds by every instance that signs, and harmless anywhere else.
+    /// Reloads the keys and performs the steps that are due: requests a successor when a key is old
+    /// enough, creates the successor, activates it, and retires keys that are no longer needed.
+    /// Call it every few seconds in every instance that signs; it is harmless elsewhere.
     pub async fn keep_up(&self) -> Result<(), Failure> {
         let now = self.0.clock.now();
         let rows = {
@@ -236,9 +237,9 @@ impl SigningKeys {
         Ok(())
     }
 
-    /// Asks for new keys: each key that signs is replaced [`PREPUBLISHED`] from now, or sooner if
-    /// that was settled. Gives that time. Safe to repeat, also by somebody whose secret opens none
-    /// of the keys.
+    /// Requests a rotation: each key that signs is replaced [`PREPUBLISHED`] from now, or sooner if
+    /// that was decided already. Returns the time of the replacement. Safe to repeat, also by an
+    /// instance whose secret decrypts none of the keys.
     pub async fn rotate(&self, request: &RequestInfo) -> Result<DateTime<Utc>, Failure> {
         let now = self.0.clock.now();
         let at = now + PREPUBLISHED;
@@ -249,7 +250,7 @@ impl SigningKeys {
             .filter(Condition::any().add(Column::ReplaceAt.is_null()).add(Column::ReplaceAt.gt(at)))
             .exec(&transaction)
             .await?;
-        // A successor that waits for the schedule need not wait any longer.
+        // A successor that is scheduled for later becomes active sooner.
         Entity::update_many()
             .col_expr(Column::ActivateAt, Expr::value(at))
             .filter(COLUMN.state.eq(State::Pending))
@@ -263,9 +264,9 @@ impl SigningKeys {
         Ok(at)
     }
 
-    /// Ends the trust in a key at once, because it leaked: every token that it signed is worth
-    /// nothing, everywhere, within seconds. If it was the one that signs here, another one takes its
-    /// place. Says whether there was such a key to revoke.
+    /// Revokes a key at once, because it leaked: every token that it signed becomes invalid on all
+    /// instances within seconds. If it was the key that signs here, another one replaces it.
+    /// Returns whether there was such a key to revoke.
     pub async fn revoke(&self, kid: &Kid, request: &RequestInfo) -> Result<bool, Failure> {
         let now = self.0.clock.now();
         let transaction = platform::db::begin(&self.0.db).await?;
@@ -286,7 +287,7 @@ impl SigningKeys {
         Ok(true)
     }
 
-    /// All keys that there are, newest first.
+    /// Returns all keys, newest first.
     pub async fn list(&self) -> Result<Vec<KeyInfo>, Failure> {
         let now = self.0.clock.now();
         let rows = Entity::find()
@@ -311,8 +312,8 @@ impl SigningKeys {
             .collect())
     }
 
-    /// Remembers that a key has signed, to the minute: a retiring key is kept until what it signed
-    /// last has expired.
+    /// Stores when a key last signed, to the minute: a retiring key is kept until the last token
+    /// that it signed has expired.
     pub(crate) async fn has_signed(&self, kid: &Kid) -> Result<(), Failure> {
         let now = self.0.clock.now();
         {
@@ -341,8 +342,8 @@ impl SigningKeys {
         self.0.known.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What is known, which has itself refreshed in the background if it is old. Nobody waits for
-    /// that: while the database is away, what is known goes on being used.
+    /// Returns the cached key set, and starts a reload in the background if it is old. Does not
+    /// wait for it: while the database is unavailable, the cached set stays in use.
     fn current(&self) -> Option<Arc<KeySet>> {
         let set = self.known()?;
         let now = self.0.clock.now();
@@ -353,7 +354,7 @@ impl SigningKeys {
     }
 
     fn refresh_in_background(&self, now: DateTime<Utc>) {
-        // Somebody else is at it if the lock is taken.
+        // If the lock is taken, another task is already reloading.
         let Ok(mut outcomes) = Arc::clone(&self.0.reloading).try_lock_owned() else {
             return;
         };
@@ -365,7 +366,7 @@ impl SigningKeys {
             if let Err(error) = keys.reload(&mut outcomes).await {
                 tracing::warn!(
                     dependency = error.dependency(), error = ?error,
-                    "The signing keys could not be read again: {error}"
+                    "Could not reload the signing keys; using the cached ones"
                 );
             }
         });
@@ -389,13 +390,14 @@ impl SigningKeys {
     }
 }
 
-/// Whether less than `span` has passed. A clock that was set back counts as time that has passed.
+/// Returns whether less than `span` has passed. A clock that was set back counts as time that has
+/// passed.
 fn within(then: DateTime<Utc>, now: DateTime<Utc>, span: TimeDelta) -> bool {
     let passed = now - then;
     TimeDelta::zero() <= passed && passed < span
 }
 
-/// The last reading failed, so nothing can be concluded from a key not being known.
+/// The error for an unknown key after a failed read: the key may exist.
 fn unavailable_a_moment_ago() -> Failure {
     Failure::Unavailable(sea_orm::DbErr::Custom(
         "the signing keys could not be read a moment ago".to_owned(),

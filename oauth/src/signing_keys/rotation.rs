@@ -1,4 +1,4 @@
-//! When a key begins to sign, stops, and is deleted: rules without a database.
+//! The rules for when a key begins to sign, stops, and is deleted, without a database.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use entity::{
@@ -12,45 +12,46 @@ use crate::lifetimes::{LEEWAY, MAX_CONFIGURED_TTL, MAX_TTL};
 /// How long a key signs before it is replaced.
 pub const ROTATE_EVERY: TimeDelta = TimeDelta::days(30);
 
-/// How long before its time a successor is published that the schedule asks for: a day, so that
-/// everybody who keeps a copy of the JWK Set has seen it.
+/// How long before its activation time a scheduled successor is published: a day, so that every
+/// cached copy of the JWK Set contains it.
 pub const SCHEDULED_AHEAD: TimeDelta = TimeDelta::hours(24);
 
-/// How long a successor is published before it signs, at the least: the time for which others may
-/// keep a copy of the JWK Set (5 min), or a deploy takes in which an instance comes to be that was
-/// started with older code, whichever is longer.
+/// The minimum time for which a successor is published before it signs: the time for which others
+/// may cache the JWK Set (5 min), or the duration of a deploy in which an instance with older code
+/// can still start, whichever is longer.
 pub const PREPUBLISHED: TimeDelta = TimeDelta::minutes(10);
 
-/// How long a key is trusted after it last signed: as long as a token can live, and a little more.
+/// How long a key is trusted after it last signed: the maximum lifetime of a token, plus a margin.
 pub const RETIRING_FOR: TimeDelta =
     TimeDelta::seconds(MAX_TTL.as_secs().cast_signed() + 60 * LEEWAY);
 
-/// How long the row of a key is kept that is no longer trusted, without its private half: to tell
-/// what a token was that turns up in an investigation.
+/// How long the row of an untrusted key is kept, without its private key, so that an investigation
+/// can identify tokens that it signed.
 pub const KEPT_FOR_FORENSICS: TimeDelta = TimeDelta::days(90);
 
-/// A key that has not signed for this long, while one of another secret has, belongs to instances
-/// that are gone. Longer than a token lives, so that an instance with clients has signed since; one
-/// without, whose key is ended too early, makes itself another.
+/// A key that has not signed for this long, while a key of another secret has, belongs to instances
+/// that no longer exist. Longer than the lifetime of a token, so that an instance with clients has
+/// signed since; an instance without clients, whose key is ended too early, creates another one.
 pub const ABANDONED_AFTER: TimeDelta =
     TimeDelta::seconds(2 * MAX_CONFIGURED_TTL.as_secs().cast_signed());
 
-/// Something that is due.
+/// A step that is due.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// A key has signed for long enough.
+    /// Request a successor: the key has signed for long enough.
     AskForSuccessor(Kid),
-    /// A key of this instance's secret is to be replaced, and there is nothing to replace it with.
+    /// Create a successor: a key of this instance's secret is to be replaced, and has none.
     MakeSuccessor { activate_at: DateTime<Utc> },
-    /// A pending key's time has come.
+    /// Activate a pending key whose time has come.
     TakeOver { kid: Kid, kek_id: String },
-    /// Nobody has the secret of a key any more.
+    /// Stop signing with a key: no instance has its secret any more.
     Abandon(Kid),
-    /// All that a key signed has expired.
+    /// Retire a key: all tokens that it signed have expired.
     Retire(Kid),
 }
 
-/// What is due, of the keys that are trusted. `kek_id`: the secret of this instance.
+/// Returns the steps that are due for the trusted keys. `kek_id` identifies the secret of this
+/// instance.
 pub(super) fn due(rows: &[Model], kek_id: &str, now: DateTime<Utc>) -> Vec<Step> {
     let pending_under =
         |kek_id: &str| rows.iter().any(|it| it.state == State::Pending && it.kek_id == kek_id);
@@ -86,8 +87,8 @@ pub(super) fn due(rows: &[Model], kek_id: &str, now: DateTime<Utc>) -> Vec<Step>
     steps
 }
 
-/// Whether the instances that could sign with a key are gone: instances with another secret have
-/// signed since it last did.
+/// Returns whether the instances that could sign with a key no longer exist: instances with another
+/// secret have signed since it last did.
 fn is_abandoned(key: &Model, rows: &[Model], now: DateTime<Utc>) -> bool {
     let quiet_since = key.last_signed_at.unwrap_or(key.activate_at);
     quiet_since <= now - ABANDONED_AFTER
@@ -99,13 +100,13 @@ fn is_abandoned(key: &Model, rows: &[Model], now: DateTime<Utc>) -> bool {
         })
 }
 
-/// Whether a key is one to sign with, as far as its row tells. A pending one is from its time on,
-/// whether or not anybody has written that down yet.
+/// Returns whether a key may sign, according to its row. A pending key may sign from its activation
+/// time on, whether or not the activation has been recorded yet.
 pub(super) fn signs(row: &Model, now: DateTime<Utc>) -> bool {
     matches!(row.state, State::Pending | State::Active) && row.activate_at <= now
 }
 
-/// The key that an instance with this secret signs with.
+/// Returns the key that an instance with this secret signs with.
 pub(super) fn newest_that_signs<'a>(
     rows: &'a [Model],
     kek_id: &str,
@@ -116,7 +117,7 @@ pub(super) fn newest_that_signs<'a>(
         .max_by(|a, b| (a.activate_at, &a.kid).cmp(&(b.activate_at, &b.kid)))
 }
 
-/// A key is no longer trusted, and its private half is gone.
+/// Ends the trust in a key, and deletes its private key.
 pub(super) fn end(
     update: sea_orm::UpdateMany<Entity>,
     state: State,
@@ -138,7 +139,7 @@ mod tests {
         DateTime::UNIX_EPOCH + TimeDelta::days(n)
     }
 
-    /// Keys without content, for rules that look at states and times alone.
+    /// Builds a key without content, for rules that use states and times only.
     fn bare(kid: &str, kek_id: &str, state: State, activate_at: DateTime<Utc>) -> Model {
         Model {
             kid: Kid(kid.to_owned()),

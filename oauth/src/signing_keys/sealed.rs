@@ -1,5 +1,5 @@
-//! A key and its row: how one is made, how its private half is sealed, and what an instance can do with
-//! the rows that it finds.
+//! Keys and their rows: creating a key, encrypting the private key, and decrypting the rows that an
+//! instance reads.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -25,7 +25,7 @@ use super::{
     rotation::newest_that_signs,
 };
 
-/// A key that was never stored.
+/// A new key that is not stored yet.
 pub(super) struct FreshKey {
     pub(super) kid: Kid,
     pub(super) jwk: Value,
@@ -58,13 +58,14 @@ impl FreshKey {
     }
 }
 
-/// RFC 7638: the hash of the required members in the order of their names, without white space.
+/// Computes the thumbprint of RFC 7638: the hash of the required members in the order of their
+/// names, without white space.
 fn thumbprint(x: &str, y: &str) -> Kid {
     let required = format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#);
     Kid(URL_SAFE_NO_PAD.encode(Sha256::digest(required)))
 }
 
-/// The key-encryption key: seals private keys, and can be told from others by its id.
+/// The key-encryption key: encrypts private keys, and is identified by its id.
 pub(super) struct Kek {
     pub(super) id: String,
     sealing: SealingKey,
@@ -79,7 +80,7 @@ impl Kek {
         }
     }
 
-    /// The sealed private half, bound to the key's name, its algorithm and this key-encryption key.
+    /// Encrypts the private key, bound to the key's id, its algorithm and this key-encryption key.
     pub(super) fn seal(&self, key: &FreshKey) -> anyhow::Result<Vec<u8>> {
         self.sealing.seal(self.purpose(&key.kid, ALGORITHM).as_bytes(), &key.pkcs8)
     }
@@ -97,8 +98,8 @@ impl Kek {
         format!("{kid}|{alg}|{}", self.id)
     }
 
-    /// Sorts the keys into what this instance can do with each. A damaged one is reported and left
-    /// out: the others still work.
+    /// Builds the key set from the rows: the keys that verify, and the key that signs. A damaged
+    /// key is logged and left out: the others still work.
     pub(super) fn open_all(&self, rows: Vec<Model>, now: DateTime<Utc>) -> KeySet {
         let mut verifying = HashMap::new();
         let mut sound = Vec::new();
@@ -124,7 +125,7 @@ impl Kek {
         }
     }
 
-    /// The newest key that signs and can be opened.
+    /// Returns the newest key that signs and can be decrypted.
     fn signer(&self, rows: &[Model], now: DateTime<Utc>) -> Option<Arc<Signer>> {
         let mut candidates = rows.to_vec();
         while let Some(row) = newest_that_signs(&candidates, &self.id, now) {
@@ -141,7 +142,7 @@ impl Kek {
     }
 }
 
-/// The public half of a row, after a check that it is what its name says.
+/// Returns the public key of a row, after a check that it matches the key id.
 fn verifying_key(row: &Model) -> anyhow::Result<DecodingKey> {
     let coordinate = |name| {
         row.public_jwk

@@ -192,7 +192,7 @@ async fn probes_are_answered_when_clients_use_up_the_open_files() {
     let mut held = Vec::new();
     for _ in 0..500 {
         let Ok(Ok(mut stream)) =
-            tokio::time::timeout(Duration::from_secs(1), TcpStream::connect(("127.0.0.1", port)))
+            tokio::time::timeout(Duration::from_secs(5), TcpStream::connect(("127.0.0.1", port)))
                 .await
         else {
             break;

@@ -5,8 +5,7 @@ use mcp::{
     Signal, UserId,
     job::{Job, JobId, Origin},
 };
-use platform::db::dialect;
-use platform::db::{self, Failure};
+use platform::db::{self, Failure, dialect};
 
 use crate::{convert::later, keep, queue::Queue, read, row, settle};
 

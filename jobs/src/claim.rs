@@ -21,14 +21,13 @@ use mcp::{
     UserId,
     job::{Attempt, JobId, JobOutcome},
 };
-use platform::db::Failure;
-use platform::db::dialect;
+use platform::db::{Failure, dialect};
 use sea_orm::{
     DbBackend, EntityTrait as _, FromQueryResult as _, QueryFilter as _, QuerySelect as _, Value,
 };
 
 use crate::{
-    convert::later,
+    convert::{internal, later, unreadable},
     denied::{DeniedJobs, end_denied},
     limits::MAX_CLAIMS,
     queue::Queue,
@@ -150,7 +149,7 @@ async fn take(queue: &Queue, turn: &Turn, what: Claim<'_>) -> Result<Vec<Model>,
     // An owner that is skipped costs a step as well.
     let steps = i64::from(what.max) + i64::try_from(except.len()).unwrap_or(i64::MAX);
     let values: [Value; 8] = [
-        serde_json::to_string(except).map_err(crate::convert::internal)?.into(),
+        serde_json::to_string(except).map_err(internal)?.into(),
         turn.0.as_str().into(),
         now.into(),
         steps.into(),
@@ -277,7 +276,7 @@ fn read(row: &mut Model, children: BTreeMap<String, JobOutcome>) -> Result<Claim
             .as_deref()
             .map(row::decode)
             .transpose()
-            .map_err(|error| crate::convert::unreadable("the checkpoint", error))?,
+            .map_err(|error| unreadable("the checkpoint", error))?,
     };
     // Claiming has just set `updated_at`.
     let waited = (row.updated_at - row.run_at).to_std().unwrap_or_default();

@@ -19,13 +19,17 @@ use mcp::{
     Signal, UserId,
     job::{JobCall, JobId, JobOutcome, Origin},
 };
-use platform::db::dialect;
-use platform::db::{self, Failure};
+use platform::db::{self, Failure, dialect};
 use sea_orm::{ConnectionTrait as _, DbBackend};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::{convert::later, keep, queue::Queue, row, settle};
+use crate::{
+    convert::{internal, later},
+    keep,
+    queue::Queue,
+    row, settle,
+};
 
 /// The most jobs that one transaction examines and ends: few enough that it holds its locks
 /// briefly.
@@ -215,7 +219,7 @@ async fn end(queue: &Queue, denied: &[(Candidate, &'static str)]) -> Result<Vec<
         dialect::given(transaction.get_database_backend(), COLUMNS),
     );
     let given = serde_json::to_string(&writes.into_values().collect::<Vec<_>>());
-    let values = [given.map_err(crate::convert::internal)?.into(), now.into()];
+    let values = [given.map_err(internal)?.into(), now.into()];
     let rows = dialect::rows(&transaction, sql, values).await?;
     let ended = keep::ids(&rows)?;
     transaction.commit().await?;

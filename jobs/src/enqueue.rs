@@ -2,8 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use mcp::job::{Job, JobId, NewJob, NotEnqueued};
-use platform::db::dialect;
-use platform::db::{self, Failure, PersonLock, Transaction};
+use platform::db::{self, Failure, PersonLock, Transaction, dialect};
 use sea_orm::{ConnectionTrait, Value};
 
 use crate::{

@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 
 use mcp::job::{JobId, Progress};
-use platform::db::Failure;
-use platform::db::dialect;
+use platform::db::{Failure, dialect};
 use sea_orm::{ConnectionTrait, DbErr};
 use serde_json::{Value, json};
 

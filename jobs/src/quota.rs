@@ -6,12 +6,11 @@
 use std::fmt;
 
 use mcp::{UserId, job::NotEnqueued};
-use platform::db::dialect;
-use platform::{counted::grouped, db::Failure};
+use platform::{
+    counted::{MEGABYTE, grouped},
+    db::{Failure, dialect},
+};
 use sea_orm::ConnectionTrait;
-
-/// Bytes of a megabyte, as shown to people.
-const MEGABYTE: u64 = 1_000_000;
 
 /// The limits on one person's unfinished jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

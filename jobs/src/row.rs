@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
 use crate::{
-    convert::unreadable,
+    convert::{internal, unreadable},
     limits::{KEPT, KEPT_BOUNDS, MAX_CLAIMS},
 };
 
@@ -43,7 +43,7 @@ struct Version {
 
 /// Encodes a value for a column.
 pub(super) fn encode(it: &impl Serialize) -> Result<String, Failure> {
-    serde_json::to_string(&Writing { v: VERSION, it }).map_err(crate::convert::internal)
+    serde_json::to_string(&Writing { v: VERSION, it }).map_err(internal)
 }
 
 /// Decodes a column. Fails if the value has no version, or another version than [`VERSION`].

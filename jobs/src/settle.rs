@@ -15,8 +15,10 @@ use mcp::{
     Question,
     job::{JobId, JobOutcome, MAX_CHILDREN, NewJob},
 };
-use platform::db::dialect::{self, Column as Given};
-use platform::db::{self, Failure};
+use platform::db::{
+    self, Failure,
+    dialect::{self, Column as Given},
+};
 use sea_orm::{
     ActiveEnum as _, ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _,
     sea_query::Expr,
@@ -24,7 +26,7 @@ use sea_orm::{
 use serde::Serialize;
 
 use crate::{
-    convert::{later, shortened},
+    convert::{internal, later, shortened},
     enqueue::{self, BoundBy},
     limits::{MAX_RESULT, QUESTION_PATIENCE},
     queue::Queue,
@@ -302,7 +304,7 @@ async fn update(
         RETURNING id",
         dialect::given(db.get_database_backend(), COLUMNS),
     );
-    let json = serde_json::to_string(&writes).map_err(crate::convert::internal)?;
+    let json = serde_json::to_string(&writes).map_err(internal)?;
     let rows = dialect::rows(db, sql, [json.into(), now.into()]).await?;
     Ok(rows.iter().map(|it| it.try_get("", "id")).collect::<Result<_, _>>()?)
 }
@@ -355,7 +357,7 @@ pub(super) async fn lock(db: &impl ConnectionTrait, ids: &BTreeSet<String>) -> R
         if backend == sea_orm::DbBackend::Postgres { "FOR UPDATE OF jobs" } else { "" },
     );
     let ids: Vec<_> = ids.iter().map(|it| serde_json::json!({ "job": it })).collect();
-    let json = serde_json::to_string(&ids).map_err(crate::convert::internal)?;
+    let json = serde_json::to_string(&ids).map_err(internal)?;
     dialect::rows(db, sql, [json.into()]).await?;
     Ok(())
 }

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use platform::db::Failure;
-use platform::db::dialect;
+use platform::db::{Failure, dialect};
 
 use crate::queue::Queue;
 

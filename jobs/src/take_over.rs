@@ -5,17 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 use entity::jobs::{Column, Entity, Model, Status};
 use mcp::job::{JobId, JobOutcome, Origin};
-use platform::db::dialect;
 use platform::{
     counted,
-    db::{self, Failure},
+    db::{self, Failure, dialect},
 };
 use sea_orm::{
     ColumnTrait as _, ConnectionTrait, EntityTrait as _, FromQueryResult as _, QueryFilter as _,
     sea_query::Expr,
 };
 
-use crate::{queue::Queue, row, settle};
+use crate::{convert::later, queue::Queue, row, settle};
 
 /// The most jobs that one call reclaims: few enough that other statements are not delayed.
 const BATCH: i64 = 200;
@@ -135,7 +134,7 @@ async fn give_back(
     // A job that this version cannot read is failed as well: other jobs may depend on its end.
     let told = row::call(late).is_ok_and(|it| matches!(it.origin, Origin::Stream { .. }));
     let expires_at = late.parent_id.is_none();
-    let expires_at = expires_at.then(|| crate::convert::later(now, row::duration(late.keep_ms)));
+    let expires_at = expires_at.then(|| later(now, row::duration(late.keep_ms)));
     update
         .col_expr(Column::Status, Expr::value(Status::Failed))
         .col_expr(Column::Questions, Expr::value(None::<String>))

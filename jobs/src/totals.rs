@@ -10,9 +10,10 @@ use std::collections::BTreeMap;
 
 use entity::job_totals::Entity;
 pub use entity::job_totals::What;
-use platform::db::Failure;
-use platform::db::dialect;
-use platform::metrics::{JOB_ENDS, JOB_OUTCOMES};
+use platform::{
+    db::{Failure, dialect},
+    metrics::{JOB_ENDS, JOB_OUTCOMES},
+};
 use sea_orm::{ActiveEnum as _, EntityTrait as _};
 use serde_json::{Value, json};
 

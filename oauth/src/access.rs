@@ -25,8 +25,7 @@ use entity::{
     access_cutoffs::{ActiveModel, Column, Entity},
 };
 use mcp::{Caller, UserId};
-use platform::db::Failure;
-use platform::db::dialect;
+use platform::db::{Failure, dialect};
 use sea_orm::{
     ConnectionTrait, DbBackend, EntityTrait as _, QueryResult, Set,
     sea_query::{Alias, Expr, ExprTrait as _, OnConflict},

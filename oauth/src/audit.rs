@@ -20,8 +20,7 @@ use entity::{
     oauth_audit::{ActiveModel, Entity},
 };
 use mcp::UserId;
-use platform::db::Failure;
-use platform::metrics;
+use platform::{db::Failure, metrics};
 use sea_orm::{ConnectionTrait, EntityTrait as _, Set};
 use sha2::{Digest as _, Sha256};
 

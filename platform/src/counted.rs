@@ -1,5 +1,8 @@
 //! Numbers in sentences.
 
+/// Bytes of a megabyte, as people read it.
+pub const MEGABYTE: u64 = 1_000_000;
+
 /// Formats a number with its noun: “1 note”, “2 notes”, “0 notes”.
 pub fn counted(number: impl TryInto<u64>, one: &str, many: &str) -> String {
     match number.try_into().unwrap_or(u64::MAX) {

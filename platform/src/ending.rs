@@ -52,6 +52,30 @@ pub fn work_limit(limit: Duration) -> Duration {
     limit.saturating_sub(limit / CLOSING_SHARE)
 }
 
+/// Waits for Ctrl-C or SIGTERM.
+///
+/// # Panics
+/// If the system refuses to install a signal handler.
+#[cfg(unix)]
+pub async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let mut terminate = signal(SignalKind::terminate()).expect("SIGTERM can be handled");
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+/// Waits for Ctrl-C.
+///
+/// # Panics
+/// If the system refuses to install a handler.
+#[cfg(not(unix))]
+pub async fn stop_signal() {
+    tokio::signal::ctrl_c().await.expect("Ctrl-C can be handled");
+}
+
 #[cfg(test)]
 mod tests {
     use std::future::pending;

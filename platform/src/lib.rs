@@ -31,6 +31,7 @@ pub mod sealing;
 pub mod secret;
 pub mod signals;
 pub mod telemetry;
+pub mod terminal;
 
 pub use self::{
     counted::counted,

@@ -60,7 +60,8 @@ impl PerPerson {
         if count == 0 {
             return None;
         }
-        let verdict = self.service.limiter().take(bucket, caller.user.as_str(), count).await;
+        let verdict =
+            self.service.oauth().limiter().take(bucket, caller.user.as_str(), count).await;
         let quota = |remaining, reset| Quota {
             policy: bucket.name,
             limit: bucket.limit,
@@ -81,7 +82,7 @@ impl PerPerson {
 impl RateLimiter for PerPerson {
     async fn reserve_storage(&self, caller: &Caller, bytes: usize) -> bool {
         let count = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let verdict = self.service.limiter().take(&KEPT, caller.user.as_str(), count).await;
+        let verdict = self.service.oauth().limiter().take(&KEPT, caller.user.as_str(), count).await;
         if !verdict.is_allowed() {
             tracing::warn!(
                 user = %caller.user,

@@ -16,31 +16,28 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use ::jobs::{DeniedJobs, Queue};
-use async_trait::async_trait;
-use entity::{exports as exports_table, jobs as jobs_table, notes as notes_table};
-use mcp::{Caller, Signal, UserId};
-use oauth::{
-    EndedAccess, Removed, Server,
-    access::{self, Authority},
-    limits::Limiter,
-};
+use ::jobs::Queue;
+use mcp::UserId;
+use oauth::Server;
 use platform::{
     clock::Clock,
-    db::{DATABASE, Database, Failure, Transaction},
+    db::{Database, Failure},
     fetch::Fetcher,
-    signals,
 };
-use sea_orm::{EntityTrait as _, QueryFilter as _};
 use tokio::time::timeout;
 
-use crate::{config::Config, model::Model};
+use crate::{
+    config::Config,
+    dependents::{JobAccess, Owned},
+    model::Model,
+};
 
 mod admission;
 mod catalog;
 pub mod changes;
 pub mod config;
 mod dependencies;
+mod dependents;
 pub mod exports;
 pub mod health;
 pub mod metrics;
@@ -106,12 +103,11 @@ impl Service {
             db: db.clone(),
             clock: Arc::clone(&clock),
             bus: Arc::clone(&given.bus),
-            access: Arc::new(JobAccess(db.clone())),
+            access: Arc::new(JobAccess::new(db.clone())),
             quota: config.job_quota,
             tools: tools::jobs(),
         });
-        let dependents =
-            Arc::new(Owned { db: db.clone(), bus: Arc::clone(&given.bus), jobs: jobs.clone() });
+        let dependents = Owned::new(db.clone(), Arc::clone(&given.bus), jobs.clone());
         let oauth = Server::new(
             config.oauth(),
             oauth::Parts {
@@ -120,7 +116,7 @@ impl Service {
                 bus: Arc::clone(&given.bus),
                 stores: given.oauth.clone(),
                 fetcher: Arc::clone(&fetcher),
-                dependents,
+                dependents: Arc::new(dependents),
             },
         );
         let model = config.model.clone().map(|model| Model::new(model, config.proxies.clone()));
@@ -179,12 +175,7 @@ impl Service {
         &self.0.jobs
     }
 
-    /// What counts how often somebody does something.
-    pub fn limiter(&self) -> &dyn Limiter {
-        &*self.0.given.oauth.limiter
-    }
-
-    /// What fetches documents that somebody else's request names.
+    /// Fetches documents whose URL comes from a request.
     pub(crate) fn fetcher(&self) -> &Fetcher {
         &self.0.fetcher
     }
@@ -225,71 +216,5 @@ impl Service {
 
     fn health_cache(&self) -> &health::Cache {
         &self.0.health
-    }
-}
-
-/// What the queue asks about the access that jobs were started with.
-struct JobAccess(Database);
-
-#[async_trait]
-impl ::jobs::Access for JobAccess {
-    async fn ended(&self, callers: &[&Caller]) -> Result<Vec<Option<&'static str>>, Failure> {
-        let authorities: Vec<_> = callers.iter().map(|caller| Authority::of(caller)).collect();
-        let answers = access::denied_all(&self.0, &authorities).await?;
-        Ok(answers.into_iter().map(|denied| Some(denied?.job_sentence())).collect())
-    }
-}
-
-/// What ends with an account or with access: notes, exports and jobs.
-struct Owned {
-    db: Database,
-    bus: Arc<dyn mcp::Bus>,
-    jobs: Queue,
-}
-
-impl Owned {
-    async fn delete_notes(
-        db: &impl sea_orm::ConnectionTrait,
-        user: &UserId,
-    ) -> Result<u64, sea_orm::DbErr> {
-        let theirs = notes_table::COLUMN.owner_sub.eq(user.as_str());
-        let deleted = notes_table::Entity::delete_many().filter(theirs).exec(db).await?;
-        Ok(deleted.rows_affected)
-    }
-}
-
-#[async_trait]
-impl oauth::Dependents for Owned {
-    async fn delete_owned(
-        &self,
-        transaction: &Transaction,
-        user: &UserId,
-    ) -> Result<Removed, Failure> {
-        let count = Self::delete_notes(transaction, user).await?;
-        // A worker that runs one of the jobs finds that it can write nothing more.
-        jobs_table::Entity::delete_owned_by(user.as_str()).exec(transaction).await?;
-        exports_table::Entity::delete_owned_by(user.as_str()).exec(transaction).await?;
-        Ok(Removed { count, one: "note", many: "notes" })
-    }
-
-    async fn account_deleted(&self, user: &UserId) {
-        // An import that was writing meanwhile was waited for when its job was deleted.
-        if let Err(error) = Self::delete_notes(&self.db, user).await {
-            tracing::warn!(
-                dependency = DATABASE, error = %error,
-                "Notes of a deleted account may have stayed: {error}"
-            );
-        }
-        let changed = Signal::ResourceListChanged { user: user.clone() };
-        signals::publish(&*self.bus, vec![changed]).await;
-    }
-
-    async fn access_ended(&self, whose: EndedAccess) -> Result<(), Failure> {
-        let which = match whose {
-            EndedAccess::OfPerson(user) => DeniedJobs::OfPerson(user),
-            EndedAccess::OfGrants(grants) => DeniedJobs::OfGrants(grants),
-            EndedAccess::OfKey(key) => DeniedJobs::OfKey(key),
-        };
-        ::jobs::end_denied(&self.jobs, &which).await.map(drop)
     }
 }

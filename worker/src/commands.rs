@@ -10,7 +10,12 @@ use std::{
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use mcp::Engine;
-use platform::{causes, clock::SystemClock, ending};
+use platform::{
+    causes,
+    clock::SystemClock,
+    ending,
+    terminal::{EXIT_USAGE, say},
+};
 use service::{
     Dependencies, Service,
     config::{Config, Mode},
@@ -25,9 +30,6 @@ use crate::{
     settings::{STALL_LIMIT, Settings},
     worker::Worker,
 };
-
-/// The environment is invalid, so retrying does not help: `EX_USAGE` of sysexits.h.
-const EXIT_USAGE: u8 = 64;
 
 /// The worker of notes-mcp: jobs and schedules.
 #[derive(Debug, Parser)]
@@ -92,7 +94,7 @@ pub(crate) async fn run() -> ExitCode {
     tokio::spawn({
         let shutdown = shutdown.clone();
         async move {
-            signal().await;
+            ending::stop_signal().await;
             shutdown.cancel();
         }
     });
@@ -116,12 +118,6 @@ fn ended(result: anyhow::Result<()>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// Writes a message that is not the result of a command to stderr. Errors are ignored: there is
-/// nowhere to report them.
-fn say(text: impl fmt::Display) {
-    drop(writeln!(io::stderr(), "{text}"));
 }
 
 async fn work(config: &Config, shutdown: &CancellationToken) -> anyhow::Result<()> {
@@ -188,20 +184,4 @@ impl fmt::Display for List {
         }
         Ok(())
     }
-}
-
-#[cfg(unix)]
-async fn signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-
-    let mut terminate = signal(SignalKind::terminate()).expect("SIGTERM can be handled");
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
-    }
-}
-
-#[cfg(not(unix))]
-async fn signal() {
-    tokio::signal::ctrl_c().await.expect("Ctrl-C can be handled");
 }

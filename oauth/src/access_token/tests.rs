@@ -1,6 +1,9 @@
 use aws_lc_rs::hmac;
-use platform::db::DatabaseSettings;
-use platform::{clock::MockClock, db, secret::Secret};
+use platform::{
+    clock::MockClock,
+    db::{self, DatabaseSettings},
+    secret::Secret,
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tempfile::TempDir;

@@ -10,8 +10,10 @@ use platform::fetch::Fetcher;
 use tokio::sync::OnceCell;
 
 use super::{known::KnownDocuments, store::Documents};
-use crate::client::{ClientError, Metadata};
-use crate::redirect_uri::Schemes;
+use crate::{
+    client::{ClientError, Metadata},
+    redirect_uri::Schemes,
+};
 
 /// Dependencies of fetching documents, shared by all clones of a server.
 pub(crate) struct Fetching {

@@ -13,8 +13,7 @@
 use chrono::{DateTime, Utc};
 use entity::login_pins::{ActiveModel, COLUMN, Column, Entity};
 use mcp::UserId;
-use platform::metrics;
-use platform::{db::Failure, secret::Secret};
+use platform::{db::Failure, metrics, secret::Secret};
 use sea_orm::{ConnectionTrait, EntityTrait as _, QueryFilter as _, Set, sea_query::OnConflict};
 
 mod rules;

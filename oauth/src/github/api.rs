@@ -3,11 +3,11 @@
 use std::{fmt, sync::OnceLock, time::Duration};
 
 use mcp::UserId;
-use platform::metrics;
-use platform::public_url::PublicUrl;
 use platform::{
+    metrics,
     outgoing::{self, careful},
     proxies::Proxies,
+    public_url::PublicUrl,
     secret::Secret,
 };
 use reqwest::{

@@ -6,8 +6,7 @@
 //! every response is bounded in time and size, and a token is revoked as soon as it is no longer
 //! needed.
 
-use platform::metrics;
-use platform::proxies::Proxies;
+use platform::{metrics, proxies::Proxies};
 
 mod api;
 mod error;

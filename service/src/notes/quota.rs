@@ -8,15 +8,12 @@ use std::fmt;
 
 use mcp::UserId;
 use platform::{
-    counted::grouped,
+    counted::{MEGABYTE, grouped},
     db::{Database, Transaction},
 };
 use sea_orm::{ConnectionTrait, DbErr, Statement};
 
 use super::NotesError;
-
-/// Bytes of a megabyte, as people are told it.
-const MEGABYTE: u64 = 1_000_000;
 
 /// How many notes there are or may be, and how many bytes of titles, tags and texts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

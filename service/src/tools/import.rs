@@ -329,7 +329,7 @@ async fn fetch(call: &Call, service: &Service, url: &str) -> Result<Vec<u8>, Too
     let again = |message: String| {
         if call.is_last_attempt() { ToolError::Failed(message) } else { ToolError::Retry(message) }
     };
-    if !service.limiter().check(&limits::IMPORT, call.user().as_str()).await.is_allowed() {
+    if !service.oauth().limiter().check(&limits::IMPORT, call.user().as_str()).await.is_allowed() {
         return Err(again(
             "Too many documents were fetched within a minute. Try again in a minute.".into(),
         ));

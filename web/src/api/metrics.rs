@@ -35,7 +35,7 @@ pub(crate) struct Metrics {
 enum Access {
     /// Everyone who can reach the port.
     Everyone,
-    /// Clients with the token; nobody if no token is configured.
+    /// Clients with the token. No client if no token is configured.
     WithToken(Option<Secret>),
 }
 

@@ -5,9 +5,10 @@ use std::io::{self, Write as _};
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
 use oauth::{audit::RequestInfo, revoke, signing_keys::KeyInfo};
+use platform::terminal::say;
 use service::{Service, config::Config};
 
-use super::{connect::connect, terminal::say};
+use super::connect::connect;
 
 /// Commands for the keys that sign access tokens.
 #[derive(Debug, Subcommand)]

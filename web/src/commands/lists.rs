@@ -5,9 +5,8 @@ use std::io::{self, Write as _};
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
 use clap::Args;
+use platform::terminal::say;
 use serde::Serialize;
-
-use super::terminal::say;
 
 /// How a list is printed.
 #[derive(Debug, Args)]

@@ -4,12 +4,10 @@ use std::io::{self, Write as _};
 
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
+use platform::terminal::say;
 use service::{Service, config::Config};
 
-use super::{
-    connect::{migrate, reach},
-    terminal::say,
-};
+use super::connect::{migrate, reach};
 
 /// Commands for the database schema.
 #[derive(Debug, Subcommand)]

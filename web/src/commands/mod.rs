@@ -10,16 +10,16 @@ mod people;
 mod program;
 mod serve;
 mod store;
-mod terminal;
 mod token;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use platform::causes;
+use platform::{
+    causes,
+    terminal::{EXIT_USAGE, say},
+};
 use service::config::Config;
-
-use self::terminal::say;
 
 /// An MCP server for notes.
 #[derive(Debug, Parser)]
@@ -60,10 +60,6 @@ enum Command {
     #[command(subcommand)]
     Users(people::Users),
 }
-
-/// The arguments or the environment are invalid, so retrying does not help: `EX_USAGE` of
-/// sysexits.h.
-const EXIT_USAGE: u8 = 64;
 
 /// A dependency is unavailable, so retrying may help: `EX_UNAVAILABLE` of sysexits.h.
 const EXIT_UNAVAILABLE: u8 = 69;

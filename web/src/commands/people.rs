@@ -12,13 +12,12 @@ use oauth::{
     listing::{self, KnownClient, Person},
     revoke, users,
 };
-use platform::counted;
+use platform::{counted, terminal::say};
 use service::{Service, config::Config};
 
 use super::{
     connect::connect,
     lists::{Printing, time},
-    terminal::say,
     token,
 };
 

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use mcp::{Engine, Stores};
-use platform::ending;
+use platform::{ending, terminal::say};
 use service::{
     Service,
     config::{
@@ -22,7 +22,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use worker::Worker;
 
-use super::{connect::connect, migrate::require_current, program, terminal::say};
+use super::{connect::connect, migrate::require_current, program};
 use crate::{api::metrics::serve as serve_metrics, lifecycle};
 
 /// Starts everything, in the order in which failures matter to the person who typed the command.
@@ -110,33 +110,17 @@ async fn listen_on(config: &Config, port: u16, variable: Variable) -> anyhow::Re
 /// The first Ctrl-C or SIGTERM starts an orderly shutdown; the second ends the process at once.
 #[expect(clippy::exit, reason = "the second signal requests it")]
 async fn cancel_on_signal(shutdown: CancellationToken) {
-    signal().await;
+    ending::stop_signal().await;
     if io::stderr().is_terminal() {
         say("Shutting down. Press Ctrl-C again to stop immediately.");
     }
     shutdown.cancel();
-    signal().await;
+    ending::stop_signal().await;
     std::process::exit(EXIT_INTERRUPTED);
 }
 
 /// The exit status after SIGINT by convention: 128 plus the number of the signal.
 const EXIT_INTERRUPTED: i32 = 130;
-
-#[cfg(unix)]
-async fn signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-
-    let mut terminate = signal(SignalKind::terminate()).expect("SIGTERM can be handled");
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
-    }
-}
-
-#[cfg(not(unix))]
-async fn signal() {
-    tokio::signal::ctrl_c().await.expect("Ctrl-C can be handled");
-}
 
 /// The message to a developer who starts the server.
 struct Banner<'a>(&'a Config);

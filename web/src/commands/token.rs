@@ -12,9 +12,10 @@ use oauth::{
     access_token::{MAX_TTL, NewToken},
     scope, users,
 };
+use platform::terminal::say;
 use service::config::Config;
 
-use super::{connect::connect, terminal::say};
+use super::connect::connect;
 
 /// Options of the token.
 #[derive(Debug, Args)]

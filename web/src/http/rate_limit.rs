@@ -52,7 +52,7 @@ pub(crate) async fn take(
     if key.unlimited {
         return Ok(());
     }
-    allowed(service.limiter().check(bucket, &key.key).await)
+    allowed(service.oauth().limiter().check(bucket, &key.key).await)
 }
 
 fn allowed(verdict: Verdict) -> Result<(), ApiError> {

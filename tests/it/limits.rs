@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use mcp::{RateDecision, RequestCost};
 use serde_json::{Value, json};
 use tests::{
     client::{Answer, Modern},
@@ -10,6 +11,10 @@ use tests::{
     relay::Relay,
     schema::Revision,
 };
+
+use crate::{jobs_store::new_job, storage::user};
+
+const MEBIBYTE: usize = 1024 * 1024;
 
 /// A limit that is quickly used up.
 const LIMIT: u32 = 20;
@@ -229,4 +234,21 @@ async fn without_redis_each_instance_counts_for_itself_until_it_is_back() {
         (allowed(&cluster, "ada", 4 * LIMIT).await == LIMIT).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn the_storage_quota_holds_without_a_rate_limit() {
+    let setup = Setup::new(Database::Sqlite).instances(2).with("RATE_LIMIT_PER_MINUTE", "0");
+    let cluster = setup.start().await;
+    let limiter = |index| {
+        let settings = service::mcp_settings(cluster.service_of(index));
+        settings.rate_limiter.expect("the storage quota has no switch")
+    };
+    let ada = new_job(&user("ada")).call.caller;
+    let calls = RequestCost { calls: 1_000_000, light: 0, followups: 0 };
+    assert!(matches!(limiter(0).check(&ada, calls).await, RateDecision::Allowed(None)));
+    assert!(limiter(0).reserve_storage(&ada, 20 * MEBIBYTE).await);
+    assert!(!limiter(0).reserve_storage(&ada, 20 * MEBIBYTE).await, "32 MiB are the quota");
+    let bob = new_job(&user("bob")).call.caller;
+    assert!(limiter(1).reserve_storage(&bob, 20 * MEBIBYTE).await, "each user has one");
 }

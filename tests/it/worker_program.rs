@@ -1,5 +1,7 @@
 //! The program `notes-mcp-worker`: its probes, its shutdown, and running a single schedule.
 
+use std::{cell::Cell, collections::BTreeMap};
+
 use mcp::{
     UserId,
     job::{JobId, JobStatus},
@@ -7,7 +9,6 @@ use mcp::{
 use reqwest::{Method, StatusCode};
 use serde_json::{json, value::to_raw_value};
 use service::notes;
-use std::{cell::Cell, collections::BTreeMap};
 use tests::{
     client::{Page, Web},
     eventually, in_time,

@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use platform::clock::MockClock;
-
 use oauth::{
     Stores,
     cimd::Documents,
     limits::{AUTHORIZE, Limiter, REGISTER, REGISTER_ALL, Verdict},
     pending::{Key, PENDING_TTL, PendingStore},
 };
+use platform::clock::MockClock;
 
 /// How many try at once to get what only one of them may have.
 const RACERS: usize = 16;

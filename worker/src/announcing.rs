@@ -1,9 +1,10 @@
 //! Notifies clients about their jobs.
 
+use std::time::Duration;
+
 use mcp::job::JobId;
 use platform::db::Failure;
 use service::Service;
-use std::time::Duration;
 
 use crate::runner::Runner;
 

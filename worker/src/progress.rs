@@ -1,12 +1,13 @@
 //! The progress of running jobs. Only the last progress of each job is written.
 
-use mcp::job::{JobId, Progress};
-use service::Service;
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
+
+use mcp::job::{JobId, Progress};
+use service::Service;
 use tokio::{
     sync::{Notify, RwLock},
     time::sleep,

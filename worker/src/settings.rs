@@ -1,8 +1,9 @@
 //! Settings of a worker.
 
+use std::time::Duration;
+
 use platform::ending;
 use service::config::Config;
-use std::time::Duration;
 
 /// The poll interval without wake-ups, and so the maximum cost of a lost wake-up.
 pub const POLL: Duration = Duration::from_secs(2);

@@ -1,8 +1,9 @@
 //! Writes the totals of finished jobs to the database, where every process can read them: this
 //! process may be unreachable for metrics.
 
-use service::Service;
 use std::time::Duration;
+
+use service::Service;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 

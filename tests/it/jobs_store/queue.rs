@@ -362,7 +362,8 @@ async fn processes_that_race_keep_to_the_quota_of_arguments(world: World) {
     enqueue(service, large()).await;
 }
 
-/// Enqueues jobs at the same moment in three processes. How many were kept, and the other errors.
+/// Enqueues jobs at the same moment in three processes. Returns the number of jobs that were added,
+/// and the other errors.
 async fn race(world: &World, number: usize, job: impl Fn() -> NewJob) -> (usize, Vec<NotEnqueued>) {
     let processes = [world.service.clone(), world.another().await, world.another().await];
     let mut calls = JoinSet::new();
@@ -370,16 +371,16 @@ async fn race(world: &World, number: usize, job: impl Fn() -> NewJob) -> (usize,
         let service = service.clone();
         let job = job();
         calls.spawn(async move {
-            // As the engine does: a lock that was not to be had in time is waited for again.
+            // Like the engine, it tries again if the lock was not free in time.
             loop {
-                match jobs::enqueue(service.jobs(), job.clone()).await {
-                    Err(NotEnqueued::Unavailable(_)) => {}
-                    answer => return answer,
+                let answer = jobs::enqueue(service.jobs(), job.clone()).await;
+                if !matches!(answer, Err(NotEnqueued::Unavailable(_))) {
+                    break answer;
                 }
             }
         });
     }
-    let answers = calls.join_all().await;
+    let answers = tests::in_time("the database answers", calls.join_all()).await;
     let number = answers.iter().filter(|answer| answer.is_ok()).count();
     (number, answers.into_iter().filter_map(Result::err).collect())
 }

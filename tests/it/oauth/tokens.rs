@@ -1,19 +1,18 @@
 //! Access tokens and `/revoke`: N105 to N112, also while a stream is open (N112b) and for instances
 //! that did not hear of it (N112c).
 
-use reqwest::Method;
-use serde_json::json;
-use tests::{
-    browser::{owned, post},
-    client::Page,
-};
-
 use mcp::UserId;
 use oauth::{account, audit::RequestInfo, client::ClientId, grant::Reason, revoke};
+use reqwest::Method;
+use serde_json::json;
 use tests::{
     browser::{Code, form},
     client::Stream,
     schema::Revision,
+};
+use tests::{
+    browser::{owned, post},
+    client::Page,
 };
 
 use super::{Stage, text, told};

@@ -70,7 +70,8 @@ WHERE CAST($10 AS text) IS NOT NULL OR (
     SELECT count(*) < $16 AND
         coalesce(sum(coalesce(octet_length(arguments), 0) + coalesce(octet_length(answers), 0)), 0)
             + $18 <= $17
-    FROM jobs WHERE owner_sub = $2 AND ended_at IS NULL)
+    FROM (SELECT arguments, answers FROM jobs WHERE owner_sub = $2 AND ended_at IS NULL LIMIT $16)
+        AS unfinished)
 ON CONFLICT DO NOTHING";
 
 /// Inserts the row of a job. `false`: a row with its id or, for a child, its key exists already, or
@@ -106,8 +107,8 @@ pub(super) async fn insert(
         millis(row::kept(&job)).into(),
         grant.map(|grant| grant.0).into(),
         key.map(|key| key.0).into(),
-        quota.map(|quota| number(quota.jobs)).into(),
-        quota.map(|quota| number(quota.bytes)).into(),
+        quota.map_or(i64::MAX, |quota| number(quota.jobs)).into(),
+        quota.map_or(i64::MAX, |quota| number(quota.bytes)).into(),
         i64::try_from(bytes).unwrap_or(i64::MAX).into(),
     ];
     Ok(dialect::written(db, INSERT, values).await? == 1)

@@ -4,7 +4,7 @@ use sea_orm::{Iterable as _, QuerySelect as _, entity::prelude::*, sea_query::Ex
 
 use crate::{GrantId, Kid};
 
-/// A row of `jobs`. Columns of JSON are text; what stands in them is `service::jobs`' business.
+/// A row of `jobs`. Columns of JSON are text; what stands in them is `app::jobs`' business.
 #[sea_orm::model]
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "jobs")]

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use app::{config::RedisSettings, redis::usage::measure};
 use futures_util::future::join_all;
 use mcp::store::{MAX_SESSIONS_PER_USER, MAX_SUBSCRIPTION_BYTES, MAX_URI_BYTES};
 use platform::secret::Secret;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use service::{config::RedisSettings, redis::usage::measure};
 use tests::{
     client::{Page, Web},
     cluster::{Cluster, Database, Offer, Setup},

@@ -22,7 +22,7 @@ const IN_CIRCLES: &[(&str, usize)] = &[
     ("migration", 0),
     ("oauth", 0),
     ("platform", 0),
-    ("service", 41),
+    ("app", 41),
     ("web", 0),
     ("worker", 0),
 ];

@@ -73,7 +73,7 @@ fn statement(sql: &str) -> Statement {
 
 /// A separate database connection of the test.
 async fn beside(cluster: &Cluster) -> DatabaseConnection {
-    cluster.service().db().schema_connection().await.unwrap()
+    cluster.app().db().schema_connection().await.unwrap()
 }
 
 /// Number of statements that wait for a lock.

@@ -241,7 +241,7 @@ async fn the_storage_quota_holds_without_a_rate_limit() {
     let setup = Setup::new(Database::Sqlite).instances(2).with("RATE_LIMIT_PER_MINUTE", "0");
     let cluster = setup.start().await;
     let limiter = |index| {
-        let settings = service::mcp_settings(cluster.service_of(index));
+        let settings = app::mcp_settings(cluster.service_of(index));
         settings.rate_limiter.expect("the storage quota has no switch")
     };
     let ada = new_job(&user("ada")).call.caller;

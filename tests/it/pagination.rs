@@ -2,9 +2,9 @@
 
 use std::{collections::HashSet, time::Duration};
 
+use app::notes::{self, Body, Draft, Tags, Title};
 use mcp::UserId;
 use serde_json::{Value, json};
-use service::notes::{self, Body, Draft, Tags, Title};
 use tests::{
     client::Modern,
     cluster::{Cluster, Database},
@@ -94,7 +94,7 @@ async fn thousands_of_resources_take_few_pages(database: Database) {
             body: Body::parse("x".repeat(300)).unwrap(),
             tags: Tags::default(),
         };
-        notes::create(cluster.service(), &user, draft).await.unwrap();
+        notes::create(cluster.app(), &user, draft).await.unwrap();
     }
     let ada = cluster.web(0).modern(cluster.token("ada").await);
     let (mut uris, mut params, mut pages) = (HashSet::new(), json!({}), 0);

@@ -40,7 +40,7 @@ fn is_full(answer: &Answer, numbers: &str) {
 
 /// What the database has counted, and what there is, for each person.
 async fn counted(cluster: &Cluster) -> (Vec<(String, i64, i64)>, Vec<(String, i64, i64)>) {
-    let db = cluster.service().db();
+    let db = cluster.app().db();
     let rows = async |sql: &str| {
         let statement = Statement::from_string(db.get_database_backend(), sql);
         let rows = db.query_all_raw(statement).await.unwrap();
@@ -172,6 +172,6 @@ async fn the_database_counts_what_there_is(database: Database) {
     let (counted, there) = counted(&cluster).await;
     assert_eq!((counted.len(), &counted), (2, &there));
 
-    cluster.service().db().execute_unprepared("DELETE FROM notes").await.unwrap();
+    cluster.app().db().execute_unprepared("DELETE FROM notes").await.unwrap();
     assert_eq!(self::counted(&cluster).await, (Vec::new(), Vec::new()));
 }

@@ -3,13 +3,13 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use app::Dependencies;
 use mcp::{Stores, store::redis::Connection};
 use platform::clock::SystemClock;
 use redis::{AsyncCommands as _, aio::MultiplexedConnection};
 use serde_json::{Value, json};
-use service::Dependencies;
 use tests::{
-    browser::{App, Browser},
+    browser::{Browser, ClientApp},
     cluster::{Cluster, Database, Offer, Setup},
     github::GitHub,
     redis::{Server, fresh_prefix},
@@ -54,10 +54,10 @@ async fn talk(cluster: &Cluster) {
 
 /// Starts two sign-ins and does not finish them.
 async fn sign_in(cluster: &Cluster) {
-    let app = App::register(cluster.web(0)).await;
+    let client_app = ClientApp::register(cluster.web(0)).await;
     let browser = Browser::new(cluster);
-    browser.to_consent(&app.asks()).await;
-    browser.at(cluster.web(1)).to_callback(&app.asks()).await;
+    browser.to_consent(&client_app.asks()).await;
+    browser.at(cluster.web(1)).to_callback(&client_app.asks()).await;
 }
 
 /// A document is kept, and another one is being fetched. That needs a host with TLS otherwise.

@@ -17,10 +17,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("platform", &["mcp"]),
     ("jobs", &["entity", "mcp", "platform"]),
     ("oauth", &["entity", "mcp", "platform"]),
-    ("service", &["entity", "jobs", "mcp", "oauth", "platform"]),
+    ("app", &["entity", "jobs", "mcp", "oauth", "platform"]),
     // `migration` and `worker` are for the one-process mode.
-    ("web", &["mcp", "migration", "oauth", "platform", "service", "worker"]),
-    ("worker", &["jobs", "mcp", "migration", "oauth", "platform", "service"]),
+    ("web", &["mcp", "migration", "oauth", "platform", "app", "worker"]),
+    ("worker", &["jobs", "mcp", "migration", "oauth", "platform", "app"]),
 ];
 
 fn root() -> PathBuf {
@@ -74,7 +74,7 @@ fn web_never_names_the_database_library_and_mcp_never_names_notes() {
     }
     for file in sources("mcp") {
         let code = code_of(&file);
-        assert!(!code.contains("service::"), "{} names the service", file.display());
+        assert!(!code.contains("app::"), "{} names the app", file.display());
     }
 }
 
@@ -95,7 +95,7 @@ fn mcp_reads_json_in_one_place() {
 #[test]
 fn every_tool_resource_and_prompt_is_in_its_list() {
     for folder in ["tools", "resources", "prompts"] {
-        let folder = root().join("service/src").join(folder);
+        let folder = root().join("app/src").join(folder);
         let list = fs::read_to_string(folder.join("mod.rs")).unwrap();
         let (_, all) = list.split_once("pub const ALL").expect("there is a list");
         let (all, _) = all.split_once("];").expect("the list ends");
@@ -112,18 +112,9 @@ fn every_tool_resource_and_prompt_is_in_its_list() {
 #[test]
 fn nothing_is_left_to_do_later() {
     let marks = ["TODO", "FIXME", "XXX", "todo!(", "unimplemented!("];
-    for name in [
-        "entity",
-        "jobs",
-        "mcp",
-        "migration",
-        "oauth",
-        "platform",
-        "service",
-        "tests",
-        "web",
-        "worker",
-    ] {
+    for name in
+        ["entity", "jobs", "mcp", "migration", "oauth", "platform", "app", "tests", "web", "worker"]
+    {
         for file in sources(name) {
             if file.ends_with("tidy.rs") {
                 continue;

@@ -2,13 +2,13 @@
 
 use std::{cell::Cell, collections::BTreeMap};
 
+use app::notes;
 use mcp::{
     UserId,
     job::{JobId, JobStatus},
 };
 use reqwest::{Method, StatusCode};
 use serde_json::{json, value::to_raw_value};
-use service::notes;
 use tests::{
     client::{Page, Web},
     eventually, in_time,
@@ -122,11 +122,11 @@ async fn a_worker_that_is_told_to_end_gives_its_job_back_and_another_goes_on() {
     let plan = workers(2).with("LLM_URL", url).with("LLM_MODEL", "silent");
     let mut fleet = plan.with("SHUTDOWN_TIMEOUT", "3s").start().await;
     let ada = user("ada");
-    notes::create(fleet.service(), &ada, draft("Tea", "Green", &[])).await.unwrap();
+    notes::create(fleet.app(), &ada, draft("Tea", "Green", &[])).await.unwrap();
     let mut digest = new_job(&ada);
     "notes_digest".clone_into(&mut digest.call.tool);
     digest.call.arguments = to_raw_value(&json!({})).unwrap();
-    let id = jobs::enqueue(fleet.service().jobs(), digest).await.unwrap().id;
+    let id = jobs::enqueue(fleet.app().jobs(), digest).await.unwrap().id;
 
     let (_first, _) = in_time("the model is asked", model.accept()).await.unwrap();
     assert_eq!(job(&fleet, &ada, &id).await, JobStatus::Running);
@@ -146,7 +146,7 @@ async fn a_worker_that_is_told_to_end_gives_its_job_back_and_another_goes_on() {
 }
 
 async fn job(fleet: &Fleet, owner: &UserId, id: &JobId) -> JobStatus {
-    let found = jobs::store(fleet.service().jobs()).get(owner, id).await.unwrap();
+    let found = jobs::store(fleet.app().jobs()).get(owner, id).await.unwrap();
     found.expect("there is such a job").status
 }
 

@@ -30,7 +30,7 @@ pub(crate) struct Collector {
 /// A span as it came.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Got {
-    pub(crate) service: String,
+    pub(crate) app: String,
     pub(crate) name: String,
     pub(crate) trace: String,
     pub(crate) id: String,
@@ -44,9 +44,9 @@ pub(crate) struct Got {
 }
 
 impl Got {
-    fn read(service: &str, span: &Span) -> Self {
+    fn read(app: &str, span: &Span) -> Self {
         Self {
-            service: service.to_owned(),
+            app: app.to_owned(),
             name: span.name.clone(),
             trace: hex(&span.trace_id),
             id: hex(&span.span_id),

@@ -34,7 +34,7 @@ fn dashboards_and_rules_name_only_metrics_and_labels_that_there_are() {
             assert!(labels.contains(&label), "{place}: grouped by {label}: {text}");
         }
     }
-    let unused: Vec<_> = service::metrics::ALL
+    let unused: Vec<_> = app::metrics::ALL
         .iter()
         .map(|it| it.name)
         .filter(|name| !used.iter().any(|it| it.starts_with(name)))

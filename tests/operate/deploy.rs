@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use app::config::{Config, variables::VARIABLES};
 use serde::Deserialize;
 use serde_yaml::Value;
-use service::config::{Config, variables::VARIABLES};
 
 use crate::{queries, read, root};
 

@@ -165,7 +165,7 @@ async fn a_program_works_on_the_schema_of_a_later_one() {
         .start()
         .await;
     let browser = tests::browser::Browser::of(fleet.origin(), fleet.web(0));
-    let app = tests::browser::App::register(fleet.web(0)).await;
+    let app = tests::browser::ClientApp::register(fleet.web(0)).await;
     let tokens = app.connect(&browser).await;
     let refreshed = app.refresh(fleet.web(0), tokens["refresh_token"].as_str().unwrap()).await;
     let token = refreshed.json()["access_token"].as_str().unwrap().to_owned();

@@ -5,7 +5,7 @@ use std::{fmt::Write as _, time::Duration};
 use sea_orm::{ConnectionTrait as _, Database, TransactionTrait as _};
 use serde_json::json;
 use tests::{
-    browser::{App, Browser, answer},
+    browser::{Browser, ClientApp, answer},
     eventually,
     github::{Manner, Question},
     postgres,
@@ -144,7 +144,7 @@ async fn a_call_that_fails_late_is_counted_by_how_its_stream_ended() {
 async fn sign_ins_that_fail_are_told_by_who_is_to_blame() {
     let _turn = TURN.lock().await;
     let stage = Stage::new().await;
-    let app = App::register(stage.cluster.web(0)).await;
+    let app = ClientApp::register(stage.cluster.web(0)).await;
     let said = |error: &str| Manner::Json(json!({ "error": error }));
     for (manner, outcome, is_failure) in [
         (said("incorrect_client_credentials"), "misconfigured", true),

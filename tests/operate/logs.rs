@@ -4,7 +4,7 @@
 use http::Method;
 use serde_json::{Value, json};
 use tests::{
-    browser::{App, Browser, form, post, register},
+    browser::{Browser, ClientApp, form, post, register},
     client::{Page, Web},
     eventually,
     github::{self, GitHub},
@@ -131,7 +131,7 @@ async fn no_secret_and_no_note_is_in_a_log_whatever_people_do() {
 /// `/revoke` do.
 async fn sign_in(fleet: &Fleet, browser: &Browser, secrets: &mut Secrets) -> Value {
     let (one, other) = (fleet.web(0), fleet.web(1));
-    let app = App::register(one).await;
+    let app = ClientApp::register(one).await;
     let confidential = json!({
         "redirect_uris": ["https://app.example/callback"],
         "token_endpoint_auth_method": "client_secret_post",
@@ -154,7 +154,7 @@ async fn sign_in(fleet: &Fleet, browser: &Browser, secrets: &mut Secrets) -> Val
     let page = browser.get(&callback).await;
     let code = asked.code(&page);
     secrets.add("a code", code.clone());
-    let code = tests::browser::Code { code, verifier: asked.verifier, app: app.clone() };
+    let code = tests::browser::Code { code, verifier: asked.verifier, client_app: app.clone() };
     let tokens = code.redeem(one).await.json();
     secrets.add_tokens(&tokens);
     let refresh = tokens["refresh_token"].as_str().unwrap();
@@ -281,7 +281,7 @@ async fn the_line_of_a_request_says_who_did_what_and_how_it_went() {
     let plan = Plan::new(Kind::Product).instances(1).with_github(&github);
     let mut fleet = plan.start().await;
     let browser = Browser::of(fleet.origin(), fleet.web(0));
-    let app = App::register(fleet.web(0)).await;
+    let app = ClientApp::register(fleet.web(0)).await;
     let tokens = app.connect(&browser).await;
     let token = tokens["access_token"].as_str().unwrap();
     let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -349,7 +349,7 @@ async fn each_line_of_a_sign_in_says_which_client_and_who_as_soon_as_that_is_kno
     let mut fleet = Plan::new(Kind::Product).instances(1).with_github(&github).start().await;
     let web = fleet.web(0).clone();
     let browser = Browser::of(fleet.origin(), &web);
-    let app = App::register(&web).await;
+    let app = ClientApp::register(&web).await;
     let tokens = app.connect(&browser).await;
     let refreshed = app.refresh(&web, tokens["refresh_token"].as_str().unwrap()).await;
     let refresh = refreshed.json()["refresh_token"].as_str().unwrap().to_owned();
@@ -364,7 +364,7 @@ async fn each_line_of_a_sign_in_says_which_client_and_who_as_soon_as_that_is_kno
     let claimed = "https://app.example.com/client.json";
     let guess = "my-password-by-mistake";
     for id in [claimed, guess] {
-        let app = App { id: id.to_owned(), ..app.clone() };
+        let app = ClientApp { id: id.to_owned(), ..app.clone() };
         assert_eq!(app.refresh(&web, &refresh).await.status, 401);
     }
     let asked = app.asks().with("client_id", guess);

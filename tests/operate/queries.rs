@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use app::metrics::{self, Kind};
 use serde_json::Value;
-use service::metrics::{self, Kind};
 
 use crate::read;
 

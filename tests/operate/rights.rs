@@ -136,7 +136,7 @@ async fn every_command_that_the_stores_send_is_checked() {
     let instances = [(); 2].map(|()| oauth::Stores::in_redis(&shared, &time));
     tests::oauth_suite::run(&instances[0], &instances[1], &clock).await;
 
-    let checked: BTreeSet<_> = service::redis::commands().collect();
+    let checked: BTreeSet<_> = app::redis::commands().collect();
     let stats = server.run("INFO commandstats").await;
     let sent: BTreeSet<_> = stats
         .lines()

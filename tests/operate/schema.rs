@@ -6,8 +6,8 @@ use tests::cluster::{Database, Setup};
 async fn up_down_up(database: Database) {
     let cluster = Setup::new(database).start().await;
     let [db, other_db] = [
-        &cluster.service().db().schema_connection().await.unwrap(),
-        &cluster.service().db().schema_connection().await.unwrap(),
+        &cluster.app().db().schema_connection().await.unwrap(),
+        &cluster.app().db().schema_connection().await.unwrap(),
     ];
     let all = |applied| move |it: &Step| it.applied == applied;
     let steps = migration::status(db).await.unwrap();

@@ -6,11 +6,11 @@ use std::{
     process::{Command, Stdio},
 };
 
+use app::metrics::{self, Kind};
 use futures_util::{StreamExt as _, stream};
 use jobs::schedule_runs::{self, Runs};
 use reqwest::Method;
 use serde_json::json;
-use service::metrics::{self, Kind};
 use tests::{
     browser::visitor,
     client::Page,
@@ -167,7 +167,7 @@ async fn a_scrape_ends_although_the_database_does_not_answer() {
     let _turn = TURN.lock().await;
     let stage = Stage::new().await;
     // Nobody gets a connection any more.
-    stage.cluster.service().close().await;
+    stage.cluster.app().close().await;
     let text = stage.scrape().await;
     assert!(text.contains("dependency_up{dependency=\"database\"} 0"), "{text}");
     assert!(text.contains("database_ping_seconds NaN"), "{text}");
@@ -187,7 +187,7 @@ async fn web_shows_how_often_the_worker_ran_each_schedule() {
         .await;
     let lost_jobs = async |what: &str, reached: fn(Runs) -> bool| {
         eventually(what, async || {
-            let totals = schedule_runs::totals(fleet.service().jobs()).await.unwrap();
+            let totals = schedule_runs::totals(fleet.app().jobs()).await.unwrap();
             totals.get("lost-jobs").is_some_and(|&runs| reached(runs)).then_some(())
         })
         .await;
@@ -198,7 +198,7 @@ async fn web_shows_how_often_the_worker_ran_each_schedule() {
     fleet.execute("ALTER TABLE hidden RENAME TO jobs").await;
     fleet.drain_worker(0).await;
 
-    let totals = schedule_runs::totals(fleet.service().jobs()).await.unwrap();
+    let totals = schedule_runs::totals(fleet.app().jobs()).await.unwrap();
     assert_eq!(totals.len(), worker::schedules::ALL.len(), "{totals:?}");
     let expected: BTreeSet<String> = totals
         .iter()

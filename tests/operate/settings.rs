@@ -16,7 +16,7 @@ const PROGRAMS: [&[&str]; 3] = [&["notes-mcp"], &["notes-mcp", "check"], &["note
 
 #[tokio::test]
 async fn a_misspelt_level_is_refused_instead_of_silencing_everything() {
-    for wrong in ["warming", "loud", "info,service=loud", "service", "=debug", ",", "info;debug"] {
+    for wrong in ["warming", "loud", "info,app=loud", "app", "=debug", ",", "info;debug"] {
         for words in PROGRAMS {
             let (code, said) = run(words, &environment(&[("LOG", wrong)])).await;
             assert_eq!(code, Some(64), "LOG={wrong} {words:?}: {said}");

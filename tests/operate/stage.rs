@@ -2,13 +2,13 @@
 
 use std::sync::Once;
 
+use app::{config::LogFormat, metrics};
 use platform::telemetry;
 use sea_orm::ConnectionTrait as _;
 use serde_json::{Value, json};
-use service::{config::LogFormat, metrics};
 use tests::{
     Idle,
-    browser::{App, Browser, register},
+    browser::{Browser, ClientApp, register},
     client::Web,
     cluster::{Cluster, Database, Setup},
     github::GitHub,
@@ -66,8 +66,8 @@ impl Stage {
             let port = listener.local_addr().unwrap().port();
             ports.push(port);
             addresses.push(Web::new(format!("http://127.0.0.1:{port}")));
-            let service = cluster.service().clone();
-            tokio::spawn(web::serve_metrics(listener, service, stop.clone()));
+            let app = cluster.app().clone();
+            tokio::spawn(web::serve_metrics(listener, app, stop.clone()));
         }
         let end = stop.drop_guard();
         Self { cluster, metrics: addresses, ports, github, _end: end }
@@ -136,12 +136,12 @@ impl Stage {
     /// What a worker does every few seconds.
     pub(crate) async fn run_schedule(&self) {
         let schedule = worker::schedules::find("lost-jobs").unwrap();
-        schedule.tick(self.cluster.service(), &Idle, &CancellationToken::new()).await;
+        schedule.tick(self.cluster.app(), &Idle, &CancellationToken::new()).await;
     }
 
     async fn sign_in(&self) {
         let web = self.cluster.web(0);
-        let app = App::register(web).await;
+        let app = ClientApp::register(web).await;
         let tokens: Value = app.connect(&Browser::new(&self.cluster)).await;
         let refresh = tokens["refresh_token"].as_str().unwrap();
         assert_eq!(app.refresh(web, refresh).await.status, 200);
@@ -151,7 +151,7 @@ impl Stage {
 
     /// A request that fails, through no fault of its client.
     pub(crate) async fn fail(&self) {
-        let db = self.cluster.service().db();
+        let db = self.cluster.app().db();
         let rename = async |from: &str, to: &str| {
             let statement = format!("ALTER TABLE {from} RENAME TO {to}");
             db.execute_unprepared(&statement).await.expect("the table is there");

@@ -3,7 +3,7 @@
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use serde_json::json;
 use tests::{
-    browser::{App, Browser, REDIRECT_URI},
+    browser::{Browser, ClientApp, REDIRECT_URI},
     github::GitHub,
     model::{self, Model},
     processes::{Fleet, Kind, Plan},
@@ -65,7 +65,7 @@ async fn a_call_is_followed_from_its_client_through_the_tool_to_the_database() {
     let request = collector.span("the request", |it| it.id == call.parent).await;
     assert_eq!((&*request.name, request.kind), ("POST /mcp", SpanKind::Server));
     assert_eq!(request.parent, OUTER.span, "the client is its parent");
-    assert_eq!(request.service, "notes-mcp");
+    assert_eq!(request.app, "notes-mcp");
     for (name, value) in [
         ("http.request.method", "POST"),
         ("http.route", "/mcp"),
@@ -155,7 +155,7 @@ async fn a_job_points_at_the_call_that_started_it() {
 
     fleet.drain(0).await;
     let sent = collector.spans();
-    assert!(sent.iter().all(|it| ["notes-mcp", "notes-mcp-worker"].contains(&&*it.service)));
+    assert!(sent.iter().all(|it| ["notes-mcp", "notes-mcp-worker"].contains(&&*it.app)));
 }
 
 #[tokio::test]
@@ -164,7 +164,7 @@ async fn a_sign_in_is_followed_to_github() {
     let github = GitHub::start().await;
     let fleet = traced(&collector).with_github(&github).start().await;
     let browser = Browser::of(fleet.origin(), fleet.web(0));
-    App::register(fleet.web(0)).await.connect(&browser).await;
+    ClientApp::register(fleet.web(0)).await.connect(&browser).await;
 
     let back = |it: &Got| it.name == "GET /oauth/github/callback";
     let back = collector.span("the way back", back).await;
@@ -189,8 +189,9 @@ async fn the_document_of_a_client_is_fetched_in_the_trace_of_whoever_asks_for_it
     // Its certificate is another's.
     let bad = "https://app.example.org/secret-path";
     for (id, status, host) in [(good, 303, "app.example.com"), (bad, 400, "app.example.org")] {
-        let app = App { id: id.to_owned(), secret: None, redirect_uri: REDIRECT_URI.to_owned() };
-        let page = fleet.web(0).get(&app.asks().path()).await;
+        let client_app =
+            ClientApp { id: id.to_owned(), secret: None, redirect_uri: REDIRECT_URI.to_owned() };
+        let page = fleet.web(0).get(&client_app.asks().path()).await;
         assert_eq!(page.status, status, "{}", page.text());
         let fetch = |it: &Got| it.name == format!("GET {host}");
         let fetch = collector.span("the fetch", fetch).await;

@@ -15,7 +15,7 @@ use sea_orm::{
 };
 use serde_json::{Value, json};
 use tests::{
-    browser::{App, Browser, post},
+    browser::{Browser, ClientApp, post},
     eventually,
     github::{Manner, Question},
     postgres::Server as Postgres,
@@ -232,10 +232,10 @@ async fn a_wrong_client_secret_raises_the_alert_for_sign_ins() {
     let scene = Scene::new().await;
     let refuses = json!({ "error": "incorrect_client_credentials" });
     scene.stage.github.answers(Question::Exchange, Manner::Json(refuses));
-    let app = App::register(scene.stage.cluster.web(0)).await;
+    let client_app = ClientApp::register(scene.stage.cluster.web(0)).await;
     scene
         .raises("SignInsFailing", async || {
-            let page = Browser::new(&scene.stage.cluster).sign_in(&app.asks()).await;
+            let page = Browser::new(&scene.stage.cluster).sign_in(&client_app.asks()).await;
             assert_eq!(page.status, 303);
         })
         .await;
@@ -245,7 +245,7 @@ async fn a_wrong_client_secret_raises_the_alert_for_sign_ins() {
 async fn a_database_that_is_gone_raises_the_alert_for_health() {
     let _turn = TURN.lock().await;
     let scene = Scene::new().await;
-    scene.stage.cluster.service().close().await;
+    scene.stage.cluster.app().close().await;
     scene
         .raises("HealthCheckFailing", async || {
             assert_eq!(scene.stage.cluster.web(0).get("/healthz").await.status, 503);
@@ -303,8 +303,8 @@ async fn refused_tokens_raise_the_alert_for_the_token_endpoint() {
     let _turn = TURN.lock().await;
     let scene = Scene::new().await;
     let web = scene.stage.cluster.web(0);
-    let app = App::register(web).await;
-    let form = app.refreshing("nothing of ours");
+    let client_app = ClientApp::register(web).await;
+    let form = client_app.refreshing("nothing of ours");
     scene
         .raises("TokenErrorsHigh", async || {
             assert_eq!(post(web, "/token", &form).await.status, 400);

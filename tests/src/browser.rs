@@ -252,7 +252,7 @@ pub fn answer(address: &str) -> BTreeMap<String, String> {
 
 /// An OAuth client.
 #[derive(Clone, Debug)]
-pub struct App {
+pub struct ClientApp {
     /// Its id.
     pub id: String,
     /// Its secret, if it has one.
@@ -261,7 +261,7 @@ pub struct App {
     pub redirect_uri: String,
 }
 
-impl App {
+impl ClientApp {
     /// Registers a client with [`REDIRECT_URI`].
     pub async fn register(web: &Web) -> Self {
         Self::register_with(web, json!({ "redirect_uris": [REDIRECT_URI] })).await
@@ -306,7 +306,7 @@ impl App {
         let asked = self.asks();
         let page = browser.sign_in(&asked).await;
         let code = asked.code(&page);
-        Code { code, verifier: asked.verifier, app: self.clone() }
+        Code { code, verifier: asked.verifier, client_app: self.clone() }
     }
 
     /// Obtains tokens, with all consents given in this browser.
@@ -393,7 +393,7 @@ pub struct Code {
     /// The PKCE code verifier.
     pub verifier: String,
     /// The client.
-    pub app: App,
+    pub client_app: ClientApp,
 }
 
 impl Code {
@@ -401,10 +401,10 @@ impl Code {
     pub fn form(&self) -> Vec<(String, String)> {
         owned(&[
             ("grant_type", "authorization_code"),
-            ("client_id", &self.app.id),
+            ("client_id", &self.client_app.id),
             ("code", &self.code),
             ("code_verifier", &self.verifier),
-            ("redirect_uri", &self.app.redirect_uri),
+            ("redirect_uri", &self.client_app.redirect_uri),
         ])
     }
 

@@ -2,10 +2,10 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use app::{App, Dependencies, config::Config, metrics};
 use mcp::{Engine, Stores, UserId, store::redis::Connection};
 use oauth::{access_token::NewToken, scope};
 use platform::clock::{Clock, MockClock, SystemClock};
-use service::{Dependencies, Service, config::Config, metrics};
 use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -179,14 +179,14 @@ struct Blueprint {
 
 struct Instance {
     web: Web,
-    service: Service,
+    app: App,
     port: u16,
     shutdown: CancellationToken,
     running: JoinHandle<anyhow::Result<()>>,
 }
 
 struct Worker {
-    service: Service,
+    app: App,
     shutdown: CancellationToken,
     running: JoinHandle<()>,
 }
@@ -226,8 +226,8 @@ impl Cluster {
 
         let mut instances: Vec<Instance> = Vec::new();
         for listener in listeners {
-            let (service, engine) = blueprint.instance(&[]).await;
-            instances.push(Instance::start(listener, service, engine));
+            let (app, engine) = blueprint.instance(&[]).await;
+            instances.push(Instance::start(listener, app, engine));
         }
         let workers = Vec::new();
         let mut cluster = Self { instances, workers, blueprint, clock: mock, _folder: folder };
@@ -239,12 +239,12 @@ impl Cluster {
 
     /// Starts one more worker.
     pub async fn start_worker(&mut self) {
-        let (service, engine) = self.blueprint.instance(&[]).await;
-        let settings = worker::Settings::of(service.config());
-        let worker = worker::Worker::new(service.clone(), Arc::new(engine), settings);
+        let (app, engine) = self.blueprint.instance(&[]).await;
+        let settings = worker::Settings::of(app.config());
+        let worker = worker::Worker::new(app.clone(), Arc::new(engine), settings);
         let shutdown = CancellationToken::new();
         let running = tokio::spawn(worker.run(shutdown.clone()));
-        self.workers.push(Worker { service, shutdown, running });
+        self.workers.push(Worker { app, shutdown, running });
     }
 
     /// Stops all workers and waits until they have released their jobs to the queue.
@@ -252,7 +252,7 @@ impl Cluster {
         for worker in std::mem::take(&mut self.workers) {
             worker.shutdown.cancel();
             in_time("a worker ends", worker.running).await.expect("a worker does not panic");
-            worker.service.close().await;
+            worker.app.close().await;
         }
     }
 
@@ -270,8 +270,8 @@ impl Cluster {
     /// index.
     pub async fn join(&mut self, changed: &[(&'static str, &str)]) -> usize {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has ports");
-        let (service, engine) = self.blueprint.instance(changed).await;
-        self.instances.push(Instance::start(listener, service, engine));
+        let (app, engine) = self.blueprint.instance(changed).await;
+        self.instances.push(Instance::start(listener, app, engine));
         self.instances.len() - 1
     }
 
@@ -291,13 +291,13 @@ impl Cluster {
     }
 
     /// The service of the first instance, for operations that no route offers.
-    pub fn service(&self) -> &Service {
+    pub fn app(&self) -> &App {
         self.service_of(0)
     }
 
     /// The service of one instance.
-    pub fn service_of(&self, index: usize) -> &Service {
-        &self.instances[index].service
+    pub fn service_of(&self, index: usize) -> &App {
+        &self.instances[index].app
     }
 
     /// The gate of this name, at which calls of `test_gate` wait.
@@ -321,7 +321,7 @@ impl Cluster {
     }
 
     async fn mint(&self, user: &str, scopes: &[&str], ttl: Option<Duration>) -> String {
-        self.service()
+        self.app()
             .oauth()
             .tokens()
             .mint(NewToken {
@@ -354,7 +354,7 @@ impl Cluster {
     pub async fn leave(&mut self, index: usize) {
         self.shut_down(index);
         self.ended(index).await;
-        self.instances[index].service.close().await;
+        self.instances[index].app.close().await;
     }
 
     /// Shuts down all workers and instances, and waits for them.
@@ -424,31 +424,31 @@ impl Shared {
 
 impl Blueprint {
     /// Builds the service and engine of an instance, with some environment variables changed.
-    async fn instance(&self, changed: &[(&'static str, &str)]) -> (Service, Engine) {
+    async fn instance(&self, changed: &[(&'static str, &str)]) -> (App, Engine) {
         let mut environment = self.environment.clone();
         environment.extend(changed.iter().map(|&(name, value)| (name, value.to_owned())));
         let (stores, mut given) = self.shared.for_one_instance();
         for change in &self.changes {
             change(&mut given);
         }
-        let connected = Service::connect_with(&config(&environment), given).await;
-        let service = connected.expect("the database is there");
+        let connected = App::connect_with(&config(&environment), given).await;
+        let app = connected.expect("the database is there");
         let catalog = match self.offer {
-            Offer::Notes => service::catalog(service.clone()),
+            Offer::Notes => app::catalog(app.clone()),
             Offer::Fixtures => fixtures::catalog(self.gates.clone()),
         };
-        let engine = Engine::new(catalog, stores, service::mcp_settings(&service));
-        (service, engine)
+        let engine = Engine::new(catalog, stores, app::mcp_settings(&app));
+        (app, engine)
     }
 }
 
 impl Instance {
-    fn start(listener: TcpListener, service: Service, engine: Engine) -> Self {
+    fn start(listener: TcpListener, app: App, engine: Engine) -> Self {
         let port = port(&listener);
         let shutdown = CancellationToken::new();
-        let running = tokio::spawn(web::run(listener, service.clone(), engine, shutdown.clone()));
+        let running = tokio::spawn(web::run(listener, app.clone(), engine, shutdown.clone()));
         let web = Web::new(format!("http://127.0.0.1:{port}"));
-        Self { web, service, port, shutdown, running }
+        Self { web, app, port, shutdown, running }
     }
 }
 

@@ -16,7 +16,7 @@ use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
-    browser::{self, App, REDIRECT_URI, visitor},
+    browser::{self, ClientApp, REDIRECT_URI, visitor},
     client::{ACCEPT, Page},
     cluster::{Cluster, Database, Setup},
     documents::{DocumentHost, Reply},
@@ -135,6 +135,6 @@ impl Strangers {
     }
 }
 
-fn app(id: String) -> App {
-    App { id, secret: None, redirect_uri: REDIRECT_URI.to_owned() }
+fn app(id: String) -> ClientApp {
+    ClientApp { id, secret: None, redirect_uri: REDIRECT_URI.to_owned() }
 }

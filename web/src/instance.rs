@@ -1,7 +1,7 @@
 //! The state of one instance.
 
 use ::mcp::Engine;
-use service::Service;
+use app::App;
 use tokio_util::sync::CancellationToken;
 
 use crate::http::body::budget::Budget;
@@ -9,7 +9,7 @@ use crate::http::body::budget::Budget;
 /// What the endpoints of one instance share.
 #[derive(Clone)]
 pub(crate) struct Instance {
-    pub(crate) service: Service,
+    pub(crate) app: App,
     pub(crate) engine: Engine,
     /// Cancelled when the instance is asked to shut down: from then on it reports that it is not
     /// ready.

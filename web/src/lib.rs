@@ -1,4 +1,4 @@
-//! The web server: HTTP endpoints that call `service` or the MCP engine.
+//! The web server: HTTP endpoints that call `app` or the MCP engine.
 //!
 //! [`run`] is a whole instance. An instance holds no state that another instance needs: in memory
 //! it has only open sockets and caches. Start reading at `routes`, the list of all paths.

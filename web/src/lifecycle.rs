@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use ::mcp::Engine;
+use app::App;
 use oauth::{allow_list, revoked};
 use platform::ending;
-use service::Service;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -34,16 +34,16 @@ const NOTICE_SHARE: u32 = 10;
 /// Several instances can run in one process, each on its own listener.
 pub async fn run(
     listener: TcpListener,
-    service: Service,
+    app: App,
     engine: Engine,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let bound = ending::work_limit(service.config().shutdown_timeout);
+    let bound = ending::work_limit(app.config().shutdown_timeout);
     let closing = bound / CLOSING_SHARE;
-    let alone = service.config().redis.is_none();
+    let alone = app.config().redis.is_none();
     let notice = if alone { Duration::ZERO } else { bound / NOTICE_SHARE };
     let instance = Instance {
-        service,
+        app,
         engine: engine.clone(),
         ending: shutdown.clone(),
         bodies: Budget::default(),
@@ -51,13 +51,13 @@ pub async fn run(
     let app = routes::all(&instance)?;
     // Before the first request, so that no revoked token is accepted. If the database is
     // unavailable, the first verification of a token waits for it instead.
-    if let Err(error) = allow_list::enforce(instance.service.oauth()).await {
+    if let Err(error) = allow_list::enforce(instance.app.oauth()).await {
         tracing::warn!(
             dependency = error.dependency(), error = ?error,
             "Could not revoke the access of users who left the allow list; retrying later"
         );
     }
-    if let Err(error) = instance.service.oauth().revoked().load().await {
+    if let Err(error) = instance.app.oauth().revoked().load().await {
         tracing::warn!(
             dependency = error.dependency(), error = ?error,
             "Could not load the revoked grants; retrying when a token is verified"
@@ -74,7 +74,7 @@ pub async fn run(
     };
     let serving =
         server::serve(listener, app, Limits::default(), stop_accepting.clone(), closing / 2);
-    let following = revoked::follow(instance.service.oauth(), |_grant| {});
+    let following = revoked::follow(instance.app.oauth(), |_grant| {});
     tokio::select! {
         ((), ()) = async { tokio::join!(serving, ending) } => {
             // Calls of requests that arrived at the last moment may outlive their connection.

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use ::oauth::github::CALLBACK_PATH;
+use app::metrics::HTTP_FAILURES;
 use http::Uri;
 use poem::{Endpoint, EndpointExt as _, IntoEndpoint, Request, Response, Route, get};
-use service::metrics::HTTP_FAILURES;
 
 use crate::{
     api::{
@@ -46,7 +46,7 @@ const READ: &str = "GET, HEAD";
 
 /// All endpoints of one instance.
 pub(crate) fn all(instance: &Instance) -> anyhow::Result<impl Endpoint<Output = Response> + use<>> {
-    let api = api::service(instance);
+    let api = api::app(instance);
     let document = api.spec();
     let api = Arc::new(api.into_endpoint());
 
@@ -95,7 +95,7 @@ pub(crate) fn all(instance: &Instance) -> anyhow::Result<impl Endpoint<Output = 
             PUBLIC_METHODS,
             Public { methods: PUBLIC_METHODS, inner: get(reference::document(document)) },
         );
-    let routes = routes.0.data(NetworkBodies::new(&instance.bodies, &instance.service));
+    let routes = routes.0.data(NetworkBodies::new(&instance.bodies, &instance.app));
     Ok(Observed::new(NotFoundPage::new(instance, routes)))
 }
 

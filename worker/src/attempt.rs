@@ -2,10 +2,10 @@
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
+use app::metrics::{self, STOPPED};
 use futures_util::FutureExt as _;
 use jobs::{Claimed, End};
 use mcp::job::{AttemptEnd, JobId};
-use service::metrics::{self, STOPPED};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
@@ -81,7 +81,7 @@ async fn run(shared: &Shared, claimed: Claimed, stop: &Stop) {
     };
     let time = began.elapsed();
     let name = end.as_ref().map_or(STOPPED, End::name);
-    metrics::JOB_ATTEMPT_DURATION.took([shared.service.jobs().tool_label(&tool), name], time);
+    metrics::JOB_ATTEMPT_DURATION.took([shared.app.jobs().tool_label(&tool), name], time);
     let Some(end) = end else {
         tracing::info!(
             job = %lease.job, tool, attempt = number, request_id,
@@ -89,7 +89,7 @@ async fn run(shared: &Shared, claimed: Claimed, stop: &Stop) {
         );
         return;
     };
-    shared.progress.write_now(&shared.service, &lease.job).await;
+    shared.progress.write_now(&shared.app, &lease.job).await;
     let completed = shared.completions.complete(lease.clone(), end).await;
     let milliseconds = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     tracing::info!(
@@ -117,7 +117,7 @@ fn stopped(stop: &Stop, log: &AttemptLog, bound: Duration) -> Option<End> {
 
 /// Notifies clients that do not poll. Failures are retried by a schedule.
 async fn announce(shared: &Shared, jobs: &[JobId]) {
-    if let Err(error) = announce_some(&shared.service, &*shared.runner, Some(jobs)).await {
+    if let Err(error) = announce_some(&shared.app, &*shared.runner, Some(jobs)).await {
         tracing::warn!(
             dependency = error.dependency(), error = ?error,
             "Could not notify the client of a job; a schedule retries"

@@ -3,17 +3,17 @@
 
 use std::sync::OnceLock;
 
+use app::App;
 use async_trait::async_trait;
 use jobs::{CheckpointError, Lease};
 use mcp::job::{AttemptStore, JobId, Progress, Superseded};
 use serde_json::Value;
-use service::Service;
 
 use crate::{progress::ProgressBoard, shared::Shared};
 
 /// Writes the progress and checkpoints of one attempt.
 pub(crate) struct AttemptLog {
-    service: Service,
+    app: App,
     job: JobId,
     number: u32,
     board: ProgressBoard,
@@ -24,7 +24,7 @@ pub(crate) struct AttemptLog {
 impl AttemptLog {
     pub(crate) fn new(shared: &Shared, lease: &Lease) -> Self {
         Self {
-            service: shared.service.clone(),
+            app: shared.app.clone(),
             job: lease.job.clone(),
             number: lease.number,
             board: shared.progress.clone(),
@@ -45,7 +45,7 @@ impl AttemptStore for AttemptLog {
     }
 
     async fn checkpoint(&self, state: Value) -> Result<(), Superseded> {
-        let kept = jobs::checkpoint(self.service.db(), &self.job, self.number, &state).await;
+        let kept = jobs::checkpoint(self.app.db(), &self.job, self.number, &state).await;
         kept.map_err(|error| {
             if !matches!(error, CheckpointError::Superseded) {
                 tracing::warn!(

@@ -6,13 +6,13 @@
 
 use std::{sync::Arc, time::Duration};
 
+use app::metrics;
 use jobs::{Claim, End, Turn};
 use mcp::{
     Signal,
     store::{Received, Topic},
 };
 use platform::db::Failure;
-use service::metrics;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -112,7 +112,7 @@ async fn claim_once(
         newcomers_only: free.excluded_owners.as_deref(),
     };
     shared.running.claim_started();
-    let claimed = jobs::claim(shared.service.jobs(), turn, what).await;
+    let claimed = jobs::claim(shared.app.jobs(), turn, what).await;
     metrics::WORKER_CLAIMS.count([match &claimed {
         Ok(claimed) if claimed.is_empty() => "nothing",
         Ok(_) => "some",
@@ -124,7 +124,7 @@ async fn claim_once(
         // None of them has started, so another worker can claim them at once.
         let ends: Vec<_> =
             claimed.into_iter().map(|claimed| (claimed.lease, End::Released)).collect();
-        jobs::settle(shared.service.jobs(), &ends).await?;
+        jobs::settle(shared.app.jobs(), &ends).await?;
         return Ok(ClaimResult::Empty);
     }
     let found = match (claimed.len(), what.newcomers_only) {
@@ -145,7 +145,7 @@ async fn claim_once(
 /// Listens for new jobs and for cancelled jobs.
 pub(crate) async fn listen(shared: Arc<Shared>, stop: CancellationToken) {
     loop {
-        let mut signals = match shared.service.jobs().listen(Topic::Work).await {
+        let mut signals = match shared.app.jobs().listen(Topic::Work).await {
             Ok(signals) => signals,
             Err(error) => {
                 tracing::warn!(

@@ -8,6 +8,11 @@ use std::{
 };
 
 use anyhow::Context as _;
+use app::{
+    App, Dependencies,
+    config::{Config, Mode},
+    metrics,
+};
 use clap::{Parser, Subcommand};
 use mcp::Engine;
 use platform::{
@@ -15,11 +20,6 @@ use platform::{
     clock::SystemClock,
     ending,
     terminal::{EXIT_USAGE, say},
-};
-use service::{
-    Dependencies, Service,
-    config::{Config, Mode},
-    metrics,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -126,23 +126,23 @@ async fn work(config: &Config, shutdown: &CancellationToken) -> anyhow::Result<(
     let Some(connected) = shutdown.run_until_cancelled(connect(config)).await else {
         return Ok(());
     };
-    let (service, engine) = connected?;
+    let (app, engine) = connected?;
     let port = config.worker_port;
     let listener = tokio::net::TcpListener::bind((config.host, port))
         .await
         .with_context(|| format!("could not listen on port {port}; WORKER_PORT says which"))?;
     let settings = Settings { stall_limit: Some(STALL_LIMIT), ..Settings::of(config) };
     let name = settings.name.clone();
-    let worker = Worker::new(service.clone(), Arc::new(engine), settings);
-    let (probed, pulse) = (service.clone(), worker.pulse());
+    let worker = Worker::new(app.clone(), Arc::new(engine), settings);
+    let (probed, pulse) = (app.clone(), worker.pulse());
     tokio::spawn(serve_health(listener, pulse, probed, shutdown.clone()));
-    let Some(schema) = shutdown.run_until_cancelled(await_schema(&service)).await else {
+    let Some(schema) = shutdown.run_until_cancelled(await_schema(&app)).await else {
         return Ok(());
     };
     schema?;
     tracing::info!(port, worker = name, "Running jobs; serving probes on port {port}");
     let result = worker.run_with_schedules(shutdown.clone()).await;
-    service.close().await;
+    app.close().await;
     result
 }
 
@@ -151,27 +151,27 @@ async fn once(
     schedule: &Schedule,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
-    let (service, engine) = connect(config).await?;
+    let (app, engine) = connect(config).await?;
     let name = schedule.name;
     let count = schedule
-        .run(&service, &engine, shutdown)
+        .run(&app, &engine, shutdown)
         .await
         .with_context(|| format!("schedule `{name}` failed"))?;
     say(format_args!("{name}: {count}"));
-    service.close().await;
+    app.close().await;
     Ok(())
 }
 
-async fn connect(config: &Config) -> anyhow::Result<(Service, Engine)> {
+async fn connect(config: &Config) -> anyhow::Result<(App, Engine)> {
     let (stores, given) = Dependencies::configured(config, Arc::new(SystemClock))?;
-    let service = Service::connect_with(config, given).await?;
+    let app = App::connect_with(config, given).await?;
     if config.mode == Mode::Embedded {
-        let schema = service.db().schema_connection().await.context("could not connect")?;
+        let schema = app.db().schema_connection().await.context("could not connect")?;
         migration::migrate(&schema).await.context("could not migrate the database")?;
     }
-    let catalog = service::catalog(service.clone());
-    let engine = Engine::new(catalog, stores, service::mcp_settings(&service));
-    Ok((service, engine))
+    let catalog = app::catalog(app.clone());
+    let engine = Engine::new(catalog, stores, app::mcp_settings(&app));
+    Ok((app, engine))
 }
 
 /// The list of schedules.

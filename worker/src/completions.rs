@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
+use app::App;
 use jobs::{End, Lease, Settled};
 use platform::db::Failure;
-use service::Service;
 use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, sleep},
@@ -61,7 +61,7 @@ impl Completions {
 
 /// Writes ends until `stop`.
 pub(crate) async fn write(
-    service: Service,
+    app: App,
     mut completions: mpsc::Receiver<Completion>,
     stop: CancellationToken,
 ) {
@@ -71,17 +71,17 @@ pub(crate) async fn write(
             () = stop.cancelled() => return,
             _count = completions.recv_many(&mut batch, MAX_BATCH) => {}
         }
-        write_batch(&service, std::mem::take(&mut batch), &stop).await;
+        write_batch(&app, std::mem::take(&mut batch), &stop).await;
     }
 }
 
-async fn write_batch(service: &Service, batch: Vec<Completion>, stop: &CancellationToken) {
+async fn write_batch(app: &App, batch: Vec<Completion>, stop: &CancellationToken) {
     let (ends, replies): (Vec<_>, Vec<_>) =
         batch.into_iter().map(|completion| (completion.end, completion.reply)).unzip();
-    let settled = match settle(service, &ends, stop).await {
+    let settled = match settle(app, &ends, stop).await {
         Ok(settled) => settled,
         // One of them may be the cause; the others are written all the same.
-        Err(_) => settle_one_by_one(service, &ends, stop).await,
+        Err(_) => settle_one_by_one(app, &ends, stop).await,
     };
     for ((lease, _), reply) in ends.iter().zip(replies) {
         let completed = Completed {
@@ -92,14 +92,10 @@ async fn write_batch(service: &Service, batch: Vec<Completion>, stop: &Cancellat
     }
 }
 
-async fn settle_one_by_one(
-    service: &Service,
-    ends: &[(Lease, End)],
-    stop: &CancellationToken,
-) -> Settled {
+async fn settle_one_by_one(app: &App, ends: &[(Lease, End)], stop: &CancellationToken) -> Settled {
     let mut all = Settled::default();
     for end in ends {
-        match settle(service, std::slice::from_ref(end), stop).await {
+        match settle(app, std::slice::from_ref(end), stop).await {
             Ok(one) => {
                 all.written.extend(one.written);
                 all.to_announce.extend(one.to_announce);
@@ -118,13 +114,13 @@ async fn settle_one_by_one(
 
 /// Writes ends, and retries while the database is unavailable.
 async fn settle(
-    service: &Service,
+    app: &App,
     ends: &[(Lease, End)],
     stop: &CancellationToken,
 ) -> Result<Settled, Failure> {
     let since = Instant::now();
     loop {
-        match jobs::settle(service.jobs(), ends).await {
+        match jobs::settle(app.jobs(), ends).await {
             Err(Failure::Unavailable(error)) if since.elapsed() < RETRY_TIMEOUT => {
                 tracing::warn!(
                     dependency = "database", error = ?error,

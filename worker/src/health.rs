@@ -11,12 +11,12 @@ use std::{
     time::Duration,
 };
 
+use app::{App, metrics};
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use service::{Service, metrics};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
@@ -69,7 +69,7 @@ impl Pulse {
 pub async fn serve_health(
     listener: TcpListener,
     pulse: Pulse,
-    service: Service,
+    app: App,
     shutdown: CancellationToken,
 ) {
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -77,7 +77,7 @@ pub async fn serve_health(
         let permit = Arc::clone(&permits).acquire_owned().await;
         match listener.accept().await {
             Ok((stream, _)) => {
-                let answer = connection(stream, pulse.clone(), service.clone(), shutdown.clone());
+                let answer = connection(stream, pulse.clone(), app.clone(), shutdown.clone());
                 tokio::spawn(async move {
                     answer.await;
                     drop(permit);
@@ -95,18 +95,13 @@ pub async fn serve_health(
 }
 
 /// Serves one request per connection: probes are rare.
-async fn connection(
-    stream: TcpStream,
-    pulse: Pulse,
-    service: Service,
-    shutdown: CancellationToken,
-) {
+async fn connection(stream: TcpStream, pulse: Pulse, app: App, shutdown: CancellationToken) {
     let responding = service_fn(move |request: Request<Incoming>| {
         let probe = requested(&request);
-        let (pulse, service, shutdown) = (pulse.clone(), service.clone(), shutdown.clone());
+        let (pulse, app, shutdown) = (pulse.clone(), app.clone(), shutdown.clone());
         async move {
             let answer = match probe {
-                Probe::Metrics => (StatusCode::OK, PROMETHEUS, metrics::render(&service).await),
+                Probe::Metrics => (StatusCode::OK, PROMETHEUS, metrics::render(&app).await),
                 other => respond(other, &pulse, &shutdown),
             };
             Ok::<_, Infallible>(response(answer))

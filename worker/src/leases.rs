@@ -13,7 +13,7 @@ use crate::{running::Key, shared::Shared};
 /// Ends the running jobs whose access was revoked.
 async fn end_denied(shared: &Shared, held: BTreeSet<Key>) {
     let these = DeniedJobs::These(held.into_iter().map(|(job, _)| job).collect());
-    match jobs::end_denied(shared.service.jobs(), &these).await {
+    match jobs::end_denied(shared.app.jobs(), &these).await {
         Ok(ended) => ended.iter().for_each(|job| shared.running.stop_lost(job)),
         Err(error) => {
             tracing::warn!(
@@ -26,8 +26,8 @@ async fn end_denied(shared: &Shared, held: BTreeSet<Key>) {
 
 /// Triggers a renewal of the leases when access is revoked, which finds the affected jobs.
 pub(crate) async fn watch_access(shared: Arc<Shared>, stop: CancellationToken) {
-    let mut changes = shared.service.oauth().revoked().changes();
-    let following = revoked::follow(shared.service.oauth(), |_grant| {});
+    let mut changes = shared.app.oauth().revoked().changes();
+    let following = revoked::follow(shared.app.oauth(), |_grant| {});
     let renewing = async {
         while changes.changed().await.is_ok() {
             shared.running.renew_soon();
@@ -56,7 +56,7 @@ pub(crate) async fn renew(shared: Arc<Shared>, stop: CancellationToken) {
             renewed_at = Instant::now();
             continue;
         }
-        match jobs::renew(shared.service.jobs(), &attempts, shared.settings.lease).await {
+        match jobs::renew(shared.app.jobs(), &attempts, shared.settings.lease).await {
             Ok(held) => {
                 renewed_at = Instant::now();
                 for lost in attempts.iter().filter(|attempt| !held.contains(attempt)) {

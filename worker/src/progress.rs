@@ -6,8 +6,8 @@ use std::{
     time::Duration,
 };
 
+use app::App;
 use mcp::job::{JobId, Progress};
-use service::Service;
 use tokio::{
     sync::{Notify, RwLock},
     time::sleep,
@@ -47,19 +47,19 @@ impl ProgressBoard {
 
     /// Writes the waiting progress of one job, and waits for a write in progress of [`flush`]: the
     /// next statement may end the job, after which progress cannot be written.
-    pub(crate) async fn write_now(&self, service: &Service, job: &JobId) {
+    pub(crate) async fn write_now(&self, app: &App, job: &JobId) {
         let waiting = {
             let _not_while_flushing = self.writing.read().await;
             self.waiting.jobs().remove(job)
         };
         if let Some((number, progress)) = waiting {
-            write(service, &[(job.clone(), number, progress)]).await;
+            write(app, &[(job.clone(), number, progress)]).await;
         }
     }
 }
 
 /// Writes progress until `stop`: the first at once, then what has arrived since the last write.
-pub(crate) async fn flush(service: Service, board: ProgressBoard, stop: CancellationToken) {
+pub(crate) async fn flush(app: App, board: ProgressBoard, stop: CancellationToken) {
     let waiting = &board.waiting;
     loop {
         tokio::select! {
@@ -71,7 +71,7 @@ pub(crate) async fn flush(service: Service, board: ProgressBoard, stop: Cancella
         let some: Vec<_> =
             some.into_iter().map(|(job, (number, progress))| (job, number, progress)).collect();
         if !some.is_empty() {
-            write(&service, &some).await;
+            write(&app, &some).await;
         }
         drop(flushing);
         sleep(PROGRESS_INTERVAL).await;
@@ -79,8 +79,8 @@ pub(crate) async fn flush(service: Service, board: ProgressBoard, stop: Cancella
 }
 
 /// Writes progress. A failed write is not retried: more progress follows.
-async fn write(service: &Service, some: &[(JobId, u32, Progress)]) {
-    if let Err(error) = jobs::note_progress(service.jobs(), some).await {
+async fn write(app: &App, some: &[(JobId, u32, Progress)]) {
+    if let Err(error) = jobs::note_progress(app.jobs(), some).await {
         tracing::warn!(
             dependency = error.dependency(), error = ?error,
             "Could not write the progress of jobs; dropped it"

@@ -8,15 +8,15 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
+use app::{
+    App, exports,
+    metrics::{ELSEWHERE, SCHEDULE_RUNS},
+    notes,
+};
 use futures_util::future::BoxFuture;
 use jobs::schedule_runs::{self, Runs};
 use oauth::{cimd, client::ClientId, sweep};
 use platform::db::Failure;
-use service::{
-    Service, exports,
-    metrics::{ELSEWHERE, SCHEDULE_RUNS},
-    notes,
-};
 use tokio_cron_scheduler::{Job, JobScheduler};
 use tokio_util::sync::CancellationToken;
 
@@ -42,7 +42,7 @@ pub struct Schedule {
 /// Does a part of the work, and returns how much. A step that walks through a table gets, and sets,
 /// the position where the previous step ended.
 type Step = for<'a> fn(
-    &'a Service,
+    &'a App,
     &'a dyn Runner,
     &'a mut Option<ClientId>,
 ) -> BoxFuture<'a, Result<Done, Failure>>;
@@ -60,8 +60,8 @@ const MAX_STEPS: u32 = 1_000;
 
 /// A step whose `$call` deletes or changes at most `$batch` rows and returns their number.
 macro_rules! sweeping {
-    ($service:ident => $call:expr, $batch:expr) => {
-        |$service, _, _| {
+    ($app:ident => $call:expr, $batch:expr) => {
+        |$app, _, _| {
             Box::pin(async move {
                 let count = $call.await?;
                 Ok(Done { count, more: count >= $batch })
@@ -78,9 +78,9 @@ pub const ALL: &[Schedule] = &[
         what: "requeues jobs whose worker is silent, and closes questions that timed out",
         why: "users wait for them; a lease is 30 s, so this adds a third at most",
         spacing: Duration::from_secs(5),
-        step: |service, _, _| {
+        step: |app, _, _| {
             Box::pin(async move {
-                let count = jobs::take_over(service.jobs()).await?;
+                let count = jobs::take_over(app.jobs()).await?;
                 Ok(Done { count, more: count > 0 })
             })
         },
@@ -91,9 +91,9 @@ pub const ALL: &[Schedule] = &[
         what: "notifies clients of jobs whose worker died before it could",
         why: "their streams are open; between two runs of lost-jobs, which causes some",
         spacing: Duration::from_secs(5),
-        step: |service, runner, _| {
+        step: |app, runner, _| {
             Box::pin(async move {
-                let count = announce_some(service, runner, None).await?;
+                let count = announce_some(app, runner, None).await?;
                 // What failed is retried in the next run, not at once.
                 Ok(Done { count, more: false })
             })
@@ -105,7 +105,7 @@ pub const ALL: &[Schedule] = &[
         what: "indexes notes that were written by an earlier version",
         why: "during a deploy, and once for all notes after it; otherwise nothing is left to do",
         spacing: Duration::from_secs(5),
-        step: sweeping!(service => notes::index::refresh(service), notes::index::REFRESH_BATCH),
+        step: sweeping!(app => notes::index::refresh(app), notes::index::REFRESH_BATCH),
     },
     Schedule {
         name: "expired-codes",
@@ -113,7 +113,7 @@ pub const ALL: &[Schedule] = &[
         what: "deletes authorization codes that expired an hour ago",
         why: "a code lives for a minute, so the table stays as small as ten minutes of sign-ins",
         spacing: Duration::from_mins(5),
-        step: sweeping!(service => sweep::codes(service.oauth()), sweep::BATCH),
+        step: sweeping!(app => sweep::codes(app.oauth()), sweep::BATCH),
     },
     Schedule {
         name: "expired-exports",
@@ -121,7 +121,7 @@ pub const ALL: &[Schedule] = &[
         what: "deletes exported files that can no longer be fetched",
         why: "they expire after an hour and are large, so they should be deleted soon after",
         spacing: Duration::from_mins(5),
-        step: sweeping!(service => exports::sweep_expired(service), exports::SWEEP_BATCH),
+        step: sweeping!(app => exports::sweep_expired(app), exports::SWEEP_BATCH),
     },
     Schedule {
         name: "expired-tokens",
@@ -129,7 +129,7 @@ pub const ALL: &[Schedule] = &[
         what: "deletes refresh tokens of grants that ended a month ago",
         why: "hourly, so each run is short; before ended-grants, which depends on it",
         spacing: Duration::from_mins(30),
-        step: sweeping!(service => sweep::refresh_tokens(service.oauth()), sweep::BATCH),
+        step: sweeping!(app => sweep::refresh_tokens(app.oauth()), sweep::BATCH),
     },
     Schedule {
         name: "ended-grants",
@@ -137,7 +137,7 @@ pub const ALL: &[Schedule] = &[
         what: "deletes grants that ended a month ago and have no tokens left",
         why: "after expired-tokens",
         spacing: Duration::from_mins(30),
-        step: sweeping!(service => sweep::grants(service.oauth()), sweep::BATCH),
+        step: sweeping!(app => sweep::grants(app.oauth()), sweep::BATCH),
     },
     Schedule {
         name: "old-cutoffs",
@@ -145,7 +145,7 @@ pub const ALL: &[Schedule] = &[
         what: "deletes records of revoked access a month after the revocation",
         why: "by then everything issued before has expired; at night",
         spacing: Duration::from_hours(12),
-        step: sweeping!(service => sweep::cutoffs(service.oauth()), sweep::BATCH),
+        step: sweeping!(app => sweep::cutoffs(app.oauth()), sweep::BATCH),
     },
     Schedule {
         name: "unused-clients",
@@ -153,7 +153,7 @@ pub const ALL: &[Schedule] = &[
         what: "deletes registered clients that are not used",
         why: "limits mass registrations to an hour; after ended-grants, since grants keep clients",
         spacing: Duration::from_mins(30),
-        step: sweeping!(service => sweep::clients(service.oauth()), sweep::BATCH),
+        step: sweeping!(app => sweep::clients(app.oauth()), sweep::BATCH),
     },
     Schedule {
         name: "signing-keys",
@@ -161,9 +161,9 @@ pub const ALL: &[Schedule] = &[
         what: "creates a new signing key when the current one is a month old, and activates it",
         why: "instances that sign tokens do so, too; this covers times without any",
         spacing: Duration::from_mins(7),
-        step: |service, _, _| {
+        step: |app, _, _| {
             Box::pin(async move {
-                service.oauth().keys().keep_up().await?;
+                app.oauth().keys().keep_up().await?;
                 Ok(Done { count: 0, more: false })
             })
         },
@@ -174,9 +174,9 @@ pub const ALL: &[Schedule] = &[
         what: "revokes the grants of clients whose metadata document has been missing for a week",
         why: "daily, to spare the hosts of others; at a quiet hour",
         spacing: Duration::from_hours(12),
-        step: |service, _, after| {
+        step: |app, _, after| {
             Box::pin(async move {
-                let done = cimd::recheck(service.oauth(), after.as_ref()).await?;
+                let done = cimd::recheck(app.oauth(), after.as_ref()).await?;
                 let more = done.last.is_some();
                 *after = done.last;
                 Ok(Done { count: done.revoked, more })
@@ -189,7 +189,7 @@ pub const ALL: &[Schedule] = &[
         what: "deletes signing keys that have not been trusted for three months",
         why: "there are few of them; at night",
         spacing: Duration::from_hours(12),
-        step: sweeping!(service => sweep::keys(service.oauth()), sweep::BATCH),
+        step: sweeping!(app => sweep::keys(app.oauth()), sweep::BATCH),
     },
     Schedule {
         name: "old-audit",
@@ -197,7 +197,7 @@ pub const ALL: &[Schedule] = &[
         what: "deletes audit log entries that exceed their retention",
         why: "they arrive evenly, so each run deletes one day; at night",
         spacing: Duration::from_hours(12),
-        step: sweeping!(service => sweep::audit(service.oauth()), sweep::BATCH),
+        step: sweeping!(app => sweep::audit(app.oauth()), sweep::BATCH),
     },
     Schedule {
         name: "finished-jobs",
@@ -205,7 +205,7 @@ pub const ALL: &[Schedule] = &[
         what: "deletes jobs whose result has expired",
         why: "the shortest retention that a client may request is a minute",
         spacing: Duration::from_mins(2),
-        step: sweeping!(service => jobs::sweep::finished(service.jobs()), jobs::sweep::BATCH),
+        step: sweeping!(app => jobs::sweep::finished(app.jobs()), jobs::sweep::BATCH),
     },
 ];
 
@@ -216,12 +216,12 @@ pub fn find(name: &str) -> Option<&'static Schedule> {
 
 /// Runs schedules when they are due, until `shutdown`.
 pub async fn run(
-    service: Service,
+    app: App,
     runner: Arc<dyn Runner>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let names: Vec<_> = ALL.iter().map(|it| it.name).collect();
-    if let Err(error) = schedule_runs::register(service.jobs(), &names).await {
+    if let Err(error) = schedule_runs::register(app.jobs(), &names).await {
         tracing::warn!(
             %error,
             "Could not register the schedules; each registers itself when it first runs"
@@ -230,11 +230,11 @@ pub async fn run(
     let mut scheduler = JobScheduler::new().await.context("could not create the scheduler")?;
     for schedule in ALL {
         SCHEDULE_RUNS.add([schedule.name, ELSEWHERE], 0);
-        let (service, runner, stop) = (service.clone(), Arc::clone(&runner), shutdown.clone());
+        let (app, runner, stop) = (app.clone(), Arc::clone(&runner), shutdown.clone());
         let job = Job::new_async(schedule.when, move |_, _| {
-            let (service, runner, stop) = (service.clone(), Arc::clone(&runner), stop.clone());
+            let (app, runner, stop) = (app.clone(), Arc::clone(&runner), stop.clone());
             Box::pin(async move {
-                let _counted = schedule.tick(&service, &*runner, &stop).await;
+                let _counted = schedule.tick(&app, &*runner, &stop).await;
             })
         });
         let job =
@@ -251,33 +251,23 @@ pub async fn run(
 
 impl Schedule {
     /// Runs the schedule unless another worker has, and counts the run.
-    pub async fn tick(
-        &self,
-        service: &Service,
-        runner: &dyn Runner,
-        stop: &CancellationToken,
-    ) -> Tick {
-        let tick = self.run_if_due(service, runner, stop).await;
+    pub async fn tick(&self, app: &App, runner: &dyn Runner, stop: &CancellationToken) -> Tick {
+        let tick = self.run_if_due(app, runner, stop).await;
         match tick {
             Tick::Ran(_) => {
-                schedule_runs::count(service.jobs(), self.name, Runs { ran: 1, failed: 0 }).await;
+                schedule_runs::count(app.jobs(), self.name, Runs { ran: 1, failed: 0 }).await;
             }
             Tick::Failed => {
-                schedule_runs::count(service.jobs(), self.name, Runs { ran: 0, failed: 1 }).await;
+                schedule_runs::count(app.jobs(), self.name, Runs { ran: 0, failed: 1 }).await;
             }
             Tick::Elsewhere => SCHEDULE_RUNS.count([self.name, ELSEWHERE]),
         }
         tick
     }
 
-    async fn run_if_due(
-        &self,
-        service: &Service,
-        runner: &dyn Runner,
-        stop: &CancellationToken,
-    ) -> Tick {
+    async fn run_if_due(&self, app: &App, runner: &dyn Runner, stop: &CancellationToken) -> Tick {
         let name = self.name;
-        match schedule_runs::take(service.jobs(), name, self.spacing).await {
+        match schedule_runs::take(app.jobs(), name, self.spacing).await {
             Ok(true) => {}
             Ok(false) => return Tick::Elsewhere,
             Err(error) => {
@@ -288,7 +278,7 @@ impl Schedule {
                 return Tick::Failed;
             }
         }
-        match self.run(service, runner, stop).await {
+        match self.run(app, runner, stop).await {
             Ok(count) => Tick::Ran(count),
             Err(error) => {
                 tracing::warn!(
@@ -304,7 +294,7 @@ impl Schedule {
     /// do.
     pub async fn run(
         &self,
-        service: &Service,
+        app: &App,
         runner: &dyn Runner,
         stop: &CancellationToken,
     ) -> Result<u64, Failure> {
@@ -313,7 +303,7 @@ impl Schedule {
             if stop.is_cancelled() {
                 break;
             }
-            let done = (self.step)(service, runner, &mut after).await?;
+            let done = (self.step)(app, runner, &mut after).await?;
             count += done.count;
             if !done.more {
                 break;

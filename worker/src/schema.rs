@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use service::Service;
+use app::App;
 use tokio::time::{Instant, sleep};
 
 use crate::settings::STALL_LIMIT;
@@ -17,12 +17,12 @@ const LIMIT: Duration = Duration::from_mins(15);
 
 /// Waits until the database has all migrations of this version, and logs once that it waits. Does
 /// not migrate: a deployment has a separate step for that.
-pub async fn await_schema(service: &Service) -> anyhow::Result<()> {
+pub async fn await_schema(app: &App) -> anyhow::Result<()> {
     let since = Instant::now();
     let mut logged = false;
     let mut failing_since = None;
     loop {
-        let steps = match migration::status(service.db()).await {
+        let steps = match migration::status(app.db()).await {
             Ok(steps) => steps,
             Err(error) => {
                 let failing = *failing_since.get_or_insert_with(Instant::now);

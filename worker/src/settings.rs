@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use app::config::Config;
 use platform::ending;
-use service::config::Config;
 
 /// The poll interval without wake-ups, and so the maximum cost of a lost wake-up.
 pub const POLL: Duration = Duration::from_secs(2);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use service::Service;
+use app::App;
 
 use crate::{
     completions::Completions, health::Pulse, progress::ProgressBoard, runner::Runner,
@@ -11,7 +11,7 @@ use crate::{
 
 /// The state that the tasks of a running worker share.
 pub(crate) struct Shared {
-    pub(crate) service: Service,
+    pub(crate) app: App,
     pub(crate) runner: Arc<dyn Runner>,
     pub(crate) settings: Settings,
     pub(crate) pulse: Pulse,

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use service::Service;
+use app::App;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -11,13 +11,13 @@ use tokio_util::sync::CancellationToken;
 const INTERVAL: Duration = Duration::from_secs(5);
 
 /// Writes the totals periodically, and once more after `stop`.
-pub(crate) async fn write(service: Service, stop: CancellationToken) {
+pub(crate) async fn write(app: App, stop: CancellationToken) {
     loop {
         let last = tokio::select! {
             () = stop.cancelled() => true,
             () = sleep(INTERVAL) => false,
         };
-        if let Err(error) = jobs::write_totals(service.jobs()).await {
+        if let Err(error) = jobs::write_totals(app.jobs()).await {
             tracing::warn!(
                 dependency = error.dependency(), error = ?error,
                 "Could not write the totals of finished jobs; retrying"

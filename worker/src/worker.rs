@@ -3,8 +3,8 @@
 use std::{future::pending, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
+use app::{App, metrics};
 use platform::{counted, ending};
-use service::{Service, metrics};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -36,16 +36,16 @@ pub struct Stalled(Duration);
 
 /// A worker that has not started yet.
 pub struct Worker {
-    service: Service,
+    app: App,
     runner: Arc<dyn Runner>,
     settings: Settings,
     pulse: Pulse,
 }
 
 impl Worker {
-    /// A worker that runs the jobs of `service` with `runner`.
-    pub fn new(service: Service, runner: Arc<dyn Runner>, settings: Settings) -> Self {
-        Self { service, runner, settings, pulse: Pulse::default() }
+    /// A worker that runs the jobs of `app` with `runner`.
+    pub fn new(app: App, runner: Arc<dyn Runner>, settings: Settings) -> Self {
+        Self { app, runner, settings, pulse: Pulse::default() }
     }
 
     /// The health of the worker.
@@ -56,8 +56,8 @@ impl Worker {
     /// Runs jobs like [`Self::run`], and this worker's share of the schedules. Fails if the queue
     /// could not be queried for longer than [`Settings::stall_limit`], after an orderly shutdown.
     pub async fn run_with_schedules(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let (service, runner) = (self.service.clone(), Arc::clone(&self.runner));
-        let scheduling = tokio::spawn(schedules::run(service, runner, shutdown.clone()));
+        let (app, runner) = (self.app.clone(), Arc::clone(&self.runner));
+        let scheduling = tokio::spawn(schedules::run(app, runner, shutdown.clone()));
         let stalled = stalled(self.pulse(), self.settings.stall_limit);
         let running = self.run(shutdown.clone());
         let mut running = std::pin::pin!(running);
@@ -83,13 +83,13 @@ impl Worker {
     /// are nearly done may finish, all others are released to the queue, and the attempt does not
     /// count as a failure.
     pub async fn run(self, shutdown: CancellationToken) {
-        let Self { service, runner, settings, pulse } = self;
+        let Self { app, runner, settings, pulse } = self;
         let (completions, receiver) = Completions::new();
         let bound = settings.shutdown_timeout;
         let shared = Arc::new(Shared {
             running: Running::new(&settings),
             progress: ProgressBoard::default(),
-            service,
+            app,
             runner,
             settings,
             pulse,
@@ -102,17 +102,16 @@ impl Worker {
         }
         // These continue while jobs end, and stop afterwards.
         let stop = CancellationToken::new();
-        let writing =
-            tokio::spawn(completions::write(shared.service.clone(), receiver, stop.clone()));
+        let writing = tokio::spawn(completions::write(shared.app.clone(), receiver, stop.clone()));
         let renewing = tokio::spawn(leases::renew(Arc::clone(&shared), stop.clone()));
         let flushing = tokio::spawn(progress::flush(
-            shared.service.clone(),
+            shared.app.clone(),
             shared.progress.clone(),
             stop.clone(),
         ));
         let watching = tokio::spawn(leases::watch_access(Arc::clone(&shared), stop.clone()));
         let listening = tokio::spawn(claiming::listen(Arc::clone(&shared), stop.clone()));
-        let counting = tokio::spawn(totals_writer::write(shared.service.clone(), stop.clone()));
+        let counting = tokio::spawn(totals_writer::write(shared.app.clone(), stop.clone()));
 
         shared.pulse.beat();
         claiming::claim(&shared, &shutdown).await;

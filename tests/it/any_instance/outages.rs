@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tests::{
-    browser::{App, Browser},
+    browser::{Browser, ClientApp},
     client::{Page, Web},
     fixtures::at_gate,
     github::{self, GitHub},
@@ -164,7 +164,7 @@ async fn without_github_those_who_are_signed_in_go_on_and_others_are_told() {
     let plan = plan.with("ALLOWED_GITHUB_ORG", github::ORG);
     let fleet = plan.with("DATA_KEYS", "a key of thirty-two bytes or more").start().await;
     let browser = Browser::of(fleet.origin(), fleet.web(0));
-    let app = App::register(fleet.web(0)).await;
+    let app = ClientApp::register(fleet.web(0)).await;
     let tokens = app.connect(&browser).await;
     let begun = app.asks();
     let callback = browser.to_callback(&begun).await;
@@ -194,7 +194,7 @@ async fn without_redis_jobs_run_and_sign_ins_wait() {
     let mut fleet = plan.start().await;
     let token = fleet.token("ada").await;
     let browser = Browser::of(fleet.origin(), fleet.web(0));
-    let app = App::register(fleet.web(0)).await;
+    let app = ClientApp::register(fleet.web(0)).await;
     fleet.redis().kill().await;
 
     let begun = browser.get(&app.asks().path()).await;

@@ -11,14 +11,14 @@ fn ada() -> UserId {
 }
 
 async fn revoke_key(cluster: &Cluster, told: bool) {
-    let service = cluster.service();
-    let keys = service.oauth().keys().list().await.unwrap();
+    let app = cluster.app();
+    let keys = app.oauth().keys().list().await.unwrap();
     let kid = &keys.iter().find(|it| it.signs).unwrap().kid;
     let request = RequestInfo::none();
     let revoked = if told {
-        revoke::key(service.oauth(), kid, &request).await
+        revoke::key(app.oauth(), kid, &request).await
     } else {
-        service.oauth().keys().revoke(kid, &request).await
+        app.oauth().keys().revoke(kid, &request).await
     };
     assert!(revoked.unwrap());
 }
@@ -27,19 +27,17 @@ async fn revoke_key(cluster: &Cluster, told: bool) {
 async fn a_job_that_runs_is_stopped() {
     for way in ["blocked", "deleted", "a revoked key", "a revoked key that nobody was told of"] {
         let cluster = cluster(2, 1).await;
-        let (gate, service) = (cluster.gate("a"), cluster.service_of(1).clone());
+        let (gate, app) = (cluster.gate("a"), cluster.service_of(1).clone());
         let client = cluster.web(0).modern(cluster.token("ada").await).with_tasks();
         let running = client.call("tools/call", at_gate("test_job_gate", "a", 1)).await;
         let running = running.result()["taskId"].clone();
         gate.reached(1).await;
         match way {
             "blocked" => {
-                assert!(
-                    account::block(service.oauth(), &ada(), &RequestInfo::none()).await.unwrap()
-                );
+                assert!(account::block(app.oauth(), &ada(), &RequestInfo::none()).await.unwrap());
             }
             "deleted" => {
-                account::delete(service.oauth(), &ada(), &RequestInfo::none()).await.unwrap();
+                account::delete(app.oauth(), &ada(), &RequestInfo::none()).await.unwrap();
                 // Its row is gone, which the next heartbeat finds.
             }
             _ => revoke_key(&cluster, way == "a revoked key").await,

@@ -11,6 +11,7 @@ mod workers;
 
 use std::{collections::BTreeMap, time::Duration};
 
+use app::App;
 use jobs::{Claim, Claimed, End, LEASE, Lease, Turn};
 use mcp::{
     Caller, ClientAnswer, ClientCapabilities, ProtocolVersion, Question, RequestId, UserId,
@@ -19,14 +20,13 @@ use mcp::{
 };
 use platform::db::Transaction;
 use serde_json::{json, value::to_raw_value};
-use service::Service;
 
 use crate::storage::{World, on_both, user};
 
 /// Begins a transaction as the product does: on SQLite it takes the write lock at once. One that
 /// only wants it later is refused if somebody else writes then, however long it would wait.
-async fn begin(service: &Service) -> Transaction {
-    service.db().begin().await.unwrap()
+async fn begin(app: &App) -> Transaction {
+    app.db().begin().await.unwrap()
 }
 
 /// A new job of this user.
@@ -69,21 +69,21 @@ fn streamed_job(owner: &UserId) -> NewJob {
     job
 }
 
-async fn enqueue(service: &Service, job: NewJob) -> JobId {
-    jobs::enqueue(service.jobs(), job).await.unwrap().id
+async fn enqueue(app: &App, job: NewJob) -> JobId {
+    jobs::enqueue(app.jobs(), job).await.unwrap().id
 }
 
 fn claims(max: u32) -> Claim<'static> {
     Claim { worker: "a worker", max, lease: LEASE, newcomers_only: None }
 }
 
-async fn claim(service: &Service, max: u32) -> Vec<Claimed> {
-    jobs::claim(service.jobs(), &mut Turn::default(), claims(max)).await.unwrap()
+async fn claim(app: &App, max: u32) -> Vec<Claimed> {
+    jobs::claim(app.jobs(), &mut Turn::default(), claims(max)).await.unwrap()
 }
 
 /// The only job in the database.
-async fn claim_one(service: &Service) -> Claimed {
-    let mut claimed = claim(service, 10).await;
+async fn claim_one(app: &App) -> Claimed {
+    let mut claimed = claim(app, 10).await;
     assert_eq!(claimed.len(), 1);
     claimed.remove(0)
 }
@@ -103,17 +103,17 @@ fn said(job: &Job) -> String {
 }
 
 /// Whether the end of an attempt was accepted.
-async fn settle(service: &Service, lease: &Lease, end: End) -> bool {
-    let settled = jobs::settle(service.jobs(), &[(lease.clone(), end)]).await.unwrap();
+async fn settle(app: &App, lease: &Lease, end: End) -> bool {
+    let settled = jobs::settle(app.jobs(), &[(lease.clone(), end)]).await.unwrap();
     settled.written.contains(&lease.job)
 }
 
-async fn get(service: &Service, owner: &UserId, id: &JobId) -> Option<Job> {
-    jobs::store(service.jobs()).get(owner, id).await.unwrap()
+async fn get(app: &App, owner: &UserId, id: &JobId) -> Option<Job> {
+    jobs::store(app.jobs()).get(owner, id).await.unwrap()
 }
 
-async fn status(service: &Service, owner: &UserId, id: &JobId) -> JobStatus {
-    get(service, owner, id).await.expect("there is such a job").status
+async fn status(app: &App, owner: &UserId, id: &JobId) -> JobStatus {
+    get(app, owner, id).await.expect("there is such a job").status
 }
 
 fn questions(keys: &[&str]) -> BTreeMap<String, Question> {

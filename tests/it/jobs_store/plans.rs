@@ -7,14 +7,14 @@ use super::*;
 #[tokio::test]
 async fn no_verb_of_a_queue_reads_its_table_from_end_to_end() {
     let world = World::postgres().await;
-    enqueue(&world.service, new_job(&user("p7"))).await;
-    fill(&world.service).await;
+    enqueue(&world.app, new_job(&user("p7"))).await;
+    fill(&world.app).await;
     let ada = user("p8"); // has nothing in the queue
     // The statistics of a session are visible once the session has ended.
-    let service = world.another().await;
+    let app = world.another().await;
     let before = scans(&world).await;
-    everything(&world, &service, &ada).await;
-    service.close().await;
+    everything(&world, &app, &ada).await;
+    app.close().await;
     let after = tests::eventually("the table was asked by index", async || {
         let after = scans(&world).await;
         (after.by_index > before.by_index).then_some(after)
@@ -24,10 +24,10 @@ async fn no_verb_of_a_queue_reads_its_table_from_end_to_end() {
 }
 
 /// Every operation that a client, a worker or a schedule can cause.
-async fn everything(world: &World, service: &Service, ada: &UserId) {
-    let store = jobs::store(service.jobs());
-    let id = enqueue(service, streamed_job(ada)).await;
-    get(service, ada, &id).await.unwrap();
+async fn everything(world: &World, app: &App, ada: &UserId) {
+    let store = jobs::store(app.jobs());
+    let id = enqueue(app, streamed_job(ada)).await;
+    get(app, ada, &id).await.unwrap();
     let page = store.list(ada, None, 20).await.unwrap().unwrap();
     store.list(ada, page.next.as_deref(), 20).await.unwrap();
     store.cancel(ada, &id).await.unwrap();
@@ -38,7 +38,7 @@ async fn everything(world: &World, service: &Service, ada: &UserId) {
         let busy = [ada.as_str().to_owned()];
         let newcomers_only = (round % 2 == 1).then_some(&busy[..]);
         let what = Claim { newcomers_only, ..claims(16) };
-        for claimed in jobs::claim(service.jobs(), &mut turn, what).await.unwrap() {
+        for claimed in jobs::claim(app.jobs(), &mut turn, what).await.unwrap() {
             let children = children(&claimed, &["one"]);
             let end = match ends.len() % 5 {
                 0 => End::Children(children),
@@ -52,28 +52,28 @@ async fn everything(world: &World, service: &Service, ada: &UserId) {
     }
     let attempts: Vec<_> = ends.iter().map(|(it, _)| (it.job.clone(), it.number)).collect();
     assert!(attempts.len() >= 160, "{}", attempts.len());
-    jobs::renew(service.jobs(), &attempts, LEASE).await.unwrap();
+    jobs::renew(app.jobs(), &attempts, LEASE).await.unwrap();
     let progress = mcp::job::Progress { done: 1.0, total: None, message: None };
     let progress: Vec<_> =
         attempts.iter().map(|(job, number)| (job.clone(), *number, progress.clone())).collect();
-    jobs::note_progress(service.jobs(), &progress).await.unwrap();
-    jobs::checkpoint(service.db(), &attempts[0].0, attempts[0].1, &json!(1)).await.unwrap();
-    jobs::settle(service.jobs(), &ends).await.unwrap();
+    jobs::note_progress(app.jobs(), &progress).await.unwrap();
+    jobs::checkpoint(app.db(), &attempts[0].0, attempts[0].1, &json!(1)).await.unwrap();
+    jobs::settle(app.jobs(), &ends).await.unwrap();
     let (asking, _) = &ends[1];
     let owner = UserId::new(asking.owner.as_str());
     store.answer(&owner, &asking.job, answers(&["a"])).await.unwrap();
     let (parent, _) = &ends[0];
     store.cancel(&UserId::new(parent.owner.as_str()), &parent.job).await.unwrap();
 
-    jobs::claim(service.jobs(), &mut turn, claims(16)).await.unwrap();
+    jobs::claim(app.jobs(), &mut turn, claims(16)).await.unwrap();
     world.clock.advance(Duration::from_hours(25));
-    while jobs::take_over(service.jobs()).await.unwrap() > 0 {}
+    while jobs::take_over(app.jobs()).await.unwrap() > 0 {}
     let silence = Duration::from_secs(10);
-    for untold in jobs::unannounced(service.jobs(), None, silence).await.unwrap() {
-        jobs::mark_announced(service.jobs(), &untold).await.unwrap();
+    for untold in jobs::unannounced(app.jobs(), None, silence).await.unwrap() {
+        jobs::mark_announced(app.jobs(), &untold).await.unwrap();
     }
-    jobs::stats(service.jobs()).await.unwrap();
-    jobs::sweep::finished(service.jobs()).await.unwrap();
+    jobs::stats(app.jobs()).await.unwrap();
+    jobs::sweep::finished(app.jobs()).await.unwrap();
 }
 
 /// Number of sequential scans of the table.
@@ -86,7 +86,7 @@ async fn scans(world: &World) -> Scans {
     let sql = "SELECT coalesce(seq_scan, 0) AS whole, coalesce(idx_scan, 0) AS by_index \
                FROM pg_stat_user_tables WHERE relname = 'jobs'";
     let statement = Statement::from_string(DatabaseBackend::Postgres, sql);
-    let row = world.service.db().query_one_raw(statement).await.unwrap().unwrap();
+    let row = world.app.db().query_one_raw(statement).await.unwrap().unwrap();
     Scans {
         whole: row.try_get("", "whole").unwrap(),
         by_index: row.try_get("", "by_index").unwrap(),
@@ -95,7 +95,7 @@ async fn scans(world: &World) -> Scans {
 
 /// A hundred thousand jobs that are done, and ten thousand that wait: nine thousand of one person,
 /// the others of five hundred.
-async fn fill(service: &Service) {
+async fn fill(app: &App) {
     let columns = "client_id, tool, call, max_attempts, timeout_ms, run_at, pending, announced, \
                    keep_ms, created_at, updated_at";
     // Ids have the form of ours.
@@ -113,7 +113,7 @@ async fn fill(service: &Service) {
          ANALYZE jobs;"
     );
     // More rows than any statement of the product writes, so longer than one may take.
-    let transaction = service.db().begin().await.unwrap();
+    let transaction = app.db().begin().await.unwrap();
     transaction.execute_unprepared("SET LOCAL statement_timeout = 0").await.unwrap();
     transaction.execute_unprepared(&sql).await.unwrap();
     transaction.commit().await.unwrap();

@@ -15,15 +15,15 @@ async fn of_several_workers_one_runs_a_tick(world: World) {
     let go = CancellationToken::new();
     for lost in 0..5 {
         for n in 0..=lost {
-            enqueue(&world.service, new_job(&user(&format!("p{n}")))).await;
+            enqueue(&world.app, new_job(&user(&format!("p{n}")))).await;
         }
-        claim(&world.service, 10).await;
+        claim(&world.app, 10).await;
         world.clock.advance(LEASE);
         let ticks = join_all(workers.iter().map(|it| schedule.tick(it, &Idle, &go))).await;
         let ran: Vec<_> = ticks.iter().filter(|it| **it != Tick::Elsewhere).collect();
         assert_eq!(ran, [&Tick::Ran(lost + 1)], "once, for all");
-        for claimed in claim(&world.service, 10).await {
-            assert!(settle(&world.service, &claimed.lease, End::Answered(text("done"))).await);
+        for claimed in claim(&world.app, 10).await {
+            assert!(settle(&world.app, &claimed.lease, End::Answered(text("done"))).await);
         }
     }
 }
@@ -31,7 +31,7 @@ async fn of_several_workers_one_runs_a_tick(world: World) {
 async fn every_schedule_runs(world: World) {
     let go = CancellationToken::new();
     for schedule in schedules::ALL {
-        schedule.run(&world.service, &Idle, &go).await.expect(schedule.name);
+        schedule.run(&world.app, &Idle, &go).await.expect(schedule.name);
     }
 }
 
@@ -47,7 +47,7 @@ fn every_clean_up_has_a_schedule() {
         let verbs: Vec<_> = source
             .lines()
             .filter_map(|it| it.strip_prefix("pub async fn ")?.split_once('('))
-            .map(|(verb, _)| format!("sweeping!(service => {module}::{verb}("))
+            .map(|(verb, _)| format!("sweeping!(app => {module}::{verb}("))
             .collect();
         assert!(!verbs.is_empty(), "{path} has verbs");
         for verb in verbs {

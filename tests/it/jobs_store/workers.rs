@@ -8,6 +8,7 @@ use std::{
     },
 };
 
+use app::notes::{self, Listing, PageSize};
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use jobs::CheckpointError;
@@ -16,7 +17,6 @@ use mcp::{
     job::{Attempt, AttemptEnd, AttemptStore, Progress, Superseded},
 };
 use sea_orm::{ConnectionTrait as _, DatabaseBackend, EntityTrait as _, Statement};
-use service::notes::{self, Listing, PageSize};
 use tests::{eventually, in_time};
 use tokio::{
     runtime::{Builder, Runtime},
@@ -84,11 +84,11 @@ async fn a_worker_that_cannot_look_for_jobs_ends_with_an_error() {
     let limit = Duration::from_secs(1);
     let settings = Settings { stall_limit: Some(limit), ..settings() };
     let worker = Worker::new(
-        world.service.clone(),
+        world.app.clone(),
         Script::new(|_, _, _| async { AttemptEnd::Stopped }),
         settings,
     );
-    world.service.close().await;
+    world.app.close().await;
     let ended = worker.run_with_schedules(CancellationToken::new());
     let error = tests::in_time("the worker ends", ended).await.unwrap_err();
     assert!(error.is::<worker::Stalled>(), "{error:?}");
@@ -102,10 +102,10 @@ struct Process {
 }
 
 impl Process {
-    fn start(service: Service, runner: Arc<dyn Runner>, settings: Settings) -> Self {
+    fn start(app: App, runner: Arc<dyn Runner>, settings: Settings) -> Self {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let shutdown = CancellationToken::new();
-        let worker = Worker::new(service, runner, settings);
+        let worker = Worker::new(app, runner, settings);
         let running = runtime.spawn(worker.run(shutdown.clone()));
         Self { runtime: Some(runtime), shutdown, running: Some(running) }
     }
@@ -160,11 +160,9 @@ impl Gate {
     }
 }
 
-async fn ended(service: &Service, owner: &UserId, id: &JobId) -> Job {
-    eventually("the job ends", async || {
-        get(service, owner, id).await.filter(|it| it.status.is_final())
-    })
-    .await
+async fn ended(app: &App, owner: &UserId, id: &JobId) -> Job {
+    eventually("the job ends", async || get(app, owner, id).await.filter(|it| it.status.is_final()))
+        .await
 }
 
 fn answered(it: &str) -> AttemptEnd {
@@ -190,13 +188,13 @@ on_both!(
 const STEPS: u64 = 8;
 
 /// Makes notes, from where an earlier attempt has stopped. Waits for a permit before each.
-async fn make_notes(service: Service, attempt: Attempt, permits: Arc<Semaphore>) -> AttemptEnd {
+async fn make_notes(app: App, attempt: Attempt, permits: Arc<Semaphore>) -> AttemptEnd {
     let owner = attempt.call.caller.user.clone();
     let done = attempt.checkpoint.as_ref().and_then(serde_json::Value::as_u64).unwrap_or(0);
     for step in done..STEPS {
         permits.acquire().await.unwrap().forget();
-        let transaction = begin(&service).await;
-        let now = service.clock().now();
+        let transaction = begin(&app).await;
+        let now = app.clock().now();
         let note = entity::notes::ActiveModel {
             id: sea_orm::Set(entity::NoteId(sea_orm::prelude::Uuid::from_u128(rand::random()))),
             owner_sub: sea_orm::Set(owner.as_str().to_owned()),
@@ -217,25 +215,25 @@ async fn make_notes(service: Service, attempt: Attempt, permits: Arc<Semaphore>)
     answered(&format!("made {STEPS} notes"))
 }
 
-async fn titles(service: &Service, owner: &UserId) -> Vec<String> {
+async fn titles(app: &App, owner: &UserId) -> Vec<String> {
     let listing = Listing { limit: PageSize::new(100).unwrap(), ..Listing::default() };
-    let page = notes::list(service.db(), owner, listing).await.unwrap();
+    let page = notes::list(app.db(), owner, listing).await.unwrap();
     let mut titles: Vec<_> = page.notes.into_iter().map(|it| it.title).collect();
     titles.sort();
     titles
 }
 
 async fn a_killed_job_goes_on_from_its_checkpoint_and_has_its_effect_once(world: World) {
-    let (service, ada) = (&world.service, user("ada"));
-    let id = enqueue(service, new_job(&ada)).await;
+    let (app, ada) = (&world.app, user("ada"));
+    let id = enqueue(app, new_job(&ada)).await;
     let permits = Arc::new(Semaphore::new(3));
-    let script = |service: Service, permits: Arc<Semaphore>| {
-        Script::new(move |attempt, _, _| make_notes(service.clone(), attempt, permits.clone()))
+    let script = |app: App, permits: Arc<Semaphore>| {
+        Script::new(move |attempt, _, _| make_notes(app.clone(), attempt, permits.clone()))
     };
     let another = world.another().await;
     let first = Process::start(another.clone(), script(another, permits.clone()), settings());
     eventually("three notes are there", async || {
-        (titles(service, &ada).await.len() == 3).then_some(())
+        (titles(app, &ada).await.len() == 3).then_some(())
     })
     .await;
     first.kill();
@@ -244,17 +242,17 @@ async fn a_killed_job_goes_on_from_its_checkpoint_and_has_its_effect_once(world:
     let another = world.another().await;
     let _second = Process::start(another.clone(), script(another, permits.clone()), settings());
     // Nobody takes it before the lease has ended.
-    assert_eq!(jobs::take_over(service.jobs()).await.unwrap(), 0);
+    assert_eq!(jobs::take_over(app.jobs()).await.unwrap(), 0);
     world.clock.advance(LEASE);
-    assert_eq!(jobs::take_over(service.jobs()).await.unwrap(), 1);
-    assert_eq!(said(&ended(service, &ada, &id).await), "made 8 notes");
+    assert_eq!(jobs::take_over(app.jobs()).await.unwrap(), 1);
+    assert_eq!(said(&ended(app, &ada, &id).await), "made 8 notes");
     let expected: Vec<_> = (0..STEPS).map(|step| format!("Note {step}")).collect();
-    assert_eq!(titles(service, &ada).await, expected);
+    assert_eq!(titles(app, &ada).await, expected);
 }
 
 async fn a_worker_paused_beyond_its_lease_can_write_nothing(world: World) {
-    let (service, ada) = (&world.service, user("ada"));
-    let id = enqueue(service, new_job(&ada)).await;
+    let (app, ada) = (&world.app, user("ada"));
+    let id = enqueue(app, new_job(&ada)).await;
     let gate = Gate::new();
     let refused = Arc::new(AtomicBool::new(false));
     let paused = Script::new({
@@ -276,7 +274,7 @@ async fn a_worker_paused_beyond_its_lease_can_write_nothing(world: World) {
     // Its first renewal may still hold the row, which is then passed over, or renew the lease again.
     tests::eventually("the job is taken over", async || {
         world.clock.advance(Duration::from_hours(1));
-        (jobs::take_over(service.jobs()).await.unwrap() > 0).then_some(())
+        (jobs::take_over(app.jobs()).await.unwrap() > 0).then_some(())
     })
     .await;
     let script = Script::new(|attempt: Attempt, _, _| async move {
@@ -284,16 +282,16 @@ async fn a_worker_paused_beyond_its_lease_can_write_nothing(world: World) {
         answered(&format!("attempt {}", attempt.number))
     });
     let _second = Process::start(world.another().await, script, settings());
-    ended(service, &ada, &id).await;
+    ended(app, &ada, &id).await;
     gate.step();
     first.end().await;
     assert!(refused.load(Ordering::SeqCst));
-    assert_eq!(said(&get(service, &ada, &id).await.unwrap()), "attempt 2");
+    assert_eq!(said(&get(app, &ada, &id).await.unwrap()), "attempt 2");
 }
 
 async fn a_worker_may_take_over_its_own_job(world: World) {
-    let (service, ada) = (&world.service, user("ada"));
-    let id = enqueue(service, new_job(&ada)).await;
+    let (app, ada) = (&world.app, user("ada"));
+    let id = enqueue(app, new_job(&ada)).await;
     let gates = [Gate::new(), Gate::new()];
     let script = Script::new({
         let gates = gates.clone();
@@ -308,29 +306,29 @@ async fn a_worker_may_take_over_its_own_job(world: World) {
     let worker = Process::start(world.another().await, script, settings());
     gates[0].reached().await;
     world.clock.advance(LEASE);
-    assert_eq!(jobs::take_over(service.jobs()).await.unwrap(), 1);
+    assert_eq!(jobs::take_over(app.jobs()).await.unwrap(), 1);
     gates[1].reached().await;
     gates[0].step();
-    assert_eq!(status(service, &ada, &id).await, JobStatus::Running);
+    assert_eq!(status(app, &ada, &id).await, JobStatus::Running);
     gates[1].step();
-    assert_eq!(said(&ended(service, &ada, &id).await), "attempt 2");
+    assert_eq!(said(&ended(app, &ada, &id).await), "attempt 2");
     worker.end().await;
 }
 
 async fn a_worker_that_is_told_to_end_gives_its_jobs_back(world: World) {
-    let (service, ada) = (&world.service, user("ada"));
-    enqueue(service, NewJob { attempts: 1, ..new_job(&ada) }).await;
+    let (app, ada) = (&world.app, user("ada"));
+    enqueue(app, NewJob { attempts: 1, ..new_job(&ada) }).await;
     let (endless, gate, _) = until_stopped();
     let first = Process::start(world.another().await, endless, settings());
     gate.reached().await;
     first.end().await;
-    let again = claim_one(service).await;
+    let again = claim_one(app).await;
     assert_eq!((again.attempt.number, again.attempt.last), (2, true), "nothing was spent");
 }
 
 async fn a_job_that_is_nearly_done_may_end_first(world: World) {
-    let (service, ada) = (&world.service, user("ada"));
-    let id = enqueue(service, new_job(&ada)).await;
+    let (app, ada) = (&world.app, user("ada"));
+    let id = enqueue(app, new_job(&ada)).await;
     let gate = Gate::new();
     let script = Script::new({
         let gate = gate.clone();
@@ -346,11 +344,11 @@ async fn a_job_that_is_nearly_done_may_end_first(world: World) {
     let worker = Process::start(world.another().await, script, patient);
     gate.reached().await;
     worker.shutdown.cancel();
-    let later = enqueue(service, new_job(&user("bob"))).await;
+    let later = enqueue(app, new_job(&user("bob"))).await;
     gate.step();
     worker.end().await;
-    assert_eq!(said(&get(service, &ada, &id).await.unwrap()), "done");
-    assert_eq!(claim_one(service).await.lease.job, later, "it takes nothing new");
+    assert_eq!(said(&get(app, &ada, &id).await.unwrap()), "done");
+    assert_eq!(claim_one(app).await.lease.job, later, "it takes nothing new");
 }
 
 /// A script that runs until it is stopped, and says that it has begun, and that it was stopped.
@@ -374,43 +372,43 @@ fn until_stopped() -> (Arc<Script>, Gate, Arc<AtomicU32>) {
 }
 
 async fn a_cancelled_job_stops_where_it_runs(world: World) {
-    let (service, ada) = (&world.service, user("ada"));
-    let id = enqueue(service, new_job(&ada)).await;
+    let (app, ada) = (&world.app, user("ada"));
+    let id = enqueue(app, new_job(&ada)).await;
     let (script, gate, stopped) = until_stopped();
     let _worker = Process::start(world.another().await, script, settings());
     gate.reached().await;
     jobs::store(world.another().await.jobs()).cancel(&ada, &id).await.unwrap();
     eventually("it stops", async || (stopped.load(Ordering::SeqCst) == 1).then_some(())).await;
-    assert_eq!(status(service, &ada, &id).await, JobStatus::Cancelled);
+    assert_eq!(status(app, &ada, &id).await, JobStatus::Cancelled);
 }
 
 async fn a_worker_that_hears_nothing_finds_jobs_and_cancellations(world: World) {
-    let (service, ada) = (&world.service, user("ada"));
+    let (app, ada) = (&world.app, user("ada"));
     let (script, gate, stopped) = until_stopped();
     // A short lease is renewed often, and that is when it notices.
     let attentive = Settings { lease: Duration::from_millis(300), ..settings() };
     let deaf = world.another_that_hears_nothing().await;
     let _worker = Process::start(deaf, script, attentive);
-    let id = enqueue(service, new_job(&ada)).await;
+    let id = enqueue(app, new_job(&ada)).await;
     gate.reached().await;
-    jobs::store(service.jobs()).cancel(&ada, &id).await.unwrap();
+    jobs::store(app.jobs()).cancel(&ada, &id).await.unwrap();
     eventually("it stops", async || (stopped.load(Ordering::SeqCst) == 1).then_some(())).await;
 }
 
 async fn a_job_that_takes_too_long_is_tried_again(world: World) {
-    let (service, ada) = (&world.service, user("ada"));
+    let (app, ada) = (&world.app, user("ada"));
     let short = NewJob { timeout: Duration::from_millis(20), attempts: 1, ..new_job(&ada) };
-    let id = enqueue(service, short).await;
+    let id = enqueue(app, short).await;
     let (script, _, stopped) = until_stopped();
     let _worker = Process::start(world.another().await, script, settings());
-    let job = ended(service, &ada, &id).await;
+    let job = ended(app, &ada, &id).await;
     assert_eq!((job.status, stopped.load(Ordering::SeqCst)), (JobStatus::Failed, 1));
     assert!(said(&job).contains("did not end within"), "{}", said(&job));
 }
 
 async fn a_job_that_panics_is_tried_again(world: World) {
-    let (service, ada) = (&world.service, user("ada"));
-    let id = enqueue(service, new_job(&ada)).await;
+    let (app, ada) = (&world.app, user("ada"));
+    let id = enqueue(app, new_job(&ada)).await;
     let script = Script::new(|attempt: Attempt, _, _| async move {
         assert!(attempt.number > 1, "the first attempt panics");
         answered("done")
@@ -418,15 +416,15 @@ async fn a_job_that_panics_is_tried_again(world: World) {
     let _worker = Process::start(world.another().await, script, settings());
     let job = eventually("the job ends", async || {
         world.clock.advance(Duration::from_secs(1)); // the pause after a failure
-        get(service, &ada, &id).await.filter(|it| it.status.is_final())
+        get(app, &ada, &id).await.filter(|it| it.status.is_final())
     })
     .await;
     assert_eq!(said(&job), "done");
 }
 
 async fn progress_can_be_read_while_a_job_runs(world: World) {
-    let (service, ada) = (&world.service, user("ada"));
-    let id = enqueue(service, new_job(&ada)).await;
+    let (app, ada) = (&world.app, user("ada"));
+    let id = enqueue(app, new_job(&ada)).await;
     let script =
         Script::new(|_, notebook: Arc<dyn AttemptStore>, stop: CancellationToken| async move {
             for done in 1_u8..=100 {
@@ -438,7 +436,7 @@ async fn progress_can_be_read_while_a_job_runs(world: World) {
         });
     let _worker = Process::start(world.another().await, script, settings());
     let total = eventually("the last progress is there", async || {
-        let progress = get(service, &ada, &id).await?.progress?;
+        let progress = get(app, &ada, &id).await?.progress?;
         (progress.done >= 100.0).then_some(progress.total)
     })
     .await;
@@ -446,19 +444,19 @@ async fn progress_can_be_read_while_a_job_runs(world: World) {
 }
 
 async fn a_client_that_does_not_ask_is_told_of_the_end(world: World) {
-    let (service, ada) = (&world.service, user("ada"));
-    let id = enqueue(service, streamed_job(&ada)).await;
+    let (app, ada) = (&world.app, user("ada"));
+    let id = enqueue(app, streamed_job(&ada)).await;
     let script = Script::new(|_, _, _| async { answered("done") });
     let worker = Process::start(world.another().await, script.clone(), settings());
-    ended(service, &ada, &id).await;
+    ended(app, &ada, &id).await;
     worker.end().await;
     assert_eq!(*script.told.lock().unwrap(), [(id.clone(), JobStatus::Completed)]);
-    let untold = jobs::unannounced(service.jobs(), Some(&[id]), Duration::ZERO).await.unwrap();
+    let untold = jobs::unannounced(app.jobs(), Some(&[id]), Duration::ZERO).await.unwrap();
     assert!(untold.is_empty());
 }
 
 async fn two_workers_run_each_job_once(world: World) {
-    let service = &world.service;
+    let app = &world.app;
     let runs: Arc<Mutex<BTreeMap<JobId, u32>>> = Arc::default();
     let script = Script::new({
         let runs = runs.clone();
@@ -470,14 +468,14 @@ async fn two_workers_run_each_job_once(world: World) {
     let mut made = Vec::new();
     for n in 0..100 {
         let owner = user(&format!("p{}", n % 3));
-        made.push((enqueue(service, new_job(&owner)).await, owner));
+        made.push((enqueue(app, new_job(&owner)).await, owner));
     }
     let _workers = [
         Process::start(world.another().await, script.clone(), settings()),
         Process::start(world.another().await, script.clone(), settings()),
     ];
     for (id, owner) in &made {
-        ended(service, owner, id).await;
+        ended(app, owner, id).await;
     }
     let runs = runs.lock().unwrap();
     assert_eq!(runs.len(), made.len());
@@ -487,7 +485,7 @@ async fn two_workers_run_each_job_once(world: World) {
 #[tokio::test]
 async fn the_end_of_a_job_waits_for_a_database_that_was_cut_off() {
     let world = World::postgres().await;
-    let (service, ada) = (&world.service, user("ada"));
+    let (app, ada) = (&world.app, user("ada"));
     let gate = Gate::new();
     let script = Script::new({
         let gate = gate.clone();
@@ -499,24 +497,24 @@ async fn the_end_of_a_job_waits_for_a_database_that_was_cut_off() {
             }
         }
     });
-    let id = enqueue(service, new_job(&ada)).await;
+    let id = enqueue(app, new_job(&ada)).await;
     let _worker = Process::start(world.another().await, script, settings());
     gate.reached().await;
     // As a restart does: every connection of everybody breaks.
     let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
                WHERE datname = current_database() AND pid <> pg_backend_pid()";
     let cut = Statement::from_string(DatabaseBackend::Postgres, cut);
-    service.db().query_one_raw(cut).await.unwrap();
+    app.db().query_one_raw(cut).await.unwrap();
     gate.step();
-    let service = world.another().await;
-    assert_eq!(said(&ended(&service, &ada, &id).await), "attempt 1");
+    let app = world.another().await;
+    assert_eq!(said(&ended(&app, &ada, &id).await), "attempt 1");
 }
 
 #[tokio::test]
 async fn a_cancel_that_is_faster_than_the_answer_to_a_claim_stops_the_job() {
     let world = World::postgres().await;
-    let (service, ada) = (&world.service, user("ada"));
-    let id = enqueue(service, new_job(&ada)).await;
+    let (app, ada) = (&world.app, user("ada"));
+    let id = enqueue(app, new_job(&ada)).await;
     let (script, _gate, stopped) = until_stopped();
     let (behind, relay) = world.another_behind_a_relay().await;
     let name = "a worker that learns late what it has claimed";
@@ -525,10 +523,10 @@ async fn a_cancel_that_is_faster_than_the_answer_to_a_claim_stops_the_job() {
     let patient = Settings { name: name.to_owned(), lease: Duration::from_hours(1), ..settings() };
     let _worker = Process::start(behind, script, patient);
     eventually("it is claimed", async || {
-        (status(service, &ada, &id).await == JobStatus::Running).then_some(())
+        (status(app, &ada, &id).await == JobStatus::Running).then_some(())
     })
     .await;
-    jobs::store(service.jobs()).cancel(&ada, &id).await.unwrap();
+    jobs::store(app.jobs()).cancel(&ada, &id).await.unwrap();
     relay.release();
     eventually("it stops", async || (stopped.load(Ordering::SeqCst) == 1).then_some(())).await;
 }

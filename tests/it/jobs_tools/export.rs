@@ -113,9 +113,9 @@ async fn an_address_is_good_for_an_hour(database: Database) {
     let gone = download(cluster.web(1), &made).await;
     assert_eq!(gone.status, 404);
     assert!(gone.json()["error_description"].as_str().unwrap().contains("new export"));
-    let swept = service::exports::sweep_expired(cluster.service()).await.unwrap();
+    let swept = app::exports::sweep_expired(cluster.app()).await.unwrap();
     assert_eq!(swept, 1);
-    let swept = service::exports::sweep_expired(cluster.service()).await.unwrap();
+    let swept = app::exports::sweep_expired(cluster.app()).await.unwrap();
     assert_eq!(swept, 0, "nothing is left");
 }
 
@@ -186,6 +186,6 @@ async fn exports_go_with_the_account(database: Database) {
     let made = export(&ada, json!({})).await;
     let user = mcp::UserId::new("dev:ada");
     let request = oauth::audit::RequestInfo::default();
-    oauth::account::delete(cluster.service().oauth(), &user, &request).await.unwrap();
+    oauth::account::delete(cluster.app().oauth(), &user, &request).await.unwrap();
     assert_eq!(download(cluster.web(0), &made).await.status, 404);
 }

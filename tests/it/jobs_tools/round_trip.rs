@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use app::notes::{self, Body, Draft, Listing, Note, PageSize, Tag, Tags, Title};
 use mcp::UserId;
 use proptest::{
     collection::vec,
@@ -12,7 +13,6 @@ use proptest::{
 };
 use sea_orm::{EntityTrait as _, QueryFilter as _};
 use serde_json::json;
-use service::notes::{self, Body, Draft, Listing, Note, PageSize, Tag, Tags, Title};
 use tests::{
     cluster::{Cluster, Database, Setup},
     documents::{DocumentHost, Reply},
@@ -56,7 +56,7 @@ async fn all(cluster: &Cluster, owner: &UserId) -> Vec<String> {
     let mut found = Vec::new();
     let mut after = None;
     loop {
-        let page = notes::whole(cluster.service().db(), owner, None, after, 50).await.unwrap();
+        let page = notes::whole(cluster.app().db(), owner, None, after, 50).await.unwrap();
         let Some(last) = page.last() else { break };
         after = Some(last.cursor());
         found.extend(page);
@@ -75,7 +75,7 @@ async fn a_thousand_notes_survive_a_round_trip(database: Database) {
     let cluster = Setup::new(database).workers(1).with_documents(&host).start().await;
     let owner = UserId::new("dev:ada");
     for draft in drafts() {
-        notes::create(cluster.service(), &owner, draft).await.unwrap();
+        notes::create(cluster.app(), &owner, draft).await.unwrap();
         cluster.clock().advance(Duration::from_micros(1_500_001));
     }
     let ada = alone(&cluster.web(0).modern(cluster.token("ada").await));
@@ -92,7 +92,7 @@ async fn a_thousand_notes_survive_a_round_trip(database: Database) {
         for url in ways.into_iter().take(if format == "zip" { ways.len() } else { 1 }) {
             entity::notes::Entity::delete_many()
                 .filter(entity::notes::COLUMN.owner_sub.eq(owner.as_str()))
-                .exec(cluster.service().db())
+                .exec(cluster.app().db())
                 .await
                 .unwrap();
             let imported = ada.tool("notes_import", json!({ "url": url })).await.output().clone();
@@ -107,7 +107,7 @@ async fn a_thousand_notes_survive_a_round_trip(database: Database) {
     }
     let listing = Listing { limit: PageSize::new(1).unwrap(), ..Listing::default() };
     let bob = UserId::new("dev:bob");
-    assert!(notes::list(cluster.service().db(), &bob, listing).await.unwrap().notes.is_empty());
+    assert!(notes::list(cluster.app().db(), &bob, listing).await.unwrap().notes.is_empty());
     let bob = alone(&cluster.web(0).modern(cluster.token("bob").await));
     let made = ada.tool("notes_export", json!({})).await.output().clone();
     let refused = bob.tool("notes_import", json!({ "url": made["uri"] })).await;

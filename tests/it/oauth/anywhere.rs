@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
 use tests::{
-    browser::{App, Browser},
+    browser::{Browser, ClientApp},
     client::Page,
     cluster::{Cluster, Database, Setup},
     eventually,
@@ -31,12 +31,12 @@ fn everywhere(cluster: &Cluster, browser: &Browser) -> impl Iterator<Item = Brow
 #[tokio::test(flavor = "multi_thread")]
 async fn each_step_of_a_sign_in_meets_another_instance() {
     let (cluster, _github) = three_instances().await;
-    let app = App::register(cluster.web(0)).await;
+    let client_app = ClientApp::register(cluster.web(0)).await;
     let browser = Browser::new(&cluster);
     let mut codes = BTreeSet::new();
     for first in 0..3 {
         let at = |step: usize| browser.at(cluster.web((first + step) % 3));
-        let asked = app.asks();
+        let asked = client_app.asks();
         let begun = at(0).get(&asked.path()).await;
         assert_eq!(begun.status, 303, "{}", begun.text());
         let page = at(1).get(begun.header("location")).await;
@@ -53,7 +53,7 @@ async fn each_step_of_a_sign_in_meets_another_instance() {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_many_who_agree_or_come_back_at_three_instances_one_counts() {
     let (cluster, _github) = three_instances().await;
-    let app = App::register(cluster.web(0)).await;
+    let client_app = ClientApp::register(cluster.web(0)).await;
     let browser = Browser::new(&cluster);
     let winner = |pages: Vec<Page>| {
         let (won, lost): (Vec<_>, Vec<_>) = pages.into_iter().partition(|it| it.status == 303);
@@ -62,7 +62,7 @@ async fn of_many_who_agree_or_come_back_at_three_instances_one_counts() {
         won
     };
     for _ in 0..ROUNDS {
-        let asked = app.asks();
+        let asked = client_app.asks();
         let form = browser.to_consent(&asked).await;
         let form = &form;
         let clicks = everywhere(&cluster, &browser)
@@ -74,7 +74,7 @@ async fn of_many_who_agree_or_come_back_at_three_instances_one_counts() {
             everywhere(&cluster, &browser).map(|it| async move { it.get(callback).await });
         asked.code(&winner(join_all(returns).await));
     }
-    let tokens = app.connect(&browser.at(cluster.web(2))).await;
+    let tokens = client_app.connect(&browser.at(cluster.web(2))).await;
     assert!(!text(&tokens, "access_token").is_empty());
 }
 
@@ -92,9 +92,9 @@ async fn without_redis_sign_ins_wait_where_they_are_and_everything_else_goes_on(
     let setup = Setup::new(Database::Sqlite).with_github(&github).on_redis_at(relay.url());
     let cluster = setup.start().await;
     let web = cluster.web(0);
-    let (app, browser) = (App::register(web).await, Browser::new(&cluster));
-    let token = text(&app.connect(&browser).await, "refresh_token");
-    let (agreeing, returning, asked) = (app.asks(), app.asks(), app.asks());
+    let (client_app, browser) = (ClientApp::register(web).await, Browser::new(&cluster));
+    let token = text(&client_app.connect(&browser).await, "refresh_token");
+    let (agreeing, returning, asked) = (client_app.asks(), client_app.asks(), client_app.asks());
     let begun = browser.get(&agreeing.path()).await;
     let consent = begun.header("location");
     let form = tests::browser::form(&browser.get(consent).await);
@@ -105,7 +105,7 @@ async fn without_redis_sign_ins_wait_where_they_are_and_everything_else_goes_on(
     not_now("look at the page of consent", &browser.get(consent).await);
     not_now("consent", &browser.submit(&form, "approve").await);
     not_now("callback", &browser.get(&callback).await);
-    let refreshed = app.refresh(web, &token).await;
+    let refreshed = client_app.refresh(web, &token).await;
     assert_eq!(refreshed.status, 200, "tokens are exchanged: {}", refreshed.text());
     let ada = web.modern(text(&refreshed.json(), "access_token"));
     assert_eq!(ada.tool("notes_list", serde_json::json!({})).await.status, 200, "calls go on");

@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 use tests::{
-    browser::{App, Asked, Code, form, visitor},
+    browser::{Asked, ClientApp, Code, form, visitor},
     client::{Page, Web},
     github::Question,
 };
@@ -18,12 +18,12 @@ async fn ask(web: &Web, asked: &Asked) -> Page {
 #[tokio::test]
 async fn what_names_no_client_and_target_is_answered_with_a_page() {
     let stage = Stage::new().await;
-    let app = stage.app().await;
-    let right = app.asks();
+    let client_app = stage.client_app().await;
+    let right = client_app.asks();
     let elsewhere = "https://app.example.com/cb";
-    App::register_with(stage.one(), json!({ "redirect_uris": [elsewhere] })).await;
-    let two = [&app.redirect_uri, "http://localhost/cb"];
-    let two = App::register_with(stage.one(), json!({ "redirect_uris": two })).await.asks();
+    ClientApp::register_with(stage.one(), json!({ "redirect_uris": [elsewhere] })).await;
+    let two = [&client_app.redirect_uri, "http://localhost/cb"];
+    let two = ClientApp::register_with(stage.one(), json!({ "redirect_uris": two })).await.asks();
     let long = "x".repeat(20_000);
     let cases: Vec<(&str, Asked)> = vec![
         ("N01", right.clone().without("client_id")),
@@ -33,8 +33,8 @@ async fn what_names_no_client_and_target_is_answered_with_a_page() {
         ("N03", right.clone().with("redirect_uri", elsewhere)),
         ("N05", two.clone().without("redirect_uri")),
         ("N05", two.with("redirect_uri", "")),
-        ("N11", right.clone().and("client_id", &app.id)),
-        ("N11", right.clone().and("redirect_uri", &app.redirect_uri)),
+        ("N11", right.clone().and("client_id", &client_app.id)),
+        ("N11", right.clone().and("redirect_uri", &client_app.redirect_uri)),
         ("N38", right.clone().and("x", &long)),
     ];
     for (case, asked) in cases {
@@ -47,17 +47,17 @@ async fn what_names_no_client_and_target_is_answered_with_a_page() {
 #[tokio::test]
 async fn a_target_is_compared_as_it_is_written() {
     let stage = Stage::new().await;
-    let local = App::register_with(
+    let local = ClientApp::register_with(
         stage.one(),
         json!({ "redirect_uris": ["http://127.0.0.1:33418/cb", "http://localhost/cb"] }),
     )
     .await;
-    let site = App::register_with(
+    let site = ClientApp::register_with(
         stage.one(),
         json!({ "redirect_uris": ["https://good.example.com/cb"] }),
     )
     .await;
-    for (case, app, target) in [
+    for (case, client_app, target) in [
         ("N04 path", &local, "http://127.0.0.1:33418/other"),
         ("N04 query", &local, "http://127.0.0.1:33418/cb?x=1"),
         ("N04 https", &local, "https://127.0.0.1:33418/cb"),
@@ -96,7 +96,7 @@ async fn a_target_is_compared_as_it_is_written() {
         ("N14 any", &local, "http://0.0.0.0/cb"),
         ("N15", &site, "https://*.example.com/cb"),
     ] {
-        let page = ask(stage.one(), &app.asks().with("redirect_uri", target)).await;
+        let page = ask(stage.one(), &client_app.asks().with("redirect_uri", target)).await;
         shown(&format!("{case} {target}"), &page, 400);
     }
 }
@@ -105,8 +105,8 @@ async fn a_target_is_compared_as_it_is_written() {
 async fn a_client_is_told_its_mistakes() {
     let stage = Stage::new().await;
     let issuer = stage.one().origin();
-    let right = stage.app().await.asks();
-    let narrow = App::register_with(
+    let right = stage.client_app().await.asks();
+    let narrow = ClientApp::register_with(
         stage.one(),
         json!({ "redirect_uris": [tests::browser::REDIRECT_URI], "scope": "notes:read" }),
     )
@@ -193,20 +193,20 @@ async fn a_client_is_told_its_mistakes() {
 
     // Nobody vouches for this one, and it would have us send people to a web site.
     let site = json!({ "redirect_uris": ["https://good.example.com/cb"] });
-    let site = App::register_with(stage.one(), site).await;
+    let site = ClientApp::register_with(stage.one(), site).await;
     let page = ask(stage.one(), &site.asks().with("prompt", "none")).await;
     shown("a link, not a redirect", &page, 400);
     assert!(page.text().contains("good.example.com"));
 }
 
 /// What a program gets from a person who checks every box, or none.
-async fn granted(stage: &Stage, app: &App, asked: &Asked, check_all: bool) -> Value {
+async fn granted(stage: &Stage, client_app: &ClientApp, asked: &Asked, check_all: bool) -> Value {
     let browser = stage.browser();
     let form = browser.to_consent(asked).await;
     let form = if check_all { form.check_all() } else { form };
     let callback = browser.at_github(&browser.approve(&form).await).await;
     let code = asked.code(&browser.get(&callback).await);
-    let code = Code { code, verifier: asked.verifier.clone(), app: app.clone() };
+    let code = Code { code, verifier: asked.verifier.clone(), client_app: client_app.clone() };
     let page = code.redeem(stage.other()).await;
     assert_eq!(page.status, 200, "{}", page.text());
     page.json()["scope"].clone()
@@ -215,14 +215,18 @@ async fn granted(stage: &Stage, app: &App, asked: &Asked, check_all: bool) -> Va
 #[tokio::test]
 async fn n28_when_nothing_is_asked_the_person_decides() {
     let stage = Stage::new().await;
-    let app = stage.app().await;
+    let client_app = stage.client_app().await;
     for scope in [None, Some(""), Some("  "), Some("openid"), Some("admin offline_access")] {
         let asked = || match scope {
-            None => app.asks().without("scope"),
-            Some(scope) => app.asks().with("scope", scope),
+            None => client_app.asks().without("scope"),
+            Some(scope) => client_app.asks().with("scope", scope),
         };
-        assert_eq!(granted(&stage, &app, &asked(), false).await, "notes:read", "N28 {scope:?}");
-        let all = granted(&stage, &app, &asked(), true).await;
+        assert_eq!(
+            granted(&stage, &client_app, &asked(), false).await,
+            "notes:read",
+            "N28 {scope:?}"
+        );
+        let all = granted(&stage, &client_app, &asked(), true).await;
         assert_eq!(all, "notes:read notes:write", "N28 {scope:?}");
     }
 }
@@ -230,20 +234,20 @@ async fn n28_when_nothing_is_asked_the_person_decides() {
 #[tokio::test]
 async fn n26_what_is_not_known_is_ignored_and_the_rest_is_granted() {
     let stage = Stage::new().await;
-    let (app, many) = (stage.app().await, "s ".repeat(200));
+    let (client_app, many) = (stage.client_app().await, "s ".repeat(200));
     for (scope, expected) in [
         ("notes:read openid", "notes:read"),
         ("admin notes:write", "notes:write"),
         ("openid profile email notes:read notes:write offline_access", "notes:read notes:write"),
         (&format!("{many}notes:read"), "notes:read"),
     ] {
-        let asked = app.asks().with("scope", scope);
+        let asked = client_app.asks().with("scope", scope);
         // There is nothing to check: the program has said what it needs.
-        assert_eq!(granted(&stage, &app, &asked, true).await, expected, "N26 {scope:.60}");
+        assert_eq!(granted(&stage, &client_app, &asked, true).await, expected, "N26 {scope:.60}");
     }
     let limited =
         json!({ "redirect_uris": [tests::browser::REDIRECT_URI], "scope": "notes:read x" });
-    let limited = App::register_with(stage.one(), limited).await;
+    let limited = ClientApp::register_with(stage.one(), limited).await;
     for asked in [limited.asks(), limited.asks().without("scope")] {
         assert_eq!(granted(&stage, &limited, &asked, true).await, "notes:read", "N26");
     }
@@ -252,17 +256,17 @@ async fn n26_what_is_not_known_is_ignored_and_the_rest_is_granted() {
 #[tokio::test]
 async fn n05_the_only_registered_target_may_be_left_out() {
     let stage = Stage::new().await;
-    let app = stage.app().await;
+    let client_app = stage.client_app().await;
     for (sent, status) in [
         (None, 200),
         (Some(tests::browser::REDIRECT_URI), 200),
         (Some("http://127.0.0.1:33418/other"), 400),
     ] {
-        let asked = app.asks().without("redirect_uri");
+        let asked = client_app.asks().without("redirect_uri");
         let answer = stage.browser().sign_in(&asked).await;
         assert!(answer.header("location").starts_with(tests::browser::REDIRECT_URI), "N05");
         let code = asked.code(&answer);
-        let form = Code { code, verifier: asked.verifier, app: app.clone() }.form();
+        let form = Code { code, verifier: asked.verifier, client_app: client_app.clone() }.form();
         let form = tests::browser::with(&form, "redirect_uri", sent);
         let page = tests::browser::post(stage.other(), "/token", &form).await;
         assert_eq!(page.status, status, "N05 {sent:?}: {}", page.text());
@@ -272,10 +276,10 @@ async fn n05_the_only_registered_target_may_be_left_out() {
 #[tokio::test]
 async fn a_state_of_2048_characters_comes_back() {
     let stage = Stage::new().await;
-    let app = stage.app().await;
+    let client_app = stage.client_app().await;
     for (character, denied) in [("s", false), ("{", false), ("&", true), ("ü", true)] {
         let longest = character.repeat(2_048);
-        let mut asked = app.asks().with("state", &longest);
+        let mut asked = client_app.asks().with("state", &longest);
         asked.state = longest;
         let browser = stage.browser();
         if denied {
@@ -292,7 +296,7 @@ async fn a_state_of_2048_characters_comes_back() {
 #[tokio::test]
 async fn n35_n36_a_sign_in_begins_by_going_there() {
     let stage = Stage::new().await;
-    let path = stage.app().await.asks().path();
+    let path = stage.client_app().await.asks().path();
     let web = stage.one();
     let page = Page::read(web.request(Method::POST, &path)).await;
     assert_eq!(page.status, 405, "N35");
@@ -324,13 +328,13 @@ const AHEAD: [(&str, &str); 4] = [
 #[tokio::test]
 async fn n37_looking_at_a_step_of_a_sign_in_has_no_effect() {
     let stage = Stage::new().await;
-    let (browser, app) = (stage.browser(), stage.app().await);
-    let asked = app.asks();
+    let (browser, client_app) = (stage.browser(), stage.client_app().await);
+    let asked = client_app.asks();
     let form = browser.to_consent(&asked).await;
     let txn = &form.fields.iter().find(|(name, _)| name == "txn").expect("it has one").1;
     let consent = format!("/consent?txn={txn}");
-    let callback = browser.to_callback(&app.asks()).await;
-    let with_effect = [app.asks().path(), callback.clone()];
+    let callback = browser.to_callback(&client_app.asks()).await;
+    let with_effect = [client_app.asks().path(), callback.clone()];
     let without =
         ["/account", "/account/delete", "/", "/docs", "/exports/mex_x", "/sign-in?state=x"];
 
@@ -373,15 +377,15 @@ async fn n37_looking_at_a_step_of_a_sign_in_has_no_effect() {
 #[tokio::test]
 async fn n39_a_client_that_was_forgotten_is_unknown() {
     let stage = Stage::new().await;
-    let app = stage.app().await;
+    let client_app = stage.client_app().await;
     stage.pass(24 * 60 * 60 + 1);
-    shown("N39", &ask(stage.one(), &app.asks()).await, 400);
+    shown("N39", &ask(stage.one(), &client_app.asks()).await, 400);
 }
 
 #[tokio::test]
 async fn n41_all_instances_count_together() {
     let stage = Stage::new().await;
-    let asked = stage.app().await.asks();
+    let asked = stage.client_app().await.asks();
     let me = visitor();
     let mut refused = 0;
     for number in 0..40 {
@@ -401,7 +405,7 @@ async fn n41_all_instances_count_together() {
 #[tokio::test]
 async fn whoever_the_operator_trusts_is_not_limited() {
     let stage = Stage::with(&[("UNLIMITED_NETWORKS", "192.0.2.0/24, 2001:db8::/32")]).await;
-    let asked = stage.app().await.asks();
+    let asked = stage.client_app().await.asks();
     for (visitor, limited) in [
         ("192.0.2.77", false),
         ("2001:db8:1::7", false),
@@ -422,7 +426,7 @@ async fn whoever_the_operator_trusts_is_not_limited() {
 #[tokio::test]
 async fn n42_our_name_comes_from_the_configuration() {
     let stage = Stage::new().await;
-    let asked = stage.app().await.asks().with("prompt", "none");
+    let asked = stage.client_app().await.asks().with("prompt", "none");
     for (name, value) in [
         ("x-forwarded-host", "evil.example"),
         ("x-forwarded-proto", "https"),
@@ -480,9 +484,10 @@ async fn targets_of_real_clients_are_accepted() {
             "https://claude.ai/api/mcp/auth_callback",
         ),
     ] {
-        let mut app = App::register_with(stage.one(), json!({ "redirect_uris": registered })).await;
-        used.clone_into(&mut app.redirect_uri);
-        let asked = app.asks();
+        let mut client_app =
+            ClientApp::register_with(stage.one(), json!({ "redirect_uris": registered })).await;
+        used.clone_into(&mut client_app.redirect_uri);
+        let asked = client_app.asks();
         let page = stage.browser().sign_in(&asked).await;
         asked.code(&page);
         assert!(page.header("location").starts_with(used), "{case}");
@@ -490,7 +495,7 @@ async fn targets_of_real_clients_are_accepted() {
     // P11, P07: what the metadata says is what is accepted, in the ways in which clients write it.
     let ours = format!("{}/mcp", stage.one().origin());
     for resource in [ours.clone(), format!("{ours}/"), ours.replace("http://", "HTTP://")] {
-        let asked = stage.app().await.asks().with("resource", &resource);
+        let asked = stage.client_app().await.asks().with("resource", &resource);
         let page = ask(stage.one(), &asked).await;
         assert_eq!(page.status, 303, "P11 {resource}");
         assert!(page.header("location").starts_with("/consent"), "P11 {resource}");
@@ -504,9 +509,9 @@ async fn n59b_a_name_is_only_a_name() {
         let metadata = json!({
             "redirect_uris": [tests::browser::REDIRECT_URI], "client_name": name,
         });
-        let app = App::register_with(stage.one(), metadata).await;
+        let client_app = ClientApp::register_with(stage.one(), metadata).await;
         let browser = stage.browser();
-        let begun = browser.get(&app.asks().path()).await;
+        let begun = browser.get(&client_app.asks().path()).await;
         let page = browser.get(begun.header("location")).await;
         let html = page.text();
         for bad in ["<script", "</title><b>", "\u{202e}", "\u{200b}"] {

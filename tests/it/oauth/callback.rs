@@ -11,12 +11,12 @@ use super::{Stage, sent_back, shown};
 #[tokio::test]
 async fn a_strangers_browser_ends_nothing() {
     let stage = Stage::new().await;
-    let (browser, app) = (stage.browser(), stage.app().await);
-    let asked = app.asks();
+    let (browser, client_app) = (stage.browser(), stage.client_app().await);
+    let asked = client_app.asks();
     let callback = browser.to_callback(&asked).await;
     shown("N60", &stage.browser().get(&callback).await, 403);
     let stranger = stage.browser();
-    stranger.to_callback(&app.asks()).await;
+    stranger.to_callback(&client_app.asks()).await;
     shown("N61", &stranger.at(stage.other()).get(&callback).await, 403);
     assert_eq!(stage.github.asked(Question::Exchange), 0, "N60");
 
@@ -28,7 +28,7 @@ async fn a_strangers_browser_ends_nothing() {
 async fn what_github_never_sends_is_refused() {
     let stage = Stage::new().await;
     let browser = stage.browser();
-    let asked = stage.app().await.asks();
+    let asked = stage.client_app().await.asks();
     let callback = browser.to_callback(&asked).await;
     let (path, _) = callback.split_once('?').expect("it has a query");
     let key = tests::browser::answer(&callback)["state"].clone();
@@ -84,7 +84,7 @@ async fn what_a_browser_makes_up_is_no_failure_of_the_server() {
 async fn n65_no_at_github_is_no() {
     let stage = Stage::new().await;
     let browser = stage.browser();
-    let asked = stage.app().await.asks();
+    let asked = stage.client_app().await.asks();
     let callback = browser.to_callback(&asked).await;
     let (path, _) = callback.split_once('?').expect("it has a query");
     let key = tests::browser::answer(&callback)["state"].clone();
@@ -100,7 +100,7 @@ async fn n65_no_at_github_is_no() {
 async fn a_github_that_is_away_or_wrong_gives_no_code() {
     let stage = Stage::new().await;
     let issuer = stage.one().origin();
-    let (browser, app) = (stage.browser(), stage.app().await);
+    let (browser, client_app) = (stage.browser(), stage.client_app().await);
     let away = "temporarily_unavailable";
     let elsewhere = format!("{}/elsewhere", stage.github.origin());
     let user = |value| Manner::Json(json!({ "id": value, "login": "octocat" }));
@@ -126,19 +126,19 @@ async fn a_github_that_is_away_or_wrong_gives_no_code() {
         ("N69c zero", Question::User, user(json!(0)), "server_error"),
         ("N69c negative", Question::User, user(json!(-1)), "server_error"),
     ] {
-        let asked = app.asks();
+        let asked = client_app.asks();
         stage.github.answers(question, manner);
         let page = browser.sign_in(&asked).await;
         sent_back(case, &page, issuer, error, Some(&asked.state));
         stage.github.answers(question, Manner::Well);
     }
     // And when it is back, so is the person.
-    app.connect(&browser).await;
+    client_app.connect(&browser).await;
 }
 
 /// A page says no, and its link tells the client.
 async fn refused(case: &str, stage: &Stage) {
-    let asked = stage.app().await.asks();
+    let asked = stage.client_app().await.asks();
     let page = stage.browser().sign_in(&asked).await;
     shown(case, &page, 403);
     let html = page.text().replace("&#38;", "&").replace("&amp;", "&");
@@ -146,7 +146,7 @@ async fn refused(case: &str, stage: &Stage) {
 }
 
 async fn admitted(stage: &Stage) {
-    stage.app().await.connect(&stage.browser()).await;
+    stage.client_app().await.connect(&stage.browser()).await;
 }
 
 #[tokio::test]
@@ -184,7 +184,7 @@ async fn n68_whoever_is_not_in_the_organisation_stays_outside() {
     for (case, manner) in [("N68 500", Manner::Status(500)), ("N69b", Manner::Redirect(elsewhere))]
     {
         stage.github.answers(Question::Membership, manner);
-        let asked = stage.app().await.asks();
+        let asked = stage.client_app().await.asks();
         let page = stage.browser().sign_in(&asked).await;
         let issuer = stage.one().origin();
         sent_back(case, &page, issuer, "temporarily_unavailable", Some(&asked.state));

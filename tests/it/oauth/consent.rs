@@ -17,10 +17,10 @@ fn with(form: &Form, name: &str, value: &str) -> Form {
 #[tokio::test]
 async fn n50_a_person_is_asked_every_time_and_before_github() {
     let stage = Stage::new().await;
-    let (browser, app) = (stage.browser(), stage.app().await);
-    app.connect(&browser).await;
+    let (browser, client_app) = (stage.browser(), stage.client_app().await);
+    client_app.connect(&browser).await;
     let asked = stage.github.asked(Question::Authorize);
-    browser.to_consent(&app.asks()).await;
+    browser.to_consent(&client_app.asks()).await;
     assert_eq!(stage.github.asked(Question::Authorize), asked, "N50");
     let names = browser.cookies();
     assert!(!names.iter().any(|it| it.starts_with("ghs_")), "N50 {names:?}");
@@ -29,9 +29,9 @@ async fn n50_a_person_is_asked_every_time_and_before_github() {
 #[tokio::test]
 async fn a_strange_form_changes_nothing() {
     let stage = Stage::new().await;
-    let (browser, app) = (stage.browser(), stage.app().await);
-    let form = browser.to_consent(&app.asks()).await;
-    let another = browser.to_consent(&app.asks()).await;
+    let (browser, client_app) = (stage.browser(), stage.client_app().await);
+    let form = browser.to_consent(&client_app.asks()).await;
+    let another = browser.to_consent(&client_app.asks()).await;
     let foreign = another.fields.iter().find(|(name, _)| name == "csrf").expect("the form has it");
     let mut without = form.clone();
     without.fields.retain(|(name, _)| name != "csrf");
@@ -45,7 +45,7 @@ async fn a_strange_form_changes_nothing() {
     // N52: another browser, even one that is in the middle of a sign-in of its own.
     let stranger = stage.browser();
     shown("N52", &stranger.submit(&form, "approve").await, 403);
-    stranger.to_consent(&app.asks()).await;
+    stranger.to_consent(&client_app.asks()).await;
     shown("N52", &stranger.at(stage.other()).submit(&form, "deny").await, 403);
 
     for (case, name, value) in [
@@ -73,7 +73,7 @@ async fn a_strange_form_changes_nothing() {
 async fn n53_a_sign_in_waits_ten_minutes() {
     let stage = Stage::new().await;
     let browser = stage.browser();
-    let form = browser.to_consent(&stage.app().await.asks()).await;
+    let form = browser.to_consent(&stage.client_app().await.asks()).await;
     stage.pass(601);
     shown("N53", &browser.submit(&form, "approve").await, 400);
 }
@@ -81,8 +81,8 @@ async fn n53_a_sign_in_waits_ten_minutes() {
 #[tokio::test]
 async fn n54_nothing_is_read_from_the_form_but_the_decision() {
     let stage = Stage::new().await;
-    let (browser, app) = (stage.browser(), stage.app().await);
-    let asked = app.asks().with("scope", "notes:read");
+    let (browser, client_app) = (stage.browser(), stage.client_app().await);
+    let asked = client_app.asks().with("scope", "notes:read");
     let mut form = browser.to_consent(&asked).await;
     for (name, value) in [
         ("redirect_uri", "https://evil.example/cb"),
@@ -95,7 +95,8 @@ async fn n54_nothing_is_read_from_the_form_but_the_decision() {
     let address = browser.approve(&form).await;
     let callback = browser.at_github(&address).await;
     let page = browser.get(&callback).await;
-    let code = tests::browser::Code { code: asked.code(&page), verifier: asked.verifier, app };
+    let code =
+        tests::browser::Code { code: asked.code(&page), verifier: asked.verifier, client_app };
     let page = code.redeem(stage.other()).await;
     assert_eq!(page.json()["scope"], "notes:read", "N54 {}", page.text());
 }
@@ -103,8 +104,8 @@ async fn n54_nothing_is_read_from_the_form_but_the_decision() {
 #[tokio::test]
 async fn n56_looking_again_destroys_nothing() {
     let stage = Stage::new().await;
-    let (browser, app) = (stage.browser(), stage.app().await);
-    let (first, second) = (app.asks(), app.asks());
+    let (browser, client_app) = (stage.browser(), stage.client_app().await);
+    let (first, second) = (client_app.asks(), client_app.asks());
     let begun = browser.get(&first.path()).await;
     let address = begun.header("location").to_owned();
     let form = tests::browser::form(&browser.get(&address).await);
@@ -126,7 +127,7 @@ async fn n56_looking_again_destroys_nothing() {
 async fn n59c_no_is_no() {
     let stage = Stage::new().await;
     let browser = stage.browser();
-    let asked = stage.app().await.asks();
+    let asked = stage.client_app().await.asks();
     let form = browser.to_consent(&asked).await;
     let page = browser.submit(&form, "deny").await;
     let issuer = stage.one().origin();
@@ -139,7 +140,7 @@ async fn n59c_no_is_no() {
 async fn the_hop_to_github_is_protected_by_pkce_and_state() {
     let stage = Stage::new().await;
     let browser = stage.browser();
-    let form = browser.to_consent(&stage.app().await.asks()).await;
+    let form = browser.to_consent(&stage.client_app().await.asks()).await;
     let address = browser.approve(&form).await;
     let query = answer(&address);
     assert_eq!(query["code_challenge_method"], "S256");

@@ -12,7 +12,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tests::{
     Idle,
-    browser::{App, Asked, Code, REDIRECT_URI, visitor},
+    browser::{Asked, ClientApp, Code, REDIRECT_URI, visitor},
     client::{Page, Web},
     documents::{CLIENT, PUBLIC, Reply, document},
 };
@@ -21,8 +21,8 @@ use tokio_util::sync::CancellationToken;
 use super::{Stage, shown, text, told};
 
 /// The client whose id is this address.
-fn client(url: &str) -> App {
-    App { id: url.to_owned(), secret: None, redirect_uri: REDIRECT_URI.to_owned() }
+fn client(url: &str) -> ClientApp {
+    ClientApp { id: url.to_owned(), secret: None, redirect_uri: REDIRECT_URI.to_owned() }
 }
 
 async fn ask(web: &Web, asked: &Asked) -> Page {
@@ -194,11 +194,11 @@ async fn a_member_of_a_document_that_is_null_or_unknown_is_absent() {
     }
     nulls["scope"] = json!("openid notes:read");
     host.serves(Reply::Json(nulls));
-    let app = client(CLIENT);
+    let client_app = client(CLIENT);
     // It has one target, so it need not name it.
-    let asked = app.asks().without("redirect_uri");
+    let asked = client_app.asks().without("redirect_uri");
     let code = asked.code(&stage.browser().sign_in(&asked).await);
-    let page = Code { code, verifier: asked.verifier, app }.redeem(stage.other()).await;
+    let page = Code { code, verifier: asked.verifier, client_app }.redeem(stage.other()).await;
     assert_eq!(page.status, 200, "{}", page.text());
     assert_eq!(page.json()["scope"], "notes:read");
 }
@@ -216,8 +216,8 @@ async fn n129_a_failure_is_not_kept() {
 #[tokio::test]
 async fn n130_p05_what_was_agreed_to_outlives_the_document() {
     let (stage, host) = Stage::with_documents().await;
-    let (browser, app) = (stage.browser(), client(CLIENT));
-    let code = app.code(&browser).await;
+    let (browser, client_app) = (stage.browser(), client(CLIENT));
+    let code = client_app.code(&browser).await;
     // The target is gone, and then the whole host: the tokens go by what the person has seen.
     host.serves(changed("redirect_uris", json!(["http://127.0.0.1:33418/other"])));
     stage.pass(5);
@@ -225,28 +225,28 @@ async fn n130_p05_what_was_agreed_to_outlives_the_document() {
     assert_eq!(page.status, 200, "N130: {}", page.text());
     host.serves(Reply::With(404, "", String::new()));
     stage.pass(60 * 60);
-    let page = app.refresh(stage.one(), &text(&page.json(), "refresh_token")).await;
+    let page = client_app.refresh(stage.one(), &text(&page.json(), "refresh_token")).await;
     assert_eq!(page.status, 200, "P05: {}", page.text());
     stage.is_good(&text(&page.json(), "access_token")).await;
-    shown("P05", &ask(stage.one(), &app.asks()).await, 400);
+    shown("P05", &ask(stage.one(), &client_app.asks()).await, 400);
 
     // The next person sees what the document says now.
     host.serves(changed("client_name", json!("Another Name")));
     stage.pass(61);
-    let begun = browser.get(&app.asks().path()).await;
+    let begun = browser.get(&client_app.asks().path()).await;
     let page = browser.get(begun.header("location")).await;
     assert!(page.text().contains("Another Name"), "N130");
     stage.pass(24 * 60 * 60);
     host.serves(changed("redirect_uris", json!(["http://127.0.0.1:33418/other"])));
-    shown("N130", &ask(stage.one(), &app.asks()).await, 400);
+    shown("N130", &ask(stage.one(), &client_app.asks()).await, 400);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn n130b_two_hundred_at_once_are_one_fetch() {
     let (stage, host) = Stage::with_documents().await;
-    let app = client(CLIENT);
+    let client_app = client(CLIENT);
     let asking = (0..200).map(|number| {
-        let (web, asked) = ([stage.one(), stage.other()][number % 2], app.asks());
+        let (web, asked) = ([stage.one(), stage.other()][number % 2], client_app.asks());
         async move { ask(web, &asked).await }
     });
     for page in join_all(asking).await {
@@ -275,8 +275,8 @@ async fn n130c_one_host_is_not_asked_more_than_ten_times_a_minute() {
 #[tokio::test]
 async fn made_up_ids_of_a_host_do_not_keep_its_client_from_being_found() {
     let (stage, host) = Stage::with_documents().await;
-    let app = client(CLIENT);
-    welcome("first", &ask(stage.one(), &app.asks()).await);
+    let client_app = client(CLIENT);
+    welcome("first", &ask(stage.one(), &client_app.asks()).await);
     stage.pass(24 * 60 * 60 + 1); // what is kept of the document has ended
     let before = host.requests();
     for number in 0..30 {
@@ -285,7 +285,7 @@ async fn made_up_ids_of_a_host_do_not_keep_its_client_from_being_found() {
     }
     assert_eq!(host.requests() - before, 10, "ids that nobody knows share a budget");
     host.serves(changed("client_name", json!("Another Name")));
-    let (browser, asked) = (stage.browser(), app.asks());
+    let (browser, asked) = (stage.browser(), client_app.asks());
     let begun = browser.get(&asked.path()).await;
     welcome("a known client", &begun);
     let page = browser.get(begun.header("location")).await;
@@ -304,18 +304,22 @@ async fn a_known_client_goes_by_its_snapshot_while_its_document_cannot_be_fetche
     for (number, reply) in away.into_iter().enumerate() {
         let case = format!("{number} {reply:?}");
         let (stage, host) = Stage::with_documents().await;
-        let app = client(CLIENT);
-        welcome(&case, &ask(stage.one(), &app.asks()).await);
+        let client_app = client(CLIENT);
+        welcome(&case, &ask(stage.one(), &client_app.asks()).await);
         host.serves(reply);
         stage.pass(24 * 60 * 60 + 1);
         let before = host.requests();
         for turn in 0..20 {
             let web = [stage.one(), stage.other()][turn % 2];
-            welcome(&case, &ask(web, &app.asks()).await);
+            welcome(&case, &ask(web, &client_app.asks()).await);
         }
         assert!(host.requests() - before <= 2, "{case}: nobody waits for the site each time");
         stage.pass(6 * 24 * 60 * 60 + 60);
-        assert_eq!(ask(stage.other(), &app.asks()).await.status, 400, "{case}: not for ever");
+        assert_eq!(
+            ask(stage.other(), &client_app.asks()).await.status,
+            400,
+            "{case}: not for ever"
+        );
     }
 }
 
@@ -327,12 +331,12 @@ async fn a_snapshot_does_not_stand_in_for_a_document_that_is_gone_or_wrong() {
         changed("client_id", json!("https://other.example.com/client")),
     ] {
         let (stage, host) = Stage::with_documents().await;
-        let app = client(CLIENT);
-        welcome("first", &ask(stage.one(), &app.asks()).await);
+        let client_app = client(CLIENT);
+        welcome("first", &ask(stage.one(), &client_app.asks()).await);
         let case = format!("{reply:?}");
         host.serves(reply);
         stage.pass(24 * 60 * 60 + 1);
-        shown(&case, &ask(stage.other(), &app.asks()).await, 400);
+        shown(&case, &ask(stage.other(), &client_app.asks()).await, 400);
     }
 }
 
@@ -364,7 +368,7 @@ async fn a_page_tells_a_site_out_of_reach_from_a_bad_document() {
 #[tokio::test]
 async fn where_documents_are_off_clients_register() {
     let known = json!({
-        "client_id": "https://known.example.com/client", "client_name": "Known App",
+        "client_id": "https://known.example.com/client", "client_name": "Known ClientApp",
         "redirect_uris": [REDIRECT_URI],
     });
     let stage = Stage::with(&[
@@ -379,7 +383,7 @@ async fn where_documents_are_off_clients_register() {
     let page = ask(stage.one(), &client(CLIENT).asks()).await;
     shown("off", &page, 400);
     assert!(page.text().contains("This app has to register here"), "{}", page.text());
-    stage.app().await.connect(&stage.browser()).await;
+    stage.client_app().await.connect(&stage.browser()).await;
     // A document that the operator has given is no reason to go anywhere.
     client("https://known.example.com/client").connect(&stage.browser()).await;
 }
@@ -392,13 +396,13 @@ async fn p09_a_client_that_would_rather_prove_itself_gets_in() {
     prefers["token_endpoint_auth_methods_supported"] = json!(["private_key_jwt", "none"]);
     prefers["jwks_uri"] = json!("https://app.example.com/keys");
     host.serves(Reply::Json(prefers));
-    let app = client(CLIENT);
+    let client_app = client(CLIENT);
     let ours = format!("{}/mcp?client=chat", stage.one().origin());
-    let asked = app.asks().with("resource", &ours);
+    let asked = client_app.asks().with("resource", &ours);
     let code = Code {
         code: asked.code(&stage.browser().sign_in(&asked).await),
         verifier: asked.verifier,
-        app,
+        client_app,
     };
     let mut form = code.form();
     form.push(("resource".to_owned(), ours));
@@ -413,8 +417,8 @@ async fn p09_a_client_that_would_rather_prove_itself_gets_in() {
 async fn a_client_that_was_taken_back_loses_what_it_was_given_after_a_week() {
     const DAY: u64 = 24 * 60 * 60;
     let (stage, host) = Stage::with_documents().await;
-    let (app, service) = (client(CLIENT), stage.cluster.service());
-    let mut token = text(&app.connect(&stage.browser()).await, "refresh_token");
+    let (client_app, app) = (client(CLIENT), stage.cluster.app());
+    let mut token = text(&client_app.connect(&stage.browser()).await, "refresh_token");
     let gone = || Reply::With(410, "", String::new());
     let away = || Reply::With(500, "", String::new());
     // It comes back in time once, and a host in trouble says nothing.
@@ -425,12 +429,12 @@ async fn a_client_that_was_taken_back_loses_what_it_was_given_after_a_week() {
     for (day, reply) in days.into_iter().enumerate() {
         host.serves(reply);
         stage.pass(DAY);
-        let Rechecked { last, revoked } = cimd::recheck(service.oauth(), None).await.unwrap();
+        let Rechecked { last, revoked } = cimd::recheck(app.oauth(), None).await.unwrap();
         assert_eq!(last.as_ref().map(ClientId::as_str), Some(CLIENT), "day {day}");
         assert_eq!(revoked, 0, "day {day}");
-        let rest = cimd::recheck(service.oauth(), last.as_ref()).await.unwrap();
+        let rest = cimd::recheck(app.oauth(), last.as_ref()).await.unwrap();
         assert_eq!(rest, Rechecked { last: None, revoked: 0 });
-        let page = app.refresh(stage.other(), &token).await;
+        let page = client_app.refresh(stage.other(), &token).await;
         assert_eq!(page.status, 200, "day {day}: {}", page.text());
         token = text(&page.json(), "refresh_token");
     }
@@ -438,8 +442,8 @@ async fn a_client_that_was_taken_back_loses_what_it_was_given_after_a_week() {
     stage.pass(DAY);
     let schedule = worker::schedules::find("client-documents").expect("it is in the list");
     let go = CancellationToken::new();
-    let run = async || schedule.run(service, &Idle, &go).await.unwrap();
+    let run = async || schedule.run(app, &Idle, &go).await.unwrap();
     assert_eq!(run().await, 1);
-    told("gone", &app.refresh(stage.other(), &token).await, 400, "invalid_grant");
+    told("gone", &client_app.refresh(stage.other(), &token).await, 400, "invalid_grant");
     assert_eq!(run().await, 0, "and nobody looks any more");
 }

@@ -18,7 +18,7 @@ use oauth::{
 use sea_orm::{EntityTrait as _, PaginatorTrait as _, QueryFilter as _};
 use serde_json::json;
 use tests::{
-    browser::{App, Browser, Code, Form, form},
+    browser::{Browser, ClientApp, Code, Form, form},
     client::{Page, Stream, Web},
     eventually,
     github::{Manner, ORG, Question},
@@ -55,8 +55,8 @@ struct Opened {
 }
 
 impl Opened {
-    fn app(&self) -> &App {
-        &self.code.app
+    fn client_app(&self) -> &ClientApp {
+        &self.code.client_app
     }
 }
 
@@ -68,10 +68,10 @@ async fn open(stage: &mut Stage) -> Opened {
     let browser = stage.browser();
     let mut disconnect_all = form(&browser.account().await);
     disconnect_all.fields.push(("action".to_owned(), "disconnect_all".to_owned()));
-    let code = stage.app().await.code(&browser).await;
+    let code = stage.client_app().await.code(&browser).await;
     let tokens = code.redeem(stage.one()).await.json();
     let (access, refresh) = (text(&tokens, "access_token"), text(&tokens, "refresh_token"));
-    let service = stage.cluster.service();
+    let app = stage.cluster.app();
     let new = NewToken {
         user: person(),
         client: "command-line".to_owned(),
@@ -80,7 +80,7 @@ async fn open(stage: &mut Stage) -> Opened {
         signed_in_at: None,
         ttl: None,
     };
-    let by_hand = service.oauth().tokens().mint(new).await.unwrap();
+    let by_hand = app.oauth().tokens().mint(new).await.unwrap();
 
     let ada = stage.one().modern(&access).with_capabilities(json!({}));
     stage.cluster.start_worker().await;
@@ -120,7 +120,7 @@ async fn open(stage: &mut Stage) -> Opened {
 async fn claim(stage: &Stage) -> Option<Lease> {
     let what = Claim { worker: "a worker", max: 1, lease: LEASE, newcomers_only: None };
     let claimed =
-        jobs::claim(stage.cluster.service().jobs(), &mut Turn::default(), what).await.unwrap();
+        jobs::claim(stage.cluster.app().jobs(), &mut Turn::default(), what).await.unwrap();
     claimed.into_iter().next().map(|it| it.lease)
 }
 
@@ -171,7 +171,7 @@ async fn look(way: &str, stage: &mut Stage, opened: Opened, ends: Ends) {
     }
     let mut refresh = opened.refresh;
     for web in &webs {
-        let page = opened.code.app.refresh(web, &refresh).await;
+        let page = opened.code.client_app.refresh(web, &refresh).await;
         if ends.refresh {
             let answer = (page.status.as_u16(), &page.json()["error"]);
             assert_eq!(answer, (400, &json!("invalid_grant")), "{way}");
@@ -185,11 +185,11 @@ async fn look(way: &str, stage: &mut Stage, opened: Opened, ends: Ends) {
 }
 
 async fn look_at_jobs(way: &str, stage: &mut Stage, running: &Lease) {
-    let service = stage.cluster.service().clone();
+    let app = stage.cluster.app().clone();
     let attempt = (running.job.clone(), running.number);
-    let kept = jobs::checkpoint(service.db(), &attempt.0, attempt.1, &json!({})).await;
+    let kept = jobs::checkpoint(app.db(), &attempt.0, attempt.1, &json!({})).await;
     assert!(matches!(kept, Err(CheckpointError::Superseded)), "{way}: a checkpoint: {kept:?}");
-    let renewed = jobs::renew(service.jobs(), &[attempt], LEASE).await.unwrap();
+    let renewed = jobs::renew(app.jobs(), &[attempt], LEASE).await.unwrap();
     assert!(renewed.is_empty(), "{way}: a heartbeat");
     assert!(claim(stage).await.is_none(), "{way}: a claim");
 
@@ -203,8 +203,8 @@ async fn look_at_jobs(way: &str, stage: &mut Stage, running: &Lease) {
     let bob = stage.one().modern(token).with_capabilities(json!({}));
     bob.tool("notes_export", json!({})).await.output();
     let unfinished = job_rows::Entity::find().filter(job_rows::COLUMN.ended_at.is_null());
-    assert_eq!(unfinished.count(service.db()).await.unwrap(), 0, "{way}");
-    let mine = job_rows::Entity::owned_by(OCTOCAT).all(service.db()).await.unwrap();
+    assert_eq!(unfinished.count(app.db()).await.unwrap(), 0, "{way}");
+    let mine = job_rows::Entity::owned_by(OCTOCAT).all(app.db()).await.unwrap();
     // The one of the modern call may have been cancelled: its stream was closed.
     let over = [job_rows::Status::Completed, job_rows::Status::Cancelled];
     for job in mine.iter().filter(|it| !over.contains(&it.status)) {
@@ -212,7 +212,7 @@ async fn look_at_jobs(way: &str, stage: &mut Stage, running: &Lease) {
         let told = job.outcome.as_deref().unwrap_or_default();
         assert!(told.contains("The job was stopped, because"), "{way}: {told}");
     }
-    assert_eq!(notes::Entity::find().count(service.db()).await.unwrap(), 0, "{way}: a note");
+    assert_eq!(notes::Entity::find().count(app.db()).await.unwrap(), 0, "{way}: a note");
 }
 
 async fn stage_and_opened(settings: &[(&'static str, &str)]) -> (Stage, Opened) {
@@ -225,18 +225,18 @@ async fn stage_and_opened(settings: &[(&'static str, &str)]) -> (Stage, Opened) 
 #[tokio::test]
 async fn users_block_ends_everything() {
     let (mut stage, opened) = stage_and_opened(&[]).await;
-    let service = stage.cluster.service_of(1).clone();
-    let app = opened.app().clone();
-    assert!(account::block(service.oauth(), &person(), &RequestInfo::none()).await.unwrap());
+    let app = stage.cluster.service_of(1).clone();
+    let client_app = opened.client_app().clone();
+    assert!(account::block(app.oauth(), &person(), &RequestInfo::none()).await.unwrap());
     let (access, by_hand) = (opened.access.clone(), opened.by_hand.clone());
     look("users block", &mut stage, opened, ALL).await;
 
     // What is given after `users unblock` is good, and what was given before is not.
-    account::unblock(service.oauth(), &person(), &RequestInfo::none()).await.unwrap();
+    account::unblock(app.oauth(), &person(), &RequestInfo::none()).await.unwrap();
     let browser = stage.browser();
     browser.account().await;
     assert!(is_signed_in(&browser.at(stage.other())).await);
-    stage.is_good(&text(&app.connect(&browser).await, "access_token")).await;
+    stage.is_good(&text(&client_app.connect(&browser).await, "access_token")).await;
     let new = NewToken {
         user: person(),
         client: "command-line".to_owned(),
@@ -245,7 +245,7 @@ async fn users_block_ends_everything() {
         signed_in_at: None,
         ttl: None,
     };
-    stage.is_good(&service.oauth().tokens().mint(new).await.unwrap()).await;
+    stage.is_good(&app.oauth().tokens().mint(new).await.unwrap()).await;
     for token in [access, by_hand] {
         stage.is_refused(&token).await;
     }
@@ -254,8 +254,8 @@ async fn users_block_ends_everything() {
 #[tokio::test]
 async fn a_deleted_account_leaves_nothing_behind() {
     let (mut stage, opened) = stage_and_opened(&[]).await;
-    let service = stage.cluster.service_of(1);
-    account::delete(service.oauth(), &person(), &RequestInfo::none()).await.unwrap();
+    let app = stage.cluster.service_of(1);
+    account::delete(app.oauth(), &person(), &RequestInfo::none()).await.unwrap();
     look("account deleted", &mut stage, opened, ALL).await;
 }
 
@@ -285,7 +285,7 @@ const MEMBERS: [(&str, &str); 2] =
 async fn whoever_is_no_member_at_a_new_sign_in_is_out() {
     let (mut stage, opened) = stage_and_opened(&MEMBERS).await;
     stage.github.answers(Question::Membership, Manner::Status(404));
-    let page = stage.browser().at(stage.other()).sign_in(&opened.app().asks()).await;
+    let page = stage.browser().at(stage.other()).sign_in(&opened.client_app().asks()).await;
     assert_eq!(page.status, 403, "{}", page.text());
     look("no member", &mut stage, opened, ALL).await;
 }
@@ -294,7 +294,7 @@ async fn whoever_is_no_member_at_a_new_sign_in_is_out() {
 async fn a_sign_in_that_finds_out_nothing_ends_nothing() {
     let (stage, opened) = stage_and_opened(&MEMBERS).await;
     stage.github.answers(Question::Membership, Manner::Status(500));
-    let page = stage.browser().at(stage.other()).sign_in(&opened.app().asks()).await;
+    let page = stage.browser().at(stage.other()).sign_in(&opened.client_app().asks()).await;
     assert_eq!(page.status, 303, "{}", page.text());
     is_all_there(&stage, &opened).await;
 }
@@ -304,7 +304,7 @@ async fn an_answer_about_another_organization_does_not_hold() {
     let (mut stage, opened) = stage_and_opened(&MEMBERS).await;
     let changed = stage.cluster.join(&[("ALLOWED_GITHUB_ORG", "another-org")]).await;
     stage.github.answers(Question::Membership, Manner::Status(404));
-    let page = opened.app().refresh(stage.cluster.web(changed), &opened.refresh).await;
+    let page = opened.client_app().refresh(stage.cluster.web(changed), &opened.refresh).await;
     assert_eq!(page.json()["error"], "invalid_grant", "at once, not after a quarter of an hour");
     look("another organization", &mut stage, opened, ALL).await;
 }
@@ -313,7 +313,7 @@ async fn an_answer_about_another_organization_does_not_hold() {
 async fn a_grant_that_ends_takes_along_what_was_begun_with_it() {
     for way in ["/revoke", "/account", "all apps", "a code", "a refresh token", "clients revoke"] {
         let (mut stage, opened) = stage_and_opened(&[]).await;
-        let app = opened.app();
+        let client_app = opened.client_app();
         let account = async |action: &str| {
             let page = opened.browser.get("/account").await;
             let mut form = form(&page);
@@ -321,7 +321,9 @@ async fn a_grant_that_ends_takes_along_what_was_begun_with_it() {
             assert_eq!(opened.browser.submit(&form, "").await.status, 303, "{way}");
         };
         match way {
-            "/revoke" => assert_eq!(app.revoke(stage.one(), &opened.access).await.status, 200),
+            "/revoke" => {
+                assert_eq!(client_app.revoke(stage.one(), &opened.access).await.status, 200)
+            }
             "/account" => account("disconnect").await,
             "all apps" => account("disconnect_all").await,
             "a code" => {
@@ -329,18 +331,18 @@ async fn a_grant_that_ends_takes_along_what_was_begun_with_it() {
                 assert_eq!(opened.code.redeem(stage.other()).await.status, 400);
             }
             "a refresh token" => {
-                let second = app.refresh(stage.one(), &opened.refresh).await.json();
+                let second = client_app.refresh(stage.one(), &opened.refresh).await.json();
                 let second = text(&second, "refresh_token");
-                assert_eq!(app.refresh(stage.one(), &second).await.status, 200);
+                assert_eq!(client_app.refresh(stage.one(), &second).await.status, 200);
                 stage.pass(121);
-                assert_eq!(app.refresh(stage.other(), &opened.refresh).await.status, 400);
+                assert_eq!(client_app.refresh(stage.other(), &opened.refresh).await.status, 400);
             }
             _ => {
                 // A code that is on its way does not become a grant.
-                let late = app.code(&opened.browser).await;
-                let client = ClientId(app.id.clone());
-                let service = stage.cluster.service();
-                revoke::client(service.oauth(), &client, Reason::Operator, &RequestInfo::none())
+                let late = client_app.code(&opened.browser).await;
+                let client = ClientId(client_app.id.clone());
+                let app = stage.cluster.app();
+                revoke::client(app.oauth(), &client, Reason::Operator, &RequestInfo::none())
                     .await
                     .unwrap();
                 assert_eq!(late.redeem(stage.one()).await.status, 400);
@@ -351,24 +353,24 @@ async fn a_grant_that_ends_takes_along_what_was_begun_with_it() {
 }
 
 async fn kid(stage: &Stage) -> entity::Kid {
-    let keys = stage.cluster.service().oauth().keys().list().await.unwrap();
+    let keys = stage.cluster.app().oauth().keys().list().await.unwrap();
     keys.into_iter().find(|it| it.signs).unwrap().kid
 }
 
 #[tokio::test]
 async fn a_revoked_key_ends_what_was_begun_with_its_tokens() {
     let (mut stage, opened) = stage_and_opened(&[]).await;
-    let (kid, service) = (kid(&stage).await, stage.cluster.service_of(1));
-    assert!(revoke::key(service.oauth(), &kid, &RequestInfo::none()).await.unwrap());
+    let (kid, app) = (kid(&stage).await, stage.cluster.service_of(1));
+    assert!(revoke::key(app.oauth(), &kid, &RequestInfo::none()).await.unwrap());
     look("keys revoke", &mut stage, opened, ONE_KEY).await;
 }
 
 #[tokio::test]
 async fn what_nobody_was_told_of_is_found() {
     let (mut stage, opened) = stage_and_opened(&[]).await;
-    let (kid, service) = (kid(&stage).await, stage.cluster.service_of(1).clone());
+    let (kid, app) = (kid(&stage).await, stage.cluster.service_of(1).clone());
     // The row alone: no signal, and no job is ended.
-    assert!(service.oauth().keys().revoke(&kid, &RequestInfo::none()).await.unwrap());
+    assert!(app.oauth().keys().revoke(&kid, &RequestInfo::none()).await.unwrap());
     for (_, mut stream) in opened.streams {
         stream.rest().await;
     }
@@ -377,7 +379,7 @@ async fn what_nobody_was_told_of_is_found() {
     assert!(claim(&stage).await.is_none());
     // The heartbeat of a worker finds the job that runs.
     let these = jobs::DeniedJobs::These(vec![opened.running.job.clone()]);
-    let ended: Vec<JobId> = jobs::end_denied(service.jobs(), &these).await.unwrap();
+    let ended: Vec<JobId> = jobs::end_denied(app.jobs(), &these).await.unwrap();
     assert!(ended.is_empty() || ended == [opened.running.job.clone()]);
     look_at_jobs("no signal", &mut stage, &opened.running).await;
 }
@@ -388,9 +390,9 @@ async fn somebody_who_never_signed_in_can_be_blocked() {
     let token = stage.cluster.token("ada").await;
     stage.is_good(&token).await;
     let ada = UserId::new("dev:ada");
-    let service = stage.cluster.service();
-    assert!(account::block(service.oauth(), &ada, &RequestInfo::none()).await.unwrap());
-    assert!(!account::block(service.oauth(), &ada, &RequestInfo::none()).await.unwrap());
+    let app = stage.cluster.app();
+    assert!(account::block(app.oauth(), &ada, &RequestInfo::none()).await.unwrap());
+    assert!(!account::block(app.oauth(), &ada, &RequestInfo::none()).await.unwrap());
     stage.is_refused(&token).await;
     stage.is_good(&stage.cluster.token("bob").await).await;
 }

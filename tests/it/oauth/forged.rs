@@ -61,7 +61,7 @@ impl Forge {
             last_signed_at: Set(Some(now)),
             replace_at: Set(None),
         };
-        Entity::insert(row).exec_without_returning(stage.cluster.service().db()).await.unwrap();
+        Entity::insert(row).exec_without_returning(stage.cluster.app().db()).await.unwrap();
         Self { kid, jwk, pkcs8, pair }
     }
 
@@ -288,7 +288,7 @@ async fn n133b_a_key_counts_only_while_it_is_trusted() {
     Entity::update_many()
         .col_expr(Column::ActivateAt, Expr::value(later))
         .filter(COLUMN.kid.eq(Kid(forge.kid.clone())))
-        .exec(stage.cluster.service().db())
+        .exec(stage.cluster.app().db())
         .await
         .unwrap();
     let token = forge.token(&forge.header().to_string(), &claims(&stage).to_string());

@@ -40,7 +40,7 @@ async fn n131_both_documents_name_us_as_configured() {
 #[tokio::test]
 async fn n132_keys_are_public_and_sign_what_they_say() {
     let stage = Stage::new().await;
-    let token = text(&stage.app().await.connect(&stage.browser()).await, "access_token");
+    let token = text(&stage.client_app().await.connect(&stage.browser()).await, "access_token");
     let part = |number| -> Value {
         let part = token.split('.').nth(number).expect("a token has three parts");
         let bytes = URL_SAFE_NO_PAD.decode(part).expect("it is base64url");
@@ -67,7 +67,7 @@ async fn n132_keys_are_public_and_sign_what_they_say() {
 #[tokio::test]
 async fn n134_a_page_from_elsewhere_is_not_let_in() {
     let stage = Stage::new().await;
-    let token = text(&stage.app().await.connect(&stage.browser()).await, "access_token");
+    let token = text(&stage.client_app().await.connect(&stage.browser()).await, "access_token");
     for (name, value, status) in
         [("origin", "https://evil.example", 403), ("host", "evil.example", 421)]
     {

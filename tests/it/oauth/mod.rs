@@ -27,7 +27,7 @@ use entity::oauth_audit;
 use sea_orm::{ConnectionTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter as _};
 use serde_json::{Value, json};
 use tests::{
-    browser::{App, Browser},
+    browser::{Browser, ClientApp},
     client::{Page, Web},
     cluster::{Cluster, Database, Setup},
     documents::DocumentHost,
@@ -115,8 +115,8 @@ impl Stage {
         Browser::new(&self.cluster)
     }
 
-    async fn app(&self) -> App {
-        App::register(self.one()).await
+    async fn client_app(&self) -> ClientApp {
+        ClientApp::register(self.one()).await
     }
 
     fn pass(&self, seconds: u64) {
@@ -138,7 +138,7 @@ impl Stage {
     async fn audited(&self, event: &str) -> u64 {
         oauth_audit::Entity::find()
             .filter(oauth_audit::COLUMN.event.eq(event))
-            .count(self.cluster.service().db())
+            .count(self.cluster.app().db())
             .await
             .expect("the database is there")
     }
@@ -154,7 +154,7 @@ impl Stage {
 
     async fn rename(&self, from: &str, to: &str) {
         let statement = format!("ALTER TABLE {from} RENAME TO {to}");
-        let db = self.cluster.service().db();
+        let db = self.cluster.app().db();
         db.execute_unprepared(&statement).await.expect("the table is there");
     }
 

@@ -40,9 +40,9 @@ fn with_status(pages: &[Page], status: u16) -> Vec<&Page> {
 #[tokio::test(flavor = "multi_thread")]
 async fn n81_one_of_many_redeems_a_code() {
     let stage = Stage::new().await;
-    let (browser, app) = (stage.browser(), stage.app().await);
+    let (browser, client_app) = (stage.browser(), stage.client_app().await);
     for round in 0..ROUNDS {
-        let code = app.code(&browser).await;
+        let code = client_app.code(&browser).await;
         let racers = (0..RACERS).map(|number| {
             let web = if number % 2 == 0 { stage.one() } else { stage.other() };
             code.redeem(web)
@@ -59,12 +59,12 @@ async fn n81_one_of_many_redeems_a_code() {
 #[tokio::test(flavor = "multi_thread")]
 async fn n90_many_who_refresh_get_one_successor() {
     let stage = Stage::new().await;
-    let app = stage.app().await;
-    let mut token = text(&app.connect(&stage.browser()).await, "refresh_token");
+    let client_app = stage.client_app().await;
+    let mut token = text(&client_app.connect(&stage.browser()).await, "refresh_token");
     for round in 0..ROUNDS {
         let racers = (0..RACERS).map(|number| {
             let web = if number % 2 == 0 { stage.one() } else { stage.other() };
-            app.refresh(web, &token)
+            client_app.refresh(web, &token)
         });
         let pages = join_all(racers).await;
         let refused: Vec<String> =
@@ -81,9 +81,9 @@ async fn n90_many_who_refresh_get_one_successor() {
 #[tokio::test(flavor = "multi_thread")]
 async fn n62_one_of_many_comes_back_from_github() {
     let stage = Stage::new().await;
-    let (browser, app) = (stage.browser(), stage.app().await);
+    let (browser, client_app) = (stage.browser(), stage.client_app().await);
     for round in 0..ROUNDS {
-        let asked = app.asks();
+        let asked = client_app.asks();
         let callback = browser.to_callback(&asked).await;
         let arrive = |browser: Browser| {
             let callback = &callback;
@@ -100,9 +100,9 @@ async fn n62_one_of_many_comes_back_from_github() {
 #[tokio::test(flavor = "multi_thread")]
 async fn n55_one_of_many_clicks_counts() {
     let stage = Stage::new().await;
-    let (browser, app) = (stage.browser(), stage.app().await);
+    let (browser, client_app) = (stage.browser(), stage.client_app().await);
     for round in 0..ROUNDS {
-        let form = browser.to_consent(&app.asks()).await;
+        let form = browser.to_consent(&client_app.asks()).await;
         let click = |browser: Browser| {
             let form = &form;
             async move { browser.submit(form, "approve").await }
@@ -119,7 +119,7 @@ async fn n55_one_of_many_clicks_counts() {
 async fn instances_that_start_on_an_empty_table_of_keys_agree_on_one() {
     let mut cluster = Setup::new(Database::Postgres).start().await;
     for round in 0..ROUNDS {
-        Keys::delete_many().exec(cluster.service().db()).await.unwrap();
+        Keys::delete_many().exec(cluster.app().db()).await.unwrap();
         let mut fresh = Vec::new();
         for _ in 0..BOOTING {
             fresh.push(cluster.join(&[]).await);
@@ -128,7 +128,7 @@ async fn instances_that_start_on_an_empty_table_of_keys_agree_on_one() {
         let documents: BTreeSet<String> =
             join_all(asking).await.iter().map(|page| page.json().to_string()).collect();
         assert_eq!(documents.len(), 1, "round {round}: {documents:#?}");
-        let rows = Keys::find().all(cluster.service().db()).await.unwrap();
+        let rows = Keys::find().all(cluster.app().db()).await.unwrap();
         let states: Vec<State> = rows.iter().map(|it| it.state).collect();
         assert_eq!(states, [State::Active], "round {round}");
         for &index in &fresh {

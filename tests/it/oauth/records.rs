@@ -15,7 +15,7 @@ use reqwest::RequestBuilder;
 use sea_orm::EntityTrait as _;
 use serde_json::json;
 use tests::{
-    browser::{App, Browser, REDIRECT_URI, answer, encode, post_request},
+    browser::{Browser, ClientApp, REDIRECT_URI, answer, encode, post_request},
     client::Page,
     github::{self, Question},
 };
@@ -25,7 +25,7 @@ use super::{Stage, text};
 
 /// The rows of one event.
 async fn rows(stage: &Stage, event: &str) -> Vec<oauth_audit::Model> {
-    let all = oauth_audit::Entity::find().all(stage.cluster.service().db()).await.unwrap();
+    let all = oauth_audit::Entity::find().all(stage.cluster.app().db()).await.unwrap();
     all.into_iter().filter(|it| it.event == event).collect()
 }
 
@@ -49,8 +49,8 @@ async fn visit(browser: &Browser, address: &str, id: &str) -> Page {
     browser.read(named(browser.request(reqwest::Method::GET, address), id)).await
 }
 
-async fn decide(browser: &Browser, app: &App, decision: &str, id: &str) -> Page {
-    let form = browser.to_consent(&app.asks()).await;
+async fn decide(browser: &Browser, client_app: &ClientApp, decision: &str, id: &str) -> Page {
+    let form = browser.to_consent(&client_app.asks()).await;
     let request = browser.form_request(&form, decision).header("sec-fetch-site", "same-origin");
     browser.read(named(request, id)).await
 }
@@ -58,14 +58,14 @@ async fn decide(browser: &Browser, app: &App, decision: &str, id: &str) -> Page 
 #[tokio::test]
 async fn n138_each_event_is_written_once_with_its_request() {
     let stage = Stage::with(&[("ALLOWED_GITHUB_LOGINS", "octocat")]).await;
-    let (browser, app) = (stage.browser(), stage.app().await);
+    let (browser, client_app) = (stage.browser(), stage.client_app().await);
     let send = async |path: &str, form: &[(String, String)], id: &str| {
         let request = named(post_request(stage.one(), path), id);
         Page::read(request.body(encode(form))).await
     };
 
     // Sign-in, consent, code and token.
-    let asked = app.asks();
+    let asked = client_app.asks();
     let form = browser.to_consent(&asked).await;
     let request = browser.form_request(&form, "approve").header("sec-fetch-site", "same-origin");
     let approved = browser.read(named(request, "r-consent")).await;
@@ -73,7 +73,7 @@ async fn n138_each_event_is_written_once_with_its_request() {
     let code = tests::browser::Code {
         code: asked.code(&visit(&browser, &callback, "r-callback").await),
         verifier: asked.verifier.clone(),
-        app: app.clone(),
+        client_app: client_app.clone(),
     };
     let tokens = send("/token", &code.form(), "r-token").await.json();
     written_once("consent", &stage, "consent_given", "r-consent").await;
@@ -82,64 +82,64 @@ async fn n138_each_event_is_written_once_with_its_request() {
     written_once("token", &stage, "token_issued", "r-token").await;
 
     // Deny, and a gate that stays closed.
-    assert_eq!(decide(&browser, &app, "deny", "r-deny").await.status, 303);
+    assert_eq!(decide(&browser, &client_app, "deny", "r-deny").await.status, 303);
     written_once("deny", &stage, "consent_denied", "r-deny").await;
     stage.github.sign_in_as(7, "mallory");
-    let callback = browser.to_callback(&app.asks()).await;
+    let callback = browser.to_callback(&client_app.asks()).await;
     assert_eq!(visit(&browser, &callback, "r-gate").await.status, 403);
     written_once("gate", &stage, "sign_in_refused", "r-gate").await;
     stage.github.sign_in_as(583_231, "octocat");
 
     // Refresh, recovery, and a replay.
     let first = text(&tokens, "refresh_token");
-    let page = send("/token", &app.refreshing(&first), "r-refresh").await;
+    let page = send("/token", &client_app.refreshing(&first), "r-refresh").await;
     assert_eq!(page.status, 200, "{}", page.text());
     written_once("refresh", &stage, "token_refreshed", "r-refresh").await;
     stage.pass(600);
-    let page = send("/token", &app.refreshing(&first), "r-recover").await;
+    let page = send("/token", &client_app.refreshing(&first), "r-recover").await;
     assert_eq!(page.status, 200, "{}", page.text());
     written_once("recovery", &stage, "refresh_recovered", "r-recover").await;
     stage.pass(600);
-    send("/token", &app.refreshing(&first), "r-replay").await;
+    send("/token", &client_app.refreshing(&first), "r-replay").await;
     written_once("refresh replay", &stage, "refresh_replayed", "r-replay").await;
 
     // A replayed code.
-    let code = app.code(&browser).await;
+    let code = client_app.code(&browser).await;
     assert_eq!(code.redeem(stage.one()).await.status, 200);
     stage.pass(11);
     send("/token", &code.form(), "r-code").await;
     written_once("code replay", &stage, "code_replayed", "r-code").await;
 
     // A revocation, by the client and by operators.
-    let tokens = app.connect(&browser).await;
+    let tokens = client_app.connect(&browser).await;
     let form = tests::browser::owned(&[
-        ("client_id", &app.id),
+        ("client_id", &client_app.id),
         ("token", &text(&tokens, "refresh_token")),
     ]);
     for _ in 0..2 {
         assert_eq!(send("/revoke", &form, "r-revoke").await.status, 200);
     }
     written_once("revoke", &stage, "grant_revoked", "r-revoke").await;
-    app.connect(&browser).await;
-    let (service, ada) = (stage.cluster.service(), UserId::new("github:583231"));
+    client_app.connect(&browser).await;
+    let (app, ada) = (stage.cluster.app(), UserId::new("github:583231"));
     let operator = RequestInfo::new("r-operator", Some([127, 0, 0, 1].into()), None);
-    let client = ClientId(app.id.clone());
-    revoke::client(service.oauth(), &client, Reason::Operator, &operator).await.unwrap();
+    let client = ClientId(client_app.id.clone());
+    revoke::client(app.oauth(), &client, Reason::Operator, &operator).await.unwrap();
     written_once("operator", &stage, "grant_revoked", "r-operator").await;
-    account::block(service.oauth(), &ada, &operator).await.unwrap();
-    account::unblock(service.oauth(), &ada, &operator).await.unwrap();
+    account::block(app.oauth(), &ada, &operator).await.unwrap();
+    account::unblock(app.oauth(), &ada, &operator).await.unwrap();
     written_once("block", &stage, "user_blocked", "r-operator").await;
     written_once("unblock", &stage, "user_unblocked", "r-operator").await;
-    service.oauth().keys().rotate(&operator).await.unwrap();
+    app.oauth().keys().rotate(&operator).await.unwrap();
     written_once("keys", &stage, "key_rotation_requested", "r-operator").await;
     written_once("keys", &stage, "key_created", "").await;
 
     // What led nowhere because nothing was known about it is not worth a row.
-    let rows = oauth_audit::Entity::find().all(service.db()).await.unwrap();
+    let rows = oauth_audit::Entity::find().all(app.db()).await.unwrap();
     let before = rows.len();
     send("/token", &tests::browser::with(&code.form(), "code", "mac_x"), "r-garbage").await;
     send("/revoke", &tests::browser::with(&form, "token", "x"), "r-nothing").await;
-    let after = oauth_audit::Entity::find().all(service.db()).await.unwrap().len();
+    let after = oauth_audit::Entity::find().all(app.db()).await.unwrap().len();
     assert_eq!(before, after, "N138");
 }
 
@@ -168,7 +168,7 @@ impl<'a> MakeWriter<'a> for Lines {
 
 /// Our own crates say all that they can, the others what they say in production.
 const FILTER: &str =
-    "info,service=trace,oauth=trace,jobs=trace,platform=trace,web=trace,mcp=trace,entity=trace";
+    "info,app=trace,oauth=trace,jobs=trace,platform=trace,web=trace,mcp=trace,entity=trace";
 
 // One thread: a subscriber for this test alone hears all that its instances say.
 #[tokio::test(flavor = "current_thread")]
@@ -195,22 +195,22 @@ async fn n137_no_secret_is_written_anywhere() {
     let metadata = json!({
         "redirect_uris": [REDIRECT_URI], "token_endpoint_auth_method": "client_secret_post",
     });
-    let app = App::register_with(stage.one(), metadata).await;
+    let client_app = ClientApp::register_with(stage.one(), metadata).await;
     let own = |form: Vec<(String, String)>| {
-        let secret = app.secret.clone().expect("it asked for one");
+        let secret = client_app.secret.clone().expect("it asked for one");
         [form, tests::browser::owned(&[("client_secret", &secret)])].concat()
     };
     let mut secrets: BTreeSet<String> = [
         SIGNING_SECRET,
         github::CLIENT_SECRET,
         "a data key of thirty-two bytes or more",
-        app.secret.as_deref().expect("it asked for one"),
+        client_app.secret.as_deref().expect("it asked for one"),
     ]
     .map(str::to_owned)
     .into();
 
     let browser = stage.browser();
-    let (asked, denied) = (app.asks(), app.asks());
+    let (asked, denied) = (client_app.asks(), client_app.asks());
     let form = browser.to_consent(&asked).await;
     secrets.extend(browser.secrets());
     secrets.extend(form.fields.iter().map(|(_, value)| value.clone()));
@@ -222,7 +222,7 @@ async fn n137_no_secret_is_written_anywhere() {
     let code = tests::browser::Code {
         code: asked.code(&browser.get(&callback).await),
         verifier: asked.verifier.clone(),
-        app: app.clone(),
+        client_app: client_app.clone(),
     };
     secrets.extend([code.code.clone(), code.verifier.clone(), asked.state.clone()]);
     browser.get(&callback).await;
@@ -234,7 +234,7 @@ async fn n137_no_secret_is_written_anywhere() {
     };
     let tokens = send("/token", code.form()).await.json();
     let (access, refresh) = (text(&tokens, "access_token"), text(&tokens, "refresh_token"));
-    let next = text(&send("/token", app.refreshing(&refresh)).await.json(), "refresh_token");
+    let next = text(&send("/token", client_app.refreshing(&refresh)).await.json(), "refresh_token");
     secrets.extend([access.clone(), refresh.clone(), next.clone()]);
     stage.is_good(&access).await;
 
@@ -242,24 +242,25 @@ async fn n137_no_secret_is_written_anywhere() {
     stage.takes(stage.one(), &format!("{access}x")).await;
     for table in ["oauth_grants", "oauth_refresh_tokens", "oauth_codes"] {
         stage.hide(table).await;
-        send("/token", app.refreshing(&next)).await;
+        send("/token", client_app.refreshing(&next)).await;
         send("/token", code.form()).await;
-        send("/revoke", tests::browser::owned(&[("client_id", &app.id), ("token", &next)])).await;
+        send("/revoke", tests::browser::owned(&[("client_id", &client_app.id), ("token", &next)]))
+            .await;
         stage.bring_back(table).await;
     }
     stage.github.answers(Question::Exchange, github::Manner::HangUp);
-    browser.sign_in(&app.asks()).await;
+    browser.sign_in(&client_app.asks()).await;
     stage.pass(60 * 60);
-    send("/token", app.refreshing(&refresh)).await;
+    send("/token", client_app.refreshing(&refresh)).await;
     send("/token", code.form()).await;
 
     let mut written = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
     assert!(written.contains("POST /token answered 200"), "it was heard: {written:.2000}");
-    for row in oauth_audit::Entity::find().all(stage.cluster.service().db()).await.unwrap() {
+    for row in oauth_audit::Entity::find().all(stage.cluster.app().db()).await.unwrap() {
         writeln!(written, "{row:?}").unwrap();
     }
-    let config = stage.cluster.service().config();
-    writeln!(written, "{config:?} {:?} {:?}", stage.cluster.service(), config.github).unwrap();
+    let config = stage.cluster.app().config();
+    writeln!(written, "{config:?} {:?} {:?}", stage.cluster.app(), config.github).unwrap();
     for secret in &secrets {
         // What is too short to be a secret would be found by chance.
         if secret.len() < 16 {

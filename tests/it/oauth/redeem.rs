@@ -4,7 +4,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use sea_orm::ConnectionTrait as _;
 use serde_json::json;
 use tests::{
-    browser::{App, Code, encode, owned, post, post_request, with},
+    browser::{ClientApp, Code, encode, owned, post, post_request, with},
     client::Page,
     in_time,
 };
@@ -18,7 +18,7 @@ use super::{Stage, shown, text, told};
 #[tokio::test]
 async fn a_client_with_nothing_but_the_address_gets_in() {
     let stage = Stage::new().await;
-    let tokens = stage.app().await.connect(&stage.browser()).await;
+    let tokens = stage.client_app().await.connect(&stage.browser()).await;
     assert_eq!(tokens["token_type"], "Bearer");
     assert_eq!(tokens["scope"], "notes:read notes:write");
     assert_eq!(tokens["expires_in"], 1800);
@@ -37,7 +37,7 @@ async fn not_burned(case: &str, stage: &Stage, code: &Code) {
 #[tokio::test]
 async fn a_wrong_request_leaves_the_code_as_it_is() {
     let stage = Stage::new().await;
-    let (browser, app) = (stage.browser(), stage.app().await);
+    let (browser, client_app) = (stage.browser(), stage.client_app().await);
     let long: &'static str = "a".repeat(129).leak();
     for (case, field, value, error) in [
         ("N33", "resource", Some("https://other.example/mcp"), "invalid_target"),
@@ -86,22 +86,22 @@ async fn a_wrong_request_leaves_the_code_as_it_is() {
             "unsupported_grant_type",
         ),
     ] {
-        let code = app.code(&browser).await;
+        let code = client_app.code(&browser).await;
         let page = post(stage.one(), "/token", &with(&code.form(), field, value)).await;
         told(case, &page, 400, error);
         not_burned(case, &stage, &code).await;
     }
 
     // The challenge has travelled through the browser: it is no verifier.
-    let code = app.code(&browser).await;
+    let code = client_app.code(&browser).await;
     let mut form = with(&code.form(), "code_verifier", None);
     form.push(("code_verifier".to_owned(), tests::browser::challenge(&code.verifier)));
     told("N73", &post(stage.one(), "/token", &form).await, 400, "invalid_grant");
     not_burned("N73", &stage, &code).await;
 
-    let code = app.code(&browser).await;
+    let code = client_app.code(&browser).await;
     let mut form = with(&code.form(), "client_id", None);
-    form.push(("client_id".to_owned(), stage.app().await.id));
+    form.push(("client_id".to_owned(), stage.client_app().await.id));
     told("N75", &post(stage.one(), "/token", &form).await, 400, "invalid_grant");
     not_burned("N75", &stage, &code).await;
 }
@@ -109,7 +109,7 @@ async fn a_wrong_request_leaves_the_code_as_it_is() {
 #[tokio::test]
 async fn n72_the_third_wrong_verifier_ends_the_code() {
     let stage = Stage::new().await;
-    let code = stage.app().await.code(&stage.browser()).await;
+    let code = stage.client_app().await.code(&stage.browser()).await;
     let wrong =
         with(&code.form(), "code_verifier", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
     for web in [stage.one(), stage.other(), stage.one()] {
@@ -121,11 +121,11 @@ async fn n72_the_third_wrong_verifier_ends_the_code() {
 #[tokio::test]
 async fn n76_a_code_is_good_for_a_minute() {
     let stage = Stage::new().await;
-    let (browser, app) = (stage.browser(), stage.app().await);
-    let in_time = app.code(&browser).await;
+    let (browser, client_app) = (stage.browser(), stage.client_app().await);
+    let in_time = client_app.code(&browser).await;
     stage.pass(59);
     assert_eq!(in_time.redeem(stage.other()).await.status, 200);
-    let late = app.code(&browser).await;
+    let late = client_app.code(&browser).await;
     stage.pass(61);
     told("N76", &late.redeem(stage.other()).await, 400, "invalid_grant");
 }
@@ -133,8 +133,8 @@ async fn n76_a_code_is_good_for_a_minute() {
 #[tokio::test]
 async fn n77_a_replay_ends_the_grant() {
     let stage = Stage::new().await;
-    let (browser, app) = (stage.browser(), stage.app().await);
-    let code = app.code(&browser).await;
+    let (browser, client_app) = (stage.browser(), stage.client_app().await);
+    let code = client_app.code(&browser).await;
     let tokens = code.redeem(stage.one()).await.json();
     let access = text(&tokens, "access_token");
 
@@ -147,22 +147,22 @@ async fn n77_a_replay_ends_the_grant() {
         with(&code.form(), "code_verifier", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
     told("N78", &post(stage.one(), "/token", &wrong).await, 400, "invalid_grant");
     let mut other = with(&code.form(), "client_id", None);
-    other.push(("client_id".to_owned(), stage.app().await.id));
+    other.push(("client_id".to_owned(), stage.client_app().await.id));
     told("N78", &post(stage.one(), "/token", &other).await, 400, "invalid_grant");
     stage.is_good(&access).await;
 
     told("N77", &code.redeem(stage.other()).await, 400, "invalid_grant");
     stage.is_refused(&access).await;
     assert_eq!(stage.audited("code_replayed").await, 1, "N77");
-    let refreshed = app.refresh(stage.one(), &text(&tokens, "refresh_token")).await;
+    let refreshed = client_app.refresh(stage.one(), &text(&tokens, "refresh_token")).await;
     told("N77", &refreshed, 400, "invalid_grant");
 }
 
 #[tokio::test]
 async fn what_is_no_token_request_is_refused() {
     let stage = Stage::new().await;
-    let app = stage.app().await;
-    let code = app.code(&stage.browser()).await;
+    let client_app = stage.client_app().await;
+    let code = client_app.code(&stage.browser()).await;
     let body = encode(&code.form());
     let web = stage.one();
 
@@ -222,10 +222,10 @@ async fn n82_a_client_without_refresh_tokens_cannot_refresh() {
         "redirect_uris": [tests::browser::REDIRECT_URI],
         "grant_types": ["authorization_code"],
     });
-    let app = App::register_with(stage.one(), metadata).await;
-    let tokens = app.connect(&stage.browser()).await;
+    let client_app = ClientApp::register_with(stage.one(), metadata).await;
+    let tokens = client_app.connect(&stage.browser()).await;
     assert_eq!(tokens.get("refresh_token"), None);
-    let page = app.refresh(stage.one(), "mrt_anything").await;
+    let page = client_app.refresh(stage.one(), "mrt_anything").await;
     told("N82", &page, 400, "unauthorized_client");
 }
 
@@ -236,18 +236,18 @@ async fn n86_a_client_with_a_secret_proves_it() {
         "redirect_uris": [tests::browser::REDIRECT_URI],
         "token_endpoint_auth_method": "client_secret_basic",
     });
-    let app = App::register_with(stage.one(), metadata).await;
-    let secret = app.secret.clone().expect("it asked for one");
-    let code = app.code(&stage.browser()).await;
+    let client_app = ClientApp::register_with(stage.one(), metadata).await;
+    let secret = client_app.secret.clone().expect("it asked for one");
+    let code = client_app.code(&stage.browser()).await;
     let (web, bare) = (stage.one(), with(&code.form(), "client_id", None));
     let basic =
         |id: &str, secret: &str| format!("Basic {}", STANDARD.encode(format!("{id}:{secret}")));
 
     for (case, header) in [
-        ("wrong secret", basic(&app.id, "wrong")),
-        ("no secret", basic(&app.id, "")),
+        ("wrong secret", basic(&client_app.id, "wrong")),
+        ("no secret", basic(&client_app.id, "")),
         ("malformed", "Basic !!!".to_owned()),
-        ("another client", basic(&stage.app().await.id, &secret)),
+        ("another client", basic(&stage.client_app().await.id, &secret)),
     ] {
         let request = post_request(web, "/token").header("authorization", header);
         let page = Page::read(request.body(encode(&bare))).await;
@@ -259,17 +259,18 @@ async fn n86_a_client_with_a_secret_proves_it() {
     told("N86 no secret at all", &page, 401, "invalid_client");
     let mut both = code.form();
     both.push(("client_secret".to_owned(), secret.clone()));
-    let request = post_request(web, "/token").header("authorization", basic(&app.id, &secret));
+    let request =
+        post_request(web, "/token").header("authorization", basic(&client_app.id, &secret));
     let page = Page::read(request.body(encode(&both))).await;
     told("N86 both", &page, 400, "invalid_request");
 
     let request = post_request(web, "/token")
-        .header("authorization", basic(&app.id, &secret))
-        .header("authorization", basic(&app.id, &secret));
+        .header("authorization", basic(&client_app.id, &secret))
+        .header("authorization", basic(&client_app.id, &secret));
     let page = Page::read(request.body(encode(&bare))).await;
     told("N86 twice", &page, 400, "invalid_request");
 
-    let public = stage.app().await.code(&stage.browser()).await;
+    let public = stage.client_app().await.code(&stage.browser()).await;
     let mut form = public.form();
     form.push(("client_secret".to_owned(), secret.clone()));
     let page = post(web, "/token", &form).await;
@@ -278,7 +279,7 @@ async fn n86_a_client_with_a_secret_proves_it() {
     // The header of something else beside it is no credential, and no reason to refuse.
     let request = post_request(web, "/token")
         .header("authorization", "Bearer of-an-earlier-sign-in")
-        .header("authorization", basic(&app.id, &secret));
+        .header("authorization", basic(&client_app.id, &secret));
     let page = Page::read(request.body(encode(&bare))).await;
     assert_eq!(page.status, 200, "{}", page.text());
 
@@ -286,7 +287,7 @@ async fn n86_a_client_with_a_secret_proves_it() {
     let token = text(&page.json(), "refresh_token");
     let form = [("grant_type", "refresh_token"), ("refresh_token", &token)];
     let both = [&form[..], &[("client_secret", &secret)]].concat();
-    let request = post_request(web, "/token").header("authorization", basic(&app.id, ""));
+    let request = post_request(web, "/token").header("authorization", basic(&client_app.id, ""));
     let page = Page::read(request.body(encode(&both))).await;
     assert_eq!(page.status, 200, "{}", page.text());
 }
@@ -294,9 +295,9 @@ async fn n86_a_client_with_a_secret_proves_it() {
 #[tokio::test]
 async fn n86_a_public_client_is_known_by_its_id_whatever_its_library_adds() {
     let stage = Stage::new().await;
-    let (browser, app) = (stage.browser(), stage.app().await);
+    let (browser, client_app) = (stage.browser(), stage.client_app().await);
     let basic = |text: &str| format!("Basic {}", STANDARD.encode(text));
-    let named = basic(&format!("{}:", app.id));
+    let named = basic(&format!("{}:", client_app.id));
     let send = async |path: &str, header: &str, form: &[(String, String)]| {
         let request = post_request(stage.other(), path).header("authorization", header);
         Page::read(request.body(encode(form))).await
@@ -309,25 +310,26 @@ async fn n86_a_public_client_is_known_by_its_id_whatever_its_library_adds() {
         "not-a-scheme",
         &named,
     ] {
-        let code = app.code(&browser).await;
+        let code = client_app.code(&browser).await;
         let page = send("/token", header, &code.form()).await;
         assert_eq!(page.status, 200, "N86 {header}: {}", page.text());
         let token = text(&page.json(), "refresh_token");
-        let page = send("/token", header, &app.refreshing(&token)).await;
+        let page = send("/token", header, &client_app.refreshing(&token)).await;
         assert_eq!(page.status, 200, "N86 {header}: {}", page.text());
         let token = text(&page.json(), "refresh_token");
-        let revocation = owned(&[("client_id", &app.id), ("token", &token)]);
+        let revocation = owned(&[("client_id", &client_app.id), ("token", &token)]);
         let page = send("/revoke", header, &revocation).await;
         assert_eq!(page.status, 200, "N86 {header}: {}", page.text());
-        told(header, &app.refresh(stage.one(), &token).await, 400, "invalid_grant");
+        told(header, &client_app.refresh(stage.one(), &token).await, 400, "invalid_grant");
     }
     // Only the header names it.
-    let code = app.code(&browser).await;
+    let code = client_app.code(&browser).await;
     let page = send("/token", &named, &with(&code.form(), "client_id", None)).await;
     assert_eq!(page.status, 200, "N86: {}", page.text());
 
-    let form = app.code(&browser).await.form();
-    for header in ["Basic", "Basic !", "Basic undefined", &basic(&app.id), &basic("other:")] {
+    let form = client_app.code(&browser).await.form();
+    for header in ["Basic", "Basic !", "Basic undefined", &basic(&client_app.id), &basic("other:")]
+    {
         for path in ["/token", "/revoke"] {
             let page = send(path, header, &form).await;
             told(&format!("N86 {path} {header}"), &page, 401, "invalid_client");
@@ -351,8 +353,8 @@ async fn a_code_cannot_be_had_by_looking() {
 #[tokio::test]
 async fn n74_a_code_without_a_challenge_cannot_exist() {
     let stage = Stage::new().await;
-    let code = stage.app().await.code(&stage.browser()).await;
-    let db = stage.cluster.service().db();
+    let code = stage.client_app().await.code(&stage.browser()).await;
+    let db = stage.cluster.app().db();
     for change in ["code_challenge = NULL", "code_challenge = ''"] {
         let statement = format!("UPDATE oauth_codes SET {change}");
         let refused = db.execute_unprepared(&statement).await;
@@ -381,7 +383,7 @@ async fn n89_a_body_that_does_not_arrive_is_not_waited_for() {
 #[tokio::test]
 async fn n136_trouble_with_the_database_does_not_use_up_a_code() {
     let stage = Stage::new().await;
-    let code = stage.app().await.code(&stage.browser()).await;
+    let code = stage.client_app().await.code(&stage.browser()).await;
     for table in ["oauth_codes", "oauth_grants", "oauth_refresh_tokens"] {
         stage.hide(table).await;
         let page = code.redeem(stage.one()).await;

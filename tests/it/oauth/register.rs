@@ -6,7 +6,7 @@ use reqwest::Method;
 use sea_orm::{ConnectionTrait as _, DbBackend, EntityTrait as _, PaginatorTrait as _, Statement};
 use serde_json::{Value, json};
 use tests::{
-    browser::{App, REDIRECT_URI, register, visitor},
+    browser::{ClientApp, REDIRECT_URI, register, visitor},
     client::Page,
 };
 
@@ -164,18 +164,18 @@ async fn n122b_registrations_that_nobody_used_go_after_a_day() {
         SELECT id || number, kind, metadata, metadata_hash, created_at, expires_at
         FROM oauth_clients, generate_series(2, 10000) AS number WHERE id = $1";
     let stage = Stage::new().await;
-    let (service, used) = (stage.cluster.service(), stage.app().await);
+    let (app, used) = (stage.cluster.app(), stage.client_app().await);
     used.connect(&stage.browser()).await;
-    let one = App::register(stage.other()).await.id.into();
+    let one = ClientApp::register(stage.other()).await.id.into();
     let copies = Statement::from_sql_and_values(DbBackend::Postgres, COPIES, [one]);
-    service.db().execute_raw(copies).await.unwrap();
-    let clients = async || oauth_clients::Entity::find().count(service.db()).await.unwrap();
+    app.db().execute_raw(copies).await.unwrap();
+    let clients = async || oauth_clients::Entity::find().count(app.db()).await.unwrap();
     assert_eq!(clients().await, FLOOD + 1, "N122b");
     stage.pass(24 * 60 * 60 + 1);
-    while sweep::clients(service.oauth()).await.unwrap() == sweep::BATCH {}
+    while sweep::clients(app.oauth()).await.unwrap() == sweep::BATCH {}
     assert_eq!(clients().await, 1, "N122b");
     let begun = stage.browser().get(&used.asks().path()).await;
     assert_eq!(begun.status, 303, "N122b: a used one stays");
-    let forgotten = App { id: "mcl_forgotten".to_owned(), ..used };
+    let forgotten = ClientApp { id: "mcl_forgotten".to_owned(), ..used };
     shown("N122b", &stage.browser().get(&forgotten.asks().path()).await, 400);
 }

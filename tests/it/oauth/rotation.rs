@@ -17,7 +17,7 @@ use oauth::signing_keys::{PREPUBLISHED, RETIRING_FOR, ROTATE_EVERY, SCHEDULED_AH
 use sea_orm::{EntityTrait as _, QueryOrder as _};
 use serde_json::json;
 use tests::{
-    browser::{App, visitor},
+    browser::{ClientApp, visitor},
     client::{Page, Web},
     in_time,
 };
@@ -73,12 +73,12 @@ impl Load {
             running: Vec::new(),
         };
         for number in 0..CLIENTS {
-            let app = stage.app().await;
-            let tokens = app.connect(&stage.browser()).await;
+            let client_app = stage.client_app().await;
+            let tokens = client_app.connect(&stage.browser()).await;
             let rounds: Arc<AtomicU64> = Arc::default();
             load.rounds.push(Arc::clone(&rounds));
             let client = Client {
-                app,
+                client_app,
                 access: text(&tokens, "access_token"),
                 refresh: text(&tokens, "refresh_token"),
                 refreshed_at: 0,
@@ -134,7 +134,7 @@ impl Load {
 }
 
 struct Client {
-    app: App,
+    client_app: ClientApp,
     access: String,
     refresh: String,
     refreshed_at: u64,
@@ -173,7 +173,7 @@ impl Client {
     }
 
     async fn renew(&mut self, web: &Web, step: u64) {
-        let page = self.app.refresh(web, &self.refresh).await;
+        let page = self.client_app.refresh(web, &self.refresh).await;
         assert_eq!(page.status, 200, "{}", page.text());
         self.access = text(&page.json(), "access_token");
         self.refresh = text(&page.json(), "refresh_token");
@@ -193,7 +193,7 @@ fn kid_of(token: &str) -> String {
 
 async fn keys(stage: &Stage) -> Vec<Model> {
     let found = Keys::find().order_by_asc(Column::ActivateAt);
-    found.all(stage.cluster.service().db()).await.unwrap()
+    found.all(stage.cluster.app().db()).await.unwrap()
 }
 
 /// What a failure is understood by.
@@ -247,14 +247,7 @@ async fn n133_a_new_signing_secret_signs_nobody_out() {
     let load = Load::start(&stage).await;
     load.goes_on().await;
     // An operator asks for new keys and, while that is under way, regenerates the secret as well.
-    stage
-        .cluster
-        .service()
-        .oauth()
-        .keys()
-        .rotate(&oauth::audit::RequestInfo::none())
-        .await
-        .unwrap();
+    stage.cluster.app().oauth().keys().rotate(&oauth::audit::RequestInfo::none()).await.unwrap();
     load.pass(&stage, &[0, 1], STEP / 2).await;
     let old: Vec<String> = keys(&stage).await.iter().map(|it| it.kid.to_string()).collect();
 

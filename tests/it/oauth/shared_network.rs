@@ -8,7 +8,7 @@ use oauth::{
 };
 use reqwest::Method;
 use tests::{
-    browser::{App, encode, form, owned, visitor},
+    browser::{ClientApp, encode, form, owned, visitor},
     client::Page,
 };
 
@@ -31,7 +31,7 @@ async fn send(
 }
 
 /// What somebody sends who has nothing valid, with the id of a client that others use.
-fn guesses(app: &App) -> Vec<(&'static str, Vec<(String, String)>)> {
+fn guesses(client_app: &ClientApp) -> Vec<(&'static str, Vec<(String, String)>)> {
     let made_up = PlainToken::generate().expose().to_owned();
     let stranger = owned(&[
         ("grant_type", "refresh_token"),
@@ -40,33 +40,33 @@ fn guesses(app: &App) -> Vec<(&'static str, Vec<(String, String)>)> {
     ]);
     let code = owned(&[
         ("grant_type", "authorization_code"),
-        ("client_id", &app.id),
+        ("client_id", &client_app.id),
         ("code", "mac_unknown"),
         ("code_verifier", &"v".repeat(43)),
     ]);
     vec![
         ("/token", stranger.clone()),
-        ("/token", app.refreshing("mrt_unknown")),
-        ("/token", app.refreshing(&made_up)),
+        ("/token", client_app.refreshing("mrt_unknown")),
+        ("/token", client_app.refreshing(&made_up)),
         ("/token", code),
         ("/revoke", stranger),
-        ("/revoke", owned(&[("client_id", &app.id), ("token", &made_up)])),
+        ("/revoke", owned(&[("client_id", &client_app.id), ("token", &made_up)])),
     ]
 }
 
 #[tokio::test]
 async fn guesses_of_a_network_keep_no_valid_token_waiting() {
     let stage = Stage::new().await;
-    let (app, network) = (stage.app().await, visitor());
+    let (client_app, network) = (stage.client_app().await, visitor());
     let mut tokens = Vec::new();
     for _ in 0..3 {
-        let connected = app.connect(&stage.browser()).await;
+        let connected = client_app.connect(&stage.browser()).await;
         tokens.push(text(&connected, "refresh_token"));
     }
-    let code = app.code(&stage.browser()).await;
+    let code = client_app.code(&stage.browser()).await;
     let mut refused = 0;
     for round in 0..15 {
-        for (turn, (path, form)) in guesses(&app).iter().enumerate() {
+        for (turn, (path, form)) in guesses(&client_app).iter().enumerate() {
             let page = send(&stage, round + turn, &network, path, form).await;
             if page.status == 429 {
                 assert_ne!(page.header("retry-after"), "", "{path}");
@@ -75,37 +75,37 @@ async fn guesses_of_a_network_keep_no_valid_token_waiting() {
         }
         // Of fifteen refreshes by people in the same network, every one succeeds.
         let token = &mut tokens[round % 3];
-        let page = send(&stage, round, &network, "/token", &app.refreshing(token)).await;
+        let page = send(&stage, round, &network, "/token", &client_app.refreshing(token)).await;
         assert_eq!(page.status, 200, "refresh {round}: {}", page.text());
         *token = text(&page.json(), "refresh_token");
     }
-    let guessed = 15 * guesses(&app).len();
+    let guessed = 15 * guesses(&client_app).len();
     let allowed = usize::try_from(TOKEN_FAILURES.limit).unwrap();
     assert!(refused >= guessed - 2 * allowed, "of {guessed} guesses {refused} were refused");
 
     let redeeming = owned(&[
         ("grant_type", "authorization_code"),
-        ("client_id", &app.id),
+        ("client_id", &client_app.id),
         ("code", &code.code),
         ("code_verifier", &code.verifier),
-        ("redirect_uri", &app.redirect_uri),
+        ("redirect_uri", &client_app.redirect_uri),
     ]);
     let page = send(&stage, 1, &network, "/token", &redeeming).await;
     assert_eq!(page.status, 200, "a code: {}", page.text());
-    let revoking = owned(&[("client_id", &app.id), ("token", &tokens[0])]);
+    let revoking = owned(&[("client_id", &client_app.id), ("token", &tokens[0])]);
     assert_eq!(send(&stage, 0, &network, "/revoke", &revoking).await.status, 200);
-    let page = app.refresh(stage.other(), &tokens[0]).await;
+    let page = client_app.refresh(stage.other(), &tokens[0]).await;
     told("it was revoked", &page, 400, "invalid_grant");
 }
 
 #[tokio::test]
 async fn a_grant_that_is_refreshed_without_end_uses_up_its_own_share_only() {
     let stage = Stage::new().await;
-    let (app, network) = (stage.app().await, visitor());
-    let other = text(&app.connect(&stage.browser()).await, "refresh_token");
-    let token = text(&app.connect(&stage.browser()).await, "refresh_token");
+    let (client_app, network) = (stage.client_app().await, visitor());
+    let other = text(&client_app.connect(&stage.browser()).await, "refresh_token");
+    let token = text(&client_app.connect(&stage.browser()).await, "refresh_token");
     // Many processes that share the token, all at once.
-    let refreshing = app.refreshing(&token);
+    let refreshing = client_app.refreshing(&token);
     let mut served = 0;
     let refused = loop {
         let pages = (0..64).map(|turn| send(&stage, turn, &network, "/token", &refreshing));
@@ -119,7 +119,7 @@ async fn a_grant_that_is_refreshed_without_end_uses_up_its_own_share_only() {
     assert_eq!(refused.status, 429, "{}", refused.text());
     assert_ne!(refused.header("retry-after"), "");
     assert!(served >= usize::try_from(REFRESH.limit).unwrap(), "{served}");
-    let page = send(&stage, 0, &network, "/token", &app.refreshing(&other)).await;
+    let page = send(&stage, 0, &network, "/token", &client_app.refreshing(&other)).await;
     assert_eq!(page.status, 200, "another grant of the same client and network: {}", page.text());
     stage.pass(60);
     let page = send(&stage, 0, &network, "/token", &refreshing).await;
@@ -138,8 +138,8 @@ const OF_OTHER_SITES: [(&str, &str, bool); 4] = [
 #[tokio::test]
 async fn a_page_of_another_site_keeps_nobody_from_signing_in() {
     let stage = Stage::new().await;
-    let (app, network) = (stage.app().await, visitor());
-    let asked = app.asks();
+    let (client_app, network) = (stage.client_app().await, visitor());
+    let asked = client_app.asks();
     let pages =
         [&*asked.path(), "/consent?txn=x", "/oauth/github/callback?code=a&state=b", "/account"]
             .map(str::to_owned);
@@ -192,10 +192,10 @@ async fn a_page_of_another_site_keeps_nobody_from_signing_in() {
 #[tokio::test]
 async fn made_up_cookies_count_for_the_network_and_not_for_who_has_real_ones() {
     let stage = Stage::new().await;
-    let (app, network) = (stage.app().await, visitor());
+    let (client_app, network) = (stage.client_app().await, visitor());
     let (browser, signed_in) = (stage.browser(), stage.browser());
     assert_eq!(signed_in.account().await.status, 200);
-    let begun = browser.get(&app.asks().path()).await;
+    let begun = browser.get(&client_app.asks().path()).await;
     let consent = begun.header("location").to_owned();
     let txn = consent.split_once('=').unwrap().1;
     let mut refused = 0;

@@ -20,11 +20,11 @@ use super::{Stage, text, told};
 #[tokio::test]
 async fn n105_n106_a_token_is_given_back_by_its_client() {
     let stage = Stage::new().await;
-    let (browser, app) = (stage.browser(), stage.app().await);
-    let first = text(&app.connect(&browser).await, "access_token");
-    let second = app.connect(&browser).await;
+    let (browser, client_app) = (stage.browser(), stage.client_app().await);
+    let first = text(&client_app.connect(&browser).await, "access_token");
+    let second = client_app.connect(&browser).await;
     let refresh = text(&second, "refresh_token");
-    let stranger = stage.app().await;
+    let stranger = stage.client_app().await;
     for token in [&first, &refresh] {
         let page = stranger.revoke(stage.one(), token).await;
         told("N105", &page, 400, "unauthorized_client");
@@ -32,23 +32,26 @@ async fn n105_n106_a_token_is_given_back_by_its_client() {
     stage.is_good(&first).await;
 
     for token in ["unknown", "mrt_unknown", "a.b.c"] {
-        assert_eq!(app.revoke(stage.one(), token).await.status, 200, "N106 {token}");
+        assert_eq!(client_app.revoke(stage.one(), token).await.status, 200, "N106 {token}");
     }
-    let page = post(stage.one(), "/revoke", &owned(&[("client_id", &app.id)])).await;
+    let page = post(stage.one(), "/revoke", &owned(&[("client_id", &client_app.id)])).await;
     told("N106", &page, 400, "invalid_request");
-    let form =
-        owned(&[("client_id", &app.id), ("token", &first), ("token_type_hint", "refresh_token")]);
+    let form = owned(&[
+        ("client_id", &client_app.id),
+        ("token", &first),
+        ("token_type_hint", "refresh_token"),
+    ]);
     assert_eq!(post(stage.other(), "/revoke", &form).await.status, 200, "N106");
     stage.is_refused(&first).await;
     // N112: the same program elsewhere goes on.
     stage.is_good(&text(&second, "access_token")).await;
-    assert_eq!(app.refresh(stage.one(), &refresh).await.status, 200, "N112");
+    assert_eq!(client_app.refresh(stage.one(), &refresh).await.status, 200, "N112");
 }
 
 #[tokio::test]
 async fn n108_n109_a_token_is_presented_in_one_way() {
     let stage = Stage::new().await;
-    let token = text(&stage.app().await.connect(&stage.browser()).await, "access_token");
+    let token = text(&stage.client_app().await.connect(&stage.browser()).await, "access_token");
     let web = stage.other();
     let ping = json!({ "jsonrpc": "2.0", "id": 1, "method": "ping" }).to_string();
     let send = |path: String, headers: Vec<(&'static str, String)>| {
@@ -90,12 +93,12 @@ async fn n108_n109_a_token_is_presented_in_one_way() {
 #[tokio::test]
 async fn n110_more_is_asked_for_together_with_what_is_there() {
     let stage = Stage::new().await;
-    let app = stage.app().await;
-    let asked = app.asks().with("scope", "notes:read");
+    let client_app = stage.client_app().await;
+    let asked = client_app.asks().with("scope", "notes:read");
     let code = Code {
         code: asked.code(&stage.browser().sign_in(&asked).await),
         verifier: asked.verifier.clone(),
-        app,
+        client_app,
     };
     let token = text(&code.redeem(stage.one()).await.json(), "access_token");
     let web = stage.other();
@@ -117,13 +120,13 @@ async fn n110_more_is_asked_for_together_with_what_is_there() {
 #[tokio::test]
 async fn n111_nothing_else_opens_the_door() {
     let stage = Stage::new().await;
-    let (browser, app) = (stage.browser(), stage.app().await);
-    let code = app.code(&browser).await;
-    let refresh = text(&app.connect(&browser).await, "refresh_token");
-    for other in [code.code.as_str(), &refresh, "gho_0", &app.id] {
+    let (browser, client_app) = (stage.browser(), stage.client_app().await);
+    let code = client_app.code(&browser).await;
+    let refresh = text(&client_app.connect(&browser).await, "refresh_token");
+    for other in [code.code.as_str(), &refresh, "gho_0", &client_app.id] {
         assert!(!stage.takes(stage.one(), other).await, "N111");
     }
-    let tokens = app.connect(&browser).await;
+    let tokens = client_app.connect(&browser).await;
     let access = text(&tokens, "access_token");
     stage.is_good(&access).await;
     // N101: a few seconds of leeway for clocks, and no more.
@@ -152,28 +155,26 @@ async fn end(case: &str, stage: &Stage, token: &str, streams: [Stream; 2]) {
 #[tokio::test]
 async fn n112b_streams_end_wherever_the_access_is_taken_back() {
     let stage = Stage::new().await;
-    let (browser, app) = (stage.browser(), stage.app().await);
-    let service = stage.cluster.service();
+    let (browser, client_app) = (stage.browser(), stage.client_app().await);
+    let app = stage.cluster.app();
     let operator = RequestInfo::none();
     for case in ["/revoke", "/account", "an app, by an operator", "a person, by an operator"] {
-        let token = text(&app.connect(&browser).await, "access_token");
+        let token = text(&client_app.connect(&browser).await, "access_token");
         let streams = streams(&stage, &token).await;
         match case {
-            "/revoke" => assert_eq!(app.revoke(stage.one(), &token).await.status, 200),
+            "/revoke" => assert_eq!(client_app.revoke(stage.one(), &token).await.status, 200),
             "/account" => {
                 let mut disconnect = form(&browser.account().await);
                 disconnect.fields.push(("action".to_owned(), "disconnect".to_owned()));
                 assert_eq!(browser.submit(&disconnect, "").await.status, 303);
             }
             "an app, by an operator" => {
-                let client = ClientId(app.id.clone());
-                revoke::client(service.oauth(), &client, Reason::Operator, &operator)
-                    .await
-                    .unwrap();
+                let client = ClientId(client_app.id.clone());
+                revoke::client(app.oauth(), &client, Reason::Operator, &operator).await.unwrap();
             }
             _ => {
                 let person = UserId::new("github:583231");
-                account::block(service.oauth(), &person, &operator).await.unwrap();
+                account::block(app.oauth(), &person, &operator).await.unwrap();
             }
         }
         end(&format!("N112b {case}"), &stage, &token, streams).await;
@@ -183,10 +184,10 @@ async fn n112b_streams_end_wherever_the_access_is_taken_back() {
 #[tokio::test]
 async fn n112c_an_instance_that_comes_later_refuses_at_once() {
     let mut stage = Stage::new().await;
-    let (browser, app) = (stage.browser(), stage.app().await);
-    let revoked = text(&app.connect(&browser).await, "access_token");
-    let good = text(&app.connect(&browser).await, "access_token");
-    assert_eq!(app.revoke(stage.one(), &revoked).await.status, 200);
+    let (browser, client_app) = (stage.browser(), stage.client_app().await);
+    let revoked = text(&client_app.connect(&browser).await, "access_token");
+    let good = text(&client_app.connect(&browser).await, "access_token");
+    assert_eq!(client_app.revoke(stage.one(), &revoked).await.status, 200);
     let later = stage.cluster.join(&[]).await;
     let web = stage.cluster.web(later);
     assert!(!stage.takes(web, &revoked).await, "N112c");

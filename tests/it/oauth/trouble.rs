@@ -13,7 +13,7 @@ use oauth::pending::{Key, PendingStore, StoreUnavailable};
 use sea_orm::{ConnectionTrait as _, Statement};
 use serde_json::json;
 use tests::{
-    browser::{App, REDIRECT_URI, post, with},
+    browser::{ClientApp, REDIRECT_URI, post, with},
     client::Page,
     cluster::{Cluster, Database, Setup},
     eventually,
@@ -92,15 +92,15 @@ async fn fickle() -> (Stage, Arc<Mood>) {
 #[tokio::test]
 async fn n40_without_the_store_nobody_signs_in_and_nobody_is_signed_out() {
     let (stage, store) = fickle().await;
-    let (browser, app) = (stage.browser(), stage.app().await);
-    let tokens = app.connect(&browser).await;
-    let asked = app.asks();
+    let (browser, client_app) = (stage.browser(), stage.client_app().await);
+    let tokens = client_app.connect(&browser).await;
+    let asked = client_app.asks();
     let form = browser.to_consent(&asked).await;
-    let callback = browser.to_callback(&app.asks()).await;
+    let callback = browser.to_callback(&client_app.asks()).await;
 
     store.away.store(true, Ordering::Relaxed);
     for (case, page) in [
-        ("N40 authorize", browser.get(&app.asks().path()).await),
+        ("N40 authorize", browser.get(&client_app.asks().path()).await),
         ("N40 consent", browser.submit(&form, "approve").await),
         ("N40 callback", browser.get(&callback).await),
     ] {
@@ -108,7 +108,7 @@ async fn n40_without_the_store_nobody_signs_in_and_nobody_is_signed_out() {
         assert_ne!(page.header("retry-after"), "", "{case}");
     }
     stage.is_good(&text(&tokens, "access_token")).await;
-    let page = app.refresh(stage.other(), &text(&tokens, "refresh_token")).await;
+    let page = client_app.refresh(stage.other(), &text(&tokens, "refresh_token")).await;
     assert_eq!(page.status, 200, "N40: {}", page.text());
 
     // The form that the person was looking at is still good.
@@ -121,12 +121,12 @@ async fn n40_without_the_store_nobody_signs_in_and_nobody_is_signed_out() {
 #[tokio::test]
 async fn n140_records_and_tables_of_a_newer_version_do_no_harm() {
     let (stage, store) = fickle().await;
-    let (browser, app) = (stage.browser(), stage.app().await);
-    let ours = app.asks();
+    let (browser, client_app) = (stage.browser(), stage.client_app().await);
+    let ours = client_app.asks();
     let form = browser.to_consent(&ours).await;
     // A newer instance begins a sign-in: it cannot go on here, and the person is told to begin anew.
     store.version.store(2, Ordering::Relaxed);
-    let begun = browser.get(&app.asks().path()).await;
+    let begun = browser.get(&client_app.asks().path()).await;
     shown("N140", &browser.get(begun.header("location")).await, 400);
     // One that began here goes on, beside it.
     store.version.store(0, Ordering::Relaxed);
@@ -135,7 +135,7 @@ async fn n140_records_and_tables_of_a_newer_version_do_no_harm() {
     ours.code(&browser.get(&callback).await);
 
     // A newer schema has more columns, with defaults, as migrations have to be written.
-    let db = stage.cluster.service().db();
+    let db = stage.cluster.app().db();
     for table in [
         "users",
         "oauth_clients",
@@ -148,37 +148,38 @@ async fn n140_records_and_tables_of_a_newer_version_do_no_harm() {
         let more = format!("ALTER TABLE {table} ADD COLUMN of_the_future text");
         db.execute_unprepared(&more).await.unwrap();
     }
-    let app = stage.app().await;
-    let tokens = app.connect(&stage.browser()).await;
-    let page = app.refresh(stage.other(), &text(&tokens, "refresh_token")).await;
+    let client_app = stage.client_app().await;
+    let tokens = client_app.connect(&stage.browser()).await;
+    let page = client_app.refresh(stage.other(), &text(&tokens, "refresh_token")).await;
     assert_eq!(page.status, 200, "N140: {}", page.text());
     let access = text(&page.json(), "access_token");
     stage.is_good(&access).await;
-    assert_eq!(app.revoke(stage.one(), &access).await.status, 200, "N140");
+    assert_eq!(client_app.revoke(stage.one(), &access).await.status, 200, "N140");
     stage.is_refused(&access).await;
 }
 
 /// Two instances with a wire to the database that the test can cut, and a client that they know from
 /// their configuration.
-async fn wired() -> (Stage, Wire, App) {
+async fn wired() -> (Stage, Wire, ClientApp) {
     let (github, wire) = (GitHub::start().await, Wire::to(&postgres::fresh_database().await).await);
-    let app = App { id: "an-app".to_owned(), secret: None, redirect_uri: REDIRECT_URI.to_owned() };
+    let client_app =
+        ClientApp { id: "an-app".to_owned(), secret: None, redirect_uri: REDIRECT_URI.to_owned() };
     let clients = json!([{
-        "client_id": app.id, "client_name": "An app", "redirect_uris": [app.redirect_uri],
+        "client_id": client_app.id, "client_name": "An app", "redirect_uris": [client_app.redirect_uri],
     }]);
     let setup = Setup::new(Database::Postgres)
         .instances(2)
         .with_github(&github)
         .with("DATABASE_URL", wire.url())
         .with("OAUTH_CLIENTS", clients.to_string());
-    (Stage { cluster: setup.start().await, github }, wire, app)
+    (Stage { cluster: setup.start().await, github }, wire, client_app)
 }
 
 #[tokio::test]
 async fn n79_garbage_costs_no_statement() {
-    let (stage, wire, app) = wired().await;
-    let code = app.code(&stage.browser()).await;
-    let tokens = app.connect(&stage.browser()).await;
+    let (stage, wire, client_app) = wired().await;
+    let code = client_app.code(&stage.browser()).await;
+    let tokens = client_app.connect(&stage.browser()).await;
     let wrong_checksum: &str = format!("{}0000", &code.code[..code.code.len() - 4]).leak();
     let long: &str = format!("mac_{}", "a".repeat(10_000)).leak();
     // The instances ask by themselves every few seconds; anything for each request would be more.
@@ -187,7 +188,7 @@ async fn n79_garbage_costs_no_statement() {
         for garbage in ["x", "mac_", "mac_\0", wrong_checksum, long] {
             let page = post(stage.one(), "/token", &with(&code.form(), "code", garbage)).await;
             told("N79", &page, 400, "invalid_grant");
-            let refreshing = app.refreshing(garbage);
+            let refreshing = client_app.refreshing(garbage);
             told("N79", &post(stage.other(), "/token", &refreshing).await, 400, "invalid_grant");
         }
     }
@@ -223,12 +224,12 @@ async fn at_every_statement<T>(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn n136_a_code_survives_the_loss_of_any_statement() {
-    let (stage, wire, app) = wired().await;
+    let (stage, wire, client_app) = wired().await;
     let browser = stage.browser();
     let lost_at = at_every_statement(
         &wire,
         Loss::Statement,
-        async || app.code(&browser).await,
+        async || client_app.code(&browser).await,
         async |code| code.redeem(stage.one()).await,
         async |after, page, code| {
             if page.status == 200 {
@@ -247,24 +248,25 @@ async fn n136_a_code_survives_the_loss_of_any_statement() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn n136_a_refresh_token_survives_the_loss_of_any_statement_or_answer() {
-    let (stage, wire, app) = wired().await;
-    let first = text(&app.connect(&stage.browser()).await, "refresh_token");
+    let (stage, wire, client_app) = wired().await;
+    let first = text(&client_app.connect(&stage.browser()).await, "refresh_token");
     for loss in [Loss::Statement, Loss::Answer] {
         let token = std::sync::Mutex::new(first.clone());
         if loss == Loss::Answer {
-            *token.lock().unwrap() = text(&app.connect(&stage.browser()).await, "refresh_token");
+            *token.lock().unwrap() =
+                text(&client_app.connect(&stage.browser()).await, "refresh_token");
         }
         let lost_at = at_every_statement(
             &wire,
             loss,
             async || token.lock().unwrap().clone(),
-            async |presented| app.refresh(stage.one(), presented).await,
+            async |presented| client_app.refresh(stage.one(), presented).await,
             async |after, page, presented| {
                 if page.status != 200 {
                     told(&format!("N136 {after} {loss:?}"), page, 503, "temporarily_unavailable");
                 }
                 // The same request again: whatever was committed, it has the one successor.
-                let again = app.refresh(stage.other(), &presented).await;
+                let again = client_app.refresh(stage.other(), &presented).await;
                 assert_eq!(again.status, 200, "N136 {after} {loss:?}: {}", again.text());
                 let successor = text(&again.json(), "refresh_token");
                 if page.status == 200 {
@@ -282,13 +284,13 @@ async fn n136_a_refresh_token_survives_the_loss_of_any_statement_or_answer() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn n136_the_way_back_from_github_survives_the_loss_of_any_statement() {
-    let (stage, wire, app) = wired().await;
+    let (stage, wire, client_app) = wired().await;
     let browser = stage.browser();
     let lost_at = at_every_statement(
         &wire,
         Loss::Statement,
         async || {
-            let asked = app.asks();
+            let asked = client_app.asks();
             let callback = browser.to_callback(&asked).await;
             (asked, callback)
         },
@@ -305,23 +307,23 @@ async fn n136_the_way_back_from_github_survives_the_loss_of_any_statement() {
     )
     .await;
     assert!(lost_at > 2, "N136: only {lost_at} statements");
-    app.connect(&browser).await;
+    client_app.connect(&browser).await;
     no_orphans(&stage).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn n136_n107_a_revocation_is_done_or_said_not_to_be() {
-    let (stage, wire, app) = wired().await;
+    let (stage, wire, client_app) = wired().await;
     let browser = stage.browser();
     let lost_at = at_every_statement(
         &wire,
         Loss::Statement,
-        async || app.connect(&browser).await,
-        async |tokens| app.revoke(stage.one(), &text(tokens, "refresh_token")).await,
+        async || client_app.connect(&browser).await,
+        async |tokens| client_app.revoke(stage.one(), &text(tokens, "refresh_token")).await,
         async |after, page, tokens| {
             if page.status != 200 {
                 told(&format!("N136 {after}"), page, 503, "temporarily_unavailable");
-                let again = app.revoke(stage.other(), &text(&tokens, "refresh_token")).await;
+                let again = client_app.revoke(stage.other(), &text(&tokens, "refresh_token")).await;
                 assert_eq!(again.status, 200, "N136 {after}: {}", again.text());
             }
             stage.is_refused(&text(&tokens, "access_token")).await;
@@ -350,7 +352,7 @@ async fn no_orphans(stage: &Stage) {
 }
 
 async fn count(cluster: &Cluster, query: &str) -> i64 {
-    let db = cluster.service().db();
+    let db = cluster.app().db();
     let statement = Statement::from_string(sea_orm::DatabaseBackend::Postgres, query);
     let row = db.query_one_raw(statement).await.unwrap().unwrap();
     row.try_get_by_index(0).unwrap()
@@ -363,24 +365,24 @@ const WAITING: &str = "SELECT count(*) FROM pg_locks WHERE NOT granted";
 async fn n139_an_instance_that_is_asked_to_end_completes_what_it_has_begun() {
     for table in ["oauth_codes", "oauth_refresh_tokens", "users"] {
         let mut stage = Stage::new().await;
-        let (browser, app) = (stage.browser(), stage.app().await);
-        let code = app.code(&browser).await;
-        let token = text(&app.connect(&browser).await, "refresh_token");
-        let asked = app.asks();
+        let (browser, client_app) = (stage.browser(), stage.client_app().await);
+        let code = client_app.code(&browser).await;
+        let token = text(&client_app.connect(&browser).await, "refresh_token");
+        let asked = client_app.asks();
         let callback = browser.to_callback(&asked).await;
 
         // Somebody else has the table for a moment; meanwhile the instance is asked to end.
-        let transaction = stage.cluster.service().db().begin().await.unwrap();
+        let transaction = stage.cluster.app().db().begin().await.unwrap();
         let lock = format!("LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE");
         transaction.execute_unprepared(&lock).await.unwrap();
         let request = tokio::spawn({
-            let (web, app, code, browser) =
-                (stage.one().clone(), app.clone(), code.clone(), browser.clone());
+            let (web, client_app, code, browser) =
+                (stage.one().clone(), client_app.clone(), code.clone(), browser.clone());
             let (token, callback) = (token.clone(), callback.clone());
             async move {
                 match table {
                     "oauth_codes" => code.redeem(&web).await,
-                    "oauth_refresh_tokens" => app.refresh(&web, &token).await,
+                    "oauth_refresh_tokens" => client_app.refresh(&web, &token).await,
                     _ => browser.get(&callback).await,
                 }
             }
@@ -403,7 +405,7 @@ async fn n139_an_instance_that_is_asked_to_end_completes_what_it_has_begun() {
                 told(&format!("N139 {table}"), &page, 503, "temporarily_unavailable");
                 let again = match table {
                     "oauth_codes" => code.redeem(stage.other()).await,
-                    _ => app.refresh(stage.other(), &token).await,
+                    _ => client_app.refresh(stage.other(), &token).await,
                 };
                 assert_eq!(again.status, 200, "N139 {table}: {}", again.text());
             }

@@ -21,20 +21,20 @@ on_both!(
 );
 
 async fn connected_apps_are_listed(world: World) {
-    let service = &world.service;
+    let app = &world.app;
     let (one, two) = (client("one"), client("two"));
     let ada = user("ada");
-    assert_eq!(account::connected(service.oauth(), &ada).await.unwrap(), []);
-    let first = connect(service, &one, &ada).await;
+    assert_eq!(account::connected(app.oauth(), &ada).await.unwrap(), []);
+    let first = connect(app, &one, &ada).await;
     world.clock.advance(hours(1));
-    let second = connect(service, &two, &ada).await;
-    let second = grant_of(service, &second).await;
-    connect(service, &one, &user("bob")).await;
+    let second = connect(app, &two, &ada).await;
+    let second = grant_of(app, &second).await;
+    connect(app, &one, &user("bob")).await;
     world.clock.advance(hours(1));
-    refresh(service, &one, &refresh_token(&first)).await.unwrap();
+    refresh(app, &one, &refresh_token(&first)).await.unwrap();
 
-    let apps = account::connected(service.oauth(), &ada).await.unwrap();
-    let now = service.clock().now();
+    let apps = account::connected(app.oauth(), &ada).await.unwrap();
+    let now = app.clock().now();
     let [newest, oldest] = &apps[..] else { panic!("there are {} apps", apps.len()) };
     assert_eq!((newest.client.as_str(), oldest.client.as_str()), ("two", "one"));
     assert_eq!(newest.grant, second);
@@ -45,102 +45,102 @@ async fn connected_apps_are_listed(world: World) {
     assert_eq!(now - newest.last_used_at, chrono::TimeDelta::hours(1));
 
     world.clock.advance(days(30).saturating_sub(hours(1)));
-    let apps = account::connected(service.oauth(), &ada).await.unwrap();
+    let apps = account::connected(app.oauth(), &ada).await.unwrap();
     assert_eq!(apps.len(), 1, "what nobody used has ended");
 }
 
 async fn a_person_disconnects_their_own_apps_only(world: World) {
-    let service = &world.service;
-    let app = client("an-app");
+    let app = &world.app;
+    let client_app = client("an-app");
     let (ada, bob) = (user("ada"), user("bob"));
     let adas = [
-        connect(service, &app, &ada).await,
-        connect(service, &app, &ada).await,
-        connect(service, &app, &ada).await,
+        connect(app, &client_app, &ada).await,
+        connect(app, &client_app, &ada).await,
+        connect(app, &client_app, &ada).await,
     ];
-    let bobs = connect(service, &app, &bob).await;
-    let grant = grant_of(service, &bobs).await;
-    assert!(!account::disconnect(service.oauth(), &ada, grant, &request()).await.unwrap());
-    assert!(is_accepted(service, &bobs).await);
+    let bobs = connect(app, &client_app, &bob).await;
+    let grant = grant_of(app, &bobs).await;
+    assert!(!account::disconnect(app.oauth(), &ada, grant, &request()).await.unwrap());
+    assert!(is_accepted(app, &bobs).await);
 
-    let grant = grant_of(service, &adas[0]).await;
-    assert!(account::disconnect(service.oauth(), &ada, grant, &request()).await.unwrap());
-    assert!(!account::disconnect(service.oauth(), &ada, grant, &request()).await.unwrap());
-    assert!(!is_accepted(service, &adas[0]).await && is_accepted(service, &adas[1]).await);
-    assert_eq!(account::disconnect_all(service.oauth(), &ada, &request()).await.unwrap(), 2);
-    assert_eq!(account::connected(service.oauth(), &ada).await.unwrap(), []);
-    assert!(is_accepted(service, &bobs).await);
-    assert_eq!(told(service, Kind::GrantRevoked).await, 2, "one for each time that she asked");
+    let grant = grant_of(app, &adas[0]).await;
+    assert!(account::disconnect(app.oauth(), &ada, grant, &request()).await.unwrap());
+    assert!(!account::disconnect(app.oauth(), &ada, grant, &request()).await.unwrap());
+    assert!(!is_accepted(app, &adas[0]).await && is_accepted(app, &adas[1]).await);
+    assert_eq!(account::disconnect_all(app.oauth(), &ada, &request()).await.unwrap(), 2);
+    assert_eq!(account::connected(app.oauth(), &ada).await.unwrap(), []);
+    assert!(is_accepted(app, &bobs).await);
+    assert_eq!(told(app, Kind::GrantRevoked).await, 2, "one for each time that she asked");
 }
 
 async fn an_account_is_deleted_with_everything(world: World) {
-    let service = &world.service;
-    let db = service.db();
-    let app = client("an-app");
+    let app = &world.app;
+    let db = app.db();
+    let client_app = client("an-app");
     let (ada, bob) = (user("ada"), user("bob"));
-    let tokens = connect(service, &app, &ada).await;
-    let bobs = connect(service, &app, &bob).await;
-    let on_its_way = agree(service, &app, &ada).await;
+    let tokens = connect(app, &client_app, &ada).await;
+    let bobs = connect(app, &client_app, &bob).await;
+    let on_its_way = agree(app, &client_app, &ada).await;
     for person in [&ada, &ada, &bob] {
         world.note(person, "Title", "body", &["tag"]).await;
     }
     github_tokens::ActiveModel {
         user_sub: Set(ada.as_str().to_owned()),
         sealed: Set(vec![0; 8]),
-        updated_at: Set(service.clock().now()),
+        updated_at: Set(app.clock().now()),
     }
     .insert(db)
     .await
     .unwrap();
-    assert!(is_accepted(service, &tokens).await);
+    assert!(is_accepted(app, &tokens).await);
     world.published();
 
-    let deleted = account::delete(service.oauth(), &ada, &request()).await.unwrap();
+    let deleted = account::delete(app.oauth(), &ada, &request()).await.unwrap();
     assert_eq!((deleted.things, deleted.apps), (2, 1));
-    assert!(!is_accepted(service, &tokens).await);
+    assert!(!is_accepted(app, &tokens).await);
     assert!(!is_accepted(&world.another().await, &tokens).await, "other instances learn of it");
-    assert!(refresh(service, &app, &refresh_token(&tokens)).await.is_err());
-    assert!(on_its_way.redeem(service, &app).await.is_err());
+    assert!(refresh(app, &client_app, &refresh_token(&tokens)).await.is_err());
+    assert!(on_its_way.redeem(app, &client_app).await.is_err());
     assert_eq!(notes::Entity::find().count(db).await.unwrap(), 1);
     assert_eq!(github_tokens::Entity::find().count(db).await.unwrap(), 0);
     assert!(users::Entity::find_by_id(ada.as_str()).one(db).await.unwrap().is_none());
-    assert_eq!(told(service, Kind::AccountDeleted).await, 1);
-    assert_eq!(told(service, Kind::GrantRevoked).await, 0, "it is told once");
+    assert_eq!(told(app, Kind::AccountDeleted).await, 1);
+    assert_eq!(told(app, Kind::GrantRevoked).await, 0, "it is told once");
     assert!(world.published().contains(&Signal::ResourceListChanged { user: ada.clone() }));
 
     // Bob is still there, and Ada can begin anew.
-    assert!(is_accepted(service, &bobs).await);
-    let again = account::delete(service.oauth(), &ada, &request()).await.unwrap();
+    assert!(is_accepted(app, &bobs).await);
+    let again = account::delete(app.oauth(), &ada, &request()).await.unwrap();
     assert_eq!((again.things, again.apps), (0, 0));
-    let tokens = connect(service, &app, &ada).await;
-    assert!(is_accepted(service, &tokens).await);
+    let tokens = connect(app, &client_app, &ada).await;
+    assert!(is_accepted(app, &tokens).await);
     assert_eq!(oauth_grants::Entity::owned_by(ada.as_str()).count(db).await.unwrap(), 2);
 }
 
 async fn a_blocked_person_cannot_leave_and_come_back(world: World) {
-    let service = &world.service;
-    let app = client("an-app");
+    let app = &world.app;
+    let client_app = client("an-app");
     let eve = user("eve");
-    connect(service, &app, &eve).await;
-    account::block(service.oauth(), &eve, &request()).await.unwrap();
-    account::delete(service.oauth(), &eve, &request()).await.unwrap();
-    let again = agree(service, &app, &eve).await;
-    assert!(again.redeem(service, &app).await.is_err());
+    connect(app, &client_app, &eve).await;
+    account::block(app.oauth(), &eve, &request()).await.unwrap();
+    account::delete(app.oauth(), &eve, &request()).await.unwrap();
+    let again = agree(app, &client_app, &eve).await;
+    assert!(again.redeem(app, &client_app).await.is_err());
 }
 
 async fn nobody_who_was_deleted_is_connected(world: World) {
-    let (service, other) = (world.service.clone(), world.another().await);
-    let (app, ada) = (client("an-app"), user("ada"));
+    let (app, other) = (world.app.clone(), world.another().await);
+    let (client_app, ada) = (client("an-app"), user("ada"));
     for round in 0..super::ROUNDS * 4 {
         // A client gets its tokens at the moment at which the person leaves.
-        let issued = agree(&service, &app, &ada).await;
+        let issued = agree(&app, &client_app, &ada).await;
         let (redeemed, deleted) = futures_util::future::join(
-            issued.redeem(&other, &app),
-            account::delete(service.oauth(), &ada, &request()),
+            issued.redeem(&other, &client_app),
+            account::delete(app.oauth(), &ada, &request()),
         )
         .await;
         deleted.unwrap();
-        let db = service.db();
+        let db = app.db();
         assert!(users::Entity::find_by_id(ada.as_str()).one(db).await.unwrap().is_none());
         let live = oauth_grants::Entity::owned_by(ada.as_str())
             .filter(oauth_grants::COLUMN.revoked_at.is_null())
@@ -149,7 +149,7 @@ async fn nobody_who_was_deleted_is_connected(world: World) {
             .unwrap();
         assert_eq!(live, 0, "round {round}: {}", redeemed.is_ok());
         if let Ok(tokens) = redeemed {
-            assert!(!is_accepted(&service, &tokens).await, "round {round}");
+            assert!(!is_accepted(&app, &tokens).await, "round {round}");
         }
     }
 }

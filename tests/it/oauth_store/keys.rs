@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use app::App;
 use chrono::TimeDelta;
 use entity::oauth_signing_keys::{self as keys, Entity, Model, State};
 use futures_util::future::join_all;
@@ -16,7 +17,6 @@ use platform::clock::Clock as _;
 use sea_orm::{
     ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, sea_query::Expr,
 };
-use service::Service;
 
 use super::{World, days, hours, on_both, request, seconds, told, user};
 
@@ -33,16 +33,16 @@ on_both!(
 );
 
 /// As a client has it.
-async fn token(service: &Service) -> String {
-    token_for(service, None).await
+async fn token(app: &App) -> String {
+    token_for(app, None).await
 }
 
 /// As an operator may print one: good for a day.
-async fn long_token(service: &Service) -> String {
-    token_for(service, Some(Duration::from_hours(24))).await
+async fn long_token(app: &App) -> String {
+    token_for(app, Some(Duration::from_hours(24))).await
 }
 
-async fn token_for(service: &Service, ttl: Option<Duration>) -> String {
+async fn token_for(app: &App, ttl: Option<Duration>) -> String {
     let new = NewToken {
         user: user("ada"),
         client: "an-app".to_owned(),
@@ -51,19 +51,19 @@ async fn token_for(service: &Service, ttl: Option<Duration>) -> String {
         signed_in_at: None,
         ttl,
     };
-    service.oauth().tokens().mint(new).await.unwrap()
+    app.oauth().tokens().mint(new).await.unwrap()
 }
 
 async fn rows(world: &World) -> Vec<Model> {
-    Entity::find().order_by_asc(keys::Column::ActivateAt).all(world.service.db()).await.unwrap()
+    Entity::find().order_by_asc(keys::Column::ActivateAt).all(world.app.db()).await.unwrap()
 }
 
 async fn states(world: &World) -> Vec<State> {
     rows(world).await.iter().map(|it| it.state).collect()
 }
 
-async fn published(service: &Service) -> usize {
-    let jwks = service.oauth().keys().jwks().await.unwrap();
+async fn published(app: &App) -> usize {
+    let jwks = app.oauth().keys().jwks().await.unwrap();
     jwks["keys"].as_array().unwrap().len()
 }
 
@@ -72,84 +72,80 @@ fn span(span: TimeDelta) -> Duration {
 }
 
 async fn a_key_is_replaced_on_schedule(world: World) {
-    let service = &world.service;
-    let first = token(service).await;
+    let app = &world.app;
+    let first = token(app).await;
     let pass = async |time: Duration| {
         world.clock.advance(time);
         // One step may make the next one due.
         for _ in 0..3 {
-            service.oauth().keys().keep_up().await.unwrap();
+            app.oauth().keys().keep_up().await.unwrap();
         }
         states(&world).await
     };
-    assert!(service.oauth().tokens().verify(&first).await.is_ok());
+    assert!(app.oauth().tokens().verify(&first).await.is_ok());
 
     assert_eq!(pass(span(ROTATE_EVERY).saturating_sub(seconds(1))).await, [State::Active]);
     assert_eq!(pass(seconds(1)).await, [State::Active, State::Pending]);
-    assert_eq!(published(service).await, 2, "published ahead");
-    let before = token(service).await;
+    assert_eq!(published(app).await, 2, "published ahead");
+    let before = token(app).await;
     assert_eq!(
         pass(span(SCHEDULED_AHEAD).saturating_sub(seconds(1))).await,
         [State::Active, State::Pending]
     );
     assert_eq!(pass(seconds(1)).await, [State::Retiring, State::Active]);
-    let last = token(service).await;
-    assert_eq!(published(service).await, 2);
+    let last = token(app).await;
+    assert_eq!(published(app).await, 2);
     world.clock.advance(seconds(60));
-    assert!(service.oauth().tokens().verify(&last).await.is_ok());
-    assert_eq!(
-        service.oauth().tokens().verify(&before).await,
-        Err(TokenError::Expired),
-        "not refused"
-    );
+    assert!(app.oauth().tokens().verify(&last).await.is_ok());
+    assert_eq!(app.oauth().tokens().verify(&before).await, Err(TokenError::Expired), "not refused");
     assert_eq!(
         pass(span(RETIRING_FOR).saturating_sub(seconds(61))).await,
         [State::Retiring, State::Active]
     );
     assert_eq!(pass(seconds(1)).await, [State::Retired, State::Active]);
-    assert_eq!(published(service).await, 1);
+    assert_eq!(published(app).await, 1);
 
     let rows = rows(&world).await;
     assert!(rows[0].private_sealed.is_none() && rows[0].wiped_at.is_some());
     assert!(rows[1].private_sealed.is_some() && rows[1].replace_at.is_none());
-    assert_eq!(told(service, Kind::KeyCreated).await, 2);
-    assert_eq!(told(service, Kind::KeyActivated).await, 1);
-    assert_eq!(told(service, Kind::KeyRetired).await, 1);
+    assert_eq!(told(app, Kind::KeyCreated).await, 2);
+    assert_eq!(told(app, Kind::KeyActivated).await, 1);
+    assert_eq!(told(app, Kind::KeyRetired).await, 1);
 }
 
 async fn a_key_is_replaced_when_somebody_asks(world: World) {
-    let service = &world.service;
+    let app = &world.app;
     // Somebody with another secret can ask as well.
     let terminal = world.another_with(&"another secret ".repeat(4)).await;
-    let old = token(service).await;
+    let old = token(app).await;
     let asked = world.clock.now();
     let at = terminal.oauth().keys().rotate(&request()).await.unwrap();
     assert_eq!(at, asked + PREPUBLISHED);
     assert_eq!(terminal.oauth().keys().rotate(&request()).await.unwrap(), at);
     assert_eq!(states(&world).await, [State::Active], "whoever asks makes nothing");
 
-    service.oauth().keys().keep_up().await.unwrap();
+    app.oauth().keys().keep_up().await.unwrap();
     assert_eq!(states(&world).await, [State::Active, State::Pending]);
     world.clock.advance(span(PREPUBLISHED));
-    service.oauth().keys().keep_up().await.unwrap();
+    app.oauth().keys().keep_up().await.unwrap();
     assert_eq!(states(&world).await, [State::Retiring, State::Active]);
-    let new = token(service).await;
+    let new = token(app).await;
     for token in [&old, &new] {
-        for instance in [service, &terminal] {
+        for instance in [app, &terminal] {
             assert!(instance.oauth().tokens().verify(token).await.is_ok());
         }
     }
-    assert_eq!(told(service, Kind::KeyRotationRequested).await, 2);
+    assert_eq!(told(app, Kind::KeyRotationRequested).await, 2);
 
     // It also brings forward what the schedule has planned.
     world.clock.advance(span(ROTATE_EVERY));
     for _ in 0..3 {
-        service.oauth().keys().keep_up().await.unwrap();
+        app.oauth().keys().keep_up().await.unwrap();
     }
     assert_eq!(states(&world).await[1..], [State::Active, State::Pending]);
-    service.oauth().keys().rotate(&request()).await.unwrap();
+    app.oauth().keys().rotate(&request()).await.unwrap();
     world.clock.advance(span(PREPUBLISHED));
-    service.oauth().keys().keep_up().await.unwrap();
+    app.oauth().keys().keep_up().await.unwrap();
     assert_eq!(states(&world).await[1..], [State::Retiring, State::Active]);
 }
 
@@ -181,29 +177,29 @@ async fn one_successor_is_made_however_many_instances_there_are(world: World) {
                 assert!(instance.oauth().tokens().verify(token).await.is_ok());
             }
         }
-        let told = told(&world.service, Kind::KeyActivated).await;
+        let told = told(&world.app, Kind::KeyActivated).await;
         assert_eq!(told, u64::try_from(generation).unwrap());
     }
 }
 
 async fn a_takeover_that_was_interrupted_is_completed(world: World) {
-    let (service, other) = (&world.service, world.another().await);
-    token(service).await;
+    let (app, other) = (&world.app, world.another().await);
+    token(app).await;
     token(&other).await;
-    service.oauth().keys().rotate(&request()).await.unwrap();
-    service.oauth().keys().keep_up().await.unwrap();
+    app.oauth().keys().rotate(&request()).await.unwrap();
+    app.oauth().keys().keep_up().await.unwrap();
     world.clock.advance(span(PREPUBLISHED));
     // The first of the two statements, and then the process is gone.
     Entity::update_many()
         .col_expr(keys::Column::State, Expr::value(State::Retiring))
         .filter(keys::COLUMN.state.eq(State::Active))
-        .exec(service.db())
+        .exec(app.db())
         .await
         .unwrap();
     let fresh = world.another().await;
     let during = token(&fresh).await;
     assert_eq!(states(&world).await, [State::Retiring, State::Pending], "no third key is made");
-    for instance in [service, &other, &fresh] {
+    for instance in [app, &other, &fresh] {
         assert!(instance.oauth().tokens().verify(&during).await.is_ok());
     }
     other.oauth().keys().keep_up().await.unwrap();
@@ -211,16 +207,16 @@ async fn a_takeover_that_was_interrupted_is_completed(world: World) {
 }
 
 async fn a_key_that_leaked_is_worth_nothing(world: World) {
-    let (service, other) = (&world.service, world.another().await);
-    let leaked = token(service).await;
-    assert!(service.oauth().tokens().verify(&leaked).await.is_ok());
+    let (app, other) = (&world.app, world.another().await);
+    let leaked = token(app).await;
+    assert!(app.oauth().tokens().verify(&leaked).await.is_ok());
     assert!(other.oauth().tokens().verify(&leaked).await.is_ok());
     let kid = rows(&world).await[0].kid.clone();
 
-    assert!(service.oauth().keys().revoke(&kid, &request()).await.unwrap());
-    assert!(!service.oauth().keys().revoke(&kid, &request()).await.unwrap(), "once is enough");
+    assert!(app.oauth().keys().revoke(&kid, &request()).await.unwrap());
+    assert!(!app.oauth().keys().revoke(&kid, &request()).await.unwrap(), "once is enough");
     let gone = Err(TokenError::Invalid("its key is no longer trusted"));
-    assert_eq!(service.oauth().tokens().verify(&leaked).await, gone, "here at once");
+    assert_eq!(app.oauth().tokens().verify(&leaked).await, gone, "here at once");
     other.oauth().keys().keep_up().await.unwrap();
     assert_eq!(other.oauth().tokens().verify(&leaked).await, gone, "and there with the next look");
     let unknown = Err(TokenError::Invalid("its key is unknown"));
@@ -229,13 +225,13 @@ async fn a_key_that_leaked_is_worth_nothing(world: World) {
     assert_eq!(states(&world).await, [State::Revoked, State::Active], "another one signs");
     assert!(rows(&world).await[0].private_sealed.is_none());
     let fresh = token(&other).await;
-    assert!(service.oauth().tokens().verify(&fresh).await.is_ok());
+    assert!(app.oauth().tokens().verify(&fresh).await.is_ok());
     assert_eq!(published(&other).await, 1);
-    assert_eq!(told(service, Kind::KeyRevoked).await, 1);
+    assert_eq!(told(app, Kind::KeyRevoked).await, 1);
 }
 
 async fn keys_of_instances_that_are_gone_are_retired(world: World) {
-    let old = &world.service;
+    let old = &world.app;
     let before = long_token(old).await;
     world.clock.advance(seconds(1));
     let new = world.another_with(&"another secret ".repeat(4)).await;
@@ -272,7 +268,7 @@ async fn keys_of_instances_that_are_gone_are_retired(world: World) {
 }
 
 /// Only this instance signs, for as long as it takes until the others count as gone.
-async fn goes_on_alone(world: &World, instance: &Service) {
+async fn goes_on_alone(world: &World, instance: &App) {
     for _ in 0..2 {
         world.clock.advance(span(ABANDONED_AFTER));
         token(instance).await;
@@ -281,8 +277,8 @@ async fn goes_on_alone(world: &World, instance: &Service) {
 }
 
 async fn a_misconfigured_process_does_not_retire_the_key_in_use(world: World) {
-    let service = &world.service;
-    token(service).await;
+    let app = &world.app;
+    token(app).await;
     let stranger = world.another_with(&"another secret ".repeat(4)).await;
     stranger.oauth().keys().jwks().await.unwrap(); // makes a key, and never signs
     for _ in 0..5 {
@@ -297,7 +293,7 @@ async fn a_misconfigured_process_does_not_retire_the_key_in_use(world: World) {
 async fn a_quarter_of_a_year_refuses_no_token(world: World) {
     let mut instances = vec![world.another().await, world.another().await];
     let mut tokens: Vec<(String, chrono::DateTime<chrono::Utc>)> = Vec::new();
-    let ttl = TimeDelta::from_std(world.service.oauth().tokens().ttl()).unwrap();
+    let ttl = TimeDelta::from_std(world.app.oauth().tokens().ttl()).unwrap();
     // Steps of many lengths, so that they fall on all sides of every limit.
     let lengths = [seconds(1), seconds(299), hours(1), hours(7), days(1), seconds(61), hours(13)];
     for (step, length) in lengths.into_iter().cycle().take(330).enumerate() {
@@ -333,15 +329,15 @@ async fn a_quarter_of_a_year_refuses_no_token(world: World) {
 }
 
 async fn keys_can_be_listed(world: World) {
-    let service = &world.service;
-    token(service).await;
+    let app = &world.app;
+    token(app).await;
     let stranger = world.another_with(&"another secret ".repeat(4)).await;
     world.clock.advance(seconds(60));
     token(&stranger).await;
-    service.oauth().keys().rotate(&request()).await.unwrap();
-    service.oauth().keys().keep_up().await.unwrap();
+    app.oauth().keys().rotate(&request()).await.unwrap();
+    app.oauth().keys().keep_up().await.unwrap();
 
-    let listed = service.oauth().keys().list().await.unwrap();
+    let listed = app.oauth().keys().list().await.unwrap();
     let seen: Vec<_> = listed.iter().map(|it| (it.state, it.ours, it.signs)).collect();
     let mut expected =
         [(State::Pending, true, false), (State::Active, false, false), (State::Active, true, true)];

@@ -14,6 +14,7 @@ mod sweep;
 
 use std::time::Duration;
 
+use app::App;
 use entity::{GrantId, oauth_audit, oauth_grants};
 use mcp::UserId;
 use oauth::{
@@ -29,7 +30,6 @@ use oauth::{
     users::{self, SignIn},
 };
 use sea_orm::{EntityTrait as _, PaginatorTrait as _, QueryFilter as _};
-use service::Service;
 
 use crate::storage::{World, on_both, user};
 
@@ -77,16 +77,16 @@ impl Issued {
         }
     }
 
-    async fn redeem(&self, service: &Service, client: &Client) -> Result<TokenSet, RedeemError> {
-        oauth::code::redeem(service.oauth(), client, self.redemption()).await
+    async fn redeem(&self, app: &App, client: &Client) -> Result<TokenSet, RedeemError> {
+        oauth::code::redeem(app.oauth(), client, self.redemption()).await
     }
 }
 
 /// Somebody signs in and agrees to everything.
-async fn agree(service: &Service, client: &Client, person: &UserId) -> Issued {
-    let now = service.clock().now();
+async fn agree(app: &App, client: &Client, person: &UserId) -> Issued {
+    let now = app.clock().now();
     let sign_in = SignIn { user: person.clone(), login: "ada".to_owned(), display_name: None };
-    users::upsert(service.db(), now, sign_in).await.unwrap();
+    users::upsert(app.db(), now, sign_in).await.unwrap();
     let verifier = Verifier::generate();
     let new = NewCode {
         client: client.id.clone(),
@@ -99,14 +99,14 @@ async fn agree(service: &Service, client: &Client, person: &UserId) -> Issued {
         gate_checked_at: Some(now),
         request: request(),
     };
-    let code = oauth::code::issue(service.oauth(), new).await.unwrap();
+    let code = oauth::code::issue(app.oauth(), new).await.unwrap();
     Issued { code, verifier }
 }
 
 /// Somebody connects a client, and these are its tokens.
-async fn connect(service: &Service, client: &Client, person: &UserId) -> TokenSet {
-    let issued = agree(service, client, person).await;
-    issued.redeem(service, client).await.unwrap()
+async fn connect(app: &App, client: &Client, person: &UserId) -> TokenSet {
+    let issued = agree(app, client, person).await;
+    issued.redeem(app, client).await.unwrap()
 }
 
 /// The refresh token of an answer.
@@ -114,45 +114,41 @@ fn refresh_token(tokens: &TokenSet) -> String {
     tokens.refresh_token.as_ref().unwrap().expose().to_owned()
 }
 
-async fn refresh(
-    service: &Service,
-    client: &Client,
-    token: &str,
-) -> Result<TokenSet, RefreshError> {
-    refresh_for(service, client, token, None).await
+async fn refresh(app: &App, client: &Client, token: &str) -> Result<TokenSet, RefreshError> {
+    refresh_for(app, client, token, None).await
 }
 
 async fn refresh_for(
-    service: &Service,
+    app: &App,
     client: &Client,
     token: &str,
     scope: Option<&str>,
 ) -> Result<TokenSet, RefreshError> {
     let rotation = Rotation { token, scope, resource: &[], request: request() };
-    oauth::refresh::rotate(service.oauth(), client, rotation).await
+    oauth::refresh::rotate(app.oauth(), client, rotation).await
 }
 
 /// The grant that an access token belongs to, by an instance that trusts it.
-async fn grant_of(service: &Service, tokens: &TokenSet) -> GrantId {
-    let claims = service.oauth().tokens().verify(tokens.access_token.expose()).await.unwrap();
+async fn grant_of(app: &App, tokens: &TokenSet) -> GrantId {
+    let claims = app.oauth().tokens().verify(tokens.access_token.expose()).await.unwrap();
     claims.session_id.parse().unwrap()
 }
 
-async fn is_accepted(service: &Service, tokens: &TokenSet) -> bool {
-    let verified = service.oauth().tokens().verify(tokens.access_token.expose()).await;
+async fn is_accepted(app: &App, tokens: &TokenSet) -> bool {
+    let verified = app.oauth().tokens().verify(tokens.access_token.expose()).await;
     verified.is_ok()
 }
 
-async fn row(service: &Service, grant: GrantId) -> oauth_grants::Model {
-    let found = oauth_grants::Entity::find_by_id(grant).one(service.db());
+async fn row(app: &App, grant: GrantId) -> oauth_grants::Model {
+    let found = oauth_grants::Entity::find_by_id(grant).one(app.db());
     found.await.unwrap().unwrap()
 }
 
 /// How often something stands in the audit log.
-async fn told(service: &Service, kind: Kind) -> u64 {
+async fn told(app: &App, kind: Kind) -> u64 {
     oauth_audit::Entity::find()
         .filter(oauth_audit::COLUMN.event.eq(kind.as_str()))
-        .count(service.db())
+        .count(app.db())
         .await
         .unwrap()
 }

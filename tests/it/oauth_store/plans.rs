@@ -18,13 +18,13 @@ use super::{
 #[tokio::test]
 async fn no_verb_reads_a_table_from_end_to_end() {
     let world = World::postgres().await;
-    let crowded = &world.service;
+    let crowded = &world.app;
     fill(crowded).await;
     // Whatever a session has counted is there for all to see once the session has ended.
-    let service = world.another().await;
+    let app = world.another().await;
     let before = scans(&world).await;
-    everything(&world, &service).await;
-    service.close().await;
+    everything(&world, &app).await;
+    app.close().await;
     let after = tests::eventually("every table was asked by index", async || {
         let after = scans(&world).await;
         let asked = before.iter().zip(&after);
@@ -37,44 +37,44 @@ async fn no_verb_reads_a_table_from_end_to_end() {
 }
 
 /// Every verb that a request, a person or a schedule can cause.
-async fn everything(world: &World, service: &service::Service) {
-    let app = client("c17");
+async fn everything(world: &World, app: &app::App) {
+    let client_app = client("c17");
     let ada = user("p17");
-    let issued = agree(service, &app, &ada).await;
-    let tokens = issued.redeem(service, &app).await.unwrap();
-    assert!(issued.redeem(service, &app).await.is_err());
+    let issued = agree(app, &client_app, &ada).await;
+    let tokens = issued.redeem(app, &client_app).await.unwrap();
+    assert!(issued.redeem(app, &client_app).await.is_err());
     let never_issued = Issued { code: PlainCode::generate(), verifier: issued.verifier.clone() };
-    assert!(never_issued.redeem(service, &app).await.is_err());
+    assert!(never_issued.redeem(app, &client_app).await.is_err());
 
     let first = refresh_token(&tokens);
-    let second = refresh_token(&refresh(service, &app, &first).await.unwrap());
-    refresh(service, &app, &first).await.unwrap();
+    let second = refresh_token(&refresh(app, &client_app, &first).await.unwrap());
+    refresh(app, &client_app, &first).await.unwrap();
     world.clock.advance(seconds(600));
-    refresh(service, &app, &first).await.unwrap();
-    assert!(refresh(service, &app, &second).await.is_err());
+    refresh(app, &client_app, &first).await.unwrap();
+    assert!(refresh(app, &client_app, &second).await.is_err());
     let never_issued = PlainToken::generate();
-    assert!(refresh(service, &app, never_issued.expose()).await.is_err());
+    assert!(refresh(app, &client_app, never_issued.expose()).await.is_err());
 
-    let tokens = connect(service, &app, &ada).await;
-    let grant: GrantId = grant_of(service, &tokens).await;
-    let connected = account::connected(service.oauth(), &ada).await.unwrap();
+    let tokens = connect(app, &client_app, &ada).await;
+    let grant: GrantId = grant_of(app, &tokens).await;
+    let connected = account::connected(app.oauth(), &ada).await.unwrap();
     assert!(connected.iter().any(|it| it.grant == grant));
-    account::disconnect(service.oauth(), &ada, grant, &request()).await.unwrap();
-    service.oauth().revoked().poll().await.unwrap();
-    let token = refresh_token(&connect(service, &app, &ada).await);
-    revoke::token(service.oauth(), &app, &token, &request()).await.unwrap();
+    account::disconnect(app.oauth(), &ada, grant, &request()).await.unwrap();
+    app.oauth().revoked().poll().await.unwrap();
+    let token = refresh_token(&connect(app, &client_app, &ada).await);
+    revoke::token(app.oauth(), &client_app, &token, &request()).await.unwrap();
     let id = ClientId("c18".to_owned());
-    revoke::client(service.oauth(), &id, Reason::Operator, &request()).await.unwrap();
-    account::block(service.oauth(), &user("p19"), &request()).await.unwrap();
-    account::unblock(service.oauth(), &user("p19"), &request()).await.unwrap();
-    account::delete(service.oauth(), &user("p20"), &request()).await.unwrap();
+    revoke::client(app.oauth(), &id, Reason::Operator, &request()).await.unwrap();
+    account::block(app.oauth(), &user("p19"), &request()).await.unwrap();
+    account::unblock(app.oauth(), &user("p19"), &request()).await.unwrap();
+    account::delete(app.oauth(), &user("p20"), &request()).await.unwrap();
 
     world.clock.advance(days(1));
-    sweep::codes(service.oauth()).await.unwrap();
-    sweep::refresh_tokens(service.oauth()).await.unwrap();
-    sweep::grants(service.oauth()).await.unwrap();
-    sweep::clients(service.oauth()).await.unwrap();
-    sweep::audit(service.oauth()).await.unwrap();
+    sweep::codes(app.oauth()).await.unwrap();
+    sweep::refresh_tokens(app.oauth()).await.unwrap();
+    sweep::grants(app.oauth()).await.unwrap();
+    sweep::clients(app.oauth()).await.unwrap();
+    sweep::audit(app.oauth()).await.unwrap();
 }
 
 /// How often a table was read.
@@ -90,7 +90,7 @@ async fn scans(world: &World) -> Vec<Scan> {
                WHERE relname IN ('oauth_codes', 'oauth_grants', 'oauth_refresh_tokens', \
                'oauth_clients', 'oauth_audit', 'users', 'github_tokens') ORDER BY relname";
     let statement = Statement::from_string(DatabaseBackend::Postgres, sql);
-    let rows = world.service.db().query_all_raw(statement).await.unwrap();
+    let rows = world.app.db().query_all_raw(statement).await.unwrap();
     rows.iter()
         .map(|row| Scan {
             table: row.try_get("", "relname").unwrap(),
@@ -101,8 +101,8 @@ async fn scans(world: &World) -> Vec<Scan> {
 }
 
 /// Ten thousand people, five thousand clients, and what they have left behind.
-async fn fill(service: &service::Service) {
-    let now = service.clock().now().to_rfc3339();
+async fn fill(app: &app::App) {
+    let now = app.clock().now().to_rfc3339();
     let hash = |what: &str| format!("sha256(('{what}' || n)::bytea)");
     let sql = format!(
         "INSERT INTO users (sub, login, created_at, last_seen_at, gate_checked_at)
@@ -139,7 +139,7 @@ async fn fill(service: &service::Service) {
         grant = hash("g"),
     );
     // More rows than any statement of the product writes, so longer than one may take.
-    let transaction = service.db().begin().await.unwrap();
+    let transaction = app.db().begin().await.unwrap();
     transaction.execute_unprepared("SET LOCAL statement_timeout = 0").await.unwrap();
     transaction.execute_unprepared(&sql).await.unwrap();
     transaction.commit().await.unwrap();

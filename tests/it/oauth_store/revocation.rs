@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use app::App;
 use entity::GrantId;
 use oauth::{
     access_token::NewToken,
@@ -13,7 +14,6 @@ use oauth::{
     revoked::{self, POLL_EVERY, REMEMBERED},
     token_format::PlainToken,
 };
-use service::Service;
 use tests::eventually;
 
 use super::{
@@ -35,74 +35,74 @@ on_both!(
 );
 
 async fn a_client_gives_either_token_back(world: World) {
-    let service = &world.service;
-    let (app, ada) = (client("an-app"), user("ada"));
+    let app = &world.app;
+    let (client_app, ada) = (client("an-app"), user("ada"));
     for which in ["access", "refresh", "used"] {
-        let tokens = connect(service, &app, &ada).await;
+        let tokens = connect(app, &client_app, &ada).await;
         let first = refresh_token(&tokens);
-        let second = refresh_token(&refresh(service, &app, &first).await.unwrap());
+        let second = refresh_token(&refresh(app, &client_app, &first).await.unwrap());
         let given_back = match which {
             "access" => tokens.access_token.expose(),
             "refresh" => &second,
             _ => &first,
         };
         for _ in 0..2 {
-            let done = revoke::token(service.oauth(), &app, given_back, &request()).await;
+            let done = revoke::token(app.oauth(), &client_app, given_back, &request()).await;
             assert!(done.is_ok(), "{which}, also the second time");
         }
-        assert!(!is_accepted(service, &tokens).await, "{which}");
-        assert!(refresh(service, &app, &second).await.is_err(), "{which}");
+        assert!(!is_accepted(app, &tokens).await, "{which}");
+        assert!(refresh(app, &client_app, &second).await.is_err(), "{which}");
     }
-    assert_eq!(told(service, Kind::GrantRevoked).await, 3);
-    assert_eq!(told(service, Kind::RefreshReplayed).await, 0);
+    assert_eq!(told(app, Kind::GrantRevoked).await, 3);
+    assert_eq!(told(app, Kind::RefreshReplayed).await, 0);
 }
 
 async fn another_clients_token_is_left_alone(world: World) {
-    let service = &world.service;
-    let (app, another) = (client("an-app"), client("another"));
-    let tokens = connect(service, &app, &user("ada")).await;
+    let app = &world.app;
+    let (client_app, another) = (client("an-app"), client("another"));
+    let tokens = connect(app, &client_app, &user("ada")).await;
     for token in [tokens.access_token.expose(), &refresh_token(&tokens)] {
-        let refused = revoke::token(service.oauth(), &another, token, &request()).await;
+        let refused = revoke::token(app.oauth(), &another, token, &request()).await;
         assert!(matches!(refused, Err(RevokeError::OtherClient)));
     }
-    assert!(is_accepted(service, &tokens).await);
-    assert!(refresh(service, &app, &refresh_token(&tokens)).await.is_ok());
+    assert!(is_accepted(app, &tokens).await);
+    assert!(refresh(app, &client_app, &refresh_token(&tokens)).await.is_ok());
 }
 
 async fn what_is_no_token_is_as_good_as_revoked(world: World) {
-    let service = &world.service;
-    let app = client("an-app");
-    let tokens = connect(service, &app, &user("ada")).await;
+    let app = &world.app;
+    let client_app = client("an-app");
+    let tokens = connect(app, &client_app, &user("ada")).await;
     let never_issued = PlainToken::generate();
     for garbage in ["", "x", "mrt_x", "a.b.c", "\0", never_issued.expose(), &"x".repeat(100_000)] {
-        assert!(revoke::token(service.oauth(), &app, garbage, &request()).await.is_ok());
+        assert!(revoke::token(app.oauth(), &client_app, garbage, &request()).await.is_ok());
     }
     world.clock.advance(hours(2));
     let expired = tokens.access_token.expose();
-    assert!(revoke::token(service.oauth(), &app, expired, &request()).await.is_ok());
-    assert!(refresh(service, &app, &refresh_token(&tokens)).await.is_ok());
-    assert_eq!(told(service, Kind::GrantRevoked).await, 0);
+    assert!(revoke::token(app.oauth(), &client_app, expired, &request()).await.is_ok());
+    assert!(refresh(app, &client_app, &refresh_token(&tokens)).await.is_ok());
+    assert_eq!(told(app, Kind::GrantRevoked).await, 0);
 }
 
 async fn trouble_with_the_database_is_no_revocation(world: World) {
-    let app = client("an-app");
+    let client_app = client("an-app");
     let cut_off = world.another().await;
-    let tokens = connect(&cut_off, &app, &user("ada")).await;
+    let tokens = connect(&cut_off, &client_app, &user("ada")).await;
     assert!(is_accepted(&cut_off, &tokens).await);
     cut_off.close().await;
     for token in [tokens.access_token.expose(), &refresh_token(&tokens)] {
-        let refused = revoke::token(cut_off.oauth(), &app, token, &request()).await;
+        let refused = revoke::token(cut_off.oauth(), &client_app, token, &request()).await;
         assert!(matches!(refused, Err(RevokeError::Unavailable(_))), "{refused:?}");
     }
     assert!(is_accepted(&cut_off, &tokens).await);
 }
 
 /// An instance that keeps up, and what it was told of.
-fn following(service: &Service) -> (tokio::task::JoinHandle<()>, Arc<Mutex<Vec<GrantId>>>) {
+fn following(app: &App) -> (tokio::task::JoinHandle<()>, Arc<Mutex<Vec<GrantId>>>) {
     let told: Arc<Mutex<Vec<GrantId>>> = Arc::default();
-    let (service, heard) = (service.clone(), Arc::clone(&told));
+    let (app, heard) = (app.clone(), Arc::clone(&told));
     let task = tokio::spawn(async move {
-        revoked::follow(service.oauth(), |grant| heard.lock().unwrap().push(grant)).await;
+        revoked::follow(app.oauth(), |grant| heard.lock().unwrap().push(grant)).await;
     });
     (task, told)
 }
@@ -110,14 +110,14 @@ fn following(service: &Service) -> (tokio::task::JoinHandle<()>, Arc<Mutex<Vec<G
 async fn a_revocation_reaches_every_instance_by_the_bus(world: World) {
     let other = world.another().await;
     let (follower, heard) = following(&other);
-    let (own, heard_here) = following(&world.service);
-    let app = client("an-app");
-    let tokens = connect(&world.service, &app, &user("ada")).await;
+    let (own, heard_here) = following(&world.app);
+    let client_app = client("an-app");
+    let tokens = connect(&world.app, &client_app, &user("ada")).await;
     assert!(is_accepted(&other, &tokens).await);
     let grant = grant_of(&other, &tokens).await;
 
-    revoke::grant(world.service.oauth(), grant, Reason::Operator, &request()).await.unwrap();
-    assert!(!is_accepted(&world.service, &tokens).await, "here it holds at once");
+    revoke::grant(world.app.oauth(), grant, Reason::Operator, &request()).await.unwrap();
+    assert!(!is_accepted(&world.app, &tokens).await, "here it holds at once");
     eventually("the other instance refuses it", async || {
         (!is_accepted(&other, &tokens).await).then_some(())
     })
@@ -133,7 +133,7 @@ async fn a_revocation_reaches_every_instance_by_the_bus(world: World) {
 async fn a_revocation_reaches_an_instance_that_hears_nothing(world: World) {
     let deaf = world.another_that_hears_nothing().await;
     let (follower, heard) = following(&deaf);
-    let tokens = connect(&world.service, &client("an-app"), &user("ada")).await;
+    let tokens = connect(&world.app, &client("an-app"), &user("ada")).await;
     assert!(is_accepted(&deaf, &tokens).await);
     let grant = grant_of(&deaf, &tokens).await;
     // By a clock that is behind, so that only the overlap of the questions finds it.
@@ -143,7 +143,7 @@ async fn a_revocation_reaches_an_instance_that_hears_nothing(world: World) {
             .max(platform::clock::Clock::now(&*by_clock) - chrono::TimeDelta::seconds(20)),
     );
     let started = tokio::time::Instant::now();
-    revoke::grant(world.service.oauth(), grant, Reason::Operator, &request()).await.unwrap();
+    revoke::grant(world.app.oauth(), grant, Reason::Operator, &request()).await.unwrap();
     by_clock.advance(seconds(20));
     eventually("it refuses it", async || (!is_accepted(&deaf, &tokens).await).then_some(())).await;
     assert!(started.elapsed() < POLL_EVERY + seconds(3));
@@ -153,9 +153,9 @@ async fn a_revocation_reaches_an_instance_that_hears_nothing(world: World) {
 }
 
 async fn an_instance_that_comes_later_knows_what_was_revoked(world: World) {
-    let tokens = connect(&world.service, &client("an-app"), &user("ada")).await;
-    let grant = grant_of(&world.service, &tokens).await;
-    revoke::grant(world.service.oauth(), grant, Reason::Operator, &request()).await.unwrap();
+    let tokens = connect(&world.app, &client("an-app"), &user("ada")).await;
+    let grant = grant_of(&world.app, &tokens).await;
+    revoke::grant(world.app.oauth(), grant, Reason::Operator, &request()).await.unwrap();
     world.clock.advance(seconds(29 * 60));
     let later = world.another().await;
     assert!(!is_accepted(&later, &tokens).await, "with its very first token");
@@ -165,54 +165,52 @@ async fn an_instance_that_comes_later_knows_what_was_revoked(world: World) {
 }
 
 async fn a_revocation_is_forgotten_with_the_last_token(world: World) {
-    let service = &world.service;
-    let tokens = connect(service, &client("an-app"), &user("ada")).await;
-    let grant = grant_of(service, &tokens).await;
-    revoke::grant(service.oauth(), grant, Reason::Operator, &request()).await.unwrap();
+    let app = &world.app;
+    let tokens = connect(app, &client("an-app"), &user("ada")).await;
+    let grant = grant_of(app, &tokens).await;
+    revoke::grant(app.oauth(), grant, Reason::Operator, &request()).await.unwrap();
     let other = world.another().await;
     world.clock.advance(REMEMBERED.to_std().unwrap().saturating_sub(seconds(1)));
     assert_eq!(other.oauth().revoked().poll().await.unwrap(), [grant]);
     world.clock.advance(seconds(1));
     let late = world.another().await;
     assert_eq!(late.oauth().revoked().poll().await.unwrap(), []);
-    assert!(!is_accepted(service, &tokens).await, "it has long expired");
+    assert!(!is_accepted(app, &tokens).await, "it has long expired");
 }
 
 async fn everything_of_a_person_or_a_client_can_be_revoked(world: World) {
-    let service = &world.service;
+    let app = &world.app;
     let (one, two) = (client("one"), client("two"));
     let (ada, bob) = (user("ada"), user("bob"));
-    let adas = [connect(service, &one, &ada).await, connect(service, &two, &ada).await];
-    let bobs = [connect(service, &one, &bob).await, connect(service, &two, &bob).await];
-    let on_its_way = agree(service, &one, &ada).await;
+    let adas = [connect(app, &one, &ada).await, connect(app, &two, &ada).await];
+    let bobs = [connect(app, &one, &bob).await, connect(app, &two, &bob).await];
+    let on_its_way = agree(app, &one, &ada).await;
 
-    let revoked = revoke::user(service.oauth(), &ada, Reason::Gate(Closed::NotListed), &request())
-        .await
-        .unwrap();
+    let revoked =
+        revoke::user(app.oauth(), &ada, Reason::Gate(Closed::NotListed), &request()).await.unwrap();
     assert_eq!(revoked.len(), 2);
-    assert!(on_its_way.redeem(service, &one).await.is_err(), "codes go too");
+    assert!(on_its_way.redeem(app, &one).await.is_err(), "codes go too");
     for tokens in &adas {
-        assert!(!is_accepted(service, tokens).await);
+        assert!(!is_accepted(app, tokens).await);
     }
-    assert!(is_accepted(service, &bobs[0]).await && is_accepted(service, &bobs[1]).await);
-    assert_eq!(told(service, Kind::GateClosed).await, 1);
+    assert!(is_accepted(app, &bobs[0]).await && is_accepted(app, &bobs[1]).await);
+    assert_eq!(told(app, Kind::GateClosed).await, 1);
 
     let id = ClientId("one".to_owned());
-    let revoked =
-        revoke::client(service.oauth(), &id, Reason::Operator, &RequestInfo::none()).await;
+    let revoked = revoke::client(app.oauth(), &id, Reason::Operator, &RequestInfo::none()).await;
     assert_eq!(revoked.unwrap().len(), 1);
-    assert!(!is_accepted(service, &bobs[0]).await && is_accepted(service, &bobs[1]).await);
-    let grant = grant_of(service, &bobs[1]).await;
-    let revoked = row(service, grant).await;
+    assert!(!is_accepted(app, &bobs[0]).await && is_accepted(app, &bobs[1]).await);
+    let grant = grant_of(app, &bobs[1]).await;
+    let revoked = row(app, grant).await;
     assert_eq!((revoked.revoked_at, revoked.revoked_reason), (None, None));
-    let nothing = revoke::user(service.oauth(), &user("nobody"), Reason::Person, &request()).await;
+    let nothing = revoke::user(app.oauth(), &user("nobody"), Reason::Person, &request()).await;
     assert!(nothing.unwrap().is_empty());
-    assert_eq!(told(service, Kind::GrantRevoked).await, 1);
+    assert_eq!(told(app, Kind::GrantRevoked).await, 1);
 }
 
 async fn a_token_that_was_minted_by_hand_is_not_revoked(world: World) {
-    let service = &world.service;
-    let app = client("an-app");
+    let app = &world.app;
+    let client_app = client("an-app");
     let new = NewToken {
         user: user("ada"),
         client: "an-app".to_owned(),
@@ -221,8 +219,8 @@ async fn a_token_that_was_minted_by_hand_is_not_revoked(world: World) {
         signed_in_at: None,
         ttl: None,
     };
-    let token = service.oauth().tokens().mint(new).await.unwrap();
-    assert!(revoke::token(service.oauth(), &app, &token, &request()).await.is_ok());
-    revoke::user(service.oauth(), &user("ada"), Reason::Person, &request()).await.unwrap();
-    assert!(service.oauth().tokens().verify(&token).await.is_ok());
+    let token = app.oauth().tokens().mint(new).await.unwrap();
+    assert!(revoke::token(app.oauth(), &client_app, &token, &request()).await.is_ok());
+    revoke::user(app.oauth(), &user("ada"), Reason::Person, &request()).await.unwrap();
+    assert!(app.oauth().tokens().verify(&token).await.is_ok());
 }

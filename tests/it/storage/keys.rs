@@ -2,13 +2,13 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use app::App;
 use entity::oauth_signing_keys::{COLUMN, Column, Entity, State};
 use oauth::{
     access_token::{NewToken, TokenError},
     scope,
 };
 use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, sea_query::Expr};
-use service::Service;
 use tests::eventually;
 
 use super::{World, on_both, world::user};
@@ -23,7 +23,7 @@ on_both!(
     it_is_remembered_when_a_key_has_signed,
 );
 
-async fn token(service: &Service) -> String {
+async fn token(app: &App) -> String {
     let new = NewToken {
         user: user("ada"),
         client: "a-client".to_owned(),
@@ -32,7 +32,7 @@ async fn token(service: &Service) -> String {
         signed_in_at: None,
         ttl: None,
     };
-    service.oauth().tokens().mint(new).await.expect("the database is there")
+    app.oauth().tokens().mint(new).await.expect("the database is there")
 }
 
 async fn instances_that_start_at_once_agree_on_one_key(world: World) {
@@ -47,12 +47,12 @@ async fn instances_that_start_at_once_agree_on_one_key(world: World) {
             assert_eq!(claims.caller().user, user("ada"));
         }
     }
-    let keys = Entity::find().all(world.service.db()).await.unwrap();
+    let keys = Entity::find().all(world.app.db()).await.unwrap();
     assert_eq!(keys.len(), 1);
 }
 
 async fn a_changed_secret_signs_nobody_out(world: World) {
-    let (old, new) = (&world.service, world.another_with(&"another secret ".repeat(4)).await);
+    let (old, new) = (&world.app, world.another_with(&"another secret ".repeat(4)).await);
     let before = token(old).await;
     let after = token(&new).await;
 
@@ -70,7 +70,7 @@ async fn a_changed_secret_signs_nobody_out(world: World) {
 }
 
 async fn an_unknown_key_is_looked_up_but_not_all_the_time(world: World) {
-    let old = &world.service;
+    let old = &world.app;
     let mine = token(old).await;
     let unknown = Err(TokenError::Invalid("its key is unknown"));
 
@@ -79,7 +79,7 @@ async fn an_unknown_key_is_looked_up_but_not_all_the_time(world: World) {
 
     // A lookup of an unknown key starts a pause, during which the keys are not reloaded.
     let elsewhere = World::sqlite().await;
-    let invented = token(&elsewhere.service).await;
+    let invented = token(&elsewhere.app).await;
     assert_eq!(old.oauth().tokens().verify(&invented).await, unknown);
     let third = token(&world.another_with(&"third secret ".repeat(4)).await).await;
     assert_eq!(old.oauth().tokens().verify(&third).await, unknown, "not looked up");
@@ -91,41 +91,41 @@ async fn an_unknown_key_is_looked_up_but_not_all_the_time(world: World) {
 }
 
 async fn a_revoked_key_is_no_longer_trusted(world: World) {
-    let service = &world.service;
+    let app = &world.app;
     let other = world.another().await;
-    let leaked = token(service).await;
-    for instance in [service, &other] {
+    let leaked = token(app).await;
+    for instance in [app, &other] {
         assert!(instance.oauth().tokens().verify(&leaked).await.is_ok());
     }
     Entity::update_many()
         .col_expr(Column::State, Expr::value(State::Revoked))
         .filter(COLUMN.state.eq(State::Active))
-        .exec(service.db())
+        .exec(app.db())
         .await
         .unwrap();
     world.clock.advance(Duration::from_secs(61));
-    for instance in [service, &other] {
+    for instance in [app, &other] {
         eventually("the key is dropped", async || {
             instance.oauth().tokens().verify(&leaked).await.err()
         })
         .await;
     }
-    let fresh = token(service).await;
-    assert!(service.oauth().tokens().verify(&fresh).await.is_ok(), "a new key took its place");
-    assert!(service.oauth().tokens().verify(&leaked).await.is_err());
-    let published = service.oauth().keys().jwks().await.unwrap();
+    let fresh = token(app).await;
+    assert!(app.oauth().tokens().verify(&fresh).await.is_ok(), "a new key took its place");
+    assert!(app.oauth().tokens().verify(&leaked).await.is_err());
+    let published = app.oauth().keys().jwks().await.unwrap();
     assert_eq!(published["keys"].as_array().unwrap().len(), 1);
 }
 
 async fn only_public_halves_are_published(world: World) {
-    let published = world.service.oauth().keys().jwks().await.unwrap();
+    let published = world.app.oauth().keys().jwks().await.unwrap();
     let keys = published["keys"].as_array().unwrap();
     assert_eq!(keys.len(), 1, "the first look makes the first key");
     let mut members: Vec<_> = keys[0].as_object().unwrap().keys().map(String::as_str).collect();
     members.sort_unstable();
     assert_eq!(members, ["alg", "crv", "kid", "kty", "use", "x", "y"]);
 
-    let row = Entity::find().one(world.service.db()).await.unwrap().unwrap();
+    let row = Entity::find().one(world.app.db()).await.unwrap().unwrap();
     assert_eq!(keys[0]["kid"], row.kid.as_str());
     let sealed = row.private_sealed.unwrap();
     let pkcs8 = b"\x06\x07\x2a\x86\x48\xce\x3d\x02\x01"; // the id of an elliptic-curve key
@@ -133,33 +133,33 @@ async fn only_public_halves_are_published(world: World) {
 }
 
 async fn tokens_are_verified_while_the_database_is_away(world: World) {
-    let token = token(&world.service).await;
-    world.service.oauth().revoked().load().await.unwrap();
+    let token = token(&world.app).await;
+    world.app.oauth().revoked().load().await.unwrap();
     let stranger = self::token(&world.another_with(&"second secret ".repeat(4)).await).await;
     world.clock.advance(Duration::from_secs(6));
-    world.service.close().await;
+    world.app.close().await;
 
     for minute in 0..3 {
-        assert!(world.service.oauth().tokens().verify(&token).await.is_ok(), "minute {minute}");
+        assert!(world.app.oauth().tokens().verify(&token).await.is_ok(), "minute {minute}");
         world.clock.advance(Duration::from_mins(1));
     }
     for _ in 0..2 {
-        let verified = world.service.oauth().tokens().verify(&stranger).await;
+        let verified = world.app.oauth().tokens().verify(&stranger).await;
         assert_eq!(verified, Err(TokenError::Unavailable), "nothing can be concluded");
     }
 }
 
 async fn it_is_remembered_when_a_key_has_signed(world: World) {
     let last_signed_at =
-        async || Entity::find().one(world.service.db()).await.unwrap().unwrap().last_signed_at;
-    world.service.oauth().keys().jwks().await.unwrap();
+        async || Entity::find().one(world.app.db()).await.unwrap().unwrap().last_signed_at;
+    world.app.oauth().keys().jwks().await.unwrap();
     assert_eq!(last_signed_at().await, None);
-    let first = world.service.clock().now();
-    token(&world.service).await;
+    let first = world.app.clock().now();
+    token(&world.app).await;
     world.clock.advance(Duration::from_secs(59));
-    token(&world.service).await;
+    token(&world.app).await;
     assert_eq!(last_signed_at().await, Some(first), "to the minute");
     world.clock.advance(Duration::from_secs(1));
-    token(&world.service).await;
-    assert_eq!(last_signed_at().await, Some(world.service.clock().now()));
+    token(&world.app).await;
+    assert_eq!(last_signed_at().await, Some(world.app.clock().now()));
 }

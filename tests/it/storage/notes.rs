@@ -3,11 +3,11 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use mcp::Signal;
-use service::{
+use app::{
     health::Health,
     notes::{self, Changes, Cursor, Listing, NoteId, NotesError, PageSize, Tag, Title, Words},
 };
+use mcp::Signal;
 
 use super::{
     World, on_both,
@@ -37,7 +37,7 @@ async fn a_note_is_kept_as_it_was_written(world: World) {
     assert_eq!((made.title.as_str(), made.body.as_str()), (title, body));
     assert_eq!(made.tags, ["b", "a", "it's \\ \"quoted\""]);
     assert_eq!((made.created_at, made.updated_at), (beginning(), beginning()));
-    let db = world.service.db();
+    let db = world.app.db();
     assert_eq!(notes::get(db, &ada, made.id).await.unwrap(), made);
 
     let page = notes::list(db, &ada, Listing::default()).await.unwrap();
@@ -51,38 +51,38 @@ async fn an_update_changes_only_what_it_names(world: World) {
     let ada = user("ada");
     let made = world.note(&ada, "Title", "Body", &["tag"]).await;
 
-    let unchanged = notes::update(&world.service, &ada, made.id, Changes::default()).await.unwrap();
+    let unchanged = notes::update(&world.app, &ada, made.id, Changes::default()).await.unwrap();
     assert_eq!(unchanged, made, "not even the time");
 
     let changes = Changes { title: Some(Title::parse("New title").unwrap()), ..Changes::default() };
-    let renamed = notes::update(&world.service, &ada, made.id, changes).await.unwrap();
+    let renamed = notes::update(&world.app, &ada, made.id, changes).await.unwrap();
     assert_eq!((renamed.title.as_str(), renamed.body.as_str()), ("New title", "Body"));
     assert_eq!(renamed.updated_at, beginning() + Duration::from_secs(1));
     assert_eq!((renamed.created_at, &renamed.tags), (made.created_at, &made.tags));
 
-    let tagged = notes::set_tags(&world.service, &ada, made.id, tags(&["x", "y"])).await.unwrap();
+    let tagged = notes::set_tags(&world.app, &ada, made.id, tags(&["x", "y"])).await.unwrap();
     assert_eq!(
         (tagged.title.as_str(), &tagged.tags[..]),
         ("New title", &["x".into(), "y".into()][..])
     );
-    assert_eq!(notes::get(world.service.db(), &ada, made.id).await.unwrap(), tagged);
+    assert_eq!(notes::get(world.app.db(), &ada, made.id).await.unwrap(), tagged);
 }
 
 async fn what_belongs_to_another_does_not_exist(world: World) {
     let (ada, eve) = (user("ada"), user("eve"));
     let secret = world.note(&ada, "Ada's secret", "hidden treasure", &["private"]).await;
     let nowhere: NoteId = "00000000-0000-7000-8000-000000000000".parse().unwrap();
-    let (service, db) = (&world.service, world.service.db());
+    let (app, db) = (&world.app, world.app.db());
     let changes = || Changes { title: Some(Title::parse("Taken").unwrap()), ..Changes::default() };
     world.published();
 
     for id in [secret.id, nowhere] {
         assert!(matches!(notes::get(db, &eve, id).await, Err(NotesError::NotFound)));
         for changes in [Changes::default(), changes()] {
-            let update = notes::update(service, &eve, id, changes).await;
+            let update = notes::update(app, &eve, id, changes).await;
             assert!(matches!(update, Err(NotesError::NotFound)));
         }
-        assert!(matches!(notes::delete(service, &eve, id).await, Err(NotesError::NotFound)));
+        assert!(matches!(notes::delete(app, &eve, id).await, Err(NotesError::NotFound)));
     }
     for tag in [None, Some(Tag::parse("private").unwrap())] {
         let listing = Listing { tag, ..Listing::default() };
@@ -111,7 +111,7 @@ async fn pages_hold_every_note_once_however_long_it_takes(world: World) {
             world.clock.advance(Duration::from_micros(1));
         }
         let draft = draft(&format!("Note {number}"), "", &[]);
-        expected.push(notes::create(&world.service, &ada, draft).await.unwrap());
+        expected.push(notes::create(&world.app, &ada, draft).await.unwrap());
     }
     expected.sort_by_key(|it| std::cmp::Reverse((it.created_at, it.id)));
     world.note(&user("eve"), "Somebody else's", "", &[]).await;
@@ -122,7 +122,7 @@ async fn pages_hold_every_note_once_however_long_it_takes(world: World) {
         loop {
             let listing =
                 Listing { limit: PageSize::new(size).unwrap(), cursor, ..Listing::default() };
-            let page = notes::list(world.service.db(), &ada, listing).await.unwrap();
+            let page = notes::list(world.app.db(), &ada, listing).await.unwrap();
             assert!(u64::try_from(page.notes.len()).unwrap() <= size);
             listed.extend(page.notes.into_iter().map(|it| it.id));
             // As a client would hand it back.
@@ -137,10 +137,10 @@ async fn pages_hold_every_note_once_however_long_it_takes(world: World) {
 
     // A new note and a deleted one, between two pages, change nothing else of the second.
     let listing = |cursor| Listing { limit: PageSize::new(10).unwrap(), cursor, tag: None };
-    let first = notes::list(world.service.db(), &ada, listing(None)).await.unwrap();
+    let first = notes::list(world.app.db(), &ada, listing(None)).await.unwrap();
     world.note(&ada, "New", "", &[]).await;
-    notes::delete(&world.service, &ada, expected[9].id).await.unwrap();
-    let second = notes::list(world.service.db(), &ada, listing(first.next_cursor)).await.unwrap();
+    notes::delete(&world.app, &ada, expected[9].id).await.unwrap();
+    let second = notes::list(world.app.db(), &ada, listing(first.next_cursor)).await.unwrap();
     let ids = |notes: &[notes::NoteSummary]| notes.iter().map(|it| it.id).collect::<Vec<_>>();
     let unseen: Vec<_> = expected[10..20].iter().map(|it| it.id).collect();
     assert_eq!(ids(&second.notes), unseen);
@@ -158,7 +158,7 @@ async fn a_list_can_be_narrowed_to_a_tag(world: World) {
         [("work", vec![work.id, both.id]), (awkward, vec![both.id]), ("home", vec![])]
     {
         let listing = Listing { tag: Some(Tag::parse(tag).unwrap()), ..Listing::default() };
-        let page = notes::list(world.service.db(), &ada, listing).await.unwrap();
+        let page = notes::list(world.app.db(), &ada, listing).await.unwrap();
         let found: Vec<_> = page.notes.iter().map(|it| it.id).collect();
         assert_eq!(found, expected, "{tag}");
     }
@@ -167,9 +167,9 @@ async fn a_list_can_be_narrowed_to_a_tag(world: World) {
         tag: Some(Tag::parse("work").unwrap()),
         cursor: None,
     };
-    let first = notes::list(world.service.db(), &ada, listing.clone()).await.unwrap();
+    let first = notes::list(world.app.db(), &ada, listing.clone()).await.unwrap();
     let listing = Listing { cursor: first.next_cursor, ..listing };
-    let second = notes::list(world.service.db(), &ada, listing).await.unwrap();
+    let second = notes::list(world.app.db(), &ada, listing).await.unwrap();
     assert_eq!((second.notes[0].id, second.next_cursor), (both.id, None));
 }
 
@@ -184,7 +184,7 @@ async fn any_cursor_that_parses_is_a_place_in_the_list(world: World) {
             let bytes = [&[1][..], &micros.to_be_bytes(), &id].concat();
             let cursor: Cursor = URL_SAFE_NO_PAD.encode(bytes).parse().unwrap();
             let listing = Listing { cursor: Some(cursor), ..Listing::default() };
-            let page = notes::list(world.service.db(), &ada, listing).await.unwrap();
+            let page = notes::list(world.app.db(), &ada, listing).await.unwrap();
             assert_eq!(page.notes.len(), expected, "{micros}");
         }
     }
@@ -195,8 +195,8 @@ async fn of_many_deletions_one_succeeds(world: World) {
     let other = world.another().await;
     let note = world.note(&ada, "Once", "", &[]).await;
     let deletions = (0..8).map(|number| {
-        let service = if number % 2 == 0 { &world.service } else { &other };
-        notes::delete(service, &ada, note.id)
+        let app = if number % 2 == 0 { &world.app } else { &other };
+        notes::delete(app, &ada, note.id)
     });
     let outcomes = futures_util::future::join_all(deletions).await;
     let deleted: Vec<_> = outcomes.iter().filter_map(|it| it.as_ref().ok()).collect();
@@ -218,17 +218,17 @@ async fn every_committed_change_is_published(world: World) {
     let note = world.note(&ada, "Title", "", &[]).await;
     assert_eq!(world.published(), [recent(), list()]);
 
-    notes::set_tags(&world.service, &ada, note.id, tags(&["x"])).await.unwrap();
+    notes::set_tags(&world.app, &ada, note.id, tags(&["x"])).await.unwrap();
     assert_eq!(world.published(), [updated(notes::uri(note.id)), recent()]);
 
     let title = Changes { title: Some(Title::parse("New").unwrap()), ..Changes::default() };
-    notes::update(&world.service, &ada, note.id, title).await.unwrap();
+    notes::update(&world.app, &ada, note.id, title).await.unwrap();
     assert_eq!(world.published(), [updated(notes::uri(note.id)), recent(), list()]);
 
-    notes::update(&world.service, &ada, note.id, Changes::default()).await.unwrap();
+    notes::update(&world.app, &ada, note.id, Changes::default()).await.unwrap();
     assert_eq!(world.published(), [], "nothing changed");
 
-    notes::delete(&world.service, &ada, note.id).await.unwrap();
+    notes::delete(&world.app, &ada, note.id).await.unwrap();
     assert_eq!(world.published(), [updated(notes::uri(note.id)), recent(), list()]);
 }
 
@@ -237,7 +237,7 @@ async fn suggestions_come_from_ids_and_titles(world: World) {
     let tea = world.note(&ada, "Green tea", "", &[]).await;
     let cake = world.note(&ada, "100% cake_recipe", "tea", &[]).await;
     let again = world.note(&ada, "Green tea", "", &[]).await;
-    let db = world.service.db();
+    let db = world.app.db();
 
     let all = [again.id, cake.id, tea.id];
     assert_eq!(notes::complete_ids(db, &ada, "").await.unwrap(), all);
@@ -309,12 +309,12 @@ async fn the_largest_notes_fit(world: World) {
             .collect(),
     ] {
         let beginning: String = body.chars().take(12).collect();
-        let made = notes::create(&world.service, &ada, draft(&title, &body, &many_tags)).await;
+        let made = notes::create(&world.app, &ada, draft(&title, &body, &many_tags)).await;
         let made = made.unwrap_or_else(|error| panic!("“{beginning}…”: {error:?}"));
         assert_eq!(made.body.len(), body.len());
     }
     let listing = Listing { tag: Some(Tag::parse(many_tags[0]).unwrap()), ..Listing::default() };
-    let page = notes::list(world.service.db(), &ada, listing).await.unwrap();
+    let page = notes::list(world.app.db(), &ada, listing).await.unwrap();
     let ids: HashSet<_> = page.notes.iter().map(|it| it.id).collect();
     assert_eq!(ids.len(), 12);
 }
@@ -323,17 +323,17 @@ async fn without_a_database_notes_are_unavailable(world: World) {
     let ada = user("ada");
     let note = world.note(&ada, "Title", "", &[]).await;
     world.published();
-    let (service, db) = (&world.service, world.service.db());
-    service.close().await;
+    let (app, db) = (&world.app, world.app.db());
+    app.close().await;
 
     assert!(matches!(notes::get(db, &ada, note.id).await, Err(NotesError::Unavailable(_))));
     let page = notes::list(db, &ada, Listing::default()).await;
     assert!(matches!(page, Err(NotesError::Unavailable(_))));
-    let made = notes::create(service, &ada, draft("Title", "", &[])).await;
+    let made = notes::create(app, &ada, draft("Title", "", &[])).await;
     assert!(matches!(made, Err(NotesError::Unavailable(_))));
     let words = Words::parse("title").unwrap();
     let found = notes::search(db, &ada, &words, PageSize::default()).await;
     assert!(matches!(found, Err(NotesError::Unavailable(_))));
-    assert_eq!(service::health::check(service).await, Health::NoDatabase);
+    assert_eq!(app::health::check(app).await, Health::NoDatabase);
     assert_eq!(world.published(), [], "what was not committed is not published");
 }

@@ -3,14 +3,14 @@
 
 use std::sync::Mutex;
 
+use app::{
+    App,
+    notes::{self, Cursor, Listing, NoteId, PageSize, Tag, Words},
+};
 use async_trait::async_trait;
 use platform::db::Database;
 use sea_orm::{
     ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statement, TransactionTrait as _,
-};
-use service::{
-    Service,
-    notes::{self, Cursor, Listing, NoteId, PageSize, Tag, Words},
 };
 
 use super::{
@@ -22,10 +22,10 @@ on_both!(every_question_is_one_statement_that_reads_no_table_from_end_to_end);
 
 async fn every_question_is_one_statement_that_reads_no_table_from_end_to_end(world: World) {
     if world.is_postgres() {
-        fill(&world.service).await;
+        fill(&world.app).await;
     }
     let ada = user("p1");
-    let asked = Explaining::new(world.service.db());
+    let asked = Explaining::new(world.app.db());
     let cursor: Cursor = first_page(&world).await;
 
     for cursor in [None, Some(cursor)] {
@@ -65,15 +65,15 @@ async fn first_page(world: &World) -> Cursor {
         world.note(&ada, "Title", "common words", &["t3"]).await;
     }
     let listing = Listing { limit: PageSize::new(1).unwrap(), ..Listing::default() };
-    let page = notes::list(world.service.db(), &ada, listing).await.unwrap();
+    let page = notes::list(world.app.db(), &ada, listing).await.unwrap();
     page.next_cursor.expect("there are two notes")
 }
 
 /// Ten people, 1,500 notes each.
-async fn fill(service: &Service) {
+async fn fill(app: &App) {
     let start = beginning().to_rfc3339();
     // More rows than any statement of the product writes, so longer than one may take.
-    let db = service.db().schema_connection().await.unwrap();
+    let db = app.db().schema_connection().await.unwrap();
     let transaction = db.begin().await.unwrap();
     transaction.execute_unprepared("SET LOCAL statement_timeout = 0").await.unwrap();
     let sql = format!(

@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
+use app::notes::{self, PageSize, Words};
 use migration::{Migrator, MigratorTrait as _};
 use sea_orm::ConnectionTrait as _;
-use service::notes::{self, PageSize, Words};
 
 use super::{World, on_both, world::user};
 
 on_both!(migrations_go_down_and_up_again, a_migrated_database_is_left_alone);
 
 async fn migrations_go_down_and_up_again(world: World) {
-    let db = world.service.db();
+    let db = world.app.db();
     let schema = db.schema_connection().await.unwrap();
     for _ in 0..2 {
         world.note(&user("ada"), "Title", "body", &["tag"]).await;
@@ -24,9 +24,9 @@ async fn migrations_go_down_and_up_again(world: World) {
 
 async fn a_migrated_database_is_left_alone(world: World) {
     let note = world.note(&user("ada"), "Title", "body", &["tag"]).await;
-    let schema = world.service.db().schema_connection().await.unwrap();
+    let schema = world.app.db().schema_connection().await.unwrap();
     migration::migrate(&schema).await.unwrap();
-    let kept = notes::get(world.service.db(), &user("ada"), note.id).await.unwrap();
+    let kept = notes::get(world.app.db(), &user("ada"), note.id).await.unwrap();
     assert_eq!(kept, note);
 }
 
@@ -38,7 +38,7 @@ async fn processes_that_migrate_at_once_take_turns_on_sqlite() {
 #[tokio::test]
 async fn processes_that_migrate_at_once_take_turns_on_postgres() {
     let world = World::postgres().await;
-    Migrator::reset(&world.service.db().schema_connection().await.unwrap()).await.unwrap();
+    Migrator::reset(&world.app.db().schema_connection().await.unwrap()).await.unwrap();
     migrate_at_once(&world).await;
 }
 
@@ -57,10 +57,10 @@ async fn migrate_at_once(world: &World) {
 
 /// A worker waits until the schema is migrated, and does not migrate it itself.
 async fn a_worker_waits(world: &World) {
-    let (service, empty) = (world.service.clone(), migration::status(world.service.db()).await);
+    let (app, empty) = (world.app.clone(), migration::status(world.app.db()).await);
     assert!(empty.unwrap().iter().all(|it| !it.applied));
-    let schema = service.db().schema_connection().await.unwrap();
-    let waiting = tokio::spawn(async move { worker::await_schema(&service).await });
+    let schema = app.db().schema_connection().await.unwrap();
+    let waiting = tokio::spawn(async move { worker::await_schema(&app).await });
     let looked = tokio::time::timeout(Duration::from_secs(2), async {
         while !waiting.is_finished() {
             tokio::task::yield_now().await;
@@ -80,7 +80,7 @@ async fn a_worker_waits_for_its_schema_on_sqlite() {
 #[tokio::test]
 async fn a_worker_waits_for_its_schema_on_postgres() {
     let world = World::postgres().await;
-    let schema = world.service.db().schema_connection().await.unwrap();
+    let schema = world.app.db().schema_connection().await.unwrap();
     Migrator::down(&schema, None).await.unwrap();
     schema.execute_unprepared("DROP TABLE seaql_migrations").await.unwrap();
     drop(schema);
@@ -93,11 +93,11 @@ async fn compacting_a_sqlite_file_keeps_the_search_index_right() {
     let ada = user("ada");
     let first = world.note(&ada, "First", "alpha", &[]).await;
     world.note(&ada, "Second", "bravo", &[]).await;
-    notes::delete(&world.service, &ada, first.id).await.unwrap();
-    world.service.db().execute_unprepared("VACUUM").await.unwrap();
+    notes::delete(&world.app, &ada, first.id).await.unwrap();
+    world.app.db().execute_unprepared("VACUUM").await.unwrap();
 
     let words = Words::parse("bravo").unwrap();
-    let hits = notes::search(world.service.db(), &ada, &words, PageSize::default()).await.unwrap();
+    let hits = notes::search(world.app.db(), &ada, &words, PageSize::default()).await.unwrap();
     assert_eq!(hits.notes.iter().map(|it| it.title.as_str()).collect::<Vec<_>>(), ["Second"]);
     assert!(world.directory().join("notes.db").exists());
 }

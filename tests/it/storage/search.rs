@@ -1,6 +1,6 @@
 //! The same questions, and the same answers, on both databases.
 
-use service::notes::{self, Body, Changes, Hit, PageSize, Title, Words};
+use app::notes::{self, Body, Changes, Hit, PageSize, Title, Words};
 
 use super::{
     World, on_both,
@@ -21,7 +21,7 @@ on_both!(
 
 async fn found(world: &World, question: &str) -> Vec<Hit> {
     let words = Words::parse(question).unwrap();
-    notes::search(world.service.db(), &user("ada"), &words, PageSize::default())
+    notes::search(world.app.db(), &user("ada"), &words, PageSize::default())
         .await
         .unwrap_or_else(|error| panic!("“{question}”: {error:?}"))
         .notes
@@ -109,14 +109,14 @@ async fn the_index_follows_every_change(world: World) {
         body: Some(Body::parse("echo").unwrap()),
         tags: Some(tags(&["foxtrot"])),
     };
-    notes::update(&world.service, &ada, note.id, changes).await.unwrap();
+    notes::update(&world.app, &ada, note.id, changes).await.unwrap();
     for word in ["alpha", "bravo", "charlie"] {
         assert_eq!(found(&world, word).await, [], "{word}");
     }
     for word in ["delta", "echo", "foxtrot"] {
         assert_eq!(found(&world, word).await.len(), 1, "{word}");
     }
-    notes::delete(&world.service, &ada, note.id).await.unwrap();
+    notes::delete(&world.app, &ada, note.id).await.unwrap();
     assert_eq!(found(&world, "delta").await, []);
 }
 
@@ -247,7 +247,7 @@ async fn there_may_be_more(world: World) {
     let words = Words::parse("same").unwrap();
     for (limit, more) in [(3, true), (4, false)] {
         let limit = PageSize::new(limit).unwrap();
-        let hits = notes::search(world.service.db(), &ada, &words, limit).await.unwrap();
+        let hits = notes::search(world.app.db(), &ada, &words, limit).await.unwrap();
         assert_eq!((hits.notes.len(), hits.more), (usize::from(limit.get()), more));
     }
 }

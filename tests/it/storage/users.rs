@@ -12,7 +12,7 @@ use super::{
 on_both!(a_person_is_remembered_under_their_newest_name, being_seen_never_goes_back_in_time);
 
 async fn a_person_is_remembered_under_their_newest_name(world: World) {
-    let db = world.service.db();
+    let db = world.app.db();
     let sign_in = |login: &str, name: Option<&str>| SignIn {
         user: user("ada"),
         login: login.to_owned(),
@@ -31,7 +31,7 @@ async fn a_person_is_remembered_under_their_newest_name(world: World) {
 }
 
 async fn being_seen_never_goes_back_in_time(world: World) {
-    let db = world.service.db();
+    let db = world.app.db();
     assert!(!users::seen(db, beginning(), &user("ada")).await.unwrap());
 
     let sign_in = SignIn { user: user("ada"), login: "ada".into(), display_name: None };

@@ -5,6 +5,11 @@ use std::{
     time::Duration,
 };
 
+use app::{
+    App,
+    config::Config,
+    notes::{self, Body, Draft, Note, Tag, Tags, Title},
+};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use mcp::{
@@ -12,11 +17,6 @@ use mcp::{
     store::{CatalogDigest, Fanout, Subscription, Topic},
 };
 use platform::clock::MockClock;
-use service::{
-    Service,
-    config::Config,
-    notes::{self, Body, Draft, Note, Tag, Tags, Title},
-};
 use tempfile::TempDir;
 use tests::{postgres, relay::Relay, sqlite};
 use url::Url;
@@ -42,7 +42,7 @@ pub(crate) use on_both;
 
 /// One database, and one service on it; more can be added.
 pub(crate) struct World {
-    pub(crate) service: Service,
+    pub(crate) app: App,
     pub(crate) clock: Arc<MockClock>,
     bus: Arc<RememberingBus>,
     directory: TempDir,
@@ -78,27 +78,27 @@ impl World {
             .unwrap_or_else(|| format!("sqlite:{}/notes.db", directory.path().display()));
         let clock = Arc::new(MockClock::at(beginning()));
         let bus = Arc::new(RememberingBus::default());
-        let service = connect(&database_url, SECRET, &clock, &bus).await;
-        Self { service, clock, bus, directory, database_url }
+        let app = connect(&database_url, SECRET, &clock, &bus).await;
+        Self { app, clock, bus, directory, database_url }
     }
 
     /// Another instance on the same database and clock.
-    pub(crate) async fn another(&self) -> Service {
+    pub(crate) async fn another(&self) -> App {
         self.another_with(SECRET).await
     }
 
     /// Another instance, started with another secret.
-    pub(crate) async fn another_with(&self, secret: &str) -> Service {
+    pub(crate) async fn another_with(&self, secret: &str) -> App {
         connect(&self.database_url, secret, &self.clock, &self.bus).await
     }
 
     /// Another instance that hears nothing of what the others publish.
-    pub(crate) async fn another_that_hears_nothing(&self) -> Service {
+    pub(crate) async fn another_that_hears_nothing(&self) -> App {
         connect(&self.database_url, SECRET, &self.clock, &Arc::default()).await
     }
 
     /// Another instance, and what passes between it and the database, which is Postgres.
-    pub(crate) async fn another_behind_a_relay(&self) -> (Service, Relay) {
+    pub(crate) async fn another_behind_a_relay(&self) -> (App, Relay) {
         let mut url: Url = self.database_url.parse().expect("we made it");
         let server = url.socket_addrs(|| Some(5432)).expect("it is an address")[0];
         let relay = Relay::to(&server.to_string()).await;
@@ -119,7 +119,7 @@ impl World {
         body: &str,
         tags: &[&str],
     ) -> Note {
-        let note = notes::create(&self.service, owner, draft(title, body, tags))
+        let note = notes::create(&self.app, owner, draft(title, body, tags))
             .await
             .expect("the database is there");
         self.clock.advance(Duration::from_secs(1));
@@ -144,14 +144,14 @@ async fn connect(
     secret: &str,
     clock: &Arc<MockClock>,
     bus: &Arc<RememberingBus>,
-) -> Service {
+) -> App {
     let config = Config::read(|name| match name {
         "DATABASE_URL" => Some(url.to_owned()),
         "JWT_SIGNING_SECRET" => Some(secret.to_owned()),
         _ => None,
     })
     .expect("a complete configuration");
-    Service::connect(&config, Arc::clone(clock) as _, Arc::clone(bus) as _)
+    App::connect(&config, Arc::clone(clock) as _, Arc::clone(bus) as _)
         .await
         .expect("the database is there")
 }

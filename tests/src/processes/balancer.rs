@@ -133,7 +133,7 @@ async fn probe(shared: Arc<Shared>, index: usize) {
 
 async fn serve(stream: tokio::net::TcpStream, remote: SocketAddr, shared: Arc<Shared>) {
     let Ok(local) = stream.local_addr() else { return };
-    let service = service_fn(move |request: http::Request<Incoming>| {
+    let app = service_fn(move |request: http::Request<Incoming>| {
         let shared = Arc::clone(&shared);
         async move {
             let local = poem::web::LocalAddr(local.into());
@@ -143,7 +143,7 @@ async fn serve(stream: tokio::net::TcpStream, remote: SocketAddr, shared: Arc<Sh
             Ok::<_, Infallible>(answer)
         }
     });
-    let serving = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    let serving = http1::Builder::new().serve_connection(TokioIo::new(stream), app);
     if let Err(error) = serving.await {
         tracing::debug!(%error, "A connection to the load balancer ended early");
     }

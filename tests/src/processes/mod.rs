@@ -19,13 +19,13 @@ use std::{
     sync::Arc,
 };
 
+use app::{App, config::Config};
 use mcp::{Stores, UserId};
 use oauth::{access_token::NewToken, scope};
 use platform::clock::SystemClock;
 use rand::RngExt as _;
 use reqwest::Method;
 use sea_orm::ConnectionTrait as _;
-use service::{Service, config::Config};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
@@ -148,7 +148,7 @@ pub struct Fleet {
     redis: Redis,
     database: Wire,
     gates: Gates,
-    service: Service,
+    app: App,
     balancer: (TcpListener, String),
     folder: TempDir,
 }
@@ -192,8 +192,8 @@ impl Fleet {
         let config = Config::read(|name| environment.get(name).cloned());
         let config = config.expect("the settings are good");
         let bus = Stores::in_memory(config.session_ttl).bus;
-        let service = Service::connect(&config, Arc::new(SystemClock), bus);
-        let service = service.await.expect("the database is there");
+        let app = App::connect(&config, Arc::new(SystemClock), bus);
+        let app = app.await.expect("the database is there");
 
         let mut fleet = Self {
             instances: Vec::new(),
@@ -205,7 +205,7 @@ impl Fleet {
             redis,
             database,
             gates,
-            service,
+            app,
             balancer: (balancer, origin),
             folder,
         };
@@ -312,7 +312,7 @@ impl Fleet {
                    WHERE datname = current_database() AND pid <> pg_backend_pid()";
         // Our own connections may be broken, too.
         eventually("the database ends connections", async || {
-            self.service.db().execute_unprepared(sql).await.ok()
+            self.app.db().execute_unprepared(sql).await.ok()
         })
         .await;
     }
@@ -326,15 +326,15 @@ impl Fleet {
     pub async fn execute(&self, sql: &str) {
         // Our own connections may be broken, too.
         eventually("the database runs SQL", async || {
-            self.service.db().execute_unprepared(sql).await.ok()
+            self.app.db().execute_unprepared(sql).await.ok()
         })
         .await;
     }
 
     /// A service on the database of the fleet, for operations that no route offers. Its changes are not
     /// published; processes find them only by polling.
-    pub fn service(&self) -> &Service {
-        &self.service
+    pub fn app(&self) -> &App {
+        &self.app
     }
 
     /// The gate of this name, at which calls of `test_gate` wait.
@@ -369,7 +369,7 @@ impl Fleet {
 
     /// Mints an access token with these scopes.
     pub async fn token_for(&self, user: &str, scopes: &[&str]) -> String {
-        self.service
+        self.app
             .oauth()
             .tokens()
             .mint(NewToken {

@@ -6,6 +6,11 @@
 
 use std::sync::Arc;
 
+use app::{
+    App,
+    config::Config,
+    notes::{self, Body, Draft, Listing, Tags, Title},
+};
 use mcp::{Stores, UserId};
 use platform::clock::SystemClock;
 use poem::{
@@ -17,18 +22,13 @@ use poem::{
 };
 use serde::Serialize;
 use serde_json::{Value, json, value::RawValue};
-use service::{
-    Service,
-    config::Config,
-    notes::{self, Body, Draft, Listing, Tags, Title},
-};
 
 pub(crate) async fn main() -> anyhow::Result<()> {
     let config = Config::from_env()?;
     let stores = Stores::in_memory(config.session_ttl);
-    let service = Service::connect(&config, Arc::new(SystemClock), stores.bus).await?;
-    let app = Route::new().at("/list", post(list)).at("/create", post(create)).data(service);
-    Server::new(TcpListener::bind(("127.0.0.1", config.port))).run(app).await?;
+    let app = App::connect(&config, Arc::new(SystemClock), stores.bus).await?;
+    let client_app = Route::new().at("/list", post(list)).at("/create", post(create)).data(app);
+    Server::new(TcpListener::bind(("127.0.0.1", config.port))).run(client_app).await?;
     Ok(())
 }
 
@@ -37,21 +37,21 @@ fn user() -> UserId {
 }
 
 #[handler]
-async fn list(Data(service): Data<&Service>, Json(_): Json<Value>) -> Response {
-    match notes::list(service.db(), &user(), Listing::default()).await {
+async fn list(Data(app): Data<&App>, Json(_): Json<Value>) -> Response {
+    match notes::list(app.db(), &user(), Listing::default()).await {
         Ok(page) => answer(&page),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
 
 #[handler]
-async fn create(Data(service): Data<&Service>, Json(_): Json<Value>) -> Response {
+async fn create(Data(app): Data<&App>, Json(_): Json<Value>) -> Response {
     let draft = Draft {
         title: Title::parse("A note of the benchmark").expect("short enough"),
         body: Body::parse("The quick brown fox jumps over the lazy dog.").expect("short enough"),
         tags: Tags::default(),
     };
-    match notes::create(service, &user(), draft).await {
+    match notes::create(app, &user(), draft).await {
         Ok(note) => answer(&note),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }

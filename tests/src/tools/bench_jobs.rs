@@ -17,6 +17,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use app::{App, Dependencies, config::Config};
 use async_trait::async_trait;
 use mcp::{
     Caller, ClientCapabilities, ProtocolVersion, StoreError, UserId,
@@ -24,7 +25,6 @@ use mcp::{
 };
 use platform::clock::SystemClock;
 use serde_json::{Value, json, value::to_raw_value};
-use service::{Dependencies, Service, config::Config};
 use tests::cluster::{Database, Offer, Setup};
 use tokio::{sync::Notify, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -86,7 +86,7 @@ pub(crate) async fn main() -> anyhow::Result<()> {
 async fn queue() -> anyhow::Result<()> {
     let config = Config::from_env()?;
     let (_, given) = Dependencies::configured(&config, Arc::new(SystemClock))?;
-    let connect = async || Service::connect_with(&config, given.clone()).await;
+    let connect = async || App::connect_with(&config, given.clone()).await;
     let web = connect().await?;
     migration::migrate(&web.db().schema_connection().await?).await?;
 

@@ -12,15 +12,15 @@ use std::{
 };
 
 use anyhow::Context as _;
+use app::{
+    App,
+    config::Config,
+    notes::{self, Body, Changes, Draft, PageSize, Tags, Title, Words, index},
+};
 use mcp::{Stores, UserId};
 use platform::clock::SystemClock;
 use sea_orm::{
     ConnectionTrait as _, Database, DatabaseConnection, Statement, TransactionTrait as _,
-};
-use service::{
-    Service,
-    config::Config,
-    notes::{self, Body, Changes, Draft, PageSize, Tags, Title, Words, index},
 };
 
 /// Notes of the user who searches.
@@ -53,7 +53,7 @@ const QUESTIONS: &[(&str, &str)] = &[
 pub(crate) async fn main() -> anyhow::Result<()> {
     let config = Config::from_env()?;
     let stores = Stores::in_memory(config.session_ttl);
-    let service = Service::connect(&config, Arc::new(SystemClock), stores.bus).await?;
+    let app = App::connect(&config, Arc::new(SystemClock), stores.bus).await?;
     let all: u32 = match std::env::var("NOTES") {
         Ok(number) => number.parse().context("NOTES is a number")?,
         Err(_unset) => ALL,
@@ -61,12 +61,12 @@ pub(crate) async fn main() -> anyhow::Result<()> {
     let me = UserId::new("dev:me");
 
     // This connection has no statement timeout, unlike those of the product.
-    let db = service.db().schema_connection().await?;
+    let db = app.db().schema_connection().await?;
     fill(&db, all).await.context("the database could not be filled")?;
     let begun = Instant::now();
     let mut indexed = 0;
     loop {
-        match index::refresh(&service).await? {
+        match index::refresh(&app).await? {
             0 => break,
             count => indexed += count,
         }
@@ -86,7 +86,7 @@ pub(crate) async fn main() -> anyhow::Result<()> {
         let mut found = 0;
         for _ in 0..SEARCHES {
             let begun = Instant::now();
-            found = notes::find(&service, &me, &words, PageSize::default()).await?.notes.len();
+            found = notes::find(&app, &me, &words, PageSize::default()).await?.notes.len();
             times.push(begun.elapsed());
         }
         let (p50, p99) = percentiles(times);
@@ -101,11 +101,11 @@ pub(crate) async fn main() -> anyhow::Result<()> {
             tags: Tags::default(),
         };
         let begun = Instant::now();
-        let note = notes::create(&service, &me, draft).await?;
+        let note = notes::create(&app, &me, draft).await?;
         creates.push(begun.elapsed());
         let title = Some(Title::parse(&format!("Note {number} of the benchmark"))?);
         let begun = Instant::now();
-        notes::update(&service, &me, note.id, Changes { title, ..Changes::default() }).await?;
+        notes::update(&app, &me, note.id, Changes { title, ..Changes::default() }).await?;
         updates.push(begun.elapsed());
     }
     for (what, times) in [("create", creates), ("update", updates)] {

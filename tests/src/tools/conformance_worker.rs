@@ -6,10 +6,10 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
+use app::{App, Dependencies, config::Config};
 use clap::Args;
 use mcp::Engine;
 use platform::{clock::SystemClock, telemetry};
-use service::{Dependencies, Service, config::Config};
 use tests::fixtures;
 use tokio::{
     io::AsyncReadExt as _,
@@ -35,19 +35,19 @@ pub(crate) async fn main(arguments: Arguments) -> anyhow::Result<()> {
     let config = Config::from_env()?;
     telemetry::init(config.log_format, &config.log);
     let (stores, given) = Dependencies::configured(&config, Arc::new(SystemClock))?;
-    let service = Service::connect_with(&config, given).await?;
-    let catalog = fixtures::of_process(&service)?;
-    let engine = Engine::new(catalog, stores, service::mcp_settings(&service));
+    let app = App::connect_with(&config, given).await?;
+    let catalog = fixtures::of_process(&app)?;
+    let engine = Engine::new(catalog, stores, app::mcp_settings(&app));
     let mut settings = Settings::of(&config);
     if let Ok(seconds) = std::env::var(LEASE) {
         settings.lease = Duration::from_secs(seconds.parse().context("the seconds of a lease")?);
-        tokio::spawn(take_over(service.clone(), settings.lease));
+        tokio::spawn(take_over(app.clone(), settings.lease));
     }
     let shutdown = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate())?;
     let listener = TcpListener::bind((config.host, config.worker_port)).await?;
-    let worker = Worker::new(service.clone(), Arc::new(engine), settings);
-    let (probed, pulse) = (service.clone(), worker.pulse());
+    let worker = Worker::new(app.clone(), Arc::new(engine), settings);
+    let (probed, pulse) = (app.clone(), worker.pulse());
     tokio::spawn(worker::serve_health(listener, pulse, probed, shutdown.clone()));
     let running = tokio::spawn(worker.run_with_schedules(shutdown.clone()));
     #[expect(clippy::print_stdout, reason = "this is how a program of tests is reached")]
@@ -62,16 +62,16 @@ pub(crate) async fn main(arguments: Arguments) -> anyhow::Result<()> {
     }
     shutdown.cancel();
     running.await.context("the worker panicked")??;
-    service.close().await;
+    app.close().await;
     Ok(())
 }
 
 /// Reclaims the jobs of lost workers at a shorter interval than the schedule.
-async fn take_over(service: Service, pause: Duration) {
+async fn take_over(app: App, pause: Duration) {
     let mut turn = interval(pause);
     loop {
         turn.tick().await;
-        if let Err(error) = jobs::take_over(service.jobs()).await {
+        if let Err(error) = jobs::take_over(app.jobs()).await {
             tracing::warn!(error = ?error, "Lost jobs were not looked for: {error}");
         }
     }

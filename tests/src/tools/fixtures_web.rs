@@ -3,9 +3,9 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
+use app::{App, Dependencies, config::Config};
 use mcp::Engine;
 use platform::clock::SystemClock;
-use service::{Dependencies, Service, config::Config};
 use tests::{documents::DocumentHost, fixtures};
 use tokio::{
     net::TcpListener,
@@ -21,9 +21,9 @@ pub(crate) async fn main() -> anyhow::Result<()> {
     let (stores, mut given) = Dependencies::configured(&config, Arc::new(SystemClock))?;
     given.resolver = documents.resolver();
     given.roots = Some(documents.roots());
-    let service = Service::connect_with(&config, given).await?;
-    let catalog = fixtures::of_process(&service)?;
-    let engine = Engine::new(catalog, stores, service::mcp_settings(&service));
+    let app = App::connect_with(&config, given).await?;
+    let catalog = fixtures::of_process(&app)?;
+    let engine = Engine::new(catalog, stores, app::mcp_settings(&app));
 
     let shutdown = CancellationToken::new();
     let ending = shutdown.clone();
@@ -32,8 +32,8 @@ pub(crate) async fn main() -> anyhow::Result<()> {
         terminate.recv().await;
         ending.cancel();
     });
-    web::run(listener, service.clone(), engine, shutdown).await?;
-    service.close().await;
+    web::run(listener, app.clone(), engine, shutdown).await?;
+    app.close().await;
     telemetry.end().await;
     Ok(())
 }

@@ -1,17 +1,17 @@
-//! `/exports/…`: downloads of exported files ([`service::exports`]).
+//! `/exports/…`: downloads of exported files ([`app::exports`]).
 //!
 //! The URL is the only credential, so it must not leak: responses are not cached, the file runs in
 //! a sandbox and sends no referrer, and the path is not logged.
 
 use std::io;
 
+use app::{
+    App,
+    exports::{self, Export, ExportError},
+};
 use futures_util::stream;
 use http::{HeaderValue, Method, header};
 use poem::{Body, Endpoint, Request, Response};
-use service::{
-    Service,
-    exports::{self, Export, ExportError},
-};
 
 use crate::{http::error::ApiError, instance::Instance};
 
@@ -20,13 +20,13 @@ pub(crate) const PATH: &str = "/exports/:token";
 
 /// The endpoint.
 pub(crate) struct Exports {
-    service: Service,
+    app: App,
 }
 
 impl Exports {
     /// The endpoint of one instance.
     pub(crate) fn new(instance: &Instance) -> Self {
-        Self { service: instance.service.clone() }
+        Self { app: instance.app.clone() }
     }
 }
 
@@ -40,9 +40,8 @@ impl Endpoint for Exports {
             _ => return Err(ApiError::MethodNotAllowed(METHODS).into()),
         };
         let token = request.raw_path_param("token").unwrap_or_default();
-        let export = exports::by_token(&self.service, token).await.map_err(api_error)?;
-        let body =
-            if has_body { body(self.service.clone(), export.clone()) } else { Body::empty() };
+        let export = exports::by_token(&self.app, token).await.map_err(api_error)?;
+        let body = if has_body { body(self.app.clone(), export.clone()) } else { Body::empty() };
         let mut response = Response::builder()
             .content_type(&export.media_type)
             .header(header::CONTENT_LENGTH, export.bytes)
@@ -74,15 +73,15 @@ const HEADERS: [(header::HeaderName, &str); 5] = [
 /// Streams the file in chunks, as fast as the client reads. If a chunk is missing, or the access
 /// with which the export was made is revoked, the connection is aborted, so that the client does
 /// not mistake a part of the file for the whole.
-fn body(service: Service, export: Export) -> Body {
-    let pieces = stream::try_unfold((service, export, 0), async |(service, export, number)| {
-        if exports::is_denied(&service, &export) {
+fn body(app: App, export: Export) -> Body {
+    let pieces = stream::try_unfold((app, export, 0), async |(app, export, number)| {
+        if exports::is_denied(&app, &export) {
             tracing::info!("Aborted a download: the access that created the export was revoked");
             return Err(io::Error::other(ExportError::NotFound));
         }
-        match exports::chunk(&service, &export, number).await {
+        match exports::chunk(&app, &export, number).await {
             Ok(None) => Ok(None),
-            Ok(Some(bytes)) => Ok(Some((bytes, (service, export, number + 1)))),
+            Ok(Some(bytes)) => Ok(Some((bytes, (app, export, number + 1)))),
             Err(error) => {
                 tracing::warn!(
                     dependency = error.dependency(), error = ?error,

@@ -1,9 +1,9 @@
 //! `/metrics`: the metrics of this process for Prometheus. The public port requires a token.
 
+use app::{App, metrics};
 use http::{HeaderValue, StatusCode, header};
 use platform::secret::Secret;
 use poem::{Endpoint, IntoResponse, Request, Response, Route, get};
-use service::{Service, metrics};
 use subtle::ConstantTimeEq as _;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -27,7 +27,7 @@ const TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; c
 
 /// The endpoint.
 pub(crate) struct Metrics {
-    service: Service,
+    app: App,
     access: Access,
 }
 
@@ -42,8 +42,8 @@ enum Access {
 impl Metrics {
     /// The endpoint on the public port.
     pub(crate) fn new(instance: &Instance) -> Self {
-        let token = instance.service.config().metrics.token.clone();
-        Self { service: instance.service.clone(), access: Access::WithToken(token) }
+        let token = instance.app.config().metrics.token.clone();
+        Self { app: instance.app.clone(), access: Access::WithToken(token) }
     }
 
     fn authorize(&self, request: &Request) -> Result<(), ApiError> {
@@ -65,7 +65,7 @@ impl Endpoint for Metrics {
 
     async fn call(&self, request: Request) -> poem::Result<Response> {
         self.authorize(&request)?;
-        let text = metrics::render(&self.service).await;
+        let text = metrics::render(&self.app).await;
         Ok(Response::builder()
             .status(StatusCode::OK)
             .header(header::CONTENT_TYPE, TEXT)
@@ -77,8 +77,8 @@ impl Endpoint for Metrics {
 
 /// Serves `/metrics` without authentication until `shutdown`. The listener must be reachable from a
 /// private network only.
-pub async fn serve(listener: TcpListener, service: Service, shutdown: CancellationToken) {
-    let endpoint = Metrics { service, access: Access::Everyone };
+pub async fn serve(listener: TcpListener, app: App, shutdown: CancellationToken) {
+    let endpoint = Metrics { app, access: Access::Everyone };
     let named = Named { name: METRICS, methods: METHODS, inner: get(endpoint) };
     let app = Observed::new(Route::new().at(METRICS, named));
     // A scrape is short, so there is no grace period.

@@ -17,7 +17,7 @@ use crate::{
 pub(crate) type Api = (well_known::WellKnown, Metadata, Register, Token, Revoke, probes::Probes);
 
 /// The endpoints of one instance with their OpenAPI document.
-pub(crate) fn service(instance: &Instance) -> OpenApiService<Api, ()> {
+pub(crate) fn app(instance: &Instance) -> OpenApiService<Api, ()> {
     let apis = (
         well_known::WellKnown::new(instance),
         Metadata::new(instance),

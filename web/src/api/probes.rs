@@ -3,12 +3,12 @@
 
 #![expect(clippy::unused_async, reason = "poem-openapi requires async endpoints")]
 
-use poem::web::Data;
-use poem_openapi::{ApiResponse, Object, OpenApi, Tags, payload::Json};
-use service::{
-    Service,
+use app::{
+    App,
     health::{self, Health},
 };
+use poem::web::Data;
+use poem_openapi::{ApiResponse, Object, OpenApi, Tags, payload::Json};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
 /// `/healthz` and `/livez`.
 #[derive(Clone)]
 pub(crate) struct Probes {
-    service: Service,
+    app: App,
     ending: CancellationToken,
 }
 
@@ -67,7 +67,7 @@ enum Liveness {
 
 impl Probes {
     pub(super) fn new(instance: &Instance) -> Self {
-        Self { service: instance.service.clone(), ending: instance.ending.clone() }
+        Self { app: instance.app.clone(), ending: instance.ending.clone() }
     }
 }
 
@@ -81,8 +81,8 @@ impl Probes {
         let problem = if self.ending.is_cancelled() {
             "This instance is shutting down. Send requests to another one."
         } else {
-            match health::check(&self.service).await {
-                Health::Well if health::is_redis_full(&self.service) => {
+            match health::check(&self.app).await {
+                Health::Well if health::is_redis_full(&self.app) => {
                     return Readiness::Ready(warning(REDIS_FULL));
                 }
                 Health::Well => return Readiness::Ready(ok()),

@@ -2,10 +2,10 @@
 
 #![expect(clippy::unused_async, reason = "poem-openapi requires async endpoints")]
 
+use app::App;
 use oauth::scope;
 use poem::{Request, web::Data};
 use poem_openapi::{ApiResponse, Object, OpenApi, Tags, payload::Json, types::ParseFromJSON as _};
-use service::Service;
 
 use crate::{
     http::{
@@ -18,7 +18,7 @@ use crate::{
 /// `/.well-known/…`.
 #[derive(Clone)]
 pub(crate) struct WellKnown {
-    service: Service,
+    app: App,
 }
 
 #[derive(Tags)]
@@ -102,11 +102,11 @@ const CACHE: &str = "public, max-age=300";
 
 impl WellKnown {
     pub(super) fn new(instance: &Instance) -> Self {
-        Self { service: instance.service.clone() }
+        Self { app: instance.app.clone() }
     }
 
     fn document(&self, resource: String) -> ProtectedResourceResponse {
-        let public_url = &self.service.config().public_url;
+        let public_url = &self.app.config().public_url;
         let document = ProtectedResource {
             resource,
             authorization_servers: vec![public_url.to_string()],
@@ -130,7 +130,7 @@ impl WellKnown {
         operation_id = "protected_resource_of_mcp"
     )]
     async fn protected_resource_of_mcp(&self, request: &Request) -> ProtectedResourceResponse {
-        let mut resource = self.service.config().public_url.mcp();
+        let mut resource = self.app.config().public_url.mcp();
         // A client that uses the endpoint `/mcp/` compares this with its URL.
         if request.original_uri().path().ends_with('/') {
             resource.push('/');
@@ -147,13 +147,13 @@ impl WellKnown {
         operation_id = "protected_resource"
     )]
     async fn protected_resource(&self) -> ProtectedResourceResponse {
-        self.document(self.service.config().public_url.mcp())
+        self.document(self.app.config().public_url.mcp())
     }
 
     /// The public keys of access tokens
     #[oai(path = "/.well-known/jwks.json", method = "get", operation_id = "keys")]
     async fn keys(&self, request: Data<&RequestId>) -> KeySetResponse {
-        let keys = self.service.oauth().keys().jwks().await;
+        let keys = self.app.oauth().keys().jwks().await;
         match keys.map(|keys| KeySet::parse_from_json(Some((*keys).clone()))) {
             Ok(Ok(keys)) => KeySetResponse::Found(Json(keys), CACHE.to_owned()),
             Ok(Err(error)) => panic!("our own key set is malformed: {}", error.into_message()),

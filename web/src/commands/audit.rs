@@ -1,6 +1,7 @@
 //! `notes-mcp audit`
 
 use anyhow::Context as _;
+use app::config::Config;
 use chrono::{DateTime, Utc};
 use clap::Args;
 use mcp::UserId;
@@ -8,7 +9,6 @@ use oauth::{
     client::ClientId,
     listing::{self, AuditFilter, Entry},
 };
-use service::config::Config;
 
 use super::{
     connect::connect,
@@ -43,9 +43,9 @@ pub(crate) struct Options {
 
 /// Prints the entries.
 pub(super) async fn run(config: Config, options: Options) -> anyhow::Result<()> {
-    let (_stores, service) = connect(&config).await?;
+    let (_stores, app) = connect(&config).await?;
     let user: Option<UserId> = match &options.user {
-        Some(name) => Some(people::only(&service, name).await?),
+        Some(name) => Some(people::only(&app, name).await?),
         None => None,
     };
     let filter = AuditFilter {
@@ -56,7 +56,7 @@ pub(super) async fn run(config: Config, options: Options) -> anyhow::Result<()> 
         since: options.since,
         before: options.before,
     };
-    let entries = listing::audit(service.oauth(), filter, options.printing.limit).await;
+    let entries = listing::audit(app.oauth(), filter, options.printing.limit).await;
     let entries = entries.context("could not read the audit log")?;
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
     options.printing.print(
@@ -70,6 +70,6 @@ pub(super) async fn run(config: Config, options: Options) -> anyhow::Result<()> 
         },
         |entry| format!("--before {}", entry.id),
     )?;
-    service.close().await;
+    app.close().await;
     Ok(())
 }

@@ -6,9 +6,9 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use app::config::{Config, Mode};
 use oauth::{data_keys::KeySource, gate};
 use platform::{causes, counted};
-use service::config::{Config, Mode};
 
 use super::connect::reach;
 
@@ -38,7 +38,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     report.note("database", database(&config).await);
     match &config.redis {
         Some(redis) => {
-            let asked = within(service::redis::check_rights(redis)).await;
+            let asked = within(app::redis::check_rights(redis)).await;
             report.note("redis", asked.map(|()| "answers; its user has all rights".to_owned()));
         }
         None => report.good("redis", "not configured: one instance only"),
@@ -100,11 +100,11 @@ fn data_keys(config: &Config) -> &'static str {
 
 async fn database(config: &Config) -> anyhow::Result<String> {
     within(async {
-        let (_, service) = reach(config).await?;
-        platform::db::check_rights(service.db()).await?;
-        let steps = migration::status(service.db()).await?;
+        let (_, app) = reach(config).await?;
+        platform::db::check_rights(app.db()).await?;
+        let steps = migration::status(app.db()).await?;
         let missing = steps.iter().filter(|it| !it.applied).count();
-        service.close().await;
+        app.close().await;
         if missing > 0 {
             bail!(
                 "answers, but {missing} of {} missing: run `notes-mcp migrate up`",

@@ -3,10 +3,10 @@
 use std::io::{self, Write as _};
 
 use anyhow::{Context as _, bail};
+use app::{App, config::Config};
 use clap::Subcommand;
 use oauth::{audit::RequestInfo, revoke, signing_keys::KeyInfo};
 use platform::terminal::say;
-use service::{Service, config::Config};
 
 use super::connect::connect;
 
@@ -28,18 +28,18 @@ pub(crate) enum Command {
 /// Executes a command.
 pub(super) async fn run(config: Config, command: Command) -> anyhow::Result<()> {
     // Kept until the end: they deliver the signals to the servers.
-    let (_stores, service) = connect(&config).await?;
+    let (_stores, app) = connect(&config).await?;
     match command {
-        Command::List => list(&service).await,
-        Command::Rotate => rotate(&service).await,
-        Command::Revoke { kid } => revoke_key(&service, &kid).await,
+        Command::List => list(&app).await,
+        Command::Rotate => rotate(&app).await,
+        Command::Revoke { kid } => revoke_key(&app, &kid).await,
     }?;
-    service.close().await;
+    app.close().await;
     Ok(())
 }
 
-async fn list(service: &Service) -> anyhow::Result<()> {
-    let keys = keys(service).await?;
+async fn list(app: &App) -> anyhow::Result<()> {
+    let keys = keys(app).await?;
     let mut text = format!(
         "{:43}  {:8}  {:16}  {:16}  {}\n",
         "KID", "STATE", "CREATED", "LAST SIGNED", "NOTE"
@@ -65,8 +65,8 @@ async fn list(service: &Service) -> anyhow::Result<()> {
     write!(io::stdout(), "{text}").context("could not print the keys")
 }
 
-async fn rotate(service: &Service) -> anyhow::Result<()> {
-    let at = service
+async fn rotate(app: &App) -> anyhow::Result<()> {
+    let at = app
         .oauth()
         .keys()
         .rotate(&RequestInfo::none())
@@ -80,12 +80,12 @@ async fn rotate(service: &Service) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn revoke_key(service: &Service, kid: &str) -> anyhow::Result<()> {
-    let keys = keys(service).await?;
+async fn revoke_key(app: &App, kid: &str) -> anyhow::Result<()> {
+    let keys = keys(app).await?;
     let Some(key) = keys.iter().find(|key| key.kid.to_string() == kid) else {
         bail!("there is no key `{kid}`; `keys list` shows all keys");
     };
-    let revoked = revoke::key(service.oauth(), &key.kid, &RequestInfo::none())
+    let revoked = revoke::key(app.oauth(), &key.kid, &RequestInfo::none())
         .await
         .context("could not revoke the key")?;
     say(if revoked {
@@ -98,8 +98,8 @@ async fn revoke_key(service: &Service, kid: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn keys(service: &Service) -> anyhow::Result<Vec<KeyInfo>> {
-    let keys = service.oauth().keys().list().await;
+async fn keys(app: &App) -> anyhow::Result<Vec<KeyInfo>> {
+    let keys = app.oauth().keys().list().await;
     keys.context("could not read the keys; is the schema up to date (`notes-mcp migrate`)?")
 }
 

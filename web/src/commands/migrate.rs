@@ -3,9 +3,9 @@
 use std::io::{self, Write as _};
 
 use anyhow::{Context as _, bail};
+use app::{App, config::Config};
 use clap::Subcommand;
 use platform::terminal::say;
-use service::{Service, config::Config};
 
 use super::connect::{migrate, reach};
 
@@ -27,28 +27,28 @@ pub(crate) enum Command {
 /// Executes a command. A deployment runs `up` before it starts new instances; several at once take
 /// turns.
 pub(super) async fn run(config: Config, command: Command) -> anyhow::Result<()> {
-    let (_, service) = reach(&config).await?;
+    let (_, app) = reach(&config).await?;
     match command {
         Command::Up => {
-            migrate(&service).await?;
+            migrate(&app).await?;
             say("The schema is up to date.");
         }
         Command::Down { steps } => {
-            let schema = service.db().schema_connection().await.context("could not connect")?;
+            let schema = app.db().schema_connection().await.context("could not connect")?;
             migration::take_back(&schema, steps)
                 .await
                 .context("could not revert the migrations")?;
             say(format_args!("Migrations reverted: {steps}."));
-            return list(&service).await;
+            return list(&app).await;
         }
-        Command::Status => return list(&service).await,
+        Command::Status => return list(&app).await,
     }
     Ok(())
 }
 
-async fn list(service: &Service) -> anyhow::Result<()> {
+async fn list(app: &App) -> anyhow::Result<()> {
     let mut lines = Vec::new();
-    for step in migration::status(service.db()).await.context("could not read the schema")? {
+    for step in migration::status(app.db()).await.context("could not read the schema")? {
         let state = if step.applied { "applied" } else { "missing" };
         lines.push(format!("{state}  {}", step.name));
     }
@@ -56,8 +56,8 @@ async fn list(service: &Service) -> anyhow::Result<()> {
 }
 
 /// Fails if the schema lacks migrations of this version.
-pub(super) async fn require_current(service: &Service) -> anyhow::Result<()> {
-    let steps = migration::status(service.db()).await.context("could not read the schema")?;
+pub(super) async fn require_current(app: &App) -> anyhow::Result<()> {
+    let steps = migration::status(app.db()).await.context("could not read the schema")?;
     let missing: Vec<_> = steps.into_iter().filter(|it| !it.applied).map(|it| it.name).collect();
     if let Some(first) = missing.first() {
         bail!(

@@ -14,12 +14,12 @@ mod token;
 
 use std::process::ExitCode;
 
+use app::config::Config;
 use clap::{Parser, Subcommand};
 use platform::{
     causes,
     terminal::{EXIT_USAGE, say},
 };
-use service::config::Config;
 
 /// An MCP server for notes.
 #[derive(Debug, Parser)]

@@ -2,6 +2,7 @@
 //! apply the changes at once, or within seconds.
 
 use anyhow::{Context as _, bail};
+use app::{App, config::Config};
 use clap::Subcommand;
 use mcp::UserId;
 use oauth::{
@@ -13,7 +14,6 @@ use oauth::{
     revoke, users,
 };
 use platform::{counted, terminal::say};
-use service::{Service, config::Config};
 
 use super::{
     connect::connect,
@@ -70,23 +70,19 @@ pub(crate) enum Users {
 
 /// Executes a command for clients.
 pub(super) async fn run_clients(config: Config, command: Clients) -> anyhow::Result<()> {
-    let (_stores, service) = connect(&config).await?;
+    let (_stores, app) = connect(&config).await?;
     match command {
         Clients::List { after, printing } => {
-            list_clients(&service, after.as_deref(), &printing).await?;
+            list_clients(&app, after.as_deref(), &printing).await?;
         }
-        Clients::Revoke { id } => revoke_client(&service, id).await?,
+        Clients::Revoke { id } => revoke_client(&app, id).await?,
     }
-    service.close().await;
+    app.close().await;
     Ok(())
 }
 
-async fn list_clients(
-    service: &Service,
-    after: Option<&str>,
-    printing: &Printing,
-) -> anyhow::Result<()> {
-    let clients = listing::clients(service.oauth(), after, printing.limit).await;
+async fn list_clients(app: &App, after: Option<&str>, printing: &Printing) -> anyhow::Result<()> {
+    let clients = listing::clients(app.oauth(), after, printing.limit).await;
     printing.print(
         &clients.context("could not read the clients")?,
         ["CLIENT", "KIND", "SINCE", "LAST USED", "CONNECTIONS", "NAME (UNCHECKED)"],
@@ -101,12 +97,12 @@ async fn list_clients(
 }
 
 async fn list_users(
-    service: &Service,
+    app: &App,
     blocked: bool,
     after: Option<&str>,
     printing: &Printing,
 ) -> anyhow::Result<()> {
-    let people = listing::people(service.oauth(), blocked, after, printing.limit).await;
+    let people = listing::people(app.oauth(), blocked, after, printing.limit).await;
     printing.print(
         &people.context("could not read who has signed in")?,
         ["IDENTITY", "LOGIN", "SINCE", "LAST SEEN", "CONNECTIONS", "BLOCKED"],
@@ -126,10 +122,10 @@ async fn list_users(
     )
 }
 
-async fn revoke_client(service: &Service, id: String) -> anyhow::Result<()> {
+async fn revoke_client(app: &App, id: String) -> anyhow::Result<()> {
     let client = ClientId(id);
     let revoked =
-        revoke::client(service.oauth(), &client, Reason::Operator, &RequestInfo::none()).await;
+        revoke::client(app.oauth(), &client, Reason::Operator, &RequestInfo::none()).await;
     match revoked.context("could not revoke the grants of the client")?.len() {
         0 => bail!("no user has connected `{client}`"),
         count => say(format_args!(
@@ -144,15 +140,15 @@ async fn revoke_client(service: &Service, id: String) -> anyhow::Result<()> {
 
 /// Executes a command for users.
 pub(super) async fn run_users(config: Config, command: Users) -> anyhow::Result<()> {
-    let (_stores, service) = connect(&config).await?;
+    let (_stores, app) = connect(&config).await?;
     let request = RequestInfo::none();
     match command {
         Users::List { blocked, after, printing } => {
-            list_users(&service, blocked, after.as_deref(), &printing).await?;
+            list_users(&app, blocked, after.as_deref(), &printing).await?;
         }
         Users::Block { name } => {
-            let user = only(&service, &name).await?;
-            let newly = account::block(service.oauth(), &user, &request).await;
+            let user = only(&app, &name).await?;
+            let newly = account::block(app.oauth(), &user, &request).await;
             say(if newly.context("could not block them")? {
                 "They are blocked. Within seconds no server accepts their tokens or their session, and \
                  their streams, jobs and export links end."
@@ -161,8 +157,8 @@ pub(super) async fn run_users(config: Config, command: Users) -> anyhow::Result<
             });
         }
         Users::Unblock { name } => {
-            let user = only(&service, &name).await?;
-            let were = account::unblock(service.oauth(), &user, &request).await;
+            let user = only(&app, &name).await?;
+            let were = account::unblock(app.oauth(), &user, &request).await;
             say(if were.context("could not unblock them")? {
                 "They may sign in again. Their apps have to be connected again."
             } else {
@@ -170,17 +166,17 @@ pub(super) async fn run_users(config: Config, command: Users) -> anyhow::Result<
             });
         }
     }
-    service.close().await;
+    app.close().await;
     Ok(())
 }
 
 /// The user with this name. A full identity needs no earlier sign-in, because a token may have been
 /// minted for it.
-pub(super) async fn only(service: &Service, name: &str) -> anyhow::Result<UserId> {
+pub(super) async fn only(app: &App, name: &str) -> anyhow::Result<UserId> {
     // As in ALLOWED_GITHUB_LOGINS.
     let by_number = name.strip_prefix("id:").map(|number| format!("github:{}", number.trim()));
     let name = by_number.as_deref().unwrap_or(name);
-    let people = users::named(service.db(), name).await.context("could not look up the user")?;
+    let people = users::named(app.db(), name).await.context("could not look up the user")?;
     match &people[..] {
         [person] => Ok(UserId::new(person.sub.as_str())),
         [] => match token::identity(name) {

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, env, path::Path};
 
-use service::config::variables::{self, Variable};
+use app::config::variables::{self, Variable};
 
 /// Variables that select the data of a command, or the server for which a token is made.
 const IDENTITY: [Variable; 5] = [

@@ -8,16 +8,16 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use mcp::{Engine, Stores};
-use platform::{ending, terminal::say};
-use service::{
-    Service,
+use app::{
+    App,
     config::{
         Config, LogFormat, Mode,
         variables::{self, Variable},
     },
     metrics,
 };
+use mcp::{Engine, Stores};
+use platform::{ending, terminal::say};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use worker::Worker;
@@ -52,9 +52,9 @@ async fn serve(config: Config, shutdown: &CancellationToken) -> anyhow::Result<(
     let Some(prepared) = shutdown.run_until_cancelled(prepare(&config)).await else {
         return Ok(());
     };
-    let (stores, service) = prepared?;
-    let catalog = service::catalog(service.clone());
-    let engine = Engine::new(catalog, stores, service::mcp_settings(&service));
+    let (stores, app) = prepared?;
+    let catalog = app::catalog(app.clone());
+    let engine = Engine::new(catalog, stores, app::mcp_settings(&app));
 
     if config.mode == Mode::Embedded && config.log_format == LogFormat::Pretty {
         say(Banner(&config));
@@ -66,7 +66,7 @@ async fn serve(config: Config, shutdown: &CancellationToken) -> anyhow::Result<(
         match config.mode {
             Mode::Embedded => {
                 let runner = Arc::new(engine.clone());
-                let worker = Worker::new(service.clone(), runner, worker::Settings::of(&config));
+                let worker = Worker::new(app.clone(), runner, worker::Settings::of(&config));
                 worker.run_with_schedules(shutdown.clone()).await
             }
             Mode::Deployed => Ok(()), // runs in a separate process
@@ -74,21 +74,21 @@ async fn serve(config: Config, shutdown: &CancellationToken) -> anyhow::Result<(
     };
     if let Some(listener) = metrics_listener {
         // Served until the process ends, so that the shutdown can be observed, too.
-        tokio::spawn(serve_metrics(listener, service.clone(), CancellationToken::new()));
+        tokio::spawn(serve_metrics(listener, app.clone(), CancellationToken::new()));
     }
-    let web = lifecycle::run(listener, service.clone(), engine.clone(), shutdown.clone());
+    let web = lifecycle::run(listener, app.clone(), engine.clone(), shutdown.clone());
     tokio::try_join!(web, worker)?;
-    service.close().await;
+    app.close().await;
     Ok(())
 }
 
 /// Connects, and fails early if this version cannot work with the database.
-async fn prepare(config: &Config) -> anyhow::Result<(Stores, Service)> {
-    let (stores, service) = connect(config).await?;
+async fn prepare(config: &Config) -> anyhow::Result<(Stores, App)> {
+    let (stores, app) = connect(config).await?;
     // The first request would fail as well, but now the operator is watching.
-    require_current(&service).await?;
-    service.oauth().keys().jwks().await.context("could not read the signing keys")?;
-    Ok((stores, service))
+    require_current(&app).await?;
+    app.oauth().keys().jwks().await.context("could not read the signing keys")?;
+    Ok((stores, app))
 }
 
 async fn listen_on(config: &Config, port: u16, variable: Variable) -> anyhow::Result<TcpListener> {

@@ -3,11 +3,11 @@
 use std::io::{self, Write as _};
 
 use anyhow::{Context as _, bail};
-use platform::counted;
-use service::{
+use app::{
     config::Config,
     redis::usage::{self, Share, Usage},
 };
+use platform::counted;
 
 /// Number of users in the list: those who fill Redis are among the first.
 const LISTED: usize = 20;

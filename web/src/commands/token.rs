@@ -7,13 +7,13 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use app::config::Config;
 use clap::Args;
 use oauth::{
     access_token::{MAX_TTL, NewToken},
     scope, users,
 };
 use platform::terminal::say;
-use service::config::Config;
 
 use super::connect::connect;
 
@@ -44,15 +44,15 @@ const CLIENT: &str = "command-line";
 
 /// Prints a token, and nothing else, to stdout.
 pub(super) async fn run(config: Config, options: Options) -> anyhow::Result<()> {
-    let (_, service) = connect(&config).await?;
+    let (_, app) = connect(&config).await?;
     let Options { user, scope, ttl } = options;
-    let person = users::get(service.db(), &user).await.context("could not look up the user")?;
+    let person = users::get(app.db(), &user).await.context("could not look up the user")?;
     if person.is_some_and(|person| person.blocked_at.is_some()) {
         bail!("{user} is blocked, so no token would be accepted; `users unblock {user}` first");
     }
     // So that the token is not issued in the same second in which earlier ones were revoked.
-    service.oauth().revoked().load().await.context("could not read the revocations")?;
-    let token = service
+    app.oauth().revoked().load().await.context("could not read the revocations")?;
+    let token = app
         .oauth()
         .tokens()
         .mint(NewToken {

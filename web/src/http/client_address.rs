@@ -2,15 +2,15 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use app::App;
 use oauth::limits;
 use poem::Request;
-use service::Service;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// The address of the client: the entry of `X-Forwarded-For` that the outermost trusted proxy
 /// added, according to `TRUSTED_PROXY_HOPS`, or the address of the peer.
-pub(crate) fn address(service: &Service, request: &Request) -> IpAddr {
+pub(crate) fn address(app: &App, request: &Request) -> IpAddr {
     let peer = request
         .remote_addr()
         .as_socket_addr()
@@ -21,7 +21,7 @@ pub(crate) fn address(service: &Service, request: &Request) -> IpAddr {
         .iter()
         .flat_map(|value| value.to_str().unwrap_or_default().split(','))
         .collect();
-    let hops = service.config().trusted_proxy_hops;
+    let hops = app.config().trusted_proxy_hops;
     limits::client_address(peer, forwarded.into_iter(), hops)
 }
 

@@ -7,11 +7,11 @@ use std::{
 };
 
 use ::mcp::{About, CallFailure, trace};
+use app::metrics;
 use futures_util::FutureExt;
 use http::{HeaderValue, Method, StatusCode, header};
 use oauth::audit::Parties;
 use poem::{Endpoint, IntoResponse, Request, Response};
-use service::metrics;
 use tracing::{Instrument, Span};
 
 use super::{

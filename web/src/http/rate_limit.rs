@@ -1,8 +1,8 @@
 //! Rate limits of requests that are not authenticated.
 
+use app::App;
 use oauth::limits::{self, Bucket, Verdict};
 use poem::Request;
-use service::Service;
 
 use super::{client_address::address, error::ApiError, fetch_metadata::is_from_another_site};
 
@@ -28,15 +28,15 @@ impl RateLimitKey {
 
 /// The key of the client's network, with a separate one for requests that pages of other sites
 /// cause.
-pub(crate) fn network_and_site(service: &Service, request: &Request) -> RateLimitKey {
-    let network = network(service, request);
+pub(crate) fn network_and_site(app: &App, request: &Request) -> RateLimitKey {
+    let network = network(app, request);
     if is_from_another_site(request) { network.for_other_sites() } else { network }
 }
 
 /// The key of the client's network.
-pub(crate) fn network(service: &Service, request: &Request) -> RateLimitKey {
-    let address = address(service, request);
-    let unlimited = &service.config().unlimited_networks;
+pub(crate) fn network(app: &App, request: &Request) -> RateLimitKey {
+    let address = address(app, request);
+    let unlimited = &app.config().unlimited_networks;
     RateLimitKey {
         key: limits::network(address),
         unlimited: unlimited.iter().any(|network| network.contains(&address.to_canonical())),
@@ -44,15 +44,11 @@ pub(crate) fn network(service: &Service, request: &Request) -> RateLimitKey {
 }
 
 /// Counts one request. [`ApiError::TooManyRequests`] if the limit is exceeded.
-pub(crate) async fn take(
-    service: &Service,
-    bucket: &Bucket,
-    key: &RateLimitKey,
-) -> Result<(), ApiError> {
+pub(crate) async fn take(app: &App, bucket: &Bucket, key: &RateLimitKey) -> Result<(), ApiError> {
     if key.unlimited {
         return Ok(());
     }
-    allowed(service.oauth().limiter().check(bucket, &key.key).await)
+    allowed(app.oauth().limiter().check(bucket, &key.key).await)
 }
 
 fn allowed(verdict: Verdict) -> Result<(), ApiError> {

@@ -1,19 +1,19 @@
 //! The context of a request for the audit log and for the request log.
 
+use app::App;
 use http::header;
 use oauth::audit::{Parties, RequestInfo};
 use poem::Request;
-use service::Service;
 
 use super::{client_address::address, request_id::RequestId};
 
 /// The request id, client address and user agent for the audit log.
-pub(crate) fn request_info(service: &Service, request: &Request) -> RequestInfo {
+pub(crate) fn request_info(app: &App, request: &Request) -> RequestInfo {
     let id = request.data::<RequestId>().map(ToString::to_string);
     let agent = request.headers().get(header::USER_AGENT);
     RequestInfo::new(
         id.unwrap_or_default(),
-        Some(address(service, request)),
+        Some(address(app, request)),
         agent.and_then(|value| value.to_str().ok()),
     )
     .with_parties(log_context(request))

@@ -2,9 +2,9 @@
 //! challenge that tells the client how to get a token (RFC 6750 section 3, RFC 9728 section 5.1).
 
 use ::mcp::Caller;
+use app::App;
 use http::HeaderMap;
 use oauth::access_token::TokenError;
-use service::Service;
 
 use super::paths::{PROTECTED_RESOURCE_MCP, PROTECTED_RESOURCE_MCP_SLASH};
 use crate::http::{
@@ -16,13 +16,13 @@ use crate::http::{
 /// end up in logs and browser histories. `path`: the path of the MCP endpoint as the client wrote
 /// it.
 pub(crate) async fn authenticate(
-    service: &Service,
+    app: &App,
     path: &str,
     headers: &HeaderMap,
 ) -> Result<Caller, ApiError> {
-    let challenge = |problem| Challenge::new(problem, resource_metadata(service, path));
+    let challenge = |problem| Challenge::new(problem, resource_metadata(app, path));
     let token = bearer(headers).map_err(challenge)?;
-    match service.oauth().tokens().verify(token).await {
+    match app.oauth().tokens().verify(token).await {
         Ok(claims) => Ok(claims.caller()),
         Err(TokenError::Unavailable) => Err(ApiError::KeysUnavailable),
         Err(TokenError::Expired) => Err(challenge(TokenProblem::Expired).into()),
@@ -37,8 +37,8 @@ pub(crate) async fn authenticate(
 /// The URL of the metadata document for the endpoint that the client uses, `/mcp` or `/mcp/`: a
 /// strict client compares the `resource` of the document with the endpoint's URL (RFC 9728 section
 /// 3.3).
-pub(super) fn resource_metadata(service: &Service, path: &str) -> String {
+pub(super) fn resource_metadata(app: &App, path: &str) -> String {
     let metadata =
         if path.ends_with('/') { PROTECTED_RESOURCE_MCP_SLASH } else { PROTECTED_RESOURCE_MCP };
-    format!("{}{metadata}", service.config().public_url)
+    format!("{}{metadata}", app.config().public_url)
 }

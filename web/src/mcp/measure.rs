@@ -6,10 +6,10 @@ use std::{
 };
 
 use ::mcp::{About, LateFailure, ReplyBody};
+use app::metrics;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream::BoxStream};
 use http::{Method, StatusCode};
-use service::metrics;
 use tokio::time::Instant;
 
 use super::paths;

@@ -10,11 +10,11 @@ pub(crate) mod paths;
 use std::{io, time::Duration};
 
 use ::mcp::{Caller, Engine, Quota, Reply, ReplyBody};
+use app::{App, metrics};
 use futures_util::StreamExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use oauth::limits;
 use poem::{Body, Endpoint, Request, Response};
-use service::{Service, metrics};
 
 use self::measure::Measurement;
 use crate::{
@@ -42,7 +42,7 @@ const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 
 /// The endpoint.
 pub(crate) struct Mcp {
-    service: Service,
+    app: App,
     engine: Engine,
     origin_policy: OriginPolicy,
     bodies: Budget,
@@ -51,9 +51,9 @@ pub(crate) struct Mcp {
 impl Mcp {
     /// The endpoint of one instance.
     pub(crate) fn new(instance: &Instance) -> anyhow::Result<Self> {
-        let config = instance.service.config();
+        let config = instance.app.config();
         Ok(Self {
-            service: instance.service.clone(),
+            app: instance.app.clone(),
             engine: instance.engine.clone(),
             bodies: instance.bodies.clone(),
             origin_policy: OriginPolicy::new(&config.public_url, &config.allowed_origins)?,
@@ -61,16 +61,11 @@ impl Mcp {
     }
 
     async fn respond_to(&self, request: Request) -> Result<Response, ApiError> {
-        let mut caller = match caller::authenticate(
-            &self.service,
-            request.uri().path(),
-            request.headers(),
-        )
-        .await
-        {
-            Ok(caller) => caller,
-            Err(error) => return Err(self.count_bad_token(&request, error).await),
-        };
+        let mut caller =
+            match caller::authenticate(&self.app, request.uri().path(), request.headers()).await {
+                Ok(caller) => caller,
+                Err(error) => return Err(self.count_bad_token(&request, error).await),
+            };
         let context = log_context(&request);
         context.set_user(caller.user.as_str());
         context.set_client(&caller.client);
@@ -103,8 +98,8 @@ impl Mcp {
         if !is_a_guess {
             return error;
         }
-        let network = rate_limit::network(&self.service, request);
-        let taken = rate_limit::take(&self.service, &limits::UNAUTHORIZED, &network).await;
+        let network = rate_limit::network(&self.app, request);
+        let taken = rate_limit::take(&self.app, &limits::UNAUTHORIZED, &network).await;
         taken.err().unwrap_or(error)
     }
 
@@ -142,7 +137,7 @@ impl Mcp {
                 response.set_body(Body::from_bytes_stream(events.map(Ok::<_, io::Error>)));
             }
             ReplyBody::InsufficientScope { needed, body } => {
-                let metadata = caller::resource_metadata(&self.service, path);
+                let metadata = caller::resource_metadata(&self.app, path);
                 let challenge = insufficient_scope(&metadata, &caller.scopes, &needed);
                 headers.insert(header::WWW_AUTHENTICATE, challenge);
                 headers.insert(header::CONTENT_TYPE, JSON);

@@ -1,8 +1,8 @@
 //! Errors of the OAuth endpoints that clients call (RFC 6749 section 5.2).
 
+use app::metrics;
 use http::StatusCode;
 use poem_openapi::{ApiResponse, payload::Json};
-use service::metrics;
 
 use super::{credentials::CredentialsError, form::FormError};
 use crate::http::{

@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
+use app::App;
 use oauth::{
     client::{self, Client, ClientError},
     limits,
 };
 use poem::Request;
 use poem_openapi::payload::Payload;
-use service::Service;
 
 use super::{
     credentials::Presented,
@@ -24,7 +24,7 @@ const BODY: Bounds = Bounds { bytes: 16 * 1024, time: Duration::from_secs(10) };
 
 /// A request whose form has been read.
 pub(super) struct FormRequest<'a> {
-    pub(super) service: &'a Service,
+    pub(super) app: &'a App,
     pub(super) http: &'a Request,
     pub(super) form: Form,
     pub(super) errors: OAuthErrors<'a>,
@@ -33,7 +33,7 @@ pub(super) struct FormRequest<'a> {
 impl<'a> FormRequest<'a> {
     /// Reads the body and parses it.
     pub(super) async fn read<P: Payload>(
-        service: &'a Service,
+        app: &'a App,
         http: &'a Request,
         body: DeferredBody<P>,
         errors: OAuthErrors<'a>,
@@ -41,7 +41,7 @@ impl<'a> FormRequest<'a> {
         let body = body.read(http, BODY).await.map_err(|error| errors.api(&error))?;
         let form = Form::parse(http.original_uri(), http.headers(), &body)
             .map_err(|error| errors.form(error))?;
-        Ok(Self { service, http, form, errors })
+        Ok(Self { app, http, form, errors })
     }
 
     /// The value of a required parameter.
@@ -58,9 +58,9 @@ impl<'a> FormRequest<'a> {
 
     /// Verifies the credentials of a client.
     pub(super) async fn authenticate(&self, presented: &Presented) -> Result<Client, OAuthError> {
-        client::introduce(self.service.oauth(), &presented.id, &log_context(self.http));
+        client::introduce(self.app.oauth(), &presented.id, &log_context(self.http));
         let invalid_client = || self.errors.invalid_client(presented.by_header);
-        let client = match client::find_snapshot(self.service.oauth(), &presented.id).await {
+        let client = match client::find_snapshot(self.app.oauth(), &presented.id).await {
             Ok(client) => client,
             Err(ClientError::Unavailable) => return Err(self.errors.unavailable()),
             Err(_no_such_client) => return Err(invalid_client()),
@@ -73,8 +73,8 @@ impl<'a> FormRequest<'a> {
     /// Counts a failed request against its network. Call it only after the failure: a valid request
     /// is never refused because of guesses from the same network.
     pub(super) async fn count_failure(&self) -> Result<(), OAuthError> {
-        let network = rate_limit::network(self.service, self.http);
-        rate_limit::take(self.service, &limits::TOKEN_FAILURES, &network)
+        let network = rate_limit::network(self.app, self.http);
+        rate_limit::take(self.app, &limits::TOKEN_FAILURES, &network)
             .await
             .map_err(|error| self.errors.api(&error))
     }

@@ -2,9 +2,9 @@
 
 #![expect(clippy::unused_async, reason = "poem-openapi requires async endpoints")]
 
+use app::App;
 use oauth::{client, scope};
 use poem_openapi::{ApiResponse, Object, OpenApi, payload::Json};
-use service::Service;
 
 use super::Tag;
 use crate::instance::Instance;
@@ -12,7 +12,7 @@ use crate::instance::Instance;
 /// The authorization server metadata (RFC 8414).
 #[derive(Clone)]
 pub(crate) struct Metadata {
-    service: Service,
+    app: App,
 }
 
 /// The metadata document.
@@ -58,7 +58,7 @@ enum MetadataResponse {
 impl Metadata {
     /// The endpoint of one instance.
     pub(crate) fn new(instance: &Instance) -> Self {
-        Self { service: instance.service.clone() }
+        Self { app: instance.app.clone() }
     }
 }
 
@@ -73,7 +73,7 @@ impl Metadata {
         operation_id = "authorization_server"
     )]
     async fn authorization_server(&self) -> MetadataResponse {
-        let config = self.service.config();
+        let config = self.app.config();
         let url = &config.public_url;
         let strings = |all: &[&str]| all.iter().map(ToString::to_string).collect::<Vec<_>>();
         let methods = strings(&client::Method::NAMES);

@@ -46,7 +46,7 @@ pub(crate) struct ForClients<E> {
 impl<E> ForClients<E> {
     /// Wraps an endpoint of one instance.
     pub(crate) fn new(instance: &Instance, inner: E) -> anyhow::Result<Self> {
-        let config = instance.service.config();
+        let config = instance.app.config();
         Ok(Self { inner, origin_policy: OriginPolicy::new(&config.public_url, &[])? })
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use app::App;
 use http::header;
 use oauth::{
     client::Method,
@@ -10,7 +11,6 @@ use oauth::{
 };
 use poem::{Request, web::Data};
 use poem_openapi::{ApiResponse, Object, OpenApi, payload::Json};
-use service::Service;
 
 use super::{
     Tag,
@@ -33,7 +33,7 @@ const BODY: Bounds = Bounds { bytes: register::MAX_BYTES, time: Duration::from_s
 /// The client registration endpoint (RFC 7591).
 #[derive(Clone)]
 pub(crate) struct Register {
-    service: Service,
+    app: App,
 }
 
 /// The metadata of a client. Other members are ignored.
@@ -110,7 +110,7 @@ impl Register {
 impl Register {
     /// The endpoint of one instance.
     pub(crate) fn new(instance: &Instance) -> Self {
-        Self { service: instance.service.clone() }
+        Self { app: instance.app.clone() }
     }
 
     async fn respond(
@@ -121,10 +121,10 @@ impl Register {
     ) -> Result<RegisterResponse, OAuthError> {
         let errors = OAuthErrors(id);
         let api_error = |error: ApiError| errors.api(&error);
-        let network = rate_limit::network(&self.service, request);
-        rate_limit::take(&self.service, &limits::REGISTER, &network).await.map_err(api_error)?;
+        let network = rate_limit::network(&self.app, request);
+        rate_limit::take(&self.app, &limits::REGISTER, &network).await.map_err(api_error)?;
         let all = RateLimitKey::for_everyone();
-        rate_limit::take(&self.service, &limits::REGISTER_ALL, &all).await.map_err(api_error)?;
+        rate_limit::take(&self.app, &limits::REGISTER_ALL, &all).await.map_err(api_error)?;
         if !is_json(request) {
             return Err(errors.invalid(
                 ErrorCode::InvalidClientMetadata,
@@ -132,8 +132,8 @@ impl Register {
             ));
         }
         let body = body.read(request, BODY).await.map_err(api_error)?;
-        let info = request_info(&self.service, request);
-        let error = match register::register(self.service.oauth(), &body, &info).await {
+        let info = request_info(&self.app, request);
+        let error = match register::register(self.app.oauth(), &body, &info).await {
             Ok(client) => {
                 info.parties.set_client(&client.client_id);
                 let no_store = "no-store".to_owned();

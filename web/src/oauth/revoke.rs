@@ -1,9 +1,9 @@
 //! `POST /revoke`
 
+use app::App;
 use oauth::revoke::{self, RevokeError};
 use poem::{Request, web::Data};
 use poem_openapi::{ApiResponse, Object, OpenApi, payload::Form as FormPayload};
-use service::Service;
 
 use super::{
     Tag,
@@ -19,7 +19,7 @@ use crate::{
 /// The revocation endpoint (RFC 7009).
 #[derive(Clone)]
 pub(crate) struct Revoke {
-    service: Service,
+    app: App,
 }
 
 /// A revocation request.
@@ -64,7 +64,7 @@ impl Revoke {
 impl Revoke {
     /// The endpoint of one instance.
     pub(crate) fn new(instance: &Instance) -> Self {
-        Self { service: instance.service.clone() }
+        Self { app: instance.app.clone() }
     }
 
     async fn respond(
@@ -73,15 +73,15 @@ impl Revoke {
         request: &Request,
         body: DeferredBody<FormPayload<RevokeParameters>>,
     ) -> Result<RevokeResponse, OAuthError> {
-        let request = FormRequest::read(&self.service, request, body, OAuthErrors(id)).await?;
+        let request = FormRequest::read(&self.app, request, body, OAuthErrors(id)).await?;
         let client = request.authenticate(&request.presented()?).await;
         if let Err(OAuthError::InvalidClient(..)) = client {
             request.count_failure().await?;
         }
         let client = client?;
         let token = request.required("token")?;
-        let info = request_info(&self.service, request.http);
-        match revoke::token(self.service.oauth(), &client, token, &info).await {
+        let info = request_info(&self.app, request.http);
+        match revoke::token(self.app.oauth(), &client, token, &info).await {
             Ok(()) => {
                 // An unknown token may be a guess.
                 if info.parties.user().is_none() {

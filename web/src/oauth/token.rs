@@ -1,5 +1,6 @@
 //! `POST /token`
 
+use app::App;
 use oauth::{
     client::Client,
     code::{self, RedeemError, Redemption},
@@ -11,7 +12,6 @@ use poem_openapi::{
     ApiResponse, Object, OpenApi,
     payload::{Form as FormPayload, Json},
 };
-use service::Service;
 
 use super::{
     Tag,
@@ -27,7 +27,7 @@ use crate::{
 /// The token endpoint: exchanges authorization codes and refresh tokens for tokens.
 #[derive(Clone)]
 pub(crate) struct Token {
-    service: Service,
+    app: App,
 }
 
 #[derive(Clone, Copy)]
@@ -110,7 +110,7 @@ impl Token {
 impl Token {
     /// The endpoint of one instance.
     pub(crate) fn new(instance: &Instance) -> Self {
-        Self { service: instance.service.clone() }
+        Self { app: instance.app.clone() }
     }
 
     /// Handles a token request. Sets `grant_type`, a metric label, as soon as it is known, also for
@@ -122,7 +122,7 @@ impl Token {
         body: DeferredBody<FormPayload<TokenParameters>>,
         grant_type: &mut &'static str,
     ) -> Result<TokenResponse, OAuthError> {
-        let request = FormRequest::read(&self.service, request, body, OAuthErrors(id)).await?;
+        let request = FormRequest::read(&self.app, request, body, OAuthErrors(id)).await?;
         *grant_type = match request.form.get("grant_type") {
             None => "none",
             Some("authorization_code") => "authorization_code",
@@ -169,10 +169,10 @@ async fn redeem(request: &FormRequest<'_>, client: &Client) -> Result<TokenSet, 
         verifier: request.required("code_verifier")?,
         redirect_uri: request.form.get("redirect_uri"),
         resource: &request.form.resources(),
-        request: request_info(request.service, request.http),
+        request: request_info(request.app, request.http),
     };
     let errors = request.errors;
-    let redeemed = code::redeem(request.service.oauth(), client, redemption).await;
+    let redeemed = code::redeem(request.app.oauth(), client, redemption).await;
     redeemed.map_err(|error| match error {
         RedeemError::InvalidRequest(_) => errors.invalid_request(sentence(&error)),
         RedeemError::InvalidGrant(reason) => {
@@ -206,9 +206,9 @@ async fn refresh(request: &FormRequest<'_>, client: &Client) -> Result<TokenSet,
         token: request.required("refresh_token")?,
         scope: request.form.get("scope"),
         resource: &request.form.resources(),
-        request: request_info(request.service, request.http),
+        request: request_info(request.app, request.http),
     };
-    let rotated = refresh::rotate(request.service.oauth(), client, rotation).await;
+    let rotated = refresh::rotate(request.app.oauth(), client, rotation).await;
     rotated.map_err(|error| match error {
         RefreshError::InvalidGrant(reason) => {
             tracing::info!(client = %client.id, "Refused a refresh token: {reason}");

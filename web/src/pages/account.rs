@@ -1,5 +1,6 @@
 //! `/account`: lists and disconnects the user's connected apps, and deletes the account.
 
+use app::App;
 use askama::Template;
 use http::{Method, StatusCode};
 use oauth::{
@@ -11,7 +12,6 @@ use oauth::{
 };
 use platform::db::Failure;
 use poem::{Endpoint, Request, Response};
-use service::Service;
 use subtle::ConstantTimeEq as _;
 
 use super::sign_in::location;
@@ -37,7 +37,7 @@ const PATH: &str = "/account";
 /// The pages.
 #[derive(Clone)]
 pub(crate) struct Account {
-    service: Service,
+    app: App,
 }
 
 #[derive(Template)]
@@ -53,7 +53,7 @@ struct SignedOutPage<'a> {
 struct AccountPage<'a> {
     frame: &'a Frame,
     session: &'a Session,
-    apps: &'a [App],
+    apps: &'a [ShownApp],
     used: String,
     jobs: String,
     done: Option<&'a str>,
@@ -69,7 +69,7 @@ struct DeletePage<'a> {
 }
 
 /// A connected app as text.
-struct App {
+struct ShownApp {
     grant: String,
     name: String,
     may: String,
@@ -81,7 +81,7 @@ struct App {
 impl Account {
     /// The pages of one instance.
     pub(crate) fn new(instance: &Instance) -> Self {
-        Self { service: instance.service.clone() }
+        Self { app: instance.app.clone() }
     }
 
     async fn show(&self, request: &Request) -> Result<Response, ErrorPage> {
@@ -90,22 +90,22 @@ impl Account {
         let done = done.one("done").and_then(notice);
         let Some(session) = self.session(request).await? else {
             let page =
-                SignedOutPage { frame: &frame, with: &sign_in::with(self.service.oauth()), done };
+                SignedOutPage { frame: &frame, with: &sign_in::with(self.app.oauth()), done };
             return Ok(frame.show(StatusCode::OK, &page));
         };
         if request.uri().path() == DELETE_PATH {
             let page = DeletePage { frame: &frame, session: &session, refused: false };
             return Ok(frame.show(StatusCode::OK, &page));
         }
-        let apps = account::connected(self.service.oauth(), &session.user).await;
-        let apps: Vec<App> = apps
+        let apps = account::connected(self.app.oauth(), &session.user).await;
+        let apps: Vec<ShownApp> = apps
             .map_err(|error| unavailable(&error))?
             .iter()
             .map(|app| self.describe(app))
             .collect();
-        let used = self.service.notes_used(&session.user).await;
+        let used = self.app.notes_used(&session.user).await;
         let used = used.map_err(|error| unavailable(&error))?.to_string();
-        let jobs = self.service.jobs_used(&session.user).await;
+        let jobs = self.app.jobs_used(&session.user).await;
         let jobs = jobs.map_err(|error| unavailable(&error))?.to_string();
         let page = AccountPage { frame: &frame, session: &session, apps: &apps, used, jobs, done };
         Ok(frame.show(StatusCode::OK, &page))
@@ -124,31 +124,31 @@ impl Account {
         if !bool::from(session.csrf.as_bytes().ct_eq(csrf.as_bytes())) {
             return Err(ErrorPage::forged());
         }
-        let info = request_info(&self.service, &request);
+        let info = request_info(&self.app, &request);
         let user = &session.user;
         match action {
             "disconnect" => {
                 let grant = form.one("grant").ok_or_else(ErrorPage::forged)?;
-                let apps = account::connected(self.service.oauth(), user).await;
+                let apps = account::connected(self.app.oauth(), user).await;
                 let apps = apps.map_err(|error| unavailable(&error))?;
                 // If it is missing, it was disconnected already, perhaps in another tab.
                 if let Some(app) = apps.iter().find(|app| app.grant.to_string() == grant) {
                     info.parties.set_client(app.client.as_str());
-                    account::disconnect(self.service.oauth(), user, app.grant, &info)
+                    account::disconnect(self.app.oauth(), user, app.grant, &info)
                         .await
                         .map_err(|error| unavailable(&error))?;
                 }
                 see_other("/account?done=disconnected")
             }
             "disconnect_all" => {
-                account::disconnect_all(self.service.oauth(), user, &info)
+                account::disconnect_all(self.app.oauth(), user, &info)
                     .await
                     .map_err(|error| unavailable(&error))?;
                 see_other("/account?done=all-disconnected")
             }
             "sign_out" => self.sign_out(&request, "/account?done=signed-out").await,
             "delete" if form.one("confirm").map(str::trim) == Some(&*session.login) => {
-                account::delete(self.service.oauth(), user, &info)
+                account::delete(self.app.oauth(), user, &info)
                     .await
                     .map_err(|error| unavailable(&error))?;
                 self.sign_out(&request, "/account?done=deleted").await
@@ -163,7 +163,7 @@ impl Account {
     }
 
     async fn sign_in(&self, request: &Request) -> Result<Response, ErrorPage> {
-        let start = sign_in::begin_account(self.service.oauth()).await;
+        let start = sign_in::begin_account(self.app.oauth()).await;
         let start = start.map_err(|error| {
             tracing::error!(%error, "Could not start a sign-in for the account page");
             ErrorPage::unavailable()
@@ -186,7 +186,7 @@ impl Account {
 
     async fn sign_out(&self, request: &Request, next: &str) -> Result<Response, ErrorPage> {
         if let Some(cookie) = self.cookies().read_named(request.headers(), SESSION) {
-            let ended = sign_in::sign_out(self.service.oauth(), cookie).await;
+            let ended = sign_in::sign_out(self.app.oauth(), cookie).await;
             ended.map_err(|error| {
                 tracing::error!(%error, "Could not end a session of the account page");
                 ErrorPage::unavailable()
@@ -201,7 +201,7 @@ impl Account {
         let Some(cookie) = self.cookies().read_named(request.headers(), SESSION) else {
             return Ok(None);
         };
-        let session = sign_in::session(self.service.oauth(), cookie).await;
+        let session = sign_in::session(self.app.oauth(), cookie).await;
         let session = session.map_err(|_unavailable| ErrorPage::unavailable())?;
         if let Some(session) = &session {
             log_context(request).set_user(session.user.as_str());
@@ -209,11 +209,11 @@ impl Account {
         Ok(session)
     }
 
-    fn describe(&self, app: &ConnectedApp) -> App {
-        let now = self.service.clock().now();
+    fn describe(&self, app: &ConnectedApp) -> ShownApp {
+        let now = self.app.clock().now();
         let permissions = consent::permissions(&app.scope);
         let may: Vec<&str> = permissions.iter().map(|it| it.words).collect();
-        App {
+        ShownApp {
             grant: app.grant.to_string(),
             name: match &app.name {
                 Some(name) => name.to_string(),
@@ -231,7 +231,7 @@ impl Account {
     }
 
     fn cookies(&self) -> Cookies {
-        Cookies::new(&self.service.config().public_url)
+        Cookies::new(&self.app.config().public_url)
     }
 }
 
@@ -239,7 +239,7 @@ impl Endpoint for Account {
     type Output = Response;
 
     async fn call(&self, request: Request) -> poem::Result<Response> {
-        let visit = PageVisit::begin(&self.service, &request, &limits::CONSENT).await?;
+        let visit = PageVisit::begin(&self.app, &request, &limits::CONSENT).await?;
         let context = log_context(&request);
         let response = match *request.method() {
             Method::POST => self.act(request).await,

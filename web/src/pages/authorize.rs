@@ -1,5 +1,6 @@
 //! `GET /authorize`: the authorization endpoint. A client sends the user's browser here.
 
+use app::App;
 use http::StatusCode;
 use oauth::{
     authorize::{self, AuthorizeError, PageError},
@@ -8,7 +9,6 @@ use oauth::{
     redirect_uri::Destination,
 };
 use poem::{Endpoint, Request, Response};
-use service::Service;
 use url::form_urlencoded;
 
 use crate::{
@@ -31,13 +31,13 @@ pub(crate) const METHODS: &str = "GET, HEAD";
 
 /// The endpoint.
 pub(crate) struct Authorize {
-    service: Service,
+    app: App,
 }
 
 impl Authorize {
     /// The endpoint of one instance.
     pub(crate) fn new(instance: &Instance) -> Self {
-        Self { service: instance.service.clone() }
+        Self { app: instance.app.clone() }
     }
 
     async fn begin(&self, request: &Request) -> Result<Response, ErrorPage> {
@@ -47,15 +47,15 @@ impl Authorize {
         if is_embedded(request) {
             return Err(ErrorPage::embedded());
         }
-        let network = rate_limit::network_and_site(&self.service, request);
-        rate_limit::take(&self.service, &limits::AUTHORIZE, &network).await?;
+        let network = rate_limit::network_and_site(&self.app, request);
+        rate_limit::take(&self.app, &limits::AUTHORIZE, &network).await?;
         let query = request.uri().query().unwrap_or_default();
         if query.len() > authorize::MAX_QUERY_BYTES {
             return Err(error_page(PageError::Request("The request is too long.")));
         }
         let Fields(pairs) = Fields::of_query(request.uri());
-        let info = request_info(&self.service, request);
-        let begun = match authorize::begin(self.service.oauth(), &pairs, &info).await {
+        let info = request_info(&self.app, request);
+        let begun = match authorize::begin(self.app.oauth(), &pairs, &info).await {
             Ok(begun) => begun,
             Err(AuthorizeError::Page(error)) => return Err(error_page(error)),
             Err(AuthorizeError::Redirect { uri }) => return see_other(&uri),
@@ -65,7 +65,7 @@ impl Authorize {
         // A relative URL, not the public one: the cookie belongs to the host that the browser has
         // used.
         let mut response = see_other(&format!("/consent?txn={}", txn.collect::<String>()))?;
-        Cookies::new(&self.service.config().public_url).set(
+        Cookies::new(&self.app.config().public_url).set(
             request.headers(),
             response.headers_mut(),
             FlowCookie::Transaction,

@@ -1,5 +1,6 @@
 //! `/consent`: the user approves or denies an authorization request.
 
+use app::App;
 use askama::Template;
 use http::{Method, StatusCode};
 use oauth::{
@@ -13,7 +14,6 @@ use oauth::{
 };
 use platform::public_url::PublicUrl;
 use poem::{Endpoint, Request, Response};
-use service::Service;
 
 use super::sign_in;
 use crate::{
@@ -32,7 +32,7 @@ pub(crate) const METHODS: &str = "GET, HEAD, POST";
 
 /// The page.
 pub(crate) struct Consent {
-    service: Service,
+    app: App,
 }
 
 #[derive(Template)]
@@ -47,22 +47,19 @@ struct ConsentPage<'a> {
 impl Consent {
     /// The page of one instance.
     pub(crate) fn new(instance: &Instance) -> Self {
-        Self { service: instance.service.clone() }
+        Self { app: instance.app.clone() }
     }
 
     async fn view(&self, request: &Request) -> Result<Response, ErrorPage> {
         let query = Fields::of_query(request.uri());
         let txn = query.one("txn").ok_or_else(|| error_page(ConsentError::NotFound))?;
         let nonce = self.cookies().read(request.headers(), FlowCookie::Transaction, txn);
-        let view = consent::view(self.service.oauth(), txn, nonce).await;
+        let view = consent::view(self.app.oauth(), txn, nonce).await;
         let view = view.map_err(error_page)?;
         log_context(request).set_client(view.client.as_str());
         let frame = Frame::of(request);
-        let page = ConsentPage {
-            frame: &frame,
-            view: &view,
-            host: host(&self.service.config().public_url),
-        };
+        let page =
+            ConsentPage { frame: &frame, view: &view, host: host(&self.app.config().public_url) };
         Ok(frame.show(StatusCode::OK, &page))
     }
 
@@ -80,8 +77,8 @@ impl Consent {
         };
         let cookies = self.cookies();
         let nonce = cookies.read(request.headers(), FlowCookie::Transaction, txn);
-        let info = request_info(&self.service, &request);
-        let next = consent::decide(self.service.oauth(), txn, csrf, nonce, decision, &info).await;
+        let info = request_info(&self.app, &request);
+        let next = consent::decide(self.app.oauth(), txn, csrf, nonce, decision, &info).await;
         let mut response = match next.map_err(error_page)? {
             Next::ToClient { uri } => see_other(&uri)?,
             Next::ToGitHub { url, state, nonce } => {
@@ -117,7 +114,7 @@ impl Consent {
     }
 
     fn cookies(&self) -> Cookies {
-        Cookies::new(&self.service.config().public_url)
+        Cookies::new(&self.app.config().public_url)
     }
 }
 
@@ -125,7 +122,7 @@ impl Endpoint for Consent {
     type Output = Response;
 
     async fn call(&self, request: Request) -> poem::Result<Response> {
-        let visit = PageVisit::begin(&self.service, &request, &limits::CONSENT).await?;
+        let visit = PageVisit::begin(&self.app, &request, &limits::CONSENT).await?;
         let response = match *request.method() {
             Method::POST => self.decide(request).await,
             _ => self.view(&request).await,

@@ -1,19 +1,19 @@
 //! `/`: what this server is, and how to connect each client.
 
+use app::App;
 use askama::Template;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::StatusCode;
 use oauth::sign_in::{self, SignInWith};
 use poem::{Endpoint, Request, Response};
 use serde_json::json;
-use service::Service;
 use url::form_urlencoded;
 
 use crate::{instance::Instance, pages::frame::Frame};
 
 /// The page.
 pub(crate) struct Home {
-    service: Service,
+    app: App,
 }
 
 #[derive(Template)]
@@ -33,7 +33,7 @@ struct HomePage<'a> {
 impl Home {
     /// The page of one instance.
     pub(crate) fn new(instance: &Instance) -> Self {
-        Self { service: instance.service.clone() }
+        Self { app: instance.app.clone() }
     }
 }
 
@@ -41,14 +41,14 @@ impl Endpoint for Home {
     type Output = Response;
 
     async fn call(&self, request: Request) -> poem::Result<Response> {
-        let public_url = &self.service.config().public_url;
+        let public_url = &self.app.config().public_url;
         let url = public_url.mcp();
         let frame = Frame::of(&request);
         let page = HomePage {
             frame: &frame,
             url: &url,
             local: public_url.is_loopback(),
-            with: sign_in::with(self.service.oauth()),
+            with: sign_in::with(self.app.oauth()),
             cursor: cursor_link(&url),
             vscode: vscode_link(&url),
         };

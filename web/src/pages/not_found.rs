@@ -15,7 +15,7 @@ pub(crate) struct NotFoundPage<E> {
 impl<E> NotFoundPage<E> {
     /// Wraps all routes of one instance.
     pub(crate) fn new(instance: &Instance, inner: E) -> Self {
-        let https = instance.service.config().public_url.as_str().starts_with("https://");
+        let https = instance.app.config().public_url.as_str().starts_with("https://");
         Self { inner, https }
     }
 

@@ -33,7 +33,7 @@ impl<E: Endpoint<Output = Response>> Paged<E> {
         methods: &'static str,
         inner: E,
     ) -> anyhow::Result<Self> {
-        let config = instance.service.config();
+        let config = instance.app.config();
         Ok(Self {
             inner,
             origin_policy: OriginPolicy::new(&config.public_url, &[])?,

@@ -43,7 +43,7 @@ impl Docs {
         if let Some(page) = self.page.get() {
             return Ok(page);
         }
-        let html = api::service(&self.instance).scalar_html();
+        let html = api::app(&self.instance).scalar_html();
         let page = Page::new(html.replacen("<body>", STORAGE, 1)).map_err(|error| {
             tracing::error!(%error, "Could not compress the reference page");
             ErrorPage::internal()
@@ -56,9 +56,9 @@ impl Endpoint for Docs {
     type Output = Response;
 
     async fn call(&self, request: Request) -> poem::Result<Response> {
-        let service = &self.instance.service;
-        let network = rate_limit::network_and_site(service, &request);
-        rate_limit::take(service, &limits::DOCS, &network).await?;
+        let app = &self.instance.app;
+        let network = rate_limit::network_and_site(app, &request);
+        rate_limit::take(app, &limits::DOCS, &network).await?;
         Ok(self.page()?.response(request.headers()))
     }
 }

@@ -1,6 +1,7 @@
 //! The end of a sign-in: `/oauth/github/callback`, and `/sign-in`, the development page that
 //! replaces GitHub on the developer's own machine.
 
+use app::App;
 use askama::Template;
 use http::{Method, StatusCode};
 use oauth::{
@@ -8,7 +9,6 @@ use oauth::{
     sign_in::{self, Arrived, CallbackError, DevelopmentView, SESSION_TTL},
 };
 use poem::{Endpoint, Request, Response};
-use service::Service;
 use url::form_urlencoded;
 
 use crate::{
@@ -44,20 +44,20 @@ pub(super) fn location(state: &str) -> String {
 
 /// The callback of GitHub.
 pub(crate) struct Callback {
-    service: Service,
+    app: App,
 }
 
 impl Callback {
     /// The endpoint of one instance.
     pub(crate) fn new(instance: &Instance) -> Self {
-        Self { service: instance.service.clone() }
+        Self { app: instance.app.clone() }
     }
 
     async fn handle(&self, request: &Request) -> Result<Response, ErrorPage> {
         if let Some(response) = without_effect(request) {
             return response;
         }
-        let visit = PageVisit::begin(&self.service, request, &limits::CALLBACK).await?;
+        let visit = PageVisit::begin(&self.app, request, &limits::CALLBACK).await?;
         let response = self.finish(request).await;
         visit.finish_by_response(response).await
     }
@@ -65,10 +65,10 @@ impl Callback {
     async fn finish(&self, request: &Request) -> Result<Response, ErrorPage> {
         let Fields(pairs) = Fields::of_query(request.uri());
         let state = github::state_of(&pairs).ok_or_else(|| error_page(CallbackError::Malformed))?;
-        let cookies = Cookies::new(&self.service.config().public_url);
+        let cookies = Cookies::new(&self.app.config().public_url);
         let nonce = cookies.read(request.headers(), FlowCookie::SignIn, state);
-        let info = request_info(&self.service, request);
-        let arrived = github::callback(self.service.oauth(), &pairs, nonce, &info).await;
+        let info = request_info(&self.app, request);
+        let arrived = github::callback(self.app.oauth(), &pairs, nonce, &info).await;
         completed(cookies, state, arrived.map_err(error_page)?)
     }
 }
@@ -83,7 +83,7 @@ impl Endpoint for Callback {
 
 /// The development sign-in: a page that asks for a name.
 pub(crate) struct Development {
-    service: Service,
+    app: App,
 }
 
 #[derive(Template)]
@@ -104,7 +104,7 @@ const DEFAULT_NAME: &str = "me";
 impl Development {
     /// The page of one instance.
     pub(crate) fn new(instance: &Instance) -> Self {
-        Self { service: instance.service.clone() }
+        Self { app: instance.app.clone() }
     }
 
     async fn show(
@@ -114,7 +114,7 @@ impl Development {
         refused: Option<&str>,
     ) -> Result<Response, ErrorPage> {
         let nonce = self.cookies().read(request.headers(), FlowCookie::SignIn, state);
-        let view = sign_in::development_view(self.service.oauth(), state, nonce).await;
+        let view = sign_in::development_view(self.app.oauth(), state, nonce).await;
         let view = view.map_err(error_page)?;
         let frame = Frame::of(request);
         let page = DevelopmentPage {
@@ -137,8 +137,8 @@ impl Development {
         let name = form.one("name").unwrap_or_default();
         let cookies = self.cookies();
         let nonce = cookies.read(request.headers(), FlowCookie::SignIn, state);
-        let info = request_info(&self.service, &request);
-        match sign_in::development(self.service.oauth(), state, nonce, name, &info).await {
+        let info = request_info(&self.app, &request);
+        match sign_in::development(self.app.oauth(), state, nonce, name, &info).await {
             Ok(arrived) => completed(cookies, state, arrived),
             Err(CallbackError::Name) => self.show(&request, state, Some(name)).await,
             Err(error) => Err(error_page(error)),
@@ -146,7 +146,7 @@ impl Development {
     }
 
     fn cookies(&self) -> Cookies {
-        Cookies::new(&self.service.config().public_url)
+        Cookies::new(&self.app.config().public_url)
     }
 }
 
@@ -154,7 +154,7 @@ impl Endpoint for Development {
     type Output = Response;
 
     async fn call(&self, request: Request) -> poem::Result<Response> {
-        let visit = PageVisit::begin(&self.service, &request, &limits::CALLBACK).await?;
+        let visit = PageVisit::begin(&self.app, &request, &limits::CALLBACK).await?;
         let response = if request.method() == Method::POST {
             self.submit(request).await
         } else {

@@ -1,9 +1,9 @@
 //! Rate limits of the pages of a sign-in and of the account.
 
+use app::App;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use oauth::limits::Bucket;
 use poem::{Request, Response};
-use service::Service;
 use sha2::{Digest as _, Sha256};
 
 use super::error_page::ErrorPage;
@@ -19,7 +19,7 @@ use crate::http::{
 /// clients in the same network cannot exhaust its limit. If the cookie proves to be invalid, the
 /// request is counted against the network afterwards.
 pub(crate) struct PageVisit {
-    service: Service,
+    app: App,
     bucket: &'static Bucket,
     network: RateLimitKey,
     /// Whether the request has a cookie that may be valid.
@@ -30,23 +30,22 @@ impl PageVisit {
     /// Counts the request. Rejects a request of an embedding page of another site without counting
     /// it.
     pub(crate) async fn begin(
-        service: &Service,
+        app: &App,
         request: &Request,
         bucket: &'static Bucket,
     ) -> Result<Self, ErrorPage> {
         if is_embedded(request) {
             return Err(ErrorPage::embedded());
         }
-        let network = network_and_site(service, request);
-        let cookies_key = cookies_key(service, request);
-        let visit =
-            Self { service: service.clone(), bucket, network, has_cookies: cookies_key.is_some() };
+        let network = network_and_site(app, request);
+        let cookies_key = cookies_key(app, request);
+        let visit = Self { app: app.clone(), bucket, network, has_cookies: cookies_key.is_some() };
         match cookies_key {
             Some(key) => {
                 let own = RateLimitKey { key, unlimited: visit.network.unlimited };
-                take(service, bucket, &own).await?;
+                take(app, bucket, &own).await?;
             }
-            None => take(service, bucket, &visit.network).await?,
+            None => take(app, bucket, &visit.network).await?,
         }
         Ok(visit)
     }
@@ -68,15 +67,15 @@ impl PageVisit {
         response: Result<Response, ErrorPage>,
     ) -> Result<Response, ErrorPage> {
         if self.has_cookies && !is_valid {
-            take(&self.service, self.bucket, &self.network).await?;
+            take(&self.app, self.bucket, &self.network).await?;
         }
         response
     }
 }
 
 /// The rate limit key of the cookies in a request, if it has any of this server.
-fn cookies_key(service: &Service, request: &Request) -> Option<String> {
-    let cookies = Cookies::new(&service.config().public_url);
+fn cookies_key(app: &App, request: &Request) -> Option<String> {
+    let cookies = Cookies::new(&app.config().public_url);
     let ours = cookies.all_own(request.headers());
     (!ours.is_empty()).then(|| {
         let mut hash = Sha256::new();

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use app::{App, config::Config};
 use mcp::{Engine, Stores, UserId};
 use oauth::access_token::NewToken;
 use platform::clock::SystemClock;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Value;
-use service::{Service, config::Config};
 use tempfile::TempDir;
 use tokio::{
     io::AsyncWriteExt as _,
@@ -21,7 +21,7 @@ pub(crate) struct Server {
     pub(crate) port: u16,
     pub(crate) url: String,
     pub(crate) client: Client,
-    pub(crate) service: Service,
+    pub(crate) app: App,
     pub(crate) shutdown: CancellationToken,
     pub(crate) running: JoinHandle<anyhow::Result<()>>,
     _data: TempDir,
@@ -42,15 +42,15 @@ impl Server {
         })
         .unwrap();
         let stores = Stores::in_memory(config.session_ttl);
-        let service = Service::connect(&config, Arc::new(SystemClock), stores.bus.clone()).await;
-        let service = service.unwrap();
-        let schema = service.db().schema_connection().await.unwrap();
+        let app = App::connect(&config, Arc::new(SystemClock), stores.bus.clone()).await;
+        let app = app.unwrap();
+        let schema = app.db().schema_connection().await.unwrap();
         migration::migrate(&schema).await.unwrap();
-        let catalog = service::catalog(service.clone());
-        let engine = Engine::new(catalog, stores, service::mcp_settings(&service));
+        let catalog = app::catalog(app.clone());
+        let engine = Engine::new(catalog, stores, app::mcp_settings(&app));
         let shutdown = CancellationToken::new();
-        let running = tokio::spawn(web::run(listener, service.clone(), engine, shutdown.clone()));
-        Self { port, url, client: Client::new(), service, shutdown, running, _data: data }
+        let running = tokio::spawn(web::run(listener, app.clone(), engine, shutdown.clone()));
+        Self { port, url, client: Client::new(), app, shutdown, running, _data: data }
     }
 
     pub(crate) async fn token(&self, scopes: &[&str]) -> String {
@@ -62,7 +62,7 @@ impl Server {
             signed_in_at: None,
             ttl: None,
         };
-        self.service.oauth().tokens().mint(new).await.unwrap()
+        self.app.oauth().tokens().mint(new).await.unwrap()
     }
 
     pub(crate) fn request(&self, method: &str, path: &str) -> RequestBuilder {

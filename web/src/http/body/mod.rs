@@ -5,12 +5,12 @@ pub(crate) mod budget;
 
 use std::pin::pin;
 
+use app::App;
 use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt;
 use http::{HeaderMap, header};
 use oauth::limits;
 use poem::{Body, Request};
-use service::Service;
 use tokio::time::{Instant, timeout_at};
 
 use self::{
@@ -74,13 +74,13 @@ pub(crate) async fn read(
 #[derive(Clone)]
 pub(crate) struct NetworkBodies {
     budget: Budget,
-    service: Service,
+    app: App,
 }
 
 impl NetworkBodies {
     /// Uses the same budget as authenticated requests.
-    pub(crate) fn new(budget: &Budget, service: &Service) -> Self {
-        Self { budget: budget.clone(), service: service.clone() }
+    pub(crate) fn new(budget: &Budget, app: &App) -> Self {
+        Self { budget: budget.clone(), app: app.clone() }
     }
 }
 
@@ -92,7 +92,7 @@ pub(crate) async fn read_from_network(
     bounds: Bounds,
 ) -> Result<FullBody, ApiError> {
     let bodies = request.data::<NetworkBodies>().ok_or(ApiError::Internal)?;
-    let network = limits::network(client_address::address(&bodies.service, request));
+    let network = limits::network(client_address::address(&bodies.app, request));
     read(request.headers(), body, bounds, bodies.budget.begin(&network)?).await
 }
 

@@ -154,7 +154,7 @@ async fn requests<E>(
     }
     let (activity, for_probes) = (slot.activity(), slot.is_for_probes());
     let unread = Arc::new(AtomicBool::new(false));
-    let service = service_fn({
+    let app = service_fn({
         let (activity, unread) = (activity.clone(), unread.clone());
         move |request: http::Request<Incoming>| {
             let (app, unread, in_flight) = (app.clone(), unread.clone(), activity.begin());
@@ -180,7 +180,7 @@ async fn requests<E>(
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_READ_LIMIT)
         .max_header_size(MAX_HEAD_BYTES)
-        .serve_connection(TokioIo::new(StallGuard::new(stream, activity.clone())), service);
+        .serve_connection(TokioIo::new(StallGuard::new(stream, activity.clone())), app);
     let ended = tokio::select! {
         ended = poll_fn(|cx| serving.poll_without_shutdown(cx)) => ended,
         () = stop.cancelled() => {

@@ -1,0 +1,110 @@
+//! How many requests one person may send to `/mcp`, whatever instance they meet.
+//!
+//! Three quotas: one for calls; one for what clients send while they connect, which nothing else uses
+//! up; and one for what may follow in great numbers, such as the pages of a long list.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use mcp::{Caller, Quota, RateLimiter, RequestCost};
+use oauth::limits::{Bucket, Verdict, per_minute};
+
+use crate::App;
+
+/// What a client sends while it connects, and what costs hardly anything, may come this many times
+/// as often as calls: clients ask for every list, some of them several times.
+const LIGHT_FACTOR: u32 = 10;
+
+/// The least number of requests a minute by which a person's clients connect, however few calls are
+/// allowed. A client needs about eight, and several start together.
+const LEAST_LIGHT: u32 = 120;
+
+/// Bytes of streams, answers and waiting calls that one person may add to the shared store within the
+/// time for which it keeps them. GCRA lets a burst of as much precede it, so one person holds at most
+/// twice this: a quarter of the smallest store that we run on.
+const KEPT: Bucket =
+    Bucket { name: "kept", limit: 32 * 1024 * 1024, window: Duration::from_mins(15) };
+
+/// The limits of every person.
+pub(crate) struct PerPerson {
+    app: App,
+    /// `None` if `RATE_LIMIT_PER_MINUTE` is 0. The storage quota holds all the same.
+    requests: Option<Requests>,
+}
+
+/// The limits on requests.
+struct Requests {
+    calls: Bucket,
+    light: Bucket,
+    followups: Bucket,
+}
+
+impl PerPerson {
+    /// The limits that `RATE_LIMIT_PER_MINUTE` sets.
+    pub(crate) fn configured(app: &App) -> Self {
+        let limit = app.config().rate_limit_per_minute;
+        let requests = (limit > 0).then(|| Requests {
+            calls: per_minute("calls", limit),
+            light: per_minute("light", limit.saturating_mul(LIGHT_FACTOR).max(LEAST_LIGHT)),
+            followups: per_minute("followups", limit.saturating_mul(LIGHT_FACTOR)),
+        });
+        Self { app: app.clone(), requests }
+    }
+
+    async fn take(
+        &self,
+        bucket: &Bucket,
+        caller: &Caller,
+        count: u32,
+    ) -> Option<mcp::RateDecision> {
+        if count == 0 {
+            return None;
+        }
+        let verdict = self.app.oauth().limiter().take(bucket, caller.user.as_str(), count).await;
+        let quota = |remaining, reset| Quota {
+            policy: bucket.name,
+            limit: bucket.limit,
+            window: bucket.window,
+            remaining,
+            reset,
+        };
+        Some(match verdict {
+            Verdict::Allowed { remaining, whole_after } => {
+                mcp::RateDecision::Allowed(Some(quota(remaining, whole_after)))
+            }
+            Verdict::Refused { retry_after } => mcp::RateDecision::Refused(quota(0, retry_after)),
+        })
+    }
+}
+
+#[async_trait]
+impl RateLimiter for PerPerson {
+    async fn reserve_storage(&self, caller: &Caller, bytes: usize) -> bool {
+        let count = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let verdict = self.app.oauth().limiter().take(&KEPT, caller.user.as_str(), count).await;
+        if !verdict.is_allowed() {
+            tracing::warn!(
+                user = %caller.user,
+                bytes,
+                "Refused to keep an answer or call for a user who fills the shared store"
+            );
+        }
+        verdict.is_allowed()
+    }
+
+    async fn check(&self, caller: &Caller, requests: RequestCost) -> mcp::RateDecision {
+        let Some(limits) = &self.requests else { return mcp::RateDecision::Allowed(None) };
+        let (calls, light, followups) = tokio::join!(
+            self.take(&limits.calls, caller, requests.calls),
+            self.take(&limits.light, caller, requests.light),
+            self.take(&limits.followups, caller, requests.followups),
+        );
+        // A batch may be of several kinds, and one refusal is enough.
+        let mut verdicts = [calls, light, followups].into_iter().flatten();
+        let first = verdicts.next().unwrap_or(mcp::RateDecision::Allowed(None));
+        verdicts.fold(first, |verdict, next| match next {
+            mcp::RateDecision::Refused(_) => next,
+            mcp::RateDecision::Allowed(_) => verdict,
+        })
+    }
+}

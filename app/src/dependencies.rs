@@ -1,0 +1,81 @@
+//! What a service is given from outside: the clock, the bus, and the stores that instances share.
+
+use std::{fmt, sync::Arc};
+
+use mcp::store::redis::Connection;
+use oauth::{
+    Stores,
+    cimd::{Resolver, SystemResolver},
+};
+use platform::clock::Clock;
+
+use crate::{config::Config, metrics};
+
+/// Everything that a [`App`](crate::App) does not make itself. Instances that are given
+/// clones of one share its stores.
+#[derive(Clone)]
+pub struct Dependencies {
+    /// Where the time comes from.
+    pub clock: Arc<dyn Clock>,
+    /// Where changes are told.
+    pub bus: Arc<dyn mcp::Bus>,
+    /// What instances share of sign-ins.
+    pub oauth: Stores,
+    /// The connection to Redis, if there is one.
+    pub redis: Option<Connection>,
+    /// What turns the hosts of such documents into addresses.
+    pub resolver: Arc<dyn Resolver>,
+    /// Certificates in PEM to trust for such documents instead of those of the system.
+    pub roots: Option<Arc<[u8]>>,
+}
+
+impl Dependencies {
+    /// What the configuration asks for: everything that instances share in Redis, over one
+    /// connection, or all of it in this process. The first part is for the engine.
+    pub fn configured(
+        config: &Config,
+        clock: Arc<dyn Clock>,
+    ) -> Result<(mcp::Stores, Self), mcp::StoreError> {
+        let Some(redis) = &config.redis else {
+            let stores = metrics::stores(mcp::Stores::in_memory(config.session_ttl), false);
+            let given = Self::in_process(clock, Arc::clone(&stores.bus));
+            return Ok((stores, given));
+        };
+        let connection = Connection::new(redis.url.expose(), &redis.prefix)?;
+        let stores = mcp::Stores::in_redis(&connection, config.session_ttl)?;
+        let stores = metrics::stores(stores, true);
+        let given = Self::in_redis(clock, Arc::clone(&stores.bus), &connection);
+        Ok((stores, given))
+    }
+
+    /// Stores in Redis, and the network as it is.
+    pub fn in_redis(
+        clock: Arc<dyn Clock>,
+        bus: Arc<dyn mcp::Bus>,
+        connection: &Connection,
+    ) -> Self {
+        Self {
+            oauth: Stores::in_redis(connection, &clock),
+            redis: Some(connection.clone()),
+            ..Self::in_process(clock, bus)
+        }
+    }
+
+    /// Stores in this process, and the network as it is.
+    pub fn in_process(clock: Arc<dyn Clock>, bus: Arc<dyn mcp::Bus>) -> Self {
+        Self {
+            oauth: Stores::in_process(&clock),
+            redis: None,
+            resolver: Arc::new(SystemResolver),
+            roots: None,
+            clock,
+            bus,
+        }
+    }
+}
+
+impl fmt::Debug for Dependencies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Dependencies")
+    }
+}

@@ -1,0 +1,287 @@
+//! What a client may ask for, and who is told when it may not.
+
+use oauth::{
+    authorize::{self, AuthorizeError, PageError},
+    consent::{Decision, Next},
+    redirect_uri::Destination,
+};
+
+use crate::world::{ISSUER, World, challenge, good, pairs, query, request};
+
+const LOOPBACK: &str = "http://localhost:5555/cb";
+
+/// The same request with one parameter written differently: nothing takes it away.
+fn changed(client: &str, name: &str, value: Option<&str>) -> Vec<(String, String)> {
+    let mut request = good(client, LOOPBACK);
+    request.retain(|(it, _)| it != name);
+    request.extend(value.map(|it| (name.to_owned(), it.to_owned())));
+    request
+}
+
+async fn refused(world: &World, parameters: &[(String, String)]) -> AuthorizeError {
+    authorize::begin(world.app.oauth(), parameters, &request())
+        .await
+        .expect_err("a request that is wrong")
+}
+
+/// The error that the client is told.
+async fn told(world: &World, parameters: &[(String, String)]) -> (String, Option<String>) {
+    match refused(world, parameters).await {
+        AuthorizeError::Redirect { uri } => {
+            assert!(uri.starts_with("http://localhost:5555/cb?"), "{uri}");
+            let mut answer = query(&uri);
+            assert_eq!(answer.remove("iss").as_deref(), Some(ISSUER));
+            (answer.remove("error").unwrap(), answer.remove("state"))
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn until_client_and_target_are_known_nothing_is_sent_anywhere() {
+    let world = World::new().await;
+    let client = world.client(&["http://localhost/cb", "https://app.example.com/cb"]).await;
+    let other = world.client(&["https://other.example.com/cb"]).await;
+    let unknown = client.replace("mcl_", "mcl-");
+    let long = "x".repeat(20_000);
+    let page = |error| AuthorizeError::Page(error);
+
+    for id in [&unknown, "nobody", "a b", "mcl_"] {
+        let error = refused(&world, &changed(id, "scope", None)).await;
+        assert_eq!(error, page(PageError::UnknownClient), "{id}");
+    }
+    for wrong in [
+        pairs(&[]),
+        changed(&client, "client_id", None),
+        changed("", "scope", None),
+        changed(&client, "redirect_uri", None),
+        changed(&client, "redirect_uri", Some("")),
+        changed(&long, "scope", None),
+        [good(&client, LOOPBACK), pairs(&[("client_id", &client)])].concat(),
+        [good(&client, LOOPBACK), pairs(&[("redirect_uri", LOOPBACK)])].concat(),
+    ] {
+        let error = refused(&world, &wrong).await;
+        assert!(matches!(error, AuthorizeError::Page(PageError::Request(_))), "{error:?}");
+    }
+    for uri in [
+        "https://other.example.com/cb",
+        "https://app.example.com/cb/",
+        "https://App.example.com/cb",
+        "https://app.example.com:443/cb",
+        "https://app.example.com/cb#",
+        "https://app.example.com/./cb",
+        "https://good.example@app.example.com/cb",
+        "https://localhost:1/cb",
+        "http://127.0.0.1:1/cb",
+        "http://localhost:1/cb?x",
+        "http://localhost.:1/cb",
+        "http://localhost.evil.com/cb",
+        " http://localhost/cb",
+        "http://localhost/cb\n",
+        "javascript:alert(1)",
+        "JaVaScRiPt:alert(1)",
+        "data:text/html,x",
+    ] {
+        let error = refused(&world, &changed(&client, "redirect_uri", Some(uri))).await;
+        assert_eq!(error, page(PageError::RedirectUri), "{uri}");
+    }
+    let error = refused(&world, &changed(&other, "scope", None)).await;
+    assert_eq!(error, page(PageError::RedirectUri));
+}
+
+#[tokio::test]
+async fn a_mistake_is_told_to_the_client() {
+    let world = World::new().await;
+    let client = world.client(&["http://localhost/cb"]).await;
+    let (right, short) = (challenge(), "x".repeat(42));
+    for (name, value, error) in [
+        ("response_type", None, "invalid_request"),
+        ("response_type", Some("token"), "unsupported_response_type"),
+        ("response_type", Some("code token"), "unsupported_response_type"),
+        ("response_type", Some("none"), "unsupported_response_type"),
+        ("response_mode", Some("fragment"), "invalid_request"),
+        ("response_mode", Some("form_post"), "invalid_request"),
+        ("request", Some("x"), "request_not_supported"),
+        ("request_uri", Some("https://app.example.com/r"), "request_uri_not_supported"),
+        ("code_challenge", None, "invalid_request"),
+        ("code_challenge", Some(short.as_str()), "invalid_request"),
+        ("code_challenge_method", None, "invalid_request"),
+        ("code_challenge_method", Some("plain"), "invalid_request"),
+        ("code_challenge_method", Some("s256"), "invalid_request"),
+        ("scope", Some("notes:read\""), "invalid_scope"),
+        ("scope", Some("notes:read\tnotes:write"), "invalid_scope"),
+        ("resource", Some("http://localhost:8081/mcp"), "invalid_target"),
+        ("resource", Some("http://localhost:8080/mcp#x"), "invalid_target"),
+        ("resource", Some("/mcp"), "invalid_target"),
+        ("prompt", Some("none"), "interaction_required"),
+    ] {
+        let (told, state) = told(&world, &changed(&client, name, value)).await;
+        assert_eq!(told, error, "{name} {value:?}");
+        assert_eq!(state.as_deref(), Some("a state & more"), "{name} {value:?}");
+    }
+    for (name, value) in
+        [("scope", "notes:read"), ("code_challenge", &right), ("response_type", "code")]
+    {
+        let twice = [good(&client, LOOPBACK), pairs(&[(name, value)])].concat();
+        assert_eq!(told(&world, &twice).await.0, "invalid_request", "{name}");
+    }
+    let two = pairs(&[("resource", "https://other.example.com/mcp")]);
+    let two = [good(&client, LOOPBACK), two].concat();
+    assert_eq!(told(&world, &two).await.0, "invalid_target");
+}
+
+#[tokio::test]
+async fn a_state_is_given_back_unless_it_could_do_harm() {
+    let world = World::new().await;
+    let client = world.client(&["http://localhost/cb"]).await;
+    for long in [2_049, 4_096, 10_000] {
+        let long = "s".repeat(long);
+        let answer = told(&world, &changed(&client, "state", Some(&long))).await;
+        assert_eq!(answer, ("invalid_request".to_owned(), Some(long)));
+    }
+    for state in ["a\r\nb", "a\0"] {
+        let answer = told(&world, &changed(&client, "state", Some(state))).await;
+        assert_eq!(answer, ("invalid_request".to_owned(), None));
+    }
+    let twice = [good(&client, LOOPBACK), pairs(&[("state", "x")])].concat();
+    assert_eq!(told(&world, &twice).await, ("invalid_request".to_owned(), None));
+    assert!(world.begin_with(&changed(&client, "state", None)).await);
+    for longest in ["s".repeat(2_048), "{".repeat(2_048), "ü".repeat(2_048)] {
+        assert!(world.begin_with(&changed(&client, "state", Some(&longest))).await);
+    }
+}
+
+#[tokio::test]
+async fn the_only_registered_target_may_be_left_out() {
+    let world = World::new().await;
+    let ours = r#"[{"client_id": "ours", "client_name": "Ours",
+        "redirect_uris": ["http://localhost:5555/cb"]}]"#;
+    let world_of_ours = World::with(&[("OAUTH_CLIENTS", ours)]).await;
+    let registered = world.client(&[LOOPBACK]).await;
+    for (world, client) in [(&world, registered.as_str()), (&world_of_ours, "ours")] {
+        for value in [None, Some("")] {
+            let left_out = changed(client, "redirect_uri", value);
+            let begun = authorize::begin(world.app.oauth(), &left_out, &request()).await.unwrap();
+            let Next::ToClient { uri } = world.decide(&begun, Decision::Deny).await else {
+                panic!("not to the client");
+            };
+            assert!(uri.starts_with("http://localhost:5555/cb?error=access_denied"), "{uri}");
+
+            // Mistakes are told there, too.
+            let mut mistaken = left_out;
+            mistaken.retain(|(name, _)| name != "response_type");
+            assert_eq!(told(world, &mistaken).await.0, "invalid_request");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_nobody_vouches_for_does_not_lend_our_name_to_a_site() {
+    let world = World::new().await;
+    let client = world.client(&["https://app.example.com/cb"]).await;
+    let mut wrong = good(&client, "https://app.example.com/cb");
+    wrong.retain(|(name, _)| name != "response_type");
+    let AuthorizeError::Page(PageError::Client { error, destination, back, .. }) =
+        refused(&world, &wrong).await
+    else {
+        panic!("a redirect");
+    };
+    assert_eq!(error, "invalid_request");
+    let host = "app.example.com".to_owned();
+    assert_eq!(destination, Destination::Site { host });
+    assert_eq!(query(&back)["state"], "a state & more");
+
+    // One that its document vouches for is told at once.
+    let mut wrong = good("https://app.example.com/client", "https://app.example.com/cb");
+    wrong.retain(|(name, _)| name != "response_type");
+    let error = refused(&world, &wrong).await;
+    assert!(matches!(error, AuthorizeError::Redirect { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn what_real_clients_send_is_taken() {
+    let world = World::new().await;
+    let client = world
+        .client(&[
+            "http://localhost/callback",
+            "http://127.0.0.1:33418/",
+            "cursor://a.b/oauth/callback",
+        ])
+        .await;
+    for uri in [
+        "http://localhost:53111/callback",
+        "http://127.0.0.1:54321/",
+        "http://127.0.0.1:54321",
+        "cursor://a.b/oauth/callback",
+    ] {
+        assert!(world.begin_with(&good(&client, uri)).await, "{uri}");
+    }
+    let client = world.client(&["http://localhost/cb"]).await;
+    for (name, value) in [
+        ("scope", None),
+        ("scope", Some("  ")),
+        ("scope", Some("notes:read offline_access")),
+        ("scope", Some("notes:admin")),
+        ("scope", Some("openid profile email notes:read")),
+        ("resource", None),
+        ("resource", Some("HTTP://LOCALHOST:8080/mcp/")),
+        ("resource", Some("http://localhost:8080/mcp?x=1")),
+        ("response_mode", Some("query")),
+        ("prompt", Some("consent")),
+    ] {
+        assert!(world.begin_with(&changed(&client, name, value)).await, "{name} {value:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_is_held_to_what_it_registered_for() {
+    let world = World::new().await;
+    let limited =
+        serde_json::json!({"redirect_uris": ["http://localhost/cb"], "scope": "notes:read"});
+    let client = world.registered(&limited).await;
+    for asked in [Some("notes:read notes:write"), Some("notes:read"), None] {
+        let asked = changed(&client, "scope", asked);
+        let begun = authorize::begin(world.app.oauth(), &asked, &request()).await.unwrap();
+        let view = world.view(&begun).await;
+        let granted: Vec<_> = view.permissions.iter().map(|it| it.scope).collect();
+        assert_eq!((granted, view.optional), (vec!["notes:read"], vec![]));
+    }
+    let other = changed(&client, "scope", Some("notes:write"));
+    assert_eq!(told(&world, &other).await.0, "invalid_scope");
+}
+
+#[tokio::test]
+async fn a_client_that_was_never_used_is_gone_after_a_day() {
+    let world = World::new().await;
+    let client = world.client(&["http://localhost/cb"]).await;
+    world.clock.advance(std::time::Duration::from_hours(24));
+    let error = refused(&world, &good(&client, LOOPBACK)).await;
+    assert_eq!(error, AuthorizeError::Page(PageError::UnknownClient));
+}
+
+#[tokio::test]
+async fn a_client_of_the_configuration_needs_no_registration() {
+    let clients = r#"[{"client_id": "ours", "client_name": "Ours",
+        "redirect_uris": ["https://ours.example.com/cb"]}]"#;
+    let world = World::with(&[("OAUTH_CLIENTS", clients)]).await;
+    assert!(world.begin_with(&good("ours", "https://ours.example.com/cb")).await);
+}
+
+#[tokio::test]
+async fn without_a_way_to_sign_in_nothing_begins() {
+    let world = World::with(&[
+        ("GITHUB_CLIENT_ID", "-"),
+        ("GITHUB_CLIENT_SECRET", "-"),
+        ("HOST", "0.0.0.0"),
+    ])
+    .await;
+    let client = world.client(&["http://localhost/cb"]).await;
+    let error = refused(&world, &good(&client, LOOPBACK)).await;
+    assert_eq!(error, AuthorizeError::Page(PageError::NoSignIn));
+}
+
+impl World {
+    async fn begin_with(&self, parameters: &[(String, String)]) -> bool {
+        authorize::begin(self.app.oauth(), parameters, &request()).await.is_ok()
+    }
+}

@@ -1,0 +1,206 @@
+//! A person decides, in the browser in which they began, once.
+
+use std::{sync::Arc, time::Duration};
+
+use oauth::{
+    authorize,
+    client::{self, ClientKind},
+    code::{self, Redemption},
+    consent::{self, ConsentError, Decision, Next},
+    github::Arrived,
+    redirect_uri::Destination,
+    scope::{self, Scopes},
+    sign_in::SignInWith,
+};
+
+use crate::world::{VERIFIER, World, approve, good, query, request};
+
+#[tokio::test]
+async fn the_page_says_who_asks_for_what() {
+    let world = World::new().await;
+    let client = world.client(&["http://localhost/cb"]).await;
+    let begun = world.begin(&client, "http://localhost:7/cb").await;
+    let view = consent::view(world.app.oauth(), &begun.transaction, Some(&begun.browser_nonce))
+        .await
+        .unwrap();
+    assert_eq!(view.client_name.as_str(), "App");
+    assert_eq!(view.client_kind, ClientKind::Dynamic);
+    assert_eq!(view.destination, Destination::ThisMachine);
+    assert_eq!(view.resource, "http://localhost:8080/mcp");
+    assert_eq!(view.sign_in_with, SignInWith::GitHub);
+    let writes: Vec<_> = view.permissions.iter().map(|it| (it.scope, it.writes)).collect();
+    assert_eq!(writes, [("notes:read", false), ("notes:write", true)]);
+}
+
+#[tokio::test]
+async fn the_person_decides_what_a_client_gets_that_does_not_say_what_it_needs() {
+    let world = World::new().await;
+    let client = world.client(&["http://localhost/cb"]).await;
+    let write: Scopes = [scope::NOTES_WRITE].into_iter().collect();
+    for (asked, added, granted) in [
+        (None, Scopes::default(), Scopes::default_request()),
+        (None, write.clone(), Scopes::all()),
+        (Some("openid offline_access"), write.clone(), Scopes::all()),
+        // A client that names its scopes is offered no others.
+        (Some("notes:read"), write, Scopes::default_request()),
+    ] {
+        let mut request_of = good(&client, "http://localhost/cb");
+        request_of.retain(|(name, _)| name != "scope");
+        request_of.extend(asked.map(|it| ("scope".to_owned(), it.to_owned())));
+        let begun = authorize::begin(world.app.oauth(), &request_of, &request()).await.unwrap();
+        let view = world.view(&begun).await;
+        let scopes = |permissions: &[consent::Permission]| -> Vec<_> {
+            permissions.iter().map(|it| it.scope).collect()
+        };
+        let offered = if asked == Some("notes:read") { vec![] } else { vec![scope::NOTES_WRITE] };
+        assert_eq!(scopes(&view.permissions), [scope::NOTES_READ], "{asked:?}");
+        assert_eq!(scopes(&view.optional), offered, "{asked:?}");
+
+        let Next::ToGitHub { state, nonce, .. } =
+            world.decide(&begun, Decision::Approve(added)).await
+        else {
+            panic!("not to GitHub");
+        };
+        let Ok(Arrived::ToClient { uri, .. }) = world.back(&(state, nonce)).await else {
+            panic!("not back at the client");
+        };
+        let redemption = Redemption {
+            code: &query(&uri)["code"],
+            verifier: VERIFIER,
+            redirect_uri: None,
+            resource: &[],
+            request: request(),
+        };
+        let client = client::find(world.app.oauth(), &client).await.unwrap();
+        let tokens = code::redeem(world.app.oauth(), &client, redemption).await.unwrap();
+        assert_eq!(tokens.scope, granted, "{asked:?}");
+    }
+}
+
+#[tokio::test]
+async fn looking_changes_nothing_and_every_form_works() {
+    let world = World::new().await;
+    let client = world.client(&["http://localhost/cb"]).await;
+    let begun = world.begin(&client, "http://localhost/cb").await;
+    let other = world.begin(&client, "http://localhost/cb").await;
+    let nonce = Some(&*begun.browser_nonce);
+    let first = consent::view(world.app.oauth(), &begun.transaction, nonce).await.unwrap();
+    for _ in 0..3 {
+        let again = consent::view(world.app.oauth(), &begun.transaction, nonce).await.unwrap();
+        assert_eq!(again.csrf, first.csrf);
+    }
+    // Two flows of one browser, finished in reverse order.
+    assert!(matches!(world.decide(&other, approve()).await, Next::ToGitHub { .. }));
+    let next = consent::decide(
+        world.app.oauth(),
+        &begun.transaction,
+        &first.csrf,
+        nonce,
+        approve(),
+        &request(),
+    )
+    .await;
+    assert!(matches!(next, Ok(Next::ToGitHub { .. })));
+    assert_eq!(world.audited("consent_given").await, 2);
+    assert!(world.github.seen().is_empty(), "nobody asks GitHub before the person is there");
+}
+
+#[tokio::test]
+async fn a_stranger_ends_nothing() {
+    let world = World::new().await;
+    let client = world.client(&["http://localhost/cb"]).await;
+    let begun = world.begin(&client, "http://localhost/cb").await;
+    let other = world.begin(&client, "http://localhost/cb").await;
+    let (mine, theirs) = (Some(&*begun.browser_nonce), Some(&*other.browser_nonce));
+    let csrf = consent::view(world.app.oauth(), &begun.transaction, mine).await.unwrap().csrf;
+    let foreign = consent::view(world.app.oauth(), &other.transaction, theirs).await.unwrap().csrf;
+    for (transaction, csrf, nonce, error) in [
+        (&*begun.transaction, "", mine, ConsentError::Forged),
+        (&*begun.transaction, &*foreign, mine, ConsentError::Forged),
+        (&*begun.transaction, &csrf[1..], mine, ConsentError::Forged),
+        (&*begun.transaction, &*csrf, None, ConsentError::OtherBrowser),
+        (&*begun.transaction, &*csrf, Some(""), ConsentError::OtherBrowser),
+        (&*begun.transaction, &*csrf, theirs, ConsentError::OtherBrowser),
+        ("unknown", &*csrf, mine, ConsentError::NotFound),
+    ] {
+        for decision in [approve(), Decision::Deny] {
+            let decided =
+                consent::decide(world.app.oauth(), transaction, csrf, nonce, decision, &request())
+                    .await;
+            assert_eq!(decided.unwrap_err(), error);
+        }
+    }
+    let error = consent::view(world.app.oauth(), &begun.transaction, None).await.unwrap_err();
+    assert_eq!(error, ConsentError::OtherBrowser);
+    assert!(matches!(world.decide(&begun, approve()).await, Next::ToGitHub { .. }));
+}
+
+#[tokio::test]
+async fn of_many_clicks_one_counts() {
+    let world = Arc::new(World::new().await);
+    let another = world.another().await;
+    let client = world.client(&["http://localhost/cb"]).await;
+    for _ in 0..20 {
+        let begun = Arc::new(world.begin(&client, "http://localhost/cb").await);
+        let nonce = Some(&*begun.browser_nonce);
+        let csrf: Arc<str> =
+            consent::view(world.app.oauth(), &begun.transaction, nonce).await.unwrap().csrf.into();
+        let clicks: Vec<_> = (0..16)
+            .map(|click| {
+                let app = if click % 2 == 0 { world.app.clone() } else { another.clone() };
+                let (begun, csrf) = (Arc::clone(&begun), Arc::clone(&csrf));
+                tokio::spawn(async move {
+                    let nonce = Some(&*begun.browser_nonce);
+                    consent::decide(
+                        app.oauth(),
+                        &begun.transaction,
+                        &csrf,
+                        nonce,
+                        approve(),
+                        &request(),
+                    )
+                    .await
+                })
+            })
+            .collect();
+        let mut winners = 0;
+        for click in clicks {
+            match click.await.unwrap() {
+                Ok(Next::ToGitHub { .. }) => winners += 1,
+                Ok(other) => panic!("{other:?}"),
+                Err(error) => assert_eq!(error, ConsentError::NotFound),
+            }
+        }
+        assert_eq!(winners, 1);
+    }
+}
+
+#[tokio::test]
+async fn no_means_no() {
+    let world = World::new().await;
+    let client = world.client(&["https://app.example.com/cb?tenant=1"]).await;
+    let begun = world.begin(&client, "https://app.example.com/cb?tenant=1").await;
+    let Next::ToClient { uri } = world.decide(&begun, Decision::Deny).await else {
+        panic!("not back to the client");
+    };
+    let answer = query(&uri);
+    assert_eq!(answer["error"], "access_denied");
+    assert_eq!(answer["state"], "a state & more");
+    assert_eq!(answer["iss"], "http://localhost:8080");
+    assert_eq!(answer["tenant"], "1");
+    let again =
+        consent::view(world.app.oauth(), &begun.transaction, Some(&begun.browser_nonce)).await;
+    assert_eq!(again.unwrap_err(), ConsentError::NotFound);
+    assert_eq!(world.audited("consent_denied").await, 1);
+}
+
+#[tokio::test]
+async fn a_sign_in_waits_for_ten_minutes() {
+    let world = World::new().await;
+    let client = world.client(&["http://localhost/cb"]).await;
+    let begun = world.begin(&client, "http://localhost/cb").await;
+    world.clock.advance(Duration::from_mins(10));
+    let late =
+        consent::view(world.app.oauth(), &begun.transaction, Some(&begun.browser_nonce)).await;
+    assert_eq!(late.unwrap_err(), ConsentError::NotFound);
+}

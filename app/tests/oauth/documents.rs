@@ -1,0 +1,309 @@
+//! Documents of clients: fetched carefully, kept for a while, remembered when somebody agrees.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use oauth::client::{self, Client, ClientError, ClientKind};
+use serde_json::{Value, json};
+
+use crate::{
+    host::Reply,
+    world::{PUBLIC, World, document},
+};
+
+const URL: &str = "https://app.example.com/client";
+
+async fn find(world: &World, url: &str) -> Result<Client, ClientError> {
+    client::find(world.app.oauth(), url).await
+}
+
+async fn refused(world: &World, url: &str) -> bool {
+    let found = find(world, url).await;
+    matches!(found, Err(ClientError::Refused(_) | ClientError::Unreachable { .. }))
+}
+
+fn serve(world: &World, document: Value) {
+    world.documents.answer(move |_| Reply::json(200, &document));
+}
+
+#[tokio::test]
+async fn a_document_says_who_a_client_is() {
+    let world = World::new().await;
+    let client = find(&world, URL).await.unwrap();
+    assert_eq!(client.name.as_str(), "Document App");
+    assert!(client.may_refresh);
+    let host = "app.example.com".to_owned();
+    assert_eq!(client.kind, ClientKind::MetadataDocument { host });
+    assert_eq!(client::find_snapshot(world.app.oauth(), URL).await, Ok(client));
+    let [request] = &world.documents.seen()[..] else {
+        panic!("not one request");
+    };
+    assert_eq!(request.method, "GET");
+    assert!(request.head.contains("accept: application/json"), "{}", request.head);
+    assert!(!request.head.contains("cookie") && !request.head.contains("authorization"));
+}
+
+#[tokio::test]
+async fn a_wrong_address_is_never_looked_up() {
+    let world = World::new().await;
+    for url in [
+        "http://app.example.com/client",
+        "HTTPS://app.example.com/client",
+        "https://app.example.com",
+        "https://app.example.com/",
+        "https://app.example.com/a/../c",
+        "https://app.example.com/%2e%2e/c",
+        "https://app.example.com/c#x",
+        "https://me@app.example.com/c",
+        "https://app.example.com:8443/c",
+        "https://127.0.0.1/c",
+        "https://[::1]/c",
+        "https://2130706433/c",
+        "https://0177.0.0.1/c",
+        "https://localhost/c",
+        &format!("https://app.example.com/{}", "a".repeat(500)),
+    ] {
+        assert!(refused(&world, url).await, "{url}");
+    }
+    assert_eq!(world.names.lookups.load(Ordering::Relaxed), 0);
+    assert_eq!(world.documents.connections(), 0);
+}
+
+#[tokio::test]
+async fn an_address_inside_is_never_connected_to() {
+    let world = World::new().await;
+    for inside in [
+        &["10.0.0.1"][..],
+        &["127.0.0.1"],
+        &["169.254.169.254"],
+        &["100.64.0.1"],
+        &["0.0.0.0"],
+        &["224.0.0.1"],
+        &["::1"],
+        &["fc00::1"],
+        &["fe80::1"],
+        &["::ffff:10.0.0.1"],
+        &["64:ff9b::a00:1"],
+        &["2002:a00:1::"],
+        &["2001:0:a00:1::"],
+        &[PUBLIC, "10.0.0.1"],
+        &["fd00::1", PUBLIC],
+        &[],
+    ] {
+        world.names.set("app.example.com", &[inside]);
+        assert!(refused(&world, URL).await, "{inside:?}");
+        // The budget of the host is not what keeps us away.
+        world.clock.advance(Duration::from_mins(1));
+    }
+    assert_eq!(world.documents.connections(), 0);
+    for outside in [PUBLIC, "2606:4700::1111", "64:ff9b::5db8:d822"] {
+        world.names.set("app.example.com", &[&[outside]]);
+        assert!(find(&world, URL).await.is_ok(), "{outside}");
+        world.clock.advance(Duration::from_hours(1));
+    }
+    assert_eq!(world.documents.connections(), 3);
+}
+
+#[tokio::test]
+async fn the_checked_address_is_the_one_that_is_connected_to() {
+    let world = World::new().await;
+    world.names.set("app.example.com", &[&[PUBLIC], &["127.0.0.1"]]);
+    assert!(find(&world, URL).await.is_ok());
+    assert_eq!(world.names.lookups.load(Ordering::Relaxed), 1, "one question, one answer");
+    // The next fetch asks again, and on a new connection.
+    world.clock.advance(Duration::from_hours(25));
+    assert!(find(&world, URL).await.is_ok(), "by the snapshot of the first document");
+    assert_eq!(world.documents.connections(), 1, "nothing was fetched from inside");
+    assert_eq!(world.names.lookups.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test]
+async fn a_bad_answer_is_refused_within_its_bounds() {
+    let large = format!("{}{}", document(URL), " ".repeat(5_121));
+    let good = document(URL).to_string();
+    for reply in [
+        Reply::With(301, "location: https://app.example.com/other\r\n", String::new()),
+        Reply::With(302, "location: http://127.0.0.1/\r\n", String::new()),
+        Reply::Answer(204, "application/json", String::new()),
+        Reply::Answer(404, "application/json", good.clone()),
+        Reply::Answer(500, "application/json", good.clone()),
+        Reply::Answer(200, "text/html", good.clone()),
+        Reply::With(200, "", good.clone()),
+        Reply::With(
+            200,
+            "content-type: application/json\r\ncontent-encoding: gzip\r\n",
+            "\u{1f}x".into(),
+        ),
+        Reply::Answer(200, "application/json", large),
+        Reply::Endless,
+    ] {
+        let world = World::new().await;
+        world.documents.answer(move |_| reply.clone());
+        let began = Instant::now();
+        assert!(refused(&world, URL).await);
+        assert!(began.elapsed() < Duration::from_secs(6));
+        assert_eq!(world.documents.seen().len(), 1, "no redirect, no second try");
+    }
+}
+
+#[tokio::test]
+async fn a_slow_host_is_given_five_seconds() {
+    let world = World::new().await;
+    for reply in [Reply::Silence, Reply::Trickle] {
+        world.documents.answer(move |_| reply.clone());
+        let began = Instant::now();
+        assert!(refused(&world, URL).await);
+        assert!(began.elapsed() < Duration::from_secs(7), "{:?}", began.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_for_another_name_does_not_count() {
+    let world = World::new().await;
+    assert!(refused(&world, "https://elsewhere.example.com/c").await);
+    assert!(world.documents.seen().is_empty());
+}
+
+#[tokio::test]
+async fn a_document_has_to_be_right() {
+    let change = |member: &str, value: Value| {
+        let mut document = document(URL);
+        document[member] = value;
+        document
+    };
+    for (document, fine) in [
+        (document(URL), true),
+        (json!([document(URL)]), false),
+        (json!("text"), false),
+        (document("https://app.example.com/Client"), false),
+        (document("https://app.example.com/client/"), false),
+        (document("https://app.example.com/client?"), false),
+        (change("client_id", json!(null)), false),
+        (change("client_secret", json!("x")), false),
+        (change("client_secret_expires_at", json!(0)), false),
+        (change("redirect_uris", json!(null)), false),
+        (change("redirect_uris", json!([])), false),
+        (change("redirect_uris", json!([1])), false),
+        (change("redirect_uris", json!(["myapp://cb"])), false),
+        (change("redirect_uris", json!(["myapp://cb", "http://localhost/cb"])), true),
+        (change("response_types", json!(["token"])), false),
+        (change("grant_types", json!(["client_credentials"])), false),
+        (change("token_endpoint_auth_method", json!("client_secret_basic")), false),
+        (change("token_endpoint_auth_method", json!("client_secret_post")), false),
+        (change("token_endpoint_auth_method", json!("private_key_jwt")), false),
+        (change("client_secret", json!(null)), true),
+        (change("client_secret_expires_at", json!(null)), true),
+        (change("client_name", json!(null)), true),
+        (change("grant_types", json!(null)), true),
+        (change("response_types", json!(null)), true),
+        (change("scope", json!(null)), true),
+        (change("scope", json!("openid")), true),
+        (change("token_endpoint_auth_method", json!(null)), true),
+        (change("token_endpoint_auth_method", json!("")), true),
+        (change("jwks", json!(null)), true),
+        (change("jwks", json!({"keys": [{"kty": "EC", "d": null}]})), true),
+        (change("jwks", json!({"keys": [{"kty": "EC", "d": "x"}]})), false),
+        (change("client_name", json!(7)), true),
+    ] {
+        let world = World::new().await;
+        serve(&world, document.clone());
+        assert_eq!(!refused(&world, URL).await, fine, "{document}");
+    }
+    // Prefers a proof, can do without.
+    let world = World::new().await;
+    let mut prefers = change("token_endpoint_auth_method", json!("private_key_jwt"));
+    prefers["token_endpoint_auth_methods_supported"] = json!(["private_key_jwt", "none"]);
+    serve(&world, prefers);
+    assert!(find(&world, URL).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_failure_is_not_kept() {
+    let world = World::new().await;
+    world.documents.answer(|_| Reply::Answer(500, "text/plain", String::new()));
+    assert!(refused(&world, URL).await);
+    serve(&world, document(URL));
+    assert!(find(&world, URL).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_document_is_kept_as_long_as_it_says_within_bounds() {
+    for (control, minutes) in [
+        ("", 5),
+        ("cache-control: max-age=0\r\n", 1),
+        ("cache-control: no-store\r\n", 1),
+        ("cache-control: private, max-age=600\r\n", 10),
+        ("cache-control: max-age=31536000\r\n", 24 * 60),
+        ("cache-control: max-age=99999999999999999999\r\n", 24 * 60),
+        ("cache-control: max-age=x\r\n", 1),
+    ] {
+        let world = World::new().await;
+        let head: &'static str = format!("content-type: application/json\r\n{control}").leak();
+        world.documents.answer(move |_| Reply::With(200, head, document(URL).to_string()));
+        find(&world, URL).await.unwrap();
+        world.clock.advance(Duration::from_secs(minutes * 60 - 1));
+        find(&world, URL).await.unwrap();
+        assert_eq!(world.documents.seen().len(), 1, "{control}");
+        world.clock.advance(Duration::from_secs(1));
+        find(&world, URL).await.unwrap();
+        assert_eq!(world.documents.seen().len(), 2, "{control}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_agreed_to_outlives_the_document() {
+    let world = World::new().await;
+    let before = find(&world, URL).await.unwrap();
+    let mut renamed = document(URL);
+    renamed["client_name"] = json!("Another Name");
+    serve(&world, renamed);
+    let snapshot = client::find_snapshot(world.app.oauth(), URL).await.unwrap();
+    assert_eq!(snapshot, before, "nothing is fetched for a token");
+
+    world.clock.advance(Duration::from_mins(5));
+    let after = find(&world, URL).await.unwrap();
+    assert_eq!(after.name.as_str(), "Another Name");
+    assert_ne!(after.metadata_hash, before.metadata_hash);
+    assert_eq!(client::find_snapshot(world.app.oauth(), URL).await, Ok(after.clone()));
+
+    world.documents.answer(|_| Reply::Answer(404, "text/plain", String::new()));
+    world.clock.advance(Duration::from_hours(1));
+    assert!(refused(&world, URL).await);
+    assert_eq!(client::find_snapshot(world.app.oauth(), URL).await, Ok(after));
+    let never_agreed_to = "https://app.example.com/unknown";
+    let unknown = client::find_snapshot(world.app.oauth(), never_agreed_to).await;
+    assert_eq!(unknown, Err(ClientError::Unknown));
+}
+
+#[tokio::test]
+async fn two_hundred_requests_at_once_are_one_fetch() {
+    let world = Arc::new(World::new().await);
+    let services = [world.app.clone(), world.another().await];
+    let requests: Vec<_> = (0..200)
+        .map(|number| {
+            let app = services[number % 2].clone();
+            tokio::spawn(async move { client::find(app.oauth(), URL).await.is_ok() })
+        })
+        .collect();
+    for request in requests {
+        assert!(request.await.unwrap());
+    }
+    assert_eq!(world.documents.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn one_host_is_not_asked_more_than_ten_times_a_minute() {
+    let world = World::new().await;
+    for number in 0..30 {
+        drop(find(&world, &format!("{URL}/{number}")).await);
+    }
+    assert_eq!(world.documents.seen().len(), 10);
+    let busy = find(&world, &format!("{URL}/x")).await;
+    assert!(matches!(busy, Err(ClientError::TooMany(_))), "{busy:?}");
+    // What is kept is still good, and another host has a budget of its own.
+    assert!(find(&world, &format!("{URL}/0")).await.is_ok());
+    world.documents.answer(|_| Reply::json(200, &document("https://other.example.com/c")));
+    assert!(find(&world, "https://other.example.com/c").await.is_ok());
+}

@@ -1,0 +1,406 @@
+//! There and back again: GitHub says who somebody is, and the gate whether they may come in.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use mcp::UserId;
+use oauth::{
+    client,
+    code::{self, Redemption},
+    consent::Next,
+    gate::{self, Closed, GateAnswer},
+    github::{self, Arrived, CallbackError, Refusal},
+    users,
+};
+use serde_json::json;
+
+use crate::{
+    host::{Reply, Seen},
+    world::{ISSUER, VERIFIER, World, approve, octocat, pairs, query, request},
+};
+
+const URI: &str = "http://localhost/cb";
+const ORG: (&str, &str) = ("ALLOWED_GITHUB_ORG", "octo-org");
+
+fn octo() -> UserId {
+    UserId::new("github:583231")
+}
+
+async fn client(world: &World) -> String {
+    world.client(&[URI]).await
+}
+
+/// Signs in; what the client is told.
+async fn signed_in(
+    world: &World,
+    client: &str,
+) -> Result<std::collections::HashMap<String, String>, Refusal> {
+    let hop = world.at_github(client, URI).await;
+    match world.back(&hop).await {
+        Ok(Arrived::ToClient { uri, .. }) => Ok(query(&uri)),
+        Err(CallbackError::Refused(refusal)) => Err(refusal),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// GitHub answers one path differently.
+fn but(world: &World, path: &'static str, reply: Reply) {
+    world.github.answer(move |request| {
+        if request.target.starts_with(path) { reply.clone() } else { octocat(request) }
+    });
+}
+
+fn is_somebody(id: i64, login: &'static str) -> impl Fn(&Seen) -> Reply + Send + Sync {
+    move |request| match request.target.as_str() {
+        "/user" => Reply::json(200, &json!({"id": id, "login": login})),
+        _ => octocat(request),
+    }
+}
+
+#[tokio::test]
+async fn a_person_comes_back_with_a_code() {
+    let world = World::new().await;
+    let client = client(&world).await;
+    let begun = world.begin(&client, URI).await;
+    let Next::ToGitHub { url, state, nonce } = world.decide(&begun, approve()).await else {
+        panic!("not to GitHub");
+    };
+    let asked = query(&url);
+    assert!(url.contains("/login/oauth/authorize?"));
+    assert_eq!(asked["client_id"], "our-github-app");
+    assert_eq!(asked["redirect_uri"], "http://localhost:8080/oauth/github/callback");
+    assert_eq!(asked["state"], state);
+    assert_eq!(asked["code_challenge_method"], "S256");
+    assert_eq!(asked["prompt"], "select_account");
+    assert!(!asked.contains_key("scope"), "nothing but who they are");
+
+    let Ok(Arrived::ToClient { uri, .. }) = world.back(&(state, nonce)).await else {
+        panic!("not back");
+    };
+    let answer = query(&uri);
+    assert_eq!(answer["state"], "a state & more");
+    assert_eq!(answer["iss"], ISSUER);
+    let known = client::find_snapshot(world.app.oauth(), &client).await.unwrap();
+    let redemption = Redemption {
+        code: &answer["code"],
+        verifier: VERIFIER,
+        redirect_uri: Some(URI),
+        resource: &[],
+        request: request(),
+    };
+    assert!(code::redeem(world.app.oauth(), &known, redemption).await.is_ok());
+
+    let person = users::get(world.app.db(), &octo()).await.unwrap().unwrap();
+    assert_eq!((&*person.login, person.github_id), ("Octocat", Some(583_231)));
+    assert_eq!(world.audited("signed_in").await, 1);
+    let exchange = &world.github.seen()[0];
+    assert!(
+        exchange.body.contains("code_verifier=") && exchange.body.contains("code=a-code-of-github")
+    );
+    assert_eq!(world.sealed_tokens().await, 0, "the token of GitHub is not kept");
+}
+
+#[tokio::test]
+async fn the_wrong_browser_ends_nothing() {
+    let world = World::new().await;
+    let client = client(&world).await;
+    let hop = world.at_github(&client, URI).await;
+    let other = world.at_github(&client, URI).await;
+    let back = pairs(&[("state", &hop.0), ("code", "x")]);
+    for nonce in [None, Some(""), Some(&*other.1)] {
+        let result = github::callback(world.app.oauth(), &back, nonce, &request()).await;
+        assert!(matches!(result, Err(CallbackError::OtherBrowser)), "{result:?}");
+    }
+    assert!(world.github.seen().is_empty(), "no code was exchanged");
+    assert!(world.back(&hop).await.is_ok(), "the owner can still finish");
+    assert!(matches!(world.back(&hop).await, Err(CallbackError::NotFound)), "once");
+}
+
+#[tokio::test]
+async fn a_callback_has_one_state_and_one_outcome() {
+    let world = World::new().await;
+    let client = client(&world).await;
+    let hop = world.at_github(&client, URI).await;
+    let state = ("state", &*hop.0);
+    for bad in [
+        &[("code", "x")][..],
+        &[("state", ""), ("code", "x")],
+        &[state, state, ("code", "x")],
+        &[state],
+        &[state, ("code", "")],
+        &[state, ("code", "x"), ("code", "x")],
+        &[state, ("code", "x"), ("error", "access_denied")],
+    ] {
+        let result =
+            github::callback(world.app.oauth(), &pairs(bad), Some(&hop.1), &request()).await;
+        assert!(matches!(result, Err(CallbackError::Malformed)), "{bad:?}");
+    }
+    let unknown = (hop.1.clone(), hop.1.clone());
+    assert!(matches!(world.back(&unknown).await, Err(CallbackError::NotFound)));
+    world.clock.advance(Duration::from_mins(10));
+    assert!(matches!(world.back(&hop).await, Err(CallbackError::NotFound)));
+}
+
+#[tokio::test]
+async fn of_many_callbacks_one_succeeds() {
+    let world = Arc::new(World::new().await);
+    let client = client(&world).await;
+    for _ in 0..10 {
+        let hop = Arc::new(world.at_github(&client, URI).await);
+        let callbacks: Vec<_> = (0..16)
+            .map(|_| {
+                let (world, hop) = (Arc::clone(&world), Arc::clone(&hop));
+                tokio::spawn(async move { world.back(&hop).await })
+            })
+            .collect();
+        let mut winners = 0;
+        for callback in callbacks {
+            match callback.await.unwrap() {
+                Ok(_) => winners += 1,
+                Err(error) => assert_eq!(error, CallbackError::NotFound),
+            }
+        }
+        assert_eq!(winners, 1);
+    }
+}
+
+#[tokio::test]
+async fn what_github_says_is_told_in_our_words() {
+    let world = World::new().await;
+    let client = client(&world).await;
+    let hop = world.at_github(&client, URI).await;
+    let no =
+        pairs(&[("state", &hop.0), ("error", "access_denied"), ("error_description", "reflected")]);
+    let Ok(Arrived::ToClient { uri, .. }) =
+        github::callback(world.app.oauth(), &no, Some(&hop.1), &request()).await
+    else {
+        panic!("not back");
+    };
+    assert_eq!(query(&uri)["error"], "access_denied");
+    assert!(!uri.contains("reflected"));
+
+    let token = "/login/oauth/access_token";
+    let bad_code = json!({"error": "bad_verification_code", "error_description": "…"});
+    for (path, reply, error) in [
+        (token, Reply::json(200, &bad_code), "server_error"),
+        (token, Reply::json(200, &json!({})), "server_error"),
+        (token, Reply::json(200, &json!({"access_token": ""})), "server_error"),
+        (token, Reply::json(404, &json!({})), "server_error"),
+        (token, Reply::json(500, &json!({})), "temporarily_unavailable"),
+        (token, Reply::json(429, &json!({})), "temporarily_unavailable"),
+        (token, Reply::Answer(200, "text/html", "<html>".into()), "temporarily_unavailable"),
+        (token, Reply::Endless, "temporarily_unavailable"),
+        (
+            token,
+            Reply::With(302, "location: http://127.0.0.1:1/\r\n", String::new()),
+            "temporarily_unavailable",
+        ),
+        ("/user", Reply::json(401, &json!({})), "server_error"),
+        ("/user", Reply::json(502, &json!({})), "temporarily_unavailable"),
+        (
+            "/user",
+            Reply::With(403, "retry-after: 60\r\n", String::new()),
+            "temporarily_unavailable",
+        ),
+        (
+            "/user",
+            Reply::With(302, "location: /other\r\n", String::new()),
+            "temporarily_unavailable",
+        ),
+        ("/user", Reply::json(200, &json!({"login": "octocat"})), "server_error"),
+        ("/user", Reply::json(200, &json!({"login": "octocat", "id": "583231"})), "server_error"),
+        ("/user", Reply::json(200, &json!({"login": "octocat", "id": 0})), "server_error"),
+        ("/user", Reply::json(200, &json!({"login": "octocat", "id": -1})), "server_error"),
+        ("/user", Reply::json(200, &json!({"login": "octocat", "id": 1.5})), "server_error"),
+        ("/user", Reply::json(200, &json!({"id": 583_231})), "server_error"),
+    ] {
+        but(&world, path, reply);
+        assert_eq!(signed_in(&world, &client).await.unwrap()["error"], error, "{path}");
+    }
+    assert!(users::get(world.app.db(), &octo()).await.unwrap().is_none());
+    assert_eq!(world.audited("sign_in_failed").await, 19);
+}
+
+#[tokio::test]
+async fn a_github_that_is_away_is_given_five_seconds() {
+    let world = World::new().await;
+    let client = client(&world).await;
+    but(&world, "/user", Reply::Silence);
+    let began = Instant::now();
+    let answer = signed_in(&world, &client).await.unwrap();
+    assert_eq!(answer["error"], "temporarily_unavailable");
+    assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn only_people_on_the_list_come_in() {
+    let world = World::with(&[("ALLOWED_GITHUB_LOGINS", " OCTOCAT , id:42")]).await;
+    let client = client(&world).await;
+    assert!(signed_in(&world, &client).await.unwrap().contains_key("code"));
+
+    world.github.answer(is_somebody(42, "whatever"));
+    assert!(signed_in(&world, &client).await.unwrap().contains_key("code"));
+
+    world.github.answer(is_somebody(7, "mallory"));
+    let refusal = signed_in(&world, &client).await.unwrap_err();
+    assert_eq!(refusal.login, "mallory");
+    assert!(refusal.sentence.contains("Ask"), "{}", refusal.sentence);
+    let told = query(&refusal.back.unwrap());
+    assert_eq!(told["error"], "access_denied");
+    assert_eq!(told["state"], "a state & more");
+    let mallory = UserId::new("github:7");
+    assert!(users::get(world.app.db(), &mallory).await.unwrap().is_none());
+    assert_eq!(world.audited("sign_in_refused").await, 1);
+}
+
+#[tokio::test]
+async fn a_login_is_pinned_to_its_first_account() {
+    let world = World::with(&[("ALLOWED_GITHUB_LOGINS", "octocat")]).await;
+    let client = client(&world).await;
+    assert!(signed_in(&world, &client).await.is_ok());
+    // Somebody else has taken the name over.
+    world.github.answer(is_somebody(99, "octocat"));
+    assert!(signed_in(&world, &client).await.is_err());
+    assert_eq!(world.audited("login_recycled").await, 1);
+    // The first one is still themselves under another name.
+    world.github.answer(is_somebody(583_231, "renamed"));
+    assert!(signed_in(&world, &client).await.unwrap().contains_key("code"));
+    assert_eq!(gate::recheck(world.app.oauth(), &octo()).await, GateAnswer::Open);
+}
+
+#[tokio::test]
+async fn a_refused_sign_in_pins_nothing() {
+    let world = World::with(&[("ALLOWED_GITHUB_LOGINS", "octocat"), ORG]).await;
+    let client = client(&world).await;
+    world.github.answer(|request| match request.target.as_str() {
+        "/user" => Reply::json(200, &json!({"id": 99, "login": "octocat"})),
+        "/user/memberships/orgs/octo-org" => Reply::json(404, &json!({})),
+        _ => octocat(request),
+    });
+    assert!(signed_in(&world, &client).await.is_err());
+    world.github.answer(octocat);
+    assert!(signed_in(&world, &client).await.is_ok());
+}
+
+#[tokio::test]
+async fn only_active_members_come_in() {
+    let world = World::with(&[ORG]).await;
+    let client = client(&world).await;
+    let path = "/user/memberships/orgs/octo-org";
+    let state = |state: &str| Reply::json(200, &json!({"state": state}));
+    let begun = world.begin(&client, URI).await;
+    let Next::ToGitHub { url, .. } = world.decide(&begun, approve()).await else {
+        panic!("not to GitHub");
+    };
+    assert_eq!(query(&url)["scope"], "read:org");
+
+    for (reply, word) in [
+        (state("pending"), "invited"),
+        (Reply::json(404, &json!({})), "members of the organisation"),
+        (Reply::json(403, &json!({})), "approve"),
+        (Reply::json(401, &json!({})), "Sign in again"),
+    ] {
+        but(&world, path, reply);
+        let refusal = signed_in(&world, &client).await.unwrap_err();
+        assert!(refusal.sentence.contains(word), "{}", refusal.sentence);
+        assert_eq!(refusal.login, "Octocat");
+    }
+    for reply in [
+        Reply::json(500, &json!({})),
+        Reply::With(302, "location: /orgs/octo-org\r\n", String::new()),
+        Reply::With(403, "x-ratelimit-remaining: 0\r\n", String::new()),
+        state("something else"),
+    ] {
+        but(&world, path, reply);
+        let answer = signed_in(&world, &client).await.unwrap();
+        assert_eq!(answer["error"], "temporarily_unavailable");
+    }
+    assert_eq!(world.sealed_tokens().await, 0);
+    but(&world, path, state("active"));
+    assert!(signed_in(&world, &client).await.unwrap().contains_key("code"));
+    assert_eq!(world.sealed_tokens().await, 1);
+}
+
+#[tokio::test]
+async fn both_rules_must_hold() {
+    let world = World::with(&[("ALLOWED_GITHUB_LOGINS", "somebody-else"), ORG]).await;
+    let client = client(&world).await;
+    assert!(signed_in(&world, &client).await.is_err(), "a member who is not on the list");
+}
+
+#[tokio::test]
+async fn the_gate_is_asked_again() {
+    let world = World::with(&[ORG]).await;
+    let client = client(&world).await;
+    signed_in(&world, &client).await.unwrap();
+    let path = "/user/memberships/orgs/octo-org";
+    let recheck = async || gate::recheck(world.app.oauth(), &octo()).await;
+    assert_eq!(recheck().await, GateAnswer::Open);
+    for (reply, answer) in [
+        (
+            Reply::json(200, &json!({"state": "pending"})),
+            GateAnswer::Closed(Closed::MembershipPending),
+        ),
+        (Reply::json(404, &json!({})), GateAnswer::Closed(Closed::NotAMember)),
+        (Reply::json(403, &json!({})), GateAnswer::Closed(Closed::OrgRefuses)),
+        (Reply::json(401, &json!({})), GateAnswer::Closed(Closed::SignInAgain)),
+        (Reply::json(500, &json!({})), GateAnswer::Unknown),
+        (Reply::With(302, "location: /x\r\n", String::new()), GateAnswer::Unknown),
+    ] {
+        but(&world, path, reply);
+        assert_eq!(recheck().await, answer);
+    }
+    let stranger = UserId::new("github:1");
+    let answer = gate::recheck(world.app.oauth(), &stranger).await;
+    assert_eq!(answer, GateAnswer::Closed(Closed::SignInAgain));
+    let developer = UserId::new("dev:ada");
+    let answer = gate::recheck(world.app.oauth(), &developer).await;
+    assert_eq!(answer, GateAnswer::Closed(Closed::SignInAgain));
+}
+
+#[tokio::test]
+async fn whoever_was_shut_out_stays_out() {
+    use sea_orm::{ActiveModelTrait as _, IntoActiveModel as _, Set};
+
+    let world = World::new().await;
+    let client = client(&world).await;
+    signed_in(&world, &client).await.unwrap();
+    let person = users::get(world.app.db(), &octo()).await.unwrap().unwrap();
+    let mut person = person.into_active_model();
+    person.blocked_at = Set(Some(crate::world::beginning()));
+    person.update(world.app.db()).await.unwrap();
+    assert!(signed_in(&world, &client).await.is_err());
+    let answer = gate::recheck(world.app.oauth(), &octo()).await;
+    assert_eq!(answer, GateAnswer::Closed(Closed::Blocked));
+}
+
+#[tokio::test]
+async fn no_secret_reaches_the_audit_log() {
+    use sea_orm::EntityTrait as _;
+
+    let world = World::with(&[ORG]).await;
+    let client = client(&world).await;
+    let code = signed_in(&world, &client).await.unwrap()["code"].clone();
+    let rows = entity::oauth_audit::Entity::find().all(world.app.db()).await.unwrap();
+    let text = format!("{rows:?}");
+    for secret in [&*code, "gho_secret", "our-github-secret", "a-code-of-github", VERIFIER] {
+        assert!(!text.contains(secret));
+    }
+    let tokens = world.tokens().await;
+    let kept = &tokens[0].sealed;
+    assert!(!kept.windows(10).any(|it| it == b"gho_secret"));
+}
+
+impl World {
+    async fn tokens(&self) -> Vec<entity::github_tokens::Model> {
+        use sea_orm::EntityTrait as _;
+
+        entity::github_tokens::Entity::find().all(self.app.db()).await.unwrap()
+    }
+
+    async fn sealed_tokens(&self) -> usize {
+        self.tokens().await.len()
+    }
+}

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use entity::{exports, notes};
+use entity::downloads;
 use jobs::{DeniedJobs, Queue};
 use mcp::{Bus, Caller, Signal, UserId};
 use oauth::{
@@ -11,10 +11,11 @@ use oauth::{
     access::{self, Authority},
 };
 use platform::{
-    db::{DATABASE, Database, Failure, Transaction},
+    db::{Database, Failure, Transaction},
     signals,
 };
-use sea_orm::{ConnectionTrait, DbErr, EntityTrait as _, QueryFilter as _};
+
+use crate::product::AnyState;
 
 /// What the queue asks about the access that jobs were started with.
 pub(crate) struct JobAccess(Database);
@@ -34,22 +35,16 @@ impl jobs::Access for JobAccess {
     }
 }
 
-/// What ends with an account or with access: notes, exports and jobs.
+/// What ends with an account or with access: jobs, downloads, and what the product keeps.
 pub(crate) struct Owned {
-    db: Database,
+    product: AnyState,
     bus: Arc<dyn Bus>,
     jobs: Queue,
 }
 
 impl Owned {
-    pub(crate) fn new(db: Database, bus: Arc<dyn Bus>, jobs: Queue) -> Self {
-        Self { db, bus, jobs }
-    }
-
-    async fn delete_notes(db: &impl ConnectionTrait, user: &UserId) -> Result<u64, DbErr> {
-        let theirs = notes::COLUMN.owner_sub.eq(user.as_str());
-        let deleted = notes::Entity::delete_many().filter(theirs).exec(db).await?;
-        Ok(deleted.rows_affected)
+    pub(crate) fn new(product: AnyState, bus: Arc<dyn Bus>, jobs: Queue) -> Self {
+        Self { product, bus, jobs }
     }
 }
 
@@ -60,21 +55,15 @@ impl oauth::Dependents for Owned {
         transaction: &Transaction,
         user: &UserId,
     ) -> Result<Removed, Failure> {
-        let count = Self::delete_notes(transaction, user).await?;
+        let removed = self.product.owner().delete_owned(transaction, user).await?;
         // A worker that runs one of the jobs finds that it can write nothing more.
         entity::jobs::Entity::delete_owned_by(user.as_str()).exec(transaction).await?;
-        exports::Entity::delete_owned_by(user.as_str()).exec(transaction).await?;
-        Ok(Removed { count, one: "note", many: "notes" })
+        downloads::Entity::delete_owned_by(user.as_str()).exec(transaction).await?;
+        Ok(removed)
     }
 
     async fn account_deleted(&self, user: &UserId) {
-        // An import that was writing meanwhile was waited for when its job was deleted.
-        if let Err(error) = Self::delete_notes(&self.db, user).await {
-            tracing::warn!(
-                dependency = DATABASE, error = %error,
-                "Notes of a deleted account may have stayed: {error}"
-            );
-        }
+        self.product.owner().account_deleted(user).await;
         let changed = Signal::ResourceListChanged { user: user.clone() };
         signals::publish(&*self.bus, vec![changed]).await;
     }

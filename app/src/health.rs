@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use platform::{causes, db::DATABASE};
+use platform::{
+    causes,
+    db::{DATABASE, Database},
+};
 use sea_orm::DbErr;
 use tokio::{sync::Mutex, time::Instant};
-
-use crate::App;
 
 /// What a probe learns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,23 +41,25 @@ struct Kept {
     logged: Option<(Instant, Health)>,
 }
 
-/// Checks what the program needs, in at most a second; the answer may be two seconds old.
-pub async fn check(app: &App) -> Health {
-    let mut kept = app.health_cache().0.lock().await;
-    if let Some((at, health)) = kept.last
-        && at.elapsed() < KEPT
-    {
-        return health;
+impl Cache {
+    /// Checks the database, in at most a second. The result may be two seconds old.
+    pub(crate) async fn check(&self, db: &Database, max_connections: u32) -> Health {
+        let mut kept = self.0.lock().await;
+        if let Some((at, health)) = kept.last
+            && at.elapsed() < KEPT
+        {
+            return health;
+        }
+        let pinged = db.probe(CHECK_TIMEOUT).await;
+        let health = match &pinged {
+            Err(_) => Health::NoDatabase,
+            Ok(()) if db.status().exhausted => Health::Busy,
+            Ok(()) => Health::Well,
+        };
+        kept.log(health, pinged.err().as_ref(), max_connections);
+        kept.last = Some((Instant::now(), health));
+        health
     }
-    let pinged = app.db().probe(CHECK_TIMEOUT).await;
-    let health = match &pinged {
-        Err(_) => Health::NoDatabase,
-        Ok(()) if app.db().status().exhausted => Health::Busy,
-        Ok(()) => Health::Well,
-    };
-    kept.log(health, pinged.err().as_ref(), app.config().database.max_connections);
-    kept.last = Some((Instant::now(), health));
-    health
 }
 
 impl Kept {
@@ -81,10 +84,4 @@ impl Kept {
         }
         self.logged = Some((Instant::now(), health));
     }
-}
-
-/// Whether Redis has refused a write of this instance within the last minute because it is full.
-/// Other instances are no better off, so this is nothing to leave an instance for.
-pub fn is_redis_full(app: &App) -> bool {
-    app.is_redis_full()
 }

@@ -1,17 +1,15 @@
-//! What the product does, without HTTP and without a schedule.
+//! The composition root: configuration, connections, wiring, and the contract of a product.
 //!
 //! | to … | look at |
 //! |---|---|
+//! | describe a product | [`Product`], [`State`] |
 //! | see what can be configured | [`config`] |
-//! | add a tool, resource or prompt | [`tools`], [`resources`], [`prompts`] |
-//! | work with notes | [`notes`] |
-//! | know who a person is | [`oauth::users`] |
-//! | mint or verify an access token | [`oauth::access_token`], [`oauth::signing_keys`] |
-//! | tell listeners about a change | [`changes`] |
-//! | count something | [`metrics`] |
+//! | offer a file for download | [`downloads`] |
+//! | ask the operator's language model | [`model`] |
+//! | see what is measured at a scrape | [`metrics`] |
 //!
-//! Everything hangs on a [`App`], which is made once and passed down. Time comes from its clock,
-//! the environment is read in `config` alone, and no module keeps a global: two services run in one
+//! Everything depends on an [`App`], which is created once and passed down. Time comes from its clock,
+//! the environment is read in `config` alone, and no module keeps a global: two apps run in one
 //! process without knowing of each other.
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -29,27 +27,30 @@ use tokio::time::timeout;
 use crate::{
     config::Config,
     dependents::{JobAccess, Owned},
+    downloads::Downloads,
     model::Model,
 };
 
-mod admission;
-mod catalog;
-pub mod changes;
 pub mod config;
 mod dependencies;
 mod dependents;
-pub mod exports;
+pub mod downloads;
+mod engine;
 pub mod health;
 pub mod metrics;
-mod model;
-pub mod notes;
-pub mod prompts;
+pub mod model;
+mod product;
+mod rate_limits;
 pub mod redis;
-pub mod resources;
-pub mod tools;
 
-pub use catalog::{catalog, mcp_settings};
-pub use dependencies::Dependencies;
+pub use oauth::Removed;
+
+pub use self::{
+    config::Reader,
+    dependencies::Dependencies,
+    engine::mcp_settings,
+    product::{AnyState, BoundSchedule, Brand, Builder, Done, Platform, Product, Schedule, State},
+};
 
 /// How long a process that ends waits until its last totals are written. They are also in the next
 /// write of another process, except for what happened in the last seconds.
@@ -63,8 +64,8 @@ struct Inner {
     config: Config,
     db: Database,
     given: Dependencies,
-    fetcher: Arc<Fetcher>,
-    model: Option<Model>,
+    downloads: Downloads,
+    state: AnyState,
     health: health::Cache,
     sampler: metrics::Sampler,
     jobs: Queue,
@@ -105,9 +106,24 @@ impl App {
             bus: Arc::clone(&given.bus),
             access: Arc::new(JobAccess::new(db.clone())),
             quota: config.job_quota,
-            tools: tools::jobs(),
+            tools: config.product.job_tools(),
         });
-        let dependents = Owned::new(db.clone(), Arc::clone(&given.bus), jobs.clone());
+        let model = config.model.clone();
+        let model = model.map(|model| Arc::new(Model::new(model, config.proxies.clone())));
+        let downloads = Downloads::new(db.clone(), Arc::clone(&clock), config.public_url.clone());
+        let platform = Platform {
+            db: db.clone(),
+            clock: Arc::clone(&clock),
+            bus: Arc::clone(&given.bus),
+            limiter: Arc::clone(&given.oauth.limiter),
+            fetcher: Arc::clone(&fetcher),
+            model,
+            jobs: jobs.clone(),
+            downloads: downloads.clone(),
+            public_url: config.public_url.clone(),
+        };
+        let state = config.product.state(platform, &config.product_settings);
+        let dependents = Owned::new(state.clone(), Arc::clone(&given.bus), jobs.clone());
         let oauth = Server::new(
             config.oauth(),
             oauth::Parts {
@@ -119,12 +135,11 @@ impl App {
                 dependents: Arc::new(dependents),
             },
         );
-        let model = config.model.clone().map(|model| Model::new(model, config.proxies.clone()));
         Ok(Self(Arc::new(Inner {
             config: config.clone(),
             db,
-            fetcher,
-            model,
+            downloads,
+            state,
             given,
             health: health::Cache::default(),
             sampler: metrics::Sampler::default(),
@@ -159,10 +174,9 @@ impl App {
         &self.0.oauth
     }
 
-    /// How much a person keeps, and the quota.
-    pub async fn notes_used(&self, user: &UserId) -> Result<notes::quota::Used, Failure> {
-        let amount = notes::quota::usage(&self.db_of(user), user).await?;
-        Ok(notes::quota::Used { used: amount, quota: self.config().note_quota })
+    /// Describes how much a user keeps, and the quota. `Ok(None)`: the product does not say.
+    pub async fn usage(&self, user: &UserId) -> Result<Option<String>, Failure> {
+        self.0.state.owner().usage(user).await
     }
 
     /// How many unfinished jobs a person has, and the quota.
@@ -175,14 +189,37 @@ impl App {
         &self.0.jobs
     }
 
-    /// Fetches documents whose URL comes from a request.
-    pub(crate) fn fetcher(&self) -> &Fetcher {
-        &self.0.fetcher
+    /// Files for download.
+    pub fn downloads(&self) -> &Downloads {
+        &self.0.downloads
     }
 
-    /// The language model to ask, if one is configured.
-    pub(crate) fn model(&self) -> Option<&Model> {
-        self.0.model.as_ref()
+    /// The product that is served.
+    pub fn product(&self) -> &Product {
+        &self.config().product
+    }
+
+    /// The catalog of the product, with its state.
+    pub fn catalog(&self) -> Arc<dyn mcp::Catalog> {
+        self.product().catalog(&self.config().public_url, &self.0.state)
+    }
+
+    /// The state of the product.
+    ///
+    /// # Panics
+    /// If the product has another type of state.
+    pub fn state<S: State>(&self) -> &S {
+        self.0.state.of()
+    }
+
+    /// The state of the product, for [`BoundSchedule::step`].
+    pub fn any_state(&self) -> &AnyState {
+        &self.0.state
+    }
+
+    /// Checks that the database user has all privileges on the tables of base and product.
+    pub async fn check_database_rights(&self) -> anyhow::Result<()> {
+        platform::db::check_rights(self.db(), &product::all_tables(self.product())).await
     }
 
     /// Writes what was counted and closes the connections after the statements that are running, so
@@ -201,20 +238,18 @@ impl App {
         self.0.db.close().await;
     }
 
-    fn bus(&self) -> &dyn mcp::Bus {
-        &*self.0.given.bus
+    /// Checks the database, in at most a second. The result may be two seconds old.
+    pub async fn health(&self) -> health::Health {
+        self.0.health.check(self.db(), self.config().database.max_connections).await
     }
 
-    /// Whether Redis has lately refused a write because it is full.
-    pub(crate) fn is_redis_full(&self) -> bool {
+    /// Whether Redis has refused a write of this instance within the last minute because it is full.
+    /// Other instances have the same problem, so the load balancer must not avoid this one.
+    pub fn is_redis_full(&self) -> bool {
         self.0.given.redis.as_ref().is_some_and(mcp::store::redis::Connection::is_full)
     }
 
     fn sampler(&self) -> &metrics::Sampler {
         &self.0.sampler
-    }
-
-    fn health_cache(&self) -> &health::Cache {
-        &self.0.health
     }
 }

@@ -1,8 +1,8 @@
-//! A language model of the operator's choice, behind an endpoint that speaks the chat completions of
-//! `OpenAI`, as most hosts and local servers do. For work that no client's model can do.
+//! A language model of the operator's choice, behind an endpoint with the chat completions API of
+//! `OpenAI`, which most hosts and local servers offer. For work that no client's model can do.
 //!
-//! One request, bounded in time and size. Whether to try again is the caller's business: a job is
-//! tried again with growing delays.
+//! One request, limited in time and size. The caller decides whether to retry: a job is retried with
+//! growing delays.
 
 use std::{fmt, sync::OnceLock, time::Duration};
 
@@ -31,7 +31,7 @@ const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 const SHOWN: usize = 300;
 
 /// A configured model.
-pub(crate) struct Model {
+pub struct Model {
     settings: ModelSettings,
     proxies: Proxies,
     /// Made at the first request: reading the certificates of the system takes a while.
@@ -40,7 +40,7 @@ pub(crate) struct Model {
 
 /// Why the model said nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum ModelError {
+pub enum ModelError {
     /// Too busy, away, or too slow: another try may succeed.
     #[error("the model is not available: {0}")]
     Away(String),
@@ -75,17 +75,18 @@ struct Message {
 }
 
 impl Model {
-    pub(crate) fn new(settings: ModelSettings, proxies: Proxies) -> Self {
+    /// A model with these settings. Connects at the first request.
+    pub fn new(settings: ModelSettings, proxies: Proxies) -> Self {
         Self { settings, proxies, http: OnceLock::new() }
     }
 
-    /// What the model is called.
-    pub(crate) fn name(&self) -> &str {
+    /// The name of the model.
+    pub fn name(&self) -> &str {
         &self.settings.model
     }
 
-    /// What the model makes of a text.
-    pub(crate) async fn complete(&self, system: &str, text: &str) -> Result<String, ModelError> {
+    /// Asks the model to complete a text, with a system prompt.
+    pub async fn complete(&self, system: &str, text: &str) -> Result<String, ModelError> {
         let span = self.traced();
         let said = self.ask(system, text).instrument(span.clone()).await;
         said.inspect_err(|error| outgoing::failed(&span, error.kind()))

@@ -3,14 +3,13 @@
 //! that use it.
 
 pub mod access_cutoffs;
-pub mod export_chunks;
-pub mod exports;
+pub mod download_chunks;
+pub mod downloads;
 pub mod github_tokens;
 pub mod ids;
 pub mod job_totals;
 pub mod jobs;
 pub mod login_pins;
-pub mod notes;
 pub mod oauth_audit;
 pub mod oauth_clients;
 pub mod oauth_codes;
@@ -20,4 +19,4 @@ pub mod oauth_signing_keys;
 pub mod schedule_runs;
 pub mod users;
 
-pub use ids::{AuditId, ClientId, Digest, ExportId, GrantId, Kid, NoteId};
+pub use ids::{AuditId, ClientId, Digest, DownloadId, GrantId, Kid};

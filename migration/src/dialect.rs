@@ -13,7 +13,7 @@ const TYPES: [(&str, &str, &str); 4] = [
 
 /// Runs some statements, with `{bytes}`, `{json}`, `{time}` and `{uuid}` for the types of the
 /// database.
-pub(crate) async fn run(manager: &SchemaManager<'_>, sql: &str) -> Result<(), DbErr> {
+pub async fn run(manager: &SchemaManager<'_>, sql: &str) -> Result<(), DbErr> {
     let postgres = manager.get_database_backend() == DbBackend::Postgres;
     let mut sql = sql.to_owned();
     for (name, on_postgres, on_sqlite) in TYPES {

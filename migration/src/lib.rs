@@ -21,12 +21,10 @@ use sea_orm_migration::{
 };
 use tokio::time::timeout;
 
-/// What a [`Migrator`] can do besides: tell the state, go back.
-pub use sea_orm_migration::MigratorTrait;
+pub use sea_orm_migration::{MigrationTrait, MigratorTraitSelf};
 
-mod dialect;
+pub mod dialect;
 mod m20261122_000001_users;
-mod m20261122_000002_notes;
 mod m20261122_000003_oauth_signing_keys;
 mod m20261122_000004_users_sign_in;
 mod m20261122_000005_oauth_clients;
@@ -35,47 +33,49 @@ mod m20261122_000007_oauth_audit;
 mod m20261122_000008_github_tokens;
 mod m20261122_000009_signing_key_rotation;
 mod m20261123_000010_jobs;
-mod m20261123_000011_notes_by_title;
 mod m20261123_000012_exports;
 mod m20261123_000013_job_totals;
 mod m20261123_000014_jobs_arguments;
-mod m20261128_000015_notes_words;
 mod m20261128_000016_access_cutoffs;
 mod m20261128_000017_schedule_totals;
-mod m20261128_000018_note_usage;
 
-/// The ordered list of migrations. To bring a database up to date use [`migrate`], which also keeps
-/// two processes from doing it at once.
-#[derive(Debug)]
-pub struct Migrator;
+/// The schema of a product: the migrations of the base and its own, in the order of their names.
+#[derive(Clone, Copy, Debug)]
+pub struct Schema {
+    product: fn() -> Vec<Box<dyn MigrationTrait>>,
+}
 
-impl MigratorTrait for Migrator {
-    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![
-            Box::new(m20261122_000001_users::Migration),
-            Box::new(m20261122_000002_notes::Migration),
-            Box::new(m20261122_000003_oauth_signing_keys::Migration),
-            Box::new(m20261122_000004_users_sign_in::Migration),
-            Box::new(m20261122_000005_oauth_clients::Migration),
-            Box::new(m20261122_000006_oauth_grants::Migration),
-            Box::new(m20261122_000007_oauth_audit::Migration),
-            Box::new(m20261122_000008_github_tokens::Migration),
-            Box::new(m20261122_000009_signing_key_rotation::Migration),
-            Box::new(m20261123_000010_jobs::Migration),
-            Box::new(m20261123_000011_notes_by_title::Migration),
-            Box::new(m20261123_000012_exports::Migration),
-            Box::new(m20261123_000013_job_totals::Migration),
-            Box::new(m20261123_000014_jobs_arguments::Migration),
-            Box::new(m20261128_000015_notes_words::Migration),
-            Box::new(m20261128_000016_access_cutoffs::Migration),
-            Box::new(m20261128_000017_schedule_totals::Migration),
-            Box::new(m20261128_000018_note_usage::Migration),
-        ]
+impl MigratorTraitSelf for Schema {
+    fn migrations(&self) -> Vec<Box<dyn MigrationTrait>> {
+        let mut all = base();
+        all.extend((self.product)());
+        all.sort_by(|a, b| a.name().cmp(b.name()));
+        all
     }
 }
 
-/// The name of the lock under which a Postgres database is migrated: `notes-mcp` in ASCII, cut to
-/// eight bytes. Any number does, as long as nobody else who uses the database has chosen it too.
+/// The migrations of the base.
+fn base() -> Vec<Box<dyn MigrationTrait>> {
+    vec![
+        Box::new(m20261122_000001_users::Migration),
+        Box::new(m20261122_000003_oauth_signing_keys::Migration),
+        Box::new(m20261122_000004_users_sign_in::Migration),
+        Box::new(m20261122_000005_oauth_clients::Migration),
+        Box::new(m20261122_000006_oauth_grants::Migration),
+        Box::new(m20261122_000007_oauth_audit::Migration),
+        Box::new(m20261122_000008_github_tokens::Migration),
+        Box::new(m20261122_000009_signing_key_rotation::Migration),
+        Box::new(m20261123_000010_jobs::Migration),
+        Box::new(m20261123_000012_exports::Migration),
+        Box::new(m20261123_000013_job_totals::Migration),
+        Box::new(m20261123_000014_jobs_arguments::Migration),
+        Box::new(m20261128_000016_access_cutoffs::Migration),
+        Box::new(m20261128_000017_schedule_totals::Migration),
+    ]
+}
+
+/// The number of the advisory lock that is held while a Postgres database is migrated. Any number
+/// serves that no other user of the database has chosen.
 const LOCK: i64 = 0x6e6f_7465_732d_6d63;
 
 /// How long one process waits for another one that migrates. Longer than any of our migrations
@@ -100,45 +100,59 @@ pub struct Step {
     pub applied: bool,
 }
 
-/// Brings the database up to the newest schema: all of it, or nothing of it.
-///
-/// Safe to call from several processes at once. They take turns, by an advisory lock on Postgres
-/// and by the write lock on SQLite, and all but the first find nothing left to do. Both locks end
-/// with the transaction, so a process that dies while migrating leaves neither a lock nor half a
-/// schema behind.
-///
-/// A database that has all of our migrations and those of a later version is as it should be: a
-/// deploy that is taken back migrates with the older program.
-pub async fn migrate(db: &DatabaseConnection) -> Result<(), DbErr> {
-    let transaction = within(LOCK_LIMIT, alone(db)).await?;
-    within(RUN_LIMIT, async {
-        if status(&transaction).await?.iter().any(|it| !it.applied) {
-            Migrator::up(&transaction, None).await?;
-        }
-        transaction.commit().await
-    })
-    .await
-}
+impl Schema {
+    /// The schema of the base alone.
+    pub fn base() -> Self {
+        Self { product: Vec::new }
+    }
 
-/// Takes back the newest migrations, as many as `steps`: all of them, or none. What only they had
-/// room for is lost.
-pub async fn take_back(db: &DatabaseConnection, steps: u32) -> Result<(), DbErr> {
-    let transaction = within(LOCK_LIMIT, alone(db)).await?;
-    within(RUN_LIMIT, async {
-        Migrator::down(&transaction, Some(steps)).await?;
-        transaction.commit().await
-    })
-    .await
-}
+    /// The schema of a product with these migrations.
+    pub fn with(product: fn() -> Vec<Box<dyn MigrationTrait>>) -> Self {
+        Self { product }
+    }
 
-/// Every migration, oldest first, and whether the database has it. Only reads, so that any process
-/// may ask at any time.
-pub async fn status(db: &impl ConnectionTrait) -> Result<Vec<Step>, DbErr> {
-    let applied = applied(db).await?;
-    let all = Migrator::migrations();
-    let step =
-        |name: &str| Step { applied: applied.iter().any(|it| it == name), name: name.to_owned() };
-    Ok(all.iter().map(|it| step(it.name())).collect())
+    /// Brings the database up to the newest schema: all of it, or nothing of it.
+    ///
+    /// Safe to call from several processes at once. They take turns, by an advisory lock on Postgres
+    /// and by the write lock on SQLite, and all but the first find nothing left to do. Both locks end
+    /// with the transaction, so a process that dies while migrating leaves neither a lock nor half a
+    /// schema behind.
+    ///
+    /// A database that has all of our migrations and those of a later version is as it should be: a
+    /// deploy that is taken back migrates with the older program.
+    pub async fn migrate(self, db: &DatabaseConnection) -> Result<(), DbErr> {
+        let transaction = within(LOCK_LIMIT, alone(db)).await?;
+        within(RUN_LIMIT, async {
+            if self.status(&transaction).await?.iter().any(|it| !it.applied) {
+                self.up(&transaction, None).await?;
+            }
+            transaction.commit().await
+        })
+        .await
+    }
+
+    /// Takes back the newest migrations, as many as `steps`: all of them, or none. What only they had
+    /// room for is lost.
+    pub async fn take_back(self, db: &DatabaseConnection, steps: u32) -> Result<(), DbErr> {
+        let transaction = within(LOCK_LIMIT, alone(db)).await?;
+        within(RUN_LIMIT, async {
+            self.down(&transaction, Some(steps)).await?;
+            transaction.commit().await
+        })
+        .await
+    }
+
+    /// Every migration, oldest first, and whether the database has it. Only reads, so that any process
+    /// may ask at any time.
+    pub async fn status(self, db: &impl ConnectionTrait) -> Result<Vec<Step>, DbErr> {
+        let applied = applied(db).await?;
+        let all = self.migrations();
+        let step = |name: &str| Step {
+            applied: applied.iter().any(|it| it == name),
+            name: name.to_owned(),
+        };
+        Ok(all.iter().map(|it| step(it.name())).collect())
+    }
 }
 
 /// The names of the migrations that the database has: none if it was never migrated.

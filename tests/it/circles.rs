@@ -22,7 +22,8 @@ const IN_CIRCLES: &[(&str, usize)] = &[
     ("migration", 0),
     ("oauth", 0),
     ("platform", 0),
-    ("app", 41),
+    ("app", 0),
+    ("notes", 0),
     ("web", 0),
     ("worker", 0),
 ];

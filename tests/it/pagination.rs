@@ -2,8 +2,8 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use app::notes::{self, Body, Draft, Tags, Title};
 use mcp::UserId;
+use notes::store::{self, Body, Draft, Tags, Title};
 use serde_json::{Value, json};
 use tests::{
     client::Modern,
@@ -94,7 +94,7 @@ async fn thousands_of_resources_take_few_pages(database: Database) {
             body: Body::parse("x".repeat(300)).unwrap(),
             tags: Tags::default(),
         };
-        notes::create(cluster.app(), &user, draft).await.unwrap();
+        store::create(cluster.app().state(), &user, draft).await.unwrap();
     }
     let ada = cluster.web(0).modern(cluster.token("ada").await);
     let (mut uris, mut params, mut pages) = (HashSet::new(), json!({}), 0);

@@ -17,10 +17,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("platform", &["mcp"]),
     ("jobs", &["entity", "mcp", "platform"]),
     ("oauth", &["entity", "mcp", "platform"]),
-    ("app", &["entity", "jobs", "mcp", "oauth", "platform"]),
-    // `migration` and `worker` are for the one-process mode.
-    ("web", &["mcp", "migration", "oauth", "platform", "app", "worker"]),
-    ("worker", &["jobs", "mcp", "migration", "oauth", "platform", "app"]),
+    ("app", &["entity", "jobs", "mcp", "migration", "oauth", "platform"]),
+    ("notes", &["app", "entity", "jobs", "mcp", "migration", "oauth", "platform"]),
+    // `worker` is for the one-process mode. Only `main.rs` names the product.
+    ("web", &["app", "mcp", "notes", "oauth", "platform", "worker"]),
+    ("worker", &["app", "jobs", "mcp", "notes", "oauth", "platform"]),
 ];
 
 fn root() -> PathBuf {
@@ -67,6 +68,19 @@ fn crates_import_only_whom_they_may() {
 }
 
 #[test]
+fn only_main_names_the_product() {
+    for name in ["web", "worker"] {
+        for file in sources(name) {
+            let is_test = file.components().any(|part| part.as_os_str() == "tests");
+            if !is_test && !file.ends_with("src/main.rs") {
+                let code = code_of(&file);
+                assert!(!code.contains("notes::"), "{} names the product", file.display());
+            }
+        }
+    }
+}
+
+#[test]
 fn web_never_names_the_database_library_and_mcp_never_names_notes() {
     for file in sources("web") {
         let code = code_of(&file);
@@ -74,7 +88,8 @@ fn web_never_names_the_database_library_and_mcp_never_names_notes() {
     }
     for file in sources("mcp") {
         let code = code_of(&file);
-        assert!(!code.contains("app::"), "{} names the app", file.display());
+        let names = ["app::", "notes::"].into_iter().find(|name| code.contains(name));
+        assert!(names.is_none(), "{} names {names:?}", file.display());
     }
 }
 
@@ -95,7 +110,7 @@ fn mcp_reads_json_in_one_place() {
 #[test]
 fn every_tool_resource_and_prompt_is_in_its_list() {
     for folder in ["tools", "resources", "prompts"] {
-        let folder = root().join("app/src").join(folder);
+        let folder = root().join("notes/src").join(folder);
         let list = fs::read_to_string(folder.join("mod.rs")).unwrap();
         let (_, all) = list.split_once("pub const ALL").expect("there is a list");
         let (all, _) = all.split_once("];").expect("the list ends");
@@ -112,9 +127,19 @@ fn every_tool_resource_and_prompt_is_in_its_list() {
 #[test]
 fn nothing_is_left_to_do_later() {
     let marks = ["TODO", "FIXME", "XXX", "todo!(", "unimplemented!("];
-    for name in
-        ["entity", "jobs", "mcp", "migration", "oauth", "platform", "app", "tests", "web", "worker"]
-    {
+    for name in [
+        "entity",
+        "jobs",
+        "mcp",
+        "migration",
+        "notes",
+        "oauth",
+        "platform",
+        "app",
+        "tests",
+        "web",
+        "worker",
+    ] {
         for file in sources(name) {
             if file.ends_with("tidy.rs") {
                 continue;

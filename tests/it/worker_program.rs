@@ -2,11 +2,11 @@
 
 use std::{cell::Cell, collections::BTreeMap};
 
-use app::notes;
 use mcp::{
     UserId,
     job::{JobId, JobStatus},
 };
+use notes::store;
 use reqwest::{Method, StatusCode};
 use serde_json::{json, value::to_raw_value};
 use tests::{
@@ -122,7 +122,7 @@ async fn a_worker_that_is_told_to_end_gives_its_job_back_and_another_goes_on() {
     let plan = workers(2).with("LLM_URL", url).with("LLM_MODEL", "silent");
     let mut fleet = plan.with("SHUTDOWN_TIMEOUT", "3s").start().await;
     let ada = user("ada");
-    notes::create(fleet.app(), &ada, draft("Tea", "Green", &[])).await.unwrap();
+    store::create(fleet.app().state(), &ada, draft("Tea", "Green", &[])).await.unwrap();
     let mut digest = new_job(&ada);
     "notes_digest".clone_into(&mut digest.call.tool);
     digest.call.arguments = to_raw_value(&json!({})).unwrap();
@@ -175,7 +175,7 @@ async fn every_schedule_can_be_run_by_hand() {
     let listed = fleet.run("notes-mcp-worker", &["schedules"]).await;
     assert!(listed.status.success());
     let listed = String::from_utf8(listed.stdout).unwrap();
-    for schedule in schedules::ALL {
+    for schedule in schedules::all(&notes::product()) {
         let name = schedule.name;
         assert!(listed.contains(&format!("{name} ")) && listed.contains(schedule.why), "{listed}");
         let ran = fleet.run("notes-mcp-worker", &["once", name]).await;

@@ -53,7 +53,7 @@ pub(crate) async fn connected(url: &str) -> DatabaseConnection {
 pub(crate) async fn empty_database() -> String {
     let url = postgres::fresh_database().await;
     let db = connected(&url).await;
-    migration::take_back(&db, 1_000).await.unwrap();
+    notes::product().schema().take_back(&db, 1_000).await.unwrap();
     db.close().await.unwrap();
     url
 }
@@ -199,7 +199,7 @@ async fn processes_that_migrate_at_once_take_turns() {
         assert!(status.success(), "{}", program.log());
         assert!(program.log().contains("The schema is up to date."), "{}", program.log());
     }
-    let steps = migration::status(&db).await.unwrap();
+    let steps = notes::product().schema().status(&db).await.unwrap();
     assert!(steps.iter().all(|it| it.applied), "{steps:?}");
 }
 

@@ -138,7 +138,7 @@ impl Service {
                 (&*it.key, value)
             })
             .collect();
-        Config::read(|name| filled_in.get(name).cloned())
+        Config::read(&notes::product(), |name| filled_in.get(name).cloned())
             .unwrap_or_else(|problems| panic!("{} would not start: {problems}", self.name))
     }
 }
@@ -339,7 +339,7 @@ fn compose_starts_what_there_is_with_what_it_needs() {
         for key in environment.keys() {
             assert!(VARIABLES.iter().any(|it| it.name == key), "{service}: nobody reads {key}");
         }
-        let config = Config::read(|key| environment.get(key).cloned())
+        let config = Config::read(&notes::product(), |key| environment.get(key).cloned())
             .unwrap_or_else(|problems| panic!("{service} would not start: {problems}"));
         ports.insert(
             service.clone(),

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use migration::{Migrator, MigratorTrait as _};
+use migration::MigratorTraitSelf as _;
 use sea_orm::{ConnectionTrait as _, Database, DatabaseConnection, Statement};
 use serde_json::json;
 use tests::{
@@ -105,10 +105,10 @@ const BEFORE_THE_FIRST_RELEASE: &[&str] = &["m20261122_000009_signing_key_rotati
 async fn a_migration_breaks_nothing_that_the_program_before_it_relies_on() {
     let url = postgres::fresh_database().await;
     let db = Database::connect(&url).await.unwrap();
-    migration::take_back(&db, 1_000).await.unwrap();
+    notes::product().schema().take_back(&db, 1_000).await.unwrap();
     let mut before = Schema::of(&db).await;
-    for step in Migrator::migrations() {
-        Migrator::up(&db, Some(1)).await.unwrap();
+    for step in notes::product().schema().migrations() {
+        notes::product().schema().up(&db, Some(1)).await.unwrap();
         let after = Schema::of(&db).await;
         let broken = before.broken_by(&after);
         let is_old = BEFORE_THE_FIRST_RELEASE.contains(&step.name());
@@ -153,8 +153,8 @@ async fn a_program_works_on_the_schema_of_a_later_one() {
     .unwrap();
 
     // A deploy that is taken back runs `migrate up` of the older program first.
-    migration::migrate(&db).await.expect("there is nothing to do");
-    assert!(migration::status(&db).await.unwrap().iter().all(|it| it.applied));
+    notes::product().schema().migrate(&db).await.expect("there is nothing to do");
+    assert!(notes::product().schema().status(&db).await.unwrap().iter().all(|it| it.applied));
 
     let github = GitHub::start().await;
     let mut fleet = Plan::new(Kind::Product)

@@ -10,22 +10,25 @@ async fn up_down_up(database: Database) {
         &cluster.app().db().schema_connection().await.unwrap(),
     ];
     let all = |applied| move |it: &Step| it.applied == applied;
-    let steps = migration::status(db).await.unwrap();
+    let steps = notes::product().schema().status(db).await.unwrap();
     assert!(steps.len() > 5 && steps.iter().all(all(true)), "{steps:?}");
 
-    migration::take_back(db, 1).await.unwrap();
-    let fewer = migration::status(db).await.unwrap();
+    notes::product().schema().take_back(db, 1).await.unwrap();
+    let fewer = notes::product().schema().status(db).await.unwrap();
     assert!(!fewer.last().unwrap().applied, "{fewer:?}");
     assert_eq!(fewer.iter().filter(|it| it.applied).count(), steps.len() - 1);
 
-    migration::take_back(db, 1_000).await.unwrap();
-    assert!(migration::status(db).await.unwrap().iter().all(all(false)));
+    notes::product().schema().take_back(db, 1_000).await.unwrap();
+    assert!(notes::product().schema().status(db).await.unwrap().iter().all(all(false)));
 
     // Several at once take turns.
-    let (one, other) = tokio::join!(migration::migrate(db), migration::migrate(other_db));
+    let (one, other) = tokio::join!(
+        notes::product().schema().migrate(db),
+        notes::product().schema().migrate(other_db)
+    );
     one.unwrap();
     other.unwrap();
-    assert_eq!(migration::status(db).await.unwrap(), steps);
+    assert_eq!(notes::product().schema().status(db).await.unwrap(), steps);
     let token = cluster.token("ada").await;
     let modern = cluster.web(0).modern(&token);
     modern.tool("notes_list", serde_json::json!({})).await.result();

@@ -135,7 +135,7 @@ impl Stage {
 
     /// What a worker does every few seconds.
     pub(crate) async fn run_schedule(&self) {
-        let schedule = worker::schedules::find("lost-jobs").unwrap();
+        let schedule = worker::schedules::find(&notes::product(), "lost-jobs").unwrap();
         schedule.tick(self.cluster.app(), &Idle, &CancellationToken::new()).await;
     }
 

@@ -434,7 +434,7 @@ impl Blueprint {
         let connected = App::connect_with(&config(&environment), given).await;
         let app = connected.expect("the database is there");
         let catalog = match self.offer {
-            Offer::Notes => app::catalog(app.clone()),
+            Offer::Notes => app.catalog(),
             Offer::Fixtures => fixtures::catalog(self.gates.clone()),
         };
         let engine = Engine::new(catalog, stores, app::mcp_settings(&app));
@@ -478,5 +478,6 @@ async fn environment(setup: &Setup, folder: &TempDir, port: u16) -> HashMap<&'st
 }
 
 fn config(environment: &HashMap<&'static str, String>) -> Config {
-    Config::read(|name| environment.get(name).cloned()).expect("the settings are good")
+    Config::read(&notes::product(), |name| environment.get(name).cloned())
+        .expect("the settings are good")
 }

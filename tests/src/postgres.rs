@@ -97,7 +97,11 @@ async fn make_template(url: &str, admin: &DatabaseConnection) {
 /// Creates the tables in an empty database.
 pub async fn migrate(url: &str) {
     let empty = connect(url).await.expect("the new database is reachable");
-    migration::migrate(&empty).await.expect("the migrations run on an empty database");
+    notes::product()
+        .schema()
+        .migrate(&empty)
+        .await
+        .expect("the migrations run on an empty database");
     empty.close().await.expect("closing cannot fail");
 }
 

@@ -56,7 +56,7 @@ async fn migrated(folder: &Path) -> Vec<u8> {
     let db = Database::connect(options).await.expect("the folder is writable");
     // The mode is stored in the file: each copy starts in the mode that the product uses.
     db.execute_unprepared("PRAGMA journal_mode = WAL").await.expect("a new file can change it");
-    migration::migrate(&db).await.expect("the migrations run on an empty database");
+    notes::product().schema().migrate(&db).await.expect("the migrations run on an empty database");
     // The last connection that closes moves the write-ahead log into the file.
     db.close().await.expect("closing cannot fail");
     fs::read(path).expect("the database was just written")

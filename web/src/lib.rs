@@ -18,10 +18,12 @@ mod routes;
 
 use std::process::ExitCode;
 
+use app::Product;
+
 pub use self::{api::metrics::serve as serve_metrics, lifecycle::run};
 
-/// Runs the program: reads the command line and the environment and executes the command. The
+/// Runs the web program of a product: reads the command line and the environment and executes the command. The
 /// `main` function of a program only calls this.
-pub fn main() -> ExitCode {
-    platform::ending::main(commands::run())
+pub fn main(product: Product) -> ExitCode {
+    platform::ending::main(commands::run(product))
 }

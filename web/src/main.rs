@@ -1,7 +1,7 @@
-//! `notes-mcp`: an MCP server for notes. Without arguments it serves; see `--help`.
+//! The web server of the product. Without arguments it serves; see `--help`.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    web::main()
+    web::main(notes::product())
 }

@@ -10,7 +10,7 @@ use poem::{Endpoint, EndpointExt as _, IntoEndpoint, Request, Response, Route, g
 use crate::{
     api::{
         self,
-        exports::{self, Exports},
+        downloads::{self, Downloads},
         metrics::{self, Metrics},
     },
     http::{
@@ -79,7 +79,7 @@ pub(crate) fn all(instance: &Instance) -> anyhow::Result<impl Endpoint<Output = 
         .at("/livez", READ, api)
         .at(METRICS, metrics::METHODS, get(Metrics::new(instance)))
         // Downloads: anyone with the URL of a file.
-        .at(exports::PATH, exports::METHODS, Exports::new(instance))
+        .at(downloads::PATH, downloads::METHODS, Downloads::new(instance))
         // Browsers, sent by a client: the steps of a sign-in.
         .step(instance, "/authorize", authorize::METHODS, Authorize::new(instance))?
         .step(instance, "/consent", consent::METHODS, Consent::new(instance))?
@@ -96,7 +96,7 @@ pub(crate) fn all(instance: &Instance) -> anyhow::Result<impl Endpoint<Output = 
             Public { methods: PUBLIC_METHODS, inner: get(reference::document(document)) },
         );
     let routes = routes.0.data(NetworkBodies::new(&instance.bodies, &instance.app));
-    Ok(Observed::new(NotFoundPage::new(instance, routes)))
+    Ok(Observed::new(*instance.app.product().brand(), NotFoundPage::new(instance, routes)))
 }
 
 /// Removes the trailing slash of the path, which the router of the API does not know.

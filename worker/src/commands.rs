@@ -1,4 +1,4 @@
-//! The command line of `notes-mcp-worker`.
+//! The command line of the worker.
 
 use std::{
     fmt,
@@ -9,11 +9,11 @@ use std::{
 
 use anyhow::Context as _;
 use app::{
-    App, Dependencies,
+    App, Dependencies, Product,
     config::{Config, Mode},
     metrics,
 };
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, error::ErrorKind};
 use mcp::Engine;
 use platform::{
     causes,
@@ -31,9 +31,9 @@ use crate::{
     worker::Worker,
 };
 
-/// The worker of notes-mcp: jobs and schedules.
+/// Runs jobs and schedules
 #[derive(Debug, Parser)]
-#[command(name = "notes-mcp-worker", version, after_help = AFTER_HELP)]
+#[command(version, after_help = AFTER_HELP)]
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
@@ -49,24 +49,32 @@ enum Command {
     /// Run one schedule now and exit, for a platform that has its own scheduler
     Once {
         /// The name of the schedule, as `schedules` shows it
-        #[arg(value_name = "NAME", value_parser = schedule)]
-        schedule: &'static Schedule,
+        #[arg(value_name = "NAME")]
+        schedule: String,
     },
     /// List the schedules
     Schedules,
 }
 
-fn schedule(name: &str) -> Result<&'static Schedule, String> {
-    schedules::find(name).ok_or_else(|| {
-        let names: Vec<_> = schedules::ALL.iter().map(|it| it.name).collect();
-        format!("the schedules are {}", names.join(", "))
+/// The command, with the name and version of the product.
+fn command(product: &Product) -> clap::Command {
+    let brand = product.brand();
+    Arguments::command().name(brand.worker_program).version(brand.version)
+}
+
+fn schedule(product: &Product, name: &str) -> Result<Schedule, clap::Error> {
+    schedules::find(product, name).ok_or_else(|| {
+        let names: Vec<_> = schedules::all(product).iter().map(|it| it.name).collect();
+        let message =
+            format!("there is no schedule '{name}': the schedules are {}", names.join(", "));
+        command(product).error(ErrorKind::InvalidValue, message)
     })
 }
 
 /// Reads the command line and the environment, and executes the command.
-pub(crate) async fn run() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
-        Ok(arguments) => arguments,
+pub(crate) async fn run(product: Product) -> ExitCode {
+    let (command, once_only) = match parse(&product) {
+        Ok(parsed) => parsed,
         Err(message) => {
             let shown = message.print();
             return if message.use_stderr() || shown.is_err() {
@@ -76,17 +84,18 @@ pub(crate) async fn run() -> ExitCode {
             };
         }
     };
-    if let Some(Command::Schedules) = arguments.command {
-        return ended(write!(io::stdout(), "{List}").context("could not print the list"));
+    if let Some(Command::Schedules) = command {
+        let list = List(schedules::all(&product));
+        return ended(write!(io::stdout(), "{list}").context("could not print the list"));
     }
-    let config = match Config::from_env() {
+    let config = match Config::from_env(&product) {
         Ok(config) => config,
         Err(problems) => {
             say(problems);
             return ExitCode::from(EXIT_USAGE);
         }
     };
-    let telemetry = match config.start_telemetry("notes-mcp-worker") {
+    let telemetry = match config.start_telemetry(product.brand().worker_program) {
         Ok(telemetry) => telemetry,
         Err(error) => return ended(Err(error)),
     };
@@ -100,14 +109,25 @@ pub(crate) async fn run() -> ExitCode {
     });
     let limit = config.shutdown_timeout;
     let working = async {
-        let result = match arguments.command {
-            Some(Command::Once { schedule }) => once(&config, schedule, &shutdown).await,
-            _ => work(&config, &shutdown).await,
+        let result = match once_only {
+            Some(schedule) => once(&config, &schedule, &shutdown).await,
+            None => work(&config, &shutdown).await,
         };
         telemetry.end().await;
         result
     };
     ended(ending::within(limit, &shutdown, working).await)
+}
+
+/// Parses the command line, and finds the schedule of the command `once`.
+fn parse(product: &Product) -> Result<(Option<Command>, Option<Schedule>), clap::Error> {
+    let matches = command(product).try_get_matches()?;
+    let Arguments { command } = Arguments::from_arg_matches(&matches)?;
+    let once_only = match &command {
+        Some(Command::Once { schedule: name }) => Some(schedule(product, name)?),
+        _ => None,
+    };
+    Ok((command, once_only))
 }
 
 fn ended(result: anyhow::Result<()>) -> ExitCode {
@@ -167,19 +187,19 @@ async fn connect(config: &Config) -> anyhow::Result<(App, Engine)> {
     let app = App::connect_with(config, given).await?;
     if config.mode == Mode::Embedded {
         let schema = app.db().schema_connection().await.context("could not connect")?;
-        migration::migrate(&schema).await.context("could not migrate the database")?;
+        let migrated = app.product().schema().migrate(&schema).await;
+        migrated.context("could not migrate the database")?;
     }
-    let catalog = app::catalog(app.clone());
-    let engine = Engine::new(catalog, stores, app::mcp_settings(&app));
+    let engine = Engine::new(app.catalog(), stores, app::mcp_settings(&app));
     Ok((app, engine))
 }
 
 /// The list of schedules.
-struct List;
+struct List(Vec<Schedule>);
 
 impl fmt::Display for List {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Schedule { name, when, what, why, .. } in schedules::ALL {
+        for Schedule { name, when, what, why, .. } in &self.0 {
             writeln!(f, "{name:18} {when:18} {what}\n{:37} ({why})", "")?;
         }
         Ok(())

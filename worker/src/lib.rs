@@ -2,7 +2,7 @@
 //!
 //! | to … | read |
 //! |---|---|
-//! | see what runs when, and why then | [`schedules::ALL`] |
+//! | see what runs when, and why then | [`schedules::all`] |
 //! | follow a job from its claim to its end | `claiming`, `attempt`, `completions` |
 //! | know whether a worker is healthy | [`Pulse`], [`serve_health`] |
 //!
@@ -33,6 +33,8 @@ mod worker;
 
 use std::process::ExitCode;
 
+use app::Product;
+
 pub use self::{
     health::{Pulse, serve_health},
     runner::Runner,
@@ -41,8 +43,8 @@ pub use self::{
     worker::{Stalled, Worker},
 };
 
-/// Runs the program: reads the command line and the environment and executes the command. The
+/// Runs the worker program of a product: reads the command line and the environment and executes the command. The
 /// `main` function of a program only calls this.
-pub fn main() -> ExitCode {
-    platform::ending::main(commands::run())
+pub fn main(product: Product) -> ExitCode {
+    platform::ending::main(commands::run(product))
 }

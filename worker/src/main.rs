@@ -1,7 +1,7 @@
-//! `notes-mcp-worker`: runs jobs and schedules until it is stopped. See `--help`.
+//! The worker of the product: runs jobs and schedules until it is stopped. See `--help`.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    worker::main()
+    worker::main(notes::product())
 }

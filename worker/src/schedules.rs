@@ -9,9 +9,8 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use app::{
-    App, exports,
+    App, BoundSchedule, Done, Product, downloads,
     metrics::{ELSEWHERE, SCHEDULE_RUNS},
-    notes,
 };
 use futures_util::future::BoxFuture;
 use jobs::schedule_runs::{self, Runs};
@@ -23,9 +22,9 @@ use tokio_util::sync::CancellationToken;
 use crate::{announcing::announce_some, runner::Runner};
 
 /// Work that is repeated at certain times.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Schedule {
-    /// The argument of `notes-mcp-worker once`.
+    /// The argument of the command `once`.
     pub name: &'static str,
     /// The cron expression: second, minute, hour, day of the month, month, day of the week; in UTC.
     pub when: &'static str,
@@ -41,17 +40,16 @@ pub struct Schedule {
 
 /// Does a part of the work, and returns how much. A step that walks through a table gets, and sets,
 /// the position where the previous step ended.
-type Step = for<'a> fn(
+type BaseStep = for<'a> fn(
     &'a App,
     &'a dyn Runner,
     &'a mut Option<ClientId>,
 ) -> BoxFuture<'a, Result<Done, Failure>>;
 
-/// The result of a step.
-#[derive(Clone, Copy, Debug)]
-struct Done {
-    count: u64,
-    more: bool,
+#[derive(Clone, Debug)]
+enum Step {
+    Base(BaseStep),
+    Product(BoundSchedule),
 }
 
 /// Maximum number of steps in one run. The rest waits for the next run, so that other schedules get
@@ -61,29 +59,29 @@ const MAX_STEPS: u32 = 1_000;
 /// A step whose `$call` deletes or changes at most `$batch` rows and returns their number.
 macro_rules! sweeping {
     ($app:ident => $call:expr, $batch:expr) => {
-        |$app, _, _| {
+        Step::Base(|$app, _, _| {
             Box::pin(async move {
                 let count = $call.await?;
                 Ok(Done { count, more: count >= $batch })
             })
-        }
+        })
     };
 }
 
-/// All schedules.
-pub const ALL: &[Schedule] = &[
+/// The schedules of the base.
+const BASE: &[Schedule] = &[
     Schedule {
         name: "lost-jobs",
         when: "*/10 * * * * *",
         what: "requeues jobs whose worker is silent, and closes questions that timed out",
         why: "users wait for them; a lease is 30 s, so this adds a third at most",
         spacing: Duration::from_secs(5),
-        step: |app, _, _| {
+        step: Step::Base(|app, _, _| {
             Box::pin(async move {
                 let count = jobs::take_over(app.jobs()).await?;
                 Ok(Done { count, more: count > 0 })
             })
-        },
+        }),
     },
     Schedule {
         name: "untold-clients",
@@ -91,21 +89,13 @@ pub const ALL: &[Schedule] = &[
         what: "notifies clients of jobs whose worker died before it could",
         why: "their streams are open; between two runs of lost-jobs, which causes some",
         spacing: Duration::from_secs(5),
-        step: |app, runner, _| {
+        step: Step::Base(|app, runner, _| {
             Box::pin(async move {
                 let count = announce_some(app, runner, None).await?;
                 // What failed is retried in the next run, not at once.
                 Ok(Done { count, more: false })
             })
-        },
-    },
-    Schedule {
-        name: "search-index",
-        when: "2/10 * * * * *",
-        what: "indexes notes that were written by an earlier version",
-        why: "during a deploy, and once for all notes after it; otherwise nothing is left to do",
-        spacing: Duration::from_secs(5),
-        step: sweeping!(app => notes::index::refresh(app), notes::index::REFRESH_BATCH),
+        }),
     },
     Schedule {
         name: "expired-codes",
@@ -121,7 +111,7 @@ pub const ALL: &[Schedule] = &[
         what: "deletes exported files that can no longer be fetched",
         why: "they expire after an hour and are large, so they should be deleted soon after",
         spacing: Duration::from_mins(5),
-        step: sweeping!(app => exports::sweep_expired(app), exports::SWEEP_BATCH),
+        step: sweeping!(app => app.downloads().sweep_expired(), downloads::SWEEP_BATCH),
     },
     Schedule {
         name: "expired-tokens",
@@ -161,12 +151,12 @@ pub const ALL: &[Schedule] = &[
         what: "creates a new signing key when the current one is a month old, and activates it",
         why: "instances that sign tokens do so, too; this covers times without any",
         spacing: Duration::from_mins(7),
-        step: |app, _, _| {
+        step: Step::Base(|app, _, _| {
             Box::pin(async move {
                 app.oauth().keys().keep_up().await?;
                 Ok(Done { count: 0, more: false })
             })
-        },
+        }),
     },
     Schedule {
         name: "client-documents",
@@ -174,14 +164,14 @@ pub const ALL: &[Schedule] = &[
         what: "revokes the grants of clients whose metadata document has been missing for a week",
         why: "daily, to spare the hosts of others; at a quiet hour",
         spacing: Duration::from_hours(12),
-        step: |app, _, after| {
+        step: Step::Base(|app, _, after| {
             Box::pin(async move {
                 let done = cimd::recheck(app.oauth(), after.as_ref()).await?;
                 let more = done.last.is_some();
                 *after = done.last;
                 Ok(Done { count: done.revoked, more })
             })
-        },
+        }),
     },
     Schedule {
         name: "old-signing-keys",
@@ -209,9 +199,22 @@ pub const ALL: &[Schedule] = &[
     },
 ];
 
+/// All schedules: those of the base, then those of the product.
+pub fn all(product: &Product) -> Vec<Schedule> {
+    let product = product.schedules().iter().map(|schedule| Schedule {
+        name: schedule.name,
+        when: schedule.when,
+        what: schedule.what,
+        why: schedule.why,
+        spacing: schedule.spacing,
+        step: Step::Product(schedule.clone()),
+    });
+    BASE.iter().cloned().chain(product).collect()
+}
+
 /// The schedule with this name.
-pub fn find(name: &str) -> Option<&'static Schedule> {
-    ALL.iter().find(|schedule| schedule.name == name)
+pub fn find(product: &Product, name: &str) -> Option<Schedule> {
+    all(product).into_iter().find(|schedule| schedule.name == name)
 }
 
 /// Runs schedules when they are due, until `shutdown`.
@@ -220,7 +223,8 @@ pub async fn run(
     runner: Arc<dyn Runner>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let names: Vec<_> = ALL.iter().map(|it| it.name).collect();
+    let schedules = all(app.product());
+    let names: Vec<_> = schedules.iter().map(|it| it.name).collect();
     if let Err(error) = schedule_runs::register(app.jobs(), &names).await {
         tracing::warn!(
             %error,
@@ -228,21 +232,19 @@ pub async fn run(
         );
     }
     let mut scheduler = JobScheduler::new().await.context("could not create the scheduler")?;
-    for schedule in ALL {
+    for schedule in schedules {
         SCHEDULE_RUNS.add([schedule.name, ELSEWHERE], 0);
         let (app, runner, stop) = (app.clone(), Arc::clone(&runner), shutdown.clone());
+        let (name, due) = (schedule.name, schedule.clone());
         let job = Job::new_async(schedule.when, move |_, _| {
             let (app, runner, stop) = (app.clone(), Arc::clone(&runner), stop.clone());
+            let schedule = due.clone();
             Box::pin(async move {
                 let _counted = schedule.tick(&app, &*runner, &stop).await;
             })
         });
-        let job =
-            job.with_context(|| format!("the time of schedule `{}` is invalid", schedule.name))?;
-        scheduler
-            .add(job)
-            .await
-            .with_context(|| format!("could not add schedule `{}`", schedule.name))?;
+        let job = job.with_context(|| format!("the time of schedule `{name}` is invalid"))?;
+        scheduler.add(job).await.with_context(|| format!("could not add schedule `{name}`"))?;
     }
     scheduler.start().await.context("could not start the scheduler")?;
     shutdown.cancelled().await;
@@ -303,7 +305,10 @@ impl Schedule {
             if stop.is_cancelled() {
                 break;
             }
-            let done = (self.step)(app, runner, &mut after).await?;
+            let done = match &self.step {
+                Step::Base(step) => step(app, runner, &mut after).await?,
+                Step::Product(schedule) => schedule.step(app.any_state()).await?,
+            };
             count += done.count;
             if !done.more {
                 break;
@@ -336,9 +341,9 @@ mod tests {
 
     #[tokio::test]
     async fn every_schedule_has_a_unique_name_and_a_valid_time() {
-        let names: BTreeSet<_> = ALL.iter().map(|it| it.name).collect();
-        assert_eq!(names.len(), ALL.len());
-        for schedule in ALL {
+        let names: BTreeSet<_> = BASE.iter().map(|it| it.name).collect();
+        assert_eq!(names.len(), BASE.len());
+        for schedule in BASE {
             Job::new_async(schedule.when, |_, _| Box::pin(async {})).expect(schedule.name);
             assert!(!schedule.what.is_empty() && !schedule.why.is_empty());
         }

@@ -18,11 +18,12 @@ const LIMIT: Duration = Duration::from_mins(15);
 /// Waits until the database has all migrations of this version, and logs once that it waits. Does
 /// not migrate: a deployment has a separate step for that.
 pub async fn await_schema(app: &App) -> anyhow::Result<()> {
+    let program = app.product().brand().program;
     let since = Instant::now();
     let mut logged = false;
     let mut failing_since = None;
     loop {
-        let steps = match migration::status(app.db()).await {
+        let steps = match app.product().schema().status(app.db()).await {
             Ok(steps) => steps,
             Err(error) => {
                 let failing = *failing_since.get_or_insert_with(Instant::now);
@@ -40,12 +41,12 @@ pub async fn await_schema(app: &App) -> anyhow::Result<()> {
             return Ok(());
         }
         if since.elapsed() >= LIMIT {
-            bail!("the database still lacks {missing} migrations. Run `notes-mcp migrate up`");
+            bail!("the database still lacks {missing} migrations. Run `{program} migrate up`");
         }
         if !logged {
             tracing::warn!(
                 missing,
-                "Waiting: the database lacks {missing} migrations of this version. Run `notes-mcp \
+                "Waiting: the database lacks {missing} migrations of this version. Run `{program} \
                  migrate up`"
             );
             logged = true;

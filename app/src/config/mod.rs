@@ -9,7 +9,9 @@
 //! other public URL it is **deployed**, and refuses to start until everything is set that several
 //! instances must share.
 
-mod kept_secret;
+mod example;
+mod generated_secret;
+mod parse;
 mod reader;
 mod types;
 mod unknown;
@@ -43,24 +45,24 @@ pub use platform::{
 use platform::{proxies::Proxies, secret::Secret};
 
 pub use self::types::{MetricsSettings, Mode, ModelSettings, RedisSettings};
+pub use self::{example::env_example, reader::Reader, variables::Variable};
 use self::{
-    reader::{
-        Reader, address, data_keys, database_url, inline_or_file, log_filter, log_format, networks,
-        number, origins, redis_url, schemes, secret, sqlite_file, switch,
+    parse::{
+        address, data_keys, database_url, inline_or_file, log_filter, log_format, networks, number,
+        origins, redis_url, schemes, secret, sqlite_file, switch,
     },
     unknown::Misspelt,
     variables::{
         ACCESS_TOKEN_TTL, ALLOWED_GITHUB_LOGINS, ALLOWED_GITHUB_ORG, ALLOWED_ORIGINS,
         AUDIT_RETENTION, CLIENT_DOCUMENTS, CLIENT_METADATA_DOCUMENTS, DATA_DIR, DATA_KEYS,
         DATABASE_MAX_CONNECTIONS, DATABASE_URL, ENDED_GRANT_RETENTION, HOST,
-        JOB_MEGABYTES_PER_PERSON, LOG, LOG_FORMAT, MEGABYTES_PER_PERSON, METRICS_PORT,
-        METRICS_TOKEN, NOTES_PER_PERSON, OAUTH_CLIENTS, PORT, PUBLIC_URL, RATE_LIMIT_PER_MINUTE,
-        REDIRECT_SCHEMES, REDIS_PREFIX, REDIS_URL, RENDER_GIT_COMMIT, SESSION_TTL,
-        SHUTDOWN_TIMEOUT, TRUSTED_PROXY_HOPS, UNFINISHED_JOBS_PER_PERSON, UNLIMITED_NETWORKS,
-        WORKER_CONCURRENCY, WORKER_PORT,
+        JOB_MEGABYTES_PER_PERSON, LOG, LOG_FORMAT, METRICS_PORT, METRICS_TOKEN, OAUTH_CLIENTS,
+        PORT, PUBLIC_URL, RATE_LIMIT_PER_MINUTE, REDIRECT_SCHEMES, REDIS_PREFIX, REDIS_URL,
+        RENDER_GIT_COMMIT, SESSION_TTL, SHUTDOWN_TIMEOUT, TRUSTED_PROXY_HOPS,
+        UNFINISHED_JOBS_PER_PERSON, UNLIMITED_NETWORKS, WORKER_CONCURRENCY, WORKER_PORT,
     },
 };
-use crate::notes::quota;
+use crate::product::{AnySettings, Product};
 
 /// All settings from the environment. A value of this type is complete and valid.
 #[derive(Clone, Debug)]
@@ -108,8 +110,10 @@ pub struct Config {
     pub trusted_proxy_hops: u8,
     /// `RATE_LIMIT_PER_MINUTE`: how many calls a person may make; 0 means no limit.
     pub rate_limit_per_minute: u32,
-    /// `NOTES_PER_PERSON` and `MEGABYTES_PER_PERSON`: the quota of notes for each person.
-    pub note_quota: quota::Amount,
+    /// The product that is configured.
+    pub product: Product,
+    /// The settings of the product.
+    pub product_settings: AnySettings,
     /// `UNFINISHED_JOBS_PER_PERSON` and `JOB_MEGABYTES_PER_PERSON`: the quota of jobs for each
     /// person.
     pub job_quota: JobQuota,
@@ -198,12 +202,12 @@ impl Config {
     /// Reads the environment of the process. Without `JWT_SIGNING_SECRET` an embedded program uses
     /// a generated secret, which this stores in `DATA_DIR`, and creates that directory if
     /// necessary.
-    pub fn from_env() -> Result<Self, ConfigErrors> {
+    pub fn from_env(product: &Product) -> Result<Self, ConfigErrors> {
         let variables: BTreeMap<String, String> = std::env::vars_os()
             .map(|(name, value)| [name, value].map(|it| it.to_string_lossy().into_owned()))
             .map(|[name, value]| (name, value))
             .collect();
-        Self::read_all(&variables)
+        Self::read_all(product, &variables)
     }
 
     /// Describes who may sign in, in a few words.
@@ -216,12 +220,15 @@ impl Config {
 
     /// Reads a set of variables. A name that resembles a variable of this program is a problem if
     /// that variable limits access, and a warning otherwise.
-    pub fn read_all(variables: &BTreeMap<String, String>) -> Result<Self, ConfigErrors> {
-        let misspelt = unknown::misspelt(variables.keys().cloned());
+    pub fn read_all(
+        product: &Product,
+        variables: &BTreeMap<String, String>,
+    ) -> Result<Self, ConfigErrors> {
+        let misspelt = unknown::misspelt(product.variables(), variables.keys().cloned());
         let (problems, warnings): (Vec<_>, Vec<_>) =
             misspelt.iter().partition(|it| it.limits_access);
         let problems: Vec<String> = problems.into_iter().map(Misspelt::line).collect();
-        match Self::read(|name| variables.get(name).cloned()) {
+        match Self::read(product, |name| variables.get(name).cloned()) {
             Ok(config) if problems.is_empty() => {
                 let warnings = warnings.into_iter().map(Misspelt::line).collect();
                 Ok(Self { warnings, ..config })
@@ -233,8 +240,11 @@ impl Config {
 
     /// Reads variables from a source that cannot list their names, so misspelled names are not
     /// detected.
-    pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
-        let mut reader = Reader::new(variable);
+    pub fn read(
+        product: &Product,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, ConfigErrors> {
+        let mut reader = Reader::new(&variable);
 
         let port = reader.parse(PORT, |text| number(text, 1, u16::MAX)).unwrap_or(8080);
         let public_url = reader
@@ -247,12 +257,16 @@ impl Config {
         });
         let allowed_origins = reader.parse(ALLOWED_ORIGINS, origins).unwrap_or_default();
         let data_dir = PathBuf::from(reader.text(DATA_DIR).unwrap_or(DATA_DIR.default.into()));
-        let database_url = reader
-            .parse(DATABASE_URL, |text| database_url(text, mode))
-            .or_else(|| reader.unless_deployed(mode, DATABASE_URL, || sqlite_file(&data_dir)));
+        let database_url =
+            reader.parse(DATABASE_URL, |text| database_url(text, mode)).or_else(|| {
+                reader.unless_deployed(mode, DATABASE_URL, || {
+                    sqlite_file(&data_dir, product.brand().things)
+                })
+            });
         let max_connections =
             reader.parse(DATABASE_MAX_CONNECTIONS, |text| number(text, 1, 100)).unwrap_or(5);
-        let redis_prefix = reader.text(REDIS_PREFIX).unwrap_or(REDIS_PREFIX.default.into());
+        let redis_prefix =
+            reader.text(REDIS_PREFIX).unwrap_or_else(|| format!("{}:", product.brand().things));
         let redis = reader
             .parse(REDIS_URL, redis_url)
             .map(|url| RedisSettings { url, prefix: redis_prefix });
@@ -291,9 +305,7 @@ impl Config {
             });
         let rate_limit_per_minute =
             reader.parse(RATE_LIMIT_PER_MINUTE, |text| number(text, 0, 100_000)).unwrap_or(120);
-        let notes = reader.parse(NOTES_PER_PERSON, |text| number(text, 1, 10_000_000));
-        let megabytes = reader.parse(MEGABYTES_PER_PERSON, |text| number(text, 1, 1_000_000));
-        let note_quota = quota::quota(notes.unwrap_or(50_000), megabytes.unwrap_or(500));
+        let product_settings = product.settings(&mut reader);
         let jobs = reader.parse(UNFINISHED_JOBS_PER_PERSON, |text| number(text, 1, 100_000));
         // The minimum ensures that one request always fits: its body may have 4 MiB.
         let megabytes = reader.parse(JOB_MEGABYTES_PER_PERSON, |text| number(text, 8, 100_000));
@@ -354,7 +366,8 @@ impl Config {
                 model,
                 trusted_proxy_hops,
                 rate_limit_per_minute,
-                note_quota,
+                product: product.clone(),
+                product_settings,
                 job_quota,
                 unlimited_networks,
                 access_token_ttl,

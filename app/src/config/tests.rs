@@ -3,14 +3,49 @@ use std::collections::HashMap;
 use oauth::data_keys::KeySource;
 use tempfile::TempDir;
 
-use super::{
-    variables::{VARIABLES, env_example},
-    *,
-};
+use async_trait::async_trait;
+use mcp::UserId;
+use platform::db::{Failure, Transaction};
+
+use super::{variables::VARIABLES, *};
+use crate::{Brand, Platform, Product, Removed, State};
+
+/// A product that keeps nothing.
+#[derive(Clone)]
+struct Nothing;
+
+#[async_trait]
+impl State for Nothing {
+    type Settings = ();
+
+    fn settings(_: &mut Reader<'_>) {}
+
+    fn new(_: Platform, (): ()) -> Self {
+        Self
+    }
+
+    async fn delete_owned(&self, _: &Transaction, _: &UserId) -> Result<Removed, Failure> {
+        Ok(Removed { count: 0, one: "thing", many: "things" })
+    }
+}
+
+fn product() -> Product {
+    let brand = Brand {
+        program: "things-mcp",
+        worker_program: "things-mcp-worker",
+        version: "0",
+        title: "Things",
+        things: "things",
+        description: "",
+        instructions: "",
+        icon: "",
+    };
+    Product::of::<Nothing>(brand).build()
+}
 
 fn read(variables: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
     let variables: HashMap<_, _> = variables.iter().copied().collect();
-    Config::read(|name| variables.get(name).map(ToString::to_string))
+    Config::read(&product(), |name| variables.get(name).map(ToString::to_string))
 }
 
 fn path(directory: &TempDir) -> &str {
@@ -18,12 +53,6 @@ fn path(directory: &TempDir) -> &str {
 }
 
 const SECRET: &str = "an-example-of-a-secret-of-32-byte";
-
-#[test]
-fn the_example_file_lists_every_variable() {
-    let file = include_str!("../../../.env.example");
-    assert_eq!(file, env_example(), "write the second text into .env.example");
-}
 
 #[test]
 fn documented_defaults_are_the_real_ones() {
@@ -49,7 +78,7 @@ fn nothing_set_is_the_embedded_program() {
     assert_eq!(config.public_url.mcp(), "http://127.0.0.1:8080/mcp");
     assert!(config.host.is_loopback());
     assert_eq!(config.log_format, LogFormat::Pretty);
-    let url = format!("sqlite:{}/notes.db", path(&directory));
+    let url = format!("sqlite:{}/things.db", path(&directory));
     assert_eq!(config.database.url.expose(), url);
 }
 

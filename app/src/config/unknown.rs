@@ -38,29 +38,30 @@ impl Misspelt {
 }
 
 /// Finds the names of set variables that are unknown but resemble a known one.
-pub(super) fn misspelt(names: impl Iterator<Item = String>) -> Vec<Misspelt> {
-    let mut found: Vec<_> = names.filter_map(judge).collect();
+pub(super) fn misspelt(product: &[Variable], names: impl Iterator<Item = String>) -> Vec<Misspelt> {
+    let known: Vec<Variable> = VARIABLES.iter().chain(product).copied().collect();
+    let mut found: Vec<_> = names.filter_map(|name| judge(&known, name)).collect();
     found.sort_by(|a, b| a.name.cmp(&b.name));
     found
 }
 
-fn judge(name: String) -> Option<Misspelt> {
+fn judge(known: &[Variable], name: String) -> Option<Misspelt> {
     let upper = name.to_ascii_uppercase();
     let proxies = [HTTPS_PROXY, HTTP_PROXY, NO_PROXY];
     // The names of the proxy variables are also read in lower case.
-    if VARIABLES.iter().any(|it| it.name == name) || proxies.iter().any(|it| it.name == upper) {
+    if known.iter().any(|it| it.name == name) || proxies.iter().any(|it| it.name == upper) {
         return None;
     }
     let other = OTHER_NAMES.iter().find(|(other, _)| *other == upper).map(|(_, meant)| *meant);
-    let meant = other.or_else(|| limiter(&upper)).or_else(|| nearest(&upper))?;
+    let meant = other.or_else(|| limiter(&upper)).or_else(|| nearest(known, &upper))?;
     let limits_access = LIMIT_ACCESS.iter().any(|it| it.name == meant.name);
     Some(Misspelt { name, meant: meant.name, limits_access })
 }
 
 /// Returns the variable whose name differs by the fewest letters, if these are at most
 /// [`MOST_TYPOS`].
-fn nearest(name: &str) -> Option<Variable> {
-    let long = VARIABLES.iter().filter(|it| it.name.len() >= LEAST_LENGTH);
+fn nearest(known: &[Variable], name: &str) -> Option<Variable> {
+    let long = known.iter().filter(|it| it.name.len() >= LEAST_LENGTH);
     let comparable = long.filter(|it| !it.name.ends_with("_PROXY"));
     let near = comparable.map(|it| (damerau_levenshtein(name, it.name), *it));
     near.filter(|(typos, _)| *typos <= MOST_TYPOS).min_by_key(|(typos, _)| *typos).map(|it| it.1)
@@ -89,7 +90,7 @@ mod tests {
     use super::*;
 
     fn meant(name: &str) -> Option<(&'static str, bool)> {
-        let found = misspelt([name.to_owned()].into_iter());
+        let found = misspelt(&[], [name.to_owned()].into_iter());
         found.first().map(|it| (it.meant, it.limits_access))
     }
 

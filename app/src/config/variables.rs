@@ -1,4 +1,4 @@
-//! Every environment variable: name, documentation and default.
+//! Every environment variable of the base: name, documentation and default.
 
 /// An environment variable.
 #[derive(Clone, Copy, Debug)]
@@ -43,8 +43,6 @@ pub const VARIABLES: &[Variable] = &[
     TRUSTED_PROXY_HOPS,
     RATE_LIMIT_PER_MINUTE,
     UNLIMITED_NETWORKS,
-    NOTES_PER_PERSON,
-    MEGABYTES_PER_PERSON,
     UNFINISHED_JOBS_PER_PERSON,
     JOB_MEGABYTES_PER_PERSON,
     ACCESS_TOKEN_TTL,
@@ -135,8 +133,8 @@ pub const REDIS_URL: Variable = Variable {
 pub const REDIS_PREFIX: Variable = Variable {
     name: "REDIS_PREFIX",
     meaning: "The prefix of all keys and channels in Redis, so that several deployments can share \
-              a server.",
-    default: "notes:",
+              a server. Default: what the product keeps, followed by a colon, such as notes:.",
+    default: "",
 };
 
 /// The secret that encrypts the signing keys.
@@ -281,9 +279,9 @@ pub const NO_PROXY: Variable = Variable {
 pub const LLM_URL: Variable = Variable {
     name: "LLM_URL",
     meaning: "The endpoint of a language model with the chat completions API of OpenAI, such as \
-              https://api.openai.com/v1 or http://127.0.0.1:11434/v1. notes_digest uses it if the \
-              client offers no model. Has to be https unless it is a loopback address. The texts \
-              of notes are sent there.",
+              https://api.openai.com/v1 or http://127.0.0.1:11434/v1. Tools use it if the client \
+              offers no model. Has to be https unless it is a loopback address. The texts that a \
+              tool works on are sent there.",
     default: "",
 };
 
@@ -327,23 +325,6 @@ pub const UNLIMITED_NETWORKS: Variable = Variable {
               requests, separated by commas, such as 192.0.2.0/24, 2001:db8::/32. Meant for \
               services through which many users connect from few addresses.",
     default: "",
-};
-
-/// The maximum number of notes per user.
-pub const NOTES_PER_PERSON: Variable = Variable {
-    name: "NOTES_PER_PERSON",
-    meaning: "The maximum number of notes per user, up to 10000000. A user who exceeds a lowered \
-              limit can still read, export and delete notes. The account page shows both limits.",
-    default: "50000",
-};
-
-/// The maximum size of all notes of a user.
-pub const MEGABYTES_PER_PERSON: Variable = Variable {
-    name: "MEGABYTES_PER_PERSON",
-    meaning: "The maximum size of the titles, tags and texts of all notes of a user, in \
-              megabytes, up to 1000000. In the database, with their index, they take about three \
-              times as much.",
-    default: "500",
 };
 
 /// How many unfinished jobs one person may have.
@@ -421,7 +402,7 @@ pub const WORKER_PORT: Variable = Variable {
 pub const LOG: Variable = Variable {
     name: "LOG",
     meaning: "The log level: error, warn, info, debug or trace; also per module, as in \
-              info,oauth=debug. No level logs a secret or the text of a note.",
+              info,oauth=debug. No level logs a secret or the content that users keep.",
     default: "info",
 };
 
@@ -432,28 +413,6 @@ pub const LOG_FORMAT: Variable = Variable {
               default is json.",
     default: "pretty",
 };
-
-/// Returns the content of `.env.example`.
-pub fn env_example() -> String {
-    let mut text = String::from(
-        "# All environment variables of notes-mcp. All are optional on your own machine.\n",
-    );
-    for Variable { name, meaning, default } in VARIABLES {
-        text.push('\n');
-        let mut width = 0;
-        for word in meaning.split(' ') {
-            if width == 0 || width + 1 + word.len() > 98 {
-                text.push_str(if width == 0 { "#" } else { "\n#" });
-                width = 0;
-            }
-            text.push(' ');
-            text.push_str(word);
-            width += 1 + word.len();
-        }
-        text.extend(["\n# ", name, "=", default, "\n"]);
-    }
-    text
-}
 
 /// The port of the metrics listener.
 pub const METRICS_PORT: Variable = Variable {

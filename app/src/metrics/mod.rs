@@ -3,15 +3,13 @@
 
 mod observed;
 mod sample;
+mod sampler;
 
 use oauth::{audit, gate::Closed, github::CALLBACK_PATH, limits, sign_in::SignInOutcome};
 pub use platform::metrics::*;
 
 pub(crate) use self::observed::limiter;
-pub use self::{
-    observed::stores,
-    sample::{Sampler, render},
-};
+pub use self::{observed::stores, sample::render, sampler::Sampler};
 
 /// Starts recording in this process. Later calls change nothing.
 pub fn start() {

@@ -9,15 +9,12 @@ use jobs::{
     Stats, What,
     schedule_runs::{self, Runs},
 };
-use metrics_process::Collector;
 use oauth::signing_keys::KeyInfo;
 use platform::db::{Database, PoolStatus};
 use sea_orm::{DbBackend, FromQueryResult, Statement};
-use tokio::{
-    sync::Mutex,
-    time::{Instant, timeout},
-};
+use tokio::time::{Instant, timeout};
 
+use super::sampler::State;
 use super::{
     BUILD_INFO, DB_CLOCK_OFFSET, DB_CONNECTIONS, DB_CONNECTIONS_MAX, DB_PING, DB_SIZE,
     JOB_ATTEMPTS, JOB_STATUSES, JOBS_ENDED, JOBS_OVERDUE, JOBS_UNFINISHED, MCP_SESSIONS_OPEN,
@@ -47,25 +44,6 @@ const KEY_STATES: [&str; 6] = ["signing", "pending", "active", "retiring", "reti
 /// The states of a connection to Postgres that are distinguished.
 const CONNECTION_STATES: [&str; 4] = ["active", "idle", "idle in transaction", "other"];
 
-/// The state that is kept between two samples.
-#[derive(Default)]
-pub struct Sampler(Mutex<State>);
-
-#[derive(Default)]
-struct State {
-    at: Option<Instant>,
-    dear_at: Option<Instant>,
-    redis: Option<redis::aio::MultiplexedConnection>,
-    redis_was_there: bool,
-    process: Collector,
-}
-
-impl std::fmt::Debug for Sampler {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Sampler")
-    }
-}
-
 /// Renders all metrics of this process in the text format of Prometheus. Takes little more than a
 /// second, even if a dependency does not answer.
 pub async fn render(app: &App) -> String {
@@ -78,14 +56,14 @@ pub async fn render(app: &App) -> String {
 
 /// The label value for the state of a signing key.
 fn signing_key_state(key: &KeyInfo) -> &'static str {
-    use entity::oauth_signing_keys::State;
+    use entity::oauth_signing_keys::State as Key;
     match key.state {
         _ if key.signs => "signing",
-        State::Pending => "pending",
-        State::Active => "active",
-        State::Retiring => "retiring",
-        State::Retired => "retired",
-        State::Revoked => "revoked",
+        Key::Pending => "pending",
+        Key::Active => "active",
+        Key::Retiring => "retiring",
+        Key::Retired => "retired",
+        Key::Revoked => "revoked",
     }
 }
 

@@ -133,14 +133,14 @@ impl World {
                 all.insert(name, (*value).to_owned());
             }
         }
-        let config = Config::read(|name| all.get(name).cloned()).unwrap();
+        let config = Config::read(&notes::product(), |name| all.get(name).cloned()).unwrap();
         let clock = Arc::new(MockClock::at(beginning()));
         let mut given = Dependencies::in_process(Arc::clone(&clock) as _, Arc::new(NoBus));
         given.resolver = Arc::clone(&names) as _;
         given.roots = Some(roots.into());
         let app = App::connect_with(&config, given.clone()).await.unwrap();
         let schema = app.db().schema_connection().await.unwrap();
-        migration::migrate(&schema).await.unwrap();
+        notes::product().schema().migrate(&schema).await.unwrap();
         Self {
             app,
             clock,
@@ -162,7 +162,7 @@ impl World {
     /// Another instance that was started later, with some variables changed.
     pub(crate) async fn another_with(&self, variables: &[(&str, &str)]) -> App {
         let changed = |name: &str| variables.iter().find(|(it, _)| *it == name);
-        let config = Config::read(|name| match changed(name) {
+        let config = Config::read(&notes::product(), |name| match changed(name) {
             Some((_, value)) => Some((*value).to_owned()),
             None => self.variables.get(name).cloned(),
         });

@@ -25,7 +25,7 @@ impl Forge {
         let directory = TempDir::new().unwrap();
         let url = Secret::new(format!("sqlite:{}/notes.db", directory.path().display()));
         let db = db::connect(&DatabaseSettings { url, max_connections: 1 }).await.unwrap();
-        migration::migrate(&db.schema_connection().await.unwrap()).await.unwrap();
+        migration::Schema::base().migrate(&db.schema_connection().await.unwrap()).await.unwrap();
         let clock = Arc::new(MockClock::at(now()));
         let shared = || Arc::clone(&clock) as Arc<dyn Clock>;
         let keys = SigningKeys::new(db.clone(), shared(), &Secret::new("a secret"));

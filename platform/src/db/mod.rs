@@ -27,7 +27,7 @@ pub use self::{
     failure::{DATABASE, Failure, is_lock_timeout, is_statement_timeout},
     person::{Busy, Permit},
     pool::PoolStatus,
-    rights::check_rights,
+    rights::{TABLES, check_rights},
     search::OneSearch,
     transaction::{PersonLock, Transaction, begin, begin_locked, begin_patiently},
 };

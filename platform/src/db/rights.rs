@@ -5,11 +5,25 @@ use sea_orm::{ConnectionTrait as _, DbBackend, Statement};
 
 use super::{database::Database, transaction::begin};
 
-/// All tables, in alphabetical order. The program reads, inserts, updates and deletes rows in each
-/// of them.
-const TABLES: &str = "access_cutoffs,export_chunks,exports,github_tokens,job_totals,jobs,login_pins,\
-    note_usage,notes,oauth_audit,oauth_clients,oauth_codes,oauth_grants,oauth_refresh_tokens,\
-    oauth_signing_keys,schedule_runs,users";
+/// The tables of the base, in alphabetical order. The program reads, inserts, updates and deletes rows
+/// in each of them.
+pub const TABLES: &[&str] = &[
+    "access_cutoffs",
+    "export_chunks",
+    "exports",
+    "github_tokens",
+    "job_totals",
+    "jobs",
+    "login_pins",
+    "oauth_audit",
+    "oauth_clients",
+    "oauth_codes",
+    "oauth_grants",
+    "oauth_refresh_tokens",
+    "oauth_signing_keys",
+    "schedule_runs",
+    "users",
+];
 
 /// The history of the schema, which only `migrate` writes.
 const HISTORY: &str = "seaql_migrations";
@@ -32,11 +46,11 @@ SELECT current_user::text AS role, pg_is_in_recovery() AS standby,
         WHERE c.relname = $1::text AND c.relkind IN ('r', 'p') AND to_regclass($1::text) IS NULL
         LIMIT 1) AS hidden_schema";
 
-/// Checks that the connection may write, and on Postgres that its role has all privileges on all
-/// existing tables. The error names what is missing and the statement that grants it.
-pub async fn check_rights(db: &Database) -> anyhow::Result<()> {
+/// Checks that the connection may write, and on Postgres that its role has all privileges on those
+/// of these tables that exist. The error names what is missing and the statement that grants it.
+pub async fn check_rights(db: &Database, tables: &[&str]) -> anyhow::Result<()> {
     if db.get_database_backend() == DbBackend::Postgres {
-        return check_role(db).await;
+        return check_role(db, tables).await;
     }
     // Takes the write lock, which fails on a file that may not be written.
     let transaction = begin(db).await.context("the file of the database cannot be written")?;
@@ -44,7 +58,7 @@ pub async fn check_rights(db: &Database) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn check_role(db: &Database) -> anyhow::Result<()> {
+async fn check_role(db: &Database, tables: &[&str]) -> anyhow::Result<()> {
     let ask = |sql, values| Statement::from_sql_and_values(DbBackend::Postgres, sql, values);
     let situation = db.query_one_raw(ask(SITUATION, vec![HISTORY.into()])).await?;
     let situation = situation.context("the database does not say who the role is")?;
@@ -67,7 +81,7 @@ async fn check_role(db: &Database) -> anyhow::Result<()> {
              USAGE ON SCHEMA {schema} TO {quoted_role}`, and name the schema in its search_path"
         );
     }
-    let tables = format!("{TABLES},{HISTORY}");
+    let tables = format!("{},{HISTORY}", tables.join(","));
     let missing = db.query_all_raw(ask(MISSING, vec![tables.into(), HISTORY.into()])).await?;
     let mut grants: Vec<(String, Vec<String>)> = Vec::new();
     for row in missing {

@@ -8,7 +8,6 @@ use std::{
     },
 };
 
-use app::notes::{self, Listing, PageSize};
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use jobs::CheckpointError;
@@ -16,6 +15,7 @@ use mcp::{
     StoreError,
     job::{Attempt, AttemptEnd, AttemptStore, Progress, Superseded},
 };
+use notes::store::{self, Listing, PageSize};
 use sea_orm::{ConnectionTrait as _, DatabaseBackend, EntityTrait as _, Statement};
 use tests::{eventually, in_time};
 use tokio::{
@@ -195,16 +195,18 @@ async fn make_notes(app: App, attempt: Attempt, permits: Arc<Semaphore>) -> Atte
         permits.acquire().await.unwrap().forget();
         let transaction = begin(&app).await;
         let now = app.clock().now();
-        let note = entity::notes::ActiveModel {
-            id: sea_orm::Set(entity::NoteId(sea_orm::prelude::Uuid::from_u128(rand::random()))),
+        let note = notes::entity::ActiveModel {
+            id: sea_orm::Set(notes::store::NoteId(sea_orm::prelude::Uuid::from_u128(
+                rand::random(),
+            ))),
             owner_sub: sea_orm::Set(owner.as_str().to_owned()),
             title: sea_orm::Set(format!("Note {step}")),
             body: sea_orm::Set(String::new()),
-            tags: sea_orm::Set(entity::notes::TagList::default()),
+            tags: sea_orm::Set(notes::entity::TagList::default()),
             created_at: sea_orm::Set(now),
             updated_at: sea_orm::Set(now),
         };
-        entity::notes::Entity::insert(note).exec_without_returning(&transaction).await.unwrap();
+        notes::entity::Entity::insert(note).exec_without_returning(&transaction).await.unwrap();
         let state = json!(step + 1);
         match jobs::checkpoint(&transaction, &attempt.id, attempt.number, &state).await {
             Ok(()) => transaction.commit().await.unwrap(),
@@ -217,7 +219,7 @@ async fn make_notes(app: App, attempt: Attempt, permits: Arc<Semaphore>) -> Atte
 
 async fn titles(app: &App, owner: &UserId) -> Vec<String> {
     let listing = Listing { limit: PageSize::new(100).unwrap(), ..Listing::default() };
-    let page = notes::list(app.db(), owner, listing).await.unwrap();
+    let page = store::list(app.db(), owner, listing).await.unwrap();
     let mut titles: Vec<_> = page.notes.into_iter().map(|it| it.title).collect();
     titles.sort();
     titles

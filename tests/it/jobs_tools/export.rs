@@ -113,9 +113,9 @@ async fn an_address_is_good_for_an_hour(database: Database) {
     let gone = download(cluster.web(1), &made).await;
     assert_eq!(gone.status, 404);
     assert!(gone.json()["error_description"].as_str().unwrap().contains("new export"));
-    let swept = app::exports::sweep_expired(cluster.app()).await.unwrap();
+    let swept = cluster.app().downloads().sweep_expired().await.unwrap();
     assert_eq!(swept, 1);
-    let swept = app::exports::sweep_expired(cluster.app()).await.unwrap();
+    let swept = cluster.app().downloads().sweep_expired().await.unwrap();
     assert_eq!(swept, 0, "nothing is left");
 }
 

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use app::notes::{self, Body, Draft, Listing, Note, PageSize, Tag, Tags, Title};
 use mcp::UserId;
+use notes::store::{self, Body, Draft, Listing, Note, PageSize, Tag, Tags, Title};
 use proptest::{
     collection::vec,
     prelude::*,
@@ -56,7 +56,7 @@ async fn all(cluster: &Cluster, owner: &UserId) -> Vec<String> {
     let mut found = Vec::new();
     let mut after = None;
     loop {
-        let page = notes::whole(cluster.app().db(), owner, None, after, 50).await.unwrap();
+        let page = store::whole(cluster.app().db(), owner, None, after, 50).await.unwrap();
         let Some(last) = page.last() else { break };
         after = Some(last.cursor());
         found.extend(page);
@@ -75,7 +75,7 @@ async fn a_thousand_notes_survive_a_round_trip(database: Database) {
     let cluster = Setup::new(database).workers(1).with_documents(&host).start().await;
     let owner = UserId::new("dev:ada");
     for draft in drafts() {
-        notes::create(cluster.app(), &owner, draft).await.unwrap();
+        store::create(cluster.app().state(), &owner, draft).await.unwrap();
         cluster.clock().advance(Duration::from_micros(1_500_001));
     }
     let ada = alone(&cluster.web(0).modern(cluster.token("ada").await));
@@ -90,8 +90,8 @@ async fn a_thousand_notes_survive_a_round_trip(database: Database) {
         let elsewhere = json!("https://files.example.com/x");
         let ways = [&made["download_url"], &made["uri"], &elsewhere];
         for url in ways.into_iter().take(if format == "zip" { ways.len() } else { 1 }) {
-            entity::notes::Entity::delete_many()
-                .filter(entity::notes::COLUMN.owner_sub.eq(owner.as_str()))
+            notes::entity::Entity::delete_many()
+                .filter(notes::entity::COLUMN.owner_sub.eq(owner.as_str()))
                 .exec(cluster.app().db())
                 .await
                 .unwrap();
@@ -107,7 +107,7 @@ async fn a_thousand_notes_survive_a_round_trip(database: Database) {
     }
     let listing = Listing { limit: PageSize::new(1).unwrap(), ..Listing::default() };
     let bob = UserId::new("dev:bob");
-    assert!(notes::list(cluster.app().db(), &bob, listing).await.unwrap().notes.is_empty());
+    assert!(store::list(cluster.app().db(), &bob, listing).await.unwrap().notes.is_empty());
     let bob = alone(&cluster.web(0).modern(cluster.token("bob").await));
     let made = ada.tool("notes_export", json!({})).await.output().clone();
     let refused = bob.tool("notes_import", json!({ "url": made["uri"] })).await;

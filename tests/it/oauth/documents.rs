@@ -440,7 +440,8 @@ async fn a_client_that_was_taken_back_loses_what_it_was_given_after_a_week() {
     }
     host.serves(gone());
     stage.pass(DAY);
-    let schedule = worker::schedules::find("client-documents").expect("it is in the list");
+    let schedule =
+        worker::schedules::find(&notes::product(), "client-documents").expect("it is in the list");
     let go = CancellationToken::new();
     let run = async || schedule.run(app, &Idle, &go).await.unwrap();
     assert_eq!(run().await, 1);

@@ -8,9 +8,10 @@
 //! | `/revoke`, `/account`, a replayed code or refresh token, `clients revoke` | end | ends | stays: it is the person's own | stays: it is of no grant |
 //! | `keys revoke` | end | stays: it gets a token of a new key | stays: no key signs it | ends |
 
-use entity::{jobs as job_rows, notes};
+use entity::jobs as job_rows;
 use jobs::{CheckpointError, Claim, LEASE, Lease, Turn};
 use mcp::{UserId, job::JobId};
+use notes::entity as note_rows;
 use oauth::{
     access_token::NewToken, account, audit::RequestInfo, client::ClientId, grant::Reason, revoke,
     scope,
@@ -212,7 +213,7 @@ async fn look_at_jobs(way: &str, stage: &mut Stage, running: &Lease) {
         let told = job.outcome.as_deref().unwrap_or_default();
         assert!(told.contains("The job was stopped, because"), "{way}: {told}");
     }
-    assert_eq!(notes::Entity::find().count(app.db()).await.unwrap(), 0, "{way}: a note");
+    assert_eq!(note_rows::Entity::find().count(app.db()).await.unwrap(), 0, "{way}: a note");
 }
 
 async fn stage_and_opened(settings: &[(&'static str, &str)]) -> (Stage, Opened) {

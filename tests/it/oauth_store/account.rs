@@ -1,7 +1,8 @@
 //! What people see of what they allowed, and how they end it.
 
-use entity::{github_tokens, notes, oauth_grants, users};
+use entity::{github_tokens, oauth_grants, users};
 use mcp::Signal;
+use notes::entity as note_rows;
 use oauth::{account, audit::Kind, scope::Scopes};
 use sea_orm::{
     ActiveModelTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, Set,
@@ -101,7 +102,7 @@ async fn an_account_is_deleted_with_everything(world: World) {
     assert!(!is_accepted(&world.another().await, &tokens).await, "other instances learn of it");
     assert!(refresh(app, &client_app, &refresh_token(&tokens)).await.is_err());
     assert!(on_its_way.redeem(app, &client_app).await.is_err());
-    assert_eq!(notes::Entity::find().count(db).await.unwrap(), 1);
+    assert_eq!(note_rows::Entity::find().count(db).await.unwrap(), 1);
     assert_eq!(github_tokens::Entity::find().count(db).await.unwrap(), 0);
     assert!(users::Entity::find_by_id(ada.as_str()).one(db).await.unwrap().is_none());
     assert_eq!(told(app, Kind::AccountDeleted).await, 1);

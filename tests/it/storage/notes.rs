@@ -3,11 +3,12 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use app::{
-    health::Health,
-    notes::{self, Changes, Cursor, Listing, NoteId, NotesError, PageSize, Tag, Title, Words},
-};
+use app::health::Health;
 use mcp::Signal;
+use notes::store::{
+    self, Changes, Cursor, Listing, NoteId, NotesError, PageSize, Tag, Title, Words,
+};
+use notes::uris;
 
 use super::{
     World, on_both,
@@ -38,9 +39,9 @@ async fn a_note_is_kept_as_it_was_written(world: World) {
     assert_eq!(made.tags, ["b", "a", "it's \\ \"quoted\""]);
     assert_eq!((made.created_at, made.updated_at), (beginning(), beginning()));
     let db = world.app.db();
-    assert_eq!(notes::get(db, &ada, made.id).await.unwrap(), made);
+    assert_eq!(store::get(db, &ada, made.id).await.unwrap(), made);
 
-    let page = notes::list(db, &ada, Listing::default()).await.unwrap();
+    let page = store::list(db, &ada, Listing::default()).await.unwrap();
     let [listed] = &page.notes[..] else { panic!("one note: {page:?}") };
     assert_eq!((listed.id, &listed.title, &listed.tags), (made.id, &made.title, &made.tags));
     assert_eq!((listed.excerpt.as_str(), listed.created_at), (body, made.created_at));
@@ -51,21 +52,23 @@ async fn an_update_changes_only_what_it_names(world: World) {
     let ada = user("ada");
     let made = world.note(&ada, "Title", "Body", &["tag"]).await;
 
-    let unchanged = notes::update(&world.app, &ada, made.id, Changes::default()).await.unwrap();
+    let unchanged =
+        store::update(world.app.state(), &ada, made.id, Changes::default()).await.unwrap();
     assert_eq!(unchanged, made, "not even the time");
 
     let changes = Changes { title: Some(Title::parse("New title").unwrap()), ..Changes::default() };
-    let renamed = notes::update(&world.app, &ada, made.id, changes).await.unwrap();
+    let renamed = store::update(world.app.state(), &ada, made.id, changes).await.unwrap();
     assert_eq!((renamed.title.as_str(), renamed.body.as_str()), ("New title", "Body"));
     assert_eq!(renamed.updated_at, beginning() + Duration::from_secs(1));
     assert_eq!((renamed.created_at, &renamed.tags), (made.created_at, &made.tags));
 
-    let tagged = notes::set_tags(&world.app, &ada, made.id, tags(&["x", "y"])).await.unwrap();
+    let tagged =
+        store::set_tags(world.app.state(), &ada, made.id, tags(&["x", "y"])).await.unwrap();
     assert_eq!(
         (tagged.title.as_str(), &tagged.tags[..]),
         ("New title", &["x".into(), "y".into()][..])
     );
-    assert_eq!(notes::get(world.app.db(), &ada, made.id).await.unwrap(), tagged);
+    assert_eq!(store::get(world.app.db(), &ada, made.id).await.unwrap(), tagged);
 }
 
 async fn what_belongs_to_another_does_not_exist(world: World) {
@@ -77,29 +80,29 @@ async fn what_belongs_to_another_does_not_exist(world: World) {
     world.published();
 
     for id in [secret.id, nowhere] {
-        assert!(matches!(notes::get(db, &eve, id).await, Err(NotesError::NotFound)));
+        assert!(matches!(store::get(db, &eve, id).await, Err(NotesError::NotFound)));
         for changes in [Changes::default(), changes()] {
-            let update = notes::update(app, &eve, id, changes).await;
+            let update = store::update(app.state(), &eve, id, changes).await;
             assert!(matches!(update, Err(NotesError::NotFound)));
         }
-        assert!(matches!(notes::delete(app, &eve, id).await, Err(NotesError::NotFound)));
+        assert!(matches!(store::delete(app.state(), &eve, id).await, Err(NotesError::NotFound)));
     }
     for tag in [None, Some(Tag::parse("private").unwrap())] {
         let listing = Listing { tag, ..Listing::default() };
-        assert_eq!(notes::list(db, &eve, listing).await.unwrap().notes, []);
+        assert_eq!(store::list(db, &eve, listing).await.unwrap().notes, []);
     }
     for words in ["treasure", "secret", "private", "-nothing", "dev ada", "=dev:ada", "'=dev:ada'"]
     {
         let words = Words::parse(words).unwrap();
-        let found = notes::search(db, &eve, &words, PageSize::default()).await.unwrap();
+        let found = store::search(db, &eve, &words, PageSize::default()).await.unwrap();
         assert_eq!(found.notes, [], "{words}");
     }
     for typed in ["", "Ada", &secret.id.to_string()] {
-        assert_eq!(notes::complete_ids(db, &eve, typed).await.unwrap(), []);
-        assert_eq!(notes::complete_titles(db, &eve, typed).await.unwrap(), [""; 0]);
+        assert_eq!(store::complete_ids(db, &eve, typed).await.unwrap(), []);
+        assert_eq!(store::complete_titles(db, &eve, typed).await.unwrap(), [""; 0]);
     }
     assert_eq!(world.published(), [], "nothing happened");
-    assert_eq!(notes::get(db, &ada, secret.id).await.unwrap(), secret);
+    assert_eq!(store::get(db, &ada, secret.id).await.unwrap(), secret);
 }
 
 async fn pages_hold_every_note_once_however_long_it_takes(world: World) {
@@ -111,7 +114,7 @@ async fn pages_hold_every_note_once_however_long_it_takes(world: World) {
             world.clock.advance(Duration::from_micros(1));
         }
         let draft = draft(&format!("Note {number}"), "", &[]);
-        expected.push(notes::create(&world.app, &ada, draft).await.unwrap());
+        expected.push(store::create(world.app.state(), &ada, draft).await.unwrap());
     }
     expected.sort_by_key(|it| std::cmp::Reverse((it.created_at, it.id)));
     world.note(&user("eve"), "Somebody else's", "", &[]).await;
@@ -122,7 +125,7 @@ async fn pages_hold_every_note_once_however_long_it_takes(world: World) {
         loop {
             let listing =
                 Listing { limit: PageSize::new(size).unwrap(), cursor, ..Listing::default() };
-            let page = notes::list(world.app.db(), &ada, listing).await.unwrap();
+            let page = store::list(world.app.db(), &ada, listing).await.unwrap();
             assert!(u64::try_from(page.notes.len()).unwrap() <= size);
             listed.extend(page.notes.into_iter().map(|it| it.id));
             // As a client would hand it back.
@@ -137,11 +140,11 @@ async fn pages_hold_every_note_once_however_long_it_takes(world: World) {
 
     // A new note and a deleted one, between two pages, change nothing else of the second.
     let listing = |cursor| Listing { limit: PageSize::new(10).unwrap(), cursor, tag: None };
-    let first = notes::list(world.app.db(), &ada, listing(None)).await.unwrap();
+    let first = store::list(world.app.db(), &ada, listing(None)).await.unwrap();
     world.note(&ada, "New", "", &[]).await;
-    notes::delete(&world.app, &ada, expected[9].id).await.unwrap();
-    let second = notes::list(world.app.db(), &ada, listing(first.next_cursor)).await.unwrap();
-    let ids = |notes: &[notes::NoteSummary]| notes.iter().map(|it| it.id).collect::<Vec<_>>();
+    store::delete(world.app.state(), &ada, expected[9].id).await.unwrap();
+    let second = store::list(world.app.db(), &ada, listing(first.next_cursor)).await.unwrap();
+    let ids = |notes: &[store::NoteSummary]| notes.iter().map(|it| it.id).collect::<Vec<_>>();
     let unseen: Vec<_> = expected[10..20].iter().map(|it| it.id).collect();
     assert_eq!(ids(&second.notes), unseen);
 }
@@ -158,7 +161,7 @@ async fn a_list_can_be_narrowed_to_a_tag(world: World) {
         [("work", vec![work.id, both.id]), (awkward, vec![both.id]), ("home", vec![])]
     {
         let listing = Listing { tag: Some(Tag::parse(tag).unwrap()), ..Listing::default() };
-        let page = notes::list(world.app.db(), &ada, listing).await.unwrap();
+        let page = store::list(world.app.db(), &ada, listing).await.unwrap();
         let found: Vec<_> = page.notes.iter().map(|it| it.id).collect();
         assert_eq!(found, expected, "{tag}");
     }
@@ -167,9 +170,9 @@ async fn a_list_can_be_narrowed_to_a_tag(world: World) {
         tag: Some(Tag::parse("work").unwrap()),
         cursor: None,
     };
-    let first = notes::list(world.app.db(), &ada, listing.clone()).await.unwrap();
+    let first = store::list(world.app.db(), &ada, listing.clone()).await.unwrap();
     let listing = Listing { cursor: first.next_cursor, ..listing };
-    let second = notes::list(world.app.db(), &ada, listing).await.unwrap();
+    let second = store::list(world.app.db(), &ada, listing).await.unwrap();
     assert_eq!((second.notes[0].id, second.next_cursor), (both.id, None));
 }
 
@@ -184,7 +187,7 @@ async fn any_cursor_that_parses_is_a_place_in_the_list(world: World) {
             let bytes = [&[1][..], &micros.to_be_bytes(), &id].concat();
             let cursor: Cursor = URL_SAFE_NO_PAD.encode(bytes).parse().unwrap();
             let listing = Listing { cursor: Some(cursor), ..Listing::default() };
-            let page = notes::list(world.app.db(), &ada, listing).await.unwrap();
+            let page = store::list(world.app.db(), &ada, listing).await.unwrap();
             assert_eq!(page.notes.len(), expected, "{micros}");
         }
     }
@@ -196,7 +199,7 @@ async fn of_many_deletions_one_succeeds(world: World) {
     let note = world.note(&ada, "Once", "", &[]).await;
     let deletions = (0..8).map(|number| {
         let app = if number % 2 == 0 { &world.app } else { &other };
-        notes::delete(app, &ada, note.id)
+        store::delete(app.state(), &ada, note.id)
     });
     let outcomes = futures_util::future::join_all(deletions).await;
     let deleted: Vec<_> = outcomes.iter().filter_map(|it| it.as_ref().ok()).collect();
@@ -212,24 +215,24 @@ async fn of_many_deletions_one_succeeds(world: World) {
 async fn every_committed_change_is_published(world: World) {
     let ada = user("ada");
     let updated = |uri: String| Signal::ResourceUpdated { user: user("ada"), uri };
-    let recent = || updated(notes::RECENT_URI.to_owned());
+    let recent = || updated(uris::RECENT.to_owned());
     let list = || Signal::ResourceListChanged { user: user("ada") };
 
     let note = world.note(&ada, "Title", "", &[]).await;
     assert_eq!(world.published(), [recent(), list()]);
 
-    notes::set_tags(&world.app, &ada, note.id, tags(&["x"])).await.unwrap();
-    assert_eq!(world.published(), [updated(notes::uri(note.id)), recent()]);
+    store::set_tags(world.app.state(), &ada, note.id, tags(&["x"])).await.unwrap();
+    assert_eq!(world.published(), [updated(uris::note(note.id)), recent()]);
 
     let title = Changes { title: Some(Title::parse("New").unwrap()), ..Changes::default() };
-    notes::update(&world.app, &ada, note.id, title).await.unwrap();
-    assert_eq!(world.published(), [updated(notes::uri(note.id)), recent(), list()]);
+    store::update(world.app.state(), &ada, note.id, title).await.unwrap();
+    assert_eq!(world.published(), [updated(uris::note(note.id)), recent(), list()]);
 
-    notes::update(&world.app, &ada, note.id, Changes::default()).await.unwrap();
+    store::update(world.app.state(), &ada, note.id, Changes::default()).await.unwrap();
     assert_eq!(world.published(), [], "nothing changed");
 
-    notes::delete(&world.app, &ada, note.id).await.unwrap();
-    assert_eq!(world.published(), [updated(notes::uri(note.id)), recent(), list()]);
+    store::delete(world.app.state(), &ada, note.id).await.unwrap();
+    assert_eq!(world.published(), [updated(uris::note(note.id)), recent(), list()]);
 }
 
 async fn suggestions_come_from_ids_and_titles(world: World) {
@@ -240,20 +243,20 @@ async fn suggestions_come_from_ids_and_titles(world: World) {
     let db = world.app.db();
 
     let all = [again.id, cake.id, tea.id];
-    assert_eq!(notes::complete_ids(db, &ada, "").await.unwrap(), all);
-    assert_eq!(notes::complete_ids(db, &ada, &cake.id.to_string()).await.unwrap(), [cake.id]);
+    assert_eq!(store::complete_ids(db, &ada, "").await.unwrap(), all);
+    assert_eq!(store::complete_ids(db, &ada, &cake.id.to_string()).await.unwrap(), [cake.id]);
     let shared = &tea.id.to_string()[..8];
-    assert_eq!(notes::complete_ids(db, &ada, shared).await.unwrap(), all);
-    assert_eq!(notes::complete_ids(db, &ada, "gREEN").await.unwrap(), [again.id, tea.id]);
+    assert_eq!(store::complete_ids(db, &ada, shared).await.unwrap(), all);
+    assert_eq!(store::complete_ids(db, &ada, "gREEN").await.unwrap(), [again.id, tea.id]);
 
     assert_eq!(
-        notes::complete_titles(db, &ada, "e").await.unwrap(),
+        store::complete_titles(db, &ada, "e").await.unwrap(),
         ["Green tea", "100% cake_recipe"]
     );
-    assert_eq!(notes::complete_titles(db, &ada, "%").await.unwrap(), ["100% cake_recipe"]);
+    assert_eq!(store::complete_titles(db, &ada, "%").await.unwrap(), ["100% cake_recipe"]);
     for typed in ["_tea", "\\", "'", "zzz", "\0"] {
-        assert_eq!(notes::complete_titles(db, &ada, typed).await.unwrap(), [""; 0], "{typed}");
-        assert_eq!(notes::complete_ids(db, &ada, typed).await.unwrap(), [], "{typed}");
+        assert_eq!(store::complete_titles(db, &ada, typed).await.unwrap(), [""; 0], "{typed}");
+        assert_eq!(store::complete_ids(db, &ada, typed).await.unwrap(), [], "{typed}");
     }
 }
 
@@ -265,7 +268,7 @@ async fn the_largest_notes_fit(world: World) {
         let mut letters = letters();
         let mut text = String::new();
         let mut characters = 0;
-        while characters + length + separator.len() <= notes::MAX_BODY {
+        while characters + length + separator.len() <= store::MAX_BODY {
             text.extend(letters.by_ref().take(length));
             text.push_str(separator);
             characters += length + separator.len();
@@ -274,14 +277,14 @@ async fn the_largest_notes_fit(world: World) {
     };
     let many_tags: Vec<String> = letters()
         .step_by(37)
-        .take(notes::MAX_TAGS)
-        .map(|it| it.to_string().repeat(notes::MAX_TAG))
+        .take(store::MAX_TAGS)
+        .map(|it| it.to_string().repeat(store::MAX_TAG))
         .collect();
     let many_tags: Vec<&str> = many_tags.iter().map(String::as_str).collect();
-    let title = words(" ", 1).chars().take(notes::MAX_TITLE - 1).collect::<String>();
+    let title = words(" ", 1).chars().take(store::MAX_TITLE - 1).collect::<String>();
 
     for body in [
-        "x".repeat(notes::MAX_BODY),
+        "x".repeat(store::MAX_BODY),
         words("", 1),
         words(" ", 1),
         words(" ", 3),
@@ -294,27 +297,27 @@ async fn the_largest_notes_fit(world: World) {
             .map(|it: u32| format!("{it:x}-"))
             .flat_map(String::into_bytes)
             .map(char::from)
-            .take(notes::MAX_BODY)
+            .take(store::MAX_BODY)
             .collect(),
         (0..)
             .map(|it: u32| format!("a{it:x}-b{it:x} "))
             .flat_map(String::into_bytes)
             .map(char::from)
-            .take(notes::MAX_BODY)
+            .take(store::MAX_BODY)
             .collect(),
         letters()
             .zip(letters().skip(1))
             .flat_map(|(a, b)| [a, '-', b, ' '])
-            .take(notes::MAX_BODY)
+            .take(store::MAX_BODY)
             .collect(),
     ] {
         let beginning: String = body.chars().take(12).collect();
-        let made = notes::create(&world.app, &ada, draft(&title, &body, &many_tags)).await;
+        let made = store::create(world.app.state(), &ada, draft(&title, &body, &many_tags)).await;
         let made = made.unwrap_or_else(|error| panic!("“{beginning}…”: {error:?}"));
         assert_eq!(made.body.len(), body.len());
     }
     let listing = Listing { tag: Some(Tag::parse(many_tags[0]).unwrap()), ..Listing::default() };
-    let page = notes::list(world.app.db(), &ada, listing).await.unwrap();
+    let page = store::list(world.app.db(), &ada, listing).await.unwrap();
     let ids: HashSet<_> = page.notes.iter().map(|it| it.id).collect();
     assert_eq!(ids.len(), 12);
 }
@@ -326,14 +329,14 @@ async fn without_a_database_notes_are_unavailable(world: World) {
     let (app, db) = (&world.app, world.app.db());
     app.close().await;
 
-    assert!(matches!(notes::get(db, &ada, note.id).await, Err(NotesError::Unavailable(_))));
-    let page = notes::list(db, &ada, Listing::default()).await;
+    assert!(matches!(store::get(db, &ada, note.id).await, Err(NotesError::Unavailable(_))));
+    let page = store::list(db, &ada, Listing::default()).await;
     assert!(matches!(page, Err(NotesError::Unavailable(_))));
-    let made = notes::create(app, &ada, draft("Title", "", &[])).await;
+    let made = store::create(app.state(), &ada, draft("Title", "", &[])).await;
     assert!(matches!(made, Err(NotesError::Unavailable(_))));
     let words = Words::parse("title").unwrap();
-    let found = notes::search(db, &ada, &words, PageSize::default()).await;
+    let found = store::search(db, &ada, &words, PageSize::default()).await;
     assert!(matches!(found, Err(NotesError::Unavailable(_))));
-    assert_eq!(app::health::check(app).await, Health::NoDatabase);
+    assert_eq!(app.health().await, Health::NoDatabase);
     assert_eq!(world.published(), [], "what was not committed is not published");
 }

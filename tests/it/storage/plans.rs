@@ -3,11 +3,9 @@
 
 use std::sync::Mutex;
 
-use app::{
-    App,
-    notes::{self, Cursor, Listing, NoteId, PageSize, Tag, Words},
-};
+use app::App;
 use async_trait::async_trait;
+use notes::store::{self, Cursor, Listing, NoteId, PageSize, Tag, Words};
 use platform::db::Database;
 use sea_orm::{
     ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statement, TransactionTrait as _,
@@ -31,7 +29,7 @@ async fn every_question_is_one_statement_that_reads_no_table_from_end_to_end(wor
     for cursor in [None, Some(cursor)] {
         for tag in [None, Some(Tag::parse("t3").unwrap())] {
             let listing = Listing { cursor, tag, ..Listing::default() };
-            notes::list(&asked, &ada, listing).await.unwrap();
+            store::list(&asked, &ada, listing).await.unwrap();
             asked.reads_by_index("a list").await;
         }
     }
@@ -45,16 +43,16 @@ async fn every_question_is_one_statement_that_reads_no_table_from_end_to_end(wor
         "absent",
     ] {
         let words = Words::parse(question).unwrap();
-        notes::search(&asked, &ada, &words, PageSize::default()).await.unwrap();
+        store::search(&asked, &ada, &words, PageSize::default()).await.unwrap();
         asked.reads_by_index(question).await;
     }
     let id: NoteId = "00000000-0000-7000-8000-000000000000".parse().unwrap();
-    assert!(notes::get(&asked, &ada, id).await.is_err());
+    assert!(store::get(&asked, &ada, id).await.is_err());
     asked.reads_by_index("one note").await;
     for typed in ["", "0000", "title"] {
-        notes::complete_ids(&asked, &ada, typed).await.unwrap();
+        store::complete_ids(&asked, &ada, typed).await.unwrap();
         asked.reads_by_index("ids").await;
-        notes::complete_titles(&asked, &ada, typed).await.unwrap();
+        store::complete_titles(&asked, &ada, typed).await.unwrap();
         asked.reads_by_index("titles").await;
     }
 }
@@ -65,7 +63,7 @@ async fn first_page(world: &World) -> Cursor {
         world.note(&ada, "Title", "common words", &["t3"]).await;
     }
     let listing = Listing { limit: PageSize::new(1).unwrap(), ..Listing::default() };
-    let page = notes::list(world.app.db(), &ada, listing).await.unwrap();
+    let page = store::list(world.app.db(), &ada, listing).await.unwrap();
     page.next_cursor.expect("there are two notes")
 }
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use app::notes::{self, PageSize, Words};
-use migration::{Migrator, MigratorTrait as _};
+use migration::MigratorTraitSelf as _;
+use notes::store::{self, PageSize, Words};
 use sea_orm::ConnectionTrait as _;
 
 use super::{World, on_both, world::user};
@@ -15,9 +15,9 @@ async fn migrations_go_down_and_up_again(world: World) {
     let schema = db.schema_connection().await.unwrap();
     for _ in 0..2 {
         world.note(&user("ada"), "Title", "body", &["tag"]).await;
-        Migrator::down(&schema, None).await.unwrap();
+        notes::product().schema().down(&schema, None).await.unwrap();
         assert!(db.execute_unprepared("SELECT 1 FROM notes").await.is_err());
-        migration::migrate(&schema).await.unwrap();
+        notes::product().schema().migrate(&schema).await.unwrap();
     }
     world.note(&user("ada"), "Title", "body", &["tag"]).await;
 }
@@ -25,8 +25,8 @@ async fn migrations_go_down_and_up_again(world: World) {
 async fn a_migrated_database_is_left_alone(world: World) {
     let note = world.note(&user("ada"), "Title", "body", &["tag"]).await;
     let schema = world.app.db().schema_connection().await.unwrap();
-    migration::migrate(&schema).await.unwrap();
-    let kept = notes::get(world.app.db(), &user("ada"), note.id).await.unwrap();
+    notes::product().schema().migrate(&schema).await.unwrap();
+    let kept = store::get(world.app.db(), &user("ada"), note.id).await.unwrap();
     assert_eq!(kept, note);
 }
 
@@ -38,7 +38,8 @@ async fn processes_that_migrate_at_once_take_turns_on_sqlite() {
 #[tokio::test]
 async fn processes_that_migrate_at_once_take_turns_on_postgres() {
     let world = World::postgres().await;
-    Migrator::reset(&world.app.db().schema_connection().await.unwrap()).await.unwrap();
+    let schema = world.app.db().schema_connection().await.unwrap();
+    notes::product().schema().reset(&schema).await.unwrap();
     migrate_at_once(&world).await;
 }
 
@@ -48,7 +49,10 @@ async fn migrate_at_once(world: &World) {
     for _ in 0..6 {
         processes.push(world.another().await.db().schema_connection().await.unwrap());
     }
-    let outcomes = futures_util::future::join_all(processes.iter().map(migration::migrate)).await;
+    let outcomes = futures_util::future::join_all(
+        processes.iter().map(|db| notes::product().schema().migrate(db)),
+    )
+    .await;
     for outcome in outcomes {
         outcome.unwrap();
     }
@@ -57,7 +61,7 @@ async fn migrate_at_once(world: &World) {
 
 /// A worker waits until the schema is migrated, and does not migrate it itself.
 async fn a_worker_waits(world: &World) {
-    let (app, empty) = (world.app.clone(), migration::status(world.app.db()).await);
+    let (app, empty) = (world.app.clone(), notes::product().schema().status(world.app.db()).await);
     assert!(empty.unwrap().iter().all(|it| !it.applied));
     let schema = app.db().schema_connection().await.unwrap();
     let waiting = tokio::spawn(async move { worker::await_schema(&app).await });
@@ -68,7 +72,7 @@ async fn a_worker_waits(world: &World) {
     });
     assert!(looked.await.is_err(), "it waits");
     assert!(schema.execute_unprepared("SELECT 1 FROM seaql_migrations").await.is_err());
-    migration::migrate(&schema).await.unwrap();
+    notes::product().schema().migrate(&schema).await.unwrap();
     tests::in_time("it goes on", waiting).await.unwrap().unwrap();
 }
 
@@ -81,7 +85,7 @@ async fn a_worker_waits_for_its_schema_on_sqlite() {
 async fn a_worker_waits_for_its_schema_on_postgres() {
     let world = World::postgres().await;
     let schema = world.app.db().schema_connection().await.unwrap();
-    Migrator::down(&schema, None).await.unwrap();
+    notes::product().schema().down(&schema, None).await.unwrap();
     schema.execute_unprepared("DROP TABLE seaql_migrations").await.unwrap();
     drop(schema);
     a_worker_waits(&world).await;
@@ -93,11 +97,11 @@ async fn compacting_a_sqlite_file_keeps_the_search_index_right() {
     let ada = user("ada");
     let first = world.note(&ada, "First", "alpha", &[]).await;
     world.note(&ada, "Second", "bravo", &[]).await;
-    notes::delete(&world.app, &ada, first.id).await.unwrap();
+    store::delete(world.app.state(), &ada, first.id).await.unwrap();
     world.app.db().execute_unprepared("VACUUM").await.unwrap();
 
     let words = Words::parse("bravo").unwrap();
-    let hits = notes::search(world.app.db(), &ada, &words, PageSize::default()).await.unwrap();
+    let hits = store::search(world.app.db(), &ada, &words, PageSize::default()).await.unwrap();
     assert_eq!(hits.notes.iter().map(|it| it.title.as_str()).collect::<Vec<_>>(), ["Second"]);
     assert!(world.directory().join("notes.db").exists());
 }

@@ -1,6 +1,6 @@
 //! The same questions, and the same answers, on both databases.
 
-use app::notes::{self, Body, Changes, Hit, PageSize, Title, Words};
+use notes::store::{self, Body, Changes, Hit, PageSize, Title, Words};
 
 use super::{
     World, on_both,
@@ -21,7 +21,7 @@ on_both!(
 
 async fn found(world: &World, question: &str) -> Vec<Hit> {
     let words = Words::parse(question).unwrap();
-    notes::search(world.app.db(), &user("ada"), &words, PageSize::default())
+    store::search(world.app.db(), &user("ada"), &words, PageSize::default())
         .await
         .unwrap_or_else(|error| panic!("“{question}”: {error:?}"))
         .notes
@@ -109,14 +109,14 @@ async fn the_index_follows_every_change(world: World) {
         body: Some(Body::parse("echo").unwrap()),
         tags: Some(tags(&["foxtrot"])),
     };
-    notes::update(&world.app, &ada, note.id, changes).await.unwrap();
+    store::update(world.app.state(), &ada, note.id, changes).await.unwrap();
     for word in ["alpha", "bravo", "charlie"] {
         assert_eq!(found(&world, word).await, [], "{word}");
     }
     for word in ["delta", "echo", "foxtrot"] {
         assert_eq!(found(&world, word).await.len(), 1, "{word}");
     }
-    notes::delete(&world.app, &ada, note.id).await.unwrap();
+    store::delete(world.app.state(), &ada, note.id).await.unwrap();
     assert_eq!(found(&world, "delta").await, []);
 }
 
@@ -173,10 +173,10 @@ async fn no_question_is_an_error(world: World) {
     for question in ["\"…\"", "🦀", "…", "- --", "\u{301}"] {
         assert_eq!(found(&world, question).await, [], "{question} is in no note");
     }
-    found(&world, &"x".repeat(notes::MAX_WORDS)).await;
-    found(&world, &"ß ".repeat(notes::MAX_QUESTION_WORDS)).await;
-    found(&world, &"-a ".repeat(notes::MAX_QUESTION_WORDS)).await;
-    found(&world, &"a or ".repeat(notes::MAX_QUESTION_WORDS)).await;
+    found(&world, &"x".repeat(store::MAX_WORDS)).await;
+    found(&world, &"ß ".repeat(store::MAX_QUESTION_WORDS)).await;
+    found(&world, &"-a ".repeat(store::MAX_QUESTION_WORDS)).await;
+    found(&world, &"a or ".repeat(store::MAX_QUESTION_WORDS)).await;
     assert_eq!(titles(&world, "plain; DROP -table").await, [""; 0]);
 }
 
@@ -247,7 +247,7 @@ async fn there_may_be_more(world: World) {
     let words = Words::parse("same").unwrap();
     for (limit, more) in [(3, true), (4, false)] {
         let limit = PageSize::new(limit).unwrap();
-        let hits = notes::search(world.app.db(), &ada, &words, limit).await.unwrap();
+        let hits = store::search(world.app.db(), &ada, &words, limit).await.unwrap();
         assert_eq!((hits.notes.len(), hits.more), (usize::from(limit.get()), more));
     }
 }

@@ -1,8 +1,8 @@
 //! Notes that a program of the version before has written: before the migration, beside this version,
 //! and after a deploy that was taken back.
 
-use app::notes::{self, Changes, NoteId, PageSize, Title, Words, index};
-use migration::{Migrator, MigratorTrait as _};
+use migration::MigratorTraitSelf as _;
+use notes::store::{self, Changes, NoteId, PageSize, Title, Words, index};
 use sea_orm::{ConnectionTrait as _, DbBackend, Statement};
 
 use super::{World, draft, on_both, user, world::beginning};
@@ -44,24 +44,32 @@ async fn execute<const N: usize>(world: &World, sql: &str, values: [sea_orm::Val
 
 async fn found(world: &World, question: &str) -> Vec<String> {
     let words = Words::parse(question).unwrap();
-    let hits = notes::find(&world.app, &user("ada"), &words, PageSize::default()).await;
+    let hits = store::find(world.app.state(), &user("ada"), &words, PageSize::default()).await;
     let mut titles: Vec<_> = hits.unwrap().notes.into_iter().map(|it| it.title).collect();
     titles.sort();
     titles
 }
 
 async fn notes_from_before_the_migration_are_found(world: World) {
-    Migrator::down(&world.app.db().schema_connection().await.unwrap(), Some(1)).await.unwrap();
+    notes::product()
+        .schema()
+        .down(&world.app.db().schema_connection().await.unwrap(), Some(1))
+        .await
+        .unwrap();
     insert(&world, "ada", "Kaffee", "Das Café in Zürich, 数据库迁移").await;
     insert(&world, "ada", "Files", "report_final.pdf").await;
     insert(&world, "eve", "Hers", "Das Café in Zürich").await;
-    migration::migrate(&world.app.db().schema_connection().await.unwrap()).await.unwrap();
+    notes::product()
+        .schema()
+        .migrate(&world.app.db().schema_connection().await.unwrap())
+        .await
+        .unwrap();
 
     for (question, title) in [("cafe", "Kaffee"), ("数据库", "Kaffee"), ("report", "Files")] {
         assert_eq!(found(&world, question).await, [title], "{question}");
     }
-    let list = notes::Listing { tag: notes::Tag::parse("old").ok(), ..Default::default() };
-    let page = notes::list(world.app.db(), &user("ada"), list).await.unwrap();
+    let list = store::Listing { tag: store::Tag::parse("old").ok(), ..Default::default() };
+    let page = store::list(world.app.db(), &user("ada"), list).await.unwrap();
     assert_eq!(page.notes.len(), 2, "a tag is found before and after");
 }
 
@@ -76,7 +84,7 @@ async fn what_an_old_instance_writes_is_found(world: World) {
     assert_eq!(found(&world, "words").await, [""; 0]);
 
     let changes = Changes { title: Title::parse("Newer").ok(), ..Changes::default() };
-    notes::update(&world.app, &user("ada"), new.id, changes).await.unwrap();
+    store::update(world.app.state(), &user("ada"), new.id, changes).await.unwrap();
     assert_eq!(found(&world, "naive newer").await, ["Newer"]);
 
     execute(&world, "DELETE FROM notes WHERE id = $1", [id.into()]).await;
@@ -88,11 +96,11 @@ async fn the_worker_indexes_what_is_left(world: World) {
         insert(&world, &format!("person{}", number % 7), "Old", "naïve").await;
     }
     insert(&world, "ada", "Mine", "naïve").await;
-    assert_eq!(index::refresh(&world.app).await.unwrap(), index::REFRESH_BATCH);
-    assert_eq!(index::refresh(&world.app).await.unwrap(), 4);
-    assert_eq!(index::refresh(&world.app).await.unwrap(), 0);
+    assert_eq!(index::refresh(world.app.state()).await.unwrap(), index::REFRESH_BATCH);
+    assert_eq!(index::refresh(world.app.state()).await.unwrap(), 4);
+    assert_eq!(index::refresh(world.app.state()).await.unwrap(), 0);
     let words = Words::parse("naive").unwrap();
-    let hits = notes::search(world.app.db(), &user("ada"), &words, PageSize::default()).await;
+    let hits = store::search(world.app.db(), &user("ada"), &words, PageSize::default()).await;
     assert_eq!(hits.unwrap().notes.len(), 1);
 }
 
@@ -112,8 +120,8 @@ async fn notes_that_change_while_they_are_indexed_are_found_as_they_are(world: W
             update(&world, *id, "naïve after").await;
         }
     };
-    tokio::join!(refresh(&world.app), refresh(&other), change);
-    while index::refresh(&world.app).await.unwrap() > 0 {}
+    tokio::join!(refresh(world.app.state()), refresh(other.state()), change);
+    while index::refresh(world.app.state()).await.unwrap() > 0 {}
     assert_eq!(found(&world, "naive after").await.len(), 20);
     assert_eq!(found(&world, "before").await, [""; 0]);
 }
@@ -146,10 +154,14 @@ async fn an_old_instance_finds_what_a_new_one_writes(world: World) {
 async fn a_migration_that_is_taken_back_finds_everything(world: World) {
     let ada = user("ada");
     let app = &world.app;
-    notes::create(app, &ada, draft("Kept", "naïve words", &["tag"])).await.unwrap();
-    Migrator::down(&app.db().schema_connection().await.unwrap(), Some(1)).await.unwrap();
+    store::create(app.state(), &ada, draft("Kept", "naïve words", &["tag"])).await.unwrap();
+    notes::product()
+        .schema()
+        .down(&app.db().schema_connection().await.unwrap(), Some(1))
+        .await
+        .unwrap();
     insert(&world, "ada", "Old", "more words").await;
-    migration::migrate(&app.db().schema_connection().await.unwrap()).await.unwrap();
+    notes::product().schema().migrate(&app.db().schema_connection().await.unwrap()).await.unwrap();
     assert_eq!(found(&world, "words").await, ["Kept", "Old"]);
     assert_eq!(found(&world, "naive").await, ["Kept"]);
 }

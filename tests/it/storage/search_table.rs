@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use app::notes::{self, MARK, PageSize, Words};
+use notes::store::{self, MARK, PageSize, Words};
 
 use super::{World, on_both, user};
 
@@ -224,7 +224,7 @@ async fn fill(world: &World) {
 async fn answer(world: &World, question: &str) -> BTreeMap<String, String> {
     let words = Words::parse(question).unwrap();
     let (db, ada) = (world.app.db(), user("ada"));
-    let hits = notes::search(db, &ada, &words, PageSize::new(100).unwrap()).await.unwrap();
+    let hits = store::search(db, &ada, &words, PageSize::new(100).unwrap()).await.unwrap();
     hits.notes.into_iter().map(|hit| (hit.snippet.replace(MARK, ""), hit.snippet)).collect()
 }
 

@@ -5,17 +5,14 @@ use std::{
     time::Duration,
 };
 
-use app::{
-    App,
-    config::Config,
-    notes::{self, Body, Draft, Note, Tag, Tags, Title},
-};
+use app::{App, config::Config};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use mcp::{
     Bus, Signal, StoreError, UserId,
     store::{CatalogDigest, Fanout, Subscription, Topic},
 };
+use notes::store::{self, Body, Draft, Note, Tag, Tags, Title};
 use platform::clock::MockClock;
 use tempfile::TempDir;
 use tests::{postgres, relay::Relay, sqlite};
@@ -119,7 +116,7 @@ impl World {
         body: &str,
         tags: &[&str],
     ) -> Note {
-        let note = notes::create(&self.app, owner, draft(title, body, tags))
+        let note = store::create(self.app.state(), owner, draft(title, body, tags))
             .await
             .expect("the database is there");
         self.clock.advance(Duration::from_secs(1));
@@ -145,7 +142,7 @@ async fn connect(
     clock: &Arc<MockClock>,
     bus: &Arc<RememberingBus>,
 ) -> App {
-    let config = Config::read(|name| match name {
+    let config = Config::read(&notes::product(), |name| match name {
         "DATABASE_URL" => Some(url.to_owned()),
         "JWT_SIGNING_SECRET" => Some(secret.to_owned()),
         _ => None,

@@ -189,7 +189,7 @@ impl Fleet {
         ] {
             environment.entry(variable.to_owned()).or_insert(value);
         }
-        let config = Config::read(|name| environment.get(name).cloned());
+        let config = Config::read(&notes::product(), |name| environment.get(name).cloned());
         let config = config.expect("the settings are good");
         let bus = Stores::in_memory(config.session_ttl).bus;
         let app = App::connect(&config, Arc::new(SystemClock), bus);

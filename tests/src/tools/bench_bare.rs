@@ -6,12 +6,9 @@
 
 use std::sync::Arc;
 
-use app::{
-    App,
-    config::Config,
-    notes::{self, Body, Draft, Listing, Tags, Title},
-};
+use app::{App, config::Config};
 use mcp::{Stores, UserId};
+use notes::store::{self, Body, Draft, Listing, Tags, Title};
 use platform::clock::SystemClock;
 use poem::{
     EndpointExt as _, IntoResponse, Response, Route, Server, handler,
@@ -24,7 +21,7 @@ use serde::Serialize;
 use serde_json::{Value, json, value::RawValue};
 
 pub(crate) async fn main() -> anyhow::Result<()> {
-    let config = Config::from_env()?;
+    let config = Config::from_env(&notes::product())?;
     let stores = Stores::in_memory(config.session_ttl);
     let app = App::connect(&config, Arc::new(SystemClock), stores.bus).await?;
     let client_app = Route::new().at("/list", post(list)).at("/create", post(create)).data(app);
@@ -38,7 +35,7 @@ fn user() -> UserId {
 
 #[handler]
 async fn list(Data(app): Data<&App>, Json(_): Json<Value>) -> Response {
-    match notes::list(app.db(), &user(), Listing::default()).await {
+    match store::list(app.db(), &user(), Listing::default()).await {
         Ok(page) => answer(&page),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
@@ -51,7 +48,7 @@ async fn create(Data(app): Data<&App>, Json(_): Json<Value>) -> Response {
         body: Body::parse("The quick brown fox jumps over the lazy dog.").expect("short enough"),
         tags: Tags::default(),
     };
-    match notes::create(app, &user(), draft).await {
+    match store::create(app.state(), &user(), draft).await {
         Ok(note) => answer(&note),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }

@@ -84,11 +84,11 @@ pub(crate) async fn main() -> anyhow::Result<()> {
 
 /// Measures the queue, the workers and the database.
 async fn queue() -> anyhow::Result<()> {
-    let config = Config::from_env()?;
+    let config = Config::from_env(&notes::product())?;
     let (_, given) = Dependencies::configured(&config, Arc::new(SystemClock))?;
     let connect = async || App::connect_with(&config, given.clone()).await;
     let web = connect().await?;
-    migration::migrate(&web.db().schema_connection().await?).await?;
+    notes::product().schema().migrate(&web.db().schema_connection().await?).await?;
 
     let nothing = Arc::new(Nothing::default());
     let shutdown = CancellationToken::new();

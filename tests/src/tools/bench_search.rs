@@ -12,12 +12,9 @@ use std::{
 };
 
 use anyhow::Context as _;
-use app::{
-    App,
-    config::Config,
-    notes::{self, Body, Changes, Draft, PageSize, Tags, Title, Words, index},
-};
+use app::{App, config::Config};
 use mcp::{Stores, UserId};
+use notes::store::{self, Body, Changes, Draft, PageSize, Tags, Title, Words, index};
 use platform::clock::SystemClock;
 use sea_orm::{
     ConnectionTrait as _, Database, DatabaseConnection, Statement, TransactionTrait as _,
@@ -51,7 +48,7 @@ const QUESTIONS: &[(&str, &str)] = &[
 ];
 
 pub(crate) async fn main() -> anyhow::Result<()> {
-    let config = Config::from_env()?;
+    let config = Config::from_env(&notes::product())?;
     let stores = Stores::in_memory(config.session_ttl);
     let app = App::connect(&config, Arc::new(SystemClock), stores.bus).await?;
     let all: u32 = match std::env::var("NOTES") {
@@ -66,7 +63,7 @@ pub(crate) async fn main() -> anyhow::Result<()> {
     let begun = Instant::now();
     let mut indexed = 0;
     loop {
-        match index::refresh(&app).await? {
+        match index::refresh(app.state()).await? {
             0 => break,
             count => indexed += count,
         }
@@ -86,7 +83,7 @@ pub(crate) async fn main() -> anyhow::Result<()> {
         let mut found = 0;
         for _ in 0..SEARCHES {
             let begun = Instant::now();
-            found = notes::find(&app, &me, &words, PageSize::default()).await?.notes.len();
+            found = store::find(app.state(), &me, &words, PageSize::default()).await?.notes.len();
             times.push(begun.elapsed());
         }
         let (p50, p99) = percentiles(times);
@@ -101,11 +98,11 @@ pub(crate) async fn main() -> anyhow::Result<()> {
             tags: Tags::default(),
         };
         let begun = Instant::now();
-        let note = notes::create(&app, &me, draft).await?;
+        let note = store::create(app.state(), &me, draft).await?;
         creates.push(begun.elapsed());
         let title = Some(Title::parse(&format!("Note {number} of the benchmark"))?);
         let begun = Instant::now();
-        notes::update(&app, &me, note.id, Changes { title, ..Changes::default() }).await?;
+        store::update(app.state(), &me, note.id, Changes { title, ..Changes::default() }).await?;
         updates.push(begun.elapsed());
     }
     for (what, times) in [("create", creates), ("update", updates)] {

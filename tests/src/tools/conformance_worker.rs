@@ -32,7 +32,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) async fn main(arguments: Arguments) -> anyhow::Result<()> {
-    let config = Config::from_env()?;
+    let config = Config::from_env(&notes::product())?;
     telemetry::init(config.log_format, &config.log);
     let (stores, given) = Dependencies::configured(&config, Arc::new(SystemClock))?;
     let app = App::connect_with(&config, given).await?;

@@ -14,7 +14,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 pub(crate) async fn main() -> anyhow::Result<()> {
-    let config = Config::from_env()?;
+    let config = Config::from_env(&notes::product())?;
     let telemetry = config.start_telemetry("notes-mcp")?;
     let listener = TcpListener::bind(SocketAddr::new(config.host, config.port)).await?;
     let documents = DocumentHost::start().await;

@@ -78,9 +78,10 @@ impl Endpoint for Metrics {
 /// Serves `/metrics` without authentication until `shutdown`. The listener must be reachable from a
 /// private network only.
 pub async fn serve(listener: TcpListener, app: App, shutdown: CancellationToken) {
+    let brand = *app.product().brand();
     let endpoint = Metrics { app, access: Access::Everyone };
     let named = Named { name: METRICS, methods: METHODS, inner: get(endpoint) };
-    let app = Observed::new(Route::new().at(METRICS, named));
+    let app = Observed::new(brand, Route::new().at(METRICS, named));
     // A scrape is short, so there is no grace period.
     server::serve(listener, app, Limits::default(), shutdown, std::time::Duration::ZERO).await;
 }

@@ -1,7 +1,7 @@
 //! Endpoints for programs other than `/mcp`: those in `/openapi.json`, the metrics, and downloads
-//! of exports.
+//! of files.
 
-pub(crate) mod exports;
+pub(crate) mod downloads;
 pub(crate) mod metrics;
 mod probes;
 mod well_known;
@@ -26,8 +26,9 @@ pub(crate) fn app(instance: &Instance) -> OpenApiService<Api, ()> {
         Revoke::new(instance),
         probes::Probes::new(instance),
     );
+    let brand = instance.app.product().brand();
     let license = LicenseObject::new("MIT OR Apache-2.0");
-    OpenApiService::new(apis, "notes-mcp", env!("CARGO_PKG_VERSION"))
+    OpenApiService::new(apis, brand.program, brand.version)
         .description(DESCRIPTION)
         .license(license)
         .extra_response_header::<String, _>(

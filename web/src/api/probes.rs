@@ -3,10 +3,7 @@
 
 #![expect(clippy::unused_async, reason = "poem-openapi requires async endpoints")]
 
-use app::{
-    App,
-    health::{self, Health},
-};
+use app::{App, health::Health};
 use poem::web::Data;
 use poem_openapi::{ApiResponse, Object, OpenApi, Tags, payload::Json};
 use tokio_util::sync::CancellationToken;
@@ -81,8 +78,8 @@ impl Probes {
         let problem = if self.ending.is_cancelled() {
             "This instance is shutting down. Send requests to another one."
         } else {
-            match health::check(&self.app).await {
-                Health::Well if health::is_redis_full(&self.app) => {
+            match self.app.health().await {
+                Health::Well if self.app.is_redis_full() => {
                     return Readiness::Ready(warning(REDIS_FULL));
                 }
                 Health::Well => return Readiness::Ready(ok()),
@@ -114,7 +111,7 @@ const BUSY: &str = "All database connections of this instance are in use, and re
                     one. The database responds: look for locks and slow statements.";
 
 const REDIS_FULL: &str = "Redis is full and refuses writes: no session and no sign-in can start. Give \
-                          it more memory; `notes-mcp store` shows the use of each user.";
+                          it more memory; the command `store` shows the use of each user.";
 
 fn warning(warning: &str) -> Json<Status> {
     let Json(status) = ok();

@@ -112,7 +112,7 @@ impl WellKnown {
             authorization_servers: vec![public_url.to_string()],
             scopes_supported: scope::ALL.iter().map(ToString::to_string).collect(),
             bearer_methods_supported: vec!["header".to_owned()],
-            resource_name: "notes-mcp".to_owned(),
+            resource_name: self.app.product().brand().program.to_owned(),
             resource_documentation: format!("{public_url}/"),
         };
         ProtectedResourceResponse::Found(Json(document), CACHE.to_owned())

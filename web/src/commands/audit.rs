@@ -1,4 +1,4 @@
-//! `notes-mcp audit`
+//! The command `audit`
 
 use anyhow::Context as _;
 use app::config::Config;

@@ -1,4 +1,4 @@
-//! `notes-mcp check`: tests the configuration and all dependencies without serving.
+//! The command `check`: tests the configuration and all dependencies without serving.
 
 use std::{
     io::{self, Write as _},
@@ -101,14 +101,15 @@ fn data_keys(config: &Config) -> &'static str {
 async fn database(config: &Config) -> anyhow::Result<String> {
     within(async {
         let (_, app) = reach(config).await?;
-        platform::db::check_rights(app.db()).await?;
-        let steps = migration::status(app.db()).await?;
+        app.check_database_rights().await?;
+        let steps = app.product().schema().status(app.db()).await?;
         let missing = steps.iter().filter(|it| !it.applied).count();
         app.close().await;
         if missing > 0 {
             bail!(
-                "answers, but {missing} of {} missing: run `notes-mcp migrate up`",
-                counted(steps.len(), "migration is", "migrations are")
+                "answers, but {missing} of {} missing: run `{} migrate up`",
+                counted(steps.len(), "migration is", "migrations are"),
+                config.product.brand().program
             );
         }
         Ok(format!("answers; up to date with {}", counted(steps.len(), "migration", "migrations")))

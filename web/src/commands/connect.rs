@@ -22,7 +22,7 @@ pub(super) async fn connect(config: &Config) -> anyhow::Result<(Stores, App)> {
 /// Brings the schema up to date.
 pub(super) async fn migrate(app: &App) -> anyhow::Result<()> {
     let schema = app.db().schema_connection().await.context("could not connect to migrate")?;
-    migration::migrate(&schema).await.context("could not migrate the database")
+    app.product().schema().migrate(&schema).await.context("could not migrate the database")
 }
 
 /// Connects to all services without changing the schema.

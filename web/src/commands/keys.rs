@@ -1,4 +1,4 @@
-//! `notes-mcp keys`
+//! The command `keys`
 
 use std::io::{self, Write as _};
 
@@ -100,7 +100,7 @@ async fn revoke_key(app: &App, kid: &str) -> anyhow::Result<()> {
 
 async fn keys(app: &App) -> anyhow::Result<Vec<KeyInfo>> {
     let keys = app.oauth().keys().list().await;
-    keys.context("could not read the keys; is the schema up to date (`notes-mcp migrate`)?")
+    keys.context("could not read the keys; is the schema up to date (command `migrate`)?")
 }
 
 /// The state of a key in one word.

@@ -1,4 +1,4 @@
-//! `notes-mcp migrate`
+//! The command `migrate`
 
 use std::io::{self, Write as _};
 
@@ -35,7 +35,9 @@ pub(super) async fn run(config: Config, command: Command) -> anyhow::Result<()> 
         }
         Command::Down { steps } => {
             let schema = app.db().schema_connection().await.context("could not connect")?;
-            migration::take_back(&schema, steps)
+            app.product()
+                .schema()
+                .take_back(&schema, steps)
                 .await
                 .context("could not revert the migrations")?;
             say(format_args!("Migrations reverted: {steps}."));
@@ -48,7 +50,9 @@ pub(super) async fn run(config: Config, command: Command) -> anyhow::Result<()> 
 
 async fn list(app: &App) -> anyhow::Result<()> {
     let mut lines = Vec::new();
-    for step in migration::status(app.db()).await.context("could not read the schema")? {
+    for step in
+        app.product().schema().status(app.db()).await.context("could not read the schema")?
+    {
         let state = if step.applied { "applied" } else { "missing" };
         lines.push(format!("{state}  {}", step.name));
     }
@@ -57,13 +61,15 @@ async fn list(app: &App) -> anyhow::Result<()> {
 
 /// Fails if the schema lacks migrations of this version.
 pub(super) async fn require_current(app: &App) -> anyhow::Result<()> {
-    let steps = migration::status(app.db()).await.context("could not read the schema")?;
+    let steps =
+        app.product().schema().status(app.db()).await.context("could not read the schema")?;
     let missing: Vec<_> = steps.into_iter().filter(|it| !it.applied).map(|it| it.name).collect();
     if let Some(first) = missing.first() {
         bail!(
-            "the database lacks {} of this version's migrations, from {first} on. Run `notes-mcp \
+            "the database lacks {} of this version's migrations, from {first} on. Run `{} \
              migrate up` first",
-            missing.len()
+            missing.len(),
+            app.product().brand().program
         );
     }
     Ok(())

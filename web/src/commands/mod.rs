@@ -1,4 +1,4 @@
-//! The command line of `notes-mcp`, for operators and developers.
+//! The command line of the web program, for operators and developers.
 
 mod audit;
 mod check;
@@ -14,16 +14,15 @@ mod token;
 
 use std::process::ExitCode;
 
-use app::config::Config;
-use clap::{Parser, Subcommand};
+use app::{Product, config::Config};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use platform::{
     causes,
     terminal::{EXIT_USAGE, say},
 };
 
-/// An MCP server for notes.
 #[derive(Debug, Parser)]
-#[command(name = "notes-mcp", version, after_help = AFTER_HELP)]
+#[command(version, after_help = AFTER_HELP)]
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
@@ -65,8 +64,8 @@ enum Command {
 const EXIT_UNAVAILABLE: u8 = 69;
 
 /// Reads the command line and the environment, and executes the command.
-pub(crate) async fn run() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
+pub(crate) async fn run(product: Product) -> ExitCode {
+    let arguments = match parse(&product) {
         Ok(arguments) => arguments,
         Err(message) => {
             let shown = message.print();
@@ -77,7 +76,7 @@ pub(crate) async fn run() -> ExitCode {
             };
         }
     };
-    let config = match Config::from_env() {
+    let config = match Config::from_env(&product) {
         Ok(config) => config,
         Err(problems) => {
             say(problems);
@@ -108,4 +107,12 @@ pub(crate) async fn run() -> ExitCode {
             }
         }
     }
+}
+
+/// Parses the command line, with the name and version of the product.
+fn parse(product: &Product) -> Result<Arguments, clap::Error> {
+    let brand = product.brand();
+    let command = Arguments::command().name(brand.program).version(brand.version);
+    let command = command.about(format!("An MCP server for {}", brand.things));
+    Arguments::from_arg_matches(&command.try_get_matches()?)
 }

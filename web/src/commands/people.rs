@@ -1,4 +1,4 @@
-//! `notes-mcp clients` and `notes-mcp users`: revoke clients and block users. Running instances
+//! The commands `clients` and `users`: revoke clients and block users. Running instances
 //! apply the changes at once, or within seconds.
 
 use anyhow::{Context as _, bail};

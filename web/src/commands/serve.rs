@@ -1,4 +1,4 @@
-//! `notes-mcp serve`: runs one instance until it is stopped.
+//! The command `serve`: runs one instance until it is stopped.
 
 use std::{
     fmt,
@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use app::{
-    App,
+    App, Brand,
     config::{
         Config, LogFormat, Mode,
         variables::{self, Variable},
@@ -27,7 +27,7 @@ use crate::{api::metrics::serve as serve_metrics, lifecycle};
 
 /// Starts everything, in the order in which failures matter to the person who typed the command.
 pub(super) async fn run(config: Config) -> anyhow::Result<()> {
-    let telemetry = config.start_telemetry("notes-mcp")?;
+    let telemetry = config.start_telemetry(config.product.brand().program)?;
     let shutdown = CancellationToken::new();
     tokio::spawn(cancel_on_signal(shutdown.clone()));
     let limit = config.shutdown_timeout;
@@ -53,8 +53,7 @@ async fn serve(config: Config, shutdown: &CancellationToken) -> anyhow::Result<(
         return Ok(());
     };
     let (stores, app) = prepared?;
-    let catalog = app::catalog(app.clone());
-    let engine = Engine::new(catalog, stores, app::mcp_settings(&app));
+    let engine = Engine::new(app.catalog(), stores, app::mcp_settings(&app));
 
     if config.mode == Mode::Embedded && config.log_format == LogFormat::Pretty {
         say(Banner(&config));
@@ -96,8 +95,9 @@ async fn listen_on(config: &Config, port: u16, variable: Variable) -> anyhow::Re
     match TcpListener::bind(address).await {
         Ok(listener) => Ok(listener),
         Err(error) if error.kind() == ErrorKind::AddrInUse => bail!(
-            "port {port} is in use, perhaps by another notes-mcp. Stop that one, or choose another \
+            "port {port} is in use, perhaps by another {}. Stop that one, or choose another \
              port: {}",
+            config.product.brand().program,
             program::command_with(
                 &[(variable, port.checked_add(1).unwrap_or(1024).to_string())],
                 ""
@@ -129,7 +129,8 @@ impl fmt::Display for Banner<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(config) = *self;
         let url = config.public_url.mcp();
-        let notes = data(config);
+        let Brand { program, title, things, .. } = *config.product.brand();
+        let data = data(config);
         let reach = if config.host.is_loopback() {
             "reachable from this machine only"
         } else {
@@ -145,21 +146,21 @@ impl fmt::Display for Banner<'_> {
         writeln!(
             f,
             r#"
-notes-mcp is running.
+{program} is running.
 
   MCP endpoint   {url}
-  Notes          {notes}
+  {title:14} {data}
   Mode           development, {reach}.
   Sign-in        {sign_in}
 
 Connect a client with nothing but the address; it opens your browser. {url_home} has more.
 
-  Claude Code    claude mcp add --transport http notes {url}
+  Claude Code    claude mcp add --transport http {things} {url}
                  then /mcp in Claude Code, to sign in
   Cursor         in ~/.cursor/mcp.json
-                 {{"mcpServers": {{"notes": {{"url": "{url}"}}}}}}
+                 {{"mcpServers": {{"{things}": {{"url": "{url}"}}}}}}
   VS Code        in .vscode/mcp.json
-                 {{"servers": {{"notes": {{"type": "http", "url": "{url}"}}}}}}
+                 {{"servers": {{"{things}": {{"type": "http", "url": "{url}"}}}}}}
 
 Without a browser, a token serves as well: {token}
 
@@ -168,7 +169,7 @@ Ctrl-C ends the server."#
     }
 }
 
-/// Where the notes are stored, without a database password.
+/// Where the data is stored, without a database password.
 fn data(config: &Config) -> String {
     match config.database.url.expose().strip_prefix("sqlite:") {
         Some(file) => {

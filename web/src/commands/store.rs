@@ -1,4 +1,4 @@
-//! `notes-mcp store`: the memory use of each user in Redis.
+//! The command `store`: the memory use of each user in Redis.
 
 use std::io::{self, Write as _};
 

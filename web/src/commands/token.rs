@@ -1,4 +1,4 @@
-//! `notes-mcp token`
+//! The command `token`
 
 use std::{
     collections::BTreeSet,

@@ -63,10 +63,10 @@ pub(crate) enum ApiError {
     BodyIncomplete(#[source] io::Error),
     /// No exported file has this address, or it has expired.
     #[error("no such export")]
-    ExportNotFound,
+    DownloadNotFound,
     /// The exported file cannot be read because the database is unavailable.
     #[error("database unavailable")]
-    ExportUnavailable,
+    DownloadUnavailable,
     /// No route has this path.
     #[error("no such path")]
     NotFound,
@@ -149,10 +149,10 @@ impl ApiError {
             Self::TooManyBodies { .. } | Self::TooManyRequests(_) => {
                 (StatusCode::TOO_MANY_REQUESTS, "temporarily_unavailable")
             }
-            Self::KeysUnavailable | Self::BodyBudgetExhausted | Self::ExportUnavailable => {
+            Self::KeysUnavailable | Self::BodyBudgetExhausted | Self::DownloadUnavailable => {
                 (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable")
             }
-            Self::NotFound | Self::ExportNotFound => (StatusCode::NOT_FOUND, "not_found"),
+            Self::NotFound | Self::DownloadNotFound => (StatusCode::NOT_FOUND, "not_found"),
             Self::MethodNotAllowed(_) => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::Rejected(status) => (*status, "invalid_request"),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "server_error"),
@@ -215,11 +215,11 @@ impl ApiError {
             Self::BodyIncomplete(_) => {
                 "The request body broke off or was not valid HTTP. Send it again."
             }
-            Self::ExportNotFound => {
+            Self::DownloadNotFound => {
                 "There is no file at this address, or not any more: it is kept for an hour. Ask \
                  for a new export."
             }
-            Self::ExportUnavailable => {
+            Self::DownloadUnavailable => {
                 "The file cannot be read at the moment. Try again in a few seconds."
             }
             Self::NotFound => {
@@ -245,7 +245,7 @@ impl ApiError {
         match self {
             Self::Unauthorized(challenge) => Some((header::WWW_AUTHENTICATE, challenge.header())),
             Self::KeysUnavailable
-            | Self::ExportUnavailable
+            | Self::DownloadUnavailable
             | Self::TooManyBodies { .. }
             | Self::BodyBudgetExhausted => Some((header::RETRY_AFTER, RETRY_AFTER_SECONDS.into())),
             Self::TooManyRequests(wait) => Some((header::RETRY_AFTER, wait.as_secs().into())),
@@ -259,7 +259,7 @@ impl ApiError {
             | Self::DuplicatedHeader(_)
             | Self::ForeignOrigin
             | Self::NotFound
-            | Self::ExportNotFound
+            | Self::DownloadNotFound
             | Self::Rejected(_)
             | Self::Internal => None,
         }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use ::mcp::{About, CallFailure, trace};
-use app::metrics;
+use app::{Brand, metrics};
 use futures_util::FutureExt;
 use http::{HeaderValue, Method, StatusCode, header};
 use oauth::audit::Parties;
@@ -34,13 +34,14 @@ pub(crate) struct ServerFailed;
 /// and counts.
 pub(crate) struct Observed<E> {
     inner: E,
+    brand: Brand,
     probes: Probes,
 }
 
 impl<E> Observed<E> {
     /// Wraps all routes of one listener.
-    pub(crate) fn new(inner: E) -> Self {
-        Self { inner, probes: Probes::default() }
+    pub(crate) fn new(brand: Brand, inner: E) -> Self {
+        Self { inner, brand, probes: Probes::default() }
     }
 }
 
@@ -51,6 +52,7 @@ impl<E: Endpoint<Output = Response>> Endpoint for Observed<E> {
         let started = Instant::now();
         let id = RequestId::of(request.headers());
         request.set_data(id.clone());
+        request.set_data(self.brand);
         let context = Parties::default();
         request.set_data(context.clone());
         let method = request.method().clone();
@@ -305,7 +307,17 @@ mod tests {
         let inner = poem::endpoint::make(|_| async {
             assert!(std::hint::black_box(false), "the password is hunter2");
         });
-        let observed = Observed::new(Named { name: "/x", methods: "GET", inner });
+        let brand = Brand {
+            program: "",
+            worker_program: "",
+            version: "",
+            title: "",
+            things: "",
+            description: "",
+            instructions: "",
+            icon: "",
+        };
+        let observed = Observed::new(brand, Named { name: "/x", methods: "GET", inner });
         let request = Request::builder().header(REQUEST_ID, "mine").finish();
         let mut response = observed.call(request).await.unwrap();
         assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);

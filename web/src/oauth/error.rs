@@ -136,7 +136,7 @@ impl OAuthErrors<'_> {
     }
 
     fn invalid_client_because(self, description: &str, used_basic: bool) -> OAuthError {
-        let challenge = used_basic.then(|| "Basic realm=\"notes-mcp\"".to_owned());
+        let challenge = used_basic.then(|| "Basic realm=\"mcp\"".to_owned());
         OAuthError::InvalidClient(self.body("invalid_client", description), challenge)
     }
 

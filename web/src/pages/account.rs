@@ -45,7 +45,7 @@ pub(crate) struct Account {
 struct SignedOutPage<'a> {
     frame: &'a Frame,
     with: &'a SignInWith,
-    done: Option<&'a str>,
+    done: Option<String>,
 }
 
 #[derive(Template)]
@@ -54,9 +54,9 @@ struct AccountPage<'a> {
     frame: &'a Frame,
     session: &'a Session,
     apps: &'a [ShownApp],
-    used: String,
+    used: Option<String>,
     jobs: String,
-    done: Option<&'a str>,
+    done: Option<String>,
 }
 
 #[derive(Template)]
@@ -87,7 +87,7 @@ impl Account {
     async fn show(&self, request: &Request) -> Result<Response, ErrorPage> {
         let frame = Frame::of(request);
         let done = Fields::of_query(request.uri());
-        let done = done.one("done").and_then(notice);
+        let done = done.one("done").and_then(|done| notice(done, frame.brand.things));
         let Some(session) = self.session(request).await? else {
             let page =
                 SignedOutPage { frame: &frame, with: &sign_in::with(self.app.oauth()), done };
@@ -103,8 +103,8 @@ impl Account {
             .iter()
             .map(|app| self.describe(app))
             .collect();
-        let used = self.app.notes_used(&session.user).await;
-        let used = used.map_err(|error| unavailable(&error))?.to_string();
+        let used = self.app.usage(&session.user).await;
+        let used = used.map_err(|error| unavailable(&error))?;
         let jobs = self.app.jobs_used(&session.user).await;
         let jobs = jobs.map_err(|error| unavailable(&error))?.to_string();
         let page = AccountPage { frame: &frame, session: &session, apps: &apps, used, jobs, done };
@@ -251,14 +251,14 @@ impl Endpoint for Account {
 
 /// The notice about a completed action. Values are from a closed set, so that a link cannot put
 /// text on the page.
-fn notice(done: &str) -> Option<&'static str> {
-    match done {
-        "disconnected" => Some("The app is disconnected."),
-        "all-disconnected" => Some("All apps are disconnected."),
-        "signed-out" => Some("You are signed out."),
-        "deleted" => Some("Your account and all your notes are deleted."),
-        _ => None,
-    }
+fn notice(done: &str, things: &str) -> Option<String> {
+    Some(match done {
+        "disconnected" => "The app is disconnected.".to_owned(),
+        "all-disconnected" => "All apps are disconnected.".to_owned(),
+        "signed-out" => "You are signed out.".to_owned(),
+        "deleted" => format!("Your account and all your {things} are deleted."),
+        _ => return None,
+    })
 }
 
 fn unavailable(error: &Failure) -> ErrorPage {

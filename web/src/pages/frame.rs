@@ -1,6 +1,7 @@
 //! The frame of every page. Templates escape everything; the only style sheet is allowed by a
 //! nonce; pages have no scripts, images or external resources.
 
+use app::Brand;
 use askama::Template;
 use http::{HeaderValue, StatusCode, header};
 use poem::{Request, Response};
@@ -13,16 +14,16 @@ pub(crate) struct Frame {
     pub nonce: String,
     /// The request id, which error pages show.
     pub request_id: String,
+    /// The names of the product.
+    pub brand: Brand,
 }
 
 impl Frame {
     /// The frame of the response to `request`.
     pub(crate) fn of(request: &Request) -> Self {
-        Self::with(request.data::<RequestId>().map_or_else(String::new, ToString::to_string))
-    }
-
-    fn with(request_id: String) -> Self {
-        Self { nonce: uuid::Uuid::new_v4().simple().to_string(), request_id }
+        let request_id = request.data::<RequestId>().map_or_else(String::new, ToString::to_string);
+        let brand = *request.data::<Brand>().expect("the outermost layer sets the brand");
+        Self { nonce: uuid::Uuid::new_v4().simple().to_string(), request_id, brand }
     }
 
     /// Renders a page.

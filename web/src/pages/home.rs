@@ -49,21 +49,21 @@ impl Endpoint for Home {
             url: &url,
             local: public_url.is_loopback(),
             with: sign_in::with(self.app.oauth()),
-            cursor: cursor_link(&url),
-            vscode: vscode_link(&url),
+            cursor: cursor_link(frame.brand.things, &url),
+            vscode: vscode_link(frame.brand.things, &url),
         };
         Ok(frame.show(StatusCode::OK, &page))
     }
 }
 
-fn cursor_link(url: &str) -> String {
+fn cursor_link(name: &str, url: &str) -> String {
     let config = STANDARD.encode(json!({"url": url}).to_string());
     let config: String = form_urlencoded::byte_serialize(config.as_bytes()).collect();
-    format!("cursor://anysphere.cursor-deeplink/mcp/install?name=notes&config={config}")
+    format!("cursor://anysphere.cursor-deeplink/mcp/install?name={name}&config={config}")
 }
 
-fn vscode_link(url: &str) -> String {
-    let config = json!({"name": "notes", "type": "http", "url": url}).to_string();
+fn vscode_link(name: &str, url: &str) -> String {
+    let config = json!({"name": name, "type": "http", "url": url}).to_string();
     let config: String = form_urlencoded::byte_serialize(config.as_bytes()).collect();
     format!("vscode:mcp/install?{config}")
 }
@@ -76,12 +76,12 @@ mod tests {
 
     #[test]
     fn an_install_link_contains_the_whole_configuration() {
-        let link = cursor_link(URL);
+        let link = cursor_link("notes", URL);
         let config = link.split_once("&config=").unwrap().1.replace("%3D", "=");
         let config = STANDARD.decode(config).unwrap();
         assert_eq!(config, br#"{"url":"https://notes.example/mcp"}"#);
 
-        let link = vscode_link(URL);
+        let link = vscode_link("notes", URL);
         let query = link.strip_prefix("vscode:mcp/install?").unwrap();
         let (config, _) = form_urlencoded::parse(query.as_bytes()).next().unwrap();
         let config: serde_json::Value = serde_json::from_str(&config).unwrap();

@@ -1,0 +1,174 @@
+//! Files of a user's notes: the formats, and writing them page by page into a download.
+
+mod archive;
+
+use app::downloads::{Download, DownloadError, Writer};
+use chrono::{DateTime, Utc};
+use entity::DownloadId;
+use mcp::{Caller, UserId};
+use platform::db::{DATABASE, Failure};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use self::archive::Archive;
+use crate::{
+    State,
+    store::{self, Cursor, Note, NotesError, Tag},
+};
+
+/// The maximum size of a file that is offered as a resource, in bytes: it goes into one JSON message.
+pub const MAX_RESOURCE_BYTES: usize = 2 * 1024 * 1024;
+
+/// The number of notes that are in memory at once: at most 20 MB of text, and usually a few hundred
+/// kB.
+const PAGE: u64 = 50;
+
+/// The URI of the resource of a file without its id.
+pub const URI_PREFIX: &str = "notes://exports/";
+
+/// The format of a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum Format {
+    /// A ZIP file with a Markdown file for each note, with front matter.
+    #[default]
+    Zip,
+    /// One JSON document.
+    Json,
+    /// One Markdown document.
+    Markdown,
+}
+
+impl Format {
+    fn extension(self) -> &'static str {
+        match self {
+            Self::Zip => "zip",
+            Self::Json => "json",
+            Self::Markdown => "md",
+        }
+    }
+
+    fn media_type(self) -> &'static str {
+        match self {
+            Self::Zip => "application/zip",
+            Self::Json => "application/json",
+            Self::Markdown => "text/markdown; charset=utf-8",
+        }
+    }
+}
+
+/// Why notes cannot be exported, or an export cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// The notes cannot be read.
+    #[error(transparent)]
+    Notes(#[from] NotesError),
+    /// The file cannot be read or written.
+    #[error(transparent)]
+    Download(#[from] DownloadError),
+    /// The file cannot be encoded.
+    #[error(transparent)]
+    Encoding(#[from] std::io::Error),
+}
+
+impl ExportError {
+    /// The dependency that failed, for the field `dependency` of log events.
+    pub fn dependency(&self) -> Option<&'static str> {
+        match self {
+            Self::Notes(NotesError::Unavailable(_)) => Some(DATABASE),
+            Self::Download(error) => error.dependency(),
+            _ => None,
+        }
+    }
+}
+
+impl From<Failure> for ExportError {
+    fn from(failure: Failure) -> Self {
+        Self::Download(failure.into())
+    }
+}
+
+/// The URI of the resource of a file.
+pub fn uri(id: DownloadId) -> String {
+    format!("{URI_PREFIX}{id}")
+}
+
+/// An export that is being written.
+pub struct Export {
+    owner: UserId,
+    tag: Option<Tag>,
+    file: Writer,
+    archive: Archive,
+    created_at: DateTime<Utc>,
+    position: Option<Cursor>,
+}
+
+/// Begins a file of all notes of a user, or of those with a tag.
+pub async fn begin(
+    state: &State,
+    caller: &Caller,
+    format: Format,
+    tag: Option<Tag>,
+) -> Result<Export, ExportError> {
+    let created_at = state.clock().now();
+    let file_name = format!("notes-{}.{}", created_at.format("%Y-%m-%d"), format.extension());
+    let file = state.downloads().create(caller, file_name, format.media_type()).await?;
+    let archive = Archive::new(format, created_at);
+    Ok(Export { owner: caller.user.clone(), tag, file, archive, created_at, position: None })
+}
+
+impl Export {
+    /// Writes the next page of notes and returns how many notes are in the file. `Ok(None)`: there
+    /// are no more.
+    ///
+    /// A note that changes meanwhile is in the file exactly once, in its old or new version.
+    pub async fn write_page(&mut self, state: &State) -> Result<Option<u64>, ExportError> {
+        let db = state.db_of(&self.owner).in_job();
+        let page = store::whole(&db, &self.owner, self.tag.as_ref(), self.position, PAGE).await?;
+        let Some(last) = page.last() else {
+            return Ok(None);
+        };
+        self.position = Some(last.cursor());
+        let encoded = self.encode(&page)?;
+        self.file.write(&encoded).await?;
+        Ok(Some(self.file.add_items(page.len())))
+    }
+
+    /// Finishes the file, and returns it with the only copy of its URL.
+    pub async fn finish(mut self) -> Result<(Download, String), ExportError> {
+        let empty = Archive::new(Format::Markdown, self.created_at);
+        let rest = std::mem::replace(&mut self.archive, empty).finish()?;
+        self.file.write(&rest).await?;
+        Ok(self.file.finish().await?)
+    }
+
+    /// Deletes what was written.
+    pub async fn discard(self) {
+        self.file.discard().await;
+    }
+
+    fn encode(&mut self, page: &[Note]) -> Result<Vec<u8>, ExportError> {
+        for note in page {
+            self.archive.push(note)?;
+        }
+        Ok(self.archive.take())
+    }
+}
+
+/// Finds the export at a URL: its download URL, or the URI of its resource, which only its owner can
+/// read. `None`: it is any other URL.
+pub async fn find(
+    state: &State,
+    owner: &UserId,
+    url: &str,
+) -> Option<Result<Download, DownloadError>> {
+    if let Some(id) = url.strip_prefix(URI_PREFIX) {
+        return Some(match Uuid::try_parse(id) {
+            Ok(id) => state.downloads().get(owner, DownloadId(id)).await,
+            Err(_not_an_id) => Err(DownloadError::NotFound),
+        });
+    }
+    state.downloads().by_url(url).await
+}

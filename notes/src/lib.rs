@@ -1,0 +1,105 @@
+//! The product: notes that a user keeps across conversations and clients.
+//!
+//! | to … | look at |
+//! |---|---|
+//! | see what the product consists of | [`product`] |
+//! | add a tool, resource or prompt | [`tools`], [`resources`], [`prompts`] |
+//! | read and write notes | [`store`] |
+//! | read and write documents of notes | [`transfer`] |
+//! | notify clients of a change | [`changes`], [`uris`] |
+
+use std::time::Duration;
+
+use app::{Brand, Done, Product, Schedule};
+
+pub mod changes;
+pub mod entity;
+pub mod exports;
+mod migrations;
+mod note_id;
+pub mod prompts;
+pub mod resources;
+mod settings;
+mod state;
+pub mod store;
+pub mod tools;
+pub mod transfer;
+pub mod uris;
+mod words;
+
+pub use self::state::State;
+
+const BRAND: Brand = Brand {
+    program: "notes-mcp",
+    worker_program: "notes-mcp-worker",
+    version: env!("CARGO_PKG_VERSION"),
+    title: "Notes",
+    things: "notes",
+    description: "Reads and writes your own notes.",
+    instructions: include_str!("instructions.txt"),
+    // A sheet with a folded corner.
+    icon: include_str!("icon.svg"),
+};
+
+/// The tables of the product.
+const TABLES: &[&str] = &["note_usage", "notes"];
+
+const SCHEDULES: &[Schedule<State>] = &[Schedule {
+    name: "search-index",
+    when: "2/10 * * * * *",
+    what: "indexes notes that were written by an earlier version",
+    why: "during a deploy, and once for all notes after it; otherwise nothing is left to do",
+    spacing: Duration::from_secs(5),
+    step: |state| {
+        Box::pin(async move {
+            let count = store::index::refresh(state).await?;
+            Ok(Done { count, more: count >= store::index::REFRESH_BATCH })
+        })
+    },
+}];
+
+/// The product.
+pub fn product() -> Product {
+    Product::of::<State>(BRAND)
+        .tools(tools::ALL)
+        .resources(resources::ALL)
+        .prompts(prompts::ALL)
+        .migrations(migrations::all)
+        .tables(TABLES)
+        .schedules(SCHEDULES)
+        .variables(settings::VARIABLES)
+        .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use app::config::env_example;
+
+    use super::*;
+
+    #[test]
+    fn the_example_file_lists_every_variable() {
+        let file = include_str!("../../.env.example");
+        assert_eq!(file, env_example(&product()), "write the second text into .env.example");
+    }
+
+    #[test]
+    fn every_tool_has_a_scope_that_exists_and_a_useful_contract() {
+        for tool in tools::ALL {
+            let entry = tool.entry();
+            let name = entry.definition.name;
+            assert!(oauth::scope::ALL.contains(&entry.scope), "{name}: {}", entry.scope);
+            let description = entry.definition.description;
+            assert!((30..=1_000).contains(&description.len()), "{name}: {description}");
+            assert_eq!(entry.definition.input_schema["type"], "object", "{name}");
+            let output = entry.definition.output_schema.expect("an output schema");
+            assert_eq!(output["type"], "object", "{name}: legacy clients know objects only");
+            let annotations = entry.definition.annotations;
+            let reads = annotations.read_only_hint == Some(true);
+            // Whoever may start a job that only reads may end it.
+            if name != "jobs_cancel" {
+                assert_eq!(reads, entry.scope == oauth::scope::NOTES_READ, "{name}");
+            }
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! The schema of the product, oldest first. A migration is written once and never edited after it has
+//! run anywhere.
+
+#![expect(
+    elided_lifetimes_in_paths,
+    reason = "SeaORM's trait elides them, and an implementation has to be written the same way"
+)]
+
+use migration::MigrationTrait;
+
+mod m20261122_000002_notes;
+mod m20261123_000011_notes_by_title;
+mod m20261128_000015_notes_words;
+mod m20261128_000018_note_usage;
+
+/// All migrations of the product.
+pub(crate) fn all() -> Vec<Box<dyn MigrationTrait>> {
+    vec![
+        Box::new(m20261122_000002_notes::Migration),
+        Box::new(m20261123_000011_notes_by_title::Migration),
+        Box::new(m20261128_000015_notes_words::Migration),
+        Box::new(m20261128_000018_note_usage::Migration),
+    ]
+}

@@ -1,0 +1,73 @@
+//! The prompt `summarize_notes`: what do my notes say about a subject?
+
+use std::collections::BTreeMap;
+
+use mcp::{Call, Completion, Prompt, PromptMessage, PromptResult, ToolError};
+use oauth::scope;
+use platform::{plain, quoted};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::{
+    State,
+    store::{self, PageSize, Words},
+    tools::failed,
+};
+
+pub(super) struct SummarizeNotes;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Arguments {
+    /// What the summary is about: a title or some words.
+    subject: Words,
+}
+
+impl Prompt<State> for SummarizeNotes {
+    const NAME: &'static str = "summarize_notes";
+    const TITLE: &'static str = "Summarize my notes";
+    const DESCRIPTION: &'static str = "Summarizes what the user's notes say about a subject.";
+    const SCOPE: &'static str = scope::NOTES_READ;
+    type Arguments = Arguments;
+
+    async fn get(
+        &self,
+        call: &Call,
+        state: &State,
+        Arguments { subject }: Arguments,
+    ) -> Result<PromptResult, ToolError> {
+        let found =
+            store::find(state, call.user(), &subject, PageSize::default()).await.map_err(failed)?;
+        let mut text = format!(
+            "Summarize what my notes say about {}: the main points first, then what is \
+             still open. Name the notes you rely on.\n\n",
+            quoted(subject.as_str())
+        );
+        if found.notes.is_empty() {
+            text.push_str("A search for it found nothing; try other words with notes_search.");
+        } else {
+            text.push_str("A search found these; read the ones that matter with notes_get:\n");
+            let lines =
+                found.notes.iter().map(|it| format!("- {} (id {})\n", plain(&it.title), it.id));
+            text.extend(lines);
+        }
+        Ok(PromptResult {
+            description: Some(Self::DESCRIPTION.to_owned()),
+            messages: vec![PromptMessage::user(text)],
+        })
+    }
+
+    async fn complete(
+        &self,
+        call: &Call,
+        state: &State,
+        _argument: &str,
+        value: &str,
+        _given: &BTreeMap<String, String>,
+    ) -> Result<Completion, ToolError> {
+        let titles = store::complete_titles(&state.db_of(call.user()), call.user(), value)
+            .await
+            .map_err(failed)?;
+        Ok(Completion::of(titles))
+    }
+}

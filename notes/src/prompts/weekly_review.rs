@@ -1,0 +1,69 @@
+//! The prompt `weekly_review`: what did I write down this week, and what follows from it?
+
+use chrono::Days;
+use mcp::{Call, Prompt, PromptMessage, PromptResult, ToolError};
+use oauth::scope;
+use platform::plain;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::{
+    State,
+    store::{self, Listing, MAX_PAGE, PageSize},
+    tools::failed,
+};
+
+pub(super) struct WeeklyReview;
+
+/// How far the review looks back.
+const WEEK: Days = Days::new(7);
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Arguments {
+    /// What to look at in particular, such as a project or a person.
+    focus: Option<String>,
+}
+
+impl Prompt<State> for WeeklyReview {
+    const NAME: &'static str = "weekly_review";
+    const TITLE: &'static str = "Weekly review";
+    const DESCRIPTION: &'static str = "Goes through the notes that the user wrote in the last seven \
+        days.";
+    const SCOPE: &'static str = scope::NOTES_READ;
+    type Arguments = Arguments;
+
+    async fn get(
+        &self,
+        call: &Call,
+        state: &State,
+        Arguments { focus }: Arguments,
+    ) -> Result<PromptResult, ToolError> {
+        let limit = PageSize::new(u64::from(MAX_PAGE)).map_err(ToolError::internal)?;
+        let listing = Listing { limit, ..Listing::default() };
+        let page =
+            store::list(&state.db_of(call.user()), call.user(), listing).await.map_err(failed)?;
+        let since = state.clock().now() - WEEK;
+        let mut text =
+            "Help me with my weekly review. Group what I wrote by theme, name decisions \
+            and open tasks, and suggest what to do next week."
+                .to_owned();
+        if let Some(focus) = focus {
+            text.extend([" Look at this in particular: ", &focus, "."]);
+        }
+        let of_the_week: Vec<_> = page.notes.iter().filter(|it| it.created_at >= since).collect();
+        if of_the_week.is_empty() {
+            text.push_str("\n\nI wrote no notes in the last seven days.");
+        } else {
+            text.push_str("\n\nMy notes of the last seven days (read them with notes_get):\n");
+            let lines = of_the_week.iter().map(|it| {
+                format!("- {}: {} (id {})\n", it.created_at.date_naive(), plain(&it.title), it.id)
+            });
+            text.extend(lines);
+        }
+        Ok(PromptResult {
+            description: Some(Self::DESCRIPTION.to_owned()),
+            messages: vec![PromptMessage::user(text)],
+        })
+    }
+}

@@ -1,0 +1,124 @@
+//! The state that tools, resources, prompts and schedules share.
+
+use std::{fmt, sync::Arc};
+
+use app::{Platform, Reader, Removed, downloads::Downloads, model::Model};
+use async_trait::async_trait;
+use mcp::{Bus, UserId};
+use oauth::limits::Limiter;
+use platform::{
+    clock::Clock,
+    db::{DATABASE, Database, Failure, Transaction},
+    fetch::Fetcher,
+    public_url::PublicUrl,
+};
+use sea_orm::{ConnectionTrait, DbErr, EntityTrait as _, QueryFilter as _};
+
+use crate::{
+    entity, settings,
+    store::quota::{self, Amount, Used},
+};
+
+/// What the product needs to work. Cheap to clone.
+#[derive(Clone)]
+pub struct State(Arc<Inner>);
+
+struct Inner {
+    platform: Platform,
+    quota: Amount,
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("State")
+    }
+}
+
+impl State {
+    /// The database, for work that no user asks for.
+    pub(crate) fn db(&self) -> &Database {
+        &self.0.platform.db
+    }
+
+    /// The part of the connection pool for what this user asks for, so that other users find a
+    /// connection, too.
+    pub(crate) fn db_of(&self, user: &UserId) -> Database {
+        self.0.platform.db.of_person(user.as_str())
+    }
+
+    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.0.platform.clock
+    }
+
+    pub(crate) fn bus(&self) -> &dyn Bus {
+        &*self.0.platform.bus
+    }
+
+    pub(crate) fn limiter(&self) -> &dyn Limiter {
+        &*self.0.platform.limiter
+    }
+
+    pub(crate) fn fetcher(&self) -> &Fetcher {
+        &self.0.platform.fetcher
+    }
+
+    pub(crate) fn model(&self) -> Option<&Model> {
+        self.0.platform.model.as_deref()
+    }
+
+    pub(crate) fn downloads(&self) -> &Downloads {
+        &self.0.platform.downloads
+    }
+
+    pub(crate) fn public_url(&self) -> &PublicUrl {
+        &self.0.platform.public_url
+    }
+
+    /// The quota of notes for each user.
+    pub(crate) fn quota(&self) -> Amount {
+        self.0.quota
+    }
+}
+
+#[async_trait]
+impl app::State for State {
+    type Settings = Amount;
+
+    fn settings(reader: &mut Reader<'_>) -> Amount {
+        settings::quota(reader)
+    }
+
+    fn new(platform: Platform, quota: Amount) -> Self {
+        Self(Arc::new(Inner { platform, quota }))
+    }
+
+    async fn delete_owned(
+        &self,
+        transaction: &Transaction,
+        user: &UserId,
+    ) -> Result<Removed, Failure> {
+        let count = delete_notes(transaction, user).await?;
+        Ok(Removed { count, one: "note", many: "notes" })
+    }
+
+    async fn account_deleted(&self, user: &UserId) {
+        // The deletion of its job waited for an import that was writing at the same time.
+        if let Err(error) = delete_notes(self.db(), user).await {
+            tracing::warn!(
+                dependency = DATABASE, error = %error,
+                "Could not delete notes that were written while their account was deleted"
+            );
+        }
+    }
+
+    async fn usage(&self, user: &UserId) -> Result<Option<String>, Failure> {
+        let used = quota::usage(&self.db_of(user), user).await?;
+        Ok(Some(Used { used, quota: self.quota() }.to_string()))
+    }
+}
+
+async fn delete_notes(db: &impl ConnectionTrait, user: &UserId) -> Result<u64, DbErr> {
+    let theirs = entity::COLUMN.owner_sub.eq(user.as_str());
+    let deleted = entity::Entity::delete_many().filter(theirs).exec(db).await?;
+    Ok(deleted.rows_affected)
+}

@@ -1,0 +1,134 @@
+//! Where a page of notes ends, so that the next one can begin there.
+
+use std::{borrow::Cow, fmt, str::FromStr};
+
+use crate::note_id::NoteId;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use chrono::{DateTime, Utc};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use uuid::Uuid;
+
+/// The last note of a page, by what the list is ordered by. Unlike a page number it stays right
+/// while notes come and go. To clients it is opaque; it holds nothing but a time and an id, and an
+/// owner's list begins with the owner, so a cursor opens nobody else's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    pub(super) created_at: DateTime<Utc>,
+    pub(super) id: NoteId,
+}
+
+/// The text is not a cursor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the cursor is not one that a list gave: leave it out to begin anew")]
+pub struct NotACursor;
+
+/// The first byte. Another one means that the rest is to be read differently.
+const VERSION: u8 = 1;
+
+/// Version, microseconds, id.
+const BYTES: usize = 1 + 8 + 16;
+
+/// The last microsecond of the year 9999. Both databases keep every time between 1970 and this one,
+/// and SQLite compares them right.
+const LAST_MICROSECOND: i64 = 253_402_300_799_999_999;
+
+impl Cursor {
+    pub(super) fn new(created_at: DateTime<Utc>, id: NoteId) -> Self {
+        Self { created_at, id }
+    }
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut bytes = [VERSION; BYTES];
+        bytes[1..9].copy_from_slice(&self.created_at.timestamp_micros().to_be_bytes());
+        bytes[9..].copy_from_slice(self.id.0.as_bytes());
+        f.write_str(&URL_SAFE_NO_PAD.encode(bytes))
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = NotACursor;
+
+    fn from_str(text: &str) -> Result<Self, NotACursor> {
+        let mut bytes = [0; BYTES];
+        let Ok(BYTES) = URL_SAFE_NO_PAD.decode_slice(text, &mut bytes) else {
+            return Err(NotACursor);
+        };
+        let [VERSION, rest @ ..] = bytes else {
+            return Err(NotACursor);
+        };
+        let Some((micros, id)) = rest.split_first_chunk() else {
+            return Err(NotACursor);
+        };
+        let micros = i64::from_be_bytes(*micros);
+        if !(0..=LAST_MICROSECOND).contains(&micros) {
+            return Err(NotACursor);
+        }
+        let created_at = DateTime::from_timestamp_micros(micros).ok_or(NotACursor)?;
+        let id = Uuid::from_slice(id).map_err(|_wrong_length| NotACursor)?;
+        Ok(Self { created_at, id: NoteId(id) })
+    }
+}
+
+impl Serialize for Cursor {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Cursor {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Cow::<'de, str>::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+impl JsonSchema for Cursor {
+    fn schema_name() -> Cow<'static, str> {
+        "Cursor".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "description": "Where the next page begins, exactly as the previous page gave it.",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_cursor_reads_back(micros in 0..=LAST_MICROSECOND, id: [u8; 16]) {
+            let created_at = DateTime::from_timestamp_micros(micros).unwrap();
+            let cursor = Cursor::new(created_at, NoteId(Uuid::from_bytes(id)));
+            prop_assert_eq!(cursor.to_string().parse(), Ok(cursor));
+        }
+
+        #[test]
+        fn any_text_is_one_cursor_or_none(text in "\\PC*|[A-Za-z0-9_-]{30,38}") {
+            if let Ok(cursor) = text.parse::<Cursor>() {
+                prop_assert_eq!(cursor.to_string(), text);
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_a_cursor_that_databases_can_hold_or_none(bytes: [u8; BYTES]) {
+            let mut bytes = bytes;
+            bytes[0] = VERSION;
+            if let Ok(cursor) = URL_SAFE_NO_PAD.encode(bytes).parse::<Cursor>() {
+                prop_assert!((0..=LAST_MICROSECOND).contains(&cursor.created_at.timestamp_micros()));
+            }
+        }
+    }
+}

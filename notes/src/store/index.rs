@@ -1,0 +1,355 @@
+//! What the databases keep of a note so that it can be found: the words of [`crate::words`], with the
+//! field and the place of each.
+//!
+//! **Postgres** gets a finished `tsvector` in the column `search`, whose own parser and dictionaries
+//! are not used. Besides the words it holds the owner as `=<owner>` and each tag as `#<tag>`, so that
+//! one index answers owner, tag and words together; no word begins with these signs. Postgres keeps
+//! only so many positions; a note with more holds [`UNPLACED`], and what follows what in it is decided
+//! by [`super::question::Question::matches`].
+//!
+//! **SQLite** gets the words of each field as JSON in the column `search`, which a trigger moves to
+//! the FTS5 table `notes_words`.
+//!
+//! The column `search_version` says by which rules a row was indexed. An instance of a version before
+//! these rules leaves a number below 1, and [`refresh`] makes up for it.
+
+use std::{collections::HashMap, fmt::Write as _, mem, ops::ControlFlow};
+
+use mcp::UserId;
+use platform::db::Failure;
+use sea_orm::{
+    ConnectionTrait, DbBackend, FromQueryResult, Statement, Value,
+    sea_query::{Alias, DynIden, Expr, InsertStatement, IntoIden as _, Query, SimpleExpr},
+};
+
+use super::NotesError;
+use crate::{
+    State,
+    entity::{Column, Entity, Model, TagList},
+    note_id::NoteId,
+    words,
+};
+
+/// Bytes of text after which a batch ends, so that its statement stays within its time.
+pub(super) const BATCH_BYTES: usize = 1024 * 1024;
+
+/// The version of the rules of [`crate::words`]. When it changes, a migration makes
+/// `notes_unindexed` an index of all rows below it.
+pub(super) const VERSION: i32 = 1;
+
+/// Rows that one call of [`refresh`] reads and indexes: at most 40 MB of text.
+pub const REFRESH_BATCH: u64 = 100;
+
+/// In the vector of a note whose words do not all have their place there.
+pub(super) const UNPLACED: &str = "~";
+
+/// The last position that Postgres keeps (`MAXENTRYPOS`).
+const LAST_POSITION: usize = 16_383;
+
+/// Positions of one word that Postgres keeps (`MAXNUMPOS`).
+const MOST_POSITIONS: usize = 255;
+
+/// Bytes of words and positions that Postgres takes (`MAXSTRPOS`), less what rounding may add.
+const MOST_BYTES: usize = 1_000_000;
+
+/// Stands between two tags on SQLite, where a phrase must not reach from one to the next. It is no
+/// letter, so no word.
+const BETWEEN_TAGS: &str = " \u{80} ";
+
+/// The columns that only this module and [`mod@super::search`] know.
+pub(super) fn search_column() -> DynIden {
+    Alias::new("search").into_iden()
+}
+
+pub(super) fn version_column() -> DynIden {
+    Alias::new("search_version").into_iden()
+}
+
+/// The statement that inserts notes together with what they are found by.
+pub(super) fn insert(backend: DbBackend, rows: impl IntoIterator<Item = Model>) -> InsertStatement {
+    let columns = [
+        Column::Id,
+        Column::OwnerSub,
+        Column::Title,
+        Column::Body,
+        Column::Tags,
+        Column::CreatedAt,
+        Column::UpdatedAt,
+    ];
+    let columns = columns.into_iter().map(sea_orm::sea_query::IntoIden::into_iden);
+    let mut insert = Query::insert();
+    insert.into_table(Entity).columns(columns.chain([search_column(), version_column()]));
+    for row in rows {
+        let search = of(backend, &row);
+        let values: [Value; 7] = [
+            row.id.into(),
+            row.owner_sub.into(),
+            row.title.into(),
+            row.body.into(),
+            row.tags.into(),
+            row.created_at.into(),
+            row.updated_at.into(),
+        ];
+        let values = values.into_iter().map(Expr::value);
+        insert.values_panic(values.chain([search, Expr::value(VERSION)]));
+    }
+    insert
+}
+
+/// The value of the column `search` for this note.
+pub(super) fn of(backend: DbBackend, note: &Model) -> SimpleExpr {
+    let search = text(backend, &note.owner_sub, &note.title, &note.tags.0, &note.body);
+    if backend == DbBackend::Postgres {
+        Expr::cust_with_values("$1::tsvector", [search])
+    } else {
+        Expr::value(search)
+    }
+}
+
+fn text(backend: DbBackend, owner: &str, title: &str, tags: &[String], body: &str) -> String {
+    if backend == DbBackend::Postgres {
+        vector(owner, title, tags, body)
+    } else {
+        let tags: Vec<String> = tags.iter().map(|tag| joined(tag)).collect();
+        let fields = [joined(title), tags.join(BETWEEN_TAGS), joined(body)];
+        serde_json::Value::from(fields.to_vec()).to_string()
+    }
+}
+
+/// The words of a text, with spaces between them.
+fn joined(text: &str) -> String {
+    let mut joined = String::with_capacity(text.len());
+    let _ended = words::each(text, |word| {
+        if !joined.is_empty() {
+            joined.push(' ');
+        }
+        joined.push_str(word.lexeme);
+        ControlFlow::Continue(())
+    });
+    joined
+}
+
+/// A lexeme in the syntax of `tsvector` and `tsquery`, quoted.
+pub(super) fn lexeme(kind: &str, text: &str) -> String {
+    format!("'{kind}{}'", text.replace('\\', "\\\\").replace('\'', "''"))
+}
+
+/// How much a word counts for, as `ts_rank` has it by default: 1, 0.4 and 0.1.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Weight {
+    Title,
+    Tag,
+    Body,
+}
+
+#[derive(Default)]
+struct Places {
+    places: Vec<(usize, Weight)>,
+    total: usize,
+}
+
+fn vector(owner: &str, title: &str, tags: &[String], body: &str) -> String {
+    let mut vector = Vector::default();
+    vector.add(title, Weight::Title);
+    for tag in tags {
+        vector.add(tag, Weight::Tag);
+    }
+    vector.add(body, Weight::Body);
+    let mut text = lexeme("=", owner);
+    for tag in tags {
+        text.push(' ');
+        text.push_str(&lexeme("#", tag));
+    }
+    vector.write(&mut text);
+    text
+}
+
+#[derive(Default)]
+struct Vector {
+    words: HashMap<String, Places>,
+    position: usize,
+}
+
+impl Vector {
+    fn add(&mut self, text: &str, weight: Weight) {
+        let _ended = words::each(text, |word| {
+            self.position += 1;
+            if !self.words.contains_key(word.lexeme) {
+                self.words.insert(word.lexeme.to_owned(), Places::default());
+            }
+            if let Some(places) = self.words.get_mut(word.lexeme) {
+                places.total += 1;
+                if places.places.len() < MOST_POSITIONS && self.position <= LAST_POSITION {
+                    places.places.push((self.position, weight));
+                }
+            }
+            ControlFlow::Continue(())
+        });
+        // A phrase does not reach from one field to the next.
+        self.position += 1;
+    }
+
+    fn write(&self, out: &mut String) {
+        let bytes: usize = self.words.iter().map(|(word, it)| word.len() + it.bytes()).sum();
+        let is_large = bytes > MOST_BYTES;
+        if is_large || self.words.values().any(|it| it.places.len() < it.total) {
+            out.push_str(" '");
+            out.push_str(UNPLACED);
+            out.push('\'');
+        }
+        for (word, places) in &self.words {
+            out.push_str(" '");
+            out.push_str(word);
+            out.push('\'');
+            places.write(is_large, out);
+        }
+    }
+}
+
+impl Places {
+    fn bytes(&self) -> usize {
+        // A counter, two bytes for each, and rounding.
+        4 + 2 * self.places.len()
+    }
+
+    fn write(&self, is_large: bool, out: &mut String) {
+        let mut sign = ':';
+        for (position, weight) in &self.places {
+            let letter = match weight {
+                Weight::Title => "A",
+                Weight::Tag => "B",
+                Weight::Body if is_large => continue,
+                Weight::Body => "",
+            };
+            write!(out, "{sign}{position}{letter}").expect("writing to a string cannot fail");
+            sign = ',';
+        }
+    }
+}
+
+/// A row that was written by rules before these.
+#[derive(FromQueryResult)]
+struct Outdated {
+    id: NoteId,
+    owner_sub: String,
+    title: String,
+    body: String,
+    tags: TagList,
+    search_version: i32,
+}
+
+/// Indexes some notes, at most [`REFRESH_BATCH`], that an instance of an earlier version has written
+/// or that come from before this index, and gives how many it has found. For the worker's schedule.
+pub async fn refresh(state: &State) -> Result<u64, Failure> {
+    refresh_some(state.db(), None).await
+}
+
+/// Does it for the notes of one person, so that a search finds them at once.
+pub(super) async fn refresh_owned(
+    db: &impl ConnectionTrait,
+    owner: &UserId,
+) -> Result<u64, NotesError> {
+    Ok(refresh_some(db, Some(owner)).await?)
+}
+
+async fn refresh_some(db: &impl ConnectionTrait, owner: Option<&UserId>) -> Result<u64, Failure> {
+    let backend = db.get_database_backend();
+    let condition = if owner.is_some() { "owner_sub = $1 AND" } else { "" };
+    // The version stands in the text, so that the partial index answers.
+    let sql = format!(
+        "SELECT id, owner_sub, title, body, tags, search_version
+        FROM notes WHERE {condition} search_version < {VERSION}
+        ORDER BY owner_sub, search_version LIMIT {REFRESH_BATCH}"
+    );
+    let values: Vec<Value> = owner.map(|it| it.as_str().into()).into_iter().collect();
+    let statement = Statement::from_sql_and_values(backend, sql, values);
+    let rows = Outdated::find_by_statement(statement).all(db).await?;
+    let count = rows.len() as u64;
+    let mut batch = Vec::new();
+    let mut bytes = 0;
+    for row in rows {
+        bytes += row.body.len();
+        batch.push(row);
+        if bytes >= BATCH_BYTES {
+            bytes = 0;
+            db.execute_raw(update(backend, mem::take(&mut batch))).await?;
+        }
+    }
+    if !batch.is_empty() {
+        db.execute_raw(update(backend, batch)).await?;
+    }
+    Ok(count)
+}
+
+/// The statement that gives these rows their index, if they are still what was read: every change
+/// gives a row another version. Rows that are being changed now are left for the next time.
+fn update(backend: DbBackend, rows: Vec<Outdated>) -> Statement {
+    /// With the columns that both databases call so where a list of values names none.
+    const ON_POSTGRES: &str = "UPDATE notes SET search = column3, search_version = $1
+        FROM new_index WHERE notes.id IN (
+            SELECT notes.id FROM notes JOIN new_index ON notes.id = column1
+            WHERE notes.search_version = column2 FOR UPDATE OF notes SKIP LOCKED
+        ) AND notes.id = column1";
+    const ON_SQLITE: &str = "UPDATE notes SET search = column3, search_version = $1
+        FROM new_index WHERE notes.id = column1 AND notes.search_version = column2";
+    let postgres = backend == DbBackend::Postgres;
+    let mut values: Vec<Value> = vec![VERSION.into()];
+    let mut places = Vec::with_capacity(rows.len());
+    for row in rows {
+        let search = text(backend, &row.owner_sub, &row.title, &row.tags.0, &row.body);
+        let place = values.len() + 1;
+        let cast = if postgres { "::tsvector" } else { "" };
+        places.push(format!("(${place}, ${}, ${}{cast})", place + 1, place + 2));
+        values.extend([row.id.into(), row.search_version.into(), search.into()]);
+    }
+    let update = if postgres { ON_POSTGRES } else { ON_SQLITE };
+    let sql = format!("WITH new_index AS (VALUES {}) {update}", places.join(", "));
+    Statement::from_sql_and_values(backend, sql, values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lexeme_is_quoted() {
+        assert_eq!(lexeme("=", "github:1"), "'=github:1'");
+        assert_eq!(lexeme("#", r"it's a \ & b"), r"'#it''s a \\ & b'");
+    }
+
+    /// In the order in which a text has it, which the map has not.
+    fn sorted(vector: &str) -> Vec<&str> {
+        let mut words: Vec<&str> = vector.split(' ').collect();
+        words.sort_unstable();
+        words
+    }
+
+    #[test]
+    fn a_vector_holds_owner_tags_and_words() {
+        let text = vector("dev:ada", "Green teas", &["Drinks".to_owned()], "tea, 茶");
+        let expected =
+            ["'#Drinks'", "'=dev:ada'", "'drink':4B", "'green':1A", "'tea':2A,6", "'茶':7"];
+        assert_eq!(sorted(&text), expected);
+    }
+
+    #[test]
+    fn a_vector_stays_within_the_bounds_of_postgres() {
+        let words =
+            |count: u32| (0..count).map(|it| format!("w{it}")).collect::<Vec<_>>().join(" ");
+        assert!(!vector("o", "", &[], &words(16_000)).contains("'~'"));
+        let long = vector("o", "", &[], &words(17_000));
+        assert!(long.contains("'~'") && long.contains("'w16999'"));
+        assert!(vector("o", "", &[], &"a ".repeat(256)).contains("'~'"));
+
+        let characters: String = ('\u{20000}'..).take(100_000).collect();
+        let large = vector("o", "title", &[], &characters);
+        assert!(large.contains("'~'") && large.contains("'titl':1A"));
+    }
+
+    #[test]
+    fn sqlite_gets_the_words_of_each_field() {
+        let tags = ["a b".to_owned(), "c".to_owned()];
+        let json = text(DbBackend::Sqlite, "dev:ada", "Green teas", &tags, "数据库");
+        assert_eq!(json, "[\"green tea\",\"a b \u{80} c\",\"数据 据库 库\"]");
+    }
+}

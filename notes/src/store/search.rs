@@ -1,0 +1,388 @@
+//! Full-text search. Both databases answer the same question over the same words; what differs is
+//! the syntax of their indexes ([`mod@super::index`]). Why the Postgres index holds the owner and the
+//! tags as words is told in the migration of notes.
+
+use std::fmt::Write as _;
+
+use chrono::{DateTime, Utc};
+use mcp::UserId;
+use platform::db::{OneSearch, is_statement_timeout};
+use schemars::JsonSchema;
+use sea_orm::{
+    ConnectionTrait, DbBackend, FromQueryResult, Statement, Value,
+    sea_query::{Expr, SimpleExpr},
+};
+use serde::Serialize;
+
+use super::{
+    NotesError, PageSize, Tag, Words,
+    index::{self, UNPLACED, lexeme},
+    passages::passages,
+    question::{Alternative, Phrase, Question},
+};
+use crate::{State, entity::TagList, note_id::NoteId};
+
+/// What stands before and after each found word.
+pub const MARK: &str = "**";
+
+/// Pages of candidates that one search reads, at most. More than one are only needed where notes of
+/// thousands of words are asked for a phrase: whether they hold it is decided outside the database.
+const MAX_ROUNDS: u64 = 10;
+
+/// Bytes of the texts that one search reads before it ends with what it has found. A page of the
+/// longest notes is larger, and is read to its end.
+const MAX_TEXT: usize = 8 * 1024 * 1024;
+
+/// Bytes of the index, as Postgres stores them, that one search ranks notes by. Notes that go beyond
+/// are found as well, but come last, the newest first.
+const MAX_RANKED: usize = 8 * 1024 * 1024;
+
+/// Words up to which Postgres ranks a note by how close they stand to each other: it compares each
+/// place of a word with each place of each other word. More words are ranked by how often they occur.
+const MAX_COMPARED: usize = 3;
+
+/// How many times [`index::REFRESH_BATCH`] notes one search indexes before it looks, which takes part
+/// of a second. The worker's schedule does the rest.
+const REFRESH_ROUNDS: usize = 10;
+
+/// What a search found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Hits {
+    /// The notes, the best match first.
+    pub notes: Vec<Hit>,
+    /// Whether there are more: ask with more words.
+    pub more: bool,
+}
+
+/// A note that was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Hit {
+    /// The id, to name the note in other calls.
+    pub id: NoteId,
+    /// The title.
+    pub title: String,
+    /// The passages of the text that match, with `**` around the words that were found; the
+    /// beginning of the text if only the title or a tag matches.
+    pub snippet: String,
+    /// The tags.
+    pub tags: Vec<String>,
+    /// When it was created.
+    pub created_at: DateTime<Utc>,
+    /// When it was last changed.
+    pub updated_at: DateTime<Utc>,
+}
+
+/// Searches as [`search`] does, and before it indexes notes of this person that an instance of an
+/// earlier version has written. A person has one search at a time in this process and, on Postgres,
+/// in all of them; others wait. [`NotesError::TooCostly`] if the database takes too long for it.
+pub async fn find(
+    state: &State,
+    owner: &UserId,
+    words: &Words,
+    limit: PageSize,
+) -> Result<Hits, NotesError> {
+    let db = state.db_of(owner);
+    let _permit = db.search_permit().await?;
+    for _ in 0..REFRESH_ROUNDS {
+        match index::refresh_owned(&db, owner).await {
+            Ok(index::REFRESH_BATCH..) => {}
+            Ok(_) => break,
+            Err(error) => {
+                tracing::warn!(?error, "Could not index outdated notes; searching without them");
+                break;
+            }
+        }
+    }
+    search(&OneSearch::new(db, owner.as_str()), owner, words, limit).await
+}
+
+/// Searches a person's notes, the best match first and of equal ones the newest.
+pub async fn search(
+    db: &impl ConnectionTrait,
+    owner: &UserId,
+    words: &Words,
+    limit: PageSize,
+) -> Result<Hits, NotesError> {
+    let question = Question::parse(words.as_str());
+    if question.is_empty() {
+        return Ok(Hits { notes: Vec::new(), more: false });
+    }
+    let limit = usize::from(limit.get());
+    // One more than asked for says whether there is more.
+    let fetched = limit as u64 + 1;
+    let mut notes = Vec::new();
+    let mut more = true;
+    let mut read = 0;
+    for round in 0..MAX_ROUNDS {
+        let statement = statement(db.get_database_backend(), owner, &question, fetched, round);
+        let found = HitRow::find_by_statement(statement).all(db).await;
+        let rows = found.map_err(|error| match error {
+            error if is_statement_timeout(&error) => NotesError::TooCostly,
+            error => error.into(),
+        })?;
+        let is_last = (rows.len() as u64) < fetched;
+        for row in rows {
+            read += row.body.len();
+            if !row.unplaced || row.matches(&question) {
+                notes.push(row.into_hit(&question));
+            }
+            // A long text takes milliseconds: others get their turn in between.
+            tokio::task::yield_now().await;
+        }
+        if is_last || notes.len() > limit {
+            more = notes.len() > limit;
+            break;
+        }
+        if read > MAX_TEXT {
+            break;
+        }
+    }
+    notes.truncate(limit);
+    Ok(Hits { notes, more })
+}
+
+/// That a note of this owner has a tag.
+pub(super) fn has_tag(backend: DbBackend, owner: &UserId, tag: &Tag) -> SimpleExpr {
+    if backend == DbBackend::Postgres {
+        let both = format!("{} & {}", lexeme("=", owner.as_str()), lexeme("#", tag.as_str()));
+        Expr::cust_with_values("search @@ $1::tsquery", [both])
+    } else {
+        let has = "EXISTS (SELECT 1 FROM json_each(notes.tags) WHERE json_each.value = ?)";
+        Expr::cust_with_values(has, [tag.as_str()])
+    }
+}
+
+#[derive(FromQueryResult)]
+struct HitRow {
+    id: NoteId,
+    title: String,
+    body: String,
+    tags: TagList,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+    /// Whether the database could not tell which words follow each other.
+    unplaced: bool,
+}
+
+impl HitRow {
+    fn matches(&self, question: &Question) -> bool {
+        let tags = self.tags.0.iter().map(String::as_str);
+        question.matches([self.title.as_str(), self.body.as_str()].into_iter().chain(tags))
+    }
+
+    fn into_hit(self, question: &Question) -> Hit {
+        Hit {
+            id: self.id,
+            snippet: passages(&self.body, question),
+            title: self.title,
+            tags: self.tags.0,
+            created_at: self.created_at,
+            updated_at: self.updated_at,
+        }
+    }
+}
+
+fn statement(
+    backend: DbBackend,
+    owner: &UserId,
+    question: &Question,
+    limit: u64,
+    round: u64,
+) -> Statement {
+    let mut statement = match backend {
+        DbBackend::Postgres => postgres(owner, question),
+        _ => sqlite(owner, question),
+    };
+    // Numbers, so nothing that anybody wrote.
+    statement.sql =
+        statement.sql.replace("{page}", &format!("LIMIT {limit} OFFSET {}", limit * round));
+    statement
+}
+
+/// The rows are ranked and limited first, so that the texts of only those are read that are shown.
+const POSTGRES: &str = "
+SELECT notes.id, title, body, tags, notes.created_at, updated_at,
+    notes.search @@ $4::tsquery AS unplaced
+FROM (
+    SELECT id, created_at,
+        CASE WHEN bytes <= {ranked} THEN ts_rank(search, $3::tsquery) ELSE 0 END AS rank
+    FROM (
+        SELECT id, created_at, search, sum(pg_column_size(search)) OVER (
+            ORDER BY created_at DESC, id DESC ROWS UNBOUNDED PRECEDING) AS bytes
+        FROM notes
+        WHERE owner_sub = $1 AND search @@ $2::tsquery
+    ) AS found
+    ORDER BY rank DESC, created_at DESC, id DESC
+    {page}
+) AS best JOIN notes ON notes.id = best.id
+ORDER BY rank DESC, notes.created_at DESC, notes.id DESC";
+
+fn postgres(owner: &UserId, question: &Question) -> Statement {
+    let words = tsquery(question, Placing::Exact);
+    let unplaced = lexeme("", UNPLACED);
+    let theirs = lexeme("=", owner.as_str());
+    let asked = if question.has_phrases() {
+        let candidates = tsquery(question, Placing::Unknown);
+        format!("{theirs} & (({words}) | ({unplaced} & ({candidates})))")
+    } else {
+        format!("{theirs} & ({words})")
+    };
+    // A note without places is only looked at again where they matter.
+    let unplaced = if question.has_phrases() { unplaced } else { String::new() };
+    let ranked = if question.words() > MAX_COMPARED { any_word(question) } else { words };
+    let values: [Value; 4] = [owner.as_str().into(), asked.into(), ranked.into(), unplaced.into()];
+    let sql = POSTGRES.replace("{ranked}", &MAX_RANKED.to_string());
+    Statement::from_sql_and_values(DbBackend::Postgres, sql, values)
+}
+
+/// Asks for any of the words that a question does not exclude.
+fn any_word(question: &Question) -> String {
+    let phrases = question.alternatives.iter().flat_map(|it| &it.with);
+    let words: Vec<String> = phrases.flat_map(lexemes).collect();
+    if words.is_empty() { lexeme("", UNPLACED) } else { words.join(" | ") }
+}
+
+/// What is known about the places of words.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Placing {
+    Exact,
+    /// Finds every note that may match, and others.
+    Unknown,
+}
+
+fn tsquery(question: &Question, placing: Placing) -> String {
+    let alternative = |it: &Alternative| {
+        let excludes = |phrase: &&Phrase| placing == Placing::Exact || phrase.words.len() == 1;
+        let with = it.with.iter().map(|phrase| tsquery_phrase(phrase, placing));
+        let without = it.without.iter().filter(excludes);
+        let without = without.map(|phrase| format!("!{}", tsquery_phrase(phrase, placing)));
+        let parts: Vec<String> = with.chain(without).collect();
+        // Only excludes phrases: every note without places may match, and no other is asked for.
+        if parts.is_empty() { lexeme("", UNPLACED) } else { parts.join(" & ") }
+    };
+    let alternatives: Vec<String> = question.alternatives.iter().map(alternative).collect();
+    format!("({})", alternatives.join(") | ("))
+}
+
+fn tsquery_phrase(phrase: &Phrase, placing: Placing) -> String {
+    let operator = if placing == Placing::Exact { " <-> " } else { " & " };
+    format!("({})", lexemes(phrase).join(operator))
+}
+
+fn lexemes(phrase: &Phrase) -> Vec<String> {
+    let mut words: Vec<String> = phrase.words.iter().map(|word| lexeme("", word)).collect();
+    if let (Some(last), true) = (words.last_mut(), phrase.is_prefix) {
+        last.push_str(":*");
+    }
+    words
+}
+
+const SQLITE: &str = "
+SELECT notes.id, notes.title, notes.body, notes.tags, notes.created_at, notes.updated_at,
+    false AS unplaced
+FROM notes_words JOIN notes ON notes.row = notes_words.rowid
+WHERE notes_words MATCH $1 AND notes.owner_sub = $2
+ORDER BY bm25(notes_words, 0.0, 10.0, 5.0, 1.0), notes.created_at DESC, notes.id DESC
+{page}";
+
+/// FTS5 has no question that only excludes, so an alternative that does is a condition of its own.
+/// Those that ask for something come first.
+const SQLITE_WITHOUT: &str = "
+SELECT notes.id, notes.title, notes.body, notes.tags, notes.created_at, notes.updated_at,
+    false AS unplaced
+FROM notes
+LEFT JOIN (
+    SELECT rowid AS found, bm25(notes_words, 0.0, 10.0, 5.0, 1.0) AS rank
+    FROM notes_words WHERE notes_words MATCH $1
+) ON found = notes.row
+WHERE notes.owner_sub = $2 AND (found IS NOT NULL {without})
+ORDER BY found IS NULL, rank, notes.created_at DESC, notes.id DESC
+{page}";
+
+/// Asks for what is in no note.
+const NO_NOTE: &str = "\"\"";
+
+fn sqlite(owner: &UserId, question: &Question) -> Statement {
+    let (with, without): (Vec<&Alternative>, Vec<&Alternative>) =
+        question.alternatives.iter().partition(|it| !it.with.is_empty());
+    let theirs = |asked: String| format!("owner : \"{}\" AND ({asked})", owner_token(owner));
+    let asked: Vec<String> = with.into_iter().map(fts5).collect();
+    let asked = if asked.is_empty() { NO_NOTE.to_owned() } else { theirs(asked.join(" OR ")) };
+    let mut values: Vec<Value> = vec![asked.into(), owner.as_str().into()];
+    if without.is_empty() {
+        return Statement::from_sql_and_values(DbBackend::Sqlite, SQLITE, values);
+    }
+    let mut conditions = String::new();
+    for alternative in without {
+        values.push(theirs(any_of(&alternative.without)).into());
+        let number = values.len();
+        write!(
+            conditions,
+            " OR notes.row NOT IN (SELECT rowid FROM notes_words WHERE notes_words MATCH ${number})"
+        )
+        .expect("writing to a string cannot fail");
+    }
+    let sql = SQLITE_WITHOUT.replace("{without}", &conditions);
+    Statement::from_sql_and_values(DbBackend::Sqlite, sql, values)
+}
+
+/// The owner as one word of FTS5, as the trigger of `notes` makes it, too.
+fn owner_token(owner: &UserId) -> String {
+    owner.as_str().bytes().fold(String::new(), |mut token, byte| {
+        write!(token, "{byte:02X}").expect("writing to a string cannot fail");
+        token
+    })
+}
+
+fn fts5(alternative: &Alternative) -> String {
+    let with: Vec<String> = alternative.with.iter().map(fts5_phrase).collect();
+    let with = with.join(" AND ");
+    if alternative.without.is_empty() {
+        format!("({with})")
+    } else {
+        format!("(({with}) NOT ({}))", any_of(&alternative.without))
+    }
+}
+
+fn any_of(phrases: &[Phrase]) -> String {
+    phrases.iter().map(fts5_phrase).collect::<Vec<_>>().join(" OR ")
+}
+
+fn fts5_phrase(phrase: &Phrase) -> String {
+    let prefix = if phrase.is_prefix { " *" } else { "" };
+    format!("{{title tags body}} : \"{}\"{prefix}", phrase.words.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn questions_become_tsqueries() {
+        for (text, exact, unknown) in [
+            ("tea", "(('tea'))", "(('tea'))"),
+            ("tea 茶", "(('tea') & ('茶':*))", "(('tea') & ('茶':*))"),
+            ("a.b -c", "(('a' <-> 'b') & !('c'))", "(('a' & 'b') & !('c'))"),
+            ("-a.b", "(!('a' <-> 'b'))", "('~')"),
+            ("a or -b.c", "(('a')) | (!('b' <-> 'c'))", "(('a')) | ('~')"),
+        ] {
+            let question = Question::parse(text);
+            assert_eq!(tsquery(&question, Placing::Exact), exact, "{text}");
+            assert_eq!(tsquery(&question, Placing::Unknown), unknown, "{text}");
+        }
+    }
+
+    #[test]
+    fn questions_become_fts5() {
+        for (text, expected) in [
+            ("tea", r#"({title tags body} : "tea")"#),
+            (
+                "a.b 茶 -c -d",
+                r#"(({title tags body} : "a b" AND {title tags body} : "茶" *) NOT ({title tags body} : "c" OR {title tags body} : "d"))"#,
+            ),
+        ] {
+            assert_eq!(fts5(&Question::parse(text).alternatives[0]), expected, "{text}");
+        }
+        assert_eq!(owner_token(&UserId::new("dev:é")), "6465763AC3A9");
+    }
+}

@@ -1,0 +1,386 @@
+//! What a person writes, parsed once: from here on the type is the proof that every limit holds.
+//!
+//! Each type says its limit in its JSON schema, and again in the sentence that refuses a value,
+//! since the reader of both is a language model that has to get it right at the next try. Lengths
+//! count characters (Unicode scalar values), as JSON Schema does. U+0000 is refused everywhere:
+//! Postgres cannot store it.
+
+use std::{borrow::Cow, collections::HashSet, fmt};
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+
+use super::question::Question;
+
+/// The longest title, in characters.
+pub const MAX_TITLE: usize = 200;
+
+/// The longest body, in characters.
+pub const MAX_BODY: usize = 100_000;
+
+/// The longest tag, in characters.
+pub const MAX_TAG: usize = 40;
+
+/// The most tags of one note.
+pub const MAX_TAGS: usize = 16;
+
+/// The longest question to the search, in characters.
+pub const MAX_WORDS: usize = 200;
+
+/// The most words of one question: what each of them costs the database adds up.
+pub const MAX_QUESTION_WORDS: usize = 32;
+
+/// The most notes of one page.
+pub const MAX_PAGE: u8 = 100;
+
+/// The notes of a page that says nothing about its size.
+pub const DEFAULT_PAGE: u8 = 20;
+
+/// Why a value was refused: a sentence that says the limit and what was given.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Refused(String);
+
+/// The title of a note: one line of 1 to [`MAX_TITLE`] characters, without white space around it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Title(String);
+
+/// The text of a note: at most [`MAX_BODY`] characters, and possibly none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Body(String);
+
+/// A tag: 1 to [`MAX_TAG`] characters on one line, without white space around them. Tags are equal
+/// only if they are written alike.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(transparent)]
+pub struct Tag(String);
+
+/// The tags of a note: at most [`MAX_TAGS`] different ones, in the order in which they were given.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Tags(Vec<Tag>);
+
+/// What to search for: 1 to [`MAX_WORDS`] characters with at most [`MAX_QUESTION_WORDS`] words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Words(String);
+
+/// How many notes a page has: 1 to [`MAX_PAGE`], [`DEFAULT_PAGE`] by default.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct PageSize(u8);
+
+impl Title {
+    /// Trims, then checks.
+    pub fn parse(text: &str) -> Result<Self, Refused> {
+        one_line("a title", text, MAX_TITLE).map(Self)
+    }
+}
+
+impl Body {
+    /// Checks; white space stays as it is.
+    pub fn parse(text: impl Into<String>) -> Result<Self, Refused> {
+        let text = text.into();
+        let length = text.chars().count();
+        if length > MAX_BODY {
+            return Err(Refused(format!(
+                "a body has at most {MAX_BODY} characters, and this one has {length}: split it into \
+                 several notes"
+            )));
+        }
+        if text.contains('\0') {
+            return Err(Refused("a body cannot hold the character U+0000: leave it out".into()));
+        }
+        Ok(Self(text))
+    }
+}
+
+impl Tag {
+    /// Trims, then checks.
+    pub fn parse(text: &str) -> Result<Self, Refused> {
+        one_line("a tag", text, MAX_TAG).map(Self)
+    }
+}
+
+impl Tags {
+    /// Drops repetitions, then counts.
+    pub fn parse(tags: impl IntoIterator<Item = Tag>) -> Result<Self, Refused> {
+        let mut seen = HashSet::new();
+        let tags: Vec<Tag> = tags.into_iter().filter(|it| seen.insert(it.clone())).collect();
+        if tags.len() > MAX_TAGS {
+            return Err(Refused(format!(
+                "a note has at most {MAX_TAGS} tags, and these are {}",
+                tags.len()
+            )));
+        }
+        Ok(Self(tags))
+    }
+
+    /// The tags in their order.
+    pub fn iter(&self) -> std::slice::Iter<'_, Tag> {
+        self.0.iter()
+    }
+
+    pub(super) fn into_list(self) -> crate::entity::TagList {
+        crate::entity::TagList(self.0.into_iter().map(|it| it.0).collect())
+    }
+}
+
+impl<'a> IntoIterator for &'a Tags {
+    type Item = &'a Tag;
+    type IntoIter = std::slice::Iter<'a, Tag>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl Words {
+    /// Trims, then checks. Any text of few enough words is a valid question; it may find nothing.
+    pub fn parse(text: &str) -> Result<Self, Refused> {
+        let text = text.trim();
+        let length = text.chars().count();
+        if length == 0 || length > MAX_WORDS {
+            return Err(Refused(format!(
+                "a search has 1 to {MAX_WORDS} characters, and this one has {length}"
+            )));
+        }
+        // Not worth a refusal: it separates words like any other control character.
+        let text = text.replace('\0', " ");
+        let words = Question::parse(&text).words();
+        if words > MAX_QUESTION_WORDS {
+            return Err(Refused(format!(
+                "a search has at most {MAX_QUESTION_WORDS} words, and this one has {words}: leave out \
+                 those that matter least (in a text without spaces, every character but one counts as \
+                 a word)"
+            )));
+        }
+        Ok(Self(text))
+    }
+}
+
+impl PageSize {
+    /// Checks.
+    pub fn new(size: u64) -> Result<Self, Refused> {
+        match u8::try_from(size) {
+            Ok(size @ 1..=MAX_PAGE) => Ok(Self(size)),
+            _ => {
+                Err(Refused(format!("a page has 1 to {MAX_PAGE} notes, and this asks for {size}")))
+            }
+        }
+    }
+
+    /// How many.
+    pub fn get(self) -> u8 {
+        self.0
+    }
+}
+
+impl Default for PageSize {
+    fn default() -> Self {
+        Self(DEFAULT_PAGE)
+    }
+}
+
+fn one_line(what: &str, text: &str, max: usize) -> Result<String, Refused> {
+    let text = text.trim();
+    let length = text.chars().count();
+    if length == 0 || length > max {
+        return Err(Refused(format!(
+            "{what} has 1 to {max} characters, and this one has {length}"
+        )));
+    }
+    match text.chars().find(|it| it.is_control()) {
+        None => Ok(text.to_owned()),
+        Some(control) => Err(Refused(format!(
+            "{what} is one line without control characters, and this one holds U+{:04X}",
+            u32::from(control)
+        ))),
+    }
+}
+
+/// What the text types have in common: reading the text, and being read.
+macro_rules! text {
+    ($type:ident, $parse:expr, $schema:tt) => {
+        impl $type {
+            /// The text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+
+            /// The text.
+            pub fn into_string(self) -> String {
+                self.0
+            }
+        }
+
+        impl AsRef<str> for $type {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let parse: fn(String) -> Result<Self, Refused> = $parse;
+                parse(String::deserialize(deserializer)?).map_err(D::Error::custom)
+            }
+        }
+
+        schema!($type, $schema);
+    };
+}
+
+/// Written in place, not as a reference: some clients do not follow references.
+macro_rules! schema {
+    ($type:ident, $schema:tt) => {
+        impl JsonSchema for $type {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($type).into()
+            }
+
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!($schema)
+            }
+        }
+    };
+}
+
+text!(Title, |it| Self::parse(&it), {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": MAX_TITLE,
+    "description": "The title: one line.",
+});
+text!(Body, |it| Self::parse(it), {
+    "type": "string",
+    "maxLength": MAX_BODY,
+    "description": "The text, plain or Markdown.",
+});
+text!(Tag, |it| Self::parse(&it), {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": MAX_TAG,
+    "description": "A tag. Upper and lower case are different.",
+});
+text!(Words, |it| Self::parse(&it), {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": MAX_WORDS,
+    "description": "What to search for in titles, tags and texts. All words must occur, in any \
+                    grammatical form and order; at most 32 words. \"quotes\" ask for a phrase, OR for one of two, a \
+                    leading - excludes a word.",
+});
+schema!(Tags, {
+    "type": "array",
+    "maxItems": MAX_TAGS,
+    "items": { "type": "string", "minLength": 1, "maxLength": MAX_TAG },
+    "description": "At most 16 tags of 1 to 40 characters each. Repetitions are dropped.",
+});
+schema!(PageSize, {
+    "type": "integer",
+    "minimum": 1,
+    "maximum": MAX_PAGE,
+    "default": DEFAULT_PAGE,
+    "description": "How many notes to return, 1 to 100.",
+});
+
+impl<'de> Deserialize<'de> for Tags {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::parse(Vec::<Tag>::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+impl<'de> Deserialize<'de> for PageSize {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::new(u64::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_title_is_trimmed_and_counted_in_characters() {
+        assert_eq!(Title::parse("  Grüße \n").unwrap().as_str(), "Grüße");
+        assert!(Title::parse(&"ü".repeat(MAX_TITLE)).is_ok());
+        for (bad, sentence) in [
+            ("", "a title has 1 to 200 characters, and this one has 0"),
+            (" \t", "a title has 1 to 200 characters, and this one has 0"),
+            (&"ü".repeat(201), "a title has 1 to 200 characters, and this one has 201"),
+            (
+                "two\nlines",
+                "a title is one line without control characters, and this one holds U+000A",
+            ),
+        ] {
+            assert_eq!(Title::parse(bad).unwrap_err().to_string(), sentence);
+        }
+    }
+
+    #[test]
+    fn a_body_keeps_its_white_space_and_has_a_limit() {
+        assert_eq!(Body::parse(" a\n").unwrap().as_str(), " a\n");
+        assert!(Body::parse("x".repeat(MAX_BODY)).is_ok());
+        let sentence = Body::parse("x".repeat(MAX_BODY + 1)).unwrap_err().to_string();
+        assert!(sentence.contains("at most 100000 characters"), "{sentence}");
+        assert!(sentence.contains("100001"), "{sentence}");
+        assert!(Body::parse("a\0b").is_err());
+    }
+
+    #[test]
+    fn tags_are_trimmed_counted_and_kept_in_order() {
+        let tags: Tags = serde_json::from_str(r#"["work", " home", "work ", "Work"]"#).unwrap();
+        assert_eq!(serde_json::to_string(&tags).unwrap(), r#"["work","home","Work"]"#);
+
+        let many: Vec<String> = (0..17).map(|it| it.to_string()).collect();
+        let error = serde_json::from_value::<Tags>(many.into()).unwrap_err().to_string();
+        assert_eq!(error, "a note has at most 16 tags, and these are 17");
+        let error = serde_json::from_str::<Tags>(r#"[""]"#).unwrap_err().to_string();
+        assert!(error.starts_with("a tag has 1 to 40 characters, and this one has 0"), "{error}");
+    }
+
+    #[test]
+    fn a_search_has_a_limit_of_words() {
+        let words = |count| vec!["a"; count].join(" ");
+        assert!(Words::parse(&words(MAX_QUESTION_WORDS)).is_ok());
+        let refused = Words::parse(&words(39)).unwrap_err().to_string();
+        assert!(refused.contains("at most 32 words, and this one has 39: leave out"), "{refused}");
+        for many in ["a.".repeat(40), "数".repeat(40), "-a ".repeat(40), "a or ".repeat(40)] {
+            assert!(Words::parse(&many).is_err(), "{many}");
+        }
+        assert!(Words::parse(&"x".repeat(MAX_WORDS)).is_ok());
+    }
+
+    #[test]
+    fn a_page_has_between_1_and_100_notes() {
+        assert_eq!(PageSize::default().get(), 20);
+        assert_eq!(PageSize::new(100).unwrap().get(), 100);
+        for bad in [0, 101, 256, 65_537, u64::MAX] {
+            assert!(PageSize::new(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn schemas_say_the_same_limits() {
+        let schema = |it: Schema| it.to_value();
+        let mut generator = SchemaGenerator::default();
+        let title = schema(Title::json_schema(&mut generator));
+        assert_eq!((&title["minLength"], &title["maxLength"]), (&1.into(), &200.into()));
+        let tags = schema(Tags::json_schema(&mut generator));
+        assert_eq!((&tags["maxItems"], &tags["items"]["maxLength"]), (&16.into(), &40.into()));
+        assert!(Body::json_schema(&mut generator).to_value()["description"].is_string());
+    }
+}

@@ -1,0 +1,101 @@
+//! The statements that change notes, one each, so that the database settles every race. They are
+//! private to the verbs, which publish what they changed.
+
+use chrono::{DateTime, Utc};
+use mcp::UserId;
+use platform::db;
+use sea_orm::{ConnectionTrait, QuerySelect as _, sea_query::Expr};
+use uuid::{NoContext, Timestamp, Uuid};
+
+use super::{Changes, Draft, Note, NotesError, index, quota};
+use crate::{
+    State,
+    entity::{Column, Entity, Model},
+    note_id::NoteId,
+};
+
+pub(super) async fn insert(
+    state: &State,
+    owner: &UserId,
+    draft: Draft,
+) -> Result<Note, NotesError> {
+    let (db, now) = (state.db_of(owner), state.clock().now());
+    let row = Model {
+        id: new_id(now),
+        owner_sub: owner.as_str().to_owned(),
+        title: draft.title.into_string(),
+        body: draft.body.into_string(),
+        tags: draft.tags.into_list(),
+        created_at: now,
+        updated_at: now,
+    };
+    // Before the transaction, since splitting a text into words takes milliseconds.
+    let insert = index::insert(db.get_database_backend(), [row.clone()]);
+    let transaction = db::begin(&db).await?;
+    transaction.execute(&insert).await?;
+    quota::commit(&db, transaction, owner, state.quota()).await?;
+    Ok(row.into())
+}
+
+/// Reads the note and changes it in one transaction: what a note is found by follows from all of it.
+pub(super) async fn update(
+    state: &State,
+    owner: &UserId,
+    id: NoteId,
+    changes: Changes,
+) -> Result<Note, NotesError> {
+    let (db, now) = (state.db_of(owner), state.clock().now());
+    let transaction = db::begin(&db).await?;
+    let found = Entity::owned(owner.as_str(), id).lock_exclusive().one(&transaction).await?;
+    let mut row = found.ok_or(NotesError::NotFound)?;
+    let size = size_of(&row);
+    row.updated_at = now;
+    if let Some(title) = changes.title {
+        row.title = title.into_string();
+    }
+    if let Some(body) = changes.body {
+        row.body = body.into_string();
+    }
+    if let Some(tags) = changes.tags {
+        row.tags = tags.into_list();
+    }
+    Entity::update_owned(owner.as_str(), id)
+        .col_expr(index::search_column(), index::of(db.get_database_backend(), &row))
+        .col_expr(index::version_column(), Expr::value(index::VERSION))
+        .col_expr(Column::Title, Expr::value(row.title.clone()))
+        .col_expr(Column::Body, Expr::value(row.body.clone()))
+        .col_expr(Column::Tags, Expr::value(row.tags.clone()))
+        .col_expr(Column::UpdatedAt, Expr::value(row.updated_at))
+        .exec(&transaction)
+        .await?;
+    if size_of(&row) > size {
+        quota::commit(&db, transaction, owner, state.quota()).await?;
+    } else {
+        transaction.commit().await?;
+    }
+    Ok(row.into())
+}
+
+/// Bytes of a note, for comparison with the same note.
+fn size_of(note: &Model) -> usize {
+    let tags: usize = note.tags.0.iter().map(String::len).sum();
+    note.title.len() + note.body.len() + tags
+}
+
+pub(super) async fn delete(
+    db: &impl ConnectionTrait,
+    owner: &UserId,
+    id: NoteId,
+) -> Result<Note, NotesError> {
+    only(Entity::delete_owned(owner.as_str(), id).exec_with_returning(db).await?)
+}
+
+/// The one row that a statement about one id returned, if it did.
+fn only(rows: Vec<Model>) -> Result<Note, NotesError> {
+    rows.into_iter().next().map(Note::from).ok_or(NotesError::NotFound)
+}
+
+fn new_id(now: DateTime<Utc>) -> NoteId {
+    let seconds = now.timestamp().try_into().unwrap_or_default();
+    NoteId(Uuid::new_v7(Timestamp::from_unix(NoContext, seconds, now.timestamp_subsec_nanos())))
+}

@@ -1,0 +1,39 @@
+//! `notes_create`: keeps a new note.
+
+use mcp::{Call, Tool, ToolAnnotations, ToolError};
+use oauth::scope;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::failed;
+use crate::{
+    State,
+    store::{self, Body, Draft, Note, Tags, Title},
+};
+
+pub(super) struct CreateNote;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Input {
+    title: Title,
+    body: Body,
+    #[serde(default)]
+    tags: Tags,
+}
+
+impl Tool<State> for CreateNote {
+    const NAME: &'static str = "notes_create";
+    const TITLE: &'static str = "Create a note";
+    const DESCRIPTION: &'static str = "Creates a note for the user and returns it with its id. \
+        Search first: if a note on the subject exists, update that one instead.";
+    const SCOPE: &'static str = scope::NOTES_WRITE;
+    const ANNOTATIONS: ToolAnnotations = ToolAnnotations::ADDITIVE;
+    type Input = Input;
+    type Output = Note;
+
+    async fn call(&self, call: &Call, state: &State, input: Input) -> Result<Note, ToolError> {
+        let Input { title, body, tags } = input;
+        store::create(state, call.user(), Draft { title, body, tags }).await.map_err(failed)
+    }
+}

@@ -1,0 +1,79 @@
+//! `notes_delete`: deletes a note after its user has agreed.
+
+use crate::note_id::NoteId;
+use mcp::{Call, Capability, Elicited, Tool, ToolAnnotations, ToolError};
+use oauth::scope;
+use platform::quoted;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::failed_for;
+use crate::{
+    State,
+    store::{self, NoteRef},
+};
+
+pub(super) struct DeleteNote;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Input {
+    /// The id of the note, as `notes_list` or `notes_search` gives it, or its resource URI.
+    id: NoteRef,
+}
+
+/// What the user is asked.
+#[derive(Deserialize, JsonSchema)]
+struct Confirm {
+    /// Delete the note. This cannot be undone.
+    confirm: bool,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Output {
+    /// Whether the note was deleted.
+    deleted: bool,
+    /// The id of the note.
+    id: NoteId,
+    /// The title of the note.
+    title: String,
+    /// Why it was not deleted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+}
+
+impl Tool<State> for DeleteNote {
+    const NAME: &'static str = "notes_delete";
+    const TITLE: &'static str = "Delete a note";
+    const DESCRIPTION: &'static str = "Deletes one of the user's notes for good. Where the client \
+        can ask, the user is asked first and may refuse; `deleted` says what happened.";
+    const SCOPE: &'static str = scope::NOTES_WRITE;
+    const ANNOTATIONS: ToolAnnotations = ToolAnnotations::DESTRUCTIVE;
+    type Input = Input;
+    type Output = Output;
+
+    async fn call(
+        &self,
+        call: &Call,
+        state: &State,
+        Input { id: NoteRef(id) }: Input,
+    ) -> Result<Output, ToolError> {
+        let note =
+            store::get(&state.db_of(call.user()), call.user(), id).await.map_err(failed_for(id))?;
+        // A client that cannot ask has its own way to confirm what is marked as destructive.
+        if call.can_ask(Capability::ElicitationForm) {
+            let question =
+                format!("Delete the note {}? This cannot be undone.", quoted(&note.title));
+            let refused = match call.elicit::<Confirm>("confirm", question)? {
+                Elicited::Accepted(Confirm { confirm: true }) => None,
+                Elicited::Accepted(_) | Elicited::Declined => Some("The user said no."),
+                Elicited::Cancelled => Some("The user closed the question without deciding."),
+            };
+            if refused.is_some() {
+                return Ok(Output { deleted: false, id, title: note.title, reason: refused });
+            }
+        }
+        let note = store::delete(state, call.user(), id).await.map_err(failed_for(id))?;
+        Ok(Output { deleted: true, id, title: note.title, reason: None })
+    }
+}

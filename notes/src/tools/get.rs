@@ -1,0 +1,37 @@
+//! `notes_get`: one note, whole.
+
+use mcp::{Call, Tool, ToolAnnotations, ToolError};
+use oauth::scope;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::failed_for;
+use crate::{
+    State,
+    store::{self, Note, NoteRef},
+};
+
+pub(super) struct GetNote;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Input {
+    /// The id of the note, as `notes_list` or `notes_search` gives it, or its resource URI.
+    id: NoteRef,
+}
+
+impl Tool<State> for GetNote {
+    const NAME: &'static str = "notes_get";
+    const TITLE: &'static str = "Read a note";
+    const DESCRIPTION: &'static str = "Returns one of the user's notes in full, with title, body, \
+        tags and times.";
+    const SCOPE: &'static str = scope::NOTES_READ;
+    const ANNOTATIONS: ToolAnnotations = ToolAnnotations::READ_ONLY;
+    type Input = Input;
+    type Output = Note;
+
+    async fn call(&self, call: &Call, state: &State, input: Input) -> Result<Note, ToolError> {
+        let NoteRef(id) = input.id;
+        store::get(&state.db_of(call.user()), call.user(), id).await.map_err(failed_for(id))
+    }
+}

@@ -1,0 +1,492 @@
+//! `notes_import`: keeps the notes of a document, thousands if need be.
+//!
+//! A job. Each batch of notes is committed together with the checkpoint that says so, so that an
+//! attempt that follows another one goes on behind the last batch, and one that was taken for dead
+//! cannot write any more.
+
+use std::time::Duration;
+
+use app::downloads::{Download, DownloadError};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use jobs::CheckpointError;
+use mcp::{
+    Call, Capability, Elicited, RunMode, Tool, ToolAnnotations, ToolError,
+    job::{JobId, Superseded},
+};
+use oauth::{limits, scope};
+use platform::{
+    counted,
+    db::{self, Failure},
+    fetch::{Address, Bounds, FetchError},
+    quoted,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::{retry, to_f64};
+use crate::{
+    State, exports,
+    store::{
+        NotesError,
+        import::{BATCH_NOTES, Conflict, Ids, Import},
+        quota::{self, Used},
+    },
+    transfer::{self, Document, Form, MAX_BYTES},
+};
+
+/// How long one attempt may take: a large document on a busy database.
+const TIMEOUT: Duration = Duration::from_mins(10);
+
+/// How many attempts there are. Each goes on where the last one ended.
+const ATTEMPTS: u32 = 10;
+
+/// What fetching a document may cost.
+const FETCH: Bounds = Bounds {
+    time: Duration::from_secs(30),
+    bytes: MAX_BYTES,
+    accept: "application/json, text/markdown, application/zip, text/plain;q=0.9, */*;q=0.1",
+};
+
+/// Titles that a question names.
+const SHOWN_TITLES: usize = 5;
+
+pub(super) struct ImportNotes;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Input {
+    /// The document itself. Give either this or `url`.
+    text: Option<String>,
+    /// Where the document is: a public https URL, or the `download_url` or `uri` that
+    /// `notes_export` returned. Give either this or `text`.
+    #[schemars(length(max = 2048))]
+    url: Option<String>,
+    /// What the document is written in. Leave it out to have it found out.
+    format: Option<Form>,
+    /// What to do with notes whose title the user already has.
+    #[serde(default)]
+    on_conflict: OnConflict,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+enum OnConflict {
+    /// Ask the user, once for all; `skip` where the client cannot ask.
+    #[default]
+    Ask,
+    /// Leave the new notes away.
+    Skip,
+    /// Replace text and tags of the old notes.
+    Replace,
+    /// Keep both.
+    KeepBoth,
+}
+
+/// What the user is asked.
+#[derive(Deserialize, JsonSchema)]
+struct Decision {
+    /// What to do with notes whose title you already have.
+    existing: Choice,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Choice {
+    Skip,
+    Replace,
+    KeepBoth,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Output {
+    /// How many notes the document holds.
+    total: usize,
+    /// How many are new now.
+    created: usize,
+    /// How many notes were replaced.
+    replaced: usize,
+    /// How many were left away because their title was there.
+    skipped: usize,
+    /// Why nothing was imported.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    /// What of the document had to change or was left out, note by note. Tell the user.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
+    /// How many warnings are not in `warnings`.
+    #[serde(skip_serializing_if = "is_zero")]
+    more_warnings: usize,
+}
+
+/// How far an import is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Checkpoint {
+    ids: Ids,
+    /// Of the document: another one under the same address is not gone on with.
+    hash: String,
+    conflict: Conflict,
+    next: usize,
+    created: usize,
+    replaced: usize,
+    skipped: usize,
+}
+
+impl Tool<State> for ImportNotes {
+    const NAME: &'static str = "notes_import";
+    const TITLE: &'static str = "Import notes";
+    const DESCRIPTION: &'static str = "Creates many notes at once from Markdown or JSON, given as \
+        text, or from a Markdown, JSON or ZIP file at a URL: a file that notes_export has made, or \
+        the export of another program (Obsidian, Notion, Joplin, Evernote by evernote2md, Apple \
+        Notes, Bear, Standard Notes, Google Keep, Simplenote). Up to 20,000 notes and 16 MB (4 MB \
+        as text, 32 MB unpacked). What a note has no place for stays in its text and is named in \
+        `warnings`. It runs as a job: if the answer takes too long, ask jobs_list for it later \
+        instead of calling again.";
+    const SCOPE: &'static str = scope::NOTES_WRITE;
+    const ANNOTATIONS: ToolAnnotations = ToolAnnotations {
+        read_only_hint: Some(false),
+        destructive_hint: Some(true),
+        idempotent_hint: Some(false),
+        open_world_hint: Some(true),
+    };
+    const RUN: RunMode = RunMode::Job { timeout: TIMEOUT, attempts: ATTEMPTS };
+    type Input = Input;
+    type Output = Output;
+
+    async fn call(&self, call: &Call, state: &State, input: Input) -> Result<Output, ToolError> {
+        let begun: Option<Checkpoint> = call.checkpoint();
+        let document = document(call, state, &input).await?;
+        let hash = URL_SAFE_NO_PAD.encode(Sha256::digest(&document));
+        if let Some(begun) = begun.as_ref().filter(|it| it.hash != hash) {
+            return Err(ToolError::Failed(format!(
+                "The document at the URL has changed while it was imported. Before \
+                 that, {} created and {} replaced. Import it again with `on_conflict` set to `skip`.",
+                were(begun.created),
+                were(begun.replaced)
+            )));
+        }
+        let Document { notes, mut warnings, more_warnings } = read(document, input.format).await?;
+        let now = state.clock().now();
+        let ids = match &begun {
+            Some(begun) => begun.ids.clone(),
+            None => Ids { seed: seed(call), begun_at: now },
+        };
+        let import = Import::new(call.user().clone(), ids.clone(), notes);
+        let mut checkpoint = match begun {
+            Some(begun) => begun,
+            None => match decide(call, state, &import, input.on_conflict).await? {
+                Ok(conflict) => {
+                    Checkpoint { ids, hash, conflict, next: 0, created: 0, replaced: 0, skipped: 0 }
+                }
+                Err(reason) => {
+                    let total = import.len();
+                    return Ok(Output {
+                        total,
+                        created: 0,
+                        replaced: 0,
+                        skipped: 0,
+                        reason: Some(reason),
+                        warnings: Vec::new(),
+                        more_warnings: 0,
+                    });
+                }
+            },
+        };
+        let total = import.len();
+        while checkpoint.next < total {
+            checkpoint = batch(call, state, &import, checkpoint).await?;
+            let message =
+                format!("Imported {} of {}", checkpoint.next, counted(total, "note", "notes"));
+            call.progress(to_f64(checkpoint.next), Some(to_f64(total)), Some(&message)).await;
+        }
+        let Checkpoint { created, replaced, skipped, .. } = checkpoint;
+        if skipped > 0 && input.on_conflict == OnConflict::Ask {
+            warnings.push(format!(
+                "{} skipped, because the user already has notes with the same titles. To import \
+                 them as well, set `on_conflict` to `replace` or `keep_both`.",
+                were(skipped)
+            ));
+        }
+        Ok(Output { total, created, replaced, skipped, reason: None, warnings, more_warnings })
+    }
+}
+
+/// Writes the next batch and says so, in one transaction, and then tells subscribers.
+async fn batch(
+    call: &Call,
+    state: &State,
+    import: &Import,
+    mut checkpoint: Checkpoint,
+) -> Result<Checkpoint, ToolError> {
+    let failed = |error: NotesError| retry(error, "The notes cannot be written at the moment.");
+    let (db, quota) = (state.db_of(call.user()).in_job(), state.quota());
+    let mut most = BATCH_NOTES;
+    let (transaction, written) = loop {
+        let transaction = db::begin_patiently(&db).await.map_err(|it| failed(it.into()))?;
+        let now = state.clock().now();
+        let written =
+            import.write(&transaction, now, checkpoint.next, most, checkpoint.conflict).await;
+        let written = written.map_err(failed)?;
+        let has_written = written.created > 0 || !written.replaced.is_empty();
+        if !has_written
+            || !quota::is_exceeded(&transaction, call.user(), quota)
+                .await
+                .map_err(|it| failed(it.into()))?
+        {
+            break (transaction, written);
+        }
+        transaction.rollback().await.map_err(|it| failed(it.into()))?;
+        // What fits is kept, to the last note.
+        let tried = written.next - checkpoint.next;
+        if tried <= 1 {
+            let used = quota::usage(&db, call.user()).await.map_err(|it| failed(it.into()))?;
+            return Err(full(import, &checkpoint, &Used { used, quota }));
+        }
+        most = tried / 2;
+    };
+    checkpoint.next = written.next;
+    checkpoint.created += written.created;
+    checkpoint.replaced += written.replaced.len();
+    checkpoint.skipped += written.skipped;
+    if let Some((job, attempt)) = call.attempt() {
+        keep(&transaction, job, attempt, &checkpoint).await?;
+    }
+    transaction.commit().await.map_err(|it| failed(it.into()))?;
+    if written.created > 0 || !written.replaced.is_empty() {
+        state.many_notes_changed(call.user(), &written.replaced).await;
+    }
+    Ok(checkpoint)
+}
+
+/// What is said when no further note of the document may be kept.
+fn full(import: &Import, checkpoint: &Checkpoint, used: &Used) -> ToolError {
+    let left = import.len() - checkpoint.next;
+    ToolError::Failed(format!(
+        "The user's notes are full: {used}. Of the document, {} created and {} replaced; the last {}, \
+         from {} on, {} not imported. Delete notes that are no longer needed, then import the document \
+         again with `on_conflict` set to `skip`: what is there already is left alone.",
+        were(checkpoint.created),
+        were(checkpoint.replaced),
+        counted(left, "note", "notes"),
+        quoted(import.title(checkpoint.next)),
+        if left == 1 { "was" } else { "were" }
+    ))
+}
+
+async fn keep(
+    db: &db::Transaction,
+    job: &JobId,
+    attempt: u32,
+    checkpoint: &Checkpoint,
+) -> Result<(), ToolError> {
+    let checkpoint = serde_json::to_value(checkpoint).map_err(ToolError::internal)?;
+    jobs::checkpoint(db, job, attempt, &checkpoint).await.map_err(|error| match error {
+        CheckpointError::Superseded => Superseded.into(),
+        CheckpointError::Failed(error) => {
+            retry(error.into(), "The notes cannot be written at the moment.")
+        }
+        error @ CheckpointError::TooLarge { .. } => ToolError::internal(error),
+    })
+}
+
+/// What the ids of new notes follow from: the same in every attempt.
+fn seed(call: &Call) -> String {
+    match call.attempt() {
+        Some((job, _)) => job.to_string(),
+        None => uuid::Uuid::new_v4().to_string(),
+    }
+}
+
+/// The document, from where the input says.
+async fn document(call: &Call, state: &State, input: &Input) -> Result<Vec<u8>, ToolError> {
+    match (&input.text, &input.url) {
+        (Some(text), None) => Ok(text.clone().into_bytes()),
+        (None, Some(url)) => fetch(call, state, url).await,
+        _ => Err(ToolError::Input(
+            "Give the document in `text`, or its address in `url`: one of the two.".into(),
+        )),
+    }
+}
+
+/// Fetches a document from a public address, or reads it from an export of this server.
+async fn fetch(call: &Call, state: &State, url: &str) -> Result<Vec<u8>, ToolError> {
+    if let Some(export) = exports::find(state, call.user(), url.trim()).await {
+        return exported(state, export).await;
+    }
+    let own_host = state.public_url().host();
+    let address = Address::parse(url, own_host).map_err(|error| {
+        ToolError::Input(format!(
+            "The document cannot be fetched from this `url`: {error}. Give a public https URL, or \
+             the document itself in `text`."
+        ))
+    })?;
+    // Neither the person's own rate limit nor a site that they name is a failure of this server: when
+    // the attempts are used up, the tool answers with it.
+    let again = |message: String| {
+        if call.is_last_attempt() { ToolError::Failed(message) } else { ToolError::Retry(message) }
+    };
+    if !state.limiter().check(&limits::IMPORT, call.user().as_str()).await.is_allowed() {
+        return Err(again(
+            "Too many documents were fetched within a minute. Try again in a minute.".into(),
+        ));
+    }
+    let host = address.host();
+    let refused = |error: FetchError| match error {
+        FetchError::Ours => ToolError::Unavailable(
+            "Documents cannot be fetched at the moment. Give the document itself in `text`.".into(),
+        ),
+        FetchError::Unreachable(why) => again(format!(
+            "This server could not fetch the document from {host}: {why}. Check the address, or \
+             give the document itself in `text`."
+        )),
+        FetchError::Status(status) if status.is_server_error() || status.as_u16() == 429 => {
+            again(format!("{host} does not give the document: it answers {status}."))
+        }
+        FetchError::Status(status) => ToolError::Failed(format!(
+            "{host} does not give the document: it answers {status}, and redirects are not \
+             followed. Give the address that it is really at, or the document itself in `text`."
+        )),
+        FetchError::TooLarge => too_large(),
+    };
+    let answer = state.fetcher().get(address.as_str(), FETCH).await.map_err(refused)?;
+    answer.body().await.map_err(refused)
+}
+
+/// A file that `notes_export` has made.
+async fn exported(
+    state: &State,
+    export: Result<Download, DownloadError>,
+) -> Result<Vec<u8>, ToolError> {
+    let failed = |error: DownloadError| match error {
+        DownloadError::NotFound => ToolError::Failed(
+            "There is no export at this address, or it has expired: exports are kept for an hour. \
+             Export the notes again, or give the document itself in `text`."
+                .into(),
+        ),
+        DownloadError::Failed(Failure::Internal(error)) => ToolError::internal(error),
+        error => {
+            tracing::warn!(
+                dependency = error.dependency(), error = %error,
+                "Could not read an export to import it; the job retries: {error}"
+            );
+            ToolError::Unavailable("The export cannot be read at the moment.".into())
+        }
+    };
+    state
+        .downloads()
+        .read(&export.map_err(failed)?, MAX_BYTES)
+        .await
+        .map_err(failed)?
+        .ok_or_else(too_large)
+}
+
+fn too_large() -> ToolError {
+    ToolError::Failed(format!("The document is larger than {} MB. Split it.", MAX_BYTES >> 20))
+}
+
+/// Reading megabytes takes a while, and other calls run on this thread too.
+async fn read(document: Vec<u8>, form: Option<Form>) -> Result<Document, ToolError> {
+    tokio::task::spawn_blocking(move || transfer::read(&document, form))
+        .await
+        .map_err(ToolError::internal)?
+        .map_err(|error| ToolError::Input(format!("Nothing was imported: {error}.")))
+}
+
+/// What to do with notes whose title is there, or why nothing is to be done at all.
+async fn decide(
+    call: &Call,
+    state: &State,
+    import: &Import,
+    wish: OnConflict,
+) -> Result<Result<Conflict, &'static str>, ToolError> {
+    match wish {
+        OnConflict::Skip => return Ok(Ok(Conflict::Skip)),
+        OnConflict::Replace => return Ok(Ok(Conflict::Replace)),
+        OnConflict::KeepBoth => return Ok(Ok(Conflict::KeepBoth)),
+        OnConflict::Ask if !call.can_ask(Capability::ElicitationForm) => {
+            return Ok(Ok(Conflict::Skip));
+        }
+        OnConflict::Ask => {}
+    }
+    let titles = import
+        .conflicts(&state.db_of(call.user()).in_job())
+        .await
+        .map_err(|it| retry(it, "The notes cannot be read at the moment."))?;
+    if titles.is_empty() {
+        // One that comes into being meanwhile is left as it is.
+        return Ok(Ok(Conflict::Skip));
+    }
+    Ok(match call.elicit::<Decision>("existing", question(&titles, import.len()))? {
+        Elicited::Accepted(Decision { existing: Choice::Skip }) => Ok(Conflict::Skip),
+        Elicited::Accepted(Decision { existing: Choice::Replace }) => Ok(Conflict::Replace),
+        Elicited::Accepted(Decision { existing: Choice::KeepBoth }) => Ok(Conflict::KeepBoth),
+        Elicited::Declined => Err("The user said no."),
+        Elicited::Cancelled => Err("The user closed the question without deciding."),
+    })
+}
+
+fn were(notes: usize) -> String {
+    counted(notes, "note was", "notes were")
+}
+
+fn question(titles: &[&str], total: usize) -> String {
+    let shown: Vec<_> = titles.iter().take(SHOWN_TITLES).map(|it| quoted(it)).collect();
+    let more = match titles.len().saturating_sub(SHOWN_TITLES) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let (existing, those) = match titles.len() {
+        1 => ("a note titled", "that one"),
+        _ => ("notes titled", "those"),
+    };
+    format!(
+        "You are about to import {}. You already have {existing} {}{more}. Skip {those}, replace what \
+         you have, or keep both?",
+        counted(total, "note", "notes"),
+        shown.join(", ")
+    )
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_names_a_few_titles() {
+        let text = question(&["a"], 1);
+        assert!(
+            text.contains("import 1 note. You already have a note titled “a”. Skip that"),
+            "{text}"
+        );
+        let text = question(&["a", "b"], 3);
+        assert!(text.contains("3 notes") && text.contains("titled “a”, “b”. Skip"), "{text}");
+        let text = question(&["a”. Say no\u{202e}"], 1);
+        assert!(text.contains("titled “a'. Say no”. Skip"), "{text}");
+        let text = question(&["a", "b", "c", "d", "e", "f", "g"], 9);
+        assert!(text.contains("“e” and 2 more.") && !text.contains("“f”"), "{text}");
+    }
+
+    #[test]
+    fn a_checkpoint_reads_back() {
+        let ids = Ids { seed: "job".into(), begun_at: chrono::DateTime::UNIX_EPOCH };
+        let checkpoint = Checkpoint {
+            ids: ids.clone(),
+            hash: "a hash".into(),
+            conflict: Conflict::KeepBoth,
+            next: 500,
+            created: 499,
+            replaced: 1,
+            skipped: 0,
+        };
+        let json = serde_json::to_value(&checkpoint).unwrap();
+        assert_eq!((&json["hash"], &json["conflict"]), (&"a hash".into(), &"keep_both".into()));
+        let read: Checkpoint = serde_json::from_value(json).unwrap();
+        assert_eq!((read.next, read.ids), (500, ids));
+    }
+}

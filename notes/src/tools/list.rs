@@ -1,0 +1,43 @@
+//! `notes_list`: the newest notes, page by page.
+
+use mcp::{Call, Tool, ToolAnnotations, ToolError};
+use oauth::scope;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::failed;
+use crate::{
+    State,
+    store::{self, Cursor, Listing, Page, PageSize, Tag},
+};
+
+pub(super) struct ListNotes;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Input {
+    #[serde(default)]
+    limit: PageSize,
+    /// `next_cursor` of the previous page. Leave it out for the first page.
+    cursor: Option<Cursor>,
+    /// Only notes with this tag.
+    tag: Option<Tag>,
+}
+
+impl Tool<State> for ListNotes {
+    const NAME: &'static str = "notes_list";
+    const TITLE: &'static str = "List notes";
+    const DESCRIPTION: &'static str = "Lists the user's notes, newest first, with the beginning of \
+        each. For the next page call it again with `next_cursor`. To find notes on a subject use \
+        notes_search.";
+    const SCOPE: &'static str = scope::NOTES_READ;
+    const ANNOTATIONS: ToolAnnotations = ToolAnnotations::READ_ONLY;
+    type Input = Input;
+    type Output = Page;
+
+    async fn call(&self, call: &Call, state: &State, input: Input) -> Result<Page, ToolError> {
+        let Input { limit, cursor, tag } = input;
+        let listing = Listing { limit, cursor, tag };
+        store::list(&state.db_of(call.user()), call.user(), listing).await.map_err(failed)
+    }
+}

@@ -1,0 +1,39 @@
+//! `notes_search`: full-text search.
+
+use mcp::{Call, Tool, ToolAnnotations, ToolError};
+use oauth::scope;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::failed;
+use crate::{
+    State,
+    store::{self, Hits, PageSize, Words},
+};
+
+pub(super) struct SearchNotes;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Input {
+    /// Words that must all occur, in any form. "In quotes" for a phrase, OR between alternatives,
+    /// -word to exclude.
+    query: Words,
+    #[serde(default)]
+    limit: PageSize,
+}
+
+impl Tool<State> for SearchNotes {
+    const NAME: &'static str = "notes_search";
+    const TITLE: &'static str = "Search notes";
+    const DESCRIPTION: &'static str = "Searches titles, bodies and tags of the user's notes, best \
+        match first, with the matching passages. Read a whole note with notes_get.";
+    const SCOPE: &'static str = scope::NOTES_READ;
+    const ANNOTATIONS: ToolAnnotations = ToolAnnotations::READ_ONLY;
+    type Input = Input;
+    type Output = Hits;
+
+    async fn call(&self, call: &Call, state: &State, input: Input) -> Result<Hits, ToolError> {
+        store::find(state, call.user(), &input.query, input.limit).await.map_err(failed)
+    }
+}

@@ -1,0 +1,48 @@
+//! `notes_update`: changes parts of a note.
+
+use mcp::{Call, Tool, ToolAnnotations, ToolError};
+use oauth::scope;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::failed_for;
+use crate::{
+    State,
+    store::{self, Body, Changes, Note, NoteRef, Tags, Title},
+};
+
+pub(super) struct UpdateNote;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Input {
+    /// The id of the note, as `notes_list` or `notes_search` gives it, or its resource URI.
+    id: NoteRef,
+    title: Option<Title>,
+    body: Option<Body>,
+    tags: Option<Tags>,
+}
+
+impl Tool<State> for UpdateNote {
+    const NAME: &'static str = "notes_update";
+    const TITLE: &'static str = "Change a note";
+    const DESCRIPTION: &'static str = "Changes a note and returns it. What you leave out (or \
+        send as null or empty text) stays as it is; `body` and `tags` replace the old ones as a \
+        whole, so read the note first.";
+    const SCOPE: &'static str = scope::NOTES_WRITE;
+    const ANNOTATIONS: ToolAnnotations = ToolAnnotations::DESTRUCTIVE;
+    type Input = Input;
+    type Output = Note;
+
+    async fn call(&self, call: &Call, state: &State, input: Input) -> Result<Note, ToolError> {
+        let Input { id: NoteRef(id), title, body, tags } = input;
+        let changes = Changes { title, body, tags };
+        if changes == Changes::default() {
+            return Err(ToolError::Input(
+                "Nothing to change: give at least one of `title`, `body` and `tags`. An empty text \
+                 counts as left out.".into(),
+            ));
+        }
+        store::update(state, call.user(), id, changes).await.map_err(failed_for(id))
+    }
+}

@@ -1,0 +1,431 @@
+//! A note while it is read: what each field of it says, what has no place in a note, and the limits.
+
+use chrono::{DateTime, Utc};
+use platform::counted;
+use serde_json::Value;
+
+use super::{Incoming, dates, shorten, shown, tags};
+use crate::store::{Body, Draft, MAX_BODY, MAX_TAG, MAX_TAGS, MAX_TITLE, Tag, Tags, Title};
+
+/// The title of a note that has neither a title nor a text.
+const UNTITLED: &str = "Untitled";
+
+/// Characters of a value in a warning.
+const SHOWN: usize = 60;
+
+/// Fields that a warning names.
+const SHOWN_FIELDS: usize = 8;
+
+/// Characters of a title that are left for `(2 of 3)`.
+const PART_LABEL: usize = 20;
+
+/// A note before its limits are applied.
+#[derive(Debug, Default)]
+pub(super) struct Raw {
+    /// Whether an export of this server has written it: it is taken over to the letter.
+    pub(super) is_own: bool,
+    pub(super) title: Option<String>,
+    pub(super) body: String,
+    pub(super) tags: Vec<String>,
+    pub(super) created_at: Option<DateTime<Utc>>,
+    pub(super) updated_at: Option<DateTime<Utc>>,
+    /// Front matter that has no place in a note, as it was written. It goes before the body.
+    pub(super) kept: Vec<String>,
+    /// The names of the fields in [`Self::kept`].
+    pub(super) kept_fields: Vec<String>,
+    /// Whether [`Self::kept`] is TOML.
+    pub(super) is_toml: bool,
+    pub(super) warnings: Vec<String>,
+}
+
+/// What a key of front matter or JSON means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Field {
+    Title,
+    Tags,
+    Created,
+    Updated,
+    Folder,
+}
+
+/// The meaning of a key, in any of the spellings that programs use.
+pub(super) fn field(key: &str) -> Option<Field> {
+    let key: String =
+        key.chars().filter(|it| it.is_alphanumeric()).flat_map(char::to_lowercase).collect();
+    Some(match key.as_str() {
+        "title" => Field::Title,
+        "tags" | "tag" | "keywords" | "keyword" | "labels" | "label" => Field::Tags,
+        "createdat"
+        | "created"
+        | "date"
+        | "datecreated"
+        | "createddate"
+        | "createdtime"
+        | "timecreated"
+        | "creationdate"
+        | "creationtime"
+        | "createdon"
+        | "ctime"
+        | "createdtimestamp"
+        | "createdtimestampusec" => Field::Created,
+        "updatedat"
+        | "updated"
+        | "dateupdated"
+        | "updateddate"
+        | "updatedtime"
+        | "updatedon"
+        | "modified"
+        | "modifiedat"
+        | "datemodified"
+        | "modifieddate"
+        | "modifiedtime"
+        | "modifiedon"
+        | "modificationdate"
+        | "modificationtime"
+        | "lastmod"
+        | "lastmodified"
+        | "lastmodifiedat"
+        | "lastmodifieddate"
+        | "lastmodifiedtime"
+        | "lastupdated"
+        | "lastupdatedat"
+        | "lastedited"
+        | "lasteditedat"
+        | "lasteditedtime"
+        | "mtime"
+        | "usereditedtimestampusec" => Field::Updated,
+        "folder" | "notebook" => Field::Folder,
+        _ => return None,
+    })
+}
+
+/// What became of a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// The note has it now.
+    Used,
+    /// It holds no value.
+    Empty,
+    /// It must be kept as it was written.
+    Unused,
+}
+
+impl Raw {
+    /// Takes over the value of a field; `key` is its name in the document.
+    pub(super) fn take(&mut self, key: &str, field: Field, value: &Value) -> Taken {
+        match field {
+            Field::Title => self.take_title(value),
+            Field::Tags => self.take_tags(value),
+            Field::Created => self.take_time(key, value, |it| &mut it.created_at),
+            Field::Updated => self.take_time(key, value, |it| &mut it.updated_at),
+            Field::Folder => self.take_folder(value),
+        }
+    }
+
+    fn take_title(&mut self, value: &Value) -> Taken {
+        let Some(title) = scalar(value) else { return Taken::Unused };
+        if title.trim().is_empty() {
+            Taken::Empty
+        } else if self.title.is_some() {
+            Taken::Unused
+        } else {
+            self.title = Some(title);
+            Taken::Used
+        }
+    }
+
+    fn take_tags(&mut self, value: &Value) -> Taken {
+        let mut found = Vec::new();
+        if !tags::collect(value, &mut found) {
+            return Taken::Unused;
+        }
+        let taken = if found.is_empty() { Taken::Empty } else { Taken::Used };
+        self.add_tags(found);
+        taken
+    }
+
+    /// Adds the tags that are not there yet.
+    pub(super) fn add_tags(&mut self, tags: impl IntoIterator<Item = String>) {
+        for tag in tags {
+            if !self.tags.contains(&tag) {
+                self.tags.push(tag);
+            }
+        }
+    }
+
+    fn take_time(
+        &mut self,
+        key: &str,
+        value: &Value,
+        place: fn(&mut Self) -> &mut Option<DateTime<Utc>>,
+    ) -> Taken {
+        match dates::read(value) {
+            Ok(None) => Taken::Empty,
+            Ok(Some(time)) => match place(self) {
+                Some(other) if *other != time => Taken::Unused,
+                place => {
+                    *place = Some(time);
+                    Taken::Used
+                }
+            },
+            Err(dates::NotADate) => {
+                let text = scalar(value).unwrap_or_else(|| value.to_string());
+                self.warnings.push(format!(
+                    "`{}` is not a date that can be read (“{}”)",
+                    shown(key, SHOWN),
+                    shown(&text, SHOWN)
+                ));
+                Taken::Unused
+            }
+        }
+    }
+
+    fn take_folder(&mut self, value: &Value) -> Taken {
+        match scalar(value).as_deref().map(str::trim) {
+            None => Taken::Unused,
+            Some("") => Taken::Empty,
+            Some(folder) => {
+                let folder = one_line(folder);
+                self.warnings.push(format!("its folder “{}” became a tag", shown(&folder, SHOWN)));
+                self.add_tags([folder]);
+                Taken::Used
+            }
+        }
+    }
+
+    /// Keeps a field as it was written.
+    pub(super) fn keep(&mut self, key: &str, text: &str) {
+        self.kept.push(text.trim_end_matches(['\n', '\r']).to_owned());
+        self.kept_fields.push(format!("`{}`", shown(&one_line(key), SHOWN)));
+    }
+
+    /// The note, in several parts if it is too long for one, and what had to change for it.
+    pub(super) fn finish(mut self) -> (Vec<Incoming>, Vec<String>) {
+        let tags = self.fitting_tags();
+        if let Some(warning) = self.kept_warning() {
+            self.warnings.push(warning);
+        }
+        let title = self.fitting_title();
+        let body = self.whole_body();
+        let parts = parts(&body);
+        if parts.len() > 1 {
+            self.warnings.push(format!(
+                "its text is longer than {MAX_BODY} characters and became {} notes",
+                parts.len()
+            ));
+        }
+        let (created_at, updated_at) = (self.created_at, self.updated_at);
+        let count = parts.len();
+        let notes = parts.into_iter().enumerate().map(|(index, body)| {
+            let title = match count {
+                1 => title.clone(),
+                count => format!(
+                    "{} ({} of {count})",
+                    shorten(&title, MAX_TITLE - PART_LABEL),
+                    index + 1
+                ),
+            };
+            let draft = Draft {
+                title: Title::parse(&title).expect("it is one line, and was shortened"),
+                body: Body::parse(body).expect("it holds no U+0000, and was split"),
+                tags: tags.clone(),
+            };
+            Incoming { draft, created_at, updated_at }
+        });
+        (notes.collect(), self.warnings)
+    }
+
+    /// At most [`MAX_TAGS`] tags of at most [`MAX_TAG`] characters; the others are kept in the text.
+    fn fitting_tags(&mut self) -> Tags {
+        let mut tags: Vec<Tag> = Vec::new();
+        let mut left = Vec::new();
+        for tag in std::mem::take(&mut self.tags) {
+            match Tag::parse(&tag) {
+                Ok(tag) if tags.len() < MAX_TAGS => {
+                    if !tags.contains(&tag) {
+                        tags.push(tag);
+                    }
+                }
+                _ => left.push(tag),
+            }
+        }
+        if !left.is_empty() {
+            self.warnings.push(format!(
+                "kept in its text, because a note has at most {MAX_TAGS} tags of 1 to {MAX_TAG} \
+                 characters: {}",
+                counted(left.len(), "tag", "tags")
+            ));
+            let list = Value::from(left).to_string();
+            self.kept.push(if self.is_toml {
+                format!("tags = {list}")
+            } else {
+                format!("tags: {list}")
+            });
+        }
+        Tags::parse(tags).expect("they were counted")
+    }
+
+    fn kept_warning(&self) -> Option<String> {
+        let fields = &self.kept_fields;
+        let more = match fields.len().checked_sub(SHOWN_FIELDS) {
+            None | Some(0) => String::new(),
+            Some(more) => format!(" and {more} more"),
+        };
+        let shown = fields.get(..SHOWN_FIELDS.min(fields.len()))?.join(", ");
+        (!fields.is_empty())
+            .then(|| format!("kept in its text, because a note has no place for it: {shown}{more}"))
+    }
+
+    /// One line of at most [`MAX_TITLE`] characters. A title that is longer goes into the text, whole.
+    fn fitting_title(&mut self) -> String {
+        let given = self.title.take().unwrap_or_default();
+        let title = one_line(&given);
+        if title.is_empty() {
+            let line = first_line(&self.body);
+            if line.is_empty() {
+                self.warnings.push(format!("it has no title and is named “{UNTITLED}”"));
+                return UNTITLED.to_owned();
+            }
+            return shorten_to(&line, MAX_TITLE);
+        }
+        let length = title.chars().count();
+        if length <= MAX_TITLE {
+            return title;
+        }
+        self.warnings.push(format!(
+            "its title has {length} characters and was shortened to {MAX_TITLE}; the whole title is \
+             in its text"
+        ));
+        self.body = format!("{title}\n\n{}", self.body);
+        shorten_to(&title, MAX_TITLE)
+    }
+
+    fn whole_body(&mut self) -> String {
+        let mut body = std::mem::take(&mut self.body);
+        if !self.kept.is_empty() {
+            let fence = if self.is_toml { "+++" } else { "---" };
+            body = format!("{fence}\n{}\n{fence}\n\n{body}", self.kept.join("\n"));
+        }
+        if body.contains('\0') {
+            self.warnings.push("the character U+0000 in its text was replaced by U+FFFD".into());
+            body = body.replace('\0', "\u{fffd}");
+        }
+        body
+    }
+}
+
+/// The text of a string, number or boolean; empty for `null`.
+pub(super) fn scalar(value: &Value) -> Option<String> {
+    match value {
+        Value::Null => Some(String::new()),
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(truth) => Some(truth.to_string()),
+        Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+/// White space and control characters become single spaces.
+pub(super) fn one_line(text: &str) -> String {
+    if text.trim() == text && !text.chars().any(char::is_control) {
+        return text.to_owned();
+    }
+    let spaced: String = text.chars().map(|it| if it.is_control() { ' ' } else { it }).collect();
+    let words: Vec<_> = spaced.split_whitespace().collect();
+    words.join(" ")
+}
+
+/// The first line that says something: rules and empty lines do not.
+pub(super) fn first_line(text: &str) -> String {
+    let lines = || text.lines().map(one_line).filter(|it| !it.is_empty());
+    lines()
+        .find(|it| it.chars().any(char::is_alphanumeric))
+        .map(|it| without_list_mark(&it).to_owned())
+        .or_else(|| lines().next())
+        .unwrap_or_default()
+}
+
+/// A line without `- ` or `- [ ] ` before it.
+fn without_list_mark(line: &str) -> &str {
+    let item = ["- [ ] ", "- [x] ", "- ", "* ", "> "].iter().find_map(|it| line.strip_prefix(it));
+    item.map(str::trim).filter(|it| !it.is_empty()).unwrap_or(line)
+}
+
+/// At most `max` characters, with “…” at the end if there were more.
+fn shorten_to(text: &str, max: usize) -> String {
+    if text.chars().count() <= max {
+        return text.to_owned();
+    }
+    let start: String = text.chars().take(max - 1).collect();
+    format!("{}…", start.trim_end())
+}
+
+/// Pieces of at most [`MAX_BODY`] characters, which end with a line where one ends.
+fn parts(body: &str) -> Vec<&str> {
+    let mut parts = Vec::new();
+    let mut rest = body;
+    while let Some((most, _)) = rest.char_indices().nth(MAX_BODY) {
+        let end = rest[..most].rfind('\n').map_or(most, |it| it + 1);
+        let (part, after) = rest.split_at(end);
+        parts.push(part);
+        rest = after;
+    }
+    if parts.is_empty() || !rest.is_empty() {
+        parts.push(rest);
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_exceeds_a_limit_stays_in_the_text() {
+        let long = "x".repeat(255);
+        let raw = Raw {
+            title: Some(long.clone()),
+            body: "text".into(),
+            tags: (0..20).map(|it| it.to_string()).chain(["y".repeat(41)]).collect(),
+            ..Raw::default()
+        };
+        let (notes, warnings) = raw.finish();
+        let Draft { title, body, tags } = &notes[0].draft;
+        assert_eq!((title.as_str().chars().count(), tags.iter().count()), (MAX_TITLE, MAX_TAGS));
+        assert!(title.as_str().ends_with('…'));
+        let expected = format!(
+            "---\ntags: [\"16\",\"17\",\"18\",\"19\",\"{}\"]\n---\n\n{long}\n\ntext",
+            "y".repeat(41)
+        );
+        assert_eq!(body.as_str(), expected);
+        assert_eq!(warnings.len(), 2, "{warnings:?}");
+    }
+
+    #[test]
+    fn a_long_text_becomes_several_notes() {
+        let lines = "ü line\n".repeat(MAX_BODY / 3);
+        for body in [lines, "x".repeat(MAX_BODY * 2 + 1)] {
+            let raw = Raw { title: Some("Long".into()), body: body.clone(), ..Raw::default() };
+            let (notes, warnings) = raw.finish();
+            let titles: Vec<_> = notes.iter().map(|it| it.draft.title.as_str()).collect();
+            assert_eq!(titles, ["Long (1 of 3)", "Long (2 of 3)", "Long (3 of 3)"]);
+            let whole: String = notes.iter().map(|it| it.draft.body.as_str()).collect();
+            assert!(whole == body, "nothing is lost");
+            assert_eq!(warnings.len(), 1, "{warnings:?}");
+        }
+    }
+
+    #[test]
+    fn a_note_without_title_is_named_after_its_text() {
+        for (body, title) in [
+            ("", UNTITLED),
+            ("\n---\nWarning: 5 mg\n", "Warning: 5 mg"),
+            ("🎉\n", "🎉"),
+            ("- [ ] Milk\n- [ ] Eggs", "Milk"),
+            ("a\0b", "a b"),
+        ] {
+            let (notes, _) = Raw { body: body.into(), ..Raw::default() }.finish();
+            assert_eq!(notes[0].draft.title.as_str(), title, "{body:?}");
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! Splits a text into words: the one rule by which notes are indexed, questions are read and
+//! passages are marked, on every database.
+//!
+//! - Letters are folded ([`fold`]): case, accents, width and spelling variants do not matter.
+//! - Everything that is neither letter nor digit separates words, so the parts of a file name, a URL,
+//!   an e-mail address or `ABC-1234` are words of their own. An emoji is a word.
+//! - Words of ASCII letters are stemmed as English. No word is dropped as too common.
+//! - Scripts that are written without spaces, and Hangul, whose particles follow the noun without
+//!   one, are split into overlapping pairs of characters: `数据库` becomes `数据`, `据库`, `库`.
+//!   Consecutive pairs find any substring of two characters or more, and since every character
+//!   begins exactly one word, a single character is found as the prefix of a word.
+//!
+//! A change of these rules needs a new [`crate::store::index::VERSION`].
+
+use std::{mem, ops::ControlFlow, ops::Range};
+
+use rust_stemmers::{Algorithm, Stemmer};
+use unicode_normalization::char::compose;
+
+use self::fold::Piece;
+
+mod fold;
+
+pub(crate) use fold::is_drawn_on_the_one_before;
+
+/// Characters of one word, at most. A longer one continues as the next word, in the index and in the
+/// question alike: Postgres takes lexemes of at most 2,046 bytes.
+const MAX_LENGTH: usize = 64;
+
+/// One word of a text.
+#[derive(Debug)]
+pub(crate) struct Word<'a> {
+    /// What the index holds for it.
+    pub(crate) lexeme: &'a str,
+    pub(crate) kind: Kind,
+    /// Where it stands in the text.
+    pub(crate) span: Range<usize>,
+    /// Where its first character ends in the text; of a [`Kind::Whole`] word, all of it.
+    pub(crate) head_end: usize,
+}
+
+/// How a word relates to those beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// It stands for itself.
+    Whole,
+    /// Two characters of a run without spaces; the next word begins with the second of them.
+    Pair,
+    /// The last character of such a run.
+    Last,
+}
+
+/// Calls `see` for each word of the text, in order, until it breaks.
+pub(crate) fn each<F>(text: &str, see: F) -> ControlFlow<()>
+where
+    F: FnMut(Word<'_>) -> ControlFlow<()>,
+{
+    let mut splitter = Splitter::new(see);
+    for (start, character) in text.char_indices() {
+        let span = start..start + character.len_utf8();
+        let mut flow = ControlFlow::Continue(());
+        fold::fold(character, |piece| {
+            if flow.is_continue() {
+                flow = splitter.push(piece, &span);
+            }
+        });
+        flow?;
+    }
+    splitter.close()
+}
+
+/// A character of a run without spaces.
+struct Unit {
+    character: char,
+    span: Range<usize>,
+}
+
+struct Splitter<F> {
+    see: F,
+    stemmer: Stemmer,
+    /// The word that is being read, folded. Empty while a run is being read.
+    word: String,
+    length: usize,
+    span: Range<usize>,
+    /// The last one or two characters of the run that is being read: the last may still be changed by
+    /// a mark that follows.
+    run: Vec<Unit>,
+    pair: String,
+}
+
+impl<F: FnMut(Word<'_>) -> ControlFlow<()>> Splitter<F> {
+    fn new(see: F) -> Self {
+        Self {
+            see,
+            stemmer: Stemmer::create(Algorithm::English),
+            word: String::new(),
+            length: 0,
+            span: 0..0,
+            run: Vec::with_capacity(2),
+            pair: String::new(),
+        }
+    }
+
+    fn push(&mut self, piece: Piece, span: &Range<usize>) -> ControlFlow<()> {
+        match piece {
+            Piece::Letter(letter) => {
+                self.close_run()?;
+                self.push_letter(letter, span)
+            }
+            Piece::Unspaced(character) => {
+                self.close_word()?;
+                self.push_unit(character, span)
+            }
+            Piece::Mark(mark) => self.push_mark(mark, span),
+            Piece::Accent(accent) => {
+                self.push_accent(accent, span);
+                ControlFlow::Continue(())
+            }
+            Piece::Pictograph(character) => {
+                self.close()?;
+                let mut buffer = [0; 4];
+                (self.see)(Word {
+                    lexeme: character.encode_utf8(&mut buffer),
+                    kind: Kind::Whole,
+                    span: span.clone(),
+                    head_end: span.end,
+                })
+            }
+            Piece::Ignored => ControlFlow::Continue(()),
+            Piece::Separator => self.close(),
+        }
+    }
+
+    fn push_letter(&mut self, letter: char, span: &Range<usize>) -> ControlFlow<()> {
+        if self.length == MAX_LENGTH {
+            self.close_word()?;
+        }
+        if self.word.is_empty() {
+            self.span.start = span.start;
+        }
+        self.word.push(letter);
+        self.length += 1;
+        self.span.end = span.end;
+        ControlFlow::Continue(())
+    }
+
+    fn push_unit(&mut self, character: char, span: &Range<usize>) -> ControlFlow<()> {
+        if let Some(last) = self.run.last_mut()
+            && let Some(composed) = compose(last.character, character)
+        {
+            last.character = composed;
+            last.span.end = span.end;
+            return ControlFlow::Continue(());
+        }
+        if self.run.len() == 2 {
+            self.see_pair()?;
+            self.run.remove(0);
+        }
+        self.run.push(Unit { character, span: span.clone() });
+        ControlFlow::Continue(())
+    }
+
+    /// A mark that is part of the spelling, such as a vowel sign: it belongs to the word before it.
+    fn push_mark(&mut self, mark: char, span: &Range<usize>) -> ControlFlow<()> {
+        if !self.run.is_empty() {
+            return self.push_unit(mark, span);
+        }
+        let Some(last) = self.word.chars().next_back() else {
+            return ControlFlow::Continue(());
+        };
+        if let Some(composed) = compose(last, mark) {
+            self.word.pop();
+            self.word.push(composed);
+            self.span.end = span.end;
+            return ControlFlow::Continue(());
+        }
+        self.push_letter(mark, span)
+    }
+
+    /// An accent is dropped, unless it makes a letter of its own.
+    fn push_accent(&mut self, accent: char, span: &Range<usize>) {
+        if let Some(last) = self.run.last_mut() {
+            last.span.end = span.end;
+        } else if let Some(last) = self.word.chars().next_back() {
+            if let Some(letter) = fold::letter_with(last, accent) {
+                self.word.pop();
+                self.word.push(letter);
+            }
+            self.span.end = span.end;
+        }
+    }
+
+    fn close(&mut self) -> ControlFlow<()> {
+        self.close_word()?;
+        self.close_run()
+    }
+
+    fn close_word(&mut self) -> ControlFlow<()> {
+        if self.word.is_empty() {
+            return ControlFlow::Continue(());
+        }
+        let word = mem::take(&mut self.word);
+        self.length = 0;
+        let span = self.span.clone();
+        let head_end = span.end;
+        let flow = if word.bytes().all(|byte| byte.is_ascii_lowercase()) {
+            let lexeme = self.stemmer.stem(&word);
+            (self.see)(Word { lexeme: &lexeme, kind: Kind::Whole, span, head_end })
+        } else {
+            (self.see)(Word { lexeme: &word, kind: Kind::Whole, span, head_end })
+        };
+        // Keeps the allocation for the next word.
+        self.word = word;
+        self.word.clear();
+        flow
+    }
+
+    fn close_run(&mut self) -> ControlFlow<()> {
+        if self.run.len() == 2 {
+            self.see_pair()?;
+        }
+        let Some(last) = self.run.pop() else {
+            return ControlFlow::Continue(());
+        };
+        self.run.clear();
+        let mut buffer = [0; 4];
+        (self.see)(Word {
+            lexeme: last.character.encode_utf8(&mut buffer),
+            kind: Kind::Last,
+            head_end: last.span.end,
+            span: last.span,
+        })
+    }
+
+    fn see_pair(&mut self) -> ControlFlow<()> {
+        let [first, second] = &self.run[..] else {
+            return ControlFlow::Continue(());
+        };
+        self.pair.clear();
+        self.pair.push(first.character);
+        self.pair.push(second.character);
+        (self.see)(Word {
+            lexeme: &self.pair,
+            kind: Kind::Pair,
+            span: first.span.start..second.span.end,
+            head_end: first.span.end,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,108 @@
+//! `/exports/…`: files for download ([`app::downloads`]).
+//!
+//! The URL is the only credential, so it must not leak: responses are not cached, the file runs in
+//! a sandbox and sends no referrer, and the path is not logged.
+
+use std::io;
+
+use app::{
+    App,
+    downloads::{Download, DownloadError},
+};
+use futures_util::stream;
+use http::{HeaderValue, Method, header};
+use poem::{Body, Endpoint, Request, Response};
+
+use crate::{http::error::ApiError, instance::Instance};
+
+/// The path of a file.
+pub(crate) const PATH: &str = "/exports/:token";
+
+/// The endpoint.
+pub(crate) struct Downloads {
+    app: App,
+}
+
+impl Downloads {
+    /// The endpoint of one instance.
+    pub(crate) fn new(instance: &Instance) -> Self {
+        Self { app: instance.app.clone() }
+    }
+}
+
+impl Endpoint for Downloads {
+    type Output = Response;
+
+    async fn call(&self, request: Request) -> poem::Result<Response> {
+        let has_body = match *request.method() {
+            Method::GET => true,
+            Method::HEAD => false,
+            _ => return Err(ApiError::MethodNotAllowed(METHODS).into()),
+        };
+        let token = request.raw_path_param("token").unwrap_or_default();
+        let file = self.app.downloads().by_token(token).await.map_err(api_error)?;
+        let body = if has_body { body(self.app.clone(), file.clone()) } else { Body::empty() };
+        let mut response = Response::builder()
+            .content_type(&file.media_type)
+            .header(header::CONTENT_LENGTH, file.bytes)
+            .body(body);
+        let headers = response.headers_mut();
+        for (name, value) in HEADERS {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        // Our own file names: letters, digits, dots and dashes.
+        let attachment = format!("attachment; filename=\"{}\"", file.file_name);
+        if let Ok(attachment) = HeaderValue::try_from(attachment) {
+            headers.insert(header::CONTENT_DISPOSITION, attachment);
+        }
+        Ok(response)
+    }
+}
+
+/// The methods of this path.
+pub(crate) const METHODS: &str = "GET, HEAD";
+
+const HEADERS: [(header::HeaderName, &str); 5] = [
+    (header::CACHE_CONTROL, "private, no-store"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'; sandbox"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (header::HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+];
+
+/// Streams the file in chunks, as fast as the client reads. If a chunk is missing, or the access
+/// with which the file was created is revoked, the connection is aborted, so that the client does
+/// not mistake a part of the file for the whole.
+fn body(app: App, file: Download) -> Body {
+    let pieces = stream::try_unfold((app, file, 0), async |(app, file, number)| {
+        if app.oauth().revoked().is_denied(file.authority()) {
+            tracing::info!("Aborted a download: the access that created the file was revoked");
+            return Err(io::Error::other(DownloadError::NotFound));
+        }
+        match app.downloads().chunk(&file, number).await {
+            Ok(None) => Ok(None),
+            Ok(Some(bytes)) => Ok(Some((bytes, (app, file, number + 1)))),
+            Err(error) => {
+                tracing::warn!(
+                    dependency = error.dependency(), error = ?error,
+                    "Aborted a download: could not read the next chunk"
+                );
+                Err(io::Error::other(error))
+            }
+        }
+    });
+    Body::from_bytes_stream(pieces)
+}
+
+fn api_error(error: DownloadError) -> ApiError {
+    match error {
+        DownloadError::NotFound => ApiError::DownloadNotFound,
+        error => {
+            tracing::warn!(
+                dependency = error.dependency(), error = ?error,
+                "Could not read a file for download"
+            );
+            ApiError::DownloadUnavailable
+        }
+    }
+}

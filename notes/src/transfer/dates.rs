@@ -316,6 +316,9 @@ fn offset(word: &str) -> Option<i32> {
         _ => return None,
     };
     let digits = digits.replace(':', "");
+    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
     let (hours, minutes): (i32, i32) = match digits.len() {
         1 | 2 => (digits.parse().ok()?, 0),
         4 => (digits[..2].parse().ok()?, digits[2..].parse().ok()?),
@@ -419,6 +422,14 @@ mod tests {
         ] {
             assert_eq!(read(&bad), Err(NotADate), "{bad}");
         }
+    }
+
+    #[test]
+    fn an_offset_consists_of_digits() {
+        for text in ["+\u{16b5b}", "+ab", "++5", "+-500", "+02:é"] {
+            assert_eq!(offset(text), None, "{text}");
+        }
+        assert_eq!(offset("+02:30"), Some(9_000));
     }
 
     proptest! {

@@ -5,9 +5,7 @@
 use std::{iter, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use mcp::{
-    Catalog, CatalogOf, Icon, Implementation, SealKey, ServerInfo, Settings, job::JobSettings,
-};
+use mcp::{Catalog, Icon, Implementation, SealKey, ServerInfo, Settings, job::JobSettings};
 
 use crate::{App, admission::PerPerson, prompts, resources, tools};
 
@@ -21,7 +19,7 @@ const INSTRUCTIONS: &str = "These are the user's own notes, kept across conversa
 const ICON: &str = r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24" fill="none" stroke="#6b5b95" stroke-width="2" stroke-linejoin="round"><path d="M5 3h10l4 4v14H5z"/><path d="M15 3v4h4M8 12h8M8 16h5"/></svg>"##;
 
 /// The catalog of the product.
-pub fn catalog(app: App) -> Arc<dyn Catalog> {
+pub fn catalog(app: App) -> Catalog {
     let implementation = Implementation {
         name: "notes-mcp".into(),
         title: Some("Notes".into()),
@@ -35,7 +33,7 @@ pub fn catalog(app: App) -> Arc<dyn Catalog> {
         }],
     };
     let info = ServerInfo { implementation, instructions: Some(INSTRUCTIONS.into()) };
-    Arc::new(CatalogOf::new(info, app, tools::ALL, resources::ALL, prompts::ALL))
+    Catalog::new(info).with(app, tools::ALL, resources::ALL, prompts::ALL).with_dotted_aliases()
 }
 
 /// How the engine is set up: the service's clock, a key that every instance derives alike, and how

@@ -7,7 +7,7 @@
 //! | task | items |
 //! |---|---|
 //! | write a tool, resource or prompt | [`Tool`], [`Resource`], [`Prompt`], [`Call`] |
-//! | serve them | [`CatalogOf`], [`Engine`], [`Reply`] |
+//! | serve them | [`Catalog`], [`Engine`], [`Reply`] |
 //! | run calls as jobs in a worker | [`job`] |
 //! | trace calls | [`trace`] |
 //! | parse JSON of a client | [`json`] |
@@ -24,7 +24,7 @@
 //!
 //! use http::{HeaderMap, HeaderValue};
 //! use mcp::{
-//!     AnyTool, Call, Caller, CatalogOf, Engine, Implementation, ReplyBody, SealKey, ServerInfo,
+//!     AnyTool, Call, Caller, Catalog, Engine, Implementation, ReplyBody, SealKey, ServerInfo,
 //!     Settings, Stores, Text, Tool, ToolError, UserId,
 //! };
 //! use serde_json::{Value, json};
@@ -63,7 +63,7 @@
 //!         icons: Vec::new(),
 //!     };
 //!     let info = ServerInfo { implementation, instructions: None };
-//!     let catalog = CatalogOf::new(info, (), TOOLS, &[], &[]);
+//!     let catalog = Catalog::new(info).with((), TOOLS, &[], &[]);
 //!     let settings = Settings {
 //!         seal_keys: vec![SealKey::new([7; 32])], // 256 random bits, equal on all instances
 //!         now: Arc::new(|| 1_800_000_000),        // the system clock
@@ -73,7 +73,7 @@
 //!         access: None,
 //!     };
 //!     let stores = Stores::in_memory(Duration::from_hours(24));
-//!     let engine = Engine::new(Arc::new(catalog), stores, settings);
+//!     let engine = Engine::new(catalog, stores, settings);
 //!
 //!     // The HTTP layer verifies the access token and passes on its claims.
 //!     let caller = Caller {
@@ -149,7 +149,7 @@ pub use call::Call;
 pub use caller::{AccessCheck, Caller, UserId};
 pub use caller_jobs::{CallerJobs, JobAccessError};
 pub use catalog::{
-    AnyPrompt, AnyResource, AnyTool, Catalog, CatalogOf, HeaderParam, MatchedUri, NoInput, Prompt,
+    AnyPrompt, AnyResource, AnyTool, Catalog, HeaderParam, MatchedUri, NoInput, Prompt,
     PromptArgument, PromptDefinition, PromptEntry, Resource, ResourceKind, ResourcePage,
     ResourceSlot, ResourceTemplate, RunMode, ServerInfo, Text, Tool, ToolDefinition, ToolEntry,
     ToolOutput,

@@ -51,7 +51,7 @@ impl Engine {
     ///
     /// # Panics
     /// If `settings.seal_keys` is empty.
-    pub fn new(catalog: Arc<dyn Catalog>, stores: Stores, settings: Settings) -> Self {
+    pub fn new(catalog: Catalog, stores: Stores, settings: Settings) -> Self {
         assert!(!settings.seal_keys.is_empty(), "an engine needs a key to seal request states");
         let inner = Arc::new(Inner::new(catalog, stores, settings));
         legacy::cancellations::listen(&inner);

@@ -286,8 +286,8 @@ async fn prepare(
         about.method = Some(method.name());
         let operation = Operation::prepare(engine, version, method, request.params)
             .map_err(|unusable| unusable.error)?;
-        about.target = operation.target(engine);
-        allow(caller, operation.scope(engine))?;
+        about.target = operation.target();
+        allow(caller, operation.scope())?;
         if operation.is_list() {
             if matches!(method, Method::ListTools | Method::ListPrompts) {
                 let tools = method == Method::ListTools;
@@ -486,8 +486,8 @@ fn subscription_uri(
         let error = format!("`uri` has {} bytes, of at most {MAX_URI_BYTES}", uri.len());
         return Err(RpcError::invalid_params(error).into());
     }
-    let (index, _) =
+    let (resource, _) =
         engine.catalog.find_resource(&uri).ok_or_else(|| resource_not_found(&uri, version))?;
-    allow(caller, engine.catalog.resources()[index].scope)?;
+    allow(caller, resource.slot.scope)?;
     Ok(uri)
 }

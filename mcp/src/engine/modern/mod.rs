@@ -148,12 +148,12 @@ async fn dispatch(
             let status = if invalid.malformed { StatusCode::BAD_REQUEST } else { StatusCode::OK };
             Rejected { status, error: invalid.error }
         })?;
-    about.target = operation.target(engine);
-    let scope = operation.scope(engine);
+    about.target = operation.target();
+    let scope = operation.scope();
     if !caller.may(scope) {
         return Ok(Reply::insufficient_scope(Some(&request.id), scope));
     }
-    if let Some((params, arguments)) = operation.header_params(engine) {
+    if let Some((params, arguments)) = operation.header_params() {
         let arguments: Value = json::from_str(arguments.get()).map_err(|error| {
             RpcError::invalid_params(format!("`arguments` cannot be read: {error}"))
         })?;
@@ -316,11 +316,11 @@ impl Inner {
             "logging": {},
             "completions": {},
         });
-        if !self.catalog.resources().is_empty() {
+        if self.catalog.resources().len() > 0 {
             capabilities["resources"] =
                 serde_json::json!({ "subscribe": true, "listChanged": true });
         }
-        if !self.catalog.prompts().is_empty() {
+        if self.catalog.prompts().len() > 0 {
             capabilities["prompts"] = serde_json::json!({ "listChanged": true });
         }
         if self.jobs().is_some() {

@@ -128,6 +128,7 @@ mod headers;
 mod id;
 pub mod job;
 pub mod json;
+mod params;
 mod question;
 mod rate_limit;
 mod reply;

@@ -8,9 +8,9 @@ use serde_json::value::RawValue;
 
 use super::{Inner, tasks::params::TaskRequest};
 use crate::{
-    call::CallMeta,
     catalog::{BoundPrompt, BoundResource, BoundTool, HeaderParam, MatchedUri},
     json,
+    params::Params,
     rpc::{self, RequestId, RpcError, codes},
     store::{MAX_URI_BYTES, StoredCall},
     version::ProtocolVersion,
@@ -129,7 +129,7 @@ impl RequestedOperation {
         call: &StoredCall,
     ) -> Option<Self> {
         let method = Method::parse(&call.method)?;
-        let params = call.params.as_deref();
+        let params = &Params::new(call.params.as_deref());
         let operation = Operation::prepare(engine, version, method, params).ok()?;
         let task = task_request(params).ok()?;
         Some(Self { operation, progress_token: progress_token(params), task })
@@ -211,12 +211,12 @@ struct CompleteContext {
 /// suggestion.
 const MAX_COMPLETION_VALUE: usize = 1_000;
 
-/// Parses the parameters of a method. Absent parameters are read as `{}`.
+/// Converts the parameters of a method.
 pub(super) fn read_params<'a, T: Deserialize<'a>>(
     method: &str,
-    params: Option<&'a RawValue>,
+    params: &Params<'a>,
 ) -> Result<T, RpcError> {
-    json::from_str(params.map_or("{}", RawValue::get)).map_err(|error| {
+    params.read().map_err(|error| {
         RpcError::invalid_params(format!("the parameters do not fit `{method}`: {error}"))
     })
 }
@@ -245,7 +245,7 @@ impl Operation {
         engine: &Inner,
         version: ProtocolVersion,
         method: Method,
-        params: Option<&RawValue>,
+        params: &Params<'_>,
     ) -> Result<Self, InvalidParams> {
         let name = method.name();
         let cursor = || Ok(read_params::<ListParams>(name, params).map_err(malformed)?.cursor);
@@ -427,7 +427,7 @@ fn find_prompt(engine: &Inner, name: &str) -> Result<Arc<BoundPrompt>, InvalidPa
 fn prepare_completion(
     engine: &Inner,
     version: ProtocolVersion,
-    params: Option<&RawValue>,
+    params: &Params<'_>,
 ) -> Result<Operation, InvalidParams> {
     let params: CompleteParams = read_params(Method::Complete.name(), params).map_err(malformed)?;
     let argument = params.argument;
@@ -459,23 +459,17 @@ fn prepare_completion(
 }
 
 /// Reads `_meta.progressToken`. `None`: absent or malformed.
-pub(super) fn progress_token(params: Option<&RawValue>) -> Option<RequestId> {
-    #[derive(Deserialize)]
-    struct Params {
-        #[serde(rename = "_meta")]
-        meta: Option<CallMeta>,
-    }
-    let params: Params = json::from_str(params?.get()).ok()?;
-    params.meta?.progress_token
+pub(super) fn progress_token(params: &Params<'_>) -> Option<RequestId> {
+    json::from_str(params.meta("progressToken")?.get()).ok()
 }
 
 /// Reads the parameter `task` of a call.
-pub(super) fn task_request(params: Option<&RawValue>) -> Result<Option<TaskRequest>, RpcError> {
+pub(super) fn task_request(params: &Params<'_>) -> Result<Option<TaskRequest>, RpcError> {
     #[derive(Deserialize)]
-    struct Params {
+    struct TaskParams {
         task: Option<TaskRequest>,
     }
-    Ok(read_params::<Params>(Method::CallTool.name(), params)?.task)
+    Ok(read_params::<TaskParams>(Method::CallTool.name(), params)?.task)
 }
 
 pub(super) fn resource_not_found(uri: &str, version: ProtocolVersion) -> RpcError {

@@ -109,7 +109,7 @@ pub(super) async fn listen(
     may_stream: bool,
 ) -> Reply {
     let id = Some(&request.id);
-    let filter = match read_params::<Params>("subscriptions/listen", request.params) {
+    let filter = match read_params::<Params>("subscriptions/listen", &request.params) {
         Ok(params) => params.notifications,
         Err(error) => return Reply::bad_request(id, &error),
     };

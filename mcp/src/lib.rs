@@ -125,6 +125,7 @@ mod engine;
 mod error;
 mod failure;
 mod headers;
+pub mod http;
 mod id;
 pub mod job;
 pub mod json;

@@ -9,7 +9,10 @@ pub(crate) mod paths;
 
 use std::{io, time::Duration};
 
-use ::mcp::{Caller, Engine, Quota, Reply, ReplyBody};
+use ::mcp::{
+    Caller, Engine, Quota, Reply, ReplyBody,
+    http::{OriginPolicy, insufficient_scope},
+};
 use app::{App, metrics};
 use futures_util::StreamExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
@@ -19,11 +22,9 @@ use poem::{Body, Endpoint, Request, Response};
 use self::measure::Measurement;
 use crate::{
     http::{
-        bearer::insufficient_scope,
         body::{self, bounds::Bounds, budget::Budget},
         cors,
         error::{ApiError, RETRY_AFTER_SECONDS},
-        origin::OriginPolicy,
         rate_limit,
         request_id::RequestId,
         request_info::log_context,
@@ -56,7 +57,7 @@ impl Mcp {
             app: instance.app.clone(),
             engine: instance.engine.clone(),
             bodies: instance.bodies.clone(),
-            origin_policy: OriginPolicy::new(&config.public_url, &config.allowed_origins)?,
+            origin_policy: OriginPolicy::new(config.public_url.origin(), &config.allowed_origins)?,
         })
     }
 
@@ -138,7 +139,7 @@ impl Mcp {
             }
             ReplyBody::InsufficientScope { needed, body } => {
                 let metadata = caller::resource_metadata(&self.app, path);
-                let challenge = insufficient_scope(&metadata, &caller.scopes, &needed);
+                let challenge = insufficient_scope(Some(&metadata), &caller.scopes, &needed);
                 headers.insert(header::WWW_AUTHENTICATE, challenge);
                 headers.insert(header::CONTENT_TYPE, JSON);
                 response.set_body(body);
@@ -175,8 +176,9 @@ impl Endpoint for Mcp {
 
     async fn call(&self, request: Request) -> poem::Result<Response> {
         let id = request.data::<RequestId>().cloned();
-        let port = request.local_addr().as_socket_addr().map_or(0, std::net::SocketAddr::port);
-        let origin = self.origin_policy.check(request.uri(), request.headers(), port)?;
+        let port = request.local_addr().as_socket_addr().map(std::net::SocketAddr::port);
+        let origin = self.origin_policy.check(request.uri(), request.headers(), port);
+        let origin = origin.map_err(ApiError::from)?;
         let response = if request.method() == Method::OPTIONS {
             Ok(cors::preflight(request.headers(), METHODS))
         } else {

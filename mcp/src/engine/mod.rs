@@ -59,6 +59,11 @@ impl Engine {
         Self { inner }
     }
 
+    /// The current time, in seconds since the Unix epoch.
+    pub(crate) fn now(&self) -> i64 {
+        self.inner.now()
+    }
+
     /// Handles `POST` on the MCP endpoint.
     pub async fn post(&self, caller: Caller, headers: &HeaderMap, body: bytes::Bytes) -> Reply {
         if let Some(reply) = refuse_duplicates(headers) {

@@ -200,7 +200,7 @@ impl App {
     }
 
     /// The catalog of the product, with its state.
-    pub fn catalog(&self) -> Arc<dyn mcp::Catalog> {
+    pub fn catalog(&self) -> mcp::Catalog {
         self.product().catalog(&self.config().public_url, &self.0.state)
     }
 

@@ -36,7 +36,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures_util::future::BoxFuture;
 use jobs::Queue;
 use mcp::{
-    AnyPrompt, AnyResource, AnyTool, Bus, Catalog, CatalogOf, Icon, Implementation, RunMode,
+    AnyPrompt, AnyResource, AnyTool, Bus, Catalog, Icon, Implementation, RunMode,
     ServerInfo, UserId,
 };
 use migration::{MigrationTrait, Schema};
@@ -297,7 +297,7 @@ struct Inner {
     job_tools: BTreeSet<&'static str>,
     settings: fn(&mut Reader<'_>) -> AnySettings,
     state: fn(Platform, &AnySettings) -> AnyState,
-    catalog: Box<dyn Fn(ServerInfo, &AnyState) -> Arc<dyn Catalog> + Send + Sync>,
+    catalog: Box<dyn Fn(ServerInfo, &AnyState) -> Catalog + Send + Sync>,
 }
 
 impl fmt::Debug for Product {
@@ -359,7 +359,7 @@ impl Product {
         (self.0.state)(platform, settings)
     }
 
-    pub(crate) fn catalog(&self, public_url: &PublicUrl, state: &AnyState) -> Arc<dyn Catalog> {
+    pub(crate) fn catalog(&self, public_url: &PublicUrl, state: &AnyState) -> Catalog {
         (self.0.catalog)(self.0.brand.server_info(public_url), state)
     }
 }
@@ -455,7 +455,7 @@ impl<S: State> Builder<S> {
             },
             catalog: Box::new(move |info, state| {
                 let state = state.of::<S>().clone();
-                Arc::new(CatalogOf::new(info, state, tools, resources, prompts))
+                Catalog::new(info).with(state, tools, resources, prompts).with_dotted_aliases()
             }),
         }))
     }

@@ -14,7 +14,7 @@ use std::{
 
 use async_trait::async_trait;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -447,11 +447,4 @@ impl Call {
     pub(crate) fn into_progress_and_answers(self) -> (Option<f64>, BTreeMap<String, ClientAnswer>) {
         (self.progress.into_inner().unwrap_or_else(PoisonError::into_inner), self.answers)
     }
-}
-
-/// The parts of a request's `_meta` that concern a running call.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct CallMeta {
-    pub(crate) progress_token: Option<RequestId>,
 }

@@ -7,7 +7,8 @@
 //! | task | items |
 //! |---|---|
 //! | write a tool, resource or prompt | [`Tool`], [`Resource`], [`Prompt`], [`Call`] |
-//! | serve them | [`CatalogOf`], [`Engine`], [`Reply`] |
+//! | serve them | [`Catalog`], [`Engine`], [`http::Endpoint`] |
+//! | put checks of your own around the engine | [`http`], [`Reply`] |
 //! | run calls as jobs in a worker | [`job`] |
 //! | trace calls | [`trace`] |
 //! | parse JSON of a client | [`json`] |
@@ -17,15 +18,19 @@
 //!
 //! # Example
 //!
-//! A catalog with one tool, served from memory:
+//! An endpoint with one tool, served from memory. `examples/server.rs` is a whole server, with a
+//! resource and a prompt, too.
 //!
 //! ```
 //! use std::{collections::BTreeSet, sync::Arc, time::Duration};
 //!
-//! use http::{HeaderMap, HeaderValue};
+//! use async_trait::async_trait;
+//! use http::Request;
+//! use http_body_util::BodyExt as _;
 //! use mcp::{
-//!     AnyTool, Call, Caller, CatalogOf, Engine, Implementation, ReplyBody, SealKey, ServerInfo,
-//!     Settings, Stores, Text, Tool, ToolError, UserId,
+//!     AnyTool, Call, Caller, Catalog, Engine, Implementation, SealKey, ServerInfo, Settings, Stores,
+//!     Text, Tool, ToolError, UserId,
+//!     http::{Access, Endpoint, TokenError, TokenVerifier},
 //! };
 //! use serde_json::{Value, json};
 //!
@@ -52,6 +57,28 @@
 //!
 //! static TOOLS: &[&dyn AnyTool<()>] = &[&Greet];
 //!
+//! /// Stands for the verification of tokens of an authorization server.
+//! struct Tokens;
+//!
+//! #[async_trait]
+//! impl TokenVerifier for Tokens {
+//!     async fn verify(&self, token: &str) -> Result<Caller, TokenError> {
+//!         if token != "ada" {
+//!             return Err(TokenError::Invalid);
+//!         }
+//!         Ok(Caller {
+//!             user: UserId::new("github:1"),
+//!             client: "a-client".into(),
+//!             scopes: BTreeSet::new(),
+//!             grant: "a-grant".into(),
+//!             key: "a-key".into(),
+//!             issued_at: 1_800_000_000,
+//!             expires_at: 1_800_003_600,
+//!             request: None,
+//!         })
+//!     }
+//! }
+//!
 //! #[tokio::main(flavor = "current_thread")]
 //! async fn main() {
 //!     let implementation = Implementation {
@@ -63,7 +90,7 @@
 //!         icons: Vec::new(),
 //!     };
 //!     let info = ServerInfo { implementation, instructions: None };
-//!     let catalog = CatalogOf::new(info, (), TOOLS, &[], &[]);
+//!     let catalog = Catalog::new(info).with((), TOOLS, &[], &[]);
 //!     let settings = Settings {
 //!         seal_keys: vec![SealKey::new([7; 32])], // 256 random bits, equal on all instances
 //!         now: Arc::new(|| 1_800_000_000),        // the system clock
@@ -73,29 +100,11 @@
 //!         access: None,
 //!     };
 //!     let stores = Stores::in_memory(Duration::from_hours(24));
-//!     let engine = Engine::new(Arc::new(catalog), stores, settings);
+//!     let engine = Engine::new(catalog, stores, settings);
+//!     let access = Access::new("https://example.com/mcp", Arc::new(Tokens));
+//!     let endpoint = Endpoint::new(engine, access).unwrap();
 //!
-//!     // The HTTP layer verifies the access token and passes on its claims.
-//!     let caller = Caller {
-//!         user: UserId::new("github:1"),
-//!         client: "a-client".into(),
-//!         scopes: BTreeSet::new(),
-//!         grant: "a-grant".into(),
-//!         key: "a-key".into(),
-//!         issued_at: 1_800_000_000,
-//!         expires_at: 1_800_003_600,
-//!         request: None,
-//!     };
-//!     let headers: HeaderMap = [
-//!         ("content-type", "application/json"),
-//!         ("accept", "application/json, text/event-stream"),
-//!         ("mcp-protocol-version", "2026-07-28"),
-//!         ("mcp-method", "tools/call"),
-//!         ("mcp-name", "greet"),
-//!     ]
-//!     .map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value)))
-//!     .into_iter()
-//!     .collect();
+//!     // An HTTP server passes on requests like this one.
 //!     let body = json!({
 //!         "jsonrpc": "2.0",
 //!         "id": 1,
@@ -109,11 +118,31 @@
 //!             },
 //!         },
 //!     });
-//!     let reply = engine.post(caller, &headers, body.to_string().into()).await;
+//!     let request = Request::post("/mcp")
+//!         .header("host", "example.com")
+//!         .header("authorization", "Bearer ada")
+//!         .header("content-type", "application/json")
+//!         .header("accept", "application/json, text/event-stream")
+//!         .header("mcp-protocol-version", "2026-07-28")
+//!         .header("mcp-method", "tools/call")
+//!         .header("mcp-name", "greet")
+//!         .body(body.to_string())
+//!         .unwrap();
+//!     let response = endpoint.handle(request).await;
 //!
-//!     let ReplyBody::Json(body) = reply.body else { panic!("not JSON") };
+//!     assert_eq!(response.status(), 200);
+//!     let body = response.into_body().collect().await.unwrap().to_bytes();
 //!     let response: Value = serde_json::from_slice(&body).unwrap();
 //!     assert_eq!(response["result"]["content"][0]["text"], "Hello, Ada!");
+//!
+//!     // A page of another site cannot call the endpoint, even with a token.
+//!     let request = Request::post("/mcp")
+//!         .header("host", "example.com")
+//!         .header("origin", "https://evil.example")
+//!         .header("authorization", "Bearer ada")
+//!         .body(String::new())
+//!         .unwrap();
+//!     assert_eq!(endpoint.handle(request).await.status(), 403);
 //! }
 //! ```
 
@@ -125,9 +154,11 @@ mod engine;
 mod error;
 mod failure;
 mod headers;
+pub mod http;
 mod id;
 pub mod job;
 pub mod json;
+mod params;
 mod question;
 mod rate_limit;
 mod reply;
@@ -149,7 +180,7 @@ pub use call::Call;
 pub use caller::{AccessCheck, Caller, UserId};
 pub use caller_jobs::{CallerJobs, JobAccessError};
 pub use catalog::{
-    AnyPrompt, AnyResource, AnyTool, Catalog, CatalogOf, HeaderParam, MatchedUri, NoInput, Prompt,
+    AnyPrompt, AnyResource, AnyTool, Catalog, HeaderParam, MatchedUri, NoInput, Prompt,
     PromptArgument, PromptDefinition, PromptEntry, Resource, ResourceKind, ResourcePage,
     ResourceSlot, ResourceTemplate, RunMode, ServerInfo, Text, Tool, ToolDefinition, ToolEntry,
     ToolOutput,

@@ -4,8 +4,6 @@
 use std::{ops::Add, time::Duration};
 
 use async_trait::async_trait;
-use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use crate::{
     caller::Caller,
@@ -57,7 +55,7 @@ impl RequestCost {
     /// The cost of a request.
     pub(crate) fn of_request(request: &Request<'_>) -> Self {
         let method = &*request.method;
-        if LISTS.contains(&method) && has_cursor(request.params) {
+        if LISTS.contains(&method) && request.params.get("cursor").is_some() {
             Self::FOLLOWUP
         } else if LIGHT.contains(&method) {
             Self::LIGHT
@@ -76,18 +74,6 @@ impl RequestCost {
             Message::Notification { .. } | Message::Response { .. } => Self::FOLLOWUP,
         }
     }
-}
-
-/// Whether the parameters of a list have a cursor, that is, ask for a page after the first one.
-fn has_cursor(params: Option<&RawValue>) -> bool {
-    #[derive(Deserialize)]
-    struct Params<'a> {
-        #[serde(borrow)]
-        cursor: Option<&'a RawValue>,
-    }
-    params
-        .and_then(|params| crate::json::from_str::<Params<'_>>(params.get()).ok())
-        .is_some_and(|params| params.cursor.is_some())
 }
 
 impl Add for RequestCost {
@@ -160,12 +146,15 @@ pub trait RateLimiter: Send + Sync {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::value::RawValue;
+
     use super::*;
+    use crate::params::Params;
 
     fn cost(method: &str, params: &str) -> RequestCost {
         let params = RawValue::from_string(params.to_owned()).unwrap();
         let id = crate::rpc::RequestId::Number(1);
-        let request = Request { id, method: method.into(), params: Some(&params) };
+        let request = Request { id, method: method.into(), params: Params::new(Some(&params)) };
         RequestCost::of(&Message::Request(request))
     }
 
@@ -178,7 +167,10 @@ mod tests {
             assert_eq!(cost(method, r#"{"cursor":"a"}"#), RequestCost::CALL, "{method}");
         }
         let note = |method: &'static str| {
-            RequestCost::of(&Message::Notification { method: method.into(), params: None })
+            RequestCost::of(&Message::Notification {
+                method: method.into(),
+                params: Params::new(None),
+            })
         };
         assert_eq!(note("notifications/initialized"), RequestCost::LIGHT);
         assert_eq!(note("notifications/cancelled"), RequestCost::FOLLOWUP);

@@ -1,15 +1,19 @@
 //! The JSON-RPC 2.0 envelope.
 //!
-//! Only the envelope is parsed here. `params`, `result` and `error` stay raw JSON ([`RawValue`])
-//! until the method that knows their type parses them: an untagged enum over all requests is slow
-//! and reports invalid parameters as "method not found".
+//! Only the envelope is parsed here, and the members of `params` are found ([`Params`]). Their
+//! values, `result` and `error` stay raw JSON ([`RawValue`]) until the method that knows their type
+//! converts them: an untagged enum over all requests is slow and reports invalid parameters as
+//! "method not found".
 
 use std::{borrow::Cow, fmt, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::{Value, value::RawValue};
 
-use crate::json::{self, JsonError};
+use crate::{
+    json::{self, JsonError},
+    params::Params,
+};
 
 /// The maximum length of a request id or progress token, in bytes. Both are stored, and the id is
 /// part of many keys and of every response. Clients send numbers or UUIDs.
@@ -90,7 +94,7 @@ pub(crate) enum Message<'a> {
     Request(Request<'a>),
     Notification {
         method: Cow<'a, str>,
-        params: Option<&'a RawValue>,
+        params: Params<'a>,
     },
     /// A response to a request of the server. `id` is absent if the client could not read the
     /// request.
@@ -105,7 +109,7 @@ pub(crate) enum Message<'a> {
 pub(crate) struct Request<'a> {
     pub(crate) id: RequestId,
     pub(crate) method: Cow<'a, str>,
-    pub(crate) params: Option<&'a RawValue>,
+    pub(crate) params: Params<'a>,
 }
 
 /// The body of an HTTP request.
@@ -209,11 +213,10 @@ fn parse_message(text: &[u8]) -> Result<Message<'_>, Malformed> {
                     error: RpcError::invalid_params("`params` must be an object"),
                 });
             }
+            let params = || Params::new(envelope.params);
             match (id, envelope.id) {
-                (Some(id), _) => {
-                    Ok(Message::Request(Request { id, method, params: envelope.params }))
-                }
-                (None, None) => Ok(Message::Notification { method, params: envelope.params }),
+                (Some(id), _) => Ok(Message::Request(Request { id, method, params: params() })),
+                (None, None) => Ok(Message::Notification { method, params: params() }),
                 (None, Some(_)) => Err(RpcError::invalid_request(
                     "a request id must be a string or an integer, never null",
                 )
@@ -428,7 +431,7 @@ mod tests {
             panic!("a request")
         };
         assert_eq!(request.id, RequestId::String("a".into()));
-        assert_eq!(request.params.unwrap().get(), r#"{"x":1}"#);
+        assert_eq!(request.params.get("x").unwrap().get(), "1");
         let note = br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
         assert!(matches!(parse_body(note), Ok(Body::Single(Message::Notification { .. }))));
         let answer = br#"{"jsonrpc":"2.0","id":3,"result":{}}"#;

@@ -20,7 +20,7 @@ use serde_json::value::RawValue;
 use tracing::{Span, field::Empty, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use crate::{json, version::ProtocolVersion};
+use crate::{json, params::Params, version::ProtocolVersion};
 
 /// The target of spans for traces only.
 pub const TRACED: &str = "mcp::traced";
@@ -91,19 +91,8 @@ impl TraceParent {
     }
 
     /// Reads `_meta.traceparent` of a message.
-    pub(crate) fn from_params(params: Option<&RawValue>) -> Option<Self> {
-        #[derive(Deserialize)]
-        struct Params<'a> {
-            #[serde(rename = "_meta", borrow)]
-            meta: Option<Meta<'a>>,
-        }
-        #[derive(Deserialize)]
-        struct Meta<'a> {
-            #[serde(borrow)]
-            traceparent: Option<&'a RawValue>,
-        }
-        let params: Params<'_> = json::from_str(params?.get()).ok()?;
-        Self::from_json(params.meta?.traceparent?)
+    pub(crate) fn from_params(params: &Params<'_>) -> Option<Self> {
+        Self::from_json(params.meta(TRACEPARENT)?)
     }
 
     /// Parses a `traceparent` that is a JSON string.
@@ -332,7 +321,7 @@ mod tests {
     fn the_meta_of_a_message_has_its_trace_context() {
         let of = |params: &str| {
             let params = RawValue::from_string(params.to_owned()).unwrap();
-            TraceParent::from_params(Some(&params)).map(|it| it.to_string())
+            TraceParent::from_params(&Params::new(Some(&params))).map(|it| it.to_string())
         };
         let named = format!(r#"{{"name":"x","_meta":{{"traceparent":"{GOOD}"}}}}"#);
         assert_eq!(of(&named).as_deref(), Some(GOOD));

@@ -1,25 +1,21 @@
 //! The catalog of a server: its tools, resources and prompts.
 //!
-//! A product implements each as a type ([`Tool`], [`Resource`], [`Prompt`]) and registers it in a
-//! list. [`CatalogOf`] combines the lists with the state of the product; the engine uses only
-//! [`Catalog`].
+//! A product implements each as a type ([`Tool`], [`Resource`], [`Prompt`]) and adds lists of them,
+//! with the state that they use, to a [`Catalog`]. A request resolves its entry once, to a
+//! [`BoundTool`], [`BoundResource`] or [`BoundPrompt`].
 
 pub(crate) mod arguments;
 pub(crate) mod schema;
 
+mod bound;
 mod prompt;
 mod publish;
 mod resource;
 mod tool;
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    future::ready,
-};
+use std::{collections::HashMap, sync::Arc};
 
-use futures_util::future::BoxFuture;
-use serde_json::value::RawValue;
-
+pub(crate) use self::bound::{BoundPrompt, BoundResource, BoundTool};
 pub use self::{
     prompt::{AnyPrompt, Prompt, PromptArgument, PromptDefinition, PromptEntry},
     resource::{
@@ -29,11 +25,7 @@ pub use self::{
     schema::HeaderParam,
     tool::{AnyTool, NoInput, RunMode, Text, Tool, ToolDefinition, ToolEntry, ToolOutput},
 };
-use crate::{
-    call::Call,
-    error::ToolError,
-    types::{CallToolResult, Completion, Implementation, PromptResult, ResourceContents},
-};
+use crate::types::Implementation;
 
 /// The name of the server and its instructions for models.
 #[derive(Clone, Debug)]
@@ -44,130 +36,202 @@ pub struct ServerInfo {
     pub instructions: Option<String>,
 }
 
-/// A catalog, as the engine uses it. Entries are addressed by their index in a list; the lists do
-/// not change at run time.
-pub trait Catalog: Send + Sync + 'static {
-    /// Name and instructions of the server.
-    fn info(&self) -> &ServerInfo;
-    /// All tools, in the order of `tools/list`.
-    fn tools(&self) -> &[ToolEntry];
-    /// Finds a tool by its name, or by its alias with a dot (`notes.create` for `notes_create`).
-    fn find_tool(&self, name: &str) -> Option<usize>;
-    /// Runs [`Tool::prepare`], before a call becomes a job.
-    fn prepare_tool<'a>(
-        &'a self,
-        index: usize,
-        call: &'a Call,
-        arguments: &'a RawValue,
-    ) -> BoxFuture<'a, Result<(), ToolError>>;
-    /// Calls a tool.
-    fn call_tool<'a>(
-        &'a self,
-        index: usize,
-        call: &'a Call,
-        arguments: &'a RawValue,
-    ) -> BoxFuture<'a, Result<CallToolResult, ToolError>>;
-
-    /// All prompts, in the order of `prompts/list`.
-    fn prompts(&self) -> &[PromptEntry];
-    /// Finds a prompt by its name.
-    fn find_prompt(&self, name: &str) -> Option<usize>;
-    /// Generates the messages of a prompt.
-    fn get_prompt<'a>(
-        &'a self,
-        index: usize,
-        call: &'a Call,
-        arguments: &'a RawValue,
-    ) -> BoxFuture<'a, Result<PromptResult, ToolError>>;
-    /// Completes an argument of a prompt.
-    fn complete_prompt<'a>(
-        &'a self,
-        index: usize,
-        call: &'a Call,
-        argument: &'a str,
-        value: &'a str,
-        given: &'a BTreeMap<String, String>,
-    ) -> BoxFuture<'a, Result<Completion, ToolError>>;
-
-    /// All resources and templates, in the order of the lists.
-    fn resources(&self) -> &[ResourceSlot];
-    /// Finds the resource or template that a URI matches.
-    fn find_resource(&self, uri: &str) -> Option<(usize, MatchedUri)>;
-    /// Lists the caller's resources of a template.
-    fn list_resources<'a>(
-        &'a self,
-        index: usize,
-        call: &'a Call,
-        cursor: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<ResourcePage, ToolError>>;
-    /// Reads a resource.
-    fn read_resource<'a>(
-        &'a self,
-        index: usize,
-        call: &'a Call,
-        uri: &'a MatchedUri,
-    ) -> BoxFuture<'a, Result<Vec<ResourceContents>, ToolError>>;
-    /// Completes a variable of a template.
-    fn complete_resource<'a>(
-        &'a self,
-        index: usize,
-        call: &'a Call,
-        variable: &'a str,
-        value: &'a str,
-    ) -> BoxFuture<'a, Result<Completion, ToolError>>;
-}
-
-/// The catalog of a product: its lists and its state.
-pub struct CatalogOf<S: 'static> {
+/// The tools, resources and prompts of a server, in the order of the lists that clients receive.
+///
+/// ```
+/// # use mcp::{AnyTool, Call, Catalog, Implementation, NoInput, ServerInfo, Text, Tool, ToolError};
+/// struct Whoami;
+///
+/// // For every state: the catalog decides which one, and which scope.
+/// impl<S: Send + Sync + 'static> Tool<S> for Whoami {
+///     const NAME: &'static str = "account_whoami";
+///     const TITLE: &'static str = "Who am I";
+///     const DESCRIPTION: &'static str = "Returns the id of the user.";
+///     type Input = NoInput;
+///     type Output = Text;
+///
+///     async fn call(&self, call: &Call, _: &S, _: NoInput) -> Result<Text, ToolError> {
+///         Ok(Text(call.user().to_string()))
+///     }
+/// }
+///
+/// # let implementation = Implementation {
+/// #     name: "example".to_owned(),
+/// #     title: None,
+/// #     version: "1.0.0".to_owned(),
+/// #     description: None,
+/// #     website_url: None,
+/// #     icons: Vec::new(),
+/// # };
+/// # let info = ServerInfo { implementation, instructions: None };
+/// static TOOLS: &[&dyn AnyTool<()>] = &[&Whoami];
+///
+/// let catalog =
+///     Catalog::new(info).with_scoped_tools("account:read", (), TOOLS).with_dotted_aliases();
+/// assert_eq!(catalog.tools().next().unwrap().scope, "account:read");
+/// ```
+pub struct Catalog {
     info: ServerInfo,
-    state: S,
-    tools: &'static [&'static dyn AnyTool<S>],
-    tool_entries: Vec<ToolEntry>,
-    tool_names: HashMap<String, usize>,
-    prompts: &'static [&'static dyn AnyPrompt<S>],
-    prompt_entries: Vec<PromptEntry>,
-    resources: &'static [&'static dyn AnyResource<S>],
-    resource_slots: Vec<ResourceSlot>,
+    tools: Vec<Arc<BoundTool>>,
+    tools_by_name: HashMap<&'static str, Arc<BoundTool>>,
+    prompts: Vec<Arc<BoundPrompt>>,
+    resources: Vec<Arc<BoundResource>>,
+    dotted_aliases: bool,
 }
 
-impl<S: Send + Sync + 'static> CatalogOf<S> {
-    /// Creates a catalog.
+impl Catalog {
+    /// Creates an empty catalog.
+    #[must_use]
+    pub fn new(info: ServerInfo) -> Self {
+        Self {
+            info,
+            tools: Vec::new(),
+            tools_by_name: HashMap::new(),
+            prompts: Vec::new(),
+            resources: Vec::new(),
+            dotted_aliases: false,
+        }
+    }
+
+    /// Adds tools, resources and prompts, and the state that is passed to them. May be called
+    /// several times, with states of different types.
+    ///
+    /// # Panics
+    /// If the name of a tool or prompt or the URI of a resource is used twice, or if common clients
+    /// do not accept the name of a tool.
+    #[must_use]
+    pub fn with<S: Send + Sync + 'static>(
+        mut self,
+        state: S,
+        tools: &[&'static dyn AnyTool<S>],
+        resources: &[&'static dyn AnyResource<S>],
+        prompts: &[&'static dyn AnyPrompt<S>],
+    ) -> Self {
+        let state = Arc::new(state);
+        for tool in tools {
+            self.add_tool(Arc::new(BoundTool::new(*tool, &state)));
+        }
+        for resource in resources {
+            self.add_resource(Arc::new(BoundResource::new(*resource, &state)));
+        }
+        for prompt in prompts {
+            self.add_prompt(Arc::new(BoundPrompt::new(*prompt, &state)));
+        }
+        self
+    }
+
+    /// Adds tools that require `scope` instead of [`Tool::SCOPE`], for tools of a library whose
+    /// scopes the product chooses.
     ///
     /// # Panics
     /// If a tool name is used twice, or is not accepted by common clients.
-    pub fn new(
-        info: ServerInfo,
+    #[must_use]
+    pub fn with_scoped_tools<S: Send + Sync + 'static>(
+        mut self,
+        scope: &'static str,
         state: S,
-        tools: &'static [&'static dyn AnyTool<S>],
-        resources: &'static [&'static dyn AnyResource<S>],
-        prompts: &'static [&'static dyn AnyPrompt<S>],
+        tools: &[&'static dyn AnyTool<S>],
     ) -> Self {
-        let tool_entries: Vec<_> = tools.iter().map(|it| it.entry()).collect();
-        let mut tool_names = HashMap::new();
-        for (index, entry) in tool_entries.iter().enumerate() {
-            let name = entry.definition.name;
-            assert!(is_portable_name(name), "clients reject the tool name `{name}`");
-            let taken = tool_names.insert(name.to_owned(), index);
-            assert!(taken.is_none(), "two tools are named `{name}`");
+        let state = Arc::new(state);
+        for tool in tools {
+            let mut bound = BoundTool::new(*tool, &state);
+            bound.entry.scope = scope;
+            self.add_tool(Arc::new(bound));
         }
-        for (index, entry) in tool_entries.iter().enumerate() {
-            // An alias for models that write `notes.create` instead of `notes_create`.
-            let dotted = entry.definition.name.replacen('_', ".", 1);
-            tool_names.entry(dotted).or_insert(index);
-        }
-        let prompt_entries: Vec<_> = prompts.iter().map(|it| it.entry()).collect();
-        let resource_slots = resources.iter().map(|it| it.slot()).collect();
-        Self {
-            info,
-            state,
-            tools,
-            tool_entries,
-            tool_names,
-            prompts,
-            prompt_entries,
-            resources,
-            resource_slots,
-        }
+        self
+    }
+
+    /// Adds the entries of another catalog after those of this one. The name and instructions of
+    /// the other catalog are dropped.
+    ///
+    /// # Panics
+    /// If the name of a tool or prompt or the URI of a resource is in both catalogs.
+    #[must_use]
+    pub fn join(mut self, other: Self) -> Self {
+        other.tools.into_iter().for_each(|tool| self.add_tool(tool));
+        other.resources.into_iter().for_each(|resource| self.add_resource(resource));
+        other.prompts.into_iter().for_each(|prompt| self.add_prompt(prompt));
+        self.dotted_aliases |= other.dotted_aliases;
+        self
+    }
+
+    /// Accepts a dot for the first underscore in the name of a tool, for models that write
+    /// `notes.create` instead of `notes_create`. Off by default.
+    #[must_use]
+    pub fn with_dotted_aliases(mut self) -> Self {
+        self.dotted_aliases = true;
+        self
+    }
+
+    fn add_tool(&mut self, tool: Arc<BoundTool>) {
+        let name = tool.name();
+        assert!(is_portable_name(name), "clients reject the tool name `{name}`");
+        let taken = self.tools_by_name.insert(name, Arc::clone(&tool));
+        assert!(taken.is_none(), "two tools are named `{name}`");
+        self.tools.push(tool);
+    }
+
+    fn add_resource(&mut self, resource: Arc<BoundResource>) {
+        let uri = resource.uri();
+        assert!(self.resource_by_uri(uri).is_none(), "two resources have the URI `{uri}`");
+        self.resources.push(resource);
+    }
+
+    fn add_prompt(&mut self, prompt: Arc<BoundPrompt>) {
+        let name = prompt.name();
+        assert!(self.find_prompt(name).is_none(), "two prompts are named `{name}`");
+        self.prompts.push(prompt);
+    }
+
+    /// The name and instructions of the server.
+    pub fn info(&self) -> &ServerInfo {
+        &self.info
+    }
+
+    /// All tools, in the order of `tools/list`.
+    pub fn tools(&self) -> impl ExactSizeIterator<Item = &ToolEntry> {
+        self.tools.iter().map(|tool| &tool.entry)
+    }
+
+    /// All prompts, in the order of `prompts/list`.
+    pub fn prompts(&self) -> impl ExactSizeIterator<Item = &PromptEntry> {
+        self.prompts.iter().map(|prompt| &prompt.entry)
+    }
+
+    /// All resources and templates, in the order of the lists.
+    pub fn resources(&self) -> impl ExactSizeIterator<Item = &ResourceSlot> {
+        self.resources.iter().map(|resource| &resource.slot)
+    }
+
+    /// Finds a tool by its name or, if they are accepted, by its dotted alias.
+    pub(crate) fn find_tool(&self, name: &str) -> Option<&Arc<BoundTool>> {
+        self.tools_by_name.get(name).or_else(|| {
+            let (before, after) = name.split_once('.').filter(|_| self.dotted_aliases)?;
+            // Only the first underscore may be a dot.
+            let is_first = !before.contains('_');
+            self.tools_by_name.get(format!("{before}_{after}").as_str()).filter(|_| is_first)
+        })
+    }
+
+    /// Finds a prompt by its name.
+    pub(crate) fn find_prompt(&self, name: &str) -> Option<&Arc<BoundPrompt>> {
+        self.prompts.iter().find(|prompt| prompt.name() == name)
+    }
+
+    /// Finds the resource or template that a URI matches.
+    pub(crate) fn find_resource(&self, uri: &str) -> Option<(&Arc<BoundResource>, MatchedUri)> {
+        self.resources.iter().find_map(|resource| Some((resource, resource.matches(uri)?)))
+    }
+
+    /// Finds a resource by its URI, or a template by its URI template.
+    pub(crate) fn resource_by_uri(&self, uri: &str) -> Option<&Arc<BoundResource>> {
+        self.resources.iter().find(|resource| resource.uri() == uri)
+    }
+
+    /// All resources and templates with their implementation. A cursor of `resources/list` is a
+    /// position in this list.
+    pub(crate) fn bound_resources(&self) -> &[Arc<BoundResource>] {
+        &self.resources
     }
 }
 
@@ -178,113 +242,75 @@ fn is_portable_name(name: &str) -> bool {
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
 }
 
-impl<S: Send + Sync + 'static> Catalog for CatalogOf<S> {
-    fn info(&self) -> &ServerInfo {
-        &self.info
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{call::Call, error::ToolError};
 
-    fn tools(&self) -> &[ToolEntry] {
-        &self.tool_entries
-    }
+    struct Named<const N: usize>;
 
-    fn find_tool(&self, name: &str) -> Option<usize> {
-        self.tool_names.get(name).copied()
-    }
+    const NAMES: [&str; 3] = ["notes_create_all", "other", "not.portable"];
 
-    fn prepare_tool<'a>(
-        &'a self,
-        index: usize,
-        call: &'a Call,
-        arguments: &'a RawValue,
-    ) -> BoxFuture<'a, Result<(), ToolError>> {
-        let entry = &self.tool_entries[index];
-        match tool::fit_arguments(entry.definition.name, &entry.arguments, arguments) {
-            Ok(arguments) => self.tools[index].prepare(call, &self.state, arguments),
-            Err(error) => Box::pin(ready(Err(error))),
+    impl<const N: usize, S: Send + Sync + 'static> Tool<S> for Named<N> {
+        const NAME: &'static str = NAMES[N];
+        const TITLE: &'static str = "";
+        const DESCRIPTION: &'static str = "";
+        const SCOPE: &'static str = "own";
+        type Input = NoInput;
+        type Output = Text;
+
+        async fn call(&self, _: &Call, _: &S, _: NoInput) -> Result<Text, ToolError> {
+            Ok(Text(NAMES[N].to_owned()))
         }
     }
 
-    fn call_tool<'a>(
-        &'a self,
-        index: usize,
-        call: &'a Call,
-        arguments: &'a RawValue,
-    ) -> BoxFuture<'a, Result<CallToolResult, ToolError>> {
-        let entry = &self.tool_entries[index];
-        match tool::fit_arguments(entry.definition.name, &entry.arguments, arguments) {
-            Ok(arguments) => self.tools[index].call(call, &self.state, arguments),
-            Err(error) => Box::pin(ready(Err(error))),
+    fn empty() -> Catalog {
+        let implementation = Implementation {
+            name: "test".to_owned(),
+            title: None,
+            version: "1".to_owned(),
+            description: None,
+            website_url: None,
+            icons: Vec::new(),
+        };
+        Catalog::new(ServerInfo { implementation, instructions: None })
+    }
+
+    #[test]
+    fn a_catalog_has_tools_of_several_states_and_a_scope_may_be_overridden() {
+        let catalog = empty().with((), &[&Named::<0>], &[], &[]).with_scoped_tools(
+            "given",
+            7,
+            &[&Named::<1>],
+        );
+        let scopes: Vec<_> = catalog.tools().map(|it| (it.definition.name, it.scope)).collect();
+        assert_eq!(scopes, [(NAMES[0], "own"), (NAMES[1], "given")]);
+    }
+
+    #[test]
+    fn a_dot_stands_for_the_first_underscore_only_where_the_product_wishes() {
+        let catalog = empty().with((), &[&Named::<0>], &[], &[]);
+        let found = |catalog: &Catalog, name| catalog.find_tool(name).map(|tool| tool.name());
+        assert_eq!(found(&catalog, "notes_create_all"), Some(NAMES[0]));
+        assert_eq!(found(&catalog, "notes.create_all"), None);
+        let catalog = catalog.with_dotted_aliases();
+        assert_eq!(found(&catalog, "notes_create_all"), Some(NAMES[0]));
+        assert_eq!(found(&catalog, "notes.create_all"), Some(NAMES[0]));
+        for unknown in ["notes_create.all", "notes.create.all", "notes.other", ".", ""] {
+            assert_eq!(found(&catalog, unknown), None, "{unknown}");
         }
     }
 
-    fn prompts(&self) -> &[PromptEntry] {
-        &self.prompt_entries
+    #[test]
+    #[should_panic(expected = "two tools are named `other`")]
+    fn a_tool_name_is_used_once() {
+        let other = empty().with((), &[&Named::<1>], &[], &[]);
+        drop(empty().with_scoped_tools("given", 7, &[&Named::<1>]).join(other));
     }
 
-    fn find_prompt(&self, name: &str) -> Option<usize> {
-        self.prompt_entries.iter().position(|entry| entry.definition.name == name)
-    }
-
-    fn get_prompt<'a>(
-        &'a self,
-        index: usize,
-        call: &'a Call,
-        arguments: &'a RawValue,
-    ) -> BoxFuture<'a, Result<PromptResult, ToolError>> {
-        let entry = &self.prompt_entries[index];
-        match tool::fit_arguments(entry.definition.name, &entry.arguments, arguments) {
-            Ok(arguments) => self.prompts[index].get(call, &self.state, arguments),
-            Err(error) => Box::pin(ready(Err(error))),
-        }
-    }
-
-    fn complete_prompt<'a>(
-        &'a self,
-        index: usize,
-        call: &'a Call,
-        argument: &'a str,
-        value: &'a str,
-        given: &'a BTreeMap<String, String>,
-    ) -> BoxFuture<'a, Result<Completion, ToolError>> {
-        self.prompts[index].complete(call, &self.state, argument, value, given)
-    }
-
-    fn resources(&self) -> &[ResourceSlot] {
-        &self.resource_slots
-    }
-
-    fn find_resource(&self, uri: &str) -> Option<(usize, MatchedUri)> {
-        self.resources
-            .iter()
-            .enumerate()
-            .find_map(|(index, it)| Some((index, resource::match_uri(it.uri(), uri)?)))
-    }
-
-    fn list_resources<'a>(
-        &'a self,
-        index: usize,
-        call: &'a Call,
-        cursor: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<ResourcePage, ToolError>> {
-        self.resources[index].list(call, &self.state, cursor)
-    }
-
-    fn read_resource<'a>(
-        &'a self,
-        index: usize,
-        call: &'a Call,
-        uri: &'a MatchedUri,
-    ) -> BoxFuture<'a, Result<Vec<ResourceContents>, ToolError>> {
-        self.resources[index].read(call, &self.state, uri)
-    }
-
-    fn complete_resource<'a>(
-        &'a self,
-        index: usize,
-        call: &'a Call,
-        variable: &'a str,
-        value: &'a str,
-    ) -> BoxFuture<'a, Result<Completion, ToolError>> {
-        self.resources[index].complete(call, &self.state, variable, value)
+    #[test]
+    #[should_panic(expected = "clients reject the tool name `not.portable`")]
+    fn a_tool_name_must_be_portable() {
+        drop(empty().with((), &[&Named::<2>], &[], &[]));
     }
 }

@@ -62,8 +62,6 @@ pub trait Resource<S>: Send + Sync + 'static {
 
 /// The dyn-compatible form of [`Resource`].
 pub trait AnyResource<S>: Send + Sync {
-    /// The URI or URI template.
-    fn uri(&self) -> &'static str;
     /// The definition for clients, and the scope.
     fn slot(&self) -> ResourceSlot;
     /// Reads the contents.
@@ -91,10 +89,6 @@ pub trait AnyResource<S>: Send + Sync {
 }
 
 impl<S: Sync, R: Resource<S>> AnyResource<S> for R {
-    fn uri(&self) -> &'static str {
-        R::URI
-    }
-
     fn slot(&self) -> ResourceSlot {
         let kind = if R::URI.contains('{') {
             ResourceKind::Template(ResourceTemplate {

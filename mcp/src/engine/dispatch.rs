@@ -5,15 +5,13 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, StatusCode};
-use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use super::{Inner, legacy, modern};
 use crate::{
     caller::Caller,
-    headers, json,
+    headers,
     reply::Reply,
-    rpc::{self, Body, Message, RpcError},
+    rpc::{self, Body, Message, Request, RpcError},
     version::ProtocolVersion,
 };
 
@@ -54,7 +52,7 @@ async fn batch(
             Err(malformed) => {
                 return Reply::bad_request(malformed.id.as_ref(), &malformed.error);
             }
-            Ok(message) if claims_modern(params(&message)) => {
+            Ok(message) if claims_modern(&message) => {
                 let error = RpcError::invalid_request("2026-07-28 has no batches");
                 return Reply::bad_request(None, &error);
             }
@@ -72,7 +70,7 @@ async fn single(
 ) -> Reply {
     let names_modern =
         headers::get(headers, headers::PROTOCOL_VERSION).is_some_and(ProtocolVersion::names_modern);
-    let claims_modern = claims_modern(params(&message));
+    let claims_modern = claims_modern(&message);
     match message {
         // Only legacy clients send responses: a modern server sends no requests.
         Message::Response { .. } => legacy::message(engine, caller, headers, message).await,
@@ -95,29 +93,13 @@ async fn single(
     }
 }
 
-fn params<'a>(message: &Message<'a>) -> Option<&'a RawValue> {
-    match message {
-        Message::Request(request) => request.params,
-        Message::Notification { params, .. } => *params,
-        Message::Response { .. } => None,
-    }
-}
-
 /// Whether `_meta` has a protocol version. This alone makes a message modern, regardless of other
 /// errors in it.
-fn claims_modern(params: Option<&RawValue>) -> bool {
-    #[derive(Deserialize)]
-    struct Params<'a> {
-        #[serde(rename = "_meta", borrow)]
-        meta: Option<&'a RawValue>,
+fn claims_modern(message: &Message<'_>) -> bool {
+    match message {
+        Message::Request(Request { params, .. }) | Message::Notification { params, .. } => {
+            params.meta(modern::VERSION_KEY).is_some()
+        }
+        Message::Response { .. } => false,
     }
-    #[derive(Deserialize)]
-    struct Meta<'a> {
-        #[serde(rename = "io.modelcontextprotocol/protocolVersion", borrow)]
-        version: Option<&'a RawValue>,
-    }
-    params
-        .and_then(|params| json::from_str::<Params<'_>>(params.get()).ok()?.meta)
-        .and_then(|meta| json::from_str::<Meta<'_>>(meta.get()).ok()?.version)
-        .is_some()
 }

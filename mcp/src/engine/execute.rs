@@ -13,7 +13,7 @@ use super::{
 use crate::{
     call::Call,
     caller::Caller,
-    catalog::ResourceKind,
+    catalog::{BoundTool, ResourceKind},
     error::ToolError,
     failure::CallFailure,
     job::{Child, JobOutcome},
@@ -140,13 +140,11 @@ impl Inner {
     ) -> Result<Output<'_>, Failure> {
         let version = call.version();
         match operation {
-            Operation::CallTool { index, name, arguments } => {
-                self.call_tool(*index, name, arguments, call).await
+            Operation::CallTool { tool, name, arguments } => {
+                self.call_tool(tool, name, arguments, call).await
             }
-            Operation::ReadResource { index, uri } => {
-                let contents =
-                    bounded(READ_LIMIT, self.catalog.read_resource(*index, call, uri)).await;
-                match contents {
+            Operation::ReadResource { resource, uri } => {
+                match bounded(READ_LIMIT, resource.read(call, uri)).await {
                     Ok(contents) => Ok(Output::Contents { contents }),
                     Err(ToolError::NotFound(_)) => {
                         Err(resource_not_found(&uri.uri, version).into())
@@ -154,22 +152,22 @@ impl Inner {
                     Err(error) => Err(refuse(error, call)),
                 }
             }
-            Operation::GetPrompt { index, arguments, .. } => {
-                bounded(READ_LIMIT, self.catalog.get_prompt(*index, call, arguments))
+            Operation::GetPrompt { prompt, arguments, .. } => {
+                bounded(READ_LIMIT, prompt.get(call, arguments))
                     .await
                     .map(|prompt| Output::Prompt(prompt_for(prompt, version)))
                     .map_err(|error| refuse(error, call))
             }
-            Operation::CompletePrompt { index, argument, given } => {
+            Operation::CompletePrompt { prompt, argument, given } => {
                 let (name, value) = (&*argument.name, &*argument.value);
-                bounded(READ_LIMIT, self.catalog.complete_prompt(*index, call, name, value, given))
+                bounded(READ_LIMIT, prompt.complete(call, name, value, given))
                     .await
                     .map(|completion| Output::Completion { completion })
                     .map_err(|error| refuse(error, call))
             }
-            Operation::CompleteResource { index, argument } => {
+            Operation::CompleteResource { resource, argument } => {
                 let (name, value) = (&*argument.name, &*argument.value);
-                bounded(READ_LIMIT, self.catalog.complete_resource(*index, call, name, value))
+                bounded(READ_LIMIT, resource.complete(call, name, value))
                     .await
                     .map(|completion| Output::Completion { completion })
                     .map_err(|error| refuse(error, call))
@@ -212,12 +210,12 @@ impl Inner {
 
     async fn call_tool(
         &self,
-        index: usize,
+        tool: &BoundTool,
         name: &str,
         arguments: &RawValue,
         call: &Call,
     ) -> Result<Output<'_>, Failure> {
-        let called = self.run_tool(index, arguments, call).await;
+        let called = self.run_tool(tool, arguments, call).await;
         match called {
             Ok(result) => Ok(Output::Tool(result_for(result, call.version()))),
             Err(error) => Ok(Output::Tool(tool_failed(name, error, call)?)),
@@ -227,14 +225,13 @@ impl Inner {
     /// Runs a tool in this process, including the children it asks for.
     async fn run_tool(
         &self,
-        index: usize,
+        tool: &BoundTool,
         arguments: &RawValue,
         call: &Call,
     ) -> Result<CallToolResult, ToolError> {
-        let timeout = self.catalog.tools()[index].run.timeout();
-        bounded(timeout, async {
+        bounded(tool.entry.run.timeout(), async {
             loop {
-                match self.try_tool(index, call, arguments).await {
+                match try_tool(tool, call, arguments).await {
                     Err(ToolError::Children(_)) => self.run_children(call).await,
                     ended => return ended,
                 }
@@ -243,25 +240,12 @@ impl Inner {
         .await
     }
 
-    /// Calls a tool once. A panic becomes an internal error, so that the rest of a batch is
-    /// answered.
-    pub(super) async fn try_tool(
-        &self,
-        index: usize,
-        call: &Call,
-        arguments: &RawValue,
-    ) -> Result<CallToolResult, ToolError> {
-        let work = AssertUnwindSafe(self.catalog.call_tool(index, call, arguments));
-        let panicked = |_| Err(ToolError::internal("the tool panicked"));
-        work.catch_unwind().await.unwrap_or_else(panicked)
-    }
-
     /// Runs the children that a tool asked for, in this process, one after the other.
     async fn run_children(&self, call: &Call) {
         for (key, Child { tool, arguments }) in call.take_wanted() {
             let child = call.child();
             let called = match self.find_child(&tool, call.caller()) {
-                Ok(index) => self.try_tool(index, &child, &arguments).await,
+                Ok(tool) => try_tool(tool, &child, &arguments).await,
                 Err(error) => Err(error),
             };
             let outcome = match called.or_else(|error| tool_failed(&tool, error, &child)) {
@@ -279,15 +263,13 @@ impl Inner {
     }
 
     /// Finds the tool of a child job, if the caller has its scope.
-    pub(super) fn find_child(&self, tool: &str, caller: &Caller) -> Result<usize, ToolError> {
-        self.catalog
-            .find_tool(tool)
-            .filter(|index| caller.may(self.catalog.tools()[*index].scope))
-            .ok_or_else(|| {
-                ToolError::internal(format!(
-                    "a job asks for a child of the tool `{tool}`, which is not available"
-                ))
-            })
+    pub(super) fn find_child(&self, tool: &str, caller: &Caller) -> Result<&BoundTool, ToolError> {
+        let found = self.catalog.find_tool(tool).map(|tool| &**tool);
+        found.filter(|tool| caller.may(tool.entry.scope)).ok_or_else(|| {
+            ToolError::internal(format!(
+                "a job asks for a child of the tool `{tool}`, which is not available"
+            ))
+        })
     }
 
     /// Returns a page of resources, in the order of the catalog: resources with a fixed URI, and
@@ -297,24 +279,24 @@ impl Inner {
         cursor: Option<&str>,
         call: &Call,
     ) -> Result<Output<'_>, Failure> {
-        let slots = self.catalog.resources();
+        let all = self.catalog.bound_resources();
         let (start, mut inner) = cursor.map_or(Ok((0, None)), lists::read_cursor)?;
-        if start > slots.len() {
+        if start > all.len() {
             return Err(lists::bad_cursor().into());
         }
         let mut resources = Vec::new();
-        for (index, slot) in slots.iter().enumerate().skip(start) {
+        for (index, resource) in all.iter().enumerate().skip(start) {
             if resources.len() >= self.settings.page_size.saturating_mul(RESOURCE_FACTOR) {
                 let next_cursor = Some(lists::write_cursor(index, None));
                 return Ok(Output::Resources { resources, next_cursor });
             }
-            match &slot.kind {
+            match &resource.slot.kind {
                 ResourceKind::Single(entry) => {
                     resources.push(lists::entry_for(entry.clone(), call.version()));
                 }
-                ResourceKind::Template(_) if call.caller().may(slot.scope) => {
+                ResourceKind::Template(_) if call.caller().may(resource.slot.scope) => {
                     let inner = inner.take();
-                    let listed = self.catalog.list_resources(index, call, inner.as_deref());
+                    let listed = resource.list(call, inner.as_deref());
                     let page = bounded(READ_LIMIT, listed).await.map_err(|error| match error {
                         ToolError::Input(_) => lists::bad_cursor().into(),
                         error => refuse(error, call),
@@ -331,6 +313,17 @@ impl Inner {
         }
         Ok(Output::Resources { resources, next_cursor: None })
     }
+}
+
+/// Calls a tool once. A panic becomes an internal error, so that the rest of a batch is answered.
+pub(super) async fn try_tool(
+    tool: &BoundTool,
+    call: &Call,
+    arguments: &RawValue,
+) -> Result<CallToolResult, ToolError> {
+    let work = AssertUnwindSafe(tool.call(call, arguments));
+    let panicked = |_| Err(ToolError::internal("the tool panicked"));
+    work.catch_unwind().await.unwrap_or_else(panicked)
 }
 
 /// Converts the error of a tool: to a result with `isError`, or to a failure of the request.

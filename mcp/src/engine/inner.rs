@@ -53,7 +53,7 @@ impl Settings {
 
 /// The state that all clones of an engine share.
 pub(super) struct Inner {
-    pub(super) catalog: Arc<dyn Catalog>,
+    pub(super) catalog: Arc<Catalog>,
     pub(super) rendered: Rendered,
     /// The digest of `rendered`.
     pub(super) digest: CatalogDigest,
@@ -75,7 +75,8 @@ pub(super) struct Inner {
 }
 
 impl Inner {
-    pub(super) fn new(catalog: Arc<dyn Catalog>, stores: Stores, settings: Settings) -> Self {
+    pub(super) fn new(catalog: Catalog, stores: Stores, settings: Settings) -> Self {
+        let catalog = Arc::new(catalog);
         // Every result has name and version; only `server/discover` has the other fields.
         let implementation = &catalog.info().implementation;
         let server_meta = serde_json::json!({ "io.modelcontextprotocol/serverInfo": {
@@ -85,7 +86,7 @@ impl Inner {
             jobs: Arc::clone(&jobs.store),
             scopes: Arc::new(CatalogScopes(Arc::clone(&catalog))),
         });
-        let rendered = Rendered::new(&*catalog, settings.jobs.is_some());
+        let rendered = Rendered::new(&catalog, settings.jobs.is_some());
         Self {
             digest: rendered.digest(),
             rendered,
@@ -156,15 +157,15 @@ impl Inner {
 }
 
 /// The scopes that the tools of a catalog require.
-struct CatalogScopes(Arc<dyn Catalog>);
+struct CatalogScopes(Arc<Catalog>);
 
 impl ToolScopes for CatalogScopes {
     fn all(&self) -> Vec<(&'static str, &'static str)> {
-        self.0.tools().iter().map(|tool| (tool.definition.name, tool.scope)).collect()
+        self.0.tools().map(|tool| (tool.definition.name, tool.scope)).collect()
     }
 
     fn of(&self, tool: &str) -> Option<&'static str> {
-        self.0.find_tool(tool).map(|index| self.0.tools()[index].scope)
+        self.0.find_tool(tool).map(|tool| tool.entry.scope)
     }
 }
 

@@ -27,7 +27,7 @@ struct RenderedLists {
 
 impl Rendered {
     /// `with_jobs`: whether the engine runs tools as jobs.
-    pub(super) fn new(catalog: &dyn Catalog, with_jobs: bool) -> Self {
+    pub(super) fn new(catalog: &Catalog, with_jobs: bool) -> Self {
         let by_version = ProtocolVersion::ALL
             .into_iter()
             .map(|version| (version, RenderedLists::new(catalog, version, with_jobs)))
@@ -70,10 +70,10 @@ impl Rendered {
 }
 
 impl RenderedLists {
-    fn new(catalog: &dyn Catalog, version: ProtocolVersion, with_jobs: bool) -> Self {
+    fn new(catalog: &Catalog, version: ProtocolVersion, with_jobs: bool) -> Self {
         let titles = version >= ProtocolVersion::V2025_06_18;
         let icons = version >= ProtocolVersion::V2025_11_25;
-        let tools = catalog.tools().iter().map(|tool| {
+        let tools = catalog.tools().map(|tool| {
             let mut definition: ToolDefinition = tool.definition.clone();
             if !titles {
                 definition.title = None;
@@ -92,14 +92,14 @@ impl RenderedLists {
             };
             raw(&Listed { definition: &definition, execution })
         });
-        let prompts = catalog.prompts().iter().map(|prompt| {
+        let prompts = catalog.prompts().map(|prompt| {
             let mut definition: PromptDefinition = prompt.definition.clone();
             if !titles {
                 definition.title = None;
             }
             raw(&definition)
         });
-        let templates = catalog.resources().iter().filter_map(|resource| match &resource.kind {
+        let templates = catalog.resources().filter_map(|resource| match &resource.kind {
             ResourceKind::Single(_) => None,
             ResourceKind::Template(template) => Some(raw(&ResourceTemplate {
                 title: template.title.filter(|_| titles),

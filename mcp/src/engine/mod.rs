@@ -51,12 +51,17 @@ impl Engine {
     ///
     /// # Panics
     /// If `settings.seal_keys` is empty.
-    pub fn new(catalog: Arc<dyn Catalog>, stores: Stores, settings: Settings) -> Self {
+    pub fn new(catalog: Catalog, stores: Stores, settings: Settings) -> Self {
         assert!(!settings.seal_keys.is_empty(), "an engine needs a key to seal request states");
         let inner = Arc::new(Inner::new(catalog, stores, settings));
         legacy::cancellations::listen(&inner);
         legacy::list_changes::publish_digest(&inner);
         Self { inner }
+    }
+
+    /// The current time, in seconds since the Unix epoch.
+    pub(crate) fn now(&self) -> i64 {
+        self.inner.now()
     }
 
     /// Handles `POST` on the MCP endpoint.

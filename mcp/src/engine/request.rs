@@ -1,16 +1,16 @@
 //! The methods that both eras have: parsing of their parameters, and resolution of the catalog
 //! entry.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::{Inner, tasks::params::TaskRequest};
 use crate::{
-    call::CallMeta,
-    catalog::{HeaderParam, MatchedUri, ResourceKind},
+    catalog::{BoundPrompt, BoundResource, BoundTool, HeaderParam, MatchedUri},
     json,
+    params::Params,
     rpc::{self, RequestId, RpcError, codes},
     store::{MAX_URI_BYTES, StoredCall},
     version::ProtocolVersion,
@@ -62,15 +62,42 @@ impl Method {
 /// A parsed request: its parameters are valid, and name an entry of the catalog.
 #[derive(Debug)]
 pub(super) enum Operation {
-    ListTools { cursor: Option<String> },
-    CallTool { index: usize, name: String, arguments: Box<RawValue> },
-    ListResources { cursor: Option<String> },
-    ListTemplates { cursor: Option<String> },
-    ReadResource { index: usize, uri: MatchedUri },
-    ListPrompts { cursor: Option<String> },
-    GetPrompt { index: usize, name: String, arguments: Box<RawValue> },
-    CompletePrompt { index: usize, argument: Argument, given: BTreeMap<String, String> },
-    CompleteResource { index: usize, argument: Argument },
+    ListTools {
+        cursor: Option<String>,
+    },
+    /// `name`: as the client wrote it, which may be an alias.
+    CallTool {
+        tool: Arc<BoundTool>,
+        name: String,
+        arguments: Box<RawValue>,
+    },
+    ListResources {
+        cursor: Option<String>,
+    },
+    ListTemplates {
+        cursor: Option<String>,
+    },
+    ReadResource {
+        resource: Arc<BoundResource>,
+        uri: MatchedUri,
+    },
+    ListPrompts {
+        cursor: Option<String>,
+    },
+    GetPrompt {
+        prompt: Arc<BoundPrompt>,
+        name: String,
+        arguments: Box<RawValue>,
+    },
+    CompletePrompt {
+        prompt: Arc<BoundPrompt>,
+        argument: Argument,
+        given: BTreeMap<String, String>,
+    },
+    CompleteResource {
+        resource: Arc<BoundResource>,
+        argument: Argument,
+    },
 }
 
 /// An operation with the options of its request.
@@ -102,7 +129,7 @@ impl RequestedOperation {
         call: &StoredCall,
     ) -> Option<Self> {
         let method = Method::parse(&call.method)?;
-        let params = call.params.as_deref();
+        let params = &Params::new(call.params.as_deref());
         let operation = Operation::prepare(engine, version, method, params).ok()?;
         let task = task_request(params).ok()?;
         Some(Self { operation, progress_token: progress_token(params), task })
@@ -184,12 +211,12 @@ struct CompleteContext {
 /// suggestion.
 const MAX_COMPLETION_VALUE: usize = 1_000;
 
-/// Parses the parameters of a method. Absent parameters are read as `{}`.
+/// Converts the parameters of a method.
 pub(super) fn read_params<'a, T: Deserialize<'a>>(
     method: &str,
-    params: Option<&'a RawValue>,
+    params: &Params<'a>,
 ) -> Result<T, RpcError> {
-    json::from_str(params.map_or("{}", RawValue::get)).map_err(|error| {
+    params.read().map_err(|error| {
         RpcError::invalid_params(format!("the parameters do not fit `{method}`: {error}"))
     })
 }
@@ -218,7 +245,7 @@ impl Operation {
         engine: &Inner,
         version: ProtocolVersion,
         method: Method,
-        params: Option<&RawValue>,
+        params: &Params<'_>,
     ) -> Result<Self, InvalidParams> {
         let name = method.name();
         let cursor = || Ok(read_params::<ListParams>(name, params).map_err(malformed)?.cursor);
@@ -230,81 +257,72 @@ impl Operation {
             Method::CallTool => {
                 let params: NamedParams<'_> = read_params(name, params).map_err(malformed)?;
                 let arguments = object(params.arguments)?;
-                let index = engine.catalog.find_tool(&params.name).ok_or_else(|| {
+                let tool = engine.catalog.find_tool(&params.name).ok_or_else(|| {
                     unknown(RpcError::invalid_params(format!(
                         "there is no tool `{}`; see tools/list",
                         rpc::shorten(&params.name)
                     )))
                 })?;
-                Ok(Self::CallTool { index, name: params.name, arguments })
+                Ok(Self::CallTool { tool: Arc::clone(tool), name: params.name, arguments })
             }
             Method::GetPrompt => {
                 let params: NamedParams<'_> = read_params(name, params).map_err(malformed)?;
                 let arguments = object(params.arguments)?;
-                let index = find_prompt(engine, &params.name)?;
-                Ok(Self::GetPrompt { index, name: params.name, arguments })
+                let prompt = find_prompt(engine, &params.name)?;
+                Ok(Self::GetPrompt { prompt, name: params.name, arguments })
             }
             Method::ReadResource => {
                 let params: UriParams = read_params(name, params).map_err(malformed)?;
-                let (index, uri) = engine
+                let (resource, uri) = engine
                     .catalog
                     .find_resource(&params.uri)
                     .ok_or_else(|| unknown(resource_not_found(&params.uri, version)))?;
-                Ok(Self::ReadResource { index, uri })
+                Ok(Self::ReadResource { resource: Arc::clone(resource), uri })
             }
             Method::Complete => prepare_completion(engine, version, params),
         }
     }
 
     /// The scope that the access token must have. Empty: none.
-    pub(super) fn scope(&self, engine: &Inner) -> &'static str {
+    pub(super) fn scope(&self) -> &'static str {
         match self {
             Self::ListTools { .. }
             | Self::ListResources { .. }
             | Self::ListTemplates { .. }
             | Self::ListPrompts { .. } => "",
-            Self::CallTool { index, .. } => engine.catalog.tools()[*index].scope,
-            Self::GetPrompt { index, .. } | Self::CompletePrompt { index, .. } => {
-                engine.catalog.prompts()[*index].scope
+            Self::CallTool { tool, .. } => tool.entry.scope,
+            Self::GetPrompt { prompt, .. } | Self::CompletePrompt { prompt, .. } => {
+                prompt.entry.scope
             }
-            Self::ReadResource { index, .. } | Self::CompleteResource { index, .. } => {
-                engine.catalog.resources()[*index].scope
+            Self::ReadResource { resource, .. } | Self::CompleteResource { resource, .. } => {
+                resource.slot.scope
             }
         }
     }
 
     /// The name of the catalog entry. From a bounded set, so it may be a metric label.
-    pub(super) fn target(&self, engine: &Inner) -> Option<String> {
-        let resource = |index: usize| match &engine.catalog.resources()[index].kind {
-            ResourceKind::Single(entry) => entry.uri.clone(),
-            ResourceKind::Template(template) => template.uri_template.to_owned(),
-        };
+    pub(super) fn target(&self) -> Option<String> {
         match self {
             Self::ListTools { .. }
             | Self::ListResources { .. }
             | Self::ListTemplates { .. }
             | Self::ListPrompts { .. } => None,
-            Self::CallTool { index, .. } => {
-                Some(engine.catalog.tools()[*index].definition.name.to_owned())
+            Self::CallTool { tool, .. } => Some(tool.name().to_owned()),
+            Self::GetPrompt { prompt, .. } | Self::CompletePrompt { prompt, .. } => {
+                Some(prompt.name().to_owned())
             }
-            Self::GetPrompt { index, .. } | Self::CompletePrompt { index, .. } => {
-                Some(engine.catalog.prompts()[*index].definition.name.to_owned())
-            }
-            Self::ReadResource { index, .. } | Self::CompleteResource { index, .. } => {
-                Some(resource(*index))
+            Self::ReadResource { resource, .. } | Self::CompleteResource { resource, .. } => {
+                Some(resource.uri().to_owned())
             }
         }
     }
 
     /// The parameters that must be repeated in headers, and the arguments that contain them.
     /// `None`: the tool has no such parameters.
-    pub(super) fn header_params<'a>(
-        &'a self,
-        engine: &'a Inner,
-    ) -> Option<(&'a [HeaderParam], &'a RawValue)> {
+    pub(super) fn header_params(&self) -> Option<(&[HeaderParam], &RawValue)> {
         match self {
-            Self::CallTool { index, arguments, .. } => {
-                let headers = &engine.catalog.tools()[*index].headers;
+            Self::CallTool { tool, arguments, .. } => {
+                let headers = &tool.entry.headers;
                 (!headers.is_empty()).then_some((headers, &**arguments))
             }
             _ => None,
@@ -342,8 +360,8 @@ impl Operation {
         match self {
             // Before the job exists nothing has been done, and then the job is not run here.
             Self::CallTool { .. } if engine.job_tool(self).is_some() => true,
-            Self::CallTool { index, .. } => {
-                let annotations = engine.catalog.tools()[*index].definition.annotations;
+            Self::CallTool { tool, .. } => {
+                let annotations = tool.entry.definition.annotations;
                 annotations.read_only_hint == Some(true)
                     || annotations.idempotent_hint == Some(true)
             }
@@ -397,8 +415,8 @@ impl Operation {
     }
 }
 
-fn find_prompt(engine: &Inner, name: &str) -> Result<usize, InvalidParams> {
-    engine.catalog.find_prompt(name).ok_or_else(|| {
+fn find_prompt(engine: &Inner, name: &str) -> Result<Arc<BoundPrompt>, InvalidParams> {
+    engine.catalog.find_prompt(name).cloned().ok_or_else(|| {
         unknown(RpcError::invalid_params(format!(
             "there is no prompt `{}`; see prompts/list",
             rpc::shorten(name)
@@ -409,7 +427,7 @@ fn find_prompt(engine: &Inner, name: &str) -> Result<usize, InvalidParams> {
 fn prepare_completion(
     engine: &Inner,
     version: ProtocolVersion,
-    params: Option<&RawValue>,
+    params: &Params<'_>,
 ) -> Result<Operation, InvalidParams> {
     let params: CompleteParams = read_params(Method::Complete.name(), params).map_err(malformed)?;
     let argument = params.argument;
@@ -425,43 +443,33 @@ fn prepare_completion(
     let Reference { kind, name, uri } = params.reference;
     match kind {
         ReferenceKind::Prompt => {
-            let index = find_prompt(engine, &name.ok_or_else(|| lacks("name"))?)?;
+            let prompt = find_prompt(engine, &name.ok_or_else(|| lacks("name"))?)?;
             let given = params.context.map(|it| it.arguments).unwrap_or_default();
-            Ok(Operation::CompletePrompt { index, argument, given })
+            Ok(Operation::CompletePrompt { prompt, argument, given })
         }
         ReferenceKind::Resource => {
             let uri = uri.ok_or_else(|| lacks("uri"))?;
-            let slots = engine.catalog.resources().iter();
-            let index = slots
-                .enumerate()
-                .find_map(|(index, it)| match &it.kind {
-                    ResourceKind::Single(entry) => (entry.uri == uri).then_some(index),
-                    ResourceKind::Template(it) => (it.uri_template == uri).then_some(index),
-                })
+            let resource = engine
+                .catalog
+                .resource_by_uri(&uri)
                 .ok_or_else(|| unknown(resource_not_found(&uri, version)))?;
-            Ok(Operation::CompleteResource { index, argument })
+            Ok(Operation::CompleteResource { resource: Arc::clone(resource), argument })
         }
     }
 }
 
 /// Reads `_meta.progressToken`. `None`: absent or malformed.
-pub(super) fn progress_token(params: Option<&RawValue>) -> Option<RequestId> {
-    #[derive(Deserialize)]
-    struct Params {
-        #[serde(rename = "_meta")]
-        meta: Option<CallMeta>,
-    }
-    let params: Params = json::from_str(params?.get()).ok()?;
-    params.meta?.progress_token
+pub(super) fn progress_token(params: &Params<'_>) -> Option<RequestId> {
+    json::from_str(params.meta("progressToken")?.get()).ok()
 }
 
 /// Reads the parameter `task` of a call.
-pub(super) fn task_request(params: Option<&RawValue>) -> Result<Option<TaskRequest>, RpcError> {
+pub(super) fn task_request(params: &Params<'_>) -> Result<Option<TaskRequest>, RpcError> {
     #[derive(Deserialize)]
-    struct Params {
+    struct TaskParams {
         task: Option<TaskRequest>,
     }
-    Ok(read_params::<Params>(Method::CallTool.name(), params)?.task)
+    Ok(read_params::<TaskParams>(Method::CallTool.name(), params)?.task)
 }
 
 pub(super) fn resource_not_found(uri: &str, version: ProtocolVersion) -> RpcError {

@@ -5,6 +5,7 @@
 //! internally tagged enums and for flattened fields, whose content Serde buffers; types for JSON
 //! from clients must not use them.
 
+mod members;
 mod objects;
 mod unique;
 
@@ -13,6 +14,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::Value;
 
+pub(crate) use self::members::Members;
 use self::objects::Objects;
 pub use self::unique::{unique, unique_object};
 

@@ -2,6 +2,7 @@
 
 use app::{App, metrics};
 use http::{HeaderValue, StatusCode, header};
+use mcp::http::bearer;
 use platform::secret::Secret;
 use poem::{Endpoint, IntoResponse, Request, Response, Route, get};
 use subtle::ConstantTimeEq as _;
@@ -10,7 +11,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     http::{
-        bearer::bearer,
         error::ApiError,
         observe::{Named, Observed},
         probes::METRICS,

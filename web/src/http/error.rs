@@ -7,6 +7,7 @@
 use std::{borrow::Cow, io, time::Duration};
 
 use http::{HeaderName, HeaderValue, StatusCode, header};
+use mcp::http::{Challenge, ForeignRequest};
 use platform::counted;
 use poem::{
     Response,
@@ -14,7 +15,7 @@ use poem::{
 };
 use poem_openapi::Object;
 
-use super::{bearer::Challenge, body::bounds::Bounds, request_id::RequestId};
+use super::{body::bounds::Bounds, request_id::RequestId};
 
 /// The `Retry-After` of errors that usually pass without intervention, such as an unavailable
 /// database, in seconds.
@@ -79,6 +80,16 @@ pub(crate) enum ApiError {
     /// An internal error; the log has the details.
     #[error("internal error")]
     Internal,
+}
+
+impl From<ForeignRequest> for ApiError {
+    fn from(foreign: ForeignRequest) -> Self {
+        match foreign {
+            ForeignRequest::Host => Self::ForeignHost,
+            ForeignRequest::DuplicatedHost => Self::DuplicatedHeader("Host"),
+            ForeignRequest::Origin => Self::ForeignOrigin,
+        }
+    }
 }
 
 impl ResponseError for ApiError {

@@ -1,7 +1,6 @@
 //! The HTTP layer below the endpoints: connections, bodies, errors, headers, observation. It knows
 //! no endpoint.
 
-pub(crate) mod bearer;
 pub(crate) mod body;
 pub(crate) mod client_address;
 pub(crate) mod cookies;
@@ -9,7 +8,6 @@ pub(crate) mod cors;
 pub(crate) mod error;
 pub(crate) mod fetch_metadata;
 pub(crate) mod observe;
-pub(crate) mod origin;
 pub(crate) mod probes;
 pub(crate) mod rate_limit;
 pub(crate) mod request_id;

@@ -1,16 +1,16 @@
 //! Authentication at the MCP endpoint: the `Authorization` header becomes a `Caller`, or a
 //! challenge that tells the client how to get a token (RFC 6750 section 3, RFC 9728 section 5.1).
 
-use ::mcp::Caller;
+use ::mcp::{
+    Caller,
+    http::{Challenge, TokenProblem, bearer},
+};
 use app::App;
 use http::HeaderMap;
-use oauth::access_token::TokenError;
+use oauth::{access_token::TokenError, scope};
 
 use super::paths::{PROTECTED_RESOURCE_MCP, PROTECTED_RESOURCE_MCP_SLASH};
-use crate::http::{
-    bearer::{Challenge, TokenProblem, bearer},
-    error::ApiError,
-};
+use crate::http::error::ApiError;
 
 /// Authenticates a request by its access token. Only the header is read: a token in the query would
 /// end up in logs and browser histories. `path`: the path of the MCP endpoint as the client wrote
@@ -20,7 +20,12 @@ pub(crate) async fn authenticate(
     path: &str,
     headers: &HeaderMap,
 ) -> Result<Caller, ApiError> {
-    let challenge = |problem| Challenge::new(problem, resource_metadata(app, path));
+    // The challenge names all scopes, so that one consent is enough. A client that asked for fewer
+    // gets an `insufficient_scope` challenge when it needs more, but the TypeScript SDK v1, which
+    // most clients use, then refreshes its token instead of starting a new authorization, and never
+    // gets the scope.
+    let challenge =
+        |problem| Challenge::new(problem, Some(resource_metadata(app, path)), scope::ALL);
     let token = bearer(headers).map_err(challenge)?;
     match app.oauth().tokens().verify(token).await {
         Ok(claims) => Ok(claims.caller()),

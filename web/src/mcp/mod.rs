@@ -9,21 +9,22 @@ pub(crate) mod paths;
 
 use std::{io, time::Duration};
 
-use ::mcp::{Caller, Engine, Quota, Reply, ReplyBody};
+use ::mcp::{
+    Caller, Engine, Reply,
+    http::{OriginPolicy, ResponseBody, response},
+};
 use app::{App, metrics};
 use futures_util::StreamExt;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use oauth::limits;
 use poem::{Body, Endpoint, Request, Response};
 
 use self::measure::Measurement;
 use crate::{
     http::{
-        bearer::insufficient_scope,
         body::{self, bounds::Bounds, budget::Budget},
         cors,
-        error::{ApiError, RETRY_AFTER_SECONDS},
-        origin::OriginPolicy,
+        error::ApiError,
         rate_limit,
         request_id::RequestId,
         request_info::log_context,
@@ -37,8 +38,6 @@ const BODY: Bounds = Bounds { bytes: 4 * 1024 * 1024, time: Duration::from_mins(
 
 /// The accepted methods, as in `Allow`.
 pub(crate) const METHODS: &str = "GET, POST, DELETE, OPTIONS";
-
-const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 
 /// The endpoint.
 pub(crate) struct Mcp {
@@ -56,7 +55,7 @@ impl Mcp {
             app: instance.app.clone(),
             engine: instance.engine.clone(),
             bodies: instance.bodies.clone(),
-            origin_policy: OriginPolicy::new(&config.public_url, &config.allowed_origins)?,
+            origin_policy: OriginPolicy::new(config.public_url.origin(), &config.allowed_origins)?,
         })
     }
 
@@ -104,79 +103,34 @@ impl Mcp {
     }
 
     fn response(&self, caller: &Caller, path: &str, reply: Reply) -> Response {
-        let mut response = Response::builder().status(reply.status).finish();
-        let headers = response.headers_mut();
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if let Some(session) = reply.session.and_then(|id| HeaderValue::try_from(id).ok()) {
-            headers.insert(SESSION_ID, session);
-        }
-        if reply.status == StatusCode::METHOD_NOT_ALLOWED {
-            headers.insert(header::ALLOW, HeaderValue::from_static(METHODS));
-        }
-        if let Some(quota) = &reply.quota {
-            rate_limit(headers, quota);
-        }
-        if reply.status == StatusCode::TOO_MANY_REQUESTS {
-            let wait = reply.retry_after.or(reply.quota.map(|quota| quota.reset));
-            let seconds = wait.map_or(RETRY_AFTER_SECONDS.into(), |wait| wait.as_secs().max(1));
-            headers.insert(header::RETRY_AFTER, seconds.into());
-        }
-        if reply.status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
-        }
-        match reply.body {
-            ReplyBody::Empty => {}
-            ReplyBody::Json(body) => {
-                headers.insert(header::CONTENT_TYPE, JSON);
-                response.set_body(body);
-            }
-            ReplyBody::Events(events) => {
-                headers.insert(header::CONTENT_TYPE, EVENT_STREAM);
-                // Proxies such as nginx would otherwise buffer events.
-                headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+        let metadata = caller::resource_metadata(&self.app, path);
+        let (head, body) = response(reply, &caller.scopes, Some(&metadata)).into_parts();
+        let mut response = Response::builder().status(head.status).finish();
+        *response.headers_mut() = head.headers;
+        *response.extensions_mut() = head.extensions;
+        match body {
+            ResponseBody::Empty => {}
+            ResponseBody::Full(bytes) => response.set_body(bytes),
+            ResponseBody::Events(events) => {
                 response.set_body(Body::from_bytes_stream(events.map(Ok::<_, io::Error>)));
             }
-            ReplyBody::InsufficientScope { needed, body } => {
-                let metadata = caller::resource_metadata(&self.app, path);
-                let challenge = insufficient_scope(&metadata, &caller.scopes, &needed);
-                headers.insert(header::WWW_AUTHENTICATE, challenge);
-                headers.insert(header::CONTENT_TYPE, JSON);
-                response.set_body(body);
-                response.set_status(StatusCode::FORBIDDEN);
-            }
         }
-        response.set_data(reply.about);
+        if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+            // Preflights are answered here.
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(METHODS));
+        }
         response
     }
 }
-
-/// The headers of the caller's quota (draft-ietf-httpapi-ratelimit-headers-10).
-fn rate_limit(headers: &mut HeaderMap, quota: &Quota) {
-    let Quota { policy, limit, window, remaining, reset } = quota;
-    let fields = [
-        (RATE_LIMIT_POLICY, format!("\"{policy}\";q={limit};w={}", window.as_secs())),
-        (RATE_LIMIT, format!("\"{policy}\";r={remaining};t={}", reset.as_secs())),
-    ];
-    for (name, value) in fields {
-        let value =
-            HeaderValue::try_from(value).expect("policy names and numbers are visible ASCII");
-        headers.insert(name, value);
-    }
-}
-
-const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
-const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
-
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
-const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
 
 impl Endpoint for Mcp {
     type Output = Response;
 
     async fn call(&self, request: Request) -> poem::Result<Response> {
         let id = request.data::<RequestId>().cloned();
-        let port = request.local_addr().as_socket_addr().map_or(0, std::net::SocketAddr::port);
-        let origin = self.origin_policy.check(request.uri(), request.headers(), port)?;
+        let port = request.local_addr().as_socket_addr().map(std::net::SocketAddr::port);
+        let origin = self.origin_policy.check(request.uri(), request.headers(), port);
+        let origin = origin.map_err(ApiError::from)?;
         let response = if request.method() == Method::OPTIONS {
             Ok(cors::preflight(request.headers(), METHODS))
         } else {

@@ -16,12 +16,15 @@ pub(crate) mod revoke;
 pub(crate) mod token;
 
 use http::{HeaderValue, header};
+use mcp::http::OriginPolicy;
 use poem::{Endpoint, IntoResponse, Request, Response};
 use poem_openapi::Tags;
 
 use crate::{
     http::{
-        client_address::local_port, error::from_poem, origin::OriginPolicy, request_id::RequestId,
+        client_address::local_port,
+        error::{ApiError, from_poem},
+        request_id::RequestId,
     },
     instance::Instance,
 };
@@ -47,7 +50,10 @@ impl<E> ForClients<E> {
     /// Wraps an endpoint of one instance.
     pub(crate) fn new(instance: &Instance, inner: E) -> anyhow::Result<Self> {
         let config = instance.app.config();
-        Ok(Self { inner, origin_policy: OriginPolicy::new(&config.public_url, &[])? })
+        Ok(Self {
+            inner,
+            origin_policy: OriginPolicy::new::<&str>(config.public_url.origin(), &[])?,
+        })
     }
 }
 
@@ -56,10 +62,10 @@ impl<E: Endpoint> Endpoint for ForClients<E> {
 
     async fn call(&self, request: Request) -> poem::Result<Response> {
         let id = request.data::<RequestId>().cloned();
-        let port = local_port(&request);
+        let port = Some(local_port(&request));
         let response = match self.origin_policy.check_host(request.uri(), request.headers(), port) {
             Ok(()) => self.inner.call(request).await,
-            Err(error) => Err(error.into()),
+            Err(foreign) => Err(ApiError::from(foreign).into()),
         };
         // Errors are converted here, inside CORS, so that pages can read them, too.
         let mut response = match (response, id) {

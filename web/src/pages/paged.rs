@@ -4,6 +4,7 @@ use std::panic::AssertUnwindSafe;
 
 use futures_util::FutureExt as _;
 use http::Method;
+use mcp::http::OriginPolicy;
 use poem::{Endpoint, Request, Response};
 
 use super::{error_page::ErrorPage, frame::Frame, headers::protect};
@@ -11,7 +12,6 @@ use crate::{
     http::{
         client_address::local_port,
         error::{self, ApiError},
-        origin::OriginPolicy,
     },
     instance::Instance,
 };
@@ -36,7 +36,7 @@ impl<E: Endpoint<Output = Response>> Paged<E> {
         let config = instance.app.config();
         Ok(Self {
             inner,
-            origin_policy: OriginPolicy::new(&config.public_url, &[])?,
+            origin_policy: OriginPolicy::new::<&str>(config.public_url.origin(), &[])?,
             https: config.public_url.as_str().starts_with("https://"),
             in_popups: false,
             methods,
@@ -54,7 +54,9 @@ impl<E: Endpoint<Output = Response>> Paged<E> {
     }
 
     async fn respond(&self, request: Request) -> Result<Response, ErrorPage> {
-        self.origin_policy.check_host(request.uri(), request.headers(), local_port(&request))?;
+        let port = Some(local_port(&request));
+        let checked = self.origin_policy.check_host(request.uri(), request.headers(), port);
+        checked.map_err(ApiError::from)?;
         match request.method() {
             method if !self.methods.split(", ").any(|accepted| *method == accepted) => {
                 return Err(ApiError::MethodNotAllowed(self.methods).into());
@@ -81,7 +83,7 @@ impl<E: Endpoint<Output = Response>> Paged<E> {
         if sites.iter().next().is_some() {
             return sites.iter().all(|site| site == "same-origin");
         }
-        let port = local_port(request);
+        let port = Some(local_port(request));
         let origin = self.origin_policy.check(request.uri(), request.headers(), port);
         matches!(origin, Ok(Some(_)))
     }

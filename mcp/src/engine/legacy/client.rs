@@ -16,6 +16,7 @@ use crate::{
         tasks,
     },
     json,
+    params::Params,
     question::{ClientAnswer, MAX_ANSWER_BYTES},
     reply::Reply,
     rpc::{RequestId, RpcError},
@@ -28,16 +29,16 @@ pub(super) async fn notification(
     engine: &Arc<Inner>,
     active: &ActiveSession,
     method: &str,
-    params: Option<&RawValue>,
+    params: &Params<'_>,
 ) -> Result<Option<&'static str>, StoreError> {
     Ok(match method {
         "notifications/cancelled" => {
             #[derive(Deserialize)]
             #[serde(rename_all = "camelCase")]
-            struct Params {
+            struct CancelledParams {
                 request_id: RequestId,
             }
-            if let Ok(Params { request_id }) = read_params(method, params) {
+            if let Ok(CancelledParams { request_id }) = read_params(method, params) {
                 cancel(engine, active, request_id).await?;
             }
             Some("notifications/cancelled")

@@ -67,7 +67,7 @@ pub(super) async fn initialize(
         Ok(quota) => quota,
         Err(exhausted) => return Reply::too_many(Some(&request.id), exhausted).with_about(about),
     };
-    let params: InitializeParams<'_> = match read_params("initialize", request.params) {
+    let params: InitializeParams<'_> = match read_params("initialize", &request.params) {
         Ok(params) => params,
         Err(error) => {
             return Reply::error(StatusCode::OK, Some(&request.id), &error).with_about(about);
@@ -170,7 +170,7 @@ pub(super) async fn message(
             requests::answer(engine, caller, active, vec![request], false, accepted, about).await
         }
         Message::Notification { method, params } => {
-            match client::notification(engine, &active, &method, params).await {
+            match client::notification(engine, &active, &method, &params).await {
                 Ok(known) => Reply::accepted().with_about(About { method: known, ..about }),
                 Err(error) => Reply::store_unavailable(None, &error).with_about(about),
             }
@@ -209,7 +209,7 @@ pub(super) async fn batch(
         match message {
             Message::Request(request) => requested.push(request),
             Message::Notification { method, params } => {
-                if let Err(error) = client::notification(engine, &active, &method, params).await {
+                if let Err(error) = client::notification(engine, &active, &method, &params).await {
                     return Reply::store_unavailable(None, &error).with_about(about);
                 }
             }

@@ -284,10 +284,10 @@ async fn prepare(
     let answered = |answer| Ok(Prepared::Answered { answer, error: None });
     if let Some(method) = Method::parse(&request.method) {
         about.method = Some(method.name());
-        let operation = Operation::prepare(engine, version, method, request.params)
+        let operation = Operation::prepare(engine, version, method, &request.params)
             .map_err(|unusable| unusable.error)?;
-        about.target = operation.target(engine);
-        allow(caller, operation.scope(engine))?;
+        about.target = operation.target();
+        allow(caller, operation.scope())?;
         if operation.is_list() {
             if matches!(method, Method::ListTools | Method::ListPrompts) {
                 let tools = method == Method::ListTools;
@@ -295,13 +295,13 @@ async fn prepare(
             }
             return answered(rpc::encode_result(&request.id, &engine.list(&operation, version)?));
         }
-        let progress_token = progress_token(request.params);
+        let progress_token = progress_token(&request.params);
         let task = match method {
             Method::CallTool => wanted_task(engine, version, &operation, request)?,
             _ => None,
         };
         let target = about.target.as_deref();
-        let parent = || TraceParent::from_params(request.params);
+        let parent = || TraceParent::from_params(&request.params);
         let span = trace::operation(method.name(), target, version, parent);
         return Ok(Prepared::Run(
             Arc::new(RequestedOperation { operation, progress_token, task }),
@@ -318,7 +318,7 @@ async fn prepare(
         "ping" => about.method = Some("ping"),
         "logging/setLevel" => {
             about.method = Some("logging/setLevel");
-            let params: LevelParams = read_params("logging/setLevel", request.params)?;
+            let params: LevelParams = read_params("logging/setLevel", &request.params)?;
             sessions.set_log_level(&active.id, params.level).await?;
         }
         "resources/subscribe" => {
@@ -357,7 +357,7 @@ fn wanted_task(
     let refuse = |why| Err(RpcError::new(codes::METHOD_NOT_FOUND, why));
     let tool = engine.job_tool(operation);
     let task = match version {
-        ProtocolVersion::V2025_11_25 if engine.jobs().is_some() => task_request(request.params)?,
+        ProtocolVersion::V2025_11_25 if engine.jobs().is_some() => task_request(&request.params)?,
         _ => None,
     };
     match (&tool, task) {
@@ -381,7 +381,7 @@ async fn prepare_task(
         return Ok(None);
     };
     about.method = Some(method);
-    let (id, params) = (&request.id, request.params);
+    let (id, params) = (&request.id, &request.params);
     let answer = if method == "tasks/list" {
         rpc::encode_result(id, &methods::list(engine, caller, params).await?)
     } else {
@@ -481,13 +481,13 @@ fn subscription_uri(
     struct Params {
         uri: String,
     }
-    let Params { uri } = read_params(&request.method, request.params)?;
+    let Params { uri } = read_params(&request.method, &request.params)?;
     if uri.len() > MAX_URI_BYTES {
         let error = format!("`uri` has {} bytes, of at most {MAX_URI_BYTES}", uri.len());
         return Err(RpcError::invalid_params(error).into());
     }
-    let (index, _) =
+    let (resource, _) =
         engine.catalog.find_resource(&uri).ok_or_else(|| resource_not_found(&uri, version))?;
-    allow(caller, engine.catalog.resources()[index].scope)?;
+    allow(caller, resource.slot.scope)?;
     Ok(uri)
 }

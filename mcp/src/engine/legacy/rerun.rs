@@ -112,10 +112,10 @@ async fn run(
 ) {
     let response = LegacyResponse::resumed(Arc::clone(engine), caller.clone(), writer.key.clone());
     let error = match &requested {
-        Some(requested) if caller.may(requested.operation.scope(engine)) => None,
+        Some(requested) if caller.may(requested.operation.scope()) => None,
         Some(requested) => Some(RpcError::invalid_request(format!(
             "the access token that would resume this call lacks the scope `{}`",
-            requested.operation.scope(engine)
+            requested.operation.scope()
         ))),
         // Another version of this server received the call, and this one does not have its tool.
         None => Some(RpcError::invalid_params(

@@ -56,11 +56,11 @@ struct Filter {
 impl Filter {
     /// Removes what the server does not have and what the token may not see.
     fn restricted(mut self, engine: &Inner, caller: &Caller) -> Self {
-        self.prompts_list_changed &= !engine.catalog.prompts().is_empty();
-        self.resources_list_changed &= !engine.catalog.resources().is_empty();
+        self.prompts_list_changed &= engine.catalog.prompts().len() > 0;
+        self.resources_list_changed &= engine.catalog.resources().len() > 0;
         self.resource_subscriptions.retain(|uri| {
             let found = engine.catalog.find_resource(uri);
-            found.is_some_and(|(index, _)| caller.may(engine.catalog.resources()[index].scope))
+            found.is_some_and(|(resource, _)| caller.may(resource.slot.scope))
         });
         self
     }
@@ -109,7 +109,7 @@ pub(super) async fn listen(
     may_stream: bool,
 ) -> Reply {
     let id = Some(&request.id);
-    let filter = match read_params::<Params>("subscriptions/listen", request.params) {
+    let filter = match read_params::<Params>("subscriptions/listen", &request.params) {
         Ok(params) => params.notifications,
         Err(error) => return Reply::bad_request(id, &error),
     };

@@ -13,8 +13,9 @@ use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 
+pub(super) use self::params::VERSION_KEY;
 use self::{
-    params::{CAPABILITIES_KEY, VERSION_KEY, read_meta},
+    params::{CAPABILITIES_KEY, read_meta},
     run::{GivenAnswers, ModernRun},
 };
 use super::{
@@ -29,6 +30,7 @@ use super::{
 use crate::{
     caller::Caller,
     headers, json,
+    params::Params,
     rate_limit::RequestCost,
     reply::{About, Reply},
     rpc::{self, Request, RequestId, RpcError, codes},
@@ -111,9 +113,9 @@ async fn dispatch(
     request: &Request<'_>,
     about: &mut About,
 ) -> Result<Reply, Rejected> {
-    let meta = read_meta(request.params)?;
+    let meta = read_meta(&request.params)?;
     check_version(headers, &meta.version)?;
-    let name = required_name(&request.method, request.params)?;
+    let name = required_name(&request.method, &request.params)?;
     headers::check_standard(headers, &request.method, name.as_deref())?;
     match &*request.method {
         "server/discover" => {
@@ -144,16 +146,16 @@ async fn dispatch(
     about.method = Some(method.name());
     let version = ProtocolVersion::V2026_07_28;
     let operation =
-        Operation::prepare(engine, version, method, request.params).map_err(|invalid| {
+        Operation::prepare(engine, version, method, &request.params).map_err(|invalid| {
             let status = if invalid.malformed { StatusCode::BAD_REQUEST } else { StatusCode::OK };
             Rejected { status, error: invalid.error }
         })?;
-    about.target = operation.target(engine);
-    let scope = operation.scope(engine);
+    about.target = operation.target();
+    let scope = operation.scope();
     if !caller.may(scope) {
         return Ok(Reply::insufficient_scope(Some(&request.id), scope));
     }
-    if let Some((params, arguments)) = operation.header_params(engine) {
+    if let Some((params, arguments)) = operation.header_params() {
         let arguments: Value = json::from_str(arguments.get()).map_err(|error| {
             RpcError::invalid_params(format!("`arguments` cannot be read: {error}"))
         })?;
@@ -165,7 +167,7 @@ async fn dispatch(
             Err(error) => Err(Rejected { status: StatusCode::OK, error }),
         };
     }
-    let given = given_answers(engine, &caller, method, &operation, request.params)?;
+    let given = given_answers(engine, &caller, method, &operation, &request.params)?;
     let target = about.target.as_deref();
     let span = trace::operation(method.name(), target, version, || meta.trace_parent);
     let run = ModernRun {
@@ -191,7 +193,7 @@ async fn task(
     #[derive(Serialize)]
     struct Acknowledged {}
     let id = &request.id;
-    let body = match methods::modern(engine, caller, method, request.params).await {
+    let body = match methods::modern(engine, caller, method, &request.params).await {
         Ok(Some(job)) => {
             let task = ModernTask::detailed(&job);
             rpc::encode_result(id, &engine.modern(&task, "complete", None))
@@ -231,9 +233,9 @@ fn check_version(headers: &HeaderMap, version: &str) -> Result<(), RpcError> {
 }
 
 /// The value that the header `Mcp-Name` must have. `Ok(None)`: the method has no such header.
-fn required_name(method: &str, params: Option<&RawValue>) -> Result<Option<String>, RpcError> {
+fn required_name(method: &str, params: &Params<'_>) -> Result<Option<String>, RpcError> {
     #[derive(Deserialize)]
-    struct Params {
+    struct NameParams {
         name: Option<String>,
         uri: Option<String>,
         #[serde(rename = "taskId")]
@@ -248,7 +250,7 @@ fn required_name(method: &str, params: Option<&RawValue>) -> Result<Option<Strin
     } else {
         return Ok(None);
     };
-    let params: Params = read_params(method, params)?;
+    let params: NameParams = read_params(method, params)?;
     let value = match field {
         "name" => params.name,
         "uri" => params.uri,
@@ -265,18 +267,18 @@ fn given_answers(
     caller: &Caller,
     method: Method,
     operation: &Operation,
-    params: Option<&RawValue>,
+    params: &Params<'_>,
 ) -> Result<GivenAnswers, RpcError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
-    struct Params {
+    struct AnswerParams {
         input_responses: Option<BTreeMap<String, Value>>,
         request_state: Option<String>,
     }
     let Some((target, arguments)) = operation.binding() else {
         return Ok(GivenAnswers::default());
     };
-    let params: Params = read_params(method.name(), params)?;
+    let params: AnswerParams = read_params(method.name(), params)?;
     let earlier = match params.request_state {
         None => SealedAnswers::default(),
         Some(state) => {
@@ -316,11 +318,11 @@ impl Inner {
             "logging": {},
             "completions": {},
         });
-        if !self.catalog.resources().is_empty() {
+        if self.catalog.resources().len() > 0 {
             capabilities["resources"] =
                 serde_json::json!({ "subscribe": true, "listChanged": true });
         }
-        if !self.catalog.prompts().is_empty() {
+        if self.catalog.prompts().len() > 0 {
             capabilities["prompts"] = serde_json::json!({ "listChanged": true });
         }
         if self.jobs().is_some() {

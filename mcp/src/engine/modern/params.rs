@@ -5,12 +5,13 @@ use serde_json::value::RawValue;
 
 use crate::{
     json,
+    params::Params,
     rpc::{RequestId, RpcError},
     trace::TraceParent,
     types::{ClientCapabilities, LogLevel},
 };
 
-pub(super) const VERSION_KEY: &str = "io.modelcontextprotocol/protocolVersion";
+pub(in crate::engine) const VERSION_KEY: &str = "io.modelcontextprotocol/protocolVersion";
 pub(super) const CAPABILITIES_KEY: &str = "io.modelcontextprotocol/clientCapabilities";
 
 /// The required and optional members of `_meta`.
@@ -25,12 +26,7 @@ pub(super) struct Meta {
 }
 
 /// Parses `_meta`.
-pub(super) fn read_meta(params: Option<&RawValue>) -> Result<Meta, RpcError> {
-    #[derive(Deserialize)]
-    struct Params<'a> {
-        #[serde(rename = "_meta", borrow)]
-        meta: RawMeta<'a>,
-    }
+pub(super) fn read_meta(params: &Params<'_>) -> Result<Meta, RpcError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct RawMeta<'a> {
@@ -45,13 +41,12 @@ pub(super) fn read_meta(params: Option<&RawValue>) -> Result<Meta, RpcError> {
         #[serde(borrow)]
         traceparent: Option<&'a RawValue>,
     }
-    let params: Params<'_> =
-        json::from_str(params.map_or("{}", RawValue::get)).map_err(|error| {
-            RpcError::invalid_params(format!(
-                "`params._meta` must have `{VERSION_KEY}` and `{CAPABILITIES_KEY}`: {error}"
-            ))
-        })?;
-    let RawMeta { version, capabilities, log_level, progress_token, traceparent } = params.meta;
+    let meta: RawMeta<'_> = params.read_meta().map_err(|error| {
+        RpcError::invalid_params(format!(
+            "`params._meta` must have `{VERSION_KEY}` and `{CAPABILITIES_KEY}`: {error}"
+        ))
+    })?;
+    let RawMeta { version, capabilities, log_level, progress_token, traceparent } = meta;
     Ok(Meta {
         version,
         capabilities: ClientCapabilities::declared(Some(capabilities)),

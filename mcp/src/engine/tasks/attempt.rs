@@ -18,7 +18,7 @@ use crate::{
     catalog::RunMode,
     engine::{
         Inner,
-        execute::{Failure, internal_failure_text, outcome, result_for, tool_failed},
+        execute::{Failure, internal_failure_text, outcome, result_for, tool_failed, try_tool},
         retry::{WRITE_TIMEOUT, retry_for},
         tasks::stream::{JOB_LEASE, progress_mark},
     },
@@ -59,7 +59,7 @@ async fn run_traced(
 ) -> AttemptEnd {
     let Attempt { id, number, last, call: job, answers, children, progress, checkpoint, .. } =
         attempt;
-    let Some(index) = engine.catalog.find_tool(&job.tool) else {
+    let Some(tool) = engine.catalog.find_tool(&job.tool) else {
         // The job was created by another version of this server.
         return AttemptEnd::Retry(format!("`{}` is not offered by this server", job.tool));
     };
@@ -93,7 +93,7 @@ async fn run_traced(
     let called = tokio::select! {
         biased;
         () = cancel.cancelled() => return AttemptEnd::Stopped,
-        called = engine.try_tool(index, &call, &job.arguments) => called,
+        called = try_tool(tool, &call, &job.arguments) => called,
         () = keep_stream(engine, &job.origin) => return AttemptEnd::Stopped,
     };
     match called {
@@ -149,8 +149,8 @@ fn new_child(
     job: &JobCall,
     child: Child,
 ) -> Result<NewJob, ToolError> {
-    let index = engine.find_child(&child.tool, &job.caller)?;
-    let (timeout, attempts) = limits(engine.catalog.tools()[index].run);
+    let tool = engine.find_child(&child.tool, &job.caller)?;
+    let (timeout, attempts) = limits(tool.entry.run);
     Ok(NewJob {
         id: JobId::random(),
         call: JobCall {

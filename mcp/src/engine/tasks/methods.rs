@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use serde_json::{Value, json, value::RawValue};
+use serde_json::{Value, json};
 
 use super::{stream::notify_client, wire::LegacyTask};
 use crate::{
@@ -11,6 +11,7 @@ use crate::{
     caller_jobs::{CallerJobs, JobAccessError},
     engine::{Inner, request::read_params},
     job::{Job, JobId, JobStatus, Origin},
+    params::Params,
     question::{ClientAnswer, MAX_ANSWER_BYTES},
     rpc::RpcError,
     store::StoreError,
@@ -67,7 +68,7 @@ pub(in crate::engine) async fn find(
     engine: &Inner,
     caller: &Caller,
     method: &str,
-    params: Option<&RawValue>,
+    params: &Params<'_>,
 ) -> Result<Job, TaskError> {
     let TaskParams { task_id } = read_params(method, params)?;
     let access = engine.job_access.as_ref().ok_or_else(unknown)?;
@@ -102,7 +103,7 @@ pub(in crate::engine) async fn modern(
     engine: &Inner,
     caller: &Caller,
     method: TaskMethod,
-    params: Option<&RawValue>,
+    params: &Params<'_>,
 ) -> Result<Option<Job>, TaskError> {
     let job = find(engine, caller, method.name(), params).await?;
     let access = engine.job_access.as_ref().ok_or_else(unknown)?;
@@ -122,17 +123,13 @@ pub(in crate::engine) async fn modern(
     }
 }
 
-async fn update(
-    jobs: &CallerJobs<'_>,
-    job: &Job,
-    params: Option<&RawValue>,
-) -> Result<(), TaskError> {
+async fn update(jobs: &CallerJobs<'_>, job: &Job, params: &Params<'_>) -> Result<(), TaskError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
-    struct Params {
+    struct UpdateParams {
         input_responses: BTreeMap<String, Value>,
     }
-    let Params { input_responses } = read_params(TaskMethod::Update.name(), params)?;
+    let UpdateParams { input_responses } = read_params(TaskMethod::Update.name(), params)?;
     if input_responses.len() > MAX_ANSWERS {
         let error = format!("`inputResponses` may have at most {MAX_ANSWERS} entries");
         return Err(RpcError::invalid_params(error).into());
@@ -177,13 +174,13 @@ pub(in crate::engine) fn checked(
 pub(in crate::engine) async fn list(
     engine: &Inner,
     caller: &Caller,
-    params: Option<&RawValue>,
+    params: &Params<'_>,
 ) -> Result<Value, TaskError> {
     #[derive(Deserialize)]
-    struct Params {
+    struct ListParams {
         cursor: Option<String>,
     }
-    let Params { cursor } = read_params("tasks/list", params)?;
+    let ListParams { cursor } = read_params("tasks/list", params)?;
     let access = engine.job_access.as_ref().ok_or_else(unknown)?;
     let page = access.of(caller).list(cursor.as_deref(), PAGE).await?.ok_or_else(|| {
         RpcError::invalid_params("`cursor` is not one that this server gave; list from the start")

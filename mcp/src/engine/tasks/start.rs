@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use super::messages::started;
 use crate::{
     call::{Call, ClientOptions},
-    catalog::{RunMode, ToolEntry},
+    catalog::{BoundTool, RunMode},
     engine::{
         Inner,
         execute::{Failure, bounded, tool_failed},
@@ -33,8 +33,7 @@ const ENQUEUE_TIMEOUT: Duration = Duration::from_secs(3);
 pub(in crate::engine) struct JobTool<'a> {
     engine: &'a Inner,
     pub(in crate::engine) store: &'a Arc<dyn Jobs>,
-    index: usize,
-    entry: &'a ToolEntry,
+    tool: &'a BoundTool,
     arguments: &'a RawValue,
     timeout: Duration,
     attempts: u32,
@@ -55,31 +54,30 @@ impl Inner {
         &'a self,
         operation: &'a Operation,
     ) -> Option<JobTool<'a>> {
-        let Operation::CallTool { index, arguments, .. } = operation else {
+        let Operation::CallTool { tool, arguments, .. } = operation else {
             return None;
         };
-        let entry = &self.catalog.tools()[*index];
-        let RunMode::Job { timeout, attempts } = entry.run else {
+        let RunMode::Job { timeout, attempts } = tool.entry.run else {
             return None;
         };
-        let (engine, store, index) = (self, self.jobs()?, *index);
-        Some(JobTool { engine, store, index, entry, arguments, timeout, attempts })
+        let (engine, store) = (self, self.jobs()?);
+        Some(JobTool { engine, store, tool, arguments, timeout, attempts })
     }
 }
 
 impl JobTool<'_> {
     /// Whether the client must support tasks.
     pub(in crate::engine) fn needs_task(&self) -> bool {
-        self.entry.needs_task
+        self.tool.entry.needs_task
     }
 
     /// Runs [`Tool::prepare`](crate::Tool::prepare).
     pub(in crate::engine) async fn prepare(&self, call: &Call) -> Result<(), NotStarted> {
-        let preparing = self.engine.catalog.prepare_tool(self.index, call, self.arguments);
+        let preparing = self.tool.prepare(call, self.arguments);
         let Err(error) = bounded(PREPARE_LIMIT, preparing).await else {
             return Ok(());
         };
-        Err(match tool_failed(self.entry.definition.name, error, call) {
+        Err(match tool_failed(self.tool.name(), error, call) {
             Ok(result) => NotStarted::Answered(result),
             Err(failure) => NotStarted::Failed(failure),
         })
@@ -101,7 +99,7 @@ impl JobTool<'_> {
             capabilities,
             log_level,
             progress_token,
-            tool: self.entry.definition.name.to_owned(),
+            tool: self.tool.name().to_owned(),
             arguments: self.arguments.to_owned(),
             origin,
             trace: TraceParent::here(),
@@ -125,7 +123,7 @@ impl JobTool<'_> {
         };
         match retry_for(ENQUEUE_TIMEOUT, enqueue).await {
             Ok(Ok(job)) => {
-                let tool = self.entry.definition.name;
+                let tool = self.tool.name();
                 tracing::info!(job = %job.id, tool, "Started job {} of `{tool}`", job.id);
                 Ok(job)
             }

@@ -4,15 +4,13 @@
 //! our address (DNS rebinding) it can read the responses. Its `Host` and `Origin` headers reveal
 //! it.
 
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use http::{HeaderMap, HeaderValue, Uri, header, uri::Authority};
-use platform::public_url::PublicUrl;
-
-use crate::http::error::ApiError;
 
 /// The addresses of this server, and the origins of pages that may call it.
-pub(crate) struct OriginPolicy {
+#[derive(Debug)]
+pub struct OriginPolicy {
     public: Origin,
     /// The server is reachable from this machine only, so every loopback name is accepted.
     on_loopback: bool,
@@ -20,60 +18,57 @@ pub(crate) struct OriginPolicy {
 }
 
 impl OriginPolicy {
-    /// `allowed`: origins of other pages that may call this server.
-    pub(crate) fn new(public_url: &PublicUrl, allowed: &[String]) -> anyhow::Result<Self> {
-        let origin = |text: &str| {
-            Origin::parse(text).ok_or_else(|| anyhow::anyhow!("`{text}` is not an origin"))
-        };
+    /// Creates a policy. `public`: the origin under which clients reach the server, such as
+    /// `https://example.com`. `allowed`: origins of other pages that may call it.
+    pub fn new<S: AsRef<str>>(public: &str, allowed: &[S]) -> Result<Self, NotAnOrigin> {
+        let origin = |text: &str| Origin::parse(text).ok_or_else(|| NotAnOrigin(text.to_owned()));
+        let public = origin(public)?;
         Ok(Self {
-            public: origin(public_url.origin())?,
-            on_loopback: public_url.is_loopback(),
-            allowed: allowed.iter().map(|text| origin(text)).collect::<Result<_, _>>()?,
+            on_loopback: public.is_on_this_machine(),
+            public,
+            allowed: allowed.iter().map(|text| origin(text.as_ref())).collect::<Result<_, _>>()?,
         })
     }
 
-    /// Checks `Host` and `Origin` of a request that arrived on `local_port`. Returns the `Origin`
-    /// if the request has one.
-    pub(crate) fn check(
+    /// Checks `Host` and `Origin` of a request that arrived on `local_port` (`None`: unknown).
+    /// Returns the `Origin` if the request has one.
+    pub fn check(
         &self,
         uri: &Uri,
         headers: &HeaderMap,
-        local_port: u16,
-    ) -> Result<Option<HeaderValue>, ApiError> {
+        local_port: Option<u16>,
+    ) -> Result<Option<HeaderValue>, ForeignRequest> {
         self.check_host(uri, headers, local_port)?;
-        let Some(value) =
-            single(headers, header::ORIGIN.as_str()).ok_or(ApiError::ForeignOrigin)?
+        let Some(value) = single(headers, header::ORIGIN.as_str()).ok_or(ForeignRequest::Origin)?
         else {
             return Ok(None);
         };
-        let origin = value.to_str().ok().and_then(Origin::parse).ok_or(ApiError::ForeignOrigin)?;
+        let origin = value.to_str().ok().and_then(Origin::parse).ok_or(ForeignRequest::Origin)?;
         if self.is_own(&origin, local_port) || self.allowed.contains(&origin) {
             Ok(Some(value.clone()))
         } else {
-            Err(ApiError::ForeignOrigin)
+            Err(ForeignRequest::Origin)
         }
     }
 
     /// Checks `Host` only, for endpoints that are open to all origins.
-    pub(crate) fn check_host(
+    pub fn check_host(
         &self,
         uri: &Uri,
         headers: &HeaderMap,
-        local_port: u16,
-    ) -> Result<(), ApiError> {
+        local_port: Option<u16>,
+    ) -> Result<(), ForeignRequest> {
         // RFC 9112 section 3.2.
+        let host = single(headers, header::HOST.as_str()).ok_or(ForeignRequest::DuplicatedHost)?;
         let host =
-            single(headers, header::HOST.as_str()).ok_or(ApiError::DuplicatedHeader("Host"))?;
-        let host = host
-            .and_then(|value| value.to_str().ok()?.parse().ok())
-            .ok_or(ApiError::ForeignHost)?;
+            host.and_then(|value| value.to_str().ok()?.parse().ok()).ok_or(ForeignRequest::Host)?;
         // The request line may name a host as well; then both must match.
         for authority in [Some(&host), uri.authority()].into_iter().flatten() {
             let Some(address) = Origin::of(&self.public.scheme, authority) else {
-                return Err(ApiError::ForeignHost);
+                return Err(ForeignRequest::Host);
             };
             if !self.is_own(&address, local_port) {
-                return Err(ApiError::ForeignHost);
+                return Err(ForeignRequest::Host);
             }
         }
         Ok(())
@@ -81,14 +76,33 @@ impl OriginPolicy {
 
     /// Whether `address` is the public address or, if that is on loopback, any loopback name with
     /// the public port or with `local_port`.
-    fn is_own(&self, address: &Origin, local_port: u16) -> bool {
+    fn is_own(&self, address: &Origin, local_port: Option<u16>) -> bool {
         *address == self.public
             || (self.on_loopback
                 && address.is_loopback()
                 && address.scheme == self.public.scheme
-                && (address.port == self.public.port || address.port == local_port))
+                && (address.port == self.public.port || Some(address.port) == local_port))
     }
 }
+
+/// Why a request is not meant for this server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ForeignRequest {
+    /// The `Host` is not an address of this server: possibly DNS rebinding. Respond with 421.
+    #[error("foreign host")]
+    Host,
+    /// The request has several `Host` headers. Respond with 400.
+    #[error("duplicated header Host")]
+    DuplicatedHost,
+    /// The `Origin` is not allowed. Respond with 403.
+    #[error("foreign origin")]
+    Origin,
+}
+
+/// A text is not an origin, such as `https://example.com`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not an origin")]
+pub struct NotAnOrigin(String);
 
 /// The value of a header that may occur once. `None`: it occurs more than once. `Some(None)`: it is
 /// absent.
@@ -133,13 +147,22 @@ impl Origin {
         Some(Self { scheme: scheme.to_owned(), host, port })
     }
 
+    /// Whether this is one of the names under which clients address a server on loopback.
     fn is_loopback(&self) -> bool {
-        let ipv6 = self
-            .host
-            .strip_prefix('[')
-            .and_then(|host| host.strip_suffix(']'))
-            .and_then(|host| host.parse::<Ipv6Addr>().ok());
-        self.host == "localhost" || self.host == "127.0.0.1" || ipv6 == Some(Ipv6Addr::LOCALHOST)
+        self.host == "localhost"
+            || self.host == "127.0.0.1"
+            || self.ipv6() == Some(Ipv6Addr::LOCALHOST)
+    }
+
+    /// Whether only this machine can reach a server with this address.
+    fn is_on_this_machine(&self) -> bool {
+        self.is_loopback()
+            || self.host.ends_with(".localhost")
+            || self.host.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback())
+    }
+
+    fn ipv6(&self) -> Option<Ipv6Addr> {
+        self.host.strip_prefix('[')?.strip_suffix(']')?.parse().ok()
     }
 }
 
@@ -151,9 +174,7 @@ mod tests {
     const LOCAL_PORT: u16 = 8080;
 
     fn check(public_url: &str, host: &[&str], origin: &[&str]) -> Result<bool, &'static str> {
-        let public_url = PublicUrl::parse(public_url).unwrap();
-        let policy =
-            OriginPolicy::new(&public_url, &["https://App.example:8443".to_owned()]).unwrap();
+        let policy = OriginPolicy::new(public_url, &["https://App.example:8443"]).unwrap();
         let mut headers = HeaderMap::new();
         for value in host {
             headers.append(header::HOST, value.parse().unwrap());
@@ -161,12 +182,11 @@ mod tests {
         for value in origin {
             headers.append(header::ORIGIN, value.parse().unwrap());
         }
-        match policy.check(&Uri::from_static("/mcp"), &headers, LOCAL_PORT) {
+        match policy.check(&Uri::from_static("/mcp"), &headers, Some(LOCAL_PORT)) {
             Ok(origin) => Ok(origin.is_some()),
-            Err(ApiError::ForeignHost) => Err("host"),
-            Err(ApiError::DuplicatedHeader("Host")) => Err("two hosts"),
-            Err(ApiError::ForeignOrigin) => Err("origin"),
-            Err(other) => panic!("unexpected {other:?}"),
+            Err(ForeignRequest::Host) => Err("host"),
+            Err(ForeignRequest::DuplicatedHost) => Err("two hosts"),
+            Err(ForeignRequest::Origin) => Err("origin"),
         }
     }
 
@@ -247,13 +267,12 @@ mod tests {
 
     #[test]
     fn a_host_in_the_request_line_is_checked_too() {
-        let public_url = PublicUrl::parse("http://localhost:8080").unwrap();
-        let policy = OriginPolicy::new(&public_url, &[]).unwrap();
+        let policy = OriginPolicy::new::<&str>("http://localhost:8080", &[]).unwrap();
         let mut headers = HeaderMap::new();
         headers.insert(header::HOST, "localhost:8080".parse().unwrap());
         let evil = Uri::from_static("http://evil.example/mcp");
-        assert!(policy.check(&evil, &headers, LOCAL_PORT).is_err());
+        assert!(policy.check(&evil, &headers, Some(LOCAL_PORT)).is_err());
         let ours = Uri::from_static("http://localhost:8080/mcp");
-        assert!(policy.check(&ours, &headers, LOCAL_PORT).is_ok());
+        assert!(policy.check(&ours, &headers, Some(LOCAL_PORT)).is_ok());
     }
 }

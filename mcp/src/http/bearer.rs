@@ -4,10 +4,9 @@
 use std::{collections::BTreeSet, fmt::Write as _};
 
 use http::{HeaderMap, HeaderValue, header};
-use oauth::scope;
 
 /// Extracts the token from the `Authorization: Bearer …` header.
-pub(crate) fn bearer(headers: &HeaderMap) -> Result<&str, TokenProblem> {
+pub fn bearer(headers: &HeaderMap) -> Result<&str, TokenProblem> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let Some(value) = values.next() else {
         return Err(TokenProblem::Missing);
@@ -36,42 +35,51 @@ fn is_b64token(token: &str) -> bool {
 
 /// Why a request has no valid access token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum TokenProblem {
+pub enum TokenProblem {
+    /// No token, or credentials of another scheme.
     Missing,
+    /// Several `Authorization` headers.
     Several,
+    /// The header does not have the form `Bearer <token>`.
     Malformed,
+    /// The token has expired.
     Expired,
+    /// The token is not valid for this server.
     Invalid,
 }
 
 /// The content of a 401 response: how to get a token.
 #[derive(Debug, thiserror::Error)]
 #[error("access token {problem:?}")]
-pub(crate) struct Challenge {
+pub struct Challenge {
     problem: TokenProblem,
-    resource_metadata: String,
+    resource_metadata: Option<String>,
+    scopes: String,
 }
 
 impl Challenge {
-    pub(crate) fn new(problem: TokenProblem, resource_metadata: String) -> Self {
-        Self { problem, resource_metadata }
+    /// Creates a challenge. `resource_metadata`: the URL of the metadata document (RFC 9728), from
+    /// which clients learn where to get a token. `scopes`: the scopes to ask for; empty to leave
+    /// the choice to the client.
+    pub fn new(problem: TokenProblem, resource_metadata: Option<String>, scopes: &[&str]) -> Self {
+        Self { problem, resource_metadata, scopes: scopes.join(" ") }
     }
 
     /// Whether the token was invalid for this server, which may be an attempt to guess one. `false`
     /// for an expired token, which is normal.
-    pub(crate) fn is_for_invalid_token(&self) -> bool {
+    pub fn is_for_invalid_token(&self) -> bool {
         self.problem == TokenProblem::Invalid
     }
 
     /// The error code in the body.
-    pub(crate) fn code(&self) -> &'static str {
+    pub fn code(&self) -> &'static str {
         // RFC 6750 forbids an error code in the header if the request has no token. The body has
         // one anyway, so that all error bodies have the same form.
         self.error().unwrap_or("unauthorized")
     }
 
     /// The description in the header and in the body.
-    pub(crate) fn description(&self) -> &'static str {
+    pub fn description(&self) -> &'static str {
         match self.problem {
             TokenProblem::Missing => {
                 "This needs an access token. Send it in the header Authorization: Bearer <token>."
@@ -90,19 +98,18 @@ impl Challenge {
     }
 
     /// The value of `WWW-Authenticate`.
-    pub(crate) fn header(&self) -> HeaderValue {
+    pub fn header(&self) -> HeaderValue {
         let mut parameters = Vec::with_capacity(4);
         if let Some(error) = self.error() {
             parameters.push(("error", error));
             parameters.push(("error_description", self.description()));
         }
-        parameters.push(("resource_metadata", &self.resource_metadata));
-        // All scopes, so that one consent is enough. A client that asked for fewer gets an
-        // `insufficient_scope` challenge when it needs more, but the TypeScript SDK v1, which most
-        // clients use, then refreshes its token instead of starting a new authorization, and never
-        // gets the scope.
-        let everything = scope::ALL.join(" ");
-        parameters.push(("scope", &everything));
+        if let Some(url) = &self.resource_metadata {
+            parameters.push(("resource_metadata", url));
+        }
+        if !self.scopes.is_empty() {
+            parameters.push(("scope", &self.scopes));
+        }
         challenge_header(&parameters)
     }
 
@@ -137,20 +144,20 @@ fn challenge_header(parameters: &[(&str, &str)]) -> HeaderValue {
 /// The `WWW-Authenticate` value for a valid token without the required scope. It names the granted
 /// scopes as well, because a client of revision 2025-11-25 requests only the scopes in the
 /// challenge.
-pub(crate) fn insufficient_scope(
-    resource_metadata: &str,
+pub fn insufficient_scope(
+    resource_metadata: Option<&str>,
     granted: &BTreeSet<String>,
     needed: &str,
 ) -> HeaderValue {
     let mut scopes = granted.clone();
     scopes.extend(needed.split_whitespace().map(ToOwned::to_owned));
     let scopes = scopes.into_iter().collect::<Vec<_>>().join(" ");
-    challenge_header(&[
-        ("error", "insufficient_scope"),
-        ("scope", &scopes),
-        ("resource_metadata", resource_metadata),
-        ("error_description", "This needs more scopes than your access token grants."),
-    ])
+    let mut parameters = vec![("error", "insufficient_scope"), ("scope", &scopes)];
+    if let Some(url) = resource_metadata {
+        parameters.push(("resource_metadata", url));
+    }
+    parameters.push(("error_description", "This needs more scopes than your access token grants."));
+    challenge_header(&parameters)
 }
 
 #[cfg(test)]
@@ -205,7 +212,8 @@ mod tests {
     fn a_challenge_has_the_parameters_of_rfc_6750() {
         let metadata = "https://h/.well-known/oauth-protected-resource/mcp";
         let challenge = |problem| {
-            let challenge = Challenge::new(problem, metadata.to_owned());
+            let metadata = Some(metadata.to_owned());
+            let challenge = Challenge::new(problem, metadata, &["notes:read", "notes:write"]);
             challenge.header().to_str().unwrap().to_owned()
         };
         let tail = format!(r#"resource_metadata="{metadata}", scope="notes:read notes:write""#);

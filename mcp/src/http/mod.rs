@@ -1,0 +1,18 @@
+//! The HTTP edge of an MCP server, independent of a web framework: on the types of the crate `http`.
+//!
+//! [`Endpoint`] is a complete endpoint. The other items are its parts, for servers that put checks
+//! of their own between them.
+
+mod bearer;
+mod body;
+mod endpoint;
+mod origin;
+mod response;
+
+pub use self::{
+    bearer::{Challenge, TokenProblem, bearer, insufficient_scope},
+    body::ResponseBody,
+    endpoint::{Access, Endpoint, TokenError, TokenVerifier},
+    origin::{ForeignRequest, NotAnOrigin, OriginPolicy},
+    response::response,
+};

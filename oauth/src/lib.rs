@@ -19,7 +19,6 @@
 pub mod access;
 pub mod access_token;
 pub mod account;
-pub mod allow_list;
 pub mod audit;
 pub mod authorize;
 pub mod cimd;
@@ -28,14 +27,12 @@ pub mod code;
 pub mod consent;
 pub mod data_keys;
 pub mod display_name;
-pub mod gate;
-pub mod github;
 pub mod grant;
 mod ids;
-mod kept_token;
 mod lifetimes;
 pub mod limits;
 pub mod listing;
+pub mod login;
 pub mod metadata_url;
 pub mod pending;
 pub mod pkce;
@@ -50,13 +47,13 @@ pub mod revoke;
 pub mod revoked;
 pub mod scope;
 pub mod server;
-pub mod sign_in;
-mod sign_in_outcome;
-mod sign_in_with;
 pub mod signing_keys;
 mod strict_json;
 pub mod sweep;
 pub mod token_format;
-pub mod users;
 
+pub use self::login::{allow_list, github, policy as gate, sign_in, users};
+pub(crate) use self::login::{
+    outcome as sign_in_outcome, sign_in_with, upstream_token as kept_token,
+};
 pub use self::server::{Dependents, EndedAccess, Parts, Removed, Server, Settings, Stores};

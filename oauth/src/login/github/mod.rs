@@ -18,8 +18,8 @@ pub(crate) use self::{
     api::{Account, Deadline, GITHUB, GitHub, Membership},
     error::GitHubError,
 };
-pub use super::sign_in::{Arrived, CallbackError, Refusal};
-use super::{
+pub use crate::sign_in::{Arrived, CallbackError, Refusal};
+use crate::{
     audit::{self, RequestInfo},
     gate::{self, Closed, NotAdmitted},
     pending,

@@ -17,9 +17,9 @@ use platform::{
 use sea_orm::EntityTrait as _;
 use serde::{Deserialize, Serialize};
 
-pub use super::sign_in_outcome::SignInOutcome;
-pub use super::sign_in_with::{SignInWith, with};
-use super::{
+pub use crate::sign_in_outcome::SignInOutcome;
+pub use crate::sign_in_with::{SignInWith, with};
+use crate::{
     access::{self, Authority},
     audit::{self, Event, RequestInfo},
     authorize::{Request, error_uri},
@@ -151,7 +151,7 @@ pub struct DevelopmentView {
 /// What a login is for.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Purpose {
+pub(crate) enum Purpose {
     /// An authorization request of a client.
     Client(Request),
     /// A session of the account page.
@@ -160,11 +160,11 @@ pub(super) enum Purpose {
 
 /// A pending login, stored while the user is at the identity provider.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Hop {
-    pub(super) purpose: Purpose,
-    pub(super) nonce: SecretHash,
+pub(crate) struct Hop {
+    pub(crate) purpose: Purpose,
+    pub(crate) nonce: SecretHash,
     /// The PKCE verifier of this server's request to the identity provider.
-    pub(super) verifier: String,
+    pub(crate) verifier: String,
 }
 
 /// A pending login on the development page. It has its own record kind, so that a callback of
@@ -178,10 +178,10 @@ impl Record for DevelopmentHop {
 }
 
 /// The authenticated user, whom the access policy admits.
-pub(super) struct Person {
-    pub(super) sign_in: SignIn,
-    pub(super) gate_checked_at: Option<DateTime<Utc>>,
-    pub(super) github_token: Option<Secret>,
+pub(crate) struct Person {
+    pub(crate) sign_in: SignIn,
+    pub(crate) gate_checked_at: Option<DateTime<Utc>>,
+    pub(crate) github_token: Option<Secret>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -202,7 +202,7 @@ pub async fn begin_account(server: &Server) -> Result<Start, StoreUnavailable> {
 }
 
 /// Starts the redirect to the identity provider.
-pub(super) async fn start(server: &Server, purpose: Purpose) -> Result<Start, StoreUnavailable> {
+pub(crate) async fn start(server: &Server, purpose: Purpose) -> Result<Start, StoreUnavailable> {
     let (state, nonce, verifier) = (new_secret(), new_secret(), Verifier::generate());
     let hop =
         Hop { purpose, nonce: SecretHash::of(&nonce), verifier: verifier.expose().to_owned() };
@@ -293,7 +293,7 @@ fn development_name(text: &str) -> Option<String> {
 
 /// Completes a login: stores the user and the GitHub token (if needed), then issues the code or the
 /// session that the login is for.
-pub(super) async fn arrive(
+pub(crate) async fn arrive(
     server: &Server,
     purpose: Purpose,
     person: Person,
@@ -427,7 +427,7 @@ pub async fn session(server: &Server, cookie: &str) -> Result<Option<Session>, C
 
 /// Ends all access of a user whom the access policy now refuses. Does nothing unless the refusal is
 /// definite ([`gate::Closed::is_definite`]).
-pub(super) async fn end_access(
+pub(crate) async fn end_access(
     server: &Server,
     user: &UserId,
     why: gate::Closed,
@@ -458,7 +458,7 @@ pub async fn sign_out(server: &Server, cookie: &str) -> Result<(), StoreUnavaila
 
 /// Writes an event to the audit log. The event has already happened, so a failure is only logged;
 /// the event itself is logged in any case.
-pub(super) async fn note(server: &Server, event: Event) {
+pub(crate) async fn note(server: &Server, event: Event) {
     if let Err(failure) = record::record(server, event.clone()).await {
         event.log();
         tracing::error!(
@@ -470,13 +470,13 @@ pub(super) async fn note(server: &Server, event: Event) {
 
 impl Purpose {
     /// Adds the client id to the request's log context.
-    pub(super) fn introduce(&self, request: &RequestInfo) {
+    pub(crate) fn introduce(&self, request: &RequestInfo) {
         if let Self::Client(asked) = self {
             request.parties.set_client(asked.client.as_str());
         }
     }
 
-    pub(super) fn event(&self, kind: audit::Kind, request: &RequestInfo) -> Event {
+    pub(crate) fn event(&self, kind: audit::Kind, request: &RequestInfo) -> Event {
         let event = Event::new(kind, request);
         match self {
             Self::Client(asked) => event.client(&asked.client),
@@ -485,7 +485,7 @@ impl Purpose {
     }
 
     /// Answers a login that the user canceled.
-    pub(super) fn denied(&self, server: &Server) -> Result<Arrived, CallbackError> {
+    pub(crate) fn denied(&self, server: &Server) -> Result<Arrived, CallbackError> {
         SignInOutcome::Denied.count();
         let told = ("access_denied", "the person said no");
         self.tell(server, told, CallbackError::Denied, SignInOutcome::Denied)
@@ -494,7 +494,7 @@ impl Purpose {
     /// Answers a callback whose parameters were rejected. `counted` is the outcome for the metrics,
     /// if the parameters are genuine. The response does not report it, because anyone can send such
     /// a request.
-    pub(super) fn rejected(
+    pub(crate) fn rejected(
         &self,
         server: &Server,
         counted: SignInOutcome,
@@ -505,7 +505,7 @@ impl Purpose {
 
     /// Answers a login that failed because GitHub refuses this server, or sent a response that
     /// cannot be used.
-    pub(super) fn failed(
+    pub(crate) fn failed(
         &self,
         server: &Server,
         outcome: SignInOutcome,
@@ -515,7 +515,7 @@ impl Purpose {
     }
 
     /// Answers a login that failed because GitHub or a store of this server did not respond.
-    pub(super) fn unavailable(
+    pub(crate) fn unavailable(
         &self,
         server: &Server,
         outcome: SignInOutcome,
@@ -526,7 +526,7 @@ impl Purpose {
     }
 
     /// Builds the redirect URI with the error `access_denied`, or `None` if no client waits.
-    pub(super) fn refusal_uri(&self, server: &Server) -> Option<String> {
+    pub(crate) fn refusal_uri(&self, server: &Server) -> Option<String> {
         match self {
             Self::Client(asked) => {
                 Some(asked.error_uri(server, "access_denied", "the person may not use this server"))
@@ -561,7 +561,7 @@ impl Request {
 /// A pending login at GitHub.
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
-pub(super) struct GitHubHop(pub(super) Hop);
+pub(crate) struct GitHubHop(pub(crate) Hop);
 
 impl Record for GitHubHop {
     const KIND: &'static str = "gh";

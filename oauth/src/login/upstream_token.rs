@@ -9,11 +9,11 @@ use sea_orm::{
     sea_query::{Expr, OnConflict},
 };
 
-use super::data_keys::CannotOpen;
+use crate::data_keys::CannotOpen;
 use crate::server::Server;
 
 /// Stores a user's GitHub token, encrypted, if an organization is configured; deletes it otherwise.
-pub(super) async fn keep(
+pub(crate) async fn keep(
     db: &impl ConnectionTrait,
     server: &Server,
     user: &UserId,
@@ -41,7 +41,7 @@ pub(super) async fn keep(
 }
 
 /// The stored GitHub token of a user.
-pub(super) enum KeptToken {
+pub(crate) enum KeptToken {
     /// The decrypted token.
     Token(Secret),
     /// No token is stored, or it is damaged.
@@ -50,7 +50,7 @@ pub(super) enum KeptToken {
     Unreadable,
 }
 
-pub(super) async fn kept(server: &Server, user: &UserId) -> Result<KeptToken, Failure> {
+pub(crate) async fn kept(server: &Server, user: &UserId) -> Result<KeptToken, Failure> {
     let row = Entity::find_by_id(user.as_str()).one(server.db()).await?;
     let Some(row) = row else {
         return Ok(KeptToken::Missing);

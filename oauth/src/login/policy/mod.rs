@@ -19,7 +19,7 @@ use sea_orm::{ConnectionTrait, EntityTrait as _, QueryFilter as _, Set, sea_quer
 mod rules;
 
 pub use self::rules::{Allowed, Closed, EVERYBODY, Rules, names_no_one, parse_logins, parse_org};
-use super::{
+use crate::{
     github::{Account, Deadline, GITHUB, GitHubError, Membership},
     kept_token::{self, KeptToken},
     sign_in_with::{self, SignInWith},
@@ -42,7 +42,7 @@ pub enum GateAnswer {
 
 /// Why a user who has just signed in is not admitted.
 #[derive(Debug)]
-pub(super) enum NotAdmitted {
+pub(crate) enum NotAdmitted {
     /// The policy refuses the user.
     Closed(Closed),
     /// GitHub did not give a usable response.
@@ -58,7 +58,7 @@ impl From<Failure> for NotAdmitted {
 }
 
 /// Checks the policy for a user who has just signed in, and pins their login if it is new.
-pub(super) async fn admit(
+pub(crate) async fn admit(
     server: &Server,
     account: &Account,
     token: &Secret,
@@ -115,7 +115,7 @@ pub async fn recheck(server: &Server, user: &UserId) -> GateAnswer {
 }
 
 /// Counts and logs the refusal of a user who was admitted before.
-pub(super) fn count_refusal(user: &UserId, why: Closed) {
+pub(crate) fn count_refusal(user: &UserId, why: Closed) {
     metrics::OAUTH_GATE_REFUSALS.count([why.as_str()]);
     tracing::info!(
         user = user.as_str(),
@@ -126,7 +126,7 @@ pub(super) fn count_refusal(user: &UserId, why: Closed) {
 
 /// Returns whether the list still contains a user who was admitted before. Queries only the
 /// database.
-pub(super) async fn is_listed(server: &Server, user: &UserId) -> Result<bool, Failure> {
+pub(crate) async fn is_listed(server: &Server, user: &UserId) -> Result<bool, Failure> {
     let Some(id) = users::github_id(user) else {
         return Ok(true); // there is no list of others
     };
@@ -139,7 +139,7 @@ pub(super) async fn is_listed(server: &Server, user: &UserId) -> Result<bool, Fa
 
 /// Returns whether the policy admits a user without any check, provided that the user is not
 /// blocked.
-pub(super) fn is_open_to(server: &Server, user: &UserId) -> bool {
+pub(crate) fn is_open_to(server: &Server, user: &UserId) -> bool {
     !server.settings().gate.is_set() && users::github_id(user).is_some()
 }
 

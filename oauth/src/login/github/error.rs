@@ -1,6 +1,6 @@
 //! Errors of GitHub, and their causes: the user, this server's settings, or GitHub itself.
 
-use super::sign_in::SignInOutcome;
+use crate::sign_in::SignInOutcome;
 
 /// GitHub's error code for a code that it did not issue, or that was used or has expired.
 const UNKNOWN_CODE: &str = "bad_verification_code";

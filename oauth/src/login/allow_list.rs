@@ -18,14 +18,14 @@ use sea_orm::{
     sea_query::{Expr, ExprTrait as _, Func, Query, SimpleExpr},
 };
 
-use super::{
+use crate::server::Server;
+use crate::{
     audit::RequestInfo,
     gate::{Allowed, Closed, Rules},
     grant::Reason,
     refresh::GATE_RECHECK_AFTER,
     revoke,
 };
-use crate::server::Server;
 
 /// The maximum number of users whose access one call of [`enforce`] ends.
 pub const BATCH: u64 = 500;

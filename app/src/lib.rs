@@ -5,7 +5,7 @@
 //! | see what can be configured | [`config`] |
 //! | add a tool, resource or prompt | [`tools`], [`resources`], [`prompts`] |
 //! | work with notes | [`notes`] |
-//! | know who a person is | [`oauth::users`] |
+//! | know who a person is | [`oauth::login::users`] |
 //! | mint or verify an access token | [`oauth::access_token`], [`oauth::signing_keys`] |
 //! | tell listeners about a change | [`changes`] |
 //! | count something | [`metrics`] |

@@ -5,7 +5,6 @@
 pub mod access_cutoffs;
 pub mod export_chunks;
 pub mod exports;
-pub mod github_tokens;
 pub mod ids;
 pub mod job_totals;
 pub mod jobs;
@@ -18,6 +17,7 @@ pub mod oauth_grants;
 pub mod oauth_refresh_tokens;
 pub mod oauth_signing_keys;
 pub mod schedule_runs;
+pub mod upstream_tokens;
 pub mod users;
 
 pub use ids::{AuditId, ClientId, Digest, ExportId, GrantId, Kid, NoteId};

@@ -43,6 +43,7 @@ mod m20261128_000015_notes_words;
 mod m20261128_000016_access_cutoffs;
 mod m20261128_000017_schedule_totals;
 mod m20261128_000018_note_usage;
+mod m20261129_000019_identity_providers;
 
 /// The ordered list of migrations. To bring a database up to date use [`migrate`], which also keeps
 /// two processes from doing it at once.
@@ -70,6 +71,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261128_000016_access_cutoffs::Migration),
             Box::new(m20261128_000017_schedule_totals::Migration),
             Box::new(m20261128_000018_note_usage::Migration),
+            Box::new(m20261129_000019_identity_providers::Migration),
         ]
     }
 }

@@ -7,7 +7,7 @@
 //! | client identification and registration | [`client`], [`register`], [`cimd`] |
 //! | authorization request | [`authorize`] |
 //! | user consent | [`consent`] |
-//! | upstream login and access policy | [`github`], [`gate`], [`sign_in`] |
+//! | identity providers, login and access policy | [`login`] |
 //! | codes, grants and tokens | [`code`], [`grant`], [`refresh`], [`access_token`], [`signing_keys`] |
 //! | revocation and clean-up | [`account`], [`revoke`], [`revoked`], [`sweep`] |
 //!
@@ -52,8 +52,4 @@ mod strict_json;
 pub mod sweep;
 pub mod token_format;
 
-pub use self::login::{allow_list, github, policy as gate, sign_in, users};
-pub(crate) use self::login::{
-    outcome as sign_in_outcome, sign_in_with, upstream_token as kept_token,
-};
 pub use self::server::{Dependents, EndedAccess, Parts, Removed, Server, Settings, Stores};

@@ -3,7 +3,7 @@
 use std::{fmt, net::IpAddr, path::Path, time::Duration};
 
 use ipnet::IpNet;
-use oauth::{github::GitHubSettings, redirect_uri::Schemes};
+use oauth::{login::github::GitHubSettings, redirect_uri::Schemes};
 use platform::{
     proxies::{Proxies, ProxyUrl},
     public_url::origin,

@@ -1,4 +1,4 @@
-//! GitHub as the identity provider: the login of users, and their accounts.
+//! GitHub as an identity provider.
 //!
 //! GitHub is not an OpenID provider, and this server needs little of it: an authorization request,
 //! the exchange of a code, and one or two queries. GitHub reports errors of the exchange with
@@ -6,223 +6,190 @@
 //! every response is bounded in time and size, and a token is revoked as soon as it is no longer
 //! needed.
 
-use platform::{metrics, proxies::Proxies};
+use std::sync::Arc;
 
+use async_trait::async_trait;
+use platform::secret::Secret;
+
+mod allowed;
 mod api;
 mod error;
+mod settings;
 
-pub use self::api::{CALLBACK_PATH, GitHubSettings};
-use self::api::{callback_uri, refused};
-use self::error::ASK_THE_ORGANIZATION;
-pub(crate) use self::{
-    api::{Account, Deadline, GITHUB, GitHub, Membership},
-    error::GitHubError,
+pub use self::{
+    allowed::{EVERYBODY, names_no_one, parse_logins, parse_org},
+    api::CALLBACK_PATH,
+    settings::GitHubSettings,
 };
-pub use crate::sign_in::{Arrived, CallbackError, Refusal};
-use crate::{
-    audit::{self, RequestInfo},
-    gate::{self, Closed, NotAdmitted},
-    pending,
-    pkce::Verifier,
-    sign_in::{self, GitHubHop, Hop, Person, Purpose, SignInOutcome},
+use self::{
+    api::{GitHubClient, refused},
+    error::{ASK_THE_ORGANIZATION, GitHubError},
 };
-use crate::{server::Server, users::SignIn};
+use super::{
+    policy::{AccessPolicy, Allowed},
+    provider::{
+        CallbackResult, Deadline, Destination, Identity, IdentityProvider, InvalidCallback,
+        Membership, ProviderError,
+    },
+    settings::ProviderSettings,
+};
+use crate::pkce::Verifier;
+
+/// The provider in the identities of GitHub users.
+const ID: &str = "github";
 
 /// The maximum length of a code that is sent to GitHub, in bytes. Those of GitHub have 20.
 const MAX_CODE_BYTES: usize = 256;
 
-/// Checks the configured client id and secret at GitHub, by exchanging an invalid code.
-pub async fn ask(
-    settings: &GitHubSettings,
-    proxies: &Proxies,
-    callback: &str,
-) -> anyhow::Result<()> {
-    let github = GitHub::new(settings.clone(), proxies.clone());
-    let verifier = Verifier::generate();
-    match github.exchange("none", verifier.expose(), callback, Deadline::start()).await {
-        Err(GitHubError::Refused(why)) if why != "incorrect_client_credentials" => Ok(()),
-        Err(error) => Err(error.into()),
-        Ok(_token) => anyhow::bail!("GitHub gave a token for a code that there is not"),
-    }
+/// GitHub.
+#[derive(Debug)]
+struct GitHub {
+    client: GitHubClient,
+    /// The address of GitHub, for messages.
+    url: String,
+    /// The redirect URI that is registered with GitHub.
+    callback: String,
+    policy: AccessPolicy,
 }
 
-/// The result that a callback contains.
-enum Outcome<'a> {
-    Code(&'a str),
-    Error(&'a str),
+/// Returns GitHub if it is configured.
+pub(super) fn configured(settings: &ProviderSettings) -> Option<Arc<dyn IdentityProvider>> {
+    let github = settings.github.clone()?;
+    Some(Arc::new(GitHub {
+        url: github.url.clone(),
+        client: GitHubClient::new(github, settings.proxies.clone()),
+        callback: format!("{}{CALLBACK_PATH}", settings.public_url),
+        policy: settings.policy.clone(),
+    }))
 }
 
-/// Returns the `state` of a callback, by which its cookie is found. `None` unless there is exactly
-/// one.
-pub fn state_of(pairs: &[(String, String)]) -> Option<&str> {
-    let mut states = pairs.iter().filter(|(name, _)| name == "state");
-    match (states.next(), states.next()) {
-        (Some((_, state)), None) if !state.is_empty() => Some(state),
+/// Returns the identity that an entry of `ALLOWED_GITHUB_LOGINS` names by number.
+pub(super) fn listed_identity(entry: &str) -> Option<String> {
+    match &parse_logins(entry).ok()?[..] {
+        [Allowed::Subject(number)] => Some(format!("{ID}:{number}")),
         _ => None,
     }
 }
 
-/// Finishes a login with the callback from GitHub. `nonce` is the value of the cookie of this
-/// login.
-pub async fn callback(
-    server: &Server,
-    pairs: &[(String, String)],
-    nonce: Option<&str>,
-    request: &RequestInfo,
-) -> Result<Arrived, CallbackError> {
-    let state = state_of(pairs).ok_or(CallbackError::Malformed)?;
-    let outcome = outcome(pairs).ok_or(CallbackError::Malformed)?;
-    let github = server.github().ok_or(CallbackError::NotFound)?;
-    let hop: GitHubHop = pending::peek(server.pending(), state)
-        .await
-        .inspect_err(|_| SignInOutcome::Failed.count())?
-        .ok_or(CallbackError::NotFound)?;
-    // Checked before the pending login is taken, so that a request from another browser cannot end
-    // it.
-    if !hop.0.nonce.is_of(nonce) {
-        return Err(CallbackError::OtherBrowser);
+#[async_trait]
+impl IdentityProvider for GitHub {
+    fn id(&self) -> &'static str {
+        ID
     }
-    hop.0.purpose.introduce(request);
-    let GitHubHop(hop) = pending::take(server.pending(), state)
-        .await
-        .inspect_err(|_| SignInOutcome::Failed.count())?
-        .ok_or(CallbackError::NotFound)?;
-    match outcome {
-        Outcome::Error("access_denied") => {
-            let event = hop.purpose.event(audit::Kind::SignInRefused, request);
-            sign_in::note(server, event.detail("the person said no at GitHub")).await;
-            hop.purpose.denied(server)
-        }
-        Outcome::Error(code) => {
-            let error = refused(code);
-            failed(server, &hop.purpose, &error, request).await;
-            let counted = match error.outcome() {
-                SignInOutcome::Misconfigured => SignInOutcome::Misconfigured,
-                _ => SignInOutcome::Rejected,
-            };
-            hop.purpose.rejected(server, counted)
-        }
-        Outcome::Code(code) => arrive(server, github, hop, code, request).await,
-    }
-}
 
-async fn arrive(
-    server: &Server,
-    github: &GitHub,
-    hop: Hop,
-    code: &str,
-    request: &RequestInfo,
-) -> Result<Arrived, CallbackError> {
-    let deadline = Deadline::start();
-    let callback = callback_uri(&server.settings().public_url);
-    let found = async {
-        let token = github.exchange(code, &hop.verifier, &callback, deadline).await?;
-        let account = github.account(&token, deadline).await?;
-        Ok((token, account))
+    fn label(&self) -> &'static str {
+        "GitHub"
     }
-    .await;
-    let (token, account) = match found {
-        Ok(found) => found,
-        Err(error) => {
-            failed(server, &hop.purpose, &error, request).await;
-            return match (&error, error.outcome()) {
-                (_, outcome @ SignInOutcome::Rejected) => hop.purpose.rejected(server, outcome),
-                (GitHubError::Away(_), outcome) => hop.purpose.unavailable(server, outcome),
-                (GitHubError::Refused(_), outcome) => hop.purpose.failed(server, outcome),
-            };
-        }
-    };
-    let user = account.user();
-    request.parties.set_user(user.as_str());
-    match gate::admit(server, &account, &token, deadline).await {
-        Ok(()) => {}
-        Err(NotAdmitted::Closed(why)) => {
-            github.forget(&token);
-            metrics::OAUTH_GATE_REFUSALS.count([why.as_str()]);
-            if why == Closed::OrgRefuses {
-                warn(ASK_THE_ORGANIZATION, "the organization refuses");
-                SignInOutcome::Misconfigured.count();
-            } else {
-                SignInOutcome::Refused.count();
+
+    fn callback_path(&self) -> Option<&'static str> {
+        Some(CALLBACK_PATH)
+    }
+
+    /// The kind of the earlier version of the program, which may run beside this one.
+    fn record_kind(&self) -> &'static str {
+        "gh"
+    }
+
+    fn access_report(&self) -> String {
+        let listed = self.policy.logins.len();
+        match (&self.policy.org, listed) {
+            (None, 0) => "everybody with a GitHub account may sign in; ALLOWED_GITHUB_LOGINS or \
+                          ALLOWED_GITHUB_ORG limit it"
+                .to_owned(),
+            (None, _) => format!("the {listed} accounts of ALLOWED_GITHUB_LOGINS may sign in"),
+            (Some(org), 0) => {
+                format!("active members of the GitHub organization {org} may sign in")
             }
-            let kind = match why {
-                Closed::LoginRecycled => audit::Kind::LoginRecycled,
-                _ => audit::Kind::SignInRefused,
-            };
-            let event = hop.purpose.event(kind, request).user(&user);
-            sign_in::note(server, event.detail(format!("{why} as {}", account.login))).await;
-            sign_in::end_access(server, &user, why, request).await;
-            return Err(CallbackError::Refused(Refusal {
-                login: account.login,
-                sentence: why.sentence(&server.settings().gate),
-                back: hop.purpose.refusal_uri(server),
-            }));
-        }
-        Err(NotAdmitted::GitHub(error)) => {
-            github.forget(&token);
-            failed(server, &hop.purpose, &error, request).await;
-            return hop.purpose.unavailable(server, error.outcome());
-        }
-        Err(NotAdmitted::Failure(failure)) => {
-            github.forget(&token);
-            tracing::error!(
-                dependency = failure.dependency(), error = ?failure,
-                "Sign-in failed: could not check the access policy"
-            );
-            return hop.purpose.unavailable(server, SignInOutcome::Failed);
+            (Some(org), _) => format!(
+                "active members of the GitHub organization {org} may sign in if they are among the \
+                 {listed} accounts of ALLOWED_GITHUB_LOGINS"
+            ),
         }
     }
-    let rules = &server.settings().gate;
-    let person = Person {
-        sign_in: SignIn { user, login: account.login, display_name: account.name },
-        gate_checked_at: rules.is_set().then(|| server.clock().now()),
-        github_token: rules.org.is_some().then(|| token.clone()),
-    };
-    if rules.org.is_none() {
-        github.forget(&token);
+
+    fn policy(&self) -> &AccessPolicy {
+        &self.policy
     }
-    sign_in::arrive(server, hop.purpose, person, request).await
-}
 
-async fn failed(server: &Server, purpose: &Purpose, error: &GitHubError, request: &RequestInfo) {
-    if let Some(advice) = error.advice() {
-        warn(advice, &error.to_string());
+    fn start(&self, state: &str, verifier: &Verifier) -> Destination {
+        let has_org = self.policy.org.is_some();
+        Destination::External(self.client.authorize_url(&self.callback, has_org, state, verifier))
     }
-    let event = purpose.event(audit::Kind::SignInFailed, request);
-    sign_in::note(server, event.detail(error.to_string())).await;
-}
 
-/// Logs that GitHub refuses this server. `advice` tells the operator what to do.
-fn warn(advice: &str, error: &str) {
-    tracing::warn!(
-        dependency = GITHUB,
-        error,
-        "GitHub refuses this server, so people cannot sign in. {advice}"
-    );
-}
+    fn read_callback(
+        &self,
+        parameters: &[(String, String)],
+    ) -> Result<CallbackResult, InvalidCallback> {
+        let mut results = parameters.iter().filter_map(|(name, value)| match name.as_str() {
+            "code" => Some(Ok(value)),
+            "error" => Some(Err(value)),
+            _ => None,
+        });
+        match (results.next(), results.next()) {
+            (Some(Ok(code)), None) if is_plausible(code) => Ok(CallbackResult::Code(code.clone())),
+            (Some(Err(error)), None) if error == "access_denied" => Ok(CallbackResult::Canceled),
+            (Some(Err(error)), None) if !error.is_empty() => {
+                Ok(CallbackResult::Error(refused(error).into()))
+            }
+            _ => Err(InvalidCallback::Malformed),
+        }
+    }
 
-fn outcome(pairs: &[(String, String)]) -> Option<Outcome<'_>> {
-    let mut outcomes = pairs.iter().filter_map(|(name, value)| match name.as_str() {
-        "code" => Some(Outcome::Code(value)),
-        "error" => Some(Outcome::Error(value)),
-        _ => None,
-    });
-    match (outcomes.next(), outcomes.next()) {
-        (Some(Outcome::Code("") | Outcome::Error("")), _) => None,
-        (Some(Outcome::Code(code)), _) if !is_plausible(code) => None,
-        (one, None) => one,
-        _ => None,
+    async fn finish(
+        &self,
+        code: &str,
+        verifier: &str,
+        deadline: Deadline,
+    ) -> Result<Identity, ProviderError> {
+        let token = self.client.exchange(code, verifier, &self.callback, deadline).await?;
+        let account = self.client.account(&token, deadline).await?;
+        Ok(Identity {
+            subject: account.id.to_string(),
+            login: account.login,
+            name: account.name,
+            token: Some(token),
+        })
+    }
+
+    async fn membership(
+        &self,
+        token: &Secret,
+        org: &str,
+        deadline: Deadline,
+    ) -> Result<Membership, ProviderError> {
+        Ok(self.client.membership(token, org, deadline).await?)
+    }
+
+    fn membership_advice(&self) -> &'static str {
+        ASK_THE_ORGANIZATION
+    }
+
+    fn forget(&self, token: &Secret) {
+        self.client.forget(token);
+    }
+
+    /// Checks the configured client id and secret, by exchanging an invalid code.
+    async fn check(&self) -> anyhow::Result<String> {
+        let verifier = Verifier::generate();
+        let deadline = Deadline::start();
+        match self.client.exchange("none", verifier.expose(), &self.callback, deadline).await {
+            Err(GitHubError::Refused(why)) if why != "incorrect_client_credentials" => {
+                Ok(format!("{} knows our client", self.url))
+            }
+            Err(error) => Err(error.into()),
+            Ok(_token) => anyhow::bail!("GitHub gave a token for a code that there is not"),
+        }
     }
 }
 
 /// Returns whether a text can be a code of GitHub, so that a request is worthwhile.
 fn is_plausible(code: &str) -> bool {
-    code.len() <= MAX_CODE_BYTES && code.bytes().all(|it| it.is_ascii_graphic())
+    (1..=MAX_CODE_BYTES).contains(&code.len()) && code.bytes().all(|it| it.is_ascii_graphic())
 }
 
 #[cfg(test)]
 mod tests {
-    use platform::{proxies::fake, secret::Secret};
+    use platform::{proxies::fake, public_url::PublicUrl};
 
     use super::*;
 
@@ -235,7 +202,14 @@ mod tests {
             url: "http://github.example.com".into(),
             api_url: "http://github.example.com".into(),
         };
-        ask(&settings, &proxies, "http://localhost/cb").await.unwrap();
+        let settings = ProviderSettings {
+            public_url: PublicUrl::on_loopback(8080),
+            is_private: true,
+            proxies,
+            github: Some(settings),
+            policy: AccessPolicy::default(),
+        };
+        configured(&settings).unwrap().check().await.unwrap();
         let line = "POST http://github.example.com/login/oauth/access_token HTTP/1.1";
         assert!(fake::came_for(&head.join().unwrap(), line));
     }

@@ -77,7 +77,7 @@
 //!
 //!     // The HTTP layer verifies the access token and passes on its claims.
 //!     let caller = Caller {
-//!         user: UserId::new("github:1"),
+//!         user: UserId::new("user:1"),
 //!         client: "a-client".into(),
 //!         scopes: BTreeSet::new(),
 //!         grant: "a-grant".into(),

@@ -155,7 +155,7 @@ fn statement(backend: DbBackend) -> String {
     };
     format!(
         "SELECT {number} AS number,
-            EXISTS (SELECT 1 FROM users WHERE sub = given.owner AND {BLOCKED}) AS blocked,
+            coalesce((SELECT {BLOCKED} FROM users WHERE sub = given.owner), false) AS blocked,
             (SELECT cutoff_at FROM access_cutoffs WHERE user_sub = given.owner) AS cutoff_at,
             (SELECT created_at FROM oauth_grants WHERE id = {grant}) IS NOT NULL AS has_grant,
             (SELECT revoked_at FROM oauth_grants WHERE id = {grant}) IS NOT NULL AS grant_revoked,

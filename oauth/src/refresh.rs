@@ -240,8 +240,8 @@ impl Exchange<'_> {
         }
     }
 
-    /// Checks the access policy for the user. The identity provider is asked again
-    /// every [`GATE_RECHECK_AFTER`].
+    /// Checks the access policy for the user. The identity provider is asked again every
+    /// [`GATE_RECHECK_AFTER`].
     async fn pass_gate(&self, grant: &oauth_grants::Model) -> Result<(), RefreshError> {
         let (server, user) = (self.server, UserId::new(grant.user_sub.as_str()));
         let now = server.clock().now();

@@ -276,6 +276,35 @@ async fn a_login_is_pinned_to_its_first_account() {
 }
 
 #[tokio::test]
+async fn pins_of_the_version_before_hold_and_it_finds_ours() {
+    use entity::login_pins::{ActiveModel, Entity};
+    use sea_orm::{ActiveModelTrait as _, EntityTrait as _, Set};
+
+    let world = World::with(&[("ALLOWED_GITHUB_LOGINS", "octocat,hubot")]).await;
+    let client = client(&world).await;
+    // What it writes: it knows neither the provider nor its subject.
+    let pinned_at = Set(crate::world::beginning());
+    let pin = ActiveModel {
+        login: Set("octocat".to_owned()),
+        github_id: Set(Some(99)),
+        pinned_at,
+        ..Default::default()
+    };
+    pin.insert(world.app.db()).await.unwrap();
+    assert!(signed_in(&world, &client).await.is_err());
+    assert_eq!(world.audited("login_recycled").await, 1);
+    world.github.answer(is_somebody(99, "renamed"));
+    assert!(signed_in(&world, &client).await.unwrap().contains_key("code"));
+    assert_eq!(login::allow_list::enforce(world.app.oauth()).await.unwrap(), 0);
+
+    world.github.answer(is_somebody(7, "hubot"));
+    assert!(signed_in(&world, &client).await.is_ok());
+    let ours = Entity::find_by_id("hubot").one(world.app.db()).await.unwrap().unwrap();
+    assert_eq!((ours.github_id, &*ours.provider), (Some(7), "github"));
+    assert_eq!(ours.provider_subject.as_deref(), Some("7"));
+}
+
+#[tokio::test]
 async fn a_refused_sign_in_pins_nothing() {
     let world = World::with(&[("ALLOWED_GITHUB_LOGINS", "octocat"), ORG]).await;
     let client = client(&world).await;

@@ -30,10 +30,9 @@ use crate::{
 /// The maximum number of users whose access one call of [`enforce`] ends.
 pub const BATCH: u64 = 500;
 
-/// Ends all access of users who are not on the list of
-/// their provider, if it has one. Returns how many: repeat
-/// the call while it returns [`BATCH`], and later, for users whom an instance with another list
-/// admits.
+/// Ends all access of users who are not on the list of their provider, if it has one. Returns how
+/// many: repeat the call while it returns [`BATCH`], and later, for users whom an instance with
+/// another list admits.
 pub async fn enforce(server: &Server) -> Result<u64, Failure> {
     let mut ended = 0;
     for provider in server.providers() {

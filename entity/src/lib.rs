@@ -5,7 +5,6 @@
 pub mod access_cutoffs;
 pub mod download_chunks;
 pub mod downloads;
-pub mod github_tokens;
 pub mod ids;
 pub mod job_totals;
 pub mod jobs;
@@ -17,6 +16,7 @@ pub mod oauth_grants;
 pub mod oauth_refresh_tokens;
 pub mod oauth_signing_keys;
 pub mod schedule_runs;
+pub mod upstream_tokens;
 pub mod users;
 
 pub use ids::{AuditId, ClientId, Digest, DownloadId, GrantId, Kid};

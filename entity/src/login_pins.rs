@@ -1,19 +1,28 @@
-//! Which GitHub account a login on the list of who may sign in belongs to.
+//! The account that a login on the list of allowed users belongs to.
 
 use sea_orm::entity::prelude::*;
 
-/// A row of `login_pins`. Logins change hands, numeric ids do not.
+/// A row of `login_pins`. Logins are reassigned, subjects are not.
 #[sea_orm::model]
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "login_pins")]
 pub struct Model {
-    /// The login in lower case: GitHub tells no cases apart.
+    /// The login in lower case. For providers other than GitHub, `<provider>:<login>`: the key of the
+    /// table is from when GitHub was the only one.
     #[sea_orm(primary_key, auto_increment = false, column_type = "Text")]
     pub login: String,
-    /// Who first signed in under it.
-    pub github_id: i64,
-    /// When.
+    /// The subject of a GitHub account as a number. The earlier version of the program, which may run
+    /// beside this one, reads and writes nothing else.
+    pub github_id: Option<i64>,
+    /// When the login was pinned.
     pub pinned_at: DateTimeUtc,
+    /// The identity provider.
+    #[sea_orm(column_type = "Text")]
+    pub provider: String,
+    /// The subject of the account that first signed in with the login. `None` in rows of the earlier
+    /// version: it is `github_id`.
+    #[sea_orm(column_type = "Text", nullable)]
+    pub provider_subject: Option<String>,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

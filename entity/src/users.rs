@@ -7,7 +7,8 @@ use sea_orm::entity::prelude::*;
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "users")]
 pub struct Model {
-    /// The `sub` of their access tokens: `github:<numeric id>`, or `dev:<name>` in development.
+    /// The `sub` of their access tokens: `<provider>:<subject>`, such as `github:<numeric id>`, or
+    /// `dev:<name>` in development.
     #[sea_orm(primary_key, auto_increment = false, column_type = "Text")]
     pub sub: String,
     /// The name they sign in with. It can change and can pass to somebody else, so it is shown and
@@ -21,7 +22,8 @@ pub struct Model {
     pub created_at: DateTimeUtc,
     /// Last sign-in.
     pub last_seen_at: DateTimeUtc,
-    /// The number in `sub`, if GitHub gave it. It names the person for ever.
+    /// The number in `sub` of a GitHub user. Only the earlier version of the program, which may run
+    /// beside this one, reads it.
     pub github_id: Option<i64>,
     /// When an operator shut them out; nothing while they may come in.
     pub blocked_at: Option<DateTimeUtc>,
@@ -32,6 +34,13 @@ pub struct Model {
     /// The organization that they were a member of at `gate_checked_at`, if membership was asked for.
     #[sea_orm(column_type = "Text", nullable)]
     pub gate_org: Option<String>,
+    /// The identity provider in `sub`. The database generates it; it cannot be written.
+    #[sea_orm(column_type = "Text", nullable)]
+    pub provider: Option<String>,
+    /// The identifier of the person at the provider, which never changes and is never reassigned. The
+    /// database generates it from `sub`; it cannot be written.
+    #[sea_orm(column_type = "Text", nullable)]
+    pub provider_subject: Option<String>,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use tokio::sync::watch;
 
-/// A stable identifier of a user, such as `github:1234567`. Every session, stream, question and job
+/// A stable identifier of a user, such as `user:1234567`. Every session, stream, question and job
 /// belongs to exactly one user.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]

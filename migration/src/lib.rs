@@ -38,6 +38,7 @@ mod m20261123_000013_job_totals;
 mod m20261123_000014_jobs_arguments;
 mod m20261128_000016_access_cutoffs;
 mod m20261128_000017_schedule_totals;
+mod m20261129_000019_identity_providers;
 
 /// The schema of a product: the migrations of the base and its own, in the order of their names.
 #[derive(Clone, Copy, Debug)]
@@ -71,6 +72,7 @@ fn base() -> Vec<Box<dyn MigrationTrait>> {
         Box::new(m20261123_000014_jobs_arguments::Migration),
         Box::new(m20261128_000016_access_cutoffs::Migration),
         Box::new(m20261128_000017_schedule_totals::Migration),
+        Box::new(m20261129_000019_identity_providers::Migration),
     ]
 }
 

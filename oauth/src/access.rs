@@ -32,7 +32,7 @@ use sea_orm::{
 };
 use serde_json::{Value, json};
 
-use super::reason::Reason;
+use super::{login::users::BLOCKED, reason::Reason};
 
 /// The credential that a request, a job or a download acts with: a user, and a grant or a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -155,7 +155,7 @@ fn statement(backend: DbBackend) -> String {
     };
     format!(
         "SELECT {number} AS number,
-            (SELECT blocked_at FROM users WHERE sub = given.owner) IS NOT NULL AS blocked,
+            coalesce((SELECT {BLOCKED} FROM users WHERE sub = given.owner), false) AS blocked,
             (SELECT cutoff_at FROM access_cutoffs WHERE user_sub = given.owner) AS cutoff_at,
             (SELECT created_at FROM oauth_grants WHERE id = {grant}) IS NOT NULL AS has_grant,
             (SELECT revoked_at FROM oauth_grants WHERE id = {grant}) IS NOT NULL AS grant_revoked,

@@ -3,9 +3,9 @@
 
 use chrono::{DateTime, Utc};
 use entity::{
-    ClientId, GrantId, github_tokens, oauth_codes,
+    ClientId, GrantId, oauth_codes,
     oauth_grants::{Entity, Model},
-    users as users_table,
+    upstream_tokens, users as users_table,
 };
 use mcp::UserId;
 use platform::{
@@ -22,7 +22,7 @@ use super::{
     revoke::{self, Ended},
     scope::Scopes,
 };
-use crate::{server::Server, users};
+use crate::{login::users, server::Server};
 
 /// The maximum number of connected apps that are listed. [`disconnect_all`] disconnects the others,
 /// too.
@@ -117,11 +117,11 @@ pub async fn delete(
     oauth_codes::Entity::delete_owned_by(user.as_str()).exec(&transaction).await?;
     users_table::Entity::delete_many()
         .filter(users_table::COLUMN.sub.eq(user.as_str()))
-        .filter(users_table::COLUMN.blocked_at.is_null())
+        .filter(users::not_blocked())
         .exec(&transaction)
         .await?;
     let removed = server.dependents().delete_owned(&transaction, user).await?;
-    github_tokens::Entity::delete_by_id(user.as_str()).exec(&transaction).await?;
+    upstream_tokens::Entity::delete_by_id(user.as_str()).exec(&transaction).await?;
     // The time of revocation is taken as late as possible: other instances poll for recent
     // revocations.
     let now = server.clock().now();
@@ -181,7 +181,7 @@ pub async fn unblock(
     let transaction = db::begin(server.db()).await?;
     let unblocked = users_table::Entity::update_one_of(user.as_str())
         .col_expr(users_table::Column::BlockedAt, Expr::value(None::<DateTime<Utc>>))
-        .filter(users_table::COLUMN.blocked_at.is_not_null())
+        .filter(users::blocked())
         .exec(&transaction)
         .await?;
     if unblocked.rows_affected == 0 {

@@ -48,7 +48,7 @@ pub enum Kind {
     SignInRefused,
     /// A user signed in with a login that is pinned to another account.
     LoginRecycled,
-    /// A login failed because of GitHub's response.
+    /// A login failed because of the identity provider's response.
     SignInFailed,
     /// A code was issued.
     CodeIssued,
@@ -238,7 +238,7 @@ impl Parties {
         self.0.client.get_or_init(|| client.into());
     }
 
-    /// Returns the user, such as `github:1234567`, or `None` if it is unknown.
+    /// Returns the user, such as `dev:ada`, or `None` if it is unknown.
     pub fn user(&self) -> Option<&str> {
         self.0.user.get().map(|it| &**it)
     }

@@ -21,7 +21,6 @@ use super::{
     redirect_uri::{self, Destination},
     resource,
     scope::Scopes,
-    sign_in_with::{self, SignInWith},
 };
 use crate::server::Server;
 
@@ -158,7 +157,7 @@ pub async fn begin(
         );
         problem.tell(server, &client, &target.uri, &parameters)
     })?;
-    if sign_in_with::with(server) == SignInWith::Nothing {
+    if server.provider().is_none() {
         return Err(AuthorizeError::Page(PageError::NoSignIn));
     }
     let (transaction, browser_nonce) = (new_secret(), new_secret());

@@ -39,6 +39,7 @@ use super::{
     client::{self, Client},
     grant::{self, Reason, TokenSet},
     ids::uuid_at,
+    login::users as known_users,
     pkce::{Challenge, Verifier},
     resource,
     revoke::{self, Ended},
@@ -383,7 +384,7 @@ async fn delete(transaction: &Transaction, code: &Model) -> Result<bool, Failure
 /// Returns whether a user exists and is not blocked.
 pub(super) async fn may_come_in(db: &impl ConnectionTrait, user: &str) -> Result<bool, Failure> {
     let person = users::Entity::find_by_id(user).one(db).await?;
-    Ok(person.is_some_and(|it| it.blocked_at.is_none()))
+    Ok(known_users::may_use(person.as_ref()))
 }
 
 /// Returns whether a user exists and is not blocked, and locks the user's row against deletion
@@ -392,5 +393,5 @@ pub(super) async fn may_come_in(db: &impl ConnectionTrait, user: &str) -> Result
 /// new grant.
 pub(super) async fn may_stay(transaction: &Transaction, user: &str) -> Result<bool, Failure> {
     let person = users::Entity::find_by_id(user).lock(LockType::KeyShare).one(transaction).await?;
-    Ok(person.is_some_and(|it| it.blocked_at.is_none()))
+    Ok(known_users::may_use(person.as_ref()))
 }

@@ -1,5 +1,5 @@
-//! The consent page. The user is asked at every authorization, before the redirect to GitHub, and
-//! the decision is bound to the browser in which the authorization was started.
+//! The consent page. The user is asked at every authorization, before the redirect to the identity
+//! provider, and the decision is bound to the browser in which the authorization was started.
 //!
 //! Viewing the page changes nothing: reloads, a second tab and the back button show the same form
 //! with the same CSRF token, until a valid decision is made. Requests without the cookie or the
@@ -12,10 +12,11 @@ use super::{
     authorize::{Asked, error_uri},
     client::{ClientId, ClientKind},
     display_name::DisplayName,
+    login::{StartedLogin, pending_login::LoginFor, start::start},
     pending::{self, StoreUnavailable},
+    record,
     redirect_uri::{self, Destination},
     scope,
-    sign_in::{self, Purpose, SignInWith, Start},
 };
 use crate::server::Server;
 
@@ -40,8 +41,8 @@ pub struct ConsentView {
     pub optional: Vec<Permission>,
     /// The resource that the tokens will be for.
     pub resource: String,
-    /// How the user will sign in next.
-    pub sign_in_with: SignInWith,
+    /// How the user will sign in next, in a sentence. `None`: the server has no identity provider.
+    pub sign_in: Option<String>,
 }
 
 /// A permission, as the consent page shows it.
@@ -67,22 +68,8 @@ pub enum Decision {
 /// Where the user is sent after the decision.
 #[derive(Debug)]
 pub enum Next {
-    /// Redirect to GitHub.
-    ToGitHub {
-        /// The complete URL.
-        url: String,
-        /// The id of the pending login; part of the URL, and of the cookie's name.
-        state: String,
-        /// The value of the cookie that binds the pending login to the browser.
-        nonce: String,
-    },
-    /// Redirect to the development page that asks for a name.
-    ToDevelopmentSignIn {
-        /// The id of the pending login.
-        state: String,
-        /// The value of the cookie that binds the pending login to the browser.
-        nonce: String,
-    },
+    /// Redirect to the identity provider.
+    ToSignIn(StartedLogin),
     /// Redirect to the client.
     ToClient {
         /// The redirect URI with the authorization response in its query.
@@ -133,7 +120,7 @@ pub async fn view(
         permissions: permissions(&request.scope),
         optional: permissions(&asked.optional),
         resource: server.settings().public_url.mcp(),
-        sign_in_with: sign_in::with(server),
+        sign_in: server.provider().map(|provider| provider.texts(server.settings().things).consent),
     })
 }
 
@@ -173,7 +160,7 @@ pub async fn decide(
     };
     match decision {
         Decision::Deny => {
-            sign_in::note(server, told(audit::Kind::ConsentDenied)).await;
+            record::note(server, told(audit::Kind::ConsentDenied)).await;
             Ok(Next::ToClient {
                 uri: error_uri(
                     server,
@@ -185,13 +172,9 @@ pub async fn decide(
             })
         }
         Decision::Approve(_) => {
-            sign_in::note(server, told(audit::Kind::ConsentGiven)).await;
-            let start = sign_in::start(server, Purpose::Client(asked)).await?;
-            Ok(match start {
-                Start::GitHub { url, state, nonce } => Next::ToGitHub { url, state, nonce },
-                Start::Development { state, nonce } => Next::ToDevelopmentSignIn { state, nonce },
-                Start::Nothing => return Err(ConsentError::NotFound),
-            })
+            record::note(server, told(audit::Kind::ConsentGiven)).await;
+            let started = start(server, LoginFor::Client(asked)).await?;
+            started.map(Next::ToSignIn).ok_or(ConsentError::NotFound)
         }
     }
 }

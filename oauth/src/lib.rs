@@ -7,7 +7,7 @@
 //! | client identification and registration | [`client`], [`register`], [`cimd`] |
 //! | authorization request | [`authorize`] |
 //! | user consent | [`consent`] |
-//! | upstream login and access policy | [`github`], [`gate`], [`sign_in`] |
+//! | identity providers, login and access policy | [`login`] |
 //! | codes, grants and tokens | [`code`], [`grant`], [`refresh`], [`access_token`], [`signing_keys`] |
 //! | revocation and clean-up | [`account`], [`revoke`], [`revoked`], [`sweep`] |
 //!
@@ -19,7 +19,6 @@
 pub mod access;
 pub mod access_token;
 pub mod account;
-pub mod allow_list;
 pub mod audit;
 pub mod authorize;
 pub mod cimd;
@@ -28,14 +27,12 @@ pub mod code;
 pub mod consent;
 pub mod data_keys;
 pub mod display_name;
-pub mod gate;
-pub mod github;
 pub mod grant;
 mod ids;
-mod kept_token;
 mod lifetimes;
 pub mod limits;
 pub mod listing;
+pub mod login;
 pub mod metadata_url;
 pub mod pending;
 pub mod pkce;
@@ -50,13 +47,9 @@ pub mod revoke;
 pub mod revoked;
 pub mod scope;
 pub mod server;
-pub mod sign_in;
-mod sign_in_outcome;
-mod sign_in_with;
 pub mod signing_keys;
 mod strict_json;
 pub mod sweep;
 pub mod token_format;
-pub mod users;
 
 pub use self::server::{Dependents, EndedAccess, Parts, Removed, Server, Settings, Stores};

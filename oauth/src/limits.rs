@@ -45,7 +45,7 @@ pub const AUTHORIZE: Bucket = per_minute("authorize", 30);
 /// views of such pages per network without either.
 pub const CONSENT: Bucket = per_minute("consent", 30);
 
-/// Callbacks from GitHub per pending login, and per network for those that belong to no pending
+/// Callbacks from identity providers per pending login, and per network for those that belong to no pending
 /// login.
 pub const CALLBACK: Bucket = per_minute("callback", 30);
 

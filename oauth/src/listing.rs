@@ -12,7 +12,7 @@ use sea_orm::{
 };
 use serde::Serialize;
 
-use super::{client::Metadata, grant};
+use super::{client::Metadata, grant, login::users as known_users};
 use crate::server::Server;
 
 /// The maximum number of entries of one page.
@@ -21,7 +21,7 @@ pub const MOST: u64 = 1_000;
 /// A user who has signed in, or was blocked.
 #[derive(Clone, Debug, Serialize)]
 pub struct Person {
-    /// The identity, such as `github:583231`.
+    /// The identity, such as `dev:ada`.
     pub user: String,
     /// The login of the last sign-in.
     pub login: String,
@@ -103,7 +103,7 @@ pub async fn people(
 
     let mut query = Entity::find().order_by_asc(Column::Sub).limit(Ord::min(limit, MOST));
     if only_blocked {
-        query = query.filter(Column::BlockedAt.is_not_null());
+        query = query.filter(known_users::blocked());
     }
     if let Some(after) = after {
         query = query.filter(COLUMN.sub.gt(after));

@@ -1,5 +1,5 @@
-//! The store for short-lived state: pending authorizations, pending logins at GitHub, and the
-//! browser sessions of the account page.
+//! The store for short-lived state: pending authorizations, pending logins at identity providers,
+//! and the browser sessions of the account page.
 //!
 //! A store is a small trait, designed for Redis: byte values under keys, each with an expiry time,
 //! and an atomic operation that takes a value so that only one caller gets it. Keys contain hashes
@@ -84,10 +84,7 @@ pub(crate) async fn put<R: Record>(
     record: &R,
     ttl: Duration,
 ) -> Result<(), StoreUnavailable> {
-    let mut value = vec![VERSION];
-    serde_json::to_writer(&mut value, record)
-        .map_err(|error| StoreUnavailable(format!("a record cannot be written: {error}")))?;
-    store.put(&Key::new(R::KIND, secret), value, ttl).await
+    put_as(store, R::KIND, secret, record, ttl).await
 }
 
 /// Returns the record under a secret without removing it.
@@ -95,7 +92,7 @@ pub(crate) async fn peek<R: Record>(
     store: &dyn PendingStore,
     secret: &str,
 ) -> Result<Option<R>, StoreUnavailable> {
-    Ok(store.peek(&Key::new(R::KIND, secret)).await?.and_then(|it| read(&it)))
+    peek_as(store, R::KIND, secret).await
 }
 
 /// Removes and returns the record under a secret: of several concurrent callers, one gets it.
@@ -103,18 +100,51 @@ pub(crate) async fn take<R: Record>(
     store: &dyn PendingStore,
     secret: &str,
 ) -> Result<Option<R>, StoreUnavailable> {
-    Ok(store.take(&Key::new(R::KIND, secret)).await?.and_then(|it| read(&it)))
+    take_as(store, R::KIND, secret).await
+}
+
+/// Stores a record under a secret, as one of a kind that the type does not determine.
+pub(crate) async fn put_as<R: Serialize>(
+    store: &dyn PendingStore,
+    kind: &'static str,
+    secret: &str,
+    record: &R,
+    ttl: Duration,
+) -> Result<(), StoreUnavailable> {
+    let mut value = vec![VERSION];
+    serde_json::to_writer(&mut value, record)
+        .map_err(|error| StoreUnavailable(format!("a record cannot be written: {error}")))?;
+    store.put(&Key::new(kind, secret), value, ttl).await
+}
+
+/// Returns the record of this kind under a secret without removing it.
+pub(crate) async fn peek_as<R: DeserializeOwned>(
+    store: &dyn PendingStore,
+    kind: &'static str,
+    secret: &str,
+) -> Result<Option<R>, StoreUnavailable> {
+    Ok(store.peek(&Key::new(kind, secret)).await?.and_then(|it| read(kind, &it)))
+}
+
+/// Removes and returns the record of this kind under a secret: of several concurrent callers, one
+/// gets it.
+pub(crate) async fn take_as<R: DeserializeOwned>(
+    store: &dyn PendingStore,
+    kind: &'static str,
+    secret: &str,
+) -> Result<Option<R>, StoreUnavailable> {
+    Ok(store.take(&Key::new(kind, secret)).await?.and_then(|it| read(kind, &it)))
 }
 
 /// Decodes a record. `None`: it cannot be read; it is treated like a missing one, so that the user
 /// starts again.
-fn read<R: Record>(value: &[u8]) -> Option<R> {
+fn read<R: DeserializeOwned>(kind: &'static str, value: &[u8]) -> Option<R> {
     let (VERSION, json) = value.split_first().map(|(version, json)| (*version, json))? else {
-        tracing::warn!(kind = R::KIND, "Pending record has an unknown version");
+        tracing::warn!(kind, "Pending record has an unknown version");
         return None;
     };
     serde_json::from_slice(json)
-        .inspect_err(|error| tracing::warn!(kind = R::KIND, "Pending record is damaged: {error}"))
+        .inspect_err(|error| tracing::warn!(kind, "Pending record is damaged: {error}"))
         .ok()
 }
 

@@ -1,6 +1,6 @@
 //! Why a grant was revoked.
 
-use crate::gate::Closed;
+use crate::login::policy::DenialReason;
 
 /// Why a grant was revoked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub enum Reason {
     /// The publisher of the client withdrew it.
     ClientGone,
     /// The access policy no longer admits the user.
-    Gate(Closed),
+    Gate(DenialReason),
     /// Its code was presented again.
     CodeReplay,
     /// One of its refresh tokens was presented again.

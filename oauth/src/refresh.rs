@@ -49,9 +49,12 @@ use super::{
     audit::{self, Event, RequestInfo},
     client::{self, Client},
     code,
-    gate::{self, Closed, GateAnswer},
     grant::{self, Reason, TokenSet},
     limits::{self, Verdict},
+    login::{
+        policy::{self, DenialReason, PolicyDecision},
+        users as known_users,
+    },
     resource,
     revoke::{self, Ended},
     scope::{MalformedScope, Scopes},
@@ -237,7 +240,8 @@ impl Exchange<'_> {
         }
     }
 
-    /// Checks the access policy for the user. GitHub is asked again every [`GATE_RECHECK_AFTER`].
+    /// Checks the access policy for the user. The identity provider is asked again every
+    /// [`GATE_RECHECK_AFTER`].
     async fn pass_gate(&self, grant: &oauth_grants::Model) -> Result<(), RefreshError> {
         let (server, user) = (self.server, UserId::new(grant.user_sub.as_str()));
         let now = server.clock().now();
@@ -246,23 +250,23 @@ impl Exchange<'_> {
             .await
             .map_err(Failure::from)?;
         let (checked_at, member_of) = match person {
-            Some(person) if person.blocked_at.is_none() => {
+            Some(person) if !known_users::is_blocked(&person) => {
                 (person.gate_checked_at, person.gate_org)
             }
-            Some(_) => return self.close_gate(&user, Closed::Blocked).await,
-            None => return self.close_gate(&user, Closed::SignInAgain).await,
+            Some(_) => return self.close_gate(&user, DenialReason::Blocked).await,
+            None => return self.close_gate(&user, DenialReason::SignInAgain).await,
         };
         // The list is local, so it is checked every time.
-        if !gate::is_listed(server, &user).await? {
-            gate::count_refusal(&user, Closed::NotListed);
-            return self.close_gate(&user, Closed::NotListed).await;
+        if !policy::is_listed(server, &user).await? {
+            policy::count_refusal(&user, DenialReason::NotListed);
+            return self.close_gate(&user, DenialReason::NotListed).await;
         }
         // A result for another organization does not count; rows of older versions have no
         // organization.
-        let org = server.settings().gate.org.as_deref();
+        let org = policy::org_of(server, &user);
         let same_org = member_of.as_deref() == org;
         let lately = same_org && checked_at.is_some_and(|it| now - it < GATE_RECHECK_AFTER);
-        if lately || gate::is_open_to(server, &user) {
+        if lately || policy::is_open_to(server, &user) {
             return Ok(());
         }
         let holds = (same_org || member_of.is_none())
@@ -273,23 +277,23 @@ impl Exchange<'_> {
         if !asks {
             return if holds { Ok(()) } else { Err(RefreshError::GateUnknown) };
         }
-        match gate::recheck(server, &user).await {
-            GateAnswer::Open => {
+        match policy::recheck(server, &user).await {
+            PolicyDecision::Admitted => {
                 grant::gate_was_open(server.db(), user.as_str(), now).await?;
-                crate::users::is_member_of(server.db(), &user, org).await?;
+                known_users::is_member_of(server.db(), &user, org).await?;
                 Ok(())
             }
-            GateAnswer::Closed(why) => self.close_gate(&user, why).await,
-            GateAnswer::Unknown | GateAnswer::Unreadable if holds => Ok(()),
+            PolicyDecision::Denied(why) => self.close_gate(&user, why).await,
+            PolicyDecision::Unknown | PolicyDecision::Unreadable if holds => Ok(()),
             // A retry cannot decrypt the token either. A new sign-in stores a token that can be
             // decrypted.
-            GateAnswer::Unreadable => self.close_gate(&user, Closed::SignInAgain).await,
-            GateAnswer::Unknown => Err(RefreshError::GateUnknown),
+            PolicyDecision::Unreadable => self.close_gate(&user, DenialReason::SignInAgain).await,
+            PolicyDecision::Unknown => Err(RefreshError::GateUnknown),
         }
     }
 
     /// Revokes all grants of the user: the access policy concerns the user, not the app.
-    async fn close_gate(&self, user: &UserId, why: Closed) -> Result<(), RefreshError> {
+    async fn close_gate(&self, user: &UserId, why: DenialReason) -> Result<(), RefreshError> {
         revoke::user(self.server, user, Reason::Gate(why), &self.request).await?;
         Err(RefreshError::InvalidGrant("the person may no longer come in"))
     }

@@ -10,7 +10,6 @@ use platform::{
     clock::Clock,
     db::{Database, Failure, Transaction},
     fetch::Fetcher,
-    proxies::Proxies,
     public_url::PublicUrl,
     secret::Secret,
     signals,
@@ -21,9 +20,8 @@ use crate::{
     cimd::{self, Documents, Fetching, KnownDocuments},
     client::Client,
     data_keys::DataKeys,
-    gate,
-    github::{GitHub, GitHubSettings},
     limits::{self, Limiter},
+    login::{provider::IdentityProvider, users},
     pending::{self, PendingStore},
     redirect_uri::Schemes,
     redis,
@@ -36,14 +34,13 @@ use crate::{
 pub struct Settings {
     /// The issuer.
     pub public_url: PublicUrl,
-    /// Whether the server runs on one machine for one user, so that the development sign-in, which
-    /// accepts any name, is safe: `PUBLIC_URL` and the listener are loopback addresses.
-    pub is_private: bool,
-    /// GitHub as the identity provider. `None`: users do not sign in with GitHub.
-    pub github: Option<GitHubSettings>,
-    /// The access policy: which users may sign in.
-    pub gate: gate::Rules,
-    /// The keys that encrypt stored GitHub tokens.
+    /// The name of the program, for user agents.
+    pub program: &'static str,
+    /// What users keep here, in the plural, such as `notes`.
+    pub things: &'static str,
+    /// The identity providers ([`crate::login::providers`]). Users sign in with the first one.
+    pub providers: Vec<Arc<dyn IdentityProvider>>,
+    /// The keys that encrypt stored tokens of users at identity providers.
     pub data_keys: DataKeys,
     /// Private-use URI schemes that redirect URIs of native applications may have.
     pub redirect_schemes: Schemes,
@@ -61,8 +58,6 @@ pub struct Settings {
     pub audit_retention: Duration,
     /// How long ended grants and their refresh tokens are kept.
     pub ended_grant_retention: Duration,
-    /// The proxies to GitHub.
-    pub proxies: Proxies,
 }
 
 /// Stores for pending sign-ins, rate limits and client documents: in Redis, or in one process.
@@ -163,7 +158,6 @@ struct Inner {
     settings: Settings,
     parts: Parts,
     fetching: Fetching,
-    github: Option<GitHub>,
     keys: SigningKeys,
     revoked: RevokedGrants,
     tokens: AccessTokens,
@@ -198,19 +192,8 @@ impl Server {
             settings.public_url.host(),
             &settings.redirect_schemes,
         );
-        let github =
-            settings.github.clone().map(|github| GitHub::new(github, settings.proxies.clone()));
         let started_at = clock.now();
-        Self(Arc::new(Inner {
-            settings,
-            parts,
-            fetching,
-            github,
-            keys,
-            revoked,
-            tokens,
-            started_at,
-        }))
+        Self(Arc::new(Inner { settings, parts, fetching, keys, revoked, tokens, started_at }))
     }
 
     /// Returns the settings.
@@ -248,9 +231,28 @@ impl Server {
         &self.0.fetching
     }
 
-    /// Returns the GitHub client, or `None` if users do not sign in with GitHub.
-    pub(crate) fn github(&self) -> Option<&GitHub> {
-        self.0.github.as_ref()
+    /// Returns the identity providers.
+    pub fn providers(&self) -> &[Arc<dyn IdentityProvider>] {
+        &self.0.settings.providers
+    }
+
+    /// Returns the identity provider that users sign in with. `None`: sign-in is impossible.
+    pub fn provider(&self) -> Option<&dyn IdentityProvider> {
+        self.providers().first().map(|provider| &**provider)
+    }
+
+    /// Returns the identity provider with this id, if it is configured.
+    pub(crate) fn provider_named(&self, id: &str) -> Option<&dyn IdentityProvider> {
+        self.providers().iter().find(|it| it.id() == id).map(|provider| &**provider)
+    }
+
+    /// Returns the identity provider of a user, if it is configured, and the subject there.
+    pub(crate) fn provider_of<'a>(
+        &self,
+        user: &'a UserId,
+    ) -> Option<(&dyn IdentityProvider, &'a str)> {
+        let (provider, subject) = users::provider_and_subject(user)?;
+        Some((self.provider_named(provider)?, subject))
     }
 
     /// Returns the keys that sign access tokens.

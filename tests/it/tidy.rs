@@ -93,6 +93,36 @@ fn web_never_names_the_database_library_and_mcp_never_names_notes() {
     }
 }
 
+/// Files outside `oauth/src/login` that may contain the name of an identity provider, and why.
+const MAY_NAME_A_PROVIDER: [(&str, &str); 5] = [
+    ("platform/src/db/rights.rs", "the name of a table"),
+    ("platform/src/metrics/names.rs", "the names of metrics"),
+    ("web/src/commands/audit.rs", "an example of an identity, in the help"),
+    ("web/src/commands/people.rs", "an example of an identity, in the help"),
+    ("web/src/commands/token.rs", "an example of an identity, in the help"),
+];
+
+/// Everything else is written for any provider: see `IdentityProvider`. Tests may name one.
+#[test]
+fn identity_providers_are_named_in_one_place() {
+    let root = root();
+    let login = root.join("oauth/src/login");
+    for name in ["oauth", "web", "worker", "jobs", "platform", "mcp"] {
+        for file in sources_in(&root.join(name).join("src")) {
+            let is_test = file.components().any(|it| it.as_os_str() == "tests")
+                || file.file_stem().is_some_and(|it| it == "tests");
+            if file.starts_with(&login) || is_test {
+                continue;
+            }
+            let text = fs::read_to_string(&file).unwrap();
+            let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+            let named = code.to_lowercase().contains("github");
+            let excused = MAY_NAME_A_PROVIDER.iter().any(|(it, _)| file == root.join(it));
+            assert_eq!(named, excused, "{} names GitHub: {named}", file.display());
+        }
+    }
+}
+
 /// `mcp::json` takes no array for an object, which serde does by itself.
 #[test]
 fn mcp_reads_json_in_one_place() {

@@ -244,7 +244,11 @@ fn our_programs_would_start_with_what_the_blueprint_gives_them() {
         let ours = config.shutdown_timeout.as_secs();
         assert!(ours + 10 <= patience, "{}: {ours} s of {patience} s", service.name);
         assert!(config.redis.is_some(), "several processes share Redis");
-        assert_eq!(config.gate.org.as_deref(), Some("octo-org"), "and no other variable is needed");
+        assert_eq!(
+            config.access_policy.org.as_deref(),
+            Some("octo-org"),
+            "and no other variable is needed"
+        );
     }
     let steps = read("docs/deploy-render.md");
     for who in ["ALLOWED_GITHUB_LOGINS", "ALLOWED_GITHUB_ORG"] {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ::mcp::Engine;
 use app::App;
-use oauth::{allow_list, revoked};
+use oauth::{login::allow_list, revoked};
 use platform::ending;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;

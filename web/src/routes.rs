@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use ::oauth::github::CALLBACK_PATH;
 use app::metrics::HTTP_FAILURES;
 use http::Uri;
 use poem::{Endpoint, EndpointExt as _, IntoEndpoint, Request, Response, Route, get};
@@ -84,7 +83,7 @@ pub(crate) fn all(instance: &Instance) -> anyhow::Result<impl Endpoint<Output = 
         .step(instance, "/authorize", authorize::METHODS, Authorize::new(instance))?
         .step(instance, "/consent", consent::METHODS, Consent::new(instance))?
         .step(instance, sign_in::PATH, sign_in::METHODS, Development::new(instance))?
-        .step(instance, CALLBACK_PATH, sign_in::CALLBACK_METHODS, Callback::new(instance))?
+        .callbacks(instance)?
         // Browsers, opened by the user.
         .page(instance, "/", READ, Home::new(instance))?
         .page(instance, "/account", account::METHODS, Account::new(instance))?
@@ -146,6 +145,18 @@ impl RouteList {
     ) -> anyhow::Result<Self> {
         let inner = Paged::new(instance, methods, inner)?;
         Ok(self.at(name, methods, inner))
+    }
+
+    /// Adds the callbacks of the identity providers.
+    fn callbacks(self, instance: &Instance) -> anyhow::Result<Self> {
+        let providers = instance.app.oauth().providers().iter();
+        providers.filter_map(|provider| Some((provider, provider.callback_path()?))).try_fold(
+            self,
+            |routes, (provider, path)| {
+                let callback = Callback::new(instance, Arc::clone(provider));
+                routes.step(instance, path, sign_in::CALLBACK_METHODS, callback)
+            },
+        )
     }
 
     /// Adds a page that is a step of a sign-in.

@@ -22,18 +22,20 @@ use std::{
     fmt,
     net::{IpAddr, Ipv4Addr},
     path::PathBuf,
+    sync::Arc,
     time::Duration,
 };
 
 use ipnet::IpNet;
 use jobs::JobQuota;
-pub use oauth::github::GitHubSettings;
+pub use oauth::login::github::GitHubSettings;
 use oauth::{
     access_token,
     cimd::KnownDocuments,
     client::{self, Client},
     data_keys::DataKeys,
-    gate, grant,
+    grant,
+    login::{self, IdentityProvider, ProviderSettings, github, policy::AccessPolicy},
     redirect_uri::Schemes,
 };
 use platform::telemetry::{self, Telemetry};
@@ -91,7 +93,7 @@ pub struct Config {
     /// `GITHUB_CLIENT_ID` and related variables; `None` if sign-in with GitHub is not configured.
     pub github: Option<GitHubSettings>,
     /// `ALLOWED_GITHUB_LOGINS` and `ALLOWED_GITHUB_ORG`: who may sign in.
-    pub gate: gate::Rules,
+    pub access_policy: AccessPolicy,
     /// `DATA_KEYS`, and the keys derived from `JWT_SIGNING_SECRET`; never empty.
     pub data_keys: DataKeys,
     /// `REDIRECT_SCHEMES`, and the built-in ones.
@@ -164,11 +166,9 @@ impl Config {
     pub(crate) fn oauth(&self) -> oauth::Settings {
         oauth::Settings {
             public_url: self.public_url.clone(),
-            is_private: self.mode == Mode::Embedded
-                && self.public_url.is_loopback()
-                && self.host.is_loopback(),
-            github: self.github.clone(),
-            gate: self.gate.clone(),
+            program: self.product.brand().program,
+            things: self.product.brand().things,
+            providers: self.providers(),
             data_keys: self.data_keys.clone(),
             redirect_schemes: self.redirect_schemes.clone(),
             clients: self.clients.clone(),
@@ -178,8 +178,23 @@ impl Config {
             access_token_ttl: self.access_token_ttl,
             audit_retention: self.audit_retention,
             ended_grant_retention: self.ended_grant_retention,
-            proxies: self.proxies.clone(),
         }
+    }
+
+    /// The identity providers. Users sign in with the first one; without any, sign-in is
+    /// impossible.
+    pub fn providers(&self) -> Vec<Arc<dyn IdentityProvider>> {
+        login::providers(&ProviderSettings {
+            public_url: self.public_url.clone(),
+            program: self.product.brand().program,
+            things: self.product.brand().things,
+            is_private: self.mode == Mode::Embedded
+                && self.public_url.is_loopback()
+                && self.host.is_loopback(),
+            proxies: self.proxies.clone(),
+            github: self.github.clone(),
+            policy: self.access_policy.clone(),
+        })
     }
 
     /// Starts logging, and tracing if it is configured, under the name of the program, and logs the
@@ -212,9 +227,9 @@ impl Config {
 
     /// Describes who may sign in, in a few words.
     pub fn who_may_sign_in(&self) -> String {
-        match &self.github {
-            Some(_) => self.gate.to_string(),
-            None => "everybody on this machine, by the development sign-in".to_owned(),
+        match self.providers().first() {
+            Some(provider) => provider.who_may_sign_in(),
+            None => "nobody, because no identity provider is configured".to_owned(),
         }
     }
 
@@ -275,12 +290,12 @@ impl Config {
             reader.unless_deployed(mode, REDIS_URL, || ());
         }
         let github = reader.github(mode);
-        let gate = gate::Rules {
-            logins: reader.parse(ALLOWED_GITHUB_LOGINS, gate::parse_logins).unwrap_or_default(),
-            org: reader.parse(ALLOWED_GITHUB_ORG, gate::parse_org),
+        let access_policy = AccessPolicy {
+            logins: reader.parse(ALLOWED_GITHUB_LOGINS, github::parse_logins).unwrap_or_default(),
+            org: reader.parse(ALLOWED_GITHUB_ORG, github::parse_org),
         };
-        if gate.org.is_none() && reader.is_set_but_empty(ALLOWED_GITHUB_LOGINS) {
-            let problem = format!("{} {}", ALLOWED_GITHUB_LOGINS.name, gate::names_no_one());
+        if access_policy.org.is_none() && reader.is_set_but_empty(ALLOWED_GITHUB_LOGINS) {
+            let problem = format!("{} {}", ALLOWED_GITHUB_LOGINS.name, github::names_no_one());
             reader.problems.push(problem);
         }
         let data_keys = reader.parse(DATA_KEYS, data_keys).unwrap_or_default();
@@ -356,7 +371,7 @@ impl Config {
                 jwt_signing_secret,
                 previous_signing_secrets: signing_secrets.collect(),
                 github,
-                gate,
+                access_policy,
                 data_keys,
                 redirect_schemes,
                 clients,

@@ -2,7 +2,7 @@
 
 use std::{fmt, path::Path, time::Duration};
 
-use oauth::github::GitHubSettings;
+use oauth::login::github::GitHubSettings;
 use platform::{
     proxies::{Proxies, ProxyUrl},
     secret::Secret,

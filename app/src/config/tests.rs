@@ -276,8 +276,8 @@ fn signing_in_with_github_can_be_set_up() {
     let github = config.github.as_ref().unwrap();
     assert_eq!(github.url, "http://127.0.0.1:9999");
     assert_eq!(github.api_url, "http://127.0.0.1:9999/api/v3");
-    assert_eq!(config.gate.logins.len(), 2);
-    assert_eq!(config.gate.org.as_deref(), Some("Octo-Org"));
+    assert_eq!(config.access_policy.logins.len(), 2);
+    assert_eq!(config.access_policy.org.as_deref(), Some("Octo-Org"));
     assert_eq!(config.data_keys.seals_with(), Some(KeySource::DataKeys));
     let printed = format!("{config:?}");
     assert!(!printed.contains("hunter2") && !printed.contains(SECRET), "{printed}");

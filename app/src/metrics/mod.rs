@@ -5,7 +5,10 @@ mod observed;
 mod sample;
 mod sampler;
 
-use oauth::{audit, gate::Closed, github::CALLBACK_PATH, limits, sign_in::SignInOutcome};
+use oauth::{
+    audit, limits,
+    login::{SignInOutcome, github::CALLBACK_PATH, policy::DenialReason},
+};
 pub use platform::metrics::*;
 
 pub(crate) use self::observed::limiter;
@@ -24,7 +27,7 @@ fn zero() {
     for kind in audit::Kind::ALL {
         OAUTH_EVENTS.add([kind.as_str()], 0);
     }
-    for why in Closed::ALL {
+    for why in DenialReason::ALL {
         OAUTH_GATE_REFUSALS.add([why.as_str()], 0);
     }
     for bucket in limits::ALL {

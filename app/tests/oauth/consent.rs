@@ -7,10 +7,9 @@ use oauth::{
     client::{self, ClientKind},
     code::{self, Redemption},
     consent::{self, ConsentError, Decision, Next},
-    github::Arrived,
+    login::{FinishedLogin, StartedLogin},
     redirect_uri::Destination,
     scope::{self, Scopes},
-    sign_in::SignInWith,
 };
 
 use crate::world::{VERIFIER, World, approve, good, query, request};
@@ -27,7 +26,7 @@ async fn the_page_says_who_asks_for_what() {
     assert_eq!(view.client_kind, ClientKind::Dynamic);
     assert_eq!(view.destination, Destination::ThisMachine);
     assert_eq!(view.resource, "http://localhost:8080/mcp");
-    assert_eq!(view.sign_in_with, SignInWith::GitHub);
+    assert!(view.sign_in.unwrap().contains("you sign in with GitHub"));
     let writes: Vec<_> = view.permissions.iter().map(|it| (it.scope, it.writes)).collect();
     assert_eq!(writes, [("notes:read", false), ("notes:write", true)]);
 }
@@ -56,12 +55,12 @@ async fn the_person_decides_what_a_client_gets_that_does_not_say_what_it_needs()
         assert_eq!(scopes(&view.permissions), [scope::NOTES_READ], "{asked:?}");
         assert_eq!(scopes(&view.optional), offered, "{asked:?}");
 
-        let Next::ToGitHub { state, nonce, .. } =
+        let Next::ToSignIn(StartedLogin { state, nonce, .. }) =
             world.decide(&begun, Decision::Approve(added)).await
         else {
             panic!("not to GitHub");
         };
-        let Ok(Arrived::ToClient { uri, .. }) = world.back(&(state, nonce)).await else {
+        let Ok(FinishedLogin::ToClient { uri, .. }) = world.back(&(state, nonce)).await else {
             panic!("not back at the client");
         };
         let redemption = Redemption {
@@ -90,7 +89,7 @@ async fn looking_changes_nothing_and_every_form_works() {
         assert_eq!(again.csrf, first.csrf);
     }
     // Two flows of one browser, finished in reverse order.
-    assert!(matches!(world.decide(&other, approve()).await, Next::ToGitHub { .. }));
+    assert!(matches!(world.decide(&other, approve()).await, Next::ToSignIn(_)));
     let next = consent::decide(
         world.app.oauth(),
         &begun.transaction,
@@ -100,7 +99,7 @@ async fn looking_changes_nothing_and_every_form_works() {
         &request(),
     )
     .await;
-    assert!(matches!(next, Ok(Next::ToGitHub { .. })));
+    assert!(matches!(next, Ok(Next::ToSignIn(_))));
     assert_eq!(world.audited("consent_given").await, 2);
     assert!(world.github.seen().is_empty(), "nobody asks GitHub before the person is there");
 }
@@ -132,7 +131,7 @@ async fn a_stranger_ends_nothing() {
     }
     let error = consent::view(world.app.oauth(), &begun.transaction, None).await.unwrap_err();
     assert_eq!(error, ConsentError::OtherBrowser);
-    assert!(matches!(world.decide(&begun, approve()).await, Next::ToGitHub { .. }));
+    assert!(matches!(world.decide(&begun, approve()).await, Next::ToSignIn(_)));
 }
 
 #[tokio::test]
@@ -166,7 +165,7 @@ async fn of_many_clicks_one_counts() {
         let mut winners = 0;
         for click in clicks {
             match click.await.unwrap() {
-                Ok(Next::ToGitHub { .. }) => winners += 1,
+                Ok(Next::ToSignIn(_)) => winners += 1,
                 Ok(other) => panic!("{other:?}"),
                 Err(error) => assert_eq!(error, ConsentError::NotFound),
             }

@@ -10,9 +10,11 @@ use oauth::{
     client,
     code::{self, Redemption},
     consent::Next,
-    gate::{self, Closed, GateAnswer},
-    github::{self, Arrived, CallbackError, Refusal},
-    users,
+    login::{
+        self, CallbackError, Destination, FinishedLogin, Refusal, StartedLogin,
+        policy::{self, DenialReason, PolicyDecision},
+        users,
+    },
 };
 use serde_json::json;
 
@@ -39,7 +41,7 @@ async fn signed_in(
 ) -> Result<std::collections::HashMap<String, String>, Refusal> {
     let hop = world.at_github(client, URI).await;
     match world.back(&hop).await {
-        Ok(Arrived::ToClient { uri, .. }) => Ok(query(&uri)),
+        Ok(FinishedLogin::ToClient { uri, .. }) => Ok(query(&uri)),
         Err(CallbackError::Refused(refusal)) => Err(refusal),
         other => panic!("{other:?}"),
     }
@@ -64,7 +66,9 @@ async fn a_person_comes_back_with_a_code() {
     let world = World::new().await;
     let client = client(&world).await;
     let begun = world.begin(&client, URI).await;
-    let Next::ToGitHub { url, state, nonce } = world.decide(&begun, approve()).await else {
+    let Next::ToSignIn(StartedLogin { destination: Destination::External(url), state, nonce }) =
+        world.decide(&begun, approve()).await
+    else {
         panic!("not to GitHub");
     };
     let asked = query(&url);
@@ -76,7 +80,7 @@ async fn a_person_comes_back_with_a_code() {
     assert_eq!(asked["prompt"], "select_account");
     assert!(!asked.contains_key("scope"), "nothing but who they are");
 
-    let Ok(Arrived::ToClient { uri, .. }) = world.back(&(state, nonce)).await else {
+    let Ok(FinishedLogin::ToClient { uri, .. }) = world.back(&(state, nonce)).await else {
         panic!("not back");
     };
     let answer = query(&uri);
@@ -110,7 +114,7 @@ async fn the_wrong_browser_ends_nothing() {
     let other = world.at_github(&client, URI).await;
     let back = pairs(&[("state", &hop.0), ("code", "x")]);
     for nonce in [None, Some(""), Some(&*other.1)] {
-        let result = github::callback(world.app.oauth(), &back, nonce, &request()).await;
+        let result = login::callback(world.app.oauth(), "github", &back, nonce, &request()).await;
         assert!(matches!(result, Err(CallbackError::OtherBrowser)), "{result:?}");
     }
     assert!(world.github.seen().is_empty(), "no code was exchanged");
@@ -134,7 +138,8 @@ async fn a_callback_has_one_state_and_one_outcome() {
         &[state, ("code", "x"), ("error", "access_denied")],
     ] {
         let result =
-            github::callback(world.app.oauth(), &pairs(bad), Some(&hop.1), &request()).await;
+            login::callback(world.app.oauth(), "github", &pairs(bad), Some(&hop.1), &request())
+                .await;
         assert!(matches!(result, Err(CallbackError::Malformed)), "{bad:?}");
     }
     let unknown = (hop.1.clone(), hop.1.clone());
@@ -173,8 +178,8 @@ async fn what_github_says_is_told_in_our_words() {
     let hop = world.at_github(&client, URI).await;
     let no =
         pairs(&[("state", &hop.0), ("error", "access_denied"), ("error_description", "reflected")]);
-    let Ok(Arrived::ToClient { uri, .. }) =
-        github::callback(world.app.oauth(), &no, Some(&hop.1), &request()).await
+    let Ok(FinishedLogin::ToClient { uri, .. }) =
+        login::callback(world.app.oauth(), "github", &no, Some(&hop.1), &request()).await
     else {
         panic!("not back");
     };
@@ -267,7 +272,36 @@ async fn a_login_is_pinned_to_its_first_account() {
     // The first one is still themselves under another name.
     world.github.answer(is_somebody(583_231, "renamed"));
     assert!(signed_in(&world, &client).await.unwrap().contains_key("code"));
-    assert_eq!(gate::recheck(world.app.oauth(), &octo()).await, GateAnswer::Open);
+    assert_eq!(policy::recheck(world.app.oauth(), &octo()).await, PolicyDecision::Admitted);
+}
+
+#[tokio::test]
+async fn pins_of_the_version_before_hold_and_it_finds_ours() {
+    use entity::login_pins::{ActiveModel, Entity};
+    use sea_orm::{ActiveModelTrait as _, EntityTrait as _, Set};
+
+    let world = World::with(&[("ALLOWED_GITHUB_LOGINS", "octocat,hubot")]).await;
+    let client = client(&world).await;
+    // What it writes: it knows neither the provider nor its subject.
+    let pinned_at = Set(crate::world::beginning());
+    let pin = ActiveModel {
+        login: Set("octocat".to_owned()),
+        github_id: Set(Some(99)),
+        pinned_at,
+        ..Default::default()
+    };
+    pin.insert(world.app.db()).await.unwrap();
+    assert!(signed_in(&world, &client).await.is_err());
+    assert_eq!(world.audited("login_recycled").await, 1);
+    world.github.answer(is_somebody(99, "renamed"));
+    assert!(signed_in(&world, &client).await.unwrap().contains_key("code"));
+    assert_eq!(login::allow_list::enforce(world.app.oauth()).await.unwrap(), 0);
+
+    world.github.answer(is_somebody(7, "hubot"));
+    assert!(signed_in(&world, &client).await.is_ok());
+    let ours = Entity::find_by_id("hubot").one(world.app.db()).await.unwrap().unwrap();
+    assert_eq!((ours.github_id, &*ours.provider), (Some(7), "github"));
+    assert_eq!(ours.provider_subject.as_deref(), Some("7"));
 }
 
 #[tokio::test]
@@ -291,7 +325,9 @@ async fn only_active_members_come_in() {
     let path = "/user/memberships/orgs/octo-org";
     let state = |state: &str| Reply::json(200, &json!({"state": state}));
     let begun = world.begin(&client, URI).await;
-    let Next::ToGitHub { url, .. } = world.decide(&begun, approve()).await else {
+    let Next::ToSignIn(StartedLogin { destination: Destination::External(url), .. }) =
+        world.decide(&begun, approve()).await
+    else {
         panic!("not to GitHub");
     };
     assert_eq!(query(&url)["scope"], "read:org");
@@ -336,28 +372,28 @@ async fn the_gate_is_asked_again() {
     let client = client(&world).await;
     signed_in(&world, &client).await.unwrap();
     let path = "/user/memberships/orgs/octo-org";
-    let recheck = async || gate::recheck(world.app.oauth(), &octo()).await;
-    assert_eq!(recheck().await, GateAnswer::Open);
+    let recheck = async || policy::recheck(world.app.oauth(), &octo()).await;
+    assert_eq!(recheck().await, PolicyDecision::Admitted);
     for (reply, answer) in [
         (
             Reply::json(200, &json!({"state": "pending"})),
-            GateAnswer::Closed(Closed::MembershipPending),
+            PolicyDecision::Denied(DenialReason::MembershipPending),
         ),
-        (Reply::json(404, &json!({})), GateAnswer::Closed(Closed::NotAMember)),
-        (Reply::json(403, &json!({})), GateAnswer::Closed(Closed::OrgRefuses)),
-        (Reply::json(401, &json!({})), GateAnswer::Closed(Closed::SignInAgain)),
-        (Reply::json(500, &json!({})), GateAnswer::Unknown),
-        (Reply::With(302, "location: /x\r\n", String::new()), GateAnswer::Unknown),
+        (Reply::json(404, &json!({})), PolicyDecision::Denied(DenialReason::NotAMember)),
+        (Reply::json(403, &json!({})), PolicyDecision::Denied(DenialReason::OrgRefuses)),
+        (Reply::json(401, &json!({})), PolicyDecision::Denied(DenialReason::SignInAgain)),
+        (Reply::json(500, &json!({})), PolicyDecision::Unknown),
+        (Reply::With(302, "location: /x\r\n", String::new()), PolicyDecision::Unknown),
     ] {
         but(&world, path, reply);
         assert_eq!(recheck().await, answer);
     }
     let stranger = UserId::new("github:1");
-    let answer = gate::recheck(world.app.oauth(), &stranger).await;
-    assert_eq!(answer, GateAnswer::Closed(Closed::SignInAgain));
+    let answer = policy::recheck(world.app.oauth(), &stranger).await;
+    assert_eq!(answer, PolicyDecision::Denied(DenialReason::SignInAgain));
     let developer = UserId::new("dev:ada");
-    let answer = gate::recheck(world.app.oauth(), &developer).await;
-    assert_eq!(answer, GateAnswer::Closed(Closed::SignInAgain));
+    let answer = policy::recheck(world.app.oauth(), &developer).await;
+    assert_eq!(answer, PolicyDecision::Denied(DenialReason::SignInAgain));
 }
 
 #[tokio::test]
@@ -372,8 +408,8 @@ async fn whoever_was_shut_out_stays_out() {
     person.blocked_at = Set(Some(crate::world::beginning()));
     person.update(world.app.db()).await.unwrap();
     assert!(signed_in(&world, &client).await.is_err());
-    let answer = gate::recheck(world.app.oauth(), &octo()).await;
-    assert_eq!(answer, GateAnswer::Closed(Closed::Blocked));
+    let answer = policy::recheck(world.app.oauth(), &octo()).await;
+    assert_eq!(answer, PolicyDecision::Denied(DenialReason::Blocked));
 }
 
 #[tokio::test]
@@ -394,10 +430,10 @@ async fn no_secret_reaches_the_audit_log() {
 }
 
 impl World {
-    async fn tokens(&self) -> Vec<entity::github_tokens::Model> {
+    async fn tokens(&self) -> Vec<entity::upstream_tokens::Model> {
         use sea_orm::EntityTrait as _;
 
-        entity::github_tokens::Entity::find().all(self.app.db()).await.unwrap()
+        entity::upstream_tokens::Entity::find().all(self.app.db()).await.unwrap()
     }
 
     async fn sealed_tokens(&self) -> usize {

@@ -6,8 +6,8 @@ use app::App;
 use oauth::{
     client::{self, Client},
     code::{self, RedeemError, Redemption},
-    github::Arrived,
     grant::TokenSet,
+    login::FinishedLogin,
     refresh::{self, RefreshError, Rotation},
 };
 use serde_json::json;
@@ -28,7 +28,7 @@ const ROUNDS: usize = 4;
 async fn at_the_door(world: &World) -> (Client, String) {
     let id = world.client(&[URI]).await;
     let hop = world.at_github(&id, URI).await;
-    let Ok(Arrived::ToClient { uri, .. }) = world.back(&hop).await else {
+    let Ok(FinishedLogin::ToClient { uri, .. }) = world.back(&hop).await else {
         panic!("not back");
     };
     let client = client::find_snapshot(world.app.oauth(), &id).await.unwrap();

@@ -23,7 +23,8 @@ use oauth::{
     authorize::{self, Begun},
     cimd::Resolver,
     consent::{self, ConsentView, Decision, Next},
-    github, register,
+    login::{self, CallbackError, FinishedLogin, StartedLogin},
+    register,
     scope::Scopes,
 };
 use platform::clock::MockClock;
@@ -190,7 +191,7 @@ impl World {
     pub(crate) async fn at_github(&self, client: &str, redirect_uri: &str) -> (String, String) {
         let begun = self.begin(client, redirect_uri).await;
         match self.decide(&begun, approve()).await {
-            Next::ToGitHub { state, nonce, .. } => (state, nonce),
+            Next::ToSignIn(StartedLogin { state, nonce, .. }) => (state, nonce),
             other => panic!("not at GitHub but {other:?}"),
         }
     }
@@ -220,9 +221,9 @@ impl World {
     pub(crate) async fn back(
         &self,
         hop: &(String, String),
-    ) -> Result<github::Arrived, github::CallbackError> {
+    ) -> Result<FinishedLogin, CallbackError> {
         let pairs = pairs(&[("state", &hop.0), ("code", "a-code-of-github")]);
-        github::callback(self.app.oauth(), &pairs, Some(&hop.1), &request()).await
+        login::callback(self.app.oauth(), "github", &pairs, Some(&hop.1), &request()).await
     }
 
     /// How often something happened, by the audit log.

@@ -356,7 +356,7 @@ fn check_host(text: &str, scheme: &str, authority: Option<&str>) -> Result<(), R
     if plain && owned { Ok(()) } else { Err(RedirectUriError::Host) }
 }
 
-/// Returns whether a host name can be owned: a public suffix such as `com` or `github.io` cannot,
+/// Returns whether a host name can be owned: a public suffix such as `com` or `co.uk` cannot,
 /// and neither can a name that ends in a dot or has empty labels. `localhost` is accepted.
 fn is_ownable(name: &str) -> bool {
     name == "localhost"

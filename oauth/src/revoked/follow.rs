@@ -11,7 +11,7 @@ use mcp::{
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::POLL_EVERY;
-use crate::{allow_list, server::Server};
+use crate::{login::allow_list, server::Server};
 
 /// How often the signing keys are reloaded and rotated.
 const KEEP_UP_EVERY: Duration = Duration::from_secs(5);

@@ -1,6 +1,6 @@
 //! What people see of what they allowed, and how they end it.
 
-use entity::{github_tokens, oauth_grants, users};
+use entity::{oauth_grants, upstream_tokens, users};
 use mcp::Signal;
 use notes::entity as note_rows;
 use oauth::{account, audit::Kind, scope::Scopes};
@@ -85,7 +85,7 @@ async fn an_account_is_deleted_with_everything(world: World) {
     for person in [&ada, &ada, &bob] {
         world.note(person, "Title", "body", &["tag"]).await;
     }
-    github_tokens::ActiveModel {
+    upstream_tokens::ActiveModel {
         user_sub: Set(ada.as_str().to_owned()),
         sealed: Set(vec![0; 8]),
         updated_at: Set(app.clock().now()),
@@ -103,7 +103,7 @@ async fn an_account_is_deleted_with_everything(world: World) {
     assert!(refresh(app, &client_app, &refresh_token(&tokens)).await.is_err());
     assert!(on_its_way.redeem(app, &client_app).await.is_err());
     assert_eq!(note_rows::Entity::find().count(db).await.unwrap(), 1);
-    assert_eq!(github_tokens::Entity::find().count(db).await.unwrap(), 0);
+    assert_eq!(upstream_tokens::Entity::find().count(db).await.unwrap(), 0);
     assert!(users::Entity::find_by_id(ada.as_str()).one(db).await.unwrap().is_none());
     assert_eq!(told(app, Kind::AccountDeleted).await, 1);
     assert_eq!(told(app, Kind::GrantRevoked).await, 0, "it is told once");

@@ -23,11 +23,11 @@ use oauth::{
     code::{NewCode, RedeemError, Redemption},
     display_name::DisplayName,
     grant::TokenSet,
+    login::users::{self, SignIn},
     pkce::{Challenge, Verifier},
     refresh::{RefreshError, Rotation},
     scope::Scopes,
     token_format::PlainCode,
-    users::{self, SignIn},
 };
 use sea_orm::{EntityTrait as _, PaginatorTrait as _, QueryFilter as _};
 

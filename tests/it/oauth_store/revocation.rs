@@ -8,8 +8,8 @@ use oauth::{
     access_token::NewToken,
     audit::{Kind, RequestInfo},
     client::ClientId,
-    gate::Closed,
     grant::Reason,
+    login::policy::DenialReason,
     revoke::{self, RevokeError},
     revoked::{self, POLL_EVERY, REMEMBERED},
     token_format::PlainToken,
@@ -187,7 +187,9 @@ async fn everything_of_a_person_or_a_client_can_be_revoked(world: World) {
     let on_its_way = agree(app, &one, &ada).await;
 
     let revoked =
-        revoke::user(app.oauth(), &ada, Reason::Gate(Closed::NotListed), &request()).await.unwrap();
+        revoke::user(app.oauth(), &ada, Reason::Gate(DenialReason::NotListed), &request())
+            .await
+            .unwrap();
     assert_eq!(revoked.len(), 2);
     assert!(on_its_way.redeem(app, &one).await.is_err(), "codes go too");
     for tokens in &adas {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use oauth::users::{self, SignIn};
+use oauth::login::users::{self, SignIn};
 
 use super::{
     World, on_both,

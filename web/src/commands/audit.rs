@@ -19,7 +19,7 @@ use super::{
 /// The entries to show.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// About this user: a GitHub login, or an identity such as github:583231 or id:583231
+    /// About this user: a login, or an identity such as github:583231 or id:583231
     #[arg(long, value_name = "LOGIN")]
     user: Option<String>,
     /// About this client, by its `client_id`

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use app::config::{Config, Mode};
-use oauth::{data_keys::KeySource, gate};
+use oauth::{data_keys::KeySource, login::IdentityProvider};
 use platform::{causes, counted};
 
 use super::connect::reach;
@@ -43,21 +43,16 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
         }
         None => report.good("redis", "not configured: one instance only"),
     }
-    match &config.github {
-        Some(github) => {
-            let callback = format!("{}{}", config.public_url, oauth::github::CALLBACK_PATH);
-            let asking = oauth::github::ask(github, &config.proxies, &callback);
-            let asked = within(asking).await;
-            report.note("github", asked.map(|()| format!("{} knows our client", github.url)));
+    let providers = config.providers();
+    for provider in &providers {
+        report.note("sign-in", within(provider.check()).await);
+        report.good("access", &provider.access_report());
+        if provider.policy().org.is_some() {
+            report.good("data keys", &data_keys(&config, &**provider));
         }
-        None => report.good("github", "not configured: development sign-in"),
     }
-    match config.github {
-        Some(_) => report.good("access", &access(&config.gate)),
-        None => report.good("access", &format!("may sign in: {}", config.who_may_sign_in())),
-    }
-    if config.gate.org.is_some() {
-        report.good("data keys", data_keys(&config));
+    if providers.is_empty() {
+        report.warn("sign-in", oauth::login::NO_PROVIDER);
     }
     report.end()
 }
@@ -72,30 +67,13 @@ fn client_documents(config: &Config) -> String {
     }
 }
 
-/// Who may sign in.
-fn access(rules: &gate::Rules) -> String {
-    let listed = rules.logins.len();
-    match (&rules.org, listed) {
-        (None, 0) => "everybody with a GitHub account may sign in; ALLOWED_GITHUB_LOGINS or \
-                      ALLOWED_GITHUB_ORG limit it"
-            .to_owned(),
-        (None, _) => format!("the {listed} accounts of ALLOWED_GITHUB_LOGINS may sign in"),
-        (Some(org), 0) => format!("active members of the GitHub organization {org} may sign in"),
-        (Some(org), _) => format!(
-            "active members of the GitHub organization {org} may sign in if they are among the \
-             {listed} accounts of ALLOWED_GITHUB_LOGINS"
-        ),
-    }
-}
-
-/// Which key seals the GitHub tokens with which membership is checked.
-fn data_keys(config: &Config) -> &'static str {
-    match config.data_keys.seals_with() {
-        Some(KeySource::DataKeys) => "GitHub tokens are sealed under the first key of DATA_KEYS",
-        Some(KeySource::SigningSecret) | None => {
-            "GitHub tokens are sealed under a key derived from JWT_SIGNING_SECRET"
-        }
-    }
+/// Which key seals the tokens with which membership is checked.
+fn data_keys(config: &Config, provider: &dyn IdentityProvider) -> String {
+    let key = match config.data_keys.seals_with() {
+        Some(KeySource::DataKeys) => "the first key of DATA_KEYS",
+        Some(KeySource::SigningSecret) | None => "a key derived from JWT_SIGNING_SECRET",
+    };
+    format!("{} tokens are sealed under {key}", provider.label())
 }
 
 async fn database(config: &Config) -> anyhow::Result<String> {

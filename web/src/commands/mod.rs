@@ -36,7 +36,7 @@ Everything else is configured by environment variables, all optional for develop
 enum Command {
     /// Serve until Ctrl-C or SIGTERM (the default)
     Serve,
-    /// Check configuration, database, Redis and GitHub without serving
+    /// Check configuration, database, Redis and identity provider without serving
     Check,
     /// Show how much of Redis each user occupies, for when it is full
     Store,

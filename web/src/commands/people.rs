@@ -11,7 +11,8 @@ use oauth::{
     client::ClientId,
     grant::Reason,
     listing::{self, KnownClient, Person},
-    revoke, users,
+    login::{self, users},
+    revoke,
 };
 use platform::{counted, terminal::say};
 
@@ -56,13 +57,13 @@ pub(crate) enum Users {
     },
     /// Block a user at once, until `unblock`
     Block {
-        /// The GitHub login, or the identity, such as github:583231 or id:583231
+        /// The login, or the identity, such as github:583231 or id:583231
         #[arg(value_name = "LOGIN")]
         name: String,
     },
     /// Unblock a user
     Unblock {
-        /// The GitHub login, or the identity, such as github:583231 or id:583231
+        /// The login, or the identity, such as github:583231 or id:583231
         #[arg(value_name = "LOGIN")]
         name: String,
     },
@@ -173,9 +174,8 @@ pub(super) async fn run_users(config: Config, command: Users) -> anyhow::Result<
 /// The user with this name. A full identity needs no earlier sign-in, because a token may have been
 /// minted for it.
 pub(super) async fn only(app: &App, name: &str) -> anyhow::Result<UserId> {
-    // As in ALLOWED_GITHUB_LOGINS.
-    let by_number = name.strip_prefix("id:").map(|number| format!("github:{}", number.trim()));
-    let name = by_number.as_deref().unwrap_or(name);
+    let listed = login::listed_identity(name);
+    let name = listed.as_deref().unwrap_or(name);
     let people = users::named(app.db(), name).await.context("could not look up the user")?;
     match &people[..] {
         [person] => Ok(UserId::new(person.sub.as_str())),

@@ -138,10 +138,9 @@ impl fmt::Display for Banner<'_> {
         };
         let token = program::command_with(&[], "token --user me");
         let url_home = format!("{}/", config.public_url);
-        let sign_in = match (&config.github, config.host.is_loopback()) {
-            (Some(_), _) => "with GitHub",
-            (None, true) => "you type a name, no password: set GITHUB_CLIENT_ID for the real one",
-            (None, false) => "nobody can: with HOST set, GITHUB_CLIENT_ID has to be set, too",
+        let sign_in = match config.providers().first() {
+            Some(provider) => provider.texts(things).banner,
+            None => oauth::login::NO_PROVIDER.to_owned(),
         };
         writeln!(
             f,

@@ -11,7 +11,8 @@ use app::config::Config;
 use clap::Args;
 use oauth::{
     access_token::{MAX_TTL, NewToken},
-    scope, users,
+    login::users,
+    scope,
 };
 use platform::terminal::say;
 
@@ -47,7 +48,7 @@ pub(super) async fn run(config: Config, options: Options) -> anyhow::Result<()> 
     let (_, app) = connect(&config).await?;
     let Options { user, scope, ttl } = options;
     let person = users::get(app.db(), &user).await.context("could not look up the user")?;
-    if person.is_some_and(|person| person.blocked_at.is_some()) {
+    if person.is_some_and(|person| users::is_blocked(&person)) {
         bail!("{user} is blocked, so no token would be accepted; `users unblock {user}` first");
     }
     // So that the token is not issued in the same second in which earlier ones were revoked.

@@ -6,18 +6,17 @@ use http::{Method, StatusCode};
 use oauth::{
     account::{self, ConnectedApp},
     consent, limits,
-    pending::PENDING_TTL,
+    login::{self, IdentityProvider, Session},
     redirect_uri::{self, Destination},
-    sign_in::{self, Session, SignInWith, Start},
 };
 use platform::db::Failure;
 use poem::{Endpoint, Request, Response};
 use subtle::ConstantTimeEq as _;
 
-use super::sign_in::location;
+use super::sign_in;
 use crate::{
     http::{
-        cookies::{Cookies, FlowCookie, SESSION},
+        cookies::{Cookies, SESSION},
         request_info::{log_context, request_info},
     },
     instance::Instance,
@@ -44,7 +43,8 @@ pub(crate) struct Account {
 #[template(path = "account_out.html")]
 struct SignedOutPage<'a> {
     frame: &'a Frame,
-    with: &'a SignInWith,
+    /// The button that starts the sign-in. `None`: the server has no identity provider.
+    button: Option<&'a str>,
     done: Option<String>,
 }
 
@@ -89,8 +89,9 @@ impl Account {
         let done = Fields::of_query(request.uri());
         let done = done.one("done").and_then(|done| notice(done, frame.brand.things));
         let Some(session) = self.session(request).await? else {
-            let page =
-                SignedOutPage { frame: &frame, with: &sign_in::with(self.app.oauth()), done };
+            let texts = self.app.oauth().provider().map(|it| it.texts(frame.brand.things));
+            let button = texts.as_ref().map(|texts| &*texts.button);
+            let page = SignedOutPage { frame: &frame, button, done };
             return Ok(frame.show(StatusCode::OK, &page));
         };
         if request.uri().path() == DELETE_PATH {
@@ -163,30 +164,20 @@ impl Account {
     }
 
     async fn sign_in(&self, request: &Request) -> Result<Response, ErrorPage> {
-        let start = sign_in::begin_account(self.app.oauth()).await;
+        let start = login::start_for_account(self.app.oauth()).await;
         let start = start.map_err(|error| {
             tracing::error!(%error, "Could not start a sign-in for the account page");
             ErrorPage::unavailable()
         })?;
-        let (mut response, state, nonce) = match start {
-            Start::GitHub { url, state, nonce } => (see_other(&url)?, state, nonce),
-            Start::Development { state, nonce } => (see_other(&location(&state))?, state, nonce),
-            Start::Nothing => return see_other(PATH),
-        };
-        self.cookies().set(
-            request.headers(),
-            response.headers_mut(),
-            FlowCookie::SignIn,
-            &state,
-            &nonce,
-            PENDING_TTL,
-        );
-        Ok(response)
+        match start {
+            Some(started) => sign_in::redirect(self.cookies(), request, &started),
+            None => see_other(PATH),
+        }
     }
 
     async fn sign_out(&self, request: &Request, next: &str) -> Result<Response, ErrorPage> {
         if let Some(cookie) = self.cookies().read_named(request.headers(), SESSION) {
-            let ended = sign_in::sign_out(self.app.oauth(), cookie).await;
+            let ended = login::sign_out(self.app.oauth(), cookie).await;
             ended.map_err(|error| {
                 tracing::error!(%error, "Could not end a session of the account page");
                 ErrorPage::unavailable()
@@ -201,7 +192,7 @@ impl Account {
         let Some(cookie) = self.cookies().read_named(request.headers(), SESSION) else {
             return Ok(None);
         };
-        let session = sign_in::session(self.app.oauth(), cookie).await;
+        let session = login::session(self.app.oauth(), cookie).await;
         let session = session.map_err(|_unavailable| ErrorPage::unavailable())?;
         if let Some(session) = &session {
             log_context(request).set_user(session.user.as_str());

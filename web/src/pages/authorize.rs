@@ -5,6 +5,7 @@ use http::StatusCode;
 use oauth::{
     authorize::{self, AuthorizeError, PageError},
     limits,
+    login::HOW_TO_SET_UP,
     pending::PENDING_TTL,
     redirect_uri::Destination,
 };
@@ -143,8 +144,8 @@ fn error_page(error: PageError) -> ErrorPage {
         PageError::NoSignIn => ErrorPage::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "Nobody can sign in here yet",
-            "The operator of this server has not set up sign-in with GitHub.",
-            "Ask the operator to set GITHUB_CLIENT_ID and GITHUB_CLIENT_SECRET.",
+            "The operator of this server has not set up an identity provider.",
+            HOW_TO_SET_UP,
         ),
         PageError::Client { name, error, description, destination, back } => {
             ErrorPage::bad_request(

@@ -7,10 +7,8 @@ use oauth::{
     client::ClientKind,
     consent::{self, ConsentError, ConsentView, Decision, Next},
     limits,
-    pending::PENDING_TTL,
     redirect_uri::Destination,
     scope::Scopes,
-    sign_in::SignInWith,
 };
 use platform::public_url::PublicUrl;
 use poem::{Endpoint, Request, Response};
@@ -81,36 +79,10 @@ impl Consent {
         let next = consent::decide(self.app.oauth(), txn, csrf, nonce, decision, &info).await;
         let mut response = match next.map_err(error_page)? {
             Next::ToClient { uri } => see_other(&uri)?,
-            Next::ToGitHub { url, state, nonce } => {
-                self.with_sign_in_cookie(&request, see_other(&url)?, &state, &nonce)
-            }
-            Next::ToDevelopmentSignIn { state, nonce } => {
-                let response = see_other(&sign_in::location(&state))?;
-                self.with_sign_in_cookie(&request, response, &state, &nonce)
-            }
+            Next::ToSignIn(started) => sign_in::redirect(cookies, &request, &started)?,
         };
         cookies.clear(response.headers_mut(), FlowCookie::Transaction, txn);
         Ok(response)
-    }
-
-    /// Binds the sign-in that starts with `response` to the browser.
-    fn with_sign_in_cookie(
-        &self,
-        request: &Request,
-        response: Response,
-        state: &str,
-        nonce: &str,
-    ) -> Response {
-        let mut response = response;
-        self.cookies().set(
-            request.headers(),
-            response.headers_mut(),
-            FlowCookie::SignIn,
-            state,
-            nonce,
-            PENDING_TTL,
-        );
-        response
     }
 
     fn cookies(&self) -> Cookies {

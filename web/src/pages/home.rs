@@ -4,12 +4,14 @@ use app::App;
 use askama::Template;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::StatusCode;
-use oauth::sign_in::{self, SignInWith};
 use poem::{Endpoint, Request, Response};
 use serde_json::json;
 use url::form_urlencoded;
 
 use crate::{instance::Instance, pages::frame::Frame};
+
+/// How users sign in while the server has no identity provider.
+const NO_PROVIDER: &str = "you sign in, once the operator has set that up";
 
 /// The page.
 pub(crate) struct Home {
@@ -24,7 +26,8 @@ struct HomePage<'a> {
     url: &'a str,
     /// Whether the server is reachable from this machine only.
     local: bool,
-    with: SignInWith,
+    /// How users sign in.
+    sign_in: &'a str,
     /// Links that add this server to a client.
     cursor: String,
     vscode: String,
@@ -43,12 +46,13 @@ impl Endpoint for Home {
     async fn call(&self, request: Request) -> poem::Result<Response> {
         let public_url = &self.app.config().public_url;
         let url = public_url.mcp();
+        let texts = self.app.oauth().provider().map(|it| it.texts(frame.brand.things));
         let frame = Frame::of(&request);
         let page = HomePage {
             frame: &frame,
             url: &url,
             local: public_url.is_loopback(),
-            with: sign_in::with(self.app.oauth()),
+            sign_in: texts.as_ref().map_or(NO_PROVIDER, |texts| &texts.home),
             cursor: cursor_link(frame.brand.things, &url),
             vscode: vscode_link(frame.brand.things, &url),
         };

@@ -1,12 +1,18 @@
-//! The end of a sign-in: `/oauth/github/callback`, and `/sign-in`, the development page that
-//! replaces GitHub on the developer's own machine.
+//! The end of a sign-in: `/oauth/<provider>/callback`, and `/sign-in`, the development page that
+//! replaces an identity provider on the developer's own machine.
+
+use std::sync::Arc;
 
 use app::App;
 use askama::Template;
 use http::{Method, StatusCode};
 use oauth::{
-    github, limits,
-    sign_in::{self, Arrived, CallbackError, DevelopmentView, SESSION_TTL},
+    limits,
+    login::{
+        self, ACCOUNT_SESSION_TTL, CallbackError, Destination, FinishedLogin, IdentityProvider,
+        NamePageView, StartedLogin,
+    },
+    pending::PENDING_TTL,
 };
 use poem::{Endpoint, Request, Response};
 use url::form_urlencoded;
@@ -36,21 +42,40 @@ pub(crate) const METHODS: &str = "GET, HEAD, POST";
 /// The methods of the callback.
 pub(crate) const CALLBACK_METHODS: &str = "GET, HEAD";
 
-/// The URL of the development sign-in for one pending sign-in.
-pub(super) fn location(state: &str) -> String {
-    let state: String = form_urlencoded::byte_serialize(state.as_bytes()).collect();
-    format!("{PATH}?state={state}")
+/// Redirects to the identity provider, and binds the sign-in to the browser.
+pub(super) fn redirect(
+    cookies: Cookies,
+    request: &Request,
+    started: &StartedLogin,
+) -> Result<Response, ErrorPage> {
+    let mut response = match &started.destination {
+        Destination::External(url) => see_other(url)?,
+        Destination::NamePage => {
+            let state = form_urlencoded::byte_serialize(started.state.as_bytes());
+            see_other(&format!("{PATH}?state={}", state.collect::<String>()))?
+        }
+    };
+    cookies.set(
+        request.headers(),
+        response.headers_mut(),
+        FlowCookie::SignIn,
+        &started.state,
+        &started.nonce,
+        PENDING_TTL,
+    );
+    Ok(response)
 }
 
-/// The callback of GitHub.
+/// The callback of an identity provider.
 pub(crate) struct Callback {
     app: App,
+    provider: Arc<dyn IdentityProvider>,
 }
 
 impl Callback {
     /// The endpoint of one instance.
-    pub(crate) fn new(instance: &Instance) -> Self {
-        Self { app: instance.app.clone() }
+    pub(crate) fn new(instance: &Instance, provider: Arc<dyn IdentityProvider>) -> Self {
+        Self { app: instance.app.clone(), provider }
     }
 
     async fn handle(&self, request: &Request) -> Result<Response, ErrorPage> {
@@ -64,12 +89,14 @@ impl Callback {
 
     async fn finish(&self, request: &Request) -> Result<Response, ErrorPage> {
         let Fields(pairs) = Fields::of_query(request.uri());
-        let state = github::state_of(&pairs).ok_or_else(|| error_page(CallbackError::Malformed))?;
+        let error_page = |error| error_page(error, self.provider.label());
+        let state = login::state_of(&pairs).ok_or_else(|| error_page(CallbackError::Malformed))?;
         let cookies = Cookies::new(&self.app.config().public_url);
         let nonce = cookies.read(request.headers(), FlowCookie::SignIn, state);
         let info = request_info(&self.app, request);
-        let arrived = github::callback(self.app.oauth(), &pairs, nonce, &info).await;
-        completed(cookies, state, arrived.map_err(error_page)?)
+        let id = self.provider.id();
+        let finished = login::callback(self.app.oauth(), id, &pairs, nonce, &info).await;
+        completed(cookies, state, finished.map_err(error_page)?)
     }
 }
 
@@ -90,7 +117,7 @@ pub(crate) struct Development {
 #[template(path = "sign_in.html")]
 struct DevelopmentPage<'a> {
     frame: &'a Frame,
-    view: &'a DevelopmentView,
+    view: &'a NamePageView,
     state: &'a str,
     /// The name as typed.
     name: &'a str,
@@ -114,8 +141,8 @@ impl Development {
         refused: Option<&str>,
     ) -> Result<Response, ErrorPage> {
         let nonce = self.cookies().read(request.headers(), FlowCookie::SignIn, state);
-        let view = sign_in::development_view(self.app.oauth(), state, nonce).await;
-        let view = view.map_err(error_page)?;
+        let view = login::name_page(self.app.oauth(), state, nonce).await;
+        let view = view.map_err(own_error_page)?;
         let frame = Frame::of(request);
         let page = DevelopmentPage {
             frame: &frame,
@@ -133,15 +160,15 @@ impl Development {
 
     async fn submit(&self, mut request: Request) -> Result<Response, ErrorPage> {
         let form = Fields::of_form(&mut request).await?;
-        let state = form.one("state").ok_or_else(|| error_page(CallbackError::Malformed))?;
+        let state = form.one("state").ok_or_else(|| own_error_page(CallbackError::Malformed))?;
         let name = form.one("name").unwrap_or_default();
         let cookies = self.cookies();
         let nonce = cookies.read(request.headers(), FlowCookie::SignIn, state);
         let info = request_info(&self.app, &request);
-        match sign_in::development(self.app.oauth(), state, nonce, name, &info).await {
-            Ok(arrived) => completed(cookies, state, arrived),
+        match login::submit_name(self.app.oauth(), state, nonce, name, &info).await {
+            Ok(finished) => completed(cookies, state, finished),
             Err(CallbackError::Name) => self.show(&request, state, Some(name)).await,
-            Err(error) => Err(error_page(error)),
+            Err(error) => Err(own_error_page(error)),
         }
     }
 
@@ -161,7 +188,7 @@ impl Endpoint for Development {
             let query = Fields::of_query(request.uri());
             match query.one("state") {
                 Some(state) => self.show(&request, state, None).await,
-                None => Err(error_page(CallbackError::Malformed)),
+                None => Err(own_error_page(CallbackError::Malformed)),
             }
         };
         Ok(visit.finish_by_response(response).await?)
@@ -169,22 +196,32 @@ impl Endpoint for Development {
 }
 
 /// The redirect after a completed sign-in.
-fn completed(cookies: Cookies, state: &str, arrived: Arrived) -> Result<Response, ErrorPage> {
-    let mut response = match &arrived {
-        Arrived::ToClient { uri, .. } => see_other(uri)?,
-        Arrived::ToAccount { .. } => see_other("/account")?,
+fn completed(
+    cookies: Cookies,
+    state: &str,
+    finished: FinishedLogin,
+) -> Result<Response, ErrorPage> {
+    let mut response = match &finished {
+        FinishedLogin::ToClient { uri, .. } => see_other(uri)?,
+        FinishedLogin::ToAccount { .. } => see_other("/account")?,
     };
-    if matches!(&arrived, Arrived::ToClient { outcome, .. } if outcome.is_failure()) {
+    if matches!(&finished, FinishedLogin::ToClient { outcome, .. } if outcome.is_failure()) {
         response.set_data(ServerFailed);
     }
     cookies.clear(response.headers_mut(), FlowCookie::SignIn, state);
-    if let Arrived::ToAccount { session } = arrived {
-        cookies.set_named(response.headers_mut(), SESSION, &session, SESSION_TTL);
+    if let FinishedLogin::ToAccount { session } = finished {
+        cookies.set_named(response.headers_mut(), SESSION, &session, ACCOUNT_SESSION_TTL);
     }
     Ok(response)
 }
 
-fn error_page(error: CallbackError) -> ErrorPage {
+/// The page for an error of the page that asks for a name, of which no provider is the cause.
+fn own_error_page(error: CallbackError) -> ErrorPage {
+    error_page(error, "the sign-in page")
+}
+
+/// The page for an error. `provider` is the label of the identity provider.
+fn error_page(error: CallbackError, provider: &str) -> ErrorPage {
     const AGAIN: &str = "Go back to your app, or to the account page, and sign in again.";
 
     match error {
@@ -219,18 +256,20 @@ fn error_page(error: CallbackError) -> ErrorPage {
         CallbackError::Denied => ErrorPage::new(
             StatusCode::FORBIDDEN,
             "You are not signed in",
-            "You did not authorize this server at GitHub. Nothing has been changed.",
+            format!("You did not authorize this server at {provider}. Nothing has been changed."),
             AGAIN,
         ),
         CallbackError::Rejected => ErrorPage::bad_request(
             "The sign-in failed",
-            "GitHub did not accept the code that your browser returned with, or sent no code.",
+            format!(
+                "{provider} did not accept the code that your browser returned with, or sent no code."
+            ),
             AGAIN,
         ),
         CallbackError::Failed => ErrorPage::new(
             StatusCode::BAD_GATEWAY,
             "The sign-in failed",
-            "This server could not use GitHub's response.",
+            format!("This server could not use the response of {provider}."),
             AGAIN,
         ),
         CallbackError::Unavailable => ErrorPage::unavailable(),

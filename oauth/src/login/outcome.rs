@@ -53,7 +53,7 @@ impl SignInOutcome {
         matches!(self, Self::Misconfigured | Self::ProviderFailed | Self::Failed)
     }
 
-    pub(super) fn count(self) {
+    pub(crate) fn count(self) {
         metrics::OAUTH_SIGN_INS.count([self.as_str()]);
     }
 }

@@ -1,13 +1,11 @@
 //! The client of GitHub's OAuth endpoints and API.
 
-use std::{fmt, sync::OnceLock, time::Duration};
+use std::{fmt, sync::OnceLock};
 
-use mcp::UserId;
 use platform::{
     metrics,
     outgoing::{self, careful},
     proxies::Proxies,
-    public_url::PublicUrl,
     secret::Secret,
 };
 use reqwest::{
@@ -18,36 +16,23 @@ use serde_json::{Map, Value};
 use tokio::time::Instant;
 use url::form_urlencoded;
 
-use super::error::GitHubError;
-use crate::pkce::{Challenge, METHOD, Verifier};
-
-/// The OAuth app at GitHub, and the URLs of GitHub.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GitHubSettings {
-    /// `GITHUB_CLIENT_ID`.
-    pub client_id: String,
-    /// `GITHUB_CLIENT_SECRET`.
-    pub client_secret: Secret,
-    /// `GITHUB_URL`, without a trailing slash.
-    pub url: String,
-    /// `GITHUB_API_URL`, without a trailing slash.
-    pub api_url: String,
-}
+use super::{error::GitHubError, settings::GitHubSettings};
+use crate::{
+    login::provider::{Deadline, LOGIN_TIMEOUT, Membership},
+    pkce::{Challenge, METHOD, Verifier},
+};
 
 /// The path of the callback, which is registered at GitHub.
 pub const CALLBACK_PATH: &str = "/oauth/github/callback";
-
-/// The timeout for all requests of one sign-in together, so that the user does not wait long.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The maximum size of a response, in bytes. Real ones have a few kilobytes.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
 /// The value of the field `dependency` in log events about GitHub.
-pub(crate) const GITHUB: &str = "github";
+pub(super) const GITHUB: &str = "github";
 
 /// The client of GitHub.
-pub(crate) struct GitHub {
+pub(super) struct GitHubClient {
     settings: GitHubSettings,
     proxies: Proxies,
     /// Created at the first request: reading the system's certificates takes a while.
@@ -56,51 +41,16 @@ pub(crate) struct GitHub {
 
 /// An account at GitHub.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Account {
+pub(super) struct Account {
     /// The number of the account, which never changes and is never reassigned.
-    pub(crate) id: i64,
+    pub(super) id: i64,
     /// The login name, which can change and be reassigned.
-    pub(crate) login: String,
+    pub(super) login: String,
     /// The display name.
-    pub(crate) name: Option<String>,
-}
-
-/// The membership of a user in an organization.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Membership {
-    /// An active member.
-    Active,
-    /// Invited, but not accepted yet.
-    Pending,
-    /// Neither a member nor invited.
-    None,
-    /// The organization does not allow this OAuth app to query memberships.
-    Denied,
-    /// The user has revoked the permission of this OAuth app.
-    TokenRevoked,
-}
-
-/// The deadline for GitHub's responses.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Deadline(Instant);
-
-impl Deadline {
-    /// Starts a deadline of [`PATIENCE`] from now.
-    pub(crate) fn start() -> Self {
-        Self(Instant::now() + PATIENCE)
-    }
-
-    fn left(self) -> Duration {
-        self.0.saturating_duration_since(Instant::now())
-    }
+    pub(super) name: Option<String>,
 }
 
 impl Account {
-    /// Returns the identity of the account on this server.
-    pub(crate) fn user(&self) -> UserId {
-        UserId::new(format!("github:{}", self.id))
-    }
-
     fn read(answer: &Map<String, Value>) -> Option<Self> {
         let login = answer.get("login")?.as_str()?;
         Some(Self {
@@ -115,25 +65,24 @@ impl Account {
     }
 }
 
-impl GitHub {
-    pub(crate) fn new(settings: GitHubSettings, proxies: Proxies) -> Self {
+impl GitHubClient {
+    pub(super) fn new(settings: GitHubSettings, proxies: Proxies) -> Self {
         Self { settings, proxies, http: OnceLock::new() }
     }
 
     /// Builds the authorization URL at GitHub. GitHub redirects back with `state`.
-    pub(crate) fn authorize_url(
+    pub(super) fn authorize_url(
         &self,
-        public_url: &PublicUrl,
+        callback: &str,
         asks_for_membership: bool,
         state: &str,
         verifier: &Verifier,
     ) -> String {
         let challenge = Challenge::of(verifier).to_string();
-        let callback = callback_uri(public_url);
         let mut query = form_urlencoded::Serializer::new(String::new());
         query
             .append_pair("client_id", &self.settings.client_id)
-            .append_pair("redirect_uri", &callback)
+            .append_pair("redirect_uri", callback)
             .append_pair("state", state)
             .append_pair("code_challenge", &challenge)
             .append_pair("code_challenge_method", METHOD)
@@ -194,7 +143,7 @@ impl GitHub {
     }
 
     /// Queries the membership of a user in an organization, with the user's own token.
-    pub(crate) async fn membership(
+    pub(super) async fn membership(
         &self,
         token: &Secret,
         org: &str,
@@ -267,15 +216,15 @@ impl GitHub {
 
 fn make_http(proxies: &Proxies) -> reqwest::Result<reqwest::Client> {
     careful(proxies)?
-        .connect_timeout(PATIENCE)
-        .timeout(PATIENCE)
+        .connect_timeout(LOGIN_TIMEOUT)
+        .timeout(LOGIN_TIMEOUT)
         .user_agent(concat!("notes-mcp/", env!("CARGO_PKG_VERSION")))
         .build()
 }
 
-impl fmt::Debug for GitHub {
+impl fmt::Debug for GitHubClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GitHub").field("url", &self.settings.url).finish_non_exhaustive()
+        f.debug_struct("GitHubClient").field("url", &self.settings.url).finish_non_exhaustive()
     }
 }
 
@@ -360,9 +309,4 @@ fn quota(headers: &HeaderMap) -> Option<f64> {
 fn is_too_many(headers: &HeaderMap) -> bool {
     headers.contains_key(RETRY_AFTER)
         || headers.get("x-ratelimit-remaining").is_some_and(|it| it == "0")
-}
-
-/// Returns the redirect URI that is registered with GitHub.
-pub(super) fn callback_uri(public_url: &PublicUrl) -> String {
-    format!("{public_url}{CALLBACK_PATH}")
 }

@@ -8,7 +8,7 @@ use platform::db::Failure;
 use sea_orm::{
     ColumnTrait as _, Condition, ConnectionTrait, EntityTrait as _, ExprTrait as _,
     QueryFilter as _, QueryOrder as _, QuerySelect as _, Set,
-    sea_query::{Expr, Func, OnConflict},
+    sea_query::{Expr, Func, OnConflict, SimpleExpr},
 };
 
 /// The maximum number of users that [`named`] returns for a name. More than one is already rare.
@@ -65,7 +65,7 @@ pub(crate) async fn block(
     };
     let once = OnConflict::column(Column::Sub)
         .update_column(Column::BlockedAt)
-        .action_and_where(Expr::col((Entity, Column::BlockedAt)).is_null())
+        .action_and_where(not_blocked())
         .to_owned();
     let blocked = Entity::insert(row).on_conflict(once).exec_without_returning(db).await?;
     Ok(blocked > 0)
@@ -84,9 +84,40 @@ pub(crate) async fn is_member_of(
     Ok(())
 }
 
-/// Returns the number of the user's GitHub account. `None`: the identity is not one of GitHub.
-pub fn github_id(user: &UserId) -> Option<i64> {
-    user.as_str().strip_prefix("github:")?.parse().ok()
+/// Splits an identity into the id of the identity provider and the subject there. `None`: it has
+/// no provider.
+pub fn provider_and_subject(user: &UserId) -> Option<(&str, &str)> {
+    user.as_str().split_once(':')
+}
+
+/// Returns the value of `users.github_id`, which only the earlier version of the program reads.
+fn github_id(user: &UserId) -> Option<i64> {
+    let (provider, subject) = provider_and_subject(user)?;
+    (provider == "github").then(|| subject.parse().ok()).flatten()
+}
+
+/// Returns whether an operator has blocked a user. This, [`not_blocked`] and [`BLOCKED`] are the
+/// only places that decide it.
+pub fn is_blocked(user: &Model) -> bool {
+    user.blocked_at.is_some()
+}
+
+/// Returns whether a user exists and is not blocked.
+pub(crate) fn may_use(user: Option<&Model>) -> bool {
+    user.is_some_and(|user| !is_blocked(user))
+}
+
+/// The condition of [`is_blocked`], as SQL about a row of `users`.
+pub(crate) const BLOCKED: &str = "blocked_at IS NOT NULL";
+
+/// Builds the condition of [`is_blocked`] for queries.
+pub(crate) fn blocked() -> SimpleExpr {
+    Expr::col((Entity, Column::BlockedAt)).is_not_null()
+}
+
+/// Builds the condition for users who are not blocked.
+pub(crate) fn not_blocked() -> SimpleExpr {
+    blocked().not()
 }
 
 /// Stores when a user last used the server. Never moves the time backwards. Returns whether the

@@ -1,6 +1,9 @@
 //! Errors of GitHub, and their causes: the user, this server's settings, or GitHub itself.
 
-use super::sign_in::SignInOutcome;
+use crate::login::{
+    outcome::SignInOutcome,
+    provider::{Cause, ProviderError},
+};
 
 /// GitHub's error code for a code that it did not issue, or that was used or has expired.
 const UNKNOWN_CODE: &str = "bad_verification_code";
@@ -25,7 +28,7 @@ const MISCONFIGURED: [(&str, &str); 7] = [
 const CHECK_CREDENTIALS: &str = "Check GITHUB_CLIENT_ID and GITHUB_CLIENT_SECRET against the OAuth \
     app at GitHub; `notes-mcp check` tries them";
 
-pub(crate) const ASK_THE_ORGANIZATION: &str =
+pub(super) const ASK_THE_ORGANIZATION: &str =
     "Ask an owner of ALLOWED_GITHUB_ORG to approve the OAuth app at GitHub";
 
 /// GitHub's error code for a user who must first verify their email address at GitHub.
@@ -33,7 +36,7 @@ const UNVERIFIED: &str = "unverified_user_email";
 
 /// Why a request to GitHub failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum GitHubError {
+pub(super) enum GitHubError {
     /// No usable response: a retry may succeed.
     #[error("GitHub is not available: {0}")]
     Away(&'static str),
@@ -44,7 +47,7 @@ pub(crate) enum GitHubError {
 
 impl GitHubError {
     /// Returns the outcome of a sign-in that ends with this error.
-    pub(crate) fn outcome(&self) -> SignInOutcome {
+    pub(super) fn outcome(&self) -> SignInOutcome {
         match self {
             Self::Refused(word) if [UNKNOWN_CODE, UNVERIFIED].contains(&word.as_str()) => {
                 SignInOutcome::Rejected
@@ -55,10 +58,23 @@ impl GitHubError {
     }
 
     /// Returns advice for the operator, or `None` unless GitHub refuses this server.
-    pub(crate) fn advice(&self) -> Option<&'static str> {
+    pub(super) fn advice(&self) -> Option<&'static str> {
         let Self::Refused(said) = self else { return None };
         let (_, advice) = MISCONFIGURED.into_iter().find(|(word, _)| word == said)?;
         Some(advice)
+    }
+}
+
+impl From<GitHubError> for ProviderError {
+    fn from(error: GitHubError) -> Self {
+        let cause = match (&error, error.outcome()) {
+            (_, SignInOutcome::Rejected) => Cause::Rejected,
+            (GitHubError::Away(_), _) => Cause::Unavailable,
+            (GitHubError::Refused(_), _) => {
+                error.advice().map_or(Cause::Unusable, Cause::Misconfigured)
+            }
+        };
+        Self { message: error.to_string(), cause }
     }
 }
 

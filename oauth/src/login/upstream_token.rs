@@ -1,7 +1,7 @@
-//! Stored GitHub tokens, with which membership of the organization is rechecked: encrypted, one per
-//! user, and only while an organization is configured.
+//! Stored tokens of users at identity providers, with which membership of the organization is
+//! rechecked: encrypted, one per user, and only while an organization is configured.
 
-use entity::github_tokens::{ActiveModel, Column, Entity};
+use entity::upstream_tokens::{ActiveModel, Column, Entity};
 use mcp::UserId;
 use platform::{db::Failure, secret::Secret};
 use sea_orm::{
@@ -9,17 +9,17 @@ use sea_orm::{
     sea_query::{Expr, OnConflict},
 };
 
-use super::data_keys::CannotOpen;
-use crate::server::Server;
+use super::users;
+use crate::{data_keys::CannotOpen, server::Server};
 
-/// Stores a user's GitHub token, encrypted, if an organization is configured; deletes it otherwise.
-pub(super) async fn keep(
+/// Stores a user's token, encrypted. `None`: deletes the stored one.
+pub(crate) async fn keep(
     db: &impl ConnectionTrait,
     server: &Server,
     user: &UserId,
     token: Option<&Secret>,
 ) -> Result<(), Failure> {
-    let Some(token) = token.filter(|_| server.settings().gate.org.is_some()) else {
+    let Some(token) = token else {
         Entity::delete_by_id(user.as_str()).exec(db).await?;
         return Ok(());
     };
@@ -40,8 +40,8 @@ pub(super) async fn keep(
     Ok(())
 }
 
-/// The stored GitHub token of a user.
-pub(super) enum KeptToken {
+/// The stored token of a user.
+pub(crate) enum StoredToken {
     /// The decrypted token.
     Token(Secret),
     /// No token is stored, or it is damaged.
@@ -50,10 +50,11 @@ pub(super) enum KeptToken {
     Unreadable,
 }
 
-pub(super) async fn kept(server: &Server, user: &UserId) -> Result<KeptToken, Failure> {
+/// Returns the stored token of a user, decrypted.
+pub(crate) async fn get(server: &Server, user: &UserId) -> Result<StoredToken, Failure> {
     let row = Entity::find_by_id(user.as_str()).one(server.db()).await?;
     let Some(row) = row else {
-        return Ok(KeptToken::Missing);
+        return Ok(StoredToken::Missing);
     };
     let keys = &server.settings().data_keys;
     match keys.open(&purpose(user), &row.sealed) {
@@ -61,16 +62,16 @@ pub(super) async fn kept(server: &Server, user: &UserId) -> Result<KeptToken, Fa
             if !keys.is_current(&row.sealed) {
                 reseal(server, user, row.sealed, &token).await?;
             }
-            Ok(KeptToken::Token(token))
+            Ok(StoredToken::Token(token))
         }
         Err(error) => {
             tracing::error!(
                 user = user.as_str(), %error,
-                "Could not decrypt the GitHub token of {user}"
+                "Could not decrypt the upstream token of {user}"
             );
             Ok(match error {
-                CannotOpen::UnknownKey => KeptToken::Unreadable,
-                CannotOpen::Damaged => KeptToken::Missing,
+                CannotOpen::UnknownKey => StoredToken::Unreadable,
+                CannotOpen::Damaged => StoredToken::Missing,
             })
         }
     }
@@ -98,5 +99,6 @@ async fn reseal(
 
 /// Associated data of the encryption: binds the token to one user.
 fn purpose(user: &UserId) -> String {
-    format!("github-token/v1|{user}")
+    let provider = users::provider_and_subject(user).map_or("", |(provider, _)| provider);
+    format!("{provider}-token/v1|{user}")
 }

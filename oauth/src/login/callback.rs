@@ -1,0 +1,283 @@
+//! The return of a user from the identity provider: the callback, and the form of the page that
+//! asks for a name.
+
+use platform::{db::Failure, metrics};
+
+use super::{
+    complete::{AdmittedUser, complete},
+    development,
+    outcome::SignInOutcome,
+    pending_login::{LoginFor, PendingLogin},
+    policy::{self, DenialReason, NotAdmitted},
+    provider::{
+        CallbackResult, Cause, Deadline, Identity, IdentityProvider, InvalidCallback, ProviderError,
+    },
+    result::{CallbackError, FinishedLogin, Refusal},
+    users::{self, SignIn},
+};
+use crate::{
+    audit::{self, RequestInfo},
+    display_name::DisplayName,
+    grant::Reason,
+    record, revoke,
+    server::Server,
+};
+
+/// The content of the page that asks for a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamePageView {
+    /// The name of the client that waits. `None`: the login is for the account page.
+    pub client_name: Option<DisplayName>,
+}
+
+/// Returns the `state` of a callback, by which its cookie is found. `None` unless there is exactly
+/// one.
+pub fn state_of(parameters: &[(String, String)]) -> Option<&str> {
+    let mut states = parameters.iter().filter(|(name, _)| name == "state");
+    match (states.next(), states.next()) {
+        (Some((_, state)), None) if !state.is_empty() => Some(state),
+        _ => None,
+    }
+}
+
+/// Finishes a login with the callback of a provider. `nonce` is the value of the cookie of this
+/// login.
+pub async fn callback(
+    server: &Server,
+    provider: &str,
+    parameters: &[(String, String)],
+    nonce: Option<&str>,
+    request: &RequestInfo,
+) -> Result<FinishedLogin, CallbackError> {
+    let state = state_of(parameters).ok_or(CallbackError::Malformed)?;
+    let provider = server.provider_named(provider).filter(|it| it.callback_path().is_some());
+    let provider = provider.ok_or(CallbackError::NotFound)?;
+    finish(server, provider, parameters, state, nonce, request).await
+}
+
+/// Returns the content of the page that asks for a name.
+pub async fn name_page(
+    server: &Server,
+    state: &str,
+    nonce: Option<&str>,
+) -> Result<NamePageView, CallbackError> {
+    let provider = asking_for_a_name(server)?;
+    let login = peek(server, provider, state, nonce).await?;
+    Ok(NamePageView {
+        client_name: match login.purpose {
+            LoginFor::Client(request) => Some(request.client_name),
+            LoginFor::Account => None,
+        },
+    })
+}
+
+/// Finishes a login with the name that the user entered on that page.
+pub async fn submit_name(
+    server: &Server,
+    state: &str,
+    nonce: Option<&str>,
+    name: &str,
+    request: &RequestInfo,
+) -> Result<FinishedLogin, CallbackError> {
+    let provider = asking_for_a_name(server)?;
+    let parameters = [(development::NAME.to_owned(), name.to_owned())];
+    finish(server, provider, &parameters, state, nonce, request).await
+}
+
+/// Returns the provider whose users enter their name on this server's page.
+fn asking_for_a_name(server: &Server) -> Result<&dyn IdentityProvider, CallbackError> {
+    server.provider().filter(|it| it.callback_path().is_none()).ok_or(CallbackError::NotFound)
+}
+
+async fn finish(
+    server: &Server,
+    provider: &dyn IdentityProvider,
+    parameters: &[(String, String)],
+    state: &str,
+    nonce: Option<&str>,
+    request: &RequestInfo,
+) -> Result<FinishedLogin, CallbackError> {
+    let result = match provider.read_callback(parameters) {
+        Err(InvalidCallback::Malformed) => return Err(CallbackError::Malformed),
+        Err(InvalidCallback::Name) => None,
+        Ok(result) => Some(result),
+    };
+    // Checked before the pending login is taken, so that a request from another browser cannot end
+    // it.
+    peek(server, provider, state, nonce).await?.purpose.add_to_log_context(request);
+    let result = result.ok_or(CallbackError::Name)?;
+    let login = PendingLogin::take(server, provider, state)
+        .await
+        .inspect_err(|_| SignInOutcome::Failed.count())?
+        .ok_or(CallbackError::NotFound)?;
+    match result {
+        CallbackResult::Canceled => {
+            let event = login.purpose.event(audit::Kind::SignInRefused, request);
+            let detail = format!("the person said no at {}", provider.label());
+            record::note(server, event.detail(detail)).await;
+            login.purpose.denied(server)
+        }
+        CallbackResult::Error(error) => {
+            report(server, provider, &login.purpose, &error, request).await;
+            let counted = match error.outcome() {
+                SignInOutcome::Misconfigured => SignInOutcome::Misconfigured,
+                _ => SignInOutcome::Rejected,
+            };
+            login.purpose.rejected(server, counted)
+        }
+        CallbackResult::Code(code) => authenticate(server, provider, login, &code, request).await,
+    }
+}
+
+async fn peek(
+    server: &Server,
+    provider: &dyn IdentityProvider,
+    state: &str,
+    nonce: Option<&str>,
+) -> Result<PendingLogin, CallbackError> {
+    let login = PendingLogin::peek(server, provider, state)
+        .await
+        .inspect_err(|_| SignInOutcome::Failed.count())?
+        .ok_or(CallbackError::NotFound)?;
+    if login.nonce.is_of(nonce) { Ok(login) } else { Err(CallbackError::OtherBrowser) }
+}
+
+/// Gets the identity of the user from the provider, checks the access policy, and completes the
+/// login.
+async fn authenticate(
+    server: &Server,
+    provider: &dyn IdentityProvider,
+    login: PendingLogin,
+    code: &str,
+    request: &RequestInfo,
+) -> Result<FinishedLogin, CallbackError> {
+    let purpose = login.purpose;
+    let deadline = Deadline::start();
+    let identity = match provider.finish(code, &login.verifier, deadline).await {
+        Ok(identity) => identity,
+        Err(error) => {
+            report(server, provider, &purpose, &error, request).await;
+            let outcome = error.outcome();
+            return match error.cause {
+                Cause::Rejected => purpose.rejected(server, outcome),
+                Cause::Unavailable => purpose.unavailable(server, outcome),
+                Cause::Misconfigured(_) | Cause::Unusable => purpose.failed(server, outcome),
+            };
+        }
+    };
+    let user = identity.user(provider);
+    request.parties.set_user(user.as_str());
+    if let Err(why) = policy::admit(server, provider, &identity, deadline).await {
+        if let Some(token) = &identity.token {
+            provider.forget(token);
+        }
+        return refused(server, provider, &purpose, &identity, why, request).await;
+    }
+    let policy = provider.policy();
+    let Identity { login, name, token, .. } = identity;
+    let kept = token.filter(|token| {
+        if policy.org.is_none() {
+            provider.forget(token);
+        }
+        policy.org.is_some()
+    });
+    let admitted = AdmittedUser {
+        sign_in: SignIn { user, login, display_name: name },
+        gate_checked_at: policy.is_set().then(|| server.clock().now()),
+        org: policy.org.clone(),
+        token: kept,
+    };
+    complete(server, purpose, admitted, request).await
+}
+
+/// Answers a login of a user who is not admitted.
+async fn refused(
+    server: &Server,
+    provider: &dyn IdentityProvider,
+    purpose: &LoginFor,
+    identity: &Identity,
+    why: NotAdmitted,
+    request: &RequestInfo,
+) -> Result<FinishedLogin, CallbackError> {
+    let why = match why {
+        NotAdmitted::Denied(why) => why,
+        NotAdmitted::Provider(error) => {
+            report(server, provider, purpose, &error, request).await;
+            return purpose.unavailable(server, error.outcome());
+        }
+        NotAdmitted::Failure(failure) => {
+            tracing::error!(
+                dependency = failure.dependency(), error = ?failure,
+                "Sign-in failed: could not check the access policy"
+            );
+            return purpose.unavailable(server, SignInOutcome::Failed);
+        }
+    };
+    let user = identity.user(provider);
+    metrics::OAUTH_GATE_REFUSALS.count([why.as_str()]);
+    if why == DenialReason::OrgRefuses {
+        warn(provider, provider.membership_advice(), "the organization refuses");
+        SignInOutcome::Misconfigured.count();
+    } else {
+        SignInOutcome::Refused.count();
+    }
+    let kind = match why {
+        DenialReason::LoginRecycled => audit::Kind::LoginRecycled,
+        _ => audit::Kind::SignInRefused,
+    };
+    let event = purpose.event(kind, request).user(&user);
+    record::note(server, event.detail(format!("{why} as {}", identity.login))).await;
+    end_access(server, &user, why, request).await;
+    Err(CallbackError::Refused(Refusal {
+        login: identity.login.clone(),
+        sentence: why.sentence(provider.policy(), provider.label()),
+        back: purpose.refusal_uri(server),
+    }))
+}
+
+/// Ends all access of a user whom the access policy now refuses. Does nothing unless the refusal is
+/// definite ([`DenialReason::is_definite`]).
+async fn end_access(server: &Server, user: &mcp::UserId, why: DenialReason, request: &RequestInfo) {
+    if !why.is_definite() {
+        return;
+    }
+    let ended = async {
+        // A user without a row has no access to end.
+        if users::get(server.db(), user).await?.is_some() {
+            revoke::user(server, user, Reason::Gate(why), request).await?;
+        }
+        Ok::<_, Failure>(())
+    };
+    if let Err(failure) = ended.await {
+        tracing::error!(
+            user = user.as_str(), dependency = failure.dependency(), error = ?failure,
+            "Could not end the access of {user}; it ends at the next refresh"
+        );
+    }
+}
+
+/// Writes a failed request to the provider to the audit log, and warns the operator if the provider
+/// refuses this server.
+async fn report(
+    server: &Server,
+    provider: &dyn IdentityProvider,
+    purpose: &LoginFor,
+    error: &ProviderError,
+    request: &RequestInfo,
+) {
+    if let Cause::Misconfigured(advice) = error.cause {
+        warn(provider, advice, &error.message);
+    }
+    let event = purpose.event(audit::Kind::SignInFailed, request);
+    record::note(server, event.detail(error.message.clone())).await;
+}
+
+/// Logs that a provider refuses this server. `advice` tells the operator what to do.
+fn warn(provider: &dyn IdentityProvider, advice: &str, error: &str) {
+    tracing::warn!(
+        dependency = provider.id(),
+        error,
+        "{} refuses this server, so people cannot sign in. {advice}",
+        provider.label()
+    );
+}

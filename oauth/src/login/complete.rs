@@ -1,0 +1,135 @@
+//! The completion of a login of an admitted user: the user's row, and the code or session that the
+//! login is for.
+
+use chrono::{DateTime, Utc};
+use entity::users as users_table;
+use platform::{
+    db::{self, Failure},
+    secret::Secret,
+};
+use sea_orm::{EntityTrait as _, QueryFilter as _, sea_query::Expr};
+
+use super::{
+    outcome::SignInOutcome,
+    pending_login::LoginFor,
+    result::{CallbackError, FinishedLogin},
+    session, upstream_token,
+    users::{self, SignIn},
+};
+use crate::{
+    access,
+    audit::{self, RequestInfo},
+    code::{self, NewCode},
+    pending::StoreUnavailable,
+    redirect_uri,
+    server::Server,
+};
+
+/// An authenticated user whom the access policy admits.
+pub(super) struct AdmittedUser {
+    pub(super) sign_in: SignIn,
+    /// When the access policy was checked. `None`: it has no rules.
+    pub(super) gate_checked_at: Option<DateTime<Utc>>,
+    /// The organization in which the user's membership was found.
+    pub(super) org: Option<String>,
+    /// The user's token at the provider, to be stored.
+    pub(super) token: Option<Secret>,
+}
+
+/// Completes a login: stores the user, and the token at the provider if it is needed, then issues
+/// the code or the session that the login is for.
+pub(super) async fn complete(
+    server: &Server,
+    purpose: LoginFor,
+    user: AdmittedUser,
+    request: &RequestInfo,
+) -> Result<FinishedLogin, CallbackError> {
+    match store_and_issue(server, &purpose, user, request).await {
+        Ok(finished) => {
+            SignInOutcome::Ok.count();
+            Ok(finished)
+        }
+        Err(CompletionError::Failure(failure)) => {
+            tracing::error!(
+                dependency = failure.dependency(), error = ?failure,
+                "Sign-in failed: could not complete the login"
+            );
+            purpose.unavailable(server, SignInOutcome::Failed)
+        }
+        Err(CompletionError::Store(error)) => {
+            tracing::error!("Sign-in failed: {error}");
+            purpose.unavailable(server, SignInOutcome::Failed)
+        }
+    }
+}
+
+/// Why a login of an admitted user could not be completed.
+enum CompletionError {
+    Failure(Failure),
+    Store(StoreUnavailable),
+}
+
+impl<E: Into<Failure>> From<E> for CompletionError {
+    fn from(error: E) -> Self {
+        Self::Failure(error.into())
+    }
+}
+
+async fn store_and_issue(
+    server: &Server,
+    purpose: &LoginFor,
+    admitted: AdmittedUser,
+    request: &RequestInfo,
+) -> Result<FinishedLogin, CompletionError> {
+    let AdmittedUser { sign_in, gate_checked_at, org, token } = admitted;
+    let now = server.clock().now();
+    let user = sign_in.user.clone();
+    let login = sign_in.login.clone();
+    let event =
+        purpose.event(audit::Kind::SignedIn, request).user(&user).detail(format!("as {login}"));
+
+    let transaction = db::begin(server.db()).await?;
+    users::upsert(&transaction, now, sign_in).await?;
+    let signed_in_at = access::issue_at(&transaction, now, &user).await?;
+    users::is_member_of(&transaction, &user, org.as_deref()).await?;
+    if let Some(checked_at) = gate_checked_at {
+        users_table::Entity::update_many()
+            .col_expr(users_table::Column::GateCheckedAt, Expr::value(checked_at))
+            .filter(users_table::COLUMN.sub.eq(user.as_str()))
+            .exec(&transaction)
+            .await?;
+    }
+    upstream_token::keep(&transaction, server, &user, token.as_ref()).await?;
+    audit::write(&transaction, now, &event).await?;
+    transaction.commit().await?;
+    event.log();
+
+    match purpose {
+        LoginFor::Client(asked) => {
+            let code = code::issue(
+                server,
+                NewCode {
+                    client: asked.client.clone(),
+                    redirect_uri: asked.redirect_uri.clone(),
+                    redirect_uri_was_sent: asked.redirect_uri_was_sent,
+                    challenge: asked.challenge,
+                    scope: asked.scope.clone(),
+                    user,
+                    auth_time: now,
+                    gate_checked_at,
+                    request: request.clone(),
+                },
+            )
+            .await?;
+            let mut answer = vec![("code", code.expose())];
+            answer.extend(asked.state.as_deref().map(|it| ("state", it)));
+            answer.push(("iss", server.settings().public_url.as_str()));
+            let uri = redirect_uri::with_answer(&asked.redirect_uri, answer);
+            Ok(FinishedLogin::ToClient { uri, outcome: SignInOutcome::Ok })
+        }
+        LoginFor::Account => {
+            let session = session::create(server, user, login, signed_in_at).await;
+            Ok(FinishedLogin::ToAccount { session: session.map_err(CompletionError::Store)? })
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! GitHub as an identity provider.
+//!
+//! GitHub is not an OpenID provider, and this server needs little of it: an authorization request,
+//! the exchange of a code, and one or two queries. GitHub reports errors of the exchange with
+//! status 200, so the body decides. Redirects are never followed in requests that carry a token,
+//! every response is bounded in time and size, and a token is revoked as soon as it is no longer
+//! needed.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use platform::secret::Secret;
+
+mod allowed;
+mod api;
+mod error;
+mod settings;
+
+pub use self::{
+    allowed::{EVERYBODY, names_no_one, parse_logins, parse_org},
+    api::CALLBACK_PATH,
+    settings::GitHubSettings,
+};
+use self::{
+    api::{GitHubClient, refused},
+    error::{ASK_THE_ORGANIZATION, GitHubError},
+};
+use super::{
+    policy::{AccessPolicy, Allowed},
+    provider::{
+        CallbackResult, Deadline, Destination, Identity, IdentityProvider, InvalidCallback,
+        Membership, ProviderError,
+    },
+    settings::ProviderSettings,
+};
+use crate::pkce::Verifier;
+
+/// The provider in the identities of GitHub users.
+const ID: &str = "github";
+
+/// The maximum length of a code that is sent to GitHub, in bytes. Those of GitHub have 20.
+const MAX_CODE_BYTES: usize = 256;
+
+/// GitHub.
+#[derive(Debug)]
+struct GitHub {
+    client: GitHubClient,
+    /// The address of GitHub, for messages.
+    url: String,
+    /// The redirect URI that is registered with GitHub.
+    callback: String,
+    policy: AccessPolicy,
+}
+
+/// Returns GitHub if it is configured.
+pub(super) fn configured(settings: &ProviderSettings) -> Option<Arc<dyn IdentityProvider>> {
+    let github = settings.github.clone()?;
+    Some(Arc::new(GitHub {
+        url: github.url.clone(),
+        client: GitHubClient::new(github, settings.proxies.clone()),
+        callback: format!("{}{CALLBACK_PATH}", settings.public_url),
+        policy: settings.policy.clone(),
+    }))
+}
+
+/// Returns the identity that an entry of `ALLOWED_GITHUB_LOGINS` names by number.
+pub(super) fn listed_identity(entry: &str) -> Option<String> {
+    match &parse_logins(entry).ok()?[..] {
+        [Allowed::Subject(number)] => Some(format!("{ID}:{number}")),
+        _ => None,
+    }
+}
+
+#[async_trait]
+impl IdentityProvider for GitHub {
+    fn id(&self) -> &'static str {
+        ID
+    }
+
+    fn label(&self) -> &'static str {
+        "GitHub"
+    }
+
+    fn callback_path(&self) -> Option<&'static str> {
+        Some(CALLBACK_PATH)
+    }
+
+    /// The kind of the earlier version of the program, which may run beside this one.
+    fn record_kind(&self) -> &'static str {
+        "gh"
+    }
+
+    fn access_report(&self) -> String {
+        let listed = self.policy.logins.len();
+        match (&self.policy.org, listed) {
+            (None, 0) => "everybody with a GitHub account may sign in; ALLOWED_GITHUB_LOGINS or \
+                          ALLOWED_GITHUB_ORG limit it"
+                .to_owned(),
+            (None, _) => format!("the {listed} accounts of ALLOWED_GITHUB_LOGINS may sign in"),
+            (Some(org), 0) => {
+                format!("active members of the GitHub organization {org} may sign in")
+            }
+            (Some(org), _) => format!(
+                "active members of the GitHub organization {org} may sign in if they are among the \
+                 {listed} accounts of ALLOWED_GITHUB_LOGINS"
+            ),
+        }
+    }
+
+    fn policy(&self) -> &AccessPolicy {
+        &self.policy
+    }
+
+    fn start(&self, state: &str, verifier: &Verifier) -> Destination {
+        let has_org = self.policy.org.is_some();
+        Destination::External(self.client.authorize_url(&self.callback, has_org, state, verifier))
+    }
+
+    fn read_callback(
+        &self,
+        parameters: &[(String, String)],
+    ) -> Result<CallbackResult, InvalidCallback> {
+        let mut results = parameters.iter().filter_map(|(name, value)| match name.as_str() {
+            "code" => Some(Ok(value)),
+            "error" => Some(Err(value)),
+            _ => None,
+        });
+        match (results.next(), results.next()) {
+            (Some(Ok(code)), None) if is_plausible(code) => Ok(CallbackResult::Code(code.clone())),
+            (Some(Err(error)), None) if error == "access_denied" => Ok(CallbackResult::Canceled),
+            (Some(Err(error)), None) if !error.is_empty() => {
+                Ok(CallbackResult::Error(refused(error).into()))
+            }
+            _ => Err(InvalidCallback::Malformed),
+        }
+    }
+
+    async fn finish(
+        &self,
+        code: &str,
+        verifier: &str,
+        deadline: Deadline,
+    ) -> Result<Identity, ProviderError> {
+        let token = self.client.exchange(code, verifier, &self.callback, deadline).await?;
+        let account = self.client.account(&token, deadline).await?;
+        Ok(Identity {
+            subject: account.id.to_string(),
+            login: account.login,
+            name: account.name,
+            token: Some(token),
+        })
+    }
+
+    async fn membership(
+        &self,
+        token: &Secret,
+        org: &str,
+        deadline: Deadline,
+    ) -> Result<Membership, ProviderError> {
+        Ok(self.client.membership(token, org, deadline).await?)
+    }
+
+    fn membership_advice(&self) -> &'static str {
+        ASK_THE_ORGANIZATION
+    }
+
+    fn forget(&self, token: &Secret) {
+        self.client.forget(token);
+    }
+
+    /// Checks the configured client id and secret, by exchanging an invalid code.
+    async fn check(&self) -> anyhow::Result<String> {
+        let verifier = Verifier::generate();
+        let deadline = Deadline::start();
+        match self.client.exchange("none", verifier.expose(), &self.callback, deadline).await {
+            Err(GitHubError::Refused(why)) if why != "incorrect_client_credentials" => {
+                Ok(format!("{} knows our client", self.url))
+            }
+            Err(error) => Err(error.into()),
+            Ok(_token) => anyhow::bail!("GitHub gave a token for a code that there is not"),
+        }
+    }
+}
+
+/// Returns whether a text can be a code of GitHub, so that a request is worthwhile.
+fn is_plausible(code: &str) -> bool {
+    (1..=MAX_CODE_BYTES).contains(&code.len()) && code.bytes().all(|it| it.is_ascii_graphic())
+}
+
+#[cfg(test)]
+mod tests {
+    use platform::{proxies::fake, public_url::PublicUrl};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn github_is_asked_through_a_proxy() {
+        let (proxies, head) = fake::start(r#"{"error": "bad_verification_code"}"#);
+        let settings = GitHubSettings {
+            client_id: "x".into(),
+            client_secret: Secret::new("x"),
+            url: "http://github.example.com".into(),
+            api_url: "http://github.example.com".into(),
+        };
+        let settings = ProviderSettings {
+            public_url: PublicUrl::on_loopback(8080),
+            is_private: true,
+            proxies,
+            github: Some(settings),
+            policy: AccessPolicy::default(),
+        };
+        configured(&settings).unwrap().check().await.unwrap();
+        let line = "POST http://github.example.com/login/oauth/access_token HTTP/1.1";
+        assert!(fake::came_for(&head.join().unwrap(), line));
+    }
+}

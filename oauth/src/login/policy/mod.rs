@@ -1,0 +1,245 @@
+//! The access policy: a list of users, membership of an organization, or both. Without a rule,
+//! everyone with an account at the identity provider may sign in.
+//!
+//! The policy fails closed. A login on the list only identifies an account initially: the first
+//! successful sign-in with it pins it to the subject of the account, and from then on the subject
+//! decides. So an account that takes over the login later gains nothing, and a user who changes
+//! their login loses nothing.
+//!
+//! The policy is checked at sign-in, before a code is issued, and rechecked while a client stays
+//! connected ([`recheck`]). The refresh of tokens decides how often, and for how long an old result
+//! is valid.
+
+use mcp::UserId;
+use platform::{db::Failure, metrics};
+
+pub(crate) mod pins;
+mod rules;
+
+pub use self::rules::{AccessPolicy, Allowed, DenialReason};
+use super::{
+    provider::{Deadline, Identity, IdentityProvider, Membership, ProviderError},
+    upstream_token::{self, StoredToken},
+    users,
+};
+use crate::server::Server;
+
+/// The result of a recheck of a user who was admitted before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PolicyDecision {
+    /// The user is still admitted.
+    Admitted,
+    /// The user is refused.
+    Denied(DenialReason),
+    /// The provider or the database did not respond.
+    Unknown,
+    /// The user's token at the provider is encrypted with a key that this instance does not have:
+    /// during a deploy that changes keys, or because an old key is no longer configured.
+    Unreadable,
+}
+
+/// Why a user is not admitted.
+#[derive(Debug)]
+pub(crate) enum NotAdmitted {
+    /// The policy refuses the user.
+    Denied(DenialReason),
+    /// The provider did not give a usable response.
+    Provider(ProviderError),
+    /// The database failed.
+    Failure(Failure),
+}
+
+impl From<Failure> for NotAdmitted {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
+impl From<DenialReason> for NotAdmitted {
+    fn from(why: DenialReason) -> Self {
+        Self::Denied(why)
+    }
+}
+
+/// Checks the policy for a user who has just signed in, and pins their login if it is new.
+pub(crate) async fn admit(
+    server: &Server,
+    provider: &dyn IdentityProvider,
+    identity: &Identity,
+    deadline: Deadline,
+) -> Result<(), NotAdmitted> {
+    let known = users::get(server.db(), &identity.user(provider)).await?;
+    if known.is_some_and(|user| users::is_blocked(&user)) {
+        return Err(DenialReason::Blocked.into());
+    }
+    let subject = &identity.subject;
+    let pin = listed(server, provider, subject, Some(&identity.login)).await?;
+    if let Some(org) = &provider.policy().org {
+        let token = identity.token.as_ref().ok_or(DenialReason::SignInAgain)?;
+        let membership = provider.membership(token, org, deadline).await;
+        judge(membership.map_err(NotAdmitted::Provider)?)?;
+    }
+    if let Pin::New(login) = pin {
+        let now = server.clock().now();
+        let holder = pins::keep(server.db(), provider.id(), &login, subject, now).await?;
+        // Another account pinned the login concurrently.
+        if holder != *subject {
+            return Err(DenialReason::LoginRecycled.into());
+        }
+    }
+    Ok(())
+}
+
+/// Checks the policy again for a user who was admitted before.
+pub async fn recheck(server: &Server, user: &UserId) -> PolicyDecision {
+    // Users of a provider are valid only while it is configured.
+    let Some((provider, subject)) = server.provider_of(user) else {
+        count_refusal(user, DenialReason::SignInAgain);
+        return PolicyDecision::Denied(DenialReason::SignInAgain);
+    };
+    match check_again(server, provider, user, subject).await {
+        Ok(decision) => decision,
+        Err(NotAdmitted::Denied(why)) => {
+            count_refusal(user, why);
+            PolicyDecision::Denied(why)
+        }
+        Err(NotAdmitted::Provider(error)) => {
+            tracing::warn!(
+                user = user.as_str(),
+                dependency = provider.id(),
+                "Could not recheck the access policy for {user}: {error}"
+            );
+            PolicyDecision::Unknown
+        }
+        Err(NotAdmitted::Failure(failure)) => {
+            tracing::error!(
+                user = user.as_str(), dependency = failure.dependency(), error = ?failure,
+                "Could not recheck the access policy for {user}"
+            );
+            PolicyDecision::Unknown
+        }
+    }
+}
+
+/// Counts and logs the refusal of a user who was admitted before.
+pub(crate) fn count_refusal(user: &UserId, why: DenialReason) {
+    metrics::OAUTH_GATE_REFUSALS.count([why.as_str()]);
+    tracing::info!(
+        user = user.as_str(),
+        why = why.as_str(),
+        "The access policy no longer admits {user}"
+    );
+}
+
+/// Returns whether the list of the user's provider still contains a user who was admitted before.
+/// Queries only the database. `true` also if the provider is not configured: it has no list.
+pub(crate) async fn is_listed(server: &Server, user: &UserId) -> Result<bool, Failure> {
+    let Some((provider, subject)) = server.provider_of(user) else {
+        return Ok(true);
+    };
+    match listed(server, provider, subject, None).await {
+        Ok(_) => Ok(true),
+        Err(NotAdmitted::Failure(failure)) => Err(failure),
+        Err(NotAdmitted::Denied(_) | NotAdmitted::Provider(_)) => Ok(false),
+    }
+}
+
+/// Returns whether the policy admits a user without any check, provided that the user is not
+/// blocked.
+pub(crate) fn is_open_to(server: &Server, user: &UserId) -> bool {
+    server.provider_of(user).is_some_and(|(provider, _)| !provider.policy().is_set())
+}
+
+/// Returns the organization whose membership the policy requires of a user.
+pub(crate) fn org_of<'a>(server: &'a Server, user: &UserId) -> Option<&'a str> {
+    server.provider_of(user).and_then(|(provider, _)| provider.policy().org.as_deref())
+}
+
+async fn check_again(
+    server: &Server,
+    provider: &dyn IdentityProvider,
+    user: &UserId,
+    subject: &str,
+) -> Result<PolicyDecision, NotAdmitted> {
+    match users::get(server.db(), user).await? {
+        Some(known) if users::is_blocked(&known) => return Err(DenialReason::Blocked.into()),
+        Some(_) => {}
+        None => return Err(DenialReason::SignInAgain.into()),
+    }
+    // The login is not checked: it may have passed to another account since the sign-in.
+    listed(server, provider, subject, None).await?;
+    let Some(org) = &provider.policy().org else {
+        return Ok(PolicyDecision::Admitted);
+    };
+    let token = match upstream_token::get(server, user).await? {
+        StoredToken::Token(token) => token,
+        StoredToken::Missing => return Err(DenialReason::SignInAgain.into()),
+        StoredToken::Unreadable => return Ok(PolicyDecision::Unreadable),
+    };
+    let membership = provider.membership(&token, org, Deadline::start()).await;
+    judge(membership.map_err(NotAdmitted::Provider)?)?;
+    Ok(PolicyDecision::Admitted)
+}
+
+fn judge(membership: Membership) -> Result<(), DenialReason> {
+    match membership {
+        Membership::Active => Ok(()),
+        Membership::Pending => Err(DenialReason::MembershipPending),
+        Membership::None => Err(DenialReason::NotAMember),
+        Membership::Denied => Err(DenialReason::OrgRefuses),
+        Membership::TokenRevoked => Err(DenialReason::SignInAgain),
+    }
+}
+
+/// The change to the pinned logins that a sign-in requires.
+enum Pin {
+    /// None: there is no list, or the account's subject is on it or pinned.
+    Settled,
+    /// The login is on the list, and is not pinned yet.
+    New(String),
+}
+
+/// Checks that a user is on the list, if there is one.
+async fn listed(
+    server: &Server,
+    provider: &dyn IdentityProvider,
+    subject: &str,
+    login: Option<&str>,
+) -> Result<Pin, NotAdmitted> {
+    let (policy, id) = (provider.policy(), provider.id());
+    if policy.logins.is_empty() || policy.listed_subjects().any(|it| it == subject) {
+        return Ok(Pin::Settled);
+    }
+    let pinned = pins::keys_of(server.db(), id, subject).await?;
+    if policy.listed_logins().any(|listed| pinned.contains(&pins::key(id, listed))) {
+        return Ok(Pin::Settled);
+    }
+    let login = login.map(str::to_ascii_lowercase);
+    let Some(login) = login.filter(|login| policy.listed_logins().any(|it| it == login)) else {
+        return Err(DenialReason::NotListed.into());
+    };
+    match pins::subject_of(server.db(), id, &login).await? {
+        None => Ok(Pin::New(login)),
+        Some(_another) => Err(DenialReason::LoginRecycled.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_active_member_comes_in() {
+        assert_eq!(judge(Membership::Active), Ok(()));
+        for (membership, why) in [
+            (Membership::Pending, DenialReason::MembershipPending),
+            (Membership::None, DenialReason::NotAMember),
+            (Membership::Denied, DenialReason::OrgRefuses),
+            (Membership::TokenRevoked, DenialReason::SignInAgain),
+        ] {
+            assert_eq!(judge(membership), Err(why));
+            let rules = AccessPolicy { logins: vec![], org: Some("octo-org".into()) };
+            assert!(!why.sentence(&rules, "GitHub").is_empty());
+        }
+    }
+}

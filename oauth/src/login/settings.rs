@@ -1,0 +1,21 @@
+//! What decides which identity providers there are.
+
+use platform::{proxies::Proxies, public_url::PublicUrl};
+
+use super::{github::GitHubSettings, policy::AccessPolicy};
+
+/// Settings of the identity providers.
+#[derive(Clone, Debug)]
+pub struct ProviderSettings {
+    /// The public URL of this server, to which providers redirect.
+    pub public_url: PublicUrl,
+    /// Whether the server runs on one machine for one user, so that the development sign-in, which
+    /// accepts any name, is safe: `PUBLIC_URL` and the listener are loopback addresses.
+    pub is_private: bool,
+    /// The proxies to the providers.
+    pub proxies: Proxies,
+    /// GitHub. `None`: users do not sign in with GitHub.
+    pub github: Option<GitHubSettings>,
+    /// Which GitHub users may sign in.
+    pub policy: AccessPolicy,
+}

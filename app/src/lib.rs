@@ -43,7 +43,7 @@ mod product;
 mod rate_limits;
 pub mod redis;
 
-pub use oauth::Removed;
+pub use oauth::{Removed, scope::Scope};
 
 pub use self::{
     config::Reader,

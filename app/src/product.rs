@@ -22,6 +22,7 @@
 //! #     things: "bookmarks", description: "", instructions: "", icon: "<svg/>" };
 //! pub fn product() -> Product {
 //!     Product::of::<State>(BRAND)
+//!         .scopes(&[])
 //!         .tools(&[])
 //!         .resources(&[])
 //!         .prompts(&[])
@@ -40,7 +41,11 @@ use mcp::{
     ServerInfo, UserId,
 };
 use migration::{MigrationTrait, Schema};
-use oauth::{Removed, limits::Limiter};
+use oauth::{
+    Removed,
+    limits::Limiter,
+    scope::{Scope, ScopeList},
+};
 use platform::{
     clock::Clock,
     db::{Database, Failure, Transaction},
@@ -290,6 +295,7 @@ pub struct Product(Arc<Inner>);
 
 struct Inner {
     brand: Brand,
+    scopes: ScopeList,
     variables: &'static [Variable],
     tables: &'static [&'static str],
     migrations: fn() -> Vec<Box<dyn MigrationTrait>>,
@@ -311,6 +317,7 @@ impl Product {
     pub fn of<S: State>(brand: Brand) -> Builder<S> {
         Builder {
             brand,
+            scopes: ScopeList(&[]),
             variables: &[],
             tables: &[],
             migrations: Vec::new,
@@ -324,6 +331,11 @@ impl Product {
     /// The names and texts.
     pub fn brand(&self) -> &Brand {
         &self.0.brand
+    }
+
+    /// The scopes.
+    pub fn scopes(&self) -> ScopeList {
+        self.0.scopes
     }
 
     /// The environment variables of the product, besides those of the base.
@@ -369,6 +381,7 @@ impl Product {
 #[must_use]
 pub struct Builder<S: State> {
     brand: Brand,
+    scopes: ScopeList,
     variables: &'static [Variable],
     tables: &'static [&'static str],
     migrations: fn() -> Vec<Box<dyn MigrationTrait>>,
@@ -385,6 +398,11 @@ impl<S: State> fmt::Debug for Builder<S> {
 }
 
 impl<S: State> Builder<S> {
+    /// The scopes, in the order in which the consent page shows them.
+    pub fn scopes(self, scopes: &'static [Scope]) -> Self {
+        Self { scopes: ScopeList(scopes), ..self }
+    }
+
     /// The tools, in the order in which clients see them.
     pub fn tools(self, tools: &'static [&'static dyn AnyTool<S>]) -> Self {
         Self { tools, ..self }
@@ -422,8 +440,18 @@ impl<S: State> Builder<S> {
     }
 
     /// Completes the product.
+    ///
+    /// # Panics
+    /// If a tool, resource or prompt requires a scope that the product does not offer.
     pub fn build(self) -> Product {
         let Self { tools, resources, prompts, .. } = self;
+        let tool_scopes = tools.iter().map(|tool| tool.entry().scope);
+        let resource_scopes = resources.iter().map(|resource| resource.slot().scope);
+        let prompt_scopes = prompts.iter().map(|prompt| prompt.entry().scope);
+        for name in tool_scopes.chain(resource_scopes).chain(prompt_scopes) {
+            let is_known = name.is_empty() || self.scopes.get(name).is_some();
+            assert!(is_known, "the product offers no scope `{name}`");
+        }
         let entries = tools.iter().map(|tool| tool.entry());
         let job_tools = entries.filter(|entry| matches!(entry.run, RunMode::Job { .. }));
         let schedules = self.schedules.iter().map(|schedule| BoundSchedule {
@@ -442,6 +470,7 @@ impl<S: State> Builder<S> {
         });
         Product(Arc::new(Inner {
             brand: self.brand,
+            scopes: self.scopes,
             variables: self.variables,
             tables: self.tables,
             migrations: self.migrations,

@@ -28,6 +28,7 @@ use crate::{
     redirect_uri::Schemes,
     redis,
     revoked::RevokedGrants,
+    scope::ScopeList,
     signing_keys::SigningKeys,
 };
 
@@ -36,6 +37,8 @@ use crate::{
 pub struct Settings {
     /// The issuer.
     pub public_url: PublicUrl,
+    /// The scopes of the product.
+    pub scopes: ScopeList,
     /// Whether the server runs on one machine for one user, so that the development sign-in, which
     /// accepts any name, is safe: `PUBLIC_URL` and the listener are loopback addresses.
     pub is_private: bool,

@@ -1,6 +1,6 @@
 //! A token that may only read cannot write, and its client learns what to ask for.
 
-use oauth::scope::NOTES_READ;
+use oauth::notes::scopes::READ;
 use serde_json::json;
 use tests::{client::Answer, cluster::Cluster, schema::Revision};
 

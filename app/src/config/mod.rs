@@ -164,6 +164,7 @@ impl Config {
     pub(crate) fn oauth(&self) -> oauth::Settings {
         oauth::Settings {
             public_url: self.public_url.clone(),
+            scopes: self.product.scopes(),
             is_private: self.mode == Mode::Embedded
                 && self.public_url.is_loopback()
                 && self.host.is_loopback(),
@@ -286,7 +287,9 @@ impl Config {
         let data_keys = reader.parse(DATA_KEYS, data_keys).unwrap_or_default();
         let redirect_schemes = reader.parse(REDIRECT_SCHEMES, schemes).unwrap_or_default();
         let clients = reader
-            .parse(OAUTH_CLIENTS, |text| client::parse_preregistered(text, &redirect_schemes))
+            .parse(OAUTH_CLIENTS, |text| {
+                client::parse_preregistered(text, &redirect_schemes, product.scopes())
+            })
             .unwrap_or_default();
         let client_documents = reader.parse(CLIENT_METADATA_DOCUMENTS, switch).unwrap_or(true);
         let known_documents = reader

@@ -13,7 +13,7 @@ use mcp::{
     Call, Capability, Elicited, RunMode, Tool, ToolAnnotations, ToolError,
     job::{JobId, Superseded},
 };
-use oauth::{limits, scope};
+use oauth::limits;
 use platform::{
     counted,
     db::{self, Failure},
@@ -26,7 +26,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{retry, to_f64};
 use crate::{
-    State, exports,
+    State, exports, scopes,
     store::{
         NotesError,
         import::{BATCH_NOTES, Conflict, Ids, Import},
@@ -143,7 +143,7 @@ impl Tool<State> for ImportNotes {
         as text, 32 MB unpacked). What a note has no place for stays in its text and is named in \
         `warnings`. It runs as a job: if the answer takes too long, ask jobs_list for it later \
         instead of calling again.";
-    const SCOPE: &'static str = scope::NOTES_WRITE;
+    const SCOPE: &'static str = scopes::WRITE;
     const ANNOTATIONS: ToolAnnotations = ToolAnnotations {
         read_only_hint: Some(false),
         destructive_hint: Some(true),

@@ -1,12 +1,11 @@
 //! `jobs_cancel`: ends a job that has not ended.
 
 use mcp::{Call, Tool, ToolAnnotations, ToolError};
-use oauth::scope;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::jobs_get::{Input, JobView, id, not_found, refused};
-use crate::State;
+use crate::{State, scopes};
 
 pub(super) struct CancelJob;
 
@@ -22,7 +21,7 @@ impl Tool<State> for CancelJob {
     const DESCRIPTION: &'static str = "Cancels one of the user's jobs. What it has done so far \
         stays: notes that were imported are kept. One that has ended is left as it is.";
     // Each job needs the scope of its own tool, too: who may start it may end it.
-    const SCOPE: &'static str = scope::NOTES_READ;
+    const SCOPE: &'static str = scopes::READ;
     const ANNOTATIONS: ToolAnnotations = ToolAnnotations::DESTRUCTIVE;
     type Input = Input;
     type Output = Output;

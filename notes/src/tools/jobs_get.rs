@@ -6,12 +6,11 @@ use mcp::{
     Call, JobAccessError, Tool, ToolAnnotations, ToolError,
     job::{Job, JobId, JobOutcome, JobStatus},
 };
-use oauth::scope;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::State;
+use crate::{State, scopes};
 
 pub(super) struct GetJob;
 
@@ -40,7 +39,7 @@ impl Tool<State> for GetJob {
     const TITLE: &'static str = "Look at a job";
     const DESCRIPTION: &'static str = "Returns one of the user's jobs: how far it is, and its result \
         once it has ended. `next` says what to do.";
-    const SCOPE: &'static str = scope::NOTES_READ;
+    const SCOPE: &'static str = scopes::READ;
     const ANNOTATIONS: ToolAnnotations = ToolAnnotations::READ_ONLY;
     type Input = Input;
     type Output = Output;

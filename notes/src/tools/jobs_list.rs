@@ -1,12 +1,11 @@
 //! `jobs_list`: what was started and may still be under way.
 
 use mcp::{Call, Tool, ToolAnnotations, ToolError};
-use oauth::scope;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::jobs_get::{JobView, away, not_found};
-use crate::State;
+use crate::{State, scopes};
 
 /// Jobs of one page.
 const PAGE: usize = 20;
@@ -36,7 +35,7 @@ impl Tool<State> for ListJobs {
     const DESCRIPTION: &'static str = "Lists the user's jobs, newest first: calls of notes_import, \
         notes_export and notes_digest, which go on when a client stops waiting. Use it after a call \
         of one of them was cut off, instead of calling it again. Results are in jobs_get.";
-    const SCOPE: &'static str = scope::NOTES_READ;
+    const SCOPE: &'static str = scopes::READ;
     const ANNOTATIONS: ToolAnnotations = ToolAnnotations::READ_ONLY;
     type Input = Input;
     type Output = Output;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use oauth::scope::NOTES_READ;
+use oauth::notes::scopes::READ;
 use serde_json::{Value, json};
 use tests::{
     client::{Answer, Modern},

@@ -46,7 +46,7 @@ async fn token_for(app: &App, ttl: Option<Duration>) -> String {
     let new = NewToken {
         user: user("ada"),
         client: "an-app".to_owned(),
-        scopes: BTreeSet::from([scope::NOTES_READ.to_owned()]),
+        scopes: BTreeSet::from([notes::scopes::READ.to_owned()]),
         session_id: "a-session".to_owned(),
         signed_in_at: None,
         ttl,

@@ -93,7 +93,7 @@ async fn agree(app: &App, client: &Client, person: &UserId) -> Issued {
         redirect_uri: REDIRECT_URI.to_owned(),
         redirect_uri_was_sent: true,
         challenge: Challenge::of(&verifier),
-        scope: Scopes::all(),
+        scope: notes::product().scopes().all(),
         user: person.clone(),
         auth_time: now,
         gate_checked_at: Some(now),

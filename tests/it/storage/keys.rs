@@ -27,7 +27,7 @@ async fn token(app: &App) -> String {
     let new = NewToken {
         user: user("ada"),
         client: "a-client".to_owned(),
-        scopes: BTreeSet::from([scope::NOTES_READ.to_owned()]),
+        scopes: BTreeSet::from([notes::scopes::READ.to_owned()]),
         session_id: "a-session".to_owned(),
         signed_in_at: None,
         ttl: None,

@@ -4,7 +4,6 @@
 use std::{collections::BTreeSet, fmt::Write as _};
 
 use http::{HeaderMap, HeaderValue, header};
-use oauth::scope;
 
 /// Extracts the token from the `Authorization: Bearer …` header.
 pub(crate) fn bearer(headers: &HeaderMap) -> Result<&str, TokenProblem> {
@@ -50,11 +49,13 @@ pub(crate) enum TokenProblem {
 pub(crate) struct Challenge {
     problem: TokenProblem,
     resource_metadata: String,
+    /// The default scopes, separated by spaces.
+    scope: String,
 }
 
 impl Challenge {
-    pub(crate) fn new(problem: TokenProblem, resource_metadata: String) -> Self {
-        Self { problem, resource_metadata }
+    pub(crate) fn new(problem: TokenProblem, resource_metadata: String, scope: String) -> Self {
+        Self { problem, resource_metadata, scope }
     }
 
     /// Whether the token was invalid for this server, which may be an attempt to guess one. `false`
@@ -97,12 +98,11 @@ impl Challenge {
             parameters.push(("error_description", self.description()));
         }
         parameters.push(("resource_metadata", &self.resource_metadata));
-        // All scopes, so that one consent is enough. A client that asked for fewer gets an
+        // All default scopes, so that one consent is enough. A client that asked for fewer gets an
         // `insufficient_scope` challenge when it needs more, but the TypeScript SDK v1, which most
         // clients use, then refreshes its token instead of starting a new authorization, and never
         // gets the scope.
-        let everything = scope::ALL.join(" ");
-        parameters.push(("scope", &everything));
+        parameters.push(("scope", &self.scope));
         challenge_header(&parameters)
     }
 
@@ -205,7 +205,7 @@ mod tests {
     fn a_challenge_has_the_parameters_of_rfc_6750() {
         let metadata = "https://h/.well-known/oauth-protected-resource/mcp";
         let challenge = |problem| {
-            let challenge = Challenge::new(problem, metadata.to_owned());
+            let challenge = Challenge::new(problem, metadata.to_owned(), "notes:read notes:write".to_owned());
             challenge.header().to_str().unwrap().to_owned()
         };
         let tail = format!(r#"resource_metadata="{metadata}", scope="notes:read notes:write""#);

@@ -20,7 +20,10 @@ pub(crate) async fn authenticate(
     path: &str,
     headers: &HeaderMap,
 ) -> Result<Caller, ApiError> {
-    let challenge = |problem| Challenge::new(problem, resource_metadata(app, path));
+    let challenge = |problem| {
+        let scope = app.product().scopes().defaults().to_string();
+        Challenge::new(problem, resource_metadata(app, path), scope)
+    };
     let token = bearer(headers).map_err(challenge)?;
     match app.oauth().tokens().verify(token).await {
         Ok(claims) => Ok(claims.caller()),

@@ -17,7 +17,10 @@ pub fn mcp_settings(app: &App) -> Settings {
         seal_keys: secrets.map(|it| SealKey::new(it.derive("mcp request state v1"))).collect(),
         now: Arc::new(move || clock.now().timestamp()),
         page_size: Settings::PAGE_SIZE,
-        jobs: Some(JobSettings { store: jobs::store(app.jobs()), result_tool: Some("jobs_get") }),
+        jobs: Some(JobSettings {
+            store: jobs::store(app.jobs()),
+            result_tool: Some(jobs::tools::RESULT_TOOL),
+        }),
         access: Some(Arc::new(app.oauth().revoked().clone())),
         rate_limiter: Some(Arc::new(PerPerson::configured(app))),
     }

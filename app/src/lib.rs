@@ -43,7 +43,7 @@ mod product;
 mod rate_limits;
 pub mod redis;
 
-pub use oauth::Removed;
+pub use oauth::{Removed, scope::Scope};
 
 pub use self::{
     config::Reader,
@@ -98,6 +98,7 @@ impl App {
             Arc::clone(&given.resolver),
             given.roots.clone(),
             config.proxies.clone(),
+            config.product.brand().program,
             config.public_url.as_str(),
         ));
         let jobs = Queue::new(jobs::Parts {

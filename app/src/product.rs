@@ -22,6 +22,7 @@
 //! #     things: "bookmarks", description: "", instructions: "", icon: "<svg/>" };
 //! pub fn product() -> Product {
 //!     Product::of::<State>(BRAND)
+//!         .scopes(&[])
 //!         .tools(&[])
 //!         .resources(&[])
 //!         .prompts(&[])
@@ -36,11 +37,15 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures_util::future::BoxFuture;
 use jobs::Queue;
 use mcp::{
-    AnyPrompt, AnyResource, AnyTool, Bus, Catalog, Icon, Implementation, RunMode,
-    ServerInfo, UserId,
+    AnyPrompt, AnyResource, AnyTool, Bus, Catalog, Icon, Implementation, RunMode, ServerInfo,
+    UserId,
 };
 use migration::{MigrationTrait, Schema};
-use oauth::{Removed, limits::Limiter};
+use oauth::{
+    Removed,
+    limits::Limiter,
+    scope::{Scope, ScopeList},
+};
 use platform::{
     clock::Clock,
     db::{Database, Failure, Transaction},
@@ -290,6 +295,7 @@ pub struct Product(Arc<Inner>);
 
 struct Inner {
     brand: Brand,
+    scopes: ScopeList,
     variables: &'static [Variable],
     tables: &'static [&'static str],
     migrations: fn() -> Vec<Box<dyn MigrationTrait>>,
@@ -311,6 +317,7 @@ impl Product {
     pub fn of<S: State>(brand: Brand) -> Builder<S> {
         Builder {
             brand,
+            scopes: ScopeList(&[]),
             variables: &[],
             tables: &[],
             migrations: Vec::new,
@@ -318,12 +325,19 @@ impl Product {
             tools: &[],
             resources: &[],
             prompts: &[],
+            job_tools: None,
+            dotted_aliases: false,
         }
     }
 
     /// The names and texts.
     pub fn brand(&self) -> &Brand {
         &self.0.brand
+    }
+
+    /// The scopes.
+    pub fn scopes(&self) -> ScopeList {
+        self.0.scopes
     }
 
     /// The environment variables of the product, besides those of the base.
@@ -369,6 +383,7 @@ impl Product {
 #[must_use]
 pub struct Builder<S: State> {
     brand: Brand,
+    scopes: ScopeList,
     variables: &'static [Variable],
     tables: &'static [&'static str],
     migrations: fn() -> Vec<Box<dyn MigrationTrait>>,
@@ -376,6 +391,8 @@ pub struct Builder<S: State> {
     tools: &'static [&'static dyn AnyTool<S>],
     resources: &'static [&'static dyn AnyResource<S>],
     prompts: &'static [&'static dyn AnyPrompt<S>],
+    job_tools: Option<&'static str>,
+    dotted_aliases: bool,
 }
 
 impl<S: State> fmt::Debug for Builder<S> {
@@ -385,9 +402,20 @@ impl<S: State> fmt::Debug for Builder<S> {
 }
 
 impl<S: State> Builder<S> {
+    /// The scopes, in the order in which the consent page shows them.
+    pub fn scopes(self, scopes: &'static [Scope]) -> Self {
+        Self { scopes: ScopeList(scopes), ..self }
+    }
+
     /// The tools, in the order in which clients see them.
     pub fn tools(self, tools: &'static [&'static dyn AnyTool<S>]) -> Self {
         Self { tools, ..self }
+    }
+
+    /// Adds the tools with which clients list, read and cancel jobs. They require this scope, and for
+    /// each job also the scope of its own tool.
+    pub fn job_tools(self, scope: &'static str) -> Self {
+        Self { job_tools: Some(scope), ..self }
     }
 
     /// The resources and resource templates, in the order in which clients see them.
@@ -416,14 +444,30 @@ impl<S: State> Builder<S> {
         Self { schedules, ..self }
     }
 
+    /// Accepts `<prefix>.<rest>` as an alias of the tool `<prefix>_<rest>`, for models that write it.
+    pub fn dotted_aliases(self) -> Self {
+        Self { dotted_aliases: true, ..self }
+    }
+
     /// The environment variables that [`State::settings`] reads.
     pub fn variables(self, variables: &'static [Variable]) -> Self {
         Self { variables, ..self }
     }
 
     /// Completes the product.
+    ///
+    /// # Panics
+    /// If a tool, resource or prompt requires a scope that the product does not offer.
     pub fn build(self) -> Product {
-        let Self { tools, resources, prompts, .. } = self;
+        let Self { tools, resources, prompts, job_tools: job_scope, dotted_aliases, .. } = self;
+        let tool_scopes = tools.iter().map(|tool| tool.entry().scope);
+        let resource_scopes = resources.iter().map(|resource| resource.slot().scope);
+        let prompt_scopes = prompts.iter().map(|prompt| prompt.entry().scope);
+        let scopes = tool_scopes.chain(resource_scopes).chain(prompt_scopes).chain(job_scope);
+        for name in scopes {
+            let is_known = name.is_empty() || self.scopes.get(name).is_some();
+            assert!(is_known, "the product offers no scope `{name}`");
+        }
         let entries = tools.iter().map(|tool| tool.entry());
         let job_tools = entries.filter(|entry| matches!(entry.run, RunMode::Job { .. }));
         let schedules = self.schedules.iter().map(|schedule| BoundSchedule {
@@ -442,6 +486,7 @@ impl<S: State> Builder<S> {
         });
         Product(Arc::new(Inner {
             brand: self.brand,
+            scopes: self.scopes,
             variables: self.variables,
             tables: self.tables,
             migrations: self.migrations,
@@ -455,7 +500,12 @@ impl<S: State> Builder<S> {
             },
             catalog: Box::new(move |info, state| {
                 let state = state.of::<S>().clone();
-                Catalog::new(info).with(state, tools, resources, prompts).with_dotted_aliases()
+                let catalog = Catalog::new(info).with(state, tools, resources, prompts);
+                let catalog = match job_scope {
+                    Some(scope) => catalog.with_scoped_tools(scope, (), jobs::tools::ALL),
+                    None => catalog,
+                };
+                if dotted_aliases { catalog.with_dotted_aliases() } else { catalog }
             }),
         }))
     }

@@ -2,9 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use mcp::job::{JobId, Progress};
+use mcp::{
+    Call, ToolError,
+    job::{JobId, Progress, Superseded},
+};
 use platform::db::{Failure, dialect};
 use sea_orm::{ConnectionTrait, DbErr};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
@@ -125,6 +129,45 @@ pub async fn checkpoint(
     match dialect::written(db, SQL, values).await? {
         0 => Err(CheckpointError::Superseded),
         _ => Ok(()),
+    }
+}
+
+/// Stores the state from which a later attempt of the job that runs `call` continues, like
+/// [`checkpoint`]; a later attempt reads it with [`Call::checkpoint`]. Does nothing for a call that
+/// does not run as a job.
+///
+/// In the transaction of a batch, this makes the batch happen exactly once, however often workers die:
+///
+/// ```text
+/// let transaction = db::begin(&db).await?;
+/// …write the batch…
+/// jobs::checkpoint_of(call, &transaction, &state).await?;
+/// transaction.commit().await?;
+/// ```
+pub async fn checkpoint_of(
+    call: &Call,
+    db: &impl ConnectionTrait,
+    state: &impl Serialize,
+) -> Result<(), ToolError> {
+    let Some((job, attempt)) = call.attempt() else { return Ok(()) };
+    let state = serde_json::to_value(state).map_err(ToolError::internal)?;
+    Ok(checkpoint(db, job, attempt, &state).await?)
+}
+
+impl From<CheckpointError> for ToolError {
+    fn from(error: CheckpointError) -> Self {
+        match error {
+            CheckpointError::Superseded => Superseded.into(),
+            CheckpointError::Failed(Failure::Internal(error)) => Self::internal(error),
+            CheckpointError::Failed(error) => {
+                tracing::warn!(
+                    dependency = error.dependency(), error = ?error,
+                    "Could not store a checkpoint; the job is retried"
+                );
+                Self::Unavailable("The job cannot continue at the moment.".into())
+            }
+            error @ CheckpointError::TooLarge { .. } => Self::internal(error),
+        }
     }
 }
 

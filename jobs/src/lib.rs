@@ -44,6 +44,7 @@ mod stats;
 mod store;
 pub mod sweep;
 mod take_over;
+pub mod tools;
 mod totals;
 
 pub use self::{
@@ -51,7 +52,7 @@ pub use self::{
     claim::{Claim, Claimed, Turn, claim},
     denied::{DeniedJobs, end_denied},
     enqueue::{enqueue, enqueue_in},
-    keep::{CheckpointError, RENEWALS_PER_LEASE, checkpoint, note_progress, renew},
+    keep::{CheckpointError, RENEWALS_PER_LEASE, checkpoint, checkpoint_of, note_progress, renew},
     limits::{KEPT, KEPT_BOUNDS, LEASE, MAX_CHECKPOINT, MAX_CLAIMS, MAX_RESULT, QUESTION_PATIENCE},
     queue::{Access, Parts, Queue},
     quota::{JobQuota, JobUsage, usage},

@@ -19,6 +19,7 @@ mod migrations;
 mod note_id;
 pub mod prompts;
 pub mod resources;
+pub mod scopes;
 mod settings;
 mod state;
 pub mod store;
@@ -61,7 +62,10 @@ const SCHEDULES: &[Schedule<State>] = &[Schedule {
 /// The product.
 pub fn product() -> Product {
     Product::of::<State>(BRAND)
+        .scopes(scopes::ALL)
         .tools(tools::ALL)
+        .job_tools(scopes::READ)
+        .dotted_aliases()
         .resources(resources::ALL)
         .prompts(prompts::ALL)
         .migrations(migrations::all)
@@ -88,7 +92,6 @@ mod tests {
         for tool in tools::ALL {
             let entry = tool.entry();
             let name = entry.definition.name;
-            assert!(oauth::scope::ALL.contains(&entry.scope), "{name}: {}", entry.scope);
             let description = entry.definition.description;
             assert!((30..=1_000).contains(&description.len()), "{name}: {description}");
             assert_eq!(entry.definition.input_schema["type"], "object", "{name}");
@@ -98,7 +101,7 @@ mod tests {
             let reads = annotations.read_only_hint == Some(true);
             // Whoever may start a job that only reads may end it.
             if name != "jobs_cancel" {
-                assert_eq!(reads, entry.scope == oauth::scope::NOTES_READ, "{name}");
+                assert_eq!(reads, entry.scope == scopes::READ, "{name}");
             }
         }
     }

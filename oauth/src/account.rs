@@ -74,7 +74,7 @@ pub async fn connected(server: &Server, user: &UserId) -> Result<Vec<ConnectedAp
             Some(same) => same.name.clone(),
             None => name(server, &grant.client_id).await,
         };
-        apps.push(app(grant, name));
+        apps.push(app(server, grant, name));
     }
     Ok(apps)
 }
@@ -200,13 +200,13 @@ async fn name(server: &Server, id: &ClientId) -> Option<DisplayName> {
     client.ok().map(|it| it.name)
 }
 
-fn app(grant: Model, name: Option<DisplayName>) -> ConnectedApp {
+fn app(server: &Server, grant: Model, name: Option<DisplayName>) -> ConnectedApp {
     ConnectedApp {
         grant: grant.id,
         client: grant.client_id,
         name,
         redirect_uri: grant.redirect_uri,
-        scope: Scopes::known(&grant.scope),
+        scope: server.settings().scopes.known(&grant.scope),
         connected_at: grant.created_at,
         last_used_at: grant.last_used_at,
         ends_at: grant.ends_at,

@@ -20,7 +20,7 @@ use super::{
     pkce::Challenge,
     redirect_uri::{self, Destination},
     resource,
-    scope::Scopes,
+    scope::{ScopeList, Scopes},
 };
 use crate::server::Server;
 
@@ -289,7 +289,11 @@ fn check(
             _ => "code_challenge must be 43 characters of base64url without padding",
         })
     })?;
-    let (scope, optional) = requested_scope(client, parameters.first("scope").unwrap_or_default())?;
+    let (scope, optional) = requested_scope(
+        server.settings().scopes,
+        client,
+        parameters.first("scope").unwrap_or_default(),
+    )?;
     let resources = parameters.given("resource");
     resource::check(&server.settings().public_url, resources).map_err(|_another| {
         Problem::new("invalid_target", "resource must be the MCP endpoint of this server")
@@ -311,23 +315,35 @@ fn check(
 }
 
 /// Determines the scope of a request, and the scopes that the user may add to it. A client gets the
-/// scopes that it names, as far as they exist and it has registered for them. A client that names
-/// no known scope gets read access, and the user is offered the rest, because many clients cannot
-/// ask again later.
-fn requested_scope(client: &Client, text: &str) -> Result<(Scopes, Scopes), Problem> {
+/// known scopes that it names. A client that names no known scope gets read access, and the user is
+/// offered the rest, because many clients cannot ask again later.
+///
+/// The operator limits the scopes of preregistered clients. The scope of other clients was chosen by
+/// the client itself, so it is only its default: otherwise a client could never get a scope that was
+/// added to the server after its registration.
+fn requested_scope(
+    scopes: ScopeList,
+    client: &Client,
+    text: &str,
+) -> Result<(Scopes, Scopes), Problem> {
     let invalid = |description| Problem::new("invalid_scope", description);
-    let named = Scopes::parse(text)
+    let named = scopes
+        .parse(text)
         .map_err(|_malformed| invalid("scope must be names separated by spaces"))?;
-    let allowed = client.scope.clone().unwrap_or_else(Scopes::all);
+    let registered = client.scope.as_ref().map(|scope| scopes.keep(scope));
+    let registered = registered.filter(|scope| !scope.is_empty());
     if named.is_empty() {
-        let usual = Scopes::default_request().intersect(&allowed);
-        let scope = if usual.is_empty() { allowed.clone() } else { usual };
-        let optional = allowed.difference(&scope);
+        let offered = registered.unwrap_or_else(|| scopes.defaults());
+        let usual = scopes.default_request().intersect(&offered);
+        let scope = if usual.is_empty() { offered.clone() } else { usual };
+        let optional = offered.difference(&scope);
         return Ok((scope, optional));
     }
-    // This server's `WWW-Authenticate` challenges name all scopes, so a client that has registered
-    // for fewer asks for more than it may have.
-    let scope = named.intersect(&allowed);
+    let scope = match (&client.kind, registered) {
+        // Challenges name all default scopes, so the client may ask for more than it may have.
+        (ClientKind::Preregistered, Some(allowed)) => named.intersect(&allowed),
+        _ => named,
+    };
     if scope.is_empty() {
         return Err(invalid("scope names nothing that the client has registered for"));
     }

@@ -319,7 +319,7 @@ impl Attempt<'_> {
             grant::gate_was_open(transaction, &grant.user_sub, checked_at).await?;
         }
         client::used(transaction, now, self.client).await?;
-        let scope = Scopes::known(&grant.scope);
+        let scope = self.server.settings().scopes.known(&grant.scope);
         let access_token = grant::mint(minter, &grant, &scope)?;
         let event = self
             .event(audit::Kind::TokenIssued, &grant.user_sub)

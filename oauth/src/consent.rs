@@ -117,15 +117,11 @@ pub async fn view(
         client_name: request.client_name,
         client_kind: request.client_kind,
         destination: redirect_uri::destination(&request.redirect_uri),
-        permissions: permissions(&request.scope),
-        optional: permissions(&asked.optional),
+        permissions: permissions(server, &request.scope),
+        optional: permissions(server, &asked.optional),
         resource: server.settings().public_url.mcp(),
         sign_in: server.provider().map(|provider| provider.texts(server.settings().things).consent),
     })
-}
-
-fn permission(scope: &'static str) -> Option<Permission> {
-    Some(Permission { scope, words: scope::describe(scope)?, writes: scope == scope::NOTES_WRITE })
 }
 
 /// Takes the user's decision. Only these values are read from the form: the decision is about the
@@ -190,6 +186,11 @@ async fn look(
 }
 
 /// Returns the permissions of a set of scopes, as pages show them.
-pub fn permissions(scope: &scope::Scopes) -> Vec<Permission> {
-    scope.iter().filter_map(permission).collect()
+pub fn permissions(server: &Server, scopes: &scope::Scopes) -> Vec<Permission> {
+    let permission = |scope: &scope::Scope| Permission {
+        scope: scope.name,
+        words: scope.words,
+        writes: scope.writes,
+    };
+    server.settings().scopes.of(scopes).map(permission).collect()
 }

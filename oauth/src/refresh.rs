@@ -135,7 +135,7 @@ pub async fn rotate(
         .ok_or(RefreshError::InvalidGrant("it is not one of ours"))?;
     resource::check(&server.settings().public_url, rotation.resource.iter().copied())?;
     let wanted = match rotation.scope {
-        Some(scope) => Scopes::parse(scope)?,
+        Some(scope) => server.settings().scopes.parse(scope)?,
         None => Scopes::default(),
     };
     let exchange = Exchange { server, client, presented, wanted, request: rotation.request };
@@ -233,11 +233,16 @@ impl Exchange<'_> {
             Err(RefreshError::InvalidGrant(why))
         } else if !self.client.may_refresh {
             Err(RefreshError::InvalidGrant("the client may not refresh"))
-        } else if !self.wanted.is_subset(&Scopes::known(&grant.scope)) {
+        } else if !self.wanted.is_subset(&self.granted(&grant)) {
             Err(RefreshError::ScopeExceeded)
         } else {
             Ok(grant)
         }
+    }
+
+    /// The granted scopes that this version still knows.
+    fn granted(&self, grant: &oauth_grants::Model) -> Scopes {
+        self.server.settings().scopes.known(&grant.scope)
     }
 
     /// Checks the access policy for the user. The identity provider is asked again every
@@ -338,8 +343,7 @@ impl Exchange<'_> {
             }
             Case::Replay => return self.replay(transaction, &grant, now).await,
         };
-        let scope =
-            if self.wanted.is_empty() { Scopes::known(&grant.scope) } else { self.wanted.clone() };
+        let scope = if self.wanted.is_empty() { self.granted(&grant) } else { self.wanted.clone() };
         let access_token = grant::mint(minter, &grant, &scope)?;
         let event = self.event(kind, &grant).detail(scope.to_string());
         audit::write(&transaction, now, &event).await?;

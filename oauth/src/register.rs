@@ -122,7 +122,10 @@ pub async fn register(
     body: &[u8],
     request: &RequestInfo,
 ) -> Result<Registered, RegisterError> {
-    let metadata = parse(body, &server.settings().redirect_schemes)?;
+    let mut metadata = parse(body, &server.settings().redirect_schemes)?;
+    let scopes = server.settings().scopes;
+    let known = metadata.scope.map(|scope| scopes.keep(&scope));
+    metadata.scope = known.filter(|scope| !scope.is_empty());
     let id = new_client_id();
     let secret = (metadata.method != Method::None).then(PlainClientSecret::generate);
     let now = server.clock().now();
@@ -159,7 +162,7 @@ pub async fn register(
         },
         response_types: ["code"],
         token_endpoint_auth_method: metadata.method,
-        scope: metadata.scope.unwrap_or_else(Scopes::all),
+        scope: metadata.scope.unwrap_or_else(|| scopes.defaults()),
     })
 }
 
@@ -192,7 +195,7 @@ fn parse(body: &[u8], schemes: &Schemes) -> Result<Metadata, RegisterError> {
         client_name: DisplayName::sanitize(text(&object, "client_name")?.unwrap_or_default()),
         // A `scope` without any known scope is treated as absent: the client may have been written
         // for several servers, and requests what it needs in the authorization request.
-        scope: text(&object, "scope")?.map(Scopes::known).filter(|it| !it.is_empty()),
+        scope: text(&object, "scope")?.map(Scopes::named).filter(|it| !it.is_empty()),
     })
 }
 
@@ -354,7 +357,7 @@ mod tests {
         });
         let metadata = parsed(&vs_code).unwrap();
         assert_eq!(metadata.redirect_uris.len(), 3);
-        assert_eq!(metadata.scope, Some(Scopes::all()));
+        assert_eq!(metadata.scope, Some(Scopes::named("notes:read notes:write")));
     }
 
     #[test]

@@ -26,6 +26,7 @@ use crate::{
     redirect_uri::Schemes,
     redis,
     revoked::RevokedGrants,
+    scope::ScopeList,
     signing_keys::SigningKeys,
 };
 
@@ -34,10 +35,10 @@ use crate::{
 pub struct Settings {
     /// The issuer.
     pub public_url: PublicUrl,
-    /// The name of the program, for user agents.
-    pub program: &'static str,
     /// What users keep here, in the plural, such as `notes`.
     pub things: &'static str,
+    /// The scopes of the product.
+    pub scopes: ScopeList,
     /// The identity providers ([`crate::login::providers`]). Users sign in with the first one.
     pub providers: Vec<Arc<dyn IdentityProvider>>,
     /// The keys that encrypt stored tokens of users at identity providers.

@@ -30,7 +30,7 @@ use oauth::{
     pkce::{Challenge, Verifier},
     redirect_uri::Schemes,
     refresh, register,
-    scope::Scopes,
+    scope::{Scope, ScopeList, Scopes},
 };
 use platform::{
     clock::{Clock, MockClock},
@@ -140,13 +140,16 @@ struct World {
     _data: TempDir,
 }
 
+const SCOPES: &[Scope] = &[Scope::reads("things:read", "Read your things")];
+
 impl World {
     async fn with(policy: AccessPolicy) -> Self {
         let data = TempDir::new().unwrap();
         let url = format!("sqlite:{}", data.path().join("oauth.db").display());
-        let database = DatabaseSettings { url: Secret::new(url), max_connections: 2 };
+        let database =
+            DatabaseSettings { url: Secret::new(url), max_connections: 2, program: "test" };
         let db = db::connect(&database).await.unwrap();
-        migration::migrate(&db.schema_connection().await.unwrap()).await.unwrap();
+        migration::Schema::base().migrate(&db.schema_connection().await.unwrap()).await.unwrap();
 
         let beginning = chrono::DateTime::from_timestamp(1_700_000_000, 0).unwrap();
         let clock: Arc<dyn Clock> = Arc::new(MockClock::at(beginning));
@@ -154,6 +157,8 @@ impl World {
         let company = Arc::new(Company { policy, revoked: Mutex::default() });
         let secret = Secret::new("the signing secret of these tests");
         let settings = Settings {
+            things: "things",
+            scopes: ScopeList(SCOPES),
             public_url: public_url.clone(),
             providers: vec![Arc::clone(&company) as _],
             data_keys: DataKeys::new(&[], std::slice::from_ref(&secret)),
@@ -166,8 +171,13 @@ impl World {
             audit_retention: Duration::from_hours(24),
             ended_grant_retention: Duration::from_hours(24),
         };
-        let fetcher =
-            Fetcher::new(Arc::new(SystemResolver), None, Proxies::default(), public_url.as_str());
+        let fetcher = Fetcher::new(
+            Arc::new(SystemResolver),
+            None,
+            Proxies::default(),
+            "test",
+            public_url.as_str(),
+        );
         let parts = Parts {
             db,
             bus: mcp::Stores::in_memory(Duration::from_hours(1)).bus,

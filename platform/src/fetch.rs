@@ -254,18 +254,19 @@ pub struct Answer {
 
 impl Fetcher {
     /// Creates a fetcher. It trusts the certificates of the system, or `roots` if given, and sends
-    /// `public_url` in its `User-Agent`.
+    /// `public_url` in its `User-Agent`, after the name of the program.
     pub fn new(
         resolver: Arc<dyn Resolver>,
         roots: Option<Arc<[u8]>>,
         proxies: Proxies,
+        program: &str,
         public_url: &str,
     ) -> Self {
         Self {
             resolver,
             roots,
             proxies,
-            user_agent: format!("notes-mcp/{} (+{public_url})", env!("CARGO_PKG_VERSION")),
+            user_agent: format!("{program}/{} (+{public_url})", env!("CARGO_PKG_VERSION")),
             direct: OnceLock::new(),
             through_proxy: OnceLock::new(),
         }

@@ -1,6 +1,6 @@
 //! A token that may only read cannot write, and its client learns what to ask for.
 
-use oauth::scope::NOTES_READ;
+use notes::scopes::READ;
 use serde_json::json;
 use tests::{client::Answer, cluster::Cluster, schema::Revision};
 
@@ -23,7 +23,7 @@ fn is_challenged(answer: &Answer, origin: &str) {
 async fn a_call_beyond_the_token_is_challenged_in_both_eras() {
     let cluster = Cluster::embedded().await;
     let web = cluster.web(0);
-    let reader = cluster.token_for("ada", &[NOTES_READ]).await;
+    let reader = cluster.token_for("ada", &[READ]).await;
     let note = json!({ "title": "Not mine to write", "body": "" });
 
     let modern = web.modern(&reader);
@@ -63,7 +63,7 @@ async fn an_answer_with_a_narrower_token_lets_no_call_go_on() {
     let mut stream = writer.open("tools/call", delete).await;
     let question = stream.expect("elicitation/create").await;
 
-    let reader = writer.presented_with(cluster.token_for("ada", &[NOTES_READ]).await);
+    let reader = writer.presented_with(cluster.token_for("ada", &[READ]).await);
     let yes = json!({ "action": "accept", "content": { "confirm": true } });
     assert_eq!(reader.respond(&question, yes).await, 202);
     let answer = stream.message().await;

@@ -155,7 +155,7 @@ async fn metrics_are_private_and_on_the_public_port_only_with_the_token() {
     assert_eq!(page.status, 200);
     assert!(page.header("content-type").starts_with("text/plain; version=0.0.4"));
     assert_eq!(page.header("cache-control"), "no-store");
-    assert!(page.text().contains("notes_build_info{"));
+    assert!(page.text().contains("build_info{"));
 
     let closed = tests::cluster::Cluster::embedded().await;
     let asked = closed.web(0).request(Method::GET, "/metrics").bearer_auth(TOKEN);

@@ -4,7 +4,8 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use app::{App, Dependencies, config::Config, metrics};
 use mcp::{Engine, Stores, UserId, store::redis::Connection};
-use oauth::{access_token::NewToken, scope};
+use notes::scopes::{READ, WRITE};
+use oauth::access_token::NewToken;
 use platform::clock::{Clock, MockClock, SystemClock};
 use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -307,7 +308,7 @@ impl Cluster {
 
     /// Mints an access token with all scopes.
     pub async fn token(&self, user: &str) -> String {
-        self.token_for(user, scope::ALL).await
+        self.token_for(user, &[READ, WRITE]).await
     }
 
     /// Mints an access token with these scopes.
@@ -317,7 +318,7 @@ impl Cluster {
 
     /// Mints an access token with all scopes and this lifetime.
     pub async fn brief_token(&self, user: &str, ttl: Duration) -> String {
-        self.mint(user, scope::ALL, Some(ttl)).await
+        self.mint(user, &[READ, WRITE], Some(ttl)).await
     }
 
     async fn mint(&self, user: &str, scopes: &[&str], ttl: Option<Duration>) -> String {

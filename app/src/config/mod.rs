@@ -166,8 +166,8 @@ impl Config {
     pub(crate) fn oauth(&self) -> oauth::Settings {
         oauth::Settings {
             public_url: self.public_url.clone(),
-            program: self.product.brand().program,
             things: self.product.brand().things,
+            scopes: self.product.scopes(),
             providers: self.providers(),
             data_keys: self.data_keys.clone(),
             redirect_schemes: self.redirect_schemes.clone(),
@@ -187,7 +187,6 @@ impl Config {
         login::providers(&ProviderSettings {
             public_url: self.public_url.clone(),
             program: self.product.brand().program,
-            things: self.product.brand().things,
             is_private: self.mode == Mode::Embedded
                 && self.public_url.is_loopback()
                 && self.host.is_loopback(),
@@ -301,7 +300,9 @@ impl Config {
         let data_keys = reader.parse(DATA_KEYS, data_keys).unwrap_or_default();
         let redirect_schemes = reader.parse(REDIRECT_SCHEMES, schemes).unwrap_or_default();
         let clients = reader
-            .parse(OAUTH_CLIENTS, |text| client::parse_preregistered(text, &redirect_schemes))
+            .parse(OAUTH_CLIENTS, |text| {
+                client::parse_preregistered(text, &redirect_schemes, product.scopes())
+            })
             .unwrap_or_default();
         let client_documents = reader.parse(CLIENT_METADATA_DOCUMENTS, switch).unwrap_or(true);
         let known_documents = reader
@@ -366,7 +367,11 @@ impl Config {
                 port,
                 allowed_origins,
                 data_dir,
-                database: DatabaseSettings { url, max_connections },
+                database: DatabaseSettings {
+                    url,
+                    max_connections,
+                    program: product.brand().program,
+                },
                 redis,
                 jwt_signing_secret,
                 previous_signing_secrets: signing_secrets.collect(),

@@ -457,7 +457,7 @@ pub const OTEL_TRACES_SAMPLER_ARG: Variable = Variable {
 /// The commit of the running version.
 pub const RENDER_GIT_COMMIT: Variable = Variable {
     name: "RENDER_GIT_COMMIT",
-    meaning: "The commit of the running version, for the metric notes_build_info and the deploy \
+    meaning: "The commit of the running version, for the metric build_info and the deploy \
               marks in dashboards. Render sets it.",
     default: "",
 };

@@ -9,7 +9,7 @@ use oauth::{
     consent::{self, ConsentError, Decision, Next},
     login::{FinishedLogin, StartedLogin},
     redirect_uri::Destination,
-    scope::{self, Scopes},
+    scope::Scopes,
 };
 
 use crate::world::{VERIFIER, World, approve, good, query, request};
@@ -35,13 +35,13 @@ async fn the_page_says_who_asks_for_what() {
 async fn the_person_decides_what_a_client_gets_that_does_not_say_what_it_needs() {
     let world = World::new().await;
     let client = world.client(&["http://localhost/cb"]).await;
-    let write: Scopes = [scope::NOTES_WRITE].into_iter().collect();
+    let write = Scopes::named(notes::scopes::WRITE);
     for (asked, added, granted) in [
-        (None, Scopes::default(), Scopes::default_request()),
-        (None, write.clone(), Scopes::all()),
-        (Some("openid offline_access"), write.clone(), Scopes::all()),
+        (None, Scopes::default(), notes::product().scopes().default_request()),
+        (None, write.clone(), notes::product().scopes().all()),
+        (Some("openid offline_access"), write.clone(), notes::product().scopes().all()),
         // A client that names its scopes is offered no others.
-        (Some("notes:read"), write, Scopes::default_request()),
+        (Some("notes:read"), write, notes::product().scopes().default_request()),
     ] {
         let mut request_of = good(&client, "http://localhost/cb");
         request_of.retain(|(name, _)| name != "scope");
@@ -51,8 +51,8 @@ async fn the_person_decides_what_a_client_gets_that_does_not_say_what_it_needs()
         let scopes = |permissions: &[consent::Permission]| -> Vec<_> {
             permissions.iter().map(|it| it.scope).collect()
         };
-        let offered = if asked == Some("notes:read") { vec![] } else { vec![scope::NOTES_WRITE] };
-        assert_eq!(scopes(&view.permissions), [scope::NOTES_READ], "{asked:?}");
+        let offered = if asked == Some("notes:read") { vec![] } else { vec![notes::scopes::WRITE] };
+        assert_eq!(scopes(&view.permissions), [notes::scopes::READ], "{asked:?}");
         assert_eq!(scopes(&view.optional), offered, "{asked:?}");
 
         let Next::ToSignIn(StartedLogin { state, nonce, .. }) =

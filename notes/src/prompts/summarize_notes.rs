@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 
 use mcp::{Call, Completion, Prompt, PromptMessage, PromptResult, ToolError};
-use oauth::scope;
 use platform::{plain, quoted};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
-    State,
+    State, scopes,
     store::{self, PageSize, Words},
     tools::failed,
 };
@@ -27,7 +26,7 @@ impl Prompt<State> for SummarizeNotes {
     const NAME: &'static str = "summarize_notes";
     const TITLE: &'static str = "Summarize my notes";
     const DESCRIPTION: &'static str = "Summarizes what the user's notes say about a subject.";
-    const SCOPE: &'static str = scope::NOTES_READ;
+    const SCOPE: &'static str = scopes::READ;
     type Arguments = Arguments;
 
     async fn get(

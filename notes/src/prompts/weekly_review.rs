@@ -2,13 +2,12 @@
 
 use chrono::Days;
 use mcp::{Call, Prompt, PromptMessage, PromptResult, ToolError};
-use oauth::scope;
 use platform::plain;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
-    State,
+    State, scopes,
     store::{self, Listing, MAX_PAGE, PageSize},
     tools::failed,
 };
@@ -30,7 +29,7 @@ impl Prompt<State> for WeeklyReview {
     const TITLE: &'static str = "Weekly review";
     const DESCRIPTION: &'static str = "Goes through the notes that the user wrote in the last seven \
         days.";
-    const SCOPE: &'static str = scope::NOTES_READ;
+    const SCOPE: &'static str = scopes::READ;
     type Arguments = Arguments;
 
     async fn get(

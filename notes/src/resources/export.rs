@@ -4,9 +4,8 @@ use app::downloads::DownloadError;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use entity::DownloadId;
 use mcp::{Call, MatchedUri, Resource, ResourceContents, ToolError};
-use oauth::scope;
 
-use crate::{State, exports::MAX_RESOURCE_BYTES};
+use crate::{State, exports::MAX_RESOURCE_BYTES, scopes};
 
 pub(super) struct ExportById;
 
@@ -17,7 +16,7 @@ impl Resource<State> for ExportById {
     const DESCRIPTION: &'static str = "A file that notes_export has made, for an hour and up to 2 MB. Larger ones have to be \
          downloaded.";
     const MIME_TYPE: &'static str = "application/octet-stream";
-    const SCOPE: &'static str = scope::NOTES_READ;
+    const SCOPE: &'static str = scopes::READ;
 
     async fn read(
         &self,

@@ -4,10 +4,9 @@ use mcp::{
     Annotations, Call, Completion, MatchedUri, Resource, ResourceContents, ResourceEntry,
     ResourcePage, ToolError,
 };
-use oauth::scope;
 
 use crate::{
-    State,
+    State, scopes,
     store::{self, Cursor, NoteSummary, NotesError},
     tools::failed,
     uris,
@@ -23,7 +22,7 @@ impl Resource<State> for NoteById {
     const TITLE: &'static str = "A note";
     const DESCRIPTION: &'static str = "One note of the user, with its title, tags and text.";
     const MIME_TYPE: &'static str = MIME_TYPE;
-    const SCOPE: &'static str = scope::NOTES_READ;
+    const SCOPE: &'static str = scopes::READ;
 
     async fn list(
         &self,

@@ -1,10 +1,9 @@
 //! `notes://recent`: the newest notes, as one Markdown document.
 
 use mcp::{Call, MatchedUri, Resource, ResourceContents, ToolError};
-use oauth::scope;
 
 use crate::{
-    State,
+    State, scopes,
     store::{self, Listing, NoteSummary},
     tools::failed,
     uris,
@@ -19,7 +18,7 @@ impl Resource<State> for RecentNotes {
     const DESCRIPTION: &'static str =
         "The newest notes of the user, with the beginning of each and links to the whole.";
     const MIME_TYPE: &'static str = "text/markdown";
-    const SCOPE: &'static str = scope::NOTES_READ;
+    const SCOPE: &'static str = scopes::READ;
 
     async fn read(
         &self,

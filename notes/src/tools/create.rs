@@ -1,13 +1,12 @@
 //! `notes_create`: keeps a new note.
 
 use mcp::{Call, Tool, ToolAnnotations, ToolError};
-use oauth::scope;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::failed;
 use crate::{
-    State,
+    State, scopes,
     store::{self, Body, Draft, Note, Tags, Title},
 };
 
@@ -27,7 +26,7 @@ impl Tool<State> for CreateNote {
     const TITLE: &'static str = "Create a note";
     const DESCRIPTION: &'static str = "Creates a note for the user and returns it with its id. \
         Search first: if a note on the subject exists, update that one instead.";
-    const SCOPE: &'static str = scope::NOTES_WRITE;
+    const SCOPE: &'static str = scopes::WRITE;
     const ANNOTATIONS: ToolAnnotations = ToolAnnotations::ADDITIVE;
     type Input = Input;
     type Output = Note;

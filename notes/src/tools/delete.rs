@@ -2,14 +2,13 @@
 
 use crate::note_id::NoteId;
 use mcp::{Call, Capability, Elicited, Tool, ToolAnnotations, ToolError};
-use oauth::scope;
 use platform::quoted;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::failed_for;
 use crate::{
-    State,
+    State, scopes,
     store::{self, NoteRef},
 };
 
@@ -47,7 +46,7 @@ impl Tool<State> for DeleteNote {
     const TITLE: &'static str = "Delete a note";
     const DESCRIPTION: &'static str = "Deletes one of the user's notes for good. Where the client \
         can ask, the user is asked first and may refuse; `deleted` says what happened.";
-    const SCOPE: &'static str = scope::NOTES_WRITE;
+    const SCOPE: &'static str = scopes::WRITE;
     const ANNOTATIONS: ToolAnnotations = ToolAnnotations::DESTRUCTIVE;
     type Input = Input;
     type Output = Output;

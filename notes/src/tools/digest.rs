@@ -15,7 +15,6 @@ use mcp::{
     Call, Capability, Question, RunMode, SampleRequest, Tool, ToolAnnotations, ToolError,
     job::Child,
 };
-use oauth::scope;
 use platform::counted;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -23,7 +22,7 @@ use serde_json::{json, value::RawValue};
 
 use super::{retry, to_f64};
 use crate::{
-    State,
+    State, scopes,
     store::{self, Note, NoteRef, Tag},
 };
 
@@ -101,7 +100,7 @@ impl Tool<State> for DigestNotes {
         with a tag, the newest first, by means of the client's model (sampling) or of one that the \
         server's operator has configured. For up to 20 notes use notes_summarize. It runs as a job: \
         if the answer takes too long, ask jobs_list for it later instead of calling again.";
-    const SCOPE: &'static str = scope::NOTES_READ;
+    const SCOPE: &'static str = scopes::READ;
     const ANNOTATIONS: ToolAnnotations = ToolAnnotations::READ_ONLY;
     const RUN: RunMode = RunMode::Job { timeout: TIMEOUT, attempts: ATTEMPTS };
     type Input = Input;

@@ -11,7 +11,6 @@ use mcp::{
     Call, CallToolResult, Content, ResourceEntry, RunMode, Tool, ToolAnnotations, ToolError,
     ToolOutput,
 };
-use oauth::scope;
 use platform::{counted, db::Failure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -21,6 +20,7 @@ use super::{retry, to_f64};
 use crate::{
     State,
     exports::{self, ExportError, Format},
+    scopes,
     store::{self, Tag},
 };
 
@@ -103,7 +103,7 @@ impl Tool<State> for ExportNotes {
         one JSON document or one Markdown document. Returns an address from which it can be \
         downloaded for an hour; show it to the user. It runs as a job: if the answer takes too \
         long, ask jobs_list for it later instead of calling again.";
-    const SCOPE: &'static str = scope::NOTES_READ;
+    const SCOPE: &'static str = scopes::READ;
     const ANNOTATIONS: ToolAnnotations = ToolAnnotations::READ_ONLY;
     const RUN: RunMode = RunMode::Job { timeout: TIMEOUT, attempts: ATTEMPTS };
     type Input = Input;

@@ -1,13 +1,12 @@
 //! `notes_get`: one note, whole.
 
 use mcp::{Call, Tool, ToolAnnotations, ToolError};
-use oauth::scope;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::failed_for;
 use crate::{
-    State,
+    State, scopes,
     store::{self, Note, NoteRef},
 };
 
@@ -25,7 +24,7 @@ impl Tool<State> for GetNote {
     const TITLE: &'static str = "Read a note";
     const DESCRIPTION: &'static str = "Returns one of the user's notes in full, with title, body, \
         tags and times.";
-    const SCOPE: &'static str = scope::NOTES_READ;
+    const SCOPE: &'static str = scopes::READ;
     const ANNOTATIONS: ToolAnnotations = ToolAnnotations::READ_ONLY;
     type Input = Input;
     type Output = Note;

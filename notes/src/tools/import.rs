@@ -8,12 +8,8 @@ use std::time::Duration;
 
 use app::downloads::{Download, DownloadError};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use jobs::CheckpointError;
-use mcp::{
-    Call, Capability, Elicited, RunMode, Tool, ToolAnnotations, ToolError,
-    job::{JobId, Superseded},
-};
-use oauth::{limits, scope};
+use mcp::{Call, Capability, Elicited, RunMode, Tool, ToolAnnotations, ToolError};
+use oauth::limits;
 use platform::{
     counted,
     db::{self, Failure},
@@ -26,7 +22,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{retry, to_f64};
 use crate::{
-    State, exports,
+    State, exports, scopes,
     store::{
         NotesError,
         import::{BATCH_NOTES, Conflict, Ids, Import},
@@ -143,7 +139,7 @@ impl Tool<State> for ImportNotes {
         as text, 32 MB unpacked). What a note has no place for stays in its text and is named in \
         `warnings`. It runs as a job: if the answer takes too long, ask jobs_list for it later \
         instead of calling again.";
-    const SCOPE: &'static str = scope::NOTES_WRITE;
+    const SCOPE: &'static str = scopes::WRITE;
     const ANNOTATIONS: ToolAnnotations = ToolAnnotations {
         read_only_hint: Some(false),
         destructive_hint: Some(true),
@@ -249,9 +245,7 @@ async fn batch(
     checkpoint.created += written.created;
     checkpoint.replaced += written.replaced.len();
     checkpoint.skipped += written.skipped;
-    if let Some((job, attempt)) = call.attempt() {
-        keep(&transaction, job, attempt, &checkpoint).await?;
-    }
+    jobs::checkpoint_of(call, &transaction, &checkpoint).await?;
     transaction.commit().await.map_err(|it| failed(it.into()))?;
     if written.created > 0 || !written.replaced.is_empty() {
         state.many_notes_changed(call.user(), &written.replaced).await;
@@ -272,22 +266,6 @@ fn full(import: &Import, checkpoint: &Checkpoint, used: &Used) -> ToolError {
         quoted(import.title(checkpoint.next)),
         if left == 1 { "was" } else { "were" }
     ))
-}
-
-async fn keep(
-    db: &db::Transaction,
-    job: &JobId,
-    attempt: u32,
-    checkpoint: &Checkpoint,
-) -> Result<(), ToolError> {
-    let checkpoint = serde_json::to_value(checkpoint).map_err(ToolError::internal)?;
-    jobs::checkpoint(db, job, attempt, &checkpoint).await.map_err(|error| match error {
-        CheckpointError::Superseded => Superseded.into(),
-        CheckpointError::Failed(error) => {
-            retry(error.into(), "The notes cannot be written at the moment.")
-        }
-        error @ CheckpointError::TooLarge { .. } => ToolError::internal(error),
-    })
 }
 
 /// What the ids of new notes follow from: the same in every attempt.

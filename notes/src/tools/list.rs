@@ -1,13 +1,12 @@
 //! `notes_list`: the newest notes, page by page.
 
 use mcp::{Call, Tool, ToolAnnotations, ToolError};
-use oauth::scope;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::failed;
 use crate::{
-    State,
+    State, scopes,
     store::{self, Cursor, Listing, Page, PageSize, Tag},
 };
 
@@ -30,7 +29,7 @@ impl Tool<State> for ListNotes {
     const DESCRIPTION: &'static str = "Lists the user's notes, newest first, with the beginning of \
         each. For the next page call it again with `next_cursor`. To find notes on a subject use \
         notes_search.";
-    const SCOPE: &'static str = scope::NOTES_READ;
+    const SCOPE: &'static str = scopes::READ;
     const ANNOTATIONS: ToolAnnotations = ToolAnnotations::READ_ONLY;
     type Input = Input;
     type Output = Page;

@@ -9,9 +9,6 @@ mod digest;
 mod export;
 mod get;
 mod import;
-mod jobs_cancel;
-mod jobs_get;
-mod jobs_list;
 mod list;
 mod search;
 mod summarize;
@@ -41,9 +38,6 @@ pub const ALL: &[&dyn AnyTool<State>] = &[
     &digest::DigestNotes,
     &import::ImportNotes,
     &export::ExportNotes,
-    &jobs_list::ListJobs,
-    &jobs_get::GetJob,
-    &jobs_cancel::CancelJob,
 ];
 
 /// A count as progress has it.

@@ -1,13 +1,12 @@
 //! `notes_search`: full-text search.
 
 use mcp::{Call, Tool, ToolAnnotations, ToolError};
-use oauth::scope;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::failed;
 use crate::{
-    State,
+    State, scopes,
     store::{self, Hits, PageSize, Words},
 };
 
@@ -28,7 +27,7 @@ impl Tool<State> for SearchNotes {
     const TITLE: &'static str = "Search notes";
     const DESCRIPTION: &'static str = "Searches titles, bodies and tags of the user's notes, best \
         match first, with the matching passages. Read a whole note with notes_get.";
-    const SCOPE: &'static str = scope::NOTES_READ;
+    const SCOPE: &'static str = scopes::READ;
     const ANNOTATIONS: ToolAnnotations = ToolAnnotations::READ_ONLY;
     type Input = Input;
     type Output = Hits;

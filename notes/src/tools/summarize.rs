@@ -2,14 +2,13 @@
 
 use crate::note_id::NoteId;
 use mcp::{Call, SampleRequest, Tool, ToolAnnotations, ToolError};
-use oauth::scope;
 use platform::quoted;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{failed, failed_for, to_f64};
 use crate::{
-    State,
+    State, scopes,
     store::{self, Listing, Note, NoteRef, PageSize, Tag, Words},
 };
 
@@ -66,7 +65,7 @@ impl Tool<State> for SummarizeNotes {
     const DESCRIPTION: &'static str = "Summarizes up to 20 of the user's notes by means of the \
         client's model (sampling). If the client has no sampling, read the notes with notes_get and \
         summarize them yourself.";
-    const SCOPE: &'static str = scope::NOTES_READ;
+    const SCOPE: &'static str = scopes::READ;
     const ANNOTATIONS: ToolAnnotations = ToolAnnotations::READ_ONLY;
     type Input = Input;
     type Output = Output;

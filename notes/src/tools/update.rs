@@ -1,13 +1,12 @@
 //! `notes_update`: changes parts of a note.
 
 use mcp::{Call, Tool, ToolAnnotations, ToolError};
-use oauth::scope;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::failed_for;
 use crate::{
-    State,
+    State, scopes,
     store::{self, Body, Changes, Note, NoteRef, Tags, Title},
 };
 
@@ -29,7 +28,7 @@ impl Tool<State> for UpdateNote {
     const DESCRIPTION: &'static str = "Changes a note and returns it. What you leave out (or \
         send as null or empty text) stays as it is; `body` and `tags` replace the old ones as a \
         whole, so read the note first.";
-    const SCOPE: &'static str = scope::NOTES_WRITE;
+    const SCOPE: &'static str = scopes::WRITE;
     const ANNOTATIONS: ToolAnnotations = ToolAnnotations::DESTRUCTIVE;
     type Input = Input;
     type Output = Note;

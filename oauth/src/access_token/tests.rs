@@ -24,7 +24,9 @@ impl Forge {
     async fn new() -> Self {
         let directory = TempDir::new().unwrap();
         let url = Secret::new(format!("sqlite:{}/notes.db", directory.path().display()));
-        let db = db::connect(&DatabaseSettings { url, max_connections: 1 }).await.unwrap();
+        let db = db::connect(&DatabaseSettings { url, max_connections: 1, program: "test" })
+            .await
+            .unwrap();
         migration::Schema::base().migrate(&db.schema_connection().await.unwrap()).await.unwrap();
         let clock = Arc::new(MockClock::at(now()));
         let shared = || Arc::clone(&clock) as Arc<dyn Clock>;

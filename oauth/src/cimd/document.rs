@@ -114,7 +114,7 @@ pub(super) fn parse(
         may_refresh: has("grant_types", "refresh_token"),
         scope: given("scope")
             .and_then(Value::as_str)
-            .map(Scopes::known)
+            .map(Scopes::named)
             .filter(|it| !it.is_empty()),
     })
 }

@@ -34,7 +34,7 @@ use super::{
     display_name::DisplayName,
     metadata_url::{self, MetadataUrl},
     redirect_uri::{RedirectUri, Schemes},
-    scope::Scopes,
+    scope::{ScopeList, Scopes},
     token_format,
 };
 use crate::server::Server;
@@ -140,7 +140,11 @@ pub async fn used(
 
 /// Parses the preregistered clients of the configuration: a JSON array. An error names the entry
 /// and never quotes it, since it may contain a secret.
-pub fn parse_preregistered(text: &str, schemes: &Schemes) -> Result<Vec<Client>, String> {
+pub fn parse_preregistered(
+    text: &str,
+    schemes: &Schemes,
+    scopes: ScopeList,
+) -> Result<Vec<Client>, String> {
     const EXAMPLE: &str = "must be a JSON array of objects such as {\"client_id\": \"my-app\", \
          \"client_name\": \"My app\", \"redirect_uris\": [\"https://my-app.example/callback\"]}";
 
@@ -183,7 +187,7 @@ pub fn parse_preregistered(text: &str, schemes: &Schemes) -> Result<Vec<Client>,
         }
         let scope = entry
             .scope
-            .map(|it| Scopes::parse(&it))
+            .map(|text| scopes.parse(&text))
             .transpose()
             .map_err(|error| problem(&error.to_string()))?;
         // Not treated as absent: a typing error must not allow everything.
@@ -221,7 +225,7 @@ mod tests {
     const SECRET: &str = "a secret that an operator has chosen";
 
     fn parse(text: &str) -> Result<Vec<Client>, String> {
-        parse_preregistered(text, &Schemes::default())
+        parse_preregistered(text, &Schemes::default(), crate::scope::EXAMPLE)
     }
 
     fn app(secret: Option<&str>) -> Client {
@@ -268,7 +272,7 @@ mod tests {
             "scope": "openid notes:read", "redirect_uris": ["https://app.example.com/cb"]}]"#;
         let client = parse(nulls).unwrap().remove(0);
         assert_eq!(client.authentication, Authentication::None);
-        assert_eq!(client.scope, Some(Scopes::default_request()));
+        assert_eq!(client.scope, Some(Scopes::named("notes:read")));
 
         let uris = "\"redirect_uris\": [\"https://a.example.com/cb\"]";
         let a = format!("{{\"client_id\": \"a\", \"client_name\": \"A\", {uris}}}");

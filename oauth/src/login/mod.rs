@@ -75,6 +75,7 @@ mod tests {
         };
         let settings = |github: Option<&github::GitHubSettings>, is_private| ProviderSettings {
             public_url: PublicUrl::on_loopback(8080),
+            program: "test-mcp",
             is_private,
             proxies: Proxies::default(),
             github: github.cloned(),

@@ -9,6 +9,8 @@ use super::{github::GitHubSettings, policy::AccessPolicy};
 pub struct ProviderSettings {
     /// The public URL of this server, to which providers redirect.
     pub public_url: PublicUrl,
+    /// The name of the program, for the `User-Agent` of requests to providers.
+    pub program: &'static str,
     /// Whether the server runs on one machine for one user, so that the development sign-in, which
     /// accepts any name, is safe: `PUBLIC_URL` and the listener are loopback addresses.
     pub is_private: bool,

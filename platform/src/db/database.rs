@@ -28,6 +28,8 @@ pub struct DatabaseSettings {
     pub url: Secret,
     /// The size of the pool.
     pub max_connections: u32,
+    /// The name of the program, which Postgres shows for its connections.
+    pub program: &'static str,
 }
 
 /// The database of a service. Clones share its connections.
@@ -42,7 +44,7 @@ pub struct Database {
 
 /// Connects. Creates a SQLite file, with its directory, if it does not exist.
 pub async fn connect(settings: &DatabaseSettings) -> anyhow::Result<Database> {
-    let target = Target::parse(&settings.url)?;
+    let target = Target::parse(&settings.url, settings.program)?;
     target.prepare()?;
     let pool = Pool::new(target, settings.max_connections)?;
     pool.lease(None).await.context("could not connect to the database")?;

@@ -42,7 +42,7 @@ pub(super) enum Target {
 
 impl Target {
     /// Parses a URL. No error repeats any part of it, since it may contain a password.
-    pub(super) fn parse(url: &Secret) -> anyhow::Result<Self> {
+    pub(super) fn parse(url: &Secret, program: &str) -> anyhow::Result<Self> {
         let text = url.expose();
         if text.starts_with("sqlite:") {
             let options = SqliteConnectOptions::from_str(text)
@@ -53,7 +53,7 @@ impl Target {
         let options = PgConnectOptions::from_str(text).ok().context(
             "DATABASE_URL is not a valid Postgres URL. In a password, percent-encode / # ? @ and %",
         )?;
-        Ok(Self::Postgres(Box::new(postgres(options))))
+        Ok(Self::Postgres(Box::new(postgres(options, program))))
     }
 
     pub(super) fn backend(&self) -> DbBackend {
@@ -85,7 +85,7 @@ impl Target {
     }
 }
 
-fn postgres(options: PgConnectOptions) -> PgConnectOptions {
+fn postgres(options: PgConnectOptions, program: &str) -> PgConnectOptions {
     let timeouts = [
         ("statement_timeout", STATEMENT_TIMEOUT.as_millis().to_string()),
         (
@@ -97,7 +97,7 @@ fn postgres(options: PgConnectOptions) -> PgConnectOptions {
     let host = options.get_host().trim_start_matches('[').trim_end_matches(']').to_owned();
     options
         .host(&host)
-        .application_name("notes-mcp")
+        .application_name(program)
         .options(timeouts)
         .options(TCP_KEEPALIVES)
         .disable_statement_logging()
@@ -121,7 +121,7 @@ mod tests {
     fn both_names_of_the_postgres_scheme_are_taken() {
         for scheme in ["postgres", "postgresql"] {
             let url = Secret::new(format!("{scheme}://user:secret@[::1]:5433/notes"));
-            let target = Target::parse(&url).unwrap();
+            let target = Target::parse(&url, "test").unwrap();
             assert_eq!(target.backend(), DbBackend::Postgres, "{scheme}");
         }
     }
@@ -129,11 +129,13 @@ mod tests {
     #[test]
     fn a_url_that_cannot_be_parsed_is_not_repeated() {
         for url in ["postgres://user:se/cret@host/notes", "postgres://user:se#cret@host:x/notes"] {
-            if let Err(error) = Target::parse(&Secret::new(url)) {
+            if let Err(error) = Target::parse(&Secret::new(url), "test") {
                 assert!(!format!("{error:?} {error:#}").contains("cret"), "{error:?}");
             }
         }
-        assert!(Target::parse(&Secret::new("postgres://user:pass@host:port/notes")).is_err());
+        assert!(
+            Target::parse(&Secret::new("postgres://user:pass@host:port/notes"), "test").is_err()
+        );
     }
 
     #[test]
@@ -141,8 +143,8 @@ mod tests {
         let folder = tempfile::TempDir::new().unwrap();
         let path = folder.path().join("a?b").join("notes.db");
         let url = format!("sqlite://{}", path.display().to_string().replace('?', "%3F"));
-        Target::parse(&Secret::new(url)).unwrap().prepare().unwrap();
+        Target::parse(&Secret::new(url), "test").unwrap().prepare().unwrap();
         assert!(folder.path().join("a?b").is_dir());
-        Target::parse(&Secret::new("sqlite::memory:")).unwrap().prepare().unwrap();
+        Target::parse(&Secret::new("sqlite::memory:"), "test").unwrap().prepare().unwrap();
     }
 }

@@ -223,7 +223,7 @@ catalogue! {
     // The process
     UP: Gauge Count "dependency_up" ["dependency"]
         "Whether the database and Redis answered just now.";
-    BUILD_INFO: Gauge Count "notes_build_info" ["version", "revision"]
+    BUILD_INFO: Gauge Count "build_info" ["version", "revision"]
         "Always 1; the labels say what runs.";
     PANICS: Counter Count "panics_total" []
         "Panics. Each is a defect.";

@@ -109,7 +109,7 @@ where
     S: Subscriber + for<'span> LookupSpan<'span>,
 {
     tracing_opentelemetry::layer()
-        .with_tracer(provider.tracer("notes-mcp"))
+        .with_tracer(provider.tracer("requests"))
         .with_location(false)
         .with_threads(false)
         .with_target(false)
@@ -252,7 +252,7 @@ impl Client {
             .and_then(|builder| {
                 builder
                     .timeout(EXPORT_TIMEOUT)
-                    .user_agent(concat!("notes-mcp/", env!("CARGO_PKG_VERSION")))
+                    .user_agent(concat!("mcp-telemetry/", env!("CARGO_PKG_VERSION")))
                     .build()
             })
             .context("there is no HTTP client for traces")?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use oauth::scope::NOTES_READ;
+use notes::scopes::READ;
 use serde_json::{Value, json};
 use tests::{
     client::{Answer, Modern},
@@ -128,7 +128,7 @@ async fn a_job_needs_the_scope_of_its_own_tool_whatever_the_way(database: Databa
     let question = stream.until("elicitation/create").await;
     let id = newest(&writer).await["id"].clone();
 
-    let reading = cluster.token_for("ada", &[NOTES_READ]).await;
+    let reading = cluster.token_for("ada", &[READ]).await;
     let modern = web.modern(&reading);
     let legacy = session.presented_with(&reading);
     for tool in ["jobs_get", "jobs_cancel"] {

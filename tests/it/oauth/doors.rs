@@ -14,7 +14,6 @@ use mcp::{UserId, job::JobId};
 use notes::entity as note_rows;
 use oauth::{
     access_token::NewToken, account, audit::RequestInfo, client::ClientId, grant::Reason, revoke,
-    scope,
 };
 use sea_orm::{EntityTrait as _, PaginatorTrait as _, QueryFilter as _};
 use serde_json::json;
@@ -76,7 +75,7 @@ async fn open(stage: &mut Stage) -> Opened {
     let new = NewToken {
         user: person(),
         client: "command-line".to_owned(),
-        scopes: scope::ALL.iter().map(|&it| it.to_owned()).collect(),
+        scopes: notes::product().scopes().all().to_set(),
         session_id: "3fa85f64-5717-4562-b3fc-2c963f66afa6".to_owned(),
         signed_in_at: None,
         ttl: None,
@@ -241,7 +240,7 @@ async fn users_block_ends_everything() {
     let new = NewToken {
         user: person(),
         client: "command-line".to_owned(),
-        scopes: [scope::NOTES_READ.to_owned()].into(),
+        scopes: [notes::scopes::READ.to_owned()].into(),
         session_id: "3fa85f64-5717-4562-b3fc-2c963f66afa6".to_owned(),
         signed_in_at: None,
         ttl: None,

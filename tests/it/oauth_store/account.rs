@@ -3,7 +3,7 @@
 use entity::{oauth_grants, upstream_tokens, users};
 use mcp::Signal;
 use notes::entity as note_rows;
-use oauth::{account, audit::Kind, scope::Scopes};
+use oauth::{account, audit::Kind};
 use sea_orm::{
     ActiveModelTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, Set,
 };
@@ -40,7 +40,7 @@ async fn connected_apps_are_listed(world: World) {
     assert_eq!((newest.client.as_str(), oldest.client.as_str()), ("two", "one"));
     assert_eq!(newest.grant, second);
     assert_eq!(oldest.redirect_uri, REDIRECT_URI);
-    assert_eq!(oldest.scope, Scopes::all());
+    assert_eq!(oldest.scope, notes::product().scopes().all());
     assert_eq!(oldest.last_used_at, now);
     assert_eq!(now - oldest.connected_at, chrono::TimeDelta::hours(2));
     assert_eq!(now - newest.last_used_at, chrono::TimeDelta::hours(1));

@@ -10,7 +10,6 @@ use futures_util::future::join_all;
 use oauth::{
     access_token::{NewToken, TokenError},
     audit::{Kind, RequestInfo},
-    scope,
     signing_keys::{ABANDONED_AFTER, PREPUBLISHED, RETIRING_FOR, ROTATE_EVERY, SCHEDULED_AHEAD},
 };
 use platform::clock::Clock as _;
@@ -46,7 +45,7 @@ async fn token_for(app: &App, ttl: Option<Duration>) -> String {
     let new = NewToken {
         user: user("ada"),
         client: "an-app".to_owned(),
-        scopes: BTreeSet::from([scope::NOTES_READ.to_owned()]),
+        scopes: BTreeSet::from([notes::scopes::READ.to_owned()]),
         session_id: "a-session".to_owned(),
         signed_in_at: None,
         ttl,

@@ -26,7 +26,6 @@ use oauth::{
     login::users::{self, SignIn},
     pkce::{Challenge, Verifier},
     refresh::{RefreshError, Rotation},
-    scope::Scopes,
     token_format::PlainCode,
 };
 use sea_orm::{EntityTrait as _, PaginatorTrait as _, QueryFilter as _};
@@ -93,7 +92,7 @@ async fn agree(app: &App, client: &Client, person: &UserId) -> Issued {
         redirect_uri: REDIRECT_URI.to_owned(),
         redirect_uri_was_sent: true,
         challenge: Challenge::of(&verifier),
-        scope: Scopes::all(),
+        scope: notes::product().scopes().all(),
         user: person.clone(),
         auth_time: now,
         gate_checked_at: Some(now),

@@ -12,7 +12,6 @@ use oauth::{
     client::Client,
     grant::TokenSet,
     refresh::{RefreshError, Rotation, rotate},
-    scope::Scopes,
     token_format::PlainToken,
 };
 use sea_orm::{EntityTrait as _, QueryOrder as _};
@@ -60,7 +59,7 @@ async fn a_refresh_token_is_exchanged_for_its_successor(world: World) {
         world.clock.advance(hours(1));
         let tokens = refresh(app, &client_app, &token).await.unwrap();
         assert_eq!(grant_of(app, &tokens).await, grant);
-        assert_eq!(tokens.scope, Scopes::all());
+        assert_eq!(tokens.scope, notes::product().scopes().all());
         assert_ne!(refresh_token(&tokens), token);
         token = refresh_token(&tokens);
         let row = row(app, grant).await;
@@ -256,7 +255,7 @@ async fn what_is_refused_rotates_nothing(world: World) {
     let token = refresh_token(&narrow);
     let whole =
         refresh_for(app, &client_app, &token, Some("notes:read notes:write")).await.unwrap();
-    assert_eq!(whole.scope, Scopes::all());
+    assert_eq!(whole.scope, notes::product().scopes().all());
     assert!(is_accepted(app, &tokens).await, "nothing was revoked");
 }
 

@@ -4,10 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use app::App;
 use entity::oauth_signing_keys::{COLUMN, Column, Entity, State};
-use oauth::{
-    access_token::{NewToken, TokenError},
-    scope,
-};
+use oauth::access_token::{NewToken, TokenError};
 use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, sea_query::Expr};
 use tests::eventually;
 
@@ -27,7 +24,7 @@ async fn token(app: &App) -> String {
     let new = NewToken {
         user: user("ada"),
         client: "a-client".to_owned(),
-        scopes: BTreeSet::from([scope::NOTES_READ.to_owned()]),
+        scopes: BTreeSet::from([notes::scopes::READ.to_owned()]),
         session_id: "a-session".to_owned(),
         signed_in_at: None,
         ttl: None,

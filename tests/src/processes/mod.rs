@@ -21,7 +21,8 @@ use std::{
 
 use app::{App, config::Config};
 use mcp::{Stores, UserId};
-use oauth::{access_token::NewToken, scope};
+use notes::scopes::{READ, WRITE};
+use oauth::access_token::NewToken;
 use platform::clock::SystemClock;
 use rand::RngExt as _;
 use reqwest::Method;
@@ -364,7 +365,7 @@ impl Fleet {
 
     /// Mints an access token with all scopes.
     pub async fn token(&self, user: &str) -> String {
-        self.token_for(user, scope::ALL).await
+        self.token_for(user, &[READ, WRITE]).await
     }
 
     /// Mints an access token with these scopes.

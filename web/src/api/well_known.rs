@@ -3,7 +3,6 @@
 #![expect(clippy::unused_async, reason = "poem-openapi requires async endpoints")]
 
 use app::App;
-use oauth::scope;
 use poem::{Request, web::Data};
 use poem_openapi::{ApiResponse, Object, OpenApi, Tags, payload::Json, types::ParseFromJSON as _};
 
@@ -110,7 +109,14 @@ impl WellKnown {
         let document = ProtectedResource {
             resource,
             authorization_servers: vec![public_url.to_string()],
-            scopes_supported: scope::ALL.iter().map(ToString::to_string).collect(),
+            scopes_supported: self
+                .app
+                .product()
+                .scopes()
+                .defaults()
+                .iter()
+                .map(str::to_owned)
+                .collect(),
             bearer_methods_supported: vec!["header".to_owned()],
             resource_name: self.app.product().brand().program.to_owned(),
             resource_documentation: format!("{public_url}/"),

@@ -113,6 +113,8 @@ pub(crate) async fn run(product: Product) -> ExitCode {
 fn parse(product: &Product) -> Result<Arguments, clap::Error> {
     let brand = product.brand();
     let command = Arguments::command().name(brand.program).version(brand.version);
+    let command =
+        command.mut_subcommand("token", |token| token::with_scopes(token, product.scopes()));
     let command = command.about(format!("An MCP server for {}", brand.things));
     Arguments::from_arg_matches(&command.try_get_matches()?)
 }

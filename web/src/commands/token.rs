@@ -12,7 +12,7 @@ use clap::Args;
 use oauth::{
     access_token::{MAX_TTL, NewToken},
     login::users,
-    scope,
+    scope::{Scope, ScopeList},
 };
 use platform::terminal::say;
 
@@ -24,13 +24,24 @@ pub(crate) struct Options {
     /// The user: a short name such as `me`, or a full identity such as `github:1234567`
     #[arg(long, value_name = "NAME", value_parser = identity)]
     user: mcp::UserId,
-    /// The granted scopes, separated by spaces: notes:read (read notes), notes:write (create,
-    /// change and delete notes)
-    #[arg(long, value_name = "SCOPES", default_value = "notes:read notes:write", value_parser = scopes)]
-    scope: Scopes,
+    // Its help, default and parser depend on the product: see `with_scopes`.
+    #[arg(long, value_name = "SCOPES")]
+    scope: String,
     /// The lifetime: a number with s, m or h; at most 24h
     #[arg(long, value_name = "TIME", default_value = "12h", value_parser = duration)]
     ttl: Duration,
+}
+
+/// Adds what depends on the scopes of the product to the option `--scope`.
+pub(super) fn with_scopes(command: clap::Command, scopes: ScopeList) -> clap::Command {
+    let described: Vec<_> =
+        scopes.0.iter().map(|scope| format!("{} ({})", scope.name, scope.words)).collect();
+    command.mut_arg("scope", |argument| {
+        argument
+            .help(format!("The granted scopes, separated by spaces: {}", described.join(", ")))
+            .default_value(scopes.defaults().to_string())
+            .value_parser(move |text: &str| self::scopes(scopes, text).map(|_| text.to_owned()))
+    })
 }
 
 /// Scopes, known and unknown, each in alphabetical order.
@@ -47,6 +58,7 @@ const CLIENT: &str = "command-line";
 pub(super) async fn run(config: Config, options: Options) -> anyhow::Result<()> {
     let (_, app) = connect(&config).await?;
     let Options { user, scope, ttl } = options;
+    let scope = scopes(config.product.scopes(), &scope).map_err(anyhow::Error::msg)?;
     let person = users::get(app.db(), &user).await.context("could not look up the user")?;
     if person.is_some_and(|person| users::is_blocked(&person)) {
         bail!("{user} is blocked, so no token would be accepted; `users unblock {user}` first");
@@ -69,30 +81,32 @@ pub(super) async fn run(config: Config, options: Options) -> anyhow::Result<()> 
         .await
         .context("could not create the token")?;
 
+    let all = config.product.scopes();
     for unknown in scope.unknown {
-        let known = scope::ALL.join(" ");
+        let known = all.all();
         say(format_args!("Ignored the unknown scope `{unknown}`. The scopes are: {known}"));
     }
-    let granted = listed(scope::ALL.iter().filter(|scope_name| scope.known.contains(**scope_name)));
+    let is_granted = |offered: &&Scope| scope.known.contains(offered.name);
+    let granted = listed(all.0.iter().filter(is_granted));
     say(format_args!("An access token for {user} with the scopes:\n{granted}"));
-    let missing =
-        listed(scope::ALL.iter().filter(|scope_name| !scope.known.contains(**scope_name)));
+    let missing = listed(all.0.iter().filter(|offered| !is_granted(offered)));
     if !missing.is_empty() {
         say(format_args!("Not granted; name them with --scope if needed:\n{missing}"));
     }
     say(format_args!(
         "It is valid at {} for {}.\n\
-         Anyone who has it can use these notes: treat it like a password. `users block` ends it, and so \
+         Anyone who has it can use these {}: treat it like a password. `users block` ends it, and so \
          does `keys revoke`.",
         config.public_url.mcp(),
         describe_duration(ttl),
+        config.product.brand().things,
     ));
     writeln!(io::stdout(), "{token}").context("could not print the token")
 }
 
 /// The scopes with their descriptions, one per line.
-fn listed(scopes: impl Iterator<Item = &'static &'static str>) -> String {
-    let line = |name: &&str| format!("  {name}  {}", scope::describe(name).unwrap_or_default());
+fn listed(scopes: impl Iterator<Item = &'static Scope>) -> String {
+    let line = |scope: &Scope| format!("  {}  {}", scope.name, scope.words);
     scopes.map(line).collect::<Vec<_>>().join("\n")
 }
 
@@ -112,17 +126,15 @@ pub(super) fn identity(text: &str) -> Result<mcp::UserId, String> {
     }
 }
 
-fn scopes(text: &str) -> Result<Scopes, String> {
+fn scopes(all: ScopeList, text: &str) -> Result<Scopes, String> {
     let (known, unknown): (BTreeSet<_>, BTreeSet<_>) = text
         .split_whitespace()
         .map(ToOwned::to_owned)
-        .partition(|name: &String| scope::ALL.contains(&name.as_str()));
+        .partition(|name: &String| all.get(name).is_some());
     match unknown.first() {
         _ if !known.is_empty() => Ok(Scopes { known, unknown }),
-        Some(unknown) => {
-            Err(format!("there is no scope `{unknown}`; there are: {}", scope::ALL.join(" ")))
-        }
-        None => Err(format!("name at least one of: {}", scope::ALL.join(" "))),
+        Some(unknown) => Err(format!("there is no scope `{unknown}`; there are: {}", all.all())),
+        None => Err(format!("name at least one of: {}", all.all())),
     }
 }
 
@@ -158,6 +170,11 @@ fn describe_duration(duration: Duration) -> String {
 mod tests {
     use super::*;
 
+    const EXAMPLE: ScopeList = ScopeList(&[
+        Scope::reads("notes:read", "Read your notes"),
+        Scope::writes("notes:write", "Create, change and delete your notes"),
+    ]);
+
     #[test]
     fn a_duration_is_a_number_with_a_unit() {
         for (text, seconds) in [("90s", 90), ("5m", 300), ("12h", 43_200), ("24h", 86_400)] {
@@ -191,22 +208,22 @@ mod tests {
             #[command(flatten)]
             _options: Options,
         }
-        let help = Program::command().render_long_help().to_string();
-        let list = listed(scope::ALL.iter());
-        for name in scope::ALL {
+        let help = with_scopes(Program::command(), EXAMPLE).render_long_help().to_string();
+        let list = listed(EXAMPLE.0.iter());
+        for Scope { name, words, .. } in EXAMPLE.0 {
             assert!(help.contains(name), "{help}");
-            let line = format!("  {name}  {}", scope::describe(name).unwrap());
+            let line = format!("  {name}  {words}");
             assert!(list.lines().any(|other| other == line), "{list}");
         }
     }
 
     #[test]
     fn only_known_scopes_are_granted() {
-        let scopes_of = |text| scopes(text).map(|scopes| Vec::from_iter(scopes.known));
+        let scopes_of = |text| scopes(EXAMPLE, text).map(|scopes| Vec::from_iter(scopes.known));
         assert_eq!(scopes_of("notes:read"), Ok(vec!["notes:read".to_owned()]));
         assert!(scopes_of("notes:write  notes:read").is_ok());
         assert_eq!(scopes_of("openid notes:read"), Ok(vec!["notes:read".to_owned()]));
-        assert!(scopes("openid notes:read").unwrap().unknown.contains("openid"));
+        assert!(scopes(EXAMPLE, "openid notes:read").unwrap().unknown.contains("openid"));
         assert!(scopes_of("").is_err());
         assert!(scopes_of("notes:admin").unwrap_err().contains("notes:admin"));
     }

@@ -7,7 +7,7 @@ use ::mcp::{
 };
 use app::App;
 use http::HeaderMap;
-use oauth::{access_token::TokenError, scope};
+use oauth::access_token::TokenError;
 
 use super::paths::{PROTECTED_RESOURCE_MCP, PROTECTED_RESOURCE_MCP_SLASH};
 use crate::http::error::ApiError;
@@ -20,12 +20,15 @@ pub(crate) async fn authenticate(
     path: &str,
     headers: &HeaderMap,
 ) -> Result<Caller, ApiError> {
-    // The challenge names all scopes, so that one consent is enough. A client that asked for fewer
-    // gets an `insufficient_scope` challenge when it needs more, but the TypeScript SDK v1, which
-    // most clients use, then refreshes its token instead of starting a new authorization, and never
-    // gets the scope.
-    let challenge =
-        |problem| Challenge::new(problem, Some(resource_metadata(app, path)), scope::ALL);
+    // The challenge names all default scopes, so that one consent is enough. A client that asked for
+    // fewer gets an `insufficient_scope` challenge when it needs more, but the TypeScript SDK v1,
+    // which most clients use, then refreshes its token instead of starting a new authorization, and
+    // never gets the scope.
+    let challenge = |problem| {
+        let defaults = app.product().scopes().defaults();
+        let defaults: Vec<_> = defaults.iter().collect();
+        Challenge::new(problem, Some(resource_metadata(app, path)), &defaults)
+    };
     let token = bearer(headers).map_err(challenge)?;
     match app.oauth().tokens().verify(token).await {
         Ok(claims) => Ok(claims.caller()),

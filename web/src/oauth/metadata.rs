@@ -3,7 +3,7 @@
 #![expect(clippy::unused_async, reason = "poem-openapi requires async endpoints")]
 
 use app::App;
-use oauth::{client, scope};
+use oauth::client;
 use poem_openapi::{ApiResponse, Object, OpenApi, payload::Json};
 
 use super::Tag;
@@ -90,7 +90,13 @@ impl Metadata {
             code_challenge_methods_supported: strings(&["S256"]),
             token_endpoint_auth_methods_supported: methods.clone(),
             revocation_endpoint_auth_methods_supported: methods,
-            scopes_supported: strings(scope::ALL),
+            scopes_supported: config
+                .product
+                .scopes()
+                .defaults()
+                .iter()
+                .map(str::to_owned)
+                .collect(),
             authorization_response_iss_parameter_supported: true,
             client_id_metadata_document_supported: config.client_documents.then_some(true),
             protected_resources: vec![url.mcp()],

@@ -6,7 +6,7 @@ use http::{Method, StatusCode};
 use oauth::{
     account::{self, ConnectedApp},
     consent, limits,
-    login::{self, IdentityProvider, Session},
+    login::{self, Session},
     redirect_uri::{self, Destination},
 };
 use platform::db::Failure;
@@ -202,7 +202,7 @@ impl Account {
 
     fn describe(&self, app: &ConnectedApp) -> ShownApp {
         let now = self.app.clock().now();
-        let permissions = consent::permissions(&app.scope);
+        let permissions = consent::permissions(self.app.oauth(), &app.scope);
         let may: Vec<&str> = permissions.iter().map(|it| it.words).collect();
         ShownApp {
             grant: app.grant.to_string(),

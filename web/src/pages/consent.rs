@@ -67,7 +67,7 @@ impl Consent {
         let csrf = form.one("csrf").ok_or_else(ErrorPage::forged)?;
         let decision = match form.one("decision") {
             Some("approve") => {
-                let added = form.all("scope").map(Scopes::known);
+                let added = form.all("scope").map(Scopes::named);
                 Decision::Approve(added.fold(Scopes::default(), |all, scope| all.union(&scope)))
             }
             Some("deny") => Decision::Deny,

@@ -46,7 +46,8 @@ impl Endpoint for Home {
     async fn call(&self, request: Request) -> poem::Result<Response> {
         let public_url = &self.app.config().public_url;
         let url = public_url.mcp();
-        let texts = self.app.oauth().provider().map(|it| it.texts(frame.brand.things));
+        let texts =
+            self.app.oauth().provider().map(|it| it.texts(self.app.product().brand().things));
         let frame = Frame::of(&request);
         let page = HomePage {
             frame: &frame,

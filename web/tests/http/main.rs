@@ -7,7 +7,7 @@ mod sign_in;
 
 use std::time::{Duration, Instant};
 
-use oauth::scope::{NOTES_READ, NOTES_WRITE};
+use notes::scopes::{READ as NOTES_READ, WRITE as NOTES_WRITE};
 use reqwest::{RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 use tokio::{io::AsyncReadExt as _, net::TcpStream};

@@ -35,6 +35,7 @@ pub(super) const GITHUB: &str = "github";
 pub(super) struct GitHubClient {
     settings: GitHubSettings,
     proxies: Proxies,
+    program: &'static str,
     /// Created at the first request: reading the system's certificates takes a while.
     http: OnceLock<Result<reqwest::Client, String>>,
 }
@@ -66,8 +67,8 @@ impl Account {
 }
 
 impl GitHubClient {
-    pub(super) fn new(settings: GitHubSettings, proxies: Proxies) -> Self {
-        Self { settings, proxies, http: OnceLock::new() }
+    pub(super) fn new(settings: GitHubSettings, proxies: Proxies, program: &'static str) -> Self {
+        Self { settings, proxies, program, http: OnceLock::new() }
     }
 
     /// Builds the authorization URL at GitHub. GitHub redirects back with `state`.
@@ -204,7 +205,9 @@ impl GitHubClient {
     ) -> Result<RequestBuilder, GitHubError> {
         let http = self
             .http
-            .get_or_init(|| make_http(&self.proxies).map_err(|error| error.to_string()))
+            .get_or_init(|| {
+                make_http(&self.proxies, self.program).map_err(|error| error.to_string())
+            })
             .as_ref()
             .map_err(|error| {
                 tracing::error!("Could not create the HTTP client for GitHub: {error}");
@@ -214,11 +217,11 @@ impl GitHubClient {
     }
 }
 
-fn make_http(proxies: &Proxies) -> reqwest::Result<reqwest::Client> {
+fn make_http(proxies: &Proxies, program: &str) -> reqwest::Result<reqwest::Client> {
     careful(proxies)?
         .connect_timeout(LOGIN_TIMEOUT)
         .timeout(LOGIN_TIMEOUT)
-        .user_agent(concat!("notes-mcp/", env!("CARGO_PKG_VERSION")))
+        .user_agent(format!("{program}/{}", env!("CARGO_PKG_VERSION")))
         .build()
 }
 

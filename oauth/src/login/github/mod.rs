@@ -57,7 +57,7 @@ pub(super) fn configured(settings: &ProviderSettings) -> Option<Arc<dyn Identity
     let github = settings.github.clone()?;
     Some(Arc::new(GitHub {
         url: github.url.clone(),
-        client: GitHubClient::new(github, settings.proxies.clone()),
+        client: GitHubClient::new(github, settings.proxies.clone(), settings.program),
         callback: format!("{}{CALLBACK_PATH}", settings.public_url),
         policy: settings.policy.clone(),
     }))
@@ -203,6 +203,7 @@ mod tests {
             api_url: "http://github.example.com".into(),
         };
         let settings = ProviderSettings {
+            program: "test-mcp",
             public_url: PublicUrl::on_loopback(8080),
             is_private: true,
             proxies,

@@ -1,12 +1,10 @@
-//! `jobs_cancel`: ends a job that has not ended.
+//! `jobs_cancel`: cancels a job that has not ended.
 
 use mcp::{Call, Tool, ToolAnnotations, ToolError};
-use oauth::scope;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::jobs_get::{Input, JobView, id, not_found, refused};
-use crate::State;
+use super::view::{JobInput, JobView, id, not_found, refused};
 
 pub(super) struct CancelJob;
 
@@ -16,18 +14,16 @@ pub(super) struct Output {
     job: JobView,
 }
 
-impl Tool<State> for CancelJob {
+impl<S: Send + Sync + 'static> Tool<S> for CancelJob {
     const NAME: &'static str = "jobs_cancel";
     const TITLE: &'static str = "Cancel a job";
     const DESCRIPTION: &'static str = "Cancels one of the user's jobs. What it has done so far \
-        stays: notes that were imported are kept. One that has ended is left as it is.";
-    // Each job needs the scope of its own tool, too: who may start it may end it.
-    const SCOPE: &'static str = scope::NOTES_READ;
+        stays. A job that has ended is left as it is.";
     const ANNOTATIONS: ToolAnnotations = ToolAnnotations::DESTRUCTIVE;
-    type Input = Input;
+    type Input = JobInput;
     type Output = Output;
 
-    async fn call(&self, call: &Call, _state: &State, input: Input) -> Result<Output, ToolError> {
+    async fn call(&self, call: &Call, _state: &S, input: JobInput) -> Result<Output, ToolError> {
         let jobs = call.jobs().ok_or_else(not_found)?;
         let job = jobs.cancel(&id(&input.id)?).await.map_err(refused)?;
         Ok(Output { job: JobView::from(&job.ok_or_else(not_found)?) })

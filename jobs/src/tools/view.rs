@@ -1,66 +1,20 @@
-//! `jobs_get`: one job, with its result once there is one; and how a model sees a job, for its
-//! siblings.
+//! Jobs as a model sees them, and what the tools for jobs share.
 
 use chrono::{DateTime, Utc};
 use mcp::{
-    Call, JobAccessError, Tool, ToolAnnotations, ToolError,
-    job::{Job, JobId, JobOutcome, JobStatus},
+    JobAccessError, ToolError,
+    job::{Job, JobId, JobStatus},
 };
-use oauth::scope;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
-use crate::State;
-
-pub(super) struct GetJob;
-
+/// The arguments of a tool for one job.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Input {
+pub(super) struct JobInput {
     /// The id of the job, as `jobs_list` gives it.
     #[schemars(length(max = 64))]
     pub(super) id: String,
-}
-
-#[derive(Serialize, JsonSchema)]
-pub(super) struct Output {
-    /// The job.
-    job: JobView,
-    /// What the tool gave, once the job has completed: the same as the call itself would have.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    result: Option<Map<String, Value>>,
-    /// What went wrong, if it did.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
-}
-
-impl Tool<State> for GetJob {
-    const NAME: &'static str = "jobs_get";
-    const TITLE: &'static str = "Look at a job";
-    const DESCRIPTION: &'static str = "Returns one of the user's jobs: how far it is, and its result \
-        once it has ended. `next` says what to do.";
-    const SCOPE: &'static str = scope::NOTES_READ;
-    const ANNOTATIONS: ToolAnnotations = ToolAnnotations::READ_ONLY;
-    type Input = Input;
-    type Output = Output;
-
-    async fn call(&self, call: &Call, _state: &State, input: Input) -> Result<Output, ToolError> {
-        let jobs = call.jobs().ok_or_else(not_found)?;
-        let job = jobs.get(&id(&input.id)?).await.map_err(refused)?;
-        Ok(Output::from(&job.ok_or_else(not_found)?))
-    }
-}
-
-impl From<&Job> for Output {
-    fn from(job: &Job) -> Self {
-        let (result, error) = match job.outcome.as_ref().map(JobOutcome::output) {
-            None => (None, None),
-            Some(Ok(result)) => (Some(result), None),
-            Some(Err(error)) => (None, Some(error)),
-        };
-        Self { job: JobView::from(job), result, error }
-    }
 }
 
 /// A job, for a model.
@@ -73,7 +27,7 @@ pub(super) struct JobView {
     /// `queued`, `running`, `input_required`, `completed`, `failed` or `cancelled`. The last three
     /// are final.
     status: &'static str,
-    /// How far it is.
+    /// Its progress.
     #[serde(skip_serializing_if = "Option::is_none")]
     progress: Option<ProgressView>,
     /// When it was started.
@@ -84,16 +38,16 @@ pub(super) struct JobView {
     next: &'static str,
 }
 
-/// How far a job is.
+/// The progress of a job.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(inline)]
 struct ProgressView {
-    /// How much is done.
+    /// The amount that is done.
     done: f64,
-    /// How much there is to do.
+    /// The total amount.
     #[serde(skip_serializing_if = "Option::is_none")]
     total: Option<f64>,
-    /// In words.
+    /// A description.
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<String>,
 }
@@ -139,28 +93,28 @@ impl From<&Job> for JobView {
     }
 }
 
-/// Takes an id that a model sends.
+/// Parses the id of a job.
 pub(super) fn id(text: &str) -> Result<JobId, ToolError> {
     JobId::parse(text.trim()).ok_or_else(not_found)
 }
 
-/// What is not there, and what is somebody else's.
+/// The error for a job that does not exist or belongs to another user.
 pub(super) fn not_found() -> ToolError {
     ToolError::NotFound(
         "There is no such job. It may have ended long ago. Take the id from jobs_list.".into(),
     )
 }
 
-/// A job that cannot be shown or changed.
+/// The error for a job that the caller may not see or change.
 pub(super) fn refused(error: JobAccessError) -> ToolError {
     error.into_tool_error(|error| away(&error))
 }
 
-/// The jobs cannot be read.
+/// The error for jobs that cannot be read.
 pub(super) fn away(error: &mcp::StoreError) -> ToolError {
     tracing::error!(
         dependency = error.dependency(), error = ?error,
-        "The jobs are unavailable: {error}"
+        "Could not read jobs for a tool"
     );
     ToolError::Unavailable(
         "The jobs cannot be reached at the moment. They go on: try again in a few seconds.".into(),

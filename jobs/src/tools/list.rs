@@ -1,12 +1,10 @@
-//! `jobs_list`: what was started and may still be under way.
+//! `jobs_list`: the jobs of a user.
 
 use mcp::{Call, Tool, ToolAnnotations, ToolError};
-use oauth::scope;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::jobs_get::{JobView, away, not_found};
-use crate::State;
+use super::view::{JobView, away, not_found};
 
 /// Jobs of one page.
 const PAGE: usize = 20;
@@ -30,13 +28,12 @@ pub(super) struct Output {
     next_cursor: Option<String>,
 }
 
-impl Tool<State> for ListJobs {
+impl<S: Send + Sync + 'static> Tool<S> for ListJobs {
     const NAME: &'static str = "jobs_list";
     const TITLE: &'static str = "List jobs";
-    const DESCRIPTION: &'static str = "Lists the user's jobs, newest first: calls of notes_import, \
-        notes_export and notes_digest, which go on when a client stops waiting. Use it after a call \
-        of one of them was cut off, instead of calling it again. Results are in jobs_get.";
-    const SCOPE: &'static str = scope::NOTES_READ;
+    const DESCRIPTION: &'static str = "Lists the user's jobs, newest first: calls of tools that run \
+        as jobs, which go on when a client stops waiting. Use it after such a call was cut off, \
+        instead of calling the tool again. Results are in jobs_get.";
     const ANNOTATIONS: ToolAnnotations = ToolAnnotations::READ_ONLY;
     type Input = Input;
     type Output = Output;
@@ -44,7 +41,7 @@ impl Tool<State> for ListJobs {
     async fn call(
         &self,
         call: &Call,
-        _state: &State,
+        _state: &S,
         Input { cursor }: Input,
     ) -> Result<Output, ToolError> {
         let jobs = call.jobs().ok_or_else(not_found)?;

@@ -1,0 +1,16 @@
+//! Tools for the jobs of a user, for any product. Each job also requires the scope of its own tool:
+//! whoever may start it may see and cancel it.
+
+mod cancel;
+mod get;
+mod list;
+mod view;
+
+use mcp::AnyTool;
+
+/// All tools. The product chooses their scope
+/// ([`mcp::Catalog::with_scoped_tools`]).
+pub const ALL: &[&dyn AnyTool<()>] = &[&list::ListJobs, &get::GetJob, &cancel::CancelJob];
+
+/// The name of the tool with which a model gets the result of a job.
+pub const RESULT_TOOL: &str = "jobs_get";

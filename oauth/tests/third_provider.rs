@@ -1,5 +1,7 @@
 //! An identity provider that the program does not know: the trait is all that it needs.
 
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},

@@ -192,7 +192,7 @@ impl World {
         let begun = self.begin(client, redirect_uri).await;
         match self.decide(&begun, approve()).await {
             Next::ToSignIn(StartedLogin { state, nonce, .. }) => (state, nonce),
-            other => panic!("not at GitHub but {other:?}"),
+            other @ Next::ToClient { .. } => panic!("not at GitHub but {other:?}"),
         }
     }
 

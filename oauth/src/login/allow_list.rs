@@ -75,7 +75,7 @@ fn not_listed(provider: &str, policy: &AccessPolicy) -> Condition {
 
     let keys = policy.listed_logins().map(|login| pins::key(provider, login));
     let pinned_to = Func::coalesce([
-        Expr::col((Entity, Column::ProviderSubject)).into(),
+        Expr::col((Entity, Column::ProviderSubject)),
         Expr::col((Entity, Column::GithubId)).cast_as(Alias::new("text")),
     ]);
     let subject = || Expr::col((users_table::Entity, users_table::Column::ProviderSubject));

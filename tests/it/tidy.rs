@@ -80,6 +80,30 @@ fn only_main_names_the_product() {
     }
 }
 
+/// What the base may still say about notes: names in the schema that cannot change, and an example in
+/// the documentation of a variable.
+const NAMES_NOTES: &[&str] = &[
+    "app/src/config/variables.rs",
+    "entity/src/downloads.rs",
+    "migration/src/m20261123_000012_exports.rs",
+];
+
+#[test]
+fn nothing_below_the_product_names_it() {
+    let base = ["app", "entity", "jobs", "mcp", "migration", "oauth", "platform", "web", "worker"];
+    for file in base.iter().flat_map(|name| sources_in(&root().join(name).join("src"))) {
+        let path = file.to_string_lossy();
+        let may = ["src/main.rs", "tests.rs"].iter().chain(NAMES_NOTES);
+        if may.into_iter().any(|exception| path.ends_with(exception)) {
+            continue;
+        }
+        let code = code_of(&file);
+        let mut words = code.split(|letter: char| !letter.is_alphanumeric());
+        let found = words.find(|word| word.eq_ignore_ascii_case("notes"));
+        assert!(found.is_none(), "{path} names notes");
+    }
+}
+
 #[test]
 fn web_never_names_the_database_library_and_mcp_never_names_notes() {
     for file in sources("web") {

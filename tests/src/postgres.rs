@@ -17,6 +17,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use app::Product;
 use sea_orm::{ConnectOptions, ConnectionTrait as _, Database, DatabaseConnection};
 use tokio::sync::OnceCell;
 
@@ -36,20 +37,8 @@ const START_ATTEMPTS: usize = 3;
 
 /// Creates a migrated, empty database and returns its URL. It is deleted with the server.
 pub async fn fresh_database() -> String {
-    static SERVER: OnceCell<(String, Option<Server>)> = OnceCell::const_new();
-    let (url, _) = SERVER
-        .get_or_init(|| async {
-            match env::var(URL_VARIABLE) {
-                Ok(url) => (url, None),
-                Err(_unset) => {
-                    let server = Server::start().await;
-                    (server.url.clone(), Some(server))
-                }
-            }
-        })
-        .await;
-
-    let name = format!("notes_{:032x}", rand::random::<u128>());
+    let url = server().await;
+    let name = fresh_name();
     let admin = connect(&database_url(url, "postgres")).await.expect("the server was reachable");
     admin
         .execute_unprepared(&format!("SELECT pg_advisory_lock({TEMPLATE_LOCK})"))
@@ -66,6 +55,41 @@ pub async fn fresh_database() -> String {
         .expect("the template can be copied");
     admin.close().await.expect("closing cannot fail");
     database_url(url, &name)
+}
+
+/// Creates a database with the schema of another product than notes, and returns its URL.
+pub async fn fresh_database_of(product: &Product) -> String {
+    let url = server().await;
+    let name = fresh_name();
+    let admin = connect(&database_url(url, "postgres")).await.expect("the server was reachable");
+    let create = format!("CREATE DATABASE {name}");
+    admin.execute_unprepared(&create).await.expect("an empty database can be made");
+    admin.close().await.expect("closing cannot fail");
+    let url = database_url(url, &name);
+    migrate_to(product, &url).await;
+    url
+}
+
+/// A new name for a database.
+fn fresh_name() -> String {
+    format!("notes_{:032x}", rand::random::<u128>())
+}
+
+/// The URL of the server, which is started at the first use.
+async fn server() -> &'static str {
+    static SERVER: OnceCell<(String, Option<Server>)> = OnceCell::const_new();
+    let (url, _) = SERVER
+        .get_or_init(|| async {
+            match env::var(URL_VARIABLE) {
+                Ok(url) => (url, None),
+                Err(_unset) => {
+                    let server = Server::start().await;
+                    (server.url.clone(), Some(server))
+                }
+            }
+        })
+        .await;
+    url
 }
 
 async fn make_template(url: &str, admin: &DatabaseConnection) {
@@ -96,12 +120,12 @@ async fn make_template(url: &str, admin: &DatabaseConnection) {
 
 /// Creates the tables in an empty database.
 pub async fn migrate(url: &str) {
+    migrate_to(&notes::product(), url).await;
+}
+
+async fn migrate_to(product: &Product, url: &str) {
     let empty = connect(url).await.expect("the new database is reachable");
-    notes::product()
-        .schema()
-        .migrate(&empty)
-        .await
-        .expect("the migrations run on an empty database");
+    product.schema().migrate(&empty).await.expect("the migrations run on an empty database");
     empty.close().await.expect("closing cannot fail");
 }
 

@@ -2,6 +2,7 @@
 
 use oauth::{
     authorize::{self, AuthorizeError, PageError},
+    consent::Permission,
     consent::{Decision, Next},
     redirect_uri::Destination,
 };
@@ -234,20 +235,50 @@ async fn what_real_clients_send_is_taken() {
 }
 
 #[tokio::test]
-async fn a_client_is_held_to_what_it_registered_for() {
+async fn what_a_client_registered_for_is_its_default_and_no_limit() {
     let world = World::new().await;
-    let limited =
-        serde_json::json!({"redirect_uris": ["http://localhost/cb"], "scope": "notes:read"});
-    let client = world.registered(&limited).await;
-    for asked in [Some("notes:read notes:write"), Some("notes:read"), None] {
+    let both = "notes:read notes:write";
+    for (registered, asked, granted, optional) in [
+        ("notes:read", None, vec!["notes:read"], vec![]),
+        ("notes:read", Some("notes:read"), vec!["notes:read"], vec![]),
+        // A scope may be newer than the registration, so that the user decides.
+        ("notes:read", Some(both), vec!["notes:read", "notes:write"], vec![]),
+        ("notes:read", Some("notes:write"), vec!["notes:write"], vec![]),
+        ("notes:write", None, vec!["notes:write"], vec![]),
+        // As without any.
+        ("openid", None, vec!["notes:read"], vec!["notes:write"]),
+    ] {
+        let limited =
+            serde_json::json!({"redirect_uris": ["http://localhost/cb"], "scope": registered});
+        let client = world.registered(&limited).await;
         let asked = changed(&client, "scope", asked);
         let begun = authorize::begin(world.app.oauth(), &asked, &request()).await.unwrap();
         let view = world.view(&begun).await;
-        let granted: Vec<_> = view.permissions.iter().map(|it| it.scope).collect();
-        assert_eq!((granted, view.optional), (vec!["notes:read"], vec![]));
+        let names = |permissions: &[Permission]| -> Vec<_> {
+            permissions.iter().map(|permission| permission.scope).collect()
+        };
+        let shown = (names(&view.permissions), names(&view.optional));
+        assert_eq!(shown, (granted, optional), "{registered} {asked:?}");
     }
-    let other = changed(&client, "scope", Some("notes:write"));
-    assert_eq!(told(&world, &other).await.0, "invalid_scope");
+}
+
+#[tokio::test]
+async fn the_operator_limits_the_scopes_of_a_preregistered_client() {
+    let clients = r#"[{"client_id": "ours", "client_name": "Ours", "scope": "notes:read",
+        "redirect_uris": ["https://ours.example.com/cb"]}]"#;
+    let world = World::with(&[("OAUTH_CLIENTS", clients)]).await;
+    let with_scope = |scope: &str| {
+        let mut pairs = good("ours", "https://ours.example.com/cb");
+        pairs.retain(|(name, _)| name != "scope");
+        pairs.push(("scope".to_owned(), scope.to_owned()));
+        pairs
+    };
+    let asked = with_scope("notes:read notes:write");
+    let begun = authorize::begin(world.app.oauth(), &asked, &request()).await.unwrap();
+    let view = world.view(&begun).await;
+    let granted: Vec<_> = view.permissions.iter().map(|permission| permission.scope).collect();
+    assert_eq!((granted, view.optional), (vec!["notes:read"], vec![]));
+    assert_eq!(told(&world, &with_scope("notes:write")).await.0, "invalid_scope");
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use platform::db::{Failure, Transaction};
 mod migrations;
 mod reading_list;
 mod recent;
-mod store;
+pub mod store;
 mod tools;
 
 const BRAND: Brand = Brand {

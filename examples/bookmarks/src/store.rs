@@ -18,16 +18,22 @@ use uuid::Uuid;
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "bookmarks")]
 pub struct Model {
+    /// The id: a UUID of version 7.
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: Uuid,
+    /// The `sub` of its owner.
     #[sea_orm(column_type = "Text")]
     pub owner_sub: String,
+    /// The address, in normalized form.
     #[sea_orm(column_type = "Text")]
     pub url: String,
+    /// The title.
     #[sea_orm(column_type = "Text")]
     pub title: String,
+    /// The tags.
     #[sea_orm(column_type = "JsonBinary")]
     pub tags: TagList,
+    /// When it was added.
     pub created_at: DateTimeUtc,
     /// When the link was last checked.
     pub checked_at: Option<DateTimeUtc>,

@@ -1,12 +1,18 @@
 //! What people see of what they allowed, and how they end it.
 
+use std::collections::BTreeMap;
+
+use app::App;
 use entity::{oauth_grants, upstream_tokens, users};
-use mcp::Signal;
+use mcp::{Signal, UserId};
 use notes::entity as note_rows;
 use oauth::{account, audit::Kind};
 use sea_orm::{
-    ActiveModelTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, Set,
+    ActiveModelTrait as _, ConnectionTrait, DbBackend, EntityTrait as _, PaginatorTrait as _,
+    QueryFilter as _, Set, Statement,
 };
+
+use crate::jobs_store::new_job;
 
 use super::{
     REDIRECT_URI, World, agree, client, connect, days, grant_of, hours, is_accepted, on_both,
@@ -94,6 +100,10 @@ async fn an_account_is_deleted_with_everything(world: World) {
     .await
     .unwrap();
     assert!(is_accepted(app, &tokens).await);
+    own_a_job_and_a_download(app, &ada).await;
+    let before = rows_of(db, &ada).await;
+    let empty: Vec<_> = before.iter().filter(|(_, rows)| **rows == 0).collect();
+    assert!(empty.is_empty(), "the test has to fill each of these: {empty:?}");
     world.published();
 
     let deleted = account::delete(app.oauth(), &ada, &request()).await.unwrap();
@@ -102,6 +112,9 @@ async fn an_account_is_deleted_with_everything(world: World) {
     assert!(!is_accepted(&world.another().await, &tokens).await, "other instances learn of it");
     assert!(refresh(app, &client_app, &refresh_token(&tokens)).await.is_err());
     assert!(on_its_way.redeem(app, &client_app).await.is_err());
+    let mut left = rows_of(db, &ada).await;
+    left.retain(|table, rows| *rows > 0 && !KEPT.contains(&table.as_str()));
+    assert!(left.is_empty(), "these survived the account: {left:?}");
     assert_eq!(note_rows::Entity::find().count(db).await.unwrap(), 1);
     assert_eq!(upstream_tokens::Entity::find().count(db).await.unwrap(), 0);
     assert!(users::Entity::find_by_id(ada.as_str()).one(db).await.unwrap().is_none());
@@ -116,6 +129,46 @@ async fn an_account_is_deleted_with_everything(world: World) {
     let tokens = connect(app, &client_app, &ada).await;
     assert!(is_accepted(app, &tokens).await);
     assert_eq!(oauth_grants::Entity::owned_by(ada.as_str()).count(db).await.unwrap(), 2);
+}
+
+/// Tables whose rows outlive an account: what happened, and from when on access is void.
+const KEPT: &[&str] = &["access_cutoffs", "oauth_audit"];
+
+/// The number of a user's rows in every table with a column for its owner.
+async fn rows_of(db: &impl ConnectionTrait, user: &UserId) -> BTreeMap<String, i64> {
+    let backend = db.get_database_backend();
+    let columns = match backend {
+        DbBackend::Postgres => {
+            "SELECT table_name AS name, column_name AS owner FROM information_schema.columns
+             WHERE table_schema = current_schema() AND column_name IN ('owner_sub', 'user_sub')"
+        }
+        _ => {
+            "SELECT m.name AS name, c.name AS owner FROM sqlite_master m, pragma_table_info(m.name) c
+             WHERE m.type = 'table' AND c.name IN ('owner_sub', 'user_sub')"
+        }
+    };
+    let mut found = BTreeMap::new();
+    for row in db.query_all_raw(Statement::from_string(backend, columns)).await.unwrap() {
+        let (table, owner): (String, String) =
+            (row.try_get("", "name").unwrap(), row.try_get("", "owner").unwrap());
+        let sql = format!("SELECT count(*) AS rows FROM {table} WHERE {owner} = $1");
+        let count = Statement::from_sql_and_values(backend, sql, [user.as_str().into()]);
+        let row = db.query_one_raw(count).await.unwrap().unwrap();
+        found.insert(table, row.try_get("", "rows").unwrap());
+    }
+    assert!(found.len() > 6 && found.contains_key("notes"), "{found:?}");
+    // Filled only by the deletion itself.
+    found.remove("access_cutoffs");
+    found
+}
+
+/// Gives a user a job and a file for download.
+async fn own_a_job_and_a_download(app: &App, owner: &UserId) {
+    jobs::enqueue(app.jobs(), new_job(owner)).await.unwrap();
+    let caller = new_job(owner).call.caller;
+    let mut file = app.downloads().create(&caller, "a.txt".into(), "text/plain").await.unwrap();
+    file.write(b"content").await.unwrap();
+    file.finish().await.unwrap();
 }
 
 async fn a_blocked_person_cannot_leave_and_come_back(world: World) {

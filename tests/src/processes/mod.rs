@@ -19,7 +19,7 @@ use std::{
     sync::Arc,
 };
 
-use app::{App, config::Config};
+use app::{App, Product, config::Config};
 use mcp::{Stores, UserId};
 use notes::scopes::{READ, WRITE};
 use oauth::access_token::NewToken;
@@ -45,12 +45,21 @@ use crate::{
 };
 
 /// The program that the instances of a fleet run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub enum Kind {
     /// `notes-mcp`, the product.
     Product,
     /// `test-tools fixtures-web`: the fixture catalog together with that of the product.
     Fixtures,
+    /// Another product on the same base.
+    Other(Other),
+}
+
+/// The programs of another product.
+#[derive(Clone, Copy, Debug)]
+pub struct Other {
+    /// Builds the product.
+    pub product: fn() -> Product,
 }
 
 impl Kind {
@@ -59,6 +68,7 @@ impl Kind {
         match self {
             Self::Product => ("notes-mcp", &[]),
             Self::Fixtures => ("test-tools", &["fixtures-web"]),
+            Self::Other(Other { product }) => (product().brand().program, &[]),
         }
     }
 
@@ -67,6 +77,22 @@ impl Kind {
         match self {
             Self::Product => ("notes-mcp-worker", &[]),
             Self::Fixtures => ("test-tools", &["conformance-worker"]),
+            Self::Other(Other { product }) => (product().brand().worker_program, &[]),
+        }
+    }
+
+    fn product(self) -> Product {
+        match self {
+            Self::Product | Self::Fixtures => notes::product(),
+            Self::Other(Other { product }) => product(),
+        }
+    }
+
+    /// The URL of a new database with the schema of the product.
+    async fn fresh_database(self) -> String {
+        match self {
+            Self::Product | Self::Fixtures => postgres::fresh_database().await,
+            Self::Other(Other { product }) => postgres::fresh_database_of(&product()).await,
         }
     }
 }
@@ -173,7 +199,7 @@ impl Fleet {
         let balancer = TcpListener::bind("127.0.0.1:0").await.expect("loopback has ports");
         let origin = format!("http://{}", balancer.local_addr().expect("it is bound"));
         let redis = Redis::start(folder.path(), plan.persistence).await;
-        let (database, database_url) = cuttable(&postgres::fresh_database().await).await;
+        let (database, database_url) = cuttable(&Box::pin(plan.kind.fresh_database()).await).await;
         let gates = Gates::default();
         let gate_keeper = gates.serve().await;
 
@@ -190,7 +216,7 @@ impl Fleet {
         ] {
             environment.entry(variable.to_owned()).or_insert(value);
         }
-        let config = Config::read(&notes::product(), |name| environment.get(name).cloned());
+        let config = Config::read(&plan.kind.product(), |name| environment.get(name).cloned());
         let config = config.expect("the settings are good");
         let bus = Stores::in_memory(config.session_ttl).bus;
         let app = App::connect(&config, Arc::new(SystemClock), bus);

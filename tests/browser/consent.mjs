@@ -43,7 +43,7 @@ const withGitHub = {
         const text = await page.locator('main').innerText();
         for (const words of [
             'Connect Example App to your notes?',
-            'Nobody has checked it',
+            'This server has not checked it',
             'this computer',
             'Read your notes',
             'Create, change and delete your notes',

@@ -210,7 +210,7 @@ impl ProviderError {
 /// What pages and messages say about the sign-in with a provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Texts {
-    /// The end of the sentence on the start page that begins with “it opens your browser, and”.
+    /// The end of the sentence on the start page that begins with “The app opens your browser, and”.
     pub home: String,
     /// The sentence below the buttons of the consent page.
     pub consent: String,

@@ -85,171 +85,184 @@ catalogue! {
     // HTTP
     HTTP_REQUEST_DURATION: Histogram Seconds "http_server_request_duration_seconds"
         ["http_route", "http_request_method", "http_response_status_code"]
-        "Time until an answer began, by the route that gave it; its count is that of requests.";
+        "Time from receiving an HTTP request until its response begins, by route.";
     HTTP_FAILURES: Counter Count "http_server_failures_total" ["http_route", "shown_as"]
-        "Requests that failed for a reason on our side, as a 5xx, in a 2xx or 3xx, or in a stream.";
+        "HTTP requests that failed because of an error on the server's side. `shown_as`: a 5xx \
+         status, an error in a 2xx or 3xx response, or an error in an event stream.";
     HTTP_ACTIVE_REQUESTS: Gauge Count "http_server_active_requests" []
-        "Requests that wait for the beginning of their answer.";
+        "HTTP requests in progress whose response has not begun.";
 
     // MCP
     MCP_OPERATION_DURATION: Histogram Seconds "mcp_server_operation_duration_seconds"
         ["mcp_method_name", "gen_ai_tool_name", "era", "outcome"]
-        "Time until an MCP request was answered; for a streamed answer, until its stream ended.";
+        "Time until the response to an MCP request is complete; for an event stream, until it \
+         ends.";
     MCP_SESSION_DURATION: Histogram Seconds "mcp_server_session_duration_seconds" []
-        "Time from initialize to DELETE, of legacy sessions that their clients ended.";
+        "Lifetime of legacy sessions that clients ended: from `initialize` to DELETE.";
     MCP_SESSIONS: Counter Count "mcp_sessions_total" ["event"]
-        "Legacy sessions created, deleted, and asked for in vain.";
+        "Events of legacy sessions: created, deleted by the client, evicted, or requested but \
+         unknown.";
     MCP_SESSIONS_OPEN: Gauge Count "mcp_sessions_open" []
-        "Legacy sessions in the shared store, by a sample of its keys.";
+        "Legacy sessions in the shared store, estimated from a sample of its keys.";
     MCP_STREAMS: Counter Count "mcp_streams_total" ["kind"]
-        "Event streams that were opened.";
+        "Event streams opened, by kind.";
     MCP_STREAMS_OPEN: Gauge Count "mcp_streams_open" ["kind"]
-        "Event streams that are open in this instance.";
+        "Event streams open in this process, by kind.";
     MCP_STREAM_DURATION: Histogram Seconds "mcp_stream_duration_seconds" ["kind"]
-        "How long event streams were open.";
+        "Time for which event streams were open, by kind.";
     MCP_STREAM_RESUMES: Counter Count "mcp_stream_resumes_total" []
-        "Requests that came back for the rest of a stream, with Last-Event-ID.";
+        "Requests that resume an event stream with Last-Event-ID.";
     MCP_STREAM_EVENTS: Counter Count "mcp_stream_events_total" ["event"]
-        "Events of legacy streams: appended to a log, sent, sent again, missed, and lost.";
+        "Events of legacy streams: appended to a log, sent, replayed after a reconnect, missed \
+         before a reconnect, or lost while connected.";
     MCP_CALLS_TAKEN_OVER: Counter Count "mcp_calls_taken_over_total" []
-        "Legacy calls whose instance went silent, so that another one answered for it.";
+        "Legacy calls that another instance took over because their own instance stopped \
+         responding.";
     MCP_QUESTIONS: Counter Count "mcp_questions_total" ["event"]
-        "Questions to clients: asked, answered, answered too late, and withdrawn.";
+        "Questions to clients (elicitation, sampling, roots): asked, answered, answered too late, \
+         or withdrawn.";
     MCP_CANCELLATIONS: Counter Count "mcp_cancellations_total" ["era"]
-        "Calls that clients gave up: by a notification, or by leaving an answer unread.";
+        "Calls that clients cancelled, by a notification or by disconnecting.";
 
     // Sign-in
     OAUTH_REQUESTS: Counter Count "oauth_requests_total" ["endpoint", "grant_type", "error"]
-        "Requests of clients to the OAuth endpoints, by error code.";
+        "Requests to the OAuth endpoints, by OAuth error code.";
     OAUTH_SIGN_INS: Counter Count "oauth_sign_ins_total" ["outcome"]
-        "Persons who came back from the identity provider, by what came of it.";
+        "Sign-ins that returned from the identity provider, by outcome.";
     OAUTH_EVENTS: Counter Count "oauth_events_total" ["event"]
-        "Entries of the audit log: sign-ins, consents, tokens, replays, revocations, keys.";
+        "Entries written to the audit log, by event.";
     OAUTH_GATE_REFUSALS: Counter Count "oauth_gate_refusals_total" ["reason"]
-        "People who were not let in, or no longer.";
+        "Users whom the access policy refused at sign-in or at a later check, by reason.";
     OAUTH_SIGNING_KEYS: Gauge Count "oauth_signing_keys" ["state"]
-        "Keys for access tokens by state; `signing` is the one that this instance signs with.";
+        "Signing keys of access tokens, by state; `signing` is the key that this process signs \
+         with.";
     OAUTH_SIGNING_KEY_AGE: Gauge Seconds "oauth_signing_key_age_seconds" ["state"]
-        "Age of the oldest key in each state that is still trusted.";
+        "Age of the oldest trusted signing key in each state.";
     RATE_LIMIT_DECISIONS: Counter Count "rate_limit_decisions_total" ["bucket", "verdict"]
-        "What rate limits said.";
+        "Decisions of rate limits, by limit.";
     GITHUB_REQUEST_DURATION: Histogram Seconds "github_request_duration_seconds" ["outcome"]
-        "Time of requests to GitHub; `refused` is a status that no rule of ours expects.";
+        "Duration of requests to GitHub. Outcome `refused`: a response with an unexpected status.";
     GITHUB_RATE_LIMIT_REMAINING: Gauge Count "github_rate_limit_remaining" []
-        "What GitHub last said is left of the quota of the token that was used.";
+        "Requests left in GitHub's rate limit, as of its last response, for the token that was \
+         used.";
 
     // Database
     DB_OPERATION_DURATION: Histogram Seconds "db_client_operation_duration_seconds" ["outcome"]
-        "Time of SQL statements, including the wait for a connection.";
+        "Duration of SQL statements, including the wait for a connection.";
     DB_CONNECTIONS: Gauge Count "db_client_connections" ["state"]
-        "Connections of this process' pool.";
+        "Connections in the pool of this process, by state.";
     DB_CONNECTIONS_MAX: Gauge Count "db_client_connection_max" []
-        "The size of this process' pool.";
+        "Maximum number of connections in the pool of this process.";
     DB_CONNECTION_WAIT: Histogram Seconds "db_client_connection_wait_time_seconds" []
-        "How long requests waited for a connection of the pool.";
+        "Time that statements waited for a connection from the pool.";
     DB_CONNECTION_TIMEOUTS: Counter Count "db_client_connection_timeouts_total" []
-        "Requests that got no connection of the pool in time.";
+        "Statements that timed out while waiting for a connection from the pool.";
     DB_SIZE: Gauge Bytes "database_size_bytes" []
         "Size of the database on disk.";
     DB_CLOCK_OFFSET: Gauge Seconds "database_clock_offset_seconds" []
-        "How far the clock of the database is ahead of ours.";
+        "Offset of the database's clock from the clock of this process; positive if it is ahead.";
     DB_PING: Gauge Seconds "database_ping_seconds" []
-        "Time of a trivial statement, just now.";
+        "Duration of a trivial SQL statement, measured at the scrape.";
     PG_CONNECTIONS: Gauge Count "postgres_connections" ["state"]
-        "Connections of all clients of the Postgres server.";
+        "Connections to the PostgreSQL server from all clients, by state.";
     PG_MAX_CONNECTIONS: Gauge Count "postgres_max_connections" []
-        "How many connections the Postgres server takes from clients.";
+        "Maximum number of connections that the PostgreSQL server accepts from clients.";
     PG_LONGEST_TRANSACTION: Gauge Seconds "postgres_longest_transaction_seconds" []
-        "Age of the oldest transaction that is open.";
+        "Age of the oldest open transaction.";
     PG_TRANSACTIONS: Counter Count "postgres_transactions_total" ["outcome"]
-        "Transactions of the database since its statistics began.";
+        "Transactions in the database since its statistics were reset, by outcome.";
     PG_BLOCKS: Counter Count "postgres_blocks_total" ["source"]
-        "Blocks that the database took from its cache or read from disk.";
+        "Blocks that the database read, from its cache or from disk, since its statistics were \
+         reset.";
     PG_DEADLOCKS: Counter Count "postgres_deadlocks_total" []
-        "Deadlocks in the database since its statistics began.";
+        "Deadlocks in the database since its statistics were reset.";
 
     // Jobs. The values from the database are the same in every process that exports them: take the
     // maximum, never the sum.
     JOBS_ENDED: Counter Count "jobs_ended_total" ["tool", "outcome"]
         "Jobs that ended, in all processes. From the database: take max, not sum.";
     JOB_ATTEMPTS: Counter Count "job_attempts_total" ["tool", "outcome"]
-        "Attempts at jobs that ended, in all processes. From the database: take max, not sum.";
+        "Attempts to run a job that ended, in all processes. From the database: take max, not sum.";
     JOBS_UNFINISHED: Gauge Count "jobs_unfinished" ["status"]
-        "Jobs that have not ended. From the database: take max, not sum.";
+        "Unfinished jobs, by status. From the database: take max, not sum.";
     JOBS_OVERDUE: Gauge Seconds "jobs_overdue_seconds" []
-        "How long the oldest job that could run has waited. From the database: take max.";
+        "Time that the oldest runnable job has waited for a worker. From the database: take max, \
+         not sum.";
     WORKER_SILENCE: Gauge Seconds "worker_silence_seconds" []
-        "How long no worker has run a schedule; +Inf if none ever has. From the database.";
+        "Time since any worker last ran a schedule; +Inf if none ever has. From the database: take \
+         max, not sum.";
     JOB_ATTEMPT_DURATION: Histogram Seconds "job_attempt_duration_seconds" ["tool", "outcome"]
-        "Time of attempts at jobs in this worker.";
+        "Duration of attempts to run a job in this worker.";
     JOB_WAIT: Histogram Seconds "job_wait_seconds" []
-        "How long jobs that this worker began could have run before.";
+        "Time from when a job could run until this worker started it.";
     WORKER_JOBS: Gauge Count "worker_jobs" []
-        "Jobs that this worker runs now.";
+        "Jobs running in this worker.";
     WORKER_PLACES: Gauge Count "worker_places" []
-        "How many jobs this worker runs at once, at most.";
+        "Maximum number of jobs that this worker runs at once.";
     WORKER_CLAIMS: Counter Count "worker_claims_total" ["found"]
-        "Looks of this worker at the queue, by what it found.";
+        "Polls of the job queue by this worker, by result.";
     SCHEDULE_RUNS: Counter Count "schedule_runs_total" ["schedule", "outcome"]
-        "Runs of schedules, from the database: take max. `elsewhere`: left to another worker.";
+        "Runs of schedules, from the database: take max, not sum. `elsewhere`: due in this worker, \
+         but run by another one.";
 
     // Redis
     REDIS_OPERATION_DURATION: Histogram Seconds "redis_client_operation_duration_seconds"
         ["operation", "outcome"]
-        "Time of operations of the shared stores: each is one command, script or pipeline.";
+        "Duration of operations of the shared stores on Redis; each is one command, script or \
+         pipeline.";
     REDIS_PING: Gauge Seconds "redis_ping_seconds" []
-        "Round trip to Redis, just now.";
+        "Round-trip time to Redis, measured at the scrape.";
     REDIS_RECONNECTS: Counter Count "redis_client_reconnects_total" []
-        "How often the connection that samples Redis had to be made anew.";
+        "Reconnects of the connection that samples Redis.";
     REDIS_MEMORY: Gauge Bytes "redis_memory_used_bytes" []
         "Memory that Redis uses.";
     REDIS_MEMORY_MAX: Gauge Bytes "redis_memory_max_bytes" []
-        "Memory that Redis may use; 0 means all there is.";
+        "Memory limit of Redis; 0 means no limit.";
     REDIS_CLIENTS: Gauge Count "redis_connected_clients" []
-        "Connections of all clients of the Redis server.";
+        "Connections to the Redis server from all clients.";
     REDIS_KEYS: Gauge Count "redis_keys" []
-        "Keys in the database of Redis that we use.";
+        "Keys in the Redis database of this program.";
     REDIS_COMMANDS: Counter Count "redis_commands_total" []
-        "Commands that the Redis server has processed, of all clients.";
+        "Commands that the Redis server has processed, from all clients.";
     REDIS_CONNECTIONS: Counter Count "redis_connections_received_total" []
-        "Connections that the Redis server has accepted, of all clients.";
+        "Connections that the Redis server has accepted, from all clients.";
     REDIS_EVICTED: Counter Count "redis_evicted_keys_total" []
-        "Keys that Redis threw away because its memory was full. Has to stay 0.";
+        "Keys that Redis evicted because its memory was full. Must stay 0.";
     REDIS_FULL: Counter Count "redis_refused_writes_total" []
-        "Writes that Redis refused because its memory was full, of all clients. Has to stay 0.";
+        "Writes that Redis refused because its memory was full, from all clients. Must stay 0.";
     REDIS_REJECTED: Counter Count "redis_rejected_connections_total" []
-        "Connections that Redis refused because there were too many.";
+        "Connections that Redis refused because its connection limit was reached.";
 
     // The process
     UP: Gauge Count "dependency_up" ["dependency"]
-        "Whether the database and Redis answered just now.";
+        "1 if the dependency responded at the scrape, otherwise 0.";
     BUILD_INFO: Gauge Count "build_info" ["version", "revision"]
-        "Always 1; the labels say what runs.";
+        "Always 1; the labels are the version and the commit of the running program.";
     PANICS: Counter Count "panics_total" []
-        "Panics. Each is a defect.";
+        "Panics in this process. Each is a bug.";
     LOG_EVENTS: Counter Count "log_events_total" ["level"]
-        "Lines of the log that somebody should read.";
+        "Log events at level WARN or ERROR.";
     TASKS: Gauge Count "tokio_alive_tasks" []
-        "Tasks of the runtime that have not ended.";
+        "Tasks of the Tokio runtime that have not ended.";
     QUEUE_DEPTH: Gauge Count "tokio_global_queue_depth" []
-        "Tasks that wait for a thread of the runtime. Stays near 0 while the CPU keeps up.";
+        "Tasks in the global queue of the Tokio runtime. Near 0 unless the CPU is saturated.";
     // Set by metrics-process.
     PROCESS_CPU: Counter Seconds "process_cpu_seconds_total" []
-        "CPU time of this process.";
+        "User and system CPU time of this process.";
     PROCESS_FDS: Gauge Count "process_open_fds" []
-        "File descriptors that are open.";
+        "Open file descriptors of this process.";
     PROCESS_MAX_FDS: Gauge Count "process_max_fds" []
-        "How many file descriptors may be open.";
+        "Maximum number of open file descriptors of this process.";
     PROCESS_MEMORY: Gauge Bytes "process_resident_memory_bytes" []
-        "Memory of this process.";
+        "Resident memory of this process.";
     PROCESS_VIRTUAL_MEMORY: Gauge Bytes "process_virtual_memory_bytes" []
-        "Address space of this process.";
+        "Virtual memory of this process.";
     PROCESS_VIRTUAL_MEMORY_MAX: Gauge Bytes "process_virtual_memory_max_bytes" []
-        "How much address space this process may have.";
+        "Maximum virtual memory of this process.";
     PROCESS_START: Gauge Seconds "process_start_time_seconds" []
-        "When this process began, in seconds since the Unix epoch.";
+        "Start time of this process, in seconds since the Unix epoch.";
     PROCESS_THREADS: Gauge Count "process_threads" []
-        "Threads of this process.";
+        "Operating system threads of this process.";
 }
 
 /// Histograms with the buckets of [`super::LONG_SECONDS`], for what may stay open for hours.

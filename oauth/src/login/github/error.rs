@@ -26,7 +26,7 @@ const MISCONFIGURED: [(&str, &str); 7] = [
 ];
 
 const CHECK_CREDENTIALS: &str = "Check GITHUB_CLIENT_ID and GITHUB_CLIENT_SECRET against the OAuth \
-    app at GitHub; the command `check` tests them";
+    app at GitHub; the command `check` tries them";
 
 pub(super) const ASK_THE_ORGANIZATION: &str =
     "Ask an owner of ALLOWED_GITHUB_ORG to approve the OAuth app at GitHub";

@@ -109,8 +109,8 @@ impl App {
             quota: config.job_quota,
             tools: config.product.job_tools(),
         });
-        let model = config.model.clone();
-        let model = model.map(|model| Arc::new(Model::new(model, config.proxies.clone())));
+        let (model, program) = (config.model.clone(), config.product.brand().program);
+        let model = model.map(|model| Arc::new(Model::new(model, config.proxies.clone(), program)));
         let downloads = Downloads::new(db.clone(), Arc::clone(&clock), config.public_url.clone());
         let platform = Platform {
             db: db.clone(),

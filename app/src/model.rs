@@ -34,6 +34,8 @@ const SHOWN: usize = 300;
 pub struct Model {
     settings: ModelSettings,
     proxies: Proxies,
+    /// The name of the program, for the `User-Agent`.
+    program: &'static str,
     /// Made at the first request: reading the certificates of the system takes a while.
     http: OnceLock<Result<reqwest::Client, String>>,
 }
@@ -76,8 +78,8 @@ struct Message {
 
 impl Model {
     /// A model with these settings. Connects at the first request.
-    pub fn new(settings: ModelSettings, proxies: Proxies) -> Self {
-        Self { settings, proxies, http: OnceLock::new() }
+    pub fn new(settings: ModelSettings, proxies: Proxies, program: &'static str) -> Self {
+        Self { settings, proxies, program, http: OnceLock::new() }
     }
 
     /// The name of the model.
@@ -156,7 +158,7 @@ impl Model {
         careful(&self.proxies)?
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(ANSWER_TIMEOUT)
-            .user_agent(concat!("notes-mcp/", env!("CARGO_PKG_VERSION")))
+            .user_agent(format!("{}/{}", self.program, env!("CARGO_PKG_VERSION")))
             .build()
     }
 
@@ -215,7 +217,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/v1", listener.local_addr().unwrap());
         let settings = ModelSettings { url, model: "slow".into(), api_key: None };
-        let model = Model::new(settings, Proxies::default());
+        let model = Model::new(settings, Proxies::default(), "test");
         let said = model.complete("system", "text").await;
         assert_eq!(said, Err(ModelError::Away("it does not answer in time".into())));
     }
@@ -237,7 +239,7 @@ mod tests {
         let (proxies, head) = fake::start(r#"{"choices": [{"message": {"content": "Tea."}}]}"#);
         let url = "http://llm.example.com/v1".to_owned();
         let settings = ModelSettings { url, model: "small".into(), api_key: None };
-        let said = Model::new(settings, proxies).complete("system", "text").await;
+        let said = Model::new(settings, proxies, "test").complete("system", "text").await;
         assert_eq!(said, Ok("Tea.".to_owned()));
         let line = "POST http://llm.example.com/v1/chat/completions HTTP/1.1";
         assert!(fake::came_for(&head.join().unwrap(), line));

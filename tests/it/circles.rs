@@ -24,6 +24,7 @@ const IN_CIRCLES: &[(&str, usize)] = &[
     ("platform", 0),
     ("app", 0),
     ("notes", 0),
+    ("examples/bookmarks", 0),
     ("web", 0),
     ("worker", 0),
 ];

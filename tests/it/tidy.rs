@@ -19,6 +19,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("oauth", &["entity", "mcp", "platform"]),
     ("app", &["entity", "jobs", "mcp", "migration", "oauth", "platform"]),
     ("notes", &["app", "entity", "jobs", "mcp", "migration", "oauth", "platform"]),
+    // The second product, and what it needs of the base.
+    ("bookmarks", &["app", "jobs", "mcp", "migration", "platform", "web", "worker"]),
     // `worker` is for the one-process mode. Only `main.rs` names the product.
     ("web", &["app", "mcp", "notes", "oauth", "platform", "worker"]),
     ("worker", &["app", "jobs", "mcp", "notes", "oauth", "platform"]),

@@ -4,20 +4,24 @@
 //! | file | content |
 //! |---|---|
 //! | this one | the names, texts and parts of the product |
+//! | `scopes` | what an access token may allow |
+//! | `state` | what the tools work with |
 //! | `store` | the table and its statements |
 //! | `migrations` | the schema |
 //! | `tools`, `recent`, `reading_list` | what clients see |
 
-use app::{Brand, Platform, Product, Reader, Removed, Scope};
-use async_trait::async_trait;
-use mcp::UserId;
-use platform::db::{Failure, Transaction};
+use app::{Brand, Product};
 
+mod errors;
 mod migrations;
 mod reading_list;
 mod recent;
+mod scopes;
+mod state;
 pub mod store;
 mod tools;
+
+pub use self::state::State;
 
 const BRAND: Brand = Brand {
     program: "bookmarks-mcp",
@@ -31,54 +35,15 @@ const BRAND: Brand = Brand {
     icon: include_str!("icon.svg"),
 };
 
-const READ: &str = "bookmarks:read";
-const WRITE: &str = "bookmarks:write";
-
-const SCOPES: &[Scope] = &[
-    Scope::reads(READ, "Read your bookmarks"),
-    Scope::writes(WRITE, "Add, change and delete your bookmarks"),
-];
-
 /// The product.
 pub fn product() -> Product {
     Product::of::<State>(BRAND)
-        .scopes(SCOPES)
+        .scopes(scopes::ALL)
         .tools(tools::ALL)
-        .job_tools(READ)
+        .job_tools(scopes::READ)
         .resources(&[&recent::RecentBookmarks])
         .prompts(&[&reading_list::ReadingList])
         .migrations(migrations::all)
         .tables(&["bookmarks"])
         .build()
-}
-
-/// The state of the product.
-#[derive(Clone)]
-pub struct State(Platform);
-
-impl State {
-    /// The part of the connection pool for what this user asks for.
-    fn db_of(&self, user: &UserId) -> platform::db::Database {
-        self.0.db.of_person(user.as_str())
-    }
-}
-
-#[async_trait]
-impl app::State for State {
-    type Settings = ();
-
-    fn settings(_: &mut Reader<'_>) {}
-
-    fn new(platform: Platform, (): ()) -> Self {
-        Self(platform)
-    }
-
-    async fn delete_owned(
-        &self,
-        transaction: &Transaction,
-        user: &UserId,
-    ) -> Result<Removed, Failure> {
-        let count = store::delete_all(transaction, user).await?;
-        Ok(Removed { count, one: "bookmark", many: "bookmarks" })
-    }
 }

@@ -5,7 +5,7 @@ use platform::plain;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::{READ, State, store, tools::failed};
+use crate::{errors::failed, scopes, state::State, store};
 
 /// The number of bookmarks in the prompt.
 const SHOWN: u64 = 20;
@@ -23,7 +23,7 @@ impl Prompt<State> for ReadingList {
     const NAME: &'static str = "reading_list";
     const TITLE: &'static str = "Reading list";
     const DESCRIPTION: &'static str = "Suggests what to read next among the newest bookmarks.";
-    const SCOPE: &'static str = READ;
+    const SCOPE: &'static str = scopes::READ;
     type Arguments = Arguments;
 
     async fn get(

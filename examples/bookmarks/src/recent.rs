@@ -2,7 +2,7 @@
 
 use mcp::{Call, MatchedUri, Resource, ResourceContents, ToolError};
 
-use crate::{READ, State, store, tools::failed};
+use crate::{errors::failed, scopes, state::State, store};
 
 /// The number of bookmarks in the document.
 const SHOWN: u64 = 20;
@@ -15,7 +15,7 @@ impl Resource<State> for RecentBookmarks {
     const TITLE: &'static str = "Recent bookmarks";
     const DESCRIPTION: &'static str = "The newest bookmarks of the user, with their tags.";
     const MIME_TYPE: &'static str = "text/markdown";
-    const SCOPE: &'static str = READ;
+    const SCOPE: &'static str = scopes::READ;
 
     async fn read(
         &self,

@@ -196,7 +196,7 @@ async fn a_member_of_a_document_that_is_null_or_unknown_is_absent() {
     host.serves(Reply::Json(nulls));
     let client_app = client(CLIENT);
     // It has one target, so it need not name it.
-    let asked = client_app.asks().without("redirect_uri");
+    let asked = client_app.asks().without("redirect_uri").without("scope");
     let code = asked.code(&stage.browser().sign_in(&asked).await);
     let page = Code { code, verifier: asked.verifier, client_app }.redeem(stage.other()).await;
     assert_eq!(page.status, 200, "{}", page.text());

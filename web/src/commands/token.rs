@@ -25,7 +25,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "NAME", value_parser = identity)]
     user: mcp::UserId,
     // Its help, default and parser depend on the product: see `with_scopes`.
-    #[arg(long, value_name = "SCOPES")]
+    #[arg(long, value_name = "SCOPES", default_value = "")]
     scope: String,
     /// The lifetime: a number with s, m or h; at most 24h
     #[arg(long, value_name = "TIME", default_value = "12h", value_parser = duration)]

@@ -280,6 +280,19 @@ fn options(methods: &str) -> Response {
     response
 }
 
+/// The names of no product.
+#[cfg(test)]
+pub(crate) const NO_BRAND: Brand = Brand {
+    program: "",
+    worker_program: "",
+    version: "",
+    title: "",
+    things: "",
+    description: "",
+    instructions: "",
+    icon: "",
+};
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -307,17 +320,7 @@ mod tests {
         let inner = poem::endpoint::make(|_| async {
             assert!(std::hint::black_box(false), "the password is hunter2");
         });
-        let brand = Brand {
-            program: "",
-            worker_program: "",
-            version: "",
-            title: "",
-            things: "",
-            description: "",
-            instructions: "",
-            icon: "",
-        };
-        let observed = Observed::new(brand, Named { name: "/x", methods: "GET", inner });
+        let observed = Observed::new(NO_BRAND, Named { name: "/x", methods: "GET", inner });
         let request = Request::builder().header(REQUEST_ID, "mine").finish();
         let mut response = observed.call(request).await.unwrap();
         assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);

@@ -196,7 +196,8 @@ mod tests {
 
     #[test]
     fn each_page_has_a_nonce_of_its_own() {
-        let request = poem::Request::default();
+        let mut request = poem::Request::default();
+        request.set_data(crate::http::observe::NO_BRAND);
         let (one, other) = (Frame::of(&request), Frame::of(&request));
         assert_ne!(one.nonce, other.nonce);
         let error = ErrorPage::forged();

@@ -4,9 +4,10 @@ use mcp::{Call, Tool, ToolAnnotations, ToolError};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::failed;
 use crate::{
-    State, WRITE,
+    errors::failed,
+    scopes,
+    state::State,
     store::{self, Bookmark, Url},
 };
 
@@ -33,7 +34,7 @@ impl Tool<State> for AddBookmark {
     const TITLE: &'static str = "Add a bookmark";
     const DESCRIPTION: &'static str = "Adds a bookmark. If the address is bookmarked already, its \
         title and tags are replaced.";
-    const SCOPE: &'static str = WRITE;
+    const SCOPE: &'static str = scopes::WRITE;
     const ANNOTATIONS: ToolAnnotations = ToolAnnotations::ADDITIVE;
     type Input = Input;
     type Output = Bookmark;
@@ -51,7 +52,7 @@ impl Tool<State> for AddBookmark {
                 "The title has more than {MAX_TITLE} characters. Shorten it."
             )));
         }
-        let now = state.0.clock.now();
+        let now = state.clock().now();
         store::add(&state.db_of(call.user()), call.user(), now, url, title, tags)
             .await
             .map_err(failed)

@@ -14,8 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::failed;
-use crate::{State, WRITE, store};
+use crate::{errors::failed, scopes, state::State, store};
 
 /// The timeout of one attempt.
 const TIMEOUT: Duration = Duration::from_mins(10);
@@ -68,7 +67,7 @@ impl Tool<State> for CheckBookmarks {
     const DESCRIPTION: &'static str = "Fetches the page of every bookmark and returns those that \
         cannot be reached. It runs as a job: if the answer takes too long, ask jobs_list for it \
         later instead of calling again.";
-    const SCOPE: &'static str = WRITE;
+    const SCOPE: &'static str = scopes::WRITE;
     const ANNOTATIONS: ToolAnnotations = ToolAnnotations {
         read_only_hint: Some(false),
         destructive_hint: Some(false),
@@ -103,7 +102,7 @@ impl Tool<State> for CheckBookmarks {
             }
             let transaction = db::begin(&db).await.map_err(failed)?;
             if let Check::Alive | Check::Dead(_) = problem {
-                let (now, why) = (state.0.clock.now(), problem.why());
+                let (now, why) = (state.clock().now(), problem.why());
                 store::checked(&transaction, call.user(), bookmark.id, now, why)
                     .await
                     .map_err(failed)?;
@@ -135,10 +134,10 @@ impl Check {
 }
 
 async fn problem(state: &State, url: &str) -> Result<Check, ToolError> {
-    let Ok(address) = Address::parse(url, state.0.public_url.host()) else {
+    let Ok(address) = Address::parse(url, state.public_url().host()) else {
         return Ok(Check::Skipped);
     };
-    match state.0.fetcher.get(address.as_str(), FETCH).await {
+    match state.fetcher().get(address.as_str(), FETCH).await {
         Ok(_page) => Ok(Check::Alive),
         // A redirect is not followed, but proves that the site is there.
         Err(FetchError::Status(status)) if status.is_redirection() => Ok(Check::Alive),

@@ -5,9 +5,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::failed;
 use crate::{
-    State, WRITE,
+    errors::failed,
+    scopes,
+    state::State,
     store::{self, Bookmark},
 };
 
@@ -24,7 +25,7 @@ impl Tool<State> for DeleteBookmark {
     const NAME: &'static str = "bookmarks_delete";
     const TITLE: &'static str = "Delete a bookmark";
     const DESCRIPTION: &'static str = "Deletes a bookmark of the user for good, and returns it.";
-    const SCOPE: &'static str = WRITE;
+    const SCOPE: &'static str = scopes::WRITE;
     const ANNOTATIONS: ToolAnnotations = ToolAnnotations::DESTRUCTIVE;
     type Input = Input;
     type Output = Bookmark;

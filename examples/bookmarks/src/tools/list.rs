@@ -4,8 +4,8 @@ use mcp::{Call, Tool, ToolAnnotations, ToolError};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Found, MAX_RESULTS, failed};
-use crate::{READ, State, store};
+use super::found::{Found, MAX_RESULTS};
+use crate::{errors::failed, scopes, state::State, store};
 
 pub(super) struct ListBookmarks;
 
@@ -20,7 +20,7 @@ impl Tool<State> for ListBookmarks {
     const NAME: &'static str = "bookmarks_list";
     const TITLE: &'static str = "List bookmarks";
     const DESCRIPTION: &'static str = "Lists the newest bookmarks of the user, at most 50.";
-    const SCOPE: &'static str = READ;
+    const SCOPE: &'static str = scopes::READ;
     const ANNOTATIONS: ToolAnnotations = ToolAnnotations::READ_ONLY;
     type Input = Input;
     type Output = Found;

@@ -4,8 +4,8 @@ use mcp::{Call, Tool, ToolAnnotations, ToolError};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Found, MAX_RESULTS, failed};
-use crate::{READ, State, store};
+use super::found::{Found, MAX_RESULTS};
+use crate::{errors::failed, scopes, state::State, store};
 
 pub(super) struct SearchBookmarks;
 
@@ -22,7 +22,7 @@ impl Tool<State> for SearchBookmarks {
     const TITLE: &'static str = "Search bookmarks";
     const DESCRIPTION: &'static str = "Finds bookmarks whose title or address contains all words of \
         the query, newest first, at most 50.";
-    const SCOPE: &'static str = READ;
+    const SCOPE: &'static str = scopes::READ;
     const ANNOTATIONS: ToolAnnotations = ToolAnnotations::READ_ONLY;
     type Input = Input;
     type Output = Found;

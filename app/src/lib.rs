@@ -49,7 +49,10 @@ pub use self::{
     config::Reader,
     dependencies::Dependencies,
     engine::mcp_settings,
-    product::{AnyState, BoundSchedule, Brand, Builder, Done, Platform, Product, Schedule, State},
+    product::{
+        AnySettings, AnyState, BoundSchedule, Brand, Builder, Done, Platform, Product, Schedule,
+        State,
+    },
 };
 
 /// How long a process that ends waits until its last totals are written. They are also in the next

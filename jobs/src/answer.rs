@@ -23,7 +23,7 @@ pub(super) async fn answer(
 ) -> Result<Option<Job>, Failure> {
     let now = queue.clock().now();
     let transaction = db::begin(&queue.db_of(user)).await?;
-    super::settle::lock(&transaction, &[id.to_string()].into()).await?;
+    super::finish::lock(&transaction, &[id.to_string()].into()).await?;
     let Some(mut row) = read::find(&transaction, user, id).await? else {
         transaction.rollback().await?;
         return Ok(None);

@@ -7,7 +7,7 @@ use mcp::{
 };
 use platform::db::{self, Failure, dialect};
 
-use crate::{convert::later, keep, queue::Queue, read, row, settle};
+use crate::{attempt, convert::later, finish, queue::Queue, read, row};
 
 /// Ends a job and its children at once. The workers that run them are signaled, and their later
 /// writes change nothing. Returns a job that has already ended unchanged. `Ok(None)`: this user has
@@ -24,7 +24,7 @@ pub(super) async fn cancel(
         WHERE (id = $1 OR parent_id = $1) AND ended_at IS NULL RETURNING id, tool, worker";
     let now = queue.clock().now();
     let transaction = db::begin(&queue.db_of(user)).await?;
-    settle::lock(&transaction, &[id.to_string()].into()).await?;
+    finish::lock(&transaction, &[id.to_string()].into()).await?;
     let Some(mut row) = read::find(&transaction, user, id).await? else {
         transaction.rollback().await?;
         return Ok(None);
@@ -37,7 +37,7 @@ pub(super) async fn cancel(
     let expires_at = later(now, row::duration(row.keep_ms));
     let values = [id.as_str().into(), now.into(), expires_at.into(), (!told).into()];
     let rows = dialect::rows(&transaction, SQL, values).await?;
-    let cancelled = keep::ids(&rows)?;
+    let cancelled = attempt::ids(&rows)?;
     transaction.commit().await?;
     for ended in rows {
         let (tool, worker): (String, Option<String>) =

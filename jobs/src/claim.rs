@@ -29,10 +29,10 @@ use sea_orm::{
 use crate::{
     convert::{internal, later, unreadable},
     denied::{DeniedJobs, end_denied},
+    finish,
     limits::MAX_CLAIMS,
     queue::Queue,
     row::{self, Lease},
-    settle,
 };
 
 /// The delay until a job that this version could not read is due again, to be claimed by a worker
@@ -130,7 +130,7 @@ async fn claim_any(
                 // A job that was still unreadable at its last permitted claim keeps its lease, and
                 // is reclaimed like a lost one when the lease expires.
                 if row::count(row.attempt) < MAX_CLAIMS
-                    && let Err(error) = settle::put_back(queue, &row, UNREADABLE_FOR).await
+                    && let Err(error) = finish::put_back(queue, &row, UNREADABLE_FOR).await
                 {
                     tracing::warn!(
                         dependency = error.dependency(), error = ?error,

@@ -25,10 +25,11 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
+    attempt,
     convert::{internal, later},
-    keep,
+    finish,
     queue::Queue,
-    row, settle,
+    row,
 };
 
 /// The most jobs that one transaction examines and ends: few enough that it holds its locks
@@ -206,8 +207,8 @@ async fn end(queue: &Queue, denied: &[(Candidate, &'static str)]) -> Result<Vec<
 
     let transaction = db::begin(queue.db()).await?;
     // In the order in which ends are written: parents before their children.
-    settle::lock(&transaction, &parents).await?;
-    settle::lock(&transaction, &others).await?;
+    finish::lock(&transaction, &parents).await?;
+    finish::lock(&transaction, &others).await?;
     let sql = format!(
         "UPDATE jobs SET status = 'failed', ended_at = $2, updated_at = $2, outcome = given.outcome,
             error = given.error, announced = given.announced,
@@ -221,7 +222,7 @@ async fn end(queue: &Queue, denied: &[(Candidate, &'static str)]) -> Result<Vec<
     let given = serde_json::to_string(&writes.into_values().collect::<Vec<_>>());
     let values = [given.map_err(internal)?.into(), now.into()];
     let rows = dialect::rows(&transaction, sql, values).await?;
-    let ended = keep::ids(&rows)?;
+    let ended = attempt::ids(&rows)?;
     transaction.commit().await?;
 
     let mut running = Vec::new();

@@ -4,11 +4,11 @@
 //! [`store()`] implements; a worker calls the functions of this crate:
 //!
 //! ```text
-//!            enqueue                 claim                    settle
+//!            enqueue                 claim                    finish
 //!    client ─────────▶ queued ────────────────▶ running ─────────────────▶ completed, failed
 //!                        ▲                      │  │  │
 //!                        ├── release, retry ◀───┘  │  └──▶ input_required ── answer ──▶ queued
-//!                        └── take_over ◀───────────┘  └──▶ waiting ── last child ──▶ queued
+//!                        └── reclaim ◀───────────┘  └──▶ waiting ── last child ──▶ queued
 //! ```
 //!
 //! **Fencing.** A claim increments the job's attempt number, and every later write names the number
@@ -24,42 +24,44 @@
 //! Signals are hints, published after the commit. A process that misses one finds the same change
 //! when it polls.
 
-mod announce;
 mod answer;
+mod attempt;
 mod cancel;
 mod claim;
 mod convert;
 mod counts;
 mod denied;
 mod enqueue;
-mod keep;
+mod finish;
 mod limits;
+mod notify;
 mod queue;
 mod quota;
 mod read;
+mod reclaim;
 mod row;
 pub mod schedule_runs;
-mod settle;
 mod stats;
 mod store;
 pub mod sweep;
-mod take_over;
 pub mod tools;
 mod totals;
 
 pub use self::{
-    announce::{Unannounced, mark_announced, unannounced},
+    attempt::{
+        CheckpointError, RENEWALS_PER_LEASE, checkpoint, checkpoint_of, record_progress, renew,
+    },
     claim::{Claim, Claimed, Turn, claim},
     denied::{DeniedJobs, end_denied},
     enqueue::{enqueue, enqueue_in},
-    keep::{CheckpointError, RENEWALS_PER_LEASE, checkpoint, checkpoint_of, note_progress, renew},
+    finish::{End, Finished, finish},
     limits::{KEPT, KEPT_BOUNDS, LEASE, MAX_CHECKPOINT, MAX_CLAIMS, MAX_RESULT, QUESTION_PATIENCE},
+    notify::{Unnotified, mark_notified, unnotified},
     queue::{Access, Parts, Queue},
     quota::{JobQuota, JobUsage, usage},
+    reclaim::reclaim,
     row::Lease,
-    settle::{End, Settled, settle},
     stats::{Stats, stats},
     store::store,
-    take_over::take_over,
     totals::{Total, What, totals, write_totals},
 };

@@ -9,8 +9,8 @@ use mcp::job::{AttemptEnd, JobId};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
-    announcing::announce_some,
     attempt_log::AttemptLog,
+    notifying::notify_some,
     running::{Key, Running, Stop, StopReason},
     shared::Shared,
 };
@@ -97,7 +97,7 @@ async fn run(shared: &Shared, claimed: Claimed, stop: &Stop) {
         milliseconds,
         "Job {} of `{tool}`: {name} after {milliseconds} ms", lease.job
     );
-    if completed.to_announce {
+    if completed.to_notify {
         announce(shared, &[lease.job]).await;
     }
 }
@@ -117,7 +117,7 @@ fn stopped(stop: &Stop, log: &AttemptLog, bound: Duration) -> Option<End> {
 
 /// Notifies clients that do not poll. Failures are retried by a schedule.
 async fn announce(shared: &Shared, jobs: &[JobId]) {
-    if let Err(error) = announce_some(&shared.app, &*shared.runner, Some(jobs)).await {
+    if let Err(error) = notify_some(&shared.app, &*shared.runner, Some(jobs)).await {
         tracing::warn!(
             dependency = error.dependency(), error = ?error,
             "Could not notify the client of a job; a schedule retries"

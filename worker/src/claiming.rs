@@ -124,7 +124,7 @@ async fn claim_once(
         // None of them has started, so another worker can claim them at once.
         let ends: Vec<_> =
             claimed.into_iter().map(|claimed| (claimed.lease, End::Released)).collect();
-        jobs::settle(shared.app.jobs(), &ends).await?;
+        jobs::finish(shared.app.jobs(), &ends).await?;
         return Ok(ClaimResult::Empty);
     }
     let found = match (claimed.len(), what.newcomers_only) {

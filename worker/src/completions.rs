@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use app::App;
-use jobs::{End, Lease, Settled};
+use jobs::{End, Finished, Lease};
 use platform::db::Failure;
 use tokio::{
     sync::{mpsc, oneshot},
@@ -39,7 +39,7 @@ pub(crate) struct Completed {
     /// Whether it was written. `false` if another worker has the job.
     pub(crate) written: bool,
     /// Whether the client must be notified.
-    pub(crate) to_announce: bool,
+    pub(crate) to_notify: bool,
 }
 
 impl Completions {
@@ -78,27 +78,27 @@ pub(crate) async fn write(
 async fn write_batch(app: &App, batch: Vec<Completion>, stop: &CancellationToken) {
     let (ends, replies): (Vec<_>, Vec<_>) =
         batch.into_iter().map(|completion| (completion.end, completion.reply)).unzip();
-    let settled = match settle(app, &ends, stop).await {
-        Ok(settled) => settled,
+    let finished = match finish(app, &ends, stop).await {
+        Ok(finished) => finished,
         // One of them may be the cause; the others are written all the same.
         Err(_) => settle_one_by_one(app, &ends, stop).await,
     };
     for ((lease, _), reply) in ends.iter().zip(replies) {
         let completed = Completed {
-            written: settled.written.contains(&lease.job),
-            to_announce: settled.to_announce.contains(&lease.job),
+            written: finished.written.contains(&lease.job),
+            to_notify: finished.to_notify.contains(&lease.job),
         };
         let _job_was_dropped = reply.send(completed);
     }
 }
 
-async fn settle_one_by_one(app: &App, ends: &[(Lease, End)], stop: &CancellationToken) -> Settled {
-    let mut all = Settled::default();
+async fn settle_one_by_one(app: &App, ends: &[(Lease, End)], stop: &CancellationToken) -> Finished {
+    let mut all = Finished::default();
     for end in ends {
-        match settle(app, std::slice::from_ref(end), stop).await {
+        match finish(app, std::slice::from_ref(end), stop).await {
             Ok(one) => {
                 all.written.extend(one.written);
-                all.to_announce.extend(one.to_announce);
+                all.to_notify.extend(one.to_notify);
             }
             Err(error) => {
                 let job = &end.0.job;
@@ -113,14 +113,14 @@ async fn settle_one_by_one(app: &App, ends: &[(Lease, End)], stop: &Cancellation
 }
 
 /// Writes ends, and retries while the database is unavailable.
-async fn settle(
+async fn finish(
     app: &App,
     ends: &[(Lease, End)],
     stop: &CancellationToken,
-) -> Result<Settled, Failure> {
+) -> Result<Finished, Failure> {
     let since = Instant::now();
     loop {
-        match jobs::settle(app.jobs(), ends).await {
+        match jobs::finish(app.jobs(), ends).await {
             Err(Failure::Unavailable(error)) if since.elapsed() < RETRY_TIMEOUT => {
                 tracing::warn!(
                     dependency = "database", error = ?error,

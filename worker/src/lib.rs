@@ -13,7 +13,6 @@
 //! [`Worker::run`] is a whole worker. It runs in a process of its own or, in the embedded mode,
 //! beside a web instance; several can run in one process.
 
-mod announcing;
 mod attempt;
 mod attempt_log;
 mod claiming;
@@ -21,6 +20,7 @@ mod commands;
 mod completions;
 mod health;
 mod leases;
+mod notifying;
 mod progress;
 mod runner;
 mod running;

@@ -80,7 +80,7 @@ pub(crate) async fn flush(app: App, board: ProgressBoard, stop: CancellationToke
 
 /// Writes progress. A failed write is not retried: more progress follows.
 async fn write(app: &App, some: &[(JobId, u32, Progress)]) {
-    if let Err(error) = jobs::note_progress(app.jobs(), some).await {
+    if let Err(error) = jobs::record_progress(app.jobs(), some).await {
         tracing::warn!(
             dependency = error.dependency(), error = ?error,
             "Could not write the progress of jobs; dropped it"

@@ -19,7 +19,7 @@ use platform::db::Failure;
 use tokio_cron_scheduler::{Job, JobScheduler};
 use tokio_util::sync::CancellationToken;
 
-use crate::{announcing::announce_some, runner::Runner};
+use crate::{notifying::notify_some, runner::Runner};
 
 /// Work that is repeated at certain times.
 #[derive(Clone, Debug)]
@@ -78,7 +78,7 @@ const BASE: &[Schedule] = &[
         spacing: Duration::from_secs(5),
         step: Step::Base(|app, _, _| {
             Box::pin(async move {
-                let count = jobs::take_over(app.jobs()).await?;
+                let count = jobs::reclaim(app.jobs()).await?;
                 Ok(Done { count, more: count > 0 })
             })
         }),
@@ -91,7 +91,7 @@ const BASE: &[Schedule] = &[
         spacing: Duration::from_secs(5),
         step: Step::Base(|app, runner, _| {
             Box::pin(async move {
-                let count = announce_some(app, runner, None).await?;
+                let count = notify_some(app, runner, None).await?;
                 // What failed is retried in the next run, not at once.
                 Ok(Done { count, more: false })
             })

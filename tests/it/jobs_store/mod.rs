@@ -104,7 +104,7 @@ fn said(job: &Job) -> String {
 
 /// Whether the end of an attempt was accepted.
 async fn settle(app: &App, lease: &Lease, end: End) -> bool {
-    let settled = jobs::settle(app.jobs(), &[(lease.clone(), end)]).await.unwrap();
+    let settled = jobs::finish(app.jobs(), &[(lease.clone(), end)]).await.unwrap();
     settled.written.contains(&lease.job)
 }
 

@@ -56,9 +56,9 @@ async fn everything(world: &World, app: &App, ada: &UserId) {
     let progress = mcp::job::Progress { done: 1.0, total: None, message: None };
     let progress: Vec<_> =
         attempts.iter().map(|(job, number)| (job.clone(), *number, progress.clone())).collect();
-    jobs::note_progress(app.jobs(), &progress).await.unwrap();
+    jobs::record_progress(app.jobs(), &progress).await.unwrap();
     jobs::checkpoint(app.db(), &attempts[0].0, attempts[0].1, &json!(1)).await.unwrap();
-    jobs::settle(app.jobs(), &ends).await.unwrap();
+    jobs::finish(app.jobs(), &ends).await.unwrap();
     let (asking, _) = &ends[1];
     let owner = UserId::new(asking.owner.as_str());
     store.answer(&owner, &asking.job, answers(&["a"])).await.unwrap();
@@ -67,10 +67,10 @@ async fn everything(world: &World, app: &App, ada: &UserId) {
 
     jobs::claim(app.jobs(), &mut turn, claims(16)).await.unwrap();
     world.clock.advance(Duration::from_hours(25));
-    while jobs::take_over(app.jobs()).await.unwrap() > 0 {}
+    while jobs::reclaim(app.jobs()).await.unwrap() > 0 {}
     let silence = Duration::from_secs(10);
-    for untold in jobs::unannounced(app.jobs(), None, silence).await.unwrap() {
-        jobs::mark_announced(app.jobs(), &untold).await.unwrap();
+    for untold in jobs::unnotified(app.jobs(), None, silence).await.unwrap() {
+        jobs::mark_notified(app.jobs(), &untold).await.unwrap();
     }
     jobs::stats(app.jobs()).await.unwrap();
     jobs::sweep::finished(app.jobs()).await.unwrap();

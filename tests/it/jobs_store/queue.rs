@@ -93,16 +93,16 @@ async fn what_an_attempt_writes_after_another_has_begun_is_void(world: World) {
     let (app, ada) = (&world.app, user("ada"));
     let id = enqueue(app, new_job(&ada)).await;
     let paused = claim_one(app).await.lease;
-    assert_eq!(jobs::take_over(app.jobs()).await.unwrap(), 0);
+    assert_eq!(jobs::reclaim(app.jobs()).await.unwrap(), 0);
     world.clock.advance(LEASE);
-    assert_eq!(jobs::take_over(world.another().await.jobs()).await.unwrap(), 1);
+    assert_eq!(jobs::reclaim(world.another().await.jobs()).await.unwrap(), 1);
     // Between two attempts neither may write.
     assert!(!settle(app, &paused, End::Answered(text("late"))).await);
     let second = claim_one(app).await;
     assert_eq!(second.attempt.number, 2);
 
     let progress = mcp::job::Progress { done: 1.0, total: None, message: None };
-    jobs::note_progress(app.jobs(), &[(id.clone(), paused.number, progress)]).await.unwrap();
+    jobs::record_progress(app.jobs(), &[(id.clone(), paused.number, progress)]).await.unwrap();
     assert!(get(app, &ada, &id).await.unwrap().progress.is_none());
     let refused = jobs::checkpoint(app.db(), &id, paused.number, &json!(1)).await;
     assert!(matches!(refused, Err(CheckpointError::Superseded)));
@@ -144,7 +144,7 @@ async fn a_job_that_kills_its_workers_is_given_up(world: World) {
     for _ in 0..3 {
         claim_one(app).await;
         world.clock.advance(LEASE);
-        assert_eq!(jobs::take_over(app.jobs()).await.unwrap(), 1);
+        assert_eq!(jobs::reclaim(app.jobs()).await.unwrap(), 1);
     }
     let job = get(app, &ada, &id).await.unwrap();
     assert_eq!(job.status, JobStatus::Failed);
@@ -193,9 +193,9 @@ async fn a_question_that_nobody_answers_ends_a_job(world: World) {
     let claimed = claim_one(app).await;
     assert!(settle(app, &claimed.lease, End::InputRequired(questions(&["a"]))).await);
     world.clock.advance(QUESTION_PATIENCE.saturating_sub(Duration::from_secs(1)));
-    assert_eq!(jobs::take_over(app.jobs()).await.unwrap(), 0);
+    assert_eq!(jobs::reclaim(app.jobs()).await.unwrap(), 0);
     world.clock.advance(Duration::from_secs(1));
-    assert_eq!(jobs::take_over(app.jobs()).await.unwrap(), 1);
+    assert_eq!(jobs::reclaim(app.jobs()).await.unwrap(), 1);
     let job = get(app, &ada, &id).await.unwrap();
     assert_eq!(job.status, JobStatus::Failed);
     assert!(said(&job).contains("waited for an answer"), "{}", said(&job));
@@ -262,7 +262,7 @@ async fn a_child_that_is_lost_ends_for_its_parent_too(world: World) {
     assert!(settle(app, &claimed.lease, End::Children(wanted)).await);
     claim_one(app).await;
     world.clock.advance(LEASE);
-    assert_eq!(jobs::take_over(app.jobs()).await.unwrap(), 1);
+    assert_eq!(jobs::reclaim(app.jobs()).await.unwrap(), 1);
     let again = claim_one(app).await;
     assert_eq!(again.lease.job, parent);
     assert!(again.attempt.children["one"].output::<serde_json::Value>().is_err());
@@ -435,7 +435,7 @@ async fn progress_only_grows(world: World) {
     for done in [1.0, 3.0, 2.0] {
         let message = Some(format!("part {done}\0"));
         let progress = mcp::job::Progress { done, total: Some(4.0), message };
-        jobs::note_progress(app.jobs(), &[(id.clone(), number, progress)]).await.unwrap();
+        jobs::record_progress(app.jobs(), &[(id.clone(), number, progress)]).await.unwrap();
     }
     let progress = get(app, &ada, &id).await.unwrap().progress.unwrap();
     assert_eq!((progress.done, progress.total), (3.0, Some(4.0)));
@@ -454,7 +454,7 @@ async fn a_checkpoint_and_its_effect_are_one(world: World) {
     jobs::checkpoint(&transaction, &id, number, &json!({ "done": 2 })).await.unwrap();
     transaction.commit().await.unwrap();
     world.clock.advance(LEASE);
-    jobs::take_over(app.jobs()).await.unwrap();
+    jobs::reclaim(app.jobs()).await.unwrap();
     assert_eq!(claim_one(app).await.attempt.checkpoint, Some(json!({ "done": 2 })));
 }
 
@@ -465,12 +465,12 @@ async fn a_client_is_told_though_the_worker_died(world: World) {
     enqueue(app, new_job(&ada)).await; // its client asks
     for claimed in claim(app, 2).await {
         let ends = [(claimed.lease, End::InputRequired(questions(&["a"])))];
-        jobs::settle(app.jobs(), &ends).await.unwrap();
+        jobs::finish(app.jobs(), &ends).await.unwrap();
     }
     // Whoever wrote that should tell the client, and has some time for it.
-    assert!(jobs::unannounced(app.jobs(), None, silence).await.unwrap().is_empty());
+    assert!(jobs::unnotified(app.jobs(), None, silence).await.unwrap().is_empty());
     world.clock.advance(silence);
-    let untold = jobs::unannounced(world.another().await.jobs(), None, silence).await.unwrap();
+    let untold = jobs::unnotified(world.another().await.jobs(), None, silence).await.unwrap();
     assert_eq!(untold.len(), 1);
     assert_eq!(untold[0].job.questions.len(), 1);
 
@@ -478,14 +478,14 @@ async fn a_client_is_told_though_the_worker_died(world: World) {
     jobs::store(app.jobs()).answer(&ada, &id, answers(&["a"])).await.unwrap();
     let claimed = claim_one(app).await;
     let ends = [(claimed.lease, End::Answered(text("done")))];
-    let settled = jobs::settle(app.jobs(), &ends).await.unwrap();
-    assert_eq!(settled.to_announce, std::slice::from_ref(&id));
-    jobs::mark_announced(app.jobs(), &untold[0]).await.unwrap();
-    let untold = jobs::unannounced(app.jobs(), Some(&[id]), silence).await.unwrap();
+    let settled = jobs::finish(app.jobs(), &ends).await.unwrap();
+    assert_eq!(settled.to_notify, std::slice::from_ref(&id));
+    jobs::mark_notified(app.jobs(), &untold[0]).await.unwrap();
+    let untold = jobs::unnotified(app.jobs(), Some(&[id]), silence).await.unwrap();
     assert_eq!(said(&untold[0].job), "done");
-    jobs::mark_announced(app.jobs(), &untold[0]).await.unwrap();
+    jobs::mark_notified(app.jobs(), &untold[0]).await.unwrap();
     world.clock.advance(silence);
-    assert!(jobs::unannounced(app.jobs(), None, silence).await.unwrap().is_empty());
+    assert!(jobs::unnotified(app.jobs(), None, silence).await.unwrap().is_empty());
 }
 
 async fn the_end_of_an_account_is_the_end_of_its_jobs(world: World) {
@@ -551,7 +551,7 @@ async fn what_becomes_of_jobs_is_counted_over_all_processes(world: World) {
     let id = enqueue(one, import()).await;
     claim_one(one).await;
     world.clock.advance(LEASE);
-    assert_eq!(jobs::take_over(other.jobs()).await.unwrap(), 1);
+    assert_eq!(jobs::reclaim(other.jobs()).await.unwrap(), 1);
     jobs::store(one.jobs()).cancel(&ada, &id).await.unwrap();
     // Not wanted any more while it runs.
     let id = enqueue(one, import()).await;

@@ -244,9 +244,9 @@ async fn a_killed_job_goes_on_from_its_checkpoint_and_has_its_effect_once(world:
     let another = world.another().await;
     let _second = Process::start(another.clone(), script(another, permits.clone()), settings());
     // Nobody takes it before the lease has ended.
-    assert_eq!(jobs::take_over(app.jobs()).await.unwrap(), 0);
+    assert_eq!(jobs::reclaim(app.jobs()).await.unwrap(), 0);
     world.clock.advance(LEASE);
-    assert_eq!(jobs::take_over(app.jobs()).await.unwrap(), 1);
+    assert_eq!(jobs::reclaim(app.jobs()).await.unwrap(), 1);
     assert_eq!(said(&ended(app, &ada, &id).await), "made 8 notes");
     let expected: Vec<_> = (0..STEPS).map(|step| format!("Note {step}")).collect();
     assert_eq!(titles(app, &ada).await, expected);
@@ -276,7 +276,7 @@ async fn a_worker_paused_beyond_its_lease_can_write_nothing(world: World) {
     // Its first renewal may still hold the row, which is then passed over, or renew the lease again.
     tests::eventually("the job is taken over", async || {
         world.clock.advance(Duration::from_hours(1));
-        (jobs::take_over(app.jobs()).await.unwrap() > 0).then_some(())
+        (jobs::reclaim(app.jobs()).await.unwrap() > 0).then_some(())
     })
     .await;
     let script = Script::new(|attempt: Attempt, _, _| async move {
@@ -308,7 +308,7 @@ async fn a_worker_may_take_over_its_own_job(world: World) {
     let worker = Process::start(world.another().await, script, settings());
     gates[0].reached().await;
     world.clock.advance(LEASE);
-    assert_eq!(jobs::take_over(app.jobs()).await.unwrap(), 1);
+    assert_eq!(jobs::reclaim(app.jobs()).await.unwrap(), 1);
     gates[1].reached().await;
     gates[0].step();
     assert_eq!(status(app, &ada, &id).await, JobStatus::Running);
@@ -453,7 +453,7 @@ async fn a_client_that_does_not_ask_is_told_of_the_end(world: World) {
     ended(app, &ada, &id).await;
     worker.end().await;
     assert_eq!(*script.told.lock().unwrap(), [(id.clone(), JobStatus::Completed)]);
-    let untold = jobs::unannounced(app.jobs(), Some(&[id]), Duration::ZERO).await.unwrap();
+    let untold = jobs::unnotified(app.jobs(), Some(&[id]), Duration::ZERO).await.unwrap();
     assert!(untold.is_empty());
 }
 

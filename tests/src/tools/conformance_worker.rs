@@ -71,7 +71,7 @@ async fn take_over(app: App, pause: Duration) {
     let mut turn = interval(pause);
     loop {
         turn.tick().await;
-        if let Err(error) = jobs::take_over(app.jobs()).await {
+        if let Err(error) = jobs::reclaim(app.jobs()).await {
             tracing::warn!(error = ?error, "Lost jobs were not looked for: {error}");
         }
     }

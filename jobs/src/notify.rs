@@ -22,7 +22,7 @@ const BATCH: u64 = 100;
 
 /// A job with a pending notification to its client.
 #[derive(Clone, Debug)]
-pub struct Unannounced {
+pub struct Unnotified {
     /// The job, as it was read.
     pub job: Job,
     attempt: i32,
@@ -31,11 +31,11 @@ pub struct Unannounced {
 
 /// Returns jobs with a pending notification: those of `only`, or, for `None`, up to 100 that have
 /// been pending for longer than `silence`, because the worker that should have notified has died.
-pub async fn unannounced(
+pub async fn unnotified(
     queue: &Queue,
     only: Option<&[JobId]>,
     silence: Duration,
-) -> Result<Vec<Unannounced>, Failure> {
+) -> Result<Vec<Unnotified>, Failure> {
     let select = Entity::outside(Entity::find()).filter(COLUMN.announced.eq(false));
     let select = if let Some(ids) = only {
         select.filter(Column::Id.is_in(ids.iter().map(JobId::as_str)))
@@ -48,13 +48,13 @@ pub async fn unannounced(
     };
     let rows = select.all(queue.db()).await?;
     let jobs = rows.iter().filter_map(|it| {
-        Some(Unannounced { job: row::readable_job(it)?, attempt: it.attempt, status: it.status })
+        Some(Unnotified { job: row::readable_job(it)?, attempt: it.attempt, status: it.status })
     });
     Ok(jobs.collect())
 }
 
 /// Records that a client was notified. Changes nothing if the job has moved on since.
-pub async fn mark_announced(queue: &Queue, told: &Unannounced) -> Result<(), Failure> {
+pub async fn mark_notified(queue: &Queue, told: &Unnotified) -> Result<(), Failure> {
     Entity::update_many()
         .col_expr(Column::Announced, Expr::value(true))
         .filter(Column::Id.eq(told.job.id.as_str()))

@@ -83,16 +83,16 @@ impl End {
 
 /// The ends that were written.
 #[derive(Debug, Default)]
-pub struct Settled {
+pub struct Finished {
     /// The jobs. The others had ended, or had been reclaimed, before.
     pub written: BTreeSet<JobId>,
-    /// Those of them whose clients must be notified ([`super::unannounced`]).
-    pub to_announce: Vec<JobId>,
+    /// Those of them whose clients must be notified ([`super::unnotified`]).
+    pub to_notify: Vec<JobId>,
 }
 
 /// Writes the ends of attempts, and wakes workers if that queued a job. An end whose attempt is no
 /// longer the current one is not written.
-pub async fn settle(queue: &Queue, ends: &[(Lease, End)]) -> Result<Settled, Failure> {
+pub async fn finish(queue: &Queue, ends: &[(Lease, End)]) -> Result<Finished, Failure> {
     let now = queue.clock().now();
     let (mut alone, mut together) = (Vec::new(), Vec::new());
     for (lease, end) in ends {
@@ -101,39 +101,39 @@ pub async fn settle(queue: &Queue, ends: &[(Lease, End)]) -> Result<Settled, Fai
         if related { &mut together } else { &mut alone }.push((lease, end));
     }
 
-    let mut settled = Settled::default();
+    let mut finished = Finished::default();
     let mut changed = Vec::new();
     let mut queued = false;
     if !alone.is_empty() {
         let written = update(queue.db(), now, &alone).await?;
-        note(queue, &mut settled, &mut changed, &mut queued, &alone, &written);
+        collect(queue, &mut finished, &mut changed, &mut queued, &alone, &written);
     }
     if !together.is_empty() {
         let written = with_relatives(queue, now, &together).await?;
         queued |= !written.is_empty();
-        note(queue, &mut settled, &mut changed, &mut queued, &together, &written);
+        collect(queue, &mut finished, &mut changed, &mut queued, &together, &written);
     }
     queue.jobs_changed(changed).await;
     if queued {
         queue.job_queued().await;
     }
-    Ok(settled)
+    Ok(finished)
 }
 
 /// A lease, and an end that keeps to the limits.
 type Fitting<'a> = (&'a Lease, Cow<'a, End>);
 
 /// Counts the written ends, and collects the signals and notifications that follow from them.
-fn note(
+fn collect(
     queue: &Queue,
-    settled: &mut Settled,
+    finished: &mut Finished,
     changed: &mut Vec<JobId>,
     queued: &mut bool,
     ends: &[Fitting<'_>],
     written: &BTreeSet<String>,
 ) {
     for (lease, end) in ends.iter().filter(|(lease, _)| written.contains(lease.job.as_str())) {
-        settled.written.insert(lease.job.clone());
+        finished.written.insert(lease.job.clone());
         queue.count_attempt(&lease.tool, end.name());
         if let Some(outcome) = end.outcome(lease) {
             queue.count_job(&lease.tool, outcome);
@@ -142,7 +142,7 @@ fn note(
             End::Answered(_) | End::InputRequired(_) | End::Retry(_) => {
                 changed.push(lease.job.clone());
                 if lease.client_is_told {
-                    settled.to_announce.push(lease.job.clone());
+                    finished.to_notify.push(lease.job.clone());
                 }
             }
             End::Released | End::Children(_) => *queued = true,

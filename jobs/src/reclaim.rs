@@ -14,7 +14,7 @@ use sea_orm::{
     sea_query::Expr,
 };
 
-use crate::{convert::later, queue::Queue, row, settle};
+use crate::{convert::later, finish, queue::Queue, row};
 
 /// The most jobs that one call reclaims: few enough that other statements are not delayed.
 const BATCH: i64 = 200;
@@ -31,7 +31,7 @@ const UNANSWERED: &str = "The job waited for an answer of the user for a day and
 /// whose question was not answered in time. Returns the number of these jobs.
 ///
 /// Any worker may call this at any time, also concurrently.
-pub async fn take_over(queue: &Queue) -> Result<u64, Failure> {
+pub async fn reclaim(queue: &Queue) -> Result<u64, Failure> {
     let now = queue.clock().now();
     let taken = take(queue, now).await?;
     if taken.is_empty() {
@@ -75,7 +75,7 @@ async fn take(queue: &Queue, now: DateTime<Utc>) -> Result<Vec<Taken>, Failure> 
     let parents: BTreeSet<String> = parents.into_iter().flatten().collect();
 
     let transaction = db::begin(queue.db()).await?;
-    settle::lock(&transaction, &parents).await?;
+    finish::lock(&transaction, &parents).await?;
     let sql = format!(
         "SELECT * FROM jobs WHERE lease_until <= $1 ORDER BY lease_until LIMIT $2 {}",
         dialect::for_update_skip_locked(transaction.get_database_backend()),
@@ -97,7 +97,7 @@ async fn take(queue: &Queue, now: DateTime<Utc>) -> Result<Vec<Taken>, Failure> 
         taken.push(Taken { job: row::id(&late)?, tool: late.tool, was_running, ended });
     }
     for (parent, children) in finished {
-        settle::children_ended(&transaction, now, &parent, children).await?;
+        finish::children_ended(&transaction, now, &parent, children).await?;
     }
     transaction.commit().await?;
     Ok(taken)

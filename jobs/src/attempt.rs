@@ -48,7 +48,7 @@ pub async fn renew(
 
 /// Stores the progress of attempts and signals it to subscribers. Progress never decreases: a lower
 /// value is ignored.
-pub async fn note_progress(
+pub async fn record_progress(
     queue: &Queue,
     attempts: &[(JobId, u32, Progress)],
 ) -> Result<(), Failure> {

@@ -14,17 +14,17 @@ const NOTIFY_AFTER: Duration = Duration::from_secs(10);
 
 /// Notifies clients that do not poll, for the given jobs or for all whose notification was missed.
 /// Returns how many were notified.
-pub(crate) async fn announce_some(
+pub(crate) async fn notify_some(
     app: &App,
     runner: &dyn Runner,
     only: Option<&[JobId]>,
 ) -> Result<u64, Failure> {
-    let missed = jobs::unannounced(app.jobs(), only, NOTIFY_AFTER).await?;
+    let missed = jobs::unnotified(app.jobs(), only, NOTIFY_AFTER).await?;
     let mut notified = 0;
     for missed in &missed {
         match runner.announce(&missed.job).await {
             Ok(()) => {
-                jobs::mark_announced(app.jobs(), missed).await?;
+                jobs::mark_notified(app.jobs(), missed).await?;
                 notified += 1;
             }
             Err(error) => {

@@ -74,7 +74,7 @@ impl fmt::Display for PublicUrl {
 
 /// Parses a URL that consists of an origin only.
 pub fn origin(text: &str) -> Result<Url, String> {
-    let expected = "must be a scheme and a host such as https://notes.example.com";
+    let expected = "must be a scheme and a host such as https://mcp.example.com";
     let url = Url::parse(text).map_err(|error| format!("{expected}: {error}"))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(format!("{expected}: the scheme has to be https or http"));

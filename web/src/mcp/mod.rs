@@ -32,8 +32,7 @@ use crate::{
     instance::Instance,
 };
 
-/// The largest note has 100,000 characters, at most 600 kB of JSON; the rest is room for batches
-/// and for messages of a client's model.
+/// Room for large arguments, batches, and messages of a client's model.
 const BODY: Bounds = Bounds { bytes: 4 * 1024 * 1024, time: Duration::from_mins(1) };
 
 /// The accepted methods, as in `Allow`.

@@ -42,7 +42,7 @@ struct Requests {
 impl PerPerson {
     /// The limits that `RATE_LIMIT_PER_MINUTE` sets.
     pub(crate) fn configured(app: &App) -> Self {
-        let limit = app.config().rate_limit_per_minute;
+        let limit = app.config().http.rate_limit_per_minute;
         let requests = (limit > 0).then(|| Requests {
             calls: per_minute("calls", limit),
             light: per_minute("light", limit.saturating_mul(LIGHT_FACTOR).max(LEAST_LIGHT)),

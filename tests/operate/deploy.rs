@@ -245,7 +245,7 @@ fn our_programs_would_start_with_what_the_blueprint_gives_them() {
         assert!(ours + 10 <= patience, "{}: {ours} s of {patience} s", service.name);
         assert!(config.redis.is_some(), "several processes share Redis");
         assert_eq!(
-            config.access_policy.org.as_deref(),
+            config.oauth.access_policy.org.as_deref(),
             Some("octo-org"),
             "and no other variable is needed"
         );
@@ -348,7 +348,7 @@ fn compose_starts_what_there_is_with_what_it_needs() {
         ports.insert(
             service.clone(),
             match &*service {
-                "worker" => Some(config.worker_port),
+                "worker" => Some(config.worker.port),
                 _ => config.metrics.port,
             },
         );

@@ -147,8 +147,8 @@ async fn work(config: &Config, shutdown: &CancellationToken) -> anyhow::Result<(
         return Ok(());
     };
     let (app, engine) = connected?;
-    let port = config.worker_port;
-    let listener = tokio::net::TcpListener::bind((config.host, port))
+    let port = config.worker.port;
+    let listener = tokio::net::TcpListener::bind((config.http.host, port))
         .await
         .with_context(|| format!("could not listen on port {port}; WORKER_PORT says which"))?;
     let settings = Settings { stall_limit: Some(STALL_LIMIT), ..Settings::of(config) };

@@ -35,7 +35,7 @@ impl Settings {
     pub fn of(config: &Config) -> Self {
         Self {
             name: format!("{}-{:08x}", std::process::id(), rand::random::<u32>()),
-            concurrency: config.worker_concurrency,
+            concurrency: config.worker.concurrency,
             lease: jobs::LEASE,
             poll: POLL,
             shutdown_timeout: ending::work_limit(config.shutdown_timeout),

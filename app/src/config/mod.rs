@@ -11,7 +11,10 @@
 
 mod example;
 mod generated_secret;
+mod http;
+mod oauth;
 mod parse;
+mod processes;
 mod reader;
 mod types;
 mod unknown;
@@ -20,24 +23,17 @@ pub mod variables;
 use std::{
     collections::BTreeMap,
     fmt,
-    net::{IpAddr, Ipv4Addr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
-use ipnet::IpNet;
-use jobs::JobQuota;
-pub use oauth::login::github::GitHubSettings;
-use oauth::{
-    access_token,
-    cimd::KnownDocuments,
-    client::{self, Client},
+pub use ::oauth::login::github::GitHubSettings;
+use ::oauth::{
     data_keys::DataKeys,
-    grant,
-    login::{self, IdentityProvider, ProviderSettings, github, policy::AccessPolicy},
-    redirect_uri::Schemes,
+    login::{self, IdentityProvider, ProviderSettings},
 };
+use jobs::JobQuota;
 use platform::telemetry::{self, Telemetry};
 pub use platform::{
     db::DatabaseSettings,
@@ -46,25 +42,25 @@ pub use platform::{
 };
 use platform::{proxies::Proxies, secret::Secret};
 
-pub use self::types::{MetricsSettings, Mode, ModelSettings, RedisSettings};
-pub use self::{example::env_example, reader::Reader, variables::Variable};
+pub use self::{
+    example::env_example,
+    http::HttpConfig,
+    oauth::OAuthConfig,
+    processes::{LoggingConfig, WorkerConfig},
+    reader::Reader,
+    types::{MetricsSettings, Mode, ModelSettings, RedisSettings},
+    variables::Variable,
+};
 use self::{
-    parse::{
-        address, data_keys, database_url, inline_or_file, log_filter, log_format, networks, number,
-        origins, redis_url, schemes, secret, sqlite_file, switch,
-    },
+    parse::{database_url, number, redis_url, secret, sqlite_file},
     unknown::Misspelt,
     variables::{
-        ACCESS_TOKEN_TTL, ALLOWED_GITHUB_LOGINS, ALLOWED_GITHUB_ORG, ALLOWED_ORIGINS,
-        AUDIT_RETENTION, CLIENT_DOCUMENTS, CLIENT_METADATA_DOCUMENTS, DATA_DIR, DATA_KEYS,
-        DATABASE_MAX_CONNECTIONS, DATABASE_URL, ENDED_GRANT_RETENTION, HOST,
-        JOB_MEGABYTES_PER_PERSON, LOG, LOG_FORMAT, METRICS_PORT, METRICS_TOKEN, OAUTH_CLIENTS,
-        PORT, PUBLIC_URL, RATE_LIMIT_PER_MINUTE, REDIRECT_SCHEMES, REDIS_PREFIX, REDIS_URL,
-        RENDER_GIT_COMMIT, SESSION_TTL, SHUTDOWN_TIMEOUT, TRUSTED_PROXY_HOPS,
-        UNFINISHED_JOBS_PER_PERSON, UNLIMITED_NETWORKS, WORKER_CONCURRENCY, WORKER_PORT,
+        DATA_DIR, DATABASE_MAX_CONNECTIONS, DATABASE_URL, JOB_MEGABYTES_PER_PERSON, METRICS_PORT,
+        METRICS_TOKEN, PUBLIC_URL, REDIS_PREFIX, REDIS_URL, RENDER_GIT_COMMIT, SESSION_TTL,
+        SHUTDOWN_TIMEOUT, UNFINISHED_JOBS_PER_PERSON,
     },
 };
-use crate::product::{AnySettings, Product};
+use crate::product::{AnySettings, Brand, Product};
 
 /// All settings from the environment. A value of this type is complete and valid.
 #[derive(Clone, Debug)]
@@ -73,12 +69,14 @@ pub struct Config {
     pub mode: Mode,
     /// `PUBLIC_URL`.
     pub public_url: PublicUrl,
-    /// `HOST`: the address to listen on.
-    pub host: IpAddr,
-    /// `PORT`: the port to listen on.
-    pub port: u16,
-    /// `ALLOWED_ORIGINS`: origins in serialized form, such as `https://app.example.com`.
-    pub allowed_origins: Vec<String>,
+    /// The HTTP server.
+    pub http: HttpConfig,
+    /// The authorization server.
+    pub oauth: OAuthConfig,
+    /// The worker.
+    pub worker: WorkerConfig,
+    /// Logs and traces.
+    pub logging: LoggingConfig,
     /// `DATA_DIR`; need not exist.
     pub data_dir: PathBuf,
     /// `DATABASE_URL` and `DATABASE_MAX_CONNECTIONS`.
@@ -90,28 +88,10 @@ pub struct Config {
     /// Earlier signing secrets, newest first: the ones that `JWT_SIGNING_SECRET` lists after the
     /// first.
     pub previous_signing_secrets: Vec<Secret>,
-    /// `GITHUB_CLIENT_ID` and related variables; `None` if sign-in with GitHub is not configured.
-    pub github: Option<GitHubSettings>,
-    /// `ALLOWED_GITHUB_LOGINS` and `ALLOWED_GITHUB_ORG`: who may sign in.
-    pub access_policy: AccessPolicy,
-    /// `DATA_KEYS`, and the keys derived from `JWT_SIGNING_SECRET`; never empty.
-    pub data_keys: DataKeys,
-    /// `REDIRECT_SCHEMES`, and the built-in ones.
-    pub redirect_schemes: Schemes,
-    /// `OAUTH_CLIENTS`.
-    pub clients: Vec<Client>,
-    /// `CLIENT_METADATA_DOCUMENTS`: whether client metadata documents are fetched.
-    pub client_documents: bool,
-    /// `CLIENT_DOCUMENTS`: the client metadata documents that need not be fetched.
-    pub known_documents: KnownDocuments,
     /// `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`.
     pub proxies: Proxies,
     /// `LLM_URL` and related variables; `None` if no language model is configured.
     pub model: Option<ModelSettings>,
-    /// `TRUSTED_PROXY_HOPS`.
-    pub trusted_proxy_hops: u8,
-    /// `RATE_LIMIT_PER_MINUTE`: how many calls a person may make; 0 means no limit.
-    pub rate_limit_per_minute: u32,
     /// The product that is configured.
     pub product: Product,
     /// The settings of the product.
@@ -119,30 +99,12 @@ pub struct Config {
     /// `UNFINISHED_JOBS_PER_PERSON` and `JOB_MEGABYTES_PER_PERSON`: the quota of jobs for each
     /// person.
     pub job_quota: JobQuota,
-    /// `UNLIMITED_NETWORKS`.
-    pub unlimited_networks: Vec<IpNet>,
-    /// `ACCESS_TOKEN_TTL`.
-    pub access_token_ttl: Duration,
     /// `SESSION_TTL`.
     pub session_ttl: Duration,
-    /// `AUDIT_RETENTION`.
-    pub audit_retention: Duration,
-    /// `ENDED_GRANT_RETENTION`.
-    pub ended_grant_retention: Duration,
     /// `SHUTDOWN_TIMEOUT`.
     pub shutdown_timeout: Duration,
-    /// `WORKER_CONCURRENCY`.
-    pub worker_concurrency: u32,
-    /// `WORKER_PORT`.
-    pub worker_port: u16,
-    /// `LOG`, validated.
-    pub log: String,
-    /// `LOG_FORMAT`.
-    pub log_format: LogFormat,
     /// `METRICS_PORT` and `METRICS_TOKEN`.
     pub metrics: MetricsSettings,
-    /// `OTEL_EXPORTER_OTLP_ENDPOINT` and related variables; `None` if nothing is traced.
-    pub traces: Option<TraceSettings>,
     /// `RENDER_GIT_COMMIT`: the commit that this program was built from.
     pub revision: Option<String>,
     /// Warnings about the environment for the operator, one line each.
@@ -163,21 +125,21 @@ impl std::error::Error for ConfigErrors {}
 
 impl Config {
     /// The settings of the authorization server.
-    pub(crate) fn oauth(&self) -> oauth::Settings {
-        oauth::Settings {
+    pub(crate) fn oauth(&self) -> ::oauth::Settings {
+        ::oauth::Settings {
             public_url: self.public_url.clone(),
             things: self.product.brand().things,
             scopes: self.product.scopes(),
             providers: self.providers(),
-            data_keys: self.data_keys.clone(),
-            redirect_schemes: self.redirect_schemes.clone(),
-            clients: self.clients.clone(),
-            client_documents: self.client_documents,
-            known_documents: self.known_documents.clone(),
+            data_keys: self.oauth.data_keys.clone(),
+            redirect_schemes: self.oauth.redirect_schemes.clone(),
+            clients: self.oauth.clients.clone(),
+            client_documents: self.oauth.client_documents,
+            known_documents: self.oauth.known_documents.clone(),
             jwt_signing_secret: self.jwt_signing_secret.clone(),
-            access_token_ttl: self.access_token_ttl,
-            audit_retention: self.audit_retention,
-            ended_grant_retention: self.ended_grant_retention,
+            access_token_ttl: self.oauth.access_token_ttl,
+            audit_retention: self.oauth.audit_retention,
+            ended_grant_retention: self.oauth.ended_grant_retention,
         }
     }
 
@@ -189,10 +151,10 @@ impl Config {
             program: self.product.brand().program,
             is_private: self.mode == Mode::Embedded
                 && self.public_url.is_loopback()
-                && self.host.is_loopback(),
+                && self.http.host.is_loopback(),
             proxies: self.proxies.clone(),
-            github: self.github.clone(),
-            policy: self.access_policy.clone(),
+            github: self.oauth.github.clone(),
+            policy: self.oauth.access_policy.clone(),
         })
     }
 
@@ -200,9 +162,9 @@ impl Config {
     /// warnings about the configuration. See [`telemetry::start`].
     pub fn start_telemetry(&self, program: &'static str) -> anyhow::Result<Telemetry> {
         let settings = telemetry::Settings {
-            format: self.log_format,
-            filter: &self.log,
-            traces: self.traces.as_ref(),
+            format: self.logging.format,
+            filter: &self.logging.filter,
+            traces: self.logging.traces.as_ref(),
             proxies: &self.proxies,
             revision: self.revision.as_deref(),
         };
@@ -260,91 +222,26 @@ impl Config {
     ) -> Result<Self, ConfigErrors> {
         let mut reader = Reader::new(&variable);
 
-        let port = reader.parse(PORT, |text| number(text, 1, u16::MAX)).unwrap_or(8080);
+        let port = http::port(&mut reader);
         let public_url = reader
             .parse(PUBLIC_URL, PublicUrl::parse)
             .unwrap_or_else(|| PublicUrl::on_loopback(port));
         let mode = if public_url.is_loopback() { Mode::Embedded } else { Mode::Deployed };
-        let host = reader.parse(HOST, address).unwrap_or(match mode {
-            Mode::Embedded => Ipv4Addr::LOCALHOST.into(),
-            Mode::Deployed => Ipv4Addr::UNSPECIFIED.into(),
-        });
-        let allowed_origins = reader.parse(ALLOWED_ORIGINS, origins).unwrap_or_default();
+        let http = HttpConfig::read(&mut reader, port, mode);
         let data_dir = PathBuf::from(reader.text(DATA_DIR).unwrap_or(DATA_DIR.default.into()));
-        let database_url =
-            reader.parse(DATABASE_URL, |text| database_url(text, mode)).or_else(|| {
-                reader.unless_deployed(mode, DATABASE_URL, || {
-                    sqlite_file(&data_dir, product.brand().things)
-                })
-            });
-        let max_connections =
-            reader.parse(DATABASE_MAX_CONNECTIONS, |text| number(text, 1, 100)).unwrap_or(5);
-        let redis_prefix =
-            reader.text(REDIS_PREFIX).unwrap_or_else(|| format!("{}:", product.brand().things));
-        let redis = reader
-            .parse(REDIS_URL, redis_url)
-            .map(|url| RedisSettings { url, prefix: redis_prefix });
-        if redis.is_none() {
-            // An embedded program keeps the state in its own memory instead.
-            reader.unless_deployed(mode, REDIS_URL, || ());
-        }
-        let github = reader.github(mode);
-        let access_policy = AccessPolicy {
-            logins: reader.parse(ALLOWED_GITHUB_LOGINS, github::parse_logins).unwrap_or_default(),
-            org: reader.parse(ALLOWED_GITHUB_ORG, github::parse_org),
-        };
-        if access_policy.org.is_none() && reader.is_set_but_empty(ALLOWED_GITHUB_LOGINS) {
-            let problem = format!("{} {}", ALLOWED_GITHUB_LOGINS.name, github::names_no_one());
-            reader.problems.push(problem);
-        }
-        let data_keys = reader.parse(DATA_KEYS, data_keys).unwrap_or_default();
-        let redirect_schemes = reader.parse(REDIRECT_SCHEMES, schemes).unwrap_or_default();
-        let clients = reader
-            .parse(OAUTH_CLIENTS, |text| {
-                client::parse_preregistered(text, &redirect_schemes, product.scopes())
-            })
-            .unwrap_or_default();
-        let client_documents = reader.parse(CLIENT_METADATA_DOCUMENTS, switch).unwrap_or(true);
-        let known_documents = reader
-            .parse(CLIENT_DOCUMENTS, |text| {
-                KnownDocuments::parse(&inline_or_file(text)?, public_url.host(), &redirect_schemes)
-            })
-            .unwrap_or_default();
+        let database = database(&mut reader, mode, &data_dir, product.brand());
+        let redis = redis(&mut reader, mode, product.brand());
+        let (oauth, data_keys) = OAuthConfig::read(&mut reader, mode, &public_url, product);
         let proxies = reader.proxies();
         let model = reader.model();
-        let trusted_proxy_hops =
-            reader.parse(TRUSTED_PROXY_HOPS, |text| number(text, 0, 10)).unwrap_or(match mode {
-                Mode::Embedded => 0,
-                // A deployed program is served over https, which only a proxy in front of it
-                // provides.
-                Mode::Deployed => 1,
-            });
-        let rate_limit_per_minute =
-            reader.parse(RATE_LIMIT_PER_MINUTE, |text| number(text, 0, 100_000)).unwrap_or(120);
         let product_settings = product.settings(&mut reader);
-        let jobs = reader.parse(UNFINISHED_JOBS_PER_PERSON, |text| number(text, 1, 100_000));
-        // The minimum ensures that one request always fits: its body may have 4 MiB.
-        let megabytes = reader.parse(JOB_MEGABYTES_PER_PERSON, |text| number(text, 8, 100_000));
-        let job_quota = JobQuota::new(jobs.unwrap_or(1_000), megabytes.unwrap_or(64));
-        let unlimited_networks = reader.parse(UNLIMITED_NETWORKS, networks).unwrap_or_default();
-        let access_token_ttl = reader
-            .duration(ACCESS_TOKEN_TTL, Duration::from_mins(1)..=access_token::MAX_CONFIGURED_TTL);
+        let job_quota = job_quota(&mut reader);
         let session_ttl =
             reader.duration(SESSION_TTL, Duration::from_mins(1)..=Duration::from_hours(30 * 24));
-        let audit_retention = reader.duration(AUDIT_RETENTION, days(1)..=days(3_650));
-        let ended_grant_retention =
-            reader.duration(ENDED_GRANT_RETENTION, grant::MIN_ENDED_RETENTION..=days(365));
         let shutdown_timeout =
             reader.duration(SHUTDOWN_TIMEOUT, Duration::from_secs(1)..=Duration::from_mins(5));
-        let worker_concurrency =
-            reader.parse(WORKER_CONCURRENCY, |text| number(text, 1, 1_000)).unwrap_or(16);
-        let worker_port =
-            reader.parse(WORKER_PORT, |text| number(text, 1, u16::MAX)).unwrap_or(8081);
-        let log = reader.parse(LOG, log_filter).unwrap_or(LOG.default.into());
-        let log_format = reader.parse(LOG_FORMAT, log_format).unwrap_or(match mode {
-            Mode::Embedded => LogFormat::Pretty,
-            Mode::Deployed => LogFormat::Json,
-        });
+        let worker = WorkerConfig::read(&mut reader);
+        let logging = LoggingConfig::read(&mut reader, mode);
         let metrics = MetricsSettings {
             port: reader.parse(METRICS_PORT, |text| number(text, 1, u16::MAX)),
             token: reader.parse(METRICS_TOKEN, secret),
@@ -352,55 +249,33 @@ impl Config {
         if metrics.port == Some(port) {
             reader.problems.push("METRICS_PORT must be another port than PORT".into());
         }
-        let traces = reader.traces();
         let revision = reader.text(RENDER_GIT_COMMIT);
         // Last, because this may write a file, which a refused start should not leave behind.
         let signing_secrets = reader.signing_secrets(mode, &data_dir).unwrap_or_default();
-        let data_keys = DataKeys::new(&data_keys, &signing_secrets);
+        let oauth = OAuthConfig { data_keys: DataKeys::new(&data_keys, &signing_secrets), ..oauth };
         let mut signing_secrets = signing_secrets.into_iter();
 
-        match (database_url, signing_secrets.next()) {
-            (Some(url), Some(jwt_signing_secret)) if reader.problems.is_empty() => Ok(Self {
+        match (database, signing_secrets.next()) {
+            (Some(database), Some(jwt_signing_secret)) if reader.problems.is_empty() => Ok(Self {
                 mode,
                 public_url,
-                host,
-                port,
-                allowed_origins,
+                http,
+                oauth,
+                worker,
+                logging,
                 data_dir,
-                database: DatabaseSettings {
-                    url,
-                    max_connections,
-                    program: product.brand().program,
-                },
+                database,
                 redis,
                 jwt_signing_secret,
                 previous_signing_secrets: signing_secrets.collect(),
-                github,
-                access_policy,
-                data_keys,
-                redirect_schemes,
-                clients,
-                client_documents,
-                known_documents,
                 proxies,
                 model,
-                trusted_proxy_hops,
-                rate_limit_per_minute,
                 product: product.clone(),
                 product_settings,
                 job_quota,
-                unlimited_networks,
-                access_token_ttl,
                 session_ttl,
-                audit_retention,
-                ended_grant_retention,
                 shutdown_timeout,
-                worker_concurrency,
-                worker_port,
-                log,
-                log_format,
                 metrics,
-                traces,
                 revision,
                 warnings: Vec::new(),
             }),
@@ -409,8 +284,36 @@ impl Config {
     }
 }
 
-const fn days(number: u64) -> Duration {
-    Duration::from_hours(24 * number)
+/// `None`: a problem was added.
+fn database(
+    reader: &mut Reader<'_>,
+    mode: Mode,
+    data_dir: &Path,
+    brand: &Brand,
+) -> Option<DatabaseSettings> {
+    let url = reader.parse(DATABASE_URL, |text| database_url(text, mode)).or_else(|| {
+        reader.unless_deployed(mode, DATABASE_URL, || sqlite_file(data_dir, brand.things))
+    });
+    let max_connections = reader.parse(DATABASE_MAX_CONNECTIONS, |text| number(text, 1, 100));
+    let max_connections = max_connections.unwrap_or(5);
+    Some(DatabaseSettings { url: url?, max_connections, program: brand.program })
+}
+
+fn redis(reader: &mut Reader<'_>, mode: Mode, brand: &Brand) -> Option<RedisSettings> {
+    let prefix = reader.text(REDIS_PREFIX).unwrap_or_else(|| format!("{}:", brand.things));
+    let url = reader.parse(REDIS_URL, redis_url);
+    if url.is_none() {
+        // An embedded program keeps the state in its own memory instead.
+        reader.unless_deployed(mode, REDIS_URL, || ());
+    }
+    url.map(|url| RedisSettings { url, prefix })
+}
+
+fn job_quota(reader: &mut Reader<'_>) -> JobQuota {
+    let jobs = reader.parse(UNFINISHED_JOBS_PER_PERSON, |text| number(text, 1, 100_000));
+    // The minimum ensures that one request always fits: its body may have 4 MiB.
+    let megabytes = reader.parse(JOB_MEGABYTES_PER_PERSON, |text| number(text, 8, 100_000));
+    JobQuota::new(jobs.unwrap_or(1_000), megabytes.unwrap_or(64))
 }
 
 #[cfg(test)]

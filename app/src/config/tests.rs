@@ -1,6 +1,6 @@
-use std::collections::HashMap;
+use std::{collections::HashMap, net::IpAddr};
 
-use oauth::data_keys::KeySource;
+use ::oauth::data_keys::KeySource;
 use tempfile::TempDir;
 
 use async_trait::async_trait;
@@ -76,8 +76,8 @@ fn nothing_set_is_the_embedded_program() {
     let config = read(&[("DATA_DIR", path(&directory)), ("DATABASE_URL", " ")]).unwrap();
     assert_eq!(config.mode, Mode::Embedded);
     assert_eq!(config.public_url.mcp(), "http://127.0.0.1:8080/mcp");
-    assert!(config.host.is_loopback());
-    assert_eq!(config.log_format, LogFormat::Pretty);
+    assert!(config.http.host.is_loopback());
+    assert_eq!(config.logging.format, LogFormat::Pretty);
     let url = format!("sqlite:{}/things.db", path(&directory));
     assert_eq!(config.database.url.expose(), url);
 }
@@ -116,11 +116,11 @@ fn a_public_program_needs_what_instances_share() {
     complete.push(("GITHUB_CLIENT_ID", "Iv1.0123456789abcdef"));
     complete.push(("GITHUB_CLIENT_SECRET", "hunter2"));
     let config = read(&complete).unwrap();
-    assert_eq!(config.trusted_proxy_hops, 1);
-    assert_eq!(config.github.as_ref().unwrap().url, "https://github.com");
+    assert_eq!(config.http.trusted_proxy_hops, 1);
+    assert_eq!(config.oauth.github.as_ref().unwrap().url, "https://github.com");
     assert_eq!(config.mode, Mode::Deployed);
-    assert_eq!(config.host, IpAddr::from([0, 0, 0, 0]));
-    assert_eq!(config.log_format, LogFormat::Json);
+    assert_eq!(config.http.host, IpAddr::from([0, 0, 0, 0]));
+    assert_eq!(config.logging.format, LogFormat::Json);
     let printed = format!("{config:?}");
     assert!(!printed.contains("hunter2") && !printed.contains(SECRET), "{printed}");
 }
@@ -231,8 +231,8 @@ fn the_network_can_be_a_closed_one() {
             ("NO_PROXY", "github.example.com"),
         ])
         .unwrap();
-        assert!(!config.client_documents);
-        assert_eq!(config.known_documents.len(), 1);
+        assert!(!config.oauth.client_documents);
+        assert_eq!(config.oauth.known_documents.len(), 1);
         let printed = format!("{config:?}");
         assert!(printed.contains("http://proxy.example.com:3128"), "{printed}");
         assert!(!printed.contains("hunter2"), "{printed}");
@@ -273,12 +273,12 @@ fn signing_in_with_github_can_be_set_up() {
         ("REDIRECT_SCHEMES", "com.example.app"),
     ])
     .unwrap();
-    let github = config.github.as_ref().unwrap();
+    let github = config.oauth.github.as_ref().unwrap();
     assert_eq!(github.url, "http://127.0.0.1:9999");
     assert_eq!(github.api_url, "http://127.0.0.1:9999/api/v3");
-    assert_eq!(config.access_policy.logins.len(), 2);
-    assert_eq!(config.access_policy.org.as_deref(), Some("Octo-Org"));
-    assert_eq!(config.data_keys.seals_with(), Some(KeySource::DataKeys));
+    assert_eq!(config.oauth.access_policy.logins.len(), 2);
+    assert_eq!(config.oauth.access_policy.org.as_deref(), Some("Octo-Org"));
+    assert_eq!(config.oauth.data_keys.seals_with(), Some(KeySource::DataKeys));
     let printed = format!("{config:?}");
     assert!(!printed.contains("hunter2") && !printed.contains(SECRET), "{printed}");
 }
@@ -296,13 +296,13 @@ fn an_organization_needs_no_further_variable() {
         .unwrap()
     };
     let before = with(&old);
-    assert_eq!(before.data_keys.seals_with(), Some(KeySource::SigningSecret));
-    let sealed = before.data_keys.seal("github:1", "gho_x").unwrap();
+    assert_eq!(before.oauth.data_keys.seals_with(), Some(KeySource::SigningSecret));
+    let sealed = before.oauth.data_keys.seal("github:1", "gho_x").unwrap();
     let after = with(&format!("{new},{old}"));
     assert_eq!(after.jwt_signing_secret.expose(), new);
     assert_eq!(after.previous_signing_secrets, [before.jwt_signing_secret]);
-    assert_eq!(after.data_keys.open("github:1", &sealed).unwrap().expose(), "gho_x");
+    assert_eq!(after.oauth.data_keys.open("github:1", &sealed).unwrap().expose(), "gho_x");
     // The generated secret works as well.
     let generated = read(&[("DATA_DIR", path(&directory)), ("ALLOWED_GITHUB_ORG", "octo-org")]);
-    assert_eq!(generated.unwrap().data_keys.seals_with(), Some(KeySource::SigningSecret));
+    assert_eq!(generated.unwrap().oauth.data_keys.seals_with(), Some(KeySource::SigningSecret));
 }

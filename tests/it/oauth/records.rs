@@ -260,7 +260,7 @@ async fn n137_no_secret_is_written_anywhere() {
         writeln!(written, "{row:?}").unwrap();
     }
     let config = stage.cluster.app().config();
-    writeln!(written, "{config:?} {:?} {:?}", stage.cluster.app(), config.github).unwrap();
+    writeln!(written, "{config:?} {:?} {:?}", stage.cluster.app(), config.oauth.github).unwrap();
     for secret in &secrets {
         // What is too short to be a secret would be found by chance.
         if secret.len() < 16 {

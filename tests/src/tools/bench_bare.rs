@@ -25,7 +25,7 @@ pub(crate) async fn main() -> anyhow::Result<()> {
     let stores = Stores::in_memory(config.session_ttl);
     let app = App::connect(&config, Arc::new(SystemClock), stores.bus).await?;
     let client_app = Route::new().at("/list", post(list)).at("/create", post(create)).data(app);
-    Server::new(TcpListener::bind(("127.0.0.1", config.port))).run(client_app).await?;
+    Server::new(TcpListener::bind(("127.0.0.1", config.http.port))).run(client_app).await?;
     Ok(())
 }
 

@@ -33,7 +33,7 @@ pub(crate) struct Arguments {
 
 pub(crate) async fn main(arguments: Arguments) -> anyhow::Result<()> {
     let config = Config::from_env(&notes::product())?;
-    telemetry::init(config.log_format, &config.log);
+    telemetry::init(config.logging.format, &config.logging.filter);
     let (stores, given) = Dependencies::configured(&config, Arc::new(SystemClock))?;
     let app = App::connect_with(&config, given).await?;
     let catalog = fixtures::of_process(&app)?;
@@ -45,7 +45,7 @@ pub(crate) async fn main(arguments: Arguments) -> anyhow::Result<()> {
     }
     let shutdown = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate())?;
-    let listener = TcpListener::bind((config.host, config.worker_port)).await?;
+    let listener = TcpListener::bind((config.http.host, config.worker.port)).await?;
     let worker = Worker::new(app.clone(), Arc::new(engine), settings);
     let (probed, pulse) = (app.clone(), worker.pulse());
     tokio::spawn(worker::serve_health(listener, pulse, probed, shutdown.clone()));

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) async fn main() -> anyhow::Result<()> {
     let config = Config::from_env(&notes::product())?;
     let telemetry = config.start_telemetry("notes-mcp")?;
-    let listener = TcpListener::bind(SocketAddr::new(config.host, config.port)).await?;
+    let listener = TcpListener::bind(SocketAddr::new(config.http.host, config.http.port)).await?;
     let documents = DocumentHost::start().await;
     let (stores, mut given) = Dependencies::configured(&config, Arc::new(SystemClock))?;
     given.resolver = documents.resolver();

@@ -59,8 +59,8 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
 
 /// How clients with metadata documents are identified.
 fn client_documents(config: &Config) -> String {
-    let known = config.known_documents.len();
-    if config.client_documents {
+    let known = config.oauth.known_documents.len();
+    if config.oauth.client_documents {
         format!("are fetched from the addresses that clients name; {known} are known already")
     } else {
         format!("are not fetched, so that clients register instead; {known} are known already")
@@ -69,7 +69,7 @@ fn client_documents(config: &Config) -> String {
 
 /// Which key seals the tokens with which membership is checked.
 fn data_keys(config: &Config, provider: &dyn IdentityProvider) -> String {
-    let key = match config.data_keys.seals_with() {
+    let key = match config.oauth.data_keys.seals_with() {
         Some(KeySource::DataKeys) => "the first key of DATA_KEYS",
         Some(KeySource::SigningSecret) | None => "a key derived from JWT_SIGNING_SECRET",
     };

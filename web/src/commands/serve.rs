@@ -44,7 +44,7 @@ async fn serve(config: Config, shutdown: &CancellationToken) -> anyhow::Result<(
         metrics::start();
         tokio::spawn(metrics::keep_tidy());
     }
-    let listener = listen_on(&config, config.port, variables::PORT).await?;
+    let listener = listen_on(&config, config.http.port, variables::PORT).await?;
     let metrics_listener = match config.metrics.port {
         Some(port) => Some(listen_on(&config, port, variables::METRICS_PORT).await?),
         None => None,
@@ -55,7 +55,7 @@ async fn serve(config: Config, shutdown: &CancellationToken) -> anyhow::Result<(
     let (stores, app) = prepared?;
     let engine = Engine::new(app.catalog(), stores, app::mcp_settings(&app));
 
-    if config.mode == Mode::Embedded && config.log_format == LogFormat::Pretty {
+    if config.mode == Mode::Embedded && config.logging.format == LogFormat::Pretty {
         say(Banner(&config));
     } else {
         let (url, access) = (config.public_url.mcp(), config.who_may_sign_in());
@@ -91,7 +91,7 @@ async fn prepare(config: &Config) -> anyhow::Result<(Stores, App)> {
 }
 
 async fn listen_on(config: &Config, port: u16, variable: Variable) -> anyhow::Result<TcpListener> {
-    let address = SocketAddr::new(config.host, port);
+    let address = SocketAddr::new(config.http.host, port);
     match TcpListener::bind(address).await {
         Ok(listener) => Ok(listener),
         Err(error) if error.kind() == ErrorKind::AddrInUse => bail!(
@@ -131,7 +131,7 @@ impl fmt::Display for Banner<'_> {
         let url = config.public_url.mcp();
         let Brand { program, title, things, .. } = *config.product.brand();
         let data = data(config);
-        let reach = if config.host.is_loopback() {
+        let reach = if config.http.host.is_loopback() {
             "reachable from this machine only"
         } else {
             "reachable from other machines, since HOST says so"

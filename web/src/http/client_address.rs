@@ -21,7 +21,7 @@ pub(crate) fn address(app: &App, request: &Request) -> IpAddr {
         .iter()
         .flat_map(|value| value.to_str().unwrap_or_default().split(','))
         .collect();
-    let hops = app.config().trusted_proxy_hops;
+    let hops = app.config().http.trusted_proxy_hops;
     limits::client_address(peer, forwarded.into_iter(), hops)
 }
 

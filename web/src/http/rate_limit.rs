@@ -36,7 +36,7 @@ pub(crate) fn network_and_site(app: &App, request: &Request) -> RateLimitKey {
 /// The key of the client's network.
 pub(crate) fn network(app: &App, request: &Request) -> RateLimitKey {
     let address = address(app, request);
-    let unlimited = &app.config().unlimited_networks;
+    let unlimited = &app.config().http.unlimited_networks;
     RateLimitKey {
         key: limits::network(address),
         unlimited: unlimited.iter().any(|network| network.contains(&address.to_canonical())),

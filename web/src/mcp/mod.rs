@@ -54,7 +54,10 @@ impl Mcp {
             app: instance.app.clone(),
             engine: instance.engine.clone(),
             bodies: instance.bodies.clone(),
-            origin_policy: OriginPolicy::new(config.public_url.origin(), &config.allowed_origins)?,
+            origin_policy: OriginPolicy::new(
+                config.public_url.origin(),
+                &config.http.allowed_origins,
+            )?,
         })
     }
 

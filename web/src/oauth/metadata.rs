@@ -98,7 +98,7 @@ impl Metadata {
                 .map(str::to_owned)
                 .collect(),
             authorization_response_iss_parameter_supported: true,
-            client_id_metadata_document_supported: config.client_documents.then_some(true),
+            client_id_metadata_document_supported: config.oauth.client_documents.then_some(true),
             protected_resources: vec![url.mcp()],
         };
         MetadataResponse::Found(Json(document), "public, max-age=300".to_owned())

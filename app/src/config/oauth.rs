@@ -1,0 +1,110 @@
+//! Settings of the authorization server.
+
+use std::time::Duration;
+
+use ::oauth::{
+    access_token,
+    cimd::KnownDocuments,
+    client::{self, Client},
+    data_keys::DataKeys,
+    grant,
+    login::{
+        github::{self, GitHubSettings},
+        policy::AccessPolicy,
+    },
+    redirect_uri::Schemes,
+};
+use platform::{public_url::PublicUrl, secret::Secret};
+
+use super::{
+    parse::{data_keys, inline_or_file, schemes, switch},
+    reader::Reader,
+    types::Mode,
+    variables::{
+        ACCESS_TOKEN_TTL, ALLOWED_GITHUB_LOGINS, ALLOWED_GITHUB_ORG, AUDIT_RETENTION,
+        CLIENT_DOCUMENTS, CLIENT_METADATA_DOCUMENTS, DATA_KEYS, ENDED_GRANT_RETENTION,
+        OAUTH_CLIENTS, REDIRECT_SCHEMES,
+    },
+};
+use crate::product::Product;
+
+/// Settings of the authorization server.
+#[derive(Clone, Debug)]
+pub struct OAuthConfig {
+    /// `GITHUB_CLIENT_ID` and related variables; `None` if sign-in with GitHub is not configured.
+    pub github: Option<GitHubSettings>,
+    /// `ALLOWED_GITHUB_LOGINS` and `ALLOWED_GITHUB_ORG`: who may sign in.
+    pub access_policy: AccessPolicy,
+    /// `DATA_KEYS`, and the keys derived from `JWT_SIGNING_SECRET`; never empty.
+    pub data_keys: DataKeys,
+    /// `REDIRECT_SCHEMES`, and the built-in ones.
+    pub redirect_schemes: Schemes,
+    /// `OAUTH_CLIENTS`.
+    pub clients: Vec<Client>,
+    /// `CLIENT_METADATA_DOCUMENTS`: whether client metadata documents are fetched.
+    pub client_documents: bool,
+    /// `CLIENT_DOCUMENTS`: the client metadata documents that need not be fetched.
+    pub known_documents: KnownDocuments,
+    /// `ACCESS_TOKEN_TTL`.
+    pub access_token_ttl: Duration,
+    /// `AUDIT_RETENTION`.
+    pub audit_retention: Duration,
+    /// `ENDED_GRANT_RETENTION`.
+    pub ended_grant_retention: Duration,
+}
+
+impl OAuthConfig {
+    /// Reads the settings, except for [`Self::data_keys`], which also depend on the signing secrets.
+    /// Returns the secrets of `DATA_KEYS` beside them.
+    pub(super) fn read(
+        reader: &mut Reader<'_>,
+        mode: Mode,
+        public_url: &PublicUrl,
+        product: &Product,
+    ) -> (Self, Vec<Secret>) {
+        let github = reader.github(mode);
+        let access_policy = access_policy(reader);
+        let data_keys = reader.parse(DATA_KEYS, data_keys).unwrap_or_default();
+        let redirect_schemes = reader.parse(REDIRECT_SCHEMES, schemes).unwrap_or_default();
+        let clients = reader.parse(OAUTH_CLIENTS, |text| {
+            client::parse_preregistered(text, &redirect_schemes, product.scopes())
+        });
+        let client_documents = reader.parse(CLIENT_METADATA_DOCUMENTS, switch).unwrap_or(true);
+        let known_documents = reader.parse(CLIENT_DOCUMENTS, |text| {
+            KnownDocuments::parse(&inline_or_file(text)?, public_url.host(), &redirect_schemes)
+        });
+        let config = Self {
+            github,
+            access_policy,
+            data_keys: DataKeys::new(&[], &[]),
+            redirect_schemes,
+            clients: clients.unwrap_or_default(),
+            client_documents,
+            known_documents: known_documents.unwrap_or_default(),
+            access_token_ttl: reader.duration(
+                ACCESS_TOKEN_TTL,
+                Duration::from_mins(1)..=access_token::MAX_CONFIGURED_TTL,
+            ),
+            audit_retention: reader.duration(AUDIT_RETENTION, days(1)..=days(3_650)),
+            ended_grant_retention: reader
+                .duration(ENDED_GRANT_RETENTION, grant::MIN_ENDED_RETENTION..=days(365)),
+        };
+        (config, data_keys)
+    }
+}
+
+fn access_policy(reader: &mut Reader<'_>) -> AccessPolicy {
+    let policy = AccessPolicy {
+        logins: reader.parse(ALLOWED_GITHUB_LOGINS, github::parse_logins).unwrap_or_default(),
+        org: reader.parse(ALLOWED_GITHUB_ORG, github::parse_org),
+    };
+    if policy.org.is_none() && reader.is_set_but_empty(ALLOWED_GITHUB_LOGINS) {
+        let problem = format!("{} {}", ALLOWED_GITHUB_LOGINS.name, github::names_no_one());
+        reader.problems.push(problem);
+    }
+    policy
+}
+
+const fn days(number: u64) -> Duration {
+    Duration::from_hours(24 * number)
+}

@@ -14,6 +14,7 @@ use app::{Brand, Done, Product, Schedule};
 
 pub mod changes;
 pub mod entity;
+mod errors;
 pub mod exports;
 mod migrations;
 mod note_id;

@@ -1,17 +1,17 @@
 //! Files of a user's notes: the formats, and writing them page by page into a download.
 
 mod archive;
+mod format;
 
 use app::downloads::{Download, DownloadError, Writer};
 use chrono::{DateTime, Utc};
 use entity::DownloadId;
 use mcp::{Caller, UserId};
 use platform::db::{DATABASE, Failure};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use self::archive::Archive;
+pub use self::format::Format;
 use crate::{
     State,
     store::{self, Cursor, Note, NotesError, Tag},
@@ -26,38 +26,6 @@ const PAGE: u64 = 50;
 
 /// The URI of the resource of a file without its id.
 pub const URI_PREFIX: &str = "notes://exports/";
-
-/// The format of a file.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-#[schemars(inline)]
-pub enum Format {
-    /// A ZIP file with a Markdown file for each note, with front matter.
-    #[default]
-    Zip,
-    /// One JSON document.
-    Json,
-    /// One Markdown document.
-    Markdown,
-}
-
-impl Format {
-    fn extension(self) -> &'static str {
-        match self {
-            Self::Zip => "zip",
-            Self::Json => "json",
-            Self::Markdown => "md",
-        }
-    }
-
-    fn media_type(self) -> &'static str {
-        match self {
-            Self::Zip => "application/zip",
-            Self::Json => "application/json",
-            Self::Markdown => "text/markdown; charset=utf-8",
-        }
-    }
-}
 
 /// Why notes cannot be exported, or an export cannot be read.
 #[derive(Debug, thiserror::Error)]

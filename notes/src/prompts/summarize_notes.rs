@@ -8,9 +8,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
-    State, scopes,
+    State,
+    errors::failed,
+    scopes,
     store::{self, PageSize, Words},
-    tools::failed,
 };
 
 pub(super) struct SummarizeNotes;

@@ -7,9 +7,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
-    State, scopes,
+    State,
+    errors::failed,
+    scopes,
     store::{self, Listing, MAX_PAGE, PageSize},
-    tools::failed,
 };
 
 pub(super) struct WeeklyReview;

@@ -6,9 +6,10 @@ use mcp::{
 };
 
 use crate::{
-    State, scopes,
+    State,
+    errors::failed,
+    scopes,
     store::{self, Cursor, NoteSummary, NotesError},
-    tools::failed,
     uris,
 };
 

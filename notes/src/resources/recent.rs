@@ -3,9 +3,10 @@
 use mcp::{Call, MatchedUri, Resource, ResourceContents, ToolError};
 
 use crate::{
-    State, scopes,
+    State,
+    errors::failed,
+    scopes,
     store::{self, Listing, NoteSummary},
-    tools::failed,
     uris,
 };
 

@@ -7,7 +7,7 @@
 use std::ops::ControlFlow;
 
 use super::{
-    EXCERPT, MARK,
+    excerpt::{EXCERPT, MARK, excerpt},
     question::{Finder, Question, Span},
 };
 use crate::words;
@@ -106,7 +106,7 @@ fn cut(text: &str, spans: &[Span]) -> String {
         rest = end;
     }
     if rest == 0 {
-        return super::excerpt(text.chars().take(EXCERPT + 1).collect());
+        return excerpt(text.chars().take(EXCERPT + 1).collect());
     }
     if rest < text.trim_end().len() {
         passages.truncate(passages.trim_end().len());

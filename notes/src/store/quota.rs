@@ -9,11 +9,9 @@ use std::fmt;
 use mcp::UserId;
 use platform::{
     counted::{MEGABYTE, grouped},
-    db::{Database, Transaction},
+    db::Transaction,
 };
 use sea_orm::{ConnectionTrait, DbErr, Statement};
-
-use super::NotesError;
 
 /// How many notes there are or may be, and how many bytes of titles, tags and texts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,20 +74,6 @@ pub(crate) async fn is_exceeded(
     quota: Amount,
 ) -> Result<bool, DbErr> {
     Ok(usage(transaction, owner).await?.exceeds(quota))
-}
-
-/// Commits what made a person's notes more or longer, unless that goes beyond the quota.
-pub(super) async fn commit(
-    db: &Database,
-    transaction: Transaction,
-    owner: &UserId,
-    quota: Amount,
-) -> Result<(), NotesError> {
-    if is_exceeded(&transaction, owner, quota).await? {
-        transaction.rollback().await?;
-        return Err(NotesError::Full(Used { used: usage(db, owner).await?, quota }));
-    }
-    Ok(transaction.commit().await?)
 }
 
 #[cfg(test)]

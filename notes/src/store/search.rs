@@ -22,9 +22,6 @@ use super::{
 };
 use crate::{State, entity::TagList, note_id::NoteId};
 
-/// What stands before and after each found word.
-pub const MARK: &str = "**";
-
 /// Pages of candidates that one search reads, at most. More than one are only needed where notes of
 /// thousands of words are asked for a phrase: whether they hold it is decided outside the database.
 const MAX_ROUNDS: u64 = 10;

@@ -3,11 +3,14 @@
 
 use chrono::{DateTime, Utc};
 use mcp::UserId;
-use platform::db;
+use platform::db::{self, Database, Transaction};
 use sea_orm::{ConnectionTrait, QuerySelect as _, sea_query::Expr};
 use uuid::{NoContext, Timestamp, Uuid};
 
-use super::{Changes, Draft, Note, NotesError, index, quota};
+use super::{
+    Changes, Draft, Note, NotesError, index,
+    quota::{self, Amount, Used},
+};
 use crate::{
     State,
     entity::{Column, Entity, Model},
@@ -33,7 +36,7 @@ pub(super) async fn insert(
     let insert = index::insert(db.get_database_backend(), [row.clone()]);
     let transaction = db::begin(&db).await?;
     transaction.execute(&insert).await?;
-    quota::commit(&db, transaction, owner, state.quota()).await?;
+    commit_within_quota(&db, transaction, owner, state.quota()).await?;
     Ok(row.into())
 }
 
@@ -69,11 +72,25 @@ pub(super) async fn update(
         .exec(&transaction)
         .await?;
     if size_of(&row) > size {
-        quota::commit(&db, transaction, owner, state.quota()).await?;
+        commit_within_quota(&db, transaction, owner, state.quota()).await?;
     } else {
         transaction.commit().await?;
     }
     Ok(row.into())
+}
+
+/// Commits what made a person's notes more or longer, unless that goes beyond the quota.
+async fn commit_within_quota(
+    db: &Database,
+    transaction: Transaction,
+    owner: &UserId,
+    quota: Amount,
+) -> Result<(), NotesError> {
+    if quota::is_exceeded(&transaction, owner, quota).await? {
+        transaction.rollback().await?;
+        return Err(NotesError::Full(Used { used: quota::usage(db, owner).await?, quota }));
+    }
+    Ok(transaction.commit().await?)
 }
 
 /// Bytes of a note, for comparison with the same note.

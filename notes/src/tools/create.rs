@@ -4,9 +4,10 @@ use mcp::{Call, Tool, ToolAnnotations, ToolError};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::failed;
 use crate::{
-    State, scopes,
+    State,
+    errors::failed,
+    scopes,
     store::{self, Body, Draft, Note, Tags, Title},
 };
 

@@ -6,9 +6,10 @@ use platform::quoted;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::failed_for;
 use crate::{
-    State, scopes,
+    State,
+    errors::failed_for,
+    scopes,
     store::{self, NoteRef},
 };
 

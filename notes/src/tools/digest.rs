@@ -20,9 +20,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{json, value::RawValue};
 
-use super::{retry, to_f64};
+use super::progress::to_f64;
 use crate::{
-    State, scopes,
+    State,
+    errors::retry,
+    scopes,
     store::{self, Note, NoteRef, Tag},
 };
 

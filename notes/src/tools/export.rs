@@ -16,9 +16,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{retry, to_f64};
+use super::progress::to_f64;
 use crate::{
     State,
+    errors::retry,
     exports::{self, ExportError, Format},
     scopes,
     store::{self, Tag},

@@ -4,9 +4,10 @@ use mcp::{Call, Tool, ToolAnnotations, ToolError};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::failed_for;
 use crate::{
-    State, scopes,
+    State,
+    errors::failed_for,
+    scopes,
     store::{self, Note, NoteRef},
 };
 

@@ -20,9 +20,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::{retry, to_f64};
+use super::progress::to_f64;
 use crate::{
-    State, exports, scopes,
+    State,
+    errors::retry,
+    exports, scopes,
     store::{
         NotesError,
         import::{BATCH_NOTES, Conflict, Ids, Import},

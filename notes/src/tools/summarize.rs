@@ -6,9 +6,11 @@ use platform::quoted;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{failed, failed_for, to_f64};
+use super::progress::to_f64;
 use crate::{
-    State, scopes,
+    State,
+    errors::{failed, failed_for},
+    scopes,
     store::{self, Listing, Note, NoteRef, PageSize, Tag, Words},
 };
 

@@ -1,0 +1,6 @@
+//! Numbers for progress notifications.
+
+/// A count as progress has it.
+pub(super) fn to_f64(count: impl TryInto<u32>) -> f64 {
+    count.try_into().map_or(f64::MAX, f64::from)
+}

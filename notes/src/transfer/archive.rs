@@ -11,15 +11,14 @@ use serde_json::Value;
 use zip::{ZipArchive, read::ZipFileEntry, result::ZipError};
 
 use super::{
-    Form, MAX_BYTES, NotImportable, Reading, dates, decode, guess, inline, json, markdown,
-    raw::Raw, shown,
+    dates,
+    decode::{decode, guess},
+    document::{Form, MAX_ENTRIES, MAX_UNPACKED, NotImportable},
+    inline, json, markdown,
+    raw::Raw,
+    reading::Reading,
+    text::shown,
 };
-
-/// The most files and folders of an archive: the notes of one import, and as many attachments.
-pub(super) const MAX_ENTRIES: usize = 2 * super::MAX_NOTES;
-
-/// The most text of an archive, in bytes, after decompression. It is in memory at once.
-pub(super) const MAX_UNPACKED: usize = 2 * MAX_BYTES;
 
 /// The first bytes of an entry in the directory of an archive.
 const ENTRY_MARK: &[u8] = b"PK\x01\x02";
@@ -162,7 +161,7 @@ impl Unpacked {
             *self.others.entry(kind).or_default() += 1;
             return Ok(());
         }
-        let shown = super::shown(&path.join("/"), SHOWN_PATH);
+        let shown = shown(&path.join("/"), SHOWN_PATH);
         if is_archive && depth >= MAX_DEPTH {
             self.unread.push(format!("“{shown}” (an archive in an archive in an archive)"));
             return Ok(());

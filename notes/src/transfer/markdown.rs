@@ -9,7 +9,11 @@ use std::{borrow::Cow, fmt::Write as _};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
-use super::{MAX_NOTES, NotImportable, front_matter, raw::Raw};
+use super::{
+    document::{MAX_NOTES, NotImportable},
+    front_matter,
+    raw::Raw,
+};
 use crate::store::Note;
 
 /// The line between two notes of one document. Nothing is shown where it stands.

@@ -7,11 +7,15 @@ use platform::counted;
 use serde_json::{Map, Value, value::RawValue};
 
 use super::{
-    NotImportable, Reading, dates, json,
-    json::Top,
+    dates,
+    document::NotImportable,
+    json_parts::{Top, not_a_note, value, whole},
     markdown::with_plain_line_ends,
-    raw::{Raw, Taken, field, scalar},
+    own_json,
+    raw::{Raw, Taken, field},
+    reading::Reading,
     tags,
+    text::scalar,
 };
 
 /// Keys that hold the text of a note, the best first.
@@ -60,7 +64,7 @@ pub(super) fn read(top: Top<'_>, reading: &mut Reading) -> Result<(), NotImporta
     let part = |name: &str| entries.iter().find(|(key, _)| key == name).map(|(_, text)| *text);
     if let Some(notes) = part("notes").and_then(items) {
         warn_of_others(&entries, &["notes"], reading);
-        return own_list(&notes, json::is_own(&entries), reading);
+        return own_list(&notes, own_json::is_own(&entries), reading);
     }
     if part("activeNotes").is_some() || part("trashedNotes").is_some() {
         warn_of_others(&entries, &["activeNotes", "trashedNotes"], reading);
@@ -75,7 +79,7 @@ pub(super) fn read(top: Top<'_>, reading: &mut Reading) -> Result<(), NotImporta
         return standard_notes(&items, reading);
     }
     if let Some((fields, raw)) =
-        json::whole(&entries).ok().and_then(|it| object(&it).map(|raw| (it, raw)))
+        whole(&entries).ok().and_then(|it| object(&it).map(|raw| (it, raw)))
     {
         if is_trashed(&fields) {
             reading.trashed += 1;
@@ -90,7 +94,7 @@ pub(super) fn read(top: Top<'_>, reading: &mut Reading) -> Result<(), NotImporta
             warn_of_others(&entries, &[key], reading);
             own_list(&items, false, reading)
         }
-        _ => Err(json::not_a_note()),
+        _ => Err(not_a_note()),
     }
 }
 
@@ -105,7 +109,7 @@ fn items(text: &RawValue) -> Option<Vec<&RawValue>> {
 fn list(items: &[&RawValue], reading: &mut Reading) -> Result<(), NotImportable> {
     let (before, mut unread) = (reading.notes.len(), 0);
     for item in items {
-        match json::value(item) {
+        match value(item) {
             Some(Value::Object(fields)) if is_trashed(&fields) => reading.trashed += 1,
             Some(Value::Object(fields)) => {
                 reading.add(object(&fields).unwrap_or_else(|| fields_of(&fields)))?;
@@ -133,7 +137,7 @@ fn own_list(items: &[&RawValue], is_own: bool, reading: &mut Reading) -> Result<
         return list(items, reading);
     }
     for item in items {
-        match json::own(item) {
+        match own_json::own(item) {
             Some(raw) => reading.add(raw)?,
             None => list(&[item], reading)?,
         }
@@ -239,7 +243,7 @@ fn add_checklist(value: &Value, raw: &mut Raw) -> bool {
 /// The decrypted backup of Standard Notes: notes and tags are items side by side.
 fn standard_notes(items: &[&RawValue], reading: &mut Reading) -> Result<(), NotImportable> {
     let count = items.len();
-    let items: Vec<Value> = items.iter().filter_map(|it| json::value(it)).collect();
+    let items: Vec<Value> = items.iter().filter_map(|it| value(it)).collect();
     let is = |it: &Value, content_type: &str| it["content_type"] == content_type;
     let mut tags: HashMap<&str, Vec<String>> = HashMap::new();
     for tag in items.iter().filter(|it| is(it, "Tag")) {

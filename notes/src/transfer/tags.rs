@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::raw::{one_line, scalar};
+use super::text::{one_line, scalar};
 
 /// Collects tags from a list, nested lists, objects with a name, or a text. `false`: something in it
 /// is not a tag.

@@ -184,7 +184,7 @@ fn an_archive_keeps_its_limits() {
     let files: Vec<_> = names.iter().map(|it| (it.as_str(), page.as_slice())).collect();
     assert_eq!(read(&zip_of(&files), None), Err(NotImportable::Unpacked));
 
-    let names: Vec<_> = (0..=archive::MAX_ENTRIES).map(|it| it.to_string()).collect();
+    let names: Vec<_> = (0..=document::MAX_ENTRIES).map(|it| it.to_string()).collect();
     let files: Vec<_> = names.iter().map(|it| (it.as_str(), &b""[..])).collect();
     assert_eq!(read(&zip_of(&files), None), Err(NotImportable::TooManyFiles));
 

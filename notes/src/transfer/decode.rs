@@ -1,0 +1,38 @@
+//! The text and the form of a document of unknown encoding and form.
+
+use encoding_rs::{Encoding, UTF_8};
+
+use super::document::Form;
+
+/// Control characters that a text may hold without being taken for a binary file.
+const STRAY_CONTROLS: usize = 2;
+
+/// The text of a document, and its encoding if that had to be guessed. `None`: it is not text.
+pub(super) fn decode(bytes: &[u8]) -> Option<(String, Option<&'static Encoding>)> {
+    if let Some((encoding, length)) = Encoding::for_bom(bytes) {
+        let (text, _) = encoding.decode_without_bom_handling(&bytes[length..]);
+        return Some((text.into_owned(), None));
+    }
+    let controls = bytes.iter().filter(|it| matches!(it, 0..=8 | 14..=26 | 28..=31)).count();
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        let is_binary = controls > STRAY_CONTROLS && controls > bytes.len() / 10;
+        return (!is_binary).then(|| (text.to_owned(), None));
+    }
+    if controls > 0 {
+        return None;
+    }
+    let mut detector = chardetng::EncodingDetector::new(chardetng::Iso2022JpDetection::Deny);
+    detector.feed(bytes, true);
+    let encoding = detector.guess(None, chardetng::Utf8Detection::Deny);
+    let (text, _) = encoding.decode_without_bom_handling(bytes);
+    Some((text.into_owned(), Some(encoding).filter(|it| *it != UTF_8)))
+}
+
+/// No Markdown begins like this: a link is `[text]`, and a checkbox has a list before it.
+pub(super) fn guess(text: &str) -> Form {
+    let mut tokens = text.chars().filter(|it| !it.is_whitespace());
+    match (tokens.next(), tokens.next()) {
+        (Some('['), Some('{' | ']')) | (Some('{'), Some('"' | '}')) => Form::Json,
+        _ => Form::Markdown,
+    }
+}

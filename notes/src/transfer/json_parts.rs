@@ -1,0 +1,102 @@
+//! JSON documents whose parts are parsed one by one, so that a large document is not in memory as
+//! values.
+
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error as _, MapAccess, SeqAccess, Visitor},
+};
+use serde_json::{Value, value::RawValue};
+
+use super::document::{MAX_NOTES, NotImportable};
+
+/// The largest JSON of one note, in bytes: forty times the text that a note holds. What it becomes in
+/// memory is larger.
+const MAX_NOTE_BYTES: usize = 4 * 1024 * 1024;
+
+/// The most entries of the outermost object: a note or a backup has a few dozen.
+const MAX_ENTRIES: usize = 1_000;
+
+/// How the reader tells that there are too many from everything else that may be wrong.
+const TOO_MANY: &str = "more notes than may be imported at once";
+
+/// The outermost value of a document, whose parts are not read yet.
+pub(super) enum Top<'a> {
+    List(Vec<&'a RawValue>),
+    Object(Vec<(String, &'a RawValue)>),
+}
+
+pub(super) fn not_json(error: &serde_json::Error) -> NotImportable {
+    let problem = error.to_string();
+    if problem.starts_with(TOO_MANY) {
+        NotImportable::TooMany
+    } else {
+        NotImportable::NotJson(problem)
+    }
+}
+
+/// The outermost value holds nothing that looks like a note.
+pub(super) fn not_a_note() -> NotImportable {
+    NotImportable::NotJson("it is an object without `notes`, and not a note itself".into())
+}
+
+/// All of an object.
+pub(super) fn whole(
+    entries: &[(String, &RawValue)],
+) -> Result<serde_json::Map<String, Value>, NotImportable> {
+    entries
+        .iter()
+        .map(|(key, text)| {
+            let value = value(text).ok_or_else(not_a_note)?;
+            Ok((key.clone(), value))
+        })
+        .collect()
+}
+
+/// A part of a document, unless it is too large for a note.
+pub(super) fn value(text: &RawValue) -> Option<Value> {
+    if text.get().len() > MAX_NOTE_BYTES {
+        return None;
+    }
+    // Its syntax was checked with the document; what can still fail is a number out of range.
+    serde_json::from_str(text.get()).ok()
+}
+
+impl<'de> Deserialize<'de> for Top<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TopVisitor)
+    }
+}
+
+struct TopVisitor;
+
+impl<'de> Visitor<'de> for TopVisitor {
+    type Value = Top<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of notes, or an object with one in `notes`")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Top<'de>, A::Error> {
+        let mut notes = Vec::new();
+        while let Some(note) = items.next_element()? {
+            if notes.len() >= MAX_NOTES {
+                return Err(A::Error::custom(TOO_MANY));
+            }
+            notes.push(note);
+        }
+        Ok(Top::List(notes))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Top<'de>, A::Error> {
+        let mut found = Vec::new();
+        while let Some(entry) = entries.next_entry()? {
+            if found.len() >= MAX_ENTRIES {
+                return Err(A::Error::custom("it is an object with too many entries"));
+            }
+            found.push(entry);
+        }
+        Ok(Top::Object(found))
+    }
+}

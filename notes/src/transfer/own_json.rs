@@ -1,0 +1,85 @@
+//! The JSON that an export writes.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::raw::Raw;
+use crate::store::Note;
+
+/// Says what a file is, to whoever finds it.
+const FORMAT: &str = "notes-mcp";
+
+/// What a reader of another version has to know.
+const VERSION: u8 = 1;
+
+/// A note as [`JsonWriter`] writes it: taken over to the letter.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Own {
+    #[serde(rename = "id")]
+    _id: uuid::Uuid,
+    title: String,
+    body: String,
+    tags: Vec<String>,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+}
+
+/// Whether the entries of a document say that [`JsonWriter`] has written it.
+pub(super) fn is_own(entries: &[(String, &RawValue)]) -> bool {
+    let says = |key: &str, value: &str| {
+        entries.iter().any(|(name, text)| name == key && text.get() == value)
+    };
+    says("format", &format!("\"{FORMAT}\"")) && says("version", &VERSION.to_string())
+}
+
+/// A note that [`JsonWriter`] has written. `None`: it was changed since.
+pub(super) fn own(text: &RawValue) -> Option<Raw> {
+    let own: Own = mcp::json::from_str(text.get()).ok()?;
+    Some(Raw {
+        is_own: true,
+        title: Some(own.title),
+        body: own.body,
+        tags: own.tags,
+        created_at: Some(own.created_at),
+        updated_at: Some(own.updated_at),
+        ..Raw::default()
+    })
+}
+
+/// Writes a document piece by piece, so that nobody holds all of it.
+#[derive(Debug)]
+pub struct JsonWriter {
+    written: Vec<u8>,
+    empty: bool,
+}
+
+impl JsonWriter {
+    /// Begins the document.
+    pub fn new(now: DateTime<Utc>) -> Self {
+        let now = now.to_rfc3339_opts(SecondsFormat::Secs, true);
+        let head = format!(
+            "{{\"format\":\"{FORMAT}\",\"version\":{VERSION},\"exported_at\":\"{now}\",\"notes\":["
+        );
+        Self { written: head.into_bytes(), empty: true }
+    }
+
+    /// Adds a note.
+    pub fn push(&mut self, note: &Note) {
+        self.written.extend_from_slice(if self.empty { b"\n" } else { b",\n" });
+        self.empty = false;
+        serde_json::to_writer(&mut self.written, note).expect("a note is plain data");
+    }
+
+    /// What was written since the last time.
+    pub fn take(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.written)
+    }
+
+    /// Ends the document, and gives what was written since the last time.
+    pub fn finish(mut self) -> Vec<u8> {
+        self.written.extend_from_slice(b"\n]}\n");
+        self.written
+    }
+}

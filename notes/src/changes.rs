@@ -19,16 +19,16 @@ pub(crate) enum Change {
 impl State {
     /// Publishes what follows from many changes at once, new notes among them: the list is told of
     /// once, and each of `replaced` by itself.
-    pub(crate) async fn many_notes_changed(&self, owner: &UserId, replaced: &[NoteId]) {
+    pub(crate) async fn notes_imported(&self, owner: &UserId, replaced: &[NoteId]) {
         let uris = replaced.iter().map(|it| uris::note(*it));
         let uris = std::iter::once(uris::RECENT.to_owned()).chain(uris);
         let updated = uris.map(|uri| Signal::ResourceUpdated { user: owner.clone(), uri });
         let listed = Signal::ResourceListChanged { user: owner.clone() };
-        self.changed(std::iter::once(listed).chain(updated).collect()).await;
+        self.publish(std::iter::once(listed).chain(updated).collect()).await;
     }
 
     /// Publishes what follows from one commit, after it.
-    pub async fn changed(&self, signals: Vec<Signal>) {
+    pub async fn publish(&self, signals: Vec<Signal>) {
         signals::publish(self.bus(), signals).await;
     }
 
@@ -43,6 +43,6 @@ impl State {
         if change != (Change::Updated { listed: false }) {
             signals.push(Signal::ResourceListChanged { user: owner.clone() });
         }
-        self.changed(signals).await;
+        self.publish(signals).await;
     }
 }

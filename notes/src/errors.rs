@@ -12,7 +12,7 @@ use crate::{note_id::NoteId, store::NotesError};
 const BUSY_WAIT: Duration = Duration::from_secs(1);
 
 /// What a model is told when a verb gave no answer.
-pub(crate) fn failed(error: NotesError) -> ToolError {
+pub(crate) fn tool_error(error: NotesError) -> ToolError {
     match error {
         NotesError::NotFound => ToolError::NotFound(
             "There is no such note. Take the id from notes_list or notes_search.".into(),
@@ -48,7 +48,7 @@ pub(crate) fn failed(error: NotesError) -> ToolError {
 }
 
 /// The same in a job, which is tried again by itself if that may help.
-pub(crate) fn retry(error: NotesError, problem: &str) -> ToolError {
+pub(crate) fn job_error(error: NotesError, problem: &str) -> ToolError {
     match error {
         NotesError::Unavailable(source) => {
             tracing::error!(
@@ -62,16 +62,16 @@ pub(crate) fn retry(error: NotesError, problem: &str) -> ToolError {
         NotesError::Busy(_) => ToolError::Retry(format!(
             "{problem} You have too many jobs and calls at once: wait until some have ended."
         )),
-        error => failed(error),
+        error => tool_error(error),
     }
 }
 
 /// The same, for one note that was asked for.
-pub(crate) fn failed_for(id: NoteId) -> impl Fn(NotesError) -> ToolError {
+pub(crate) fn tool_error_for_note(id: NoteId) -> impl Fn(NotesError) -> ToolError {
     move |error| match error {
         NotesError::NotFound => ToolError::NotFound(format!(
             "There is no note {id}. Take the id from notes_list or notes_search."
         )),
-        error => failed(error),
+        error => tool_error(error),
     }
 }

@@ -16,7 +16,7 @@ use sea_orm::{ConnectionTrait, DbErr, EntityTrait as _, QueryFilter as _};
 
 use crate::{
     entity, settings,
-    store::quota::{self, Amount, Used},
+    store::quota::{self, Amount, QuotaUsage},
 };
 
 /// What the product needs to work. Cheap to clone.
@@ -42,7 +42,7 @@ impl State {
 
     /// The part of the connection pool for what this user asks for, so that other users find a
     /// connection, too.
-    pub(crate) fn db_of(&self, user: &UserId) -> Database {
+    pub(crate) fn db_for(&self, user: &UserId) -> Database {
         self.0.platform.db.of_person(user.as_str())
     }
 
@@ -112,8 +112,8 @@ impl app::State for State {
     }
 
     async fn usage(&self, user: &UserId) -> Result<Option<String>, Failure> {
-        let used = quota::usage(&self.db_of(user), user).await?;
-        Ok(Some(Used { used, quota: self.quota() }.to_string()))
+        let used = quota::usage(&self.db_for(user), user).await?;
+        Ok(Some(QuotaUsage { used, quota: self.quota() }.to_string()))
     }
 }
 

@@ -93,8 +93,9 @@ impl Export {
     ///
     /// A note that changes meanwhile is in the file exactly once, in its old or new version.
     pub async fn write_page(&mut self, state: &State) -> Result<Option<u64>, ExportError> {
-        let db = state.db_of(&self.owner).in_job();
-        let page = store::whole(&db, &self.owner, self.tag.as_ref(), self.position, PAGE).await?;
+        let db = state.db_for(&self.owner).in_job();
+        let page =
+            store::list_full(&db, &self.owner, self.tag.as_ref(), self.position, PAGE).await?;
         let Some(last) = page.last() else {
             return Ok(None);
         };

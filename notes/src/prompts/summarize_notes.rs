@@ -9,9 +9,9 @@ use serde::Deserialize;
 
 use crate::{
     State,
-    errors::failed,
+    errors::tool_error,
     scopes,
-    store::{self, PageSize, Words},
+    store::{self, PageSize, SearchQuery},
 };
 
 pub(super) struct SummarizeNotes;
@@ -20,7 +20,7 @@ pub(super) struct SummarizeNotes;
 #[serde(deny_unknown_fields)]
 pub(super) struct Arguments {
     /// What the summary is about: a title or some words.
-    subject: Words,
+    subject: SearchQuery,
 }
 
 impl Prompt<State> for SummarizeNotes {
@@ -36,8 +36,9 @@ impl Prompt<State> for SummarizeNotes {
         state: &State,
         Arguments { subject }: Arguments,
     ) -> Result<PromptResult, ToolError> {
-        let found =
-            store::find(state, call.user(), &subject, PageSize::default()).await.map_err(failed)?;
+        let found = store::find(state, call.user(), &subject, PageSize::default())
+            .await
+            .map_err(tool_error)?;
         let mut text = format!(
             "Summarize what my notes say about {}: the main points first, then what is \
              still open. Name the notes you rely on.\n\n",
@@ -65,9 +66,9 @@ impl Prompt<State> for SummarizeNotes {
         value: &str,
         _given: &BTreeMap<String, String>,
     ) -> Result<Completion, ToolError> {
-        let titles = store::complete_titles(&state.db_of(call.user()), call.user(), value)
+        let titles = store::complete_titles(&state.db_for(call.user()), call.user(), value)
             .await
-            .map_err(failed)?;
+            .map_err(tool_error)?;
         Ok(Completion::of(titles))
     }
 }

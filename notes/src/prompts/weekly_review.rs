@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::{
     State,
-    errors::failed,
+    errors::tool_error,
     scopes,
     store::{self, Listing, MAX_PAGE, PageSize},
 };
@@ -41,8 +41,9 @@ impl Prompt<State> for WeeklyReview {
     ) -> Result<PromptResult, ToolError> {
         let limit = PageSize::new(u64::from(MAX_PAGE)).map_err(ToolError::internal)?;
         let listing = Listing { limit, ..Listing::default() };
-        let page =
-            store::list(&state.db_of(call.user()), call.user(), listing).await.map_err(failed)?;
+        let page = store::list(&state.db_for(call.user()), call.user(), listing)
+            .await
+            .map_err(tool_error)?;
         let since = state.clock().now() - WEEK;
         let mut text =
             "Help me with my weekly review. Group what I wrote by theme, name decisions \

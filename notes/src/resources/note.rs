@@ -7,7 +7,7 @@ use mcp::{
 
 use crate::{
     State,
-    errors::failed,
+    errors::tool_error,
     scopes,
     store::{self, Cursor, NoteSummary, NotesError},
     uris,
@@ -35,8 +35,9 @@ impl Resource<State> for NoteById {
             .map(str::parse::<Cursor>)
             .transpose()
             .map_err(|error| ToolError::Input(error.to_string()))?;
-        let page =
-            store::index(&state.db_of(call.user()), call.user(), cursor).await.map_err(failed)?;
+        let page = store::index(&state.db_for(call.user()), call.user(), cursor)
+            .await
+            .map_err(tool_error)?;
         Ok(ResourcePage {
             entries: page.notes.iter().map(entry).collect(),
             next: page.next_cursor.map(|it| it.to_string()),
@@ -50,8 +51,10 @@ impl Resource<State> for NoteById {
         uri: &MatchedUri,
     ) -> Result<Vec<ResourceContents>, ToolError> {
         // What is not an id at all is as absent as somebody else's note.
-        let id = uri.variable("id").parse().map_err(|_not_an_id| failed(NotesError::NotFound))?;
-        let note = store::get(&state.db_of(call.user()), call.user(), id).await.map_err(failed)?;
+        let id =
+            uri.variable("id").parse().map_err(|_not_an_id| tool_error(NotesError::NotFound))?;
+        let note =
+            store::get(&state.db_for(call.user()), call.user(), id).await.map_err(tool_error)?;
         let tags = if note.tags.is_empty() {
             String::new()
         } else {
@@ -68,9 +71,9 @@ impl Resource<State> for NoteById {
         _variable: &str,
         value: &str,
     ) -> Result<Completion, ToolError> {
-        let ids = store::complete_ids(&state.db_of(call.user()), call.user(), value)
+        let ids = store::complete_ids(&state.db_for(call.user()), call.user(), value)
             .await
-            .map_err(failed)?;
+            .map_err(tool_error)?;
         Ok(Completion::of(ids.into_iter().map(|it| it.to_string())))
     }
 }

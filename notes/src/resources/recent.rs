@@ -4,7 +4,7 @@ use mcp::{Call, MatchedUri, Resource, ResourceContents, ToolError};
 
 use crate::{
     State,
-    errors::failed,
+    errors::tool_error,
     scopes,
     store::{self, Listing, NoteSummary},
     uris,
@@ -27,9 +27,9 @@ impl Resource<State> for RecentNotes {
         state: &State,
         uri: &MatchedUri,
     ) -> Result<Vec<ResourceContents>, ToolError> {
-        let page = store::list(&state.db_of(call.user()), call.user(), Listing::default())
+        let page = store::list(&state.db_for(call.user()), call.user(), Listing::default())
             .await
-            .map_err(failed)?;
+            .map_err(tool_error)?;
         let text = match page.notes.as_slice() {
             [] => "There are no notes yet.\n".to_owned(),
             notes => notes.iter().map(section).collect(),

@@ -19,7 +19,7 @@ pub enum NotesError {
     Busy(#[from] db::Busy),
     /// The person would have more than one may keep.
     #[error("the notes are full: {0}")]
-    Full(quota::Used),
+    Full(quota::QuotaUsage),
     /// The search took longer than one may.
     #[error("the search takes too long")]
     TooCostly,

@@ -26,7 +26,7 @@ use super::{
 use crate::{
     entity::{Column, Entity, Model},
     note_id::NoteId,
-    transfer::Incoming,
+    transfer::ImportedNote,
 };
 
 /// The most notes of one batch: few enough for one statement, on SQLite too (32,766 values).
@@ -46,14 +46,14 @@ pub enum Conflict {
 
 /// What makes the ids of one import. The same at every try.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ids {
+pub struct ImportIds {
     /// Unique to the import.
     pub seed: String,
     /// When it began.
     pub begun_at: DateTime<Utc>,
 }
 
-impl Ids {
+impl ImportIds {
     /// The id of the note at this place.
     pub fn at(&self, index: usize) -> NoteId {
         let hash = Sha256::new()
@@ -73,15 +73,15 @@ impl Ids {
 #[derive(Debug)]
 pub struct Import {
     owner: UserId,
-    ids: Ids,
-    notes: Vec<Incoming>,
+    ids: ImportIds,
+    notes: Vec<ImportedNote>,
     /// For each note, how many before it have the same title.
-    earlier: Vec<usize>,
+    earlier_same_title: Vec<usize>,
 }
 
 /// What a batch has done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Written {
+pub struct BatchResult {
     /// Where the next batch begins.
     pub next: usize,
     /// How many notes are new.
@@ -93,22 +93,22 @@ pub struct Written {
 }
 
 /// A note that is already there under some title.
-struct Present {
+struct ExistingNote {
     id: NoteId,
     created_at: DateTime<Utc>,
 }
 
 impl Import {
     /// Nothing is written yet.
-    pub fn new(owner: UserId, ids: Ids, notes: Vec<Incoming>) -> Self {
+    pub fn new(owner: UserId, ids: ImportIds, notes: Vec<ImportedNote>) -> Self {
         let mut seen: HashMap<&str, usize> = HashMap::new();
-        let mut earlier = Vec::with_capacity(notes.len());
+        let mut earlier_same_title = Vec::with_capacity(notes.len());
         for note in &notes {
             let count = seen.entry(note.draft.title.as_str()).or_default();
-            earlier.push(*count);
+            earlier_same_title.push(*count);
             *count += 1;
         }
-        Self { owner, ids, notes, earlier }
+        Self { owner, ids, notes, earlier_same_title }
     }
 
     /// How many notes there are.
@@ -133,19 +133,19 @@ impl Import {
         titles.extend(
             self.notes.iter().map(|it| it.draft.title.as_str()).filter(|it| seen.insert(*it)),
         );
-        let mut taken: HashSet<String> = HashSet::new();
-        for some in titles.chunks(BATCH_NOTES) {
+        let mut existing: HashSet<String> = HashSet::new();
+        for chunk in titles.chunks(BATCH_NOTES) {
             let found: Vec<String> = Entity::owned_by(self.owner.as_str())
-                .filter(Expr::col(Column::Title).is_in(some.iter().copied()))
+                .filter(Expr::col(Column::Title).is_in(chunk.iter().copied()))
                 .select_only()
                 .column(Column::Title)
                 .distinct()
                 .into_tuple()
                 .all(db)
                 .await?;
-            taken.extend(found);
+            existing.extend(found);
         }
-        titles.retain(|it| taken.contains(*it));
+        titles.retain(|it| existing.contains(*it));
         Ok(titles)
     }
 
@@ -155,24 +155,24 @@ impl Import {
         db: &impl ConnectionTrait,
         now: DateTime<Utc>,
         start: usize,
-        most: usize,
+        limit: usize,
         conflict: Conflict,
-    ) -> Result<Written, NotesError> {
-        let end = self.end_of_batch(start).min(start.saturating_add(most));
-        let present = match conflict {
+    ) -> Result<BatchResult, NotesError> {
+        let end = self.end_of_batch(start).min(start.saturating_add(limit));
+        let existing = match conflict {
             Conflict::KeepBoth => HashMap::new(),
-            Conflict::Skip | Conflict::Replace => self.present(db, start..end).await?,
+            Conflict::Skip | Conflict::Replace => self.existing(db, start..end).await?,
         };
-        let mut written = Written { next: end, ..Written::default() };
+        let mut written = BatchResult { next: end, ..BatchResult::default() };
         let mut rows = Vec::with_capacity(end - start);
         for index in start..end {
             let note = &self.notes[index];
-            let old = present.get(note.draft.title.as_str());
+            let old = existing.get(note.draft.title.as_str());
             match (conflict, old) {
                 (Conflict::Skip, Some(_)) => written.skipped += 1,
                 // The second note of a title replaces the second of those that are there.
-                (Conflict::Replace, Some(old)) if self.earlier[index] < old.len() => {
-                    let old = &old[self.earlier[index]];
+                (Conflict::Replace, Some(old)) if self.earlier_same_title[index] < old.len() => {
+                    let old = &old[self.earlier_same_title[index]];
                     written.replaced.push(old.id);
                     rows.push(self.row(note, old.id, old.created_at, now));
                 }
@@ -202,11 +202,11 @@ impl Import {
 
     /// What was there before this import under the titles of some notes, the oldest first, so that
     /// notes which come meanwhile change nobody's place.
-    async fn present(
+    async fn existing(
         &self,
         db: &impl ConnectionTrait,
         range: std::ops::Range<usize>,
-    ) -> Result<HashMap<String, Vec<Present>>, NotesError> {
+    ) -> Result<HashMap<String, Vec<ExistingNote>>, NotesError> {
         let titles: HashSet<&str> =
             self.notes[range.clone()].iter().map(|it| it.draft.title.as_str()).collect();
         let own: HashSet<NoteId> = (0..range.start).map(|it| self.ids.at(it)).collect();
@@ -219,19 +219,19 @@ impl Import {
             .into_tuple()
             .all(db)
             .await?;
-        let mut present: HashMap<String, Vec<Present>> = HashMap::new();
+        let mut existing: HashMap<String, Vec<ExistingNote>> = HashMap::new();
         for (id, title, created_at) in rows {
             if !own.contains(&id) {
-                present.entry(title).or_default().push(Present { id, created_at });
+                existing.entry(title).or_default().push(ExistingNote { id, created_at });
             }
         }
-        Ok(present)
+        Ok(existing)
     }
 
     /// A time to come would keep a note at the top of every list, so it counts as now.
     fn row(
         &self,
-        note: &Incoming,
+        note: &ImportedNote,
         id: NoteId,
         created_at: DateTime<Utc>,
         now: DateTime<Utc>,
@@ -266,17 +266,17 @@ mod tests {
     use crate::transfer;
 
     fn import(text: &str) -> Import {
-        let ids = Ids { seed: "job".into(), begun_at: DateTime::UNIX_EPOCH };
+        let ids = ImportIds { seed: "job".into(), begun_at: DateTime::UNIX_EPOCH };
         let document = transfer::read(text.as_bytes(), None).unwrap();
         Import::new(UserId::new("dev:ada"), ids, document.notes)
     }
 
     #[test]
     fn an_id_depends_on_the_import_and_the_place_alone() {
-        let ids = Ids { seed: "job".into(), begun_at: DateTime::UNIX_EPOCH };
+        let ids = ImportIds { seed: "job".into(), begun_at: DateTime::UNIX_EPOCH };
         assert_eq!(ids.at(7), ids.clone().at(7));
         assert_ne!(ids.at(7), ids.at(8));
-        assert_ne!(ids.at(7), Ids { seed: "other".into(), ..ids.clone() }.at(7));
+        assert_ne!(ids.at(7), ImportIds { seed: "other".into(), ..ids.clone() }.at(7));
         assert_eq!(ids.at(7).0.get_version_num(), 7);
     }
 
@@ -289,6 +289,6 @@ mod tests {
         let large = import(&format!("[{}]", vec![large; 30].join(",")));
         assert_eq!(large.end_of_batch(0), 11, "one million bytes, and the note that goes beyond");
         assert_eq!(large.end_of_batch(29), 30);
-        assert_eq!(large.earlier[29], 29);
+        assert_eq!(large.earlier_same_title[29], 29);
     }
 }

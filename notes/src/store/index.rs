@@ -1,11 +1,11 @@
 //! What the databases keep of a note so that it can be found: the words of [`crate::words`], with the
-//! field and the place of each.
+//! field and the parameter of each.
 //!
 //! **Postgres** gets a finished `tsvector` in the column `search`, whose own parser and dictionaries
 //! are not used. Besides the words it holds the owner as `=<owner>` and each tag as `#<tag>`, so that
 //! one index answers owner, tag and words together; no word begins with these signs. Postgres keeps
-//! only so many positions; a note with more holds [`UNPLACED`], and what follows what in it is decided
-//! by [`super::question::Question::matches`].
+//! only so many positions; a note with more holds [`INCOMPLETE`], and what follows what in it is decided
+//! by [`super::query::Query::matches`].
 //!
 //! **SQLite** gets the words of each field as JSON in the column `search`, which a trigger moves to
 //! the FTS5 table `notes_words`.
@@ -40,21 +40,21 @@ pub(super) const VERSION: i32 = 1;
 /// Rows that one call of [`refresh`] reads and indexes: at most 40 MB of text.
 pub const REFRESH_BATCH: u64 = 100;
 
-/// In the vector of a note whose words do not all have their place there.
-pub(super) const UNPLACED: &str = "~";
+/// In the vector of a note whose words do not all have their parameter there.
+pub(super) const INCOMPLETE: &str = "~";
 
 /// The last position that Postgres keeps (`MAXENTRYPOS`).
 const LAST_POSITION: usize = 16_383;
 
 /// Positions of one word that Postgres keeps (`MAXNUMPOS`).
-const MOST_POSITIONS: usize = 255;
+const MAX_POSITIONS_PER_WORD: usize = 255;
 
 /// Bytes of words and positions that Postgres takes (`MAXSTRPOS`), less what rounding may add.
-const MOST_BYTES: usize = 1_000_000;
+const MAX_VECTOR_BYTES: usize = 1_000_000;
 
 /// Stands between two tags on SQLite, where a phrase must not reach from one to the next. It is no
 /// letter, so no word.
-const BETWEEN_TAGS: &str = " \u{80} ";
+const TAG_SEPARATOR: &str = " \u{80} ";
 
 /// The columns that only this module and [`mod@super::search`] know.
 pub(super) fn search_column() -> DynIden {
@@ -80,7 +80,7 @@ pub(super) fn insert(backend: DbBackend, rows: impl IntoIterator<Item = Model>) 
     let mut insert = Query::insert();
     insert.into_table(Entity).columns(columns.chain([search_column(), version_column()]));
     for row in rows {
-        let search = of(backend, &row);
+        let search = search_value(backend, &row);
         let values: [Value; 7] = [
             row.id.into(),
             row.owner_sub.into(),
@@ -97,8 +97,8 @@ pub(super) fn insert(backend: DbBackend, rows: impl IntoIterator<Item = Model>) 
 }
 
 /// The value of the column `search` for this note.
-pub(super) fn of(backend: DbBackend, note: &Model) -> SimpleExpr {
-    let search = text(backend, &note.owner_sub, &note.title, &note.tags.0, &note.body);
+pub(super) fn search_value(backend: DbBackend, note: &Model) -> SimpleExpr {
+    let search = index_text(backend, &note.owner_sub, &note.title, &note.tags.0, &note.body);
     if backend == DbBackend::Postgres {
         Expr::cust_with_values("$1::tsvector", [search])
     } else {
@@ -106,27 +106,27 @@ pub(super) fn of(backend: DbBackend, note: &Model) -> SimpleExpr {
     }
 }
 
-fn text(backend: DbBackend, owner: &str, title: &str, tags: &[String], body: &str) -> String {
+fn index_text(backend: DbBackend, owner: &str, title: &str, tags: &[String], body: &str) -> String {
     if backend == DbBackend::Postgres {
         vector(owner, title, tags, body)
     } else {
-        let tags: Vec<String> = tags.iter().map(|tag| joined(tag)).collect();
-        let fields = [joined(title), tags.join(BETWEEN_TAGS), joined(body)];
+        let tags: Vec<String> = tags.iter().map(|tag| lexemes(tag)).collect();
+        let fields = [lexemes(title), tags.join(TAG_SEPARATOR), lexemes(body)];
         serde_json::Value::from(fields.to_vec()).to_string()
     }
 }
 
 /// The words of a text, with spaces between them.
-fn joined(text: &str) -> String {
-    let mut joined = String::with_capacity(text.len());
-    let _ended = words::each(text, |word| {
-        if !joined.is_empty() {
-            joined.push(' ');
+fn lexemes(text: &str) -> String {
+    let mut lexemes = String::with_capacity(text.len());
+    let _ended = words::for_each_word(text, |word| {
+        if !lexemes.is_empty() {
+            lexemes.push(' ');
         }
-        joined.push_str(word.lexeme);
+        lexemes.push_str(word.lexeme);
         ControlFlow::Continue(())
     });
-    joined
+    lexemes
 }
 
 /// A lexeme in the syntax of `tsvector` and `tsquery`, quoted.
@@ -143,8 +143,8 @@ enum Weight {
 }
 
 #[derive(Default)]
-struct Places {
-    places: Vec<(usize, Weight)>,
+struct Positions {
+    positions: Vec<(usize, Weight)>,
     total: usize,
 }
 
@@ -166,21 +166,23 @@ fn vector(owner: &str, title: &str, tags: &[String], body: &str) -> String {
 
 #[derive(Default)]
 struct Vector {
-    words: HashMap<String, Places>,
+    words: HashMap<String, Positions>,
     position: usize,
 }
 
 impl Vector {
     fn add(&mut self, text: &str, weight: Weight) {
-        let _ended = words::each(text, |word| {
+        let _ended = words::for_each_word(text, |word| {
             self.position += 1;
             if !self.words.contains_key(word.lexeme) {
-                self.words.insert(word.lexeme.to_owned(), Places::default());
+                self.words.insert(word.lexeme.to_owned(), Positions::default());
             }
-            if let Some(places) = self.words.get_mut(word.lexeme) {
-                places.total += 1;
-                if places.places.len() < MOST_POSITIONS && self.position <= LAST_POSITION {
-                    places.places.push((self.position, weight));
+            if let Some(positions) = self.words.get_mut(word.lexeme) {
+                positions.total += 1;
+                if positions.positions.len() < MAX_POSITIONS_PER_WORD
+                    && self.position <= LAST_POSITION
+                {
+                    positions.positions.push((self.position, weight));
                 }
             }
             ControlFlow::Continue(())
@@ -191,30 +193,30 @@ impl Vector {
 
     fn write(&self, out: &mut String) {
         let bytes: usize = self.words.iter().map(|(word, it)| word.len() + it.bytes()).sum();
-        let is_large = bytes > MOST_BYTES;
-        if is_large || self.words.values().any(|it| it.places.len() < it.total) {
+        let is_large = bytes > MAX_VECTOR_BYTES;
+        if is_large || self.words.values().any(|it| it.positions.len() < it.total) {
             out.push_str(" '");
-            out.push_str(UNPLACED);
+            out.push_str(INCOMPLETE);
             out.push('\'');
         }
-        for (word, places) in &self.words {
+        for (word, positions) in &self.words {
             out.push_str(" '");
             out.push_str(word);
             out.push('\'');
-            places.write(is_large, out);
+            positions.write(is_large, out);
         }
     }
 }
 
-impl Places {
+impl Positions {
     fn bytes(&self) -> usize {
         // A counter, two bytes for each, and rounding.
-        4 + 2 * self.places.len()
+        4 + 2 * self.positions.len()
     }
 
     fn write(&self, is_large: bool, out: &mut String) {
         let mut sign = ':';
-        for (position, weight) in &self.places {
+        for (position, weight) in &self.positions {
             let letter = match weight {
                 Weight::Title => "A",
                 Weight::Tag => "B",
@@ -229,7 +231,7 @@ impl Places {
 
 /// A row that was written by rules before these.
 #[derive(FromQueryResult)]
-struct Outdated {
+struct OutdatedRow {
     id: NoteId,
     owner_sub: String,
     title: String,
@@ -241,7 +243,7 @@ struct Outdated {
 /// Indexes some notes, at most [`REFRESH_BATCH`], that an instance of an earlier version has written
 /// or that come from before this index, and gives how many it has found. For the worker's schedule.
 pub async fn refresh(state: &State) -> Result<u64, Failure> {
-    refresh_some(state.db(), None).await
+    refresh_rows(state.db(), None).await
 }
 
 /// Does it for the notes of one person, so that a search finds them at once.
@@ -249,10 +251,10 @@ pub(super) async fn refresh_owned(
     db: &impl ConnectionTrait,
     owner: &UserId,
 ) -> Result<u64, NotesError> {
-    Ok(refresh_some(db, Some(owner)).await?)
+    Ok(refresh_rows(db, Some(owner)).await?)
 }
 
-async fn refresh_some(db: &impl ConnectionTrait, owner: Option<&UserId>) -> Result<u64, Failure> {
+async fn refresh_rows(db: &impl ConnectionTrait, owner: Option<&UserId>) -> Result<u64, Failure> {
     let backend = db.get_database_backend();
     let condition = if owner.is_some() { "owner_sub = $1 AND" } else { "" };
     // The version stands in the text, so that the partial index answers.
@@ -263,7 +265,7 @@ async fn refresh_some(db: &impl ConnectionTrait, owner: Option<&UserId>) -> Resu
     );
     let values: Vec<Value> = owner.map(|it| it.as_str().into()).into_iter().collect();
     let statement = Statement::from_sql_and_values(backend, sql, values);
-    let rows = Outdated::find_by_statement(statement).all(db).await?;
+    let rows = OutdatedRow::find_by_statement(statement).all(db).await?;
     let count = rows.len() as u64;
     let mut batch = Vec::new();
     let mut bytes = 0;
@@ -283,7 +285,7 @@ async fn refresh_some(db: &impl ConnectionTrait, owner: Option<&UserId>) -> Resu
 
 /// The statement that gives these rows their index, if they are still what was read: every change
 /// gives a row another version. Rows that are being changed now are left for the next time.
-fn update(backend: DbBackend, rows: Vec<Outdated>) -> Statement {
+fn update(backend: DbBackend, rows: Vec<OutdatedRow>) -> Statement {
     /// With the columns that both databases call so where a list of values names none.
     const ON_POSTGRES: &str = "UPDATE notes SET search = column3, search_version = $1
         FROM new_index WHERE notes.id IN (
@@ -294,16 +296,16 @@ fn update(backend: DbBackend, rows: Vec<Outdated>) -> Statement {
         FROM new_index WHERE notes.id = column1 AND notes.search_version = column2";
     let postgres = backend == DbBackend::Postgres;
     let mut values: Vec<Value> = vec![VERSION.into()];
-    let mut places = Vec::with_capacity(rows.len());
+    let mut tuples = Vec::with_capacity(rows.len());
     for row in rows {
-        let search = text(backend, &row.owner_sub, &row.title, &row.tags.0, &row.body);
-        let place = values.len() + 1;
+        let search = index_text(backend, &row.owner_sub, &row.title, &row.tags.0, &row.body);
+        let parameter = values.len() + 1;
         let cast = if postgres { "::tsvector" } else { "" };
-        places.push(format!("(${place}, ${}, ${}{cast})", place + 1, place + 2));
+        tuples.push(format!("(${parameter}, ${}, ${}{cast})", parameter + 1, parameter + 2));
         values.extend([row.id.into(), row.search_version.into(), search.into()]);
     }
     let update = if postgres { ON_POSTGRES } else { ON_SQLITE };
-    let sql = format!("WITH new_index AS (VALUES {}) {update}", places.join(", "));
+    let sql = format!("WITH new_index AS (VALUES {}) {update}", tuples.join(", "));
     Statement::from_sql_and_values(backend, sql, values)
 }
 
@@ -349,7 +351,7 @@ mod tests {
     #[test]
     fn sqlite_gets_the_words_of_each_field() {
         let tags = ["a b".to_owned(), "c".to_owned()];
-        let json = text(DbBackend::Sqlite, "dev:ada", "Green teas", &tags, "数据库");
+        let json = index_text(DbBackend::Sqlite, "dev:ada", "Green teas", &tags, "数据库");
         assert_eq!(json, "[\"green tea\",\"a b \u{80} c\",\"数据 据库 库\"]");
     }
 }

@@ -18,7 +18,7 @@ pub mod index;
 mod note;
 mod note_ref;
 mod passages;
-mod question;
+mod query;
 pub mod quota;
 mod read;
 mod search;
@@ -32,11 +32,11 @@ pub use self::{
     error::NotesError,
     excerpt::MARK,
     note::{Changes, Draft, Listing, Note, NoteSummary, Page},
-    read::{count, get, index, list, some, whole},
+    read::{count, get, get_many, index, list, list_full},
     search::{Hit, Hits, find, search},
     text::{
-        Body, DEFAULT_PAGE, MAX_BODY, MAX_PAGE, MAX_QUESTION_WORDS, MAX_TAG, MAX_TAGS, MAX_TITLE,
-        MAX_WORDS, PageSize, Refused, Tag, Tags, Title, Words,
+        Body, DEFAULT_PAGE, InvalidValue, MAX_BODY, MAX_PAGE, MAX_QUERY, MAX_QUERY_WORDS, MAX_TAG,
+        MAX_TAGS, MAX_TITLE, PageSize, SearchQuery, Tag, Tags, Title,
     },
 };
 pub use crate::note_id::NoteId;
@@ -56,7 +56,7 @@ pub async fn update(
     changes: Changes,
 ) -> Result<Note, NotesError> {
     if changes == Changes::default() {
-        return get(&state.db_of(owner), owner, id).await;
+        return get(&state.db_for(owner), owner, id).await;
     }
     let listed = changes.title.is_some();
     let note = write::update(state, owner, id, changes).await?;
@@ -76,7 +76,7 @@ pub async fn set_tags(
 
 /// Deletes a note and gives it back as it was. Of several who try, one succeeds.
 pub async fn delete(state: &State, owner: &UserId, id: NoteId) -> Result<Note, NotesError> {
-    let note = write::delete(&state.db_of(owner), owner, id).await?;
+    let note = write::delete(&state.db_for(owner), owner, id).await?;
     state.note_changed(owner, id, Change::Deleted).await;
     Ok(note)
 }

@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 
 use super::{
     excerpt::{EXCERPT, MARK, excerpt},
-    question::{Finder, Question, Span},
+    query::{Finder, Query, Span},
 };
 use crate::words;
 
@@ -27,17 +27,17 @@ const BEFORE: usize = 50;
 /// Bytes between two words of a phrase, at most, for one mark around both: `://` and the like.
 const GAP: usize = 4;
 
-/// The passages with [`MARK`] around what the question asks for, or the beginning of the text if
+/// The passages with [`MARK`] around what the query asks for, or the beginning of the text if
 /// nothing of it is there.
-pub(super) fn passages(text: &str, question: &Question) -> String {
-    cut(text, &found(text, question))
+pub(super) fn passages(text: &str, query: &Query) -> String {
+    cut(text, &found(text, query))
 }
 
-/// What the question asks for, as far as passages may show it: in order, and apart from each other.
-fn found(text: &str, question: &Question) -> Vec<Span> {
+/// What the query asks for, as far as passages may show it: in order, and apart from each other.
+fn found(text: &str, query: &Query) -> Vec<Span> {
     /// Bytes that one passage may span, whatever its characters are.
     const REACH: usize = 4 * MAX_LENGTH;
-    let finder = Finder::new(question.alternatives.iter().flat_map(|it| &it.with));
+    let finder = Finder::new(query.alternatives.iter().flat_map(|it| &it.required));
     let mut found: Vec<Span> = Vec::new();
     let mut passages = 0;
     let mut passage_end = 0;
@@ -79,7 +79,7 @@ fn apart(text: &str, mut spans: Vec<Span>) -> Vec<Span> {
     let mut apart: Vec<Span> = Vec::with_capacity(spans.len());
     for mut span in spans {
         let marks =
-            text[span.end..].chars().take_while(|it| words::is_drawn_on_the_one_before(*it));
+            text[span.end..].chars().take_while(|it| words::extends_previous_character(*it));
         span.end += marks.map(char::len_utf8).sum::<usize>();
         match apart.last_mut() {
             Some(last) if span.start <= last.end => last.end = last.end.max(span.end),
@@ -176,8 +176,8 @@ mod tests {
         cut(&text, &spans)
     }
 
-    fn asked(question: &str, text: &str) -> String {
-        passages(text, &Question::parse(question))
+    fn asked(query: &str, text: &str) -> String {
+        passages(text, &Query::parse(query))
     }
 
     #[test]
@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     fn phrases_have_one_mark_and_single_words_have_their_own() {
-        for (question, text, expected) in [
+        for (query, text, expected) in [
             ("green tea", "green tea", "**green** **tea**"),
             ("\"green tea\"", "green tea", "**green tea**"),
             ("\"green tea\"", "tea, green\ntea, greens", "tea, **green**\n**tea**, greens"),
@@ -234,14 +234,14 @@ mod tests {
             ("tea or milk", "tea, milk", "**tea**, **milk**"),
             ("report", "report_final.pdf", "**report**_final.pdf"),
         ] {
-            assert_eq!(asked(question, text), expected, "{question}");
+            assert_eq!(asked(query, text), expected, "{query}");
         }
     }
 
     #[test]
     fn a_long_text_is_read_no_further_than_it_is_shown() {
         let text = "tea and more words ".repeat(10_000);
-        let spans = found(&text, &Question::parse("tea"));
+        let spans = found(&text, &Query::parse("tea"));
         assert!(spans.last().is_some_and(|it| it.end < 10_000), "{spans:?}");
         assert_eq!(asked("tea", &text).matches("**tea**").count(), 17);
     }
@@ -250,9 +250,9 @@ mod tests {
         #[test]
         fn marks_come_in_pairs_and_nothing_is_invented(
             text in "[a-z \u{301}üß字\\.]{0,800}",
-            question in "([a-zü字]{1,2}[ \\.\"]?){1,4}",
+            query in "([a-zü字]{1,2}[ \\.\"]?){1,4}",
         ) {
-            let cut = asked(&question, &text);
+            let cut = asked(&query, &text);
             prop_assert_eq!(cut.matches(MARK).count() % 2, 0);
             let cut = cut.replace(MARK, "");
             for passage in cut.split('…') {

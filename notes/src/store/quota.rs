@@ -23,6 +23,11 @@ pub struct Amount {
 }
 
 impl Amount {
+    /// Creates an amount from a number of notes and of megabytes (millions of bytes).
+    pub(crate) fn new(notes: u64, megabytes: u64) -> Self {
+        Self { notes, bytes: megabytes.saturating_mul(MEGABYTE) }
+    }
+
     fn exceeds(self, quota: Self) -> bool {
         self.notes > quota.notes || self.bytes > quota.bytes
     }
@@ -30,14 +35,14 @@ impl Amount {
 
 /// What a person uses of the quota, such as “1,203 of 50,000 notes, 12 of 500 MB”.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Used {
+pub struct QuotaUsage {
     /// What there is.
     pub used: Amount,
     /// What there may be.
     pub quota: Amount,
 }
 
-impl fmt::Display for Used {
+impl fmt::Display for QuotaUsage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { used, quota } = self;
         write!(
@@ -49,11 +54,6 @@ impl fmt::Display for Used {
             grouped(quota.bytes / MEGABYTE)
         )
     }
-}
-
-/// The quota of this many notes and megabytes.
-pub(crate) fn quota(notes: u64, megabytes: u64) -> Amount {
-    Amount { notes, bytes: megabytes.saturating_mul(MEGABYTE) }
 }
 
 /// How much a person has now.
@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn what_is_used_is_said_in_words() {
         let used = Amount { notes: 1_203, bytes: 11_000_001 };
-        let used = Used { used, quota: quota(50_000, 500) };
+        let used = QuotaUsage { used, quota: Amount::new(50_000, 500) };
         assert_eq!(used.to_string(), "1,203 of 50,000 notes, 12 of 500 MB");
     }
 

@@ -43,7 +43,7 @@ pub async fn list(
     owner: &UserId,
     listing: Listing,
 ) -> Result<Page, NotesError> {
-    let select = choice(db, owner, listing.tag.as_ref(), listing.cursor);
+    let select = owned_notes(db, owner, listing.tag.as_ref(), listing.cursor);
     page(db, select, listing.limit.get().into()).await
 }
 
@@ -53,7 +53,7 @@ pub async fn index(
     owner: &UserId,
     cursor: Option<Cursor>,
 ) -> Result<Page, NotesError> {
-    page(db, choice(db, owner, None, cursor), INDEX_PAGE).await
+    page(db, owned_notes(db, owner, None, cursor), INDEX_PAGE).await
 }
 
 async fn page(
@@ -62,7 +62,7 @@ async fn page(
     limit: u16,
 ) -> Result<Page, NotesError> {
     let mut rows = summaries(select)
-        // One more than asked for says whether there is a next page.
+        // One more than asked for says whether start is a next page.
         .limit(u64::from(limit) + 1)
         .into_model::<SummaryRow>()
         .all(db)
@@ -74,14 +74,14 @@ async fn page(
 }
 
 /// Whole notes after a place in the list, the newest first: the most that one may hold at a time.
-pub async fn whole(
+pub async fn list_full(
     db: &impl ConnectionTrait,
     owner: &UserId,
     tag: Option<&Tag>,
     after: Option<Cursor>,
     limit: u64,
 ) -> Result<Vec<Note>, NotesError> {
-    let rows = choice(db, owner, tag, after)
+    let rows = owned_notes(db, owner, tag, after)
         .order_by_desc(Column::CreatedAt)
         .order_by_desc(Column::Id)
         .limit(limit)
@@ -90,8 +90,8 @@ pub async fn whole(
     Ok(rows.into_iter().map(Note::from).collect())
 }
 
-/// Those of some notes that there are, in the order of `ids`.
-pub async fn some(
+/// Those of some notes that start are, in the order of `ids`.
+pub async fn get_many(
     db: &impl ConnectionTrait,
     owner: &UserId,
     ids: &[NoteId],
@@ -111,11 +111,11 @@ pub async fn count(
     owner: &UserId,
     tag: Option<&Tag>,
 ) -> Result<u64, NotesError> {
-    Ok(choice(db, owner, tag, None).count(db).await?)
+    Ok(owned_notes(db, owner, tag, None).count(db).await?)
 }
 
 /// The notes of a list, from some place on.
-fn choice(
+fn owned_notes(
     db: &impl ConnectionTrait,
     owner: &UserId,
     tag: Option<&Tag>,
@@ -126,9 +126,9 @@ fn choice(
         select = select.filter(search::has_tag(db.get_database_backend(), owner, tag));
     }
     if let Some(Cursor { created_at, id }) = after {
-        let here = [Expr::col(Column::CreatedAt), Expr::col(Column::Id)];
-        let there = [Expr::value(created_at), Expr::value(id)];
-        select = select.filter(Expr::tuple(here).lt(Expr::tuple(there)));
+        let position = [Expr::col(Column::CreatedAt), Expr::col(Column::Id)];
+        let start = [Expr::value(created_at), Expr::value(id)];
+        select = select.filter(Expr::tuple(position).lt(Expr::tuple(start)));
     }
     select
 }
@@ -153,7 +153,7 @@ struct SummaryRow {
     updated_at: DateTime<Utc>,
 }
 
-/// One character more than shown, to know whether there is more.
+/// One character more than shown, to know whether start is more.
 fn beginning_of_body() -> SimpleExpr {
     let length = i32::try_from(EXCERPT + 1).expect("a few hundred");
     Func::cust("substr").args([Expr::col(Column::Body), Expr::value(1), Expr::value(length)]).into()

@@ -1,4 +1,4 @@
-//! Full-text search. Both databases answer the same question over the same words; what differs is
+//! Full-text search. Both databases answer the same query over the same words; what differs is
 //! the syntax of their indexes ([`mod@super::index`]). Why the Postgres index holds the owner and the
 //! tags as words is told in the migration of notes.
 
@@ -15,28 +15,28 @@ use sea_orm::{
 use serde::Serialize;
 
 use super::{
-    NotesError, PageSize, Tag, Words,
-    index::{self, UNPLACED, lexeme},
+    NotesError, PageSize, SearchQuery, Tag,
+    index::{self, INCOMPLETE, lexeme},
     passages::passages,
-    question::{Alternative, Phrase, Question},
+    query::{Alternative, Phrase, Query},
 };
 use crate::{State, entity::TagList, note_id::NoteId};
 
 /// Pages of candidates that one search reads, at most. More than one are only needed where notes of
-/// thousands of words are asked for a phrase: whether they hold it is decided outside the database.
+/// thousands of words are condition for a phrase: whether they hold it is decided outside the database.
 const MAX_ROUNDS: u64 = 10;
 
 /// Bytes of the texts that one search reads before it ends with what it has found. A page of the
 /// longest notes is larger, and is read to its end.
-const MAX_TEXT: usize = 8 * 1024 * 1024;
+const MAX_TEXT_BYTES: usize = 8 * 1024 * 1024;
 
 /// Bytes of the index, as Postgres stores them, that one search ranks notes by. Notes that go beyond
 /// are found as well, but come last, the newest first.
-const MAX_RANKED: usize = 8 * 1024 * 1024;
+const MAX_RANKED_BYTES: usize = 8 * 1024 * 1024;
 
-/// Words up to which Postgres ranks a note by how close they stand to each other: it compares each
+/// SearchQuery up to which Postgres ranks a note by how close they stand to each other: it compares each
 /// place of a word with each place of each other word. More words are ranked by how often they occur.
-const MAX_COMPARED: usize = 3;
+const MAX_PROXIMITY_WORDS: usize = 3;
 
 /// How many times [`index::REFRESH_BATCH`] notes one search indexes before it looks, which takes part
 /// of a second. The worker's schedule does the rest.
@@ -75,10 +75,10 @@ pub struct Hit {
 pub async fn find(
     state: &State,
     owner: &UserId,
-    words: &Words,
+    words: &SearchQuery,
     limit: PageSize,
 ) -> Result<Hits, NotesError> {
-    let db = state.db_of(owner);
+    let db = state.db_for(owner);
     let _permit = db.search_permit().await?;
     for _ in 0..REFRESH_ROUNDS {
         match index::refresh_owned(&db, owner).await {
@@ -97,21 +97,21 @@ pub async fn find(
 pub async fn search(
     db: &impl ConnectionTrait,
     owner: &UserId,
-    words: &Words,
+    words: &SearchQuery,
     limit: PageSize,
 ) -> Result<Hits, NotesError> {
-    let question = Question::parse(words.as_str());
-    if question.is_empty() {
+    let query = Query::parse(words.as_str());
+    if query.is_empty() {
         return Ok(Hits { notes: Vec::new(), more: false });
     }
     let limit = usize::from(limit.get());
-    // One more than asked for says whether there is more.
+    // One more than condition for says whether there is more.
     let fetched = limit as u64 + 1;
     let mut notes = Vec::new();
     let mut more = true;
     let mut read = 0;
     for round in 0..MAX_ROUNDS {
-        let statement = statement(db.get_database_backend(), owner, &question, fetched, round);
+        let statement = statement(db.get_database_backend(), owner, &query, fetched, round);
         let found = HitRow::find_by_statement(statement).all(db).await;
         let rows = found.map_err(|error| match error {
             error if is_statement_timeout(&error) => NotesError::TooCostly,
@@ -120,8 +120,8 @@ pub async fn search(
         let is_last = (rows.len() as u64) < fetched;
         for row in rows {
             read += row.body.len();
-            if !row.unplaced || row.matches(&question) {
-                notes.push(row.into_hit(&question));
+            if !row.incomplete || row.matches(&query) {
+                notes.push(row.into_hit(&query));
             }
             // A long text takes milliseconds: others get their turn in between.
             tokio::task::yield_now().await;
@@ -130,7 +130,7 @@ pub async fn search(
             more = notes.len() > limit;
             break;
         }
-        if read > MAX_TEXT {
+        if read > MAX_TEXT_BYTES {
             break;
         }
     }
@@ -158,19 +158,19 @@ struct HitRow {
     created_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
     /// Whether the database could not tell which words follow each other.
-    unplaced: bool,
+    incomplete: bool,
 }
 
 impl HitRow {
-    fn matches(&self, question: &Question) -> bool {
+    fn matches(&self, query: &Query) -> bool {
         let tags = self.tags.0.iter().map(String::as_str);
-        question.matches([self.title.as_str(), self.body.as_str()].into_iter().chain(tags))
+        query.matches([self.title.as_str(), self.body.as_str()].into_iter().chain(tags))
     }
 
-    fn into_hit(self, question: &Question) -> Hit {
+    fn into_hit(self, query: &Query) -> Hit {
         Hit {
             id: self.id,
-            snippet: passages(&self.body, question),
+            snippet: passages(&self.body, query),
             title: self.title,
             tags: self.tags.0,
             created_at: self.created_at,
@@ -182,13 +182,13 @@ impl HitRow {
 fn statement(
     backend: DbBackend,
     owner: &UserId,
-    question: &Question,
+    query: &Query,
     limit: u64,
     round: u64,
 ) -> Statement {
     let mut statement = match backend {
-        DbBackend::Postgres => postgres(owner, question),
-        _ => sqlite(owner, question),
+        DbBackend::Postgres => postgres(owner, query),
+        _ => sqlite(owner, query),
     };
     // Numbers, so nothing that anybody wrote.
     statement.sql =
@@ -199,7 +199,7 @@ fn statement(
 /// The rows are ranked and limited first, so that the texts of only those are read that are shown.
 const POSTGRES: &str = "
 SELECT notes.id, title, body, tags, notes.created_at, updated_at,
-    notes.search @@ $4::tsquery AS unplaced
+    notes.search @@ $4::tsquery AS incomplete
 FROM (
     SELECT id, created_at,
         CASE WHEN bytes <= {ranked} THEN ts_rank(search, $3::tsquery) ELSE 0 END AS rank
@@ -214,55 +214,57 @@ FROM (
 ) AS best JOIN notes ON notes.id = best.id
 ORDER BY rank DESC, notes.created_at DESC, notes.id DESC";
 
-fn postgres(owner: &UserId, question: &Question) -> Statement {
-    let words = tsquery(question, Placing::Exact);
-    let unplaced = lexeme("", UNPLACED);
-    let theirs = lexeme("=", owner.as_str());
-    let asked = if question.has_phrases() {
-        let candidates = tsquery(question, Placing::Unknown);
-        format!("{theirs} & (({words}) | ({unplaced} & ({candidates})))")
+fn postgres(owner: &UserId, query: &Query) -> Statement {
+    let words = tsquery(query, PhraseMatch::Exact);
+    let incomplete = lexeme("", INCOMPLETE);
+    let owner_term = lexeme("=", owner.as_str());
+    let condition = if query.has_phrases() {
+        let candidates = tsquery(query, PhraseMatch::Candidates);
+        format!("{owner_term} & (({words}) | ({incomplete} & ({candidates})))")
     } else {
-        format!("{theirs} & ({words})")
+        format!("{owner_term} & ({words})")
     };
     // A note without places is only looked at again where they matter.
-    let unplaced = if question.has_phrases() { unplaced } else { String::new() };
-    let ranked = if question.words() > MAX_COMPARED { any_word(question) } else { words };
-    let values: [Value; 4] = [owner.as_str().into(), asked.into(), ranked.into(), unplaced.into()];
-    let sql = POSTGRES.replace("{ranked}", &MAX_RANKED.to_string());
+    let incomplete = if query.has_phrases() { incomplete } else { String::new() };
+    let ranked = if query.words() > MAX_PROXIMITY_WORDS { any_word(query) } else { words };
+    let values: [Value; 4] =
+        [owner.as_str().into(), condition.into(), ranked.into(), incomplete.into()];
+    let sql = POSTGRES.replace("{ranked}", &MAX_RANKED_BYTES.to_string());
     Statement::from_sql_and_values(DbBackend::Postgres, sql, values)
 }
 
-/// Asks for any of the words that a question does not exclude.
-fn any_word(question: &Question) -> String {
-    let phrases = question.alternatives.iter().flat_map(|it| &it.with);
+/// Asks for any of the words that a query does not exclude.
+fn any_word(query: &Query) -> String {
+    let phrases = query.alternatives.iter().flat_map(|it| &it.required);
     let words: Vec<String> = phrases.flat_map(lexemes).collect();
-    if words.is_empty() { lexeme("", UNPLACED) } else { words.join(" | ") }
+    if words.is_empty() { lexeme("", INCOMPLETE) } else { words.join(" | ") }
 }
 
 /// What is known about the places of words.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Placing {
+enum PhraseMatch {
     Exact,
     /// Finds every note that may match, and others.
-    Unknown,
+    Candidates,
 }
 
-fn tsquery(question: &Question, placing: Placing) -> String {
+fn tsquery(query: &Query, phrase_match: PhraseMatch) -> String {
     let alternative = |it: &Alternative| {
-        let excludes = |phrase: &&Phrase| placing == Placing::Exact || phrase.words.len() == 1;
-        let with = it.with.iter().map(|phrase| tsquery_phrase(phrase, placing));
-        let without = it.without.iter().filter(excludes);
-        let without = without.map(|phrase| format!("!{}", tsquery_phrase(phrase, placing)));
+        let excludes =
+            |phrase: &&Phrase| phrase_match == PhraseMatch::Exact || phrase.words.len() == 1;
+        let with = it.required.iter().map(|phrase| tsquery_phrase(phrase, phrase_match));
+        let without = it.excluded.iter().filter(excludes);
+        let without = without.map(|phrase| format!("!{}", tsquery_phrase(phrase, phrase_match)));
         let parts: Vec<String> = with.chain(without).collect();
-        // Only excludes phrases: every note without places may match, and no other is asked for.
-        if parts.is_empty() { lexeme("", UNPLACED) } else { parts.join(" & ") }
+        // Only excludes phrases: every note without places may match, and no other is condition for.
+        if parts.is_empty() { lexeme("", INCOMPLETE) } else { parts.join(" & ") }
     };
-    let alternatives: Vec<String> = question.alternatives.iter().map(alternative).collect();
+    let alternatives: Vec<String> = query.alternatives.iter().map(alternative).collect();
     format!("({})", alternatives.join(") | ("))
 }
 
-fn tsquery_phrase(phrase: &Phrase, placing: Placing) -> String {
-    let operator = if placing == Placing::Exact { " <-> " } else { " & " };
+fn tsquery_phrase(phrase: &Phrase, phrase_match: PhraseMatch) -> String {
+    let operator = if phrase_match == PhraseMatch::Exact { " <-> " } else { " & " };
     format!("({})", lexemes(phrase).join(operator))
 }
 
@@ -276,42 +278,44 @@ fn lexemes(phrase: &Phrase) -> Vec<String> {
 
 const SQLITE: &str = "
 SELECT notes.id, notes.title, notes.body, notes.tags, notes.created_at, notes.updated_at,
-    false AS unplaced
+    false AS incomplete
 FROM notes_words JOIN notes ON notes.row = notes_words.rowid
 WHERE notes_words MATCH $1 AND notes.owner_sub = $2
 ORDER BY bm25(notes_words, 0.0, 10.0, 5.0, 1.0), notes.created_at DESC, notes.id DESC
 {page}";
 
-/// FTS5 has no question that only excludes, so an alternative that does is a condition of its own.
+/// FTS5 has no query that only excludes, so an alternative that does is a condition of its own.
 /// Those that ask for something come first.
-const SQLITE_WITHOUT: &str = "
+const SQLITE_EXCLUDING: &str = "
 SELECT notes.id, notes.title, notes.body, notes.tags, notes.created_at, notes.updated_at,
-    false AS unplaced
+    false AS incomplete
 FROM notes
 LEFT JOIN (
     SELECT rowid AS found, bm25(notes_words, 0.0, 10.0, 5.0, 1.0) AS rank
     FROM notes_words WHERE notes_words MATCH $1
 ) ON found = notes.row
-WHERE notes.owner_sub = $2 AND (found IS NOT NULL {without})
+WHERE notes.owner_sub = $2 AND (found IS NOT NULL {excluding})
 ORDER BY found IS NULL, rank, notes.created_at DESC, notes.id DESC
 {page}";
 
 /// Asks for what is in no note.
-const NO_NOTE: &str = "\"\"";
+const NO_MATCH: &str = "\"\"";
 
-fn sqlite(owner: &UserId, question: &Question) -> Statement {
+fn sqlite(owner: &UserId, query: &Query) -> Statement {
     let (with, without): (Vec<&Alternative>, Vec<&Alternative>) =
-        question.alternatives.iter().partition(|it| !it.with.is_empty());
-    let theirs = |asked: String| format!("owner : \"{}\" AND ({asked})", owner_token(owner));
-    let asked: Vec<String> = with.into_iter().map(fts5).collect();
-    let asked = if asked.is_empty() { NO_NOTE.to_owned() } else { theirs(asked.join(" OR ")) };
-    let mut values: Vec<Value> = vec![asked.into(), owner.as_str().into()];
+        query.alternatives.iter().partition(|it| !it.required.is_empty());
+    let owner_term =
+        |condition: String| format!("owner : \"{}\" AND ({condition})", owner_token(owner));
+    let condition: Vec<String> = with.into_iter().map(fts5).collect();
+    let condition =
+        if condition.is_empty() { NO_MATCH.to_owned() } else { owner_term(condition.join(" OR ")) };
+    let mut values: Vec<Value> = vec![condition.into(), owner.as_str().into()];
     if without.is_empty() {
         return Statement::from_sql_and_values(DbBackend::Sqlite, SQLITE, values);
     }
     let mut conditions = String::new();
     for alternative in without {
-        values.push(theirs(any_of(&alternative.without)).into());
+        values.push(owner_term(any_of(&alternative.excluded)).into());
         let number = values.len();
         write!(
             conditions,
@@ -319,7 +323,7 @@ fn sqlite(owner: &UserId, question: &Question) -> Statement {
         )
         .expect("writing to a string cannot fail");
     }
-    let sql = SQLITE_WITHOUT.replace("{without}", &conditions);
+    let sql = SQLITE_EXCLUDING.replace("{excluding}", &conditions);
     Statement::from_sql_and_values(DbBackend::Sqlite, sql, values)
 }
 
@@ -332,12 +336,12 @@ fn owner_token(owner: &UserId) -> String {
 }
 
 fn fts5(alternative: &Alternative) -> String {
-    let with: Vec<String> = alternative.with.iter().map(fts5_phrase).collect();
+    let with: Vec<String> = alternative.required.iter().map(fts5_phrase).collect();
     let with = with.join(" AND ");
-    if alternative.without.is_empty() {
+    if alternative.excluded.is_empty() {
         format!("({with})")
     } else {
-        format!("(({with}) NOT ({}))", any_of(&alternative.without))
+        format!("(({with}) NOT ({}))", any_of(&alternative.excluded))
     }
 }
 
@@ -363,9 +367,9 @@ mod tests {
             ("-a.b", "(!('a' <-> 'b'))", "('~')"),
             ("a or -b.c", "(('a')) | (!('b' <-> 'c'))", "(('a')) | ('~')"),
         ] {
-            let question = Question::parse(text);
-            assert_eq!(tsquery(&question, Placing::Exact), exact, "{text}");
-            assert_eq!(tsquery(&question, Placing::Unknown), unknown, "{text}");
+            let query = Query::parse(text);
+            assert_eq!(tsquery(&query, PhraseMatch::Exact), exact, "{text}");
+            assert_eq!(tsquery(&query, PhraseMatch::Candidates), unknown, "{text}");
         }
     }
 
@@ -378,7 +382,7 @@ mod tests {
                 r#"(({title tags body} : "a b" AND {title tags body} : "茶" *) NOT ({title tags body} : "c" OR {title tags body} : "d"))"#,
             ),
         ] {
-            assert_eq!(fts5(&Question::parse(text).alternatives[0]), expected, "{text}");
+            assert_eq!(fts5(&Query::parse(text).alternatives[0]), expected, "{text}");
         }
         assert_eq!(owner_token(&UserId::new("dev:é")), "6465763AC3A9");
     }

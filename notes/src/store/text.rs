@@ -10,7 +10,7 @@ use std::{borrow::Cow, collections::HashSet, fmt};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
-use super::question::Question;
+use super::query::Query;
 
 /// The longest title, in characters.
 pub const MAX_TITLE: usize = 200;
@@ -24,11 +24,11 @@ pub const MAX_TAG: usize = 40;
 /// The most tags of one note.
 pub const MAX_TAGS: usize = 16;
 
-/// The longest question to the search, in characters.
-pub const MAX_WORDS: usize = 200;
+/// The longest query to the search, in characters.
+pub const MAX_QUERY: usize = 200;
 
-/// The most words of one question: what each of them costs the database adds up.
-pub const MAX_QUESTION_WORDS: usize = 32;
+/// The most words of one query: what each of them costs the database adds up.
+pub const MAX_QUERY_WORDS: usize = 32;
 
 /// The most notes of one page.
 pub const MAX_PAGE: u8 = 100;
@@ -39,7 +39,7 @@ pub const DEFAULT_PAGE: u8 = 20;
 /// Why a value was refused: a sentence that says the limit and what was given.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Refused(String);
+pub struct InvalidValue(String);
 
 /// The title of a note: one line of 1 to [`MAX_TITLE`] characters, without white space around it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -62,10 +62,10 @@ pub struct Tag(String);
 #[serde(transparent)]
 pub struct Tags(Vec<Tag>);
 
-/// What to search for: 1 to [`MAX_WORDS`] characters with at most [`MAX_QUESTION_WORDS`] words.
+/// What to search for: 1 to [`MAX_QUERY`] characters with at most [`MAX_QUERY_WORDS`] words.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
-pub struct Words(String);
+pub struct SearchQuery(String);
 
 /// How many notes a page has: 1 to [`MAX_PAGE`], [`DEFAULT_PAGE`] by default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -74,24 +74,26 @@ pub struct PageSize(u8);
 
 impl Title {
     /// Trims, then checks.
-    pub fn parse(text: &str) -> Result<Self, Refused> {
+    pub fn parse(text: &str) -> Result<Self, InvalidValue> {
         one_line("a title", text, MAX_TITLE).map(Self)
     }
 }
 
 impl Body {
     /// Checks; white space stays as it is.
-    pub fn parse(text: impl Into<String>) -> Result<Self, Refused> {
+    pub fn parse(text: impl Into<String>) -> Result<Self, InvalidValue> {
         let text = text.into();
         let length = text.chars().count();
         if length > MAX_BODY {
-            return Err(Refused(format!(
+            return Err(InvalidValue(format!(
                 "a body has at most {MAX_BODY} characters, and this one has {length}: split it into \
                  several notes"
             )));
         }
         if text.contains('\0') {
-            return Err(Refused("a body cannot hold the character U+0000: leave it out".into()));
+            return Err(InvalidValue(
+                "a body cannot hold the character U+0000: leave it out".into(),
+            ));
         }
         Ok(Self(text))
     }
@@ -99,18 +101,18 @@ impl Body {
 
 impl Tag {
     /// Trims, then checks.
-    pub fn parse(text: &str) -> Result<Self, Refused> {
+    pub fn parse(text: &str) -> Result<Self, InvalidValue> {
         one_line("a tag", text, MAX_TAG).map(Self)
     }
 }
 
 impl Tags {
     /// Drops repetitions, then counts.
-    pub fn parse(tags: impl IntoIterator<Item = Tag>) -> Result<Self, Refused> {
+    pub fn parse(tags: impl IntoIterator<Item = Tag>) -> Result<Self, InvalidValue> {
         let mut seen = HashSet::new();
         let tags: Vec<Tag> = tags.into_iter().filter(|it| seen.insert(it.clone())).collect();
         if tags.len() > MAX_TAGS {
-            return Err(Refused(format!(
+            return Err(InvalidValue(format!(
                 "a note has at most {MAX_TAGS} tags, and these are {}",
                 tags.len()
             )));
@@ -137,22 +139,22 @@ impl<'a> IntoIterator for &'a Tags {
     }
 }
 
-impl Words {
-    /// Trims, then checks. Any text of few enough words is a valid question; it may find nothing.
-    pub fn parse(text: &str) -> Result<Self, Refused> {
+impl SearchQuery {
+    /// Trims, then checks. Any text of few enough words is a valid query; it may find nothing.
+    pub fn parse(text: &str) -> Result<Self, InvalidValue> {
         let text = text.trim();
         let length = text.chars().count();
-        if length == 0 || length > MAX_WORDS {
-            return Err(Refused(format!(
-                "a search has 1 to {MAX_WORDS} characters, and this one has {length}"
+        if length == 0 || length > MAX_QUERY {
+            return Err(InvalidValue(format!(
+                "a search has 1 to {MAX_QUERY} characters, and this one has {length}"
             )));
         }
         // Not worth a refusal: it separates words like any other control character.
         let text = text.replace('\0', " ");
-        let words = Question::parse(&text).words();
-        if words > MAX_QUESTION_WORDS {
-            return Err(Refused(format!(
-                "a search has at most {MAX_QUESTION_WORDS} words, and this one has {words}: leave out \
+        let words = Query::parse(&text).words();
+        if words > MAX_QUERY_WORDS {
+            return Err(InvalidValue(format!(
+                "a search has at most {MAX_QUERY_WORDS} words, and this one has {words}: leave out \
                  those that matter least (in a text without spaces, every character but one counts as \
                  a word)"
             )));
@@ -163,12 +165,12 @@ impl Words {
 
 impl PageSize {
     /// Checks.
-    pub fn new(size: u64) -> Result<Self, Refused> {
+    pub fn new(size: u64) -> Result<Self, InvalidValue> {
         match u8::try_from(size) {
             Ok(size @ 1..=MAX_PAGE) => Ok(Self(size)),
-            _ => {
-                Err(Refused(format!("a page has 1 to {MAX_PAGE} notes, and this asks for {size}")))
-            }
+            _ => Err(InvalidValue(format!(
+                "a page has 1 to {MAX_PAGE} notes, and this asks for {size}"
+            ))),
         }
     }
 
@@ -184,17 +186,17 @@ impl Default for PageSize {
     }
 }
 
-fn one_line(what: &str, text: &str, max: usize) -> Result<String, Refused> {
+fn one_line(what: &str, text: &str, max: usize) -> Result<String, InvalidValue> {
     let text = text.trim();
     let length = text.chars().count();
     if length == 0 || length > max {
-        return Err(Refused(format!(
+        return Err(InvalidValue(format!(
             "{what} has 1 to {max} characters, and this one has {length}"
         )));
     }
     match text.chars().find(|it| it.is_control()) {
         None => Ok(text.to_owned()),
-        Some(control) => Err(Refused(format!(
+        Some(control) => Err(InvalidValue(format!(
             "{what} is one line without control characters, and this one holds U+{:04X}",
             u32::from(control)
         ))),
@@ -230,7 +232,7 @@ macro_rules! text {
 
         impl<'de> Deserialize<'de> for $type {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let parse: fn(String) -> Result<Self, Refused> = $parse;
+                let parse: fn(String) -> Result<Self, InvalidValue> = $parse;
                 parse(String::deserialize(deserializer)?).map_err(D::Error::custom)
             }
         }
@@ -275,10 +277,10 @@ text!(Tag, |it| Self::parse(&it), {
     "maxLength": MAX_TAG,
     "description": "A tag. Upper and lower case are different.",
 });
-text!(Words, |it| Self::parse(&it), {
+text!(SearchQuery, |it| Self::parse(&it), {
     "type": "string",
     "minLength": 1,
-    "maxLength": MAX_WORDS,
+    "maxLength": MAX_QUERY,
     "description": "What to search for in titles, tags and texts. All words must occur, in any \
                     grammatical form and order; at most 32 words. \"quotes\" ask for a phrase, OR for one of two, a \
                     leading - excludes a word.",
@@ -355,13 +357,13 @@ mod tests {
     #[test]
     fn a_search_has_a_limit_of_words() {
         let words = |count| vec!["a"; count].join(" ");
-        assert!(Words::parse(&words(MAX_QUESTION_WORDS)).is_ok());
-        let refused = Words::parse(&words(39)).unwrap_err().to_string();
+        assert!(SearchQuery::parse(&words(MAX_QUERY_WORDS)).is_ok());
+        let refused = SearchQuery::parse(&words(39)).unwrap_err().to_string();
         assert!(refused.contains("at most 32 words, and this one has 39: leave out"), "{refused}");
         for many in ["a.".repeat(40), "数".repeat(40), "-a ".repeat(40), "a or ".repeat(40)] {
-            assert!(Words::parse(&many).is_err(), "{many}");
+            assert!(SearchQuery::parse(&many).is_err(), "{many}");
         }
-        assert!(Words::parse(&"x".repeat(MAX_WORDS)).is_ok());
+        assert!(SearchQuery::parse(&"x".repeat(MAX_QUERY)).is_ok());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use uuid::{NoContext, Timestamp, Uuid};
 
 use super::{
     Changes, Draft, Note, NotesError, index,
-    quota::{self, Amount, Used},
+    quota::{self, Amount, QuotaUsage},
 };
 use crate::{
     State,
@@ -22,7 +22,7 @@ pub(super) async fn insert(
     owner: &UserId,
     draft: Draft,
 ) -> Result<Note, NotesError> {
-    let (db, now) = (state.db_of(owner), state.clock().now());
+    let (db, now) = (state.db_for(owner), state.clock().now());
     let row = Model {
         id: new_id(now),
         owner_sub: owner.as_str().to_owned(),
@@ -47,7 +47,7 @@ pub(super) async fn update(
     id: NoteId,
     changes: Changes,
 ) -> Result<Note, NotesError> {
-    let (db, now) = (state.db_of(owner), state.clock().now());
+    let (db, now) = (state.db_for(owner), state.clock().now());
     let transaction = db::begin(&db).await?;
     let found = Entity::owned(owner.as_str(), id).lock_exclusive().one(&transaction).await?;
     let mut row = found.ok_or(NotesError::NotFound)?;
@@ -63,7 +63,7 @@ pub(super) async fn update(
         row.tags = tags.into_list();
     }
     Entity::update_owned(owner.as_str(), id)
-        .col_expr(index::search_column(), index::of(db.get_database_backend(), &row))
+        .col_expr(index::search_column(), index::search_value(db.get_database_backend(), &row))
         .col_expr(index::version_column(), Expr::value(index::VERSION))
         .col_expr(Column::Title, Expr::value(row.title.clone()))
         .col_expr(Column::Body, Expr::value(row.body.clone()))
@@ -88,7 +88,7 @@ async fn commit_within_quota(
 ) -> Result<(), NotesError> {
     if quota::is_exceeded(&transaction, owner, quota).await? {
         transaction.rollback().await?;
-        return Err(NotesError::Full(Used { used: quota::usage(db, owner).await?, quota }));
+        return Err(NotesError::Full(QuotaUsage { used: quota::usage(db, owner).await?, quota }));
     }
     Ok(transaction.commit().await?)
 }

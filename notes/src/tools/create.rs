@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::{
     State,
-    errors::failed,
+    errors::tool_error,
     scopes,
     store::{self, Body, Draft, Note, Tags, Title},
 };
@@ -34,6 +34,6 @@ impl Tool<State> for CreateNote {
 
     async fn call(&self, call: &Call, state: &State, input: Input) -> Result<Note, ToolError> {
         let Input { title, body, tags } = input;
-        store::create(state, call.user(), Draft { title, body, tags }).await.map_err(failed)
+        store::create(state, call.user(), Draft { title, body, tags }).await.map_err(tool_error)
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     State,
-    errors::failed_for,
+    errors::tool_error_for_note,
     scopes,
     store::{self, NoteRef},
 };
@@ -58,8 +58,9 @@ impl Tool<State> for DeleteNote {
         state: &State,
         Input { id: NoteRef(id) }: Input,
     ) -> Result<Output, ToolError> {
-        let note =
-            store::get(&state.db_of(call.user()), call.user(), id).await.map_err(failed_for(id))?;
+        let note = store::get(&state.db_for(call.user()), call.user(), id)
+            .await
+            .map_err(tool_error_for_note(id))?;
         // A client that cannot ask has its own way to confirm what is marked as destructive.
         if call.can_ask(Capability::ElicitationForm) {
             let question =
@@ -73,7 +74,7 @@ impl Tool<State> for DeleteNote {
                 return Ok(Output { deleted: false, id, title: note.title, reason: refused });
             }
         }
-        let note = store::delete(state, call.user(), id).await.map_err(failed_for(id))?;
+        let note = store::delete(state, call.user(), id).await.map_err(tool_error_for_note(id))?;
         Ok(Output { deleted: true, id, title: note.title, reason: None })
     }
 }

@@ -23,7 +23,7 @@ use serde_json::{json, value::RawValue};
 use super::progress::to_f64;
 use crate::{
     State,
-    errors::retry,
+    errors::job_error,
     scopes,
     store::{self, Note, NoteRef, Tag},
 };
@@ -215,7 +215,7 @@ async fn parts(
     let mut position = None;
     loop {
         let page =
-            store::whole(&state.db_of(call.user()).in_job(), call.user(), tag, position, PAGE)
+            store::list_full(&state.db_for(call.user()).in_job(), call.user(), tag, position, PAGE)
                 .await
                 .map_err(not_read)?;
         let Some(last) = page.last() else {
@@ -253,7 +253,7 @@ async fn named_part(
             ids.len()
         )));
     }
-    let found = store::some(&state.db_of(call.user()).in_job(), call.user(), ids)
+    let found = store::get_many(&state.db_for(call.user()).in_job(), call.user(), ids)
         .await
         .map_err(not_read)?;
     let whole: usize = found.iter().map(|it| it.body.len()).sum();
@@ -290,7 +290,7 @@ fn count(parts: &[Part]) -> usize {
 }
 
 fn not_read(error: store::NotesError) -> ToolError {
-    retry(error, "The notes cannot be read at the moment.")
+    job_error(error, "The notes cannot be read at the moment.")
 }
 
 fn not_written(error: ModelError) -> ToolError {

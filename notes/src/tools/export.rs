@@ -19,7 +19,7 @@ use serde_json::Value;
 use super::progress::to_f64;
 use crate::{
     State,
-    errors::retry,
+    errors::job_error,
     exports::{self, ExportError, Format},
     scopes,
     store::{self, Tag},
@@ -117,7 +117,7 @@ impl Tool<State> for ExportNotes {
         Input { format, tag }: Input,
     ) -> Result<Output, ToolError> {
         let total =
-            store::count(&state.db_of(call.user()).in_job(), call.user(), tag.as_ref()).await;
+            store::count(&state.db_for(call.user()).in_job(), call.user(), tag.as_ref()).await;
         let total = to_f64(total.map_err(|it| failed(it.into()))?);
         let mut export = exports::begin(state, call.caller(), format, tag).await.map_err(failed)?;
         loop {
@@ -147,10 +147,10 @@ fn failed(error: ExportError) -> ToolError {
         )),
         // Its row expired, or the account was deleted: a new attempt says which.
         ExportError::Download(DownloadError::NotFound) => ToolError::Unavailable(AWAY.into()),
-        ExportError::Notes(error) => retry(error, AWAY),
+        ExportError::Notes(error) => job_error(error, AWAY),
         ExportError::Download(DownloadError::Failed(
             error @ (Failure::Unavailable(_) | Failure::Busy(_)),
-        )) => retry(error.into(), AWAY),
+        )) => job_error(error.into(), AWAY),
         error => ToolError::internal(error),
     }
 }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::{
     State,
-    errors::failed_for,
+    errors::tool_error_for_note,
     scopes,
     store::{self, Note, NoteRef},
 };
@@ -32,6 +32,8 @@ impl Tool<State> for GetNote {
 
     async fn call(&self, call: &Call, state: &State, input: Input) -> Result<Note, ToolError> {
         let NoteRef(id) = input.id;
-        store::get(&state.db_of(call.user()), call.user(), id).await.map_err(failed_for(id))
+        store::get(&state.db_for(call.user()), call.user(), id)
+            .await
+            .map_err(tool_error_for_note(id))
     }
 }

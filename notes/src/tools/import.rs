@@ -23,14 +23,14 @@ use sha2::{Digest as _, Sha256};
 use super::progress::to_f64;
 use crate::{
     State,
-    errors::retry,
+    errors::job_error,
     exports, scopes,
     store::{
         NotesError,
-        import::{BATCH_NOTES, Conflict, Ids, Import},
-        quota::{self, Used},
+        import::{BATCH_NOTES, Conflict, Import, ImportIds},
+        quota::{self, QuotaUsage},
     },
-    transfer::{self, Document, Form, MAX_BYTES},
+    transfer::{self, Document, DocumentFormat, MAX_BYTES},
 };
 
 /// How long one attempt may take: a large document on a busy database.
@@ -61,7 +61,7 @@ pub(super) struct Input {
     #[schemars(length(max = 2048))]
     url: Option<String>,
     /// What the document is written in. Leave it out to have it found out.
-    format: Option<Form>,
+    format: Option<DocumentFormat>,
     /// What to do with notes whose title the user already has.
     #[serde(default)]
     on_conflict: OnConflict,
@@ -121,7 +121,7 @@ pub(super) struct Output {
 /// How far an import is.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Checkpoint {
-    ids: Ids,
+    ids: ImportIds,
     /// Of the document: another one under the same address is not gone on with.
     hash: String,
     conflict: Conflict,
@@ -153,27 +153,27 @@ impl Tool<State> for ImportNotes {
     type Output = Output;
 
     async fn call(&self, call: &Call, state: &State, input: Input) -> Result<Output, ToolError> {
-        let begun: Option<Checkpoint> = call.checkpoint();
-        let document = document(call, state, &input).await?;
+        let previous: Option<Checkpoint> = call.checkpoint();
+        let document = load_document(call, state, &input).await?;
         let hash = URL_SAFE_NO_PAD.encode(Sha256::digest(&document));
-        if let Some(begun) = begun.as_ref().filter(|it| it.hash != hash) {
+        if let Some(previous) = previous.as_ref().filter(|it| it.hash != hash) {
             return Err(ToolError::Failed(format!(
                 "The document at the URL has changed while it was imported. Before \
                  that, {} created and {} replaced. Import it again with `on_conflict` set to `skip`.",
-                were(begun.created),
-                were(begun.replaced)
+                notes_were(previous.created),
+                notes_were(previous.replaced)
             )));
         }
         let Document { notes, mut warnings, more_warnings } = read(document, input.format).await?;
         let now = state.clock().now();
-        let ids = match &begun {
-            Some(begun) => begun.ids.clone(),
-            None => Ids { seed: seed(call), begun_at: now },
+        let ids = match &previous {
+            Some(previous) => previous.ids.clone(),
+            None => ImportIds { seed: import_seed(call), begun_at: now },
         };
         let import = Import::new(call.user().clone(), ids.clone(), notes);
-        let mut checkpoint = match begun {
-            Some(begun) => begun,
-            None => match decide(call, state, &import, input.on_conflict).await? {
+        let mut checkpoint = match previous {
+            Some(previous) => previous,
+            None => match resolve_conflicts(call, state, &import, input.on_conflict).await? {
                 Ok(conflict) => {
                     Checkpoint { ids, hash, conflict, next: 0, created: 0, replaced: 0, skipped: 0 }
                 }
@@ -193,7 +193,7 @@ impl Tool<State> for ImportNotes {
         };
         let total = import.len();
         while checkpoint.next < total {
-            checkpoint = batch(call, state, &import, checkpoint).await?;
+            checkpoint = write_batch(call, state, &import, checkpoint).await?;
             let message =
                 format!("Imported {} of {}", checkpoint.next, counted(total, "note", "notes"));
             call.progress(to_f64(checkpoint.next), Some(to_f64(total)), Some(&message)).await;
@@ -203,7 +203,7 @@ impl Tool<State> for ImportNotes {
             warnings.push(format!(
                 "{} skipped, because the user already has notes with the same titles. To import \
                  them as well, set `on_conflict` to `replace` or `keep_both`.",
-                were(skipped)
+                notes_were(skipped)
             ));
         }
         Ok(Output { total, created, replaced, skipped, reason: None, warnings, more_warnings })
@@ -211,59 +211,59 @@ impl Tool<State> for ImportNotes {
 }
 
 /// Writes the next batch and says so, in one transaction, and then tells subscribers.
-async fn batch(
+async fn write_batch(
     call: &Call,
     state: &State,
     import: &Import,
     mut checkpoint: Checkpoint,
 ) -> Result<Checkpoint, ToolError> {
-    let failed = |error: NotesError| retry(error, "The notes cannot be written at the moment.");
-    let (db, quota) = (state.db_of(call.user()).in_job(), state.quota());
-    let mut most = BATCH_NOTES;
-    let (transaction, written) = loop {
+    let failed = |error: NotesError| job_error(error, "The notes cannot be written at the moment.");
+    let (db, quota) = (state.db_for(call.user()).in_job(), state.quota());
+    let mut limit = BATCH_NOTES;
+    let (transaction, result) = loop {
         let transaction = db::begin_patiently(&db).await.map_err(|it| failed(it.into()))?;
         let now = state.clock().now();
-        let written =
-            import.write(&transaction, now, checkpoint.next, most, checkpoint.conflict).await;
-        let written = written.map_err(failed)?;
-        let has_written = written.created > 0 || !written.replaced.is_empty();
+        let result =
+            import.write(&transaction, now, checkpoint.next, limit, checkpoint.conflict).await;
+        let result = result.map_err(failed)?;
+        let has_written = result.created > 0 || !result.replaced.is_empty();
         if !has_written
             || !quota::is_exceeded(&transaction, call.user(), quota)
                 .await
                 .map_err(|it| failed(it.into()))?
         {
-            break (transaction, written);
+            break (transaction, result);
         }
         transaction.rollback().await.map_err(|it| failed(it.into()))?;
         // What fits is kept, to the last note.
-        let tried = written.next - checkpoint.next;
+        let tried = result.next - checkpoint.next;
         if tried <= 1 {
             let used = quota::usage(&db, call.user()).await.map_err(|it| failed(it.into()))?;
-            return Err(full(import, &checkpoint, &Used { used, quota }));
+            return Err(quota_exceeded(import, &checkpoint, &QuotaUsage { used, quota }));
         }
-        most = tried / 2;
+        limit = tried / 2;
     };
-    checkpoint.next = written.next;
-    checkpoint.created += written.created;
-    checkpoint.replaced += written.replaced.len();
-    checkpoint.skipped += written.skipped;
+    checkpoint.next = result.next;
+    checkpoint.created += result.created;
+    checkpoint.replaced += result.replaced.len();
+    checkpoint.skipped += result.skipped;
     jobs::checkpoint_of(call, &transaction, &checkpoint).await?;
     transaction.commit().await.map_err(|it| failed(it.into()))?;
-    if written.created > 0 || !written.replaced.is_empty() {
-        state.many_notes_changed(call.user(), &written.replaced).await;
+    if result.created > 0 || !result.replaced.is_empty() {
+        state.notes_imported(call.user(), &result.replaced).await;
     }
     Ok(checkpoint)
 }
 
 /// What is said when no further note of the document may be kept.
-fn full(import: &Import, checkpoint: &Checkpoint, used: &Used) -> ToolError {
+fn quota_exceeded(import: &Import, checkpoint: &Checkpoint, used: &QuotaUsage) -> ToolError {
     let left = import.len() - checkpoint.next;
     ToolError::Failed(format!(
         "The user's notes are full: {used}. Of the document, {} created and {} replaced; the last {}, \
          from {} on, {} not imported. Delete notes that are no longer needed, then import the document \
          again with `on_conflict` set to `skip`: what is there already is left alone.",
-        were(checkpoint.created),
-        were(checkpoint.replaced),
+        notes_were(checkpoint.created),
+        notes_were(checkpoint.replaced),
         counted(left, "note", "notes"),
         quoted(import.title(checkpoint.next)),
         if left == 1 { "was" } else { "were" }
@@ -271,7 +271,7 @@ fn full(import: &Import, checkpoint: &Checkpoint, used: &Used) -> ToolError {
 }
 
 /// What the ids of new notes follow from: the same in every attempt.
-fn seed(call: &Call) -> String {
+fn import_seed(call: &Call) -> String {
     match call.attempt() {
         Some((job, _)) => job.to_string(),
         None => uuid::Uuid::new_v4().to_string(),
@@ -279,7 +279,7 @@ fn seed(call: &Call) -> String {
 }
 
 /// The document, from where the input says.
-async fn document(call: &Call, state: &State, input: &Input) -> Result<Vec<u8>, ToolError> {
+async fn load_document(call: &Call, state: &State, input: &Input) -> Result<Vec<u8>, ToolError> {
     match (&input.text, &input.url) {
         (Some(text), None) => Ok(text.clone().into_bytes()),
         (None, Some(url)) => fetch(call, state, url).await,
@@ -292,7 +292,7 @@ async fn document(call: &Call, state: &State, input: &Input) -> Result<Vec<u8>, 
 /// Fetches a document from a public address, or reads it from an export of this server.
 async fn fetch(call: &Call, state: &State, url: &str) -> Result<Vec<u8>, ToolError> {
     if let Some(export) = exports::find(state, call.user(), url.trim()).await {
-        return exported(state, export).await;
+        return read_export(state, export).await;
     }
     let own_host = state.public_url().host();
     let address = Address::parse(url, own_host).map_err(|error| {
@@ -303,11 +303,11 @@ async fn fetch(call: &Call, state: &State, url: &str) -> Result<Vec<u8>, ToolErr
     })?;
     // Neither the person's own rate limit nor a site that they name is a failure of this server: when
     // the attempts are used up, the tool answers with it.
-    let again = |message: String| {
+    let failure = |message: String| {
         if call.is_last_attempt() { ToolError::Failed(message) } else { ToolError::Retry(message) }
     };
     if !state.limiter().check(&limits::IMPORT, call.user().as_str()).await.is_allowed() {
-        return Err(again(
+        return Err(failure(
             "Too many documents were fetched within a minute. Try again in a minute.".into(),
         ));
     }
@@ -316,12 +316,12 @@ async fn fetch(call: &Call, state: &State, url: &str) -> Result<Vec<u8>, ToolErr
         FetchError::Ours => ToolError::Unavailable(
             "Documents cannot be fetched at the moment. Give the document itself in `text`.".into(),
         ),
-        FetchError::Unreachable(why) => again(format!(
+        FetchError::Unreachable(why) => failure(format!(
             "This server could not fetch the document from {host}: {why}. Check the address, or \
              give the document itself in `text`."
         )),
         FetchError::Status(status) if status.is_server_error() || status.as_u16() == 429 => {
-            again(format!("{host} does not give the document: it answers {status}."))
+            failure(format!("{host} does not give the document: it answers {status}."))
         }
         FetchError::Status(status) => ToolError::Failed(format!(
             "{host} does not give the document: it answers {status}, and redirects are not \
@@ -334,7 +334,7 @@ async fn fetch(call: &Call, state: &State, url: &str) -> Result<Vec<u8>, ToolErr
 }
 
 /// A file that `notes_export` has made.
-async fn exported(
+async fn read_export(
     state: &State,
     export: Result<Download, DownloadError>,
 ) -> Result<Vec<u8>, ToolError> {
@@ -366,7 +366,7 @@ fn too_large() -> ToolError {
 }
 
 /// Reading megabytes takes a while, and other calls run on this thread too.
-async fn read(document: Vec<u8>, form: Option<Form>) -> Result<Document, ToolError> {
+async fn read(document: Vec<u8>, form: Option<DocumentFormat>) -> Result<Document, ToolError> {
     tokio::task::spawn_blocking(move || transfer::read(&document, form))
         .await
         .map_err(ToolError::internal)?
@@ -374,13 +374,13 @@ async fn read(document: Vec<u8>, form: Option<Form>) -> Result<Document, ToolErr
 }
 
 /// What to do with notes whose title is there, or why nothing is to be done at all.
-async fn decide(
+async fn resolve_conflicts(
     call: &Call,
     state: &State,
     import: &Import,
-    wish: OnConflict,
+    on_conflict: OnConflict,
 ) -> Result<Result<Conflict, &'static str>, ToolError> {
-    match wish {
+    match on_conflict {
         OnConflict::Skip => return Ok(Ok(Conflict::Skip)),
         OnConflict::Replace => return Ok(Ok(Conflict::Replace)),
         OnConflict::KeepBoth => return Ok(Ok(Conflict::KeepBoth)),
@@ -390,9 +390,9 @@ async fn decide(
         OnConflict::Ask => {}
     }
     let titles = import
-        .conflicts(&state.db_of(call.user()).in_job())
+        .conflicts(&state.db_for(call.user()).in_job())
         .await
-        .map_err(|it| retry(it, "The notes cannot be read at the moment."))?;
+        .map_err(|it| job_error(it, "The notes cannot be read at the moment."))?;
     if titles.is_empty() {
         // One that comes into being meanwhile is left as it is.
         return Ok(Ok(Conflict::Skip));
@@ -406,7 +406,7 @@ async fn decide(
     })
 }
 
-fn were(notes: usize) -> String {
+fn notes_were(notes: usize) -> String {
     counted(notes, "note was", "notes were")
 }
 
@@ -454,7 +454,7 @@ mod tests {
 
     #[test]
     fn a_checkpoint_reads_back() {
-        let ids = Ids { seed: "job".into(), begun_at: chrono::DateTime::UNIX_EPOCH };
+        let ids = ImportIds { seed: "job".into(), begun_at: chrono::DateTime::UNIX_EPOCH };
         let checkpoint = Checkpoint {
             ids: ids.clone(),
             hash: "a hash".into(),

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::{
     State,
-    errors::failed,
+    errors::tool_error,
     scopes,
     store::{self, Cursor, Listing, Page, PageSize, Tag},
 };
@@ -38,6 +38,6 @@ impl Tool<State> for ListNotes {
     async fn call(&self, call: &Call, state: &State, input: Input) -> Result<Page, ToolError> {
         let Input { limit, cursor, tag } = input;
         let listing = Listing { limit, cursor, tag };
-        store::list(&state.db_of(call.user()), call.user(), listing).await.map_err(failed)
+        store::list(&state.db_for(call.user()), call.user(), listing).await.map_err(tool_error)
     }
 }

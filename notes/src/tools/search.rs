@@ -6,9 +6,9 @@ use serde::Deserialize;
 
 use crate::{
     State,
-    errors::failed,
+    errors::tool_error,
     scopes,
-    store::{self, Hits, PageSize, Words},
+    store::{self, Hits, PageSize, SearchQuery},
 };
 
 pub(super) struct SearchNotes;
@@ -16,9 +16,9 @@ pub(super) struct SearchNotes;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Input {
-    /// Words that must all occur, in any form. "In quotes" for a phrase, OR between alternatives,
+    /// SearchQuery that must all occur, in any form. "In quotes" for a phrase, OR between alternatives,
     /// -word to exclude.
-    query: Words,
+    query: SearchQuery,
     #[serde(default)]
     limit: PageSize,
 }
@@ -34,6 +34,6 @@ impl Tool<State> for SearchNotes {
     type Output = Hits;
 
     async fn call(&self, call: &Call, state: &State, input: Input) -> Result<Hits, ToolError> {
-        store::find(state, call.user(), &input.query, input.limit).await.map_err(failed)
+        store::find(state, call.user(), &input.query, input.limit).await.map_err(tool_error)
     }
 }

@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use super::progress::to_f64;
 use crate::{
     State,
-    errors::{failed, failed_for},
+    errors::{tool_error, tool_error_for_note},
     scopes,
-    store::{self, Listing, Note, NoteRef, PageSize, Tag, Words},
+    store::{self, Listing, Note, NoteRef, PageSize, SearchQuery, Tag},
 };
 
 /// The most notes of one summary.
@@ -35,7 +35,7 @@ pub(super) struct Input {
     #[schemars(length(max = 20))]
     ids: Vec<NoteRef>,
     /// The notes that a search for this finds.
-    query: Option<Words>,
+    query: Option<SearchQuery>,
     /// The newest notes with this tag.
     tag: Option<Tag>,
 }
@@ -77,9 +77,9 @@ impl Tool<State> for SummarizeNotes {
         let mut found = Vec::with_capacity(ids.len());
         let total = to_f64(ids.len()) + 1.0;
         for (read, id) in ids.into_iter().enumerate() {
-            let note = store::get(&state.db_of(call.user()), call.user(), id)
+            let note = store::get(&state.db_for(call.user()), call.user(), id)
                 .await
-                .map_err(failed_for(id))?;
+                .map_err(tool_error_for_note(id))?;
             let message = format!("Read {}", quoted(&note.title));
             call.progress(to_f64(read + 1), Some(total), Some(&message)).await;
             found.push(note);
@@ -105,13 +105,13 @@ async fn choose(call: &Call, state: &State, input: Input) -> Result<Vec<NoteId>,
     let chosen: Vec<NoteId> = match (ids.as_slice(), query, tag) {
         ([], None, tag) => {
             let listing = Listing { limit, cursor: None, tag };
-            let page = store::list(&state.db_of(call.user()), call.user(), listing)
+            let page = store::list(&state.db_for(call.user()), call.user(), listing)
                 .await
-                .map_err(failed)?;
+                .map_err(tool_error)?;
             page.notes.into_iter().map(|it| it.id).collect()
         }
         ([], Some(query), None) => {
-            let hits = store::find(state, call.user(), &query, limit).await.map_err(failed)?;
+            let hits = store::find(state, call.user(), &query, limit).await.map_err(tool_error)?;
             hits.notes.into_iter().map(|it| it.id).collect()
         }
         (_, None, None) if ids.len() <= usize::from(MAX_NOTES) => ids,

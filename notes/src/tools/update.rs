@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::{
     State,
-    errors::failed_for,
+    errors::tool_error_for_note,
     scopes,
     store::{self, Body, Changes, Note, NoteRef, Tags, Title},
 };
@@ -43,6 +43,6 @@ impl Tool<State> for UpdateNote {
                  counts as left out.".into(),
             ));
         }
-        store::update(state, call.user(), id, changes).await.map_err(failed_for(id))
+        store::update(state, call.user(), id, changes).await.map_err(tool_error_for_note(id))
     }
 }

@@ -11,12 +11,12 @@ use serde_json::Value;
 use zip::{ZipArchive, read::ZipFileEntry, result::ZipError};
 
 use super::{
+    builder::DocumentBuilder,
     dates,
-    decode::{decode, guess},
-    document::{Form, MAX_ENTRIES, MAX_UNPACKED, NotImportable},
+    decode::{decode, detect_format},
+    document::{DocumentFormat, ImportError, MAX_ENTRIES, MAX_UNPACKED},
     inline, json, markdown,
-    raw::Raw,
-    reading::Reading,
+    raw_note::RawNote,
     text::shown,
 };
 
@@ -47,7 +47,7 @@ pub(super) fn is_archive(bytes: &[u8]) -> bool {
 }
 
 /// Reads all notes of an archive.
-pub(super) fn read(bytes: &[u8], reading: &mut Reading) -> Result<(), NotImportable> {
+pub(super) fn read(bytes: &[u8], builder: &mut DocumentBuilder) -> Result<(), ImportError> {
     let mut unpacked = Unpacked::default();
     unpacked.unpack(bytes, 1)?;
     let files = std::mem::take(&mut unpacked.files);
@@ -57,13 +57,13 @@ pub(super) fn read(bytes: &[u8], reading: &mut Reading) -> Result<(), NotImporta
         if copies.include(&file) {
             unpacked.copies += 1;
         } else if !file.is_information() {
-            reading.path = Some(shown(&file.path(), SHOWN_PATH));
-            reading.folders = own_folders(&file, &copies);
-            add(&file, &bundles, &mut unpacked, reading)?;
+            builder.path = Some(shown(&file.path(), SHOWN_PATH));
+            builder.folders = own_folders(&file, &copies);
+            add(&file, &bundles, &mut unpacked, builder)?;
         }
     }
-    (reading.path, reading.folders) = (None, Vec::new());
-    unpacked.warn(reading);
+    (builder.path, builder.folders) = (None, Vec::new());
+    unpacked.warn(builder);
     Ok(())
 }
 
@@ -118,13 +118,13 @@ struct File {
 }
 
 impl Unpacked {
-    fn unpack(&mut self, bytes: &[u8], depth: usize) -> Result<(), NotImportable> {
-        let broken = |error: ZipError| NotImportable::Archive(error.to_string());
+    fn unpack(&mut self, bytes: &[u8], depth: usize) -> Result<(), ImportError> {
+        let broken = |error: ZipError| ImportError::Archive(error.to_string());
         // Counted before the directory is read into memory.
         let entries = bytes.windows(ENTRY_MARK.len()).filter(|it| *it == ENTRY_MARK).count();
         self.entries = self.entries.saturating_add(entries);
         if self.entries > MAX_ENTRIES {
-            return Err(NotImportable::TooManyFiles);
+            return Err(ImportError::TooManyFiles);
         }
         let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(broken)?;
         if archive.has_duplicate_names() {
@@ -143,7 +143,7 @@ impl Unpacked {
         archive: &mut ZipArchive<Cursor<&[u8]>>,
         index: usize,
         depth: usize,
-    ) -> Result<(), NotImportable> {
+    ) -> Result<(), ImportError> {
         if entry.is_dir {
             return Ok(());
         }
@@ -169,7 +169,7 @@ impl Unpacked {
         let Some(bytes) = self.bytes_of(entry, archive, index, &shown)? else { return Ok(()) };
         if is_archive {
             return match self.unpack(&bytes, depth + 1) {
-                Err(NotImportable::Archive(problem)) => {
+                Err(ImportError::Archive(problem)) => {
                     self.unread.push(format!("“{shown}” ({problem})"));
                     Ok(())
                 }
@@ -196,14 +196,14 @@ impl Unpacked {
         archive: &mut ZipArchive<Cursor<&[u8]>>,
         index: usize,
         shown: &str,
-    ) -> Result<Option<Vec<u8>>, NotImportable> {
+    ) -> Result<Option<Vec<u8>>, ImportError> {
         if entry.is_encrypted {
             self.unread.push(format!("“{shown}” (it is encrypted)"));
             return Ok(None);
         }
-        let most = MAX_UNPACKED - self.bytes;
+        let remaining = MAX_UNPACKED - self.bytes;
         let ratio_bound = RATIO_FREE.max(entry.compressed.saturating_mul(MAX_RATIO));
-        let bound = ratio_bound.min(u64::try_from(most).unwrap_or(u64::MAX));
+        let bound = ratio_bound.min(u64::try_from(remaining).unwrap_or(u64::MAX));
         let mut bytes = Vec::new();
         let result = match archive.by_index(index) {
             // One byte more than allowed shows that there is more, whatever the entry says.
@@ -215,9 +215,9 @@ impl Unpacked {
         self.bytes = self.bytes.saturating_add(bytes.len()).min(MAX_UNPACKED);
         if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > bound {
             return Err(if bound == ratio_bound {
-                NotImportable::Bomb(shown.to_owned())
+                ImportError::Bomb(shown.to_owned())
             } else {
-                NotImportable::Unpacked
+                ImportError::Unpacked
             });
         }
         match result {
@@ -230,30 +230,30 @@ impl Unpacked {
     }
 
     /// Says what was left out, and what became of folders.
-    fn warn(self, reading: &mut Reading) {
+    fn warn(self, builder: &mut DocumentBuilder) {
         let count: usize = self.others.values().sum();
         if count > 0 {
             let mut kinds: Vec<_> = self.others.into_iter().collect();
             kinds.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
             let kinds: Vec<_> =
                 kinds.iter().take(SHOWN).map(|(kind, count)| format!("{count} {kind}")).collect();
-            reading.warn(format!(
+            builder.warn(format!(
                 "left out of the archive, because only Markdown, text and JSON are notes: {} ({})",
                 counted(count, "file", "files"),
                 kinds.join(", ")
             ));
         }
         if self.copies > 0 {
-            reading.warn(format!(
+            builder.warn(format!(
                 "left out of the archive, because they repeat its notes in another form: {}",
                 counted(self.copies, "file", "files")
             ));
         }
         if !self.unread.is_empty() {
-            reading.warn(format!("left out what cannot be read: {}", some_of(&self.unread)));
+            builder.warn(format!("left out what cannot be read: {}", some_of(&self.unread)));
         }
         if !self.guessed.is_empty() {
-            reading.warn(format!("guessed the encoding of {}", some_of(&self.guessed)));
+            builder.warn(format!("guessed the encoding of {}", some_of(&self.guessed)));
         }
     }
 }
@@ -319,7 +319,7 @@ impl Copies {
         let has = |folder: Option<&str>, marks: &str| {
             files.iter().any(|it| {
                 (folder.is_none() || it.folders.last().map(String::as_str) == folder)
-                    && guess(&it.text) == Form::Json
+                    && detect_format(&it.text) == DocumentFormat::Json
                     && it.text.contains(marks)
             })
         };
@@ -332,7 +332,7 @@ impl Copies {
     fn include(&self, file: &File) -> bool {
         let is_text = file.extension == "txt";
         let in_items = file.folders.iter().any(|it| it == "Items");
-        (self.simplenote && is_text && guess(&file.text) == Form::Markdown)
+        (self.simplenote && is_text && detect_format(&file.text) == DocumentFormat::Markdown)
             || (self.standard_notes && is_text && in_items)
     }
 }
@@ -342,46 +342,48 @@ fn add(
     file: &File,
     bundles: &BTreeMap<Vec<String>, Value>,
     unpacked: &mut Unpacked,
-    reading: &mut Reading,
-) -> Result<(), NotImportable> {
+    builder: &mut DocumentBuilder,
+) -> Result<(), ImportError> {
     let is_json = file.extension == "json";
-    if is_json || (file.extension.starts_with('t') && guess(&file.text) == Form::Json) {
-        let before = reading.notes.len();
-        match json::read(&file.text, reading) {
-            Err(NotImportable::NotJson(problem)) if is_json && reading.notes.len() == before => {
+    if is_json
+        || (file.extension.starts_with('t') && detect_format(&file.text) == DocumentFormat::Json)
+    {
+        let before = builder.notes.len();
+        match json::read(&file.text, builder) {
+            Err(ImportError::NotJson(problem)) if is_json && builder.notes.len() == before => {
                 let path = shown(&file.path(), SHOWN_PATH);
                 unpacked.unread.push(format!("“{path}” (no JSON of notes: {problem})"));
                 return Ok(());
             }
-            Err(NotImportable::NotJson(_)) if !is_json => {}
+            Err(ImportError::NotJson(_)) if !is_json => {}
             done => return done,
         }
     }
-    text(file, bundles, reading)
+    text(file, bundles, builder)
 }
 
 /// Adds the notes of a file of Markdown or plain text.
 fn text(
     file: &File,
     bundles: &BTreeMap<Vec<String>, Value>,
-    reading: &mut Reading,
-) -> Result<(), NotImportable> {
+    builder: &mut DocumentBuilder,
+) -> Result<(), ImportError> {
     let (title, is_notion) = match file.bundle() {
         Some(bundle) => (bundle.trim_end_matches(".textbundle"), false),
         None => without_notion_id(&file.name),
     };
     let mut notes = markdown::read(&file.text, Some(title))?;
     if notes.is_empty() {
-        notes.push(Raw { title: Some(title.to_owned()), ..Raw::default() });
+        notes.push(RawNote { title: Some(title.to_owned()), ..RawNote::default() });
     }
     for mut raw in notes {
-        if is_notion && !raw.is_own {
+        if is_notion && !raw.is_native {
             inline::take_properties(&mut raw);
         }
         if let Some(info) = bundles.get(&file.folders) {
             let info = &info["net.shinyfrog.bear"];
             if info["trashed"] == 1 || info["trashed"] == true {
-                reading.trashed += 1;
+                builder.trashed += 1;
                 continue;
             }
             let time = |key: &str| dates::read(&info[key]).ok().flatten();
@@ -389,7 +391,7 @@ fn text(
             raw.updated_at = raw.updated_at.or_else(|| time("modificationDate"));
             raw.add_tags(inline::hashtags(&raw.body));
         }
-        reading.add(raw)?;
+        builder.add(raw)?;
     }
     Ok(())
 }

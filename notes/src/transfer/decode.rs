@@ -2,7 +2,7 @@
 
 use encoding_rs::{Encoding, UTF_8};
 
-use super::document::Form;
+use super::document::DocumentFormat;
 
 /// Control characters that a text may hold without being taken for a binary file.
 const STRAY_CONTROLS: usize = 2;
@@ -29,10 +29,10 @@ pub(super) fn decode(bytes: &[u8]) -> Option<(String, Option<&'static Encoding>)
 }
 
 /// No Markdown begins like this: a link is `[text]`, and a checkbox has a list before it.
-pub(super) fn guess(text: &str) -> Form {
+pub(super) fn detect_format(text: &str) -> DocumentFormat {
     let mut tokens = text.chars().filter(|it| !it.is_whitespace());
     match (tokens.next(), tokens.next()) {
-        (Some('['), Some('{' | ']')) | (Some('{'), Some('"' | '}')) => Form::Json,
-        _ => Form::Markdown,
+        (Some('['), Some('{' | ']')) | (Some('{'), Some('"' | '}')) => DocumentFormat::Json,
+        _ => DocumentFormat::Markdown,
     }
 }

@@ -26,7 +26,7 @@ pub(super) const MAX_UNPACKED: usize = 2 * MAX_BYTES;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]
-pub enum Form {
+pub enum DocumentFormat {
     /// Markdown, each note with or without front matter (`title`, `tags`, `created_at`,
     /// `updated_at`; YAML or TOML). Several notes have a line `<!-- notes-mcp: next note -->` between
     /// them.
@@ -40,7 +40,7 @@ pub enum Form {
 
 /// A note as a document holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Incoming {
+pub struct ImportedNote {
     /// Title, text and tags.
     pub draft: Draft,
     /// When it was created, if the document says so.
@@ -53,7 +53,7 @@ pub struct Incoming {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Document {
     /// In the order of the document.
-    pub notes: Vec<Incoming>,
+    pub notes: Vec<ImportedNote>,
     /// At most [`MAX_WARNINGS`]: those about the whole document, then those about single notes.
     pub warnings: Vec<String>,
     /// How many more warnings there were.
@@ -62,7 +62,7 @@ pub struct Document {
 
 /// Why a document cannot be imported. Nothing of it was.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotImportable {
+pub enum ImportError {
     /// More than [`MAX_BYTES`].
     #[error(
         "the document has {0} bytes, and at most {MAX_BYTES} can be imported at once: split it"

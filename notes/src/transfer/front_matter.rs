@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::raw::{Field, Raw, Taken, field};
+use super::raw_note::{Field, FieldOutcome, RawNote, field_of_key};
 
 /// The longest front matter, in bytes: a few hundred lines. Longer blocks are text.
 const MAX_BYTES: usize = 16 * 1024;
@@ -36,7 +36,7 @@ struct Block<'a> {
 
 /// Takes the front matter of a document over into `raw` and returns the text behind it. Returns the
 /// whole document if it has none.
-pub(super) fn take<'a>(text: &'a str, raw: &mut Raw) -> &'a str {
+pub(super) fn take<'a>(text: &'a str, raw: &mut RawNote) -> &'a str {
     let Some(block) = find(text) else { return text };
     if block.inside.len() > MAX_BYTES {
         raw.warnings.push(format!(
@@ -45,14 +45,14 @@ pub(super) fn take<'a>(text: &'a str, raw: &mut Raw) -> &'a str {
         ));
         return text;
     }
-    let mut found = Raw::default();
+    let mut found = RawNote::default();
     let understood = match block.language {
         Language::Yaml => yaml(block.inside, &mut found),
         Language::Toml => Some(toml(block.inside, &mut found)),
     };
     match understood {
         Some(true) => {
-            *raw = Raw { is_toml: block.language == Language::Toml, ..found };
+            *raw = RawNote { is_toml: block.language == Language::Toml, ..found };
             block.rest.strip_prefix('\n').unwrap_or(block.rest)
         }
         Some(false) => {
@@ -91,22 +91,22 @@ fn find(text: &str) -> Option<Block<'_>> {
 }
 
 /// Reads a block entry by entry. `Some(false)`: nothing of it is understood. `None`: it is prose.
-fn yaml(block: &str, raw: &mut Raw) -> Option<bool> {
+fn yaml(block: &str, raw: &mut RawNote) -> Option<bool> {
     let mut is_used = false;
     let mut is_all_empty = true;
     for chunk in chunks(block)? {
         match chunk {
-            Chunk::Comment(text) => raw.keep("#", text),
+            Chunk::Comment(text) => raw.keep_in_text("#", text),
             Chunk::Entry { key, text } => {
-                let taken = match field(&key) {
+                let outcome = match field_of_key(&key) {
                     Some(field) => entry(&key, field, text, raw),
-                    None => Taken::Unused,
+                    None => FieldOutcome::Unused,
                 };
-                is_used |= taken == Taken::Used;
-                is_all_empty &= taken == Taken::Empty;
-                match taken {
-                    Taken::Unused => raw.keep(&key, text),
-                    Taken::Used | Taken::Empty => keep_comments(text, raw),
+                is_used |= outcome == FieldOutcome::Used;
+                is_all_empty &= outcome == FieldOutcome::Empty;
+                match outcome {
+                    FieldOutcome::Unused => raw.keep_in_text(&key, text),
+                    FieldOutcome::Used | FieldOutcome::Empty => keep_comments(text, raw),
                 }
             }
         }
@@ -165,7 +165,7 @@ fn key_of(line: &str) -> Option<String> {
 
 /// Takes over an entry whose key is known. Where it is not valid YAML, or says something else than
 /// the person meant (`tags: #one` is a comment), it is read as text.
-fn entry(key: &str, field: Field, text: &str, raw: &mut Raw) -> Taken {
+fn entry(key: &str, field: Field, text: &str, raw: &mut RawNote) -> FieldOutcome {
     let written = text.split_once(':').map_or("", |(_, value)| value).trim();
     let has_hash_tags = |it: &str| it.split([' ', '\n', '\t', '[', ',']).any(is_hash_tag);
     let value =
@@ -174,13 +174,13 @@ fn entry(key: &str, field: Field, text: &str, raw: &mut Raw) -> Taken {
         (Some(value), _) => value,
         (None, Field::Tags) => tags_of(written),
         (None, _) if !written.contains('\n') => Value::from(written),
-        (None, _) => return Taken::Unused,
+        (None, _) => return FieldOutcome::Unused,
     };
-    match raw.take(key, field, &value) {
-        Taken::Unused if field == Field::Title && !written.contains('\n') => {
-            raw.take(key, field, &Value::from(written))
+    match raw.set_field(key, field, &value) {
+        FieldOutcome::Unused if field == Field::Title && !written.contains('\n') => {
+            raw.set_field(key, field, &Value::from(written))
         }
-        taken => taken,
+        outcome => outcome,
     }
 }
 
@@ -217,7 +217,7 @@ fn tags_of(written: &str) -> Value {
 }
 
 /// Keeps comments behind values that were taken over: YAML does not return them.
-fn keep_comments(text: &str, raw: &mut Raw) {
+fn keep_comments(text: &str, raw: &mut RawNote) {
     for line in text.lines() {
         let Some((_, comment)) = line.split_once(" #") else { continue };
         if !comment.starts_with(' ') {
@@ -226,25 +226,25 @@ fn keep_comments(text: &str, raw: &mut Raw) {
         }
         let is_in_value = raw.title.as_ref().is_some_and(|it| it.contains(comment.trim()));
         if !is_in_value && !comment.trim().is_empty() {
-            raw.keep("#", &format!("#{comment}"));
+            raw.keep_in_text("#", &format!("#{comment}"));
         }
     }
 }
 
 /// Reads a block of TOML: everything but the fields of a note stays as it was written.
-fn toml(block: &str, raw: &mut Raw) -> bool {
+fn toml(block: &str, raw: &mut RawNote) -> bool {
     let Ok(mut document) = block.parse::<toml_edit::DocumentMut>() else { return false };
     let keys: Vec<String> = document.iter().map(|(key, _)| key.to_owned()).collect();
     let mut is_used = false;
     let mut is_all_empty = true;
     for key in keys {
-        let taken = match (field(&key), document.get(&key).and_then(toml_value)) {
-            (Some(field), Some(value)) => raw.take(&key, field, &value),
-            _ => Taken::Unused,
+        let outcome = match (field_of_key(&key), document.get(&key).and_then(toml_value)) {
+            (Some(field), Some(value)) => raw.set_field(&key, field, &value),
+            _ => FieldOutcome::Unused,
         };
-        is_used |= taken == Taken::Used;
-        is_all_empty &= taken == Taken::Empty;
-        if taken == Taken::Unused {
+        is_used |= outcome == FieldOutcome::Used;
+        is_all_empty &= outcome == FieldOutcome::Empty;
+        if outcome == FieldOutcome::Unused {
             raw.kept_fields.push(format!("`{key}`"));
         } else {
             keep_toml_comments(&mut document, &key);
@@ -302,8 +302,8 @@ fn keep_toml_comments(document: &mut toml_edit::DocumentMut, key: &str) {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> (Raw, String) {
-        let mut raw = Raw::default();
+    fn read(text: &str) -> (RawNote, String) {
+        let mut raw = RawNote::default();
         let body = take(text, &mut raw).to_owned();
         (raw, body)
     }

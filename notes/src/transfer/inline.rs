@@ -2,14 +2,14 @@
 
 use serde_json::Value;
 
-use super::raw::{Field, Raw, Taken, field};
+use super::raw_note::{Field, FieldOutcome, RawNote, field_of_key};
 
 /// The longest name of a property, in characters.
 const MAX_KEY: usize = 60;
 
 /// Takes over the properties of a Notion page: lines such as `Created: January 5, 2024` before the
 /// first empty line. Those that are not understood stay where they are.
-pub(super) fn take_properties(raw: &mut Raw) {
+pub(super) fn take_properties(raw: &mut RawNote) {
     let body = std::mem::take(&mut raw.body);
     let (block, rest) = body.split_once("\n\n").unwrap_or((&body, ""));
     let entries: Option<Vec<_>> = block.lines().map(property).collect();
@@ -19,13 +19,13 @@ pub(super) fn take_properties(raw: &mut Raw) {
     };
     let mut kept = Vec::new();
     for (line, (key, value)) in block.lines().zip(entries) {
-        let taken = match field(key) {
+        let outcome = match field_of_key(key) {
             Some(field @ (Field::Tags | Field::Created | Field::Updated)) => {
-                raw.take(key, field, &Value::from(value))
+                raw.set_field(key, field, &Value::from(value))
             }
-            _ => Taken::Unused,
+            _ => FieldOutcome::Unused,
         };
-        if taken == Taken::Unused {
+        if outcome == FieldOutcome::Unused {
             kept.push(line);
         }
     }
@@ -80,13 +80,13 @@ mod tests {
     #[test]
     fn properties_of_a_page_are_read() {
         let body = "Created: January 5, 2024 3:04 PM\nStatus: Open\nTags: a, b\n\nText: x\n";
-        let mut raw = Raw { body: body.into(), ..Raw::default() };
+        let mut raw = RawNote { body: body.into(), ..RawNote::default() };
         take_properties(&mut raw);
         assert_eq!(raw.body, "Status: Open\n\nText: x\n");
         assert_eq!(raw.tags, ["a", "b"]);
         assert_eq!(raw.created_at.unwrap().to_rfc3339(), "2024-01-05T15:04:00+00:00");
         for prose in ["Tags: a\nand prose\n", "", "- Tags: a\n", "Created: then\n\nText"] {
-            let mut raw = Raw { body: prose.into(), ..Raw::default() };
+            let mut raw = RawNote { body: prose.into(), ..RawNote::default() };
             take_properties(&mut raw);
             assert_eq!((raw.body.as_str().trim_end(), raw.tags.len()), (prose.trim_end(), 0));
         }

@@ -6,37 +6,37 @@ use std::borrow::Cow;
 use serde::de::Error as _;
 
 use super::{
-    document::{MAX_NOTES, NotImportable},
-    json_parts::{Top, not_a_note, not_json, whole},
+    builder::DocumentBuilder,
+    document::{ImportError, MAX_NOTES},
+    json_parts::{TopLevel, all_entries, not_a_note, not_json},
     markdown, programs,
-    reading::Reading,
 };
 
 /// Reads a document of one value, of one object after another, or of an object as front matter with a
 /// text behind it.
-pub(super) fn read(text: &str, reading: &mut Reading) -> Result<(), NotImportable> {
-    let text = &*with_whole_surrogates(text, reading);
-    let mut values = serde_json::Deserializer::from_str(text).into_iter::<Top<'_>>();
+pub(super) fn read(text: &str, builder: &mut DocumentBuilder) -> Result<(), ImportError> {
+    let text = &*with_replaced_surrogates(text, builder);
+    let mut values = serde_json::Deserializer::from_str(text).into_iter::<TopLevel<'_>>();
     let first = values.next().unwrap_or_else(|| Err(serde_json::Error::custom("it is empty")));
     let first = first.map_err(|it| not_json(&it))?;
     let rest = text[values.byte_offset()..].trim_start();
     match first {
-        first if rest.is_empty() => programs::read(first, reading),
-        Top::Object(entries) if !rest.starts_with(['{', '[', ']', '}', ',']) => {
-            let mut raw = programs::object(&whole(&entries)?).ok_or_else(not_a_note)?;
+        first if rest.is_empty() => programs::read(first, builder),
+        TopLevel::Object(entries) if !rest.starts_with(['{', '[', ']', '}', ',']) => {
+            let mut raw = programs::object(&all_entries(&entries)?).ok_or_else(not_a_note)?;
             raw.body = markdown::with_plain_line_ends(rest).into_owned();
-            reading.add(raw)
+            builder.add(raw)
         }
         first => {
             let mut lines = vec![first];
             for value in values {
                 if lines.len() >= MAX_NOTES {
-                    return Err(NotImportable::TooMany);
+                    return Err(ImportError::TooMany);
                 }
                 lines.push(value.map_err(|it| not_json(&it))?);
             }
             for line in lines {
-                programs::read(line, reading)?;
+                programs::read(line, builder)?;
             }
             Ok(())
         }
@@ -45,7 +45,7 @@ pub(super) fn read(text: &str, reading: &mut Reading) -> Result<(), NotImportabl
 
 /// Halves of surrogate pairs, which some programs leave when they cut a text, become U+FFFD: JSON
 /// with them is no valid text, and none of it could be read.
-fn with_whole_surrogates<'a>(text: &'a str, reading: &mut Reading) -> Cow<'a, str> {
+fn with_replaced_surrogates<'a>(text: &'a str, builder: &mut DocumentBuilder) -> Cow<'a, str> {
     if !text.contains("\\ud") && !text.contains("\\uD") {
         return Cow::Borrowed(text);
     }
@@ -54,17 +54,17 @@ fn with_whole_surrogates<'a>(text: &'a str, reading: &mut Reading) -> Cow<'a, st
         let digits = bytes.get(at..at + 6)?.strip_prefix(b"\\u")?;
         u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
     };
-    let mut mended = String::with_capacity(text.len());
-    let (mut at, mut copied, mut halves) = (0, 0, 0_usize);
+    let mut repaired = String::with_capacity(text.len());
+    let (mut at, mut copied, mut count) = (0, 0, 0_usize);
     while let Some(step) = text[at..].find('\\') {
         at += step;
         at += match (unit(at), unit(at + 6)) {
             (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => 12,
             (Some(0xd800..=0xdfff), _) => {
-                mended.push_str(&text[copied..at]);
-                mended.push_str("\\ufffd");
+                repaired.push_str(&text[copied..at]);
+                repaired.push_str("\\ufffd");
                 copied = at + 6;
-                halves += 1;
+                count += 1;
                 6
             }
             (Some(_), _) => 6,
@@ -72,13 +72,12 @@ fn with_whole_surrogates<'a>(text: &'a str, reading: &mut Reading) -> Cow<'a, st
             (None, _) => 1 + text[at + 1..].chars().next().map_or(0, char::len_utf8),
         };
     }
-    if halves == 0 {
+    if count == 0 {
         return Cow::Borrowed(text);
     }
-    reading
-        .warn(format!("{halves} halves of surrogate pairs in its texts were replaced by U+FFFD"));
-    mended.push_str(&text[copied..]);
-    Cow::Owned(mended)
+    builder.warn(format!("{count} halves of surrogate pairs in its texts were replaced by U+FFFD"));
+    repaired.push_str(&text[copied..]);
+    Cow::Owned(repaired)
 }
 
 #[cfg(test)]
@@ -86,9 +85,9 @@ mod tests {
     use super::*;
 
     fn titles(text: &str) -> Vec<String> {
-        let mut reading = Reading::default();
-        read(text, &mut reading).unwrap();
-        reading.notes.into_iter().map(|it| it.draft.title.into_string()).collect()
+        let mut builder = DocumentBuilder::default();
+        read(text, &mut builder).unwrap();
+        builder.notes.into_iter().map(|it| it.draft.title.into_string()).collect()
     }
 
     #[test]
@@ -99,19 +98,19 @@ mod tests {
         assert_eq!(titles("{\"title\": \"a\"}\n{\"title\": \"b\"}\n"), ["a", "b"]);
         assert_eq!(titles("{\"title\": \"a\"}\n\n# Text\n"), ["a"]);
         for bad in ["{}", r#"{"note": []}"#, "3", r#""text""#, "[1]", "[{}", r#"{"notes":1}"#] {
-            let error = read(bad, &mut Reading::default());
-            assert!(matches!(error, Err(NotImportable::NotJson(_))), "{bad}: {error:?}");
+            let error = read(bad, &mut DocumentBuilder::default());
+            assert!(matches!(error, Err(ImportError::NotJson(_))), "{bad}: {error:?}");
         }
     }
 
     #[test]
     fn halves_of_surrogate_pairs_do_not_refuse_a_document() {
-        let mut reading = Reading::default();
+        let mut builder = DocumentBuilder::default();
         let text = r#"[{"title": "\ud83d\ude00 \ud83d", "body": "\\ud83d \udE00x\ud83d\n"}]"#;
-        read(text, &mut reading).unwrap();
-        let note = &reading.notes[0].draft;
+        read(text, &mut builder).unwrap();
+        let note = &builder.notes[0].draft;
         assert_eq!(note.title.as_str(), "😀 \u{fffd}");
         assert_eq!(note.body.as_str(), "\\ud83d \u{fffd}x\u{fffd}\n");
-        assert_eq!(reading.warnings.len(), 1);
+        assert_eq!(builder.warnings.len(), 1);
     }
 }

@@ -9,7 +9,7 @@ use serde::{
 };
 use serde_json::{Value, value::RawValue};
 
-use super::document::{MAX_NOTES, NotImportable};
+use super::document::{ImportError, MAX_NOTES};
 
 /// The largest JSON of one note, in bytes: forty times the text that a note holds. What it becomes in
 /// memory is larger.
@@ -22,29 +22,25 @@ const MAX_ENTRIES: usize = 1_000;
 const TOO_MANY: &str = "more notes than may be imported at once";
 
 /// The outermost value of a document, whose parts are not read yet.
-pub(super) enum Top<'a> {
+pub(super) enum TopLevel<'a> {
     List(Vec<&'a RawValue>),
     Object(Vec<(String, &'a RawValue)>),
 }
 
-pub(super) fn not_json(error: &serde_json::Error) -> NotImportable {
+pub(super) fn not_json(error: &serde_json::Error) -> ImportError {
     let problem = error.to_string();
-    if problem.starts_with(TOO_MANY) {
-        NotImportable::TooMany
-    } else {
-        NotImportable::NotJson(problem)
-    }
+    if problem.starts_with(TOO_MANY) { ImportError::TooMany } else { ImportError::NotJson(problem) }
 }
 
 /// The outermost value holds nothing that looks like a note.
-pub(super) fn not_a_note() -> NotImportable {
-    NotImportable::NotJson("it is an object without `notes`, and not a note itself".into())
+pub(super) fn not_a_note() -> ImportError {
+    ImportError::NotJson("it is an object without `notes`, and not a note itself".into())
 }
 
 /// All of an object.
-pub(super) fn whole(
+pub(super) fn all_entries(
     entries: &[(String, &RawValue)],
-) -> Result<serde_json::Map<String, Value>, NotImportable> {
+) -> Result<serde_json::Map<String, Value>, ImportError> {
     entries
         .iter()
         .map(|(key, text)| {
@@ -63,22 +59,22 @@ pub(super) fn value(text: &RawValue) -> Option<Value> {
     serde_json::from_str(text.get()).ok()
 }
 
-impl<'de> Deserialize<'de> for Top<'de> {
+impl<'de> Deserialize<'de> for TopLevel<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(TopVisitor)
+        deserializer.deserialize_any(TopLevelVisitor)
     }
 }
 
-struct TopVisitor;
+struct TopLevelVisitor;
 
-impl<'de> Visitor<'de> for TopVisitor {
-    type Value = Top<'de>;
+impl<'de> Visitor<'de> for TopLevelVisitor {
+    type Value = TopLevel<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an array of notes, or an object with one in `notes`")
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Top<'de>, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<TopLevel<'de>, A::Error> {
         let mut notes = Vec::new();
         while let Some(note) = items.next_element()? {
             if notes.len() >= MAX_NOTES {
@@ -86,10 +82,10 @@ impl<'de> Visitor<'de> for TopVisitor {
             }
             notes.push(note);
         }
-        Ok(Top::List(notes))
+        Ok(TopLevel::List(notes))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Top<'de>, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<TopLevel<'de>, A::Error> {
         let mut found = Vec::new();
         while let Some(entry) = entries.next_entry()? {
             if found.len() >= MAX_ENTRIES {
@@ -97,6 +93,6 @@ impl<'de> Visitor<'de> for TopVisitor {
             }
             found.push(entry);
         }
-        Ok(Top::Object(found))
+        Ok(TopLevel::Object(found))
     }
 }

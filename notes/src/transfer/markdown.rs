@@ -10,9 +10,9 @@ use std::{borrow::Cow, fmt::Write as _};
 use chrono::{DateTime, SecondsFormat, Utc};
 
 use super::{
-    document::{MAX_NOTES, NotImportable},
+    document::{ImportError, MAX_NOTES},
     front_matter,
-    raw::Raw,
+    raw_note::RawNote,
 };
 use crate::store::Note;
 
@@ -47,11 +47,11 @@ pub fn write(note: &Note) -> String {
 }
 
 /// The notes of a document. `name` is the name of its file without the extension.
-pub(super) fn read(text: &str, name: Option<&str>) -> Result<Vec<Raw>, NotImportable> {
+pub(super) fn read(text: &str, name: Option<&str>) -> Result<Vec<RawNote>, ImportError> {
     let mut notes = Vec::new();
     for piece in split(text).filter(|it| !it.trim().is_empty()) {
         if notes.len() >= MAX_NOTES {
-            return Err(NotImportable::TooMany);
+            return Err(ImportError::TooMany);
         }
         notes.push(read_one(piece, name));
     }
@@ -76,12 +76,12 @@ fn split(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-fn read_one(piece: &str, name: Option<&str>) -> Raw {
-    if let Some(note) = read_own(piece) {
+fn read_one(piece: &str, name: Option<&str>) -> RawNote {
+    if let Some(note) = read_native(piece) {
         return note;
     }
     let piece = with_plain_line_ends(piece);
-    let mut raw = Raw::default();
+    let mut raw = RawNote::default();
     let body = without_last_line_end(front_matter::take(&piece, &mut raw));
     let body = if raw.title.is_some() { body } else { titled(body, name, &mut raw) };
     raw.body = unescaped(body);
@@ -89,7 +89,7 @@ fn read_one(piece: &str, name: Option<&str>) -> Raw {
 }
 
 /// A note that [`write()`] has written. `None`: its front matter is any other.
-fn read_own(piece: &str) -> Option<Raw> {
+fn read_native(piece: &str) -> Option<RawNote> {
     let mut lines = piece.splitn(7, '\n');
     let mut line = |key| lines.next()?.strip_prefix(key);
     if !line(FENCE)?.is_empty() {
@@ -103,20 +103,20 @@ fn read_own(piece: &str) -> Option<Raw> {
         return None;
     }
     let body = line("\n")?;
-    Some(Raw {
-        is_own: true,
+    Some(RawNote {
+        is_native: true,
         title: Some(title),
         tags,
         body: unescaped(without_last_line_end(body)),
         created_at: Some(created_at.to_utc()),
         updated_at: Some(updated_at.to_utc()),
-        ..Raw::default()
+        ..RawNote::default()
     })
 }
 
 /// Finds the title of a text that has none in its front matter, and returns the text. A heading at
 /// the beginning becomes the title and is not repeated.
-fn titled<'a>(text: &'a str, name: Option<&str>, raw: &mut Raw) -> &'a str {
+fn titled<'a>(text: &'a str, name: Option<&str>, raw: &mut RawNote) -> &'a str {
     match (heading(text), name) {
         (Some((title, rest)), None) => {
             raw.title = Some(title.to_owned());
@@ -211,7 +211,7 @@ fn quoted(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn one(text: &str, name: Option<&str>) -> Raw {
+    fn one(text: &str, name: Option<&str>) -> RawNote {
         let mut notes = read(text, name).unwrap();
         assert_eq!(notes.len(), 1, "{text}");
         notes.remove(0)

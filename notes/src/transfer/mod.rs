@@ -10,6 +10,7 @@
 //! refused, and what exceeds a limit of the whole document.
 
 mod archive;
+mod builder;
 mod dates;
 mod decode;
 mod document;
@@ -18,48 +19,49 @@ mod inline;
 mod json;
 mod json_parts;
 mod markdown;
-mod own_json;
+mod native_json;
 mod programs;
-mod raw;
-mod reading;
+mod raw_note;
 mod tags;
 #[cfg(test)]
 mod tests;
 mod text;
 
 use self::{
-    decode::{decode, guess},
-    reading::Reading,
+    builder::DocumentBuilder,
+    decode::{decode, detect_format},
 };
 pub use self::{
-    document::{Document, Form, Incoming, MAX_BYTES, MAX_NOTES, MAX_WARNINGS, NotImportable},
+    document::{
+        Document, DocumentFormat, ImportError, ImportedNote, MAX_BYTES, MAX_NOTES, MAX_WARNINGS,
+    },
     markdown::{SEPARATOR, write as write_markdown},
-    own_json::JsonWriter,
+    native_json::JsonWriter,
 };
 
 /// Reads the notes of a document: Markdown, JSON or a ZIP archive.
-pub fn read(bytes: &[u8], form: Option<Form>) -> Result<Document, NotImportable> {
+pub fn read(bytes: &[u8], format: Option<DocumentFormat>) -> Result<Document, ImportError> {
     if bytes.len() > MAX_BYTES {
-        return Err(NotImportable::TooLarge(bytes.len()));
+        return Err(ImportError::TooLarge(bytes.len()));
     }
-    let mut reading = Reading::default();
+    let mut builder = DocumentBuilder::default();
     if archive::is_archive(bytes) {
-        archive::read(bytes, &mut reading)?;
-    } else if form == Some(Form::Zip) {
-        return Err(NotImportable::NotZip);
+        archive::read(bytes, &mut builder)?;
+    } else if format == Some(DocumentFormat::Zip) {
+        return Err(ImportError::NotZip);
     } else {
-        let (text, encoding) = decode(bytes).ok_or(NotImportable::NotText)?;
+        let (text, encoding) = decode(bytes).ok_or(ImportError::NotText)?;
         if let Some(encoding) = encoding {
-            reading.warn(format!("it is not in UTF-8 and was read as {}", encoding.name()));
+            builder.warn(format!("it is not in UTF-8 and was read as {}", encoding.name()));
         }
-        match form.unwrap_or_else(|| guess(&text)) {
-            Form::Json => json::read(&text, &mut reading)?,
+        match format.unwrap_or_else(|| detect_format(&text)) {
+            DocumentFormat::Json => json::read(&text, &mut builder)?,
             _ => {
                 for raw in markdown::read(&text, None)? {
-                    reading.add(raw)?;
+                    builder.add(raw)?;
                 }
             }
         }
     }
-    reading.finish()
+    builder.finish()
 }

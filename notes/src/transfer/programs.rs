@@ -7,13 +7,13 @@ use platform::counted;
 use serde_json::{Map, Value, value::RawValue};
 
 use super::{
+    builder::DocumentBuilder,
     dates,
-    document::NotImportable,
-    json_parts::{Top, not_a_note, value, whole},
+    document::ImportError,
+    json_parts::{TopLevel, all_entries, not_a_note, value},
     markdown::with_plain_line_ends,
-    own_json,
-    raw::{Raw, Taken, field},
-    reading::Reading,
+    native_json,
+    raw_note::{FieldOutcome, RawNote, field_of_key},
     tags,
     text::scalar,
 };
@@ -56,43 +56,43 @@ const TRASHED: [&str; 4] = ["trashed", "isTrashed", "deleted", "isDeleted"];
 const DOCUMENT_FIELDS: [&str; 4] = ["format", "version", "exported_at", "exportedAt"];
 
 /// Adds the notes of a value to what was read.
-pub(super) fn read(top: Top<'_>, reading: &mut Reading) -> Result<(), NotImportable> {
+pub(super) fn read(top: TopLevel<'_>, builder: &mut DocumentBuilder) -> Result<(), ImportError> {
     let entries = match top {
-        Top::List(items) => return list(&items, reading),
-        Top::Object(entries) => entries,
+        TopLevel::List(items) => return list(&items, builder),
+        TopLevel::Object(entries) => entries,
     };
     let part = |name: &str| entries.iter().find(|(key, _)| key == name).map(|(_, text)| *text);
     if let Some(notes) = part("notes").and_then(items) {
-        warn_of_others(&entries, &["notes"], reading);
-        return own_list(&notes, own_json::is_own(&entries), reading);
+        warn_of_others(&entries, &["notes"], builder);
+        return native_list(&notes, native_json::is_native(&entries), builder);
     }
     if part("activeNotes").is_some() || part("trashedNotes").is_some() {
-        warn_of_others(&entries, &["activeNotes", "trashedNotes"], reading);
+        warn_of_others(&entries, &["activeNotes", "trashedNotes"], builder);
         let trashed = part("trashedNotes").and_then(items).unwrap_or_default().len();
-        reading.trashed += trashed;
+        builder.trashed += trashed;
         let active = part("activeNotes").and_then(items).unwrap_or_default();
-        return own_list(&active, false, reading);
+        return native_list(&active, false, builder);
     }
     if let Some(items) = part("items").and_then(items)
         && items.iter().any(|it| it.get().contains("\"content_type\""))
     {
-        return standard_notes(&items, reading);
+        return standard_notes(&items, builder);
     }
     if let Some((fields, raw)) =
-        whole(&entries).ok().and_then(|it| object(&it).map(|raw| (it, raw)))
+        all_entries(&entries).ok().and_then(|it| object(&it).map(|raw| (it, raw)))
     {
         if is_trashed(&fields) {
-            reading.trashed += 1;
+            builder.trashed += 1;
             return Ok(());
         }
-        return reading.add(raw);
+        return builder.add(raw);
     }
     // The one array of something under any name.
     let mut lists = entries.iter().filter_map(|(key, text)| Some((key.as_str(), items(text)?)));
     match (lists.next(), lists.next()) {
         (Some((key, items)), None) if items.iter().any(|it| it.get().starts_with('{')) => {
-            warn_of_others(&entries, &[key], reading);
-            own_list(&items, false, reading)
+            warn_of_others(&entries, &[key], builder);
+            native_list(&items, false, builder)
         }
         _ => Err(not_a_note()),
     }
@@ -101,63 +101,67 @@ pub(super) fn read(top: Top<'_>, reading: &mut Reading) -> Result<(), NotImporta
 /// The items of a part that is an array.
 fn items(text: &RawValue) -> Option<Vec<&RawValue>> {
     match serde_json::from_str(text.get()) {
-        Ok(Top::List(items)) => Some(items),
+        Ok(TopLevel::List(items)) => Some(items),
         _ => None,
     }
 }
 
-fn list(items: &[&RawValue], reading: &mut Reading) -> Result<(), NotImportable> {
-    let (before, mut unread) = (reading.notes.len(), 0);
+fn list(items: &[&RawValue], builder: &mut DocumentBuilder) -> Result<(), ImportError> {
+    let (before, mut unread) = (builder.notes.len(), 0);
     for item in items {
         match value(item) {
-            Some(Value::Object(fields)) if is_trashed(&fields) => reading.trashed += 1,
+            Some(Value::Object(fields)) if is_trashed(&fields) => builder.trashed += 1,
             Some(Value::Object(fields)) => {
-                reading.add(object(&fields).unwrap_or_else(|| fields_of(&fields)))?;
+                builder.add(object(&fields).unwrap_or_else(|| fields_of(&fields)))?;
             }
             Some(Value::String(text)) => {
                 let body = with_plain_line_ends(&text).into_owned();
-                reading.add(Raw { body, ..Raw::default() })?;
+                builder.add(RawNote { body, ..RawNote::default() })?;
             }
             _ => unread += 1,
         }
     }
-    if unread > 0 && reading.notes.len() == before {
-        return Err(NotImportable::NotJson("its items are not objects".into()));
+    if unread > 0 && builder.notes.len() == before {
+        return Err(ImportError::NotJson("its items are not objects".into()));
     }
     if unread > 0 {
         let items = counted(unread, "item", "items");
-        reading.warn(format!("left out of the array, because they are not notes: {items}"));
+        builder.warn(format!("left out of the array, because they are not notes: {items}"));
     }
     Ok(())
 }
 
 /// The notes of a list, to the letter where an export has written them.
-fn own_list(items: &[&RawValue], is_own: bool, reading: &mut Reading) -> Result<(), NotImportable> {
-    if !is_own {
-        return list(items, reading);
+fn native_list(
+    items: &[&RawValue],
+    is_native: bool,
+    builder: &mut DocumentBuilder,
+) -> Result<(), ImportError> {
+    if !is_native {
+        return list(items, builder);
     }
     for item in items {
-        match own_json::own(item) {
-            Some(raw) => reading.add(raw)?,
-            None => list(&[item], reading)?,
+        match native_json::read_note(item) {
+            Some(raw) => builder.add(raw)?,
+            None => list(&[item], builder)?,
         }
     }
     Ok(())
 }
 
-fn warn_of_others(entries: &[(String, &RawValue)], used: &[&str], reading: &mut Reading) {
+fn warn_of_others(entries: &[(String, &RawValue)], used: &[&str], builder: &mut DocumentBuilder) {
     let others = entries.iter().filter(|(key, text)| {
         let is_empty = ["null", "[]", "{}", "\"\""].contains(&text.get());
         !used.contains(&key.as_str()) && !DOCUMENT_FIELDS.contains(&key.as_str()) && !is_empty
     });
     let others: Vec<_> = others.map(|(key, _)| format!("`{key}`")).take(10).collect();
     if !others.is_empty() {
-        reading.warn(format!("the document also holds {}, which were left out", others.join(", ")));
+        builder.warn(format!("the document also holds {}, which were left out", others.join(", ")));
     }
 }
 
 /// An object that has a title or a text.
-pub(super) fn object(fields: &Map<String, Value>) -> Option<Raw> {
+pub(super) fn object(fields: &Map<String, Value>) -> Option<RawNote> {
     let has_text = TEXTS.iter().any(|it| fields.get(*it).is_some_and(Value::is_string));
     let has_list = fields.get("listContent").is_some_and(Value::is_array);
     let has_title = TITLES.iter().any(|it| fields.get(*it).is_some_and(|it| !it.is_object()));
@@ -169,8 +173,8 @@ fn is_trashed(fields: &Map<String, Value>) -> bool {
 }
 
 /// All fields of an object. What a note has no place for goes before its text.
-fn fields_of(fields: &Map<String, Value>) -> Raw {
-    let mut raw = Raw::default();
+fn fields_of(fields: &Map<String, Value>) -> RawNote {
+    let mut raw = RawNote::default();
     let text = TEXTS.iter().find(|it| fields.get(**it).is_some_and(Value::is_string));
     if let Some(text) = text.and_then(|it| fields[*it].as_str()) {
         raw.body = with_plain_line_ends(text).into_owned();
@@ -187,12 +191,12 @@ fn fields_of(fields: &Map<String, Value>) -> Raw {
         {
             continue;
         }
-        let taken = match field(key) {
-            Some(field) => raw.take(key, field, value),
-            None => Taken::Unused,
+        let outcome = match field_of_key(key) {
+            Some(field) => raw.set_field(key, field, value),
+            None => FieldOutcome::Unused,
         };
-        if taken == Taken::Unused {
-            raw.keep(key, &format!("{}: {value}", yaml_key(key)));
+        if outcome == FieldOutcome::Unused {
+            raw.keep_in_text(key, &format!("{}: {value}", yaml_key(key)));
         }
     }
     raw
@@ -224,7 +228,7 @@ fn yaml_key(key: &str) -> String {
 }
 
 /// The list of a Google Keep note as Markdown. `false`: it is any other.
-fn add_checklist(value: &Value, raw: &mut Raw) -> bool {
+fn add_checklist(value: &Value, raw: &mut RawNote) -> bool {
     let item = |it: &Value| -> Option<String> {
         let text = it.get("text")?.as_str()?;
         let is_checked = it.get("isChecked").and_then(Value::as_bool).unwrap_or_default();
@@ -241,7 +245,7 @@ fn add_checklist(value: &Value, raw: &mut Raw) -> bool {
 }
 
 /// The decrypted backup of Standard Notes: notes and tags are items side by side.
-fn standard_notes(items: &[&RawValue], reading: &mut Reading) -> Result<(), NotImportable> {
+fn standard_notes(items: &[&RawValue], builder: &mut DocumentBuilder) -> Result<(), ImportError> {
     let count = items.len();
     let items: Vec<Value> = items.iter().filter_map(|it| value(it)).collect();
     let is = |it: &Value, content_type: &str| it["content_type"] == content_type;
@@ -267,19 +271,19 @@ fn standard_notes(items: &[&RawValue], reading: &mut Reading) -> Result<(), NotI
                     trashed += 1;
                     continue;
                 }
-                reading.add(standard_note(item, content, &tags))?;
+                builder.add(standard_note(item, content, &tags))?;
             }
             _ => others += 1,
         }
     }
-    reading.trashed += trashed;
+    builder.trashed += trashed;
     if encrypted > 0 {
         let items = counted(encrypted, "encrypted item", "encrypted items");
-        reading.warn(format!("left out: {items}; export a decrypted backup to import them"));
+        builder.warn(format!("left out: {items}; export a decrypted backup to import them"));
     }
     if others > 0 {
         let items = counted(others, "item", "items");
-        reading.warn(format!("left out, because they are settings and not notes: {items}"));
+        builder.warn(format!("left out, because they are settings and not notes: {items}"));
     }
     Ok(())
 }
@@ -288,7 +292,7 @@ fn standard_note(
     item: &Value,
     content: &Map<String, Value>,
     tags: &HashMap<&str, Vec<String>>,
-) -> Raw {
+) -> RawNote {
     let mut raw = fields_of(content);
     let app_data = &content.get("appData").unwrap_or(&Value::Null)["org.standardnotes.sn"];
     let time = |value: &Value| dates::read(value).ok().flatten();
@@ -296,7 +300,7 @@ fn standard_note(
     raw.updated_at = time(&app_data["client_updated_at"]).or_else(|| time(&item["updated_at"]));
     for flag in ["pinned", "archived"] {
         if app_data[flag] == true {
-            raw.keep(flag, &format!("{flag}: true"));
+            raw.keep_in_text(flag, &format!("{flag}: true"));
         }
     }
     let own = item["uuid"].as_str().and_then(|id| tags.get(id));

@@ -51,7 +51,7 @@ pub(super) fn clean(text: &str) -> Option<String> {
 mod tests {
     use serde_json::json;
 
-    use super::super::raw::{Field, Raw, Taken};
+    use super::super::raw_note::{Field, FieldOutcome, RawNote};
 
     #[test]
     fn tags_are_read_in_common_forms() {
@@ -69,11 +69,11 @@ mod tests {
             (json!([{ "name": "Home" }]), &["Home"]),
             (json!(["c#", "#", "two\nlines"]), &["c#", "#", "two lines"]),
         ] {
-            let mut raw = Raw::default();
-            assert_ne!(raw.take("tags", Field::Tags, &value), Taken::Unused, "{value}");
+            let mut raw = RawNote::default();
+            assert_ne!(raw.set_field("tags", Field::Tags, &value), FieldOutcome::Unused, "{value}");
             assert_eq!(raw.tags, tags, "{value}");
         }
-        let taken = Raw::default().take("tags", Field::Tags, &json!([{ "a": 1 }]));
-        assert_eq!(taken, Taken::Unused);
+        let outcome = RawNote::default().set_field("tags", Field::Tags, &json!([{ "a": 1 }]));
+        assert_eq!(outcome, FieldOutcome::Unused);
     }
 }

@@ -68,7 +68,7 @@ pub(crate) fn letter_with(letter: char, accent: char) -> Option<char> {
 
 /// Whether the character is no more than a part of the sign before it: a combining mark, a variation
 /// selector, the skin tone of an emoji.
-pub(crate) fn is_drawn_on_the_one_before(character: char) -> bool {
+pub(crate) fn extends_previous_character(character: char) -> bool {
     is_combining_mark(character) || is_skin_tone(character)
 }
 

@@ -21,7 +21,7 @@ use self::fold::Piece;
 
 mod fold;
 
-pub(crate) use fold::is_drawn_on_the_one_before;
+pub(crate) use fold::extends_previous_character;
 
 /// Characters of one word, at most. A longer one continues as the next word, in the index and in the
 /// question alike: Postgres takes lexemes of at most 2,046 bytes.
@@ -32,16 +32,16 @@ const MAX_LENGTH: usize = 64;
 pub(crate) struct Word<'a> {
     /// What the index holds for it.
     pub(crate) lexeme: &'a str,
-    pub(crate) kind: Kind,
+    pub(crate) kind: WordKind,
     /// Where it stands in the text.
     pub(crate) span: Range<usize>,
-    /// Where its first character ends in the text; of a [`Kind::Whole`] word, all of it.
+    /// Where its first character ends in the text; of a [`WordKind::Whole`] word, all of it.
     pub(crate) head_end: usize,
 }
 
 /// How a word relates to those beside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum WordKind {
     /// It stands for itself.
     Whole,
     /// Two characters of a run without spaces; the next word begins with the second of them.
@@ -50,12 +50,12 @@ pub(crate) enum Kind {
     Last,
 }
 
-/// Calls `see` for each word of the text, in order, until it breaks.
-pub(crate) fn each<F>(text: &str, see: F) -> ControlFlow<()>
+/// Calls `on_word` for each word of the text, in order, until it breaks.
+pub(crate) fn for_each_word<F>(text: &str, on_word: F) -> ControlFlow<()>
 where
     F: FnMut(Word<'_>) -> ControlFlow<()>,
 {
-    let mut splitter = Splitter::new(see);
+    let mut splitter = Splitter::new(on_word);
     for (start, character) in text.char_indices() {
         let span = start..start + character.len_utf8();
         let mut flow = ControlFlow::Continue(());
@@ -76,7 +76,7 @@ struct Unit {
 }
 
 struct Splitter<F> {
-    see: F,
+    on_word: F,
     stemmer: Stemmer,
     /// The word that is being read, folded. Empty while a run is being read.
     word: String,
@@ -89,9 +89,9 @@ struct Splitter<F> {
 }
 
 impl<F: FnMut(Word<'_>) -> ControlFlow<()>> Splitter<F> {
-    fn new(see: F) -> Self {
+    fn new(on_word: F) -> Self {
         Self {
-            see,
+            on_word,
             stemmer: Stemmer::create(Algorithm::English),
             word: String::new(),
             length: 0,
@@ -119,9 +119,9 @@ impl<F: FnMut(Word<'_>) -> ControlFlow<()>> Splitter<F> {
             Piece::Pictograph(character) => {
                 self.close()?;
                 let mut buffer = [0; 4];
-                (self.see)(Word {
+                (self.on_word)(Word {
                     lexeme: character.encode_utf8(&mut buffer),
-                    kind: Kind::Whole,
+                    kind: WordKind::Whole,
                     span: span.clone(),
                     head_end: span.end,
                 })
@@ -153,7 +153,7 @@ impl<F: FnMut(Word<'_>) -> ControlFlow<()>> Splitter<F> {
             return ControlFlow::Continue(());
         }
         if self.run.len() == 2 {
-            self.see_pair()?;
+            self.emit_pair()?;
             self.run.remove(0);
         }
         self.run.push(Unit { character, span: span.clone() });
@@ -205,9 +205,9 @@ impl<F: FnMut(Word<'_>) -> ControlFlow<()>> Splitter<F> {
         let head_end = span.end;
         let flow = if word.bytes().all(|byte| byte.is_ascii_lowercase()) {
             let lexeme = self.stemmer.stem(&word);
-            (self.see)(Word { lexeme: &lexeme, kind: Kind::Whole, span, head_end })
+            (self.on_word)(Word { lexeme: &lexeme, kind: WordKind::Whole, span, head_end })
         } else {
-            (self.see)(Word { lexeme: &word, kind: Kind::Whole, span, head_end })
+            (self.on_word)(Word { lexeme: &word, kind: WordKind::Whole, span, head_end })
         };
         // Keeps the allocation for the next word.
         self.word = word;
@@ -217,31 +217,31 @@ impl<F: FnMut(Word<'_>) -> ControlFlow<()>> Splitter<F> {
 
     fn close_run(&mut self) -> ControlFlow<()> {
         if self.run.len() == 2 {
-            self.see_pair()?;
+            self.emit_pair()?;
         }
         let Some(last) = self.run.pop() else {
             return ControlFlow::Continue(());
         };
         self.run.clear();
         let mut buffer = [0; 4];
-        (self.see)(Word {
+        (self.on_word)(Word {
             lexeme: last.character.encode_utf8(&mut buffer),
-            kind: Kind::Last,
+            kind: WordKind::Last,
             head_end: last.span.end,
             span: last.span,
         })
     }
 
-    fn see_pair(&mut self) -> ControlFlow<()> {
+    fn emit_pair(&mut self) -> ControlFlow<()> {
         let [first, second] = &self.run[..] else {
             return ControlFlow::Continue(());
         };
         self.pair.clear();
         self.pair.push(first.character);
         self.pair.push(second.character);
-        (self.see)(Word {
+        (self.on_word)(Word {
             lexeme: &self.pair,
-            kind: Kind::Pair,
+            kind: WordKind::Pair,
             span: first.span.start..second.span.end,
             head_end: first.span.end,
         })

@@ -4,7 +4,7 @@ use super::*;
 
 fn lexemes(text: &str) -> Vec<String> {
     let mut lexemes = Vec::new();
-    let _ended = each(text, |word| {
+    let _ended = for_each_word(text, |word| {
         lexemes.push(word.lexeme.to_owned());
         ControlFlow::Continue(())
     });
@@ -82,7 +82,7 @@ proptest! {
     #[test]
     fn words_are_small_and_in_order(text in "(\\PC|[ -~]|[数ไก가\u{301}\u{3099}]){0,200}") {
         let mut last = 0;
-        let _ended = each(&text, |word| {
+        let _ended = for_each_word(&text, |word| {
             assert!(!word.lexeme.is_empty() && word.lexeme.len() <= 4 * MAX_LENGTH);
             let separates = |byte: u8| byte.is_ascii() && !byte.is_ascii_alphanumeric();
             assert!(!word.lexeme.bytes().any(separates), "{:?}", word.lexeme);

@@ -56,7 +56,7 @@ async fn all(cluster: &Cluster, owner: &UserId) -> Vec<String> {
     let mut found = Vec::new();
     let mut after = None;
     loop {
-        let page = store::whole(cluster.app().db(), owner, None, after, 50).await.unwrap();
+        let page = store::list_full(cluster.app().db(), owner, None, after, 50).await.unwrap();
         let Some(last) = page.last() else { break };
         after = Some(last.cursor());
         found.extend(page);

@@ -6,8 +6,8 @@ use platform::{counted, plain, quoted};
 use serde_json::Value;
 
 use super::{
-    document::{Document, Incoming, MAX_NOTES, MAX_WARNINGS, NotImportable},
-    raw::Raw,
+    document::{Document, ImportError, ImportedNote, MAX_NOTES, MAX_WARNINGS},
+    raw_note::RawNote,
     text::shown,
 };
 use crate::store::MAX_TAG;
@@ -20,8 +20,8 @@ const SHOWN_TITLE: usize = 60;
 
 /// A document while it is read.
 #[derive(Debug, Default)]
-pub(super) struct Reading {
-    pub(super) notes: Vec<Incoming>,
+pub(super) struct DocumentBuilder {
+    pub(super) notes: Vec<ImportedNote>,
     /// About the whole document.
     pub(super) warnings: Vec<String>,
     /// About single notes, at most [`MAX_WARNINGS`].
@@ -38,7 +38,7 @@ pub(super) struct Reading {
     folder_tags: BTreeSet<String>,
 }
 
-impl Reading {
+impl DocumentBuilder {
     pub(super) fn warn(&mut self, warning: String) {
         if self.warnings.len() >= MAX_WARNINGS {
             self.more_warnings += 1;
@@ -51,14 +51,14 @@ impl Reading {
     }
 
     /// Adds a note.
-    pub(super) fn add(&mut self, mut raw: Raw) -> Result<(), NotImportable> {
-        if !raw.is_own {
+    pub(super) fn add(&mut self, mut raw: RawNote) -> Result<(), ImportError> {
+        if !raw.is_native {
             self.add_folder_tag(&mut raw);
         }
         let number = self.notes.len() + 1;
         let (notes, warnings) = raw.finish();
         if self.notes.len() + notes.len() > MAX_NOTES {
-            return Err(NotImportable::TooMany);
+            return Err(ImportError::TooMany);
         }
         let path = self.path.as_deref();
         for warning in warnings {
@@ -75,14 +75,14 @@ impl Reading {
     }
 
     /// The folders of a note become one tag, as many of them as a tag can hold.
-    fn add_folder_tag(&mut self, raw: &mut Raw) {
+    fn add_folder_tag(&mut self, raw: &mut RawNote) {
         if self.folders.is_empty() {
             return;
         }
         let fits = |it: &[String]| it.join("/").chars().count() <= MAX_TAG;
         let start = (0..self.folders.len()).find(|start| fits(&self.folders[*start..]));
         if start != Some(0) {
-            raw.keep("folder", &format!("folder: {}", Value::from(self.folders.join("/"))));
+            raw.keep_in_text("folder", &format!("folder: {}", Value::from(self.folders.join("/"))));
         }
         let Some(start) = start else { return };
         let tag = self.folders[start..].join("/");
@@ -93,7 +93,7 @@ impl Reading {
         raw.add_tags([tag]);
     }
 
-    pub(super) fn finish(mut self) -> Result<Document, NotImportable> {
+    pub(super) fn finish(mut self) -> Result<Document, ImportError> {
         (self.path, self.folders) = (None, Vec::new());
         if self.foldered > 0 {
             let shown: Vec<_> = self.folder_tags.iter().map(|it| quoted(it)).collect();
@@ -105,7 +105,7 @@ impl Reading {
             self.warn(format!("left out, because they are in the trash: {notes}"));
         }
         if self.notes.is_empty() {
-            return Err(NotImportable::Empty(self.warnings));
+            return Err(ImportError::Empty(self.warnings));
         }
         let mut warnings = self.warnings;
         warnings.extend(self.note_warnings);

@@ -7,11 +7,11 @@
 
 use std::{collections::HashMap, mem, ops::ControlFlow};
 
-use crate::words::{self, Kind};
+use crate::words::{self, WordKind};
 
-/// A question. Of its alternatives one has to match.
+/// A query. Of its alternatives one has to match.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Question {
+pub(super) struct Query {
     pub(super) alternatives: Vec<Alternative>,
 }
 
@@ -19,12 +19,12 @@ pub(super) struct Question {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Alternative {
     /// What has to occur.
-    pub(super) with: Vec<Phrase>,
+    pub(super) required: Vec<Phrase>,
     /// What must not occur.
-    pub(super) without: Vec<Phrase>,
+    pub(super) excluded: Vec<Phrase>,
 }
 
-/// Words that follow each other, at least one.
+/// SearchQuery that follow each other, at least one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Phrase {
     pub(super) words: Vec<String>,
@@ -33,19 +33,19 @@ pub(super) struct Phrase {
     pub(super) is_prefix: bool,
 }
 
-impl Question {
+impl Query {
     pub(super) fn parse(text: &str) -> Self {
         let mut alternatives = Vec::new();
         let mut current = Alternative::default();
         for term in terms(text) {
             match term {
                 Term::Or => alternatives.push(mem::take(&mut current)),
-                Term::With(text) => current.with.extend(Phrase::parse(text)),
-                Term::Without(text) => current.without.extend(Phrase::parse(text)),
+                Term::With(text) => current.required.extend(Phrase::parse(text)),
+                Term::Without(text) => current.excluded.extend(Phrase::parse(text)),
             }
         }
         alternatives.push(current);
-        alternatives.retain(|it| !(it.with.is_empty() && it.without.is_empty()));
+        alternatives.retain(|it| !(it.required.is_empty() && it.excluded.is_empty()));
         Self { alternatives }
     }
 
@@ -56,19 +56,21 @@ impl Question {
 
     /// How many words it has, those that it excludes included.
     pub(super) fn words(&self) -> usize {
-        let phrases = self.alternatives.iter().flat_map(|it| it.with.iter().chain(&it.without));
+        let phrases =
+            self.alternatives.iter().flat_map(|it| it.required.iter().chain(&it.excluded));
         phrases.map(|phrase| phrase.words.len()).sum()
     }
 
     /// Whether the answer depends on which words follow each other.
     pub(super) fn has_phrases(&self) -> bool {
-        let mut phrases = self.alternatives.iter().flat_map(|it| it.with.iter().chain(&it.without));
+        let mut phrases =
+            self.alternatives.iter().flat_map(|it| it.required.iter().chain(&it.excluded));
         phrases.any(|phrase| phrase.words.len() > 1)
     }
 
     /// Whether a note matches: what the databases decide, too, by their index.
     pub(super) fn matches<'a>(&self, fields: impl IntoIterator<Item = &'a str>) -> bool {
-        let all = self.alternatives.iter().flat_map(|it| it.with.iter().chain(&it.without));
+        let all = self.alternatives.iter().flat_map(|it| it.required.iter().chain(&it.excluded));
         let finder = Finder::new(all);
         let mut found = vec![false; finder.phrases.len()];
         for field in fields {
@@ -85,8 +87,8 @@ impl Question {
         };
         let mut matches = false;
         for alternative in &self.alternatives {
-            let with = all_of(&alternative.with, true);
-            let without = all_of(&alternative.without, false);
+            let with = all_of(&alternative.required, true);
+            let without = all_of(&alternative.excluded, false);
             matches |= with && without;
         }
         matches
@@ -97,18 +99,18 @@ impl Phrase {
     fn parse(text: &str) -> Option<Self> {
         let mut words = Vec::new();
         let mut kinds = Vec::new();
-        let _ended = words::each(text, |word| {
+        let _ended = words::for_each_word(text, |word| {
             words.push(word.lexeme.to_owned());
             kinds.push(word.kind);
             ControlFlow::Continue(())
         });
         let is_prefix = match kinds[..] {
             // The pair before it has the last character already, and the text may go on.
-            [.., Kind::Pair, Kind::Last] => {
+            [.., WordKind::Pair, WordKind::Last] => {
                 words.pop();
                 false
             }
-            [.., Kind::Last] => true,
+            [.., WordKind::Last] => true,
             _ => false,
         };
         (!words.is_empty()).then_some(Self { words, is_prefix })
@@ -192,9 +194,9 @@ impl<'a> Finder<'a> {
         let wanted: Vec<Vec<usize>> = self.phrases.iter().map(|it| self.numbers(it)).collect();
         let mut window: Vec<Seen> = Vec::new();
         let mut spans = Vec::new();
-        words::each(text, |word| {
+        words::for_each_word(text, |word| {
             let head_length = word.lexeme.chars().next().map_or(0, char::len_utf8);
-            let head = (word.kind != Kind::Whole).then(|| &word.lexeme[..head_length]);
+            let head = (word.kind != WordKind::Whole).then(|| &word.lexeme[..head_length]);
             let seen = Seen {
                 word: self.vocabulary.get(word.lexeme).copied(),
                 head: head.and_then(|head| self.vocabulary.get(head)).copied(),
@@ -259,10 +261,10 @@ mod tests {
             format!("{sign}{}{}", it.words.join(" "), if it.is_prefix { "*" } else { "" })
         };
         let alternative = |it: &Alternative| {
-            let with = it.with.iter().map(|it| phrase("", it));
-            with.chain(it.without.iter().map(|it| phrase("-", it))).collect::<Vec<_>>().join(", ")
+            let with = it.required.iter().map(|it| phrase("", it));
+            with.chain(it.excluded.iter().map(|it| phrase("-", it))).collect::<Vec<_>>().join(", ")
         };
-        let alternatives = Question::parse(text).alternatives;
+        let alternatives = Query::parse(text).alternatives;
         alternatives.iter().map(alternative).collect::<Vec<_>>().join(" | ")
     }
 
@@ -301,7 +303,7 @@ mod tests {
     #[test]
     fn a_note_matches_as_a_whole_and_phrases_within_one_field() {
         let fields = ["Green tea", "black", "coffee beans and 数据库迁移"];
-        for (question, expected) in [
+        for (query, expected) in [
             ("green beans", true),
             ("\"green tea\" black", true),
             ("\"tea black\"", false),
@@ -315,7 +317,7 @@ mod tests {
             ("移", true),
             ("库数", false),
         ] {
-            assert_eq!(Question::parse(question).matches(fields), expected, "{question}");
+            assert_eq!(Query::parse(query).matches(fields), expected, "{query}");
         }
     }
 
@@ -323,8 +325,8 @@ mod tests {
         #[test]
         fn a_text_is_found_by_itself(text in "(\\PC|[a-z数据ไทคกاй각 .@/'-]){1,60}") {
             let quoted: String = text.chars().filter(|it| !is_quote(*it)).collect();
-            let question = Question::parse(&format!("\"{quoted}\""));
-            prop_assert!(question.is_empty() || question.matches([quoted.as_str()]), "{:?}", question);
+            let query = Query::parse(&format!("\"{quoted}\""));
+            prop_assert!(query.is_empty() || query.matches([quoted.as_str()]), "{:?}", query);
         }
 
         #[test]
@@ -337,7 +339,7 @@ mod tests {
             let begin = begin.index(characters.len());
             let part: String = characters[begin..].iter().take(length).collect();
             // A mark at the beginning belongs to the character before it.
-            prop_assert!(Question::parse(&part).matches([text.as_str()]), "{part} in {text}");
+            prop_assert!(Query::parse(&part).matches([text.as_str()]), "{part} in {text}");
         }
     }
 }

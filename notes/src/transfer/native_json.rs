@@ -4,7 +4,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::raw::Raw;
+use super::raw_note::RawNote;
 use crate::store::Note;
 
 /// Says what a file is, to whoever finds it.
@@ -16,7 +16,7 @@ const VERSION: u8 = 1;
 /// A note as [`JsonWriter`] writes it: taken over to the letter.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Own {
+struct NativeNote {
     #[serde(rename = "id")]
     _id: uuid::Uuid,
     title: String,
@@ -27,7 +27,7 @@ struct Own {
 }
 
 /// Whether the entries of a document say that [`JsonWriter`] has written it.
-pub(super) fn is_own(entries: &[(String, &RawValue)]) -> bool {
+pub(super) fn is_native(entries: &[(String, &RawValue)]) -> bool {
     let says = |key: &str, value: &str| {
         entries.iter().any(|(name, text)| name == key && text.get() == value)
     };
@@ -35,16 +35,16 @@ pub(super) fn is_own(entries: &[(String, &RawValue)]) -> bool {
 }
 
 /// A note that [`JsonWriter`] has written. `None`: it was changed since.
-pub(super) fn own(text: &RawValue) -> Option<Raw> {
-    let own: Own = mcp::json::from_str(text.get()).ok()?;
-    Some(Raw {
-        is_own: true,
-        title: Some(own.title),
-        body: own.body,
-        tags: own.tags,
-        created_at: Some(own.created_at),
-        updated_at: Some(own.updated_at),
-        ..Raw::default()
+pub(super) fn read_note(text: &RawValue) -> Option<RawNote> {
+    let note: NativeNote = mcp::json::from_str(text.get()).ok()?;
+    Some(RawNote {
+        is_native: true,
+        title: Some(note.title),
+        body: note.body,
+        tags: note.tags,
+        created_at: Some(note.created_at),
+        updated_at: Some(note.updated_at),
+        ..RawNote::default()
     })
 }
 

@@ -1,4 +1,4 @@
-//! A note while it is read: what each field of it says, what has no place in a note, and the limits.
+//! A note while it is read: what each field of it says, what has no field in a note, and the limits.
 
 use chrono::{DateTime, Utc};
 use platform::counted;
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     dates,
-    document::Incoming,
+    document::ImportedNote,
     tags,
     text::{first_line, one_line, scalar, shorten, shorten_to, shown},
 };
@@ -21,20 +21,20 @@ const SHOWN: usize = 60;
 /// Fields that a warning names.
 const SHOWN_FIELDS: usize = 8;
 
-/// Characters of a title that are left for `(2 of 3)`.
+/// Characters of a title that are excess for `(2 of 3)`.
 const PART_LABEL: usize = 20;
 
 /// A note before its limits are applied.
 #[derive(Debug, Default)]
-pub(super) struct Raw {
-    /// Whether an export of this server has written it: it is taken over to the letter.
-    pub(super) is_own: bool,
+pub(super) struct RawNote {
+    /// Whether an export of this server has written it: it is outcome over to the letter.
+    pub(super) is_native: bool,
     pub(super) title: Option<String>,
     pub(super) body: String,
     pub(super) tags: Vec<String>,
     pub(super) created_at: Option<DateTime<Utc>>,
     pub(super) updated_at: Option<DateTime<Utc>>,
-    /// Front matter that has no place in a note, as it was written. It goes before the body.
+    /// Front matter that has no field in a note, as it was written. It goes before the body.
     pub(super) kept: Vec<String>,
     /// The names of the fields in [`Self::kept`].
     pub(super) kept_fields: Vec<String>,
@@ -54,7 +54,7 @@ pub(super) enum Field {
 }
 
 /// The meaning of a key, in any of the spellings that programs use.
-pub(super) fn field(key: &str) -> Option<Field> {
+pub(super) fn field_of_key(key: &str) -> Option<Field> {
     let key: String =
         key.chars().filter(|it| it.is_alphanumeric()).flat_map(char::to_lowercase).collect();
     Some(match key.as_str() {
@@ -106,7 +106,7 @@ pub(super) fn field(key: &str) -> Option<Field> {
 
 /// What became of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Taken {
+pub(super) enum FieldOutcome {
     /// The note has it now.
     Used,
     /// It holds no value.
@@ -115,38 +115,38 @@ pub(super) enum Taken {
     Unused,
 }
 
-impl Raw {
+impl RawNote {
     /// Takes over the value of a field; `key` is its name in the document.
-    pub(super) fn take(&mut self, key: &str, field: Field, value: &Value) -> Taken {
+    pub(super) fn set_field(&mut self, key: &str, field: Field, value: &Value) -> FieldOutcome {
         match field {
-            Field::Title => self.take_title(value),
-            Field::Tags => self.take_tags(value),
-            Field::Created => self.take_time(key, value, |it| &mut it.created_at),
-            Field::Updated => self.take_time(key, value, |it| &mut it.updated_at),
-            Field::Folder => self.take_folder(value),
+            Field::Title => self.set_title(value),
+            Field::Tags => self.set_tags(value),
+            Field::Created => self.set_time(key, value, |it| &mut it.created_at),
+            Field::Updated => self.set_time(key, value, |it| &mut it.updated_at),
+            Field::Folder => self.set_folder(value),
         }
     }
 
-    fn take_title(&mut self, value: &Value) -> Taken {
-        let Some(title) = scalar(value) else { return Taken::Unused };
+    fn set_title(&mut self, value: &Value) -> FieldOutcome {
+        let Some(title) = scalar(value) else { return FieldOutcome::Unused };
         if title.trim().is_empty() {
-            Taken::Empty
+            FieldOutcome::Empty
         } else if self.title.is_some() {
-            Taken::Unused
+            FieldOutcome::Unused
         } else {
             self.title = Some(title);
-            Taken::Used
+            FieldOutcome::Used
         }
     }
 
-    fn take_tags(&mut self, value: &Value) -> Taken {
+    fn set_tags(&mut self, value: &Value) -> FieldOutcome {
         let mut found = Vec::new();
         if !tags::collect(value, &mut found) {
-            return Taken::Unused;
+            return FieldOutcome::Unused;
         }
-        let taken = if found.is_empty() { Taken::Empty } else { Taken::Used };
+        let outcome = if found.is_empty() { FieldOutcome::Empty } else { FieldOutcome::Used };
         self.add_tags(found);
-        taken
+        outcome
     }
 
     /// Adds the tags that are not there yet.
@@ -158,19 +158,19 @@ impl Raw {
         }
     }
 
-    fn take_time(
+    fn set_time(
         &mut self,
         key: &str,
         value: &Value,
-        place: fn(&mut Self) -> &mut Option<DateTime<Utc>>,
-    ) -> Taken {
+        field: fn(&mut Self) -> &mut Option<DateTime<Utc>>,
+    ) -> FieldOutcome {
         match dates::read(value) {
-            Ok(None) => Taken::Empty,
-            Ok(Some(time)) => match place(self) {
-                Some(other) if *other != time => Taken::Unused,
-                place => {
-                    *place = Some(time);
-                    Taken::Used
+            Ok(None) => FieldOutcome::Empty,
+            Ok(Some(time)) => match field(self) {
+                Some(other) if *other != time => FieldOutcome::Unused,
+                field => {
+                    *field = Some(time);
+                    FieldOutcome::Used
                 }
             },
             Err(dates::NotADate) => {
@@ -180,38 +180,38 @@ impl Raw {
                     shown(key, SHOWN),
                     shown(&text, SHOWN)
                 ));
-                Taken::Unused
+                FieldOutcome::Unused
             }
         }
     }
 
-    fn take_folder(&mut self, value: &Value) -> Taken {
+    fn set_folder(&mut self, value: &Value) -> FieldOutcome {
         match scalar(value).as_deref().map(str::trim) {
-            None => Taken::Unused,
-            Some("") => Taken::Empty,
+            None => FieldOutcome::Unused,
+            Some("") => FieldOutcome::Empty,
             Some(folder) => {
                 let folder = one_line(folder);
                 self.warnings.push(format!("its folder “{}” became a tag", shown(&folder, SHOWN)));
                 self.add_tags([folder]);
-                Taken::Used
+                FieldOutcome::Used
             }
         }
     }
 
     /// Keeps a field as it was written.
-    pub(super) fn keep(&mut self, key: &str, text: &str) {
+    pub(super) fn keep_in_text(&mut self, key: &str, text: &str) {
         self.kept.push(text.trim_end_matches(['\n', '\r']).to_owned());
         self.kept_fields.push(format!("`{}`", shown(&one_line(key), SHOWN)));
     }
 
     /// The note, in several parts if it is too long for one, and what had to change for it.
-    pub(super) fn finish(mut self) -> (Vec<Incoming>, Vec<String>) {
-        let tags = self.fitting_tags();
+    pub(super) fn finish(mut self) -> (Vec<ImportedNote>, Vec<String>) {
+        let tags = self.limited_tags();
         if let Some(warning) = self.kept_warning() {
             self.warnings.push(warning);
         }
-        let title = self.fitting_title();
-        let body = self.whole_body();
+        let title = self.limited_title();
+        let body = self.full_body();
         let parts = parts(&body);
         if parts.len() > 1 {
             self.warnings.push(format!(
@@ -235,15 +235,15 @@ impl Raw {
                 body: Body::parse(body).expect("it holds no U+0000, and was split"),
                 tags: tags.clone(),
             };
-            Incoming { draft, created_at, updated_at }
+            ImportedNote { draft, created_at, updated_at }
         });
         (notes.collect(), self.warnings)
     }
 
     /// At most [`MAX_TAGS`] tags of at most [`MAX_TAG`] characters; the others are kept in the text.
-    fn fitting_tags(&mut self) -> Tags {
+    fn limited_tags(&mut self) -> Tags {
         let mut tags: Vec<Tag> = Vec::new();
-        let mut left = Vec::new();
+        let mut excess = Vec::new();
         for tag in std::mem::take(&mut self.tags) {
             match Tag::parse(&tag) {
                 Ok(tag) if tags.len() < MAX_TAGS => {
@@ -251,16 +251,16 @@ impl Raw {
                         tags.push(tag);
                     }
                 }
-                _ => left.push(tag),
+                _ => excess.push(tag),
             }
         }
-        if !left.is_empty() {
+        if !excess.is_empty() {
             self.warnings.push(format!(
                 "kept in its text, because a note has at most {MAX_TAGS} tags of 1 to {MAX_TAG} \
                  characters: {}",
-                counted(left.len(), "tag", "tags")
+                counted(excess.len(), "tag", "tags")
             ));
-            let list = Value::from(left).to_string();
+            let list = Value::from(excess).to_string();
             self.kept.push(if self.is_toml {
                 format!("tags = {list}")
             } else {
@@ -278,13 +278,13 @@ impl Raw {
         };
         let shown = fields.get(..SHOWN_FIELDS.min(fields.len()))?.join(", ");
         (!fields.is_empty())
-            .then(|| format!("kept in its text, because a note has no place for it: {shown}{more}"))
+            .then(|| format!("kept in its text, because a note has no field for it: {shown}{more}"))
     }
 
     /// One line of at most [`MAX_TITLE`] characters. A title that is longer goes into the text, whole.
-    fn fitting_title(&mut self) -> String {
-        let given = self.title.take().unwrap_or_default();
-        let title = one_line(&given);
+    fn limited_title(&mut self) -> String {
+        let original = self.title.take().unwrap_or_default();
+        let title = one_line(&original);
         if title.is_empty() {
             let line = first_line(&self.body);
             if line.is_empty() {
@@ -305,7 +305,7 @@ impl Raw {
         shorten_to(&title, MAX_TITLE)
     }
 
-    fn whole_body(&mut self) -> String {
+    fn full_body(&mut self) -> String {
         let mut body = std::mem::take(&mut self.body);
         if !self.kept.is_empty() {
             let fence = if self.is_toml { "+++" } else { "---" };
@@ -342,11 +342,11 @@ mod tests {
     #[test]
     fn what_exceeds_a_limit_stays_in_the_text() {
         let long = "x".repeat(255);
-        let raw = Raw {
+        let raw = RawNote {
             title: Some(long.clone()),
             body: "text".into(),
             tags: (0..20).map(|it| it.to_string()).chain(["y".repeat(41)]).collect(),
-            ..Raw::default()
+            ..RawNote::default()
         };
         let (notes, warnings) = raw.finish();
         let Draft { title, body, tags } = &notes[0].draft;
@@ -364,7 +364,8 @@ mod tests {
     fn a_long_text_becomes_several_notes() {
         let lines = "ü line\n".repeat(MAX_BODY / 3);
         for body in [lines, "x".repeat(MAX_BODY * 2 + 1)] {
-            let raw = Raw { title: Some("Long".into()), body: body.clone(), ..Raw::default() };
+            let raw =
+                RawNote { title: Some("Long".into()), body: body.clone(), ..RawNote::default() };
             let (notes, warnings) = raw.finish();
             let titles: Vec<_> = notes.iter().map(|it| it.draft.title.as_str()).collect();
             assert_eq!(titles, ["Long (1 of 3)", "Long (2 of 3)", "Long (3 of 3)"]);
@@ -383,7 +384,7 @@ mod tests {
             ("- [ ] Milk\n- [ ] Eggs", "Milk"),
             ("a\0b", "a b"),
         ] {
-            let (notes, _) = Raw { body: body.into(), ..Raw::default() }.finish();
+            let (notes, _) = RawNote { body: body.into(), ..RawNote::default() }.finish();
             assert_eq!(notes[0].draft.title.as_str(), title, "{body:?}");
         }
     }

@@ -1,4 +1,4 @@
-//! Files of a user's notes: the formats, and writing them page by page into a download.
+//! Exports: writes the notes of a user page by page into a file for download.
 
 mod archive;
 mod format;
@@ -17,17 +17,18 @@ use crate::{
     store::{self, Cursor, Note, NotesError, Tag},
 };
 
-/// The maximum size of a file that is offered as a resource, in bytes: it goes into one JSON message.
+/// The maximum size of a file that is offered as a resource, in bytes: it becomes part of one JSON
+/// message.
 pub const MAX_RESOURCE_BYTES: usize = 2 * 1024 * 1024;
 
 /// The number of notes that are in memory at once: at most 20 MB of text, and usually a few hundred
 /// kB.
 const PAGE: u64 = 50;
 
-/// The URI of the resource of a file without its id.
+/// The URI of the resource of a file, without its id.
 pub const URI_PREFIX: &str = "notes://exports/";
 
-/// Why notes cannot be exported, or an export cannot be read.
+/// The error of an export.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
     /// The notes cannot be read.
@@ -58,7 +59,7 @@ impl From<Failure> for ExportError {
     }
 }
 
-/// The URI of the resource of a file.
+/// Returns the URI of the resource of a file.
 pub fn uri(id: DownloadId) -> String {
     format!("{URI_PREFIX}{id}")
 }
@@ -91,7 +92,8 @@ impl Export {
     /// Writes the next page of notes and returns how many notes are in the file. `Ok(None)`: there
     /// are no more.
     ///
-    /// A note that changes meanwhile is in the file exactly once, in its old or new version.
+    /// A note that changes during the export is in the file exactly once, in its old or new
+    /// version.
     pub async fn write_page(&mut self, state: &State) -> Result<Option<u64>, ExportError> {
         let db = state.db_for(&self.owner).in_job();
         let page =
@@ -113,7 +115,7 @@ impl Export {
         Ok(self.file.finish().await?)
     }
 
-    /// Deletes what was written.
+    /// Deletes the unfinished file.
     pub async fn discard(self) {
         self.file.discard().await;
     }
@@ -126,8 +128,8 @@ impl Export {
     }
 }
 
-/// Finds the export at a URL: its download URL, or the URI of its resource, which only its owner can
-/// read. `None`: it is any other URL.
+/// Finds the export at a URL: its download URL, or the URI of its resource, which only its owner
+/// can read. `None`: the URL is not that of an export.
 pub async fn find(
     state: &State,
     owner: &UserId,

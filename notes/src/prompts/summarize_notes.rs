@@ -1,4 +1,4 @@
-//! The prompt `summarize_notes`: what do my notes say about a subject?
+//! The prompt `summarize_notes`: summarizes what the notes say about a subject.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ pub(super) struct SummarizeNotes;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Arguments {
-    /// What the summary is about: a title or some words.
+    /// The subject of the summary: a title or some words.
     subject: SearchQuery,
 }
 
@@ -45,11 +45,13 @@ impl Prompt<State> for SummarizeNotes {
             quoted(subject.as_str())
         );
         if found.notes.is_empty() {
-            text.push_str("A search for it found nothing; try other words with notes_search.");
+            text.push_str("A search for it found no notes; try other words with notes_search.");
         } else {
-            text.push_str("A search found these; read the ones that matter with notes_get:\n");
-            let lines =
-                found.notes.iter().map(|it| format!("- {} (id {})\n", plain(&it.title), it.id));
+            text.push_str("A search found these notes; read the relevant ones with notes_get:\n");
+            let lines = found
+                .notes
+                .iter()
+                .map(|note| format!("- {} (id {})\n", plain(&note.title), note.id));
             text.extend(lines);
         }
         Ok(PromptResult {
@@ -64,7 +66,7 @@ impl Prompt<State> for SummarizeNotes {
         state: &State,
         _argument: &str,
         value: &str,
-        _given: &BTreeMap<String, String>,
+        _arguments: &BTreeMap<String, String>,
     ) -> Result<Completion, ToolError> {
         let titles = store::complete_titles(&state.db_for(call.user()), call.user(), value)
             .await

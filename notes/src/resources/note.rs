@@ -1,4 +1,4 @@
-//! `notes://by-id/{id}`: one note.
+//! `notes://by-id/{id}`: a note.
 
 use mcp::{
     Annotations, Call, Completion, MatchedUri, Resource, ResourceContents, ResourceEntry,
@@ -21,7 +21,7 @@ impl Resource<State> for NoteById {
     const URI: &'static str = "notes://by-id/{id}";
     const NAME: &'static str = "note";
     const TITLE: &'static str = "A note";
-    const DESCRIPTION: &'static str = "One note of the user, with its title, tags and text.";
+    const DESCRIPTION: &'static str = "A note of the user, with its title, tags and text.";
     const MIME_TYPE: &'static str = MIME_TYPE;
     const SCOPE: &'static str = scopes::READ;
 
@@ -40,7 +40,7 @@ impl Resource<State> for NoteById {
             .map_err(tool_error)?;
         Ok(ResourcePage {
             entries: page.notes.iter().map(entry).collect(),
-            next: page.next_cursor.map(|it| it.to_string()),
+            next: page.next_cursor.map(|cursor| cursor.to_string()),
         })
     }
 
@@ -50,7 +50,7 @@ impl Resource<State> for NoteById {
         state: &State,
         uri: &MatchedUri,
     ) -> Result<Vec<ResourceContents>, ToolError> {
-        // What is not an id at all is as absent as somebody else's note.
+        // A malformed id gives the same error as the id of another user's note.
         let id =
             uri.variable("id").parse().map_err(|_not_an_id| tool_error(NotesError::NotFound))?;
         let note =
@@ -74,14 +74,14 @@ impl Resource<State> for NoteById {
         let ids = store::complete_ids(&state.db_for(call.user()), call.user(), value)
             .await
             .map_err(tool_error)?;
-        Ok(Completion::of(ids.into_iter().map(|it| it.to_string())))
+        Ok(Completion::of(ids.into_iter().map(|id| id.to_string())))
     }
 }
 
 fn entry(note: &NoteSummary) -> ResourceEntry {
     ResourceEntry {
         title: Some(note.title.clone()),
-        description: Some(note.excerpt.clone()).filter(|it| !it.is_empty()),
+        description: Some(note.excerpt.clone()).filter(|excerpt| !excerpt.is_empty()),
         mime_type: Some(MIME_TYPE.to_owned()),
         annotations: Some(Annotations {
             last_modified: Some(note.updated_at.to_rfc3339()),

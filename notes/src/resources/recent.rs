@@ -17,7 +17,7 @@ impl Resource<State> for RecentNotes {
     const NAME: &'static str = "recent";
     const TITLE: &'static str = "Recent notes";
     const DESCRIPTION: &'static str =
-        "The newest notes of the user, with the beginning of each and links to the whole.";
+        "The newest notes of the user, with the beginning of each and its resource URI.";
     const MIME_TYPE: &'static str = "text/markdown";
     const SCOPE: &'static str = scopes::READ;
 

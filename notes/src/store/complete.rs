@@ -14,18 +14,18 @@ use crate::{
     note_id::NoteId,
 };
 
-/// The most suggestions of a completion: what MCP allows in one answer.
+/// The maximum number of suggestions: the limit of MCP for one completion result.
 pub const MAX_SUGGESTIONS: u64 = 100;
 
-/// Suggests ids, the newest first, for what a person has typed so far: the beginning of an id, or a
-/// part of the note's title, since that is what people know.
+/// Suggests the ids of notes whose id begins with the typed text or whose title contains it, newest
+/// first.
 pub async fn complete_ids(
     db: &impl ConnectionTrait,
     owner: &UserId,
     typed: &str,
 ) -> Result<Vec<NoteId>, NotesError> {
     let mut matches = Condition::any().add(title_contains(db.get_database_backend(), typed));
-    if let Some((first, last)) = ids_that_begin_with(typed) {
+    if let Some((first, last)) = id_range_of_prefix(typed) {
         matches = matches.add(Expr::col(Column::Id).between(first, last));
     }
     let ids = Entity::owned_by(owner.as_str())
@@ -41,8 +41,8 @@ pub async fn complete_ids(
     Ok(ids)
 }
 
-/// Suggests titles that contain what a person has typed so far, those of newer notes first, each
-/// once.
+/// Suggests distinct titles that contain the typed text, ordered by the newest note with each
+/// title.
 pub async fn complete_titles(
     db: &impl ConnectionTrait,
     owner: &UserId,
@@ -62,11 +62,11 @@ pub async fn complete_titles(
     Ok(titles)
 }
 
-/// Without regard to case, as far as the database knows the alphabet. Not by LIKE, which would take
-/// `%` and `_` for more than themselves.
+/// Matches titles that contain the typed text, ignoring case as far as the database supports the
+/// alphabet. Does not use `LIKE`, in which `%` and `_` are wildcards.
 fn title_contains(backend: DbBackend, typed: &str) -> SimpleExpr {
     let position = if backend == DbBackend::Postgres { "strpos" } else { "instr" };
-    // U+0000 is in no title, and Postgres would not even take the question.
+    // No title contains U+0000, and Postgres rejects it as a parameter.
     let typed = typed.replace('\0', "\u{fffd}");
     Expr::expr(Func::cust(position).args([
         SimpleExpr::from(Func::lower(Expr::col(Column::Title))),
@@ -75,8 +75,8 @@ fn title_contains(backend: DbBackend, typed: &str) -> SimpleExpr {
     .gt(0)
 }
 
-/// The first and last id that begin with some text, if any can.
-fn ids_that_begin_with(typed: &str) -> Option<(NoteId, NoteId)> {
+/// Returns the first and last id with this prefix. `None`: no id can have it.
+fn id_range_of_prefix(typed: &str) -> Option<(NoteId, NoteId)> {
     const LOWEST: &str = "00000000-0000-0000-0000-000000000000";
     const HIGHEST: &str = "ffffffff-ffff-ffff-ffff-ffffffffffff";
     let complete = |rest: &str| {
@@ -93,14 +93,14 @@ mod tests {
 
     #[test]
     fn the_beginning_of_an_id_names_a_range() {
-        let (first, last) = ids_that_begin_with("0191E").unwrap();
+        let (first, last) = id_range_of_prefix("0191E").unwrap();
         assert_eq!(first.to_string(), "0191e000-0000-0000-0000-000000000000");
         assert_eq!(last.to_string(), "0191efff-ffff-ffff-ffff-ffffffffffff");
-        assert!(ids_that_begin_with("").is_some());
-        assert!(ids_that_begin_with("01234567-89").is_some());
+        assert!(id_range_of_prefix("").is_some());
+        assert!(id_range_of_prefix("01234567-89").is_some());
         let too_long = "0".repeat(37);
         for none in ["x", "012345678", "0123456-", "{01", "ü", too_long.as_str()] {
-            assert_eq!(ids_that_begin_with(none), None, "{none}");
+            assert_eq!(id_range_of_prefix(none), None, "{none}");
         }
     }
 }

@@ -5,25 +5,25 @@ use sea_orm::DbErr;
 
 use super::quota;
 
-/// Why a verb gave no answer.
+/// The error of an operation on notes.
 #[derive(Debug, thiserror::Error)]
 pub enum NotesError {
-    /// This person has no such note. Whether anybody has, nobody learns.
+    /// The user has no such note. Says nothing about whether another user has it.
     #[error("there is no such note")]
     NotFound,
-    /// The database cannot be reached, or is too busy: the same call may succeed later.
+    /// The database is unreachable or overloaded; the same call may succeed later.
     #[error("the notes are unavailable at the moment")]
     Unavailable(#[source] DbErr),
-    /// This person already asks for as much as one person may at once.
+    /// The user has as many concurrent operations as one user may have.
     #[error(transparent)]
     Busy(#[from] db::Busy),
-    /// The person would have more than one may keep.
-    #[error("the notes are full: {0}")]
+    /// The write would exceed the quota of the user.
+    #[error("the quota is exceeded: {0}")]
     Full(quota::QuotaUsage),
-    /// The search took longer than one may.
-    #[error("the search takes too long")]
+    /// The search exceeded its time limit.
+    #[error("the search exceeded its time limit")]
     TooCostly,
-    /// Anything else, for the log.
+    /// Any other failure; details are for the log only.
     #[error("the notes could not be read or written")]
     Internal(#[source] anyhow::Error),
 }

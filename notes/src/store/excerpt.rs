@@ -1,14 +1,15 @@
-//! The beginning of a note's text, as lists show it.
+//! The beginning of a text, and the marker of search results.
 
-/// Characters of a body that a list shows.
+/// The maximum length of an excerpt, in characters.
 pub(super) const EXCERPT: usize = 200;
-/// What stands before and after each found word.
+/// The marker before and after each matching word in a search result.
 pub const MARK: &str = "**";
 
+/// Shortens a text to [`EXCERPT`] characters, with “…” at the end if it was longer.
 pub(super) fn excerpt(mut beginning: String) -> String {
     if let Some((end, _)) = beginning.char_indices().nth(EXCERPT) {
         beginning.truncate(end);
-        beginning.pop(); // so that “…” still fits
+        beginning.pop(); // leaves room for “…”
         beginning.push('…');
     }
     beginning

@@ -1,9 +1,9 @@
-//! Notes: what a person can do with them.
+//! Reads and writes the notes of a user.
 //!
-//! Verbs that read take a connection, so that they compose; verbs that write take the [`State`],
-//! because a committed change must be told to those who listen ([`crate::changes`]), and this way
-//! nobody can forget it. Every statement begins with the owner, so somebody else's note and one that
-//! never existed look the same: [`NotesError::NotFound`].
+//! Functions that read take a database connection, so that they compose. Functions that write take
+//! the [`State`], because they publish each committed change to subscribers ([`crate::changes`]).
+//! Every statement filters by owner, so another user's note and a note that never existed give the
+//! same error: [`NotesError::NotFound`].
 
 use mcp::UserId;
 
@@ -41,14 +41,14 @@ pub use self::{
 };
 pub use crate::note_id::NoteId;
 
-/// Keeps a new note.
+/// Creates a note.
 pub async fn create(state: &State, owner: &UserId, draft: Draft) -> Result<Note, NotesError> {
     let note = write::insert(state, owner, draft).await?;
     state.note_changed(owner, note.id, Change::Created).await;
     Ok(note)
 }
 
-/// Changes a note and gives it back as it is now. Without any change this only reads.
+/// Changes a note and returns the new version. Without any change, only reads the note.
 pub async fn update(
     state: &State,
     owner: &UserId,
@@ -64,7 +64,7 @@ pub async fn update(
     Ok(note)
 }
 
-/// Replaces the tags of a note and gives it back as it is now.
+/// Replaces the tags of a note and returns the new version.
 pub async fn set_tags(
     state: &State,
     owner: &UserId,
@@ -74,7 +74,7 @@ pub async fn set_tags(
     update(state, owner, id, Changes { tags: Some(tags), ..Changes::default() }).await
 }
 
-/// Deletes a note and gives it back as it was. Of several who try, one succeeds.
+/// Deletes a note and returns its last version. Of several concurrent calls, one succeeds.
 pub async fn delete(state: &State, owner: &UserId, id: NoteId) -> Result<Note, NotesError> {
     let note = write::delete(&state.db_for(owner), owner, id).await?;
     state.note_changed(owner, id, Change::Deleted).await;

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{entity::Model, note_id::NoteId};
 
-/// A note, whole.
+/// A note with its full text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Note {
     /// The id, to name the note in other calls.
@@ -27,14 +27,14 @@ pub struct Note {
     pub updated_at: DateTime<Utc>,
 }
 
-/// A note as lists show it.
+/// A note in a list, with the beginning of its text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct NoteSummary {
     /// The id, to name the note in other calls.
     pub id: NoteId,
     /// The title.
     pub title: String,
-    /// The beginning of the text, at most 200 characters; it ends with “…” if there is more.
+    /// The beginning of the text, at most 200 characters. Ends with “…” if the text is longer.
     pub excerpt: String,
     /// The tags.
     pub tags: Vec<String>,
@@ -44,28 +44,28 @@ pub struct NoteSummary {
     pub updated_at: DateTime<Utc>,
 }
 
-/// Some notes, the newest first.
+/// A page of notes, newest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Page {
     /// The notes of this page.
     pub notes: Vec<NoteSummary>,
-    /// Where the next page begins; absent on the last page.
+    /// The cursor of the next page. Absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<Cursor>,
 }
 
-/// Which notes to list.
+/// Selects the notes of a page.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listing {
-    /// How many at once.
+    /// The number of notes on the page.
     pub limit: PageSize,
-    /// Where the previous page ended.
+    /// The `next_cursor` of the previous page; `None` for the first page.
     pub cursor: Option<Cursor>,
-    /// Only notes that have this tag, written exactly so.
+    /// If set, only notes with exactly this tag.
     pub tag: Option<Tag>,
 }
 
-/// A note to be created.
+/// The content of a new note.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Draft {
     /// The title.
@@ -76,19 +76,19 @@ pub struct Draft {
     pub tags: Tags,
 }
 
-/// What to change of a note. What is absent stays as it is; tags are replaced as a whole.
+/// Changes to a note. A field that is `None` stays unchanged; tags are replaced as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// A new title.
+    /// The new title.
     pub title: Option<Title>,
-    /// A new text.
+    /// The new text.
     pub body: Option<Body>,
-    /// New tags.
+    /// The new tags.
     pub tags: Option<Tags>,
 }
 
 impl Note {
-    /// Where the list goes on after this note.
+    /// Returns the cursor of the list after this note.
     pub fn cursor(&self) -> Cursor {
         Cursor::new(self.created_at, self.id)
     }

@@ -23,11 +23,11 @@ use crate::{
     note_id::NoteId,
 };
 
-/// Notes of one page of the index. A client that lists all resources asks for page after page: 20,000
-/// notes are 20 requests, each of at most 2 MB.
+/// The number of notes on a page of the index. A client that lists all resources requests page
+/// after page: 20,000 notes take 20 requests of at most 2 MB each.
 const INDEX_PAGE: u16 = 1_000;
 
-/// One note, whole.
+/// Returns a note.
 pub async fn get(
     db: &impl ConnectionTrait,
     owner: &UserId,
@@ -37,7 +37,7 @@ pub async fn get(
     note.map(Note::from).ok_or(NotesError::NotFound)
 }
 
-/// A page of a person's notes, the newest first, in one statement.
+/// Returns a page of notes, newest first, with one statement.
 pub async fn list(
     db: &impl ConnectionTrait,
     owner: &UserId,
@@ -47,7 +47,8 @@ pub async fn list(
     page(db, select, listing.limit.get().into()).await
 }
 
-/// A page of the index of all notes of a person, for programs: longer than what a model is shown.
+/// Returns a page of all notes of a user, for `resources/list`: longer than a page of [`list`],
+/// because it is meant for programs, not for a model.
 pub async fn index(
     db: &impl ConnectionTrait,
     owner: &UserId,
@@ -62,18 +63,18 @@ async fn page(
     limit: u16,
 ) -> Result<Page, NotesError> {
     let mut rows = summaries(select)
-        // One more than asked for says whether start is a next page.
+        // One additional row tells whether there is a next page.
         .limit(u64::from(limit) + 1)
         .into_model::<SummaryRow>()
         .all(db)
         .await?;
     let more = rows.len() > usize::from(limit);
     rows.truncate(limit.into());
-    let next_cursor = rows.last().filter(|_| more).map(|it| Cursor::new(it.created_at, it.id));
+    let next_cursor = rows.last().filter(|_| more).map(|row| Cursor::new(row.created_at, row.id));
     Ok(Page { notes: rows.into_iter().map(NoteSummary::from).collect(), next_cursor })
 }
 
-/// Whole notes after a place in the list, the newest first: the most that one may hold at a time.
+/// Returns up to `limit` full notes after a position in the list, newest first.
 pub async fn list_full(
     db: &impl ConnectionTrait,
     owner: &UserId,
@@ -90,7 +91,7 @@ pub async fn list_full(
     Ok(rows.into_iter().map(Note::from).collect())
 }
 
-/// Those of some notes that start are, in the order of `ids`.
+/// Returns the notes with these ids, in the order of `ids`. Omits ids that do not exist.
 pub async fn get_many(
     db: &impl ConnectionTrait,
     owner: &UserId,
@@ -101,11 +102,11 @@ pub async fn get_many(
         .all(db)
         .await?;
     let mut found: HashMap<NoteId, Note> =
-        rows.into_iter().map(|it| (it.id, Note::from(it))).collect();
+        rows.into_iter().map(|row| (row.id, Note::from(row))).collect();
     Ok(ids.iter().filter_map(|id| found.remove(id)).collect())
 }
 
-/// How many notes a person has.
+/// Counts the notes of a user, or those with a tag.
 pub async fn count(
     db: &impl ConnectionTrait,
     owner: &UserId,
@@ -114,7 +115,7 @@ pub async fn count(
     Ok(owned_notes(db, owner, tag, None).count(db).await?)
 }
 
-/// The notes of a list, from some place on.
+/// Selects the notes of a user, optionally only those with a tag and those after a cursor.
 fn owned_notes(
     db: &impl ConnectionTrait,
     owner: &UserId,
@@ -133,7 +134,7 @@ fn owned_notes(
     select
 }
 
-/// What [`list`] reads of a note, in its order.
+/// Selects the columns of [`SummaryRow`], newest notes first.
 fn summaries(select: sea_orm::Select<Entity>) -> sea_orm::Select<Entity> {
     select
         .select_only()
@@ -153,9 +154,9 @@ struct SummaryRow {
     updated_at: DateTime<Utc>,
 }
 
-/// One character more than shown, to know whether start is more.
+/// Selects one character more than an excerpt has, which tells whether the text is longer.
 fn beginning_of_body() -> SimpleExpr {
-    let length = i32::try_from(EXCERPT + 1).expect("a few hundred");
+    let length = i32::try_from(EXCERPT + 1).expect("the constant fits into i32");
     Func::cust("substr").args([Expr::col(Column::Body), Expr::value(1), Expr::value(length)]).into()
 }
 

@@ -1,5 +1,5 @@
-//! The statements that change notes, one each, so that the database settles every race. They are
-//! private to the verbs, which publish what they changed.
+//! The statements that change single notes, one per operation, so that the database serializes
+//! concurrent changes. Private to [`super`], whose functions publish what was changed.
 
 use chrono::{DateTime, Utc};
 use mcp::UserId;
@@ -32,7 +32,7 @@ pub(super) async fn insert(
         created_at: now,
         updated_at: now,
     };
-    // Before the transaction, since splitting a text into words takes milliseconds.
+    // Built before the transaction begins, because splitting a text into words takes milliseconds.
     let insert = index::insert(db.get_database_backend(), [row.clone()]);
     let transaction = db::begin(&db).await?;
     transaction.execute(&insert).await?;
@@ -40,7 +40,8 @@ pub(super) async fn insert(
     Ok(row.into())
 }
 
-/// Reads the note and changes it in one transaction: what a note is found by follows from all of it.
+/// Reads and changes a note in one transaction: its search index is computed from all of its
+/// fields.
 pub(super) async fn update(
     state: &State,
     owner: &UserId,
@@ -79,7 +80,8 @@ pub(super) async fn update(
     Ok(row.into())
 }
 
-/// Commits what made a person's notes more or longer, unless that goes beyond the quota.
+/// Commits a transaction that created or enlarged notes. Rolls back with [`NotesError::Full`] if it
+/// exceeds the quota.
 async fn commit_within_quota(
     db: &Database,
     transaction: Transaction,
@@ -93,7 +95,7 @@ async fn commit_within_quota(
     Ok(transaction.commit().await?)
 }
 
-/// Bytes of a note, for comparison with the same note.
+/// Returns the size of a note in bytes, for comparison with another version of the same note.
 fn size_of(note: &Model) -> usize {
     let tags: usize = note.tags.0.iter().map(String::len).sum();
     note.title.len() + note.body.len() + tags
@@ -107,7 +109,7 @@ pub(super) async fn delete(
     only(Entity::delete_owned(owner.as_str(), id).exec_with_returning(db).await?)
 }
 
-/// The one row that a statement about one id returned, if it did.
+/// Returns the row that a statement about one id returned. `NotFound`: it returned none.
 fn only(rows: Vec<Model>) -> Result<Note, NotesError> {
     rows.into_iter().next().map(Note::from).ok_or(NotesError::NotFound)
 }

@@ -1,4 +1,4 @@
-//! `notes_create`: keeps a new note.
+//! `notes_create`: creates a note.
 
 use mcp::{Call, Tool, ToolAnnotations, ToolError};
 use schemars::JsonSchema;
@@ -26,7 +26,7 @@ impl Tool<State> for CreateNote {
     const NAME: &'static str = "notes_create";
     const TITLE: &'static str = "Create a note";
     const DESCRIPTION: &'static str = "Creates a note for the user and returns it with its id. \
-        Search first: if a note on the subject exists, update that one instead.";
+        Search first: if a note on the subject exists, update it instead.";
     const SCOPE: &'static str = scopes::WRITE;
     const ANNOTATIONS: ToolAnnotations = ToolAnnotations::ADDITIVE;
     type Input = Input;

@@ -1,4 +1,4 @@
-//! `notes_get`: one note, whole.
+//! `notes_get`: returns a note.
 
 use mcp::{Call, Tool, ToolAnnotations, ToolError};
 use schemars::JsonSchema;
@@ -16,7 +16,7 @@ pub(super) struct GetNote;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Input {
-    /// The id of the note, as `notes_list` or `notes_search` gives it, or its resource URI.
+    /// The id of the note, as returned by `notes_list` or `notes_search`, or its resource URI.
     id: NoteRef,
 }
 

@@ -1,4 +1,4 @@
-//! `notes_list`: the newest notes, page by page.
+//! `notes_list`: lists notes page by page, newest first.
 
 use mcp::{Call, Tool, ToolAnnotations, ToolError};
 use schemars::JsonSchema;

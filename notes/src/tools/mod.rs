@@ -1,7 +1,7 @@
-//! The tools, one per file: contract, code and tests.
+//! The tools, one per file.
 //!
-//! To add one, write its file after the model of [`create`] and name it in [`ALL`]. Nothing else
-//! changes: web lists, validates and routes from the list.
+//! To add a tool, write a file like [`create`] and add it to [`ALL`]. `tools/list`, validation and
+//! dispatch use the list.
 
 mod create;
 mod delete;
@@ -19,7 +19,7 @@ use mcp::AnyTool;
 
 use crate::State;
 
-/// Every tool, in the order clients see them: what a model needs first comes first.
+/// All tools, in the order of `tools/list`: those that a model needs first come first.
 pub const ALL: &[&dyn AnyTool<State>] = &[
     &search::SearchNotes,
     &list::ListNotes,

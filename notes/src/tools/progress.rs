@@ -1,6 +1,6 @@
-//! Numbers for progress notifications.
+//! Progress notifications.
 
-/// A count as progress has it.
+/// Converts a count to the number type of progress notifications.
 pub(super) fn to_f64(count: impl TryInto<u32>) -> f64 {
     count.try_into().map_or(f64::MAX, f64::from)
 }

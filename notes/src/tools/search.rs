@@ -16,8 +16,8 @@ pub(super) struct SearchNotes;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Input {
-    /// SearchQuery that must all occur, in any form. "In quotes" for a phrase, OR between alternatives,
-    /// -word to exclude.
+    /// Words that must all occur, in any form. "In quotes" for a phrase, OR between alternatives,
+    /// -word to exclude a word.
     query: SearchQuery,
     #[serde(default)]
     limit: PageSize,

@@ -1,4 +1,4 @@
-//! A document while it is read.
+//! Collects notes and warnings while a document is read.
 
 use std::collections::BTreeSet;
 
@@ -12,33 +12,34 @@ use super::{
 };
 use crate::store::MAX_TAG;
 
-/// Folders that a warning names.
+/// The maximum number of folders in a warning.
 const SHOWN_FOLDERS: usize = 10;
 
-/// Characters of a title in a message about its note.
+/// The maximum length of a title in a warning, in characters.
 const SHOWN_TITLE: usize = 60;
 
-/// A document while it is read.
+/// The notes and warnings of a document that is being read.
 #[derive(Debug, Default)]
 pub(super) struct DocumentBuilder {
     pub(super) notes: Vec<ImportedNote>,
-    /// About the whole document.
+    /// Warnings about the whole document.
     pub(super) warnings: Vec<String>,
-    /// About single notes, at most [`MAX_WARNINGS`].
+    /// Warnings about single notes, at most [`MAX_WARNINGS`].
     note_warnings: Vec<String>,
-    /// Those about single notes that are in neither list.
+    /// The number of further warnings, which are in neither list.
     more_warnings: usize,
-    /// Notes in the trash of a program.
+    /// The number of notes that were in the trash of the other program.
     pub(super) trashed: usize,
-    /// The file of an archive that is read, and its folders.
+    /// The current file of an archive, and its folders.
     pub(super) path: Option<String>,
     pub(super) folders: Vec<String>,
-    /// How many notes got their folder as a tag, and some of these tags.
-    foldered: usize,
+    /// The number of notes whose folder became a tag, and some of these tags.
+    tagged_by_folder: usize,
     folder_tags: BTreeSet<String>,
 }
 
 impl DocumentBuilder {
+    /// Adds a warning about the whole document or the current file.
     pub(super) fn warn(&mut self, warning: String) {
         if self.warnings.len() >= MAX_WARNINGS {
             self.more_warnings += 1;
@@ -50,7 +51,7 @@ impl DocumentBuilder {
         });
     }
 
-    /// Adds a note.
+    /// Adds a note, or several if its text is too long for one.
     pub(super) fn add(&mut self, mut raw: RawNote) -> Result<(), ImportError> {
         if !raw.is_native {
             self.add_folder_tag(&mut raw);
@@ -66,7 +67,7 @@ impl DocumentBuilder {
                 self.more_warnings += 1;
             } else {
                 let title = shown(notes[0].draft.title.as_str(), SHOWN_TITLE);
-                let path = path.map(|it| format!(", {}", plain(it))).unwrap_or_default();
+                let path = path.map(|path| format!(", {}", plain(path))).unwrap_or_default();
                 self.note_warnings.push(format!("note {number} (“{title}”{path}): {warning}"));
             }
         }
@@ -74,30 +75,32 @@ impl DocumentBuilder {
         Ok(())
     }
 
-    /// The folders of a note become one tag, as many of them as a tag can hold.
+    /// Makes the path of the folders a tag of the note; without its first folders if it is too
+    /// long.
     fn add_folder_tag(&mut self, raw: &mut RawNote) {
         if self.folders.is_empty() {
             return;
         }
-        let fits = |it: &[String]| it.join("/").chars().count() <= MAX_TAG;
+        let fits = |folders: &[String]| folders.join("/").chars().count() <= MAX_TAG;
         let start = (0..self.folders.len()).find(|start| fits(&self.folders[*start..]));
         if start != Some(0) {
             raw.keep_in_text("folder", &format!("folder: {}", Value::from(self.folders.join("/"))));
         }
         let Some(start) = start else { return };
         let tag = self.folders[start..].join("/");
-        self.foldered += 1;
+        self.tagged_by_folder += 1;
         if self.folder_tags.len() < SHOWN_FOLDERS {
             self.folder_tags.insert(tag.clone());
         }
         raw.add_tags([tag]);
     }
 
+    /// Returns the document, with warnings about the whole document first.
     pub(super) fn finish(mut self) -> Result<Document, ImportError> {
         (self.path, self.folders) = (None, Vec::new());
-        if self.foldered > 0 {
-            let shown: Vec<_> = self.folder_tags.iter().map(|it| quoted(it)).collect();
-            let notes = counted(self.foldered, "note", "notes");
+        if self.tagged_by_folder > 0 {
+            let shown: Vec<_> = self.folder_tags.iter().map(|tag| quoted(tag)).collect();
+            let notes = counted(self.tagged_by_folder, "note", "notes");
             self.warn(format!("the folder became a tag for {notes}: {}", shown.join(", ")));
         }
         if self.trashed > 0 {

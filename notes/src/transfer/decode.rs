@@ -1,19 +1,21 @@
-//! The text and the form of a document of unknown encoding and form.
+//! Detects the encoding and the format of a document.
 
 use encoding_rs::{Encoding, UTF_8};
 
 use super::document::DocumentFormat;
 
-/// Control characters that a text may hold without being taken for a binary file.
+/// The number of control characters up to which any text is accepted; with more, a document may be
+/// binary.
 const STRAY_CONTROLS: usize = 2;
 
-/// The text of a document, and its encoding if that had to be guessed. `None`: it is not text.
+/// Decodes a document, and returns its encoding if that had to be guessed. `None`: the document is
+/// not text.
 pub(super) fn decode(bytes: &[u8]) -> Option<(String, Option<&'static Encoding>)> {
     if let Some((encoding, length)) = Encoding::for_bom(bytes) {
         let (text, _) = encoding.decode_without_bom_handling(&bytes[length..]);
         return Some((text.into_owned(), None));
     }
-    let controls = bytes.iter().filter(|it| matches!(it, 0..=8 | 14..=26 | 28..=31)).count();
+    let controls = bytes.iter().filter(|byte| matches!(byte, 0..=8 | 14..=26 | 28..=31)).count();
     if let Ok(text) = std::str::from_utf8(bytes) {
         let is_binary = controls > STRAY_CONTROLS && controls > bytes.len() / 10;
         return (!is_binary).then(|| (text.to_owned(), None));
@@ -25,12 +27,13 @@ pub(super) fn decode(bytes: &[u8]) -> Option<(String, Option<&'static Encoding>)
     detector.feed(bytes, true);
     let encoding = detector.guess(None, chardetng::Utf8Detection::Deny);
     let (text, _) = encoding.decode_without_bom_handling(bytes);
-    Some((text.into_owned(), Some(encoding).filter(|it| *it != UTF_8)))
+    Some((text.into_owned(), Some(encoding).filter(|encoding| *encoding != UTF_8)))
 }
 
-/// No Markdown begins like this: a link is `[text]`, and a checkbox has a list before it.
+/// Detects JSON by its first two tokens. Markdown does not begin like this: a link is `[text]`, and
+/// a checkbox is part of a list.
 pub(super) fn detect_format(text: &str) -> DocumentFormat {
-    let mut tokens = text.chars().filter(|it| !it.is_whitespace());
+    let mut tokens = text.chars().filter(|character| !character.is_whitespace());
     match (tokens.next(), tokens.next()) {
         (Some('['), Some('{' | ']')) | (Some('{'), Some('"' | '}')) => DocumentFormat::Json,
         _ => DocumentFormat::Markdown,

@@ -1,4 +1,4 @@
-//! A document of notes, its limits, and why it cannot be imported.
+//! Documents of notes, their limits, and the errors of an import.
 
 use chrono::{DateTime, Utc};
 use platform::quoted;
@@ -7,29 +7,29 @@ use serde::Deserialize;
 
 use crate::store::Draft;
 
-/// The largest document, in bytes: 10,000 notes of a page each.
+/// The maximum size of a document in bytes, enough for 10,000 notes of a page each.
 pub const MAX_BYTES: usize = 16 * 1024 * 1024;
 
-/// The most notes of one document.
+/// The maximum number of notes in a document.
 pub const MAX_NOTES: usize = 20_000;
 
-/// Warnings that are told one by one; the others are counted.
+/// The maximum number of warnings in a result; further ones are only counted.
 pub const MAX_WARNINGS: usize = 100;
 
-/// The most files and folders of an archive: the notes of one import, and as many attachments.
+/// The maximum number of files and folders in an archive: the notes of an import, and as many
+/// attachments.
 pub(super) const MAX_ENTRIES: usize = 2 * MAX_NOTES;
 
-/// The most text of an archive, in bytes, after decompression. It is in memory at once.
+/// The maximum size of an archive after decompression, in bytes. All of it is in memory at once.
 pub(super) const MAX_UNPACKED: usize = 2 * MAX_BYTES;
 
-/// What a document is written in.
+/// The format of a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]
 pub enum DocumentFormat {
     /// Markdown, each note with or without front matter (`title`, `tags`, `created_at`,
-    /// `updated_at`; YAML or TOML). Several notes have a line `<!-- notes-mcp: next note -->` between
-    /// them.
+    /// `updated_at`; YAML or TOML). Notes are separated by a line `<!-- notes-mcp: next note -->`.
     Markdown,
     /// A JSON array of objects with `title`, `body`, `tags`, `created_at` and `updated_at`; an object
     /// with such an array in `notes`; or the JSON export of Google Keep, Simplenote or Standard Notes.
@@ -38,64 +38,62 @@ pub enum DocumentFormat {
     Zip,
 }
 
-/// A note as a document holds it.
+/// A note of a document, within the limits of notes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImportedNote {
     /// Title, text and tags.
     pub draft: Draft,
-    /// When it was created, if the document says so.
+    /// The time of creation, if the document has it.
     pub created_at: Option<DateTime<Utc>>,
-    /// When it was last changed, if the document says so.
+    /// The time of the last change, if the document has it.
     pub updated_at: Option<DateTime<Utc>>,
 }
 
-/// The notes of a document, and what had to change or was left out.
+/// The notes of a document, with warnings about what was changed or left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Document {
-    /// In the order of the document.
+    /// The notes in the order of the document.
     pub notes: Vec<ImportedNote>,
     /// At most [`MAX_WARNINGS`]: those about the whole document, then those about single notes.
     pub warnings: Vec<String>,
-    /// How many more warnings there were.
+    /// The number of further warnings.
     pub more_warnings: usize,
 }
 
-/// Why a document cannot be imported. Nothing of it was.
+/// The document cannot be imported. No note of it was.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ImportError {
-    /// More than [`MAX_BYTES`].
-    #[error(
-        "the document has {0} bytes, and at most {MAX_BYTES} can be imported at once: split it"
-    )]
+    /// The document is larger than [`MAX_BYTES`].
+    #[error("the document has {0} bytes, and the maximum is {MAX_BYTES}: split it")]
     TooLarge(usize),
-    /// More than [`MAX_NOTES`].
-    #[error("the document has more than {MAX_NOTES} notes: split it")]
+    /// The document has more than [`MAX_NOTES`] notes.
+    #[error("the document has more than {MAX_NOTES} notes, the maximum: split it")]
     TooMany,
-    /// No note at all, and what was left out.
+    /// The document has no notes. Contains the warnings about what was left out.
     #[error("the document holds no note{}{}", if .0.is_empty() { "" } else { "; " }, .0.join("; "))]
     Empty(Vec<String>),
-    /// A binary file of an unknown kind.
+    /// The document is a binary file of an unknown type.
     #[error("the document is not text, JSON or a ZIP archive")]
     NotText,
-    /// Not JSON, or none that holds notes.
+    /// The document is not JSON, or JSON without notes.
     #[error("the document is not a JSON array of notes: {0}")]
     NotJson(String),
-    /// Not a ZIP archive, although it was called one.
+    /// The document is not a ZIP archive, although the caller specified this format.
     #[error("the document is not a ZIP archive")]
     NotZip,
-    /// A ZIP archive that cannot be read.
+    /// The ZIP archive is damaged.
     #[error("the ZIP archive cannot be read: {0}")]
     Archive(String),
-    /// More files than an archive may have.
+    /// The ZIP archive has more than [`MAX_ENTRIES`] entries.
     #[error(
-        "the ZIP archive has more than {} files and folders: split it, or leave out attachments",
+        "the ZIP archive has more than {} files and folders, the maximum: split it, or leave out attachments",
         MAX_ENTRIES
     )]
     TooManyFiles,
-    /// More text than an archive may have.
-    #[error("the texts in the ZIP archive have more than {} MB: split it", MAX_UNPACKED >> 20)]
+    /// The files in the ZIP archive are larger than [`MAX_UNPACKED`] after decompression.
+    #[error("the files in the ZIP archive have more than {} MB after decompression, the maximum: split it", MAX_UNPACKED >> 20)]
     Unpacked,
-    /// A file that is compressed so much that it can be no text of a person.
-    #[error("{} in the ZIP archive is compressed too much to be a note: leave it out", quoted(.0))]
+    /// A file in the ZIP archive has a compression ratio that texts do not have.
+    #[error("the compression ratio of {} in the ZIP archive is too high for a note: leave the file out", quoted(.0))]
     Bomb(String),
 }

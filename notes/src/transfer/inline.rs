@@ -1,14 +1,14 @@
-//! Fields that programs write into the text of a note instead of front matter.
+//! Parses fields that programs write into the text of a note instead of front matter.
 
 use serde_json::Value;
 
 use super::raw_note::{Field, FieldOutcome, RawNote, field_of_key};
 
-/// The longest name of a property, in characters.
+/// The maximum length of the name of a property, in characters.
 const MAX_KEY: usize = 60;
 
-/// Takes over the properties of a Notion page: lines such as `Created: January 5, 2024` before the
-/// first empty line. Those that are not understood stay where they are.
+/// Sets fields from the properties of a Notion page: lines such as `Created: January 5, 2024`
+/// before the first empty line. Keeps unknown properties in the text.
 pub(super) fn take_properties(raw: &mut RawNote) {
     let body = std::mem::take(&mut raw.body);
     let (block, rest) = body.split_once("\n\n").unwrap_or((&body, ""));
@@ -42,7 +42,8 @@ fn property(line: &str) -> Option<(&str, &str)> {
     is_key.then_some((key, value))
 }
 
-/// The tags of a Bear note: lines of nothing but `#tag`, `#parent/child` and `#several words#`.
+/// Returns the tags of a Bear note, from lines that consist of `#tag`, `#parent/child` and
+/// `#several words#`.
 pub(super) fn hashtags(body: &str) -> Vec<String> {
     let mut tags = Vec::new();
     let mut is_code = false;
@@ -56,12 +57,12 @@ pub(super) fn hashtags(body: &str) -> Vec<String> {
     tags
 }
 
-/// `None`: the line holds something else.
+/// Returns the tags of a line. `None`: the line has other content.
 fn tags_of_line(mut line: &str) -> Option<Vec<String>> {
     let mut tags = Vec::new();
     while !line.is_empty() {
-        let rest = line.strip_prefix('#').filter(|it| it.starts_with(char::is_alphanumeric))?;
-        // `#several words#` ends at its second mark, if no other tag begins before.
+        let rest = line.strip_prefix('#').filter(|tag| tag.starts_with(char::is_alphanumeric))?;
+        // `#several words#` ends at its second `#`, unless another tag begins before.
         let word = rest.find(char::is_whitespace).unwrap_or(rest.len());
         let end = match rest.find('#') {
             Some(end) if !rest[..end].ends_with(char::is_whitespace) => end,

@@ -1,5 +1,5 @@
-//! Notes as JSON: an array, or an object that holds one in `notes`, as an export writes it; and what
-//! other programs export, see [`super::programs`].
+//! Reads JSON: an array of notes, an object with such an array in `notes`, as an export writes it,
+//! or the export of another program ([`super::programs`]).
 
 use std::borrow::Cow;
 
@@ -12,13 +12,13 @@ use super::{
     markdown, programs,
 };
 
-/// Reads a document of one value, of one object after another, or of an object as front matter with a
-/// text behind it.
+/// Reads a document that is a single value, a sequence of values (JSON Lines), or an object as
+/// front matter followed by text.
 pub(super) fn read(text: &str, builder: &mut DocumentBuilder) -> Result<(), ImportError> {
     let text = &*with_replaced_surrogates(text, builder);
     let mut values = serde_json::Deserializer::from_str(text).into_iter::<TopLevel<'_>>();
     let first = values.next().unwrap_or_else(|| Err(serde_json::Error::custom("it is empty")));
-    let first = first.map_err(|it| not_json(&it))?;
+    let first = first.map_err(|error| not_json(&error))?;
     let rest = text[values.byte_offset()..].trim_start();
     match first {
         first if rest.is_empty() => programs::read(first, builder),
@@ -33,7 +33,7 @@ pub(super) fn read(text: &str, builder: &mut DocumentBuilder) -> Result<(), Impo
                 if lines.len() >= MAX_NOTES {
                     return Err(ImportError::TooMany);
                 }
-                lines.push(value.map_err(|it| not_json(&it))?);
+                lines.push(value.map_err(|error| not_json(&error))?);
             }
             for line in lines {
                 programs::read(line, builder)?;
@@ -43,8 +43,8 @@ pub(super) fn read(text: &str, builder: &mut DocumentBuilder) -> Result<(), Impo
     }
 }
 
-/// Halves of surrogate pairs, which some programs leave when they cut a text, become U+FFFD: JSON
-/// with them is no valid text, and none of it could be read.
+/// Replaces unpaired surrogates, which some programs leave when they truncate a text, by U+FFFD.
+/// Otherwise the whole document would be invalid JSON.
 fn with_replaced_surrogates<'a>(text: &'a str, builder: &mut DocumentBuilder) -> Cow<'a, str> {
     if !text.contains("\\ud") && !text.contains("\\uD") {
         return Cow::Borrowed(text);
@@ -55,7 +55,7 @@ fn with_replaced_surrogates<'a>(text: &'a str, builder: &mut DocumentBuilder) ->
         u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
     };
     let mut repaired = String::with_capacity(text.len());
-    let (mut at, mut copied, mut count) = (0, 0, 0_usize);
+    let (mut at, mut copied, mut replaced) = (0, 0, 0_usize);
     while let Some(step) = text[at..].find('\\') {
         at += step;
         at += match (unit(at), unit(at + 6)) {
@@ -64,18 +64,18 @@ fn with_replaced_surrogates<'a>(text: &'a str, builder: &mut DocumentBuilder) ->
                 repaired.push_str(&text[copied..at]);
                 repaired.push_str("\\ufffd");
                 copied = at + 6;
-                count += 1;
+                replaced += 1;
                 6
             }
             (Some(_), _) => 6,
-            // A backslash and the character it stands before.
+            // A backslash and the escaped character.
             (None, _) => 1 + text[at + 1..].chars().next().map_or(0, char::len_utf8),
         };
     }
-    if count == 0 {
+    if replaced == 0 {
         return Cow::Borrowed(text);
     }
-    builder.warn(format!("{count} halves of surrogate pairs in its texts were replaced by U+FFFD"));
+    builder.warn(format!("{replaced} unpaired surrogates in the texts were replaced by U+FFFD"));
     repaired.push_str(&text[copied..]);
     Cow::Owned(repaired)
 }
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn halves_of_surrogate_pairs_do_not_refuse_a_document() {
+    fn unpaired_surrogates_do_not_make_a_document_invalid() {
         let mut builder = DocumentBuilder::default();
         let text = r#"[{"title": "\ud83d\ude00 \ud83d", "body": "\\ud83d \udE00x\ud83d\n"}]"#;
         read(text, &mut builder).unwrap();

@@ -1,4 +1,4 @@
-//! JSON documents whose parts are parsed one by one, so that a large document is not in memory as
+//! Parses JSON documents in parts, so that a large document is never in memory as a whole tree of
 //! values.
 
 use std::fmt;
@@ -11,33 +11,34 @@ use serde_json::{Value, value::RawValue};
 
 use super::document::{ImportError, MAX_NOTES};
 
-/// The largest JSON of one note, in bytes: forty times the text that a note holds. What it becomes in
-/// memory is larger.
+/// The maximum size of the JSON of a note in bytes: forty times the text of a note. Its parsed form
+/// takes more memory.
 const MAX_NOTE_BYTES: usize = 4 * 1024 * 1024;
 
-/// The most entries of the outermost object: a note or a backup has a few dozen.
+/// The maximum number of entries of the top-level object. A note or a backup has a few dozen.
 const MAX_ENTRIES: usize = 1_000;
 
-/// How the reader tells that there are too many from everything else that may be wrong.
+/// The message by which [`not_json`] recognizes that a document has too many notes.
 const TOO_MANY: &str = "more notes than may be imported at once";
 
-/// The outermost value of a document, whose parts are not read yet.
+/// The top-level value of a document, with unparsed parts.
 pub(super) enum TopLevel<'a> {
     List(Vec<&'a RawValue>),
     Object(Vec<(String, &'a RawValue)>),
 }
 
+/// Converts an error of the parser.
 pub(super) fn not_json(error: &serde_json::Error) -> ImportError {
     let problem = error.to_string();
     if problem.starts_with(TOO_MANY) { ImportError::TooMany } else { ImportError::NotJson(problem) }
 }
 
-/// The outermost value holds nothing that looks like a note.
+/// Returns the error for a top-level object without notes.
 pub(super) fn not_a_note() -> ImportError {
     ImportError::NotJson("it is an object without `notes`, and not a note itself".into())
 }
 
-/// All of an object.
+/// Parses all entries of an object.
 pub(super) fn all_entries(
     entries: &[(String, &RawValue)],
 ) -> Result<serde_json::Map<String, Value>, ImportError> {
@@ -50,12 +51,12 @@ pub(super) fn all_entries(
         .collect()
 }
 
-/// A part of a document, unless it is too large for a note.
+/// Parses a part of a document. `None`: it is too large for a note, or has a number out of range.
 pub(super) fn value(text: &RawValue) -> Option<Value> {
     if text.get().len() > MAX_NOTE_BYTES {
         return None;
     }
-    // Its syntax was checked with the document; what can still fail is a number out of range.
+    // Its syntax was checked with the document, so only a number out of range can fail here.
     serde_json::from_str(text.get()).ok()
 }
 

@@ -1,13 +1,14 @@
-//! Notes as documents: what an import reads and an export writes. Pure; nothing here asks a database.
+//! Reads and writes documents of notes, for imports and exports. Pure functions without access to
+//! the database.
 //!
-//! A [`markdown`] document is one note, or several with a separator line between them; a [`json`]
-//! document is an array of notes, or an object that holds one, or what another program exports
-//! ([`programs`]); an [`archive`] holds such documents. What an export writes, an import reads back to
-//! the letter.
+//! A [`markdown`] document contains one note, or several with a separator line between them. A
+//! [`json`] document is an array of notes, an object with such an array, or the export of another
+//! program ([`programs`]). An [`archive`] contains such documents. An import reads back an export
+//! unchanged.
 //!
-//! **The text of a note is worth more than its ornaments.** A title, a tag or a date that does not fit
-//! never refuses a note: it stays in the text, and a warning says so. Only what is no document is
-//! refused, and what exceeds a limit of the whole document.
+//! **The text of a note is always kept.** An invalid title, tag or date never rejects a note: it is
+//! kept in the text, with a warning. Only a document that is not readable or exceeds a limit is
+//! rejected.
 
 mod archive;
 mod builder;
@@ -39,7 +40,7 @@ pub use self::{
     native_json::JsonWriter,
 };
 
-/// Reads the notes of a document: Markdown, JSON or a ZIP archive.
+/// Reads the notes of a Markdown, JSON or ZIP document. `format: None` detects the format.
 pub fn read(bytes: &[u8], format: Option<DocumentFormat>) -> Result<Document, ImportError> {
     if bytes.len() > MAX_BYTES {
         return Err(ImportError::TooLarge(bytes.len()));

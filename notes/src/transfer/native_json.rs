@@ -1,4 +1,4 @@
-//! The JSON that an export writes.
+//! Reads and writes the JSON format of exports.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Deserialize;
@@ -7,13 +7,13 @@ use serde_json::value::RawValue;
 use super::raw_note::RawNote;
 use crate::store::Note;
 
-/// Says what a file is, to whoever finds it.
+/// The value of `format`, which identifies the format.
 const FORMAT: &str = "notes-mcp";
 
-/// What a reader of another version has to know.
+/// The version of the format.
 const VERSION: u8 = 1;
 
-/// A note as [`JsonWriter`] writes it: taken over to the letter.
+/// A note as [`JsonWriter`] writes it, which is read back unchanged.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NativeNote {
@@ -26,7 +26,7 @@ struct NativeNote {
     updated_at: DateTime<Utc>,
 }
 
-/// Whether the entries of a document say that [`JsonWriter`] has written it.
+/// Returns whether the entries of a document are those that [`JsonWriter`] writes.
 pub(super) fn is_native(entries: &[(String, &RawValue)]) -> bool {
     let says = |key: &str, value: &str| {
         entries.iter().any(|(name, text)| name == key && text.get() == value)
@@ -34,7 +34,7 @@ pub(super) fn is_native(entries: &[(String, &RawValue)]) -> bool {
     says("format", &format!("\"{FORMAT}\"")) && says("version", &VERSION.to_string())
 }
 
-/// A note that [`JsonWriter`] has written. `None`: it was changed since.
+/// Reads a note that [`JsonWriter`] has written. `None`: it has been modified.
 pub(super) fn read_note(text: &RawValue) -> Option<RawNote> {
     let note: NativeNote = mcp::json::from_str(text.get()).ok()?;
     Some(RawNote {
@@ -48,7 +48,7 @@ pub(super) fn read_note(text: &RawValue) -> Option<RawNote> {
     })
 }
 
-/// Writes a document piece by piece, so that nobody holds all of it.
+/// Writes a document piece by piece, so that it is never in memory as a whole.
 #[derive(Debug)]
 pub struct JsonWriter {
     written: Vec<u8>,
@@ -72,12 +72,12 @@ impl JsonWriter {
         serde_json::to_writer(&mut self.written, note).expect("a note is plain data");
     }
 
-    /// What was written since the last time.
+    /// Returns the bytes that were written since the last call.
     pub fn take(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.written)
     }
 
-    /// Ends the document, and gives what was written since the last time.
+    /// Ends the document and returns the remaining bytes.
     pub fn finish(mut self) -> Vec<u8> {
         self.written.extend_from_slice(b"\n]}\n");
         self.written

@@ -1,4 +1,4 @@
-//! A note while it is read: what each field of it says, what has no field in a note, and the limits.
+//! A note that is being read: conversion of fields, and limits.
 
 use chrono::{DateTime, Utc};
 use platform::counted;
@@ -12,29 +12,29 @@ use super::{
 };
 use crate::store::{Body, Draft, MAX_BODY, MAX_TAG, MAX_TAGS, MAX_TITLE, Tag, Tags, Title};
 
-/// The title of a note that has neither a title nor a text.
+/// The title of a note without title and text.
 const UNTITLED: &str = "Untitled";
 
-/// Characters of a value in a warning.
+/// The maximum length of a value in a warning, in characters.
 const SHOWN: usize = 60;
 
-/// Fields that a warning names.
+/// The maximum number of fields in a warning.
 const SHOWN_FIELDS: usize = 8;
 
-/// Characters of a title that are excess for `(2 of 3)`.
+/// The number of characters reserved in a title for a label such as `(2 of 3)`.
 const PART_LABEL: usize = 20;
 
-/// A note before its limits are applied.
+/// A note before the limits are applied.
 #[derive(Debug, Default)]
 pub(super) struct RawNote {
-    /// Whether an export of this server has written it: it is outcome over to the letter.
+    /// Whether an export of this server has written the note, so that it is imported unchanged.
     pub(super) is_native: bool,
     pub(super) title: Option<String>,
     pub(super) body: String,
     pub(super) tags: Vec<String>,
     pub(super) created_at: Option<DateTime<Utc>>,
     pub(super) updated_at: Option<DateTime<Utc>>,
-    /// Front matter that has no field in a note, as it was written. It goes before the body.
+    /// Front matter fields that notes do not have, as written. They are kept before the body.
     pub(super) kept: Vec<String>,
     /// The names of the fields in [`Self::kept`].
     pub(super) kept_fields: Vec<String>,
@@ -43,7 +43,7 @@ pub(super) struct RawNote {
     pub(super) warnings: Vec<String>,
 }
 
-/// What a key of front matter or JSON means.
+/// A field of a note.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Field {
     Title,
@@ -53,10 +53,13 @@ pub(super) enum Field {
     Folder,
 }
 
-/// The meaning of a key, in any of the spellings that programs use.
+/// Returns the field of a key, in any of the spellings that programs use.
 pub(super) fn field_of_key(key: &str) -> Option<Field> {
-    let key: String =
-        key.chars().filter(|it| it.is_alphanumeric()).flat_map(char::to_lowercase).collect();
+    let key: String = key
+        .chars()
+        .filter(|character| character.is_alphanumeric())
+        .flat_map(char::to_lowercase)
+        .collect();
     Some(match key.as_str() {
         "title" => Field::Title,
         "tags" | "tag" | "keywords" | "keyword" | "labels" | "label" => Field::Tags,
@@ -104,25 +107,25 @@ pub(super) fn field_of_key(key: &str) -> Option<Field> {
     })
 }
 
-/// What became of a field.
+/// The result of setting a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FieldOutcome {
-    /// The note has it now.
+    /// The field was set.
     Used,
-    /// It holds no value.
+    /// The value is empty.
     Empty,
-    /// It must be kept as it was written.
+    /// The value is invalid for the field and must be kept in the text.
     Unused,
 }
 
 impl RawNote {
-    /// Takes over the value of a field; `key` is its name in the document.
+    /// Sets a field. `key` is its name in the document.
     pub(super) fn set_field(&mut self, key: &str, field: Field, value: &Value) -> FieldOutcome {
         match field {
             Field::Title => self.set_title(value),
             Field::Tags => self.set_tags(value),
-            Field::Created => self.set_time(key, value, |it| &mut it.created_at),
-            Field::Updated => self.set_time(key, value, |it| &mut it.updated_at),
+            Field::Created => self.set_time(key, value, |note| &mut note.created_at),
+            Field::Updated => self.set_time(key, value, |note| &mut note.updated_at),
             Field::Folder => self.set_folder(value),
         }
     }
@@ -149,7 +152,7 @@ impl RawNote {
         outcome
     }
 
-    /// Adds the tags that are not there yet.
+    /// Adds tags, without duplicates.
     pub(super) fn add_tags(&mut self, tags: impl IntoIterator<Item = String>) {
         for tag in tags {
             if !self.tags.contains(&tag) {
@@ -162,21 +165,21 @@ impl RawNote {
         &mut self,
         key: &str,
         value: &Value,
-        field: fn(&mut Self) -> &mut Option<DateTime<Utc>>,
+        target: fn(&mut Self) -> &mut Option<DateTime<Utc>>,
     ) -> FieldOutcome {
         match dates::read(value) {
             Ok(None) => FieldOutcome::Empty,
-            Ok(Some(time)) => match field(self) {
+            Ok(Some(time)) => match target(self) {
                 Some(other) if *other != time => FieldOutcome::Unused,
-                field => {
-                    *field = Some(time);
+                target => {
+                    *target = Some(time);
                     FieldOutcome::Used
                 }
             },
             Err(dates::NotADate) => {
                 let text = scalar(value).unwrap_or_else(|| value.to_string());
                 self.warnings.push(format!(
-                    "`{}` is not a date that can be read (“{}”)",
+                    "`{}` is not a supported date (“{}”)",
                     shown(key, SHOWN),
                     shown(&text, SHOWN)
                 ));
@@ -198,13 +201,14 @@ impl RawNote {
         }
     }
 
-    /// Keeps a field as it was written.
+    /// Keeps a field in the text, as written.
     pub(super) fn keep_in_text(&mut self, key: &str, text: &str) {
         self.kept.push(text.trim_end_matches(['\n', '\r']).to_owned());
         self.kept_fields.push(format!("`{}`", shown(&one_line(key), SHOWN)));
     }
 
-    /// The note, in several parts if it is too long for one, and what had to change for it.
+    /// Applies the limits. Returns the note, in several parts if its text is too long, with
+    /// warnings about what was changed.
     pub(super) fn finish(mut self) -> (Vec<ImportedNote>, Vec<String>) {
         let tags = self.limited_tags();
         if let Some(warning) = self.kept_warning() {
@@ -215,7 +219,7 @@ impl RawNote {
         let parts = parts(&body);
         if parts.len() > 1 {
             self.warnings.push(format!(
-                "its text is longer than {MAX_BODY} characters and became {} notes",
+                "its text is longer than {MAX_BODY} characters and was split into {} notes",
                 parts.len()
             ));
         }
@@ -231,8 +235,8 @@ impl RawNote {
                 ),
             };
             let draft = Draft {
-                title: Title::parse(&title).expect("it is one line, and was shortened"),
-                body: Body::parse(body).expect("it holds no U+0000, and was split"),
+                title: Title::parse(&title).expect("the title is one line, and was shortened"),
+                body: Body::parse(body).expect("the text has no U+0000, and was split"),
                 tags: tags.clone(),
             };
             ImportedNote { draft, created_at, updated_at }
@@ -240,7 +244,7 @@ impl RawNote {
         (notes.collect(), self.warnings)
     }
 
-    /// At most [`MAX_TAGS`] tags of at most [`MAX_TAG`] characters; the others are kept in the text.
+    /// Returns the valid tags, at most [`MAX_TAGS`]; the others are kept in the text.
     fn limited_tags(&mut self) -> Tags {
         let mut tags: Vec<Tag> = Vec::new();
         let mut excess = Vec::new();
@@ -267,7 +271,7 @@ impl RawNote {
                 format!("tags: {list}")
             });
         }
-        Tags::parse(tags).expect("they were counted")
+        Tags::parse(tags).expect("the tags were counted")
     }
 
     fn kept_warning(&self) -> Option<String> {
@@ -281,7 +285,8 @@ impl RawNote {
             .then(|| format!("kept in its text, because a note has no field for it: {shown}{more}"))
     }
 
-    /// One line of at most [`MAX_TITLE`] characters. A title that is longer goes into the text, whole.
+    /// Returns a title of one line with at most [`MAX_TITLE`] characters. The full version of a
+    /// longer title is kept in the text.
     fn limited_title(&mut self) -> String {
         let original = self.title.take().unwrap_or_default();
         let title = one_line(&original);
@@ -298,7 +303,7 @@ impl RawNote {
             return title;
         }
         self.warnings.push(format!(
-            "its title has {length} characters and was shortened to {MAX_TITLE}; the whole title is \
+            "its title has {length} characters and was shortened to {MAX_TITLE}; the full title is \
              in its text"
         ));
         self.body = format!("{title}\n\n{}", self.body);
@@ -319,12 +324,12 @@ impl RawNote {
     }
 }
 
-/// Pieces of at most [`MAX_BODY`] characters, which end with a line where one ends.
+/// Splits a text into parts of at most [`MAX_BODY`] characters, at line ends if possible.
 fn parts(body: &str) -> Vec<&str> {
     let mut parts = Vec::new();
     let mut rest = body;
     while let Some((most, _)) = rest.char_indices().nth(MAX_BODY) {
-        let end = rest[..most].rfind('\n').map_or(most, |it| it + 1);
+        let end = rest[..most].rfind('\n').map_or(most, |line_end| line_end + 1);
         let (part, after) = rest.split_at(end);
         parts.push(part);
         rest = after;
@@ -345,7 +350,7 @@ mod tests {
         let raw = RawNote {
             title: Some(long.clone()),
             body: "text".into(),
-            tags: (0..20).map(|it| it.to_string()).chain(["y".repeat(41)]).collect(),
+            tags: (0..20).map(|number| number.to_string()).chain(["y".repeat(41)]).collect(),
             ..RawNote::default()
         };
         let (notes, warnings) = raw.finish();

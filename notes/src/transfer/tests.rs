@@ -1,4 +1,4 @@
-//! Whole documents: what an export writes is read back to the letter, and nothing of any other is
+//! Tests of whole documents: exports are read back unchanged, and no content of other documents is
 //! lost.
 
 use std::io::{Cursor, Write as _};
@@ -73,7 +73,7 @@ fn ornaments_never_refuse_a_note() {
     let warnings = document.warnings.join("\n");
     for expected in [
         "note 2 (“Untitled”): it has no title",
-        "note 4 (“When”): `created_at` is not a date that can be read (“yesterday”)",
+        "note 4 (“When”): `created_at` is not a supported date (“yesterday”)",
         "note 7 (“7”): its folder “Work” became a tag",
         "note 7 (“7”): kept in its text, because a note has no field for it: `author`",
         "note 8 (“N”): kept in its text, because a note has no field for it: `text`",
@@ -158,7 +158,7 @@ fn an_archive_becomes_notes() {
     for expected in [
         "only Markdown, text and JSON are notes: 3 files (2 hidden, 1 .png)",
         "“binary.md” (it is not text)",
-        "“again.zip” (an archive in an archive in an archive)",
+        "“again.zip” (archives are nested too deeply)",
         "“broken.zip” (",
         "“settings.json” (no JSON of notes",
         "guessed the encoding of “latin.txt” (windows-1252)",
@@ -205,9 +205,10 @@ fn an_archive_keeps_its_limits() {
     assert_eq!((titles(&document), document.warnings.len()), (vec!["b"], 1));
 }
 
-/// Any note that can be stored.
+/// Generates any note that can be stored.
 pub(super) fn any_note() -> impl Strategy<Value = Note> {
-    // Any character but controls, and often those that mean something to a format.
+    // Any character except control characters, with a preference for those that have a meaning in a
+    // format.
     let word =
         "([^\\pC]|[\\p{Cf}\\p{Co}]|[-#:'\"\\[\\]{},&*!|>%@`~\\\\]|null|---|[א-ת]|🎉|é){1,20}";
     let title = word.prop_filter_map("a title", |it| Title::parse(&it).ok());
@@ -264,8 +265,8 @@ proptest! {
         same(&notes, &read(&bytes, None).unwrap())?;
     }
 
-    /// In a document of arbitrary content, every letter and digit ends up in the note or its title,
-    /// in its tags or its times, or in a warning.
+    /// Every word of an arbitrary document is in the text, the title, the tags, the times or a
+    /// warning.
     #[test]
     fn no_word_is_lost(
         lines in vec("(title|Title|tags|date|source|x y|# |- |---|\\+\\+\\+|#|\\[|\\]|: |, |'|\"|[a-z]{2,5}|[0-9]{1,4}| ){0,6}", 0..8),

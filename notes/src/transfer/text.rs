@@ -1,9 +1,9 @@
-//! Short texts: one line, shortened, without control characters.
+//! Converts values to short texts, for titles, tags and warnings.
 
 use platform::plain;
 use serde_json::Value;
 
-/// The text of a string, number or boolean; empty for `null`.
+/// Returns the text of a string, number or boolean; empty for `null`. `None`: an array or object.
 pub(super) fn scalar(value: &Value) -> Option<String> {
     match value {
         Value::Null => Some(String::new()),
@@ -14,33 +14,37 @@ pub(super) fn scalar(value: &Value) -> Option<String> {
     }
 }
 
-/// White space and control characters become single spaces.
+/// Replaces white space and control characters by single spaces.
 pub(super) fn one_line(text: &str) -> String {
     if text.trim() == text && !text.chars().any(char::is_control) {
         return text.to_owned();
     }
-    let spaced: String = text.chars().map(|it| if it.is_control() { ' ' } else { it }).collect();
+    let spaced: String = text
+        .chars()
+        .map(|character| if character.is_control() { ' ' } else { character })
+        .collect();
     let words: Vec<_> = spaced.split_whitespace().collect();
     words.join(" ")
 }
 
-/// The first line that says something: rules and empty lines do not.
+/// Returns the first line with letters or digits, or else the first line that is not empty.
 pub(super) fn first_line(text: &str) -> String {
-    let lines = || text.lines().map(one_line).filter(|it| !it.is_empty());
+    let lines = || text.lines().map(one_line).filter(|line| !line.is_empty());
     lines()
-        .find(|it| it.chars().any(char::is_alphanumeric))
-        .map(|it| without_list_mark(&it).to_owned())
+        .find(|line| line.chars().any(char::is_alphanumeric))
+        .map(|line| without_list_mark(&line).to_owned())
         .or_else(|| lines().next())
         .unwrap_or_default()
 }
 
-/// A line without `- ` or `- [ ] ` before it.
+/// Removes list and quote markers such as `- ` and `- [ ] ` from a line.
 fn without_list_mark(line: &str) -> &str {
-    let item = ["- [ ] ", "- [x] ", "- ", "* ", "> "].iter().find_map(|it| line.strip_prefix(it));
-    item.map(str::trim).filter(|it| !it.is_empty()).unwrap_or(line)
+    let item =
+        ["- [ ] ", "- [x] ", "- ", "* ", "> "].iter().find_map(|marker| line.strip_prefix(marker));
+    item.map(str::trim).filter(|text| !text.is_empty()).unwrap_or(line)
 }
 
-/// At most `max` characters, with “…” at the end if there were more.
+/// Shortens a text to `max` characters, with “…” at the end if it was longer.
 pub(super) fn shorten_to(text: &str, max: usize) -> String {
     if text.chars().count() <= max {
         return text.to_owned();
@@ -49,7 +53,8 @@ pub(super) fn shorten_to(text: &str, max: usize) -> String {
     format!("{}…", start.trim_end())
 }
 
-/// The beginning of a text, for a sentence that quotes it.
+/// Returns the beginning of a text, for a quotation in a message: at most `max` characters, then
+/// “…” if it is longer.
 pub(super) fn shown(text: &str, max: usize) -> String {
     shorten(&plain(text), max)
 }

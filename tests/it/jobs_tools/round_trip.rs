@@ -111,5 +111,5 @@ async fn a_thousand_notes_survive_a_round_trip(database: Database) {
     let bob = alone(&cluster.web(0).modern(cluster.token("bob").await));
     let made = ada.tool("notes_export", json!({})).await.output().clone();
     let refused = bob.tool("notes_import", json!({ "url": made["uri"] })).await;
-    assert!(refused.tool_error().contains("no export at this address"), "{}", refused.tool_error());
+    assert!(refused.tool_error().contains("no export at this URL"), "{}", refused.tool_error());
 }
